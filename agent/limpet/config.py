@@ -1,0 +1,194 @@
+"""The configuration: TOML to typed tables, with every problem found at once and where it is.
+
+What belongs to a plugin stays an untyped table here, so that the supervisor needs no plugin to read its file.
+``limpet.check`` goes on from there.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import msgspec
+from msgspec import Meta
+
+from limpet.errors import ConfigError
+from limpet.manifest import Count, Positive, WindowSpec
+from limpet.plugin import suggest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+"""A word that may stand in an MQTT topic, a file name and a result's id."""
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+
+class Device(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """This device. ``state`` is a directory that survives a reboot; ``models`` is in it unless named."""
+
+    id: Identifier
+    state: Path = Path("/var/lib/limpet")
+    models: Path | None = None
+    health_interval: Positive = 10.0
+
+
+class Table(msgspec.Struct):
+    """A plugin and what its own ``Config`` will read."""
+
+    kind: str
+    options: dict[str, Any]
+
+
+class PipelineConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """One pipeline. ``window``, ``transforms`` and ``decoder`` stand in for the manifest's where given.
+
+    ``deadline``: seconds without progress after which its worker is killed and restarted.
+    """
+
+    source: str
+    model: str
+    runtime: dict[str, Any] = {}
+    delegates: Annotated[list[str], Meta(min_length=1)] = msgspec.field(default_factory=lambda: ["cpu"])
+    window: WindowSpec | None = None
+    transforms: list[dict[str, Any]] | None = None
+    decoder: dict[str, Any] | None = None
+    deadline: Positive = 10.0
+    queue: Count = 256
+
+
+class Config(msgspec.Struct):
+    """A whole configuration. ``base`` is the directory of its file: relative paths start there."""
+
+    base: Path
+    device: Device
+    sources: dict[str, Table]
+    pipelines: dict[str, PipelineConfig]
+    reporters: dict[str, dict[str, Any]]
+
+    @property
+    def models(self) -> Path:
+        """The store: where bundles are looked up by name."""
+        return self.device.models or self.device.state / "models"
+
+
+def read(path: Path | str) -> Config:
+    """Read a configuration file. ``ConfigError`` has all that is wrong with its form."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        tables = tomllib.loads(text)
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror}"]) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError([f"{path}: not TOML: {error}"]) from error
+    return build(tables, Path(path).absolute().parent)
+
+
+def build(tables: Mapping[str, Any], base: Path) -> Config:
+    """Turn parsed TOML into a ``Config``. ``ConfigError`` has all that is wrong with its form."""
+    problems: list[str] = []
+    groups = {name: _group(tables, name, problems) for name in ("device", "sources", "pipelines")}
+    device = fill(Device, groups["device"], "device", base, problems)
+    sources = {
+        name: table
+        for name, raw in _named(groups["sources"], "sources", problems)
+        if (table := _table(raw, f"sources.{name}", problems))
+    }
+    pipelines = {
+        name: pipeline
+        for name, raw in _named(groups["pipelines"], "pipelines", problems)
+        if (pipeline := fill(PipelineConfig, raw, f"pipelines.{name}", base, problems))
+    }
+    for name, pipeline in pipelines.items():
+        if pipeline.source not in groups["sources"]:
+            problems.append(
+                f"pipelines.{name}.source: no source {pipeline.source!r}{suggest(pipeline.source, sources)}"
+            )
+    if "pipelines" in tables and not groups["pipelines"]:
+        problems.append("pipelines: empty; name at least one, as [pipelines.motion]")
+    reporters = {name: _group(tables, name, problems) for name in tables if name not in groups}
+    if problems or device is None:
+        raise ConfigError(problems)
+    return Config(base, device, sources, pipelines, reporters)
+
+
+def fill(kind: type[S], table: Mapping[str, Any], where: str, base: Path, problems: list[str]) -> S | None:
+    """Build the struct ``kind`` from a table, adding whatever is wrong to ``problems``; ``None`` if it was.
+
+    Unlike ``msgspec.convert`` it does not stop at the first problem, and names the key that was meant. A field
+    of type ``Path`` starts at ``base``.
+    """
+
+    def locate(wanted: type, value: Any) -> Any:
+        if wanted is Path and isinstance(value, str):
+            return base / Path(value).expanduser()
+        raise ValueError(f"expected a path in quotes, got {value!r}")
+
+    before = len(problems)
+    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    problems.extend(f"{where}.{key}: unknown key{suggest(key, fields)}" for key in table if key not in fields)
+    values: dict[str, Any] = {}
+    for key, field in fields.items():
+        if key in table:
+            try:
+                values[field.name] = msgspec.convert(table[key], field.type, dec_hook=locate)
+            except msgspec.ValidationError as error:
+                problems.append(f"{where}.{key}: {_plain(error)}")
+        elif field.required:
+            problems.append(f"{where}.{key}: missing")
+    if len(problems) > before:
+        return None
+    try:
+        return kind(**values)
+    except ValueError as error:
+        problems.append(f"{where}: {error}")
+        return None
+
+
+def _plain(error: msgspec.ValidationError) -> str:
+    """Return msgspec's sentence with its own path, ``- at `$.x``` , made part of it."""
+    text, _, inner = str(error).partition(" - at `$")
+    text = text[:1].lower() + text[1:]
+    return f"{inner.rstrip('`').lstrip('.')}: {text}" if inner else text
+
+
+def _group(tables: Mapping[str, Any], name: str, problems: list[str]) -> dict[str, Any]:
+    group = tables.get(name)
+    if group is None:
+        problems.append(f"{name}: missing; every configuration has a table [{name}]")
+    elif not isinstance(group, dict):
+        problems.append(f"{name}: must be a table, as [{name}]")
+    else:
+        return group
+    return {}
+
+
+def _named(group: Mapping[str, Any], where: str, problems: list[str]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the tables of a group whose names are usable."""
+    named = []
+    for name, raw in group.items():
+        try:
+            msgspec.convert(name, Identifier)
+        except msgspec.ValidationError:
+            problems.append(f"{where}.{name}: a name has letters, digits, '.', '_' and '-' only, at most 64")
+            continue
+        if isinstance(raw, dict):
+            named.append((name, raw))
+        else:
+            problems.append(f"{where}.{name}: must be a table, as [{where}.{name}]")
+    return named
+
+
+def _table(raw: Mapping[str, Any], where: str, problems: list[str]) -> Table | None:
+    kind = raw.get("kind")
+    if not isinstance(kind, str):
+        problems.append(f'{where}.kind: missing; it names the plugin, as kind = "serial"')
+        return None
+    return Table(kind, {key: value for key, value in raw.items() if key != "kind"})

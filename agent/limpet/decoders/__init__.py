@@ -1,0 +1,1 @@
+"""Output tensors to meaning: one module a kind."""

@@ -1,0 +1,36 @@
+"""The errors that Limpet expects. Each is caught in one place; anything else is a bug."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+class LimpetError(Exception):
+    """Base of what a person can mend; its text says what, where and what to do."""
+
+
+class ConfigError(LimpetError):
+    """The configuration cannot be used. The program ends with exit status 78 (EX_CONFIG)."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = tuple(problems)
+
+
+class SourceError(LimpetError):
+    """A sensor cannot be opened or went away. It is reopened with backoff."""
+
+
+class ModelError(LimpetError):
+    """A model cannot be loaded or run as configured. Its pipeline is failed, the others go on."""
+
+
+class DeployError(LimpetError):
+    """A bundle is damaged, not trusted or not for this device. The old model stays."""
+
+
+class TransportError(LimpetError):
+    """A broker cannot be reached or refuses. What was to be sent is kept."""

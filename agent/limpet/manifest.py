@@ -1,0 +1,116 @@
+"""What a bundle says of its model. The manifest is JSON; this module reads, checks and writes it, without I/O."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+FORMAT = 1
+
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Positive = Annotated[float, Meta(gt=0)]
+Count = Annotated[int, Meta(ge=1)]
+
+
+class WindowSpec(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """How samples become windows: by count (``size``, ``hop``) or by time (``seconds``, ``hop_seconds``).
+
+    A window by time with a ``size`` is resampled to that many samples by linear interpolation. ``hop`` defaults
+    to the whole window. ``max_gap`` in seconds: two samples further apart have a gap between them, which no
+    window spans unless ``span_gaps``.
+    """
+
+    size: Count | None = None
+    hop: Count | None = None
+    seconds: Positive | None = None
+    hop_seconds: Positive | None = None
+    max_gap: Positive | None = None
+    span_gaps: bool = False
+
+    def __post_init__(self) -> None:
+        if self.size is None and self.seconds is None:
+            raise ValueError("a window needs a size (samples) or seconds")
+        if self.seconds is None and self.hop_seconds is not None:
+            raise ValueError("hop_seconds goes with seconds; use hop with size")
+        if self.seconds is not None and self.hop is not None:
+            raise ValueError("hop goes with a window by count; use hop_seconds with seconds")
+
+
+class TensorInfo(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """An input or output tensor as the model's maker knows it.
+
+    ``shape`` has -1 for a dimension that may vary. ``channels`` are the channels of the source, in order, that
+    this input takes; empty for all. ``unit`` is that of its real values.
+    """
+
+    name: str
+    shape: list[int]
+    dtype: str
+    scale: list[float] = []
+    zero_point: list[int] = []
+    channels: list[str] = []
+    unit: str = ""
+
+
+class Member(msgspec.Struct, forbid_unknown_fields=True):
+    """Length in bytes and SHA-256 in hexadecimal of one file of a bundle."""
+
+    length: Annotated[int, Meta(ge=0)]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+
+
+class Tolerance(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """How far an output may lie from the golden one: the largest absolute difference of real values."""
+
+    absolute: Annotated[float, Meta(ge=0)] = 0.0
+
+
+class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A model and all that is needed to run it.
+
+    ``model``, ``labels`` and ``golden`` name members of the bundle. ``transforms`` and ``decoder`` are tables
+    as in the configuration: ``kind`` and the plugin's own keys. ``rate`` is in samples a second. ``stateful``:
+    the model remembers earlier windows, so it starts anew after a gap.
+    """
+
+    format: Annotated[int, Meta(ge=1)] = FORMAT
+    name: Name
+    version: Annotated[int, Meta(ge=0)]
+    task: str = ""
+    description: str = ""
+    licence: str = ""
+    runtime: str = "tflite"
+    model: str = "model.tflite"
+    labels: str = ""
+    golden: str = ""
+    tolerance: Tolerance = msgspec.field(default_factory=Tolerance)
+    inputs: list[TensorInfo] = []
+    outputs: list[TensorInfo] = []
+    signature_key: str = ""
+    stateful: bool = False
+    rate: Positive | None = None
+    window: WindowSpec | None = None
+    transforms: list[dict[str, Any]] = []
+    decoder: dict[str, Any] = {}
+    members: dict[str, Member] = {}
+    metrics: dict[str, Any] = {}
+    provenance: dict[str, Any] = {}
+
+    def __post_init__(self) -> None:
+        if self.format > FORMAT:
+            raise ValueError(f"manifest format {self.format} is newer than this Limpet reads ({FORMAT})")
+        for table in (*self.transforms, *([self.decoder] if self.decoder else [])):
+            if not isinstance(table.get("kind"), str):
+                raise ValueError("every transform and the decoder need a kind")
+
+
+def parse(data: bytes) -> Manifest:
+    """Read a manifest's bytes. ``msgspec.ValidationError`` or ``DecodeError`` says what is wrong, and where."""
+    return msgspec.json.decode(data, type=Manifest)
+
+
+def dump(manifest: Manifest) -> bytes:
+    """Write a manifest: the same manifest gives the same bytes, and these bytes are what gets signed."""
+    return msgspec.json.format(msgspec.json.encode(manifest, order="sorted"), indent=2) + b"\n"

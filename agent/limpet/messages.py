@@ -1,0 +1,145 @@
+"""What goes out of the device. The JSON Schemas under docs/schemas/ are made from these structs.
+
+No numpy here: the supervisor makes these messages.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+from limpet.records import State
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Who reports. ``boot`` names this run of the supervisor and never repeats; ``version`` is Limpet's."""
+
+    device: str
+    boot: str
+    version: str
+
+
+class ResultMessage(msgspec.Struct, kw_only=True):
+    """One result, on ``result/<pipeline>``. A batch is a JSON array of them, oldest first.
+
+    ``id`` is ``device/pipeline/boot/sequence``: a redelivery has the same. ``time`` is that of the newest
+    sample that it was made from, in UTC; ``monotonic_ns`` the same instant on the device's monotonic clock;
+    ``sample`` that sample's ordinal in its source. ``latency_us`` runs from there to the decoded output.
+    """
+
+    id: str
+    device: str
+    pipeline: str
+    boot: str
+    sequence: int
+    time: datetime
+    monotonic_ns: int
+    sample: int
+    model: str
+    version: int
+    delegate: str
+    degraded: bool
+    latency_us: float
+    output: Any
+
+
+class EventMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A change of state, on ``event/<pipeline>``; ``pipeline`` is empty for one of the whole device."""
+
+    device: str
+    boot: str
+    time: datetime
+    event: str
+    pipeline: str = ""
+    reason: str = ""
+
+
+class StatusMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Whether the device is there, on ``status``, retained; the broker sends ``offline`` as last will."""
+
+    device: str
+    boot: str
+    version: str
+    status: Literal["online", "offline"]
+    reason: str = ""
+
+
+class StageLatency(msgspec.Struct, kw_only=True):
+    """Latency of one stage in µs since the health message before.
+
+    ``buckets`` is the histogram that the figures come from, mergeable, see ``limpet.histogram``.
+    """
+
+    count: int
+    p50: float
+    p95: float
+    p99: float
+    buckets: dict[str, int]
+
+
+class PipelineHealth(msgspec.Struct, kw_only=True):
+    """Health of one pipeline, on ``health/<pipeline>``, retained. Counts run since the supervisor started.
+
+    ``dropped`` has samples by cause, those of its source among them. ``delegate_share`` is the share of the
+    model's ops that run on the delegate.
+    """
+
+    device: str
+    pipeline: str
+    time: datetime
+    state: State
+    reason: str
+    model: str
+    version: int
+    delegate: str
+    delegate_share: float
+    degraded: bool
+    results: int
+    errors: int
+    restarts: int
+    dropped: dict[str, int]
+    latency_us: dict[str, StageLatency]
+
+
+class DeviceHealth(msgspec.Struct, kw_only=True):
+    """Health of the device, on ``health``, retained. What this machine cannot tell is null.
+
+    ``cpu_share`` is that of all cores since the message before, ``pss_mb`` that of the supervisor and all its
+    children, ``temperature_c`` the hottest thermal zone's, ``throttled`` whether a cooling device is active.
+    ``reporters`` has each reporter's own figures: outbox depth and oldest age, reconnects, shed messages.
+    """
+
+    device: str
+    boot: str
+    version: str
+    time: datetime
+    uptime_s: float
+    cpu_share: float | None
+    load_1m: float | None
+    pss_mb: float | None
+    memory_available_mb: float | None
+    temperature_c: float | None
+    throttled: bool | None
+    disk_free_mb: float | None
+    clock_synchronised: bool | None
+    pipelines: dict[str, State]
+    reporters: dict[str, dict[str, Any]]
+
+
+class ModelReported(msgspec.Struct, kw_only=True):
+    """Which model runs, on ``model/<pipeline>/reported``, retained."""
+
+    device: str
+    pipeline: str
+    time: datetime
+    model: str
+    version: int
+    state: State
+    reason: str
+    delegate: str
+    degraded: bool
+
+
+Message: TypeAlias = ResultMessage | EventMessage | PipelineHealth | DeviceHealth | ModelReported

@@ -1,0 +1,184 @@
+"""A module is a plugin: its file name is the ``kind`` in the configuration.
+
+Built-in plugins are the modules of ``limpet.GROUP``; third parties register theirs as an entry point named
+after the kind in the group ``limpet.GROUP``. Each has ``Config``, a msgspec struct with what may be configured,
+and ``open``, whose form is that of its group (see the protocols here). The contract suite of each group, under
+tests/, holds every plugin to it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+from importlib import metadata
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+from limpet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterable, Iterator, Sequence
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+    from limpet.messages import Message, Origin
+    from limpet.types import Array, FloatArray, Samples, SampleSpec, TensorSpec
+
+Group: TypeAlias = Literal["sources", "framings", "transforms", "runtimes", "decoders", "reporters"]
+
+_PACKAGES: dict[Group, str] = {"framings": "limpet.sources.framings"}
+
+
+class Source(Protocol):
+    """Where samples come from. ``describe`` must work while the device is away."""
+
+    Config: Any
+
+    def describe(self, config: Any) -> SampleSpec:
+        """Say what its samples are. ``ConfigError`` where the configuration cannot be right."""
+
+    def open(self, config: Any, dropped: Counter[str]) -> AbstractContextManager[Iterator[Samples]]:
+        """Open it. The iterator yields at least once a second, no samples if there are none.
+
+        It counts what it must drop by cause. ``SourceError`` from here or from the iterator means that the
+        device is away and is to be opened again later; the iterator's end means the source's end.
+        """
+
+
+class Transform(Protocol):
+    """Windows to model input. ``shape`` and ``dtype`` of what it returns are known before data flow."""
+
+    shape: tuple[int, ...]
+    dtype: Any
+
+    def __call__(self, values: Array) -> Array:
+        """Return what the model, or the next transform, sees; valid until the next call."""
+
+
+class TransformPlugin(Protocol):
+    """``ValueError`` from ``open`` says why it cannot work on such windows."""
+
+    Config: Any
+
+    def open(self, config: Any, spec: SampleSpec, shape: tuple[int, ...]) -> Transform:
+        """``shape`` is that of the arrays that it will get, ``spec`` that of the source's samples."""
+
+
+class Model(Protocol):
+    """A loaded model. Used by one thread."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    delegate: str
+    delegate_share: float
+
+    def run(self, inputs: Sequence[Array]) -> Sequence[Array]:
+        """Run once. Inputs and outputs are real values (float) where the tensor is quantized.
+
+        Outputs are valid until the next call. ``ModelError`` where the runtime refuses.
+        """
+
+    def reset(self) -> None:
+        """Forget earlier inputs, for a model with state."""
+
+
+class RuntimePlugin(Protocol):
+    """Who executes the model."""
+
+    Config: Any
+
+    def open(
+        self, path: Path, config: Any, delegate: str, shapes: Sequence[tuple[int, ...]] | None
+    ) -> AbstractContextManager[Model]:
+        """Load the model file on one delegate, inputs resized to ``shapes`` where given. ``ModelError``."""
+
+
+class Decoder(Protocol):
+    """Output tensors to meaning."""
+
+    def __call__(self, outputs: Sequence[FloatArray], inputs: Sequence[FloatArray]) -> Any:
+        """Return a mapping, or a struct that encodes as one. ``inputs`` are what the model was given."""
+
+
+class DecoderPlugin(Protocol):
+    """``ValueError`` from ``open`` says why it cannot decode such outputs."""
+
+    Config: Any
+
+    def open(self, config: Any, outputs: Sequence[TensorSpec], labels: Sequence[str]) -> Decoder:
+        """``outputs`` are the model's, ``labels`` the bundle's."""
+
+
+class Framing(Protocol):
+    """Bytes of a serial line to rows of channel values."""
+
+    def feed(self, data: bytes) -> Iterable[Any]:
+        """Take the bytes that came and return the frames that they complete."""
+
+
+class Reporter(Protocol):
+    """Where messages go. It batches, queues and sends on a thread of its own."""
+
+    def report(self, message: Message) -> None:
+        """Take a message. Called by the supervisor's main thread; never blocks, never raises."""
+
+    def health(self) -> dict[str, Any]:
+        """Return its own figures for the device's health."""
+
+
+class ReporterPlugin(Protocol):
+    """``open``'s context manager sends what it can in a few seconds when it is left."""
+
+    Config: Any
+
+    def open(self, config: Any, origin: Origin, state: Path) -> AbstractContextManager[Reporter]:
+        """``state`` is a directory for what must survive a reboot. ``ConfigError``, never ``TransportError``."""
+
+
+def _package(group: Group) -> str:
+    return _PACKAGES.get(group, f"limpet.{group}")
+
+
+def names(group: Group) -> list[str]:
+    """Return the kinds there are in a group, third parties' among them."""
+    package = importlib.import_module(_package(group))
+    built_in = {m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")}
+    others = {e.name for e in metadata.entry_points(group=_package(group))}
+    return sorted(built_in | others)
+
+
+def load(group: Group, kind: str) -> Any:
+    """Import the plugin ``kind`` of ``group``.
+
+    ``ConfigError`` says that there is none, or which extra it lacks.
+    """
+    for entry in metadata.entry_points(group=_package(group), name=kind):
+        return entry.load()
+    name = f"{_package(group)}.{kind}"
+    try:
+        return importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name == name:
+            raise ConfigError([f"{kind!r} is not one of the {group}{suggest(kind, names(group))}"]) from None
+        raise ConfigError([_missing(group, kind, error.name or "")]) from error
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return the end of a sentence: the known word that was probably meant, or all of them."""
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1)
+    if close:
+        return f" (did you mean {close[0]!r}?)"
+    return f" (there are: {', '.join(known)})" if known else ""
+
+
+def _missing(group: Group, kind: str, module: str) -> str:
+    """Say what to install so that ``module`` is there."""
+    distribution = module.partition(".")[0].replace("_", "-")
+    for requirement in metadata.requires("limpet") or []:
+        name, _, marker = requirement.partition(";")
+        if name.startswith(distribution) and "extra ==" in marker:
+            extra = marker.rpartition("extra ==")[2].strip(" '\"")
+            return f"{group} {kind!r} needs the extra {extra!r}: pip install 'limpet[{extra}]'"
+    return f"{group} {kind!r} needs the Python module {module!r}, which is not installed"

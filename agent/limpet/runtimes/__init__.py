@@ -1,0 +1,1 @@
+"""Who executes the model: one module a kind."""

@@ -1,0 +1,1 @@
+"""Windows to model input: one module a kind."""

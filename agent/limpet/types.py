@@ -1,0 +1,108 @@
+"""What flows through a pipeline inside one process: samples, windows, tensors.
+
+What crosses a process border or goes out to a broker stands in ``records``.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Array: TypeAlias = NDArray[Any]
+FloatArray: TypeAlias = NDArray[np.float32]
+TimeArray: TypeAlias = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class SampleSpec:
+    """What one sample of a source is, known before the source is opened.
+
+    ``shape`` is that of one sample: ``(channels,)`` for a sensor, ``(height, width, 3)`` for an image.
+    ``rate`` is in samples a second, ``None`` where the source has no steady rate.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    channels: tuple[str, ...] = ()
+    rate: float | None = None
+
+
+@dataclass(slots=True)
+class Samples:
+    """Consecutive samples as a source had them: possibly none, which shows that the source is alive.
+
+    ``values`` has shape ``(n, *SampleSpec.shape)``; ``monotonic_ns`` and ``wall_ns`` are int64 of shape
+    ``(n,)``, nanoseconds of ``time.monotonic_ns`` and of the Unix clock when each sample was taken.
+    ``index`` is the ordinal of the first sample in the source's own count, so that lost samples show as a
+    jump; ``gap`` says that the first sample does not follow the one before it.
+    """
+
+    values: Array
+    monotonic_ns: TimeArray
+    wall_ns: TimeArray
+    index: int
+    gap: bool = False
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(slots=True)
+class Window:
+    """What a model sees at once. ``values`` is a view, valid until the window after it is asked for.
+
+    ``values`` has shape ``(size, *SampleSpec.shape)``. The times and the ordinal are those of its last
+    sample. ``after_gap`` says that samples are missing between the window before and this one.
+    """
+
+    values: Array
+    monotonic_ns: int
+    wall_ns: int
+    index: int
+    after_gap: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output tensor of a model as its runtime reports it.
+
+    ``shape`` has -1 for a dimension that may vary. ``scale`` and ``zero_point`` are empty for a tensor that
+    is not quantized, have one element for per-tensor quantization and one a channel of
+    ``quantized_dimension`` for per-channel: real = (stored - zero_point) * scale.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    scale: tuple[float, ...] = ()
+    zero_point: tuple[int, ...] = ()
+    quantized_dimension: int = 0
+
+    @property
+    def quantized(self) -> bool:
+        """Whether stored integers stand for real numbers."""
+        return bool(self.scale)
+
+
+def empty_samples(spec: SampleSpec, index: int = 0) -> Samples:
+    """Return no samples: the sign of life of a source that has nothing to say."""
+    none = np.empty(0, np.int64)
+    return Samples(np.empty((0, *spec.shape), spec.dtype), none, none, index)
+
+
+def fits(window: Sequence[int], tensor: Sequence[int]) -> bool:
+    """Whether an array of shape ``window`` can be handed to ``tensor`` by adding or dropping 1s alone.
+
+    A tensor's -1 takes any size.
+    """
+    have = [n for n in window if n != 1]
+    want = [n for n in tensor if n != 1]
+    while len(want) > len(have) and -1 in want:
+        want.remove(-1)
+    return len(have) == len(want) and all(w in (-1, h) for h, w in zip(have, want, strict=True))

@@ -1,0 +1,1 @@
+"""Workstation tooling around limpet: training, conversion, packaging."""
