@@ -107,7 +107,7 @@ class DecoderPlugin(Protocol):
     Config: Any
 
     def open(self, config: Any, outputs: Sequence[TensorSpec], labels: Sequence[str]) -> Decoder:
-        """``outputs`` are the model's, ``labels`` the bundle's."""
+        """Prepare to decode the model's ``outputs`` with the bundle's ``labels``."""
 
 
 class Framing(Protocol):
