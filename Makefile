@@ -1,0 +1,80 @@
+# Each target does the set-up that it needs, once. `make help` lists them.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+# Debian keeps mosquitto where a plain user's PATH does not look.
+export PATH := $(PATH):/usr/sbin:/sbin
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+export PIP_ROOT_USER_ACTION := ignore
+
+PYTHON := .venv/bin/python
+TFLITE_PYTHON := .venv-tflite-runtime/bin/python
+PIP_INSTALL := -m pip install --quiet --no-input
+EDITABLE := --no-deps --no-build-isolation --editable .
+
+.PHONY: help
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+
+.PHONY: venv
+venv: .venv/.dev ## make .venv, with all that working on Limpet needs
+
+.PHONY: demo
+demo: .venv/.demo ## run real telemetry through the real daemon, and watch
+	@.venv/bin/limpet demo
+
+.PHONY: test
+test: .venv/.dev tflite-runtime programs lint ## check everything: style, types, tests on both TFLite runtimes
+	@$(PYTHON) -m pytest -q
+	@if test -e .venv-tflite-runtime/.installed; then $(TFLITE_PYTHON) -m pytest -q tests/runtimes; fi
+
+.PHONY: lint
+lint: .venv/.dev ## check style and types
+	@$(PYTHON) -m ruff check --quiet .
+	@$(PYTHON) -m ruff format --check --quiet .
+	@$(PYTHON) -m mypy
+
+.PHONY: clean
+clean: ## delete everything that these targets made
+	@rm -rf build dist .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	@find agent converters tests bench -name __pycache__ -prune -exec rm -r {} +
+
+.PHONY: lock
+lock: .venv/.dev ## choose the newest versions and write requirements/*.txt
+	@tools/lock.sh
+
+.PHONY: programs
+programs:
+	@tools/need.sh mosquitto=mosquitto mosquitto_sub=mosquitto-clients openssl=openssl \
+		cc=gcc /usr/include/stdio.h=libc6-dev
+
+.venv/pyvenv.cfg:
+	@python=$$(tools/python.sh 3.11 3.12 3.13 3.10) && "$$python" -m venv .venv
+
+.venv/.demo: requirements/demo.txt requirements/build.txt pyproject.toml | .venv/pyvenv.cfg
+	@echo "Installing Limpet into .venv"
+	@$(PYTHON) $(PIP_INSTALL) --require-hashes -r requirements/demo.txt -r requirements/build.txt
+	@$(PYTHON) $(PIP_INSTALL) $(EDITABLE)
+	@touch $@
+
+.venv/.dev: requirements/dev.txt pyproject.toml | .venv/pyvenv.cfg
+	@echo "Installing Limpet and its tools into .venv"
+	@$(PYTHON) $(PIP_INSTALL) --require-hashes -r requirements/dev.txt
+	@$(PYTHON) $(PIP_INSTALL) $(EDITABLE)
+	@touch $@
+
+# No runtime test is lost silently: where there is no Python that tflite-runtime has a wheel for, this says so.
+.PHONY: tflite-runtime
+tflite-runtime:
+	@if python=$$(tools/python.sh 3.11 3.10 2>/dev/null); \
+	then $(MAKE) .venv-tflite-runtime/.installed LEGACY="$$python"; \
+	else echo "Not tested: tflite-runtime, which needs Python 3.10 or 3.11."; fi
+
+.venv-tflite-runtime/.installed: requirements/tflite-runtime.txt pyproject.toml
+	@echo "Installing Limpet on tflite-runtime into .venv-tflite-runtime"
+	@test -e .venv-tflite-runtime/pyvenv.cfg || $(LEGACY) -m venv .venv-tflite-runtime
+	@$(TFLITE_PYTHON) $(PIP_INSTALL) --require-hashes -r requirements/tflite-runtime.txt
+	@$(TFLITE_PYTHON) $(PIP_INSTALL) $(EDITABLE)
+	@touch $@

@@ -1,0 +1,13 @@
+#!/bin/sh
+# Write requirements/*.txt: exact versions with hashes, for every Python that Limpet supports, without host names.
+set -eu
+cd "$(dirname "$0")/.."
+compile() {
+    .venv/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
+        --no-emit-index-url --no-emit-find-links --no-header --upgrade "$@"
+}
+compile pyproject.toml requirements/dev.in --extra demo --output-file requirements/dev.txt
+compile pyproject.toml --constraint requirements/dev.txt --output-file requirements/core.txt
+compile pyproject.toml --extra demo --constraint requirements/dev.txt --output-file requirements/demo.txt
+compile requirements/build.in --constraint requirements/dev.txt --output-file requirements/build.txt
+compile requirements/tflite-runtime.in --output-file requirements/tflite-runtime.txt
