@@ -1,0 +1,185 @@
+"""``limpet demo``: real telemetry through the real daemon, watched by an ordinary MQTT client."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import signal
+import sys
+import tempfile
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import TYPE_CHECKING, TextIO
+
+import msgspec
+
+from limpet.errors import LimpetError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from limpet.demo.board import Board
+    from limpet.demo.client import Subscriber
+    from limpet.demo.daemon import Daemon
+    from limpet.demo.score import Scoreboard, Watch
+
+    Show = Callable[[Watch, int], None]
+
+HELP = "play recorded telemetry through the real daemon and score what comes out"
+
+STARTING = 30.0
+"""Seconds until the pipeline must run."""
+QUIET = 5.0
+"""Seconds without a row sent or a result received until the missing ones count as lost."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("--seconds", type=_positive, default=20.0, help="how long to send (default 20)")
+    parser.add_argument("--rate", type=_positive, default=500.0, help="rows a second (default 500)")
+    parser.add_argument("--broker", metavar="URL", help="an MQTT 5 broker of yours, mqtt://HOST:PORT")
+    parser.add_argument("--json", action="store_true", help="print the scoreboard alone, as one JSON object")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="save a still of the screen")
+
+
+def _positive(text: str) -> float:
+    value = float(text)
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run the demo. Return 0 if nothing was lost and the model did its job, 1 if not."""
+    try:
+        import iotcore  # noqa: F401
+        import rich  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise LimpetError("limpet demo needs the extra 'demo': pip install 'limpet[demo]'") from error
+    # Ended either way, the demo takes its daemon and its broker with it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    return _play(args)
+
+
+def _play(args: argparse.Namespace) -> int:
+    """Set the stage, run, score."""
+    from limpet.demo import daemon as real
+    from limpet.demo.board import Board, telemetry
+    from limpet.demo.client import Subscriber
+    from limpet.demo.score import Watch
+
+    out = sys.stderr if args.json else sys.stdout
+    folder = Path(tempfile.mkdtemp(prefix="limpet-demo-"))
+    data = telemetry()
+    count = round(args.seconds * args.rate)
+    watch = Watch(data.anomalous, real.PIPELINE)
+    device = f"demo-{secrets.token_hex(3)}"
+    with ExitStack() as stack:
+        url = args.broker or stack.enter_context(real.embedded_broker(folder))
+        board = stack.enter_context(Board(data.rows, count, args.rate))
+        path = real.write_configuration(folder, device, url, board.port, data.channels)
+        client = stack.enter_context(Subscriber(url, device))
+        out.write(
+            f"{len(data.rows):,} rows that the model never saw -> {board.port} -> limpet run {path} -> {url}\n"
+        )
+        daemon = stack.enter_context(real.Daemon(path, folder / "daemon.log"))
+        show = stack.enter_context(_live(out, count) if out.isatty() else _plain(out, count))
+        _Run(watch, board, client, daemon, show).through()
+    return _conclude(args, watch, watch.scoreboard(count), out)
+
+
+@dataclass
+class _Run:
+    """Everything that takes part, from the daemon's start to its end."""
+
+    watch: Watch
+    board: Board
+    client: Subscriber
+    daemon: Daemon
+    show: Show
+
+    def through(self) -> None:
+        """Wait for the pipeline, play the telemetry, wait for the last result, and stop the daemon."""
+        self._start()
+        self.board.start()
+        moved, before = monotonic(), (0, 0)
+        while self.watch.received < self.board.count and monotonic() < moved + QUIET:
+            self._pump()
+            self.daemon.require()
+            if (now := (self.board.sent, self.watch.received)) != before:
+                moved, before = monotonic(), now
+        self.daemon.stop()
+        until = monotonic() + QUIET
+        while not self.watch.offline and monotonic() < until:
+            self._pump()
+
+    def _start(self) -> None:
+        until = monotonic() + STARTING
+        while not (self.watch.model and self.watch.model.state == "running"):
+            self._pump()
+            self.daemon.require()
+            if self.watch.model and self.watch.model.state == "failed":
+                raise LimpetError(f"the pipeline failed: {self.watch.model.reason}")
+            if monotonic() > until:
+                raise LimpetError(f"the pipeline did not start within {STARTING:.0f} s")
+
+    def _pump(self) -> None:
+        for message in self.client.messages(0.05):
+            self.watch.take(message)
+        self.show(self.watch, self.board.sent)
+
+
+@contextmanager
+def _live(out: TextIO, count: int) -> Iterator[Show]:
+    """Show everything, eight times a second."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from limpet.demo import screen
+
+    due = 0.0
+    with Live(console=Console(file=out), auto_refresh=False, transient=True) as live:
+
+        def show(watch: Watch, sent: int) -> None:
+            nonlocal due
+            if monotonic() >= due:
+                due = monotonic() + 0.125
+                live.update(screen.frame(watch, sent, count), refresh=True)
+
+        yield show
+
+
+@contextmanager
+def _plain(out: TextIO, count: int) -> Iterator[Show]:
+    """Write a line every two seconds."""
+    due = 0.0
+
+    def show(watch: Watch, sent: int) -> None:
+        nonlocal due
+        if monotonic() >= due:
+            due = monotonic() + 2
+            found = f"{watch.right} anomalies found, {watch.missed} missed, {watch.false_alarms} false alarms"
+            out.write(f"{sent:6} of {count} rows sent, {watch.received:6} results received: {found}\n")
+            out.flush()
+
+    yield show
+
+
+def _conclude(args: argparse.Namespace, watch: Watch, board: Scoreboard, out: TextIO) -> int:
+    from rich.console import Console
+
+    from limpet.demo import screen
+
+    still = screen.frame(watch, board.rows, board.rows)
+    if args.json:
+        sys.stdout.write(msgspec.json.encode(board).decode() + "\n")
+    else:
+        console = Console(file=out)
+        if out.isatty():
+            console.print(still)
+        console.print(screen.scoreboard(board))
+    if args.svg:
+        screen.save_still(args.svg, still, board)
+    return 0 if board.passed else 1

@@ -1,0 +1,136 @@
+"""The real daemon with a real configuration file, and the broker that it talks to."""
+
+from __future__ import annotations
+
+import json
+import logging
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import contextmanager
+from importlib import resources
+from typing import TYPE_CHECKING
+
+from limpet.errors import LimpetError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from typing_extensions import Self
+
+PIPELINE = "shuttle"
+
+_CONFIGURATION = """\
+# Made by `limpet demo`. `limpet check` says that it is sound; one for your own sensor has the same shape.
+
+[device]
+id = {device}
+state = "state"
+health_interval = 1.0
+
+[mqtt]
+url = {url}
+
+[sources.board]
+kind = "serial"
+port = {port}
+baud = 921600
+framing = "cobs"
+channels = {channels}
+
+[pipelines.{pipeline}]
+source = "board"
+model = {model}
+"""
+
+_BROKER = """\
+id = 0
+
+[router]
+id = 0
+max_connections = 32
+max_outgoing_packet_count = 200
+max_segment_size = 104857600
+max_segment_count = 10
+
+[v5.1]
+name = "mqtt5"
+listen = "127.0.0.1:{port}"
+next_connection_delay_ms = 1
+
+[v5.1.connections]
+connection_timeout_ms = 60000
+max_payload_size = 1048576
+max_inflight_count = 100
+dynamic_filters = true
+"""
+
+
+@contextmanager
+def embedded_broker(folder: Path) -> Iterator[str]:
+    """Run a broker on a free port of the loopback interface, as long as this process; give its URL."""
+    from iotcore import Broker
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    path = folder / "broker.toml"
+    path.write_text(_BROKER.format(port=port), encoding="utf-8")
+    logging.getLogger("iotcore").setLevel(logging.WARNING)
+    with Broker(config_path=str(path)):
+        yield f"mqtt://127.0.0.1:{port}"
+
+
+def write_configuration(folder: Path, device: str, url: str, port: str, channels: Sequence[str]) -> Path:
+    """Write the file that the daemon runs with."""
+    path = folder / "limpet.toml"
+    model = resources.files("limpet").joinpath("demo_data", "shuttle-1.limpet")
+    text = _CONFIGURATION.format(
+        device=json.dumps(device),
+        url=json.dumps(url),
+        port=json.dumps(port),
+        channels=json.dumps(list(channels)),
+        pipeline=PIPELINE,
+        model=json.dumps(str(model)),
+    )
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+class Daemon:
+    """``limpet run`` in a process of its own. It is stopped as systemd would when the context is left."""
+
+    def __init__(self, configuration: Path, log: Path) -> None:
+        self._command = [sys.executable, "-m", "limpet", "run", str(configuration)]
+        self._log = log
+
+    def __enter__(self) -> Self:
+        with self._log.open("wb") as log:
+            # A session of its own: Ctrl-C is for the demo, which then stops the daemon in order.
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def require(self) -> None:
+        """Raise ``LimpetError`` with the end of its log if it is not running."""
+        if self._process.poll() is not None:
+            tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-5:])
+            raise LimpetError(
+                f"the daemon ended with exit status {self._process.returncode}; its last words:\n{tail}"
+            )
+
+    def stop(self) -> None:
+        """Ask it to end; make it, if it does not within ten seconds."""
+        if self._process.poll() is None:
+            self._process.send_signal(signal.SIGTERM)
+        try:
+            self._process.wait(10)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()

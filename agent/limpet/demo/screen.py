@@ -1,0 +1,142 @@
+"""The demo on a terminal: what a client sees of the device, live, and the scoreboard."""
+
+from __future__ import annotations
+
+import io
+import math
+import re
+from typing import TYPE_CHECKING
+
+from rich.console import Console, Group
+from rich.panel import Panel
+from rich.table import Table
+from rich.text import Text
+
+from limpet.records import STAGES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from limpet.demo.score import Scoreboard, Watch
+    from limpet.messages import ResultMessage
+
+WIDTH = 100
+ROWS = 10
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def frame(watch: Watch, sent: int, count: int) -> Group:
+    """Draw what is known now."""
+    results, health = Table.grid(expand=True), Table.grid(expand=True)
+    results.add_row(_results(watch))
+    health.add_row(_health(watch))
+    columns = Table.grid(padding=(0, 1))
+    columns.add_column(width=WIDTH // 2)
+    columns.add_column(width=WIDTH // 2 - 1)
+    columns.add_row(results, health)
+    return Group(_counts(watch, sent, count), columns, _spark(watch))
+
+
+def _counts(watch: Watch, sent: int, count: int) -> Panel:
+    text = Text.assemble(
+        "rows sent ",
+        (f"{sent:,} of {count:,}", "bold"),
+        "   results received ",
+        (f"{watch.received:,}", "bold cyan"),
+    )
+    text.append(f"   anomalies found {watch.right}", "bold green")
+    text.append(f"   missed {watch.missed}", "bold yellow" if watch.missed else "dim")
+    text.append(f"   false alarms {watch.false_alarms}", "bold yellow" if watch.false_alarms else "dim")
+    return Panel(text, title="limpet demo: space shuttle telemetry", width=WIDTH, border_style="cyan")
+
+
+def _results(watch: Watch) -> Panel:
+    table = Table(box=None, expand=True, padding=(0, 1))
+    for name in ("time", "sample", "score", "µs"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
+    for result, verdict in list(watch.latest)[-ROWS:]:
+        table.add_row(
+            f"{result.time:%H:%M:%S}.{result.time.microsecond // 1000:03}",
+            str(result.sample),
+            f"{verdict.score:.3f}",
+            f"{result.latency_us:.0f}",
+            _verdict(watch, result, anomalous=verdict.anomalous),
+        )
+    return Panel(table, title="results over MQTT", height=ROWS + 5)
+
+
+def _verdict(watch: Watch, result: ResultMessage, *, anomalous: bool) -> Text:
+    truth = watch.truth[result.sample % len(watch.truth)]
+    word = Text("anomaly" if anomalous else "normal", "bold red" if anomalous else "green")
+    return word.append(" ✓" if anomalous == truth else " ✗ wrong", "dim" if anomalous == truth else "bold yellow")
+
+
+def _health(watch: Watch) -> Panel:
+    table = Table(box=None, expand=True, padding=(0, 1))
+    table.add_column("stage, µs", no_wrap=True)
+    for name in ("p50", "p95", "p99"):
+        table.add_column(name, justify="right", no_wrap=True)
+    latencies = watch.latencies()
+    for stage in (*STAGES, "delivered"):
+        table.add_row(stage, *(f"{value:,.1f}" for value in latencies.get(stage, {}).values()))
+    return Panel(Group(table, Text(), *_lines(watch)), title="health over MQTT", height=ROWS + 5)
+
+
+def _lines(watch: Watch) -> list[Text]:
+    pipeline, device = watch.pipeline, watch.device
+    if pipeline is None or device is None:
+        return [Text(" starting", "dim")]
+    dropped = ", ".join(f"{cause} {n}" for cause, n in pipeline.dropped.items() if n) or "none"
+    state = Text.assemble((f" {pipeline.state}", "bold green" if pipeline.state == "running" else "bold yellow"))
+    state.append(f"  {pipeline.model} v{pipeline.version} on {pipeline.delegate} ({pipeline.delegate_share:.0%})")
+    return [
+        state,
+        Text(f" dropped {dropped}  errors {pipeline.errors}  restarts {pipeline.restarts}"),
+        Text(f" cpu {_known(device.cpu_share, '.0%')}  load {_known(device.load_1m, '.1f')}"),
+        Text(f" memory {_known(device.pss_mb, '.0f')} MB  temperature {_known(device.temperature_c, '.0f')} °C"),
+    ]
+
+
+def _known(value: float | None, form: str) -> str:
+    return "unknown" if value is None else format(value, form)
+
+
+def _spark(watch: Watch) -> Panel:
+    """Draw the scores on a logarithmic scale, those called anomalous in red."""
+    line = Text()
+    for _, verdict in list(watch.latest)[-(WIDTH - 4) :]:
+        height = (math.log10(max(verdict.score, 1e-4)) + 3) / 4
+        bar = BARS[min(max(int(height * len(BARS)), 0), len(BARS) - 1)]
+        line.append(bar, "bold red" if verdict.anomalous else "green")
+    return Panel(line, title="score", width=WIDTH)
+
+
+def scoreboard(board: Scoreboard) -> Table:
+    """Draw the sums."""
+    table = Table(title="scoreboard", width=WIDTH, title_style="bold", show_header=False)
+    table.add_column(style="cyan")
+    table.add_column()
+    table.add_row("rows sent", f"{board.rows:,}")
+    table.add_row("results published, received", f"{board.published:,}, {board.received:,}")
+    lost = Text(f"{board.lost}, {board.duplicates}", "bold green" if not board.lost else "bold red")
+    table.add_row("lost, duplicates", lost)
+    table.add_row("anomalies recorded, detections", f"{board.anomalies}, {board.detections}")
+    table.add_row("precision, recall", f"{board.precision:.1%}, {board.recall:.1%}")
+    for stage, figures in board.latency_us.items():
+        name = "sample to client" if stage == "delivered" else f"{stage} latency"
+        table.add_row(name, "  ".join(f"{key} {value:,.1f} µs" for key, value in figures.items()))
+    verdict = ("passed", "bold green") if board.passed else ("FAILED: something was lost or not found", "bold red")
+    table.add_row("verdict", Text(*verdict))
+    return table
+
+
+def save_still(path: Path, still: Group, board: Scoreboard) -> None:
+    """Write one frame of the live view and the scoreboard as SVG."""
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
+    console.print(still)
+    console.print(scoreboard(board))
+    svg = console.export_svg(title="limpet demo")
+    # The fonts would be fetched from somebody's server; any monospaced one will do.
+    svg = re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
+    path.write_text(svg, encoding="utf-8")
