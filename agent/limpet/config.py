@@ -40,10 +40,14 @@ class Device(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     health_interval: Positive = 10.0
 
 
-class Table(msgspec.Struct):
-    """A plugin and what its own ``Config`` will read."""
+class SourceTable(msgspec.Struct):
+    """A source's plugin and what its own ``Config`` will read.
+
+    ``queue``: blocks of samples that may wait for the model; beyond that the oldest are dropped and counted.
+    """
 
     kind: str
+    queue: Count
     options: dict[str, Any]
 
 
@@ -61,7 +65,6 @@ class PipelineConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     transforms: list[dict[str, Any]] | None = None
     decoder: dict[str, Any] | None = None
     deadline: Positive = 10.0
-    queue: Count = 256
 
 
 class Config(msgspec.Struct):
@@ -69,9 +72,14 @@ class Config(msgspec.Struct):
 
     base: Path
     device: Device
-    sources: dict[str, Table]
+    sources: dict[str, SourceTable]
     pipelines: dict[str, PipelineConfig]
     reporters: dict[str, dict[str, Any]]
+
+    def only(self, source: str) -> Config:
+        """Return what the worker of one source may know: no other source, and no reporter's secrets."""
+        pipelines = {name: p for name, p in self.pipelines.items() if p.source == source}
+        return Config(self.base, self.device, {source: self.sources[source]}, pipelines, {})
 
     @property
     def models(self) -> Path:
@@ -186,9 +194,13 @@ def _named(group: Mapping[str, Any], where: str, problems: list[str]) -> list[tu
     return named
 
 
-def _table(raw: Mapping[str, Any], where: str, problems: list[str]) -> Table | None:
-    kind = raw.get("kind")
+def _table(raw: Mapping[str, Any], where: str, problems: list[str]) -> SourceTable | None:
+    options = dict(raw)
+    kind, queue = options.pop("kind", None), options.pop("queue", 64)
     if not isinstance(kind, str):
         problems.append(f'{where}.kind: missing; it names the plugin, as kind = "serial"')
-        return None
-    return Table(kind, {key: value for key, value in raw.items() if key != "kind"})
+    elif not isinstance(queue, int) or queue < 1:
+        problems.append(f"{where}.queue: expected an integer of at least 1")
+    else:
+        return SourceTable(kind, queue, options)
+    return None

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from limpet.messages import Message, Origin
-    from limpet.types import Array, FloatArray, Samples, SampleSpec, TensorSpec
+    from limpet.types import Array, FloatArray, Rows, Samples, SampleSpec, TensorSpec
 
 Group: TypeAlias = Literal["sources", "framings", "transforms", "runtimes", "decoders", "reporters"]
 
@@ -111,10 +111,27 @@ class DecoderPlugin(Protocol):
 
 
 class Framing(Protocol):
-    """Bytes of a serial line to rows of channel values."""
+    """Bytes of a serial line to rows of channel values, without I/O.
 
-    def feed(self, data: bytes) -> Iterable[Any]:
-        """Take the bytes that came and return the frames that they complete."""
+    ``modulo``: the node's sequence counter goes from ``modulo - 1`` to 0; ``None`` if it never wraps.
+    """
+
+    modulo: int | None
+
+    def feed(self, data: bytes) -> Rows:
+        """Take the bytes that came, in pieces of any size, and return the rows that they complete.
+
+        It never raises, counts what it cannot read by cause, and keeps no more than one frame.
+        """
+
+
+class FramingPlugin(Protocol):
+    """``ValueError`` from ``open`` says why it cannot read such channels."""
+
+    Config: Any
+
+    def open(self, config: Any, channels: Sequence[str], dropped: Counter[str]) -> Framing:
+        """Start anew, as after opening a port: the first frame may be the rest of one."""
 
 
 class Reporter(Protocol):
@@ -143,7 +160,7 @@ def _package(group: Group) -> str:
 def names(group: Group) -> list[str]:
     """Return the kinds there are in a group, third parties' among them."""
     package = importlib.import_module(_package(group))
-    built_in = {m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")}
+    built_in = {m.name for m in pkgutil.iter_modules(package.__path__) if not (m.ispkg or m.name.startswith("_"))}
     others = {e.name for e in metadata.entry_points(group=_package(group))}
     return sorted(built_in | others)
 
@@ -155,12 +172,11 @@ def load(group: Group, kind: str) -> Any:
     """
     for entry in metadata.entry_points(group=_package(group), name=kind):
         return entry.load()
-    name = f"{_package(group)}.{kind}"
+    if kind not in names(group):
+        raise ConfigError([f"{kind!r} is not one of the {group}{suggest(kind, names(group))}"])
     try:
-        return importlib.import_module(name)
+        return importlib.import_module(f"{_package(group)}.{kind}")
     except ModuleNotFoundError as error:
-        if error.name == name:
-            raise ConfigError([f"{kind!r} is not one of the {group}{suggest(kind, names(group))}"]) from None
         raise ConfigError([_missing(group, kind, error.name or "")]) from error
 
 

@@ -9,6 +9,8 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from limpet.config import Config
+
 State: TypeAlias = Literal["starting", "running", "waiting", "failed", "finished", "stopped"]
 """``waiting``: its source is away; ``finished``: its source came to an end."""
 
@@ -45,11 +47,12 @@ class Results(msgspec.Struct, tag=True):
 class Figures(msgspec.Struct, omit_defaults=True):
     """What happened in one pipeline since the figures before.
 
-    ``latency`` has a sparse histogram for each stage, see ``limpet.histogram``.
+    ``discarded`` counts samples that came to lie in no window, because of a gap. ``latency`` has a sparse
+    histogram for each stage, see ``limpet.histogram``.
     """
 
-    results: int = 0
     errors: int = 0
+    discarded: int = 0
     latency: dict[str, dict[int, int]] = msgspec.field(default_factory=dict)
 
 
@@ -81,11 +84,54 @@ class Notice(msgspec.Struct, tag=True):
     reason: str
 
 
-FromWorker: TypeAlias = Results | Heartbeat | Transition | Notice
+class Refused(msgspec.Struct, tag=True):
+    """The configuration of a pipeline, or of the source if none is named, cannot be used, for these reasons."""
+
+    problems: list[str]
+    pipeline: str = ""
+
+
+FromWorker: TypeAlias = Results | Heartbeat | Transition | Notice | Refused
+
+
+class Assign(msgspec.Struct, tag=True):
+    """Run these pipelines of one source. Those that already run with the same configuration are left alone."""
+
+    config: Config
 
 
 class Stop(msgspec.Struct, tag=True):
     """Finish the window at hand, hand over its result, and exit."""
 
 
-ToWorker: TypeAlias = Stop
+ToWorker: TypeAlias = Assign | Stop
+
+
+class Preload(msgspec.Struct, tag=True):
+    """To the fork server: import these modules, so that workers need not."""
+
+    modules: list[str]
+
+
+class Fork(msgspec.Struct, tag=True):
+    """To the fork server: make a worker. Its end of the socket pair comes along as a file descriptor."""
+
+    worker: str
+
+
+class Forked(msgspec.Struct, tag=True):
+    """From the fork server: the worker is there."""
+
+    worker: str
+    pid: int
+
+
+class Exited(msgspec.Struct, tag=True):
+    """From the fork server: a worker is gone. ``status`` is negative for the signal that ended it."""
+
+    pid: int
+    status: int
+
+
+ToForkServer: TypeAlias = Preload | Fork
+FromForkServer: TypeAlias = Forked | Exited

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -24,13 +25,15 @@ class SampleSpec:
     """What one sample of a source is, known before the source is opened.
 
     ``shape`` is that of one sample: ``(channels,)`` for a sensor, ``(height, width, 3)`` for an image.
-    ``rate`` is in samples a second, ``None`` where the source has no steady rate.
+    ``rate`` is in samples a second, ``None`` where the source has no steady rate. A source that is not ``live``
+    waits for the model; of a live one, samples that come faster than the model takes them are dropped.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     channels: tuple[str, ...] = ()
     rate: float | None = None
+    live: bool = True
 
 
 @dataclass(slots=True)
@@ -54,7 +57,21 @@ class Samples:
 
 
 @dataclass(slots=True)
-class Window:
+class Rows:
+    """What a framing made of some bytes: n rows, possibly none.
+
+    ``values``: float64 ``(n, channels)`` as the node sent them. ``gap``: bool ``(n,)``, frames that could not be
+    read lie before this row. ``sequence``: int64 ``(n,)``, the node's own count of its samples. ``time_us``:
+    int64 ``(n,)``, the node's clock in µs modulo 2**32. The last two are ``None`` where frames carry none.
+    """
+
+    values: NDArray[np.float64]
+    gap: NDArray[np.bool_]
+    sequence: NDArray[np.int64] | None = None
+    time_us: NDArray[np.int64] | None = None
+
+
+class Window(msgspec.Struct, eq=False, gc=False):
     """What a model sees at once. ``values`` is a view, valid until the window after it is asked for.
 
     ``values`` has shape ``(size, *SampleSpec.shape)``. The times and the ordinal are those of its last

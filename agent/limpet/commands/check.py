@@ -1,0 +1,64 @@
+"""``limpet check``: find whatever is wrong with a configuration before the daemon starts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from limpet import config, plan, reporting
+from limpet.errors import ConfigError, LimpetError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from limpet.config import Config
+
+HELP = "check a configuration and the models it names; every problem at once, nothing is started"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("config", type=Path, help="configuration file (TOML)")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print what would run. ``ConfigError`` has all problems."""
+    wanted = config.read(arguments.config)
+    problems, lines = inspect(wanted)
+    if problems:
+        raise ConfigError(problems)
+    print("\n".join(lines))
+    return 0
+
+
+def inspect(wanted: Config) -> tuple[list[str], list[str]]:
+    """Return all problems of a well-formed configuration, and a line about each pipeline that is fine."""
+    problems: list[str] = []
+    lines: list[str] = []
+    try:
+        reporting.resolve(wanted)
+    except ConfigError as error:
+        problems += error.problems
+    sources = {}
+    for name in wanted.sources:
+        try:
+            sources[name] = plan.plan_source(wanted, name)
+        except ConfigError as error:
+            problems += error.problems
+    for name, pipeline in wanted.pipelines.items():
+        if pipeline.source not in sources:
+            continue
+        try:
+            made = plan.plan_pipeline(wanted, name, sources[pipeline.source].spec)
+        except ConfigError as error:
+            problems += error.problems
+        except LimpetError as error:
+            problems.append(f"pipelines.{name}: {error}")
+        else:
+            lines.append(_describe(made, pipeline.source))
+    return problems, lines
+
+
+def _describe(made: plan.PipelinePlan, source: str) -> str:
+    manifest = made.bundle.manifest
+    return f"{made.name}: {source} -> {manifest.name} {manifest.version} on {', '.join(made.delegates)}"

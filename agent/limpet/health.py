@@ -1,0 +1,122 @@
+"""What the supervisor knows of each pipeline, and the health messages made of it. No I/O but the clock."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from limpet.histogram import merge, quantile
+from limpet.messages import ModelReported, PipelineHealth, ResultMessage, StageLatency
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from limpet.messages import Origin
+    from limpet.records import Figures, Result, Transition
+
+
+def now() -> datetime:
+    """Return the wall clock in UTC."""
+    return datetime.now(timezone.utc)
+
+
+@dataclass(slots=True)
+class PipelineRecord:
+    """One pipeline since the supervisor started."""
+
+    origin: Origin
+    name: str
+    last: Transition
+    sequence: int = 0
+    errors: int = 0
+    restarts: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    latency: dict[str, dict[int, int]] = field(default_factory=dict)
+
+    def accept(self, result: Result) -> ResultMessage:
+        """Give a result its number: from here on it is the supervisor's."""
+        self.sequence += 1
+        origin = self.origin
+        return ResultMessage(
+            id=f"{origin.device}/{self.name}/{origin.boot}/{self.sequence}",
+            device=origin.device,
+            pipeline=self.name,
+            boot=origin.boot,
+            sequence=self.sequence,
+            time=datetime.fromtimestamp(result.wall_ns / 1e9, timezone.utc),
+            monotonic_ns=result.monotonic_ns,
+            sample=result.sample,
+            model=result.model,
+            version=result.version,
+            delegate=result.delegate,
+            degraded=result.degraded,
+            latency_us=result.latency_ns / 1000,
+            output=result.output,
+        )
+
+    def add(self, figures: Figures, dropped: Mapping[str, int]) -> None:
+        """Add what a heartbeat brought; ``dropped`` are samples of its source, by cause."""
+        self.dropped.update(dropped)
+        self.errors += figures.errors
+        if figures.discarded:
+            self.dropped["gap"] += figures.discarded
+        for stage, buckets in figures.latency.items():
+            merge(self.latency.setdefault(stage, {}), buckets)
+
+    def move(self, to: Transition) -> list[tuple[str, str]]:
+        """Take note of a transition; return the events that it is, each with its reason."""
+        before, self.last = self.last, to
+        if not to.model:
+            to.model, to.version, to.delegate = before.model, before.version, before.delegate
+            to.delegate_share, to.degraded = before.delegate_share, before.degraded
+        events: list[tuple[str, str]] = []
+        if to.state != before.state:
+            events.append((to.state, to.reason))
+        if to.state == "running" and to.degraded != before.degraded:
+            events.append(("degraded" if to.degraded else "recovered", f"runs on {to.delegate}"))
+        return events
+
+    def health(self) -> PipelineHealth:
+        """Make the health message; the latencies begin anew."""
+        latency, self.latency = self.latency, {}
+        last = self.last
+        return PipelineHealth(
+            device=self.origin.device,
+            pipeline=self.name,
+            time=now(),
+            state=last.state,
+            reason=last.reason,
+            model=last.model,
+            version=last.version,
+            delegate=last.delegate,
+            delegate_share=last.delegate_share,
+            degraded=last.degraded,
+            results=self.sequence,
+            errors=self.errors,
+            restarts=self.restarts,
+            dropped=dict(self.dropped),
+            latency_us={stage: _figures(buckets) for stage, buckets in latency.items()},
+        )
+
+    def model(self) -> ModelReported:
+        """Make the message that says which model runs."""
+        last = self.last
+        return ModelReported(
+            device=self.origin.device,
+            pipeline=self.name,
+            time=now(),
+            model=last.model,
+            version=last.version,
+            state=last.state,
+            reason=last.reason,
+            delegate=last.delegate,
+            degraded=last.degraded,
+        )
+
+
+def _figures(buckets: dict[int, int]) -> StageLatency:
+    p50, p95, p99 = (round((quantile(buckets, q) or 0.0) / 1000, 3) for q in (0.5, 0.95, 0.99))
+    counts = {str(bucket): count for bucket, count in sorted(buckets.items())}
+    return StageLatency(count=sum(buckets.values()), p50=p50, p95=p95, p99=p99, buckets=counts)

@@ -1,0 +1,103 @@
+"""What the kernel says of this machine, read under a root that tests can set. What is absent is ``None``."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MB = 1_000_000
+
+
+@dataclass(slots=True)
+class Host:
+    """Reads ``/proc`` and ``/sys`` below ``root``."""
+
+    root: Path = Path("/")
+    _cpu: tuple[int, int] | None = None
+
+    def cpu_share(self) -> float | None:
+        """Return the busy share, 0 to 1, of all cores since this was asked last."""
+        first = self._text("proc/stat").partition("\n")[0].split()[1:]
+        if len(first) < 5:
+            return None
+        ticks = [int(field) for field in first[:8]]
+        busy, total = sum(ticks) - ticks[3] - ticks[4], sum(ticks)
+        before, self._cpu = self._cpu, (busy, total)
+        if before is None or total <= before[1]:
+            return None
+        return (busy - before[0]) / (total - before[1])
+
+    def load_1m(self) -> float | None:
+        """Return the load average over a minute."""
+        fields = self._text("proc/loadavg").split()
+        return float(fields[0]) if fields else None
+
+    def memory_available_mb(self) -> float | None:
+        """Return the memory that could be had without swapping, in MB."""
+        return _kilobytes(self._text("proc/meminfo"), "MemAvailable:")
+
+    def pss_mb(self, pids: Iterable[int]) -> float | None:
+        """Return the proportional set size of these processes together, in MB."""
+        sizes = [_kilobytes(self._text(f"proc/{pid}/smaps_rollup"), "Pss:") for pid in pids]
+        known = [size for size in sizes if size is not None]
+        return sum(known) if known else None
+
+    def temperature_c(self) -> float | None:
+        """Return the temperature of the hottest thermal zone in degrees Celsius."""
+        zones = [self._number(path) for path in self._glob("sys/class/thermal/thermal_zone*/temp")]
+        return max((zone / 1000 for zone in zones if zone is not None), default=None)
+
+    def throttled(self) -> bool | None:
+        """Return whether any cooling device is at work: the kernel's own sign of throttling."""
+        states = [self._number(path) for path in self._glob("sys/class/thermal/cooling_device*/cur_state")]
+        known = [state for state in states if state is not None]
+        return any(known) if known else None
+
+    def _text(self, path: str) -> str:
+        try:
+            return (self.root / path).read_text()
+        except OSError:
+            return ""
+
+    def _number(self, path: Path) -> int | None:
+        try:
+            return int(path.read_text())
+        except (OSError, ValueError):
+            return None
+
+    def _glob(self, pattern: str) -> list[Path]:
+        return sorted(self.root.glob(pattern))
+
+
+def disk_free_mb(path: Path) -> float | None:
+    """Return the space left for unprivileged writers where ``path`` lies, in MB."""
+    try:
+        return shutil.disk_usage(path).free / MB
+    except OSError:
+        return None
+
+
+def clock_synchronised() -> bool | None:
+    """Return whether the kernel's clock is kept by a time service, where the system tells."""
+    if Path("/run/systemd/timesync/synchronized").exists():
+        return True
+    # Before any service has set it, a device without a battery-backed clock believes that it is 1970.
+    return None if time.time() > 1_700_000_000 else False
+
+
+def uptime_s() -> float:
+    """Return the seconds since this machine started."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+def _kilobytes(text: str, key: str) -> float | None:
+    for line in text.splitlines():
+        if line.startswith(key):
+            return int(line.split()[1]) * 1024 / MB
+    return None

@@ -1,0 +1,181 @@
+"""The hot path: samples -> windows -> transforms -> model -> decoder -> results, in one process."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack
+from time import monotonic_ns
+from typing import TYPE_CHECKING
+
+from limpet import config as configuration
+from limpet.errors import ConfigError, ModelError
+from limpet.latency import Latency
+from limpet.plan import (
+    PipelinePlan,
+    SourcePlan,
+    columns,
+    narrowed,
+    open_transforms,
+    plan_pipeline,
+    plan_source,
+    refuse_misfit,
+)
+from limpet.reader import Reader
+from limpet.records import Result
+from limpet.window import Windower
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from typing_extensions import Self
+
+    from limpet.plugin import Decoder, Model
+    from limpet.types import Array, Samples, Window
+
+
+class Pipeline:
+    """One model on the samples of one source. Not thread-safe.
+
+    A worker feeds it blocks of samples; a program that embeds Limpet iterates over it::
+
+        with Pipeline.from_config("limpet.toml", "motion") as pipeline:
+            for result in pipeline:
+                print(result.output)
+    """
+
+    def __init__(self, plan: PipelinePlan) -> None:
+        """Load the model on the first delegate that takes it. ``ModelError`` if none does."""
+        self.plan = plan
+        self.latency = Latency()
+        self._stack = ExitStack()
+        self._source: SourcePlan | None = None
+        self._discarded = 0
+        self._windower = Windower(plan.window, plan.spec)
+        shape, self._transforms = open_transforms(plan, self._windower)
+        try:
+            self.model, self.degraded = self._load(shape)
+            self._select = _selector(plan, self.model, shape)
+            self.decoder: Decoder = plan.decoder.plugin.open(
+                plan.decoder.config, self.model.outputs, plan.bundle.labels
+            )
+        except ValueError as error:
+            self.close()
+            raise ModelError(f"decoder: {error}") from error
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def from_config(cls, path: Path | str, name: str) -> Self:
+        """Open the pipeline ``name`` of a configuration file, to be iterated over in this process."""
+        config = configuration.read(path)
+        if name not in config.pipelines:
+            raise ConfigError([f"{path}: no pipeline {name!r}"])
+        source = plan_source(config, config.pipelines[name].source)
+        pipeline = cls(plan_pipeline(config, name, source.spec))
+        pipeline._source = source
+        return pipeline
+
+    def __iter__(self) -> Iterator[Result]:
+        """Read the source and yield a result for each window, until the source ends."""
+        if self._source is None:
+            raise TypeError("a pipeline made from a plan is fed, not iterated over")
+        part = self._source.part
+        for samples in Reader(part.plugin, part.config, Counter()):
+            yield from self.feed(samples)
+
+    def feed(self, samples: Samples) -> Iterator[Result]:
+        """Take a block of samples and yield a result for each window that it completes.
+
+        ``ModelError`` where the runtime refuses to run the model.
+        """
+        for window in self._windower.push(samples):
+            yield self._infer(window)
+
+    def _infer(self, window: Window) -> Result:
+        if window.after_gap and self.plan.bundle.manifest.stateful:
+            self.model.reset()
+        started = monotonic_ns()
+        values = window.values
+        for transform in self._transforms:
+            values = transform(values)
+        inputs = self._select(values)
+        transformed = monotonic_ns()
+        outputs = self.model.run(inputs)
+        invoked = monotonic_ns()
+        output = self.decoder(outputs, inputs)
+        decoded = monotonic_ns()
+        taken = window.monotonic_ns
+        self.latency.record(started - taken, transformed - started, invoked - transformed, decoded - invoked)
+        manifest = self.plan.bundle.manifest
+        return Result(
+            self.plan.name,
+            manifest.name,
+            manifest.version,
+            self.model.delegate,
+            self.degraded,
+            taken,
+            window.wall_ns,
+            window.index,
+            decoded - taken,
+            output,
+        )
+
+    def _load(self, shape: tuple[int, ...]) -> tuple[Model, bool]:
+        """Return the model on the first delegate that takes it, and whether an earlier one did not."""
+        refusals: list[str] = []
+        shapes = _resized(self.plan, shape)
+        for delegate in self.plan.delegates:
+            try:
+                opened = self.plan.runtime.plugin.open(
+                    self.plan.bundle.model, self.plan.runtime.config, delegate, shapes
+                )
+                return self._stack.enter_context(opened), bool(refusals)
+            except ModelError as error:
+                refusals.append(f"{delegate}: {error}")
+        raise ModelError("; ".join(refusals))
+
+    def discarded(self) -> int:
+        """Return how many samples came to lie in no window since this was asked last."""
+        total = self._windower.discarded
+        new, self._discarded = total - self._discarded, total
+        return new
+
+    def close(self) -> None:
+        """Free the model."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _resized(plan: PipelinePlan, shape: tuple[int, ...]) -> list[tuple[int, ...]] | None:
+    """Return the shapes for the inputs of a model that leaves some open, ``None`` if it leaves none."""
+    inputs = plan.bundle.manifest.inputs
+    if not any(-1 in tensor.shape for tensor in inputs):
+        return None
+    return [
+        _closed(narrowed(shape, columns(tensor.channels, plan.spec, shape)), tensor.shape) for tensor in inputs
+    ]
+
+
+def _closed(given: tuple[int, ...], wanted: Sequence[int]) -> tuple[int, ...]:
+    """Return ``wanted`` with each -1 taken from ``given``, 1 where that has no such dimension."""
+    missing = len(wanted) - len(given)
+    padded = (1,) * missing + given if missing >= 0 else given[-len(wanted) :]
+    return tuple(have if want == -1 else want for have, want in zip(padded, wanted, strict=True))
+
+
+def _selector(plan: PipelinePlan, model: Model, shape: tuple[int, ...]) -> Callable[[Array], Sequence[Array]]:
+    """Return how the model's inputs are cut from what the transforms give. ``ModelError`` if they cannot be."""
+    takes = {tensor.name: tensor.channels for tensor in plan.bundle.manifest.inputs}
+    chosen = [columns(takes.get(tensor.name, []), plan.spec, shape) for tensor in model.inputs]
+    for tensor, columns_of_it in zip(model.inputs, chosen, strict=True):
+        refuse_misfit(narrowed(shape, columns_of_it), tensor.name, tensor.shape)
+    if chosen == [None]:
+        return lambda values: (values,)
+    return lambda values: [values if some is None else values[..., some] for some in chosen]

@@ -1,0 +1,43 @@
+"""When may something that crashed run again? Decides, without I/O and without a clock of its own."""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import dataclass, field
+
+MEMORY = 60.0
+"""Seconds after which a crash is forgotten."""
+LIMIT = 5
+"""Crashes within ``MEMORY`` that open the circuit."""
+FIRST_DELAY = 0.1
+COOL_OFF = 300.0
+"""Seconds that the circuit stays open before one more try."""
+
+
+@dataclass(slots=True)
+class Restarts:
+    """Exponential backoff with jitter, and a circuit breaker, for one pipeline.
+
+    After ``LIMIT`` crashes in ``MEMORY`` seconds the circuit is open for ``COOL_OFF`` seconds; a crash at the try
+    after that opens it again at once.
+    """
+
+    not_before: float = 0.0
+    open: bool = False
+    count: int = 0
+    _crashes: deque[float] = field(default_factory=deque)
+
+    def crashed(self, now: float) -> None:
+        """Take note of a crash at ``now`` (seconds on any steady clock) and set ``not_before`` and ``open``."""
+        self.count += 1
+        self._crashes.append(now)
+        while self._crashes[0] < now - MEMORY:
+            self._crashes.popleft()
+        self.open = self.open or len(self._crashes) >= LIMIT
+        delay = COOL_OFF if self.open else FIRST_DELAY * 2.0 ** (len(self._crashes) - 1)
+        self.not_before = now + delay * random.uniform(1.0, 1.25)
+
+    def proven(self) -> None:
+        """Take note that it works: the circuit closes."""
+        self.open = False

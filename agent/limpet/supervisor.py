@@ -1,0 +1,212 @@
+"""The supervisor: numbers the workers' results, hands them to the reporters, and keeps the health of it all.
+
+One thread and one selector. It imports no numpy, opens no model and parses nothing that came from a sensor.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import socket
+from contextlib import ExitStack, contextmanager
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from limpet import __version__, boot, config, host
+from limpet.errors import ConfigError
+from limpet.fleet import Fleet
+from limpet.health import PipelineRecord, now
+from limpet.messages import DeviceHealth, EventMessage, Origin
+from limpet.notify import notify, watchdog_interval
+from limpet.records import FromWorker, Heartbeat, Notice, Refused, Results, Transition
+from limpet.reporting import Reporters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from limpet.config import Config
+    from limpet.launch import ForkServerProcess
+
+log = logging.getLogger(__name__)
+
+BAD = frozenset({"crashed", "failed", "degraded", "waiting"})
+"""Events that a person should look at."""
+
+
+def supervise(path: Path, launched: ForkServerProcess) -> None:
+    """Run a configuration file until SIGTERM or SIGINT. ``ConfigError`` if it cannot be used."""
+    with ExitStack() as stack:
+        stack.callback(launched.close)
+        wanted = config.read(path)
+        claim = boot.lock(wanted.device.state)
+        if claim:
+            stack.enter_context(claim)
+        origin = Origin(wanted.device.id, boot.next_boot(wanted.device.state), __version__)
+        log.info("limpet %s starts as %s, boot %s", origin.version, origin.device, origin.boot)
+        Supervisor(path, wanted, origin, launched).run()
+
+
+class Supervisor:
+    """The event loop and what it does with each record."""
+
+    def __init__(self, path: Path, wanted: Config, origin: Origin, launched: ForkServerProcess) -> None:
+        self._path = path
+        self._config = wanted
+        self._origin = origin
+        self._selector = selectors.DefaultSelector()
+        self._fleet = Fleet(self._selector, launched, self._hear)
+        self._reporters = Reporters(origin)
+        self._records: dict[str, PipelineRecord] = {}
+        self._host = host.Host()
+        self._signals: set[int] = set()
+        self._ready = False
+        self._next_health = 0.0
+        self._next_watchdog = 0.0
+
+    def run(self) -> None:
+        """Work until told to stop. ``ConfigError`` if a worker refuses its configuration before all are up."""
+        try:
+            with self._signal_wakeup():
+                self._fleet.assign(self._config)
+                self._reporters.adopt(self._config)
+                while not self._signals & {signal.SIGTERM, signal.SIGINT}:
+                    self._turn()
+                notify("STOPPING=1")
+                self._fleet.stop()
+                self._report_health()
+        finally:
+            self._reporters.close()
+            self._fleet.close()
+            self._selector.close()
+
+    def _turn(self) -> None:
+        due = min(self._fleet.next_due(), self._next_health)
+        for key, _ in self._selector.select(max(0.0, due - monotonic())):
+            key.data()
+        if signal.SIGHUP in self._signals:
+            self._signals.discard(signal.SIGHUP)
+            self._reload()
+        self._fleet.tend()
+        self._tell_systemd()
+        if monotonic() >= self._next_health:
+            self._next_health = monotonic() + self._config.device.health_interval
+            self._report_health()
+
+    @contextmanager
+    def _signal_wakeup(self) -> Iterator[None]:
+        """Have SIGTERM, SIGINT and SIGHUP end the wait of the selector."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            theirs.setblocking(False)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, lambda received, _: self._signals.add(received))
+            signal.set_wakeup_fd(theirs.fileno())
+            self._selector.register(ours, selectors.EVENT_READ, lambda: ours.recv(4096))
+            try:
+                yield
+            finally:
+                signal.set_wakeup_fd(-1)
+                self._selector.unregister(ours)
+
+    # --- what workers say
+
+    def _hear(self, record: FromWorker) -> None:
+        if isinstance(record, Results):
+            for result in record.items:
+                self._reporters.report(self._record(result.pipeline).accept(result))
+        elif isinstance(record, Heartbeat):
+            for name, figures in record.pipelines.items():
+                self._record(name).add(figures, record.dropped)
+        elif isinstance(record, Transition):
+            self._move(record)
+        elif isinstance(record, Notice):
+            self._record(record.pipeline).restarts += record.event == "crashed"
+            self._event(record.event, record.pipeline, record.reason)
+        else:
+            self._refuse(record)
+
+    def _record(self, pipeline: str) -> PipelineRecord:
+        if pipeline not in self._records:
+            self._records[pipeline] = PipelineRecord(self._origin, pipeline, Transition(pipeline, "stopped"))
+        return self._records[pipeline]
+
+    def _move(self, to: Transition) -> None:
+        record = self._record(to.pipeline)
+        for event, reason in record.move(to):
+            self._event(event, to.pipeline, reason)
+        self._reporters.report(record.health())
+        self._reporters.report(record.model())
+
+    def _refuse(self, record: Refused) -> None:
+        if not self._ready:
+            raise ConfigError(record.problems)
+        self._event("refused", record.pipeline, "; ".join(record.problems))
+
+    def _event(self, event: str, pipeline: str, reason: str) -> None:
+        level = logging.WARNING if event in BAD else logging.INFO
+        log.log(level, "%s: %s%s", pipeline or "device", event, f": {reason}" if reason else "")
+        self._reporters.report(
+            EventMessage(
+                device=self._origin.device,
+                boot=self._origin.boot,
+                time=now(),
+                event=event,
+                pipeline=pipeline,
+                reason=reason,
+            )
+        )
+
+    # --- health
+
+    def _report_health(self) -> None:
+        for record in self._records.values():
+            self._reporters.report(record.health())
+        self._reporters.report(self._device_health())
+
+    def _device_health(self) -> DeviceHealth:
+        return DeviceHealth(
+            device=self._origin.device,
+            boot=self._origin.boot,
+            version=self._origin.version,
+            time=now(),
+            uptime_s=host.uptime_s(),
+            cpu_share=self._host.cpu_share(),
+            load_1m=self._host.load_1m(),
+            pss_mb=self._host.pss_mb([os.getpid(), *self._fleet.pids().values()]),
+            memory_available_mb=self._host.memory_available_mb(),
+            temperature_c=self._host.temperature_c(),
+            throttled=self._host.throttled(),
+            disk_free_mb=host.disk_free_mb(self._config.device.state),
+            clock_synchronised=host.clock_synchronised(),
+            pipelines={name: record.last.state for name, record in self._records.items()},
+            reporters=self._reporters.health(),
+        )
+
+    def _tell_systemd(self) -> None:
+        states = [self._record(name).last.state for name in self._config.pipelines]
+        if not self._ready and not {"starting", "stopped"}.intersection(states):
+            self._ready = True
+            notify("READY=1")
+        interval = watchdog_interval()
+        if interval and monotonic() >= self._next_watchdog and self._fleet.progresses():
+            self._next_watchdog = monotonic() + interval
+            notify("WATCHDOG=1")
+
+    # --- configuration
+
+    def _reload(self) -> None:
+        try:
+            wanted = config.read(self._path)
+            if wanted.device != self._config.device:
+                raise ConfigError(["device: changes here need a restart of the service"])  # noqa: TRY301
+            self._reporters.adopt(wanted)
+        except ConfigError as error:
+            self._event("refused", "", f"configuration not taken: {error}")
+            return
+        log.info("configuration read again")
+        self._config = wanted
+        self._fleet.assign(wanted)

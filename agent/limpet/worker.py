@@ -1,0 +1,314 @@
+"""A worker process: one source and the pipelines on it.
+
+A reader thread fills the mailbox; the main thread does everything else. A worker parses untrusted bytes, so it
+holds no secret and no network: all that leaves it are records on its channel to the supervisor.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import Counter
+from dataclasses import dataclass, field
+from select import select
+from time import monotonic
+from typing import TYPE_CHECKING, TypeAlias
+
+from limpet.channel import Channel
+from limpet.errors import ConfigError, LimpetError, ModelError
+from limpet.mailbox import Mailbox
+from limpet.pipeline import Pipeline
+from limpet.plan import SourcePlan, plan_pipeline, plan_source
+from limpet.reader import Reader
+from limpet.records import (
+    Assign,
+    Figures,
+    Heartbeat,
+    Notice,
+    Refused,
+    Result,
+    Results,
+    State,
+    ToWorker,
+    Transition,
+)
+
+if TYPE_CHECKING:
+    import socket
+
+    from limpet.config import Config, PipelineConfig
+    from limpet.types import Samples
+
+log = logging.getLogger(__name__)
+
+BATCH = 64
+"""Results in one record."""
+BATCH_AGE = 0.02
+"""Seconds that a result may wait for others before it crosses the border."""
+IDLE = 0.1
+"""Seconds to wait for samples before looking after other things."""
+HEARTBEAT = 1.0
+"""Seconds between heartbeats, a quarter of the deadline where that is less."""
+GAP_NOTICES = 10.0
+"""Seconds between two notices of gaps in the samples."""
+ERRORS_IN_A_ROW = 10
+"""Failed invokes after which a pipeline is failed."""
+
+Supervisor: TypeAlias = Channel[ToWorker]
+
+
+def run(end: socket.socket) -> None:
+    """Serve the supervisor at the other end of the socket until it says stop or goes away."""
+    supervisor: Supervisor = Channel(end, ToWorker)
+    try:
+        config = _first_assignment(supervisor)
+        if config is None:
+            return
+        (name,) = config.sources
+        try:
+            source = plan_source(config, name)
+        except ConfigError as error:
+            supervisor.send(Refused(list(error.problems)))
+            return
+        worker = Worker(supervisor, source)
+        worker.assign(config)
+        worker.serve()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        log.debug("the supervisor is gone")
+
+
+def _first_assignment(supervisor: Supervisor) -> Config | None:
+    while True:
+        for record in supervisor.receive():
+            return record.config if isinstance(record, Assign) else None
+
+
+class Intake:
+    """The reader thread: source to mailbox, and a trace of whether it is alive."""
+
+    def __init__(self, source: SourcePlan) -> None:
+        self.dropped: Counter[str] = Counter()
+        self.mailbox = Mailbox(source.queue, wait=not source.spec.live)
+        self.reader = Reader(source.part.plugin, source.part.config, self.dropped)
+        self.crash: BaseException | None = None
+        self._turned = monotonic()
+        threading.Thread(target=self._read, name=f"read {source.name}", daemon=True).start()
+
+    def _read(self) -> None:
+        try:
+            for samples in self.reader:
+                self._turned = monotonic()
+                if len(samples):
+                    self.mailbox.put(samples)
+        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+            self.crash = error
+        finally:
+            self.mailbox.close()
+
+    def hangs(self, deadline: float) -> bool:
+        """Whether the source has neither given nor said anything for ``deadline`` seconds."""
+        return not self.mailbox.closed and not self.mailbox and monotonic() - self._turned > deadline
+
+
+class Dispatch:
+    """Results on their way to the supervisor, many to a record."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._items: list[Result] = []
+        self._due = 0.0
+
+    def add(self, result: Result) -> None:
+        """Take a result; send those at hand once there are enough."""
+        if not self._items:
+            self._due = monotonic() + BATCH_AGE
+        self._items.append(result)
+        if len(self._items) >= BATCH:
+            self.send()
+
+    def send_due(self) -> None:
+        """Send what has waited long enough."""
+        if self._items and monotonic() >= self._due:
+            self.send()
+
+    def send(self) -> None:
+        """Send all that is at hand."""
+        if self._items:
+            self._supervisor.send(Results(self._items))
+            self._items = []
+
+
+@dataclass(slots=True)
+class Run:
+    """A pipeline at work."""
+
+    pipeline: Pipeline
+    config: PipelineConfig
+    errors: int = 0
+    errors_in_a_row: int = 0
+
+
+@dataclass(slots=True)
+class Gaps:
+    """Gaps in a source's samples that were not yet reported."""
+
+    count: int = 0
+    missing: int = 0
+    next_notice: float = 0.0
+    expected: int | None = field(default=None)
+
+    def see(self, samples: Samples) -> None:
+        """Look at a block before it goes to the pipelines."""
+        if self.expected is not None and samples.gap:
+            self.count += 1
+            self.missing += max(samples.index - self.expected, 0)
+        self.expected = samples.index + len(samples)
+
+
+class Worker:
+    """The pipelines of one source, and what they have to say."""
+
+    def __init__(self, supervisor: Supervisor, source: SourcePlan) -> None:
+        self._supervisor = supervisor
+        self._source = source
+        self._intake = Intake(source)
+        self._dispatch = Dispatch(supervisor)
+        self._runs: dict[str, Run] = {}
+        self._gaps = Gaps()
+        self._away: str | None = None
+        self._counted: Counter[str] = Counter()
+        self._next_beat = 0.0
+        self._deadline = 10.0
+
+    def assign(self, config: Config) -> None:
+        """Close the pipelines that changed or are gone, open those that are new or changed."""
+        for name in list(self._runs):
+            if name not in config.pipelines:
+                self._close(name, "stopped", "no longer configured")
+            elif config.pipelines[name] != self._runs[name].config:
+                self._release(name)
+        for name, wanted in config.pipelines.items():
+            if name not in self._runs:
+                self._open(config, name, wanted)
+        self._deadline = min((run.config.deadline for run in self._runs.values()), default=self._deadline)
+
+    def serve(self) -> None:
+        """Turn samples into results until told to stop, the source ends or no pipeline is left."""
+        try:
+            while self._runs and self._obey():
+                self._look_at_source()
+                samples = self._intake.mailbox.get(IDLE)
+                if samples is not None:
+                    self._gaps.see(samples)
+                    self._feed(samples)
+                self._dispatch.send_due()
+                self._beat()
+            final: State = "stopped"
+        except EOFError:
+            if self._intake.crash:
+                raise self._intake.crash from None
+            final = "finished"
+        for name in list(self._runs):
+            self._close(name, final, "its source came to an end" if final == "finished" else "")
+
+    def _obey(self) -> bool:
+        """Do what the supervisor says; return False if that is to stop."""
+        if select([self._supervisor], [], [], 0)[0]:
+            for record in self._supervisor.receive():
+                if not isinstance(record, Assign):
+                    return False
+                self.assign(record.config)
+        return True
+
+    def _open(self, config: Config, name: str, wanted: PipelineConfig) -> None:
+        self._supervisor.send(Transition(name, "starting"))
+        try:
+            pipeline = Pipeline(plan_pipeline(config, name, self._source.spec))
+        except ConfigError as error:
+            self._supervisor.send(Refused(list(error.problems), name))
+            self._supervisor.send(Transition(name, "failed", str(error)))
+        except LimpetError as error:
+            self._supervisor.send(Transition(name, "failed", str(error)))
+        else:
+            self._runs[name] = Run(pipeline, wanted)
+            self._say(name, "running")
+
+    def _close(self, name: str, state: State, reason: str) -> None:
+        self._dispatch.send()
+        self._beat(now=True)
+        self._say(name, state, reason)
+        self._release(name)
+
+    def _release(self, name: str) -> None:
+        self._runs.pop(name).pipeline.close()
+
+    def _say(self, name: str, state: State, reason: str = "") -> None:
+        pipeline = self._runs[name].pipeline
+        manifest, model = pipeline.plan.bundle.manifest, pipeline.model
+        self._supervisor.send(
+            Transition(
+                name,
+                state,
+                reason,
+                manifest.name,
+                manifest.version,
+                model.delegate,
+                model.delegate_share,
+                pipeline.degraded,
+            )
+        )
+
+    def _look_at_source(self) -> None:
+        away = self._intake.reader.away
+        if away != self._away:
+            self._away = away
+            for name in self._runs:
+                self._say(name, "running" if away is None else "waiting", away or "")
+
+    def _feed(self, samples: Samples) -> None:
+        for name in list(self._runs):
+            run = self._runs[name]
+            try:
+                for result in run.pipeline.feed(samples):
+                    run.errors_in_a_row = 0
+                    self._dispatch.add(result)
+                    self._beat()
+            except ModelError as error:
+                self._count_error(name, run, error)
+
+    def _count_error(self, name: str, run: Run, error: ModelError) -> None:
+        run.errors += 1
+        run.errors_in_a_row += 1
+        if run.errors_in_a_row == 1:
+            log.warning("pipeline %s: %s", name, error)
+        if run.errors_in_a_row >= ERRORS_IN_A_ROW:
+            self._close(name, "failed", str(error))
+
+    def _beat(self, *, now: bool = False) -> None:
+        """Send a heartbeat if one is due, unless the source hangs: then silence has this worker restarted."""
+        time = monotonic()
+        if (time < self._next_beat and not now) or self._intake.hangs(self._deadline):
+            return
+        self._next_beat = time + min(HEARTBEAT, self._deadline / 4)
+        figures = {}
+        for name, run in self._runs.items():
+            figures[name] = Figures(run.errors, run.pipeline.discarded(), run.pipeline.latency.take())
+            run.errors = 0
+        self._supervisor.send(Heartbeat(figures, self._newly_dropped()))
+        if self._gaps.count and time >= self._gaps.next_notice:
+            self._notice_gaps(time)
+
+    def _newly_dropped(self) -> dict[str, int]:
+        total = Counter(dict(self._intake.dropped))
+        total["queue"] = self._intake.mailbox.dropped
+        new = total - self._counted
+        self._counted = total
+        return dict(new)
+
+    def _notice_gaps(self, time: float) -> None:
+        reason = (
+            f"{self._gaps.count} gaps in the samples of {self._source.name}, {self._gaps.missing} known missing"
+        )
+        for name in self._runs:
+            self._supervisor.send(Notice(name, "gap", reason))
+        self._gaps = Gaps(next_notice=time + GAP_NOTICES, expected=self._gaps.expected)
