@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from limpet import config
+from limpet.errors import ConfigError
+
+GOOD = """
+[device]
+id = "press-07"
+state = "state"
+
+[mqtt]
+url = "mqtt://127.0.0.1"
+
+[sources.accelerometer]
+kind = "serial"
+port = "/dev/ttyUSB0"
+channels = ["ax", "ay", "az"]
+
+[pipelines.motion]
+source = "accelerometer"
+model = "motion"
+"""
+
+
+def problems(text: str, tmp_path: Path) -> list[str]:
+    path = tmp_path / "limpet.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        config.read(path)
+    return list(caught.value.problems)
+
+
+def test_ten_lines_are_enough(tmp_path: Path) -> None:
+    path = tmp_path / "limpet.toml"
+    path.write_text(GOOD)
+    read = config.read(path)
+    assert read.device.state == tmp_path / "state"
+    assert read.models == tmp_path / "state" / "models"
+    assert read.sources["accelerometer"].options["port"] == "/dev/ttyUSB0"
+    assert read.pipelines["motion"].delegates == ["cpu"]
+    assert read.reporters == {"mqtt": {"url": "mqtt://127.0.0.1"}}
+
+
+def test_every_problem_is_told_at_once_with_its_path(tmp_path: Path) -> None:
+    text = GOOD.replace('id = "press-07"', 'id = "press 07"').replace('model = "motion"', "modell = 3")
+    text += "deadline = -1\n[pipelines.motion.window]\nhop = 3\n[sources.other]\nport = 1\n"
+    found = problems(text, tmp_path)
+    paths = [problem.split(":")[0] for problem in found]
+    assert paths == [
+        "device.id",
+        "sources.other.kind",
+        "pipelines.motion.modell",
+        "pipelines.motion.model",
+        "pipelines.motion.window",
+        "pipelines.motion.deadline",
+    ]
+    assert "did you mean 'model'?" in found[2]
+
+
+@pytest.mark.parametrize(
+    ("line", "wrong", "said"),
+    [
+        ('source = "accelerometer"', 'source = "acelerometer"', "did you mean 'accelerometer'?"),
+        ("[pipelines.motion]", '["pipelines"."mo/tion"]', "letters, digits"),
+        ('kind = "serial"', "kind = 3", "names the plugin"),
+        ("[device]", "[device", "not TOML"),
+        ('kind = "serial"', 'kind = "serial"\nqueue = 0', "at least 1"),
+        ("[sources.accelerometer]", "[elsewhere.accelerometer]", "sources: missing"),
+    ],
+)
+def test_a_problem_says_what_to_do(line: str, wrong: str, said: str, tmp_path: Path) -> None:
+    assert said in "\n".join(problems(GOOD.replace(line, wrong), tmp_path))
+
+
+def test_a_missing_file_is_a_problem_of_the_configuration(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="No such file"):
+        config.read(tmp_path / "none.toml")
+
+
+def test_a_worker_is_told_nothing_of_reporters_and_other_sources(tmp_path: Path) -> None:
+    path = tmp_path / "limpet.toml"
+    path.write_text(GOOD + '[sources.other]\nkind = "replay"\n[pipelines.p]\nsource = "other"\nmodel = "m"\n')
+    narrowed = config.read(path).only("other")
+    assert list(narrowed.sources) == ["other"]
+    assert list(narrowed.pipelines) == ["p"]
+    assert narrowed.reporters == {}
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+        lambda inner: (
+            st.lists(inner, max_size=3)
+            | st.dictionaries(
+                st.sampled_from(["device", "id", "sources", "kind", "a", "pipelines", "model"]), inner
+            )
+        ),
+        max_leaves=12,
+    )
+)
+def test_any_tables_are_read_or_refused(tables: object) -> None:
+    if not isinstance(tables, dict):
+        return
+    with contextlib.suppress(ConfigError):
+        read = config.build(tables, Path("/nowhere"))
+        assert {pipeline.source for pipeline in read.pipelines.values()} <= read.sources.keys()

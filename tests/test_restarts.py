@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from limpet.config import build
+from limpet.records import Refused, Result, Results, Transition
+from limpet.restarts import COOL_OFF, LIMIT, Restarts
+from limpet.slot import LOADING_DEADLINE, Slot
+
+TABLES = {
+    "device": {"id": "d"},
+    "jsonl": {},
+    "sources": {"s": {"kind": "replay"}},
+    "pipelines": {
+        "a": {"source": "s", "model": "a", "deadline": 2.0},
+        "b": {"source": "s", "model": "b"},
+    },
+}
+
+
+def slot(**changes: object) -> Slot:
+    return Slot(build(TABLES | changes, Path("/nowhere")).only("s"))
+
+
+def running(names: list[str], now: float = 0.0) -> Slot:
+    made = slot()
+    made.channel = object()  # type: ignore[assignment]
+    made.assigned(made.runnable(now), now)
+    for name in names:
+        made.hear(Transition(name, "running"), now)
+    return made
+
+
+def result(pipeline: str) -> Results:
+    return Results([Result(pipeline, "m", 1, "cpu", False, 0, 0, 0, 0, {})])
+
+
+def test_the_first_restart_comes_at_once_and_later_ones_later() -> None:
+    restarts = Restarts()
+    delays = []
+    for number in range(LIMIT - 1):
+        restarts.crashed(float(number))
+        delays.append(restarts.not_before - number)
+    assert delays[0] <= 0.125
+    assert all(later > sooner for sooner, later in itertools.pairwise(delays))
+    assert not restarts.open
+
+
+def test_too_many_crashes_open_the_circuit_until_it_is_proven() -> None:
+    restarts = Restarts()
+    for number in range(LIMIT):
+        restarts.crashed(float(number))
+    assert restarts.open
+    assert restarts.not_before >= LIMIT - 1 + COOL_OFF
+    restarts.crashed(COOL_OFF + 10)  # the one try after cooling off
+    assert restarts.open
+    restarts.open = False
+    restarts.crashed(10 * COOL_OFF)
+    assert not restarts.open
+
+
+@given(st.lists(st.floats(0, 30), max_size=50))
+def test_a_restart_never_lies_in_the_past_nor_too_far_ahead(pauses: list[float]) -> None:
+    restarts, now = Restarts(), 0.0
+    for pause in pauses:
+        now += pause
+        restarts.crashed(now)
+        assert now < restarts.not_before <= now + 1.25 * COOL_OFF
+
+
+def test_who_was_loading_is_to_blame() -> None:
+    made = running(["a"])
+    broken = made.ended(-11, 1.0)
+    assert [(t.pipeline, t.state, t.reason) for t in broken] == [("b", "starting", "killed by SIGSEGV")]
+
+
+def test_when_nobody_was_loading_all_are_to_blame() -> None:
+    broken = running(["a", "b"]).ended(1, 1.0)
+    assert [t.pipeline for t in broken] == ["a", "b"]
+    assert broken[0].reason == "ended with exit status 1"
+
+
+def test_a_pipeline_that_always_crashes_does_not_take_the_others_along() -> None:
+    made = running(["a"])
+    now = 0.0
+    for _ in range(LIMIT):
+        made.channel = object()  # type: ignore[assignment]
+        made.assigned(made.runnable(now), now)
+        made.hear(Transition("a", "running"), now)
+        (broken,) = made.ended(-11, now)
+        now = made.next_start() or 0.0
+    assert (broken.pipeline, broken.state) == ("b", "failed")
+    assert "next try in" in broken.reason
+    assert made.runnable(now) == ["a"]
+    assert made.runnable(now + 2 * COOL_OFF) == ["a", "b"]
+
+
+def test_a_failed_pipeline_is_tried_again_beside_the_running_ones() -> None:
+    made = slot()
+    for _ in range(LIMIT):
+        made.channel = object()  # type: ignore[assignment]
+        made.assigned(["a", "b"], 0.0)
+        made.hear(Transition("a", "running"), 0.0)
+        made.ended(-11, 0.0)
+    made.channel = object()  # type: ignore[assignment]
+    made.assigned(made.runnable(1.0), 1.0)
+    made.hear(Transition("a", "running"), 1.0)
+    assert not made.revived(1.0)
+    assert made.revived(2 * COOL_OFF)
+    made.assigned(made.runnable(2 * COOL_OFF), 2 * COOL_OFF)
+    assert not made.revived(2 * COOL_OFF)
+    made.hear(result("b"), 2 * COOL_OFF)
+    assert made.ended(-11, 2 * COOL_OFF)[0].state == "starting"
+
+
+def test_a_pipeline_that_failed_in_good_order_is_left_alone() -> None:
+    made = running(["a"])
+    made.hear(Transition("b", "failed", "no such model"), 0.0)
+    assert made.runnable(1e6) == ["a"]
+    made.hear(Transition("a", "finished"), 0.0)
+    assert made.ended(0, 1.0) == []
+    assert made.next_start() is None
+
+
+def test_a_refused_source_is_not_started_again() -> None:
+    made = running([])
+    made.hear(Refused(["sources.s.kind: ..."]), 0.0)
+    made.ended(0, 0.0)
+    assert made.next_start() is None
+
+
+def test_silence_is_measured_by_the_shortest_deadline_once_all_models_are_loaded() -> None:
+    made = running(["a"])
+    assert made.overdue(60.0) is None
+    assert made.overdue(LOADING_DEADLINE + 1) is not None
+    made.hear(Transition("b", "running"), 60.0)
+    assert made.overdue(61.9) is None
+    assert made.overdue(62.5) == 2.5
+
+
+def test_another_source_starts_every_pipeline_anew() -> None:
+    made = running(["a", "b"])
+    made.want(build(TABLES | {"sources": {"s": {"kind": "replay", "queue": 3}}}, Path("/nowhere")).only("s"))
+    made.ending = "its source changed"
+    assert made.ended(0, 5.0) == []
+    assert made.next_start() == 0.0
+    assert made.runnable(5.0) == ["a", "b"]
+
+
+def test_only_the_changed_pipeline_is_forgiven_its_crashes() -> None:
+    made = running(["a", "b"])
+    made.ended(-9, 1.0)
+    pipelines = TABLES["pipelines"] | {"b": {"source": "s", "model": "other"}}  # type: ignore[operator]
+    made.want(build(TABLES | {"pipelines": pipelines}, Path("/nowhere")).only("s"))
+    assert made.runnable(1.0) == ["b"]
+    assert made.runnable(2.0) == ["a", "b"]
