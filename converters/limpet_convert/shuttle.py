@@ -18,7 +18,6 @@ import argparse
 import gzip
 import hashlib
 import json
-import os
 import platform
 import sys
 from dataclasses import dataclass
@@ -29,8 +28,9 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from limpet.manifest import Manifest, TensorInfo, Tolerance, WindowSpec
+from limpet.manifest import Manifest, Tolerance, WindowSpec
 from limpet_convert import package
+from limpet_convert.int8 import Int8, describe, quantize, repeatable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -45,6 +45,7 @@ SEED = 20
 CHANNELS = [f"f{i}" for i in range(1, 10)]
 SHA256 = "1ed4bfa77233d95bff2c8ab2482725d2d800410daedf5919ad80ec6faf60ff59"
 EXCERPT = "shuttle-test.csv.gz"
+UNIT = "standard deviations"
 CLIP = 4.0  # standard deviations: a few readings lie 140 away, which would leave int8 no steps for the rest
 HIDDEN = (32, 3, 32)
 EPOCHS = 60
@@ -138,11 +139,6 @@ def metrics(score: FloatArray, anomalous: Bools, limit: float) -> dict[str, floa
     return {name: round(value, 5) for name, value in figures.items()}
 
 
-def not_int8(tensors: Iterable[dict[str, Any]]) -> list[str]:
-    """Return the names of the tensors, as an interpreter lists them, that are neither int8 nor int32 biases."""
-    return [t["name"] for t in tensors if t["dtype"] not in (np.int8, np.int32)]
-
-
 def golden_rows(rows: Rows) -> NDArray[np.intp]:
     """Return the indices, in order, of the first normal and the first anomalous rows that become golden."""
     normal, anomalous = np.flatnonzero(~rows.anomalous), np.flatnonzero(rows.anomalous)
@@ -154,30 +150,6 @@ def excerpt(rows: Rows) -> bytes:
     table = np.column_stack([rows.values, rows.anomalous]).astype(int)
     lines = [",".join([*CHANNELS, "label"]), *(",".join(map(str, row)) for row in table.tolist())]
     return gzip.compress(("\n".join(lines) + "\n").encode(), mtime=0)
-
-
-class Int8:
-    """The quantized model on the CPU, many rows at once."""
-
-    def __init__(self, model: bytes) -> None:
-        from ai_edge_litert.interpreter import Interpreter
-
-        self._interpreter = Interpreter(model_content=model, num_threads=1)
-        self.input = self._interpreter.get_input_details()[0]
-        self.output = self._interpreter.get_output_details()[0]
-        self.tensors = self._interpreter.get_tensor_details()
-
-    def __call__(self, inputs: FloatArray) -> FloatArray:
-        """Return what the model makes of real ``inputs``, as real values: float32 (n, 9) both."""
-        self._interpreter.resize_tensor_input(self.input["index"], inputs.shape)
-        self._interpreter.allocate_tensors()
-        scale, zero = self.input["quantization"]
-        stored = np.clip(np.rint(inputs / np.float32(scale)) + zero, -128, 127).astype(np.int8)
-        self._interpreter.set_tensor(self.input["index"], stored)
-        self._interpreter.invoke()
-        scale, zero = self.output["quantization"]
-        found = self._interpreter.get_tensor(self.output["index"]).astype(np.float32)
-        return np.asarray((found - zero) * np.float32(scale), np.float32)
 
 
 def train(inputs: FloatArray) -> Any:
@@ -197,40 +169,6 @@ def train(inputs: FloatArray) -> Any:
             batch = inputs[order[start : start + BATCH]]
             network.train_on_batch(batch, batch)
     return network
-
-
-def quantize(network: Any, inputs: FloatArray) -> bytes:
-    """Return the network as a TFLite model, int8 throughout, calibrated by the extremes over all ``inputs``.
-
-    Its first dimension stays open, so that one invocation may take many rows.
-    """
-    import tensorflow as tf
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
-    function = tf.function(network).get_concrete_function(
-        tf.TensorSpec((None, len(CHANNELS)), tf.float32, "readings")
-    )
-    # Unfrozen, the quantizer of this version stumbles over READ_VARIABLE.
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([convert_variables_to_constants_v2(function)])
-    converter.optimizations = [tf.lite.Optimize.DEFAULT]
-    converter.representative_dataset = lambda: ([row[None]] for row in inputs)
-    converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
-    converter.inference_input_type = converter.inference_output_type = tf.int8
-    return bytes(converter.convert())
-
-
-def describe(detail: dict[str, Any], name: str, channels: Sequence[str] = ()) -> TensorInfo:
-    """Return a tensor for the manifest from an interpreter's description of it."""
-    scale, zero = detail["quantization"]
-    return TensorInfo(
-        name=name,
-        shape=detail["shape_signature"].tolist(),
-        dtype=np.dtype(detail["dtype"]).name,
-        scale=[float(scale)],
-        zero_point=[int(zero)],
-        channels=list(channels),
-        unit="standard deviations",
-    )
 
 
 def provenance(rows: Rows) -> dict[str, Any]:
@@ -263,15 +201,13 @@ def make(rows: Rows, folder: Path) -> Manifest:
         for part in (rows.of("training").normal(), rows.of("validation"), rows.of("test"))
     )
     network = train(seen)
-    model = quantize(network, seen)
+    model = quantize(network, seen, batch=None)
     int8 = Int8(model)
-    if floating := not_int8(int8.tensors):
-        raise RuntimeError(f"not int8 throughout: {', '.join(floating)}")
     limit = threshold(scores(held_out, int8(held_out)), rows.of("validation").anomalous)
     truth = rows.of("test").anomalous
     float_scores, int8_scores = scores(test, network.predict_on_batch(test)), scores(test, int8(test))
     golden = test[golden_rows(rows.of("test"))]
-    outputs = describe(int8.output, "reconstruction")
+    outputs = describe(int8.output, "reconstruction", UNIT)
     (folder / EXCERPT).write_bytes(excerpt(rows.of("test")))
     return package.write(
         folder,
@@ -282,7 +218,7 @@ def make(rows: Rows, folder: Path) -> Manifest:
             description="Autoencoder over nine channels of space shuttle telemetry; tells anomalous rows",
             licence="Apache-2.0",
             tolerance=Tolerance(round(GOLDEN_STEPS * outputs.scale[0], 6)),
-            inputs=[describe(int8.input, "readings", CHANNELS)],
+            inputs=[describe(int8.input, "readings", UNIT, CHANNELS)],
             outputs=[outputs],
             window=WindowSpec(size=1, hop=1),
             transforms=[{"kind": "normalise", "mean": mean, "std": std, "clip": CLIP}],
@@ -311,16 +247,6 @@ def river_rows() -> Rows:
     if hashlib.sha256(data).hexdigest() != SHA256:
         raise ValueError("shuttle.csv.gz of the installed river is not the one this model is made of")
     return read(gzip.decompress(data).decode().splitlines())
-
-
-def repeatable() -> None:
-    """Make TensorFlow compute the same each time: one thread, no kernels chosen by the machine's load."""
-    os.environ |= {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": ""}
-    import tensorflow as tf
-
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
-    tf.config.experimental.enable_op_determinism()
 
 
 def main() -> None:

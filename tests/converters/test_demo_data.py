@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import io
 import zipfile
 from importlib import resources
@@ -14,7 +13,7 @@ import pytest
 from ai_edge_litert.interpreter import Interpreter
 
 from limpet import manifest as manifests
-from limpet_convert import shuttle
+from limpet_convert import int8, shuttle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,12 +65,6 @@ def model_input(manifest: manifests.Manifest, rows: shuttle.Rows) -> FloatArray:
     return shuttle.normalise(rows.values, table["mean"], table["std"], table["clip"])
 
 
-def test_members_are_what_the_manifest_says(members: dict[str, bytes], manifest: manifests.Manifest) -> None:
-    assert set(members) == {"manifest.json", *manifest.members}
-    for name, member in manifest.members.items():
-        assert (len(members[name]), hashlib.sha256(members[name]).hexdigest()) == (member.length, member.sha256)
-
-
 def test_the_manifest_describes_the_model(members: dict[str, bytes], manifest: manifests.Manifest) -> None:
     one, _ = interpreter(members["model.tflite"])
     for said, details in (
@@ -82,16 +75,7 @@ def test_the_manifest_describes_the_model(members: dict[str, bytes], manifest: m
         assert [t.dtype for t in said] == ["int8"]
         assert [(t.scale[0], t.zero_point[0]) for t in said] == [d["quantization"] for d in details]
     assert manifest.inputs[0].channels == shuttle.CHANNELS
-    assert shuttle.not_int8(t for t in one.get_tensor_details() if t["name"]) == []
-
-
-def test_golden_vectors_pass(members: dict[str, bytes], manifest: manifests.Manifest) -> None:
-    golden = np.load(io.BytesIO(members["golden.npz"]), allow_pickle=False)
-    _, run = interpreter(members["model.tflite"])
-    assert golden["input_0"].shape == golden["output_0"].shape == (32, 1, 9)
-    found = np.stack([run(window) for window in golden["input_0"]])
-    assert np.abs(found - golden["output_0"]).max() <= manifest.tolerance.absolute
-    assert np.abs(found - golden["output_0"][::-1]).max() > manifest.tolerance.absolute
+    assert int8.not_int8(t for t in one.get_tensor_details() if t["name"]) == []
 
 
 def test_golden_vectors_lie_on_both_sides_of_the_threshold(

@@ -91,11 +91,6 @@ def test_metrics_count_what_was_said_against_what_is() -> None:
     assert shuttle.metrics(np.array([0, 0, 1, 1, 1], np.float32), truth, 9)["f1"] == 0
 
 
-def test_a_tensor_left_in_float_is_found() -> None:
-    tensors = [{"name": n, "dtype": t} for n, t in (("w", np.int8), ("b", np.int32), ("left", np.float32))]
-    assert shuttle.not_int8(tensors) == ["left"]
-
-
 def test_an_excerpt_is_the_rows_again() -> None:
     rows = shuttle.read(LINES)
     text = gzip.decompress(shuttle.excerpt(rows)).decode().splitlines()
