@@ -47,7 +47,7 @@ lock: .venv/.dev ## choose the newest versions and write requirements/*.txt
 
 .PHONY: programs
 programs:
-	@tools/need.sh mosquitto=mosquitto mosquitto_sub=mosquitto-clients openssl=openssl \
+	@tools/need.sh mosquitto=mosquitto mosquitto_sub=mosquitto-clients openssl=openssl systemd-analyze=systemd \
 		cc=gcc /usr/include/stdio.h=libc6-dev
 
 .venv/pyvenv.cfg:

@@ -1,0 +1,138 @@
+"""What the documentation shows must work: TOML, the example plugin, links, boards, the service unit."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from limpet import config, plan, plugin, reporting
+from limpet.errors import ConfigError, SourceError
+
+if TYPE_CHECKING:
+    from limpet.plugin import Group
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/*.md"))]
+BOARDS = sorted(ROOT.glob("firmware-configs/*/limpet.toml"))
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+TOML = [
+    pytest.param(text, id=f"{page.name}-{n}") for page in PAGES for n, text in enumerate(blocks(page, "toml"), 1)
+]
+
+
+SENSOR = {"kind": "serial", "port": "/dev/null", "channels": ["a"]}
+
+
+def whole(fragment: dict[str, Any]) -> dict[str, Any]:
+    """Complete what a page shows to a configuration: a device, a source and a pipeline where it has none."""
+    pipelines = {
+        name: {"source": "s", "model": "m", **table}
+        for name, table in fragment.get("pipelines", {"p": {}}).items()
+    }
+    named = {table["source"]: SENSOR for table in pipelines.values()}
+    sources = {"s": SENSOR, **named, **fragment.get("sources", {})}
+    return {"device": {"id": "d"}, "jsonl": {}, **fragment, "sources": sources, "pipelines": pipelines}
+
+
+def check(wanted: config.Config, *, unknown: frozenset[str] = frozenset()) -> list[str]:
+    """Return what is wrong with the keys of every plugin; models, which no page has, are not looked for."""
+    problems: list[str] = []
+    try:
+        reporting.resolve(wanted)
+    except ConfigError as error:
+        problems += error.problems
+    for name, source in wanted.sources.items():
+        if source.kind not in unknown:
+            try:
+                plan.plan_source(wanted, name)
+            except ConfigError as error:
+                problems += error.problems
+    for name, pipeline in wanted.pipelines.items():
+        tables: list[tuple[Group, dict[str, Any]]] = [("transforms", table) for table in pipeline.transforms or []]
+        tables += [("decoders", pipeline.decoder)] if pipeline.decoder else []
+        for group, table in tables:
+            options = {key: value for key, value in table.items() if key != "kind"}
+            config.fill(plugin.load(group, table["kind"]).Config, options, name, wanted.base, problems)
+    return problems
+
+
+@pytest.mark.parametrize("text", TOML)
+def test_toml_on_a_page_is_a_configuration(text: str) -> None:
+    wanted = config.build(whole(tomllib.loads(text)), ROOT)
+    assert check(wanted, unknown=frozenset({"thermal"})) == []
+
+
+def test_a_page_with_a_mistake_would_be_found() -> None:
+    wanted = config.build(whole({"sources": {"x": {**SENSOR, "boud": 9600}}}), ROOT)
+    assert any("boud" in problem for problem in check(wanted))
+
+
+@pytest.mark.parametrize("path", BOARDS, ids=lambda path: path.parent.name)
+def test_board_configuration(path: Path) -> None:
+    assert check(config.read(path)) == []
+    assert (path.parent / "README.md").exists()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.fixture
+def thermal() -> ModuleType:
+    """CONTRIBUTING.md's source as the module that it becomes."""
+    module = ModuleType("thermal")
+    exec(blocks(ROOT / "CONTRIBUTING.md", "python")[0], module.__dict__)  # noqa: S102 - our own page
+    return module
+
+
+def test_example_source(thermal: ModuleType, tmp_path: Path) -> None:
+    for zone, reading in ("cpu", 41_500), ("gpu", 39_000):
+        (tmp_path / zone).mkdir()
+        (tmp_path / zone / "temp").write_text(f"{reading}\n")
+    problems: list[str] = []
+    filled = config.fill(
+        thermal.Config, {"zones": ["cpu", "gpu"], "rate": 100, "root": str(tmp_path)}, "t", tmp_path, problems
+    )
+    assert problems == []
+    with thermal.open(filled, Counter()) as samples:
+        first, second = next(samples), next(samples)
+        assert first.values.shape == (1, *thermal.describe(filled).shape)
+        assert first.values.tolist() == [[41.5, 39.0]]
+        assert (first.index, second.index) == (0, 1)
+        assert second.monotonic_ns[0] > first.monotonic_ns[0]
+        (tmp_path / "gpu" / "temp").unlink()
+        with pytest.raises(SourceError, match="gpu/temp"):
+            next(samples)
+
+
+def verify(unit: str, folder: Path) -> str:
+    path = folder / "limpet.service"
+    path.write_text(unit.replace("/opt/limpet/bin/limpet", sys.executable))
+    done = subprocess.run(["systemd-analyze", "verify", path], capture_output=True, text=True, check=False)
+    return done.stderr
+
+
+def test_service_unit_is_understood_by_systemd(tmp_path: Path) -> None:
+    unit = (ROOT / "systemd" / "limpet.service").read_text()
+    assert verify(unit, tmp_path) == ""
+    # Its exit status is 0 for an unknown key, so what it says is what counts.
+    assert "WatchdogSecs" in verify(unit.replace("WatchdogSec", "WatchdogSecs"), tmp_path)
