@@ -1,0 +1,338 @@
+"""Samples to windows: by count or by time, never across a gap unless told to."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from limpet.types import Window
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from limpet.manifest import WindowSpec
+    from limpet.types import Array, Samples, SampleSpec, TimeArray
+
+_LIMIT = 128 << 20
+"""Bytes of samples at which a window by time is given up: its stamps stand still, or it is far too long."""
+
+_NO_ORDINAL = -1
+
+
+class Windower:
+    """Cuts blocks of samples into windows.
+
+    ``shape`` is that of the windows' values, -1 first where time alone says how many rows there are. ``rows`` is
+    what one row of them is: the source's samples, or float32 at another rate where they are resampled.
+    """
+
+    def __init__(self, spec: WindowSpec, samples: SampleSpec) -> None:
+        self._cutter = _cutter(spec, samples)
+        self.rows = self._cutter.rows
+        self.shape = (self._cutter.size, *samples.shape)
+        self._span_gaps = spec.span_gaps
+        self._max_gap = _max_gap(spec)
+        self._expected: int | None = None
+        self._last_ns: int | None = None
+
+    @property
+    def discarded(self) -> int:
+        """How many samples came to lie in no window because of a gap after them."""
+        return self._cutter.discarded
+
+    def push(self, samples: Samples) -> Iterator[Window]:
+        """Take a block and return the windows that it completes. Iterate to the end before the next push.
+
+        A window's values are a view of the block where it lies wholly inside. A jump of ``Samples.index`` is a gap
+        like ``Samples.gap``, and like two stamps that lie further apart than ``max_gap`` or run backwards.
+        """
+        count = len(samples.values)
+        if not count:
+            if samples.gap and self._expected is not None:
+                self._expected = _NO_ORDINAL
+            return iter(())
+        gap = (samples.gap or samples.index != self._expected) and self._expected is not None
+        self._expected = samples.index + count
+        if self._max_gap is not None and (breaks := self._breaks(samples.monotonic_ns, self._max_gap)):
+            return self._pieces(samples, {0, *breaks} if gap else breaks)
+        if gap:
+            self._gap()
+        cutter = self._cutter
+        windows = cutter.cut(samples.values, samples.monotonic_ns, samples.wall_ns, samples.index)
+        return self._marked(windows) if cutter.after_gap else windows
+
+    def _breaks(self, stamps: TimeArray, max_gap: int) -> set[int]:
+        """Return the positions of the samples that lie too far from the one before."""
+        before, first = self._last_ns, int(stamps[0])
+        breaks = {0} if before is not None and not 0 <= first - before <= max_gap else set()
+        self._last_ns = first
+        if len(stamps) > 1:
+            self._last_ns = int(stamps[-1])
+            # Unsigned, a step backwards is a very long one forwards.
+            far = (stamps[1:] - stamps[:-1]).view(np.uint64) > max_gap
+            if far.any():
+                breaks.update((np.flatnonzero(far) + 1).tolist())
+        return breaks
+
+    def _pieces(self, samples: Samples, breaks: set[int]) -> Iterator[Window]:
+        """Cut a block that has gaps before the positions ``breaks``."""
+        for begin, end in pairwise(sorted({0, *breaks, len(samples)})):
+            if begin in breaks:
+                self._gap()
+            part = slice(begin, end)
+            yield from self._marked(
+                self._cutter.cut(
+                    samples.values[part], samples.monotonic_ns[part], samples.wall_ns[part], samples.index + begin
+                )
+            )
+
+    def _gap(self) -> None:
+        self._cutter.after_gap = True
+        if not self._span_gaps:
+            self._cutter.forget()
+
+    def _marked(self, windows: Iterator[Window]) -> Iterator[Window]:
+        """Say of the first window that it comes after a gap; it may come with a later block."""
+        for window in windows:
+            window.after_gap, self._cutter.after_gap = self._cutter.after_gap, False
+            yield window
+
+
+def _cutter(spec: WindowSpec, samples: SampleSpec) -> _Single | _ByCount | _ByTime:
+    if spec.seconds is not None:
+        return _ByTime(spec, samples, spec.seconds)
+    size = spec.size or 1
+    hop = spec.hop or size
+    return _Single(samples) if size == hop == 1 else _ByCount(samples, size, hop)
+
+
+def _max_gap(spec: WindowSpec) -> int | None:
+    """Return the longest step in ns that is no gap; for windows by time, at least none that runs backwards."""
+    if spec.max_gap is not None:
+        return round(spec.max_gap * 1e9)
+    return None if spec.seconds is None else np.iinfo(np.int64).max
+
+
+class _Single:
+    """Every sample is a window: nothing is kept, nothing can be lost."""
+
+    def __init__(self, samples: SampleSpec) -> None:
+        self.rows = samples
+        self.size = 1
+        self.discarded = 0
+        self.after_gap = False
+
+    def forget(self) -> None:
+        """Forget the samples under way: there are none."""
+
+    def cut(self, values: Array, mono: TimeArray, wall: TimeArray, index: int) -> Iterator[Window]:
+        """Return a window for each sample."""
+        count = len(values)
+        views = values.reshape(count, 1, *values.shape[1:])
+        return map(Window, views, mono.tolist(), wall.tolist(), range(index, index + count))
+
+
+class _ByCount:
+    """Windows of ``size`` samples, one every ``hop``.
+
+    ``_start`` is where the next window starts, counted from the first sample of the next block: negative where its
+    first samples are the last of ``_buffer[:_end]``, positive where samples are still to be skipped. Only what
+    windows across two blocks need is copied.
+    """
+
+    def __init__(self, samples: SampleSpec, size: int, hop: int) -> None:
+        self.rows = samples
+        self.size = size
+        self.discarded = 0
+        self._hop = hop
+        # One block adds fewer than 2 * size rows to fewer than size that are there.
+        self._buffer = np.empty((4 * self.size, *samples.shape), samples.dtype)
+        self._end = 0
+        self._start = 0
+        self._seen = 0  # of the buffered samples, how many were in a window already
+        self.after_gap = False
+
+    def forget(self) -> None:
+        """Forget the samples under way."""
+        self.discarded += max(-self._start - self._seen, 0)
+        self._start = self._seen = 0
+
+    def cut(self, values: Array, mono: TimeArray, wall: TimeArray, index: int) -> Iterator[Window]:
+        """Return the windows that these samples complete. Buffers are already as the next call needs them."""
+        count, start, hop = len(values), self._start, self._hop
+        last = range(start + self.size - 1, count, hop)
+        following = start + len(last) * hop
+        views = self._views(values, start, following)
+        self._start = following - count
+        if not last:
+            return iter(())
+        self._seen = max(self.size - hop, 0)
+        taken = slice(last.start, None, hop)
+        ordinals = range(index + last.start, index + count, hop)
+        return map(Window, views, mono[taken].tolist(), wall[taken].tolist(), ordinals)
+
+    def _views(self, values: Array, start: int, following: int) -> Iterable[Array]:
+        """Return the windows from ``start`` up to the one at ``following``; keep what that one needs."""
+        held, stitched = 0, []
+        if start < 0:
+            held = self._extend(values, start)
+            origin = self._end - held
+            stitched = [
+                self._buffer[origin + at : origin + at + self.size]
+                for at in range(start, min(0, following), self._hop)
+            ]
+        else:
+            self._end = 0
+        tail = len(values) - following
+        if tail > 0 and held < len(values):
+            self._buffer[self._end : self._end + tail] = values[following:]
+            self._end += tail
+        inside = self._inside(values, start + len(stitched) * self._hop, following)
+        return [*stitched, *inside] if stitched else inside
+
+    def _extend(self, values: Array, start: int) -> int:
+        """Put behind the buffered samples what the windows that start among them need; return how many."""
+        latest = start + (-1 - start) // self._hop * self._hop
+        held = min(len(values), latest + self.size)
+        if self._end + 2 * self.size > len(self._buffer):
+            self._buffer[:-start] = self._buffer[self._end + start : self._end]
+            self._end = -start
+        self._buffer[self._end : self._end + held] = values[:held]
+        self._end += held
+        return held
+
+    def _inside(self, values: Array, start: int, following: int) -> Iterable[Array]:
+        """Return the windows that lie wholly in ``values``, as views of it."""
+        if self._hop == self.size and following > start:
+            return values[start:following].reshape(-1, self.size, *values.shape[1:])
+        return [values[at : at + self.size] for at in range(start, following, self._hop)]
+
+
+class _ByTime:
+    """Windows over ``seconds``, from the first sample on; as they come, or resampled to ``size`` rows.
+
+    A window is complete with the first sample behind it, a resampled one with the first on or behind its last row.
+    One into which no sample fell is not made.
+    """
+
+    def __init__(self, spec: WindowSpec, samples: SampleSpec, seconds: float) -> None:
+        self.rows = samples
+        self.size = spec.size or -1
+        self.discarded = 0
+        self._span = max(round(seconds * 1e9), 1)
+        self._hop = max(round((spec.hop_seconds or seconds) * 1e9), 1)
+        self._reach = self._span
+        self._resampler: _Resampler | None = None
+        if spec.size:
+            self.rows = replace(samples, dtype=np.dtype(np.float32), rate=spec.size / seconds)
+            self._resampler = _Resampler(spec.size, self._span, samples.shape)
+            self._reach = int(self._resampler.grid[-1])
+        self._values = np.empty((0, *samples.shape), samples.dtype)
+        self._stamps = np.empty((3, 0), np.int64)  # monotonic, wall, ordinal
+        self._row_bytes = math.prod(samples.shape) * samples.dtype.itemsize + 24
+        self._end = 0
+        self._used = 0  # how many of the buffered samples were in a window
+        self._start: int | None = None  # of the next window
+        self._newest = 0
+        self.after_gap = False
+
+    def forget(self) -> None:
+        """Forget the samples under way."""
+        if self._start is not None:
+            skipped = int(np.searchsorted(self._stamps[0, : self._end], self._start))
+            self.discarded += max(self._end - max(self._used, skipped), 0)
+        self._end = self._used = 0
+        self._start = None
+
+    def cut(self, values: Array, mono: TimeArray, wall: TimeArray, index: int) -> Iterator[Window]:
+        """Return the windows that these samples complete."""
+        if mono[0] < self._newest:
+            self.forget()
+        self._newest = int(mono[-1])
+        end = self._make_room(len(values))
+        if self._start is None:
+            self._start = int(mono[0])
+        self._values[self._end : end] = values
+        self._stamps[:, self._end : end] = mono, wall, np.arange(index, index + len(values))
+        self._end = end
+        return self._windows(self._start, self._newest)
+
+    def _make_room(self, count: int) -> int:
+        """Let the buffer have room for ``count`` more rows; return where they will end."""
+        if self._end + count <= len(self._values):
+            return self._end + count
+        kept = 0 if self._start is None else self._needed_from(self._start)
+        if (self._end - kept) * self._row_bytes > _LIMIT:
+            self.forget()
+            self.after_gap = True
+            kept = 0
+        live = slice(kept, self._end)
+        self._end -= kept
+        self._used = max(self._used - kept, 0)
+        values, stamps = self._values, self._stamps
+        room = 2 * (self._end + count)
+        if room > len(values):
+            self._values = np.empty((room, *values.shape[1:]), values.dtype)
+            self._stamps = np.empty((3, room), np.int64)
+        self._values[: self._end] = values[live]
+        self._stamps[:, : self._end] = stamps[:, live]
+        return self._end + count
+
+    def _needed_from(self, start: int) -> int:
+        """Return the position of the first buffered sample that a window from ``start`` on needs."""
+        mono = self._stamps[0, : self._end]
+        if self._resampler is None:
+            return int(np.searchsorted(mono, start))
+        return int(np.searchsorted(mono, start, "right")) - 1
+
+    def _windows(self, start: int, newest: int) -> Iterator[Window]:
+        mono = self._stamps[0, : self._end]
+        while newest >= start + self._reach:
+            first, stop = np.searchsorted(mono, (start, start + self._span)).tolist()
+            if first == stop:
+                start += ((int(mono[first]) - start - self._span) // self._hop + 1) * self._hop
+                self._start = start
+                continue
+            self._start = start + self._hop
+            yield self._window(start, first, stop)
+            start += self._hop
+
+    def _window(self, start: int, first: int, stop: int) -> Window:
+        if self._resampler is None:
+            values, last = self._values[first:stop], stop - 1
+        else:
+            mono = self._stamps[0, : self._end]
+            values = self._resampler(self._values, mono, start)
+            last = int(np.searchsorted(mono, start + self._reach))
+        self._used = last + 1
+        mono_ns, wall_ns, index = self._stamps[:, last].tolist()
+        return Window(values, mono_ns, wall_ns, index)
+
+
+class _Resampler:
+    """Linear interpolation at ``size`` instants ``grid``, evenly spaced over ``span`` ns."""
+
+    def __init__(self, size: int, span: int, shape: tuple[int, ...]) -> None:
+        self.grid = np.rint(np.arange(size) * (span / size)).astype(np.int64)
+        self._out = np.empty((size, *shape), np.float32)
+        self._below = np.empty_like(self._out)
+
+    def __call__(self, values: Array, stamps: TimeArray, start: int) -> Array:
+        """Return the values at ``start + grid``, which must lie between the first and the last of ``stamps``."""
+        grid = self.grid + start
+        below = np.searchsorted(stamps, grid, "right") - 1
+        since = grid - stamps[below]
+        # A sample that lies on the grid is taken as it is, whatever comes after it.
+        above = np.where(since == 0, below, np.minimum(below + 1, len(stamps) - 1))
+        weight = (since / np.maximum(stamps[above] - stamps[below], 1)).astype(np.float32)
+        with np.errstate(all="ignore"):
+            self._below[...] = values[below]
+            self._out[...] = values[above]
+            self._out -= self._below
+            self._out *= weight.reshape(-1, *[1] * (self._out.ndim - 1))
+            self._out += self._below
+        return self._out
