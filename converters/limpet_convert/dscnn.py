@@ -28,6 +28,7 @@ FRAMES, COEFFICIENTS = 49, 10
 FILTERS, BLOCKS = 64, 4
 LABELS = ["down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes", "silence", "unknown"]
 CALIBRATION, GOLDEN = 100, 4
+GOLDEN_STEPS = 8  # of the output's scale: kernels of other runtimes and delegates differ by 3 here
 
 
 def build(inputs: FloatArray) -> Any:
@@ -68,7 +69,7 @@ def make(folder: Path) -> Manifest:
             task="classify",
             description="DS-CNN of keyword size with random weights, to be timed; knows no words",
             licence="Apache-2.0",
-            tolerance=Tolerance(round(3 * output.scale[0], 6)),
+            tolerance=Tolerance(round(GOLDEN_STEPS * output.scale[0], 6)),
             inputs=[describe(int8.input, "coefficients")],
             outputs=[output],
             rate=50.0,
