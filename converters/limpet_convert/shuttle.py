@@ -139,6 +139,18 @@ def metrics(score: FloatArray, anomalous: Bools, limit: float) -> dict[str, floa
     return {name: round(value, 5) for name, value in figures.items()}
 
 
+def compare(exact: FloatArray, quantized: FloatArray, anomalous: Bools, limit: float) -> dict[str, Any]:
+    """Return the manifest's metrics from the scores of the float and of the int8 model on the test part."""
+    return {
+        "part": "test",
+        "rows": len(anomalous),
+        "anomalies": int(anomalous.sum()),
+        "float": metrics(exact, anomalous, limit),
+        "int8": metrics(quantized, anomalous, limit),
+        "agreement": round(float(((exact >= limit) == (quantized >= limit)).mean()), 5),
+    }
+
+
 def golden_rows(rows: Rows) -> NDArray[np.intp]:
     """Return the indices, in order, of the first normal and the first anomalous rows that become golden."""
     normal, anomalous = np.flatnonzero(~rows.anomalous), np.flatnonzero(rows.anomalous)
@@ -204,8 +216,7 @@ def make(rows: Rows, folder: Path) -> Manifest:
     model = quantize(network, seen, batch=None)
     int8 = Int8(model)
     limit = threshold(scores(held_out, int8(held_out)), rows.of("validation").anomalous)
-    truth = rows.of("test").anomalous
-    float_scores, int8_scores = scores(test, network.predict_on_batch(test)), scores(test, int8(test))
+    found = scores(test, network.predict_on_batch(test)), scores(test, int8(test))
     golden = test[golden_rows(rows.of("test"))]
     outputs = describe(int8.output, "reconstruction", UNIT)
     (folder / EXCERPT).write_bytes(excerpt(rows.of("test")))
@@ -224,14 +235,7 @@ def make(rows: Rows, folder: Path) -> Manifest:
             transforms=[{"kind": "normalise", "mean": mean, "std": std, "clip": CLIP}],
             # Neighbouring rows have nothing to do with each other here: no hysteresis.
             decoder={"kind": "anomaly", "threshold": limit, "release": limit},
-            metrics={
-                "part": "test",
-                "rows": len(truth),
-                "anomalies": int(truth.sum()),
-                "float": metrics(float_scores, truth, limit),
-                "int8": metrics(int8_scores, truth, limit),
-                "agreement": round(float(((float_scores >= limit) == (int8_scores >= limit)).mean()), 5),
-            },
+            metrics=compare(*found, rows.of("test").anomalous, limit),
             provenance=provenance(rows),
         ),
         model,
