@@ -1,0 +1,71 @@
+"""Records how long each stage of each inference took, at the cost of one memory write.
+
+The buckets are those of ``limpet.histogram``, which needs no numpy; this module runs where numpy is.
+"""
+
+from __future__ import annotations
+
+from struct import Struct
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from limpet.histogram import BUCKETS, SUB_BITS, SUB_BUCKETS
+from limpet.records import STAGES
+
+if TYPE_CHECKING:
+    from limpet.records import Stage
+    from limpet.types import TimeArray
+
+_ROWS = 1024
+_ROW = Struct(f"{len(STAGES)}q")
+_pack_into = _ROW.pack_into
+_ROW_BYTES = _ROW.size
+_FULL = _ROWS * _ROW_BYTES
+
+# An IEEE double has its exponent, biased by 1023, above 52 bits of mantissa: shifted so that SUB_BITS of the
+# mantissa stay, it counts buckets.
+_MANTISSA = 52 - SUB_BITS
+_FIRST = (1023 + SUB_BITS - 1) << SUB_BITS
+
+
+class Latency:
+    """Durations of one pipeline's stages as histograms. Memory is bounded: 32 kB of rows and a count a bucket."""
+
+    def __init__(self) -> None:
+        self._rows = bytearray(_FULL)
+        self._end = 0
+        self._counts = np.zeros((len(STAGES), BUCKETS), np.int64)
+
+    def record(self, queue_ns: int, transform_ns: int, invoke_ns: int, decode_ns: int) -> None:
+        """Take the durations of one inference, in the order of ``records.STAGES``."""
+        end = self._end
+        _pack_into(self._rows, end, queue_ns, transform_ns, invoke_ns, decode_ns)
+        self._end = end = end + _ROW_BYTES
+        if end == _FULL:
+            self._fold()
+
+    def take(self) -> dict[Stage, dict[int, int]]:
+        """Return a sparse histogram for each stage of what was recorded since the last call."""
+        self._fold()
+        taken: dict[Stage, dict[int, int]] = {}
+        for stage, counts in zip(STAGES, self._counts, strict=True):
+            filled = np.flatnonzero(counts)
+            taken[stage] = dict(zip(filled.tolist(), counts[filled].tolist(), strict=True))
+        self._counts[:] = 0
+        return taken
+
+    def _fold(self) -> None:
+        """Count the recorded rows."""
+        durations = np.frombuffer(self._rows, np.int64, self._end // 8).reshape(-1, len(STAGES))
+        cells = buckets_of(durations) + np.arange(len(STAGES)) * BUCKETS
+        self._counts += np.bincount(cells.ravel(), minlength=self._counts.size).reshape(self._counts.shape)
+        self._end = 0
+
+
+def buckets_of(values_ns: TimeArray) -> TimeArray:
+    """Return ``histogram.bucket_of`` of each of many durations, int64 of any shape."""
+    values = np.maximum(values_ns, 0)
+    # Clear bits that a bucket does not see, so that the conversion never rounds up into the next bucket.
+    bits = (values & ~(values >> (SUB_BITS + 1))).astype(np.float64).view(np.int64)
+    return np.where(values < SUB_BUCKETS, values, (bits >> _MANTISSA) - _FIRST)
