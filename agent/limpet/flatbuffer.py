@@ -1,0 +1,112 @@
+"""Reading flatbuffers that nobody vouches for: every offset is checked before it is followed.
+
+The layout is that of https://flatbuffers.dev/internals: a table begins with the distance back to its vtable,
+which has, for each slot, how far into the table its field lies, 0 where it is left out. No numpy here.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING, TypeAlias
+
+if TYPE_CHECKING:
+    import mmap
+
+Buffer: TypeAlias = "bytes | mmap.mmap"
+
+_INT32 = struct.Struct("<i")
+_UINT32 = struct.Struct("<I")
+_UINT16 = struct.Struct("<H")
+_VTABLE = struct.Struct("<HH")
+
+
+class DamagedError(ValueError):
+    """An offset or a length leads out of the file."""
+
+
+class Table:
+    """One table. Fields are asked for by slot; an absent one has its default."""
+
+    __slots__ = ("_at", "_data", "_length", "_size", "_vtable")
+
+    def __init__(self, data: Buffer, at: int) -> None:
+        self._data = data
+        self._at = at
+        self._vtable = at - self._read(_INT32, at)
+        self._length, self._size = _VTABLE.unpack_from(data, self._inside(self._vtable, _VTABLE.size))
+        self._inside(self._vtable, self._length)
+        self._inside(at, self._size)
+        if self._length < _VTABLE.size or self._size < _INT32.size:
+            raise DamagedError(f"no table at byte {at}")
+
+    def number(self, slot: int, form: str, default: int = 0) -> int:
+        """Return an integer field; ``form`` is its letter in ``struct``'s language."""
+        at = self._field(slot, struct.calcsize(form))
+        return default if at is None else int(struct.unpack_from(f"<{form}", self._data, at)[0])
+
+    def numbers(self, slot: int, form: str) -> tuple[float, ...]:
+        """Return a vector of numbers, empty where there is none."""
+        at, count = self._vector(slot, struct.calcsize(form))
+        return struct.unpack_from(f"<{count}{form}", self._data, at)
+
+    def content(self, slot: int) -> bytes:
+        """Return a vector of bytes."""
+        at, count = self.span(slot)
+        return self._data[at : at + count]
+
+    def span(self, slot: int) -> tuple[int, int]:
+        """Return where a vector of bytes begins, and its length, without reading it."""
+        return self._vector(slot, 1)
+
+    def text(self, slot: int) -> str:
+        """Return a string; what is not UTF-8 in it becomes U+FFFD."""
+        return self.content(slot).decode("utf-8", "replace")
+
+    def table(self, slot: int) -> Table | None:
+        """Return the table that a field refers to."""
+        at = self._field(slot, _UINT32.size)
+        return None if at is None else Table(self._data, self._follow(at))
+
+    def tables(self, slot: int) -> list[Table]:
+        """Return a vector of tables."""
+        at, count = self._vector(slot, _UINT32.size)
+        return [Table(self._data, self._follow(at + 4 * i)) for i in range(count)]
+
+    def _field(self, slot: int, size: int) -> int | None:
+        entry = _VTABLE.size + _UINT16.size * slot
+        if entry + _UINT16.size > self._length:
+            return None
+        offset: int = _UINT16.unpack_from(self._data, self._vtable + entry)[0]
+        if not offset:
+            return None
+        if offset + size > self._size:
+            raise DamagedError(f"slot {slot} of the table at byte {self._at} lies outside it")
+        return self._at + offset
+
+    def _vector(self, slot: int, item: int) -> tuple[int, int]:
+        at = self._field(slot, _UINT32.size)
+        if at is None:
+            return 0, 0
+        start = self._follow(at)
+        count = self._read(_UINT32, start)
+        return self._inside(start + _UINT32.size, count * item), count
+
+    def _follow(self, at: int) -> int:
+        return at + self._read(_UINT32, at)
+
+    def _read(self, form: struct.Struct, at: int) -> int:
+        return int(form.unpack_from(self._data, self._inside(at, form.size))[0])
+
+    def _inside(self, at: int, size: int) -> int:
+        if at < 0 or at + size > len(self._data):
+            raise DamagedError(f"bytes {at} to {at + size} are asked for, the file has {len(self._data)}")
+        return at
+
+
+def root(data: Buffer, identity: bytes) -> Table:
+    """Return the root table of a flatbuffer whose file identifier must be ``identity``."""
+    if len(data) < 8:
+        raise DamagedError(f"{len(data)} bytes are too few")
+    if data[4:8] != identity:
+        raise DamagedError(f"bytes 4 to 8 are {data[4:8]!r}, not {identity!r}")
+    return Table(data, _UINT32.unpack_from(data)[0])

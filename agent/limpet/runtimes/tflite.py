@@ -1,0 +1,218 @@
+"""TensorFlow Lite models, run by ai-edge-litert or by its predecessor tflite-runtime, whichever is installed."""
+
+from __future__ import annotations
+
+import re
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+import numpy as np
+
+from limpet import delegates, tflite_binding, tflite_file
+from limpet.errors import ModelError
+from limpet.manifest import Count
+from limpet.plugin import suggest
+
+try:
+    from ai_edge_litert import __version__ as version
+    from ai_edge_litert.interpreter import Interpreter, load_delegate
+
+    package = "ai-edge-litert"
+except ModuleNotFoundError:
+    from tflite_runtime import __version__ as version
+    from tflite_runtime.interpreter import Interpreter, load_delegate
+
+    package = "tflite-runtime"
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from limpet.tflite_binding import Place
+    from limpet.types import Array, TensorSpec
+
+Named: TypeAlias = "tuple[str, dict[str, Any]]"
+"""A tensor's name and the runtime's details of it."""
+
+_LITERT_KNOWS = "2.99"
+
+
+class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """``signature``: the key of the signature to run; inputs and outputs are then in order of its names."""
+
+    threads: Count = 1
+    signature: str = ""
+
+
+@contextmanager
+def open(
+    path: Path, config: Config, delegate: str = "cpu", shapes: Sequence[tuple[int, ...]] | None = None
+) -> Iterator[TFLiteModel]:
+    """Load a ``.tflite`` file, memory-mapped. ``shapes``: one an input, for a model that leaves some open.
+
+    ``ModelError`` says why the file, the delegate, the signature or the shapes cannot be used.
+    """
+    model = TFLiteModel(path, config, delegate, shapes)
+    try:
+        yield model
+    finally:
+        model.close()
+
+
+class TFLiteModel:
+    """A loaded model. ``delegate_share`` is the share of its ops on the delegate, 1 on the CPU by definition."""
+
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    delegate_share: float
+
+    def __init__(
+        self, path: Path, config: Config, delegate: str, shapes: Sequence[tuple[int, ...]] | None
+    ) -> None:
+        self.delegate = delegate
+        self._path = path
+        self._config = config
+        self._shapes = shapes
+        self._file = tflite_file.read(path)
+        self._refuse_early()
+        self.reset()
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Run once. Integers are real values too: a pixel is 0 to 255 whatever the tensor's quantization.
+
+        Returns float32 real values for quantized outputs, others as they are, valid until the next run.
+        ``ModelError`` where an input does not fit or the runtime fails.
+        """
+        try:
+            for feed, values in zip(self._feeds, inputs, strict=True):
+                feed(values)
+            self._invoke()
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"{self._path.name}: {self._explain_run(error, len(inputs))}") from error
+        return [fetch() for fetch in self._fetches]
+
+    def reset(self) -> None:
+        """Start anew with another interpreter: nothing less makes every model forget.
+
+        ``reset_all_variables`` and ``allocate_tensors`` leave microWakeWord's streaming models as they were.
+        """
+        self.close()
+        try:
+            self._load()
+        except (ValueError, RuntimeError, SystemError) as error:
+            raise ModelError(f"{self._path.name}: {self._explain_load(error)}") from error
+
+    def close(self) -> None:
+        """Let go of the interpreter and of what points into its memory. ``run`` is refused from then on."""
+        self._use(tflite_binding.Binding([], _closed, []))
+
+    def _load(self) -> None:
+        interpreter = Interpreter(
+            model_path=str(self._path),
+            num_threads=self._config.threads,
+            experimental_delegates=delegates.load(self.delegate, load_delegate),
+        )
+        self.delegate_share = 1.0
+        if self.delegate != "cpu":  # Before allocation, which hands what is left to the CPU's own delegate.
+            self.delegate_share = delegates.coverage(interpreter._get_ops_details()).share  # noqa: SLF001
+        key = self._config.signature
+        if key and key not in self._file.signatures:
+            raise ModelError(f"there is no signature {key!r}{suggest(key, self._file.signatures)}")
+        if key and self._file.signatures[key].subgraph:
+            self._bind_signature(interpreter.get_signature_runner(key))
+        else:
+            self._bind_graph(interpreter)
+
+    def _bind_graph(self, interpreter: Any) -> None:
+        """Bind to the first graph, the one that ``invoke`` runs."""
+        if self._shapes is not None:
+            for (_, details), shape in zip(self._details(interpreter)[0], self._shapes, strict=True):
+                interpreter.resize_tensor_input(details["index"], shape)
+        interpreter.allocate_tensors()
+        steady = tflite_binding.steady(interpreter)
+        inputs, outputs = self._places(*self._details(interpreter), steady=steady)
+        if not steady:
+            self._use(tflite_binding.by_copies(interpreter, inputs, outputs))
+            return
+        binding = tflite_binding.direct(interpreter, inputs, outputs)
+
+        def first() -> None:
+            binding.invoke()
+            if tflite_binding.moved(interpreter, binding):  # Not known to happen; it would corrupt memory.
+                self._use(tflite_binding.by_copies(interpreter, inputs, outputs))
+            else:
+                self._invoke = binding.invoke
+
+        self._use(binding)
+        self._invoke = first
+
+    def _bind_signature(self, runner: Any) -> None:
+        """Bind to a signature whose graph is not the first."""
+        inputs, outputs = _by_name(runner)
+        if self._shapes is not None:
+            inputs = [(n, d | {"shape": s}) for (n, d), s in zip(inputs, self._shapes, strict=True)]
+        self._use(tflite_binding.by_signature(runner, *self._places(inputs, outputs, steady=False)))
+
+    def _use(self, binding: tflite_binding.Binding) -> None:
+        self._feeds = binding.feeds
+        self._invoke = binding.invoke
+        self._fetches = binding.fetches
+
+    def _details(self, interpreter: Any) -> tuple[list[Named], list[Named]]:
+        if self._config.signature:
+            return _by_name(interpreter.get_signature_runner(self._config.signature))
+        inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+        return [(d["name"], d) for d in inputs], [(d["name"], d) for d in outputs]
+
+    def _places(
+        self, inputs: list[Named], outputs: list[Named], *, steady: bool
+    ) -> tuple[list[Place], list[Place]]:
+        """Return where inputs and outputs are, and keep what they are, with -1 where a size is left open."""
+        ins = [tflite_binding.place(name, details, closed=self._shapes is not None) for name, details in inputs]
+        closed = steady and not any(-1 in spec.shape for _, spec, _ in ins)
+        outs = [tflite_binding.place(name, details, closed=closed) for name, details in outputs]
+        self.inputs = tuple(spec for _, spec, _ in ins)
+        self.outputs = tuple(spec for _, spec, _ in outs)
+        return ins, outs
+
+    def _refuse_early(self) -> None:
+        """Refuse a model that says itself that it needs a newer runtime.
+
+        LiteRT numbers its releases anew, so there only a whole generation is certain to be too new. Either
+        runtime refuses by name what it does not have.
+        """
+        needed = self._file.min_runtime_version
+        known = version if package == "tflite-runtime" else _LITERT_KNOWS
+        if needed and _numbers(needed) > _numbers(known):
+            raise ModelError(f"{self._path.name} needs a TFLite runtime {needed}; {package} {version} is older")
+
+    def _explain_load(self, error: Exception) -> str:
+        if isinstance(error, SystemError):  # All that tflite-runtime 2.14 has to say of numpy 2.
+            return f"{package} {version} does not work with numpy {np.__version__}; install 'numpy<2'"
+        reason = _first_line(error)
+        if "edgetpu-custom-op" in reason:
+            return f"{reason}; a model compiled for the Edge TPU needs the delegate 'edgetpu'"
+        return f"{package} {version} refuses it: {reason}"
+
+    def _explain_run(self, error: Exception, given: int) -> str:
+        if given != len(self.inputs):
+            return f"takes {len(self.inputs)} inputs, got {given}"
+        return _first_line(error)
+
+
+def _by_name(runner: Any) -> tuple[list[Named], list[Named]]:
+    """Return details of a signature's inputs and outputs in order of their names."""
+    return sorted(runner.get_input_details().items()), sorted(runner.get_output_details().items())
+
+
+def _closed() -> None:
+    raise ModelError("the model is closed")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0].strip() or type(error).__name__

@@ -1,0 +1,141 @@
+"""How real values get into an interpreter and out of it: straight through its memory, or by copies.
+
+Measured with ai-edge-litert 2.3 on x86-64 and a model of nine values: ``invoke`` alone takes 0.67 µs, with
+``set_tensor`` and ``get_tensor`` 1.87 µs, with arrays over the interpreter's memory 1.19 µs. ``tensor()`` gives
+such arrays too, but each holds a reference that makes ``invoke`` refuse, so they would be made anew every time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+from limpet.delegates import coverage
+from limpet.tensors import Feed, Read, dequantize, reader
+from limpet.types import Array, TensorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+Place: TypeAlias = "tuple[int, TensorSpec, tuple[int, ...]]"
+"""Index of a tensor in its graph, what it is, and the shape that it has now."""
+
+
+@dataclass(slots=True)
+class Binding:
+    """What one run does: each feed takes an input, ``invoke`` runs, each fetch returns an output."""
+
+    feeds: list[Feed]
+    invoke: Callable[[], object]
+    fetches: list[Read]
+    addresses: dict[int, int] = field(default_factory=dict)
+
+
+def place(name: str, details: dict[str, Any], *, closed: bool) -> Place:
+    """Make sense of a runtime's details of a tensor. ``closed``: its shape will stay as it is now.
+
+    ``ValueError`` where no array of numbers can be its value.
+    """
+    dtype = np.dtype(details["dtype"])
+    if dtype.kind not in "biufc":
+        raise ValueError(f"tensor {name!r} holds {'text' if dtype.kind == 'S' else dtype}, not numbers")
+    quantization = details["quantization_parameters"]
+    scale = tuple(float(value) for value in quantization["scales"])
+    if not all(value > 0 for value in scale):
+        raise ValueError(f"tensor {name!r} has the scale {min(scale)}")
+    now = tuple(int(n) for n in details["shape"])
+    signature = tuple(int(n) for n in details["shape_signature"])
+    spec = TensorSpec(
+        name,
+        now if closed or len(signature) != len(now) else signature,
+        dtype,
+        scale,
+        tuple(int(value) for value in quantization["zero_points"]),
+        int(quantization["quantized_dimension"]),
+    )
+    return int(details["index"]), spec, now
+
+
+def steady(interpreter: Any) -> bool:
+    """Whether no ``invoke`` can move tensors.
+
+    Memory is planned when the tensors are allocated, and anew within ``invoke`` only after a node whose output
+    has a size that depends on data. Such an output has no memory before the first run, which is what shows it.
+    Variables live apart.
+    """
+    # A private method, as nothing public tells which nodes will run.
+    nodes = interpreter._get_ops_details()  # noqa: SLF001
+    dtypes = {details["index"]: np.dtype(details["dtype"]) for details in interpreter.get_tensor_details()}
+    for tensor in coverage(nodes).results:
+        kind = dtypes[tensor].kind if tensor in dtypes else "O"
+        if kind == "S":  # Asking for the memory of a string tensor is a segmentation fault.
+            return False
+        if kind != "O" and not address(interpreter, tensor):
+            return False
+    return True
+
+
+def address(interpreter: Any, tensor: int) -> int:
+    """Return where a tensor's memory begins, 0 where it has none."""
+    try:
+        view = interpreter.tensor(tensor)()
+    except ValueError:
+        return 0
+    return int(view.__array_interface__["data"][0])
+
+
+def direct(interpreter: Any, inputs: Sequence[Place], outputs: Sequence[Place]) -> Binding:
+    """Bind to the memory itself. Whoever holds the binding holds the interpreter and lets go of both at once."""
+    return Binding(
+        [Feed(_memory(interpreter, place), place[1]) for place in inputs],
+        interpreter.invoke,
+        [reader(_memory(interpreter, place), place[1]) for place in outputs],
+        {index: address(interpreter, index) for index, _, _ in (*inputs, *outputs)},
+    )
+
+
+def moved(interpreter: Any, binding: Binding) -> bool:
+    """Whether memory that ``direct`` bound to is elsewhere now."""
+    return any(address(interpreter, index) != at for index, at in binding.addresses.items())
+
+
+def by_copies(interpreter: Any, inputs: Sequence[Place], outputs: Sequence[Place]) -> Binding:
+    """Bind through ``set_tensor`` and ``get_tensor``: outputs may change their size, and are new each time."""
+    staged = [(index, np.zeros(shape, spec.dtype)) for index, spec, shape in inputs]
+
+    def invoke() -> None:
+        for index, array in staged:
+            interpreter.set_tensor(index, array)
+        interpreter.invoke()
+
+    def fetch(place: Place) -> Read:
+        index, spec, _ = place
+        return lambda: dequantize(interpreter.get_tensor(index), spec)
+
+    feeds = [Feed(array, spec) for (_, array), (_, spec, _) in zip(staged, inputs, strict=True)]
+    return Binding(feeds, invoke, [fetch(place) for place in outputs])
+
+
+def by_signature(runner: Any, inputs: Sequence[Place], outputs: Sequence[Place]) -> Binding:
+    """Bind to a signature of another graph than the first, which ``invoke`` does not reach."""
+    staged = {spec.name: np.zeros(shape, spec.dtype) for _, spec, shape in inputs}
+    results: dict[str, Array] = {}
+
+    def fetch(spec: TensorSpec) -> Read:
+        return lambda: dequantize(results[spec.name], spec)
+
+    feeds = [Feed(staged[spec.name], spec) for _, spec, _ in inputs]
+    return Binding(feeds, lambda: results.update(runner(**staged)), [fetch(spec) for _, spec, _ in outputs])
+
+
+def _memory(interpreter: Any, place: Place) -> Array:
+    """Return an array over a tensor's memory that holds no reference to the interpreter."""
+    view = interpreter.tensor(place[0])()
+    return np.asarray(_Memory(view.__array_interface__))
+
+
+class _Memory:
+    def __init__(self, interface: dict[str, Any]) -> None:
+        self.__array_interface__ = interface

@@ -1,0 +1,176 @@
+"""Small models for tests. What each computes can be said in a line, and the same call writes the same bytes."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from support.flatfile import Graph, Op, Tensor, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+# Numbers of BuiltinOperator and of the union BuiltinOptions in schema.fbs.
+ADD, CONV_2D, FULLY_CONNECTED, MUL, RESHAPE, CUSTOM, WHERE = 0, 3, 9, 18, 22, 32, 109
+VAR_HANDLE, READ_VARIABLE, ASSIGN_VARIABLE = 142, 143, 144
+_CONV, _DENSE, _ADD, _RESHAPE, _MUL, _WHERE, _HANDLE, _READ, _ASSIGN = 1, 8, 11, 17, 21, 85, 111, 112, 113
+
+SCALE, ZERO_POINT = 1 / 16, 3
+"""Quantization of the inputs and outputs of the int8 models: real values from -8.1875 to 7.75."""
+
+
+def dense(
+    path: Path,
+    inputs: int = 9,
+    outputs: int = 9,
+    *,
+    int8: bool = True,
+    dtype: str = "int8",
+    layers: int = 1,
+    batch: int = 1,
+    metadata: Mapping[str, bytes] | None = None,
+) -> Path:
+    """Output j is input j, 0 where there is none: ``(batch, inputs)`` to ``(batch, outputs)``.
+
+    A ``batch`` of -1 may vary. More ``layers`` make it slower. ``int8=False`` is a float model.
+    """
+    sizes = [inputs] + [outputs] * layers
+    quantized: dict[str, Any] = {"scale": [SCALE], "zero_point": [ZERO_POINT]} if int8 else {}
+    zero: dict[str, Any] = {"scale": [1 / 127], "zero_point": [0]} if int8 else {}
+    sum_: dict[str, Any] = {"scale": [SCALE / 127], "zero_point": [0]} if int8 else {}
+    names = ["input", *(f"hidden{i}" for i in range(1, layers)), "output"]
+    kind = dtype if int8 else "float32"
+    tensors = [Tensor(name, (batch, n), kind, **quantized) for name, n in zip(names, sizes, strict=True)]
+    ops = []
+    for i in range(layers):
+        weights = np.eye(sizes[i + 1], sizes[i]) * (127 if int8 else 1)
+        tensors += [
+            Tensor(f"weights{i}", weights.shape, "int8" if int8 else "float32", weights, **zero),
+            Tensor(f"bias{i}", (sizes[i + 1],), "int32" if int8 else "float32", np.zeros(sizes[i + 1]), **sum_),
+        ]
+        options = {"i8_0": 0, "i8_1": 0, "bool_2": False}
+        ops.append(Op(FULLY_CONNECTED, [i, len(tensors) - 2, len(tensors) - 1], [i + 1], (_DENSE, options), version=4))
+    return _write(path, Graph(tensors, ops, [0], [layers], metadata=metadata or {}))
+
+
+def conv(path: Path, size: int = 8, channels: int = 3, *, layers: int = 1, dtype: str = "int8") -> Path:
+    """An image to itself, channel c times c + 1, quantized per channel: ``(1, size, size, channels)`` in and out."""
+    factors = np.arange(1, channels + 1)
+    quantized: dict[str, Any] = {"scale": [SCALE], "zero_point": [ZERO_POINT]}
+    weights = np.zeros((channels, 1, 1, channels))
+    weights[range(channels), 0, 0, range(channels)] = 127
+    tensors = [Tensor("image", (1, size, size, channels), dtype, **quantized)]
+    ops = []
+    for i in range(layers):
+        scales = factors / 127
+        tensors += [
+            Tensor(f"filter{i}", weights.shape, "int8", weights, scales.tolist(), [0] * channels),
+            Tensor(f"bias{i}", (channels,), "int32", np.zeros(channels), (scales * SCALE).tolist(), [0] * channels),
+            Tensor("scaled", (1, size, size, channels), dtype, **quantized),
+        ]
+        n = len(tensors)
+        options = {"i8_0": 0, "i32_1": 1, "i32_2": 1, "i8_3": 0, "i32_4": 1, "i32_5": 1}
+        ops.append(Op(CONV_2D, [3 * i, n - 3, n - 2], [n - 1], (_CONV, options), version=3))
+    return _write(path, Graph(tensors, ops, [0], [len(tensors) - 1]))
+
+
+def two(path: Path, size: int = 4) -> Path:
+    """Two float inputs, their sum and their product.
+
+    Signatures: ``serving`` takes ``a`` and ``b`` and gives ``product`` and ``sum``; ``swapped`` takes the same
+    tensors in the other order of names, and gives ``sum`` alone.
+    """
+    tensors = [Tensor(name, (1, size)) for name in ("first", "second", "sum", "product")]
+    ops = [Op(ADD, [0, 1], [2], (_ADD, {"i8_0": 0})), Op(MUL, [0, 1], [3], (_MUL, {"i8_0": 0}))]
+    signatures = {
+        "serving": ({"a": 0, "b": 1}, {"product": 3, "sum": 2}),
+        "swapped": ({"a": 1, "b": 0}, {"sum": 2}),
+    }
+    return _write(path, Graph(tensors, ops, [0, 1], [2, 3], signatures))
+
+
+def accumulator(path: Path, size: int = 4) -> Path:
+    """The sum of all inputs so far: it keeps a variable between calls."""
+    tensors = [
+        Tensor("input", (1, size)),
+        Tensor("handle", (), "resource"),
+        Tensor("before", (1, size)),
+        Tensor("total", (1, size)),
+    ]
+    ops = [
+        Op(VAR_HANDLE, [], [1], (_HANDLE, {"at_0": "", "at_1": "total"})),
+        Op(READ_VARIABLE, [1], [2], (_READ, {})),
+        Op(ADD, [0, 2], [3], (_ADD, {"i8_0": 0})),
+        Op(ASSIGN_VARIABLE, [1, 3], [], (_ASSIGN, {})),
+    ]
+    return _write(path, Graph(tensors, ops, [0], [3]))
+
+
+def nonzero(path: Path, size: int = 6) -> Path:
+    """Where a bool input is true: ``(size,)`` to int64 ``(n, 1)`` with n known only after the run."""
+    tensors = [Tensor("flags", (size,), "bool"), Tensor("where", (-1, 1), "int64")]
+    return _write(path, Graph(tensors, [Op(WHERE, [0], [1], (_WHERE, {}))], [0], [1]))
+
+
+def text(path: Path) -> Path:
+    """A model with a string input, which no sensor has."""
+    tensors = [
+        Tensor("words", (1, 2), "string"),
+        Tensor("shape", (1,), "int32", [2]),
+        Tensor("flat", (2,), "string"),
+    ]
+    return _write(path, Graph(tensors, [Op(RESHAPE, [0, 1], [2], (_RESHAPE, {}))], [0], [2]))
+
+
+def unknown(path: Path, op: str = "edgetpu-custom-op") -> Path:
+    """A model with a custom op that no runtime here has."""
+    tensors = [Tensor("input", (1, 4)), Tensor("output", (1, 4))]
+    return _write(path, Graph(tensors, [Op(CUSTOM, [0], [1], custom=op)], [0], [1]))
+
+
+def newer(path: Path) -> Path:
+    """A model with a version of a built-in op that no runtime has yet."""
+    tensors = [Tensor("a", (1, 4)), Tensor("b", (1, 4)), Tensor("sum", (1, 4))]
+    return _write(path, Graph(tensors, [Op(ADD, [0, 1], [2], (_ADD, {}), version=99)], [0, 1], [2]))
+
+
+def described(
+    path: Path, labels: Sequence[str] = ("cat", "dog", "café"), mean: float = 127.0, std: float = 128.0
+) -> Path:
+    """A ``dense`` float model of one output a label, with the metadata and the label file of TFLite's own format."""
+    dense(path, len(labels), len(labels), int8=False, metadata={
+        "TFLITE_METADATA": tflite_metadata(mean, std),
+        "min_runtime_version": b"1.5.0".ljust(16, b"\0"),
+    })  # fmt: skip
+    appended = io.BytesIO()
+    with zipfile.ZipFile(appended, "w") as archive:
+        archive.writestr(zipfile.ZipInfo("labels.txt"), "\n".join(labels) + "\n")
+    path.write_bytes(path.read_bytes() + appended.getvalue())
+    return path
+
+
+def tflite_metadata(mean: float, std: float, name: str = "pets") -> bytes:
+    """Write a ``ModelMetadata`` of ``metadata_schema.fbs``: a normalisation and a file of labels."""
+    writer = Writer()
+    normalise = writer.table(at_0=writer.array([mean], "float32"), at_1=writer.array([std], "float32"))
+    unit = writer.table(u8_0=1, at_1=normalise)
+    source = writer.table(at_0=writer.string("image"), at_4=writer.vector([unit]))
+    labels = writer.table(at_0=writer.string("labels.txt"), i8_2=2)
+    scores = writer.table(at_0=writer.string("probability"), at_6=writer.vector([labels]))
+    graph = writer.table(at_2=writer.vector([source]), at_3=writer.vector([scores]))
+    root = writer.table(
+        at_0=writer.string(name),
+        at_1=writer.string("tells pets apart"),
+        at_2=writer.string("v7"),
+        at_3=writer.vector([graph]),
+        at_5=writer.string("Apache-2.0"),
+    )
+    return writer.finish(root, b"M001")
+
+
+def _write(path: Path, graph: Graph) -> Path:
+    path.write_bytes(graph.write())
+    return path
