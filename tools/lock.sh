@@ -4,7 +4,7 @@ set -eu
 cd "$(dirname "$0")/.."
 compile() {
     .venv/bin/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
-        --no-emit-index-url --no-emit-find-links --no-header --upgrade "$@"
+        --constraint requirements/constraints.in --no-emit-index-url --no-emit-find-links --no-header --upgrade "$@"
 }
 compile pyproject.toml requirements/dev.in --extra demo --output-file requirements/dev.txt
 compile pyproject.toml --constraint requirements/dev.txt --output-file requirements/core.txt
