@@ -1,0 +1,142 @@
+"""A recording, played as if it were live: CSV (also gzipped), NPY or WAV, by the file's suffix.
+
+CSV: a row of column names, or ``channels`` in the configuration; a column ``time`` in seconds says when. Samples
+are float32 ``(channels,)``. NPY: an array ``(n, *shape)`` of any real dtype; samples are ``shape`` of that dtype,
+and an array ``(n,)`` is one channel. WAV: 16-bit PCM; samples are float32 ``(channels,)`` from -1 to 1.
+
+Samples with a NaN or an infinite value are dropped and counted as ``not_finite``.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import numpy as np
+
+from limpet.errors import ConfigError
+from limpet.manifest import Positive
+from limpet.sources._recordings import load
+from limpet.sources._rows import Cutter
+from limpet.types import SampleSpec, empty_samples
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterator
+
+    from limpet.sources._recordings import Recording
+    from limpet.types import Array, Samples, TimeArray
+
+BLOCK = 256
+"""Samples in a block at most."""
+BLOCK_BYTES = 1 << 20
+"""Bytes in a block at most, unless one sample has more."""
+PACE = 0.01
+"""Seconds from one block to the next, at least."""
+IDLE = 0.5
+
+
+class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """``rate`` in samples a second stands in for what the recording says of time.
+
+    ``speed``: ``"recorded"``, a number of times that, or ``"flat-out"``: as fast as the samples are taken.
+    ``loop``: begin again at the end, with a gap.
+    """
+
+    path: Path
+    channels: list[str] = []
+    rate: Positive | None = None
+    speed: Literal["recorded", "flat-out"] | Positive = "recorded"
+    loop: bool = False
+
+
+def describe(config: Config) -> SampleSpec:
+    """Read the recording once. ``ConfigError`` says what is wrong with it, and in which line."""
+    return _spec(config, _load(config))
+
+
+@contextmanager
+def open(config: Config, dropped: Counter[str]) -> Iterator[Iterator[Samples]]:
+    """Play it. A sample's stamp is the time at which it was due, now. See ``limpet.plugin.Source``."""
+    yield _play(config, _load(config), dropped)
+
+
+def _load(config: Config) -> Recording:
+    recording = load(config.path, config.channels, config.rate)
+    if recording.seconds is None and config.speed != "flat-out":
+        way_out = 'give their number a second, or speed = "flat-out"'
+        raise ConfigError([f"rate: missing; {config.path} does not say when its samples were taken: {way_out}"])
+    return recording
+
+
+def _spec(config: Config, recording: Recording) -> SampleSpec:
+    values = recording.values
+    live = config.speed != "flat-out"
+    return SampleSpec(values.shape[1:], values.dtype, recording.channels, recording.rate, live)
+
+
+def _play(config: Config, recording: Recording, dropped: Counter[str]) -> Iterator[Samples]:
+    sieve = _Sieve(recording.values, dropped)
+    spec = _spec(config, recording)
+    begin, first = time.monotonic_ns(), 0
+    while True:
+        for part, times in _lap(config, recording, begin):
+            if len(times):
+                yield from sieve.samples(part, times, first)
+            else:
+                yield empty_samples(spec, first + part.start)
+        if not config.loop:
+            return
+        begin += int(recording.duration * _pace(config))
+        first += len(recording.values)
+
+
+def _pace(config: Config) -> float:
+    """Return how many ns a recorded second lasts."""
+    return 1e9 if isinstance(config.speed, str) else 1e9 / config.speed
+
+
+def _lap(config: Config, recording: Recording, begin_ns: int) -> Iterator[tuple[slice, TimeArray]]:
+    """Yield which samples are due, possibly none, and when they were: once through the recording."""
+    count = len(recording.values)
+    block = max(1, min(BLOCK, BLOCK_BYTES // max(1, recording.values[0].nbytes)))
+    if recording.seconds is None or config.speed == "flat-out":
+        for start in range(0, count, block):
+            end = min(start + block, count)
+            yield slice(start, end), np.full(end - start, time.monotonic_ns())
+    else:
+        yield from _on_schedule(begin_ns + (recording.seconds * _pace(config)).astype(np.int64), block)
+
+
+def _on_schedule(due: TimeArray, block: int) -> Iterator[tuple[slice, TimeArray]]:
+    position = 0
+    while position < len(due):
+        now = time.monotonic_ns()
+        part = slice(position, min(int(np.searchsorted(due, now, "right")), position + block))
+        yield part, due[part]
+        position = part.stop
+        if position < len(due) and due[position] > now:
+            time.sleep(min(max((int(due[position]) - now) / 1e9, PACE), IDLE))
+
+
+class _Sieve:
+    """Drops what is not finite, and cuts there and where a lap begins."""
+
+    def __init__(self, values: Array, dropped: Counter[str]) -> None:
+        self._values = values
+        self._dropped = dropped
+        self._cutter = Cutter()
+
+    def samples(self, part: slice, times: TimeArray, first: int) -> Iterator[Samples]:
+        """Yield the samples of ``part`` of a lap whose first sample has the ordinal ``first``."""
+        values, ordinals = self._values[part], np.arange(part.start, part.stop) + first
+        gap = (ordinals == first) & (first > 0)
+        if values.dtype.kind == "f":
+            good = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+            if not good.all():
+                self._dropped["not_finite"] += int((~good).sum())
+                values, times, ordinals, gap = values[good], times[good], ordinals[good], gap[good]
+        yield from self._cutter.cut(values, times, time.time_ns() - time.monotonic_ns(), ordinals, gap)

@@ -1,0 +1,225 @@
+"""A sensor board on a serial line: UART, USB serial, pseudo-terminal, or a port somewhere on the network.
+
+The framing says how bytes become rows. What was dropped is counted by cause:
+
+``partial``         the rest of a frame that had begun before the port was opened
+``overlong``        a frame without an end; as with the next four, frames are counted
+``malformed``       a frame that cannot be read: garbage, the wrong baud rate, half a frame
+``crc``             a frame with a wrong checksum
+``fields``          a frame with the wrong number of fields or channels
+``duplicate``       samples that came twice
+``sequence_gap``    samples that the node counted and that never came, whatever became of them
+``restarted``       how often the node began anew while the port was open
+``not_finite``      samples with a value that is missing, NaN or infinite
+``out_of_range``    samples with a value outside ``range``
+"""
+
+from __future__ import annotations
+
+import termios
+import time
+from collections import Counter
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+import msgspec
+import numpy as np
+import serial
+from msgspec import Meta
+
+from limpet import plugin
+from limpet.config import fill
+from limpet.errors import ConfigError, SourceError
+from limpet.manifest import Positive
+from limpet.sources._rows import Calibration, Continuity, Shaper
+from limpet.types import SampleSpec, empty_samples
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from limpet.plugin import Framing, FramingPlugin
+    from limpet.types import Samples
+
+IDLE = 0.5
+"""Seconds without a sample after which the source shows that it is alive."""
+PACE = 0.01
+"""Seconds from one read to the next: a fast node costs 100 wake-ups a second, not one a frame."""
+LINGER = 0.02
+"""Seconds that a network port may gather bytes: it cannot tell how many are there."""
+CHUNK = 4096
+
+_PARITIES = {
+    "none": serial.PARITY_NONE,
+    "even": serial.PARITY_EVEN,
+    "odd": serial.PARITY_ODD,
+    "mark": serial.PARITY_MARK,
+    "space": serial.PARITY_SPACE,
+}
+PerChannel: TypeAlias = float | list[float]
+
+
+class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """One node on one port.
+
+    ``port``: a device, best under ``/dev/serial/by-id/``, or a pyserial URL (``socket://host:port``,
+    ``rfc2217://host:port``). ``framing``: its kind, or a table with ``kind`` and the framing's own keys. ``rate``:
+    samples a second. ``scale``, ``offset``: one number or one a channel, real = raw * scale + offset. ``range``:
+    ``[low, high]`` of real values, or one such pair a channel.
+    """
+
+    port: Annotated[str, Meta(min_length=1)]
+    channels: Annotated[list[str], Meta(min_length=1)]
+    baud: Annotated[int, Meta(gt=0)] = 115200
+    framing: str | dict[str, Any] = "csv"
+    rate: Positive | None = None
+    scale: PerChannel = 1.0
+    offset: PerChannel = 0.0
+    range: list[float | list[float]] = []
+    bytesize: Literal[5, 6, 7, 8] = 8
+    parity: Literal["none", "even", "odd", "mark", "space"] = "none"
+    stopbits: Literal[1, 2] = 1
+    rtscts: bool = False
+
+    def __post_init__(self) -> None:
+        if len(set(self.channels)) < len(self.channels):
+            raise ValueError("channels: a name stands twice")
+        if reserved := {"sequence", "time_us"}.intersection(self.channels):
+            raise ValueError(f"channels: {min(reserved)!r} is the name of a node's counter; use another")
+        calibration(self)
+
+
+def calibration(config: Config) -> Calibration:
+    """Return what raw values mean. ``ValueError`` where there is not one number, or one a channel."""
+    count = len(config.channels)
+    if not config.range:
+        low, high = np.array(-np.inf), np.array(np.inf)
+    else:
+        pairs: Sequence[Any] = config.range if isinstance(config.range[0], list) else [config.range]
+        if len(pairs) not in (1, count) or not all(_is_pair(pair) for pair in pairs):
+            raise ValueError(f"range: expected [low, high], or {count} such pairs, one a channel")
+        low, high = np.array(pairs, np.float64).T
+        if not (low < high).all():
+            raise ValueError("range: expected low below high")
+    return Calibration(
+        _per_channel(config.scale, count, "scale"), _per_channel(config.offset, count, "offset"), low, high
+    )
+
+
+def _is_pair(numbers: Any) -> bool:
+    return isinstance(numbers, list) and list(map(type, numbers)) == [float, float]
+
+
+def _per_channel(numbers: PerChannel, count: int, key: str) -> NDArray[np.float64]:
+    if isinstance(numbers, list) and len(numbers) != count:
+        raise ValueError(f"{key}: has {len(numbers)} numbers for {count} channels")
+    return np.array(numbers, np.float64)
+
+
+def describe(config: Config) -> SampleSpec:
+    """Return that samples are float32 ``(channels,)``. ``ConfigError``: the framing or the URL cannot be right."""
+    problems: list[str] = []
+    try:
+        serial.serial_for_url(config.port, do_not_open=True)
+    except ValueError as error:
+        problems.append(f"port: {error}")
+    except OSError:
+        pass  # the device is away, which is for ``open`` to say
+    _framing(config, Counter(), problems)
+    if problems:
+        raise ConfigError(problems)
+    channels = tuple(config.channels)
+    return SampleSpec((len(channels),), np.dtype(np.float32), channels, config.rate)
+
+
+def _framing(config: Config, dropped: Counter[str], problems: list[str]) -> Framing | None:
+    """Open the framing; ``None`` where something was added to ``problems``."""
+    table = {"kind": config.framing} if isinstance(config.framing, str) else dict(config.framing)
+    kind = table.pop("kind", None)
+    if not isinstance(kind, str):
+        problems.append(f"framing.kind: missing{plugin.suggest('', plugin.names('framings'))}")
+        return None
+    try:
+        module: FramingPlugin = plugin.load("framings", kind)
+        options = fill(module.Config, table, "framing", Path(), problems)
+        return None if options is None else module.open(options, config.channels, dropped)
+    except ConfigError as error:
+        problems += [f"framing: {problem}" for problem in error.problems]
+    except ValueError as error:
+        problems.append(f"framing: {error}")
+    return None
+
+
+@contextmanager
+def open(config: Config, dropped: Counter[str]) -> Iterator[Iterator[Samples]]:
+    """Open the port for ourselves alone. See ``limpet.plugin.Source``; the causes in ``dropped`` stand above."""
+    problems: list[str] = []
+    framing = _framing(config, dropped, problems)
+    if framing is None:
+        raise ConfigError(problems)
+    port = _connect(config)
+    try:
+        yield _samples(config, _receiver(config, port), framing, dropped)
+    finally:
+        port.close()
+
+
+def _connect(config: Config) -> Any:
+    try:
+        return serial.serial_for_url(
+            config.port,
+            baudrate=config.baud,
+            bytesize=config.bytesize,
+            parity=_PARITIES[config.parity],
+            stopbits=config.stopbits,
+            rtscts=config.rtscts,
+            timeout=LINGER if _is_url(config) else IDLE,
+            exclusive=True,
+        )
+    except (OSError, ValueError, termios.error) as error:
+        raise SourceError(f"{config.port}: {error}") from error
+
+
+def _is_url(config: Config) -> bool:
+    return "://" in config.port
+
+
+def _receiver(config: Config, port: Any) -> Callable[[], bytes]:
+    """Return what waits for bytes, at most ``IDLE`` seconds, and returns all that are there."""
+
+    def receive() -> bytes:
+        if _is_url(config):
+            return bytes(port.read(CHUNK))
+        first = port.read(1)
+        return bytes(first + port.read(port.in_waiting)) if first else b""
+
+    def received() -> bytes:
+        try:
+            return receive()
+        except (OSError, termios.error) as error:
+            raise SourceError(f"{config.port}: {error}") from error
+
+    return received
+
+
+def _samples(
+    config: Config, receive: Callable[[], bytes], framing: Framing, dropped: Counter[str]
+) -> Iterator[Samples]:
+    continuity = Continuity(framing.modulo, dropped)
+    shaper = Shaper(calibration(config), config.rate, dropped)
+    spec = describe(config)
+    spoke = time.monotonic_ns()
+    while True:
+        data = receive()
+        now, wall = time.monotonic_ns(), time.time_ns()
+        rows, ordinals = continuity.place(framing.feed(data), now // 1000)
+        for samples in shaper.shape(rows, ordinals, now, wall):
+            spoke = now
+            yield samples
+        if now - spoke > IDLE * 0.9e9:
+            spoke = now
+            yield empty_samples(spec, continuity.next)
+        if len(data) < CHUNK:
+            time.sleep(max(0.0, PACE - (time.monotonic_ns() - now) / 1e9))
