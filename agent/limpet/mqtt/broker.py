@@ -1,0 +1,125 @@
+"""How to reach a broker: address, credentials and TLS, as configured."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from limpet.errors import ConfigError, TransportError
+from limpet.manifest import Positive
+
+_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+
+
+class Endpoint(NamedTuple):
+    """Where a URL leads. ``path`` is that of a websocket, empty for plain TCP."""
+
+    host: str
+    port: int
+    tls: bool
+    path: str
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Broker(msgspec.Struct, kw_only=True):
+    """A broker and how to log in.
+
+    ``url`` is ``mqtt://``, ``mqtts://`` (TLS), ``ws://`` or ``wss://`` with host and port. Secrets stand in files;
+    one that is not at its path is looked for by its name in ``$CREDENTIALS_DIRECTORY`` (systemd). ``protocol``
+    "auto" is MQTT 5, or 3.1.1 where the broker knows no better. ``keepalive`` and ``reconnect_max``, the longest
+    pause between two attempts to connect, are in seconds.
+    """
+
+    url: str
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    client_id: str = ""
+    username: str = ""
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    keepalive: Annotated[int, Meta(ge=1, le=65535)] = 30
+    reconnect_max: Positive = 60.0
+
+    def __post_init__(self) -> None:
+        tls = endpoint(self.url).tls
+        if not tls and (self.ca_file or self.cert_file or self.key_file):
+            raise ValueError("ca_file, cert_file and key_file go with mqtts:// or wss://")
+        if self.key_file and not self.cert_file:
+            raise ValueError("key_file goes with cert_file")
+        if self.password_file and not self.username:
+            raise ValueError("password_file goes with username")
+
+
+def endpoint(url: str) -> Endpoint:
+    """Take a broker's URL apart. ``ValueError`` says what is wrong with it."""
+    parts = urlsplit(url)
+    if parts.scheme not in _PORTS:
+        raise ValueError(f"url: {url!r} must start with one of mqtt://, mqtts://, ws://, wss://")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("url: holds no credentials; set username, and password_file to a file with the password")
+    if not parts.hostname:
+        raise ValueError(f"url: {url!r} names no host")
+    websocket = parts.scheme in ("ws", "wss")
+    if parts.query or parts.fragment or (parts.path.strip("/") and not websocket):
+        raise ValueError(f"url: nothing may follow host and port in {url!r}; topics have their own root, limpet/")
+    try:
+        port = parts.port or _PORTS[parts.scheme]
+    except ValueError:
+        raise ValueError(f"url: the port in {url!r} must be a number from 1 to 65535") from None
+    path = (parts.path or "/mqtt") if websocket else ""
+    return Endpoint(parts.hostname, port, parts.scheme in ("mqtts", "wss"), path)
+
+
+def locate(path: Path) -> Path:
+    """Return where a secret's file is: at ``path``, or by its name among systemd's credentials."""
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
+    if credentials and not os.path.exists(path):  # noqa: PTH110 - unlike Path.exists it is false where we may not look
+        return Path(credentials) / path.name
+    return path
+
+
+def check_files(broker: Broker) -> None:
+    """See that the files are there and readable. ``ConfigError`` names each that is not."""
+    problems = []
+    for key in ("password_file", "ca_file", "cert_file", "key_file"):
+        path: Path | None = getattr(broker, key)
+        try:
+            if path:
+                locate(path).open("rb").close()
+        except OSError as error:
+            problems.append(f"mqtt.{key}: {path}: {error.strerror}")
+    if problems:
+        raise ConfigError(problems)
+
+
+def password(broker: Broker) -> str | None:
+    """Read the password, without the line break that editors put at its end. ``TransportError``."""
+    if broker.password_file is None:
+        return None
+    path = locate(broker.password_file)
+    try:
+        return path.read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise TransportError(f"the password cannot be read from {path}: {error}") from error
+
+
+def tls_context(broker: Broker) -> ssl.SSLContext:
+    """Make a TLS context that trusts ``ca_file``, or the system's authorities. ``TransportError``."""
+    try:
+        context = ssl.create_default_context(cafile=locate(broker.ca_file) if broker.ca_file else None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if broker.cert_file:
+            key = locate(broker.key_file) if broker.key_file else None
+            context.load_cert_chain(locate(broker.cert_file), key)
+    except (OSError, ssl.SSLError) as error:
+        raise TransportError(f"ca_file, cert_file or key_file cannot be used: {error}") from error
+    return context

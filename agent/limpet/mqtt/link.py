@@ -1,0 +1,195 @@
+"""One connection to a broker. A new one is made for each attempt, so that paho never holds a queue of its own."""
+
+from __future__ import annotations
+
+import select
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from paho.mqtt.client import CallbackAPIVersion, Client
+from paho.mqtt.enums import LogLevel, MQTTProtocolVersion
+
+from limpet.errors import TransportError
+from limpet.mqtt import reasons
+from limpet.mqtt.broker import Broker, endpoint, password, tls_context
+
+if TYPE_CHECKING:
+    import socket
+    import threading
+
+    from paho.mqtt.client import ConnectFlags, DisconnectFlags
+    from paho.mqtt.properties import Properties
+    from paho.mqtt.reasoncodes import ReasonCode
+
+CONNECT_TIMEOUT = 10.0
+WINDOW = 20
+UNSUPPORTED_VERSION = 0x84
+KEEP_ALIVE_TIMEOUT = 0x8D
+QUOTA_EXCEEDED = 0x97
+
+
+class Will(NamedTuple):
+    """What the broker publishes, retained, when the connection breaks."""
+
+    topic: str
+    payload: bytes
+
+
+class RefusedError(TransportError):
+    """The broker answered, and said no with an MQTT 5 reason code; 0 where it hung up without a word."""
+
+    def __init__(self, text: str, code: int) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Link:
+    """A connection. All of its methods belong to the thread that made it.
+
+    ``acks`` holds what the broker has acknowledged, as (message id, reason code); the owner empties it. ``window``
+    is how many unacknowledged messages the broker takes.
+    """
+
+    def __init__(self, broker: Broker, client_id: str, version: str, will: Will, wake: socket.socket) -> None:
+        self.acks: list[tuple[int, int]] = []
+        self.window = WINDOW
+        self.version = version
+        self._endpoint = endpoint(broker.url)
+        self._wake = wake
+        self._ending = ""
+        self._trouble = ""
+        self._answer: tuple[int, str] | None = None
+        self._client = self._make_client(broker, client_id, will)
+
+    def _make_client(self, broker: Broker, client_id: str, will: Will) -> Client:
+        client = Client(
+            CallbackAPIVersion.VERSION2,
+            client_id,
+            protocol=MQTTProtocolVersion.MQTTv5 if self.version == "5" else MQTTProtocolVersion.MQTTv311,
+            transport="websockets" if self._endpoint.path else "tcp",
+            reconnect_on_failure=False,
+        )
+        client.connect_timeout = CONNECT_TIMEOUT
+        client.max_inflight_messages = WINDOW
+        client.will_set(will.topic, will.payload, qos=1, retain=True)
+        if self._endpoint.path:
+            client.ws_set_options(self._endpoint.path)
+        if self._endpoint.tls:
+            client.tls_set_context(tls_context(broker))
+        if broker.username:
+            client.username_pw_set(broker.username, password(broker))
+        client.on_connect = self._on_connect
+        client.on_disconnect = self._on_disconnect
+        client.on_publish = self._on_publish
+        # paho says nowhere else what went wrong with a socket.
+        client.on_log = self._on_log
+        return client
+
+    def connect(self, keepalive: int, stop: threading.Event) -> None:
+        """Connect, and wait for the broker's answer. ``TransportError``, of which ``RefusedError`` is one.
+
+        It gives up when ``stop`` is set.
+        """
+        try:
+            # paho raises what sockets, ssl and its own websocket code raise, ValueError among it.
+            self._client.connect(self._endpoint.host, self._endpoint.port, keepalive)
+        except (OSError, ValueError) as error:
+            self._client.on_disconnect = None
+            raise TransportError(reasons.failure(error, self._endpoint)) from error
+        deadline = time.monotonic() + CONNECT_TIMEOUT
+        while self._answer is None:
+            if stop.is_set():
+                raise TransportError("stopped while connecting")
+            if time.monotonic() > deadline:
+                raise TransportError("it takes the connection and says nothing; is this an MQTT port?")
+            self._poll_until_answer()
+        self._client.on_log = None
+        code, name = self._answer
+        if code:
+            raise RefusedError(reasons.refusal(code, name), code)
+
+    def _poll_until_answer(self) -> None:
+        try:
+            self.poll(0.25)
+        except TransportError as error:
+            if self._answer is None:
+                raise RefusedError(reasons.silence(self._trouble), 0) from error
+
+    def publish(self, topic: str, payload: bytes, qos: int, *, retain: bool) -> int:
+        """Send a message; return its id, which ``acks`` will name. The caller keeps to ``window``."""
+        info = self._client.publish(topic, payload, qos, retain)
+        return info.mid
+
+    def poll(self, timeout: float) -> None:
+        """Wait for the broker, for the owner's wake-up or for ``timeout`` seconds, and do what is to be done.
+
+        ``TransportError`` when the connection has ended.
+        """
+        if (sock := self._client.socket()) is None:
+            raise TransportError(self._ending or "the connection is closed")
+        # Any: paho's sockets have ``pending`` where bytes can wait above the file descriptor (TLS).
+        pending = getattr(sock, "pending", int)()
+        poller = select.poll()
+        poller.register(sock.fileno(), select.POLLIN | (select.POLLOUT if self._client.want_write() else 0))
+        poller.register(self._wake.fileno(), select.POLLIN)
+        events = dict(poller.poll(0 if pending else timeout * 1000))
+        if self._wake.fileno() in events:
+            self._wake.recv(4096)
+        ready = events.get(sock.fileno(), 0)
+        self._work(read=bool(pending or ready & ~select.POLLOUT), write=bool(ready & select.POLLOUT))
+        if self._client.socket() is None:
+            raise TransportError(self._ending or "the connection is closed")
+
+    def _work(self, *, read: bool, write: bool) -> None:
+        try:
+            if read:
+                self._client.loop_read()
+            if write:
+                self._client.loop_write()
+            self._client.loop_misc()
+        except (OSError, ValueError, IndexError, KeyError, AttributeError) as error:
+            # Our callbacks only note what happened, so this is paho on bytes that are not MQTT.
+            self.drop()
+            raise TransportError(f"it sends what is not MQTT ({type(error).__name__}: {error})") from error
+
+    def disconnect(self) -> None:
+        """Say goodbye, so that the broker does not publish the will."""
+        self._client.on_disconnect = None
+        self._client.disconnect()
+        self.drop()
+
+    def drop(self) -> None:
+        """Close the socket, without a word if it is still open."""
+        self._client.on_disconnect = None
+        if (sock := self._client.socket()) is not None:
+            sock.close()
+
+    def _on_connect(
+        self, _client: Client, _data: Any, _flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
+    ) -> None:
+        self._answer = (reason.value, reason.getName())
+        self.window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
+
+    def _on_disconnect(
+        self,
+        _client: Client,
+        _data: Any,
+        flags: DisconnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        if flags.is_disconnect_packet_from_server:
+            self._ending = reasons.refusal(reason.value, reason.getName())
+        elif reason.value == KEEP_ALIVE_TIMEOUT:
+            self._ending = "the broker stopped answering"
+        else:
+            self._ending = "the connection broke"
+
+    def _on_log(self, _client: Client, _data: Any, level: int, text: str) -> None:
+        if level == LogLevel.MQTT_LOG_ERR:
+            self._trouble = text
+
+    def _on_publish(
+        self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties | None
+    ) -> None:
+        self.acks.append((mid, reason.value))

@@ -1,0 +1,156 @@
+"""Writes one JSON object a line, to standard output or to the end of a file, each with a ``type``."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections import Counter, deque
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from limpet.errors import ConfigError
+from limpet.messages import DeviceHealth, EventMessage, ModelReported, PipelineHealth, ResultMessage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from limpet.messages import Message, Origin
+
+log = logging.getLogger(__name__)
+
+TYPES: dict[type, str] = {
+    ResultMessage: "result",
+    EventMessage: "event",
+    DeviceHealth: "health",
+    PipelineHealth: "pipeline-health",
+    ModelReported: "model-reported",
+}
+
+APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+
+DRAIN = 3.0
+"""Seconds to write what is left when the program stops."""
+
+
+class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """``path`` is a file, or "-" for standard output.
+
+    ``flush_age``: seconds that a line may wait for others to be written with. ``queue``: lines that may wait for a
+    reader that is slow; beyond, the oldest are dropped.
+    """
+
+    path: Path = Path("-")
+    flush_age: Annotated[float, Meta(ge=0)] = 0.1
+    queue: Annotated[int, Meta(ge=1)] = 10_000
+
+
+class JsonlReporter:
+    """Takes messages; a thread of its own writes them, so that a full pipe holds up nobody else."""
+
+    def __init__(self, fd: int, config: Config) -> None:
+        self._fd = fd
+        self._config = config
+        self._encode = msgspec.json.Encoder().encode
+        self._queue: deque[Message] = deque()
+        self._counts: Counter[str] = Counter()
+        self._trouble = ""
+        self._torn = b""
+        self._awake = threading.Event()
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="jsonl", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self) -> bool:
+        """Write what is left; return whether that was done, or the reader is stuck."""
+        self._stopping.set()
+        self._awake.set()
+        self._thread.join(DRAIN)
+        return not self._thread.is_alive()
+
+    def report(self, message: Message) -> None:
+        """Take a message. Never blocks, never raises."""
+        self._queue.append(message)
+        if len(self._queue) > self._config.queue:
+            with suppress(IndexError):  # the thread may have emptied it meanwhile
+                self._queue.popleft()
+                self._counts["dropped"] += 1
+        if not self._awake.is_set():
+            self._awake.set()
+
+    def health(self) -> dict[str, Any]:
+        """Return how many lines were written, dropped as the reader was slow, or failed to be written."""
+        counts = dict(self._counts)
+        return {
+            "written": counts.get("written", 0),
+            "waiting": len(self._queue),
+            "dropped": counts.get("dropped", 0),
+            "failed": counts.get("failed", 0),
+            "last_error": self._trouble,
+        }
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._awake.wait()
+            self._stopping.wait(self._config.flush_age)
+            self._awake.clear()
+            self._write()
+        self._write()
+
+    def _write(self) -> None:
+        lines = [line for _ in range(len(self._queue)) if (line := self._line(self._queue.popleft()))]
+        text = memoryview(self._torn + b"".join(lines))
+        self._torn = b""
+        try:
+            while text:
+                text = text[os.write(self._fd, text) :]
+        except OSError as error:
+            whole = len(lines) - bytes(text).count(b"\n")
+            # A line may have been written in part: the next one starts afresh.
+            self._torn = b"\n"
+            self._counts["written"] += whole
+            self._counts["failed"] += len(lines) - whole
+            self._note(f"{error.strerror}; lines are lost until this is mended")
+        else:
+            self._counts["written"] += len(lines)
+            if lines and self._trouble:
+                log.info("%s: written to again", self._config.path)
+                self._trouble = ""
+
+    def _line(self, message: Message) -> bytes:
+        try:
+            body = self._encode(message)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            self._counts["failed"] += 1
+            log.error("a %s cannot be written as JSON and is lost: %s", type(message).__name__, error)  # noqa: TRY400 - the text is enough
+            return b""
+        return b'{"type":"' + TYPES[type(message)].encode() + b'",' + body[1:] + b"\n"
+
+    def _note(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            log.error("%s: %s", self._config.path, trouble)
+        self._trouble = trouble
+
+
+@contextmanager
+def open(config: Config, origin: Origin, state: Path) -> Iterator[JsonlReporter]:  # noqa: ARG001
+    """Start writing. ``ConfigError`` where the file cannot be opened."""
+    try:
+        fd = os.dup(sys.stdout.fileno()) if config.path.name == "-" else os.open(config.path, APPEND, 0o640)
+    except OSError as error:
+        raise ConfigError([f"jsonl.path: {config.path}: {error.strerror}"]) from error
+    reporter = JsonlReporter(fd, config)
+    reporter.start()
+    try:
+        yield reporter
+    finally:
+        if reporter.stop():
+            os.close(fd)

@@ -1,0 +1,59 @@
+"""Writes the JSON Schemas of what goes out: ``python -m limpet.schemas docs/schemas``."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from limpet.messages import (
+    DeviceHealth,
+    EventMessage,
+    ModelReported,
+    PipelineHealth,
+    ResultMessage,
+    StatusMessage,
+)
+
+KINDS: dict[str, Any] = {
+    "result": ResultMessage | list[ResultMessage],
+    "event": EventMessage,
+    "status": StatusMessage,
+    "health": DeviceHealth,
+    "pipeline-health": PipelineHealth,
+    "model-reported": ModelReported,
+}
+
+
+def schema(name: str) -> dict[str, Any]:
+    """Return the JSON Schema (2020-12) of one kind of message."""
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"Limpet {name}"}
+    return head | _tidy(msgspec.json.schema(KINDS[name]))
+
+
+def _tidy(part: Any) -> Any:
+    """Take the source code's indentation out of descriptions: some versions of Python keep it."""
+    if isinstance(part, dict):
+        return {
+            key: inspect.cleandoc(value) if key == "description" and isinstance(value, str) else _tidy(value)
+            for key, value in part.items()
+        }
+    return [_tidy(value) for value in part] if isinstance(part, list) else part
+
+
+def text(name: str) -> str:
+    """Return the file of a schema: the same messages give the same text."""
+    return msgspec.json.format(msgspec.json.encode(schema(name), order="sorted"), indent=2).decode() + "\n"
+
+
+def main(directory: Path) -> None:
+    """Write each schema to ``NAME.json`` in ``directory``."""
+    for name in KINDS:
+        (directory / f"{name}.json").write_text(text(name), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,110 @@
+"""The jsonl reporter on real files and pipes."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from limpet.errors import ConfigError
+from limpet.reporters import jsonl
+from support import reports
+from support.broker import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+def lines(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_each_message_is_a_line_with_its_type(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_text('{"type":"before"}\n')
+    with jsonl.open(jsonl.Config(path=path), reports.ORIGIN, tmp_path) as reporter:
+        for message in reports.one_of_each():
+            reporter.report(message)
+    assert [line["type"] for line in lines(path)] == [
+        "before", "result", "event", "event", "health", "pipeline-health", "model-reported",
+    ]  # fmt: skip
+    assert lines(path)[1]["output"] == {"label": "idle", "score": 0.93}
+    assert reporter.health()["written"] == 6
+
+
+def test_a_dash_is_standard_output() -> None:
+    code = (
+        "from pathlib import Path; from support import reports; from limpet.reporters import jsonl\n"
+        "with jsonl.open(jsonl.Config(path=Path('/x/-')), reports.ORIGIN, Path()) as r: r.report(reports.event())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        check=True,
+        capture_output=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+    )
+    assert json.loads(done.stdout)["event"] == "degraded"
+
+
+def test_a_file_that_cannot_be_opened_is_a_config_error(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ConfigError, match=r"jsonl.path: .*No such file"),
+        jsonl.open(jsonl.Config(path=tmp_path / "absent" / "out"), reports.ORIGIN, tmp_path),
+    ):
+        pass
+
+
+def test_a_reader_that_does_not_read_costs_the_oldest_lines_only(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    with jsonl.open(jsonl.Config(path=pipe, flush_age=0, queue=500), reports.ORIGIN, tmp_path) as reporter:
+        reporter.report(reports.result(0))
+        wait_until(lambda: reporter.health()["written"])
+        for message in reports.results(5000):
+            reporter.report(message)
+            # The pipe holds 64 KiB, a few hundred lines, and the thread what it took out at once.
+        assert reporter.health()["dropped"] > 1000
+        os.set_blocking(reader, True)
+        text = b""
+        while text.count(b"\n") < 5001 - reporter.health()["dropped"]:
+            text += os.read(reader, 65536)
+    os.close(reader)
+    found = [json.loads(line) for line in text.splitlines()]
+    assert found[-1]["sequence"] == 4999
+    assert len(found) == reporter.health()["written"] == 5001 - reporter.health()["dropped"]
+
+
+@pytest.fixture
+def small_files() -> Iterator[int]:
+    """Let no file of this process grow beyond 10,000 bytes: write fails as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
+    yield 10_000
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_failing_write_is_counted_and_said_once(
+    tmp_path: Path, small_files: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "out.jsonl"
+    with jsonl.open(jsonl.Config(path=path, flush_age=0), reports.ORIGIN, tmp_path) as reporter:
+        for sequence in range(100):
+            reporter.report(reports.result(sequence))
+        wait_until(lambda: reporter.health()["failed"])
+        reporter.report(reports.result(100))
+        health = reporter.health
+        wait_until(lambda: health()["written"] + health()["failed"] == 101)
+        path.write_text("")
+        reporter.report(reports.result(101))
+    assert path.stat().st_size < small_files
+    whole = [line for line in path.read_text().splitlines() if line]
+    assert [json.loads(line)["sequence"] for line in whole] == [101]
+    assert len([r for r in caplog.records if "File too large" in r.getMessage()]) == 1
+    assert health()["failed"] > 50
