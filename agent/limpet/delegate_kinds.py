@@ -1,0 +1,148 @@
+"""The delegates that Limpet knows by name, and what a configuration may say of one. No I/O, no numpy."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
+
+from limpet.errors import ConfigError
+from limpet.plugin import suggest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Option: TypeAlias = str | int | float | bool
+How: TypeAlias = Literal["cpu", "library", "compiled"]
+
+EXTERNAL = "external"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A sort of delegate.
+
+    ``how`` it is reached: a shared ``library`` with TFLite's external delegate interface, or ``compiled``, by
+    LiteRT's CompiledModel. ``libraries`` are the names under which it is looked for, ``install`` says where it
+    comes from, ``options`` what it is given unless the configuration says otherwise.
+    """
+
+    title: str
+    how: How = "library"
+    libraries: tuple[str, ...] = ()
+    install: str = ""
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+
+KINDS: Mapping[str, Kind] = {
+    "cpu": Kind("the CPU", "cpu"),
+    "gpu": Kind("GPU through LiteRT", "compiled", install="pip install 'ai-edge-litert>=2.1'"),
+    "npu": Kind(
+        "NPU through LiteRT's dispatch",
+        "compiled",
+        install="install ai-edge-litert 2.1 or later and the SDK package for the NPU, as ai-edge-litert-sdk-intel",
+    ),
+    "edgetpu": Kind(
+        "Google Edge TPU (Coral)",
+        libraries=("libedgetpu.so.1", "libedgetpu.1.dylib"),
+        install="install libedgetpu1-std from Coral's package repository",
+    ),
+    "vx": Kind(
+        "Vivante NPU, vendor's driver (i.MX 8M Plus, STM32MP2)",
+        libraries=("libvx_delegate.so", "libvx_delegate.so.2"),
+        install="install tensorflow-lite-vx-delegate, which NXP's and ST's images have",
+    ),
+    "teflon": Kind(
+        "NPU through Mesa (Vivante, RK3588, Ethos-U)",
+        libraries=("libteflon.so",),
+        install="install mesa-teflon-delegate; the kernel must have the driver etnaviv, rocket or ethosu",
+    ),
+    "ethosu": Kind(
+        "Arm Ethos-U, vendor's driver (i.MX 93)",
+        libraries=("libethosu_delegate.so",),
+        install="install tensorflow-lite-ethosu-delegate, which NXP's images have; compile the model with Vela",
+    ),
+    "armnn": Kind(
+        "Arm NN (Mali GPU, Neon)",
+        libraries=("libarmnnDelegate.so",),
+        install="install Arm NN with its TFLite delegate; Debian's package is too old to have it",
+        options={"backends": "GpuAcc,CpuAcc"},
+    ),
+    "hexagon": Kind(
+        "Qualcomm Hexagon through AI Engine Direct (QNN)",
+        libraries=("libQnnTFLiteDelegate.so",),
+        install="install the Qualcomm AI Runtime SDK (libQnnTFLiteDelegate.so and libQnnHtp.so)",
+        options={"backend_type": "htp"},
+    ),
+    "tidl": Kind(
+        "TI deep learning accelerator (AM62A, AM68A)",
+        libraries=("libtidl_tfl_delegate.so",),
+        install="use TI's Processor SDK image; the option artifacts_folder names the compiled model",
+    ),
+    EXTERNAL: Kind(
+        "any library with TFLite's external delegate interface", install="install it, or correct its path"
+    ),
+}
+
+
+class DelegateTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """``[delegates.NAME]``: what a name in a pipeline's list of delegates means.
+
+    ``kind`` is the name itself unless given. ``library`` is looked for instead of the kind's own; the kind
+    ``external`` needs it. ``options`` are passed to the library as text, ``true`` and ``false`` as 1 and 0.
+    """
+
+    kind: str = ""
+    library: str = ""
+    options: dict[str, Option] = {}
+
+
+class Choice(msgspec.Struct, frozen=True):
+    """One entry of a pipeline's list of delegates, resolved. ``libraries`` are tried in order."""
+
+    name: str
+    kind: str
+    libraries: tuple[str, ...] = ()
+    options: dict[str, str] = {}
+
+    @property
+    def how(self) -> How:
+        """How it is reached."""
+        return KINDS[self.kind].how
+
+
+CPU = Choice("cpu", "cpu")
+
+
+def resolve(name: str, tables: Mapping[str, DelegateTable]) -> Choice:
+    """Find out what ``name`` means: a table of that name, a known kind, or ``external:LIBRARY``.
+
+    ``ConfigError`` says what is wrong with the name or its table.
+    """
+    kind, _, library = name.partition(":")
+    if library and kind == EXTERNAL:
+        return _choose(name, DelegateTable(kind=EXTERNAL, library=library))
+    table = tables.get(name)
+    if table is None and name not in KINDS:
+        known = {*KINDS, *tables} - {EXTERNAL}
+        raise ConfigError([f"delegate {name!r} is neither known nor described by a table{suggest(name, known)}"])
+    return _choose(name, table or DelegateTable())
+
+
+def _choose(name: str, table: DelegateTable) -> Choice:
+    named = table.kind or name
+    kind = KINDS.get(named)
+    if kind is None:
+        raise ConfigError([f"delegates.{name}.kind: {named!r} is unknown{suggest(named, KINDS)}"])
+    libraries = (table.library,) if table.library else kind.libraries
+    if kind.how == "library" and not libraries:
+        raise ConfigError([f"delegates.{name}.library: missing; it names the shared library"])
+    if kind.how != "library" and table.library:
+        raise ConfigError([f"delegates.{name}.library: {kind.title} has none"])
+    options = {key: _text(value) for key, value in {**kind.options, **table.options}.items()}
+    return Choice(name, named, libraries, options)
+
+
+def _text(option: Option) -> str:
+    return str(int(option)) if isinstance(option, bool) else str(option)
