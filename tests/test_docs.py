@@ -14,8 +14,12 @@ import pytest
 
 from limpet import config, plan, plugin, reporting
 from limpet.errors import ConfigError, SourceError
+from limpet.manifest import WindowSpec
+from limpet.messages import DeviceHealth, PipelineHealth
 
 if TYPE_CHECKING:
+    from msgspec import Struct
+
     from limpet.plugin import Group
 
 if sys.version_info >= (3, 11):
@@ -136,3 +140,40 @@ def test_service_unit_is_understood_by_systemd(tmp_path: Path) -> None:
     assert verify(unit, tmp_path) == ""
     # Its exit status is 0 for an unknown key, so what it says is what counts.
     assert "WatchdogSecs" in verify(unit.replace("WatchdogSec", "WatchdogSecs"), tmp_path)
+
+
+GUIDE = ROOT / "docs" / "user-guide.md"
+
+
+def section(level: int, title: str, text: str) -> str:
+    """Return what stands under a heading, its subsections too; empty if there is no such heading."""
+    found = re.search(
+        rf"^{'#' * level} {re.escape(title)}\n(.*?)(?=^#{{1,{level}}} |\Z)", text, re.DOTALL | re.MULTILINE
+    )
+    return found[1] if found else ""
+
+
+@pytest.mark.parametrize("group", ["sources", "framings", "transforms", "runtimes", "decoders", "reporters"])
+def test_the_guide_has_every_key_of_every_plugin(group: Group) -> None:
+    under = section(2, group.capitalize(), GUIDE.read_text())
+    assert re.findall(r"^### `(.+)`$", under, re.MULTILINE) != []
+    assert set(re.findall(r"^### `(.+)`$", under, re.MULTILINE)) == set(plugin.names(group))
+    for kind in plugin.names(group):
+        keys = plugin.load(group, kind).Config.__struct_fields__
+        assert [key for key in keys if f"`{key}`" not in section(3, f"`{kind}`", under)] == []
+
+
+@pytest.mark.parametrize(
+    ("title", "struct"),
+    [
+        ("Configuration", config.Device),
+        ("Configuration", config.PipelineConfig),
+        ("Configuration", WindowSpec),
+        ("Health", PipelineHealth),
+        ("Health", DeviceHealth),
+    ],
+)
+def test_the_guide_has_every_field(title: str, struct: type[Struct]) -> None:
+    text = section(2, title, GUIDE.read_text())
+    obvious = {"device", "pipeline", "time"}
+    assert [key for key in struct.__struct_fields__ if f"`{key}`" not in text and key not in obvious] == []

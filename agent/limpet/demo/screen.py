@@ -15,47 +15,50 @@ from rich.text import Text
 from limpet.records import STAGES
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from limpet.demo.score import Scoreboard, Watch
+    from limpet.demo.score import Scoreboard, Verdict, Watch
     from limpet.messages import ResultMessage
 
 WIDTH = 100
-ROWS = 10
+ROWS = 5
+"""Results in each of the two tables."""
 BARS = "▁▂▃▄▅▆▇█"
 
 
 def frame(watch: Watch, sent: int, count: int) -> Group:
     """Draw what is known now."""
-    results, health = Table.grid(expand=True), Table.grid(expand=True)
-    results.add_row(_results(watch))
-    health.add_row(_health(watch))
+    latest = list(watch.latest)
+    detections = [(result, verdict) for result, verdict in latest if verdict.anomalous]
     columns = Table.grid(padding=(0, 1))
     columns.add_column(width=WIDTH // 2)
     columns.add_column(width=WIDTH // 2 - 1)
-    columns.add_row(results, health)
-    return Group(_counts(watch, sent, count), columns, _spark(watch))
+    columns.add_row(
+        Group(
+            _results(watch, detections[-ROWS:], "latest detections"),
+            _results(watch, latest[-ROWS:], "latest results"),
+        ),
+        _health(watch),
+    )
+    return Group(_counts(watch, sent, count), columns, _spark(latest))
 
 
 def _counts(watch: Watch, sent: int, count: int) -> Panel:
-    text = Text.assemble(
-        "rows sent ",
-        (f"{sent:,} of {count:,}", "bold"),
-        "   results received ",
-        (f"{watch.received:,}", "bold cyan"),
-    )
-    text.append(f"   anomalies found {watch.right}", "bold green")
-    text.append(f"   missed {watch.missed}", "bold yellow" if watch.missed else "dim")
-    text.append(f"   false alarms {watch.false_alarms}", "bold yellow" if watch.false_alarms else "dim")
+    text = Text.assemble("rows sent ", (f"{sent:,} of {count:,}", "bold"))
+    text.append(f"  results {watch.received:,}", "bold cyan")
+    text.append(f"  anomalies found {watch.right}", "bold green")
+    text.append(f"  missed {watch.missed}", "bold yellow" if watch.missed else "dim")
+    text.append(f"  false alarms {watch.false_alarms}", "bold yellow" if watch.false_alarms else "dim")
     return Panel(text, title="limpet demo: space shuttle telemetry", width=WIDTH, border_style="cyan")
 
 
-def _results(watch: Watch) -> Panel:
-    table = Table(box=None, expand=True, padding=(0, 1))
+def _results(watch: Watch, chosen: Sequence[tuple[ResultMessage, Verdict]], title: str) -> Panel:
+    table = Table(box=None, expand=True, padding=(0, 0, 0, 1))
     for name in ("time", "sample", "score", "µs"):
         table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    for result, verdict in list(watch.latest)[-ROWS:]:
+    table.add_column("verdict", no_wrap=True, min_width=9)
+    for result, verdict in chosen:
         table.add_row(
             f"{result.time:%H:%M:%S}.{result.time.microsecond // 1000:03}",
             str(result.sample),
@@ -63,13 +66,13 @@ def _results(watch: Watch) -> Panel:
             f"{result.latency_us:.0f}",
             _verdict(watch, result, anomalous=verdict.anomalous),
         )
-    return Panel(table, title="results over MQTT", height=ROWS + 5)
+    return Panel(table, title=title, height=ROWS + 3)
 
 
 def _verdict(watch: Watch, result: ResultMessage, *, anomalous: bool) -> Text:
     truth = watch.truth[result.sample % len(watch.truth)]
     word = Text("anomaly" if anomalous else "normal", "bold red" if anomalous else "green")
-    return word.append(" ✓" if anomalous == truth else " ✗ wrong", "dim" if anomalous == truth else "bold yellow")
+    return word.append(" ✓" if anomalous == truth else " ✗", "dim" if anomalous == truth else "bold yellow")
 
 
 def _health(watch: Watch) -> Panel:
@@ -80,13 +83,14 @@ def _health(watch: Watch) -> Panel:
     latencies = watch.latencies()
     for stage in (*STAGES, "delivered"):
         table.add_row(stage, *(f"{value:,.1f}" for value in latencies.get(stage, {}).values()))
-    return Panel(Group(table, Text(), *_lines(watch)), title="health over MQTT", height=ROWS + 5)
+    return Panel(Group(table, Text(), *_lines(watch)), title="health", height=2 * (ROWS + 3))
 
 
 def _lines(watch: Watch) -> list[Text]:
     pipeline, device = watch.pipeline, watch.device
     if pipeline is None or device is None:
         return [Text(" starting", "dim")]
+    mqtt = device.reporters.get("mqtt", {})
     dropped = ", ".join(f"{cause} {n}" for cause, n in pipeline.dropped.items() if n) or "none"
     state = Text.assemble((f" {pipeline.state}", "bold green" if pipeline.state == "running" else "bold yellow"))
     state.append(f"  {pipeline.model} v{pipeline.version} on {pipeline.delegate} ({pipeline.delegate_share:.0%})")
@@ -95,6 +99,9 @@ def _lines(watch: Watch) -> list[Text]:
         Text(f" dropped {dropped}  errors {pipeline.errors}  restarts {pipeline.restarts}"),
         Text(f" cpu {_known(device.cpu_share, '.0%')}  load {_known(device.load_1m, '.1f')}"),
         Text(f" memory {_known(device.pss_mb, '.0f')} MB  temperature {_known(device.temperature_c, '.0f')} °C"),
+        Text(
+            f" MQTT {mqtt.get('protocol')}  outbox {mqtt.get('outbox_depth')}  reconnects {mqtt.get('reconnects')}"
+        ),
     ]
 
 
@@ -102,10 +109,10 @@ def _known(value: float | None, form: str) -> str:
     return "unknown" if value is None else format(value, form)
 
 
-def _spark(watch: Watch) -> Panel:
+def _spark(latest: Sequence[tuple[ResultMessage, Verdict]]) -> Panel:
     """Draw the scores on a logarithmic scale, those called anomalous in red."""
     line = Text()
-    for _, verdict in list(watch.latest)[-(WIDTH - 4) :]:
+    for _, verdict in latest[-(WIDTH - 4) :]:
         height = (math.log10(max(verdict.score, 1e-4)) + 3) / 4
         bar = BARS[min(max(int(height * len(BARS)), 0), len(BARS) - 1)]
         line.append(bar, "bold red" if verdict.anomalous else "green")
@@ -123,8 +130,9 @@ def scoreboard(board: Scoreboard) -> Table:
     table.add_row("lost, duplicates", lost)
     table.add_row("anomalies recorded, detections", f"{board.anomalies}, {board.detections}")
     table.add_row("precision, recall", f"{board.precision:.1%}, {board.recall:.1%}")
-    for stage, figures in board.latency_us.items():
-        name = "sample to client" if stage == "delivered" else f"{stage} latency"
+    for stage in (*STAGES, "delivered"):
+        figures = board.latency_us.get(stage, {})
+        name = "from sample to client" if stage == "delivered" else f"{stage} latency"
         table.add_row(name, "  ".join(f"{key} {value:,.1f} µs" for key, value in figures.items()))
     verdict = ("passed", "bold green") if board.passed else ("FAILED: something was lost or not found", "bold red")
     table.add_row("verdict", Text(*verdict))
