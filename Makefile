@@ -20,6 +20,7 @@ help: ## list the targets
 
 .PHONY: venv
 venv: .venv/.dev ## make .venv, with all that working on Limpet needs
+	@true
 
 .PHONY: demo
 demo: .venv/.demo ## run real telemetry through the real daemon, and watch
@@ -35,6 +36,11 @@ lint: .venv/.dev ## check style and types
 	@$(PYTHON) -m ruff check --quiet .
 	@$(PYTHON) -m ruff format --check --quiet .
 	@$(PYTHON) -m mypy
+
+.PHONY: model
+model: .venv-convert/.installed ## make the demo's and the benchmarks' models again; needs Python 3.11 and 5 GB
+	@.venv-convert/bin/python -m limpet_convert.shuttle --out agent/limpet/demo_data
+	@.venv-convert/bin/python -m limpet_convert.dscnn --out bench/models
 
 .PHONY: clean
 clean: ## delete everything that these targets made
@@ -69,7 +75,7 @@ programs:
 .PHONY: tflite-runtime
 tflite-runtime:
 	@if python=$$(tools/python.sh 3.11 3.10 2>/dev/null); \
-	then $(MAKE) .venv-tflite-runtime/.installed LEGACY="$$python"; \
+	then $(MAKE) --silent .venv-tflite-runtime/.installed LEGACY="$$python"; \
 	else echo "Not tested: tflite-runtime, which needs Python 3.10 or 3.11."; fi
 
 .venv-tflite-runtime/.installed: requirements/tflite-runtime.txt pyproject.toml
@@ -77,4 +83,11 @@ tflite-runtime:
 	@test -e .venv-tflite-runtime/pyvenv.cfg || $(LEGACY) -m venv .venv-tflite-runtime
 	@$(TFLITE_PYTHON) $(PIP_INSTALL) --require-hashes -r requirements/tflite-runtime.txt
 	@$(TFLITE_PYTHON) $(PIP_INSTALL) $(EDITABLE)
+	@touch $@
+
+.venv-convert/.installed: requirements/convert.txt pyproject.toml
+	@echo "Installing TensorFlow and the rest into .venv-convert"
+	@test -e .venv-convert/pyvenv.cfg || "$$(tools/python.sh 3.11)" -m venv .venv-convert
+	@.venv-convert/bin/python $(PIP_INSTALL) --require-hashes -r requirements/convert.txt
+	@.venv-convert/bin/python $(PIP_INSTALL) $(EDITABLE)
 	@touch $@
