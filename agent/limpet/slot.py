@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 LOADING_DEADLINE = 120.0
 """Seconds that loading models may take: a GPU's first compilation takes most of a minute."""
-OVER: tuple[State, ...] = ("failed", "finished", "stopped")
+OVER: tuple[State, ...] = ("failed", "finished")
 
 
 class Slot:
@@ -93,7 +93,8 @@ class Slot:
         """Take note of a record."""
         self.heard = now
         if isinstance(record, Transition) and record.pipeline in self._states:
-            self._states[record.pipeline] = record.state
+            # A pipeline that stopped and is still wanted is to be started again.
+            self._states[record.pipeline] = "starting" if record.state == "stopped" else record.state
             if record.state in OVER:
                 self._restarts[record.pipeline].open = False
         elif isinstance(record, Results):

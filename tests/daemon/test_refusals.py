@@ -1,0 +1,108 @@
+"""What cannot run says why, and the rest goes on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from daemon.conftest import Configure, pipeline, replay
+from support import models
+from support.broker import wait_until
+from support.daemon import Consumer, daemon
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def limpet(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "limpet", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def test_models_that_cannot_run_fail_alone(configure: Configure, consumer: Consumer, tmp_path: Path) -> None:
+    models.dense(tmp_path / "wide.tflite", inputs=7, outputs=7)
+    models.unknown(tmp_path / "custom.tflite")
+    path = configure(
+        replay("left"),
+        pipeline("good", "left"),
+        pipeline("truncated", "left", "truncated.tflite"),
+        pipeline("wide", "left", "wide.tflite"),
+        pipeline("custom", "left", "custom.tflite"),
+        pipeline("absent", "left", "absent.tflite"),
+        replay("right"),
+        pipeline("other", "right"),
+    )
+    whole = (tmp_path / "dense.tflite").read_bytes()
+    (tmp_path / "truncated.tflite").write_bytes(whole[: len(whole) // 2])
+    with daemon(path) as running:
+        for name in ("truncated", "wide", "custom", "absent"):
+            wait_until(lambda name=name: (consumer.last(f"health/{name}") or {}).get("state") == "failed")  # type: ignore[misc]
+        consumer.wait_results("good", 20)
+        consumer.wait_results("other", 20)
+        assert running.process.poll() is None
+    reasons = {
+        name: consumer.events(name, "failed")[0]["reason"] for name in ("truncated", "wide", "custom", "absent")
+    }
+    assert "7]" in reasons["wide"]
+    assert "3]" in reasons["wide"]
+    assert "absent.tflite" in reasons["absent"]
+    assert all(reasons.values())
+    assert not consumer.events("good", "crashed")
+    assert consumer.last("model/wide/reported")["state"] == "failed"
+
+
+@pytest.mark.parametrize(
+    ("find", "replace", "said"),
+    [
+        ('kind = "replay"', 'kind = "repaly"', "did you mean 'replay'?"),
+        ("loop = true", "looop = true", "sources.left.looop: unknown key (did you mean 'loop'?)"),
+        ('kind = "regress"', 'kind = "regres"', "pipelines.one.decoder: 'regres' is not one of the decoders"),
+        ("deadline = 2.0", "deadline = 0", "pipelines.one.deadline: expected `float` > 0"),
+        ('url = "mqtt', 'url = "http', "mqtt: url: "),
+    ],
+)
+def test_a_configuration_that_cannot_be_used_ends_the_daemon_with_78(
+    find: str, replace: str, said: str, configure: Configure
+) -> None:
+    path = configure(replay("left"), pipeline("one", "left"))
+    path.write_text(path.read_text().replace(find, replace))
+    for command in ("check", "run"):
+        ended = limpet(command, path)
+        assert ended.returncode == 78, ended.stderr
+        assert said in ended.stderr
+        assert "Traceback" not in ended.stderr
+
+
+def test_check_finds_everything_at_once_and_starts_nothing(configure: Configure, tmp_path: Path) -> None:
+    path = configure(replay("left"), pipeline("one", "left"), pipeline("two", "left", "absent"))
+    assert "absent" in limpet("check", path).stderr
+    text = path.read_text().replace('path = "recording.csv"', 'path = "none.csv"').replace("url", "uri")
+    path.write_text(text)
+    said = limpet("check", path).stderr
+    assert "mqtt.uri" in said
+    assert "none.csv" in said
+    assert not (tmp_path / "state" / "boot.json").exists()
+
+
+def test_check_says_what_would_run(configure: Configure) -> None:
+    done = limpet("check", configure(replay("left"), pipeline("one", "left")))
+    assert done.returncode == 0, done.stderr
+    assert "one: left -> dense" in done.stdout
+
+
+def test_nobody_to_report_to_is_a_mistake(configure: Configure) -> None:
+    path = configure(replay("left"), pipeline("one", "left"))
+    path.write_text(path.read_text().replace("[mqtt]", "[jsonl]").replace("url =", "# "))
+    assert limpet("check", path).returncode == 0
+    path.write_text(path.read_text().replace("[jsonl]", ""))
+    ended = limpet("run", path)
+    assert ended.returncode == 78
+    assert "no reporter" in ended.stderr
