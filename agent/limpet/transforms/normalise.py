@@ -1,0 +1,89 @@
+"""Subtract the mean and divide by the standard deviation, one of each or one a channel."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from limpet.manifest import Positive
+
+if TYPE_CHECKING:
+    from limpet.types import Array, SampleSpec
+
+
+class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """``(x - mean) / std``, each a number or one a channel (the last axis), then cut to ±``clip``.
+
+    ``mean`` and ``std`` are in the source's unit, ``clip`` in standard deviations. For images in 0..255 that a
+    model wants in -1..1: ``mean = 127.5``, ``std = 127.5``.
+    """
+
+    mean: float | list[float] = 0.0
+    std: float | list[float] = 1.0
+    clip: Positive | None = None
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, _numbers(self.mean))):
+            raise ValueError(f"mean must be finite, not {self.mean}")
+        single = np.finfo(np.float32)
+        if not all(single.tiny <= std <= single.max for std in _numbers(self.std)):
+            raise ValueError(f"std must be above 0, not {self.std}; drop a channel that never changes")
+
+
+def open(config: Config, spec: SampleSpec, shape: tuple[int, ...]) -> Normalise:
+    """Prepare for arrays of ``shape``. ``ValueError`` where mean or std is not of its channels."""
+    # float64 for wide integers and float64, where float32 could not hold the difference of large numbers.
+    work = np.result_type(spec.dtype, np.float32)
+    mean, std = (_fitted(name, getattr(config, name), shape).astype(work) for name in ("mean", "std"))
+    return Normalise(mean, std, config.clip, shape)
+
+
+class Normalise:
+    """Arrays of any real dtype to float32 of the same shape; one buffer serves all calls."""
+
+    def __init__(self, mean: Array, std: Array, clip: float | None, shape: tuple[int, ...]) -> None:
+        self.shape = shape
+        self.dtype = np.dtype(np.float32)
+        self._mean, self._std = mean, std
+        # As arrays: numpy converts a number at each call.
+        self._clip = None if clip is None else (np.array([-clip], mean.dtype), np.array([clip], mean.dtype))
+        self._buffers = None if -1 in shape else self._make_buffers(shape)
+
+    def __call__(self, values: Array) -> Array:
+        """Return ``values`` normalised. NaN stays NaN."""
+        work, out = self._buffers or self._make_buffers(values.shape)
+        np.subtract(values, self._mean, work)
+        np.divide(work, self._std, work)
+        if self._clip is not None:
+            low, high = self._clip
+            np.maximum(work, low, out=work)
+            np.minimum(work, high, out=work)
+        if out is not work:
+            out[...] = work
+        return out
+
+    def _make_buffers(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
+        """Return where to compute and where the result goes: the same array if that is float32."""
+        work = np.empty(shape, self._mean.dtype)
+        return work, work if work.dtype == np.float32 else np.empty(shape, np.float32)
+
+
+def _numbers(value: float | list[float]) -> list[float]:
+    return value if isinstance(value, list) else [value]
+
+
+def _fitted(name: str, value: float | list[float], shape: tuple[int, ...]) -> Array:
+    """Return the numbers as an array to broadcast, repeated along the last two axes.
+
+    Repeated, numpy's inner loop runs over a whole image row instead of three channels: five times as fast.
+    """
+    numbers = _numbers(value)
+    if isinstance(value, list) and len(value) != shape[-1]:
+        raise ValueError(f"{name} has {len(value)} numbers for the {shape[-1]} channels of arrays {list(shape)}")
+    array = np.array(numbers)
+    if len(numbers) == 1 or -1 in shape[-2:]:
+        return array
+    return np.broadcast_to(array, shape[-2:]).copy()

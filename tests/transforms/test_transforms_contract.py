@@ -1,0 +1,177 @@
+"""What holds for every transform. A new one adds its cases here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from limpet import plugin
+from limpet.config import fill
+from limpet.types import Array, SampleSpec
+
+VIBRATION = SampleSpec((3,), np.dtype(np.float32), ("x", "y", "z"), rate=100.0)
+CAMERA = SampleSpec((8, 12, 3), np.dtype(np.uint8), rate=30.0)
+MICROPHONE = SampleSpec((), np.dtype(np.int16), rate=16_000.0)
+UNSTEADY = SampleSpec((3,), np.dtype(np.float64))
+
+
+@dataclass(frozen=True)
+class Case:
+    """A transform that can be opened and, with ``refusal``, one that cannot be."""
+
+    kind: str
+    options: dict[str, Any]
+    spec: SampleSpec
+    shape: tuple[int, ...]
+    refusal: str = ""
+
+    def open(self) -> plugin.Transform:
+        module = plugin.load("transforms", self.kind)
+        config = msgspec.convert(self.options, module.Config)
+        transform: plugin.Transform = module.open(config, self.spec, self.shape)
+        return transform
+
+    def values(self, seed: int = 0) -> Array:
+        shape = [16 if size == -1 else size for size in self.shape]
+        return np.random.default_rng(seed).uniform(0, 100, shape).astype(self.spec.dtype)
+
+
+WORKING = [
+    Case("normalise", {"mean": 3, "std": 2.5}, VIBRATION, (16, 3)),
+    Case("normalise", {"mean": [1, 2, 3], "std": [1, 2, 3], "clip": 2}, VIBRATION, (1, 3)),
+    Case("normalise", {"mean": [1, 2, 3]}, UNSTEADY, (-1, 3)),
+    Case("normalise", {"mean": [127.5] * 3, "std": 127.5}, CAMERA, (1, 8, 12, 3)),
+    Case("spectrum", {"bands": 4}, VIBRATION, (16, 3)),
+    Case("spectrum", {"bands": [5, 20.5, 40], "window": "none", "log": True}, VIBRATION, (25, 3)),
+    Case("spectrum", {"bands": 8}, MICROPHONE, (256,)),
+    Case("statistics", {}, VIBRATION, (16, 3)),
+    Case("statistics", {"features": ["kurtosis", "min"]}, UNSTEADY, (-1, 3)),
+    Case("statistics", {"features": ["rms"]}, MICROPHONE, (256,)),
+    Case("resize", {"height": 5, "width": 20}, CAMERA, (1, 8, 12, 3)),
+    Case("resize", {"height": 4, "width": 6}, CAMERA, (2, 8, 12, 3)),
+]
+
+REFUSED = [
+    Case("normalise", {"mean": [1, 2]}, VIBRATION, (16, 3), "mean has 2 numbers for the 3 channels"),
+    Case("normalise", {"std": [1] * 9}, VIBRATION, (16, 3), "std has 9 numbers for the 3 channels"),
+    Case("normalise", {"std": [1, 0, 1]}, VIBRATION, (16, 3), "std must be above 0"),
+    Case("normalise", {"mean": float("nan")}, VIBRATION, (16, 3), "mean must be finite"),
+    Case("normalise", {"mean": [], "std": []}, VIBRATION, (16, 3), "0 numbers"),
+    Case("normalise", {"clip": -1}, VIBRATION, (16, 3), "clip"),
+    Case("spectrum", {"bands": 4}, UNSTEADY, (16, 3), "steady rate"),
+    Case("spectrum", {"bands": 4}, VIBRATION, (-1, 3), "2 samples or more"),
+    Case("spectrum", {"bands": 4}, VIBRATION, (1, 3), "2 samples or more"),
+    Case("spectrum", {"bands": 4}, CAMERA, (1, 8, 12, 3), "samples, channels"),
+    Case("spectrum", {"bands": [0, 60]}, VIBRATION, (16, 3), "60 Hz, is above 50 Hz"),
+    Case("spectrum", {"bands": [0, 20, 10]}, VIBRATION, (16, 3), "rising edges"),
+    Case("spectrum", {"bands": [20]}, VIBRATION, (16, 3), "bands"),
+    Case("spectrum", {"bands": [0, 20, 22, 40]}, VIBRATION, (16, 3), "no frequency falls into .* 20 to 22 Hz"),
+    Case("spectrum", {"bands": 100}, VIBRATION, (16, 3), "no frequency falls into"),
+    Case("spectrum", {"bands": 4, "window": "flattop"}, VIBRATION, (16, 3), "window"),
+    Case("spectrum", {}, VIBRATION, (16, 3), "bands"),
+    Case("statistics", {}, CAMERA, (1, 8, 12, 3), "samples, channels"),
+    Case("statistics", {"features": []}, VIBRATION, (16, 3), "features"),
+    Case("statistics", {"features": ["median"]}, VIBRATION, (16, 3), "features"),
+    Case("statistics", {"features": ["min", "min"]}, VIBRATION, (16, 3), "twice"),
+    Case("resize", {"height": 5, "width": 20}, VIBRATION, (16, 3), "takes images"),
+    Case("resize", {"height": 5, "width": 20}, CAMERA, (-1, 8, 12, 3), "takes images"),
+    Case("resize", {"height": 0, "width": 20}, CAMERA, (1, 8, 12, 3), "height"),
+    Case("resize", {"height": 5}, CAMERA, (1, 8, 12, 3), "width"),
+]
+
+
+def named(case: Case) -> str:
+    return f"{case.kind}-{list(case.options)}-{list(case.shape)}"
+
+
+working = pytest.mark.parametrize("case", WORKING, ids=named)
+
+
+def test_every_transform_has_cases() -> None:
+    kinds = set(plugin.names("transforms"))
+    assert {case.kind for case in WORKING} == kinds
+    assert {case.kind for case in REFUSED} == kinds
+
+
+@pytest.mark.parametrize("kind", plugin.names("transforms"))
+def test_it_says_what_it_is(kind: str) -> None:
+    module = plugin.load("transforms", kind)
+    assert module.__doc__
+    assert module.Config.__doc__
+    assert module.open.__doc__
+
+
+@pytest.mark.parametrize("kind", plugin.names("transforms"))
+def test_unknown_keys_are_refused(kind: str) -> None:
+    config = plugin.load("transforms", kind).Config
+    problems: list[str] = []
+    assert fill(config, {"no_such_key": 1}, "here", Path(), problems) is None
+    assert any(problem.startswith("here.no_such_key: unknown key") for problem in problems)
+    with pytest.raises(msgspec.ValidationError, match="no_such_key"):
+        msgspec.convert({"no_such_key": 1}, config)
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=named)
+def test_what_cannot_work_is_refused_with_the_reason(case: Case) -> None:
+    with pytest.raises(ValueError, match=case.refusal):
+        case.open()
+
+
+@working
+def test_shape_and_dtype_are_as_declared(case: Case) -> None:
+    transform = case.open()
+    values = case.values()
+    out = transform(values)
+    declared = [len(values) if size == -1 else size for size in transform.shape]
+    assert list(out.shape) == declared
+    assert out.dtype == transform.dtype == np.float32
+    assert np.isfinite(out).all()
+
+
+@working
+def test_a_call_depends_on_its_own_input_alone_and_leaves_it_as_it_was(case: Case) -> None:
+    transform, values = case.open(), case.values()
+    first = transform(values).copy()
+    second = transform(case.values(seed=1)).copy()
+    again = transform(values)
+    assert not np.array_equal(first, second)
+    np.testing.assert_array_equal(again, first)
+    np.testing.assert_array_equal(values, case.values())
+
+
+@working
+def test_one_buffer_serves_all_calls(case: Case) -> None:
+    transform = case.open()
+    if -1 not in transform.shape:
+        assert transform(case.values()) is transform(case.values(seed=1))
+
+
+@working
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.float32, np.float64])
+def test_every_real_dtype_gives_the_same(case: Case, dtype: type[np.generic]) -> None:
+    values = np.floor(case.values())
+    wanted = case.open()(values.astype(np.float64)).copy()
+    np.testing.assert_allclose(case.open()(values.astype(dtype)), wanted, rtol=2e-4, atol=2e-4)
+
+
+@working
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf, 3e38, -3e38])
+def test_numbers_that_are_none_are_no_error(case: Case, bad: float) -> None:
+    values = case.values().astype(np.float32)
+    values.flat[::3] = bad
+    transform = case.open()
+    with np.errstate(all="ignore"):  # as the worker has it
+        transform(values)
+    good = case.values()
+    np.testing.assert_array_equal(transform(good), case.open()(good))
+
+
+@working
+def test_memory_in_another_order_is_taken_as_well(case: Case) -> None:
+    values = case.values()
+    np.testing.assert_allclose(case.open()(np.asfortranarray(values)), case.open()(values), rtol=1e-5, atol=1e-5)
