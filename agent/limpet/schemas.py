@@ -28,7 +28,7 @@ KINDS: dict[str, Any] = {
 }
 
 
-def schema(name: str) -> dict[str, Any]:
+def schema(name: str) -> Any:
     """Return the JSON Schema (2020-12) of one kind of message."""
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"Limpet {name}"}
     return head | _tidy(msgspec.json.schema(KINDS[name]))

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 BOUND = 1000
 
 
-def entry(payload: str, kind: Class = "result", count: int = 1, born: float = 1.0) -> Entry:
-    return Entry(kind, "limpet/d/result/p", payload.encode(), 1, count, born)
+def entry(payload: str, kind: Class = "result", items: int = 1, born: float = 1.0) -> Entry:
+    return Entry(kind, "limpet/d/result/p", payload.encode(), 1, items, born)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_message_is_held_until_acknowledged(outbox: Outbox) -> None:
 
 def test_the_oldest_is_shed_where_the_bound_is_passed_and_its_results_are_counted(outbox: Outbox) -> None:
     for number in range(10):
-        outbox.put(entry(f"{number}" + "x" * 182, count=3))
+        outbox.put(entry(f"{number}" + "x" * 182, items=3))
     assert outbox.size <= BOUND
     assert [payload[0] for payload in payloads(outbox)] == ["5", "6", "7", "8", "9"]
     assert outbox.shed == {"results, outbox full": 15}

@@ -6,8 +6,8 @@ import select
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from paho.mqtt.client import CallbackAPIVersion, Client
-from paho.mqtt.enums import LogLevel, MQTTProtocolVersion
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTProtocolVersion
 
 from limpet.errors import TransportError
 from limpet.mqtt import reasons

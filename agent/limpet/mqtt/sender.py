@@ -234,7 +234,7 @@ class Sender:
 
     def _note_refusal(self, flight: _Flight, code: int) -> None:
         """Count a message that the broker will not have; it is dropped, as it would be refused again."""
-        self.refused[f"0x{code:02x}"] += flight.parcel.entry.count if flight.parcel else 1
+        self.refused[f"0x{code:02x}"] += flight.parcel.entry.items if flight.parcel else 1
         if flight.topic not in self._refused_topics:
             self._refused_topics.add(flight.topic)
             log.error(

@@ -14,13 +14,13 @@ CLASSES: tuple[Class, ...] = ("event", "result")
 
 
 class Entry(NamedTuple):
-    """One message. ``count`` is the number of results in it, ``born`` its ``time.monotonic``."""
+    """One message. ``items`` is the number of results in it, ``born`` its ``time.monotonic``."""
 
     kind: Class
     topic: str
     payload: bytes
     qos: int
-    count: int
+    items: int
     born: float
 
     @property

@@ -33,7 +33,7 @@ class MemoryOutbox:
         while self._held[entry.kind] > self._bounds[entry.kind] and waiting:
             old = waiting.popleft().entry
             self._account(old, -1)
-            self.shed[f"{old.kind}s, outbox full"] += old.count
+            self.shed[f"{old.kind}s, outbox full"] += old.items
 
     def take(self, count: int) -> list[Parcel]:
         """Return up to ``count`` messages to send next, events first."""
