@@ -1,6 +1,7 @@
 """What a ``.tflite`` file says of itself, read without a runtime, and whether it is sound enough for one.
 
-Slots and codes are those of TensorFlow Lite's ``schema.fbs`` (version 3) and ``metadata_schema.fbs``. No numpy here.
+Slots and codes are those of TensorFlow Lite's ``schema.fbs``, version 3, and ``metadata_schema.fbs``.
+No numpy here.
 """
 
 from __future__ import annotations
@@ -9,20 +10,23 @@ import mmap
 import re
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from limpet.errors import ModelError
 from limpet.flatbuffer import Buffer, DamagedError, Table, root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-_DTYPES = {
-    0: ("float32", 4), 1: ("float16", 2), 2: ("int32", 4), 3: ("uint8", 1), 4: ("int64", 8), 5: ("string", 0),
-    6: ("bool", 1), 7: ("int16", 2), 8: ("complex64", 8), 9: ("int8", 1), 10: ("float64", 8), 11: ("complex128", 16),
-    12: ("uint64", 8), 13: ("resource", 0), 14: ("variant", 0), 15: ("uint32", 4), 16: ("uint16", 2),
-}  # fmt: skip
+_DTYPES = (
+    ("float32", 4), ("float16", 2), ("int32", 4), ("uint8", 1), ("int64", 8), ("string", 0), ("bool", 1),
+    ("int16", 2), ("complex64", 8), ("int8", 1), ("float64", 8), ("complex128", 16), ("uint64", 8),
+    ("resource", 0), ("variant", 0), ("uint32", 4), ("uint16", 2),
+)  # fmt: skip
+"""TensorType's names and sizes in bytes; 0 where that is not fixed. What follows in the schema is not checked."""
+T = TypeVar("T")
+
 _LARGEST = 1 << 31
 """Bytes: no tensor of a model for a device is larger; a damaged shape is."""
 _CUSTOM = 32
@@ -158,7 +162,7 @@ def _check_graph(
 
 def _check_tensor(table: Table, buffers: list[tuple[int, int]]) -> Tensor:
     code = table.number(1, "b")
-    dtype, width = _DTYPES.get(code, (f"type {code}", 0))
+    dtype, width = _DTYPES[code] if 0 <= code < len(_DTYPES) else (f"type {code}", 0)
     name = table.text(3)
     shape = tuple(int(n) for n in table.numbers(0, "i"))
     size = prod(shape) * width
@@ -223,7 +227,7 @@ def _label_files(outputs: list[Table]) -> Iterator[str]:
                 yield file.text(0)
 
 
-def _item(items, index: int, what: str):
+def _item(items: Sequence[T], index: int, what: str) -> T:
     if not 0 <= index < len(items):
         raise DamagedError(f"{what} {index} of {len(items)} is referred to")
     return items[index]

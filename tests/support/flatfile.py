@@ -6,6 +6,7 @@ Slots are the field numbers of TensorFlow Lite's ``schema.fbs``.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import flatbuffers
@@ -14,7 +15,17 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-TYPES = {"float32": 0, "int32": 2, "uint8": 3, "int64": 4, "string": 5, "bool": 6, "int16": 7, "int8": 9, "resource": 13}
+TYPES = {
+    "float32": 0,
+    "int32": 2,
+    "uint8": 3,
+    "int64": 4,
+    "string": 5,
+    "bool": 6,
+    "int16": 7,
+    "int8": 9,
+    "resource": 13,
+}
 
 
 class Reference(int):
@@ -98,45 +109,62 @@ class Op:
 
 @dataclass
 class Graph:
+    """A signature's key maps to the tensors that its names of inputs and of outputs stand for."""
+
     tensors: Sequence[Tensor]
     ops: Sequence[Op]
     inputs: Sequence[int]
     outputs: Sequence[int]
     signatures: Mapping[str, tuple[Mapping[str, int], Mapping[str, int]]] = field(default_factory=dict)
-    metadata: Mapping[str, bytes] = field(default_factory=dict)
 
-    def write(self) -> bytes:
-        writer = Writer()
-        buffers = [b"", *(_constant(tensor) for tensor in self.tensors), *self.metadata.values()]
-        metadata = [
-            writer.table(at_0=writer.string(name), u32_1=1 + len(self.tensors) + i)
-            for i, name in enumerate(self.metadata)
-        ]
-        signatures = [
-            writer.table(
-                at_0=_named(writer, inputs), at_1=_named(writer, outputs), at_2=writer.string(key), u32_4=0
-            )
-            for key, (inputs, outputs) in self.signatures.items()
-        ]
-        root = writer.table(
-            u32_0=3,
-            at_1=writer.vector([_code(writer, op) for op in self.ops]),
-            at_2=writer.vector([self._subgraph(writer)]),
-            at_3=writer.string("made by Limpet's tests"),
-            at_4=writer.vector([_buffer(writer, content) for content in buffers]),
-            at_6=writer.vector(metadata),
-            at_7=writer.vector(signatures),
-        )
-        return writer.finish(root, b"TFL3")
 
-    def _subgraph(self, writer: Writer) -> Reference:
-        return writer.table(
-            at_0=writer.vector([_tensor(writer, t, 1 + i) for i, t in enumerate(self.tensors)]),
-            at_1=writer.array(self.inputs),
-            at_2=writer.array(self.outputs),
-            at_3=writer.vector([_op(writer, op, i) for i, op in enumerate(self.ops)]),
-            at_4=writer.string("main"),
+def write(graphs: Sequence[Graph], metadata: Mapping[str, bytes] | None = None) -> bytes:
+    """Return the file of a model; the first graph is the one that runs."""
+    writer = Writer()
+    metadata = metadata or {}
+    constants = [_constant(tensor) for graph in graphs for tensor in graph.tensors]
+    root = writer.table(
+        u32_0=3,
+        at_1=writer.vector([_code(writer, op) for graph in graphs for op in graph.ops]),
+        at_2=writer.vector(_subgraphs(writer, graphs)),
+        at_3=writer.string("made by Limpet's tests"),
+        at_4=writer.vector([_buffer(writer, content) for content in (b"", *constants, *metadata.values())]),
+        at_6=writer.vector(_metadata(writer, metadata, 1 + len(constants))),
+        at_7=writer.vector(
+            [
+                _signature(writer, i, key, names)
+                for i, g in enumerate(graphs)
+                for key, names in g.signatures.items()
+            ]
+        ),
+    )
+    return writer.finish(root, b"TFL3")
+
+
+def _subgraphs(writer: Writer, graphs: Sequence[Graph]) -> list[Reference]:
+    buffers, codes = count(1), count()
+    return [
+        writer.table(
+            at_0=writer.vector([_tensor(writer, tensor, next(buffers)) for tensor in graph.tensors]),
+            at_1=writer.array(graph.inputs),
+            at_2=writer.array(graph.outputs),
+            at_3=writer.vector([_op(writer, op, next(codes)) for op in graph.ops]),
         )
+        for graph in graphs
+    ]
+
+
+def _metadata(writer: Writer, metadata: Mapping[str, bytes], buffer: int) -> list[Reference]:
+    return [writer.table(at_0=writer.string(name), u32_1=buffer + i) for i, name in enumerate(metadata)]
+
+
+def _signature(
+    writer: Writer, graph: int, key: str, tensors: tuple[Mapping[str, int], Mapping[str, int]]
+) -> Reference:
+    inputs, outputs = tensors
+    return writer.table(
+        at_0=_named(writer, inputs), at_1=_named(writer, outputs), at_2=writer.string(key), u32_4=graph
+    )
 
 
 def _constant(tensor: Tensor) -> bytes:

@@ -7,7 +7,8 @@ import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from support.flatfile import Graph, Op, Tensor, Writer
+
+from support.flatfile import Graph, Op, Tensor, Writer, write
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,8 +16,19 @@ if TYPE_CHECKING:
 
 # Numbers of BuiltinOperator and of the union BuiltinOptions in schema.fbs.
 ADD, CONV_2D, FULLY_CONNECTED, MUL, RESHAPE, CUSTOM, WHERE = 0, 3, 9, 18, 22, 32, 109
-VAR_HANDLE, READ_VARIABLE, ASSIGN_VARIABLE = 142, 143, 144
-_CONV, _DENSE, _ADD, _RESHAPE, _MUL, _WHERE, _HANDLE, _READ, _ASSIGN = 1, 8, 11, 17, 21, 85, 111, 112, 113
+CALL_ONCE, VAR_HANDLE, READ_VARIABLE, ASSIGN_VARIABLE = 129, 142, 143, 144
+_CONV, _DENSE, _ADD, _RESHAPE, _MUL, _WHERE, _ONCE, _HANDLE, _READ, _ASSIGN = (
+    1,
+    8,
+    11,
+    17,
+    21,
+    85,
+    103,
+    111,
+    112,
+    113,
+)
 
 SCALE, ZERO_POINT = 1 / 16, 3
 """Quantization of the inputs and outputs of the int8 models: real values from -8.1875 to 7.75."""
@@ -52,12 +64,14 @@ def dense(
             Tensor(f"bias{i}", (sizes[i + 1],), "int32" if int8 else "float32", np.zeros(sizes[i + 1]), **sum_),
         ]
         options = {"i8_0": 0, "i8_1": 0, "bool_2": False}
-        ops.append(Op(FULLY_CONNECTED, [i, len(tensors) - 2, len(tensors) - 1], [i + 1], (_DENSE, options), version=4))
-    return _write(path, Graph(tensors, ops, [0], [layers], metadata=metadata or {}))
+        ops.append(
+            Op(FULLY_CONNECTED, [i, len(tensors) - 2, len(tensors) - 1], [i + 1], (_DENSE, options), version=4)
+        )
+    return _write(path, Graph(tensors, ops, [0], [layers]), metadata=metadata)
 
 
 def conv(path: Path, size: int = 8, channels: int = 3, *, layers: int = 1, dtype: str = "int8") -> Path:
-    """An image to itself, channel c times c + 1, quantized per channel: ``(1, size, size, channels)`` in and out."""
+    """An image of ``(1, size, size, channels)`` to itself, channel c times c + 1, with weights per channel."""
     factors = np.arange(1, channels + 1)
     quantized: dict[str, Any] = {"scale": [SCALE], "zero_point": [ZERO_POINT]}
     weights = np.zeros((channels, 1, 1, channels))
@@ -66,9 +80,12 @@ def conv(path: Path, size: int = 8, channels: int = 3, *, layers: int = 1, dtype
     ops = []
     for i in range(layers):
         scales = factors / 127
+        zeros = [0] * channels
         tensors += [
-            Tensor(f"filter{i}", weights.shape, "int8", weights, scales.tolist(), [0] * channels),
-            Tensor(f"bias{i}", (channels,), "int32", np.zeros(channels), (scales * SCALE).tolist(), [0] * channels),
+            Tensor(f"filter{i}", weights.shape, "int8", weights, scales.tolist(), zeros),
+            Tensor(
+                f"bias{i}", (channels,), "int32", np.zeros(channels), (scales * SCALE).tolist(), [0] * channels
+            ),
             Tensor("scaled", (1, size, size, channels), dtype, **quantized),
         ]
         n = len(tensors)
@@ -92,6 +109,16 @@ def two(path: Path, size: int = 4) -> Path:
     return _write(path, Graph(tensors, ops, [0, 1], [2, 3], signatures))
 
 
+def methods(path: Path, size: int = 4) -> Path:
+    """Two signatures in a graph each: ``twice`` in the first one, ``squared`` in the second; ``x`` to ``y``."""
+    graphs = []
+    for key, code, options in (("twice", ADD, _ADD), ("squared", MUL, _MUL)):
+        tensors = [Tensor("in", (1, size)), Tensor("out", (1, size))]
+        op = Op(code, [0, 0], [1], (options, {"i8_0": 0}))
+        graphs.append(Graph(tensors, [op], [0], [1], {key: ({"x": 0}, {"y": 1})}))
+    return _write(path, *graphs)
+
+
 def accumulator(path: Path, size: int = 4) -> Path:
     """The sum of all inputs so far: it keeps a variable between calls."""
     tensors = [
@@ -100,13 +127,17 @@ def accumulator(path: Path, size: int = 4) -> Path:
         Tensor("before", (1, size)),
         Tensor("total", (1, size)),
     ]
+    handle = Op(VAR_HANDLE, [], [1], (_HANDLE, {"at_0": "", "at_1": "total"}))
     ops = [
-        Op(VAR_HANDLE, [], [1], (_HANDLE, {"at_0": "", "at_1": "total"})),
+        Op(CALL_ONCE, [], [], (_ONCE, {"i32_0": 1})),
+        handle,
         Op(READ_VARIABLE, [1], [2], (_READ, {})),
         Op(ADD, [0, 2], [3], (_ADD, {"i8_0": 0})),
         Op(ASSIGN_VARIABLE, [1, 3], [], (_ASSIGN, {})),
     ]
-    return _write(path, Graph(tensors, ops, [0], [3]))
+    zeros = [Tensor("zeros", (1, size), values=np.zeros((1, size))), Tensor("handle", (), "resource")]
+    once = Graph(zeros, [handle, Op(ASSIGN_VARIABLE, [1, 0], [], (_ASSIGN, {}))], [], [])
+    return _write(path, Graph(tensors, ops, [0], [3]), once)
 
 
 def nonzero(path: Path, size: int = 6) -> Path:
@@ -140,11 +171,9 @@ def newer(path: Path) -> Path:
 def described(
     path: Path, labels: Sequence[str] = ("cat", "dog", "café"), mean: float = 127.0, std: float = 128.0
 ) -> Path:
-    """A ``dense`` float model of one output a label, with the metadata and the label file of TFLite's own format."""
-    dense(path, len(labels), len(labels), int8=False, metadata={
-        "TFLITE_METADATA": tflite_metadata(mean, std),
-        "min_runtime_version": b"1.5.0".ljust(16, b"\0"),
-    })  # fmt: skip
+    """A ``dense`` float model with an output a label, and TFLite's own metadata and label file in it."""
+    metadata = {"TFLITE_METADATA": tflite_metadata(mean, std), "min_runtime_version": b"1.5.0".ljust(16, b"\0")}
+    dense(path, len(labels), len(labels), int8=False, metadata=metadata)
     appended = io.BytesIO()
     with zipfile.ZipFile(appended, "w") as archive:
         archive.writestr(zipfile.ZipInfo("labels.txt"), "\n".join(labels) + "\n")
@@ -171,6 +200,6 @@ def tflite_metadata(mean: float, std: float, name: str = "pets") -> bytes:
     return writer.finish(root, b"M001")
 
 
-def _write(path: Path, graph: Graph) -> Path:
-    path.write_bytes(graph.write())
+def _write(path: Path, *graphs: Graph, metadata: Mapping[str, bytes] | None = None) -> Path:
+    path.write_bytes(write(graphs, metadata))
     return path

@@ -9,19 +9,21 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 import numpy as np
 
-from limpet import delegates, tflite_binding, tflite_file
-from limpet.errors import ModelError
+from limpet import delegate_library, tflite_binding, tflite_file
+from limpet.coverage import coverage
+from limpet.delegate_kinds import resolve
+from limpet.errors import ConfigError, ModelError
 from limpet.manifest import Count
 from limpet.plugin import suggest
 
 try:
     from ai_edge_litert import __version__ as version
-    from ai_edge_litert.interpreter import Interpreter, load_delegate
+    from ai_edge_litert.interpreter import Interpreter
 
     package = "ai-edge-litert"
 except ModuleNotFoundError:
     from tflite_runtime import __version__ as version
-    from tflite_runtime.interpreter import Interpreter, load_delegate
+    from tflite_runtime.interpreter import Interpreter
 
     package = "tflite-runtime"
 
@@ -66,6 +68,12 @@ class TFLiteModel:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     delegate_share: float
+    run: tflite_binding.Run
+    """Run once. Integers are real values too: a pixel is 0 to 255 whatever the tensor's quantization.
+
+    Returns float32 real values for quantized outputs, others as they are, valid until the next run.
+    ``ModelError`` where an input does not fit or the runtime fails.
+    """
 
     def __init__(
         self, path: Path, config: Config, delegate: str, shapes: Sequence[tuple[int, ...]] | None
@@ -77,20 +85,6 @@ class TFLiteModel:
         self._file = tflite_file.read(path)
         self._refuse_early()
         self.reset()
-
-    def run(self, inputs: Sequence[Array]) -> list[Array]:
-        """Run once. Integers are real values too: a pixel is 0 to 255 whatever the tensor's quantization.
-
-        Returns float32 real values for quantized outputs, others as they are, valid until the next run.
-        ``ModelError`` where an input does not fit or the runtime fails.
-        """
-        try:
-            for feed, values in zip(self._feeds, inputs, strict=True):
-                feed(values)
-            self._invoke()
-        except (ValueError, RuntimeError) as error:
-            raise ModelError(f"{self._path.name}: {self._explain_run(error, len(inputs))}") from error
-        return [fetch() for fetch in self._fetches]
 
     def reset(self) -> None:
         """Start anew with another interpreter: nothing less makes every model forget.
@@ -105,17 +99,17 @@ class TFLiteModel:
 
     def close(self) -> None:
         """Let go of the interpreter and of what points into its memory. ``run`` is refused from then on."""
-        self._use(tflite_binding.Binding([], _closed, []))
+        self.run = _closed
 
     def _load(self) -> None:
         interpreter = Interpreter(
             model_path=str(self._path),
             num_threads=self._config.threads,
-            experimental_delegates=delegates.load(self.delegate, load_delegate),
+            experimental_delegates=_delegates(self.delegate),
         )
         self.delegate_share = 1.0
         if self.delegate != "cpu":  # Before allocation, which hands what is left to the CPU's own delegate.
-            self.delegate_share = delegates.coverage(interpreter._get_ops_details()).share  # noqa: SLF001
+            self.delegate_share = coverage(interpreter._get_ops_details()).share  # noqa: SLF001
         key = self._config.signature
         if key and key not in self._file.signatures:
             raise ModelError(f"there is no signature {key!r}{suggest(key, self._file.signatures)}")
@@ -133,31 +127,28 @@ class TFLiteModel:
         steady = tflite_binding.steady(interpreter)
         inputs, outputs = self._places(*self._details(interpreter), steady=steady)
         if not steady:
-            self._use(tflite_binding.by_copies(interpreter, inputs, outputs))
+            self.run = tflite_binding.by_copies(interpreter, inputs, outputs).runner(self._complain)
             return
         binding = tflite_binding.direct(interpreter, inputs, outputs)
+        run = binding.runner(self._complain)
 
-        def first() -> None:
-            binding.invoke()
+        def first(values: Sequence[Array]) -> Sequence[Array]:
+            results = run(values)
             if tflite_binding.moved(interpreter, binding):  # Not known to happen; it would corrupt memory.
-                self._use(tflite_binding.by_copies(interpreter, inputs, outputs))
-            else:
-                self._invoke = binding.invoke
+                self.run = tflite_binding.by_copies(interpreter, inputs, outputs).runner(self._complain)
+                return self.run(values)
+            self.run = run
+            return results
 
-        self._use(binding)
-        self._invoke = first
+        self.run = first
 
     def _bind_signature(self, runner: Any) -> None:
         """Bind to a signature whose graph is not the first."""
         inputs, outputs = _by_name(runner)
         if self._shapes is not None:
             inputs = [(n, d | {"shape": s}) for (n, d), s in zip(inputs, self._shapes, strict=True)]
-        self._use(tflite_binding.by_signature(runner, *self._places(inputs, outputs, steady=False)))
-
-    def _use(self, binding: tflite_binding.Binding) -> None:
-        self._feeds = binding.feeds
-        self._invoke = binding.invoke
-        self._fetches = binding.fetches
+        places = self._places(inputs, outputs, steady=False)
+        self.run = tflite_binding.by_signature(runner, *places).runner(self._complain)
 
     def _details(self, interpreter: Any) -> tuple[list[Named], list[Named]]:
         if self._config.signature:
@@ -195,10 +186,23 @@ class TFLiteModel:
             return f"{reason}; a model compiled for the Edge TPU needs the delegate 'edgetpu'"
         return f"{package} {version} refuses it: {reason}"
 
-    def _explain_run(self, error: Exception, given: int) -> str:
+    def _complain(self, error: Exception, given: int) -> ModelError:
         if given != len(self.inputs):
-            return f"takes {len(self.inputs)} inputs, got {given}"
-        return _first_line(error)
+            return ModelError(f"{self._path.name} takes {len(self.inputs)} inputs, but got {given}")
+        return ModelError(f"{self._path.name}: {_first_line(error)}")
+
+
+def _delegates(name: str) -> list[delegate_library.LibraryDelegate]:
+    """Return the delegates that ``name`` stands for, none for the CPU: the runtime brings its own for that."""
+    try:
+        choice = resolve(name, {})
+    except ConfigError as error:
+        raise ModelError(str(error)) from error
+    if choice.how == "cpu":
+        return []
+    if choice.how == "compiled":
+        raise ModelError(f"delegate {name!r} is not reached through this runtime's interpreter")
+    return [delegate_library.load(choice)]
 
 
 def _by_name(runner: Any) -> tuple[list[Named], list[Named]]:
@@ -206,7 +210,7 @@ def _by_name(runner: Any) -> tuple[list[Named], list[Named]]:
     return sorted(runner.get_input_details().items()), sorted(runner.get_output_details().items())
 
 
-def _closed() -> None:
+def _closed(_: Sequence[Array]) -> Sequence[Array]:
     raise ModelError("the model is closed")
 
 
@@ -215,4 +219,4 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].strip() or type(error).__name__
+    return str(error).partition("\n")[0].strip(" .") or type(error).__name__
