@@ -1,0 +1,49 @@
+"""``limpet devices``: the accelerators of this machine, and what it takes to use each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from limpet.accelerators import Accelerator, discover
+from limpet.machine import Machine
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = "list the accelerators of this machine, whether Limpet can use each, and what to do if not"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument(
+        "--root",
+        type=Path,
+        default=Path("/"),
+        help="read sys, proc, dev, etc and usr below this folder; Python's packages stay those of this machine",
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print what was found. Having none is no error."""
+    machine = Machine(arguments.root)
+    found = discover(machine)
+    if arguments.json:
+        report = {"machine": machine.model(), "user": machine.user.name, "accelerators": found}
+        print(msgspec.json.encode(report).decode())
+        return 0
+    print(machine.model() or "unknown machine")
+    print("\n".join(line for device in found for line in _describe(device)) or "no accelerator was found")
+    return 0
+
+
+def _describe(device: Accelerator) -> list[str]:
+    use = f'usable: delegates = ["{device.delegate}", "cpu"]' if device.delegate else "usable"
+    lines = ["", f"{device.name}, {device.where}" if device.where else device.name]
+    lines += [f"  {use if device.usable else 'not usable'}"]
+    for reason, todo in zip(device.why_not, device.todo, strict=True):
+        lines += [f"  - {reason}", f"    {todo}"]
+    return [*lines, *(f"  note: {note}" for note in device.notes)]
