@@ -1,0 +1,227 @@
+"""Bundles: a model with all that is needed to run it, in one zip whose members are stored as they are.
+
+``manifest.json`` comes first and names the others with their lengths and hashes. No numpy here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import struct
+import zipfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from limpet import manifest as manifests
+from limpet import tflite_file
+from limpet.errors import DeployError
+from limpet.manifest import Manifest, Member, TensorInfo
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+MANIFEST = "manifest.json"
+SIGNATURE = "signature"
+_MIB = 1 << 20
+_SMALL = _MIB
+"""The manifest, labels and signature are read into memory whole."""
+_LARGEST = 1 << 31
+"""A flatbuffer cannot be larger."""
+_CHUNK = _MIB
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """What a pipeline needs of a model. ``signature`` is over the bytes of ``manifest.json``."""
+
+    manifest: Manifest
+    model: Path
+    labels: tuple[str, ...] = ()
+    golden: Path | None = None
+    signature: bytes | None = None
+
+
+def load(path: Path, cache: Path) -> Bundle:
+    """Open a ``.limpet`` bundle, or a bare ``.tflite`` that may describe itself by TFLite's own metadata.
+
+    The model and the golden vectors of a bundle are unpacked once into ``cache``, under their hash, and checked
+    against it each time. ``DeployError`` says what is wrong with the bundle, ``ModelError`` with a bare model.
+    """
+    if path.suffix == ".tflite":
+        return _bare(path)
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        members = _members(path, archive)
+        manifest = _manifest(path, archive.read(MANIFEST))
+        _compare(path, manifest, members)
+        return Bundle(
+            manifest,
+            _unpack(path, archive, manifest.model, manifest.members, cache),
+            _labels(path, archive, manifest),
+            _unpack(path, archive, manifest.golden, manifest.members, cache) if manifest.golden else None,
+            archive.read(SIGNATURE) if SIGNATURE in members else None,
+        )
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Make one error of the many that ``zipfile`` has for damaged files."""
+    try:
+        yield
+    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error) as error:
+        raise DeployError(f"{path}: not a bundle, or damaged: {error}") from error
+    except OSError as error:
+        raise DeployError(f"{error.filename or path}: {error.strerror or error}") from error
+
+
+def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Return the members by name; refuse all that a bundle's writer does not do."""
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        name = info.filename
+        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
+            raise DeployError(f"{path}: member {name!r}: a bundle has no folders, and plain names only")
+        if name in members:
+            raise DeployError(f"{path}: member {name!r} is in it twice")
+        if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
+            raise DeployError(f"{path}: member {name!r} is compressed; a bundle's members are stored")
+        if info.file_size > (_SMALL if name in {MANIFEST, SIGNATURE} else _LARGEST):
+            raise DeployError(f"{path}: member {name!r} is too large: {info.file_size} bytes")
+        members[name] = info
+    if next(iter(members), "") != MANIFEST:
+        raise DeployError(f"{path}: its first member is not {MANIFEST}")
+    return members
+
+
+def _manifest(path: Path, data: bytes) -> Manifest:
+    try:
+        return manifests.parse(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DeployError(f"{path}: {MANIFEST}: {error}") from error
+
+
+def _compare(path: Path, manifest: Manifest, members: Mapping[str, zipfile.ZipInfo]) -> None:
+    """Refuse a bundle whose members are not those that its manifest names."""
+    present = set(members) - {MANIFEST, SIGNATURE}
+    for name in (manifest.model, manifest.labels, manifest.golden):
+        if name and name not in manifest.members:
+            raise DeployError(f"{path}: {MANIFEST} gives no length and sha256 for {name!r}")
+    for name, member in manifest.members.items():
+        if name not in present:
+            raise DeployError(f"{path}: member {name!r} is missing")
+        if members[name].file_size != member.length:
+            raise DeployError(f"{path}: member {name!r} has {members[name].file_size} bytes, not {member.length}")
+    if extra := sorted(present - set(manifest.members)):
+        raise DeployError(f"{path}: member {extra[0]!r} is not named by {MANIFEST}")
+
+
+def _labels(path: Path, archive: zipfile.ZipFile, manifest: Manifest) -> tuple[str, ...]:
+    if not manifest.labels:
+        return ()
+    if manifest.members[manifest.labels].length > _SMALL:
+        raise DeployError(f"{path}: member {manifest.labels!r} is too large for labels")
+    data = archive.read(manifest.labels)
+    _refuse_other(path, manifest.labels, hashlib.sha256(data).hexdigest(), manifest.members)
+    return _lines(data)
+
+
+def _lines(data: bytes) -> tuple[str, ...]:
+    """Return the labels, one a line; ``UnicodeDecodeError`` is a ``ValueError``."""
+    return tuple(data.decode().removesuffix("\n").split("\n"))
+
+
+def _unpack(path: Path, archive: zipfile.ZipFile, name: str, members: Mapping[str, Member], cache: Path) -> Path:
+    """Return the file in ``cache`` with a member's content, written now unless it is there and sound."""
+    digest = members[name].sha256
+    target = cache / (digest + Path(name).suffix)
+    if target.is_file() and _digest(target) == digest:
+        return target
+    cache.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            _refuse_other(path, name, _copy(archive, name, file), members)
+            file.flush()
+            os.fsync(file.fileno())
+        # Never in place: the old file may be mapped by a running interpreter.
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def _copy(archive: zipfile.ZipFile, name: str, file: Any) -> str:
+    """Copy a member to an open file and return its SHA-256."""
+    digest = hashlib.sha256()
+    with archive.open(name) as member:
+        while chunk := member.read(_CHUNK):
+            digest.update(chunk)
+            file.write(chunk)
+    return digest.hexdigest()
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _refuse_other(path: Path, name: str, digest: str, members: Mapping[str, Member]) -> None:
+    if digest != members[name].sha256:
+        raise DeployError(f"{path}: member {name!r} has the sha256 {digest}, not {members[name].sha256}")
+
+
+def _bare(path: Path) -> Bundle:
+    """Describe a model file by what is in it."""
+    file = tflite_file.read(path)
+    labels = _embedded_labels(path, file.description.label_file)
+    return Bundle(_describe(path, file, labels), path, labels)
+
+
+def _embedded_labels(path: Path, name: str) -> tuple[str, ...]:
+    """Read a label file out of the zip that TFLite's metadata tools append to the model."""
+    if not name:
+        return ()
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        try:
+            info = archive.getinfo(name)
+        except KeyError:
+            raise DeployError(f"{path}: its metadata names the labels {name!r}, which are not in it") from None
+        if info.file_size > _SMALL:
+            raise DeployError(f"{path}: {name!r} is too large for labels: {info.file_size} bytes")
+        return _lines(archive.read(info))
+
+
+def _describe(path: Path, file: tflite_file.TFLiteFile, labels: tuple[str, ...]) -> Manifest:
+    said = file.description
+    normalise = {"kind": "normalise", "mean": _one_or_all(said.mean), "std": _one_or_all(said.std)}
+    return Manifest(
+        name=re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-._")[:64] or "model",
+        version=0,
+        description=said.text or file.text,
+        licence=said.licence,
+        inputs=[_info(tensor) for tensor in file.inputs],
+        outputs=[_info(tensor) for tensor in file.outputs],
+        transforms=[normalise] if said.mean and said.std else [],
+        decoder={"kind": "classify"} if labels else {},
+    )
+
+
+def _one_or_all(values: tuple[float, ...]) -> float | list[float]:
+    return values[0] if len(values) == 1 else list(values)
+
+
+def _info(tensor: tflite_file.Tensor) -> TensorInfo:
+    return TensorInfo(
+        name=tensor.name,
+        shape=list(tensor.shape),
+        dtype=tensor.dtype,
+        scale=list(tensor.scale),
+        zero_point=list(tensor.zero_point),
+    )
