@@ -213,7 +213,7 @@ def test_all_that_is_said_holds_together(name: str, tmp_path: Path) -> None:
     ],
 )
 def test_permissions_of_real_files(
-    mode: int, uid: int | None, gids: set[str], expected: object, tmp_path: Path
+    mode: int, uid: int | None, gids: set[str], want: object, tmp_path: Path
 ) -> None:
     node = tmp_path / "dev" / "thing"
     node.parent.mkdir()
