@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import ExitStack
+from dataclasses import replace
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
@@ -90,6 +91,8 @@ class Pipeline:
 
         ``ModelError`` where the runtime refuses to run the model.
         """
+        if self.plan.columns is not None:
+            samples = replace(samples, values=samples.values[:, self.plan.columns])
         for window in self._windower.push(samples):
             yield self._infer(window)
 

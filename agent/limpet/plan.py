@@ -5,7 +5,7 @@ A plan is made without opening a device or loading a model, so ``limpet check`` 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from limpet import plugin
@@ -20,6 +20,8 @@ from limpet.window import Windower
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from limpet.manifest import Manifest
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +44,15 @@ class SourcePlan:
 
 @dataclass(frozen=True, slots=True)
 class PipelinePlan:
-    """All that ``Pipeline`` needs to open."""
+    """All that ``Pipeline`` needs to open.
+
+    ``columns`` are the source's channels that the model takes, ``None`` for all as they are; ``spec`` is what the
+    samples are with only those.
+    """
 
     name: str
     bundle: bundles.Bundle
+    columns: list[int] | None
     spec: SampleSpec
     window: WindowSpec
     transforms: tuple[Part, ...]
@@ -92,9 +99,17 @@ def plan_pipeline(config: Config, name: str, spec: SampleSpec) -> PipelinePlan:
     if runtime is None or decoder is None or resolve.problems:
         raise ConfigError(resolve.problems)
     window = wanted.window or manifest.window or WindowSpec(size=1)
-    plan = PipelinePlan(name, bundle, spec, window, transforms, runtime, decoder, tuple(wanted.delegates))
+    chosen, taken = _taken(manifest, spec)
+    plan = PipelinePlan(name, bundle, chosen, taken, window, transforms, runtime, decoder, tuple(wanted.delegates))
     check_shapes(plan)
     return plan
+
+
+def _taken(manifest: Manifest, spec: SampleSpec) -> tuple[list[int] | None, SampleSpec]:
+    """Return which of a source's channels a model takes, all its inputs together, and samples of only those."""
+    channels = tuple(dict.fromkeys(channel for tensor in manifest.inputs for channel in tensor.channels))
+    chosen = columns(channels, spec, spec.shape)
+    return chosen, spec if chosen is None else replace(spec, shape=narrowed(spec.shape, chosen), channels=channels)
 
 
 def check_shapes(plan: PipelinePlan) -> None:

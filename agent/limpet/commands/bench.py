@@ -1,0 +1,44 @@
+"""``limpet bench``: what a model costs here, alone and in a whole pipeline."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from limpet.measure import Throughput, throughput
+from limpet.single import plan_model
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = "measure a model: bare invoke beside the whole pipeline, and each stage"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("model", type=Path, help="a bundle (.limpet) or a bare .tflite")
+    parser.add_argument("--delegate", default="cpu", help="where to run it (default: cpu)")
+    parser.add_argument("--seconds", type=float, default=5.0, help="how long to measure (default: 5)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Measure on noise of the right shape."""
+    with tempfile.TemporaryDirectory() as cache:
+        plan = plan_model(arguments.model, None, [arguments.delegate], Path(cache))
+        measured = throughput(plan, arguments.seconds)
+    print(msgspec.json.encode(measured).decode() if arguments.json else _table(measured))
+    return 0
+
+
+def _table(measured: Throughput) -> str:
+    lines = [
+        f"bare invoke      {measured.bare_us:12.2f} µs",
+        f"whole pipeline   {measured.pipeline_us:12.2f} µs   {1e6 / measured.pipeline_us:,.0f} a second",
+        f"throughput ratio {measured.throughput_ratio:12.3f}      median of {measured.rounds} rounds",
+    ]
+    lines += [f"  {stage:<15}{value:12.2f} µs" for stage, value in measured.stages_us.items() if stage != "queue"]
+    return "\n".join(lines)
