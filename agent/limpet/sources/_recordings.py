@@ -10,6 +10,7 @@ import zlib
 from array import array
 from dataclasses import dataclass
 from itertools import chain
+from tokenize import TokenError
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
@@ -58,9 +59,9 @@ def load(path: Path, channels: Sequence[str], rate: float | None) -> Recording:
         raise ConfigError([f"path: {path}: expected a name that ends in {', '.join(readers)}"])
     try:
         recording = readers[suffix](path, channels)
-    except (OSError, EOFError, ValueError, wave.Error, zlib.error) as error:
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
-        raise ConfigError([f"path: {path}: {reason or 'cut short'}"]) from error
+    except (OSError, EOFError, ValueError, RuntimeError, wave.Error, zlib.error) as error:
+        reason = (isinstance(error, OSError) and error.strerror) or str(error) or "is cut short"
+        raise ConfigError([f"path: {path}: {reason}"]) from error
     if not len(recording.values):
         raise ConfigError([f"path: {path}: has no samples"])
     if rate is not None or (recording.rate is not None and recording.seconds is None):
@@ -70,7 +71,10 @@ def load(path: Path, channels: Sequence[str], rate: float | None) -> Recording:
 
 
 def _npy(path: Path, channels: Sequence[str]) -> Recording:
-    values: Array = np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        values: Array = np.lib.format.open_memmap(path, mode="r")
+    except (SyntaxError, TokenError, TypeError, OverflowError) as error:
+        raise ValueError(f"has a damaged header: {error}") from error
     if values.ndim == 0 or values.dtype.kind not in "biuf":
         raise ValueError(f"has shape {values.shape} and dtype {values.dtype}; expected (n, ...) real numbers")
     if not values.dtype.isnative:
@@ -86,10 +90,10 @@ def _wav(path: Path, channels: Sequence[str]) -> Recording:
         count = file.getnchannels()
         if file.getsampwidth() != 2:
             raise ValueError(f"has {8 * file.getsampwidth()}-bit samples; convert it to 16-bit PCM")
-        data = file.readframes(file.getnframes())
-        rate = file.getframerate()
-        if len(data) != 2 * count * file.getnframes():
-            raise ValueError("is cut short")
+        rate, frames = file.getframerate(), file.getnframes()
+        data = file.readframes(frames)
+    if rate < 1 or len(data) != 2 * count * frames:
+        raise ValueError("is cut short or damaged")
     _check_channels(channels, count)
     values = np.frombuffer(data, "<i2").reshape(-1, count).astype(np.float32) / np.float32(32768)
     return Recording(values, tuple(channels), float(rate))

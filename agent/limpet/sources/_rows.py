@@ -114,9 +114,12 @@ class Continuity:
 
     def _clock_restarts(self, rows: Rows, now_us: int) -> NDArray[np.bool_]:
         """Return at which rows the node's clock was set anew."""
-        if rows.time_us is None or self._time is None:
+        if rows.time_us is None:
             return np.zeros(len(rows.values), np.bool_)
-        back = signed(np.diff(rows.time_us, prepend=self._time)) < -BACK_US
+        before = rows.time_us[0] if self._time is None else self._time
+        back = signed(np.diff(rows.time_us, prepend=before)) < -BACK_US
+        if self._time is None:
+            return back
         ahead = signed(rows.time_us - (now_us + self._lead)) > AHEAD_US
         ahead[1:] &= ~ahead[:-1]
         return back | ahead
@@ -199,8 +202,9 @@ class Shaper:
         if finite.all() and inside.all():
             return values, None
         finite, inside = finite.all(axis=1), inside.all(axis=1)
-        self._dropped["not_finite"] += int((~finite).sum())
-        self._dropped["out_of_range"] += int((finite & ~inside).sum())
+        for cause, bad in (("not_finite", ~finite), ("out_of_range", finite & ~inside)):
+            if bad.any():
+                self._dropped[cause] += int(bad.sum())
         return values, finite & inside
 
     def _times(self, rows: Rows, ordinals: NDArray[np.int64], now_ns: int) -> TimeArray:
