@@ -65,7 +65,8 @@ def test_nothing_is_lost_and_the_anomalies_are_found(tmp_path: Path) -> None:
     assert list(tmp_path.glob("limpet-demo-*/limpet.toml"))
     still = (tmp_path / "still.svg").read_text()
     assert "scoreboard" in still
-    assert "https://" not in still.replace("https://www.w3.org", "")
+    assert "running" in still
+    assert "@font-face" not in still  # it would fetch fonts from somebody's server
     assert processes_naming(str(tmp_path)) == []
 
 

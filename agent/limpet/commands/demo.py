@@ -20,6 +20,8 @@ from limpet.errors import LimpetError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from rich.console import Group
+
     from limpet.demo.board import Board
     from limpet.demo.client import Subscriber
     from limpet.demo.daemon import Daemon
@@ -66,6 +68,7 @@ def main(args: argparse.Namespace) -> int:
 def _play(args: argparse.Namespace) -> int:
     """Set the stage, run, score."""
     from limpet.demo import daemon as real
+    from limpet.demo import screen
     from limpet.demo.board import Board, telemetry
     from limpet.demo.client import Subscriber
     from limpet.demo.score import Watch
@@ -86,8 +89,11 @@ def _play(args: argparse.Namespace) -> int:
         )
         daemon = stack.enter_context(real.Daemon(path, folder / "daemon.log"))
         show = stack.enter_context(_live(out, count) if out.isatty() else _plain(out, count))
-        _Run(watch, board, client, daemon, show).through()
-    return _conclude(args, watch, watch.scoreboard(count), out)
+        run = _Run(watch, board, client, daemon, show)
+        run.play()
+        still = screen.frame(watch, board.sent, count)
+        run.stop()
+    return _conclude(args, still, watch.scoreboard(count), out)
 
 
 @dataclass
@@ -100,8 +106,8 @@ class _Run:
     daemon: Daemon
     show: Show
 
-    def through(self) -> None:
-        """Wait for the pipeline, play the telemetry, wait for the last result, and stop the daemon."""
+    def play(self) -> None:
+        """Wait for the pipeline, play the telemetry, and wait for the last result."""
         self._start()
         self.board.start()
         moved, before = monotonic(), (0, 0)
@@ -110,6 +116,9 @@ class _Run:
             self.daemon.require()
             if (now := (self.board.sent, self.watch.received)) != before:
                 moved, before = monotonic(), now
+
+    def stop(self) -> None:
+        """Stop the daemon, and take its last words."""
         self.daemon.stop()
         until = monotonic() + QUIET
         while not self.watch.offline and monotonic() < until:
@@ -167,12 +176,12 @@ def _plain(out: TextIO, count: int) -> Iterator[Show]:
     yield show
 
 
-def _conclude(args: argparse.Namespace, watch: Watch, board: Scoreboard, out: TextIO) -> int:
+def _conclude(args: argparse.Namespace, still: Group, board: Scoreboard, out: TextIO) -> int:
+    """Show the scoreboard; return the exit status."""
     from rich.console import Console
 
     from limpet.demo import screen
 
-    still = screen.frame(watch, board.rows, board.rows)
     if args.json:
         sys.stdout.write(msgspec.json.encode(board).decode() + "\n")
     else:

@@ -22,9 +22,9 @@ _results = msgspec.json.Decoder(ResultMessage | list[ResultMessage])
 
 
 class Verdict(msgspec.Struct):
-    """What the demo reads of the decoder's output."""
+    """What the demo reads of the decoder's output. ``score`` is null where the model gave none."""
 
-    score: float
+    score: float | None
     anomalous: bool
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from limpet.demo.score import Scoreboard, Verdict, Watch
     from limpet.messages import ResultMessage
 
-WIDTH = 100
+WIDTH = 80
 ROWS = 5
 """Results in each of the two tables."""
 BARS = "▁▂▃▄▅▆▇█"
@@ -45,9 +45,9 @@ def frame(watch: Watch, sent: int, count: int) -> Group:
 
 
 def _counts(watch: Watch, sent: int, count: int) -> Panel:
-    text = Text.assemble("rows sent ", (f"{sent:,} of {count:,}", "bold"))
+    text = Text.assemble("rows ", (f"{sent:,} of {count:,}", "bold"))
     text.append(f"  results {watch.received:,}", "bold cyan")
-    text.append(f"  anomalies found {watch.right}", "bold green")
+    text.append(f"  found {watch.right}", "bold green")
     text.append(f"  missed {watch.missed}", "bold yellow" if watch.missed else "dim")
     text.append(f"  false alarms {watch.false_alarms}", "bold yellow" if watch.false_alarms else "dim")
     return Panel(text, title="limpet demo: space shuttle telemetry", width=WIDTH, border_style="cyan")
@@ -55,15 +55,14 @@ def _counts(watch: Watch, sent: int, count: int) -> Panel:
 
 def _results(watch: Watch, chosen: Sequence[tuple[ResultMessage, Verdict]], title: str) -> Panel:
     table = Table(box=None, expand=True, padding=(0, 0, 0, 1))
-    for name in ("time", "sample", "score", "µs"):
+    for name in ("time", "sample", "score"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("verdict", no_wrap=True, min_width=9)
     for result, verdict in chosen:
         table.add_row(
-            f"{result.time:%H:%M:%S}.{result.time.microsecond // 1000:03}",
+            f"{result.time:%H:%M:%S}",
             str(result.sample),
-            f"{verdict.score:.3f}",
-            f"{result.latency_us:.0f}",
+            _known(verdict.score, ".3f"),
             _verdict(watch, result, anomalous=verdict.anomalous),
         )
     return Panel(table, title=title, height=ROWS + 3)
@@ -76,13 +75,13 @@ def _verdict(watch: Watch, result: ResultMessage, *, anomalous: bool) -> Text:
 
 
 def _health(watch: Watch) -> Panel:
-    table = Table(box=None, expand=True, padding=(0, 1))
-    table.add_column("stage, µs", no_wrap=True)
+    table = Table(box=None, expand=True, padding=(0, 0, 0, 1))
+    table.add_column("stage", no_wrap=True)
     for name in ("p50", "p95", "p99"):
         table.add_column(name, justify="right", no_wrap=True)
     latencies = watch.latencies()
     for stage in (*STAGES, "delivered"):
-        table.add_row(stage, *(f"{value:,.1f}" for value in latencies.get(stage, {}).values()))
+        table.add_row(stage, *map(_span, latencies.get(stage, {}).values()))
     return Panel(Group(table, Text(), *_lines(watch)), title="health", height=2 * (ROWS + 3))
 
 
@@ -90,6 +89,7 @@ def _lines(watch: Watch) -> list[Text]:
     pipeline, device = watch.pipeline, watch.device
     if pipeline is None or device is None:
         return [Text(" starting", "dim")]
+    temperature = "" if device.temperature_c is None else f"  temperature {device.temperature_c:.0f} °C"
     mqtt = device.reporters.get("mqtt", {})
     dropped = ", ".join(f"{cause} {n}" for cause, n in pipeline.dropped.items() if n) or "none"
     state = Text.assemble((f" {pipeline.state}", "bold green" if pipeline.state == "running" else "bold yellow"))
@@ -98,7 +98,7 @@ def _lines(watch: Watch) -> list[Text]:
         state,
         Text(f" dropped {dropped}  errors {pipeline.errors}  restarts {pipeline.restarts}"),
         Text(f" cpu {_known(device.cpu_share, '.0%')}  load {_known(device.load_1m, '.1f')}"),
-        Text(f" memory {_known(device.pss_mb, '.0f')} MB  temperature {_known(device.temperature_c, '.0f')} °C"),
+        Text(f" memory {_known(device.pss_mb, '.0f')} MB{temperature}"),
         Text(
             f" MQTT {mqtt.get('protocol')}  outbox {mqtt.get('outbox_depth')}  reconnects {mqtt.get('reconnects')}"
         ),
@@ -106,14 +106,18 @@ def _lines(watch: Watch) -> list[Text]:
 
 
 def _known(value: float | None, form: str) -> str:
-    return "unknown" if value is None else format(value, form)
+    return "?" if value is None else format(value, form)
+
+
+def _span(us: float) -> str:
+    return f"{us:.3g} µs" if us < 999.5 else f"{us / 1000:.3g} ms"
 
 
 def _spark(latest: Sequence[tuple[ResultMessage, Verdict]]) -> Panel:
     """Draw the scores on a logarithmic scale, those called anomalous in red."""
     line = Text()
     for _, verdict in latest[-(WIDTH - 4) :]:
-        height = (math.log10(max(verdict.score, 1e-4)) + 3) / 4
+        height = (math.log10(max(verdict.score or 0.0, 1e-4)) + 3) / 4
         bar = BARS[min(max(int(height * len(BARS)), 0), len(BARS) - 1)]
         line.append(bar, "bold red" if verdict.anomalous else "green")
     return Panel(line, title="score", width=WIDTH)
@@ -133,7 +137,7 @@ def scoreboard(board: Scoreboard) -> Table:
     for stage in (*STAGES, "delivered"):
         figures = board.latency_us.get(stage, {})
         name = "from sample to client" if stage == "delivered" else f"{stage} latency"
-        table.add_row(name, "  ".join(f"{key} {value:,.1f} µs" for key, value in figures.items()))
+        table.add_row(name, "  ".join(f"{key} {_span(value)}" for key, value in figures.items()))
     verdict = ("passed", "bold green") if board.passed else ("FAILED: something was lost or not found", "bold red")
     table.add_row("verdict", Text(*verdict))
     return table
