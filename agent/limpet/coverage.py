@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,12 +23,14 @@ class Coverage:
         return sum(self.delegated) / len(self.ops) if self.ops else 0.0
 
 
-def coverage(nodes: Sequence[dict[str, Any]]) -> Coverage:
-    """Find the ops that delegates took over in ``Interpreter._get_ops_details()`` after allocation.
+def coverage(interpreter: Any) -> Coverage:
+    """Find the ops that delegates have taken over so far.
 
-    The list has the original ops and behind them an entry for each delegate's partition. What lies between its
-    outputs and its inputs is what it covers.
+    An interpreter lists the model's ops and behind them a node for each partition that a delegate took. What
+    lies between that node's outputs and its inputs is what it covers. The list is private to the runtimes, but
+    nothing public tells, and both have had it since TensorFlow 2.5.
     """
+    nodes = interpreter._get_ops_details()  # noqa: SLF001
     ops = [node for node in nodes if node["op_name"] != "DELEGATE"]
     partitions = [node for node in nodes if node["op_name"] == "DELEGATE"]
     producer = {int(tensor): i for i, op in enumerate(ops) for tensor in op["outputs"]}

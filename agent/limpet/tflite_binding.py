@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from limpet.coverage import coverage
 from limpet.tensors import Feed, dequantizer, reader
 from limpet.types import Array, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from limpet.coverage import Coverage
 
 Place: TypeAlias = "tuple[int, TensorSpec, tuple[int, ...]]"
 """Index of a tensor in its graph, what it is, and the shape that it has now."""
@@ -95,23 +96,17 @@ def place(name: str, details: dict[str, Any], *, closed: bool) -> Place:
     return int(details["index"]), spec, now
 
 
-def steady(interpreter: Any) -> bool:
+def steady(interpreter: Any, placement: Coverage) -> bool:
     """Whether no ``invoke`` can move tensors.
 
     Memory is planned when the tensors are allocated, and anew within ``invoke`` only after a node whose output
     has a size that depends on data. Such an output has no memory before the first run, which is what shows it.
     Variables live apart.
     """
-    # A private method, as nothing public tells which nodes will run.
-    nodes = interpreter._get_ops_details()  # noqa: SLF001
-    dtypes = {details["index"]: np.dtype(details["dtype"]) for details in interpreter.get_tensor_details()}
-    for tensor in coverage(nodes).results:
-        kind = dtypes[tensor].kind if tensor in dtypes else "O"
-        if kind == "S":  # Asking for the memory of a string tensor is a segmentation fault.
-            return False
-        if kind != "O" and not address(interpreter, tensor):
-            return False
-    return True
+    kinds = {d["index"]: np.dtype(d["dtype"]).kind for d in interpreter.get_tensor_details()}
+    written = [tensor for tensor in placement.results if kinds.get(tensor, "O") != "O"]
+    # First for text: asking where that is ends in a segmentation fault.
+    return all(kinds[tensor] != "S" for tensor in written) and all(address(interpreter, t) for t in written)
 
 
 def address(interpreter: Any, tensor: int) -> int:

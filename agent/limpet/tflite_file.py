@@ -73,14 +73,13 @@ class Description:
 
 @dataclass(frozen=True)
 class TFLiteFile:
-    """A sound file. ``custom_ops`` are the names of ops that a runtime must have been given."""
+    """A sound file. ``ops`` are those of the first graph: a custom op's name, or the number of a built-in one."""
 
     size: int
     text: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
-    ops: tuple[int, ...]
-    custom_ops: tuple[str, ...]
+    ops: tuple[str, ...]
     signatures: Mapping[str, Signature]
     min_runtime_version: str
     description: Description = field(default_factory=Description)
@@ -120,8 +119,7 @@ def _facts(data: Buffer) -> TFLiteFile:
         text=model.text(3),
         inputs=graphs[0][0],
         outputs=graphs[0][1],
-        ops=tuple(codes[i][0] for i in ops),
-        custom_ops=tuple(dict.fromkeys(name for code, name in codes if code == _CUSTOM)),
+        ops=tuple(codes[i] for i in ops),
         signatures=dict(_signatures(model, len(graphs))),
         min_runtime_version=_version(metadata.get("min_runtime_version", b"")),
         description=_description(metadata.get("TFLITE_METADATA", b"")),
@@ -138,8 +136,9 @@ def _buffer(table: Table, size: int) -> tuple[int, int]:
     return at, count
 
 
-def _op_code(table: Table) -> tuple[int, str]:
-    return max(table.number(0, "b"), table.number(3, "i")), table.text(1)
+def _op_code(table: Table) -> str:
+    code = max(table.number(0, "b"), table.number(3, "i"))
+    return table.text(1) if code == _CUSTOM else f"builtin {code}"
 
 
 def _check_graph(

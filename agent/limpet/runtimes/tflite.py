@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from limpet.coverage import Coverage
     from limpet.tflite_binding import Place
     from limpet.types import Array, TensorSpec
 
@@ -38,6 +39,9 @@ Named: TypeAlias = "tuple[str, dict[str, Any]]"
 """A tensor's name and the runtime's details of it."""
 
 _LITERT_KNOWS = "2.99"
+
+
+__all__ = ["Config", "Interpreter", "TFLiteModel", "cover", "open", "package", "version"]
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -62,12 +66,22 @@ def open(
         model.close()
 
 
+def cover(path: Path) -> Coverage:
+    """Return which ops of a model the CPU's delegate, XNNPACK, runs; plain kernels run the rest."""
+    with open(path, Config()) as model:
+        return model.placement
+
+
 class TFLiteModel:
-    """A loaded model. ``delegate_share`` is the share of its ops on the delegate, 1 on the CPU by definition."""
+    """A loaded model. ``delegate_share`` is the share of its ops on the delegate, 1 on the CPU by definition.
+
+    ``placement`` tells of each op whether any delegate runs it, the CPU's own among them.
+    """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     delegate_share: float
+    placement: Coverage
     run: tflite_binding.Run
     """Run once. Integers are real values too: a pixel is 0 to 255 whatever the tensor's quantization.
 
@@ -107,9 +121,9 @@ class TFLiteModel:
             num_threads=self._config.threads,
             experimental_delegates=_delegates(self.delegate),
         )
-        self.delegate_share = 1.0
-        if self.delegate != "cpu":  # Before allocation, which hands what is left to the CPU's own delegate.
-            self.delegate_share = coverage(interpreter._get_ops_details()).share  # noqa: SLF001
+        # Before allocation, which hands what is left to the CPU's own delegate.
+        self.placement = coverage(interpreter)
+        self.delegate_share = 1.0 if self.delegate == "cpu" else self.placement.share
         key = self._config.signature
         if key and key not in self._file.signatures:
             raise ModelError(f"there is no signature {key!r}{suggest(key, self._file.signatures)}")
@@ -124,7 +138,8 @@ class TFLiteModel:
             for (_, details), shape in zip(self._details(interpreter)[0], self._shapes, strict=True):
                 interpreter.resize_tensor_input(details["index"], shape)
         interpreter.allocate_tensors()
-        steady = tflite_binding.steady(interpreter)
+        self.placement = coverage(interpreter)
+        steady = tflite_binding.steady(interpreter, self.placement)
         inputs, outputs = self._places(*self._details(interpreter), steady=steady)
         if not steady:
             self.run = tflite_binding.by_copies(interpreter, inputs, outputs).runner(self._complain)

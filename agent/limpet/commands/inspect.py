@@ -1,0 +1,135 @@
+"""``limpet inspect``: what a model is, what it wants, and what runs it here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from limpet import tflite_file
+from limpet.config import Device
+from limpet.deploy import bundle as bundles
+from limpet.deploy import store
+from limpet.errors import ModelError
+from limpet.runtimes import tflite
+
+if TYPE_CHECKING:
+    import argparse
+
+    from limpet.coverage import Coverage
+    from limpet.deploy.bundle import Bundle
+
+HELP = "show a model: inputs, outputs, quantization, ops, labels, metadata, and what its delegates cover here"
+_LABELS_SHOWN = 8
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("model", help="a bundle (.limpet), a bare .tflite, or a name in this device's store")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print what is known; 1 where the runtime here refuses the model."""
+    path = store.find(arguments.model, Path(), Device(id="here").state / "models")
+    with tempfile.TemporaryDirectory() as cache:
+        facts = inspect(path, bundles.load(path, Path(cache)))
+    print(msgspec.json.encode(facts).decode() if arguments.json else "\n".join(_lines(facts)))
+    return 1 if facts["refused"] else 0
+
+
+def inspect(path: Path, bundle: Bundle) -> dict[str, Any]:
+    """Collect what ``--json`` prints. ``ModelError`` where the model file is damaged."""
+    content = bundle.model.read_bytes()
+    file = tflite_file.read(bundle.model)
+    manifest = bundle.manifest
+    facts: dict[str, Any] = {
+        "file": str(path),
+        "size": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "min_runtime_version": file.min_runtime_version,
+        "runtime": f"{tflite.package} {tflite.version}",
+        "refused": "",
+        "inputs": msgspec.to_builtins(manifest.inputs),
+        "outputs": msgspec.to_builtins(manifest.outputs),
+        "signatures": msgspec.to_builtins(file.signatures),
+        "ops": {},
+        "delegates": {},
+        "labels": bundle.labels,
+        "golden": bundle.golden is not None,
+        "signed": bundle.signature is not None,
+        "metadata": msgspec.to_builtins(file.description),
+        "manifest": msgspec.to_builtins(manifest),
+    }
+    try:
+        placement = tflite.cover(bundle.model)
+    except ModelError as error:
+        facts["refused"] = str(error)
+        facts["ops"] = dict(Counter(file.ops))
+    else:
+        facts["ops"] = dict(Counter(placement.ops))
+        facts["delegates"] = {"cpu": _covered(placement)}
+    return facts
+
+
+def _covered(placement: Coverage) -> dict[str, Any]:
+    """Count the ops that XNNPACK runs, and those that are left to plain kernels."""
+    each = list(zip(placement.ops, placement.delegated, strict=True))
+    return {
+        "share": placement.share,
+        "covered": dict(Counter(op for op, on in each if on)),
+        "left": dict(Counter(op for op, on in each if not on)),
+    }
+
+
+def _lines(facts: dict[str, Any]) -> list[str]:
+    manifest = facts["manifest"]
+    lines = [f"{manifest['name']} {manifest['version']}: {facts['file']}"]
+    lines += [f"  {manifest[key]}" for key in ("description", "licence") if manifest.get(key)]
+    lines += [f"  model       {facts['size']:,} bytes, sha256 {facts['sha256']}"]
+    needs = facts["min_runtime_version"]
+    lines += [f"  runtime     {facts['runtime']}" + (f"; the model needs TFLite {needs}" if needs else "")]
+    if facts["refused"]:
+        lines += [f"  REFUSED     {facts['refused']}"]
+    for direction in ("inputs", "outputs"):
+        lines += [f"  {direction:11} {_tensor(tensor)}" for tensor in facts[direction]]
+    for key, signature in facts["signatures"].items():
+        lines += [f"  signature   {key}: {', '.join(signature['inputs'])} -> {', '.join(signature['outputs'])}"]
+    for key in ("window", "transforms", "decoder", "metrics"):
+        if manifest.get(key):
+            lines += [f"  {key:11} {json.dumps(manifest[key], ensure_ascii=False)}"]
+    if facts["labels"]:
+        more = len(facts["labels"]) - _LABELS_SHOWN
+        shown = ", ".join(facts["labels"][:_LABELS_SHOWN]) + (f" and {more} more" if more > 0 else "")
+        lines += [f"  labels      {len(facts['labels'])}: {shown}"]
+    lines += [f"  ops         {sum(facts['ops'].values())}: {_counts(facts['ops'])}"]
+    for name, placed in facts["delegates"].items():
+        lines += [
+            f"  {name:11} XNNPACK covers {placed['share']:.0%} of the ops: {_counts(placed['covered']) or 'none'}"
+        ]
+        lines += [f"  {'':11} left to plain kernels: {_counts(placed['left'])}"] if placed["left"] else []
+    return lines
+
+
+def _tensor(tensor: dict[str, Any]) -> str:
+    text = f"{tensor['name']} {tensor['shape']} {tensor['dtype']}"
+    scale, zero_point = tensor.get("scale", []), tensor.get("zero_point", [])
+    if len(scale) == 1:
+        text += f", scale {scale[0]:g}, zero point {zero_point[0]}"
+    elif scale:
+        text += f", {len(scale)} scales from {min(scale):g} to {max(scale):g}"
+    channels = ", ".join(tensor.get("channels", []))
+    return (
+        text
+        + (f", channels {channels}" if channels else "")
+        + (f", in {tensor['unit']}" if "unit" in tensor else "")
+    )
+
+
+def _counts(ops: dict[str, int]) -> str:
+    return ", ".join(f"{count} {op}" for op, count in sorted(ops.items(), key=lambda item: -item[1]))
