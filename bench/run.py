@@ -1,0 +1,104 @@
+"""Measure Limpet here and write docs/benchmarks.md. The last line printed is one JSON object.
+
+BENCH_SCALE shortens it, for instance 0.1 for a look.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import sys
+import tempfile
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[1]
+sys.path[:0] = [str(ROOT / "bench"), str(ROOT / "tests")]
+
+import fetch  # noqa: E402
+import hot_path  # noqa: E402
+import running  # noqa: E402
+import startup  # noqa: E402
+from limpet.runtimes import tflite  # noqa: E402
+from stand import KEYWORD, SHUTTLE  # noqa: E402
+
+TARGETS = {
+    "vision_int8": ("throughput ratio, EfficientNet-Lite0 int8 224 x 224", "at least 0.97"),
+    "keyword_int8": ("throughput ratio, DS-CNN int8 (MLPerf Tiny's keyword model)", "at least 0.6"),
+    "demo": ("throughput ratio, the demo's autoencoder", "reported"),
+    "supervisor_pss_mb": ("supervisor, PSS in MB", "at most 25"),
+    "forkserver_pss_mb": ("fork server, PSS in MB", "at most 25"),
+    "worker_pss_mb": ("a worker with a 5.5 kB model, PSS in MB", "at most 12"),
+    "restart_ratio": ("a worker from the warm fork server, by a cold start", "at most 0.25"),
+    "first_result_ratio": ("first published result, by Python + numpy + runtime + model", "at most 1.5"),
+    "serial_1khz_dropped": ("samples or results lost of 1 kHz x 6 channels", "0"),
+    "serial_1khz_cpu_share": ("CPU outside invoke at 1 kHz x 6 channels, share of a core", "below 0.25"),
+    "end_to_end_per_s": ("results a second at a subscriber, through mosquitto", "reported"),
+}
+
+
+def main() -> None:
+    scale = float(os.environ.get("BENCH_SCALE", "1"))
+    figures: dict[str, Any] = {}
+    for name, model in {"vision_int8": fetch.vision_model(), "keyword_int8": KEYWORD, "demo": SHUTTLE}.items():
+        print(f"{name} ...", flush=True)
+        figures[name] = hot_path.measure(model, 20 * scale)
+    with tempfile.TemporaryDirectory() as folder:
+        print("start and restart ...", flush=True)
+        figures |= startup.measure(Path(folder) / "startup", max(3, round(15 * scale)))
+        print("running daemon ...", flush=True)
+        figures |= running.measure(Path(folder) / "running", scale)
+    if scale >= 1:
+        (ROOT / "docs" / "benchmarks.md").write_text(page(figures))
+    print(json.dumps(figures))
+
+
+def page(figures: dict[str, Any]) -> str:
+    """Return docs/benchmarks.md."""
+    rows = [f"| {said} | {shown(figures[key])} | {target} |" for key, (said, target) in TARGETS.items()]
+    machine = f"{platform.machine()}, {os.cpu_count()} shared cores, Python {platform.python_version()}"
+    return f"""# Benchmarks
+
+Made by `make bench` on {date.today()}: {machine}, {tflite.package} {tflite.version}, one thread.
+Ratios were taken in one run, both sides in turn. Absolute times are this machine's and no other's.
+
+| what | measured | wanted |
+| --- | --- | --- |
+{chr(10).join(rows)}
+
+## The hot path, µs an inference
+
+"Bare" is a loop of nothing but `invoke()` on an interpreter of its own. "Whole" is samples to result: window,
+transforms, quantizing into the interpreter's memory, invoke, real values out of it, decoder.
+
+| model | bare | whole | ratio | transform | invoke with copies | decode |
+| --- | --- | --- | --- | --- | --- | --- |
+{chr(10).join(hot_path_row(name, figures[name]) for name in ("vision_int8", "keyword_int8", "demo"))}
+
+## Start
+
+| what | ms |
+| --- | --- |
+| Python + numpy + runtime + model load + one invoke, alone | {figures["bare_ms"]} |
+| `limpet run` to the first result at a subscriber | {figures["first_result_ms"]} |
+| first worker, from nothing | {figures["cold_ms"]} |
+| one more worker from the warm fork server | {figures["restarted_ms"]} |
+"""
+
+
+def hot_path_row(name: str, measured: dict[str, Any]) -> str:
+    stages = measured["stages_us"]
+    return (
+        f"| {name} | {measured['bare_us']} | {measured['pipeline_us']} | {measured['throughput_ratio']} | "
+        f"{stages['transform']} | {stages['invoke']} | {stages['decode']} |"
+    )
+
+
+def shown(figure: Any) -> str:
+    return str(figure["throughput_ratio"] if isinstance(figure, dict) else figure)
+
+
+if __name__ == "__main__":
+    main()
