@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import re
 import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -101,14 +101,15 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 @pytest.fixture
-def thermal() -> ModuleType:
+def thermal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """CONTRIBUTING.md's source as the module that it becomes."""
-    module = ModuleType("thermal")
-    exec(blocks(ROOT / "CONTRIBUTING.md", "python")[0], module.__dict__)  # noqa: S102 - our own page
-    return module
+    (tmp_path / "thermal_example.py").write_text(blocks(ROOT / "CONTRIBUTING.md", "python")[0])
+    monkeypatch.syspath_prepend(tmp_path)
+    yield importlib.import_module("thermal_example")
+    del sys.modules["thermal_example"]
 
 
-def test_example_source(thermal: ModuleType, tmp_path: Path) -> None:
+def test_example_source(thermal: Any, tmp_path: Path) -> None:
     for zone, reading in ("cpu", 41_500), ("gpu", 39_000):
         (tmp_path / zone).mkdir()
         (tmp_path / zone / "temp").write_text(f"{reading}\n")

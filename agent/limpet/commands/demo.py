@@ -132,7 +132,9 @@ class _Run:
             if self.watch.model and self.watch.model.state == "failed":
                 raise LimpetError(f"the pipeline failed: {self.watch.model.reason}")
             if monotonic() > until:
-                raise LimpetError(f"the pipeline did not start within {STARTING:.0f} s")
+                raise LimpetError(
+                    f"no word of the pipeline within {STARTING:.0f} s; the daemon's log is {self.daemon.log}"
+                )
 
     def _pump(self) -> None:
         for message in self.client.messages(0.05):

@@ -104,10 +104,10 @@ class Daemon:
 
     def __init__(self, configuration: Path, log: Path) -> None:
         self._command = [sys.executable, "-m", "limpet", "run", str(configuration)]
-        self._log = log
+        self.log = log
 
     def __enter__(self) -> Self:
-        with self._log.open("wb") as log:
+        with self.log.open("wb") as log:
             # A session of its own: Ctrl-C is for the demo, which then stops the daemon in order.
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
@@ -120,7 +120,7 @@ class Daemon:
     def require(self) -> None:
         """Raise ``LimpetError`` with the end of its log if it is not running."""
         if self._process.poll() is not None:
-            tail = "\n".join(self._log.read_text(errors="replace").splitlines()[-5:])
+            tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-5:])
             raise LimpetError(
                 f"the daemon ended with exit status {self._process.returncode}; its last words:\n{tail}"
             )
