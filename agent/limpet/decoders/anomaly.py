@@ -1,0 +1,121 @@
+"""Whether a window is unlike what the model knows: its reconstruction error against a threshold."""
+
+from __future__ import annotations
+
+from math import isfinite, isnan
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+import numpy as np
+
+from limpet.errors import ModelError
+from limpet.manifest import Count
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from limpet.types import FloatArray, TensorSpec
+
+
+class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What counts as an anomaly, and when it is over.
+
+    ``metric`` makes the score: the mean squared (``mse``) or mean absolute (``mae``) difference between the
+    model's first input and its first output, or that ``output`` itself, one number. An anomaly begins with
+    ``rise`` windows in a row at or above ``threshold`` and ends with ``fall`` windows in a row below ``release``,
+    which is ``threshold`` unless it is given.
+    """
+
+    threshold: float
+    release: float | None = None
+    rise: Count = 1
+    fall: Count = 1
+    metric: Literal["mse", "mae", "output"] = "mse"
+
+    def __post_init__(self) -> None:
+        if isnan(self.threshold):
+            raise ValueError("threshold must be a number")
+        if self.release is not None and not self.release <= self.threshold:
+            raise ValueError(f"release, {self.release:g}, must not be above threshold, {self.threshold:g}")
+
+
+class Output(msgspec.Struct, gc=False):
+    """Whether there is an anomaly, by the score of this window and those before.
+
+    ``score`` is null where it is not finite. ``threshold`` is what it was compared with.
+    """
+
+    anomalous: bool
+    score: float | None
+    threshold: float
+
+
+def open(config: Config, outputs: Sequence[TensorSpec], labels: Sequence[str]) -> Anomaly:  # noqa: ARG001
+    """Prepare to score. ``ValueError`` where ``metric`` is ``output`` and that is not one number."""
+    if not outputs:
+        raise ValueError("anomaly needs a model with an output")
+    if config.metric == "output" and any(size not in {1, -1} for size in outputs[0].shape):
+        raise ValueError(
+            f'metric = "output" takes a score, not an output of shape {list(outputs[0].shape)}; '
+            'for a model that reconstructs its input take "mse"'
+        )
+    return Anomaly(config)
+
+
+class Anomaly:
+    """Remembers whether an anomaly is on, and for how many windows the score has said otherwise.
+
+    ``threshold`` may be set between two calls. A NaN score says nothing: it changes nothing.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.threshold = config.threshold
+        self._release = config.release
+        self._rise, self._fall = config.rise, config.fall
+        self._score = {"mse": _squared, "mae": _absolute, "output": _output}[config.metric]
+        self._anomalous = False
+        self._against = 0  # windows in a row that contradict _anomalous
+
+    def __call__(self, outputs: Sequence[FloatArray], inputs: Sequence[FloatArray]) -> Output:
+        """Return the score and what follows. ``ModelError`` where input and output are not of one size."""
+        score = self._score(outputs[0], inputs[0])
+        threshold = self.threshold
+        if self._anomalous:
+            release = threshold if self._release is None else min(self._release, threshold)
+            contradicts, enough = score < release, self._fall
+        else:
+            contradicts, enough = score >= threshold, self._rise
+        if contradicts:
+            self._against += 1
+            if self._against >= enough:
+                self._anomalous = not self._anomalous
+                self._against = 0
+        elif not isnan(score):
+            self._against = 0
+        return Output(self._anomalous, score if isfinite(score) else None, threshold)
+
+
+def _difference(output: FloatArray, given: FloatArray) -> FloatArray:
+    """Return what the model got wrong, flat. The two may differ in dimensions of 1."""
+    if output.shape == given.shape:
+        return (output - given).ravel()
+    if output.size != given.size:
+        raise ModelError(
+            f"decoder anomaly compares the model's input, of shape {list(given.shape)}, with its output, of shape "
+            f'{list(output.shape)}: not as many numbers; a model whose output is the score takes metric = "output"'
+        )
+    return output.ravel() - given.ravel()
+
+
+def _squared(output: FloatArray, given: FloatArray) -> float:
+    difference = _difference(output, given)
+    return float(difference.dot(difference)) / len(difference)
+
+
+def _absolute(output: FloatArray, given: FloatArray) -> float:
+    difference = _difference(output, given)
+    return float(np.add.reduce(np.abs(difference, difference))) / len(difference)
+
+
+def _output(output: FloatArray, given: FloatArray) -> float:  # noqa: ARG001
+    return float(output.item())

@@ -1,0 +1,138 @@
+"""A model's outputs as named quantities in units that people know."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections import Counter
+from math import isfinite
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from limpet.types import FloatArray, TensorSpec
+
+_LARGEST = sys.float_info.max
+
+T = TypeVar("T")
+
+
+class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What the numbers of all outputs, in order, are called and mean: ``value * scale + offset`` in ``unit``.
+
+    ``names`` are the model's labels or its outputs' names unless given. ``unit``, ``scale``, ``offset`` and
+    ``range``, the ``[low, high]`` that can be believed, are one for all or a list with one for each.
+    """
+
+    names: list[str] = []
+    unit: str | list[str] = ""
+    scale: float | list[float] = 1.0
+    offset: float | list[float] = 0.0
+    range: list[float | list[float]] = []
+
+    def __post_init__(self) -> None:
+        for pair in _pairs(self.range):
+            if len(pair) != 2 or not pair[0] < pair[1]:
+                raise ValueError(
+                    f"range must be [low, high] with low below high, or a list of such, not {self.range}"
+                )
+
+
+class Output(msgspec.Struct, gc=False):
+    """The quantities by name, in the unit of the same name in ``units``; those without a unit have none there.
+
+    A value is null where the model gave NaN or infinity. ``out_of_range`` names the values that are null or
+    outside what can be believed, and ``in_range`` says that there are none.
+    """
+
+    values: dict[str, float | None]
+    units: dict[str, str]
+    in_range: bool
+    out_of_range: list[str]
+
+
+def open(config: Config, outputs: Sequence[TensorSpec], labels: Sequence[str]) -> Regress:
+    """Prepare to name the numbers of all ``outputs``, whose first dimension may be open.
+
+    ``ValueError`` where there are not as many names, units ... as numbers, or two of one name.
+    """
+    names = list(config.names or labels) or [name for tensor in outputs for name in _names(tensor)]
+    count = sum(_size(tensor) for tensor in outputs)
+    if not count:
+        raise ValueError("regress needs a model with an output")
+    if len(names) != count:
+        raise ValueError(f"there are {len(names)} names for the {count} numbers that the model gives")
+    twice = [name for name, times in Counter(names).items() if times > 1]
+    if twice:
+        raise ValueError(f"the name {twice[0]!r} is there twice; set names")
+    return Regress(config, names)
+
+
+class _Quantity(NamedTuple):
+    name: str
+    scale: float
+    offset: float
+    low: float
+    high: float
+
+
+class Regress:
+    """Scales and names what the model gives, float32 of any shape."""
+
+    def __init__(self, config: Config, names: list[str]) -> None:
+        count = len(names)
+        units = _each("unit", config.unit if isinstance(config.unit, list) else [config.unit], count)
+        scales = _each("scale", config.scale if isinstance(config.scale, list) else [config.scale], count)
+        offsets = _each("offset", config.offset if isinstance(config.offset, list) else [config.offset], count)
+        ranges = _each("range", _pairs(config.range) or [[-_LARGEST, _LARGEST]], count)
+        self._units = {name: unit for name, unit in zip(names, units, strict=True) if unit}
+        self._quantities = [
+            _Quantity(name, scale, offset, max(low, -_LARGEST), min(high, _LARGEST))
+            for name, scale, offset, (low, high) in zip(names, scales, offsets, ranges, strict=True)
+        ]
+
+    def __call__(self, outputs: Sequence[FloatArray], inputs: Sequence[FloatArray]) -> Output:  # noqa: ARG002
+        """Return the named values."""
+        numbers: list[float] = []
+        for output in outputs:
+            numbers += output.ravel().tolist()
+        values: dict[str, float | None] = {}
+        strange = []
+        for (name, scale, offset, low, high), number in zip(self._quantities, numbers, strict=True):
+            value = number * scale + offset
+            values[name] = value
+            if not low <= value <= high:  # nor is NaN
+                strange.append(name)
+                if not isfinite(value):
+                    values[name] = None
+        return Output(values, self._units, not strange, strange)
+
+
+def _size(tensor: TensorSpec) -> int:
+    sizes = [1 if size == -1 else size for size in tensor.shape[:1]] + list(tensor.shape[1:])
+    if -1 in sizes:
+        raise ValueError(
+            f"regress cannot name the numbers of {tensor.name!r}, whose shape {list(tensor.shape)} is open"
+        )
+    return math.prod(sizes)
+
+
+def _names(tensor: TensorSpec) -> list[str]:
+    size = _size(tensor)
+    return [tensor.name] if size == 1 else [f"{tensor.name}[{number}]" for number in range(size)]
+
+
+def _pairs(limits: list[float | list[float]]) -> list[list[float]]:
+    """Return the ranges as pairs: one for all if ``limits`` is one itself."""
+    numbers = [limit for limit in limits if not isinstance(limit, list)]
+    return [numbers] if numbers else [limit for limit in limits if isinstance(limit, list)]
+
+
+def _each(key: str, values: list[T], count: int) -> list[T]:
+    """Return one of ``values`` for each of ``count`` numbers."""
+    if len(values) not in {1, count}:
+        raise ValueError(f"{key} has {len(values)} entries for the {count} numbers that the model gives")
+    return values * (count // len(values))

@@ -1,0 +1,192 @@
+"""What each decoder makes of its tensors."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from limpet.decoders import anomaly, classify, regress
+from limpet.errors import ModelError
+from limpet.types import FloatArray, TensorSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+patient = settings(deadline=None)
+scores = st.lists(st.floats(-50, 50, width=32) | st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=40)
+
+
+def row(*values: float) -> FloatArray:
+    return np.array([values], np.float32)
+
+
+def classified(values: Sequence[float], labels: Sequence[str] = (), **options: Any) -> classify.Output:
+    spec = TensorSpec("scores", (1, len(values)), np.dtype(np.float32))
+    return classify.open(classify.Config(**options), [spec], labels)([row(*values)], [])
+
+
+def test_the_best_class_is_named() -> None:
+    assert classified([0.25, 0.5, 0.125], ["rest", "walk", "run"]) == classify.Output(
+        "walk", 0.5, [classify.Scored("walk", 0.5)], abstained=False
+    )
+
+
+def test_without_labels_a_class_is_called_by_its_number() -> None:
+    assert classified([0.1, 0.9]).label == "1"
+
+
+def test_the_configured_labels_stand_in_for_the_models() -> None:
+    spec = TensorSpec("scores", (1, 2), np.dtype(np.float32))
+    decoder = classify.open(classify.Config(labels=["no", "yes"]), [spec], ["x", "y"])
+    assert decoder([row(0.1, 0.9)], []).label == "yes"
+
+
+@pytest.mark.parametrize(("threshold", "label"), [(0.5, "walk"), (0.51, None)])
+def test_it_abstains_below_the_threshold_and_still_shows_what_it_saw(threshold: float, label: str | None) -> None:
+    found = classified([0.25, 0.5], ["rest", "walk"], threshold=threshold)
+    assert found.label == label
+    assert found.abstained == (label is None)
+    assert found.score == 0.5
+    assert found.top == [classify.Scored("walk", 0.5)]
+
+
+@patient
+@given(scores, st.integers(1, 45), st.sampled_from(["none", "softmax", "sigmoid"]))
+def test_top_k_is_the_sorted_scores_the_earlier_of_equals_first(
+    values: list[float], k: int, activation: str
+) -> None:
+    found = classified(values, top_k=k, activation=activation)
+    order = sorted(range(len(values)), key=lambda index: -values[index])[:k]
+    whole = math.fsum(math.exp(value) for value in values)
+    wanted = {"none": values, "softmax": [math.exp(value) / whole for value in values]}
+    wanted["sigmoid"] = [1 / (1 + math.exp(-value)) for value in values]
+    assert [entry.label for entry in found.top] == [str(index) for index in order]
+    assert [entry.score for entry in found.top] == pytest.approx(
+        [wanted[activation][index] for index in order], rel=1e-4, abs=1e-7
+    )
+    assert (found.label, found.score) == (found.top[0].label, found.top[0].score)
+
+
+@pytest.mark.parametrize("activation", ["none", "softmax", "sigmoid"])
+def test_huge_logits_overflow_nothing(activation: str) -> None:
+    with np.errstate(all="ignore"):  # as the worker has it
+        found = classified([-3e38, 3e38, 0.0], activation=activation)
+    assert found.label == "1"
+    assert found.score == (pytest.approx(3e38) if activation == "none" else 1.0)
+
+
+@pytest.mark.parametrize("top_k", [1, 2])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_scores_that_are_no_numbers_name_no_class(bad: float, top_k: int) -> None:
+    assert classified([0.1, bad, 0.9], top_k=top_k) == classify.Output(None, None, [], abstained=True)
+
+
+def test_a_class_that_is_ruled_out_has_no_score() -> None:
+    found = classified([-math.inf, 0.9], top_k=2)
+    assert [(entry.label, entry.score) for entry in found.top] == [("1", pytest.approx(0.9)), ("0", None)]
+
+
+def detector(**options: Any) -> anomaly.Anomaly:
+    return anomaly.open(anomaly.Config(**options), [TensorSpec("score", (1, 1), np.dtype(np.float32))], [])
+
+
+def verdicts(decoder: anomaly.Anomaly, scores: Sequence[float]) -> str:
+    """Feed scores; return a letter for each: anomaly or not."""
+    return "".join("A" if decoder([row(score)], [row(0.0)]).anomalous else "." for score in scores)
+
+
+@patient
+@given(
+    st.lists(st.tuples(st.floats(-100, 100, width=32), st.floats(-100, 100, width=32)), min_size=1, max_size=30)
+)
+def test_the_score_is_the_mean_error(pairs: list[tuple[float, float]]) -> None:
+    given_, made = (row(*(pair[side] for pair in pairs)) for side in (0, 1))
+    spec = TensorSpec("reconstruction", made.shape, np.dtype(np.float32))
+    found = {
+        metric: anomaly.open(anomaly.Config(threshold=1, metric=metric), [spec], [])([made], [given_]).score
+        for metric in ("mse", "mae")
+    }
+    errors = [abs(a - b) for a, b in pairs]
+    assert found["mae"] == pytest.approx(math.fsum(errors) / len(errors), rel=1e-4, abs=1e-5)
+    assert found["mse"] == pytest.approx(math.fsum(e * e for e in errors) / len(errors), rel=1e-4, abs=1e-5)
+
+
+def test_input_and_output_may_differ_in_dimensions_of_one_but_not_in_size() -> None:
+    decoder = anomaly.open(anomaly.Config(threshold=1), [TensorSpec("o", (-1, 2, 3), np.dtype(np.float32))], [])
+    made = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
+    assert decoder([made], [made.reshape(2, 1, 3) + 2]).score == 4.0
+    with pytest.raises(ModelError, match=r"\[1, 3\].*\[1, 2, 3\]"):
+        decoder([made], [made[:, 0]])
+
+
+def test_an_anomaly_begins_at_the_threshold_and_ends_below_it() -> None:
+    assert verdicts(detector(threshold=1.0, metric="output"), [0.9, 1.0, 0.999, 5.0, 0.0]) == ".A.A."
+
+
+def test_with_a_release_it_ends_below_that() -> None:
+    decoder = detector(threshold=1.0, release=0.5, metric="output")
+    assert verdicts(decoder, [0.7, 1.0, 0.7, 0.5, 0.49, 0.7, 1.0]) == ".AAA..A"
+
+
+def test_it_takes_as_many_windows_in_a_row_as_configured() -> None:
+    decoder = detector(threshold=1.0, rise=2, fall=3, metric="output")
+    assert verdicts(decoder, [2, 0, 2, 2, 0, 0, 2, 0, 0, 0, 0]) == "...AAAAAA.."
+
+
+def test_nan_says_nothing_and_infinity_is_over_every_threshold() -> None:
+    decoder = detector(threshold=1.0, rise=2, fall=2, metric="output")
+    assert verdicts(decoder, [2, math.nan, math.inf, math.nan, 0, math.nan, 0]) == "..AAAA."
+
+
+def test_the_threshold_may_be_set_while_it_runs() -> None:
+    decoder = detector(threshold=10.0, release=8.0, metric="output")
+    assert verdicts(decoder, [5, 9]) == ".."
+    decoder.threshold = 4.0
+    assert verdicts(decoder, [5, 4, 3.9]) == "AA."
+    assert decoder([row(0.0)], [row(0.0)]) == anomaly.Output(anomalous=False, score=0.0, threshold=4.0)
+
+
+def regressed(outputs: list[FloatArray], labels: Sequence[str] = (), **options: Any) -> regress.Output:
+    specs = [
+        TensorSpec(f"out{number}", output.shape, np.dtype(np.float32)) for number, output in enumerate(outputs)
+    ]
+    return regress.open(regress.Config(**options), specs, labels)(outputs, [])
+
+
+def test_values_are_scaled_and_named_with_their_units() -> None:
+    found = regressed(
+        [row(2.0, 0.5)], names=["temperature", "load"], unit=["°C", ""], scale=[10, 100], offset=[-5.0, 0]
+    )
+    assert found == regress.Output({"temperature": 15.0, "load": 50.0}, {"temperature": "°C"}, True, [])
+
+
+def test_names_come_from_labels_or_from_the_outputs() -> None:
+    outputs = [row(1.0), row(2.0, 3.0)]
+    assert regressed(outputs, ["a", "b", "c"]).values == {"a": 1.0, "b": 2.0, "c": 3.0}
+    assert regressed(outputs, unit="m").units == {"out0": "m", "out1[0]": "m", "out1[1]": "m"}
+
+
+@pytest.mark.parametrize(("value", "outside"), [(-1.0, []), (3.0, []), (3.001, ["b"]), (-1.001, ["b"])])
+def test_a_value_outside_its_range_is_flagged_and_kept(value: float, outside: list[str]) -> None:
+    found = regressed([row(0.0, value)], names=["a", "b"], range=[-1, 3])
+    assert found.values["b"] == pytest.approx(value)
+    assert found.in_range == (not outside)
+    assert found.out_of_range == outside
+
+
+def test_each_value_may_have_its_own_range() -> None:
+    assert regressed([row(5.0, 5.0)], names=["a", "b"], range=[[0, 1], [4, 6]]).out_of_range == ["a"]
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("limits", [[], [0.0, math.inf]])
+def test_what_is_no_number_is_null_and_out_of_range(bad: float, limits: list[float]) -> None:
+    found = regressed([row(1.0, bad)], names=["a", "b"], range=limits)
+    assert found.values == {"a": 1.0, "b": None}
+    assert found.out_of_range == ["b"]
+    assert not found.in_range

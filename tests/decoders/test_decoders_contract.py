@@ -1,0 +1,189 @@
+"""What holds for every decoder. A new one adds its cases here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from limpet import plugin
+from limpet.config import fill
+from limpet.types import FloatArray, TensorSpec
+
+FLOAT = np.dtype(np.float32)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A decoder that can be opened and, with ``refusal``, one that cannot be."""
+
+    kind: str
+    options: dict[str, Any]
+    shapes: tuple[tuple[int, ...], ...]
+    labels: tuple[str, ...] = ()
+    refusal: str = ""
+
+    def open(self) -> plugin.Decoder:
+        module = plugin.load("decoders", self.kind)
+        outputs = [TensorSpec(f"out{number}", shape, FLOAT) for number, shape in enumerate(self.shapes)]
+        decoder: plugin.Decoder = module.open(msgspec.convert(self.options, module.Config), outputs, self.labels)
+        return decoder
+
+    @property
+    def sizes(self) -> list[tuple[int, ...]]:
+        return [tuple(1 if size == -1 else size for size in shape) for shape in self.shapes]
+
+    def outputs(self, seed: int = 0) -> list[FloatArray]:
+        rng = np.random.default_rng(seed)
+        return [rng.uniform(-3, 3, shape).astype(np.float32) for shape in self.sizes]
+
+
+ABC = ("a", "b", "c")
+
+WORKING = [
+    Case("classify", {}, ((1, 3),), ABC),
+    Case("classify", {"labels": ["x", "y"], "top_k": 5, "activation": "softmax"}, ((-1, 2),), ABC),
+    Case("classify", {"threshold": 0.4, "activation": "sigmoid", "top_k": 2}, ((3,),), ABC),
+    Case("classify", {}, ((1, 1, 1000), (1, 7))),
+    Case("anomaly", {"threshold": 0.5}, ((1, 9),)),
+    Case("anomaly", {"threshold": 2, "release": 1, "rise": 2, "fall": 3, "metric": "mae"}, ((-1, 16, 3), (1, 4))),
+    Case("anomaly", {"threshold": -1, "metric": "output"}, ((1, 1),)),
+    Case("regress", {}, ((1, 1),)),
+    Case("regress", {"names": ["t", "h"], "unit": ["°C", ""], "scale": [0.1, 1], "offset": 2}, ((-1, 2),)),
+    Case("regress", {"range": [[0, 1], [-1, 0], [-2, 2]]}, ((1, 2), (1,)), ABC),
+]
+
+REFUSED = [
+    Case("classify", {}, ((1, 4),), ABC, "3 labels for the 4 classes"),
+    Case("classify", {"labels": ["x"]}, ((1, 3),), ABC, "1 labels for the 3 classes"),
+    Case("classify", {}, ((8, 3),), ABC, "one row of scores"),
+    Case("classify", {}, ((1, -1),), ABC, "one row of scores"),
+    Case("classify", {}, (), ABC, "one row of scores"),
+    Case("classify", {"top_k": 0}, ((1, 3),), ABC, "top_k"),
+    Case("classify", {"activation": "relu"}, ((1, 3),), ABC, "activation"),
+    Case("anomaly", {}, ((1, 9),), (), "threshold"),
+    Case("anomaly", {"threshold": float("nan")}, ((1, 9),), (), "threshold must be a number"),
+    Case("anomaly", {"threshold": 1, "release": 2}, ((1, 9),), (), "must not be above threshold"),
+    Case("anomaly", {"threshold": 1, "rise": 0}, ((1, 9),), (), "rise"),
+    Case("anomaly", {"threshold": 1, "metric": "output"}, ((1, 9),), (), "takes a score"),
+    Case("anomaly", {"threshold": 1}, (), (), "with an output"),
+    Case("regress", {"names": ["t"]}, ((1, 2),), (), "1 names for the 2 numbers"),
+    Case("regress", {}, ((1, 2),), ABC, "3 names for the 2 numbers"),
+    Case("regress", {"names": ["t", "t"]}, ((1, 2),), (), "'t' is there twice"),
+    Case("regress", {"scale": [1, 2, 3]}, ((1, 2),), (), "scale has 3 entries for the 2 numbers"),
+    Case("regress", {"range": [3, 1]}, ((1, 2),), (), "range must be"),
+    Case("regress", {"range": [1]}, ((1, 2),), (), "range must be"),
+    Case("regress", {"range": [[0, 1], [0, 1], [0, 1]]}, ((1, 2),), (), "range has 3 entries"),
+    Case("regress", {}, ((1, -1),), (), "is open"),
+    Case("regress", {}, (), (), "with an output"),
+]
+
+
+def named(case: Case) -> str:
+    return f"{case.kind}-{list(case.options)}-{list(case.shapes)}"
+
+
+working = pytest.mark.parametrize("case", WORKING, ids=named)
+each_kind = pytest.mark.parametrize("kind", plugin.names("decoders"))
+
+
+@cache
+def validator(kind: Any) -> Any:
+    return jsonschema.Draft202012Validator(msgspec.json.schema(kind))
+
+
+def conforms(case: Case, output: Any) -> None:
+    """Check that an output is what its schema says, on every way that it can leave the device."""
+    kind = plugin.load("decoders", case.kind).Output
+    text = msgspec.json.encode(output)
+    assert msgspec.json.decode(text, type=kind) == output
+    assert msgspec.msgpack.decode(msgspec.msgpack.encode(output), type=kind) == output
+    validator(kind).validate(msgspec.json.decode(text))
+
+
+def test_every_decoder_has_cases() -> None:
+    kinds = set(plugin.names("decoders"))
+    assert {case.kind for case in WORKING} == kinds
+    assert {case.kind for case in REFUSED} == kinds
+
+
+@each_kind
+def test_it_says_what_it_is(kind: str) -> None:
+    module = plugin.load("decoders", kind)
+    assert module.__doc__
+    assert module.Config.__doc__
+    assert module.Output.__doc__
+    assert module.open.__doc__
+
+
+@each_kind
+def test_unknown_keys_are_refused(kind: str) -> None:
+    config = plugin.load("decoders", kind).Config
+    problems: list[str] = []
+    assert fill(config, {"no_such_key": 1}, "here", Path(), problems) is None
+    assert any(problem.startswith("here.no_such_key: unknown key") for problem in problems)
+    with pytest.raises(msgspec.ValidationError, match="no_such_key"):
+        msgspec.convert({"no_such_key": 1}, config)
+
+
+@pytest.mark.parametrize("case", REFUSED, ids=named)
+def test_what_cannot_work_is_refused_with_the_reason(case: Case) -> None:
+    with pytest.raises(ValueError, match=case.refusal):
+        case.open()
+
+
+@working
+def test_an_output_conforms_to_its_schema(case: Case) -> None:
+    conforms(case, case.open()(case.outputs(), case.outputs(seed=1)))
+
+
+@working
+def test_an_output_does_not_change_with_the_next_call(case: Case) -> None:
+    decoder, outputs, inputs = case.open(), case.outputs(), case.outputs(seed=1)
+    first = decoder(outputs, inputs)
+    before = msgspec.json.encode(first)
+    for output in outputs:
+        np.add(output, 7, output)
+    decoder(outputs, inputs)
+    assert msgspec.json.encode(first) == before
+
+
+@working
+def test_tensors_are_left_as_they_were(case: Case) -> None:
+    outputs, inputs = case.outputs(), case.outputs(seed=1)
+    case.open()(outputs, inputs)
+    for tensors, seed in ((outputs, 0), (inputs, 1)):
+        for tensor, before in zip(tensors, case.outputs(seed), strict=True):
+            np.testing.assert_array_equal(tensor, before)
+
+
+strange = st.sampled_from([float("nan"), float("inf"), float("-inf"), 3e38, -3e38, 1e-45]) | st.floats(width=32)
+edits = st.lists(st.tuples(st.integers(0, 10_000), strange), max_size=4)
+
+
+def spoilt(tensors: list[FloatArray], edits: list[tuple[int, float]]) -> list[FloatArray]:
+    for tensor in tensors:
+        for position, value in edits:
+            tensor.flat[position % tensor.size] = value
+    return tensors
+
+
+@working
+@settings(deadline=None, max_examples=30)
+@given(calls=st.lists(st.tuples(edits, edits), min_size=1, max_size=3))
+def test_whatever_the_model_gives_the_output_conforms(
+    case: Case, calls: list[tuple[list[tuple[int, float]], list[tuple[int, float]]]]
+) -> None:
+    decoder = case.open()
+    for outputs, inputs in calls:
+        with np.errstate(all="ignore"):  # as the worker has it
+            output = decoder(spoilt(case.outputs(), outputs), spoilt(case.outputs(), inputs))
+        conforms(case, output)
