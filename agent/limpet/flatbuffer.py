@@ -27,16 +27,18 @@ class DamagedError(ValueError):
 class Table:
     """One table. Fields are asked for by slot; an absent one has its default."""
 
-    __slots__ = ("_at", "_data", "_length", "_size", "_vtable")
+    __slots__ = ("_at", "_data", "_size", "_slots")
 
     def __init__(self, data: Buffer, at: int) -> None:
         self._data = data
         self._at = at
-        self._vtable = at - self._read(_INT32, at)
-        self._length, self._size = _VTABLE.unpack_from(data, self._inside(self._vtable, _VTABLE.size))
-        self._inside(self._vtable, self._length)
+        vtable = at - self._read(_INT32, at)
+        length, self._size = _VTABLE.unpack_from(data, self._inside(vtable, _VTABLE.size))
+        self._inside(vtable, length)
         self._inside(at, self._size)
-        if self._length < _VTABLE.size or self._size < _INT32.size:
+        slots = max(length - _VTABLE.size, 0) // _UINT16.size
+        self._slots: tuple[int, ...] = struct.unpack_from(f"<{slots}H", data, vtable + _VTABLE.size)
+        if length < _VTABLE.size or max(self._slots, default=0) >= self._size:
             raise DamagedError(f"no table at byte {at}")
 
     def number(self, slot: int, form: str, default: int = 0) -> int:
@@ -44,10 +46,15 @@ class Table:
         at = self._field(slot, struct.calcsize(form))
         return default if at is None else int(struct.unpack_from(f"<{form}", self._data, at)[0])
 
-    def numbers(self, slot: int, form: str) -> tuple[float, ...]:
-        """Return a vector of numbers, empty where there is none."""
+    def numbers(self, slot: int, form: str) -> tuple[int, ...]:
+        """Return a vector of integers, empty where there is none."""
         at, count = self._vector(slot, struct.calcsize(form))
         return struct.unpack_from(f"<{count}{form}", self._data, at)
+
+    def floats(self, slot: int) -> tuple[float, ...]:
+        """Return a vector of float32."""
+        at, count = self._vector(slot, 4)
+        return struct.unpack_from(f"<{count}f", self._data, at)
 
     def content(self, slot: int) -> bytes:
         """Return a vector of bytes."""
@@ -73,10 +80,7 @@ class Table:
         return [Table(self._data, self._follow(at + 4 * i)) for i in range(count)]
 
     def _field(self, slot: int, size: int) -> int | None:
-        entry = _VTABLE.size + _UINT16.size * slot
-        if entry + _UINT16.size > self._length:
-            return None
-        offset: int = _UINT16.unpack_from(self._data, self._vtable + entry)[0]
+        offset = self._slots[slot] if slot < len(self._slots) else 0
         if not offset:
             return None
         if offset + size > self._size:

@@ -152,9 +152,9 @@ def _check_graph(
         operator.table(12)
         for index in (*operator.numbers(1, "i"), *operator.numbers(2, "i"), *operator.numbers(8, "i")):
             if index != -1:
-                _item(tensors, int(index), "tensor")
+                _item(tensors, index, "tensor")
     inputs, outputs = (
-        tuple(_item(tensors, int(index), "tensor") for index in graph.numbers(slot, "i")) for slot in (1, 2)
+        tuple(_item(tensors, index, "tensor") for index in graph.numbers(slot, "i")) for slot in (1, 2)
     )
     return inputs, outputs
 
@@ -163,7 +163,7 @@ def _check_tensor(table: Table, buffers: list[tuple[int, int]]) -> Tensor:
     code = table.number(1, "b")
     dtype, width = _DTYPES[code] if 0 <= code < len(_DTYPES) else (f"type {code}", 0)
     name = table.text(3)
-    shape = tuple(int(n) for n in table.numbers(0, "i"))
+    shape = table.numbers(0, "i")
     size = prod(shape) * width
     if any(n < 0 for n in shape) or size > _LARGEST:
         raise DamagedError(f"tensor {name!r} has shape {list(shape)}")
@@ -171,9 +171,9 @@ def _check_tensor(table: Table, buffers: list[tuple[int, int]]) -> Tensor:
     if width and count and count != size and not table.table(6):
         raise DamagedError(f"tensor {name!r} needs {size} bytes, the file has {count} for it")
     quantization = table.table(4)
-    scale = quantization.numbers(2, "f") if quantization else ()
-    zero_point = tuple(int(n) for n in quantization.numbers(3, "q")) if quantization else ()
-    return Tensor(name, tuple(int(n) for n in table.numbers(7, "i")) or shape, dtype, scale, zero_point)
+    scale = quantization.floats(2) if quantization else ()
+    zero_point = quantization.numbers(3, "q") if quantization else ()
+    return Tensor(name, table.numbers(7, "i") or shape, dtype, scale, zero_point)
 
 
 def _signatures(model: Table, graphs: int) -> Iterator[tuple[str, Signature]]:
@@ -215,7 +215,7 @@ def _normalization(inputs: list[Table]) -> tuple[tuple[float, ...], tuple[float,
     for unit in inputs[0].tables(4) if inputs else []:
         options = unit.table(1)
         if unit.number(0, "B") == _NORMALIZATION and options:
-            return options.numbers(0, "f"), options.numbers(1, "f")
+            return options.floats(0), options.floats(1)
     return (), ()
 
 
