@@ -74,7 +74,7 @@ def test_top_k_is_the_sorted_scores_the_earlier_of_equals_first(
 
 @pytest.mark.parametrize("activation", ["none", "softmax", "sigmoid"])
 def test_huge_logits_overflow_nothing(activation: str) -> None:
-    with np.errstate(all="ignore"):  # as the worker has it
+    with np.errstate(all="ignore"):  # whether numpy warns is the caller's choice
         found = classified([-3e38, 3e38, 0.0], activation=activation)
     assert found.label == "1"
     assert found.score == (pytest.approx(3e38) if activation == "none" else 1.0)

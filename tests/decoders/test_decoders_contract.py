@@ -184,6 +184,6 @@ def test_whatever_the_model_gives_the_output_conforms(
 ) -> None:
     decoder = case.open()
     for outputs, inputs in calls:
-        with np.errstate(all="ignore"):  # as the worker has it
+        with np.errstate(all="ignore"):  # whether numpy warns is the caller's choice
             output = decoder(spoilt(case.outputs(), outputs), spoilt(case.outputs(), inputs))
         conforms(case, output)

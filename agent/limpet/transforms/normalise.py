@@ -48,8 +48,8 @@ class Normalise:
         self.shape = shape
         self.dtype = np.dtype(np.float32)
         self._mean, self._std = mean, std
-        # As arrays: numpy converts a number at each call.
-        self._clip = None if clip is None else (np.array([-clip], mean.dtype), np.array([clip], mean.dtype))
+        # As arrays of no dimension: numpy would convert a number at each call, and is slow to repeat a single one.
+        self._clip = None if clip is None else (np.array(-clip, mean.dtype), np.array(clip, mean.dtype))
         self._buffers = None if -1 in shape else self._make_buffers(shape)
 
     def __call__(self, values: Array) -> Array:
@@ -76,14 +76,15 @@ def _numbers(value: float | list[float]) -> list[float]:
 
 
 def _fitted(name: str, value: float | list[float], shape: tuple[int, ...]) -> Array:
-    """Return the numbers as an array to broadcast, repeated along the last two axes.
+    """Return the numbers as an array to broadcast: a single one without dimensions, others over the last two axes.
 
-    Repeated, numpy's inner loop runs over a whole image row instead of three channels: five times as fast.
+    So numpy's inner loop runs over an image's whole row instead of its three channels, five times as fast, and an
+    array (1, 9) meets one of its own shape, twice as fast.
     """
     numbers = _numbers(value)
     if isinstance(value, list) and len(value) != shape[-1]:
         raise ValueError(f"{name} has {len(value)} numbers for the {shape[-1]} channels of arrays {list(shape)}")
-    array = np.array(numbers)
-    if len(numbers) == 1 or -1 in shape[-2:]:
-        return array
-    return np.broadcast_to(array, shape[-2:]).copy()
+    array = np.array(numbers, np.float32)
+    if len(numbers) == 1:
+        return array.reshape(())
+    return array if -1 in shape[-2:] else np.broadcast_to(array, shape[-2:]).copy()
