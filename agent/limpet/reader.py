@@ -37,7 +37,6 @@ class Reader:
         self._plugin = plugin
         self._config = config
         self._dropped = dropped
-        self._spec = plugin.describe(config)
         self._next = 0
         self._wait = FIRST_WAIT
         self._there = False
@@ -69,10 +68,11 @@ class Reader:
 
     def _pause(self) -> Iterator[Samples]:
         """Wait before the next try, longer each time until samples come."""
+        spec = self._plugin.describe(self._config)
         until = time.monotonic() + self._wait * random.uniform(0.5, 1)
         self._wait = min(2 * self._wait, LONGEST_WAIT)
         while True:
-            yield empty_samples(self._spec, self._next)
+            yield empty_samples(spec, self._next)
             left = until - time.monotonic()
             if left <= 0:
                 return

@@ -158,9 +158,12 @@ class Cutter:
         """Yield ``values``, cut before each that has ``gap`` set or does not have the next ordinal."""
         if not len(values):
             return
-        broken = gap | (np.diff(ordinals, prepend=self._last) != 1)
-        self._last = int(ordinals[-1])
+        last, self._last = self._last, int(ordinals[-1])
         wall = times + wall_offset_ns
+        if self._last - last == len(values) and not gap.any():
+            yield Samples(values, times, wall, last + 1)
+            return
+        broken = gap | (np.diff(ordinals, prepend=last) != 1)
         for start, end in pairwise([0, *(np.flatnonzero(broken[1:]) + 1).tolist(), len(values)]):
             part = slice(start, end)
             yield Samples(values[part], times[part], wall[part], int(ordinals[start]), bool(broken[start]))

@@ -16,6 +16,7 @@ The framing says how bytes become rows. What was dropped is counted by cause:
 
 from __future__ import annotations
 
+import errno
 import termios
 import time
 from collections import Counter
@@ -57,6 +58,12 @@ _PARITIES = {
     "odd": serial.PARITY_ODD,
     "mark": serial.PARITY_MARK,
     "space": serial.PARITY_SPACE,
+}
+_REASONS = {
+    errno.ENOENT: "is not there; is the device plugged in?",
+    errno.EACCES: "may not be opened by this user; on most systems the group dialout may",
+    errno.EAGAIN: "is in use by another program",
+    errno.EBUSY: "is in use by another program",
 }
 PerChannel: TypeAlias = float | list[float]
 
@@ -109,7 +116,7 @@ def calibration(config: Config) -> Calibration:
 
 
 def _is_pair(numbers: Any) -> bool:
-    return isinstance(numbers, list) and list(map(type, numbers)) == [float, float]
+    return isinstance(numbers, list) and len(numbers) == 2 and not any(isinstance(n, list) for n in numbers)
 
 
 def _per_channel(numbers: PerChannel, count: int, key: str) -> NDArray[np.float64]:
@@ -130,8 +137,11 @@ def describe(config: Config) -> SampleSpec:
     _framing(config, Counter(), problems)
     if problems:
         raise ConfigError(problems)
-    channels = tuple(config.channels)
-    return SampleSpec((len(channels),), np.dtype(np.float32), channels, config.rate)
+    return _spec(config)
+
+
+def _spec(config: Config) -> SampleSpec:
+    return SampleSpec((len(config.channels),), np.dtype(np.float32), tuple(config.channels), config.rate)
 
 
 def _framing(config: Config, dropped: Counter[str], problems: list[str]) -> Framing | None:
@@ -179,7 +189,13 @@ def _connect(config: Config) -> Any:
             exclusive=True,
         )
     except (OSError, ValueError, termios.error) as error:
-        raise SourceError(f"{config.port}: {error}") from error
+        raise SourceError(f"{config.port}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what a person can do something about, where we know it, instead of pyserial's words."""
+    known = _REASONS.get(error.errno or 0) if isinstance(error, OSError) else None
+    return known or str(error)
 
 
 def _is_url(config: Config) -> bool:
@@ -209,7 +225,7 @@ def _samples(
 ) -> Iterator[Samples]:
     continuity = Continuity(framing.modulo, dropped)
     shaper = Shaper(calibration(config), config.rate, dropped)
-    spec = describe(config)
+    spec = _spec(config)
     spoke = time.monotonic_ns()
     while True:
         data = receive()
@@ -221,5 +237,5 @@ def _samples(
         if now - spoke > IDLE * 0.9e9:
             spoke = now
             yield empty_samples(spec, continuity.next)
-        if len(data) < CHUNK:
+        if len(data) < CHUNK // 2:
             time.sleep(max(0.0, PACE - (time.monotonic_ns() - now) / 1e9))
