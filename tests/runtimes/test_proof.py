@@ -1,0 +1,166 @@
+"""Proof against real interpreters, and against a model of numbers whose results are known."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from limpet import tflite_graph
+from limpet.coverage import coverage
+from limpet.delegate_kinds import DelegateTable, resolve
+from limpet.delegate_library import load
+from limpet.errors import ModelError
+from limpet.placement import Placement, doubt, of_coverage, shortfall
+from limpet.proof import noise, prove, time_share
+from limpet.runtimes import tflite
+from limpet.types import TensorSpec
+from support import models
+from support.delegate import build
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from limpet.types import Array
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("delegate"))
+
+
+def placed(model: Path, library: Path, fault: str = "") -> Placement:
+    table = DelegateTable(kind="external", library=str(library), options={"fault": fault})
+    delegate = load(resolve("board", {"board": table}))
+    interpreter = tflite.Interpreter(str(model), experimental_delegates=[delegate])
+    asked = coverage(interpreter)
+    interpreter.allocate_tensors()
+    return of_coverage("board", asked, coverage(interpreter), tflite_graph.read(model.read_bytes()))
+
+
+def test_placement_of_a_delegate_that_takes_all(library: Path, tmp_path: Path) -> None:
+    placement = placed(models.conv(tmp_path / "model", layers=3), library)
+    assert placement.executors() == {"board": 3}
+    assert shortfall(placement, 1.0) == ""
+
+
+def test_placement_of_a_delegate_that_takes_some(library: Path, tmp_path: Path) -> None:
+    placement = placed(models.conv(tmp_path / "model", layers=4), library, "partial=1")
+    assert placement.ops[0].executor == "board"
+    assert (placement.op_share, placement.mac_share) == (0.25, 0.25)
+    assert "the CPU is left with 3 CONV_2D" in shortfall(placement, 0.95)
+
+
+def test_placement_of_a_delegate_that_takes_none(library: Path, tmp_path: Path) -> None:
+    placement = placed(models.two(tmp_path / "model"), library)
+    assert placement.share == 0.0
+    assert "board" not in placement.executors()
+
+
+MODELS: dict[str, Callable[[Path], Path]] = {
+    "int8": lambda path: models.conv(path, layers=2),
+    "float": lambda path: models.dense(path, int8=False, layers=2),
+}
+
+
+@pytest.mark.parametrize("make", MODELS.values(), ids=MODELS)
+def test_a_delegate_that_computes_right_is_proven_right(
+    make: Callable[[Path], Path], library: Path, tmp_path: Path
+) -> None:
+    path = make(tmp_path / "model.tflite")
+    with (
+        tflite.open(path, tflite.Config(), f"external:{library}") as delegate,
+        tflite.open(path, tflite.Config()) as cpu,
+    ):
+        proof = prove(delegate, cpu, noise(cpu), seconds=0.05)
+    assert proof.right
+    assert proof.error <= models.SCALE
+    assert proof.vectors == 3
+    assert doubt(proof, 0.0) == ""
+    assert proof.speed > 0
+
+
+class Numbers:
+    """A model that multiplies: a delegate whose results are known."""
+
+    def __init__(self, factor: float = 1.0, spec: TensorSpec | None = None, size: int = 4) -> None:
+        spec = spec or TensorSpec("value", (1, size), np.dtype(np.float32))
+        self.inputs = self.outputs = (spec,)
+        self.delegate, self.delegate_share = "numbers", 1.0
+        self._factor = factor
+        self.runs = 0
+
+    def run(self, inputs: Sequence[Array]) -> Sequence[Array]:
+        self.runs += 1
+        with np.errstate(invalid="ignore"):
+            return [np.float32(self._factor) * inputs[0]]
+
+    def reset(self) -> None:
+        self.runs = 0
+
+
+VALUES = np.array([[1.0, -2.0, 3.0, 4.0]], np.float32)
+
+
+@pytest.mark.parametrize(("factor", "error"), [(1.0, 0.0), (1.005, 0.02), (0.5, 2.0), (np.nan, np.inf)])
+def test_error_is_the_largest_difference(factor: float, error: float) -> None:
+    proof = prove(Numbers(factor), Numbers(), [([VALUES], None)], seconds=0)
+    assert proof.error == pytest.approx(error, rel=1e-3)
+    assert proof.right == (error < 0.04)  # a hundredth of the largest value
+
+
+def test_golden_outputs_are_the_judge_where_there_are_some() -> None:
+    golden = [([VALUES], [2 * VALUES])]
+    assert prove(Numbers(2), Numbers(1), golden, seconds=0).right
+    assert prove(Numbers(1), Numbers(1), golden, seconds=0).error == 4.0
+    assert prove(Numbers(1), Numbers(1), golden, tolerance=4.0, seconds=0).right
+
+
+def test_expected_nan_is_right() -> None:
+    values = np.array([[np.nan, np.inf, 1.0, 1.0]], np.float32)
+    assert prove(Numbers(), Numbers(), [([values], None)], seconds=0).error == 0.0
+
+
+def test_quantized_outputs_may_differ_by_steps() -> None:
+    spec = TensorSpec("value", (1, 4), np.dtype(np.int8), (0.5,), (0,))
+    off = [([VALUES], [VALUES + 2.0])]
+    assert prove(Numbers(spec=spec), Numbers(spec=spec), off, seconds=0).right
+    further = [([VALUES], [VALUES + 2.5])]
+    assert not prove(Numbers(spec=spec), Numbers(spec=spec), further, seconds=0).right
+
+
+def test_outputs_of_another_size_are_refused() -> None:
+    with pytest.raises(ModelError, match="shape"):
+        prove(Numbers(), Numbers(), [([VALUES], [np.zeros((1, 3))])], seconds=0)
+
+
+def test_both_run_equally_often() -> None:
+    delegate, cpu = Numbers(), Numbers()
+    prove(delegate, cpu, [([VALUES], None)], seconds=0.01)
+    assert delegate.runs == cpu.runs >= 3
+
+
+def test_noise_is_of_the_inputs_range() -> None:
+    int8 = TensorSpec("value", (1, 100), np.dtype(np.int8), (0.5,), (10,))
+    ((values,), expected), *more = noise(Numbers(spec=int8), count=2)
+    assert expected is None
+    assert (values.min() < -60, values.max() > 50) == (True, True)
+    assert -69 <= values.min() <= values.max() <= 58.5
+    assert not np.array_equal(values, more[0][0][0])
+    flags = TensorSpec("flags", (-1, 3), np.dtype(np.bool_))
+    ((values,), _), *_ = noise(Numbers(spec=flags))
+    assert (values.shape, values.dtype) == ((1, 3), np.bool_)
+
+
+def test_time_of_the_ops_that_are_left(library: Path, tmp_path: Path) -> None:
+    path = models.conv(tmp_path / "model", 16, 16, layers=8)
+    whole = time_share(path, placed(path, library), tflite.Interpreter, 1000.0, seconds=0.05)
+    assert whole.left_us == 0.0
+    assert (whole.on_delegate, whole.moved) == (1.0, 1.0)
+    some = time_share(path, placed(path, library, "partial=4"), tflite.Interpreter, 1000.0, seconds=0.1)
+    assert 0 < some.left_us <= some.cpu_us
+    none = time_share(path, placed(path, library, "partial=0"), tflite.Interpreter, 1000.0, seconds=0.05)
+    assert none.left_us == none.cpu_us > 0
+    assert none.moved == 0.0
