@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from limpet.messages import Origin
-    from limpet.records import Figures, Result, Transition
+    from limpet.records import Figures, Result, Stage, Transition
 
 
 def now() -> datetime:
@@ -33,7 +33,7 @@ class PipelineRecord:
     errors: int = 0
     restarts: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
-    latency: dict[str, dict[int, int]] = field(default_factory=dict)
+    latency: dict[Stage, dict[int, int]] = field(default_factory=dict)
 
     def accept(self, result: Result) -> ResultMessage:
         """Give a result its number: from here on it is the supervisor's."""

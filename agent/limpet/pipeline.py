@@ -92,7 +92,7 @@ class Pipeline:
         ``ModelError`` where the runtime refuses to run the model.
         """
         if self.plan.columns is not None:
-            samples = replace(samples, values=samples.values[:, self.plan.columns])
+            samples = replace(samples, values=samples.values.take(self.plan.columns, axis=1))
         for window in self._windower.push(samples):
             yield self._infer(window)
 

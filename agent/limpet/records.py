@@ -53,7 +53,7 @@ class Figures(msgspec.Struct, omit_defaults=True):
 
     errors: int = 0
     discarded: int = 0
-    latency: dict[str, dict[int, int]] = msgspec.field(default_factory=dict)
+    latency: dict[Stage, dict[int, int]] = msgspec.field(default_factory=dict)
 
 
 class Heartbeat(msgspec.Struct, tag=True):

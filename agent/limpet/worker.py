@@ -14,6 +14,8 @@ from select import select
 from time import monotonic
 from typing import TYPE_CHECKING, TypeAlias
 
+import numpy as np
+
 from limpet.channel import Channel
 from limpet.errors import ConfigError, LimpetError, ModelError
 from limpet.mailbox import Mailbox
@@ -59,6 +61,8 @@ Supervisor: TypeAlias = Channel[ToWorker]
 
 def run(end: socket.socket) -> None:
     """Serve the supervisor at the other end of the socket until it says stop or goes away."""
+    # What a sensor sends may overflow; decoders say what infinity and NaN mean.
+    np.seterr(all="ignore")
     supervisor: Supervisor = Channel(end, ToWorker)
     try:
         config = _first_assignment(supervisor)
