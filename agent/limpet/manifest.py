@@ -67,10 +67,23 @@ class Tolerance(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     absolute: Annotated[float, Meta(ge=0)] = 0.0
 
 
+class Variant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The same model in another form, for a runtime or a delegate that the first one does not suit.
+
+    ``model`` names a member, or a folder of members (``model.mlpackage``). ``delegates`` it was made for; empty for
+    any. ``tolerance`` holds for it in place of the manifest's.
+    """
+
+    runtime: str
+    model: str
+    delegates: list[str] = []
+    tolerance: Tolerance = msgspec.field(default_factory=Tolerance)
+
+
 class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A model and all that is needed to run it.
 
-    ``model``, ``labels`` and ``golden`` name members of the bundle. ``transforms`` and ``decoder`` are tables
+    ``model``, ``labels``, ``golden`` and ``card`` name members of the bundle. ``transforms`` and ``decoder`` are tables
     as in the configuration: ``kind`` and the plugin's own keys. ``rate`` is in samples a second. ``stateful``:
     the model remembers earlier windows, so it starts anew after a gap.
     """
@@ -85,6 +98,8 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_de
     model: str = "model.tflite"
     labels: str = ""
     golden: str = ""
+    card: str = ""
+    variants: list[Variant] = []
     tolerance: Tolerance = msgspec.field(default_factory=Tolerance)
     inputs: list[TensorInfo] = []
     outputs: list[TensorInfo] = []

@@ -23,9 +23,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from limpet.types import Array
+    from limpet_convert.sign import Signer
 
 LABELS = "labels.txt"
 GOLDEN = "golden.npz"
+CARD = "MODEL_CARD.md"
+SIGNATURE = "signature"
 _EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip can name
 _REGULAR_FILE = 0o100644 << 16
 _UNIX = 3
@@ -39,11 +42,15 @@ def write(  # noqa: PLR0913 - the parts of a bundle
     labels: Sequence[str] = (),
     inputs: Sequence[Array] = (),
     outputs: Sequence[Array] = (),
+    card: str = "",
+    others: Mapping[str, bytes] | None = None,
+    signer: Signer | None = None,
 ) -> Manifest:
     """Write ``folder/NAME-VERSION.limpet`` and return its manifest, members filled in.
 
     ``inputs`` and ``outputs`` are the golden vectors, one array for each of the model's tensors in order: real
-    values (float32) for quantized tensors, shape ``(vectors, *tensor shape)``. ``ValueError`` (also
+    values (float32) for quantized tensors, shape ``(vectors, *tensor shape)``. ``card`` is the model card, Markdown.
+    ``others`` are the files of the manifest's variants. ``signer`` signs the manifest's bytes. ``ValueError`` (also
     ``msgspec.ValidationError``, which is one) says what of the manifest or the vectors cannot be.
     """
     members = {manifest.model: model}
@@ -51,15 +58,21 @@ def write(  # noqa: PLR0913 - the parts of a bundle
         members[LABELS] = _label_lines(labels)
     if inputs or outputs:
         members[GOLDEN] = golden_bytes(inputs, outputs)
+    if card:
+        members[CARD] = card.encode()
+    members |= others or {}
     complete = msgspec.structs.replace(
         manifest,
         labels=LABELS if labels else "",
         golden=GOLDEN if GOLDEN in members else "",
+        card=CARD if card else "",
+        signature_key=signer.key_id if signer else "",
         members={name: _member(data) for name, data in members.items()},
     )
     head = manifests.dump(complete)
     checked = manifests.parse(head)
-    (folder / file_name(checked)).write_bytes(_zip({"manifest.json": head, **members}))
+    signature = {SIGNATURE: signer.sign(head)} if signer else {}
+    (folder / file_name(checked)).write_bytes(_zip({"manifest.json": head, **signature, **members}))
     return checked
 
 

@@ -1,0 +1,1 @@
+"""The commands of ``limpet-convert``: one module each."""

@@ -1,0 +1,182 @@
+"""A model against the float one it was made of: what each is worth, and how far they agree."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from limpet_convert import metrics, runners
+from limpet_convert.errors import ConvertError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from limpet.types import Array, FloatArray
+    from limpet_convert.data import Windows
+    from limpet_convert.metrics import Metrics
+    from limpet_convert.project import Bundle, Verify
+
+HEADLINE = {"classify": "accuracy", "anomaly": "f1", "regress": "r2"}
+"""The metric of a task whose loss is counted in points: hundredths."""
+CLOSE = 0.1
+"""Of the targets' standard deviation: so near two numbers must be to agree."""
+
+
+@dataclass
+class Comparison:
+    """One variant against float. ``failures`` says which thresholds it misses; empty is a pass.
+
+    ``errors``: of each output the largest and the mean absolute difference, and the relative one.
+    """
+
+    variant: str
+    size: int
+    size_ratio: float
+    exact: Metrics
+    converted: Metrics
+    metric: str
+    metric_loss_points: float
+    agreement: float
+    calibration_loss: float
+    errors: list[dict[str, float]]
+    changes: list[dict[str, Any]]
+    groups: dict[str, Metrics] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return it as JSON can have it."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """What a model made of the held-back windows: each output ``(n, *shape)``."""
+
+    values: list[FloatArray]
+    size: int
+
+
+def run(path: Path, inputs: FloatArray) -> Outputs:
+    """Run a model file over ``inputs``."""
+    size = path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+    return Outputs([np.asarray(v, np.float32) for v in runners.run_all(runners.open_model(path), inputs)], size)
+
+
+def compare(
+    variant: str, exact: Outputs, other: Outputs, windows: Windows, bundle: Bundle, groups: Array | None = None
+) -> Comparison:
+    """Compare two models' outputs over the same windows with known answers."""
+    judge = _Judge(bundle, windows)
+    before, after = judge.metrics(exact.values), judge.metrics(other.values)
+    metric = HEADLINE[bundle.task]
+    return Comparison(
+        variant=variant,
+        size=other.size,
+        size_ratio=other.size / exact.size,
+        exact=before,
+        converted=after,
+        metric=metric,
+        metric_loss_points=100 * (before[metric] - after[metric]),
+        agreement=judge.agreement(exact.values, other.values),
+        calibration_loss=after.get("ece", 0.0) - before.get("ece", 0.0),
+        errors=[_error(a, b) for a, b in zip(exact.values, other.values, strict=True)],
+        changes=judge.changes(exact.values, other.values),
+        groups=judge.groups(other.values, groups),
+    )
+
+
+def judged(comparison: Comparison, limits: Verify) -> Comparison:
+    """Fill in which thresholds the comparison misses."""
+    found = comparison.failures
+    if comparison.metric_loss_points > limits.max_metric_loss:
+        found.append(
+            f"{comparison.metric} lost {comparison.metric_loss_points:.2f} points, at most {limits.max_metric_loss:g}"
+        )
+    if comparison.agreement < limits.min_agreement:
+        found.append(f"agreement {comparison.agreement:.2%}, at least {limits.min_agreement:.2%}")
+    if comparison.size_ratio > limits.max_size_ratio:
+        found.append(f"size {comparison.size_ratio:.3f} of float, at most {limits.max_size_ratio:g}")
+    if comparison.calibration_loss > limits.max_calibration_loss:
+        found.append(f"ECE rose by {comparison.calibration_loss:.3f}, at most {limits.max_calibration_loss:g}")
+    return comparison
+
+
+def _error(exact: FloatArray, other: FloatArray) -> dict[str, float]:
+    difference = np.abs(exact - other)
+    spread = float(exact.std())
+    return {
+        "largest": float(difference.max()),
+        "mean": float(difference.mean()),
+        "relative": float(np.sqrt((difference**2).mean())) / spread if spread else 0.0,
+    }
+
+
+class _Judge:
+    """What outputs mean for one task."""
+
+    def __init__(self, bundle: Bundle, windows: Windows) -> None:
+        if windows.targets is None:
+            raise ConvertError("data.targets: missing; there is nothing to compare with")
+        self._bundle = bundle
+        self._inputs = windows.values
+        self._targets = windows.targets
+        if bundle.task == "classify" and not np.isin(self._targets, range(len(bundle.labels))).all():
+            raise ConvertError(
+                f"data.targets: {int(self._targets.max())} is no class; they count from 0 to "
+                f"{len(bundle.labels) - 1} in the order of bundle.labels"
+            )
+
+    def metrics(self, outputs: Sequence[FloatArray], chosen: Array | slice = slice(None)) -> Metrics:
+        targets = self._targets[chosen]
+        first = outputs[0][chosen].reshape(len(targets), -1)
+        if self._bundle.task == "classify":
+            return metrics.classification(first, targets, self._bundle.labels)
+        if self._bundle.task == "anomaly":
+            return metrics.anomaly(self._scores(outputs)[chosen], targets, self._bundle.decoder["threshold"])
+        return metrics.regression(first, targets)
+
+    def agreement(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> float:
+        """Return the share of windows on which both say the same."""
+        if self._bundle.task == "classify":
+            return float((self._said(exact) == self._said(other)).mean())
+        if self._bundle.task == "anomaly":
+            limit = self._bundle.decoder["threshold"]
+            return float(((self._scores(exact) >= limit) == (self._scores(other) >= limit)).mean())
+        close = CLOSE * max(float(self._targets.std()), 1e-9)
+        return float((np.abs(exact[0] - other[0]) <= close).mean())
+
+    def changes(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> list[dict[str, Any]]:
+        """Return which classes turned into which, most often first."""
+        if self._bundle.task != "classify":
+            return []
+        pairs = np.stack([self._said(exact), self._said(other)], axis=1)
+        turned, counts = np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0, return_counts=True)
+        labels = self._bundle.labels
+        found = [
+            {"from": labels[a], "to": labels[b], "windows": int(n)}
+            for (a, b), n in zip(turned.tolist(), counts, strict=True)
+        ]
+        return sorted(found, key=lambda one: -int(one["windows"]))
+
+    def groups(self, outputs: Sequence[FloatArray], groups: Array | None) -> dict[str, Metrics]:
+        """Return the headline metric of each group, and its size."""
+        if groups is None:
+            return {}
+        metric = HEADLINE[self._bundle.task]
+        return {
+            str(group): {metric: self.metrics(outputs, groups == group)[metric], "windows": int(count)}
+            for group, count in zip(*np.unique(groups, return_counts=True), strict=True)
+        }
+
+    def _said(self, outputs: Sequence[FloatArray]) -> Array:
+        return np.asarray(outputs[0].reshape(len(self._targets), -1).argmax(axis=1))
+
+    def _scores(self, outputs: Sequence[FloatArray]) -> FloatArray:
+        """Return the mean squared error of the reconstruction, or the model's own score."""
+        found = outputs[0].reshape(len(self._inputs), -1)
+        if found.shape[1] == 1:
+            return found[:, 0]
+        return np.asarray(np.square(found - self._inputs.reshape(found.shape)).mean(axis=1), np.float32)

@@ -1,0 +1,66 @@
+"""What the converters for TensorFlow share: a function to a frozen graph to float TFLite."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from limpet_convert.errors import ConvertError, need
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+INSTEAD = {
+    "FFT": "compute the spectrum outside, with the transform 'spectrum' or 'mel'",
+    "RFFT": "compute the spectrum outside, with the transform 'spectrum' or 'mel'",
+    "Erf": "use the tanh approximation of GELU",
+    "CumSum": "a fixed matrix product with a triangle of ones",
+    "Unique": "do it behind the model, in a decoder",
+    "Where": "tf.where with three arguments",
+    "RandomStandardNormal": "take the noise out; it is for training only",
+    "RandomUniform": "take the noise out; it is for training only",
+}
+
+
+def freeze(function: Callable[[Any], Any], shape: Sequence[int]) -> bytes:
+    """Return a function of one float32 tensor of ``shape`` as float TFLite.
+
+    Frozen first, as the converter of TensorFlow 2.21 leaves READ_VARIABLE otherwise, which no quantizer takes.
+    ``ConvertError`` names ops that TFLite lacks, the layers that made them and what to write instead.
+    """
+    tf = need("tensorflow", "convert-tensorflow")
+    constants = need("tensorflow.python.framework.convert_to_constants", "convert-tensorflow")
+    spec = tf.TensorSpec(tuple(shape), tf.float32, "input")
+    concrete = tf.function(function).get_concrete_function(spec)
+    frozen = constants.convert_variables_to_constants_v2(concrete)
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
+    try:
+        return bytes(converter.convert())
+    except Exception as error:  # ConverterError, and others of MLIR's passes.
+        raise ConvertError(explain(str(error), _makers(frozen))) from error
+
+
+def _makers(frozen: Any) -> dict[str, list[str]]:
+    """Return the names of the nodes of each kind of op."""
+    makers: dict[str, list[str]] = {}
+    for node in frozen.graph.as_graph_def().node:
+        makers.setdefault(node.op, []).append(node.name)
+    return makers
+
+
+def explain(text: str, makers: dict[str, list[str]]) -> str:
+    """Turn the converter's text into what a person can act on."""
+    ops = list(dict.fromkeys(re.findall(r"tf\.([A-Z]\w+)", text)))
+    found = [op for op in ops if op in makers]
+    if not found:
+        return f"TFLite cannot express this model: {text.strip().splitlines()[0] if text.strip() else 'no reason given'}"
+    parts = []
+    for op in found:
+        layers = ", ".join(dict.fromkeys(_layer(name) for name in makers[op]))
+        parts.append(f"{op} in {layers}" + (f" ({INSTEAD[op]})" if op in INSTEAD else ""))
+    return f"TFLite has no op for {'; '.join(parts)}"
+
+
+def _layer(node: str) -> str:
+    parts = node.split("/")
+    return parts[-2] if len(parts) > 1 else node

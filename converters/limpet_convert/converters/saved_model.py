@@ -1,0 +1,55 @@
+"""TensorFlow SavedModels: a folder with ``saved_model.pb``."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from limpet.plugin import suggest
+from limpet_convert.converters import _tensorflow
+from limpet_convert.errors import ConvertError, need
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SUFFIXES = ("",)
+
+
+class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """``signature`` to convert; ``shape`` of its input without the batch, where it leaves it open."""
+
+    signature: str = "serving_default"
+    shape: list[int] | None = None
+
+
+def convert(path: Path, config: Config) -> bytes:
+    """Return one signature of the model as float TFLite with a batch of 1."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    tf = need("tensorflow", "convert-tensorflow")
+    if not (path / "saved_model.pb").is_file():
+        raise ConvertError(f"{path}: no SavedModel; there is no saved_model.pb in it")
+    loaded = tf.saved_model.load(str(path))
+    if config.signature not in loaded.signatures:
+        known = suggest(config.signature, loaded.signatures)
+        raise ConvertError(f"{path}: there is no signature {config.signature!r}{known}")
+    signature = loaded.signatures[config.signature]
+    ((name, spec),) = _one_input(signature, path)
+    shape = config.shape or spec.shape.as_list()[1:]
+    if any(n is None for n in shape):
+        raise ConvertError(f"{path}: input {name!r} has shape {shape} with sizes left open; give options.shape")
+    outputs = sorted(signature.structured_outputs)
+
+    def run(x: Any) -> Any:
+        found = signature(**{name: x})
+        return [found[key] for key in outputs] if len(outputs) > 1 else found[outputs[0]]
+
+    return _tensorflow.freeze(run, (1, *shape))
+
+
+def _one_input(signature: Any, path: Path) -> list[tuple[str, Any]]:
+    inputs = list(signature.structured_input_signature[1].items())
+    if len(inputs) != 1:
+        raise ConvertError(f"{path}: the signature has {len(inputs)} inputs; a window is one input: join them")
+    return inputs

@@ -1,0 +1,32 @@
+"""A float ``.tflite`` model, taken as it is after a look at whether it is whole and really float."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from limpet import tflite_file
+from limpet.errors import ModelError
+from limpet_convert.errors import ConvertError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SUFFIXES = (".tflite",)
+
+
+class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Nothing to choose."""
+
+
+def convert(path: Path, config: Config) -> bytes:  # noqa: ARG001 - the form of all converters
+    """Return the file's bytes. ``ConvertError`` where it is damaged or already quantized."""
+    try:
+        file = tflite_file.read(path)
+    except ModelError as error:
+        raise ConvertError(str(error)) from error
+    quantized = [tensor.name for tensor in (*file.inputs, *file.outputs) if tensor.scale]
+    if quantized:
+        raise ConvertError(f"{path}: quantized already ({quantized[0]}); give the float model that it was made of")
+    return path.read_bytes()

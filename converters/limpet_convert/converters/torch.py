@@ -1,0 +1,140 @@
+"""PyTorch models: exported programs (``.pt2``) and traced ones (TorchScript: ``.ts``, ``.torchscript``, ``.pt``).
+
+A model file of PyTorch may hold a pickle, and a pickle may hold code that runs when it is read. Pickles that name
+anything but tensors are refused before they are opened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import warnings
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from limpet_convert.converters import _pickles
+from limpet_convert.errors import ConvertError, need
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SUFFIXES = (".pt2", ".pt", ".pth", ".ts", ".torchscript")
+
+
+class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """``layout``: where the device's windows have their channels. PyTorch has them first, windows have them last.
+
+    ``shape`` of the model's own input without the batch: needed for a traced model, which does not keep it.
+    """
+
+    layout: str = "channels_last"
+    shape: list[int] | None = None
+
+    def __post_init__(self) -> None:
+        if self.layout not in {"channels_last", "as_is"}:
+            raise ValueError(f"layout: channels_last or as_is, not {self.layout!r}")
+
+
+def convert(path: Path, config: Config) -> bytes:
+    """Return the model as float TFLite with a batch of 1."""
+    torch = need("torch", "convert-torch")
+    if path.suffix == ".pt2":
+        program = load(path)
+        return to_tflite(program.module(), program.example_inputs[0], config.layout)
+    _pickles.refuse_code(path)
+    if config.shape is None:
+        raise ConvertError(f"{path}: a traced model does not keep the shape of its input; say options.shape")
+    examples = (torch.zeros(1, *config.shape),)
+    return to_tflite(_traced(path, examples), examples, config.layout)
+
+
+def load(path: Path) -> Any:
+    """Read an exported program. ``ConvertError`` where it is damaged or holds code."""
+    torch = need("torch", "convert-torch")
+    if not zipfile.is_zipfile(path):
+        raise ConvertError(f"{path}: not an exported program, or cut short; write it with torch.export.save")
+    _pickles.refuse_code(path)
+    try:
+        with quiet():
+            program = torch.export.load(path)
+    except Exception as error:  # torch raises what comes.
+        raise ConvertError(f"{path}: PyTorch cannot read it: {str(error).splitlines()[0]}") from error
+    if program.example_inputs is None or len(program.example_inputs[0]) != 1:
+        raise ConvertError(f"{path}: export it with one example input, a batch of 1")
+    return program
+
+
+def to_tflite(module: Any, examples: tuple[Any, ...], layout: str = "as_is") -> bytes:
+    """Return a live module as float TFLite; ``examples`` hold one tensor with a batch of 1."""
+    torch = need("torch", "convert-torch")
+    os.environ.setdefault("PJRT_DEVICE", "CPU")
+    with quiet():
+        converter = need("litert_torch", "convert-torch")
+        wrapped, given = (module, examples)
+        if layout == "channels_last" and examples[0].ndim > 2:
+            wrapped, given = _channels_last(torch, module), (examples[0].movedim(1, -1).contiguous(),)
+        try:
+            with torch.no_grad():
+                return _exported(converter.convert(wrapped, given))
+        except Exception as error:  # torch.export and MLIR raise what comes.
+            text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
+            raise ConvertError(f"LiteRT cannot express this PyTorch model: {text}") from error
+
+
+def _exported(model: Any) -> bytes:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.tflite"
+        model.export(str(path))
+        return path.read_bytes()
+
+
+def _channels_last(torch: Any, module: Any) -> Any:
+    class ChannelsLast(torch.nn.Module):  # type: ignore[misc]
+        """Takes channels last, hands them on first."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = module
+
+        def forward(self, x: Any) -> Any:
+            return self.inner(x.movedim(-1, 1))
+
+    made = ChannelsLast()
+    with contextlib.suppress(NotImplementedError):  # An exported program is in evaluation mode as it is.
+        made.eval()
+    return made
+
+
+def _traced(path: Path, examples: tuple[Any, ...]) -> Any:
+    torch = need("torch", "convert-torch")
+    exporting = need("torch._export.converter", "convert-torch")
+    try:
+        with quiet():
+            script = torch.jit.load(str(path)).eval()
+            return exporting.TS2EPConverter(script, examples).convert().module()
+    except Exception as error:
+        text = str(error).strip().splitlines()
+        raise ConvertError(
+            f"{path}: not a traced model that can be exported again ({text[-1] if text else type(error).__name__}); "
+            "save it with torch.export.save instead"
+        ) from error
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Keep the converters' own talk off the terminal."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

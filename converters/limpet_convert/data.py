@@ -1,0 +1,209 @@
+"""Recordings to model input, through the very sources, windows and transforms that the device will run.
+
+What calibrates is what infers: this module holds no arithmetic of its own, it only plays recordings into
+``limpet.window`` and ``limpet.transforms``.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from limpet import plugin
+from limpet.config import fill
+from limpet.errors import ConfigError
+from limpet.sources._recordings import load
+from limpet.types import Samples, SampleSpec
+from limpet.window import Windower
+from limpet_convert.errors import ConvertError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from limpet.sources._recordings import Recording
+    from limpet.types import Array
+    from limpet_convert.project import Project
+
+SUFFIXES = (".csv", ".csv.gz", ".npy", ".wav")
+BLOCK = 4096
+MANY = 1 << 20
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Model inputs: ``values`` float32 ``(n, *what the transforms give)``; ``targets`` ``(n,)`` where known.
+
+    ``dropped`` counts samples that the source left out, by cause.
+    """
+
+    values: Array
+    targets: Array | None
+    dropped: dict[str, int]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+def calibration(project: Project) -> Windows:
+    """Return at most ``data.samples`` windows, evenly spread over the recordings. See ``windows``."""
+    found = windows(project, project.data.calibration)
+    chosen = np.unique(np.linspace(0, len(found) - 1, project.data.samples).round().astype(int))
+    targets = None if found.targets is None else found.targets[chosen]
+    return Windows(found.values[chosen], targets, found.dropped)
+
+
+def held_back(project: Project) -> Windows:
+    """Return the windows to verify with, and their targets."""
+    found = windows(project, project.data.test)
+    if project.data.targets is None:
+        if found.targets is None:
+            raise ConvertError(
+                "data.targets: missing; verify needs to know what each test window is: name an .npy file with one "
+                "target for each, or sort the recordings into folders named after the labels"
+            )
+        return found
+    targets = np.load(project.data.targets, allow_pickle=False)
+    if targets.shape[:1] != (len(found),):
+        raise ConvertError(
+            f"{project.data.targets}: {len(targets)} targets for {len(found)} windows of {project.data.test}; one "
+            "for each window, in their order"
+        )
+    return Windows(found.values, targets, found.dropped)
+
+
+def windows(project: Project, path: Path) -> Windows:
+    """Return all windows of a recording or a folder of them, in order of their names.
+
+    ``ConvertError`` where there are none, or what the transforms give is not finite; ``ConfigError`` has what is
+    wrong with the source, the window or the transforms.
+    """
+    values: list[Array] = []
+    targets: list[int] = []
+    dropped: Counter[str] = Counter()
+    for file, label in recordings(path, project.bundle.labels):
+        before = len(values)
+        values += _play(project, file, dropped)
+        if label is not None:
+            targets += [label] * (len(values) - before)
+    if not values:
+        raise ConvertError(f"{path}: no window in it; recordings are shorter than one window of the bundle's")
+    stacked = np.stack(values)
+    refuse_unusable(stacked, path)
+    return Windows(stacked, np.array(targets) if len(targets) == len(values) else None, dict(dropped))
+
+
+def recordings(path: Path, labels: list[str]) -> list[tuple[Path, int | None]]:
+    """Return the recordings of a path with their class, told by the folder. ``ConvertError`` on a wrong label."""
+    if path.is_file():
+        return [(path, None)]
+    files = sorted(f for f in path.rglob("*") if f.is_file() and f.name.lower().endswith(SUFFIXES))
+    if not files:
+        raise ConvertError(f"{path}: no recording in it; they end in {', '.join(SUFFIXES)}")
+    return [(file, _label(file, path, labels)) for file in files]
+
+
+def _label(file: Path, folder: Path, labels: list[str]) -> int | None:
+    if file.parent == folder or not labels:
+        return None
+    name = file.relative_to(folder).parts[0]
+    if name not in labels:
+        raise ConvertError(f"{folder / name}: no label {name!r}{plugin.suggest(name, labels)}; see bundle.labels")
+    return labels.index(name)
+
+
+def refuse_unusable(values: Array, path: Path) -> None:
+    """Raise ``ConvertError`` for model inputs that would spoil every range: not finite, or all the same."""
+    bad = ~np.isfinite(values)
+    if bad.any():
+        first = int(np.argwhere(bad)[0][0])
+        raise ConvertError(
+            f"{path}: {np.isnan(values).sum()} NaN and {np.isinf(values).sum()} infinite values after the transforms,"
+            f" first in window {first}; a range cannot be taken from them: mend the recording or the transforms"
+        )
+    if values.min() == values.max():
+        raise ConvertError(
+            f"{path}: every value is {values.min():g} after the transforms; nothing to calibrate with"
+        )
+
+
+def _play(project: Project, file: Path, dropped: Counter[str]) -> Iterator[Array]:
+    """Yield the model inputs of one recording."""
+    spec, blocks = _source(project, file, dropped)
+    windower = Windower(project.bundle.window, spec)
+    transforms = _transforms(project, windower)
+    for block in blocks:
+        for window in windower.push(block):
+            values = window.values
+            for transform in transforms:
+                values = transform(values)
+            yield np.array(values, np.float32)
+
+
+def _transforms(project: Project, windower: Windower) -> list[Any]:
+    shape, opened, problems = windower.shape, [], list[str]()
+    for number, table in enumerate(project.bundle.transforms):
+        where = f"bundle.transforms[{number}]"
+        kind = table.get("kind")
+        if not isinstance(kind, str):
+            raise ConfigError([f"{where}.kind: missing"])
+        module = plugin.load("transforms", kind)
+        options = {key: value for key, value in table.items() if key != "kind"}
+        config = fill(module.Config, options, where, project.base, problems)
+        if config is None:
+            raise ConfigError(problems)
+        try:
+            transform = module.open(config, windower.rows, shape)
+        except ValueError as error:
+            raise ConfigError([f"{where}: {error}"]) from error
+        shape = transform.shape
+        opened.append(transform)
+    return opened
+
+
+def _source(project: Project, file: Path, dropped: Counter[str]) -> tuple[SampleSpec, Iterator[Samples]]:
+    """Return what the samples are, and them.
+
+    A recording is played with the stamps that it was recorded with but without waiting, which ``replay`` cannot
+    do: flat out its clock stands still, and windows by time would come out otherwise than on the device.
+    """
+    options = {key: value for key, value in project.data.source.items() if key != "kind"}
+    kind = project.data.source.get("kind", "replay")
+    if kind == "replay":
+        recording = load(file, options.get("channels", project.bundle.channels), options.get("rate"))
+        shape, dtype = recording.values.shape[1:], recording.values.dtype
+        rate = recording.rate or project.bundle.rate
+        return SampleSpec(shape, dtype, tuple(recording.channels), rate), _blocks(recording, rate, dropped)
+    module = plugin.load("sources", kind)
+    problems: list[str] = []
+    config = fill(module.Config, options | {"path": str(file)}, "data.source", project.base, problems)
+    if config is None:
+        raise ConfigError(problems)
+    return module.describe(config), _opened(module, config, dropped)
+
+
+def _opened(module: Any, config: Any, dropped: Counter[str]) -> Iterator[Samples]:
+    with module.open(config, dropped) as blocks:
+        yield from islice(blocks, MANY)
+
+
+def _blocks(recording: Recording, rate: float | None, dropped: Counter[str]) -> Iterator[Samples]:
+    """Yield a recording's samples; those with a value that is not finite are left out, as the source does."""
+    values = recording.values
+    seconds = recording.seconds if recording.seconds is not None else np.arange(len(values)) / (rate or 1.0)
+    stamps = (seconds * 1e9).astype(np.int64)
+    finite = (
+        np.isfinite(values.reshape(len(values), -1)) if values.dtype.kind == "f" else np.ones((len(values), 1))
+    )
+    index = np.flatnonzero(finite.all(axis=1))
+    if lost := len(values) - len(index):
+        dropped["not_finite"] += lost
+    for run in np.split(index, np.flatnonzero(np.diff(index) > 1) + 1):
+        for start in range(0, len(run), BLOCK):
+            part = run[start : start + BLOCK]
+            times = stamps[part]
+            yield Samples(values[part], times, times, int(part[0]))

@@ -1,0 +1,183 @@
+"""A ``.tflite`` model as a graph that can be read, changed and run with every tensor laid open."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from limpet_convert.errors import ConvertError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from limpet.types import Array, FloatArray
+
+IDENTIFIER = b"TFL3"
+_PLAIN = {"RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "PAD", "SLICE", "STRIDED_SLICE", "GATHER", "SPLIT"}
+"""Ops that move values without computing: input and output share one range."""
+
+
+@dataclass(frozen=True)
+class Op:
+    """One operation. ``inputs`` and ``outputs`` are indices of tensors, constants among the inputs."""
+
+    index: int
+    kind: str
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
+
+    @property
+    def moves(self) -> bool:
+        """Whether it only moves values."""
+        return self.kind in _PLAIN
+
+
+class Graph:
+    """The first subgraph of a model. ``model`` is the flatbuffer's object tree, which may be changed."""
+
+    def __init__(self, data: bytes) -> None:
+        from ai_edge_litert import schema_py_generated as schema
+
+        if data[4:8] != IDENTIFIER:
+            raise ConvertError("not a .tflite model")
+        self.schema: Any = schema
+        self.data = data
+        self.model: Any = schema.ModelT.InitFromPackedBuf(data, 0)
+        self._codes = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
+
+    @property
+    def subgraph(self) -> Any:
+        """The graph that ``invoke`` runs."""
+        return self.model.subgraphs[0]
+
+    @cached_property
+    def ops(self) -> tuple[Op, ...]:
+        """Its operations in the order in which they run."""
+        return tuple(
+            Op(index, self._kind(op), _indices(op.inputs), _indices(op.outputs))
+            for index, op in enumerate(self.subgraph.operators or [])
+        )
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of its tensors."""
+        return tuple((tensor.name or b"").decode() for tensor in self.subgraph.tensors)
+
+    def _kind(self, op: Any) -> str:
+        code = self.model.operatorCodes[op.opcodeIndex]
+        number = max(code.builtinCode, code.deprecatedBuiltinCode)
+        return code.customCode.decode() if code.customCode else str(self._codes.get(number, number))
+
+    @cached_property
+    def inputs(self) -> tuple[int, ...]:
+        """Tensors that are given."""
+        return _indices(self.subgraph.inputs)
+
+    @cached_property
+    def outputs(self) -> tuple[int, ...]:
+        """Tensors that are asked for."""
+        return _indices(self.subgraph.outputs)
+
+    def constant(self, tensor: int) -> Array | None:
+        """Return a constant tensor's stored values, ``None`` where it is computed."""
+        found = self.subgraph.tensors[tensor]
+        data = self.model.buffers[found.buffer].data
+        if data is None or len(data) == 0:
+            return None
+        names = {v: k for k, v in vars(self.schema.TensorType).items() if not k.startswith("_")}
+        kind = np.dtype(names[found.type].lower()) if names[found.type] in _NUMPY else np.dtype(np.uint8)
+        values = np.frombuffer(bytes(data), kind)
+        return values.reshape(found.shape) if found.shape is not None and len(found.shape) else values
+
+    def layer(self, op: Op) -> str:
+        """Return what a person calls an operation: the layer that made it, as far as the converter kept it."""
+        name = self.names[op.outputs[0]] if op.outputs else ""
+        return layer_name(name) or f"{op.kind.lower()}_{op.index}"
+
+    def pack(self) -> bytes:
+        """Return the model's bytes as it now is."""
+        import flatbuffers
+
+        builder = flatbuffers.Builder(len(self.data))
+        builder.Finish(self.model.Pack(builder), IDENTIFIER)
+        return bytes(builder.Output())
+
+
+_NUMPY = {"FLOAT32", "FLOAT16", "INT8", "INT16", "INT32", "INT64", "UINT8", "BOOL", "FLOAT64"}
+
+
+def _indices(values: Any) -> tuple[int, ...]:
+    return () if values is None else tuple(int(value) for value in values)
+
+
+def layer_name(tensor: str) -> str:
+    """Return the layer's name in a tensor's: ``second`` for ``model_1/second_1/Relu;model_1/second_1/conv``.
+
+    Keras traces a layer under its name and a number; PyTorch's tensors name no layer, and give an empty text.
+    """
+    if "__main__" in tensor or "torch." in tensor:
+        return ""
+    parts = tensor.partition(";")[0].split("/")
+    return re.sub(r"_1$", "", parts[-2]) if len(parts) > 1 else ""
+
+
+class Tracer:
+    """Runs a model, one input of batch 1 at a time, and shows every tensor. On the plain CPU kernels."""
+
+    def __init__(self, model: bytes) -> None:
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
+
+        with warnings.catch_warnings():  # It says that this takes memory, which is what it is for.
+            warnings.simplefilter("ignore")
+            self._interpreter = Interpreter(
+                model_content=model,
+                num_threads=1,
+                experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
+                experimental_preserve_all_tensors=True,
+            )
+        try:
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ConvertError(f"the model cannot be run: {error}") from error
+        self.inputs = self._interpreter.get_input_details()
+        self.outputs = self._interpreter.get_output_details()
+        taken = {i for op in self._interpreter._get_ops_details() for i in op["outputs"]}  # noqa: SLF001
+        taken |= {d["index"] for d in self.inputs}
+        self.tensors = [d for d in self._interpreter.get_tensor_details() if d["index"] in taken and d["name"]]
+
+    def invoke(self, inputs: Sequence[FloatArray]) -> None:
+        """Run once on real values."""
+        for detail, values in zip(self.inputs, inputs, strict=True):
+            self._interpreter.set_tensor(detail["index"], store(values.reshape(detail["shape"]), detail))
+        self._interpreter.invoke()
+
+    def real(self, detail: dict[str, Any]) -> FloatArray:
+        """Return a tensor's real values after ``invoke``."""
+        return real(self._interpreter.get_tensor(detail["index"]), detail)
+
+    def __call__(self, *inputs: FloatArray) -> list[FloatArray]:
+        """Run once and return the real values of the outputs."""
+        self.invoke(inputs)
+        return [self.real(detail) for detail in self.outputs]
+
+
+def store(values: FloatArray, detail: dict[str, Any]) -> Array:
+    """Return real values as a tensor stores them."""
+    scale, zero = detail["quantization"]
+    if not scale:
+        return np.asarray(values, detail["dtype"])
+    limits = np.iinfo(detail["dtype"])
+    return np.asarray(np.clip(np.rint(values / scale) + zero, limits.min, limits.max), detail["dtype"])
+
+
+def real(stored: Array, detail: dict[str, Any]) -> FloatArray:
+    """Return stored values as the real ones that they stand for."""
+    scale, zero = detail["quantization"]
+    if not scale:
+        return np.asarray(stored, np.float32)
+    return np.asarray((stored.astype(np.float32) - zero) * np.float32(scale), np.float32)

@@ -1,0 +1,303 @@
+"""Which layer of a quantized model goes wrong, and why.
+
+Three figures a layer. ``error``: how far its output lies from the float model's, with all that went wrong before
+it. ``effect``: how far the *model's* output moves when this layer's output alone is quantized and everything else
+stays float; ``weight_effect`` the same for its weights. Error adds up along the model, so the last layer always
+looks bad; the effect is what tells the guilty one.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from limpet_convert.graph import Graph, Tracer, real
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from limpet.types import Array, FloatArray
+    from limpet_convert.graph import Op
+
+GUILTY = 0.05
+"""Relative movement of the output from which a layer is called guilty rather than merely rounded."""
+SAMPLES = 24
+FEW_STEPS = 4.0
+OUTLIER = 30.0
+
+
+@dataclass
+class Layer:
+    """One layer's figures. ``tensor`` is its first output; ``scale`` 0 where it stays in float."""
+
+    name: str
+    kind: str
+    tensor: str
+    error: float = 0.0
+    effect: float = 0.0
+    weight_effect: float = 0.0
+    scale: float = 0.0
+    low: float = 0.0
+    high: float = 0.0
+    seen: tuple[float, float] = (0.0, 0.0)
+    cause: str = ""
+    why: str = ""
+
+    @property
+    def blame(self) -> float:
+        """The larger of its two effects."""
+        return max(self.effect, self.weight_effect)
+
+
+@dataclass
+class Diagnosis:
+    """``layers`` in the order in which they run. ``guilty``: the tensor of the layer that is named, or empty."""
+
+    layers: list[Layer] = field(default_factory=list)
+    guilty: str = ""
+
+    @property
+    def named(self) -> Layer | None:
+        """The guilty layer."""
+        return next((layer for layer in self.layers if layer.tensor == self.guilty), None)
+
+
+def distance(exact: FloatArray, other: FloatArray) -> float:
+    """Return the root mean square difference relative to how far ``exact`` spreads around its mean."""
+    spread = float(np.sqrt(np.mean((exact - exact.mean()) ** 2)))
+    error = float(np.sqrt(np.mean((exact - other) ** 2)))
+    return error / spread if spread > 0 else float(error > 0)
+
+
+def diagnose(
+    model: bytes,
+    quantized: bytes,
+    inputs: FloatArray,
+    progress: Callable[[float], object] = lambda _: None,
+) -> Diagnosis:
+    """Compare a float model with its quantized form over ``inputs`` ``(n, *shape)``, layer by layer.
+
+    At most ``SAMPLES`` of the inputs are taken, evenly spread. Tensors are matched by name, which the quantizer
+    keeps.
+    """
+    chosen = inputs[np.unique(np.linspace(0, len(inputs) - 1, SAMPLES).round().astype(int))]
+    graph = Graph(model)
+    exact, traced = Tracer(model), Tracer(quantized)
+    seen, other = _all_tensors(exact, chosen), _all_tensors(traced, chosen)
+    details = {d["name"]: d for d in traced._interpreter.get_tensor_details()}  # noqa: SLF001
+    truth = [np.concatenate([np.ravel(o) for o in exact(one)]) for one in chosen]
+    layers = []
+    ops = [op for op in graph.ops if op.outputs]
+    for done, op in enumerate(ops, 1):
+        layer = _layer(graph, op, seen, other, details)
+        if layer.scale and not op.moves:
+            detail = details[layer.tensor]
+            layer.effect = _moved(_with_tensor(graph, op.outputs[0], detail), chosen, truth)
+            _explain(layer, seen[layer.tensor], detail)
+        if weights := _lossy_weights(graph, op, traced, details):
+            index, lossy, why = weights
+            layer.weight_effect = _moved(_with_weights(graph, index, lossy), chosen, truth)
+            if layer.weight_effect > layer.effect:
+                layer.cause, layer.why = "weights", why
+        layers.append(layer)
+        progress(done / len(ops))
+    layers = _with_inputs(graph, details, seen, chosen, truth) + layers
+    outputs = {graph.names[index] for index in graph.outputs}
+    return Diagnosis(layers, _guilty([a for a in layers if a.cause != "rounding" or a.tensor not in outputs]))
+
+
+def _guilty(layers: Sequence[Layer]) -> str:
+    """Return the first layer with at least half the largest effect: a bad range is handed on to what follows."""
+    worst = max((layer.blame for layer in layers), default=0.0)
+    if worst < GUILTY:
+        return ""
+    return next(layer.tensor for layer in layers if layer.blame >= worst / 2)
+
+
+def _all_tensors(tracer: Tracer, inputs: FloatArray) -> dict[str, FloatArray]:
+    """Return every tensor's real values over the inputs, ``(n, *shape)``; large ones are thinned out."""
+    found: dict[str, list[FloatArray]] = {}
+    for one in inputs:
+        tracer.invoke([one])
+        for detail in tracer.tensors:
+            found.setdefault(detail["name"], []).append(tracer.real(detail).copy())
+    return {name: np.stack(values) for name, values in found.items() if len(values) == len(inputs)}
+
+
+def _layer(
+    graph: Graph,
+    op: Op,
+    seen: dict[str, FloatArray],
+    other: dict[str, FloatArray],
+    details: dict[str, dict[str, Any]],
+) -> Layer:
+    tensor = graph.names[op.outputs[0]]
+    layer = Layer(graph.layer(op), op.kind, tensor)
+    if tensor in seen and tensor in other and seen[tensor].shape == other[tensor].shape:
+        layer.error = distance(seen[tensor], other[tensor])
+        layer.seen = float(seen[tensor].min()), float(seen[tensor].max())
+    _represent(layer, details.get(tensor))
+    return layer
+
+
+def _represent(layer: Layer, detail: dict[str, Any] | None) -> None:
+    if detail is None or not detail["quantization"][0]:
+        return
+    limits = np.iinfo(detail["dtype"])
+    ends = real(np.array([limits.min, limits.max]), detail)
+    layer.scale, layer.low, layer.high = float(detail["quantization"][0]), float(ends[0]), float(ends[1])
+
+
+def _with_inputs(
+    graph: Graph,
+    details: dict[str, dict[str, Any]],
+    seen: dict[str, FloatArray],
+    chosen: FloatArray,
+    truth: Sequence[FloatArray],
+) -> list[Layer]:
+    """Return a layer for each input: the scale of the input itself may be what is wrong."""
+    layers = []
+    for index in graph.inputs:
+        name = graph.names[index]
+        layer = Layer("input", "INPUT", name)
+        _represent(layer, details.get(name))
+        if layer.scale:
+            layer.effect = _moved(_with_tensor(graph, index, details[name]), chosen, truth)
+            layer.seen = float(seen[name].min()), float(seen[name].max())
+            _explain(layer, seen[name], details[name])
+        layers.append(layer)
+    return layers
+
+
+def _moved(model: bytes, inputs: FloatArray, truth: Sequence[FloatArray]) -> float:
+    """Return how far the model's output lies from the truth."""
+    tracer = Tracer(model)
+    found = np.stack([np.concatenate([np.ravel(o) for o in tracer(one)]) for one in inputs])
+    return distance(np.stack(truth), found)
+
+
+def _with_tensor(graph: Graph, tensor: int, detail: dict[str, Any]) -> bytes:
+    """Return the float model with one tensor quantized and dequantized where it is made."""
+    changed = copy.copy(graph)
+    schema = graph.schema
+    kept = graph.model
+    changed.model = copy.copy(kept)
+    changed.model.subgraphs = [copy.copy(kept.subgraphs[0]), *kept.subgraphs[1:]]
+    changed.model.signatureDefs = None
+    changed.model.operatorCodes = list(kept.operatorCodes)
+    part = changed.subgraph
+    part.tensors, part.operators = list(part.tensors), [copy.copy(op) for op in part.operators]
+    stored, again = len(part.tensors), len(part.tensors) + 1
+    original = part.tensors[tensor]
+    part.tensors += [_tensor(schema, original, detail), _tensor(schema, original, None)]
+    for op in part.operators:
+        op.inputs = np.array([again if i == tensor else i for i in _list(op.inputs)], np.int32)
+    part.outputs = np.array([again if i == tensor else i for i in _list(part.outputs)], np.int32)
+    made_by = [i for i, op in enumerate(part.operators) if tensor in _list(op.outputs)]
+    at = made_by[0] + 1 if made_by else 0
+    part.operators[at:at] = [
+        _operator(changed.model, schema, "QUANTIZE", tensor, stored),
+        _operator(changed.model, schema, "DEQUANTIZE", stored, again),
+    ]
+    return changed.pack()
+
+
+def _list(values: Any) -> list[int]:
+    return [] if values is None else [int(v) for v in values]
+
+
+def _tensor(schema: Any, like: Any, detail: dict[str, Any] | None) -> Any:
+    made = copy.copy(like)
+    made.name = (like.name or b"") + (b"_stored" if detail else b"_again")
+    made.quantization = None
+    made.buffer = 0
+    if detail:
+        made.type = getattr(schema.TensorType, np.dtype(detail["dtype"]).name.upper())
+        made.quantization = schema.QuantizationParametersT()
+        scale, zero = detail["quantization"]
+        made.quantization.scale = np.array([scale], np.float32)
+        made.quantization.zeroPoint = np.array([zero], np.int64)
+    return made
+
+
+def _operator(model: Any, schema: Any, kind: str, taken: int, made: int) -> Any:
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = getattr(schema.BuiltinOperator, kind)
+    code.version = 2
+    model.operatorCodes.append(code)
+    op = schema.OperatorT()
+    op.opcodeIndex = len(model.operatorCodes) - 1
+    op.inputs, op.outputs = np.array([taken], np.int32), np.array([made], np.int32)
+    return op
+
+
+def _lossy_weights(
+    graph: Graph, op: Op, traced: Tracer, details: dict[str, dict[str, Any]]
+) -> tuple[int, FloatArray, str] | None:
+    """Return an op's weights as quantization leaves them, which tensor they are, and what is lost in them."""
+    index = op.inputs[1] if len(op.inputs) > 1 else -1
+    weights, detail = (graph.constant(index), details.get(graph.names[index])) if index >= 0 else (None, None)
+    if weights is None or detail is None or weights.dtype != np.float32 or detail["dtype"] is not np.int8:
+        return None
+    lossy = _dequantized(traced._interpreter.get_tensor(detail["index"]), detail)  # noqa: SLF001
+    if lossy.shape != weights.shape:
+        return None
+    lost = float(np.mean((lossy == 0) & (weights != 0)))
+    return index, lossy, f"weights: {lost:.1%} become 0, far smaller than others of the same output channel"
+
+
+def _dequantized(stored: Array, detail: dict[str, Any]) -> FloatArray:
+    parameters = detail["quantization_parameters"]
+    along = [1] * stored.ndim
+    if len(parameters["scales"]) > 1:
+        along[parameters["quantized_dimension"]] = -1
+    scales, zeros = parameters["scales"].reshape(along), parameters["zero_points"].reshape(along)
+    return np.asarray((stored.astype(np.float32) - zeros) * scales, np.float32)
+
+
+def _with_weights(graph: Graph, tensor: int, values: FloatArray) -> bytes:
+    changed = copy.copy(graph)
+    changed.model = copy.copy(graph.model)
+    changed.model.buffers = list(graph.model.buffers)
+    place = graph.subgraph.tensors[tensor].buffer
+    buffer = copy.copy(graph.model.buffers[place])
+    buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
+    changed.model.buffers[place] = buffer
+    return changed.pack()
+
+
+def _explain(layer: Layer, values: FloatArray, detail: dict[str, Any]) -> None:
+    """Say why a layer's output is badly represented: ``clipped``, ``channel``, ``outlier`` or mere ``rounding``."""
+    step = layer.scale
+    outside = (values < layer.low - step) | (values > layer.high + step)
+    clipped = float(np.mean((np.clip(values, layer.low, layer.high) - values) ** 2))
+    if outside.any() and clipped > step**2 / 12:
+        layer.cause = "clipped"
+        layer.why = (
+            f"clipped range: {outside.mean():.2%} of its values lie outside {layer.low:.4g} to {layer.high:.4g}; "
+            f"seen {layer.seen[0]:.4g} to {layer.seen[1]:.4g}: calibrate with data that reach there, or with minmax"
+        )
+        return
+    reach = np.abs(values).reshape(-1, values.shape[-1]).max(axis=0)
+    top, half = float(reach.max()), float(np.median(reach))
+    if len(reach) > 1 and top > OUTLIER * half and half < FEW_STEPS * step:
+        layer.cause = "channel"
+        layer.why = (
+            f"rare channel: channel {int(reach.argmax())} reaches {top:.4g} while half of the {len(reach)} channels "
+            f"stay below {half:.4g}, which is {half / step:.1f} steps of the scale {step:.4g}: rescale it, or keep the "
+            "layer in int16 or float"
+        )
+        return
+    usual = float(np.quantile(np.abs(values), 0.99))
+    if layer.high - layer.low > OUTLIER * usual:
+        layer.cause = "outlier"
+        layer.why = (
+            f"saturated scale: 99 % of its values stay below {usual:.4g} but the range goes from {layer.low:.4g} "
+            f"to {layer.high:.4g}, {usual / step:.1f} steps are left for them: use the percentile or mse observer"
+        )
+        return
+    bits = 8 * np.dtype(detail["dtype"]).itemsize
+    layer.cause, layer.why = "rounding", f"nothing but the rounding of {bits} bits, step {step:.4g}"

@@ -1,0 +1,213 @@
+"""The project file, ``convert.toml``: one model's whole way from its training framework to a bundle.
+
+Like the agent's configuration it is TOML, typed, with unknown keys refused and every problem told at once.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from limpet.config import fill
+from limpet.errors import ConfigError
+from limpet.manifest import Count, Name, Positive, WindowSpec
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Variant: TypeAlias = Literal["float", "float16", "dynamic", "int8", "int16x8", "mixed"]
+"""``dynamic``: int8 weights, float activations. ``int16x8``: int8 weights, int16 activations. ``mixed``: int8, but
+for the layers that a search found guilty."""
+
+Observer: TypeAlias = Literal["minmax", "percentile", "mse"]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Loss = Annotated[float, Meta(ge=0)]
+
+
+class Model(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The trained model. ``kind`` names the converter, by default told from the file's name.
+
+    ``options`` are the converter's own.
+    """
+
+    path: Path
+    kind: str = ""
+    options: dict[str, Any] = {}
+
+
+class Data(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What calibrates and what is held back to verify with; each a recording or a folder of recordings.
+
+    In a folder with sub-folders, a sub-folder's name is the label of what is in it. Otherwise ``targets`` is an
+    ``.npy`` file with a class index, a number or, for anomalies, 0 or 1 for each window. ``source`` holds the
+    options of the device's source, ``groups`` an ``.npy`` file with a group's name for each test window.
+    """
+
+    calibration: Path
+    test: Path
+    targets: Path | None = None
+    groups: Path | None = None
+    source: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "replay"})
+    samples: Count = 200
+    golden: Count = 8
+
+
+class Bundle(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What the manifest will say: see ``limpet.manifest``. ``labels`` are in order of the model's outputs."""
+
+    name: Name
+    version: Annotated[int, Meta(ge=0)]
+    task: Literal["classify", "regress", "anomaly"]
+    description: str = ""
+    licence: str = ""
+    labels: list[str] = []
+    channels: list[str] = []
+    unit: str = ""
+    rate: Positive | None = None
+    stateful: bool = False
+    window: WindowSpec = msgspec.field(default_factory=lambda: WindowSpec(size=1))
+    transforms: list[dict[str, Any]] = []
+    decoder: dict[str, Any] = {}
+    variant: Variant = "int8"
+
+
+class Card(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What the model card says beside what was measured."""
+
+    purpose: str = ""
+    data: str = ""
+    data_licence: str = ""
+    limits: str = ""
+
+
+class Quantize(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """How ranges are chosen. ``percentile``: the share of values in percent that the range must hold."""
+
+    variants: list[Variant] = msgspec.field(default_factory=lambda: ["int8"])
+    observer: Observer = "minmax"
+    percentile: Annotated[float, Meta(gt=50, le=100)] = 99.99
+
+
+class Verify(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """What the packaged variant must keep, or the exit status is 1.
+
+    ``max_metric_loss`` in points (hundredths of the task's metric), ``max_size_ratio`` against the float model.
+    """
+
+    max_metric_loss: Loss = 1.0
+    min_agreement: Share = 0.98
+    max_size_ratio: Loss = 1.0
+    max_calibration_loss: Loss = 1.0
+
+
+class Search(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Mixed precision: what guilty layers are kept in, and how many may be."""
+
+    precision: Literal["int16", "float"] = "float"
+    max_layers: Count = 8
+
+
+class Sign(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """``key``: a private key's file as ``limpet-convert keygen`` writes it, or ``agent:COMMENT`` of an ssh-agent."""
+
+    key: str
+
+
+class Project(msgspec.Struct, kw_only=True):
+    """A whole project file. ``base`` is its directory: relative paths start there."""
+
+    base: Path
+    file: Path
+    model: Model
+    data: Data
+    bundle: Bundle
+    card: Card
+    quantize: Quantize
+    verify: Verify
+    search: Search
+    coreml: dict[str, Any]
+    sign: Sign | None
+
+    @property
+    def build(self) -> Path:
+        """Where everything that is made goes, unless the command says otherwise."""
+        return self.base / "build"
+
+
+_TABLES: dict[str, type[msgspec.Struct]] = {
+    "model": Model,
+    "data": Data,
+    "bundle": Bundle,
+    "card": Card,
+    "quantize": Quantize,
+    "verify": Verify,
+    "search": Search,
+    "sign": Sign,
+}
+_REQUIRED = ("model", "data", "bundle")
+
+
+def read(path: Path) -> Project:
+    """Read a project file. ``ConfigError`` has all that is wrong with it."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror}"]) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError([f"{path}: not TOML: {error}"]) from error
+    return build(tables, path.absolute())
+
+
+def build(tables: Mapping[str, Any], file: Path) -> Project:
+    """Turn parsed TOML into a ``Project``. ``ConfigError`` has all that is wrong with its form."""
+    base = file.parent
+    problems = [
+        f"{name}: unknown table (there are: {', '.join([*_TABLES, 'coreml'])})"
+        for name in tables
+        if name not in _TABLES and name != "coreml"
+    ]
+    filled: dict[str, Any] = {}
+    for name, kind in _TABLES.items():
+        if name not in tables and name in _REQUIRED:
+            problems.append(f"{name}: missing; every project has a table [{name}]")
+        elif name == "sign" and name not in tables:
+            filled[name] = None
+        else:
+            filled[name] = fill(kind, _table(tables, name, problems), name, base, problems)
+    coreml = _table(tables, "coreml", problems)
+    if not problems:
+        problems += _disagreements(filled["data"], filled["bundle"], filled["model"])
+    if problems:
+        raise ConfigError(problems)
+    return Project(base=base, file=file, coreml=coreml, **filled)
+
+
+def _table(tables: Mapping[str, Any], name: str, problems: list[str]) -> dict[str, Any]:
+    table = tables.get(name, {})
+    if isinstance(table, dict):
+        return table
+    problems.append(f"{name}: must be a table, as [{name}]")
+    return {}
+
+
+def _disagreements(data: Data, bundle: Bundle, model: Model) -> list[str]:
+    """Return what no single key shows: files that are not there, a task without what it needs."""
+    named = {"model.path": model.path, "data.calibration": data.calibration, "data.test": data.test}
+    named |= {"data.targets": data.targets} if data.targets else {}
+    problems = [f"{key}: {path}: no such file or folder" for key, path in named.items() if not path.exists()]
+    if bundle.task == "classify" and not bundle.labels:
+        problems.append('bundle.labels: missing; a classifier needs one for each output, as ["idle", "walking"]')
+    if len(set(bundle.labels)) < len(bundle.labels):
+        problems.append("bundle.labels: one is there twice; each output needs a name of its own")
+    if bundle.task == "anomaly" and bundle.decoder.get("kind") != "anomaly":
+        problems.append('bundle.decoder: an anomaly task needs kind = "anomaly" and its threshold')
+    return problems

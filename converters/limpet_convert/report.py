@@ -1,0 +1,193 @@
+"""What ``verify`` found, as Markdown for people, JSON for programs and plots."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from limpet_convert.errors import need
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from limpet_convert.compare import Comparison
+    from limpet_convert.layers import Diagnosis, Layer
+    from limpet_convert.project import Project
+
+SHOWN_LAYERS = 40
+
+
+def write(
+    folder: Path,
+    project: Project,
+    comparisons: list[Comparison],
+    diagnosis: Diagnosis | None,
+    runtimes: dict[str, float],
+) -> None:
+    """Write ``report.json``, ``report.md`` and ``report.png``."""
+    found = as_dict(project, comparisons, diagnosis, runtimes)
+    (folder / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(found, order="sorted")) + b"\n")
+    (folder / "report.md").write_text(markdown(project, comparisons, diagnosis, runtimes), encoding="utf-8")
+    plot(folder / "report.png", comparisons, diagnosis)
+
+
+def as_dict(
+    project: Project, comparisons: list[Comparison], diagnosis: Diagnosis | None, runtimes: dict[str, float]
+) -> dict[str, Any]:
+    """Return the report as JSON can have it."""
+    return {
+        "bundle": f"{project.bundle.name}-{project.bundle.version}",
+        "packaged": project.bundle.variant,
+        "passed": not any(c.failures for c in comparisons if c.variant == project.bundle.variant),
+        "variants": {c.variant: c.as_dict() for c in comparisons},
+        "layers": [asdict(layer) | {"blame": layer.blame} for layer in diagnosis.layers] if diagnosis else [],
+        "guilty": asdict(named) if diagnosis and (named := diagnosis.named) else None,
+        "runtimes": runtimes,
+    }
+
+
+def markdown(
+    project: Project, comparisons: list[Comparison], diagnosis: Diagnosis | None, runtimes: dict[str, float]
+) -> str:
+    """Return the report as a person reads it."""
+    bundle = project.bundle
+    lines = [f"# {bundle.name} {bundle.version}: is it still the same model?", ""]
+    for one in comparisons:
+        if one.variant == bundle.variant:
+            verdict = "Yes" if not one.failures else "No: " + "; ".join(one.failures)
+            lines += [f"**{verdict}.** `{one.variant}` is what gets packaged.", ""]
+    lines += _guilty(diagnosis)
+    lines += _variants(comparisons)
+    for one in comparisons:
+        lines += _details(one, bundle.variant)
+    if diagnosis:
+        lines += _layers(diagnosis)
+    if runtimes:
+        lines += [
+            "## Runtimes",
+            "",
+            "Largest difference from the float model's outputs, over the same windows.",
+            "",
+        ]
+        lines += ["| runtime | largest difference |", "| --- | --- |"]
+        lines += [f"| {name} | {value:.3g} |" for name, value in runtimes.items()]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _guilty(diagnosis: Diagnosis | None) -> list[str]:
+    named = diagnosis.named if diagnosis else None
+    if named is None:
+        return []
+    what = (
+        f"Quantizing `{named.name}` ({named.kind}) alone moves the output by {named.blame:.0%} of its spread. It is the "
+        "first layer to do so."
+    )
+    return ["## The guilty layer", "", f"{what} {named.why[:1].upper()}{named.why[1:]}.", ""]
+
+
+def _variants(comparisons: list[Comparison]) -> list[str]:
+    metric = comparisons[0].metric if comparisons else "metric"
+    lines = [
+        "## Variants",
+        "",
+        f"| variant | size | of float | {metric} float | {metric} | points lost | agreement |",
+    ]
+    lines.append("| --- | --- | --- | --- | --- | --- | --- |")
+    for c in comparisons:
+        lines.append(
+            f"| {c.variant} | {c.size:,} B | {c.size_ratio:.3f} | {c.exact[metric]:.4f} | {c.converted[metric]:.4f} | "
+            f"{c.metric_loss_points:.2f} | {c.agreement:.2%} |"
+        )
+    return [*lines, ""]
+
+
+def _details(one: Comparison, packaged: str) -> list[str]:
+    if one.variant != packaged:
+        return []
+    lines = [f"## {one.variant} in detail", ""]
+    for name in ("auc", "f1", "ece", "mae", "rmse"):
+        if name in one.converted:
+            lines.append(f"* {name}: {one.exact[name]:.4f} float, {one.converted[name]:.4f} {one.variant}")
+    for number, error in enumerate(one.errors):
+        lines.append(
+            f"* output {number}: differs by {error['largest']:.4g} at most, {error['mean']:.4g} on average, "
+            f"{error['relative']:.2%} of its spread"
+        )
+    lines.append("")
+    if classes := one.converted.get("classes"):
+        lines += [
+            "| class | windows | precision | recall | F1 | AUC | F1 float |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
+        ]
+        for label, c in classes.items():
+            before = one.exact["classes"][label]["f1"]
+            lines.append(
+                f"| {label} | {c['count']} | {c['precision']:.3f} | {c['recall']:.3f} | {c['f1']:.3f} | {c['auc']:.3f} | "
+                f"{before:.3f} |"
+            )
+        lines.append("")
+    for change in one.changes[:10]:
+        lines.append(f"* {change['windows']} windows of `{change['from']}` became `{change['to']}`")
+    for group, figures in one.groups.items():
+        lines.append(f"* group {group}: {one.metric} {figures[one.metric]:.4f} on {figures['windows']} windows")
+    return [*lines, ""]
+
+
+def _layers(diagnosis: Diagnosis) -> list[str]:
+    lines = [
+        "## Layer by layer",
+        "",
+        "`error`: how far the layer's output lies from float, all earlier errors in it. `effect`: how far the model's "
+        "output moves when this layer alone is quantized. Both relative to the spread.",
+        "",
+        "| layer | op | error | effect | of weights | step | range | seen | why |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    shown = sorted(diagnosis.layers, key=lambda layer: -layer.blame)[:SHOWN_LAYERS]
+    lines += [_row(layer) for layer in diagnosis.layers if layer in shown]
+    if len(diagnosis.layers) > len(shown):
+        lines.append("")
+        lines.append(f"The {len(shown)} of {len(diagnosis.layers)} layers with the largest effects.")
+    return [*lines, ""]
+
+
+def _row(layer: Layer) -> str:
+    cells = [
+        f"`{layer.name}`",
+        layer.kind,
+        f"{layer.error:.4f}",
+        f"{layer.effect:.4f}",
+        f"{layer.weight_effect:.4f}",
+    ]
+    if layer.scale:
+        cells += [f"{layer.scale:.4g}", f"{layer.low:.4g} to {layer.high:.4g}"]
+    else:
+        cells += ["float", ""]
+    cells += [
+        f"{layer.seen[0]:.4g} to {layer.seen[1]:.4g}",
+        layer.why if layer.cause != "rounding" else "rounding",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def plot(path: Path, comparisons: list[Comparison], diagnosis: Diagnosis | None) -> None:
+    """Draw size against loss for the variants, and the effect of each layer."""
+    figure = need("matplotlib.figure").Figure(figsize=(11, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for one in comparisons:
+        left.scatter(one.size / 1000, one.metric_loss_points, s=60)
+        left.annotate(one.variant, (one.size / 1000, one.metric_loss_points), (6, 4), textcoords="offset points")
+    left.set(
+        xlabel="size, kB", ylabel=f"{comparisons[0].metric if comparisons else ''} lost, points", title="Variants"
+    )
+    left.grid(alpha=0.3)
+    layers = diagnosis.layers if diagnosis else []
+    colours = ["tab:red" if diagnosis and layer.tensor == diagnosis.guilty else "tab:blue" for layer in layers]
+    right.bar(range(len(layers)), [layer.blame for layer in layers], color=colours)
+    if 0 < len(layers) <= SHOWN_LAYERS:
+        right.set_xticks(range(len(layers)), [layer.name for layer in layers], rotation=75, ha="right", fontsize=7)
+    right.set(ylabel="output moved, of its spread", title="Effect of quantizing one layer alone")
+    right.grid(alpha=0.3, axis="y")
+    figure.savefig(path, dpi=110, metadata={"Software": None})

@@ -1,0 +1,171 @@
+"""Any model file, run on arrays of real values: what ``verify`` and ``diff`` compare.
+
+``.tflite`` runs on the agent's own runtime, ``.mlpackage`` by executing its MIL program (on macOS by Core ML
+itself), ``.onnx``, ``.keras`` and ``.pt2`` by their own packages where those are installed.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from limpet.types import TensorSpec
+from limpet_convert.errors import ConvertError, need
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from limpet.types import Array
+
+
+class Runner(Protocol):
+    """A model that was opened; a shape has -1 for what may vary."""
+
+    @property
+    def inputs(self) -> Sequence[TensorSpec]:
+        """What it takes."""
+
+    @property
+    def outputs(self) -> Sequence[TensorSpec]:
+        """What it gives, as far as that is known before it runs."""
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """Return the outputs as real values, for inputs of real values, one array each."""
+
+
+def open_model(path: Path) -> Runner:
+    """Open a model by its suffix. ``ConvertError`` where there is nobody to run it."""
+    openers: dict[str, Callable[[Path], Runner]] = {
+        ".tflite": TFLite,
+        ".onnx": _onnx,
+        ".keras": _keras,
+        ".pt2": _exported,
+        ".mlpackage": _mlpackage,
+    }
+    if path.suffix not in openers:
+        raise ConvertError(f"{path}: nothing runs such a model; these can be run: {', '.join(openers)}")
+    if not path.exists():
+        raise ConvertError(f"{path}: no such file")
+    return openers[path.suffix](path)
+
+
+def run_all(runner: Runner, inputs: Array) -> list[Array]:
+    """Run on each of ``inputs`` ``(n, *shape)`` of a model with one input; return each output as ``(n, ...)``."""
+    found = [[np.array(output) for output in runner.run([one])] for one in inputs]
+    return [np.stack([_flat(outputs[i]) for outputs in found]) for i in range(len(found[0]))]
+
+
+def _flat(output: Array) -> Array:
+    """Drop the batch of 1."""
+    return output[0] if output.ndim > 1 and output.shape[0] == 1 else output
+
+
+class TFLite:
+    """A ``.tflite`` model on the runtime of the agent. Dimensions left open are taken from the first input."""
+
+    def __init__(self, path: Path) -> None:
+        from limpet.runtimes import tflite
+
+        self._open = tflite
+        self._path = path
+        self._stack = ExitStack()
+        self._shapes: list[tuple[int, ...]] | None = None
+        self._load(None)
+
+    def _load(self, shapes: list[tuple[int, ...]] | None) -> None:
+        self._stack.close()
+        self._model = self._stack.enter_context(self._open.open(self._path, self._open.Config(), "cpu", shapes))
+        if shapes is None:
+            self.inputs, self.outputs = self._model.inputs, self._model.outputs
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """See ``Runner``."""
+        if any(-1 in spec.shape for spec in self.inputs):
+            shapes = [_closed(given.shape, spec.shape) for given, spec in zip(inputs, self.inputs, strict=True)]
+            if shapes != self._shapes:
+                self._load(shapes)
+                self._shapes = shapes
+        return [np.asarray(output) for output in self._model.run(inputs)]
+
+
+def _closed(given: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
+    """Return ``wanted`` with what it leaves open taken from ``given``, 1 for a batch that is not there."""
+    if -1 not in wanted:
+        return wanted
+    padded = (1,) * (len(wanted) - len(given)) + given
+    return tuple(have if want == -1 else want for have, want in zip(padded, wanted, strict=True))
+
+
+class _Function:
+    """A Python function as a runner."""
+
+    def __init__(
+        self,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        function: Callable[[list[Array]], list[Array]],
+    ) -> None:
+        self.inputs, self.outputs, self._function = inputs, outputs, function
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """See ``Runner``."""
+        shaped = [
+            np.asarray(given, np.float32).reshape(_closed(given.shape, spec.shape))
+            for given, spec in zip(inputs, self.inputs, strict=True)
+        ]
+        return self._function(shaped)
+
+
+def _spec(name: str, shape: Sequence[Any]) -> TensorSpec:
+    sizes = tuple(n if isinstance(n, int) and n > 0 else -1 for n in shape)
+    return TensorSpec(name, sizes, np.dtype(np.float32))
+
+
+def _onnx(path: Path) -> Runner:
+    runtime = need("onnxruntime", "convert-onnx")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    inputs = [_spec(i.name, i.shape) for i in session.get_inputs()]
+    outputs = [_spec(o.name, o.shape) for o in session.get_outputs()]
+    names = [spec.name for spec in inputs]
+    return _Function(inputs, outputs, lambda given: list(session.run(None, dict(zip(names, given, strict=True)))))
+
+
+def _keras(path: Path) -> Runner:
+    from limpet_convert.converters.keras import load
+
+    model = load(path)
+    inputs = [_spec(i.name, i.shape) for i in model.inputs]
+    outputs = [_spec(o.name, o.shape) for o in model.outputs]
+
+    def run(given: list[Array]) -> list[Array]:
+        found = model(given if len(given) > 1 else given[0], training=False)
+        return [np.asarray(one) for one in (found if isinstance(found, (list, tuple)) else [found])]
+
+    return _Function(inputs, outputs, run)
+
+
+def _exported(path: Path) -> Runner:
+    from limpet_convert.converters.torch import load
+
+    torch = need("torch", "convert-torch")
+    program = load(path)
+    module, examples = program.module(), program.example_inputs[0]
+    inputs = [_spec(f"args_{i}", example.shape) for i, example in enumerate(examples)]
+
+    def run(given: list[Array]) -> list[Array]:
+        with torch.no_grad():
+            found = module(*(torch.from_numpy(np.ascontiguousarray(one)) for one in given))
+        return [one.numpy() for one in (found if isinstance(found, (list, tuple)) else [found])]
+
+    return _Function(inputs, (), run)
+
+
+def _mlpackage(path: Path) -> Runner:
+    from limpet_convert import mil
+
+    return mil.open_model(path)

@@ -1,0 +1,75 @@
+"""A trained model to float TFLite: the converter is found by its kind, and the result looked over."""
+
+from __future__ import annotations
+
+import importlib
+import math
+import pkgutil
+from typing import TYPE_CHECKING, Any
+
+from limpet.config import fill
+from limpet.errors import ConfigError
+from limpet.plugin import suggest
+from limpet.types import fits
+from limpet_convert import converters
+from limpet_convert.errors import ConvertError
+from limpet_convert.graph import Graph
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from limpet.types import Array
+    from limpet_convert.project import Bundle, Project
+
+
+def kinds() -> dict[str, Any]:
+    """Return the input converters there are; the heavy packages load when they convert."""
+    names = [m.name for m in pkgutil.iter_modules(converters.__path__) if not m.name.startswith("_")]
+    modules = {name: importlib.import_module(f"limpet_convert.converters.{name}") for name in names}
+    return {name: module for name, module in modules.items() if hasattr(module, "SUFFIXES")}
+
+
+def to_float(project: Project) -> bytes:
+    """Return the project's model as float TFLite. ``ConfigError`` or ``ConvertError``."""
+    return convert(project.model.path, project.model.kind, project.model.options, project.base)
+
+
+def convert(path: Path, kind: str, options: dict[str, Any], base: Path) -> bytes:
+    """Return a model as float TFLite; without a ``kind`` the file's name tells it."""
+    known = kinds()
+    if not path.exists():
+        raise ConvertError(f"{path}: no such file")
+    if kind and kind not in known:
+        raise ConfigError([f"model.kind: {kind!r} is not one of the converters{suggest(kind, known)}"])
+    named = kind or next((name for name, module in known.items() if path.suffix in module.SUFFIXES), "")
+    if not named:
+        raise ConvertError(f"{path}: no converter takes such a file{suggest('', known)}; say model.kind")
+    problems: list[str] = []
+    config = fill(known[named].Config, options, "model.options", base, problems)
+    if config is None:
+        raise ConfigError(problems)
+    made: bytes = known[named].convert(path, config)
+    return made
+
+
+def refuse_misfit(model: bytes, inputs: Array, bundle: Bundle) -> None:
+    """Raise ``ConvertError`` for what would be found out only hours later: shapes, channel order, labels."""
+    graph = Graph(model)
+    tensors = graph.subgraph.tensors
+    shape = [int(n) for n in tensors[graph.inputs[0]].shape]
+    given = list(inputs.shape[1:])
+    if not fits(given, shape):
+        moved = [n for n in shape if n != 1]
+        have = [n for n in given if n != 1]
+        order = ""
+        if sorted(moved) == sorted(have):
+            order = "; the sizes are the same in another order: put the channels last (model.options.layout)"
+        raise ConvertError(
+            f"the model's input has shape {shape}, but the source, window and transforms give {given}{order}"
+        )
+    if bundle.task == "classify":
+        outputs = math.prod(int(n) for n in tensors[graph.outputs[0]].shape)
+        if outputs != len(bundle.labels):
+            raise ConvertError(
+                f"bundle.labels: {len(bundle.labels)} labels for {outputs} outputs of the model; one for each, in order"
+            )
