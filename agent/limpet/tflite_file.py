@@ -27,7 +27,7 @@ _DTYPES = (
 """TensorType's names and sizes in bytes; 0 where that is not fixed. What follows in the schema is not checked."""
 T = TypeVar("T")
 
-_LARGEST = 1 << 31
+_LARGEST = 1 << 29
 """Bytes: no tensor of a model for a device is larger; a damaged shape is."""
 _CUSTOM = 32
 _TENSOR_VALUE_LABELS = 3

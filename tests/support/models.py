@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import zipfile
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,28 @@ SCALE, ZERO_POINT = 1 / 16, 3
 """Quantization of the inputs and outputs of the int8 models: real values from -8.1875 to 7.75."""
 
 
+class _Numbers(NamedTuple):
+    """Quantization of activations, and how weights and biases are written; ``one`` stored stands for 1."""
+
+    values: dict[str, Any]
+    weights: str
+    bias: str
+    one: float = 127
+    zero: int = 0
+
+
+def _scaled(one: float, zero: int = 0) -> dict[str, Any]:
+    return {"scale": [1 / one], "zero_point": [zero]}
+
+
+_NUMBERS = {
+    "float32": _Numbers({}, "float32", "float32", one=1),
+    "int8": _Numbers({"scale": [SCALE], "zero_point": [ZERO_POINT]}, "int8", "int32"),
+    "uint8": _Numbers({"scale": [SCALE], "zero_point": [ZERO_POINT + 128]}, "uint8", "int32", zero=128),
+    "int16": _Numbers({"scale": [SCALE], "zero_point": [0]}, "int8", "int64"),
+}
+
+
 def dense(
     path: Path,
     inputs: int = 9,
@@ -47,26 +69,28 @@ def dense(
 ) -> Path:
     """Output j is input j, 0 where there is none: ``(batch, inputs)`` to ``(batch, outputs)``.
 
-    A ``batch`` of -1 may vary. More ``layers`` make it slower. ``int8=False`` is a float model.
+    A ``batch`` of -1 may vary. More ``layers`` make it slower. ``int8=False`` is a float model; ``dtype`` is
+    that of a quantized model's activations, with int16 their zero point is 0.
     """
-    sizes = [inputs] + [outputs] * layers
-    quantized: dict[str, Any] = {"scale": [SCALE], "zero_point": [ZERO_POINT]} if int8 else {}
-    zero: dict[str, Any] = {"scale": [1 / 127], "zero_point": [0]} if int8 else {}
-    sum_: dict[str, Any] = {"scale": [SCALE / 127], "zero_point": [0]} if int8 else {}
-    names = ["input", *(f"hidden{i}" for i in range(1, layers)), "output"]
     kind = dtype if int8 else "float32"
-    tensors = [Tensor(name, (batch, n), kind, **quantized) for name, n in zip(names, sizes, strict=True)]
+    numbers = _NUMBERS[kind]
+    sizes = [inputs] + [outputs] * layers
+    names = ["input", *(f"hidden{i}" for i in range(1, layers)), "output"]
+    tensors = [Tensor(name, (batch, n), kind, **numbers.values) for name, n in zip(names, sizes, strict=True)]
     ops = []
     for i in range(layers):
-        weights = np.eye(sizes[i + 1], sizes[i]) * (127 if int8 else 1)
+        weights = np.eye(sizes[i + 1], sizes[i]) * numbers.one + numbers.zero
+        bias = np.zeros(sizes[i + 1])
         tensors += [
-            Tensor(f"weights{i}", weights.shape, "int8" if int8 else "float32", weights, **zero),
-            Tensor(f"bias{i}", (sizes[i + 1],), "int32" if int8 else "float32", np.zeros(sizes[i + 1]), **sum_),
+            Tensor(f"weights{i}", weights.shape, numbers.weights, weights, **_scaled(numbers.one, numbers.zero)),
+            Tensor(f"bias{i}", bias.shape, numbers.bias, bias, **_scaled(numbers.one / SCALE)),
         ]
+        n = len(tensors)
         options = {"i8_0": 0, "i8_1": 0, "bool_2": False}
-        ops.append(
-            Op(FULLY_CONNECTED, [i, len(tensors) - 2, len(tensors) - 1], [i + 1], (_DENSE, options), version=4)
-        )
+        ops.append(Op(FULLY_CONNECTED, [i, n - 2, n - 1], [i + 1], (_DENSE, options), version=4))
+    if kind == "float32":
+        for tensor in tensors:
+            tensor.scale = tensor.zero_point = ()
     return _write(path, Graph(tensors, ops, [0], [layers]), metadata=metadata)
 
 

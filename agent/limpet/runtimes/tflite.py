@@ -135,7 +135,8 @@ class TFLiteModel:
     def _bind_graph(self, interpreter: Any) -> None:
         """Bind to the first graph, the one that ``invoke`` runs."""
         if self._shapes is not None:
-            for (_, details), shape in zip(self._details(interpreter)[0], self._shapes, strict=True):
+            for (name, details), shape in zip(self._details(interpreter)[0], self._shapes, strict=True):
+                _refuse_shape(name, details, shape)
                 interpreter.resize_tensor_input(details["index"], shape)
         interpreter.allocate_tensors()
         self.placement = coverage(interpreter)
@@ -223,6 +224,14 @@ def _delegates(name: str) -> list[delegate_library.LibraryDelegate]:
 def _by_name(runner: Any) -> tuple[list[Named], list[Named]]:
     """Return details of a signature's inputs and outputs in order of their names."""
     return sorted(runner.get_input_details().items()), sorted(runner.get_output_details().items())
+
+
+def _refuse_shape(name: str, details: dict[str, Any], shape: tuple[int, ...]) -> None:
+    """Raise ``ValueError`` for a shape that goes against what the model leaves open, if it says so at all."""
+    signature = [int(n) for n in details["shape_signature"]]
+    wrong = len(shape) != len(signature) or any(s not in {-1, n} for n, s in zip(shape, signature, strict=True))
+    if min(shape, default=1) < 1 or (-1 in signature and wrong):
+        raise ValueError(f"input {name!r} has shape {signature}, which cannot become {list(shape)}")
 
 
 def _closed(_: Sequence[Array]) -> Sequence[Array]:
