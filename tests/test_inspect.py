@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from limpet import cli
+from support import bundles, models
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def shown(capsys: pytest.CaptureFixture[str], path: Path) -> tuple[int, dict[str, Any], str]:
+    """Return the status, what --json prints and what a person reads."""
+    status = cli.main(["inspect", str(path), "--json"])
+    facts = json.loads(capsys.readouterr().out)
+    assert cli.main(["inspect", str(path)]) == status
+    return status, facts, capsys.readouterr().out
+
+
+def test_a_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = models.dense(tmp_path / "m.tflite", 3, 3).read_bytes()
+    labels = "\n".join(f"class {i}" for i in range(10)).encode()
+    taken = {"name": "input", "shape": [1, 3], "dtype": "int8", "scale": [0.0625], "zero_point": [3]}
+    path = bundles.bundle(
+        tmp_path / "motion-3.limpet",
+        {"model.tflite": model, "labels.txt": labels},
+        labels="labels.txt",
+        inputs=[{**taken, "channels": ["ax", "ay", "az"], "unit": "g"}],
+    )
+    status, facts, text = shown(capsys, path)
+    assert status == 0
+    assert (facts["size"], facts["sha256"]) == (len(model), bundles.member(model)["sha256"])
+    assert (facts["manifest"]["version"], facts["golden"], facts["signed"]) == (3, False, False)
+    assert facts["ops"] == {"FULLY_CONNECTED": 1}
+    assert "input [1, 3] int8, scale 0.0625, zero point 3, channels ax, ay, az, in g" in text
+    assert "10: class 0, class 1" in text
+    assert "and 2 more" in text
+    assert "motion 3: " in text
+
+
+def test_a_bare_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, facts, text = shown(capsys, models.described(tmp_path / "pets.tflite"))
+    assert status == 0
+    assert (facts["labels"], facts["metadata"]["version"]) == (["cat", "dog", "café"], "v7")
+    assert facts["min_runtime_version"] == "1.5.0"
+    assert 'transforms  [{"kind": "normalise", "mean": 127.0, "std": 128.0}]' in text
+    assert "cat, dog, café" in text
+
+
+def test_what_the_delegate_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, facts, text = shown(capsys, models.two(tmp_path / "two.tflite"))
+    assert facts["delegates"] == {"cpu": {"share": 1.0, "covered": {"ADD": 1, "MUL": 1}, "left": {}}}
+    assert "signature   serving: a, b -> product, sum" in text
+    _, facts, text = shown(capsys, models.nonzero(tmp_path / "nonzero.tflite"))
+    assert facts["delegates"]["cpu"]["left"] == {"WHERE": 1}
+    assert "left to plain kernels: 1 WHERE" in text
+
+
+def test_a_model_that_is_refused_here(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, facts, text = shown(capsys, models.unknown(tmp_path / "edge.tflite"))
+    assert status == 1
+    assert facts["ops"] == {"edgetpu-custom-op": 1}
+    assert "REFUSED" in text
+    assert "needs the delegate 'edgetpu'" in facts["refused"]
+
+
+@pytest.mark.parametrize(("name", "reason"), [("nowhere", "no model 'nowhere'"), ("./x.limpet", "no file")])
+def test_what_is_not_there(name: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["inspect", name]) == 1
+    assert reason in capsys.readouterr().err
