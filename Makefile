@@ -29,7 +29,8 @@ demo: .venv/.demo ## run real telemetry through the real daemon, and watch
 .PHONY: test
 test: .venv/.dev tflite-runtime programs lint ## check everything: style, types, tests on both TFLite runtimes
 	@$(PYTHON) -m pytest -q
-	@if test -e .venv-tflite-runtime/.installed; then $(TFLITE_PYTHON) -m pytest -q tests/runtimes; fi
+	@if test -e .venv-tflite-runtime/.installed; \
+		then $(TFLITE_PYTHON) -m pytest -q tests/runtimes tests/daemon; fi
 
 .PHONY: lint
 lint: .venv/.dev ## check style and types
