@@ -19,12 +19,15 @@ find_usable() {
     return 1
 }
 
-find_usable "$@" && exit
+# Of the first version that is there, only the part may be missing; if none is, Debian's own will do.
+missing="python3 python3-venv"
 for version in "$@"; do
     if "python$version" --version >/dev/null 2>&1; then
-        "$(dirname "$0")/apt.sh" "python$version-venv" >&2 && find_usable "$@" && exit
+        missing="python$version-venv"
+        break
     fi
 done
-"$(dirname "$0")/apt.sh" python3 python3-venv >&2 && find_usable "$@" && exit
+# shellcheck disable=SC2086 # a list of words
+find_usable "$@" || { "$(dirname "$0")/apt.sh" $missing >&2 && find_usable "$@"; } && exit
 echo "No Python of version $(echo "$@" | sed 's/ / or /g') that can make virtual environments." >&2
 exit 1
