@@ -18,7 +18,7 @@ export DEBIAN_FRONTEND=noninteractive
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 # shellcheck disable=SC2086 # empty, or two words
-if ! { $as_root apt-get update -q && $as_root apt-get install -q -y --no-install-recommends "$@"; } >"$log" 2>&1; then
+if ! { $as_root apt-get update -q && $as_root apt-get install -q -y -o DPkg::Lock::Timeout=300 --no-install-recommends "$@"; } >"$log" 2>&1; then
     tail -n 20 "$log" >&2
     echo "apt-get could not install: $*" >&2
     exit 1
