@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
-import secrets
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -55,13 +54,13 @@ def next_boot(state: Path) -> str:
     try:
         boot = msgspec.json.decode(path.read_bytes(), type=_Boot)
     except (OSError, msgspec.DecodeError):
-        boot = _Boot(0, secrets.token_hex(3))
+        boot = _Boot(0, os.urandom(3).hex())
     boot.count += 1
     try:
         replace(path, msgspec.json.encode(boot))
     except OSError as error:
         log.warning("%s: %s; this run's name is random", path, error.strerror)
-        return f"0-{secrets.token_hex(6)}"
+        return f"0-{os.urandom(6).hex()}"
     return f"{boot.count}-{boot.installation}"
 
 

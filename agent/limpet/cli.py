@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import argparse
-import importlib
-import pkgutil
 import sys
 from typing import TYPE_CHECKING, Any
 
-from limpet import __version__, commands
+from limpet import __version__
 from limpet.errors import ConfigError, LimpetError
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
+
+    from limpet.launch import ForkServerProcess
 
 EX_CONFIG = 78
 
@@ -23,8 +23,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns the exit status: 78 where the configuration cannot be used, 1 for other errors.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
+    launched = _launch() if given[:1] == ["run"] else None
     try:
         parsed = _parser(given).parse_args(given)
+        parsed.launched = launched
         status: int = parsed.main(parsed)
     except ConfigError as error:
         for problem in error.problems:
@@ -38,8 +40,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
+def _launch() -> ForkServerProcess:
+    """Start the fork server before anything else is imported: it takes longest to load."""
+    from limpet.launch import ForkServerProcess
+
+    return ForkServerProcess()
+
+
 def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     """Return the parser; only the command that was given is imported, so that each starts fast."""
+    import argparse
+    import importlib
+    import pkgutil
+
+    from limpet import commands
+
     parser = argparse.ArgumentParser(prog="limpet", description="On-device inference agent.")
     parser.add_argument("--version", action="version", version=f"limpet {__version__}")
     known = sorted(module.name for module in pkgutil.iter_modules(commands.__path__))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from limpet.channel import Channel
 from limpet.config import Config
 from limpet.launch import ForkServerProcess
+from limpet.plugin import built_in
 from limpet.records import (
     Assign,
     Exited,
@@ -31,7 +32,9 @@ from limpet.records import (
 from limpet.slot import Slot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from limpet.plugin import Group
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +58,7 @@ class Fleet:
     def assign(self, wanted: Config) -> None:
         """Bring the workers from whatever they run to this configuration, leaving alone what did not change."""
         used = {pipeline.source for pipeline in wanted.pipelines.values()}
-        self._modules = [f"limpet.sources.{wanted.sources[name].kind}" for name in sorted(used)]
+        self._modules = _modules(wanted.sources[name].kind for name in sorted(used))
         self._fork_server.send(Preload(self._modules))
         for name in self._slots.keys() - used:
             self._slots[name].want(Config(wanted.base, wanted.device, self._slots[name].config.sources, {}, {}))
@@ -102,7 +105,7 @@ class Fleet:
     def pids(self) -> dict[str, int]:
         """Return the process ids of the fork server and, by source, of the workers."""
         workers = {f"worker {name}": slot.pid for name, slot in self._slots.items() if slot.pid is not None}
-        return {"fork server": self._launched.process.pid, **workers}
+        return {"fork server": self._launched.pid, **workers}
 
     def stop(self) -> None:
         """Let every worker hand over its last results, then end them all."""
@@ -225,3 +228,10 @@ class Fleet:
         self._launched = ForkServerProcess()
         self._fork_server = self._attach()
         self._fork_server.send(Preload(self._modules))
+
+
+def _modules(kinds: Iterable[str]) -> list[str]:
+    """Return what workers of these kinds of source will import: the fork server does it once for all."""
+    groups: list[Group] = ["runtimes", "transforms", "decoders"]
+    modules = [f"limpet.{group}.{kind}" for group in groups for kind in built_in(group)]
+    return [*modules, *(f"limpet.sources.{kind}" for kind in kinds)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,9 +78,10 @@ class Host:
 def disk_free_mb(path: Path) -> float | None:
     """Return the space left for unprivileged writers where ``path`` lies, in MB."""
     try:
-        return shutil.disk_usage(path).free / MB
+        disk = os.statvfs(path)
     except OSError:
         return None
+    return disk.f_bavail * disk.f_frsize / MB
 
 
 def clock_synchronised() -> bool | None:

@@ -8,10 +8,8 @@ tests/, holds every plugin to it.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import pkgutil
-from importlib import metadata
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from limpet.errors import ConfigError
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
+    from importlib import metadata
     from pathlib import Path
 
     from limpet.messages import Message, Origin
@@ -157,12 +156,23 @@ def _package(group: Group) -> str:
     return _PACKAGES.get(group, f"limpet.{group}")
 
 
+def built_in(group: Group) -> list[str]:
+    """Return the kinds that come with Limpet."""
+    package = importlib.import_module(_package(group))
+    modules = pkgutil.iter_modules(package.__path__)
+    return [module.name for module in modules if not (module.ispkg or module.name.startswith("_"))]
+
+
+def _others(group: Group) -> dict[str, metadata.EntryPoint]:
+    """Return third parties' kinds. Looking through all that is installed takes tens of milliseconds."""
+    from importlib import metadata
+
+    return {entry.name: entry for entry in metadata.entry_points(group=_package(group))}
+
+
 def names(group: Group) -> list[str]:
     """Return the kinds there are in a group, third parties' among them."""
-    package = importlib.import_module(_package(group))
-    built_in = {m.name for m in pkgutil.iter_modules(package.__path__) if not (m.ispkg or m.name.startswith("_"))}
-    others = {e.name for e in metadata.entry_points(group=_package(group))}
-    return sorted(built_in | others)
+    return sorted({*built_in(group), *_others(group)})
 
 
 def load(group: Group, kind: str) -> Any:
@@ -170,9 +180,10 @@ def load(group: Group, kind: str) -> Any:
 
     ``ConfigError`` says that there is none, or which extra it lacks.
     """
-    for entry in metadata.entry_points(group=_package(group), name=kind):
-        return entry.load()
-    if kind not in names(group):
+    if kind not in built_in(group):
+        others = _others(group)
+        if kind in others:
+            return others[kind].load()
         raise ConfigError([f"{kind!r} is not one of the {group}{suggest(kind, names(group))}"])
     try:
         return importlib.import_module(f"{_package(group)}.{kind}")
@@ -182,6 +193,8 @@ def load(group: Group, kind: str) -> Any:
 
 def suggest(word: str, known: Iterable[str]) -> str:
     """Return the end of a sentence: the known word that was probably meant, or all of them."""
+    import difflib
+
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1)
     if close:
@@ -191,6 +204,8 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 def _missing(group: Group, kind: str, module: str) -> str:
     """Say what to install so that ``module`` is there."""
+    from importlib import metadata
+
     distribution = module.partition(".")[0].replace("_", "-")
     for requirement in metadata.requires("limpet") or []:
         name, _, marker = requirement.partition(";")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from limpet import launch, logs
+from limpet import logs
+from limpet.supervisor import supervise
 
 if TYPE_CHECKING:
     import argparse
@@ -20,10 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Run the supervisor. The fork server goes first: it takes longest to load."""
-    launched = launch.ForkServerProcess()
+    """Run the supervisor. Its fork server was started already, see ``limpet.cli``."""
     logs.configure(arguments.log_level)
-    from limpet.supervisor import supervise
-
-    supervise(arguments.config, launched)
+    supervise(arguments.config, arguments.launched)
     return 0
