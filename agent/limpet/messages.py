@@ -21,12 +21,13 @@ class Origin(msgspec.Struct, frozen=True):
     version: str
 
 
-class ResultMessage(msgspec.Struct, kw_only=True):
+class ResultMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One result, on ``result/<pipeline>``. A batch is a JSON array of them, oldest first.
 
     ``id`` is ``device/pipeline/boot/sequence``: a redelivery has the same. ``time`` is that of the newest
     sample that it was made from, in UTC; ``monotonic_ns`` the same instant on the device's monotonic clock;
     ``sample`` that sample's ordinal in its source. ``latency_us`` runs from there to the decoded output.
+    ``replayed``: it could not be sent when it was made.
     """
 
     id: str
@@ -43,6 +44,7 @@ class ResultMessage(msgspec.Struct, kw_only=True):
     degraded: bool
     latency_us: float
     output: Any
+    replayed: bool = False
 
 
 class EventMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
@@ -54,6 +56,7 @@ class EventMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
     event: str
     pipeline: str = ""
     reason: str = ""
+    replayed: bool = False
 
 
 class StatusMessage(msgspec.Struct, kw_only=True, omit_defaults=True):

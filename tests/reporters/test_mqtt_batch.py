@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.mqtt.batch import Batcher, join
+from limpet.mqtt.batch import Batch, Batcher, join
 
 
 def test_the_first_after_a_quiet_period_goes_at_once() -> None:
     batcher = Batcher(count=10, age=0.25, size=1000)
-    assert batcher.add("motion", b"1", 100.0) == [[b"1"]]
-    assert batcher.add("motion", b"2", 100.3) == [[b"2"]]
+    assert batcher.add("motion", b"1", 100.0) == [Batch("motion", 100.0, [b"1"])]
+    assert batcher.add("motion", b"2", 100.3) == [Batch("motion", 100.3, [b"2"])]
 
 
 def test_what_comes_faster_is_collected_until_the_batch_before_is_old() -> None:
@@ -21,8 +23,9 @@ def test_what_comes_faster_is_collected_until_the_batch_before_is_old() -> None:
     assert batcher.add("motion", b"3", 100.2) == []
     assert batcher.next_due() == 100.25
     assert batcher.due(100.24) == []
-    assert batcher.due(100.25) == [("motion", [b"2", b"3"])]
-    assert batcher.next_due() is None
+    assert batcher.since() == 100.1
+    assert batcher.due(100.25) == [Batch("motion", 100.1, [b"2", b"3"])]
+    assert batcher.next_due() == batcher.since() == math.inf
     assert batcher.add("motion", b"4", 100.3) == []
 
 
@@ -30,21 +33,21 @@ def test_a_full_batch_goes_at_once() -> None:
     batcher = Batcher(count=2, age=0.25, size=1000)
     batcher.add("motion", b"1", 100.0)
     batcher.add("motion", b"2", 100.01)
-    assert batcher.add("motion", b"3", 100.02) == [[b"2", b"3"]]
+    assert batcher.add("motion", b"3", 100.02) == [Batch("motion", 100.01, [b"2", b"3"])]
 
 
 def test_a_batch_stays_under_its_size() -> None:
     batcher = Batcher(count=100, age=0.25, size=10)
     batcher.add("motion", b"1", 100.0)
     batcher.add("motion", b"12345", 100.01)
-    assert batcher.add("motion", b"67890", 100.02) == [[b"12345"]]
-    assert batcher.flush(100.03) == [("motion", [b"67890"])]
+    assert batcher.add("motion", b"67890", 100.02) == [Batch("motion", 100.01, [b"12345"])]
+    assert batcher.flush(100.03) == [Batch("motion", 100.02, [b"67890"])]
 
 
 def test_keys_do_not_wait_for_each_other() -> None:
     batcher = Batcher(count=10, age=0.25, size=1000)
     batcher.add("motion", b"1", 100.0)
-    assert batcher.add("camera", b"1", 100.0) == [[b"1"]]
+    assert batcher.add("camera", b"1", 100.0) == [Batch("camera", 100.0, [b"1"])]
 
 
 @given(
@@ -61,12 +64,12 @@ def test_nothing_is_lost_or_reordered_and_no_bound_is_passed(
     for number, (key, pause, length) in enumerate(arrivals):
         now += pause
         batches = batcher.due(now)
-        batches += [(key, items) for items in batcher.add(key, b"%d" % number + b"x" * length, now)]
-        for name, items in batches:
+        batches += batcher.add(key, b"%d" % number + b"x" * length, now)
+        for name, _, items in batches:
             assert 0 < len(items) <= count
             assert len(items) == 1 or len(join(items)) <= size + 1
             out[name] += items
-    for name, items in batcher.flush(now):
+    for name, _, items in batcher.flush(now):
         out[name] += items
     for name, items in out.items():
         numbers = [int(item.rstrip(b"x")) for item in items]

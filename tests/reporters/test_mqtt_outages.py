@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from limpet.mqtt.backoff import Backoff
+from limpet.outbox.rules import EventRules, OutboxRules, ResultRules
 from limpet.reporters import mqtt
 from support import certificates, reports
 from support.broker import Mosquitto, free_port, listener, mosquitto, wait_until
@@ -80,7 +81,8 @@ def test_a_frozen_broker_is_left_and_found_again(tmp_path: Path) -> None:
 
 def test_memory_is_bounded_while_the_broker_is_away_and_what_is_shed_is_counted(tmp_path: Path) -> None:
     broker = Mosquitto(tmp_path / "broker")
-    with reporting(broker.url, tmp_path, outbox_bytes=65_536, batch_age=0.001, batch_count=7) as reporter:
+    small = OutboxRules(memory_bytes=65_536, events=EventRules(keep="memory"), results=ResultRules(keep="memory"))
+    with reporting(broker.url, tmp_path, outbox=small, batch_age=0.001, batch_count=7) as reporter:
         reporter.report(reports.event())
         for count, message in enumerate(reports.results(5000)):
             reporter.report(message)

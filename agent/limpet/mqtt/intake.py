@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from collections import Counter, deque
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from limpet.messages import DeviceHealth, EventMessage, Message, ModelReported, PipelineHealth, ResultMessage
-from limpet.mqtt import batch
-from limpet.mqtt.link import WINDOW
+from limpet.mqtt.batch import Batch, Batcher, join
+from limpet.mqtt.dispatch import Dispatch
 from limpet.outbox import Entry
+from limpet.outbox.journal import Item, Journal
+from limpet.outbox.queue import Outbox
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from limpet.messages import Origin
     from limpet.mqtt.sender import Sender
-    from limpet.outbox import Outbox
+    from limpet.mqtt.settings import Config
 
 log = logging.getLogger(__name__)
 
@@ -28,33 +35,59 @@ INBOX = 20_000
 TICK = 0.005
 """Seconds between two looks into the inbox while messages keep coming: fewer wake-ups, hardly any delay."""
 
+IDLE = 1.0
+"""Seconds between two looks at the disk while nothing happens."""
+
 DRAIN = 3.0
 """Seconds to send what is left when the program stops."""
 
 
+class Directories(NamedTuple):
+    """Where the outbox lives: ``disk`` survives a reboot, ``journal`` the end of the process."""
+
+    disk: Path
+    journal: Path
+
+
+class Figures(NamedTuple):
+    """The outbox as it was at the end of the last turn. ``oldest`` is a ``time.monotonic``."""
+
+    depth: int
+    size: int
+    oldest: float | None
+    shed: dict[str, int]
+    held_back: int
+    accepted: int
+
+
 class Intake:
-    """Owns the outbox. ``add`` is called from another thread, and is all that happens there.
+    """Owns the outbox. ``add`` is called from another thread, and is all that happens there."""
 
-    ``oldest`` is the ``time.monotonic`` of the oldest message that is not acknowledged.
-    """
-
-    def __init__(self, root: str, qos: int, batcher: batch.Batcher, outbox: Outbox) -> None:
-        self.shed: Counter[str] = Counter()
-        self.oldest: float | None = None
-        self.sender: Sender
-        self.outbox = outbox
+    def __init__(
+        self, config: Config, origin: Origin, root: str, directories: Directories, sender: Sender
+    ) -> None:
+        self.figures = Figures(0, 0, None, {}, 0, 0)
+        self._origin = origin
         self._root = root
-        self._qos = qos
-        self._batcher = batcher
+        self._sender = sender
+        self._rules = {"event": config.outbox.events, "result": config.outbox.results}
+        persists = any(rules.keep != "memory" for rules in self._rules.values())
+        self._outbox = Outbox(config.outbox, directories.disk if persists else None)
+        self._journal = Journal(directories.journal) if persists else None
+        batch = (config.batch_count, config.batch_bytes)
+        self._dispatch = Dispatch(self._outbox, root, config.replay, batch, config.bytes_per_hour)
+        self._batcher = Batcher(config.batch_count, config.batch_age, config.batch_bytes)
         self._inbox: deque[Message] = deque()
         self._encode = msgspec.json.Encoder().encode
+        self._shed: Counter[str] = Counter()
+        self._accepted = 0
         self._asleep = False
         self._awake = threading.Event()
         self._stop_by: float | None = None
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
     def start(self) -> None:
-        """Start the thread; ``sender`` must be there."""
+        """Start the thread."""
         self._thread.start()
 
     def add(self, message: Message) -> None:
@@ -63,7 +96,7 @@ class Intake:
         if len(self._inbox) > INBOX:
             with suppress(IndexError):  # the thread may have emptied it meanwhile
                 self._inbox.popleft()
-                self.shed["inbox full"] += 1
+                self._shed["inbox full"] += 1
         if self._asleep:
             self._awake.set()
 
@@ -75,78 +108,124 @@ class Intake:
         """Send what can be sent within a few seconds, then end the sender and this thread."""
         self._stop_by = time.monotonic() + DRAIN
         self._awake.set()
-        self._thread.join(2 * DRAIN)
+        self._thread.join(3 * DRAIN)
+
+    # --- on the thread
 
     def _run(self) -> None:
+        now = time.monotonic()
+        self._outbox.open(now)
+        for entry in self._journal.read(now) if self._journal else ():
+            self._outbox.put(entry)
         while not self._done(time.monotonic()):
             busy = self._turn(time.monotonic())
             if busy and self._stop_by is None:
                 time.sleep(TICK)
             else:
                 self._wait()
-        self.sender.stop(DRAIN / 2)
-        self._note_acks()
-        if self.outbox.depth:
-            log.warning("%d messages had not been acknowledged when the program stopped", self.outbox.depth)
+        self._sender.stop(DRAIN / 2)
+        self._close(time.monotonic())
 
     def _done(self, now: float) -> bool:
         if self._stop_by is None:
             return False
-        return not self._inbox and (not self.outbox.depth or not self.sender.connected or now > self._stop_by)
+        return not self._inbox and (not self._outbox.depth or not self._sender.connected or now > self._stop_by)
+
+    def _close(self, now: float) -> None:
+        self._dispatch.sync(self._sender, now)
+        self._outbox.close()
+        if self._journal:
+            self._journal.close(now, self._outbox.unsafe_since())
+        if depth := self._outbox.depth:
+            fate = "are kept" if self._outbox.unsafe_since() == math.inf else "may be lost"
+            log.warning("%d messages had not been acknowledged when the program stopped; they %s", depth, fate)
 
     def _turn(self, now: float) -> bool:
         """Do what there is to do; return whether messages had come in."""
-        count = len(self._inbox)
-        for _ in range(count):
-            self._accept(self._inbox.popleft(), now)
-        due = self._batcher.due(now) if self._stop_by is None else self._batcher.flush(now)
-        for pipeline, items in due:
-            self._keep_results(pipeline, items, now)
-        self._note_acks()
-        self._hand_over()
-        self.oldest = self.outbox.oldest()
-        return bool(count)
+        self._dispatch.sync(self._sender, now)
+        busy = self._take_in(now)
+        for batch in self._batcher.due(now) if self._stop_by is None else self._batcher.flush(now):
+            self._keep_results(batch)
+        self._dispatch.hand_over(self._sender, now)
+        self._outbox.maintain(now, away=not self._sender.connected)
+        if self._journal:
+            self._journal.note(now, self._safe(now))
+        self._report_notices()
+        self._count()
+        return busy
 
     def _wait(self) -> None:
         self._asleep = True
-        due = self._batcher.next_due()
-        timeout = 0.05 if self._stop_by else None if due is None else due - time.monotonic()
-        if not self._inbox and (timeout is None or timeout > 0):
+        now = time.monotonic()
+        due = [now + IDLE, self._dispatch.next_due(), self._outbox.next_due(), self._batcher.next_due()]
+        timeout = 0.05 if self._stop_by else min(due) - now
+        if not self._inbox and timeout > 0:
             self._awake.wait(timeout)
         self._asleep = False
         self._awake.clear()
 
-    def _accept(self, message: Message, now: float) -> None:
+    def _take_in(self, now: float) -> bool:
+        count = len(self._inbox)
+        items = [item for _ in range(count) if (item := self._item(self._inbox.popleft()))]
+        if not items:
+            return bool(count)
+        if self._journal:
+            kept = [item for item in items if self._rules[item.kind].keep != "memory"]
+            self._journal.append(kept, now, self._safe(now))
+        self._accepted += len(items)
+        for item in items:
+            if item.kind == "event":
+                self._outbox.put(Entry("event", item.pipeline, item.payload, 1, now))
+            else:
+                for batch in self._batcher.add(item.pipeline, item.payload, now):
+                    self._keep_results(batch)
+        return True
+
+    def _item(self, message: Message) -> Item | None:
+        """Encode a message that is to be kept; state goes on to the sender."""
         try:
             payload = self._encode(message)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
-            if not self.shed["not encodable"]:
+            if not self._shed["not encodable"]:
                 log.error("a %s cannot be written as JSON and is dropped: %s", type(message).__name__, error)  # noqa: TRY400 - the text is enough
-            self.shed["not encodable"] += 1
-            return
+            self._shed["not encodable"] += 1
+            return None
         if isinstance(message, ResultMessage):
-            for items in self._batcher.add(message.pipeline, payload, now):
-                self._keep_results(message.pipeline, items, now)
-        elif isinstance(message, EventMessage):
-            topic = f"{self._root}/event/{message.pipeline}" if message.pipeline else f"{self._root}/event"
-            self.outbox.put(Entry("event", topic, payload, self._qos, 1, now))
-        else:
-            self.sender.set_state(f"{self._root}/{_state_topic(message)}", payload)
+            return Item("result", message.pipeline, payload)
+        if isinstance(message, EventMessage):
+            return Item("event", message.pipeline, payload)
+        self._sender.set_state(f"{self._root}/{_state_topic(message)}", payload)
+        return None
 
-    def _keep_results(self, pipeline: str, items: list[bytes], now: float) -> None:
-        topic = f"{self._root}/result/{pipeline}"
-        self.outbox.put(Entry("result", topic, batch.join(items), self._qos, len(items), now))
+    def _keep_results(self, batch: Batch) -> None:
+        self._outbox.put(Entry("result", batch.key, join(batch.items), len(batch.items), batch.since))
 
-    def _note_acks(self) -> None:
-        acked = self.sender.acked
-        self.outbox.ack([acked.popleft() for _ in range(len(acked))])
+    def _safe(self, now: float) -> float:
+        """Return the time before which all that was accepted is acknowledged or on the disk."""
+        return min(self._outbox.unsafe_since(), self._batcher.since(), now)
 
-    def _hand_over(self) -> None:
-        """Keep up to two windows ready with the sender while it is connected."""
-        room = 2 * WINDOW - len(self.sender.ready)
-        if self.sender.connected and room > 0 and (parcels := self.outbox.take(room)):
-            self.sender.ready.extend(parcels)
-            self.sender.wake()
+    def _report_notices(self) -> None:
+        for event, reason in self._outbox.notices():
+            log.warning("%s: %s", event, reason)
+            self.add(
+                EventMessage(
+                    device=self._origin.device,
+                    boot=self._origin.boot,
+                    time=datetime.now(timezone.utc),
+                    event=event,
+                    reason=reason,
+                )
+            )
+
+    def _count(self) -> None:
+        self.figures = Figures(
+            self._outbox.depth,
+            self._outbox.size,
+            self._outbox.oldest(),
+            {**self._shed, **self._outbox.counts},
+            self._dispatch.held_back,
+            self._accepted,
+        )
 
 
 def _state_topic(message: PipelineHealth | DeviceHealth | ModelReported) -> str:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 10.0
 WINDOW = 20
+LARGEST = 256 * 1024 * 1024
 UNSUPPORTED_VERSION = 0x84
 KEEP_ALIVE_TIMEOUT = 0x8D
 QUOTA_EXCEEDED = 0x97
@@ -47,12 +48,13 @@ class Link:
     """A connection. All of its methods belong to the thread that made it.
 
     ``acks`` holds what the broker has acknowledged, as (message id, reason code); the owner empties it. ``window``
-    is how many unacknowledged messages the broker takes.
+    is how many unacknowledged messages the broker takes, ``limit`` how many bytes a packet may have.
     """
 
     def __init__(self, broker: Broker, client_id: str, version: str, will: Will, wake: socket.socket) -> None:
         self.acks: list[tuple[int, int]] = []
         self.window = WINDOW
+        self.limit = LARGEST
         self.version = version
         self._endpoint = endpoint(broker.url)
         self._wake = wake
@@ -169,6 +171,7 @@ class Link:
     ) -> None:
         self._answer = (reason.value, reason.getName())
         self.window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
+        self.limit = getattr(properties, "MaximumPacketSize", LARGEST)
 
     def _on_disconnect(
         self,

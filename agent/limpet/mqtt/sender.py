@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from limpet.mqtt.broker import Broker
-    from limpet.outbox import Parcel
+    from limpet.mqtt.pack import Outgoing
+    from limpet.outbox import Token
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +29,10 @@ GOOD = 10.0
 
 FAREWELL = 1.0
 """Seconds to wait for the acknowledgement of the last message, ``offline``."""
+
+
+OVERHEAD = 1024
+"""Bytes of a packet that are left for topic and properties."""
 
 
 class Presence(NamedTuple):
@@ -39,38 +44,48 @@ class Presence(NamedTuple):
     stopped: bytes
 
 
+class Line:
+    """What one connection is to send: ``ready``, each with a payload of at most ``limit`` bytes."""
+
+    def __init__(self, limit: int) -> None:
+        self.ready: deque[Outgoing] = deque()
+        self.limit = limit
+
+
 class _Flight(NamedTuple):
-    """A message under way. ``parcel`` is ``None`` for retained state, which is kept in ``Sender.state``."""
+    """A message under way."""
 
     topic: str
-    parcel: Parcel | None
+    items: int
+    tokens: tuple[Token, ...]
 
 
 class Sender:
-    """Owns paho. ``ready`` is what to send next, ``acked`` the tokens of what has arrived or never will.
+    """Owns paho. ``line`` is what to send on the connection at hand, ``acked`` what has arrived or never will.
 
-    ``ready`` is filled and ``acked`` emptied by the thread that owns the outbox, which ``refill`` wakes.
-    Messages that were not acknowledged when a connection ended go out first on the next one, in their order.
+    The thread that owns the outbox fills the line and empties ``acked``; ``refill`` wakes it. Each connection has
+    a line of its own: what the one before did not get acknowledged is handed over again.
     A bug ends the thread by its traceback, through ``threading.excepthook``: the program is to end then.
     """
 
-    def __init__(self, broker: Broker, client_id: str, presence: Presence, refill: Callable[[], None]) -> None:
-        self.ready: deque[Parcel] = deque()
-        self.acked: deque[int] = deque()
+    def __init__(self, broker: Broker, client_id: str, presence: Presence, qos: int) -> None:
+        self.line: Line | None = None
+        self.acked: deque[Token] = deque()
         self.connected = False
         self.version = ""
         self.connections = 0
         self.last_disconnect = ""
         self.published = 0
+        self.state_bytes = 0
         self.acknowledged = 0
         self.refused: Counter[str] = Counter()
         self._broker = broker
         self._client_id = client_id
         self._presence = presence
-        self._refill = refill
+        self._qos = qos
+        self._refill: Callable[[], None]
         self._state: dict[str, bytes] = {}
         self._changed: dict[str, bytes] = {}
-        self._again: deque[Parcel] = deque()
         self._flight: dict[int, _Flight] = {}
         self._backoff = Backoff(1.0, broker.reconnect_max)
         self._silent_on_5 = 0
@@ -81,8 +96,9 @@ class Sender:
         self._wake_out.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
 
-    def start(self) -> None:
-        """Start the thread."""
+    def start(self, refill: Callable[[], None]) -> None:
+        """Start the thread. ``refill`` is called when the line runs low or something has been acknowledged."""
+        self._refill = refill
         self._thread.start()
 
     def stop(self, timeout: float) -> None:
@@ -165,12 +181,10 @@ class Sender:
             link.drop()
             self.last_disconnect = str(error)
             self._say(str(error))
+            with contextlib.suppress(TransportError):
+                self._settle(link)
         finally:
             self.connected = False
-            self._settle(link)
-            self._again.extendleft(
-                flight.parcel for flight in reversed(self._flight.values()) if flight.parcel is not None
-            )
             self._flight.clear()
 
     def _begin(self, link: Link) -> None:
@@ -180,6 +194,7 @@ class Sender:
         self._say(f"connected with MQTT {link.version}", logging.INFO)
         self._publish(link, self._presence.topic, self._presence.online)
         self._changed.update(self._state)
+        self.line = Line(link.limit - OVERHEAD)
         self.connected = True
         self._refill()
 
@@ -189,28 +204,31 @@ class Sender:
             self._said.clear()
 
     def _fill_window(self, link: Link) -> None:
-        """Publish as much as the broker takes unacknowledged: state, then what was sent before, then the rest."""
+        """Publish as much as the broker takes unacknowledged, state before all else."""
+        assert self.line
         while len(self._flight) < link.window:
             if self._changed:
                 self._publish(link, *self._changed.popitem())
-            elif self._again:
-                self._send(link, self._again.popleft())
-            elif self.ready:
-                self._send(link, self.ready.popleft())
-                if len(self.ready) == WINDOW // 2:
+            elif self.line.ready:
+                self._send(link, self.line.ready.popleft())
+                if len(self.line.ready) == WINDOW // 2:
                     self._refill()
             else:
                 return
 
-    def _send(self, link: Link, parcel: Parcel) -> None:
-        entry = parcel.entry
+    def _send(self, link: Link, message: Outgoing) -> None:
+        if len(message.payload) + OVERHEAD > link.limit:
+            self.acked.extend(message.tokens)
+            self._refuse(message.topic, message.items, "too large")
+            return
         self.published += 1
-        mid = link.publish(entry.topic, entry.payload, entry.qos, retain=False)
-        self._flight[mid] = _Flight(entry.topic, parcel)
+        mid = link.publish(message.topic, message.payload, self._qos, retain=False)
+        self._flight[mid] = _Flight(message.topic, message.items, message.tokens)
 
     def _publish(self, link: Link, topic: str, payload: bytes) -> None:
         self.published += 1
-        self._flight[link.publish(topic, payload, 1, retain=True)] = _Flight(topic, None)
+        self.state_bytes += len(topic) + len(payload)
+        self._flight[link.publish(topic, payload, 1, retain=True)] = _Flight(topic, 1, ())
 
     def _settle(self, link: Link) -> None:
         """Take note of acknowledgements. Below 0x80 a reason code is a success: 0x10 says that nobody listened."""
@@ -220,26 +238,25 @@ class Sender:
                 over_quota = True
                 continue
             flight = self._flight.pop(mid)
-            if flight.parcel:
-                self.acked.append(flight.parcel.token)
+            self.acked.extend(flight.tokens)
             if code < 0x80:
                 self.acknowledged += 1
             else:
-                self._note_refusal(flight, code)
+                self._refuse(flight.topic, flight.items, f"0x{code:02x}")
         if link.acks and (not self._flight or len(self.acked) >= WINDOW):
             self._refill()
         link.acks.clear()
         if over_quota:
             raise TransportError("a quota of the broker is used up; it gets its messages later")
 
-    def _note_refusal(self, flight: _Flight, code: int) -> None:
+    def _refuse(self, topic: str, items: int, reason: str) -> None:
         """Count a message that the broker will not have; it is dropped, as it would be refused again."""
-        self.refused[f"0x{code:02x}"] += flight.parcel.entry.items if flight.parcel else 1
-        if flight.topic not in self._refused_topics:
-            self._refused_topics.add(flight.topic)
+        self.refused[reason] += items
+        if topic not in self._refused_topics:
+            self._refused_topics.add(topic)
             log.error(
-                "%s refuses messages to %s (0x%02x); check its access list; they are dropped",
-                endpoint(self._broker.url), flight.topic, code,
+                "%s refuses messages to %s (%s), which are dropped; check its access list and its limits",
+                endpoint(self._broker.url), topic, reason,
             )  # fmt: skip
 
     def _say_goodbye(self, link: Link) -> None:

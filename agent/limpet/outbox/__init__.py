@@ -1,59 +1,52 @@
-"""Where messages wait until the broker has acknowledged them."""
+"""Where results and events wait until the broker has acknowledged them.
+
+``queue`` is the outbox itself: recent messages in memory, older ones in ``disk``, under the bounds of ``rules``.
+``journal`` brings what is in memory over the death of the process, ``disk`` over a power cut.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol, TypeAlias
-
-if TYPE_CHECKING:
-    from collections import Counter
-    from collections.abc import Iterable
+from typing import Literal, NamedTuple, TypeAlias
 
 Class: TypeAlias = Literal["event", "result"]
 CLASSES: tuple[Class, ...] = ("event", "result")
 """In the order in which they are sent. Retained state is not kept here: of that only the newest matters."""
 
+Part: TypeAlias = Literal["backlog", "fresh"]
+"""``backlog``: what was there before the connection at hand; ``fresh``: what came since."""
+
 
 class Entry(NamedTuple):
-    """One message. ``items`` is the number of results in it, ``born`` its ``time.monotonic``."""
+    """One message as it is kept. ``payload`` is the JSON of one result or event, or an array of results.
+
+    ``items`` is how many they are, ``born`` the ``time.monotonic`` of the oldest.
+    """
 
     kind: Class
-    topic: str
+    pipeline: str
     payload: bytes
-    qos: int
     items: int
     born: float
 
     @property
     def size(self) -> int:
-        """Bytes that it is charged with."""
-        return len(self.payload) + len(self.topic)
+        """Bytes that it is charged with in memory."""
+        return len(self.payload) + OVERHEAD
+
+
+class Token(NamedTuple):
+    """Names an entry in its outbox. Within a class ``sequence`` rises in the order of arrival."""
+
+    kind: Class
+    sequence: int
 
 
 class Parcel(NamedTuple):
-    """An entry on its way. ``token`` names it when it is acknowledged."""
+    """An entry on its way."""
 
-    token: int
+    token: Token
     entry: Entry
 
 
-class Outbox(Protocol):
-    """Used by one thread. ``depth`` messages of ``size`` bytes are held, those taken among them.
-
-    ``shed`` counts the results and events that a bound pushed out, by cause.
-    """
-
-    depth: int
-    size: int
-    shed: Counter[str]
-
-    def put(self, entry: Entry) -> None:
-        """Keep a message."""
-
-    def take(self, count: int) -> list[Parcel]:
-        """Return up to ``count`` messages to send next, each once; they stay here until acknowledged."""
-
-    def ack(self, tokens: Iterable[int]) -> None:
-        """Forget messages that were taken and need not be sent again."""
-
-    def oldest(self) -> float | None:
-        """Return the ``born`` of the oldest message held."""
+OVERHEAD = 64
+"""Bytes that a message costs besides its payload: its row, its topic."""

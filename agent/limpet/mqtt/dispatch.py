@@ -1,0 +1,128 @@
+"""Hands messages from the outbox to the sender: which first, how fast, how many bytes an hour."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import TYPE_CHECKING
+
+from limpet.mqtt import pace, pack
+from limpet.mqtt.link import WINDOW
+from limpet.outbox import CLASSES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from limpet.mqtt.pace import ReplayRules
+    from limpet.mqtt.pack import Outgoing
+    from limpet.mqtt.sender import Line, Sender
+    from limpet.outbox import Class
+    from limpet.outbox.queue import Outbox
+
+READY = 2 * WINDOW
+"""Messages that are kept ready with the sender."""
+
+OUTAGE_SHARE = 0.1
+"""A replay begins within that share of the outage, at random."""
+
+
+class Dispatch:
+    """Belongs to the thread that owns the outbox. ``root`` begins each topic.
+
+    ``batch`` is how many results and bytes a replayed message may have. ``held_back`` counts the results that had
+    to wait for the byte budget, once they are on their way.
+    """
+
+    def __init__(
+        self, outbox: Outbox, root: str, rules: ReplayRules, batch: tuple[int, int], bytes_per_hour: int | None
+    ) -> None:
+        self.held_back = 0
+        self._outbox = outbox
+        self._root = root
+        self._rules = rules
+        self._batch_count, self._batch_bytes = batch
+        self._line: Line | None = None
+        self._replay = pace.replay(rules.messages_per_second)
+        self._replay_at = 0.0
+        self._budget = pace.budget(bytes_per_hour) if bytes_per_hour else None
+        self._state_bytes = 0
+        self._held_upto = 0
+        self._due = math.inf
+
+    def sync(self, sender: Sender, now: float) -> None:
+        """Note what has arrived; on a new connection, begin anew with all that has not."""
+        # The line is read first: what the one before has acknowledged is then in ``acked``.
+        line, acked = sender.line, sender.acked
+        self._outbox.ack([acked.popleft() for _ in range(len(acked))])
+        if line is not self._line:
+            self._line = line
+            self._outbox.release(now)
+            oldest = self._outbox.oldest()
+            outage = 0.0 if oldest is None else now - oldest
+            self._replay_at = now + random.uniform(0, min(outage * OUTAGE_SHARE, self._rules.jitter))
+
+    def hand_over(self, sender: Sender, now: float) -> None:
+        """Fill the sender's line: events, then results."""
+        self._due = math.inf
+        line = self._line
+        if line is None or not sender.connected:
+            return
+        before = len(line.ready)
+        self._pay_for_state(sender)
+        for kind in CLASSES:
+            if not self._affordable(kind, now):
+                break
+            if self._rules.fresh == "first":
+                self._hand_over_fresh(line, kind)
+            self._hand_over_backlog(line, kind, now)
+            if not self._outbox.has_backlog(kind):
+                self._hand_over_fresh(line, kind)
+        if len(line.ready) > before:
+            sender.wake()
+
+    def next_due(self) -> float:
+        """Return when ``hand_over`` can go on with what it had to leave."""
+        return self._due
+
+    def _hand_over_fresh(self, line: Line, kind: Class) -> None:
+        room = READY - len(line.ready)
+        if room > 0:
+            parcels = self._outbox.take(kind, "fresh", room, room * self._batch_bytes)
+            self._push(line, pack.fresh(parcels, self._root, line.limit))
+
+    def _hand_over_backlog(self, line: Line, kind: Class, now: float) -> None:
+        if not self._outbox.has_backlog(kind) or len(line.ready) >= READY:
+            return
+        room = min(READY - len(line.ready), int(self._replay.level(now)))
+        if now < self._replay_at or room <= 0:
+            self._due = min(self._due, max(self._replay_at, self._replay.full_at(1.0)))
+            return
+        parcels = self._outbox.take(kind, "backlog", room * self._batch_count, room * self._batch_bytes // 2)
+        limit = min(line.limit, self._batch_bytes)
+        self._replay.spend(self._push(line, pack.replayed(parcels, self._root, self._batch_count, limit)))
+
+    def _push(self, line: Line, messages: Iterable[Outgoing]) -> int:
+        count = 0
+        for message in messages:
+            line.ready.append(message)
+            count += 1
+            if self._budget:
+                self._budget.spend(len(message.payload) + len(message.topic))
+                if any(token.kind == "result" and token.sequence <= self._held_upto for token in message.tokens):
+                    self.held_back += message.items
+        return count
+
+    def _pay_for_state(self, sender: Sender) -> None:
+        """Health and the like always go out, and are paid for."""
+        if self._budget:
+            sent = sender.state_bytes
+            self._budget.spend(sent - self._state_bytes)
+            self._state_bytes = sent
+
+    def _affordable(self, kind: Class, now: float) -> bool:
+        """Whether there is a byte left in the budget. Events go out all the same, and are paid for later."""
+        if self._budget is None or kind == "event" or self._budget.level(now) > 0:
+            return True
+        self._held_upto = self._outbox.newest(kind)
+        self._due = min(self._due, self._budget.full_at(1.0))
+        return False

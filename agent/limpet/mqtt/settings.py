@@ -1,0 +1,29 @@
+"""What may be configured about reporting over MQTT."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from limpet.mqtt.broker import Broker
+from limpet.mqtt.pace import ReplayRules
+from limpet.outbox.rules import OutboxRules
+
+
+class Config(Broker, kw_only=True, forbid_unknown_fields=True):
+    """The broker, and how results go out to it.
+
+    ``batch_age`` is in seconds, ``batch_bytes`` in bytes: how old and how large a batch may become.
+    ``bytes_per_hour`` bounds what is sent on a metered link: results wait, events and state go on.
+    """
+
+    topic: Annotated[str, Meta(pattern=r"^[^+#/\x00][^+#\x00]{0,200}$")] = "limpet"
+    qos: Literal[0, 1] = 1
+    batch_count: Annotated[int, Meta(ge=1)] = 100
+    batch_age: Annotated[float, Meta(ge=0)] = 0.25
+    batch_bytes: Annotated[int, Meta(ge=1024)] = 65_536
+    bytes_per_hour: Annotated[int, Meta(ge=1024)] | None = None
+    outbox: OutboxRules = msgspec.field(default_factory=OutboxRules)
+    replay: ReplayRules = msgspec.field(default_factory=ReplayRules)

@@ -1,0 +1,57 @@
+"""Room on the file system: a limit to stay clear of, and a ballast file to throw off when there is none left."""
+
+from __future__ import annotations
+
+import logging
+import os
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+BALLAST = 2 * 1024 * 1024
+"""Bytes: enough for the write-ahead log of the deletions that make room for good."""
+
+
+class Room:
+    """The room in ``directory``. On a full file system even deleting from a database needs some."""
+
+    def __init__(self, directory: Path, min_free: int) -> None:
+        self._directory = directory
+        self._min_free = min_free
+        self._ballast = directory / "ballast"
+
+    def short(self) -> bool:
+        """Whether so little is free that nothing should be added."""
+        return self._free() < self._min_free
+
+    def plenty(self) -> bool:
+        """Whether so much is free that adding can begin again, the ballast taken into account."""
+        return self._free() >= self._min_free + self._min_free // 4 + BALLAST
+
+    def take_ballast(self) -> None:
+        """Occupy room that can be given back. Without it, a full disk can only be relieved from outside."""
+        with suppress(OSError):
+            if self._ballast.exists() and self._ballast.stat().st_size == BALLAST:
+                return
+        try:
+            with self._ballast.open("wb") as file:
+                os.posix_fallocate(file.fileno(), 0, BALLAST)
+        except OSError as error:
+            log.warning("%s: %s; going on without ballast", self._ballast, error.strerror)
+            self.drop_ballast()
+
+    def drop_ballast(self) -> None:
+        """Give the ballast's room back."""
+        with suppress(OSError):
+            self._ballast.unlink(missing_ok=True)
+
+    def _free(self) -> int:
+        try:
+            status = os.statvfs(self._directory)
+        except OSError:
+            return 0
+        return status.f_bavail * status.f_frsize

@@ -1,0 +1,196 @@
+"""Keeps a disk under the outbox: opens it, and goes on without it while it is full, read-only, damaged or gone."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from limpet.outbox.disk import (
+    Change,
+    Disk,
+    DiskDamagedError,
+    DiskError,
+    DiskFullError,
+    DiskGoneError,
+    salvage,
+)
+from limpet.outbox.room import Room
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from limpet.outbox import Class, Parcel
+    from limpet.outbox.disk import Head
+
+log = logging.getLogger(__name__)
+
+RETRY = 5.0
+"""Seconds between two attempts to use a disk that has failed."""
+
+LOOK = 1.0
+"""Seconds between two looks at the room that is left."""
+
+COMPACT_FROM = 8 * 1024 * 1024
+"""Bytes that an empty file may keep."""
+
+
+class Store:
+    """A disk, if it can be had. ``usable`` says whether messages can be added now.
+
+    ``notices`` has each change, ``outbox-degraded`` or ``outbox-recovered``, with its reason.
+    """
+
+    def __init__(self, directory: Path, min_free: int) -> None:
+        self._path = directory / "outbox.db"
+        self._room = Room(directory, min_free)
+        self.notices: list[tuple[str, str]] = []
+        self._disk: Disk | None = None
+        self._full = False
+        self._trouble = ""
+        self._retry_at = 0.0
+        self._look_at = 0.0
+
+    @property
+    def usable(self) -> bool:
+        """Whether messages can be added."""
+        return self._disk is not None and not self._full
+
+    def tend(self, now: float, adopts: Callable[[dict[Class, int]], bool]) -> bool:
+        """Look after the disk; return whether it was opened anew.
+
+        ``adopts`` says whether a disk that holds messages up to these sequence numbers can be gone on with.
+        """
+        opened = self._disk is None and now >= self._retry_at and self._open(now, adopts)
+        if self._disk and now >= self._look_at:
+            self._look_at = now + LOOK
+            self._look()
+        return opened
+
+    def _open(self, now: float, adopts: Callable[[dict[Class, int]], bool]) -> bool:
+        self._retry_at = now + RETRY
+        try:
+            disk = self._open_or_salvage()
+        except DiskError as error:
+            self._degrade(str(error))
+            return False
+        if not adopts(disk.last):
+            disk.close()
+            return False
+        self._disk = disk
+        self._full = False
+        self._look_at = now + LOOK
+        self._look()
+        if not self._full:
+            self._room.take_ballast()
+            self._recover()
+        return True
+
+    def _open_or_salvage(self) -> Disk:
+        try:
+            return Disk(self._path)
+        except DiskDamagedError as error:
+            self._salvage(error)
+            return Disk(self._path)
+
+    def _salvage(self, error: DiskError) -> None:
+        saved = salvage(self._path)
+        self._degrade(f"{error}; {saved} messages could be read, the file was kept as {self._path.name}.damaged")
+
+    def _look(self) -> None:
+        if self._disk and not self._disk.present():
+            self._fail(DiskGoneError(f"{self._path} was deleted"))
+        elif not self._full and self._room.short():
+            self._full = True
+            self._degrade(f"little room is left on the disk of {self._path}")
+        elif self._full and self._room.plenty():
+            self._full = False
+            self._room.take_ballast()
+            self._recover()
+
+    def write(self, change: Change) -> bool:
+        """Make a change durably; return whether it was."""
+        if self._disk is None or (self._full and change.added):
+            return False
+        try:
+            self._disk.write(change)
+            if not any(self._disk.messages.values()) and self._disk.room() > COMPACT_FROM:
+                self._disk.compact()
+        except DiskError as error:
+            self._fail(error)
+            return False
+        return True
+
+    def read(self, kind: Class, after: int, upto: int, rows: int, size: int) -> list[Parcel] | None:
+        """Read messages, see ``Disk.read``; ``None`` if they cannot be read now."""
+        try:
+            return self._disk.read(kind, after, upto, rows, size) if self._disk else None
+        except DiskError as error:
+            self._fail(error)
+            return None
+
+    def heads(self, kind: Class, after: int, rows: int) -> list[Head]:
+        """Read what the bounds need to know of messages, none if they cannot be read now."""
+        try:
+            return self._disk.heads(kind, after, rows) if self._disk else []
+        except DiskError as error:
+            self._fail(error)
+            return []
+
+    def last(self, kind: Class) -> int:
+        """Return the highest sequence number on the disk."""
+        return self._disk.last[kind] if self._disk else 0
+
+    def messages(self, kind: Class) -> int:
+        """Return how many messages it holds."""
+        return self._disk.messages[kind] if self._disk else 0
+
+    def bytes(self, kind: Class) -> int:
+        """Return how many bytes they are."""
+        return self._disk.bytes[kind] if self._disk else 0
+
+    def shed(self) -> dict[str, int]:
+        """Return what was shed by cause, as it was last written."""
+        return dict(self._disk.shed) if self._disk else {}
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._disk:
+            self._disk.close()
+            self._disk = None
+
+    def _fail(self, error: DiskError) -> None:
+        """Do what can be done about a failure; what was on the disk may be read again once it is opened anew."""
+        if isinstance(error, DiskFullError):
+            self._full = True
+            self._room.drop_ballast()
+            self._degrade(str(error))
+            return
+        if isinstance(error, DiskGoneError):
+            self._restore()
+        elif isinstance(error, DiskDamagedError):
+            self.close()
+            with suppress(DiskError):
+                self._salvage(error)
+        self.close()
+        self._retry_at = 0.0 if isinstance(error, DiskGoneError | DiskDamagedError) else self._retry_at + RETRY
+        self._degrade(str(error))
+
+    def _restore(self) -> None:
+        """Copy a file that has lost its name, as long as it is open."""
+        assert self._disk
+        try:
+            self._disk.copy_to(self._path)
+        except DiskError as error:
+            log.warning("%s: what it held is lost: %s", self._path, error)
+
+    def _degrade(self, reason: str) -> None:
+        if reason != self._trouble:
+            self._trouble = reason
+            self.notices.append(("outbox-degraded", reason))
+
+    def _recover(self) -> None:
+        if self._trouble:
+            self._trouble = ""
+            self.notices.append(("outbox-recovered", str(self._path)))
