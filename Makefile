@@ -47,6 +47,22 @@ model: .venv-convert/.installed ## make the demo's and the benchmarks' models ag
 	@.venv-convert/bin/python -m limpet_convert.shuttle --out agent/limpet/demo_data
 	@.venv-convert/bin/python -m limpet_convert.dscnn --out bench/models
 
+# LiteRT's GPU and NPU accelerators, on a machine that has neither. Debian and x86-64 only.
+.PHONY: accel-setup
+accel-setup: build/accel/.installed .venv-npu/.installed ## get what the tests of accelerators run on, 300 MB
+
+build/accel/.installed: tools/swiftshader.sh
+	@echo "Fetching SwiftShader into build/accel"
+	@tools/swiftshader.sh build/accel
+	@touch $@
+
+.venv-npu/.installed: requirements/npu.txt pyproject.toml
+	@echo "Installing LiteRT with Intel's NPU dispatch into .venv-npu"
+	@test -e .venv-npu/pyvenv.cfg || $$(tools/python.sh 3.11 3.12 3.13 3.10) -m venv .venv-npu
+	@.venv-npu/bin/python $(PIP_INSTALL) --require-hashes -r requirements/npu.txt
+	@.venv-npu/bin/python $(PIP_INSTALL) $(EDITABLE)
+	@touch $@
+
 .PHONY: clean
 clean: ## delete everything that these targets made
 	@rm -rf build dist .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -11,3 +11,4 @@ compile pyproject.toml --constraint requirements/dev.txt --output-file requireme
 compile pyproject.toml --extra demo --constraint requirements/dev.txt --output-file requirements/demo.txt
 compile requirements/build.in --constraint requirements/dev.txt --output-file requirements/build.txt
 compile requirements/tflite-runtime.in --output-file requirements/tflite-runtime.txt
+compile requirements/npu.in --output-file requirements/npu.txt

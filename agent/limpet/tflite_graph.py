@@ -22,7 +22,7 @@ _CUSTOM = 32
 
 @dataclass(frozen=True)
 class GraphTensor:
-    """A tensor. ``dtype`` is the code of schema.fbs."""
+    """A tensor. ``dtype`` is the code of schema.fbs. A ``variable`` one keeps its value between runs."""
 
     name: str
     shape: tuple[int, ...]
@@ -31,6 +31,7 @@ class GraphTensor:
     zero_point: tuple[int, ...] = ()
     quantized_dimension: int = 0
     constant: bool = False
+    variable: bool = False
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,7 @@ def _tensor(table: Table, full: set[int]) -> GraphTensor:
         quantization.numbers(3, "q") if quantization else (),
         quantization.number(6, "i") if quantization else 0,
         table.number(2, "I") in full,
+        bool(table.number(5, "b")),
     )
 
 
