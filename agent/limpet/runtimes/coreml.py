@@ -80,7 +80,11 @@ def open(
     """
     if problems := check(path, [delegate]):
         raise ModelError("; ".join(problems))
-    yield CoreMLModel(path, config, delegate, shapes)
+    model = CoreMLModel(path, config, delegate, shapes)
+    try:
+        yield model
+    finally:
+        model.close()
 
 
 class CoreMLModel:
@@ -101,7 +105,7 @@ class CoreMLModel:
         units = getattr(coremltools.ComputeUnit, UNITS[delegate])
         try:
             compiled = _compile(coremltools, path, config.cache or path.parent)
-            self._model = coremltools.models.CompiledMLModel(str(compiled), units, config.function or None)
+            self._model: Any = coremltools.models.CompiledMLModel(str(compiled), units, config.function or None)
             self.plan = _plan(compiled, units)
         except Exception as error:  # coremltools raises Exception itself, and Core ML's errors as RuntimeError
             raise ModelError(f"{path.name}: Core ML refuses it on {delegate!r}: {_first_line(error)}") from error
@@ -113,12 +117,18 @@ class CoreMLModel:
 
         ``ModelError`` where an input does not fit or Core ML fails.
         """
+        if self._model is None:
+            raise ModelError("the model is closed")
         given = encode(self._description.inputs, self.inputs, inputs, self._path.name)
         try:
             found = self._model.predict(given, self._state)
         except Exception as error:  # as above
             raise ModelError(f"{self._path.name}: {_first_line(error)}") from error
         return decode(self._description.outputs, self._description.labels, found)
+
+    def close(self) -> None:
+        """Let go of the model. ``run`` is refused from then on."""
+        self._model = None
 
     def reset(self) -> None:
         """Start with new state, for a model that has any."""
