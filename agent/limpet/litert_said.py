@@ -1,4 +1,4 @@
-"""What LiteRT says on stderr while it compiles a model: the only place where it names the device that it chose.
+"""What LiteRT says while it compiles a model: the only place where it names the device that it chose.
 
 The wording is that of ai-edge-litert 2.3. Where another version words it otherwise, a name or a count is missing,
 and nothing else breaks: whether a model is right and fast on the device is measured.
@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING
 from limpet.delegate_kinds import KINDS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 log = logging.getLogger(__name__)
 
@@ -32,25 +32,32 @@ _NOT_ALL = re.compile(r"Some ops are not accelerated")
 
 @contextmanager
 def caught() -> Iterator[list[str]]:
-    """Catch what native code writes to stderr, and log it at DEBUG: some 33 lines a model.
+    """Catch what native code writes to stderr and stdout, and log it at DEBUG: some 33 lines a model.
 
     The list gets its lines at the end. What other threads write meanwhile is caught with it.
     """
     said: list[str] = []
-    sys.stderr.flush()
-    kept = os.dup(2)
     with _memory() as file:
-        os.dup2(file.fileno(), 2)
+        kept = _redirect({1: file.fileno(), 2: file.fileno()})
         try:
             yield said
         finally:
-            sys.stderr.flush()
-            os.dup2(kept, 2)
-            os.close(kept)
+            for copy in (*_redirect(kept).values(), *kept.values()):
+                os.close(copy)
             file.seek(0)
             said += file.read().decode("utf-8", "replace").splitlines()
             for line in said:
                 log.debug("%s", line)
+
+
+def _redirect(descriptors: Mapping[int, int]) -> dict[int, int]:
+    """Have each descriptor be a copy of another; return copies of what they were."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    before = {descriptor: os.dup(descriptor) for descriptor in descriptors}
+    for descriptor, source in descriptors.items():
+        os.dup2(source, descriptor)
+    return before
 
 
 def _memory() -> IO[bytes]:

@@ -125,9 +125,9 @@ def test_expected_nan_is_right() -> None:
 
 def test_quantized_outputs_may_differ_by_steps() -> None:
     spec = TensorSpec("value", (1, 4), np.dtype(np.int8), (0.5,), (0,))
-    off = [([VALUES], [VALUES + 2.0])]
+    off = [([VALUES], [VALUES + 4.0])]
     assert prove(Numbers(spec=spec), Numbers(spec=spec), off, seconds=0).right
-    further = [([VALUES], [VALUES + 2.5])]
+    further = [([VALUES], [VALUES + 4.5])]
     assert not prove(Numbers(spec=spec), Numbers(spec=spec), further, seconds=0).right
 
 
