@@ -1,0 +1,113 @@
+"""A seccomp filter by libseccomp, which every system with systemd or apt has, through ctypes.
+
+The filter refuses what no worker has to do and lets the rest through. It does not list what is allowed: vendors'
+delegates and their drivers make system calls that nobody here has seen, and the service's own SystemCallFilter=
+lists groups already.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import socket
+from typing import NamedTuple
+
+_ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
+_NOT_EQUAL, _EQUAL, _AT_LEAST, _MASKED = 1, 4, 5, 7
+_TSYNC = 4
+_CLONE_THREAD = 0x10000
+_TIOCSTI = 0x5412
+_UEVENT = 15
+"""The netlink protocol by which the kernel says that a device came or went; libusb will not start without."""
+_FAMILIES = 64
+"""More than there are."""
+
+REFUSED = """
+    execve execveat fork vfork ptrace process_vm_readv process_vm_writev process_madvise kcmp pidfd_open
+    pidfd_getfd pidfd_send_signal tkill rt_sigqueueinfo rt_tgsigqueueinfo bind listen accept accept4
+    mount umount2 move_mount open_tree fsopen fsconfig fsmount fspick mount_setattr pivot_root chroot unshare setns
+    bpf perf_event_open userfaultfd io_uring_setup io_uring_enter io_uring_register keyctl add_key request_key
+    init_module finit_module delete_module kexec_load kexec_file_load reboot swapon swapoff acct quotactl
+    setuid setgid setreuid setregid setresuid setresgid setgroups capset open_by_handle_at name_to_handle_at
+    settimeofday clock_settime clock_adjtime adjtimex sethostname setdomainname syslog iopl ioperm modify_ldt
+    memfd_secret personality mknod mknodat symlink symlinkat link linkat chown fchown lchown fchownat
+""".split()  # noqa: SIM905 - a list of words one a line would fill two screens
+
+
+class Unavailable(Exception):  # noqa: N818 - no error: the worker goes on without
+    """There is no filter, and why."""
+
+
+class _Compare(ctypes.Structure):
+    _fields_ = (
+        ("arg", ctypes.c_uint),
+        ("op", ctypes.c_int),
+        ("first", ctypes.c_uint64),
+        ("second", ctypes.c_uint64),
+    )
+
+
+class _Rule(NamedTuple):
+    """A system call that fails with ``code`` where all comparisons hold."""
+
+    name: str
+    compare: tuple[tuple[int, int, int, int], ...] = ()
+    code: int = errno.EPERM
+
+
+def rules(*, devices: bool, network: bool) -> list[_Rule]:
+    """Return what is refused to a worker that uses devices, or a source somewhere on the network.
+
+    Its own process id is part of it: it may signal nobody else.
+    """
+    me = os.getpid()
+    families = {socket.AF_NETLINK} if devices or network else set()
+    if network:
+        families |= {socket.AF_INET, socket.AF_INET6}
+    return [
+        *map(_Rule, REFUSED),
+        # Threads may be started; glibc takes clone where there is no clone3, whose flags no filter can see.
+        _Rule("clone", ((0, _MASKED, _CLONE_THREAD, 0),)),
+        _Rule("clone3", code=errno.ENOSYS),
+        _Rule("kill", ((0, _NOT_EQUAL, me, 0),)),
+        _Rule("tgkill", ((0, _NOT_EQUAL, me, 0),)),
+        _Rule("ioctl", ((1, _EQUAL, _TIOCSTI, 0),)),
+        *([] if network else [_Rule("connect")]),
+        *(_Rule("socket", ((0, _EQUAL, family, 0),)) for family in range(_FAMILIES) if family not in families),
+        _Rule("socket", ((0, _AT_LEAST, _FAMILIES, 0),)),
+        _Rule("socket", ((0, _EQUAL, socket.AF_NETLINK, 0), (2, _NOT_EQUAL, _UEVENT, 0))),
+    ]
+
+
+def install(refused: list[_Rule]) -> None:
+    """Refuse these system calls to this process for ever. ``Unavailable`` says why that cannot be.
+
+    Calls that this architecture or this libseccomp does not know are left out. Needs ``no_new_privs``.
+    """
+    try:
+        library = ctypes.CDLL("libseccomp.so.2")
+    except OSError as error:
+        raise Unavailable("libseccomp.so.2 is not installed (Debian: libseccomp2)") from error
+    library.seccomp_init.restype = ctypes.c_void_p
+    context = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(_ALLOW)))
+    try:
+        library.seccomp_attr_set(context, _TSYNC, ctypes.c_uint32(1))
+        for rule in refused:
+            _add(library, context, rule)
+        code = library.seccomp_load(context)
+        if code:
+            raise Unavailable(os.strerror(-code))
+    finally:
+        library.seccomp_release(context)
+
+
+def _add(library: ctypes.CDLL, context: ctypes.c_void_p, rule: _Rule) -> None:
+    number = library.seccomp_syscall_resolve_name(rule.name.encode())
+    if number < 0:
+        return
+    compare = (_Compare * len(rule.compare))(*(_Compare(*values) for values in rule.compare))
+    action = ctypes.c_uint32(_ERRNO | rule.code)
+    code = library.seccomp_rule_add_array(context, action, number, len(rule.compare), compare)
+    if code:
+        raise Unavailable(f"{rule.name}: {os.strerror(-code)}")

@@ -1,0 +1,174 @@
+"""A process that enters the sandbox of a configuration's only worker and then tries what it is told to try.
+
+``python -m support.jail FILE``: first it writes the list of what is in force, then for each word on its standard
+input what came of it: "done", or the name of the error.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import termios
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limpet import config, sandbox
+from limpet.pipeline import Pipeline
+from limpet.plan import plan_pipeline, plan_source
+from limpet.types import Samples
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import numpy as np
+    from typing_extensions import Self
+
+ROOT = Path(__file__).parent.parent
+
+
+class Jail:
+    """The far end of such a process."""
+
+    def __init__(self, path: Path) -> None:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT), "LIMPET_TEST_SECRET": "in the parent's memory"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "support.jail", path],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+        )
+        self.in_force: list[str] = self._answer()
+
+    def attempt(self, what: str) -> str:
+        assert self._process.stdin
+        self._process.stdin.write(f"{what}\n")
+        self._process.stdin.flush()
+        answer: str = self._answer()
+        return answer
+
+    def _answer(self) -> Any:
+        assert self._process.stdout
+        line = self._process.stdout.readline()
+        assert line, f"it ended with {self._process.wait()}"
+        return json.loads(line)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.close()
+        self._process.wait(10)
+        self._process.stdout.close()
+
+
+def _tcp(port: str) -> None:
+    with socket.create_connection(("127.0.0.1", int(port)), 5):
+        pass
+
+
+def _listen(_: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)):
+        pass
+
+
+def _family(name: str) -> None:
+    with socket.socket(getattr(socket, name), socket.SOCK_DGRAM):
+        pass
+
+
+def _fork(_: str) -> None:
+    pid = os.fork()
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
+
+
+def _overwrite(path: str) -> None:
+    with Path(path).open("r+b"):
+        pass
+
+
+def _terminal(path: str) -> None:
+    fd = os.open(path, os.O_RDWR | os.O_NOCTTY)
+    try:
+        termios.tcsetattr(fd, termios.TCSANOW, termios.tcgetattr(fd))
+    finally:
+        os.close(fd)
+
+
+def _thread(_: str) -> None:
+    ran: list[bool] = []
+    thread = threading.Thread(target=lambda: ran.append(True))
+    thread.start()
+    thread.join()
+    assert ran
+
+
+def _invoke(path: str) -> None:
+    """Load the models of a configuration, as after a reassignment, and run each once."""
+    wanted = config.read(path)
+    for name, table in wanted.pipelines.items():
+        spec = plan_source(wanted, table.source).spec
+        with Pipeline(plan_pipeline(wanted, name, spec)) as pipeline:
+            assert list(pipeline.feed(_samples(spec.channels)))
+
+
+def _samples(channels: tuple[str, ...]) -> Samples:
+    import numpy as np
+
+    times: np.ndarray[Any, Any] = np.arange(8, dtype=np.int64)
+    return Samples(np.zeros((8, len(channels)), np.float32), times, times, 0)
+
+
+ATTEMPTS: dict[str, Callable[[str], object]] = {
+    "tcp": _tcp,
+    "listen": _listen,
+    "socket": _family,
+    "read": lambda path: Path(path).read_bytes(),
+    "list": os.listdir,
+    "create": lambda path: Path(path).write_bytes(b"x"),
+    "overwrite": _overwrite,
+    "delete": lambda path: Path(path).unlink(),
+    "exec": lambda path: os.execv(path, [path]),  # noqa: S606
+    "spawn": lambda path: subprocess.run([path], check=True),
+    "fork": _fork,
+    "signal": lambda pid: os.kill(int(pid), signal.SIGCONT),
+    "terminal": _terminal,
+    "thread": _thread,
+    "invoke": _invoke,
+}
+
+
+def _say(value: object) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
+    sys.stdout.flush()
+
+
+def main() -> None:
+    wanted = config.read(sys.argv[1])
+    (name,) = wanted.sources
+    in_force = sandbox.enter(sandbox.needs(wanted.only(name), plan_source(wanted, name)))
+    _say(in_force)
+    for line in sys.stdin:
+        what, _, argument = line.strip().partition(" ")
+        try:
+            ATTEMPTS[what](argument)
+            answer = "done"
+        except OSError as error:
+            answer = errno.errorcode[error.errno or 0]
+        except Exception as error:  # noqa: BLE001 - the answer
+            answer = f"{type(error).__name__}: {error}"
+        _say(answer)
+
+
+if __name__ == "__main__":
+    main()

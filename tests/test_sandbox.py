@@ -1,0 +1,176 @@
+"""A worker's sandbox, tried from inside: a process that entered it does what a worker must and must not do."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from limpet import config, sandbox
+from limpet.plan import plan_source
+from support import models
+from support.jail import Jail
+from support.ptys import Board
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+HEAD = '[device]\nid = "d"\nstate = "state"\n[mqtt]\nurl = "mqtt://127.0.0.1"\npassword_file = "mqtt-password"\n'
+PIPELINE = (
+    '[pipelines.p]\nsource = "s"\nmodel = "{model}"\nwindow = {{ size = 1 }}\ndecoder = {{ kind = "regress" }}\n'
+)
+SERIAL = '[sources.s]\nkind = "serial"\nport = "{port}"\nchannels = ["a", "b", "c"]\n'
+REPLAY = '[sources.s]\nkind = "replay"\npath = "recording.csv"\nrate = 10\n'
+REFUSED = {"EPERM", "EACCES"}
+
+
+def write(folder: Path, source: str, model: str = "dense.tflite", name: str = "limpet.toml") -> Path:
+    folder.mkdir(exist_ok=True)
+    models.dense(folder / "dense.tflite", inputs=3, outputs=3)
+    (folder / "recording.csv").write_text("a,b,c\n" + "1,2,3\n" * 8)
+    (folder / "mqtt-password").write_text("secret")
+    path = folder / name
+    path.write_text(HEAD + source + PIPELINE.format(model=model))
+    return path
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Iterator[Board]:
+    with Board(tmp_path / "port") as plugged:
+        yield plugged
+
+
+@pytest.fixture
+def jail(tmp_path: Path, board: Board) -> Iterator[Jail]:
+    with Jail(write(tmp_path, SERIAL.format(port=board.path))) as entered:
+        yield entered
+
+
+def wanted(path: Path) -> sandbox.Needs:
+    read = config.read(path)
+    return sandbox.needs(read.only("s"), plan_source(read, "s"))
+
+
+def test_it_says_what_is_in_force(jail: Jail) -> None:
+    version = next(word for word in jail.in_force if word.startswith("landlock-"))
+    assert set(jail.in_force) == {"no-new-privileges", "limits", version, "seccomp", "no-network"}
+
+
+def test_it_opens_no_socket(jail: Jail) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert jail.attempt(f"tcp {server.getsockname()[1]}") in REFUSED
+    assert jail.attempt("listen") in REFUSED
+    for family in ("AF_INET", "AF_INET6", "AF_UNIX", "AF_PACKET"):
+        assert jail.attempt(f"socket {family}") in REFUSED, family
+
+
+def test_it_reads_no_secret(jail: Jail, tmp_path: Path) -> None:
+    parent = os.getpid()
+    for secret in (
+        tmp_path / "mqtt-password",
+        tmp_path / "limpet.toml",
+        "/etc/shadow",
+        f"/proc/{parent}/environ",
+        f"/proc/{parent}/mem",
+        f"/proc/{parent}/root{tmp_path}/mqtt-password",
+    ):
+        assert jail.attempt(f"read {secret}") in REFUSED, secret
+    assert jail.attempt(f"list {tmp_path}") in REFUSED
+
+
+def test_it_writes_nowhere_but_in_its_cache(jail: Jail, tmp_path: Path) -> None:
+    for place in (tmp_path / "new", tmp_path / "state" / "outbox.db", "/tmp/limpet-new", "/dev/shm/limpet-new"):  # noqa: S108
+        assert jail.attempt(f"create {place}") in REFUSED, place
+    assert jail.attempt(f"overwrite {tmp_path / 'dense.tflite'}") in REFUSED
+    assert jail.attempt(f"delete {tmp_path / 'dense.tflite'}") in REFUSED
+    assert jail.attempt(f"create {tmp_path / 'state' / 'cache' / 'model'}") == "done"
+    assert jail.attempt(f"delete {tmp_path / 'state' / 'cache' / 'model'}") == "done"
+
+
+def test_it_starts_no_program(jail: Jail) -> None:
+    for what in ("exec /bin/true", "spawn /bin/true", "fork"):
+        assert jail.attempt(what) in REFUSED, what
+
+
+def test_it_signals_nobody(jail: Jail) -> None:
+    assert jail.attempt(f"signal {os.getpid()}") in REFUSED
+    assert jail.attempt("signal -1") in REFUSED
+
+
+def test_its_work_goes_on(jail: Jail, tmp_path: Path) -> None:
+    assert jail.attempt("thread") == "done"
+    assert jail.attempt(f"read {tmp_path / 'dense.tflite'}") == "done"
+    assert jail.attempt("read /proc/self/stat") == "done"
+
+
+def test_a_device_that_comes_back_can_be_opened(jail: Jail, board: Board) -> None:
+    assert jail.attempt(f"terminal {board.path}") == "done"
+    before = board.path.readlink()
+    holder = os.open(before, os.O_RDWR | os.O_NOCTTY)  # so that it does not come back under the same name
+    board.unplug()
+    assert jail.attempt(f"terminal {board.path}") == "ENOENT"
+    board.plug()
+    assert board.path.readlink() != before
+    os.close(holder)
+    assert jail.attempt(f"terminal {board.path}") == "done"
+
+
+def test_models_load_and_run_and_so_do_those_that_come_later(tmp_path: Path) -> None:
+    folder = tmp_path / "config"
+    store = tmp_path / "config" / "state" / "models"
+    store.mkdir(parents=True)
+    later = models.dense(tmp_path / "later.tflite", inputs=3, outputs=3)
+    first = write(folder, SERIAL.format(port="/dev/null"))
+    with Jail(first) as jail:
+        assert jail.attempt(f"read {first}") in REFUSED
+        copied = store / "later.tflite"
+        copied.write_bytes(later.read_bytes())
+        assert jail.attempt(f"read {copied}") == "done"
+        assert jail.attempt(f"read {later}") in REFUSED
+
+
+def test_an_interpreter_still_loads_and_invokes(tmp_path: Path) -> None:
+    (tmp_path / "readable").mkdir()
+    second = write(tmp_path / "readable", REPLAY)
+    models.dense(tmp_path / "readable" / "model.tflite", inputs=3, outputs=3)
+    path = tmp_path / "limpet.toml"
+    path.write_text(
+        second.read_text()
+        .replace('"dense.tflite"', '"readable/model.tflite"')
+        .replace('"recording.csv"', '"readable/recording.csv"')
+    )
+    with Jail(path) as jail:
+        assert jail.attempt(f"invoke {second}") == "done"
+        assert jail.attempt("tcp 9") in REFUSED
+
+
+def test_a_recording_needs_no_devices(tmp_path: Path, board: Board) -> None:
+    with Jail(write(tmp_path, REPLAY)) as jail:
+        assert jail.attempt(f"read {tmp_path / 'recording.csv'}") == "done"
+        assert jail.attempt(f"terminal {board.path.resolve()}") in REFUSED
+        assert jail.attempt("socket AF_NETLINK") in REFUSED
+
+
+def test_a_port_on_the_network_can_be_reached_and_nothing_can_listen(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with Jail(write(tmp_path, SERIAL.format(port=f"socket://127.0.0.1:{port}"))) as jail:
+            assert "no-network" not in jail.in_force
+            assert jail.attempt(f"tcp {port}") == "done"
+            assert jail.attempt("listen") in REFUSED
+            assert jail.attempt(f"read {tmp_path / 'mqtt-password'}") in REFUSED
+
+
+def test_needs_tell_whether_a_sandbox_will_do_for_another_configuration(tmp_path: Path) -> None:
+    now = wanted(write(tmp_path, REPLAY))
+    (tmp_path / "state" / "models").mkdir(parents=True)
+    models.dense(tmp_path / "state" / "models" / "other.tflite", inputs=3, outputs=3)
+    models.dense(tmp_path / "beside.tflite", inputs=3, outputs=3)
+    assert now.covers(now)
+    assert now.covers(wanted(write(tmp_path, REPLAY, "state/models/other.tflite")))
+    assert not now.covers(wanted(write(tmp_path, REPLAY, "beside.tflite")))
+    assert not now.covers(wanted(write(tmp_path, SERIAL.format(port="/dev/null"))))
+    assert not now.covers(wanted(write(tmp_path, SERIAL.format(port="socket://127.0.0.1:1"))))
