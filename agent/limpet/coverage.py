@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Coverage:
+
+class Coverage(msgspec.Struct, frozen=True):
     """Which of a graph's ops a delegate runs: ``ops`` are their names in order, ``delegated`` the same long.
 
     ``results`` are the tensors that nodes of the plan write: the delegates', and those of the ops left over.

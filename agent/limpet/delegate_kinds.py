@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import Literal, TypeAlias
 
 import msgspec
 
 from limpet.errors import ConfigError
 from limpet.plugin import suggest
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 Option: TypeAlias = str | int | float | bool
 How: TypeAlias = Literal["cpu", "library", "compiled"]
@@ -19,8 +16,7 @@ How: TypeAlias = Literal["cpu", "library", "compiled"]
 EXTERNAL = "external"
 
 
-@dataclass(frozen=True)
-class Kind:
+class Kind(msgspec.Struct, frozen=True):
     """A sort of delegate.
 
     ``how`` it is reached: a shared ``library`` with TFLite's external delegate interface, or ``compiled``, by
@@ -32,7 +28,7 @@ class Kind:
     how: How = "library"
     libraries: tuple[str, ...] = ()
     install: str = ""
-    options: Mapping[str, Option] = field(default_factory=dict)
+    options: Mapping[str, Option] = msgspec.field(default_factory=dict)
 
 
 KINDS: Mapping[str, Kind] = {

@@ -232,6 +232,6 @@ class Fleet:
 
 def _modules(kinds: Iterable[str]) -> list[str]:
     """Return what workers of these kinds of source will import: the fork server does it once for all."""
-    groups: list[Group] = ["runtimes", "transforms", "decoders"]
+    groups: list[Group] = ["transforms", "decoders"]
     modules = [f"limpet.{group}.{kind}" for group in groups for kind in built_in(group)]
-    return [*modules, *(f"limpet.sources.{kind}" for kind in kinds)]
+    return ["limpet.runtimes.tflite", *modules, *(f"limpet.sources.{kind}" for kind in kinds)]

@@ -77,7 +77,6 @@ class ForkServer:
             # A missing extra or a broken plugin is the worker's to report.
             with contextlib.suppress(Exception):
                 importlib.import_module(module)
-        gc.collect()
         gc.freeze()
 
     def _fork(self, worker: str, fd: int) -> None:

@@ -5,8 +5,10 @@ A plan is made without opening a device or loading a model, so ``limpet check`` 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from limpet import plugin
 from limpet.config import Config, fill
@@ -19,21 +21,18 @@ from limpet.window import Windower
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from limpet.manifest import Manifest
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(msgspec.Struct, frozen=True):
     """A plugin module and its filled ``Config``."""
 
     plugin: Any
     config: Any
 
 
-@dataclass(frozen=True, slots=True)
-class SourcePlan:
+class SourcePlan(msgspec.Struct, frozen=True):
     """A source that can be opened, and what its samples are."""
 
     name: str
@@ -42,8 +41,7 @@ class SourcePlan:
     queue: int
 
 
-@dataclass(frozen=True, slots=True)
-class PipelinePlan:
+class PipelinePlan(msgspec.Struct, frozen=True):
     """All that ``Pipeline`` needs to open.
 
     ``columns`` are the source's channels that the model takes, ``None`` for all as they are; ``spec`` is what the
@@ -109,7 +107,9 @@ def _taken(manifest: Manifest, spec: SampleSpec) -> tuple[list[int] | None, Samp
     """Return which of a source's channels a model takes, all its inputs together, and samples of only those."""
     channels = tuple(dict.fromkeys(channel for tensor in manifest.inputs for channel in tensor.channels))
     chosen = columns(channels, spec, spec.shape)
-    return chosen, spec if chosen is None else replace(spec, shape=narrowed(spec.shape, chosen), channels=channels)
+    return chosen, spec if chosen is None else msgspec.structs.replace(
+        spec, shape=narrowed(spec.shape, chosen), channels=channels
+    )
 
 
 def check_shapes(plan: PipelinePlan) -> None:
@@ -163,8 +163,7 @@ def refuse_misfit(given: tuple[int, ...], name: str, wanted: Sequence[int]) -> N
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Resolver:
+class _Resolver(msgspec.Struct, frozen=True):
     """Tables to parts. What is wrong with them adds up in ``problems``."""
 
     base: Path

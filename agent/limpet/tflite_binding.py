@@ -7,16 +7,17 @@ such arrays too, but each holds a reference that makes ``invoke`` refuse, so the
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import msgspec
 import numpy as np
 
 from limpet.tensors import Feed, dequantizer, reader
 from limpet.types import Array, TensorSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from limpet.coverage import Coverage
 
@@ -27,14 +28,13 @@ Place: TypeAlias = "tuple[int, TensorSpec, tuple[int, ...]]"
 Run: TypeAlias = "Callable[[Sequence[Array]], Sequence[Array]]"
 
 
-@dataclass(slots=True)
-class Binding:
+class Binding(msgspec.Struct):
     """What one run does: each feed takes an input, ``invoke`` runs, each fetch returns an output."""
 
     feeds: list[Feed]
     invoke: Callable[[], object]
     fetches: list[Callable[[], Array]]
-    addresses: dict[int, int] = field(default_factory=dict)
+    addresses: dict[int, int] = msgspec.field(default_factory=dict)
 
     def runner(self, complain: Callable[[Exception, int], Exception]) -> Run:
         """Return what runs once. ``complain`` makes an error of the runtime's and the number of inputs."""

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import mmap
 import re
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from math import prod
 from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
 
 from limpet.errors import ModelError
 from limpet.flatbuffer import Buffer, DamagedError, Table, root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 _DTYPES = (
@@ -35,8 +37,7 @@ _TENSOR_AXIS_LABELS = 2
 _NORMALIZATION = 1
 
 
-@dataclass(frozen=True)
-class Tensor:
+class Tensor(msgspec.Struct, frozen=True):
     """A tensor as the file has it. ``shape`` has -1 for a dimension that may vary."""
 
     name: str
@@ -46,8 +47,7 @@ class Tensor:
     zero_point: tuple[int, ...] = ()
 
 
-@dataclass(frozen=True)
-class Signature:
+class Signature(msgspec.Struct, frozen=True):
     """Names of a signature's inputs and outputs, each in order of the names, and its subgraph."""
 
     subgraph: int
@@ -55,8 +55,7 @@ class Signature:
     outputs: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Description:
+class Description(msgspec.Struct, frozen=True):
     """What the embedded ``TFLITE_METADATA`` tells. ``mean`` and ``std`` normalise the first input."""
 
     name: str = ""
@@ -71,8 +70,7 @@ class Description:
     label_file: str = ""
 
 
-@dataclass(frozen=True)
-class TFLiteFile:
+class TFLiteFile(msgspec.Struct, frozen=True):
     """A sound file. ``ops`` are those of the first graph: a custom op's name, or the number of a built-in one."""
 
     size: int
@@ -82,7 +80,7 @@ class TFLiteFile:
     ops: tuple[str, ...]
     signatures: Mapping[str, Signature]
     min_runtime_version: str
-    description: Description = field(default_factory=Description)
+    description: Description = msgspec.field(default_factory=Description)
 
 
 def read(path: Path) -> TFLiteFile:

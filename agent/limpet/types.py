@@ -5,7 +5,6 @@ What crosses a process border or goes out to a broker stands in ``records``.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
@@ -20,8 +19,7 @@ FloatArray: TypeAlias = NDArray[np.float32]
 TimeArray: TypeAlias = NDArray[np.int64]
 
 
-@dataclass(frozen=True, slots=True)
-class SampleSpec:
+class SampleSpec(msgspec.Struct, frozen=True):
     """What one sample of a source is, known before the source is opened.
 
     ``shape`` is that of one sample: ``(channels,)`` for a sensor, ``(height, width, 3)`` for an image.
@@ -36,8 +34,7 @@ class SampleSpec:
     live: bool = True
 
 
-@dataclass(slots=True)
-class Samples:
+class Samples(msgspec.Struct):
     """Consecutive samples as a source had them: possibly none, which shows that the source is alive.
 
     ``values`` has shape ``(n, *SampleSpec.shape)``; ``monotonic_ns`` and ``wall_ns`` are int64 of shape
@@ -56,8 +53,7 @@ class Samples:
         return len(self.values)
 
 
-@dataclass(slots=True)
-class Rows:
+class Rows(msgspec.Struct):
     """What a framing made of some bytes: n rows, possibly none.
 
     ``values``: float64 ``(n, channels)`` as the node sent them. ``gap``: bool ``(n,)``, frames that could not be
@@ -85,8 +81,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
     after_gap: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
+class TensorSpec(msgspec.Struct, frozen=True):
     """One input or output tensor of a model as its runtime reports it.
 
     ``shape`` has -1 for a dimension that may vary. ``scale`` and ``zero_point`` are empty for a tensor that

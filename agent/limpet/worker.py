@@ -9,14 +9,15 @@ from __future__ import annotations
 import logging
 import threading
 from collections import Counter
-from dataclasses import dataclass, field
 from select import select
 from time import monotonic
 from typing import TYPE_CHECKING, TypeAlias
 
+import msgspec
 import numpy as np
 
 from limpet.channel import Channel
+from limpet.config import PipelineConfig
 from limpet.errors import ConfigError, LimpetError, ModelError
 from limpet.mailbox import Mailbox
 from limpet.pipeline import Pipeline
@@ -38,7 +39,7 @@ from limpet.records import (
 if TYPE_CHECKING:
     import socket
 
-    from limpet.config import Config, PipelineConfig
+    from limpet.config import Config
     from limpet.types import Samples
 
 log = logging.getLogger(__name__)
@@ -142,8 +143,7 @@ class Dispatch:
             self._items = []
 
 
-@dataclass(slots=True)
-class Run:
+class Run(msgspec.Struct):
     """A pipeline at work."""
 
     pipeline: Pipeline
@@ -152,14 +152,13 @@ class Run:
     errors_in_a_row: int = 0
 
 
-@dataclass(slots=True)
-class Gaps:
+class Gaps(msgspec.Struct):
     """Gaps in a source's samples that were not yet reported."""
 
     count: int = 0
     missing: int = 0
     next_notice: float = 0.0
-    expected: int | None = field(default=None)
+    expected: int | None = msgspec.field(default=None)
 
     def see(self, samples: Samples) -> None:
         """Look at a block before it goes to the pipelines."""

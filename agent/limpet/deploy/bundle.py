@@ -11,7 +11,6 @@ import re
 import struct
 import zipfile
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +34,7 @@ _LARGEST = 1 << 31
 _CHUNK = _MIB
 
 
-@dataclass(frozen=True)
-class Bundle:
+class Bundle(msgspec.Struct, frozen=True):
     """What a pipeline needs of a model. ``signature`` is over the bytes of ``manifest.json``."""
 
     manifest: Manifest

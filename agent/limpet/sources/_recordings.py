@@ -8,23 +8,22 @@ import math
 import wave
 import zlib
 from array import array
-from dataclasses import dataclass
 from itertools import chain
 from tokenize import TokenError
 from typing import IO, TYPE_CHECKING
 
+import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from limpet.errors import ConfigError
 from limpet.plugin import suggest
+from limpet.types import Array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from numpy.typing import NDArray
-
-    from limpet.types import Array
 
 TIME = "time"
 """The CSV column with the seconds at which samples were taken."""
@@ -33,8 +32,7 @@ STEADY = 0.1
 """A recording has a rate if no interval is further than this share from the median one."""
 
 
-@dataclass(slots=True)
-class Recording:
+class Recording(msgspec.Struct):
     """``values`` ``(n, *shape)``, n at least 1; ``seconds`` float64 ``(n,)`` from the first sample, if known."""
 
     values: Array
