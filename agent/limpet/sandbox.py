@@ -38,19 +38,7 @@ _LIMITS = {
 }
 _SYSTEM = ("/usr", "/lib", "/lib64", "/sys", "/run/udev", "/etc/ld.so.cache", "/etc/localtime")
 # Not all of /proc: the environment and the memory of other processes are in it.
-_PROC = "self sys cpuinfo meminfo stat version filesystems devices modules driver bus".split()
-    "self",
-    "sys",
-    "cpuinfo",
-    "meminfo",
-    "stat",
-    "version",
-    "filesystems",
-    "devices",
-    "modules",
-    "driver",
-    "bus",
-)
+_PROC = ("self", "sys", "cpuinfo", "meminfo", "stat", "version", "filesystems", "devices", "driver", "bus")
 _DRIVERS = ("/etc/vulkan", "/etc/OpenCL", "/etc/glvnd")
 _ALWAYS = ("/dev/null", "/dev/zero", "/dev/urandom")
 _RESOLVER = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services", "/etc/gai.conf", "/etc/ssl")
