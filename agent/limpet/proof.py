@@ -6,16 +6,19 @@ from statistics import median
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+import msgspec
 import numpy as np
 
 from limpet import tflite_graph
+from limpet.deploy.golden import check_golden
 from limpet.errors import ModelError
-from limpet.placement import Placement, Proof, TimeShare, borders
+from limpet.placement import Placement, Proof, TimeShare, borders, doubt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from limpet.deploy.bundle import Bundle
     from limpet.plugin import Model
     from limpet.tflite_graph import Graph
     from limpet.types import Array, TensorSpec
@@ -54,6 +57,21 @@ def prove(
         delegate_us=ours,
         cpu_us=theirs,
     )
+
+
+def admit(bundle: Bundle, delegate: Model, cpu: Model, least_speed: float = 1.0, seconds: float = 0.5) -> Proof:
+    """Let a delegate in that gives the bundle's golden outputs and is fast enough.
+
+    Where the bundle has no golden vectors, the CPU's outputs for noise are the judge. ``ModelError`` says why it
+    is not let in. How much of the model is on it is another question, see ``placement.shortfall``.
+    """
+    proof = prove(delegate, cpu, noise(cpu), seconds=seconds)
+    if bundle.golden is not None:
+        error, tolerance = check_golden(bundle, delegate), bundle.manifest.tolerance.absolute
+        proof = msgspec.structs.replace(proof, error=error, tolerance=tolerance)
+    if reason := doubt(proof, least_speed):
+        raise ModelError(f"delegate {delegate.delegate!r}: {reason}")
+    return proof
 
 
 def noise(model: Model, count: int = 3, seed: int = 0) -> list[Vector]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,9 +12,10 @@ from limpet import tflite_graph
 from limpet.coverage import coverage
 from limpet.delegate_kinds import DelegateTable, resolve
 from limpet.delegate_library import load
+from limpet.deploy import bundle as bundles
 from limpet.errors import ModelError
 from limpet.placement import Placement, doubt, of_coverage, shortfall
-from limpet.proof import noise, prove, time_share
+from limpet.proof import admit, noise, prove, time_share
 from limpet.runtimes import tflite
 from limpet.types import TensorSpec
 from support import models
@@ -21,9 +23,10 @@ from support.delegate import build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from limpet.types import Array
+
+DEMO = Path(bundles.__file__).parents[1] / "demo_data" / "shuttle-1.limpet"
 
 
 @pytest.fixture(scope="session")
@@ -152,6 +155,30 @@ def test_noise_is_of_the_inputs_range() -> None:
     flags = TensorSpec("flags", (-1, 3), np.dtype(np.bool_))
     ((values,), _), *_ = noise(Numbers(spec=flags))
     assert (values.shape, values.dtype) == ((1, 3), np.bool_)
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> bundles.Bundle:
+    return bundles.load(DEMO, tmp_path / "cache")
+
+
+def test_a_delegate_that_is_right_and_fast_enough_is_let_in(demo: bundles.Bundle, library: Path) -> None:
+    with (
+        tflite.open(demo.model, tflite.Config(), f"external:{library}") as delegate,
+        tflite.open(demo.model, tflite.Config()) as cpu,
+    ):
+        proof = admit(demo, delegate, cpu, least_speed=0.0, seconds=0.02)
+        assert proof.error <= demo.manifest.tolerance.absolute == proof.tolerance
+        with pytest.raises(ModelError, match="not worth it"):
+            admit(demo, delegate, cpu, least_speed=1e6, seconds=0.02)
+
+
+def test_a_delegate_with_wrong_numbers_is_not_let_in(demo: bundles.Bundle) -> None:
+    without = bundles.Bundle(demo.manifest, demo.model)
+    with tflite.open(demo.model, tflite.Config()) as cpu:
+        for bundle in (demo, without):
+            with pytest.raises(ModelError, match="delegate 'numbers': wrong numbers: off by"):
+                admit(bundle, Numbers(0.0, cpu.inputs[0]), cpu, least_speed=0.0, seconds=0)
 
 
 def test_time_of_the_ops_that_are_left(library: Path, tmp_path: Path) -> None:
