@@ -44,7 +44,7 @@ def _launch() -> ForkServerProcess:
     """Start the fork server before anything else is imported: it takes longest to load."""
     from limpet.launch import ForkServerProcess
 
-    return ForkServerProcess()
+    return ForkServerProcess(fork=True)
 
 
 def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
