@@ -23,7 +23,8 @@ the integer. Cheaper than ``rint`` and a cast from float, which warns of NaN."""
 _FEW = 96
 """Elements up to which a binary search is faster than arithmetic: .6 against 1.6 µs for 9, even at 96."""
 _MANY = 4096
-"""Elements from which arithmetic is faster than a table, which wants indices of 8 bytes each."""
+"""Elements from which ``take`` from a table, which makes indices of 8 bytes each, is slower than arithmetic or
+``bytes.translate``: 125 against 45 and 78 µs for an image of 224 x 224 x 3."""
 
 
 class Feed:
@@ -128,11 +129,11 @@ def _writer(target: Array, spec: TensorSpec, values: Array) -> Write:
         return _quantize_wide(shaped, zero, scale)
     if values.dtype == np.float32 and _is_byte(spec) and target.size <= _FEW:
         return _quantize_few(shaped, zero, scale)
-    if values.dtype.kind == "f":
+    if values.dtype in {np.dtype(np.float32), np.dtype(np.float64)}:
         return _quantize(shaped, zero, scale)
     if values.dtype == np.uint8 and _is_byte(spec):
         return _quantize_bytes(shaped, zero, scale)
-    return _quantize_integers(shaped, zero, scale)
+    return _quantize_others(shaped, zero, scale)
 
 
 def _quantize(target: Array, zero: FloatArray, scale: FloatArray) -> Write:
@@ -176,8 +177,8 @@ def _thresholds(stored: Array, zero: FloatArray, scale: FloatArray) -> FloatArra
     return least
 
 
-def _quantize_integers(target: Array, zero: FloatArray, scale: FloatArray) -> Write:
-    """Write integers, which are real values too."""
+def _quantize_others(target: Array, zero: FloatArray, scale: FloatArray) -> Write:
+    """Write integers, which are real values too, and half-precision floats."""
     real = np.empty(target.shape, np.float32)
     write = _quantize(target, zero, scale)
 
@@ -197,7 +198,14 @@ def _quantize_bytes(target: Array, zero: FloatArray, scale: FloatArray) -> Write
     if (shifts == shifts[0]).all():  # A scale of 1: 25 times as fast as the table.
         stored, shift = target.view(np.uint8), shifts[0]
         return lambda new: np.add(new, shift, stored)
-    return lambda new: table.take(new, None, target, "clip")
+    if target.size < _MANY:
+        return lambda new: table.take(new, None, target, "clip")
+    encoded, flat, dtype = table.tobytes(), target.reshape(-1), target.dtype
+
+    def translate(new: Array) -> None:
+        flat[...] = np.frombuffer(new.tobytes().translate(encoded), dtype)
+
+    return translate
 
 
 def _quantize_wide(target: Array, zero: FloatArray, scale: FloatArray) -> Write:
@@ -205,7 +213,7 @@ def _quantize_wide(target: Array, zero: FloatArray, scale: FloatArray) -> Write:
     limits = np.iinfo(target.dtype)
 
     def write(new: Array) -> None:
-        stored = np.rint(new / scale.astype(np.float64)) + zero
+        stored = np.rint(new.astype(np.float64) / scale + zero)
         target[...] = np.nan_to_num(stored).clip(limits.min, limits.max)
 
     return write
