@@ -67,7 +67,7 @@ def test_nothing_is_lost_or_reordered_and_no_bound_is_passed(
         batches += batcher.add(key, b"%d" % number + b"x" * length, now)
         for name, _, items in batches:
             assert 0 < len(items) <= count
-            assert len(items) == 1 or len(join(items)) <= size + 1
+            assert len(items) == 1 or len(join(items)) <= size
             out[name] += items
     for name, _, items in batcher.flush(now):
         out[name] += items

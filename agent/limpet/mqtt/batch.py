@@ -9,7 +9,10 @@ from typing import NamedTuple
 
 @dataclass(slots=True)
 class _Lane:
-    """What waits under one key, ``since`` then. ``quiet_at``: when the message before is ``age`` old."""
+    """What waits under one key, ``since`` then. ``quiet_at``: when the message before is ``age`` old.
+
+    ``size`` has one byte more for each item than it is long: the comma after it.
+    """
 
     quiet_at: float = 0.0
     since: float = 0.0
@@ -43,7 +46,7 @@ class Batcher:
         """Take an item; return the batches of its key that must go out now: none, one or two."""
         lane = self._lanes.setdefault(key, _Lane())
         ready = []
-        if lane.items and lane.size + len(item) > self._size:
+        if lane.items and lane.size + len(item) + 2 > self._size:
             ready.append(self._cut(key, lane, now))
         leading = not lane.items and not ready and now >= lane.quiet_at
         if not lane.items:

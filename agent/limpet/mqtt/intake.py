@@ -115,8 +115,8 @@ class Intake:
     def _run(self) -> None:
         now = time.monotonic()
         self._outbox.open(now)
-        for entry in self._journal.read(now) if self._journal else ():
-            self._outbox.put(entry)
+        if self._journal:
+            self._outbox.restore(self._journal.read(now))
         while not self._done(time.monotonic()):
             busy = self._turn(time.monotonic())
             if busy and self._stop_by is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, OrderedDict, deque
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,8 @@ class Lane:
         self.rules = rules
         self.recent: OrderedDict[int, Entry] = OrderedDict()
         self.size = 0
-        self.next = 1
+        # Later than anything that a disk which cannot be read yet may hold.
+        self.next = time.time_ns() // 1000
         self.mark = 0
         self.taken: set[int] = set()
         self.dead: set[int] = set()

@@ -109,6 +109,13 @@ class Outbox:
         if not self._persists(lane):
             self._bound_memory(lane)
 
+    def restore(self, entries: Iterable[Entry]) -> None:
+        """Keep what another process had accepted: it may have been sent, so it is backlog."""
+        for entry in entries:
+            self.put(entry)
+            lane = self._lanes[entry.kind]
+            lane.mark = lane.next - 1
+
     def take(self, kind: Class, part: Part, rows: int, size: int) -> list[Parcel]:
         """Return messages to send next: at most ``rows``, and until ``size`` bytes are there.
 

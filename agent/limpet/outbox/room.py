@@ -30,7 +30,7 @@ class Room:
 
     def plenty(self) -> bool:
         """Whether so much is free that adding can begin again, the ballast taken into account."""
-        return self._free() >= self._min_free + self._min_free // 4 + BALLAST
+        return self._free() >= self._min_free + self._min_free // 4 + 2 * BALLAST
 
     def take_ballast(self) -> None:
         """Occupy room that can be given back. Without it, a full disk can only be relieved from outside."""
