@@ -1,0 +1,98 @@
+"""The units: understood by systemd to the last key, and as locked down as the documentation says."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+SYSTEMD = Path(__file__).parent.parent / "systemd"
+UNITS = sorted(path.name for path in SYSTEMD.iterdir() if path.suffix in {".service", ".timer", ".slice"})
+DROP_INS = sorted(path.stem for path in SYSTEMD.glob("drop-ins/*.conf"))
+MOST = 1.3
+WRITABLE_CODE = {"jetson"}
+"""Drop-ins for drivers that compile to memory and execute it, which costs 0.1."""
+
+
+def lay(folder: Path, *drop_ins: str) -> Path:
+    """Lay out the units as a package installs them, with a program that is there on every machine."""
+    for name in UNITS:
+        text = (SYSTEMD / name).read_text()
+        (folder / name).write_text(text.replace("/opt/limpet/bin/limpet", "/bin/true"))
+    for unit in ("limpet.service.d", "limpet@.service.d"):
+        (folder / unit).mkdir()
+        for name in drop_ins:
+            shutil.copy(SYSTEMD / "drop-ins" / f"{name}.conf", folder / unit)
+    return folder
+
+
+def verify(folder: Path) -> str:
+    units = [folder / name for name in UNITS]
+    done = subprocess.run(["systemd-analyze", "verify", *units], capture_output=True, text=True, check=False)
+    return done.stdout + done.stderr
+
+
+def exposure(unit: Path) -> float:
+    """Return what `systemd-analyze security` makes of a unit with its drop-ins."""
+    command = ["systemd-analyze", "security", "--offline=true", "--no-pager", unit]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return float(said.rpartition("exposure level for ")[2].split(":")[1].split()[0])
+
+
+def test_systemd_understands_every_unit_and_drop_in(tmp_path: Path) -> None:
+    assert len(UNITS) == 5
+    folder = lay(tmp_path, *DROP_INS)
+    assert verify(folder) == ""
+    # Its exit status is 0 for an unknown key, so what it says is what counts.
+    unit = folder / "limpet.service"
+    unit.write_text(unit.read_text().replace("WatchdogSec", "WatchdogSecs"))
+    assert "WatchdogSecs" in verify(folder)
+
+
+@pytest.mark.parametrize("name", ["limpet.service", "limpet@.service", "limpet-housekeeping.service"])
+def test_exposure(name: str, tmp_path: Path) -> None:
+    assert exposure(lay(tmp_path) / name) <= MOST
+
+
+@pytest.mark.parametrize("drop_in", DROP_INS)
+def test_exposure_with_an_accelerator(drop_in: str, tmp_path: Path) -> None:
+    most = MOST + 0.1 if drop_in in WRITABLE_CODE else MOST
+    assert exposure(lay(tmp_path, drop_in) / "limpet.service") <= most
+
+
+def test_exposure_with_every_sensor_and_accelerator(tmp_path: Path) -> None:
+    every = set(DROP_INS) - WRITABLE_CODE
+    assert exposure(lay(tmp_path, *every) / "limpet.service") <= MOST
+    # It would notice: the same unit without its filter of system calls.
+    unit = tmp_path / "limpet.service"
+    unit.write_text("".join(line for line in unit.read_text().splitlines(True) if "SystemCallFilter" not in line))
+    assert exposure(unit) > MOST
+
+
+def test_the_template_is_the_service_for_several() -> None:
+    service = (SYSTEMD / "limpet.service").read_text()
+    template = (SYSTEMD / "limpet@.service").read_text()
+    for one, many in (
+        ("inference agent", "inference agent, instance %i"),
+        ("/etc/limpet/limpet.toml", "/etc/limpet/%i.toml"),
+        ("StateDirectory=limpet limpet/models", "StateDirectory=limpet-%i limpet-%i/models"),
+        ("SyslogIdentifier=limpet", "SyslogIdentifier=limpet-%i"),
+        ("(systemctl edit limpet)", "(systemctl edit limpet@NAME)"),
+    ):
+        assert one in service
+        service = service.replace(one, many)
+    assert template.endswith(service)
+
+
+def test_every_group_that_a_unit_names_is_made() -> None:
+    made = {line.split()[1] for line in (SYSTEMD / "limpet.sysusers").read_text().splitlines() if line[0] in "gu"}
+    named: set[str] = set()
+    for path in [*SYSTEMD.glob("*.service"), *SYSTEMD.glob("drop-ins/*.conf")]:
+        for line in path.read_text().splitlines():
+            key, _, value = line.partition("=")
+            if key in {"User", "Group", "SupplementaryGroups"}:
+                named.update(value.split())
+    assert named
+    assert named <= made
