@@ -45,7 +45,7 @@ def _parser(given: Sequence[str]) -> argparse.ArgumentParser:
     description = "From a trained model to a small bundle that provably gives the same answers."
     parser = argparse.ArgumentParser(prog="limpet-convert", description=description)
     parser.add_argument("--version", action="version", version=f"limpet-convert {__version__}")
-    known = sorted(module.name for module in pkgutil.iter_modules(commands.__path__))
+    known = sorted(m.name for m in pkgutil.iter_modules(commands.__path__) if not m.name.startswith("_"))
     wanted = [given[0]] if given and given[0] in known else known
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in wanted:

@@ -117,3 +117,9 @@ def _zip(members: Mapping[str, bytes]) -> bytes:
             info.external_attr = _REGULAR_FILE
             archive.writestr(info, data)
     return buffer.getvalue()
+
+
+def folder_bytes(path: Path) -> bytes:
+    """Return a folder, such as an ``.mlpackage``, as a zip that is the same each time."""
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    return _zip({file.relative_to(path).as_posix(): file.read_bytes() for file in files})

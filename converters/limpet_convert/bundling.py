@@ -1,0 +1,186 @@
+"""From a verified model to a bundle: manifest, golden vectors, model card, provenance, signature."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from limpet.manifest import Manifest, TensorInfo, Tolerance, Variant
+from limpet_convert import card, package, runners, sign
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from limpet.types import Array, FloatArray, TensorSpec
+    from limpet_convert.compare import Comparison
+    from limpet_convert.project import Project
+
+GOLDEN_STEPS = 3
+"""Steps of the output's scale: kernels of other runtimes and delegates differ by one or two."""
+FLOAT_TOLERANCE = 1e-3
+"""Of the spread of a float output."""
+TOOLS = (
+    "limpet",
+    "numpy",
+    "litert-quantizer",
+    "ai-edge-litert",
+    "tensorflow-cpu",
+    "keras",
+    "torch",
+    "litert-torch",
+)
+
+
+def bundle(
+    project: Project,
+    model: Path,
+    inputs: FloatArray,
+    comparison: Comparison | None,
+    folder: Path,
+    others: Mapping[str, Path] | None = None,
+) -> Manifest:
+    """Write the bundle into ``folder`` and return its manifest. ``others``: files of more variants, by runtime.
+
+    The golden vectors are held-back windows, evenly spread; what the packaged model itself makes of them on this
+    machine is what is expected of it elsewhere.
+    """
+    said = project.bundle
+    runner = runners.open_model(model)
+    golden = inputs[np.unique(np.linspace(0, len(inputs) - 1, project.data.golden).round().astype(int))]
+    outputs = runners.run_all(runner, golden)
+    where = provenance(project)
+    variants, files = _variants(others or {}, golden, outputs)
+    manifest = Manifest(
+        name=said.name,
+        version=said.version,
+        task=said.task,
+        description=said.description,
+        licence=said.licence,
+        tolerance=Tolerance(_tolerance(runner.outputs[0], outputs[0])),
+        inputs=[_describe(spec, said.channels, said.unit) for spec in runner.inputs],
+        outputs=[_describe(spec) for spec in runner.outputs],
+        variants=variants,
+        stateful=said.stateful,
+        rate=said.rate,
+        window=said.window,
+        transforms=said.transforms,
+        decoder=said.decoder,
+        metrics=_figures(comparison),
+        provenance=where,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    return package.write(
+        folder,
+        manifest,
+        model.read_bytes(),
+        labels=said.labels,
+        inputs=[golden.reshape(len(golden), *_closed(runner.inputs[0].shape))],
+        outputs=[o.reshape(len(o), 1, *o.shape[1:]) for o in outputs],
+        card=card.markdown(project, comparison, where),
+        others=files,
+        signer=sign.signer(_key(project)) if project.sign else None,
+    )
+
+
+def _key(project: Project) -> str:
+    """Return the key as ``sign.signer`` takes it: a file's path starts at the project file."""
+    wanted = project.sign.key if project.sign else ""
+    return wanted if wanted.startswith(sign.AGENT) else str(project.base / wanted)
+
+
+def _closed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a tensor's shape with a batch of 1 where it is left open."""
+    return (1, *shape[1:]) if shape[0] == -1 else shape
+
+
+def _describe(spec: TensorSpec, channels: list[str] | None = None, unit: str = "") -> TensorInfo:
+    return TensorInfo(
+        name=spec.name,
+        shape=list(spec.shape),
+        dtype=spec.dtype.name,
+        scale=list(spec.scale),
+        zero_point=list(spec.zero_point),
+        channels=channels or [],
+        unit=unit,
+    )
+
+
+def _tolerance(spec: TensorSpec, output: Array) -> float:
+    if spec.scale:
+        return float(f"{GOLDEN_STEPS * spec.scale[0]:.4g}")
+    return float(f"{FLOAT_TOLERANCE * max(float(np.ptp(output)), 1e-3):.4g}")
+
+
+def _variants(
+    others: Mapping[str, Path], golden: FloatArray, outputs: list[Array]
+) -> tuple[list[Variant], dict[str, bytes]]:
+    """Return the variants with a tolerance each: what they were seen to differ by, and half of it again."""
+    variants, files = [], {}
+    for runtime, path in others.items():
+        found = runners.run_all(runners.open_model(path), golden)
+        seen = max(float(np.abs(a - b).max()) for a, b in zip(outputs, found, strict=True))
+        name = path.name if path.is_file() else f"{path.name}.zip"
+        files[name] = path.read_bytes() if path.is_file() else package.folder_bytes(path)
+        variants.append(
+            Variant(runtime=runtime, model=name, tolerance=Tolerance(float(f"{1.5 * seen + 1e-6:.4g}")))
+        )
+    return variants, files
+
+
+def _figures(comparison: Comparison | None) -> dict[str, Any]:
+    if comparison is None:
+        return {}
+    found = {
+        "float": _plain(comparison.exact),
+        comparison.variant: _plain(comparison.converted),
+        "agreement": round(comparison.agreement, 5),
+        "size_ratio": round(comparison.size_ratio, 4),
+    }
+    return found | ({"groups": comparison.groups} if comparison.groups else {})
+
+
+def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:
+    return {name: round(value, 5) for name, value in metrics.items() if isinstance(value, float)}
+
+
+def provenance(project: Project) -> dict[str, Any]:
+    """Return what went in, by its hash, and with what it was made. No time, user or place: those are not inputs."""
+    data = project.data
+    paths = {
+        "project": project.file,
+        "model": project.model.path,
+        "calibration": data.calibration,
+        "test": data.test,
+    }
+    paths |= {"targets": data.targets} if data.targets else {}
+    return {
+        "command": f"limpet-convert run {project.file.name}",
+        "inputs": {name: digest(path) for name, path in paths.items()},
+        "tools": {"python": ".".join(platform.python_version_tuple()[:2])} | _versions(),
+        "quantize": {"observer": project.quantize.observer, "variant": project.bundle.variant},
+    }
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file, or of a folder's names and files in their order."""
+    if path.is_file():
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    whole = hashlib.sha256()
+    for file in sorted(f for f in path.rglob("*") if f.is_file()):
+        whole.update(f"{file.relative_to(path).as_posix()}\0{digest(file)}\n".encode())
+    return whole.hexdigest()
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for name in TOOLS:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,46 @@
+"""The model card: what the bundle is for, made of, good at and not good for, as Mitchell and others (2019) ask."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from limpet_convert.compare import Comparison
+    from limpet_convert.project import Project
+
+UNSAID = "Not stated by its maker."
+
+
+def markdown(project: Project, comparison: Comparison | None, provenance: dict[str, Any]) -> str:
+    """Return the card; what the project file leaves out is said to be left out."""
+    bundle, card = project.bundle, project.card
+    lines = [
+        f"# {bundle.name}, version {bundle.version}",
+        "",
+        bundle.description or UNSAID,
+        "",
+        f"Task: {bundle.task}. Variant: {bundle.variant}. Licence: {bundle.licence or UNSAID}",
+        "",
+    ]
+    for title, text in (("Purpose", card.purpose), ("Data", card.data), ("Limits", card.limits)):
+        lines += [f"## {title}", "", text or UNSAID, ""]
+    lines[-1:] = [f"Licence of the data: {card.data_licence or UNSAID}", ""] if card.data_licence else [""]
+    if bundle.labels:
+        lines += ["## Labels", "", ", ".join(bundle.labels), ""]
+    if comparison:
+        lines += _measured(comparison)
+    lines += ["## Provenance", "", *(f"* {k}: {v}" for k, v in sorted(provenance.get("inputs", {}).items())), ""]
+    return "\n".join(lines)
+
+
+def _measured(comparison: Comparison) -> list[str]:
+    lines = ["## Measured on held-back data", "", "| metric | float | this variant |", "| --- | --- | --- |"]
+    for name, value in comparison.converted.items():
+        if isinstance(value, float):
+            lines.append(f"| {name} | {comparison.exact[name]:.4f} | {value:.4f} |")
+    lines += ["", f"Both give the same answer on {comparison.agreement:.2%} of the windows.", ""]
+    if comparison.groups:
+        lines += ["## By group", "", f"| group | windows | {comparison.metric} |", "| --- | --- | --- |"]
+        lines += [f"| {g} | {m['windows']} | {m[comparison.metric]:.4f} |" for g, m in comparison.groups.items()]
+        lines.append("")
+    return lines

@@ -1,0 +1,28 @@
+"""``limpet-convert keygen``: a key to sign bundles with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from limpet_convert import sign
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = "make an Ed25519 key to sign bundles with"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument(
+        "key", type=Path, help="where the private key goes; the public one goes beside it, as .pub"
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print the key's id, which manifests name."""
+    print(
+        f"{sign.keygen(arguments.key)}: keep {arguments.key} secret, give devices {sign.public_path(arguments.key)}"
+    )
+    return 0

@@ -1,0 +1,160 @@
+"""The way from a trained model to a bundle, step by step; each command of ``limpet-convert`` takes some of them.
+
+What a step makes lies in the build folder under a fixed name, so that the next step, or a person, finds it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from limpet_convert import bundling, compare, data, layers, observers, report, search, sources
+from limpet_convert.errors import ConvertError
+from limpet_convert.quantize import STATIC, left_in_float, quantize
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from limpet.manifest import Manifest
+    from limpet_convert.compare import Comparison, Outputs
+    from limpet_convert.data import Windows
+    from limpet_convert.layers import Diagnosis
+    from limpet_convert.observers import Range
+    from limpet_convert.progress import Progress
+    from limpet_convert.project import Project, Variant
+    from limpet_convert.search import Mixture
+
+FLOAT = "float.tflite"
+RANGES = "ranges.json"
+
+
+@dataclass
+class Way:
+    """One project on its way. Everything is made when it is first asked for, and once."""
+
+    project: Project
+    folder: Path
+    progress: Progress
+    comparisons: list[Comparison] = field(default_factory=list)
+    mixture: Mixture | None = None
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    @cached_property
+    def model(self) -> bytes:
+        """The float model as TFLite, looked over against the data and the labels."""
+        with self.progress.step("convert"):
+            made = sources.to_float(self.project)
+            sources.refuse_misfit(made, self.calibration.values, self.project.bundle)
+            (self.folder / FLOAT).write_bytes(made)
+            return made
+
+    @cached_property
+    def calibration(self) -> Windows:
+        """The windows that ranges are taken from."""
+        return data.calibration(self.project)
+
+    @cached_property
+    def test(self) -> Windows:
+        """The windows to verify with."""
+        return data.held_back(self.project)
+
+    @cached_property
+    def ranges(self) -> dict[str, Range]:
+        """The range of every tensor."""
+        wanted = self.project.quantize
+        with self.progress.step("calibrate") as told:
+            found = observers.ranges(self.model, self.calibration.values, wanted.observer, wanted.percentile, told)
+        text = json.dumps({name: asdict(r) for name, r in sorted(found.items())}, indent=1)
+        (self.folder / RANGES).write_text(text + "\n", encoding="utf-8")
+        return found
+
+    def path(self, variant: Variant) -> Path:
+        """Where a variant lies."""
+        return self.folder / f"{variant}.tflite"
+
+    def variant(self, variant: Variant) -> Path:
+        """Make a variant; the mixture is made by its search."""
+        if variant == "mixed":
+            return self.mix()
+        ranges = self.ranges if variant in STATIC else None
+        with self.progress.step(f"quantize {variant}"):
+            made = quantize(self.model, variant, ranges)
+        self.path(variant).write_bytes(made)
+        return self.path(variant)
+
+    @cached_property
+    def exact(self) -> Outputs:
+        """What the float model makes of the test windows."""
+        _ = self.model
+        with self.progress.step("run float"):
+            return compare.run(self.folder / FLOAT, self.test.values)
+
+    def measure(self, variant: Variant) -> Comparison:
+        """Compare a variant that was made with float, once."""
+        for known in self.comparisons:
+            if known.variant == variant:
+                return known
+        with self.progress.step(f"verify {variant}"):
+            other = compare.run(self.path(variant), self.test.values)
+            groups = np.load(self.project.data.groups) if self.project.data.groups else None
+            found = compare.compare(variant, self.exact, other, self.test, self.project.bundle, groups)
+        if variant == self.project.bundle.variant:  # The others are made to be compared, not to be shipped.
+            compare.judged(found, self.project.verify)
+        self.comparisons.append(found)
+        return found
+
+    def diagnose(self, variant: Variant) -> Diagnosis:
+        """Look at each layer of a static variant that was made."""
+        with self.progress.step("layers") as told:
+            return layers.diagnose(self.model, self.path(variant).read_bytes(), self.test.values, told)
+
+    def mix(self) -> Path:
+        """Search the mixture: from int8 towards as few layers of more precision as keep the thresholds."""
+        self.variant("int8")
+        diagnosis = self.diagnose("int8")
+        wanted = self.project.search
+        target = self.path("mixed")
+
+        def good(made: bytes) -> bool:
+            target.write_bytes(made)
+            other = compare.run(target, self.test.values)
+            found = compare.compare("mixed", self.exact, other, self.test, self.project.bundle)
+            return not compare.judged(found, self.project.verify).failures
+
+        with self.progress.step("search"):
+            self.mixture = search.search(
+                self.model, self.ranges, diagnosis, wanted.precision, wanted.max_layers, good
+            )
+        target.write_bytes(self.mixture.model)
+        return target
+
+    def verify(self) -> bool:
+        """Make and measure all variants that are asked for; write the report; tell whether the packaged one passes."""
+        wanted = list(dict.fromkeys([*self.project.quantize.variants, self.project.bundle.variant]))
+        for variant in wanted:
+            self.variant(variant)
+            self.measure(variant)
+        packaged = self.project.bundle.variant
+        inspected = packaged if packaged in STATIC else next((v for v in wanted if v in STATIC), None)
+        diagnosis = self.diagnose(inspected) if inspected else None
+        report.write(self.folder, self.project, self.comparisons, diagnosis, {})
+        return not self.measure(packaged).failures
+
+    def package(self) -> Manifest:
+        """Write the bundle of the packaged variant. ``ConvertError`` where it computes in float without saying so."""
+        variant = self.project.bundle.variant
+        path = self.path(variant)
+        comparison = self.measure(variant)
+        if variant == "int8" and (left := left_in_float(path.read_bytes())):
+            raise ConvertError(
+                f"int8: these layers have no int8 form and stayed in float: {', '.join(left)}; write them otherwise, or "
+                'say bundle.variant = "mixed"'
+            )
+        with self.progress.step("package"):
+            return bundling.bundle(self.project, path, self.test.values, comparison, self.folder)
