@@ -30,6 +30,8 @@ Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 S = TypeVar("S", bound=msgspec.Struct)
 
+USUAL = "configuration file (TOML); unless given limpet.toml here, or /etc/limpet/limpet.toml"
+
 
 class Device(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """This device. ``state`` is a directory that survives a reboot; ``models`` is in it unless named."""
@@ -85,6 +87,12 @@ class Config(msgspec.Struct):
     def models(self) -> Path:
         """The store: where bundles are looked up by name."""
         return self.device.models or self.device.state / "models"
+
+
+def usual() -> Path:
+    """Return the file that is meant where none is named."""
+    here = Path("limpet.toml")
+    return here if here.exists() else Path("/etc/limpet/limpet.toml")
 
 
 def read(path: Path | str) -> Config:

@@ -18,7 +18,7 @@ HELP = "check a configuration and the models it names; every problem at once, no
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("config", type=Path, help="configuration file (TOML)")
+    parser.add_argument("config", type=Path, nargs="?", default=config.usual(), help=config.USUAL)
 
 
 def main(arguments: argparse.Namespace) -> int:

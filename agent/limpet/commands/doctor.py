@@ -1,0 +1,71 @@
+"""``limpet doctor``: what is wrong with this installation, and how to mend it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from limpet import config
+from limpet.doctor import examine, subject
+from limpet.errors import LimpetError
+from limpet.machine import Machine, User, this_user
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Sequence
+
+    from limpet.doctor.finding import Finding
+
+HELP = "find out what is wrong with this installation and how to mend it; 1 if anything is"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    parser.add_argument("config", type=Path, nargs="?", default=config.usual(), help=config.USUAL)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--user", help="whose permissions count; the one who runs this unless given")
+    parser.add_argument(
+        "--root", type=Path, default=Path("/"), help="read sys, proc, dev, etc, run and usr below this folder"
+    )
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print what was found; exit status 1 if anything is bad."""
+    machine = Machine(arguments.root, _user(arguments.user))
+    found = examine(subject.read(arguments.config, machine))
+    counts = {result: sum(f.result == result for f in found) for result in ("ok", "warn", "bad", "skip")}
+    if arguments.json:
+        report = {"machine": machine.model(), "user": machine.user.name, **counts, "findings": found}
+        print(msgspec.json.encode(report).decode())
+    else:
+        print("\n".join(line for finding in found for line in _describe(finding)))
+        print(_summary(counts["bad"], counts["warn"], found))
+    return 1 if counts["bad"] else 0
+
+
+def _user(name: str | None) -> User:
+    if name is None:
+        return this_user()
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        raise LimpetError(f"--user: there is no user {name!r}; `getent passwd` lists them") from None
+    return User(name, entry.pw_uid, frozenset(os.getgrouplist(name, entry.pw_gid)))
+
+
+def _describe(finding: Finding) -> Iterator[str]:
+    yield f"{finding.result:<5} {finding.check}: {finding.what}"
+    if finding.why:
+        yield f"      {finding.why}"
+    if finding.mend:
+        yield f"      > {finding.mend}"
+
+
+def _summary(bad: int, warnings: int, found: Sequence[Finding]) -> str:
+    first = next((finding for finding in found if finding.result == "bad"), None)
+    begin = f"; begin with {first.check}" if first else ""
+    return f"\n{bad} bad, {warnings} to look at{begin}" if bad or warnings else "\nall is well"

@@ -1,0 +1,38 @@
+"""What is wrong with an installation, found in the order in which a person would mend it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from limpet.doctor import access, broker, hardware, kernel, settings, software, system
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from limpet.doctor.finding import Finding
+    from limpet.doctor.subject import Subject
+
+CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
+    software.python,
+    software.runtime,
+    access.ports,
+    access.groups,
+    access.rivals,
+    access.state,
+    hardware.accelerators,
+    hardware.delegates,
+    broker.broker,
+    system.clock,
+    system.disk,
+    system.memory,
+    system.power,
+    system.heat,
+    kernel.sandbox,
+    kernel.cgroups,
+    settings.configuration,
+)
+
+
+def examine(subject: Subject) -> list[Finding]:
+    """Return what all checks found, in order."""
+    return [finding for check in CHECKS for finding in check(subject)]

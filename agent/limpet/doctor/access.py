@@ -1,0 +1,113 @@
+"""Who may open what: serial ports, cameras, accelerators' nodes, the state directory."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from limpet.doctor.finding import bad, ok, skip, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from limpet.doctor.finding import Finding
+    from limpet.doctor.subject import Subject
+    from limpet.machine import Machine
+
+_KINDS = {
+    "serial ports": ("dev/ttyUSB*", "dev/ttyACM*"),
+    "cameras": ("dev/video*",),
+    "GPUs": ("dev/dri/renderD*",),
+    "Edge TPUs on PCIe": ("dev/apex_*",),
+}
+"""Nodes that distributions give to a group: dialout, video, render, apex."""
+_RIVALS = {
+    "ModemManager": (
+        "it writes AT commands to serial ports that it takes for modems",
+        "install 99-limpet.rules of your board in firmware-configs/, which tell it not to",
+    ),
+    "brltty": ("it takes USB serial adapters for Braille displays", "sudo apt remove brltty"),
+    "gpsd": (
+        "it opens USB serial adapters by itself",
+        "sudo systemctl disable --now gpsd.socket",
+    ),
+}
+
+
+def ports(subject: Subject) -> Iterator[Finding]:
+    """Look at each serial port that the configuration names."""
+    sources = subject.config.sources if subject.config else {}
+    named = {name: str(table.options.get("port", "")) for name, table in sources.items() if table.kind == "serial"}
+    for source, port in named.items():
+        if not port.startswith("/"):
+            yield skip("ports", f"{source}: {port} is not on this machine")
+        else:
+            yield _port(subject.machine, source, port)
+    if not named:
+        yield skip("ports", "no serial source is configured")
+
+
+def _port(machine: Machine, source: str, port: str) -> Finding:
+    if not (machine.root / port[1:]).exists():
+        there = ", ".join(f"/{path.relative_to(machine.root)}" for path in _serial(machine)) or "none"
+        mend = "plug it in, or correct port"
+        return bad("ports", f"{source}: {port} is not there", f"serial ports here: {there}", mend)
+    if problem := machine.refusal(port):
+        return bad("ports", f"{source}: {port}", problem.reason, problem.todo)
+    return ok("ports", f"{source}: {port} may be opened")
+
+
+def _serial(machine: Machine) -> list[Path]:
+    named = list(machine.paths("dev/serial/by-id/*"))
+    return named or list(machine.paths(*_KINDS["serial ports"]))
+
+
+def groups(subject: Subject) -> Iterator[Finding]:
+    """Look at all nodes that a sensor or an accelerator may have."""
+    machine = subject.machine
+    for kind, patterns in _KINDS.items():
+        nodes = [f"/{path.relative_to(machine.root)}" for path in machine.paths(*patterns)]
+        refused = [problem for node in nodes if (problem := machine.refusal(node))]
+        if not nodes:
+            yield skip("groups", f"{kind}: there are none")
+        elif refused:
+            what = f"{kind}: {len(refused)} of {len(nodes)} may not be opened"
+            yield warn("groups", what, refused[0].reason, refused[0].todo)
+        else:
+            yield ok("groups", f"{kind}: {', '.join(nodes)} may be opened")
+
+
+def rivals(subject: Subject) -> Iterator[Finding]:
+    """Look for programs that open serial ports uninvited."""
+    running = {subject.machine.text(path) for path in subject.machine.paths("proc/[0-9]*/comm")}
+    for name, (why, mend) in _RIVALS.items():
+        if name in running:
+            yield warn("rivals", f"{name} is running", why, mend)
+    if not running.intersection(_RIVALS):
+        yield ok("rivals", "no other program is known to take serial ports")
+
+
+def state(subject: Subject) -> Iterator[Finding]:
+    """Look at whether the state directory can be written."""
+    if not subject.config:
+        yield skip("state", "no configuration says where it is")
+        return
+    folder = subject.config.device.state
+    if subject.machine.user.uid != os.geteuid():
+        yield skip("state", f"{folder}: not looked at for {subject.machine.user.name}")
+        return
+    there = nearest(folder)
+    if os.access(there, os.W_OK | os.X_OK):
+        yield ok("state", f"{folder} can be {'written' if there == folder else 'made'}")
+    else:
+        why = "without it every start is a first one, and what waits for the broker is lost with the power"
+        mend = f"sudo install -d -o {subject.machine.user.name} {folder}"
+        yield bad("state", f"{subject.machine.user.name} may not write to {there}", why, mend)
+
+
+def nearest(folder: Path) -> Path:
+    """Return a folder, or the first above it that there is."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return folder

@@ -1,0 +1,151 @@
+"""The way to the MQTT broker, step by step, with the reporter's own settings and connection."""
+
+from __future__ import annotations
+
+import socket
+import stat
+import threading
+from typing import TYPE_CHECKING
+
+from limpet import config
+from limpet.doctor import certificate
+from limpet.doctor.finding import bad, ok, skip, warn
+from limpet.errors import ConfigError, TransportError
+from limpet.mqtt import reasons
+from limpet.mqtt.broker import check_files, endpoint, locate, tls_context
+from limpet.mqtt.link import UNSUPPORTED_VERSION, Link, RefusedError, Will
+from limpet.mqtt.settings import Config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from limpet.doctor.finding import Finding
+    from limpet.doctor.subject import Subject
+
+_TIMEOUT = 5.0
+_DAY = 86_400.0
+_SOON = 30
+"""Days before its end in which a certificate is to be renewed."""
+_AFTER = "the outbox keeps what is to be sent until it is full, then sheds the oldest"
+
+
+def broker(subject: Subject) -> Iterator[Finding]:
+    """Look at files, network, TLS and login, each only where the one before is well."""
+    settings = _settings(subject)
+    if settings is None or subject.config is None:
+        yield skip("broker", "no usable table [mqtt] is configured")
+        return
+    device = subject.config.device.id
+    for step in (_files, _network, _tls):
+        found = list(step(settings, subject.now))
+        yield from found
+        if any(finding.result == "bad" for finding in found):
+            return
+    yield _login(settings, device)
+
+
+def _settings(subject: Subject) -> Config | None:
+    if subject.config is None or "mqtt" not in subject.config.reporters:
+        return None
+    return config.fill(Config, subject.config.reporters["mqtt"], "mqtt", subject.config.base, [])
+
+
+def _files(settings: Config, now: float) -> Iterator[Finding]:
+    try:
+        check_files(settings)
+    except ConfigError as error:
+        mend = "put it there readable for the service's user, or name it with LoadCredential= in the unit"
+        for problem in error.problems:
+            yield bad("broker", problem, "the daemon ends with status 78", mend)
+        return
+    for path in filter(None, (settings.password_file, settings.key_file)):
+        yield from _secret(locate(path))
+    if settings.cert_file:
+        yield _own_certificate(locate(settings.cert_file), now)
+
+
+def _secret(path: Path) -> Iterator[Finding]:
+    mode = path.stat().st_mode
+    if mode & (stat.S_IRWXO | stat.S_IWGRP):
+        shown = f"{path} has mode {stat.S_IMODE(mode):o}"
+        yield warn("broker", shown, "others may read or change the secret", f"sudo chmod 640 {path}")
+
+
+def _own_certificate(path: Path, now: float) -> Finding:
+    try:
+        return _expiry(f"the device's certificate {path}", certificate.expires(path), now)
+    except ValueError as error:
+        return bad(
+            "broker", str(error), "the device cannot identify itself", "put a certificate in PEM form there"
+        )
+
+
+def _expiry(what: str, end: float, now: float) -> Finding:
+    days = int((end - now) // _DAY)
+    if days < 0:
+        return bad("tls", f"{what} ended {-days} days ago", "TLS refuses it", "renew it; or is the clock wrong?")
+    if days < _SOON:
+        return warn("tls", f"{what} ends in {days} days", "then there is no connection any more", "renew it")
+    return ok("tls", f"{what} is valid for {days} days")
+
+
+def _network(settings: Config, _now: float) -> Iterator[Finding]:
+    to = endpoint(settings.url)
+    try:
+        socket.create_connection((to.host, to.port), _TIMEOUT).close()
+    except OSError as error:
+        mend = f"start the broker or correct url; `nc -vz {to.host} {to.port}` tries the same"
+        yield bad("broker", f"{to}: {reasons.failure(error, to)}", _AFTER, mend)
+    else:
+        yield ok("broker", f"{to} answers")
+
+
+def _tls(settings: Config, now: float) -> Iterator[Finding]:
+    to = endpoint(settings.url)
+    if not to.tls:
+        if not _is_local(to.host):
+            why = "anybody on the way can read and change what is sent, the password too"
+            yield warn("tls", f"{to} is not encrypted", why, "use mqtts:// and ca_file")
+        return
+    try:
+        with (
+            socket.create_connection((to.host, to.port), _TIMEOUT) as plain,
+            tls_context(settings).wrap_socket(plain, server_hostname=to.host) as secure,
+        ):
+            version = secure.version() or "TLS"
+            der = secure.getpeercert(binary_form=True) or b""
+    except (OSError, TransportError) as error:
+        told = str(error) if isinstance(error, TransportError) else reasons.failure(error, to)
+        yield bad("tls", told, _AFTER, "see ca_file, cert_file and key_file, and the clock")
+    else:
+        yield _expiry(f"{version}; the broker's certificate", certificate.not_after(der), now)
+
+
+def _is_local(host: str) -> bool:
+    return host in {"localhost", "::1"} or host.startswith("127.")
+
+
+def _login(settings: Config, device: str) -> Finding:
+    client_id = f"{settings.client_id or f'limpet-{device}'}-doctor"
+    versions: list[str] = ["5", "3.1.1"] if settings.protocol == "auto" else [settings.protocol]
+    try:
+        version = _log_in(settings, client_id, f"{settings.topic}/{device}/doctor", versions)
+    except TransportError as error:
+        return bad("broker", f"login as {client_id}: {error}", _AFTER, "see the broker's own log")
+    return ok("broker", f"login with MQTT {version}")
+
+
+def _log_in(settings: Config, client_id: str, topic: str, versions: list[str]) -> str:
+    """Log in and out with an id of its own, so that a running daemon keeps its session. ``TransportError``."""
+    wake, other = socket.socketpair()
+    with wake, other:
+        link = Link(settings, client_id, versions[0], Will(topic, b""), wake)
+        try:
+            link.connect(settings.keepalive, threading.Event())
+        except RefusedError as error:
+            if error.code == UNSUPPORTED_VERSION and versions[1:]:
+                return _log_in(settings, client_id, topic, versions[1:])
+            raise
+        link.disconnect()
+    return versions[0]

@@ -1,0 +1,73 @@
+"""Accelerators, and the delegates that the configuration wants to run models on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from limpet.accelerators import discover, explain
+from limpet.delegate_kinds import KINDS, resolve
+from limpet.doctor.finding import bad, ok, skip, warn
+from limpet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from limpet.accelerators import Accelerator
+    from limpet.delegate_kinds import Choice
+    from limpet.doctor.finding import Finding
+    from limpet.doctor.subject import Subject
+    from limpet.machine import Machine
+
+
+def accelerators(subject: Subject) -> Iterator[Finding]:
+    """Look for accelerators; one that cannot be used keeps nobody from using the CPU."""
+    found = discover(subject.machine)
+    yield from map(_accelerator, found)
+    if not found:
+        yield skip("accelerators", "there are none: models run on the CPU")
+
+
+def _accelerator(device: Accelerator) -> Finding:
+    what = f"{device.name}{', ' if device.where else ''}{device.where}"
+    if not device.usable:
+        return warn("accelerators", f"{what}: not usable", "; ".join(device.why_not), "; ".join(device.todo))
+    use = f'delegates = ["{device.delegate}", "cpu"]' if device.delegate else "usable"
+    return ok("accelerators", "; ".join([f"{what}: {use}", *device.notes]))
+
+
+def delegates(subject: Subject) -> Iterator[Finding]:
+    """Look at each delegate of each pipeline but the CPU."""
+    pipelines = subject.config.pipelines if subject.config else {}
+    seen = False
+    for pipeline, table in pipelines.items():
+        for position, name in enumerate(table.delegates):
+            if name != "cpu":
+                seen = True
+                yield _delegate(subject.machine, f"{pipeline}: {name}", name, table.delegates[position + 1 :])
+    if not seen:
+        yield skip("delegates", "none but the CPU is configured")
+
+
+def _delegate(machine: Machine, what: str, name: str, others: list[str]) -> Finding:
+    try:
+        choice = resolve(name, {})
+    except ConfigError as error:
+        return bad("delegates", what, "; ".join(error.problems), "correct the pipeline's delegates")
+    problem, mend = _missing(machine, choice)
+    if not problem:
+        return ok("delegates", f"{what} is there")
+    if others:
+        return warn("delegates", what, f"{problem}; {others[0]} will run it, degraded", mend)
+    return bad("delegates", what, f"{problem}, and no other delegate follows it", mend)
+
+
+def _missing(machine: Machine, choice: Choice) -> tuple[str, str]:
+    """Return what a delegate lacks, and what to do; two empty texts where nothing is known to be missing."""
+    kind = KINDS[choice.kind]
+    if choice.how == "library" and not any(machine.has_library(name) for name in choice.libraries):
+        return f"{choice.libraries[0]} is not installed", kind.install
+    if choice.how == "compiled" and machine.litert is None:
+        return "ai-edge-litert is not installed", kind.install
+    usable = any(device.usable and device.delegate == choice.kind for device in discover(machine))
+    reason = "" if usable else explain(choice.kind, machine)
+    return reason, "limpet devices says what to do about it" if reason else ""

@@ -1,0 +1,63 @@
+"""What the kernel has for keeping a worker in its place."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from limpet.doctor.finding import ok, skip, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from limpet.doctor.finding import Finding
+    from limpet.doctor.subject import Subject
+    from limpet.machine import Machine
+
+
+def sandbox(subject: Subject) -> Iterator[Finding]:
+    """Look for landlock (files) and seccomp (system calls); without them a worker runs with less around it."""
+    if not subject.machine.text("proc/sys/kernel/osrelease"):
+        yield skip("sandbox", "not a Linux kernel")
+        return
+    yield _landlock(subject.machine)
+    if subject.machine.text("proc/sys/kernel/seccomp/actions_avail"):
+        yield ok("sandbox", "seccomp")
+    else:
+        why = "a worker may then make any system call"
+        yield warn("sandbox", "no seccomp", why, "use a kernel with CONFIG_SECCOMP_FILTER=y")
+
+
+def _landlock(machine: Machine) -> Finding:
+    release = machine.text("proc/sys/kernel/osrelease")
+    modules = machine.text("sys/kernel/security/lsm")
+    if "landlock" in modules.split(","):
+        return ok("sandbox", f"landlock, kernel {release}")
+    why = "a worker may then read and write what its user may"
+    if _version(release) < (5, 13):
+        return warn("sandbox", f"no landlock in kernel {release}", why, "use kernel 5.13 or later")
+    if not modules:
+        return skip("sandbox", "landlock: /sys/kernel/security cannot be read here")
+    mend = f"add lsm=landlock,{modules} to the kernel's command line; CONFIG_SECURITY_LANDLOCK=y is needed"
+    return warn("sandbox", f"landlock is not switched on in kernel {release}", why, mend)
+
+
+def _version(release: str) -> tuple[int, int]:
+    numbers = re.match(r"(\d+)\.(\d+)", release)
+    return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
+
+
+def cgroups(subject: Subject) -> Iterator[Finding]:
+    """Look for the unified hierarchy and its memory controller, by which systemd bounds the service."""
+    controllers = subject.machine.text("sys/fs/cgroup/cgroup.controllers").split()
+    if not controllers:
+        why = "systemd cannot bound the memory of the service"
+        yield warn(
+            "cgroups", "no unified hierarchy (cgroup v2)", why, "boot with systemd.unified_cgroup_hierarchy=1"
+        )
+    elif "memory" not in controllers:
+        why = "MemoryMax= of the service has no effect, and a leak takes the whole board"
+        mend = "add cgroup_enable=memory to the kernel's command line (/boot/firmware/cmdline.txt)"
+        yield warn("cgroups", f"cgroup v2 with {', '.join(controllers)}, not memory", why, mend)
+    else:
+        yield ok("cgroups", f"cgroup v2 with {', '.join(controllers)}")

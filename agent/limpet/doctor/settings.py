@@ -1,0 +1,29 @@
+"""The configuration and the models that it names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from limpet.commands.check import inspect
+from limpet.doctor.finding import bad, ok, warn
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from limpet.doctor.finding import Finding
+    from limpet.doctor.subject import Subject
+
+
+def configuration(subject: Subject) -> Iterator[Finding]:
+    """Look for all that ``limpet check`` finds."""
+    if subject.config:
+        problems, lines = inspect(subject.config)
+        yield from (ok("configuration", line) for line in lines)
+    elif subject.problems:
+        problems = list(subject.problems)
+    else:
+        yield warn("configuration", f"there is no {subject.path}", "nothing says what to run", "limpet init")
+        return
+    why = "the daemon ends with status 78, or the pipeline is failed"
+    for problem in problems:
+        yield bad("configuration", problem, why, f"correct {subject.path}; `limpet check` shows all that is wrong")

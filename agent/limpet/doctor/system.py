@@ -1,0 +1,162 @@
+"""Clock, disk, memory, power and heat, as the kernel shows them."""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from limpet.doctor.access import nearest
+from limpet.doctor.finding import bad, ok, skip, warn
+from limpet.host import MB, Host
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from limpet.doctor.finding import Finding
+    from limpet.doctor.subject import Subject
+    from limpet.machine import Machine
+
+_RELEASED = 1_760_000_000
+"""October 2025: no clock that is right shows less to this program."""
+_KEEPERS = {
+    "systemd-timesyncd": ("run/systemd/timesync/synchronized",),
+    "chrony": ("run/chrony/chronyd.pid", "run/chronyd.pid"),
+    "ntpd": ("run/ntpd.pid", "run/ntpsec/ntpd.pid"),
+}
+_LITTLE, _SCARCE = 50, 500
+"""Free disk in MB that is too little, and that soon will be."""
+_HOT = 80.0
+_VOLATILE = {"tmpfs", "ramfs", "overlay"}
+_THROTTLED = {0: "too low a voltage", 1: "a capped frequency", 2: "throttling", 3: "the soft temperature limit"}
+"""Bits of the Raspberry Pi firmware's get_throttled; 16 higher: since the start."""
+
+
+def clock(subject: Subject) -> Iterator[Finding]:
+    """Look at whether the wall clock is right: results carry it, and TLS needs it."""
+    shown = datetime.fromtimestamp(subject.now, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    keeper = next((n for n, files in _KEEPERS.items() if any(True for _ in subject.machine.paths(*files))), "")
+    mend = "sudo timedatectl set-ntp true; away from the Internet name your own server in timesyncd.conf"
+    if subject.now < _RELEASED:
+        yield bad(
+            "clock", f"it shows {shown}", "certificates seem not valid yet, and results carry the wrong time", mend
+        )
+    elif keeper:
+        yield ok("clock", f"{shown}, kept by {keeper}")
+    else:
+        battery = any(True for _ in subject.machine.paths("sys/class/rtc/rtc*"))
+        why = "nobody sets it" if battery else "nobody sets it, and without a battery it stops with the power"
+        yield warn("clock", f"{shown}, not synchronised", why, mend)
+
+
+def disk(subject: Subject) -> Iterator[Finding]:
+    """Look at the file system that holds the state directory."""
+    if not subject.config:
+        yield skip("disk", "no configuration says where the state directory is")
+        return
+    folder = nearest(subject.config.device.state)
+    status = os.statvfs(folder)
+    free = status.f_bavail * status.f_frsize / MB
+    what = f"{folder}: {free:.0f} MB free"
+    if status.f_flag & os.ST_RDONLY:
+        why = "nothing survives a restart; the kernel mounts a disk so after an error"
+        mend = "look at dmesg; put device.state where it can be written"
+        yield bad("disk", f"{folder} is mounted read-only", why, mend)
+    elif free < _LITTLE or (status.f_files and not status.f_favail):
+        yield bad("disk", what, "what waits for the broker finds no room", "delete what is not needed")
+    elif free < _SCARCE:
+        why = "logs and what waits for the broker will fill it"
+        yield warn("disk", what, why, "delete what is not needed; journalctl --vacuum-size=50M")
+    elif (kind := _file_system(subject.machine, folder)) in _VOLATILE:
+        mend = "put device.state on a real disk"
+        yield warn("disk", f"{what}, on {kind}", "it may be gone after a reboot", mend)
+    else:
+        yield ok("disk", what)
+
+
+def _file_system(machine: Machine, folder: Path) -> str:
+    """Return the kind of the file system that a folder is on, empty where the kernel does not tell."""
+    kind, longest = "", -1
+    for line in machine.text("proc/mounts").splitlines():
+        fields = line.split()
+        if len(fields) > 2 and folder.resolve().is_relative_to(fields[1]) and len(fields[1]) >= longest:
+            kind, longest = fields[2], len(fields[1])
+    return kind
+
+
+def memory(subject: Subject) -> Iterator[Finding]:
+    """Look at what is free for a supervisor, its fork server and a worker."""
+    free = Host(subject.machine.root).memory_available_mb()
+    if free is None:
+        yield skip("memory", "the kernel does not tell")
+    elif free < 100:
+        why = "the daemon with one small model takes about 50 MB"
+        yield warn(
+            "memory",
+            f"{free:.0f} MB available",
+            why,
+            "stop other programs, or add zram",
+        )
+    else:
+        yield ok("memory", f"{free:.0f} MB available")
+
+
+def power(subject: Subject) -> Iterator[Finding]:
+    """Look at the supply, as the Raspberry Pi's firmware and batteries tell, and at the governor."""
+    found = [*_raspberry(subject.machine), *_battery(subject.machine), *_governor(subject.machine)]
+    yield from found or [ok("power", "nothing is known against it")]
+
+
+def _raspberry(machine: Machine) -> Iterator[Finding]:
+    text = machine.text("sys/devices/platform/soc/soc:firmware/get_throttled")
+    try:
+        bits = int(text, 16)
+    except ValueError:
+        bits = 0
+    low = [path for path in machine.paths("sys/class/hwmon/hwmon*") if machine.text(path / "name") == "rpi_volt"]
+    bits |= any(machine.text(path / "in0_lcrit_alarm") == "1" for path in low)
+    mend = "use the board's own supply and a short cable; cool the board"
+    if now := [name for bit, name in _THROTTLED.items() if bits >> bit & 1]:
+        yield bad("power", f"now: {', '.join(now)}", "the board slows down, and USB devices drop out", mend)
+    elif past := [name for bit, name in _THROTTLED.items() if bits >> (bit + 16) & 1]:
+        yield warn(
+            "power",
+            f"since the start: {', '.join(past)}",
+            "the board was slow, and USB devices may drop out",
+            mend,
+        )
+
+
+def _battery(machine: Machine) -> Iterator[Finding]:
+    for path in machine.paths("sys/class/power_supply/*"):
+        if machine.text(path / "type") == "Battery" and machine.text(path / "status") == "Discharging":
+            charge = machine.text(path / "capacity") or "?"
+            yield warn("power", f"on battery, {charge} %", "it ends when the battery does", "connect the supply")
+
+
+def _governor(machine: Machine) -> Iterator[Finding]:
+    folder = "sys/devices/system/cpu/cpu0/cpufreq"
+    driver = machine.text(f"{folder}/scaling_driver")
+    if machine.text(f"{folder}/scaling_governor") == "powersave" and "pstate" not in driver:
+        mend = "echo schedutil | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+        yield warn("power", "the CPU stays at its lowest frequency (powersave)", "models run slowly", mend)
+
+
+def heat(subject: Subject) -> Iterator[Finding]:
+    """Look at the hottest zone, and at what the kernel does against heat; fans are meant to turn."""
+    temperature = Host(subject.machine.root).temperature_c()
+    slowed = [
+        kind
+        for path in subject.machine.paths("sys/class/thermal/cooling_device*")
+        if "fan" not in (kind := subject.machine.text(path / "type")).lower()
+        and subject.machine.text(path / "cur_state") not in {"", "0", "-1"}
+    ]
+    shown = "no thermal zone" if temperature is None else f"{temperature:.0f} °C"
+    if slowed or (temperature or 0) > _HOT:
+        what = f"{shown}{', slowed: ' if slowed else ''}{', '.join(slowed)}"
+        yield warn("heat", what, "the board slows down to cool", "add a heat sink or a fan; run a lighter model")
+    elif temperature is None:
+        yield skip("heat", shown)
+    else:
+        yield ok("heat", shown)
