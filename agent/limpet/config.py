@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -33,13 +33,20 @@ S = TypeVar("S", bound=msgspec.Struct)
 USUAL = "configuration file (TOML); unless given limpet.toml here, or /etc/limpet/limpet.toml"
 
 
+CommandName = Literal["ping", "health", "restart", "log_level", "threshold", "capture"]
+
+
 class Device(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """This device. ``state`` is a directory that survives a reboot; ``models`` is in it unless named."""
+    """This device. ``state`` is a directory that survives a reboot; ``models`` is in it unless named.
+
+    ``commands`` are those that it obeys; see ``limpet.remote``. Who may send them is for the broker's access list.
+    """
 
     id: Identifier
     state: Path = Path("/var/lib/limpet")
     models: Path | None = None
     health_interval: Positive = 10.0
+    commands: list[CommandName] = msgspec.field(default_factory=lambda: ["ping", "health"])
 
 
 class SourceTable(msgspec.Struct):

@@ -19,6 +19,7 @@ from limpet.config import Config
 from limpet.launch import ForkServerProcess
 from limpet.plugin import built_in
 from limpet.records import (
+    Ask,
     Assign,
     Exited,
     Fork,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from limpet.plugin import Group
+    from limpet.records import ToWorker
 
 log = logging.getLogger(__name__)
 
@@ -102,6 +104,27 @@ class Fleet:
         now = monotonic()
         return all(slot.overdue(now) is None for slot in self._slots.values())
 
+    def restart(self, pipeline: str) -> None:
+        """Have the worker of a pipeline end, so that it is started anew. ``KeyError`` if there is none."""
+        slot = self._slot_of(pipeline)
+        slot.retry(pipeline)
+        self._end(slot, "told to restart")
+
+    def ask(self, pipeline: str, ask: Ask) -> None:
+        """Have the worker of a pipeline answer. ``KeyError`` if there is none."""
+        self._send(self._slot_of(pipeline), ask)
+
+    def ask_all(self, ask: Ask) -> None:
+        """Have every worker answer."""
+        for slot in self._slots.values():
+            self._send(slot, ask)
+
+    def _slot_of(self, pipeline: str) -> Slot:
+        for slot in self._slots.values():
+            if pipeline in slot.config.pipelines and slot.channel is not None:
+                return slot
+        raise KeyError(pipeline)
+
     def pids(self) -> dict[str, int]:
         """Return the process ids of the fork server and, by source, of the workers."""
         workers = {f"worker {name}": slot.pid for name, slot in self._slots.items() if slot.pid is not None}
@@ -154,7 +177,7 @@ class Fleet:
             slot.ending = reason
             self._send(slot, Stop())
 
-    def _send(self, slot: Slot, record: Assign | Stop) -> None:
+    def _send(self, slot: Slot, record: ToWorker) -> None:
         if slot.channel is None:
             return
         try:

@@ -145,4 +145,14 @@ class ModelReported(msgspec.Struct, kw_only=True):
     degraded: bool
 
 
+class Reply(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The answer to a command, on its response topic: ``result``, or ``error`` where it was not done."""
+
+    device: str
+    command: str
+    ok: bool
+    error: str = ""
+    result: Any = None
+
+
 Message: TypeAlias = ResultMessage | EventMessage | PipelineHealth | DeviceHealth | ModelReported

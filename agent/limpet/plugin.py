@@ -16,12 +16,12 @@ from limpet.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from contextlib import AbstractContextManager
     from importlib import metadata
     from pathlib import Path
 
-    from limpet.messages import Message, Origin
+    from limpet.messages import Message, Origin, Reply
     from limpet.types import Array, FloatArray, Rows, Samples, SampleSpec, TensorSpec
 
 Group: TypeAlias = Literal["sources", "framings", "transforms", "runtimes", "decoders", "reporters"]
@@ -143,13 +143,29 @@ class Reporter(Protocol):
         """Return its own figures for the device's health."""
 
 
+class Command(Protocol):
+    """A request that came to a reporter from outside. ``payload`` is not to be trusted."""
+
+    name: str
+    payload: bytes
+
+    def reply(self, reply: Reply) -> None:
+        """Send the answer to who asked. Never blocks, never raises; called at most once, from any thread."""
+
+
 class ReporterPlugin(Protocol):
     """``open``'s context manager sends what it can in a few seconds when it is left."""
 
     Config: Any
 
-    def open(self, config: Any, origin: Origin, state: Path) -> AbstractContextManager[Reporter]:
-        """``state`` is a directory for what must survive a reboot. ``ConfigError``, never ``TransportError``."""
+    def open(
+        self, config: Any, origin: Origin, state: Path, obey: Callable[[Command], None]
+    ) -> AbstractContextManager[Reporter]:
+        """Open it. ``ConfigError``, never ``TransportError``.
+
+        ``state`` is a directory for what must survive a reboot. ``obey`` takes a command from any thread and
+        answers it later, or at once where it refuses it.
+        """
 
 
 def _package(group: Group) -> str:

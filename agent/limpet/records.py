@@ -91,7 +91,15 @@ class Refused(msgspec.Struct, tag=True):
     pipeline: str = ""
 
 
-FromWorker: TypeAlias = Results | Heartbeat | Transition | Notice | Refused
+class Answered(msgspec.Struct, tag=True, omit_defaults=True):
+    """What became of an ``Ask``; ``error`` says why it could not be done."""
+
+    number: int
+    error: str = ""
+    result: Any = None
+
+
+FromWorker: TypeAlias = Results | Heartbeat | Transition | Notice | Refused | Answered
 
 
 class Assign(msgspec.Struct, tag=True):
@@ -104,7 +112,33 @@ class Stop(msgspec.Struct, tag=True):
     """Finish the window at hand, hand over its result, and exit."""
 
 
-ToWorker: TypeAlias = Assign | Stop
+class SetLogLevel(msgspec.Struct, tag=True):
+    """Log from this level on: DEBUG, INFO, WARNING or ERROR."""
+
+    level: str
+
+
+class SetThreshold(msgspec.Struct, tag=True):
+    """Have a pipeline's decoder use another threshold, until the pipeline is started anew."""
+
+    pipeline: str
+    value: float
+
+
+class Capture(msgspec.Struct, tag=True):
+    """Send what the model of a pipeline is given for its next window."""
+
+    pipeline: str
+
+
+class Ask(msgspec.Struct, tag=True):
+    """Do this and answer with ``Answered`` under the same number."""
+
+    number: int
+    what: SetLogLevel | SetThreshold | Capture
+
+
+ToWorker: TypeAlias = Assign | Stop | Ask
 
 
 class Preload(msgspec.Struct, tag=True):

@@ -9,6 +9,8 @@ from limpet import config, plugin
 from limpet.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from limpet.config import Config
     from limpet.messages import Message, Origin
 
@@ -16,8 +18,9 @@ if TYPE_CHECKING:
 class Reporters:
     """The reporters that are open, by kind, each with the table that it was opened from."""
 
-    def __init__(self, origin: Origin) -> None:
+    def __init__(self, origin: Origin, obey: Callable[[plugin.Command], None]) -> None:
         self._origin = origin
+        self._obey = obey
         self._open: dict[str, tuple[dict[str, Any], plugin.Reporter, ExitStack]] = {}
 
     def adopt(self, wanted: Config) -> None:
@@ -29,7 +32,7 @@ class Reporters:
         for kind, (module, options) in configs.items():
             if kind not in self._open:
                 stack = ExitStack()
-                opened = module.open(options, self._origin, wanted.device.state)
+                opened = module.open(options, self._origin, wanted.device.state, self._obey)
                 self._open[kind] = (wanted.reporters[kind], stack.enter_context(opened), stack)
 
     def report(self, message: Message) -> None:

@@ -51,6 +51,11 @@ class Slot:
         self._states = {name: "starting" if name in changed else self._states[name] for name in config.pipelines}
         self.config = config
 
+    def retry(self, pipeline: str) -> None:
+        """Forget what went wrong with a pipeline."""
+        self._restarts[pipeline] = Restarts()
+        self._states[pipeline] = "starting"
+
     def runnable(self, now: float) -> list[str]:
         """Return the pipelines that should run and may: those whose circuit was open get one more try."""
         return [

@@ -10,7 +10,8 @@ import os
 import selectors
 import signal
 import socket
-from contextlib import ExitStack, contextmanager
+from collections import deque
+from contextlib import ExitStack, contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,18 @@ from limpet.fleet import Fleet
 from limpet.health import PipelineRecord, now
 from limpet.messages import DeviceHealth, EventMessage, Origin
 from limpet.notify import notify, watchdog_interval
-from limpet.records import FromWorker, Heartbeat, Notice, Refused, Results, Transition
+from limpet.records import (
+    Answered,
+    Ask,
+    FromWorker,
+    Heartbeat,
+    Notice,
+    Refused,
+    Results,
+    SetLogLevel,
+    Transition,
+)
+from limpet.remote import Commands
 from limpet.reporting import Reporters
 
 if TYPE_CHECKING:
@@ -29,6 +41,7 @@ if TYPE_CHECKING:
 
     from limpet.config import Config
     from limpet.launch import ForkServerProcess
+    from limpet.plugin import Command
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +71,10 @@ class Supervisor:
         self._origin = origin
         self._selector = selectors.DefaultSelector()
         self._fleet = Fleet(self._selector, launched, self._hear)
-        self._reporters = Reporters(origin)
+        self._reporters = Reporters(origin, self._take_command)
+        self._remote = Commands(origin, wanted.device.commands, self)
+        self._commands: deque[Command] = deque()
+        self._wake: socket.socket | None = None
         self._records: dict[str, PipelineRecord] = {}
         self._host = host.Host()
         self._signals: set[int] = set()
@@ -89,6 +105,9 @@ class Supervisor:
         if signal.SIGHUP in self._signals:
             self._signals.discard(signal.SIGHUP)
             self._reload()
+        while self._commands:
+            self._remote.obey(self._commands.popleft())
+        self._remote.tend()
         self._fleet.tend()
         self._tell_systemd()
         if monotonic() >= self._next_health:
@@ -105,11 +124,13 @@ class Supervisor:
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 signal.signal(number, lambda received, _: self._signals.add(received))
             signal.set_wakeup_fd(theirs.fileno())
+            self._wake = theirs
             self._selector.register(ours, selectors.EVENT_READ, lambda: ours.recv(4096))
             try:
                 yield
             finally:
                 signal.set_wakeup_fd(-1)
+                self._wake = None
                 self._selector.unregister(ours)
 
     # --- what workers say
@@ -126,6 +147,8 @@ class Supervisor:
         elif isinstance(record, Notice):
             self._record(record.pipeline).restarts += record.event == "crashed"
             self._event(record.event, record.pipeline, record.reason)
+        elif isinstance(record, Answered):
+            self._remote.answered(record)
         else:
             self._refuse(record)
 
@@ -160,12 +183,41 @@ class Supervisor:
             )
         )
 
+    # --- commands, see limpet.remote
+
+    def _take_command(self, command: Command) -> None:
+        """Have the main thread obey a command. Called by a reporter's thread."""
+        self._commands.append(command)
+        wake = self._wake
+        if wake is not None:
+            with suppress(OSError):  # full: it has wake-ups enough; closed: the daemon stops
+                wake.send(b"\0")
+
+    def health_now(self) -> DeviceHealth:
+        """Publish all health, and return the device's."""
+        return self._report_health()
+
+    def restart(self, pipeline: str) -> None:
+        """End a pipeline's worker so that it is started anew. ``KeyError`` if it has none."""
+        self._fleet.restart(pipeline)
+
+    def ask(self, pipeline: str, ask: Ask) -> None:
+        """Have a pipeline's worker answer. ``KeyError`` if it has none."""
+        self._fleet.ask(pipeline, ask)
+
+    def set_log_level(self, level: str) -> None:
+        """Set it in this process and all workers."""
+        logging.getLogger().setLevel(level)
+        self._fleet.ask_all(Ask(0, SetLogLevel(level)))
+
     # --- health
 
-    def _report_health(self) -> None:
+    def _report_health(self) -> DeviceHealth:
         for record in self._records.values():
             self._reporters.report(record.health())
-        self._reporters.report(self._device_health())
+        health = self._device_health()
+        self._reporters.report(health)
+        return health
 
     def _device_health(self) -> DeviceHealth:
         return DeviceHealth(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 import numpy as np
 
+from limpet.asked import answer
 from limpet.channel import Channel
 from limpet.config import PipelineConfig
 from limpet.errors import ConfigError, LimpetError, ModelError
@@ -24,6 +25,7 @@ from limpet.pipeline import Pipeline
 from limpet.plan import SourcePlan, plan_pipeline, plan_source
 from limpet.reader import Reader
 from limpet.records import (
+    Ask,
     Assign,
     Figures,
     Heartbeat,
@@ -218,9 +220,13 @@ class Worker:
         """Do what the supervisor says; return False if that is to stop."""
         if select([self._supervisor], [], [], 0)[0]:
             for record in self._supervisor.receive():
-                if not isinstance(record, Assign):
+                if isinstance(record, Assign):
+                    self.assign(record.config)
+                elif isinstance(record, Ask):
+                    pipelines = {name: run.pipeline for name, run in self._runs.items()}
+                    answer(record, pipelines, self._supervisor.send)
+                else:
                     return False
-                self.assign(record.config)
         return True
 
     def _open(self, config: Config, name: str, wanted: PipelineConfig) -> None:

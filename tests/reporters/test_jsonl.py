@@ -28,7 +28,7 @@ def lines(path: Path) -> list[Any]:
 def test_each_message_is_a_line_with_its_type(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     path.write_text('{"type":"before"}\n')
-    with jsonl.open(jsonl.Config(path=path), reports.ORIGIN, tmp_path) as reporter:
+    with jsonl.open(jsonl.Config(path=path), reports.ORIGIN, tmp_path, reports.deaf) as reporter:
         for message in reports.one_of_each():
             reporter.report(message)
     assert [line["type"] for line in lines(path)] == [
@@ -41,7 +41,8 @@ def test_each_message_is_a_line_with_its_type(tmp_path: Path) -> None:
 def test_a_dash_is_standard_output() -> None:
     code = (
         "from pathlib import Path; from support import reports; from limpet.reporters import jsonl\n"
-        "with jsonl.open(jsonl.Config(path=Path('/x/-')), reports.ORIGIN, Path()) as r: r.report(reports.event())"
+        "opened = jsonl.open(jsonl.Config(path=Path('/x/-')), reports.ORIGIN, Path(), reports.deaf)\n"
+        "with opened as reporter: reporter.report(reports.event())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -55,7 +56,7 @@ def test_a_dash_is_standard_output() -> None:
 def test_a_file_that_cannot_be_opened_is_a_config_error(tmp_path: Path) -> None:
     with (
         pytest.raises(ConfigError, match=r"jsonl.path: .*No such file"),
-        jsonl.open(jsonl.Config(path=tmp_path / "absent" / "out"), reports.ORIGIN, tmp_path),
+        jsonl.open(jsonl.Config(path=tmp_path / "absent" / "out"), reports.ORIGIN, tmp_path, reports.deaf),
     ):
         pass
 
@@ -64,7 +65,9 @@ def test_a_reader_that_does_not_read_costs_the_oldest_lines_only(tmp_path: Path)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    with jsonl.open(jsonl.Config(path=pipe, flush_age=0, queue=500), reports.ORIGIN, tmp_path) as reporter:
+    with jsonl.open(
+        jsonl.Config(path=pipe, flush_age=0, queue=500), reports.ORIGIN, tmp_path, reports.deaf
+    ) as reporter:
         reporter.report(reports.result(0))
         wait_until(lambda: reporter.health()["written"])
         for message in reports.results(5000):
@@ -94,7 +97,7 @@ def test_a_failing_write_is_counted_and_said_once(
     tmp_path: Path, small_files: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "out.jsonl"
-    with jsonl.open(jsonl.Config(path=path, flush_age=0), reports.ORIGIN, tmp_path) as reporter:
+    with jsonl.open(jsonl.Config(path=path, flush_age=0), reports.ORIGIN, tmp_path, reports.deaf) as reporter:
         for sequence in range(100):
             reporter.report(reports.result(sequence))
         wait_until(lambda: reporter.health()["failed"])

@@ -30,7 +30,7 @@ def after_an_outage(tmp_path: Path, backlog: int, **options: Any) -> Iterator[tu
     table = {"url": broker.url, "reconnect_max": 0.05} | options
     config = msgspec.convert(table, mqtt.Config)
     directory = tmp_path / "state"
-    with mqtt.open(config, reports.ORIGIN, directory) as reporter:
+    with mqtt.open(config, reports.ORIGIN, directory, reports.deaf) as reporter:
         for message in reports.results(backlog):
             reporter.report(message)
         wait_until(lambda: reporter.health()["outbox_oldest_s"] > 2)
@@ -157,7 +157,9 @@ def test_a_broker_that_takes_small_packets_only_gets_small_ones(tmp_path: Path) 
     try:
         with (
             listener(broker.port) as heard,
-            mqtt.open(mqtt.Config(url=broker.url, batch_age=0.05), reports.ORIGIN, tmp_path / "state") as reporter,
+            mqtt.open(
+                mqtt.Config(url=broker.url, batch_age=0.05), reports.ORIGIN, tmp_path / "state", reports.deaf
+            ) as reporter,
         ):
             wait_until(lambda: reporter.health()["connected"])
             for message in reports.results(100):

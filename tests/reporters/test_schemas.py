@@ -27,7 +27,7 @@ def traffic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Received]
     """What a device really sends: each kind of message, a batch, an offline status."""
     directory = tmp_path_factory.mktemp("traffic")
     with mosquitto(directory) as broker, listener(broker.port) as heard:
-        with mqtt.open(mqtt.Config(url=broker.url), reports.ORIGIN, directory) as reporter:
+        with mqtt.open(mqtt.Config(url=broker.url), reports.ORIGIN, directory, reports.deaf) as reporter:
             wait_until(lambda: reporter.health()["connected"])
             for message in [*reports.one_of_each(), *reports.results(10, "camera")]:
                 reporter.report(message)

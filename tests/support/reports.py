@@ -10,7 +10,16 @@ from limpet import messages
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from limpet.plugin import Command
+
 ORIGIN = messages.Origin("press-07", "boot1", "0.1.0")
+
+
+def deaf(command: Command) -> None:
+    """Take no command."""
+    raise AssertionError(f"nobody should have sent {command.name}")
+
+
 NOW = datetime(2026, 11, 21, 12, 30, 15, 250_000, tzinfo=timezone.utc)
 
 

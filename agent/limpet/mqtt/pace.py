@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from limpet.bucket import Bucket
+
 
 class ReplayRules(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How what piled up while the broker was away goes out.
@@ -19,30 +21,6 @@ class ReplayRules(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     fresh: Literal["first", "last"] = "last"
     messages_per_second: Annotated[float, Meta(gt=0)] = 100.0
     jitter: Annotated[float, Meta(ge=0)] = 10.0
-
-
-class Bucket:
-    """A token bucket: ``rate`` tokens a second, at most ``capacity`` saved up. It may be overdrawn."""
-
-    def __init__(self, rate: float, capacity: float) -> None:
-        self._rate = rate
-        self._capacity = capacity
-        self._level = capacity
-        self._at = 0.0
-
-    def level(self, now: float) -> float:
-        """Return how many tokens there are."""
-        self._level = min(self._capacity, self._level + (now - self._at) * self._rate)
-        self._at = now
-        return self._level
-
-    def spend(self, tokens: float) -> None:
-        """Take tokens out."""
-        self._level -= tokens
-
-    def full_at(self, need: float) -> float:
-        """Return when there will be ``need`` tokens."""
-        return self._at + max(need - self._level, 0.0) / self._rate
 
 
 def replay(messages_per_second: float) -> Bucket:

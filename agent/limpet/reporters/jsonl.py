@@ -18,9 +18,10 @@ from limpet.errors import ConfigError
 from limpet.messages import DeviceHealth, EventMessage, ModelReported, PipelineHealth, ResultMessage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from limpet.messages import Message, Origin
+    from limpet.plugin import Command
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +142,12 @@ class JsonlReporter:
 
 
 @contextmanager
-def open(config: Config, origin: Origin, state: Path) -> Iterator[JsonlReporter]:  # noqa: ARG001
+def open(
+    config: Config,
+    origin: Origin,  # noqa: ARG001
+    state: Path,  # noqa: ARG001
+    obey: Callable[[Command], None],  # noqa: ARG001 - nobody sends commands through a file
+) -> Iterator[JsonlReporter]:
     """Start writing. ``ConfigError`` where the file cannot be opened."""
     try:
         fd = os.dup(sys.stdout.fileno()) if config.path.name == "-" else os.open(config.path, APPEND, 0o640)

@@ -17,9 +17,10 @@ from limpet.mqtt.sender import Presence, Sender
 from limpet.mqtt.settings import Config
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from limpet.messages import Message, Origin
+    from limpet.plugin import Command
 
 
 __all__ = ["Config", "MqttReporter", "open"]
@@ -86,7 +87,12 @@ def _presence(root: str, origin: Origin) -> Presence:
 
 
 @contextmanager
-def open(config: Config, origin: Origin, state: Path) -> Iterator[MqttReporter]:
+def open(
+    config: Config,
+    origin: Origin,
+    state: Path,
+    obey: Callable[[Command], None],  # noqa: ARG001 - commands come with the next change
+) -> Iterator[MqttReporter]:
     """Start reporting; the broker may be away. ``ConfigError`` where a file with a secret is missing."""
     check_files(config)
     runtime = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]

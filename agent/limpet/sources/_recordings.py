@@ -62,9 +62,10 @@ def load(path: Path, channels: Sequence[str], rate: float | None) -> Recording:
         raise ConfigError([f"path: {path}: {reason}"]) from error
     if not len(recording.values):
         raise ConfigError([f"path: {path}: has no samples"])
-    if rate is not None or (recording.rate is not None and recording.seconds is None):
-        recording.rate = rate or recording.rate
-        recording.seconds = np.arange(len(recording.values)) / recording.rate
+    pace = rate or recording.rate
+    if pace is not None and (rate is not None or recording.seconds is None):
+        recording.rate = pace
+        recording.seconds = np.arange(len(recording.values)) / pace
     return recording
 
 

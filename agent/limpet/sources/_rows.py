@@ -218,7 +218,7 @@ class Shaper:
             age = np.maximum.accumulate(signed(rows.time_us[-1] - rows.time_us)[::-1])[::-1] * 1000
         else:
             age = np.zeros(len(ordinals), np.int64)
-        times = np.maximum(now_ns - age, self._last_ns)
+        times: TimeArray = np.maximum(now_ns - age, self._last_ns)
         self._last_ns = int(times[-1])
         return times
 

@@ -1,0 +1,167 @@
+"""Commands from outside: checked, limited in rate, written to the log, done or refused, and answered.
+
+A command is JSON on ``command/<name>``. What each takes is a struct here; what it needs of the daemon stands in
+``Daemon``. What must survive a restart belongs into the configuration or the desired state, not into a command.
+"""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+import msgspec
+
+from limpet.bucket import Bucket
+from limpet.messages import Reply
+from limpet.records import Answered, Ask, Capture, SetLogLevel, SetThreshold
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from limpet.messages import DeviceHealth, Origin
+    from limpet.plugin import Command
+
+log = logging.getLogger(__name__)
+
+PER_SECOND, AT_ONCE = 2.0, 10.0
+"""Commands that are obeyed a second in the long run, and in a burst."""
+PATIENCE = 30.0
+"""Seconds that a worker may take to answer."""
+
+
+class Ping(msgspec.Struct, forbid_unknown_fields=True):
+    """Answers with boot and version."""
+
+
+class Health(msgspec.Struct, forbid_unknown_fields=True):
+    """Answers with the device's health, and publishes all health messages now."""
+
+
+class Restart(msgspec.Struct, forbid_unknown_fields=True):
+    """Restarts the worker of a pipeline, and with it the pipelines on the same source."""
+
+    pipeline: str
+
+
+class LogLevel(msgspec.Struct, forbid_unknown_fields=True):
+    """Sets from which level on all processes log, until they restart."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class Threshold(msgspec.Struct, forbid_unknown_fields=True):
+    """Sets the threshold of a pipeline's decoder, until the pipeline is started anew."""
+
+    pipeline: str
+    value: float
+
+
+class Window(msgspec.Struct, forbid_unknown_fields=True):
+    """Answers with what the model of a pipeline is given for its next window."""
+
+    pipeline: str
+
+
+Request: TypeAlias = Ping | Health | Restart | LogLevel | Threshold | Window
+
+REQUESTS: dict[str, type[Request]] = {
+    "ping": Ping,
+    "health": Health,
+    "restart": Restart,
+    "log_level": LogLevel,
+    "threshold": Threshold,
+    "capture": Window,
+}
+
+
+class Daemon(Protocol):
+    """What commands need of the supervisor."""
+
+    def health_now(self) -> DeviceHealth:
+        """Publish all health, and return the device's."""
+
+    def restart(self, pipeline: str) -> None:
+        """End a pipeline's worker so that it is started anew. ``KeyError`` if there is no such pipeline."""
+
+    def ask(self, pipeline: str, ask: Ask) -> None:
+        """Have a pipeline's worker answer. ``KeyError`` if there is no such pipeline or no worker of it."""
+
+    def set_log_level(self, level: str) -> None:
+        """Set it everywhere."""
+
+
+class Commands:
+    """Obeys commands on the supervisor's main thread."""
+
+    def __init__(self, origin: Origin, allowed: Sequence[str], daemon: Daemon) -> None:
+        self.allowed = allowed
+        self._origin = origin
+        self._daemon = daemon
+        self._bucket = Bucket(PER_SECOND, AT_ONCE)
+        self._waiting: dict[int, tuple[Command, float]] = {}
+        self._number = 0
+
+    def obey(self, command: Command) -> None:
+        """Do a command, and answer it now or when its worker has."""
+        try:
+            request = self._read(command)
+        except (msgspec.MsgspecError, PermissionError, BlockingIOError) as error:
+            self._answer(command, error=str(error))
+            return
+        try:
+            self._do(command, request)
+        except KeyError as error:
+            self._answer(command, error=f"no pipeline {error.args[0]!r} is running")
+
+    def answered(self, answer: Answered) -> None:
+        """Pass on what a worker answered."""
+        waiting = self._waiting.pop(answer.number, None)
+        if waiting:
+            self._answer(waiting[0], error=answer.error, result=answer.result)
+
+    def tend(self) -> None:
+        """Answer what no worker will answer any more."""
+        late = [number for number, (_, deadline) in self._waiting.items() if deadline < monotonic()]
+        for number in late:
+            self._answer(self._waiting.pop(number)[0], error=f"its worker did not answer within {PATIENCE:.0f} s")
+
+    def _read(self, command: Command) -> Request:
+        """Return the request. What it raises says why there is none."""
+        if command.name not in REQUESTS:
+            raise PermissionError(f"there is no command {command.name!r}; there are {', '.join(REQUESTS)}")
+        if command.name not in self.allowed:
+            raise PermissionError(f"not allowed here: {command.name!r} is not among device.commands")
+        if self._bucket.level(monotonic()) < 1:
+            raise BlockingIOError(f"too many commands: {PER_SECOND:g} a second are obeyed")
+        self._bucket.spend(1)
+        return msgspec.json.decode(command.payload or b"{}", type=REQUESTS[command.name])
+
+    def _do(self, command: Command, request: Request) -> None:
+        if isinstance(request, Ping):
+            self._answer(command, result={"boot": self._origin.boot, "version": self._origin.version})
+        elif isinstance(request, Health):
+            self._answer(command, result=self._daemon.health_now())
+        elif isinstance(request, Restart):
+            self._daemon.restart(request.pipeline)
+            self._answer(command)
+        elif isinstance(request, LogLevel):
+            self._daemon.set_log_level(request.level)
+            self._answer(command)
+        elif isinstance(request, Threshold):
+            self._ask(command, request.pipeline, SetThreshold(request.pipeline, request.value))
+        else:
+            self._ask(command, request.pipeline, Capture(request.pipeline))
+
+    def _ask(self, command: Command, pipeline: str, what: SetLogLevel | SetThreshold | Capture) -> None:
+        self._number += 1
+        self._daemon.ask(pipeline, Ask(self._number, what))
+        self._waiting[self._number] = command, monotonic() + PATIENCE
+
+    def _answer(self, command: Command, *, error: str = "", result: Any = None) -> None:
+        """Answer, and leave a line in the log: who reads it later wants to know what was done."""
+        level = logging.WARNING if error else logging.INFO
+        log.log(level, "command %r %.200r: %s", command.name, command.payload, error or "done")
+        command.reply(
+            Reply(device=self._origin.device, command=command.name, ok=not error, error=error, result=result)
+        )
