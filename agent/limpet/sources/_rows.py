@@ -204,7 +204,7 @@ class Shaper:
         inside = (real >= low) & (real <= high)
         if finite.all() and inside.all():
             return values, None
-        finite, inside = finite.all(axis=1), inside.all(axis=1)
+        finite, inside = np.logical_and.reduce(finite, axis=1), np.logical_and.reduce(inside, axis=1)
         for cause, bad in (("not_finite", ~finite), ("out_of_range", finite & ~inside)):
             if bad.any():
                 self._dropped[cause] += int(bad.sum())
