@@ -1,0 +1,24 @@
+#!/bin/sh
+# Gather in build/wheelhouse-ARCH every wheel that Limpet needs on Debian 12 (Python 3.11):
+#     packaging/wheelhouse.sh amd64|arm64
+# Exact versions with hashes, of requirements/core.txt. 32-bit Arm lacks wheels: see docs/installation.md.
+set -eu
+cd "$(dirname "$0")/.."
+python=.venv/bin/python
+case $1 in
+amd64) machine=x86_64 ;;
+arm64) machine=aarch64 ;;
+*) echo "packaging/wheelhouse.sh: amd64 or arm64, not '$1'" >&2; exit 2 ;;
+esac
+wheels=build/wheelhouse-$1
+platforms="--platform manylinux2014_$machine --platform linux_$machine"
+for glibc in 5 12 17 24 26 27 28 31 34; do platforms="$platforms --platform manylinux_2_${glibc}_$machine"; done
+rm -rf "$wheels" dist/limpet-*.whl
+mkdir -p "$wheels"
+awk '/^[a-z]/ {skip = /^cobs==/} !skip' requirements/core.txt >"$wheels/requirements.txt"
+cat packaging/instead.txt >>"$wheels/requirements.txt"
+# shellcheck disable=SC2086 # a list of words
+$python -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.11 --implementation cp \
+    --abi cp311 --abi abi3 --abi none $platforms --require-hashes -r "$wheels/requirements.txt" --dest "$wheels"
+.venv/bin/uv build --quiet --build-constraints requirements/build.txt --require-hashes --out-dir dist
+cp dist/limpet-*.whl "$wheels"
