@@ -40,35 +40,10 @@ def run(tmp_path: Path, op: str, macos: str = "13", **given: Any) -> list[Array]
 
 
 UNARY = [
-    "abs",
-    "acos",
-    "asin",
-    "atan",
-    "atanh",
-    "ceil",
-    "cos",
-    "cosh",
-    "exp",
-    "exp2",
-    "floor",
-    "identity",
-    "log",
-    "relu",
-    "relu6",
-    "round",
-    "rsqrt",
-    "sigmoid",
-    "sign",
-    "sin",
-    "sinh",
-    "softplus",
-    "softsign",
-    "sqrt",
-    "square",
-    "tan",
-    "tanh",
-    "inverse",
-]
+    "abs", "acos", "asin", "atan", "atanh", "ceil", "cos", "cosh", "exp", "exp2", "floor", "identity", "log",
+    "relu", "relu6", "round", "rsqrt", "sigmoid", "sign", "sin", "sinh", "softplus", "softsign", "sqrt",
+    "square", "tan", "tanh", "inverse",
+]  # fmt: skip
 BINARY = ["add", "floor_div", "maximum", "minimum", "mod", "mul", "pow", "real_div", "sub"]
 COMPARISONS = ["equal", "greater", "greater_equal", "less", "less_equal", "not_equal"]
 REDUCTIONS = ["l1_norm", "l2_norm", "log_sum", "log_sum_exp", "max", "mean", "min", "prod", "sum", "sum_square"]

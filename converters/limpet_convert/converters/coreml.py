@@ -156,7 +156,11 @@ def _describe(coremltools: Any, spec: Any, config: Config, names: Sequence[str])
     if names and len(names) != len(arrays) and not config.classifier:
         raise ConvertError(f"{len(names)} names for {len(arrays)} outputs: {', '.join(arrays)}")
     for old, new in zip(arrays, names, strict=False):
-        coremltools.utils.rename_feature(spec, old, new, rename_inputs=False)
+        try:
+            coremltools.utils.rename_feature(spec, old, new, rename_inputs=False)
+        except ValueError as error:
+            if config.outputs:
+                raise ConvertError(f"Core ML cannot call an output {new!r}: {error}") from error
     metadata = spec.description.metadata
     metadata.author, metadata.license = config.author, config.licence
     metadata.shortDescription, metadata.versionString = config.description, config.version

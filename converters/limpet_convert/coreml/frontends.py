@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 _TF_OP = re.compile(r"Conversion for TF op '(?P<op>\w+)' not implemented.*?name: \"(?P<layer>[^\"]*)\"", re.DOTALL)
 _TORCH_OP = re.compile(r"(?:convert function for op|Unsupported fx node) '?(?P<op>\w+)'?")
 _INSTEAD = {
+    "lstm": "give the module or a trace of it, not an exported program",
+    "gru": "give the module or a trace of it, not an exported program",
+    "rnn": "give the module or a trace of it, not an exported program",
     "svd": "decompose at training time and store the factors, or compute it in a transform",
     "fft": "compute the spectrum in the pipeline's transforms (kind 'spectrum' or 'mel')",
     "bessel": "replace the function by a table lookup or a polynomial",
@@ -50,19 +53,17 @@ def convert(model: Any, inputs: Sequence[Any], options: dict[str, Any]) -> tuple
 
 def _tensorflow(model: Any, inputs: Sequence[Any], options: dict[str, Any]) -> tuple[Any, list[str]]:
     coremltools, tf = need("coremltools", "coreml"), need("tensorflow")
-    from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
-
     _teach_erfc()
     function, names = _concrete(tf, model, inputs)
-    frozen = convert_variables_to_constants_v2(function)
-    for given, tensor in zip(inputs, frozen.inputs, strict=True):
-        given.name = tensor.op.name
-    outputs = [coremltools.TensorType(name=tensor.op.name, dtype=np.float32) for tensor in frozen.outputs]
+    given = [tensor for tensor in function.inputs if tensor.dtype != tf.resource]
+    for kind, tensor in zip(inputs, given, strict=True):
+        kind.name = tensor.op.name
+    outputs = [coremltools.TensorType(name=tensor.op.name, dtype=np.float32) for tensor in function.outputs]
     try:
-        made = coremltools.convert([frozen], source="tensorflow", inputs=inputs, outputs=outputs, **options)
+        made = coremltools.convert([function], source="tensorflow", inputs=inputs, outputs=outputs, **options)
     except Exception as error:  # coremltools raises whatever its passes do
         raise _explained(error, model) from error
-    return made, names or [tensor.op.name for tensor in frozen.outputs]
+    return made, names or [tensor.op.name for tensor in function.outputs]
 
 
 def _teach_erfc() -> None:
@@ -90,26 +91,40 @@ def _concrete(tf: Any, model: Any, inputs: Sequence[Any]) -> tuple[Any, list[str
 
 
 def _torch(model: Any, inputs: Sequence[Any], options: dict[str, Any]) -> tuple[Any, list[str]]:
-    coremltools, torch = need("coremltools", "coreml"), need("torch")
-    program = _exported(torch, model, inputs)
-    try:
-        made = coremltools.convert(program, source="pytorch", inputs=list(inputs), **options)
-    except Exception as error:  # coremltools raises whatever its passes do
-        raise _explained(error, program) from error
-    return made, []
+    """Convert a trace or an exported program; of a module first the one, and if that fails the other.
 
-
-def _exported(torch: Any, model: Any, inputs: Sequence[Any]) -> Any:
-    """Return a traced module as it is, anything else as an exported program of ATen's ops."""
+    coremltools (9.0) has LSTM, GRU and the tanh form of GELU in traces alone, attention in exported programs.
+    """
+    torch = need("torch")
     if isinstance(model, torch.jit.ScriptModule):
-        return model
-    if isinstance(model, torch.nn.Module):
-        examples = tuple(torch.zeros(tuple(given.shape.shape)) for given in inputs)
+        return _torch_graph(model, inputs, options), []
+    if not isinstance(model, torch.nn.Module):
+        return _torch_graph(model.run_decompositions({}), inputs, options), []
+    examples = tuple(torch.zeros(tuple(given.shape.shape)) for given in inputs)
+    model.eval()
+    try:
+        return _torch_graph(_taken(torch.jit.trace, model, examples), inputs, options), []
+    except ConvertError as error:
         try:
-            model = torch.export.export(model.eval(), examples)
-        except Exception as error:  # torch.export raises whatever the model's own code does
-            raise ConvertError(f"torch cannot export the model: {_first_line(error)}") from error
-    return model.run_decompositions({})
+            exported = _taken(torch.export.export, model, examples).run_decompositions({})
+            return _torch_graph(exported, inputs, options), []
+        except ConvertError:
+            raise error from None
+
+
+def _taken(take: Any, model: Any, examples: tuple[Any, ...]) -> Any:
+    try:
+        return take(model, examples)
+    except Exception as error:  # torch raises whatever the model's own code does
+        raise ConvertError(f"torch cannot follow the model: {_first_line(error)}") from error
+
+
+def _torch_graph(graph: Any, inputs: Sequence[Any], options: dict[str, Any]) -> Any:
+    coremltools = need("coremltools", "coreml")
+    try:
+        return coremltools.convert(graph, source="pytorch", inputs=list(inputs), **options)
+    except Exception as error:  # coremltools raises whatever its passes do
+        raise _explained(error, graph) from error
 
 
 def _explained(error: Exception, model: Any) -> ConvertError:
@@ -120,10 +135,18 @@ def _explained(error: Exception, model: Any) -> ConvertError:
     elif match := _TORCH_OP.search(text):
         op = match["op"]
         layers = _torch_layers(model, op)
+    elif loops := _loops(model):
+        return ConvertError(f"coremltools cannot convert the loop of {loops}; build it with unroll=True")
     else:
         return ConvertError(f"coremltools cannot convert the model: {_first_line(error)}")
     where = f" of layer {', '.join(map(repr, layers))}" if layers else ""
     return ConvertError(f"Core ML has no op {op!r}{where}; {_instead(op)}")
+
+
+def _loops(model: Any) -> str:
+    """Return the names of a Keras model's recurrent layers that loop."""
+    cells = [getattr(layer, "forward_layer", layer) for layer in getattr(model, "layers", ())]
+    return ", ".join(repr(cell.name) for cell in cells if getattr(cell, "unroll", None) is False)
 
 
 def _keras_layer(model: Any, node: str) -> str:

@@ -52,36 +52,6 @@ def _rnn(  # noqa: PLR0913 - MIL's inputs
     return _result(states, every=bool(output_sequence), reverse=reverse), h
 
 
-def _gru(  # noqa: PLR0913 - MIL's inputs
-    x: Array,
-    *,
-    initial_h: Array,
-    weight_ih: Array,
-    weight_hh: Array,
-    bias: Array | None = None,
-    direction: str = "forward",
-    output_sequence: bool = False,
-    recurrent_activation: str = "sigmoid",
-    activation: str = "tanh",
-    reset_after: bool = False,
-    input_bias: Array | None = None,
-) -> tuple[Array, Array]:
-    """Rows of the weights: reset, output, update gate."""
-    reverse, gate = direction == "reverse", _ACTIVATIONS[recurrent_activation]
-    (ir, io, iz), (hr, ho, hz) = np.split(weight_ih, 3), np.split(weight_hh, 3)
-    zero = np.zeros(len(weight_ih), np.float32)
-    br, bo, bz = np.split(zero if bias is None else bias, 3)
-    cr, co, cz = np.split(zero if input_bias is None else input_bias, 3)
-    h, states = initial_h, []
-    for step in x[::-1] if reverse else x:
-        reset = gate(step @ ir.T + cr + h @ hr.T + br)
-        update = gate(step @ iz.T + cz + h @ hz.T + bz)
-        recalled = reset * (h @ ho.T + bo) if reset_after else (reset * h) @ ho.T + bo
-        h = (1 - update) * _ACTIVATIONS[activation](step @ io.T + co + recalled) + update * h
-        states.append(h)
-    return _result(states, every=bool(output_sequence), reverse=reverse), h
-
-
 @dataclass(frozen=True)
 class _Lstm:
     """What both directions of an LSTM share."""
@@ -139,4 +109,4 @@ def _lstm(  # noqa: PLR0913 - MIL's inputs
     return [np.concatenate(pair, -1) for pair in zip(ahead, back, strict=True)]
 
 
-OPS: dict[str, Kernel] = {"gru": _gru, "lstm": _lstm, "rnn": _rnn}
+OPS: dict[str, Kernel] = {"lstm": _lstm, "rnn": _rnn}

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 _MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "symmetric": "symmetric"}
 
+_PUTS: dict[str, np.ufunc] = {
+    "add": np.add, "div": np.divide, "max": np.maximum, "min": np.minimum, "mul": np.multiply, "sub": np.subtract,
+}  # fmt: skip
+
 
 def _ints(values: Sequence[int]) -> tuple[int, ...]:
     return tuple(int(n) for n in np.atleast_1d(values))
@@ -136,6 +140,55 @@ def _gather_nd(x: Array, indices: Array, batch_dims: int = 0, *, validate_indice
     return np.stack(rows).reshape(*x.shape[:batch], *rows[0].shape)
 
 
+def _put(data: Array, where: Any, updates: Array, mode: str) -> Array:
+    changed = data.copy()
+    if mode == "update":
+        changed[where] = updates
+    else:
+        _PUTS[mode].at(changed, where, updates)
+    return changed
+
+
+def _scatter(  # noqa: PLR0913 - MIL's inputs
+    data: Array,
+    *,
+    indices: Array,
+    updates: Array,
+    axis: int = 0,
+    mode: str = "add",
+    validate_indices: bool = False,  # noqa: ARG001 - numpy always does
+) -> Array:
+    """Put slices along an axis. ``updates`` has the axes of ``indices`` in place of that axis."""
+    along = int(axis) % data.ndim
+    front = np.moveaxis(updates, range(along, along + indices.ndim), range(indices.ndim))
+    return np.moveaxis(_put(np.moveaxis(data, along, 0), indices, front, mode), 0, along)
+
+
+def _scatter_along_axis(  # noqa: PLR0913 - MIL's inputs
+    data: Array,
+    *,
+    indices: Array,
+    updates: Array,
+    axis: int = 0,
+    mode: str = "add",
+    validate_indices: bool = False,  # noqa: ARG001 - numpy always does
+) -> Array:
+    where: list[Any] = list(np.indices(indices.shape, sparse=True))
+    where[int(axis) % data.ndim] = indices
+    return _put(data, tuple(where), updates, mode)
+
+
+def _scatter_nd(
+    data: Array,
+    *,
+    indices: Array,
+    updates: Array,
+    mode: str = "add",
+    validate_indices: bool = False,  # noqa: ARG001 - numpy always does
+) -> Array:
+    return _put(data, tuple(np.moveaxis(indices, -1, 0)), updates, mode)
+
+
 def _topk(  # noqa: PLR0913 - MIL's inputs
     x: Array,
     *,
@@ -219,6 +272,9 @@ OPS: dict[str, Kernel] = {
     "range_1d": lambda end, start, step: np.arange(start, end, step),
     "reshape": _reshape,
     "reverse": lambda x, axes=None: np.flip(x, None if axes is None else _ints(axes)),
+    "scatter": _scatter,
+    "scatter_along_axis": _scatter_along_axis,
+    "scatter_nd": _scatter_nd,
     "shape": lambda x: np.array(x.shape, np.int32),
     "slice_by_index": _slice_by_index,
     "slice_by_size": _slice_by_size,
