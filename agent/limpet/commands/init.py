@@ -1,0 +1,188 @@
+"""``limpet init``: write a configuration for what this machine has, one that passes ``limpet check``."""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from limpet import accelerators, boot, config, detect, draft
+from limpet.commands.check import inspect
+from limpet.delegate_kinds import KINDS
+from limpet.deploy import bundle, store
+from limpet.doctor.access import nearest
+from limpet.errors import ConfigError, SourceError
+from limpet.machine import Machine
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+    from typing import Any
+
+    from limpet.detect import Heard
+    from limpet.manifest import Manifest
+
+HELP = "write a configuration for the sensors, models and accelerators of this machine"
+
+_STATE = Path("/var/lib/limpet")
+_BROKER = "mqtt://localhost:1883"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line. What is not given is found out, or asked for on a terminal."""
+    add = parser.add_argument
+    add("--output", type=Path, default=Path("limpet.toml"), help="file to write")
+    add("--force", action="store_true", help="write over a file that is there")
+    add("--id", help="name of this device; the host's unless given")
+    add("--model", type=Path, help="a .limpet or .tflite file; the newest bundle of the store unless given")
+    add("--port", help="serial port of the sensor; the only one there is unless given")
+    add("--baud", type=int, help="its bit rate; usual ones are tried unless given")
+    add("--framing", help="how it sends: cobs, csv or json; listened for unless given")
+    add("--channels", type=lambda text: text.split(","), help="names of its values, as ax,ay,az; the model's")
+    add("--url", help=f"the MQTT broker; {_BROKER} unless given")
+    add("--username", help="for the broker; goes with --password-file")
+    add("--password-file", type=Path, help="file with the password")
+    add("--ca-file", type=Path, help="whom to trust, for mqtts:// with an authority of your own")
+    add("--state", type=Path, help=f"directory that survives a reboot; {_STATE} if it can be written")
+    add("--listen", type=float, default=2.0, metavar="SECONDS", help="how long to listen at each bit rate")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Write the file and say what it is made of. ``ConfigError`` says what is missing, and nothing is written."""
+    output: Path = arguments.output
+    if output.exists() and not arguments.force:
+        raise ConfigError([f"{output} is there already; --force writes over it, --output names another"])
+    machine = Machine()
+    text = draft.toml(_draft(arguments, machine).tables())
+    _refuse_problems(text, output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    boot.replace(output, text.encode())
+    for camera in detect.cameras(machine):
+        print(f"camera: {camera.node}, {camera.name}")
+    print(f"\n{text}\nwritten to {output.absolute()}; next: limpet check, limpet doctor, limpet run {output}")
+    return 0
+
+
+def _draft(arguments: argparse.Namespace, machine: Machine) -> draft.Draft:
+    base = arguments.output.absolute().parent
+    state = _state(arguments.state, base)
+    model = arguments.model or _newest(base / state / "models")
+    manifest = _manifest(model)
+    channels = arguments.channels or draft.channels_of(manifest)
+    if not channels:
+        channels = _ask("names of the sensor's values", "", "--channels").split(",")
+    port = arguments.port or _port(detect.serial_ports(machine))
+    heard = _listen(arguments, port, channels)
+    return draft.Draft(
+        device=arguments.id or _ask("name of this device", draft.identifier(socket.gethostname())),
+        state="" if state == _STATE else str(state),
+        broker=_broker(arguments),
+        port=port,
+        baud=heard.baud,
+        framing=heard.framing or "csv",
+        channels=channels,
+        rate=manifest.rate,
+        model=_named(model, base, base / state / "models", manifest),
+        pipeline=draft.identifier(manifest.name),
+        delegates=_delegates(machine),
+    )
+
+
+def _state(wanted: Path | None, base: Path) -> Path:
+    """Return the state directory: what is wanted, the usual one if it can be made, or one beside the file."""
+    if wanted:
+        return wanted.absolute()
+    return _STATE if os.access(nearest(_STATE), os.W_OK) else (base / "limpet-state").relative_to(base)
+
+
+def _newest(models: Path) -> Path:
+    bundles = [path for versions in store.stored(models).values() for path in versions.values()]
+    if bundles:
+        return max(bundles, key=lambda path: path.stat().st_mtime)
+    return Path(_ask(f"path of a model; there is none in {models}", "", "--model"))
+
+
+def _manifest(model: Path) -> Manifest:
+    if not model.is_file():
+        raise ConfigError([f"--model: there is no file {model}"])
+    with tempfile.TemporaryDirectory() as folder:
+        return bundle.load(model, Path(folder)).manifest
+
+
+def _named(model: Path, base: Path, models: Path, manifest: Manifest) -> str:
+    """Return how the file names a model: by name in the store, or by a path."""
+    path = model.absolute()
+    if path.parent == models.absolute() and path.suffix == ".limpet":
+        return manifest.name
+    return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
+
+
+def _port(ports: Sequence[str]) -> str:
+    if len(ports) == 1:
+        return ports[0]
+    if not ports:
+        return _ask("serial port of the sensor; none was found", "", "--port")
+    for number, port in enumerate(ports, 1):
+        print(f"{number}  {port}")
+    answer = _ask("which of these is the sensor", "1", "--port") if sys.stdin.isatty() else ""
+    if not answer.isdecimal() or not 1 <= int(answer) <= len(ports):
+        raise ConfigError([f"--port: say which, there are {', '.join(ports)}"])
+    return ports[int(answer) - 1]
+
+
+def _listen(arguments: argparse.Namespace, port: str, channels: Sequence[str]) -> Heard:
+    bauds = [arguments.baud] if arguments.baud else detect.BAUDS
+    if arguments.framing:
+        return detect.Heard(arguments.framing, bauds[0], 0, 0)
+    try:
+        heard = detect.listen(port, bauds, channels, arguments.listen)
+    except SourceError as error:
+        print(f"{error}; taken to send csv at {bauds[0]} baud")
+        return detect.Heard("", bauds[0], 0, 0)
+    if heard.framing:
+        print(f"{port}: {heard.rows} samples of {len(channels)} channels as {heard.framing} at {heard.baud} baud")
+    else:
+        told = f"{heard.size} bytes, none of them samples of {', '.join(channels)}" if heard.size else "nothing"
+        print(f"{port}: heard {told}; taken to send csv at {heard.baud} baud")
+    return heard
+
+
+def _broker(arguments: argparse.Namespace) -> dict[str, Any]:
+    table = {"url": arguments.url or _ask("MQTT broker", _BROKER), "username": arguments.username}
+    files = {"password_file": arguments.password_file, "ca_file": arguments.ca_file}
+    table |= {key: str(path.absolute()) for key, path in files.items() if path}
+    return {key: value for key, value in table.items() if value}
+
+
+def _delegates(machine: Machine) -> list[str]:
+    """Return the accelerators' delegates that are ready for use, and the CPU.
+
+    Not those of LiteRT's CompiledModel: they pay for larger models only, which `limpet bench` tells.
+    """
+    ready = [d.delegate for d in accelerators.discover(machine) if d.usable and d.delegate]
+    return [*dict.fromkeys(name for name in ready if KINDS[name].how == "library"), "cpu"]
+
+
+def _ask(question: str, default: str, flag: str = "") -> str:
+    """Ask on a terminal; elsewhere take the default, or say which flag is missing."""
+    if sys.stdin.isatty():
+        answer = input(f"{question}{f' [{default}]' if default else ''}: ").strip() or default
+    else:
+        answer = default
+    if not answer:
+        raise ConfigError([f"{flag}: missing: {question}"])
+    return answer
+
+
+def _refuse_problems(text: str, output: Path) -> None:
+    wanted = config.build(tomllib.loads(text), output.absolute().parent)
+    if problems := inspect(wanted)[0]:
+        raise ConfigError([*problems, "nothing was written; `limpet init --help` has a flag for each of these"])
