@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _launch() -> ForkServerProcess:
-    """Start the fork server before anything else is imported: it takes longest to load."""
+    """Start the fork server, which takes longest to load, with no more imported than both processes need."""
+    from limpet import channel, config, logs, records  # noqa: F401 - once for both, in memory that they share
     from limpet.launch import ForkServerProcess
 
     return ForkServerProcess(fork=True)

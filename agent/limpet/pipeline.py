@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import replace
 from time import monotonic_ns
 from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
 
 from limpet import config as configuration
 from limpet.errors import ConfigError, ModelError

@@ -49,7 +49,7 @@ log = logging.getLogger(__name__)
 BATCH = 64
 """Results in one record."""
 BATCH_AGE = 0.02
-"""Seconds that a result may wait for others before it crosses the border."""
+"""Seconds from one record that is not full to the next: a result after a quiet time crosses the border at once."""
 IDLE = 0.1
 """Seconds to wait for samples before looking after other things."""
 HEARTBEAT = 1.0
@@ -127,14 +127,17 @@ class Dispatch:
 
     def add(self, result: Result) -> None:
         """Take a result; send those at hand once there are enough."""
-        if not self._items:
-            self._due = monotonic() + BATCH_AGE
         self._items.append(result)
         if len(self._items) >= BATCH:
             self.send()
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there are results that were not sent yet."""
+        return bool(self._items)
+
     def send_due(self) -> None:
-        """Send what has waited long enough."""
+        """Send what is at hand, unless the record before has only just gone."""
         if self._items and monotonic() >= self._due:
             self.send()
 
@@ -143,6 +146,7 @@ class Dispatch:
         if self._items:
             self._supervisor.send(Results(self._items))
             self._items = []
+            self._due = monotonic() + BATCH_AGE
 
 
 class Run(msgspec.Struct):
@@ -202,7 +206,7 @@ class Worker:
         try:
             while self._runs and self._obey():
                 self._look_at_source()
-                samples = self._intake.mailbox.get(IDLE)
+                samples = self._intake.mailbox.get(BATCH_AGE if self._dispatch.waiting else IDLE)
                 if samples is not None:
                     self._gaps.see(samples)
                     self._feed(samples)

@@ -1,11 +1,11 @@
-"""Recordings on disk as arrays. ``ConfigError`` has the path, the line where there are lines, and the reason."""
+"""Recordings on disk as arrays. ``ConfigError`` has the path, the line where there are lines, and the reason.
+
+What reads a format is imported with its first file: workers should start fast.
+"""
 
 from __future__ import annotations
 
-import csv
-import gzip
 import math
-import wave
 import zlib
 from array import array
 from itertools import chain
@@ -57,7 +57,7 @@ def load(path: Path, channels: Sequence[str], rate: float | None) -> Recording:
         raise ConfigError([f"path: {path}: expected a name that ends in {', '.join(readers)}"])
     try:
         recording = readers[suffix](path, channels)
-    except (OSError, EOFError, ValueError, RuntimeError, wave.Error, zlib.error) as error:
+    except (OSError, EOFError, ValueError, RuntimeError, zlib.error) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error) or "is cut short"
         raise ConfigError([f"path: {path}: {reason}"]) from error
     if not len(recording.values):
@@ -85,12 +85,17 @@ def _npy(path: Path, channels: Sequence[str]) -> Recording:
 
 
 def _wav(path: Path, channels: Sequence[str]) -> Recording:
-    with wave.open(str(path), "rb") as file:
-        count = file.getnchannels()
-        if file.getsampwidth() != 2:
-            raise ValueError(f"has {8 * file.getsampwidth()}-bit samples; convert it to 16-bit PCM")
-        rate, frames = file.getframerate(), file.getnframes()
-        data = file.readframes(frames)
+    import wave
+
+    try:
+        with wave.open(str(path), "rb") as file:
+            count = file.getnchannels()
+            if file.getsampwidth() != 2:
+                raise ValueError(f"has {8 * file.getsampwidth()}-bit samples; convert it to 16-bit PCM")
+            rate, frames = file.getframerate(), file.getnframes()
+            data = file.readframes(frames)
+    except wave.Error as error:
+        raise ValueError(str(error)) from error
     if rate < 1 or len(data) != 2 * count * frames:
         raise ValueError("is cut short or damaged")
     _check_channels(channels, count)
@@ -104,6 +109,8 @@ def _check_channels(channels: Sequence[str], count: int) -> None:
 
 
 def _csv(path: Path, channels: Sequence[str]) -> Recording:
+    import csv
+
     with _text(path) as file:
         lines = csv.reader(file)
         try:
@@ -114,6 +121,8 @@ def _csv(path: Path, channels: Sequence[str]) -> Recording:
 
 def _text(path: Path) -> IO[str]:
     if path.suffix.lower() == ".gz":
+        import gzip
+
         return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
     return path.open(encoding="utf-8-sig", newline="")
 
