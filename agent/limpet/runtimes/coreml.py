@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 
 from limpet import coreml_file
+from limpet.delegate_kinds import CPU
 from limpet.errors import ModelError
 from limpet.plugin import suggest
 from limpet.types import fits
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from limpet.coreml_file import Feature
+    from limpet.delegate_kinds import Choice
     from limpet.types import Array, TensorSpec
 
 UNITS = {"cpu": "CPU_ONLY", "gpu": "CPU_AND_GPU", "ane": "CPU_AND_NE"}
@@ -71,16 +73,16 @@ class OpPlan:
 
 @contextmanager
 def open(
-    path: Path, config: Config, delegate: str = "cpu", shapes: Sequence[tuple[int, ...]] | None = None
+    path: Path, config: Config, delegate: Choice = CPU, shapes: Sequence[tuple[int, ...]] | None = None
 ) -> Iterator[CoreMLModel]:
     """Compile a model, unless that was done before, and load it on one of Apple's processors.
 
     ``shapes``: one an input, each within what the model leaves open. ``ModelError`` says why that cannot be,
     at once where this is no Mac.
     """
-    if problems := check(path, [delegate]):
+    if problems := check(path, [delegate.name]):
         raise ModelError("; ".join(problems))
-    model = CoreMLModel(path, config, delegate, shapes)
+    model = CoreMLModel(path, config, delegate.name, shapes)
     try:
         yield model
     finally:
@@ -104,7 +106,7 @@ class CoreMLModel:
         self.outputs = tuple(feature.spec for feature in self._description.outputs)
         units = getattr(coremltools.ComputeUnit, UNITS[delegate])
         try:
-            compiled = _compile(coremltools, path, config.cache or path.parent)
+            compiled = compile_once(coremltools, path, config.cache or path.parent)
             self._model: Any = coremltools.models.CompiledMLModel(str(compiled), units, config.function or None)
             self.plan = _plan(compiled, units)
         except Exception as error:  # coremltools raises Exception itself, and Core ML's errors as RuntimeError
@@ -197,7 +199,7 @@ def _closed(features: Sequence[Feature], shapes: Sequence[Any] | None, name: str
     return tuple(replace(spec, shape=tuple(shape)) for spec, shape in zip(specs, shapes, strict=True))
 
 
-def _compile(coremltools: Any, path: Path, cache: Path) -> Path:
+def compile_once(coremltools: Any, path: Path, cache: Path) -> Path:
     """Return the compiled model, made on the first call: Core ML takes seconds to minutes for one.
 
     Its name follows from what it is made of and by, so that a new model or system compiles anew.
