@@ -70,8 +70,8 @@ class Tolerance(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
 class Variant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The same model in another form, for a runtime or a delegate that the first one does not suit.
 
-    ``model`` names a member, or a folder of members (``model.mlpackage``). ``delegates`` it was made for; empty for
-    any. ``tolerance`` holds for it in place of the manifest's.
+    ``model`` names a member: a file, or a folder as a zip (``model.mlpackage.zip``). ``delegates`` it was made
+    for; empty for any. ``tolerance`` holds for it in place of the manifest's.
     """
 
     runtime: str
@@ -83,9 +83,9 @@ class Variant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_def
 class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A model and all that is needed to run it.
 
-    ``model``, ``labels``, ``golden`` and ``card`` name members of the bundle. ``transforms`` and ``decoder`` are tables
-    as in the configuration: ``kind`` and the plugin's own keys. ``rate`` is in samples a second. ``stateful``:
-    the model remembers earlier windows, so it starts anew after a gap.
+    ``model``, ``labels``, ``golden`` and ``card`` name members of the bundle. ``transforms`` and ``decoder`` are
+    tables as in the configuration: ``kind`` and the plugin's own keys. ``rate`` is in samples a second.
+    ``stateful``: the model remembers earlier windows, so it starts anew after a gap.
     """
 
     format: Annotated[int, Meta(ge=1)] = FORMAT

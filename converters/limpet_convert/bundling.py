@@ -36,7 +36,7 @@ TOOLS = (
 )
 
 
-def bundle(
+def bundle(  # noqa: PLR0913, PLR0917 - the parts of a bundle
     project: Project,
     model: Path,
     inputs: FloatArray,
@@ -149,7 +149,7 @@ def _plain(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def provenance(project: Project) -> dict[str, Any]:
-    """Return what went in, by its hash, and with what it was made. No time, user or place: those are not inputs."""
+    """Return what went in, by its hash, and the tools. No time, user or place: those are not inputs."""
     data = project.data
     paths = {
         "project": project.file,

@@ -65,7 +65,7 @@ def run(path: Path, inputs: FloatArray) -> Outputs:
     return Outputs([np.asarray(v, np.float32) for v in runners.run_all(runners.open_model(path), inputs)], size)
 
 
-def compare(
+def compare(  # noqa: PLR0913, PLR0917 - two models, data, and how to judge
     variant: str, exact: Outputs, other: Outputs, windows: Windows, bundle: Bundle, groups: Array | None = None
 ) -> Comparison:
     """Compare two models' outputs over the same windows with known answers."""
@@ -93,7 +93,8 @@ def judged(comparison: Comparison, limits: Verify) -> Comparison:
     found = comparison.failures
     if comparison.metric_loss_points > limits.max_metric_loss:
         found.append(
-            f"{comparison.metric} lost {comparison.metric_loss_points:.2f} points, at most {limits.max_metric_loss:g}"
+            f"{comparison.metric} lost {comparison.metric_loss_points:.2f} points, at most "
+            f"{limits.max_metric_loss:g}"
         )
     if comparison.agreement < limits.min_agreement:
         found.append(f"agreement {comparison.agreement:.2%}, at least {limits.min_agreement:.2%}")

@@ -121,8 +121,9 @@ def refuse_unusable(values: Array, path: Path) -> None:
     bad = ~np.isfinite(values)
     if bad.any():
         first = int(np.argwhere(bad)[0][0])
+        nan, infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
         raise ConvertError(
-            f"{path}: {np.isnan(values).sum()} NaN and {np.isinf(values).sum()} infinite values after the transforms,"
+            f"{path}: {nan} NaN and {infinite} infinite values after the transforms,"
             f" first in window {first}; a range cannot be taken from them: mend the recording or the transforms"
         )
     if values.min() == values.max():

@@ -270,7 +270,7 @@ def _with_weights(graph: Graph, tensor: int, values: FloatArray) -> bytes:
 
 
 def _explain(layer: Layer, values: FloatArray, detail: dict[str, Any]) -> None:
-    """Say why a layer's output is badly represented: ``clipped``, ``channel``, ``outlier`` or mere ``rounding``."""
+    """Say why a layer's output is badly represented: clipped, channel, outlier or mere rounding."""
     step = layer.scale
     outside = (values < layer.low - step) | (values > layer.high + step)
     clipped = float(np.mean((np.clip(values, layer.low, layer.high) - values) ** 2))
@@ -278,7 +278,7 @@ def _explain(layer: Layer, values: FloatArray, detail: dict[str, Any]) -> None:
         layer.cause = "clipped"
         layer.why = (
             f"clipped range: {outside.mean():.2%} of its values lie outside {layer.low:.4g} to {layer.high:.4g}; "
-            f"seen {layer.seen[0]:.4g} to {layer.seen[1]:.4g}: calibrate with data that reach there, or with minmax"
+            f"seen {layer.seen[0]:.4g} to {layer.seen[1]:.4g}: calibrate with data that reach there"
         )
         return
     reach = np.abs(values).reshape(-1, values.shape[-1]).max(axis=0)
@@ -286,9 +286,9 @@ def _explain(layer: Layer, values: FloatArray, detail: dict[str, Any]) -> None:
     if len(reach) > 1 and top > OUTLIER * half and half < FEW_STEPS * step:
         layer.cause = "channel"
         layer.why = (
-            f"rare channel: channel {int(reach.argmax())} reaches {top:.4g} while half of the {len(reach)} channels "
-            f"stay below {half:.4g}, which is {half / step:.1f} steps of the scale {step:.4g}: rescale it, or keep the "
-            "layer in int16 or float"
+            f"rare channel: channel {int(reach.argmax())} reaches {top:.4g} while half of the {len(reach)} "
+            f"channels stay below {half:.4g}, which is {half / step:.1f} steps of {step:.4g}: rescale it, "
+            "or keep the layer in int16 or float"
         )
         return
     usual = float(np.quantile(np.abs(values), 0.99))

@@ -50,7 +50,7 @@ def precision_recall(said: Array, true: Array) -> Metrics:
 
 
 def auc(scores: Array, true: Array) -> float:
-    """Return the area under the ROC curve: Mann and Whitney's U over ranks, ties half; .5 where one side is empty."""
+    """Return the area under the ROC curve: Mann and Whitney's U over ranks; .5 where one side is empty."""
     positive, negative = int(true.sum()), int((~true).sum())
     if not positive or not negative:
         return 0.5

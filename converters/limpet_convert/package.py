@@ -49,8 +49,8 @@ def write(  # noqa: PLR0913 - the parts of a bundle
     """Write ``folder/NAME-VERSION.limpet`` and return its manifest, members filled in.
 
     ``inputs`` and ``outputs`` are the golden vectors, one array for each of the model's tensors in order: real
-    values (float32) for quantized tensors, shape ``(vectors, *tensor shape)``. ``card`` is the model card, Markdown.
-    ``others`` are the files of the manifest's variants. ``signer`` signs the manifest's bytes. ``ValueError`` (also
+    values (float32) for quantized tensors, shape ``(vectors, *tensor shape)``. ``card`` is the model card in
+    Markdown, ``others`` the files of the manifest's variants; ``signer`` signs the manifest. ``ValueError`` (also
     ``msgspec.ValidationError``, which is one) says what of the manifest or the vectors cannot be.
     """
     members = {manifest.model: model}

@@ -110,14 +110,14 @@ class Verify(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Search(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Mixed precision: what guilty layers are kept in, and how many may be."""
+    """Mixed precision: what guilty layers may be kept in, and how many; of those that do, the smaller is taken."""
 
-    precision: Literal["int16", "float"] = "float"
+    precisions: list[Literal["int16", "float"]] = msgspec.field(default_factory=lambda: ["int16", "float"])
     max_layers: Count = 8
 
 
 class Sign(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``key``: a private key's file as ``limpet-convert keygen`` writes it, or ``agent:COMMENT`` of an ssh-agent."""
+    """``key``: a private key's file, as ``keygen`` writes it, or ``agent:COMMENT`` for one of an ssh-agent."""
 
     key: str
 

@@ -81,8 +81,8 @@ def _guilty(diagnosis: Diagnosis | None) -> list[str]:
     if named is None:
         return []
     what = (
-        f"Quantizing `{named.name}` ({named.kind}) alone moves the output by {named.blame:.0%} of its spread. It is the "
-        "first layer to do so."
+        f"Quantizing `{named.name}` ({named.kind}) alone moves the output by {named.blame:.0%} of its spread. "
+        "It is the first layer to do so."
     )
     return ["## The guilty layer", "", f"{what} {named.why[:1].upper()}{named.why[1:]}.", ""]
 
@@ -95,11 +95,11 @@ def _variants(comparisons: list[Comparison]) -> list[str]:
         f"| variant | size | of float | {metric} float | {metric} | points lost | agreement |",
     ]
     lines.append("| --- | --- | --- | --- | --- | --- | --- |")
-    for c in comparisons:
-        lines.append(
-            f"| {c.variant} | {c.size:,} B | {c.size_ratio:.3f} | {c.exact[metric]:.4f} | {c.converted[metric]:.4f} | "
-            f"{c.metric_loss_points:.2f} | {c.agreement:.2%} |"
-        )
+    lines += [
+        f"| {c.variant} | {c.size:,} B | {c.size_ratio:.3f} | {c.exact[metric]:.4f} | {c.converted[metric]:.4f} "
+        f"| {c.metric_loss_points:.2f} | {c.agreement:.2%} |"
+        for c in comparisons
+    ]
     return [*lines, ""]
 
 
@@ -107,9 +107,8 @@ def _details(one: Comparison, packaged: str) -> list[str]:
     if one.variant != packaged:
         return []
     lines = [f"## {one.variant} in detail", ""]
-    for name in ("auc", "f1", "ece", "mae", "rmse"):
-        if name in one.converted:
-            lines.append(f"* {name}: {one.exact[name]:.4f} float, {one.converted[name]:.4f} {one.variant}")
+    named = [name for name in ("auc", "f1", "ece", "mae", "rmse") if name in one.converted]
+    lines += [f"* {name}: {one.exact[name]:.4f} float, {one.converted[name]:.4f} {one.variant}" for name in named]
     for number, error in enumerate(one.errors):
         lines.append(
             f"* output {number}: differs by {error['largest']:.4g} at most, {error['mean']:.4g} on average, "
@@ -121,12 +120,11 @@ def _details(one: Comparison, packaged: str) -> list[str]:
             "| class | windows | precision | recall | F1 | AUC | F1 float |",
             "| --- | --- | --- | --- | --- | --- | --- |",
         ]
-        for label, c in classes.items():
-            before = one.exact["classes"][label]["f1"]
-            lines.append(
-                f"| {label} | {c['count']} | {c['precision']:.3f} | {c['recall']:.3f} | {c['f1']:.3f} | {c['auc']:.3f} | "
-                f"{before:.3f} |"
-            )
+        lines += [
+            f"| {label} | {c['count']} | {c['precision']:.3f} | {c['recall']:.3f} | {c['f1']:.3f} | "
+            f"{c['auc']:.3f} | {one.exact['classes'][label]['f1']:.3f} |"
+            for label, c in classes.items()
+        ]
         lines.append("")
     for change in one.changes[:10]:
         lines.append(f"* {change['windows']} windows of `{change['from']}` became `{change['to']}`")
@@ -139,8 +137,10 @@ def _layers(diagnosis: Diagnosis) -> list[str]:
     lines = [
         "## Layer by layer",
         "",
-        "`error`: how far the layer's output lies from float, all earlier errors in it. `effect`: how far the model's "
-        "output moves when this layer alone is quantized. Both relative to the spread.",
+        (
+            "`error`: how far the layer's output lies from float, all earlier errors in it. `effect`: how far the "
+            "model's output moves when this layer alone is quantized. Both relative to the spread."
+        ),
         "",
         "| layer | op | error | effect | of weights | step | range | seen | why |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",

@@ -1,8 +1,8 @@
 """Mixed precision: the fewest layers to keep in int16 or float so that a model keeps a stated loss.
 
-Layers are tried in order of their effect (see ``limpet_convert.layers``), a layer together with those that read
-its output, as a bad range is bad for both. When the goal is reached, each layer that was kept is tried once more in
-int8, so that none is kept for nothing.
+Layers are tried in order of their effect (see ``limpet_convert.layers``), a layer together with those that
+read its output, as a bad range is bad for both. When the goal is reached, each layer that was kept is tried once
+more in int8, so that none is kept for nothing.
 """
 
 from __future__ import annotations
@@ -24,41 +24,49 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Mixture:
-    """``kept``: ops by their first output tensor. ``passed``: whether the goal was reached. ``tried``: how many."""
+    """``kept``: ops by their first output tensor. ``layers``: their names. ``passed``: the goal is reached."""
 
     model: bytes
     kept: dict[str, Precision]
     layers: tuple[str, ...]
     passed: bool
-    tried: int
 
 
-def search(
-    model: bytes,
-    ranges: Mapping[str, Range],
-    diagnosis: Diagnosis,
-    precision: Precision,
-    most: int,
-    good: Callable[[bytes], bool],
-) -> Mixture:
-    """Return the smallest mixture found for which ``good`` holds, or the last one tried."""
-    graph = Graph(model)
-    worst_first = sorted((a for a in diagnosis.layers if a.blame > 0), key=lambda layer: -layer.blame)[:most]
+@dataclass(frozen=True)
+class Plan:
+    """What a search starts from: the float model, the ranges of its tensors, and what int8 does to its layers."""
+
+    model: bytes
+    ranges: Mapping[str, Range]
+    diagnosis: Diagnosis
+
+
+def search(plan: Plan, precisions: Sequence[Precision], most: int, good: Callable[[bytes], bool]) -> Mixture:
+    """Return the smallest mixture for which ``good`` holds; where none does, the smallest tried."""
+    found = [_search(plan, precision, most, good) for precision in precisions]
+    return min(found, key=lambda one: (not one.passed, len(one.model)))
+
+
+def _search(plan: Plan, precision: Precision, most: int, good: Callable[[bytes], bool]) -> Mixture:
+    graph = Graph(plan.model)
+    worst_first = sorted((a for a in plan.diagnosis.layers if a.blame > 0), key=lambda layer: -layer.blame)[:most]
     chosen: list[str] = []
-    tried = 0
-    made = quantize(model, "mixed", ranges, {})
+
+    def mixed(tensors: Sequence[str]) -> bytes:
+        return quantize(plan.model, "mixed", plan.ranges, _kept(graph, tensors, precision))
+
+    made = mixed(chosen)
     passed = good(made)
     while not passed and len(chosen) < len(worst_first):
         chosen.append(worst_first[len(chosen)].tensor)
-        made, tried = quantize(model, "mixed", ranges, _kept(graph, chosen, precision)), tried + 1
+        made = mixed(chosen)
         passed = good(made)
     for tensor in list(chosen[:-1]) if passed else []:
         fewer = [other for other in chosen if other != tensor]
-        candidate, tried = quantize(model, "mixed", ranges, _kept(graph, fewer, precision)), tried + 1
-        if good(candidate):
+        if good(candidate := mixed(fewer)):
             chosen, made = fewer, candidate
-    names = {layer.tensor: layer.name for layer in diagnosis.layers}
-    return Mixture(made, _kept(graph, chosen, precision), tuple(names[tensor] for tensor in chosen), passed, tried)
+    names = {layer.tensor: layer.name for layer in plan.diagnosis.layers}
+    return Mixture(made, _kept(graph, chosen, precision), tuple(names[tensor] for tensor in chosen), passed)
 
 
 def _kept(graph: Graph, tensors: Sequence[str], precision: Precision) -> dict[str, Precision]:

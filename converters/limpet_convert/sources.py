@@ -34,8 +34,23 @@ def to_float(project: Project) -> bytes:
     return convert(project.model.path, project.model.kind, project.model.options, project.base)
 
 
+def live(project: Project) -> tuple[Any, tuple[int, ...]]:
+    """Return the project's model itself and its input's shape with the batch, to make Core ML of."""
+    module, config = _resolve(project.model.path, project.model.kind, project.model.options, project.base)
+    if not hasattr(module, "live"):
+        raise ConvertError(f"{project.model.path}: Core ML is made from Keras and PyTorch models only")
+    found: tuple[Any, tuple[int, ...]] = module.live(project.model.path, config)
+    return found
+
+
 def convert(path: Path, kind: str, options: dict[str, Any], base: Path) -> bytes:
     """Return a model as float TFLite; without a ``kind`` the file's name tells it."""
+    module, config = _resolve(path, kind, options, base)
+    made: bytes = module.convert(path, config)
+    return made
+
+
+def _resolve(path: Path, kind: str, options: dict[str, Any], base: Path) -> tuple[Any, Any]:
     known = kinds()
     if not path.exists():
         raise ConvertError(f"{path}: no such file")
@@ -48,8 +63,7 @@ def convert(path: Path, kind: str, options: dict[str, Any], base: Path) -> bytes
     config = fill(known[named].Config, options, "model.options", base, problems)
     if config is None:
         raise ConfigError(problems)
-    made: bytes = known[named].convert(path, config)
-    return made
+    return known[named], config
 
 
 def refuse_misfit(model: bytes, inputs: Array, bundle: Bundle) -> None:
@@ -71,5 +85,6 @@ def refuse_misfit(model: bytes, inputs: Array, bundle: Bundle) -> None:
         outputs = math.prod(int(n) for n in tensors[graph.outputs[0]].shape)
         if outputs != len(bundle.labels):
             raise ConvertError(
-                f"bundle.labels: {len(bundle.labels)} labels for {outputs} outputs of the model; one for each, in order"
+                f"bundle.labels: {len(bundle.labels)} labels for {outputs} outputs of the model; one for each, in "
+                "their order"
             )

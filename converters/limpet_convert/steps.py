@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from limpet.config import fill
+from limpet.errors import ConfigError
 from limpet_convert import bundling, compare, data, layers, observers, report, search, sources
 from limpet_convert.errors import ConvertError
 from limpet_convert.quantize import STATIC, left_in_float, quantize
@@ -128,14 +130,28 @@ class Way:
             return not compare.judged(found, self.project.verify).failures
 
         with self.progress.step("search"):
-            self.mixture = search.search(
-                self.model, self.ranges, diagnosis, wanted.precision, wanted.max_layers, good
-            )
+            plan = search.Plan(self.model, self.ranges, diagnosis)
+            self.mixture = search.search(plan, wanted.precisions, wanted.max_layers, good)
         target.write_bytes(self.mixture.model)
         return target
 
+    def coreml(self, **changes: Any) -> Path:
+        """Make a Core ML package as the project's table says, but for ``changes``."""
+        from limpet_convert.converters import coreml
+
+        problems: list[str] = []
+        config = fill(coreml.Config, self.project.coreml | changes, "coreml", self.project.base, problems)
+        if config is None:
+            raise ConfigError(problems)
+        path = self.folder / f"{config.weights}.mlpackage"
+        with self.progress.step(f"core ml {config.weights}"):
+            model, shape = sources.live(self.project)
+            samples = [[one.reshape(shape)] for one in self.calibration.values]
+            coreml.convert(model, path, config, [shape], samples)
+        return path
+
     def verify(self) -> bool:
-        """Make and measure all variants that are asked for; write the report; tell whether the packaged one passes."""
+        """Make and measure what is asked for, write the report, tell whether the packaged variant passes."""
         wanted = list(dict.fromkeys([*self.project.quantize.variants, self.project.bundle.variant]))
         for variant in wanted:
             self.variant(variant)
@@ -147,14 +163,15 @@ class Way:
         return not self.measure(packaged).failures
 
     def package(self) -> Manifest:
-        """Write the bundle of the packaged variant. ``ConvertError`` where it computes in float without saying so."""
+        """Write the bundle of the packaged variant. ``ConvertError`` where int8 is float in part."""
         variant = self.project.bundle.variant
         path = self.path(variant)
         comparison = self.measure(variant)
-        if variant == "int8" and (left := left_in_float(path.read_bytes())):
+        if variant == "int8" and (left := ", ".join(left_in_float(path.read_bytes()))):
             raise ConvertError(
-                f"int8: these layers have no int8 form and stayed in float: {', '.join(left)}; write them otherwise, or "
-                'say bundle.variant = "mixed"'
+                f"int8: these layers have no int8 form and stayed in float: {left}; write them otherwise, "
+                'or say bundle.variant = "mixed"'
             )
+        others = {"coreml": self.coreml()} if self.project.coreml else {}
         with self.progress.step("package"):
-            return bundling.bundle(self.project, path, self.test.values, comparison, self.folder)
+            return bundling.bundle(self.project, path, self.test.values, comparison, self.folder, others)

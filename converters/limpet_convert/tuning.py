@@ -1,4 +1,4 @@
-"""Which variant suits a target: every candidate measured, and those that no other beats in all of size, time and loss."""
+"""Which variant suits a target: all are measured, and those kept that none beats in size, time and loss."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""A small convolutional network (Keras) on the 8 x 8 digits of scikit-learn (UCI Optical Recognition, 1797 images)."""
+"""A small convolutional network (Keras) on the 1797 digits of 8 x 8 pixels that scikit-learn carries (UCI)."""
 
 from pathlib import Path
 
 import numpy as np
+
 from limpet_convert.int8 import repeatable
 
 BUILD = Path(__file__).parent / "build"

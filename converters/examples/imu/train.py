@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+
 from limpet_convert.int8 import repeatable
 
 BUILD = Path(__file__).parent / "build"

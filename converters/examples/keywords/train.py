@@ -17,7 +17,7 @@ TRAIN_VOICES = ["en-us+m1", "en-us+m3", "en-gb+m5", "en-us+m7", "en-us+f1", "en-
 TEST_VOICES = ["en-us+m4", "en-gb+f3", "en-us+f5", "en-gb+m6"]
 TAKES, EPOCHS, BATCH = 12, 14, 40
 RATE, SAMPLES, FRAME, HOP, FRAMES, BANDS = 16000, 16000, 640, 320, 49, 40
-SYNCHRONOUS, UTF8, SPEED, PITCH, SPREAD = 1, 1, 1, 3, 4
+SYNCHRONOUS, UTF8, SPEED, PITCH, SPREAD = 2, 1, 1, 3, 4
 
 
 class Speaker:

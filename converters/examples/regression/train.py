@@ -1,4 +1,4 @@
-"""A small network (PyTorch) that predicts how a disease progresses: the diabetes data of scikit-learn, 442 patients."""
+"""A small network (PyTorch) that predicts how a disease progresses: 442 patients, from scikit-learn."""
 
 from pathlib import Path
 
@@ -6,9 +6,9 @@ import numpy as np
 import torch
 
 BUILD = Path(__file__).parent / "build"
-TRAINED, EPOCHS = 300, 150
+TRAINED, EPOCHS = 300, 60
 MEAN, STD = 152.1, 77.0
-WIDTH = 256
+WIDTH = 384
 
 
 def main() -> None:

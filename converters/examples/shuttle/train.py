@@ -6,6 +6,7 @@ Same data, split, network and seed as ``limpet_convert.shuttle``; here the gener
 from pathlib import Path
 
 import numpy as np
+
 from limpet_convert import shuttle
 from limpet_convert.int8 import repeatable
 

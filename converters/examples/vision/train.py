@@ -1,12 +1,13 @@
 """MobileNetV2 (Keras, width 1.0, 2.2 million weights) on digits scaled up to 48 x 48 pixels in colour.
 
-The network is of the size that is used on devices; the images are scikit-learn's, as no package carries a photo set
-that may be trained on. They are tinted at random, so that the three channels are not the same.
+The network is of the size that is used on devices; the images are scikit-learn's, as no package has photos that
+may be trained on. They are tinted at random, so that the three channels are not the same.
 """
 
 from pathlib import Path
 
 import numpy as np
+
 from limpet_convert.int8 import repeatable
 
 BUILD = Path(__file__).parent / "build"

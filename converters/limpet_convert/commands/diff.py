@@ -76,7 +76,7 @@ def _pairs(ours: list[Array], others: list[Array]) -> list[str]:
         other = left.pop(best).reshape(one.shape)
         largest = float(np.abs(one - other).max())
         lines.append(
-            f"  output {number} {list(one.shape[1:])} and {best}: differ by {largest:.3g} at most, {near[best]:.3g} of "
-            "their spread"
+            f"  output {number} {list(one.shape[1:])}, {best}: differ by {largest:.3g} at most, {near[best]:.3g} "
+            "of their spread"
         )
     return lines

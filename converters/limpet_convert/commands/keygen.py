@@ -22,7 +22,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Print the key's id, which manifests name."""
-    print(
-        f"{sign.keygen(arguments.key)}: keep {arguments.key} secret, give devices {sign.public_path(arguments.key)}"
-    )
+    print(f"{sign.keygen(arguments.key)}: {arguments.key} is secret, {sign.public_path(arguments.key)} is not")
     return 0

@@ -81,4 +81,8 @@ def names(data: bytes) -> Iterator[str]:
 
 
 def _harmless(name: str) -> bool:
-    return name in _SAFE_NAMES or name.startswith("torch.jit._pickle.") or (name.startswith(_SAFE) and not name.startswith(_UNSAFE_TORCH))
+    return (
+        name in _SAFE_NAMES
+        or name.startswith("torch.jit._pickle.")
+        or (name.startswith(_SAFE) and not name.startswith(_UNSAFE_TORCH))
+    )

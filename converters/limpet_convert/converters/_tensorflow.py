@@ -53,7 +53,8 @@ def explain(text: str, makers: dict[str, list[str]]) -> str:
     ops = list(dict.fromkeys(re.findall(r"tf\.([A-Z]\w+)", text)))
     found = [op for op in ops if op in makers]
     if not found:
-        return f"TFLite cannot express this model: {text.strip().splitlines()[0] if text.strip() else 'no reason given'}"
+        said = text.strip().splitlines() or ["no reason given"]
+        return f"TFLite cannot express this model: {said[0]}"
     parts = []
     for op in found:
         layers = ", ".join(dict.fromkeys(_layer(name) for name in makers[op]))

@@ -40,6 +40,12 @@ def load(path: Path) -> Any:
         raise ConvertError(f"{path}: Keras cannot read it: {text}") from error
 
 
+def live(path: Path, config: Config) -> tuple[Any, tuple[int, ...]]:
+    """Return the model itself and its input's shape with the batch, for another output than TFLite."""
+    model = load(path)
+    return model, (1, *(config.shape or model.inputs[0].shape[1:]))
+
+
 def to_tflite(model: Any, shape: list[int] | None = None) -> bytes:
     """Return a live model with one input as float TFLite."""
     if len(model.inputs) != 1:
@@ -48,8 +54,8 @@ def to_tflite(model: Any, shape: list[int] | None = None) -> bytes:
     shape_of_one = tuple(shape) if shape else given
     if any(n is None for n in shape_of_one):
         raise ConvertError(
-            f"the model's input has shape {list(given)} with sizes left open, which an int8 model cannot have; say "
-            "them as options = { shape = [100, 6] } in [model]"
+            f"the model's input has shape {list(given)} with sizes left open, which an int8 model cannot have; say"
+            " them as options = { shape = [100, 6] } in [model]"
         )
     model.trainable = False
     return _tensorflow.freeze(lambda x: model(x, training=False), (1, *shape_of_one))

@@ -53,6 +53,12 @@ def convert(path: Path, config: Config) -> bytes:
     return to_tflite(_traced(path, examples), examples, config.layout)
 
 
+def live(path: Path, config: Config) -> tuple[Any, tuple[int, ...]]:  # noqa: ARG001 - as it is, channels first
+    """Return an exported program and its input's shape with the batch, for another output than TFLite."""
+    program = load(path)
+    return program, tuple(program.example_inputs[0][0].shape)
+
+
 def load(path: Path) -> Any:
     """Read an exported program. ``ConvertError`` where it is damaged or holds code."""
     torch = need("torch", "convert-torch")
@@ -120,9 +126,9 @@ def _traced(path: Path, examples: tuple[Any, ...]) -> Any:
             script = torch.jit.load(str(path)).eval()
             return exporting.TS2EPConverter(script, examples).convert().module()
     except Exception as error:
-        text = str(error).strip().splitlines()
+        text = str(error).strip().splitlines() or [type(error).__name__]
         raise ConvertError(
-            f"{path}: not a traced model that can be exported again ({text[-1] if text else type(error).__name__}); "
+            f"{path}: not a traced model that can be exported again ({text[-1]}); "
             "save it with torch.export.save instead"
         ) from error
 
