@@ -92,6 +92,10 @@ def test_a_secret_is_found_among_the_credentials_of_systemd(
     settings = mqtt.Config(url="mqtt://b", username="u", password_file=tmp_path / "elsewhere" / "mqtt-password")
     check_files(settings)
     assert password(settings) == "hush"
+    # What it was loaded from may be there as well, for root alone.
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "mqtt-password").write_text("not this")
+    assert password(settings) == "hush"
 
 
 def test_each_missing_file_is_named(tmp_path: Path) -> None:

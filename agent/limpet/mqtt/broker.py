@@ -33,7 +33,7 @@ class Broker(msgspec.Struct, kw_only=True):
     """A broker and how to log in.
 
     ``url`` is ``mqtt://``, ``mqtts://`` (TLS), ``ws://`` or ``wss://`` with host and port. Secrets stand in files;
-    one that is not at its path is looked for by its name in ``$CREDENTIALS_DIRECTORY`` (systemd). ``protocol``
+    one of the same name in ``$CREDENTIALS_DIRECTORY`` (systemd) is read instead. ``protocol``
     "auto" is MQTT 5, or 3.1.1 where the broker knows no better. ``keepalive`` and ``reconnect_max``, the longest
     pause between two attempts to connect, are in seconds.
     """
@@ -80,11 +80,12 @@ def endpoint(url: str) -> Endpoint:
 
 
 def locate(path: Path) -> Path:
-    """Return where a secret's file is: at ``path``, or by its name among systemd's credentials."""
-    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
-    if credentials and not os.path.exists(path):  # noqa: PTH110 - unlike Path.exists it is false where we may not look
-        return Path(credentials) / path.name
-    return path
+    """Return where a secret's file is: by its name among systemd's credentials, else at ``path``.
+
+    In that order, as the file that a credential is loaded from is often there and not for this user to read.
+    """
+    credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", "")) / path.name
+    return credential if "CREDENTIALS_DIRECTORY" in os.environ and credential.is_file() else path
 
 
 def check_files(broker: Broker) -> None:
