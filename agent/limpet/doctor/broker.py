@@ -17,6 +17,7 @@ from limpet.mqtt.link import UNSUPPORTED_VERSION, Link, RefusedError, Will
 from limpet.mqtt.settings import Config
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from limpet.doctor.subject import Subject
 
 _TIMEOUT = 5.0
+_PATIENCE = 0.5
+"""Seconds in which a broker that does not want us says so."""
 _DAY = 86_400.0
 _SOON = 30
 """Days before its end in which a certificate is to be renewed."""
@@ -115,11 +118,29 @@ def _tls(settings: Config, now: float) -> Iterator[Finding]:
         ):
             version = secure.version() or "TLS"
             der = secure.getpeercert(binary_form=True) or b""
+            refusal = _refusal(secure)
     except (OSError, TransportError) as error:
         told = str(error) if isinstance(error, TransportError) else reasons.failure(error, to)
         yield bad("tls", told, _AFTER, "see ca_file, cert_file and key_file, and the clock")
     else:
         yield _expiry(f"{version}; the broker's certificate", certificate.not_after(der), now)
+        if refusal:
+            yield bad("tls", refusal, _AFTER, "set cert_file and key_file to what the broker accepts")
+
+
+def _refusal(secure: ssl.SSLSocket) -> str:
+    """Return why the broker does not take our certificate: in TLS 1.3 it says so after the handshake only.
+
+    A broker that is content waits for our first packet.
+    """
+    secure.settimeout(_PATIENCE)
+    try:
+        secure.recv(1)
+    except TimeoutError:
+        return ""
+    except OSError as error:
+        return reasons.silence(str(error))
+    return reasons.silence("")
 
 
 def _is_local(host: str) -> bool:

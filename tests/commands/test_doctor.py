@@ -1,0 +1,408 @@
+"""Each check of ``limpet doctor`` against machines laid out in files, and the command on this one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from limpet import config
+from limpet.doctor import CHECKS, access, examine, hardware, kernel, settings, software, subject, system
+from limpet.doctor.software import Platform, Software
+from limpet.doctor.subject import Subject
+from limpet.machine import Machine, User
+from support.boards import Board
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from limpet.doctor.finding import Finding
+
+HERE = Platform("Linux", "x86_64", 64, (3, 11), (2, 36))
+GOOD = Software(HERE, {"ai-edge-litert": "2.3.0", "numpy": "2.4.6"}, lambda _: "")
+ROOT = User("root", 0, frozenset({0}))
+
+
+def lay(root: Path, files: dict[str, str]) -> Machine:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return Machine(root, ROOT, litert=None)
+
+
+def table(tmp_path: Path, **more: Any) -> config.Config:
+    tables: dict[str, Any] = {
+        "device": {"id": "d", "state": str(tmp_path / "state")},
+        "sources": {"s": {"kind": "serial", "port": "/dev/ttyUSB0", "channels": ["a"]}},
+        "pipelines": {"p": {"source": "s", "model": "m"}},
+        "jsonl": {},
+    }
+    return config.build({**tables, **more}, tmp_path)
+
+
+def patient(tmp_path: Path, files: dict[str, str] | None = None, **more: Any) -> Subject:
+    more.setdefault("machine", lay(tmp_path / "root", files or {}))
+    return Subject(tmp_path / "limpet.toml", software=GOOD, **more)
+
+
+def only(check: Callable[[Subject], Iterator[Finding]], who: Subject) -> Finding:
+    (finding,) = check(who)
+    return finding
+
+
+# --- Python and what executes models
+
+
+@pytest.mark.parametrize(
+    ("package", "change", "reason"),
+    [
+        ("ai-edge-litert", {}, ""),
+        ("ai-edge-litert", {"machine": "aarch64", "glibc": (2, 27)}, ""),
+        ("ai-edge-litert", {"system": "Darwin", "machine": "arm64", "glibc": None}, ""),
+        ("ai-edge-litert", {"machine": "armv7l"}, "armv7l"),
+        ("ai-edge-litert", {"python": (3, 9)}, "Python 3.9"),
+        ("ai-edge-litert", {"glibc": (2, 24)}, "2.27, here is 2.24"),
+        ("ai-edge-litert", {"glibc": None}, "another C library"),
+        ("tflite-runtime", {"machine": "armv7l"}, ""),
+        ("tflite-runtime", {"machine": "armv7l", "glibc": (2, 31)}, "2.34, here is 2.31"),
+        ("tflite-runtime", {"python": (3, 12)}, "Python 3.12"),
+        ("tflite-runtime", {"system": "Darwin", "machine": "arm64", "glibc": None}, "Darwin"),
+    ],
+)
+def test_which_runtime_has_a_wheel(package: str, change: dict[str, Any], reason: str) -> None:
+    told = software.no_wheel(package, HERE._replace(**change))
+    assert reason in told
+    assert bool(told) == bool(reason)
+
+
+@pytest.mark.parametrize(
+    ("change", "result"),
+    [({}, "ok"), ({"python": (3, 9)}, "bad"), ({"python": (3, 14)}, "bad"), ({"bits": 32}, "warn")],
+)
+def test_python(tmp_path: Path, change: dict[str, Any], result: str) -> None:
+    who = Subject(tmp_path, software=GOOD._replace(platform=HERE._replace(**change)))
+    assert only(software.python, who).result == result
+
+
+OLD_ARM = HERE._replace(machine="armv7l")
+
+
+@pytest.mark.parametrize(
+    ("found", "result", "mend"),
+    [
+        (GOOD, "ok", ""),
+        (GOOD._replace(versions={}), "bad", "pip install ai-edge-litert"),
+        (Software(OLD_ARM, {}, lambda _: ""), "bad", "pip install tflite-runtime"),
+        (Software(OLD_ARM._replace(python=(3, 13)), {}, lambda _: ""), "bad", "another platform|a platform"),
+        (GOOD._replace(versions={"tflite-runtime": "2.14.0", "numpy": "2.0.0"}), "bad", "numpy<2"),
+        (GOOD._replace(versions={"tflite-runtime": "2.14.0", "numpy": "1.26.4"}), "warn", "ai-edge-litert"),
+        (Software(OLD_ARM, {"tflite-runtime": "2.14.0", "numpy": "1.26.4"}, lambda _: ""), "ok", ""),
+        (GOOD._replace(load=lambda module: f"{module}: Illegal instruction"), "bad", "--force-reinstall"),
+    ],
+)
+def test_runtime(tmp_path: Path, found: Software, result: str, mend: str) -> None:
+    finding = only(software.runtime, Subject(tmp_path, software=found))
+    assert finding.result == result
+    assert any(word in finding.mend for word in mend.split("|"))
+
+
+def test_loading_is_really_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "dying.py").write_text("import os\nos.abort()\n")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    load = software.installed().load
+    assert load("json") == ""
+    assert "No module named" in load("no_such_module")
+    assert load("dying") == "importing dying ended with signal 6"
+
+
+# --- who may open what
+
+
+def configured(tmp_path: Path, port: str) -> config.Config:
+    return table(tmp_path, sources={"s": {"kind": "serial", "port": port, "channels": ["a"]}})
+
+
+def board(tmp_path: Path) -> Board:
+    made = Board("raspberry-pi-5-coral-usb", tmp_path / "board")
+    made._lay(tmp_path / "board/dev/ttyUSB0", "crw-rw---- root dialout")
+    if "dialout" not in made.groups:
+        made._lay(tmp_path / "board/etc/group", "dialout:x:20:")
+        made.groups["dialout"] = 20
+    return made
+
+
+def test_port(tmp_path: Path) -> None:
+    machine = board(tmp_path)
+    refused = patient(tmp_path, machine=machine.machine(), config=configured(tmp_path, "/dev/ttyUSB0"))
+    finding = only(access.ports, refused)
+    assert finding.result == "bad"
+    assert "usermod -aG" in finding.mend
+    allowed = patient(tmp_path, machine=machine.machine("dialout"), config=configured(tmp_path, "/dev/ttyUSB0"))
+    assert only(access.ports, allowed).result == "ok"
+
+
+def test_port_that_is_away_says_which_there_are(tmp_path: Path) -> None:
+    who = patient(tmp_path, {"dev/ttyACM3": ""}, config=configured(tmp_path, "/dev/ttyUSB0"))
+    finding = only(access.ports, who)
+    assert (finding.result, finding.why) == ("bad", "serial ports here: /dev/ttyACM3")
+
+
+def test_port_elsewhere_is_not_looked_for(tmp_path: Path) -> None:
+    assert only(access.ports, patient(tmp_path, config=configured(tmp_path, "socket://h:1"))).result == "skip"
+    assert only(access.ports, patient(tmp_path)).result == "skip"
+
+
+def test_groups(tmp_path: Path) -> None:
+    machine = board(tmp_path)
+    found = {f.what.partition(":")[0]: f for f in access.groups(patient(tmp_path, machine=machine.machine()))}
+    assert found["serial ports"].result == "warn"
+    assert "dialout" in found["serial ports"].mend
+    assert found["Edge TPUs on PCIe"].result == "skip"
+    found = {
+        f.what.partition(":")[0]: f for f in access.groups(patient(tmp_path, machine=machine.machine("dialout")))
+    }
+    assert found["serial ports"].result == "ok"
+
+
+def test_rivals(tmp_path: Path) -> None:
+    assert only(access.rivals, patient(tmp_path, {"proc/7/comm": "bash\n"})).result == "ok"
+    who = patient(tmp_path / "b", {"proc/7/comm": "ModemManager\n", "proc/8/comm": "brltty\n"})
+    found = list(access.rivals(who))
+    assert [finding.result for finding in found] == ["warn", "warn"]
+    assert "99-limpet.rules" in found[0].mend
+
+
+def test_state(tmp_path: Path) -> None:
+    assert only(access.state, patient(tmp_path)).result == "skip"
+    here = subject.read(tmp_path / "x", Machine())
+    who = Subject(here.path, table(tmp_path), machine=here.machine, software=GOOD)
+    assert "can be made" in only(access.state, who).what
+    (tmp_path / "state").mkdir()
+    assert "can be written" in only(access.state, who).what
+    (tmp_path / "file").touch()
+    closed = table(tmp_path, device={"id": "d", "state": str(tmp_path / "file" / "state")})
+    assert only(access.state, Subject(here.path, closed, machine=here.machine)).result == "bad"
+
+
+# --- accelerators and delegates
+
+
+def test_accelerators(tmp_path: Path) -> None:
+    assert only(hardware.accelerators, patient(tmp_path)).result == "skip"
+    made = Board("raspberry-pi-5-coral-usb", tmp_path / "board")
+    found = list(hardware.accelerators(patient(tmp_path, machine=made.machine())))
+    edgetpu = next(finding for finding in found if "Edge TPU" in finding.what)
+    assert edgetpu.result == "warn"
+    assert edgetpu.why
+    assert edgetpu.mend
+
+
+@pytest.mark.parametrize(
+    ("delegates", "results"),
+    [
+        (["cpu"], ["skip"]),
+        (["edgetpu", "cpu"], ["warn"]),
+        (["edgetpu"], ["bad"]),
+        (["edgetpuu", "cpu"], ["bad"]),
+        (["external:/opt/vendor/lib/lib.so", "vx", "cpu"], ["ok", "warn"]),
+        (["gpu"], ["bad"]),
+    ],
+)
+def test_delegates(tmp_path: Path, delegates: list[str], results: list[str]) -> None:
+    wanted = table(tmp_path, pipelines={"p": {"source": "s", "model": "m", "delegates": delegates}})
+    found = list(hardware.delegates(patient(tmp_path, {"opt/vendor/lib/lib.so": ""}, config=wanted)))
+    assert [finding.result for finding in found] == results
+    assert all(finding.mend for finding in found if finding.result in {"warn", "bad"})
+
+
+# --- clock, disk, memory, power, heat
+
+NOW = 1_795_000_000
+
+
+@pytest.mark.parametrize(
+    ("files", "now", "result"),
+    [
+        ({"run/systemd/timesync/synchronized": ""}, NOW, "ok"),
+        ({"run/chrony/chronyd.pid": "1"}, NOW, "ok"),
+        ({}, NOW, "warn"),
+        ({"run/systemd/timesync/synchronized": ""}, 1000.0, "bad"),
+    ],
+)
+def test_clock(tmp_path: Path, files: dict[str, str], now: float, result: str) -> None:
+    assert only(system.clock, patient(tmp_path, files, now=now)).result == result
+
+
+def test_clock_without_a_battery(tmp_path: Path) -> None:
+    assert "battery" in only(system.clock, patient(tmp_path, now=NOW)).why
+    assert "battery" not in only(system.clock, patient(tmp_path / "b", {"sys/class/rtc/rtc0": ""}, now=NOW)).why
+
+
+def test_disk(tmp_path: Path) -> None:
+    assert only(system.disk, patient(tmp_path)).result == "skip"
+    wanted = table(tmp_path)
+    mounts = f"/dev/root / ext4 rw 0 0\ntmpfs {tmp_path} tmpfs rw 0 0\n"
+    finding = only(system.disk, patient(tmp_path, {"proc/mounts": mounts}, config=wanted))
+    assert (finding.result, "on tmpfs" in finding.what) == ("warn", True)
+    real = {"proc/mounts": "/dev/root / ext4 rw 0 0\n"}
+    assert only(system.disk, patient(tmp_path, real, config=wanted)).result == "ok"
+    read_only = table(tmp_path, device={"id": "d", "state": "/sys/limpet"})  # no room, and none to be had
+    assert only(system.disk, patient(tmp_path, config=read_only)).result == "bad"
+
+
+@pytest.mark.parametrize(("kilobytes", "result"), [(500_000, "ok"), (50_000, "warn"), (None, "skip")])
+def test_memory(tmp_path: Path, kilobytes: int | None, result: str) -> None:
+    files = {"proc/meminfo": f"MemAvailable: {kilobytes} kB\n"} if kilobytes else {}
+    assert only(system.memory, patient(tmp_path, files)).result == result
+
+
+FIRMWARE = "sys/devices/platform/soc/soc:firmware/get_throttled"
+
+
+@pytest.mark.parametrize(
+    ("files", "result", "words"),
+    [
+        ({}, "ok", ""),
+        ({FIRMWARE: "0\n"}, "ok", ""),
+        ({FIRMWARE: "50005\n"}, "bad", "now: too low a voltage, throttling"),
+        ({FIRMWARE: "10000\n"}, "warn", "since the start: too low a voltage"),
+        ({"sys/class/hwmon/hwmon1/name": "rpi_volt", "sys/class/hwmon/hwmon1/in0_lcrit_alarm": "1"}, "bad", "now"),
+        ({"sys/class/hwmon/hwmon1/name": "rpi_volt", "sys/class/hwmon/hwmon1/in0_lcrit_alarm": "0"}, "ok", ""),
+        (
+            {
+                "sys/class/power_supply/b/type": "Battery",
+                "sys/class/power_supply/b/status": "Discharging",
+                "sys/class/power_supply/b/capacity": "41",
+            },
+            "warn",
+            "41 %",
+        ),
+        ({"sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "powersave"}, "warn", "powersave"),
+        (
+            {
+                "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor": "powersave",
+                "sys/devices/system/cpu/cpu0/cpufreq/scaling_driver": "intel_pstate",
+            },
+            "ok",
+            "",
+        ),
+    ],
+)
+def test_power(tmp_path: Path, files: dict[str, str], result: str, words: str) -> None:
+    finding = only(system.power, patient(tmp_path, files))
+    assert finding.result == result
+    assert words in finding.what
+
+
+def zone(celsius: int, kind: str = "", state: int = 0) -> dict[str, str]:
+    device = "sys/class/thermal/cooling_device0"
+    return {
+        "sys/class/thermal/thermal_zone0/temp": f"{celsius}000\n",
+        **({f"{device}/type": kind, f"{device}/cur_state": str(state)} if kind else {}),
+    }
+
+
+@pytest.mark.parametrize(
+    ("files", "result"),
+    [
+        ({}, "skip"),
+        (zone(45), "ok"),
+        (zone(85), "warn"),
+        (zone(60, "cpufreq-cpu0", 2), "warn"),
+        (zone(60, "pwm-fan", 2), "ok"),
+    ],
+)
+def test_heat(tmp_path: Path, files: dict[str, str], result: str) -> None:
+    assert only(system.heat, patient(tmp_path, files)).result == result
+
+
+# --- the kernel
+
+RELEASE, LSM = "proc/sys/kernel/osrelease", "sys/kernel/security/lsm"
+SECCOMP = {"proc/sys/kernel/seccomp/actions_avail": "kill_process errno allow"}
+
+
+@pytest.mark.parametrize(
+    ("files", "results"),
+    [
+        ({RELEASE: "6.6.31", LSM: "capability,landlock,yama", **SECCOMP}, ["ok", "ok"]),
+        ({RELEASE: "6.6.31", LSM: "capability,yama", **SECCOMP}, ["warn", "ok"]),
+        ({RELEASE: "5.10.110-rockchip", LSM: "capability"}, ["warn", "warn"]),
+        ({RELEASE: "6.6.31", **SECCOMP}, ["skip", "ok"]),
+        ({}, ["skip"]),
+    ],
+)
+def test_sandbox(tmp_path: Path, files: dict[str, str], results: list[str]) -> None:
+    assert [finding.result for finding in kernel.sandbox(patient(tmp_path, files))] == results
+
+
+@pytest.mark.parametrize(
+    ("controllers", "result"), [("cpu io memory pids", "ok"), ("cpu io pids", "warn"), (None, "warn")]
+)
+def test_cgroups(tmp_path: Path, controllers: str | None, result: str) -> None:
+    files = {"sys/fs/cgroup/cgroup.controllers": controllers} if controllers else {}
+    assert only(kernel.cgroups, patient(tmp_path, files)).result == result
+
+
+# --- the configuration
+
+
+def test_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "limpet.toml"
+    machine = Machine(tmp_path)
+    missing = only(settings.configuration, subject.read(path, machine))
+    assert (missing.result, missing.mend) == ("warn", "limpet init")
+    path.write_text('[device]\nid = "a b"\n')
+    found = list(settings.configuration(subject.read(path, machine)))
+    assert Counter(finding.result for finding in found) == {"bad": len(found)}
+    assert any("device.id" in finding.what for finding in found)
+    who = patient(tmp_path, config=table(tmp_path))
+    assert "there is no model 'm'" in only(settings.configuration, who).what
+
+
+# --- all of it
+
+
+def test_every_check_says_something_even_of_an_empty_machine(tmp_path: Path) -> None:
+    found = examine(patient(tmp_path))
+    assert len(found) >= len(CHECKS)
+    for finding in found:
+        assert finding.what
+        assert bool(finding.mend) == (finding.result in {"warn", "bad"})
+    order = list(dict.fromkeys(finding.check for finding in found))
+    assert order.index("python") < order.index("ports") < order.index("broker") < order.index("clock")
+    assert order[-1] == "configuration"
+
+
+def doctor(*arguments: object, code: int) -> str:
+    command = [sys.executable, "-m", "limpet", "doctor", *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout if code < 2 and not done.stderr else done.stderr
+
+
+def test_for_programs(tmp_path: Path) -> None:
+    lay(tmp_path, {"proc/device-tree/model": "Raspberry Pi 4 Model B\0", FIRMWARE: "1\n"})
+    report = json.loads(doctor(tmp_path / "none.toml", "--json", "--root", tmp_path, code=1))
+    assert report["machine"] == "Raspberry Pi 4 Model B"
+    counted = Counter(finding["result"] for finding in report["findings"])
+    assert {name: report[name] for name in counted} == dict(counted)
+    (power,) = [finding for finding in report["findings"] if finding["check"] == "power"]
+    assert power["result"] == "bad"
+
+
+def test_for_people(tmp_path: Path) -> None:
+    lay(tmp_path, {"sys/fs/cgroup/cgroup.controllers": "cpu memory"})
+    lines = doctor(tmp_path / "none.toml", "--root", tmp_path, code=0).splitlines()
+    assert "      > limpet init" in lines
+    assert "0 bad" in lines[-1]
+
+
+def test_an_unknown_user_is_named(tmp_path: Path) -> None:
+    assert "there is no user 'nobody-at-all'" in doctor(tmp_path, "--user", "nobody-at-all", code=1)

@@ -1,0 +1,168 @@
+"""``limpet doctor`` on the way to a real broker: files, network, TLS, login."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+import time
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from limpet import config
+from limpet.doctor import broker, certificate
+from limpet.doctor.subject import Subject
+from support.broker import free_port, listener, mosquitto
+from support.certificates import authority
+from support.certificates import certificate as sign
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from limpet.doctor.finding import Finding
+
+DAY = 86_400
+
+
+def look(folder: Path, now: float | None = None, **mqtt: Any) -> list[Finding]:
+    tables: dict[str, Any] = {
+        "device": {"id": "press-07"},
+        "sources": {"s": {"kind": "serial", "port": "/dev/null", "channels": ["a"]}},
+        "pipelines": {"p": {"source": "s", "model": "m"}},
+        "mqtt": {key: str(value) for key, value in mqtt.items()},
+    }
+    wanted = config.build(tables, folder)
+    return list(broker.broker(Subject(folder / "limpet.toml", wanted, now=now or time.time())))
+
+
+def results(found: list[Finding]) -> list[tuple[str, str]]:
+    return [(finding.check, finding.result) for finding in found]
+
+
+def test_a_broker_that_takes_us(tmp_path: Path) -> None:
+    with mosquitto(tmp_path / "broker") as running, listener(running.port) as client:
+        found = look(tmp_path, url=running.url)
+        assert results(found) == [("broker", "ok")] * 2
+        assert "MQTT 5" in found[-1].what
+        assert "limpet-press-07-doctor" in running.log  # an id of its own: a running daemon keeps its session
+        assert client.messages == []  # and no last will
+
+
+def test_no_table_no_finding(tmp_path: Path) -> None:
+    assert results(list(broker.broker(Subject(tmp_path)))) == [("broker", "skip")]
+    assert results(look(tmp_path, url="nonsense")) == [("broker", "skip")]
+
+
+def test_nobody_listens(tmp_path: Path) -> None:
+    (finding,) = look(tmp_path, url=f"mqtt://127.0.0.1:{free_port()}")
+    assert finding.result == "bad"
+    assert "nothing listens" in finding.what
+
+
+def test_a_secret_that_is_missing(tmp_path: Path) -> None:
+    (finding,) = look(tmp_path, url="mqtt://127.0.0.1", username="u", password_file=tmp_path / "none")
+    assert finding.result == "bad"
+    assert "mqtt.password_file" in finding.what
+    assert "LoadCredential=" in finding.mend
+
+
+@pytest.mark.parametrize(("given_password", "mode", "last"), [("right", 0o640, "ok"), ("wrong", 0o644, "bad")])
+def test_password(tmp_path: Path, given_password: str, mode: int, last: str) -> None:
+    passwords, secret = tmp_path / "passwords", tmp_path / "secret"
+    subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, "press", "right"], check=True, capture_output=True)
+    secret.write_text(given_password)
+    secret.chmod(mode)
+    settings = f"allow_anonymous false\npassword_file {passwords}"
+    with mosquitto(tmp_path / "broker", settings=settings) as running:
+        found = look(tmp_path, url=running.url, username="press", password_file=secret)
+    loose = [] if mode == 0o640 else [("broker", "warn")]
+    assert results(found) == [*loose, ("broker", "ok"), ("broker", last)]
+    if last == "bad":
+        assert "check username, password_file" in found[-1].what
+        assert f"chmod 640 {secret}" in found[0].mend
+
+
+@pytest.fixture
+def ca(tmp_path: Path) -> Path:
+    return authority(tmp_path)
+
+
+def tls(ca: Path, days: int = 90) -> str:
+    cert, key = sign(ca, "broker", days=days)
+    return f"cafile {ca}\ncertfile {cert}\nkeyfile {key}"
+
+
+def test_tls(tmp_path: Path, ca: Path) -> None:
+    with mosquitto(tmp_path / "broker", tls(ca)) as running:
+        url = f"mqtts://localhost:{running.port}"
+        good = look(tmp_path, url=url, ca_file=ca)
+        assert results(good) == [("broker", "ok"), ("tls", "ok"), ("broker", "ok")]
+        assert "TLSv1" in good[1].what
+        soon = look(tmp_path, url=url, ca_file=ca, now=time.time() + 80 * DAY)
+        assert results(soon)[1] == ("tls", "warn")
+        assert "renew" in soon[1].mend
+        stranger = look(tmp_path, url=url, ca_file=authority(tmp_path, "other"))
+        assert results(stranger) == [("broker", "ok"), ("tls", "bad")]
+        assert "authority" in stranger[-1].what
+        plain = look(tmp_path, url=f"mqtt://localhost:{running.port}")
+        assert results(plain) == [("broker", "ok"), ("broker", "bad")]
+
+
+def test_a_broker_whose_certificate_has_ended(tmp_path: Path, ca: Path) -> None:
+    with mosquitto(tmp_path / "broker", tls(ca, days=-1)) as running:
+        found = look(tmp_path, url=f"mqtts://localhost:{running.port}", ca_file=ca)
+    assert "expired" in found[-1].what
+
+
+def test_the_devices_own_certificate(tmp_path: Path, ca: Path) -> None:
+    cert, key = sign(ca, "device", days=20)
+    with mosquitto(tmp_path / "broker", f"{tls(ca)}\nrequire_certificate true") as running:
+        wanted = {"url": f"mqtts://localhost:{running.port}", "ca_file": ca}
+        found = look(tmp_path, **wanted, cert_file=cert, key_file=key)
+        assert [finding.result for finding in found if "device's certificate" in finding.what] == ["warn"]
+        assert results(found)[-1] == ("broker", "ok")
+        nameless = look(tmp_path, **wanted)
+        assert nameless[-1].result == "bad"
+        assert "client certificate" in nameless[-1].what
+
+
+def test_a_device_certificate_that_is_none(tmp_path: Path, ca: Path) -> None:
+    (tmp_path / "cert").write_text("nothing")
+    found = look(tmp_path, url="mqtts://localhost", ca_file=ca, cert_file=tmp_path / "cert", key_file=ca)
+    assert found[-1].result == "bad"
+    assert "no certificate in PEM form" in found[-1].what
+
+
+# --- the end of a certificate
+
+
+@pytest.mark.parametrize("days", [1, 300, 10_000, 30_000])  # from 2050 on it is written with four digits
+def test_end_as_openssl_tells(ca: Path, days: int) -> None:
+    cert, _ = sign(ca, "c", days=days)
+    shown = subprocess.run(
+        ["openssl", "x509", "-in", cert, "-noout", "-enddate"], capture_output=True, text=True, check=True
+    ).stdout
+    end = datetime.strptime(shown.strip(), "notAfter=%b %d %H:%M:%S %Y GMT").replace(tzinfo=timezone.utc)
+    assert certificate.expires(cert) == end.timestamp()
+
+
+@given(data=st.data())
+def test_a_damaged_certificate_never_crashes(certificate_bytes: bytes, data: st.DataObject) -> None:
+    damaged = bytearray(certificate_bytes[: data.draw(st.integers(0, len(certificate_bytes)))])
+    for _ in range(data.draw(st.integers(0, 3))):
+        if damaged:
+            damaged[data.draw(st.integers(0, len(damaged) - 1))] = data.draw(st.integers(0, 255))
+    with contextlib.suppress(ValueError):
+        assert certificate.not_after(bytes(damaged)) is not None
+
+
+@pytest.fixture(scope="module")
+def certificate_bytes(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    folder = tmp_path_factory.mktemp("der")
+    pem = authority(folder)
+    der = folder / "ca.der"
+    subprocess.run(["openssl", "x509", "-in", pem, "-outform", "DER", "-out", der], check=True)
+    return der.read_bytes()
