@@ -1,0 +1,270 @@
+"""``limpet init``, then ``check`` and ``doctor``, with a pseudo-terminal as the sensor."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import select
+import shutil
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from limpet import config, detect, draft
+from limpet.errors import SourceError
+from limpet.machine import Machine
+from limpet.manifest import Manifest, TensorInfo
+from limpet.sources.framings import cobs
+from support import models
+from support.broker import mosquitto
+from support.ptys import Board
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+BUNDLE = Path(__file__).parents[2] / "agent" / "limpet" / "demo_data" / "shuttle-1.limpet"
+NAMES = [f"f{n}" for n in range(1, 10)]
+
+
+def run(folder: Path, *arguments: object, code: int = 0) -> str:
+    command = [sys.executable, "-m", "limpet", *map(str, arguments)]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False, timeout=60
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout if code == 0 else done.stderr
+
+
+def written(folder: Path) -> dict[str, Any]:
+    return tomllib.loads((folder / "limpet.toml").read_text())
+
+
+@contextlib.contextmanager
+def sending(path: Path, frame: Callable[[int], bytes]) -> Iterator[None]:
+    """A board that sends frame after frame, ten a second."""
+    stop = threading.Event()
+
+    def send(board: Board) -> None:
+        count = 0
+        while not stop.wait(0.02):
+            with contextlib.suppress(OSError):
+                board.send(frame(count))
+            count += 1
+
+    with Board(path) as board:
+        thread = threading.Thread(target=send, args=(board,))
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(10)
+
+
+def frame(count: int) -> bytes:
+    return cobs.encode(np.full((2, 9), count, np.int16), 2 * count, 2000 * count)
+
+
+def line(count: int) -> bytes:
+    return (",".join(str(count + n) for n in range(9)) + "\n").encode()
+
+
+def test_a_fresh_machine(tmp_path: Path) -> None:
+    """The way of the README: init, check, doctor, without a file name."""
+    sensor = tmp_path / "sensor"
+    with mosquitto(tmp_path / "broker") as broker, sending(sensor, frame):
+        told = run(tmp_path, "init", "--port", sensor, "--model", BUNDLE, "--url", broker.url, "--state", "state")
+        assert "samples of 9 channels as cobs" in told
+        assert run(tmp_path, "check") == "shuttle: sensor -> shuttle 1 on cpu\n"
+        found = run(tmp_path, "doctor").splitlines()
+    assert f"ok    ports: sensor: {sensor} may be opened" in found
+    assert "ok    configuration: shuttle: sensor -> shuttle 1 on cpu" in found
+    assert "ok    broker: login with MQTT 5" in found
+    source = written(tmp_path)["sources"]["sensor"]
+    assert (source["framing"], source["baud"], source["channels"]) == ("cobs", 115200, NAMES)
+
+
+def test_the_stores_newest_bundle_by_name(tmp_path: Path) -> None:
+    store = tmp_path / "state" / "models"
+    store.mkdir(parents=True)
+    shutil.copy(BUNDLE, store)
+    with sending(tmp_path / "sensor", line):
+        run(tmp_path, "init", "--port", tmp_path / "sensor", "--state", tmp_path / "state", "--id", "press-07")
+    made = written(tmp_path)
+    assert made["pipelines"]["shuttle"]["model"] == "shuttle"
+    assert made["device"] == {"id": "press-07", "state": str(tmp_path / "state")}
+    assert made["sources"]["sensor"]["framing"] == "csv"
+    assert made["mqtt"] == {"url": "mqtt://localhost:1883"}
+
+
+FLAGS = ("--framing", "json", "--state", "state", "--baud", 9600)
+
+
+def test_a_sensor_that_is_away(tmp_path: Path) -> None:
+    told = run(tmp_path, "init", "--port", tmp_path / "none", "--model", BUNDLE, "--state", "state")
+    assert "cannot be listened to" in told
+    assert written(tmp_path)["sources"]["sensor"]["framing"] == "csv"
+
+
+def test_a_sensor_that_is_silent_or_sends_something_else(tmp_path: Path) -> None:
+    with sending(tmp_path / "sensor", lambda _: b"hello\n"):
+        told = run(
+            tmp_path, "init", "--port", tmp_path / "sensor", "--model", BUNDLE, *("--state", "s", "--listen", 0.2)
+        )
+    assert "none of them samples of f1, f2" in told
+    with Board(tmp_path / "sensor"):
+        options = ("--force", "--state", "s", "--listen", 0.1, "--baud", 57600)
+        told = run(tmp_path, "init", "--port", tmp_path / "sensor", "--model", BUNDLE, *options)
+    assert "heard nothing" in told
+    assert written(tmp_path)["sources"]["sensor"]["baud"] == 57600
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (["--model", BUNDLE], "--port: missing"),
+        (["--port", "/dev/none"], "--model: missing: path of a model; there is none in"),
+        (["--port", "/dev/none", "--model", "none.limpet"], "--model: there is no file none.limpet"),
+        (["--port", "/dev/none", "--model", BUNDLE, "--channels", "a,b"], "does not have; it has ['a', 'b']"),
+        (["--port", "/dev/none", "--model", BUNDLE, "--url", "http://x"], "url"),
+        (["--port", "/dev/none", "--model", BUNDLE, "--id", "a b"], "device.id"),
+        (["--port", "/dev/none", "--model", BUNDLE, "--framing", "cbos"], "did you mean 'cobs'"),
+    ],
+)
+def test_what_would_not_pass_check_is_not_written(tmp_path: Path, flags: list[object], problem: str) -> None:
+    assert problem in run(tmp_path, "init", *FLAGS, *flags, code=78)
+    assert not (tmp_path / "limpet.toml").exists()
+
+
+def test_a_file_that_is_there_stays(tmp_path: Path) -> None:
+    (tmp_path / "limpet.toml").write_text("mine")
+    assert "--force" in run(tmp_path, "init", "--port", "/dev/x", "--model", BUNDLE, code=78)
+    assert (tmp_path / "limpet.toml").read_text() == "mine"
+    run(tmp_path, "init", "--port", "/dev/x", "--model", BUNDLE, "--force", *FLAGS)
+    assert written(tmp_path)["sources"]["sensor"]["framing"] == "json"
+
+
+def test_secrets_are_named_not_copied(tmp_path: Path) -> None:
+    secret, ca = tmp_path / "secret", tmp_path / "ca.pem"
+    secret.write_text("hunter2")
+    options = ["--url", "mqtts://b", "--username", "u", "--password-file", secret, "--ca-file", ca]
+    run(tmp_path, "init", "--port", "/dev/x", "--model", BUNDLE, *FLAGS, *options)
+    assert "hunter2" not in (tmp_path / "limpet.toml").read_text()
+    assert written(tmp_path)["mqtt"] == {
+        "url": "mqtts://b", "username": "u", "password_file": str(secret), "ca_file": str(ca)
+    }  # fmt: skip
+
+
+def test_asks_on_a_terminal(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "limpet", "init", "--model", BUNDLE, *map(str, FLAGS)]
+    answers = {
+        b"serial port of the sensor": b"/dev/x\n",
+        b"name of this device": b"pump-3\n",
+        b"MQTT broker": b"\n",
+    }
+    told, code = converse(command, tmp_path, answers)
+    assert code == 0, told
+    assert written(tmp_path)["device"]["id"] == "pump-3"
+    assert written(tmp_path)["mqtt"]["url"] == "mqtt://localhost:1883"
+    assert written(tmp_path)["sources"]["sensor"]["port"] == "/dev/x"
+
+
+def converse(command: list[Any], folder: Path, answers: dict[bytes, bytes]) -> tuple[str, int]:
+    """Run a program on a terminal of its own and answer its questions."""
+    master, slave = pty.openpty()
+    with subprocess.Popen(command, cwd=folder, stdin=slave, stdout=slave, stderr=slave) as process:
+        os.close(slave)
+        said = b""
+        while select.select([master], [], [], 30)[0]:
+            try:
+                said += os.read(master, 4096)
+            except OSError:  # the program has ended
+                break
+            for question in [question for question in answers if question in said]:
+                os.write(master, answers.pop(question))
+        os.close(master)
+        return said.decode(), process.wait(30)
+
+
+# --- what is there
+
+
+def test_serial_ports_and_cameras_of_a_machine(tmp_path: Path) -> None:
+    (tmp_path / "dev/serial/by-id").mkdir(parents=True)
+    (tmp_path / "dev/serial/by-id/usb-ACME-if00").touch()
+    for node, index in ("video0", "0"), ("video1", "1"):
+        (tmp_path / f"sys/class/video4linux/{node}").mkdir(parents=True)
+        (tmp_path / f"sys/class/video4linux/{node}/name").write_text("HD Webcam\n")
+        (tmp_path / f"sys/class/video4linux/{node}/index").write_text(f"{index}\n")
+    machine = Machine(tmp_path)
+    assert detect.serial_ports(machine) == ["/dev/serial/by-id/usb-ACME-if00"]
+    assert detect.cameras(machine) == [("/dev/video0", "HD Webcam")]
+    assert detect.serial_ports(Machine(tmp_path / "none")) == []
+
+
+@pytest.mark.parametrize(
+    ("data", "framing"),
+    [
+        (b"".join(frame(n) for n in range(5))[3:], "cobs"),
+        (b"".join(line(n) for n in range(5))[1:], "csv"),
+        (b'4}\n{"f1":1' + b"".join(b',"f%d":%d' % (n, n) for n in range(2, 10)) + b"}\n", "json"),
+        (b"1,2,3\n" * 50, ""),
+        (b"", ""),
+        (bytes(range(256)) * 20, ""),
+    ],
+)
+def test_a_framing_is_recognised(data: bytes, framing: str) -> None:
+    assert detect.recognise(data, NAMES)[0] == framing
+
+
+@given(data=st.binary(max_size=300), channels=st.integers(1, 4))
+def test_noise_never_crashes_it(data: bytes, channels: int) -> None:
+    framing, rows = detect.recognise(data, NAMES[:channels])
+    assert bool(framing) == (rows > 0)
+
+
+def test_a_port_that_cannot_be_opened_is_a_source_error(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="cannot be listened to"):
+        detect.listen(str(tmp_path / "none"), [9600], NAMES, 0.1)
+
+
+# --- what is written
+
+
+def test_a_bare_model_has_channels_by_number() -> None:
+    manifest = Manifest(name="m", version=1, inputs=[TensorInfo(name="x", shape=[1, 128, 6], dtype="int8")])
+    assert draft.channels_of(manifest) == ["c0", "c1", "c2", "c3", "c4", "c5"]
+
+
+@given(text=st.text(max_size=20), number=st.floats(0.001, 1e6))
+def test_any_text_comes_through_toml(text: str, number: float) -> None:
+    tables = {"device": {"id": text, "state": number}, 'pipelines."a.b"': {"delegates": [text, "cpu"]}}
+    read = tomllib.loads(draft.toml(tables))
+    assert read["device"] == {"id": text, "state": number}
+    assert read["pipelines"]["a.b"]["delegates"] == [text, "cpu"]
+
+
+@given(name=st.text(max_size=80))
+def test_any_host_name_makes_an_identifier(name: str) -> None:
+    tables = {"id": draft.identifier(name)}
+    problems: list[str] = []
+    assert config.fill(config.Device, tables, "device", Path(), problems), problems
+
+
+def test_a_bare_tflite_model(tmp_path: Path) -> None:
+    model = models.dense(tmp_path / "m.tflite")
+    told = run(tmp_path, "init", "--port", "/dev/x", "--model", model, *FLAGS, code=78)
+    assert "decoder" in told
