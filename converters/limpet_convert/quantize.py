@@ -51,7 +51,7 @@ def quantize(
     try:
         with warnings.catch_warnings():  # It runs the model with every tensor kept, and warns of its own memory.
             warnings.simplefilter("ignore", UserWarning)
-            result = made.quantize(calibration, enable_progress_report=False)
+            result = made.quantize(calibration, enable_progress_bar=False, enable_progress_report=False)
     except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:
         raise ConvertError(f"{variant}: the quantizer refuses this model: {error}") from error
     return bytes(result.quantized_model)

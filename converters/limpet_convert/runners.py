@@ -77,7 +77,7 @@ class TFLite:
 
     def _load(self, shapes: list[tuple[int, ...]] | None) -> None:
         self._stack.close()
-        self._model = self._stack.enter_context(self._open.open(self._path, self._open.Config(), "cpu", shapes))
+        self._model = self._stack.enter_context(self._open.open(self._path, self._open.Config(), shapes=shapes))
         if shapes is None:
             self.inputs, self.outputs = self._model.inputs, self._model.outputs
 

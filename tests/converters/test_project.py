@@ -1,0 +1,79 @@
+"""The project file: every problem at once, each with what to do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from limpet.errors import ConfigError
+from limpet_convert import project
+
+ROOT = Path(__file__).parents[2]
+EXAMPLES = sorted((ROOT / "converters" / "examples").glob("*/convert.toml"))
+
+
+def tables(folder: Path, **changes: dict[str, Any]) -> dict[str, Any]:
+    for name in ("model.keras", "seen.npy", "test.npy"):
+        (folder / name).touch()
+    found: dict[str, dict[str, Any]] = {
+        "model": {"path": "model.keras"},
+        "data": {"calibration": "seen.npy", "test": "test.npy"},
+        "bundle": {"name": "motion", "version": 1, "task": "classify", "labels": ["still", "walking"]},
+    }
+    return {name: found.get(name, {}) | changes.get(name, {}) for name in found | changes}
+
+
+def problems(folder: Path, **changes: dict[str, Any]) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        project.build(tables(folder, **changes), folder / "convert.toml")
+    return list(caught.value.problems)
+
+
+def test_a_short_file_is_enough(tmp_path: Path) -> None:
+    read = project.build(tables(tmp_path), tmp_path / "convert.toml")
+    assert read.model.path == tmp_path / "model.keras"
+    assert (read.quantize.variants, read.quantize.observer) == (["int8"], "minmax")
+    assert (read.verify.max_metric_loss, read.verify.min_agreement) == (1.0, 0.98)
+    assert read.sign is None
+
+
+def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+    wrong = {"variants": ["int4"], "obsever": "mse"}
+    found = problems(tmp_path, quantize=wrong, modell={}, data={"samples": 0})
+    assert len(found) == 4
+    assert any("quantize.obsever: unknown key (did you mean 'observer'?)" in p for p in found)
+    assert any(p.startswith("modell: unknown table") for p in found)
+    assert any(p.startswith("quantize.variants") for p in found)
+    assert any(p.startswith("data.samples") for p in found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"bundle": {"labels": []}}, "bundle.labels: missing"),
+        ({"bundle": {"labels": ["a", "a"]}}, "bundle.labels: one is there twice"),
+        ({"bundle": {"task": "anomaly"}}, "bundle.decoder: an anomaly task needs"),
+        ({"model": {"path": "gone.keras"}}, "no such file or folder"),
+        ({"data": {"targets": "gone.npy"}}, "data.targets: "),
+        ({"bundle": {"window": {"hop": 3}}}, "a window needs a size"),
+    ],
+)
+def test_what_no_single_key_shows_is_told(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+    assert any(said in problem for problem in problems(tmp_path, **changes))
+
+
+def test_a_file_that_is_no_toml_or_not_there(tmp_path: Path) -> None:
+    (tmp_path / "convert.toml").write_text("[model\n")
+    for path, said in ((tmp_path / "convert.toml", "not TOML"), (tmp_path / "gone.toml", "No such file")):
+        with pytest.raises(ConfigError, match=said):
+            project.read(path)
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
+def test_the_examples_lack_nothing_but_what_training_makes(path: Path) -> None:
+    try:
+        project.read(path)
+    except ConfigError as error:
+        assert all("no such file" in problem for problem in error.problems)  # noqa: PT017 - fine without error too

@@ -1,0 +1,144 @@
+"""Calibration sees what the device sees: the same windows and transforms, from files and folders."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from limpet.errors import ConfigError
+from limpet.manifest import WindowSpec
+from limpet.transforms import normalise
+from limpet.types import Samples, SampleSpec
+from limpet.window import Windower
+from limpet_convert import data, project
+from limpet_convert.errors import ConvertError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from limpet_convert.project import Project
+
+BUNDLE = {
+    "name": "motion",
+    "version": 1,
+    "task": "classify",
+    "labels": ["still", "walking"],
+    "channels": ["ax", "ay"],
+    "window": {"size": 8, "hop": 3},
+    "transforms": [{"kind": "normalise", "mean": [1.0, 2.0], "std": [2.0, 4.0], "clip": 3.0}],
+}
+
+
+def make(folder: Path, bundle: dict[str, Any] | None = None, **files: str) -> Project:
+    (folder / "m.tflite").touch()
+    tables = {
+        "model": {"path": "m.tflite"},
+        "data": {"calibration": "seen", "test": "seen"} | files,
+        "bundle": BUNDLE | (bundle or {}),
+    }
+    return project.build(tables, folder / "convert.toml")
+
+
+def csv(path: Path, values: Any, rate: float = 10.0) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = np.column_stack([np.arange(len(values)) / rate, values])
+    np.savetxt(path, table, "%.9g", ",", header="time,ax,ay", comments="")
+
+
+def test_windows_are_those_of_the_device(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(50, 2)).astype(np.float32)
+    csv(tmp_path / "seen" / "one.csv", values)
+    found = data.windows(make(tmp_path), tmp_path / "seen")
+    spec = SampleSpec((2,), np.dtype(np.float32), ("ax", "ay"), 10.0)
+    transform = normalise.open(normalise.Config(mean=[1.0, 2.0], std=[2.0, 4.0], clip=3.0), spec, (8, 2))
+    stamps = np.arange(50) * 100_000_000
+    pushed = Windower(WindowSpec(size=8, hop=3), spec).push(Samples(values, stamps, stamps, 0))
+    expected = np.stack([transform(window.values).copy() for window in pushed])
+    np.testing.assert_allclose(found.values, expected, atol=1e-6)
+    assert len(found) == 15
+
+
+def test_a_window_never_spans_two_recordings_or_a_gap(tmp_path: Path) -> None:
+    values = np.ones((20, 2), np.float32) * np.arange(20)[:, None]
+    for name in ("a", "b"):
+        csv(tmp_path / "seen" / f"{name}.csv", values)
+    whole = data.windows(make(tmp_path), tmp_path / "seen")
+    assert len(whole) == 2 * 5
+    values[10] = np.nan
+    csv(tmp_path / "seen" / "b.csv", values)
+    broken = data.windows(make(tmp_path), tmp_path / "seen")
+    assert len(broken) == 5 + 2
+    assert broken.dropped == {"not_finite": 1}
+
+
+def test_windows_by_time_take_the_recorded_stamps(tmp_path: Path) -> None:
+    csv(tmp_path / "seen" / "one.csv", np.random.default_rng(0).normal(size=(50, 2)))
+    found = data.windows(make(tmp_path, {"window": {"seconds": 1.0, "size": 10}}), tmp_path / "seen")
+    assert found.values.shape == (5, 10, 2)
+
+
+def test_folders_are_labels(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    csv(tmp_path / "seen" / "walking" / "one.csv", random.normal(size=(14, 2)))
+    csv(tmp_path / "seen" / "still" / "two.csv", random.normal(size=(8, 2)))
+    found = data.held_back(make(tmp_path))
+    assert found.targets is not None
+    assert found.targets.tolist() == [0, 1, 1, 1]
+    (tmp_path / "seen" / "still").rename(tmp_path / "seen" / "stil")
+    with pytest.raises(ConvertError, match=r"no label 'stil' \(did you mean 'still'\?\)"):
+        data.held_back(make(tmp_path))
+
+
+def test_calibration_is_spread_over_everything(tmp_path: Path) -> None:
+    np.save(tmp_path / "seen.npy", np.arange(4000, dtype=np.float32).reshape(-1, 2))
+    wanted = make(tmp_path, {"window": {"size": 1}, "transforms": []}, calibration="seen.npy", test="seen.npy")
+    found = data.calibration(wanted).values[:, 0, 0]
+    assert (len(found), found[0], found[-1]) == (200, 0, 3998)
+
+
+@pytest.mark.parametrize(
+    ("values", "bundle", "said"),
+    [
+        (np.ones((3, 2)), {}, "no window in it"),
+        (np.ones((30, 2)), {}, "every value is"),
+        (np.random.default_rng(0).normal(size=(30, 3)), {}, "channels"),
+    ],
+)
+def test_data_that_spoil_everything_are_refused(
+    tmp_path: Path, values: Any, bundle: dict[str, Any], said: str
+) -> None:
+    np.save(tmp_path / "seen.npy", values.astype(np.float32))
+    transforms = {"transforms": []} if said == "every value is" else {}
+    wanted = make(tmp_path, bundle | transforms, calibration="seen.npy", test="seen.npy")
+    with pytest.raises((ConvertError, ConfigError), match=said):
+        data.calibration(wanted)
+
+
+def test_values_that_the_transforms_make_infinite_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "seen.npy", np.full((30, 2), 3e38, np.float32))
+    table = [{"kind": "normalise", "mean": 0.0, "std": 1e-5}]
+    wanted = make(tmp_path, {"transforms": table}, calibration="seen.npy", test="seen.npy")
+    with np.errstate(over="ignore"), pytest.raises(ConvertError, match="infinite values after the transforms"):
+        data.calibration(wanted)
+
+
+def test_targets_are_one_a_window(tmp_path: Path) -> None:
+    csv(tmp_path / "seen" / "one.csv", np.random.default_rng(0).normal(size=(50, 2)))
+    np.save(tmp_path / "targets.npy", np.zeros(14, int))
+    with pytest.raises(ConvertError, match="14 targets for 15 windows"):
+        data.held_back(make(tmp_path, targets="targets.npy"))
+    with pytest.raises(ConvertError, match=r"data\.targets: missing"):
+        data.held_back(make(tmp_path))
+
+
+def test_transforms_are_found_and_checked_like_the_device_does(tmp_path: Path) -> None:
+    csv(tmp_path / "seen" / "one.csv", np.random.default_rng(0).normal(size=(50, 2)))
+    for table, said in (
+        ({"kind": "normalize"}, "did you mean 'normalise'"),
+        ({"kind": "normalise", "mean": [1.0]}, "2 channels"),
+        ({"kind": "normalise", "meen": 1.0}, r"bundle.transforms\[0\].meen: unknown key"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            data.calibration(make(tmp_path, {"transforms": [table]}))
