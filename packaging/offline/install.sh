@@ -1,0 +1,62 @@
+#!/bin/sh
+# Install Limpet from this folder, without a network, as root: ./install.sh, and ./install.sh --uninstall.
+# It needs Python 3.11 and a systemd. Where the Debian package can be used, use that.
+set -eu
+cd "$(dirname "$0")"
+prefix=/opt/limpet
+units=/etc/systemd/system
+running=
+[ ! -d /run/systemd/system ] || running=yes
+
+fail() {
+    echo "install.sh: $*" >&2
+    exit 1
+}
+
+uninstall() {
+    [ -z "$running" ] || systemctl disable --now --quiet limpet.service limpet-housekeeping.timer || true
+    for unit in systemd/*.service systemd/*.timer systemd/*.slice; do
+        rm -f "$units/$(basename "$unit")"
+    done
+    rm -rf $prefix /etc/sysusers.d/limpet.conf /etc/tmpfiles.d/limpet.conf /etc/modules-load.d/limpet.conf
+    [ -z "$running" ] || systemctl daemon-reload
+    echo "Limpet is gone. /etc/limpet and /var/lib/limpet are left."
+}
+
+[ "$(id -u)" = 0 ] || fail "run it as root"
+if [ "${1-}" = --uninstall ]; then
+    uninstall
+    exit
+fi
+case $(uname -m) in
+x86_64) arch=amd64 ;;
+aarch64) arch=arm64 ;;
+*) arch=$(uname -m) ;;
+esac
+[ "$arch" = "$(cat arch)" ] || fail "this is the bundle for $(cat arch), and this machine is $arch"
+python=$(command -v python3.11) || fail "Python 3.11 is missing; Debian 12 and Raspberry Pi OS 12 have it"
+sha256sum --check --quiet SHA256SUMS || fail "the bundle is damaged; copy it again"
+
+rm -rf $prefix
+"$python" -m venv --without-pip $prefix
+PIP_NO_INDEX=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
+export PIP_NO_INDEX PIP_DISABLE_PIP_VERSION_CHECK PIP_ROOT_USER_ACTION
+pip() {
+    $prefix/bin/python wheels/pip-*.whl/pip install --quiet --no-cache-dir --find-links wheels --no-deps "$@"
+}
+pip --require-hashes -r requirements.txt
+pip wheels/limpet-*.whl
+
+install -m 644 systemd/*.service systemd/*.timer systemd/*.slice $units/
+install -D -m 644 systemd/limpet.sysusers /etc/sysusers.d/limpet.conf
+install -D -m 644 systemd/limpet.tmpfiles /etc/tmpfiles.d/limpet.conf
+install -D -m 644 systemd/limpet.modules-load /etc/modules-load.d/limpet.conf
+if [ -n "$running" ]; then
+    systemd-sysusers limpet.conf
+    systemd-tmpfiles --create limpet.conf
+    systemctl daemon-reload
+    systemctl enable --quiet limpet.service
+    systemctl enable --quiet --now limpet-housekeeping.timer
+    systemctl restart limpet.service || true
+fi
+echo "$($prefix/bin/limpet --version) is in $prefix. Put /etc/limpet/limpet.toml there, then: systemctl start limpet"

@@ -1,0 +1,260 @@
+"""Inside a booted Debian: the life of the package, from installation to purge, each step looked at.
+
+Writes result.json beside itself, whatever happens. Uses the package's own Python for MQTT.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+PROOF = Path("/proof")
+CONFIG = """
+[device]
+id = "proof"
+health_interval = 1.0
+
+[mqtt]
+url = "mqtt://127.0.0.1:1883"
+username = "proof"
+password_file = "mqtt-password"
+
+[sources.shuttle]
+kind = "serial"
+port = "/run/sensor"
+channels = ["f1", "f2", "f3", "f4", "f5", "f6", "f7", "f8", "f9"]
+
+[pipelines.shuttle]
+source = "shuttle"
+model = "shuttle"
+deadline = 3.0
+"""
+DROP_IN = """[Service]
+LoadCredential=mqtt-password:/etc/limpet/mqtt-password
+WatchdogSec=8
+"""
+SUBSCRIBE = """
+import sys, time
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion
+def heard(client, data, message):
+    sys.stdout.write(f"{time.time()} {message.topic} {message.payload.decode()}\\n")
+    sys.stdout.flush()
+client = Client(CallbackAPIVersion.VERSION2)
+client.username_pw_set("proof", "right")
+client.on_connect = lambda client, *_: client.subscribe("limpet/#")
+client.on_message = heard
+client.connect("127.0.0.1")
+client.loop_forever()
+"""
+HEARD = PROOF / "heard.txt"
+
+
+def run(*command: str | Path, check: bool = True) -> str:
+    """Run a program and return what it says on both channels."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    if check and done.returncode:
+        raise RuntimeError(f"{command}: exit status {done.returncode}: {done.stdout[-2000:]}")
+    return done.stdout.strip()
+
+
+def show(key: str) -> str:
+    return run("systemctl", "show", "--value", "-p", key, "limpet.service")
+
+
+def heard(topic: str, since: float) -> list[tuple[float, Any]]:
+    """Return what was said on a topic of the device since then."""
+    found = []
+    for line in HEARD.read_text().splitlines():
+        when, full, payload = line.split(" ", 2)
+        if full == f"limpet/proof/{topic}" and float(when) >= since:
+            found.append((float(when), json.loads(payload) if payload[:1] in "{[" else payload))
+    return found
+
+
+def wait(condition: Any, seconds: float, what: str) -> Any:
+    """Return the first true value of ``condition``."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        value = condition()
+        if value:
+            return value
+        time.sleep(0.05)
+    raise RuntimeError(f"not within {seconds} s: {what}")
+
+
+def files() -> set[str]:
+    """Return every file outside what a running system writes."""
+    found = run("find", "/", "-xdev", "-not", "-path", "/proof*", "-not", "-path", "/run/*", "-not", "-path", "/tmp/*")
+    noise = ("/var/log/", "/var/lib/systemd/", "/var/lib/dpkg/", "/var/cache/", "/etc/group", "/etc/gshadow", "/etc/passwd", "/etc/shadow", "/var/tmp/", "/etc/.pwd.lock")
+    return {path for path in found.splitlines() if not path.startswith(noise)}
+
+
+def processes() -> dict[str, int]:
+    """Return the process ids of the service by name: the main process and all that descend from it."""
+    wanted, found = {int(show("MainPID"))}, {}
+    for pid in sorted(int(path.name) for path in Path("/proc").glob("[0-9]*")):
+        told = status(pid)
+        if pid in wanted or int(told["PPid"]) in wanted:
+            wanted.add(pid)
+            found[told["Name"]] = pid
+    return found
+
+
+def status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def start_surroundings() -> None:
+    """Start a broker that asks for a password, a subscriber, and a sensor."""
+    (PROOF / "passwords").write_text("proof:right\n")
+    run("mosquitto_passwd", "-U", PROOF / "passwords")
+    (PROOF / "mosquitto.conf").write_text(f"listener 1883 127.0.0.1\npassword_file {PROOF / 'passwords'}\nuser root\n")
+    run("systemd-run", "--unit=broker", "mosquitto", "-c", PROOF / "mosquitto.conf")
+    run("systemd-run", "--unit=sensor", "python3", PROOF / "sensor.py", "/run/sensor")
+
+
+def subscribe() -> None:
+    (PROOF / "subscribe.py").write_text(SUBSCRIBE)
+    HEARD.touch()
+    run("systemd-run", "--unit=subscriber", "-p", f"StandardOutput=append:{HEARD}", "/opt/limpet/bin/python3", PROOF / "subscribe.py")
+    time.sleep(1)
+
+
+def install(result: dict[str, Any]) -> None:
+    run("dpkg", "-i", *sorted(PROOF.glob("limpet_*-1_amd64.deb")))
+    result["version"] = run("limpet", "--version")
+    result["waits_for_a_configuration"] = show("ActiveState") == "inactive"
+    result["limpet_user"] = run("id", "limpet")
+
+
+def configure() -> None:
+    Path("/etc/limpet/limpet.toml").write_text(CONFIG)
+    secret = Path("/etc/limpet/mqtt-password")
+    secret.write_text("right")
+    secret.chmod(0o600)
+    drop_in = Path("/etc/systemd/system/limpet.service.d/proof.conf")
+    drop_in.parent.mkdir(exist_ok=True)
+    drop_in.write_text(DROP_IN)
+    run("systemctl", "daemon-reload")
+    models = run("/opt/limpet/bin/python3", "-c", "import limpet; print(limpet.__path__[0])")
+    run("install", "-o", "limpet", "-g", "limpet", f"{models}/demo_data/shuttle-1.limpet", "/var/lib/limpet/models/")
+
+
+def start(result: dict[str, Any]) -> None:
+    began = time.time()
+    run("systemctl", "start", "limpet.service")
+    result["ready_s"] = round(time.time() - began, 2)
+    first = wait(lambda: heard("result/shuttle", began), 20, "a result")[0]
+    result["first_result_s"] = round(first[0] - began, 2)
+    result["ready"] = show("ActiveState") == "active"
+    # The broker refuses whoever has not the password, which only systemd's credential has.
+    result["credentials"] = bool(first)
+
+
+def look_at_processes(result: dict[str, Any]) -> None:
+    found = processes()
+    health = [told for _, told in heard("health/shuttle", 0)]
+    result["health_says_of_sandbox"] = health[-1].get("sandbox") if health else None
+    result["kernel_says_of"] = {
+        name: {key: status(pid)[key] for key in ("NoNewPrivs", "Seccomp", "Seccomp_filters", "CapBnd", "Uid")}
+        for name, pid in found.items()
+    }
+    result["exposure"] = run("systemd-analyze", "security", "--no-pager", "limpet.service").splitlines()[-1]
+
+
+def freeze(result: dict[str, Any]) -> None:
+    """Freeze a worker, which its supervisor mends; then one that it cannot mend, which systemd has to."""
+    now = time.time()
+    os.kill(processes()["limpet:shuttle"], signal.SIGSTOP)
+    wait(lambda: heard("event/shuttle", now), 15, "an event")
+    crashed = [told["reason"] for _, told in heard("event/shuttle", now) if told["event"] == "crashed"]
+    after = time.time()
+    wait(lambda: heard("result/shuttle", after), 15, "results after a frozen worker")
+    result["frozen_worker_restarted"] = crashed[0] if crashed else False
+    result["restarts_of_the_service_by_then"] = int(show("NRestarts"))
+    found = processes()
+    began = time.time()
+    for name in ("limpet-fork", "limpet:shuttle"):
+        os.kill(found[name], signal.SIGSTOP)
+    wait(lambda: int(show("NRestarts")) > 0, 60, "a restart by the watchdog")
+    after = time.time()
+    result["watchdog_restarted_after_s"] = round(after - began, 1)
+    result["watchdog_restarted"] = "watchdog" in run("journalctl", "--no-pager", "-u", "limpet.service").lower()
+    wait(lambda: show("ActiveState") == "active", 30, "active again")
+    wait(lambda: heard("result/shuttle", after), 30, "results after the watchdog")
+
+
+def housekeeping(result: dict[str, Any]) -> None:
+    stale = Path("/var/lib/limpet/cache/stale")
+    run("setpriv", "--reuid=limpet", "--regid=limpet", "--clear-groups", "touch", stale)
+    os.utime(stale, (0, 0))
+    run("systemctl", "start", "limpet-housekeeping.service")
+    result["housekeeping"] = {"unpacked_long_ago_deleted": not stale.exists(), "timer": run("systemctl", "is-active", "limpet-housekeeping.timer")}
+
+
+def upgrade(result: dict[str, Any]) -> None:
+    """A later package and back again: the state stays, and the service runs."""
+    boots = []
+    for revision in (2, 1):
+        now = time.time()
+        run("dpkg", "-i", *sorted(PROOF.glob(f"limpet_*-{revision}_amd64.deb")))
+        wait(lambda since=now: heard("result/shuttle", since), 30, "results after an upgrade")
+        boots.append(json.loads(Path("/var/lib/limpet/boot.json").read_text())["installation"])
+    result["upgrade_and_back"] = len(set(boots)) == 1
+
+
+def stop(result: dict[str, Any]) -> None:
+    began = time.time()
+    run("systemctl", "stop", "limpet.service")
+    result["stop_s"] = round(time.time() - began, 2)
+    result["stop_result"] = show("Result")
+    offline = wait(lambda: heard("status", began), 5, "offline")
+    result["offline_said"] = "offline" in json.dumps(offline[-1][1])
+
+
+def refuse(result: dict[str, Any]) -> None:
+    """A configuration that cannot be used is not tried again and again."""
+    Path("/etc/limpet/limpet.toml").write_text(CONFIG + "nonsense = 1\n")
+    run("systemctl", "start", "limpet.service", check=False)
+    wait(lambda: show("ActiveState") == "failed", 20, "failed")
+    result["refused_configuration"] = {"exit_status": show("ExecMainStatus"), "restarts": show("NRestarts")}
+
+
+def reset_and_remove(result: dict[str, Any], before: set[str]) -> None:
+    result["factory_reset"] = run("limpet-factory-reset", "--all").splitlines()[-1]
+    result["state_after_reset"] = sorted(path.name for path in Path("/var/lib/limpet").rglob("*"))
+    run("systemctl", "stop", "subscriber")
+    run("dpkg", "-r", "limpet")
+    gone = not Path("/opt/limpet").exists()
+    run("dpkg", "-P", "limpet")
+    left = sorted(files() - before)
+    result["deb_installed_removed"] = gone and left == []
+    result["left_after_purge"] = left
+
+
+def main() -> None:
+    result: dict[str, Any] = {"systemd": "booted: " + run("systemctl", "--version").splitlines()[0]}
+    try:
+        start_surroundings()
+        before = files()
+        install(result)
+        subscribe()
+        configure()
+        for step in (start, look_at_processes, freeze, housekeeping, upgrade, stop, refuse):
+            step(result)
+        reset_and_remove(result, before)
+    except Exception:
+        result["error"] = traceback.format_exc()
+    (PROOF / "result.json").write_text(json.dumps(result) + "\n")
+
+
+if __name__ == "__main__":
+    main()
