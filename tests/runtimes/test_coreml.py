@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from limpet.coreml_file import Feature
+from limpet.delegate_kinds import Choice
 from limpet.errors import ModelError
 from limpet.runtimes import coreml
 from limpet.runtimes.coreml import OpPlan
@@ -35,7 +36,7 @@ def test_without_macos_it_is_refused_at_once(tmp_path: Path, delegate: str) -> N
     path = tmp_path / "motion.mlpackage"  # it does not even look for it
     with (
         pytest.raises(ModelError, match=r"motion\.mlpackage.*needs macOS.*\.tflite"),
-        coreml.open(path, coreml.Config(), delegate, None),
+        coreml.open(path, coreml.Config(), Choice(delegate, delegate), None),
     ):
         pass
 

@@ -90,7 +90,7 @@ def open(
 
 
 class CoreMLModel:
-    """A loaded model. ``plan`` is Core ML's own; ``delegate_share`` follows from it, on the CPU it is 1."""
+    """A loaded model. ``plan`` is Core ML's own, empty on the CPU; ``delegate_share`` follows from it."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -108,10 +108,12 @@ class CoreMLModel:
         try:
             compiled = compile_once(coremltools, path, config.cache or path.parent)
             self._model: Any = coremltools.models.CompiledMLModel(str(compiled), units, config.function or None)
-            self.plan = _plan(compiled, units)
+            self.plan = () if delegate == "cpu" else _plan(compiled, units)
         except Exception as error:  # coremltools raises Exception itself, and Core ML's errors as RuntimeError
             raise ModelError(f"{path.name}: Core ML refuses it on {delegate!r}: {_first_line(error)}") from error
         self.delegate_share = 1.0 if delegate == "cpu" else share(self.plan, delegate)
+        if not self.delegate_share:
+            raise ModelError(f"{path.name}: Core ML would run nothing of it on {delegate!r}")
         self.reset()
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
