@@ -14,7 +14,7 @@ from limpet.mqtt import pace, pack
 from limpet.outbox import Entry, Parcel, Token
 from limpet.reporters import mqtt
 from support import reports
-from support.broker import Mosquitto, listener, wait_until
+from support.broker import Mosquitto, listener, mosquitto, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,23 +26,19 @@ if TYPE_CHECKING:
 @contextmanager
 def after_an_outage(tmp_path: Path, backlog: int, **options: Any) -> Iterator[tuple[mqtt.MqttReporter, Listener]]:
     """Start a broker when ``backlog`` results of two seconds ago are waiting; then come ten fresh ones."""
-    broker = Mosquitto(tmp_path / "broker")
-    table = {"url": broker.url, "reconnect_max": 0.05} | options
-    config = msgspec.convert(table, mqtt.Config)
-    directory = tmp_path / "state"
-    with mqtt.open(config, reports.ORIGIN, directory, reports.deaf) as reporter:
-        for message in reports.results(backlog):
-            reporter.report(message)
-        wait_until(lambda: reporter.health()["outbox_oldest_s"] > 2)
-        broker.start()
-        try:
-            with listener(broker.port) as heard:
-                wait_until(lambda: reporter.health()["connected"])
-                for sequence in range(backlog, backlog + 10):
-                    reporter.report(reports.result(sequence))
-                yield reporter, heard
-        finally:
-            broker.stop()
+    table = {"reconnect_max": 0.05} | options
+    with mosquitto(tmp_path / "broker") as broker, listener(broker.port, lasting=True) as heard:
+        broker.stop()
+        config = msgspec.convert({"url": broker.url} | table, mqtt.Config)
+        with mqtt.open(config, reports.ORIGIN, tmp_path / "state", reports.deaf) as reporter:
+            for message in reports.results(backlog):
+                reporter.report(message)
+            wait_until(lambda: reporter.health()["outbox_oldest_s"] > 2)
+            broker.start()
+            wait_until(lambda: reporter.health()["connected"] and heard.connected.is_set())
+            for sequence in range(backlog, backlog + 10):
+                reporter.report(reports.result(sequence))
+            yield reporter, heard
 
 
 def sequences(heard: Listener) -> list[int]:

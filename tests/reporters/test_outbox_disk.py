@@ -174,6 +174,7 @@ def test_a_damaged_file_costs_what_cannot_be_read_and_is_kept(
     assert set(range(2000, 2100)) <= set(numbers)
     if damage is damage_middle:
         assert len(numbers) > 1500
+        assert second.outbox.counts["messages, disk damaged"] == 2100 - len(numbers)
     second.outbox.close()
     assert set(range(2000, 2200)) <= set(Clocked(tmp_path).numbers())
 
@@ -189,10 +190,10 @@ def test_a_message_that_does_not_unpack_is_damage(tmp_path: Path) -> None:
     db.commit()
     db.close()
     disk = Disk(path)
-    with pytest.raises(DiskDamagedError, match="does not unpack"):
+    with pytest.raises(DiskDamagedError, match="not what was written"):
         disk.read("result", 0, 1 << 62, 10, PLENTY)
     disk.close()
-    assert salvage(path) == 0
+    assert salvage(path) == (0, 1)
 
 
 ON_SMALL_DISK = """

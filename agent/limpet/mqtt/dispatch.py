@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 READY = 2 * WINDOW
 """Messages that are kept ready with the sender."""
 
+UNLIMITED = 1 << 40
+
 OUTAGE_SHARE = 0.1
 """A replay begins within that share of the outage, at random."""
 
@@ -70,13 +72,11 @@ class Dispatch:
         before = len(line.ready)
         self._pay_for_state(sender)
         for kind in CLASSES:
-            if not self._affordable(kind, now):
-                break
             if self._rules.fresh == "first":
-                self._hand_over_fresh(line, kind)
+                self._hand_over_fresh(line, kind, now)
             self._hand_over_backlog(line, kind, now)
             if not self._outbox.has_backlog(kind):
-                self._hand_over_fresh(line, kind)
+                self._hand_over_fresh(line, kind, now)
         if len(line.ready) > before:
             sender.wake()
 
@@ -84,10 +84,10 @@ class Dispatch:
         """Return when ``hand_over`` can go on with what it had to leave."""
         return self._due
 
-    def _hand_over_fresh(self, line: Line, kind: Class) -> None:
+    def _hand_over_fresh(self, line: Line, kind: Class, now: float) -> None:
         room = READY - len(line.ready)
-        if room > 0:
-            parcels = self._outbox.take(kind, "fresh", room, room * self._batch_bytes)
+        if room > 0 and (size := min(room * self._batch_bytes, self._affordable(kind, now))):
+            parcels = self._outbox.take(kind, "fresh", room, size)
             self._push(line, pack.fresh(parcels, self._root, line.limit))
 
     def _hand_over_backlog(self, line: Line, kind: Class, now: float) -> None:
@@ -97,7 +97,9 @@ class Dispatch:
         if now < self._replay_at or room <= 0:
             self._due = min(self._due, max(self._replay_at, self._replay.full_at(1.0)))
             return
-        parcels = self._outbox.take(kind, "backlog", room * self._batch_count, room * self._batch_bytes // 2)
+        if not (size := min(room * self._batch_bytes // 2, self._affordable(kind, now))):
+            return
+        parcels = self._outbox.take(kind, "backlog", room * self._batch_count, size)
         limit = min(line.limit, self._batch_bytes)
         self._replay.spend(self._push(line, pack.replayed(parcels, self._root, self._batch_count, limit)))
 
@@ -119,10 +121,13 @@ class Dispatch:
             self._budget.spend(sent - self._state_bytes)
             self._state_bytes = sent
 
-    def _affordable(self, kind: Class, now: float) -> bool:
-        """Whether there is a byte left in the budget. Events go out all the same, and are paid for later."""
-        if self._budget is None or kind == "event" or self._budget.level(now) > 0:
-            return True
+    def _affordable(self, kind: Class, now: float) -> int:
+        """Return how many bytes the budget allows. Events go out all the same, and are paid for later."""
+        if self._budget is None or kind == "event":
+            return UNLIMITED
+        left = int(self._budget.level(now))
+        if left > 0:
+            return left
         self._held_upto = self._outbox.newest(kind)
         self._due = min(self._due, self._budget.full_at(1.0))
-        return False
+        return 0

@@ -169,8 +169,8 @@ class Intake:
         items = [item for _ in range(count) if (item := self._item(self._inbox.popleft()))]
         if not items:
             return bool(count)
-        if self._journal:
-            kept = [item for item in items if self._rules[item.kind].keep != "memory"]
+        kept = [item for item in items if self._rules[item.kind].keep != "memory"]
+        if self._journal and kept:
             self._journal.append(kept, now, self._safe(now))
         self._accepted += len(items)
         for item in items:

@@ -30,10 +30,11 @@ PRAGMA wal_autocheckpoint=256;
 PRAGMA journal_size_limit=1048576;
 PRAGMA cache_size=-512;
 PRAGMA temp_store=MEMORY;
+PRAGMA cell_size_check=ON;
 """
 # Exclusive locking also keeps SQLite from mapping a shared file, which a full disk would turn into a SIGBUS.
 
-_Row: TypeAlias = "tuple[int, str, int, str, float, float, int, int, bytes]"
+_Row: TypeAlias = "tuple[int, str, int, str, float, float, int, int, int, bytes]"
 
 _TOTALS = """
 CREATE TABLE IF NOT EXISTS total (kind TEXT PRIMARY KEY, messages INTEGER NOT NULL, bytes INTEGER NOT NULL);
@@ -42,11 +43,12 @@ CREATE TABLE IF NOT EXISTS shed (cause TEXT PRIMARY KEY, items INTEGER NOT NULL)
 _TABLE = """
 CREATE TABLE IF NOT EXISTS $kind (
   sequence INTEGER PRIMARY KEY, pipeline TEXT NOT NULL, items INTEGER NOT NULL, boot TEXT NOT NULL,
-  born REAL NOT NULL, wall REAL NOT NULL, size INTEGER NOT NULL, packed INTEGER NOT NULL, payload BLOB NOT NULL);
+  born REAL NOT NULL, wall REAL NOT NULL, size INTEGER NOT NULL, packed INTEGER NOT NULL,
+  crc INTEGER NOT NULL, payload BLOB NOT NULL);
 INSERT OR IGNORE INTO total VALUES ('$kind', 0, 0);
 """
 _SELECT = """
-SELECT sequence, pipeline, items, boot, born, wall, size, packed, payload FROM $kind
+SELECT sequence, pipeline, items, boot, born, wall, size, packed, crc, payload FROM $kind
 WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?
 """
 _HEADS = """
@@ -56,7 +58,7 @@ WHERE sequence > ? ORDER BY sequence LIMIT ?
 _SUM = "SELECT count(*), total(size) FROM $kind WHERE sequence BETWEEN ? AND ?"
 _DELETE = "DELETE FROM $kind WHERE sequence BETWEEN ? AND ?"
 _INSERT = "INSERT INTO $kind VALUES "
-_PLACES = "(?,?,?,?,?,?,?,?,?)"
+_PLACES = "(?,?,?,?,?,?,?,?,?,?)"
 
 _HIGHEST = (1 << 63) - 1
 
@@ -126,7 +128,7 @@ class Disk:
         self.shed: Counter[str] = Counter()
         self._boot = boot_id()
         with _explained(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(0o700, parents=True, exist_ok=True)
             self._db = _connect(path)
             try:
                 self._load()
@@ -217,15 +219,15 @@ class Disk:
             payload, packed = zlib.compress(payload, 1), 1
         wall = time.time() - time.monotonic() + entry.born
         size = len(payload) + OVERHEAD
-        return sequence, entry.pipeline, entry.items, self._boot, entry.born, wall, size, packed, payload
+        crc = zlib.crc32(payload)
+        return sequence, entry.pipeline, entry.items, self._boot, entry.born, wall, size, packed, crc, payload
 
     def _parcel(self, kind: Class, row: _Row) -> Parcel:
-        sequence, pipeline, items, boot, born, wall, _, packed, payload = row
+        sequence, pipeline, items, boot, born, wall, _, packed, _, payload = row
+        if not _sound(row):
+            raise DiskDamagedError(f"{self.path}: a message is not what was written")
         if packed:
-            try:
-                payload = zlib.decompress(payload)
-            except zlib.error as error:
-                raise DiskDamagedError(f"{self.path}: a message does not unpack: {error}") from error
+            payload = zlib.decompress(payload)
         return Parcel(Token(kind, sequence), Entry(kind, pipeline, payload, items, self._born(boot, born, wall)))
 
     def _born(self, boot: str, born: float, wall: float) -> float:
@@ -262,20 +264,28 @@ class Disk:
     def copy_to(self, path: Path) -> None:
         """Copy all of it into another file, from the open one if its name is gone."""
         with _explained(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            path.parent.mkdir(0o700, parents=True, exist_ok=True)
             with closing(_connect(path)) as copy:
                 self._db.backup(copy)
 
 
-def salvage(path: Path) -> int:
-    """Move a damaged file aside, and bring what can be read of it into a new one. Return how many messages."""
+class Salvaged(NamedTuple):
+    """How many messages could be read of a damaged file, and how many more there should have been."""
+
+    saved: int
+    lost: int
+
+
+def salvage(path: Path) -> Salvaged:
+    """Move a damaged file aside, and bring what can be read of it into a new one."""
     damaged = path.with_name(f"{path.name}.damaged")
     with _explained(path):
         for suffix in ("", "-wal"):
             with suppress(FileNotFoundError):
                 path.with_name(path.name + suffix).replace(damaged.with_name(damaged.name + suffix))
-        saved = 0
         with closing(_connect(path)) as fresh, closing(sqlite3.connect(damaged, isolation_level=None)) as old:
+            expected = _expected(old)
+            saved = 0
             fresh.execute("BEGIN IMMEDIATE")
             for kind in CLASSES:
                 fresh.executemany(_of(kind, _INSERT) + _PLACES, _readable(old, kind))
@@ -283,7 +293,14 @@ def salvage(path: Path) -> int:
                 fresh.execute("UPDATE total SET messages = ?, bytes = ? WHERE kind = ?", (count, int(size), kind))
                 saved += count
             fresh.execute("COMMIT")
-        return saved
+        return Salvaged(saved, max(expected - saved, 0))
+
+
+def _expected(db: sqlite3.Connection) -> int:
+    with suppress(sqlite3.Error):
+        (messages,) = db.execute("SELECT total(messages) FROM total").fetchone()
+        return int(messages)
+    return 0
 
 
 def _readable(db: sqlite3.Connection, kind: Class) -> Iterator[_Row]:
@@ -300,15 +317,11 @@ def _readable(db: sqlite3.Connection, kind: Class) -> Iterator[_Row]:
 
 
 def _sound(row: tuple[object, ...]) -> bool:
-    kinds = (int, str, int, str, float, float, int, int, bytes)
-    if not all(isinstance(value, kind) for value, kind in zip(row, kinds, strict=True)):
-        return False
-    if row[7]:
-        try:
-            zlib.decompress(row[8])  # type: ignore[arg-type]
-        except zlib.error:
-            return False
-    return True
+    """Whether a row is what was written, as far as can be told."""
+    *others, crc, payload = row
+    kinds = (int, str, int, str, float, float, int, int)
+    right = all(isinstance(value, kind) for value, kind in zip(others, kinds, strict=True))
+    return right and isinstance(payload, bytes) and zlib.crc32(payload) == crc
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -125,7 +125,7 @@ class Journal:
 
     def _begin(self) -> None:
         self._path = self._directory / "journal" / f"{self._number:08d}.log"
-        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._path.parent.mkdir(0o700, parents=True, exist_ok=True)
         self._fd = os.open(self._path, _FLAGS, 0o600)
         self._number += 1
         self._size = 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import random
 from collections import Counter, OrderedDict, deque
 from typing import TYPE_CHECKING
 
@@ -10,7 +10,7 @@ from limpet.outbox import Class, Entry, Parcel, Part, Token
 from limpet.outbox.disk import Head
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from limpet.outbox.rules import Rules
 
@@ -28,8 +28,7 @@ class Lane:
         self.rules = rules
         self.recent: OrderedDict[int, Entry] = OrderedDict()
         self.size = 0
-        # Later than anything that a disk which cannot be read yet may hold.
-        self.next = time.time_ns() // 1000
+        self.next = 0
         self.mark = 0
         self.taken: set[int] = set()
         self.dead: set[int] = set()
@@ -40,6 +39,9 @@ class Lane:
 
     def add(self, entry: Entry) -> None:
         """Append an entry."""
+        if not self.next:
+            # A disk may be found only after messages have come: a number that it does not hold.
+            self.next = (1 << 61) + random.getrandbits(60)
         self.recent[self.next] = entry
         self.size += entry.size
         self.queue["fresh"].append(self.next)
@@ -68,16 +70,17 @@ class Lane:
         for sequence in self.recent:
             self.queue["backlog" if sequence <= self.mark else "fresh"].append(sequence)
 
-    def adopt(self, last: int) -> None:
-        """Go on with a disk that holds messages up to ``last``: what is not under way there is backlog."""
+    def adopt(self, last: int, written: Iterable[int]) -> None:
+        """Go on with a disk that holds messages up to ``last``: what is not under way there is backlog.
+
+        ``written`` are those since the oldest in memory: a commit that seemed to fail may have been made.
+        """
         self.next = max(self.next, last + 1)
         self.mark = max(self.mark, last)
         self.cursor["backlog"] = 0
         self.cursor["fresh"] = max(self.cursor["fresh"], last)
-
-    def follows(self, last: int) -> bool:
-        """Whether all that is in memory is younger than what such a disk holds."""
-        return not self.recent or next(iter(self.recent)) > last
+        for sequence in written:
+            self.settle(sequence)
 
     def waits(self, sequence: int) -> bool:
         """Whether an entry is neither under way nor to be deleted."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections import Counter
 from typing import TYPE_CHECKING
 
@@ -56,16 +55,21 @@ class Outbox:
         }
         self._store = Store(directory, rules.min_free_bytes) if directory else None
         self._forget_at = math.inf
+        self._blocked_until = 0.0
         self._check_age_at = 0.0
 
     def open(self, now: float) -> None:
         """Open the disk's part, if it can be had; on the thread that will use it."""
-        if not self._store or not self._store.tend(now, self._adopts):
+        if not self._store or not self._store.tend(now):
             return
         for lane in self._lanes.values():
-            lane.adopt(self._store.last(lane.kind))
+            written = self._store.heads(lane.kind, next(iter(lane.recent)) - 1, -1) if lane.recent else []
+            lane.adopt(self._store.last(lane.kind), [head.sequence for head in written])
         for cause, items in self._store.shed().items():
             self.counts[cause] = max(self.counts[cause], items)
+        if self._store.lost:
+            self.counts["messages, disk damaged"] += self._store.lost
+            self._store.lost = 0
 
     def notices(self) -> list[tuple[str, str]]:
         """Return what has happened to the disk since the last call, as event and reason."""
@@ -162,12 +166,21 @@ class Outbox:
                 return
             if not found:
                 lane.cursor[part] = upto
+                self._check_complete(lane)
             for parcel in found:
                 sequence = parcel.token.sequence
                 lane.cursor[part] = sequence
                 if lane.waits(sequence):
                     lane.taken.add(sequence)
                     yield parcel
+
+    def _check_complete(self, lane: Lane) -> None:
+        """See that all was read, once no more comes: a damaged file may just seem to be shorter."""
+        assert self._store
+        if all(lane.cursor[part] >= self._disk_end(lane, part) for part in lane.cursor):
+            taken = sum(1 for sequence in lane.taken if sequence not in lane.recent)
+            if self._store.messages(lane.kind) > taken + len(lane.dead):
+                self._store.mistrust()
 
     def _disk_end(self, lane: Lane, part: Part) -> int:
         last = self._store.last(lane.kind) if self._store else 0
@@ -187,8 +200,8 @@ class Outbox:
         for lane in self._lanes.values():
             self._bound_disk(lane)
         added = [parcel for lane in self._lanes.values() for parcel in self._due(lane, now, away=away)]
-        if added or self._must_forget(now):
-            self._commit(added)
+        if now >= self._blocked_until and (added or self._must_forget(now)) and not self._commit(added):
+            self._blocked_until = now + FORGET_AFTER
 
     def next_due(self) -> float:
         """Return when ``maintain`` is needed again, at the latest."""
@@ -197,16 +210,13 @@ class Outbox:
             born = lane.oldest()
             if born is not None and self._persists(lane):
                 due.append(born + self._delay(lane))
-        return min(due)
+        return max(min(due), self._blocked_until)
 
     def close(self) -> None:
         """Write all there is, and close the file."""
         if self._store:
             self._commit([p for lane in self._lanes.values() if self._persists(lane) for p in lane.late(math.inf)])
             self._store.close()
-
-    def _adopts(self, last: dict[Class, int]) -> bool:
-        return all(lane.follows(last[lane.kind]) for lane in self._lanes.values())
 
     def _due(self, lane: Lane, now: float, *, away: bool) -> list[Parcel]:
         if not self._persists(lane) or not lane.recent:
@@ -229,18 +239,18 @@ class Outbox:
         self._forget_at = min(self._forget_at, now + FORGET_AFTER)
         return dead >= FORGET_MESSAGES or now >= self._forget_at
 
-    def _commit(self, added: list[Parcel]) -> None:
-        """Write and delete. What could not be is still in memory, and tried again with the next commit."""
+    def _commit(self, added: list[Parcel]) -> bool:
+        """Write and delete; return whether it was done. What was not is tried again with the next commit."""
         assert self._store
         deleted = {lane.kind: list(lane.dead) for lane in self._lanes.values() if lane.dead}
-        if not (added or deleted) or not self._store.write(Change(added, deleted, self.counts)):
-            self._forget_at = time.monotonic() + FORGET_AFTER
-            return
+        if (added or deleted) and not self._store.write(Change(added, deleted, self.counts)):
+            return False
         for token, _ in added:
             self._lanes[token.kind].settle(token.sequence)
         for kind, sequences in deleted.items():
             self._lanes[kind].dead.difference_update(sequences)
         self._forget_at = math.inf
+        return True
 
     def _persists(self, lane: Lane) -> bool:
         return lane.rules.keep != "memory" and self._store is not None and self._store.usable

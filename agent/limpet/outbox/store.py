@@ -18,7 +18,6 @@ from limpet.outbox.disk import (
 from limpet.outbox.room import Room
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from limpet.outbox import Class, Parcel
@@ -39,6 +38,7 @@ COMPACT_FROM = 8 * 1024 * 1024
 class Store:
     """A disk, if it can be had. ``usable`` says whether messages can be added now.
 
+    ``lost`` counts messages that could not be read of a damaged file.
     ``notices`` has each change, ``outbox-degraded`` or ``outbox-recovered``, with its reason.
     """
 
@@ -51,34 +51,28 @@ class Store:
         self._trouble = ""
         self._retry_at = 0.0
         self._look_at = 0.0
+        self.lost = 0
 
     @property
     def usable(self) -> bool:
         """Whether messages can be added."""
         return self._disk is not None and not self._full
 
-    def tend(self, now: float, adopts: Callable[[dict[Class, int]], bool]) -> bool:
-        """Look after the disk; return whether it was opened anew.
-
-        ``adopts`` says whether a disk that holds messages up to these sequence numbers can be gone on with.
-        """
-        opened = self._disk is None and now >= self._retry_at and self._open(now, adopts)
+    def tend(self, now: float) -> bool:
+        """Look after the disk; return whether it was opened anew."""
+        opened = self._disk is None and now >= self._retry_at and self._open(now)
         if self._disk and now >= self._look_at:
             self._look_at = now + LOOK
             self._look()
         return opened
 
-    def _open(self, now: float, adopts: Callable[[dict[Class, int]], bool]) -> bool:
+    def _open(self, now: float) -> bool:
         self._retry_at = now + RETRY
         try:
-            disk = self._open_or_salvage()
+            self._disk = self._open_or_salvage()
         except DiskError as error:
             self._degrade(str(error))
             return False
-        if not adopts(disk.last):
-            disk.close()
-            return False
-        self._disk = disk
         self._full = False
         self._look_at = now + LOOK
         self._look()
@@ -95,8 +89,10 @@ class Store:
             return Disk(self._path)
 
     def _salvage(self, error: DiskError) -> None:
-        saved = salvage(self._path)
-        self._degrade(f"{error}; {saved} messages could be read, the file was kept as {self._path.name}.damaged")
+        saved, lost = salvage(self._path)
+        self.lost += lost
+        kept = f"the file was kept as {self._path.name}.damaged"
+        self._degrade(f"{error}; {saved} messages could be read, {lost} could not; {kept}")
 
     def _look(self) -> None:
         if self._disk and not self._disk.present():
@@ -115,12 +111,19 @@ class Store:
             return False
         try:
             self._disk.write(change)
-            if not any(self._disk.messages.values()) and self._disk.room() > COMPACT_FROM:
-                self._disk.compact()
         except DiskError as error:
             self._fail(error)
             return False
+        if not any(self._disk.messages.values()):
+            self._compact(self._disk)
         return True
+
+    def _compact(self, disk: Disk) -> None:
+        try:
+            if disk.room() > COMPACT_FROM:
+                disk.compact()
+        except DiskError as error:
+            self._fail(error)
 
     def read(self, kind: Class, after: int, upto: int, rows: int, size: int) -> list[Parcel] | None:
         """Read messages, see ``Disk.read``; ``None`` if they cannot be read now."""
@@ -137,6 +140,10 @@ class Store:
         except DiskError as error:
             self._fail(error)
             return []
+
+    def mistrust(self) -> None:
+        """Treat the disk as damaged: it does not give what it should hold."""
+        self._fail(DiskDamagedError(f"{self._path}: messages are missing"))
 
     def last(self, kind: Class) -> int:
         """Return the highest sequence number on the disk."""
@@ -169,13 +176,14 @@ class Store:
             return
         if isinstance(error, DiskGoneError):
             self._restore()
-        elif isinstance(error, DiskDamagedError):
-            self.close()
+        self.close()
+        if isinstance(error, DiskDamagedError):
             with suppress(DiskError):
                 self._salvage(error)
-        self.close()
-        self._retry_at = 0.0 if isinstance(error, DiskGoneError | DiskDamagedError) else self._retry_at + RETRY
-        self._degrade(str(error))
+        else:
+            self._degrade(str(error))
+        if isinstance(error, DiskGoneError | DiskDamagedError):
+            self._retry_at = 0.0
 
     def _restore(self) -> None:
         """Copy a file that has lost its name, as long as it is open."""
