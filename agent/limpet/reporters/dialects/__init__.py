@@ -1,0 +1,53 @@
+"""Languages that messages can be told in over MQTT: one module a kind, without I/O. See docs/dialects.md."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from limpet.messages import DeviceHealth, EventMessage, Message, PipelineHealth, ResultMessage
+
+
+class Publish(NamedTuple):
+    """An MQTT message. What 3.1.1 cannot carry, ``content_type`` and ``user_properties``, is left out there."""
+
+    topic: str
+    payload: bytes
+    qos: int = 1
+    retain: bool = False
+    content_type: str = ""
+    user_properties: tuple[tuple[str, str], ...] = ()
+
+
+class Sessionless:
+    """The part of a dialect that has nothing to say about connections, and listens to nothing."""
+
+    subscriptions: tuple[str, ...] = ()
+
+    def connecting(self, protocol: str) -> Publish | None:  # noqa: ARG002
+        """Have no last will of its own."""
+        return None
+
+    def connected(self) -> list[Publish]:
+        """Say nothing."""
+        return []
+
+    def received(self, topic: str, payload: bytes) -> list[Publish]:  # noqa: ARG002
+        """Say nothing."""
+        return []
+
+    def leaving(self) -> list[Publish]:
+        """Say nothing."""
+        return []
+
+
+def subtopic(message: Message) -> str:
+    """Return what follows ``limpet/DEVICE/`` in the topic of a message."""
+    if isinstance(message, DeviceHealth):
+        return "health"
+    if isinstance(message, ResultMessage):
+        return f"result/{message.pipeline}"
+    if isinstance(message, EventMessage):
+        return f"event/{message.pipeline}" if message.pipeline else "event"
+    if isinstance(message, PipelineHealth):
+        return f"health/{message.pipeline}"
+    return f"model/{message.pipeline}/reported"

@@ -1,0 +1,184 @@
+"""Home Assistant's MQTT discovery: which entities there are, and the messages that tell of them.
+
+Keys are those of https://www.home-assistant.io/integrations/mqtt/, written out.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+
+import msgspec
+
+from limpet.records import State
+from limpet.reporters.dialects import Publish
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from limpet.messages import Origin
+    from limpet.reporters.dialects._fields import Kind
+
+_CLASSES = {
+    "°C": "temperature", "°F": "temperature", "K": "temperature", "V": "voltage", "mV": "voltage", "A": "current",
+    "mA": "current", "W": "power", "kW": "power", "Pa": "pressure", "hPa": "pressure", "kPa": "pressure",
+    "bar": "pressure", "Hz": "frequency", "lx": "illuminance",
+}  # fmt: skip
+"""Device classes of sensors whose unit leaves no doubt; Home Assistant can then convert it."""
+
+_ASIDE = {"threshold", "abstained", "in_range"}
+"""Values of Limpet's decoders that explain others."""
+
+_PLATFORMS: dict[Kind, str] = {"number": "sensor", "text": "sensor", "flag": "binary_sensor"}
+
+
+class Entity(NamedTuple):
+    """``key`` is unique within the device and lasting; ``options`` are further keys of its platform."""
+
+    key: str
+    platform: str
+    name: str
+    topic: str
+    template: str
+    options: dict[str, Any]
+
+
+class Device:
+    """What all entities of a device have in common."""
+
+    def __init__(self, origin: Origin, prefix: str, status: str) -> None:
+        self._name = origin.device
+        self._prefix = prefix
+        self._common = {
+            "device": {
+                "identifiers": [f"limpet_{origin.device}"],
+                "name": origin.device,
+                "manufacturer": "Limpet",
+                "model": "on-device inference agent",
+                "sw_version": origin.version,
+            },
+            "origin": {"name": "Limpet", "sw_version": origin.version},
+            "availability": [{"topic": status, "value_template": "{{ value_json.status }}"}],
+            "qos": 1,
+        }
+
+    def whole(self, entities: Sequence[Entity], news: Sequence[Entity]) -> list[Publish]:
+        """Return one message with all entities, if there is news."""
+        if not news:
+            return []
+        components = {entity.key: {"platform": entity.platform, **self._component(entity)} for entity in entities}
+        return [
+            _publish(
+                f"{self._prefix}/device/{_slug(self._name)}/config", self._common | {"components": components}
+            )
+        ]
+
+    def each(self, entities: Sequence[Entity], news: Sequence[Entity]) -> list[Publish]:  # noqa: ARG002
+        """Return a message for each new entity."""
+        return [
+            _publish(
+                f"{self._prefix}/{entity.platform}/{_slug(self._name)}/{_slug(entity.key)}/config",
+                self._common | self._component(entity),
+            )
+            for entity in news
+        ]
+
+    def _component(self, entity: Entity) -> dict[str, Any]:
+        return {
+            "unique_id": f"limpet_{self._name}_{entity.key}",
+            "name": entity.name,
+            "state_topic": entity.topic,
+            "value_template": entity.template,
+            **entity.options,
+        }
+
+
+def result_entities(
+    pipeline: str, topic: str, kinds: Mapping[str, Kind], units: Mapping[str, str]
+) -> list[Entity]:
+    """Return what a pipeline concludes, one for each value of its output, and how long that takes."""
+    about = "{{ {'time': value_json.time, 'model': value_json.model, 'replayed': value_json.replayed} | tojson }}"
+    entities = []
+    for path, kind in kinds.items():
+        name = path.removeprefix("values/")
+        options: dict[str, Any] = {"json_attributes_topic": topic, "json_attributes_template": about}
+        if kind == "number":
+            options |= {"state_class": "measurement", **_unit(units.get(path, ""))}
+        if path == "anomalous":
+            options["device_class"] = "problem"
+        if path in _ASIDE:
+            options["entity_category"] = "diagnostic"
+        # A JSON string is a string of the template language, too.
+        template = f"{{{{ value_json['fields'][{msgspec.json.encode(path).decode()}] }}}}"
+        title = f"{pipeline} {name.replace('/', ' ').replace('_', ' ')}"
+        entities.append(Entity(f"{pipeline}_{path}", _PLATFORMS[kind], title, topic, template, options))
+    latency = {**_figure("ms", "duration"), "entity_category": "diagnostic"}
+    return [*entities, _of(pipeline, "sensor", "latency", "latency_ms", topic, latency)]
+
+
+def pipeline_entities(pipeline: str, topic: str) -> list[Entity]:
+    """Return how a pipeline is."""
+    state = {
+        "device_class": "enum",
+        "options": list(get_args(State)),
+        "json_attributes_topic": topic,
+        "entity_category": "diagnostic",
+    }
+    problem = {"device_class": "problem", "entity_category": "diagnostic"}
+    invoke = {**_figure("ms", "duration"), "entity_category": "diagnostic"}
+    return [
+        _of(pipeline, "sensor", "state", "state", topic, state),
+        _of(pipeline, "binary_sensor", "degraded", "degraded", topic, problem),
+        _of(pipeline, "sensor", "model", "model", topic, {"entity_category": "diagnostic"}),
+        _of(pipeline, "sensor", "invoke p95", "invoke_ms", topic, invoke),
+    ]
+
+
+def device_entities(topic: str, figures: Mapping[str, Any]) -> list[Entity]:
+    """Return how the device is: what it can tell."""
+    options: dict[str, tuple[str, dict[str, Any]]] = {
+        "temperature": ("sensor", _figure("°C", "temperature")),
+        "cpu": ("sensor", _figure("%")),
+        "memory": ("sensor", _figure("MB", "data_size")),
+        "disk_free": ("sensor", _figure("MB", "data_size")),
+        "throttled": ("binary_sensor", {"device_class": "problem"}),
+        "outbox_depth": ("sensor", {"state_class": "measurement"}),
+    }
+    return [
+        _of("", platform, key.replace("_", " "), key, topic, {**more, "entity_category": "diagnostic"})
+        for key, (platform, more) in options.items()
+        if figures[key] is not None
+    ]
+
+
+def event_entities(topic: str) -> list[Entity]:
+    """Return the last event; its reason and pipeline are attributes."""
+    options = {"json_attributes_topic": topic, "entity_category": "diagnostic"}
+    return [_of("", "sensor", "last event", "event", topic, options)]
+
+
+def _of(pipeline: str, platform: str, name: str, field: str, topic: str, options: dict[str, Any]) -> Entity:
+    """Return an entity of Limpet's own. Its key has two dashes, which no value of a pipeline's output begins with."""
+    key = f"{pipeline}--{field}" if pipeline else field
+    return Entity(key, platform, f"{pipeline} {name}".strip(), topic, f"{{{{ value_json.{field} }}}}", options)
+
+
+def _figure(unit: str, device_class: str = "") -> dict[str, Any]:
+    figure = {"state_class": "measurement", "unit_of_measurement": unit}
+    return figure | ({"device_class": device_class} if device_class else {})
+
+
+def _unit(unit: str) -> dict[str, str]:
+    if not unit:
+        return {}
+    device_class = _CLASSES.get(unit)
+    return {"unit_of_measurement": unit} | ({"device_class": device_class} if device_class else {})
+
+
+def _slug(text: str) -> str:
+    """Return the text as a part of a discovery topic, where only letters, digits, ``_`` and ``-`` may stand."""
+    return re.sub(r"[^A-Za-z0-9_-]", lambda match: f"_{ord(match[0]):x}_", text)
+
+
+def _publish(topic: str, config: Mapping[str, Any]) -> Publish:
+    return Publish(topic, msgspec.json.encode(config), retain=True, content_type="application/json")

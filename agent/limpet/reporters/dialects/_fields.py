@@ -1,0 +1,81 @@
+"""What a decoder gives, or a message has, as flat named values: for dialects that know tags or entities."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+Kind: TypeAlias = Literal["number", "text", "flag"]
+Value: TypeAlias = float | str | bool | None
+
+DEPTH = 6
+"""Mappings in mappings deeper than that are told as JSON text."""
+
+
+def output(content: Any) -> tuple[list[tuple[str, Any]], dict[str, str]]:
+    """Return the values of a result's output by path, such as ``values/pressure``, and the units of some.
+
+    Units are what ``regress`` gives: a mapping ``units`` beside a mapping ``values``.
+    """
+    content = msgspec.to_builtins(content)
+    units: Mapping[str, Any] = {}
+    if isinstance(content, dict) and isinstance(content.get("values"), dict):
+        given = content.get("units")
+        if isinstance(given, dict):
+            units = given
+            content = {key: value for key, value in content.items() if key != "units"}
+    named = {f"values/{name}": unit for name, unit in units.items() if isinstance(unit, str)}
+    return list(flatten(content)), named
+
+
+def flatten(content: Any, path: str = "", depth: int = DEPTH) -> Iterator[tuple[str, Any]]:
+    """Yield what is in mappings by path; a list is one value."""
+    if isinstance(content, Mapping) and depth:
+        for key, value in content.items():
+            yield from flatten(value, f"{path}/{key}" if path else str(key), depth - 1)
+    else:
+        yield path or "value", content
+
+
+class Known:
+    """The paths seen so far and what each holds, at most ``limit``. The first value that is not null decides."""
+
+    def __init__(self, limit: int) -> None:
+        self.kinds: dict[str, Kind] = {}
+        self._limit = limit
+
+    def take(self, values: Iterable[tuple[str, Any]]) -> dict[str, Value]:
+        """Return the values as what their paths hold, null where they are something else."""
+        fitted: dict[str, Value] = {}
+        for path, value in values:
+            if path not in self.kinds and len(self.kinds) < self._limit and (kind := _kind(value)):
+                self.kinds[path] = kind
+            if path in self.kinds:
+                fitted[path] = _fit(self.kinds[path], value)
+        return fitted
+
+
+def _kind(value: Any) -> Kind | None:
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return "flag"
+    return "number" if isinstance(value, int | float) else "text"
+
+
+def _fit(kind: Kind, value: Any) -> Value:
+    if value is None:
+        return None
+    if kind == "text":
+        return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    if kind == "flag":
+        return value if isinstance(value, bool) else None
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return value if isfinite(value) else None

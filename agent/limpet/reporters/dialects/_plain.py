@@ -1,0 +1,38 @@
+"""The messages as they are, in one encoding or another."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from limpet.reporters.dialects import Publish, Sessionless, subtopic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from limpet.messages import DeviceHealth, EventMessage, ModelReported, PipelineHealth, ResultMessage
+
+
+class Plain(Sessionless):
+    """A batch is an array, one result alone is not; ``root`` begins each topic."""
+
+    def __init__(self, root: str, encode: Callable[[Any], bytes], content_type: str) -> None:
+        self._root = root
+        self._encode = encode
+        self._content_type = content_type
+
+    def results(self, results: Sequence[ResultMessage]) -> list[Publish]:
+        """Tell all in one message."""
+        return [self._publish(subtopic(results[0]), results if len(results) > 1 else results[0], retain=False)]
+
+    def event(self, event: EventMessage) -> list[Publish]:
+        """Tell it."""
+        return [self._publish(subtopic(event), event, retain=False)]
+
+    def state(self, message: PipelineHealth | DeviceHealth | ModelReported) -> list[Publish]:
+        """Tell it, for whoever comes later as well."""
+        return [self._publish(subtopic(message), message, retain=True)]
+
+    def _publish(self, topic: str, content: object, *, retain: bool) -> Publish:
+        return Publish(
+            f"{self._root}/{topic}", self._encode(content), retain=retain, content_type=self._content_type
+        )

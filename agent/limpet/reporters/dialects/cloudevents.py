@@ -1,0 +1,103 @@
+"""CloudEvents 1.0 under ``limpet/DEVICE/cloudevents/``, one a message.
+
+In MQTT 5 the attributes are user properties (binary mode), in 3.1.1 they stand in the payload (structured mode).
+See the CloudEvents MQTT protocol binding, https://github.com/cloudevents/spec.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import msgspec
+
+from limpet.messages import DeviceHealth, EventMessage, Message, PipelineHealth, ResultMessage
+from limpet.reporters.dialects import Publish, Sessionless, subtopic
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from limpet.messages import ModelReported, Origin
+
+__all__ = ["CloudEvents", "Config", "open"]
+
+
+class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """``source`` is the attribute of that name, a URI; unless given it is the path ``/limpet/DEVICE``."""
+
+    source: str = ""
+
+
+def open(config: Config, origin: Origin, root: str) -> CloudEvents:  # noqa: ARG001
+    """Tell messages under ``root/cloudevents``."""
+    return CloudEvents(f"{root}/cloudevents", config.source or "/" + quote(root))
+
+
+class CloudEvents(Sessionless):
+    """Each message is an event. ``replayed`` is an extension attribute, there only where it is true."""
+
+    def __init__(self, root: str, source: str) -> None:
+        self._root = root
+        self._source = source
+        self._binary = True
+
+    def connecting(self, protocol: str) -> None:
+        """Choose the mode that the protocol, "5" or "3.1.1", allows."""
+        self._binary = protocol == "5"
+
+    def results(self, results: Sequence[ResultMessage]) -> list[Publish]:
+        """Tell each by itself: the MQTT binding knows no batches."""
+        return [self._publish(result, retain=False) for result in results]
+
+    def event(self, event: EventMessage) -> list[Publish]:
+        """Tell it."""
+        return [self._publish(event, retain=False)]
+
+    def state(self, message: PipelineHealth | DeviceHealth | ModelReported) -> list[Publish]:
+        """Tell it, for whoever comes later as well."""
+        return [self._publish(message, retain=True)]
+
+    def _publish(self, message: Message, *, retain: bool) -> Publish:
+        topic = f"{self._root}/{subtopic(message)}"
+        attributes = self._attributes(message)
+        if self._binary:
+            payload = msgspec.json.encode(message)
+            return Publish(topic, payload, 1, retain, "application/json", tuple(attributes.items()))
+        replayed = {"replayed": True} if "replayed" in attributes else {}
+        event = attributes | replayed | {"datacontenttype": "application/json", "data": message}
+        return Publish(topic, msgspec.json.encode(event), 1, retain, "application/cloudevents+json")
+
+    def _attributes(self, message: Message) -> dict[str, str]:
+        time = str(msgspec.to_builtins(message.time))
+        pipeline = "" if isinstance(message, DeviceHealth) else message.pipeline
+        attributes = {
+            "specversion": "1.0",
+            "id": _id(message, time),
+            "source": self._source,
+            "type": f"io.limpet.{_kind(message)}",
+            "time": time,
+        }
+        if pipeline:
+            attributes["subject"] = pipeline
+        if isinstance(message, ResultMessage | EventMessage) and message.replayed:
+            attributes["replayed"] = "true"
+        return attributes
+
+
+def _id(message: Message, time: str) -> str:
+    """Return what is the same for a redelivery and no other message."""
+    if isinstance(message, ResultMessage):
+        return message.id
+    if isinstance(message, EventMessage):
+        return f"{message.device}/{subtopic(message)}/{message.boot}/{message.event}/{time}"
+    return f"{message.device}/{subtopic(message)}/{time}"
+
+
+def _kind(message: Message) -> str:
+    if isinstance(message, ResultMessage):
+        return "result"
+    if isinstance(message, EventMessage):
+        return "event"
+    if isinstance(message, DeviceHealth):
+        return "health"
+    return "pipeline-health" if isinstance(message, PipelineHealth) else "model-reported"

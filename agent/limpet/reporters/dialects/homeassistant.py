@@ -1,0 +1,165 @@
+"""Home Assistant: entities appear by themselves, through MQTT discovery.
+
+Home Assistant cannot read batches, so this keeps a small retained state of its own for each pipeline, under
+``limpet/DEVICE/homeassistant/``: the newest result, the health. What a pipeline gives shows with its first result.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from limpet.messages import DeviceHealth, ModelReported, PipelineHealth
+from limpet.reporters.dialects import Publish, _discovery, _fields
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from limpet.messages import EventMessage, Origin, ResultMessage
+    from limpet.reporters.dialects._discovery import Entity
+
+__all__ = ["Config", "HomeAssistant", "open"]
+
+FIELDS = 50
+"""Values of a pipeline that become entities; further ones do not."""
+
+LONGEST = 255
+"""Home Assistant takes no state that is longer."""
+
+
+class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """``prefix`` is the discovery prefix that Home Assistant is set to.
+
+    ``discovery``: "device" is one message with all entities, for Home Assistant 2024.11 and later; "entity" is one
+    for each, for all versions.
+    """
+
+    prefix: Annotated[str, Meta(pattern=r"^[^+#\x00]{1,100}$")] = "homeassistant"
+    discovery: Literal["device", "entity"] = "device"
+
+
+def open(config: Config, origin: Origin, root: str) -> HomeAssistant:
+    """Tell states under ``root/homeassistant``, and of what there is under ``prefix``."""
+    return HomeAssistant(config, origin, root)
+
+
+class HomeAssistant:
+    """Each call that shows something new returns its discovery before its state."""
+
+    def __init__(self, config: Config, origin: Origin, root: str) -> None:
+        self.subscriptions = (f"{config.prefix}/status",)
+        self._root = f"{root}/homeassistant"
+        self._boot = origin.boot
+        self._device = _discovery.Device(origin, config.prefix, f"{root}/status")
+        self._discover = self._device.whole if config.discovery == "device" else self._device.each
+        self._known: dict[str, _fields.Known] = {}
+        self._entities: dict[str, Entity] = {}
+        self._states: dict[str, Publish] = {}
+        self._shown: dict[str, ResultMessage] = {}
+
+    def connecting(self, protocol: str) -> None:
+        """Have no last will of its own: availability is that of the topic ``status``."""
+
+    def connected(self) -> list[Publish]:
+        """Tell all entities and their states."""
+        entities = list(self._entities.values())
+        return [*self._discover(entities, entities), *self._states.values()]
+
+    def results(self, results: Sequence[ResultMessage]) -> list[Publish]:
+        """Tell the newest, unless a newer one has been told."""
+        newest = results[-1]
+        pipeline = newest.pipeline
+        if self._is_older(newest):
+            return []
+        self._shown[pipeline] = newest
+        content, units = _fields.output(newest.output)
+        known = self._known.setdefault(pipeline, _fields.Known(FIELDS))
+        values = known.take((path, value) for path, value in content if not isinstance(value, list))
+        topic = f"{self._root}/result/{pipeline}"
+        entities = _discovery.result_entities(pipeline, topic, known.kinds, units)
+        state = {
+            "time": newest.time,
+            "id": newest.id,
+            "model": newest.model,
+            "version": newest.version,
+            "replayed": newest.replayed,
+            "latency_ms": newest.latency_us / 1000,
+            "fields": {path: _state(value) for path, value in values.items()},
+        }
+        return self._tell(entities, topic, state)
+
+    def event(self, event: EventMessage) -> list[Publish]:
+        """Tell it as the device's last."""
+        topic = f"{self._root}/event"
+        return self._tell(_discovery.event_entities(topic), topic, event)
+
+    def state(self, message: PipelineHealth | DeviceHealth | ModelReported) -> list[Publish]:
+        """Tell the figures that a person wants to see."""
+        if isinstance(message, ModelReported):
+            return []
+        if isinstance(message, PipelineHealth):
+            topic = f"{self._root}/health/{message.pipeline}"
+            return self._tell(
+                _discovery.pipeline_entities(message.pipeline, topic), topic, _pipeline_figures(message)
+            )
+        topic = f"{self._root}/health"
+        figures = _device_figures(message)
+        return self._tell(_discovery.device_entities(topic, figures), topic, figures)
+
+    def received(self, topic: str, payload: bytes) -> list[Publish]:
+        """Tell all again when Home Assistant has started."""
+        return self.connected() if topic in self.subscriptions and payload == b"online" else []
+
+    def leaving(self) -> list[Publish]:
+        """Say nothing: the topic ``status`` does."""
+        return []
+
+    def _is_older(self, result: ResultMessage) -> bool:
+        """Whether a later one of its pipeline has been told: a backlog may go out after what is fresh."""
+        shown = self._shown.get(result.pipeline)
+        if shown is None:
+            return False
+        if shown.boot == result.boot:
+            return result.sequence < shown.sequence
+        return shown.boot == self._boot
+
+    def _tell(self, entities: list[Entity], topic: str, state: object) -> list[Publish]:
+        news = [entity for entity in entities if self._entities.get(entity.key) != entity]
+        self._entities.update((entity.key, entity) for entity in news)
+        publish = Publish(topic, msgspec.json.encode(state), retain=True, content_type="application/json")
+        self._states[topic] = publish
+        return [*self._discover(list(self._entities.values()), news), publish]
+
+
+def _state(value: _fields.Value) -> Any:
+    if isinstance(value, bool):
+        return "ON" if value else "OFF"
+    return value[:LONGEST] if isinstance(value, str) else value
+
+
+def _pipeline_figures(health: PipelineHealth) -> dict[str, Any]:
+    invoke = health.latency_us.get("invoke")
+    return {
+        "state": health.state,
+        "reason": health.reason[:LONGEST],
+        "degraded": _state(health.degraded),
+        "model": f"{health.model} {health.version}"[:LONGEST],
+        "delegate": health.delegate,
+        "invoke_ms": invoke.p95 / 1000 if invoke and invoke.count else None,
+        "results": health.results,
+    }
+
+
+def _device_figures(health: DeviceHealth) -> dict[str, Any]:
+    depths = [figures.get("outbox_depth") for figures in health.reporters.values()]
+    known = [depth for depth in depths if isinstance(depth, int)]
+    return {
+        "temperature": health.temperature_c,
+        "cpu": None if health.cpu_share is None else round(100 * health.cpu_share, 1),
+        "memory": health.pss_mb,
+        "disk_free": health.disk_free_mb,
+        "throttled": None if health.throttled is None else _state(health.throttled),
+        "outbox_depth": sum(known) if known else None,
+    }

@@ -1,0 +1,23 @@
+"""Limpet's own: JSON, as docs/mqtt.md describes and docs/schemas/ defines."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from limpet.reporters.dialects._plain import Plain
+
+if TYPE_CHECKING:
+    from limpet.messages import Origin
+
+__all__ = ["Config", "open"]
+
+
+class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """There is nothing to choose."""
+
+
+def open(config: Config, origin: Origin, root: str) -> Plain:  # noqa: ARG001
+    """Tell messages under ``root``."""
+    return Plain(root, msgspec.json.encode, "application/json")

@@ -1,0 +1,178 @@
+"""Sparkplug B 3.0: the device is an edge node, what its pipelines conclude are its metrics.
+
+See the specification, https://sparkplug.eclipse.org. Metrics become known by what comes: with the first result of
+a pipeline a new birth goes out that has its metrics, too.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from limpet.messages import DeviceHealth, ModelReported
+from limpet.reporters.dialects import Publish, _fields
+from limpet.reporters.dialects._sparkplug_payload import (
+    BOOLEAN,
+    INT64,
+    REBIRTH,
+    STRING,
+    TYPES,
+    Metric,
+    encode,
+    wants_rebirth,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
+
+    from limpet.messages import EventMessage, Origin, PipelineHealth, ResultMessage
+
+__all__ = ["Config", "Sparkplug", "open"]
+
+METRICS = 2000
+"""Metrics that a node may have; what a decoder with ever new names gives beyond that is not told."""
+
+
+class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """The group that the node belongs to. The node's name is the device's.
+
+    ``qos`` of births and data is 0 in the specification; with 1 the broker confirms them, and hosts take both.
+    """
+
+    group: Annotated[str, Meta(pattern=r"^[^+#/\x00]{1,100}$")] = "limpet"
+    qos: Literal[0, 1] = 0
+
+
+def open(config: Config, origin: Origin, root: str) -> Sparkplug:  # noqa: ARG001
+    """Tell messages under ``spBv1.0/GROUP/``."""
+    return Sparkplug(config, origin)
+
+
+@dataclass(slots=True)
+class _Tag:
+    """What a birth says of a metric: its newest value that was not historical, too."""
+
+    alias: int
+    type: int
+    unit: str = ""
+    value: _fields.Value = None
+    time: int = 0
+
+
+class Sparkplug:
+    """One edge node. ``bdSeq`` rises with each attempt to connect, ``seq`` with each message after a birth."""
+
+    def __init__(self, config: Config, origin: Origin) -> None:
+        self.subscriptions = (f"spBv1.0/{config.group}/NCMD/{origin.device}",)
+        self._topic = f"spBv1.0/{config.group}/{{}}/{origin.device}"
+        self._qos = config.qos
+        self._origin = origin
+        self._known = _fields.Known(METRICS)
+        self._tags: dict[str, _Tag] = {}
+        self._born = 0
+        self._bd_seq = -1
+        self._seq = 0
+
+    def connecting(self, protocol: str) -> Publish:  # noqa: ARG002 - the same in both
+        """Return the death certificate of the connection to be made."""
+        self._bd_seq = (self._bd_seq + 1) % 256
+        return self._death()
+
+    def connected(self) -> list[Publish]:
+        """Tell all metrics."""
+        return [self._birth()]
+
+    def results(self, results: Sequence[ResultMessage]) -> list[Publish]:
+        """Tell all results in one message, each value with the time of its result."""
+        metrics: list[Metric] = []
+        for result in results:
+            values, units = _fields.output(result.output)
+            about = {"id": result.id, "latency_us": result.latency_us, "degraded": result.degraded}
+            values = [*values, *((f"result/{name}", value) for name, value in about.items())]
+            metrics += self._observe(f"Pipelines/{result.pipeline}", values, result.time, units, result.replayed)
+        return self._data(metrics)
+
+    def event(self, event: EventMessage) -> list[Publish]:
+        """Tell its name and reason."""
+        group = f"Pipelines/{event.pipeline}" if event.pipeline else "Device"
+        values = [("event/name", event.event), ("event/reason", event.reason)]
+        return self._data(self._observe(group, values, event.time, {}, event.replayed))
+
+    def state(self, message: PipelineHealth | DeviceHealth | ModelReported) -> list[Publish]:
+        """Tell all figures, but not the histograms."""
+        content: dict[str, Any] = msgspec.to_builtins(message)
+        for key in ("device", "pipeline", "time", "boot"):
+            content.pop(key, None)
+        for stage in content.get("latency_us", {}).values():
+            del stage["buckets"]
+        group = "Device" if isinstance(message, DeviceHealth) else f"Pipelines/{message.pipeline}"
+        part = "model" if isinstance(message, ModelReported) else "health"
+        metrics = self._observe(group, _fields.flatten(content, part), message.time, {}, historical=False)
+        return self._data(metrics)
+
+    def received(self, topic: str, payload: bytes) -> list[Publish]:
+        """Tell all metrics again where a host asks for it."""
+        return [self._birth()] if topic in self.subscriptions and wants_rebirth(payload) else []
+
+    def leaving(self) -> list[Publish]:
+        """Say that the node goes; the last will is not sent after a clean end."""
+        return [self._death()]
+
+    def _observe(
+        self,
+        group: str,
+        values: Iterable[tuple[str, Any]],
+        when: datetime,
+        units: Mapping[str, str],
+        historical: bool,  # noqa: FBT001
+    ) -> list[Metric]:
+        """Take note of values, new ones among them; return them as metrics of a data message."""
+        fitted = self._known.take((f"{group}/{path}", value) for path, value in values)
+        at = max(round(when.timestamp() * 1000), 0)
+        metrics = []
+        for name, value in fitted.items():
+            tag = self._tags.get(name)
+            if tag is None:
+                tag = _Tag(len(self._tags) + 1, TYPES[self._known.kinds[name]], time=at)
+                tag.unit = units.get(name.removeprefix(f"{group}/"), "")
+                self._tags[name] = tag
+            if not historical:
+                tag.value, tag.time = value, at
+            metrics.append(Metric(value, tag.type, at, tag.alias, historical=historical))
+        return metrics
+
+    def _data(self, metrics: list[Metric]) -> list[Publish]:
+        """Return the message, and before it a birth where it has metrics that the last one had not."""
+        if not metrics:
+            return []
+        births = [self._birth()] if len(self._tags) > self._born else []
+        self._seq = (self._seq + 1) % 256
+        return [*births, Publish(self._topic.format("NDATA"), encode(metrics, _now(), self._seq), self._qos)]
+
+    def _birth(self) -> Publish:
+        self._seq = 0
+        self._born = len(self._tags)
+        now = _now()
+        metrics = [
+            Metric(self._bd_seq, INT64, now, name="bdSeq"),
+            Metric(False, BOOLEAN, now, name=REBIRTH),
+            Metric(self._origin.version, STRING, now, name="Properties/Limpet"),
+            Metric(self._origin.boot, STRING, now, name="Properties/Boot"),
+        ]
+        metrics += [
+            Metric(tag.value, tag.type, tag.time, tag.alias, name, tag.unit) for name, tag in self._tags.items()
+        ]
+        return Publish(self._topic.format("NBIRTH"), encode(metrics, now, 0), self._qos)
+
+    def _death(self) -> Publish:
+        now = _now()
+        return Publish(self._topic.format("NDEATH"), encode([Metric(self._bd_seq, INT64, now, name="bdSeq")], now))
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
