@@ -66,7 +66,9 @@ class Device:
         """Return one message with all entities, if there is news."""
         if not news:
             return []
-        components = {entity.key: {"platform": entity.platform, **self._component(entity)} for entity in entities}
+        components = {
+            _slug(entity.key): {"platform": entity.platform, **self._component(entity)} for entity in entities
+        }
         return [
             _publish(
                 f"{self._prefix}/device/{_slug(self._name)}/config", self._common | {"components": components}
@@ -111,9 +113,9 @@ def result_entities(
         # A JSON string is a string of the template language, too.
         template = f"{{{{ value_json['fields'][{msgspec.json.encode(path).decode()}] }}}}"
         title = f"{pipeline} {name.replace('/', ' ').replace('_', ' ')}"
-        entities.append(Entity(f"{pipeline}_{path}", _PLATFORMS[kind], title, topic, template, options))
+        entities.append(Entity(f"{pipeline}/{path}", _PLATFORMS[kind], title, topic, template, options))
     latency = {**_figure("ms", "duration"), "entity_category": "diagnostic"}
-    return [*entities, _of(pipeline, "sensor", "latency", "latency_ms", topic, latency)]
+    return [*entities, _of(pipeline, "sensor", topic, "latency_ms", latency)]
 
 
 def pipeline_entities(pipeline: str, topic: str) -> list[Entity]:
@@ -127,10 +129,10 @@ def pipeline_entities(pipeline: str, topic: str) -> list[Entity]:
     problem = {"device_class": "problem", "entity_category": "diagnostic"}
     invoke = {**_figure("ms", "duration"), "entity_category": "diagnostic"}
     return [
-        _of(pipeline, "sensor", "state", "state", topic, state),
-        _of(pipeline, "binary_sensor", "degraded", "degraded", topic, problem),
-        _of(pipeline, "sensor", "model", "model", topic, {"entity_category": "diagnostic"}),
-        _of(pipeline, "sensor", "invoke p95", "invoke_ms", topic, invoke),
+        _of(pipeline, "sensor", topic, "state", state),
+        _of(pipeline, "binary_sensor", topic, "degraded", problem),
+        _of(pipeline, "sensor", topic, "model", {"entity_category": "diagnostic"}),
+        _of(pipeline, "sensor", topic, "invoke_p95_ms", invoke),
     ]
 
 
@@ -145,7 +147,7 @@ def device_entities(topic: str, figures: Mapping[str, Any]) -> list[Entity]:
         "outbox_depth": ("sensor", {"state_class": "measurement"}),
     }
     return [
-        _of("", platform, key.replace("_", " "), key, topic, {**more, "entity_category": "diagnostic"})
+        _of("", platform, topic, key, {**more, "entity_category": "diagnostic"})
         for key, (platform, more) in options.items()
         if figures[key] is not None
     ]
@@ -154,13 +156,14 @@ def device_entities(topic: str, figures: Mapping[str, Any]) -> list[Entity]:
 def event_entities(topic: str) -> list[Entity]:
     """Return the last event; its reason and pipeline are attributes."""
     options = {"json_attributes_topic": topic, "entity_category": "diagnostic"}
-    return [_of("", "sensor", "last event", "event", topic, options)]
+    return [_of("", "sensor", topic, "event", options)]
 
 
-def _of(pipeline: str, platform: str, name: str, field: str, topic: str, options: dict[str, Any]) -> Entity:
-    """Return an entity of Limpet's own. Its key has two dashes, which no value of a pipeline's output begins with."""
-    key = f"{pipeline}--{field}" if pipeline else field
-    return Entity(key, platform, f"{pipeline} {name}".strip(), topic, f"{{{{ value_json.{field} }}}}", options)
+def _of(pipeline: str, platform: str, topic: str, field: str, options: dict[str, Any]) -> Entity:
+    """Return an entity of Limpet's own; the colon in its key keeps it apart from values of a pipeline's output."""
+    key = f"{pipeline}:{field}" if pipeline else field
+    name = f"{pipeline} {field.removesuffix('_ms').replace('_', ' ')}".strip()
+    return Entity(key, platform, name, topic, f"{{{{ value_json.{field} }}}}", options)
 
 
 def _figure(unit: str, device_class: str = "") -> dict[str, Any]:
@@ -177,6 +180,7 @@ def _unit(unit: str) -> dict[str, str]:
 
 def _slug(text: str) -> str:
     """Return the text as a part of a discovery topic, where only letters, digits, ``_`` and ``-`` may stand."""
+    text = text.replace("/", "__").replace(":", "_")
     return re.sub(r"[^A-Za-z0-9_-]", lambda match: f"_{ord(match[0]):x}_", text)
 
 

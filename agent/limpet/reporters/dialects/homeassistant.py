@@ -147,7 +147,7 @@ def _pipeline_figures(health: PipelineHealth) -> dict[str, Any]:
         "degraded": _state(health.degraded),
         "model": f"{health.model} {health.version}"[:LONGEST],
         "delegate": health.delegate,
-        "invoke_ms": invoke.p95 / 1000 if invoke and invoke.count else None,
+        "invoke_p95_ms": invoke.p95 / 1000 if invoke and invoke.count else None,
         "results": health.results,
     }
 
