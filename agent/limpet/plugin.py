@@ -21,12 +21,25 @@ if TYPE_CHECKING:
     from importlib import metadata
     from pathlib import Path
 
-    from limpet.messages import Message, Origin, Reply
+    from limpet.messages import (
+        DeviceHealth,
+        EventMessage,
+        Message,
+        ModelReported,
+        Origin,
+        PipelineHealth,
+        Reply,
+        ResultMessage,
+    )
+    from limpet.reporters.dialects import Publish
     from limpet.types import Array, FloatArray, Rows, Samples, SampleSpec, TensorSpec
 
-Group: TypeAlias = Literal["sources", "framings", "transforms", "runtimes", "decoders", "reporters"]
+Group: TypeAlias = Literal["sources", "framings", "transforms", "runtimes", "decoders", "reporters", "dialects"]
 
-_PACKAGES: dict[Group, str] = {"framings": "limpet.sources.framings"}
+_PACKAGES: dict[Group, str] = {"framings": "limpet.sources.framings", "dialects": "limpet.reporters.dialects"}
+
+_DISTRIBUTIONS = {"google": "protobuf"}
+"""Distributions that modules come from that are not called like them."""
 
 
 class Source(Protocol):
@@ -168,6 +181,49 @@ class ReporterPlugin(Protocol):
         """
 
 
+class Dialect(Protocol):
+    """How messages are told over MQTT, without I/O. All calls come from one thread.
+
+    What the calls return is published in that order, and nothing else in between of the same dialect. A call may
+    return nothing. ``subscriptions`` are topics that it wants to hear, with QoS 1, on each connection.
+    """
+
+    subscriptions: tuple[str, ...]
+
+    def connecting(self, protocol: Literal["5", "3.1.1"]) -> Publish | None:
+        """Return the last will for the connection now tried; none: that of the topic ``status`` will do."""
+
+    def connected(self) -> list[Publish]:
+        """Return what to say first on a new connection, after subscribing. What was unsent before is void."""
+
+    def results(self, results: Sequence[ResultMessage]) -> list[Publish]:
+        """Tell results of one pipeline, at least one, oldest first. Their outputs are as decoded from JSON."""
+
+    def event(self, event: EventMessage) -> list[Publish]:
+        """Tell an event."""
+
+    def state(self, message: PipelineHealth | DeviceHealth | ModelReported) -> list[Publish]:
+        """Tell a state; it replaces the one before."""
+
+    def received(self, topic: str, payload: bytes) -> list[Publish]:
+        """Answer what came on one of the subscriptions; it is not to be trusted."""
+
+    def leaving(self) -> list[Publish]:
+        """Return what to say last before a clean end."""
+
+
+class DialectPlugin(Protocol):
+    """A language that messages are told in over MQTT.
+
+    ``root`` is ``limpet/DEVICE``, where its topics begin unless a standard says where.
+    """
+
+    Config: Any
+
+    def open(self, config: Any, origin: Origin, root: str) -> Dialect:
+        """Begin as after a start of the daemon: nothing is known yet."""
+
+
 def _package(group: Group) -> str:
     return _PACKAGES.get(group, f"limpet.{group}")
 
@@ -222,7 +278,8 @@ def _missing(group: Group, kind: str, module: str) -> str:
     """Say what to install so that ``module`` is there."""
     from importlib import metadata
 
-    distribution = module.partition(".")[0].replace("_", "-")
+    package = module.partition(".")[0]
+    distribution = _DISTRIBUTIONS.get(package, package.replace("_", "-"))
     for requirement in metadata.requires("limpet") or []:
         name, _, marker = requirement.partition(";")
         if name.startswith(distribution) and "extra ==" in marker:
