@@ -122,3 +122,8 @@ tflite-runtime:
 parity: .venv-convert/.examples tflite-runtime ## convert every example and prove that the answers stay the same
 	@.venv-convert/bin/python -m pytest -q -p no:cacheprovider -p no:anyio tests/parity
 	@.venv-convert/bin/python converters/examples/parity.py
+
+.PHONY: faults
+faults: .venv/.dev programs ## kill, freeze, cut and unplug under load, and count every result
+	@tools/need.sh mkfs.ext4=e2fsprogs mount=mount
+	@$(PYTHON) tests/faults/run.py

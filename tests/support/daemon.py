@@ -25,6 +25,7 @@ class Daemon:
         self._log = path.with_suffix(".log")
         self._environment = {**os.environ, **(environment or {})}
         self.process: subprocess.Popen[bytes]
+        self._seen: set[int] = set()
 
     def start(self) -> None:
         with self._log.open("ab") as log:
@@ -38,6 +39,7 @@ class Daemon:
             )
 
     def signal(self, number: int) -> None:
+        self._seen = set(self.descendants())
         self.process.send_signal(number)
 
     def wait(self) -> int:
@@ -61,6 +63,15 @@ class Daemon:
                     found[pid] = Path(f"/proc/{pid}/comm").read_text().strip()
                     queue.append(pid)
         return found
+
+    def survivors(self) -> list[int]:
+        """Return what is left of the processes that were there when it was last asked for them."""
+        return [pid for pid in self._seen if Path(f"/proc/{pid}").exists()]
+
+    def resident_mb(self) -> float:
+        """Return the supervisor's resident memory in MB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) * 1024 / 1e6
 
     def pid_of(self, name: str) -> int:
         """Return the process id of a worker by its source's name, or of ``limpet-fork``."""

@@ -1,0 +1,39 @@
+"""The short form of ``make faults``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from faults import kills, network, power
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.timeout(300)
+def test_a_killed_supervisor_loses_nothing_that_it_accepted(tmp_path: Path) -> None:
+    counted = kills.run(tmp_path, 6)
+    assert counted["accepted"] > 500
+    assert counted["lost"] == 0
+    assert counted["altered"] == 0
+
+
+@pytest.mark.timeout(300)
+def test_a_broker_killed_and_a_bad_line_lose_nothing(tmp_path: Path) -> None:
+    counted = network.run(tmp_path, 7)
+    assert counted["accepted"] > 500
+    assert counted["lost"] == 0
+    assert counted["altered"] == 0
+    assert counted["distinct_reconnect_pauses"] > 3
+    assert counted["max_supervisor_rss_mb"] < 120
+
+
+def test_a_power_cut_loses_nothing_that_was_synced(tmp_path: Path) -> None:
+    try:
+        counted = power.run(tmp_path, 3)
+    except power.PowerCutsImpossibleError as error:
+        pytest.skip(f"no file system of our own can be mounted here: {error}")
+    assert counted["accepted"] > 100
+    assert counted["lost"] == 0
