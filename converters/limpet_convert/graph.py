@@ -43,11 +43,14 @@ class Graph:
     def __init__(self, data: bytes) -> None:
         from ai_edge_litert import schema_py_generated as schema
 
+        from limpet_convert import flatpack
+
         if data[4:8] != IDENTIFIER:
             raise ConvertError("not a .tflite model")
         self.schema: Any = schema
         self.data = data
         self.model: Any = schema.ModelT.InitFromPackedBuf(data, 0)
+        flatpack.gather(self.model, data)
         self._codes = {v: k for k, v in vars(schema.BuiltinOperator).items() if not k.startswith("_")}
 
     @property
@@ -101,11 +104,9 @@ class Graph:
 
     def pack(self) -> bytes:
         """Return the model's bytes as it now is."""
-        import flatbuffers
+        from limpet_convert import flatpack
 
-        builder = flatbuffers.Builder(len(self.data))
-        builder.Finish(self.model.Pack(builder), IDENTIFIER)
-        return bytes(builder.Output())
+        return flatpack.pack(self.model, len(self.data))
 
 
 _NUMPY = {"FLOAT32", "FLOAT16", "INT8", "INT16", "INT32", "INT64", "UINT8", "BOOL", "FLOAT64"}

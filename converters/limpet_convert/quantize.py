@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from limpet_convert.errors import ConvertError, need
+from limpet_convert.flatpack import smaller
 from limpet_convert.graph import Graph
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def quantize(
             result = made.quantize(calibration, enable_progress_bar=False, enable_progress_report=False)
     except (ValueError, RuntimeError, KeyError, NotImplementedError) as error:
         raise ConvertError(f"{variant}: the quantizer refuses this model: {error}") from error
-    return bytes(result.quantized_model)
+    return smaller(bytes(result.quantized_model))
 
 
 def _float16(made: Any) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from limpet.errors import ModelError
 from limpet_convert import mil
-from support.coreml import builder, inferred, package
+from support.coreml import builder, coremltools, inferred, package
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -263,6 +263,108 @@ def test_quantize_rounds_to_even_clips_and_comes_back(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, [[0, 1, -65.5, 62, 0.5]])
     kinds = [step.kind for step in mil.Program(path).trace([values])]
     assert kinds == ["quantize", "dequantize"]
+
+
+def test_ops_that_coremltools_does_not_compute_itself(tmp_path: Path) -> None:
+    """Each against its definition, written out."""
+    mb = builder()
+    sums = np.zeros_like(IMAGE)
+    for channel in range(8):
+        sums[:, channel] = np.square(IMAGE[:, max(0, channel - 1) : channel + 2]).sum(1)
+    blocks = np.zeros((1, 2, 8, 12), np.float32)
+    for c, i, j in itertools.product(range(2), range(2), range(2)):
+        blocks[:, c, i::2, j::2] = IMAGE[:, (i * 2 + j) * 2 + c]
+    updated = IMAGE.copy()
+    updated[:, 1:3] = 7
+    nd = np.array([[0, 1], [1, 2]], np.int32)
+    scattered = SIGNED.copy()
+    scattered[0, 1] += 1
+    scattered[1, 2] += 1
+    attended = np.exp(X @ SIGNED.swapaxes(1, 2) / np.sqrt(3))
+    truth = X > 0.5
+
+    def build(x: Any, signed: Any, image: Any) -> Any:
+        spaced = mb.depth_to_space(x=image, block_size=2)
+        above, below = mb.greater(x=x, y=0.5), mb.less(x=signed, y=0.0)
+        conditions = [
+            mb.logical_not(x=above), mb.logical_and(x=above, y=below), mb.logical_or(x=above, y=below),
+            mb.logical_xor(x=above, y=below),
+        ]  # fmt: skip
+        return [
+            mb.clamped_relu(x=signed, alpha=0.2, beta=1.0),
+            mb.softplus_parametric(x=signed, alpha=np.full(4, 2, np.float32), beta=np.full(4, 3, np.float32)),
+            mb.l2_norm(x=signed, epsilon=1e-6),
+            mb.local_response_norm(x=image, size=3, alpha=0.5, beta=0.75, k=1.5),
+            mb.l2_pool(x=image, kernel_sizes=[1, 2], strides=[1, 2], pad_type="valid"),
+            spaced,
+            mb.space_to_depth(x=spaced, block_size=2),
+            mb.einsum(values=(image, mb.transpose(x=image, perm=[0, 3, 2, 1])), equation="nchw,nwhu->nchu"),
+            mb.fill_like(ref_tensor=x, value=2.5),
+            mb.gather_nd(x=x, indices=nd),
+            mb.scatter_nd(data=signed, indices=nd, updates=np.ones((2, 3), np.float32), mode="add"),
+            mb.sliding_windows(x=signed, axis=1, size=2, stride=2),
+            mb.slice_update(
+                x=image, update=np.full((1, 2, 4, 6), 7, np.float32), begin=[0, 1, 0, 0], end=[1, 3, 4, 6]
+            ),
+            mb.scaled_dot_product_attention(query=x, key=signed, value=x),
+            mb.resize_nearest_neighbor(x=image, target_size_height=8, target_size_width=3),
+            mb.resize(
+                x=image, shape=[8, 3], resized_dims=np.uint32(2), interpolation_mode="NEAREST_NEIGHBOR",
+                sampling_mode="DEFAULT",
+            ),
+            *(mb.cast(x=condition, dtype="fp32") for condition in conditions),
+            mb.cast(x=mb.shape(x=image), dtype="fp32"),
+            mb.cast(x=mb.non_zero(x=mb.relu(x=signed)), dtype="fp32"),
+            mb.mul(x=x, y=mb.range_1d(start=1.0, end=4.0, step=1.0)),
+            mb.mul(x=x, y=mb.fill(shape=[3], value=3.0)),
+        ]  # fmt: skip
+
+    path = package(tmp_path / "many.mlpackage", build, {"x": X, "signed": SIGNED, "image": IMAGE}, "15")
+    wanted = [
+        np.minimum(np.where(SIGNED >= 0, SIGNED, 0.2 * SIGNED), 1),
+        2 * np.log1p(np.exp(3 * SIGNED)),
+        SIGNED / np.sqrt(np.square(SIGNED).sum() + 1e-6),
+        IMAGE / (1.5 + 0.5 / 3 * sums) ** 0.75,
+        np.sqrt(np.square(IMAGE[..., ::2]) + np.square(IMAGE[..., 1::2])),
+        blocks,
+        IMAGE,
+        np.stack([np.stack([IMAGE[0, c, h] @ IMAGE[0, :, h].T for h in range(4)]) for c in range(8)])[None],
+        np.full_like(X, 2.5),
+        np.stack([X[0, 1], X[1, 2]]),
+        scattered,
+        np.stack([SIGNED[:, :2], SIGNED[:, 2:]], 1),
+        updated,
+        attended / attended.sum(-1, keepdims=True) @ X,
+        IMAGE[:, :, [0, 0, 1, 1, 2, 2, 3, 3]][..., [0, 2, 4]],
+        IMAGE[:, :, [0, 0, 1, 1, 2, 2, 3, 3]][..., [0, 2, 4]],
+        ~truth, truth & (SIGNED < 0), truth | (SIGNED < 0), truth ^ (SIGNED < 0),
+        [1, 8, 4, 6],
+        np.argwhere(SIGNED > 0),
+        X * [1, 2, 3],
+        X * 3,
+    ]  # fmt: skip
+    found = mil.Program(path).run([X, SIGNED, IMAGE])
+    for number, (ours, theirs) in enumerate(zip(found, wanted, strict=True)):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5, err_msg=f"output {number}")
+
+
+def test_state_is_kept_between_runs_and_forgotten(tmp_path: Path) -> None:
+    from coremltools.converters.mil.mil import types
+
+    mb, target = builder(), coremltools.target.iOS18
+    specs = [mb.TensorSpec((3,), dtype=types.fp16), mb.StateTensorSpec((3,), dtype=types.fp16)]
+
+    @mb.program(input_specs=specs, opset_version=target)
+    def accumulate(x: Any, total: Any) -> Any:
+        grown = mb.add(x=x, y=mb.read_state(input=total))
+        return mb.coreml_update_state(state=total, value=grown)
+
+    path = tmp_path / "total.mlpackage"
+    coremltools.convert(accumulate, minimum_deployment_target=target, skip_model_load=True).save(str(path))
+    program, ones = mil.Program(path), np.ones(3, np.float32)
+    assert [program.run([ones])[0][0] for _ in range(3)] == [1, 2, 3]
+    program.reset()
+    assert program.run([ones])[0][0] == 1
 
 
 def test_control_flow(tmp_path: Path) -> None:

@@ -1,0 +1,124 @@
+"""Keys, signatures over the manifest's bytes, and what is refused."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import zipfile
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
+from limpet.manifest import Manifest
+from limpet_convert import cli, package, sign
+from limpet_convert.errors import ConvertError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+def public(path: Path) -> Ed25519PublicKey:
+    key = load_pem_public_key(sign.public_path(path).read_bytes())
+    assert isinstance(key, Ed25519PublicKey)
+    return key
+
+
+def test_a_new_key_is_for_its_owner_and_never_replaced(tmp_path: Path) -> None:
+    name = sign.keygen(tmp_path / "maker")
+    assert (tmp_path / "maker").stat().st_mode & 0o777 == 0o600
+    assert sign.key_id(public(tmp_path / "maker").public_bytes_raw()) == name
+    before = (tmp_path / "maker").read_bytes()
+    with pytest.raises(ConvertError, match="there already"):
+        sign.keygen(tmp_path / "maker")
+    assert (tmp_path / "maker").read_bytes() == before
+
+
+def test_the_command_tells_the_id(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["keygen", str(tmp_path / "maker")]) == 0
+    assert sign.signer(tmp_path / "maker").key_id in capsys.readouterr().out
+    assert cli.main(["keygen", str(tmp_path / "maker")]) == 1
+
+
+def test_a_bundle_is_signed_over_its_manifest(tmp_path: Path) -> None:
+    sign.keygen(tmp_path / "maker")
+    signer = sign.signer(tmp_path / "maker")
+    written = package.write(tmp_path, Manifest(name="m", version=1), b"model" * 9, signer=signer)
+    with zipfile.ZipFile(tmp_path / "m-1.limpet") as bundle:
+        manifest, signature = bundle.read("manifest.json"), bundle.read("signature")
+        assert bundle.namelist()[0] == "manifest.json"
+    public(tmp_path / "maker").verify(signature, manifest)
+    assert written.signature_key == signer.key_id
+    with pytest.raises(InvalidSignature):
+        public(tmp_path / "maker").verify(signature, manifest.replace(b'"m"', b'"n"'))
+
+
+def test_signing_is_reproducible(tmp_path: Path) -> None:
+    sign.keygen(tmp_path / "maker")
+    made = []
+    for _ in range(2):
+        signer = sign.signer(tmp_path / "maker")
+        package.write(tmp_path, Manifest(name="m", version=1), b"model", inputs=[np.ones(1)], outputs=[np.ones(1)])
+        package.write(tmp_path, Manifest(name="m", version=1), b"model", signer=signer)
+        made.append((tmp_path / "m-1.limpet").read_bytes())
+    assert made[0] == made[1]
+
+
+def test_what_is_no_key_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("secret")
+    subprocess.run(
+        ["openssl", "genpkey", "-algorithm", "RSA", "-pkeyopt", "rsa_keygen_bits:1024", "-out", tmp_path / "rsa"],
+        check=True,
+        capture_output=True,
+    )
+    for name, said in (("gone", "keygen"), ("text", "not a private key"), ("rsa", "not an Ed25519 key")):
+        with pytest.raises(ConvertError, match=said):
+            sign.signer(tmp_path / name)
+
+
+@pytest.fixture
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Run a real ssh-agent with one key; its socket is in the environment."""
+    if shutil.which("ssh-agent") is None:
+        pytest.skip("there is no ssh-agent on this machine")
+    key, place = tmp_path / "id", tmp_path / "agent"
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "release key", "-f", key], check=True)
+    running = subprocess.Popen(["ssh-agent", "-D", "-a", place], stdout=subprocess.DEVNULL)
+    try:
+        monkeypatch.setenv("SSH_AUTH_SOCK", str(place))
+        for _ in range(100):
+            done = subprocess.run(["ssh-add", "-q", key], capture_output=True, check=False)
+            if done.returncode == 0:
+                break
+        yield key
+    finally:
+        running.send_signal(signal.SIGTERM)
+        running.wait()
+
+
+def test_an_agent_signs_as_a_file_does(agent: Path) -> None:
+    from cryptography.hazmat.primitives.serialization import load_ssh_public_key
+
+    signer = sign.signer("agent:release key")
+    key = load_ssh_public_key(agent.with_name("id.pub").read_bytes())
+    assert isinstance(key, Ed25519PublicKey)
+    key.verify(signer.sign(b"a manifest"), b"a manifest")
+    assert signer.key_id == sign.key_id(key.public_bytes_raw())
+    with pytest.raises(ConvertError, match="it holds: release key"):
+        sign.signer("agent:other")
+
+
+def test_without_an_agent_that_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
+    with pytest.raises(ConvertError, match="SSH_AUTH_SOCK is not set"):
+        sign.signer("agent:mine")
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path / "gone"))
+    with pytest.raises(ConvertError, match="does not answer"):
+        sign.signer("agent:mine")
+    assert os.environ["SSH_AUTH_SOCK"]

@@ -1,0 +1,169 @@
+"""What a person gets to read for a dozen things that cannot be converted."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from limpet.errors import LimpetError
+from limpet_convert import project
+from limpet_convert.progress import Progress
+from limpet_convert.sources import convert
+from limpet_convert.steps import Way
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+keras: Any = pytest.importorskip("keras", reason="needs the environment of `make parity`")
+tf: Any = pytest.importorskip("tensorflow", reason="needs the environment of `make parity`")
+torch: Any = pytest.importorskip("torch", reason="needs the environment of `make parity`")
+onnx: Any = pytest.importorskip("onnx", reason="needs the environment of `make parity`")
+layers = keras.layers
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # the frameworks warn of each other's versions
+
+
+def refused(path: Path, **options: Any) -> str:
+    with pytest.raises(LimpetError) as caught:
+        convert(path, "", options, path.parent)
+    return str(caught.value)
+
+
+def saved(folder: Path, *stack: Any, shape: tuple[int | None, ...] = (16,)) -> Path:
+    keras.Sequential([keras.Input(shape), *stack]).save(folder / "model.keras")
+    return folder / "model.keras"
+
+
+@keras.saving.register_keras_serializable("tests")
+class Complex(layers.Layer):  # type: ignore[misc,name-defined]
+    """An op that TFLite lacks."""
+
+    def call(self, x: Any) -> Any:
+        return tf.math.igamma(x, x)
+
+
+def test_an_op_that_tflite_lacks_is_named_with_its_layer(tmp_path: Path) -> None:
+    text = refused(saved(tmp_path, layers.Dense(8), Complex(name="odd")))
+    assert "Igamma" in text
+    assert "odd" in text
+
+
+def test_an_open_size(tmp_path: Path) -> None:
+    text = refused(saved(tmp_path, layers.Conv1D(2, 3), shape=(None, 3)))
+    assert "[None, 3]" in text
+    assert "shape = " in text
+
+
+def test_a_lambda_layer_is_code(tmp_path: Path) -> None:
+    assert "Lambda layer" in refused(saved(tmp_path, layers.Lambda(lambda x: x * 2)))
+
+
+def test_two_inputs(tmp_path: Path) -> None:
+    one, two = keras.Input((3,)), keras.Input((3,))
+    keras.Model([one, two], layers.Add()([one, two])).save(tmp_path / "two.keras")
+    assert "2 inputs" in refused(tmp_path / "two.keras")
+
+
+def test_a_damaged_keras_file(tmp_path: Path) -> None:
+    whole = saved(tmp_path, layers.Dense(2)).read_bytes()
+    (tmp_path / "cut.keras").write_bytes(whole[: len(whole) // 2])
+    assert "Keras cannot read it" in refused(tmp_path / "cut.keras")
+
+
+def test_a_pickle_with_code(tmp_path: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    torch.save({"weights": Evil()}, tmp_path / "m.pt")
+    (tmp_path / "n.pt").write_bytes(pickle.dumps(Evil()))
+    for name in ("m.pt", "n.pt"):
+        assert "posix.mkdir" in refused(tmp_path / name, shape=[3])
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_traced_model_without_its_shape(tmp_path: Path) -> None:
+    torch.jit.trace(torch.nn.Linear(3, 2), torch.zeros(1, 3)).save(tmp_path / "m.ts")
+    assert "options.shape" in refused(tmp_path / "m.ts")
+
+
+def test_a_file_that_is_no_exported_program(tmp_path: Path) -> None:
+    (tmp_path / "m.pt2").write_bytes(b"PK\x03\x04 but no zip")
+    assert "torch.export.save" in refused(tmp_path / "m.pt2")
+
+
+def test_a_truncated_onnx(tmp_path: Path) -> None:
+    helper = onnx.helper
+    value = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 3]) for name in "xy"]
+    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", value[:1], value[1:])
+    onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
+    whole = (tmp_path / "m.onnx").read_bytes()
+    (tmp_path / "m.onnx").write_bytes(whole[:-15])
+    assert "not a whole ONNX model" in refused(tmp_path / "m.onnx")
+
+
+def test_a_folder_that_is_no_saved_model_and_a_signature_it_has_not(tmp_path: Path) -> None:
+    assert "no saved_model.pb" in refused(tmp_path)
+    model = keras.Sequential([keras.Input((3,)), layers.Dense(2)])
+    model.export(tmp_path / "saved", verbose=False)
+    text = refused(tmp_path / "saved", signature="serve_default")
+    assert "did you mean" in text
+
+
+def test_a_file_that_nobody_converts_and_an_option_nobody_has(tmp_path: Path) -> None:
+    (tmp_path / "m.h6").touch()
+    assert "no converter takes such a file" in refused(tmp_path / "m.h6")
+    assert "did you mean 'shape'" in refused(saved(tmp_path, layers.Dense(2)), shap=[3])
+
+
+def test_a_tflite_that_is_quantized_already_or_cut(tmp_path: Path) -> None:
+    from support import models
+
+    models.dense(tmp_path / "int8.tflite")
+    assert "quantized already" in refused(tmp_path / "int8.tflite")
+    (tmp_path / "cut.tflite").write_bytes((tmp_path / "int8.tflite").read_bytes()[:200])
+    assert "damaged" in refused(tmp_path / "cut.tflite")
+
+
+def way(folder: Path, values: Any, labels: list[str], shape: tuple[int, ...] = (6, 20)) -> Way:
+    saved(folder, layers.Flatten(), layers.Dense(3), shape=shape)
+    np.save(folder / "seen.npy", np.asarray(values, np.float32))
+    np.save(folder / "targets.npy", np.arange(len(values) // 20) % 3)
+    tables = {
+        "model": {"path": "model.keras"},
+        "data": {"calibration": "seen.npy", "test": "seen.npy", "targets": "targets.npy"},
+        "bundle": {"name": "m", "version": 1, "task": "classify", "labels": labels, "window": {"size": 20}},
+    }
+    return Way(project.build(tables, folder / "convert.toml"), folder / "build", Progress())
+
+
+def test_channels_in_the_wrong_order_are_found_before_hours_are_spent(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(200, 6))
+    with pytest.raises(LimpetError, match="the same in another order: put the channels last"):
+        _ = way(tmp_path, values, ["a", "b", "c"]).model
+
+
+def test_labels_that_are_too_few(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(200, 6))
+    with pytest.raises(LimpetError, match="2 labels for 3 outputs"):
+        _ = way(tmp_path, values, ["a", "b"], (20, 6)).model
+
+
+def test_nan_in_calibration_is_left_out_and_all_nan_is_told(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).normal(size=(200, 6))
+    values[30] = np.nan
+    found = way(tmp_path, values, ["a", "b", "c"], (20, 6)).calibration
+    assert found.dropped == {"not_finite": 1}
+    with pytest.raises(LimpetError, match="no window in it"):
+        _ = way(tmp_path, values * np.nan, ["a", "b", "c"], (20, 6)).calibration
+
+
+def test_a_class_that_is_none(tmp_path: Path) -> None:
+    made = way(tmp_path, np.random.default_rng(0).normal(size=(200, 6)), ["a", "b", "c"], (20, 6))
+    np.save(tmp_path / "targets.npy", np.full(10, 3))
+    with pytest.raises(LimpetError, match="3 is no class"):
+        made.verify()
