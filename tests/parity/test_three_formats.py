@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from limpet import coreml_file
+from limpet.delegate_kinds import CPU
 from limpet.runtimes import tflite
 from limpet_convert import mil
 
@@ -57,7 +58,7 @@ def by_coreml(folder: Path, sound: Array) -> list[Array]:
 
 @pytest.fixture(scope="module")
 def by_tflite(folder: Path, sound: Array) -> list[Array]:
-    with tflite.open(folder / "nmp.tflite", tflite.Config(), "cpu", [sound.shape]) as model:
+    with tflite.open(folder / "nmp.tflite", tflite.Config(), CPU, [sound.shape]) as model:
         found = [output.copy() for output in model.run([sound])]
         order = [int(spec.name.rpartition(":")[2]) for spec in model.outputs]
     return [found[order.index(number)] for number in range(3)]
