@@ -44,7 +44,7 @@ class Mosquitto:
     def __init__(self, directory: Path, options: str = "", settings: str = "allow_anonymous true") -> None:
         self.port = free_port()
         self.directory = directory
-        directory.mkdir(exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
         self._config = directory / "mosquitto.conf"
         self._config.write_text(
             f"{settings}\nlistener {self.port} 127.0.0.1\n{options}\n"
