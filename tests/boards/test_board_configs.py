@@ -1,0 +1,213 @@
+"""Each folder of firmware-configs: its configuration, its rules, its overlays, what its README promises."""
+
+from __future__ import annotations
+
+import plistlib
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from limpet import config
+from limpet.commands.check import inspect
+from limpet.manifest import Manifest, TensorInfo, WindowSpec
+from limpet_convert import package
+from support import models, udev
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "firmware-configs"
+BOARDS = sorted(path.parent for path in CONFIGS.glob("*/limpet.toml"))
+RULES = sorted(CONFIGS.glob("*/*.rules"))
+WANTED = {
+    "raspberry-pi-4", "raspberry-pi-5", "coral-dev-board", "coral-usb", "jetson-orin-nano", "nxp-imx8mp",
+    "rockchip-rk3588", "beagleplay", "x86-gateway", "mac-mini",
+}  # fmt: skip
+
+each_board = pytest.mark.parametrize("board", BOARDS, ids=lambda path: path.name)
+
+
+def test_every_board_is_there() -> None:
+    assert {board.name for board in BOARDS} == WANTED
+    assert {path.parent.name for path in RULES} == WANTED - {"mac-mini"}
+
+
+def tables(board: Path, folder: Path) -> dict[str, Any]:
+    """The board's configuration, with nothing changed but where its state is."""
+    read = tomllib.loads((board / "limpet.toml").read_text())
+    read["device"]["state"] = str(folder / "state")
+    return read
+
+
+def stock(read: dict[str, Any], folder: Path) -> None:
+    """Put a bundle into the store for each model, made for the channels of its source."""
+    store = folder / "state" / "models"
+    store.mkdir(parents=True, exist_ok=True)
+    for pipeline in read["pipelines"].values():
+        channels = read["sources"][pipeline["source"]]["channels"]
+        model = models.dense(folder / "m.tflite", len(channels), len(channels)).read_bytes()
+        manifest = Manifest(
+            name=pipeline["model"],
+            version=1,
+            inputs=[TensorInfo(name="input", shape=[1, len(channels)], dtype="int8", channels=channels)],
+            window=WindowSpec(size=1),
+            decoder={"kind": "regress", "names": [f"y{n}" for n, _ in enumerate(channels)]},
+        )
+        package.write(store, manifest, model)
+
+
+@each_board
+def test_configuration_passes_check(board: Path, tmp_path: Path) -> None:
+    read = tables(board, tmp_path)
+    stock(read, tmp_path)
+    problems, lines = inspect(config.build(read, board))
+    assert problems == []
+    assert len(lines) == len(read["pipelines"])
+    assert list(board.glob("limpet-state")) == []
+
+
+@each_board
+def test_configuration_without_its_model_does_not(board: Path, tmp_path: Path) -> None:
+    read = tables(board, tmp_path)
+    problems, _ = inspect(config.build(read, board))
+    assert len(problems) == len(read["pipelines"])
+    assert "there is no model" in problems[0]
+
+
+# --- udev
+
+
+@pytest.mark.parametrize("path", RULES, ids=lambda path: path.parent.name)
+def test_rules(path: Path) -> None:
+    text = path.read_text()
+    assert udev.problems(text) == []
+    assert 'SYMLINK+="limpet-sensor"' in text
+    if (said := udev.udevadm(path)) is not None:
+        assert said == ""
+
+
+@pytest.mark.parametrize(
+    ("rule", "problem"),
+    [
+        ('SUBSYSTEM="tty", SYMLINK+="x"', "SUBSYSTEM cannot stand before ="),
+        ('SUBSYSTEMM=="tty"', "SUBSYSTEMM cannot stand before =="),
+        ('SUBSYSTEM=="tty" SYMLINK+="x"', "no comma"),
+        ('SUBSYSTEM=="tty", ', "ends with a comma"),
+        ('SUBSYSTEM=="tty, MODE="0660"', "no comma"),
+        ('ATTR=="x"', "needs a name"),
+        ('MODE="660"', "not octal"),
+        ('ACTION=="remove", GOTO="end"', "leads nowhere"),
+        ('RUN+="/bin/true"', "runs no program"),
+        ("SUBSYSTEM==tty", "cannot be read"),
+    ],
+)
+def test_a_wrong_rule_is_found(rule: str, problem: str) -> None:
+    assert any(problem in found for found in udev.problems(f'# one\n{rule}\nLABEL="other"\n'))
+
+
+@pytest.mark.parametrize("rule", ['FOO=="1"', 'GOTO="nowhere"', 'ATTR=="1"'])
+def test_the_real_udev_finds_them_too(rule: str, tmp_path: Path) -> None:
+    path = tmp_path / "99-limpet.rules"
+    path.write_text(f"{rule}\n")
+    assert udev.udevadm(path) != ""
+
+
+# --- device trees
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*/*.dtso")), ids=lambda path: path.stem)
+def test_overlay_compiles(path: Path, tmp_path: Path) -> None:
+    binary = tmp_path / "overlay.dtbo"
+    command: list[str | Path] = ["dtc", "-@", "-I", "dts", "-O", "dtb", "-o", binary, path]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    shown = subprocess.run(["dtc", "-I", "dtb", "-O", "dts", binary], capture_output=True, text=True, check=True)
+    assert "__fixups__" in shown.stdout
+    assert 'status = "okay"' in shown.stdout
+    assert f"{path.stem}.dtbo" in (path.parent / "README.md").read_text()
+
+
+@pytest.mark.parametrize("board", ["raspberry-pi-4", "raspberry-pi-5"])
+def test_config_txt(board: str) -> None:
+    for line in (CONFIGS / board / "config.txt").read_text().splitlines():
+        assert re.fullmatch(r"|#.*|[a-z_]+=[^\s]{1,60}", line)
+
+
+# --- services
+
+
+def test_launchd() -> None:
+    agent = plistlib.loads((CONFIGS / "mac-mini" / "org.limpet.agent.plist").read_bytes())
+    program, command, path = agent["ProgramArguments"]
+    assert (program, command) == ("/opt/limpet/bin/limpet", "run")
+    assert path in (CONFIGS / "mac-mini" / "README.md").read_text() or path.endswith("limpet.toml")
+    assert agent["KeepAlive"]
+    assert agent["UserName"] == "_limpet"
+
+
+def known_to_systemd(text: str, folder: Path) -> str:
+    """Return what systemd says of a drop-in of a service."""
+    unit = folder / "limpet.service"
+    unit.write_text(f"[Unit]\nDescription=x\n{text}\nExecStart=/bin/true\n")
+    return subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False).stderr
+
+
+def test_the_npu_cache_is_understood_by_systemd(tmp_path: Path) -> None:
+    text = (CONFIGS / "nxp-imx8mp" / "vivante-cache.conf").read_text()
+    assert known_to_systemd(text, tmp_path) == ""
+    assert "StateDirectories" in known_to_systemd(text.replace("StateDirectory", "StateDirectories"), tmp_path)
+
+
+# --- what the READMEs promise
+
+
+@each_board
+def test_readme(board: Path) -> None:
+    text = (board / "README.md").read_text()
+    for heading in ("## Delegates", "## Figures"):
+        assert heading in text
+    for path in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
+        assert (board / path).exists(), path
+    for name in re.findall(r"[\w/.-]*drop-ins/[\w.-]+\.conf", text):
+        assert (ROOT / "systemd" / name.removeprefix("../../systemd/")).exists(), name
+    for name in re.findall(r"install -m 644 (\S+) ", text):
+        assert (board / name.replace(".dtbo", ".dtso")).exists(), name  # compiled from it in the line before
+
+
+@each_board
+def test_figures_have_a_source(board: Path) -> None:
+    figures = (board / "README.md").read_text().partition("## Figures")[2]
+    assert "easured" in figures
+    lines = [line for line in figures.splitlines() if line.startswith("|")]
+    rows = lines[2:]  # below the head
+    if rows and "Measured on" not in figures:
+        assert "https://" in rows[0]
+        assert all("https://" in row or "same" in row for row in rows)
+
+
+@pytest.fixture
+def delegates() -> Callable[[Path], set[str]]:
+    def named(board: Path) -> set[str]:
+        read = tomllib.loads((board / "limpet.toml").read_text())
+        return {name for pipeline in read["pipelines"].values() for name in pipeline.get("delegates", ["cpu"])}
+
+    return named
+
+
+@each_board
+def test_the_readme_explains_the_delegates_that_are_configured(
+    board: Path, delegates: Callable[[Path], set[str]]
+) -> None:
+    section = (board / "README.md").read_text().partition("## Delegates")[2].partition("## Figures")[0]
+    for name in delegates(board):
+        assert name in section
