@@ -44,7 +44,7 @@ def kind_of(topic: str) -> str:
 
 def test_the_published_schemas_are_current() -> None:
     found = {path.stem: path.read_text(encoding="utf-8") for path in PUBLISHED.glob("*.json")}
-    assert found == {name: schemas.text(name) for name in schemas.KINDS}, "run: python -m limpet.schemas docs/schemas"
+    assert found == {name: schemas.text(name) for name in schemas.KINDS}, "python -m limpet.schemas docs/schemas"
 
 
 def test_what_is_sent_is_as_published(traffic: list[Received]) -> None:
