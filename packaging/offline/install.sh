@@ -42,7 +42,7 @@ rm -rf $prefix
 PIP_NO_INDEX=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 export PIP_NO_INDEX PIP_DISABLE_PIP_VERSION_CHECK PIP_ROOT_USER_ACTION
 pip() {
-    $prefix/bin/python wheels/pip-*.whl/pip install --quiet --no-cache-dir --find-links wheels --no-deps "$@"
+    $prefix/bin/python "$(echo wheels/pip-*.whl)/pip" install --quiet --no-cache-dir --find-links wheels --no-deps "$@"
 }
 pip --require-hashes -r requirements.txt
 pip wheels/limpet-*.whl
