@@ -1,0 +1,311 @@
+"""What each dialect says, word for word where a standard lays it down."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import msgspec
+import pytest
+
+from limpet.reporters.dialects import _sparkplug_payload as spb
+from limpet.reporters.dialects import cloudevents, homeassistant, sparkplug
+from support import dialects, reports
+
+SCHEMAS = Path(__file__).parent.parent.parent / "docs" / "schemas"
+
+REGRESS = {
+    "values": {"oil temp": 81.5, "wear": None},
+    "units": {"oil temp": "°C"},
+    "in_range": True,
+    "out_of_range": [],
+}
+ANOMALY = {"anomalous": True, "score": 1.5, "threshold": 1.0}
+
+# --- JSON and MessagePack
+
+
+def test_json_is_as_the_schemas_say() -> None:
+    dialect = dialects.opened("json")
+    for name, publishes in {
+        "result": [*dialect.results(list(reports.results(2))), *dialect.results([reports.result()])],
+        "event": dialect.event(reports.event()),
+        "health": dialect.state(reports.device_health()),
+        "pipeline-health": dialect.state(reports.pipeline_health()),
+        "model-reported": dialect.state(reports.model_reported()),
+    }.items():
+        validator = jsonschema.Draft202012Validator(json.loads((SCHEMAS / f"{name}.json").read_bytes()))
+        for publish in publishes:
+            validator.validate(json.loads(publish.payload))
+            assert publish.retain == (name not in {"result", "event"})
+
+
+def test_msgpack_has_what_json_has_and_is_smaller() -> None:
+    results = list(reports.results(3))
+    [packed] = dialects.opened("msgpack").results(results)
+    [plain] = dialects.opened("json").results(results)
+    assert msgspec.msgpack.decode(packed.payload, type=list[reports.messages.ResultMessage]) == results
+    assert packed.topic == "limpet/press-07/msgpack/result/motion"
+    assert len(packed.payload) < len(plain.payload)
+
+
+# --- CloudEvents
+
+STRUCTURED = {
+    "type": "object",
+    "required": ["specversion", "id", "source", "type"],
+    "properties": {
+        "specversion": {"const": "1.0"},
+        "id": {"type": "string", "minLength": 1},
+        "source": {"type": "string", "format": "uri-reference", "minLength": 1},
+        "type": {"type": "string", "pattern": r"^io\.limpet\."},
+        "time": {"type": "string", "format": "date-time"},
+        "subject": {"type": "string", "minLength": 1},
+        "replayed": {"type": "boolean"},
+        "datacontenttype": {"const": "application/json"},
+        "data": {"type": "object"},
+    },
+    "propertyNames": {"pattern": "^[a-z0-9]{1,20}$"},
+    "additionalProperties": False,
+}
+
+
+def test_cloudevents_are_binary_in_mqtt_5() -> None:
+    result = reports.result(7)
+    [publish] = dialects.opened("cloudevents").results([result])
+    assert dict(publish.user_properties) == {
+        "specversion": "1.0",
+        "id": result.id,
+        "source": "/limpet/press-07",
+        "type": "io.limpet.result",
+        "time": "2026-11-21T12:30:15.250000Z",
+        "subject": "motion",
+    }
+    assert publish.content_type == "application/json"
+    assert msgspec.json.decode(publish.payload, type=reports.messages.ResultMessage) == result
+
+
+def test_cloudevents_are_structured_in_mqtt_3() -> None:
+    dialect = dialects.opened("cloudevents")
+    dialect.connecting("3.1.1")
+    replayed = msgspec.structs.replace(reports.result(7), replayed=True)
+    said = [
+        *dialect.results([replayed]),
+        *dialect.event(reports.event("")),
+        *dialect.state(reports.device_health()),
+    ]
+    for publish in said:
+        assert publish.content_type == "application/cloudevents+json"
+        assert publish.user_properties == ()
+        jsonschema.Draft202012Validator(STRUCTURED).validate(json.loads(publish.payload))
+    assert json.loads(said[0].payload)["replayed"] is True
+    assert "subject" not in json.loads(said[1].payload)
+
+
+def test_a_redelivered_event_has_the_same_id_and_another_has_another() -> None:
+    dialect = dialects.opened("cloudevents")
+    said = [dialect.event(event)[0] for event in (reports.event(), reports.event(), reports.event(name="failed"))]
+    first, second, third = (dict(publish.user_properties)["id"] for publish in said)
+    assert first == second != third
+
+
+def test_the_source_of_cloudevents_is_a_uri() -> None:
+    dialect = cloudevents.open(cloudevents.Config(), reports.ORIGIN, "my plant/press-07")
+    assert dict(dialect.event(reports.event())[0].user_properties)["source"] == "/my%20plant/press-07"
+
+
+# --- Home Assistant
+
+COMMON = {"device", "origin", "availability", "qos"}
+ENTITY = {
+    "unique_id", "name", "state_topic", "value_template", "device_class", "entity_category",
+    "json_attributes_topic", "json_attributes_template",
+}  # fmt: skip
+OPTIONS = {"sensor": ENTITY | {"unit_of_measurement", "state_class", "options"}, "binary_sensor": ENTITY}
+"""Keys that the documentation of the two platforms has."""
+
+
+def discovered(said: list[Any]) -> dict[str, dict[str, Any]]:
+    """Return the entities by name, after the rules of discovery per entity."""
+    found = {}
+    for publish in said:
+        if not publish.topic.startswith("homeassistant/"):
+            continue
+        prefix, platform, node, entity, config = publish.topic.split("/")
+        assert (prefix, node, config, publish.retain) == ("homeassistant", "press-07", "config", True)
+        assert not set(entity) - set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-")
+        content = json.loads(publish.payload)
+        assert not set(content) - COMMON - OPTIONS[platform]
+        found[content["name"]] = {"platform": platform, **content}
+    return found
+
+
+def test_entities_appear_with_the_first_result() -> None:
+    dialect = dialects.opened("homeassistant", discovery="entity")
+    said = dialect.results([reports.result(0, "press", ANOMALY)])
+    entities = discovered(said)
+    assert set(entities) == {"press anomalous", "press score", "press threshold", "press latency"}
+    assert entities["press anomalous"]["platform"] == "binary_sensor"
+    assert entities["press anomalous"]["device_class"] == "problem"
+    assert entities["press threshold"]["entity_category"] == "diagnostic"
+    assert entities["press score"]["availability"] == [
+        {"topic": "limpet/press-07/status", "value_template": "{{ value_json.status }}"}
+    ]
+    state = said[-1]
+    assert state.topic == entities["press score"]["state_topic"]
+    assert state.retain
+    assert json.loads(state.payload)["fields"] == {"anomalous": "ON", "score": 1.5, "threshold": 1.0}
+
+
+def test_units_come_from_the_decoder_and_a_value_that_was_null_appears_later() -> None:
+    dialect = dialects.opened("homeassistant", discovery="entity")
+    entities = discovered(dialect.results([reports.result(0, "oil", REGRESS)]))
+    assert entities["oil oil temp"]["unit_of_measurement"] == "°C"
+    assert entities["oil oil temp"]["device_class"] == "temperature"
+    assert entities["oil oil temp"]["value_template"] == "{{ value_json['fields'][\"values/oil temp\"] }}"
+    assert "oil wear" not in entities
+    later = REGRESS | {"values": {"oil temp": 80.0, "wear": 3}}
+    assert list(discovered(dialect.results([reports.result(1, "oil", later)]))) == ["oil wear"]
+    assert discovered(dialect.results([reports.result(2, "oil", later)])) == {}
+
+
+def test_discovery_by_device_has_all_in_one_message() -> None:
+    dialect = dialects.opened("homeassistant")
+    first = dialect.results([reports.result()])
+    said = dialect.state(reports.pipeline_health())
+    assert first[0].topic == said[0].topic == "homeassistant/device/press-07/config"
+    before, after = (json.loads(publish.payload) for publish in (first[0], said[0]))
+    assert set(after) == COMMON | {"components"}
+    assert set(before["components"]) < set(after["components"])
+    assert after["components"]["motion__score"]["unique_id"] == "limpet_press-07_motion/score"
+    for component in after["components"].values():
+        assert not set(component) - {"platform"} - OPTIONS[component["platform"]]
+
+
+def test_unique_ids_are_unique_and_the_same_after_a_restart() -> None:
+    def ids() -> list[str]:
+        dialect = dialects.opened("homeassistant")
+        said = [
+            *dialect.results([reports.result(0, "a_b", {"c": 1.0})]),
+            *dialect.state(reports.pipeline_health()),
+        ]
+        said += [*dialect.results([reports.result(0, "a", {"b_c": 1.0})]), *dialect.state(reports.device_health())]
+        components = json.loads(dialect.connected()[0].payload)["components"]
+        return [component["unique_id"] for component in components.values()]
+
+    assert len(ids()) == len(set(ids())) > 8
+    assert ids() == ids()
+
+
+def test_home_assistant_that_starts_is_told_everything() -> None:
+    dialect = dialects.opened("homeassistant")
+    dialect.results([reports.result()])
+    assert dialect.received("homeassistant/status", b"online") == dialect.connected()
+    assert len(dialect.connected()) == 2
+    assert dialect.received("homeassistant/status", b"offline") == []
+
+
+def test_a_state_never_goes_back_to_an_older_result() -> None:
+    dialect = dialects.opened("homeassistant")
+    old_boot = msgspec.structs.replace(reports.result(900), boot="boot0", replayed=True)
+    assert len(dialect.results([old_boot])) == 2
+    assert len(dialect.results([reports.result(5)])) == 1
+    assert dialect.results([reports.result(4)]) == []
+    assert dialect.results([old_boot]) == []
+    assert len(dialect.results([reports.result(5)])) == 1, "a redelivery does no harm"
+
+
+def test_texts_are_no_longer_than_a_state_may_be() -> None:
+    said = dialects.opened("homeassistant").results([reports.result(output={"label": "x" * 300})])
+    assert json.loads(said[-1].payload)["fields"]["label"] == "x" * homeassistant.LONGEST
+
+
+# --- Sparkplug B
+
+
+def parse(publish: Any) -> Any:
+    return spb._Payload.FromString(publish.payload)
+
+
+def metrics(publish: Any) -> dict[str, Any]:
+    return {metric.name: metric for metric in parse(publish).metrics}
+
+
+def test_birth_and_death_have_the_same_number_and_each_connection_another() -> None:
+    dialect = sparkplug.open(sparkplug.Config(group="plant"), reports.ORIGIN, dialects.ROOT)
+    numbers = []
+    for _ in range(258):
+        will = dialect.connecting("5")
+        [birth] = dialect.connected()
+        [farewell] = dialect.leaving()
+        assert (will.topic, will.qos, will.retain) == ("spBv1.0/plant/NDEATH/press-07", 1, False)
+        assert not parse(will).HasField("seq")
+        assert (birth.topic, birth.qos, birth.retain) == ("spBv1.0/plant/NBIRTH/press-07", 0, False)
+        same = {metrics(p)["bdSeq"].long_value for p in (will, birth, farewell)}
+        assert len(same) == 1
+        numbers += same
+    assert numbers == [*range(256), 0, 1]
+
+
+def test_the_sequence_goes_round_and_begins_anew_with_a_birth() -> None:
+    dialect, host = dialects.opened("sparkplug"), dialects.SparkplugHost()
+    for number in range(600):
+        for publish in dialect.results([reports.result(number)]):
+            host.take(publish)
+    assert host.births == 1
+    assert [told.id for told in host.told] == [f"press-07/motion/boot1/{number}" for number in range(600)]
+
+
+def test_what_is_new_is_born_before_it_has_data() -> None:
+    dialect = dialects.opened("sparkplug")
+    birth, data = dialect.results([reports.result(0, "oil", REGRESS)])
+    assert (birth.topic.split("/")[2], data.topic.split("/")[2]) == ("NBIRTH", "NDATA")
+    born = metrics(birth)
+    assert born["Node Control/Rebirth"].datatype == spb.BOOLEAN
+    assert not born["Node Control/Rebirth"].HasField("alias")
+    temperature = born["Pipelines/oil/values/oil temp"]
+    assert (temperature.datatype, temperature.double_value) == (spb.DOUBLE, 81.5)
+    assert list(temperature.properties.keys) == ["engUnit"]
+    assert temperature.properties.values[0].string_value == "°C"
+    assert [p.topic.split("/")[2] for p in dialect.results([reports.result(1, "oil", REGRESS)])] == ["NDATA"]
+
+
+def test_a_host_can_ask_for_a_birth() -> None:
+    dialect = dialects.opened("sparkplug")
+    dialect.results([reports.result()])
+    [topic] = dialect.subscriptions
+    assert topic == "spBv1.0/limpet/NCMD/press-07"
+    wish = spb.encode([spb.Metric(True, spb.BOOLEAN, 1, name=spb.REBIRTH)], 1)
+    [birth] = dialect.received(topic, wish)
+    assert parse(birth).seq == 0
+    assert metrics(birth)["Pipelines/motion/score"].double_value == pytest.approx(0.93)
+    other = spb.encode([spb.Metric(False, spb.BOOLEAN, 1, name=spb.REBIRTH)], 1)
+    assert dialect.received(topic, other) == []
+
+
+def test_what_is_replayed_is_historical_and_no_current_value() -> None:
+    dialect, host = dialects.opened("sparkplug"), dialects.SparkplugHost()
+    old = msgspec.structs.replace(reports.result(0, output={"score": 0.1}), replayed=True)
+    for publish in dialect.results([reports.result(1, output={"score": 0.9}), old]):
+        host.take(publish)
+    scores = [(value, historical) for name, value, historical in host.values if name.endswith("/score")]
+    assert scores == [(0.9, False), (0.1, True)]
+    assert metrics(dialect.connected()[0])["Pipelines/motion/score"].double_value == pytest.approx(0.9)
+
+
+def test_a_value_that_changes_its_type_is_null() -> None:
+    dialect, host = dialects.opened("sparkplug"), dialects.SparkplugHost()
+    for number, value in enumerate([1.5, "high", True, 2]):
+        for publish in dialect.results([reports.result(number, output={"score": value})]):
+            host.take(publish)
+    assert [value for name, value, _ in host.values if name.endswith("/score")] == [1.5, None, None, 2.0]
+    assert host.births == 1
+
+
+def test_names_without_end_are_not_born_without_end() -> None:
+    dialect = dialects.opened("sparkplug")
+    for number in range(30):
+        dialect.results([reports.result(number, output={f"n{number}-{i}": 1.0 for i in range(100)})])
+    assert len(metrics(dialect.connected()[0])) == sparkplug.METRICS + 4
