@@ -55,14 +55,15 @@ def bundle(  # noqa: PLR0913, PLR0917 - the parts of a bundle
     golden = inputs[np.unique(np.linspace(0, len(inputs) - 1, project.data.golden).round().astype(int))]
     outputs = runners.run_all(runner, golden)
     where = provenance(project)
-    variants, files = _variants(others or {}, golden, outputs)
+    tolerance = Tolerance(_tolerance(runner.outputs[0], outputs[0], _other_kernels(model, golden, outputs[0])))
+    variants, files = _variants(others or {}, golden, outputs, tolerance)
     manifest = Manifest(
         name=said.name,
         version=said.version,
         task=said.task,
         description=said.description,
         licence=said.licence,
-        tolerance=Tolerance(_tolerance(runner.outputs[0], outputs[0], _other_kernels(model, golden, outputs[0]))),
+        tolerance=tolerance,
         inputs=[_describe(spec, said.channels, said.unit) for spec in runner.inputs],
         outputs=[_describe(spec) for spec in runner.outputs],
         variants=variants,
@@ -128,11 +129,18 @@ def _other_kernels(model: Path, golden: FloatArray, outputs: Array) -> float:
 
 
 def _variants(
-    others: Mapping[str, Path], golden: FloatArray, outputs: list[Array]
+    others: Mapping[str, Path], golden: FloatArray, outputs: list[Array], tolerance: Tolerance
 ) -> tuple[list[Variant], dict[str, bytes]]:
-    """Return the variants with a tolerance each: what they were seen to differ by, and half of it again."""
-    variants, files = [], {}
+    """Return the variants with a tolerance each: what they were seen to differ by, and half of it again.
+
+    What the Edge TPU's compiler made runs nowhere but there: its tolerance stays the manifest's.
+    """
+    variants, files = [], dict[str, bytes]()
     for runtime, path in others.items():
+        if runtime == "edgetpu":
+            files[path.name] = path.read_bytes()
+            variants.append(Variant(runtime="tflite", model=path.name, delegates=["edgetpu"], tolerance=tolerance))
+            continue
         found = runners.run_all(runners.open_model(path), golden)
         seen = max(float(np.abs(a - b).max()) for a, b in zip(outputs, found, strict=True))
         name = path.name if path.is_file() else f"{path.name}.zip"

@@ -62,7 +62,10 @@ class Data(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Bundle(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What the manifest will say: see ``limpet.manifest``. ``labels`` are in order of the model's outputs."""
+    """What the manifest will say: see ``limpet.manifest``. ``labels`` are in order of the model's outputs.
+
+    ``edgetpu``: compile the int8 model for the Edge TPU too, by the vendor's compiler.
+    """
 
     name: Name
     version: Annotated[int, Meta(ge=0)]
@@ -78,6 +81,7 @@ class Bundle(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     transforms: list[dict[str, Any]] = []
     decoder: dict[str, Any] = {}
     variant: Variant = "int8"
+    edgetpu: bool = False
 
 
 class Card(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -206,6 +210,8 @@ def _disagreements(data: Data, bundle: Bundle, model: Model) -> list[str]:
     problems = [f"{key}: {path}: no such file or folder" for key, path in named.items() if not path.exists()]
     if bundle.task == "classify" and not bundle.labels:
         problems.append('bundle.labels: missing; a classifier needs one for each output, as ["idle", "walking"]')
+    if bundle.edgetpu and bundle.variant != "int8":
+        problems.append('bundle.edgetpu: the Edge TPU takes int8 throughout; say variant = "int8"')
     if len(set(bundle.labels)) < len(bundle.labels):
         problems.append("bundle.labels: one is there twice; each output needs a name of its own")
     if bundle.task == "anomaly" and bundle.decoder.get("kind") != "anomaly":

@@ -16,6 +16,7 @@ from limpet.config import fill
 from limpet.errors import ConfigError
 from limpet_convert import bundling, compare, data, layers, observers, report, search, sources
 from limpet_convert.errors import ConvertError
+from limpet_convert.graph import Tracer
 from limpet_convert.quantize import STATIC, left_in_float, quantize
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 FLOAT = "float.tflite"
 RANGES = "ranges.json"
+KERNEL_WINDOWS = 50
 
 
 @dataclass
@@ -159,8 +161,30 @@ class Way:
         packaged = self.project.bundle.variant
         inspected = packaged if packaged in STATIC else next((v for v in wanted if v in STATIC), None)
         diagnosis = self.diagnose(inspected) if inspected else None
-        report.write(self.folder, self.project, self.comparisons, diagnosis, {})
+        report.write(self.folder, self.project, self.comparisons, diagnosis, self._runtimes(packaged))
         return not self.measure(packaged).failures
+
+    def _edgetpu(self, int8: Path) -> Path:
+        from limpet_convert.converters import edgetpu
+
+        with self.progress.step("edge tpu"):
+            made, _ = edgetpu.convert(int8)
+        target = self.folder / "int8_edgetpu.tflite"
+        target.write_bytes(made)
+        return target
+
+    def _runtimes(self, variant: Variant) -> dict[str, float]:
+        """Return how far each kind of kernels here lies from the float model, over some of the test windows."""
+        from limpet.runtimes import tflite
+
+        some = slice(None, None, max(1, len(self.test) // KERNEL_WINDOWS))
+        inputs, exact = self.test.values[some], self.exact.values[0][some]
+        tracer = Tracer(self.path(variant).read_bytes())
+        plain = np.stack([tracer(one)[0].reshape(exact.shape[1:]) for one in inputs])
+        usual = compare.run(self.path(variant), inputs).values[0]
+        name = f"{tflite.package} {tflite.version}"
+        found = {f"{name}, as the agent runs it": usual, f"{name}, plain kernels": plain}
+        return {kernels: float(np.abs(outputs - exact).max()) for kernels, outputs in found.items()}
 
     def package(self) -> Manifest:
         """Write the bundle of the packaged variant. ``ConvertError`` where int8 is float in part."""
@@ -173,5 +197,7 @@ class Way:
                 'or say bundle.variant = "mixed"'
             )
         others = {"coreml": self.coreml()} if self.project.coreml else {}
+        if self.project.bundle.edgetpu:
+            others["edgetpu"] = self._edgetpu(path)
         with self.progress.step("package"):
             return bundling.bundle(self.project, path, self.test.values, comparison, self.folder, others)
