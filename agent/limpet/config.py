@@ -6,27 +6,24 @@ What belongs to a plugin stays an untyped table here, so that the supervisor nee
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
 
+from limpet.delegate_kinds import DelegateTable
 from limpet.errors import ConfigError
 from limpet.manifest import Count, Positive, WindowSpec
 from limpet.plugin import suggest
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 """A word that may stand in an MQTT topic, a file name and a result's id."""
+
+Share = Annotated[float, Meta(ge=0, le=1)]
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -40,12 +37,14 @@ class Device(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """This device. ``state`` is a directory that survives a reboot; ``models`` is in it unless named.
 
     ``commands`` are those that it obeys; see ``limpet.remote``. Who may send them is for the broker's access list.
+    ``sysroot`` is where this machine's ``/proc`` and ``/sys`` are: elsewhere in a container.
     """
 
     id: Identifier
     state: Path = Path("/var/lib/limpet")
     models: Path | None = None
     health_interval: Positive = 10.0
+    sysroot: Path = Path("/")
     commands: list[CommandName] = msgspec.field(default_factory=lambda: ["ping", "health"])
 
 
@@ -60,10 +59,48 @@ class SourceTable(msgspec.Struct):
     options: dict[str, Any]
 
 
+class Rung(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A lighter way to run a pipeline: another model, or only every so many windows."""
+
+    model: str = ""
+    every: Count = 1
+
+
+class GovernorTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """``[governor]``: when pipelines step down their ladders, and when they may step up again.
+
+    °C of the hottest zone, share of time (0 to 1, over ten seconds) that some task waited for a CPU, share of the
+    battery's charge while it discharges, and W drawn from it. Each has a limit to step down at and one to be back
+    within: between them nothing changes. It must have been so for ``down_after`` or ``up_after`` seconds.
+    """
+
+    hot: float = 80.0
+    cool: float = 70.0
+    busy: Share = 0.6
+    idle: Share = 0.2
+    empty: Share = 0.2
+    charged: Share = 0.4
+    most_power: Positive | None = None
+    interval: Positive = 1.0
+    down_after: Annotated[float, Meta(ge=0)] = 5.0
+    up_after: Annotated[float, Meta(ge=0)] = 60.0
+
+    def __post_init__(self) -> None:
+        if not (self.cool < self.hot and self.idle < self.busy and self.empty < self.charged):
+            raise ValueError("cool must be below hot, idle below busy, empty below charged")
+
+
 class PipelineConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One pipeline. ``window``, ``transforms`` and ``decoder`` stand in for the manifest's where given.
 
     ``deadline``: seconds without progress after which its worker is killed and restarted.
+
+    ``delegates`` are tried in order, the CPU last unless ``require`` is set: the share of the model's
+    multiply-adds that must be on a delegate. ``least_speed``: how many times as fast as the CPU it must be.
+    ``recheck``: seconds between two looks at whether its numbers are still right; ``opening``: seconds that it may
+    take to open, which for a GPU's first compilation is most of a minute.
+
+    Only one window in ``every`` is run. ``ladder``: lighter ways to run, for a device in distress.
     """
 
     source: str
@@ -74,6 +111,12 @@ class PipelineConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     transforms: list[dict[str, Any]] | None = None
     decoder: dict[str, Any] | None = None
     deadline: Positive = 10.0
+    require: Share = 0.0
+    least_speed: Annotated[float, Meta(ge=0)] = 1.0
+    recheck: Positive = 3600.0
+    opening: Positive = 120.0
+    every: Count = 1
+    ladder: list[Rung] = []
 
 
 class Config(msgspec.Struct):
@@ -84,11 +127,13 @@ class Config(msgspec.Struct):
     sources: dict[str, SourceTable]
     pipelines: dict[str, PipelineConfig]
     reporters: dict[str, dict[str, Any]]
+    delegates: dict[str, DelegateTable] = {}
+    governor: GovernorTable = msgspec.field(default_factory=GovernorTable)
 
     def only(self, source: str) -> Config:
         """Return what the worker of one source may know: no other source, and no reporter's secrets."""
         pipelines = {name: p for name, p in self.pipelines.items() if p.source == source}
-        return Config(self.base, self.device, {source: self.sources[source]}, pipelines, {})
+        return Config(self.base, self.device, {source: self.sources[source]}, pipelines, {}, self.delegates)
 
     @property
     def models(self) -> Path:
@@ -105,11 +150,11 @@ def usual() -> Path:
 def read(path: Path | str) -> Config:
     """Read a configuration file. ``ConfigError`` has all that is wrong with its form."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        tables = tomllib.loads(text)
+        # msgspec imports the parser when it is called; workers, which get their configuration parsed, never do.
+        tables = msgspec.toml.decode(Path(path).read_bytes())
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror}"]) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (UnicodeDecodeError, msgspec.DecodeError) as error:
         raise ConfigError([f"{path}: not TOML: {error}"]) from error
     return build(tables, Path(path).absolute().parent)
 
@@ -136,10 +181,17 @@ def build(tables: Mapping[str, Any], base: Path) -> Config:
             )
     if "pipelines" in tables and not groups["pipelines"]:
         problems.append("pipelines: empty; name at least one, as [pipelines.motion]")
-    reporters = {name: _group(tables, name, problems) for name in tables if name not in groups}
-    if problems or device is None:
+    extras = {name: _group(tables, name, problems) for name in ("delegates", "governor") if name in tables}
+    delegates = {
+        name: meant
+        for name, raw in _named(extras.get("delegates", {}), "delegates", problems)
+        if (meant := fill(DelegateTable, raw, f"delegates.{name}", base, problems))
+    }
+    governor = fill(GovernorTable, extras.get("governor", {}), "governor", base, problems)
+    reporters = {name: _group(tables, name, problems) for name in tables if name not in {*groups, *extras}}
+    if problems or device is None or governor is None:
         raise ConfigError(problems)
-    return Config(base, device, sources, pipelines, reporters)
+    return Config(base, device, sources, pipelines, reporters, delegates, governor)
 
 
 def fill(kind: type[S], table: Mapping[str, Any], where: str, base: Path, problems: list[str]) -> S | None:

@@ -11,7 +11,7 @@ from limpet.errors import ConfigError
 from limpet.plugin import suggest
 
 Option: TypeAlias = str | int | float | bool
-How: TypeAlias = Literal["cpu", "library", "compiled"]
+How: TypeAlias = Literal["cpu", "library", "compiled", "coreml"]
 
 EXTERNAL = "external"
 
@@ -20,8 +20,9 @@ class Kind(msgspec.Struct, frozen=True):
     """A sort of delegate.
 
     ``how`` it is reached: a shared ``library`` with TFLite's external delegate interface, or ``compiled``, by
-    LiteRT's CompiledModel. ``libraries`` are the names under which it is looked for, ``install`` says where it
-    comes from, ``options`` what it is given unless the configuration says otherwise.
+    LiteRT's CompiledModel. ``coreml`` is for that runtime alone. ``libraries`` are the names under which it is
+    looked for, ``install`` says where it comes from, ``options`` what it is given unless the configuration says
+    otherwise.
     """
 
     title: str
@@ -76,6 +77,7 @@ KINDS: Mapping[str, Kind] = {
         libraries=("libtidl_tfl_delegate.so",),
         install="use TI's Processor SDK image; the option artifacts_folder names the compiled model",
     ),
+    "ane": Kind("Apple Neural Engine", "coreml", install="use the runtime coreml on a Mac"),
     EXTERNAL: Kind(
         "any library with TFLite's external delegate interface", install="install it, or correct its path"
     ),

@@ -21,16 +21,20 @@ from limpet.plugin import built_in
 from limpet.records import (
     Ask,
     Assign,
+    Dismiss,
     Exited,
     Fork,
     Forked,
     FromForkServer,
     FromWorker,
+    Lent,
+    Need,
     Notice,
     Preload,
     Stop,
+    ToSupervisor,
 )
-from limpet.slot import Slot
+from limpet.slot import Slot, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -48,13 +52,17 @@ class Fleet:
     """The slots of a configuration's sources and the fork server that fills them."""
 
     def __init__(
-        self, selector: selectors.BaseSelector, launched: ForkServerProcess, listener: Callable[[FromWorker], None]
+        self,
+        selector: selectors.BaseSelector,
+        launched: ForkServerProcess,
+        listener: Callable[[ToSupervisor], None],
     ) -> None:
         self._selector = selector
         self._listener = listener
         self._slots: dict[str, Slot] = {}
         self._launched = launched
         self._modules: list[str] = []
+        self._executors: dict[str, int | None] = {}
         self._fork_server = self._attach()
 
     def assign(self, wanted: Config) -> None:
@@ -128,7 +136,8 @@ class Fleet:
     def pids(self) -> dict[str, int]:
         """Return the process ids of the fork server and, by source, of the workers."""
         workers = {f"worker {name}": slot.pid for name, slot in self._slots.items() if slot.pid is not None}
-        return {"fork server": self._launched.pid, **workers}
+        executors = {f"executor {key}": pid for key, pid in self._executors.items() if pid is not None}
+        return {"fork server": self._launched.pid, **workers, **executors}
 
     def stop(self) -> None:
         """Let every worker hand over its last results, then end them all."""
@@ -170,18 +179,37 @@ class Fleet:
         slot.assigned(names, monotonic())
         wanted = slot.config
         pipelines = {name: wanted.pipelines[name] for name in names}
-        self._send(slot, Assign(Config(wanted.base, wanted.device, wanted.sources, pipelines, {})))
+        self._send(
+            slot, Assign(Config(wanted.base, wanted.device, wanted.sources, pipelines, {}, wanted.delegates))
+        )
 
     def _end(self, slot: Slot, reason: str) -> None:
         if slot.channel is not None:
             slot.ending = reason
             self._send(slot, Stop())
 
-    def _send(self, slot: Slot, record: ToWorker) -> None:
+    def _lend(self, slot: Slot, key: str) -> None:
+        """Have an executor forked, and give its worker the other end of its socket."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            self._executors[key] = None
+            with suppress(OSError):  # as in _start
+                self._fork_server.send(Fork(key, "executor"), (theirs.fileno(),))
+            self._send(slot, Lent(key), (ours.fileno(),))
+
+    def _dismiss(self, keys: Iterable[str]) -> None:
+        """Kill executors: one that hangs does not notice that its worker let go of it."""
+        for key in keys:
+            pid = self._executors.pop(key, None)
+            if pid is not None:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def _send(self, slot: Slot, record: ToWorker, fds: tuple[int, ...] = ()) -> None:
         if slot.channel is None:
             return
         try:
-            slot.channel.send(record)
+            slot.channel.send(record, fds)
         except BlockingIOError:
             self._kill(slot, "does not listen")
         except OSError:
@@ -208,20 +236,34 @@ class Fleet:
         for record in channel.receive():
             heard = True
             slot.hear(record, monotonic())
-            self._listener(record)
+            if isinstance(record, Need):
+                self._lend(slot, record.key)
+            elif isinstance(record, Dismiss):
+                self._dismiss([record.key])
+            else:
+                self._listener(record)
         return heard
 
     def _hear_fork_server(self) -> None:
         try:
             for record in self._fork_server.receive():
                 if isinstance(record, Forked):
-                    self._slots[record.worker].pid = record.pid
+                    self._born(record)
                 else:
                     self._bury(record)
         except EOFError:
             self._replace_fork_server()
 
+    def _born(self, forked: Forked) -> None:
+        if forked.worker in self._executors:
+            self._executors[forked.worker] = forked.pid
+        elif forked.worker in self._slots:
+            self._slots[forked.worker].pid = forked.pid
+
     def _bury(self, exited: Exited) -> None:
+        for key in [key for key, pid in self._executors.items() if pid == exited.pid]:
+            log.warning("executor %s: %s", key, describe(exited.status))
+            del self._executors[key]
         for slot in list(self._slots.values()):
             if slot.pid == exited.pid:
                 self._mourn(slot, exited.status)
@@ -235,6 +277,7 @@ class Fleet:
             with suppress(KeyError):
                 self._selector.unregister(slot.channel)
             slot.channel.close()
+        self._dismiss([key for key in self._executors if key.startswith(f"{slot.name}/")])
         for transition in slot.ended(status, monotonic()):
             self._listener(Notice(transition.pipeline, "crashed", f"worker {slot.name}: {transition.reason}"))
             self._listener(transition)
@@ -244,6 +287,7 @@ class Fleet:
     def _replace_fork_server(self) -> None:
         log.error("the fork server is gone; replacing it and every worker")
         self.close()
+        self._executors.clear()
         for slot in list(self._slots.values()):
             if slot.channel is not None:
                 slot.ending = "its fork server is gone"

@@ -17,6 +17,7 @@ import sys
 from select import select
 from typing import TYPE_CHECKING
 
+import limpet.executor
 import limpet.worker
 from limpet import logs
 from limpet.channel import Channel
@@ -71,7 +72,7 @@ class ForkServer:
 
     def _do(self, record: ToForkServer) -> None:
         if isinstance(record, Fork):
-            self._fork(record.worker, self._supervisor.received_fds.pop(0))
+            self._fork(record, self._supervisor.received_fds.pop(0))
             return
         for module in record.modules:
             # A missing extra or a broken plugin is the worker's to report.
@@ -79,28 +80,29 @@ class ForkServer:
                 importlib.import_module(module)
         gc.freeze()
 
-    def _fork(self, worker: str, fd: int) -> None:
+    def _fork(self, wanted: Fork, fd: int) -> None:
         parent = os.getpid()
         pid = os.fork()
         if pid:
             os.close(fd)
             self._children.add(pid)
-            self._supervisor.send(Forked(worker, pid))
+            self._supervisor.send(Forked(wanted.worker, pid))
             return
         status = 1
         try:
-            self._become_worker(worker, parent)
-            limpet.worker.run(socket.socket(fileno=fd))
+            self._become(wanted, parent)
+            run = limpet.worker.run if wanted.role == "worker" else limpet.executor.run
+            run(socket.socket(fileno=fd))
             status = 0
         except BaseException:
-            log.exception("worker %s", worker)
+            log.exception("%s %s", wanted.role, wanted.worker)
         finally:
             logging.shutdown()
             os._exit(status)
 
-    def _become_worker(self, worker: str, parent: int) -> None:
+    def _become(self, wanted: Fork, parent: int) -> None:
         die_with_parent(parent)
-        set_name(f"limpet:{worker}")
+        set_name(f"limpet{':' if wanted.role == 'worker' else '+'}{wanted.worker}")
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._supervisor.close()

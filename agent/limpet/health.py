@@ -71,11 +71,14 @@ class PipelineRecord:
         if not to.model:
             to.model, to.version, to.delegate = before.model, before.version, before.delegate
             to.delegate_share, to.degraded = before.delegate_share, before.degraded
+            to.placement = before.placement
         events: list[tuple[str, str]] = []
         if to.state != before.state:
             events.append((to.state, to.reason))
-        if to.state == "running" and to.degraded != before.degraded:
-            events.append(("degraded" if to.degraded else "recovered", f"runs on {to.delegate}"))
+        worse = to.degraded and to.reason and (to.delegate, to.reason) != (before.delegate, before.reason)
+        if to.state == "running" and (to.degraded != before.degraded or worse):
+            why = f"; {to.reason}" if to.reason else ""
+            events.append(("degraded" if to.degraded else "recovered", f"runs on {to.delegate}{why}"))
         return events
 
     def health(self) -> PipelineHealth:
@@ -93,6 +96,7 @@ class PipelineRecord:
             delegate=last.delegate,
             delegate_share=last.delegate_share,
             degraded=last.degraded,
+            placement=last.placement,
             results=self.sequence,
             errors=self.errors,
             restarts=self.restarts,
@@ -113,6 +117,7 @@ class PipelineRecord:
             reason=last.reason,
             delegate=last.delegate,
             degraded=last.degraded,
+            placement=last.placement,
         )
 
 

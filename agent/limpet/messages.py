@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from limpet.records import State
+from limpet.records import Placed, State
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -86,7 +86,7 @@ class PipelineHealth(msgspec.Struct, kw_only=True):
     """Health of one pipeline, on ``health/<pipeline>``, retained. Counts run since the supervisor started.
 
     ``dropped`` has samples by cause, those of its source among them. ``delegate_share`` is the share of the
-    model's ops that run on the delegate.
+    model's ops that run on the delegate, ``placement`` the proof of it where that is not the CPU.
     """
 
     device: str
@@ -99,6 +99,7 @@ class PipelineHealth(msgspec.Struct, kw_only=True):
     delegate: str
     delegate_share: float
     degraded: bool
+    placement: Placed | None = None
     results: int
     errors: int
     restarts: int
@@ -143,6 +144,7 @@ class ModelReported(msgspec.Struct, kw_only=True):
     reason: str
     delegate: str
     degraded: bool
+    placement: Placed | None = None
 
 
 class Reply(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from limpet import config as configuration
+from limpet.admission import load
 from limpet.errors import ConfigError, ModelError
 from limpet.latency import Latency
 from limpet.plan import (
@@ -21,6 +22,7 @@ from limpet.plan import (
     plan_pipeline,
     plan_source,
     refuse_misfit,
+    resized,
 )
 from limpet.reader import Reader
 from limpet.records import Result
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from limpet.plugin import Decoder, Model
+    from limpet.plugin import Decoder, Load, Model
     from limpet.types import Array, Samples, Window
 
 
@@ -46,17 +48,21 @@ class Pipeline:
                 print(result.output)
     """
 
-    def __init__(self, plan: PipelinePlan) -> None:
-        """Load the model on the first delegate that takes it. ``ModelError`` if none does."""
+    def __init__(self, plan: PipelinePlan, load: Load = load) -> None:
+        """Load the model, in this process on the first delegate that takes it unless told otherwise.
+
+        ``ModelError`` if none does.
+        """
         self.plan = plan
         self.latency = Latency()
         self._stack = ExitStack()
         self._source: SourcePlan | None = None
         self._discarded = 0
+        self._turn = -1
         self._windower = Windower(plan.window, plan.spec)
         shape, self._transforms = open_transforms(plan, self._windower)
         try:
-            self.model, self.degraded = self._load(shape)
+            self.model = self._stack.enter_context(load(plan, resized(plan, shape)))
             self._select = _selector(plan, self.model, shape)
             self.decoder: Decoder = plan.decoder.plugin.open(
                 plan.decoder.config, self.model.outputs, plan.bundle.labels
@@ -88,14 +94,16 @@ class Pipeline:
             yield from self.feed(samples)
 
     def feed(self, samples: Samples) -> Iterator[Result]:
-        """Take a block of samples and yield a result for each window that it completes.
+        """Take a block of samples and yield a result for each window, or each so many, that it completes.
 
         ``ModelError`` where the runtime refuses to run the model.
         """
         if self.plan.columns is not None:
             samples = replace(samples, values=samples.values.take(self.plan.columns, axis=1))
         for window in self._windower.push(samples):
-            yield self._infer(window)
+            self._turn = (self._turn + 1) % self.plan.every
+            if not self._turn:
+                yield self._infer(window)
 
     def _infer(self, window: Window) -> Result:
         if window.after_gap and self.plan.bundle.manifest.stateful:
@@ -126,19 +134,10 @@ class Pipeline:
             output,
         )
 
-    def _load(self, shape: tuple[int, ...]) -> tuple[Model, bool]:
-        """Return the model on the first delegate that takes it, and whether an earlier one did not."""
-        refusals: list[str] = []
-        shapes = _resized(self.plan, shape)
-        for delegate in self.plan.delegates:
-            try:
-                opened = self.plan.runtime.plugin.open(
-                    self.plan.bundle.model, self.plan.runtime.config, delegate, shapes
-                )
-                return self._stack.enter_context(opened), bool(refusals)
-            except ModelError as error:
-                refusals.append(f"{delegate}: {error}")
-        raise ModelError("; ".join(refusals))
+    @property
+    def degraded(self) -> bool:
+        """Whether the model is not on the first of its delegates."""
+        return self.model.delegate != self.plan.delegates[0].name
 
     def discarded(self) -> int:
         """Return how many samples came to lie in no window since this was asked last."""
@@ -155,23 +154,6 @@ class Pipeline:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _resized(plan: PipelinePlan, shape: tuple[int, ...]) -> list[tuple[int, ...]] | None:
-    """Return the shapes for the inputs of a model that leaves some open, ``None`` if it leaves none."""
-    inputs = plan.bundle.manifest.inputs
-    if not any(-1 in tensor.shape for tensor in inputs):
-        return None
-    return [
-        _closed(narrowed(shape, columns(tensor.channels, plan.spec, shape)), tensor.shape) for tensor in inputs
-    ]
-
-
-def _closed(given: tuple[int, ...], wanted: Sequence[int]) -> tuple[int, ...]:
-    """Return ``wanted`` with each -1 taken from ``given``, 1 where that has no such dimension."""
-    missing = len(wanted) - len(given)
-    padded = (1,) * missing + given if missing >= 0 else given[-len(wanted) :]
-    return tuple(have if want == -1 else want for have, want in zip(padded, wanted, strict=True))
 
 
 def _selector(plan: PipelinePlan, model: Model, shape: tuple[int, ...]) -> Callable[[Array], Sequence[Array]]:

@@ -12,6 +12,8 @@ import msgspec
 
 from limpet import plugin
 from limpet.config import Config, fill
+from limpet.delegate_kinds import CPU, Choice
+from limpet.delegate_kinds import resolve as resolve_delegate
 from limpet.deploy import bundle as bundles
 from limpet.deploy import store
 from limpet.errors import ConfigError, ModelError
@@ -22,6 +24,7 @@ from limpet.window import Windower
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from limpet.config import PipelineConfig
     from limpet.manifest import Manifest
 
 
@@ -45,7 +48,7 @@ class PipelinePlan(msgspec.Struct, frozen=True):
     """All that ``Pipeline`` needs to open.
 
     ``columns`` are the source's channels that the model takes, ``None`` for all as they are; ``spec`` is what the
-    samples are with only those.
+    samples are with only those. ``delegates`` come best first; ``require`` and what follows is as configured.
     """
 
     name: str
@@ -56,7 +59,16 @@ class PipelinePlan(msgspec.Struct, frozen=True):
     transforms: tuple[Part, ...]
     runtime: Part
     decoder: Part
-    delegates: tuple[str, ...]
+    delegates: tuple[Choice, ...]
+    require: float = 0.0
+    least_speed: float = 1.0
+    recheck: float = 3600.0
+    every: int = 1
+
+    @property
+    def accelerators(self) -> tuple[Choice, ...]:
+        """The delegates but the CPU."""
+        return tuple(choice for choice in self.delegates if choice.how != "cpu")
 
 
 def plan_source(config: Config, name: str) -> SourcePlan:
@@ -94,13 +106,50 @@ def plan_pipeline(config: Config, name: str, spec: SampleSpec) -> PipelinePlan:
     decoder = resolve.table(
         "decoders", manifest.decoder if wanted.decoder is None else wanted.decoder, f"{where}.decoder"
     )
+    delegates = _delegates(config, wanted, where, resolve.problems)
     if runtime is None or decoder is None or resolve.problems:
         raise ConfigError(resolve.problems)
+    if hasattr(runtime.plugin, "check") and (
+        problems := runtime.plugin.check(bundle.model, [choice.name for choice in delegates])
+    ):
+        raise ModelError("; ".join(problems))
     window = wanted.window or manifest.window or WindowSpec(size=1)
     chosen, taken = _taken(manifest, spec)
-    plan = PipelinePlan(name, bundle, chosen, taken, window, transforms, runtime, decoder, tuple(wanted.delegates))
+    plan = PipelinePlan(
+        name,
+        bundle,
+        chosen,
+        taken,
+        window,
+        transforms,
+        runtime,
+        decoder,
+        delegates,
+        wanted.require,
+        wanted.least_speed,
+        wanted.recheck,
+        wanted.every,
+    )
     check_shapes(plan)
     return plan
+
+
+def _delegates(config: Config, wanted: PipelineConfig, where: str, problems: list[str]) -> tuple[Choice, ...]:
+    """Resolve a list of delegates; the CPU comes last unless that much is required to be elsewhere."""
+    choices: list[Choice] = []
+    for name in dict.fromkeys(wanted.delegates):
+        try:
+            choices.append(resolve_delegate(name, config.delegates))
+        except ConfigError as error:
+            problems.extend(f"{where}.delegates: {problem}" for problem in error.problems)
+    if CPU not in choices and not wanted.require:
+        choices.append(CPU)
+    return tuple(
+        msgspec.structs.replace(
+            choice, libraries=tuple(str(config.base / n) if "/" in n else n for n in choice.libraries)
+        )
+        for choice in choices
+    )
 
 
 def _taken(manifest: Manifest, spec: SampleSpec) -> tuple[list[int] | None, SampleSpec]:
@@ -161,6 +210,23 @@ def refuse_misfit(given: tuple[int, ...], name: str, wanted: Sequence[int]) -> N
             f"the model's input {name!r} has shape {list(wanted)}, but its source, window and transforms give "
             f"{list(given)}; compare `limpet inspect` with the source's channels and the window's size"
         )
+
+
+def resized(plan: PipelinePlan, shape: tuple[int, ...]) -> list[tuple[int, ...]] | None:
+    """Return the shapes for the inputs of a model that leaves some open, ``None`` if it leaves none."""
+    inputs = plan.bundle.manifest.inputs
+    if not any(-1 in tensor.shape for tensor in inputs):
+        return None
+    return [
+        _closed(narrowed(shape, columns(tensor.channels, plan.spec, shape)), tensor.shape) for tensor in inputs
+    ]
+
+
+def _closed(given: tuple[int, ...], wanted: Sequence[int]) -> tuple[int, ...]:
+    """Return ``wanted`` with each -1 taken from ``given``, 1 where that has no such dimension."""
+    missing = len(wanted) - len(given)
+    padded = (1,) * missing + given if missing >= 0 else given[-len(wanted) :]
+    return tuple(have if want == -1 else want for have, want in zip(padded, wanted, strict=True))
 
 
 class _Resolver(msgspec.Struct, frozen=True):

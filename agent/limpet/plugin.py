@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from importlib import metadata
     from pathlib import Path
 
+    from limpet.delegate_kinds import Choice
     from limpet.messages import (
         DeviceHealth,
         EventMessage,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
         Reply,
         ResultMessage,
     )
+    from limpet.plan import PipelinePlan
     from limpet.reporters.dialects import Publish
     from limpet.types import Array, FloatArray, Rows, Samples, SampleSpec, TensorSpec
 
@@ -82,8 +84,14 @@ class Model(Protocol):
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    delegate: str
-    delegate_share: float
+
+    @property
+    def delegate(self) -> str:
+        """The name of the delegate that it is on."""
+
+    @property
+    def delegate_share(self) -> float:
+        """Share of its ops that the delegate runs, 0 to 1."""
 
     def run(self, inputs: Sequence[Array]) -> Sequence[Array]:
         """Run once. Inputs and outputs are real values (float) where the tensor is quantized.
@@ -95,13 +103,26 @@ class Model(Protocol):
         """Forget earlier inputs, for a model with state."""
 
 
+class Load(Protocol):
+    """How a pipeline comes by its model."""
+
+    def __call__(
+        self, plan: PipelinePlan, shapes: Sequence[tuple[int, ...]] | None
+    ) -> AbstractContextManager[Model]:
+        """Load it, inputs resized to ``shapes`` where given. ``ModelError``."""
+
+
 class RuntimePlugin(Protocol):
-    """Who executes the model."""
+    """Who executes the model.
+
+    It may have a function ``check(path, delegates)`` that returns, without loading anything, why a model cannot be
+    run here on delegates of these names.
+    """
 
     Config: Any
 
     def open(
-        self, path: Path, config: Any, delegate: str, shapes: Sequence[tuple[int, ...]] | None
+        self, path: Path, config: Any, delegate: Choice, shapes: Sequence[tuple[int, ...]] | None
     ) -> AbstractContextManager[Model]:
         """Load the model file on one delegate, inputs resized to ``shapes`` where given. ``ModelError``."""
 

@@ -67,8 +67,8 @@ def admit(bundle: Bundle, delegate: Model, cpu: Model, least_speed: float = 1.0,
     """
     proof = prove(delegate, cpu, noise(cpu), seconds=seconds)
     if bundle.golden is not None:
-        error, tolerance = check_golden(bundle, delegate), bundle.manifest.tolerance.absolute
-        proof = msgspec.structs.replace(proof, error=error, tolerance=tolerance)
+        allowed = bundle.manifest.tolerance.absolute
+        proof = msgspec.structs.replace(proof, error=check_golden(bundle, delegate), tolerance=allowed)
     if reason := doubt(proof, least_speed):
         raise ModelError(f"delegate {delegate.delegate!r}: {reason}")
     return proof

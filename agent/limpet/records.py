@@ -12,7 +12,7 @@ import msgspec
 from limpet.config import Config
 
 State: TypeAlias = Literal["starting", "running", "waiting", "failed", "finished", "stopped"]
-"""``waiting``: its source is away; ``finished``: its source came to an end."""
+"""``waiting``: its source is away, or a delegate that it requires; ``finished``: its source came to an end."""
 
 Stage: TypeAlias = Literal["queue", "transform", "invoke", "decode"]
 STAGES: tuple[Stage, ...] = ("queue", "transform", "invoke", "decode")
@@ -63,8 +63,29 @@ class Heartbeat(msgspec.Struct, tag=True):
     dropped: dict[str, int]
 
 
+class Placed(msgspec.Struct, omit_defaults=True):
+    """Where a model runs, as proven when it was loaded on a delegate.
+
+    Shares of the ops, of the multiply-adds and of a run's time that are the delegate's; ``None`` where nobody can
+    tell. ``speed``: times the CPU's. ``error``: largest absolute difference of real values to what is expected.
+    ``run_us``: median of a run in µs. ``device``: what the delegate calls it. ``left``: ops that are the CPU's.
+    """
+
+    op_share: float
+    mac_share: float | None = None
+    time_share: float | None = None
+    speed: float = 0.0
+    error: float = 0.0
+    run_us: float = 0.0
+    device: str = ""
+    left: dict[str, int] = {}
+
+
 class Transition(msgspec.Struct, tag=True, omit_defaults=True):
-    """A pipeline came into another state, or is in it with another delegate or model."""
+    """A pipeline came into another state, or is in it with another delegate or model.
+
+    ``placement`` is that of a delegate other than the CPU.
+    """
 
     pipeline: str
     state: State
@@ -74,6 +95,7 @@ class Transition(msgspec.Struct, tag=True, omit_defaults=True):
     delegate: str = ""
     delegate_share: float = 0.0
     degraded: bool = False
+    placement: Placed | None = None
 
 
 class Notice(msgspec.Struct, tag=True):
@@ -99,7 +121,21 @@ class Answered(msgspec.Struct, tag=True, omit_defaults=True):
     result: Any = None
 
 
-FromWorker: TypeAlias = Results | Heartbeat | Transition | Notice | Refused | Answered
+class Need(msgspec.Struct, tag=True):
+    """Start an executor under this key, and hand over the end of its socket with ``Lent``."""
+
+    key: str
+
+
+class Dismiss(msgspec.Struct, tag=True):
+    """Kill this executor: it is of no use any more."""
+
+    key: str
+
+
+ToSupervisor: TypeAlias = Results | Heartbeat | Transition | Notice | Refused | Answered
+"""What is not for the fleet alone."""
+FromWorker: TypeAlias = ToSupervisor | Need | Dismiss
 
 
 class Assign(msgspec.Struct, tag=True):
@@ -138,7 +174,13 @@ class Ask(msgspec.Struct, tag=True):
     what: SetLogLevel | SetThreshold | Capture
 
 
-ToWorker: TypeAlias = Assign | Stop | Ask
+class Lent(msgspec.Struct, tag=True):
+    """The executor that was asked for. The end of its socket comes along as a file descriptor."""
+
+    key: str
+
+
+ToWorker: TypeAlias = Assign | Stop | Ask | Lent
 
 
 class Preload(msgspec.Struct, tag=True):
@@ -148,9 +190,10 @@ class Preload(msgspec.Struct, tag=True):
 
 
 class Fork(msgspec.Struct, tag=True):
-    """To the fork server: make a worker. Its end of the socket pair comes along as a file descriptor."""
+    """To the fork server: make a worker or an executor. Its end of the socket pair comes along as a descriptor."""
 
     worker: str
+    role: Literal["worker", "executor"] = "worker"
 
 
 class Forked(msgspec.Struct, tag=True):

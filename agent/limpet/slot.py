@@ -44,6 +44,7 @@ class Slot:
             if name not in self._states
             or pipeline != self.config.pipelines.get(name)
             or config.sources != self.config.sources
+            or config.delegates != self.config.delegates
         }
         self._restarts = {
             name: Restarts() if name in changed else self._restarts[name] for name in config.pipelines

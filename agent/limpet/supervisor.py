@@ -24,12 +24,12 @@ from limpet.notify import notify, watchdog_interval
 from limpet.records import (
     Answered,
     Ask,
-    FromWorker,
     Heartbeat,
     Notice,
     Refused,
     Results,
     SetLogLevel,
+    ToSupervisor,
     Transition,
 )
 from limpet.remote import Commands
@@ -135,7 +135,7 @@ class Supervisor:
 
     # --- what workers say
 
-    def _hear(self, record: FromWorker) -> None:
+    def _hear(self, record: ToSupervisor) -> None:
         if isinstance(record, Results):
             for result in record.items:
                 self._reporters.report(self._record(result.pipeline).accept(result))

@@ -7,18 +7,23 @@ holds no secret and no network: all that leaves it are records on its channel to
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from collections import Counter
+from contextlib import contextmanager
 from select import select
-from time import monotonic
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 import numpy as np
 
+from limpet.admission import load, opened
 from limpet.asked import answer
 from limpet.channel import Channel
-from limpet.config import PipelineConfig
+from limpet.config import Config, PipelineConfig
+from limpet.delegate_kinds import CPU
+from limpet.delegation import Delegation
 from limpet.errors import ConfigError, LimpetError, ModelError
 from limpet.mailbox import Mailbox
 from limpet.pipeline import Pipeline
@@ -29,6 +34,7 @@ from limpet.records import (
     Assign,
     Figures,
     Heartbeat,
+    Lent,
     Notice,
     Refused,
     Result,
@@ -39,9 +45,11 @@ from limpet.records import (
 )
 
 if TYPE_CHECKING:
-    import socket
+    from collections.abc import Iterator, Sequence
 
-    from limpet.config import Config
+    from limpet.delegate_kinds import DelegateTable
+    from limpet.plan import PipelinePlan
+    from limpet.plugin import Load, Model
     from limpet.types import Samples
 
 log = logging.getLogger(__name__)
@@ -54,6 +62,8 @@ IDLE = 0.1
 """Seconds to wait for samples before looking after other things."""
 HEARTBEAT = 1.0
 """Seconds between heartbeats, a quarter of the deadline where that is less."""
+SETTLING = 0.002
+"""Seconds between two looks at whether delegates have opened, at the start."""
 GAP_NOTICES = 10.0
 """Seconds between two notices of gaps in the samples."""
 ERRORS_IN_A_ROW = 10
@@ -156,6 +166,14 @@ class Run(msgspec.Struct):
     config: PipelineConfig
     errors: int = 0
     errors_in_a_row: int = 0
+    said: bool = False
+    passed_over: bool = False
+
+    @property
+    def delegation(self) -> Delegation | None:
+        """Who looks after its accelerators, if it is to have any."""
+        model = self.pipeline.model
+        return model if isinstance(model, Delegation) else None
 
 
 class Gaps(msgspec.Struct):
@@ -188,17 +206,19 @@ class Worker:
         self._counted: Counter[str] = Counter()
         self._next_beat = 0.0
         self._deadline = 10.0
+        self._delegates: dict[str, DelegateTable] = {}
 
     def assign(self, config: Config) -> None:
         """Close the pipelines that changed or are gone, open those that are new or changed."""
         for name in list(self._runs):
             if name not in config.pipelines:
                 self._close(name, "stopped", "no longer configured")
-            elif config.pipelines[name] != self._runs[name].config:
+            elif config.pipelines[name] != self._runs[name].config or config.delegates != self._delegates:
                 self._release(name)
         for name, wanted in config.pipelines.items():
             if name not in self._runs:
                 self._open(config, name, wanted)
+        self._delegates = config.delegates
         self._deadline = min((run.config.deadline for run in self._runs.values()), default=self._deadline)
 
     def serve(self) -> None:
@@ -206,6 +226,11 @@ class Worker:
         try:
             while self._runs and self._obey():
                 self._look_at_source()
+                self._look_at_delegates()
+                if not self._settled():
+                    sleep(SETTLING)
+                    self._beat()
+                    continue
                 samples = self._intake.mailbox.get(BATCH_AGE if self._dispatch.waiting else IDLE)
                 if samples is not None:
                     self._gaps.see(samples)
@@ -229,6 +254,8 @@ class Worker:
                 elif isinstance(record, Ask):
                     pipelines = {name: run.pipeline for name, run in self._runs.items()}
                     answer(record, pipelines, self._supervisor.send)
+                elif isinstance(record, Lent):
+                    self._lend(record.key, self._supervisor.received_fds.pop(0))
                 else:
                     return False
         return True
@@ -236,7 +263,8 @@ class Worker:
     def _open(self, config: Config, name: str, wanted: PipelineConfig) -> None:
         self._supervisor.send(Transition(name, "starting"))
         try:
-            pipeline = Pipeline(plan_pipeline(config, name, self._source.spec))
+            plan = plan_pipeline(config, name, self._source.spec)
+            pipeline = Pipeline(plan, self._with_executors(config) if plan.accelerators else load)
         except ConfigError as error:
             self._supervisor.send(Refused(list(error.problems), name))
             self._supervisor.send(Transition(name, "failed", str(error)))
@@ -244,7 +272,55 @@ class Worker:
             self._supervisor.send(Transition(name, "failed", str(error)))
         else:
             self._runs[name] = Run(pipeline, wanted)
+            self._look_at_delegates()
+
+    def _with_executors(self, config: Config) -> Load:
+        @contextmanager
+        def load(plan: PipelinePlan, shapes: Sequence[tuple[int, ...]] | None) -> Iterator[Model]:
+            own = Config(
+                config.base,
+                config.device,
+                config.sources,
+                {plan.name: config.pipelines[plan.name]},
+                {},
+                config.delegates,
+            )
+            with opened(plan, CPU, shapes) as cpu:
+                delegation = Delegation(plan, cpu, own, self._supervisor.send)
+                try:
+                    yield delegation
+                finally:
+                    delegation.close()
+
+        return load
+
+    def _lend(self, key: str, fd: int) -> None:
+        end = socket.socket(fileno=fd)
+        if not any(run.delegation and run.delegation.lend(key, end) for run in self._runs.values()):
+            end.close()
+
+    def _look_at_delegates(self) -> None:
+        """Tell of pipelines that have just started, and of those that came to another delegate."""
+        for name, run in self._runs.items():
+            delegation = run.delegation
+            changed = delegation is not None and delegation.turn()
+            if delegation is not None and not delegation.settled:
+                continue
+            if changed or not run.said:
+                run.said = True
+                self._say_how_it_is(name)
+
+    def _settled(self) -> bool:
+        return all(run.said for run in self._runs.values())
+
+    def _say_how_it_is(self, name: str) -> None:
+        delegation = self._runs[name].delegation
+        if self._away is not None:
+            self._say(name, "waiting", self._away)
+        elif delegation is None:
             self._say(name, "running")
+        else:
+            self._say(name, "running" if delegation.ready else "waiting", delegation.reason)
 
     def _close(self, name: str, state: State, reason: str) -> None:
         self._dispatch.send()
@@ -268,6 +344,7 @@ class Worker:
                 model.delegate,
                 model.delegate_share,
                 pipeline.degraded,
+                model.placed if isinstance(model, Delegation) else None,
             )
         )
 
@@ -276,13 +353,18 @@ class Worker:
         if away != self._away:
             self._away = away
             for name in self._runs:
-                self._say(name, "running" if away is None else "waiting", away or "")
+                self._say_how_it_is(name)
 
     def _feed(self, samples: Samples) -> None:
         for name in list(self._runs):
             run = self._runs[name]
+            if run.delegation is not None and not run.delegation.ready:
+                run.passed_over = True
+                continue
+            block = msgspec.structs.replace(samples, gap=True) if run.passed_over else samples
+            run.passed_over = False
             try:
-                for result in run.pipeline.feed(samples):
+                for result in run.pipeline.feed(block):
                     run.errors_in_a_row = 0
                     self._dispatch.add(result)
                     self._beat()

@@ -74,7 +74,7 @@ def test_a_delegate_that_computes_right_is_proven_right(
 ) -> None:
     path = make(tmp_path / "model.tflite")
     with (
-        tflite.open(path, tflite.Config(), f"external:{library}") as delegate,
+        tflite.open(path, tflite.Config(), resolve(f"external:{library}", {})) as delegate,
         tflite.open(path, tflite.Config()) as cpu,
     ):
         proof = prove(delegate, cpu, noise(cpu), seconds=0.05)
@@ -164,7 +164,7 @@ def demo(tmp_path: Path) -> bundles.Bundle:
 
 def test_a_delegate_that_is_right_and_fast_enough_is_let_in(demo: bundles.Bundle, library: Path) -> None:
     with (
-        tflite.open(demo.model, tflite.Config(), f"external:{library}") as delegate,
+        tflite.open(demo.model, tflite.Config(), resolve(f"external:{library}", {})) as delegate,
         tflite.open(demo.model, tflite.Config()) as cpu,
     ):
         proof = admit(demo, delegate, cpu, least_speed=0.0, seconds=0.02)

@@ -11,6 +11,7 @@ import pytest
 
 from limpet import plugin
 from limpet.config import fill
+from limpet.delegate_kinds import CPU, Choice
 from limpet.errors import ModelError
 from support import models
 
@@ -66,11 +67,11 @@ def test_it_is_documented_and_refuses_unknown_options(name: str) -> None:
 def test_it_says_what_it_needs(name: str, tmp_path: Path) -> None:
     runtime = plugin.load("runtimes", name)
     with pytest.raises(ModelError, match=ELSEWHERE[name]):
-        runtime.open(tmp_path / "model", runtime.Config(), "cpu", None).__enter__()
+        runtime.open(tmp_path / "model", runtime.Config(), CPU, None).__enter__()
 
 
 def test_it_says_what_the_model_is(runtime: Any, sample: Path) -> None:
-    with runtime.open(sample, runtime.Config(), "cpu", None) as model:
+    with runtime.open(sample, runtime.Config(), CPU, None) as model:
         (taken,), (given,) = model.inputs, model.outputs
         assert taken.shape == given.shape == (1, 9)
         assert taken.quantized
@@ -79,7 +80,7 @@ def test_it_says_what_the_model_is(runtime: Any, sample: Path) -> None:
 
 
 def test_it_runs_on_real_values(runtime: Any, sample: Path) -> None:
-    with runtime.open(sample, runtime.Config(), "cpu", None) as model:
+    with runtime.open(sample, runtime.Config(), CPU, None) as model:
         (output,) = model.run([VALUES])
         assert output.dtype == np.float32
         np.testing.assert_allclose(output, [VALUES], atol=model.inputs[0].scale[0])
@@ -88,7 +89,7 @@ def test_it_runs_on_real_values(runtime: Any, sample: Path) -> None:
 
 
 def test_resetting_does_no_harm(runtime: Any, sample: Path) -> None:
-    with runtime.open(sample, runtime.Config(), "cpu", None) as model:
+    with runtime.open(sample, runtime.Config(), CPU, None) as model:
         before = model.run([VALUES])[0].copy()
         model.reset()
         np.testing.assert_array_equal(model.run([VALUES])[0], before)
@@ -96,8 +97,8 @@ def test_resetting_does_no_harm(runtime: Any, sample: Path) -> None:
 
 def test_two_models_at_once(runtime: Any, sample: Path) -> None:
     with (
-        runtime.open(sample, runtime.Config(), "cpu", None) as one,
-        runtime.open(sample, runtime.Config(), "cpu", None) as other,
+        runtime.open(sample, runtime.Config(), CPU, None) as one,
+        runtime.open(sample, runtime.Config(), CPU, None) as other,
     ):
         (first,), (second,) = one.run([VALUES]), other.run([-VALUES])
         np.testing.assert_allclose(first, -second, atol=one.inputs[0].scale[0])
@@ -107,14 +108,14 @@ def test_two_models_at_once(runtime: Any, sample: Path) -> None:
 def test_inputs_that_do_not_fit_are_refused_and_do_no_harm(
     runtime: Any, sample: Path, inputs: list[np.ndarray]
 ) -> None:
-    with runtime.open(sample, runtime.Config(), "cpu", None) as model:
+    with runtime.open(sample, runtime.Config(), CPU, None) as model:
         with pytest.raises(ModelError, match=sample.name):
             model.run(inputs)
         assert model.run([VALUES])[0].shape == (1, 9)
 
 
 def test_a_closed_model_is_refused(runtime: Any, sample: Path) -> None:
-    with runtime.open(sample, runtime.Config(), "cpu", None) as model:
+    with runtime.open(sample, runtime.Config(), CPU, None) as model:
         output = model.run([VALUES])[0]
     with pytest.raises(ModelError, match="closed"):
         model.run([VALUES])
@@ -126,10 +127,10 @@ def test_what_is_no_model_is_refused(runtime: Any, kind: str, tmp_path: Path, co
     path = tmp_path / SAMPLES[kind][0]
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ModelError, match=path.name), runtime.open(path, runtime.Config(), "cpu", None):
+    with pytest.raises(ModelError, match=path.name), runtime.open(path, runtime.Config(), CPU, None):
         pass
 
 
-def test_an_unknown_delegate_is_refused(runtime: Any, sample: Path) -> None:
-    with pytest.raises(ModelError, match=r"edgetup.*edgetpu"):
-        runtime.open(sample, runtime.Config(), "edgetup", None).__enter__()
+def test_a_delegate_that_is_not_there_is_refused(runtime: Any, sample: Path) -> None:
+    with pytest.raises(ModelError, match=r"mine.*nowhere\.so"):
+        runtime.open(sample, runtime.Config(), Choice("mine", "external", ("nowhere.so",)), None).__enter__()

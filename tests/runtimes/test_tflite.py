@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from limpet import tflite_binding
+from limpet.delegate_kinds import CPU
 from limpet.errors import ModelError
 from limpet.runtimes import tflite
 from support import models
@@ -17,7 +18,7 @@ ROW = np.arange(4, dtype=np.float32)
 
 
 def load(path: Path, *, shapes: Any = None, **config: Any) -> Any:
-    return tflite.open(path, tflite.Config(**config), "cpu", shapes)
+    return tflite.open(path, tflite.Config(**config), CPU, shapes)
 
 
 @pytest.fixture

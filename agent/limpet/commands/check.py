@@ -61,4 +61,5 @@ def inspect(wanted: Config) -> tuple[list[str], list[str]]:
 
 def _describe(made: plan.PipelinePlan, source: str) -> str:
     manifest = made.bundle.manifest
-    return f"{made.name}: {source} -> {manifest.name} {manifest.version} on {', '.join(made.delegates)}"
+    delegates = ", ".join(choice.name for choice in made.delegates)
+    return f"{made.name}: {source} -> {manifest.name} {manifest.version} on {delegates}"

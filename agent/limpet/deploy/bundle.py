@@ -19,10 +19,10 @@ import msgspec
 from limpet import manifest as manifests
 from limpet import tflite_file
 from limpet.errors import DeployError
-from limpet.manifest import Manifest, Member, TensorInfo
+from limpet.manifest import Manifest, Member, TensorInfo, Tolerance, Variant
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
 MANIFEST = "manifest.json"
 SIGNATURE = "signature"
@@ -35,13 +35,24 @@ _CHUNK = _MIB
 
 
 class Bundle(msgspec.Struct, frozen=True):
-    """What a pipeline needs of a model. ``signature`` is over the bytes of ``manifest.json``."""
+    """What a pipeline needs of a model. ``signature`` is over the bytes of ``manifest.json``.
+
+    ``variants`` has the file of each of the manifest's variants that is a member of its own.
+    """
 
     manifest: Manifest
     model: Path
     labels: tuple[str, ...] = ()
     golden: Path | None = None
     signature: bytes | None = None
+    variants: tuple[tuple[Variant, Path], ...] = ()
+
+    def suited(self, delegates: Collection[str]) -> tuple[Path, Tolerance]:
+        """Return the file made for one of these delegates, else the model itself, and its tolerance."""
+        for variant, path in self.variants:
+            if variant.runtime == self.manifest.runtime and not set(delegates).isdisjoint(variant.delegates):
+                return path, variant.tolerance
+        return self.model, self.manifest.tolerance
 
 
 def load(path: Path, cache: Path) -> Bundle:
@@ -62,6 +73,11 @@ def load(path: Path, cache: Path) -> Bundle:
             _labels(path, archive, manifest),
             _unpack(path, archive, manifest.golden, manifest.members, cache) if manifest.golden else None,
             archive.read(SIGNATURE) if SIGNATURE in members else None,
+            tuple(
+                (variant, _unpack(path, archive, variant.model, manifest.members, cache))
+                for variant in manifest.variants
+                if variant.model in manifest.members
+            ),
         )
 
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 import numpy as np
 
-from limpet import delegate_library, tflite_binding, tflite_file
+from limpet import accelerators, compiled_model, delegate_library, tflite_binding, tflite_file, tflite_graph
 from limpet.coverage import coverage
-from limpet.delegate_kinds import resolve
-from limpet.errors import ConfigError, ModelError
+from limpet.delegate_kinds import CPU
+from limpet.errors import ModelError
 from limpet.manifest import Count
+from limpet.placement import Placement, of_coverage
 from limpet.plugin import suggest
 
 try:
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from limpet.compiled_model import AcceleratedModel
     from limpet.coverage import Coverage
+    from limpet.delegate_kinds import Choice
     from limpet.tflite_binding import Place
     from limpet.types import Array, TensorSpec
 
@@ -53,12 +56,16 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 @contextmanager
 def open(
-    path: Path, config: Config, delegate: str = "cpu", shapes: Sequence[tuple[int, ...]] | None = None
-) -> Iterator[TFLiteModel]:
+    path: Path, config: Config, delegate: Choice = CPU, shapes: Sequence[tuple[int, ...]] | None = None
+) -> Iterator[TFLiteModel | AcceleratedModel]:
     """Load a ``.tflite`` file, memory-mapped. ``shapes``: one an input, for a model that leaves some open.
 
     ``ModelError`` says why the file, the delegate, the signature or the shapes cannot be used.
     """
+    if delegate.how == "compiled":
+        with compiled_model.open(path, delegate, config.signature, shapes) as compiled:
+            yield compiled
+        return
     model = TFLiteModel(path, config, delegate, shapes)
     try:
         yield model
@@ -68,20 +75,22 @@ def open(
 
 def cover(path: Path) -> Coverage:
     """Return which ops of a model the CPU's delegate, XNNPACK, runs; plain kernels run the rest."""
-    with open(path, Config()) as model:
-        return model.placement
+    model = TFLiteModel(path, Config(), CPU, None)
+    model.close()
+    return model.allocated
 
 
 class TFLiteModel:
     """A loaded model. ``delegate_share`` is the share of its ops on the delegate, 1 on the CPU by definition.
 
-    ``placement`` tells of each op whether any delegate runs it, the CPU's own among them.
+    ``asked`` and ``allocated`` tell which ops were on a delegate before and after XNNPACK took what was left.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     delegate_share: float
-    placement: Coverage
+    asked: Coverage
+    allocated: Coverage
     run: tflite_binding.Run
     """Run once. Integers are real values too: a pixel is 0 to 255 whatever the tensor's quantization.
 
@@ -90,9 +99,10 @@ class TFLiteModel:
     """
 
     def __init__(
-        self, path: Path, config: Config, delegate: str, shapes: Sequence[tuple[int, ...]] | None
+        self, path: Path, config: Config, delegate: Choice, shapes: Sequence[tuple[int, ...]] | None
     ) -> None:
-        self.delegate = delegate
+        self.delegate = delegate.name
+        self._choice = delegate
         self._path = path
         self._config = config
         self._shapes = shapes
@@ -111,6 +121,12 @@ class TFLiteModel:
         except (ValueError, RuntimeError, SystemError) as error:
             raise ModelError(f"{self._path.name}: {self._explain_load(error)}") from error
 
+    @property
+    def placement(self) -> Placement:
+        """Which executor has which op. Reads the file again."""
+        graph = tflite_graph.read(self._path.read_bytes())
+        return of_coverage(self.delegate, self.asked, self.allocated, graph)
+
     def close(self) -> None:
         """Let go of the interpreter and of what points into its memory. ``run`` is refused from then on."""
         self.run = _closed
@@ -119,11 +135,11 @@ class TFLiteModel:
         interpreter = Interpreter(
             model_path=str(self._path),
             num_threads=self._config.threads,
-            experimental_delegates=_delegates(self.delegate),
+            experimental_delegates=_delegates(self._choice),
         )
         # Before allocation, which hands what is left to the CPU's own delegate.
-        self.placement = coverage(interpreter)
-        self.delegate_share = 1.0 if self.delegate == "cpu" else self.placement.share
+        self.asked = self.allocated = coverage(interpreter)
+        self.delegate_share = 1.0 if self._choice.how == "cpu" else self.asked.share
         key = self._config.signature
         if key and key not in self._file.signatures:
             raise ModelError(f"there is no signature {key!r}{suggest(key, self._file.signatures)}")
@@ -139,8 +155,8 @@ class TFLiteModel:
                 _refuse_shape(name, details, shape)
                 interpreter.resize_tensor_input(details["index"], shape)
         interpreter.allocate_tensors()
-        self.placement = coverage(interpreter)
-        steady = tflite_binding.steady(interpreter, self.placement)
+        self.allocated = coverage(interpreter)
+        steady = tflite_binding.steady(interpreter, self.allocated)
         inputs, outputs = self._places(*self._details(interpreter), steady=steady)
         if not steady:
             self.run = tflite_binding.by_copies(interpreter, inputs, outputs).runner(self._complain)
@@ -208,17 +224,13 @@ class TFLiteModel:
         return ModelError(f"{self._path.name}: {_first_line(error)}")
 
 
-def _delegates(name: str) -> list[delegate_library.LibraryDelegate]:
-    """Return the delegates that ``name`` stands for, none for the CPU: the runtime brings its own for that."""
-    try:
-        choice = resolve(name, {})
-    except ConfigError as error:
-        raise ModelError(str(error)) from error
+def _delegates(choice: Choice) -> list[delegate_library.LibraryDelegate]:
+    """Return the delegates that are meant, none for the CPU: the runtime brings its own for that."""
     if choice.how == "cpu":
         return []
-    if choice.how == "compiled":
-        raise ModelError(f"delegate {name!r} is not reached through this runtime's interpreter")
-    return [delegate_library.load(choice)]
+    if choice.how != "library":
+        raise ModelError(f"delegate {choice.name!r} is not reached through the runtime tflite")
+    return [delegate_library.load(choice, accelerators.explain)]
 
 
 def _by_name(runner: Any) -> tuple[list[Named], list[Named]]:

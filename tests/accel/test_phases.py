@@ -1,0 +1,85 @@
+"""A delegate fails in every way that it can, in the real daemon; nothing is lost and it is back by itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from accel import phases
+from support.broker import wait_until
+from support.daemon import daemon
+from support.delegate import build
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("delegate"))
+
+
+@pytest.mark.parametrize("phase", [*phases.LOADING, *phases.RUNNING])
+def test_the_cpu_takes_over_and_gives_back(phase: str, tmp_path: Path, library: Path) -> None:
+    outcome = phases.suffer(phase, tmp_path, library)
+    assert outcome.recovered_s < 2.0
+    assert outcome.lost_windows == 0
+    assert outcome.results_equal
+    assert outcome.came_back
+    assert outcome.others_unbroken
+    assert "board" in outcome.cause
+    # Rechecked four times a second, a hundred windows a second.
+    assert (outcome.wrong_results > 0) == (phase == "wrong")
+
+
+def test_placement_is_proven_and_reported(tmp_path: Path, library: Path) -> None:
+    with phases.board(tmp_path, library) as (path, _, consumer), daemon(path):
+        wait_until(lambda: phases.on(consumer, "board"), 20)
+        wait_until(lambda: consumer.last("health/fast")["delegate"] == "board")
+        health, reported = consumer.last("health/fast"), consumer.last("model/fast/reported")
+        wait_until(lambda: consumer.last("health/beside"))
+        assert consumer.last("health/beside")["placement"] is None
+    placement = health["placement"]
+    assert reported["placement"] == placement
+    assert (placement["op_share"], placement["mac_share"], placement["time_share"]) == (1.0, 1.0, 1.0)
+    assert placement["speed"] > 0
+    assert placement["error"] <= 0.5
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault", "reason"),
+    [
+        ("require = 0.95", "partial=0", "0.0% of the multiply-adds run on 'board', 95.0% are required"),
+        ("require = 0.95", "create", "no device"),
+    ],
+)
+def test_what_is_required_and_not_there_has_no_results_until_it_is(
+    settings: str, fault: str, reason: str, tmp_path: Path, library: Path
+) -> None:
+    with phases.board(tmp_path, library, settings) as (path, control, consumer):
+        control.raise_(fault)
+        with daemon(path) as running:
+            wait_until(lambda: consumer.events("fast", "waiting"))
+            assert reason in consumer.events("fast", "waiting")[0]["reason"]
+            consumer.wait_results("beside", 20)
+            assert not consumer.results("fast")
+            control.lift()
+            wait_until(lambda: len(phases.on(consumer, "board")) >= 20, 20)
+            control.raise_("crash")
+            wait_until(lambda: len(consumer.events("fast", "waiting")) >= 2)
+            control.lift()
+            consumer.wait_results("fast", 20)
+            running.stop()
+        assert not phases.degraded(consumer)
+        assert not phases.lost(consumer.results("beside"))
+
+
+def test_one_that_is_too_slow_is_not_used(tmp_path: Path, library: Path) -> None:
+    with phases.board(tmp_path, library) as (path, control, consumer):
+        path.write_text(path.read_text().replace("least_speed = 0", "least_speed = 1.0"))
+        control.raise_("slow=5")
+        with daemon(path):
+            wait_until(lambda: "not worth it" in str(consumer.events("fast", "degraded")))
+            consumer.wait_results("fast", 20)
+    assert not phases.on(consumer, "board")
