@@ -14,7 +14,7 @@ from limpet import config
 from limpet.doctor import CHECKS, access, examine, hardware, kernel, settings, software, subject, system
 from limpet.doctor.software import Platform, Software
 from limpet.doctor.subject import Subject
-from limpet.machine import Machine, User
+from limpet.machine import Machine, Owner, User
 from support.boards import Board
 
 if TYPE_CHECKING:
@@ -188,6 +188,21 @@ def test_state(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     closed = table(tmp_path, device={"id": "d", "state": str(tmp_path / "file" / "state")})
     assert only(access.state, Subject(here.path, closed, machine=here.machine)).result == "bad"
+
+
+@pytest.mark.parametrize(
+    ("uid", "gids", "mode", "result"),
+    [
+        (990, {990}, 0o755, "bad"),
+        (990, {990}, 0o757, "ok"),
+        (990, {990, 7}, 0o775, "ok"),
+        (990, {990, 7}, 0o757, "bad"),  # the group's bits count for its members, not those of all
+        (5, {5}, 0o700, "ok"),
+    ],
+)
+def test_state_for_another_user(tmp_path: Path, uid: int, gids: set[int], mode: int, result: str) -> None:
+    machine = Machine(tmp_path, User("limpet", uid, frozenset(gids)), lambda _: Owner(mode, 5, 7))
+    assert only(access.state, Subject(tmp_path, table(tmp_path), machine=machine)).result == result
 
 
 # --- accelerators and delegates

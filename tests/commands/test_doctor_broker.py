@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import subprocess
+import threading
 import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from limpet import config
 from limpet.doctor import broker, certificate
 from limpet.doctor.subject import Subject
-from support.broker import free_port, listener, mosquitto
+from support.broker import free_port, listener, mosquitto, wait_until
 from support.certificates import authority
 from support.certificates import certificate as sign
 
@@ -49,6 +51,40 @@ def test_a_broker_that_takes_us(tmp_path: Path) -> None:
         assert "MQTT 5" in found[-1].what
         assert "limpet-press-07-doctor" in running.log  # an id of its own: a running daemon keeps its session
         assert client.messages == []  # and no last will
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_websockets(tmp_path: Path) -> None:
+    port = free_port()
+    # mosquitto 2.0 does not start with a websockets listener alone.
+    with mosquitto(tmp_path / "broker", f"listener {port} 127.0.0.1\nprotocol websockets"):
+        wait_until(lambda: listens(port))  # it opens this one after the other
+        found = look(tmp_path, url=f"ws://127.0.0.1:{port}/mqtt", protocol="3.1.1")
+    assert results(found) == [("broker", "ok")] * 2
+    assert "MQTT 3.1.1" in found[-1].what
+
+
+def test_what_listens_is_no_broker(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        stop = threading.Event()
+
+        def hang_up() -> None:
+            while not stop.is_set():
+                with contextlib.suppress(OSError):
+                    server.accept()[0].close()
+
+        thread = threading.Thread(target=hang_up)
+        thread.start()
+        found = look(tmp_path, url=f"mqtt://127.0.0.1:{server.getsockname()[1]}")
+        stop.set()
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(10)
+    assert results(found) == [("broker", "ok"), ("broker", "bad")]
+    assert "without an answer" in found[-1].what
 
 
 def test_no_table_no_finding(tmp_path: Path) -> None:

@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet import config, detect, draft
-from limpet.errors import SourceError
+from limpet.commands import init
+from limpet.errors import ConfigError, SourceError
 from limpet.machine import Machine
 from limpet.manifest import Manifest, TensorInfo
 from limpet.sources.framings import cobs
@@ -65,6 +66,8 @@ def sending(path: Path, frame: Callable[[int], bytes]) -> Iterator[None]:
             count += 1
 
     with Board(path) as board:
+        assert board._master is not None
+        os.set_blocking(board._master, False)
         thread = threading.Thread(target=send, args=(board,))
         thread.start()
         try:
@@ -197,6 +200,12 @@ def converse(command: list[Any], folder: Path, answers: dict[bytes, bytes]) -> t
                 os.write(master, answers.pop(question))
         os.close(master)
         return said.decode(), process.wait(30)
+
+
+def test_of_several_ports_one_must_be_named() -> None:
+    assert init._port(["/dev/a"]) == "/dev/a"
+    with pytest.raises(ConfigError, match="--port: say which, there are /dev/a, /dev/b"):
+        init._port(["/dev/a", "/dev/b"])
 
 
 # --- what is there

@@ -29,7 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     parser.add_argument("--user", help="whose permissions count; the one who runs this unless given")
     parser.add_argument(
-        "--root", type=Path, default=Path("/"), help="read sys, proc, dev, etc, run and usr below this folder"
+        "--root",
+        type=Path,
+        default=Path("/"),
+        help="read sys, proc, dev, etc, run and usr below this folder; Python and state stay this machine's",
     )
 
 

@@ -94,16 +94,22 @@ def state(subject: Subject) -> Iterator[Finding]:
         yield skip("state", "no configuration says where it is")
         return
     folder = subject.config.device.state
-    if subject.machine.user.uid != os.geteuid():
-        yield skip("state", f"{folder}: not looked at for {subject.machine.user.name}")
-        return
     there = nearest(folder)
-    if os.access(there, os.W_OK | os.X_OK):
+    if _may_write(subject.machine, there):
         yield ok("state", f"{folder} can be {'written' if there == folder else 'made'}")
     else:
         why = "without it every start is a first one, and what waits for the broker is lost with the power"
         mend = f"sudo install -d -o {subject.machine.user.name} {folder}"
         yield bad("state", f"{subject.machine.user.name} may not write to {there}", why, mend)
+
+
+def _may_write(machine: Machine, folder: Path) -> bool:
+    """Whether the user may make files in a folder: by asking the system, or for another user by the mode."""
+    if machine.user.uid in {0, os.geteuid()}:
+        return os.access(folder, os.W_OK | os.X_OK)
+    owner = machine.owner(folder)
+    shift = 6 if owner.uid == machine.user.uid else 3 if owner.gid in machine.user.gids else 0
+    return owner.mode >> shift & 0o3 == 0o3
 
 
 def nearest(folder: Path) -> Path:

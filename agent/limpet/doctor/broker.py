@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import socket
 import stat
-import threading
 from typing import TYPE_CHECKING
 
 from limpet import config
 from limpet.doctor import certificate
 from limpet.doctor.finding import bad, ok, skip, warn
+from limpet.doctor.login import log_in
 from limpet.errors import ConfigError, TransportError
 from limpet.mqtt import reasons
 from limpet.mqtt.broker import check_files, endpoint, locate, tls_context
-from limpet.mqtt.link import UNSUPPORTED_VERSION, Link, RefusedError, Will
 from limpet.mqtt.settings import Config
 
 if TYPE_CHECKING:
@@ -149,24 +148,8 @@ def _is_local(host: str) -> bool:
 
 def _login(settings: Config, device: str) -> Finding:
     client_id = f"{settings.client_id or f'limpet-{device}'}-doctor"
-    versions: list[str] = ["5", "3.1.1"] if settings.protocol == "auto" else [settings.protocol]
     try:
-        version = _log_in(settings, client_id, f"{settings.topic}/{device}/doctor", versions)
+        version = log_in(settings, client_id)
     except TransportError as error:
         return bad("broker", f"login as {client_id}: {error}", _AFTER, "see the broker's own log")
     return ok("broker", f"login with MQTT {version}")
-
-
-def _log_in(settings: Config, client_id: str, topic: str, versions: list[str]) -> str:
-    """Log in and out with an id of its own, so that a running daemon keeps its session. ``TransportError``."""
-    wake, other = socket.socketpair()
-    with wake, other:
-        link = Link(settings, client_id, versions[0], Will(topic, b""), wake)
-        try:
-            link.connect(settings.keepalive, threading.Event())
-        except RefusedError as error:
-            if error.code == UNSUPPORTED_VERSION and versions[1:]:
-                return _log_in(settings, client_id, topic, versions[1:])
-            raise
-        link.disconnect()
-    return versions[0]

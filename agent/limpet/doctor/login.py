@@ -1,0 +1,85 @@
+"""A login at the broker and nothing more: no last will, no session that stays, an id of its own.
+
+The reporter's own connection has all three, and a second one of it would end the running daemon's.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from paho.mqtt.client import Client
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+
+from limpet.errors import TransportError
+from limpet.mqtt import reasons
+from limpet.mqtt.broker import endpoint, password, tls_context
+
+if TYPE_CHECKING:
+    from paho.mqtt.reasoncodes import ReasonCode
+
+    from limpet.mqtt.broker import Broker
+
+_TIMEOUT = 5.0
+_UNSUPPORTED_VERSION = 0x84
+
+
+def log_in(broker: Broker, client_id: str) -> str:
+    """Return the version of MQTT in which the broker took us. ``TransportError`` says why it did not.
+
+    "auto" goes on to 3.1.1 where the broker says that it knows no 5, or hangs up.
+    """
+    if broker.protocol != "auto":
+        return _attempt(broker, client_id, broker.protocol)
+    answer = _answer(broker, client_id, "5")
+    if answer is None or answer.value == _UNSUPPORTED_VERSION:
+        return _attempt(broker, client_id, "3.1.1")
+    return _judge(answer, "5")
+
+
+def _attempt(broker: Broker, client_id: str, version: str) -> str:
+    return _judge(_answer(broker, client_id, version), version)
+
+
+def _judge(answer: ReasonCode | None, version: str) -> str:
+    if answer is None:
+        raise TransportError(reasons.silence(""))
+    if answer.is_failure:
+        raise TransportError(reasons.refusal(answer.value, answer.getName()))
+    return version
+
+
+def _answer(broker: Broker, client_id: str, version: str) -> ReasonCode | None:
+    """Connect and leave; return what the broker said, ``None`` if nothing. ``TransportError``."""
+    answers: list[ReasonCode] = []
+    to = endpoint(broker.url)
+    client = _client(broker, client_id, version)
+    client.on_connect = lambda _client, _data, _flags, reason, _properties: answers.append(reason)
+    try:
+        client.connect(to.host, to.port, broker.keepalive)
+        end = time.monotonic() + _TIMEOUT
+        while not answers and time.monotonic() < end and client.loop(0.25) == MQTTErrorCode.MQTT_ERR_SUCCESS:
+            pass
+    except (OSError, ValueError) as error:
+        raise TransportError(reasons.failure(error, to)) from error
+    client.disconnect()
+    return answers[0] if answers else None
+
+
+def _client(broker: Broker, client_id: str, version: str) -> Client:
+    to = endpoint(broker.url)
+    client = Client(
+        CallbackAPIVersion.VERSION2,
+        client_id,
+        protocol=MQTTProtocolVersion.MQTTv5 if version == "5" else MQTTProtocolVersion.MQTTv311,
+        transport="websockets" if to.path else "tcp",
+        reconnect_on_failure=False,
+    )
+    client.connect_timeout = _TIMEOUT
+    if to.path:
+        client.ws_set_options(to.path)
+    if to.tls:
+        client.tls_set_context(tls_context(broker))
+    if broker.username:
+        client.username_pw_set(broker.username, password(broker))
+    return client
