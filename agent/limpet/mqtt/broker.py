@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import ssl
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -35,7 +36,9 @@ class Broker(msgspec.Struct, kw_only=True):
     ``url`` is ``mqtt://``, ``mqtts://`` (TLS), ``ws://`` or ``wss://`` with host and port. Secrets stand in files;
     one of the same name in ``$CREDENTIALS_DIRECTORY`` (systemd) is read instead. ``protocol``
     "auto" is MQTT 5, or 3.1.1 where the broker knows no better. ``keepalive`` and ``reconnect_max``, the longest
-    pause between two attempts to connect, are in seconds.
+    pause between two attempts to connect, are in seconds. ``session_expiry``: seconds for which the broker keeps
+    the subscriptions, and what came for them, while the device is away. ``alpn``: protocols to offer in TLS, for
+    brokers that share port 443.
     """
 
     url: str
@@ -48,6 +51,8 @@ class Broker(msgspec.Struct, kw_only=True):
     key_file: Path | None = None
     keepalive: Annotated[int, Meta(ge=1, le=65535)] = 30
     reconnect_max: Positive = 60.0
+    session_expiry: Annotated[int, Meta(ge=0)] = 3600
+    alpn: list[str] = []
 
     def __post_init__(self) -> None:
         tls = endpoint(self.url).tls
@@ -118,9 +123,22 @@ def tls_context(broker: Broker) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=locate(broker.ca_file) if broker.ca_file else None)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if broker.alpn:
+            context.set_alpn_protocols(broker.alpn)
         if broker.cert_file:
             key = locate(broker.key_file) if broker.key_file else None
             context.load_cert_chain(locate(broker.cert_file), key)
     except (OSError, ssl.SSLError) as error:
         raise TransportError(f"ca_file, cert_file or key_file cannot be used: {error}") from error
     return context
+
+
+def secrets_version(broker: Broker) -> tuple[int, ...]:
+    """Return what changes when a file with a certificate, a key or a password is replaced."""
+    versions: list[int] = []
+    for path in (broker.ca_file, broker.cert_file, broker.key_file, broker.password_file):
+        with suppress(OSError):
+            if path:
+                status = locate(path).stat()
+                versions += [status.st_mtime_ns, status.st_ino, status.st_size]
+    return tuple(versions)

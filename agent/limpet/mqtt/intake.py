@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from limpet.messages import DeviceHealth, EventMessage, Message, ModelReported, PipelineHealth, ResultMessage
+from limpet.messages import EventMessage, Message, ResultMessage
 from limpet.mqtt.batch import Batch, Batcher, join
 from limpet.mqtt.dispatch import Dispatch
 from limpet.outbox import Entry
 from limpet.outbox.journal import Item, Journal
 from limpet.outbox.queue import Outbox
+from limpet.reporters.dialects import subtopic
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -194,7 +195,7 @@ class Intake:
             return Item("result", message.pipeline, payload)
         if isinstance(message, EventMessage):
             return Item("event", message.pipeline, payload)
-        self._sender.set_state(f"{self._root}/{_state_topic(message)}", payload)
+        self._sender.set_state(f"{self._root}/{subtopic(message)}", payload, message)
         return None
 
     def _keep_results(self, batch: Batch) -> None:
@@ -207,15 +208,19 @@ class Intake:
     def _report_notices(self) -> None:
         for event, reason in self._outbox.notices():
             log.warning("%s: %s", event, reason)
-            self.add(
-                EventMessage(
-                    device=self._origin.device,
-                    boot=self._origin.boot,
-                    time=datetime.now(timezone.utc),
-                    event=event,
-                    reason=reason,
-                )
+            self.note(event, reason)
+
+    def note(self, event: str, reason: str) -> None:
+        """Take in an event of the whole device."""
+        self.add(
+            EventMessage(
+                device=self._origin.device,
+                boot=self._origin.boot,
+                time=datetime.now(timezone.utc),
+                event=event,
+                reason=reason,
             )
+        )
 
     def _count(self) -> None:
         self.figures = Figures(
@@ -226,11 +231,3 @@ class Intake:
             self._dispatch.held_back,
             self._accepted,
         )
-
-
-def _state_topic(message: PipelineHealth | DeviceHealth | ModelReported) -> str:
-    if isinstance(message, DeviceHealth):
-        return "health"
-    if isinstance(message, PipelineHealth):
-        return f"health/{message.pipeline}"
-    return f"model/{message.pipeline}/reported"

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
 
 from limpet.errors import TransportError
 from limpet.mqtt import reasons
@@ -16,10 +18,12 @@ from limpet.mqtt.broker import Broker, endpoint, password, tls_context
 if TYPE_CHECKING:
     import socket
     import threading
+    from collections.abc import Sequence
 
-    from paho.mqtt.client import ConnectFlags, DisconnectFlags
-    from paho.mqtt.properties import Properties
+    from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage
     from paho.mqtt.reasoncodes import ReasonCode
+
+    from limpet.reporters.dialects import Publish
 
 CONNECT_TIMEOUT = 10.0
 WINDOW = 20
@@ -29,11 +33,14 @@ KEEP_ALIVE_TIMEOUT = 0x8D
 QUOTA_EXCEEDED = 0x97
 
 
-class Will(NamedTuple):
-    """What the broker publishes, retained, when the connection breaks."""
+class Incoming(NamedTuple):
+    """A message on one of our subscriptions. The last two are empty where the sender gave none, as in 3.1.1."""
 
     topic: str
     payload: bytes
+    retained: bool
+    response_topic: str
+    correlation: bytes
 
 
 class RefusedError(TransportError):
@@ -47,12 +54,14 @@ class RefusedError(TransportError):
 class Link:
     """A connection. All of its methods belong to the thread that made it.
 
-    ``acks`` holds what the broker has acknowledged, as (message id, reason code); the owner empties it. ``window``
-    is how many unacknowledged messages the broker takes, ``limit`` how many bytes a packet may have.
+    ``acks`` holds what the broker has acknowledged, as (message id, reason code), ``incoming`` what came on
+    subscriptions; the owner empties both. ``window`` is how many unacknowledged messages the broker takes,
+    ``limit`` how many bytes a packet may have.
     """
 
-    def __init__(self, broker: Broker, client_id: str, version: str, will: Will, wake: socket.socket) -> None:
+    def __init__(self, broker: Broker, client_id: str, version: str, will: Publish, wake: socket.socket) -> None:
         self.acks: list[tuple[int, int]] = []
+        self.incoming: list[Incoming] = []
         self.window = WINDOW
         self.limit = LARGEST
         self.version = version
@@ -61,19 +70,26 @@ class Link:
         self._ending = ""
         self._trouble = ""
         self._answer: tuple[int, str] | None = None
+        self._session_expiry = broker.session_expiry
+        self._subscribed: set[int] = set()
+        self._aliases: dict[str, int] = {}
+        self._introduced: dict[int, str] = {}
+        self._established: set[str] = set()
+        self._alias_limit = 0
         self._client = self._make_client(broker, client_id, will)
 
-    def _make_client(self, broker: Broker, client_id: str, will: Will) -> Client:
+    def _make_client(self, broker: Broker, client_id: str, will: Publish) -> Client:
         client = Client(
             CallbackAPIVersion.VERSION2,
             client_id,
+            clean_session=None if self.version == "5" else not broker.session_expiry,
             protocol=MQTTProtocolVersion.MQTTv5 if self.version == "5" else MQTTProtocolVersion.MQTTv311,
             transport="websockets" if self._endpoint.path else "tcp",
             reconnect_on_failure=False,
         )
         client.connect_timeout = CONNECT_TIMEOUT
         client.max_inflight_messages = WINDOW
-        client.will_set(will.topic, will.payload, qos=1, retain=True)
+        client.will_set(will.topic, will.payload, will.qos, will.retain)
         if self._endpoint.path:
             client.ws_set_options(self._endpoint.path)
         if self._endpoint.tls:
@@ -83,6 +99,8 @@ class Link:
         client.on_connect = self._on_connect
         client.on_disconnect = self._on_disconnect
         client.on_publish = self._on_publish
+        client.on_subscribe = self._on_subscribe
+        client.on_message = self._on_message
         # paho says nowhere else what went wrong with a socket.
         client.on_log = self._on_log
         return client
@@ -94,7 +112,7 @@ class Link:
         """
         try:
             # paho raises what sockets, ssl and its own websocket code raise, ValueError among it.
-            self._client.connect(self._endpoint.host, self._endpoint.port, keepalive)
+            self._client.connect(self._endpoint.host, self._endpoint.port, keepalive, **self._session())
         except (OSError, ValueError) as error:
             self._client.on_disconnect = None
             raise TransportError(reasons.failure(error, self._endpoint)) from error
@@ -117,10 +135,58 @@ class Link:
             if self._answer is None:
                 raise RefusedError(reasons.silence(self._trouble), 0) from error
 
-    def publish(self, topic: str, payload: bytes, qos: int, *, retain: bool) -> int:
-        """Send a message; return its id, which ``acks`` will name. The caller keeps to ``window``."""
-        info = self._client.publish(topic, payload, qos, retain)
-        return info.mid
+    def _session(self) -> dict[str, Any]:
+        """Return how to connect so that the broker keeps the session."""
+        if self.version != "5":
+            return {}
+        properties = _properties(PacketTypes.CONNECT)
+        properties.SessionExpiryInterval = self._session_expiry
+        return {"clean_start": not self._session_expiry, "properties": properties}
+
+    def subscribe(self, topics: Sequence[str]) -> None:
+        """Subscribe with QoS 1, and wait until the broker has said yes. ``TransportError``."""
+        if not topics:
+            return
+        _, mid = self._client.subscribe([(topic, 1) for topic in topics])
+        deadline = time.monotonic() + CONNECT_TIMEOUT
+        while mid not in self._subscribed:
+            if time.monotonic() > deadline:
+                raise TransportError("it does not answer a subscription")
+            self.poll(0.25)
+
+    def publish(self, message: Publish, expiry: float | None = None, correlation: bytes = b"") -> int:
+        """Send a message; return its id, which ``acks`` will name. The caller keeps to ``window``.
+
+        In MQTT 5 with all that it says of itself, and the broker drops it after ``expiry`` seconds undelivered.
+        """
+        if self.version != "5":
+            return self._client.publish(message.topic, message.payload, message.qos, message.retain).mid
+        properties = _properties(PacketTypes.PUBLISH)
+        if message.content_type:
+            properties.ContentType = message.content_type
+        if message.user_properties:
+            properties.UserProperty = list(message.user_properties)
+        if expiry is not None:
+            properties.MessageExpiryInterval = max(1, min(int(expiry), 0xFFFF_FFFF))
+        if correlation:
+            properties.CorrelationData = correlation
+        topic = self._alias(message.topic, properties)
+        mid = self._client.publish(topic, message.payload, message.qos, message.retain, properties).mid
+        if topic in self._aliases:
+            self._introduced[mid] = topic
+        return mid
+
+    def _alias(self, topic: str, properties: Any) -> str:
+        """Return the topic to write: none, once the broker has confirmed a number for it on this connection.
+
+        A broker may forget the number of a message that it refused.
+        """
+        if topic not in self._aliases:
+            if len(self._aliases) >= self._alias_limit:
+                return topic
+            self._aliases[topic] = len(self._aliases) + 1
+        properties.TopicAlias = self._aliases[topic]
+        return "" if topic in self._established else topic
 
     def poll(self, timeout: float) -> None:
         """Wait for the broker, for the owner's wake-up or for ``timeout`` seconds, and do what is to be done.
@@ -172,6 +238,7 @@ class Link:
         self._answer = (reason.value, reason.getName())
         self.window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
         self.limit = getattr(properties, "MaximumPacketSize", LARGEST)
+        self._alias_limit = getattr(properties, "TopicAliasMaximum", 0)
 
     def _on_disconnect(
         self,
@@ -188,6 +255,26 @@ class Link:
         else:
             self._ending = "the connection broke"
 
+    def _on_subscribe(
+        self, _client: Client, _data: Any, mid: int, reasons: list[ReasonCode], _properties: Properties | None
+    ) -> None:
+        self._subscribed.add(mid)
+        refused = [reason.getName() for reason in reasons if reason.value >= 0x80]
+        if refused:
+            self._trouble = f"a subscription is refused: {refused[0]}"
+
+    def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
+        properties = message.properties
+        self.incoming.append(
+            Incoming(
+                message.topic,
+                bytes(message.payload),
+                message.retain,
+                getattr(properties, "ResponseTopic", ""),
+                getattr(properties, "CorrelationData", b""),
+            )
+        )
+
     def _on_log(self, _client: Client, _data: Any, level: int, text: str) -> None:
         if level == LogLevel.MQTT_LOG_ERR:
             self._trouble = text
@@ -196,3 +283,12 @@ class Link:
         self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties | None
     ) -> None:
         self.acks.append((mid, reason.value))
+        topic = self._introduced.pop(mid, None)
+        if topic and reason.value < 0x80:
+            self._established.add(topic)
+
+
+def _properties(packet: int) -> Any:
+    """Return an empty set of properties. Any: paho sets them as attributes that no type knows."""
+    make: Any = Properties
+    return make(packet)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from limpet.mqtt import told
 from limpet.mqtt.broker import Broker
 from limpet.mqtt.pace import ReplayRules
 from limpet.outbox.rules import OutboxRules
@@ -17,6 +19,7 @@ class Config(Broker, kw_only=True, forbid_unknown_fields=True):
 
     ``batch_age`` is in seconds, ``batch_bytes`` in bytes: how old and how large a batch may become.
     ``bytes_per_hour`` bounds what is sent on a metered link: results wait, events and state go on.
+    ``dialects`` has a table for each language that messages are told in, see docs/dialects.md.
     """
 
     topic: Annotated[str, Meta(pattern=r"^[^+#/\x00][^+#\x00]{0,200}$")] = "limpet"
@@ -25,5 +28,12 @@ class Config(Broker, kw_only=True, forbid_unknown_fields=True):
     batch_age: Annotated[float, Meta(ge=0)] = 0.25
     batch_bytes: Annotated[int, Meta(ge=1024)] = 65_536
     bytes_per_hour: Annotated[int, Meta(ge=1024)] | None = None
+    dialects: dict[str, dict[str, Any]] = msgspec.field(default_factory=lambda: {"json": {}})
     outbox: OutboxRules = msgspec.field(default_factory=OutboxRules)
     replay: ReplayRules = msgspec.field(default_factory=ReplayRules)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.dialects:
+            raise ValueError("dialects: name at least one, as [mqtt.dialects.json]")
+        told.configs(self.dialects, Path())

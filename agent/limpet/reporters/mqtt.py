@@ -15,6 +15,7 @@ from limpet.mqtt.broker import check_files, endpoint
 from limpet.mqtt.intake import Directories, Intake
 from limpet.mqtt.sender import Presence, Sender
 from limpet.mqtt.settings import Config
+from limpet.mqtt.told import Told, configs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,17 +30,22 @@ __all__ = ["Config", "MqttReporter", "open"]
 class MqttReporter:
     """Takes messages for the broker. Two threads of its own do the work."""
 
-    def __init__(self, config: Config, origin: Origin, directories: Directories) -> None:
+    def __init__(
+        self, config: Config, origin: Origin, directories: Directories, obey: Callable[[Command], None]
+    ) -> None:
         root = f"{config.topic.rstrip('/')}/{origin.device}"
         client_id = config.client_id or f"limpet-{origin.device}"
         self._host = str(endpoint(config.url))
-        self._sender = Sender(config, client_id, _presence(root, origin), config.qos)
+        dialects = Told(configs(config.dialects, directories.disk), origin, root, config.qos)
+        expiry = config.outbox.results.max_age
+        self._sender = Sender(config, client_id, _presence(root, origin), dialects, expiry)
+        self._obey = obey
         self._intake = Intake(config, origin, root, directories, self._sender)
 
     def start(self) -> None:
         """Start both threads."""
         self._intake.start()
-        self._sender.start(self._intake.wake)
+        self._sender.start(self._intake.wake, lambda reason: self._intake.note("disconnected", reason), self._obey)
 
     def stop(self) -> None:
         """Send what can be sent in a few seconds, report ``offline`` and end."""
@@ -91,13 +97,13 @@ def open(
     config: Config,
     origin: Origin,
     state: Path,
-    obey: Callable[[Command], None],  # noqa: ARG001 - commands come with the next change
+    obey: Callable[[Command], None],
 ) -> Iterator[MqttReporter]:
     """Start reporting; the broker may be away. ``ConfigError`` where a file with a secret is missing."""
     check_files(config)
     runtime = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
     journal = Path(runtime) if runtime else state / "outbox"
-    reporter = MqttReporter(config, origin, Directories(state / "outbox", journal))
+    reporter = MqttReporter(config, origin, Directories(state / "outbox", journal), obey)
     reporter.start()
     try:
         yield reporter

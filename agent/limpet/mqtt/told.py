@@ -1,0 +1,103 @@
+"""Messages in the languages that are configured: each message becomes what every dialect makes of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from limpet import plugin
+from limpet.config import fill
+from limpet.messages import EventMessage, Message, ResultMessage
+from limpet.reporters.dialects import Publish
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from typing import Literal
+
+    from limpet.messages import Origin
+    from limpet.mqtt.pack import Outgoing
+    from limpet.plugin import Dialect
+
+NATIVE = "json"
+"""The dialect that the outbox keeps messages in, so that nothing is to be done for it."""
+
+_RESULTS = msgspec.json.Decoder(ResultMessage | list[ResultMessage])
+_EVENT = msgspec.json.Decoder(EventMessage)
+
+
+def configs(tables: Mapping[str, Mapping[str, Any]], base: Path) -> dict[str, tuple[Any, Any]]:
+    """Return module and filled ``Config`` of each dialect by its kind. ``ValueError`` has all that is wrong."""
+    problems: list[str] = []
+    found = {}
+    for kind, table in tables.items():
+        module = plugin.load("dialects", kind)
+        found[kind] = module, fill(module.Config, table, f"dialects.{kind}", base, problems)
+    if problems:
+        raise ValueError("; ".join(problems))
+    return found
+
+
+class Told:
+    """The dialects of one reporter. Belongs to the network thread.
+
+    ``will`` is kept by the broker while connected. A dialect may have one of its own, such as Sparkplug; a
+    connection has one, so then the topic ``status`` is left to what is said on a clean end.
+    """
+
+    def __init__(self, dialects: Mapping[str, tuple[Any, Any]], origin: Origin, root: str, qos: int) -> None:
+        self.native = NATIVE in dialects
+        self._root = root
+        self._qos = qos
+        self._others: list[Dialect] = [
+            module.open(config, origin, root) for kind, (module, config) in dialects.items() if kind != NATIVE
+        ]
+
+    @property
+    def subscriptions(self) -> list[str]:
+        """Topics that dialects want to hear."""
+        return [topic for dialect in self._others for topic in dialect.subscriptions]
+
+    def will(self, protocol: Literal["5", "3.1.1"], otherwise: Publish) -> Publish:
+        """Return the last will for the connection now tried."""
+        wills = [dialect.connecting(protocol) for dialect in self._others]
+        return next((will for will in wills if will), otherwise)
+
+    def connected(self) -> list[Publish]:
+        """Return what to say first."""
+        return self._each(lambda dialect: dialect.connected())
+
+    def leaving(self) -> list[Publish]:
+        """Return what to say last."""
+        return self._each(lambda dialect: dialect.leaving())
+
+    def received(self, topic: str, payload: bytes) -> list[Publish]:
+        """Answer what came on a subscription."""
+        hearing = [dialect for dialect in self._others if topic in dialect.subscriptions]
+        return [publish for dialect in hearing for publish in dialect.received(topic, payload)]
+
+    def outgoing(self, message: Outgoing) -> list[Publish]:
+        """Tell results or an event as they come out of the outbox."""
+        told = [Publish(message.topic, message.payload, self._qos, content_type="application/json")]
+        if not self._others:
+            return told
+        others = self._event if message.topic.startswith(f"{self._root}/event") else self._results
+        return (told if self.native else []) + others(message.payload)
+
+    def state(self, message: Message, native: Publish) -> list[Publish]:
+        """Tell a state."""
+        others = self._each(lambda dialect: dialect.state(message))  # type: ignore[arg-type]
+        return ([native] if self.native else []) + others
+
+    def _results(self, payload: bytes) -> list[Publish]:
+        decoded = _RESULTS.decode(payload)
+        results: Sequence[ResultMessage] = decoded if isinstance(decoded, list) else [decoded]
+        return self._each(lambda dialect: dialect.results(results))
+
+    def _event(self, payload: bytes) -> list[Publish]:
+        event = _EVENT.decode(payload)
+        return self._each(lambda dialect: dialect.event(event))
+
+    def _each(self, tell: Callable[[Dialect], list[Publish]]) -> list[Publish]:
+        return [publish for dialect in self._others for publish in tell(dialect)]
