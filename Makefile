@@ -127,3 +127,18 @@ parity: .venv-convert/.examples tflite-runtime ## convert every example and prov
 faults: .venv/.dev programs ## kill, freeze, cut and unplug under load, and count every result
 	@tools/need.sh mkfs.ext4=e2fsprogs mount=mount
 	@$(PYTHON) tests/faults/run.py
+
+.PHONY: soak
+soak: .venv/.dev programs ## run the daemon under trouble for 30 minutes, and see that nothing grows
+	@$(PYTHON) bench/soak.py
+
+.PHONY: package
+package: .venv/.dev ## build wheel, sdist, Debian packages and offline bundles into dist/
+	@for arch in amd64 arm64; do packaging/wheelhouse.sh $$arch && packaging/deb/build.sh $$arch \
+		&& packaging/offline/build.sh $$arch || exit; done
+
+.PHONY: service
+service: .venv/.dev programs ## prove units, packages and other architectures: needs root, Debian 12 and 3 GB
+	@tools/need.sh systemd-nspawn=systemd-container debootstrap=debootstrap qemu-aarch64-static=qemu-user-static \
+		/lib/udev/rules.d=udev unshare=util-linux
+	@$(PYTHON) packaging/prove/service.py

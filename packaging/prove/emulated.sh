@@ -9,6 +9,8 @@ if [ "$arch" = arm64 ]; then
     python=/opt/limpet/bin/python
 else
     python=/usr/bin/python3
+    # What the packages' own scripts, which did not run here, would have linked.
+    export LD_LIBRARY_PATH=/usr/lib/arm-linux-gnueabihf/blas:/usr/lib/arm-linux-gnueabihf/lapack
 fi
 megabytes=$(($(du -sk /opt/limpet | cut -f1) / 1024))
 mkdir -p /proof/more

@@ -64,7 +64,7 @@ fetch() {
     $python -m pip download --quiet --only-binary=:all: --python-version 3.11 --implementation cp --abi cp311 --abi abi3 \
         --abi none $platforms --dest "$proof/wheels" "$@"
 }
-fetch --constraint "$proof/constraints.txt" pytest pytest-timeout rich "hypothesis>=6" sortedcontainers
+fetch --constraint "$proof/constraints.txt" pytest pytest-timeout rich hypothesis jsonschema
 if [ "$arch" = arm64 ]; then
     fetch --no-deps --constraint "$proof/constraints.txt" iotcore
     [ -e dist/limpet-*-arm64-offline.tar.gz ] || packaging/offline/build.sh arm64
@@ -72,4 +72,4 @@ if [ "$arch" = arm64 ]; then
 else
     packaging/prove/armhf.sh "$root" "$proof"
 fi
-chroot "$root" /bin/sh /proof/emulated.sh "$arch"
+env --ignore-environment "PATH=/usr/sbin:/usr/bin" "QEMU_CPU=$QEMU_CPU" chroot "$root" /bin/sh /proof/emulated.sh "$arch"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 master, slave = os.openpty()
@@ -16,9 +17,7 @@ link.symlink_to(name)
 os.set_blocking(master, False)
 count = 0
 while True:
-    try:
+    with suppress(BlockingIOError):  # nobody reads
         os.write(master, b"50,21,77,0,28,0,27,48,%d\n" % (22 + count % 3))
-    except BlockingIOError:
-        pass  # nobody reads
     count += 1
     time.sleep(0.02)
