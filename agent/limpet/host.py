@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 MB = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What tells of distress. ``pressure`` and ``charge`` are shares, ``charge`` only that of a battery in use."""
+
+    temperature_c: float | None = None
+    throttled: bool | None = None
+    pressure: float | None = None
+    charge: float | None = None
+    power_w: float | None = None
 
 
 @dataclass(slots=True)
@@ -54,10 +66,52 @@ class Host:
         return max((zone / 1000 for zone in zones if zone is not None), default=None)
 
     def throttled(self) -> bool | None:
-        """Return whether any cooling device is at work: the kernel's own sign of throttling."""
-        states = [self._number(path) for path in self._glob("sys/class/thermal/cooling_device*/cur_state")]
+        """Return whether something is slowed down: a cooling device that is no fan is at work, or a Pi says so.
+
+        The four lowest bits of what a Raspberry Pi says are about now: low voltage, capped, throttled, hot.
+        """
+        slowing = [
+            path
+            for path in self._glob("sys/class/thermal/cooling_device*")
+            if "fan" not in self._text(str((path / "type").relative_to(self.root))).lower()
+        ]
+        states = [self._number(path / "cur_state") for path in slowing]
+        word = self._text("sys/devices/platform/soc/soc:firmware/get_throttled").strip()
         known = [state for state in states if state is not None]
+        if word:
+            known.append(int(word, 16) & 0xF)
         return any(known) if known else None
+
+    def readings(self) -> Readings:
+        """Return what tells whether this machine is in distress."""
+        charge, power = self._battery()
+        return Readings(self.temperature_c(), self.throttled(), self.pressure(), charge, power)
+
+    def pressure(self) -> float | None:
+        """Return the share of the last ten seconds in which some task waited for a CPU."""
+        match = re.search(r"some avg10=([\d.]+)", self._text("proc/pressure/cpu"))
+        return float(match[1]) / 100 if match else None
+
+    def _battery(self) -> tuple[float | None, float | None]:
+        """Return the charge, 0 to 1, of the emptiest battery that discharges, and the W that all of them give."""
+        charges: list[int] = []
+        powers: list[float] = []
+        for path in self._glob("sys/class/power_supply/*"):
+            supply = path.relative_to(self.root)
+            if [self._text(f"{supply}/{name}").strip() for name in ("type", "status")] != [
+                "Battery",
+                "Discharging",
+            ]:
+                continue
+            names = ("capacity", "power_now", "current_now", "voltage_now")
+            capacity, power, current, voltage = (self._number(path / name) for name in names)
+            if capacity is not None:
+                charges.append(capacity)
+            if power is not None:
+                powers.append(power / 1e6)
+            elif current is not None and voltage is not None:
+                powers.append(abs(current) * voltage / 1e12)
+        return min(charges) / 100 if charges else None, sum(powers) if powers else None
 
     def _text(self, path: str) -> str:
         try:

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from limpet import __version__, boot, config, host
+from limpet import __version__, boot, config, governor, host
 from limpet.errors import ConfigError
 from limpet.fleet import Fleet
 from limpet.health import PipelineRecord, now
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BAD = frozenset({"crashed", "failed", "degraded", "waiting"})
+BAD = frozenset({"crashed", "failed", "degraded", "waiting", "stepped_down"})
 """Events that a person should look at."""
 
 
@@ -76,7 +76,9 @@ class Supervisor:
         self._commands: deque[Command] = deque()
         self._wake: socket.socket | None = None
         self._records: dict[str, PipelineRecord] = {}
-        self._host = host.Host()
+        self._host = host.Host(wanted.device.sysroot)
+        self._governor = governor.Governor(wanted.governor)
+        self._next_look = 0.0
         self._signals: set[int] = set()
         self._ready = False
         self._next_health = 0.0
@@ -86,7 +88,7 @@ class Supervisor:
         """Work until told to stop. ``ConfigError`` if a worker refuses its configuration before all are up."""
         try:
             with self._signal_wakeup():
-                self._fleet.assign(self._config)
+                self._fleet.assign(self._governed())
                 self._reporters.adopt(self._config)
                 while not self._signals & {signal.SIGTERM, signal.SIGINT}:
                     self._turn()
@@ -99,7 +101,7 @@ class Supervisor:
             self._selector.close()
 
     def _turn(self) -> None:
-        due = min(self._fleet.next_due(), self._next_health)
+        due = min(self._fleet.next_due(), self._next_health, self._next_look or self._next_health)
         for key, _ in self._selector.select(max(0.0, due - monotonic())):
             key.data()
         if signal.SIGHUP in self._signals:
@@ -110,6 +112,7 @@ class Supervisor:
         self._remote.tend()
         self._fleet.tend()
         self._tell_systemd()
+        self._govern()
         if monotonic() >= self._next_health:
             self._next_health = monotonic() + self._config.device.health_interval
             self._report_health()
@@ -250,6 +253,25 @@ class Supervisor:
 
     # --- configuration
 
+    def _governed(self) -> Config:
+        return governor.apply(self._config, self._governor.level)
+
+    def _govern(self) -> None:
+        """Have pipelines step down or up their ladders if it is time to."""
+        deepest = governor.deepest(self._config)
+        if not deepest or monotonic() < self._next_look:
+            return
+        self._next_look = monotonic() + self._config.governor.interval
+        before = self._governed()
+        level = self._governor.level
+        if reason := self._governor.update(self._host.readings(), deepest, monotonic()):
+            after = self._governed()
+            event = "stepped_down" if self._governor.level > level else "stepped_up"
+            for name, pipeline in after.pipelines.items():
+                if pipeline != before.pipelines[name]:
+                    self._event(event, name, f"{reason}; runs {governor.described(pipeline)}")
+            self._fleet.assign(after)
+
     def _reload(self) -> None:
         try:
             wanted = config.read(self._path)
@@ -261,4 +283,5 @@ class Supervisor:
             return
         log.info("configuration read again")
         self._config = wanted
-        self._fleet.assign(wanted)
+        self._governor.table = wanted.governor
+        self._fleet.assign(self._governed())

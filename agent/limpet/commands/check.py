@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from limpet import config, plan, reporting
+from limpet import config, governor, plan, reporting
 from limpet.errors import ConfigError, LimpetError
 
 if TYPE_CHECKING:
@@ -48,18 +48,21 @@ def inspect(wanted: Config) -> tuple[list[str], list[str]]:
     for name, pipeline in wanted.pipelines.items():
         if pipeline.source not in sources:
             continue
-        try:
-            made = plan.plan_pipeline(wanted, name, sources[pipeline.source].spec)
-        except ConfigError as error:
-            problems += error.problems
-        except LimpetError as error:
-            problems.append(f"pipelines.{name}: {error}")
-        else:
-            lines.append(_describe(made, pipeline.source))
+        for level in range(len(pipeline.ladder) + 1):
+            try:
+                made = plan.plan_pipeline(governor.apply(wanted, level), name, sources[pipeline.source].spec)
+            except ConfigError as error:
+                problems += error.problems
+            except LimpetError as error:
+                problems.append(f"pipelines.{name}{f'.ladder[{level - 1}]' if level else ''}: {error}")
+            else:
+                lines.append(_describe(made, pipeline.source, level))
     return problems, lines
 
 
-def _describe(made: plan.PipelinePlan, source: str) -> str:
+def _describe(made: plan.PipelinePlan, source: str, level: int) -> str:
     manifest = made.bundle.manifest
     delegates = ", ".join(choice.name for choice in made.delegates)
-    return f"{made.name}: {source} -> {manifest.name} {manifest.version} on {delegates}"
+    every = f", one window in {made.every}" if made.every > 1 else ""
+    rung = f" (rung {level} of its ladder)" if level else ""
+    return f"{made.name}: {source} -> {manifest.name} {manifest.version} on {delegates}{every}{rung}"
