@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +17,6 @@ from support.ptys import Board
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 HEAD = '[device]\nid = "d"\nstate = "state"\n[mqtt]\nurl = "mqtt://127.0.0.1"\npassword_file = "mqtt-password"\n'
 PIPELINE = (
@@ -98,6 +98,12 @@ def test_it_starts_no_program(jail: Jail) -> None:
 def test_it_signals_nobody(jail: Jail) -> None:
     assert jail.attempt(f"signal {os.getpid()}") in REFUSED
     assert jail.attempt("signal -1") in REFUSED
+
+
+def test_it_is_the_first_to_go_when_memory_runs_out(jail: Jail) -> None:
+    score = Path(f"/proc/{jail.pid}/oom_score_adj").read_text()
+    assert int(score) > int(Path("/proc/self/oom_score_adj").read_text())
+    assert jail.attempt("overwrite /proc/self/oom_score_adj") in REFUSED
 
 
 def test_its_work_goes_on(jail: Jail, tmp_path: Path) -> None:

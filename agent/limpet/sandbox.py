@@ -12,6 +12,7 @@ import logging
 import os
 import resource
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ _LIMITS = {
     resource.RLIMIT_NOFILE: 512,
     resource.RLIMIT_FSIZE: 1 << 31,  # the largest model
 }
+_FIRST_TO_GO = 500
+"""Of 1000: whom the kernel kills when memory runs out. The supervisor stays at its unit's -200."""
 _SYSTEM = ("/usr", "/lib", "/lib64", "/sys", "/run/udev", "/etc/ld.so.cache", "/etc/localtime")
 # Not all of /proc: the environment and the memory of other processes are in it.
 _PROC = ("self", "sys", "cpuinfo", "meminfo", "stat", "version", "filesystems", "devices", "driver", "bus")
@@ -195,9 +198,11 @@ def _make(folder: Path) -> None:
 
 
 def _limit() -> bool:
-    """Lower the limits; those that are lower already stay."""
+    """Lower the limits; those that are lower already stay. When memory runs out, let it be a worker that goes."""
     for which, most in _LIMITS.items():
         hard = resource.getrlimit(which)[1]
         least = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(which, (least, least))
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(str(_FIRST_TO_GO))
     return True
