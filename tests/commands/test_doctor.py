@@ -219,18 +219,22 @@ def test_accelerators(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("delegates", "results"),
+    ("delegates", "require", "results"),
     [
-        (["cpu"], ["skip"]),
-        (["edgetpu", "cpu"], ["warn"]),
-        (["edgetpu"], ["bad"]),
-        (["edgetpuu", "cpu"], ["bad"]),
-        (["external:/opt/vendor/lib/lib.so", "vx", "cpu"], ["ok", "warn"]),
-        (["gpu"], ["bad"]),
+        (["cpu"], 0.0, ["skip"]),
+        (["edgetpu", "cpu"], 0.0, ["warn"]),
+        (["edgetpu"], 0.0, ["warn"]),  # the CPU follows unnamed
+        (["edgetpu"], 0.9, ["bad"]),
+        (["edgetpuu", "cpu"], 0.0, ["bad"]),
+        (["external:/opt/vendor/lib/lib.so", "vx", "cpu"], 0.0, ["ok", "warn"]),
+        (["mine", "cpu"], 0.0, ["ok"]),
+        (["gpu"], 0.5, ["bad"]),
     ],
 )
-def test_delegates(tmp_path: Path, delegates: list[str], results: list[str]) -> None:
-    wanted = table(tmp_path, pipelines={"p": {"source": "s", "model": "m", "delegates": delegates}})
+def test_delegates(tmp_path: Path, delegates: list[str], require: float, results: list[str]) -> None:
+    pipeline = {"source": "s", "model": "m", "delegates": delegates, "require": require}
+    mine = {"mine": {"kind": "external", "library": "/opt/vendor/lib/lib.so"}}
+    wanted = table(tmp_path, pipelines={"p": pipeline}, delegates=mine)
     found = list(hardware.delegates(patient(tmp_path, {"opt/vendor/lib/lib.so": ""}, config=wanted)))
     assert [finding.result for finding in found] == results
     assert all(finding.mend for finding in found if finding.result in {"warn", "bad"})

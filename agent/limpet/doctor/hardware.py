@@ -10,10 +10,10 @@ from limpet.doctor.finding import bad, ok, skip, warn
 from limpet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from limpet.accelerators import Accelerator
-    from limpet.delegate_kinds import Choice
+    from limpet.delegate_kinds import Choice, DelegateTable
     from limpet.doctor.finding import Finding
     from limpet.doctor.subject import Subject
     from limpet.machine import Machine
@@ -38,26 +38,31 @@ def _accelerator(device: Accelerator) -> Finding:
 def delegates(subject: Subject) -> Iterator[Finding]:
     """Look at each delegate of each pipeline but the CPU."""
     pipelines = subject.config.pipelines if subject.config else {}
+    tables = subject.config.delegates if subject.config else {}
     seen = False
-    for pipeline, table in pipelines.items():
-        for position, name in enumerate(table.delegates):
-            if name != "cpu":
-                seen = True
-                yield _delegate(subject.machine, f"{pipeline}: {name}", name, table.delegates[position + 1 :])
+    for pipeline, wanted in pipelines.items():
+        # Without `require` the CPU stands at the end of the list, named or not.
+        order = [name for name in wanted.delegates if name != "cpu"]
+        follows = [*order, "" if wanted.require else "cpu"][1:]
+        for name, next_one in zip(order, follows, strict=True):
+            seen = True
+            yield _delegate(subject.machine, f"{pipeline}: {name}", name, tables, next_one)
     if not seen:
         yield skip("delegates", "none but the CPU is configured")
 
 
-def _delegate(machine: Machine, what: str, name: str, others: list[str]) -> Finding:
+def _delegate(
+    machine: Machine, what: str, name: str, tables: Mapping[str, DelegateTable], next_one: str
+) -> Finding:
     try:
-        choice = resolve(name, {})
+        choice = resolve(name, tables)
     except ConfigError as error:
         return bad("delegates", what, "; ".join(error.problems), "correct the pipeline's delegates")
     problem, mend = _missing(machine, choice)
     if not problem:
         return ok("delegates", f"{what} is there")
-    if others:
-        return warn("delegates", what, f"{problem}; {others[0]} will run it, degraded", mend)
+    if next_one:
+        return warn("delegates", what, f"{problem}; {next_one} will run it, degraded", mend)
     return bad("delegates", what, f"{problem}, and no other delegate follows it", mend)
 
 
