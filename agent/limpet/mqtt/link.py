@@ -179,7 +179,7 @@ class Link:
     def _alias(self, topic: str, properties: Any) -> str:
         """Return the topic to write: none, once the broker has confirmed a number for it on this connection.
 
-        A broker may forget the number of a message that it refused.
+        It may not remember that of a message that it refused.
         """
         if topic not in self._aliases:
             if len(self._aliases) >= self._alias_limit:
