@@ -1,0 +1,187 @@
+"""Programs that nobody here wrote read what Limpet says: run by ``make consumers``, not by ``make test``."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from consumers import home_assistant
+from consumers.speaker import speaker
+from support import reports
+from support.broker import listener, mosquitto, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from support.broker import Mosquitto
+
+ROOT = Path(__file__).parent.parent.parent
+HOST = Path(__file__).parent / "sparkplug_host.py"
+SPARKPLUG_PYTHON = ROOT / ".venv-sparkplug" / "bin" / "python"
+HASS = ROOT / ".venv-homeassistant" / "bin" / "hass"
+
+QUOTED = 'oil "temp" {{ 1 }} é'
+OUTPUTS: dict[str, Any] = {
+    "motion": {"label": "idle", "score": 0.93, "top": [], "abstained": False},
+    "press": {"anomalous": True, "score": 1.5, "threshold": 1.0},
+    "oil": {"values": {QUOTED: 81.5}, "units": {QUOTED: "°C"}, "in_range": True, "out_of_range": []},
+}
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[Mosquitto]:
+    with mosquitto(tmp_path / "broker") as running:
+        yield running
+
+
+def replayed(result: reports.messages.ResultMessage) -> reports.messages.ResultMessage:
+    return msgspec.structs.replace(result, replayed=True)
+
+
+class Subscriber:
+    """A ``mosquitto_sub`` that waits for ``count`` messages."""
+
+    def __init__(self, broker: Mosquitto, version: str, count: int) -> None:
+        before = broker.log.count("Sending SUBACK")
+        properties = "%C\x1f%P" if version == "5" else "\x1f"
+        self._process = subprocess.Popen(
+            [
+                "mosquitto_sub", "-p", str(broker.port), "-V", "mqttv5" if version == "5" else "mqttv311",
+                "-q", "1", "-t", "limpet/+/cloudevents/#", "-t", "limpet/+/result/#", "-C", str(count), "-W", "20",
+                "-F", f"%t\x1f{properties}\x1f%p",
+            ],
+            stdout=subprocess.PIPE,
+            text=True,
+        )  # fmt: skip
+        wait_until(lambda: broker.log.count("Sending SUBACK") > before)
+
+    def lines(self) -> list[list[str]]:
+        """Return topic, content type, user properties and payload of each."""
+        return [line.split("\x1f") for line in self._process.communicate(timeout=30)[0].splitlines()]
+
+
+@pytest.fixture
+def talkative(tmp_path: Path) -> Iterator[Mosquitto]:
+    """Yield a broker that logs who subscribes."""
+    with mosquitto(tmp_path / "talkative", settings="allow_anonymous true\nlog_type all") as running:
+        yield running
+
+
+def test_mosquitto_sub_reads_json(talkative: Mosquitto) -> None:
+    subscriber = Subscriber(talkative, "3.1.1", 2)
+    with speaker(talkative.port, "json", "3.1.1") as said:
+        said.say(said.dialect.results(list(reports.results(3))))
+        said.say(said.dialect.results([replayed(reports.result(3))]))
+        (topic, _, _, batch), (_, _, _, late) = subscriber.lines()
+    assert topic == "limpet/press-07/result/motion"
+    assert [result["sequence"] for result in json.loads(batch)] == [0, 1, 2]
+    assert json.loads(late)["replayed"] is True
+
+
+def test_mosquitto_sub_reads_cloudevents_in_binary_mode(talkative: Mosquitto) -> None:
+    subscriber = Subscriber(talkative, "5", 1)
+    with speaker(talkative.port, "cloudevents", "5") as said:
+        said.say(said.dialect.results([replayed(reports.result(3))]))
+        [[topic, content_type, properties, payload]] = subscriber.lines()
+    assert topic == "limpet/press-07/cloudevents/result/motion"
+    assert content_type == "application/json"
+    for attribute in ("specversion:1.0", "id:press-07/motion/boot1/3", "type:io.limpet.result", "replayed:true"):
+        assert attribute in properties.split()
+    assert json.loads(payload)["output"] == {"label": "idle", "score": 0.93}
+
+
+def test_mosquitto_sub_reads_cloudevents_in_structured_mode(talkative: Mosquitto) -> None:
+    subscriber = Subscriber(talkative, "3.1.1", 1)
+    with speaker(talkative.port, "cloudevents", "3.1.1") as said:
+        said.say(said.dialect.results([reports.result(3)]))
+        [[_, _, _, payload]] = subscriber.lines()
+    assert json.loads(payload)["data"]["sequence"] == 3
+
+
+@contextlib.contextmanager
+def sparkplug_host(broker: Mosquitto) -> Iterator[list[dict[str, Any]]]:
+    """Yield what the host decodes, while it runs."""
+    heard: list[dict[str, Any]] = []
+    command = [SPARKPLUG_PYTHON, HOST, str(broker.port), "limpet", "press-07"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        assert json.loads(process.stdout.readline()) == {"kind": "ready"}
+        lines = iter(process.stdout.readline, "")
+        reader = threading.Thread(target=lambda: heard.extend(json.loads(line) for line in lines))
+        reader.start()
+        try:
+            yield heard
+        finally:
+            process.kill()
+            reader.join()
+
+
+def test_pysparkplug_follows_the_node(broker: Mosquitto) -> None:
+    with sparkplug_host(broker) as heard, speaker(broker.port, "sparkplug") as said:
+
+        def births() -> list[dict[str, Any]]:
+            said.answer()
+            return [message for message in heard if message["kind"] == "NBIRTH"]
+
+        said.say(said.dialect.results([reports.result(0), reports.result(1)]))
+        wait_until(lambda: len(births()) == 3)  # at first, for what was new, and as the host asked for it
+        said.say(said.dialect.results([replayed(reports.result(2))]))
+        said.say(said.dialect.results([reports.result(0, "oil", OUTPUTS["oil"])]))
+        wait_until(lambda: len(births()) == 4 and heard[-1]["kind"] == "NDATA")
+        said.vanish()
+        wait_until(lambda: heard[-1]["kind"] == "NDEATH")
+    assert [message["kind"] for message in heard] == [
+        "NBIRTH", "NBIRTH", "NDATA", "NBIRTH", "NDATA", "NBIRTH", "NDATA", "NDEATH",
+    ]  # fmt: skip
+    assert [message["seq"] for message in heard[:-1]] == [0, 0, 1, 0, 1, 0, 1]
+    last_birth = heard[5]["metrics"]
+    assert heard[-1]["bd_seq"] == next(m["value"] for m in last_birth if m["name"] == "bdSeq")
+    values = [m for message in heard if message["kind"] == "NDATA" for m in message["metrics"]]
+    ids = [(m["value"], m["historical"]) for m in values if m["name"] == "Pipelines/motion/result/id"]
+    assert ids == [(f"press-07/motion/boot1/{number}", number == 2) for number in range(3)]
+    assert {m["value"] for m in values if m["name"] == f"Pipelines/oil/values/{QUOTED}"} == {81.5}
+
+
+def test_home_assistant_finds_the_entities(broker: Mosquitto, tmp_path: Path) -> None:
+    directory = tmp_path / "home-assistant"
+    with (
+        listener(broker.port, f"{home_assistant.STATES}/#") as heard,
+        home_assistant.running(HASS, directory, broker.port) as log,
+        speaker(broker.port, "homeassistant", discovery="entity") as said,
+    ):
+        for pipeline, output in OUTPUTS.items():
+            said.say(said.dialect.results([reports.result(0, pipeline, output)]))
+        said.say(said.dialect.state(reports.device_health()))
+        said.say(said.dialect.state(reports.pipeline_health()))
+        said.say(said.dialect.event(reports.event()))
+        wait_until(lambda: _state(heard, "binary_sensor/press_07_press_anomalous") == "on", 100)
+        said.say(said.dialect.results([replayed(reports.result(1, output={"label": "fall", "score": 0.5}))]))
+        wait_until(lambda: _state(heard, "sensor/press_07_motion_label") == "fall")
+        states = {m.topic.split("/", 1)[1]: m.payload.decode() for m in heard.messages}
+        said.vanish()
+        wait_until(lambda: _state(heard, "sensor/press_07_motion_label") == "unavailable")
+    assert states["sensor/press_07_motion_label/replayed"] == "true"
+    assert states["sensor/press_07_motion_score/state"] == "0.5"
+    assert states["sensor/press_07_motion_state/state"] == "running"
+    assert states["sensor/press_07_cpu/state"] == "25.0"
+    assert states["sensor/press_07_event/state"] == "degraded"
+    temperature = "sensor/press_07_oil_oil_temp_1_e"
+    assert states[f"{temperature}/state"] == "81.5"
+    assert json.loads(states[f"{temperature}/unit_of_measurement"]) == "°C"
+    known = home_assistant.entities(directory)
+    assert {"limpet_press-07_motion/label", "limpet_press-07_press/anomalous", "limpet_press-07_cpu"} <= set(known)
+    complaints = [line for line in log.read_text().splitlines() if "mqtt" in line and "ERROR" in line]
+    assert complaints == []
+
+
+def _state(heard: Any, entity: str) -> str | None:
+    topic = f"{home_assistant.STATES}/{entity}/state"
+    found = [m.payload.decode() for m in heard.messages if m.topic == topic]
+    return found[-1] if found else None
