@@ -6,11 +6,12 @@ import json
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from limpet import config
+from limpet import config, landlock
 from limpet.doctor import CHECKS, access, examine, hardware, kernel, settings, software, subject, system
 from limpet.doctor.software import Platform, Software
 from limpet.doctor.subject import Subject
@@ -19,7 +20,6 @@ from support.boards import Board
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from limpet.doctor.finding import Finding
 
@@ -344,7 +344,8 @@ def test_heat(tmp_path: Path, files: dict[str, str], result: str) -> None:
 # --- the kernel
 
 RELEASE, LSM = "proc/sys/kernel/osrelease", "sys/kernel/security/lsm"
-SECCOMP = {"proc/sys/kernel/seccomp/actions_avail": "kill_process errno allow"}
+FILTER = {"proc/sys/kernel/seccomp/actions_avail": "kill_process errno allow"}
+SECCOMP = {**FILTER, "usr/lib/aarch64-linux-gnu/libseccomp.so.2": "ELF"}
 
 
 @pytest.mark.parametrize(
@@ -354,11 +355,20 @@ SECCOMP = {"proc/sys/kernel/seccomp/actions_avail": "kill_process errno allow"}
         ({RELEASE: "6.6.31", LSM: "capability,yama", **SECCOMP}, ["warn", "ok"]),
         ({RELEASE: "5.10.110-rockchip", LSM: "capability"}, ["warn", "warn"]),
         ({RELEASE: "6.6.31", **SECCOMP}, ["skip", "ok"]),
+        ({RELEASE: "6.6.31", LSM: "landlock", **FILTER}, ["ok", "warn"]),
         ({}, ["skip"]),
     ],
 )
 def test_sandbox(tmp_path: Path, files: dict[str, str], results: list[str]) -> None:
     assert [finding.result for finding in kernel.sandbox(patient(tmp_path, files))] == results
+
+
+def test_landlock_is_asked_for_on_this_machine() -> None:
+    found = next(kernel.sandbox(Subject(Path())))
+    try:
+        assert found.what.startswith(f"landlock {landlock.abi()}, kernel")
+    except OSError:
+        assert found.result != "ok"
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from limpet import landlock
 from limpet.doctor.finding import ok, skip, warn
 
 if TYPE_CHECKING:
@@ -21,17 +24,16 @@ def sandbox(subject: Subject) -> Iterator[Finding]:
         yield skip("sandbox", "not a Linux kernel")
         return
     yield _landlock(subject.machine)
-    if subject.machine.text("proc/sys/kernel/seccomp/actions_avail"):
-        yield ok("sandbox", "seccomp")
-    else:
-        why = "a worker may then make any system call"
-        yield warn("sandbox", "no seccomp", why, "use a kernel with CONFIG_SECCOMP_FILTER=y")
+    yield _seccomp(subject.machine)
 
 
 def _landlock(machine: Machine) -> Finding:
     release = machine.text("proc/sys/kernel/osrelease")
     modules = machine.text("sys/kernel/security/lsm")
-    if "landlock" in modules.split(","):
+    if machine.root == Path("/"):
+        with suppress(OSError):
+            return ok("sandbox", f"landlock {landlock.abi()}, kernel {release}")
+    elif "landlock" in modules.split(","):
         return ok("sandbox", f"landlock, kernel {release}")
     why = "a worker may then read and write what its user may"
     if _version(release) < (5, 13):
@@ -40,6 +42,15 @@ def _landlock(machine: Machine) -> Finding:
         return skip("sandbox", "landlock: /sys/kernel/security cannot be read here")
     mend = f"add lsm=landlock,{modules} to the kernel's command line; CONFIG_SECURITY_LANDLOCK=y is needed"
     return warn("sandbox", f"landlock is not switched on in kernel {release}", why, mend)
+
+
+def _seccomp(machine: Machine) -> Finding:
+    why = "a worker may then start programs and open sockets"
+    if not machine.text("proc/sys/kernel/seccomp/actions_avail"):
+        return warn("sandbox", "no seccomp", why, "use a kernel with CONFIG_SECCOMP_FILTER=y")
+    if not machine.has_library("libseccomp.so.2"):
+        return warn("sandbox", "seccomp: libseccomp.so.2 is not installed", why, "sudo apt install libseccomp2")
+    return ok("sandbox", "seccomp")
 
 
 def _version(release: str) -> tuple[int, int]:
