@@ -410,6 +410,13 @@ def test_an_op_that_it_lacks_is_named_with_its_layer(tmp_path: Path) -> None:
         mil.Program(path)
 
 
+def test_inputs_may_have_other_ones(tmp_path: Path) -> None:
+    row = X[:1, 0]
+    program = mil.Program(package(tmp_path / "m.mlpackage", lambda x: builder().relu(x=x), {"x": row}))
+    for given in (row[0], row.T, row[None]):
+        np.testing.assert_array_equal(program.run([given])[0], row)
+
+
 @pytest.mark.parametrize("inputs", [[], [X, X], [X[:, :2]]])
 def test_inputs_that_do_not_fit_are_refused(tmp_path: Path, inputs: list[Array]) -> None:
     program = mil.Program(package(tmp_path / "m.mlpackage", lambda x: builder().relu(x=x), {"x": X}))

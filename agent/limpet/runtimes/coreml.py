@@ -175,8 +175,10 @@ def _scores(scores: dict[Any, float], labels: Sequence[str]) -> Array:
 
 
 def _array(values: Array, spec: TensorSpec) -> Array:
-    shaped = values if values.ndim == len(spec.shape) else values.reshape(spec.shape)
-    return np.ascontiguousarray(shaped, spec.dtype)
+    same = values.ndim == len(spec.shape) and all(
+        size in (-1, n) for size, n in zip(spec.shape, values.shape, strict=True)
+    )
+    return np.ascontiguousarray(values if same else values.reshape(spec.shape), spec.dtype)
 
 
 def _picture(values: Array, feature: Feature) -> Any:

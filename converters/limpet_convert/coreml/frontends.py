@@ -19,7 +19,7 @@ _INSTEAD = {
     "gru": "give the module or a trace of it, not an exported program",
     "rnn": "give the module or a trace of it, not an exported program",
     "svd": "decompose at training time and store the factors, or compute it in a transform",
-    "fft": "compute the spectrum in the pipeline's transforms (kind 'spectrum' or 'mel')",
+    "fft": "compute the spectrum in the pipeline's transforms",
     "bessel": "replace the function by a table lookup or a polynomial",
     "erfinv": "replace the function by a polynomial",
     "unique": "count in the decoder; shapes that depend on values do not fit the Neural Engine",
@@ -99,17 +99,22 @@ def _torch(model: Any, inputs: Sequence[Any], options: dict[str, Any]) -> tuple[
     if isinstance(model, torch.jit.ScriptModule):
         return _torch_graph(model, inputs, options), []
     if not isinstance(model, torch.nn.Module):
-        return _torch_graph(model.run_decompositions({}), inputs, options), []
+        return _torch_graph(_taken(_decomposed, model, ()), inputs, options), []
     examples = tuple(torch.zeros(tuple(given.shape.shape)) for given in inputs)
     model.eval()
     try:
         return _torch_graph(_taken(torch.jit.trace, model, examples), inputs, options), []
     except ConvertError as error:
         try:
-            exported = _taken(torch.export.export, model, examples).run_decompositions({})
-            return _torch_graph(exported, inputs, options), []
+            exported = _taken(torch.export.export, model, examples)
+            return _torch_graph(_taken(_decomposed, exported, ()), inputs, options), []
         except ConvertError:
             raise error from None
+
+
+def _decomposed(program: Any, _: tuple[Any, ...]) -> Any:
+    """Return an exported program brought down to ATen's core ops, which coremltools wants."""
+    return program.run_decompositions({})
 
 
 def _taken(take: Any, model: Any, examples: tuple[Any, ...]) -> Any:

@@ -108,13 +108,13 @@ class Program:
         return values
 
     def _fetch(self, values: Values) -> list[Array]:
-        found = {variable.name: values[variable] for variable in self._function.outputs}
+        found = {variable.name: self._value(variable, values) for variable in self._function.outputs}
         return [np.asarray(found[feature.spec.name]) for feature in self._description.outputs]
 
     def _block(self, block: Any, values: Values) -> Iterator[Step]:
         """Run a block's ops; ``values`` gets their results."""
         for op in block.operations:
-            if op.op_type == "const":
+            if op.op_type.startswith("const"):
                 continue
             try:
                 with np.errstate(all="ignore"):  # Infinities and NaN are results like others.
@@ -129,25 +129,21 @@ class Program:
     def _step(self, op: Any, values: Values) -> Sequence[Any]:
         if op.op_type in _FLOW:
             return self._flow(op, values)
-        if op.op_type.startswith("constexpr_"):
-            return [self._constant(op.outputs[0], op.materialized_val_inference)]
         given = {name: self._value(variable, values) for name, variable in op.inputs.items()}
         results = OPS[op.op_type](**{name: value for name, value in given.items() if value is not None})
         return results if isinstance(results, (tuple, list)) else [results]
 
     def _value(self, variable: Any, values: Values) -> Any:
-        """Return what a variable, or each of a tuple of them, has come to; constants once read stay."""
+        """Return what a variable, or each of a tuple of them, has come to; constants once unpacked stay."""
         if isinstance(variable, (tuple, list)):
             return [self._value(one, values) for one in variable]
         if variable is None:
             return None
         if variable in values:
             return _wide(values[variable])
-        return self._constant(variable, lambda: variable.val)
-
-    def _constant(self, variable: Any, make: Kernel) -> Any:
         if variable not in self._constants:
-            self._constants[variable] = _wide(make())
+            packed = variable.op.op_type.startswith("constexpr_")
+            self._constants[variable] = _wide(variable.op.materialized_val_inference() if packed else variable.val)
         return self._constants[variable]
 
     def _flow(self, op: Any, values: Values) -> Sequence[Any]:
@@ -162,7 +158,7 @@ class Program:
             return [str(self.labels[int(scores.argmax())]), scores]
         if op.op_type == "read_state":
             return [self._read_state(op.input)]
-        self._state[op.state.name] = np.asarray(self._value(op.value, values))
+        self._state[op.state.name] = _stated(self._value(op.value, values), op.outputs[0])
         return [self._state[op.state.name]]
 
     def _read_state(self, variable: Any) -> Array:
@@ -221,9 +217,9 @@ def _planes(image: Array, layout: str) -> Array:
 
 def _like(given: Array, shape: Sequence[Any]) -> Array:
     """Return the array with the 1s of ``shape``; sizes that the program leaves open are symbols, not integers."""
-    if len(given.shape) == len(shape):
-        return given
-    return given.reshape([n if isinstance(n, int) else -1 for n in shape])
+    sizes = [n if isinstance(n, int) else -1 for n in shape]
+    same = len(sizes) == given.ndim and all(size in (-1, n) for size, n in zip(sizes, given.shape, strict=True))
+    return given if same else given.reshape(sizes)
 
 
 def _stated(result: Any, variable: Any) -> Any:
