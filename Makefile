@@ -47,6 +47,10 @@ model: .venv-convert/.installed ## make the demo's and the benchmarks' models ag
 	@.venv-convert/bin/python -m limpet_convert.shuttle --out agent/limpet/demo_data
 	@.venv-convert/bin/python -m limpet_convert.dscnn --out bench/models
 
+.PHONY: accel
+accel: .venv/.dev programs accel-setup ## break accelerators in every way, and run LiteRT's GPU and NPU in software
+	@cd tests && PYTHONPATH=. ../$(PYTHON) -m accel.table
+
 # LiteRT's GPU and NPU accelerators, on a machine that has neither. Debian and x86-64 only.
 .PHONY: accel-setup
 accel-setup: build/accel/.installed .venv-npu/.installed ## get what the tests of accelerators run on, 300 MB
