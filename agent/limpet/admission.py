@@ -1,4 +1,7 @@
-"""A model on a delegate, let in only where its placement, its numbers and its speed are what was asked for."""
+"""A model on a delegate, let in only where its placement, its numbers and its speed are what was asked for.
+
+What the proof takes is imported with it: a worker on the CPU proves nothing.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from limpet import tflite_graph
 from limpet.delegate_kinds import CPU
 from limpet.errors import DeployError, ModelError
-from limpet.placement import place, shortfall
-from limpet.proof import admit, time_share
 from limpet.records import Placed
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ def admitted(
     plan: PipelinePlan, choice: Choice, shapes: Sequence[tuple[int, ...]] | None
 ) -> Iterator[tuple[Model, Placed]]:
     """Load the model on an accelerator, with the proof that it belongs there. ``ModelError`` says why not."""
+    from limpet.placement import shortfall
+
     with opened(plan, choice, shapes) as model:
         placement = _placement(plan, choice, model)
         if reason := shortfall(placement, plan.require) if placement else "":
@@ -69,6 +71,8 @@ def admitted(
 
 def examine(plan: PipelinePlan, choice: Choice, model: Model, cpu: Model, *, race: bool) -> Proof:
     """Run golden vectors, and a race against the CPU. ``ModelError`` says what is wrong or too slow."""
+    from limpet.proof import admit
+
     _, tolerance = plan.bundle.suited({choice.name, choice.kind})
     bundle = replace(plan.bundle, manifest=replace(plan.bundle.manifest, tolerance=tolerance))
     least_speed, seconds = (plan.least_speed, RACE) if race else (0.0, 0.0)
@@ -85,6 +89,9 @@ def _placement(plan: PipelinePlan, choice: Choice, model: Model) -> Placement | 
     plain, _ = plan.bundle.suited({CPU.name})
     if placement is None or path == plain:
         return placement
+    from limpet import tflite_graph
+    from limpet.placement import place
+
     whole = tflite_graph.read(plain.read_bytes()).macs
     return place(placement.delegate, placement.ops, whole, placement.device)
 
@@ -108,6 +115,8 @@ def _time(plan: PipelinePlan, placement: Placement, proof: Proof) -> float | Non
     """Return the share of a run's time that is not spent in ops left to the CPU, ``None`` where none can tell."""
     if placement.op_share == 1:
         return 1.0
+    from limpet.proof import time_share
+
     with suppress(ModelError, AttributeError):
         make = plan.runtime.plugin.Interpreter
         path, _ = plan.bundle.suited({CPU.name})

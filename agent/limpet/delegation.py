@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 
 from limpet.delegate_kinds import CPU
 from limpet.errors import ModelError
-from limpet.executor import Open
-from limpet.executor_link import ExecutorLink
 from limpet.failover import Failover
 from limpet.records import Dismiss, Need
 
@@ -23,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from limpet.config import Config
+    from limpet.executor_link import ExecutorLink
     from limpet.plan import PipelinePlan
     from limpet.plugin import Model
     from limpet.records import Placed
@@ -139,6 +138,9 @@ class Delegation:
         wanted = current if waits else self._failover.due(now)
         if wanted is None:
             return
+        from limpet.executor import Open
+        from limpet.executor_link import ExecutorLink
+
         (source,) = self._config.sources
         key = f"{source}/{self._plan.name}/{next(_numbers)}"
         opening = self._config.pipelines[self._plan.name].opening

@@ -1,4 +1,7 @@
-"""TensorFlow Lite models, run by ai-edge-litert or by its predecessor tflite-runtime, whichever is installed."""
+"""TensorFlow Lite models, run by ai-edge-litert or by its predecessor tflite-runtime, whichever is installed.
+
+What accelerators alone need is imported when one is asked for: most workers never do.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 import numpy as np
 
-from limpet import accelerators, compiled_model, delegate_library, tflite_binding, tflite_file, tflite_graph
+from limpet import tflite_binding, tflite_file
 from limpet.coverage import coverage
 from limpet.delegate_kinds import CPU
 from limpet.errors import ModelError
 from limpet.manifest import Count
-from limpet.placement import Placement, of_coverage
 from limpet.plugin import suggest
 
 try:
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
     from limpet.compiled_model import AcceleratedModel
     from limpet.coverage import Coverage
     from limpet.delegate_kinds import Choice
+    from limpet.delegate_library import LibraryDelegate
+    from limpet.placement import Placement
     from limpet.tflite_binding import Place
     from limpet.types import Array, TensorSpec
 
@@ -63,6 +67,8 @@ def open(
     ``ModelError`` says why the file, the delegate, the signature or the shapes cannot be used.
     """
     if delegate.how == "compiled":
+        from limpet import compiled_model
+
         with compiled_model.open(path, delegate, config.signature, shapes) as compiled:
             yield compiled
         return
@@ -124,6 +130,9 @@ class TFLiteModel:
     @property
     def placement(self) -> Placement:
         """Which executor has which op. Reads the file again."""
+        from limpet import tflite_graph
+        from limpet.placement import of_coverage
+
         graph = tflite_graph.read(self._path.read_bytes())
         return of_coverage(self.delegate, self.asked, self.allocated, graph)
 
@@ -224,12 +233,14 @@ class TFLiteModel:
         return ModelError(f"{self._path.name}: {_first_line(error)}")
 
 
-def _delegates(choice: Choice) -> list[delegate_library.LibraryDelegate]:
+def _delegates(choice: Choice) -> list[LibraryDelegate]:
     """Return the delegates that are meant, none for the CPU: the runtime brings its own for that."""
     if choice.how == "cpu":
         return []
     if choice.how != "library":
         raise ModelError(f"delegate {choice.name!r} is not reached through the runtime tflite")
+    from limpet import accelerators, delegate_library
+
     return [delegate_library.load(choice, accelerators.explain)]
 
 
