@@ -41,10 +41,12 @@ done >"$work/cpuinfo"
 mount --bind "$work/cpuinfo" "$root/proc/cpuinfo"
 export QEMU_CPU
 finish() {
+    kill "$broker" 2>/dev/null || true
     umount --recursive "$root"
     echo -1 >$binfmt/$handler
     rm -rf "$work"
 }
+broker=
 trap finish EXIT
 echo 'root:x:0:0::/root:/bin/sh' >"$root/etc/passwd"
 echo 'root:x:0:' >"$root/etc/group"
@@ -64,12 +66,16 @@ fetch() {
     $python -m pip download --quiet --only-binary=:all: --python-version 3.11 --implementation cp --abi cp311 --abi abi3 \
         --abi none $platforms --dest "$proof/wheels" "$@"
 }
-fetch --constraint "$proof/constraints.txt" pytest pytest-timeout rich hypothesis jsonschema
+fetch --constraint "$proof/constraints.txt" pytest pytest-timeout rich hypothesis jsonschema flatbuffers
 if [ "$arch" = arm64 ]; then
-    fetch --no-deps --constraint "$proof/constraints.txt" iotcore
     [ -e dist/limpet-*-arm64-offline.tar.gz ] || packaging/offline/build.sh arm64
     tar -C "$proof" -xzf dist/limpet-*-arm64-offline.tar.gz
 else
     packaging/prove/armhf.sh "$root" "$proof"
 fi
-env --ignore-environment "PATH=/usr/sbin:/usr/bin" "QEMU_CPU=$QEMU_CPU" chroot "$root" /bin/sh /proof/emulated.sh "$arch"
+# Programs under qemu-user share the machine's network: the demo's broker is this machine's own.
+port=$($python -c 'import socket; s = socket.create_server(("127.0.0.1", 0)); print(s.getsockname()[1])')
+printf 'listener %s 127.0.0.1\nallow_anonymous true\nuser root\nmax_queued_messages 0\n' "$port" >"$work/mosquitto.conf"
+mosquitto -c "$work/mosquitto.conf" >"$work/mosquitto.log" 2>&1 &
+broker=$!
+env --ignore-environment "PATH=/usr/sbin:/usr/bin" "QEMU_CPU=$QEMU_CPU" chroot "$root" /bin/sh /proof/emulated.sh "$arch" "mqtt://127.0.0.1:$port"
