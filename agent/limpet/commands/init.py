@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from limpet import accelerators, boot, config, detect, draft
+from limpet import accelerators, boot, config, detect, draft, plugin
 from limpet.commands.check import inspect
 from limpet.delegate_kinds import KINDS
 from limpet.deploy import bundle, store
@@ -65,15 +65,16 @@ def main(arguments: argparse.Namespace) -> int:
     _refuse_problems(text, output)
     output.parent.mkdir(parents=True, exist_ok=True)
     boot.replace(output, text.encode())
+    use = 'kind = "camera" reads it' if "camera" in plugin.names("sources") else "Limpet has no source for it"
     for camera in detect.cameras(machine):
-        print(f"camera: {camera.node}, {camera.name}")
+        print(f"{camera.node}, {camera.name}: {use}")
     print(f"\n{text}\nwritten to {output.absolute()}; next: limpet check, limpet doctor, limpet run {output}")
     return 0
 
 
 def _draft(arguments: argparse.Namespace, machine: Machine) -> draft.Draft:
     base = arguments.output.absolute().parent
-    state = _state(arguments.state, base)
+    state = _state(arguments.state)
     model = arguments.model or _newest(base / state / "models")
     manifest = _manifest(model)
     channels = arguments.channels or draft.channels_of(manifest)
@@ -96,11 +97,11 @@ def _draft(arguments: argparse.Namespace, machine: Machine) -> draft.Draft:
     )
 
 
-def _state(wanted: Path | None, base: Path) -> Path:
+def _state(wanted: Path | None) -> Path:
     """Return the state directory: what is wanted, the usual one if it can be made, or one beside the file."""
     if wanted:
         return wanted.absolute()
-    return _STATE if os.access(nearest(_STATE), os.W_OK) else (base / "limpet-state").relative_to(base)
+    return _STATE if os.access(nearest(_STATE), os.W_OK) else Path("limpet-state")
 
 
 def _newest(models: Path) -> Path:

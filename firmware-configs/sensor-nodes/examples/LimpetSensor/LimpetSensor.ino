@@ -11,8 +11,8 @@
 #include <Wire.h>
 #include <limpet_frame.h>
 
-static const uint8_t ADDRESS = 0x68;
-static const uint8_t POWER = 0x6B, DIVIDER = 0x19, FILTER = 0x1A, DATA = 0x3B; // registers
+static const uint8_t MPU_ADDRESS = 0x68;
+static const uint8_t REG_POWER = 0x6B, REG_DIVIDER = 0x19, REG_FILTER = 0x1A, REG_DATA = 0x3B;
 static const uint8_t CHANNELS = 6;
 static const uint8_t SAMPLES = 10; // in a frame: a tenth of a second
 static const uint32_t PERIOD_US = 10000;
@@ -23,8 +23,8 @@ static uint8_t waiting;    // samples in the frame
 static uint16_t taken;     // since the start, also those that the sensor did not give
 static uint32_t next_us;
 
-static void set(uint8_t what, uint8_t value) {
-    Wire.beginTransmission(ADDRESS);
+static void set_register(uint8_t what, uint8_t value) {
+    Wire.beginTransmission(MPU_ADDRESS);
     Wire.write(what);
     Wire.write(value);
     Wire.endTransmission();
@@ -32,9 +32,9 @@ static void set(uint8_t what, uint8_t value) {
 
 static bool read_sample(int16_t values[CHANNELS]) {
     uint8_t bytes[14]; // acceleration, temperature, rotation; high byte first
-    Wire.beginTransmission(ADDRESS);
-    Wire.write(DATA);
-    if (Wire.endTransmission(false) != 0 || Wire.requestFrom(ADDRESS, (uint8_t)sizeof bytes) != sizeof bytes) {
+    Wire.beginTransmission(MPU_ADDRESS);
+    Wire.write(REG_DATA);
+    if (Wire.endTransmission(false) != 0 || Wire.requestFrom(MPU_ADDRESS, (uint8_t)sizeof bytes) != sizeof bytes) {
         return false;
     }
     for (uint8_t i = 0; i < sizeof bytes; i++) {
@@ -42,7 +42,7 @@ static bool read_sample(int16_t values[CHANNELS]) {
     }
     for (uint8_t i = 0; i < CHANNELS; i++) {
         const uint8_t at = (uint8_t)(2 * (i < 3 ? i : i + 1));
-        values[i] = (int16_t)(uint16_t)((bytes[at] << 8) | bytes[at + 1]);
+        values[i] = (int16_t)(uint16_t)(((uint16_t)bytes[at] << 8) | bytes[at + 1]);
     }
     return true;
 }
@@ -58,9 +58,9 @@ void setup() {
     Serial.begin(115200);
     Wire.begin();
     Wire.setClock(400000);
-    set(POWER, 0x01);  // awake, on the gyroscope's clock
-    set(FILTER, 0x03); // 44 Hz: below half the rate
-    set(DIVIDER, 9);   // 1 kHz / (1 + 9)
+    set_register(REG_POWER, 0x01);  // awake, on the gyroscope's clock
+    set_register(REG_FILTER, 0x03); // 44 Hz: below half the rate
+    set_register(REG_DIVIDER, 9);   // 1 kHz / (1 + 9)
     Serial.write((uint8_t)0);
     next_us = micros();
 }
