@@ -1,7 +1,8 @@
 """Log records to systemd's journal with fields of their own, by its native protocol.
 
 https://systemd.io/JOURNAL_NATIVE_PROTOCOL: one datagram an entry. A record's attributes that begin with
-``limpet_`` become fields, as ``LIMPET_PIPELINE``: ``journalctl -u limpet LIMPET_PIPELINE=motion LIMPET_EVENT=crashed``.
+``limpet_`` become fields, as ``LIMPET_PIPELINE``:
+``journalctl -u limpet LIMPET_PIPELINE=motion LIMPET_EVENT=crashed``.
 """
 
 from __future__ import annotations

@@ -174,7 +174,8 @@ class Supervisor:
 
     def _event(self, event: str, pipeline: str, reason: str) -> None:
         level = logging.WARNING if event in BAD else logging.INFO
-        log.log(level, "%s: %s%s", pipeline or "device", event, f": {reason}" if reason else "")
+        fields = {"limpet_pipeline": pipeline, "limpet_event": event}
+        log.log(level, "%s: %s%s", pipeline or "device", event, f": {reason}" if reason else "", extra=fields)
         self._reporters.report(
             EventMessage(
                 device=self._origin.device,

@@ -226,6 +226,16 @@ def freeze(result: dict[str, Any]) -> None:
     wait(lambda: heard("result/shuttle", after), 30, "results after the watchdog")
 
 
+def look_at_journal(result: dict[str, Any]) -> None:
+    """See that entries carry fields: the logger of each, and where the supervisor says so pipeline and event."""
+    entries = [
+        json.loads(line) for line in run("journalctl", "-u", "limpet", "-o", "json", "--no-pager").splitlines()
+    ]
+    own = [entry for entry in entries if str(entry.get("LOGGER", "")).startswith("limpet.")]
+    crashed = [entry["LIMPET_PIPELINE"] for entry in own if entry.get("LIMPET_EVENT") == "crashed"]
+    result["journal"] = {"entries_with_fields": len(own), "found_by_event": crashed}
+
+
 def housekeeping(result: dict[str, Any]) -> None:
     stale = Path("/var/lib/limpet/cache/stale")
     run("setpriv", "--reuid=limpet", "--regid=limpet", "--clear-groups", "touch", stale)
@@ -285,7 +295,7 @@ def main() -> None:
         install(result)
         subscribe()
         configure()
-        for step in (start, look_at_processes, freeze, housekeeping, upgrade, stop, refuse):
+        for step in (start, look_at_processes, freeze, look_at_journal, housekeeping, upgrade, stop, refuse):
             step(result)
         reset_and_remove(result, before)
     except Exception:  # noqa: BLE001 - the result says what went wrong
