@@ -164,7 +164,7 @@ def test_units_come_from_the_decoder_and_a_value_that_was_null_appears_later() -
     entities = discovered(dialect.results([reports.result(0, "oil", REGRESS)]))
     assert entities["oil oil temp"]["unit_of_measurement"] == "°C"
     assert entities["oil oil temp"]["device_class"] == "temperature"
-    assert entities["oil oil temp"]["value_template"] == "{{ value_json['fields'][\"values/oil temp\"] }}"
+    assert entities["oil oil temp"]["value_template"] == '{{ value_json.fields.get("values/oil temp") }}'
     assert "oil wear" not in entities
     later = REGRESS | {"values": {"oil temp": 80.0, "wear": 3}}
     assert list(discovered(dialect.results([reports.result(1, "oil", later)]))) == ["oil wear"]

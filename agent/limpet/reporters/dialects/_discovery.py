@@ -110,8 +110,8 @@ def result_entities(
             options["device_class"] = "problem"
         if path in _ASIDE:
             options["entity_category"] = "diagnostic"
-        # A JSON string is a string of the template language, too.
-        template = f"{{{{ value_json['fields'][{msgspec.json.encode(path).decode()}] }}}}"
+        # A JSON string is a string of the template language, too. A result may lack what others had: get.
+        template = f"{{{{ value_json.fields.get({msgspec.json.encode(path).decode()}) }}}}"
         title = f"{pipeline} {name.replace('/', ' ').replace('_', ' ')}"
         entities.append(Entity(f"{pipeline}/{path}", _PLATFORMS[kind], title, topic, template, options))
     latency = {**_figure("ms", "duration"), "entity_category": "diagnostic"}
