@@ -170,6 +170,15 @@ def test_a_port_on_the_network_can_be_reached_and_nothing_can_listen(tmp_path: P
             assert jail.attempt(f"read {tmp_path / 'mqtt-password'}") in REFUSED
 
 
+def test_an_executor_needs_devices_and_its_worker_does_not(tmp_path: Path) -> None:
+    read = config.read(write(tmp_path, REPLAY))
+    source = plan_source(read, "s")
+    worker = sandbox.needs(read.only("s"), source)
+    executor = sandbox.needs(read.only("s"), source, executor=True)
+    assert (worker.devices, executor.devices) == (False, True)
+    assert (worker.read, worker.change) == (executor.read, executor.change)
+
+
 def test_needs_tell_whether_a_sandbox_will_do_for_another_configuration(tmp_path: Path) -> None:
     now = wanted(write(tmp_path, REPLAY))
     (tmp_path / "state" / "models").mkdir(parents=True)

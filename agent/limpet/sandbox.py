@@ -75,18 +75,19 @@ class Needs:
         return not self.read.isdisjoint({path, *path.parents})
 
 
-def needs(config: Config, source: SourcePlan) -> Needs:
-    """Return what the pipelines of one source need. Nothing is opened."""
-    pipelines = config.pipelines.values()
-    delegates = {delegate for pipeline in pipelines for delegate in pipeline.delegates}
+def needs(config: Config, source: SourcePlan, *, executor: bool = False) -> Needs:
+    """Return what the worker of one source needs, or an ``executor`` of one of its models. Nothing is opened.
+
+    An executor uses an accelerator and reads no source; for a worker it is the other way round.
+    """
     paths = {config.models, *_paths(source.part.config), *_named(config)}
-    paths |= {_model(config, pipeline.model) for pipeline in pipelines}
+    paths |= {_model(config, pipeline.model) for pipeline in config.pipelines.values()}
     read = {beside for path in paths for beside in _with_folder(path, config.base)}
     return Needs(
         frozenset(path.resolve() for path in read),
         frozenset({config.device.state.resolve() / "cache"}),
-        devices=config.sources[source.name].kind not in _WITHOUT_DEVICES or delegates != {"cpu"},
-        network=any("://" in text for text in _texts(source.part.config)),
+        devices=executor or config.sources[source.name].kind not in _WITHOUT_DEVICES,
+        network=not executor and any("://" in text for text in _texts(source.part.config)),
     )
 
 
