@@ -56,8 +56,10 @@ def _positive(text: str) -> float:
 def main(args: argparse.Namespace) -> int:
     """Run the demo. Return 0 if nothing was lost and the model did its job, 1 if not."""
     try:
-        import iotcore  # noqa: F401
         import rich  # noqa: F401
+
+        if not args.broker:
+            import iotcore  # noqa: F401
     except ModuleNotFoundError as error:
         raise LimpetError("limpet demo needs the extra 'demo': pip install 'limpet[demo]'") from error
     # Ended either way, the demo takes its daemon and its broker with it.
