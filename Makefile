@@ -67,6 +67,23 @@ build/accel/.installed: tools/swiftshader.sh
 	@.venv-npu/bin/python $(PIP_INSTALL) $(EDITABLE)
 	@touch $@
 
+# Programs that others wrote, each with what it needs: an old paho, Python 3.11.
+.PHONY: consumers
+consumers: .venv/.dev programs .venv-sparkplug/.installed .venv-homeassistant/.installed ## have programs that others wrote read what Limpet sends; Python 3.11, 1 GB
+	@$(PYTHON) -m pytest -q tests/consumers/check_consumers.py
+
+.venv-sparkplug/.installed: requirements/sparkplug-host.txt
+	@echo "Installing a Sparkplug host into .venv-sparkplug"
+	@test -e .venv-sparkplug/pyvenv.cfg || $$(tools/python.sh 3.11 3.12 3.13 3.10) -m venv .venv-sparkplug
+	@.venv-sparkplug/bin/python $(PIP_INSTALL) --require-hashes -r requirements/sparkplug-host.txt
+	@touch $@
+
+.venv-homeassistant/.installed: requirements/homeassistant.txt
+	@echo "Installing Home Assistant into .venv-homeassistant"
+	@test -e .venv-homeassistant/pyvenv.cfg || "$$(tools/python.sh 3.11)" -m venv .venv-homeassistant
+	@.venv-homeassistant/bin/python $(PIP_INSTALL) --require-hashes -r requirements/homeassistant.txt
+	@touch $@
+
 .PHONY: clean
 clean: ## delete everything that these targets made
 	@rm -rf build dist .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis
