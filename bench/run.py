@@ -5,6 +5,7 @@ BENCH_SCALE shortens it, for instance 0.1 for a look.
 
 from __future__ import annotations
 
+import compileall
 import json
 import os
 import platform
@@ -41,6 +42,9 @@ TARGETS = {
 
 def main() -> None:
     scale = float(os.environ.get("BENCH_SCALE", "1"))
+    # Installed, Limpet has its bytecode as numpy has: pip compiles both.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    compileall.compile_dir(ROOT / "agent", quiet=1)
     figures: dict[str, Any] = {}
     for name, model in {"vision_int8": fetch.vision_model(), "keyword_int8": KEYWORD, "demo": SHUTTLE}.items():
         print(f"{name} ...", flush=True)

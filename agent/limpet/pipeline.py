@@ -11,6 +11,7 @@ from msgspec.structs import replace
 
 from limpet import config as configuration
 from limpet.admission import load
+from limpet.batches import Batches, suited
 from limpet.errors import ConfigError, ModelError
 from limpet.latency import Latency
 from limpet.plan import (
@@ -59,6 +60,7 @@ class Pipeline:
         self._source: SourcePlan | None = None
         self._discarded = 0
         self._turn = -1
+        self._batches: Batches | None = None
         self._windower = Windower(plan.window, plan.spec)
         shape, self._transforms = open_transforms(plan, self._windower)
         try:
@@ -67,6 +69,9 @@ class Pipeline:
             self.decoder: Decoder = plan.decoder.plugin.open(
                 plan.decoder.config, self.model.outputs, plan.bundle.labels
             )
+            if suited(plan, self._windower):
+                self._batches = Batches(plan, self._windower, self._select, self.decoder)
+                self._stack.callback(self._batches.close)
         except ValueError as error:
             self.close()
             raise ModelError(f"decoder: {error}") from error
@@ -100,10 +105,23 @@ class Pipeline:
         """
         if self.plan.columns is not None:
             samples = replace(samples, values=samples.values.take(self.plan.columns, axis=1))
-        for window in self._windower.push(samples):
+        windows = self._windower.push(samples)
+        if self.plan.every > 1:
+            windows = self._each_so_many(windows)
+        if self._batches is None:
+            yield from map(self._infer, windows)
+            return
+        while gathered := self._batches.gather(windows):
+            if self._batches.ready(gathered):
+                yield from self._batches.run(gathered, self.latency)
+            else:
+                yield from map(self._infer, gathered)
+
+    def _each_so_many(self, windows: Iterator[Window]) -> Iterator[Window]:
+        for window in windows:
             self._turn = (self._turn + 1) % self.plan.every
             if not self._turn:
-                yield self._infer(window)
+                yield window
 
     def _infer(self, window: Window) -> Result:
         if window.after_gap and self.plan.bundle.manifest.stateful:

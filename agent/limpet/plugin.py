@@ -71,7 +71,11 @@ class Transform(Protocol):
 
 
 class TransformPlugin(Protocol):
-    """``ValueError`` from ``open`` says why it cannot work on such windows."""
+    """``ValueError`` from ``open`` says why it cannot work on such windows.
+
+    A module with ``ELEMENTWISE = True`` says that of its result each number depends on the number in its place and
+    its channel alone, so that it may be opened for, and be given, many windows in one array, along an axis more.
+    """
 
     Config: Any
 
@@ -131,7 +135,10 @@ class Decoder(Protocol):
     """Output tensors to meaning."""
 
     def __call__(self, outputs: Sequence[FloatArray], inputs: Sequence[FloatArray]) -> Any:
-        """Return a mapping, or a struct that encodes as one. ``inputs`` are what the model was given."""
+        """Return a mapping, or a struct that encodes as one. ``inputs`` are what the model was given.
+
+        A decoder may have ``many`` too, which takes the same with a batch of windows in front and returns a list.
+        """
 
 
 class DecoderPlugin(Protocol):

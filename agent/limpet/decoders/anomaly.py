@@ -72,13 +72,24 @@ class Anomaly:
         self.threshold = config.threshold
         self._release = config.release
         self._rise, self._fall = config.rise, config.fall
-        self._score = {"mse": _squared, "mae": _absolute, "output": _output}[config.metric]
+        self._measure = {"mse": _squared, "mae": _absolute, "output": None}[config.metric]
         self._anomalous = False
         self._against = 0  # windows in a row that contradict _anomalous
 
     def __call__(self, outputs: Sequence[FloatArray], inputs: Sequence[FloatArray]) -> Output:
         """Return the score and what follows. ``ModelError`` where input and output are not of one size."""
-        score = self._score(outputs[0], inputs[0])
+        measure = self._measure
+        return self._judge(measure(_difference(outputs[0], inputs[0])) if measure else float(outputs[0].item()))
+
+    def many(self, outputs: Sequence[FloatArray], inputs: Sequence[FloatArray]) -> list[Output]:
+        """Return the same for each of the windows along the first axis, in their order."""
+        measure = self._measure
+        if measure is None:
+            return [self._judge(score) for score in outputs[0].ravel().tolist()]
+        differences = _difference(outputs[0], inputs[0]).reshape(len(outputs[0]), -1)
+        return [self._judge(measure(difference)) for difference in differences]
+
+    def _judge(self, score: float) -> Output:
         threshold = self.threshold
         if self._anomalous:
             release = threshold if self._release is None else min(self._release, threshold)
@@ -107,15 +118,9 @@ def _difference(output: FloatArray, given: FloatArray) -> FloatArray:
     return output.ravel() - given.ravel()
 
 
-def _squared(output: FloatArray, given: FloatArray) -> float:
-    difference = _difference(output, given)
+def _squared(difference: FloatArray) -> float:
     return float(difference.dot(difference)) / len(difference)
 
 
-def _absolute(output: FloatArray, given: FloatArray) -> float:
-    difference = _difference(output, given)
+def _absolute(difference: FloatArray) -> float:
     return float(np.add.reduce(np.abs(difference, difference))) / len(difference)
-
-
-def _output(output: FloatArray, given: FloatArray) -> float:  # noqa: ARG001
-    return float(output.item())

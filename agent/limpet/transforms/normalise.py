@@ -10,6 +10,8 @@ import numpy as np
 
 from limpet.manifest import Positive
 
+ELEMENTWISE = True
+
 if TYPE_CHECKING:
     from limpet.types import Array, SampleSpec
 
