@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -135,6 +136,17 @@ def test_any_output_can_be_told(made: list[Any]) -> None:
         for publish in said:
             check(publish)
         assert dialects.told(kind, said)[-1].id == results[-1].id
+
+
+@settings(max_examples=50)
+@given(text, text, st.booleans(), st.datetimes(timezones=st.just(timezone.utc)))
+def test_any_event_can_be_told(name: str, reason: str, replayed: bool, when: datetime) -> None:  # noqa: FBT001
+    event = msgspec.structs.replace(reports.event(), event=name, reason=reason, replayed=replayed, time=when)
+    for kind in DIALECTS:
+        said = dialects.opened(kind).event(event)
+        assert said
+        for publish in said:
+            check(publish)
 
 
 @given(st.binary(max_size=200), text)
