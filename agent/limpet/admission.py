@@ -35,6 +35,20 @@ def opened(plan: PipelinePlan, choice: Choice, shapes: Sequence[tuple[int, ...]]
 
 
 @contextmanager
+def judge(plan: PipelinePlan, shapes: Sequence[tuple[int, ...]] | None) -> Iterator[Model]:
+    """Load the model on the CPU, which says what is right, and stands in. ``ModelError`` where it cannot."""
+    with ExitStack() as stack:
+        try:
+            model = stack.enter_context(opened(plan, CPU, shapes))
+        except ModelError as error:
+            raise ModelError(
+                f"no delegate can be trusted without the CPU's word, and the CPU cannot run this model: {error}; "
+                "put the model for the CPU into the same bundle, as a variant"
+            ) from error
+        yield model
+
+
+@contextmanager
 def load(plan: PipelinePlan, shapes: Sequence[tuple[int, ...]] | None) -> Iterator[Model]:
     """Load the model in this process on the first delegate that takes it. ``ModelError`` if none does."""
     refusals: list[str] = []
@@ -64,7 +78,7 @@ def admitted(
         placement = _placement(plan, choice, model)
         if reason := shortfall(placement, plan.require) if placement else "":
             raise ModelError(reason)
-        with opened(plan, CPU, shapes) as cpu:
+        with judge(plan, shapes) as cpu:
             proof = examine(plan, choice, model, cpu, race=True)
         yield model, _report(plan, model, placement, proof)
 

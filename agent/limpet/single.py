@@ -5,10 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from limpet.config import Config, Device, PipelineConfig
 from limpet.deploy import bundle as bundles
+from limpet.errors import ModelError
 from limpet.plan import PipelinePlan, plan_pipeline
 from limpet.types import SampleSpec
 
@@ -21,7 +23,8 @@ if TYPE_CHECKING:
 def plan_model(path: Path, spec: SampleSpec | None, delegates: Sequence[str], cache: Path) -> PipelinePlan:
     """Plan a pipeline for a bundle or a bare model, on samples of ``spec`` or on such as it seems made for.
 
-    A model that says nothing of its outputs gets the decoder ``regress``. The model is unpacked below ``cache``.
+    On these delegates and on no other, however slow. A model that says nothing of its outputs gets the decoder
+    ``regress``. The model is unpacked below ``cache``.
     ``ConfigError``, ``ModelError`` or ``DeployError`` as ``plan_pipeline``.
     """
     device = Device(id="single", state=cache)
@@ -30,11 +33,15 @@ def plan_model(path: Path, spec: SampleSpec | None, delegates: Sequence[str], ca
     if not manifest.decoder:
         wanted.decoder = {"kind": "regress"}
     config = Config(Path.cwd(), device, {}, {manifest.name: wanted}, {})
-    return plan_pipeline(config, manifest.name, spec or likely_samples(manifest))
+    plan = plan_pipeline(config, manifest.name, spec or likely_samples(manifest))
+    asked = tuple(choice for choice in plan.delegates if choice.name in delegates)
+    return msgspec.structs.replace(plan, delegates=asked, least_speed=0.0)
 
 
 def likely_samples(manifest: Manifest) -> SampleSpec:
     """Return samples that suit a model: images for an input of rank 4 with three colours, else channels."""
+    if not manifest.inputs:
+        raise ModelError(f"the manifest of {manifest.name} does not say what its inputs are")
     first = manifest.inputs[0]
     shape = [size for size in first.shape[1:] if size != 1] or [1]
     if len(first.shape) == 4 and first.shape[3] == 3:

@@ -18,11 +18,10 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 import numpy as np
 
-from limpet.admission import load, opened
+from limpet.admission import judge, load
 from limpet.asked import answer
 from limpet.channel import Channel
 from limpet.config import Config, PipelineConfig
-from limpet.delegate_kinds import CPU
 from limpet.delegation import Delegation
 from limpet.errors import ConfigError, LimpetError, ModelError
 from limpet.mailbox import Mailbox
@@ -285,7 +284,7 @@ class Worker:
                 {},
                 config.delegates,
             )
-            with opened(plan, CPU, shapes) as cpu:
+            with judge(plan, shapes) as cpu:
                 delegation = Delegation(plan, cpu, own, self._supervisor.send)
                 try:
                     yield delegation

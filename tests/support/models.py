@@ -180,9 +180,9 @@ def text(path: Path) -> Path:
     return _write(path, Graph(tensors, [Op(RESHAPE, [0, 1], [2], (_RESHAPE, {}))], [0], [2]))
 
 
-def unknown(path: Path, op: str = "edgetpu-custom-op") -> Path:
+def unknown(path: Path, op: str = "edgetpu-custom-op", size: int = 4) -> Path:
     """A model with a custom op that no runtime here has."""
-    tensors = [Tensor("input", (1, 4)), Tensor("output", (1, 4))]
+    tensors = [Tensor("input", (1, size)), Tensor("output", (1, size))]
     return _write(path, Graph(tensors, [Op(CUSTOM, [0], [1], custom=op)], [0], [1]))
 
 

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from limpet import tflite_file
+from limpet import admission, tflite_file
 from limpet.config import Device
 from limpet.deploy import bundle as bundles
 from limpet.deploy import store
 from limpet.errors import ModelError
+from limpet.plan import open_transforms, resized
 from limpet.runtimes import tflite
+from limpet.single import plan_model
+from limpet.window import Windower
 
 if TYPE_CHECKING:
     import argparse
@@ -31,6 +34,9 @@ _LABELS_SHOWN = 8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("model", help="a bundle (.limpet), a bare .tflite, or a name in this device's store")
+    parser.add_argument(
+        "--delegate", action="append", default=[], help="run it on this delegate too, and prove where each op runs"
+    )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -39,8 +45,11 @@ def main(arguments: argparse.Namespace) -> int:
     path = store.find(arguments.model, Path(), Device(id="here").state / "models")
     with tempfile.TemporaryDirectory() as cache:
         facts = inspect(path, bundles.load(path, Path(cache)))
+        for name in arguments.delegate:
+            facts["placements"][name] = _placement(path, name, Path(cache))
     print(msgspec.json.encode(facts).decode() if arguments.json else "\n".join(_lines(facts)))
-    return 1 if facts["refused"] else 0
+    refused = any(isinstance(placed, str) for placed in facts["placements"].values())
+    return 1 if facts["refused"] or refused else 0
 
 
 def inspect(path: Path, bundle: Bundle) -> dict[str, Any]:
@@ -60,6 +69,7 @@ def inspect(path: Path, bundle: Bundle) -> dict[str, Any]:
         "signatures": msgspec.to_builtins(file.signatures),
         "ops": {},
         "delegates": {},
+        "placements": {},
         "labels": bundle.labels,
         "golden": bundle.golden is not None,
         "signed": bundle.signature is not None,
@@ -75,6 +85,17 @@ def inspect(path: Path, bundle: Bundle) -> dict[str, Any]:
         facts["ops"] = dict(Counter(placement.ops))
         facts["delegates"] = {"cpu": _covered(placement)}
     return facts
+
+
+def _placement(path: Path, name: str, cache: Path) -> Any:
+    """Return the proof of a delegate's placement, or why it is refused."""
+    plan = plan_model(path, None, [name], cache)
+    shape, _ = open_transforms(plan, Windower(plan.window, plan.spec))
+    try:
+        with admission.admitted(plan, plan.delegates[0], resized(plan, shape)) as (_, placed):
+            return msgspec.to_builtins(placed)
+    except ModelError as error:
+        return str(error)
 
 
 def _covered(placement: Coverage) -> dict[str, Any]:
@@ -113,7 +134,23 @@ def _lines(facts: dict[str, Any]) -> list[str]:
             f"  {name:11} XNNPACK covers {placed['share']:.0%} of the ops: {_counts(placed['covered']) or 'none'}"
         ]
         lines += [f"  {'':11} left to plain kernels: {_counts(placed['left'])}"] if placed["left"] else []
+    for name, placed in facts["placements"].items():
+        lines += [f"  {name:11} {_proof(placed)}"]
     return lines
+
+
+def _proof(placed: Any) -> str:
+    if isinstance(placed, str):
+        return f"REFUSED     {placed}"
+    shares = [
+        f"{placed[key]:.1%} of {what}"
+        for key, what in (("op_share", "the ops"), ("mac_share", "the multiply-adds"), ("time_share", "the time"))
+        if placed.get(key) is not None
+    ]
+    left = f"; the CPU is left with {_counts(placed['left'])}" if placed.get("left") else ""
+    device = f" on {placed['device']}" if placed.get("device") else ""
+    speed = f"{placed['run_us']:.0f} µs a run, {placed['speed']:.2f} times the CPU's speed"
+    return f"{', '.join(shares)}{device}; {speed}; off by {placed.get('error', 0):.3g}{left}"
 
 
 def _tensor(tensor: dict[str, Any]) -> str:
