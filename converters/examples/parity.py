@@ -1,7 +1,7 @@
 """Make and verify every example, and print one JSON object at the end: ``make parity``.
 
 Each example is trained once; then its whole way is gone twice into two folders, and the two bundles must be the
-same bytes. The bundle's golden vectors are run by the agent's own code on every TFLite runtime there is. Core
+same bytes. On every TFLite runtime there is, the agent runs the bundle's golden vectors and a recording. Core
 ML packages are executed as MIL programs, which proves the conversion and not Apple's runtime.
 
 Exit status 1 where an example misses what its project file demands or a spoiled layer was not named.
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import poisoned
 
-from limpet_convert import package, project, runners
+from limpet_convert import data, package, project, runners
 from limpet_convert.progress import Progress
 from limpet_convert.steps import Way
 
@@ -67,7 +67,14 @@ def example(name: str) -> dict[str, Any]:
     again.verify()
     identical = bundle.read_bytes() == (again.folder / package.file_name(again.package())).read_bytes()
     one = way.measure(wanted.bundle.variant)
-    golden = {runtime: differs(python, bundle) for runtime, python in RUNTIMES.items() if python.exists()}
+    first = next(iter(data.recordings(wanted.data.test, wanted.bundle.labels)))[0]
+    windows = len(data.windows(wanted, first))
+    agent = {
+        runtime: on_device(python, bundle, first, windows, wanted.bundle.channels)
+        for runtime, python in RUNTIMES.items()
+        if python.exists()
+    }
+    whole = all(one["golden_of_tolerance"] <= 1 and one["results"] == windows for one in agent.values())
     errors = coreml_errors(way)
     return {
         "metric": one.metric,
@@ -79,9 +86,9 @@ def example(name: str) -> dict[str, Any]:
         "windows": len(way.test),
         "coreml_max_error": errors["float32"],
         "coreml_errors": errors,
-        "golden_of_tolerance": golden,
+        "agent": agent,
         "identical": identical,
-        "passed": passed and errors["float32"] < COREML_FLOAT and all(share <= 1 for share in golden.values()),
+        "passed": passed and whole and errors["float32"] < COREML_FLOAT,
         "seconds": round(taken, 1),
     }
 
@@ -103,11 +110,13 @@ def float_runner(way: Way) -> runners.Runner:
     return runners.open_model(way.folder / "float.tflite")
 
 
-def differs(python: Path, bundle: Path) -> float:
-    """Return how far a runtime's outputs lie from the golden ones, as a share of the bundle's tolerance."""
-    script = HERE / "golden.py"
-    done = subprocess.run([str(python), str(script), str(bundle)], capture_output=True, text=True, check=True)
-    return float(done.stdout.splitlines()[-1])
+def on_device(python: Path, bundle: Path, recording: Path, windows: int, channels: list[str]) -> dict[str, Any]:
+    """Return what the agent makes of the bundle on one runtime: see ``on_device.py``."""
+    script = HERE / "on_device.py"
+    command = [str(python), str(script), str(bundle), str(recording), str(windows), json.dumps(channels)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
 
 
 if __name__ == "__main__":

@@ -175,12 +175,13 @@ variant = "VARIANT"
 variants = ["dynamic", "int8"]
 [verify]
 min_agreement = AGREEMENT
+max_metric_loss = 10
 [sign]
 key = "maker"
 """
 
 
-def written(network: Any, folder: Path, variant: str = "int8", agreement: float = 0.9) -> Path:
+def written(network: Any, folder: Path, variant: str = "int8", agreement: float = 0.85) -> Path:
     network.save(folder / "m.keras")
     np.save(folder / "seen.npy", INPUTS.reshape(-1, 6))
     np.save(folder / "targets.npy", np.asarray(network(INPUTS)).argmax(axis=1))

@@ -83,11 +83,18 @@ def keras_fit(
 ) -> None:
     """Train on cross entropy; ``after`` is called after each step."""
     optimizer, loss = keras.optimizers.Adam(rate), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    for batch in digits.batches(epochs):
+
+    @tf.function(reduce_retracing=True)
+    def step(images: Any, classes: Any) -> None:
         with tf.GradientTape() as tape:
-            error = loss(digits.classes[batch], network(digits.images[batch], training=True))
+            error = loss(classes, network(images, training=True))
         variables = network.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(error, variables), variables, strict=True))
+
+    network(digits.images[:1])
+    optimizer.build(network.trainable_variables)
+    for batch in digits.batches(epochs):
+        step(digits.images[batch], digits.classes[batch])
         after()
 
 

@@ -6,6 +6,8 @@ softened by a temperature.
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import tensorflow as tf
 import torch
@@ -22,14 +24,19 @@ def keras_recipe(digits: Digits) -> dict[str, dict[str, float]]:
     keras_fit(alone, digits, STUDIED)
     soft = tf.nn.softmax(teacher(digits.images) / TEMPERATURE).numpy()
     optimizer, truth = keras.optimizers.Adam(), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    for batch in digits.batches(STUDIED):
+    optimizer.build(student.trainable_variables)
+
+    @tf.function(reduce_retracing=True)
+    def step(images: Any, classes: Any, softened: Any) -> None:
         with tf.GradientTape() as tape:
-            said = student(digits.images[batch], training=True)
-            softened = tf.nn.softmax_cross_entropy_with_logits(soft[batch], said / TEMPERATURE)
-            error = SHARE * TEMPERATURE**2 * tf.reduce_mean(softened)
-            error += (1 - SHARE) * truth(digits.classes[batch], said)
+            said = student(images, training=True)
+            distance = tf.nn.softmax_cross_entropy_with_logits(softened, said / TEMPERATURE)
+            error = SHARE * TEMPERATURE**2 * tf.reduce_mean(distance) + (1 - SHARE) * truth(classes, said)
         variables = student.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(error, variables), variables, strict=True))
+
+    for batch in digits.batches(STUDIED):
+        step(digits.images[batch], digits.classes[batch], soft[batch])
     networks = {"teacher": teacher, "student alone": alone, "student taught": student}
     return {f"Keras, {name}": measure(network, digits) for name, network in networks.items()}
 
