@@ -14,12 +14,14 @@ import pytest
 
 from consumers import home_assistant
 from consumers.speaker import speaker
+from limpet.reporters import mqtt
 from support import reports
 from support.broker import listener, mosquitto, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from limpet.reporters.mqtt import MqttReporter
     from support.broker import Listener, Mosquitto
 
 ROOT = Path(__file__).parent.parent.parent
@@ -74,21 +76,30 @@ def talkative(tmp_path: Path) -> Iterator[Mosquitto]:
         yield running
 
 
-def test_mosquitto_sub_reads_json(talkative: Mosquitto) -> None:
+@contextlib.contextmanager
+def reporter(broker: Mosquitto, directory: Path, protocol: str = "5", **dialects: Any) -> Iterator[MqttReporter]:
+    """Yield Limpet's own reporter, connected."""
+    config = mqtt.Config(url=broker.url, protocol=protocol, dialects=dialects)  # type: ignore[arg-type]
+    with mqtt.open(config, reports.ORIGIN, directory, reports.deaf) as opened:
+        wait_until(lambda: opened.health()["connected"])
+        yield opened
+
+
+def test_mosquitto_sub_reads_json(talkative: Mosquitto, tmp_path: Path) -> None:
     subscriber = Subscriber(talkative, "3.1.1", 2)
-    with speaker(talkative.port, "json", "3.1.1") as said:
-        said.say(said.dialect.results(list(reports.results(3))))
-        said.say(said.dialect.results([replayed(reports.result(3))]))
-        (topic, _, _, batch), (_, _, _, late) = subscriber.lines()
+    with reporter(talkative, tmp_path, "3.1.1", json={}) as said:
+        for result in [reports.result(0), reports.result(1), replayed(reports.result(2))]:
+            said.report(result)
+        (topic, _, _, first), (_, _, _, batch) = subscriber.lines()
     assert topic == "limpet/press-07/result/motion"
-    assert [result["sequence"] for result in json.loads(batch)] == [0, 1, 2]
-    assert json.loads(late)["replayed"] is True
+    assert json.loads(first)["sequence"] == 0
+    assert [(result["sequence"], "replayed" in result) for result in json.loads(batch)] == [(1, False), (2, True)]
 
 
-def test_mosquitto_sub_reads_cloudevents_in_binary_mode(talkative: Mosquitto) -> None:
+def test_mosquitto_sub_reads_cloudevents_in_binary_mode(talkative: Mosquitto, tmp_path: Path) -> None:
     subscriber = Subscriber(talkative, "5", 1)
-    with speaker(talkative.port, "cloudevents", "5") as said:
-        said.say(said.dialect.results([replayed(reports.result(3))]))
+    with reporter(talkative, tmp_path, "5", cloudevents={}) as said:
+        said.report(replayed(reports.result(3)))
         [[topic, content_type, properties, payload]] = subscriber.lines()
     assert topic == "limpet/press-07/cloudevents/result/motion"
     assert content_type == "application/json"
@@ -97,10 +108,10 @@ def test_mosquitto_sub_reads_cloudevents_in_binary_mode(talkative: Mosquitto) ->
     assert json.loads(payload)["output"] == {"label": "idle", "score": 0.93}
 
 
-def test_mosquitto_sub_reads_cloudevents_in_structured_mode(talkative: Mosquitto) -> None:
+def test_mosquitto_sub_reads_cloudevents_in_structured_mode(talkative: Mosquitto, tmp_path: Path) -> None:
     subscriber = Subscriber(talkative, "3.1.1", 1)
-    with speaker(talkative.port, "cloudevents", "3.1.1") as said:
-        said.say(said.dialect.results([reports.result(3)]))
+    with reporter(talkative, tmp_path, "3.1.1", cloudevents={}) as said:
+        said.report(reports.result(3))
         [[_, _, _, payload]] = subscriber.lines()
     assert json.loads(payload)["data"]["sequence"] == 3
 
@@ -149,23 +160,37 @@ def test_pysparkplug_follows_the_node(broker: Mosquitto) -> None:
     assert {m["value"] for m in values if m["name"] == f"Pipelines/oil/values/{QUOTED}"} == {81.5}
 
 
+def test_pysparkplug_follows_the_reporter(broker: Mosquitto, tmp_path: Path) -> None:
+    with sparkplug_host(broker) as heard:
+        with reporter(broker, tmp_path, sparkplug={}) as said:
+            for message in [*reports.results(40), *reports.one_of_each()]:
+                said.report(message)
+            wait_until(lambda: said.health()["outbox_depth"] == 0)
+        wait_until(lambda: heard and heard[-1]["kind"] == "NDEATH")
+    seq = -1
+    for message in heard[:-1]:
+        seq = 0 if message["kind"] == "NBIRTH" else (seq + 1) % 256
+        assert message["seq"] == seq
+    values = [m for message in heard if message["kind"] == "NDATA" for m in message["metrics"]]
+    ids = [m["value"] for m in values if m["name"] == "Pipelines/motion/result/id"]
+    assert ids == [f"press-07/motion/boot1/{number}" for number in [*range(40), 0]]
+    assert "Device/health/cpu_share" in {m["name"] for m in values}
+
+
 def test_home_assistant_finds_the_entities(broker: Mosquitto, tmp_path: Path) -> None:
     directory = tmp_path / "home-assistant"
     with (
         listener(broker.port, f"{home_assistant.STATES}/#") as heard,
         home_assistant.running(HASS, directory, broker.port) as log,
-        speaker(broker.port, "homeassistant", discovery="entity") as said,
     ):
-        for pipeline, output in OUTPUTS.items():
-            said.say(said.dialect.results([reports.result(0, pipeline, output)]))
-        said.say(said.dialect.state(reports.device_health()))
-        said.say(said.dialect.state(reports.pipeline_health()))
-        said.say(said.dialect.event(reports.event()))
-        wait_until(lambda: _newest(heard, "binary_sensor/press_07_press_anomalous/state") == "on", 100)
-        said.say(said.dialect.results([replayed(reports.result(1, output={"label": "fall", "score": 0.5}))]))
-        wait_until(lambda: _newest(heard, "sensor/press_07_motion_label/replayed") == "true")
-        states = {m.topic.split("/", 1)[1]: m.payload.decode() for m in heard.messages}
-        said.vanish()
+        with reporter(broker, tmp_path, homeassistant={"discovery": "entity"}) as said:
+            results = [reports.result(0, pipeline, output) for pipeline, output in OUTPUTS.items()]
+            for message in [*results, reports.device_health(), reports.pipeline_health(), reports.event()]:
+                said.report(message)
+            wait_until(lambda: _newest(heard, "binary_sensor/press_07_press_anomalous/state") == "on", 100)
+            said.report(replayed(reports.result(1, output={"label": "fall", "score": 0.5})))
+            wait_until(lambda: _newest(heard, "sensor/press_07_motion_label/replayed") == "true")
+            states = {m.topic.split("/", 1)[1]: m.payload.decode() for m in heard.messages}
         wait_until(lambda: _newest(heard, "sensor/press_07_motion_label/state") == "unavailable")
     assert states["sensor/press_07_motion_label/state"] == "fall"
     assert states["sensor/press_07_motion_score/state"] == "0.5"
