@@ -29,6 +29,7 @@ printf '%s' ":$handler:M::$magic:$mask:/usr/bin/qemu-$cpu-static:F" >$binfmt/reg
 
 work=$(realpath "$(mktemp -d build/prove/foreign.XXXXXX)")
 root=$work/merged
+proof=$root/proof
 mkdir "$work/upper" "$work/work" "$root"
 mount -t overlay overlay -o "lowerdir=$(realpath "build/prove/root-$arch"),upperdir=$work/upper,workdir=$work/work" "$root"
 for path in sys dev dev/pts; do mount --bind "/$path" "$root/$path"; done
@@ -42,6 +43,7 @@ mount --bind "$work/cpuinfo" "$root/proc/cpuinfo"
 export QEMU_CPU
 finish() {
     kill "$broker" 2>/dev/null || true
+    cp "$proof/tests.txt" "build/prove/tests-$arch.txt" 2>/dev/null || true
     umount --recursive "$root"
     echo -1 >$binfmt/$handler
     rm -rf "$work"
@@ -50,7 +52,6 @@ broker=
 trap finish EXIT
 echo 'root:x:0:0::/root:/bin/sh' >"$root/etc/passwd"
 echo 'root:x:0:' >"$root/etc/group"
-proof=$root/proof
 mkdir -p "$proof/wheels"
 cp packaging/prove/emulated.sh "$proof/"
 cp -r tests pyproject.toml docs "$proof/"
