@@ -123,8 +123,9 @@ def layer_name(tensor: str) -> str:
     """
     if "__main__" in tensor or "torch." in tensor:
         return ""
-    parts = tensor.partition(";")[0].split("/")
-    return re.sub(r"_1$", "", parts[-2]) if len(parts) > 1 else ""
+    scopes = tensor.partition(";")[0].split("/")[:-1]
+    traced = [scope for scope in scopes if re.search(r"_\d+$", scope)] or scopes
+    return re.sub(r"_1$", "", traced[-1]) if traced else ""
 
 
 class Tracer:

@@ -72,6 +72,8 @@ def test_a_packed_graph_computes_what_it_did(pair: tuple[bytes, bytes]) -> None:
     [
         ("sequential_1/second_1/Relu;sequential_1/second_1/convolution", "second"),
         ("model_1/block_2_1/add", "block_2"),
+        ("sequential_1/first_1/convolution/Squeeze", "first"),
+        ("dense/MatMul", "dense"),
         ("StatefulPartitionedCall_1:0", ""),
         ("torch.nn.modules.linear.Linear_fc;", ""),
         ("__main__.P;3", ""),

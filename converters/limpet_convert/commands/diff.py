@@ -33,6 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Print the differences; return 0 whatever they are."""
+    for path in (arguments.first, arguments.second):
+        if not path.exists():
+            raise ConvertError(f"{path}: no such file")
     print("\n".join([*_made_of(arguments.first, arguments.second), *_answers(arguments)]))
     return 0
 

@@ -1,0 +1,126 @@
+"""The commands that need no training framework, and what stands behind them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from limpet.manifest import WindowSpec
+from limpet_convert import cli, compare, flatpack, tuning
+from limpet_convert.compare import Outputs
+from limpet_convert.data import Windows
+from limpet_convert.errors import ConvertError
+from limpet_convert.graph import Graph, Tracer
+from limpet_convert.project import Bundle, Verify
+from limpet_convert.tuning import Candidate, Target
+from support import models
+
+if TYPE_CHECKING:
+    from limpet.types import FloatArray
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_inspect_shows_a_model_and_a_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["inspect", str(models.dense(tmp_path / "m.tflite", 4, 3, layers=2))]) == 0
+    told = capsys.readouterr().out
+    assert "in:  input [1, 4] int8 scale 0.0625 zero 3" in told
+    assert "FULLY_CONNECTED 2" in told
+    assert cli.main(["inspect", str(ROOT / "agent/limpet/demo_data/shuttle-1.limpet")]) == 0
+    assert "not signed" in capsys.readouterr().out
+
+
+def test_diff_tells_parts_and_answers_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    exact = models.dense(tmp_path / "float.tflite", 4, 4, int8=False)
+    int8 = models.dense(tmp_path / "int8.tflite", 4, 4)
+    assert cli.main(["diff", str(exact), str(int8)]) == 0
+    told = capsys.readouterr().out
+    assert "dtypes: {'float32': 1} -> {'int8': 1}" in told
+    assert "output 0 [4], 0: differ by 0.03" in told
+    assert cli.main(["diff", str(exact), str(exact)]) == 0
+    assert "made of the same parts" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (["inspect", "gone.tflite"], 1, "no such file"),
+        (["run", "gone.toml"], 78, "No such file"),
+        (["diff", "gone.tflite", "gone.h5"], 1, "gone"),
+    ],
+)
+def test_errors_are_a_line_and_an_exit_status(
+    arguments: list[str], status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(arguments) == status
+    assert said in capsys.readouterr().err
+
+
+def test_sharing_vectors_makes_a_file_smaller_and_changes_nothing_else(tmp_path: Path) -> None:
+    data = models.conv(tmp_path / "m.tflite", channels=16, layers=4).read_bytes()
+    smaller = flatpack.smaller(data)
+    assert len(smaller) < len(data)
+    assert flatpack.smaller(smaller) == smaller
+    image = np.random.default_rng(0).uniform(-7, 7, (1, 8, 8, 16)).astype(np.float32)
+    np.testing.assert_array_equal(Tracer(data)(image)[0], Tracer(smaller)(image)[0])
+
+
+def test_constants_lie_on_sixteen_bytes(tmp_path: Path) -> None:
+    smaller = flatpack.smaller(models.conv(tmp_path / "m.tflite", channels=12, layers=3).read_bytes())
+    weights = [bytes(b.data) for b in Graph(smaller).model.buffers if b.data is not None and len(b.data) > 64]
+    assert weights
+    assert all(any(smaller.startswith(w, at) for at in range(0, len(smaller), 16)) for w in weights)
+
+
+BUNDLE = Bundle(name="m", version=1, task="classify", labels=["a", "b"], window=WindowSpec(size=1))
+
+
+def outputs(*rows: list[float], size: int = 100) -> Outputs:
+    values: FloatArray = np.array(rows, np.float32)
+    return Outputs([values], size)
+
+
+def windows(*targets: int) -> Windows:
+    return Windows(np.zeros((len(targets), 1), np.float32), np.array(targets), {})
+
+
+def test_a_comparison_counts_points_agreement_and_changes() -> None:
+    exact = outputs([0.9, 0.1], [0.8, 0.2], [0.1, 0.9], [0.3, 0.7])
+    other = outputs([0.9, 0.1], [0.4, 0.6], [0.1, 0.9], [0.3, 0.7], size=25)
+    groups = np.array(["x", "x", "y", "y"])
+    found = compare.compare("int8", exact, other, windows(0, 0, 1, 1), BUNDLE, groups)
+    assert (found.metric_loss_points, found.agreement, found.size_ratio) == (25, 0.75, 0.25)
+    assert found.changes == [{"from": "a", "to": "b", "windows": 1}]
+    assert found.groups["x"] == {"accuracy": 0.5, "windows": 2}
+    assert found.errors[0]["largest"] == pytest.approx(0.4)
+    failures = compare.judged(found, Verify(max_size_ratio=0.2)).failures
+    assert [text.split()[0] for text in failures] == ["accuracy", "agreement", "size"]
+
+
+def test_a_model_that_is_the_same_passes_every_threshold() -> None:
+    exact = outputs([0.9, 0.1], [0.1, 0.9])
+    found = compare.compare("int8", exact, exact, windows(0, 1), BUNDLE)
+    assert compare.judged(found, Verify(max_metric_loss=0, min_agreement=1, max_calibration_loss=0)).failures == []
+
+
+def test_numbers_agree_within_a_tenth_of_their_spread() -> None:
+    regress = Bundle(name="m", version=1, task="regress")
+    targets = Windows(np.zeros((4, 1), np.float32), np.array([0.0, 1.0, 2.0, 3.0]), {})
+    exact, other = outputs([0.0], [1.0], [2.0], [3.0]), outputs([0.05], [1.0], [2.3], [3.0])
+    assert compare.compare("int8", exact, other, targets, regress).agreement == 0.75
+
+
+def test_a_class_that_is_none_is_refused() -> None:
+    with pytest.raises(ConvertError, match="2 is no class; they count from 0 to 1"):
+        compare.compare("int8", outputs([0, 1]), outputs([0, 1]), windows(2), BUNDLE)
+
+
+def test_the_front_leaves_out_what_another_beats() -> None:
+    small, exact = Candidate("small", 10, 2.0, 5.0), Candidate("exact", 40, 0.0, 9.0)
+    beaten = Candidate("beaten", 40, 2.0, 9.0)
+    assert tuning.front([exact, beaten, small]) == [small, exact]
+    assert Target(size=20).met(small)
+    assert not Target(size=20, loss=1.0).met(small)
