@@ -11,7 +11,7 @@ import os
 import platform
 import sys
 import tempfile
-from datetime import date
+import time
 from pathlib import Path
 from typing import Any
 
@@ -65,7 +65,7 @@ def page(figures: dict[str, Any]) -> str:
     machine = f"{platform.machine()}, {os.cpu_count()} shared cores, Python {platform.python_version()}"
     return f"""# Benchmarks
 
-Made by `make bench` on {date.today()}: {machine}, {tflite.package} {tflite.version}, one thread.
+Made by `make bench` on {time.strftime("%Y-%m-%d")}: {machine}, {tflite.package} {tflite.version}, one thread.
 Ratios were taken in one run, both sides in turn. Absolute times are this machine's and no other's.
 
 | what | measured | wanted |

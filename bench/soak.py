@@ -177,7 +177,8 @@ def page(looks: list[Look], counted: dict[str, int]) -> str:
         [
             "# Soak",
             "",
-            f"`make soak` on {time.strftime('%Y-%m-%d')}: {looks[-1].minute:.0f} minutes, two workers, 600 samples/s.",
+            f"`make soak` on {time.strftime('%Y-%m-%d')}: {looks[-1].minute:.0f} minutes,",
+            "two workers, 600 samples a second.",
             f"The sensor was unplugged {counted['unplugged']} times, the broker away {counted['outages']} times.",
             "Growth is from the median of the second quarter to that of the last, all processes together.",
             "",

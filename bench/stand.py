@@ -45,6 +45,7 @@ class Counting:
             self.health[message.topic.partition("/health")[2].strip("/")] = json.loads(message.payload)
 
     def close(self) -> None:
+        """Leave the broker."""
         self._client.disconnect()
         self._client.loop_stop()
 
@@ -61,6 +62,7 @@ class Stand:
 
     @contextmanager
     def running(self) -> Iterator[Stand]:
+        """Have the broker run."""
         self.broker.start()
         try:
             yield self
@@ -69,6 +71,7 @@ class Stand:
 
     @contextmanager
     def consumer(self) -> Iterator[Counting]:
+        """Subscribe for as long as the block lasts."""
         counting = Counting(self.broker.port)
         try:
             yield counting
@@ -76,19 +79,23 @@ class Stand:
             counting.close()
 
     def unpacked_model(self) -> Path:
+        """Write the demo's model as a bare .tflite file."""
         with zipfile.ZipFile(SHUTTLE) as bundle:
             path = self.folder / "shuttle.tflite"
             path.write_bytes(bundle.read("model.tflite"))
         return path
 
     def replay(self, name: str, rate: int | None = None) -> str:
+        """Return a source that plays the recording at `rate` rows a second, or flat out."""
         pace = f"rate = {rate}" if rate else 'speed = "flat-out"'
         return f'\n[sources.{name}]\nkind = "replay"\npath = "recording.npy"\nloop = true\n{pace}\n'
 
     def pipeline(self, source: str, model: Path, more: str = "") -> str:
+        """Return a pipeline of the same name as its source."""
         return f'\n[pipelines.{source}]\nsource = "{source}"\nmodel = "{model}"\n{more}'
 
     def configure(self, *parts: str) -> Path:
+        """Write a configuration of these sources and pipelines."""
         head = (
             f'[device]\nid = "bench"\nstate = "state"\nhealth_interval = 1.0\n[mqtt]\nurl = "{self.broker.url}"\n'
         )

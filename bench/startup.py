@@ -30,7 +30,7 @@ model.invoke()
 
 
 def first_result(stand: Stand, rounds: int) -> dict[str, float]:
-    """Time both in turn: the daemon to its first result at a subscriber, and Python with numpy, runtime and model."""
+    """Time both in turn: the daemon to its first result at a subscriber, Python with numpy, runtime and model."""
     model = stand.unpacked_model()
     path = stand.configure(stand.replay("one", rate=1000), stand.pipeline("one", SHUTTLE))
     bares, firsts = [], []
@@ -79,26 +79,22 @@ def _one_restart(first: config.Config, both: config.Config) -> tuple[float, floa
     with selectors.DefaultSelector() as selector:
         started = perf_counter()
         fleet = Fleet(selector, ForkServerProcess(), listen)
-        cold = _until_running(selector, fleet, first, running, "one", started)
-        warm = _until_running(selector, fleet, both, running, "two", perf_counter())
+        cold = _when_running(selector, fleet, first, running, "one") - started
+        started = perf_counter()
+        warm = _when_running(selector, fleet, both, running, "two") - started
         fleet.stop()
         fleet.close()
     return cold, warm
 
 
-def _until_running(
-    selector: selectors.BaseSelector,
-    fleet: Fleet,
-    wanted: config.Config,
-    running: set[str],
-    name: str,
-    started: float,
+def _when_running(
+    selector: selectors.BaseSelector, fleet: Fleet, wanted: config.Config, running: set[str], name: str
 ) -> float:
     fleet.assign(wanted)
     while name not in running:
         for key, _ in selector.select(1):
             key.data()
-    return perf_counter() - started
+    return perf_counter()
 
 
 def measure(folder: Path, rounds: int) -> dict[str, Any]:
