@@ -101,18 +101,31 @@ class Commands:
         self._bucket = Bucket(PER_SECOND, AT_ONCE)
         self._waiting: dict[int, tuple[Command, float]] = {}
         self._number = 0
+        self._flooded = False
 
     def obey(self, command: Command) -> None:
         """Do a command, and answer it now or when its worker has."""
-        try:
-            request = self._read(command)
-        except (msgspec.MsgspecError, PermissionError, BlockingIOError) as error:
-            self._answer(command, error=str(error))
+        if self._bucket.level(monotonic()) < 1:
+            self._turn_away(command)
             return
+        self._bucket.spend(1)
+        self._flooded = False
         try:
-            self._do(command, request)
+            self._do(command, self._read(command))
+        except PermissionError as error:
+            self._answer(command, error=str(error))
+        except msgspec.MsgspecError as error:
+            self._answer(command, error=f"the payload is not what {command.name!r} takes: {error}")
         except KeyError as error:
             self._answer(command, error=f"no pipeline {error.args[0]!r} is running")
+
+    def _turn_away(self, command: Command) -> None:
+        """Answer that there are too many. That has one line in the log, however many they are."""
+        text = f"too many commands: {PER_SECOND:g} a second are obeyed"
+        if not self._flooded:
+            self._flooded = True
+            log.warning("command %r: %s", command.name, text)
+        command.reply(Reply(device=self._origin.device, command=command.name, ok=False, error=text))
 
     def answered(self, answer: Answered) -> None:
         """Pass on what a worker answered."""
@@ -132,9 +145,6 @@ class Commands:
             raise PermissionError(f"there is no command {command.name!r}; there are {', '.join(REQUESTS)}")
         if command.name not in self.allowed:
             raise PermissionError(f"not allowed here: {command.name!r} is not among device.commands")
-        if self._bucket.level(monotonic()) < 1:
-            raise BlockingIOError(f"too many commands: {PER_SECOND:g} a second are obeyed")
-        self._bucket.spend(1)
         return msgspec.json.decode(command.payload or b"{}", type=REQUESTS[command.name])
 
     def _do(self, command: Command, request: Request) -> None:

@@ -1,4 +1,7 @@
-"""Writes the JSON Schemas of what goes out: ``python -m limpet.schemas docs/schemas``."""
+"""Writes the JSON Schemas of what goes out and comes in: ``python -m limpet.schemas docs/schemas``.
+
+``asyncapi.yaml`` beside them says what of it goes over which topic.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,17 @@ from typing import Any
 
 import msgspec
 
+from limpet import asyncapi
 from limpet.messages import (
     DeviceHealth,
     EventMessage,
     ModelReported,
     PipelineHealth,
+    Reply,
     ResultMessage,
     StatusMessage,
 )
+from limpet.remote import REQUESTS
 
 KINDS: dict[str, Any] = {
     "result": ResultMessage | list[ResultMessage],
@@ -25,7 +31,8 @@ KINDS: dict[str, Any] = {
     "health": DeviceHealth,
     "pipeline-health": PipelineHealth,
     "model-reported": ModelReported,
-}
+    "reply": Reply,
+} | {f"command-{name}": request for name, request in REQUESTS.items()}
 
 
 def schema(name: str) -> Any:
@@ -53,6 +60,7 @@ def main(directory: Path) -> None:
     """Write each schema to ``NAME.json`` in ``directory``."""
     for name in KINDS:
         (directory / f"{name}.json").write_text(text(name), encoding="utf-8")
+    (directory / "asyncapi.yaml").write_text(asyncapi.text(asyncapi.document(REQUESTS)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -16,12 +16,17 @@ Fault: TypeAlias = Literal["none", "refuse", "silent", "delay", "throttle", "kic
 
 
 class Wire:
-    """Listens on a port of the loopback and passes on to ``target``, as ``fault`` says at each moment."""
+    """Listens on a port of the loopback and passes on to ``target``, as ``fault`` says at each moment.
 
-    def __init__(self, target: int) -> None:
+    ``sent`` is what clients have sent, kept if ``record`` is set.
+    """
+
+    def __init__(self, target: int, *, record: bool = False) -> None:
         self.fault: Fault = "none"
+        self.sent = bytearray()
         self.visits: list[float] = []
         self._target = target
+        self._record = record
         self._open: list[socket.socket] = []
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
@@ -59,12 +64,14 @@ class Wire:
                 client.close()
                 continue
             self._open += [client, broker]
-            for source, sink in ((client, broker), (broker, client)):
-                threading.Thread(target=self._pump, args=(source, sink), daemon=True).start()
+            for source, sink, record in ((client, broker, self._record), (broker, client, False)):
+                threading.Thread(target=self._pump, args=(source, sink, record), daemon=True).start()
 
-    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+    def _pump(self, source: socket.socket, sink: socket.socket, record: bool) -> None:  # noqa: FBT001 - a thread's
         with suppress(OSError):
             while data := source.recv(65536):
+                if record:
+                    self.sent += data
                 if self.fault == "delay":
                     time.sleep(0.3)
                 elif self.fault == "throttle":
@@ -77,8 +84,8 @@ class Wire:
 
 
 @contextmanager
-def wire(target: int) -> Iterator[Wire]:
-    running = Wire(target)
+def wire(target: int, *, record: bool = False) -> Iterator[Wire]:
+    running = Wire(target, record=record)
     try:
         yield running
     finally:

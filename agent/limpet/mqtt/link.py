@@ -71,7 +71,7 @@ class Link:
         self._trouble = ""
         self._answer: tuple[int, str] | None = None
         self._session_expiry = broker.session_expiry
-        self._subscribed: set[int] = set()
+        self._subscribed: dict[int, list[ReasonCode]] = {}
         self._aliases: dict[str, int] = {}
         self._introduced: dict[int, str] = {}
         self._established: set[str] = set()
@@ -143,16 +143,19 @@ class Link:
         properties.SessionExpiryInterval = self._session_expiry
         return {"clean_start": not self._session_expiry, "properties": properties}
 
-    def subscribe(self, topics: Sequence[str]) -> None:
-        """Subscribe with QoS 1, and wait until the broker has said yes. ``TransportError``."""
-        if not topics:
-            return
+    def subscribe(self, topics: Sequence[str]) -> list[str]:
+        """Subscribe with QoS 1, and wait for the broker's answer; return its refusals. ``TransportError``."""
         _, mid = self._client.subscribe([(topic, 1) for topic in topics])
         deadline = time.monotonic() + CONNECT_TIMEOUT
         while mid not in self._subscribed:
             if time.monotonic() > deadline:
                 raise TransportError("it does not answer a subscription")
             self.poll(0.25)
+        return [
+            f"it refuses our subscription to {topic} ({reason.getName()}); check its access list"
+            for topic, reason in zip(topics, self._subscribed[mid], strict=False)
+            if reason.value >= 0x80
+        ]
 
     def publish(self, message: Publish, expiry: float | None = None, correlation: bytes = b"") -> int:
         """Send a message; return its id, which ``acks`` will name. The caller keeps to ``window``.
@@ -258,10 +261,7 @@ class Link:
     def _on_subscribe(
         self, _client: Client, _data: Any, mid: int, reasons: list[ReasonCode], _properties: Properties | None
     ) -> None:
-        self._subscribed.add(mid)
-        refused = [reason.getName() for reason in reasons if reason.value >= 0x80]
-        if refused:
-            self._trouble = f"a subscription is refused: {refused[0]}"
+        self._subscribed[mid] = reasons
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         properties = message.properties

@@ -224,7 +224,8 @@ class Sender:
         self.version = link.version
         self._connected_at = self._secrets_at = time.monotonic()
         # Whoever reads ``online`` may send commands at once.
-        link.subscribe([f"{self._root}/command/+", *self._told.subscriptions])
+        for refused in link.subscribe([f"{self._root}/command/+", *self._told.subscriptions]):
+            self._say(refused)
         self._say(f"connected with MQTT {link.version}", logging.INFO)
         first = [self._status(self._presence.online), *self._told.connected()]
         self._queue.extend((publish, None) for publish in first)
@@ -342,14 +343,18 @@ class Sender:
             )  # fmt: skip
 
     def _say_goodbye(self, link: Link) -> None:
-        for publish in (*self._told.leaving(), self._status(self._presence.stopped)):
+        """End a connection in order: for good, or as a secret was replaced and the next one follows."""
+        stopped = [self._status(self._presence.stopped)] if self._stop.is_set() else []
+        for publish in (*self._told.leaving(), *stopped):
             self._publish(link, publish)
         deadline = time.monotonic() + FAREWELL
         while self._flight and time.monotonic() < deadline:
             link.poll(0.1)
             self._settle(link)
         link.disconnect()
-        self.last_disconnect = "stopped"
+        self.last_disconnect = "stopped" if stopped else "a secret was replaced"
+        if not stopped:
+            log.info("%s: a secret was replaced; connecting anew", endpoint(self._broker.url))
 
     def _status(self, payload: bytes) -> Publish:
         return Publish(self._presence.topic, payload, 1, retain=True, content_type="application/json")

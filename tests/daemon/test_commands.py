@@ -1,0 +1,201 @@
+"""Commands through a real broker to the real daemon, and its answers."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, Literal
+
+import jsonschema
+import pytest
+
+from limpet import schemas
+from limpet.remote import AT_ONCE, REQUESTS
+from support import models
+from support.broker import Mosquitto, mosquitto, wait_until
+from support.caller import Caller, caller
+from support.daemon import Consumer, Daemon, daemon
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CONFIGURATION = """
+[device]
+id = "press-07"
+state = "state"
+health_interval = 600
+commands = ["ping", "health", "restart", "log_level", "threshold", "capture"]
+
+[mqtt]
+url = "{url}"
+
+[sources.ramp]
+kind = "replay"
+path = "recording.csv"
+rate = 20
+loop = true
+
+[pipelines.press]
+source = "ramp"
+model = "dense.tflite"
+decoder = {{ kind = "classify", labels = ["a", "b", "c"], threshold = 0.0 }}
+
+[pipelines.oil]
+source = "ramp"
+model = "dense.tflite"
+decoder = {{ kind = "regress" }}
+"""
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    with mosquitto(tmp_path_factory.mktemp("broker")) as running:
+        yield running
+
+
+def write(folder: Path, url: str, configuration: str = CONFIGURATION) -> Path:
+    models.dense(folder / "dense.tflite", inputs=3, outputs=3)
+    (folder / "recording.csv").write_text("ax,ay,az\n" + "".join(f"{i % 7},{i % 5},1\n" for i in range(100)))
+    path = folder / "limpet.toml"
+    path.write_text(configuration.format(url=url))
+    return path
+
+
+@pytest.fixture(scope="module")
+def running(broker: Mosquitto, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    path = write(tmp_path_factory.mktemp("device"), broker.url)
+    consumer = Consumer(broker.port)
+    with daemon(path) as started:
+        consumer.wait_results("press", 2)
+        consumer.wait_results("oil", 1)
+        yield started
+    consumer.close()
+
+
+@pytest.fixture
+def operator(broker: Mosquitto, running: Daemon) -> Iterator[Caller]:
+    assert running.process.poll() is None
+    time.sleep(0.5)  # what the tests before have used up of the commands a second
+    with caller(broker.port, topics=["limpet/press-07/#"]) as connected:
+        yield connected
+
+
+def valid(name: str, content: Any) -> Any:
+    jsonschema.Draft202012Validator(schemas.schema(name)).validate(content)
+    return content
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_ping_is_answered_to_whoever_asked(
+    broker: Mosquitto, running: Daemon, protocol: Literal["5", "3.1.1"]
+) -> None:
+    with caller(broker.port, protocol) as connected:
+        answer = valid("reply", connected.call("ping"))
+    assert answer["ok"]
+    assert answer["device"] == "press-07"
+    assert set(answer["result"]) == {"boot", "version"}
+    assert "limpet.remote" in running.log or "command 'ping'" in running.log
+
+
+def test_health_is_published_and_returned_now(operator: Caller) -> None:
+    answer = operator.call("health")
+    assert answer["result"]["pipelines"] == {"press": "running", "oil": "running"}
+    valid("health", answer["result"])
+    assert [m.topic for m in operator.heard if not m.retain].count("limpet/press-07/health") == 1
+
+
+def test_log_level_is_set_in_all_processes(operator: Caller) -> None:
+    assert operator.call("log_level", level="DEBUG")["ok"]
+    assert operator.call("log_level", level="INFO")["ok"]
+    assert "level" in operator.call("log_level", level="LOUD")["error"]
+
+
+def test_threshold_is_what_the_decoder_then_uses(broker: Mosquitto, operator: Caller) -> None:
+    consumer = Consumer(broker.port)
+    assert operator.call("threshold", pipeline="press", value=1e9)["ok"]
+    wait_until(lambda: any(r["output"].get("abstained") for r in consumer.results("press")))
+    assert operator.call("threshold", pipeline="press", value=0.0)["ok"]
+    assert "no threshold" in operator.call("threshold", pipeline="oil", value=1.0)["error"]
+    consumer.close()
+
+
+def test_capture_gives_what_the_model_was_given(operator: Caller) -> None:
+    answer = operator.call("capture", pipeline="oil")
+    (tensor,) = answer["result"]["inputs"]
+    assert tensor["shape"] == [1, 3]
+    ((ax, ay, az),) = tensor["values"]
+    assert (0 <= ax <= 6, 0 <= ay <= 4, az) == (True, True, 1.0)
+
+
+def test_restart_starts_the_worker_anew(broker: Mosquitto, running: Daemon, operator: Caller) -> None:
+    before = running.pid_of("ramp")
+    assert operator.call("restart", pipeline="press")["ok"]
+    wait_until(lambda: before not in running.descendants())
+    consumer = Consumer(broker.port)
+    consumer.wait_results("press", 1)
+    assert running.pid_of("ramp") != before
+    consumer.close()
+
+
+@pytest.mark.parametrize(
+    ("command", "payload", "says"),
+    [
+        ("explode", b"", "there is no command 'explode'"),
+        ("ping", b"{", "not what 'ping' takes"),
+        ("ping", b'{"loud": true}', "unknown field"),
+        ("restart", b"{}", "missing required field `pipeline`"),
+        ("restart", b'{"pipeline": 7}', "Expected `str`"),
+        ("threshold", b'{"pipeline": "press", "value": "high"}', "Expected `float`"),
+        ("restart", b'{"pipeline": "boiler"}', "no pipeline 'boiler'"),
+        ("capture", b'{"pipeline": "boiler"}', "no pipeline 'boiler'"),
+        ("ping", b"\xff\x00", "not what 'ping' takes"),
+    ],
+)
+def test_what_cannot_be_done_is_answered_so(
+    operator: Caller, running: Daemon, command: str, payload: bytes, says: str
+) -> None:
+    answer = valid("reply", operator.call(command, payload))
+    assert not answer["ok"]
+    assert says in answer["error"]
+    assert f"command {command!r}" in running.log
+    assert answer["error"].splitlines()[0] in running.log
+
+
+def test_a_retained_command_is_not_obeyed(operator: Caller, running: Daemon, broker: Mosquitto) -> None:
+    pid = running.pid_of("ramp")
+    # A live delivery of it has no retain flag; what a later subscriber gets has.
+    operator.send("log_level", b'{"level": "INFO"}', retain=True)
+    broker.stop()
+    broker.start()
+    wait_until(lambda: "a retained command is not obeyed" in running.log, 20)
+    assert running.pid_of("ramp") == pid
+
+
+def test_too_many_commands_are_refused_and_later_ones_obeyed(broker: Mosquitto, running: Daemon) -> None:
+    wait_until(lambda: running.log.count("connected with MQTT") >= 1)
+    with caller(broker.port) as flood:
+        for _ in range(int(4 * AT_ONCE)):
+            flood.send("ping", b"")
+        wait_until(lambda: len(flood.heard) == 4 * AT_ONCE)
+        refused = [m for m in flood.heard if b"too many commands" in m.payload]
+        assert AT_ONCE <= len(refused) <= 3 * AT_ONCE + 1
+        time.sleep(1)
+        assert flood.call("ping")["ok"]
+
+
+def test_every_command_has_a_schema() -> None:
+    assert {f"command-{name}" for name in REQUESTS} <= set(schemas.KINDS)
+
+
+def test_what_is_not_allowed_is_answered_so(broker: Mosquitto, tmp_path: Path) -> None:
+    others = CONFIGURATION.replace("press-07", "press-08").replace(
+        '["ping", "health", "restart", "log_level", "threshold", "capture"]', '["ping"]'
+    )
+    consumer = Consumer(broker.port, "limpet/press-08/#")
+    with daemon(write(tmp_path, broker.url, others)) as shy, caller(broker.port, device="press-08") as connected:
+        consumer.wait_results("oil", 1)
+        assert connected.call("ping")["ok"]
+        answer = connected.call("health")
+        assert (answer["ok"], "not allowed" in answer["error"]) == (False, True)
+        assert "WARNING" in next(line for line in shy.log.splitlines() if "not allowed" in line)
+    consumer.close()
