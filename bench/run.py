@@ -75,7 +75,9 @@ Ratios were taken in one run, both sides in turn. Absolute times are this machin
 ## The hot path, µs an inference
 
 "Bare" is a loop of nothing but `invoke()` on an interpreter of its own. "Whole" is samples to result: window,
-transforms, quantizing into the interpreter's memory, invoke, real values out of it, decoder.
+transforms, quantizing into the interpreter's memory, invoke, real values out of it, decoder; samples come in
+blocks of 256, of images 8. Where windows go through the model side by side, as the demo's do, 64 at once, the last
+three columns are the time of a whole batch.
 
 | model | bare | whole | ratio | transform | invoke with copies | decode |
 | --- | --- | --- | --- | --- | --- | --- |
