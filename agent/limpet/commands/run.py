@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +13,8 @@ from limpet.supervisor import supervise
 
 if TYPE_CHECKING:
     import argparse
+
+log = logging.getLogger(__name__)
 
 HELP = "run the pipelines of a configuration until SIGTERM; SIGHUP reads it again"
 
@@ -23,5 +28,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Run the supervisor. Its fork server was started already, see ``limpet.cli``."""
     logs.configure(arguments.log_level)
+    threading.excepthook = _give_up
     supervise(arguments.config, arguments.launched)
     return 0
+
+
+def _give_up(failed: threading.ExceptHookArgs) -> None:
+    """End the daemon when a reporter's thread has a bug, for the service manager to start it anew.
+
+    It would go on and report nothing. What it has accepted survives this like any other sudden end; an orderly one
+    could wait for ever for the thread that is no more.
+    """
+    name = failed.thread.name if failed.thread else "a thread"
+    value = failed.exc_value
+    trace = (failed.exc_type, value, failed.exc_traceback) if value else None
+    log.critical("the thread %r has a bug; the daemon ends", name, exc_info=trace)
+    logging.shutdown()
+    os._exit(1)

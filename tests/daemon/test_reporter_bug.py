@@ -1,0 +1,59 @@
+"""A bug in a reporter's thread ends the daemon: it must not run on and report nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from daemon.conftest import Configure, pipeline, replay
+from support.broker import wait_until
+from support.daemon import daemon
+
+BUGGY = '''
+"""A reporter of a third party, with a bug."""
+
+import contextlib
+import threading
+
+import msgspec
+
+
+class Config(msgspec.Struct):
+    """Nothing to set."""
+
+
+class Buggy:
+    def __init__(self):
+        self.seen = threading.Event()
+        threading.Thread(target=self.work, name="buggy", daemon=True).start()
+
+    def work(self):
+        self.seen.wait()
+        {}["nobody thought of this"]
+
+    def report(self, message):
+        self.seen.set()
+
+    def health(self):
+        return {}
+
+
+@contextlib.contextmanager
+def open(config, origin, state, obey):
+    yield Buggy()
+'''
+
+
+def test_a_bug_in_a_reporters_thread_is_logged_and_ends_the_daemon(configure: Configure, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    (site / "buggy-1.dist-info").mkdir(parents=True)
+    (site / "buggy.py").write_text(BUGGY)
+    (site / "buggy-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: buggy\nVersion: 1\n")
+    (site / "buggy-1.dist-info" / "entry_points.txt").write_text("[limpet.reporters]\nbuggy = buggy\n")
+    path = configure(replay("left"), pipeline("one", "left"), "[buggy]\n")
+    with daemon(path, {"PYTHONPATH": str(site)}) as running:
+        wait_until(running.descendants)
+        processes = running.descendants()
+        assert running.wait() == 1
+    assert "the thread 'buggy' has a bug" in running.log
+    assert "KeyError: 'nobody thought of this'" in running.log
+    wait_until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in processes))
