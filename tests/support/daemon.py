@@ -76,8 +76,14 @@ class Daemon:
     def pid_of(self, name: str) -> int:
         """Return the process id of a worker by its source's name, or of ``limpet-fork``."""
         wanted = {name, f"limpet:{name}"[:15]}
-        wait_until(lambda: wanted.intersection(self.descendants().values()))
-        return next(pid for pid, comm in self.descendants().items() if comm in wanted)
+        found: list[int] = []
+
+        def look() -> list[int]:
+            found[:] = [pid for pid, comm in self.descendants().items() if comm in wanted]
+            return found
+
+        wait_until(look)
+        return found[0]
 
 
 def _children(parent: int) -> list[int]:
