@@ -20,6 +20,7 @@ from limpet.doctor.subject import Subject
 from support.broker import free_port, listener, mosquitto, wait_until
 from support.certificates import authority
 from support.certificates import certificate as sign
+from support.gate import gate
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,7 +69,15 @@ def test_websockets(tmp_path: Path) -> None:
     assert "MQTT 3.1.1" in found[-1].what
 
 
-def test_what_listens_is_no_broker(tmp_path: Path) -> None:
+@pytest.mark.parametrize("manner", ["refuse-5", "hang-up-on-5"])
+def test_a_broker_that_only_knows_3_1_1(tmp_path: Path, manner: Any) -> None:
+    with mosquitto(tmp_path / "broker") as running, gate(running.port, manner) as old:
+        assert look(tmp_path, url=old.url)[-1].what == "login with MQTT 3.1.1"
+        insisting = look(tmp_path, url=old.url, protocol="5")[-1]
+    assert insisting.result == "bad"
+
+
+def test_what_listens_and_hangs_up(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         stop = threading.Event()
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from limpet import config, detect, draft
@@ -259,6 +259,7 @@ def test_a_bare_model_has_channels_by_number() -> None:
 
 
 @settings(max_examples=50)
+@example(text='\x7f\\"\n', number=1.0)
 @given(text=st.text(max_size=20), number=st.floats(0.001, 1e6))
 def test_any_text_comes_through_toml(text: str, number: float) -> None:
     tables = {"device": {"id": text, "state": number}, 'pipelines."a.b"': {"delegates": [text, "cpu"]}}
