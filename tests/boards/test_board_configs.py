@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from limpet import config
-from limpet.commands.check import inspect
+from limpet import cli
 from limpet.manifest import Manifest, TensorInfo, WindowSpec
 from limpet_convert import package
 from support import models, udev
@@ -42,11 +41,14 @@ def test_every_board_is_there() -> None:
     assert {path.parent.name for path in RULES} == WANTED - {"mac-mini"}
 
 
-def tables(board: Path, folder: Path) -> dict[str, Any]:
-    """The board's configuration, with nothing changed but where its state is."""
-    read = tomllib.loads((board / "limpet.toml").read_text())
-    read["device"]["state"] = str(folder / "state")
-    return read
+def installed(board: Path, folder: Path) -> Path:
+    """The board's configuration in a folder, with nothing changed but where its state is."""
+    text = "".join(
+        line for line in (board / "limpet.toml").read_text().splitlines(keepends=True) if "state =" not in line
+    )
+    path = folder / "limpet.toml"
+    path.write_text(text.replace("[device]\n", '[device]\nstate = "state"\n'))
+    return path
 
 
 def stock(read: dict[str, Any], folder: Path) -> None:
@@ -67,21 +69,23 @@ def stock(read: dict[str, Any], folder: Path) -> None:
 
 
 @each_board
-def test_configuration_passes_check(board: Path, tmp_path: Path) -> None:
-    read = tables(board, tmp_path)
+def test_configuration_passes_check(board: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = installed(board, tmp_path)
+    read = tomllib.loads(path.read_text())
     stock(read, tmp_path)
-    problems, lines = inspect(config.build(read, board))
-    assert problems == []
-    assert len(lines) == len(read["pipelines"])
-    assert list(board.glob("limpet-state")) == []
+    assert cli.main(["check", str(path)]) == 0
+    assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == list(read["pipelines"])
 
 
 @each_board
-def test_configuration_without_its_model_does_not(board: Path, tmp_path: Path) -> None:
-    read = tables(board, tmp_path)
-    problems, _ = inspect(config.build(read, board))
-    assert len(problems) == len(read["pipelines"])
-    assert "there is no model" in problems[0]
+def test_configuration_without_its_model_does_not(
+    board: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = installed(board, tmp_path)
+    assert cli.main(["check", str(path)]) == 78
+    problems = capsys.readouterr().err.splitlines()
+    assert len(problems) == len(tomllib.loads(path.read_text())["pipelines"])
+    assert all("there is no model" in problem for problem in problems)
 
 
 # --- udev
