@@ -11,6 +11,7 @@ import pytest
 
 from limpet import manifest as manifests
 from limpet_convert import cli, layers, metrics, observers, runners, sign, sources
+from limpet_convert.converters.keras import to_tflite
 from limpet_convert.graph import Graph, Tracer
 from limpet_convert.quantize import left_in_float, quantize
 
@@ -264,3 +265,11 @@ def test_metrics_of_a_runner_are_those_of_the_network(network: Any, model: bytes
     truth = np.asarray(network(INPUTS)).argmax(axis=1)
     found = metrics.classification(outputs(model, tmp_path), truth, ["a", "b", "c", "d"])
     assert found["accuracy"] == 1
+
+
+def test_converting_a_live_model_leaves_it_as_it_was(network: Any) -> None:
+    before = [(w.name, w.trainable) for w in network.weights]
+    values = [np.array(w) for w in network.weights]
+    to_tflite(network)
+    assert [(w.name, w.trainable) for w in network.weights] == before
+    assert all(np.array_equal(w, v) for w, v in zip(network.weights, values, strict=True))

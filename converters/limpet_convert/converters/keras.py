@@ -57,5 +57,4 @@ def to_tflite(model: Any, shape: list[int] | None = None) -> bytes:
             f"the model's input has shape {list(given)} with sizes left open, which an int8 model cannot have; say"
             " them as options = { shape = [100, 6] } in [model]"
         )
-    model.trainable = False
     return _tensorflow.freeze(lambda x: model(x, training=False), (1, *shape_of_one))
