@@ -115,6 +115,19 @@ def test_every_decoder_has_cases() -> None:
     assert {case.kind for case in REFUSED} == kinds
 
 
+@working
+def test_many_windows_are_decoded_as_one_by_one(case: Case) -> None:
+    alone, together = case.open(), case.open()
+    many = getattr(together, "many", None)
+    if many is None or any(shape[0] not in {1, -1} for shape in case.shapes):
+        return
+    batches = [case.outputs(seed) for seed in range(40)]
+    given = [outputs[0] * np.float32(0.5) for outputs in batches]
+    one_by_one = [alone(outputs, [values]) for outputs, values in zip(batches, given, strict=True)]
+    stacked = [np.concatenate(tensors) for tensors in zip(*batches, strict=True)]
+    assert many(stacked, [np.stack(given)]) == one_by_one
+
+
 @each_kind
 def test_it_says_what_it_is(kind: str) -> None:
     module = plugin.load("decoders", kind)

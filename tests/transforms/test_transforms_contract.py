@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +96,18 @@ def test_every_transform_has_cases() -> None:
     kinds = set(plugin.names("transforms"))
     assert {case.kind for case in WORKING} == kinds
     assert {case.kind for case in REFUSED} == kinds
+
+
+@working
+def test_elementwise_ones_take_many_windows_at_once(case: Case) -> None:
+    module = plugin.load("transforms", case.kind)
+    if not getattr(module, "ELEMENTWISE", False) or -1 in case.shape:
+        return
+    alone, together = case.open(), replace(case, shape=(5, *case.shape)).open()
+    windows = [case.values(seed) for seed in range(5)]
+    assert together.shape == (5, *alone.shape)
+    expected = np.stack([alone(window).copy() for window in windows])
+    assert np.array_equal(together(np.stack(windows)), expected)
 
 
 @pytest.mark.parametrize("kind", plugin.names("transforms"))
