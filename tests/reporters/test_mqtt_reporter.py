@@ -127,11 +127,13 @@ with mqtt.open(mqtt.Config(url=sys.argv[1]), reports.ORIGIN, Path(), reports.dea
 """
 
 
-def test_a_killed_process_leaves_its_last_will(broker: Mosquitto) -> None:
+def test_a_killed_process_leaves_its_last_will(broker: Mosquitto, tmp_path: Path) -> None:
     with listener(broker.port, "limpet/+/status") as heard:
         heard.messages.clear()
         tests = str(Path(__file__).parent.parent)
-        child = subprocess.Popen([sys.executable, "-c", CHILD, broker.url], env=os.environ | {"PYTHONPATH": tests})
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHILD, broker.url], env=os.environ | {"PYTHONPATH": tests}, cwd=tmp_path
+        )
         try:
             wait_until(lambda: any(m.json["status"] == "online" for m in heard.messages))
         finally:
