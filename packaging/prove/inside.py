@@ -101,7 +101,8 @@ def files() -> set[str]:
         "/etc/shadow",
         "/etc/.pwd.lock",
     )
-    return {path for path in run("find", *folders).splitlines() if not path.startswith(noise)}
+    found = run("find", *folders, check=False).splitlines()  # files come and go under it
+    return {path for path in found if path.startswith("/") and not path.startswith(noise)}
 
 
 def processes() -> dict[str, int]:

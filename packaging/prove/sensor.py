@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import grp
 import os
 import sys
 import time
@@ -10,7 +11,9 @@ from pathlib import Path
 
 master, slave = os.openpty()
 name = os.ttyname(slave)
-Path(name).chmod(0o666)
+# As a serial port: only a group may open it, and the service is in it, within its own user namespace.
+os.chown(name, 0, grp.getgrnam("dialout").gr_gid)
+Path(name).chmod(0o660)
 link = Path(sys.argv[1])
 link.unlink(missing_ok=True)
 link.symlink_to(name)
