@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 RACE = 0.1
 """Seconds for which a delegate runs against the CPU."""
+THROTTLED = 0.5
+"""Share of ``least_speed`` below which a delegate in use is given up: it is hot, or somebody else uses it too."""
 
 
 @contextmanager
@@ -79,19 +81,21 @@ def admitted(
         if reason := shortfall(placement, plan.require) if placement else "":
             raise ModelError(reason)
         with judge(plan, shapes) as cpu:
-            proof = examine(plan, choice, model, cpu, race=True)
+            proof = examine(plan, choice, model, cpu)
         yield model, _report(plan, model, placement, proof)
 
 
-def examine(plan: PipelinePlan, choice: Choice, model: Model, cpu: Model, *, race: bool) -> Proof:
-    """Run golden vectors, and a race against the CPU. ``ModelError`` says what is wrong or too slow."""
+def examine(plan: PipelinePlan, choice: Choice, model: Model, cpu: Model, *, share: float = 1.0) -> Proof:
+    """Run golden vectors, and a race against the CPU. ``ModelError`` says what is wrong or too slow.
+
+    ``share`` of ``least_speed`` is enough.
+    """
     from limpet.proof import admit
 
     _, tolerance = plan.bundle.suited({choice.name, choice.kind})
     bundle = replace(plan.bundle, manifest=replace(plan.bundle.manifest, tolerance=tolerance))
-    least_speed, seconds = (plan.least_speed, RACE) if race else (0.0, 0.0)
     try:
-        return admit(bundle, model, cpu, least_speed, seconds)
+        return admit(bundle, model, cpu, plan.least_speed * share, RACE if plan.least_speed or share == 1 else 0.0)
     except DeployError as error:
         raise ModelError(str(error)) from error
 

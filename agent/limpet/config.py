@@ -60,9 +60,10 @@ class SourceTable(msgspec.Struct):
 
 
 class Rung(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A lighter way to run a pipeline: another model, or only every so many windows."""
+    """A lighter way to run a pipeline: another model, other delegates, or only every so many windows."""
 
     model: str = ""
+    delegates: list[str] = []
     every: Count = 1
 
 

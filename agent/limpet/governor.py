@@ -91,9 +91,15 @@ def on_rung(pipeline: PipelineConfig, level: int) -> PipelineConfig:
     if not level or not pipeline.ladder:
         return pipeline
     rung = pipeline.ladder[min(level, len(pipeline.ladder)) - 1]
-    return msgspec.structs.replace(pipeline, model=rung.model or pipeline.model, every=rung.every)
+    return msgspec.structs.replace(
+        pipeline,
+        model=rung.model or pipeline.model,
+        delegates=rung.delegates or pipeline.delegates,
+        every=rung.every,
+    )
 
 
 def described(pipeline: PipelineConfig) -> str:
     """Say in a few words how a pipeline runs."""
-    return pipeline.model + (f", one window in {pipeline.every}" if pipeline.every > 1 else "")
+    every = f", one window in {pipeline.every}" if pipeline.every > 1 else ""
+    return f"{pipeline.model} on {', '.join(pipeline.delegates)}{every}"

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from limpet.clock import PLAUSIBLE
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -61,8 +63,9 @@ class Host:
         return sum(known) if known else None
 
     def temperature_c(self) -> float | None:
-        """Return the temperature of the hottest thermal zone in degrees Celsius."""
-        zones = [self._number(path) for path in self._glob("sys/class/thermal/thermal_zone*/temp")]
+        """Return the temperature in °C of the hottest thermal zone or Edge TPU."""
+        patterns = ("sys/class/thermal/thermal_zone*/temp", "sys/class/apex/apex_*/temp")
+        zones = [self._number(path) for pattern in patterns for path in self._glob(pattern)]
         return max((zone / 1000 for zone in zones if zone is not None), default=None)
 
     def throttled(self) -> bool | None:
@@ -143,7 +146,7 @@ def clock_synchronised() -> bool | None:
     if Path("/run/systemd/timesync/synchronized").exists():
         return True
     # Before any service has set it, a device without a battery-backed clock believes that it is 1970.
-    return None if time.time() > 1_700_000_000 else False
+    return None if time.time() > PLAUSIBLE else False
 
 
 def uptime_s() -> float:

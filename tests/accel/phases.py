@@ -121,14 +121,14 @@ def suffer(phase: str, folder: Path, library: Path) -> Outcome:
         with daemon(path) as running:
             if phase in RUNNING:
                 wait_until(lambda: on(consumer, "board"), 20)
-                consumer.wait_results("fast", 30)
+                consumer.wait_results("fast", 15)
                 raised = time.time()
                 control.raise_(RUNNING[phase])
             wait_until(lambda: degraded(consumer), 20)
-            consumer.wait_results("fast", 30)
+            consumer.wait_results("fast", 15)
             control.lift()
             lifted, before = time.time(), len(on(consumer, "board"))
-            wait_until(lambda: len(on(consumer, "board")) >= before + 30, 30)
+            wait_until(lambda: len(on(consumer, "board")) >= before + 10, 30)
             running.stop()
         if phase in LOADING:
             raised = _time(consumer.events("fast", "starting")[0])

@@ -102,6 +102,8 @@ def test_rungs() -> None:
         ("full", 4),
         ("full", 4),
     ]
+    spared = PipelineConfig(source="line", model="full", delegates=["npu"], ladder=[Rung(delegates=["cpu"])])
+    assert on_rung(spared, 1).delegates == ["cpu"]
     plain = PipelineConfig(source="line", model="full")
     assert on_rung(plain, 3) is plain
 
@@ -193,11 +195,14 @@ def test_the_ladder_under_a_thermal_trace(tmp_path: Path) -> None:
         beside = [result["sample"] for result in consumer.results("beside")]
         consumer.close()
     assert [event["reason"].split("; ")[1] for event in down] == [
-        "runs light.tflite",
-        "runs light.tflite, one window in 5",
+        "runs light.tflite on cpu",
+        "runs light.tflite on cpu, one window in 5",
     ]
     assert all("°C" in event["reason"] for event in down)
-    assert [event["reason"].split("; ")[1] for event in up] == ["runs light.tflite", "runs full.tflite"]
+    assert [event["reason"].split("; ")[1] for event in up] == [
+        "runs light.tflite on cpu",
+        "runs full.tflite on cpu",
+    ]
     assert [model for model, _ in groupby(result["model"] for result in results)] == ["full", "light", "full"]
     samples = [result["sample"] for result in results]
     assert 5 in {b - a for a, b in itertools.pairwise(samples)}
