@@ -29,7 +29,8 @@ CLOSE = 0.1
 class Comparison:
     """One variant against float. ``failures`` says which thresholds it misses; empty is a pass.
 
-    ``errors``: of each output the largest and the mean absolute difference, and the relative one.
+    ``errors``: of each output the largest and the mean absolute difference, and the relative one. ``kept``: the
+    layers of a mixture that stayed in more than int8, and in what.
     """
 
     variant: str
@@ -45,6 +46,7 @@ class Comparison:
     changes: list[dict[str, Any]]
     groups: dict[str, Metrics] = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
+    kept: dict[str, str] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON can have it."""

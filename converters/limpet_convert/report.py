@@ -109,6 +109,9 @@ def _details(one: Comparison, packaged: str) -> list[str]:
     lines = [f"## {one.variant} in detail", ""]
     named = [name for name in ("auc", "f1", "ece", "mae", "rmse") if name in one.converted]
     lines += [f"* {name}: {one.exact[name]:.4f} float, {one.converted[name]:.4f} {one.variant}" for name in named]
+    lines += [
+        f"* layer `{layer}` stays in {precision}, with what reads it" for layer, precision in one.kept.items()
+    ]
     for number, error in enumerate(one.errors):
         lines.append(
             f"* output {number}: differs by {error['largest']:.4g} at most, {error['mean']:.4g} on average, "

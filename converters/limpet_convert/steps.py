@@ -108,6 +108,8 @@ class Way:
             other = compare.run(self.path(variant), self.test.values)
             groups = np.load(self.project.data.groups) if self.project.data.groups else None
             found = compare.compare(variant, self.exact, other, self.test, self.project.bundle, groups)
+        if variant == "mixed" and self.mixture:
+            found.kept = dict.fromkeys(self.mixture.layers, next(iter(self.mixture.kept.values()), ""))
         if variant == self.project.bundle.variant:  # The others are made to be compared, not to be shipped.
             compare.judged(found, self.project.verify)
         self.comparisons.append(found)

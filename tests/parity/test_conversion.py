@@ -273,3 +273,22 @@ def test_converting_a_live_model_leaves_it_as_it_was(network: Any) -> None:
     to_tflite(network)
     assert [(w.name, w.trainable) for w in network.weights] == before
     assert all(np.array_equal(w, v) for w, v in zip(network.weights, values, strict=True))
+
+
+def test_the_whole_way_searches_a_mixture_for_a_spoiled_model(network: Any, tmp_path: Path) -> None:
+    spoiled = keras.models.clone_model(network)
+    spoiled.set_weights(network.get_weights())
+    kernel, bias = spoiled.get_layer("second").get_weights()
+    kernel[..., 3] *= 3000
+    bias[3] *= 3000
+    spoiled.get_layer("second").set_weights([kernel, bias])
+    kernel, bias = spoiled.get_layer("head").get_weights()
+    kernel[3::24] /= 3000
+    spoiled.get_layer("head").set_weights([kernel, bias])
+    path = written(spoiled, tmp_path, "mixed")
+    sign.keygen(tmp_path / "maker")
+    assert cli.main(["run", str(path)]) == 0
+    report = json.loads((tmp_path / "build" / "report.json").read_bytes())
+    assert report["variants"]["int8"]["agreement"] < 0.85 <= report["variants"]["mixed"]["agreement"]
+    assert list(report["variants"]["mixed"]["kept"]) == ["second"]
+    assert "stays in" in (tmp_path / "build" / "report.md").read_text()
