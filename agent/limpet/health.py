@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from limpet import clock
 from limpet.histogram import merge, quantile
 from limpet.messages import ModelReported, PipelineHealth, ResultMessage, StageLatency
 
@@ -39,13 +40,14 @@ class PipelineRecord:
         """Give a result its number: from here on it is the supervisor's."""
         self.sequence += 1
         origin = self.origin
+        time = datetime.fromtimestamp(result.wall_ns / 1e9, timezone.utc)
         return ResultMessage(
             id=f"{origin.device}/{self.name}/{origin.boot}/{self.sequence}",
             device=origin.device,
             pipeline=self.name,
             boot=origin.boot,
             sequence=self.sequence,
-            time=datetime.fromtimestamp(result.wall_ns / 1e9, timezone.utc),
+            time=time,
             monotonic_ns=result.monotonic_ns,
             sample=result.sample,
             model=result.model,
@@ -54,6 +56,7 @@ class PipelineRecord:
             degraded=result.degraded,
             latency_us=result.latency_ns / 1000,
             output=result.output,
+            clock=clock.mark(time),
         )
 
     def add(self, figures: Figures, dropped: Mapping[str, int]) -> None:

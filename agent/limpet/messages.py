@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from limpet.clock import Mark
 from limpet.records import Placed, State
 
 
@@ -27,6 +28,7 @@ class ResultMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
     ``id`` is ``device/pipeline/boot/sequence``: a redelivery has the same. ``time`` is that of the newest
     sample that it was made from, in UTC; ``monotonic_ns`` the same instant on the device's monotonic clock;
     ``sample`` that sample's ordinal in its source. ``latency_us`` runs from there to the decoded output.
+    ``clock``: the device did not know the time, so that ``time`` counts from 1970.
     ``replayed``: it could not be sent when it was made.
     """
 
@@ -44,11 +46,15 @@ class ResultMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
     degraded: bool
     latency_us: float
     output: Any
+    clock: Mark | None = None
     replayed: bool = False
 
 
 class EventMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
-    """A change of state, on ``event/<pipeline>``; ``pipeline`` is empty for one of the whole device."""
+    """A change of state, on ``event/<pipeline>``; ``pipeline`` is empty for one of the whole device.
+
+    ``clock`` is as in results. ``offset_s`` comes with ``clock-set``: by how many seconds the wall clock was set.
+    """
 
     device: str
     boot: str
@@ -56,6 +62,8 @@ class EventMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
     event: str
     pipeline: str = ""
     reason: str = ""
+    offset_s: float | None = None
+    clock: Mark | None = None
     replayed: bool = False
 
 
@@ -107,6 +115,16 @@ class PipelineHealth(msgspec.Struct, kw_only=True):
     latency_us: dict[str, StageLatency]
 
 
+class AcceleratorHealth(msgspec.Struct, kw_only=True):
+    """An accelerator, and why it is not ``usable`` if it is not. ``delegate`` is what would use it."""
+
+    name: str
+    where: str
+    delegate: str
+    usable: bool
+    why_not: list[str]
+
+
 class DeviceHealth(msgspec.Struct, kw_only=True):
     """Health of the device, on ``health``, retained. What this machine cannot tell is null.
 
@@ -128,6 +146,7 @@ class DeviceHealth(msgspec.Struct, kw_only=True):
     throttled: bool | None
     disk_free_mb: float | None
     clock_synchronised: bool | None
+    accelerators: list[AcceleratorHealth] = []
     pipelines: dict[str, State]
     reporters: dict[str, dict[str, Any]]
 

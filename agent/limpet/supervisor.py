@@ -15,11 +15,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from limpet import __version__, boot, config, governor, host
+from limpet import __version__, accelerators, boot, clock, config, governor, host
 from limpet.errors import ConfigError
 from limpet.fleet import Fleet
 from limpet.health import PipelineRecord, now
-from limpet.messages import DeviceHealth, EventMessage, Origin
+from limpet.messages import AcceleratorHealth, DeviceHealth, EventMessage, Origin
 from limpet.notify import notify, watchdog_interval
 from limpet.records import (
     Answered,
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SEARCH = 60.0
+"""Seconds between two searches for accelerators."""
 BAD = frozenset({"crashed", "failed", "degraded", "waiting", "stepped_down"})
 """Events that a person should look at."""
 
@@ -79,6 +81,9 @@ class Supervisor:
         self._host = host.Host(wanted.device.sysroot)
         self._governor = governor.Governor(wanted.governor)
         self._next_look = 0.0
+        self._next_search = 0.0
+        self._found: list[AcceleratorHealth] = []
+        self._clock = clock.Watch()
         self._signals: set[int] = set()
         self._ready = False
         self._next_health = 0.0
@@ -112,6 +117,7 @@ class Supervisor:
         self._remote.tend()
         self._fleet.tend()
         self._tell_systemd()
+        self._watch_clock()
         self._govern()
         if monotonic() >= self._next_health:
             self._next_health = monotonic() + self._config.device.health_interval
@@ -172,18 +178,25 @@ class Supervisor:
             raise ConfigError(record.problems)
         self._event("refused", record.pipeline, "; ".join(record.problems))
 
-    def _event(self, event: str, pipeline: str, reason: str) -> None:
+    def _watch_clock(self) -> None:
+        if (step := self._clock.step()) is not None:
+            self._event("clock-set", "", f"the wall clock was set by {step:+.3f} s", offset_s=step)
+
+    def _event(self, event: str, pipeline: str, reason: str, offset_s: float | None = None) -> None:
         level = logging.WARNING if event in BAD else logging.INFO
         fields = {"limpet_pipeline": pipeline, "limpet_event": event}
         log.log(level, "%s: %s%s", pipeline or "device", event, f": {reason}" if reason else "", extra=fields)
+        time = now()
         self._reporters.report(
             EventMessage(
                 device=self._origin.device,
                 boot=self._origin.boot,
-                time=now(),
+                time=time,
                 event=event,
                 pipeline=pipeline,
                 reason=reason,
+                offset_s=offset_s,
+                clock=clock.mark(time),
             )
         )
 
@@ -238,9 +251,22 @@ class Supervisor:
             throttled=self._host.throttled(),
             disk_free_mb=host.disk_free_mb(self._config.device.state),
             clock_synchronised=host.clock_synchronised(),
+            accelerators=self._accelerators(),
             pipelines={name: record.last.state for name, record in self._records.items()},
             reporters=self._reporters.health(),
         )
+
+    def _accelerators(self) -> list[AcceleratorHealth]:
+        """Return what there is; looked for once a minute at most, as that reads some hundred files."""
+        if monotonic() >= self._next_search:
+            self._next_search = monotonic() + SEARCH
+            self._found = [
+                AcceleratorHealth(
+                    name=one.name, where=one.where, delegate=one.delegate, usable=one.usable, why_not=one.why_not
+                )
+                for one in accelerators.discover()
+            ]
+        return self._found
 
     def _tell_systemd(self) -> None:
         states = [self._record(name).last.state for name in self._config.pipelines]

@@ -6,8 +6,10 @@ import math
 import random
 from typing import TYPE_CHECKING
 
+from limpet import clock
 from limpet.mqtt import pace, pack
 from limpet.mqtt.link import WINDOW
+from limpet.mqtt.redate import redated
 from limpet.outbox import CLASSES
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
     from limpet.mqtt.pace import ReplayRules
     from limpet.mqtt.pack import Outgoing
     from limpet.mqtt.sender import Line, Sender
-    from limpet.outbox import Class
+    from limpet.outbox import Class, Parcel, Part
     from limpet.outbox.queue import Outbox
 
 READY = 2 * WINDOW
@@ -87,7 +89,7 @@ class Dispatch:
     def _hand_over_fresh(self, line: Line, kind: Class, now: float) -> None:
         room = READY - len(line.ready)
         if room > 0 and (size := min(room * self._batch_bytes, self._affordable(kind, now))):
-            parcels = self._outbox.take(kind, "fresh", room, size)
+            parcels = self._take(kind, "fresh", room, size)
             self._push(line, pack.fresh(parcels, self._root, line.limit))
 
     def _hand_over_backlog(self, line: Line, kind: Class, now: float) -> None:
@@ -99,9 +101,13 @@ class Dispatch:
             return
         if not (size := min(room * self._batch_bytes // 2, self._affordable(kind, now))):
             return
-        parcels = self._outbox.take(kind, "backlog", room * self._batch_count, size)
+        parcels = self._take(kind, "backlog", room * self._batch_count, size)
         limit = min(line.limit, self._batch_bytes)
         self._replay.spend(self._push(line, pack.replayed(parcels, self._root, self._batch_count, limit)))
+
+    def _take(self, kind: Class, part: Part, rows: int, size: int) -> list[Parcel]:
+        ahead = clock.ahead()
+        return [redated(parcel, ahead) for parcel in self._outbox.take(kind, part, rows, size)]
 
     def _push(self, line: Line, messages: Iterable[Outgoing]) -> int:
         count = 0

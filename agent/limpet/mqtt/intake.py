@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from limpet import clock
 from limpet.messages import EventMessage, Message, ResultMessage
 from limpet.mqtt.batch import Batch, Batcher, join
 from limpet.mqtt.dispatch import Dispatch
@@ -212,13 +213,15 @@ class Intake:
 
     def note(self, event: str, reason: str) -> None:
         """Take in an event of the whole device."""
+        now = datetime.now(timezone.utc)
         self.add(
             EventMessage(
                 device=self._origin.device,
                 boot=self._origin.boot,
-                time=datetime.now(timezone.utc),
+                time=now,
                 event=event,
                 reason=reason,
+                clock=clock.mark(now),
             )
         )
 

@@ -19,7 +19,8 @@ Part: TypeAlias = Literal["backlog", "fresh"]
 class Entry(NamedTuple):
     """One message as it is kept. ``payload`` is the JSON of one result or event, or an array of results.
 
-    ``items`` is how many they are, ``born`` the ``time.monotonic`` of the oldest.
+    ``items`` is how many they are, ``born`` the ``time.monotonic`` of the oldest; ``here``: in this boot of the
+    machine, so that times of its monotonic clock mean something.
     """
 
     kind: Class
@@ -27,6 +28,7 @@ class Entry(NamedTuple):
     payload: bytes
     items: int
     born: float
+    here: bool = True
 
     @property
     def size(self) -> int:

@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
+from limpet.clock import PLAUSIBLE
 from limpet.errors import LimpetError
 from limpet.outbox import CLASSES, OVERHEAD, Class, Entry, Parcel, Token
 
@@ -67,9 +68,6 @@ _PACK_FROM = 512
 
 _ROWS = 64
 """Rows to an INSERT: sqlite3 gives up the GIL at each statement, and would wait for it again at each row."""
-
-_PLAUSIBLE = 1_700_000_000.0
-"""Wall clocks before this instant (2023) are those of a device that does not know the time."""
 
 
 class DiskError(LimpetError):
@@ -228,14 +226,15 @@ class Disk:
             raise DiskDamagedError(f"{self.path}: a message is not what was written")
         if packed:
             payload = zlib.decompress(payload)
-        return Parcel(Token(kind, sequence), Entry(kind, pipeline, payload, items, self._born(boot, born, wall)))
+        born, here = self._born(boot, born, wall), boot == self._boot
+        return Parcel(Token(kind, sequence), Entry(kind, pipeline, payload, items, born, here))
 
     def _born(self, boot: str, born: float, wall: float) -> float:
         """Return when a row was born on this kernel's monotonic clock; now, where nobody can tell."""
         if boot == self._boot:
             return born
         now = time.time()
-        known = now > _PLAUSIBLE < wall
+        known = now > PLAUSIBLE < wall
         return time.monotonic() - (max(now - wall, 0.0) if known else 0.0)
 
     def present(self) -> bool:

@@ -81,12 +81,16 @@ class Journal:
             safe[record.boot] = max(safe.get(record.boot, 0.0), record.safe)
         self._closed = [(path, now) for path in self._old]
         return [
-            # Another boot's clock says nothing here.
-            Entry(item.kind, item.pipeline, item.payload, 1, record.born if record.boot == self._boot else now)
+            self._entry(item, record, now)
             for record in records
             if record.born >= safe[record.boot]
             for item in record.items
         ]
+
+    def _entry(self, item: Item, record: _Record, now: float) -> Entry:
+        """Make an entry; another boot's clock says nothing here."""
+        here = record.boot == self._boot
+        return Entry(item.kind, item.pipeline, item.payload, 1, record.born if here else now, here)
 
     def append(self, items: list[Item], born: float, safe: float) -> None:
         """Note what was accepted; what came before ``safe`` is acknowledged or on the disk."""

@@ -1,0 +1,53 @@
+"""The device's wall clock: whether it can be believed, and by how much it was set.
+
+A device without a battery-backed clock starts in 1970 until a time service sets it. What it says before that is
+marked, so that it can be set right by the monotonic clock.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timezone
+from typing import Literal, TypeAlias
+
+Mark: TypeAlias = Literal["unsynchronised"]
+
+PLAUSIBLE = 1_700_000_000.0
+"""Wall clocks before this instant (2023) are those of a device that does not know the time."""
+
+STEP = 1.0
+"""Seconds from which a change is a step: time services make smaller ones gradually."""
+
+
+def mark(when: datetime) -> Mark | None:
+    """Return what a message with that time is to be marked with."""
+    return "unsynchronised" if when.timestamp() < PLAUSIBLE else None
+
+
+def ahead() -> float | None:
+    """Return by how many seconds the wall clock is ahead of ``time.monotonic``, ``None`` if it knows no time."""
+    wall = time.time()
+    return wall - time.monotonic() if wall >= PLAUSIBLE else None
+
+
+def at(monotonic: float, ahead: float) -> datetime:
+    """Return the wall clock's time, in UTC, at an instant of ``time.monotonic``."""
+    return datetime.fromtimestamp(monotonic + ahead, timezone.utc)
+
+
+class Watch:
+    """Notices when somebody sets the wall clock."""
+
+    def __init__(self) -> None:
+        self._since_boot = _since_boot()
+
+    def step(self) -> float | None:
+        """Return by how many seconds it was set since the last call, ``None`` if it was not."""
+        before, self._since_boot = self._since_boot, _since_boot()
+        change = self._since_boot - before
+        return change if abs(change) >= STEP else None
+
+
+def _since_boot() -> float:
+    """Return how far the wall clock is ahead of one that runs on while the machine sleeps."""
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
