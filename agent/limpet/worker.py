@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import threading
 from collections import Counter
 from contextlib import contextmanager
 from select import select
@@ -24,10 +23,9 @@ from limpet.channel import Channel
 from limpet.config import Config, PipelineConfig
 from limpet.delegation import Delegation
 from limpet.errors import ConfigError, LimpetError, ModelError
-from limpet.mailbox import Mailbox
+from limpet.intake import Gaps, Intake
 from limpet.pipeline import Pipeline
 from limpet.plan import SourcePlan, plan_pipeline, plan_source
-from limpet.reader import Reader
 from limpet.records import (
     Ask,
     Assign,
@@ -99,33 +97,6 @@ def _first_assignment(supervisor: Supervisor) -> Config | None:
             return record.config if isinstance(record, Assign) else None
 
 
-class Intake:
-    """The reader thread: source to mailbox, and a trace of whether it is alive."""
-
-    def __init__(self, source: SourcePlan) -> None:
-        self.dropped: Counter[str] = Counter()
-        self.mailbox = Mailbox(source.queue, wait=not source.spec.live)
-        self.reader = Reader(source.part.plugin, source.part.config, self.dropped)
-        self.crash: BaseException | None = None
-        self._turned = monotonic()
-        threading.Thread(target=self._read, name=f"read {source.name}", daemon=True).start()
-
-    def _read(self) -> None:
-        try:
-            for samples in self.reader:
-                self._turned = monotonic()
-                if len(samples):
-                    self.mailbox.put(samples)
-        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
-            self.crash = error
-        finally:
-            self.mailbox.close()
-
-    def hangs(self, deadline: float) -> bool:
-        """Whether the source has neither given nor said anything for ``deadline`` seconds."""
-        return not self.mailbox.closed and not self.mailbox and monotonic() - self._turned > deadline
-
-
 class Dispatch:
     """Results on their way to the supervisor, many to a record."""
 
@@ -173,22 +144,6 @@ class Run(msgspec.Struct):
         """Who looks after its accelerators, if it is to have any."""
         model = self.pipeline.model
         return model if isinstance(model, Delegation) else None
-
-
-class Gaps(msgspec.Struct):
-    """Gaps in a source's samples that were not yet reported."""
-
-    count: int = 0
-    missing: int = 0
-    next_notice: float = 0.0
-    expected: int | None = msgspec.field(default=None)
-
-    def see(self, samples: Samples) -> None:
-        """Look at a block before it goes to the pipelines."""
-        if self.expected is not None and samples.gap:
-            self.count += 1
-            self.missing += max(samples.index - self.expected, 0)
-        self.expected = samples.index + len(samples)
 
 
 class Worker:

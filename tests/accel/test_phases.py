@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
 
 from accel import phases
 from support.broker import wait_until
-from support.daemon import daemon
+from support.daemon import Daemon, daemon
 from support.delegate import build
 
 if TYPE_CHECKING:
@@ -84,3 +86,32 @@ def test_one_that_is_too_slow_is_not_used(tmp_path: Path, library: Path) -> None
             wait_until(lambda: "not worth it" in str(consumer.events("fast", "degraded")))
             consumer.wait_results("fast", 20)
     assert not phases.on(consumer, "board")
+
+
+def test_a_killed_worker_takes_its_executor_along_and_both_are_back(tmp_path: Path, library: Path) -> None:
+    with phases.board(tmp_path, library) as (path, _, consumer), daemon(path) as running:
+        wait_until(lambda: phases.on(consumer, "board"), 20)
+        (executor,) = executors(running)
+        os.kill(running.pid_of("line"), signal.SIGKILL)
+        wait_until(lambda: consumer.events("fast", "crashed"))
+        wait_until(lambda: executors(running) and executor not in executors(running))
+        before = len(phases.on(consumer, "board"))
+        wait_until(lambda: len(phases.on(consumer, "board")) > before, 20)
+        assert running.stop() == 0
+
+
+def test_a_killed_executor_is_replaced(tmp_path: Path, library: Path) -> None:
+    with phases.board(tmp_path, library) as (path, _, consumer), daemon(path) as running:
+        wait_until(lambda: phases.on(consumer, "board"), 20)
+        (executor,) = executors(running)
+        os.kill(executor, signal.SIGKILL)
+        wait_until(lambda: "it crashed" in str(consumer.events("fast", "degraded")))
+        wait_until(lambda: consumer.events("fast", "recovered"))
+        assert executor not in executors(running)
+        running.stop()
+    assert not phases.lost(consumer.results("fast"))
+    assert "killed by SIGKILL" in running.log
+
+
+def executors(running: Daemon) -> list[int]:
+    return [pid for pid, name in running.descendants().items() if name.startswith("limpet+")]
