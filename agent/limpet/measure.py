@@ -66,9 +66,19 @@ def throughput(plan: PipelinePlan, seconds: float = 5.0, rounds: int = 20) -> Th
 
 
 def _bare(plan: PipelinePlan) -> Callable[[], object]:
-    """Return ``invoke`` of a runtime that nothing of Limpet stands around, inputs as they were allocated."""
+    """Return ``invoke`` of a runtime that nothing of Limpet stands around, on noise as the pipeline has it.
+
+    The zeros that inputs are allocated with would be faster, by 4 % for EfficientNet-Lite0.
+    """
     interpreter = tflite.Interpreter(model_path=str(plan.bundle.model), num_threads=plan.runtime.config.threads)
     interpreter.allocate_tensors()
+    noise = np.random.default_rng(0)
+    for details in interpreter.get_input_details():
+        shape, dtype = details["shape"], np.dtype(details["dtype"])
+        if dtype.kind == "f":
+            interpreter.set_tensor(details["index"], noise.normal(size=shape).astype(dtype))
+        elif dtype.itemsize == 1 and dtype.kind in "ui":  # Larger integers may be indices.
+            interpreter.set_tensor(details["index"], noise.integers(0, 256, shape).astype(np.uint8).view(dtype))
     invoke: Callable[[], object] = interpreter.invoke
     return invoke
 
