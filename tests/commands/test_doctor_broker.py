@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import subprocess
 import threading
 import time
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,7 +25,7 @@ from support.certificates import certificate as sign
 from support.gate import gate
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
     from limpet.doctor.finding import Finding
 
@@ -112,6 +114,23 @@ def test_a_secret_that_is_missing(tmp_path: Path) -> None:
     assert finding.result == "bad"
     assert "mqtt.password_file" in finding.what
     assert "LoadCredential=" in finding.mend
+
+
+@pytest.fixture
+def nobody() -> Iterator[None]:
+    """Not root, who may read everything."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    yield
+    os.seteuid(before)
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_secret_for_root_alone_is_no_mistake() -> None:
+    (finding,) = look(Path("/"), url="mqtt://127.0.0.1", username="u", password_file=Path("/etc/shadow"))
+    assert finding.result == "skip"
+    assert "/etc/shadow may not be read" in finding.what
 
 
 @pytest.mark.parametrize(("given_password", "mode", "last"), [("right", 0o640, "ok"), ("wrong", 0o644, "bad")])

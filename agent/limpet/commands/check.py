@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+
+from msgspec import structs
 
 from limpet import config, governor, plan, reporting
 from limpet.errors import ConfigError, LimpetError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from limpet.config import Config
 
@@ -45,19 +51,38 @@ def inspect(wanted: Config) -> tuple[list[str], list[str]]:
             sources[name] = plan.plan_source(wanted, name)
         except ConfigError as error:
             problems += error.problems
-    for name, pipeline in wanted.pipelines.items():
-        if pipeline.source not in sources:
-            continue
-        for level in range(len(pipeline.ladder) + 1):
-            try:
-                made = plan.plan_pipeline(governor.apply(wanted, level), name, sources[pipeline.source].spec)
-            except ConfigError as error:
-                problems += error.problems
-            except LimpetError as error:
-                problems.append(f"pipelines.{name}{f'.ladder[{level - 1}]' if level else ''}: {error}")
-            else:
-                lines.append(_describe(made, pipeline.source, level))
+    with _aside(wanted) as trial:
+        for name, pipeline in wanted.pipelines.items():
+            if pipeline.source not in sources:
+                continue
+            for level in range(len(pipeline.ladder) + 1):
+                try:
+                    made = plan.plan_pipeline(governor.apply(trial, level), name, sources[pipeline.source].spec)
+                except ConfigError as error:
+                    problems += error.problems
+                except LimpetError as error:
+                    problems.append(f"pipelines.{name}{f'.ladder[{level - 1}]' if level else ''}: {error}")
+                else:
+                    lines.append(_describe(made, pipeline.source, level))
     return problems, lines
+
+
+@contextmanager
+def _aside(wanted: Config) -> Iterator[Config]:
+    """Yield the configuration with a cache that is deleted afterwards, unless its state directory is this user's.
+
+    What root unpacks there the service could not replace, and anybody else may not write there.
+    """
+    try:
+        ours = wanted.device.state.stat().st_uid == os.geteuid()
+    except OSError:
+        ours = False
+    if ours:
+        yield wanted
+        return
+    with TemporaryDirectory(prefix="limpet-check-") as folder:
+        device = structs.replace(wanted.device, state=Path(folder), models=wanted.models)
+        yield structs.replace(wanted, device=device)
 
 
 def _describe(made: plan.PipelinePlan, source: str, level: int) -> str:

@@ -42,7 +42,7 @@ def broker(subject: Subject) -> Iterator[Finding]:
     for step in (_files, _network, _tls):
         found = list(step(settings, subject.now))
         yield from found
-        if any(finding.result == "bad" for finding in found):
+        if any(finding.result in {"bad", "skip"} for finding in found):
             return
     yield _login(settings, device)
 
@@ -54,6 +54,11 @@ def _settings(subject: Subject) -> Config | None:
 
 
 def _files(settings: Config, now: float) -> Iterator[Finding]:
+    named = (settings.password_file, settings.ca_file, settings.cert_file, settings.key_file)
+    if closed := [str(path) for path in named if path and not _may_read(locate(path))]:
+        # A file for LoadCredential= is rightly root's alone.
+        yield skip("broker", f"{', '.join(closed)} may not be read by this user: run this as root, with --user")
+        return
     try:
         check_files(settings)
     except ConfigError as error:
@@ -65,6 +70,17 @@ def _files(settings: Config, now: float) -> Iterator[Finding]:
         yield from _secret(locate(path))
     if settings.cert_file:
         yield _own_certificate(locate(settings.cert_file), now)
+
+
+def _may_read(path: Path) -> bool:
+    """Whether nobody forbids it; the file may well be missing."""
+    try:
+        path.open("rb").close()
+    except PermissionError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _secret(path: Path) -> Iterator[Finding]:
