@@ -91,6 +91,8 @@ def test_without_a_broker_it_says_so_in_one_line(tmp_path: Path) -> None:
 def test_interrupted_it_takes_everything_with_it(tmp_path: Path, number: int) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     log = tmp_path / "out"
+    # What a shell starts with & ignores SIGINT, and so do its children unless the signal is heeded at their start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     with log.open("wb") as out, subprocess.Popen([*DEMO], env=environment, stdout=out, stderr=out) as demo:
         wait_until(lambda: "rows sent" in log.read_text(), 30)
         assert len(processes_naming(str(tmp_path))) >= 2

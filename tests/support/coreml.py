@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from limpet.types import Array
 
 logging.getLogger("coremltools").setLevel(logging.ERROR)  # on Linux it warns of each part that it lacks
-coremltools = pytest.importorskip("coremltools", reason="needs the extra 'coreml': pip install 'limpet[coreml]'")
+coremltools = pytest.importorskip("coremltools", reason="needs the environment of `make parity`")
 
 TARGETS = {"13": "iOS16", "14": "iOS17", "15": "iOS18"}
 
