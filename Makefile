@@ -148,7 +148,7 @@ parity: .venv-convert/.examples tflite-runtime ## convert every example and prov
 
 .PHONY: faults
 faults: .venv/.dev programs ## kill, freeze, cut and unplug under load, and count every result
-	@tools/need.sh mkfs.ext4=e2fsprogs mount=mount
+	@tools/need.sh mkfs.ext4=e2fsprogs mount=mount ip=iproute2 tc=iproute2 iptables=iptables
 	@$(PYTHON) tests/faults/run.py
 
 .PHONY: soak

@@ -1,6 +1,7 @@
-"""``make faults``: kills, broker faults and power cuts, every result counted. The last line is one JSON object.
+"""``make faults``: kills, broker faults, a bad network and power cuts, with every result counted.
 
-FAULTS_KILLS, FAULTS_BROKER and FAULTS_POWER set how many of each there are.
+The last line is one JSON object.
+FAULTS_KILLS, FAULTS_BROKER, FAULTS_NAMESPACE and FAULTS_POWER set how many of each there are.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from faults import kills, network, power
+from faults import kills, namespace, network, power
 
 
 def main() -> int:
@@ -24,6 +25,10 @@ def main() -> int:
         parts.append(told("kills", kills.run(Path(folder) / "kills", counts["KILLS"])))
         parts.append(told("broker faults", network.run(Path(folder) / "network", counts["BROKER"])))
         try:
+            parts.append(told("bad network", namespace.run(Path(folder) / "namespace", counts["NAMESPACE"])))
+        except namespace.NamespaceImpossibleError as error:
+            parts.append(told("bad network", {"namespace_faults": 0, "namespace_impossible": str(error)}))
+        try:
             parts.append(told("power cuts", power.run(Path(folder) / "power", counts["POWER"])))
         except power.PowerCutsImpossibleError as error:
             parts.append(told("power cuts", {"power_cuts": 0, "power_cuts_impossible": str(error)}))
@@ -32,7 +37,7 @@ def main() -> int:
     return 0 if total["lost"] == 0 else 1
 
 
-DEFAULTS = {"KILLS": 50, "BROKER": 20, "POWER": 12}
+DEFAULTS = {"KILLS": 50, "BROKER": 20, "NAMESPACE": 12, "POWER": 12}
 SUMS = ("accepted", "delivered", "lost", "redelivered_same_id", "altered")
 
 

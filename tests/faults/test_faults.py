@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from faults import kills, network, power
+from faults import kills, namespace, network, power
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,6 +28,18 @@ def test_a_broker_killed_and_a_bad_line_lose_nothing(tmp_path: Path) -> None:
     assert counted["altered"] == 0
     assert counted["distinct_reconnect_pauses"] > 3
     assert counted["max_supervisor_rss_mb"] < 120
+
+
+@pytest.mark.timeout(300)
+def test_a_network_that_drops_throttles_and_flaps_loses_nothing(tmp_path: Path) -> None:
+    try:
+        counted = namespace.run(tmp_path, 3)
+    except namespace.NamespaceImpossibleError as error:
+        pytest.skip(f"no network of our own can be made here: {error}")
+    assert counted["accepted"] > 500
+    assert counted["lost"] == 0
+    assert counted["altered"] == 0
+    assert counted["packets_dropped"] > 10
 
 
 def test_a_power_cut_loses_nothing_that_was_synced(tmp_path: Path) -> None:

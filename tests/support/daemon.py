@@ -14,15 +14,18 @@ from typing import TYPE_CHECKING, Any
 from support.broker import Listener, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 class Daemon:
-    """``limpet run`` on a configuration file that tests may rewrite."""
+    """``limpet run`` on a configuration file that tests may rewrite. ``within``: a command that execs others."""
 
-    def __init__(self, path: Path, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, path: Path, environment: Mapping[str, str] | None = None, within: Sequence[str] = ()
+    ) -> None:
         self.path = path
         self._log = path.with_suffix(".log")
+        self._within = within
         self._environment = {**os.environ, **(environment or {})}
         self.process: subprocess.Popen[bytes]
         self._seen: set[int] = set()
@@ -30,7 +33,7 @@ class Daemon:
     def start(self) -> None:
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "limpet", "run", self.path],
+                [*self._within, sys.executable, "-m", "limpet", "run", self.path],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
