@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from accel import phases
+from support import models
 from support.broker import wait_until
 from support.daemon import Daemon, daemon
 from support.delegate import build
@@ -115,3 +116,21 @@ def test_a_killed_executor_is_replaced(tmp_path: Path, library: Path) -> None:
 
 def executors(running: Daemon) -> list[int]:
     return [pid for pid, name in running.descendants().items() if name.startswith("limpet+")]
+
+
+def test_down_a_list_of_two_and_up_again(tmp_path: Path, library: Path) -> None:
+    with phases.board(tmp_path, library) as (path, control, consumer):
+        spare = f'\n[delegates.spare]\nkind = "external"\nlibrary = "{library}"\n'
+        path.write_text(path.read_text().replace('["board"]', '["board", "spare"]') + spare)
+        with daemon(path) as running:
+            wait_until(lambda: phases.on(consumer, "board"), 20)
+            control.raise_("invoke create")
+            wait_until(lambda: len(phases.on(consumer, "spare")) >= 20, 20)
+            control.lift()
+            before = len(phases.on(consumer, "board"))
+            wait_until(lambda: len(phases.on(consumer, "board")) >= before + 20, 20)
+            running.stop()
+        results = consumer.results("fast")
+        assert {result["degraded"] for result in results if result["delegate"] == "spare"} == {True}
+        assert not phases.lost(results)
+        assert max(phases.difference(consumer, results)) <= 1.5 * models.SCALE
