@@ -12,7 +12,9 @@ BUGGY = '''
 """A reporter of a third party, with a bug."""
 
 import contextlib
+import pathlib
 import threading
+import time
 
 import msgspec
 
@@ -28,6 +30,8 @@ class Buggy:
 
     def work(self):
         self.seen.wait()
+        while not pathlib.Path(__file__).with_name("now").exists():
+            time.sleep(0.01)
         {}["nobody thought of this"]
 
     def report(self, message):
@@ -53,6 +57,7 @@ def test_a_bug_in_a_reporters_thread_is_logged_and_ends_the_daemon(configure: Co
     with daemon(path, {"PYTHONPATH": str(site)}) as running:
         wait_until(running.descendants)
         processes = running.descendants()
+        (site / "now").touch()
         assert running.wait() == 1
     assert "the thread 'buggy' has a bug" in running.log
     assert "KeyError: 'nobody thought of this'" in running.log
