@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
+import numpy as np
 from msgspec.structs import replace
 
 from limpet import config as configuration
@@ -69,6 +70,7 @@ class Pipeline:
             self.decoder: Decoder = plan.decoder.plugin.open(
                 plan.decoder.config, self.model.outputs, plan.bundle.labels
             )
+            self._absorb_normalise()
             if suited(plan, self._windower):
                 self._batches = Batches(plan, self._windower, self._select, self.decoder)
                 self._stack.callback(self._batches.close)
@@ -97,6 +99,16 @@ class Pipeline:
         part = self._source.part
         for samples in Reader(part.plugin, part.config, Counter()):
             yield from self.feed(samples)
+
+    def _absorb_normalise(self) -> None:
+        """Leave normalising the bytes of an image to the model's input, where the decoder does not see them."""
+        alone = len(self._transforms) == 1 and self._windower.rows.dtype == np.uint8
+        pixels = getattr(self._transforms[0], "pixels", None) if alone else None
+        absorb = getattr(self.model, "absorb", None)
+        if pixels is None or absorb is None or getattr(self.plan.decoder.plugin, "READS_INPUTS", True):
+            return
+        if absorb(pixels):
+            self._transforms = []
 
     def feed(self, samples: Samples) -> Iterator[Result]:
         """Take a block of samples and yield a result for each window, or each so many, that it completes.

@@ -31,11 +31,13 @@ class Feed:
     """Writes arrays of real values into the memory of one tensor.
 
     ``write`` takes arrays of ``shape`` and ``dtype``, those that came last. For others call ``adapt`` first.
+    ``pixels`` are the real values that bytes from 0 to 255 stand for, themselves unless given.
     """
 
-    __slots__ = ("_spec", "_target", "dtype", "shape", "write")
+    __slots__ = ("_spec", "_target", "dtype", "pixels", "shape", "write")
 
     def __init__(self, target: Array, spec: TensorSpec) -> None:
+        self.pixels: FloatArray | None = None
         self._target = target
         self._spec = spec
         self.shape: tuple[int, ...] | None = None
@@ -57,7 +59,7 @@ class Feed:
             raise ValueError(
                 f"input {self._spec.name!r} has shape {list(self._target.shape)}, but got {list(values.shape)}"
             )
-        self.write = _writer(self._target, self._spec, values)
+        self.write = _writer(self._target, self._spec, values, self.pixels)
         self.shape = values.shape
         self.dtype = values.dtype
 
@@ -110,12 +112,17 @@ def _table(spec: TensorSpec) -> FloatArray:
     return _dequantize(np.arange(256, dtype=np.uint8).view(spec.dtype), spec)
 
 
+def takes_pixels(spec: TensorSpec) -> bool:
+    """Whether bytes can be written to a tensor by a table of what each is stored as."""
+    return spec.quantized and _is_byte(spec)
+
+
 def _is_byte(spec: TensorSpec) -> bool:
     """Whether there are but 256 real values."""
     return spec.dtype.itemsize == 1 and len(spec.scale) == 1
 
 
-def _writer(target: Array, spec: TensorSpec, values: Array) -> Write:
+def _writer(target: Array, spec: TensorSpec, values: Array, pixels: FloatArray | None) -> Write:
     """Return the fastest way from arrays like ``values`` to ``target``."""
     shaped = target.reshape(values.shape)
     if not spec.quantized:
@@ -132,7 +139,7 @@ def _writer(target: Array, spec: TensorSpec, values: Array) -> Write:
     if values.dtype in {np.dtype(np.float32), np.dtype(np.float64)}:
         return _quantize(shaped, zero, scale)
     if values.dtype == np.uint8 and _is_byte(spec):
-        return _quantize_bytes(shaped, zero, scale)
+        return _quantize_bytes(shaped, zero, scale, pixels)
     return _quantize_others(shaped, zero, scale)
 
 
@@ -189,12 +196,12 @@ def _quantize_others(target: Array, zero: FloatArray, scale: FloatArray) -> Writ
     return convert
 
 
-def _quantize_bytes(target: Array, zero: FloatArray, scale: FloatArray) -> Write:
-    """Write pixels, 0 to 255, in one pass: there are but 256 results."""
+def _quantize_bytes(target: Array, zero: FloatArray, scale: FloatArray, pixels: FloatArray | None) -> Write:
+    """Write bytes that stand for ``pixels`` in one pass: there are but 256 results."""
     table = np.empty(256, target.dtype)
-    pixels = np.arange(256, dtype=np.uint8)
-    _quantize(table, zero, scale)(pixels.astype(np.float32))
-    shifts = table.view(np.uint8) - pixels
+    each = np.arange(256, dtype=np.uint8)
+    _quantize(table, zero, scale)(each.astype(np.float32) if pixels is None else pixels)
+    shifts = table.view(np.uint8) - each
     if (shifts == shifts[0]).all():  # A scale of 1: 25 times as fast as the table.
         stored, shift = target.view(np.uint8), shifts[0]
         return lambda new: np.add(new, shift, stored)

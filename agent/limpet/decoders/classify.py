@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from limpet.types import FloatArray, TensorSpec
 
 
+READS_INPUTS = False
+"""What the model was given does not matter here."""
+
+
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How the scores, the model's first output, are read.
 

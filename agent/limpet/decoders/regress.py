@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 _LARGEST = sys.float_info.max
 
+READS_INPUTS = False
+"""What the model was given does not matter here."""
+
 T = TypeVar("T")
 
 

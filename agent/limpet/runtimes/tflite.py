@@ -18,6 +18,7 @@ from limpet.delegate_kinds import CPU
 from limpet.errors import ModelError
 from limpet.manifest import Count
 from limpet.plugin import suggest
+from limpet.tensors import takes_pixels
 
 try:
     from ai_edge_litert import __version__ as version
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from limpet.delegate_library import LibraryDelegate
     from limpet.placement import Placement
     from limpet.tflite_binding import Place
-    from limpet.types import Array, TensorSpec
+    from limpet.types import Array, FloatArray, TensorSpec
 
 Named: TypeAlias = "tuple[str, dict[str, Any]]"
 """A tensor's name and the runtime's details of it."""
@@ -112,6 +113,7 @@ class TFLiteModel:
         self._path = path
         self._config = config
         self._shapes = shapes
+        self._pixels: FloatArray | None = None
         self._file = tflite_file.read(path)
         self._refuse_early()
         self.reset()
@@ -126,6 +128,22 @@ class TFLiteModel:
             self._load()
         except (ValueError, RuntimeError, SystemError) as error:
             raise ModelError(f"{self._path.name}: {self._explain_load(error)}") from error
+
+    def absorb(self, pixels: FloatArray) -> bool:
+        """Take bytes of images for these 256 real values from now on; return whether that can be done.
+
+        It saves a pass over the image in floats, and its cost in cache.
+        """
+        if len(self.inputs) != 1 or not takes_pixels(self.inputs[0]):
+            return False
+        self._pixels = pixels
+        self.reset()
+        return True
+
+    def _runner(self, binding: tflite_binding.Binding) -> tflite_binding.Run:
+        for feed in binding.feeds:
+            feed.pixels = self._pixels
+        return binding.runner(self._complain)
 
     @property
     def placement(self) -> Placement:
@@ -168,15 +186,15 @@ class TFLiteModel:
         steady = tflite_binding.steady(interpreter, self.allocated)
         inputs, outputs = self._places(*self._details(interpreter), steady=steady)
         if not steady:
-            self.run = tflite_binding.by_copies(interpreter, inputs, outputs).runner(self._complain)
+            self.run = self._runner(tflite_binding.by_copies(interpreter, inputs, outputs))
             return
         binding = tflite_binding.direct(interpreter, inputs, outputs)
-        run = binding.runner(self._complain)
+        run = self._runner(binding)
 
         def first(values: Sequence[Array]) -> Sequence[Array]:
             results = run(values)
             if tflite_binding.moved(interpreter, binding):  # Not known to happen; it would corrupt memory.
-                self.run = tflite_binding.by_copies(interpreter, inputs, outputs).runner(self._complain)
+                self.run = self._runner(tflite_binding.by_copies(interpreter, inputs, outputs))
                 return self.run(values)
             self.run = run
             return results
@@ -189,7 +207,7 @@ class TFLiteModel:
         if self._shapes is not None:
             inputs = [(n, d | {"shape": s}) for (n, d), s in zip(inputs, self._shapes, strict=True)]
         places = self._places(inputs, outputs, steady=False)
-        self.run = tflite_binding.by_signature(runner, *places).runner(self._complain)
+        self.run = self._runner(tflite_binding.by_signature(runner, *places))
 
     def _details(self, interpreter: Any) -> tuple[list[Named], list[Named]]:
         if self._config.signature:

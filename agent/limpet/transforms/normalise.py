@@ -13,7 +13,7 @@ from limpet.manifest import Positive
 ELEMENTWISE = True
 
 if TYPE_CHECKING:
-    from limpet.types import Array, SampleSpec
+    from limpet.types import Array, FloatArray, SampleSpec
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -66,6 +66,16 @@ class Normalise:
         if out is not work:
             out[...] = work
         return out
+
+    @property
+    def pixels(self) -> FloatArray | None:
+        """What becomes of each byte from 0 to 255, where that is the same for all of an image."""
+        if self._mean.ndim or self._std.ndim:
+            return None
+        alike = Normalise(self._mean, self._std, None, (256,))
+        alike._clip = self._clip
+        values: FloatArray = alike(np.arange(256, dtype=np.uint8))
+        return values
 
     def _make_buffers(self, shape: tuple[int, ...]) -> tuple[Array, Array]:
         """Return where to compute and where the result goes: the same array if that is float32."""
