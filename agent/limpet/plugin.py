@@ -142,7 +142,10 @@ class Decoder(Protocol):
 
 
 class DecoderPlugin(Protocol):
-    """``ValueError`` from ``open`` says why it cannot decode such outputs."""
+    """``ValueError`` from ``open`` says why it cannot decode such outputs.
+
+    A module with ``READS_INPUTS = False`` says that its decoders do not look at what the model was given.
+    """
 
     Config: Any
 
