@@ -59,7 +59,9 @@ class Latency:
         """Count the recorded rows."""
         durations = np.frombuffer(self._rows, np.int64, self._end // 8).reshape(-1, len(STAGES))
         cells = buckets_of(durations) + np.arange(len(STAGES)) * BUCKETS
-        self._counts += np.bincount(cells.ravel(), minlength=self._counts.size).reshape(self._counts.shape)
+        # On 32-bit Arm bincount takes no int64.
+        counts = np.bincount(cells.ravel().astype(np.intp), minlength=self._counts.size)
+        self._counts += counts.reshape(self._counts.shape)
         self._end = 0
 
 
