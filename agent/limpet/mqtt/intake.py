@@ -131,7 +131,9 @@ class Intake:
     def _done(self, now: float) -> bool:
         if self._stop_by is None:
             return False
-        return not self._inbox and (not self._outbox.depth or not self._sender.connected or now > self._stop_by)
+        waiting = bool(self._inbox) or self._batcher.since() < math.inf
+        sent = not self._outbox.depth or not self._sender.connected
+        return not waiting and (sent or now > self._stop_by)
 
     def _close(self, now: float) -> None:
         self._dispatch.sync(self._sender, now)
