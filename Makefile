@@ -42,6 +42,10 @@ lint: .venv/.dev ## check style and types
 bench: .venv/.dev programs ## measure Limpet on this machine, into docs/benchmarks.md
 	@$(PYTHON) bench/run.py
 
+.PHONY: bench-mqtt
+bench-mqtt: .venv/.dev programs ## measure the outbox and the sender, into docs/benchmarks-mqtt.md
+	@$(PYTHON) bench/outbox.py
+
 .PHONY: model
 model: .venv-convert/.installed ## make the demo's and the benchmarks' models again; needs Python 3.11 and 5 GB
 	@.venv-convert/bin/python -m limpet_convert.shuttle --out agent/limpet/demo_data

@@ -76,6 +76,7 @@ class Link:
         self._introduced: dict[int, str] = {}
         self._established: set[str] = set()
         self._alias_limit = 0
+        self._usual: dict[tuple[str, int | None, int], _Packed] = {}
         self._client = self._make_client(broker, client_id, will)
 
     def _make_client(self, broker: Broker, client_id: str, will: Publish) -> Client:
@@ -164,32 +165,46 @@ class Link:
         """
         if self.version != "5":
             return self._client.publish(message.topic, message.payload, message.qos, message.retain).mid
-        properties = _properties(PacketTypes.PUBLISH)
-        if message.content_type:
-            properties.ContentType = message.content_type
-        if message.user_properties:
-            properties.UserProperty = list(message.user_properties)
-        if expiry is not None:
-            properties.MessageExpiryInterval = max(1, min(int(expiry), 0xFFFF_FFFF))
-        if correlation:
-            properties.CorrelationData = correlation
-        topic = self._alias(message.topic, properties)
+        topic, alias = self._alias(message.topic)
+        seconds = None if expiry is None else max(1, min(int(expiry), 0xFFFF_FFFF))
+        properties = self._publish_properties(message, seconds, correlation, alias)
         mid = self._client.publish(topic, message.payload, message.qos, message.retain, properties).mid
-        if topic in self._aliases:
+        if topic and alias:
             self._introduced[mid] = topic
         return mid
 
-    def _alias(self, topic: str, properties: Any) -> str:
-        """Return the topic to write: none, once the broker has confirmed a number for it on this connection.
+    def _publish_properties(self, message: Publish, expiry: int | None, correlation: bytes, alias: int) -> Any:
+        """Return what goes with a message, made anew only where it must be, as that takes paho long."""
+        key = (message.content_type, expiry, alias)
+        changing = message.user_properties or correlation
+        if changing or key not in self._usual:
+            properties = _properties(PacketTypes.PUBLISH)
+            if message.content_type:
+                properties.ContentType = message.content_type
+            if message.user_properties:
+                properties.UserProperty = list(message.user_properties)
+            if expiry is not None:
+                properties.MessageExpiryInterval = expiry
+            if correlation:
+                properties.CorrelationData = correlation
+            if alias:
+                properties.TopicAlias = alias
+            if changing:
+                return properties
+            self._usual[key] = _Packed(properties.pack())
+        return self._usual[key]
 
-        It may not remember that of a message that it refused.
+    def _alias(self, topic: str) -> tuple[str, int]:
+        """Return the topic to write, and its number, 0 for none.
+
+        It is not written once the broker has confirmed the number on this connection; it may not remember that
+        of a message that it refused.
         """
         if topic not in self._aliases:
             if len(self._aliases) >= self._alias_limit:
-                return topic
+                return topic, 0
             self._aliases[topic] = len(self._aliases) + 1
-        properties.TopicAlias = self._aliases[topic]
-        return "" if topic in self._established else topic
+        return "" if topic in self._established else topic, self._aliases[topic]
 
     def poll(self, timeout: float) -> None:
         """Wait for the broker, for the owner's wake-up or for ``timeout`` seconds, and do what is to be done.
@@ -286,6 +301,16 @@ class Link:
         topic = self._introduced.pop(mid, None)
         if topic and reason.value < 0x80:
             self._established.add(topic)
+
+
+class _Packed(NamedTuple):
+    """Properties as they go over the wire; paho asks them for no more."""
+
+    wire: bytes
+
+    def pack(self) -> bytes:
+        """Return them."""
+        return self.wire
 
 
 def _properties(packet: int) -> Any:
