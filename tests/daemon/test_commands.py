@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
 import time
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -101,7 +103,7 @@ def test_health_is_published_and_returned_now(operator: Caller) -> None:
     answer = operator.call("health")
     assert answer["result"]["pipelines"] == {"press": "running", "oil": "running"}
     valid("health", answer["result"])
-    assert [m.topic for m in operator.heard if not m.retain].count("limpet/press-07/health") == 1
+    wait_until(lambda: any(m.topic == "limpet/press-07/health" and not m.retain for m in operator.heard))
 
 
 def test_log_level_is_set_in_all_processes(operator: Caller) -> None:
@@ -181,6 +183,16 @@ def test_too_many_commands_are_refused_and_later_ones_obeyed(broker: Mosquitto, 
         assert AT_ONCE <= len(refused) <= 3 * AT_ONCE + 1
         time.sleep(1)
         assert flood.call("ping")["ok"]
+
+
+def test_mosquitto_rr_gets_its_answer(broker: Mosquitto, running: Daemon) -> None:
+    assert running.process.poll() is None
+    time.sleep(0.5)
+    asks = ["mosquitto_rr", "-p", str(broker.port), "-V", "5", "-t", "limpet/press-07/command/ping"]
+    done = subprocess.run(
+        [*asks, "-e", "answers/me", "-m", "{}", "-W", "10"], check=True, capture_output=True, timeout=20
+    )
+    assert json.loads(done.stdout)["ok"] is True
 
 
 def test_every_command_has_a_schema() -> None:
