@@ -218,8 +218,8 @@ def page(figures: dict[str, Any]) -> str:
     return f"""# Benchmarks of the outbox
 
 Made by `make bench-mqtt` on {time.strftime("%Y-%m-%d")}: {machine}, mosquitto on the same machine. A result has
-310 bytes of JSON. Rates are the median of three runs, both sides in turn. The results are alike, so that they compress well: with others
-the outbox takes more, up to its bound.
+310 bytes of JSON. Rates are the median of three runs, both sides in turn. The results are alike, so that they
+compress well: with others the outbox takes more, up to its bound.
 
 | what | measured | wanted |
 | --- | --- | --- |
