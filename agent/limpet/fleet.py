@@ -63,6 +63,7 @@ class Fleet:
         self._launched = launched
         self._modules: list[str] = []
         self._executors: dict[str, int | None] = {}
+        self._dismissed: dict[int, str] = {}
         self._fork_server = self._attach()
 
     def assign(self, wanted: Config) -> None:
@@ -202,6 +203,7 @@ class Fleet:
         for key in keys:
             pid = self._executors.pop(key, None)
             if pid is not None:
+                self._dismissed[pid] = key
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
 
@@ -264,6 +266,10 @@ class Fleet:
         for key in [key for key, pid in self._executors.items() if pid == exited.pid]:
             log.warning("executor %s: %s", key, describe(exited.status))
             del self._executors[key]
+        # Its worker often hears of a crash first, and has it dismissed.
+        dismissed = self._dismissed.pop(exited.pid, "")
+        if dismissed and exited.status not in (0, -signal.SIGKILL):
+            log.warning("executor %s: %s", dismissed, describe(exited.status))
         for slot in list(self._slots.values()):
             if slot.pid == exited.pid:
                 self._mourn(slot, exited.status)
@@ -288,6 +294,7 @@ class Fleet:
         log.error("the fork server is gone; replacing it and every worker")
         self.close()
         self._executors.clear()
+        self._dismissed.clear()
         for slot in list(self._slots.values()):
             if slot.channel is not None:
                 slot.ending = "its fork server is gone"
