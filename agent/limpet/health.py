@@ -74,7 +74,7 @@ class PipelineRecord:
         if not to.model:
             to.model, to.version, to.delegate = before.model, before.version, before.delegate
             to.delegate_share, to.degraded = before.delegate_share, before.degraded
-            to.placement = before.placement
+            to.placement, to.sandbox = before.placement, before.sandbox
         events: list[tuple[str, str]] = []
         if to.state != before.state:
             events.append((to.state, to.reason))
@@ -100,6 +100,7 @@ class PipelineRecord:
             delegate_share=last.delegate_share,
             degraded=last.degraded,
             placement=last.placement,
+            sandbox=last.sandbox,
             results=self.sequence,
             errors=self.errors,
             restarts=self.restarts,

@@ -94,7 +94,8 @@ class PipelineHealth(msgspec.Struct, kw_only=True):
     """Health of one pipeline, on ``health/<pipeline>``, retained. Counts run since the supervisor started.
 
     ``dropped`` has samples by cause, those of its source among them. ``delegate_share`` is the share of the
-    model's ops that run on the delegate, ``placement`` the proof of it where that is not the CPU.
+    model's ops that run on the delegate, ``placement`` the proof of it where that is not the CPU,
+    ``sandbox`` what its worker has given up.
     """
 
     device: str
@@ -108,6 +109,7 @@ class PipelineHealth(msgspec.Struct, kw_only=True):
     delegate_share: float
     degraded: bool
     placement: Placed | None = None
+    sandbox: list[str] = []
     results: int
     errors: int
     restarts: int

@@ -84,7 +84,7 @@ class Placed(msgspec.Struct, omit_defaults=True):
 class Transition(msgspec.Struct, tag=True, omit_defaults=True):
     """A pipeline came into another state, or is in it with another delegate or model.
 
-    ``placement`` is that of a delegate other than the CPU.
+    ``placement`` is that of a delegate other than the CPU, ``sandbox`` what the worker has given up.
     """
 
     pipeline: str
@@ -96,6 +96,7 @@ class Transition(msgspec.Struct, tag=True, omit_defaults=True):
     delegate_share: float = 0.0
     degraded: bool = False
     placement: Placed | None = None
+    sandbox: list[str] = []
 
 
 class Notice(msgspec.Struct, tag=True):

@@ -126,9 +126,9 @@ class Slot:
         """
         running = [name for name, state in self._states.items() if state not in OVER]
         reason = self.ending or describe(status)
-        wanted = self.ending is not None and status == 0
+        orderly = status == 0
         self.channel = self.pid = self.ending = None
-        if wanted:
+        if orderly:
             return []
         blamed = [name for name in running if self._states[name] == "starting"] or running
         for name in blamed:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 import numpy as np
 
+from limpet import sandbox
 from limpet.admission import judge, load
 from limpet.asked import answer
 from limpet.channel import Channel
@@ -84,7 +85,9 @@ def run(end: socket.socket) -> None:
         except ConfigError as error:
             supervisor.send(Refused(list(error.problems)))
             return
-        worker = Worker(supervisor, source)
+        # From here on bytes are parsed that somebody else wrote.
+        allowed = sandbox.needs(config, source)
+        worker = Worker(supervisor, source, allowed, sandbox.enter(allowed))
         worker.assign(config)
         worker.serve()
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -149,7 +152,11 @@ class Run(msgspec.Struct):
 class Worker:
     """The pipelines of one source, and what they have to say."""
 
-    def __init__(self, supervisor: Supervisor, source: SourcePlan) -> None:
+    def __init__(
+        self, supervisor: Supervisor, source: SourcePlan, allowed: sandbox.Needs, in_force: list[str]
+    ) -> None:
+        self._allowed = allowed
+        self._in_force = in_force
         self._supervisor = supervisor
         self._source = source
         self._intake = Intake(source)
@@ -204,6 +211,8 @@ class Worker:
         if select([self._supervisor], [], [], 0)[0]:
             for record in self._supervisor.receive():
                 if isinstance(record, Assign):
+                    if not self._allowed.covers(sandbox.needs(record.config, self._source)):
+                        return False  # what was given up cannot be had again: a new worker is started
                     self.assign(record.config)
                 elif isinstance(record, Ask):
                     pipelines = {name: run.pipeline for name, run in self._runs.items()}
@@ -299,6 +308,7 @@ class Worker:
                 model.delegate_share,
                 pipeline.degraded,
                 model.placed if isinstance(model, Delegation) else None,
+                self._in_force,
             )
         )
 

@@ -32,6 +32,7 @@ def test_two_pipelines_run_together_and_stop_in_order(configure: Configure, cons
     assert unbroken(consumer.results("one"))
     assert unbroken(consumer.results("two"))
     assert consumer.last("health/one")["state"] == "stopped"
+    assert {"no-new-privileges", "limits"} <= set(consumer.last("health/one")["sandbox"])
     # All that was counted was sent: the last health message comes after the last result.
     assert consumer.last("health/one")["results"] == len(consumer.results("one"))
 
