@@ -16,6 +16,7 @@ from limpet.reporters import mqtt
 from support import certificates, reports
 from support.broker import Mosquitto, free_port, listener, mosquitto, wait_until
 from support.gate import gate
+from support.wire import wire
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,7 +83,11 @@ def test_a_frozen_broker_is_left_and_found_again(tmp_path: Path) -> None:
 def test_memory_is_bounded_while_the_broker_is_away_and_what_is_shed_is_counted(tmp_path: Path) -> None:
     broker = Mosquitto(tmp_path / "broker")
     small = OutboxRules(memory_bytes=65_536, events=EventRules(keep="memory"), results=ResultRules(keep="memory"))
-    with reporting(broker.url, tmp_path, outbox=small, batch_age=0.001, batch_count=7) as reporter:
+    with (
+        wire(broker.port) as line,
+        reporting(line.url, tmp_path, outbox=small, batch_age=0.001, batch_count=7) as reporter,
+    ):
+        line.fault = "refuse"
         reporter.report(reports.event())
         for count, message in enumerate(reports.results(5000)):
             reporter.report(message)
@@ -91,7 +96,8 @@ def test_memory_is_bounded_while_the_broker_is_away_and_what_is_shed_is_counted(
         broker.start()
         try:
             with listener(broker.port) as heard:
-                wait_until(lambda: reporter.health()["connected"] and reporter.health()["outbox_depth"] == 0)
+                line.fault = "none"
+                wait_until(lambda: reporter.health()["connected"] and reporter.health()["outbox_depth"] == 0, 30)
                 health = reporter.health()
         finally:
             broker.stop()
