@@ -100,7 +100,8 @@ lock: .venv/.dev ## choose the newest versions and write requirements/*.txt
 .PHONY: programs
 programs:
 	@tools/need.sh mosquitto=mosquitto mosquitto_sub=mosquitto-clients openssl=openssl systemd-analyze=systemd \
-		cc=gcc c++=g++ dtc=device-tree-compiler udevadm=udev /usr/include/stdio.h=libc6-dev
+		cc=gcc c++=g++ dtc=device-tree-compiler udevadm=udev ssh-agent=openssh-client \
+		/usr/include/stdio.h=libc6-dev
 
 .venv/pyvenv.cfg:
 	@python=$$(tools/python.sh 3.11 3.12 3.13 3.10) && "$$python" -m venv .venv

@@ -13,11 +13,13 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from limpet import batches
+from limpet.asked import answer
 from limpet.config import Config as Configuration
 from limpet.config import Device, PipelineConfig
 from limpet.manifest import WindowSpec
 from limpet.pipeline import Pipeline
 from limpet.plan import PipelinePlan, plan_pipeline
+from limpet.records import Answered, Ask, Capture
 from limpet.single import plan_model
 from limpet.types import Samples, SampleSpec
 from limpet.window import Windower
@@ -114,6 +116,18 @@ def test_same_results_in_the_same_order(
         assert _said(many) == _said(ones)
         counted = {stage: sum(buckets.values()) for stage, buckets in together.latency.take().items()}
         assert set(counted.values()) == {len(many)}
+
+
+def test_a_window_is_captured_out_of_a_backlog(cache: Path) -> None:
+    answers: list[Answered] = []
+    with Pipeline(_plan(cache)) as pipeline:
+        first, second = _blocks([(200, False), (200, False)])
+        assert len(list(pipeline.feed(first))) == 200
+        answer(Ask(7, Capture("demo")), {"demo": pipeline}, answers.append)
+        assert len(list(pipeline.feed(second))) == 200
+    (captured,) = answers
+    assert (captured.number, captured.error) == (7, "")
+    assert captured.result["inputs"][0]["shape"] == [1, CHANNELS]
 
 
 def test_a_batch_s_results_have_its_time(cache: Path) -> None:

@@ -63,7 +63,7 @@ class Batches:
         self._plan = plan
         self._windower = windower
         self._select = select
-        self._decoder = decoder
+        self.decoder = decoder
         self._values = np.empty((SIZE, *windower.shape), windower.rows.dtype)
         self._values.fill(0)
         self._stack = ExitStack()
@@ -128,11 +128,11 @@ class Batches:
         self._stack.close()
 
     def _decode(self, outputs: Sequence[Array], inputs: Sequence[Array], count: int) -> list[object]:
-        many = getattr(self._decoder, "many", None)
+        many = getattr(self.decoder, "many", None)
         if many is not None:
             decoded: list[object] = many([o[:count] for o in outputs], [i[:count] for i in inputs])
             return decoded
-        return [self._decoder([o[n : n + 1] for o in outputs], [i[n] for i in inputs]) for n in range(count)]
+        return [self.decoder([o[n : n + 1] for o in outputs], [i[n] for i in inputs]) for n in range(count)]
 
     def _open(self) -> Model:
         plan, shape = self._plan, self._values.shape

@@ -124,7 +124,8 @@ class Pipeline:
             yield from map(self._infer, windows)
             return
         while gathered := self._batches.gather(windows):
-            if self._batches.ready(gathered):
+            # A captured window has another decoder for once, which batches do not ask.
+            if self.decoder is self._batches.decoder and self._batches.ready(gathered):
                 yield from self._batches.run(gathered, self.latency)
             else:
                 yield from map(self._infer, gathered)
