@@ -8,8 +8,8 @@ from typing import Any
 
 import msgspec
 
-from limpet.measure import throughput
-from limpet.single import plan_model
+from limpet.inference.measure import throughput
+from limpet.inference.single import plan_model
 
 
 def measure(model: Path, seconds: float) -> dict[str, Any]:

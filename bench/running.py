@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from limpet.device.host import Host
 from limpet.histogram import bounds
-from limpet.host import Host
 from limpet.sources.framings import cobs
 from stand import SHUTTLE, Counting, Stand
 from support import models

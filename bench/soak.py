@@ -20,7 +20,7 @@ from statistics import median
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests"))
 
-from limpet.host import Host  # noqa: E402
+from limpet.device.host import Host  # noqa: E402
 from stand import SHUTTLE, Stand  # noqa: E402
 from support.broker import wait_until  # noqa: E402
 from support.daemon import Daemon, daemon  # noqa: E402

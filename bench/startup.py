@@ -10,8 +10,8 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from limpet import config
-from limpet.fleet import Fleet
-from limpet.launch import ForkServerProcess
+from limpet.processes.fleet import Fleet
+from limpet.processes.launch import ForkServerProcess
 from limpet.records import FromWorker, Transition
 from stand import SHUTTLE, Stand
 from support.broker import wait_until

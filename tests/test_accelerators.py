@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from limpet.accelerators import Accelerator, discover, explain
-from limpet.delegate_kinds import KINDS
-from limpet.machine import Machine, User
+from limpet.accelerators.delegate_kinds import KINDS
+from limpet.accelerators.inventory import Accelerator, discover, explain
+from limpet.device.machine import Machine, User
 from support.boards import BOARDS, Board
 
 if TYPE_CHECKING:

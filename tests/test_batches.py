@@ -12,17 +12,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from limpet import batches
-from limpet.asked import answer
 from limpet.config import Config as Configuration
 from limpet.config import Device, PipelineConfig
+from limpet.inference import batches
+from limpet.inference.pipeline import Pipeline
+from limpet.inference.plan import PipelinePlan, plan_pipeline
+from limpet.inference.single import plan_model
+from limpet.inference.window import Windower
 from limpet.manifest import WindowSpec
-from limpet.pipeline import Pipeline
-from limpet.plan import PipelinePlan, plan_pipeline
+from limpet.processes.asked import answer
 from limpet.records import Answered, Ask, Capture
-from limpet.single import plan_model
 from limpet.types import Samples, SampleSpec
-from limpet.window import Windower
 from support import models
 
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ def test_not_for_every_pipeline(cache: Path, tmp_path: Path, change: dict[str, A
 
 
 def _statistics() -> tuple[Any, ...]:
-    from limpet.plan import Part
+    from limpet.inference.plan import Part
     from limpet.transforms import statistics
 
     return (Part(statistics, statistics.Config()),)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from limpet import boot
+from limpet.device import boot
 from limpet.errors import ConfigError
 
 if TYPE_CHECKING:

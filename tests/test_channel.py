@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.channel import Channel
 from limpet.config import build
-from limpet.mailbox import Mailbox
+from limpet.inference.mailbox import Mailbox
+from limpet.processes.channel import Channel
 from limpet.records import Assign, Fork, FromWorker, Result, Results, Stop, ToForkServer, ToWorker
 from limpet.types import Samples
 

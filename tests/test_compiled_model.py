@@ -16,21 +16,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from limpet import compiled_model, litert_said
-from limpet.delegate_kinds import DelegateTable, resolve
+from limpet.accelerators.delegate_kinds import DelegateTable, resolve
+from limpet.accelerators.placement import shortfall
+from limpet.accelerators.proof import noise, prove
 from limpet.deploy import bundle as bundles
 from limpet.deploy.golden import check_golden
 from limpet.errors import ModelError
-from limpet.placement import shortfall
-from limpet.proof import noise, prove
 from limpet.runtimes import tflite
+from limpet.tflite import compiled_model, litert_said
 from support import models
 from support.accel import NO_GPU, NO_NPU, use_swiftshader
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from limpet.delegate_kinds import Choice, Option
+    from limpet.accelerators.delegate_kinds import Choice, Option
 
 pytestmark = pytest.mark.skipif(
     not find_spec("ai_edge_litert"), reason="ai-edge-litert is absent: tflite-runtime has none"
@@ -178,8 +178,8 @@ def test_precision_of_the_gpu_is_an_option(kind: str, tmp_path: Path) -> None:
 PROGRAM = """
 import sys
 from pathlib import Path
-from limpet import compiled_model
-from limpet.delegate_kinds import resolve
+from limpet.tflite import compiled_model
+from limpet.accelerators.delegate_kinds import resolve
 from limpet.errors import ModelError
 try:
     with compiled_model.open(Path(sys.argv[1]), resolve("gpu", {})):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from limpet.delegate_kinds import CPU, KINDS, DelegateTable, resolve
+from limpet.accelerators.delegate_kinds import CPU, KINDS, DelegateTable, resolve
 from limpet.errors import ConfigError
 
 

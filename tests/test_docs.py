@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from limpet import config, plan, plugin, reporting
+from limpet import config, plugin, reporting
 from limpet.errors import ConfigError, SourceError
+from limpet.inference import plan
 from limpet.manifest import WindowSpec
 from limpet.messages import DeviceHealth, PipelineHealth
 

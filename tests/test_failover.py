@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from limpet.failover import FIRST_DELAY, LONGEST_DELAY, STABLE, Failover
+from limpet.accelerators.failover import FIRST_DELAY, LONGEST_DELAY, STABLE, Failover
 
 LIST = ["edgetpu", "gpu", "cpu"]
 MOST = 1.25

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from limpet.host import Host, disk_free_mb, uptime_s
+from limpet.device.host import Host, disk_free_mb, uptime_s
 
 
 @pytest.fixture

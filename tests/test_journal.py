@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet import journal
+from limpet.device import journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

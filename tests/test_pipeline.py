@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from limpet.config import Config, Device, PipelineConfig
-from limpet.pipeline import Pipeline
-from limpet.plan import plan_pipeline
+from limpet.inference.pipeline import Pipeline
+from limpet.inference.plan import plan_pipeline
 from limpet.types import Samples, SampleSpec
 from support import models
 

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.coverage import Coverage
-from limpet.placement import (
+from limpet.accelerators.placement import (
     CPU,
     XNNPACK,
     OpPlace,
@@ -23,7 +22,8 @@ from limpet.placement import (
     place,
     shortfall,
 )
-from limpet.tflite_graph import Graph, GraphOp
+from limpet.tflite.coverage import Coverage
+from limpet.tflite.model_graph import Graph, GraphOp
 
 
 def graph(*macs: int | None) -> Graph:

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.config import build
+from limpet.processes.restarts import COOL_OFF, LIMIT, Restarts
+from limpet.processes.slot import LOADING_DEADLINE, Slot
 from limpet.records import Refused, Result, Results, Transition
-from limpet.restarts import COOL_OFF, LIMIT, Restarts
-from limpet.slot import LOADING_DEADLINE, Slot
 
 TABLES = {
     "device": {"id": "d"},

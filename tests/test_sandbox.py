@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from limpet import config, sandbox
-from limpet.plan import plan_source
+from limpet import config
+from limpet.inference.plan import plan_source
+from limpet.isolation import sandbox
 from support import models
 from support.jail import Jail
 from support.ptys import Board

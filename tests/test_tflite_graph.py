@@ -10,8 +10,8 @@ from ai_edge_litert.interpreter import Interpreter
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from limpet import tflite_graph
 from limpet.errors import ModelError
+from limpet.tflite import model_graph
 from support import models
 from support.flatfile import Graph, Op, Tensor, write
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def read(path: Path) -> tflite_graph.Graph:
-    return tflite_graph.read(path.read_bytes())
+def read(path: Path) -> model_graph.Graph:
+    return model_graph.read(path.read_bytes())
 
 
 def test_multiply_adds_of_layers(tmp_path: Path) -> None:
@@ -68,18 +68,18 @@ def test_multiply_adds(code: int, shapes: list[tuple[int, ...]], output: tuple[i
     ]
     inputs = list(range(len(shapes)))
     graph = Graph([*tensors, Tensor("out", output)], [Op(code, inputs, [len(shapes)])], [0], [len(shapes)])
-    assert tflite_graph.read(write([graph])).macs == macs
+    assert model_graph.read(write([graph])).macs == macs
 
 
 def test_matrix_turned() -> None:
     tensors = [Tensor("a", (2, 4, 3)), Tensor("b", (2, 4, 5)), Tensor("c", (2, 3, 5))]
     turned = Op(126, [0, 1], [2], (101, {"bool_0": True}))
-    assert tflite_graph.read(write([Graph(tensors, [turned], [0, 1], [2])])).macs == 2 * 3 * 5 * 4
+    assert model_graph.read(write([Graph(tensors, [turned], [0, 1], [2])])).macs == 2 * 3 * 5 * 4
 
 
 def test_a_beginning_computes_what_the_whole_does_on_the_way(tmp_path: Path) -> None:
     data = models.conv(tmp_path / "conv", 4, 3, layers=3).read_bytes()
-    graph = tflite_graph.read(data)
+    graph = model_graph.read(data)
     image = np.arange(48, dtype=np.int8).reshape(1, 4, 4, 3)
 
     def run(model: bytes) -> tuple[int, np.ndarray]:
@@ -88,11 +88,11 @@ def test_a_beginning_computes_what_the_whole_does_on_the_way(tmp_path: Path) -> 
         interpreter.set_tensor(0, image)
         interpreter.invoke()
         (output,) = interpreter.get_output_details()
-        return len(tflite_graph.read(model).ops), interpreter.get_tensor(output["index"])
+        return len(model_graph.read(model).ops), interpreter.get_tensor(output["index"])
 
     factors = np.arange(1, 4)
     for count in (1, 2, 3):
-        ops, result = run(tflite_graph.beginning(data, count, graph.ops[count - 1].outputs[0]))
+        ops, result = run(model_graph.beginning(data, count, graph.ops[count - 1].outputs[0]))
         assert ops == count
         expected = (image.astype(float) - models.ZERO_POINT) * factors**count + models.ZERO_POINT
         assert np.array_equal(result, expected.clip(-128, 127))
@@ -100,7 +100,7 @@ def test_a_beginning_computes_what_the_whole_does_on_the_way(tmp_path: Path) -> 
 
 def test_a_beginning_of_a_model_with_signatures(tmp_path: Path) -> None:
     data = models.two(tmp_path / "two").read_bytes()
-    interpreter = Interpreter(model_content=tflite_graph.beginning(data, 1, 2))
+    interpreter = Interpreter(model_content=model_graph.beginning(data, 1, 2))
     interpreter.allocate_tensors()
     assert [details["name"] for details in interpreter.get_output_details()] == ["sum"]
     assert interpreter.get_signature_list() == {}
@@ -109,7 +109,7 @@ def test_a_beginning_of_a_model_with_signatures(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", [b"", b"TFL3", bytes(100), b"\x10\0\0\0TFL3" + bytes(40)])
 def test_refuses_what_is_no_model(data: bytes) -> None:
     with pytest.raises(ModelError, match="not a TFLite model, or damaged"):
-        tflite_graph.read(data)
+        model_graph.read(data)
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_damage_is_told_or_harmless(changes: list[tuple[int, int]], sound: bytes
     for at, value in changes:
         data[at % len(data)] = value
     try:
-        graph = tflite_graph.read(bytes(data))
+        graph = model_graph.read(bytes(data))
     except ModelError:
         return
     assert all(op.macs is None or isinstance(op.macs, int) for op in graph.ops)

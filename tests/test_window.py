@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from limpet.inference.window import Windower
 from limpet.manifest import WindowSpec
 from limpet.types import Samples, SampleSpec, empty_samples
-from limpet.window import Windower
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

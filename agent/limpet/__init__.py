@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from limpet.pipeline import Pipeline
+    from limpet.inference.pipeline import Pipeline
 
 __version__ = "0.1.0"
 __all__ = ["Pipeline", "__version__"]
@@ -17,7 +17,7 @@ __all__ = ["Pipeline", "__version__"]
 def __getattr__(name: str) -> Any:
     """Import ``Pipeline`` when it is asked for: the supervisor must never load numpy."""
     if name == "Pipeline":
-        from limpet.pipeline import Pipeline
+        from limpet.inference.pipeline import Pipeline
 
         return Pipeline
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from limpet.launch import ForkServerProcess
+    from limpet.processes.launch import ForkServerProcess
 
 EX_CONFIG = 78
 
@@ -42,8 +42,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _launch() -> ForkServerProcess:
     """Start the fork server, which takes longest to load, with no more imported than both processes need."""
-    from limpet import channel, config, logs, records  # noqa: F401 - once for both, in memory that they share
-    from limpet.launch import ForkServerProcess
+    from limpet import config, records  # noqa: F401 - once for both, in memory that they share
+    from limpet.device import logs  # noqa: F401 - once for both, in memory that they share
+    from limpet.processes import channel  # noqa: F401 - once for both, in memory that they share
+    from limpet.processes.launch import ForkServerProcess
 
     return ForkServerProcess(fork=True)
 

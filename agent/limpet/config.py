@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta
 
-from limpet.delegate_kinds import DelegateTable
+from limpet.accelerators.delegate_kinds import DelegateTable
 from limpet.errors import ConfigError
 from limpet.manifest import Count, Positive, WindowSpec
 from limpet.plugin import suggest

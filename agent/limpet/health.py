@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from limpet import clock
+from limpet.device import clock
 from limpet.histogram import merge, quantile
 from limpet.messages import ModelReported, PipelineHealth, ResultMessage, StageLatency
 

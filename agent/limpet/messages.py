@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
-from limpet.clock import Mark
+from limpet.device.clock import Mark
 from limpet.records import Placed, State
 
 

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from importlib import metadata
     from pathlib import Path
 
-    from limpet.delegate_kinds import Choice
+    from limpet.accelerators.delegate_kinds import Choice
+    from limpet.inference.plan import PipelinePlan
     from limpet.messages import (
         DeviceHealth,
         EventMessage,
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
         Reply,
         ResultMessage,
     )
-    from limpet.plan import PipelinePlan
     from limpet.reporters.dialects import Publish
     from limpet.types import Array, FloatArray, Rows, Samples, SampleSpec, TensorSpec
 

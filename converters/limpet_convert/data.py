@@ -1,7 +1,7 @@
 """Recordings to model input, through the very sources, windows and transforms that the device will run.
 
 What calibrates is what infers: this module holds no arithmetic of its own, it only plays recordings into
-``limpet.window`` and ``limpet.transforms``.
+``limpet.inference.window`` and ``limpet.transforms``.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 from limpet import plugin
 from limpet.config import fill
 from limpet.errors import ConfigError
+from limpet.inference.window import Windower
 from limpet.sources._recordings import load
 from limpet.types import Samples, SampleSpec
-from limpet.window import Windower
 from limpet_convert.errors import ConvertError
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from limpet import config
+from limpet.accelerators.delegate_kinds import CPU
 from limpet.commands import check
-from limpet.delegate_kinds import CPU
 from limpet.errors import ConfigError, ModelError
-from limpet.executor import lay_out, put, view
-from limpet.pipeline import Pipeline
-from limpet.plan import plan_pipeline
+from limpet.inference.pipeline import Pipeline
+from limpet.inference.plan import plan_pipeline
+from limpet.processes.executor import lay_out, put, view
 from limpet.types import SampleSpec, TensorSpec
 from support import models
 from support.bundles import bundle

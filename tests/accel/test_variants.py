@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from accel import phases
-from limpet.admission import admitted
+from limpet.accelerators.admission import admitted
 from limpet.deploy import bundle as bundles
 from limpet.errors import ModelError
-from limpet.single import plan_model
+from limpet.inference.single import plan_model
 from limpet.types import SampleSpec
 from support import models
 from support.broker import wait_until

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from limpet.device.machine import Machine, Owner, User
 from limpet.doctor import CHECKS, access, examine, hardware, settings, software, subject
 from limpet.doctor.software import Software
 from limpet.doctor.subject import Subject
-from limpet.machine import Machine, Owner, User
 from support.boards import Board
 from support.patients import GOOD, HERE, lay, only, patient, table
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from limpet import landlock
 from limpet.doctor import kernel, system
 from limpet.doctor.subject import Subject
+from limpet.isolation import landlock
 from support.patients import only, patient, table
 
 # --- clock, disk, memory, power, heat

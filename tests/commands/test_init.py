@@ -18,10 +18,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from limpet import config, detect, draft
+from limpet import config, draft
 from limpet.commands import init
+from limpet.device import detect
+from limpet.device.machine import Machine
 from limpet.errors import ConfigError, SourceError
-from limpet.machine import Machine
 from limpet.manifest import Manifest, TensorInfo
 from limpet.sources.framings import cobs
 from support import models

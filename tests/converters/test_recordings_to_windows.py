@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from limpet.errors import ConfigError
+from limpet.inference.window import Windower
 from limpet.manifest import WindowSpec
 from limpet.transforms import normalise
 from limpet.types import Samples, SampleSpec
-from limpet.window import Windower
 from limpet_convert import data, project
 from limpet_convert.errors import ConvertError
 

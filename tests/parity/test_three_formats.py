@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from limpet import coreml_file
-from limpet.delegate_kinds import CPU
+from limpet.accelerators.delegate_kinds import CPU
 from limpet.runtimes import tflite
 from limpet_convert import mil
 

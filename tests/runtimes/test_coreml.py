@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from limpet.accelerators.delegate_kinds import Choice
 from limpet.coreml_file import Feature
-from limpet.delegate_kinds import Choice
 from limpet.errors import ModelError
 from limpet.runtimes import coreml
 from limpet.runtimes.coreml import OpPlan

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 from test_fault_delegate import Interpreter
 
-from limpet.delegate_kinds import DelegateTable, resolve
-from limpet.delegate_library import load
+from limpet.accelerators.delegate_kinds import DelegateTable, resolve
+from limpet.accelerators.delegate_library import load
 from limpet.errors import ModelError
 from support import models
 from support.delegate import Control, build
@@ -18,7 +18,7 @@ from support.delegate import Control, build
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from limpet.delegate_kinds import Choice
+    from limpet.accelerators.delegate_kinds import Choice
 
 
 def choice(library: Path | str, options: dict[str, str] | None = None) -> Choice:

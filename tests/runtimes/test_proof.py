@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from limpet import tflite_graph
-from limpet.coverage import coverage
-from limpet.delegate_kinds import DelegateTable, resolve
-from limpet.delegate_library import load
+from limpet.accelerators.delegate_kinds import DelegateTable, resolve
+from limpet.accelerators.delegate_library import load
+from limpet.accelerators.placement import Placement, doubt, of_coverage, shortfall
+from limpet.accelerators.proof import admit, noise, prove, time_share
 from limpet.deploy import bundle as bundles
 from limpet.errors import ModelError
-from limpet.placement import Placement, doubt, of_coverage, shortfall
-from limpet.proof import admit, noise, prove, time_share
 from limpet.runtimes import tflite
+from limpet.tflite import model_graph
+from limpet.tflite.coverage import coverage
 from limpet.types import TensorSpec
 from support import models
 from support.delegate import build
@@ -40,7 +40,7 @@ def placed(model: Path, library: Path, fault: str = "") -> Placement:
     interpreter = tflite.Interpreter(str(model), experimental_delegates=[delegate])
     asked = coverage(interpreter)
     interpreter.allocate_tensors()
-    return of_coverage("board", asked, coverage(interpreter), tflite_graph.read(model.read_bytes()))
+    return of_coverage("board", asked, coverage(interpreter), model_graph.read(model.read_bytes()))
 
 
 def test_placement_of_a_delegate_that_takes_all(library: Path, tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from limpet import plugin
+from limpet.accelerators.delegate_kinds import CPU, Choice
 from limpet.config import fill
-from limpet.delegate_kinds import CPU, Choice
 from limpet.errors import ModelError
 from support import models
 

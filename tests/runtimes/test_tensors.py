@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from limpet.tensors import Feed, dequantizer, reader
+from limpet.tflite.tensors import Feed, dequantizer, reader
 from limpet.types import TensorSpec
 
 SCALES = st.floats(2.0**-20, 2.0**20, width=32)

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from limpet import tflite_binding
-from limpet.delegate_kinds import CPU
+from limpet.accelerators.delegate_kinds import CPU
 from limpet.errors import ModelError
 from limpet.runtimes import tflite
+from limpet.tflite import bindings
 from support import models
 
 if TYPE_CHECKING:
@@ -183,14 +183,14 @@ def test_memory_that_moved_is_seen(path: Path) -> None:
     interpreter = tflite.Interpreter(model_path=str(models.dense(path, 4, 4, int8=False, batch=-1)))
     interpreter.allocate_tensors()
     places = [
-        [tflite_binding.place("", details, closed=True) for details in each]
+        [bindings.place("", details, closed=True) for details in each]
         for each in (interpreter.get_input_details(), interpreter.get_output_details())
     ]
-    binding = tflite_binding.direct(interpreter, *places)
-    assert not tflite_binding.moved(interpreter, binding)
+    binding = bindings.direct(interpreter, *places)
+    assert not bindings.moved(interpreter, binding)
     interpreter.resize_tensor_input(places[0][0][0], (100_000, 4))
     interpreter.allocate_tensors()
-    assert tflite_binding.moved(interpreter, binding)
+    assert bindings.moved(interpreter, binding)
 
 
 def test_what_the_cpus_delegate_runs(path: Path) -> None:

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from limpet import tflite_file
 from limpet.errors import ModelError
-from limpet.tflite_file import Signature
+from limpet.tflite import model_file
+from limpet.tflite.model_file import Signature
 from support import models
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_inputs_outputs_and_quantization(path: Path) -> None:
-    file = tflite_file.read(models.dense(path, 3, 2, batch=-1))
+    file = model_file.read(models.dense(path, 3, 2, batch=-1))
     (taken,), (given_,) = file.inputs, file.outputs
     assert (taken.name, taken.shape, taken.dtype) == ("input", (-1, 3), "int8")
     assert (given_.name, given_.shape, given_.scale, given_.zero_point) == ("output", (-1, 2), (0.0625,), (3,))
@@ -35,23 +35,23 @@ def test_inputs_outputs_and_quantization(path: Path) -> None:
 
 
 def test_ops_and_signatures(path: Path) -> None:
-    assert tflite_file.read(models.unknown(path, "FlexErf")).ops == ("FlexErf",)
-    file = tflite_file.read(models.methods(path))
+    assert model_file.read(models.unknown(path, "FlexErf")).ops == ("FlexErf",)
+    file = model_file.read(models.methods(path))
     assert file.ops == ("builtin 0",)
     assert file.signatures == {"twice": Signature(0, ("x",), ("y",)), "squared": Signature(1, ("x",), ("y",))}
 
 
 def test_metadata(path: Path) -> None:
-    said = tflite_file.read(models.described(path)).description
+    said = model_file.read(models.described(path)).description
     assert (said.name, said.text, said.version, said.licence) == ("pets", "tells pets apart", "v7", "Apache-2.0")
     assert (said.mean, said.std, said.label_file) == ((127.0,), (128.0,), "labels.txt")
     assert (said.input_names, said.output_names) == (("image",), ("probability",))
-    assert tflite_file.read(path).min_runtime_version == "1.5.0"
+    assert model_file.read(path).min_runtime_version == "1.5.0"
 
 
 def test_a_version_that_is_none_is_left_out(path: Path) -> None:
     models.dense(path, metadata={"min_runtime_version": b"UNKNOWN\0\0"})
-    assert not tflite_file.read(path).min_runtime_version
+    assert not model_file.read(path).min_runtime_version
 
 
 @pytest.mark.parametrize(
@@ -61,12 +61,12 @@ def test_a_version_that_is_none_is_left_out(path: Path) -> None:
 def test_what_is_no_model_is_refused(path: Path, content: bytes, reason: str) -> None:
     path.write_bytes(content)
     with pytest.raises(ModelError, match=reason):
-        tflite_file.read(path)
+        model_file.read(path)
 
 
 def test_a_missing_file_is_refused(path: Path) -> None:
     with pytest.raises(ModelError, match="No such file"):
-        tflite_file.read(path)
+        model_file.read(path)
 
 
 def test_every_truncation_is_refused(path: Path) -> None:
@@ -75,7 +75,7 @@ def test_every_truncation_is_refused(path: Path) -> None:
     for length in range(len(whole) - 4):
         path.write_bytes(whole[:length])
         with pytest.raises(ModelError):
-            tflite_file.read(path)
+            model_file.read(path)
 
 
 @pytest.mark.parametrize("make", [models.described, models.methods, models.accumulator, models.conv])
@@ -89,7 +89,7 @@ def test_damage_is_refused_or_harmless(
         content[at % len(content)] = value
     path.write_bytes(content)
     with suppress(ModelError):  # Anything else is a bug.
-        assert tflite_file.read(path).size == len(content)
+        assert model_file.read(path).size == len(content)
 
 
 def test_a_damaged_model_does_not_bring_the_runtime_down(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from limpet.errors import ConfigError, SourceError
-from limpet.reader import Reader
+from limpet.inference.reader import Reader
 from limpet.sources import serial
 from limpet.types import Samples, SampleSpec, empty_samples
 from support.ptys import Board

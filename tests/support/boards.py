@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 from typing import Any
 
-from limpet.machine import Machine, Owner, User
+from limpet.device.machine import Machine, Owner, User
 
 TREES = Path(__file__).parent.parent / "data" / "sysfs"
 BOARDS = sorted(path.stem for path in TREES.glob("*.tree"))

@@ -18,9 +18,10 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from limpet import config, sandbox
-from limpet.pipeline import Pipeline
-from limpet.plan import plan_pipeline, plan_source
+from limpet import config
+from limpet.inference.pipeline import Pipeline
+from limpet.inference.plan import plan_pipeline, plan_source
+from limpet.isolation import sandbox
 from limpet.types import Samples
 
 if TYPE_CHECKING:

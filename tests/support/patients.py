@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from limpet import config
+from limpet.device.machine import Machine, User
 from limpet.doctor.software import Platform, Software
 from limpet.doctor.subject import Subject
-from limpet.machine import Machine, User
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from limpet.measure import Throughput, throughput
-from limpet.single import plan_model
+from limpet.inference.measure import Throughput, throughput
+from limpet.inference.single import plan_model
 
 if TYPE_CHECKING:
     import argparse

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from limpet import config, governor, plan, reporting
+from limpet import config, reporting
+from limpet.device import governor
 from limpet.errors import ConfigError, LimpetError
+from limpet.inference import plan
 
 if TYPE_CHECKING:
     import argparse

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from limpet.accelerators import Accelerator, discover
-from limpet.machine import Machine
+from limpet.accelerators.inventory import Accelerator, discover
+from limpet.device.machine import Machine
 
 if TYPE_CHECKING:
     import argparse

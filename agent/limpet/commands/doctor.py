@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from limpet import config
+from limpet.device.machine import Machine, User, this_user
 from limpet.doctor import examine, subject
 from limpet.errors import LimpetError
-from limpet.machine import Machine, User, this_user
 
 if TYPE_CHECKING:
     import argparse

@@ -13,8 +13,8 @@ import msgspec
 from limpet import plugin
 from limpet.config import fill
 from limpet.errors import ConfigError
-from limpet.pipeline import Pipeline
-from limpet.single import plan_model
+from limpet.inference.pipeline import Pipeline
+from limpet.inference.single import plan_model
 
 if TYPE_CHECKING:
     import argparse

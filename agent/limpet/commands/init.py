@@ -9,13 +9,15 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from limpet import accelerators, boot, config, detect, draft, plugin
+from limpet import config, draft, plugin
+from limpet.accelerators import inventory
+from limpet.accelerators.delegate_kinds import KINDS
 from limpet.commands.check import inspect
-from limpet.delegate_kinds import KINDS
 from limpet.deploy import bundle, store
+from limpet.device import boot, detect
+from limpet.device.machine import Machine
 from limpet.doctor.access import nearest
 from limpet.errors import ConfigError, SourceError
-from limpet.machine import Machine
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from limpet.detect import Heard
+    from limpet.device.detect import Heard
     from limpet.manifest import Manifest
 
 HELP = "write a configuration for the sensors, models and accelerators of this machine"
@@ -168,7 +170,7 @@ def _delegates(machine: Machine) -> list[str]:
 
     Not those of LiteRT's CompiledModel: they pay for larger models only, which `limpet bench` tells.
     """
-    ready = [d.delegate for d in accelerators.discover(machine) if d.usable and d.delegate]
+    ready = [d.delegate for d in inventory.discover(machine) if d.usable and d.delegate]
     return [*dict.fromkeys(name for name in ready if KINDS[name].how == "library"), "cpu"]
 
 

@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from limpet import admission, tflite_file
+from limpet.accelerators import admission
 from limpet.config import Device
 from limpet.deploy import bundle as bundles
 from limpet.deploy import store
 from limpet.errors import ModelError
-from limpet.plan import open_transforms, resized
+from limpet.inference.plan import open_transforms, resized
+from limpet.inference.single import plan_model
+from limpet.inference.window import Windower
 from limpet.runtimes import tflite
-from limpet.single import plan_model
-from limpet.window import Windower
+from limpet.tflite import model_file
 
 if TYPE_CHECKING:
     import argparse
 
-    from limpet.coverage import Coverage
     from limpet.deploy.bundle import Bundle
+    from limpet.tflite.coverage import Coverage
 
 HELP = "show a model: inputs, outputs, quantization, ops, labels, metadata, and what its delegates cover here"
 _LABELS_SHOWN = 8
@@ -55,7 +56,7 @@ def main(arguments: argparse.Namespace) -> int:
 def inspect(path: Path, bundle: Bundle) -> dict[str, Any]:
     """Collect what ``--json`` prints. ``ModelError`` where the model file is damaged."""
     content = bundle.model.read_bytes()
-    file = tflite_file.read(bundle.model)
+    file = model_file.read(bundle.model)
     manifest = bundle.manifest
     facts: dict[str, Any] = {
         "file": str(path),

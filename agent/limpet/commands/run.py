@@ -8,8 +8,8 @@ import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from limpet import logs
-from limpet.supervisor import supervise
+from limpet.device import logs
+from limpet.processes.supervisor import supervise
 
 if TYPE_CHECKING:
     import argparse

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from limpet import manifest as manifests
-from limpet import tflite_file
 from limpet.errors import DeployError
 from limpet.manifest import Manifest, Member, TensorInfo, Tolerance, Variant
+from limpet.tflite import model_file
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -193,7 +193,7 @@ def _refuse_other(path: Path, name: str, digest: str, members: Mapping[str, Memb
 
 def _bare(path: Path) -> Bundle:
     """Describe a model file by what is in it."""
-    file = tflite_file.read(path)
+    file = model_file.read(path)
     labels = _embedded_labels(path, file.description.label_file)
     return Bundle(_describe(path, file, labels), path, labels)
 
@@ -212,7 +212,7 @@ def _embedded_labels(path: Path, name: str) -> tuple[str, ...]:
         return _lines(archive.read(info))
 
 
-def _describe(path: Path, file: tflite_file.TFLiteFile, labels: tuple[str, ...]) -> Manifest:
+def _describe(path: Path, file: model_file.TFLiteFile, labels: tuple[str, ...]) -> Manifest:
     said = file.description
     normalise = {"kind": "normalise", "mean": _one_or_all(said.mean), "std": _one_or_all(said.std)}
     return Manifest(
@@ -231,7 +231,7 @@ def _one_or_all(values: tuple[float, ...]) -> float | list[float]:
     return values[0] if len(values) == 1 else list(values)
 
 
-def _info(tensor: tflite_file.Tensor) -> TensorInfo:
+def _info(tensor: model_file.Tensor) -> TensorInfo:
     return TensorInfo(
         name=tensor.name,
         shape=list(tensor.shape),

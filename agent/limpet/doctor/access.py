@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from limpet.device.machine import Machine
     from limpet.doctor.finding import Finding
     from limpet.doctor.subject import Subject
-    from limpet.machine import Machine
 
 _KINDS = {
     "serial ports": ("dev/ttyUSB*", "dev/ttyACM*"),

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from limpet.accelerators import discover, explain
-from limpet.delegate_kinds import KINDS, resolve
+from limpet.accelerators.delegate_kinds import KINDS, resolve
+from limpet.accelerators.inventory import discover, explain
 from limpet.doctor.finding import bad, ok, skip, warn
 from limpet.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from limpet.accelerators import Accelerator
-    from limpet.delegate_kinds import Choice, DelegateTable
+    from limpet.accelerators.delegate_kinds import Choice, DelegateTable
+    from limpet.accelerators.inventory import Accelerator
+    from limpet.device.machine import Machine
     from limpet.doctor.finding import Finding
     from limpet.doctor.subject import Subject
-    from limpet.machine import Machine
 
 
 def accelerators(subject: Subject) -> Iterator[Finding]:

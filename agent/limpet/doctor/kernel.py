@@ -7,15 +7,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from limpet import landlock
 from limpet.doctor.finding import ok, skip, warn
+from limpet.isolation import landlock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from limpet.device.machine import Machine
     from limpet.doctor.finding import Finding
     from limpet.doctor.subject import Subject
-    from limpet.machine import Machine
 
 
 def sandbox(subject: Subject) -> Iterator[Finding]:

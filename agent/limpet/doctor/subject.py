@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from limpet import config
+from limpet.device.machine import Machine
 from limpet.doctor.software import Software, installed
 from limpet.errors import ConfigError
-from limpet.machine import Machine
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,17 +6,17 @@ import os
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from limpet.device.host import MB, Host
 from limpet.doctor.access import nearest
 from limpet.doctor.finding import bad, ok, skip, warn
-from limpet.host import MB, Host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from limpet.device.machine import Machine
     from limpet.doctor.finding import Finding
     from limpet.doctor.subject import Subject
-    from limpet.machine import Machine
 
 _RELEASED = 1_760_000_000
 """October 2025: no clock that is right shows less to this program."""

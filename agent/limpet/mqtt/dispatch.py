@@ -6,7 +6,7 @@ import math
 import random
 from typing import TYPE_CHECKING
 
-from limpet import clock
+from limpet.device import clock
 from limpet.mqtt import pace, pack
 from limpet.mqtt.link import WINDOW
 from limpet.mqtt.redate import redated

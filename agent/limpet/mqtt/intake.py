@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from limpet import clock
+from limpet.device import clock
 from limpet.messages import EventMessage, Message, ResultMessage
 from limpet.mqtt.batch import Batch, Batcher, join
 from limpet.mqtt.dispatch import Dispatch

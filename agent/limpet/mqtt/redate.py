@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from limpet import clock
+from limpet.device import clock
 from limpet.messages import EventMessage, ResultMessage
 
 if TYPE_CHECKING:

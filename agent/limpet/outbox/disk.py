@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
-from limpet.clock import PLAUSIBLE
+from limpet.device.clock import PLAUSIBLE
 from limpet.errors import LimpetError
 from limpet.outbox import CLASSES, OVERHEAD, Class, Entry, Parcel, Token
 

@@ -21,7 +21,7 @@ import msgspec
 import numpy as np
 
 from limpet import coreml_file
-from limpet.delegate_kinds import CPU
+from limpet.accelerators.delegate_kinds import CPU
 from limpet.errors import ModelError
 from limpet.plugin import suggest
 from limpet.types import fits
@@ -29,8 +29,8 @@ from limpet.types import fits
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from limpet.accelerators.delegate_kinds import Choice
     from limpet.coreml_file import Feature
-    from limpet.delegate_kinds import Choice
     from limpet.types import Array, TensorSpec
 
 UNITS = {"cpu": "CPU_ONLY", "gpu": "CPU_AND_GPU", "ane": "CPU_AND_NE"}

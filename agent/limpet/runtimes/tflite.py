@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 import numpy as np
 
-from limpet import tflite_binding, tflite_file
-from limpet.coverage import coverage
-from limpet.delegate_kinds import CPU
+from limpet.accelerators.delegate_kinds import CPU
 from limpet.errors import ModelError
 from limpet.manifest import Count
 from limpet.plugin import suggest
-from limpet.tensors import takes_pixels
+from limpet.tflite import bindings, model_file
+from limpet.tflite.coverage import coverage
+from limpet.tflite.tensors import takes_pixels
 
 try:
     from ai_edge_litert import __version__ as version
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from limpet.compiled_model import AcceleratedModel
-    from limpet.coverage import Coverage
-    from limpet.delegate_kinds import Choice
-    from limpet.delegate_library import LibraryDelegate
-    from limpet.placement import Placement
-    from limpet.tflite_binding import Place
+    from limpet.accelerators.delegate_kinds import Choice
+    from limpet.accelerators.delegate_library import LibraryDelegate
+    from limpet.accelerators.placement import Placement
+    from limpet.tflite.bindings import Place
+    from limpet.tflite.compiled_model import AcceleratedModel
+    from limpet.tflite.coverage import Coverage
     from limpet.types import Array, FloatArray, TensorSpec
 
 Named: TypeAlias = "tuple[str, dict[str, Any]]"
@@ -68,7 +68,7 @@ def open(
     ``ModelError`` says why the file, the delegate, the signature or the shapes cannot be used.
     """
     if delegate.how == "compiled":
-        from limpet import compiled_model
+        from limpet.tflite import compiled_model
 
         with compiled_model.open(path, delegate, config.signature, shapes) as compiled:
             yield compiled
@@ -98,7 +98,7 @@ class TFLiteModel:
     delegate_share: float
     asked: Coverage
     allocated: Coverage
-    run: tflite_binding.Run
+    run: bindings.Run
     """Run once. Integers are real values too: a pixel is 0 to 255 whatever the tensor's quantization.
 
     Returns float32 real values for quantized outputs, others as they are, valid until the next run.
@@ -114,7 +114,7 @@ class TFLiteModel:
         self._config = config
         self._shapes = shapes
         self._pixels: FloatArray | None = None
-        self._file = tflite_file.read(path)
+        self._file = model_file.read(path)
         self._refuse_early()
         self.reset()
 
@@ -140,7 +140,7 @@ class TFLiteModel:
         self.reset()
         return True
 
-    def _runner(self, binding: tflite_binding.Binding) -> tflite_binding.Run:
+    def _runner(self, binding: bindings.Binding) -> bindings.Run:
         for feed in binding.feeds:
             feed.pixels = self._pixels
         return binding.runner(self._complain)
@@ -148,10 +148,10 @@ class TFLiteModel:
     @property
     def placement(self) -> Placement:
         """Which executor has which op. Reads the file again."""
-        from limpet import tflite_graph
-        from limpet.placement import of_coverage
+        from limpet.accelerators.placement import of_coverage
+        from limpet.tflite import model_graph
 
-        graph = tflite_graph.read(self._path.read_bytes())
+        graph = model_graph.read(self._path.read_bytes())
         return of_coverage(self.delegate, self.asked, self.allocated, graph)
 
     def close(self) -> None:
@@ -183,18 +183,18 @@ class TFLiteModel:
                 interpreter.resize_tensor_input(details["index"], shape)
         interpreter.allocate_tensors()
         self.allocated = coverage(interpreter)
-        steady = tflite_binding.steady(interpreter, self.allocated)
+        steady = bindings.steady(interpreter, self.allocated)
         inputs, outputs = self._places(*self._details(interpreter), steady=steady)
         if not steady:
-            self.run = self._runner(tflite_binding.by_copies(interpreter, inputs, outputs))
+            self.run = self._runner(bindings.by_copies(interpreter, inputs, outputs))
             return
-        binding = tflite_binding.direct(interpreter, inputs, outputs)
+        binding = bindings.direct(interpreter, inputs, outputs)
         run = self._runner(binding)
 
         def first(values: Sequence[Array]) -> Sequence[Array]:
             results = run(values)
-            if tflite_binding.moved(interpreter, binding):  # Not known to happen; it would corrupt memory.
-                self.run = self._runner(tflite_binding.by_copies(interpreter, inputs, outputs))
+            if bindings.moved(interpreter, binding):  # Not known to happen; it would corrupt memory.
+                self.run = self._runner(bindings.by_copies(interpreter, inputs, outputs))
                 return self.run(values)
             self.run = run
             return results
@@ -207,7 +207,7 @@ class TFLiteModel:
         if self._shapes is not None:
             inputs = [(n, d | {"shape": s}) for (n, d), s in zip(inputs, self._shapes, strict=True)]
         places = self._places(inputs, outputs, steady=False)
-        self.run = self._runner(tflite_binding.by_signature(runner, *places))
+        self.run = self._runner(bindings.by_signature(runner, *places))
 
     def _details(self, interpreter: Any) -> tuple[list[Named], list[Named]]:
         if self._config.signature:
@@ -219,9 +219,9 @@ class TFLiteModel:
         self, inputs: list[Named], outputs: list[Named], *, steady: bool
     ) -> tuple[list[Place], list[Place]]:
         """Return where inputs and outputs are, and keep what they are, with -1 where a size is left open."""
-        ins = [tflite_binding.place(name, details, closed=self._shapes is not None) for name, details in inputs]
+        ins = [bindings.place(name, details, closed=self._shapes is not None) for name, details in inputs]
         closed = steady and not any(-1 in spec.shape for _, spec, _ in ins)
-        outs = [tflite_binding.place(name, details, closed=closed) for name, details in outputs]
+        outs = [bindings.place(name, details, closed=closed) for name, details in outputs]
         self.inputs = tuple(spec for _, spec, _ in ins)
         self.outputs = tuple(spec for _, spec, _ in outs)
         return ins, outs
@@ -257,9 +257,9 @@ def _delegates(choice: Choice) -> list[LibraryDelegate]:
         return []
     if choice.how != "library":
         raise ModelError(f"delegate {choice.name!r} is not reached through the runtime tflite")
-    from limpet import accelerators, delegate_library
+    from limpet.accelerators import delegate_library, inventory
 
-    return [delegate_library.load(choice, accelerators.explain)]
+    return [delegate_library.load(choice, inventory.explain)]
 
 
 def _by_name(runner: Any) -> tuple[list[Named], list[Named]]:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from limpet import tflite_file
 from limpet.errors import ModelError
+from limpet.tflite import model_file
 from limpet_convert.errors import ConvertError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 def convert(path: Path, config: Config) -> bytes:  # noqa: ARG001 - the form of all converters
     """Return the file's bytes. ``ConvertError`` where it is damaged or already quantized."""
     try:
-        file = tflite_file.read(path)
+        file = model_file.read(path)
     except ModelError as error:
         raise ConvertError(str(error)) from error
     quantized = [tensor.name for tensor in (*file.inputs, *file.outputs) if tensor.scale]

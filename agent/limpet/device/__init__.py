@@ -1,0 +1,1 @@
+"""The machine and the system that Limpet runs on."""

@@ -1,0 +1,161 @@
+"""What the kernel says of this machine, read under a root that tests can set. What is absent is ``None``."""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from limpet.device.clock import PLAUSIBLE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MB = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Readings:
+    """What tells of distress. ``pressure`` and ``charge`` are shares, ``charge`` only that of a battery in use."""
+
+    temperature_c: float | None = None
+    throttled: bool | None = None
+    pressure: float | None = None
+    charge: float | None = None
+    power_w: float | None = None
+
+
+@dataclass(slots=True)
+class Host:
+    """Reads ``/proc`` and ``/sys`` below ``root``."""
+
+    root: Path = Path("/")
+    _cpu: tuple[int, int] | None = None
+
+    def cpu_share(self) -> float | None:
+        """Return the busy share, 0 to 1, of all cores since this was asked last."""
+        first = self._text("proc/stat").partition("\n")[0].split()[1:]
+        if len(first) < 5:
+            return None
+        ticks = [int(field) for field in first[:8]]
+        busy, total = sum(ticks) - ticks[3] - ticks[4], sum(ticks)
+        before, self._cpu = self._cpu, (busy, total)
+        if before is None or total <= before[1]:
+            return None
+        return (busy - before[0]) / (total - before[1])
+
+    def load_1m(self) -> float | None:
+        """Return the load average over a minute."""
+        fields = self._text("proc/loadavg").split()
+        return float(fields[0]) if fields else None
+
+    def memory_available_mb(self) -> float | None:
+        """Return the memory that could be had without swapping, in MB."""
+        return _kilobytes(self._text("proc/meminfo"), "MemAvailable:")
+
+    def pss_mb(self, pids: Iterable[int]) -> float | None:
+        """Return the proportional set size of these processes together, in MB."""
+        sizes = [_kilobytes(self._text(f"proc/{pid}/smaps_rollup"), "Pss:") for pid in pids]
+        known = [size for size in sizes if size is not None]
+        return sum(known) if known else None
+
+    def temperature_c(self) -> float | None:
+        """Return the temperature in °C of the hottest thermal zone or Edge TPU."""
+        patterns = ("sys/class/thermal/thermal_zone*/temp", "sys/class/apex/apex_*/temp")
+        zones = [self._number(path) for pattern in patterns for path in self._glob(pattern)]
+        return max((zone / 1000 for zone in zones if zone is not None), default=None)
+
+    def throttled(self) -> bool | None:
+        """Return whether something is slowed down: a cooling device that is no fan is at work, or a Pi says so.
+
+        The four lowest bits of what a Raspberry Pi says are about now: low voltage, capped, throttled, hot.
+        """
+        slowing = [
+            path
+            for path in self._glob("sys/class/thermal/cooling_device*")
+            if "fan" not in self._text(str((path / "type").relative_to(self.root))).lower()
+        ]
+        states = [self._number(path / "cur_state") for path in slowing]
+        word = self._text("sys/devices/platform/soc/soc:firmware/get_throttled").strip()
+        known = [state for state in states if state is not None]
+        if word:
+            known.append(int(word, 16) & 0xF)
+        return any(known) if known else None
+
+    def readings(self) -> Readings:
+        """Return what tells whether this machine is in distress."""
+        charge, power = self._battery()
+        return Readings(self.temperature_c(), self.throttled(), self.pressure(), charge, power)
+
+    def pressure(self) -> float | None:
+        """Return the share of the last ten seconds in which some task waited for a CPU."""
+        match = re.search(r"some avg10=([\d.]+)", self._text("proc/pressure/cpu"))
+        return float(match[1]) / 100 if match else None
+
+    def _battery(self) -> tuple[float | None, float | None]:
+        """Return the charge, 0 to 1, of the emptiest battery that discharges, and the W that all of them give."""
+        charges: list[int] = []
+        powers: list[float] = []
+        for path in self._glob("sys/class/power_supply/*"):
+            supply = path.relative_to(self.root)
+            if [self._text(f"{supply}/{name}").strip() for name in ("type", "status")] != [
+                "Battery",
+                "Discharging",
+            ]:
+                continue
+            names = ("capacity", "power_now", "current_now", "voltage_now")
+            capacity, power, current, voltage = (self._number(path / name) for name in names)
+            if capacity is not None:
+                charges.append(capacity)
+            if power is not None:
+                powers.append(power / 1e6)
+            elif current is not None and voltage is not None:
+                powers.append(abs(current) * voltage / 1e12)
+        return min(charges) / 100 if charges else None, sum(powers) if powers else None
+
+    def _text(self, path: str) -> str:
+        try:
+            return (self.root / path).read_text()
+        except OSError:
+            return ""
+
+    def _number(self, path: Path) -> int | None:
+        try:
+            return int(path.read_text())
+        except (OSError, ValueError):
+            return None
+
+    def _glob(self, pattern: str) -> list[Path]:
+        return sorted(self.root.glob(pattern))
+
+
+def disk_free_mb(path: Path) -> float | None:
+    """Return the space left for unprivileged writers where ``path`` lies, in MB."""
+    try:
+        disk = os.statvfs(path)
+    except OSError:
+        return None
+    return disk.f_bavail * disk.f_frsize / MB
+
+
+def clock_synchronised() -> bool | None:
+    """Return whether the kernel's clock is kept by a time service, where the system tells."""
+    if Path("/run/systemd/timesync/synchronized").exists():
+        return True
+    # Before any service has set it, a device without a battery-backed clock believes that it is 1970.
+    return None if time.time() > PLAUSIBLE else False
+
+
+def uptime_s() -> float:
+    """Return the seconds since this machine started."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
+
+
+def _kilobytes(text: str, key: str) -> float | None:
+    for line in text.splitlines():
+        if line.startswith(key):
+            return int(line.split()[1]) * 1024 / MB
+    return None

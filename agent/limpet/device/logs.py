@@ -1,0 +1,20 @@
+"""Logging as every Limpet process does it: changes of state, one line each, to the journal or standard error."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+
+from limpet.device.journal import ADDRESS, JournalHandler
+
+
+def configure(level: str = "INFO") -> None:
+    """Set up the root logger of this process. Under systemd entries go to the journal with their fields."""
+    if "JOURNAL_STREAM" in os.environ and os.path.exists(ADDRESS):  # noqa: PTH110 - pathlib takes 3 ms to import
+        handler: logging.Handler = JournalHandler()
+        handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    else:
+        handler = logging.StreamHandler(sys.stderr)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=level, handlers=[handler])

@@ -1,0 +1,198 @@
+"""The hot path: samples -> windows -> transforms -> model -> decoder -> results, in one process."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack
+from time import monotonic_ns
+from typing import TYPE_CHECKING
+
+import numpy as np
+from msgspec.structs import replace
+
+from limpet import config as configuration
+from limpet.accelerators.admission import load
+from limpet.errors import ConfigError, ModelError
+from limpet.inference.batches import Batches, suited
+from limpet.inference.latency import Latency
+from limpet.inference.plan import (
+    PipelinePlan,
+    SourcePlan,
+    columns,
+    narrowed,
+    open_transforms,
+    plan_pipeline,
+    plan_source,
+    refuse_misfit,
+    resized,
+)
+from limpet.inference.reader import Reader
+from limpet.inference.window import Windower
+from limpet.records import Result
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from typing_extensions import Self
+
+    from limpet.plugin import Decoder, Load, Model
+    from limpet.types import Array, Samples, Window
+
+
+class Pipeline:
+    """One model on the samples of one source. Not thread-safe.
+
+    A worker feeds it blocks of samples; a program that embeds Limpet iterates over it::
+
+        with Pipeline.from_config("limpet.toml", "motion") as pipeline:
+            for result in pipeline:
+                print(result.output)
+    """
+
+    def __init__(self, plan: PipelinePlan, load: Load = load) -> None:
+        """Load the model, in this process on the first delegate that takes it unless told otherwise.
+
+        ``ModelError`` if none does.
+        """
+        self.plan = plan
+        self.latency = Latency()
+        self._stack = ExitStack()
+        self._source: SourcePlan | None = None
+        self._discarded = 0
+        self._turn = -1
+        self._batches: Batches | None = None
+        self._windower = Windower(plan.window, plan.spec)
+        shape, self._transforms = open_transforms(plan, self._windower)
+        try:
+            self.model = self._stack.enter_context(load(plan, resized(plan, shape)))
+            self._select = _selector(plan, self.model, shape)
+            self.decoder: Decoder = plan.decoder.plugin.open(
+                plan.decoder.config, self.model.outputs, plan.bundle.labels
+            )
+            self._absorb_normalise()
+            if suited(plan, self._windower):
+                self._batches = Batches(plan, self._windower, self._select, self.decoder)
+                self._stack.callback(self._batches.close)
+        except ValueError as error:
+            self.close()
+            raise ModelError(f"decoder: {error}") from error
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def from_config(cls, path: Path | str, name: str) -> Self:
+        """Open the pipeline ``name`` of a configuration file, to be iterated over in this process."""
+        config = configuration.read(path)
+        if name not in config.pipelines:
+            raise ConfigError([f"{path}: no pipeline {name!r}"])
+        source = plan_source(config, config.pipelines[name].source)
+        pipeline = cls(plan_pipeline(config, name, source.spec))
+        pipeline._source = source
+        return pipeline
+
+    def __iter__(self) -> Iterator[Result]:
+        """Read the source and yield a result for each window, until the source ends."""
+        if self._source is None:
+            raise TypeError("a pipeline made from a plan is fed, not iterated over")
+        part = self._source.part
+        for samples in Reader(part.plugin, part.config, Counter()):
+            yield from self.feed(samples)
+
+    def _absorb_normalise(self) -> None:
+        """Leave normalising the bytes of an image to the model's input, where the decoder does not see them."""
+        alone = len(self._transforms) == 1 and self._windower.rows.dtype == np.uint8
+        pixels = getattr(self._transforms[0], "pixels", None) if alone else None
+        absorb = getattr(self.model, "absorb", None)
+        if pixels is None or absorb is None or getattr(self.plan.decoder.plugin, "READS_INPUTS", True):
+            return
+        if absorb(pixels):
+            self._transforms = []
+
+    def feed(self, samples: Samples) -> Iterator[Result]:
+        """Take a block of samples and yield a result for each window, or each so many, that it completes.
+
+        ``ModelError`` where the runtime refuses to run the model.
+        """
+        if self.plan.columns is not None:
+            samples = replace(samples, values=samples.values.take(self.plan.columns, axis=1))
+        windows = self._windower.push(samples)
+        if self.plan.every > 1:
+            windows = self._each_so_many(windows)
+        if self._batches is None:
+            yield from map(self._infer, windows)
+            return
+        while gathered := self._batches.gather(windows):
+            # A captured window has another decoder for once, which batches do not ask.
+            if self.decoder is self._batches.decoder and self._batches.ready(gathered):
+                yield from self._batches.run(gathered, self.latency)
+            else:
+                yield from map(self._infer, gathered)
+
+    def _each_so_many(self, windows: Iterator[Window]) -> Iterator[Window]:
+        for window in windows:
+            self._turn = (self._turn + 1) % self.plan.every
+            if not self._turn:
+                yield window
+
+    def _infer(self, window: Window) -> Result:
+        if window.after_gap and self.plan.bundle.manifest.stateful:
+            self.model.reset()
+        started = monotonic_ns()
+        values = window.values
+        for transform in self._transforms:
+            values = transform(values)
+        inputs = self._select(values)
+        transformed = monotonic_ns()
+        outputs = self.model.run(inputs)
+        invoked = monotonic_ns()
+        output = self.decoder(outputs, inputs)
+        decoded = monotonic_ns()
+        taken = window.monotonic_ns
+        self.latency.record(started - taken, transformed - started, invoked - transformed, decoded - invoked)
+        manifest = self.plan.bundle.manifest
+        return Result(
+            self.plan.name,
+            manifest.name,
+            manifest.version,
+            self.model.delegate,
+            self.degraded,
+            taken,
+            window.wall_ns,
+            window.index,
+            decoded - taken,
+            output,
+        )
+
+    @property
+    def degraded(self) -> bool:
+        """Whether the model is not on the first of its delegates."""
+        return self.model.delegate != self.plan.delegates[0].name
+
+    def discarded(self) -> int:
+        """Return how many samples came to lie in no window since this was asked last."""
+        total = self._windower.discarded
+        new, self._discarded = total - self._discarded, total
+        return new
+
+    def close(self) -> None:
+        """Free the model."""
+        self._stack.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _selector(plan: PipelinePlan, model: Model, shape: tuple[int, ...]) -> Callable[[Array], Sequence[Array]]:
+    """Return how the model's inputs are cut from what the transforms give. ``ModelError`` if they cannot be."""
+    takes = {tensor.name: tensor.channels for tensor in plan.bundle.manifest.inputs}
+    chosen = [columns(takes.get(tensor.name, []), plan.spec, shape) for tensor in model.inputs]
+    for tensor, columns_of_it in zip(model.inputs, chosen, strict=True):
+        refuse_misfit(narrowed(shape, columns_of_it), tensor.name, tensor.shape)
+    if chosen == [None]:
+        return lambda values: (values,)
+    return lambda values: [values if some is None else values[..., some] for some in chosen]

@@ -1,0 +1,259 @@
+"""From configuration and bundle to a plan: which plugins make up a pipeline, each with its own typed options.
+
+A plan is made without opening a device or loading a model, so ``limpet check`` and a worker share it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from limpet import plugin
+from limpet.accelerators.delegate_kinds import CPU, Choice
+from limpet.accelerators.delegate_kinds import resolve as resolve_delegate
+from limpet.config import Config, fill
+from limpet.deploy import bundle as bundles
+from limpet.deploy import store
+from limpet.errors import ConfigError, ModelError
+from limpet.inference.window import Windower
+from limpet.manifest import WindowSpec
+from limpet.types import SampleSpec, fits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from limpet.config import PipelineConfig
+    from limpet.manifest import Manifest
+
+
+class Part(msgspec.Struct, frozen=True):
+    """A plugin module and its filled ``Config``."""
+
+    plugin: Any
+    config: Any
+
+
+class SourcePlan(msgspec.Struct, frozen=True):
+    """A source that can be opened, and what its samples are."""
+
+    name: str
+    part: Part
+    spec: SampleSpec
+    queue: int
+
+
+class PipelinePlan(msgspec.Struct, frozen=True):
+    """All that ``Pipeline`` needs to open.
+
+    ``columns`` are the source's channels that the model takes, ``None`` for all as they are; ``spec`` is what the
+    samples are with only those. ``delegates`` come best first; ``require`` and what follows is as configured.
+    """
+
+    name: str
+    bundle: bundles.Bundle
+    columns: list[int] | None
+    spec: SampleSpec
+    window: WindowSpec
+    transforms: tuple[Part, ...]
+    runtime: Part
+    decoder: Part
+    delegates: tuple[Choice, ...]
+    require: float = 0.0
+    least_speed: float = 1.0
+    recheck: float = 3600.0
+    every: int = 1
+
+    @property
+    def accelerators(self) -> tuple[Choice, ...]:
+        """The delegates but the CPU."""
+        return tuple(choice for choice in self.delegates if choice.how != "cpu")
+
+
+def plan_source(config: Config, name: str) -> SourcePlan:
+    """Resolve one source. ``ConfigError`` has all that is wrong with it."""
+    table = config.sources[name]
+    resolve = _Resolver(config.base, [])
+    part = resolve.part("sources", table.kind, table.options, f"sources.{name}")
+    if part is None:
+        raise ConfigError(resolve.problems)
+    try:
+        spec = part.plugin.describe(part.config)
+    except ConfigError as error:
+        raise ConfigError([f"sources.{name}: {problem}" for problem in error.problems]) from error
+    return SourcePlan(name, part, spec, table.queue)
+
+
+def plan_pipeline(config: Config, name: str, spec: SampleSpec) -> PipelinePlan:
+    """Resolve one pipeline on a source whose samples are ``spec``.
+
+    ``ConfigError`` has all that is wrong with its configuration; ``ModelError`` or ``DeployError`` says why its
+    model cannot be used.
+    """
+    wanted = config.pipelines[name]
+    path = store.find(wanted.model, config.base, config.models)
+    bundle = bundles.load(path, config.device.state / "cache")
+    manifest = bundle.manifest
+    where = f"pipelines.{name}"
+    resolve = _Resolver(config.base, [])
+    transforms = resolve.all(
+        "transforms",
+        manifest.transforms if wanted.transforms is None else wanted.transforms,
+        f"{where}.transforms",
+    )
+    runtime = resolve.part("runtimes", manifest.runtime, wanted.runtime, f"{where}.runtime")
+    decoder = resolve.table(
+        "decoders", manifest.decoder if wanted.decoder is None else wanted.decoder, f"{where}.decoder"
+    )
+    delegates = _delegates(config, wanted, where, resolve.problems)
+    if runtime is None or decoder is None or resolve.problems:
+        raise ConfigError(resolve.problems)
+    if hasattr(runtime.plugin, "check") and (
+        problems := runtime.plugin.check(bundle.model, [choice.name for choice in delegates])
+    ):
+        raise ModelError("; ".join(problems))
+    window = wanted.window or manifest.window or WindowSpec(size=1)
+    chosen, taken = _taken(manifest, spec)
+    plan = PipelinePlan(
+        name,
+        bundle,
+        chosen,
+        taken,
+        window,
+        transforms,
+        runtime,
+        decoder,
+        delegates,
+        wanted.require,
+        wanted.least_speed,
+        wanted.recheck,
+        wanted.every,
+    )
+    check_shapes(plan)
+    return plan
+
+
+def _delegates(config: Config, wanted: PipelineConfig, where: str, problems: list[str]) -> tuple[Choice, ...]:
+    """Resolve a list of delegates; the CPU comes last unless that much is required to be elsewhere."""
+    choices: list[Choice] = []
+    for name in dict.fromkeys(wanted.delegates):
+        try:
+            choices.append(resolve_delegate(name, config.delegates))
+        except ConfigError as error:
+            problems.extend(f"{where}.delegates: {problem}" for problem in error.problems)
+    if CPU not in choices and not wanted.require:
+        choices.append(CPU)
+    return tuple(
+        msgspec.structs.replace(
+            choice, libraries=tuple(str(config.base / n) if "/" in n else n for n in choice.libraries)
+        )
+        for choice in choices
+    )
+
+
+def _taken(manifest: Manifest, spec: SampleSpec) -> tuple[list[int] | None, SampleSpec]:
+    """Return which of a source's channels a model takes, all its inputs together, and samples of only those."""
+    channels = tuple(dict.fromkeys(channel for tensor in manifest.inputs for channel in tensor.channels))
+    chosen = columns(channels, spec, spec.shape)
+    return chosen, spec if chosen is None else msgspec.structs.replace(
+        spec, shape=narrowed(spec.shape, chosen), channels=channels
+    )
+
+
+def check_shapes(plan: PipelinePlan) -> None:
+    """Refuse with ``ModelError`` a model that cannot take what its source and transforms give."""
+    shape, _ = open_transforms(plan, Windower(plan.window, plan.spec))
+    for tensor in plan.bundle.manifest.inputs:
+        chosen = columns(tensor.channels, plan.spec, shape)
+        refuse_misfit(narrowed(shape, chosen), tensor.name, tensor.shape)
+
+
+def open_transforms(plan: PipelinePlan, windower: Windower) -> tuple[tuple[int, ...], list[Any]]:
+    """Open the transforms for a windower's windows; return the shape that the last one gives, and them all."""
+    shape = windower.shape
+    opened = []
+    for number, part in enumerate(plan.transforms):
+        try:
+            transform = part.plugin.open(part.config, windower.rows, shape)
+        except ValueError as error:
+            raise ModelError(f"transforms[{number}]: {error}") from error
+        shape = transform.shape
+        opened.append(transform)
+    return shape, opened
+
+
+def columns(channels: Sequence[str], spec: SampleSpec, shape: tuple[int, ...]) -> list[int] | None:
+    """Return which columns of the last axis of ``shape`` a model's input takes, ``None`` for all as they are.
+
+    ``ModelError`` where it takes a channel that the source does not have.
+    """
+    if not channels or not spec.channels or shape[-1] != len(spec.channels) or tuple(channels) == spec.channels:
+        return None
+    missing = [channel for channel in channels if channel not in spec.channels]
+    if missing:
+        raise ModelError(
+            f"the model takes channels {missing}, which its source does not have; it has {list(spec.channels)}"
+        )
+    return [spec.channels.index(channel) for channel in channels]
+
+
+def narrowed(shape: tuple[int, ...], chosen: Sequence[int] | None) -> tuple[int, ...]:
+    """Return ``shape`` with its last axis cut to the chosen columns."""
+    return shape if chosen is None else (*shape[:-1], len(chosen))
+
+
+def refuse_misfit(given: tuple[int, ...], name: str, wanted: Sequence[int]) -> None:
+    """Raise ``ModelError`` where an array of shape ``given`` cannot be handed to the input ``name``."""
+    if not fits(given, wanted):
+        raise ModelError(
+            f"the model's input {name!r} has shape {list(wanted)}, but its source, window and transforms give "
+            f"{list(given)}; compare `limpet inspect` with the source's channels and the window's size"
+        )
+
+
+def resized(plan: PipelinePlan, shape: tuple[int, ...]) -> list[tuple[int, ...]] | None:
+    """Return the shapes for the inputs of a model that leaves some open, ``None`` if it leaves none."""
+    inputs = plan.bundle.manifest.inputs
+    if not any(-1 in tensor.shape for tensor in inputs):
+        return None
+    return [
+        _closed(narrowed(shape, columns(tensor.channels, plan.spec, shape)), tensor.shape) for tensor in inputs
+    ]
+
+
+def _closed(given: tuple[int, ...], wanted: Sequence[int]) -> tuple[int, ...]:
+    """Return ``wanted`` with each -1 taken from ``given``, 1 where that has no such dimension."""
+    missing = len(wanted) - len(given)
+    padded = (1,) * missing + given if missing >= 0 else given[-len(wanted) :]
+    return tuple(have if want == -1 else want for have, want in zip(padded, wanted, strict=True))
+
+
+class _Resolver(msgspec.Struct, frozen=True):
+    """Tables to parts. What is wrong with them adds up in ``problems``."""
+
+    base: Path
+    problems: list[str]
+
+    def part(self, group: plugin.Group, kind: str, options: Mapping[str, Any], where: str) -> Part | None:
+        """Resolve a plugin whose kind is known."""
+        try:
+            module = plugin.load(group, kind)
+        except ConfigError as error:
+            self.problems.extend(f"{where}: {problem}" for problem in error.problems)
+            return None
+        config = fill(module.Config, options, where, self.base, self.problems)
+        return None if config is None else Part(module, config)
+
+    def table(self, group: plugin.Group, table: Mapping[str, Any], where: str) -> Part | None:
+        """Resolve a table that names its own kind."""
+        kind = table.get("kind")
+        if not isinstance(kind, str):
+            self.problems.append(f"{where}.kind: missing{plugin.suggest('', plugin.names(group))}")
+            return None
+        return self.part(group, kind, {k: v for k, v in table.items() if k != "kind"}, where)
+
+    def all(self, group: plugin.Group, tables: Sequence[Mapping[str, Any]], where: str) -> tuple[Part, ...]:
+        """Resolve tables in their order."""
+        parts = [self.table(group, table, f"{where}[{number}]") for number, table in enumerate(tables)]
+        return tuple(part for part in parts if part)

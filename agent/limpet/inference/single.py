@@ -1,0 +1,50 @@
+"""One pipeline around one model, without a configuration file: for ``limpet infer`` and ``limpet bench``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from limpet.config import Config, Device, PipelineConfig
+from limpet.deploy import bundle as bundles
+from limpet.errors import ModelError
+from limpet.inference.plan import PipelinePlan, plan_pipeline
+from limpet.types import SampleSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from limpet.manifest import Manifest
+
+
+def plan_model(path: Path, spec: SampleSpec | None, delegates: Sequence[str], cache: Path) -> PipelinePlan:
+    """Plan a pipeline for a bundle or a bare model, on samples of ``spec`` or on such as it seems made for.
+
+    On these delegates and on no other, however slow. A model that says nothing of its outputs gets the decoder
+    ``regress``. The model is unpacked below ``cache``.
+    ``ConfigError``, ``ModelError`` or ``DeployError`` as ``plan_pipeline``.
+    """
+    device = Device(id="single", state=cache)
+    manifest = bundles.load(path, cache / "cache").manifest
+    wanted = PipelineConfig(source="samples", model=str(path.absolute()), delegates=list(delegates))
+    if not manifest.decoder:
+        wanted.decoder = {"kind": "regress"}
+    config = Config(Path.cwd(), device, {}, {manifest.name: wanted}, {})
+    plan = plan_pipeline(config, manifest.name, spec or likely_samples(manifest))
+    asked = tuple(choice for choice in plan.delegates if choice.name in delegates)
+    return msgspec.structs.replace(plan, delegates=asked, least_speed=0.0)
+
+
+def likely_samples(manifest: Manifest) -> SampleSpec:
+    """Return samples that suit a model: images for an input of rank 4 with three colours, else channels."""
+    if not manifest.inputs:
+        raise ModelError(f"the manifest of {manifest.name} does not say what its inputs are")
+    first = manifest.inputs[0]
+    shape = [size for size in first.shape[1:] if size != 1] or [1]
+    if len(first.shape) == 4 and first.shape[3] == 3:
+        return SampleSpec(tuple(first.shape[1:]), np.dtype(np.uint8))
+    channels = tuple(dict.fromkeys(channel for tensor in manifest.inputs for channel in tensor.channels))
+    return SampleSpec((len(channels) or shape[-1],), np.dtype(np.float32), channels, manifest.rate)

@@ -1,0 +1,1 @@
+"""What a process gives up, so that bytes of strangers can do no harm."""

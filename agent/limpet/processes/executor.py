@@ -1,0 +1,188 @@
+"""An executor: a process that holds one model on one accelerator, and nothing else.
+
+Its worker hands it inputs through shared memory and waits; should the accelerator crash it or hang, the worker
+goes on without it, and runs the window at hand elsewhere. What is said between the two stands here as well.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import tempfile
+from contextlib import ExitStack
+from math import prod
+from time import monotonic
+from typing import IO, TYPE_CHECKING, TypeAlias
+
+import msgspec
+import numpy as np
+
+from limpet.accelerators import admission
+from limpet.accelerators.delegate_kinds import CPU
+from limpet.config import Config
+from limpet.errors import LimpetError, ModelError
+from limpet.inference.plan import open_transforms, plan_pipeline, plan_source, resized
+from limpet.inference.window import Windower
+from limpet.processes.channel import Channel
+from limpet.records import Placed
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+    from limpet.types import Array, TensorSpec
+
+Form: TypeAlias = tuple[str, tuple[int, ...]]
+"""The dtype and the shape of an array in shared memory."""
+
+_ALIGN = 64
+_WIDEST = 8
+"""Bytes of a value at most."""
+_OPEN_SIZE = 1 << 20
+"""Bytes for an output whose size depends on the data."""
+
+
+class Open(msgspec.Struct, tag=True):
+    """Load the model of a pipeline on one of its delegates."""
+
+    config: Config
+    pipeline: str
+    delegate: str
+
+
+class Run(msgspec.Struct, tag=True):
+    """Run on the inputs that are in memory, each where its place begins."""
+
+    inputs: list[Form]
+
+
+class Reset(msgspec.Struct, tag=True):
+    """Forget earlier inputs."""
+
+
+class Recheck(msgspec.Struct, tag=True):
+    """See whether the numbers are still right."""
+
+
+ToExecutor: TypeAlias = Open | Run | Reset | Recheck
+
+
+class Opened(msgspec.Struct, tag=True):
+    """The model is there and was let in. The memory comes along as a file descriptor.
+
+    ``run_s`` and ``recheck_s`` are what a run and a recheck took. ``places``: the offset and the size in bytes of
+    each input, then of each of the ``outputs``.
+    """
+
+    placed: Placed
+    run_s: float
+    recheck_s: float
+    places: list[tuple[int, int]]
+    outputs: int
+
+
+class Done(msgspec.Struct, tag=True, omit_defaults=True):
+    """It was done, or ``error`` says why not."""
+
+    error: str = ""
+    outputs: list[Form] = []
+
+
+FromExecutor: TypeAlias = Opened | Done
+
+
+def run(end: socket.socket) -> None:
+    """Serve the worker at the other end of the socket until it goes away."""
+    np.seterr(all="ignore")
+    worker: Channel[ToExecutor] = Channel(end, ToExecutor)
+    try:
+        with ExitStack() as stack:
+            for record in worker.receive():
+                if isinstance(record, Open):
+                    _Executor(worker, record, stack).serve()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass
+    except LimpetError as error:
+        worker.send(Done(str(error)))
+
+
+class _Executor:
+    def __init__(self, worker: Channel[ToExecutor], wanted: Open, stack: ExitStack) -> None:
+        self._worker = worker
+        source = wanted.config.pipelines[wanted.pipeline].source
+        self._plan = plan_pipeline(wanted.config, wanted.pipeline, plan_source(wanted.config, source).spec)
+        self._choice = next(choice for choice in self._plan.delegates if choice.name == wanted.delegate)
+        shape, _ = open_transforms(self._plan, Windower(self._plan.window, self._plan.spec))
+        self._shapes = resized(self._plan, shape)
+        self._model, placed = stack.enter_context(admission.admitted(self._plan, self._choice, self._shapes))
+        places = lay_out([*self._model.inputs, *self._model.outputs])
+        self._ins, self._outs = places[: len(self._model.inputs)], places[len(self._model.inputs) :]
+        with _file(places[-1][0] + places[-1][1]) as file:
+            self._memory = mmap.mmap(file.fileno(), 0)
+            opened = Opened(placed, placed.run_us / 1e6, self._recheck(), places, len(self._outs))
+            worker.send(opened, (file.fileno(),))
+
+    def serve(self) -> None:
+        """Do what the worker asks for until it is gone."""
+        while True:
+            for record in self._worker.receive():
+                try:
+                    self._worker.send(self._do(record))
+                except LimpetError as error:
+                    self._worker.send(Done(str(error)))
+
+    def _do(self, record: ToExecutor) -> Done:
+        if isinstance(record, Run):
+            inputs = [view(self._memory, *pair) for pair in zip(self._ins, record.inputs, strict=True)]
+            outputs = self._model.run(inputs)
+            return Done(outputs=[put(self._memory, *pair) for pair in zip(self._outs, outputs, strict=True)])
+        if isinstance(record, Reset):
+            self._model.reset()
+        elif isinstance(record, Recheck):
+            self._recheck()
+        return Done()
+
+    def _recheck(self) -> float:
+        """See whether it is still right and fast, and return how many seconds that took."""
+        started = monotonic()
+        with admission.opened(self._plan, CPU, self._shapes) as cpu:
+            admission.examine(self._plan, self._choice, self._model, cpu, share=admission.THROTTLED)
+        return monotonic() - started
+
+
+def lay_out(specs: Sequence[TensorSpec]) -> list[tuple[int, int]]:
+    """Return an offset and a size in bytes for each tensor, whatever dtype its values come in."""
+    places: list[tuple[int, int]] = []
+    end = 0
+    for spec in specs:
+        size = _OPEN_SIZE if -1 in spec.shape else max(prod(spec.shape), 1) * _WIDEST
+        places.append((end, size))
+        end += -(-size // _ALIGN) * _ALIGN
+    return places
+
+
+def view(memory: mmap.mmap, place: tuple[int, int], form: Form) -> Array:
+    """Return the array that was put at a place."""
+    dtype, shape = form
+    return np.frombuffer(memory, np.dtype(dtype), prod(shape), place[0]).reshape(shape)
+
+
+def put(memory: mmap.mmap, place: tuple[int, int], values: Array) -> Form:
+    """Copy an array to its place. ``ModelError`` where it is too large."""
+    values = np.ascontiguousarray(values)
+    if values.nbytes > place[1]:
+        raise ModelError(f"an array of shape {list(values.shape)} and {values.dtype} is too large")
+    form = (values.dtype.str, values.shape)
+    view(memory, place, form)[...] = values
+    return form
+
+
+def _file(size: int) -> IO[bytes]:
+    """Return a file of that size that is nowhere."""
+    file: IO[bytes]
+    if hasattr(os, "memfd_create"):
+        file = os.fdopen(os.memfd_create("tensors"), "r+b")
+    else:
+        file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    file.truncate(size)
+    return file

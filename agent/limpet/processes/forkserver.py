@@ -1,0 +1,123 @@
+"""The fork server: a process with numpy and the runtime in memory, from which workers are forked.
+
+A forked worker is ready in milliseconds and shares that memory. Nothing is ever invoked here: a runtime's
+threads would not survive the fork. Run as ``python -m limpet.processes.forkserver FD`` by the supervisor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import importlib
+import logging
+import os
+import signal
+import socket
+import sys
+from select import select
+from typing import TYPE_CHECKING
+
+from limpet.device import logs
+from limpet.processes.channel import Channel
+from limpet.processes.child import die_with_parent, set_name
+from limpet.records import Exited, Fork, Forked, ToForkServer
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+log = logging.getLogger(__name__)
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Serve the supervisor, whose process id and socket are the arguments, until it goes away."""
+    parent, fd = map(int, arguments)
+    die_with_parent(parent)
+    # Collecting would take a tenth of the time that follows, and leave holes in memory that workers share.
+    gc.disable()
+    importlib.import_module("limpet.processes.worker")
+    set_name("limpet-fork")
+    logs.configure()
+    for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    ForkServer(Channel(socket.socket(fileno=fd), ToForkServer)).serve()
+
+
+class ForkServer:
+    """Forks workers on request and tells when they end."""
+
+    def __init__(self, supervisor: Channel[ToForkServer]) -> None:
+        self._supervisor = supervisor
+        self._children: set[int] = set()
+        self._wake, wakeup = socket.socketpair()
+        self._wake.setblocking(False)
+        wakeup.setblocking(False)
+        self._wakeup = wakeup
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wakeup.fileno())
+
+    def serve(self) -> None:
+        """Work until the supervisor is gone; then end the workers."""
+        try:
+            while True:
+                ready = select([self._supervisor.socket, self._wake], [], [])[0]
+                if self._wake in ready:
+                    self._wake.recv(4096)
+                    self._reap()
+                if self._supervisor.socket in ready:
+                    for record in self._supervisor.receive():
+                        self._do(record)
+        except (EOFError, BrokenPipeError):
+            for pid in self._children:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    def _do(self, record: ToForkServer) -> None:
+        if isinstance(record, Fork):
+            self._fork(record, self._supervisor.received_fds.pop(0))
+            return
+        for module in record.modules:
+            # A missing extra or a broken plugin is the worker's to report.
+            with contextlib.suppress(Exception):
+                importlib.import_module(module)
+        gc.freeze()
+
+    def _fork(self, wanted: Fork, fd: int) -> None:
+        parent = os.getpid()
+        pid = os.fork()
+        if pid:
+            os.close(fd)
+            self._children.add(pid)
+            self._supervisor.send(Forked(wanted.worker, pid))
+            return
+        status = 1
+        try:
+            self._become(wanted, parent)
+            importlib.import_module(f"limpet.processes.{wanted.role}").run(socket.socket(fileno=fd))
+            status = 0
+        except BaseException:
+            log.exception("%s %s", wanted.role, wanted.worker)
+        finally:
+            logging.shutdown()
+            os._exit(status)
+
+    def _become(self, wanted: Fork, parent: int) -> None:
+        die_with_parent(parent)
+        set_name(f"limpet{':' if wanted.role == 'worker' else '+'}{wanted.worker}")
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._supervisor.close()
+        self._wake.close()
+        self._wakeup.close()
+        gc.enable()
+
+    def _reap(self) -> None:
+        while self._children:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            self._children.discard(pid)
+            self._supervisor.send(Exited(pid, os.waitstatus_to_exitcode(status)))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,316 @@
+"""The supervisor: numbers the workers' results, hands them to the reporters, and keeps the health of it all.
+
+One thread and one selector. It imports no numpy, opens no model and parses nothing that came from a sensor.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import signal
+import socket
+from collections import deque
+from contextlib import ExitStack, contextmanager, suppress
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from limpet import __version__, config
+from limpet.accelerators import inventory
+from limpet.device import boot, clock, governor, host
+from limpet.device.notify import notify, watchdog_interval
+from limpet.errors import ConfigError
+from limpet.health import PipelineRecord, now
+from limpet.messages import AcceleratorHealth, DeviceHealth, EventMessage, Origin
+from limpet.processes.fleet import Fleet
+from limpet.records import (
+    Answered,
+    Ask,
+    Heartbeat,
+    Notice,
+    Refused,
+    Results,
+    SetLogLevel,
+    ToSupervisor,
+    Transition,
+)
+from limpet.remote import Commands
+from limpet.reporting import Reporters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from limpet.config import Config
+    from limpet.plugin import Command
+    from limpet.processes.launch import ForkServerProcess
+
+log = logging.getLogger(__name__)
+
+SEARCH = 60.0
+"""Seconds between two searches for inventory."""
+BAD = frozenset({"crashed", "failed", "degraded", "waiting", "stepped_down"})
+"""Events that a person should look at."""
+
+
+def supervise(path: Path, launched: ForkServerProcess) -> None:
+    """Run a configuration file until SIGTERM or SIGINT. ``ConfigError`` if it cannot be used."""
+    with ExitStack() as stack:
+        stack.callback(launched.close)
+        wanted = config.read(path)
+        claim = boot.lock(wanted.device.state)
+        if claim:
+            stack.enter_context(claim)
+        origin = Origin(wanted.device.id, boot.next_boot(wanted.device.state), __version__)
+        log.info("limpet %s starts as %s, boot %s", origin.version, origin.device, origin.boot)
+        Supervisor(path, wanted, origin, launched).run()
+
+
+class Supervisor:
+    """The event loop and what it does with each record."""
+
+    def __init__(self, path: Path, wanted: Config, origin: Origin, launched: ForkServerProcess) -> None:
+        self._path = path
+        self._config = wanted
+        self._origin = origin
+        self._selector = selectors.DefaultSelector()
+        self._fleet = Fleet(self._selector, launched, self._hear)
+        self._reporters = Reporters(origin, self._take_command)
+        self._remote = Commands(origin, wanted.device.commands, self)
+        self._commands: deque[Command] = deque()
+        self._wake: socket.socket | None = None
+        self._records: dict[str, PipelineRecord] = {}
+        self._host = host.Host(wanted.device.sysroot)
+        self._governor = governor.Governor(wanted.governor)
+        self._next_look = 0.0
+        self._next_search = 0.0
+        self._found: list[AcceleratorHealth] = []
+        self._clock = clock.Watch()
+        self._signals: set[int] = set()
+        self._ready = False
+        self._next_health = 0.0
+        self._next_watchdog = 0.0
+
+    def run(self) -> None:
+        """Work until told to stop. ``ConfigError`` if a worker refuses its configuration before all are up."""
+        try:
+            with self._signal_wakeup():
+                self._fleet.assign(self._governed())
+                self._reporters.adopt(self._config)
+                while not self._signals & {signal.SIGTERM, signal.SIGINT}:
+                    self._turn()
+                notify("STOPPING=1")
+                self._fleet.stop()
+                self._report_health()
+        finally:
+            self._reporters.close()
+            self._fleet.close()
+            self._selector.close()
+
+    def _turn(self) -> None:
+        due = min(self._fleet.next_due(), self._next_health, self._next_look or self._next_health)
+        for key, _ in self._selector.select(max(0.0, due - monotonic())):
+            key.data()
+        if signal.SIGHUP in self._signals:
+            self._signals.discard(signal.SIGHUP)
+            self._reload()
+        while self._commands:
+            self._remote.obey(self._commands.popleft())
+        self._remote.tend()
+        self._fleet.tend()
+        self._tell_systemd()
+        self._watch_clock()
+        self._govern()
+        if monotonic() >= self._next_health:
+            self._next_health = monotonic() + self._config.device.health_interval
+            self._report_health()
+
+    @contextmanager
+    def _signal_wakeup(self) -> Iterator[None]:
+        """Have SIGTERM, SIGINT and SIGHUP end the wait of the selector."""
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            ours.setblocking(False)
+            theirs.setblocking(False)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                signal.signal(number, lambda received, _: self._signals.add(received))
+            signal.set_wakeup_fd(theirs.fileno())
+            self._wake = theirs
+            self._selector.register(ours, selectors.EVENT_READ, lambda: ours.recv(4096))
+            try:
+                yield
+            finally:
+                signal.set_wakeup_fd(-1)
+                self._wake = None
+                self._selector.unregister(ours)
+
+    # --- what workers say
+
+    def _hear(self, record: ToSupervisor) -> None:
+        if isinstance(record, Results):
+            for result in record.items:
+                self._reporters.report(self._record(result.pipeline).accept(result))
+        elif isinstance(record, Heartbeat):
+            for name, figures in record.pipelines.items():
+                self._record(name).add(figures, record.dropped)
+        elif isinstance(record, Transition):
+            self._move(record)
+        elif isinstance(record, Notice):
+            self._record(record.pipeline).restarts += record.event == "crashed"
+            self._event(record.event, record.pipeline, record.reason)
+        elif isinstance(record, Answered):
+            self._remote.answered(record)
+        else:
+            self._refuse(record)
+
+    def _record(self, pipeline: str) -> PipelineRecord:
+        if pipeline not in self._records:
+            self._records[pipeline] = PipelineRecord(self._origin, pipeline, Transition(pipeline, "stopped"))
+        return self._records[pipeline]
+
+    def _move(self, to: Transition) -> None:
+        record = self._record(to.pipeline)
+        for event, reason in record.move(to):
+            self._event(event, to.pipeline, reason)
+        self._reporters.report(record.health())
+        self._reporters.report(record.model())
+
+    def _refuse(self, record: Refused) -> None:
+        if not self._ready:
+            raise ConfigError(record.problems)
+        self._event("refused", record.pipeline, "; ".join(record.problems))
+
+    def _watch_clock(self) -> None:
+        if (step := self._clock.step()) is not None:
+            self._event("clock-set", "", f"the wall clock was set by {step:+.3f} s", offset_s=step)
+
+    def _event(self, event: str, pipeline: str, reason: str, offset_s: float | None = None) -> None:
+        level = logging.WARNING if event in BAD else logging.INFO
+        fields = {"limpet_pipeline": pipeline, "limpet_event": event}
+        log.log(level, "%s: %s%s", pipeline or "device", event, f": {reason}" if reason else "", extra=fields)
+        time = now()
+        self._reporters.report(
+            EventMessage(
+                device=self._origin.device,
+                boot=self._origin.boot,
+                time=time,
+                event=event,
+                pipeline=pipeline,
+                reason=reason,
+                offset_s=offset_s,
+                clock=clock.mark(time),
+            )
+        )
+
+    # --- commands, see limpet.remote
+
+    def _take_command(self, command: Command) -> None:
+        """Have the main thread obey a command. Called by a reporter's thread."""
+        self._commands.append(command)
+        wake = self._wake
+        if wake is not None:
+            with suppress(OSError):  # full: it has wake-ups enough; closed: the daemon stops
+                wake.send(b"\0")
+
+    def health_now(self) -> DeviceHealth:
+        """Publish all health, and return the device's."""
+        return self._report_health()
+
+    def restart(self, pipeline: str) -> None:
+        """End a pipeline's worker so that it is started anew. ``KeyError`` if it has none."""
+        self._fleet.restart(pipeline)
+
+    def ask(self, pipeline: str, ask: Ask) -> None:
+        """Have a pipeline's worker answer. ``KeyError`` if it has none."""
+        self._fleet.ask(pipeline, ask)
+
+    def set_log_level(self, level: str) -> None:
+        """Set it in this process and all workers."""
+        logging.getLogger().setLevel(level)
+        self._fleet.ask_all(Ask(0, SetLogLevel(level)))
+
+    # --- health
+
+    def _report_health(self) -> DeviceHealth:
+        for record in self._records.values():
+            self._reporters.report(record.health())
+        health = self._device_health()
+        self._reporters.report(health)
+        return health
+
+    def _device_health(self) -> DeviceHealth:
+        return DeviceHealth(
+            device=self._origin.device,
+            boot=self._origin.boot,
+            version=self._origin.version,
+            time=now(),
+            uptime_s=host.uptime_s(),
+            cpu_share=self._host.cpu_share(),
+            load_1m=self._host.load_1m(),
+            pss_mb=self._host.pss_mb([os.getpid(), *self._fleet.pids().values()]),
+            memory_available_mb=self._host.memory_available_mb(),
+            temperature_c=self._host.temperature_c(),
+            throttled=self._host.throttled(),
+            disk_free_mb=host.disk_free_mb(self._config.device.state),
+            clock_synchronised=host.clock_synchronised(),
+            accelerators=self._accelerators(),
+            pipelines={name: record.last.state for name, record in self._records.items()},
+            reporters=self._reporters.health(),
+        )
+
+    def _accelerators(self) -> list[AcceleratorHealth]:
+        """Return what there is; looked for once a minute at most, as that reads some hundred files."""
+        if monotonic() >= self._next_search:
+            self._next_search = monotonic() + SEARCH
+            self._found = [
+                AcceleratorHealth(
+                    name=one.name, where=one.where, delegate=one.delegate, usable=one.usable, why_not=one.why_not
+                )
+                for one in inventory.discover()
+            ]
+        return self._found
+
+    def _tell_systemd(self) -> None:
+        states = [self._record(name).last.state for name in self._config.pipelines]
+        if not self._ready and not {"starting", "stopped"}.intersection(states):
+            self._ready = True
+            notify("READY=1")
+        interval = watchdog_interval()
+        if interval and monotonic() >= self._next_watchdog and self._fleet.progresses():
+            self._next_watchdog = monotonic() + interval
+            notify("WATCHDOG=1")
+
+    # --- configuration
+
+    def _governed(self) -> Config:
+        return governor.apply(self._config, self._governor.level)
+
+    def _govern(self) -> None:
+        """Have pipelines step down or up their ladders if it is time to."""
+        deepest = governor.deepest(self._config)
+        if not deepest or monotonic() < self._next_look:
+            return
+        self._next_look = monotonic() + self._config.governor.interval
+        before = self._governed()
+        level = self._governor.level
+        if reason := self._governor.update(self._host.readings(), deepest, monotonic()):
+            after = self._governed()
+            event = "stepped_down" if self._governor.level > level else "stepped_up"
+            for name, pipeline in after.pipelines.items():
+                if pipeline != before.pipelines[name]:
+                    self._event(event, name, f"{reason}; runs {governor.described(pipeline)}")
+            self._fleet.assign(after)
+
+    def _reload(self) -> None:
+        try:
+            wanted = config.read(self._path)
+            if wanted.device != self._config.device:
+                raise ConfigError(["device: changes here need a restart of the service"])  # noqa: TRY301
+            self._reporters.adopt(wanted)
+        except ConfigError as error:
+            self._event("refused", "", f"configuration not taken: {error}")
+            return
+        log.info("configuration read again")
+        self._config = wanted
+        self._governor.table = wanted.governor
+        self._fleet.assign(self._governed())

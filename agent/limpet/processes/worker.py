@@ -1,0 +1,373 @@
+"""A worker process: one source and the pipelines on it.
+
+A reader thread fills the mailbox; the main thread does everything else. A worker parses untrusted bytes, so it
+holds no secret and no network: all that leaves it are records on its channel to the supervisor.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections import Counter
+from contextlib import contextmanager
+from select import select
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+import numpy as np
+
+from limpet.accelerators.admission import judge, load
+from limpet.accelerators.delegation import Delegation
+from limpet.config import Config, PipelineConfig
+from limpet.errors import ConfigError, LimpetError, ModelError
+from limpet.inference.intake import Gaps, Intake
+from limpet.inference.pipeline import Pipeline
+from limpet.inference.plan import SourcePlan, plan_pipeline, plan_source
+from limpet.isolation import sandbox
+from limpet.processes.asked import answer
+from limpet.processes.channel import Channel
+from limpet.records import (
+    Ask,
+    Assign,
+    Figures,
+    Heartbeat,
+    Lent,
+    Notice,
+    Refused,
+    Result,
+    Results,
+    State,
+    ToWorker,
+    Transition,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from limpet.accelerators.delegate_kinds import DelegateTable
+    from limpet.inference.plan import PipelinePlan
+    from limpet.plugin import Load, Model
+    from limpet.types import Samples
+
+log = logging.getLogger(__name__)
+
+BATCH = 64
+"""Results in one record."""
+BATCH_AGE = 0.02
+"""Seconds from one record that is not full to the next: a result after a quiet time crosses the border at once."""
+IDLE = 0.1
+"""Seconds to wait for samples before looking after other things."""
+HEARTBEAT = 1.0
+"""Seconds between heartbeats, a quarter of the deadline where that is less."""
+SETTLING = 0.002
+"""Seconds between two looks at whether delegates have opened, at the start."""
+GAP_NOTICES = 10.0
+"""Seconds between two notices of gaps in the samples."""
+ERRORS_IN_A_ROW = 10
+"""Failed invokes after which a pipeline is failed."""
+
+Supervisor: TypeAlias = Channel[ToWorker]
+
+
+def run(end: socket.socket) -> None:
+    """Serve the supervisor at the other end of the socket until it says stop or goes away."""
+    # What a sensor sends may overflow; decoders say what infinity and NaN mean.
+    np.seterr(all="ignore")
+    supervisor: Supervisor = Channel(end, ToWorker)
+    try:
+        config = _first_assignment(supervisor)
+        if config is None:
+            return
+        (name,) = config.sources
+        try:
+            source = plan_source(config, name)
+        except ConfigError as error:
+            supervisor.send(Refused(list(error.problems)))
+            return
+        # From here on bytes are parsed that somebody else wrote.
+        allowed = sandbox.needs(config, source)
+        worker = Worker(supervisor, source, allowed, sandbox.enter(allowed))
+        worker.assign(config)
+        worker.serve()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        log.debug("the supervisor is gone")
+
+
+def _first_assignment(supervisor: Supervisor) -> Config | None:
+    while True:
+        for record in supervisor.receive():
+            return record.config if isinstance(record, Assign) else None
+
+
+class Dispatch:
+    """Results on their way to the supervisor, many to a record."""
+
+    def __init__(self, supervisor: Supervisor) -> None:
+        self._supervisor = supervisor
+        self._items: list[Result] = []
+        self._due = 0.0
+
+    def add(self, result: Result) -> None:
+        """Take a result; send those at hand once there are enough."""
+        self._items.append(result)
+        if len(self._items) >= BATCH:
+            self.send()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there are results that were not sent yet."""
+        return bool(self._items)
+
+    def send_due(self) -> None:
+        """Send what is at hand, unless the record before has only just gone."""
+        if self._items and monotonic() >= self._due:
+            self.send()
+
+    def send(self) -> None:
+        """Send all that is at hand."""
+        if self._items:
+            self._supervisor.send(Results(self._items))
+            self._items = []
+            self._due = monotonic() + BATCH_AGE
+
+
+class Run(msgspec.Struct):
+    """A pipeline at work."""
+
+    pipeline: Pipeline
+    config: PipelineConfig
+    errors: int = 0
+    errors_in_a_row: int = 0
+    said: bool = False
+    passed_over: bool = False
+
+    @property
+    def delegation(self) -> Delegation | None:
+        """Who looks after its accelerators, if it is to have any."""
+        model = self.pipeline.model
+        return model if isinstance(model, Delegation) else None
+
+
+class Worker:
+    """The pipelines of one source, and what they have to say."""
+
+    def __init__(
+        self, supervisor: Supervisor, source: SourcePlan, allowed: sandbox.Needs, in_force: list[str]
+    ) -> None:
+        self._allowed = allowed
+        self._in_force = in_force
+        self._supervisor = supervisor
+        self._source = source
+        self._intake = Intake(source)
+        self._dispatch = Dispatch(supervisor)
+        self._runs: dict[str, Run] = {}
+        self._gaps = Gaps()
+        self._away: str | None = None
+        self._counted: Counter[str] = Counter()
+        self._next_beat = 0.0
+        self._deadline = 10.0
+        self._delegates: dict[str, DelegateTable] = {}
+
+    def assign(self, config: Config) -> None:
+        """Close the pipelines that changed or are gone, open those that are new or changed."""
+        for name in list(self._runs):
+            if name not in config.pipelines:
+                self._close(name, "stopped", "no longer configured")
+            elif config.pipelines[name] != self._runs[name].config or config.delegates != self._delegates:
+                self._release(name)
+        for name, wanted in config.pipelines.items():
+            if name not in self._runs:
+                self._open(config, name, wanted)
+        self._delegates = config.delegates
+        self._deadline = min((run.config.deadline for run in self._runs.values()), default=self._deadline)
+
+    def serve(self) -> None:
+        """Turn samples into results until told to stop, the source ends or no pipeline is left."""
+        try:
+            while self._runs and self._obey():
+                self._look_at_source()
+                self._look_at_delegates()
+                if not self._settled():
+                    sleep(SETTLING)
+                    self._beat()
+                    continue
+                samples = self._intake.mailbox.get(BATCH_AGE if self._dispatch.waiting else IDLE)
+                if samples is not None:
+                    self._gaps.see(samples)
+                    self._feed(samples)
+                self._dispatch.send_due()
+                self._beat()
+            final: State = "stopped"
+        except EOFError:
+            if self._intake.crash:
+                raise self._intake.crash from None
+            final = "finished"
+        for name in list(self._runs):
+            self._close(name, final, "its source came to an end" if final == "finished" else "")
+
+    def _obey(self) -> bool:
+        """Do what the supervisor says; return False if that is to stop."""
+        if select([self._supervisor], [], [], 0)[0]:
+            for record in self._supervisor.receive():
+                if isinstance(record, Assign):
+                    if not self._allowed.covers(sandbox.needs(record.config, self._source)):
+                        return False  # what was given up cannot be had again: a new worker is started
+                    self.assign(record.config)
+                elif isinstance(record, Ask):
+                    pipelines = {name: run.pipeline for name, run in self._runs.items()}
+                    answer(record, pipelines, self._supervisor.send)
+                elif isinstance(record, Lent):
+                    self._lend(record.key, self._supervisor.received_fds.pop(0))
+                else:
+                    return False
+        return True
+
+    def _open(self, config: Config, name: str, wanted: PipelineConfig) -> None:
+        self._supervisor.send(Transition(name, "starting"))
+        try:
+            plan = plan_pipeline(config, name, self._source.spec)
+            pipeline = Pipeline(plan, self._with_executors(config) if plan.accelerators else load)
+        except ConfigError as error:
+            self._supervisor.send(Refused(list(error.problems), name))
+            self._supervisor.send(Transition(name, "failed", str(error)))
+        except LimpetError as error:
+            self._supervisor.send(Transition(name, "failed", str(error)))
+        else:
+            self._runs[name] = Run(pipeline, wanted)
+            self._look_at_delegates()
+
+    def _with_executors(self, config: Config) -> Load:
+        @contextmanager
+        def load(plan: PipelinePlan, shapes: Sequence[tuple[int, ...]] | None) -> Iterator[Model]:
+            own = Config(
+                config.base,
+                config.device,
+                config.sources,
+                {plan.name: config.pipelines[plan.name]},
+                {},
+                config.delegates,
+            )
+            with judge(plan, shapes) as cpu:
+                delegation = Delegation(plan, cpu, own, self._supervisor.send)
+                try:
+                    yield delegation
+                finally:
+                    delegation.close()
+
+        return load
+
+    def _lend(self, key: str, fd: int) -> None:
+        end = socket.socket(fileno=fd)
+        if not any(run.delegation and run.delegation.lend(key, end) for run in self._runs.values()):
+            end.close()
+
+    def _look_at_delegates(self) -> None:
+        """Tell of pipelines that have just started, and of those that came to another delegate."""
+        for name, run in self._runs.items():
+            delegation = run.delegation
+            changed = delegation is not None and delegation.turn()
+            if delegation is not None and not delegation.settled:
+                continue
+            if changed or not run.said:
+                run.said = True
+                self._say_how_it_is(name)
+
+    def _settled(self) -> bool:
+        return all(run.said for run in self._runs.values())
+
+    def _say_how_it_is(self, name: str) -> None:
+        delegation = self._runs[name].delegation
+        if self._away is not None:
+            self._say(name, "waiting", self._away)
+        elif delegation is None:
+            self._say(name, "running")
+        else:
+            self._say(name, "running" if delegation.ready else "waiting", delegation.reason)
+
+    def _close(self, name: str, state: State, reason: str) -> None:
+        self._dispatch.send()
+        self._beat(now=True)
+        self._say(name, state, reason)
+        self._release(name)
+
+    def _release(self, name: str) -> None:
+        self._runs.pop(name).pipeline.close()
+
+    def _say(self, name: str, state: State, reason: str = "") -> None:
+        pipeline = self._runs[name].pipeline
+        manifest, model = pipeline.plan.bundle.manifest, pipeline.model
+        self._supervisor.send(
+            Transition(
+                name,
+                state,
+                reason,
+                manifest.name,
+                manifest.version,
+                model.delegate,
+                model.delegate_share,
+                pipeline.degraded,
+                model.placed if isinstance(model, Delegation) else None,
+                self._in_force,
+            )
+        )
+
+    def _look_at_source(self) -> None:
+        away = self._intake.reader.away
+        if away != self._away:
+            self._away = away
+            for name in self._runs:
+                self._say_how_it_is(name)
+
+    def _feed(self, samples: Samples) -> None:
+        for name in list(self._runs):
+            run = self._runs[name]
+            if run.delegation is not None and not run.delegation.ready:
+                run.passed_over = True
+                continue
+            block = msgspec.structs.replace(samples, gap=True) if run.passed_over else samples
+            run.passed_over = False
+            try:
+                for result in run.pipeline.feed(block):
+                    run.errors_in_a_row = 0
+                    self._dispatch.add(result)
+                    self._beat()
+            except ModelError as error:
+                self._count_error(name, run, error)
+
+    def _count_error(self, name: str, run: Run, error: ModelError) -> None:
+        run.errors += 1
+        run.errors_in_a_row += 1
+        if run.errors_in_a_row == 1:
+            log.warning("pipeline %s: %s", name, error)
+        if run.errors_in_a_row >= ERRORS_IN_A_ROW:
+            self._close(name, "failed", str(error))
+
+    def _beat(self, *, now: bool = False) -> None:
+        """Send a heartbeat if one is due, unless the source hangs: then silence has this worker restarted."""
+        time = monotonic()
+        if (time < self._next_beat and not now) or self._intake.hangs(self._deadline):
+            return
+        self._next_beat = time + min(HEARTBEAT, self._deadline / 4)
+        figures = {}
+        for name, run in self._runs.items():
+            figures[name] = Figures(run.errors, run.pipeline.discarded(), run.pipeline.latency.take())
+            run.errors = 0
+        self._supervisor.send(Heartbeat(figures, self._newly_dropped()))
+        if self._gaps.count and time >= self._gaps.next_notice:
+            self._notice_gaps(time)
+
+    def _newly_dropped(self) -> dict[str, int]:
+        total = Counter(dict(self._intake.dropped))
+        total["queue"] = self._intake.mailbox.dropped
+        new = total - self._counted
+        self._counted = total
+        return dict(new)
+
+    def _notice_gaps(self, time: float) -> None:
+        reason = (
+            f"{self._gaps.count} gaps in the samples of {self._source.name}, {self._gaps.missing} known missing"
+        )
+        for name in self._runs:
+            self._supervisor.send(Notice(name, "gap", reason))
+        self._gaps = Gaps(next_notice=time + GAP_NOTICES, expected=self._gaps.expected)

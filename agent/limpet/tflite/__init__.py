@@ -1,0 +1,1 @@
+"""``.tflite`` models: the file, the graph in it, and real values into and out of an interpreter."""
