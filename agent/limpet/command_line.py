@@ -1,0 +1,60 @@
+"""A command line ``PROGRAM COMMAND ...``, where a command is a module of a package, found by its name.
+
+Such a module has ``HELP``, ``add_arguments(parser)`` and ``main(arguments)``, which returns the exit status.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from limpet import __version__
+from limpet.errors import ConfigError, LimpetError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+    from types import ModuleType
+
+EX_CONFIG = 78
+
+
+def run(program: str, description: str, commands: ModuleType, given: Sequence[str], **defaults: Any) -> int:
+    """Run a command. Errors that a person can mend are one line each on stderr.
+
+    ``defaults`` are set in the arguments that the command gets. Returns the exit status: 78 where a configuration
+    cannot be used, 130 where the user interrupted it, 1 for other errors.
+    """
+    try:
+        parsed = _parser(program, description, commands, given).parse_args(given)
+        vars(parsed).update(defaults)
+        status: int = parsed.main(parsed)
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"{program}: {problem}", file=sys.stderr)
+        return EX_CONFIG
+    except LimpetError as error:
+        print(f"{program}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _parser(program: str, description: str, commands: ModuleType, given: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser; only the command that was given is imported, so that each starts fast."""
+    import argparse
+    import importlib
+    import pkgutil
+
+    parser = argparse.ArgumentParser(prog=program, description=description)
+    parser.add_argument("--version", action="version", version=f"{program} {__version__}")
+    known = sorted(m.name for m in pkgutil.iter_modules(commands.__path__) if not m.name.startswith("_"))
+    wanted = [given[0]] if given and given[0] in known else known
+    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name in wanted:
+        command: Any = importlib.import_module(f"{commands.__name__}.{name}")
+        subparser = subparsers.add_parser(name, help=command.HELP, description=command.HELP)
+        command.add_arguments(subparser)
+        subparser.set_defaults(main=command.main)
+    return parser
