@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from limpet import cli
+from support import models
 
 BUNDLE = Path(__file__).parents[2] / "agent" / "limpet" / "demo_data" / "shuttle-1.limpet"
 CONFIG = """
@@ -63,3 +64,28 @@ def test_no_state_directory_is_made(tmp_path: Path, capsys: pytest.CaptureFixtur
     path.write_text(CONFIG.replace('model = "shuttle"', f'model = "{BUNDLE}"'))
     check(tmp_path / "state", capsys)
     assert [path.name for path in tmp_path.iterdir()] == ["limpet.toml"]
+
+
+DETECTOR = """
+[device]
+id = "d"
+[jsonl]
+[sources.s]
+kind = "serial"
+port = "/dev/none"
+channels = ["a", "b"]
+[pipelines.p]
+source = "s"
+model = "boxes.tflite"
+decoder = { kind = "detect", labels = ["cat", "dog"] }
+"""
+
+
+def test_outputs_that_no_decoder_reads_are_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "limpet.toml"
+    path.write_text(DETECTOR)
+    models.dense(tmp_path / "boxes.tflite", 2, 9)
+    assert cli.main(["check", str(path)]) == 78
+    assert "decoder: the layout of output 'output', of shape [1, 9], is not to be told" in capsys.readouterr().err
+    models.dense(tmp_path / "boxes.tflite", 2, 6)
+    assert cli.main(["check", str(path)]) == 0

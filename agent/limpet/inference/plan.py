@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from limpet import plugin
 from limpet.accelerators.delegate_kinds import CPU, Choice
@@ -19,7 +20,7 @@ from limpet.deploy import store
 from limpet.errors import ConfigError, ModelError
 from limpet.inference.window import Windower
 from limpet.manifest import WindowSpec
-from limpet.types import SampleSpec, fits
+from limpet.types import SampleSpec, TensorSpec, fits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -131,6 +132,7 @@ def plan_pipeline(config: Config, name: str, spec: SampleSpec) -> PipelinePlan:
         wanted.every,
     )
     check_shapes(plan)
+    _check_decoder(plan)
     return plan
 
 
@@ -167,6 +169,18 @@ def check_shapes(plan: PipelinePlan) -> None:
     for tensor in plan.bundle.manifest.inputs:
         chosen = columns(tensor.channels, plan.spec, shape)
         refuse_misfit(narrowed(shape, chosen), tensor.name, tensor.shape)
+
+
+def _check_decoder(plan: PipelinePlan) -> None:
+    """Refuse with ``ModelError`` outputs that the decoder cannot read, as far as the manifest has their shapes."""
+    outputs = plan.bundle.manifest.outputs
+    if not outputs or any(not tensor.shape or -1 in tensor.shape[1:] for tensor in outputs):
+        return
+    specs = [TensorSpec(tensor.name, tuple(tensor.shape), np.dtype(np.float32)) for tensor in outputs]
+    try:
+        plan.decoder.plugin.open(plan.decoder.config, specs, plan.bundle.labels)
+    except ValueError as error:
+        raise ModelError(f"decoder: {error}") from error
 
 
 def open_transforms(plan: PipelinePlan, windower: Windower) -> tuple[tuple[int, ...], list[Any]]:

@@ -1,0 +1,321 @@
+"""What is where in a picture: the outputs of detectors, as they are usually exported, to labelled boxes."""
+
+from __future__ import annotations
+
+from math import isnan, prod
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, Protocol, TypeAlias
+
+import msgspec
+import numpy as np
+from msgspec import Meta
+
+from limpet.manifest import Count
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from limpet.types import FloatArray, TensorSpec
+
+Layout: TypeAlias = Literal["auto", "ssd", "yolov5", "yolov8", "end2end"]
+
+CANDIDATES = 1000
+"""Boxes at most, the best, that are looked at for overlap: a model gone wrong must not take all day."""
+CLASSES = 10_000
+"""A class beyond that is none."""
+DIGITS = 5
+"""Of scores and fractions that are reported: a hundredth of a pixel is 0.00001 of a picture 1000 wide."""
+
+READS_INPUTS = False
+"""What the model was given does not matter here."""
+
+
+class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """How the outputs are read, and what is reported.
+
+    ``labels`` stand in for the model's. ``layout``: ``ssd`` is the four tensors of TFLite's detection
+    post-processing; ``yolov8`` one tensor with centre, width, height and a score for each class, for each box a
+    row or a column; ``yolov5`` the same with a score of the box before those of the classes; ``end2end`` a row
+    for each box with left, top, right, bottom, score and class. ``auto`` tells them apart by shape and number of
+    labels. ``pixels``: ``[width, height]`` of the picture that boxes are measured in, empty where they are
+    fractions of it. ``activation`` is what the model left out of its scores. What scores below ``threshold`` is
+    left out, and what overlaps a better box of its label by more than ``overlap``, intersection over union, unless
+    the model has seen to that (``ssd``, ``end2end``). The ``most`` best are reported.
+    """
+
+    labels: list[str] = []
+    layout: Layout = "auto"
+    pixels: list[Count] = []
+    activation: Literal["none", "sigmoid"] = "none"
+    threshold: float = 0.25
+    overlap: Annotated[float, Meta(ge=0, le=1)] = 0.45
+    most: Annotated[int, Meta(ge=1, le=CANDIDATES)] = 100
+
+    def __post_init__(self) -> None:
+        if isnan(self.threshold):
+            raise ValueError("threshold must be a number")
+        if len(self.pixels) not in {0, 2}:
+            raise ValueError(f"pixels must be [width, height], as [320, 320], not {self.pixels}")
+
+
+class Detection(msgspec.Struct, gc=False):
+    """A box: left, top, right and bottom as fractions, 0 to 1, of the picture's width and height."""
+
+    label: str
+    score: float
+    box: tuple[float, float, float, float]
+
+
+class Output(msgspec.Struct, gc=False):
+    """What is in the picture, best first.
+
+    ``counts`` has how many there are of each label, 0 of one that was there earlier.
+    """
+
+    detections: list[Detection]
+    counts: dict[str, int]
+
+
+def open(config: Config, outputs: Sequence[TensorSpec], labels: Sequence[str]) -> Detect:
+    """Prepare to decode. ``ValueError`` where the outputs are of no such layout, or have not as many classes."""
+    names = list(config.labels or labels)
+    layout = _told(outputs, len(names)) if config.layout == "auto" else config.layout
+    if layout == "ssd":
+        return Detect(config, _Processed(_ssd_order(outputs)), names)
+    table = _table(outputs, layout, len(names))
+    if layout == "end2end":
+        return Detect(config, _End2End(table), names)
+    return Detect(config, _Raw(table, layout, config.activation), names)
+
+
+class Boxes(NamedTuple):
+    """Boxes ``(n, 4)`` as the model measures them, left, top, right, bottom; scores ``(n,)``; classes ``(n,)``."""
+
+    corners: FloatArray
+    scores: FloatArray
+    classes: NDArray[np.intp]
+
+
+class _Head(Protocol):
+    suppressed: bool
+    """Whether the model itself has left out what overlaps."""
+
+    def __call__(self, outputs: Sequence[FloatArray], threshold: float) -> Boxes:
+        """Return what scores ``threshold`` or more; its numbers need not be finite."""
+
+
+class Detect:
+    """Takes float32, whatever is in it. ``threshold`` may be set between two calls."""
+
+    def __init__(self, config: Config, head: _Head, labels: list[str]) -> None:
+        self.threshold = config.threshold
+        self._head = head
+        self._labels = labels
+        self._most, self._overlap = config.most, config.overlap
+        self._scale: FloatArray = np.reciprocal(np.array((config.pixels or [1, 1]) * 2, np.float32))
+        self._none: dict[str, int] = {}
+
+    def __call__(self, outputs: Sequence[FloatArray], inputs: Sequence[FloatArray]) -> Output:  # noqa: ARG002
+        """Return what is in the picture."""
+        found = _best(_real(self._head(outputs, self.threshold), self._scale))
+        chosen: Sequence[int] | slice = slice(self._most)
+        if not self._head.suppressed:
+            chosen = _apart(found, self._overlap, self._most)
+        corners = found.corners[chosen].astype(np.float64).round(DIGITS).tolist()
+        scores = found.scores[chosen].astype(np.float64).round(DIGITS).tolist()
+        detections = [
+            Detection(self._label(kind), score, tuple(box))
+            for kind, score, box in zip(found.classes[chosen].tolist(), scores, corners, strict=True)
+        ]
+        return Output(detections, self._counted(detections))
+
+    def _label(self, kind: int) -> str:
+        return self._labels[kind] if kind < len(self._labels) else str(kind)
+
+    def _counted(self, detections: list[Detection]) -> dict[str, int]:
+        counts = self._none.copy()
+        for one in detections:
+            counts[one.label] = counts.get(one.label, 0) + 1
+        if len(counts) > len(self._none):
+            self._none = dict.fromkeys(counts, 0)
+        return counts
+
+
+def _real(found: Boxes, scale: FloatArray) -> Boxes:
+    """Return the boxes in fractions, cut off at the picture's border, without those that are none."""
+    corners = np.asarray(found.corners * scale, np.float32).clip(0, 1)  # NaN stays NaN, and has no area
+    good = (corners[:, 2:] - corners[:, :2]).min(axis=1, initial=1) > 0
+    good &= np.isfinite(found.scores)
+    return Boxes(corners[good], found.scores[good], found.classes[good])
+
+
+def _best(found: Boxes) -> Boxes:
+    """Return the best ``CANDIDATES``, best first, of equals the first."""
+    order = (-found.scores).argsort(kind="stable")[:CANDIDATES]
+    return Boxes(found.corners[order], found.scores[order], found.classes[order])
+
+
+def _apart(found: Boxes, overlap: float, most: int) -> list[int]:
+    """Return which boxes to keep so that no two of a class overlap by more: greedy, from the best on."""
+    kept: list[int] = []
+    sizes = (found.corners[:, 2:] - found.corners[:, :2]).prod(axis=1)
+    left = np.arange(len(sizes))
+    while len(left) and len(kept) < most:
+        best, left = left[0], left[1:]
+        kept.append(int(best))
+        inner = np.minimum(found.corners[best, 2:], found.corners[left, 2:])
+        inner -= np.maximum(found.corners[best, :2], found.corners[left, :2])
+        both = inner.clip(0).prod(axis=1)
+        apart = both <= overlap * (sizes[best] + sizes[left] - both)
+        left = left[apart | (found.classes[left] != found.classes[best])]
+    return kept
+
+
+class _Table(NamedTuple):
+    """One output that is a table: its shape without dimensions of 1 in front; ``across``: each box is a column."""
+
+    shape: tuple[int, int]
+    across: bool
+
+    def columns(self, output: FloatArray) -> FloatArray:
+        """Return a view whose first axis is what there is for each box."""
+        table = output.reshape(self.shape)
+        return table if self.across else table.T
+
+
+_FIRST: dict[Layout, int] = {"yolov5": 5, "yolov8": 4, "end2end": 6}
+"""How many numbers a box has before the scores of the classes, if it has those."""
+
+
+def _table(outputs: Sequence[TensorSpec], layout: Layout, labels: int) -> _Table:
+    """Find the axis that has what there is for each box. ``ValueError`` where there is none."""
+    shape = _plain(outputs)
+    wanted = _FIRST[layout]
+    if layout != "end2end":
+        # Without labels: there are more boxes than classes.
+        wanted = wanted + labels if labels else max(min(shape), wanted + 1)
+    if wanted not in shape:
+        raise ValueError(
+            f"{layout} has {wanted} numbers for each box{f' with {labels} labels' if labels else ''}, but the "
+            f"output {outputs[0].name!r} has shape {list(outputs[0].shape)}"
+        )
+    # Where either would do: yolov8 is exported with a column for each box, the others with a row.
+    return _Table(shape, shape[0] == wanted and (shape[1] != wanted or layout == "yolov8"))
+
+
+class _Raw:
+    """The head of a YOLO, before anything was left out: see ``_Head``."""
+
+    suppressed = False
+
+    def __init__(self, table: _Table, layout: Layout, activation: str) -> None:
+        self._table = table
+        self._first = _FIRST[layout]
+        self._activated = _sigmoid if activation == "sigmoid" else _as_it_is
+
+    def __call__(self, outputs: Sequence[FloatArray], threshold: float) -> Boxes:
+        columns = self._table.columns(outputs[0])
+        # A box whose own score is too low cannot score more with that of a class, which is 1 at most.
+        own = self._activated(columns[4] if self._first == 5 else columns[4:].max(axis=0))
+        likely = np.flatnonzero(own >= threshold)
+        given, scores = columns[:, likely], own[likely]
+        classes = given[self._first :].argmax(axis=0)
+        if self._first == 5:
+            scores = scores * self._activated(given[classes + 5, np.arange(len(likely))])
+        half = given[2:4] / 2
+        corners = np.concatenate([given[:2] - half, given[:2] + half]).T
+        enough = scores >= threshold
+        return Boxes(corners[enough], scores[enough], classes[enough])
+
+
+class _End2End:
+    """Left, top, right, bottom, score, class: see ``_Head``."""
+
+    suppressed = True
+
+    def __init__(self, table: _Table) -> None:
+        self._table = table
+
+    def __call__(self, outputs: Sequence[FloatArray], threshold: float) -> Boxes:
+        columns = self._table.columns(outputs[0])
+        return _known(columns[:4].T, columns[4], columns[5], threshold)
+
+
+class _Order(NamedTuple):
+    boxes: int
+    classes: int
+    scores: int
+    number: int
+
+
+class _Processed:
+    """TFLite_Detection_PostProcess: boxes are top, left, bottom, right. See ``_Head``."""
+
+    suppressed = True
+
+    def __init__(self, order: _Order) -> None:
+        self._order = order
+
+    def __call__(self, outputs: Sequence[FloatArray], threshold: float) -> Boxes:
+        boxes, classes, scores, count = (outputs[place] for place in self._order)
+        number = int(max(0.0, min(scores.size, count.item())))  # NaN is not less than that
+        corners = boxes.reshape(-1, 4)[:number, [1, 0, 3, 2]]
+        return _known(corners, scores.ravel()[:number], classes.ravel()[:number], threshold)
+
+
+def _known(corners: FloatArray, scores: FloatArray, classes: FloatArray, threshold: float) -> Boxes:
+    """Return the boxes that score enough and whose class, a float, can be one."""
+    good = (scores >= threshold) & (classes > -0.5) & (classes < CLASSES)
+    return Boxes(corners[good], scores[good], classes[good].round().astype(np.intp))
+
+
+def _told(outputs: Sequence[TensorSpec], labels: int) -> Layout:
+    """Return which layout outputs are of. ``ValueError`` where that is not to be told."""
+    if len(outputs) == 4:
+        return "ssd"
+    fitting: list[Layout] = [name for name in ("yolov8", "yolov5") if _FIRST[name] + labels in _plain(outputs)]
+    if labels and fitting:
+        return fitting[0]
+    if _plain(outputs)[1] == _FIRST["end2end"]:
+        return "end2end"
+    raise ValueError(
+        f"the layout of output {outputs[0].name!r}, of shape {list(outputs[0].shape)}, is not to be told with "
+        f"{labels} labels: yolov8 has {labels + 4} numbers for each box then, yolov5 {labels + 5}, end2end 6; set "
+        "labels, one for each class, or layout"
+    )
+
+
+def _plain(outputs: Sequence[TensorSpec]) -> tuple[int, int]:
+    """Return the shape of the one output without dimensions of 1 in front."""
+    shape = outputs[0].shape if len(outputs) == 1 else ()
+    if len(shape) < 2 or any(size not in {1, -1} for size in shape[:-2]) or min(shape[-2:]) < 1:
+        raise ValueError(
+            f"detect takes four outputs, or one that is a table, not {[list(tensor.shape) for tensor in outputs]}"
+        )
+    return shape[-2], shape[-1]
+
+
+def _ssd_order(outputs: Sequence[TensorSpec]) -> _Order:
+    """Return which output is what: those of TensorFlow 1 begin with the boxes, those of 2 with the scores."""
+    if len(outputs) != 4:
+        raise ValueError(f"ssd has four outputs (boxes, classes, scores and their count), not {len(outputs)}")
+    boxes = [n for n, tensor in enumerate(outputs) if len(tensor.shape) == 3 and tensor.shape[-1] == 4]
+    order = {0: _Order(boxes=0, classes=1, scores=2, number=3), 1: _Order(scores=0, boxes=1, number=2, classes=3)}
+    if len(boxes) == 1 and boxes[0] in order:
+        found = order[boxes[0]]
+        counts = [abs(prod(outputs[place].shape)) for place in found]
+        if counts == [4 * counts[1], counts[1], counts[1], 1]:
+            return found
+    raise ValueError(
+        "ssd has boxes, classes, scores and count in this order, or scores, boxes, count and classes, with boxes "
+        f"of shape [1, n, 4]; not outputs of shape {[list(tensor.shape) for tensor in outputs]}"
+    )
+
+
+def _as_it_is(scores: FloatArray) -> FloatArray:
+    return scores
+
+
+def _sigmoid(scores: FloatArray) -> FloatArray:
+    return np.asarray(0.5 + 0.5 * np.tanh(scores / 2), np.float32)  # never overflows, unlike 1 / (1 + exp(-score))
