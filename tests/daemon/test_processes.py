@@ -54,6 +54,20 @@ def test_a_killed_worker_is_back_and_the_other_does_not_notice(configure: Config
     assert not consumer.events("two", "crashed")
 
 
+def test_a_worker_that_takes_all_memory_is_what_the_kernel_kills(configure: Configure, consumer: Consumer) -> None:
+    with daemon(two_sources(configure)) as running:
+        consumer.wait_results("one", 20)
+        own, fork, left = (
+            oom_score(name) for name in ("self", running.pid_of("limpet-fork"), running.pid_of("left"))
+        )
+        assert own == fork < left
+        running.stop()
+
+
+def oom_score(process: int | str) -> int:
+    return int(Path(f"/proc/{process}/oom_score_adj").read_text())
+
+
 def test_a_frozen_worker_is_killed_and_restarted_at_its_deadline(configure: Configure, consumer: Consumer) -> None:
     with daemon(two_sources(configure)) as running:
         consumer.wait_results("one", 20)

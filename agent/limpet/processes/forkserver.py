@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from limpet.device import logs
 from limpet.processes.channel import Channel
-from limpet.processes.child import die_with_parent, set_name
+from limpet.processes.child import die_before_parent, die_with_parent, set_name
 from limpet.records import Exited, Fork, Forked, ToForkServer
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ class ForkServer:
 
     def _become(self, wanted: Fork, parent: int) -> None:
         die_with_parent(parent)
+        die_before_parent()
         set_name(f"limpet{':' if wanted.role == 'worker' else '+'}{wanted.worker}")
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
