@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from limpet_convert.converters import _torch_names
 from limpet_convert.errors import ConvertError
 
 if TYPE_CHECKING:
@@ -99,8 +100,12 @@ class Graph:
 
     def layer(self, op: Op) -> str:
         """Return what a person calls an operation: the layer that made it, as far as the converter kept it."""
-        name = self.names[op.outputs[0]] if op.outputs else ""
-        return layer_name(name) or f"{op.kind.lower()}_{op.index}"
+        weights = sorted((i for i in op.inputs if self.constant(i) is not None), key=self._size, reverse=True)
+        names = (layer_name(self.names[i]) for i in (*op.outputs[:1], *weights[:1]))
+        return next((name for name in names if name), f"{op.kind.lower()}_{op.index}")
+
+    def _size(self, tensor: int) -> int:
+        return len(self.model.buffers[self.subgraph.tensors[tensor].buffer].data)
 
     def pack(self) -> bytes:
         """Return the model's bytes as it now is."""
@@ -119,10 +124,12 @@ def _indices(values: Any) -> tuple[int, ...]:
 def layer_name(tensor: str) -> str:
     """Return the layer's name in a tensor's: ``second`` for ``model_1/second_1/Relu;model_1/second_1/conv``.
 
-    Keras traces a layer under its name and a number; PyTorch's tensors name no layer, and give an empty text.
+    Keras traces a layer under its name and a number; of PyTorch's see ``_torch_names``. Else an empty text.
     """
-    if "__main__" in tensor or "torch." in tensor:
+    if "__main__" in tensor or "torch." in tensor:  # litert_torch's own names: classes, not layers.
         return ""
+    if of_torch := _torch_names.layer_name(tensor):
+        return of_torch
     scopes = tensor.partition(";")[0].split("/")[:-1]
     traced = [scope for scope in scopes if re.search(r"_\d+$", scope)] or scopes
     return re.sub(r"_1$", "", traced[-1]) if traced else ""

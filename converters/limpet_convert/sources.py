@@ -70,6 +70,12 @@ def refuse_misfit(model: bytes, inputs: Array, bundle: Bundle) -> None:
     """Raise ``ConvertError`` for what would be found out only hours later: shapes, channel order, labels."""
     graph = Graph(model)
     tensors = graph.subgraph.tensors
+    if len(graph.inputs) != 1:
+        names = ", ".join(graph.names[index] for index in graph.inputs)
+        raise ConvertError(
+            f"the model has {len(graph.inputs)} inputs ({names}); a pipeline feeds it one window: join them into"
+            " one and slice it in the model's first layer"
+        )
     shape = [int(n) for n in tensors[graph.inputs[0]].shape]
     given = list(inputs.shape[1:])
     if not fits(given, shape):

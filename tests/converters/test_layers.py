@@ -77,6 +77,9 @@ def test_a_packed_graph_computes_what_it_did(pair: tuple[bytes, bytes]) -> None:
         ("StatefulPartitionedCall_1:0", ""),
         ("torch.nn.modules.linear.Linear_fc;", ""),
         ("__main__.P;3", ""),
+        ("blocks.0.conv;", "blocks.0.conv"),
+        ("relu;;blocks.0.norm;;blocks.0.conv;2", "blocks.0.conv"),
+        ("/stem/conv/Conv;1", "/stem/conv/Conv"),
     ],
 )
 def test_a_layer_is_called_what_its_maker_called_it(tensor: str, layer: str) -> None:

@@ -62,10 +62,47 @@ def test_a_lambda_layer_is_code(tmp_path: Path) -> None:
     assert "Lambda layer" in refused(saved(tmp_path, layers.Lambda(lambda x: x * 2)))
 
 
-def test_two_inputs(tmp_path: Path) -> None:
-    one, two = keras.Input((3,)), keras.Input((3,))
-    keras.Model([one, two], layers.Add()([one, two])).save(tmp_path / "two.keras")
-    assert "2 inputs" in refused(tmp_path / "two.keras")
+def test_a_torch_op_that_tflite_lacks_is_named_with_its_module(tmp_path: Path) -> None:
+    class Odd(torch.nn.Module):  # type: ignore[misc,name-defined]
+        def forward(self, x: Any) -> Any:
+            return torch.special.bessel_j0(x)
+
+    module = torch.nn.Sequential()
+    module.add_module("stem", torch.nn.Linear(6, 8))
+    module.add_module("strange", Odd())
+    torch.export.save(torch.export.export(module.eval(), (torch.zeros(1, 6),)), tmp_path / "m.pt2")
+    text = refused(tmp_path / "m.pt2")
+    assert "no op for special_bessel_j0 in strange" in text
+    assert "polynomial" in text
+
+
+def onnx_model(path: Path, nodes: list[Any], shapes: dict[str, list[int]]) -> Path:
+    values = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s) for n, s in shapes.items()]
+    made = onnx.helper.make_model(
+        onnx.helper.make_graph(nodes, "g", values[:-1], values[-1:]),
+        opset_imports=[onnx.helper.make_opsetid("", 17)],
+    )
+    made.ir_version = 9
+    onnx.save(made, path)
+    return path
+
+
+def test_an_onnx_op_that_tflite_lacks_is_named_with_its_node(tmp_path: Path) -> None:
+    nodes = [
+        onnx.helper.make_node("Relu", ["x"], ["r"], name="pre"),
+        onnx.helper.make_node("Det", ["r"], ["y"], name="odd/det"),
+    ]
+    path = onnx_model(tmp_path / "m.onnx", nodes, {"x": [1, 3, 3], "y": [1]})
+    assert "MatrixDeterminant in odd/det (Det)" in refused(path)
+
+
+def test_a_shape_for_one_of_two_inputs(tmp_path: Path) -> None:
+    path = onnx_model(
+        tmp_path / "m.onnx",
+        [onnx.helper.make_node("Add", ["x", "z"], ["y"])],
+        {"x": [1, 3], "z": [1, 3], "y": [1, 3]},
+    )
+    assert "this one has x, z" in refused(path, shape=[1, 3])
 
 
 def test_a_damaged_keras_file(tmp_path: Path) -> None:
@@ -97,11 +134,8 @@ def test_a_file_that_is_no_exported_program(tmp_path: Path) -> None:
 
 
 def test_a_truncated_onnx(tmp_path: Path) -> None:
-    helper = onnx.helper
-    value = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 3]) for name in "xy"]
-    graph = helper.make_graph([helper.make_node("Relu", ["x"], ["y"])], "g", value[:1], value[1:])
-    onnx.save(helper.make_model(graph), tmp_path / "m.onnx")
-    whole = (tmp_path / "m.onnx").read_bytes()
+    relu = onnx.helper.make_node("Relu", ["x"], ["y"])
+    whole = onnx_model(tmp_path / "m.onnx", [relu], {"x": [1, 3], "y": [1, 3]}).read_bytes()
     (tmp_path / "m.onnx").write_bytes(whole[:-15])
     assert "not a whole ONNX model" in refused(tmp_path / "m.onnx")
 
@@ -145,6 +179,14 @@ def test_channels_in_the_wrong_order_are_found_before_hours_are_spent(tmp_path: 
     values = np.random.default_rng(0).normal(size=(200, 6))
     with pytest.raises(LimpetError, match="the same in another order: put the channels last"):
         _ = way(tmp_path, values, ["a", "b", "c"]).model
+
+
+def test_two_inputs_do_not_go_into_a_bundle(tmp_path: Path) -> None:
+    made = way(tmp_path, np.random.default_rng(0).normal(size=(200, 6)), ["a", "b", "c"], (20, 6))
+    one, two = keras.Input((20, 6), name="near"), keras.Input((20, 6), name="far")
+    keras.Model([one, two], layers.Add()([one, two])).save(tmp_path / "model.keras")
+    with pytest.raises(LimpetError, match=r"2 inputs \(near, far\); a pipeline feeds it one window"):
+        _ = made.model
 
 
 def test_labels_that_are_too_few(tmp_path: Path) -> None:

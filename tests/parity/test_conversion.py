@@ -77,6 +77,57 @@ def test_pytorch_exported_and_traced_take_windows_with_channels_last(tmp_path: P
         assert outputs(made, tmp_path) == pytest.approx(expected, abs=1e-5)
 
 
+def weighted(model: bytes) -> list[str]:
+    graph = Graph(model)
+    return [graph.layer(op) for op in graph.ops if op.kind in {"CONV_2D", "DEPTHWISE_CONV_2D", "FULLY_CONNECTED"}]
+
+
+def test_pytorchs_modules_and_onnxs_nodes_keep_their_names(tmp_path: Path) -> None:
+    block = torch.nn.Sequential(torch.nn.Conv1d(8, 8, 3, groups=8), torch.nn.BatchNorm1d(8), torch.nn.ReLU())
+    module = torch.nn.Sequential()
+    for name, one in {
+        "stem": torch.nn.Conv1d(6, 8, 3),
+        "block": block,
+        "flat": torch.nn.Flatten(),
+        "head": torch.nn.Linear(128, 4),
+    }.items():
+        module.add_module(name, one)
+    example = (torch.from_numpy(INPUTS[:1].transpose(0, 2, 1).copy()),)
+    torch.export.save(torch.export.export(module.eval(), example), tmp_path / "m.pt2")
+    torch.jit.trace(module, example[0]).save(tmp_path / "m.ts")
+    torch.onnx.export(module, example, tmp_path / "m.onnx", dynamo=False, input_names=["x"], output_names=["y"])
+    for name, options in (("m.pt2", {}), ("m.ts", {"shape": [6, 20]})):
+        assert weighted(sources.convert(tmp_path / name, "", options, tmp_path)) == ["stem", "block.0", "head"]
+    from_onnx = weighted(sources.convert(tmp_path / "m.onnx", "", {}, tmp_path))
+    assert from_onnx == ["/stem/Conv", "/block/block.0/Conv", "/head/Gemm"]
+
+
+def test_two_inputs_are_converted_though_no_bundle_takes_them(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    near, far = random.normal(size=(1, 6)).astype(np.float32), random.normal(size=(1, 3)).astype(np.float32)
+
+    class Both(torch.nn.Module):  # type: ignore[misc,name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.left, self.right = torch.nn.Linear(6, 4), torch.nn.Linear(3, 4)
+
+        def forward(self, x: Any, z: Any) -> Any:
+            return self.left(x) - self.right(z)
+
+    module, examples = Both().eval(), (torch.from_numpy(near), torch.from_numpy(far))
+    torch.export.save(torch.export.export(module, examples), tmp_path / "m.pt2")
+    made = Tracer(sources.convert(tmp_path / "m.pt2", "", {}, tmp_path))
+    assert made(near, far)[0] == pytest.approx(module(*examples).detach().numpy(), abs=1e-5)
+    one, two = keras.Input((6,), name="near"), keras.Input((3,), name="far")
+    model = keras.Model([one, two], keras.layers.Dense(4)(one) - keras.layers.Dense(4)(two))
+    model.save(tmp_path / "m.keras")
+    model.export(tmp_path / "saved", verbose=False)
+    for source in (tmp_path / "m.keras", tmp_path / "saved"):
+        tracer = Tracer(sources.convert(source, "", {}, tmp_path))
+        given = [near if detail["shape"][-1] == 6 else far for detail in tracer.inputs]
+        assert tracer(*given)[0] == pytest.approx(np.asarray(model([near, far])), abs=1e-5)
+
+
 def test_onnx_goes_through_an_environment_of_its_own(tmp_path: Path) -> None:
     random, helper = np.random.default_rng(0), onnx.helper
     weights = {"w": random.normal(size=(8, 6, 3)), "f": random.normal(size=(160, 4))}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from limpet_convert.errors import ConvertError, need
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 INSTEAD = {
     "FFT": "compute the spectrum outside, with the transform 'spectrum' or 'mel'",
@@ -22,16 +22,16 @@ INSTEAD = {
 }
 
 
-def freeze(function: Callable[[Any], Any], shape: Sequence[int]) -> bytes:
-    """Return a function of one float32 tensor of ``shape`` as float TFLite.
+def freeze(function: Callable[..., Any], shapes: Mapping[str, Sequence[int]]) -> bytes:
+    """Return a function of float32 tensors of these names and shapes as float TFLite.
 
     Frozen first, as the converter of TensorFlow 2.21 leaves READ_VARIABLE otherwise, which no quantizer takes.
     ``ConvertError`` names ops that TFLite lacks, the layers that made them and what to write instead.
     """
     tf = need("tensorflow", "convert-tensorflow")
     constants = need("tensorflow.python.framework.convert_to_constants", "convert-tensorflow")
-    spec = tf.TensorSpec(tuple(shape), tf.float32, "input")
-    concrete = tf.function(function).get_concrete_function(spec)
+    specs = [tf.TensorSpec(tuple(shape), tf.float32, name) for name, shape in shapes.items()]
+    concrete = tf.function(function).get_concrete_function(*specs)
     frozen = constants.convert_variables_to_constants_v2(concrete)
     converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
     try:

@@ -47,14 +47,17 @@ def live(path: Path, config: Config) -> tuple[Any, tuple[int, ...]]:
 
 
 def to_tflite(model: Any, shape: list[int] | None = None) -> bytes:
-    """Return a live model with one input as float TFLite."""
-    if len(model.inputs) != 1:
-        raise ConvertError(f"the model has {len(model.inputs)} inputs; a window is one input: join them")
-    given = tuple(model.inputs[0].shape[1:])
-    shape_of_one = tuple(shape) if shape else given
-    if any(n is None for n in shape_of_one):
-        raise ConvertError(
-            f"the model's input has shape {list(given)} with sizes left open, which an int8 model cannot have; say"
-            " them as options = { shape = [100, 6] } in [model]"
-        )
-    return _tensorflow.freeze(lambda x: model(x, training=False), (1, *shape_of_one))
+    """Return a live model as float TFLite. ``shape`` is for a model with one input."""
+    shapes = [tuple(one.shape[1:]) for one in model.inputs]
+    if shape and len(shapes) > 1:
+        raise ConvertError(f"options.shape is for a model with one input; this one has {len(shapes)}")
+    for given in [] if shape else shapes:
+        if any(n is None for n in given):
+            raise ConvertError(
+                f"the model's input has shape {list(given)} with sizes left open, which an int8 model cannot have;"
+                " say them as options = { shape = [100, 6] } in [model]"
+            )
+    wanted = {one.name: (1, *(shape or given)) for one, given in zip(model.inputs, shapes, strict=True)}
+    if len(wanted) == 1:
+        return _tensorflow.freeze(lambda x: model(x, training=False), {"input": next(iter(wanted.values()))})
+    return _tensorflow.freeze(lambda *x: model(list(x), training=False), wanted)

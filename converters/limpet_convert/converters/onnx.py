@@ -13,11 +13,14 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 
+from limpet_convert.converters import _onnx_names
 from limpet_convert.errors import ConvertError
+from limpet_convert.graph import Graph
 
 SUFFIXES = (".onnx",)
 LOCK = Path(__file__).parent.parent / "locks" / "onnx2tf.txt"
@@ -37,7 +40,9 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 def convert(path: Path, config: Config) -> bytes:
     """Return the model as float TFLite. ``ConvertError`` where it is damaged or onnx2tf cannot express it."""
-    name = _input_name(path)
+    model, names = _read(path)
+    if config.shape and len(names) != 1:
+        raise ConvertError(f"{path}: options.shape is for a model with one input; this one has {', '.join(names)}")
     python = environment()
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
@@ -45,9 +50,9 @@ def convert(path: Path, config: Config) -> bytes:
         np.save(work / _CALIBRATION, np.zeros((20, 128, 128, 3), np.float32))
         command = [str(python), "-m", "onnx2tf", "-i", str(path.absolute()), "-o", "out", "-n", "-v", "error"]
         if config.shape:
-            command += ["-ois", f"{name}:{','.join(map(str, config.shape))}"]
+            command += ["-ois", f"{names[0]}:{','.join(map(str, config.shape))}"]
         if config.layout == "as_is":
-            command += ["-kat", name]
+            command += ["-kat", *names]
         quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": ""}
         done = subprocess.run(
             command, cwd=work, env=os.environ | quiet, capture_output=True, text=True, check=False
@@ -55,7 +60,29 @@ def convert(path: Path, config: Config) -> bytes:
         made = sorted((work / "out").glob("*_float32.tflite"))
         if not made:
             raise ConvertError(f"{path}: onnx2tf cannot express it: {_reason(done.stdout + done.stderr)}")
-        return made[0].read_bytes()
+        plain = made[0].read_bytes()
+    _refuse_flex(plain, model, path)
+    try:
+        return _onnx_names.named(plain, model, channels_last=config.layout != "as_is")
+    except ConvertError as error:
+        raise ConvertError(f"{path}: {error}") from error
+
+
+def _refuse_flex(model: bytes, source: Any, path: Path) -> None:
+    """Raise ``ConvertError`` where an op is TensorFlow's own, which no TFLite runtime here has."""
+    flex = [op.kind.removeprefix("Flex") for op in Graph(model).ops if op.kind.startswith("Flex")]
+    if flex:
+        nodes = [f"{n.name or n.output[0]} ({n.op_type})" for n in source.graph.node if _makes(n, flex)]
+        where = f" in {', '.join(nodes)}" if nodes else ""
+        raise ConvertError(
+            f"{path}: TFLite has no op for {', '.join(flex)}{where}; write it with other ops, or compute it in "
+            "the pipeline's transforms or decoder"
+        )
+
+
+def _makes(node: Any, flex: list[str]) -> bool:
+    """Tell whether an ONNX op became one of these: TensorFlow's name is the longer form of ONNX's."""
+    return any(node.op_type.lower() in kind.lower() for kind in flex)
 
 
 def _reason(text: str) -> str:
@@ -64,8 +91,8 @@ def _reason(text: str) -> str:
     return (telling or lines or ["no reason given"])[0][:_TEXT]
 
 
-def _input_name(path: Path) -> str:
-    """Return the name of a model's one input, having looked whether the file is whole."""
+def _read(path: Path) -> tuple[Any, list[str]]:
+    """Return the model and the names of its inputs, having looked whether the file is whole."""
     try:
         import onnx
     except ModuleNotFoundError as error:
@@ -77,10 +104,7 @@ def _input_name(path: Path) -> str:
         text = str(error).strip().splitlines() or [type(error).__name__]
         raise ConvertError(f"{path}: not a whole ONNX model: {text[0]}") from error
     constants = {one.name for one in model.graph.initializer}
-    inputs = [one.name for one in model.graph.input if one.name not in constants]
-    if len(inputs) != 1:
-        raise ConvertError(f"{path}: the model has {len(inputs)} inputs; a window is one input: join them")
-    return str(inputs[0])
+    return model, [one.name for one in model.graph.input if one.name not in constants]
 
 
 def environment() -> Path:

@@ -35,21 +35,22 @@ def convert(path: Path, config: Config) -> bytes:
         known = suggest(config.signature, loaded.signatures)
         raise ConvertError(f"{path}: there is no signature {config.signature!r}{known}")
     signature = loaded.signatures[config.signature]
-    ((name, spec),) = _one_input(signature, path)
-    shape = config.shape or spec.shape.as_list()[1:]
-    if any(n is None for n in shape):
-        raise ConvertError(f"{path}: input {name!r} has shape {shape} with sizes left open; give options.shape")
+    inputs = dict(signature.structured_input_signature[1])
+    if config.shape and len(inputs) > 1:
+        raise ConvertError(
+            f"{path}: options.shape is for a model with one input; this one has {', '.join(inputs)}"
+        )
+    shapes = {name: config.shape or spec.shape.as_list()[1:] for name, spec in inputs.items()}
+    for name, shape in shapes.items():
+        if any(n is None for n in shape):
+            raise ConvertError(
+                f"{path}: input {name!r} has shape {shape} with sizes left open; give options.shape"
+            )
     outputs = sorted(signature.structured_outputs)
 
-    def run(x: Any) -> Any:
-        found = signature(**{name: x})
+    def run(*given: Any) -> Any:
+        found = signature(**dict(zip(shapes, given, strict=True)))
         return [found[key] for key in outputs] if len(outputs) > 1 else found[outputs[0]]
 
-    return _tensorflow.freeze(run, (1, *shape))
-
-
-def _one_input(signature: Any, path: Path) -> list[tuple[str, Any]]:
-    inputs = list(signature.structured_input_signature[1].items())
-    if len(inputs) != 1:
-        raise ConvertError(f"{path}: the signature has {len(inputs)} inputs; a window is one input: join them")
-    return inputs
+    names = ["input"] if len(shapes) == 1 else list(shapes)
+    return _tensorflow.freeze(run, {name: (1, *shape) for name, shape in zip(names, shapes.values(), strict=True)})

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from limpet_convert.converters import _pickles
+from limpet_convert.converters import _pickles, _torch_names
 from limpet_convert.errors import ConvertError, need
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def convert(path: Path, config: Config) -> bytes:
     torch = need("torch", "convert-torch")
     if path.suffix == ".pt2":
         program = load(path)
-        return to_tflite(program.module(), program.example_inputs[0], config.layout)
+        return to_tflite(program.module(check_guards=False), program.example_inputs[0], config.layout)
     _pickles.refuse_code(path)
     if config.shape is None:
         raise ConvertError(f"{path}: a traced model does not keep the shape of its input; say options.shape")
@@ -70,26 +70,55 @@ def load(path: Path) -> Any:
             program = torch.export.load(path)
     except Exception as error:  # torch raises what comes.
         raise ConvertError(f"{path}: PyTorch cannot read it: {str(error).splitlines()[0]}") from error
-    if program.example_inputs is None or len(program.example_inputs[0]) != 1:
-        raise ConvertError(f"{path}: export it with one example input, a batch of 1")
+    if not program.example_inputs or not program.example_inputs[0]:
+        raise ConvertError(f"{path}: export it with example inputs, a batch of 1")
     return program
 
 
 def to_tflite(module: Any, examples: tuple[Any, ...], layout: str = "as_is") -> bytes:
-    """Return a live module as float TFLite; ``examples`` hold one tensor with a batch of 1."""
+    """Return a live module as float TFLite; ``examples`` hold a tensor with a batch of 1 for each input.
+
+    ``ConvertError`` names an op that LiteRT lacks, the module that called it and what to write instead.
+    """
     torch = need("torch", "convert-torch")
     os.environ.setdefault("PJRT_DEVICE", "CPU")
     with quiet():
         converter = need("litert_torch", "convert-torch")
-        wrapped, given = (module, examples)
-        if layout == "channels_last" and examples[0].ndim > 2:
-            wrapped, given = _channels_last(torch, module), (examples[0].movedim(1, -1).contiguous(),)
         try:
+            graph = _torch_names.named(_graph(torch, module, examples))
+            if layout == "channels_last":
+                examples = _channels_last(torch, graph, examples)
+            # A GraphModule of its own: the exported program's checks inputs against the sizes it was made for.
+            wrapped = torch.fx.GraphModule(graph, graph.graph)
             with torch.no_grad():
-                return _exported(converter.convert(wrapped, given))
+                return _exported(converter.convert(wrapped, examples))
         except Exception as error:  # torch.export and MLIR raise what comes.
-            text = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
-            raise ConvertError(f"LiteRT cannot express this PyTorch model: {text}") from error
+            raise ConvertError(_torch_names.explain(error)) from error
+
+
+def _graph(torch: Any, module: Any, examples: tuple[Any, ...]) -> Any:
+    """Return a module as a graph of ATen's ops that knows which module each came from."""
+    if isinstance(module, torch.fx.GraphModule):
+        return module
+    modes = [(one, one.training) for one in module.modules()]
+    module.eval()
+    try:
+        return torch.export.export(module, examples).module(check_guards=False)
+    finally:
+        for one, training in modes:
+            one.training = training
+
+
+def _channels_last(torch: Any, graph: Any, examples: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Make a graph take channels last, and return the examples so. Inputs without a spatial axis stay."""
+    inputs = [node for node in graph.graph.nodes if node.op == "placeholder"]
+    for node, example in zip(inputs, examples, strict=True):
+        if example.ndim > 2:
+            with graph.graph.inserting_after(node):
+                moved = graph.graph.call_function(torch.ops.aten.movedim.int, (node, -1, 1))
+            _torch_names.name(moved, "channels_first")
+            node.replace_all_uses_with(moved, delete_user_cb=lambda user, moved=moved: user is not moved)
+    return tuple(one.movedim(1, -1).contiguous() if one.ndim > 2 else one for one in examples)
 
 
 def _exported(model: Any) -> bytes:
@@ -101,30 +130,13 @@ def _exported(model: Any) -> bytes:
         return path.read_bytes()
 
 
-def _channels_last(torch: Any, module: Any) -> Any:
-    class ChannelsLast(torch.nn.Module):  # type: ignore[misc]
-        """Takes channels last, hands them on first."""
-
-        def __init__(self) -> None:
-            super().__init__()
-            self.inner = module
-
-        def forward(self, x: Any) -> Any:
-            return self.inner(x.movedim(-1, 1))
-
-    made = ChannelsLast()
-    with contextlib.suppress(NotImplementedError):  # An exported program is in evaluation mode as it is.
-        made.eval()
-    return made
-
-
 def _traced(path: Path, examples: tuple[Any, ...]) -> Any:
     torch = need("torch", "convert-torch")
     exporting = need("torch._export.converter", "convert-torch")
     try:
         with quiet():
             script = torch.jit.load(str(path)).eval()
-            return exporting.TS2EPConverter(script, examples).convert().module()
+            return exporting.TS2EPConverter(script, examples).convert().module(check_guards=False)
     except Exception as error:
         text = str(error).strip().splitlines() or [type(error).__name__]
         raise ConvertError(
