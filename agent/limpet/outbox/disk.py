@@ -22,9 +22,14 @@ from limpet.outbox import CLASSES, OVERHEAD, Class, Entry, Parcel, Token
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+_MIGRATIONS: tuple[str, ...] = ()
+"""SQL that makes each earlier format the next one, in order. A released format never changes."""
+
+FORMAT = 1 + len(_MIGRATIONS)
+"""What ``PRAGMA user_version`` says of the tables below."""
+
 _PRAGMAS = """
 PRAGMA page_size=4096;
-PRAGMA locking_mode=EXCLUSIVE;
 PRAGMA journal_mode=WAL;
 PRAGMA synchronous=FULL;
 PRAGMA wal_autocheckpoint=256;
@@ -33,8 +38,6 @@ PRAGMA cache_size=-512;
 PRAGMA temp_store=MEMORY;
 PRAGMA cell_size_check=ON;
 """
-# Exclusive locking also keeps SQLite from mapping a shared file, which a full disk would turn into a SIGBUS.
-
 _Row: TypeAlias = "tuple[int, str, int, str, float, float, int, int, int, bytes]"
 
 _TOTALS = """
@@ -84,6 +87,10 @@ class DiskDamagedError(DiskError):
 
 class DiskGoneError(DiskError):
     """The file was deleted under the running program."""
+
+
+class DiskNewerError(DiskError):
+    """A later version has written the file. It is left as it is."""
 
 
 class Head(NamedTuple):
@@ -326,13 +333,29 @@ def _sound(row: tuple[object, ...]) -> bool:
 def _connect(path: Path) -> sqlite3.Connection:
     db = sqlite3.connect(path, timeout=0.1, isolation_level=None)
     try:
+        found = _format(path, db)
         db.executescript(_PRAGMAS)
+        steps = "".join(_MIGRATIONS[found - 1 :]) if found else ""
         tables = "".join(_of(kind, _TABLE) for kind in CLASSES)
-        db.executescript(f"BEGIN IMMEDIATE;{_TOTALS}{tables}COMMIT;")
+        mark = f"PRAGMA user_version={FORMAT};" if found != FORMAT else ""
+        db.executescript(f"BEGIN IMMEDIATE;{steps}{_TOTALS}{tables}{mark}COMMIT;")
     except BaseException:
         db.close()
         raise
     return db
+
+
+def _format(path: Path, db: sqlite3.Connection) -> int:
+    """Return the format of an open file, 0 for an empty one, before anything is written to it."""
+    # Exclusive also keeps SQLite from mapping a shared file, which a full disk would turn into a SIGBUS.
+    db.execute("PRAGMA locking_mode=EXCLUSIVE")
+    (found,) = db.execute("PRAGMA user_version").fetchone()
+    if found > FORMAT:
+        raise DiskNewerError(
+            f"{path}: a later Limpet wrote it (format {found}, this one knows {FORMAT}) and it is left untouched; "
+            "install that version again to have its messages sent, or move the file away to begin an empty one"
+        )
+    return int(found)
 
 
 def _of(kind: Class, statement: str) -> str:

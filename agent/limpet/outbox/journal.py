@@ -34,6 +34,10 @@ LIMIT = 32
 RETRY = 5.0
 """Seconds until a directory that could not be written to is tried again."""
 
+FORMAT = 1
+_MARK = b"limpetj"
+"""A file begins with this and a byte that says its format."""
+
 _HEAD = struct.Struct("<II")
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
@@ -62,8 +66,9 @@ class Journal:
         self._directory = directory
         self._boot = boot_id()
         self._encoder = msgspec.msgpack.Encoder()
-        self._old = sorted(path for path in directory.glob("journal/*.log") if path.stem.isdigit())
-        self._number = int(self._old[-1].stem) + 1 if self._old else 1
+        found = sorted(path for path in directory.glob("journal/*.log") if path.stem.isdigit())
+        self._old = [path for path in found if not _later(path)]
+        self._number = int(found[-1].stem) + 1 if found else 1
         self._closed: list[tuple[Path, float]] = []
         self._fd = -1
         self._size = 0
@@ -133,6 +138,7 @@ class Journal:
         self._fd = os.open(self._path, _FLAGS, 0o600)
         self._number += 1
         self._size = 0
+        self._write(_MARK + bytes([FORMAT]))
 
     def _write(self, record: bytes) -> None:
         left = memoryview(record)
@@ -153,6 +159,22 @@ class Journal:
         self._trouble = trouble
 
 
+def _later(path: Path) -> bool:
+    """Whether a later version has written a file, which is then left to it."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(len(_MARK) + 1)
+    except OSError:
+        return False
+    later = head.startswith(_MARK) and head[len(_MARK) :] > bytes([FORMAT])
+    if later:
+        log.warning(
+            "outbox journal: %s: a later Limpet wrote it; install that again to have it sent, or delete it",
+            path,
+        )
+    return later
+
+
 def _records(path: Path) -> Iterator[_Record]:
     """Yield a file's records up to the first that is damaged, such as one cut short by the end of the process."""
     try:
@@ -160,7 +182,7 @@ def _records(path: Path) -> Iterator[_Record]:
     except OSError as error:
         log.warning("outbox journal: %s: %s", path, error.strerror)
         return
-    at = 0
+    at = len(_MARK) + 1 if data.startswith(_MARK) else len(data)
     while at + _HEAD.size <= len(data):
         length, check = _HEAD.unpack_from(data, at)
         body = data[at + _HEAD.size : at + _HEAD.size + length]

@@ -1,0 +1,131 @@
+"""Files of the outbox as other versions of Limpet write them: taken over, or left alone."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from limpet.outbox import Entry
+from limpet.outbox.disk import FORMAT, Disk, DiskNewerError
+from limpet.outbox.journal import Item, Journal
+from limpet.outbox.queue import Outbox
+from limpet.outbox.rules import OutboxRules
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# What the outbox of the first format looks like, as written down when it was that.
+FIRST = """
+CREATE TABLE total (kind TEXT PRIMARY KEY, messages INTEGER NOT NULL, bytes INTEGER NOT NULL);
+CREATE TABLE shed (cause TEXT PRIMARY KEY, items INTEGER NOT NULL);
+CREATE TABLE event (
+  sequence INTEGER PRIMARY KEY, pipeline TEXT NOT NULL, items INTEGER NOT NULL, boot TEXT NOT NULL,
+  born REAL NOT NULL, wall REAL NOT NULL, size INTEGER NOT NULL, packed INTEGER NOT NULL,
+  crc INTEGER NOT NULL, payload BLOB NOT NULL);
+CREATE TABLE result (
+  sequence INTEGER PRIMARY KEY, pipeline TEXT NOT NULL, items INTEGER NOT NULL, boot TEXT NOT NULL,
+  born REAL NOT NULL, wall REAL NOT NULL, size INTEGER NOT NULL, packed INTEGER NOT NULL,
+  crc INTEGER NOT NULL, payload BLOB NOT NULL);
+INSERT INTO total VALUES ('event', 0, 0), ('result', 2, 132);
+INSERT INTO shed VALUES ('results, disk full', 7);
+INSERT INTO result VALUES (41, 'motion', 1, 'b', 1.0, 1.0, 66, 0, 162933192, x'6f6e'),
+                          (42, 'motion', 1, 'b', 2.0, 2.0, 66, 0, 3303754386, x'7477');
+"""
+
+
+def write(path: Path, version: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(f"PRAGMA journal_mode=WAL; {FIRST} PRAGMA user_version={version};")
+
+
+def version(path: Path) -> int:
+    with closing(sqlite3.connect(path)) as db:
+        (found,) = db.execute("PRAGMA user_version").fetchone()
+    assert isinstance(found, int)
+    return found
+
+
+@pytest.mark.parametrize("marked", [0, 1])
+def test_what_the_version_before_has_queued_is_sent_and_its_counts_go_on(tmp_path: Path, marked: int) -> None:
+    write(tmp_path / "outbox.db", marked)
+    outbox = Outbox(OutboxRules(min_free_bytes=0), tmp_path)
+    outbox.open(time.monotonic())
+    parcels = outbox.take("result", "backlog", 10, 10_000)
+    assert [(parcel.token.sequence, parcel.entry.payload) for parcel in parcels] == [(41, b"on"), (42, b"tw")]
+    assert outbox.counts == {"results, disk full": 7}
+    outbox.close()
+    assert version(tmp_path / "outbox.db") == FORMAT
+
+
+def test_a_new_file_says_its_format(tmp_path: Path) -> None:
+    Disk(tmp_path / "outbox.db").close()
+    assert version(tmp_path / "outbox.db") == FORMAT
+
+
+def test_a_later_versions_file_is_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    write(path, FORMAT + 1)
+    before = path.read_bytes()
+    with pytest.raises(
+        DiskNewerError, match=rf"format {FORMAT + 1}, this one knows {FORMAT}.*install that version"
+    ):
+        Disk(path)
+    assert path.read_bytes() == before
+    assert [entry.name for entry in tmp_path.iterdir()] == ["outbox.db"]
+
+
+def test_beside_a_later_versions_file_the_outbox_works_in_memory_and_says_so_once(tmp_path: Path) -> None:
+    path = tmp_path / "outbox.db"
+    write(path, FORMAT + 1)
+    now = time.monotonic()
+    outbox = Outbox(OutboxRules(min_free_bytes=0), tmp_path)
+    outbox.open(now)
+    outbox.put(Entry("result", "motion", b"new", 1, now))
+    for later in (10, 20, 30):
+        outbox.maintain(now + later, away=True)
+    assert [parcel.entry.payload for parcel in outbox.take("result", "fresh", 10, 10_000)] == [b"new"]
+    (notice,) = outbox.notices()
+    assert notice[0] == "outbox-degraded"
+    assert "later Limpet" in notice[1]
+    outbox.close()
+
+    with closing(sqlite3.connect(path)) as db:  # the later version comes back
+        assert db.execute("SELECT payload FROM result").fetchall() == [(b"on",), (b"tw",)]
+
+
+def journal(directory: Path) -> list[bytes]:
+    return [entry.payload for entry in Journal(directory).read(time.monotonic())]
+
+
+def test_a_later_versions_journal_is_neither_read_nor_deleted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first = Journal(tmp_path)
+    first.append([Item("result", "motion", b"kept")], 1.0, 0.0)
+    first.close(1.0, 0.0)
+    (path,) = tmp_path.glob("journal/*.log")
+    data = path.read_bytes()
+    assert journal(tmp_path) == [b"kept"]
+
+    theirs = data[:7] + bytes([data[7] + 1]) + data[8:]
+    path.write_bytes(theirs)
+    now = time.monotonic()
+    second = Journal(tmp_path)
+    assert second.read(now) == []
+    second.append([Item("result", "motion", b"ours")], now, now)
+    second.close(now + 1, now + 2)
+    assert [(entry, entry.read_bytes()) for entry in tmp_path.glob("journal/*.log")] == [(path, theirs)]
+    assert "later Limpet" in caplog.text
+
+
+@pytest.mark.parametrize("content", [b"", b"limpet", b"limpetj", b"something else altogether"])
+def test_a_journal_that_is_none_is_empty(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "journal" / "00000001.log"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    assert journal(tmp_path) == []
