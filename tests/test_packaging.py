@@ -51,6 +51,17 @@ def test_the_manifest_gives_no_privilege() -> None:
         assert "privileged" not in security
 
 
+def test_a_container_is_asked_for_signs_of_life_where_the_daemon_gives_them() -> None:
+    (container,) = MANIFEST["DaemonSet"]["spec"]["template"]["spec"]["containers"]
+    environment = {variable["name"]: variable["value"] for variable in container["env"]}
+    assert environment["RUNTIME_DIRECTORY"] in {mount["mountPath"] for mount in container["volumeMounts"]}
+    for probe, options in (("livenessProbe", []), ("readinessProbe", ["--ready"])):
+        assert container[probe]["exec"]["command"] == ["limpet", "alive", *options]
+    image = (PACKAGING / "container/Containerfile").read_text()
+    assert f"ENV RUNTIME_DIRECTORY={environment['RUNTIME_DIRECTORY']}" in image.splitlines()
+    assert 'CMD ["limpet", "alive"]' in image
+
+
 def test_what_is_taken_instead_of_the_lock_is_exact_and_hashed() -> None:
     for name in ("instead.txt", "offline/pip.txt"):
         lines = [line for line in (PACKAGING / name).read_text().splitlines() if not line.startswith("#")]

@@ -78,6 +78,7 @@ def test_the_template_is_the_service_for_several() -> None:
         ("inference agent", "inference agent, instance %i"),
         ("/etc/limpet/limpet.toml", "/etc/limpet/%i.toml"),
         ("StateDirectory=limpet limpet/models", "StateDirectory=limpet-%i limpet-%i/models"),
+        ("RuntimeDirectory=limpet", "RuntimeDirectory=limpet-%i"),
         ("SyslogIdentifier=limpet", "SyslogIdentifier=limpet-%i"),
         ("(systemctl edit limpet)", "(systemctl edit limpet@NAME)"),
     ):

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from limpet.accelerators.delegate_kinds import DelegateTable
+from limpet.device import directories
 from limpet.errors import ConfigError
 from limpet.manifest import Count, Positive, WindowSpec
 from limpet.plugin import suggest
@@ -36,13 +37,15 @@ CommandName = Literal["ping", "health", "restart", "log_level", "threshold", "ca
 class Device(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """This device. ``state`` is a directory that survives a reboot; ``models`` is in it unless named.
 
+    ``models_bytes``: what the store may hold; beyond, bundles go that nothing here names, the oldest first.
     ``commands`` are those that it obeys; see ``limpet.remote``. Who may send them is for the broker's access list.
     ``sysroot`` is where this machine's ``/proc`` and ``/sys`` are: elsewhere in a container.
     """
 
     id: Identifier
-    state: Path = Path("/var/lib/limpet")
+    state: Path = msgspec.field(default_factory=directories.state)
     models: Path | None = None
+    models_bytes: Count = 1_000_000_000
     health_interval: Positive = 10.0
     sysroot: Path = Path("/")
     commands: list[CommandName] = msgspec.field(default_factory=lambda: ["ping", "health"])

@@ -14,7 +14,7 @@ from limpet.accelerators import inventory
 from limpet.accelerators.delegate_kinds import KINDS
 from limpet.commands.check import inspect
 from limpet.deploy import bundle, store
-from limpet.device import boot, detect
+from limpet.device import boot, detect, directories
 from limpet.device.machine import Machine
 from limpet.doctor.access import nearest
 from limpet.errors import ConfigError, SourceError
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 HELP = "write a configuration for the sensors, models and accelerators of this machine"
 
-_STATE = Path("/var/lib/limpet")
 _BROKER = "mqtt://localhost:1883"
 
 
@@ -53,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--username", help="for the broker; goes with --password-file")
     add("--password-file", type=Path, help="file with the password")
     add("--ca-file", type=Path, help="whom to trust, for mqtts:// with an authority of your own")
-    add("--state", type=Path, help=f"directory that survives a reboot; {_STATE} if it can be written")
+    add("--state", type=Path, help=f"directory that survives a reboot; {directories.state()} if it can be written")
     add("--listen", type=float, default=2.0, metavar="SECONDS", help="how long to listen at each bit rate")
 
 
@@ -86,7 +85,7 @@ def _draft(arguments: argparse.Namespace, machine: Machine) -> draft.Draft:
     heard = _listen(arguments, port, channels)
     return draft.Draft(
         device=arguments.id or _ask("name of this device", draft.identifier(socket.gethostname())),
-        state="" if state == _STATE else str(state),
+        state="" if state == directories.state() else str(state),
         broker=_broker(arguments),
         port=port,
         baud=heard.baud,
@@ -103,7 +102,8 @@ def _state(wanted: Path | None) -> Path:
     """Return the state directory: what is wanted, the usual one if it can be made, or one beside the file."""
     if wanted:
         return wanted.absolute()
-    return _STATE if os.access(nearest(_STATE), os.W_OK) else Path("limpet-state")
+    usual = directories.state()
+    return usual if os.access(nearest(usual), os.W_OK) else Path("limpet-state")
 
 
 def _newest(models: Path) -> Path:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from limpet import __version__, config
 from limpet.accelerators import inventory
-from limpet.device import boot, clock, governor, host
+from limpet.device import boot, clock, directories, governor, host, liveness
 from limpet.device.notify import notify, watchdog_interval
 from limpet.errors import ConfigError
 from limpet.health import PipelineRecord, now
@@ -49,6 +49,8 @@ log = logging.getLogger(__name__)
 
 SEARCH = 60.0
 """Seconds between two searches for inventory."""
+BEAT = 5.0
+"""Seconds between two signs of life where systemd does not want them more often."""
 BAD = frozenset({"crashed", "failed", "degraded", "waiting", "stepped_down"})
 """Events that a person should look at."""
 
@@ -89,7 +91,7 @@ class Supervisor:
         self._signals: set[int] = set()
         self._ready = False
         self._next_health = 0.0
-        self._next_watchdog = 0.0
+        self._next_sign = 0.0
 
     def run(self) -> None:
         """Work until told to stop. ``ConfigError`` if a worker refuses its configuration before all are up."""
@@ -274,11 +276,13 @@ class Supervisor:
         states = [self._record(name).last.state for name in self._config.pipelines]
         if not self._ready and not {"starting", "stopped"}.intersection(states):
             self._ready = True
+            self._next_sign = 0.0
             notify("READY=1")
-        interval = watchdog_interval()
-        if interval and monotonic() >= self._next_watchdog and self._fleet.progresses():
-            self._next_watchdog = monotonic() + interval
+        if monotonic() >= self._next_sign and self._fleet.progresses():
+            self._next_sign = monotonic() + (watchdog_interval() or BEAT)
             notify("WATCHDOG=1")
+            if directory := directories.runtime():
+                liveness.beat(directory, ready=self._ready)
 
     # --- configuration
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from limpet.device import directories
 from limpet.messages import StatusMessage
 from limpet.mqtt.broker import check_files, endpoint
 from limpet.mqtt.intake import Directories, Intake
@@ -19,6 +18,7 @@ from limpet.mqtt.told import Told, configs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from limpet.messages import Message, Origin
     from limpet.plugin import Command
@@ -101,9 +101,8 @@ def open(
 ) -> Iterator[MqttReporter]:
     """Start reporting; the broker may be away. ``ConfigError`` where a file with a secret is missing."""
     check_files(config)
-    runtime = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
-    journal = Path(runtime) if runtime else state / "outbox"
-    reporter = MqttReporter(config, origin, Directories(state / "outbox", journal), obey)
+    outbox = state / "outbox"
+    reporter = MqttReporter(config, origin, Directories(outbox, directories.runtime() or outbox), obey)
     reporter.start()
     try:
         yield reporter

@@ -1,0 +1,47 @@
+"""A sign of life for those who look instead of being told, such as a container's health check.
+
+It is given whenever systemd's watchdog would be fed: a file in the runtime directory, written anew.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from limpet.errors import LimpetError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAME = "alive"
+
+
+def beat(directory: Path, *, ready: bool) -> None:
+    """Give a sign of life. One that cannot be given is noticed by whoever looks for it."""
+    path = directory / NAME
+    # By the clock that nobody sets: a device that learns the time after its start was not dead until then.
+    with suppress(OSError):
+        temporary = path.with_suffix(".new")
+        temporary.write_text(f"{monotonic():.3f} {'ready' if ready else 'starting'}\n")
+        temporary.replace(path)
+
+
+def look(directory: Path, within: float, *, ready: bool) -> str:
+    """Return the last sign of life in words. ``LimpetError`` if it is older than ``within`` seconds or missing.
+
+    With ``ready`` it is an error, too, if pipelines are still being loaded.
+    """
+    path = directory / NAME
+    try:
+        when, state = path.read_text().split()
+        age = monotonic() - float(when)
+    except OSError as error:
+        raise LimpetError(f"{path}: {error.strerror}; no daemon has started with this directory") from error
+    except ValueError as error:
+        raise LimpetError(f"{path}: not what a daemon writes") from error
+    if not 0 <= age <= within:
+        raise LimpetError(f"no sign of life for {age:.1f} s" if age > 0 else f"{path} is of an earlier boot")
+    if ready and state != "ready":
+        raise LimpetError("pipelines are being loaded")
+    return f"{state}, {age:.1f} s ago"
