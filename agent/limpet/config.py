@@ -31,7 +31,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 USUAL = "configuration file (TOML); unless given limpet.toml here, or /etc/limpet/limpet.toml"
 
 
-CommandName = Literal["ping", "health", "restart", "log_level", "threshold", "capture"]
+CommandName = Literal["ping", "health", "restart", "log_level", "threshold", "capture", "infer"]
 
 
 class Device(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -6,9 +6,10 @@ No numpy here: the supervisor makes these messages.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 from limpet.device.clock import Mark
 from limpet.records import Placed, State
@@ -176,6 +177,37 @@ class Reply(msgspec.Struct, kw_only=True, omit_defaults=True):
     ok: bool
     error: str = ""
     result: Any = None
+
+
+class Tensor(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Real values, row by row. ``data`` has them little-endian, in base64 where this is JSON.
+
+    ``values`` may have them as numbers instead.
+    """
+
+    shape: Annotated[list[Annotated[int, Meta(ge=1)]], Meta(min_length=1, max_length=8)]
+    dtype: Literal["float32", "uint8"] = "float32"
+    data: bytes = b""
+    values: list[float] = []
+
+
+class Inferred(msgspec.Struct, kw_only=True):
+    """What a model made of windows that were given to it, and where.
+
+    ``sha256`` is that of the model file in use, ``limpet`` the agent's version. ``outputs``: each of the model's,
+    the windows first. ``run_us``: how long each window took in the model, in µs.
+    """
+
+    model: str
+    version: int
+    sha256: str
+    limpet: str
+    runtime: str
+    delegate: str
+    delegate_share: float
+    placement: Placed | None
+    outputs: list[Tensor]
+    run_us: list[float]
 
 
 Message: TypeAlias = ResultMessage | EventMessage | PipelineHealth | DeviceHealth | ModelReported

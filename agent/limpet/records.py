@@ -168,11 +168,17 @@ class Capture(msgspec.Struct, tag=True):
     pipeline: str
 
 
+class RunWindows(msgspec.Struct, tag=True):
+    """Send what the model of a pipeline makes of windows. A file with them comes along as a descriptor."""
+
+    pipeline: str
+
+
 class Ask(msgspec.Struct, tag=True):
     """Do this and answer with ``Answered`` under the same number."""
 
     number: int
-    what: SetLogLevel | SetThreshold | Capture
+    what: SetLogLevel | SetThreshold | Capture | RunWindows
 
 
 class Lent(msgspec.Struct, tag=True):

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import msgspec
 
 from limpet.bucket import Bucket
-from limpet.messages import Reply
-from limpet.records import Answered, Ask, Capture, SetLogLevel, SetThreshold
+from limpet.messages import Reply, Tensor
+from limpet.records import Answered, Ask, Capture, RunWindows, SetThreshold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,6 +28,12 @@ PER_SECOND, AT_ONCE = 2.0, 10.0
 """Commands that are obeyed a second in the long run, and in a burst."""
 PATIENCE = 30.0
 """Seconds that a worker may take to answer."""
+LARGEST = 1 << 21
+"""Bytes of a command."""
+MOST_WINDOWS, LARGEST_WINDOWS = 256, 1 << 20
+"""Windows in one ``infer``, and their bytes."""
+TOO_MANY, BUSY = "too many commands", "busy"
+"""How an answer begins that asks for patience."""
 
 
 class Ping(msgspec.Struct, forbid_unknown_fields=True):
@@ -63,7 +69,17 @@ class Window(msgspec.Struct, forbid_unknown_fields=True):
     pipeline: str
 
 
-Request: TypeAlias = Ping | Health | Restart | LogLevel | Threshold | Window
+class Infer(msgspec.Struct, forbid_unknown_fields=True):
+    """Answers with what the model of a pipeline makes of windows of model input, between the pipeline's own.
+
+    ``windows`` come one after another: the first axis counts them.
+    """
+
+    pipeline: str
+    windows: Tensor
+
+
+Request: TypeAlias = Ping | Health | Restart | LogLevel | Threshold | Window | Infer
 
 REQUESTS: dict[str, type[Request]] = {
     "ping": Ping,
@@ -72,6 +88,7 @@ REQUESTS: dict[str, type[Request]] = {
     "log_level": LogLevel,
     "threshold": Threshold,
     "capture": Window,
+    "infer": Infer,
 }
 
 
@@ -84,8 +101,11 @@ class Daemon(Protocol):
     def restart(self, pipeline: str) -> None:
         """End a pipeline's worker so that it is started anew. ``KeyError`` if there is no such pipeline."""
 
-    def ask(self, pipeline: str, ask: Ask) -> None:
-        """Have a pipeline's worker answer. ``KeyError`` if there is no such pipeline or no worker of it."""
+    def ask(self, pipeline: str, ask: Ask, payload: bytes = b"") -> None:
+        """Have a pipeline's worker answer. ``KeyError`` if there is no such pipeline or no worker of it.
+
+        ``payload`` is handed over in a file of its own.
+        """
 
     def set_log_level(self, level: str) -> None:
         """Set it everywhere."""
@@ -121,7 +141,7 @@ class Commands:
 
     def _turn_away(self, command: Command) -> None:
         """Answer that there are too many. That has one line in the log, however many they are."""
-        text = f"too many commands: {PER_SECOND:g} a second are obeyed"
+        text = f"{TOO_MANY}: {PER_SECOND:g} a second are obeyed"
         if not self._flooded:
             self._flooded = True
             log.warning("command %r: %s", command.name, text)
@@ -145,6 +165,8 @@ class Commands:
             raise PermissionError(f"there is no command {command.name!r}; there are {', '.join(REQUESTS)}")
         if command.name not in self.allowed:
             raise PermissionError(f"not allowed here: {command.name!r} is not among device.commands")
+        if len(command.payload) > LARGEST:
+            raise PermissionError(f"the payload has {len(command.payload)} bytes; {LARGEST} is the limit")
         return msgspec.json.decode(command.payload or b"{}", type=REQUESTS[command.name])
 
     def _do(self, command: Command, request: Request) -> None:
@@ -160,18 +182,39 @@ class Commands:
             self._answer(command)
         elif isinstance(request, Threshold):
             self._ask(command, request.pipeline, SetThreshold(request.pipeline, request.value))
+        elif isinstance(request, Infer):
+            self._infer(command, request)
         else:
             self._ask(command, request.pipeline, Capture(request.pipeline))
 
-    def _ask(self, command: Command, pipeline: str, what: SetLogLevel | SetThreshold | Capture) -> None:
+    def _infer(self, command: Command, request: Infer) -> None:
+        """Have windows run. One such command at a time, so that pipelines get on with their own."""
+        windows = request.windows
+        size = max(len(windows.data), 4 * len(windows.values))
+        if any(waiting.name == command.name for waiting, _ in self._waiting.values()):
+            self._answer(command, error=f"{BUSY} with another {command.name!r}; wait for its answer")
+        elif windows.shape[0] > MOST_WINDOWS or size > LARGEST_WINDOWS:
+            given = f"{windows.shape[0]} windows, {size} bytes"
+            self._answer(command, error=f"{given}: at most {MOST_WINDOWS} and {LARGEST_WINDOWS} at once")
+        else:
+            payload = msgspec.msgpack.encode(windows)
+            self._ask(command, request.pipeline, RunWindows(request.pipeline), payload)
+
+    def _ask(
+        self,
+        command: Command,
+        pipeline: str,
+        what: SetThreshold | Capture | RunWindows,
+        payload: bytes = b"",
+    ) -> None:
         self._number += 1
-        self._daemon.ask(pipeline, Ask(self._number, what))
+        self._daemon.ask(pipeline, Ask(self._number, what), payload)
         self._waiting[self._number] = command, monotonic() + PATIENCE
 
     def _answer(self, command: Command, *, error: str = "", result: Any = None) -> None:
         """Answer, and leave a line in the log: who reads it later wants to know what was done."""
         level = logging.WARNING if error else logging.INFO
-        log.log(level, "command %r %.200r: %s", command.name, command.payload, error or "done")
+        log.log(level, "command %r %r: %s", command.name, command.payload[:200], error or "done")
         command.reply(
             Reply(device=self._origin.device, command=command.name, ok=not error, error=error, result=result)
         )

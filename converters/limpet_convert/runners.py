@@ -55,10 +55,10 @@ def open_model(path: Path) -> Runner:
 def run_all(runner: Runner, inputs: Array) -> list[Array]:
     """Run on each of ``inputs`` ``(n, *shape)`` of a model with one input; return each output as ``(n, ...)``."""
     found = [[np.array(output) for output in runner.run([one])] for one in inputs]
-    return [np.stack([_flat(outputs[i]) for outputs in found]) for i in range(len(found[0]))]
+    return [np.stack([flat(outputs[i]) for outputs in found]) for i in range(len(found[0]))]
 
 
-def _flat(output: Array) -> Array:
+def flat(output: Array) -> Array:
     """Drop the batch of 1."""
     return output[0] if output.ndim > 1 and output.shape[0] == 1 else output
 

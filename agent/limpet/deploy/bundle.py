@@ -150,9 +150,9 @@ def _lines(data: bytes) -> tuple[str, ...]:
 
 def _unpack(path: Path, archive: zipfile.ZipFile, name: str, members: Mapping[str, Member], cache: Path) -> Path:
     """Return the file in ``cache`` with a member's content, written now unless it is there and sound."""
-    digest = members[name].sha256
-    target = cache / (digest + Path(name).suffix)
-    if target.is_file() and _digest(target) == digest:
+    wanted = members[name].sha256
+    target = cache / (wanted + Path(name).suffix)
+    if target.is_file() and digest(target) == wanted:
         return target
     cache.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
@@ -170,25 +170,26 @@ def _unpack(path: Path, archive: zipfile.ZipFile, name: str, members: Mapping[st
 
 def _copy(archive: zipfile.ZipFile, name: str, file: Any) -> str:
     """Copy a member to an open file and return its SHA-256."""
-    digest = hashlib.sha256()
+    whole = hashlib.sha256()
     with archive.open(name) as member:
         while chunk := member.read(_CHUNK):
-            digest.update(chunk)
+            whole.update(chunk)
             file.write(chunk)
-    return digest.hexdigest()
+    return whole.hexdigest()
 
 
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    whole = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+            whole.update(chunk)
+    return whole.hexdigest()
 
 
-def _refuse_other(path: Path, name: str, digest: str, members: Mapping[str, Member]) -> None:
-    if digest != members[name].sha256:
-        raise DeployError(f"{path}: member {name!r} has the sha256 {digest}, not {members[name].sha256}")
+def _refuse_other(path: Path, name: str, found: str, members: Mapping[str, Member]) -> None:
+    if found != members[name].sha256:
+        raise DeployError(f"{path}: member {name!r} has the sha256 {found}, not {members[name].sha256}")
 
 
 def _bare(path: Path) -> Bundle:

@@ -12,6 +12,7 @@ from limpet.config import Config, Device, PipelineConfig
 from limpet.deploy import bundle as bundles
 from limpet.errors import ModelError
 from limpet.inference.plan import PipelinePlan, plan_pipeline
+from limpet.manifest import WindowSpec
 from limpet.types import SampleSpec
 
 if TYPE_CHECKING:
@@ -27,14 +28,30 @@ def plan_model(path: Path, spec: SampleSpec | None, delegates: Sequence[str], ca
     ``regress``. The model is unpacked below ``cache``.
     ``ConfigError``, ``ModelError`` or ``DeployError`` as ``plan_pipeline``.
     """
-    device = Device(id="single", state=cache)
     manifest = bundles.load(path, cache / "cache").manifest
     wanted = PipelineConfig(source="samples", model=str(path.absolute()), delegates=list(delegates))
     if not manifest.decoder:
         wanted.decoder = {"kind": "regress"}
-    config = Config(Path.cwd(), device, {}, {manifest.name: wanted}, {})
-    plan = plan_pipeline(config, manifest.name, spec or likely_samples(manifest))
-    asked = tuple(choice for choice in plan.delegates if choice.name in delegates)
+    return _plan(wanted, manifest.name, spec or likely_samples(manifest), cache)
+
+
+def plan_tensors(path: Path, shape: tuple[int, ...], delegate: str, cache: Path) -> PipelinePlan:
+    """Plan a pipeline for a bare model that is given its input as it is, windows of ``shape``. Errors as above."""
+    wanted = PipelineConfig(
+        source="samples",
+        model=str(path.absolute()),
+        delegates=[delegate],
+        window=WindowSpec(size=1),
+        transforms=[],
+        decoder={"kind": "regress"},
+    )
+    return _plan(wanted, path.stem, SampleSpec(shape, np.dtype(np.float32)), cache)
+
+
+def _plan(wanted: PipelineConfig, name: str, spec: SampleSpec, cache: Path) -> PipelinePlan:
+    config = Config(Path.cwd(), Device(id="single", state=cache), {}, {name: wanted}, {})
+    plan = plan_pipeline(config, name, spec)
+    asked = tuple(choice for choice in plan.delegates if choice.name in wanted.delegates)
     return msgspec.structs.replace(plan, delegates=asked, least_speed=0.0)
 
 

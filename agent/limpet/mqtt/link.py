@@ -59,7 +59,9 @@ class Link:
     ``limit`` how many bytes a packet may have.
     """
 
-    def __init__(self, broker: Broker, client_id: str, version: str, will: Publish, wake: socket.socket) -> None:
+    def __init__(
+        self, broker: Broker, client_id: str, version: str, will: Publish | None, wake: socket.socket
+    ) -> None:
         self.acks: list[tuple[int, int]] = []
         self.incoming: list[Incoming] = []
         self.window = WINDOW
@@ -79,7 +81,7 @@ class Link:
         self._usual: dict[tuple[str, int | None, int], _Packed] = {}
         self._client = self._make_client(broker, client_id, will)
 
-    def _make_client(self, broker: Broker, client_id: str, will: Publish) -> Client:
+    def _make_client(self, broker: Broker, client_id: str, will: Publish | None) -> Client:
         client = Client(
             CallbackAPIVersion.VERSION2,
             client_id,
@@ -90,7 +92,8 @@ class Link:
         )
         client.connect_timeout = CONNECT_TIMEOUT
         client.max_inflight_messages = WINDOW
-        client.will_set(will.topic, will.payload, will.qos, will.retain)
+        if will:
+            client.will_set(will.topic, will.payload, will.qos, will.retain)
         if self._endpoint.path:
             client.ws_set_options(self._endpoint.path)
         if self._endpoint.tls:
@@ -176,7 +179,7 @@ class Link:
     def _publish_properties(self, message: Publish, expiry: int | None, correlation: bytes, alias: int) -> Any:
         """Return what goes with a message, made anew only where it must be, as that takes paho long."""
         key = (message.content_type, expiry, alias)
-        changing = message.user_properties or correlation
+        changing = message.user_properties or message.response_topic or correlation
         if changing or key not in self._usual:
             properties = _properties(PacketTypes.PUBLISH)
             if message.content_type:
@@ -185,6 +188,8 @@ class Link:
                 properties.UserProperty = list(message.user_properties)
             if expiry is not None:
                 properties.MessageExpiryInterval = expiry
+            if message.response_topic:
+                properties.ResponseTopic = message.response_topic
             if correlation:
                 properties.CorrelationData = correlation
             if alias:

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import logging
+import os
+from collections import deque
+from dataclasses import dataclass
+from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from limpet.accelerators.delegation import Delegation
+from limpet.errors import ModelError
+from limpet.inference import given
+from limpet.messages import Tensor
 from limpet.records import Answered, Ask, SetLogLevel, SetThreshold
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from limpet.inference.pipeline import Pipeline
+    from limpet.messages import Inferred
     from limpet.plugin import Decoder
     from limpet.types import FloatArray
 
 LARGEST = 65_536
 """Numbers in a captured window at most: an answer is one message."""
+LARGEST_OUTPUTS = 1 << 20
+"""Bytes of outputs in an answer."""
+SLICE = 0.005
+"""Seconds for which guests run between two blocks of samples; one window runs in any case."""
 
 
 def answer(ask: Ask, pipelines: Mapping[str, Pipeline], send: Callable[[Answered], None]) -> None:
@@ -64,3 +79,70 @@ def _captured(number: int, names: Sequence[str], inputs: Sequence[FloatArray]) -
         for name, values in zip(names, inputs, strict=True)
     ]
     return Answered(number, result={"inputs": tensors})
+
+
+@dataclass
+class _Guest:
+    """Windows that came with a command, on their way through the model of a pipeline; the last comes first."""
+
+    number: int
+    pipeline: Pipeline
+    left: list[FloatArray]
+    answers: given.Answers
+
+
+class Guests:
+    """Windows that came with commands. They run between the pipelines' own, and are in none of their figures."""
+
+    def __init__(self, send: Callable[[Answered], None]) -> None:
+        self._send = send
+        self._waiting: deque[_Guest] = deque()
+
+    def __bool__(self) -> bool:
+        """Whether there is something to run."""
+        return bool(self._waiting)
+
+    def take(self, number: int, pipeline: Pipeline | None, file: int) -> None:
+        """Take in windows from an open file, or answer why not."""
+        try:
+            with os.fdopen(file, "rb") as opened:
+                opened.seek(0)
+                windows = given.windows(msgspec.msgpack.decode(opened.read(), type=Tensor))
+            if pipeline is None:
+                raise ModelError("the pipeline does not run")  # noqa: TRY301
+            if pipeline.plan.bundle.manifest.stateful:
+                raise ModelError("its model remembers windows: one from outside would change its results")  # noqa: TRY301
+            given.refuse(pipeline.model, windows)
+        except ModelError as error:
+            self._send(Answered(number, str(error)))
+        else:
+            self._waiting.append(_Guest(number, pipeline, list(windows[::-1]), given.Answers()))
+
+    def turn(self) -> None:
+        """Run for a moment, and answer what is done."""
+        if not self._waiting:
+            return
+        guest = self._waiting[0]
+        try:
+            result = _run(guest)
+        except ModelError as error:
+            self._waiting.popleft()
+            self._send(Answered(guest.number, str(error)))
+        else:
+            if result is not None:
+                self._waiting.popleft()
+                self._send(Answered(guest.number, result=result))
+
+
+def _run(guest: _Guest) -> Inferred | None:
+    """Run windows until it is time for others, or none is left and all can be told."""
+    model, answers, until = guest.pipeline.model, guest.answers, perf_counter() + SLICE
+    while guest.left:
+        answers.add(model, guest.left.pop())
+        if answers.size > LARGEST_OUTPUTS:
+            raise ModelError(f"the outputs of {len(answers.run_us)} windows exceed {LARGEST_OUTPUTS} bytes")
+        if perf_counter() > until and guest.left:
+            return None
+    placed = model.placed if isinstance(model, Delegation) else None
+    plan = guest.pipeline.plan
+    return given.inferred(plan, model, answers, placed, given.digest(plan, model.delegate))

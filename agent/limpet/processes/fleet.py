@@ -119,9 +119,9 @@ class Fleet:
         slot.retry(pipeline)
         self._end(slot, "told to restart")
 
-    def ask(self, pipeline: str, ask: Ask) -> None:
+    def ask(self, pipeline: str, ask: Ask, fds: tuple[int, ...] = ()) -> None:
         """Have the worker of a pipeline answer. ``KeyError`` if there is none."""
-        self._send(self._slot_of(pipeline), ask)
+        self._send(self._slot_of(pipeline), ask, fds)
 
     def ask_all(self, ask: Ask) -> None:
         """Have every worker answer."""

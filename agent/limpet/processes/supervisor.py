@@ -23,6 +23,7 @@ from limpet.errors import ConfigError
 from limpet.health import PipelineRecord, now
 from limpet.messages import AcceleratorHealth, DeviceHealth, EventMessage, Origin
 from limpet.processes.fleet import Fleet
+from limpet.processes.nameless import nameless_file
 from limpet.records import (
     Answered,
     Ask,
@@ -222,9 +223,16 @@ class Supervisor:
         """End a pipeline's worker so that it is started anew. ``KeyError`` if it has none."""
         self._fleet.restart(pipeline)
 
-    def ask(self, pipeline: str, ask: Ask) -> None:
+    def ask(self, pipeline: str, ask: Ask, payload: bytes = b"") -> None:
         """Have a pipeline's worker answer. ``KeyError`` if it has none."""
-        self._fleet.ask(pipeline, ask)
+        if not payload:
+            self._fleet.ask(pipeline, ask)
+            return
+        # Through the socket it could fill what the worker has not read yet, which is taken for not listening.
+        with nameless_file() as file:
+            file.write(payload)
+            file.flush()
+            self._fleet.ask(pipeline, ask, (file.fileno(),))
 
     def set_log_level(self, level: str) -> None:
         """Set it in this process and all workers."""

@@ -25,7 +25,7 @@ from limpet.inference.intake import Gaps, Intake
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.plan import SourcePlan, plan_pipeline, plan_source
 from limpet.isolation import sandbox
-from limpet.processes.asked import answer
+from limpet.processes.asked import Guests, answer
 from limpet.processes.channel import Channel
 from limpet.records import (
     Ask,
@@ -37,6 +37,7 @@ from limpet.records import (
     Refused,
     Result,
     Results,
+    RunWindows,
     State,
     ToWorker,
     Transition,
@@ -76,9 +77,10 @@ def run(end: socket.socket) -> None:
     np.seterr(all="ignore")
     supervisor: Supervisor = Channel(end, ToWorker)
     try:
-        config = _first_assignment(supervisor)
-        if config is None:
+        first, *others = _first_records(supervisor)
+        if not isinstance(first, Assign):
             return
+        config = first.config
         (name,) = config.sources
         try:
             source = plan_source(config, name)
@@ -89,15 +91,16 @@ def run(end: socket.socket) -> None:
         allowed = sandbox.needs(config, source)
         worker = Worker(supervisor, source, allowed, sandbox.enter(allowed))
         worker.assign(config)
-        worker.serve()
+        worker.serve(others)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         log.debug("the supervisor is gone")
 
 
-def _first_assignment(supervisor: Supervisor) -> Config | None:
-    while True:
-        for record in supervisor.receive():
-            return record.config if isinstance(record, Assign) else None
+def _first_records(supervisor: Supervisor) -> list[ToWorker]:
+    """Wait for what this worker is to run; commands for it may come along."""
+    while not (records := list(supervisor.receive())):
+        pass
+    return records
 
 
 class Dispatch:
@@ -168,6 +171,7 @@ class Worker:
         self._next_beat = 0.0
         self._deadline = 10.0
         self._delegates: dict[str, DelegateTable] = {}
+        self._guests = Guests(supervisor.send)
 
     def assign(self, config: Config) -> None:
         """Close the pipelines that changed or are gone, open those that are new or changed."""
@@ -182,17 +186,23 @@ class Worker:
         self._delegates = config.delegates
         self._deadline = min((run.config.deadline for run in self._runs.values()), default=self._deadline)
 
-    def serve(self) -> None:
-        """Turn samples into results until told to stop, the source ends or no pipeline is left."""
+    def serve(self, said: Sequence[ToWorker] = ()) -> None:
+        """Turn samples into results until told to stop, the source ends or no pipeline is left.
+
+        ``said`` is what the supervisor has said already.
+        """
         try:
-            while self._runs and self._obey():
+            while self._runs and all(map(self._obey, (*said, *self._hear()))):
+                said = ()
                 self._look_at_source()
                 self._look_at_delegates()
                 if not self._settled():
                     sleep(SETTLING)
                     self._beat()
                     continue
-                samples = self._intake.mailbox.get(BATCH_AGE if self._dispatch.waiting else IDLE)
+                self._guests.turn()
+                quiet = BATCH_AGE if self._dispatch.waiting else IDLE
+                samples = self._intake.mailbox.get(0.0 if self._guests else quiet)
                 if samples is not None:
                     self._gaps.see(samples)
                     self._feed(samples)
@@ -206,22 +216,30 @@ class Worker:
         for name in list(self._runs):
             self._close(name, final, "its source came to an end" if final == "finished" else "")
 
-    def _obey(self) -> bool:
+    def _hear(self) -> list[ToWorker]:
+        return list(self._supervisor.receive()) if select([self._supervisor], [], [], 0)[0] else []
+
+    def _obey(self, record: ToWorker) -> bool:
         """Do what the supervisor says; return False if that is to stop."""
-        if select([self._supervisor], [], [], 0)[0]:
-            for record in self._supervisor.receive():
-                if isinstance(record, Assign):
-                    if not self._allowed.covers(sandbox.needs(record.config, self._source)):
-                        return False  # what was given up cannot be had again: a new worker is started
-                    self.assign(record.config)
-                elif isinstance(record, Ask):
-                    pipelines = {name: run.pipeline for name, run in self._runs.items()}
-                    answer(record, pipelines, self._supervisor.send)
-                elif isinstance(record, Lent):
-                    self._lend(record.key, self._supervisor.received_fds.pop(0))
-                else:
-                    return False
+        if isinstance(record, Assign):
+            if not self._allowed.covers(sandbox.needs(record.config, self._source)):
+                return False  # what was given up cannot be had again: a new worker is started
+            self.assign(record.config)
+        elif isinstance(record, Ask):
+            self._answer(record)
+        elif isinstance(record, Lent):
+            self._lend(record.key, self._supervisor.received_fds.pop(0))
+        else:
+            return False
         return True
+
+    def _answer(self, ask: Ask) -> None:
+        pipelines = {name: run.pipeline for name, run in self._runs.items()}
+        if isinstance(ask.what, RunWindows):
+            file = self._supervisor.received_fds.pop(0)
+            self._guests.take(ask.number, pipelines.get(ask.what.pipeline), file)
+        else:
+            answer(ask, pipelines, self._supervisor.send)
 
     def _open(self, config: Config, name: str, wanted: PipelineConfig) -> None:
         self._supervisor.send(Transition(name, "starting"))

@@ -8,7 +8,7 @@ from limpet.messages import DeviceHealth, EventMessage, Message, PipelineHealth,
 
 
 class Publish(NamedTuple):
-    """An MQTT message. What 3.1.1 cannot carry, ``content_type`` and ``user_properties``, is left out there."""
+    """An MQTT message. What 3.1.1 cannot carry, ``content_type`` and what follows, is left out there."""
 
     topic: str
     payload: bytes
@@ -16,6 +16,7 @@ class Publish(NamedTuple):
     retain: bool = False
     content_type: str = ""
     user_properties: tuple[tuple[str, str], ...] = ()
+    response_topic: str = ""
 
 
 class Sessionless:

@@ -1,0 +1,115 @@
+"""Windows of model input that somebody gives from outside, to learn what a model makes of them on this device."""
+
+from __future__ import annotations
+
+import re
+from math import prod
+from time import perf_counter
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from limpet import __version__
+from limpet.deploy import bundle as bundles
+from limpet.errors import ModelError
+from limpet.messages import Inferred, Tensor
+from limpet.types import fits
+
+if TYPE_CHECKING:
+    from limpet.inference.plan import PipelinePlan
+    from limpet.plugin import Model
+    from limpet.records import Placed
+    from limpet.types import Array, FloatArray
+
+
+def windows(tensor: Tensor) -> FloatArray:
+    """Return the windows in a tensor, float32 ``(n, *shape of one)``. ``ModelError`` where it holds none."""
+    shape = tuple(tensor.shape)
+    dtype = np.dtype(tensor.dtype).newbyteorder("<")
+    try:
+        if tensor.values:
+            values = np.array(tensor.values, np.float32)
+        else:
+            values = np.frombuffer(tensor.data, dtype).astype(np.float32)
+        if not prod(shape):
+            raise ModelError("there is no window in it")
+        return values.reshape(shape)
+    except ValueError as error:
+        held = f"{len(tensor.values)} numbers" if tensor.values else f"{len(tensor.data)} bytes of {tensor.dtype}"
+        raise ModelError(f"the windows have the shape {list(shape)}, but {held} are there") from error
+
+
+def tensor(values: Array) -> Tensor:
+    """Return real values as they are sent."""
+    return Tensor(shape=list(values.shape), data=values.astype("<f4").tobytes())
+
+
+def refuse(model: Model, given: FloatArray) -> None:
+    """Raise ``ModelError`` where windows are none that the model can take, before an accelerator stumbles."""
+    if len(model.inputs) != 1:
+        raise ModelError(f"the model has {len(model.inputs)} inputs; windows can be given to models with one")
+    (wanted,) = model.inputs
+    if not wanted.quantized and wanted.dtype.kind != "f":
+        raise ModelError(f"the model's input {wanted.name!r} takes {wanted.dtype}, and real values are given")
+    if not fits(given.shape[1:], wanted.shape):
+        raise ModelError(
+            f"the model's input {wanted.name!r} has shape {list(wanted.shape)}, but windows of "
+            f"{list(given.shape[1:])} are given"
+        )
+
+
+class Answers:
+    """What a model made of windows so far: the time of each run in µs, and the bytes of all outputs."""
+
+    def __init__(self) -> None:
+        self.run_us: list[float] = []
+        self.size = 0
+        self._outputs: list[list[FloatArray]] = []
+
+    def add(self, model: Model, window: FloatArray) -> None:
+        """Run on one window. ``ModelError``."""
+        begin = perf_counter()
+        found = model.run([window])
+        self.run_us.append((perf_counter() - begin) * 1e6)
+        self._outputs.append([np.array(output, np.float32) for output in found])
+        self.size += sum(output.nbytes for output in self._outputs[-1])
+
+    def tensors(self) -> list[Tensor]:
+        """Return each output with the windows first. ``ModelError`` where its size is not always the same."""
+        try:
+            return [tensor(np.stack(output)) for output in zip(*self._outputs, strict=True)]
+        except ValueError as error:
+            raise ModelError("the model's output has another size for each window") from error
+
+
+def inferred(plan: PipelinePlan, model: Model, answers: Answers, placed: Placed | None, sha256: str) -> Inferred:
+    """Return what is told of it. ``ModelError`` as ``Answers.tensors``."""
+    manifest = plan.bundle.manifest
+    return Inferred(
+        model=manifest.name,
+        version=manifest.version,
+        sha256=sha256,
+        limpet=__version__,
+        runtime=runtime(plan),
+        delegate=model.delegate,
+        delegate_share=model.delegate_share,
+        placement=placed,
+        outputs=answers.tensors(),
+        run_us=[round(time, 3) for time in answers.run_us],
+    )
+
+
+def digest(plan: PipelinePlan, delegate: str) -> str:
+    """Return the SHA-256 of the model file that is used on a delegate, in hexadecimal."""
+    choices = {choice.name: choice for choice in plan.delegates}
+    names = {delegate, choices[delegate].kind} if delegate in choices else {delegate}
+    path, _ = plan.bundle.suited(names)
+    # A bundle's members are unpacked under their hash. A bare file may have been replaced since it was loaded.
+    return path.stem if re.fullmatch(r"[0-9a-f]{64}", path.stem) else bundles.digest(path)
+
+
+def runtime(plan: PipelinePlan) -> str:
+    """Return the runtime's package and version."""
+    module = plan.runtime.plugin
+    kind = module.__name__.rpartition(".")[2]
+    return f"{getattr(module, 'package', kind)} {getattr(module, 'version', '')}".strip()

@@ -1,0 +1,154 @@
+"""A model and windows for it over a pair of pipes, and back what it made of them: what ``limpet tensors`` speaks.
+
+Both ways begin with ``MAGIC``; then come frames: four bytes of length, little-endian, and msgpack. There is an
+``Order``, the model's bytes in parts, then tensors of windows, each answered by one ``Inferred`` or more. No frame
+has more than ``LARGEST`` bytes, and the device never holds more than one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
+
+import msgspec
+
+from limpet.accelerators import admission
+from limpet.accelerators.delegate_kinds import CPU
+from limpet.errors import TransportError
+from limpet.inference import given
+from limpet.inference.plan import resized
+from limpet.inference.single import plan_tensors
+from limpet.messages import Tensor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from limpet.inference.plan import PipelinePlan
+    from limpet.plugin import Model
+    from limpet.records import Placed
+    from limpet.types import FloatArray
+
+MAGIC = b"limpet tensors 1\n"
+LARGEST = 1 << 25
+"""Bytes of a frame."""
+PART = 1 << 20
+"""Bytes of the model in one frame."""
+
+_LENGTH = struct.Struct("<I")
+
+R = TypeVar("R")
+
+
+class Order(msgspec.Struct, forbid_unknown_fields=True):
+    """What is to come: a model file of so many bytes, and windows of this shape to be run on this delegate."""
+
+    length: int
+    sha256: str
+    shape: list[int]
+    windows: int
+    delegate: str = "cpu"
+
+
+class Part(msgspec.Struct, array_like=True):
+    """Some of the model's bytes."""
+
+    data: bytes
+
+
+class Readable(Protocol):
+    """What is read from."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return so many bytes, fewer at the end."""
+
+
+def write(file: IO[bytes], record: Any) -> None:
+    """Write a frame."""
+    payload = msgspec.msgpack.encode(record)
+    file.write(_LENGTH.pack(len(payload)) + payload)
+
+
+def read(file: Readable, kind: type[R]) -> R:
+    """Read a frame. ``EOFError`` where the stream ends, ``TransportError`` where it holds something else."""
+    (length,) = _LENGTH.unpack(exactly(file, _LENGTH.size))
+    if length > LARGEST:
+        raise TransportError(f"the stream is damaged: a frame of {length} bytes, where {LARGEST} is the limit")
+    try:
+        return msgspec.msgpack.decode(exactly(file, length), type=kind)
+    except msgspec.MsgspecError as error:
+        raise TransportError(f"the stream is damaged: {error}") from error
+
+
+def exactly(file: Readable, size: int) -> bytes:
+    """Read so many bytes. ``EOFError`` where there are fewer."""
+    data = file.read(size)
+    if len(data) < size:
+        raise EOFError("the stream ended too early")
+    return data
+
+
+def serve(source: IO[bytes], sink: IO[bytes]) -> None:
+    """Load the model that comes, and run the windows that follow it.
+
+    The model is a file only for as long as it takes to load. ``TransportError`` or ``EOFError`` where the stream
+    is not whole, ``ModelError`` or ``ConfigError`` where model or delegate cannot be used.
+    """
+    if exactly(source, len(MAGIC)) != MAGIC:
+        raise TransportError("this stream is not from a limpet-convert of the same version")
+    order = read(source, Order)
+    with ExitStack() as stack:
+        with TemporaryDirectory(prefix="limpet-") as folder:
+            path = Path(folder) / "model.tflite"
+            _receive(source, order, path)
+            plan = plan_tensors(path, tuple(order.shape), order.delegate, Path(folder))
+            model, placed = stack.enter_context(_loaded(plan, tuple(order.shape)))
+        sink.write(MAGIC)
+        left = order.windows
+        while left > 0:
+            windows = given.windows(read(source, Tensor))
+            given.refuse(model, windows)
+            left -= len(windows)
+            for answers in _answers(model, windows):
+                write(sink, given.inferred(plan, model, answers, placed, order.sha256))
+                sink.flush()
+
+
+def _receive(source: IO[bytes], order: Order, path: Path) -> None:
+    digest, left = hashlib.sha256(), order.length
+    with path.open("wb") as file:
+        while left > 0:
+            data = read(source, Part).data
+            left -= len(data) or left + 1  # nothing in it: it is not what was announced
+            digest.update(data)
+            file.write(data)
+    if left or digest.hexdigest() != order.sha256:
+        raise TransportError("the model was damaged on its way: its SHA-256 is another")
+
+
+@contextmanager
+def _loaded(plan: PipelinePlan, shape: tuple[int, ...]) -> Iterator[tuple[Model, Placed | None]]:
+    """Load the model on the one delegate that is asked for."""
+    (choice,) = plan.delegates
+    shapes = resized(plan, (1, *shape))
+    if choice == CPU:
+        with admission.opened(plan, choice, shapes) as model:
+            yield model, None
+    else:
+        with admission.admitted(plan, choice, shapes) as proven:
+            yield proven
+
+
+def _answers(model: Model, windows: FloatArray) -> Iterator[given.Answers]:
+    """Run on each window; yield answers whenever there are enough for a frame."""
+    answers = given.Answers()
+    for window in windows:
+        answers.add(model, window)
+        if answers.size >= PART:
+            yield answers
+            answers = given.Answers()
+    if answers.run_us:
+        yield answers

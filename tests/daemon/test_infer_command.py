@@ -1,0 +1,219 @@
+"""Windows given to a pipeline at work, by hand and by ``limpet-convert``, through a real broker and daemon."""
+
+from __future__ import annotations
+
+import base64
+import time
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import numpy as np
+import pytest
+
+from limpet import schemas
+from limpet.remote import MOST_WINDOWS
+from limpet_convert.devices import DeviceError, Login, mqtt, open_device
+from support import models
+from support.broker import Mosquitto, mosquitto, wait_until
+from support.caller import Caller, caller
+from support.daemon import Consumer, Daemon, daemon
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from limpet.types import FloatArray
+
+CONFIGURATION = """
+[device]
+id = "press-07"
+state = "state"
+health_interval = 0.5
+commands = ["ping", "infer"]
+
+[mqtt]
+url = "{url}"
+
+[sources.ramp]
+kind = "replay"
+path = "recording.csv"
+rate = 200
+loop = true
+
+[pipelines.press]
+source = "ramp"
+model = "dense.tflite"
+decoder = {{ kind = "regress" }}
+
+[pipelines.deep]
+source = "ramp"
+model = "deep.tflite"
+decoder = {{ kind = "regress" }}
+"""
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
+    with mosquitto(tmp_path_factory.mktemp("broker")) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def running(broker: Mosquitto, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
+    folder = tmp_path_factory.mktemp("device")
+    models.dense(folder / "dense.tflite", inputs=3, outputs=3)
+    models.dense(folder / "deep.tflite", inputs=3, outputs=3, layers=300)
+    (folder / "recording.csv").write_text("ax,ay,az\n" + "".join(f"{i % 7},{i % 5},1\n" for i in range(100)))
+    path = folder / "limpet.toml"
+    path.write_text(CONFIGURATION.format(url=broker.url))
+    consumer = Consumer(broker.port)
+    with daemon(path) as started:
+        consumer.wait_results("press", 2)
+        yield started
+    consumer.close()
+
+
+@pytest.fixture
+def operator(broker: Mosquitto, running: Daemon) -> Iterator[Caller]:
+    assert running.process.poll() is None
+    with caller(broker.port) as connected:
+        yield connected
+
+
+def encoded(values: FloatArray) -> dict[str, Any]:
+    data = base64.b64encode(values.astype("<f4").tobytes()).decode()
+    return {"shape": list(values.shape), "data": data}
+
+
+def decoded(tensor: dict[str, Any]) -> FloatArray:
+    values: FloatArray = np.frombuffer(base64.b64decode(tensor["data"]), "<f4").reshape(tensor["shape"])
+    return values
+
+
+def test_windows_come_back_as_what_the_model_makes_of_them(operator: Caller) -> None:
+    windows = np.array([[1, 2, 3], [-4, 0.5, 0]], np.float32)
+    request = {"pipeline": "press", "windows": encoded(windows)}
+    jsonschema.Draft202012Validator(schemas.schema("command-infer")).validate(request)
+    answer = operator.call("infer", **request)
+    assert answer["ok"], answer
+    result = answer["result"]
+    assert (result["model"], result["version"], result["delegate"]) == ("dense", 0, "cpu")
+    assert len(result["run_us"]) == 2
+    (output,) = result["outputs"]
+    np.testing.assert_allclose(decoded(output).reshape(2, 3), windows, atol=0.04)
+
+
+def test_numbers_and_bytes_are_real_values_too(operator: Caller) -> None:
+    plain = {"shape": [1, 3], "values": [1, 2.5, -3]}
+    answer = operator.call("infer", pipeline="press", windows=plain)
+    np.testing.assert_allclose(decoded(answer["result"]["outputs"][0]).ravel(), [1, 2.5, -3], atol=0.04)
+    pixels = {"shape": [1, 3], "dtype": "uint8", "data": base64.b64encode(bytes([0, 5, 7])).decode()}
+    answer = operator.call("infer", pipeline="press", windows=pixels)
+    np.testing.assert_allclose(decoded(answer["result"]["outputs"][0]).ravel(), [0, 5, 7], atol=0.04)
+
+
+def test_guests_leave_results_and_figures_as_they_are(
+    broker: Mosquitto, running: Daemon, operator: Caller
+) -> None:
+    consumer = Consumer(broker.port)
+    consumer.wait_results("press", 5)
+    windows = np.full((MOST_WINDOWS, 3), 7, np.float32)
+    answer = operator.call("infer", pipeline="deep", windows=encoded(windows))
+    assert len(answer["result"]["run_us"]) == MOST_WINDOWS
+    consumer.wait_results("press", 20)
+    results = consumer.results("press")
+    for key in ("sequence", "sample"):
+        counts = [result[key] for result in results]
+        assert counts == list(range(counts[0], counts[0] + len(counts)))
+    assert all(max(abs(v) for v in result["output"]["values"].values()) < 6.5 for result in results)
+    wait_until(lambda: consumer.last("health/press"))
+    health = consumer.last("health/press")
+    assert (health["errors"], health["restarts"], health["dropped"]) == (0, 0, {})
+    assert running.log.count("crashed") == 0
+    consumer.close()
+
+
+@pytest.mark.parametrize(
+    ("payload", "says"),
+    [
+        (b'{"pipeline": "press"}', "missing required field `windows`"),
+        (b'{"pipeline": "boiler", "windows": {"shape": [1, 3], "values": [1, 2, 3]}}', "no pipeline 'boiler'"),
+        (b'{"pipeline": "press", "windows": {"shape": [1, 3], "values": [1, 2]}}', "2 numbers are there"),
+        (b'{"pipeline": "press", "windows": {"shape": [1, 3], "data": "AAAA"}}', "3 bytes of float32 are there"),
+        (b'{"pipeline": "press", "windows": {"shape": [1, 4], "values": [1, 2, 3, 4]}}', "has shape [1, 3]"),
+        (b'{"pipeline": "press", "windows": {"shape": [0, 3], "values": []}}', ">= 1"),
+        (b'{"pipeline": "press", "windows": {"shape": [1, 3], "data": "?"}}', "base64"),
+        (b'{"pipeline": "press", "windows": {"shape": [300, 3], "values": []}}', "at most 256"),
+        (b'{"pipeline": "press", "windows": {"shape": [1, 3], "data": "' + b"A" * (1 << 21) + b'"}}', "the limit"),
+    ],
+)
+def test_what_is_no_window_is_answered_so(operator: Caller, payload: bytes, says: str) -> None:
+    answer = operator.call("infer", payload)
+    while "too many commands" in answer["error"]:
+        time.sleep(0.5)
+        answer = operator.call("infer", payload)
+    assert not answer["ok"]
+    assert says in answer["error"]
+
+
+def test_the_converter_verifies_what_runs(broker: Mosquitto, running: Daemon) -> None:
+    windows = np.random.default_rng(0).uniform(-6, 6, (600, 3)).astype(np.float32)
+    device = open_device(f"{broker.url}/press-07/press", Login())
+    ran = device.run(running.path.parent / "dense.tflite", windows)
+    np.testing.assert_allclose(ran.values[0], windows, atol=0.04)
+    assert (ran.told.delegate, len(ran.run_us)) == ("cpu", 600)
+
+
+def test_another_model_is_named(broker: Mosquitto, running: Daemon, tmp_path: Path) -> None:
+    assert running.process.poll() is None
+    other = models.dense(tmp_path / "other.tflite", inputs=3, outputs=3, int8=False)
+    device = open_device(f"{broker.url}/limpet/press-07/press", Login())
+    with pytest.raises(
+        DeviceError, match=r"press-07/press runs dense 0 \(SHA-256 .*deploy what is verified first"
+    ):
+        device.run(other, np.zeros((1, 3), np.float32))
+
+
+def test_a_device_that_is_away_or_does_not_allow_it(broker: Mosquitto, running: Daemon, tmp_path: Path) -> None:
+    model, window = running.path.parent / "dense.tflite", np.zeros((1, 3), np.float32)
+    with pytest.raises(DeviceError, match="no device says that it is there"):
+        open_device(f"{broker.url}/press-99/press", Login()).run(model, window)
+    with pytest.raises(DeviceError, match="no pipeline 'boiler'"):
+        open_device(f"{broker.url}/press-07/boiler", Login()).run(model, window)
+    with pytest.raises(DeviceError, match="nothing listens on port 1"):
+        open_device("mqtt://127.0.0.1:1/press-07/press", Login()).run(model, window)
+    models.dense(tmp_path / "dense.tflite", inputs=3, outputs=3)
+    models.dense(tmp_path / "deep.tflite", inputs=3, outputs=3)
+    (tmp_path / "recording.csv").write_text("ax,ay,az\n1,2,3\n")
+    shy = CONFIGURATION.format(url=broker.url).replace("press-07", "press-08").replace(', "infer"', "")
+    (tmp_path / "limpet.toml").write_text(shy)
+    consumer = Consumer(broker.port, "limpet/press-08/#")
+    with daemon(tmp_path / "limpet.toml"):
+        consumer.wait_results("press", 1)
+        with pytest.raises(DeviceError, match=r'not allowed here.*add "infer" to commands'):
+            open_device(f"{broker.url}/press-08/press", Login()).run(model, window)
+    consumer.close()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mqtt://broker.example/press",
+        "mqtt://broker.example/a/b?x=1",
+        "mqtt://anna:secret@broker.example/press-07/motion",
+        "mqtt://broker.example/press-07/+",
+        "http://broker.example/press-07/motion",
+        "mqtt://broker.example:x/press-07/motion",
+    ],
+)
+def test_urls_that_name_no_pipeline(url: str) -> None:
+    with pytest.raises(DeviceError):
+        open_device(url, Login())
+
+
+def test_batches_are_bounded_by_time_count_and_bytes() -> None:
+    small, large = np.zeros((600, 3), np.float32), np.zeros((5, 100_000), np.float32)
+    assert [len(b) for b in mqtt.batches(small, 1e-5)] == [256, 256, 88]
+    assert [len(b) for b in mqtt.batches(small[:25], 0.5)] == [10, 10, 5]
+    assert [len(b) for b in mqtt.batches(large, 1e-5)] == [2, 2, 1]
+    assert [len(b) for b in mqtt.batches(small[:2], 60)] == [1, 1]
