@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from limpet_convert import metrics, runners
+from limpet_convert import detections, metrics, runners
 from limpet_convert.errors import ConvertError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from limpet_convert.metrics import Metrics
     from limpet_convert.project import Bundle, Verify
 
-HEADLINE = {"classify": "accuracy", "anomaly": "f1", "regress": "r2"}
+HEADLINE = {"classify": "accuracy", "anomaly": "f1", "regress": "r2", "detect": "map"}
 """The metric of a task whose loss is counted in points: hundredths."""
 CLOSE = 0.1
 """Of the targets' standard deviation: so near two numbers must be to agree."""
@@ -71,7 +71,10 @@ def compare(  # noqa: PLR0913, PLR0917 - two models, data, and how to judge
     variant: str, exact: Outputs, other: Outputs, windows: Windows, bundle: Bundle, groups: Array | None = None
 ) -> Comparison:
     """Compare two models' outputs over the same windows with known answers."""
-    judge = _Judge(bundle, windows)
+    if windows.targets is None:
+        raise ConvertError("data.targets: missing; there is nothing to compare with")
+    judges: dict[str, type[_Judge]] = {"detect": _OfBoxes}
+    judge = judges.get(bundle.task, _OfNumbers)(bundle, windows.values, windows.targets)
     before, after = judge.metrics(exact.values), judge.metrics(other.values)
     metric = HEADLINE[bundle.task]
     return Comparison(
@@ -86,7 +89,7 @@ def compare(  # noqa: PLR0913, PLR0917 - two models, data, and how to judge
         calibration_loss=after.get("ece", 0.0) - before.get("ece", 0.0),
         errors=[_error(a, b) for a, b in zip(exact.values, other.values, strict=True)],
         changes=judge.changes(exact.values, other.values),
-        groups=judge.groups(other.values, groups),
+        groups=_groups(judge, metric, other.values, groups),
     )
 
 
@@ -117,15 +120,60 @@ def _error(exact: FloatArray, other: FloatArray) -> dict[str, float]:
     }
 
 
-class _Judge:
-    """What outputs mean for one task."""
+def _groups(judge: _Judge, metric: str, outputs: Sequence[FloatArray], groups: Array | None) -> dict[str, Metrics]:
+    """Return the headline metric of each group, and its size."""
+    if groups is None:
+        return {}
+    return {
+        str(group): {metric: judge.metrics(outputs, groups == group)[metric], "windows": int(count)}
+        for group, count in zip(*np.unique(groups, return_counts=True), strict=True)
+    }
 
-    def __init__(self, bundle: Bundle, windows: Windows) -> None:
-        if windows.targets is None:
-            raise ConvertError("data.targets: missing; there is nothing to compare with")
+
+class _Judge(Protocol):
+    """What outputs mean for a task."""
+
+    def __init__(self, bundle: Bundle, inputs: FloatArray, targets: Array) -> None:
+        """Judge by what each of the ``inputs`` is."""
+
+    def metrics(self, outputs: Sequence[FloatArray], chosen: Array | slice = slice(None)) -> Metrics:
+        """Return what the outputs are worth, on the chosen windows."""
+
+    def agreement(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> float:
+        """Return the share of what is said that both say."""
+
+    def changes(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> list[dict[str, Any]]:
+        """Return which labels turned into which, most often first."""
+
+
+class _OfBoxes:
+    """Detections."""
+
+    def __init__(self, bundle: Bundle, inputs: FloatArray, targets: Array) -> None:  # noqa: ARG002
+        self._reader = detections.Reader.of(bundle)
+        self._targets = targets
+
+    def metrics(self, outputs: Sequence[FloatArray], chosen: Array | slice = slice(None)) -> Metrics:
+        taken = [output[chosen] for output in outputs]
+        found, reported = (self._reader.read(taken, reported=reported) for reported in (False, True))
+        true = [detections.truth(target) for target in self._targets[chosen]]
+        return detections.metrics(found, reported, true, self._reader.labels)
+
+    def agreement(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> float:
+        return detections.agreement(*(self._reader.read(outputs, reported=True) for outputs in (exact, other)))
+
+    def changes(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> list[dict[str, Any]]:
+        before, after = (self._reader.read(outputs, reported=True) for outputs in (exact, other))
+        return detections.changes(before, after, self._reader.labels)
+
+
+class _OfNumbers:
+    """Classes, anomalies and quantities."""
+
+    def __init__(self, bundle: Bundle, inputs: FloatArray, targets: Array) -> None:
         self._bundle = bundle
-        self._inputs = windows.values
-        self._targets = windows.targets
+        self._inputs = inputs
+        self._targets = targets
         if bundle.task == "classify" and not np.isin(self._targets, range(len(bundle.labels))).all():
             raise ConvertError(
                 f"data.targets: {int(self._targets.max())} is no class; they count from 0 to "
@@ -163,16 +211,6 @@ class _Judge:
             for (a, b), n in zip(turned.tolist(), counts, strict=True)
         ]
         return sorted(found, key=lambda one: -int(one["windows"]))
-
-    def groups(self, outputs: Sequence[FloatArray], groups: Array | None) -> dict[str, Metrics]:
-        """Return the headline metric of each group, and its size."""
-        if groups is None:
-            return {}
-        metric = HEADLINE[self._bundle.task]
-        return {
-            str(group): {metric: self.metrics(outputs, groups == group)[metric], "windows": int(count)}
-            for group, count in zip(*np.unique(groups, return_counts=True), strict=True)
-        }
 
     def _said(self, outputs: Sequence[FloatArray]) -> Array:
         return np.asarray(outputs[0].reshape(len(self._targets), -1).argmax(axis=1))

@@ -19,6 +19,7 @@ from limpet.errors import ConfigError
 from limpet.inference.window import Windower
 from limpet.sources._recordings import load
 from limpet.types import Samples, SampleSpec
+from limpet_convert import detections
 from limpet_convert.errors import ConvertError
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
     from limpet.sources._recordings import Recording
     from limpet.types import Array
-    from limpet_convert.project import Project
+    from limpet_convert.project import Bundle, Project
 
 SUFFIXES = (".csv", ".csv.gz", ".npy", ".wav")
 BLOCK = 4096
@@ -64,16 +65,23 @@ def held_back(project: Project) -> Windows:
         if found.targets is None:
             raise ConvertError(
                 "data.targets: missing; verify needs to know what each test window is: name an .npy file with one "
-                "target for each, or sort the recordings into folders named after the labels"
+                "target for each (boxes: a .jsonl file), or sort the recordings into folders named by the labels"
             )
         return found
-    targets = np.load(project.data.targets, allow_pickle=False)
+    targets = _targets(project.data.targets, project.bundle)
     if targets.shape[:1] != (len(found),):
         raise ConvertError(
             f"{project.data.targets}: {len(targets)} targets for {len(found)} windows of {project.data.test}; one "
             "for each window, in their order"
         )
     return Windows(found.values, targets, found.dropped)
+
+
+def _targets(path: Path, bundle: Bundle) -> Array:
+    if bundle.task == "detect":
+        return detections.read_targets(path, bundle.labels)
+    found: Array = np.load(path, allow_pickle=False)
+    return found
 
 
 def windows(project: Project, path: Path) -> Windows:

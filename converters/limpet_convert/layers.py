@@ -26,6 +26,8 @@ GUILTY = 0.05
 """Relative movement of the output from which a layer is called guilty rather than merely rounded."""
 SAMPLES = 24
 FEW_STEPS = 4.0
+FEW_OF_A_PART = 16.0
+"""Steps under which what is joined with larger values is called badly off."""
 OUTLIER = 30.0
 
 
@@ -77,34 +79,37 @@ def diagnose(
     quantized: bytes,
     inputs: FloatArray,
     progress: Callable[[float], object] = lambda _: None,
+    parts: Sequence[Array] = (),
 ) -> Diagnosis:
     """Compare a float model with its quantized form over ``inputs`` ``(n, *shape)``, layer by layer.
 
     At most ``SAMPLES`` of the inputs are taken, evenly spread. Tensors are matched by name, which the quantizer
-    keeps.
+    keeps. ``parts``: which numbers of all outputs, flat and one after the other, belong together where they differ
+    in scale; how far each part moves is measured by itself, and the largest counts.
     """
     chosen = inputs[np.unique(np.linspace(0, len(inputs) - 1, SAMPLES).round().astype(int))]
     graph = Graph(model)
     exact, traced = Tracer(model), Tracer(quantized)
     seen, other = _all_tensors(exact, chosen), _all_tensors(traced, chosen)
     details = {d["name"]: d for d in traced._interpreter.get_tensor_details()}  # noqa: SLF001
-    truth = [np.concatenate([np.ravel(o) for o in exact(one)]) for one in chosen]
+    truth = _Truth(chosen, _outputs(exact, chosen), parts or [slice(None)])
     layers = []
     ops = [op for op in graph.ops if op.outputs]
     for done, op in enumerate(ops, 1):
         layer = _layer(graph, op, seen, other, details)
         if layer.scale and not op.moves:
             detail = details[layer.tensor]
-            layer.effect = _moved(_with_tensor(graph, op.outputs[0], detail), chosen, truth)
-            _explain(layer, seen[layer.tensor], detail)
+            layer.effect = truth.moved(_with_tensor(graph, op.outputs[0], detail))
+            if op.kind != "CONCATENATION" or not _explain_joined(graph, op, layer, seen):
+                _explain(layer, seen[layer.tensor], detail)
         if weights := _lossy_weights(graph, op, traced, details):
             index, lossy, why = weights
-            layer.weight_effect = _moved(_with_weights(graph, index, lossy), chosen, truth)
+            layer.weight_effect = truth.moved(_with_weights(graph, index, lossy))
             if layer.weight_effect > layer.effect:
                 layer.cause, layer.why = "weights", why
         layers.append(layer)
         progress(done / len(ops))
-    layers = _with_inputs(graph, details, seen, chosen, truth) + layers
+    layers = _with_inputs(graph, details, seen, truth) + layers
     outputs = {graph.names[index] for index in graph.outputs}
     return Diagnosis(layers, _guilty([a for a in layers if a.cause != "rounding" or a.tensor not in outputs]))
 
@@ -155,8 +160,7 @@ def _with_inputs(
     graph: Graph,
     details: dict[str, dict[str, Any]],
     seen: dict[str, FloatArray],
-    chosen: FloatArray,
-    truth: Sequence[FloatArray],
+    truth: _Truth,
 ) -> list[Layer]:
     """Return a layer for each input: the scale of the input itself may be what is wrong."""
     layers = []
@@ -165,18 +169,29 @@ def _with_inputs(
         layer = Layer("input", "INPUT", name)
         _represent(layer, details.get(name))
         if layer.scale:
-            layer.effect = _moved(_with_tensor(graph, index, details[name]), chosen, truth)
+            layer.effect = truth.moved(_with_tensor(graph, index, details[name]))
             layer.seen = float(seen[name].min()), float(seen[name].max())
             _explain(layer, seen[name], details[name])
         layers.append(layer)
     return layers
 
 
-def _moved(model: bytes, inputs: FloatArray, truth: Sequence[FloatArray]) -> float:
-    """Return how far the model's output lies from the truth."""
-    tracer = Tracer(model)
-    found = np.stack([np.concatenate([np.ravel(o) for o in tracer(one)]) for one in inputs])
-    return distance(np.stack(truth), found)
+@dataclass(frozen=True)
+class _Truth:
+    """What the float model makes of ``inputs``: ``outputs`` ``(n, numbers)``, and ``parts`` of the numbers."""
+
+    inputs: FloatArray
+    outputs: FloatArray
+    parts: Sequence[Array | slice]
+
+    def moved(self, model: bytes) -> float:
+        """Return how far a model's outputs lie from these: the part that moved most."""
+        found = _outputs(Tracer(model), self.inputs)
+        return max(distance(self.outputs[:, part], found[:, part]) for part in self.parts)
+
+
+def _outputs(tracer: Tracer, inputs: FloatArray) -> FloatArray:
+    return np.stack([np.concatenate([np.ravel(output) for output in tracer(one)]) for one in inputs])
 
 
 def _with_tensor(graph: Graph, tensor: int, detail: dict[str, Any]) -> bytes:
@@ -267,6 +282,27 @@ def _with_weights(graph: Graph, tensor: int, values: FloatArray) -> bytes:
     buffer.data = np.frombuffer(np.ascontiguousarray(values).tobytes(), np.uint8)
     changed.model.buffers[place] = buffer
     return changed.pack()
+
+
+def _explain_joined(graph: Graph, op: Op, layer: Layer, seen: dict[str, FloatArray]) -> bool:
+    """Say so, and return true, where a concatenation puts what is small and what is large on one scale."""
+    reach = {name: float(np.abs(seen[name]).max()) for name in (graph.names[i] for i in op.inputs) if name in seen}
+    if not reach or min(reach.values()) > FEW_OF_A_PART * layer.scale:
+        return False
+    by_reach = sorted(reach, key=lambda name: reach[name])
+    made_by = {graph.names[made.outputs[0]]: graph.layer(made) for made in graph.ops if made.outputs}
+    large, small = (
+        f"`{made_by.get(name, name)}` ({seen[name].min():.4g} to {seen[name].max():.4g})"
+        for name in (by_reach[-1], by_reach[0])
+    )
+    layer.cause = "shared"
+    layer.why = (
+        f"shared scale: {large} and {small} are joined in one tensor and share its one scale, whose step of "
+        f"{layer.scale:.4g} leaves {reach[by_reach[0]] / layer.scale:.1f} steps for the second: bring both to one "
+        "range (boxes of a detector to fractions of the picture), give each an output of its own, or keep this "
+        'layer in int16 or float (variant = "mixed")'
+    )
+    return True
 
 
 def _explain(layer: Layer, values: FloatArray, detail: dict[str, Any]) -> None:

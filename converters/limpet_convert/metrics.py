@@ -40,8 +40,12 @@ def _one_class(scores: FloatArray, said: Array, true: Array) -> Metrics:
 
 def precision_recall(said: Array, true: Array) -> Metrics:
     """Return precision, recall and F1 of two boolean arrays; 0 where there is nothing to divide by."""
-    right = int((said & true).sum())
-    precision, recall = right / max(int(said.sum()), 1), right / max(int(true.sum()), 1)
+    return precision_recall_of(int((said & true).sum()), int(said.sum()), int(true.sum()))
+
+
+def precision_recall_of(right: int, said: int, true: int) -> Metrics:
+    """Return the same of counts: right ones among those ``said`` and those that are ``true``."""
+    precision, recall = right / max(said, 1), right / max(true, 1)
     return {
         "precision": precision,
         "recall": recall,
@@ -101,49 +105,3 @@ def regression(values: FloatArray, targets: Array) -> Metrics:
         "rmse": float(np.sqrt((error**2).mean())),
         "r2": 1 - float((error**2).sum()) / max(spread, _EPSILON),
     }
-
-
-def mean_average_precision(
-    found: Sequence[Sequence[tuple[Array, int, float]]],
-    true: Sequence[Sequence[tuple[Array, int]]],
-    overlap: float = 0.5,
-) -> float:
-    """Return the mean over classes of the average precision, all points (PASCAL VOC 2010).
-
-    An image's ``found`` are boxes ``(top, left, bottom, right)`` with class and score; ``true`` boxes with class.
-    """
-    classes = {kind for image in true for _, kind in image}
-    if not classes:
-        return 0.0
-    return float(np.mean([_average_precision(found, true, kind, overlap) for kind in sorted(classes)]))
-
-
-def _average_precision(
-    found: Sequence[Sequence[tuple[Array, int, float]]],
-    true: Sequence[Sequence[tuple[Array, int]]],
-    kind: int,
-    overlap: float,
-) -> float:
-    boxes = [[box for box, k in image if k == kind] for image in true]
-    said = [(score, i, box) for i, image in enumerate(found) for box, k, score in image if k == kind]
-    taken: list[set[int]] = [set() for _ in boxes]
-    hits = []
-    for _, image, box in sorted(said, key=lambda one: -one[0]):
-        overlaps = [(_overlap(box, other), j) for j, other in enumerate(boxes[image]) if j not in taken[image]]
-        best, j = max(overlaps, default=(0.0, -1))
-        hits.append(best >= overlap)
-        if hits[-1]:
-            taken[image].add(j)
-    right = np.cumsum(hits)
-    precision = right / np.arange(1, len(hits) + 1)
-    smooth = np.maximum.accumulate(precision[::-1])[::-1]
-    recall = np.concatenate([[0], right / max(sum(map(len, boxes)), 1)])
-    return float((np.diff(recall) * smooth).sum()) if hits else 0.0
-
-
-def _overlap(a: Array, b: Array) -> float:
-    """Return intersection over union."""
-    sides = np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2])
-    both = float(np.prod(np.maximum(sides, 0)))
-    union = float(np.prod(a[2:] - a[:2])) + float(np.prod(b[2:] - b[:2])) - both
-    return both / union if union > 0 else 0.0

@@ -48,8 +48,9 @@ class Data(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What calibrates and what is held back to verify with; each a recording or a folder of recordings.
 
     In a folder with sub-folders, a sub-folder's name is the label of what is in it. Otherwise ``targets`` is an
-    ``.npy`` file with a class index, a number or, for anomalies, 0 or 1 for each window. ``source`` holds the
-    options of the device's source, ``groups`` an ``.npy`` file with a group's name for each test window.
+    ``.npy`` file with a class index, a number or, for anomalies, 0 or 1 for each window; for detection a
+    ``.jsonl`` file, see ``detections.read_targets``. ``source`` holds the options of the device's source,
+    ``groups`` an ``.npy`` file with a group's name for each test window.
     """
 
     calibration: Path
@@ -69,7 +70,7 @@ class Bundle(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     name: Name
     version: Annotated[int, Meta(ge=0)]
-    task: Literal["classify", "regress", "anomaly"]
+    task: Literal["classify", "regress", "anomaly", "detect"]
     description: str = ""
     licence: str = ""
     labels: list[str] = []
@@ -208,12 +209,30 @@ def _disagreements(data: Data, bundle: Bundle, model: Model) -> list[str]:
     named = {"model.path": model.path, "data.calibration": data.calibration, "data.test": data.test}
     named |= {"data.targets": data.targets} if data.targets else {}
     problems = [f"{key}: {path}: no such file or folder" for key, path in named.items() if not path.exists()]
-    if bundle.task == "classify" and not bundle.labels:
-        problems.append('bundle.labels: missing; a classifier needs one for each output, as ["idle", "walking"]')
+    if bundle.task in {"classify", "detect"} and not bundle.labels:
+        problems.append(
+            'bundle.labels: missing; one for each class of the model, in order, as ["idle", "walking"]'
+        )
     if bundle.edgetpu and bundle.variant != "int8":
         problems.append('bundle.edgetpu: the Edge TPU takes int8 throughout; say variant = "int8"')
     if len(set(bundle.labels)) < len(bundle.labels):
         problems.append("bundle.labels: one is there twice; each output needs a name of its own")
     if bundle.task == "anomaly" and bundle.decoder.get("kind") != "anomaly":
         problems.append('bundle.decoder: an anomaly task needs kind = "anomaly" and its threshold')
+    if bundle.task == "detect":
+        problems += _undetectable(data, bundle)
+    return problems
+
+
+def _undetectable(data: Data, bundle: Bundle) -> list[str]:
+    problems = []
+    if bundle.decoder.get("kind") != "detect":
+        problems.append(
+            'bundle.decoder: a detection task needs kind = "detect", and pixels if boxes are in pixels'
+        )
+    if data.targets is None or data.targets.suffix != ".jsonl":
+        problems.append(
+            "data.targets: a detection task needs a .jsonl file, a line for each test window, as "
+            '[{"label": "dog", "box": [0.1, 0.2, 0.5, 0.9]}]: left, top, right, bottom as fractions of the picture'
+        )
     return problems

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,51 +19,52 @@ if TYPE_CHECKING:
 SHOWN_LAYERS = 40
 
 
-def write(
-    folder: Path,
-    project: Project,
-    comparisons: list[Comparison],
-    diagnosis: Diagnosis | None,
-    runtimes: dict[str, float],
-) -> None:
+@dataclass(frozen=True)
+class Found:
+    """What ``verify`` found. ``guilty``: the layer to name, of a mixture that of int8 throughout."""
+
+    comparisons: list[Comparison]
+    diagnosis: Diagnosis | None
+    guilty: Layer | None
+    runtimes: dict[str, float]
+
+
+def write(folder: Path, project: Project, found: Found) -> None:
     """Write ``report.json``, ``report.md`` and ``report.png``."""
-    found = as_dict(project, comparisons, diagnosis, runtimes)
-    (folder / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(found, order="sorted")) + b"\n")
-    (folder / "report.md").write_text(markdown(project, comparisons, diagnosis, runtimes), encoding="utf-8")
-    plot(folder / "report.png", comparisons, diagnosis)
+    text = msgspec.json.encode(as_dict(project, found), order="sorted")
+    (folder / "report.json").write_bytes(msgspec.json.format(text) + b"\n")
+    (folder / "report.md").write_text(markdown(project, found), encoding="utf-8")
+    plot(folder / "report.png", found.comparisons, found.diagnosis)
 
 
-def as_dict(
-    project: Project, comparisons: list[Comparison], diagnosis: Diagnosis | None, runtimes: dict[str, float]
-) -> dict[str, Any]:
+def as_dict(project: Project, found: Found) -> dict[str, Any]:
     """Return the report as JSON can have it."""
+    comparisons, diagnosis = found.comparisons, found.diagnosis
     return {
         "bundle": f"{project.bundle.name}-{project.bundle.version}",
         "packaged": project.bundle.variant,
         "passed": not any(c.failures for c in comparisons if c.variant == project.bundle.variant),
         "variants": {c.variant: c.as_dict() for c in comparisons},
         "layers": [asdict(layer) | {"blame": layer.blame} for layer in diagnosis.layers] if diagnosis else [],
-        "guilty": asdict(named) if diagnosis and (named := diagnosis.named) else None,
-        "runtimes": runtimes,
+        "guilty": asdict(found.guilty) if found.guilty else None,
+        "runtimes": found.runtimes,
     }
 
 
-def markdown(
-    project: Project, comparisons: list[Comparison], diagnosis: Diagnosis | None, runtimes: dict[str, float]
-) -> str:
+def markdown(project: Project, found: Found) -> str:
     """Return the report as a person reads it."""
-    bundle = project.bundle
+    bundle, comparisons, runtimes = project.bundle, found.comparisons, found.runtimes
     lines = [f"# {bundle.name} {bundle.version}: is it still the same model?", ""]
     for one in comparisons:
         if one.variant == bundle.variant:
             verdict = "Yes" if not one.failures else "No: " + "; ".join(one.failures)
             lines += [f"**{verdict}.** `{one.variant}` is what gets packaged.", ""]
-    lines += _guilty(diagnosis)
+    lines += _guilty(found.guilty, bundle.variant)
     lines += _variants(comparisons)
     for one in comparisons:
         lines += _details(one, bundle.variant)
-    if diagnosis:
-        lines += _layers(diagnosis)
+    if found.diagnosis:
+        lines += _layers(found.diagnosis)
     if runtimes:
         lines += [
             "## Runtimes",
@@ -76,12 +77,12 @@ def markdown(
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _guilty(diagnosis: Diagnosis | None) -> list[str]:
-    named = diagnosis.named if diagnosis else None
+def _guilty(named: Layer | None, variant: str) -> list[str]:
     if named is None:
         return []
+    begin = "In int8 throughout: quantizing" if variant == "mixed" else "Quantizing"
     what = (
-        f"Quantizing `{named.name}` ({named.kind}) alone moves the output by {named.blame:.0%} of its spread. "
+        f"{begin} `{named.name}` ({named.kind}) alone moves the output by {named.blame:.0%} of its spread. "
         "It is the first layer to do so."
     )
     return ["## The guilty layer", "", f"{what} {named.why[:1].upper()}{named.why[1:]}.", ""]
@@ -107,7 +108,7 @@ def _details(one: Comparison, packaged: str) -> list[str]:
     if one.variant != packaged:
         return []
     lines = [f"## {one.variant} in detail", ""]
-    named = [name for name in ("auc", "f1", "ece", "mae", "rmse") if name in one.converted]
+    named = [name for name in ("map", "map50", "auc", "f1", "ece", "mae", "rmse") if name in one.converted]
     lines += [f"* {name}: {one.exact[name]:.4f} float, {one.converted[name]:.4f} {one.variant}" for name in named]
     lines += [
         f"* layer `{layer}` stays in {precision}, with what reads it" for layer, precision in one.kept.items()
@@ -118,21 +119,32 @@ def _details(one: Comparison, packaged: str) -> list[str]:
             f"{error['relative']:.2%} of its spread"
         )
     lines.append("")
-    if classes := one.converted.get("classes"):
-        lines += [
-            "| class | windows | precision | recall | F1 | AUC | F1 float |",
-            "| --- | --- | --- | --- | --- | --- | --- |",
-        ]
-        lines += [
-            f"| {label} | {c['count']} | {c['precision']:.3f} | {c['recall']:.3f} | {c['f1']:.3f} | "
-            f"{c['auc']:.3f} | {one.exact['classes'][label]['f1']:.3f} |"
-            for label, c in classes.items()
-        ]
-        lines.append("")
+    lines += _classes(one)
     for change in one.changes[:10]:
-        lines.append(f"* {change['windows']} windows of `{change['from']}` became `{change['to']}`")
+        unit = "windows" if "windows" in change else "detections"
+        lines.append(f"* {change[unit]} {unit} of `{change['from']}` became `{change['to']}`")
     for group, figures in one.groups.items():
         lines.append(f"* group {group}: {one.metric} {figures[one.metric]:.4f} on {figures['windows']} windows")
+    return [*lines, ""]
+
+
+def _classes(one: Comparison) -> list[str]:
+    """Return a table of the classes: of windows, or of objects in them."""
+    classes = one.converted.get("classes")
+    if not classes:
+        return []
+    columns = {"count": "windows", "precision": "precision", "recall": "recall", "f1": "F1", "auc": "AUC"}
+    last = "f1"
+    if one.metric == "map":
+        columns |= {"count": "objects", "ap50": "AP at .5", "ap": "AP"}
+        del columns["auc"]
+        last = "ap"
+    titles = ["class", *columns.values(), f"{columns[last]} float"]
+    lines = [f"| {' | '.join(titles)} |", "| --- " * len(titles) + "|"]
+    for label, figures in classes.items():
+        cells = [f"{figures[key]:.3f}" if key != "count" else str(figures[key]) for key in columns]
+        cells.append(f"{one.exact['classes'][label][last]:.3f}")
+        lines.append(f"| {' | '.join([label, *cells])} |")
     return [*lines, ""]
 
 

@@ -11,7 +11,7 @@ from limpet.config import fill
 from limpet.errors import ConfigError
 from limpet.plugin import suggest
 from limpet.types import fits
-from limpet_convert import converters
+from limpet_convert import converters, detections
 from limpet_convert.errors import ConvertError
 from limpet_convert.graph import Graph
 
@@ -87,6 +87,8 @@ def refuse_misfit(model: bytes, inputs: Array, bundle: Bundle) -> None:
         raise ConvertError(
             f"the model's input has shape {shape}, but the source, window and transforms give {given}{order}"
         )
+    if bundle.task == "detect":
+        detections.Reader.of(bundle).specs([[int(n) for n in tensors[index].shape] for index in graph.outputs])
     if bundle.task == "classify":
         outputs = math.prod(int(n) for n in tensors[graph.outputs[0]].shape)
         if outputs != len(bundle.labels):

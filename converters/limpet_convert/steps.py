@@ -14,18 +14,20 @@ import numpy as np
 
 from limpet.config import fill
 from limpet.errors import ConfigError
-from limpet_convert import bundling, compare, data, layers, observers, report, search, sources
+from limpet_convert import bundling, compare, data, detections, layers, observers, report, search, sources
 from limpet_convert.errors import ConvertError
 from limpet_convert.graph import Tracer
 from limpet_convert.quantize import STATIC, left_in_float, quantize
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from limpet.manifest import Manifest
+    from limpet.types import Array
     from limpet_convert.compare import Comparison, Outputs
     from limpet_convert.data import Windows
-    from limpet_convert.layers import Diagnosis
+    from limpet_convert.layers import Diagnosis, Layer
     from limpet_convert.observers import Range
     from limpet_convert.progress import Progress
     from limpet_convert.project import Project, Variant
@@ -45,6 +47,8 @@ class Way:
     progress: Progress
     comparisons: list[Comparison] = field(default_factory=list)
     mixture: Mixture | None = None
+    blamed: Layer | None = None
+    """The guilty layer, of a mixture that in int8 throughout."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -118,12 +122,21 @@ class Way:
     def diagnose(self, variant: Variant) -> Diagnosis:
         """Look at each layer of a static variant that was made."""
         with self.progress.step("layers") as told:
-            return layers.diagnose(self.model, self.path(variant).read_bytes(), self.test.values, told)
+            made = self.path(variant).read_bytes()
+            return layers.diagnose(self.model, made, self.test.values, told, self._parts())
+
+    def _parts(self) -> Sequence[Array]:
+        """Return what is measured apart in the outputs: a detector's boxes and its scores."""
+        if self.project.bundle.task != "detect":
+            return []
+        shapes = [(1, *output.shape[1:]) for output in self.exact.values]
+        return detections.Reader.of(self.project.bundle).parts(shapes)
 
     def mix(self) -> Path:
         """Search the mixture: from int8 towards as few layers of more precision as keep the thresholds."""
         self.variant("int8")
         diagnosis = self.diagnose("int8")
+        self.blamed = diagnosis.named
         wanted = self.project.search
         target = self.path("mixed")
 
@@ -163,7 +176,10 @@ class Way:
         packaged = self.project.bundle.variant
         inspected = packaged if packaged in STATIC else next((v for v in wanted if v in STATIC), None)
         diagnosis = self.diagnose(inspected) if inspected else None
-        report.write(self.folder, self.project, self.comparisons, diagnosis, self._runtimes(packaged))
+        if diagnosis and not self.blamed:
+            self.blamed = diagnosis.named
+        found = report.Found(self.comparisons, diagnosis, self.blamed, self._runtimes(packaged))
+        report.write(self.folder, self.project, found)
         return not self.measure(packaged).failures
 
     def _edgetpu(self, int8: Path) -> Path:

@@ -55,19 +55,3 @@ def test_regression_by_hand() -> None:
     assert found["mae"] == pytest.approx(2 / 3)
     assert found["rmse"] == pytest.approx(np.sqrt(4 / 3))
     assert found["r2"] == pytest.approx(1 - 4 / (26 / 3))
-
-
-def box(*sides: float) -> np.ndarray:  # type: ignore[type-arg]
-    return np.array(sides, np.float32)
-
-
-def test_mean_average_precision() -> None:
-    true = [[(box(0, 0, 1, 1), 0)], [(box(0, 0, 1, 1), 0), (box(2, 2, 3, 3), 1)]]
-    right = [[(box(0, 0, 1, 1), 0, 0.9)], [(box(0, 0, 1, 1), 0, 0.8), (box(2, 2, 3, 3), 1, 0.9)]]
-    assert metrics.mean_average_precision(right, true) == 1
-    nothing: list[list[tuple[np.ndarray, int, float]]] = [[], []]  # type: ignore[type-arg]
-    assert metrics.mean_average_precision(nothing, true) == 0
-    twice = [[*right[0], (box(0, 0, 1, 1), 0, 0.95)], right[1]]
-    assert 0.7 < metrics.mean_average_precision(twice, true) < 1
-    aside = [[(box(0.6, 0, 1.6, 1), 0, 0.9)], right[1]]
-    assert metrics.mean_average_precision(aside, true) == pytest.approx((0.25 + 1) / 2)

@@ -15,11 +15,22 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # Numbers of BuiltinOperator and of the union BuiltinOptions in schema.fbs.
-ADD, CONV_2D, FULLY_CONNECTED, MUL, RESHAPE, CUSTOM, WHERE = 0, 3, 9, 18, 22, 32, 109
+ADD, CONCATENATION, CONV_2D, FULLY_CONNECTED, MUL, RESHAPE, CUSTOM, WHERE, QUANTIZE = (
+    0,
+    2,
+    3,
+    9,
+    18,
+    22,
+    32,
+    109,
+    114,
+)
 CALL_ONCE, VAR_HANDLE, READ_VARIABLE, ASSIGN_VARIABLE = 129, 142, 143, 144
-_CONV, _DENSE, _ADD, _RESHAPE, _MUL, _WHERE, _ONCE, _HANDLE, _READ, _ASSIGN = (
+_CONV, _DENSE, _CONCATENATION, _ADD, _RESHAPE, _MUL, _WHERE, _ONCE, _HANDLE, _READ, _ASSIGN = (
     1,
     8,
+    10,
     11,
     17,
     21,
@@ -131,6 +142,25 @@ def two(path: Path, size: int = 4) -> Path:
         "swapped": ({"a": 1, "b": 0}, {"sum": 2}),
     }
     return _write(path, Graph(tensors, ops, [0, 1], [2, 3], signatures))
+
+
+def joined(path: Path, size: int = 4, *, int8: bool = True) -> Path:
+    """A vector of 0 to 1 times 100, called ``boxes``, and itself behind it: in int8 on one scale of 0.4."""
+    large, small = ({"scale": [scale], "zero_point": [-128]} if int8 else {} for scale in (0.4, 1 / 255))
+    factor = {"scale": [100 / 127], "zero_point": [0]} if int8 else {}
+    kind = "int8" if int8 else "float32"
+    tensors = [
+        Tensor("input", (1, size), kind, **small),
+        Tensor("factor", (1,), kind, np.array([127 if int8 else 100]), **factor),
+        Tensor("layers/boxes_1/mul", (1, size), kind, **large),
+        Tensor("stored", (1, size), kind, **large),
+        Tensor("both", (1, 2 * size), kind, **large),
+    ]
+    ops = [Op(MUL, [0, 1], [2], (_MUL, {"i8_0": 0}), version=2)]
+    if int8:
+        ops.append(Op(QUANTIZE, [0], [3], version=2))
+    ops.append(Op(CONCATENATION, [2, 3 if int8 else 0], [4], (_CONCATENATION, {"i32_0": 1, "i8_1": 0}), version=2))
+    return _write(path, Graph(tensors, ops, [0], [4]))
 
 
 def methods(path: Path, size: int = 4) -> Path:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from limpet.types import FloatArray, TensorSpec
+    from limpet.types import Array, FloatArray, TensorSpec
 
 Layout: TypeAlias = Literal["auto", "ssd", "yolov5", "yolov8", "end2end"]
 
@@ -80,10 +80,10 @@ class Output(msgspec.Struct, gc=False):
 def open(config: Config, outputs: Sequence[TensorSpec], labels: Sequence[str]) -> Detect:
     """Prepare to decode. ``ValueError`` where the outputs are of no such layout, or have not as many classes."""
     names = list(config.labels or labels)
-    layout = _told(outputs, len(names)) if config.layout == "auto" else config.layout
+    layout = told(outputs, len(names)) if config.layout == "auto" else config.layout
     if layout == "ssd":
         return Detect(config, _Processed(_ssd_order(outputs)), names)
-    table = _table(outputs, layout, len(names))
+    table = table_of(outputs, layout, len(names))
     if layout == "end2end":
         return Detect(config, _End2End(table), names)
     return Detect(config, _Raw(table, layout, config.activation), names)
@@ -172,13 +172,13 @@ def _apart(found: Boxes, overlap: float, most: int) -> list[int]:
     return kept
 
 
-class _Table(NamedTuple):
+class Table(NamedTuple):
     """One output that is a table: its shape without dimensions of 1 in front; ``across``: each box is a column."""
 
     shape: tuple[int, int]
     across: bool
 
-    def columns(self, output: FloatArray) -> FloatArray:
+    def columns(self, output: Array) -> Array:
         """Return a view whose first axis is what there is for each box."""
         table = output.reshape(self.shape)
         return table if self.across else table.T
@@ -188,7 +188,7 @@ _FIRST: dict[Layout, int] = {"yolov5": 5, "yolov8": 4, "end2end": 6}
 """How many numbers a box has before the scores of the classes, if it has those."""
 
 
-def _table(outputs: Sequence[TensorSpec], layout: Layout, labels: int) -> _Table:
+def table_of(outputs: Sequence[TensorSpec], layout: Layout, labels: int) -> Table:
     """Find the axis that has what there is for each box. ``ValueError`` where there is none."""
     shape = _plain(outputs)
     wanted = _FIRST[layout]
@@ -201,7 +201,7 @@ def _table(outputs: Sequence[TensorSpec], layout: Layout, labels: int) -> _Table
             f"output {outputs[0].name!r} has shape {list(outputs[0].shape)}"
         )
     # Where either would do: yolov8 is exported with a column for each box, the others with a row.
-    return _Table(shape, shape[0] == wanted and (shape[1] != wanted or layout == "yolov8"))
+    return Table(shape, shape[0] == wanted and (shape[1] != wanted or layout == "yolov8"))
 
 
 class _Raw:
@@ -209,7 +209,7 @@ class _Raw:
 
     suppressed = False
 
-    def __init__(self, table: _Table, layout: Layout, activation: str) -> None:
+    def __init__(self, table: Table, layout: Layout, activation: str) -> None:
         self._table = table
         self._first = _FIRST[layout]
         self._activated = _sigmoid if activation == "sigmoid" else _as_it_is
@@ -234,7 +234,7 @@ class _End2End:
 
     suppressed = True
 
-    def __init__(self, table: _Table) -> None:
+    def __init__(self, table: Table) -> None:
         self._table = table
 
     def __call__(self, outputs: Sequence[FloatArray], threshold: float) -> Boxes:
@@ -270,7 +270,7 @@ def _known(corners: FloatArray, scores: FloatArray, classes: FloatArray, thresho
     return Boxes(corners[good], scores[good], classes[good].round().astype(np.intp))
 
 
-def _told(outputs: Sequence[TensorSpec], labels: int) -> Layout:
+def told(outputs: Sequence[TensorSpec], labels: int) -> Layout:
     """Return which layout outputs are of. ``ValueError`` where that is not to be told."""
     if len(outputs) == 4:
         return "ssd"
