@@ -100,7 +100,7 @@ lock: .venv/.dev ## choose the newest versions and write requirements/*.txt
 .PHONY: programs
 programs:
 	@tools/need.sh mosquitto=mosquitto mosquitto_sub=mosquitto-clients openssl=openssl systemd-analyze=systemd \
-		cc=gcc c++=g++ dtc=device-tree-compiler udevadm=udev ssh-agent=openssh-client \
+		cc=gcc c++=g++ sshd=openssh-server dtc=device-tree-compiler udevadm=udev ssh-agent=openssh-client \
 		/usr/include/stdio.h=libc6-dev
 
 .venv/pyvenv.cfg:

@@ -28,7 +28,8 @@ def windows(tensor: Tensor) -> FloatArray:
     dtype = np.dtype(tensor.dtype).newbyteorder("<")
     try:
         if tensor.values:
-            values = np.array(tensor.values, np.float32)
+            with np.errstate(over="ignore"):  # too large for float32 is infinite
+                values = np.array(tensor.values, np.float32)
         else:
             values = np.frombuffer(tensor.data, dtype).astype(np.float32)
         if not prod(shape):

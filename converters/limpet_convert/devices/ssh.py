@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from limpet.errors import TransportError
 from limpet.inference import given
-from limpet.inference.tensor_stream import MAGIC, PART, Order, Part, read, write
+from limpet.inference.tensor_stream import MAGIC, PART, Order, Part, Readable, read, write
 from limpet.messages import Inferred
 from limpet_convert.devices import DeviceError, Ran, gather
 
@@ -145,7 +145,7 @@ def ask(file: IO[bytes], model: bytes, windows: FloatArray, delegate: str) -> No
         write(file, given.tensor(windows[start : start + at_once]))
 
 
-def answers(pipe: _Pipe, windows: int) -> list[Inferred]:
+def answers(pipe: Readable, windows: int) -> list[Inferred]:
     """Read what the device answers. ``EOFError`` where it ends too early, ``TransportError`` where it is none."""
     begin = pipe.read(len(MAGIC))
     if not MAGIC.startswith(begin):
@@ -170,7 +170,7 @@ def explain(target: str, limpet: str, status: int | None, said: str) -> str:
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     last = lines[-1] if lines else ""
     told = [line.removeprefix("limpet: ") for line in lines if line.startswith("limpet: ")]
-    if told:
+    if told and status != _UNKNOWN_COMMAND:
         return f"{target}: {'; '.join(told)}"
     if status == _NOT_FOUND:
         return (

@@ -1,0 +1,227 @@
+"""Models run on a device by ssh: a real sshd on the loopback, the agent's own command at its other end."""
+
+from __future__ import annotations
+
+import io
+import struct
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given as given_by_hypothesis
+from hypothesis import settings
+from hypothesis import strategies as st
+
+from limpet.errors import LimpetError, ModelError
+from limpet.inference import given, tensor_stream
+from limpet.inference.tensor_stream import MAGIC, Order, Part
+from limpet.messages import Inferred, Tensor
+from limpet_convert.devices import DeviceError, Login, open_device, ssh
+from support import models
+from support.sshd import Sshd, sshd
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from limpet.types import FloatArray
+
+LIMPET = str(Path(sys.executable).parent / "limpet")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
+    with sshd(tmp_path_factory.mktemp("sshd")) as running:
+        yield running
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return models.dense(tmp_path / "model.tflite", 4, 4)
+
+
+def windows(count: int, *shape: int) -> FloatArray:
+    found: FloatArray = np.random.default_rng(0).uniform(-6, 6, (count, *shape)).astype(np.float32)
+    return found
+
+
+def test_a_device_gives_outputs_times_and_what_ran_them(server: Sshd, model: Path, tmp_path: Path) -> None:
+    kept = Path(tempfile.gettempdir())
+    before = set(kept.glob("limpet-*"))
+    ran = open_device(server.url(limpet=LIMPET), Login()).run(model, windows(300, 4))
+    np.testing.assert_allclose(ran.values[0], windows(300, 4), atol=0.04)
+    assert (len(ran.run_us), min(ran.run_us) > 0) == (300, True)
+    assert (ran.told.delegate, ran.told.delegate_share, ran.told.placement) == ("cpu", 1.0, None)
+    assert ran.told.runtime.startswith(("ai-edge-litert ", "tflite-runtime "))
+    assert set(kept.glob("limpet-*")) <= before
+    assert list(tmp_path.iterdir()) == [model]
+
+
+def test_windows_of_many_frames_and_several_outputs_come_whole(server: Sshd, tmp_path: Path) -> None:
+    path = models.conv(tmp_path / "conv.tflite", size=96, channels=3)
+    images = windows(30, 96, 96, 3) / 3
+    ran = open_device(server.url(limpet=LIMPET), Login()).run(path, images)
+    assert ran.values[0].shape == (30, 96, 96, 3)
+    np.testing.assert_allclose(ran.values[0][..., 0], images[..., 0], atol=0.07)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"limpet": "/nowhere/limpet"}, "there is no program '/nowhere/limpet'; name it, as ssh://"),
+        ({"limpet": "/etc/passwd"}, "cannot be started there"),
+        ({"limpet": "echo"}, "it printed 'tensors"),
+        ({"limpet": "true"}, "before all was answered"),
+        ({"limpet": "head"}, "cannot open 'tensors'"),
+        ({"limpet": LIMPET, "delegate": "gpuu"}, "did you mean 'gpu'"),
+        ({"limpet": LIMPET, "delegate": "edgetpu"}, "edgetpu"),
+    ],
+)
+def test_a_device_that_cannot_is_told_of(server: Sshd, model: Path, options: dict[str, str], says: str) -> None:
+    with pytest.raises(DeviceError) as caught:
+        open_device(server.url(**options), Login()).run(model, windows(2, 4))
+    assert says in str(caught.value)
+
+
+def test_what_the_model_cannot_take_is_told_of(server: Sshd, model: Path, tmp_path: Path) -> None:
+    device = open_device(server.url(limpet=LIMPET), Login())
+    with pytest.raises(DeviceError, match=r"has shape \[1, 4\]"):
+        device.run(model, windows(2, 5))
+    damaged = tmp_path / "damaged.tflite"
+    damaged.write_bytes(model.read_bytes()[:200])
+    with pytest.raises(DeviceError, match="tflite"):
+        device.run(damaged, windows(2, 4))
+
+
+def test_a_device_that_cannot_be_reached_is_told_of(server: Sshd, model: Path) -> None:
+    with pytest.raises(DeviceError, match="Connection refused; nothing listens there"):
+        open_device("ssh://127.0.0.1:1", Login()).run(model, windows(1, 4))
+    with pytest.raises(DeviceError, match=r"Could not resolve.*is the name right"):
+        open_device("ssh://no-such-host.invalid", Login()).run(model, windows(1, 4))
+    url = server.url().partition("?")[0] + "?config=/dev/null"
+    with pytest.raises(DeviceError, match="Host key verification failed"):
+        open_device(url, Login()).run(model, windows(1, 4))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "ssh://-oProxyCommand=touch",
+        "ssh://-l@host",
+        "ssh://pi:secret@host",
+        "ssh://host/path",
+        "ssh://host:port",
+        "ssh://host?shell=sh",
+        "ssh://",
+        "host",
+    ],
+)
+def test_urls_that_name_no_host(url: str) -> None:
+    with pytest.raises(DeviceError):
+        open_device(url, Login())
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "words"),
+    [
+        (2, "limpet: error: argument COMMAND: invalid choice: 'tensors'", "too old"),
+        (255, "pi@host: Permission denied (publickey).", "ssh-copy-id pi@host"),
+        (255, "", "may have crashed there"),
+        (139, "", "ended with status 139"),
+        (None, "", "does not end"),
+        (1, "noise\nlimpet: one thing\nlimpet: another", "pi@host: one thing; another"),
+    ],
+)
+def test_why_there_is_no_answer(status: int | None, said: str, words: str) -> None:
+    assert words in ssh.explain("pi@host", "limpet", status, said)
+
+
+def order(model: Path, values: FloatArray) -> bytes:
+    file = io.BytesIO()
+    ssh.ask(file, model.read_bytes(), values, "cpu")
+    return file.getvalue()
+
+
+def answered(asked: bytes) -> tuple[int, bytes, str]:
+    done = subprocess.run([LIMPET, "tensors"], input=asked, capture_output=True, check=False, timeout=30)
+    return done.returncode, done.stdout, done.stderr.decode()
+
+
+def test_a_stream_that_ends_too_early_or_is_damaged_is_one_line(model: Path) -> None:
+    whole = order(model, windows(5, 4))
+    assert answered(whole)[0] == 0
+    for asked, says in (
+        (b"", "ended too early"),
+        (whole[:100], "ended too early"),
+        (whole[:-1], "ended too early"),
+        (b"GET / HTTP/1.1\r\n\r\n", "not from a limpet-convert"),
+        (whole.replace(b"TFL3", b"TFL4"), "its SHA-256 is another"),
+        (MAGIC + struct.pack("<I", 1 << 31), "is the limit"),
+        (MAGIC + struct.pack("<I", 3) + b"\xff\xff\xff", "damaged"),
+    ):
+        status, _, said = answered(asked)
+        assert (status, said.count("limpet: "), "Traceback" in said) == (1, 1, False)
+        assert says in said
+
+
+@settings(max_examples=60, deadline=None)
+@given_by_hypothesis(st.data())
+def test_no_bytes_crash_who_serves_them(data: st.DataObject) -> None:
+    frames = [
+        msgspec.msgpack.encode(Order(4, "0" * 64, [data.draw(st.integers(-2, 5))], 2)),
+        msgspec.msgpack.encode(Part(data.draw(st.binary(max_size=6)))),
+        msgspec.msgpack.encode(Tensor(shape=data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=3)))),
+        data.draw(st.binary(max_size=40)),
+    ]
+    stream = MAGIC + b"".join(struct.pack("<I", len(f)) + f for f in data.draw(st.permutations(frames)))
+    with pytest.raises((LimpetError, EOFError)):
+        tensor_stream.serve(io.BytesIO(stream), io.BytesIO())
+
+
+@given_by_hypothesis(
+    st.lists(st.integers(1, 1 << 62), min_size=1, max_size=8),
+    st.sampled_from(["float32", "uint8"]),
+    st.binary(max_size=64),
+    st.lists(st.floats(), max_size=8),
+)
+def test_tensors_from_outside_are_windows_or_refused(
+    shape: list[int], dtype: str, data: bytes, values: list[float]
+) -> None:
+    made = msgspec.convert({"shape": shape, "dtype": dtype, "data": data, "values": values}, Tensor, strict=False)
+    try:
+        found = given.windows(made)
+    except ModelError:
+        return
+    assert (found.dtype, list(found.shape)) == (np.float32, shape)
+
+
+@given_by_hypothesis(st.binary(max_size=200))
+def test_no_answer_crashes_who_asked(data: bytes) -> None:
+    for stream in (data, MAGIC + data):
+        with pytest.raises((LimpetError, EOFError)):
+            ssh.answers(io.BytesIO(stream), 3)
+
+
+def test_an_answer_without_outputs_is_refused() -> None:
+    file = io.BytesIO()
+    file.write(MAGIC)
+    empty = Inferred(
+        model="m",
+        version=0,
+        sha256="",
+        limpet="0",
+        runtime="",
+        delegate="cpu",
+        delegate_share=1.0,
+        placement=None,
+        outputs=[],
+        run_us=[],
+    )
+    tensor_stream.write(file, empty)
+    file.seek(0)
+    with pytest.raises(LimpetError, match="without an output"):
+        ssh.answers(file, 1)
