@@ -1,11 +1,13 @@
-"""What is in a ``.tflite`` file: its ops, sizes and quantization, for ``inspect`` and ``diff``."""
+"""What is in a model file: its ops, sizes and quantization, for ``inspect`` and ``diff``."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from limpet_convert import runners
+from limpet_convert.errors import need
 from limpet_convert.graph import Graph
 
 if TYPE_CHECKING:
@@ -14,7 +16,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Facts:
-    """``ops`` by how often they are used, ``dtypes`` of computed tensors, ``parameters`` and their bytes."""
+    """``ops`` by how often they are used, ``dtypes`` of computed tensors, ``parameters`` and their bytes.
+
+    Empty or 0 is what a format does not tell.
+    """
 
     size: int
     ops: dict[str, int]
@@ -26,7 +31,32 @@ class Facts:
 
 
 def read(path: Path) -> Facts:
-    """Read a model file. ``ConvertError`` where it is none."""
+    """Read a model file of any format that can be run here. ``ConvertError`` where it is none."""
+    return _tflite(path) if path.suffix == ".tflite" else _other(path)
+
+
+def _other(path: Path) -> Facts:
+    model = runners.open_model(path)
+    inputs = [f"{one.name} {list(one.shape)} {one.dtype}" for one in model.inputs]
+    outputs = [f"{one.name} {list(one.shape)} {one.dtype}" for one in model.outputs]
+    return Facts(size(path), dict(sorted(_kinds(path, model).items())), {}, 0, 0, inputs, outputs)
+
+
+def _kinds(path: Path, model: runners.Runner) -> dict[str, int]:
+    if path.suffix == ".onnx":
+        return Counter(node.op_type for node in need("onnx", "convert-onnx").load(path).graph.node)
+    if path.suffix == ".mlpackage":
+        program: Any = model
+        return Counter(program.kinds())
+    return {}
+
+
+def size(path: Path) -> int:
+    """Return the bytes of a model's file, or of all files of its folder."""
+    return path.stat().st_size if path.is_file() else sum(f.stat().st_size for f in path.rglob("*") if f.is_file())
+
+
+def _tflite(path: Path) -> Facts:
     graph = Graph(path.read_bytes())
     names = {v: k.lower() for k, v in vars(graph.schema.TensorType).items() if not k.startswith("_")}
     tensors = graph.subgraph.tensors

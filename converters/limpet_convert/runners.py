@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from limpet.types import TensorSpec
+from limpet.types import TensorSpec, fits
 from limpet_convert.errors import ConvertError, need
 
 if TYPE_CHECKING:
@@ -52,10 +52,28 @@ def open_model(path: Path) -> Runner:
     return openers[path.suffix](path)
 
 
-def run_all(runner: Runner, inputs: Array) -> list[Array]:
-    """Run on each of ``inputs`` ``(n, *shape)`` of a model with one input; return each output as ``(n, ...)``."""
-    found = [[np.array(output) for output in runner.run([one])] for one in inputs]
+def run_all(runner: Runner, *inputs: Array) -> list[Array]:
+    """Run on each of the inputs, an array ``(n, *shape)`` for each of the model's; return outputs as ``(n, ...)``.
+
+    Where a model has its channels on the other side, the axis is moved there. ``ConvertError`` where nothing fits.
+    """
+    if len(inputs) != len(runner.inputs):
+        names = ", ".join(spec.name for spec in runner.inputs)
+        raise ConvertError(f"the model has {len(runner.inputs)} inputs ({names}), and is given {len(inputs)}")
+    given = [laid_out(values, spec) for values, spec in zip(inputs, runner.inputs, strict=True)]
+    found = [[np.array(output) for output in runner.run(each)] for each in zip(*given, strict=True)]
     return [np.stack([flat(outputs[i]) for outputs in found]) for i in range(len(found[0]))]
+
+
+def laid_out(values: Array, spec: TensorSpec) -> Array:
+    """Return ``(n, *shape)`` with the channels where the model has them: behind or before the other axes."""
+    axes = [axis for axis, size in enumerate(values.shape) if axis and size != 1]
+    for way in (values, *([np.moveaxis(values, axes[-1], 1), np.moveaxis(values, axes[0], -1)] if axes else [])):
+        if fits(way.shape[1:], spec.shape):
+            return way
+    raise ConvertError(
+        f"input {spec.name!r} has shape {list(spec.shape)}, and does not take inputs of {list(values.shape[1:])}"
+    )
 
 
 def flat(output: Array) -> Array:

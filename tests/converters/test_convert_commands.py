@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from limpet.manifest import WindowSpec
-from limpet_convert import cli, compare, flatpack, tuning
+from limpet.types import TensorSpec
+from limpet_convert import cli, compare, flatpack, pairing, runners, tuning
 from limpet_convert.compare import Outputs
 from limpet_convert.data import Windows
 from limpet_convert.errors import ConvertError
@@ -38,10 +39,65 @@ def test_diff_tells_parts_and_answers_apart(tmp_path: Path, capsys: pytest.Captu
     int8 = models.dense(tmp_path / "int8.tflite", 4, 4)
     assert cli.main(["diff", str(exact), str(int8)]) == 0
     told = capsys.readouterr().out
-    assert "dtypes: {'float32': 1} -> {'int8': 1}" in told
-    assert "output 0 [4], 0: differ by 0.03" in told
+    assert "dtypes: float32 1 -> int8 1" in told
+    assert "output 0 (output) [4] and output 0 (output): differ by 0.03" in told
     assert cli.main(["diff", str(exact), str(exact)]) == 0
     assert "made of the same parts" in capsys.readouterr().out
+
+
+def test_diff_takes_inputs_of_a_file_and_says_what_is_wrong_with_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(models.dense(tmp_path / "m.tflite", 4, 4))
+    rows = np.ones((3, 4), np.float32)
+    np.save(tmp_path / "rows.npy", rows)
+    np.savez(tmp_path / "named.npz", input=rows)
+    np.savez(tmp_path / "other.npz", output=rows)
+    np.save(tmp_path / "wide.npy", np.ones((3, 5), np.float32))
+    (tmp_path / "text.npy").write_text("1, 2, 3")
+    for name in ("rows.npy", "named.npz"):
+        assert cli.main(["diff", model, model, "--inputs", str(tmp_path / name)]) == 0
+        assert "outputs over 3 inputs" in capsys.readouterr().out
+    for name, said in (
+        ("other.npz", "no array for input input; there is: output"),
+        ("wide.npy", "does not take inputs of [5]"),
+        ("text.npy", "neither .npy nor .npz"),
+    ):
+        assert cli.main(["diff", model, model, "--inputs", str(tmp_path / name)]) == 1
+        assert said in capsys.readouterr().err
+
+
+def spec(name: str, *shape: int) -> TensorSpec:
+    return TensorSpec(name, shape, np.dtype(np.float32))
+
+
+def test_inputs_are_paired_by_name_then_by_size_then_by_order() -> None:
+    ours = [spec("serving_default_x:0", 1, 6), spec("serving_default_z:0", 1, 3)]
+    assert pairing.inputs(ours, [spec("z", 1, 3), spec("x", 1, 6)]) == [1, 0]
+    assert pairing.inputs(ours, [spec("a", -1, 3), spec("b", -1, 6)]) == [1, 0]
+    assert pairing.inputs(ours[:1] * 2, [spec("a", 1, 6), spec("b", 1, 6)]) == [0, 1]
+    with pytest.raises(ConvertError, match=r"first model has 2 .* the second 1 \(x\)"):
+        pairing.inputs(ours, [spec("x", 1, 6)])
+
+
+def test_outputs_are_paired_by_what_they_hold() -> None:
+    random = np.random.default_rng(0)
+    wave, step = random.normal(size=(4, 3)), np.ones((4, 3))
+    found = pairing.ordered([wave, step], [step + 1e-4, (wave + 1e-3)[:, None]])
+    np.testing.assert_allclose(found[0], wave + 1e-3)
+    np.testing.assert_allclose(found[1], step + 1e-4)
+    with pytest.raises(ConvertError, match=r"has 3 values; the second model has none of that size, only \[5\]"):
+        pairing.ordered([wave], [np.ones((4, 5))])
+
+
+def test_channels_are_moved_to_where_a_model_has_them() -> None:
+    windows = np.arange(2 * 20 * 6).reshape(2, 20, 6)
+    assert runners.laid_out(windows, spec("x", 1, 20, 6)) is windows
+    np.testing.assert_array_equal(runners.laid_out(windows, spec("x", 1, 6, 20))[0], windows[0].T)
+    images = np.zeros((2, 3, 8, 9))
+    assert runners.laid_out(images, spec("x", 1, 8, 9, 3)).shape == (2, 8, 9, 3)
+    with pytest.raises(ConvertError, match=r"input 'x' has shape \[1, 7, 20\]"):
+        runners.laid_out(windows, spec("x", 1, 7, 20))
 
 
 @pytest.mark.parametrize(

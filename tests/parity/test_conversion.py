@@ -11,6 +11,8 @@ import pytest
 
 from limpet import manifest as manifests
 from limpet_convert import cli, layers, metrics, observers, runners, sign, sources
+from limpet_convert.converters import coreml
+from limpet_convert.converters import torch as torch_converter
 from limpet_convert.converters.keras import to_tflite
 from limpet_convert.graph import Graph, Tracer
 from limpet_convert.quantize import left_in_float, quantize
@@ -126,6 +128,22 @@ def test_two_inputs_are_converted_though_no_bundle_takes_them(tmp_path: Path) ->
         tracer = Tracer(sources.convert(source, "", {}, tmp_path))
         given = [near if detail["shape"][-1] == 6 else far for detail in tracer.inputs]
         assert tracer(*given)[0] == pytest.approx(np.asarray(model([near, far])), abs=1e-5)
+
+
+def test_a_core_ml_package_of_pytorch_takes_the_windows_that_its_tflite_model_takes(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Sequential(torch.nn.Conv1d(6, 8, 3), torch.nn.Flatten(), torch.nn.Linear(144, 4)).eval()
+    torch.export.save(torch.export.export(module, (torch.zeros(1, 6, 20),)), tmp_path / "m.pt2")
+    (tmp_path / "m.tflite").write_bytes(sources.convert(tmp_path / "m.pt2", "", {}, tmp_path))
+    program, shape = torch_converter.live(tmp_path / "m.pt2", torch_converter.Config())
+    coreml.convert(program, tmp_path / "m.mlpackage", coreml.Config(weights="float32"), [shape])
+    exact, found = (
+        runners.run_all(runners.open_model(tmp_path / name), INPUTS[:4])[0] for name in ("m.tflite", "m.mlpackage")
+    )
+    assert shape == (1, 20, 6)
+    assert found == pytest.approx(exact, abs=1e-5)
+    original = runners.run_all(runners.open_model(tmp_path / "m.pt2"), INPUTS[:4])[0]
+    assert original == pytest.approx(exact, abs=1e-5)
 
 
 def test_onnx_goes_through_an_environment_of_its_own(tmp_path: Path) -> None:

@@ -6,6 +6,10 @@ basic-pitch 0.4.0 (Spotify, Apache-2.0) transcribes music. Its wheel has the net
 
 from __future__ import annotations
 
+import itertools
+import re
+import subprocess
+import sys
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,13 +21,18 @@ from limpet import coreml_file
 from limpet.accelerators.delegate_kinds import CPU
 from limpet.runtimes import tflite
 from limpet_convert import mil
+from limpet_convert.graph import Graph
 
 if TYPE_CHECKING:
     from limpet.types import Array
 
 onnxruntime: Any = pytest.importorskip("onnxruntime", reason="needs the environment of `make parity`")
 
-pytestmark = pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning"),
+    # coremltools' own sources, where Python compiles them for the first time.
+    pytest.mark.filterwarnings("ignore:invalid escape sequence:DeprecationWarning"),
+]
 
 RATE, SAMPLES = 22050, 43844
 NAMES = {"Identity": 0, "Identity_1": 1, "Identity_2": 2}
@@ -95,3 +104,92 @@ def test_the_package_describes_itself(folder: Path) -> None:
     assert (description.kind, description.macos) == ("mlProgram", "12")
     assert description.inputs[0].spec.shape == (1, SAMPLES, 1)
     assert description.metadata["com.github.apple.coremltools.source"] == "tensorflow==2.12.0"
+
+
+FORMATS = ["nmp.tflite", "nmp.onnx", "nmp.mlpackage"]
+
+
+def limpet_convert(*arguments: object) -> tuple[int, str]:
+    command = [sys.executable, "-m", "limpet_convert", *map(str, arguments)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize(("first", "second"), list(itertools.combinations(FORMATS, 2)))
+def test_diff_pairs_the_three_outputs_of_two_formats(
+    folder: Path, sound: Array, tmp_path: Path, first: str, second: str
+) -> None:
+    np.save(tmp_path / "sound.npy", sound)
+    status, told = limpet_convert("diff", folder / first, folder / second, "--inputs", tmp_path / "sound.npy")
+    assert status == 0
+    pairs = re.findall(
+        r"^  output \d \((.*)\) \[.*\] and output \d \((.*)\): differ by (.*) at most", told, re.MULTILINE
+    )
+    assert len(pairs) == 3
+    for one, other, largest in pairs:
+        assert number(one) == number(other)
+        assert float(largest) < 1e-3
+    assert "ops: " in told
+
+
+def number(output: str) -> int:
+    """Return which output of the network it is, by TensorFlow's or by Core ML's name."""
+    return NAMES[output] if output in NAMES else int(output.rpartition(":")[2])
+
+
+TOML = """
+[model]
+path = "MODEL"
+[data]
+calibration = "sounds.npy"
+test = "sounds.npy"
+targets = "rolls.npy"
+[bundle]
+name = "notes"
+version = 1
+task = "regress"
+channels = ["mono"]
+rate = 22050
+window = { size = 43844 }
+[verify]
+max_size_ratio = 1.5
+"""
+
+
+@pytest.fixture
+def project(folder: Path, sound: Array, tmp_path: Path) -> Path:
+    """A project whose held-back data are two sounds; the truth is when each of the 88 keys was struck."""
+    np.save(tmp_path / "sounds.npy", np.concatenate([sound[0], sound[0, ::-1]]))
+    rolls = np.zeros((2, 172, 88), np.float32)
+    rolls[0, 0, A4] = rolls[0, 86, E5] = rolls[1, 0, [A4, E5]] = 1
+    np.save(tmp_path / "rolls.npy", rolls)
+    path = tmp_path / "convert.toml"
+    path.write_text(TOML.replace("MODEL", str(folder / "nmp.tflite")))
+    return path
+
+
+@pytest.mark.parametrize("other", FORMATS[1:])
+def test_verify_says_that_another_format_is_the_same_model(folder: Path, project: Path, other: str) -> None:
+    status, told = limpet_convert("verify", project, "--models", folder / FORMATS[0], folder / other)
+    assert status == 0
+    assert "agreement 100.00%" in told
+
+
+def test_verify_finds_a_model_that_is_another(folder: Path, project: Path, tmp_path: Path) -> None:
+    """The same file with a few weights turned round."""
+    damaged = bytearray((folder / FORMATS[0]).read_bytes())
+    weights = max(Graph(bytes(damaged)).model.buffers, key=lambda one: 0 if one.data is None else len(one.data))
+    at = bytes(damaged).index(bytes(weights.data))
+    damaged[at : at + len(weights.data)] = bytes(len(weights.data))
+    (tmp_path / "damaged.tflite").write_bytes(damaged)
+    status, told = limpet_convert("verify", project, "--models", folder / FORMATS[1], tmp_path / "damaged.tflite")
+    assert status == 1
+    assert "misses: agreement" in told
+
+
+def test_inspect_tells_what_each_format_holds(folder: Path) -> None:
+    for name, op in zip(FORMATS, ("CONV_2D 32", "Conv 32", "conv 32"), strict=True):
+        status, told = limpet_convert("inspect", folder / name)
+        assert status == 0
+        assert op in told
+        assert "43844, 1] float32" in told

@@ -14,26 +14,29 @@ from limpet_convert.quantize import left_in_float
 if TYPE_CHECKING:
     import argparse
 
-HELP = "show what is in a .tflite model or a bundle"
+HELP = "show what is in a model or a bundle"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("file", type=Path, help="a .tflite model or a .limpet bundle")
+    parser.add_argument("file", type=Path, help="a model (.tflite, .onnx, .mlpackage, .keras, .pt2) or a bundle")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Print it."""
     path = arguments.file
-    if not path.is_file():
+    if not path.exists():
         raise ConvertError(f"{path}: no such file")
-    print("\n".join(_bundle(path) if zipfile.is_zipfile(path) and path.suffix == ".limpet" else _model(path)))
+    print("\n".join(_bundle(path) if path.suffix == ".limpet" else _model(path)))
     return 0
 
 
 def _bundle(path: Path) -> list[str]:
-    with zipfile.ZipFile(path) as archive:
-        manifest = manifests.parse(archive.read("manifest.json"))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            manifest = manifests.parse(archive.read("manifest.json"))
+    except (zipfile.BadZipFile, KeyError) as error:
+        raise ConvertError(f"{path}: no bundle, or cut short: {error}") from error
     lines = [f"{manifest.name} {manifest.version}: {manifest.description or manifest.task}"]
     lines += [f"  {name}: {m.length:,} B, sha256 {m.sha256[:16]}" for name, m in manifest.members.items()]
     lines += [
@@ -45,10 +48,12 @@ def _bundle(path: Path) -> list[str]:
 
 def _model(path: Path) -> list[str]:
     found = facts.read(path)
-    lines = [f"{path.name}: {found.size:,} B, {found.parameters:,} parameters in {found.parameter_bytes:,} B"]
+    held = f", {found.parameters:,} parameters in {found.parameter_bytes:,} B" if found.parameters else ""
+    lines = [f"{path.name}: {found.size:,} B{held}"]
     lines += [f"  in:  {text}" for text in found.inputs] + [f"  out: {text}" for text in found.outputs]
-    lines.append("  ops: " + ", ".join(f"{kind} {count}" for kind, count in found.ops.items()))
-    lines.append("  computes: " + ", ".join(f"{dtype} {count}" for dtype, count in found.dtypes.items()))
+    for name, counts in (("ops", found.ops), ("computes", found.dtypes)):
+        if counts:
+            lines.append(f"  {name}: " + ", ".join(f"{kind} {count}" for kind, count in counts.items()))
     if "int8" in found.dtypes and (left := left_in_float(path.read_bytes())):
         lines.append("  left in float: " + ", ".join(left))
     return lines

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from limpet_convert import compare, data, project
+from limpet_convert import compare, data, pairing, project
 from limpet_convert.commands import _shared
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.models:
         windows = data.held_back(wanted)
         exact, other = (compare.run(path, windows.values) for path in arguments.models)
+        other = replace(other, values=pairing.ordered(exact.values, other.values))
         found = compare.compare(arguments.models[1].name, exact, other, windows, wanted.bundle)
         comparisons, passed = [found], not compare.judged(found, wanted.verify).failures
     else:

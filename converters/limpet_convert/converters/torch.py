@@ -53,10 +53,19 @@ def convert(path: Path, config: Config) -> bytes:
     return to_tflite(_traced(path, examples), examples, config.layout)
 
 
-def live(path: Path, config: Config) -> tuple[Any, tuple[int, ...]]:  # noqa: ARG001 - as it is, channels first
-    """Return an exported program and its input's shape with the batch, for another output than TFLite."""
+def live(path: Path, config: Config) -> tuple[Any, tuple[int, ...]]:
+    """Return an exported program and its input's shape with the batch, for another output than TFLite.
+
+    It takes what the TFLite model takes: channels where ``config`` says.
+    """
     program = load(path)
-    return program, tuple(program.example_inputs[0][0].shape)
+    examples = program.example_inputs[0]
+    if config.layout == "channels_last" and examples[0].ndim > 2:
+        torch, graph = need("torch"), program.module(check_guards=False)
+        examples = _channels_last(torch, graph, examples)
+        with quiet():
+            program = torch.export.export(torch.fx.GraphModule(graph, graph.graph), examples)
+    return program, tuple(examples[0].shape)
 
 
 def load(path: Path) -> Any:

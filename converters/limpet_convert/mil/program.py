@@ -87,6 +87,10 @@ class Program:
         """Forget what earlier runs left in the program's states."""
         self._state.clear()
 
+    def kinds(self) -> list[str]:
+        """Return the kind of each op."""
+        return [op.op_type for op in self._function.operations if not op.op_type.startswith("const")]
+
     def concatenations(self) -> list[list[str]]:
         """Return, for each concatenation, the names of what goes in and of what comes out."""
         joins = (op for op in self._function.operations if op.op_type == "concat")
