@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -11,9 +11,6 @@ from limpet.accelerators.delegate_kinds import KINDS
 from limpet.accelerators.inventory import Accelerator, discover, explain
 from limpet.device.machine import Machine, User
 from support.boards import BOARDS, Board
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture
@@ -198,6 +195,13 @@ def test_all_that_is_said_holds_together(name: str, tmp_path: Path) -> None:
         assert device.usable == (not device.why_not)
         assert len(device.why_not) == len(device.todo)
         assert device.delegate in {*KINDS, ""}
+        if device.delegate and device.node:
+            opened = KINDS[device.delegate].devices
+            assert any(path.match(pattern) for path in at_or_above(device.node) for pattern in opened), device
+
+
+def at_or_above(node: str) -> list[Path]:
+    return [Path(node), *Path(node).parents]
 
 
 @pytest.mark.parametrize(

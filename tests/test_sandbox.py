@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from limpet import config
-from limpet.inference.plan import plan_source
-from limpet.isolation import sandbox
 from support import models
-from support.jail import Jail
+from support.jail import Jail, of_executor, of_worker
 from support.ptys import Board
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from limpet.isolation.needs import Needs
 
 HEAD = '[device]\nid = "d"\nstate = "state"\n[mqtt]\nurl = "mqtt://127.0.0.1"\npassword_file = "mqtt-password"\n'
 PIPELINE = (
@@ -50,9 +50,16 @@ def jail(tmp_path: Path, board: Board) -> Iterator[Jail]:
         yield entered
 
 
-def wanted(path: Path) -> sandbox.Needs:
-    read = config.read(path)
-    return sandbox.needs(read.only("s"), plan_source(read, "s"))
+def wanted(path: Path) -> Needs:
+    return of_worker(config.read(path))
+
+
+def accelerated(folder: Path, kind: str, options: str = "", source: str = REPLAY) -> Path:
+    """Write a configuration with a delegate ``board``."""
+    path = write(folder, source)
+    table = f'[delegates.board]\nkind = "{kind}"\nlibrary = "libboard.so"\noptions = {{ {options} }}\n'
+    path.write_text(path.read_text().replace("window =", 'delegates = ["board"]\nwindow =') + table)
+    return path
 
 
 def test_it_says_what_is_in_force(jail: Jail) -> None:
@@ -171,13 +178,67 @@ def test_a_port_on_the_network_can_be_reached_and_nothing_can_listen(tmp_path: P
             assert jail.attempt(f"read {tmp_path / 'mqtt-password'}") in REFUSED
 
 
-def test_an_executor_needs_devices_and_its_worker_does_not(tmp_path: Path) -> None:
-    read = config.read(write(tmp_path, REPLAY))
-    source = plan_source(read, "s")
-    worker = sandbox.needs(read.only("s"), source)
-    executor = sandbox.needs(read.only("s"), source, executor=True)
-    assert (worker.devices, executor.devices) == (False, True)
-    assert (worker.read, worker.change) == (executor.read, executor.change)
+@pytest.fixture
+def executor(tmp_path: Path, board: Board) -> Iterator[Jail]:
+    source = SERIAL.format(port=board.path)
+    with Jail(
+        accelerated(tmp_path, "edgetpu", f'log = "{tmp_path / "log" / "file"}"', source), "board"
+    ) as entered:
+        yield entered
+
+
+def test_an_executor_gives_up_as_much_as_a_worker(executor: Jail, tmp_path: Path) -> None:
+    assert {"no-new-privileges", "limits", "seccomp", "no-network"} < set(executor.in_force)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        assert executor.attempt(f"tcp {server.getsockname()[1]}") in REFUSED
+    for secret in (tmp_path / "mqtt-password", tmp_path / "limpet.toml", f"/proc/{os.getpid()}/environ"):
+        assert executor.attempt(f"read {secret}") in REFUSED, secret
+    for what in ("fork", "exec /bin/true", f"signal {os.getpid()}", f"create {tmp_path / 'new'}"):
+        assert executor.attempt(what) in REFUSED, what
+
+
+def test_an_executor_only_reads_its_model(executor: Jail, tmp_path: Path) -> None:
+    assert executor.attempt(f"read {tmp_path / 'dense.tflite'}") == "done"
+    assert executor.attempt(f"overwrite {tmp_path / 'dense.tflite'}") in REFUSED
+    assert executor.attempt(f"read {tmp_path / 'recording.csv'}") in REFUSED
+    assert executor.attempt(f"create {tmp_path / 'state' / 'cache' / 'model'}") in REFUSED
+
+
+def test_what_drivers_compiled_is_kept(executor: Jail, tmp_path: Path) -> None:
+    drivers = tmp_path / "state" / "cache" / "drivers"
+    assert executor.attempt(f"folder {drivers / 'shaders'}") == "done"
+    assert executor.attempt(f"create {drivers / 'shaders' / 'one'}") == "done"
+    assert executor.attempt(f"read {drivers / 'shaders' / 'one'}") == "done"
+
+
+def test_an_executor_opens_only_devices_of_its_kind(executor: Jail, tmp_path: Path, board: Board) -> None:
+    assert executor.attempt(f"terminal {board.path.resolve()}") in REFUSED
+    assert executor.attempt("overwrite /dev/null") == "done"
+    with Jail(accelerated(tmp_path, "external"), "board") as any_:
+        assert any_.attempt(f"terminal {board.path.resolve()}") == "done"
+
+
+def test_paths_among_a_delegates_options_are_open(tmp_path: Path) -> None:
+    (tmp_path / "compiled").mkdir()
+    (tmp_path / "log").mkdir()
+    options = {
+        "artifacts": tmp_path / "compiled",
+        "log": tmp_path / "log" / "later",
+        "beside": tmp_path / "file",
+        "cache_dir": tmp_path / "kept",
+        "cache_file": tmp_path / "also" / "kept.bin",
+        "cache_of_all": tmp_path / "state",
+        "device": "/dev/zero",
+        "mode": "fast",
+    }
+    text = ", ".join(f'{key} = "{value}"' for key, value in options.items())
+    needs = of_executor(config.read(accelerated(tmp_path, "ethosu", text)), "board")
+    assert {tmp_path / "compiled", tmp_path / "log", tmp_path / "file"} <= needs.read
+    assert tmp_path not in needs.read
+    assert needs.change == {tmp_path / "state" / "cache" / "drivers", tmp_path / "kept", tmp_path / "also"}
+    assert Path("/dev/zero") in needs.devices
+    assert Path("/dev") not in needs.read | needs.devices
+    assert not needs.network
 
 
 def test_needs_tell_whether_a_sandbox_will_do_for_another_configuration(tmp_path: Path) -> None:

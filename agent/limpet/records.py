@@ -69,6 +69,7 @@ class Placed(msgspec.Struct, omit_defaults=True):
     Shares of the ops, of the multiply-adds and of a run's time that are the delegate's; ``None`` where nobody can
     tell. ``speed``: times the CPU's. ``error``: largest absolute difference of real values to what is expected.
     ``run_us``: median of a run in µs. ``device``: what the delegate calls it. ``left``: ops that are the CPU's.
+    ``sandbox``: what its executor has given up.
     """
 
     op_share: float
@@ -79,6 +80,7 @@ class Placed(msgspec.Struct, omit_defaults=True):
     run_us: float = 0.0
     device: str = ""
     left: dict[str, int] = {}
+    sandbox: list[str] = []
 
 
 class Transition(msgspec.Struct, tag=True, omit_defaults=True):

@@ -99,7 +99,8 @@ class Outcome:
 @contextmanager
 def board(folder: Path, library: Path, more: str = "") -> Iterator[tuple[Path, Control, Consumer]]:
     """Lay out a configuration with the delegate in ``folder``, with a broker and somebody who listens."""
-    control = Control(folder / "faults")
+    (folder / "control").mkdir()
+    control = Control(folder / "control" / "faults")
     models.dense(folder / "dense.tflite", inputs=3, outputs=3)
     rows = "".join(f"{i % 7},{i % 5 / 2},{-(i % 3)}\n" for i in range(1000))
     (folder / "recording.csv").write_text("ax,ay,az\n" + rows)

@@ -47,6 +47,7 @@ def test_placement_is_proven_and_reported(tmp_path: Path, library: Path) -> None
     placement = health["placement"]
     assert reported["placement"] == placement
     assert (placement["op_share"], placement["mac_share"], placement["time_share"]) == (1.0, 1.0, 1.0)
+    assert placement["sandbox"] == health["sandbox"] != []
     assert placement["speed"] > 0
     assert placement["error"] <= 0.5
 
@@ -77,6 +78,23 @@ def test_what_is_required_and_not_there_has_no_results_until_it_is(
             running.stop()
         assert not phases.degraded(consumer)
         assert not phases.lost(consumer.results("beside"))
+
+
+def test_a_hostile_one_gets_nowhere(tmp_path: Path, library: Path) -> None:
+    with phases.board(tmp_path, library) as (path, control, consumer):
+        (tmp_path / "mqtt-password").write_text("secret")
+        text = path.read_text().replace("[mqtt]", '[mqtt]\nusername = "d"\npassword_file = "mqtt-password"')
+        path.write_text(text)
+        control.raise_(f"probe={tmp_path}")
+        with daemon(path):
+            wait_until(lambda: "probe" in str(consumer.events("fast", "degraded")), 20)
+            consumer.wait_results("fast", 10)
+        reason = consumer.events("fast", "degraded")[0]["reason"]
+    tried = ("network", "unix", "key", "write", "model", "environment", "signal", "fork")
+    assert [f"{what} refused" for what in tried] == reason.partition("probe; ")[2].split("; ")[: len(tried)], (
+        reason
+    )
+    assert not (tmp_path / "written").exists()
 
 
 def test_one_that_is_too_slow_is_not_used(tmp_path: Path, library: Path) -> None:

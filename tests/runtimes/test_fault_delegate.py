@@ -97,6 +97,15 @@ def test_cannot_be_made(fault: str, library: str, control: Control) -> None:
         load_delegate(library, control.options(fault))
 
 
+def test_probes_what_a_sandbox_should_refuse(library: str, tmp_path: Path) -> None:
+    for name in ("mqtt-password", "dense.tflite"):
+        (tmp_path / name).touch()
+    with pytest.raises(ValueError, match="probe; network done") as outside:
+        load_delegate(library, {"fault": f"probe={tmp_path}"})
+    assert str(outside.value).count(" done") == 8
+    assert (tmp_path / "written").exists()
+
+
 @pytest.mark.parametrize(("fault", "reason"), [("prepare", "refuses the model"), ("init", "init failed")])
 def test_refuses_a_model_until_lifted(
     fault: str, reason: str, library: str, control: Control, tmp_path: Path

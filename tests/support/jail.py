@@ -1,7 +1,8 @@
-"""A process that enters the sandbox of a configuration's only worker and then tries what it is told to try.
+"""A process that enters the sandbox of a configuration's only worker, or of an executor of its only pipeline, and
+then tries what it is told to try.
 
-``python -m support.jail FILE``: first it writes the list of what is in force, then for each word on its standard
-input what came of it: "done", or the name of the error.
+``python -m support.jail FILE [DELEGATE]``: first it writes the list of what is in force, then for each word on its
+standard input what came of it: "done", or the name of the error.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from limpet import config
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.plan import plan_pipeline, plan_source
-from limpet.isolation import sandbox
+from limpet.isolation import needs, sandbox
 from limpet.types import Samples
 
 if TYPE_CHECKING:
@@ -36,10 +37,10 @@ ROOT = Path(__file__).parent.parent
 class Jail:
     """The far end of such a process."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, delegate: str = "") -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "LIMPET_TEST_SECRET": "in the parent's memory"}
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "support.jail", path],
+            [sys.executable, "-m", "support.jail", path, *([delegate] if delegate else [])],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -140,6 +141,7 @@ ATTEMPTS: dict[str, Callable[[str], object]] = {
     "socket": _family,
     "read": lambda path: Path(path).read_bytes(),
     "list": os.listdir,
+    "folder": lambda path: Path(path).mkdir(),
     "create": lambda path: Path(path).write_bytes(b"x"),
     "overwrite": _overwrite,
     "delete": lambda path: Path(path).unlink(),
@@ -158,11 +160,22 @@ def _say(value: object) -> None:
     sys.stdout.flush()
 
 
+def of_worker(wanted: config.Config) -> needs.Needs:
+    (name,) = wanted.sources
+    return needs.of_worker(wanted.only(name), plan_source(wanted, name))
+
+
+def of_executor(wanted: config.Config, delegate: str) -> needs.Needs:
+    (name,) = wanted.sources
+    (pipeline,) = wanted.pipelines
+    plan = plan_pipeline(wanted, pipeline, plan_source(wanted, name).spec)
+    (choice,) = (choice for choice in plan.delegates if choice.name == delegate)
+    return needs.of_executor(wanted.only(name), plan, choice)
+
+
 def main() -> None:
     wanted = config.read(sys.argv[1])
-    (name,) = wanted.sources
-    in_force = sandbox.enter(sandbox.needs(wanted.only(name), plan_source(wanted, name)))
-    _say(in_force)
+    _say(sandbox.enter(of_executor(wanted, sys.argv[2]) if sys.argv[2:] else of_worker(wanted)))
     for line in sys.stdin:
         what, _, argument = line.strip().partition(" ")
         try:

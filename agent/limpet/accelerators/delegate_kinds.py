@@ -22,7 +22,7 @@ class Kind(msgspec.Struct, frozen=True):
     ``how`` it is reached: a shared ``library`` with TFLite's external delegate interface, or ``compiled``, by
     LiteRT's CompiledModel. ``coreml`` is for that runtime alone. ``libraries`` are the names under which it is
     looked for, ``install`` says where it comes from, ``options`` what it is given unless the configuration says
-    otherwise.
+    otherwise. ``devices`` are patterns of what its executor may open in ``/dev``: all, where that is not known.
     """
 
     title: str
@@ -30,54 +30,72 @@ class Kind(msgspec.Struct, frozen=True):
     libraries: tuple[str, ...] = ()
     install: str = ""
     options: Mapping[str, Option] = msgspec.field(default_factory=dict)
+    devices: tuple[str, ...] = ("/dev",)
 
+
+_GPUS = ("/dev/dri", "/dev/mali*", "/dev/dma_heap")
+_NPUS = ("/dev/accel", "/dev/dri")
+_HEXAGON = ("/dev/fastrpc-*", "/dev/adsprpc-smd*", "/dev/dma_heap")
 
 KINDS: Mapping[str, Kind] = {
-    "cpu": Kind("the CPU", "cpu"),
-    "gpu": Kind("GPU through LiteRT", "compiled", install="pip install 'ai-edge-litert>=2.1'"),
+    "cpu": Kind("the CPU", "cpu", devices=()),
+    "gpu": Kind(
+        "GPU through LiteRT",
+        "compiled",
+        install="pip install 'ai-edge-litert>=2.1'",
+        devices=(*_GPUS, "/dev/nvidia*", "/dev/nvhost*", "/dev/nvmap", "/dev/nvgpu", "/dev/kgsl-3d0", "/dev/dxg"),
+    ),
     "npu": Kind(
         "NPU through LiteRT's dispatch",
         "compiled",
         install="install ai-edge-litert 2.1 or later and the SDK package for the NPU, as ai-edge-litert-sdk-intel",
+        devices=(*_NPUS, *_HEXAGON, "/dev/apusys*", "/dev/vpu*", "/dev/abrolhos*", "/dev/janeiro*", "/dev/rio*"),
     ),
     "edgetpu": Kind(
         "Google Edge TPU (Coral)",
         libraries=("libedgetpu.so.1", "libedgetpu.1.dylib"),
         install="install libedgetpu1-std from Coral's package repository",
+        # All of USB: it comes back as another device once its firmware is loaded.
+        devices=("/dev/bus/usb", "/dev/apex_*"),
     ),
     "vx": Kind(
         "Vivante NPU, vendor's driver (i.MX 8M Plus, STM32MP2)",
         libraries=("libvx_delegate.so", "libvx_delegate.so.2"),
         install="install tensorflow-lite-vx-delegate, which NXP's and ST's images have",
+        devices=("/dev/galcore", "/dev/dri", "/dev/dma_heap"),
     ),
     "teflon": Kind(
         "NPU through Mesa (Vivante, RK3588, Ethos-U)",
         libraries=("libteflon.so",),
         install="install mesa-teflon-delegate; the kernel must have the driver etnaviv, rocket or ethosu",
+        devices=_NPUS,
     ),
     "ethosu": Kind(
         "Arm Ethos-U, vendor's driver (i.MX 93)",
         libraries=("libethosu_delegate.so",),
         install="install tensorflow-lite-ethosu-delegate, which NXP's images have; compile the model with Vela",
+        devices=("/dev/ethosu*",),
     ),
     "armnn": Kind(
         "Arm NN (Mali GPU, Neon)",
         libraries=("libarmnnDelegate.so",),
         install="install Arm NN with its TFLite delegate; Debian's package is too old to have it",
         options={"backends": "GpuAcc,CpuAcc"},
+        devices=_GPUS,
     ),
     "hexagon": Kind(
         "Qualcomm Hexagon through AI Engine Direct (QNN)",
         libraries=("libQnnTFLiteDelegate.so",),
         install="install the Qualcomm AI Runtime SDK (libQnnTFLiteDelegate.so and libQnnHtp.so)",
         options={"backend_type": "htp"},
+        devices=_HEXAGON,
     ),
     "tidl": Kind(
         "TI deep learning accelerator (AM62A, AM68A)",
         libraries=("libtidl_tfl_delegate.so",),
         install="use TI's Processor SDK image; the option artifacts_folder names the compiled model",
     ),
-    "ane": Kind("Apple Neural Engine", "coreml", install="use the runtime coreml on a Mac"),
+    "ane": Kind("Apple Neural Engine", "coreml", install="use the runtime coreml on a Mac", devices=()),
     EXTERNAL: Kind(
         "any library with TFLite's external delegate interface", install="install it, or correct its path"
     ),

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import mmap
 import os
-import tempfile
 from contextlib import ExitStack
 from math import prod
 from time import monotonic
-from typing import IO, TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 import numpy as np
@@ -23,13 +22,17 @@ from limpet.config import Config
 from limpet.errors import LimpetError, ModelError
 from limpet.inference.plan import open_transforms, plan_pipeline, plan_source, resized
 from limpet.inference.window import Windower
+from limpet.isolation import needs, sandbox
 from limpet.processes.channel import Channel
+from limpet.processes.nameless import nameless_file
 from limpet.records import Placed
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
+    from limpet.accelerators.delegate_kinds import Choice
+    from limpet.inference.plan import PipelinePlan
     from limpet.types import Array, TensorSpec
 
 Form: TypeAlias = tuple[str, tuple[int, ...]]
@@ -112,12 +115,15 @@ class _Executor:
         source = wanted.config.pipelines[wanted.pipeline].source
         self._plan = plan_pipeline(wanted.config, wanted.pipeline, plan_source(wanted.config, source).spec)
         self._choice = next(choice for choice in self._plan.delegates if choice.name == wanted.delegate)
+        in_force = _confine(wanted.config, self._plan, self._choice)
         shape, _ = open_transforms(self._plan, Windower(self._plan.window, self._plan.spec))
         self._shapes = resized(self._plan, shape)
         self._model, placed = stack.enter_context(admission.admitted(self._plan, self._choice, self._shapes))
+        placed.sandbox = in_force
         places = lay_out([*self._model.inputs, *self._model.outputs])
         self._ins, self._outs = places[: len(self._model.inputs)], places[len(self._model.inputs) :]
-        with _file(places[-1][0] + places[-1][1]) as file:
+        with nameless_file() as file:
+            file.truncate(places[-1][0] + places[-1][1])
             self._memory = mmap.mmap(file.fileno(), 0)
             opened = Opened(placed, placed.run_us / 1e6, self._recheck(), places, len(self._outs))
             worker.send(opened, (file.fileno(),))
@@ -150,6 +156,14 @@ class _Executor:
         return monotonic() - started
 
 
+def _confine(config: Config, plan: PipelinePlan, choice: Choice) -> list[str]:
+    """Enter the sandbox, as from here on the code of strangers runs: a delegate's, its driver's and the model."""
+    wanted = needs.of_executor(config, plan, choice)
+    # Where drivers of GPUs keep what they compiled, instead of in the user's home.
+    os.environ["XDG_CACHE_HOME"] = str(needs.drivers_cache(config))
+    return sandbox.enter(wanted)
+
+
 def lay_out(specs: Sequence[TensorSpec]) -> list[tuple[int, int]]:
     """Return an offset and a size in bytes for each tensor, whatever dtype its values come in."""
     places: list[tuple[int, int]] = []
@@ -175,14 +189,3 @@ def put(memory: mmap.mmap, place: tuple[int, int], values: Array) -> Form:
     form = (values.dtype.str, values.shape)
     view(memory, place, form)[...] = values
     return form
-
-
-def _file(size: int) -> IO[bytes]:
-    """Return a file of that size that is nowhere."""
-    file: IO[bytes]
-    if hasattr(os, "memfd_create"):
-        file = os.fdopen(os.memfd_create("tensors"), "r+b")
-    else:
-        file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
-    file.truncate(size)
-    return file

@@ -24,7 +24,7 @@ from limpet.errors import ConfigError, LimpetError, ModelError
 from limpet.inference.intake import Gaps, Intake
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.plan import SourcePlan, plan_pipeline, plan_source
-from limpet.isolation import sandbox
+from limpet.isolation import needs, sandbox
 from limpet.processes.asked import Guests, answer
 from limpet.processes.channel import Channel
 from limpet.records import (
@@ -88,7 +88,7 @@ def run(end: socket.socket) -> None:
             supervisor.send(Refused(list(error.problems)))
             return
         # From here on bytes are parsed that somebody else wrote.
-        allowed = sandbox.needs(config, source)
+        allowed = needs.of_worker(config, source)
         worker = Worker(supervisor, source, allowed, sandbox.enter(allowed))
         worker.assign(config)
         worker.serve(others)
@@ -156,7 +156,7 @@ class Worker:
     """The pipelines of one source, and what they have to say."""
 
     def __init__(
-        self, supervisor: Supervisor, source: SourcePlan, allowed: sandbox.Needs, in_force: list[str]
+        self, supervisor: Supervisor, source: SourcePlan, allowed: needs.Needs, in_force: list[str]
     ) -> None:
         self._allowed = allowed
         self._in_force = in_force
@@ -222,7 +222,7 @@ class Worker:
     def _obey(self, record: ToWorker) -> bool:
         """Do what the supervisor says; return False if that is to stop."""
         if isinstance(record, Assign):
-            if not self._allowed.covers(sandbox.needs(record.config, self._source)):
+            if not self._allowed.covers(needs.of_worker(record.config, self._source)):
                 return False  # what was given up cannot be had again: a new worker is started
             self.assign(record.config)
         elif isinstance(record, Ask):

@@ -13,17 +13,24 @@
  *   wrong                        every output of a partition has its lowest bits flipped (int8) or is halved (float)
  *   partial=N                    claim only the first N nodes that it could
  *   slow=MS                      every invoke takes MS milliseconds more
+ *   probe=FOLDER                 create tries what no delegate may do, FOLDER being that of the configuration, and
+ *                                fails with a report of what came of it
  *
  * The structures are those of TensorFlow Lite's c/common.h, as far as they are used: their layout is the same in
  * tflite-runtime 2.14 and ai-edge-litert 2.x.
  */
 #define _POSIX_C_SOURCE 200809L
+#include <errno.h>
+#include <fcntl.h>
 #include <math.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -147,6 +154,48 @@ static int suffer(State *state, const char *phase) {
         nanosleep(&(struct timespec){ms / 1000, ms % 1000 * 1000000}, NULL);
     }
     return state->dead || raised(state, phase, value, sizeof value) ? ERROR : OK;
+}
+
+/* --- a hostile delegate */
+
+static void note(char *said, size_t room, const char *what, bool done) {
+    size_t length = strlen(said);
+    const char *how = done ? "done" : errno == EPERM || errno == EACCES ? "refused" : strerror(errno);
+    snprintf(said + length, room - length, "; %s %s", what, how);
+}
+
+static bool opens(const char *folder, const char *name, int flags) {
+    char path[MOST_WORDS + 32];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    int fd = open(path, flags, 0600);
+    if (fd >= 0) close(fd);
+    return fd >= 0;
+}
+
+static bool connects(int family) {
+    int fd = socket(family, SOCK_STREAM, 0);
+    if (fd >= 0) close(fd);
+    return fd >= 0;
+}
+
+static bool forks(void) {
+    pid_t child = fork();
+    if (child == 0) _exit(0);
+    return child > 0 && waitpid(child, NULL, 0) == child;
+}
+
+static void probe(const char *folder, void (*report)(const char *)) {
+    char said[512] = "probe", parent[32];
+    snprintf(parent, sizeof parent, "/proc/%d", (int)getppid());
+    note(said, sizeof said, "network", connects(AF_INET));
+    note(said, sizeof said, "unix", connects(AF_UNIX));
+    note(said, sizeof said, "key", opens(folder, "mqtt-password", O_RDONLY));
+    note(said, sizeof said, "write", opens(folder, "written", O_CREAT | O_WRONLY));
+    note(said, sizeof said, "model", opens(folder, "dense.tflite", O_WRONLY));
+    note(said, sizeof said, "environment", opens(parent, "environ", O_RDONLY));
+    note(said, sizeof said, "signal", kill(getppid(), 0) == 0);
+    note(said, sizeof said, "fork", forks());
+    report(said);
 }
 
 /* --- kernels */
@@ -376,6 +425,12 @@ Delegate *tflite_plugin_create_delegate(char **keys, char **values, size_t n, vo
             free(state);
             return NULL;
         }
+    }
+    char folder[MOST_WORDS];
+    if (raised(state, "probe", folder, sizeof folder)) {
+        probe(folder, report);
+        free(state);
+        return NULL;
     }
     if (suffer(state, "create") != OK) {
         report("fault delegate: no device");

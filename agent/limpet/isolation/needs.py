@@ -1,0 +1,145 @@
+"""What a worker or an executor cannot do without, found out from the configuration before it gives up the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from limpet.accelerators.delegate_kinds import KINDS
+from limpet.deploy import store
+from limpet.errors import DeployError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from limpet.accelerators.delegate_kinds import Choice
+    from limpet.config import Config
+    from limpet.inference.plan import PipelinePlan, SourcePlan
+
+DEV = Path("/dev")
+_WITHOUT_DEVICES = {"replay", "mqtt"}
+"""Kinds of sources. Any other may be a third party's, and is taken to have one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a process cannot do without: paths to read and, folders, to change.
+
+    ``devices``: what it may open in ``/dev`` as far as its user may. ``network``: its source is on the network.
+    """
+
+    read: frozenset[Path] = frozenset()
+    change: frozenset[Path] = frozenset()
+    devices: frozenset[Path] = frozenset()
+    network: bool = False
+
+    def covers(self, other: Needs) -> bool:
+        """Whether a process that entered its sandbox with these needs can do with it what ``other`` asks for."""
+        return (
+            all(self._reads(path) for path in other.read)
+            and other.change <= self.change
+            and other.devices <= self.devices
+            and self.network >= other.network
+        )
+
+    def _reads(self, path: Path) -> bool:
+        return not self.read.isdisjoint({path, *path.parents})
+
+
+def of_worker(config: Config, source: SourcePlan) -> Needs:
+    """Return what the worker of one source needs. Nothing is opened."""
+    paths = {config.models, *_paths(source.part.config), *_named(config, config.base)}
+    paths |= {_model(config, pipeline.model) for pipeline in config.pipelines.values()}
+    return Needs(
+        _with_folders(paths, config.base),
+        frozenset({_cache(config)}),
+        frozenset() if config.sources[source.name].kind in _WITHOUT_DEVICES else frozenset({DEV}),
+        network=any("://" in text for text in _texts(source.part.config)),
+    )
+
+
+def of_executor(config: Config, plan: PipelinePlan, choice: Choice) -> Needs:
+    """Return what an executor of one model on one delegate needs. Nothing is opened.
+
+    The model has been unpacked by then, so it only reads it. Its source and the other models are not its business.
+    """
+    bundle = plan.bundle
+    files = {bundle.model, *(path for _, path in bundle.variants), *([bundle.golden] if bundle.golden else [])}
+    given = {path for text in choice.options.values() if "/" in text for path in [Path(text).absolute()]}
+    nodes = {path for path in given if DEV in path.parents}
+    return Needs(
+        _with_folders(
+            files | _named([config.pipelines, choice.libraries], config.base) | given - nodes, config.base
+        ),
+        frozenset({drivers_cache(config), *_caches(config, choice.options)}),
+        frozenset(nodes.union(*(DEV.parent.glob(pattern[1:]) for pattern in KINDS[choice.kind].devices))),
+    )
+
+
+def drivers_cache(config: Config) -> Path:
+    """Return the folder in which drivers of accelerators may keep what they compiled."""
+    return _cache(config) / "drivers"
+
+
+def _cache(config: Config) -> Path:
+    return config.device.state.resolve() / "cache"
+
+
+def _model(config: Config, model: str) -> Path:
+    """Return a model's file; the store where it is not there yet."""
+    try:
+        return store.find(model, config.base, config.models)
+    except DeployError:
+        return config.models
+
+
+def _with_folders(paths: set[Path], base: Path) -> frozenset[Path]:
+    return frozenset(beside.resolve() for path in paths for beside in _with_folder(path, base))
+
+
+def _with_folder(path: Path, base: Path) -> set[Path]:
+    """Return a path and its folder, so that a file put in its place by renaming can be read as well.
+
+    The folder of the configuration may hold secrets, as may those above it: of these only the file.
+    """
+    return {path} if path.is_dir() or _may_hold_secrets(path.parent, base) else {path, path.parent}
+
+
+def _may_hold_secrets(folder: Path, base: Path) -> bool:
+    return folder.resolve() in {base.resolve(), *base.resolve().parents}
+
+
+def _paths(value: Any) -> set[Path]:
+    """Return the paths among the fields of a plugin's ``Config``."""
+    return {path for path in msgspec.structs.asdict(value).values() if isinstance(path, Path)}
+
+
+def _named(value: Any, base: Path) -> set[Path]:
+    """Return the files that tables name: a delegate's library, a list of labels."""
+    words = {word.partition(":")[2] or word for word in _texts(value)}
+    return {path for word in words if "/" in word and (path := base / word).is_file()}
+
+
+def _caches(config: Config, options: Mapping[str, str]) -> set[Path]:
+    """Return the folders in which a delegate's options say that it keeps something, unless others do so, too."""
+    paths = {Path(text).resolve() for key, text in options.items() if "cache" in key and "/" in text}
+    precious = [path.resolve() for path in (config.base, config.device.state, config.models)]
+    folders = {path.parent if path.suffix else path for path in paths}
+    return {folder for folder in folders if not any(folder in {path, *path.parents} for path in precious)}
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """Return every text in a tree of structs, tables and lists."""
+    if isinstance(value, msgspec.Struct):
+        value = msgspec.structs.asdict(value)
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _texts(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner)
