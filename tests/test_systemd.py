@@ -42,7 +42,7 @@ def exposure(unit: Path) -> float:
 
 
 def test_systemd_understands_every_unit_and_drop_in(tmp_path: Path) -> None:
-    assert len(UNITS) == 5
+    assert len(UNITS) == 7
     folder = lay(tmp_path, *DROP_INS)
     assert verify(folder) == ""
     # Its exit status is 0 for an unknown key, so what it says is what counts.
@@ -85,6 +85,22 @@ def test_the_template_is_the_service_for_several() -> None:
         assert one in service
         service = service.replace(one, many)
     assert template.endswith(service)
+
+
+def test_housekeeping_of_an_instance_is_that_of_the_service() -> None:
+    service = (SYSTEMD / "limpet-housekeeping.service").read_text()
+    for one, many in (
+        ("Limpet's state directory", "the state directory of Limpet's instance %i"),
+        ("/etc/limpet/limpet.toml", "/etc/limpet/%i.toml"),
+        ("StateDirectory=limpet limpet/models", "StateDirectory=limpet-%i limpet-%i/models"),
+    ):
+        assert one in service
+        service = service.replace(one, many)
+    assert (SYSTEMD / "limpet-housekeeping@.service").read_text().endswith(service)
+    # Both work in the directory that the daemon has.
+    state = "StateDirectory=limpet limpet/models"
+    assert state in (SYSTEMD / "limpet.service").read_text()
+    assert state in (SYSTEMD / "limpet-housekeeping.service").read_text()
 
 
 def test_every_group_that_a_unit_names_is_made() -> None:

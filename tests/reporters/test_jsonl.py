@@ -111,3 +111,45 @@ def test_a_failing_write_is_counted_and_said_once(
     assert [json.loads(line)["sequence"] for line in whole] == [101]
     assert len([r for r in caplog.records if "File too large" in r.getMessage()]) == 1
     assert health()["failed"] > 50
+
+
+def test_a_large_file_makes_room_for_another_and_the_one_before_goes(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    config = jsonl.Config(path=path, flush_age=0, max_bytes=4096)
+    with jsonl.open(config, reports.ORIGIN, tmp_path, reports.deaf) as reporter:
+        for sequence in range(100):
+            reporter.report(reports.result(sequence))
+            wait_until(lambda: reporter.health()["written"] > sequence)  # noqa: B023 - called before the next turn
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["out.jsonl", "out.jsonl.1"]
+    assert 4096 <= (tmp_path / "out.jsonl.1").stat().st_size < 8192
+    kept = [line["sequence"] for line in lines(tmp_path / "out.jsonl.1") + lines(path)]
+    assert kept == list(range(kept[0], 100))
+    assert kept[0] > 0
+
+
+def test_a_file_that_somebody_else_moved_away_is_begun_anew(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    path.write_text(" " * 4096 + "\n")
+    with jsonl.open(
+        jsonl.Config(path=path, flush_age=0, max_bytes=4096), reports.ORIGIN, tmp_path, reports.deaf
+    ) as reporter:
+        path.rename(tmp_path / "moved")
+        reporter.report(reports.result(0))
+        wait_until(path.exists)
+        reporter.report(reports.result(1))
+    assert [line["sequence"] for line in lines(path)] == [1]
+    assert not (tmp_path / "out.jsonl.1").exists()
+
+
+def test_a_file_that_cannot_be_replaced_grows_and_that_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "out.jsonl"
+    (tmp_path / "out.jsonl.1").mkdir()
+    config = jsonl.Config(path=path, flush_age=0, max_bytes=4096)
+    with jsonl.open(config, reports.ORIGIN, tmp_path, reports.deaf) as reporter:
+        for sequence in range(100):
+            reporter.report(reports.result(sequence))
+            wait_until(lambda: reporter.health()["written"] > sequence)  # noqa: B023 - called before the next turn
+    assert [line["sequence"] for line in lines(path)] == list(range(100))
+    assert len([r for r in caplog.records if "cannot be replaced" in r.getMessage()]) == 1

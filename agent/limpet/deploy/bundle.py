@@ -81,6 +81,13 @@ def load(path: Path, cache: Path) -> Bundle:
         )
 
 
+def manifest_of(path: Path) -> Manifest:
+    """Return a bundle's manifest; nothing is unpacked. ``DeployError`` says what is wrong with it."""
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        _members(path, archive)
+        return _manifest(path, archive.read(MANIFEST))
+
+
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
     """Make one error of the many that ``zipfile`` has for damaged files."""

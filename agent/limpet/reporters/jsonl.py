@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import stat
 import sys
 import threading
 from collections import Counter, deque
@@ -43,10 +44,12 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """``path`` is a file, or "-" for standard output.
 
     ``flush_age``: seconds that a line may wait for others to be written with. ``queue``: lines that may wait for a
-    reader that is slow; beyond, the oldest are dropped.
+    reader that is slow; beyond, the oldest are dropped. ``max_bytes``: a file of that size is renamed to end in
+    ``.1``, in place of the one before, and another begun.
     """
 
     path: Path = Path("-")
+    max_bytes: Annotated[int, Meta(ge=4096)] = 100_000_000
     flush_age: Annotated[float, Meta(ge=0)] = 0.1
     queue: Annotated[int, Meta(ge=1)] = 10_000
 
@@ -70,12 +73,13 @@ class JsonlReporter:
         """Start the thread."""
         self._thread.start()
 
-    def stop(self) -> bool:
-        """Write what is left; return whether that was done, or the reader is stuck."""
+    def stop(self) -> None:
+        """Write what is left, unless the reader is stuck."""
         self._stopping.set()
         self._awake.set()
         self._thread.join(DRAIN)
-        return not self._thread.is_alive()
+        if not self._thread.is_alive():
+            os.close(self._fd)
 
     def report(self, message: Message) -> None:
         """Take a message. Never blocks, never raises."""
@@ -122,9 +126,25 @@ class JsonlReporter:
             self._note(f"{error.strerror}; lines are lost until this is mended")
         else:
             self._counts["written"] += len(lines)
-            if lines and self._trouble:
+            if self._rotate() and lines and self._trouble:
                 log.info("%s: written to again", self._config.path)
                 self._trouble = ""
+
+    def _rotate(self) -> bool:
+        """Begin another file once this one, no pipe, is large enough; return whether all is well."""
+        path, status = self._config.path, os.fstat(self._fd)
+        if path.name == "-" or not stat.S_ISREG(status.st_mode) or status.st_size < self._config.max_bytes:
+            return True
+        try:
+            with suppress(FileNotFoundError):  # somebody else has moved it away
+                path.replace(path.with_name(f"{path.name}.1"))
+            fd = os.open(path, APPEND, 0o640)
+        except OSError as error:
+            self._note(f"{error.strerror}; it cannot be replaced by another, and grows")
+            return False
+        os.close(self._fd)
+        self._fd = fd
+        return True
 
     def _line(self, message: Message) -> bytes:
         try:
@@ -158,5 +178,4 @@ def open(
     try:
         yield reporter
     finally:
-        if reporter.stop():
-            os.close(fd)
+        reporter.stop()

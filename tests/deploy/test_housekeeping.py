@@ -1,0 +1,147 @@
+"""The state directory is kept within bounds, and nothing that is named goes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from limpet import config
+from limpet.deploy import bundle, housekeeping
+from limpet.deploy.housekeeping import DAMAGED, HOUR, File
+from limpet.errors import DeployError
+from support import bundles
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOW = time.time()
+
+
+def wanted(tmp_path: Path, *models: str, ladder: str = "", **device: Any) -> config.Config:
+    rungs = [{"model": ladder}] if ladder else []
+    tables = {
+        "device": {"id": "d", "state": str(tmp_path / "state"), **device},
+        "sources": {"s": {"kind": "replay", "path": "x"}},
+        "pipelines": {f"p{i}": {"source": "s", "model": name, "ladder": rungs} for i, name in enumerate(models)},
+    }
+    return config.build(tables, tmp_path)
+
+
+def store(tmp_path: Path, *names: str) -> None:
+    """Put bundles of some 1,000 bytes into the store, the first the oldest, and unpack each."""
+    folder = tmp_path / "state/models"
+    folder.mkdir(parents=True, exist_ok=True)
+    for age, name in enumerate(reversed(names)):
+        model = name.encode().ljust(600)
+        path = bundles.bundle(folder / f"{name}.limpet", {"model.tflite": model}, model="model.tflite")
+        when = NOW - (age + 2) * HOUR
+        unpacked = bundle.load(path, tmp_path / "state/cache").model
+        for made in (path, unpacked):
+            os.utime(made, (when, when))
+
+
+def unpacked(tmp_path: Path) -> set[str]:
+    return {path.read_bytes().decode().strip() for path in (tmp_path / "state/cache").iterdir()}
+
+
+def clean(config: config.Config) -> list[str]:
+    """Delete what can be deleted; return which bundles."""
+    found = [file.path for file in housekeeping.waste(config, NOW)]
+    for path in found:
+        path.unlink()
+    return sorted(path.name for path in found if path.suffix == ".limpet")
+
+
+def test_within_the_budget_every_bundle_stays_and_only_named_ones_stay_unpacked(tmp_path: Path) -> None:
+    store(tmp_path, "motion-1", "motion-2", "motion-10", "door-1", "spare-7")
+    assert clean(wanted(tmp_path, "motion", ladder="door")) == []
+    # The version before stays, so that there is a way back.
+    assert unpacked(tmp_path) == {"motion-2", "motion-10", "door-1"}
+
+
+def test_beyond_the_budget_the_oldest_go_that_nothing_names(tmp_path: Path) -> None:
+    store(tmp_path, "motion-1", "motion-2", "motion-10", "spare-7", "spare-8")
+    size = sum(path.stat().st_size for path in (tmp_path / "state/models").iterdir())
+    each = size // 5
+    assert clean(wanted(tmp_path, "motion", models_bytes=size)) == []
+    assert clean(wanted(tmp_path, "motion", models_bytes=size - each - 100)) == [
+        "motion-1.limpet",
+        "spare-7.limpet",
+    ]
+    assert clean(wanted(tmp_path, "motion", models_bytes=1)) == ["spare-8.limpet"]
+    left = sorted(path.name for path in (tmp_path / "state/models").iterdir())
+    assert left == ["motion-10.limpet", "motion-2.limpet"]
+
+
+def test_a_store_elsewhere_is_its_owners(tmp_path: Path) -> None:
+    store(tmp_path, "motion-1", "spare-8")
+    elsewhere = wanted(tmp_path, "motion", models=str(tmp_path / "state/models"), models_bytes=1)
+    assert clean(elsewhere) == []
+
+
+def test_a_model_named_by_its_path_stays_unpacked(tmp_path: Path) -> None:
+    store(tmp_path, "motion-1", "spare-8")
+    assert clean(wanted(tmp_path, "state/models/spare-8.limpet", models_bytes=1)) == ["motion-1.limpet"]
+    assert unpacked(tmp_path) == {"spare-8"}
+
+
+def test_what_is_young_may_be_about_to_be_used(tmp_path: Path) -> None:
+    store(tmp_path, "motion-1")
+    cache = tmp_path / "state/cache"
+    young, old, compiled = (
+        cache / name for name in (".new.tflite.77", ".half.tflite.78", f"{'0' * 64}-1.mlmodelc")
+    )
+    for path in (young, old):
+        path.touch()
+    compiled.mkdir()
+    os.utime(old, (NOW - 2 * HOUR, NOW - 2 * HOUR))
+    os.utime(compiled, (NOW - 2 * HOUR, NOW - 2 * HOUR))
+    assert {file.path for file in housekeeping.waste(wanted(tmp_path, "motion"), NOW)} == {old, compiled}
+
+
+def test_a_damaged_outbox_is_kept_for_a_month(tmp_path: Path) -> None:
+    outbox = tmp_path / "state/outbox"
+    outbox.mkdir(parents=True)
+    for name, age in (
+        ("outbox.db.damaged", DAMAGED + HOUR),
+        ("outbox.db.damaged-wal", HOUR),
+        ("outbox.db", DAMAGED * 2),
+    ):
+        (outbox / name).touch()
+        os.utime(outbox / name, (NOW - age, NOW - age))
+    found = [file.path.name for file in housekeeping.waste(wanted(tmp_path, "motion"), NOW)]
+    assert found == ["outbox.db.damaged"]
+
+
+def test_where_a_needed_bundle_cannot_be_read_nothing_unpacked_goes(tmp_path: Path) -> None:
+    store(tmp_path, "motion-1", "spare-1")
+    (tmp_path / "state/models/motion-2.limpet").write_bytes(b"no zip")
+    with pytest.raises(DeployError, match=r"motion-2\.limpet: not a bundle"):
+        list(housekeeping.waste(wanted(tmp_path, "motion"), NOW))
+
+
+def test_ties_and_an_empty_store(tmp_path: Path) -> None:
+    files = [File(tmp_path / name, 10, 0.0, "") for name in "abc"]
+    assert [file.path.name for file in housekeeping.beyond(files, {files[0].path}, 20)] == ["b"]
+    assert list(housekeeping.beyond([], set(), 0)) == []
+    assert list(housekeeping.waste(wanted(tmp_path, "motion"), NOW)) == []
+
+
+def test_the_command_says_what_it_deletes(tmp_path: Path) -> None:
+    store(tmp_path, "motion-1", "spare-8")
+    (tmp_path / "limpet.toml").write_text(
+        '[device]\nid = "d"\nstate = "state"\nmodels_bytes = 1000\n[sources.s]\nkind = "replay"\npath = "x"\n'
+        '[pipelines.p]\nsource = "s"\nmodel = "motion"\n'
+    )
+    command = [sys.executable, "-m", "limpet", "housekeeping", tmp_path / "limpet.toml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert "spare-8.limpet: deleted" in done.stdout
+    assert len(done.stdout.splitlines()) == 2
+    assert sorted(path.name for path in (tmp_path / "state/models").iterdir()) == ["motion-1.limpet"]
+    assert unpacked(tmp_path) == {"motion-1"}
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == ""
