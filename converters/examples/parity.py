@@ -26,7 +26,7 @@ from limpet_convert.steps import Way
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
-EXAMPLES = ["shuttle", "imu", "digits", "vision", "regression", "keywords"]
+EXAMPLES = ["shuttle", "imu", "digits", "vision", "regression", "keywords", "detection"]
 COREML_WINDOWS = 16
 COREML_FLOAT = 1e-3
 RUNTIMES = {"ai-edge-litert": Path(sys.executable), "tflite-runtime": ROOT / ".venv-tflite-runtime/bin/python"}

@@ -3,6 +3,7 @@
 ``channel``: one channel of a layer's output a thousand times the others, undone in the weights that read it, so
 that the float model computes what it did. ``clipped``: a layer calibrated to a twentieth of its range, as by data
 that do not reach there. ``saturated``: a layer calibrated with a spike that takes 1000 times its usual range.
+``shared``: a detector's boxes in pixels and its scores, joined in one output.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limpet_convert import compare, data, layers, observers, project, search
+from limpet_convert import compare, data, detections, layers, observers, project, search
 from limpet_convert.converters.keras import load, to_tflite
 from limpet_convert.graph import Graph
 from limpet_convert.quantize import quantize
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from limpet_convert.layers import Diagnosis
 
 DIGITS = Path(__file__).parent / "digits" / "convert.toml"
+DETECTION = Path(__file__).parent / "detection" / "convert.toml"
 CHANNEL, FACTOR = 3, 1000.0
 LIMITS = project.Verify()
 
@@ -47,7 +49,20 @@ def main() -> dict[str, dict[str, Any]]:
         found[name] = _verdict(guilty, diagnosis)
     healthy = layers.diagnose(plain, quantize(plain, "int8", ranges), test)
     found["healthy"] = _verdict("", healthy)
-    return found
+    return found | {"shared": shared_scale()}
+
+
+def shared_scale() -> dict[str, Any]:
+    """Return the same for the detector, which nobody has spoiled but its maker."""
+    detection = project.read(DETECTION)
+    seen, test = data.calibration(detection).values, data.held_back(detection).values
+    model = to_tflite(load(detection.model.path))
+    graph = Graph(model)
+    (guilty,) = (graph.layer(op) for op in graph.ops if op.kind == "CONCATENATION")
+    shapes = [graph.subgraph.tensors[index].shape for index in graph.outputs]
+    parts = detections.Reader.of(detection.bundle).parts(shapes)
+    whole = quantize(model, "int8", observers.ranges(model, seen))
+    return _verdict(guilty, layers.diagnose(model, whole, test, parts=parts))
 
 
 def poison_channel(network: Any, layer: str, reader: str) -> None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from limpet_convert import on_device
+from limpet_convert.detections import NOTHING
 from limpet_convert.errors import need
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from limpet_convert.compare import Comparison
     from limpet_convert.layers import Diagnosis, Layer
+    from limpet_convert.on_device import OnDevice
     from limpet_convert.project import Project
 
 SHOWN_LAYERS = 40
@@ -21,12 +24,16 @@ SHOWN_LAYERS = 40
 
 @dataclass(frozen=True)
 class Found:
-    """What ``verify`` found. ``guilty``: the layer to name, of a mixture that of int8 throughout."""
+    """What ``verify`` found. ``guilty``: the layer to name, of a mixture that of int8 throughout.
+
+    ``there``: the packaged variant on a device, where one was asked for.
+    """
 
     comparisons: list[Comparison]
     diagnosis: Diagnosis | None
     guilty: Layer | None
     runtimes: dict[str, float]
+    there: OnDevice | None = None
 
 
 def write(folder: Path, project: Project, found: Found) -> None:
@@ -43,12 +50,19 @@ def as_dict(project: Project, found: Found) -> dict[str, Any]:
     return {
         "bundle": f"{project.bundle.name}-{project.bundle.version}",
         "packaged": project.bundle.variant,
-        "passed": not any(c.failures for c in comparisons if c.variant == project.bundle.variant),
+        "passed": not any(c.failures for c in _decisive(project, found)),
         "variants": {c.variant: c.as_dict() for c in comparisons},
         "layers": [asdict(layer) | {"blame": layer.blame} for layer in diagnosis.layers] if diagnosis else [],
         "guilty": asdict(found.guilty) if found.guilty else None,
         "runtimes": found.runtimes,
+        "device": found.there.as_dict() if found.there else None,
     }
+
+
+def _decisive(project: Project, found: Found) -> list[Comparison]:
+    """Return what decides: the packaged variant, here and on a device."""
+    packaged = [one for one in found.comparisons if one.variant == project.bundle.variant]
+    return [*packaged, found.there.exact] if found.there else packaged
 
 
 def markdown(project: Project, found: Found) -> str:
@@ -60,6 +74,8 @@ def markdown(project: Project, found: Found) -> str:
             verdict = "Yes" if not one.failures else "No: " + "; ".join(one.failures)
             lines += [f"**{verdict}.** `{one.variant}` is what gets packaged.", ""]
     lines += _guilty(found.guilty, bundle.variant)
+    if found.there:
+        lines += on_device.markdown(found.there)
     lines += _variants(comparisons)
     for one in comparisons:
         lines += _details(one, bundle.variant)
@@ -120,12 +136,20 @@ def _details(one: Comparison, packaged: str) -> list[str]:
         )
     lines.append("")
     lines += _classes(one)
-    for change in one.changes[:10]:
-        unit = "windows" if "windows" in change else "detections"
-        lines.append(f"* {change[unit]} {unit} of `{change['from']}` became `{change['to']}`")
+    lines += [_change(change) for change in one.changes[:10]]
     for group, figures in one.groups.items():
         lines.append(f"* group {group}: {one.metric} {figures[one.metric]:.4f} on {figures['windows']} windows")
     return [*lines, ""]
+
+
+def _change(change: dict[str, Any]) -> str:
+    before, after = change["from"], change["to"]
+    if "windows" in change:
+        return f"* {change['windows']} windows of `{before}` became `{after}`"
+    if before == NOTHING:
+        return f"* {change['detections']} boxes of `{after}` where float has none"
+    became = "are gone" if after == NOTHING else f"became `{after}`"
+    return f"* {change['detections']} boxes of `{before}` {became}"
 
 
 def _classes(one: Comparison) -> list[str]:
