@@ -14,7 +14,18 @@ import numpy as np
 
 from limpet.config import fill
 from limpet.errors import ConfigError
-from limpet_convert import bundling, compare, data, detections, layers, observers, report, search, sources
+from limpet_convert import (
+    bundling,
+    compare,
+    data,
+    detections,
+    layers,
+    observers,
+    on_device,
+    report,
+    search,
+    sources,
+)
 from limpet_convert.errors import ConvertError
 from limpet_convert.graph import Tracer
 from limpet_convert.quantize import STATIC, left_in_float, quantize
@@ -27,8 +38,10 @@ if TYPE_CHECKING:
     from limpet.types import Array
     from limpet_convert.compare import Comparison, Outputs
     from limpet_convert.data import Windows
+    from limpet_convert.devices import Device
     from limpet_convert.layers import Diagnosis, Layer
     from limpet_convert.observers import Range
+    from limpet_convert.on_device import OnDevice
     from limpet_convert.progress import Progress
     from limpet_convert.project import Project, Variant
     from limpet_convert.search import Mixture
@@ -49,6 +62,8 @@ class Way:
     mixture: Mixture | None = None
     blamed: Layer | None = None
     """The guilty layer, of a mixture that in int8 throughout."""
+    there: OnDevice | None = None
+    """The packaged variant on a device, where it was verified on one."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -167,8 +182,11 @@ class Way:
             coreml.convert(model, path, config, [shape], samples)
         return path
 
-    def verify(self) -> bool:
-        """Make and measure what is asked for, write the report, tell whether the packaged variant passes."""
+    def verify(self, device: Device | None = None) -> bool:
+        """Make and measure what is asked for, write the report, tell whether the packaged variant passes.
+
+        On the device too, if one is given.
+        """
         wanted = list(dict.fromkeys([*self.project.quantize.variants, self.project.bundle.variant]))
         for variant in wanted:
             self.variant(variant)
@@ -178,9 +196,18 @@ class Way:
         diagnosis = self.diagnose(inspected) if inspected else None
         if diagnosis and not self.blamed:
             self.blamed = diagnosis.named
-        found = report.Found(self.comparisons, diagnosis, self.blamed, self._runtimes(packaged))
+        if device:
+            self.there = self._on(device, packaged)
+        found = report.Found(self.comparisons, diagnosis, self.blamed, self._runtimes(packaged), self.there)
         report.write(self.folder, self.project, found)
-        return not self.measure(packaged).failures
+        return not self.measure(packaged).failures and not (self.there and self.there.exact.failures)
+
+    def _on(self, device: Device, variant: Variant) -> OnDevice:
+        path = self.path(variant)
+        with self.progress.step(f"on {device.name}"):
+            here = compare.run(path, self.test.values)
+            limits = self.project.verify
+            return on_device.measure(device, path, self.exact, here, self.test, self.project.bundle, limits)
 
     def _edgetpu(self, int8: Path) -> Path:
         from limpet_convert.converters import edgetpu

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from limpet_convert import devices
+from limpet_convert.devices import Login
 from limpet_convert.progress import Progress
 from limpet_convert.steps import Way
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from limpet_convert.compare import Comparison
+    from limpet_convert.devices import Device
+    from limpet_convert.on_device import OnDevice
     from limpet_convert.project import Project
 
 
@@ -22,9 +26,42 @@ def add_project(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where results go; by default build beside it")
 
 
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Declare a device, and what it takes to be let in."""
+    group = parser.add_argument_group("on a device")
+    group.add_argument(
+        "--device",
+        metavar="URL",
+        help="ssh://[user@]host[:port][?limpet=PATH], or mqtt[s]://[user@]broker/[prefix/]device/pipeline",
+    )
+    group.add_argument("--delegate", default="", help="where to run it there, by ssh (default: cpu)")
+    for flag, what in (
+        ("--password-file", "a file with the password for the broker"),
+        ("--ca-file", "the authority of the broker's certificate"),
+        ("--cert-file", "a certificate of this client"),
+        ("--key-file", "its key"),
+    ):
+        group.add_argument(flag, type=Path, metavar="FILE", help=what)
+
+
+def device(arguments: argparse.Namespace) -> Device | None:
+    """Return the device that is asked for, if one is."""
+    if not arguments.device:
+        return None
+    files = (arguments.password_file, arguments.ca_file, arguments.cert_file, arguments.key_file)
+    return devices.open_device(arguments.device, Login(arguments.delegate, *files))
+
+
 def way(wanted: Project, out: Path | None) -> Way:
     """Return the project's way."""
     return Way(wanted, out or wanted.build, Progress())
+
+
+def tell_device(found: OnDevice) -> None:
+    """Print what a device made of a model."""
+    told = found.told
+    print(f"{found.name}: {told.runtime} (Limpet {told.limpet}), {told.delegate}, {found.run_us:,.1f} µs a run")
+    print(f"  agreement with the same model here {found.here.agreement:.2%}")
 
 
 def tell(comparisons: Sequence[Comparison]) -> None:

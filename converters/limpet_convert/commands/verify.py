@@ -6,11 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from limpet_convert import compare, data, pairing, project
+from limpet_convert import compare, data, on_device, pairing, project
 from limpet_convert.commands import _shared
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
+
+    from limpet_convert.compare import Comparison
+    from limpet_convert.devices import Device
+    from limpet_convert.on_device import OnDevice
+    from limpet_convert.project import Project
 
 HELP = "compare the variants with float on held-back data, layer by layer; exit status 1 if a threshold is missed"
 
@@ -18,6 +24,7 @@ HELP = "compare the variants with float on held-back data, layer by layer; exit 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     _shared.add_project(parser)
+    _shared.add_device(parser)
     parser.add_argument(
         "--models",
         type=Path,
@@ -30,15 +37,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Return 0 where the packaged variant keeps every threshold."""
     wanted = project.read(arguments.project)
+    device = _shared.device(arguments)
     if arguments.models:
-        windows = data.held_back(wanted)
-        exact, other = (compare.run(path, windows.values) for path in arguments.models)
-        other = replace(other, values=pairing.ordered(exact.values, other.values))
-        found = compare.compare(arguments.models[1].name, exact, other, windows, wanted.bundle)
-        comparisons, passed = [found], not compare.judged(found, wanted.verify).failures
+        comparisons, there = _models(wanted, arguments.models, device)
     else:
         way = _shared.way(wanted, arguments.out)
-        passed, comparisons = way.verify(), way.comparisons
+        way.verify(device)
+        comparisons, there = way.comparisons, way.there
         print(f"report: {way.folder / 'report.md'}")
+    if there:
+        _shared.tell_device(there)
+        comparisons = [*comparisons, there.exact]
     _shared.tell(comparisons)
-    return 0 if passed else 1
+    return 1 if any(one.failures for one in comparisons) else 0
+
+
+def _models(
+    wanted: Project, models: Sequence[Path], device: Device | None
+) -> tuple[list[Comparison], OnDevice | None]:
+    """Compare the second of two model files with the first, here and on the device."""
+    first, second = models
+    windows = data.held_back(wanted)
+    exact, other = (compare.run(path, windows.values) for path in (first, second))
+    other = replace(other, values=pairing.ordered(exact.values, other.values))
+    found = compare.judged(compare.compare(second.name, exact, other, windows, wanted.bundle), wanted.verify)
+    if device is None:
+        return [found], None
+    return [found], on_device.measure(device, second, exact, other, windows, wanted.bundle, wanted.verify)

@@ -59,12 +59,14 @@ class Device(Protocol):
 
 def open_device(url: str, login: Login) -> Device:
     """Return the device that a URL names; nothing is connected yet. ``DeviceError`` where it names none."""
-    from limpet_convert.devices import mqtt, ssh
-
     scheme = urlsplit(url).scheme
     if scheme == "ssh":
+        from limpet_convert.devices import ssh
+
         return ssh.Ssh(url, login)
     if scheme in {"mqtt", "mqtts"}:
+        from limpet_convert.devices import mqtt
+
         return mqtt.Pipeline(url, login)
     raise DeviceError(f"{url}: a device is ssh://[user@]host or mqtt[s]://[user@]broker/[prefix/]device/pipeline")
 
