@@ -12,7 +12,10 @@ import subprocess
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PROOF = Path("/proof")
 CONFIG = """
@@ -249,14 +252,36 @@ def housekeeping(result: dict[str, Any]) -> None:
 
 
 def upgrade(result: dict[str, Any]) -> None:
-    """Install a later package and the earlier one again: the state stays, and the service runs."""
-    boots = []
+    """Install a later package and the earlier one again while the broker hears nothing.
+
+    The state stays, the service runs, and what each version had queued is sent by the other.
+    """
+    installations, after, lost = [], [], []
     for revision in (2, 1):
-        now = time.time()
+        boot = each(heard("result/shuttle", 0))[-1]["boot"]
+        run("systemctl", "kill", "--signal=STOP", "broker")
+        time.sleep(4)
         run("dpkg", "-i", *sorted(PROOF.glob(f"limpet_*-{revision}_amd64.deb")))
-        wait(lambda since=now: heard("result/shuttle", since), 30, "results after an upgrade")
-        boots.append(json.loads(Path("/var/lib/limpet/boot.json").read_text())["installation"])
-    result["upgrade_and_back"] = len(set(boots)) == 1
+        now = time.time()
+        run("systemctl", "kill", "--signal=CONT", "broker")
+        wait(lambda since=now, old=boot: numbers(since, lambda name: name != old), 40, "results after an upgrade")
+        time.sleep(2)
+        every = numbers(0, lambda name, old=boot: name == old)
+        after.append(len(numbers(now, lambda name, old=boot: name == old)))
+        lost.append(max(every) - len(every))
+        installations.append(json.loads(Path("/var/lib/limpet/boot.json").read_text())["installation"])
+    result["upgrade_and_back"] = len(set(installations)) == 1 and all(after) and not any(lost)
+    result["queued_over_upgrades"] = {"heard_after": after, "lost": lost}
+
+
+def numbers(since: float, of: Callable[[str], bool]) -> set[int]:
+    """Return the numbers of the results heard since then of certain runs."""
+    return {one["sequence"] for one in each(heard("result/shuttle", since)) if of(one["boot"])}
+
+
+def each(messages: list[tuple[float, Any]]) -> list[Any]:
+    """Return the results in these messages, of which each has one or several."""
+    return [one for _, said in messages for one in (said if isinstance(said, list) else [said])]
 
 
 def stop(result: dict[str, Any]) -> None:
@@ -278,7 +303,9 @@ def refuse(result: dict[str, Any]) -> None:
 
 def reset_and_remove(result: dict[str, Any], before: set[str]) -> None:
     result["factory_reset"] = run("limpet-factory-reset", "--all").splitlines()[-1]
-    result["state_after_reset"] = sorted(path.name for path in Path("/var/lib/limpet").rglob("*"))
+    result["state_after_reset"] = sorted(
+        path.name for path in Path("/var/lib/limpet").rglob("*") if path.is_file()
+    )
     run("systemctl", "stop", "subscriber")
     run("dpkg", "-r", "limpet")
     gone = not Path("/opt/limpet").exists()

@@ -51,10 +51,7 @@ def next_boot(state: Path) -> str:
     Where it cannot be recorded it is ``0-RANDOM``: still unique, but no longer in order.
     """
     path = state / "boot.json"
-    try:
-        boot = msgspec.json.decode(path.read_bytes(), type=_Boot)
-    except (OSError, msgspec.DecodeError):
-        boot = _Boot(0, os.urandom(3).hex())
+    boot = _read(path)
     boot.count += 1
     try:
         replace(path, msgspec.json.encode(boot))
@@ -62,6 +59,26 @@ def next_boot(state: Path) -> str:
         log.warning("%s: %s; this run's name is random", path, error.strerror)
         return f"0-{os.urandom(6).hex()}"
     return f"{boot.count}-{boot.installation}"
+
+
+def renew(state: Path) -> None:
+    """Make the runs from now on those of another installation.
+
+    The count goes on: names with the earlier mark could otherwise, however unlikely, come again.
+    """
+    path = state / "boot.json"
+    replace(path, msgspec.json.encode(_Boot(_read(path).count, _mark())))
+
+
+def _read(path: Path) -> _Boot:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=_Boot)
+    except (OSError, msgspec.DecodeError):
+        return _Boot(0, _mark())
+
+
+def _mark() -> str:
+    return os.urandom(3).hex()
 
 
 def replace(path: Path, data: bytes) -> None:

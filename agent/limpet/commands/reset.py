@@ -1,0 +1,107 @@
+"""``limpet reset``: a state directory as on the day of installation."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from limpet import config
+from limpet.device import boot, directories
+from limpet.errors import ConfigError, LimpetError
+
+if TYPE_CHECKING:
+    import argparse
+    from typing import IO
+
+HELP = "delete what Limpet has learnt, queued and was sent; its daemon must not run"
+
+_OWN = ("outbox", "cache", "models")
+"""Folders of the state directory. Nothing else in it is touched: it may be one that others use, too."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    add = parser.add_argument
+    add("config", type=Path, nargs="?", default=config.usual(), help=config.USUAL)
+    add("--state", type=Path, help="the state directory, where no configuration can tell")
+    add("--all", action="store_true", help="the configuration file, too")
+    add("--yes", action="store_true", help="do not ask")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Ask, delete and say so. ``LimpetError`` if the daemon runs, or nobody agrees; then nothing is deleted."""
+    state = arguments.state or _state(arguments.config)
+    if not state.is_dir():
+        raise LimpetError(f"there is no {state}, so there is nothing to reset")
+    with _claim(state):
+        _agree(state, arguments)
+        # First of all: results of another life must not have the names of earlier ones, whatever comes between.
+        boot.renew(state)
+        for folder in [*(state / name for name in _OWN), *_journal()]:
+            _empty(folder)
+        _hand_over(state)
+        if arguments.all:
+            arguments.config.unlink(missing_ok=True)
+    print(f"{state} is as on the first day")
+    return 0
+
+
+def _state(path: Path) -> Path:
+    """Return the state directory of a configuration that may be wrong otherwise, or missing."""
+    try:
+        tables = msgspec.toml.decode(path.read_bytes())
+    except FileNotFoundError:
+        return directories.state()
+    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
+        raise ConfigError([f"{path}: {error}", "mend that, or name the directory with --state"]) from error
+    device = tables.get("device")
+    named = device.get("state") if isinstance(device, dict) else None
+    return path.absolute().parent / Path(named).expanduser() if isinstance(named, str) else directories.state()
+
+
+def _claim(state: Path) -> IO[bytes]:
+    try:
+        claim = boot.lock(state)
+    except ConfigError as error:
+        raise LimpetError(f"a daemon runs with {state}; stop it first: systemctl stop limpet") from error
+    if claim is None:
+        raise LimpetError(f"{state} cannot be written by this user")
+    return claim
+
+
+def _agree(state: Path, arguments: argparse.Namespace) -> None:
+    """Return if the person at the terminal agrees."""
+    if arguments.yes:
+        return
+    if not sys.stdin.isatty():
+        raise LimpetError("nobody can be asked here; --yes agrees")
+    also = f" and {arguments.config}" if arguments.all else ""
+    print(f"Deletes all models, counts and results not yet sent in {state}{also}.")
+    if input("Go on? [y/N] ").strip().lower() not in {"y", "yes"}:
+        raise LimpetError("nothing was deleted")
+
+
+def _journal() -> list[Path]:
+    runtime = directories.runtime()
+    return [runtime / "journal"] if runtime else []
+
+
+def _empty(folder: Path) -> None:
+    """Delete what is in a folder, but not the folder, whose owner and mode the service needs."""
+    for entry in folder.glob("*"):
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _hand_over(state: Path) -> None:
+    """Give what this made to the directory's owner: root may have run it, and the service must write it."""
+    owner = state.stat()
+    for name in ("lock", "boot.json"):
+        os.chown(state / name, owner.st_uid, owner.st_gid)

@@ -1,0 +1,151 @@
+"""A real daemon before and after a factory reset."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from daemon.conftest import Configure, pipeline, replay
+from limpet.dedupe import Dedupe
+from limpet.device import boot
+from limpet.outbox.disk import Disk
+from support.daemon import Consumer, daemon
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from support.broker import Mosquitto
+
+
+def reset(*options: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "limpet", "reset", *options]
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+
+
+def answered(answer: str, *options: str | Path) -> int:
+    """Run it on a terminal where a person gives this answer; return its exit status."""
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "limpet", "reset", *options]
+    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as asking:
+        os.write(ours, answer.encode() + b"\n")
+        status = asking.wait(20)
+    os.close(ours)
+    os.close(theirs)
+    return status
+
+
+@pytest.fixture
+def used(tmp_path: Path) -> Path:
+    """Return a state directory as a daemon leaves it, with a file in it that is not Limpet's."""
+    state = tmp_path / "state"
+    for name in (
+        "outbox/journal/00000001.log",
+        "outbox/outbox.db",
+        "cache/x.tflite",
+        "models/m-1.limpet",
+        "diary",
+    ):
+        (state / name).parent.mkdir(parents=True, exist_ok=True)
+        (state / name).write_text("x")
+    boot.next_boot(state)
+    return state
+
+
+def left(state: Path) -> set[str]:
+    return {str(path.relative_to(state)) for path in state.rglob("*") if path.is_file()}
+
+
+def test_what_waits_is_gone_and_ids_do_not_come_again(
+    configure: Configure, consumer: Consumer, broker: Mosquitto, tmp_path: Path
+) -> None:
+    path = configure(replay("left"), pipeline("one", "left"))
+    state = tmp_path / "state"
+    with daemon(path) as running:
+        consumer.wait_results("one", 20)
+        before = left(state)
+        refused = reset("--yes", path)
+        assert refused.returncode == 1
+        assert "a daemon runs with" in refused.stderr
+        assert left(state) >= before
+        consumer.wait_results("one", 20)
+        broker.stop()
+        assert running.stop() == 0
+    earlier = consumer.results("one")
+    with closing(Disk(state / "outbox/outbox.db")) as disk:
+        assert disk.messages["result"] + disk.messages["event"] > 0
+
+    done = reset("--yes", path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert left(state) == {"boot.json", "lock"}
+    assert path.exists()
+
+    broker.start()
+    with daemon(path) as running:
+        consumer.wait_results("one", 20)
+        assert running.stop() == 0
+    later = consumer.results("one")[len(earlier) :]
+    boots = [results[0]["boot"].split("-") for results in (earlier, later)]
+    assert [int(count) for count, _ in boots] == [1, 2]
+    assert boots[0][1] != boots[1][1]
+    seen = Dedupe()
+    assert all(seen.add(result["id"]) for result in earlier + later)
+
+
+def test_what_is_not_limpets_stays(used: Path) -> None:
+    assert reset("--yes", "--state", used).returncode == 0
+    assert left(used) == {"diary", "boot.json", "lock"}
+    assert (used / "models").is_dir()
+
+
+def test_nobody_to_ask(used: Path) -> None:
+    before = left(used)
+    refused = reset("--state", used)
+    assert (refused.returncode, refused.stderr) == (1, "limpet: nobody can be asked here; --yes agrees\n")
+    assert left(used) == before | {"lock"}
+
+
+@pytest.mark.parametrize(("answer", "status"), [("y", 0), ("YES", 0), ("n", 1), ("", 1)])
+def test_somebody_to_ask(used: Path, answer: str, status: int) -> None:
+    assert answered(answer, "--state", used) == status
+    assert ("models/m-1.limpet" in left(used)) == bool(status)
+
+
+def test_the_configuration_goes_only_with_all(used: Path, tmp_path: Path) -> None:
+    path = tmp_path / "limpet.toml"
+    path.write_text(
+        f'[device]\nid = "d"\nstate = "{used}"\n[sources.s]\nkind = "replay"\npath = "x"\n'
+        '[pipelines.p]\nsource = "s"\nmodel = "m"\n'
+    )
+    assert reset("--yes", path).returncode == 0
+    assert path.exists()
+    assert reset("--yes", "--all", path).returncode == 0
+    assert not path.exists()
+
+
+def test_a_configuration_that_is_wrong_elsewhere_is_good_enough(used: Path, tmp_path: Path) -> None:
+    path = tmp_path / "limpet.toml"
+    path.write_text('nonsense = 1\n[device]\nid = 7\nstate = "state"\n')
+    assert reset("--yes", path).returncode == 0
+    assert left(used) == {"diary", "boot.json", "lock"}
+
+
+def test_a_configuration_that_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "limpet.toml").write_text("[device")
+    refused = reset("--yes", tmp_path / "limpet.toml")
+    assert refused.returncode == 78
+    assert "--state" in refused.stderr
+    assert "nothing to reset" in reset("--yes", "--state", tmp_path / "absent").stderr
+
+
+def test_a_damaged_record_of_boots_is_renewed(used: Path) -> None:
+    (used / "boot.json").write_bytes(b"\x00")
+    assert reset("--yes", "--state", used).returncode == 0
+    assert msgspec.json.decode((used / "boot.json").read_bytes())["count"] == 0
+    assert boot.next_boot(used).startswith("1-")
