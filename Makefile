@@ -48,7 +48,9 @@ bench-mqtt: .venv/.dev programs ## measure the outbox and the sender, into docs/
 
 .PHONY: model
 model: .venv-convert/.installed ## make the demo's and the benchmarks' models again; needs Python 3.11 and 5 GB
-	@.venv-convert/bin/python -m limpet_convert.shuttle --out agent/limpet/demo_data
+	@.venv-convert/bin/python converters/examples/shuttle/train.py
+	@.venv-convert/bin/limpet-convert run converters/examples/shuttle/convert.toml
+	@cd converters/examples/shuttle/build && cp shuttle-1.limpet shuttle-test.csv.gz ../../../../agent/limpet/demo_data
 	@.venv-convert/bin/python -m limpet_convert.dscnn --out bench/models
 
 .PHONY: accel

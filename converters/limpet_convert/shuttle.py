@@ -1,6 +1,4 @@
-"""Train, quantize, measure and package the demo's model: an int8 autoencoder over space shuttle telemetry.
-
-    python -m limpet_convert.shuttle --out FOLDER
+"""Space shuttle telemetry and the autoencoder that the demo's model is made of.
 
 The data are UCI's Statlog (Shuttle) in the form of the ODDS benchmark, as the package ``river`` carries them:
 49,097 rows of nine channels, ``f1`` to ``f9`` (the source gives no other names; ``f1`` is a time), 7 % of them
@@ -10,16 +8,14 @@ A row's part is decided by a hash of its own nine values, so that anyone can tel
 not trained on. The autoencoder learns to reproduce the normal rows of the training part. What it reproduces
 badly, by mean squared error, is anomalous; the threshold is the one with the best F1 on the validation part.
 The test part is looked at once, at the end, and is what the demo plays.
+
+``converters/examples/shuttle`` trains it and makes the bundle.
 """
 
 from __future__ import annotations
 
-import argparse
 import gzip
 import hashlib
-import json
-import platform
-import sys
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -27,10 +23,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-
-from limpet.manifest import Manifest, Tolerance, WindowSpec
-from limpet_convert import package
-from limpet_convert.int8 import Int8, describe, quantize, repeatable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,18 +32,14 @@ if TYPE_CHECKING:
 Bools: TypeAlias = NDArray[np.bool_]
 Part: TypeAlias = Literal["training", "validation", "test"]
 
-VERSION = 1
 SEED = 20
 CHANNELS = [f"f{i}" for i in range(1, 10)]
 SHA256 = "1ed4bfa77233d95bff2c8ab2482725d2d800410daedf5919ad80ec6faf60ff59"
 EXCERPT = "shuttle-test.csv.gz"
-UNIT = "standard deviations"
 CLIP = 4.0  # standard deviations: a few readings lie 140 away, which would leave int8 no steps for the rest
 HIDDEN = (32, 3, 32)
 EPOCHS = 60
 BATCH = 256
-GOLDEN_NORMAL, GOLDEN_ANOMALOUS = 24, 8
-GOLDEN_STEPS = 3  # how many steps of the output's scale runtimes may differ by
 
 
 @dataclass(frozen=True)
@@ -117,46 +105,6 @@ def threshold(score: FloatArray, anomalous: Bools) -> float:
     return float(f"{(ordered[best] + below) / 2:.4g}")
 
 
-def auc(score: FloatArray, anomalous: Bools) -> float:
-    """Return the area under the ROC curve: the chance that an anomaly scores above a normal row, ties half.
-
-    Mann and Whitney's U over the ranks, divided by the number of pairs.
-    """
-    _, inverse, counts = np.unique(score, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(counts) - (counts - 1) / 2)[inverse]
-    positive = int(anomalous.sum())
-    wins = ranks[anomalous].sum() - positive * (positive + 1) / 2
-    return float(wins / (positive * (len(score) - positive)))
-
-
-def metrics(score: FloatArray, anomalous: Bools, limit: float) -> dict[str, float]:
-    """Return AUC, precision, recall and F1 when rows that score ``limit`` or more are called anomalous."""
-    said = score >= limit
-    right = int((said & anomalous).sum())
-    precision, recall = right / max(int(said.sum()), 1), right / int(anomalous.sum())
-    f1 = 2 * precision * recall / (precision + recall) if right else 0.0
-    figures = {"auc": auc(score, anomalous), "precision": precision, "recall": recall, "f1": f1}
-    return {name: round(value, 5) for name, value in figures.items()}
-
-
-def compare(exact: FloatArray, quantized: FloatArray, anomalous: Bools, limit: float) -> dict[str, Any]:
-    """Return the manifest's metrics from the scores of the float and of the int8 model on the test part."""
-    return {
-        "part": "test",
-        "rows": len(anomalous),
-        "anomalies": int(anomalous.sum()),
-        "float": metrics(exact, anomalous, limit),
-        "int8": metrics(quantized, anomalous, limit),
-        "agreement": round(float(((exact >= limit) == (quantized >= limit)).mean()), 5),
-    }
-
-
-def golden_rows(rows: Rows) -> NDArray[np.intp]:
-    """Return the indices, in order, of the first normal and the first anomalous rows that become golden."""
-    normal, anomalous = np.flatnonzero(~rows.anomalous), np.flatnonzero(rows.anomalous)
-    return np.sort(np.concatenate([normal[:GOLDEN_NORMAL], anomalous[:GOLDEN_ANOMALOUS]]))
-
-
 def excerpt(rows: Rows) -> bytes:
     """Return the rows as gzipped CSV: the channels and ``label``, 1 for an anomaly."""
     table = np.column_stack([rows.values, rows.anomalous]).astype(int)
@@ -183,67 +131,6 @@ def train(inputs: FloatArray) -> Any:
     return network
 
 
-def provenance(rows: Rows) -> dict[str, Any]:
-    """Return what was used to make the model: the data, how they were split, versions, seed, command."""
-    tools = {name: metadata.version(name) for name in ("tensorflow-cpu", "keras", "numpy", "ai-edge-litert")}
-    return {
-        "command": "python -m limpet_convert.shuttle --out FOLDER",
-        "data": {
-            "name": "Statlog (Shuttle), UCI Machine Learning Repository, in the form of ODDS",
-            "licence": "CC-BY-4.0",
-            "doi": "10.24432/C5WS31",
-            "file": f"shuttle.csv.gz of the Python package river {metadata.version('river')}",
-            "sha256": SHA256,
-        },
-        "split": {
-            "rule": "SHA-256 of the row's values as CSV, first 4 bytes / 2^32: training < .6 <= validation < .8",
-            "rows": {part: int((rows.parts == part).sum()) for part in ("training", "validation", "test")},
-            "trained_on": len(rows.of("training").normal().values),
-        },
-        "training": {"layers": [*HIDDEN, len(CHANNELS)], "epochs": EPOCHS, "batch": BATCH, "seed": SEED},
-        "tools": {"python": ".".join(platform.python_version_tuple()[:2]), **tools},
-    }
-
-
-def make(rows: Rows, folder: Path) -> Manifest:
-    """Train, quantize, measure, and write the bundle and the excerpt of test rows into ``folder``."""
-    mean, std = scaling(rows.of("training").normal().values)
-    seen, held_out, test = (
-        normalise(part.values, mean, std, CLIP)
-        for part in (rows.of("training").normal(), rows.of("validation"), rows.of("test"))
-    )
-    network = train(seen)
-    model = quantize(network, seen, batch=None)
-    int8 = Int8(model)
-    limit = threshold(scores(held_out, int8(held_out)), rows.of("validation").anomalous)
-    found = scores(test, network.predict_on_batch(test)), scores(test, int8(test))
-    golden = test[golden_rows(rows.of("test"))]
-    outputs = describe(int8.output, "reconstruction", UNIT)
-    (folder / EXCERPT).write_bytes(excerpt(rows.of("test")))
-    return package.write(
-        folder,
-        Manifest(
-            name="shuttle",
-            version=VERSION,
-            task="anomaly",
-            description="Autoencoder over nine channels of space shuttle telemetry; tells anomalous rows",
-            licence="Apache-2.0",
-            tolerance=Tolerance(round(GOLDEN_STEPS * outputs.scale[0], 6)),
-            inputs=[describe(int8.input, "readings", UNIT, CHANNELS)],
-            outputs=[outputs],
-            window=WindowSpec(size=1, hop=1),
-            transforms=[{"kind": "normalise", "mean": mean, "std": std, "clip": CLIP}],
-            # Neighbouring rows have nothing to do with each other here: no hysteresis.
-            decoder={"kind": "anomaly", "threshold": limit, "release": limit},
-            metrics=compare(*found, rows.of("test").anomalous, limit),
-            provenance=provenance(rows),
-        ),
-        model,
-        inputs=[golden[:, None]],
-        outputs=[int8(golden)[:, None]],
-    )
-
-
 def river_rows() -> Rows:
     """Read the telemetry from the installed package river, without importing it."""
     path = Path(str(metadata.distribution("river").locate_file("river/datasets/shuttle.csv.gz")))
@@ -251,20 +138,3 @@ def river_rows() -> Rows:
     if hashlib.sha256(data).hexdigest() != SHA256:
         raise ValueError("shuttle.csv.gz of the installed river is not the one this model is made of")
     return read(gzip.decompress(data).decode().splitlines())
-
-
-def main() -> None:
-    """Make the model and print what was measured."""
-    parser = argparse.ArgumentParser(prog="python -m limpet_convert.shuttle", description=__doc__.split("\n")[0])
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the bundle goes")
-    folder = parser.parse_args().out
-    repeatable()
-    done = make(river_rows(), folder)
-    sys.stdout.write(
-        json.dumps({"bundle": package.file_name(done), "decoder": done.decoder, **done.metrics}, indent=2)
-    )
-    sys.stdout.write("\n")
-
-
-if __name__ == "__main__":
-    main()

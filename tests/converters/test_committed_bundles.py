@@ -49,5 +49,6 @@ def test_packing_a_bundle_again_gives_its_bytes(
     golden = np.load(io.BytesIO(bundle.read(manifest.golden)), allow_pickle=False)
     labels = bundle.read(manifest.labels).decode().splitlines() if manifest.labels else []
     model, vectors = bundle.read(manifest.model), (golden["input_0"], golden["output_0"])
-    package.write(tmp_path, manifest, model, labels=labels, inputs=vectors[:1], outputs=vectors[1:])
+    card = bundle.read(manifest.card).decode() if manifest.card else ""
+    package.write(tmp_path, manifest, model, labels=labels, inputs=vectors[:1], outputs=vectors[1:], card=card)
     assert (tmp_path / package.file_name(manifest)).read_bytes() == bundle.fp.getvalue()  # type: ignore[union-attr]

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet_convert import shuttle
+from limpet_convert import metrics, shuttle
 
 if TYPE_CHECKING:
     from limpet.types import FloatArray
@@ -72,23 +72,8 @@ def test_a_threshold_lies_between_what_it_parts() -> None:
 @given(scored)
 def test_no_threshold_is_better(pairs: list[tuple[int, bool]]) -> None:
     score, anomalous = arrays(pairs)
-    found = shuttle.metrics(score, anomalous, shuttle.threshold(score, anomalous))["f1"]
-    assert found >= max(shuttle.metrics(score, anomalous, limit)["f1"] for limit in set(score.tolist()))
-
-
-@given(scored)
-def test_auc_is_the_share_of_pairs_in_the_right_order(pairs: list[tuple[int, bool]]) -> None:
-    score, anomalous = arrays(pairs)
-    difference = score[anomalous][:, None] - score[~anomalous]
-    expected = ((difference > 0) + (difference == 0) / 2).mean()
-    assert shuttle.auc(score, anomalous) == pytest.approx(expected)
-
-
-def test_metrics_count_what_was_said_against_what_is() -> None:
-    truth = np.array([True, True, False, False, False])
-    figures = shuttle.metrics(np.array([5, 1, 4, 0, 0], np.float32), truth, 4)
-    assert figures == {"auc": 0.83333, "precision": 0.5, "recall": 0.5, "f1": 0.5}
-    assert shuttle.metrics(np.array([0, 0, 1, 1, 1], np.float32), truth, 9)["f1"] == 0
+    found = metrics.anomaly(score, anomalous, shuttle.threshold(score, anomalous))["f1"]
+    assert found >= max(metrics.anomaly(score, anomalous, limit)["f1"] for limit in set(score.tolist())) - 1e-9
 
 
 def test_an_excerpt_is_the_rows_again() -> None:
@@ -97,13 +82,3 @@ def test_an_excerpt_is_the_rows_again() -> None:
     assert text[0] == "f1,f2,f3,f4,f5,f6,f7,f8,f9,label"
     assert text[1:] == LINES[1:]
     assert shuttle.excerpt(rows) == shuttle.excerpt(rows)
-
-
-def test_golden_rows_are_of_both_kinds_and_in_order() -> None:
-    anomalous = np.zeros(200, bool)
-    anomalous[::10] = True
-    rows = shuttle.Rows(np.zeros((200, 9)), anomalous, np.full(200, "test"))
-    chosen = shuttle.golden_rows(rows)
-    assert len(chosen) == 32
-    assert anomalous[chosen].sum() == 8
-    assert (np.diff(chosen) > 0).all()

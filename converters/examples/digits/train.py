@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
+from limpet_convert.converters import keras
 from limpet_convert.int8 import repeatable
 
 BUILD = Path(__file__).parent / "build"
@@ -35,7 +36,7 @@ def main() -> None:
     )
     network.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
     network.fit((images[train] / 16).astype(np.float32), targets[train], 32, EPOCHS, verbose=0)
-    network.save(BUILD / "model.keras")
+    keras.save(network, BUILD / "model.keras")
     np.save(BUILD / "calibration.npy", images[train[:300]])
     np.save(BUILD / "test.npy", images[test])
     np.save(BUILD / "targets.npy", targets[test])

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from limpet_convert.converters import keras
 from limpet_convert.int8 import repeatable
 
 BUILD = Path(__file__).parent / "build"
@@ -74,7 +75,7 @@ def main() -> None:
     network.compile("adam", "sparse_categorical_crossentropy", jit_compile=False)
     inputs, targets = windows(train)
     network.fit(inputs, targets, 16, EPOCHS, verbose=0)
-    network.save(BUILD / "model.keras")
+    keras.save(network, BUILD / "model.keras")
 
 
 if __name__ == "__main__":

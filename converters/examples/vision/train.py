@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from limpet_convert.converters import keras
 from limpet_convert.int8 import repeatable
 
 BUILD = Path(__file__).parent / "build"
@@ -41,7 +42,7 @@ def main() -> None:
     network.compile(tf.keras.optimizers.Adam(2e-3), "sparse_categorical_crossentropy", jit_compile=False)
     scaled = ((images - 127.5) / 127.5).astype(np.float32)
     network.fit(scaled[train], targets[train], 32, EPOCHS, verbose=0)
-    network.save(BUILD / "model.keras")
+    keras.save(network, BUILD / "model.keras")
     np.save(BUILD / "calibration.npy", images[train[:200]])
     np.save(BUILD / "test.npy", images[test])
     np.save(BUILD / "targets.npy", targets[test])

@@ -22,8 +22,8 @@ INSTEAD = {
 }
 
 
-def freeze(function: Callable[..., Any], shapes: Mapping[str, Sequence[int]]) -> bytes:
-    """Return a function of float32 tensors of these names and shapes as float TFLite.
+def freeze(function: Callable[..., Any], shapes: Mapping[str, Sequence[int | None]]) -> bytes:
+    """Return a function of float32 tensors of these names and shapes as float TFLite; ``None`` stays open.
 
     Frozen first, as the converter of TensorFlow 2.21 leaves READ_VARIABLE otherwise, which no quantizer takes.
     ``ConvertError`` names ops that TFLite lacks, the layers that made them and what to write instead.

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import os
-from typing import TYPE_CHECKING, Any
+import re
+import tempfile
+import zipfile
+from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from limpet_convert.converters import _tensorflow
 from limpet_convert.errors import ConvertError, need
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 SUFFIXES = (".keras", ".h5")
+_SHARED = re.compile(rb'"shared_object_id": (\d+)')
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``shape`` of the input without the batch, where the model leaves it open."""
+    """``shape`` of the input without the batch, where the model leaves it open.
+
+    ``open_batch``: leave the batch open, so that a device may run many windows at once; an accelerator may not.
+    """
 
     shape: list[int] | None = None
+    open_batch: bool = False
 
 
 def convert(path: Path, config: Config) -> bytes:
     """Return the model as float TFLite with a batch of 1."""
-    return to_tflite(load(path), config.shape)
+    return to_tflite(load(path), config.shape, None if config.open_batch else 1)
 
 
 def load(path: Path) -> Any:
@@ -46,8 +53,31 @@ def live(path: Path, config: Config) -> tuple[Any, tuple[int, ...]]:
     return model, (1, *(config.shape or model.inputs[0].shape[1:]))
 
 
-def to_tflite(model: Any, shape: list[int] | None = None) -> bytes:
-    """Return a live model as float TFLite. ``shape`` is for a model with one input."""
+def save(model: Any, path: Path) -> None:
+    """Write a ``.keras`` file whose bytes follow from the model alone.
+
+    Keras puts the time into it, and addresses in memory to tell shared objects apart.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        plain = Path(folder) / path.name
+        model.save(plain)
+        with zipfile.ZipFile(plain) as read, zipfile.ZipFile(path, "w") as written:
+            for name in sorted(read.namelist()):
+                written.writestr(zipfile.ZipInfo(name), _timeless(name, read.read(name)))
+
+
+def _timeless(name: str, content: bytes) -> bytes:
+    if name == "metadata.json":
+        kept = {key: value for key, value in json.loads(content).items() if key != "date_saved"}
+        return json.dumps(kept, sort_keys=True).encode()
+    if name == "config.json":
+        found = list(dict.fromkeys(_SHARED.findall(content)))
+        return _SHARED.sub(lambda match: b'"shared_object_id": %d' % found.index(match[1]), content)
+    return content
+
+
+def to_tflite(model: Any, shape: list[int] | None = None, batch: int | None = 1) -> bytes:
+    """Return a live model as float TFLite. ``shape`` is for a model with one input; ``batch`` may stay open."""
     shapes = [tuple(one.shape[1:]) for one in model.inputs]
     if shape and len(shapes) > 1:
         raise ConvertError(f"options.shape is for a model with one input; this one has {len(shapes)}")
@@ -57,7 +87,7 @@ def to_tflite(model: Any, shape: list[int] | None = None) -> bytes:
                 f"the model's input has shape {list(given)} with sizes left open, which an int8 model cannot have;"
                 " say them as options = { shape = [100, 6] } in [model]"
             )
-    wanted = {one.name: (1, *(shape or given)) for one, given in zip(model.inputs, shapes, strict=True)}
+    wanted = {one.name: (batch, *(shape or given)) for one, given in zip(model.inputs, shapes, strict=True)}
     if len(wanted) == 1:
         return _tensorflow.freeze(lambda x: model(x, training=False), {"input": next(iter(wanted.values()))})
     return _tensorflow.freeze(lambda *x: model(list(x), training=False), wanted)
