@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -15,20 +15,30 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from limpet.messages import Inferred
     from limpet.types import FloatArray
+    from limpet_convert.devices import Device
+    from limpet_convert.project import Variant
 
 INVOCATIONS = 200
 SHORTEST = 0.5
+UPLOAD = 1 << 24
+"""Bytes of windows that a device is sent at most, to time one model."""
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A variant: bytes, points of the metric lost, median microseconds of one invocation here."""
+    """A variant: bytes, points of the metric lost, median microseconds of one invocation.
+
+    ``timed`` says where that was measured, or that it is an estimate; ``refused`` why the device does not take it.
+    """
 
     name: str
     size: int
     loss: float
     microseconds: float
+    timed: str = "measured here"
+    refused: str = ""
 
     def beats(self, other: Candidate) -> bool:
         """Whether it is nowhere worse and somewhere better."""
@@ -48,15 +58,54 @@ class Target:
     microseconds: float | None = None
 
     def met(self, one: Candidate) -> bool:
-        """Whether a candidate keeps all of it."""
+        """Whether a candidate keeps all of it, and can be used at all."""
+        if one.refused:
+            return False
         pairs = ((one.size, self.size), (one.loss, self.loss), (one.microseconds, self.microseconds))
         return all(limit is None or value <= limit for value, limit in pairs)
 
 
 def front(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """Return the Pareto front, smallest first."""
-    best = [one for one in candidates if not any(other.beats(one) for other in candidates)]
+    """Return the Pareto front of what can be used, smallest first."""
+    usable = [one for one in candidates if not one.refused]
+    best = [one for one in usable if not any(other.beats(one) for other in usable)]
     return sorted(best, key=lambda one: one.size)
+
+
+class Clock(Protocol):
+    """What times a model. ``label`` says what the times are."""
+
+    label: str
+
+    def __call__(self, path: Path, inputs: FloatArray, variant: Variant) -> float:
+        """Return the median time of one run over ``inputs`` in turn, in µs."""
+
+
+class Here:
+    """This machine."""
+
+    label = "measured here"
+
+    def __call__(self, path: Path, inputs: FloatArray, variant: Variant) -> float:  # noqa: ARG002
+        """See ``Clock``."""
+        return median_microseconds(path, inputs)
+
+
+class There:
+    """A device. ``told`` is what it said of itself last."""
+
+    told: Inferred
+
+    def __init__(self, device: Device) -> None:
+        self.label = f"measured on {device.name}"
+        self._device = device
+
+    def __call__(self, path: Path, inputs: FloatArray, variant: Variant) -> float:  # noqa: ARG002
+        """See ``Clock``."""
+        count = min(INVOCATIONS, max(1, UPLOAD // inputs[0].nbytes))
+        ran = self._device.run(path, inputs[np.arange(count) % len(inputs)])
+        self.told = ran.told
+        return float(np.median(ran.run_us))
 
 
 def median_microseconds(path: Path, inputs: FloatArray) -> float:

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
 import msgspec
 
-from limpet_convert import project, tuning
+from limpet_convert import profiles, project, tuning
 from limpet_convert.commands import _shared
+from limpet_convert.errors import ConvertError
 from limpet_convert.project import Observer
-from limpet_convert.steps import FLOAT, Way
-from limpet_convert.tuning import Candidate, Target
+from limpet_convert.steps import FLOAT
+from limpet_convert.tuning import Candidate, Here, Target, There
 
 if TYPE_CHECKING:
     import argparse
-    from pathlib import Path
 
+    from limpet_convert.devices import Device
+    from limpet_convert.profiles import Profile
     from limpet_convert.project import Project, Variant
+    from limpet_convert.steps import Way
+    from limpet_convert.tuning import Clock
 
 HELP = "try the variants and observers, print the Pareto front of size, time and loss, and what meets a target"
 PLAIN: tuple[Variant, ...] = ("float16", "dynamic")
@@ -28,42 +33,88 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _shared.add_project(parser)
     parser.add_argument("--size", type=int, metavar="BYTES", help="at most so large")
     parser.add_argument("--loss", type=float, metavar="POINTS", help="at most so many points of the metric lost")
+    parser.add_argument("--latency", type=float, metavar="MICROSECONDS", help="at most so long a run")
     parser.add_argument(
-        "--latency", type=float, metavar="MICROSECONDS", help="at most so long a run, measured here"
+        "--profile",
+        metavar="NAME|FILE",
+        help=f"leave out what such a device does not take, and estimate its times; {', '.join(profiles.names())}",
     )
+    parser.add_argument(
+        "--measure-profile", type=Path, metavar="FILE", help="write a profile of --device there, and try nothing"
+    )
+    _shared.add_device(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Return 1 where nothing meets the target."""
+    device = _shared.device(arguments)
+    if device and not device.any_model:
+        raise ConvertError("--device: a pipeline at work runs the model that it has; tune takes ssh://...")
+    if arguments.measure_profile:
+        return _measure_profile(device, arguments.measure_profile)
+    profile = profiles.read(arguments.profile) if arguments.profile else None
     wanted = project.read(arguments.project)
     folder = arguments.out or wanted.build
-    candidates = _candidates(wanted, folder)
+    candidates = _Trial(wanted, folder, _clock(device, profile), profile).candidates()
     best = tuning.front(candidates)
     target = Target(arguments.size, arguments.loss, arguments.latency)
     for one in sorted(candidates, key=lambda c: c.size):
         marks = ("*" if one in best else " ") + ("+" if target.met(one) else " ")
-        print(f"{marks} {one.name:20} {one.size:>10,} B  {one.loss:6.2f} points  {one.microseconds:8.1f} µs")
+        print(f"{marks} {one.name:20} {one.size:>10,} B  {one.loss:6.2f} points  {_said(one)}")
     print("* on the Pareto front, + meets the target")
     tuning.plot(folder / "tune.png", candidates, best, "metric")
     print(f"plot: {folder / 'tune.png'}")
     return 0 if any(target.met(one) for one in candidates) else 1
 
 
-def _candidates(wanted: Project, folder: Path) -> list[Candidate]:
-    first = _shared.way(wanted, folder)
-    found = [_measured(first, variant, variant) for variant in PLAIN]
-    exact = tuning.median_microseconds(folder / FLOAT, first.test.values)
-    found.append(Candidate("float", len(first.model), 0.0, exact))
-    for observer in get_args(Observer):
-        changed = msgspec.structs.replace(
-            wanted, quantize=msgspec.structs.replace(wanted.quantize, observer=observer)
-        )
-        way = _shared.way(changed, folder / f"tune-{observer}")
-        found += [_measured(way, variant, f"{variant} {observer}") for variant in CALIBRATED]
-    return found
+def _said(one: Candidate) -> str:
+    return one.refused or f"{one.microseconds:10.1f} µs, {one.timed}"
 
 
-def _measured(way: Way, variant: Variant, name: str) -> Candidate:
-    path = way.variant(variant)
-    one = way.measure(variant)
-    return Candidate(name, one.size, one.metric_loss_points, tuning.median_microseconds(path, way.test.values))
+def _measure_profile(device: Device | None, path: Path) -> int:
+    if device is None:
+        raise ConvertError("--measure-profile: of which device? Name it, as --device ssh://pi@kitchen.local")
+    path.write_text(profiles.toml(profiles.measure(device)), encoding="utf-8")
+    print(f"profile: {path}")
+    return 0
+
+
+def _clock(device: Device | None, profile: Profile | None) -> Clock:
+    """Return what times: the device, else its profile, else this machine."""
+    if device is not None:
+        return There(device)
+    return profiles.Estimate(profile, Here()) if profile and profile.run_us else Here()
+
+
+class _Trial:
+    """All candidates of a project, made and measured."""
+
+    def __init__(self, wanted: Project, folder: Path, clock: Clock, profile: Profile | None) -> None:
+        self._wanted = wanted
+        self._folder = folder
+        self._clock = clock
+        self._profile = profile
+
+    def candidates(self) -> list[Candidate]:
+        """Make and measure each."""
+        first = _shared.way(self._wanted, self._folder)
+        found = [self._measured(first, variant, variant) for variant in PLAIN]
+        found.append(self._candidate(first, "float", "float", first.folder / FLOAT, 0.0))
+        for observer in get_args(Observer):
+            quantize = msgspec.structs.replace(self._wanted.quantize, observer=observer)
+            changed = msgspec.structs.replace(self._wanted, quantize=quantize)
+            way = _shared.way(changed, self._folder / f"tune-{observer}")
+            found += [self._measured(way, variant, f"{variant} {observer}") for variant in CALIBRATED]
+        return found
+
+    def _measured(self, way: Way, variant: Variant, name: str) -> Candidate:
+        path = way.variant(variant)
+        return self._candidate(way, variant, name, path, way.measure(variant).metric_loss_points)
+
+    def _candidate(self, way: Way, variant: Variant, name: str, path: Path, loss: float) -> Candidate:
+        size = path.stat().st_size
+        if self._profile and (refused := self._profile.refusal(variant, size)):
+            return Candidate(name, size, loss, 0.0, refused=refused)
+        with way.progress.step(f"time {name}"):
+            time = self._clock(path, way.test.values, variant)
+        return Candidate(name, size, loss, time, self._clock.label)

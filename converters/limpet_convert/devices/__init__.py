@@ -49,9 +49,10 @@ class Ran:
 
 
 class Device(Protocol):
-    """A device that runs models."""
+    """A device that runs models. ``any_model``: not just the one that it has."""
 
     name: str
+    any_model: bool
 
     def run(self, model: Path, windows: FloatArray) -> Ran:
         """Run a ``.tflite`` file on windows ``(n, *shape of one)``. ``DeviceError``."""

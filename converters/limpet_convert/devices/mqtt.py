@@ -57,6 +57,8 @@ class Pipeline:
     It runs the model that it has: only that one can be verified.
     """
 
+    any_model = False
+
     def __init__(self, url: str, login: Login) -> None:
         parts = urlsplit(url)
         names = [name for name in unquote(parts.path).split("/") if name]

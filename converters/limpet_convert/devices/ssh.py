@@ -51,6 +51,8 @@ class Ssh:
     ``limpet``: the program there, by default found on its path. ``config``: an ssh configuration for ``ssh -F``.
     """
 
+    any_model = True
+
     def __init__(self, url: str, login: Login) -> None:
         parts = urlsplit(url)
         options = parse_qs(parts.query)

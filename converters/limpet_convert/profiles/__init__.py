@@ -1,0 +1,120 @@
+"""What is known of a device that is not at hand: what it takes, and how long it takes for reference models."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta
+
+from limpet.config import fill
+from limpet.errors import ConfigError
+from limpet.manifest import Count, Positive
+from limpet.plugin import suggest
+from limpet_convert import reference, tuning
+from limpet_convert.project import Variant
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+if TYPE_CHECKING:
+    from limpet.types import FloatArray
+    from limpet_convert.devices import Device
+    from limpet_convert.tuning import Clock
+
+HERE = Path(__file__).parent
+Reference = Annotated[str, Meta(pattern=f"^({'|'.join(reference.NAMES)})$")]
+
+
+class Profile(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """A device profile. ``source`` says where it all comes from.
+
+    ``variants`` it takes, empty for all; ``max_size`` of a model's file in bytes. ``run_us``: the median time of a
+    run of each of ``limpet_convert.reference``'s models there, in µs.
+    """
+
+    name: Annotated[str, Meta(pattern=r"^[\w.@/-]+$")]
+    source: str
+    variants: list[Variant] = []
+    max_size: Count | None = None
+    run_us: dict[Reference, Positive] = {}
+
+    def refusal(self, variant: Variant, size: int) -> str:
+        """Return why the device does not take a variant, if it does not."""
+        if self.variants and variant not in self.variants:
+            return f"{self.name} takes {', '.join(self.variants)} only"
+        if self.max_size is not None and size > self.max_size:
+            return f"{self.name} takes {self.max_size:,} B at most"
+        return ""
+
+
+def read(wanted: str) -> Profile:
+    """Read a profile by its name or from a file. ``ConfigError`` says all that is wrong with it."""
+    path = HERE / f"{wanted}.toml"
+    if not path.is_file():
+        path = Path(wanted)
+        if not path.suffix:
+            raise ConfigError([f"there is no profile {wanted!r}{suggest(wanted, names())}, and no such file"])
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError([f"{path}: {error.strerror}"]) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError([f"{path}: not TOML: {error}"]) from error
+    problems: list[str] = []
+    profile = fill(Profile, table, str(path), path.parent, problems)
+    if profile is None:
+        raise ConfigError(problems)
+    return profile
+
+
+def names() -> list[str]:
+    """Return the profiles that are here."""
+    return sorted(path.stem for path in HERE.glob("*.toml"))
+
+
+def measure(device: Device) -> Profile:
+    """Run the reference models on a device. ``DeviceError``."""
+    found = {}
+    clock = tuning.There(device)
+    for name in reference.NAMES:
+        found[name] = round(_time(clock, name), 1)
+    told = clock.told
+    return Profile(
+        name=device.name,
+        source=f"measured by limpet-convert: Limpet {told.limpet}, {told.runtime}, delegate {told.delegate}",
+        run_us=found,
+    )
+
+
+def toml(profile: Profile) -> str:
+    """Write a profile."""
+    lines = [f"{key} = {msgspec.json.encode(getattr(profile, key)).decode()}" for key in ("name", "source")]
+    lines += ["", "[run_us] # µs of a run, median, of limpet_convert.reference's models"]
+    return "\n".join([*lines, *(f"{name} = {time}" for name, time in profile.run_us.items())]) + "\n"
+
+
+class Estimate:
+    """A ``Clock`` that measures here, and scales by what a reference of the same numbers takes there and here."""
+
+    def __init__(self, profile: Profile, here: Clock) -> None:
+        self.label = f"estimated for {profile.name}"
+        self._here = here
+        self._ratios = {name: time / _time(here, name) for name, time in profile.run_us.items()}
+
+    def __call__(self, path: Path, inputs: FloatArray, variant: Variant) -> float:
+        """See ``Clock``."""
+        wanted = reference.FLOAT if variant in {"float", "float16"} else reference.INT8
+        return self._here(path, inputs, variant) * self._ratios[wanted]
+
+
+def _time(clock: Clock, name: str) -> float:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / f"{name}.tflite"
+        path.write_bytes(reference.model(name))
+        return clock(path, reference.image(), "float" if name == reference.FLOAT else "int8")
