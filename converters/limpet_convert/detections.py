@@ -145,12 +145,12 @@ class Reader:
         """
         specs = self.specs(shapes)
         ends = np.cumsum([0] + [int(np.prod(spec.shape)) for spec in specs])
+        places = [np.arange(begin, end) for begin, end in pairwise(ends)]
         layout = self.config.layout
         layout = detect.told(specs, len(self.labels)) if layout == "auto" else layout
         if layout == "ssd":
-            return [np.arange(begin, end) for begin, end in pairwise(ends)]
-        columns = detect.table_of(specs, layout, len(self.labels)).columns(np.arange(ends[-1]))
-        return [columns[:4].ravel(), columns[4:].ravel()]
+            return places
+        return [table.columns(places).ravel() for table in detect.tables(specs, layout, len(self.labels))]
 
 
 def _boxes(found: Sequence[detect.Detection], kinds: dict[str, int]) -> Boxes:

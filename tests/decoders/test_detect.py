@@ -68,6 +68,16 @@ def test_every_layout_is_told_by_its_shape_and_gives_the_same_boxes(layout: str,
     assert detected([output], pixels=PICTURE if pixels else []) == [CAT, DOG]
 
 
+# With three labels a yolov5 has four scores, as many as places: then the boxes come first.
+@pytest.mark.parametrize(("layout", "swapped"), [("yolov8", False), ("yolov8", True), ("yolov5", False)])
+@pytest.mark.parametrize("across", [False, True])
+def test_boxes_and_scores_may_come_apart(layout: str, *, across: bool, swapped: bool) -> None:
+    whole = table(layout, [DOG, CAT], pixels=True)
+    rows = whole if layout == "yolov5" else whole.transpose(0, 2, 1)
+    parts = [part.transpose(0, 2, 1).copy() if across else part for part in (rows[..., :4], rows[..., 4:])]
+    assert detected(parts[::-1] if swapped else parts, pixels=PICTURE) == [CAT, DOG]
+
+
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [2, 0, 3, 1]], ids=["tensorflow1", "tensorflow2"])
 def test_post_processed_boxes_are_read_as_far_as_they_are_counted(order: list[int]) -> None:
     outputs = processed([CAT, DOG, CAT], count=2)

@@ -35,13 +35,13 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How the outputs are read, and what is reported.
 
     ``labels`` stand in for the model's. ``layout``: ``ssd`` is the four tensors of TFLite's detection
-    post-processing; ``yolov8`` one tensor with centre, width, height and a score for each class, for each box a
-    row or a column; ``yolov5`` the same with a score of the box before those of the classes; ``end2end`` a row
-    for each box with left, top, right, bottom, score and class. ``auto`` tells them apart by shape and number of
-    labels. ``pixels``: ``[width, height]`` of the picture that boxes are measured in, empty where they are
-    fractions of it. ``activation`` is what the model left out of its scores. What scores below ``threshold`` is
-    left out, and what overlaps a better box of its label by more than ``overlap``, intersection over union, unless
-    the model has seen to that (``ssd``, ``end2end``). The ``most`` best are reported.
+    post-processing; ``yolov8`` has centre, width, height and a score for each class, for each box a row or a
+    column, in one tensor or two; ``yolov5`` the same with a score of the box before those of the classes;
+    ``end2end`` a row for each box with left, top, right, bottom, score and class. ``auto`` tells them apart by
+    shape and number of labels. ``pixels``: ``[width, height]`` of the picture that boxes are measured in, empty
+    where they are fractions of it. ``activation`` is what the model left out of its scores. What scores below
+    ``threshold`` is left out, and what overlaps a better box of its label by more than ``overlap``, intersection
+    over union, unless the model has seen to that (``ssd``, ``end2end``). The ``most`` best are reported.
     """
 
     labels: list[str] = []
@@ -83,10 +83,10 @@ def open(config: Config, outputs: Sequence[TensorSpec], labels: Sequence[str]) -
     layout = told(outputs, len(names)) if config.layout == "auto" else config.layout
     if layout == "ssd":
         return Detect(config, _Processed(_ssd_order(outputs)), names)
-    table = table_of(outputs, layout, len(names))
+    places, scores = tables(outputs, layout, len(names))
     if layout == "end2end":
-        return Detect(config, _End2End(table), names)
-    return Detect(config, _Raw(table, layout, config.activation), names)
+        return Detect(config, _End2End(places, scores), names)
+    return Detect(config, _Raw(places, scores, layout == "yolov5", config.activation), names)
 
 
 class Boxes(NamedTuple):
@@ -173,58 +173,44 @@ def _apart(found: Boxes, overlap: float, most: int) -> list[int]:
 
 
 class Table(NamedTuple):
-    """One output that is a table: its shape without dimensions of 1 in front; ``across``: each box is a column."""
+    """What an output has of each box: ``part`` of it. ``shape`` is the output's without dimensions of 1 in front.
 
+    ``across``: each box is a column of the output.
+    """
+
+    output: int
     shape: tuple[int, int]
     across: bool
+    part: slice
 
-    def columns(self, output: Array) -> Array:
-        """Return a view whose first axis is what there is for each box."""
-        table = output.reshape(self.shape)
-        return table if self.across else table.T
-
-
-_FIRST: dict[Layout, int] = {"yolov5": 5, "yolov8": 4, "end2end": 6}
-"""How many numbers a box has before the scores of the classes, if it has those."""
-
-
-def table_of(outputs: Sequence[TensorSpec], layout: Layout, labels: int) -> Table:
-    """Find the axis that has what there is for each box. ``ValueError`` where there is none."""
-    shape = _plain(outputs)
-    wanted = _FIRST[layout]
-    if layout != "end2end":
-        # Without labels: there are more boxes than classes.
-        wanted = wanted + labels if labels else max(min(shape), wanted + 1)
-    if wanted not in shape:
-        raise ValueError(
-            f"{layout} has {wanted} numbers for each box{f' with {labels} labels' if labels else ''}, but the "
-            f"output {outputs[0].name!r} has shape {list(outputs[0].shape)}"
-        )
-    # Where either would do: yolov8 is exported with a column for each box, the others with a row.
-    return Table(shape, shape[0] == wanted and (shape[1] != wanted or layout == "yolov8"))
+    def columns(self, outputs: Sequence[Array]) -> Array:
+        """Return a view whose first axis is what there is of each box."""
+        table = outputs[self.output].reshape(self.shape)
+        return (table if self.across else table.T)[self.part]
 
 
 class _Raw:
-    """The head of a YOLO, before anything was left out: see ``_Head``."""
+    """The head of a YOLO, before anything was left out: see ``_Head``. ``own``: a box has a score of its own."""
 
     suppressed = False
 
-    def __init__(self, table: Table, layout: Layout, activation: str) -> None:
-        self._table = table
-        self._first = _FIRST[layout]
+    def __init__(self, places: Table, scores: Table, own: bool, activation: str) -> None:  # noqa: FBT001
+        self._places, self._scores = places, scores
+        self._own = own
         self._activated = _sigmoid if activation == "sigmoid" else _as_it_is
 
     def __call__(self, outputs: Sequence[FloatArray], threshold: float) -> Boxes:
-        columns = self._table.columns(outputs[0])
+        given = self._scores.columns(outputs)
         # A box whose own score is too low cannot score more with that of a class, which is 1 at most.
-        own = self._activated(columns[4] if self._first == 5 else columns[4:].max(axis=0))
-        likely = np.flatnonzero(own >= threshold)
-        given, scores = columns[:, likely], own[likely]
-        classes = given[self._first :].argmax(axis=0)
-        if self._first == 5:
-            scores = scores * self._activated(given[classes + 5, np.arange(len(likely))])
-        half = given[2:4] / 2
-        corners = np.concatenate([given[:2] - half, given[:2] + half]).T
+        best = self._activated(given[0] if self._own else given.max(axis=0))
+        likely = np.flatnonzero(best >= threshold)
+        given, scores = given[int(self._own) :, likely], best[likely]
+        classes = given.argmax(axis=0)
+        if self._own:
+            scores = scores * self._activated(given[classes, np.arange(len(likely))])
+        places = self._places.columns(outputs)[:, likely]
+        half = places[2:] / 2
+        corners = np.concatenate([places[:2] - half, places[:2] + half]).T
         enough = scores >= threshold
         return Boxes(corners[enough], scores[enough], classes[enough])
 
@@ -234,12 +220,12 @@ class _End2End:
 
     suppressed = True
 
-    def __init__(self, table: Table) -> None:
-        self._table = table
+    def __init__(self, places: Table, scores: Table) -> None:
+        self._places, self._scores = places, scores
 
     def __call__(self, outputs: Sequence[FloatArray], threshold: float) -> Boxes:
-        columns = self._table.columns(outputs[0])
-        return _known(columns[:4].T, columns[4], columns[5], threshold)
+        scores, classes = self._scores.columns(outputs)
+        return _known(self._places.columns(outputs).T, scores, classes, threshold)
 
 
 class _Order(NamedTuple):
@@ -274,26 +260,71 @@ def told(outputs: Sequence[TensorSpec], labels: int) -> Layout:
     """Return which layout outputs are of. ``ValueError`` where that is not to be told."""
     if len(outputs) == 4:
         return "ssd"
-    fitting: list[Layout] = [name for name in ("yolov8", "yolov5") if _FIRST[name] + labels in _plain(outputs)]
-    if labels and fitting:
+    known: list[Layout] = ["yolov8", "yolov5"]
+    fitting = [layout for layout in known if labels and _tables(outputs, layout, labels)]
+    if fitting:
         return fitting[0]
-    if _plain(outputs)[1] == _FIRST["end2end"]:
+    if len(outputs) == 1 and _plain(outputs[0])[1] == 6:
         return "end2end"
     raise ValueError(
-        f"the layout of output {outputs[0].name!r}, of shape {list(outputs[0].shape)}, is not to be told with "
-        f"{labels} labels: yolov8 has {labels + 4} numbers for each box then, yolov5 {labels + 5}, end2end 6; set "
-        "labels, one for each class, or layout"
+        f"the layout of outputs of shape {_shapes(outputs)} is not to be told with {labels} labels: yolov8 has "
+        f"{labels + 4} numbers for each box then, yolov5 {labels + 5}, end2end 6; set labels, one for each class, "
+        "or layout"
     )
 
 
-def _plain(outputs: Sequence[TensorSpec]) -> tuple[int, int]:
-    """Return the shape of the one output without dimensions of 1 in front."""
-    shape = outputs[0].shape if len(outputs) == 1 else ()
-    if len(shape) < 2 or any(size not in {1, -1} for size in shape[:-2]) or min(shape[-2:]) < 1:
+def tables(outputs: Sequence[TensorSpec], layout: Layout, labels: int) -> tuple[Table, Table]:
+    """Return where a box's four places are, and where its scores are. ``ValueError`` if they are nowhere."""
+    found = _tables(outputs, layout, labels)
+    if found is None:
+        behind = _BEHIND[layout] + labels * (layout != "end2end") if labels else "the"
         raise ValueError(
-            f"detect takes four outputs, or one that is a table, not {[list(tensor.shape) for tensor in outputs]}"
+            f"{layout} has 4 numbers and {behind} scores for each box with {labels} labels, in one output or two; "
+            f"not in outputs of shape {_shapes(outputs)}"
         )
+    return found
+
+
+_BEHIND = {"yolov8": 0, "yolov5": 1, "end2end": 2}
+"""What comes behind a box's places, before the scores of the classes if there are such."""
+
+
+def _tables(outputs: Sequence[TensorSpec], layout: Layout, labels: int) -> tuple[Table, Table] | None:
+    shapes = [_plain(tensor) for tensor in outputs]
+    known = labels or layout == "end2end"
+    behind = _BEHIND[layout] + labels * (layout != "end2end")
+    if len(shapes) == 1:
+        # Without labels: there are more boxes than classes.
+        wanted = 4 + behind if known else max(min(shapes[0]), 5 + behind)
+        whole = _axis(0, shapes[0], wanted, layout)
+        return whole and (whole._replace(part=slice(4)), whole._replace(part=slice(4, None)))
+    for first, second in ((0, 1), (1, 0)) if len(shapes) == 2 else ():
+        places = _axis(first, shapes[first], 4, layout)
+        scores = _axis(second, shapes[second], behind if known else min(shapes[second]), layout)
+        if places and scores and shapes[first][places.across] == shapes[second][scores.across]:
+            return places, scores
+    return None
+
+
+def _axis(output: int, shape: tuple[int, int], wanted: int, layout: Layout) -> Table | None:
+    """Return the table that has ``wanted`` numbers for each box, ``None`` if this is none."""
+    if wanted not in shape:
+        return None
+    # Where either would do: yolov8 is exported with a column for each box, the others with a row.
+    across = shape[0] == wanted and (shape[1] != wanted or layout == "yolov8")
+    return Table(output, shape, across, slice(None))
+
+
+def _plain(tensor: TensorSpec) -> tuple[int, int]:
+    """Return the shape of a table without dimensions of 1 in front."""
+    shape = tensor.shape
+    if len(shape) < 2 or any(size not in {1, -1} for size in shape[:-2]) or min(shape[-2:]) < 1:
+        raise ValueError(f"detect takes tables of boxes, not an output of shape {list(shape)}")
     return shape[-2], shape[-1]
+
+
+def _shapes(outputs: Sequence[TensorSpec]) -> str:
+    return ", ".join(str(list(tensor.shape)) for tensor in outputs) or "none"
 
 
 def _ssd_order(outputs: Sequence[TensorSpec]) -> _Order:
@@ -309,7 +340,7 @@ def _ssd_order(outputs: Sequence[TensorSpec]) -> _Order:
             return found
     raise ValueError(
         "ssd has boxes, classes, scores and count in this order, or scores, boxes, count and classes, with boxes "
-        f"of shape [1, n, 4]; not outputs of shape {[list(tensor.shape) for tensor in outputs]}"
+        f"of shape [1, n, 4]; not outputs of shape {_shapes(outputs)}"
     )
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from limpet_convert.compare import Comparison
     from limpet_convert.devices import Device
+    from limpet_convert.layers import Layer
     from limpet_convert.on_device import OnDevice
     from limpet_convert.project import Project
 
@@ -62,6 +63,12 @@ def tell_device(found: OnDevice) -> None:
     told = found.told
     print(f"{found.name}: {told.runtime} (Limpet {told.limpet}), {told.delegate}, {found.run_us:,.1f} µs a run")
     print(f"  agreement with the same model here {found.here.agreement:.2%}")
+
+
+def tell_guilty(named: Layer | None) -> None:
+    """Print which layer goes wrong in int8, and why."""
+    if named:
+        print(f"guilty: {named.name} ({named.kind}): {named.why}")
 
 
 def tell(comparisons: Sequence[Comparison]) -> None:

@@ -24,6 +24,7 @@ def main(arguments: argparse.Namespace) -> int:
     way = _shared.way(project.read(arguments.project), arguments.out)
     passed = way.verify()
     _shared.tell(way.comparisons)
+    _shared.tell_guilty(way.blamed)
     print(f"report: {way.folder / 'report.md'}")
     if not passed:
         return 1

@@ -44,6 +44,7 @@ def main(arguments: argparse.Namespace) -> int:
         way = _shared.way(wanted, arguments.out)
         way.verify(device)
         comparisons, there = way.comparisons, way.there
+        _shared.tell_guilty(way.blamed)
         print(f"report: {way.folder / 'report.md'}")
     if there:
         _shared.tell_device(there)
