@@ -5,6 +5,7 @@ set -eu
 cd "$(dirname "$0")"
 prefix=/opt/limpet
 units=/etc/systemd/system
+share=/usr/share/limpet
 running=
 [ ! -d /run/systemd/system ] || running=yes
 
@@ -18,7 +19,7 @@ uninstall() {
     for unit in systemd/*.service systemd/*.timer systemd/*.slice; do
         rm -f "$units/$(basename "$unit")"
     done
-    rm -rf $prefix /etc/sysusers.d/limpet.conf /etc/tmpfiles.d/limpet.conf /etc/modules-load.d/limpet.conf
+    rm -rf $prefix $share /etc/sysusers.d/limpet.conf /etc/tmpfiles.d/limpet.conf /etc/modules-load.d/limpet.conf
     [ -z "$running" ] || systemctl daemon-reload
     echo "Limpet is gone. /etc/limpet and /var/lib/limpet are left."
 }
@@ -48,6 +49,8 @@ pip --require-hashes -r requirements.txt
 pip wheels/limpet-*.whl
 
 install -m 644 systemd/*.service systemd/*.timer systemd/*.slice $units/
+mkdir -p $share
+cp -r systemd/drop-ins firmware-configs $share/
 install -D -m 644 systemd/limpet.sysusers /etc/sysusers.d/limpet.conf
 install -D -m 644 systemd/limpet.tmpfiles /etc/tmpfiles.d/limpet.conf
 install -D -m 644 systemd/limpet.modules-load /etc/modules-load.d/limpet.conf

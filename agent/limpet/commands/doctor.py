@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import msgspec
 
 from limpet import config
 from limpet.device.machine import Machine, User, this_user
-from limpet.doctor import examine, subject
+from limpet.doctor import examine, service, subject
 from limpet.errors import LimpetError
 
 if TYPE_CHECKING:
@@ -39,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Print what was found; exit status 1 if anything is bad."""
     machine = Machine(arguments.root, _user(arguments.user))
+    machine = replace(machine, user=service.with_groups(machine))
     found = examine(subject.read(arguments.config, machine))
     counts = {result: sum(f.result == result for f in found) for result in ("ok", "warn", "bad", "skip")}
     if arguments.json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from limpet.doctor import access, broker, hardware, kernel, settings, software, system
+from limpet.doctor import access, broker, hardware, kernel, service, settings, software, system, usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,9 +21,11 @@ CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     access.state,
     hardware.accelerators,
     hardware.delegates,
+    service.service,
     broker.broker,
     system.clock,
     system.disk,
+    usage.usage,
     system.memory,
     system.power,
     system.heat,

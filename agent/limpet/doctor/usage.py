@@ -1,0 +1,77 @@
+"""What Limpet has written to the disk, beside what it may write at most."""
+
+from __future__ import annotations
+
+import struct
+from typing import TYPE_CHECKING
+
+from limpet.deploy.housekeeping import look
+from limpet.device.host import MB
+from limpet.doctor.finding import bad, ok, skip, warn
+from limpet.outbox.disk import FORMAT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from limpet.config import Config
+    from limpet.doctor.finding import Finding
+    from limpet.doctor.subject import Subject
+
+_VERSION = struct.Struct(">60xI")
+"""Where an SQLite file has its ``user_version``: https://sqlite.org/fileformat2.html, section 1.3."""
+
+
+def usage(subject: Subject) -> Iterator[Finding]:
+    """Look at each thing that grows, and at whether this version can read the outbox that is there."""
+    if not subject.config or not subject.config.device.state.is_dir():
+        yield skip("usage", "nothing is written yet")
+        return
+    try:
+        yield from _usage(subject.config)
+        yield from _format(subject.config.device.state / "outbox/outbox.db")
+    except PermissionError as error:
+        yield skip("usage", f"{error.filename} cannot be read by this user")
+    dumps = [look(path).size for path in subject.machine.paths("var/lib/systemd/coredump/core.limpet*")]
+    if dumps:
+        mend = "sudo rm /var/lib/systemd/coredump/core.limpet*"
+        yield warn("usage", f"core dumps: {_mb(sum(dumps))}", "the service writes none, something else did", mend)
+
+
+def _usage(config: Config) -> Iterator[Finding]:
+    state, most = config.device.state, config.device.models_bytes
+    models = _size(config.models)
+    parts = {"outbox": _size(state / "outbox"), "cache": _size(state / "cache"), "models": models}
+    what = ", ".join(f"{name} {_mb(size)}" for name, size in parts.items())
+    path = config.reporters.get("jsonl", {}).get("path", "-")
+    if path != "-":
+        what += f", {path} {_mb(sum(_size(config.base / f'{path}{end}') for end in ('', '.1')))}"
+    if config.device.models is None and models > most:
+        why = f"models may take {_mb(most)}, device.models_bytes"
+        yield warn("usage", what, why, "limpet housekeeping deletes what nothing names; raise models_bytes")
+    else:
+        yield ok("usage", what)
+
+
+def _size(path: Path) -> int:
+    return look(path).size if path.exists() else 0
+
+
+def _mb(size: float) -> str:
+    return f"{size / MB:.1f} MB"
+
+
+def _format(path: Path) -> Iterator[Finding]:
+    head = _head(path)
+    (found,) = _VERSION.unpack(head) if len(head) == _VERSION.size else (0,)
+    if found > FORMAT:
+        why = "its messages stay unsent, and what comes is kept in memory only"
+        mend = f"install the later version again; or move {path} away to begin an empty one"
+        yield bad("usage", f"{path} is of a later version of Limpet (format {found})", why, mend)
+
+
+def _head(path: Path) -> bytes:
+    if not path.exists():
+        return b""
+    with path.open("rb") as file:
+        return file.read(_VERSION.size)

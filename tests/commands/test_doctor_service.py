@@ -1,0 +1,116 @@
+"""``limpet doctor`` on the installed unit: which devices it opens, and which drop-in is missing."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from limpet.device.machine import User
+from limpet.doctor import service
+from support.boards import Board
+from support.patients import lay, only, patient, table
+
+if TYPE_CHECKING:
+    from limpet.doctor.finding import Finding
+
+SYSTEMD = Path(__file__).parents[2] / "systemd"
+UNIT = {"usr/lib/systemd/system/limpet.service": (SYSTEMD / "limpet.service").read_text()}
+
+
+def drop_in(name: str) -> dict[str, str]:
+    text = (SYSTEMD / f"drop-ins/{name}.conf").read_text()
+    return {f"etc/systemd/system/limpet.service.d/{name}.conf": text}
+
+
+def asked(tmp_path: Path, files: dict[str, str], option: dict[str, Any]) -> Finding:
+    config = table(tmp_path, sources={"s": {"kind": "camera", **option}})
+    return only(service.service, patient(tmp_path, files, config=config))
+
+
+@pytest.mark.parametrize(("begin", "allow", "name"), service.DROP_INS)
+def test_the_drop_in_that_is_named_opens_the_node(tmp_path: Path, begin: str, allow: str, name: str) -> None:
+    node = f"{begin}0"
+    files = UNIT | {node[1:]: ""}
+    refused = asked(tmp_path, files, {"device": node})
+    assert (refused.result, refused.what) == ("bad", f"limpet.service may not open {node} (source s)")
+    assert (
+        f"/usr/share/limpet/drop-ins/{name}.conf /etc/systemd/system/limpet.service.d/{name}.conf" in refused.mend
+    )
+    assert f"DeviceAllow={allow} rw" in (SYSTEMD / f"drop-ins/{name}.conf").read_text()
+    opened = asked(tmp_path, files | drop_in(name), {"device": node})
+    assert (opened.result, opened.what) == ("ok", f"limpet.service opens {node}")
+
+
+@pytest.mark.parametrize("node", ["/dev/ttyUSB0", "/dev/ttyAMA10", "/dev/pts/3"])
+def test_serial_lines_are_open(tmp_path: Path, node: str) -> None:
+    assert asked(tmp_path, UNIT | {node[1:]: ""}, {"port": node}).result == "ok"
+
+
+def test_a_link_is_what_it_leads_to(tmp_path: Path) -> None:
+    lay(tmp_path / "root", {"dev/video0": ""})
+    (tmp_path / "root/dev/limpet-eye").symlink_to("video0")
+    assert "/dev/video0" in asked(tmp_path, UNIT, {"device": "/dev/limpet-eye"}).what
+
+
+def test_what_no_drop_in_opens_is_a_line_to_write(tmp_path: Path) -> None:
+    finding = asked(tmp_path, UNIT, {"device": "/dev/lidar0"})
+    assert "DeviceAllow=/dev/lidar0 rw" in finding.mend
+    own = {"run/systemd/system/limpet.service.d/lidar.conf": "[Service]\nDeviceAllow=/dev/lidar0 rw\n"}
+    assert asked(tmp_path, UNIT | own, {"device": "/dev/lidar0"}).result == "ok"
+
+
+@pytest.mark.parametrize(
+    ("board", "name"),
+    [
+        ("raspberry-pi-5-coral-usb", "edgetpu-usb"),
+        ("imx8mp-evk", "npu-vivante"),
+        ("rk3588-mainline", "npu-accel"),
+        ("coral-dev-board", "edgetpu-pcie"),
+        ("jetson-orin-nano", "jetson"),
+    ],
+)
+def test_accelerators_of_boards(tmp_path: Path, board: str, name: str) -> None:
+    machine = Board(board, tmp_path / "board").machine()
+    lay(machine.root, UNIT)
+    findings = list(service.service(patient(tmp_path, machine=machine)))
+    assert {finding.result for finding in findings} == {"warn"}
+    missing = {re.findall(r"drop-ins/([a-z-]+)\.conf", finding.mend)[0] for finding in findings}
+    assert name in missing
+    for each in missing:
+        lay(machine.root, drop_in(each))
+    assert only(service.service, patient(tmp_path, machine=machine)).result == "ok"
+
+
+def test_without_a_unit_there_is_nothing_to_say(tmp_path: Path) -> None:
+    assert only(service.service, patient(tmp_path)).result == "skip"
+
+
+def test_a_unit_that_closes_nothing(tmp_path: Path) -> None:
+    unit = {"etc/systemd/system/limpet.service": "[Service]\nExecStart=/usr/bin/limpet run x\n# DeviceAllow=no\n"}
+    assert asked(tmp_path, UNIT | unit, {"device": "/dev/video0"}).result == "ok"
+    assert asked(tmp_path, UNIT, {"device": "/dev/video0"}).result == "ok"  # the one in etc still counts
+
+
+def test_an_empty_line_takes_back_what_was_opened(tmp_path: Path) -> None:
+    files = (
+        UNIT
+        | drop_in("camera")
+        | {"etc/systemd/system/limpet.service.d/zz.conf": "[Service]\nDeviceAllow=\nSupplementaryGroups=\n"}
+    )
+    assert asked(tmp_path, files, {"device": "/dev/video0"}).result == "bad"
+    unit = service.installed(lay(tmp_path / "root", {}))
+    assert unit == service.Unit("limpet", frozenset(), frozenset())
+
+
+def test_the_services_user_has_the_groups_that_the_unit_gives(tmp_path: Path) -> None:
+    board = Board("raspberry-pi-5-coral-usb", tmp_path / "board")
+    lay(board.root, UNIT | drop_in("edgetpu-usb"))
+    machine = board.machine()
+    given = service.with_groups(machine).gids - machine.user.gids
+    assert {name for name, gid in board.groups.items() if gid in given} >= {"plugdev"}
+    assert service.with_groups(board.machine("plugdev")).name == "limpet"
+    somebody = User("pi", 1000, frozenset({1000}))
+    assert service.with_groups(type(machine)(board.root, somebody, board.owner)) == somebody
