@@ -1,6 +1,7 @@
 """Writes the JSON Schemas of what goes out and comes in: ``python -m limpet.schemas docs/schemas``.
 
-``asyncapi.yaml`` beside them says what of it goes over which topic.
+``asyncapi.yaml`` beside them says what of it goes over which topic, ``output/KIND.json`` what a result's output is
+if a decoder of that kind made it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from limpet import asyncapi
+from limpet import asyncapi, plugin
 from limpet.messages import (
     DeviceHealth,
     EventMessage,
@@ -35,10 +36,16 @@ KINDS: dict[str, Any] = {
 } | {f"command-{name}": request for name, request in REQUESTS.items()}
 
 
+def outputs() -> dict[str, Any]:
+    """Return what each decoder gives, under ``output/KIND``."""
+    kinds = plugin.built_in("decoders")
+    return {f"output/{kind}": plugin.load("decoders", kind).Output for kind in kinds}
+
+
 def schema(name: str) -> Any:
-    """Return the JSON Schema (2020-12) of one kind of message."""
+    """Return the JSON Schema (2020-12) of one kind of message, or of an output."""
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"Limpet {name}"}
-    return head | _tidy(msgspec.json.schema(KINDS[name]))
+    return head | _tidy(msgspec.json.schema((KINDS | outputs())[name]))
 
 
 def _tidy(part: Any) -> Any:
@@ -58,7 +65,8 @@ def text(name: str) -> str:
 
 def main(directory: Path) -> None:
     """Write each schema to ``NAME.json`` in ``directory``."""
-    for name in KINDS:
+    (directory / "output").mkdir(exist_ok=True)
+    for name in [*KINDS, *outputs()]:
         (directory / f"{name}.json").write_text(text(name), encoding="utf-8")
     (directory / "asyncapi.yaml").write_text(asyncapi.text(asyncapi.document(REQUESTS)), encoding="utf-8")
 

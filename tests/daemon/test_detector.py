@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+import jsonschema
 import msgspec
 import pytest
 
@@ -15,7 +17,8 @@ from support.daemon import Consumer, daemon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "output" / "detect.json"
 
 # The model gives back what it is given, to a sixteenth: a row of a YOLO, two labels.
 CONFIGURATION = """
@@ -56,8 +59,11 @@ def test_boxes_arrive_and_the_threshold_can_be_set(broker: Mosquitto, tmp_path: 
     def seen() -> list[detect.Output]:
         return [msgspec.convert(r["output"], detect.Output) for r in consumer.results("seen")]
 
+    published = jsonschema.Draft202012Validator(msgspec.json.decode(SCHEMA.read_bytes()))
+
     with daemon(tmp_path / "limpet.toml"), caller(broker.port) as operator:
         wait_until(lambda: len(seen()) >= 4)
+        published.validate(consumer.results("seen")[1]["output"])
         assert seen()[0] == detect.Output([CAT], {"cat": 1})
         assert seen()[1] == detect.Output([DOG], {"cat": 0, "dog": 1})
         assert operator.call("threshold", pipeline="seen", value=0.625)["ok"]
