@@ -197,6 +197,12 @@ def test_a_bare_model_describes_itself(tmp_path: Path, cache: Path) -> None:
     assert not cache.exists()
 
 
+def test_a_bare_detector_with_labels_is_decoded_as_one(tmp_path: Path, cache: Path) -> None:
+    loaded = load(models.detector(tmp_path / "pets.tflite"), cache)
+    assert loaded.manifest.decoder == {"kind": "detect"}
+    assert loaded.labels == ("cat", "dog")
+
+
 def test_a_bare_model_without_metadata(tmp_path: Path, cache: Path) -> None:
     manifest = load(models.dense(tmp_path / "_.tflite", 4, 2, batch=-1), cache).manifest
     assert (manifest.name, manifest.transforms, manifest.decoder) == ("model", [], {})

@@ -227,7 +227,19 @@ def described(
 ) -> Path:
     """A ``dense`` float model with an output a label, and TFLite's own metadata and label file in it."""
     metadata = {"TFLITE_METADATA": tflite_metadata(mean, std), "min_runtime_version": b"1.5.0".ljust(16, b"\0")}
-    dense(path, len(labels), len(labels), int8=False, metadata=metadata)
+    return _labelled(dense(path, len(labels), len(labels), int8=False, metadata=metadata), labels)
+
+
+def detector(path: Path, labels: Sequence[str] = ("cat", "dog"), boxes: int = 10) -> Path:
+    """What is before TFLite's detection post-processing is left out, so that it cannot run; labels as above."""
+    shapes = {"image": (1, 8), "boxes": (1, boxes, 4), "classes": (1, boxes), "scores": (1, boxes), "count": (1,)}
+    tensors = [Tensor(name, shape) for name, shape in shapes.items()]
+    ops = [Op(CUSTOM, [0], [1, 2, 3, 4], custom="TFLite_Detection_PostProcess")]
+    metadata = {"TFLITE_METADATA": tflite_metadata(127.5, 127.5)}
+    return _labelled(_write(path, Graph(tensors, ops, [0], [1, 2, 3, 4]), metadata=metadata), labels)
+
+
+def _labelled(path: Path, labels: Sequence[str]) -> Path:
     appended = io.BytesIO()
     with zipfile.ZipFile(appended, "w") as archive:
         archive.writestr(zipfile.ZipInfo("labels.txt"), "\n".join(labels) + "\n")

@@ -231,8 +231,13 @@ def _describe(path: Path, file: model_file.TFLiteFile, labels: tuple[str, ...]) 
         inputs=[_info(tensor) for tensor in file.inputs],
         outputs=[_info(tensor) for tensor in file.outputs],
         transforms=[normalise] if said.mean and said.std else [],
-        decoder={"kind": "classify"} if labels else {},
+        decoder={"kind": _decoder(file)} if labels else {},
     )
+
+
+def _decoder(file: model_file.TFLiteFile) -> str:
+    """Return what suits a model with labels: four outputs are those of TFLite's detection post-processing."""
+    return "detect" if len(file.outputs) == 4 else "classify"
 
 
 def _one_or_all(values: tuple[float, ...]) -> float | list[float]:
