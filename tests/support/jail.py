@@ -48,10 +48,6 @@ class Jail:
         )
         self.in_force: list[str] = self._answer()
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
-
     def attempt(self, what: str) -> str:
         assert self._process.stdin
         self._process.stdin.write(f"{what}\n")

@@ -36,6 +36,9 @@ CHANGE = READ | _WRITE_FILE | _TRUNCATE | _MAKE_REG | _REMOVE_FILE | _MAKE_DIR |
 """Make, write and delete plain files and folders, and rename them where they are."""
 
 
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
 class _Ruleset(ctypes.Structure):
     _fields_ = (("fs", ctypes.c_uint64), ("net", ctypes.c_uint64), ("scoped", ctypes.c_uint64))
 
@@ -89,8 +92,7 @@ def _allow(ruleset: int, path: Path, rights: int) -> None:
 
 def _call(number: int, *arguments: object) -> int:
     """Make a system call, as glibc has no functions for these."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    result: int = libc.syscall(ctypes.c_long(number), *arguments)
+    result: int = _libc.syscall(ctypes.c_long(number), *arguments)
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, os.strerror(code))

@@ -12,7 +12,6 @@ import logging
 import os
 import resource
 import sys
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,8 +30,6 @@ _LIMITS = {
     resource.RLIMIT_NOFILE: 512,
     resource.RLIMIT_FSIZE: 1 << 31,  # the largest model
 }
-_FIRST_TO_GO = 500
-"""Of 1000: whom the kernel kills when memory runs out. The supervisor stays at its unit's -200."""
 _SYSTEM = ("/usr", "/lib", "/lib64", "/sys", "/run/udev", "/etc/ld.so.cache", "/etc/localtime")
 # Not all of /proc: the environment and the memory of other processes are in it.
 _PROC = ("self", "sys", "cpuinfo", "meminfo", "stat", "version", "filesystems", "devices", "driver", "bus")
@@ -40,6 +37,9 @@ _DRIVERS = ("/etc/vulkan", "/etc/OpenCL", "/etc/glvnd")
 _ALWAYS = ("/dev/null", "/dev/zero", "/dev/urandom")
 _RESOLVER = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services", "/etc/gai.conf", "/etc/ssl")
 _LIBRARY_PATHS = ("LD_LIBRARY_PATH", "VK_ICD_FILENAMES", "VK_DRIVER_FILES")
+
+
+_libc = ctypes.CDLL(None)
 
 
 def enter(wanted: Needs) -> list[str]:
@@ -55,7 +55,7 @@ def enter(wanted: Needs) -> list[str]:
     for folder in wanted.change:
         _make(folder)
     in_force, missing = [], []
-    if ctypes.CDLL(None).prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:
+    if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:
         in_force.append("no-new-privileges")
     if _limit():
         in_force.append("limits")
@@ -107,11 +107,9 @@ def _make(folder: Path) -> None:
 
 
 def _limit() -> bool:
-    """Lower the limits; those that are lower already stay. When memory runs out, let it be a worker that goes."""
+    """Lower the limits; those that are lower already stay."""
     for which, most in _LIMITS.items():
         hard = resource.getrlimit(which)[1]
         least = most if hard == resource.RLIM_INFINITY else min(most, hard)
         resource.setrlimit(which, (least, least))
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text(str(_FIRST_TO_GO))
     return True

@@ -35,6 +35,17 @@ REFUSED = """
 """.split()  # noqa: SIM905 - a list of words one a line would fill two screens
 
 
+def _load() -> ctypes.CDLL | None:
+    try:
+        return ctypes.CDLL("libseccomp.so.2")
+    except OSError:
+        return None
+
+
+_library = _load()
+"""Loaded on import, by the fork server, so that its children share it."""
+
+
 class Unavailable(Exception):  # noqa: N818 - no error: the worker goes on without
     """There is no filter, and why."""
 
@@ -85,10 +96,9 @@ def install(refused: list[_Rule]) -> None:
 
     Calls that this architecture or this libseccomp does not know are left out. Needs ``no_new_privs``.
     """
-    try:
-        library = ctypes.CDLL("libseccomp.so.2")
-    except OSError as error:
-        raise Unavailable("libseccomp.so.2 is not installed (Debian: libseccomp2)") from error
+    library = _library
+    if library is None:
+        raise Unavailable("libseccomp.so.2 is not installed (Debian: libseccomp2)")
     library.seccomp_init.restype = ctypes.c_void_p
     context = ctypes.c_void_p(library.seccomp_init(ctypes.c_uint32(_ALLOW)))
     try:

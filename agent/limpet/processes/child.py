@@ -11,6 +11,7 @@ from pathlib import Path
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NAME = 15
+_libc = ctypes.CDLL(None)
 _OOM_SCORE = Path("/proc/self/oom_score_adj")
 _OOM_WORST = 1000
 
@@ -38,4 +39,4 @@ def die_before_parent() -> None:
 
 def _prctl(option: int, argument: object) -> None:
     if sys.platform == "linux":
-        ctypes.CDLL(None, use_errno=True).prctl(option, argument, 0, 0, 0)
+        _libc.prctl(option, argument, 0, 0, 0)
