@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     from limpet_convert.tuning import Clock
 
 HERE = Path(__file__).parent
+_REFERENCES: dict[Variant, str] = {
+    "float": reference.FLOAT,
+    "float16": reference.FLOAT,
+    "int16x8": reference.INT16,
+}
+"""Which reference a variant is scaled by, where that is not the one in int8."""
 Reference = Annotated[str, Meta(pattern=f"^({'|'.join(reference.NAMES)})$")]
 
 
@@ -43,6 +49,10 @@ class Profile(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_def
     variants: list[Variant] = []
     max_size: Count | None = None
     run_us: dict[Reference, Positive] = {}
+
+    def __post_init__(self) -> None:
+        if missing := self.run_us and sorted(set(reference.NAMES) - self.run_us.keys()):
+            raise ValueError(f"run_us: {missing[0]} is missing; measure the profile anew")
 
     def refusal(self, variant: Variant, size: int) -> str:
         """Return why the device does not take a variant, if it does not."""
@@ -95,7 +105,7 @@ def measure(device: Device) -> Profile:
 def toml(profile: Profile) -> str:
     """Write a profile."""
     lines = [f"{key} = {msgspec.json.encode(getattr(profile, key)).decode()}" for key in ("name", "source")]
-    lines += ["", "[run_us] # µs of a run, median, of limpet_convert.reference's models"]
+    lines += ["", "[run_us] # median of a run in µs, of models that limpet-convert makes"]
     return "\n".join([*lines, *(f"{name} = {time}" for name, time in profile.run_us.items())]) + "\n"
 
 
@@ -109,12 +119,11 @@ class Estimate:
 
     def __call__(self, path: Path, inputs: FloatArray, variant: Variant) -> float:
         """See ``Clock``."""
-        wanted = reference.FLOAT if variant in {"float", "float16"} else reference.INT8
-        return self._here(path, inputs, variant) * self._ratios[wanted]
+        return self._here(path, inputs, variant) * self._ratios[_REFERENCES.get(variant, reference.INT8)]
 
 
 def _time(clock: Clock, name: str) -> float:
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"{name}.tflite"
         path.write_bytes(reference.model(name))
-        return clock(path, reference.image(), "float" if name == reference.FLOAT else "int8")
+        return clock(path, reference.image(), "float")
