@@ -170,5 +170,5 @@ package: .venv/.dev ## build wheel, sdist, Debian packages and offline bundles i
 .PHONY: service
 service: .venv/.dev programs ## prove units, packages and other architectures: needs root, Debian 12 and 3 GB
 	@tools/need.sh systemd-nspawn=systemd-container debootstrap=debootstrap qemu-aarch64-static=qemu-user-static \
-		/lib/udev/rules.d=udev unshare=util-linux
+		/lib/udev/rules.d=udev unshare=util-linux podman=podman runc=runc ps=procps
 	@$(PYTHON) packaging/prove/service.py

@@ -72,6 +72,7 @@ def main() -> int:
         run(f"offline-{arch}", "packaging/offline/build.sh", arch)
     manifest = run("kubernetes", "packaging/kubernetes/check.sh")
     booted = last_json(run("boot", "packaging/prove/boot.sh"))
+    container = last_json(run("container", sys.executable, "packaging/prove/container.py"))
     result = {
         "exposure": exposure(),
         "systemd": booted.get("systemd", "not booted"),
@@ -84,12 +85,16 @@ def main() -> int:
         "sandbox": booted.get("sandbox"),
         "deb_installed_removed": booted.get("deb_installed_removed", False),
         "upgrade_and_back": booted.get("upgrade_and_back", False),
+        "queued_over_upgrades": booted.get("queued_over_upgrades"),
+        "container": container,
         "unit_and_sandbox_tests": units,
         "kubernetes_manifest": "valid" in manifest,
         "arm64": last_json(run("arm64", "packaging/prove/foreign.sh", "arm64")),
         "armhf": last_json(run("armhf", "packaging/prove/foreign.sh", "armhf")),
         "boards_checked": boards(),
-        "errors": {"boot": booted["error"]} if "error" in booted else {},
+        "errors": {
+            part: said["error"] for part, said in (("boot", booted), ("container", container)) if "error" in said
+        },
     }
     print(json.dumps(result))
     return 0 if good(result) else 1
@@ -104,10 +109,14 @@ def good(result: dict[str, Any]) -> bool:
         "deb_installed_removed",
         "upgrade_and_back",
     )
+    container = {
+        key: result["container"].get(key) for key in ("ready", "healthcheck", "exit_status", "offline_said")
+    }
     emulated = (result["arm64"].get("tests", ""), result["armhf"].get("tests", ""))
     return (
         result["exposure"] <= 1.3
         and all(result[key] for key in must)
+        and list(container.values()) == [True, "healthy", 0, True]
         and all("passed" in summary and "failed" not in summary for summary in emulated)
         and bool(result["boards_checked"] and result["unit_and_sandbox_tests"] and result["kubernetes_manifest"])
         and not result["errors"]
