@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,7 +23,7 @@ from limpet.inference import given, tensor_stream
 from limpet.inference.tensor_stream import MAGIC, Order, Part
 from limpet.messages import Inferred, Tensor
 from limpet_convert.devices import DeviceError, Login, open_device, ssh
-from support import models
+from support import delegate, models
 from support.sshd import Sshd, sshd
 
 if TYPE_CHECKING:
@@ -85,6 +86,28 @@ def test_a_device_that_cannot_is_told_of(server: Sshd, model: Path, options: dic
     with pytest.raises(DeviceError) as caught:
         open_device(server.url(**options), Login()).run(model, windows(2, 4))
     assert says in str(caught.value)
+
+
+def test_a_delegate_is_proven_there(server: Sshd, model: Path, tmp_path: Path) -> None:
+    library = delegate.build(tmp_path)
+    ran = open_device(server.url(limpet=LIMPET), Login(delegate=f"external:{library}")).run(model, windows(5, 4))
+    np.testing.assert_allclose(ran.values[0], windows(5, 4), atol=0.04)
+    assert ran.told.placement is not None
+    assert (ran.told.delegate, ran.told.placement.op_share) == (f"external:{library}", 1.0)
+
+
+def test_a_delegate_that_crashes_is_told_of_and_leaves_nothing(server: Sshd, model: Path, tmp_path: Path) -> None:
+    source, library = tmp_path / "crash.c", tmp_path / "libcrash.so"
+    source.write_text(
+        "#include <stdlib.h>\n"
+        "void *tflite_plugin_create_delegate(void) { abort(); }\n"
+        "void tflite_plugin_destroy_delegate(void *delegate) { free(delegate); }\n"
+    )
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", library, source], check=True, timeout=60)
+    before = set(Path(tempfile.gettempdir()).glob("limpet-*"))
+    with pytest.raises(DeviceError, match="did not survive this model: killed by SIGABRT"):
+        open_device(server.url(limpet=LIMPET), Login(delegate=f"external:{library}")).run(model, windows(5, 4))
+    assert set(Path(tempfile.gettempdir()).glob("limpet-*")) <= before
 
 
 def test_what_the_model_cannot_take_is_told_of(server: Sshd, model: Path, tmp_path: Path) -> None:
@@ -178,8 +201,8 @@ def test_no_bytes_crash_who_serves_them(data: st.DataObject) -> None:
         data.draw(st.binary(max_size=40)),
     ]
     stream = MAGIC + b"".join(struct.pack("<I", len(f)) + f for f in data.draw(st.permutations(frames)))
-    with pytest.raises((LimpetError, EOFError)):
-        tensor_stream.serve(io.BytesIO(stream), io.BytesIO())
+    with TemporaryDirectory() as folder, pytest.raises((LimpetError, EOFError)):
+        tensor_stream.serve(io.BytesIO(stream), io.BytesIO(), Path(folder))
 
 
 @given_by_hypothesis(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, NoReturn
 
-from limpet.errors import TransportError
-from limpet.inference import tensor_stream
+from limpet.errors import LimpetError, ModelError, TransportError
+from limpet.processes.slot import describe
 
 if TYPE_CHECKING:
     import argparse
@@ -21,15 +23,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(_: argparse.Namespace) -> int:
-    """Serve one stream; nothing is left behind."""
+    """Serve one stream. A child does it, so that a delegate's crash has a name and leaves nothing behind."""
+    with TemporaryDirectory(prefix="limpet-") as folder:
+        child = os.fork()
+        if not child:
+            _work(Path(folder))
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if status < 0:
+        raise ModelError(f"the runtime or the delegate did not survive this model: {describe(status)}")
+    return status
+
+
+def _work(folder: Path) -> NoReturn:
+    status = 1
+    try:
+        _serve(folder)
+        status = 0
+    except BrokenPipeError:
+        pass  # who asked is gone
+    except LimpetError as error:
+        print(f"limpet: {error}", file=sys.stderr, flush=True)
+    finally:
+        os._exit(status)
+
+
+def _serve(folder: Path) -> None:
+    from limpet.inference import tensor_stream  # no thread of numpy's is to be forked
+
     # What a runtime or a driver prints must not get between the frames.
     sink = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     try:
         with sink:
-            tensor_stream.serve(sys.stdin.buffer, sink)
-    except BrokenPipeError:
-        return 1  # who asked is gone
+            tensor_stream.serve(sys.stdin.buffer, sink, folder)
     except EOFError as error:
         raise TransportError(str(error)) from error
-    return 0

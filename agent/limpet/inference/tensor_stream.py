@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
@@ -26,6 +24,7 @@ from limpet.messages import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from limpet.inference.plan import PipelinePlan
     from limpet.plugin import Model
@@ -91,21 +90,19 @@ def exactly(file: Readable, size: int) -> bytes:
     return data
 
 
-def serve(source: IO[bytes], sink: IO[bytes]) -> None:
-    """Load the model that comes, and run the windows that follow it.
+def serve(source: IO[bytes], sink: IO[bytes], folder: Path) -> None:
+    """Load the model that comes, which is put into ``folder``, and run the windows that follow it.
 
-    The model is a file only for as long as it takes to load. ``TransportError`` or ``EOFError`` where the stream
-    is not whole, ``ModelError`` or ``ConfigError`` where model or delegate cannot be used.
+    ``TransportError`` or ``EOFError`` where the stream is not whole, ``ModelError`` or ``ConfigError`` where model
+    or delegate cannot be used.
     """
     if exactly(source, len(MAGIC)) != MAGIC:
         raise TransportError("this stream is not from a limpet-convert of the same version")
     order = read(source, Order)
-    with ExitStack() as stack:
-        with TemporaryDirectory(prefix="limpet-") as folder:
-            path = Path(folder) / "model.tflite"
-            _receive(source, order, path)
-            plan = plan_tensors(path, tuple(order.shape), order.delegate, Path(folder))
-            model, placed = stack.enter_context(_loaded(plan, tuple(order.shape)))
+    path = folder / "model.tflite"
+    _receive(source, order, path)
+    plan = plan_tensors(path, tuple(order.shape), order.delegate, folder)
+    with _loaded(plan, tuple(order.shape)) as (model, placed):
         sink.write(MAGIC)
         left = order.windows
         while left > 0:
