@@ -24,14 +24,14 @@ SHOWN_LAYERS = 40
 
 @dataclass(frozen=True)
 class Found:
-    """What ``verify`` found. ``guilty``: the layer to name, of a mixture that of int8 throughout.
+    """What ``verify`` found. ``blamed`` shows the guilty layer, of a mixture in int8 throughout.
 
     ``there``: the packaged variant on a device, where one was asked for.
     """
 
     comparisons: list[Comparison]
     diagnosis: Diagnosis | None
-    guilty: Layer | None
+    blamed: Diagnosis | None
     runtimes: dict[str, float]
     there: OnDevice | None = None
 
@@ -41,7 +41,7 @@ def write(folder: Path, project: Project, found: Found) -> None:
     text = msgspec.json.encode(as_dict(project, found), order="sorted")
     (folder / "report.json").write_bytes(msgspec.json.format(text) + b"\n")
     (folder / "report.md").write_text(markdown(project, found), encoding="utf-8")
-    plot(folder / "report.png", found.comparisons, found.diagnosis)
+    plot(folder / "report.png", found.comparisons, found.blamed)
 
 
 def as_dict(project: Project, found: Found) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def as_dict(project: Project, found: Found) -> dict[str, Any]:
         "passed": not any(c.failures for c in _decisive(project, found)),
         "variants": {c.variant: c.as_dict() for c in comparisons},
         "layers": [asdict(layer) | {"blame": layer.blame} for layer in diagnosis.layers] if diagnosis else [],
-        "guilty": asdict(found.guilty) if found.guilty else None,
+        "guilty": asdict(named) if found.blamed and (named := found.blamed.named) else None,
         "runtimes": found.runtimes,
         "device": found.there.as_dict() if found.there else None,
     }
@@ -73,7 +73,7 @@ def markdown(project: Project, found: Found) -> str:
         if one.variant == bundle.variant:
             verdict = "Yes" if not one.failures else "No: " + "; ".join(one.failures)
             lines += [f"**{verdict}.** `{one.variant}` is what gets packaged.", ""]
-    lines += _guilty(found.guilty, bundle.variant)
+    lines += _guilty(found.blamed, bundle.variant)
     if found.there:
         lines += on_device.markdown(found.there)
     lines += _variants(comparisons)
@@ -93,7 +93,8 @@ def markdown(project: Project, found: Found) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _guilty(named: Layer | None, variant: str) -> list[str]:
+def _guilty(blamed: Diagnosis | None, variant: str) -> list[str]:
+    named = blamed.named if blamed else None
     if named is None:
         return []
     begin = "In int8 throughout: quantizing" if variant == "mixed" else "Quantizing"
@@ -212,9 +213,11 @@ def _row(layer: Layer) -> str:
 
 
 def plot(path: Path, comparisons: list[Comparison], diagnosis: Diagnosis | None) -> None:
-    """Draw size against loss for the variants, and the effect of each layer."""
-    figure = need("matplotlib.figure").Figure(figsize=(11, 4.5), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    """Draw size against loss for the variants, the effect of each layer, and a detector's AP by label."""
+    detector = bool(comparisons) and comparisons[0].metric == "map"
+    panels = 3 if detector else 2
+    figure = need("matplotlib.figure").Figure(figsize=(5.5 * panels, 4.5), layout="constrained")
+    left, right, *more = figure.subplots(1, panels)
     for one in comparisons:
         left.scatter(one.size / 1000, one.metric_loss_points, s=60)
         left.annotate(one.variant, (one.size / 1000, one.metric_loss_points), (6, 4), textcoords="offset points")
@@ -229,4 +232,19 @@ def plot(path: Path, comparisons: list[Comparison], diagnosis: Diagnosis | None)
         right.set_xticks(range(len(layers)), [layer.name for layer in layers], rotation=75, ha="right", fontsize=7)
     right.set(ylabel="output moved, of its spread", title="Effect of quantizing one layer alone")
     right.grid(alpha=0.3, axis="y")
+    if detector:
+        _by_label(more[0], comparisons)
     figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def _by_label(axes: Any, comparisons: list[Comparison]) -> None:
+    models = {"float": comparisons[0].exact} | {one.variant: one.converted for one in comparisons}
+    labels = list(comparisons[0].exact["classes"])
+    for number, (name, metrics) in enumerate(models.items()):
+        places = [place + 0.8 * number / len(models) for place in range(len(labels))]
+        heights = [metrics["classes"][label]["ap"] for label in labels]
+        axes.bar(places, heights, 0.8 / len(models), align="edge", label=name)
+    axes.set_xticks([place + 0.4 for place in range(len(labels))], labels, rotation=75, ha="right", fontsize=7)
+    axes.set(ylabel="AP, overlaps .5 to .95", title="By label")
+    axes.legend(loc="lower right")
+    axes.grid(alpha=0.3, axis="y")

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from limpet_convert.compare import Comparison, Outputs
     from limpet_convert.data import Windows
     from limpet_convert.devices import Device
-    from limpet_convert.layers import Diagnosis, Layer
+    from limpet_convert.layers import Diagnosis
     from limpet_convert.observers import Range
     from limpet_convert.on_device import OnDevice
     from limpet_convert.progress import Progress
@@ -60,8 +60,8 @@ class Way:
     progress: Progress
     comparisons: list[Comparison] = field(default_factory=list)
     mixture: Mixture | None = None
-    blamed: Layer | None = None
-    """The guilty layer, of a mixture that in int8 throughout."""
+    blamed: Diagnosis | None = None
+    """What shows the guilty layer: of a mixture, int8 throughout."""
     there: OnDevice | None = None
     """The packaged variant on a device, where it was verified on one."""
 
@@ -151,7 +151,7 @@ class Way:
         """Search the mixture: from int8 towards as few layers of more precision as keep the thresholds."""
         self.variant("int8")
         diagnosis = self.diagnose("int8")
-        self.blamed = diagnosis.named
+        self.blamed = diagnosis
         wanted = self.project.search
         target = self.path("mixed")
 
@@ -194,8 +194,7 @@ class Way:
         packaged = self.project.bundle.variant
         inspected = packaged if packaged in STATIC else next((v for v in wanted if v in STATIC), None)
         diagnosis = self.diagnose(inspected) if inspected else None
-        if diagnosis and not self.blamed:
-            self.blamed = diagnosis.named
+        self.blamed = self.blamed or diagnosis
         if device:
             self.there = self._on(device, packaged)
         found = report.Found(self.comparisons, diagnosis, self.blamed, self._runtimes(packaged), self.there)

@@ -22,6 +22,10 @@ REGRESS = {
     "in_range": True,
     "out_of_range": [],
 }
+DETECT = {
+    "detections": [{"label": "person", "score": 0.9, "box": [0.1, 0.2, 0.3, 0.4]}],
+    "counts": {"person": 1, "traffic light": 0},
+}
 ANOMALY = {"anomalous": True, "score": 1.5, "threshold": 1.0}
 
 # --- JSON and MessagePack
@@ -169,6 +173,18 @@ def test_units_come_from_the_decoder_and_a_value_that_was_null_appears_later() -
     later = REGRESS | {"values": {"oil temp": 80.0, "wear": 3}}
     assert list(discovered(dialect.results([reports.result(1, "oil", later)]))) == ["oil wear"]
     assert discovered(dialect.results([reports.result(2, "oil", later)])) == {}
+
+
+def test_of_detections_there_is_how_many_there_are_of_each_label() -> None:
+    dialect = dialects.opened("homeassistant", discovery="entity")
+    said = dialect.results([reports.result(0, "gate", DETECT)])
+    entities = discovered(said)
+    assert set(entities) == {"gate counts person", "gate counts traffic light", "gate latency"}
+    assert entities["gate counts person"]["state_class"] == "measurement"
+    assert json.loads(said[-1].payload)["fields"] == {"counts/person": 1, "counts/traffic light": 0}
+    birth, _ = dialects.opened("sparkplug").results([reports.result(0, "gate", DETECT)])
+    assert metrics(birth)["Pipelines/gate/counts/person"].double_value == 1
+    assert json.loads(metrics(birth)["Pipelines/gate/detections"].string_value) == DETECT["detections"]
 
 
 def test_discovery_by_device_has_all_in_one_message() -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from limpet_convert.compare import Comparison
     from limpet_convert.devices import Device
-    from limpet_convert.layers import Layer
+    from limpet_convert.layers import Diagnosis
     from limpet_convert.on_device import OnDevice
     from limpet_convert.project import Project
 
@@ -65,9 +65,9 @@ def tell_device(found: OnDevice) -> None:
     print(f"  agreement with the same model here {found.here.agreement:.2%}")
 
 
-def tell_guilty(named: Layer | None) -> None:
-    """Print which layer goes wrong in int8, and why."""
-    if named:
+def tell_guilty(found: Diagnosis | None) -> None:
+    """Print which layer goes wrong, and why."""
+    if found and (named := found.named):
         print(f"guilty: {named.name} ({named.kind}): {named.why}")
 
 
