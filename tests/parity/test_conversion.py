@@ -312,7 +312,7 @@ def test_each_step_alone_and_the_comparison_of_two_files(
     capsys.readouterr()
     assert cli.main(["diff", *models]) == 0
     told = capsys.readouterr().out
-    assert "dtypes: {'float32'" in told
+    assert "dtypes: float32 5 -> int8 5" in told
     assert "of their spread" in told
     assert cli.main(["inspect", models[1]]) == 0
     assert "CONV_2D 2" in capsys.readouterr().out
