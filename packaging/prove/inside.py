@@ -249,6 +249,39 @@ def housekeeping(result: dict[str, Any]) -> None:
         "unpacked_long_ago_deleted": not stale.exists(),
         "timer": run("systemctl", "is-active", "limpet-housekeeping.timer"),
     }
+    # The outbox's journal and the sign of life are in memory.
+    result["runtime_directory"] = {
+        "files": sorted(path.name for path in Path("/run/limpet").iterdir()),
+        "on": run("stat", "--file-system", "--format=%T", "/run/limpet"),
+    }
+
+
+def instance(result: dict[str, Any]) -> None:
+    """Run a second one beside the first, whose configuration does not say where its state is."""
+    source = 'kind = "replay"\npath = "recording.csv"\nrate = 50\nloop = true'
+    begin, _, rest = CONFIG.partition('kind = "serial"')
+    text = begin + source + rest.partition("]")[2]
+    Path("/etc/limpet/second.toml").write_text(text.replace('id = "proof"', 'id = "second"'))
+    rows = "50,21,77,0,28,0,27,48,22\n" * 100
+    Path("/etc/limpet/recording.csv").write_text(",".join(f"f{i}" for i in range(1, 10)) + "\n" + rows)
+    drop_in = Path("/etc/systemd/system/limpet@.service.d/proof.conf")
+    drop_in.parent.mkdir()
+    drop_in.write_text(DROP_IN)
+    state = Path("/var/lib/limpet-second")
+    run("install", "-d", "-o", "limpet", "-g", "limpet", state, state / "models")
+    run("cp", "/var/lib/limpet/models/shuttle-1.limpet", state / "models")
+    run("systemctl", "daemon-reload")
+    run("systemctl", "start", "limpet@second.service")
+    run("systemctl", "start", "limpet-housekeeping@second.service")
+    result["instance"] = {
+        "state": sorted(path.name for path in state.iterdir()),
+        "runtime": sorted(path.name for path in Path("/run/limpet-second").iterdir()),
+        "alive": run("env", "RUNTIME_DIRECTORY=/run/limpet-second", "limpet", "alive", "--ready"),
+    }
+    run("systemctl", "stop", "limpet@second.service")
+    for path in (drop_in, "/etc/limpet/second.toml", "/etc/limpet/recording.csv"):
+        run("rm", path)
+    drop_in.parent.rmdir()
 
 
 def upgrade(result: dict[str, Any]) -> None:
@@ -259,11 +292,11 @@ def upgrade(result: dict[str, Any]) -> None:
     installations, after, lost = [], [], []
     for revision in (2, 1):
         boot = each(heard("result/shuttle", 0))[-1]["boot"]
-        run("systemctl", "kill", "--signal=STOP", "broker")
+        run("systemctl", "kill", "--kill-whom=main", "--signal=STOP", "broker")
         time.sleep(4)
         run("dpkg", "-i", *sorted(PROOF.glob(f"limpet_*-{revision}_amd64.deb")))
         now = time.time()
-        run("systemctl", "kill", "--signal=CONT", "broker")
+        run("systemctl", "kill", "--kill-whom=main", "--signal=CONT", "broker")
         wait(lambda since=now, old=boot: numbers(since, lambda name: name != old), 40, "results after an upgrade")
         time.sleep(2)
         every = numbers(0, lambda name, old=boot: name == old)
@@ -323,7 +356,17 @@ def main() -> None:
         install(result)
         subscribe()
         configure()
-        for step in (start, look_at_processes, freeze, look_at_journal, housekeeping, upgrade, stop, refuse):
+        for step in (
+            start,
+            look_at_processes,
+            freeze,
+            look_at_journal,
+            housekeeping,
+            instance,
+            upgrade,
+            stop,
+            refuse,
+        ):
             step(result)
         reset_and_remove(result, before)
     except Exception:  # noqa: BLE001 - the result says what went wrong
