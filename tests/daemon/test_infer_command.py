@@ -13,8 +13,9 @@ import pytest
 from limpet import schemas
 from limpet.remote import MOST_WINDOWS
 from limpet_convert.devices import DeviceError, Login, mqtt, open_device
-from support import models
+from support import delegate, models
 from support.broker import Mosquitto, mosquitto, wait_until
+from support.bundles import bundle
 from support.caller import Caller, caller
 from support.daemon import Consumer, Daemon, daemon
 
@@ -50,6 +51,22 @@ source = "ramp"
 model = "deep.tflite"
 decoder = {{ kind = "regress" }}
 """
+MORE = """
+[delegates.spare]
+kind = "external"
+library = "{library}"
+
+[pipelines.quick]
+source = "ramp"
+model = "dense.tflite"
+delegates = ["spare", "cpu"]
+least_speed = 0.0
+decoder = {{ kind = "regress" }}
+
+[pipelines.streaming]
+source = "ramp"
+model = "streaming-3.limpet"
+"""
 
 
 @pytest.fixture(scope="module")
@@ -64,11 +81,14 @@ def running(broker: Mosquitto, tmp_path_factory: pytest.TempPathFactory) -> Iter
     models.dense(folder / "dense.tflite", inputs=3, outputs=3)
     models.dense(folder / "deep.tflite", inputs=3, outputs=3, layers=300)
     (folder / "recording.csv").write_text("ax,ay,az\n" + "".join(f"{i % 7},{i % 5},1\n" for i in range(100)))
+    members = {"model.tflite": (folder / "dense.tflite").read_bytes()}
+    bundle(folder / "streaming-3.limpet", members, name="streaming", stateful=True, decoder={"kind": "regress"})
     path = folder / "limpet.toml"
-    path.write_text(CONFIGURATION.format(url=broker.url))
+    path.write_text(CONFIGURATION.format(url=broker.url) + MORE.format(library=delegate.build(folder)))
     consumer = Consumer(broker.port)
     with daemon(path) as started:
-        consumer.wait_results("press", 2)
+        for name in ("press", "quick", "streaming"):
+            consumer.wait_results(name, 1)
         yield started
     consumer.close()
 
@@ -110,6 +130,29 @@ def test_numbers_and_bytes_are_real_values_too(operator: Caller) -> None:
     pixels = {"shape": [1, 3], "dtype": "uint8", "data": base64.b64encode(bytes([0, 5, 7])).decode()}
     answer = operator.call("infer", pipeline="press", windows=pixels)
     np.testing.assert_allclose(decoded(answer["result"]["outputs"][0]).ravel(), [0, 5, 7], atol=0.04)
+
+
+def test_a_delegate_runs_them_where_it_is_in_use(broker: Mosquitto, running: Daemon, operator: Caller) -> None:
+    consumer = Consumer(broker.port)
+    wait_until(lambda: any(result["delegate"] == "spare" for result in consumer.results("quick")))
+    answer = operator.call("infer", pipeline="quick", windows={"shape": [1, 3], "values": [1, 2, 3]})
+    result = answer["result"]
+    assert (result["delegate"], result["placement"]["op_share"]) == ("spare", 1.0)
+    np.testing.assert_allclose(decoded(result["outputs"][0]).ravel(), [1, 2, 3], atol=0.04)
+    # What fits no input is refused before the accelerator sees it, and is not taken for its failure.
+    assert (
+        "has shape"
+        in operator.call("infer", pipeline="quick", windows={"shape": [1, 9], "values": [0] * 9})["error"]
+    )
+    consumer.wait_results("quick", 5)
+    assert consumer.results("quick")[-1]["delegate"] == "spare"
+    assert "crashed" not in running.log
+    consumer.close()
+
+
+def test_a_model_that_remembers_takes_no_guests(operator: Caller) -> None:
+    answer = operator.call("infer", pipeline="streaming", windows={"shape": [1, 3], "values": [1, 2, 3]})
+    assert "remembers windows" in answer["error"]
 
 
 def test_guests_leave_results_and_figures_as_they_are(

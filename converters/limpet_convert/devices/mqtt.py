@@ -39,6 +39,8 @@ NOBODY = 0x10
 """The broker's reason code for a message that no subscription matches."""
 LATE = 10.0
 """Seconds beyond ``PATIENCE`` for an answer: it has a way to go."""
+PRESENCE = 3.0
+"""Seconds for the device's retained status, which the broker sends at once."""
 AT_WORK = 5.0
 """Seconds of work in one command: it is done between the pipeline's own windows, within ``PATIENCE``."""
 
@@ -195,7 +197,7 @@ class _Caller:
                     self._presence = _decode(message.payload, StatusMessage).status
             if self._presence == "offline":
                 raise DeviceError(f"{self._root}: the device is offline")
-            if not self._presence and (self._nobody or monotonic() > begun + LATE / 2):
+            if not self._presence and (self._nobody or monotonic() > begun + PRESENCE):
                 raise DeviceError(f"{self._root}: no device says that it is there; are prefix and device right?")
         raise DeviceError(f"{self._root}: no answer within {PATIENCE + LATE:.0f} s")
 
