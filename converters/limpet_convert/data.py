@@ -79,7 +79,7 @@ def held_back(project: Project) -> Windows:
 
 def _targets(path: Path, bundle: Bundle) -> Array:
     if bundle.task == "detect":
-        return detections.read_targets(path, bundle.labels)
+        return detections.read_targets(path, detections.Reader.of(bundle).labels)
     found: Array = np.load(path, allow_pickle=False)
     return found
 

@@ -39,7 +39,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     column, in one tensor or two; ``yolov5`` the same with a score of the box before those of the classes;
     ``end2end`` a row for each box with left, top, right, bottom, score and class. ``auto`` tells them apart by
     shape and number of labels. ``pixels``: ``[width, height]`` of the picture that boxes are measured in, empty
-    where they are fractions of it. ``activation`` is what the model left out of its scores. What scores below
+    where they are fractions of it. ``activation`` is what a YOLO left out of its scores. What scores below
     ``threshold`` is left out, and what overlaps a better box of its label by more than ``overlap``, intersection
     over union, unless the model has seen to that (``ssd``, ``end2end``). The ``most`` best are reported.
     """
