@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from limpet.errors import ConfigError
-from limpet.manifest import WindowSpec
-from limpet_convert import compare, detections, layers
+from limpet_convert import compare, data, detections, layers, project, sources
 from limpet_convert.data import Windows
 from limpet_convert.detections import Boxes, Reader
 from limpet_convert.errors import ConvertError
@@ -189,5 +188,30 @@ def test_boxes_and_scores_on_one_scale_are_named_with_what_to_do(joined: tuple[b
     assert layers.diagnose(*joined, inputs).named is None
 
 
-def test_the_window_of_a_picture_is_one_sample() -> None:
-    assert bundle().window == WindowSpec(size=1)
+def pictures(folder: Path, lines: str) -> project.Project:
+    """Return a project with two pictures of 4 x 4 pixels to test with, and what is in them."""
+    np.save(folder / "pictures.npy", np.arange(32, dtype=np.uint8).reshape(2, 4, 4, 1))
+    (folder / "targets.jsonl").write_text(lines)
+    models.dense(folder / "m.tflite", 16, 9, int8=False)
+    decoder = {"kind": "detect"}
+    tables = {
+        "model": {"path": "m.tflite"},
+        "data": {"calibration": "pictures.npy", "test": "pictures.npy", "targets": "targets.jsonl"},
+        "bundle": {"name": "pets", "version": 1, "task": "detect", "labels": LABELS, "decoder": decoder},
+    }
+    return project.build(tables, folder / "convert.toml")
+
+
+def test_each_picture_has_its_line(tmp_path: Path) -> None:
+    found = data.held_back(pictures(tmp_path, '[]\n[{"label": "cat", "box": [0, 0, 1, 1]}]\n'))
+    assert found.values.shape == (2, 1, 4, 4, 1)
+    assert found.targets is not None
+    assert [detections.truth(target).kinds.tolist() for target in found.targets] == [[], [0]]
+    with pytest.raises(ConvertError, match="1 targets for 2 windows"):
+        data.held_back(pictures(tmp_path, "[]\n"))
+
+
+def test_a_model_that_gives_no_detections_is_refused_before_anything_is_run(tmp_path: Path) -> None:
+    wanted = pictures(tmp_path, "[]\n[]\n")
+    with pytest.raises(ConvertError, match=r"bundle.decoder: .* shape \[1, 9\] is not to be told with 2 labels"):
+        sources.refuse_misfit(wanted.model.path.read_bytes(), np.zeros((1, 16), np.float32), wanted.bundle)
