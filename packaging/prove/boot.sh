@@ -1,6 +1,6 @@
 #!/bin/sh
 # Boot a real systemd in a container, install the Debian package there and put it through its life. What came of it is
-# one JSON object on the last line. Needs root, systemd-container and the packages in dist/.
+# one JSON object on the last line. Needs root, systemd-container, a C compiler and the packages in dist/.
 #     packaging/prove/boot.sh
 set -eu
 cd "$(dirname "$0")/../.."
@@ -15,6 +15,8 @@ trap 'umount "$work/merged" && rm -rf "$work"' EXIT
 proof=$work/merged/proof
 mkdir "$proof"
 cp dist/limpet_*_amd64.deb packaging/prove/inside.py packaging/prove/sensor.py "$proof"
+# A delegate that computes, so that there is an executor.
+cc -std=c11 -O2 -fPIC -shared -o "$proof/libboard.so" tests/support/fault_delegate/fault_delegate.c -lm
 cp packaging/prove/proof.service "$work/merged/etc/systemd/system/"
 mkdir -p "$work/merged/etc/systemd/system/multi-user.target.wants"
 ln -s ../proof.service "$work/merged/etc/systemd/system/multi-user.target.wants/proof.service"

@@ -115,6 +115,7 @@ def good(result: dict[str, Any]) -> bool:
     emulated = (result["arm64"].get("tests", ""), result["armhf"].get("tests", ""))
     return (
         result["exposure"] <= 1.3
+        and all("seccomp" in (result["sandbox"] or {}).get(process, []) for process in ("worker", "executor"))
         and all(result[key] for key in must)
         and list(container.values()) == [True, "healthy", 0, True]
         and all("passed" in summary and "failed" not in summary for summary in emulated)
