@@ -1,16 +1,27 @@
 #!/bin/sh
-# Write requirements/*.txt: exact versions with hashes, for every Python that Limpet supports, without host names.
+# Write requirements/*.txt: exact versions with hashes, without host names. The agent's are for every Python that
+# Limpet supports; the converters' for Python 3.11 on x86-64, which is where TensorFlow, torch and onnx2tf meet.
 set -eu
 cd "$(dirname "$0")/.."
 compile() {
-    .venv/bin/uv pip compile --quiet --universal --python-version "${target:-3.10}" --generate-hashes \
-        --constraint requirements/constraints.in --no-emit-index-url --no-emit-find-links --no-header --upgrade "$@"
+    .venv/bin/uv pip compile --quiet --generate-hashes --constraint requirements/constraints.in \
+        --no-emit-index-url --no-emit-find-links --no-header --upgrade "$@"
 }
-compile pyproject.toml requirements/dev.in --extra demo --output-file requirements/dev.txt
-compile pyproject.toml --constraint requirements/dev.txt --output-file requirements/core.txt
-compile pyproject.toml --extra demo --constraint requirements/dev.txt --output-file requirements/demo.txt
-compile requirements/build.in --constraint requirements/dev.txt --output-file requirements/build.txt
-compile requirements/tflite-runtime.in --output-file requirements/tflite-runtime.txt
-compile requirements/npu.in --output-file requirements/npu.txt
-compile requirements/sparkplug-host.in --output-file requirements/sparkplug-host.txt
-target=3.11 compile requirements/homeassistant.in --output-file requirements/homeassistant.txt
+everywhere() { compile --universal --python-version "${target:-3.10}" "$@"; }
+workstation() { compile --python-version 3.11 --python-platform x86_64-manylinux_2_28 "$@"; }
+everywhere pyproject.toml requirements/dev.in --extra demo --output-file requirements/dev.txt
+everywhere pyproject.toml --constraint requirements/dev.txt --output-file requirements/core.txt
+everywhere pyproject.toml --extra demo --constraint requirements/dev.txt --output-file requirements/demo.txt
+everywhere requirements/build.in --constraint requirements/dev.txt --output-file requirements/build.txt
+everywhere requirements/tflite-runtime.in --output-file requirements/tflite-runtime.txt
+everywhere requirements/npu.in --output-file requirements/npu.txt
+everywhere requirements/sparkplug-host.in --output-file requirements/sparkplug-host.txt
+target=3.11 everywhere requirements/homeassistant.in --output-file requirements/homeassistant.txt
+# torch's CPU build lies where pip is told to look, and uv does not: pip fetches it, and uv takes it from there.
+wheels=$(mktemp -d)
+trap 'rm -rf "$wheels"' EXIT
+"$(tools/python.sh 3.11)" -m pip download --quiet --no-deps --dest "$wheels" \
+    "$(sed -n 's/^\(torch==.*\)/\1/p' requirements/convert.in)"
+workstation requirements/convert.in --find-links "$wheels" --output-file requirements/convert.txt
+compile --universal --python-version 3.11 --no-deps requirements/convert-data.in --output-file requirements/convert-data.txt
+echo onnx2tf==1.29.24 | workstation - --output-file converters/limpet_convert/locks/onnx2tf.txt
