@@ -37,6 +37,23 @@ def test_figures_of_a_recorded_machine(root: Path) -> None:
     assert host.throttled() is True
 
 
+@pytest.mark.parametrize(
+    ("kind", "state", "throttled"),
+    [
+        ("cpufreq-cpu0", 1, True),
+        ("pwm-fan", 3, False),
+        ("Fan", 1, False),
+        ("intel_powerclamp", -1, False),
+        ("intel_powerclamp", 20, True),
+    ],
+)
+def test_a_fan_is_no_throttling(kind: str, state: int, throttled: bool, root: Path) -> None:
+    device = root / "sys/class/thermal/cooling_device0"
+    (device / "type").write_text(f"{kind}\n")
+    (device / "cur_state").write_text(f"{state}\n")
+    assert Host(root).throttled() is throttled
+
+
 def test_what_is_not_there_is_none(tmp_path: Path) -> None:
     host = Host(tmp_path)
     assert host.cpu_share() is None

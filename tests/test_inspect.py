@@ -39,6 +39,16 @@ def test_a_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "10: class 0, class 1" in text
     assert "and 2 more" in text
     assert "motion 3: " in text
+    assert "signed" not in text
+
+
+def test_a_signed_bundle_names_its_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = models.dense(tmp_path / "m.tflite", 3, 3).read_bytes()
+    head = bundles.manifest({"model.tflite": model}, signature_key="0123456789abcdef")
+    members = [("manifest.json", head), ("model.tflite", model), ("signature", bytes(64))]
+    _, facts, text = shown(capsys, bundles.zipped(tmp_path / "motion-3.limpet", members))
+    assert facts["signed"]
+    assert "signed      by 0123456789abcdef, which is not verified" in text
 
 
 def test_a_bare_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

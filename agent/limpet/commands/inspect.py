@@ -122,6 +122,10 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         lines += [f"  {direction:11} {_tensor(tensor)}" for tensor in facts[direction]]
     for key, signature in facts["signatures"].items():
         lines += [f"  signature   {key}: {', '.join(signature['inputs'])} -> {', '.join(signature['outputs'])}"]
+    if facts["signed"]:
+        lines += [
+            f"  signed      by {manifest.get('signature_key') or 'a key without a name'}, which is not verified"
+        ]
     for key in ("window", "transforms", "decoder", "metrics"):
         if manifest.get(key):
             lines += [f"  {key:11} {json.dumps(manifest[key], ensure_ascii=False)}"]

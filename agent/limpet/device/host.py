@@ -80,9 +80,10 @@ class Host:
         ]
         states = [self._number(path / "cur_state") for path in slowing]
         word = self._text("sys/devices/platform/soc/soc:firmware/get_throttled").strip()
-        known = [state for state in states if state is not None]
+        # Intel's powerclamp is at -1 while it does nothing.
+        known = [state > 0 for state in states if state is not None]
         if word:
-            known.append(int(word, 16) & 0xF)
+            known.append(int(word, 16) & 0xF != 0)
         return any(known) if known else None
 
     def readings(self) -> Readings:
