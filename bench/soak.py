@@ -33,7 +33,7 @@ PEAKS = frozenset({"disk_mb", "journal_mb"})
 """What rises and falls with each outage is compared by its highest, the rest by its median."""
 TITLES = {
     "own_mb": "memory of its own, MB",
-    "pss_mb": "memory with its share of libraries (PSS), MB",
+    "pss_mb": "memory with libraries (PSS), MB",
     "descriptors": "open files",
     "threads": "threads",
     "disk_mb": "state directory, MB",
