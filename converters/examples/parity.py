@@ -34,8 +34,8 @@ EXAMPLES = ["shuttle", "imu", "digits", "vision", "regression", "keywords", "det
 COREML_WINDOWS = 64
 COREML_FLOAT = 1e-3
 COREML_TOLERANCE = {"float32": 1e-5, "float16": 0.005, "int8": 0.02, "palettized": 0.1}
-"""Of an output's standard deviation, what the root mean square error may be: a step of 8 bits is 1/256 of a weight's
-range, the 64 values of a palette lie four times as far apart. float32 has its limit in absolute terms, too."""
+"""Of an output's standard deviation, what the root mean square error may be: a step of 8 bits is 1/256 of a
+weight's range, the 64 values of a palette lie four times as far apart. float32 has an absolute limit as well."""
 RUNTIMES = {"ai-edge-litert": Path(sys.executable), "tflite-runtime": ROOT / ".venv-tflite-runtime/bin/python"}
 
 
