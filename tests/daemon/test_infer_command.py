@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import subprocess
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -236,6 +237,24 @@ def test_a_device_that_is_away_or_does_not_allow_it(broker: Mosquitto, running: 
         with pytest.raises(DeviceError, match=r'not allowed here.*add "infer" to commands'):
             open_device(f"{broker.url}/press-08/press", Login()).run(model, window)
     consumer.close()
+
+
+def test_brokers_that_want_a_password_and_refuse_a_topic(running: Daemon, tmp_path: Path) -> None:
+    model, window = running.path.parent / "dense.tflite", np.zeros((1, 3), np.float32)
+    passwords, secret, access = (tmp_path / name for name in ("passwords", "secret", "access"))
+    subprocess.run(["mosquitto_passwd", "-b", "-c", passwords, "anna", "hush"], check=True, timeout=20)
+    access.write_text("user anna\ntopic read limpet/#\n")
+    settings = f"allow_anonymous false\npassword_file {passwords}\nacl_file {access}"
+    with mosquitto(tmp_path / "broker", "", settings) as strict:
+        url = f"mqtt://anna@127.0.0.1:{strict.port}/press-07/press"
+        secret.write_text("wrong\n")
+        with pytest.raises(DeviceError, match=r"check username.*password_file"):
+            open_device(url, Login(password_file=secret)).run(model, window)
+        secret.write_text("hush\n")
+        with pytest.raises(DeviceError, match="may not write to command/infer"):
+            open_device(url, Login(password_file=secret)).run(model, window)
+        with pytest.raises(DeviceError, match="cannot be read"):
+            open_device(url, Login(password_file=tmp_path / "gone")).run(model, window)
 
 
 @pytest.mark.parametrize(

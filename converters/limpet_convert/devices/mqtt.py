@@ -6,7 +6,7 @@ import hashlib
 import socket
 import threading
 import uuid
-from contextlib import ExitStack
+from contextlib import contextmanager
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import unquote, urlsplit
@@ -26,8 +26,6 @@ from limpet_convert.devices import DeviceError, Ran, gather
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from typing_extensions import Self
 
     from limpet.types import FloatArray
     from limpet_convert.devices import Login
@@ -93,7 +91,7 @@ class Pipeline:
             size = windows[0].nbytes
             raise DeviceError(f"a window has {size} bytes; a pipeline takes {LARGEST_WINDOWS}. Use ssh://")
         try:
-            with _Caller(self._broker, self._root) as caller:
+            with _connected(self._broker, self._root) as caller:
                 return gather(list(self._answers(caller, model, windows)))
         except TransportError as error:
             raise DeviceError(f"{self._broker.url}: {error}") from error
@@ -126,33 +124,35 @@ def batches(windows: FloatArray, run_s: float) -> Iterator[FloatArray]:
         yield windows[start : start + max(1, most)]
 
 
-class _Caller:
-    """A connection to a broker, to send ``infer`` to one device. ``TransportError``, ``DeviceError``."""
+@contextmanager
+def _connected(broker: Broker, root: str) -> Iterator[_Caller]:
+    """Connect to a broker, to talk to one device. ``TransportError``."""
+    wake, other = socket.socketpair()  # a link can be woken; nobody here does
+    with wake, other:
+        link = Link(broker, f"limpet-convert-{uuid.uuid4().hex[:12]}", "5", None, wake)
+        link.connect(KEEPALIVE, threading.Event())
+        caller = _Caller(link, root)
+        try:
+            if refused := link.subscribe(caller.topics):
+                raise TransportError("; ".join(refused))
+            yield caller
+        finally:
+            link.disconnect()
 
-    def __init__(self, broker: Broker, root: str) -> None:
+
+class _Caller:
+    """Sends ``infer`` to a device. ``TransportError``, ``DeviceError``."""
+
+    def __init__(self, link: Link, root: str) -> None:
+        self._link = link
         self._root = root
         self._replies = f"{root}/reply/infer-{uuid.uuid4().hex[:12]}"
         self._status = f"{root}/status"
+        self.topics = (self._replies, self._status)
         self._bucket = Bucket(PER_SECOND, AT_ONCE / 2)
         self._number = 0
         self._presence = ""
         self._nobody = False
-        self._wake, self._unused = socket.socketpair()
-        self._link = Link(broker, f"limpet-convert-{uuid.uuid4().hex[:12]}", "5", None, self._wake)
-
-    def __enter__(self) -> Self:
-        with ExitStack() as stack:
-            stack.callback(self._unused.close)
-            stack.callback(self._wake.close)
-            self._link.connect(KEEPALIVE, threading.Event())
-            stack.callback(self._link.disconnect)
-            if refused := self._link.subscribe([self._replies, self._status]):
-                raise TransportError("; ".join(refused))
-            self._stack = stack.pop_all()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
 
     def call(self, payload: bytes) -> Inferred:
         """Send a command and return its answer. Where too many are sent, by others too, it waits its turn."""
@@ -186,8 +186,10 @@ class _Caller:
     def _wait(self, sent: int, correlation: bytes) -> Answer:
         begun = monotonic()
         while monotonic() < begun + PATIENCE + LATE:
-            self._link.poll(0.25)
-            self._look_at_acks(sent)
+            try:
+                self._link.poll(0.25)
+            finally:  # a broker may hang up on who is refused
+                self._look_at_acks(sent)
             incoming = self._link.incoming[:]
             self._link.incoming.clear()
             for message in incoming:
