@@ -67,6 +67,38 @@ def test_diff_takes_inputs_of_a_file_and_says_what_is_wrong_with_it(
         assert said in capsys.readouterr().err
 
 
+def test_convert_takes_a_model_without_a_project(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = models.two(tmp_path / "two.tflite")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["convert", str(model), "--out", "made"]) == 0
+    assert "two.tflite: " in capsys.readouterr().out
+    assert (tmp_path / "made/two.tflite").read_bytes() == model.read_bytes()
+    for arguments, status, said in (
+        ([], 78, "would be written over itself"),
+        (["--options", "{ shape = "], 78, "not a table of TOML"),
+        (["--options", "3"], 78, "must be a table"),
+        (["--options", "{ shape = [3] }"], 78, "shape"),
+    ):
+        assert cli.main(["convert", str(model), *arguments]) == status
+        assert said in capsys.readouterr().err
+    assert cli.main(["convert", "gone.onnx"]) == 1
+    assert "gone.onnx: no such file" in capsys.readouterr().err
+
+
+def test_diff_compares_models_with_two_inputs_and_two_outputs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(models.two(tmp_path / "two.tflite"))
+    assert cli.main(["diff", model, model]) == 0
+    told = capsys.readouterr().out
+    assert told.count("differ by 0 at most") == 2
+    np.save(tmp_path / "one.npy", np.ones((3, 4), np.float32))
+    assert cli.main(["diff", model, model, "--inputs", str(tmp_path / "one.npy")]) == 1
+    assert "no array for input" in capsys.readouterr().err
+
+
 def spec(name: str, *shape: int) -> TensorSpec:
     return TensorSpec(name, shape, np.dtype(np.float32))
 

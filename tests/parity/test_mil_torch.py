@@ -166,3 +166,44 @@ def test_a_layer_computes_the_same(tmp_path: Path, name: str) -> None:
 def test_an_exported_layer_computes_the_same(tmp_path: Path, name: str) -> None:
     module, values = made(name)
     compare(tmp_path, module, torch.export.export(module, (torch.from_numpy(values),)), values)
+
+
+@pytest.mark.parametrize("direction", ["forward", "reverse"])
+@pytest.mark.parametrize("every", [True, False])
+def test_the_op_gru_is_pytorchs_without_the_bias_inside_the_reset(
+    tmp_path: Path, direction: str, *, every: bool
+) -> None:
+    """No converter of coremltools writes it; packages by others have it."""
+    coremltools = pytest.importorskip("coremltools")
+    builder = coremltools.converters.mil.Builder
+    torch.manual_seed(0)
+    layer = nn.GRU(6, 4)
+    with torch.no_grad():
+        layer.bias_hh_l0[8:] = 0
+    parts = [one.detach().numpy() for one in layer.parameters()]
+    # PyTorch's gates are reset, update, new; MIL's reset, output, update.
+    w_ih, w_hh, b_ih, b_hh = (np.concatenate([one[:4], one[8:], one[4:8]]) for one in parts)
+
+    @builder.program(input_specs=[builder.TensorSpec((7, 1, 6))])  # type: ignore[untyped-decorator]
+    def program(x: Any) -> Any:
+        return builder.gru(
+            x=x,
+            initial_h=np.zeros((1, 4), np.float32),
+            weight_ih=w_ih,
+            weight_hh=w_hh,
+            bias=b_ih + b_hh,
+            direction=direction,
+            output_sequence=every,
+        )[0]
+
+    made = coremltools.convert(
+        program, convert_to="mlprogram", compute_precision=coremltools.precision.FLOAT32, skip_model_load=True
+    )
+    made.save(str(tmp_path / "gru.mlpackage"))
+    x = np.random.default_rng(0).normal(size=(7, 1, 6)).astype(np.float32)
+    (found,) = mil.Program(tmp_path / "gru.mlpackage").run([x])
+    backward = direction == "reverse"
+    given = torch.from_numpy(x[::-1].copy() if backward else x)
+    states = layer(given)[0].detach().numpy()
+    expected = (states[::-1] if backward else states) if every else states[-1:]
+    np.testing.assert_allclose(found, expected, atol=1e-5)

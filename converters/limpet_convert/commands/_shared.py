@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from limpet_convert.project import Project
 
 
-def add_project(parser: argparse.ArgumentParser) -> None:
+def add_project(parser: argparse.ArgumentParser, meaning: str = "project file (TOML)") -> None:
     """Declare the project file and where results go."""
-    parser.add_argument("project", type=Path, nargs="?", default=Path("convert.toml"), help="project file (TOML)")
+    parser.add_argument("project", type=Path, nargs="?", default=Path("convert.toml"), help=meaning)
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where results go; by default build beside it")
 
 

@@ -2,25 +2,56 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from limpet_convert import project
+from limpet.errors import ConfigError
+from limpet_convert import project, sources
 from limpet_convert.commands import _shared
 from limpet_convert.steps import FLOAT
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 if TYPE_CHECKING:
     import argparse
 
-HELP = "turn the trained model into float TFLite, and look it over against the data and the labels"
+HELP = "turn a trained model into float TFLite; of a project, look it over against the data and the labels"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    _shared.add_project(parser)
+    _shared.add_project(parser, "project file (TOML), or a model, which needs no project")
+    parser.add_argument(
+        "--options", default="{}", metavar="TOML", help="of a model's converter, as '{ shape = [100, 6] }'"
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Print where it is and how large."""
-    way = _shared.way(project.read(arguments.project), arguments.out)
-    print(f"{way.folder / FLOAT}: {len(way.model):,} B")
+    path = arguments.project
+    if path.suffix == ".toml":
+        way = _shared.way(project.read(path), arguments.out)
+        made, target = way.model, way.folder / FLOAT
+    else:
+        made = sources.convert(path, "", _options(arguments.options), Path.cwd())
+        target = (arguments.out or Path()) / f"{path.stem}.tflite"
+        if target.exists() and target.samefile(path):
+            raise ConfigError([f"{target}: would be written over itself; say --out FOLDER"])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(made)
+    print(f"{target}: {len(made):,} B")
     return 0
+
+
+def _options(text: str) -> dict[str, Any]:
+    try:
+        found = tomllib.loads(f"options = {text}")["options"]
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError([f"--options: not a table of TOML, as '{{ shape = [100, 6] }}': {error}"]) from error
+    if not isinstance(found, dict):
+        raise ConfigError(["--options: must be a table, as '{ shape = [100, 6] }'"])
+    return found

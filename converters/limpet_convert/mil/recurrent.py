@@ -52,6 +52,31 @@ def _rnn(  # noqa: PLR0913 - MIL's inputs
     return _result(states, every=bool(output_sequence), reverse=reverse), h
 
 
+def _gru(  # noqa: PLR0913 - MIL's inputs
+    x: Array,
+    *,
+    initial_h: Array,
+    weight_ih: Array,
+    weight_hh: Array,
+    bias: Array | None = None,
+    direction: str = "forward",
+    output_sequence: bool = False,
+    recurrent_activation: str = "sigmoid",
+    activation: str = "tanh",
+) -> tuple[Array, Array]:
+    """Rows of weights: reset, output, update gate. The reset acts on what the hidden state was turned into."""
+    gate, out = _ACTIVATIONS[recurrent_activation], _ACTIVATIONS[activation]
+    reverse = direction == "reverse"
+    h, states = initial_h, []
+    for step in x[::-1] if reverse else x:
+        r_x, o_x, z_x = np.split(step @ weight_ih.T + (0 if bias is None else bias), 3, axis=-1)
+        r_h, o_h, z_h = np.split(h @ weight_hh.T, 3, axis=-1)
+        z = gate(z_x + z_h)
+        h = (1 - z) * out(o_x + gate(r_x + r_h) * o_h) + z * h
+        states.append(h)
+    return _result(states, every=bool(output_sequence), reverse=reverse), h
+
+
 @dataclass(frozen=True)
 class _Lstm:
     """What both directions of an LSTM share."""
@@ -109,4 +134,4 @@ def _lstm(  # noqa: PLR0913 - MIL's inputs
     return [np.concatenate(pair, -1) for pair in zip(ahead, back, strict=True)]
 
 
-OPS: dict[str, Kernel] = {"lstm": _lstm, "rnn": _rnn}
+OPS: dict[str, Kernel] = {"gru": _gru, "lstm": _lstm, "rnn": _rnn}
