@@ -30,8 +30,8 @@ PATIENCE = 30.0
 """Seconds that a worker may take to answer."""
 LARGEST = 1 << 21
 """Bytes of a command."""
-MOST_WINDOWS, LARGEST_WINDOWS = 256, 1 << 20
-"""Windows in one ``infer``, and their bytes."""
+MOST_WINDOWS, LARGEST_WINDOWS, LARGEST_OUTPUTS = 256, 1 << 20, 1 << 20
+"""Windows in one ``infer``, their bytes, and those of the outputs."""
 TOO_MANY, BUSY = "too many commands", "busy"
 """How an answer begins that asks for patience."""
 

@@ -114,6 +114,8 @@ def test_what_the_model_cannot_take_is_told_of(server: Sshd, model: Path, tmp_pa
     device = open_device(server.url(limpet=LIMPET), Login())
     with pytest.raises(DeviceError, match=r"has shape \[1, 4\]"):
         device.run(model, windows(2, 5))
+    with pytest.raises(DeviceError, match=r"only \.tflite models"):
+        device.run(tmp_path / "model.onnx", windows(2, 4))
     damaged = tmp_path / "damaged.tflite"
     damaged.write_bytes(model.read_bytes()[:200])
     with pytest.raises(DeviceError, match="tflite"):

@@ -16,6 +16,7 @@ from limpet.errors import ModelError
 from limpet.inference import given
 from limpet.messages import Tensor
 from limpet.records import Answered, Ask, SetLogLevel, SetThreshold
+from limpet.remote import LARGEST_OUTPUTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 LARGEST = 65_536
 """Numbers in a captured window at most: an answer is one message."""
-LARGEST_OUTPUTS = 1 << 20
-"""Bytes of outputs in an answer."""
 SLICE = 0.005
 """Seconds for which guests run between two blocks of samples; one window runs in any case."""
 

@@ -72,6 +72,13 @@ def open_device(url: str, login: Login) -> Device:
     raise DeviceError(f"{url}: a device is ssh://[user@]host or mqtt[s]://[user@]broker/[prefix/]device/pipeline")
 
 
+def read_model(path: Path) -> bytes:
+    """Return the bytes of a model that a device can run. ``DeviceError`` where it is of another format."""
+    if path.suffix != ".tflite":
+        raise DeviceError(f"{path}: only .tflite models are run on a device")
+    return path.read_bytes()
+
+
 def gather(answers: list[Inferred]) -> Ran:
     """Put together what came in several answers. ``DeviceError`` where they do not fit together."""
     try:

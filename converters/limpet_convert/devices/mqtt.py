@@ -19,9 +19,19 @@ from limpet.inference import given
 from limpet.messages import Inferred, StatusMessage
 from limpet.mqtt.broker import Broker
 from limpet.mqtt.link import Link
-from limpet.remote import AT_ONCE, BUSY, LARGEST_WINDOWS, MOST_WINDOWS, PATIENCE, PER_SECOND, TOO_MANY, Infer
+from limpet.remote import (
+    AT_ONCE,
+    BUSY,
+    LARGEST_OUTPUTS,
+    LARGEST_WINDOWS,
+    MOST_WINDOWS,
+    PATIENCE,
+    PER_SECOND,
+    TOO_MANY,
+    Infer,
+)
 from limpet.reporters.dialects import Publish
-from limpet_convert.devices import DeviceError, Ran, gather
+from limpet_convert.devices import DeviceError, Ran, gather, read_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +107,7 @@ class Pipeline:
             raise DeviceError(f"{self._broker.url}: {error}") from error
 
     def _answers(self, caller: _Caller, model: Path, windows: FloatArray) -> Iterator[Inferred]:
-        digest = hashlib.sha256(model.read_bytes()).hexdigest()
+        digest = hashlib.sha256(read_model(model)).hexdigest()
         answer = caller.call(self._request(windows[:1]))
         if answer.sha256 != digest:
             raise DeviceError(
@@ -105,7 +115,8 @@ class Pipeline:
                 f"{model} ({digest[:12]}...): deploy what is verified first, or verify what runs there"
             )
         yield answer
-        for some in batches(windows[1:], answer.run_us[0] / 1e6):
+        size = sum(len(output.data) for output in answer.outputs)
+        for some in batches(windows[1:], answer.run_us[0] / 1e6, size):
             answer = caller.call(self._request(some))
             if answer.sha256 != digest:
                 raise DeviceError(f"{self.name} was given another model meanwhile; verify it again")
@@ -115,11 +126,12 @@ class Pipeline:
         return msgspec.json.encode(Infer(pipeline=self._pipeline, windows=given.tensor(windows)))
 
 
-def batches(windows: FloatArray, run_s: float) -> Iterator[FloatArray]:
-    """Yield as many windows at a time as a command may have and can be run within ``AT_WORK`` seconds."""
+def batches(windows: FloatArray, run_s: float, output: int) -> Iterator[FloatArray]:
+    """Yield as many windows at a time as a command may have, in number, bytes, bytes of ``output`` and time."""
     if not len(windows):
         return
-    most = min(MOST_WINDOWS, LARGEST_WINDOWS // windows[0].nbytes, int(AT_WORK / max(run_s, 1e-6)))
+    sizes = LARGEST_WINDOWS // windows[0].nbytes, LARGEST_OUTPUTS // max(output, 1)
+    most = min(MOST_WINDOWS, *sizes, int(AT_WORK / max(run_s, 1e-6)))
     for start in range(0, len(windows), max(1, most)):
         yield windows[start : start + max(1, most)]
 

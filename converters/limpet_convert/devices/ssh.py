@@ -20,7 +20,7 @@ from limpet.errors import TransportError
 from limpet.inference import given
 from limpet.inference.tensor_stream import MAGIC, PART, Order, Part, Readable, read, write
 from limpet.messages import Inferred
-from limpet_convert.devices import DeviceError, Ran, gather
+from limpet_convert.devices import DeviceError, Ran, gather, read_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +80,7 @@ class Ssh:
         """See ``Device``."""
         with TemporaryFile() as request, TemporaryFile() as said:
             # A file, so that neither side ever waits for the other to read.
-            ask(request, model.read_bytes(), windows, self._delegate)
+            ask(request, read_model(model), windows, self._delegate)
             request.seek(0)
             try:
                 process = subprocess.Popen(self._command(), stdin=request, stdout=subprocess.PIPE, stderr=said)
