@@ -28,4 +28,5 @@ def test_it_runs_right_and_says_where(kind: str, device: str, tmp_path: Path) ->
     assert row["max_error"] < 0.05
     assert row["lost_windows"] == 0
     assert row["placement"]["op_share"] == 1.0
+    assert row["placement"]["sandbox"]
     assert device in row["placement"]["device"]
