@@ -123,7 +123,8 @@ def median_microseconds(path: Path, inputs: FloatArray) -> float:
 
 
 def plot(path: Path, candidates: Sequence[Candidate], best: Sequence[Candidate], metric: str) -> None:
-    """Draw size against loss, time as the colour, the front as a line."""
+    """Draw size against loss of what can be used, time as the colour, the front as a line."""
+    candidates = [one for one in candidates if not one.refused]
     figure = need("matplotlib.figure").Figure(figsize=(7, 5), layout="constrained")
     axes = figure.subplots()
     dots = axes.scatter(
@@ -132,7 +133,8 @@ def plot(path: Path, candidates: Sequence[Candidate], best: Sequence[Candidate],
         c=[c.microseconds for c in candidates],
         s=80,
     )
-    figure.colorbar(dots, label="median time of one run, µs")
+    timed = ", ".join(sorted({one.timed for one in candidates}))
+    figure.colorbar(dots, label=f"median time of one run, µs, {timed}")
     axes.step([c.size / 1000 for c in best], [c.loss for c in best], color="grey", linewidth=0.8)
     for one in candidates:
         axes.annotate(one.name, (one.size / 1000, one.loss), (7, 4), textcoords="offset points", fontsize=8)
