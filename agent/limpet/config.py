@@ -7,7 +7,7 @@ What belongs to a plugin stays an untyped table here, so that the supervisor nee
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
@@ -219,7 +219,7 @@ def fill(kind: type[S], table: Mapping[str, Any], where: str, base: Path, proble
             try:
                 values[field.name] = msgspec.convert(table[key], field.type, dec_hook=locate)
             except msgspec.ValidationError as error:
-                problems.append(f"{where}.{key}: {_plain(error)}")
+                problems.append(f"{where}.{key}: {_plain(error)}{_choices(field.type, table[key])}")
         elif field.required:
             problems.append(f"{where}.{key}: missing")
     if len(problems) > before:
@@ -229,6 +229,12 @@ def fill(kind: type[S], table: Mapping[str, Any], where: str, base: Path, proble
     except ValueError as error:
         problems.append(f"{where}: {error}")
         return None
+
+
+def _choices(kind: Any, value: Any) -> str:
+    """Return what a field that takes one of a few words was probably meant to say, or all of them."""
+    words = [word for word in get_args(kind) if isinstance(word, str)]
+    return suggest(value, words) if words and isinstance(value, str) else ""
 
 
 def _plain(error: msgspec.ValidationError) -> str:

@@ -174,9 +174,10 @@ class _OfNumbers:
         self._bundle = bundle
         self._inputs = inputs
         self._targets = targets
-        if bundle.task == "classify" and not np.isin(self._targets, range(len(bundle.labels))).all():
+        wrong = ~np.isin(targets, range(len(bundle.labels))) if bundle.task == "classify" else np.zeros(0, bool)
+        if wrong.any():
             raise ConvertError(
-                f"data.targets: {int(self._targets.max())} is no class; they count from 0 to "
+                f"data.targets: {np.ravel(targets)[np.ravel(wrong)][0]} is no class; they count from 0 to "
                 f"{len(bundle.labels) - 1} in the order of bundle.labels"
             )
 

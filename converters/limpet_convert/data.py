@@ -80,7 +80,15 @@ def held_back(project: Project) -> Windows:
 def _targets(path: Path, bundle: Bundle) -> Array:
     if bundle.task == "detect":
         return detections.read_targets(path, detections.Reader.of(bundle).labels)
-    found: Array = np.load(path, allow_pickle=False)
+    return load_array(path, "data.targets")
+
+
+def load_array(path: Path, what: str) -> Array:
+    """Read an ``.npy`` file. ``ConvertError`` where it is none, or holds Python objects."""
+    try:
+        found: Array = np.load(path, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise ConvertError(f"{what}: {path}: no .npy file of numbers or words: {error}") from error
     return found
 
 

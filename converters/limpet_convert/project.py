@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from limpet import plugin
 from limpet.config import fill
 from limpet.errors import ConfigError
 from limpet.manifest import Count, Name, Positive, WindowSpec
@@ -221,6 +222,21 @@ def _disagreements(data: Data, bundle: Bundle, model: Model) -> list[str]:
         problems.append('bundle.decoder: an anomaly task needs kind = "anomaly" and its threshold')
     if bundle.task == "detect":
         problems += _undetectable(data, bundle)
+    return problems + _undecodable(bundle)
+
+
+def _undecodable(bundle: Bundle) -> list[str]:
+    """Return what is wrong with the decoder's table, which the device would refuse."""
+    if not bundle.decoder:
+        return []
+    kind = bundle.decoder.get("kind")
+    try:
+        module = plugin.load("decoders", str(kind))
+    except ConfigError as error:
+        return [f"bundle.decoder.kind: {problem}" for problem in error.problems]
+    problems: list[str] = []
+    options = {key: value for key, value in bundle.decoder.items() if key != "kind"}
+    fill(module.Config, options, "bundle.decoder", Path(), problems)
     return problems
 
 

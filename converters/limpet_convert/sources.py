@@ -78,6 +78,11 @@ def refuse_misfit(model: bytes, inputs: Array, bundle: Bundle) -> None:
         )
     shape = [int(n) for n in tensors[graph.inputs[0]].shape]
     given = list(inputs.shape[1:])
+    if shape and shape[0] > 1 and fits(given, shape[1:]):
+        raise ConvertError(
+            f"the model's input has shape {shape}, a batch of {shape[0]}; export it with a batch of 1, as a device"
+            " runs one window at a time"
+        )
     if not fits(given, shape):
         moved = [n for n in shape if n != 1]
         have = [n for n in given if n != 1]

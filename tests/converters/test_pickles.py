@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import pickle
+import tempfile
 import zipfile
 from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from limpet_convert.converters import _pickles
 from limpet_convert.errors import ConvertError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 class Evil:
@@ -56,3 +59,81 @@ def test_plain_values_pass_and_half_a_pickle_does_not(tmp_path: Path) -> None:
     (tmp_path / "m.pt").write_bytes(whole[:-4])
     with pytest.raises(ConvertError, match="not a whole pickle"):
         _pickles.refuse_code(tmp_path / "m.pt")
+
+
+def test_a_pickle_too_large_to_look_through_is_not_waved_through(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "m.pt", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("m/data.pkl", bytes(64 << 20))
+    with pytest.raises(ConvertError, match="too large to look through"):
+        _pickles.refuse_code(tmp_path / "m.pt")
+
+
+def pickled(*opcodes: bytes) -> bytes:
+    return b"\x80\x04" + b"".join(opcodes) + b"."
+
+
+def text(value: str) -> bytes:
+    return b"\x8c" + bytes([len(value)]) + value.encode()
+
+
+MEMOIZE, POP, STACK_GLOBAL = b"\x94", b"0", b"\x93"
+
+
+def test_a_name_cannot_be_hidden_behind_others() -> None:
+    """Strings out of the memo, or below others that were popped, are what is imported."""
+    recalled = pickled(
+        text("posix"), MEMOIZE, POP, text("system"), MEMOIZE, POP, text("torch"), POP, text("Size"), POP,
+        b"h\x00", b"h\x01", STACK_GLOBAL,
+    )  # fmt: skip
+    assert list(_pickles.names(recalled)) == ["posix.system"]
+    popped = pickled(text("posix"), text("system"), text("torch"), text("Size"), POP, POP, STACK_GLOBAL)
+    assert list(_pickles.names(popped)) == ["?"]
+
+
+@pytest.mark.parametrize(
+    ("name", "harmless"),
+    [
+        ("torch._utils._rebuild_tensor_v2", True),
+        ("torch.FloatStorage", True),
+        ("torch.float32", True),
+        ("__torch__.torch.nn.modules.conv.___torch_mangle_0.Conv1d", True),
+        ("torch.storage._load_from_bytes", False),
+        ("torch.load", False),
+        ("torch.hub.load", False),
+        ("torch.fx.graph_module._exec_with_source", False),
+        ("torch.nn.modules.container.Sequential", False),
+        ("builtins.eval", False),
+        ("?", False),
+    ],
+)
+def test_only_what_tensors_are_made_of_is_harmless(name: str, *, harmless: bool) -> None:
+    assert _pickles._harmless(name) == harmless
+
+
+def test_a_tensor_that_an_exported_program_keeps_as_a_pickle_and_compiled_code(tmp_path: Path) -> None:
+    """PyTorch reads such a member as any pickle, whatever it is called."""
+    entry = {"path_name": "weight_0", "use_pickle": True}
+    for name, content, said in (
+        (
+            "m/data/weights/model_weights_config.json",
+            json.dumps({"config": {"w": entry}}),
+            "w is kept as a pickle",
+        ),
+        ("m/data/weights/model_weights_config.json", "[]", "not as torch.export.save writes it"),
+        ("m/data/aotinductor/model/model.so", "code", "compiled code"),
+    ):
+        with zipfile.ZipFile(tmp_path / "m.pt2", "w") as archive:
+            archive.writestr(name, content)
+            archive.writestr("m/data/weights/weight_0", pickle.dumps(Evil(tmp_path / "ran")))
+        with pytest.raises(ConvertError, match=said):
+            _pickles.refuse_code(tmp_path / "m.pt2")
+
+
+@given(st.binary(max_size=200))
+def test_bytes_of_any_kind_are_looked_through_or_refused(data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "m.pt"
+        path.write_bytes(data)
+        with contextlib.suppress(ConvertError):
+            _pickles.refuse_code(path)
+            assert all(_pickles._harmless(name) for name in _pickles.names(data))

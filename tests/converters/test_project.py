@@ -61,6 +61,12 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ({"model": {"path": "gone.keras"}}, "no such file or folder"),
         ({"data": {"targets": "gone.npy"}}, "data.targets: "),
         ({"bundle": {"window": {"hop": 3}}}, "a window needs a size"),
+        ({"bundle": {"task": "classification"}}, "bundle.task: invalid enum value 'classification' (did you mean"),
+        (
+            {"bundle": {"decoder": {"kind": "clasify"}}},
+            "decoder.kind: 'clasify' is not one of the decoders",
+        ),
+        ({"bundle": {"decoder": {"kind": "classify", "tob": 1}}}, "bundle.decoder.tob: unknown key"),
     ],
 )
 def test_what_no_single_key_shows_is_told(tmp_path: Path, changes: dict[str, Any], said: str) -> None:

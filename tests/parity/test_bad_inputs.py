@@ -204,8 +204,31 @@ def test_nan_in_calibration_is_left_out_and_all_nan_is_told(tmp_path: Path) -> N
         _ = way(tmp_path, values * np.nan, ["a", "b", "c"], (20, 6)).calibration
 
 
+def test_weights_without_a_program(tmp_path: Path) -> None:
+    torch.save(torch.nn.Linear(3, 2).state_dict(), tmp_path / "weights.pth")
+    text = refused(tmp_path / "weights.pth", shape=[3])
+    assert "weights without a program" in text
+    assert "torch.export.save(" in text
+
+
+def test_a_batch_of_four(tmp_path: Path) -> None:
+    made = way(tmp_path, np.random.default_rng(0).normal(size=(200, 6)), ["a", "b", "c"], (20, 6))
+    module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(120, 3))
+    torch.export.save(torch.export.export(module.eval(), (torch.zeros(4, 6, 20),)), tmp_path / "m.pt2")
+    made.project.model.path = tmp_path / "m.pt2"
+    with pytest.raises(LimpetError, match="a batch of 4; export it with a batch of 1"):
+        _ = made.model
+
+
+def test_targets_that_are_python_objects(tmp_path: Path) -> None:
+    made = way(tmp_path, np.random.default_rng(0).normal(size=(200, 6)), ["a", "b", "c"], (20, 6))
+    np.save(tmp_path / "targets.npy", np.array([{"a": 1}], dtype=object))
+    with pytest.raises(LimpetError, match=r"data\.targets: .*targets\.npy: no \.npy file of numbers"):
+        _ = made.test
+
+
 def test_a_class_that_is_none(tmp_path: Path) -> None:
     made = way(tmp_path, np.random.default_rng(0).normal(size=(200, 6)), ["a", "b", "c"], (20, 6))
-    np.save(tmp_path / "targets.npy", np.full(10, 3))
-    with pytest.raises(LimpetError, match="3 is no class"):
+    np.save(tmp_path / "targets.npy", np.arange(10) / 4)
+    with pytest.raises(LimpetError, match=r"0\.25 is no class"):
         made.verify()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import pickletools
+import re
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -12,17 +14,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-_SAFE = ("torch.", "__torch__")
-_SAFE_NAMES = {"collections.OrderedDict", "builtins.tuple", "builtins.list", "builtins.dict", "builtins.set"}
-_UNSAFE_TORCH = (
-    "torch.hub",
-    "torch.serialization",
-    "torch.utils",
-    "torch.load",
-    "torch.ops",
-    "torch.jit",
-    "torch._C",
+_SAFE = re.compile(
+    r"""collections\.OrderedDict
+    | (builtins|__builtin__)\.(tuple|list|dict|set)
+    | torch\.([A-Z][A-Za-z0-9]*Storage|Size|Tensor|device|dtype|[a-z]+[0-9]*|storage\.(Untyped|Typed)Storage)
+    | torch\._utils\._rebuild_(tensor|tensor_v2|tensor_v3|parameter|qtensor|meta_tensor_no_storage)
+    | torch\.nn\.parameter\.(Parameter|Buffer)
+    | torch\.jit\._pickle\.(restore_type_tag|build_(int|tensor|double|bool)list)
+    | __torch__\..*""",
+    re.VERBOSE,
 )
+"""What tensors, and the types that a traced program declares in its own sandboxed language, are made of."""
+_CALLS = re.compile(r"torch\.(load|save|compile|vmap|hub|ops|utils|jit|export)")
 _LARGEST = 64 << 20
 
 
@@ -41,16 +44,37 @@ def refuse_code(path: Path) -> None:
 
 
 def _pickles(path: Path) -> Iterator[tuple[str, bytes]]:
-    if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            for info in archive.infolist():
-                if info.filename.endswith((".pkl", ".pickle")) and info.file_size < _LARGEST:
-                    yield f"{path}:{info.filename}", archive.read(info)
-                elif info.filename.endswith((".pt", ".pth")):
-                    yield from _inner(f"{path}:{info.filename}", archive.read(info))
-    else:
+    """Yield what will be unpickled. ``ConvertError`` on what an archive may hold that cannot be looked through."""
+    if not zipfile.is_zipfile(path):
         with path.open("rb") as file:
             yield str(path), file.read(_LARGEST)
+        return
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            where = f"{path}:{info.filename}"
+            if info.filename.endswith((".pkl", ".pickle")):
+                if info.file_size >= _LARGEST:
+                    raise ConvertError(f"{where}: a pickle of {info.file_size:,} B is too large to look through")
+                yield where, archive.read(info)
+            elif info.filename.endswith((".pt", ".pth")):
+                yield from _inner(where, archive.read(info))
+            elif "aotinductor/" in info.filename or info.filename.endswith(".so"):
+                raise ConvertError(f"{where}: compiled code, which would run here; export the model without it")
+            elif info.filename.endswith(("_weights_config.json", "_constants_config.json")):
+                _refuse_pickled(where, archive.read(info))
+
+
+def _refuse_pickled(where: str, data: bytes) -> None:
+    """Raise ``ConvertError`` where an exported program keeps a tensor as a pickle, in a member of any name."""
+    try:
+        config = json.loads(data)["config"]
+        pickled = [name for name, entry in config.items() if entry["use_pickle"] is not False]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ConvertError(f"{where}: not as torch.export.save writes it: {error}") from error
+    if pickled:
+        raise ConvertError(
+            f"{where}: {pickled[0]} is kept as a pickle, which is not opened; make it a dense tensor on the CPU"
+        )
 
 
 def _inner(where: str, data: bytes) -> Iterator[tuple[str, bytes]]:
@@ -69,20 +93,30 @@ def _inner(where: str, data: bytes) -> Iterator[tuple[str, bytes]]:
 
 
 def names(data: bytes) -> Iterator[str]:
-    """Yield ``module.name`` for everything that a pickle imports, of any protocol."""
-    strings: list[str] = []
+    """Yield ``module.name`` for everything that a pickle imports, of any protocol.
+
+    A name that is not pushed as two plain strings just before its use is yielded as ``?``.
+    """
+    pushed: list[str | None] = []
+    memo: dict[int, str | None] = {}
     for opcode, argument, _ in pickletools.genops(data):
-        if opcode.name in {"GLOBAL", "INST"}:
+        kind = opcode.name
+        if kind in {"GLOBAL", "INST"}:
             yield str(argument).replace(" ", ".")
-        elif opcode.name == "STACK_GLOBAL":
-            yield ".".join(strings[-2:])
-        elif isinstance(argument, str):
-            strings.append(argument)
+        elif kind == "STACK_GLOBAL":
+            last = pushed[-2:]
+            yield "?" if len(last) < 2 or None in last else ".".join(map(str, last))
+        elif kind.startswith("EXT"):
+            yield "?"
+        if kind == "MEMOIZE":
+            memo[len(memo)] = pushed[-1] if pushed else None
+        elif kind in {"PUT", "BINPUT", "LONG_BINPUT"}:
+            memo[int(argument or 0)] = pushed[-1] if pushed else None
+        elif kind in {"GET", "BINGET", "LONG_BINGET"}:
+            pushed.append(memo.get(int(argument or 0)))
+        elif kind not in {"PROTO", "FRAME"}:
+            pushed.append(argument if isinstance(argument, str) and kind != "GLOBAL" else None)
 
 
 def _harmless(name: str) -> bool:
-    return (
-        name in _SAFE_NAMES
-        or name.startswith("torch.jit._pickle.")
-        or (name.startswith(_SAFE) and not name.startswith(_UNSAFE_TORCH))
-    )
+    return _SAFE.fullmatch(name) is not None and _CALLS.fullmatch(name) is None

@@ -47,10 +47,22 @@ def convert(path: Path, config: Config) -> bytes:
         program = load(path)
         return to_tflite(program.module(check_guards=False), program.example_inputs[0], config.layout)
     _pickles.refuse_code(path)
+    _refuse_weights(path)
     if config.shape is None:
         raise ConvertError(f"{path}: a traced model does not keep the shape of its input; say options.shape")
     examples = (torch.zeros(1, *config.shape),)
     return to_tflite(_traced(path, examples), examples, config.layout)
+
+
+def _refuse_weights(path: Path) -> None:
+    """Raise ``ConvertError`` where there are weights in a file, but no program: a ``state_dict``."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if not any("/code/" in name for name in archive.namelist()):
+                raise ConvertError(
+                    f"{path}: weights without a program; load them into their module, and write that with "
+                    "torch.export.save(torch.export.export(module, (example,)), 'model.pt2')"
+                )
 
 
 def live(path: Path, config: Config) -> tuple[Any, tuple[int, ...]]:
