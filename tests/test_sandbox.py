@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from limpet import config
-from support import models
+from support import bundles, models
 from support.jail import Jail, of_executor, of_worker
 from support.ptys import Board
 
@@ -200,6 +200,20 @@ def test_an_executor_only_reads_its_model(executor: Jail, tmp_path: Path) -> Non
     assert executor.attempt(f"overwrite {tmp_path / 'dense.tflite'}") in REFUSED
     assert executor.attempt(f"read {tmp_path / 'recording.csv'}") in REFUSED
     assert executor.attempt(f"create {tmp_path / 'state' / 'cache' / 'model'}") in REFUSED
+
+
+def test_an_executor_reads_no_other_model_of_a_bundle(tmp_path: Path) -> None:
+    path = accelerated(tmp_path, "edgetpu")
+    model = (tmp_path / "dense.tflite").read_bytes()
+    bundles.bundle(tmp_path / "own-1.limpet", {"model.tflite": model})
+    path.write_text(path.read_text().replace("dense.tflite", "own-1.limpet"))
+    other = tmp_path / "state" / "cache" / "other.tflite"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(model)
+    with Jail(path, "board") as entered:
+        (own,) = (file for file in other.parent.glob("*.tflite") if file != other)
+        assert entered.attempt(f"read {own}") == "done"
+        assert entered.attempt(f"read {other}") in REFUSED
 
 
 def test_what_drivers_compiled_is_kept(executor: Jail, tmp_path: Path) -> None:

@@ -68,12 +68,12 @@ def of_executor(config: Config, plan: PipelinePlan, choice: Choice) -> Needs:
     """
     bundle = plan.bundle
     files = {bundle.model, *(path for _, path in bundle.variants), *([bundle.golden] if bundle.golden else [])}
+    files |= _named(config.pipelines, config.base)
     given = {path for text in choice.options.values() if "/" in text for path in [Path(text).absolute()]}
     nodes = {path for path in given if DEV in path.parents}
     return Needs(
-        _with_folders(
-            files | _named([config.pipelines, choice.libraries], config.base) | given - nodes, config.base
-        ),
+        frozenset(path.resolve() for path in files)
+        | _with_folders(_named(choice.libraries, config.base) | given - nodes, config.base),
         frozenset({drivers_cache(config), *_caches(config, choice.options)}),
         frozenset(nodes.union(*(DEV.parent.glob(pattern[1:]) for pattern in KINDS[choice.kind].devices))),
     )

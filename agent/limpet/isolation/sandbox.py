@@ -37,8 +37,6 @@ _DRIVERS = ("/etc/vulkan", "/etc/OpenCL", "/etc/glvnd")
 _ALWAYS = ("/dev/null", "/dev/zero", "/dev/urandom")
 _RESOLVER = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services", "/etc/gai.conf", "/etc/ssl")
 _LIBRARY_PATHS = ("LD_LIBRARY_PATH", "VK_ICD_FILENAMES", "VK_DRIVER_FILES")
-
-
 _libc = ctypes.CDLL(None)
 
 
