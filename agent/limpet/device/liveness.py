@@ -36,8 +36,10 @@ def look(directory: Path, within: float, *, ready: bool) -> str:
     try:
         when, state = path.read_text().split()
         age = monotonic() - float(when)
+    except FileNotFoundError as error:
+        raise LimpetError(f"there is no {path}: no daemon has started with this directory") from error
     except OSError as error:
-        raise LimpetError(f"{path}: {error.strerror}; no daemon has started with this directory") from error
+        raise LimpetError(f"{path}: {error.strerror}") from error
     except ValueError as error:
         raise LimpetError(f"{path}: not what a daemon writes") from error
     if not 0 <= age <= within:
