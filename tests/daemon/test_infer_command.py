@@ -276,7 +276,7 @@ def test_urls_that_name_no_pipeline(url: str) -> None:
 def test_batches_are_bounded_by_time_count_and_bytes() -> None:
     small, large = np.zeros((600, 3), np.float32), np.zeros((5, 100_000), np.float32)
     assert [len(b) for b in mqtt.batches(small, 1e-5, 12)] == [256, 256, 88]
-    assert [len(b) for b in mqtt.batches(small[:25], 0.5, 12)] == [10, 10, 5]
+    assert [len(b) for b in mqtt.batches(small[:25], 0.2, 12)] == [10, 10, 5]
     assert [len(b) for b in mqtt.batches(large, 1e-5, 12)] == [2, 2, 1]
     assert [len(b) for b in mqtt.batches(small[:2], 60, 12)] == [1, 1]
     assert [len(b) for b in mqtt.batches(small[:5], 1e-5, 400_000)] == [2, 2, 1]

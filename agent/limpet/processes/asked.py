@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 LARGEST = 65_536
 """Numbers in a captured window at most: an answer is one message."""
 SLICE = 0.005
-"""Seconds for which guests run between two blocks of samples; one window runs in any case."""
+"""Seconds for which guests run at a time; one window runs in any case."""
+SHARE = 0.1
+"""Share of the time that guests get where samples always wait."""
 
 
 def answer(ask: Ask, pipelines: Mapping[str, Pipeline], send: Callable[[Answered], None]) -> None:
@@ -96,6 +98,7 @@ class Guests:
     def __init__(self, send: Callable[[Answered], None]) -> None:
         self._send = send
         self._waiting: deque[_Guest] = deque()
+        self._next = 0.0
 
     def __bool__(self) -> bool:
         """Whether there is something to run."""
@@ -117,11 +120,16 @@ class Guests:
         else:
             self._waiting.append(_Guest(number, pipeline, list(windows[::-1]), given.Answers()))
 
-    def turn(self) -> None:
-        """Run for a moment, and answer what is done."""
-        if not self._waiting:
+    def turn(self, *, busy: bool) -> None:
+        """Run for a moment, and answer what is done. ``busy``: samples wait, which go first."""
+        begin = perf_counter()
+        if not self._waiting or (busy and begin < self._next):
             return
-        guest = self._waiting[0]
+        self._work(self._waiting[0])
+        end = perf_counter()
+        self._next = end + (end - begin) * (1 / SHARE - 1)
+
+    def _work(self, guest: _Guest) -> None:
         try:
             result = _run(guest)
         except ModelError as error:

@@ -200,7 +200,7 @@ class Worker:
                     sleep(SETTLING)
                     self._beat()
                     continue
-                self._guests.turn()
+                self._guests.turn(busy=len(self._intake.mailbox) > 0)
                 quiet = BATCH_AGE if self._dispatch.waiting else IDLE
                 samples = self._intake.mailbox.get(0.0 if self._guests else quiet)
                 if samples is not None:

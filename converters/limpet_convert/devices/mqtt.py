@@ -49,8 +49,8 @@ LATE = 10.0
 """Seconds beyond ``PATIENCE`` for an answer: it has a way to go."""
 PRESENCE = 3.0
 """Seconds for the device's retained status, which the broker sends at once."""
-AT_WORK = 5.0
-"""Seconds of work in one command: it is done between the pipeline's own windows, within ``PATIENCE``."""
+AT_WORK = 2.0
+"""Seconds of work in one command: it must end in ``PATIENCE`` where a busy pipeline gives it a tenth."""
 
 
 class Answer(msgspec.Struct):
