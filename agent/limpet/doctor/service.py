@@ -105,7 +105,7 @@ def service(subject: Subject) -> Iterator[Finding]:
     found = {node: name for node, name in _accelerators(subject.machine) if node not in configured}
     closed = False
     for node, name in {**configured, **found}.items():
-        if unit.opens is not None and (finding := _closed(unit.opens, node, name, node in configured)):
+        if unit.opens is not None and (finding := _closed(unit.opens, node, name, configured=node in configured)):
             closed = True
             yield finding
     if not closed:
@@ -133,7 +133,7 @@ def _accelerators(machine: Machine) -> Iterator[tuple[str, str]]:
             yield device.node, device.name
 
 
-def _closed(opens: frozenset[str], node: str, name: str, configured: bool) -> Finding | None:  # noqa: FBT001
+def _closed(opens: frozenset[str], node: str, name: str, *, configured: bool) -> Finding | None:
     """Return what to say of a node that the unit does not open, ``None`` if it does or nothing is known of it."""
     serial = next((f"char-{kind}" for kind in _SERIAL if node.startswith(f"/dev/{kind}")), "")
     allow, drop_in = next((row[1:] for row in DROP_INS if node.startswith(row[0])), (serial or node, ""))
