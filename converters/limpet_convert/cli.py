@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,13 @@ if TYPE_CHECKING:
 
 DESCRIPTION = "From a trained model to a small bundle that provably gives the same answers."
 
+TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
+"""What TensorFlow reads when it is imported: no talk, and the same sums on every processor."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status; 1 also for a model that does not keep its thresholds."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    for key, value in TENSORFLOW.items():
+        os.environ.setdefault(key, value)
     return command_line.run("limpet-convert", DESCRIPTION, commands, given)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,9 @@ def freeze(function: Callable[..., Any], shapes: Mapping[str, Sequence[int | Non
     specs = [tf.TensorSpec(tuple(shape), tf.float32, name) for name, shape in shapes.items()]
     concrete = tf.function(function).get_concrete_function(*specs)
     frozen = constants.convert_variables_to_constants_v2(concrete)
+    logging.getLogger("absl").setLevel(
+        logging.ERROR
+    )  # It asks for variables to track, and a frozen graph has none.
     converter = tf.lite.TFLiteConverter.from_concrete_functions([frozen])
     try:
         return bytes(converter.convert())
