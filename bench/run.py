@@ -31,7 +31,7 @@ TARGETS = {
     "demo": ("throughput ratio, the demo's autoencoder", "reported"),
     "supervisor_pss_mb": ("supervisor, PSS in MB", "at most 25"),
     "forkserver_pss_mb": ("fork server, PSS in MB", "at most 25"),
-    "worker_pss_mb": ("a worker with a 5.5 kB model, PSS in MB", "at most 12"),
+    "worker_pss_mb": ("a worker with the demo's model, PSS in MB", "at most 12"),
     "restart_ratio": ("a worker from the warm fork server, by a cold start", "at most 0.25"),
     "first_result_ratio": ("first published result, by Python + numpy + runtime + model", "at most 1.5"),
     "serial_1khz_dropped": ("samples or results lost of 1 kHz x 6 channels", "0"),

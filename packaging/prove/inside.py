@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -166,25 +167,35 @@ def install(result: dict[str, Any]) -> None:
     result["limpet_user"] = run("id", "limpet")
 
 
-def configure() -> None:
-    Path("/etc/limpet/limpet.toml").write_text(CONFIG)
+def first_steps(result: dict[str, Any]) -> None:
+    """Do what docs/installation.md begins with, knowing nothing but the port of the sensor and the broker."""
     secret = Path("/etc/limpet/mqtt-password")
     secret.write_text("right")
     secret.chmod(0o600)
+    models = run("/opt/limpet/bin/python3", "-c", "import limpet; print(limpet.__path__[0])")
+    bundle = f"{models}/demo_data/shuttle-1.limpet"
+    run("install", "-o", "limpet", "-g", "limpet", bundle, "/var/lib/limpet/models/")
+    broker = ("--url", "mqtt://127.0.0.1:1883", "--username", "proof", "--password-file", secret)
+    file = Path("/etc/limpet/limpet.toml")
+    run("limpet", "init", "--output", file, "--id", "proof", "--port", "/run/sensor", *broker)
+    (pipeline,) = re.findall(r"^\[pipelines\.(.+)\]$", file.read_text(), re.MULTILINE)
+    checked = run("limpet", "check")
+    doctor = json.loads(run("limpet", "doctor", "--json", check=False))
+    began = time.time()
+    run("timeout", "--signal=INT", "4", "limpet", "run", file, check=False)
+    result["first_steps"] = {
+        "check": checked.splitlines()[-1],
+        "bad": [found["check"] for found in doctor["findings"] if found["result"] == "bad"],
+        "results": len(each(heard(f"result/{pipeline}", began))),
+    }
+
+
+def configure() -> None:
+    Path("/etc/limpet/limpet.toml").write_text(CONFIG)
     drop_in = Path("/etc/systemd/system/limpet.service.d/proof.conf")
     drop_in.parent.mkdir(exist_ok=True)
     drop_in.write_text(DROP_IN)
     run("systemctl", "daemon-reload")
-    models = run("/opt/limpet/bin/python3", "-c", "import limpet; print(limpet.__path__[0])")
-    run(
-        "install",
-        "-o",
-        "limpet",
-        "-g",
-        "limpet",
-        f"{models}/demo_data/shuttle-1.limpet",
-        "/var/lib/limpet/models/",
-    )
 
 
 def start(result: dict[str, Any]) -> None:
@@ -357,6 +368,7 @@ def main() -> None:
         before = files()
         install(result)
         subscribe()
+        first_steps(result)
         configure()
         for step in (
             start,

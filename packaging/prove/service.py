@@ -76,6 +76,7 @@ def main() -> int:
     result = {
         "exposure": exposure(),
         "systemd": booted.get("systemd", "not booted"),
+        "first_steps": booted.get("first_steps"),
         "ready_s": booted.get("ready_s"),
         "first_result_s": booted.get("first_result_s"),
         "watchdog_restarted": booted.get("watchdog_restarted", False),
@@ -109,6 +110,7 @@ def good(result: dict[str, Any]) -> bool:
         "deb_installed_removed",
         "upgrade_and_back",
     )
+    first = result["first_steps"] or {}
     container = {
         key: result["container"].get(key) for key in ("ready", "healthcheck", "exit_status", "offline_said")
     }
@@ -117,6 +119,8 @@ def good(result: dict[str, Any]) -> bool:
         result["exposure"] <= 1.3
         and all("seccomp" in (result["sandbox"] or {}).get(process, []) for process in ("worker", "executor"))
         and all(result[key] for key in must)
+        and first.get("bad") == []
+        and first.get("results", 0) > 0
         and list(container.values()) == [True, "healthy", 0, True]
         and all("passed" in summary and "failed" not in summary for summary in emulated)
         and bool(result["boards_checked"] and result["unit_and_sandbox_tests"] and result["kubernetes_manifest"])
