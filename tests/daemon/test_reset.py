@@ -144,6 +144,33 @@ def test_a_configuration_that_cannot_be_read_says_what_to_do(tmp_path: Path) -> 
     assert "nothing to reset" in reset("--yes", "--state", tmp_path / "absent").stderr
 
 
+@pytest.mark.parametrize("name", ["models", "outbox", "cache", "lock", "boot.json", "boot.new"])
+def test_what_a_link_leads_to_is_left_alone(used: Path, tmp_path: Path, name: str) -> None:
+    """Root resets a directory in which the service's user could have laid links to anywhere."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "precious").write_text("x")
+    target = elsewhere if (used / name).is_dir() else elsewhere / "precious"
+    if (used / name).exists():
+        (used / name).rename(tmp_path / "aside")
+    (used / name).symlink_to(target)
+    before = left(used)
+    refused = reset("--yes", "--state", used)
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert f"{name} is a link to {target}" in refused.stderr
+    assert left(used) == before
+    assert (elsewhere / "precious").read_text() == "x"
+
+
+def test_what_cannot_be_deleted_is_told_in_one_line(used: Path) -> None:
+    (used / "boot.json").unlink()
+    (used / "boot.json").mkdir()
+    refused = reset("--yes", "--state", used)
+    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
+    assert "Is a directory" in refused.stderr
+    assert "models/m-1.limpet" in left(used)
+
+
 def test_a_damaged_record_of_boots_is_renewed(used: Path) -> None:
     (used / "boot.json").write_bytes(b"\x00")
     assert reset("--yes", "--state", used).returncode == 0

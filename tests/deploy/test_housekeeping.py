@@ -12,7 +12,7 @@ import pytest
 
 from limpet import config
 from limpet.deploy import bundle, housekeeping
-from limpet.deploy.housekeeping import DAMAGED, HOUR, File
+from limpet.deploy.housekeeping import DAMAGED, DRIVERS, HOUR, File
 from limpet.errors import DeployError
 from support import bundles
 
@@ -90,6 +90,40 @@ def test_a_model_named_by_its_path_stays_unpacked(tmp_path: Path) -> None:
     assert unpacked(tmp_path) == {"spare-8"}
 
 
+def test_a_path_that_leads_into_the_store_by_another_way_names_it(tmp_path: Path) -> None:
+    store(tmp_path, "motion-1", "door-1", "spare-8")
+    (tmp_path / "link").symlink_to(tmp_path / "state/models")
+    by_ways = wanted(tmp_path, "state/../state/models/motion-1.limpet", "link/door-1.limpet", models_bytes=1)
+    assert clean(by_ways) == ["spare-8.limpet"]
+    assert unpacked(tmp_path) == {"motion-1", "door-1"}
+
+
+def test_what_drivers_have_compiled_stays_within_its_budget(tmp_path: Path) -> None:
+    folder = tmp_path / "state/cache/drivers/kernels"
+    folder.mkdir(parents=True)
+    for age, name in enumerate(("new", "old", "oldest")):
+        with (folder / name).open("wb") as file:
+            file.truncate(DRIVERS // 2)  # a hole, that takes no room
+        os.utime(folder / name, (NOW - (age + 2) * HOUR,) * 2)
+    os.utime(folder.parent, (NOW - 2 * HOUR,) * 2)
+    found = list(housekeeping.waste(wanted(tmp_path, "motion"), NOW))
+    assert [(file.path.name, file.reason.partition(" have")[0]) for file in found] == [("oldest", "drivers")]
+
+
+def test_a_link_goes_and_not_what_it_leads_to(tmp_path: Path) -> None:
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious/file").touch()
+    for target in ("precious", "nothing"):
+        (tmp_path / f"to-{target}").symlink_to(tmp_path / target)
+        assert housekeeping.look(tmp_path / f"to-{target}").size < 4096
+        housekeeping.delete(tmp_path / f"to-{target}")
+    assert {path.name for path in tmp_path.iterdir()} == {"precious"}
+    assert (tmp_path / "precious/file").exists()
+    housekeeping.delete(tmp_path / "precious")
+    housekeeping.delete(tmp_path / "precious")
+    assert not list(tmp_path.iterdir())
+
+
 def test_what_is_young_may_be_about_to_be_used(tmp_path: Path) -> None:
     store(tmp_path, "motion-1")
     cache = tmp_path / "state/cache"
@@ -121,8 +155,10 @@ def test_a_damaged_outbox_is_kept_for_a_month(tmp_path: Path) -> None:
 def test_where_a_needed_bundle_cannot_be_read_nothing_unpacked_goes(tmp_path: Path) -> None:
     store(tmp_path, "motion-1", "spare-1")
     (tmp_path / "state/models/motion-2.limpet").write_bytes(b"no zip")
+    found = housekeeping.waste(wanted(tmp_path, "motion", models_bytes=1), NOW)
+    assert next(found).path.name == "spare-1.limpet"
     with pytest.raises(DeployError, match=r"motion-2\.limpet: not a bundle"):
-        list(housekeeping.waste(wanted(tmp_path, "motion"), NOW))
+        next(found)
 
 
 def test_ties_and_an_empty_store(tmp_path: Path) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from limpet import config
-from limpet.deploy.housekeeping import waste
+from limpet.deploy.housekeeping import delete, waste
 from limpet.errors import LimpetError
 
 if TYPE_CHECKING:
@@ -26,9 +25,9 @@ def main(arguments: argparse.Namespace) -> int:
     """Delete and say what. ``LimpetError`` if something is left that should not be."""
     wanted = config.read(arguments.config)
     refused = []
-    for file in list(waste(wanted, time.time())):
+    for file in waste(wanted, time.time()):
         try:
-            shutil.rmtree(file.path) if file.path.is_dir() else file.path.unlink(missing_ok=True)
+            delete(file.path)
         except OSError as error:
             refused.append(f"{file.path}: {error.strerror}")
         else:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,11 +10,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from limpet import config
+from limpet.deploy.housekeeping import delete
 from limpet.device import boot, directories
 from limpet.errors import ConfigError, LimpetError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterable
     from typing import IO
 
 HELP = "delete what Limpet has learnt, queued and was sent; its daemon must not run"
@@ -35,15 +36,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Ask, delete and say so. ``LimpetError`` if the daemon runs, or nobody agrees; then nothing is deleted."""
+    try:
+        return _reset(arguments)
+    except OSError as error:
+        raise LimpetError(f"{error.filename}: {error.strerror}; mend that and run this again") from error
+
+
+def _reset(arguments: argparse.Namespace) -> int:
     state = arguments.state or _state(arguments.config)
     if not state.is_dir():
         raise LimpetError(f"there is no {state}, so there is nothing to reset")
+    folders = [*(state / name for name in _OWN), *_journal()]
+    _refuse_links([*folders, *(state / name for name in ("lock", "boot.json", "boot.new"))])
     with _claim(state):
         _agree(state, arguments)
         # First of all: results of another life must not have the names of earlier ones, whatever comes between.
         boot.renew(state)
-        for folder in [*(state / name for name in _OWN), *_journal()]:
-            _empty(folder)
+        # Not the folders themselves, whose owner and mode the service needs.
+        for folder in folders:
+            for entry in folder.glob("*"):
+                delete(entry)
         _hand_over(state)
         if arguments.all:
             arguments.config.unlink(missing_ok=True)
@@ -62,6 +74,15 @@ def _state(path: Path) -> Path:
     device = tables.get("device")
     named = device.get("state") if isinstance(device, dict) else None
     return path.absolute().parent / Path(named).expanduser() if isinstance(named, str) else directories.state()
+
+
+def _refuse_links(paths: Iterable[Path]) -> None:
+    """Raise ``LimpetError`` at a link: root runs this where the service's user could have laid one to anywhere."""
+    for path in paths:
+        if path.is_symlink():
+            raise LimpetError(
+                f"{path} is a link to {path.readlink()}: look after that yourself, and delete the link"
+            )
 
 
 def _claim(state: Path) -> IO[bytes]:
@@ -89,15 +110,6 @@ def _agree(state: Path, arguments: argparse.Namespace) -> None:
 def _journal() -> list[Path]:
     runtime = directories.runtime()
     return [runtime / "journal"] if runtime else []
-
-
-def _empty(folder: Path) -> None:
-    """Delete what is in a folder, but not the folder, whose owner and mode the service needs."""
-    for entry in folder.glob("*"):
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
 
 
 def _hand_over(state: Path) -> None:

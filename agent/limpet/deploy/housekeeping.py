@@ -6,12 +6,15 @@ Never what the configuration names, nor the version before it, so that there is 
 from __future__ import annotations
 
 import re
+import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from limpet.deploy import bundle, store
+from limpet.isolation.needs import drivers_cache
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Collection, Iterable, Iterator
     from pathlib import Path
 
     from limpet.config import Config
@@ -21,6 +24,9 @@ HOUR = 3600.0
 
 DAMAGED = 30 * 24 * HOUR
 """Seconds for which a damaged outbox is kept for a person to look at; what could be read of it was saved."""
+
+DRIVERS = 256 * 1024 * 1024
+"""Bytes of what drivers of accelerators have compiled: without it a start may take minutes."""
 
 
 class File(NamedTuple):
@@ -33,14 +39,35 @@ class File(NamedTuple):
 
 
 def look(path: Path, reason: str = "") -> File:
-    """Measure a file, or a folder with all that is in it."""
+    """Measure a file, or a folder with all that is in it. ``FileNotFoundError`` if it is not there any more."""
     status = path.lstat()
-    inside = sum(each.lstat().st_size for each in path.rglob("*")) if path.is_dir() else 0
-    return File(path, status.st_size + inside, status.st_mtime, reason)
+    size = status.st_size
+    for each in path.rglob("*") if path.is_dir() and not path.is_symlink() else ():
+        with suppress(FileNotFoundError):
+            size += each.lstat().st_size
+    return File(path, size, status.st_mtime, reason)
+
+
+def _look(paths: Iterable[Path], reason: str = "") -> Iterator[File]:
+    """Measure those that are still there: a running daemon deletes, too."""
+    for path in sorted(paths):
+        with suppress(FileNotFoundError):
+            yield look(path, reason)
+
+
+def delete(path: Path) -> None:
+    """Delete a file, a link, or a folder with all that is in it."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def needed(wanted: Config) -> set[Path]:
-    """Return the model files that the configuration names, of names in the store the two highest versions."""
+    """Return the model files that the configuration names, of names in the store the two highest versions.
+
+    Without links and ``..``: a path may lead into the store by another way.
+    """
     versions = store.stored(wanted.models)
     found: set[Path] = set()
     for pipeline in wanted.pipelines.values():
@@ -49,44 +76,49 @@ def needed(wanted: Config) -> set[Path]:
                 found.update(versions[name][number] for number in sorted(versions[name])[-2:])
             elif (wanted.base / name).is_file():
                 found.add(wanted.base / name)
-    return found
+    return {path.resolve() for path in found}
 
 
 def waste(wanted: Config, now: float) -> Iterator[File]:
-    """Yield what can be deleted. ``DeployError`` if a bundle that is needed cannot be read."""
+    """Yield what can be deleted. ``DeployError``, at last, if a bundle that is needed cannot be read."""
     keep = needed(wanted)
     # A store elsewhere may be that of others, too, and is theirs to look after.
     if wanted.device.models is None:
-        bundles = [look(path) for path in sorted(wanted.models.glob("*.limpet"))]
-        yield from beyond(bundles, keep, wanted.device.models_bytes)
-    for path in sorted(wanted.device.state.glob("outbox/*.damaged*")):
-        found = look(path, "kept for 30 days")
+        most = wanted.device.models_bytes
+        bundles = list(
+            _look(wanted.models.glob("*.limpet"), f"the store is over its {most} bytes, and nothing names it")
+        )
+        yield from beyond(bundles, keep, most)
+    for found in _look(wanted.device.state.glob("outbox/*.damaged*"), "kept for 30 days"):
         if now - found.modified > DAMAGED:
             yield found
-    yield from _stale(wanted.device.state / "cache", keep, now)
+    drivers = drivers_cache(wanted)
+    compiled = (path for path in drivers.rglob("*") if path.is_file())
+    yield from beyond(list(_look(compiled, f"drivers have compiled more than {DRIVERS} bytes")), (), DRIVERS)
+    # Not the folder itself: a running executor may write into this one alone.
+    others = [path for path in drivers.parent.glob("*") if path != drivers]
+    yield from _stale(others, keep, now)
 
 
 def beyond(bundles: Collection[File], keep: Collection[Path], budget: int) -> Iterator[File]:
-    """Yield the oldest bundles that are not to be kept, until the others are within the budget."""
+    """Yield the oldest files that are not to be kept, until the others are within the budget."""
     excess = sum(one.size for one in bundles) - budget
     for one in sorted(bundles, key=lambda one: one.modified):
-        if excess > 0 and one.path not in keep:
+        if excess > 0 and one.path.resolve() not in keep:
             excess -= one.size
-            yield one._replace(reason=f"the store is over its {budget} bytes, and nothing names it")
+            yield one
 
 
-def _stale(cache: Path, keep: Collection[Path], now: float) -> Iterator[File]:
+def _stale(cached: Collection[Path], keep: Collection[Path], now: float) -> Iterator[File]:
     """Yield what was unpacked from other bundles, and what was left when an unpacking did not get to its end."""
-    entries = sorted(cache.glob("*"))
     hashes = {
         member.sha256
-        for path in (keep if entries else ())
+        for path in (keep if cached else ())
         if path.suffix == ".limpet"
         for member in bundle.manifest_of(path).members.values()
     }
-    for path in entries:
+    for found in _look(cached, "unpacked from a bundle that nothing names"):
         # A file is named by its hash; Core ML's compiled model, a folder, begins with it.
-        begin = re.match(r"[0-9a-f]{64}(?=[.-])", path.name)
-        found = look(path, "unpacked from a bundle that nothing names")
+        begin = re.match(r"[0-9a-f]{64}(?=[.-])", found.path.name)
         if (begin is None or begin[0] not in hashes) and now - found.modified > HOUR:
             yield found
