@@ -108,6 +108,13 @@ def test_it_signals_nobody(jail: Jail) -> None:
     assert jail.attempt("signal -1") in REFUSED
 
 
+def test_it_types_nothing_into_a_terminal(jail: Jail) -> None:
+    assert jail.attempt("ioctl 5401") == "ENOTTY"
+    assert jail.attempt("ioctl 5412") == "EPERM"
+    # The kernel takes the lower 32 bits alone.
+    assert jail.attempt("ioctl 100005412") == "EPERM"
+
+
 def test_it_cannot_say_who_goes_when_memory_runs_out(jail: Jail) -> None:
     assert jail.attempt("overwrite /proc/self/oom_score_adj") in REFUSED
 

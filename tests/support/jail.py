@@ -7,6 +7,7 @@ standard input what came of it: "done", or the name of the error.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import json
 import os
@@ -107,6 +108,13 @@ def _terminal(path: str) -> None:
         os.close(fd)
 
 
+def _ioctl(request: str) -> None:
+    """Make an ioctl on a pipe, which knows none; unlike Python's own with all 64 bits of the request."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.ioctl(0, ctypes.c_ulong(int(request, 16)), b"x") < 0:
+        raise OSError(ctypes.get_errno(), "ioctl")
+
+
 def _thread(_: str) -> None:
     ran: list[bool] = []
     thread = threading.Thread(target=lambda: ran.append(True))
@@ -146,6 +154,7 @@ ATTEMPTS: dict[str, Callable[[str], object]] = {
     "fork": _fork,
     "signal": lambda pid: os.kill(int(pid), signal.SIGCONT),
     "terminal": _terminal,
+    "ioctl": _ioctl,
     "thread": _thread,
     "invoke": _invoke,
 }

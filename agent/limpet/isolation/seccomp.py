@@ -18,6 +18,8 @@ _NOT_EQUAL, _EQUAL, _AT_LEAST, _MASKED = 1, 4, 5, 7
 _TSYNC = 4
 _CLONE_THREAD = 0x10000
 _TIOCSTI = 0x5412
+_INT = 0xFFFFFFFF
+"""The bits of an argument that the kernel takes for an int: the others must not make it look like another one."""
 _UEVENT = 15
 """The netlink protocol by which the kernel says that a device came or went; libusb will not start without."""
 _FAMILIES = 64
@@ -83,7 +85,7 @@ def rules(*, devices: bool, network: bool) -> list[_Rule]:
         _Rule("clone3", code=errno.ENOSYS),
         _Rule("kill", ((0, _NOT_EQUAL, me, 0),)),
         _Rule("tgkill", ((0, _NOT_EQUAL, me, 0),)),
-        _Rule("ioctl", ((1, _EQUAL, _TIOCSTI, 0),)),
+        _Rule("ioctl", ((1, _MASKED, _INT, _TIOCSTI),)),
         *([] if network else [_Rule("connect")]),
         *(_Rule("socket", ((0, _EQUAL, family, 0),)) for family in range(_FAMILIES) if family not in families),
         _Rule("socket", ((0, _AT_LEAST, _FAMILIES, 0),)),
