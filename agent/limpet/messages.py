@@ -182,10 +182,10 @@ class Reply(msgspec.Struct, kw_only=True, omit_defaults=True):
 class Tensor(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """Real values, row by row. ``data`` has them little-endian, in base64 where this is JSON.
 
-    ``values`` may have them as numbers instead.
+    ``values`` may have them as numbers instead. No dimension is larger than TFLite's, which are of 32 bits.
     """
 
-    shape: Annotated[list[Annotated[int, Meta(ge=1)]], Meta(min_length=1, max_length=8)]
+    shape: Annotated[list[Annotated[int, Meta(ge=1, le=(1 << 31) - 1)]], Meta(min_length=1, max_length=8)]
     dtype: Literal["float32", "uint8"] = "float32"
     data: bytes = b""
     values: list[float] = []

@@ -186,6 +186,7 @@ def test_guests_leave_results_and_figures_as_they_are(
         (b'{"pipeline": "press", "windows": {"shape": [1, 3], "data": "AAAA"}}', "3 bytes of float32 are there"),
         (b'{"pipeline": "press", "windows": {"shape": [1, 4], "values": [1, 2, 3, 4]}}', "has shape [1, 3]"),
         (b'{"pipeline": "press", "windows": {"shape": [0, 3], "values": []}}', ">= 1"),
+        (b'{"pipeline": "press", "windows": {"shape": [1, %d], "values": [1]}}' % 2**70, "<= 2147483647"),
         (b'{"pipeline": "press", "windows": {"shape": [1, 3], "data": "?"}}', "base64"),
         (b'{"pipeline": "press", "windows": {"shape": [300, 3], "values": []}}', "at most 256"),
         (b'{"pipeline": "press", "windows": {"shape": [1, 3], "data": "' + b"A" * (1 << 21) + b'"}}', "the limit"),
