@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from limpet.types import Array, FloatArray, TensorSpec
     from limpet_convert.compare import Comparison
     from limpet_convert.project import Project
+    from limpet_convert.sign import Signer
 
 GOLDEN_STEPS = 3
 """Steps of the output's scale: kernels of other runtimes and delegates differ by one or two."""
@@ -43,7 +44,8 @@ def bundle(  # noqa: PLR0913, PLR0917 - the parts of a bundle
     inputs: FloatArray,
     comparison: Comparison | None,
     folder: Path,
-    others: Mapping[str, Path] | None = None,
+    others: Mapping[str, Path],
+    signer: Signer | None,
 ) -> Manifest:
     """Write the bundle into ``folder`` and return its manifest. ``others``: files of more variants, by runtime.
 
@@ -56,7 +58,7 @@ def bundle(  # noqa: PLR0913, PLR0917 - the parts of a bundle
     outputs = runners.run_all(runner, golden)
     where = provenance(project)
     tolerance = Tolerance(_tolerance(runner.outputs[0], outputs[0], _other_kernels(model, golden, outputs[0])))
-    variants, files = _variants(others or {}, golden, outputs, tolerance)
+    variants, files = _variants(others, golden, outputs, tolerance)
     manifest = Manifest(
         name=said.name,
         version=said.version,
@@ -85,14 +87,16 @@ def bundle(  # noqa: PLR0913, PLR0917 - the parts of a bundle
         outputs=[o.reshape(len(o), 1, *o.shape[1:]) for o in outputs],
         card=card.markdown(project, comparison, where),
         others=files,
-        signer=sign.signer(_key(project)) if project.sign else None,
+        signer=signer,
     )
 
 
-def _key(project: Project) -> str:
-    """Return the key as ``sign.signer`` takes it: a file's path starts at the project file."""
-    wanted = project.sign.key if project.sign else ""
-    return wanted if wanted.startswith(sign.AGENT) else str(project.base / wanted)
+def signer(project: Project) -> Signer | None:
+    """Return who signs, if the project names a key; a file's path starts at the project file. ``ConvertError``."""
+    if project.sign is None:
+        return None
+    wanted = project.sign.key
+    return sign.signer(wanted if wanted.startswith(sign.AGENT) else project.base / wanted)
 
 
 def _closed(shape: tuple[int, ...]) -> tuple[int, ...]:

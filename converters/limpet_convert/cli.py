@@ -23,4 +23,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     for key, value in TENSORFLOW.items():
         os.environ.setdefault(key, value)
-    return command_line.run("limpet-convert", DESCRIPTION, commands, given)
+    try:
+        return command_line.run("limpet-convert", DESCRIPTION, commands, given)
+    except OSError as error:  # A full disk or a folder that may not be written: any step writes files.
+        where = f"{error.filename}: " if error.filename else ""
+        sys.stderr.write(f"limpet-convert: {where}{error.strerror or error}\n")
+        return 1

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import tempfile
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,7 +22,6 @@ from limpet.manifest import Manifest, Member
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from limpet.types import Array
     from limpet_convert.sign import Signer
@@ -72,8 +73,16 @@ def write(  # noqa: PLR0913 - the parts of a bundle
     head = manifests.dump(complete)
     checked = manifests.parse(head)
     signature = {SIGNATURE: signer.sign(head)} if signer else {}
-    (folder / file_name(checked)).write_bytes(_zip({"manifest.json": head, **signature, **members}))
+    _replace(folder / file_name(checked), _zip({"manifest.json": head, **signature, **members}))
     return checked
+
+
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all: an interruption or a full disk leaves what was there."""
+    with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
+        fresh = Path(scratch) / path.name
+        fresh.write_bytes(data)
+        fresh.replace(path)
 
 
 def file_name(manifest: Manifest) -> str:

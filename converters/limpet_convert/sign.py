@@ -11,6 +11,7 @@ import hashlib
 import os
 import socket
 import struct
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
 from limpet_convert.errors import ConvertError, need
@@ -48,17 +49,22 @@ def keygen(path: Path) -> str:
     private = keys.Ed25519PrivateKey.generate()
     pem = private.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, forms.NoEncryption())
     public = private.public_key().public_bytes(forms.Encoding.PEM, forms.PublicFormat.SubjectPublicKeyInfo)
-    beside = public_path(path)
-    try:
-        for place, content, mode in ((path, pem, 0o600), (beside, public, 0o644)):
-            with os.fdopen(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
-                file.write(content)
-    except FileExistsError as error:
-        raise ConvertError(
-            f"{error.filename}: there already; choose another name, or remove it yourself"
-        ) from error
+    with ExitStack() as undo:  # Neither half without the other.
+        for place, content, mode in ((path, pem, 0o600), (public_path(path), public, 0o644)):
+            _write_new(place, content, mode, undo)
+        undo.pop_all()
     raw: bytes = private.public_key().public_bytes_raw()
     return key_id(raw)
+
+
+def _write_new(path: Path, content: bytes, mode: int, undo: ExitStack) -> None:
+    try:
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    except FileExistsError as error:
+        raise ConvertError(f"{path}: there already; choose another name, or remove it yourself") from error
+    undo.callback(path.unlink)
+    with os.fdopen(file, "wb") as opened:
+        opened.write(content)
 
 
 def public_path(path: Path) -> Path:
@@ -71,6 +77,25 @@ def signer(where: str | Path) -> Signer:
     if str(where).startswith(AGENT):
         return AgentKey(str(where).removeprefix(AGENT))
     return FileKey(where)
+
+
+def verify(public: Path, signature: bytes, data: bytes) -> None:
+    """Raise ``ConvertError`` where this is not the signature of the data by a public key, PEM or OpenSSH's."""
+    forms: Any = need("cryptography.hazmat.primitives.serialization")
+    keys: Any = need("cryptography.hazmat.primitives.asymmetric.ed25519")
+    refused: Any = need("cryptography.exceptions")
+    text = public.read_bytes()
+    try:
+        key = (forms.load_ssh_public_key if text.startswith(b"ssh-") else forms.load_pem_public_key)(text)
+    except ValueError as error:
+        raise ConvertError(f"{public}: not a public key, as keygen writes it beside the private one") from error
+    if not isinstance(key, keys.Ed25519PublicKey):
+        raise ConvertError(f"{public}: not an Ed25519 key")
+    try:
+        key.verify(signature, data)
+    except refused.InvalidSignature as error:
+        name = key_id(key.public_bytes_raw())
+        raise ConvertError(f"not signed by {public} ({name}), or changed since") from error
 
 
 class FileKey:

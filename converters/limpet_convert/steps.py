@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from limpet_convert.progress import Progress
     from limpet_convert.project import Project, Variant
     from limpet_convert.search import Mixture
+    from limpet_convert.sign import Signer
 
 FLOAT = "float.tflite"
 RANGES = "ranges.json"
@@ -230,7 +231,7 @@ class Way:
         found = {f"{name}, as the agent runs it": usual, f"{name}, plain kernels": plain}
         return {kernels: float(np.abs(outputs - exact).max()) for kernels, outputs in found.items()}
 
-    def package(self) -> Manifest:
+    def package(self, signer: Signer | None) -> Manifest:
         """Write the bundle of the packaged variant. ``ConvertError`` where int8 is float in part."""
         variant = self.project.bundle.variant
         path = self.path(variant)
@@ -244,4 +245,4 @@ class Way:
         if self.project.bundle.edgetpu:
             others["edgetpu"] = self._edgetpu(path)
         with self.progress.step("package"):
-            return bundling.bundle(self.project, path, self.test.values, comparison, self.folder, others)
+            return bundling.bundle(self.project, path, self.test.values, comparison, self.folder, others, signer)

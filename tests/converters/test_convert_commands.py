@@ -147,6 +147,15 @@ def test_errors_are_a_line_and_an_exit_status(
     assert said in capsys.readouterr().err
 
 
+def test_where_nothing_can_be_written_is_said_in_a_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = models.dense(tmp_path / "m.tflite", 4, 4, int8=False)
+    (tmp_path / "taken").write_text("a file")
+    assert cli.main(["convert", str(model), "--out", str(tmp_path / "taken")]) == 1
+    assert capsys.readouterr().err == f"limpet-convert: {tmp_path / 'taken'}: File exists\n"
+
+
 def test_sharing_vectors_makes_a_file_smaller_and_changes_nothing_else(tmp_path: Path) -> None:
     data = models.conv(tmp_path / "m.tflite", channels=16, layers=4).read_bytes()
     smaller = flatpack.smaller(data)

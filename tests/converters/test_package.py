@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import resource
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,19 @@ def test_the_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     first, second = write(tmp_path / "a"), write(tmp_path / "b")
     assert first == second
     assert package.write(tmp_path, MANIFEST, MODEL + b"!").members != first[0].members
+
+
+def test_a_disk_that_is_full_leaves_the_bundle_that_was_there(tmp_path: Path) -> None:
+    _, before = write(tmp_path)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before), limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            package.write(tmp_path, MANIFEST, MODEL * 100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert [one.name for one in tmp_path.iterdir()] == ["motion-3.limpet"]
+    assert (tmp_path / "motion-3.limpet").read_bytes() == before
 
 
 def test_what_is_written_can_be_read_and_checked(tmp_path: Path) -> None:

@@ -105,6 +105,12 @@ def test_the_steps_to_a_bundle_that_need_no_framework(
     np.save(tmp_path / "test.npy", inputs[40:, 0])
     np.save(tmp_path / "targets.npy", inputs[40:, 0])
     (tmp_path / "convert.toml").write_text(TOML)
+    unsigned = tmp_path / "unsigned.toml"
+    unsigned.write_text(TOML + '[sign]\nkey = "gone.key"\n')
+    for command in ("run", "package"):  # told before any work is done
+        assert cli.main([command, str(unsigned)]) == 1
+        assert "gone.key: No such file or directory; make a key with" in capsys.readouterr().err
+        assert not (tmp_path / "build").exists()
     for command in ("convert", "quantize", "package"):
         for folder in ("one", "two"):
             arguments = [command, str(tmp_path / "convert.toml"), "--out", str(tmp_path / folder)]

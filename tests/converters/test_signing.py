@@ -13,14 +13,15 @@ import numpy as np
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 from limpet.manifest import Manifest
 from limpet_convert import cli, package, sign
 from limpet_convert.errors import ConvertError
+from support import models
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -40,6 +41,17 @@ def test_a_new_key_is_for_its_owner_and_never_replaced(tmp_path: Path) -> None:
     assert (tmp_path / "maker").read_bytes() == before
 
 
+def test_a_key_comes_with_both_its_halves_or_not_at_all(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "maker.pub").write_text("another's")
+    assert cli.main(["keygen", str(tmp_path / "maker")]) == 1
+    assert "maker.pub: there already" in capsys.readouterr().err
+    assert [one.name for one in tmp_path.iterdir()] == ["maker.pub"]
+    assert cli.main(["keygen", str(tmp_path / "gone" / "maker")]) == 1
+    assert "maker: No such file or directory" in capsys.readouterr().err
+
+
 def test_the_command_tells_the_id(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["keygen", str(tmp_path / "maker")]) == 0
     assert sign.signer(tmp_path / "maker").key_id in capsys.readouterr().out
@@ -57,6 +69,62 @@ def test_a_bundle_is_signed_over_its_manifest(tmp_path: Path) -> None:
     assert written.signature_key == signer.key_id
     with pytest.raises(InvalidSignature):
         public(tmp_path / "maker").verify(signature, manifest.replace(b'"m"', b'"n"'))
+
+
+def signed(folder: Path) -> Path:
+    sign.keygen(folder / "maker")
+    signer = sign.signer(folder / "maker")
+    package.write(
+        folder,
+        Manifest(name="m", version=1),
+        models.dense(folder / "m.tflite", 4, 4).read_bytes(),
+        card="# M",
+        signer=signer,
+    )
+    return folder / "m-1.limpet"
+
+
+def test_inspect_proves_who_signed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = str(signed(tmp_path))
+    assert cli.main(["inspect", bundle]) == 0
+    assert "says that" in capsys.readouterr().out
+    line = public(tmp_path / "maker").public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
+    (tmp_path / "ssh.pub").write_bytes(line + b" release key\n")
+    for name in ("maker.pub", "ssh.pub"):
+        assert cli.main(["inspect", bundle, "--key", str(tmp_path / name)]) == 0
+        assert f"{name} proves" in capsys.readouterr().out
+    sign.keygen(tmp_path / "other")
+    for name, said in (("other.pub", "not signed by"), ("maker", "not a public key"), ("gone", "No such file")):
+        assert cli.main(["inspect", bundle, "--key", str(tmp_path / name)]) == 1
+        assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("member", "change", "said"),
+    [
+        ("model.tflite", lambda data: data[:-1] + bytes([data[-1] ^ 1]), "has the sha256"),
+        ("MODEL_CARD.md", lambda _: b"# N", "'MODEL_CARD.md' is not what manifest.json says"),
+        ("signature", lambda _: None, "taken out"),
+        ("signature", lambda _: bytes(64), "not signed by"),
+        ("manifest.json", lambda data: data.replace(b'"m"', b'"n"'), "not signed by"),
+    ],
+)
+def test_inspect_refuses_what_was_changed(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    member: str,
+    change: Callable[[bytes], bytes | None],
+    said: str,
+) -> None:
+    bundle = signed(tmp_path)
+    changed = tmp_path / "changed.limpet"
+    with zipfile.ZipFile(bundle) as old, zipfile.ZipFile(changed, "w") as new:
+        for name in old.namelist():
+            data = old.read(name)
+            if (kept := change(data) if name == member else data) is not None:
+                new.writestr(name, kept)
+    assert cli.main(["inspect", str(changed), "--key", str(tmp_path / "maker.pub")]) == 1
+    assert said in capsys.readouterr().err
 
 
 def test_signing_is_reproducible(tmp_path: Path) -> None:

@@ -21,10 +21,12 @@ if TYPE_CHECKING:
     from limpet_convert.project import Project
 
 
-def add_project(parser: argparse.ArgumentParser, meaning: str = "project file (TOML)") -> None:
+def add_project(parser: argparse.ArgumentParser, meaning: str = "project file (default: convert.toml)") -> None:
     """Declare the project file and where results go."""
     parser.add_argument("project", type=Path, nargs="?", default=Path("convert.toml"), help=meaning)
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where results go; by default build beside it")
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="where results go (default: build beside a project)"
+    )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:

@@ -24,7 +24,9 @@ HELP = "turn a trained model into float TFLite; of a project, look it over again
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    _shared.add_project(parser, "project file (TOML), or a model, which needs no project")
+    _shared.add_project(
+        parser, "project file (default: convert.toml), or a model, which needs none and comes out here"
+    )
     parser.add_argument(
         "--options", default="{}", metavar="TOML", help="of a model's converter, as '{ shape = [100, 6] }'"
     )

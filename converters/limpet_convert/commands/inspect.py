@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import zipfile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from limpet import manifest as manifests
-from limpet_convert import facts
+from limpet.deploy import bundle as bundles
+from limpet_convert import facts, sign
 from limpet_convert.errors import ConvertError
 from limpet_convert.quantize import left_in_float
 
@@ -20,30 +22,55 @@ HELP = "show what is in a model or a bundle"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("file", type=Path, help="a model (.tflite, .onnx, .mlpackage, .keras, .pt2) or a bundle")
+    parser.add_argument(
+        "--key",
+        type=Path,
+        metavar="FILE.pub",
+        help="of a bundle: refuse it unless this public key's owner signed it",
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print it."""
+    """Print it. ``DeployError`` for a bundle that is not as its manifest says."""
     path = arguments.file
     if not path.exists():
         raise ConvertError(f"{path}: no such file")
-    print("\n".join(_bundle(path) if path.suffix == ".limpet" else _model(path)))
+    if arguments.key and path.suffix != ".limpet":
+        raise ConvertError(f"{path}: only a bundle is signed; leave out --key")
+    print("\n".join(_bundle(path, arguments.key) if path.suffix == ".limpet" else _model(path)))
     return 0
 
 
-def _bundle(path: Path) -> list[str]:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            manifest = manifests.parse(archive.read("manifest.json"))
-    except (zipfile.BadZipFile, KeyError) as error:
-        raise ConvertError(f"{path}: no bundle, or cut short: {error}") from error
+def _bundle(path: Path, key: Path | None) -> list[str]:
+    with TemporaryDirectory() as cache:
+        manifest = bundles.load(path, Path(cache)).manifest
+    with zipfile.ZipFile(path) as archive:
+        for name, member in manifest.members.items():  # What no device reads, too: the model card.
+            if hashlib.sha256(archive.read(name)).hexdigest() != member.sha256:
+                raise ConvertError(f"{path}: member {name!r} is not what {bundles.MANIFEST} says; it was changed")
+        signed = _signed(path, archive, manifest.signature_key, key)
     lines = [f"{manifest.name} {manifest.version}: {manifest.description or manifest.task}"]
     lines += [f"  {name}: {m.length:,} B, sha256 {m.sha256[:16]}" for name, m in manifest.members.items()]
     lines += [
         f"  variant for {v.runtime}: {v.model}, tolerance {v.tolerance.absolute:g}" for v in manifest.variants
     ]
-    lines.append(f"  signed by {manifest.signature_key}" if manifest.signature_key else "  not signed")
-    return lines
+    return [*lines, f"  {signed}"]
+
+
+def _signed(path: Path, archive: zipfile.ZipFile, named: str, key: Path | None) -> str:
+    """Return who signed it. ``ConvertError`` where it is not so, as far as that can be told."""
+    there = bundles.SIGNATURE in archive.namelist()
+    if there != bool(named):
+        raise ConvertError(f"{path}: its signature was taken out or put in; package it again")
+    if key is None:
+        return f"says that {named} signed it; --key FILE.pub proves it" if there else "not signed"
+    if not there:
+        raise ConvertError(f"{path}: not signed")
+    try:
+        sign.verify(key, archive.read(bundles.SIGNATURE), archive.read(bundles.MANIFEST))
+    except ConvertError as error:
+        raise ConvertError(f"{path}: {error}") from error
+    return f"signed by {named}, as {key} proves"
 
 
 def _model(path: Path) -> list[str]:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from limpet_convert import package, project
+from limpet_convert import bundling, package, project
 from limpet_convert.commands import _shared
 
 if TYPE_CHECKING:
@@ -21,13 +20,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Return 1 where the packaged variant misses a threshold: then no bundle is written."""
-    way = _shared.way(project.read(arguments.project), arguments.out)
+    wanted = project.read(arguments.project)
+    signer = bundling.signer(wanted)  # A key that is not there is told of now, not after all the work.
+    way = _shared.way(wanted, arguments.out)
     passed = way.verify()
     _shared.tell(way.comparisons)
     _shared.tell_guilty(way.blamed)
     print(f"report: {way.folder / 'report.md'}")
     if not passed:
         return 1
-    manifest = way.package()
-    print(f"bundle: {Path(way.folder) / package.file_name(manifest)}")
+    manifest = way.package(signer)
+    print(f"bundle: {way.folder / package.file_name(manifest)}")
     return 0
