@@ -6,6 +6,7 @@ cd "$(dirname "$0")"
 prefix=/opt/limpet
 units=/etc/systemd/system
 share=/usr/share/limpet
+command=/usr/local/bin/limpet
 running=
 [ ! -d /run/systemd/system ] || running=yes
 
@@ -19,7 +20,7 @@ uninstall() {
     for unit in systemd/*.service systemd/*.timer systemd/*.slice; do
         rm -f "$units/$(basename "$unit")"
     done
-    rm -rf $prefix $share /etc/sysusers.d/limpet.conf /etc/tmpfiles.d/limpet.conf /etc/modules-load.d/limpet.conf
+    rm -rf $prefix $share $command /etc/sysusers.d/limpet.conf /etc/tmpfiles.d/limpet.conf /etc/modules-load.d/limpet.conf
     [ -z "$running" ] || systemctl daemon-reload
     echo "Limpet is gone. /etc/limpet and /var/lib/limpet are left."
 }
@@ -43,11 +44,13 @@ rm -rf $prefix
 PIP_NO_INDEX=1 PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 export PIP_NO_INDEX PIP_DISABLE_PIP_VERSION_CHECK PIP_ROOT_USER_ACTION
 pip() {
-    $prefix/bin/python "$(echo wheels/pip-*.whl)/pip" install --quiet --no-cache-dir --find-links wheels --no-deps "$@"
+    $prefix/bin/python "$(echo wheels/pip-*.whl)/pip" install --quiet --no-cache-dir --find-links "$PWD/wheels" --no-deps "$@"
 }
 pip --require-hashes -r requirements.txt
 pip wheels/limpet-*.whl
 
+mkdir -p "$(dirname $command)"
+ln -sf $prefix/bin/limpet $command
 install -m 644 systemd/*.service systemd/*.timer systemd/*.slice $units/
 mkdir -p $share
 cp -r systemd/drop-ins firmware-configs $share/

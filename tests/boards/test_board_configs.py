@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from limpet import cli
+from limpet import cli, config
+from limpet.isolation import needs
 from limpet.manifest import Manifest, TensorInfo, WindowSpec
 from limpet_convert import package
 from support import models, udev
@@ -166,10 +167,12 @@ def known_to_systemd(text: str, folder: Path) -> str:
     return subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False).stderr
 
 
-def test_the_npu_cache_is_understood_by_systemd(tmp_path: Path) -> None:
+def test_the_npu_cache_is_understood_by_systemd_and_may_be_written_in_the_sandbox(tmp_path: Path) -> None:
     text = (CONFIGS / "nxp-imx8mp" / "vivante-cache.conf").read_text()
     assert known_to_systemd(text, tmp_path) == ""
-    assert "StateDirectories" in known_to_systemd(text.replace("StateDirectory", "StateDirectories"), tmp_path)
+    assert "Environments" in known_to_systemd(text.replace("Environment", "Environments"), tmp_path)
+    (folder,) = re.findall(r"DIR=(.*)", text)
+    assert Path(folder) == needs.drivers_cache(config.read(CONFIGS / "nxp-imx8mp" / "limpet.toml"))
 
 
 # --- what the READMEs promise
