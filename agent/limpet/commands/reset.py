@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HELP = "delete what Limpet has learnt, queued and was sent; its daemon must not run"
 
-_OWN = ("outbox", "cache", "models")
+_OWN = ("cache", "models", "outbox")
 """Folders of the state directory. Nothing else in it is touched: it may be one that others use, too."""
 
 
@@ -39,7 +39,8 @@ def main(arguments: argparse.Namespace) -> int:
     try:
         return _reset(arguments)
     except OSError as error:
-        raise LimpetError(f"{error.filename}: {error.strerror}; mend that and run this again") from error
+        where = error.filename or "the disk"
+        raise LimpetError(f"{where}: {error.strerror}; mend that and run this again") from error
 
 
 def _reset(arguments: argparse.Namespace) -> int:
@@ -50,10 +51,12 @@ def _reset(arguments: argparse.Namespace) -> int:
     _refuse_links([*folders, *(state / name for name in ("lock", "boot.json", "boot.new"))])
     with _claim(state):
         _agree(state, arguments)
-        # First of all: results of another life must not have the names of earlier ones, whatever comes between.
-        boot.renew(state)
-        # Not the folders themselves, whose owner and mode the service needs.
         for folder in folders:
+            if folder.name == "outbox":
+                # Before this, as results of another life must not have the names of earlier ones, whatever comes
+                # between; after the others, as it takes room, and the disk may be full.
+                boot.renew(state)
+            # Not the folder itself, whose owner and mode the service needs.
             for entry in folder.glob("*"):
                 delete(entry)
         _hand_over(state)
