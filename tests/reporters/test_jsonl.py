@@ -61,6 +61,41 @@ def test_a_file_that_cannot_be_opened_is_a_config_error(tmp_path: Path) -> None:
         pass
 
 
+READ_ONLY = """
+import subprocess, sys
+from pathlib import Path
+from limpet.reporters import jsonl
+from support import reports
+from support.broker import wait_until
+directory = Path(sys.argv[1])
+def mount(*options): subprocess.run(["mount", "-t", "tmpfs", "-o", *options, "none", directory], check=True)
+mount("ro")
+config = jsonl.Config(path=directory / "out", flush_age=0)
+with jsonl.open(config, reports.ORIGIN, directory, reports.deaf) as reporter:
+    for count in (1, 2, 3):
+        reporter.report(reports.result(count))
+        wait_until(lambda: reporter.health()["failed"] == count)
+    health = reporter.health()
+    assert (health["written"], "Read-only" in health["last_error"]) == (0, True), health
+    mount("remount,rw")
+    reporter.report(reports.result(4))
+    wait_until(lambda: reporter.health()["written"] == 1)
+    assert reporter.health()["last_error"] == ""
+assert (directory / "out").read_bytes().count(b"\\n") == 1
+"""
+
+
+def test_a_disk_that_is_read_only_for_a_while_ends_nothing(tmp_path: Path) -> None:
+    done = subprocess.run(
+        ["unshare", "-Urm", sys.executable, "-c", READ_ONLY, tmp_path],
+        check=False,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(Path(__file__).parent.parent)},
+    )
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_reader_that_does_not_read_costs_the_oldest_lines_only(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
@@ -36,6 +37,9 @@ TYPES: dict[type, str] = {
 
 APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
 
+_LATER = {errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO}
+"""What is wrong with the medium and not with the configuration, and may be mended while the daemon runs."""
+
 DRAIN = 3.0
 """Seconds to write what is left when the program stops."""
 
@@ -55,10 +59,13 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class JsonlReporter:
-    """Takes messages; a thread of its own writes them, so that a full pipe holds up nobody else."""
+    """Takes messages; a thread of its own writes them, so that a full pipe holds up nobody else.
 
-    def __init__(self, fd: int, config: Config) -> None:
-        self._fd = fd
+    ``OSError`` where the file cannot be opened, unless its medium is to blame: then it is tried again.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._fd = -1
         self._config = config
         self._encode = msgspec.json.Encoder().encode
         self._queue: deque[Message] = deque()
@@ -68,6 +75,17 @@ class JsonlReporter:
         self._awake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jsonl", daemon=True)
+        try:
+            self._open()
+        except OSError as error:
+            if error.errno not in _LATER:
+                raise
+            self._note(f"{error.strerror}; lines are lost until this is mended")
+
+    def _open(self) -> None:
+        if self._fd < 0:
+            path = self._config.path
+            self._fd = os.dup(sys.stdout.fileno()) if path.name == "-" else os.open(path, APPEND, 0o640)
 
     def start(self) -> None:
         """Start the thread."""
@@ -78,7 +96,7 @@ class JsonlReporter:
         self._stopping.set()
         self._awake.set()
         self._thread.join(DRAIN)
-        if not self._thread.is_alive():
+        if not self._thread.is_alive() and self._fd >= 0:
             os.close(self._fd)
 
     def report(self, message: Message) -> None:
@@ -115,12 +133,14 @@ class JsonlReporter:
         text = memoryview(self._torn + b"".join(lines))
         self._torn = b""
         try:
+            self._open()
             while text:
                 text = text[os.write(self._fd, text) :]
         except OSError as error:
-            whole = len(lines) - bytes(text).count(b"\n")
+            # What is left may begin with the end of an earlier line, too.
+            whole = max(len(lines) - bytes(text).count(b"\n"), 0)
             # A line may have been written in part: the next one starts afresh.
-            self._torn = b"\n"
+            self._torn = b"\n" if self._fd >= 0 else b""
             self._counts["written"] += whole
             self._counts["failed"] += len(lines) - whole
             self._note(f"{error.strerror}; lines are lost until this is mended")
@@ -170,10 +190,9 @@ def open(
 ) -> Iterator[JsonlReporter]:
     """Start writing. ``ConfigError`` where the file cannot be opened."""
     try:
-        fd = os.dup(sys.stdout.fileno()) if config.path.name == "-" else os.open(config.path, APPEND, 0o640)
+        reporter = JsonlReporter(config)
     except OSError as error:
         raise ConfigError([f"jsonl.path: {config.path}: {error.strerror}"]) from error
-    reporter = JsonlReporter(fd, config)
     reporter.start()
     try:
         yield reporter
