@@ -188,6 +188,11 @@ class _OfNumbers:
             return metrics.classification(first, targets, self._bundle.labels)
         if self._bundle.task == "anomaly":
             return metrics.anomaly(self._scores(outputs)[chosen], targets, self._bundle.decoder["threshold"])
+        if targets.size != first.size:
+            raise ConvertError(
+                f"data.targets: {targets.size} numbers for {first.size} outputs of the model over {len(first)} "
+                "windows; one for each, in their order"
+            )
         return metrics.regression(first, targets)
 
     def agreement(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> float:

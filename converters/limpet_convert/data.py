@@ -69,18 +69,45 @@ def held_back(project: Project) -> Windows:
             )
         return found
     targets = _targets(project.data.targets, project.bundle)
-    if targets.shape[:1] != (len(found),):
-        raise ConvertError(
-            f"{project.data.targets}: {len(targets)} targets for {len(found)} windows of {project.data.test}; one "
-            "for each window, in their order"
-        )
+    _refuse_other_number(targets, "targets", project.data.targets, project, len(found))
     return Windows(found.values, targets, found.dropped)
+
+
+def groups(project: Project, windows: int) -> Array | None:
+    """Return the group of each of so many test windows, if the project names them."""
+    path = project.data.groups
+    if path is None:
+        return None
+    found = load_array(path, "data.groups")
+    _refuse_other_number(found, "groups", path, project, windows)
+    return found
+
+
+def _refuse_other_number(found: Array, what: str, path: Path, project: Project, windows: int) -> None:
+    if found.shape[:1] != (windows,):
+        count = len(found) if found.ndim else 1
+        raise ConvertError(
+            f"{path}: {count} {what} for {windows} windows of {project.data.test}; one for each window, in "
+            "their order"
+        )
 
 
 def _targets(path: Path, bundle: Bundle) -> Array:
     if bundle.task == "detect":
         return detections.read_targets(path, detections.Reader.of(bundle).labels)
-    return load_array(path, "data.targets")
+    found = load_array(path, "data.targets")
+    if found.dtype.kind not in "buif" or not np.isfinite(found).all():
+        raise ConvertError(
+            f"data.targets: {path}: not finite numbers throughout; leave such windows out of the test"
+        )
+    if bundle.task == "regress" or found.ndim < 2:
+        return found
+    if found.size != len(found):
+        raise ConvertError(
+            f"data.targets: {path}: shape {list(found.shape)}, but a window has one class: a number from 0, "
+            "not a row"
+        )
+    return found.reshape(len(found))
 
 
 def load_array(path: Path, what: str) -> Array:
@@ -190,16 +217,16 @@ def _source(project: Project, file: Path, dropped: Counter[str]) -> tuple[Sample
     """
     options = {key: value for key, value in project.data.source.items() if key != "kind"}
     kind = project.data.source.get("kind", "replay")
-    if kind == "replay":
-        recording = load(file, options.get("channels", project.bundle.channels), options.get("rate"))
-        shape, dtype = recording.values.shape[1:], recording.values.dtype
-        rate = recording.rate or project.bundle.rate
-        return SampleSpec(shape, dtype, tuple(recording.channels), rate), _blocks(recording, rate, dropped)
     module = plugin.load("sources", kind)
     problems: list[str] = []
     config = fill(module.Config, options | {"path": str(file)}, "data.source", project.base, problems)
     if config is None:
         raise ConfigError(problems)
+    if kind == "replay":
+        recording = load(file, options.get("channels", project.bundle.channels), options.get("rate"))
+        shape, dtype = recording.values.shape[1:], recording.values.dtype
+        rate = recording.rate or project.bundle.rate
+        return SampleSpec(shape, dtype, tuple(recording.channels), rate), _blocks(recording, rate, dropped)
     return module.describe(config), _opened(module, config, dropped)
 
 

@@ -190,6 +190,7 @@ def build(tables: Mapping[str, Any], file: Path) -> Project:
         else:
             filled[name] = fill(kind, _table(tables, name, problems), name, base, problems)
     coreml = _table(tables, "coreml", problems)
+    _fill_coreml(coreml, base, problems)
     if not problems:
         problems += _disagreements(filled["data"], filled["bundle"], filled["model"])
     if problems:
@@ -205,10 +206,18 @@ def _table(tables: Mapping[str, Any], name: str, problems: list[str]) -> dict[st
     return {}
 
 
+def _fill_coreml(table: dict[str, Any], base: Path, problems: list[str]) -> None:
+    """Find what is wrong with the table now; the package is made last of all."""
+    from limpet_convert.converters import coreml
+
+    fill(coreml.Config, table, "coreml", base, problems)
+
+
 def _disagreements(data: Data, bundle: Bundle, model: Model) -> list[str]:
     """Return what no single key shows: files that are not there, a task without what it needs."""
     named = {"model.path": model.path, "data.calibration": data.calibration, "data.test": data.test}
     named |= {"data.targets": data.targets} if data.targets else {}
+    named |= {"data.groups": data.groups} if data.groups else {}
     problems = [f"{key}: {path}: no such file or folder" for key, path in named.items() if not path.exists()]
     if bundle.task in {"classify", "detect"} and not bundle.labels:
         problems.append(

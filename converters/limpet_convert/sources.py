@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import math
 import pkgutil
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from limpet.errors import ConfigError
 from limpet.plugin import suggest
 from limpet.types import fits
 from limpet_convert import converters, detections
-from limpet_convert.errors import ConvertError
+from limpet_convert.errors import ConvertError, need
 from limpet_convert.graph import Graph
 
 if TYPE_CHECKING:
@@ -30,17 +30,29 @@ def kinds() -> dict[str, Any]:
 
 
 def to_float(project: Project) -> bytes:
-    """Return the project's model as float TFLite. ``ConfigError`` or ``ConvertError``."""
+    """Return the project's model as float TFLite. ``ConfigError`` or ``ConvertError``.
+
+    Where it is to be Core ML too, what that lacks is told before the work is done.
+    """
+    if project.coreml:
+        _live(project)
+        if importlib.util.find_spec("coremltools") is None:  # To import it takes long, and is for later.
+            need("coremltools", "coreml")
     return convert(project.model.path, project.model.kind, project.model.options, project.base)
 
 
 def live(project: Project) -> tuple[Any, tuple[int, ...]]:
     """Return the project's model itself and its input's shape with the batch, to make Core ML of."""
+    module, config = _live(project)
+    found: tuple[Any, tuple[int, ...]] = module.live(project.model.path, config)
+    return found
+
+
+def _live(project: Project) -> tuple[Any, Any]:
     module, config = _resolve(project.model.path, project.model.kind, project.model.options, project.base)
     if not hasattr(module, "live"):
         raise ConvertError(f"{project.model.path}: Core ML is made from Keras and PyTorch models only")
-    found: tuple[Any, tuple[int, ...]] = module.live(project.model.path, config)
-    return found
+    return module, config
 
 
 def convert(path: Path, kind: str, options: dict[str, Any], base: Path) -> bytes:

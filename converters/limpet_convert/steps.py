@@ -126,7 +126,7 @@ class Way:
                 return known
         with self.progress.step(f"verify {variant}"):
             other = compare.run(self.path(variant), self.test.values)
-            groups = data.load_array(self.project.data.groups, "data.groups") if self.project.data.groups else None
+            groups = data.groups(self.project, len(self.test))
             found = compare.compare(variant, self.exact, other, self.test, self.project.bundle, groups)
         if variant == "mixed" and self.mixture:
             found.kept = dict.fromkeys(self.mixture.layers, next(iter(self.mixture.kept.values()), ""))

@@ -210,6 +210,12 @@ def test_numbers_agree_within_a_tenth_of_their_spread() -> None:
     assert compare.compare("int8", exact, other, targets, regress).agreement == 0.75
 
 
+def test_numbers_that_are_not_one_an_output_are_refused() -> None:
+    regress = Bundle(name="m", version=1, task="regress")
+    with pytest.raises(ConvertError, match="2 numbers for 4 outputs of the model over 2 windows"):
+        compare.compare("int8", outputs([0, 1], [1, 0]), outputs([0, 1], [1, 0]), windows(0, 1), regress)
+
+
 def test_a_class_that_is_none_is_refused() -> None:
     with pytest.raises(ConvertError, match="2 is no class; they count from 0 to 1"):
         compare.compare("int8", outputs([0, 1]), outputs([0, 1]), windows(2), BUNDLE)

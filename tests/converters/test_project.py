@@ -39,6 +39,13 @@ def test_a_short_file_is_enough(tmp_path: Path) -> None:
     assert read.sign is None
 
 
+def test_what_comes_last_is_looked_at_first(tmp_path: Path) -> None:
+    found = problems(tmp_path, coreml={"weights": "int5"})
+    assert found == ["coreml.weights: invalid enum value 'int5' (did you mean 'int8'?)"]
+    found = problems(tmp_path, data={"groups": "gone.npy"})
+    assert found == [f"data.groups: {tmp_path / 'gone.npy'}: no such file or folder"]
+
+
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     wrong = {"variants": ["int4"], "obsever": "mse"}
     found = problems(tmp_path, quantize=wrong, modell={}, data={"samples": 0})

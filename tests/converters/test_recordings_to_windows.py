@@ -31,7 +31,7 @@ BUNDLE = {
 }
 
 
-def make(folder: Path, bundle: dict[str, Any] | None = None, **files: str) -> Project:
+def make(folder: Path, bundle: dict[str, Any] | None = None, **files: Any) -> Project:
     (folder / "m.tflite").touch()
     tables = {
         "model": {"path": "m.tflite"},
@@ -131,6 +131,47 @@ def test_targets_are_one_a_window(tmp_path: Path) -> None:
         data.held_back(make(tmp_path, targets="targets.npy"))
     with pytest.raises(ConvertError, match=r"data\.targets: missing"):
         data.held_back(make(tmp_path))
+
+
+def test_targets_may_stand_in_a_column(tmp_path: Path) -> None:
+    csv(tmp_path / "seen" / "one.csv", np.random.default_rng(0).normal(size=(50, 2)))
+    np.save(tmp_path / "targets.npy", np.arange(15).reshape(15, 1) % 2)
+    found = data.held_back(make(tmp_path, targets="targets.npy")).targets
+    assert found is not None
+    assert found.tolist() == [n % 2 for n in range(15)]
+
+
+@pytest.mark.parametrize(
+    ("targets", "said"),
+    [
+        (np.eye(2)[np.zeros(15, int)], r"shape \[15, 2\], but a window has one class"),
+        (np.full(15, np.nan), "not finite numbers"),
+        (np.full(15, "still"), "not finite numbers"),
+    ],
+)
+def test_targets_that_cannot_be_are_refused(tmp_path: Path, targets: Any, said: str) -> None:
+    csv(tmp_path / "seen" / "one.csv", np.random.default_rng(0).normal(size=(50, 2)))
+    np.save(tmp_path / "targets.npy", targets)
+    with pytest.raises(ConvertError, match=said):
+        data.held_back(make(tmp_path, targets="targets.npy"))
+
+
+def test_groups_are_one_a_window(tmp_path: Path) -> None:
+    csv(tmp_path / "seen" / "one.csv", np.random.default_rng(0).normal(size=(50, 2)))
+    np.save(tmp_path / "groups.npy", np.full(14, "left"))
+    wanted = make(tmp_path, groups="groups.npy")
+    with pytest.raises(ConvertError, match="14 groups for 15 windows"):
+        data.groups(wanted, 15)
+    found = data.groups(wanted, 14)
+    assert found is not None
+    assert found.tolist() == ["left"] * 14
+    assert data.groups(make(tmp_path), 15) is None
+
+
+def test_a_key_that_the_source_does_not_have_is_refused(tmp_path: Path) -> None:
+    csv(tmp_path / "seen" / "one.csv", np.random.default_rng(0).normal(size=(50, 2)))
+    with pytest.raises(ConfigError, match=r"data\.source\.chanels: unknown key \(did you mean 'channels'"):
+        data.calibration(make(tmp_path, source={"chanels": ["ax"]}))
 
 
 def test_transforms_are_found_and_checked_like_the_device_does(tmp_path: Path) -> None:
