@@ -266,5 +266,9 @@ def test_for_people(tmp_path: Path) -> None:
     assert "0 bad" in lines[-1]
 
 
+def test_a_root_that_is_not_there_is_named(tmp_path: Path) -> None:
+    assert "there is no folder" in doctor(tmp_path, "--root", tmp_path / "absent", code=1)
+
+
 def test_an_unknown_user_is_named(tmp_path: Path) -> None:
     assert "there is no user 'nobody-at-all'" in doctor(tmp_path, "--user", "nobody-at-all", code=1)

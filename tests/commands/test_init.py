@@ -186,6 +186,15 @@ def test_asks_on_a_terminal(tmp_path: Path) -> None:
     assert written(tmp_path)["sources"]["sensor"]["port"] == "/dev/x"
 
 
+def test_no_more_answers_are_as_no_answer(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "limpet", "init", "--model", BUNDLE, *map(str, FLAGS)]
+    told, code = converse(command, tmp_path, {b"serial port of the sensor": b"\x04"})
+    assert code == 78
+    assert "--port: missing" in told
+    assert "Traceback" not in told
+    assert not (tmp_path / "limpet.toml").exists()
+
+
 def converse(command: list[Any], folder: Path, answers: dict[bytes, bytes]) -> tuple[str, int]:
     """Run a program on a terminal of its own and answer its questions."""
     master, slave = pty.openpty()

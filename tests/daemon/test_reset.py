@@ -33,9 +33,11 @@ def answered(answer: str, *options: str | Path) -> int:
     """Run it on a terminal where a person gives this answer; return its exit status."""
     ours, theirs = pty.openpty()
     command = [sys.executable, "-m", "limpet", "reset", *options]
-    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as asking:
+    with subprocess.Popen(command, stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as asking:
         os.write(ours, answer.encode() + b"\n")
-        status = asking.wait(20)
+        told = asking.communicate(timeout=20)[1]
+        status = asking.returncode
+    assert told == (b"limpet: nothing was deleted\n" if status else b"")
     os.close(ours)
     os.close(theirs)
     return status
@@ -111,7 +113,7 @@ def test_nobody_to_ask(used: Path) -> None:
     assert left(used) == before | {"lock"}
 
 
-@pytest.mark.parametrize(("answer", "status"), [("y", 0), ("YES", 0), ("n", 1), ("", 1)])
+@pytest.mark.parametrize(("answer", "status"), [("y", 0), ("YES", 0), ("n", 1), ("", 1), ("\x04", 1)])
 def test_somebody_to_ask(used: Path, answer: str, status: int) -> None:
     assert answered(answer, "--state", used) == status
     assert ("models/m-1.limpet" in left(used)) == bool(status)

@@ -39,6 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Print what was found; exit status 1 if anything is bad."""
+    if not arguments.root.is_dir():
+        raise LimpetError(f"--root: there is no folder {arguments.root}")
     machine = Machine(arguments.root, _user(arguments.user))
     machine = replace(machine, user=service.with_groups(machine))
     found = examine(subject.read(arguments.config, machine))

@@ -6,6 +6,7 @@ import os
 import socket
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -175,11 +176,11 @@ def _delegates(machine: Machine) -> list[str]:
 
 
 def _ask(question: str, default: str, flag: str = "") -> str:
-    """Ask on a terminal; elsewhere take the default, or say which flag is missing."""
+    """Ask on a terminal; elsewhere, and after Ctrl-D, take the default, or say which flag is missing."""
+    answer = default
     if sys.stdin.isatty():
-        answer = input(f"{question}{f' [{default}]' if default else ''}: ").strip() or default
-    else:
-        answer = default
+        with suppress(EOFError):
+            answer = input(f"{question}{f' [{default}]' if default else ''}: ").strip() or default
     if not answer:
         raise ConfigError([f"{flag}: missing: {question}"])
     return answer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -106,7 +107,10 @@ def _agree(state: Path, arguments: argparse.Namespace) -> None:
         raise LimpetError("nobody can be asked here; --yes agrees")
     also = f" and {arguments.config}" if arguments.all else ""
     print(f"Deletes all models, counts and results not yet sent in {state}{also}.")
-    if input("Go on? [y/N] ").strip().lower() not in {"y", "yes"}:
+    answer = ""
+    with suppress(EOFError):
+        answer = input("Go on? [y/N] ")
+    if answer.strip().lower() not in {"y", "yes"}:
         raise LimpetError("nothing was deleted")
 
 
