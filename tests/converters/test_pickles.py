@@ -119,6 +119,14 @@ def test_a_tensor_that_an_exported_program_keeps_as_a_pickle_and_compiled_code(t
             json.dumps({"config": {"w": entry}}),
             "w is kept as a pickle",
         ),
+        (
+            "m/data/constants/model_constants_config.json",
+            json.dumps({"config": {"o": {"path_name": "opaque_obj_0", "use_pickle": False}}}),
+            "o is kept as a pickle",
+        ),
+        ("m/data/sample_inputs/model.pt", pickle.dumps(1) + pickle.dumps(Evil(tmp_path / "ran")), "no archive"),
+        ("serialized_constants.json", pickle.dumps(Evil(tmp_path / "ran")), "PyTorch 2.7 and before"),
+        ("m/DATA.PKL", pickle.dumps(Evil(tmp_path / "ran")), r"posix\.mkdir"),
         ("m/data/weights/model_weights_config.json", "[]", "not as torch.export.save writes it"),
         ("m/data/aotinductor/model/model.so", "code", "compiled code"),
     ):
@@ -127,6 +135,28 @@ def test_a_tensor_that_an_exported_program_keeps_as_a_pickle_and_compiled_code(t
             archive.writestr("m/data/weights/weight_0", pickle.dumps(Evil(tmp_path / "ran")))
         with pytest.raises(ConvertError, match=said):
             _pickles.refuse_code(tmp_path / "m.pt2")
+
+
+def test_an_archive_that_two_readers_read_in_two_ways(tmp_path: Path) -> None:
+    model = tmp_path / "m.pt2"
+
+    def write(*names: str, comment: bytes = b"") -> None:
+        with zipfile.ZipFile(model, "w") as archive:
+            archive.comment = comment
+            for name in names:
+                archive.writestr(name, pickle.dumps(1))
+
+    write("m/data.pkl", "m/other.pkl")
+    _pickles.refuse_code(model)
+    plain = model.read_bytes()
+    write("m/data.pkl", "m/Data.pkl")
+    same = model.read_bytes()
+    write("m/data.pkl", comment=b"PK")
+    for content in (same, pickle.dumps(Evil(tmp_path / "ran")) + plain, model.read_bytes()):
+        model.write_bytes(content)
+        with pytest.raises(ConvertError, match="read in two ways"):
+            _pickles.refuse_code(model)
+    assert not (tmp_path / "ran").exists()
 
 
 @given(st.binary(max_size=200))

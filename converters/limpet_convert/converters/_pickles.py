@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pickletools
 import re
@@ -27,6 +28,8 @@ _SAFE = re.compile(
 """What tensors, and the types that a traced program declares in its own sandboxed language, are made of."""
 _CALLS = re.compile(r"torch\.(load|save|compile|vmap|hub|ops|utils|jit|export)")
 _LARGEST = 64 << 20
+_TENSORS = ("weight_", "tensor_")
+"""How members are called that PyTorch reads as plain numbers."""
 
 
 def refuse_code(path: Path) -> None:
@@ -50,25 +53,52 @@ def _pickles(path: Path) -> Iterator[tuple[str, bytes]]:
             yield str(path), file.read(_LARGEST)
         return
     with zipfile.ZipFile(path) as archive:
-        for info in archive.infolist():
+        for name, info in _members(str(path), archive):
             where = f"{path}:{info.filename}"
-            if info.filename.endswith((".pkl", ".pickle")):
-                if info.file_size >= _LARGEST:
-                    raise ConvertError(f"{where}: a pickle of {info.file_size:,} B is too large to look through")
-                yield where, archive.read(info)
-            elif info.filename.endswith((".pt", ".pth")):
+            if name.endswith((".pkl", ".pickle")):
+                yield where, _whole(where, archive, info)
+            elif name.rpartition("/")[2].startswith("serialized_"):
+                raise ConvertError(
+                    f"{where}: the format of PyTorch 2.7 and before; export the model with a later one"
+                )
+            elif name.endswith((".pt", ".pth")):
                 yield from _inner(where, archive.read(info))
-            elif "aotinductor/" in info.filename or info.filename.endswith(".so"):
+            elif "aotinductor/" in name or name.endswith(".so"):
                 raise ConvertError(f"{where}: compiled code, which would run here; export the model without it")
-            elif info.filename.endswith(("_weights_config.json", "_constants_config.json")):
+            elif name.endswith(("_weights_config.json", "_constants_config.json")):
                 _refuse_pickled(where, archive.read(info))
 
 
+def _members(where: str, archive: zipfile.ZipFile) -> Iterator[tuple[str, zipfile.ZipInfo]]:
+    """Yield the members and their names in lower case, as PyTorch's own reader of archives knows them.
+
+    ``ConvertError`` where that reader might find another member or another directory than is looked at here.
+    """
+    members = {info.filename.lower(): info for info in archive.infolist()}
+    first = min((info.header_offset for info in members.values()), default=0)
+    if len(members) < len(archive.infolist()) or first or archive.comment:
+        raise ConvertError(f"{where}: an archive that can be read in two ways; export the model anew")
+    yield from members.items()
+
+
+def _whole(where: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
+    if info.file_size >= _LARGEST:
+        raise ConvertError(f"{where}: a pickle of {info.file_size:,} B is too large to look through")
+    return archive.read(info)
+
+
 def _refuse_pickled(where: str, data: bytes) -> None:
-    """Raise ``ConvertError`` where an exported program keeps a tensor as a pickle, in a member of any name."""
+    """Raise ``ConvertError`` where an exported program keeps a tensor or an object as a pickle.
+
+    Such a member has any name; an object's is read as one by its name alone, whatever is said of it.
+    """
     try:
         config = json.loads(data)["config"]
-        pickled = [name for name, entry in config.items() if entry["use_pickle"] is not False]
+        pickled = [
+            name
+            for name, entry in config.items()
+            if entry["use_pickle"] is not False or not entry["path_name"].startswith(_TENSORS)
+        ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ConvertError(f"{where}: not as torch.export.save writes it: {error}") from error
     if pickled:
@@ -78,18 +108,18 @@ def _refuse_pickled(where: str, data: bytes) -> None:
 
 
 def _inner(where: str, data: bytes) -> Iterator[tuple[str, bytes]]:
-    """Yield the pickles of a file that ``torch.save`` wrote inside another archive."""
-    import io
+    """Yield the pickles of a file that ``torch.save`` wrote inside another archive.
 
+    ``ConvertError`` where it is no archive: then PyTorch reads several pickles, one after the other.
+    """
     if not data:
         return
-    if not zipfile.is_zipfile(io.BytesIO(data)):
-        yield where, data
-        return
+    if not data.startswith(b"PK\x03\x04") or not zipfile.is_zipfile(io.BytesIO(data)):
+        raise ConvertError(f"{where}: not as torch.export.save writes it: no archive")
     with zipfile.ZipFile(io.BytesIO(data)) as archive:
-        for name in archive.namelist():
+        for name, info in _members(where, archive):
             if name.endswith(".pkl"):
-                yield f"{where}:{name}", archive.read(name)
+                yield f"{where}:{info.filename}", _whole(where, archive, info)
 
 
 def names(data: bytes) -> Iterator[str]:
