@@ -5,19 +5,20 @@ from __future__ import annotations
 import importlib.util
 import math
 import pkgutil
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from limpet import plugin
 from limpet.config import fill
 from limpet.errors import ConfigError
-from limpet.plugin import suggest
-from limpet.types import fits
-from limpet_convert import converters, detections
+from limpet.types import TensorSpec, fits
+from limpet_convert import converters
 from limpet_convert.errors import ConvertError, need
 from limpet_convert.graph import Graph
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from limpet.types import Array
     from limpet_convert.project import Bundle, Project
 
@@ -67,10 +68,10 @@ def _resolve(path: Path, kind: str, options: dict[str, Any], base: Path) -> tupl
     if not path.exists():
         raise ConvertError(f"{path}: no such file")
     if kind and kind not in known:
-        raise ConfigError([f"model.kind: {kind!r} is not one of the converters{suggest(kind, known)}"])
+        raise ConfigError([f"model.kind: {kind!r} is not one of the converters{plugin.suggest(kind, known)}"])
     named = kind or next((name for name, module in known.items() if path.suffix in module.SUFFIXES), "")
     if not named:
-        raise ConvertError(f"{path}: no converter takes such a file{suggest('', known)}; say model.kind")
+        raise ConvertError(f"{path}: no converter takes such a file{plugin.suggest('', known)}; say model.kind")
     problems: list[str] = []
     config = fill(known[named].Config, options, "model.options", base, problems)
     if config is None:
@@ -104,8 +105,6 @@ def refuse_misfit(model: bytes, inputs: Array, bundle: Bundle) -> None:
         raise ConvertError(
             f"the model's input has shape {shape}, but the source, window and transforms give {given}{order}"
         )
-    if bundle.task == "detect":
-        detections.Reader.of(bundle).specs([[int(n) for n in tensors[index].shape] for index in graph.outputs])
     if bundle.task == "classify":
         outputs = math.prod(int(n) for n in tensors[graph.outputs[0]].shape)
         if outputs != len(bundle.labels):
@@ -113,3 +112,23 @@ def refuse_misfit(model: bytes, inputs: Array, bundle: Bundle) -> None:
                 f"bundle.labels: {len(bundle.labels)} labels for {outputs} outputs of the model; one for each, in "
                 "their order"
             )
+    _refuse_undecodable(graph, bundle)
+
+
+def _refuse_undecodable(graph: Graph, bundle: Bundle) -> None:
+    """Raise ``ConvertError`` where the decoder does not take such outputs: no device would run the bundle."""
+    if not bundle.decoder:
+        return
+    module = plugin.load("decoders", str(bundle.decoder.get("kind")))
+    problems: list[str] = []
+    options = {key: value for key, value in bundle.decoder.items() if key != "kind"}
+    config = fill(module.Config, options, "bundle.decoder", Path(), problems)
+    if config is None:
+        raise ConfigError(problems)
+    shapes = [(index, tuple(int(n) for n in graph.subgraph.tensors[index].shape)) for index in graph.outputs]
+    try:
+        module.open(
+            config, [TensorSpec(graph.names[i], s, np.dtype(np.float32)) for i, s in shapes], bundle.labels
+        )
+    except ValueError as error:
+        raise ConvertError(f"bundle.decoder: {error}") from error

@@ -111,6 +111,10 @@ def test_the_steps_to_a_bundle_that_need_no_framework(
         assert cli.main([command, str(unsigned)]) == 1
         assert "gone.key: No such file or directory; make a key with" in capsys.readouterr().err
         assert not (tmp_path / "build").exists()
+    undecodable = tmp_path / "undecodable.toml"
+    undecodable.write_text(TOML.replace('"regress" }', '"regress", names = ["a"] }'))
+    assert cli.main(["convert", str(undecodable)]) == 1
+    assert "bundle.decoder: there are 1 names for the" in capsys.readouterr().err
     for command in ("convert", "quantize", "package"):
         for folder in ("one", "two"):
             arguments = [command, str(tmp_path / "convert.toml"), "--out", str(tmp_path / folder)]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from limpet_convert import pairing
 from limpet_convert.errors import ConvertError, need
 from limpet_convert.graph import Graph, Tracer
 from limpet_convert.layers import distance
@@ -65,7 +66,7 @@ def _inputs(details: Iterable[dict[str, Any]], *, channels_last: bool) -> dict[s
     for detail in details:
         values = random.standard_normal(detail["shape"]).astype(np.float32)
         moved = np.moveaxis(values, -1, 1) if channels_last and values.ndim > 2 else values
-        found[detail["name"].removeprefix("serving_default_").partition(":")[0]] = values, moved
+        found[pairing.plain(detail["name"])] = values, moved
     return found
 
 
