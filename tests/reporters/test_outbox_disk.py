@@ -260,6 +260,31 @@ def test_a_full_disk_degrades_to_memory_and_is_used_again_when_there_is_room(tmp
     )
 
 
+def test_what_was_shed_while_the_disk_was_full_is_written_once_there_is_room(tmp_path: Path) -> None:
+    on_small_disk(
+        tmp_path,
+        """
+        from limpet.outbox.disk import Change, Disk, DiskFullError
+        disk = Disk(directory / "outbox.db")
+        with (directory / "filler").open("wb", buffering=0) as file:
+            try:
+                while True: file.write(bytes(4096))
+            except OSError:
+                pass
+        shed = {f"cause {number}": 7 for number in range(2000)}
+        try:
+            disk.write(Change([], {}, shed))
+            raise AssertionError("it was not full")
+        except DiskFullError:
+            pass
+        (directory / "filler").unlink()
+        disk.write(Change([], {}, shed))
+        disk.close()
+        assert Disk(directory / "outbox.db").shed == shed
+        """,
+    )
+
+
 def test_room_for_others_is_left_on_the_disk(tmp_path: Path) -> None:
     on_small_disk(
         tmp_path,

@@ -188,6 +188,7 @@ class Disk:
                     self._db.execute("ROLLBACK")
                 raise
             self.messages, self.bytes = totals
+            self.shed = Counter({**self.shed, **change.shed})
         for token, _ in change.added:
             self.last[token.kind] = max(self.last[token.kind], token.sequence)
 
@@ -211,7 +212,6 @@ class Disk:
         )
         changed = [(cause, items) for cause, items in change.shed.items() if self.shed[cause] != items]
         self._db.executemany("INSERT OR REPLACE INTO shed VALUES (?, ?)", changed)
-        self.shed.update({cause: items - self.shed[cause] for cause, items in changed})
         return messages, size
 
     def _insert(self, kind: Class, rows: list[_Row]) -> None:
