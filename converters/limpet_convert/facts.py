@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from limpet.tflite import model_file
 from limpet_convert import runners
 from limpet_convert.errors import need
 from limpet_convert.graph import Graph
@@ -31,7 +32,7 @@ class Facts:
 
 
 def read(path: Path) -> Facts:
-    """Read a model file of any format that can be run here. ``ConvertError`` where it is none."""
+    """Read a model file of any format that runs here. ``ConvertError`` or ``ModelError`` where it is none."""
     return _tflite(path) if path.suffix == ".tflite" else _other(path)
 
 
@@ -57,6 +58,7 @@ def size(path: Path) -> int:
 
 
 def _tflite(path: Path) -> Facts:
+    model_file.read(path)  # Refuses what is damaged: the schema's own reader takes all offsets for good.
     graph = Graph(path.read_bytes())
     names = {v: k.lower() for k, v in vars(graph.schema.TensorType).items() if not k.startswith("_")}
     tensors = graph.subgraph.tensors

@@ -146,7 +146,10 @@ def _onnx(path: Path) -> Runner:
     runtime = need("onnxruntime", "convert-onnx")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    try:
+        session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's own, none of a common kind.
+        raise ConvertError(f"{path}: onnxruntime cannot read it: {str(error).splitlines()[0]}") from error
     inputs = [_spec(i.name, i.shape) for i in session.get_inputs()]
     outputs = [_spec(o.name, o.shape) for o in session.get_outputs()]
     names = [spec.name for spec in inputs]

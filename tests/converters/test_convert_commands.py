@@ -147,6 +147,17 @@ def test_errors_are_a_line_and_an_exit_status(
     assert said in capsys.readouterr().err
 
 
+def test_a_model_cut_short_and_no_inputs_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = models.dense(tmp_path / "m.tflite", 4, 4)
+    short = tmp_path / "short.tflite"
+    short.write_bytes(model.read_bytes()[:200])
+    for arguments in (["inspect", str(short)], ["diff", str(short), str(model)]):
+        assert cli.main(arguments) == 1
+        assert "short.tflite: not a TFLite model, or damaged" in capsys.readouterr().err
+    assert cli.main(["diff", str(model), str(model), "--count", "0"]) == 1
+    assert "0 inputs compare nothing" in capsys.readouterr().err
+
+
 def test_where_nothing_can_be_written_is_said_in_a_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

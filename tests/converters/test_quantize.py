@@ -115,6 +115,8 @@ def test_the_steps_to_a_bundle_that_need_no_framework(
     undecodable.write_text(TOML.replace('"regress" }', '"regress", names = ["a"] }'))
     assert cli.main(["convert", str(undecodable)]) == 1
     assert "bundle.decoder: there are 1 names for the" in capsys.readouterr().err
+    assert cli.main(["verify", str(tmp_path / "convert.toml"), "--delegate", "gpu"]) == 78
+    assert "--device: missing" in capsys.readouterr().err
     for command in ("convert", "quantize", "package"):
         for folder in ("one", "two"):
             arguments = [command, str(tmp_path / "convert.toml"), "--out", str(tmp_path / folder)]

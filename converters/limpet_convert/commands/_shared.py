@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from limpet.errors import ConfigError
 from limpet_convert import devices
 from limpet_convert.devices import Login
 from limpet_convert.progress import Progress
@@ -49,9 +50,11 @@ def add_device(parser: argparse.ArgumentParser) -> None:
 
 def device(arguments: argparse.Namespace) -> Device | None:
     """Return the device that is asked for, if one is."""
-    if not arguments.device:
-        return None
     files = (arguments.password_file, arguments.ca_file, arguments.cert_file, arguments.key_file)
+    if not arguments.device:
+        if arguments.delegate or any(files):
+            raise ConfigError(["--device: missing; the delegate and the files are for a device"])
+        return None
     return devices.open_device(arguments.device, Login(arguments.delegate, *files))
 
 

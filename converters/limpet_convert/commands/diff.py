@@ -42,6 +42,8 @@ def main(arguments: argparse.Namespace) -> int:
     for path in (arguments.first, arguments.second):
         if not path.exists():
             raise ConvertError(f"{path}: no such file")
+    if arguments.count < 1:
+        raise ConvertError(f"--count: {arguments.count} inputs compare nothing")
     print("\n".join([*_made_of(arguments.first, arguments.second), *_answers(arguments)]))
     return 0
 
