@@ -17,6 +17,8 @@ fail() {
 
 uninstall() {
     [ -z "$running" ] || systemctl disable --now --quiet limpet.service limpet-housekeeping.timer || true
+    [ -z "$running" ] || systemctl stop 'limpet@*.service' 'limpet-housekeeping@*.timer'
+    rm -f $units/*.wants/limpet@*.service $units/*.wants/limpet-housekeeping@*.timer
     for unit in systemd/*.service systemd/*.timer systemd/*.slice; do
         rm -f "$units/$(basename "$unit")"
     done

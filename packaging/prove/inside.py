@@ -284,7 +284,7 @@ def instance(result: dict[str, Any]) -> None:
     run("install", "-d", "-o", "limpet", "-g", "limpet", state, state / "models")
     run("cp", "/var/lib/limpet/models/shuttle-1.limpet", state / "models")
     run("systemctl", "daemon-reload")
-    run("systemctl", "start", "limpet@second.service")
+    run("systemctl", "enable", "--quiet", "--now", "limpet@second.service", "limpet-housekeeping@second.timer")
     run("systemctl", "start", "limpet-housekeeping@second.service")
     result["instance"] = {
         "state": sorted(path.name for path in state.iterdir()),
