@@ -94,19 +94,18 @@ def compare(  # noqa: PLR0913, PLR0917 - two models, data, and how to judge
 
 
 def judged(comparison: Comparison, limits: Verify) -> Comparison:
-    """Fill in which thresholds the comparison misses."""
-    found = comparison.failures
-    if comparison.metric_loss_points > limits.max_metric_loss:
-        found.append(
-            f"{comparison.metric} lost {comparison.metric_loss_points:.2f} points, at most "
-            f"{limits.max_metric_loss:g}"
-        )
-    if comparison.agreement < limits.min_agreement:
-        found.append(f"agreement {comparison.agreement:.2%}, at least {limits.min_agreement:.2%}")
-    if comparison.size_ratio > limits.max_size_ratio:
-        found.append(f"size {comparison.size_ratio:.3f} of float, at most {limits.max_size_ratio:g}")
-    if comparison.calibration_loss > limits.max_calibration_loss:
-        found.append(f"ECE rose by {comparison.calibration_loss:.3f}, at most {limits.max_calibration_loss:g}")
+    """Fill in which thresholds the comparison misses; a figure that is not a number misses its own."""
+    one, found = comparison, comparison.failures
+    if not one.metric_loss_points <= limits.max_metric_loss:
+        found.append(f"{one.metric} lost {one.metric_loss_points:.2f} points, at most {limits.max_metric_loss:g}")
+    if limits.min_metric is not None and not one.converted[one.metric] >= limits.min_metric:
+        found.append(f"{one.metric} {one.converted[one.metric]:.4g}, at least {limits.min_metric:g}")
+    if not one.agreement >= limits.min_agreement:
+        found.append(f"agreement {one.agreement:.2%}, at least {limits.min_agreement:.2%}")
+    if not one.size_ratio <= limits.max_size_ratio:
+        found.append(f"size {one.size_ratio:.3f} of float, at most {limits.max_size_ratio:g}")
+    if not one.calibration_loss <= limits.max_calibration_loss:
+        found.append(f"ECE rose by {one.calibration_loss:.3f}, at most {limits.max_calibration_loss:g}")
     return comparison
 
 

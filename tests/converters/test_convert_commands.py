@@ -214,6 +214,21 @@ def test_a_model_that_is_the_same_passes_every_threshold() -> None:
     assert compare.judged(found, Verify(max_metric_loss=0, min_agreement=1, max_calibration_loss=0)).failures == []
 
 
+def test_two_models_that_guess_alike_do_not_pass_where_a_least_metric_is_set() -> None:
+    guesses = outputs([0.9, 0.1], [0.9, 0.1])
+    found = compare.compare("int8", guesses, guesses, windows(0, 1), BUNDLE)
+    assert compare.judged(found, Verify(min_metric=0.5)).failures == []
+    assert compare.judged(found, Verify(min_metric=0.9)).failures == ["accuracy 0.5, at least 0.9"]
+
+
+def test_a_model_that_gives_no_numbers_passes_nothing() -> None:
+    regress = Bundle(name="m", version=1, task="regress")
+    targets = Windows(np.zeros((4, 1), np.float32), np.array([0.0, 1.0, 2.0, 3.0]), {})
+    exact, other = outputs([0.0], [1.0], [2.0], [3.0]), outputs([0.0], [np.nan], [2.0], [3.0])
+    failures = compare.judged(compare.compare("int8", exact, other, targets, regress), Verify()).failures
+    assert [text.split()[0] for text in failures] == ["r2", "agreement"]
+
+
 def test_numbers_agree_within_a_tenth_of_their_spread() -> None:
     regress = Bundle(name="m", version=1, task="regress")
     targets = Windows(np.zeros((4, 1), np.float32), np.array([0.0, 1.0, 2.0, 3.0]), {})
