@@ -7,7 +7,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from limpet.doctor import usage
-from limpet.outbox.disk import FORMAT, Disk
+from limpet.outbox.disk import Disk
+from limpet.outbox.file import FORMAT
 from support.patients import only, patient, table
 
 if TYPE_CHECKING:

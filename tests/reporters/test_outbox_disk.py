@@ -17,10 +17,12 @@ import msgspec
 import pytest
 
 from limpet.outbox import Entry
-from limpet.outbox.disk import Disk, DiskDamagedError, salvage
+from limpet.outbox.disk import Disk
+from limpet.outbox.file import DiskDamagedError
 from limpet.outbox.journal import Item, Journal
 from limpet.outbox.queue import Outbox
 from limpet.outbox.rules import OutboxRules
+from limpet.outbox.salvage import salvage
 from limpet.reporters import mqtt
 from support import reports
 from support.broker import free_port, listener, mosquitto, wait_until
@@ -264,7 +266,8 @@ def test_what_was_shed_while_the_disk_was_full_is_written_once_there_is_room(tmp
     on_small_disk(
         tmp_path,
         """
-        from limpet.outbox.disk import Change, Disk, DiskFullError
+        from limpet.outbox.disk import Change, Disk
+        from limpet.outbox.file import DiskFullError
         disk = Disk(directory / "outbox.db")
         with (directory / "filler").open("wb", buffering=0) as file:
             try:

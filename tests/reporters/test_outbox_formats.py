@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from limpet.outbox import Entry
-from limpet.outbox.disk import FORMAT, Disk, DiskNewerError
+from limpet.outbox.disk import Disk
+from limpet.outbox.file import FORMAT, DiskNewerError
 from limpet.outbox.journal import Item, Journal
 from limpet.outbox.queue import Outbox
 from limpet.outbox.rules import OutboxRules

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from limpet.deploy.housekeeping import look
 from limpet.device.host import MB
 from limpet.doctor.finding import bad, ok, skip, warn
-from limpet.outbox.disk import FORMAT
+from limpet.outbox.file import FORMAT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -5,92 +5,46 @@ Write-ahead log with ``synchronous=FULL``: a commit is on the medium when it ret
 
 from __future__ import annotations
 
-import errno
 import os
 import sqlite3
 import time
 import zlib
 from collections import Counter
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple
 
 from limpet.device.clock import PLAUSIBLE
-from limpet.errors import LimpetError
 from limpet.outbox import CLASSES, OVERHEAD, Class, Entry, Parcel, Token
+from limpet.outbox.file import (
+    INSERT,
+    PLACES,
+    SELECT,
+    SUM,
+    DiskDamagedError,
+    DiskGoneError,
+    Row,
+    connect,
+    explained,
+    of,
+    sound,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-_MIGRATIONS: tuple[str, ...] = ()
-"""SQL that makes each earlier format the next one, in order. A released format never changes."""
-
-FORMAT = 1 + len(_MIGRATIONS)
-"""What ``PRAGMA user_version`` says of the tables below."""
-
-_PRAGMAS = """
-PRAGMA page_size=4096;
-PRAGMA journal_mode=WAL;
-PRAGMA synchronous=FULL;
-PRAGMA wal_autocheckpoint=256;
-PRAGMA journal_size_limit=1048576;
-PRAGMA cache_size=-512;
-PRAGMA temp_store=MEMORY;
-PRAGMA cell_size_check=ON;
-"""
-_Row: TypeAlias = "tuple[int, str, int, str, float, float, int, int, int, bytes]"
-
-_TOTALS = """
-CREATE TABLE IF NOT EXISTS total (kind TEXT PRIMARY KEY, messages INTEGER NOT NULL, bytes INTEGER NOT NULL);
-CREATE TABLE IF NOT EXISTS shed (cause TEXT PRIMARY KEY, items INTEGER NOT NULL);
-"""
-_TABLE = """
-CREATE TABLE IF NOT EXISTS $kind (
-  sequence INTEGER PRIMARY KEY, pipeline TEXT NOT NULL, items INTEGER NOT NULL, boot TEXT NOT NULL,
-  born REAL NOT NULL, wall REAL NOT NULL, size INTEGER NOT NULL, packed INTEGER NOT NULL,
-  crc INTEGER NOT NULL, payload BLOB NOT NULL);
-INSERT OR IGNORE INTO total VALUES ('$kind', 0, 0);
-"""
-_SELECT = """
-SELECT sequence, pipeline, items, boot, born, wall, size, packed, crc, payload FROM $kind
-WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?
-"""
 _HEADS = """
 SELECT sequence, pipeline, items, size, boot, born, wall FROM $kind
 WHERE sequence > ? ORDER BY sequence LIMIT ?
 """
-_SUM = "SELECT count(*), total(size) FROM $kind WHERE sequence BETWEEN ? AND ?"
 _DELETE = "DELETE FROM $kind WHERE sequence BETWEEN ? AND ?"
-_INSERT = "INSERT INTO $kind VALUES "
-_PLACES = "(?,?,?,?,?,?,?,?,?,?)"
 
-_HIGHEST = (1 << 63) - 1
 
 _PACK_FROM = 512
 """Payloads of that many bytes are compressed."""
 
 _ROWS = 64
 """Rows to an INSERT: sqlite3 gives up the GIL at each statement, and would wait for it again at each row."""
-
-
-class DiskError(LimpetError):
-    """The outbox on the disk cannot be used as it is."""
-
-
-class DiskFullError(DiskError):
-    """There is no room left for it. Deleting still works."""
-
-
-class DiskDamagedError(DiskError):
-    """What is in the file is not what was written."""
-
-
-class DiskGoneError(DiskError):
-    """The file was deleted under the running program."""
-
-
-class DiskNewerError(DiskError):
-    """A later version has written the file. It is left as it is."""
 
 
 class Head(NamedTuple):
@@ -132,9 +86,9 @@ class Disk:
         self.bytes: Counter[Class] = Counter()
         self.shed: Counter[str] = Counter()
         self._boot = boot_id()
-        with _explained(path):
+        with explained(path):
             path.parent.mkdir(0o700, parents=True, exist_ok=True)
-            self._db = _connect(path)
+            self._db = connect(path)
             try:
                 self._load()
             except BaseException:
@@ -147,15 +101,15 @@ class Disk:
             self.messages[kind] = messages
             self.bytes[kind] = size
         for kind in CLASSES:
-            (last,) = self._db.execute(_of(kind, "SELECT max(sequence) FROM $kind")).fetchone()
+            (last,) = self._db.execute(of(kind, "SELECT max(sequence) FROM $kind")).fetchone()
             self.last[kind] = last or 0
         self.shed.update(dict(self._db.execute("SELECT cause, items FROM shed")))
 
     def read(self, kind: Class, after: int, upto: int, rows: int, size: int) -> list[Parcel]:
         """Return rows with ``after`` < sequence <= ``upto``: at most ``rows``, until ``size`` bytes are there."""
         found: list[Parcel] = []
-        with _explained(self.path):
-            cursor = self._db.execute(_of(kind, _SELECT), (after, upto, rows))
+        with explained(self.path):
+            cursor = self._db.execute(of(kind, SELECT), (after, upto, rows))
             with closing(cursor):
                 for row in cursor:
                     found.append(self._parcel(kind, row))
@@ -166,11 +120,11 @@ class Disk:
 
     def heads(self, kind: Class, after: int, rows: int) -> list[Head]:
         """Return what the bounds need to know of the rows after a sequence number."""
-        with _explained(self.path):
+        with explained(self.path):
             return [
                 Head(sequence, pipeline, items, size, self._born(boot, born, wall))
                 for sequence, pipeline, items, size, boot, born, wall in self._db.execute(
-                    _of(kind, _HEADS), (after, rows)
+                    of(kind, _HEADS), (after, rows)
                 )
             ]
 
@@ -178,7 +132,7 @@ class Disk:
         """Make a change durably, all of it or nothing."""
         if not self.present():
             raise DiskGoneError(f"{self.path} was deleted")
-        with _explained(self.path):
+        with explained(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 totals = self._apply(change)
@@ -197,8 +151,8 @@ class Disk:
         for kind, sequences in change.deleted.items():
             for low, high in _runs(sequences):
                 span = (low, high)
-                count, freed = self._db.execute(_of(kind, _SUM), span).fetchone()
-                self._db.execute(_of(kind, _DELETE), span)
+                count, freed = self._db.execute(of(kind, SUM), span).fetchone()
+                self._db.execute(of(kind, _DELETE), span)
                 messages[kind] -= count
                 size[kind] -= int(freed)
         for kind in CLASSES:
@@ -214,11 +168,11 @@ class Disk:
         self._db.executemany("INSERT OR REPLACE INTO shed VALUES (?, ?)", changed)
         return messages, size
 
-    def _insert(self, kind: Class, rows: list[_Row]) -> None:
-        statement = _of(kind, _INSERT) + ",".join([_PLACES] * len(rows))
+    def _insert(self, kind: Class, rows: list[Row]) -> None:
+        statement = of(kind, INSERT) + ",".join([PLACES] * len(rows))
         self._db.execute(statement, [value for row in rows for value in row])
 
-    def _row(self, sequence: int, entry: Entry) -> _Row:
+    def _row(self, sequence: int, entry: Entry) -> Row:
         payload, packed = entry.payload, 0
         if len(payload) >= _PACK_FROM:
             payload, packed = zlib.compress(payload, 1), 1
@@ -227,9 +181,9 @@ class Disk:
         crc = zlib.crc32(payload)
         return sequence, entry.pipeline, entry.items, self._boot, entry.born, wall, size, packed, crc, payload
 
-    def _parcel(self, kind: Class, row: _Row) -> Parcel:
+    def _parcel(self, kind: Class, row: Row) -> Parcel:
         sequence, pipeline, items, boot, born, wall, _, packed, _, payload = row
-        if not _sound(row):
+        if not sound(row):
             raise DiskDamagedError(f"{self.path}: a message is not what was written")
         if packed:
             payload = zlib.decompress(payload)
@@ -253,12 +207,12 @@ class Disk:
 
     def room(self) -> int:
         """Return the file's length in bytes."""
-        with _explained(self.path):
+        with explained(self.path):
             return self.path.stat().st_size
 
     def compact(self) -> None:
         """Give an empty file's room back to the file system."""
-        with _explained(self.path):
+        with explained(self.path):
             self._db.execute("VACUUM")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -269,98 +223,10 @@ class Disk:
 
     def copy_to(self, path: Path) -> None:
         """Copy all of it into another file, from the open one if its name is gone."""
-        with _explained(path):
+        with explained(path):
             path.parent.mkdir(0o700, parents=True, exist_ok=True)
-            with closing(_connect(path)) as copy:
+            with closing(connect(path)) as copy:
                 self._db.backup(copy)
-
-
-class Salvaged(NamedTuple):
-    """How many messages could be read of a damaged file, and how many more there should have been."""
-
-    saved: int
-    lost: int
-
-
-def salvage(path: Path) -> Salvaged:
-    """Move a damaged file aside, and bring what can be read of it into a new one."""
-    damaged = path.with_name(f"{path.name}.damaged")
-    with _explained(path):
-        for suffix in ("", "-wal"):
-            with suppress(FileNotFoundError):
-                path.with_name(path.name + suffix).replace(damaged.with_name(damaged.name + suffix))
-        with closing(_connect(path)) as fresh, closing(sqlite3.connect(damaged, isolation_level=None)) as old:
-            expected = _expected(old)
-            saved = 0
-            fresh.execute("BEGIN IMMEDIATE")
-            for kind in CLASSES:
-                fresh.executemany(_of(kind, _INSERT) + _PLACES, _readable(old, kind))
-                count, size = fresh.execute(_of(kind, _SUM), (0, _HIGHEST)).fetchone()
-                fresh.execute("UPDATE total SET messages = ?, bytes = ? WHERE kind = ?", (count, int(size), kind))
-                saved += count
-            fresh.execute("COMMIT")
-        return Salvaged(saved, max(expected - saved, 0))
-
-
-def _expected(db: sqlite3.Connection) -> int:
-    with suppress(sqlite3.Error):
-        (messages,) = db.execute("SELECT total(messages) FROM total").fetchone()
-        return int(messages)
-    return 0
-
-
-def _readable(db: sqlite3.Connection, kind: Class) -> Iterator[_Row]:
-    """Yield the rows of a damaged file from both ends, as far as they can be read and look right."""
-    seen = set()
-    for order in ("ASC", "DESC"):
-        with suppress(sqlite3.Error):
-            for row in db.execute(_of(kind, _SELECT).replace("LIMIT", f"{order} LIMIT"), (0, _HIGHEST, -1)):
-                if row[0] in seen:
-                    break
-                seen.add(row[0])
-                if _sound(row):
-                    yield row
-
-
-def _sound(row: tuple[object, ...]) -> bool:
-    """Whether a row is what was written, as far as can be told."""
-    *others, crc, payload = row
-    kinds = (int, str, int, str, float, float, int, int)
-    right = all(isinstance(value, kind) for value, kind in zip(others, kinds, strict=True))
-    return right and isinstance(payload, bytes) and zlib.crc32(payload) == crc
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(path, timeout=0.1, isolation_level=None)
-    try:
-        found = _format(path, db)
-        db.executescript(_PRAGMAS)
-        steps = "".join(_MIGRATIONS[found - 1 :]) if found else ""
-        tables = "".join(_of(kind, _TABLE) for kind in CLASSES)
-        mark = f"PRAGMA user_version={FORMAT};" if found != FORMAT else ""
-        db.executescript(f"BEGIN IMMEDIATE;{steps}{_TOTALS}{tables}{mark}COMMIT;")
-    except BaseException:
-        db.close()
-        raise
-    return db
-
-
-def _format(path: Path, db: sqlite3.Connection) -> int:
-    """Return the format of an open file, 0 for an empty one, before anything is written to it."""
-    # Exclusive also keeps SQLite from mapping a shared file, which a full disk would turn into a SIGBUS.
-    db.execute("PRAGMA locking_mode=EXCLUSIVE")
-    (found,) = db.execute("PRAGMA user_version").fetchone()
-    if found > FORMAT:
-        raise DiskNewerError(
-            f"{path}: a later Limpet wrote it (format {found}, this one knows {FORMAT}) and it is left untouched; "
-            "install that version again to have its messages sent, or move the file away to begin an empty one"
-        )
-    return int(found)
-
-
-def _of(kind: Class, statement: str) -> str:
-    """Make a statement be about the table of a class."""
-    return statement.replace("$kind", kind)
 
 
 def _runs(sequences: Iterable[int]) -> Iterator[tuple[int, int]]:
@@ -375,25 +241,3 @@ def _runs(sequences: Iterable[int]) -> Iterator[tuple[int, int]]:
         low = high = number
     if low is not None and high is not None:
         yield low, high
-
-
-@contextmanager
-def _explained(path: Path) -> Iterator[None]:
-    """Turn what SQLite and the file system raise into ``DiskError``."""
-    try:
-        yield
-    except OSError as error:
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        raise (DiskFullError if full else DiskError)(f"{path}: {error.strerror}") from error
-    except sqlite3.Error as error:
-        raise _explain(path, error) from error
-
-
-def _explain(path: Path, error: sqlite3.Error) -> DiskError:
-    text = str(error)
-    if "full" in text:
-        return DiskFullError(f"{path}: {text}")
-    # Not an OperationalError, which is about the surroundings.
-    if type(error) is sqlite3.DatabaseError or "malformed" in text or "no such table" in text:
-        return DiskDamagedError(f"{path}: {text}")
-    return DiskError(f"{path}: {text}")

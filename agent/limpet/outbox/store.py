@@ -6,16 +6,10 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from limpet.outbox.disk import (
-    Change,
-    Disk,
-    DiskDamagedError,
-    DiskError,
-    DiskFullError,
-    DiskGoneError,
-    salvage,
-)
+from limpet.outbox.disk import Change, Disk
+from limpet.outbox.file import DiskDamagedError, DiskError, DiskFullError, DiskGoneError
 from limpet.outbox.room import Room
+from limpet.outbox.salvage import salvage
 
 if TYPE_CHECKING:
     from pathlib import Path
