@@ -7,6 +7,7 @@ import os
 import resource
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,20 +120,21 @@ def test_a_reader_that_does_not_read_costs_the_oldest_lines_only(tmp_path: Path)
     assert len(found) == reporter.health()["written"] == 5001 - reporter.health()["dropped"]
 
 
-@pytest.fixture
-def small_files() -> Iterator[int]:
-    """Let no file of this process grow beyond 10,000 bytes: write fails as on a full disk."""
+@contextmanager
+def small_files(most: int) -> Iterator[None]:
+    """Let no file of this process, its output included, grow beyond so many bytes, as if the disk were full."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, before[1]))
-    yield 10_000
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_a_failing_write_is_counted_and_said_once(
-    tmp_path: Path, small_files: int, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failing_write_is_counted_and_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "out.jsonl"
-    with jsonl.open(jsonl.Config(path=path, flush_age=0), reports.ORIGIN, tmp_path, reports.deaf) as reporter:
+    config = jsonl.Config(path=path, flush_age=0)
+    with small_files(10_000), jsonl.open(config, reports.ORIGIN, tmp_path, reports.deaf) as reporter:
         for sequence in range(100):
             reporter.report(reports.result(sequence))
         wait_until(lambda: reporter.health()["failed"])
@@ -141,7 +143,7 @@ def test_a_failing_write_is_counted_and_said_once(
         wait_until(lambda: health()["written"] + health()["failed"] == 101)
         path.write_text("")
         reporter.report(reports.result(101))
-    assert path.stat().st_size < small_files
+    assert path.stat().st_size < 10_000
     whole = [line for line in path.read_text().splitlines() if line]
     assert [json.loads(line)["sequence"] for line in whole] == [101]
     assert len([r for r in caplog.records if "File too large" in r.getMessage()]) == 1
