@@ -284,6 +284,8 @@ def test_the_whole_way_twice_gives_the_same_signed_bundle(
     assert (tmp_path / "one" / "report.png").read_bytes().startswith(b"\x89PNG")
     assert "Layer by layer" in (tmp_path / "one" / "report.md").read_text()
     assert cli.main(["inspect", str(bundle)]) == 0
+    assert "says that" in capsys.readouterr().out
+    assert cli.main(["inspect", str(bundle), "--key", str(tmp_path / "maker.pub")]) == 0
     assert "signed by" in capsys.readouterr().out
 
 
@@ -291,6 +293,7 @@ def test_a_missed_threshold_is_the_exit_status_and_leaves_no_bundle(
     network: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = written(network, tmp_path, "dynamic", 1.0)
+    sign.keygen(tmp_path / "maker")
     targets = np.load(tmp_path / "targets.npy")
     np.save(tmp_path / "targets.npy", (targets + 1) % 4)
     path.write_text(path.read_text().replace("min_agreement = 1.0", "max_size_ratio = 0.01"))
