@@ -34,3 +34,7 @@ class DeployError(LimpetError):
 
 class TransportError(LimpetError):
     """A broker cannot be reached or refuses. What was to be sent is kept."""
+
+
+class UnreadableError(LimpetError):
+    """Bytes from outside cannot be decoded, are too large, or are not what they should be. Only their sender fails."""

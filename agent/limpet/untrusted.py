@@ -1,0 +1,53 @@
+"""Bytes from outside: another process, the network, or the disk.
+
+Decoding does no I/O, so any exception that it raises has one meaning: these bytes could not be read. Every place
+that decodes such bytes uses ``reading``, and catches ``UnreadableError`` where it knows who sent them. Only the
+sender fails.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from limpet.errors import LimpetError, UnreadableError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@contextmanager
+def reading(what: str) -> Iterator[None]:
+    """Turn everything that decoding raises into ``UnreadableError``. ``what`` names the bytes in its text.
+
+    A ``LimpetError`` passes unchanged: its text already says what is wrong.
+    """
+    try:
+        yield
+    except LimpetError:
+        raise
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UnreadableError(f"{what} could not be read: {reason or type(error).__name__}") from error
+
+
+def read_file(path: Path, largest: int) -> bytes:
+    """Return the content of a regular file of at most ``largest`` bytes.
+
+    ``UnreadableError`` if the file is larger, or is a symbolic link, FIFO, device or directory. The call never
+    blocks and follows no link in the last part of the path. ``OSError`` as from ``open`` otherwise.
+    """
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    if path.is_symlink():
+        raise UnreadableError(f"{path} is a symbolic link; a regular file is expected")
+    with os.fdopen(os.open(path, flags), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableError(f"{path} is not a regular file")
+        data = file.read(largest + 1)
+    if len(data) > largest:
+        raise UnreadableError(f"{path} is larger than {largest} bytes")
+    return data
