@@ -37,4 +37,4 @@ class TransportError(LimpetError):
 
 
 class UnreadableError(LimpetError):
-    """Bytes from outside cannot be decoded, are too large, or are not what they should be. Only their sender fails."""
+    """Bytes from outside cannot be decoded, or are too large. Only their sender fails."""
