@@ -39,6 +39,38 @@ def test_normalise_is_its_formula(values: Array, clip: float | None) -> None:
     np.testing.assert_allclose(normalise.open(config, sensor(2), (4, 2))(values), wanted, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("shape", "mean", "as_array"),
+    [
+        ((60, 1), list(range(60)), np.arange(60).reshape(60, 1)),  # one an element of a window
+        ((1, 60), list(range(60)), np.arange(60)),
+        ((40, 3), list(range(40)), np.arange(40).reshape(40, 1)),  # one a band
+        ((40, 3), list(range(120)), np.arange(120).reshape(40, 3)),
+        ((40, 3), [[n] for n in range(40)], np.arange(40).reshape(40, 1)),
+        ((3, 3), [1, 2, 3], np.array([1, 2, 3])),  # the channels come first
+        ((3, 3), [[1], [2], [3]], np.array([[1], [2], [3]])),
+        ((2, 4, 3), list(range(12)), np.arange(12).reshape(4, 3)),
+        ((5,), list(range(5)), np.arange(5)),
+    ],
+)
+def test_normalise_takes_a_number_for_each_channel_element_or_row(
+    shape: tuple[int, ...], mean: list[Any], as_array: Array
+) -> None:
+    values = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    spec = SampleSpec(shape[1:], values.dtype)
+    for config, wanted in (
+        (normalise.Config(mean=mean), values - as_array.astype(np.float32)),
+        (
+            normalise.Config(std=[[n + 1 for n in row] if isinstance(row, list) else row + 1 for row in mean]),
+            values / (as_array + 1),
+        ),
+    ):
+        transform = normalise.open(config, spec, shape)
+        np.testing.assert_allclose(transform(values), wanted, rtol=1e-6)
+        many = normalise.open(config, spec, (64, *shape))(np.stack([values] * 64))
+        np.testing.assert_array_equal(many[7], transform(values))
+
+
 def test_normalise_keeps_small_changes_of_large_integers() -> None:
     spec = SampleSpec((1,), np.dtype(np.int32))
     config = normalise.Config(mean=float(2**27), std=1.0)

@@ -1,9 +1,11 @@
-"""Subtract the mean and divide by the standard deviation, one of each or one a channel."""
+"""Subtract the mean and divide by the standard deviation: one of each, or one a channel, row or element."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from itertools import accumulate
+from operator import mul
+from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 import numpy as np
@@ -16,15 +18,21 @@ if TYPE_CHECKING:
     from limpet.types import Array, FloatArray, SampleSpec
 
 
+Numbers: TypeAlias = float | list[float | list[float]]
+
+
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``(x - mean) / std``, each a number or one a channel (the last axis), then cut to ±``clip``.
+    """``(x - mean) / std``, then cut to ±``clip``.
 
     ``mean`` and ``std`` are in the source's unit, ``clip`` in standard deviations. For images in 0..255 that a
-    model wants in -1..1: ``mean = 127.5``, ``std = 127.5``.
+    model wants in -1..1: ``mean = 127.5``, ``std = 127.5``. Each is a number or a list. The list's length says
+    what it is for: the channels (the last axis); else all elements, or the last axes, in row-major order; else the
+    rows (all axes but the last), such as the bands of ``spectrum``. A list of rows, ``[[...], [...]]``, is
+    repeated along axes of 1 as NumPy does.
     """
 
-    mean: float | list[float] = 0.0
-    std: float | list[float] = 1.0
+    mean: Numbers = 0.0
+    std: Numbers = 1.0
     clip: Positive | None = None
 
     def __post_init__(self) -> None:
@@ -83,20 +91,68 @@ class Normalise:
         return work, work if work.dtype == np.float32 else np.empty(shape, np.float32)
 
 
-def _numbers(value: float | list[float]) -> list[float]:
-    return value if isinstance(value, list) else [value]
+def _numbers(value: Numbers) -> list[float]:
+    """Return all numbers, row after row."""
+    if not isinstance(value, list):
+        return [value]
+    return [number for row in value for number in (row if isinstance(row, list) else [row])]
 
 
-def _fitted(name: str, value: float | list[float], shape: tuple[int, ...]) -> Array:
+def _fitted(name: str, value: Numbers, shape: tuple[int, ...]) -> Array:
     """Return the numbers as an array to broadcast: a single one without dimensions, others over the last two axes.
 
     So numpy's inner loop runs over an image's whole row instead of its three channels, five times as fast, and an
     array (1, 9) meets one of its own shape, twice as fast.
     """
+    if not isinstance(value, list):
+        return np.array(value, np.float32)
     numbers = _numbers(value)
-    if isinstance(value, list) and len(value) != shape[-1]:
-        raise ValueError(f"{name} has {len(value)} numbers for the {shape[-1]} channels of arrays {list(shape)}")
-    array = np.array(numbers, np.float32)
-    if len(numbers) == 1:
+    wanted = _table(name, value, shape) if any(isinstance(row, list) for row in value) else _axes(value, shape)
+    if wanted is None:
+        raise ValueError(
+            f"{name} has {len(numbers)} numbers for the {shape[-1]} channels of arrays {list(shape)}; "
+            f"use one number, or a list of {_lengths(shape)}"
+        )
+    array = np.array(numbers, np.float32).reshape(wanted)
+    if array.size == 1:
         return array.reshape(())
-    return array if -1 in shape[-2:] else np.broadcast_to(array, shape[-2:]).copy()
+    if -1 in shape[-2:]:
+        return array
+    return np.broadcast_to(array, np.broadcast_shapes(array.shape, shape[-2:])).copy()
+
+
+def _axes(value: list[float | list[float]], shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Return the shape in which a flat list is broadcast to arrays of ``shape``, ``None`` where none fits."""
+    size = len(value)
+    for axes in _last_axes(shape):
+        if math.prod(axes) == size:
+            return axes
+    for axes in _last_axes(shape[:-1]):
+        if math.prod(axes) == size:
+            return (*axes, 1)
+    return None
+
+
+def _last_axes(shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return the last axis, the last two and so on, as far as their sizes are known."""
+    known = shape[len(shape) - shape[::-1].index(-1) :] if -1 in shape else shape
+    return [known[-count:] for count in range(1, len(known) + 1)]
+
+
+def _table(name: str, rows: list[float | list[float]], shape: tuple[int, ...]) -> tuple[int, int]:
+    """Return the shape of a list of rows. ``ValueError`` where it cannot be broadcast to ``shape``."""
+    lengths = {len(row) if isinstance(row, list) else 0 for row in rows}
+    length = lengths.pop()
+    fits = not lengths and all(n in {1, size} for n, size in zip((length, len(rows)), shape[::-1], strict=False))
+    if not fits or len(shape) < 2:
+        raise ValueError(
+            f"{name}: its rows do not fit arrays {list(shape)}; each row needs as many numbers as there are channels, "
+            "or one"
+        )
+    return len(rows), length
+
+
+def _lengths(shape: tuple[int, ...]) -> str:
+    """Return the lengths of a list that would fit."""
+    products = [accumulate(axes[-1][::-1], mul) for axes in (_last_axes(shape), _last_axes(shape[:-1])) if axes]
+    return " or ".join(map(str, sorted({size for sizes in products for size in sizes if size > 1}))) or "1"
