@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 import msgspec
 from msgspec import Meta
 
+from limpet import textfile
 from limpet.accelerators.delegate_kinds import DelegateTable
 from limpet.device import directories
 from limpet.errors import ConfigError
@@ -155,7 +156,7 @@ def read(path: Path | str) -> Config:
     """Read a configuration file. ``ConfigError`` has all that is wrong with its form."""
     try:
         # msgspec imports the parser when it is called; workers, which get their configuration parsed, never do.
-        tables = msgspec.toml.decode(Path(path).read_bytes())
+        tables = msgspec.toml.decode(textfile.read(Path(path)))
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror}"]) from error
     except (UnicodeDecodeError, msgspec.DecodeError) as error:

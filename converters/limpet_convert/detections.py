@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from limpet import textfile
 from limpet.config import fill
 from limpet.decoders import detect
 from limpet.errors import ConfigError
@@ -71,7 +72,7 @@ def read_targets(path: Path, labels: Sequence[str]) -> Array:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8").splitlines()
+        return textfile.lines(path.read_bytes())
     except UnicodeDecodeError as error:
         raise ConvertError(f"{path}: not text: {error}") from error
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from limpet import plugin
+from limpet import plugin, textfile
 from limpet.config import fill
 from limpet.errors import ConfigError
 from limpet.manifest import Count, Name, Positive, WindowSpec
@@ -167,7 +167,7 @@ _REQUIRED = ("model", "data", "bundle")
 def read(path: Path) -> Project:
     """Read a project file. ``ConfigError`` has all that is wrong with it."""
     try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+        tables = tomllib.loads(textfile.read(path))
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror}"]) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

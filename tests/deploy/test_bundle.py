@@ -146,7 +146,7 @@ def test_compressed_members_are_refused(path: Path, cache: Path) -> None:
 
 
 def test_labels_must_be_text(path: Path, cache: Path) -> None:
-    bundles.bundle(path, {"model.tflite": MODEL, "labels.txt": b"\xff\xfe"}, labels="labels.txt")
+    bundles.bundle(path, {"model.tflite": MODEL, "labels.txt": b"caf\xe9"}, labels="labels.txt")
     with pytest.raises(DeployError, match="utf-8"):
         load(path, cache)
 

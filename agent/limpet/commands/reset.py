@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from limpet import config
+from limpet import config, textfile
 from limpet.deploy.housekeeping import delete
 from limpet.device import boot, directories
 from limpet.errors import ConfigError, LimpetError
@@ -70,7 +70,7 @@ def _reset(arguments: argparse.Namespace) -> int:
 def _state(path: Path) -> Path:
     """Return the state directory of a configuration that may be wrong otherwise, or missing."""
     try:
-        tables = msgspec.toml.decode(path.read_bytes())
+        tables = msgspec.toml.decode(textfile.read(path))
     except FileNotFoundError:
         return directories.state()
     except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from limpet import manifest as manifests
+from limpet import textfile
 from limpet.errors import DeployError
 from limpet.manifest import Manifest, Member, TensorInfo, Tolerance, Variant
 from limpet.tflite import model_file
@@ -152,7 +153,7 @@ def _labels(path: Path, archive: zipfile.ZipFile, manifest: Manifest) -> tuple[s
 
 def _lines(data: bytes) -> tuple[str, ...]:
     """Return the labels, one a line; ``UnicodeDecodeError`` is a ``ValueError``."""
-    return tuple(data.decode().removesuffix("\n").split("\n"))
+    return tuple(textfile.lines(data))
 
 
 def _unpack(path: Path, archive: zipfile.ZipFile, name: str, members: Mapping[str, Member], cache: Path) -> Path:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from limpet import textfile
 from limpet.errors import ConfigError, TransportError
 from limpet.manifest import Positive
 
@@ -113,7 +114,7 @@ def password(broker: Broker) -> str | None:
         return None
     path = locate(broker.password_file)
     try:
-        return path.read_text(encoding="utf-8").rstrip("\r\n")
+        return textfile.secret(path)
     except (OSError, UnicodeDecodeError) as error:
         raise TransportError(f"the password cannot be read from {path}: {error}") from error
 

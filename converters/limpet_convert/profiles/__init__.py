@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
+from limpet import textfile
 from limpet.config import fill
 from limpet.errors import ConfigError
 from limpet.manifest import Count, Positive
@@ -71,7 +72,7 @@ def read(wanted: str) -> Profile:
         if not path.suffix:
             raise ConfigError([f"there is no profile {wanted!r}{suggest(wanted, names())}, and no such file"])
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        table = tomllib.loads(textfile.read(path))
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror}"]) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
