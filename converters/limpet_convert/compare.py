@@ -102,7 +102,7 @@ def judged(comparison: Comparison, limits: Verify) -> Comparison:
         found.append(f"{one.metric} {one.converted[one.metric]:.4g}, at least {limits.min_metric:g}")
     if not one.agreement >= limits.min_agreement:
         found.append(f"agreement {one.agreement:.2%}, at least {limits.min_agreement:.2%}")
-    if not one.size_ratio <= limits.max_size_ratio:
+    if limits.max_size_ratio is not None and not one.size_ratio <= limits.max_size_ratio:
         found.append(f"size {one.size_ratio:.3f} of float, at most {limits.max_size_ratio:g}")
     if not one.calibration_loss <= limits.max_calibration_loss:
         found.append(f"ECE rose by {one.calibration_loss:.3f}, at most {limits.max_calibration_loss:g}")

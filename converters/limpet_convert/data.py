@@ -12,10 +12,12 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from limpet import plugin
 from limpet.config import fill
-from limpet.errors import ConfigError
+from limpet.errors import ConfigError, ModelError
+from limpet.inference import plan
 from limpet.inference.window import Windower
 from limpet.sources._recordings import load
 from limpet.types import Samples, SampleSpec
@@ -176,37 +178,23 @@ def refuse_unusable(values: Array, path: Path) -> None:
 
 
 def _play(project: Project, file: Path, dropped: Counter[str]) -> Iterator[Array]:
-    """Yield the model inputs of one recording."""
+    """Yield the model inputs of one recording, made by the device's own rules for channels and transforms."""
+    bundle = project.bundle
     spec, blocks = _source(project, file, dropped)
-    windower = Windower(project.bundle.window, spec)
-    transforms = _transforms(project, windower)
+    parts = plan.resolve_transforms(bundle.transforms, "bundle.transforms", project.base)
+    try:
+        chosen, taken = plan.taken(bundle.channels, spec)
+        windower = Windower(bundle.window, taken)
+        _, transforms = plan.open_transforms(parts, windower)
+    except ModelError as error:
+        raise ConfigError([f"bundle: {error}"]) from error
     for block in blocks:
-        for window in windower.push(block):
+        samples = block if chosen is None else replace(block, values=block.values.take(chosen, axis=1))
+        for window in windower.push(samples):
             values = window.values
             for transform in transforms:
                 values = transform(values)
             yield np.array(values, np.float32)
-
-
-def _transforms(project: Project, windower: Windower) -> list[Any]:
-    shape, opened, problems = windower.shape, [], list[str]()
-    for number, table in enumerate(project.bundle.transforms):
-        where = f"bundle.transforms[{number}]"
-        kind = table.get("kind")
-        if not isinstance(kind, str):
-            raise ConfigError([f"{where}.kind: missing"])
-        module = plugin.load("transforms", kind)
-        options = {key: value for key, value in table.items() if key != "kind"}
-        config = fill(module.Config, options, where, project.base, problems)
-        if config is None:
-            raise ConfigError(problems)
-        try:
-            transform = module.open(config, windower.rows, shape)
-        except ValueError as error:
-            raise ConfigError([f"{where}: {error}"]) from error
-        shape = transform.shape
-        opened.append(transform)
-    return opened
 
 
 def _source(project: Project, file: Path, dropped: Counter[str]) -> tuple[SampleSpec, Iterator[Samples]]:

@@ -106,14 +106,15 @@ class Quantize(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class Verify(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What the packaged variant must keep, or the exit status is 1.
 
-    ``max_metric_loss`` in points (hundredths of the task's metric), ``max_size_ratio`` against the float model.
+    ``max_metric_loss`` in points (hundredths of the task's metric). ``max_size_ratio``: size divided by the float
+    model's size. Without this key the size is reported, but is no reason to fail.
     ``min_metric``: what it must reach whatever the float model does, which two bad models do not that agree.
     """
 
     max_metric_loss: Loss = 1.0
     min_metric: float | None = None
     min_agreement: Share = 0.98
-    max_size_ratio: Loss = 1.0
+    max_size_ratio: Loss | None = None
     max_calibration_loss: Loss = 1.0
 
 

@@ -208,6 +208,13 @@ def test_a_comparison_counts_points_agreement_and_changes() -> None:
     assert [text.split()[0] for text in failures] == ["accuracy", "agreement", "size"]
 
 
+def test_a_larger_model_that_answers_alike_passes_unless_a_size_is_asked_for() -> None:
+    exact, other = (outputs([0.9, 0.1], [0.1, 0.9], size=size) for size in (100, 250))
+    found = compare.compare("other.onnx", exact, other, windows(0, 1), BUNDLE)
+    assert compare.judged(found, Verify()).failures == []
+    assert compare.judged(found, Verify(max_size_ratio=1.0)).failures == ["size 2.500 of float, at most 1"]
+
+
 def test_a_model_that_is_the_same_passes_every_threshold() -> None:
     exact = outputs([0.9, 0.1], [0.1, 0.9])
     found = compare.compare("int8", exact, exact, windows(0, 1), BUNDLE)

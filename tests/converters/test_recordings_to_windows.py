@@ -124,6 +124,18 @@ def test_values_that_the_transforms_make_infinite_are_refused(tmp_path: Path) ->
         data.calibration(wanted)
 
 
+def test_calibration_takes_the_channels_of_the_bundle_from_a_source_that_has_more(tmp_path: Path) -> None:
+    """The source keeps its own order, and the device picks the columns: so must calibration."""
+    values = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)
+    lines = [" ".join(f"{n:.6f}" for n in row) for row in values]
+    (tmp_path / "seen").mkdir()
+    (tmp_path / "seen" / "one.csv").write_text("a,ay,ax\n" + "\n".join(",".join(line.split()) for line in lines))
+    bundle = {"window": {"size": 4}, "transforms": []}
+    wanted = make(tmp_path, bundle, source={"kind": "replay", "channels": ["a", "ay", "ax"]})
+    found = data.windows(wanted, tmp_path / "seen").values
+    np.testing.assert_allclose(found.reshape(8, 2), values[:, [2, 1]], atol=1e-5)
+
+
 def test_targets_are_one_a_window(tmp_path: Path) -> None:
     csv(tmp_path / "seen" / "one.csv", np.random.default_rng(0).normal(size=(50, 2)))
     np.save(tmp_path / "targets.npy", np.zeros(14, int))

@@ -91,7 +91,7 @@ def inspect(path: Path, bundle: Bundle) -> dict[str, Any]:
 def _placement(path: Path, name: str, cache: Path) -> Any:
     """Return the proof of a delegate's placement, or why it is refused."""
     plan = plan_model(path, None, [name], cache)
-    shape, _ = open_transforms(plan, Windower(plan.window, plan.spec))
+    shape, _ = open_transforms(plan.transforms, Windower(plan.window, plan.spec))
     try:
         with admission.admitted(plan, plan.delegates[0], resized(plan, shape)) as (_, placed):
             return msgspec.to_builtins(placed)

@@ -43,7 +43,7 @@ def suited(plan: PipelinePlan, windower: Windower) -> bool:
     manifest = plan.bundle.manifest
     if manifest.stateful or plan.delegates != (CPU,) or len(manifest.inputs) != 1 or -1 in windower.shape:
         return False
-    shape, _ = open_transforms(plan, windower)
+    shape, _ = open_transforms(plan.transforms, windower)
     now = resized(plan, shape)
     return (
         now is not None

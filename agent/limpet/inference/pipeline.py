@@ -63,7 +63,7 @@ class Pipeline:
         self._turn = -1
         self._batches: Batches | None = None
         self._windower = Windower(plan.window, plan.spec)
-        shape, self._transforms = open_transforms(plan, self._windower)
+        shape, self._transforms = open_transforms(plan.transforms, self._windower)
         try:
             self.model = self._stack.enter_context(load(plan, resized(plan, shape)))
             self._select = _selector(plan, self.model, shape)

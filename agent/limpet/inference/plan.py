@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from limpet.config import PipelineConfig
-    from limpet.manifest import Manifest
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -115,12 +114,13 @@ def plan_pipeline(config: Config, name: str, spec: SampleSpec) -> PipelinePlan:
     ):
         raise ModelError("; ".join(problems))
     window = wanted.window or manifest.window or WindowSpec(size=1)
-    chosen, taken = _taken(manifest, spec)
+    channels = dict.fromkeys(channel for tensor in manifest.inputs for channel in tensor.channels)
+    chosen, narrow = taken(tuple(channels), spec)
     plan = PipelinePlan(
         name,
         bundle,
         chosen,
-        taken,
+        narrow,
         window,
         transforms,
         runtime,
@@ -154,18 +154,17 @@ def _delegates(config: Config, wanted: PipelineConfig, where: str, problems: lis
     )
 
 
-def _taken(manifest: Manifest, spec: SampleSpec) -> tuple[list[int] | None, SampleSpec]:
-    """Return which of a source's channels a model takes, all its inputs together, and samples of only those."""
-    channels = tuple(dict.fromkeys(channel for tensor in manifest.inputs for channel in tensor.channels))
+def taken(channels: Sequence[str], spec: SampleSpec) -> tuple[list[int] | None, SampleSpec]:
+    """Return which columns of a source hold these channels, and what its samples are with only those."""
     chosen = columns(channels, spec, spec.shape)
     return chosen, spec if chosen is None else msgspec.structs.replace(
-        spec, shape=narrowed(spec.shape, chosen), channels=channels
+        spec, shape=narrowed(spec.shape, chosen), channels=tuple(channels)
     )
 
 
 def check_shapes(plan: PipelinePlan) -> None:
     """Refuse with ``ModelError`` a model that cannot take what its source and transforms give."""
-    shape, _ = open_transforms(plan, Windower(plan.window, plan.spec))
+    shape, _ = open_transforms(plan.transforms, Windower(plan.window, plan.spec))
     for tensor in plan.bundle.manifest.inputs:
         chosen = columns(tensor.channels, plan.spec, shape)
         refuse_misfit(narrowed(shape, chosen), tensor.name, tensor.shape)
@@ -183,11 +182,20 @@ def _check_decoder(plan: PipelinePlan) -> None:
         raise ModelError(f"decoder: {error}") from error
 
 
-def open_transforms(plan: PipelinePlan, windower: Windower) -> tuple[tuple[int, ...], list[Any]]:
+def resolve_transforms(tables: Sequence[Mapping[str, Any]], where: str, base: Path) -> tuple[Part, ...]:
+    """Resolve the tables of transforms; ``where`` names them in messages. ``ConfigError`` has all problems."""
+    resolve = _Resolver(base, [])
+    parts = resolve.all("transforms", tables, where)
+    if resolve.problems:
+        raise ConfigError(resolve.problems)
+    return parts
+
+
+def open_transforms(parts: Sequence[Part], windower: Windower) -> tuple[tuple[int, ...], list[Any]]:
     """Open the transforms for a windower's windows; return the shape that the last one gives, and them all."""
     shape = windower.shape
     opened = []
-    for number, part in enumerate(plan.transforms):
+    for number, part in enumerate(parts):
         try:
             transform = part.plugin.open(part.config, windower.rows, shape)
         except ValueError as error:

@@ -116,7 +116,7 @@ class _Executor:
         self._plan = plan_pipeline(wanted.config, wanted.pipeline, plan_source(wanted.config, source).spec)
         self._choice = next(choice for choice in self._plan.delegates if choice.name == wanted.delegate)
         in_force = _confine(wanted.config, self._plan, self._choice)
-        shape, _ = open_transforms(self._plan, Windower(self._plan.window, self._plan.spec))
+        shape, _ = open_transforms(self._plan.transforms, Windower(self._plan.window, self._plan.spec))
         self._shapes = resized(self._plan, shape)
         self._model, placed = stack.enter_context(admission.admitted(self._plan, self._choice, self._shapes))
         placed.sandbox = in_force
