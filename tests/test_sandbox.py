@@ -98,6 +98,27 @@ def test_it_writes_nowhere_but_in_its_cache(jail: Jail, tmp_path: Path) -> None:
     assert jail.attempt(f"delete {tmp_path / 'state' / 'cache' / 'model'}") == "done"
 
 
+def test_it_changes_neither_modes_nor_times_nor_attributes(jail: Jail, tmp_path: Path) -> None:
+    """Landlock does not know these. The user owns the files, so only the filter of system calls is in the way."""
+    for what in ("chmod", "touch", "attribute"):
+        for path in (tmp_path / "mqtt-password", tmp_path / "dense.tflite"):
+            assert jail.attempt(f"{what} {path}") in REFUSED, what
+
+
+def test_it_sets_no_limit_and_no_priority_of_others(jail: Jail) -> None:
+    parent = os.getpid()
+    for what in ("limit", "priority", "processors", "owner"):
+        assert jail.attempt(f"{what} {parent}") in REFUSED, what
+    assert jail.attempt("limit 0") == "done"
+
+
+def test_it_cannot_read_the_state_where_there_is_no_store(jail: Jail, tmp_path: Path) -> None:
+    assert not (tmp_path / "state" / "models").exists()
+    (tmp_path / "state" / "outbox.db").write_text("results of all pipelines")
+    assert jail.attempt(f"read {tmp_path / 'state' / 'outbox.db'}") in REFUSED
+    assert jail.attempt(f"list {tmp_path / 'state'}") in REFUSED
+
+
 def test_it_starts_no_program(jail: Jail) -> None:
     for what in ("exec /bin/true", "spawn /bin/true", "fork"):
         assert jail.attempt(what) in REFUSED, what

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import json
 import os
+import resource
 import signal
 import socket
 import subprocess
@@ -115,6 +117,16 @@ def _ioctl(request: str) -> None:
         raise OSError(ctypes.get_errno(), "ioctl")
 
 
+def _limit(pid: str) -> None:
+    resource.prlimit(int(pid), resource.RLIMIT_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE))
+
+
+def _owner(pid: str) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        fcntl.fcntl(ours, fcntl.F_SETOWN, int(pid))
+
+
 def _thread(_: str) -> None:
     ran: list[bool] = []
     thread = threading.Thread(target=lambda: ran.append(True))
@@ -155,6 +167,13 @@ ATTEMPTS: dict[str, Callable[[str], object]] = {
     "signal": lambda pid: os.kill(int(pid), signal.SIGCONT),
     "terminal": _terminal,
     "ioctl": _ioctl,
+    "chmod": lambda path: Path(path).chmod(0o644),
+    "touch": os.utime,
+    "attribute": lambda path: os.setxattr(path, "user.limpet", b"1"),
+    "limit": _limit,
+    "priority": lambda pid: os.setpriority(os.PRIO_PROCESS, int(pid), 19),
+    "processors": lambda pid: os.sched_setaffinity(int(pid), os.sched_getaffinity(0)),
+    "owner": _owner,
     "thread": _thread,
     "invoke": _invoke,
 }

@@ -54,7 +54,7 @@ def of_worker(config: Config, source: SourcePlan) -> Needs:
     paths = {config.models, *_paths(source.part.config), *_named(config, config.base)}
     paths |= {_model(config, pipeline.model) for pipeline in config.pipelines.values()}
     return Needs(
-        _with_folders(paths, config.base),
+        _with_folders(paths, config),
         frozenset({_cache(config)}),
         frozenset() if config.sources[source.name].kind in _WITHOUT_DEVICES else frozenset({DEV}),
         network=any("://" in text for text in _texts(source.part.config)),
@@ -73,7 +73,7 @@ def of_executor(config: Config, plan: PipelinePlan, choice: Choice) -> Needs:
     nodes = {path for path in given if DEV in path.parents}
     return Needs(
         frozenset(path.resolve() for path in files)
-        | _with_folders(_named(choice.libraries, config.base) | given - nodes, config.base),
+        | _with_folders(_named(choice.libraries, config.base) | given - nodes, config),
         frozenset({drivers_cache(config), *_caches(config, choice.options)}),
         frozenset(nodes.union(*(DEV.parent.glob(pattern[1:]) for pattern in KINDS[choice.kind].devices))),
     )
@@ -96,20 +96,22 @@ def _model(config: Config, model: str) -> Path:
         return config.models
 
 
-def _with_folders(paths: set[Path], base: Path) -> frozenset[Path]:
-    return frozenset(beside.resolve() for path in paths for beside in _with_folder(path, base))
+def _with_folders(paths: set[Path], config: Config) -> frozenset[Path]:
+    return frozenset(beside.resolve() for path in paths for beside in _with_folder(path, config))
 
 
-def _with_folder(path: Path, base: Path) -> set[Path]:
+def _with_folder(path: Path, config: Config) -> set[Path]:
     """Return a path and its folder, so that a file put in its place by renaming can be read as well.
 
-    The folder of the configuration may hold secrets, as may those above it: of these only the file.
+    The folders of the configuration and of the state may hold secrets, as may those above them: of these only the
+    file.
     """
-    return {path} if path.is_dir() or _may_hold_secrets(path.parent, base) else {path, path.parent}
+    return {path} if path.is_dir() or _may_hold_secrets(path.parent, config) else {path, path.parent}
 
 
-def _may_hold_secrets(folder: Path, base: Path) -> bool:
-    return folder.resolve() in {base.resolve(), *base.resolve().parents}
+def _may_hold_secrets(folder: Path, config: Config) -> bool:
+    places = (config.base.resolve(), config.device.state.resolve())
+    return any(folder.resolve() in {place, *place.parents} for place in places)
 
 
 def _paths(value: Any) -> set[Path]:

@@ -18,6 +18,7 @@ _NOT_EQUAL, _EQUAL, _AT_LEAST, _MASKED = 1, 4, 5, 7
 _TSYNC = 4
 _CLONE_THREAD = 0x10000
 _TIOCSTI = 0x5412
+_FIOSETOWN, _SIOCSPGRP = 0x8901, 0x8902
 _INT = 0xFFFFFFFF
 """The bits of an argument that the kernel takes for an int: the others must not make it look like another one."""
 _UEVENT = 15
@@ -34,6 +35,8 @@ REFUSED = """
     setuid setgid setreuid setregid setresuid setresgid setgroups capset open_by_handle_at name_to_handle_at
     settimeofday clock_settime clock_adjtime adjtimex sethostname setdomainname syslog iopl ioperm modify_ldt
     memfd_secret personality mknod mknodat symlink symlinkat link linkat chown fchown lchown fchownat
+    chmod fchmod fchmodat fchmodat2 utime utimes futimesat utimensat migrate_pages move_pages ioprio_set
+    setxattr lsetxattr fsetxattr setxattrat removexattr lremovexattr fremovexattr removexattrat
 """.split()  # noqa: SIM905 - a list of words one a line would fill two screens
 
 
@@ -46,6 +49,22 @@ def _load() -> ctypes.CDLL | None:
 
 _library = _load()
 """Loaded on import, by the fork server, so that its children share it."""
+
+
+OF_ANYBODY = {
+    "prlimit64": 0,
+    "setpriority": 1,
+    "sched_setaffinity": 0,
+    "sched_setattr": 0,
+    "sched_setparam": 0,
+    "sched_setscheduler": 0,
+}
+"""System calls that change limits or priorities, each with its argument that names a process. 0 is the caller.
+
+The kernel allows them on every process of the same user, also on the supervisor: a limit on its CPU time ends it.
+"""
+_OWNER_OF_SIGNALS = {"F_SETOWN": 8, "F_SETSIG": 10, "F_SETOWN_EX": 15}
+"""Commands of fcntl(2) that have the kernel signal another process whenever something comes to a file."""
 
 
 class Unavailable(Exception):  # noqa: N818 - no error: the worker goes on without
@@ -86,6 +105,9 @@ def rules(*, devices: bool, network: bool) -> list[_Rule]:
         _Rule("kill", ((0, _NOT_EQUAL, me, 0),)),
         _Rule("tgkill", ((0, _NOT_EQUAL, me, 0),)),
         _Rule("ioctl", ((1, _MASKED, _INT, _TIOCSTI),)),
+        *(_Rule("ioctl", ((1, _MASKED, _INT, request),)) for request in (_FIOSETOWN, _SIOCSPGRP)),
+        *(_Rule("fcntl", ((1, _MASKED, _INT, command),)) for command in _OWNER_OF_SIGNALS.values()),
+        *(_Rule(name, ((process, _NOT_EQUAL, 0, 0),)) for name, process in OF_ANYBODY.items()),
         *([] if network else [_Rule("connect")]),
         *(_Rule("socket", ((0, _EQUAL, family, 0),)) for family in range(_FAMILIES) if family not in families),
         _Rule("socket", ((0, _AT_LEAST, _FAMILIES, 0),)),

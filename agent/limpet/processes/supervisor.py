@@ -64,6 +64,8 @@ def supervise(path: Path, launched: ForkServerProcess) -> None:
         claim = boot.lock(wanted.device.state)
         if claim:
             stack.enter_context(claim)
+        with suppress(OSError):  # A worker can read what comes into the store later only if the store exists.
+            wanted.models.mkdir(parents=True, exist_ok=True)
         origin = Origin(wanted.device.id, boot.next_boot(wanted.device.state), __version__)
         log.info("limpet %s starts as %s, boot %s", origin.version, origin.device, origin.boot)
         Supervisor(path, wanted, origin, launched).run()
