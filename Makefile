@@ -158,6 +158,10 @@ faults: .venv/.dev programs ## kill, freeze, cut and unplug under load, and coun
 	@tools/need.sh mkfs.ext4=e2fsprogs mount=mount ip=iproute2 tc=iproute2 iptables=iptables
 	@$(PYTHON) tests/faults/run.py
 
+.PHONY: attack
+attack: .venv/.dev programs ## attack every border: workers, executors, broker, state and bundles; table in build/attack.md
+	@$(PYTHON) tests/attack/run.py
+
 .PHONY: soak
 soak: .venv/.dev programs ## run the daemon under trouble for 30 minutes, and see that nothing grows
 	@$(PYTHON) bench/soak.py

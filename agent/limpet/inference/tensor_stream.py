@@ -16,12 +16,11 @@ import msgspec
 
 from limpet.accelerators import admission
 from limpet.accelerators.delegate_kinds import CPU
-from limpet.errors import TransportError, UnreadableError
+from limpet.errors import TransportError
 from limpet.inference import given
 from limpet.inference.plan import resized
 from limpet.inference.single import plan_tensors
 from limpet.messages import Tensor
-from limpet.untrusted import reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
 MAGIC = b"limpet tensors 1\n"
 LARGEST = 1 << 25
 """Bytes of a frame."""
-LARGEST_MODEL = 1 << 31
-"""Bytes of a model: a flatbuffer cannot be larger."""
 PART = 1 << 20
 """Bytes of the model in one frame."""
 
@@ -75,13 +72,14 @@ def write(file: IO[bytes], record: Any) -> None:
 
 
 def read(file: Readable, kind: type[R]) -> R:
-    """Read a frame. ``EOFError`` if the stream ends early, ``UnreadableError`` if it is not such a frame."""
+    """Read a frame. ``EOFError`` where the stream ends, ``TransportError`` where it holds something else."""
     (length,) = _LENGTH.unpack(exactly(file, _LENGTH.size))
     if length > LARGEST:
-        raise UnreadableError(f"the stream is damaged: a frame has {length} bytes, the limit is {LARGEST}")
-    data = exactly(file, length)
-    with reading("a frame of the stream"):
-        return msgspec.msgpack.decode(data, type=kind)
+        raise TransportError(f"the stream is damaged: a frame of {length} bytes, where {LARGEST} is the limit")
+    try:
+        return msgspec.msgpack.decode(exactly(file, length), type=kind)
+    except msgspec.MsgspecError as error:
+        raise TransportError(f"the stream is damaged: {error}") from error
 
 
 def exactly(file: Readable, size: int) -> bytes:
@@ -95,8 +93,8 @@ def exactly(file: Readable, size: int) -> bytes:
 def serve(source: IO[bytes], sink: IO[bytes], folder: Path) -> None:
     """Load the model that comes, which is put into ``folder``, and run the windows that follow it.
 
-    ``UnreadableError``, ``TransportError`` or ``EOFError`` where the stream is not whole, ``ModelError`` or
-    ``ConfigError`` where model or delegate cannot be used.
+    ``TransportError`` or ``EOFError`` where the stream is not whole, ``ModelError`` or ``ConfigError`` where model
+    or delegate cannot be used.
     """
     if exactly(source, len(MAGIC)) != MAGIC:
         raise TransportError("this stream is not from a limpet-convert of the same version")
@@ -117,10 +115,6 @@ def serve(source: IO[bytes], sink: IO[bytes], folder: Path) -> None:
 
 
 def _receive(source: IO[bytes], order: Order, path: Path) -> None:
-    if not 0 < order.length <= LARGEST_MODEL:
-        raise UnreadableError(
-            f"the stream announces a model of {order.length} bytes; the limit is {LARGEST_MODEL}"
-        )
     digest, left = hashlib.sha256(), order.length
     with path.open("wb") as file:
         while left > 0:

@@ -1,0 +1,195 @@
+"""Records that no sound worker sends. Pipelines and sources of others are named as the harness configures them."""
+
+from __future__ import annotations
+
+import os
+import struct
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from attacker_attempts import Attempts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from attacker_border import Border
+
+ATTEMPTS = Attempts()
+VICTIM = "bystander"
+"""A pipeline of another worker."""
+VICTIM_SOURCE = "calm"
+FORGED = "forged by an intruder"
+"""Stands in everything that is said in the name of others: nobody may ever hear it."""
+
+
+def result(pipeline: Any, **fields: Any) -> dict[str, Any]:
+    """Return a record with one result; ``fields`` stand in place of what a sound one has."""
+    item = {
+        "pipeline": pipeline,
+        "model": "m",
+        "version": 1,
+        "delegate": "cpu",
+        "degraded": False,
+        "monotonic_ns": time.monotonic_ns(),
+        "wall_ns": time.time_ns(),
+        "sample": 1,
+        "latency_ns": 1,
+        "output": {"forged": FORGED},
+    } | fields
+    return {"type": "Results", "items": [list(item.values())]}
+
+
+def heartbeat(pipeline: Any, dropped: Any = None, **figures: Any) -> dict[str, Any]:
+    return {"type": "Heartbeat", "pipelines": {pipeline: figures}, "dropped": dropped or {}}
+
+
+def transition(pipeline: Any, state: Any, **fields: Any) -> dict[str, Any]:
+    return {"type": "Transition", "pipeline": pipeline, "state": state, "reason": FORGED, **fields}
+
+
+def own() -> str:
+    """Return the name of this worker's pipeline, which is that of its source."""
+    with open("/proc/self/comm", encoding="utf-8") as file:
+        return file.read().strip().removeprefix("limpet:")
+
+
+RAW: dict[str, Callable[[], bytes]] = {
+    "garbage instead of a record": lambda: os.urandom(4096),
+    "a text protocol instead of records": lambda: b"GET / HTTP/1.1\r\n\r\n" * 16,
+    "half a length": lambda: b"\x01\x00",
+    "half a record": lambda: struct.pack("<I", 1000) + b"\x82\xa4type",
+    "a record announced as 4 GiB": lambda: b"\xff\xff\xff\xff" + bytes(1 << 22),
+    "a record announced as 1 GiB": lambda: struct.pack("<I", 1 << 30) + bytes(1 << 20),
+    "a record of no bytes": lambda: bytes(4),
+    "a million records of no bytes": lambda: bytes(4 << 20),
+}
+"""Bytes as they are."""
+
+RECORDS: dict[str, Callable[[], Any]] = {
+    "an unknown tag": lambda: {"type": "Shutdown"},
+    "a tag of another type": lambda: {"type": 17},
+    "no tag": lambda: {"pipeline": VICTIM},
+    "a list instead of a record": lambda: [1, 2, 3],
+    "nothing but nil": lambda: None,
+    "a field of another type": lambda: result(17),
+    "a field too few": lambda: {"type": "Results", "items": [["p", "m"]]},
+    "100,000 nested lists": lambda: b"\x91" * 100_000 + b"\xc0",
+    "an output of 900 nested maps": lambda: result(own(), output=nested(900)),
+    "an output of 20,000 nested lists": lambda: _with_output(b"\x91" * 20_000 + b"\xc0"),
+    "a map that announces 4 billion entries": lambda: b"\xdf\xff\xff\xff\xff",
+    "a text that announces 4 GiB": lambda: b"\x81\xa4type\xdb\xff\xff\xff\xff",
+    "invalid UTF-8 in a text": lambda: b"\x82\xa4type\xa6Notice\xa8pipeline\xa2\xff\xfe",
+    "invalid UTF-8 in an output": lambda: _with_output(b"\x81\xa1x\xa2\xc3\x28"),
+    "a surrogate in an output": lambda: _with_output(b"\x81\xa1x\xa3\xed\xa0\x80"),
+    "an extension type of msgpack": lambda: _with_output(b"\x81\xa1x\xc7\x04\x2aevil"),
+    "a msgpack time in a far year": lambda: _with_output(b"\x81\xa1x\xc7\x0c\xff" + bytes(4) + b"\x7f" * 8),
+    "bytes in an output": lambda: result(own(), output={"x": b"\xff" * 100}),
+    "a map whose key is a map": lambda: _with_output(b"\x81\x81\xa1a\x01\x02"),
+    "a map whose key is a number": lambda: result(own(), output={1: 2}),
+    "an output that is a bare number": lambda: result(own(), output=7),
+    "an output that is nil": lambda: result(own(), output=None),
+    "NaN and infinity in an output": lambda: result(own(), output={"x": float("nan"), "y": float("inf")}),
+    "the largest integer in an output": lambda: result(own(), output={"x": (1 << 64) - 1}),
+    "a time in the year 584,000": lambda: result(own(), wall_ns=(1 << 64) - 1),
+    "a time of minus 292 years": lambda: result(own(), wall_ns=-(1 << 63)),
+    "a time that is NaN": lambda: result(own(), wall_ns=float("nan")),
+    "a monotonic time beyond 64 bits": lambda: result(own(), monotonic_ns=(1 << 64) - 1),
+    "a latency that is negative": lambda: result(own(), latency_ns=-(1 << 63)),
+    "a sample number that is negative": lambda: result(own(), sample=-(1 << 63)),
+    "a histogram bucket of 99,999,999": lambda: heartbeat(own(), latency={"invoke": {99_999_999: 1}}),
+    "a histogram bucket of -1": lambda: heartbeat(own(), latency={"invoke": {-1: 1}}),
+    "a histogram count of 2^64 - 1": lambda: heartbeat(own(), latency={"invoke": {5: (1 << 64) - 1}}),
+    "a histogram count that is negative": lambda: heartbeat(own(), latency={"invoke": {5: -5}}),
+    "an unknown stage": lambda: heartbeat(own(), latency={"coffee": {5: 5}}),
+    "a count of errors that is negative": lambda: heartbeat(own(), errors=-(1 << 62)),
+    "a count of drops that is negative": lambda: heartbeat(own(), {"gap": -(1 << 62)}),
+    "a cause of drops with a NUL": lambda: heartbeat(own(), {"\0": 1}),
+    "a result for the pipeline a/#": lambda: result("a/#"),
+    "a result for the pipeline +": lambda: result("+"),
+    "a result for a pipeline with a NUL": lambda: result("a\0b"),
+    "a result for a pipeline of 70,000 letters": lambda: result("x" * 70_000),
+    "a result for a pipeline without a name": lambda: result(""),
+    "a result for the pipeline ../../status": lambda: result("../../status"),
+    "a result for a pipeline with a surrogate": lambda: (
+        b"\x82\xa4type\xa7Results\xa5items\x91\x9a\xa3\xed\xa0\x80"
+    ),
+    "a result for the pipeline of another worker": lambda: result(VICTIM),
+    "a state for the pipeline of another worker": lambda: transition(VICTIM, "failed"),
+    "a model for the pipeline of another worker": lambda: transition(VICTIM, "running", model=FORGED, version=9),
+    "a state that does not exist": lambda: transition(own(), "on fire"),
+    "a state for the pipeline a/#": lambda: transition("a/#", "running"),
+    "a reason of 8 MB": lambda: {**transition(own(), "running"), "reason": "x" * 8_000_000},
+    "a model's name of 200,000 letters": lambda: transition(own(), "running", model="m" * 200_000),
+    "a model's share that is NaN": lambda: transition(own(), "running", model="m", delegate_share=float("nan")),
+    "a sandbox of 100,000 words": lambda: transition(own(), "running", sandbox=["w"] * 100_000),
+    "a heartbeat for the pipeline of another worker": lambda: heartbeat(VICTIM, {FORGED: 10**9}, errors=10**9),
+    "a notice for the pipeline of another worker": lambda: notice(VICTIM, "crashed"),
+    "a notice for the pipeline a/#": lambda: notice("a/#", "gap"),
+    "a notice of the whole device": lambda: notice("", "crashed"),
+    "a notice with an event of 1 MB": lambda: notice(own(), "e" * 1_000_000),
+    "a refusal for the pipeline of another worker": lambda: {
+        "type": "Refused", "problems": [FORGED], "pipeline": VICTIM,
+    },
+    "a refusal of 100,000 problems": lambda: {
+        "type": "Refused", "problems": ["p" * 50] * 100_000, "pipeline": own(),
+    },
+    "an answer to a question never asked": lambda: answered(1),
+    "an answer with a number of 2^63": lambda: answered(1 << 63),
+    "an executor under the key of another source": lambda: need(f"{VICTIM_SOURCE}/{VICTIM}/cpu"),
+    "an executor under a key of 70,000 letters": lambda: need("x" * 70_000),
+    "an executor under the key a/#, with a NUL": lambda: need("a/#\0"),
+    "an executor under the name of another source": lambda: need(VICTIM_SOURCE),
+    "the dismissal of an executor of another source": lambda: dismiss(f"{VICTIM_SOURCE}/{VICTIM}"),
+    "the dismissal of the worker of another source": lambda: dismiss(VICTIM_SOURCE),
+    "a birth that only the fork server may tell": lambda: {"type": "Forked", "worker": VICTIM_SOURCE, "pid": 1},
+    "a death that only the fork server may tell": lambda: {"type": "Exited", "pid": os.getppid(), "status": 0},
+    "an order that only the supervisor may give": lambda: {"type": "Stop"},
+}  # fmt: skip
+"""One record each: an object to encode, or the bytes of one."""
+
+
+def nested(depth: int) -> Any:
+    tree: Any = 1
+    for _ in range(depth):
+        tree = {"x": tree}
+    return tree
+
+
+def notice(pipeline: str, event: str) -> dict[str, Any]:
+    return {"type": "Notice", "pipeline": pipeline, "event": event, "reason": FORGED}
+
+
+def need(key: str) -> dict[str, Any]:
+    return {"type": "Need", "key": key}
+
+
+def dismiss(key: str) -> dict[str, Any]:
+    return {"type": "Dismiss", "key": key}
+
+
+def answered(number: int) -> dict[str, Any]:
+    return {"type": "Answered", "number": number, "result": {"forged": FORGED}}
+
+
+def _with_output(raw: bytes) -> bytes:
+    """Return a record with one result whose output is these bytes of msgpack."""
+    return bytes(msgspec.msgpack.encode(result(own(), output=None)))[:-1] + raw
+
+
+def _raw(make: Callable[[], bytes]) -> Callable[[Border], Any]:
+    def attack(border: Border) -> str:
+        border.silence()
+        data = make()
+        border.write(data)
+        return f"{len(data)} bytes"
+
+    return attack
+
+
+def _record(make: Callable[[], Any]) -> Callable[[Border], Any]:
+    return lambda border: border.record(make())
+
+
+ATTEMPTS.update({name: _raw(make) for name, make in RAW.items()})
+ATTEMPTS.update({name: _record(make) for name, make in RECORDS.items()})

@@ -1,0 +1,47 @@
+"""``make attack``: tries everything that an intruder in a worker, an executor, the broker or a bundle could try.
+
+Prints a table with every attempt and what happened, and writes it to ``build/attack.md``. The last line is one JSON
+object. Exit status 1 if a border gave way. ``ATTACK_ONLY=workers,bundles`` makes only these groups of attempts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from attack import workers
+from attack.ground import ground
+from attack.report import HEAD, Report
+
+ROOT = Path(__file__).parents[2]
+
+
+def _workers(folder: Path, report: Report) -> None:
+    with ground(folder, report) as prepared:
+        workers.run(prepared, [*workers.ESCAPES, *workers.RECORDS, *workers.FLOODS])
+
+
+GROUPS = {"workers": _workers}
+
+
+def main() -> int:
+    report = Report()
+    wanted = os.environ.get("ATTACK_ONLY", ",".join(GROUPS)).split(",")
+    print(HEAD, end="", flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in wanted:
+            GROUPS[name](Path(folder) / name, report)
+    report.write(ROOT / "build" / "attack.md")
+    for row in report.harmful():
+        print(f"A border gave way: {row}")
+    print(json.dumps(report.totals()))
+    return 0 if report.holds() else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,98 @@
+"""Attempts of a worker that was taken over: at its channel to the supervisor, and at the kernel around it."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from itertools import count
+from typing import TYPE_CHECKING
+
+from attack.ground import PLUGIN
+from support.broker import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from attack.ground import Ground
+    from attack.report import Attempt
+
+sys.path.insert(0, str(PLUGIN))
+
+import attacker_escapes
+import attacker_floods
+import attacker_records
+
+CHANNEL = "the worker's channel"
+SANDBOX = "the worker's sandbox"
+RECORDS = list(attacker_records.ATTEMPTS)
+FLOODS = list(attacker_floods.ATTEMPTS)
+ESCAPES = list(attacker_escapes.ATTEMPTS)
+POISON = ("a/#", "NUL", "70,000", "+", "../..", "surrogate", "names", "year", "NaN", "without a name")
+"""Words in the names of attempts after which the daemon is killed and started again: they may have left poison."""
+REFUSALS = ("EPERM", "EACCES", "PermissionError", "Errno 38", "ENOSYS", "Errno 27", "FileTooLarge", "Errno 1]")
+SOURCE = """
+[sources.{name}]
+kind = "attacker"
+attempt = {attempt}
+target = {target}
+
+[pipelines.{name}]
+source = "{name}"
+model = "evil.tflite"
+deadline = 2.0
+decoder = {{ kind = "regress" }}
+"""
+PATIENCE = 12.0
+_numbers = count(1)
+
+
+def run(ground: Ground, names: Iterable[str]) -> None:
+    """Make these attempts one after another, each by a worker of its own."""
+    for name in names:
+        escape = name in ESCAPES
+        poison = any(word in name for word in POISON) and not escape
+        with ground.attempt(name, SANDBOX if escape else CHANNEL, restart=poison) as attempt:
+            _take_over(ground, attempt, escape=escape)
+
+
+def _take_over(ground: Ground, attempt: Attempt, *, escape: bool) -> None:
+    source = f"a{next(_numbers)}"
+    ground.spy.pipelines.add(source)
+    ground.reload(SOURCE.format(name=source, attempt=_quoted(attempt.name), target=_quoted(str(ground.folder))))
+
+    def over() -> bool:
+        told = ground.told(attempt.name)
+        return "unread" in told or _crashed(ground, source) != "" or not ground.alive()
+
+    with contextlib.suppress(AssertionError):
+        wait_until(over, PATIENCE)
+    with contextlib.suppress(AssertionError):
+        wait_until(lambda: _crashed(ground, source) or ground.daemon.process.poll() is not None, 0.3)
+    told, crashed = ground.told(attempt.name), _crashed(ground, source)
+    attempt.reached = _proof(told, crashed, escape=escape)
+    attempt.happened = crashed or str(told.get("error") or told.get("said") or "taken, to no effect")
+    if str(told.get("said")).startswith("ESCAPED"):
+        attempt.harmed("escaped")
+
+
+def _crashed(ground: Ground, source: str) -> str:
+    return next(
+        (event["reason"] for event in ground.spy.said(f"event/{source}") if event["event"] == "crashed"), ""
+    )
+
+
+def _proof(told: dict[str, object], crashed: str, *, escape: bool) -> str:
+    """Return how it is known that the attempt got to its border."""
+    if escape:
+        return "the kernel answered" if "said" in told or "error" in told else ""
+    if told.get("unread") == 0:
+        return "the supervisor read every byte"
+    if crashed and told.get("begun"):
+        return "the supervisor ended the worker"
+    if told.get("begun") and told.get("error"):
+        return "the supervisor closed the channel"
+    return ""
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
