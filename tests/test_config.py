@@ -79,6 +79,21 @@ def test_a_problem_says_what_to_do(line: str, wrong: str, said: str, tmp_path: P
     assert said in "\n".join(problems(GOOD.replace(line, wrong), tmp_path))
 
 
+def test_a_rung_that_runs_more_windows_is_refused(tmp_path: Path) -> None:
+    for ladder in ("[{ every = 2 }]", '[{ delegates = ["cpu"], every = 8 }, { every = 4 }]'):
+        (problem,) = problems(f"{GOOD}every = 4\nladder = {ladder}\n", tmp_path)
+        assert "runs more windows than the step above it" in problem
+    lighter = (
+        f'{GOOD}every = 4\nladder = [{{ model = "light", every = 1 }}, {{ model = "light" }}, {{ every = 9 }}]\n'
+    )
+    (tmp_path / "limpet.toml").write_text(lighter)
+    assert [rung.every for rung in config.read(tmp_path / "limpet.toml").pipelines["motion"].ladder] == [
+        1,
+        None,
+        9,
+    ]
+
+
 def test_a_missing_file_is_a_problem_of_the_configuration(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         config.read(tmp_path / "none.toml")

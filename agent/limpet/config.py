@@ -64,11 +64,14 @@ class SourceTable(msgspec.Struct):
 
 
 class Rung(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A lighter way to run a pipeline: another model, other delegates, or only every so many windows."""
+    """A lighter way to run a pipeline: another model, other delegates, or only every so many windows.
+
+    What a rung does not name is as in the pipeline.
+    """
 
     model: str = ""
     delegates: list[str] = []
-    every: Count = 1
+    every: Count | None = None
 
 
 class GovernorTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -184,6 +187,7 @@ def build(tables: Mapping[str, Any], base: Path) -> Config:
             problems.append(
                 f"pipelines.{name}.source: no source {pipeline.source!r}{suggest(pipeline.source, sources)}"
             )
+        problems.extend(f"pipelines.{name}.{problem}" for problem in _heavier(pipeline))
     if "pipelines" in tables and not groups["pipelines"]:
         problems.append("pipelines: empty; name at least one, as [pipelines.motion]")
     extras = {name: _group(tables, name, problems) for name in ("delegates", "governor") if name in tables}
@@ -230,6 +234,25 @@ def fill(kind: type[S], table: Mapping[str, Any], where: str, base: Path, proble
     except ValueError as error:
         problems.append(f"{where}: {error}")
         return None
+
+
+def _heavier(pipeline: PipelineConfig) -> list[str]:
+    """Return which rungs run more windows than the step above them, with the same model on the same delegates."""
+    problems = []
+    above = (pipeline.model, pipeline.delegates, pipeline.every)
+    for number, rung in enumerate(pipeline.ladder):
+        step = (
+            rung.model or pipeline.model,
+            rung.delegates or pipeline.delegates,
+            rung.every or pipeline.every,
+        )
+        if step[:2] == above[:2] and step[2] < above[2]:
+            problems.append(
+                f"ladder[{number}].every: {step[2]} runs more windows than the step above it, which has "
+                f"every = {above[2]}; a rung must be lighter"
+            )
+        above = step
+    return problems
 
 
 def _choices(kind: Any, value: Any) -> str:

@@ -102,6 +102,8 @@ def test_rungs() -> None:
         ("full", 4),
         ("full", 4),
     ]
+    slow = PipelineConfig(source="line", model="full", every=3, ladder=[Rung(model="light"), Rung(every=9)])
+    assert [(p.model, p.every) for p in (on_rung(slow, level) for level in (1, 2))] == [("light", 3), ("full", 9)]
     spared = PipelineConfig(source="line", model="full", delegates=["npu"], ladder=[Rung(delegates=["cpu"])])
     assert on_rung(spared, 1).delegates == ["cpu"]
     plain = PipelineConfig(source="line", model="full")

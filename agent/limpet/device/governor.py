@@ -95,7 +95,7 @@ def on_rung(pipeline: PipelineConfig, level: int) -> PipelineConfig:
         pipeline,
         model=rung.model or pipeline.model,
         delegates=rung.delegates or pipeline.delegates,
-        every=rung.every,
+        every=rung.every or pipeline.every,
     )
 
 

@@ -63,7 +63,7 @@ class Batches:
         self._plan = plan
         self._windower = windower
         self._select = select
-        self.decoder = decoder
+        self._decoder = decoder
         self._values = np.empty((SIZE, *windower.shape), windower.rows.dtype)
         self._values.fill(0)
         self._stack = ExitStack()
@@ -92,7 +92,7 @@ class Batches:
         return not self._refused
 
     def run(self, windows: list[Window], latency: Latency) -> Iterator[Result]:
-        """Return the results of the windows that were gathered last."""
+        """Return the results of the windows that were gathered last. ``ModelError`` comes before the first."""
         assert self._model is not None
         started = monotonic_ns()
         values: Array = self._values
@@ -105,11 +105,16 @@ class Batches:
         decoded_windows = self._decode(outputs, inputs, len(windows))
         decoded = monotonic_ns()
         stages = transformed - started, invoked - transformed, decoded - invoked
+        for window in windows:
+            latency.record(started - window.monotonic_ns, *stages)
+        return self._results(windows, decoded_windows, decoded)
+
+    def _results(self, windows: list[Window], outputs: list[object], decoded: int) -> Iterator[Result]:
+        assert self._model is not None
         name, delegate, manifest = self._plan.name, self._model.delegate, self._plan.bundle.manifest
         model, version = manifest.name, manifest.version
-        for window, output in zip(windows, decoded_windows, strict=True):
+        for window, output in zip(windows, outputs, strict=True):
             taken = window.monotonic_ns
-            latency.record(started - taken, *stages)
             yield Result(
                 name,
                 model,
@@ -128,11 +133,11 @@ class Batches:
         self._stack.close()
 
     def _decode(self, outputs: Sequence[Array], inputs: Sequence[Array], count: int) -> list[object]:
-        many = getattr(self.decoder, "many", None)
+        many = getattr(self._decoder, "many", None)
         if many is not None:
             decoded: list[object] = many([o[:count] for o in outputs], [i[:count] for i in inputs])
             return decoded
-        return [self.decoder([o[n : n + 1] for o in outputs], [i[n] for i in inputs]) for n in range(count)]
+        return [self._decoder([o[n : n + 1] for o in outputs], [i[n] for i in inputs]) for n in range(count)]
 
     def _open(self) -> Model:
         plan, shape = self._plan, self._values.shape

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from contextlib import ExitStack
 from time import monotonic_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from msgspec.structs import replace
@@ -31,13 +31,16 @@ from limpet.inference.window import Windower
 from limpet.records import Result
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from typing_extensions import Self
 
     from limpet.plugin import Decoder, Load, Model
-    from limpet.types import Array, Samples, Window
+    from limpet.types import Array, FloatArray, Samples, Window
+
+Captured: TypeAlias = "Callable[[Sequence[Array]], None]"
+"""What takes a model's inputs, as real values that are valid during the call."""
 
 
 class Pipeline:
@@ -61,6 +64,9 @@ class Pipeline:
         self._source: SourcePlan | None = None
         self._discarded = 0
         self._turn = -1
+        self._skipped_gap = False
+        self._pixels: FloatArray | None = None
+        self._captures: deque[Captured] = deque()
         self._batches: Batches | None = None
         self._windower = Windower(plan.window, plan.spec)
         shape, self._transforms = open_transforms(plan.transforms, self._windower)
@@ -109,11 +115,13 @@ class Pipeline:
             return
         if absorb(pixels):
             self._transforms = []
+            self._pixels = pixels
 
-    def feed(self, samples: Samples) -> Iterator[Result]:
+    def feed(self, samples: Samples, failed: Callable[[ModelError], None] | None = None) -> Iterator[Result]:
         """Take a block of samples and yield a result for each window, or each so many, that it completes.
 
-        ``ModelError`` where the runtime refuses to run the model.
+        A window without a result, because the runtime refuses to run the model or the decoder cannot read what it
+        gives, is a ``ModelError``. It is raised, or ``failed`` is called with it and the next window follows.
         """
         if self.plan.columns is not None:
             samples = replace(samples, values=samples.values.take(self.plan.columns, axis=1))
@@ -121,19 +129,38 @@ class Pipeline:
         if self.plan.every > 1:
             windows = self._each_so_many(windows)
         if self._batches is None:
-            yield from map(self._infer, windows)
+            yield from self._one_by_one(windows, failed)
             return
         while gathered := self._batches.gather(windows):
-            # A captured window has another decoder for once, which batches do not ask.
-            if self.decoder is self._batches.decoder and self._batches.ready(gathered):
-                yield from self._batches.run(gathered, self.latency)
+            if not self._captures and self._batches.ready(gathered):
+                try:
+                    results = self._batches.run(gathered, self.latency)
+                except ModelError:  # Which of them it is shows one by one.
+                    results = self._one_by_one(gathered, failed)
+                yield from results
             else:
-                yield from map(self._infer, gathered)
+                yield from self._one_by_one(gathered, failed)
+
+    def _one_by_one(
+        self, windows: Iterable[Window], failed: Callable[[ModelError], None] | None
+    ) -> Iterator[Result]:
+        for window in windows:
+            try:
+                result = self._infer(window)
+            except ModelError as error:
+                if failed is None:
+                    raise
+                failed(error)
+            else:
+                yield result
 
     def _each_so_many(self, windows: Iterator[Window]) -> Iterator[Window]:
+        """Yield one window in ``every``. It comes after a gap if one of those before it does that were skipped."""
         for window in windows:
             self._turn = (self._turn + 1) % self.plan.every
+            self._skipped_gap |= window.after_gap
             if not self._turn:
+                window.after_gap, self._skipped_gap = self._skipped_gap, False
                 yield window
 
     def _infer(self, window: Window) -> Result:
@@ -145,6 +172,8 @@ class Pipeline:
             values = transform(values)
         inputs = self._select(values)
         transformed = monotonic_ns()
+        if self._captures:
+            self._show(inputs)
         outputs = self.model.run(inputs)
         invoked = monotonic_ns()
         output = self.decoder(outputs, inputs)
@@ -164,6 +193,17 @@ class Pipeline:
             decoded - taken,
             output,
         )
+
+    def capture(self, show: Captured) -> None:
+        """Call ``show`` once with what the model is given for the next window that runs."""
+        self._captures.append(show)
+
+    def _show(self, inputs: Sequence[Array]) -> None:
+        """Show the real values to those who wait for them."""
+        if self._pixels is not None:
+            inputs = [self._pixels[values] for values in inputs]
+        while self._captures:
+            self._captures.popleft()(inputs)
 
     @property
     def degraded(self) -> bool:

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
     from limpet.inference.pipeline import Pipeline
     from limpet.messages import Inferred
-    from limpet.plugin import Decoder
-    from limpet.types import FloatArray
+    from limpet.types import Array, FloatArray
 
 LARGEST = 65_536
 """Numbers in a captured window at most: an answer is one message."""
@@ -58,20 +57,12 @@ def _set_threshold(pipeline: Pipeline, what: SetThreshold) -> str:
 
 
 def _capture(pipeline: Pipeline, number: int, send: Callable[[Answered], None]) -> None:
-    """Stand in for the decoder once, which sees the model's inputs: nothing is paid for it otherwise."""
-    decoder = pipeline.decoder
+    """Have the next window's inputs sent. The decoder stays as it is, so that it can be asked meanwhile."""
     names = [tensor.name for tensor in pipeline.model.inputs]
-
-    def capture(outputs: Sequence[FloatArray], inputs: Sequence[FloatArray]) -> Any:
-        pipeline.decoder = decoder
-        send(_captured(number, names, inputs))
-        return decoder(outputs, inputs)
-
-    stand_in: Decoder = capture
-    pipeline.decoder = stand_in
+    pipeline.capture(lambda inputs: send(_captured(number, names, inputs)))
 
 
-def _captured(number: int, names: Sequence[str], inputs: Sequence[FloatArray]) -> Answered:
+def _captured(number: int, names: Sequence[str], inputs: Sequence[Array]) -> Answered:
     size = sum(values.size for values in inputs)
     if size > LARGEST:
         return Answered(number, f"the window has {size} numbers; at most {LARGEST} are sent")

@@ -151,6 +151,15 @@ class Run(msgspec.Struct):
         model = self.pipeline.model
         return model if isinstance(model, Delegation) else None
 
+    def count(self, error: ModelError) -> None:
+        """Count a window without a result. Raise ``error`` where that makes too many in a row."""
+        self.errors += 1
+        self.errors_in_a_row += 1
+        if self.errors_in_a_row == 1:
+            log.warning("pipeline %s: %s", self.pipeline.plan.name, error)
+        if self.errors_in_a_row >= ERRORS_IN_A_ROW:
+            raise error
+
 
 class Worker:
     """The pipelines of one source, and what they have to say."""
@@ -346,20 +355,12 @@ class Worker:
             block = msgspec.structs.replace(samples, gap=True) if run.passed_over else samples
             run.passed_over = False
             try:
-                for result in run.pipeline.feed(block):
+                for result in run.pipeline.feed(block, run.count):
                     run.errors_in_a_row = 0
                     self._dispatch.add(result)
                     self._beat()
             except ModelError as error:
-                self._count_error(name, run, error)
-
-    def _count_error(self, name: str, run: Run, error: ModelError) -> None:
-        run.errors += 1
-        run.errors_in_a_row += 1
-        if run.errors_in_a_row == 1:
-            log.warning("pipeline %s: %s", name, error)
-        if run.errors_in_a_row >= ERRORS_IN_A_ROW:
-            self._close(name, "failed", str(error))
+                self._close(name, "failed", str(error))
 
     def _beat(self, *, now: bool = False) -> None:
         """Send a heartbeat if one is due, unless the source hangs: then silence has this worker restarted."""
