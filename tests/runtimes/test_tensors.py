@@ -126,6 +126,14 @@ def test_ones_in_a_shape_do_not_count() -> None:
         np.testing.assert_array_equal(written(np.arange(6.0).reshape(shape), spec), [range(6)])
 
 
-def test_float_to_integer_is_refused_where_nothing_says_how() -> None:
-    with pytest.raises(ValueError, match="takes int32, but got float32"):
-        written(np.zeros(3, np.float32), TensorSpec("x", (3,), np.dtype(np.int32)))
+def test_integers_without_quantization_are_rounded_and_never_clipped() -> None:
+    spec = TensorSpec("x", (3,), np.dtype(np.int8))
+    np.testing.assert_array_equal(written(np.array([-128.4, 0.5, 127.4], np.float32), spec), [-128, 0, 127])
+    for wrong in (-129, 128, np.nan):
+        with pytest.raises(ValueError, match="takes int8, from -128 to 127, but got"):
+            written(np.array([0, 0, wrong], np.float32), spec)
+
+
+def test_complex_numbers_are_refused_where_real_ones_are_wanted() -> None:
+    with pytest.raises(ValueError, match="takes int32, but got complex64"):
+        written(np.zeros(3, np.complex64), TensorSpec("x", (3,), np.dtype(np.int32)))

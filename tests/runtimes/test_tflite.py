@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,10 +12,8 @@ from limpet.runtimes import tflite
 from limpet.tflite import bindings
 from support import models
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 ROW = np.arange(4, dtype=np.float32)
+LSTM = Path(__file__).parents[1] / "data" / "models" / "lstm_cell.tflite"
 
 
 def load(path: Path, *, shapes: Any = None, **config: Any) -> Any:
@@ -119,12 +118,33 @@ def test_outputs_whose_size_depends_on_data(path: Path) -> None:
             np.testing.assert_array_equal(output, np.flatnonzero(flags)[:, None])
 
 
-def test_a_dtype_that_cannot_be_cast_is_refused(path: Path) -> None:
-    with (
-        load(models.nonzero(path)) as model,
-        pytest.raises(ModelError, match="'flags' takes bool, but got float32"),
-    ):
-        model.run([np.zeros(6, np.float32)])
+def test_flags_take_0_and_1(path: Path) -> None:
+    with load(models.nonzero(path)) as model:
+        (output,) = model.run([np.array([1, 0, 0, 1, 0, 1], np.float32)])
+        np.testing.assert_array_equal(output, [[0], [3], [5]])
+        for wrong in (0.5, 2, -1, np.nan):
+            with pytest.raises(ModelError, match=f"'flags' takes bool, which is 0 or 1, but got {float(wrong)}"):
+                model.run([np.array([1, 0, 0, 1, 0, wrong], np.float32)])
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_integers_that_are_not_quantized_take_rounded_values(path: Path, dtype: str) -> None:
+    with load(models.integers(path, dtype)) as model:
+        for given_dtype in (np.float32, np.float64):
+            (output,) = model.run([np.array([0, -7, 2.4, 2.6], given_dtype)])
+            np.testing.assert_array_equal(output, [[0, -14, 4, 6]])
+        (output,) = model.run([np.array([1, 2, 3, 250], np.uint8)])
+        np.testing.assert_array_equal(output, [[2, 4, 6, 500]])
+        for wrong in (np.nan, np.inf, -1e30, 2.0**63):
+            with pytest.raises(ModelError, match=f"takes {dtype}, from -.* but got"):
+                model.run([np.array([0, 0, 0, wrong], np.float32)])
+
+
+def test_integers_that_do_not_fit_are_refused_and_never_wrap(path: Path) -> None:
+    with load(models.integers(path, "int32")) as model:
+        with pytest.raises(ModelError, match="takes int32, from -2147483648 to 2147483647, but got 2147483648"):
+            model.run([np.array([0, 0, 0, 2**31], np.int64)])
+        np.testing.assert_array_equal(model.run([np.array([0, 0, 0, 7], np.int64)])[0], [[0, 0, 0, 14]])
 
 
 def test_a_reset_makes_a_stateful_model_forget(path: Path) -> None:
@@ -133,6 +153,29 @@ def test_a_reset_makes_a_stateful_model_forget(path: Path) -> None:
             np.testing.assert_array_equal(model.run([ROW])[0], [ROW * times])
         model.reset()
         np.testing.assert_array_equal(model.run([ROW])[0], [ROW])
+
+
+def test_the_state_of_fused_recurrent_ops_is_cleared_without_a_new_interpreter() -> None:
+    with load(LSTM) as model:
+        outputs = []
+        for value in (1, -0.5, 1, -0.5):
+            model.reset()
+            outputs.append(float(model.run([np.full((4, 1), value, np.float32)])[0].ravel()[-1]))
+        np.testing.assert_allclose(outputs, [0.995, -0.952, 0.995, -0.952], atol=1e-3)
+        run = model.run
+        model.reset()
+        assert model.run is run  # the same interpreter
+
+
+def test_variables_are_cleared_by_a_new_interpreter(path: Path) -> None:
+    with load(models.accumulator(path)) as model:
+        for _ in range(2):
+            model.reset()
+            run = model.run
+            np.testing.assert_array_equal(model.run([ROW])[0], [ROW])
+            model.run([ROW])
+        model.reset()
+        assert model.run is not run
 
 
 def test_text_is_refused(path: Path) -> None:
@@ -144,24 +187,28 @@ def test_text_is_refused(path: Path) -> None:
     ("make", "reason"),
     [
         (models.unknown, "edgetpu-custom-op.*delegate 'edgetpu'"),
-        (lambda path: models.unknown(path, "FlexErf"), "FlexErf"),
+        (lambda path: models.unknown(path, "FlexErf"), "the TensorFlow ops FlexErf; convert"),
+        (lambda path: models.lacking(path, "FlexErf", "Mine", "FlexErf"), "ops FlexErf; .*custom ops Mine$"),
         (models.newer, "'ADD' version '99'"),
     ],
-    ids=["edgetpu", "flex", "newer"],
+    ids=["edgetpu", "flex", "several", "newer"],
 )
 def test_an_op_that_the_runtime_lacks_is_named(path: Path, make: Any, reason: str) -> None:
     with pytest.raises(ModelError, match=reason), load(make(path)):
         pass
 
 
-def test_a_model_that_needs_a_newer_runtime_says_so(path: Path) -> None:
-    models.dense(path, metadata={"min_runtime_version": b"99.1.0"})
-    with pytest.raises(ModelError, match=rf"needs a TFLite runtime 99\.1\.0; {tflite.package}"), load(path):
-        pass
-    for fine in (b"1.5.0".ljust(16, b"\0"), b"UNKNOWN", b"\xff"):
-        models.dense(path, metadata={"min_runtime_version": fine})
+def test_a_version_in_the_metadata_refuses_nothing_that_the_runtime_loads(path: Path) -> None:
+    for version in (b"99.1.0", b"1.5.0".ljust(16, b"\0"), b"UNKNOWN", b"\xff"):
+        models.dense(path, metadata={"min_runtime_version": version})
         with load(path) as model:
             assert len(model.outputs) == 1
+
+
+def test_a_refusal_names_the_runtime_that_the_model_says_it_needs(path: Path) -> None:
+    models.newer(path, metadata={"min_runtime_version": b"99.1.0"})
+    with pytest.raises(ModelError, match=r"'ADD' version '99'.*it needs TFLite 99\.1\.0 or later"), load(path):
+        pass
 
 
 def test_outputs_are_valid_until_the_next_run(path: Path) -> None:

@@ -4,16 +4,19 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from limpet.errors import ModelError
-from limpet.tflite import model_file
+from limpet.runtimes import tflite
+from limpet.tflite import model_file, model_graph
 from limpet.tflite.model_file import Signature
 from support import models
+from support.flatfile import Graph, Op, Tensor, Writer, write
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,7 +81,7 @@ def test_every_truncation_is_refused(path: Path) -> None:
             model_file.read(path)
 
 
-@pytest.mark.parametrize("make", [models.described, models.methods, models.accumulator, models.conv])
+@pytest.mark.parametrize("make", [models.described, models.methods, models.svdf, models.accumulator, models.conv])
 @given(st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), min_size=1, max_size=8))
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_damage_is_refused_or_harmless(
@@ -90,6 +93,75 @@ def test_damage_is_refused_or_harmless(
     path.write_bytes(content)
     with suppress(ModelError):  # Anything else is a bug.
         assert model_file.read(path).size == len(content)
+
+
+def odd(path: Path, *, buffers: int = 1, buffer: int = 0, op: bool = True, metadata: int | None = None) -> Path:
+    """Write a model that is doubled input to output, or with no ``op`` its input, with a table of ``buffers``."""
+    writer = Writer()
+    tensors = [
+        writer.table(at_0=writer.array((1, 4)), i8_1=0, u32_2=buffer, at_3=writer.string(name), bool_8=True)
+        for name in ("in", "out")
+    ]
+    add = writer.table(
+        u32_0=0, at_1=writer.array([0, 0]), at_2=writer.array([1]), u8_3=11, at_4=writer.table(i8_0=0)
+    )
+    graph = writer.table(
+        at_0=writer.vector(tensors),
+        at_1=writer.array([0]),
+        at_2=writer.array([int(op)]),
+        at_3=writer.vector([add] if op else []),
+    )
+    codes = writer.vector([writer.table(i8_0=0, i32_2=1, i32_3=0)] if op else [])
+    content = writer.vector([writer.table() for _ in range(buffers)])
+    fields = {"at_1": codes, "at_2": writer.vector([graph]), "at_4": content}
+    if metadata is not None:
+        entry = writer.table(at_0=writer.string("TFLITE_METADATA"), u32_1=metadata)
+        fields["at_6"] = writer.vector([entry])
+    path.write_bytes(writer.finish(writer.table(u32_0=3, **fields), b"TFL3"))
+    return path
+
+
+@pytest.mark.parametrize(
+    "form",
+    [{"buffers": 0}, {"buffers": 1}, {"op": False}, {"metadata": 7}],
+    ids=["no buffers", "one buffer", "no ops", "metadata in no buffer"],
+)
+def test_what_the_runtime_loads_is_not_refused(path: Path, form: dict[str, Any]) -> None:
+    file = model_file.read(odd(path, **form))
+    assert (file.inputs[0].name, file.outputs[0].shape) == ("in", (1, 4))
+    with tflite.open(path, tflite.Config()) as model:
+        assert model.run([np.ones(4, np.float32)])[0].shape == (1, 4)
+
+
+def test_a_buffer_that_is_not_there_is_refused(path: Path) -> None:
+    with pytest.raises(ModelError, match="buffer 3 of 1 is referred to"):
+        model_file.read(odd(path, buffer=3))
+
+
+def test_metadata_that_cannot_be_read_does_not_refuse_the_model(path: Path) -> None:
+    file = model_file.read(models.dense(path, metadata={"TFLITE_METADATA": b"what is this?"}))
+    assert "TFLITE_METADATA cannot be read" in file.description.problem
+    assert file.description.label_file == ""
+
+
+def test_parts_that_many_others_refer_to_do_not_take_for_ever(path: Path) -> None:
+    """A million tensors in 100 graphs, all of them the same table in the file."""
+    writer = Writer()
+    tensor = writer.table(at_0=writer.array([1]), at_3=writer.string("t" * 10_000))
+    graph = writer.table(at_0=writer.vector([tensor] * 10_000))
+    content = writer.finish(writer.table(u32_0=3, at_2=writer.vector([graph] * 100)), b"TFL3")
+    path.write_bytes(content)
+    with pytest.raises(ModelError, match="refer to each other so often"):
+        model_file.read(path)
+    with pytest.raises(ModelError, match="refer to each other so often"):
+        model_graph.read(content)
+
+
+def test_graphs_that_run_each_other_end(path: Path) -> None:
+    tensors = [Tensor("go", (1,), "bool"), Tensor("done", (1,), "bool")]
+    loop = Op(119, [0], [1], (92, {"i32_0": 1, "i32_1": 0}))
+    path.write_bytes(write([Graph(tensors, [loop], [0], [1])] * 2))
+    assert not model_file.read(path).ports[""].state
 
 
 def test_a_damaged_model_does_not_bring_the_runtime_down(tmp_path: Path) -> None:

@@ -84,7 +84,10 @@ class Writer:
 
 @dataclass
 class Tensor:
-    """``shape`` with -1 where it may vary; ``values`` make it a constant; a scale makes it quantized."""
+    """``shape`` with -1 where it may vary; ``values`` make it a constant; a scale makes it quantized.
+
+    A ``variable`` tensor keeps its value between runs.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -93,6 +96,7 @@ class Tensor:
     scale: Sequence[float] = ()
     zero_point: Sequence[int] = ()
     axis: int = 0
+    variable: bool = False
 
 
 @dataclass
@@ -182,6 +186,7 @@ def _tensor(writer: Writer, tensor: Tensor, buffer: int) -> Reference:
         "u32_2": buffer,
         "at_3": writer.string(tensor.name),
         "bool_8": True,
+        **({"bool_5": True} if tensor.variable else {}),
     }
     if -1 in tensor.shape:
         fields["at_7"] = writer.array(tensor.shape)

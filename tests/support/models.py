@@ -26,6 +26,7 @@ ADD, CONCATENATION, CONV_2D, FULLY_CONNECTED, MUL, RESHAPE, CUSTOM, WHERE, QUANT
     109,
     114,
 )
+SVDF, _SVDF = 27, 6
 CALL_ONCE, VAR_HANDLE, READ_VARIABLE, ASSIGN_VARIABLE = 129, 142, 143, 144
 _CONV, _DENSE, _CONCATENATION, _ADD, _RESHAPE, _MUL, _WHERE, _ONCE, _HANDLE, _READ, _ASSIGN = (
     1,
@@ -194,10 +195,51 @@ def accumulator(path: Path, size: int = 4) -> Path:
     return _write(path, Graph(tensors, ops, [0], [3]), once)
 
 
+def offset(path: Path, size: int = 4) -> Path:
+    """An input plus 5, a weight that is kept in a variable: set up once, and never assigned by a run."""
+    tensors = [Tensor("input", (1, size)), Tensor("handle", (), "resource"), Tensor("five", (1, size))]
+    handle = Op(VAR_HANDLE, [], [1], (_HANDLE, {"at_0": "", "at_1": "five"}))
+    ops = [
+        Op(CALL_ONCE, [], [], (_ONCE, {"i32_0": 1})),
+        handle,
+        Op(READ_VARIABLE, [1], [2], (_READ, {})),
+        Op(ADD, [0, 2], [3], (_ADD, {"i8_0": 0})),
+    ]
+    fives = [Tensor("fives", (1, size), values=np.full((1, size), 5)), Tensor("handle", (), "resource")]
+    once = Graph(fives, [handle, Op(ASSIGN_VARIABLE, [1, 0], [], (_ASSIGN, {}))], [], [])
+    return _write(path, Graph([*tensors, Tensor("sum", (1, size))], ops, [0], [3]), once)
+
+
+def svdf(path: Path, memory: int = 3) -> Path:
+    """The sum of the last inputs: a recurrent op that takes one time step a run."""
+    tensors = [
+        Tensor("step", (1, 1)),
+        Tensor("feature", (1, 1), values=np.ones((1, 1))),
+        Tensor("time", (1, memory), values=np.ones((1, memory))),
+        Tensor("state", (1, memory), variable=True),
+        Tensor("sum", (1, 1)),
+    ]
+    op = Op(SVDF, [0, 1, 2, -1, 3], [4], (_SVDF, {"i32_0": 1, "i8_1": 0}))
+    return _write(path, Graph(tensors, [op], [0], [4]))
+
+
+def pair(path: Path, size: int = 2) -> Path:
+    """``total_out`` is ``step`` plus ``total_in``, and ``squared`` its square: whoever runs it keeps the state."""
+    names = ("total_in", "step", "total_out", "squared")
+    ops = [Op(ADD, [1, 0], [2], (_ADD, {"i8_0": 0})), Op(MUL, [2, 2], [3], (_MUL, {"i8_0": 0}))]
+    return _write(path, Graph([Tensor(name, (1, size)) for name in names], ops, [0, 1], [2, 3]))
+
+
 def nonzero(path: Path, size: int = 6) -> Path:
     """Where a bool input is true: ``(size,)`` to int64 ``(n, 1)`` with n known only after the run."""
     tensors = [Tensor("flags", (size,), "bool"), Tensor("where", (-1, 1), "int64")]
     return _write(path, Graph(tensors, [Op(WHERE, [0], [1], (_WHERE, {}))], [0], [1]))
+
+
+def integers(path: Path, dtype: str = "int32", size: int = 4) -> Path:
+    """Integers that are not quantized, times two."""
+    tensors = [Tensor("numbers", (1, size), dtype), Tensor("twice", (1, size), dtype)]
+    return _write(path, Graph(tensors, [Op(ADD, [0, 0], [1], (_ADD, {"i8_0": 0}))], [0], [1]))
 
 
 def text(path: Path) -> Path:
@@ -216,10 +258,19 @@ def unknown(path: Path, op: str = "edgetpu-custom-op", size: int = 4) -> Path:
     return _write(path, Graph(tensors, [Op(CUSTOM, [0], [1], custom=op)], [0], [1]))
 
 
-def newer(path: Path) -> Path:
+def lacking(path: Path, *ops: str) -> Path:
+    """A chain of custom ops that no runtime here has."""
+    tensors = [Tensor(f"t{i}", (1, 4)) for i in range(len(ops) + 1)]
+    chain = [Op(CUSTOM, [i], [i + 1], custom=name) for i, name in enumerate(ops)]
+    return _write(path, Graph(tensors, chain, [0], [len(ops)]))
+
+
+def newer(path: Path, metadata: Mapping[str, bytes] | None = None) -> Path:
     """A model with a version of a built-in op that no runtime has yet."""
     tensors = [Tensor("a", (1, 4)), Tensor("b", (1, 4)), Tensor("sum", (1, 4))]
-    return _write(path, Graph(tensors, [Op(ADD, [0, 1], [2], (_ADD, {}), version=99)], [0, 1], [2]))
+    return _write(
+        path, Graph(tensors, [Op(ADD, [0, 1], [2], (_ADD, {}), version=99)], [0, 1], [2]), metadata=metadata
+    )
 
 
 def described(

@@ -12,7 +12,7 @@ import numpy as np
 from limpet.accelerators.placement import Placement, Proof, TimeShare, borders, doubt
 from limpet.deploy.golden import check_golden
 from limpet.errors import ModelError
-from limpet.tflite import model_graph
+from limpet.tflite import bindings, model_graph
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -76,8 +76,7 @@ def admit(bundle: Bundle, delegate: Model, cpu: Model, least_speed: float = 1.0,
 
 def noise(model: Model, count: int = 3, seed: int = 0) -> list[Vector]:
     """Return vectors of noise over the range of each input, for a model that has no golden ones."""
-    random = np.random.default_rng(seed)
-    return [([_noise(spec, random) for spec in model.inputs], None) for _ in range(count)]
+    return [(bindings.noise(model.inputs, seed + number), None) for number in range(count)]
 
 
 def time_share(
@@ -170,16 +169,3 @@ def _allowed(specs: Sequence[TensorSpec], expected: Sequence[Array]) -> float:
         if not spec.quantized
     ]
     return max([*steps, *floats], default=0.0)
-
-
-def _noise(spec: TensorSpec, random: np.random.Generator) -> Array:
-    shape = [1 if n == -1 else n for n in spec.shape]
-    if spec.quantized and spec.dtype.itemsize <= 2:
-        limits = np.iinfo(spec.dtype)
-        low, high = ((limit - spec.zero_point[0]) * spec.scale[0] for limit in (limits.min, limits.max))
-        return random.uniform(low, high, shape).astype(np.float32)
-    if spec.dtype.kind == "b":
-        return random.integers(0, 2, shape).astype(np.bool_)
-    if spec.dtype.kind in "iu":
-        return random.integers(0, 128, shape).astype(spec.dtype)
-    return random.normal(size=shape).astype(spec.dtype)

@@ -19,7 +19,7 @@ import msgspec
 from limpet import manifest as manifests
 from limpet import textfile
 from limpet.errors import DeployError
-from limpet.manifest import Manifest, Member, TensorInfo, Tolerance, Variant
+from limpet.manifest import Manifest, Member, Tolerance, Variant
 from limpet.tflite import model_file
 
 if TYPE_CHECKING:
@@ -229,8 +229,8 @@ def _describe(path: Path, file: model_file.TFLiteFile, labels: tuple[str, ...]) 
         version=0,
         description=said.text or file.text,
         licence=said.licence,
-        inputs=[_info(tensor) for tensor in file.inputs],
-        outputs=[_info(tensor) for tensor in file.outputs],
+        inputs=[tensor.info for tensor in file.inputs],
+        outputs=[tensor.info for tensor in file.outputs],
         transforms=[normalise] if said.mean and said.std else [],
         decoder={"kind": _decoder(file)} if labels else {},
     )
@@ -243,13 +243,3 @@ def _decoder(file: model_file.TFLiteFile) -> str:
 
 def _one_or_all(values: tuple[float, ...]) -> float | list[float]:
     return values[0] if len(values) == 1 else list(values)
-
-
-def _info(tensor: model_file.Tensor) -> TensorInfo:
-    return TensorInfo(
-        name=tensor.name,
-        shape=list(tensor.shape),
-        dtype=tensor.dtype,
-        scale=list(tensor.scale),
-        zero_point=list(tensor.zero_point),
-    )

@@ -50,7 +50,7 @@ def refuse(model: Model, given: FloatArray) -> None:
     if len(model.inputs) != 1:
         raise ModelError(f"the model has {len(model.inputs)} inputs; windows can be given to models with one")
     (wanted,) = model.inputs
-    if not wanted.quantized and wanted.dtype.kind != "f":
+    if wanted.dtype.kind not in "fiub":
         raise ModelError(f"the model's input {wanted.name!r} takes {wanted.dtype}, and real values are given")
     if not fits(given.shape[1:], wanted.shape):
         raise ModelError(

@@ -15,8 +15,9 @@ import numpy as np
 from limpet.accelerators.delegate_kinds import CPU
 from limpet.errors import ModelError
 from limpet.manifest import Count
+from limpet.model_facts import ModelFacts
 from limpet.plugin import suggest
-from limpet.tflite import bindings, model_file
+from limpet.tflite import bindings, carried_state, model_file
 from limpet.tflite.coverage import coverage
 from limpet.tflite.tensors import takes_pixels
 
@@ -32,7 +33,7 @@ except ModuleNotFoundError:
     package = "tflite-runtime"
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from limpet.accelerators.delegate_kinds import Choice
@@ -46,10 +47,11 @@ if TYPE_CHECKING:
 Named: TypeAlias = "tuple[str, dict[str, Any]]"
 """A tensor's name and the runtime's details of it."""
 
-_LITERT_KNOWS = "2.99"
+_RUNTIME_HAS = {"TFLite_Detection_PostProcess", "AudioSpectrogram", "Mfcc", "NumericVerify"}
+"""Custom ops that come with either runtime."""
 
 
-__all__ = ["Config", "Interpreter", "TFLiteModel", "cover", "open", "package", "version"]
+__all__ = ["Config", "Interpreter", "TFLiteModel", "cover", "describe", "open", "package", "version"]
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -78,6 +80,30 @@ def open(
         yield model
     finally:
         model.close()
+
+
+def describe(path: Path, config: Config) -> ModelFacts:
+    """Read a model file without loading it. ``ModelError`` where it is damaged or lacks the signature."""
+    file = model_file.read(path)
+    key = config.signature
+    _refuse_signature(key, file)
+    port = file.ports[key]
+    aliases = {} if key else file.aliases
+    return ModelFacts(
+        inputs=tuple(tensor.info for tensor in port.inputs),
+        outputs=tuple(tensor.info for tensor in port.outputs),
+        aliases=aliases,
+        state=str(port.state),
+        stateful=port.state.stateful,
+        pairs=carried_state.state_pairs(
+            port.inputs, port.outputs, {name: alias for alias, name in aliases.items()}
+        ),
+    )
+
+
+def _refuse_signature(key: str, file: model_file.TFLiteFile) -> None:
+    if key and key not in file.signatures:
+        raise ModelError(f"there is no signature {key!r}{suggest(key, file.signatures)}")
 
 
 def cover(path: Path) -> Coverage:
@@ -115,14 +141,53 @@ class TFLiteModel:
         self._shapes = shapes
         self._pixels: FloatArray | None = None
         self._file = model_file.read(path)
-        self._refuse_early()
-        self.reset()
+        self._forget: Callable[[], object] | None = None
+        self._proven: bool | None = None
+        self._start()
 
     def reset(self) -> None:
-        """Start anew with another interpreter: nothing less makes every model forget.
+        """Forget all earlier runs.
 
-        ``reset_all_variables`` and ``allocate_tensors`` leave microWakeWord's streaming models as they were.
+        ``reset_all_variables`` clears the state of fused recurrent ops; it is used if a proof with this model and
+        delegate succeeds. It leaves variables as they were, as in microWakeWord's streaming models, and so does
+        ``allocate_tensors``. Such a model gets a new interpreter.
         """
+        if self._proven is None:
+            self._proven = self._prove_forgetting()
+        if self._proven and self._forget:
+            self._forget()
+        else:
+            self._start()
+
+    def _prove_forgetting(self) -> bool:
+        """Whether ``reset_all_variables`` makes this model forget: then outputs after it equal those of a new one.
+
+        The proof needs inputs whose outputs the state changes, so it first looks for that.
+        """
+        state = self._file.ports[self._config.signature].state
+        if state.variables or not state.recurrent:
+            return False
+        one, other = (bindings.noise(self.inputs, seed) for seed in (0, 1))
+        self._start()
+        if self._forget is None:
+            return False
+        try:
+            fresh = self._outputs(one)
+            self.run(other)
+            remembered = self._outputs(one)
+            self._forget()
+            after = self._outputs(one)
+        except ModelError:
+            return False
+        finally:
+            self._start()
+        return fresh != remembered and fresh == after
+
+    def _outputs(self, inputs: Sequence[Array]) -> list[bytes]:
+        return [output.tobytes() for output in self.run(inputs)]
+
+    def _start(self) -> None:
+        """Load the model into a new interpreter."""
         self.close()
         try:
             self._load()
@@ -137,7 +202,7 @@ class TFLiteModel:
         if len(self.inputs) != 1 or not takes_pixels(self.inputs[0]):
             return False
         self._pixels = pixels
-        self.reset()
+        self._start()
         return True
 
     def _runner(self, binding: bindings.Binding) -> bindings.Run:
@@ -157,6 +222,7 @@ class TFLiteModel:
     def close(self) -> None:
         """Let go of the interpreter and of what points into its memory. ``run`` is refused from then on."""
         self.run = _closed
+        self._forget = None
 
     def _load(self) -> None:
         interpreter = Interpreter(
@@ -168,8 +234,7 @@ class TFLiteModel:
         self.asked = self.allocated = coverage(interpreter)
         self.delegate_share = 1.0 if self._choice.how == "cpu" else self.asked.share
         key = self._config.signature
-        if key and key not in self._file.signatures:
-            raise ModelError(f"there is no signature {key!r}{suggest(key, self._file.signatures)}")
+        _refuse_signature(key, self._file)
         if key and self._file.signatures[key].subgraph:
             self._bind_signature(interpreter.get_signature_runner(key))
         else:
@@ -182,6 +247,7 @@ class TFLiteModel:
                 _refuse_shape(name, details, shape)
                 interpreter.resize_tensor_input(details["index"], shape)
         interpreter.allocate_tensors()
+        self._forget = interpreter.reset_all_variables
         self.allocated = coverage(interpreter)
         steady = bindings.steady(interpreter, self.allocated)
         inputs, outputs = self._places(*self._details(interpreter), steady=steady)
@@ -226,24 +292,19 @@ class TFLiteModel:
         self.outputs = tuple(spec for _, spec, _ in outs)
         return ins, outs
 
-    def _refuse_early(self) -> None:
-        """Refuse a model that says itself that it needs a newer runtime.
-
-        LiteRT numbers its releases anew, so there only a whole generation is certain to be too new. Either
-        runtime refuses by name what it does not have.
-        """
-        needed = self._file.min_runtime_version
-        known = version if package == "tflite-runtime" else _LITERT_KNOWS
-        if needed and _numbers(needed) > _numbers(known):
-            raise ModelError(f"{self._path.name} needs a TFLite runtime {needed}; {package} {version} is older")
-
     def _explain_load(self, error: Exception) -> str:
+        """Say why the runtime refuses the model. Ops are named, each once."""
         if isinstance(error, SystemError):  # All that tflite-runtime 2.14 has to say of numpy 2.
             return f"{package} {version} does not work with numpy {np.__version__}; install 'numpy<2'"
         reason = _first_line(error)
         if "edgetpu-custom-op" in reason:
             return f"{reason}; a model compiled for the Edge TPU needs the delegate 'edgetpu'"
-        return f"{package} {version} refuses it: {reason}"
+        unknown = [name for name in self._file.custom_ops if name not in _RUNTIME_HAS]
+        if unknown and _LACKS_OPS.search(str(error)):
+            return f"{package} {version} refuses it: {_lacking(unknown)}"
+        needed = self._file.min_runtime_version
+        newer = f"; it says that it needs TFLite {needed} or later" if needed else ""
+        return f"{package} {version} refuses it: {reason}{newer}"
 
     def _complain(self, error: Exception, given: int) -> ModelError:
         if given != len(self.inputs):
@@ -279,8 +340,20 @@ def _closed(_: Sequence[Array]) -> Sequence[Array]:
     raise ModelError("the model is closed")
 
 
-def _numbers(text: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall(r"\d+", text)[:3])
+_LACKS_OPS = re.compile("unresolved custom op|Select TensorFlow op")
+
+
+def _lacking(names: Sequence[str]) -> str:
+    flex = [name for name in names if name.startswith("Flex")]
+    custom = [name for name in names if name not in flex]
+    reasons = []
+    if flex:
+        reasons.append(
+            f"it does not have the TensorFlow ops {', '.join(flex)}; convert the model with TFLITE_BUILTINS only"
+        )
+    if custom:
+        reasons.append(f"it does not have the custom ops {', '.join(custom)}")
+    return "; ".join(reasons)
 
 
 def _first_line(error: Exception) -> str:

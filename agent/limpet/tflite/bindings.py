@@ -182,6 +182,25 @@ def _memory(interpreter: Any, place: Place) -> Array:
     return np.asarray(_Memory(view.__array_interface__))
 
 
+def noise(specs: Sequence[TensorSpec], seed: int = 0) -> list[Array]:
+    """Return noise over the range of each input."""
+    random = np.random.default_rng(seed)
+    return [_noise(spec, random) for spec in specs]
+
+
+def _noise(spec: TensorSpec, random: np.random.Generator) -> Array:
+    shape = [1 if n == -1 else n for n in spec.shape]
+    if spec.quantized and spec.dtype.itemsize <= 2:
+        limits = np.iinfo(spec.dtype)
+        low, high = ((limit - spec.zero_point[0]) * spec.scale[0] for limit in (limits.min, limits.max))
+        return random.uniform(low, high, shape).astype(np.float32)
+    if spec.dtype.kind == "b":
+        return random.integers(0, 2, shape).astype(np.bool_)
+    if spec.dtype.kind in "iu":
+        return random.integers(0, 128, shape).astype(spec.dtype)
+    return random.normal(size=shape).astype(spec.dtype)
+
+
 class _Memory:
     def __init__(self, interface: dict[str, Any]) -> None:
         self.__array_interface__ = interface

@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from limpet.errors import ModelError
+from limpet.manifest import TensorInfo
+from limpet.tflite import carried_state
+from limpet.tflite.carried_state import GraphParts, GraphState, Op
 from limpet.tflite.flatbuffer import Buffer, DamagedError, Table, root
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 _DTYPES = (
@@ -29,9 +32,16 @@ _DTYPES = (
 """TensorType's names and sizes in bytes; 0 where that is not fixed. What follows in the schema is not checked."""
 T = TypeVar("T")
 
+_MOST_DIMENSIONS = 16
+"""The runtimes' own kernels take at most 8."""
 _LARGEST = 1 << 29
 """Bytes: no tensor of a model for a device is larger; a damaged shape is."""
 _CUSTOM = 32
+_CALLS = {31: (0,), 118: (0, 1), 119: (0, 1)}
+"""CALL, IF and WHILE: the slots of the options that name the graphs which they run."""
+_NEWER_CALLS = {176: (0, 1), 206: (1,)}
+"""STABLEHLO_WHILE and STABLEHLO_COMPOSITE, whose options are in another slot of the op."""
+_RUNTIME_VERSION, _METADATA = "min_runtime_version", "TFLITE_METADATA"
 _TENSOR_VALUE_LABELS = 3
 _TENSOR_AXIS_LABELS = 2
 _NORMALIZATION = 1
@@ -46,6 +56,25 @@ class Tensor(msgspec.Struct, frozen=True):
     scale: tuple[float, ...] = ()
     zero_point: tuple[int, ...] = ()
 
+    @property
+    def info(self) -> TensorInfo:
+        """The same as a manifest has it."""
+        return TensorInfo(
+            name=self.name,
+            shape=list(self.shape),
+            dtype=self.dtype,
+            scale=list(self.scale),
+            zero_point=list(self.zero_point),
+        )
+
+
+class Port(msgspec.Struct, frozen=True):
+    """What a run takes and gives, in the runtime's order: that of the graph, or of a signature's names."""
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    state: GraphState
+
 
 class Signature(msgspec.Struct, frozen=True):
     """Names of a signature's inputs and outputs, each in order of the names, and its subgraph."""
@@ -56,7 +85,10 @@ class Signature(msgspec.Struct, frozen=True):
 
 
 class Description(msgspec.Struct, frozen=True):
-    """What the embedded ``TFLITE_METADATA`` tells. ``mean`` and ``std`` normalise the first input."""
+    """What the embedded ``TFLITE_METADATA`` tells. ``mean`` and ``std`` normalise the first input.
+
+    ``problem`` says why it cannot be read. The model runs all the same.
+    """
 
     name: str = ""
     text: str = ""
@@ -68,10 +100,16 @@ class Description(msgspec.Struct, frozen=True):
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     label_file: str = ""
+    problem: str = ""
 
 
 class TFLiteFile(msgspec.Struct, frozen=True):
-    """A sound file. ``ops`` are those of the first graph: a custom op's name, or the number of a built-in one."""
+    """A sound file. ``ops`` are those of the first graph: a custom op's name, or the number of a built-in one.
+
+    ``custom_ops`` are names of all graphs' custom ops, each once. ``ports``: what a run of the first graph
+    (key ``""``) or of a signature takes and gives. ``aliases``: the tensors that names in signatures of the first
+    graph mean.
+    """
 
     size: int
     text: str
@@ -80,7 +118,10 @@ class TFLiteFile(msgspec.Struct, frozen=True):
     ops: tuple[str, ...]
     signatures: Mapping[str, Signature]
     min_runtime_version: str
-    description: Description = msgspec.field(default_factory=Description)
+    description: Description
+    custom_ops: tuple[str, ...]
+    ports: Mapping[str, Port]
+    aliases: Mapping[str, str]
 
 
 def read(path: Path) -> TFLiteFile:
@@ -104,24 +145,36 @@ def _facts(data: Buffer) -> TFLiteFile:
     model = root(data, b"TFL3")
     buffers = [_buffer(table, len(data)) for table in model.tables(4)]
     codes = [_op_code(table) for table in model.tables(1)]
-    graphs = [_check_graph(graph, len(codes), buffers) for graph in model.tables(2)]
+    graphs = [_graph(graph, codes, buffers) for graph in model.tables(2)]
     if not graphs:
         raise DamagedError("there is no graph in it")
-    metadata = {}
-    for entry in model.tables(6):
-        at, count = _item(buffers, entry.number(1, "I"), "metadata buffer")
-        metadata[entry.text(0)] = data[at : at + count]
-    ops = [operator.number(0, "I") for operator in model.tables(2)[0].tables(3)]
+    first = graphs[0]
+    signatures = list(_signatures(model, graphs))
+    metadata = _metadata(model, buffers, data)
     return TFLiteFile(
         size=len(data),
         text=model.text(3),
-        inputs=graphs[0][0],
-        outputs=graphs[0][1],
-        ops=tuple(codes[i] for i in ops),
-        signatures=dict(_signatures(model, len(graphs))),
-        min_runtime_version=_version(metadata.get("min_runtime_version", b"")),
-        description=_description(metadata.get("TFLITE_METADATA", b"")),
+        inputs=_of(first, first.inputs),
+        outputs=_of(first, first.outputs),
+        ops=tuple(op.name for op in first.parts.ops),
+        signatures={s.key: Signature(s.graph, tuple(s.inputs), tuple(s.outputs)) for s in signatures},
+        min_runtime_version=_version(metadata.get(_RUNTIME_VERSION, b"")),
+        description=_description(metadata.get(_METADATA, b"")),
+        custom_ops=_custom_ops(graphs),
+        ports=_ports(graphs, signatures),
+        aliases=_aliases(first, signatures),
     )
+
+
+def _metadata(model: Table, buffers: Sequence[tuple[int, int]], data: Buffer) -> dict[str, bytes]:
+    """Return what of the metadata is used here. No runtime reads it, so damage does not refuse the model."""
+    found: dict[str, bytes] = {}
+    for entry in model.tables(6):
+        name, number = entry.text(0), entry.number(1, "I")
+        if name in {_RUNTIME_VERSION, _METADATA} and name not in found and number < len(buffers):
+            at, count = buffers[number]
+            found[name] = data[at : at + count]
+    return found
 
 
 def _buffer(table: Table, size: int) -> tuple[int, int]:
@@ -134,38 +187,65 @@ def _buffer(table: Table, size: int) -> tuple[int, int]:
     return at, count
 
 
-def _op_code(table: Table) -> str:
+def _op_code(table: Table) -> tuple[int, str]:
     code = max(table.number(0, "b"), table.number(3, "i"))
-    return table.text(1) if code == _CUSTOM else f"builtin {code}"
+    return code, table.text(1) if code == _CUSTOM else f"builtin {code}"
 
 
-def _check_graph(
-    graph: Table, codes: int, buffers: list[tuple[int, int]]
-) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
-    """Check that all that a graph refers to exists; return its inputs and outputs."""
-    tensors = [_check_tensor(table, buffers) for table in graph.tables(0)]
-    for operator in graph.tables(3):
-        _item(range(codes), operator.number(0, "I"), "op code")
-        operator.table(4)
-        operator.table(12)
-        for index in (*operator.numbers(1, "i"), *operator.numbers(2, "i"), *operator.numbers(8, "i")):
-            if index != -1:
-                _item(tensors, index, "tensor")
-    inputs, outputs = (
-        tuple(_item(tensors, index, "tensor") for index in graph.numbers(slot, "i")) for slot in (1, 2)
-    )
-    return inputs, outputs
+class _Graph(msgspec.Struct, frozen=True):
+    """A graph whose indices are all in range."""
+
+    parts: GraphParts
+    inputs: tuple[int, ...]
+    outputs: tuple[int, ...]
 
 
-def _check_tensor(table: Table, buffers: list[tuple[int, int]]) -> Tensor:
+def _of(graph: _Graph, indices: Iterable[int]) -> tuple[Tensor, ...]:
+    return tuple(graph.parts.tensors[index] for index in indices)
+
+
+def _graph(graph: Table, codes: Sequence[tuple[int, str]], buffers: Sequence[tuple[int, int]]) -> _Graph:
+    """Check that all that a graph refers to exists."""
+    tables = graph.tables(0)
+    tensors = [_check_tensor(table, buffers) for table in tables]
+    variable = frozenset(i for i, table in enumerate(tables) if table.number(5, "b"))
+    ops = [_op(table, codes, tensors) for table in graph.tables(3)]
+    inputs, outputs = graph.numbers(1, "i"), graph.numbers(2, "i")
+    for index in (*inputs, *outputs):
+        _item(tensors, index, "tensor")
+    return _Graph(GraphParts(tensors, ops, variable), inputs, outputs)
+
+
+def _op(table: Table, codes: Sequence[tuple[int, str]], tensors: Sequence[Tensor]) -> Op:
+    code, name = _item(codes, table.number(0, "I"), "op code")
+    options, newer = table.table(4), table.table(12)
+    inputs = table.numbers(1, "i")
+    for index in (*inputs, *table.numbers(2, "i"), *table.numbers(8, "i")):
+        if index != -1:
+            _item(tensors, index, "tensor")
+    called = [options.number(slot, "i") for slot in _CALLS.get(code, ()) if options]
+    called += [newer.number(slot, "i") for slot in _NEWER_CALLS.get(code, ()) if newer]
+    slot = carried_state.time_major_slot(code)
+    time_major = bool(options and slot is not None and options.number(slot, "b"))
+    return Op(code, name, inputs, tuple(called), time_major)
+
+
+def _custom_ops(graphs: Sequence[_Graph]) -> tuple[str, ...]:
+    names = (op.name for graph in graphs for op in graph.parts.ops if op.code == _CUSTOM)
+    return tuple(dict.fromkeys(names))
+
+
+def _check_tensor(table: Table, buffers: Sequence[tuple[int, int]]) -> Tensor:
     code = table.number(1, "b")
     dtype, width = _DTYPES[code] if 0 <= code < len(_DTYPES) else (f"type {code}", 0)
     name = table.text(3)
     shape = table.numbers(0, "i")
-    size = prod(shape) * width
+    size = prod(shape) * width if len(shape) <= _MOST_DIMENSIONS else _LARGEST + 1
     if any(n < 0 for n in shape) or size > _LARGEST:
-        raise DamagedError(f"tensor {name!r} has shape {list(shape)}")
-    _, count = _item(buffers, table.number(2, "I"), "buffer")
+        raise DamagedError(f"tensor {name!r} has shape {list(shape)[:_MOST_DIMENSIONS]}")
+    number = table.number(2, "I")
+    # Buffer 0 means "no content" to the runtimes, whether or not the table has it.
+    _, count = _item(buffers, number, "buffer") if number else (0, 0)
     if width and count and count != size and not table.table(6):
         raise DamagedError(f"tensor {name!r} needs {size} bytes, the file has {count} for it")
     quantization = table.table(4)
@@ -174,11 +254,57 @@ def _check_tensor(table: Table, buffers: list[tuple[int, int]]) -> Tensor:
     return Tensor(name, table.numbers(7, "i") or shape, dtype, scale, zero_point)
 
 
-def _signatures(model: Table, graphs: int) -> Iterator[tuple[str, Signature]]:
+class _Signature(msgspec.Struct, frozen=True):
+    """A signature's graph, and the indices of its inputs and outputs by name, in order of the names."""
+
+    key: str
+    graph: int
+    inputs: dict[str, int]
+    outputs: dict[str, int]
+
+
+def _signatures(model: Table, graphs: Sequence[_Graph]) -> Iterator[_Signature]:
     for table in model.tables(7):
-        _item(range(graphs), subgraph := table.number(4, "I"), "graph")
-        inputs, outputs = (tuple(sorted(t.text(0) for t in table.tables(slot))) for slot in (0, 1))
-        yield table.text(2), Signature(subgraph, inputs, outputs)
+        graph = _item(graphs, number := table.number(4, "I"), "graph")
+        inputs, outputs = (
+            dict(sorted((t.text(0), t.number(1, "I")) for t in table.tables(slot))) for slot in (0, 1)
+        )
+        for index in (*inputs.values(), *outputs.values()):
+            _item(graph.parts.tensors, index, "tensor")
+        yield _Signature(table.text(2), number, inputs, outputs)
+
+
+def _ports(graphs: Sequence[_Graph], signatures: Sequence[_Signature]) -> dict[str, Port]:
+    """Return what each way to run the model takes and gives."""
+    parts = [graph.parts for graph in graphs]
+    states: dict[int, GraphState] = {}
+    for number in {0, *(signature.graph for signature in signatures)}:
+        states[number] = carried_state.find(parts, number)
+    first = graphs[0]
+    ports = {"": Port(_of(first, first.inputs), _of(first, first.outputs), states[0])}
+    for signature in signatures:
+        tensors = graphs[signature.graph].parts.tensors
+        ports.setdefault(
+            signature.key,
+            Port(
+                _renamed(tensors, signature.inputs), _renamed(tensors, signature.outputs), states[signature.graph]
+            ),
+        )
+    return ports
+
+
+def _renamed(tensors: Sequence[Tensor], indices: Mapping[str, int]) -> tuple[Tensor, ...]:
+    return tuple(msgspec.structs.replace(tensors[index], name=name) for name, index in indices.items())
+
+
+def _aliases(first: _Graph, signatures: Sequence[_Signature]) -> dict[str, str]:
+    """Return the tensor that each name in signatures of the first graph means. The first signature decides."""
+    found: dict[str, str] = {}
+    for signature in signatures:
+        if not signature.graph:
+            for name, index in (*signature.inputs.items(), *signature.outputs.items()):
+                found.setdefault(name, first.parts.tensors[index].name)
+    return found
 
 
 def _version(content: bytes) -> str:
@@ -188,8 +314,16 @@ def _version(content: bytes) -> str:
 
 
 def _description(content: bytes) -> Description:
+    """Return what the metadata says. What cannot be read becomes a problem in it."""
     if not content:
         return Description()
+    try:
+        return _described(content)
+    except DamagedError as error:
+        return Description(problem=f"its {_METADATA} cannot be read: {error}")
+
+
+def _described(content: bytes) -> Description:
     model = root(content, b"M001")
     graphs = model.tables(3)
     inputs = graphs[0].tables(2) if graphs else []

@@ -2,6 +2,8 @@
 
 A quantized tensor's ``stored`` integers stand for ``(stored - zero_point) * scale``; a real value is stored as
 ``rint(value / scale + zero_point)``, halves to even, clipped to the dtype's range. NaN is stored as any of them.
+A tensor of integers that is not quantized gets values rounded to integers, and a tensor of bool gets 0 and 1. Such
+values may be indices or flags, so one that is NaN or out of range is refused, not clipped.
 """
 
 from __future__ import annotations
@@ -126,9 +128,7 @@ def _writer(target: Array, spec: TensorSpec, values: Array, pixels: FloatArray |
     """Return the fastest way from arrays like ``values`` to ``target``."""
     shaped = target.reshape(values.shape)
     if not spec.quantized:
-        if not np.can_cast(values.dtype, target.dtype, "same_kind"):
-            raise ValueError(f"input {spec.name!r} takes {target.dtype}, but got {values.dtype}")
-        return lambda new: np.copyto(shaped, new, "same_kind")
+        return _unquantized(shaped, spec, values)
     zero, scale = (
         _spread(parameter, spec, target.shape, values.shape) for parameter in (spec.zero_point, spec.scale)
     )
@@ -141,6 +141,45 @@ def _writer(target: Array, spec: TensorSpec, values: Array, pixels: FloatArray |
     if values.dtype == np.uint8 and _is_byte(spec):
         return _quantize_bytes(shaped, zero, scale, pixels)
     return _quantize_others(shaped, zero, scale)
+
+
+def _unquantized(target: Array, spec: TensorSpec, values: Array) -> Write:
+    """Write numbers to a tensor that holds them as they are."""
+    integers = target.dtype.kind in "iu"
+    if np.can_cast(values.dtype, target.dtype, "safe" if integers else "same_kind"):
+        return lambda new: np.copyto(target, new, "same_kind")
+    if values.dtype.kind in "iuf" and integers:
+        return _round_to_integers(target, spec)
+    if values.dtype.kind in "iuf" and target.dtype.kind == "b":
+        return _set_flags(target, spec)
+    raise ValueError(f"input {spec.name!r} takes {target.dtype}, but got {values.dtype}")
+
+
+def _round_to_integers(target: Array, spec: TensorSpec) -> Write:
+    limits = np.iinfo(target.dtype)
+    least, above = limits.min, float(limits.max) + 1
+
+    def write(new: Array) -> None:
+        whole = np.rint(new) if new.dtype.kind == "f" else new
+        if not (whole.min(initial=0) >= least and whole.max(initial=0) < above):  # NaN is neither.
+            wrong = whole[~((whole >= least) & (whole < above))].flat[0]
+            raise ValueError(
+                f"input {spec.name!r} takes {target.dtype}, from {limits.min} to {limits.max}, but got {wrong}"
+            )
+        np.copyto(target, whole, "unsafe")
+
+    return write
+
+
+def _set_flags(target: Array, spec: TensorSpec) -> Write:
+    def write(new: Array) -> None:
+        on = new == 1
+        if not (on | (new == 0)).all():
+            wrong = new[~(on | (new == 0))].flat[0]
+            raise ValueError(f"input {spec.name!r} takes bool, which is 0 or 1, but got {wrong}")
+        target[...] = on
+
+    return write
 
 
 def _quantize(target: Array, zero: FloatArray, scale: FloatArray) -> Write:
