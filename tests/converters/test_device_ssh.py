@@ -9,7 +9,7 @@ import sys
 import tempfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -18,11 +18,11 @@ from hypothesis import given as given_by_hypothesis
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from limpet.errors import LimpetError, ModelError
+from limpet.errors import LimpetError, ModelError, TransportError, UnreadableError
 from limpet.inference import given, tensor_stream
 from limpet.inference.tensor_stream import MAGIC, Order, Part
 from limpet.messages import Inferred, Tensor
-from limpet_convert.devices import DeviceError, Login, open_device, ssh
+from limpet_convert.devices import DeviceError, Login, gather, open_device, ssh
 from support import delegate, models
 from support.sshd import Sshd, sshd
 
@@ -185,8 +185,8 @@ def test_a_stream_that_ends_too_early_or_is_damaged_is_one_line(model: Path) -> 
         (whole[:-1], "ended too early"),
         (b"GET / HTTP/1.1\r\n\r\n", "not from a limpet-convert"),
         (whole.replace(b"TFL3", b"TFL4"), "its SHA-256 is another"),
-        (MAGIC + struct.pack("<I", 1 << 31), "is the limit"),
-        (MAGIC + struct.pack("<I", 3) + b"\xff\xff\xff", "damaged"),
+        (MAGIC + struct.pack("<I", 1 << 31), "the limit is"),
+        (MAGIC + struct.pack("<I", 3) + b"\xff\xff\xff", "could not be read"),
     ):
         status, _, said = answered(asked)
         assert (status, said.count("limpet: "), "Traceback" in said) == (1, 1, False)
@@ -231,10 +231,10 @@ def test_no_answer_crashes_who_asked(data: bytes) -> None:
             ssh.answers(io.BytesIO(stream), 3)
 
 
-def test_an_answer_without_outputs_is_refused() -> None:
-    file = io.BytesIO()
-    file.write(MAGIC)
-    empty = Inferred(
+def answer(**changes: Any) -> dict[str, Any]:
+    """An honest answer to one window of two numbers, as it lies in the stream, but for ``changes``."""
+    output = Tensor(shape=[1, 2], data=np.zeros(2, "<f4").tobytes())
+    told = Inferred(
         model="m",
         version=0,
         sha256="",
@@ -243,10 +243,57 @@ def test_an_answer_without_outputs_is_refused() -> None:
         delegate="cpu",
         delegate_share=1.0,
         placement=None,
-        outputs=[],
-        run_us=[],
+        outputs=[output],
+        run_us=[1.0],
     )
-    tensor_stream.write(file, empty)
+    return {**msgspec.to_builtins(told, builtin_types=(bytes,)), **changes}
+
+
+def nested(depth: int) -> Any:
+    """Lists in lists, deeper than a decoder may follow."""
+    return msgspec.Raw(b"\x91" * depth + b"\x00")
+
+
+OUTPUT = {"shape": [1, 2], "data": bytes(8)}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"outputs": []},
+        {"outputs": [], "run_us": []},
+        {"run_us": [1.0, 2.0, 3.0]},
+        {"run_us": [float("nan")]},
+        {"run_us": [-1.0]},
+        {"outputs": [OUTPUT | {"shape": [2]}]},
+        {"outputs": [OUTPUT | {"shape": [(1 << 31) - 1] * 8}]},
+        {"outputs": [OUTPUT | {"shape": [-1, 2]}]},
+        {"outputs": [OUTPUT | {"data": bytes(7)}]},
+        {"outputs": [OUTPUT, {"shape": [2, 2], "data": bytes(16)}]},
+        {"runtime": 3},
+        {"more": nested(100_000)},
+    ],
+)
+def test_an_answer_that_lies_ends_as_an_error_of_the_device(changes: dict[str, Any]) -> None:
+    data = msgspec.msgpack.encode(answer(**changes))
+    stream = io.BytesIO(MAGIC + struct.pack("<I", len(data)) + data)
+    with pytest.raises((TransportError, UnreadableError, DeviceError, EOFError)):
+        gather(ssh.answers(stream, 1))
+
+
+def test_an_honest_answer_is_read_and_its_texts_can_be_shown() -> None:
+    file = io.BytesIO(MAGIC)
+    file.seek(len(MAGIC))
+    tensor_stream.write(file, answer(runtime="litert\x1b]0;pwned\x07"))
     file.seek(0)
-    with pytest.raises(LimpetError, match="without an output"):
-        ssh.answers(file, 1)
+    ran = gather(ssh.answers(file, 1))
+    assert ran.told.runtime == "litert\N{REPLACEMENT CHARACTER}]0;pwned\N{REPLACEMENT CHARACTER}"
+    assert (ran.values[0].shape, ran.run_us) == ((1, 2), [1.0])
+
+
+def test_what_a_device_prints_cannot_steer_the_terminal(server: Sshd, model: Path, tmp_path: Path) -> None:
+    program = tmp_path / "limpet"
+    program.write_text("#!/bin/sh\nprintf 'limpet: gone \\033[2J\\n' >&2\nexit 1\n")
+    program.chmod(0o755)
+    with pytest.raises(DeviceError, match=r"gone \N{REPLACEMENT CHARACTER}\[2J$"):
+        open_device(server.url(limpet=str(program)), Login()).run(model, windows(1, 4))

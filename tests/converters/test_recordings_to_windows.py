@@ -124,6 +124,39 @@ def test_values_that_the_transforms_make_infinite_are_refused(tmp_path: Path) ->
         data.calibration(wanted)
 
 
+@pytest.mark.parametrize(
+    ("mean", "std"),
+    [
+        ((8, 1), (8, 1)),  # a row each
+        ((8, 2), (8, 2)),  # an element each
+        ((2,), (8, 1)),  # a channel, and a row
+    ],
+)
+def test_normalise_takes_numbers_for_channels_rows_or_elements(
+    tmp_path: Path, mean: tuple[int, ...], std: tuple[int, ...]
+) -> None:
+    """A project file writes them as flat lists, and calibration sees what NumPy's broadcasting gives."""
+    random = np.random.default_rng(0)
+    means, stds = random.normal(size=mean), random.uniform(1, 2, std)
+    values = random.normal(size=(8, 2)).astype(np.float32)
+    csv(tmp_path / "seen" / "one.csv", values)
+    table = {"kind": "normalise", "mean": means.ravel().tolist(), "std": stds.ravel().tolist()}
+    found = data.windows(make(tmp_path, {"transforms": [table]}), tmp_path / "seen")
+    np.testing.assert_allclose(found.values[0], (values - means) / stds, atol=1e-5)
+
+
+def test_normalise_takes_a_number_for_each_band_of_a_spectrum(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    csv(tmp_path / "seen" / "one.csv", random.normal(size=(64, 2)))
+    spectrum = {"kind": "spectrum", "bands": 5}
+    bundle: dict[str, Any] = {"window": {"size": 32}, "transforms": [spectrum]}
+    before = data.windows(make(tmp_path, bundle), tmp_path / "seen").values
+    bands = random.normal(size=5)
+    bundle["transforms"] = [spectrum, {"kind": "normalise", "mean": bands.tolist(), "std": 2.0}]
+    after = data.windows(make(tmp_path, bundle), tmp_path / "seen").values
+    np.testing.assert_allclose(after, (before - bands[:, None]) / 2, atol=1e-5)
+
+
 def test_calibration_takes_the_channels_of_the_bundle_from_a_source_that_has_more(tmp_path: Path) -> None:
     """The source keeps its own order, and the device picks the columns: so must calibration."""
     values = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 patient = settings(deadline=None)
-scores = st.lists(st.floats(-50, 50, width=32) | st.sampled_from([0.0, 0.5, 1.0]), min_size=1, max_size=40)
+scores = st.lists(st.floats(-50, 50, width=32) | st.sampled_from([0.0, 0.5, 1.0]), min_size=2, max_size=40)
 
 
 def row(*values: float) -> FloatArray:
@@ -91,6 +91,99 @@ def test_a_class_that_is_ruled_out_has_no_score() -> None:
     assert [(entry.label, entry.score) for entry in found.top] == [("1", pytest.approx(0.9)), ("0", None)]
 
 
+def opened(
+    *tensors: tuple[Any, str], labels: Sequence[str] = ("cat", "dog", "bird"), **options: Any
+) -> classify.Output:
+    """Classify these outputs, each with its type."""
+    outputs = [np.array(values, kind) for values, kind in tensors]
+    specs = [TensorSpec(f"out{n}", output.shape, output.dtype) for n, output in enumerate(outputs)]
+    return classify.open(classify.Config(**options), specs, labels)(outputs, [])
+
+
+@pytest.mark.parametrize("kind", ["int32", "int64", "uint32"])
+@pytest.mark.parametrize("index", [2, [2], [[2]]])
+def test_the_index_of_a_class_names_it_without_a_score(kind: str, index: Any) -> None:
+    assert opened((index, kind)) == classify.Output("bird", None, [classify.Scored("bird", None)], abstained=False)
+
+
+@pytest.mark.parametrize("index", [3, -1, 2**40])
+def test_an_index_without_a_class_is_an_error_and_never_another_class(index: int) -> None:
+    with pytest.raises(ModelError, match=f"names class {index}, and there are 3 labels"):
+        opened(([index], "int64"))
+
+
+def test_an_index_without_labels_is_called_by_its_number() -> None:
+    assert opened(([7], "int64"), labels=[]).label == "7"
+    with pytest.raises(ModelError, match="class -1"):
+        opened(([-1], "int64"), labels=[])
+
+
+def test_a_float_index_is_one_if_the_configuration_says_so() -> None:
+    assert opened(([1.0], "float32"), output="index").label == "dog"
+    for value in (0.5, math.nan, math.inf):
+        with pytest.raises(ModelError, match="names class"):
+            opened(([value], "float32"), output="index")
+
+
+def test_a_bool_is_one_of_two_labels() -> None:
+    assert [opened(([b], "bool"), labels=["off", "on"]).label for b in (False, True)] == ["off", "on"]
+
+
+@pytest.mark.parametrize("first", ["scores", "indices"])
+def test_scores_that_come_with_indices_are_the_scores_of_these_classes(first: str) -> None:
+    pair = [([[0.7, 0.2, 0.1]], "float32"), ([[2, 0, 1]], "int32")]
+    found = opened(*(pair if first == "scores" else pair[::-1]), top_k=2)
+    assert [(entry.label, entry.score) for entry in found.top] == [
+        ("bird", pytest.approx(0.7)),
+        ("cat", pytest.approx(0.2)),
+    ]
+    assert (found.label, found.abstained) == ("bird", False)
+    assert opened(*pair, threshold=0.8).label is None
+    assert opened(([[math.nan, 0.2, 0.1]], "float32"), ([[2, 0, 1]], "int32")).label is None
+
+
+def test_an_index_beside_all_scores_leaves_the_label_to_the_scores() -> None:
+    found = opened(([1], "int64"), ([[0.1, 0.7, 0.2]], "float32"))
+    assert (found.label, found.score) == ("dog", pytest.approx(0.7))
+
+
+@pytest.mark.parametrize(("score", "label", "best"), [(0.25, "no", 0.75), (0.75, "yes", 0.75), (0.0, "no", 1.0)])
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_one_probability_with_two_labels_is_that_of_the_second(
+    score: float, label: str, best: float, shape: tuple[int, ...]
+) -> None:
+    found = opened((np.full(shape, score), "float32"), labels=["no", "yes"], top_k=2)
+    assert (found.label, found.score, found.abstained) == (label, best, False)
+    assert {entry.label: entry.score for entry in found.top} == {"no": 1 - score, "yes": score}
+
+
+def test_one_probability_with_two_labels_abstains_below_the_threshold() -> None:
+    found = opened(([0.6], "float32"), labels=["no", "yes"], threshold=0.9)
+    assert (found.label, found.score, found.abstained) == (None, pytest.approx(0.6), True)
+    assert opened(([math.nan], "float32"), labels=["no", "yes"]) == classify.Output(None, None, [], abstained=True)
+
+
+def test_one_logit_with_two_labels_needs_its_activation() -> None:
+    assert opened(([-2.0], "float32"), labels=["no", "yes"], activation="sigmoid").label == "no"
+    with pytest.raises(ModelError, match=r'no probability; .* activation = "sigmoid"'):
+        opened(([-2.0], "float32"), labels=["no", "yes"])
+
+
+def test_one_score_with_one_label_is_heard_above_its_threshold() -> None:
+    assert opened(([0.9], "float32"), labels=["wake"], threshold=0.5).label == "wake"
+    assert opened(([0.1], "float32"), labels=["wake"], threshold=0.5).label is None
+
+
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
+def test_floats_of_every_width_are_scores(kind: str) -> None:
+    assert opened(([[0.25, 0.5, 0.125]], kind)).label == "dog"
+    assert opened(([[-3.0, 9.0, 2.0]], kind), activation="softmax").score == pytest.approx(0.999, abs=1e-3)
+
+
+def test_integers_are_scores_if_the_configuration_says_so() -> None:
+    assert opened(([[1, 200, 3]], "uint8"), output="scores").label == "dog"
+
+
 def detector(**options: Any) -> anomaly.Anomaly:
     return anomaly.open(anomaly.Config(**options), [TensorSpec("score", (1, 1), np.dtype(np.float32))], [])
 
@@ -122,6 +215,11 @@ def test_input_and_output_may_differ_in_dimensions_of_one_but_not_in_size() -> N
     assert decoder([made], [made.reshape(2, 1, 3) + 2]).score == 4.0
     with pytest.raises(ModelError, match=r"\[1, 3\].*\[1, 2, 3\]"):
         decoder([made], [made[:, 0]])
+
+
+def test_bytes_differ_without_wrapping_around() -> None:
+    decoder = anomaly.open(anomaly.Config(threshold=1), [TensorSpec("o", (1, 2), np.dtype(np.uint8))], [])
+    assert decoder([np.array([[0, 3]], np.uint8)], [np.array([[255, 0]], np.uint8)]).score == (255**2 + 9) / 2
 
 
 def test_an_anomaly_begins_at_the_threshold_and_ends_below_it() -> None:

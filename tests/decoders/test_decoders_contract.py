@@ -30,12 +30,22 @@ class Case:
     shapes: tuple[tuple[int, ...], ...]
     labels: tuple[str, ...] = ()
     refusal: str = ""
+    types: tuple[str, ...] = ()
+    scale: tuple[float, ...] = ()
+    zero_point: tuple[int, ...] = ()
 
     def open(self) -> plugin.Decoder:
         module = plugin.load("decoders", self.kind)
-        outputs = [TensorSpec(f"out{number}", shape, FLOAT) for number, shape in enumerate(self.shapes)]
+        outputs = [
+            TensorSpec(f"out{number}", shape, np.dtype(kind), self.scale, self.zero_point)
+            for number, (shape, kind) in enumerate(zip(self.shapes, self.kinds, strict=True))
+        ]
         decoder: plugin.Decoder = module.open(msgspec.convert(self.options, module.Config), outputs, self.labels)
         return decoder
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        return self.types or ("float32",) * len(self.shapes)
 
     @property
     def sizes(self) -> list[tuple[int, ...]]:
@@ -43,7 +53,13 @@ class Case:
 
     def outputs(self, seed: int = 0) -> list[FloatArray]:
         rng = np.random.default_rng(seed)
-        return [rng.uniform(-3, 3, shape).astype(np.float32) for shape in self.sizes]
+        reals = [rng.uniform(-3, 3, shape) for shape in self.sizes]
+        if self.scale:  # what the runtime gives of a quantized output
+            return [values.astype(np.float32) for values in reals]
+        return [
+            values.astype(kind) if kind.startswith("float") else np.asarray(np.abs(values) // 1 % 2).astype(kind)
+            for values, kind in zip(reals, self.kinds, strict=True)
+        ]
 
 
 ABC = ("a", "b", "c")
@@ -53,7 +69,21 @@ WORKING = [
     Case("classify", {"labels": ["x", "y"], "top_k": 5, "activation": "softmax"}, ((-1, 2),), ABC),
     Case("classify", {"threshold": 0.4, "activation": "sigmoid", "top_k": 2}, ((3,),), ABC),
     Case("classify", {}, ((1, 1, 1000), (1, 7))),
+    Case("classify", {"activation": "sigmoid"}, ((1, 1),), ("no", "yes")),
+    Case("classify", {"activation": "sigmoid", "top_k": 2, "threshold": 0.8}, ((-1,),), ("no", "yes")),
+    Case("classify", {"activation": "sigmoid"}, ((),), ("no", "yes"), types=("float64",)),
+    Case("classify", {"threshold": 0.5}, ((1, 1, 1),), ("wake",)),
+    Case("classify", {}, ((1, 3),), ABC, types=("float16",)),
+    Case("classify", {"top_k": 2}, ((1, 3),), ABC, types=("int8",), scale=(0.1,), zero_point=(3,)),
+    Case("classify", {"output": "scores"}, ((1, 3),), ABC, types=("uint8",)),
+    Case("classify", {}, ((1,),), ABC, types=("int64",)),
+    Case("classify", {}, ((1, 1),), types=("int32",)),
+    Case("classify", {}, ((),), ("no", "yes"), types=("bool",)),
+    Case("classify", {"output": "index", "top_k": 2}, ((1, 3),), ABC, types=("int32",)),
+    Case("classify", {"top_k": 2}, ((1, 3), (1, 3)), ABC, types=("float32", "int32")),
+    Case("classify", {"threshold": 0.5}, ((1,), (1, 3)), ABC, types=("int64", "float32")),
     Case("anomaly", {"threshold": 0.5}, ((1, 9),)),
+    Case("anomaly", {"threshold": 0.5}, ((1, 9),), types=("uint8",)),
     Case("anomaly", {"threshold": 2, "release": 1, "rise": 2, "fall": 3, "metric": "mae"}, ((-1, 16, 3), (1, 4))),
     Case("anomaly", {"threshold": -1, "metric": "output"}, ((1, 1),)),
     Case("detect", {}, ((1, 7, 40),), ABC),
@@ -75,6 +105,42 @@ REFUSED = [
     Case("classify", {}, ((8, 3),), ABC, "one row of scores"),
     Case("classify", {}, ((1, -1),), ABC, "one row of scores"),
     Case("classify", {}, (), ABC, "one row of scores"),
+    Case("classify", {}, ((1, 1001),), tuple(map(str, range(1000))), "if its class 0 is the background"),
+    Case("classify", {}, ((1, 1000),), tuple(map(str, range(1001))), "if the first label is the background"),
+    Case("classify", {}, ((1, 1),), ABC, '3 labels for the 1 classes .* set output = "index"'),
+    Case("classify", {}, ((1, 1),), ("wake",), "single score; give two labels"),
+    Case("classify", {}, ((1, 1),), (), "single score; give two labels"),
+    Case("classify", {"activation": "softmax"}, ((1, 1),), ("no", "yes"), 'softmax makes 1 of it; use "sigmoid"'),
+    Case("classify", {}, ((1, 3),), ABC, "3 integers .int32. that are not quantized", types=("int32",)),
+    Case("classify", {}, ((1,),), ABC, "one uint8 that is not quantized", types=("uint8",)),
+    Case("classify", {"threshold": 0.5}, ((1,),), ABC, "has no score; remove threshold", types=("int64",)),
+    Case("classify", {}, ((1,),), ABC, "3 labels for the 2 values of the bool", types=("bool",)),
+    Case("classify", {}, ((1, 3),), ABC, "'out0' has text", types=("S",)),
+    Case("classify", {}, ((1, 8, 8, 3),), ABC, "one row of scores"),
+    Case(
+        "classify", {"activation": "softmax"}, ((1, 5), (1, 5)), ABC, "of all classes", types=("float32", "int32")
+    ),
+    Case("classify", {"threshold": float("nan")}, ((1, 3),), ABC, "threshold must be a number"),
+    Case(
+        "classify",
+        {},
+        ((1, 1),),
+        ("no", "yes"),
+        'no probability; set activation = "sigmoid"',
+        types=("int8",),
+        scale=(1 / 16,),
+        zero_point=(3,),
+    ),
+    Case(
+        "classify",
+        {"activation": "softmax"},
+        ((1, 3),),
+        ABC,
+        "already is a probability",
+        types=("int8",),
+        scale=(1 / 256,),
+        zero_point=(-128,),
+    ),
     Case("classify", {"top_k": 0}, ((1, 3),), ABC, "top_k"),
     Case("classify", {"activation": "relu"}, ((1, 3),), ABC, "activation"),
     Case("anomaly", {}, ((1, 9),), (), "threshold"),
@@ -99,6 +165,10 @@ REFUSED = [
     Case("detect", {"threshold": float("nan")}, ((1, 7, 40),), ABC, "threshold must be a number"),
     Case("detect", {"overlap": 2}, ((1, 7, 40),), ABC, "overlap"),
     Case("detect", {"layout": "yolo"}, ((1, 7, 40),), ABC, "layout"),
+    Case("anomaly", {"threshold": 1}, ((1, 9),), (), "takes numbers", types=("S",)),
+    Case("detect", {}, ((1, 7, 40),), ABC, "int32 without quantization", types=("int32",)),
+    Case("regress", {}, ((1, 2),), (), "takes numbers", types=("S",)),
+    Case("regress", {}, ((1, 64, 64, 3),), (), r"at most 4096 numbers, and .*\[1, 64, 64, 3\] have 12288"),
     Case("regress", {"names": ["t"]}, ((1, 2),), (), "1 names for the 2 numbers"),
     Case("regress", {}, ((1, 2),), ABC, "3 names for the 2 numbers"),
     Case("regress", {"names": ["t", "t"]}, ((1, 2),), (), "'t' is there twice"),
@@ -112,7 +182,7 @@ REFUSED = [
 
 
 def named(case: Case) -> str:
-    return f"{case.kind}-{list(case.options)}-{list(case.shapes)}"
+    return f"{case.kind}-{list(case.options)}-{list(case.shapes)}-{list(case.types)}"
 
 
 working = pytest.mark.parametrize("case", WORKING, ids=named)
@@ -146,7 +216,7 @@ def test_many_windows_are_decoded_as_one_by_one(case: Case) -> None:
     if many is None or any(shape[0] not in {1, -1} for shape in case.shapes):
         return
     batches = [case.outputs(seed) for seed in range(40)]
-    given = [outputs[0] * np.float32(0.5) for outputs in batches]
+    given = [outputs[0].astype(np.float32) * np.float32(0.5) for outputs in batches]
     one_by_one = [alone(outputs, [values]) for outputs, values in zip(batches, given, strict=True)]
     stacked = [np.concatenate(tensors) for tensors in zip(*batches, strict=True)]
     assert many(stacked, [np.stack(given)]) == one_by_one
@@ -188,7 +258,7 @@ def test_an_output_does_not_change_with_the_next_call(case: Case) -> None:
     first = decoder(outputs, inputs)
     before = msgspec.json.encode(first)
     for output in outputs:
-        np.add(output, 7, output)
+        np.add(output, 1, output, casting="unsafe")
     decoder(outputs, inputs)
     assert msgspec.json.encode(first) == before
 
@@ -209,7 +279,8 @@ edits = st.lists(st.tuples(st.integers(0, 10_000), strange), max_size=4)
 def spoilt(tensors: list[FloatArray], edits: list[tuple[int, float]]) -> list[FloatArray]:
     for tensor in tensors:
         for position, value in edits:
-            tensor.flat[position % tensor.size] = value
+            if tensor.dtype.kind == "f":
+                tensor.flat[position % tensor.size] = value
     return tensors
 
 

@@ -54,6 +54,8 @@ def open(config: Config, outputs: Sequence[TensorSpec], labels: Sequence[str]) -
     """Prepare to score. ``ValueError`` where ``metric`` is ``output`` and that is not one number."""
     if not outputs:
         raise ValueError("anomaly needs a model with an output")
+    if outputs[0].dtype.kind not in "fiub":
+        raise ValueError(f"anomaly takes numbers, and output {outputs[0].name!r} has none ({outputs[0].dtype})")
     if config.metric == "output" and any(size not in {1, -1} for size in outputs[0].shape):
         raise ValueError(
             f'metric = "output" takes a score, not an output of shape {list(outputs[0].shape)}; '
@@ -108,6 +110,8 @@ class Anomaly:
 
 def _difference(output: FloatArray, given: FloatArray) -> FloatArray:
     """Return what the model got wrong, flat. The two may differ in dimensions of 1."""
+    if output.dtype.kind != "f" or given.dtype.kind != "f":  # Bytes would wrap around.
+        output, given = output.astype(np.float32), given.astype(np.float32)
     if output.shape == given.shape:
         return (output - given).ravel()
     if output.size != given.size:

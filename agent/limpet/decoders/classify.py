@@ -1,41 +1,57 @@
-"""Scores of classes to the best of them, or to none if even that is not good enough."""
+"""Scores of classes, or the number of a class, to the best class, or to none if it is not good enough."""
 
 from __future__ import annotations
 
-from math import exp, isfinite, tanh
-from typing import TYPE_CHECKING, Literal
+from math import exp, isfinite, isnan, tanh
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 import numpy as np
 
+from limpet.errors import ModelError
 from limpet.manifest import Count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.types import FloatArray, TensorSpec
+    from limpet.types import Array, FloatArray, TensorSpec
 
 
 READS_INPUTS = False
 """What the model was given does not matter here."""
 
+Activation: TypeAlias = Literal["none", "softmax", "sigmoid"]
+_INDICES = ("int32", "int64", "uint32", "uint64", "bool")
+"""Types of the outputs of ARG_MAX, TOPK_V2 and comparisons."""
+_SLACK = 0.01
+"""How far outside of 0 to 1 rounding may bring a probability."""
+
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """How the scores, the model's first output, are read.
+    """How the model's first output is read.
 
     ``labels`` stand in for the model's. ``top_k`` classes are reported, best first. A best score below
     ``threshold`` gives no label. ``activation`` is what the model left out: ``softmax`` makes probabilities that
     add up to 1, ``sigmoid`` makes one of each score alone, ``none`` takes the scores as they are.
+
+    ``output`` says what the first output has: ``scores``, or ``index``: numbers of classes, best first, which have
+    no scores. By default (``auto``) floats and quantized integers are scores, and a single other integer is an
+    index. An index that comes with scores of the same size, as from TOPK_V2, has these scores.
     """
 
     labels: list[str] = []
     top_k: Count = 1
     threshold: float | None = None
-    activation: Literal["none", "softmax", "sigmoid"] = "none"
+    activation: Activation = "none"
+    output: Literal["auto", "scores", "index"] = "auto"
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and isnan(self.threshold):
+            raise ValueError("threshold must be a number")
 
 
 class Scored(msgspec.Struct, gc=False):
-    """A class and its score, null where that is not finite."""
+    """A class and its score, null where that is not finite or the model gives none."""
 
     label: str
     score: float | None
@@ -44,8 +60,8 @@ class Scored(msgspec.Struct, gc=False):
 class Output(msgspec.Struct, gc=False):
     """The best class and its score; ``top`` has the best few, best first.
 
-    ``abstained``: the score is below the threshold, or the model gave NaN or infinity (then ``score`` is null and
-    ``top`` empty). ``label`` is null then.
+    ``score`` is null where the model gives an index alone. ``abstained``: the score is below the threshold, or the
+    model gave NaN or infinity (then ``score`` is null and ``top`` empty). ``label`` is null then.
     """
 
     label: str | None
@@ -54,36 +70,190 @@ class Output(msgspec.Struct, gc=False):
     abstained: bool
 
 
-def open(config: Config, outputs: Sequence[TensorSpec], labels: Sequence[str]) -> Classify:
-    """Prepare to decode the first output, ``(classes,)`` after dimensions of 1.
+def open(
+    config: Config, outputs: Sequence[TensorSpec], labels: Sequence[str]
+) -> Classify | Binary | Index | Ranked:
+    """Prepare to decode the model's outputs.
 
-    ``ValueError`` where it has another shape, or not as many classes as there are labels.
+    ``ValueError`` where the first is no row of scores or indices, or has not as many classes as there are labels.
     """
-    shape = outputs[0].shape if outputs else ()
-    if not shape or shape[-1] < 1 or any(size not in {1, -1} for size in shape[:-1]):
-        raise ValueError(f"classify takes one row of scores, not an output of shape {list(shape)}")
-    names = list(config.labels or labels) or [str(index) for index in range(shape[-1])]
-    if len(names) != shape[-1]:
+    names = list(config.labels or labels)
+    for tensor in outputs[:1]:
+        if tensor.dtype.kind not in "fiub":
+            raise ValueError(f"classify takes numbers, and output {tensor.name!r} has {_kind(tensor)}")
+    if not outputs:
+        raise ValueError("classify takes one row of scores, and the model has no output")
+    pair = _pair(outputs) if config.output == "auto" else None
+    if pair is not None:
+        return _ranked(config, *pair, names)
+    place = _place(config, outputs, len(names))
+    tensor = outputs[place]
+    size = _size(tensor)
+    if config.output == "index" or (config.output == "auto" and _whole(tensor)):
+        return _index(config, tensor, size, names)
+    _refuse_activation(config.activation, tensor, size)
+    if size == 1 and len(names) == 2:
+        _refuse_logit(config.activation, tensor)
+        return Binary(config, place, names)
+    return _rows(config, tensor, place, size, names)
+
+
+def _rows(config: Config, tensor: TensorSpec, place: int, size: int, names: list[str]) -> Classify:
+    if names and len(names) != size:
+        raise ValueError(_misfit(tensor, size, len(names)))
+    if size == 1 and (config.threshold is None or not names):
         raise ValueError(
-            f"there are {len(names)} labels for the {shape[-1]} classes of output {outputs[0].name!r}"
+            f"output {tensor.name!r} is a single score; give two labels, the first for a score of 0, or one label "
+            "and a threshold"
         )
-    return Classify(config, names)
+    return Classify(config, place, names or [str(index) for index in range(size)])
+
+
+def _index(config: Config, tensor: TensorSpec, size: int, names: list[str]) -> Index:
+    if config.threshold is not None or config.activation != "none":
+        raise ValueError(
+            f"output {tensor.name!r} ({tensor.dtype}) is the index of a class and has no score; remove threshold "
+            'and activation, or set output = "scores"'
+        )
+    if tensor.dtype.kind == "b" and len(names) not in {0, 2}:
+        raise ValueError(f"there are {len(names)} labels for the 2 values of the bool output {tensor.name!r}")
+    if config.output == "auto" and size > 1:
+        raise ValueError(
+            f"output {tensor.name!r} has {size} integers ({tensor.dtype}) that are not quantized; set "
+            'output = "index" if they are numbers of classes, best first, or output = "scores"'
+        )
+    if config.output == "auto" and tensor.dtype.name not in _INDICES:
+        raise ValueError(
+            f"output {tensor.name!r} is one {tensor.dtype} that is not quantized; set "
+            'output = "index" if it is the number of a class, or output = "scores"'
+        )
+    return Index(config, names)
+
+
+def _ranked(config: Config, scores: int, indices: int, tensor: TensorSpec, names: list[str]) -> Ranked:
+    if config.activation == "softmax":
+        raise ValueError(
+            f"output {tensor.name!r} has the best scores only; softmax needs the scores of all classes"
+        )
+    return Ranked(config, scores, indices, names)
+
+
+def _pair(outputs: Sequence[TensorSpec]) -> tuple[int, int, TensorSpec] | None:
+    """Return the first scores and the first indices if they belong together, as those of TOPK_V2 do."""
+    indices = [n for n, tensor in enumerate(outputs) if tensor.dtype.name in _INDICES and _whole(tensor)]
+    scores = [n for n, tensor in enumerate(outputs) if _is_real(tensor)]
+    if not indices or not scores or 0 not in {indices[0], scores[0]} or outputs[indices[0]].dtype.kind == "b":
+        return None
+    one, other = outputs[scores[0]], outputs[indices[0]]
+    return (scores[0], indices[0], one) if _flat(one.shape) == _flat(other.shape) else None
+
+
+def _place(config: Config, outputs: Sequence[TensorSpec], labels: int) -> int:
+    """Return which output to read: the first, or the one row of scores that comes with an index."""
+    if config.output == "auto" and _whole(outputs[0]) and _flat(outputs[0].shape) == ():
+        rows = [n for n, tensor in enumerate(outputs) if _is_real(tensor) and _flat(tensor.shape) == (labels,)]
+        if len(rows) == 1:
+            return rows[0]
+    return 0
+
+
+def _size(tensor: TensorSpec) -> int:
+    """Return how many numbers an output has for one window. ``ValueError`` where it is no row."""
+    flat = _flat(tensor.shape)
+    if len(flat) > 1 or -1 in flat or 0 in flat:
+        raise ValueError(
+            f"classify takes one row of scores, not an output of shape {list(tensor.shape)}; "
+            f"{tensor.name!r} is the model's first output"
+        )
+    return flat[0] if flat else 1
+
+
+def _flat(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return a shape without dimensions of 1. An open first dimension counts windows."""
+    first = shape[:1] if shape[:1] not in {(-1,), (1,)} else ()
+    return (*first, *(size for size in shape[1:] if size != 1))
+
+
+def _whole(tensor: TensorSpec) -> bool:
+    return tensor.dtype.kind in "iub" and not tensor.quantized
+
+
+def _is_real(tensor: TensorSpec) -> bool:
+    return tensor.dtype.kind == "f" or (tensor.dtype.kind in "iu" and tensor.quantized)
+
+
+def _kind(tensor: TensorSpec) -> str:
+    return "text" if tensor.dtype.kind in "SUO" else str(tensor.dtype)
+
+
+def _range(tensor: TensorSpec) -> tuple[float, float] | None:
+    """Return the least and the largest value of a quantized output, ``None`` for others."""
+    if not tensor.quantized or len(tensor.scale) != 1:
+        return None
+    limits = np.iinfo(tensor.dtype)
+    zero = tensor.zero_point[0] if tensor.zero_point else 0
+    return (limits.min - zero) * tensor.scale[0], (limits.max - zero) * tensor.scale[0]
+
+
+def _refuse_activation(activation: Activation, tensor: TensorSpec, size: int) -> None:
+    """Raise ``ValueError`` where an activation would be applied a second time, or to one score."""
+    if activation == "softmax" and size == 1:
+        raise ValueError(f'output {tensor.name!r} is a single score, and softmax makes 1 of it; use "sigmoid"')
+    if (
+        activation != "none"
+        and tensor.quantized
+        and tensor.scale == (1 / 256,)
+        and _range(tensor) == (0, 255 / 256)
+    ):
+        raise ValueError(
+            f"output {tensor.name!r} is quantized to 0 ... 255/256, so it already is a probability; "
+            f'remove activation = "{activation}"'
+        )
+
+
+def _refuse_logit(activation: Activation, tensor: TensorSpec) -> None:
+    reach = _range(tensor)
+    if activation == "none" and reach and (reach[0] < -0.05 or reach[1] > 1.05 + tensor.scale[0]):
+        raise ValueError(
+            f"output {tensor.name!r} reaches from {reach[0]:.3g} to {reach[1]:.3g}, so it is no probability; "
+            'set activation = "sigmoid"'
+        )
+
+
+def _misfit(tensor: TensorSpec, size: int, labels: int) -> str:
+    text = f"there are {labels} labels for the {size} classes of output {tensor.name!r} {list(tensor.shape)}"
+    if size == labels + 1:
+        return f"{text}; if its class 0 is the background, put a label for that first"
+    if labels == size + 1:
+        return f"{text}; if the first label is the background, remove it"
+    if size == 1:
+        return f'{text}; if it is the number of a class, set output = "index"'
+    return text
+
+
+def _activated(activation: Activation, score: float) -> float:
+    if activation == "sigmoid":
+        return 0.5 + 0.5 * tanh(score / 2)  # never overflows, unlike 1 / (1 + exp(-score))
+    return score
 
 
 class Classify:
     """The scores are float32, NaN or infinite ones too. ``threshold`` may be set between two calls."""
 
-    def __init__(self, config: Config, labels: list[str]) -> None:
+    def __init__(self, config: Config, place: int, labels: list[str]) -> None:
         self.threshold = config.threshold
+        self._place = place
         self._labels = labels
         self._top_k = min(config.top_k, len(labels))
         self._activation = config.activation
         self._powers = np.empty(len(labels), np.float32)
         self._ones = np.ones(len(labels), np.float32)
 
-    def __call__(self, outputs: Sequence[FloatArray], inputs: Sequence[FloatArray]) -> Output:  # noqa: ARG002
+    def __call__(self, outputs: Sequence[Array], inputs: Sequence[Array]) -> Output:  # noqa: ARG002
         """Return the best class, of equals the first."""
-        raw = outputs[0].ravel()
+        raw = outputs[self._place].ravel()
+        if raw.dtype is not _SINGLE:
+            raw = raw.astype(_SINGLE)
         best = int(raw.argmax())  # a NaN, if there is one
         peak: float = raw.item(best)
         if not isfinite(peak):
@@ -105,9 +275,7 @@ class Classify:
     def _activated(self, score: float, peak: float, whole: float) -> float:
         if self._activation == "softmax":
             return exp(score - peak) / whole
-        if self._activation == "sigmoid":
-            return 0.5 + 0.5 * tanh(score / 2)  # never overflows, unlike 1 / (1 + exp(-score))
-        return score
+        return _activated(self._activation, score)
 
     def _ranked(self, raw: FloatArray, peak: float, whole: float) -> list[Scored]:
         """Return the best few, best first, of equals the first."""
@@ -117,3 +285,86 @@ class Classify:
             Scored(self._labels[index], score if isfinite(score) else None)
             for index, score in zip(chosen.tolist(), scores, strict=True)
         ]
+
+
+class Binary:
+    """One probability for two labels: that of the second. ``threshold`` may be set between two calls."""
+
+    def __init__(self, config: Config, place: int, labels: list[str]) -> None:
+        self.threshold = config.threshold
+        self._place = place
+        self._labels = labels
+        self._top_k = config.top_k
+        self._activation = config.activation
+
+    def __call__(self, outputs: Sequence[Array], inputs: Sequence[Array]) -> Output:  # noqa: ARG002
+        """Return the likelier label. ``ModelError`` where the model gives no probability."""
+        raw = float(outputs[self._place].item())
+        if not isfinite(raw):
+            return Output(None, None, [], True)
+        share = _activated(self._activation, raw)
+        if not -_SLACK <= share <= 1 + _SLACK:
+            raise ModelError(
+                f"decoder classify: the model's score is {raw:.6g}, which is no probability; for two labels and "
+                'one score set activation = "sigmoid"'
+            )
+        share = min(max(share, 0.0), 1.0)
+        both = [Scored(label, score) for label, score in zip(self._labels, (1 - share, share), strict=True)]
+        if share > 0.5:
+            both.reverse()
+        best, top = both[0], both[: self._top_k]
+        if self.threshold is not None and best.score is not None and best.score < self.threshold:
+            return Output(None, best.score, top, True)
+        return Output(best.label, best.score, top, False)
+
+
+class Index:
+    """Numbers of classes, best first, as ARG_MAX gives one. There are no scores, so there is no threshold."""
+
+    def __init__(self, config: Config, labels: list[str]) -> None:
+        self._labels = labels
+        self._top_k = config.top_k
+
+    def __call__(self, outputs: Sequence[Array], inputs: Sequence[Array]) -> Output:  # noqa: ARG002
+        """Return the class of the first number. ``ModelError`` where there is no such class."""
+        numbers = outputs[0].ravel()[: self._top_k].tolist()
+        top = [Scored(_label(self._labels, number), None) for number in numbers]
+        return Output(top[0].label, None, top, False)
+
+
+class Ranked:
+    """Scores and the numbers of their classes, as TOPK_V2 gives them. ``threshold`` as ``Classify``."""
+
+    def __init__(self, config: Config, scores: int, indices: int, labels: list[str]) -> None:
+        self.threshold = config.threshold
+        self._scores, self._indices = scores, indices
+        self._labels = labels
+        self._top_k = config.top_k
+        self._activation = config.activation
+
+    def __call__(self, outputs: Sequence[Array], inputs: Sequence[Array]) -> Output:  # noqa: ARG002
+        """Return the class with the best score. ``ModelError`` where there is no such class."""
+        scores = outputs[self._scores].ravel()
+        order = (-scores.astype(np.float64)).argsort(kind="stable")[: self._top_k]
+        if not np.isfinite(scores).all():
+            return Output(None, None, [], True)
+        numbers = outputs[self._indices].ravel()[order].tolist()
+        top = [
+            Scored(_label(self._labels, number), _activated(self._activation, score))
+            for number, score in zip(numbers, scores[order].tolist(), strict=True)
+        ]
+        best = top[0]
+        if self.threshold is not None and best.score is not None and best.score < self.threshold:
+            return Output(None, best.score, top, True)
+        return Output(best.label, best.score, top, False)
+
+
+def _label(labels: Sequence[str], number: float) -> str:
+    """Return the label of a class. ``ModelError`` where there is none: Python would count from the end."""
+    if not isfinite(number) or number != int(number) or number < 0 or (labels and number >= len(labels)):
+        there = f"there are {len(labels)} labels" if labels else "classes count from 0"
+        raise ModelError(f"decoder classify: the model names class {number}, and {there}")
+    return labels[int(number)] if labels else str(int(number))
+
+
+_SINGLE = np.dtype(np.float32)

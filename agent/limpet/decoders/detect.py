@@ -82,7 +82,10 @@ def open(config: Config, outputs: Sequence[TensorSpec], labels: Sequence[str]) -
     names = list(config.labels or labels)
     layout = told(outputs, len(names)) if config.layout == "auto" else config.layout
     if layout == "ssd":
-        return Detect(config, _Processed(_ssd_order(outputs)), names)
+        order = _ssd_order(outputs)
+        _refuse_types([outputs[order.boxes], outputs[order.scores]])
+        return Detect(config, _Processed(order), names)
+    _refuse_types(outputs)
     places, scores = tables(outputs, layout, len(names))
     if layout == "end2end":
         return Detect(config, _End2End(places, scores), names)
@@ -321,6 +324,16 @@ def _plain(tensor: TensorSpec) -> tuple[int, int]:
     if len(shape) < 2 or any(size not in {1, -1} for size in shape[:-2]) or min(shape[-2:]) < 1:
         raise ValueError(f"detect takes tables of boxes, not an output of shape {list(shape)}")
     return shape[-2], shape[-1]
+
+
+def _refuse_types(outputs: Sequence[TensorSpec]) -> None:
+    """Raise ``ValueError`` for boxes or scores that are no real values."""
+    for tensor in outputs:
+        if tensor.dtype.kind != "f" and not tensor.quantized:
+            raise ValueError(
+                f"detect takes boxes and scores as floats or quantized integers, and output {tensor.name!r} is "
+                f"{tensor.dtype} without quantization; export the model with float outputs"
+            )
 
 
 def _shapes(outputs: Sequence[TensorSpec]) -> str:

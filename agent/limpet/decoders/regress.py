@@ -20,6 +20,9 @@ _LARGEST = sys.float_info.max
 READS_INPUTS = False
 """What the model was given does not matter here."""
 
+MOST = 4096
+"""Numbers that a result may name. A picture, as segmentation gives it, is no result."""
+
 T = TypeVar("T")
 
 
@@ -62,10 +65,13 @@ def open(config: Config, outputs: Sequence[TensorSpec], labels: Sequence[str]) -
 
     ``ValueError`` where there are not as many names, units ... as numbers, or two of one name.
     """
-    names = list(config.names or labels) or [name for tensor in outputs for name in _names(tensor)]
     count = sum(_size(tensor) for tensor in outputs)
     if not count:
         raise ValueError("regress needs a model with an output")
+    if count > MOST:
+        shapes = ", ".join(str(list(tensor.shape)) for tensor in outputs)
+        raise ValueError(f"regress names at most {MOST} numbers, and the model's outputs {shapes} have {count}")
+    names = list(config.names or labels) or [name for tensor in outputs for name in _names(tensor)]
     if len(names) != count:
         raise ValueError(f"there are {len(names)} names for the {count} numbers that the model gives")
     twice = [name for name, times in Counter(names).items() if times > 1]
@@ -115,6 +121,8 @@ class Regress:
 
 
 def _size(tensor: TensorSpec) -> int:
+    if tensor.dtype.kind not in "fiub":
+        raise ValueError(f"regress takes numbers, and output {tensor.name!r} has none ({tensor.dtype})")
     sizes = [1 if size == -1 else size for size in tensor.shape[:1]] + list(tensor.shape[1:])
     if -1 in sizes:
         raise ValueError(

@@ -16,11 +16,12 @@ import msgspec
 
 from limpet.accelerators import admission
 from limpet.accelerators.delegate_kinds import CPU
-from limpet.errors import TransportError
+from limpet.errors import TransportError, UnreadableError
 from limpet.inference import given
 from limpet.inference.plan import resized
 from limpet.inference.single import plan_tensors
 from limpet.messages import Tensor
+from limpet.untrusted import reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 MAGIC = b"limpet tensors 1\n"
 LARGEST = 1 << 25
 """Bytes of a frame."""
+LARGEST_MODEL = 1 << 31
+"""Bytes of a model: a flatbuffer cannot be larger."""
 PART = 1 << 20
 """Bytes of the model in one frame."""
 
@@ -72,14 +75,13 @@ def write(file: IO[bytes], record: Any) -> None:
 
 
 def read(file: Readable, kind: type[R]) -> R:
-    """Read a frame. ``EOFError`` where the stream ends, ``TransportError`` where it holds something else."""
+    """Read a frame. ``EOFError`` if the stream ends early, ``UnreadableError`` if it is not such a frame."""
     (length,) = _LENGTH.unpack(exactly(file, _LENGTH.size))
     if length > LARGEST:
-        raise TransportError(f"the stream is damaged: a frame of {length} bytes, where {LARGEST} is the limit")
-    try:
-        return msgspec.msgpack.decode(exactly(file, length), type=kind)
-    except msgspec.MsgspecError as error:
-        raise TransportError(f"the stream is damaged: {error}") from error
+        raise UnreadableError(f"the stream is damaged: a frame has {length} bytes, the limit is {LARGEST}")
+    data = exactly(file, length)
+    with reading("a frame of the stream"):
+        return msgspec.msgpack.decode(data, type=kind)
 
 
 def exactly(file: Readable, size: int) -> bytes:
@@ -93,8 +95,8 @@ def exactly(file: Readable, size: int) -> bytes:
 def serve(source: IO[bytes], sink: IO[bytes], folder: Path) -> None:
     """Load the model that comes, which is put into ``folder``, and run the windows that follow it.
 
-    ``TransportError`` or ``EOFError`` where the stream is not whole, ``ModelError`` or ``ConfigError`` where model
-    or delegate cannot be used.
+    ``UnreadableError``, ``TransportError`` or ``EOFError`` where the stream is not whole, ``ModelError`` or
+    ``ConfigError`` where model or delegate cannot be used.
     """
     if exactly(source, len(MAGIC)) != MAGIC:
         raise TransportError("this stream is not from a limpet-convert of the same version")
@@ -115,6 +117,10 @@ def serve(source: IO[bytes], sink: IO[bytes], folder: Path) -> None:
 
 
 def _receive(source: IO[bytes], order: Order, path: Path) -> None:
+    if not 0 < order.length <= LARGEST_MODEL:
+        raise UnreadableError(
+            f"the stream announces a model of {order.length} bytes; the limit is {LARGEST_MODEL}"
+        )
     digest, left = hashlib.sha256(), order.length
     with path.open("wb") as file:
         while left > 0:

@@ -146,8 +146,7 @@ def _table(name: str, rows: list[float | list[float]], shape: tuple[int, ...]) -
     fits = not lengths and all(n in {1, size} for n, size in zip((length, len(rows)), shape[::-1], strict=False))
     if not fits or len(shape) < 2:
         raise ValueError(
-            f"{name}: its rows do not fit arrays {list(shape)}; each row needs as many numbers as there are channels, "
-            "or one"
+            f"{name}: its rows do not fit arrays {list(shape)}; give each row one number, or one for each channel"
         )
     return len(rows), length
 

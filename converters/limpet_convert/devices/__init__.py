@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlsplit
 
 import numpy as np
 from msgspec.structs import replace
 
-from limpet.errors import ModelError
+from limpet.errors import ModelError, UnreadableError
 from limpet.inference import given
+from limpet.untrusted import reading
 from limpet_convert.errors import ConvertError
 from limpet_convert.runners import flat
 
@@ -19,6 +21,10 @@ if TYPE_CHECKING:
 
     from limpet.messages import Inferred
     from limpet.types import FloatArray
+
+
+_LONGEST_TEXT = 1000
+_UNSHOWN = "\N{REPLACEMENT CHARACTER}"
 
 
 class DeviceError(ConvertError):
@@ -80,12 +86,47 @@ def read_model(path: Path) -> bytes:
 
 
 def gather(answers: list[Inferred]) -> Ran:
-    """Put together what came in several answers. ``DeviceError`` where they do not fit together."""
+    """Join what came in several answers. ``DeviceError`` if one of them does not fit itself or the others."""
     try:
-        parts = [[given.windows(output) for output in answer.outputs] for answer in answers]
-        joined = [np.concatenate(output) for output in zip(*parts, strict=True)]
-    except (ModelError, ValueError) as error:
-        raise DeviceError(f"what the device answered makes no sense: {error}") from error
+        with reading("the device's answer"):
+            return _join(answers)
+    except (ModelError, UnreadableError) as error:
+        raise DeviceError(shown(str(error))) from error
+
+
+def _join(answers: list[Inferred]) -> Ran:
+    parts = [[given.windows(output) for output in answer.outputs] for answer in answers]
+    for answer, outputs in zip(answers, parts, strict=True):
+        refuse_times(answer, len(outputs[0]) if outputs else 0)
+        if any(len(output) != len(outputs[0]) for output in outputs):
+            raise UnreadableError("the outputs of the device's answer differ in their number of windows")
+    joined = [np.concatenate(output) for output in zip(*parts, strict=True)]
     values = [np.stack([flat(one) for one in output]) for output in joined]
-    told = replace(answers[0], outputs=[], run_us=[])
+    told = printable(replace(answers[0], outputs=[], run_us=[]))
     return Ran(values, [time for answer in answers for time in answer.run_us], told)
+
+
+def refuse_times(answer: Inferred, windows: int) -> None:
+    """Raise ``UnreadableError`` unless an answer has a time for each of so many windows."""
+    times = answer.run_us
+    if len(times) != windows or not times or not all(isfinite(time) and time >= 0 for time in times):
+        raise UnreadableError(f"the device's answer has no times of {windows} windows")
+
+
+def shown(text: str) -> str:
+    """Return what a device says as text that a terminal can show: no control characters, and not too long."""
+    return "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text[:_LONGEST_TEXT]
+    )
+
+
+def printable(answer: Inferred) -> Inferred:
+    """Return an answer whose texts can be shown: they go to the terminal and into the report."""
+    return replace(
+        answer,
+        model=shown(answer.model),
+        sha256=shown(answer.sha256),
+        limpet=shown(answer.limpet),
+        runtime=shown(answer.runtime),
+        delegate=shown(answer.delegate),
+    )

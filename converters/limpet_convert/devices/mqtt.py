@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from limpet.bucket import Bucket
-from limpet.errors import TransportError
+from limpet.errors import TransportError, UnreadableError
 from limpet.inference import given
 from limpet.messages import Inferred, StatusMessage
 from limpet.mqtt.broker import Broker
@@ -31,7 +31,8 @@ from limpet.remote import (
     Infer,
 )
 from limpet.reporters.dialects import Publish
-from limpet_convert.devices import DeviceError, Ran, gather, read_model
+from limpet.untrusted import reading
+from limpet_convert.devices import DeviceError, Ran, gather, printable, read_model, refuse_times, shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -49,6 +50,8 @@ LATE = 10.0
 """Seconds beyond ``PATIENCE`` for an answer: it has a way to go."""
 PRESENCE = 3.0
 """Seconds for the device's retained status, which the broker sends at once."""
+_LARGEST = 2 * LARGEST_OUTPUTS
+"""Bytes of an answer: its outputs are in base64."""
 AT_WORK = 2.0
 """Seconds of work in one command: it must end in ``PATIENCE`` where a busy pipeline gives it a tenth."""
 
@@ -108,12 +111,16 @@ class Pipeline:
 
     def _answers(self, caller: _Caller, model: Path, windows: FloatArray) -> Iterator[Inferred]:
         digest = hashlib.sha256(read_model(model)).hexdigest()
-        answer = caller.call(self._request(windows[:1]))
+        answer = printable(caller.call(self._request(windows[:1])))
         if answer.sha256 != digest:
             raise DeviceError(
                 f"{self.name} runs {answer.model} {answer.version} (SHA-256 {answer.sha256[:12]}...), not "
                 f"{model} ({digest[:12]}...): deploy what is verified first, or verify what runs there"
             )
+        try:
+            refuse_times(answer, 1)
+        except UnreadableError as error:
+            raise DeviceError(f"{self.name}: {error}") from error
         yield answer
         size = sum(len(output.data) for output in answer.outputs)
         for some in batches(windows[1:], answer.run_us[0] / 1e6, size):
@@ -176,7 +183,7 @@ class _Caller:
             sleep(1 / PER_SECOND)
         if answer.result is None:
             hint = '; add "infer" to commands in [device] there' if "not allowed here" in answer.error else ""
-            raise DeviceError(f"{self._root}: {answer.error}{hint}")
+            raise DeviceError(f"{self._root}: {shown(answer.error)}{hint}")
         return answer.result
 
     def _ask(self, payload: bytes) -> Answer:
@@ -224,7 +231,10 @@ class _Caller:
 
 
 def _decode(payload: bytes, kind: type[R]) -> R:
+    if len(payload) > _LARGEST:
+        raise DeviceError(f"the device's answer has {len(payload)} bytes; the limit is {_LARGEST}")
     try:
-        return msgspec.json.decode(payload, type=kind)
-    except msgspec.MsgspecError as error:
-        raise DeviceError(f"the device's answer makes no sense, is it another version? {error}") from error
+        with reading("the device's answer"):
+            return msgspec.json.decode(payload, type=kind)
+    except UnreadableError as error:
+        raise DeviceError(f"{shown(str(error))}; does the device run another version of Limpet?") from error

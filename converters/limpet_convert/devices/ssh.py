@@ -16,11 +16,11 @@ from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
-from limpet.errors import TransportError
+from limpet.errors import TransportError, UnreadableError
 from limpet.inference import given
 from limpet.inference.tensor_stream import MAGIC, PART, Order, Part, Readable, read, write
 from limpet.messages import Inferred
-from limpet_convert.devices import DeviceError, Ran, gather, read_model
+from limpet_convert.devices import DeviceError, Ran, gather, read_model, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,6 +32,8 @@ SILENCE = 300.0
 """Seconds without an answer: the model may be on its way for long, and a GPU compiles for most of a minute."""
 GOODBYE = 10.0
 """Seconds for the end of ssh, which says why it failed."""
+LARGEST_OUTPUTS = 1 << 30
+"""Bytes of all outputs of a model. They are kept in memory."""
 _NOT_FOUND, _NOT_STARTED, _UNKNOWN_COMMAND, _SSH = 127, 126, 2, 255
 _HINTS = {
     "Permission denied": "no password is asked for: have `ssh-copy-id {target}` let a key of yours in, or load it "
@@ -93,9 +95,9 @@ class Ssh:
                 except EOFError as error:
                     _end(process)
                     raise DeviceError(self._why(process.returncode, said)) from error
-                except TransportError as error:
+                except (TransportError, UnreadableError) as error:
                     process.kill()
-                    raise DeviceError(f"{self.name}: {error}") from error
+                    raise DeviceError(f"{self.name}: {shown(str(error))}") from error
                 _end(process)
                 return gather(found)
 
@@ -107,7 +109,8 @@ class Ssh:
 
     def _why(self, status: int | None, said: IO[bytes]) -> str:
         said.seek(0)
-        return explain(self.name, self._limpet, status, said.read(1 << 16).decode(errors="replace"))
+        lines = said.read(1 << 16).decode(errors="replace").splitlines()
+        return explain(self.name, self._limpet, status, "\n".join(shown(line) for line in lines))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
@@ -148,7 +151,10 @@ def ask(file: IO[bytes], model: bytes, windows: FloatArray, delegate: str) -> No
 
 
 def answers(pipe: Readable, windows: int) -> list[Inferred]:
-    """Read what the device answers. ``EOFError`` where it ends too early, ``TransportError`` where it is none."""
+    """Read what the device answers.
+
+    ``EOFError`` if it ends too early, ``TransportError`` or ``UnreadableError`` if it is no answer.
+    """
     begin = pipe.read(len(MAGIC))
     if not MAGIC.startswith(begin):
         raise TransportError(
@@ -158,12 +164,17 @@ def answers(pipe: Readable, windows: int) -> list[Inferred]:
     if begin != MAGIC:
         raise EOFError
     found: list[Inferred] = []
-    count = 0
+    count = size = 0
     while count < windows:
         found.append(read(pipe, Inferred))
         count += len(found[-1].run_us)
+        size += sum(len(output.data) + 8 * len(output.values) for output in found[-1].outputs)
         if not found[-1].run_us:
             raise TransportError("it answered without an output")
+        if size > LARGEST_OUTPUTS:
+            raise TransportError(f"its outputs have more than {LARGEST_OUTPUTS} bytes; use fewer test windows")
+    if count > windows:
+        raise TransportError(f"it answered {count} windows; it was given {windows}")
     return found
 
 
