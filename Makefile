@@ -10,6 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
 PYTHON := .venv/bin/python
+SECONDS := 60
 TFLITE_PYTHON := .venv-tflite-runtime/bin/python
 PIP_INSTALL := -m pip install --quiet --no-input
 EDITABLE := --no-deps --no-build-isolation --editable .
@@ -161,6 +162,18 @@ faults: .venv/.dev programs ## kill, freeze, cut and unplug under load, and coun
 .PHONY: attack
 attack: .venv/.dev programs ## attack every border: workers, executors, broker, state and bundles; table in build/attack.md
 	@$(PYTHON) tests/attack/run.py
+
+# Its environment has atheris, which needs Python 3.11 to 3.13; without it the same parsers get mutated inputs.
+.PHONY: fuzz
+fuzz: .venv-fuzz/.installed ## feed damaged input to every parser for SECONDS=n, default 60; needs Python 3.11
+	@.venv-fuzz/bin/python tests/fuzz/run.py $(SECONDS)
+
+.venv-fuzz/.installed: requirements/fuzz.txt pyproject.toml
+	@echo "Installing atheris and the agent into .venv-fuzz"
+	@test -e .venv-fuzz/pyvenv.cfg || "$$(tools/python.sh 3.11)" -m venv .venv-fuzz
+	@.venv-fuzz/bin/python $(PIP_INSTALL) --require-hashes -r requirements/fuzz.txt
+	@.venv-fuzz/bin/python $(PIP_INSTALL) $(EDITABLE)
+	@touch $@
 
 .PHONY: soak
 soak: .venv/.dev programs ## run the daemon under trouble for 30 minutes, and see that nothing grows

@@ -133,7 +133,7 @@ class Ground:
 
     @contextlib.contextmanager
     def attempt(self, name: str, border: str, *, restart: bool = False) -> Iterator[Attempt]:
-        """Make an attempt, then see what it has done. ``restart``: kill the daemon and see that it starts again."""
+        """Make an attempt, then see what it has done. ``restart``: kill the daemon, and see it start again."""
         self.spy.foreign()
         attempt = Attempt(name, border)
         yield attempt

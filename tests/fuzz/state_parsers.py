@@ -1,0 +1,142 @@
+"""What lies in the state directory, as if a stranger had written it."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import struct
+import time
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from fuzz.registry import Prepared, parser
+from limpet.device import boot
+from limpet.outbox import Entry
+from limpet.outbox.journal import Item, Journal
+from limpet.outbox.queue import Outbox
+from limpet.outbox.rules import OutboxRules
+from support import reports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RULES = {"min_free_bytes": 0}
+logging.getLogger("limpet").setLevel(logging.CRITICAL)
+
+
+def fill(folder: Path, count: int = 40) -> Outbox:
+    """Return an open outbox with messages on its disk."""
+    outbox = Outbox(msgspec.convert(RULES, OutboxRules), folder)
+    now = time.monotonic()
+    outbox.open(now)
+    for message in reports.results(count):
+        outbox.put(Entry("result", "motion", msgspec.json.encode(message), 1, now))
+    outbox.put(Entry("event", "motion", msgspec.json.encode(reports.event()), 1, now))
+    outbox.maintain(now + 10, away=True)
+    return outbox
+
+
+def reopen(folder: Path) -> int:
+    """Start on what lies in a folder, as the daemon does, and take all of it; return how much that was."""
+    now = time.monotonic()
+    outbox = Outbox(msgspec.convert(RULES, OutboxRules), folder)
+    journal = Journal(folder)
+    outbox.open(now)
+    outbox.restore(journal.read(now))
+    outbox.release(now + 10)
+    taken = 0
+    for kind in ("event", "result"):
+        for part in ("backlog", "fresh"):
+            while parcels := outbox.take(kind, part, 100, 1 << 20):
+                taken += len(parcels)
+                outbox.ack(parcel.token for parcel in parcels)
+    outbox.maintain(now + 20, away=False)
+    outbox.notices()
+    outbox.close()
+    journal.close(now, now)
+    return taken
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the files of an outbox that is open, its log among them."""
+    outbox = fill(folder)
+    files = {path.name: path.read_bytes() for path in folder.glob("outbox.db*") if path.is_file()}
+    outbox.close()
+    return files
+
+
+def _files(folder: Path, name: str) -> Prepared:
+    """Prepare a parser of one file of an outbox, whose others are sound."""
+    sound = contents(folder / "sound")
+    closed = (folder / "sound" / "outbox.db").read_bytes()
+    place = folder / "outbox"
+
+    def take(data: bytes) -> None:
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        if name != "outbox.db":
+            (place / "outbox.db").write_bytes(sound["outbox.db"])
+        (place / name).write_bytes(data)
+        reopen(place)
+
+    return Prepared([closed] if name == "outbox.db" else [sound[name]], take)
+
+
+@parser("outbox database")
+def _database(folder: Path) -> Prepared:
+    return _files(folder, "outbox.db")
+
+
+@parser("outbox log")
+def _log(folder: Path) -> Prepared:
+    return _files(folder, "outbox.db-wal")
+
+
+def _journal(folder: Path) -> tuple[bytes, Callable[[bytes], None]]:
+    """Return a sound file of the journal, and what reads one."""
+    sound = Journal(folder / "sound")
+    sound.read(0)
+    items = [Item("result", "motion", msgspec.json.encode(message)) for message in reports.results(4)]
+    for _ in range(3):
+        sound.append(items, time.monotonic(), 0.0)
+    data = next((folder / "sound").rglob("*.log")).read_bytes()
+    sound.close(time.monotonic(), 0.0)
+    place = folder / "outbox"
+
+    def take(damaged: bytes) -> None:
+        shutil.rmtree(place, ignore_errors=True)
+        (place / "journal").mkdir(parents=True)
+        (place / "journal" / "00000001.log").write_bytes(damaged)
+        now = time.monotonic()
+        outbox = Outbox(msgspec.convert(RULES, OutboxRules), None)
+        outbox.restore(Journal(place).read(now))
+
+    return data, take
+
+
+@parser("journal")
+def _whole_journal(folder: Path) -> Prepared:
+    data, take = _journal(folder)
+    return Prepared([data], take)
+
+
+@parser("journal record")
+def _journal_record(folder: Path) -> Prepared:
+    """The body of a record, under a checksum that is right."""
+    data, take = _journal(folder)
+    head = data[:8]
+    (length,) = struct.unpack_from("<I", data, 8)
+    body = data[16 : 16 + length]
+    return Prepared([body], lambda raw: take(head + struct.pack("<II", len(raw), zlib.crc32(raw)) + raw))
+
+
+@parser("boot.json")
+def _boot(folder: Path) -> Prepared:
+    def take(data: bytes) -> None:
+        (folder / "boot.json").write_bytes(data)
+        boot.next_boot(folder)
+
+    return Prepared([b'{"count":7,"installation":"a1b2c3"}', b"{}"], take)

@@ -1,0 +1,249 @@
+"""What other processes and the network send."""
+
+from __future__ import annotations
+
+import io
+import socket
+import threading
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from fuzz.registry import Prepared, parser
+from limpet.errors import TransportError
+from limpet.inference import given, tensor_stream
+from limpet.messages import Tensor
+from limpet.mqtt.broker import Broker
+from limpet.mqtt.link import Incoming, Link
+from limpet.mqtt.request import Request
+from limpet.processes.channel import Channel
+from limpet.processes.executor import Done, FromExecutor, Opened
+from limpet.records import (
+    Answered,
+    Dismiss,
+    Figures,
+    FromWorker,
+    Heartbeat,
+    Need,
+    Notice,
+    Placed,
+    Refused,
+    Result,
+    Results,
+    Transition,
+)
+from limpet.remote import REQUESTS, Commands
+from support import dialects, reports
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from limpet.messages import DeviceHealth, Reply
+    from limpet.records import Ask
+    from limpet.reporters.dialects import Publish
+
+ROOT = f"limpet/{reports.ORIGIN.device}"
+
+
+def _framed(record: Any) -> bytes:
+    payload = msgspec.msgpack.encode(record)
+    return len(payload).to_bytes(4, "little") + payload
+
+
+def _channel(kind: Any) -> Callable[[bytes], None]:
+    def take(data: bytes) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            channel: Channel[Any] = Channel(ours, kind)
+            theirs.sendall(data[:65536])
+            theirs.shutdown(socket.SHUT_WR)
+            try:
+                while True:
+                    list(channel.receive())
+            except EOFError:
+                pass
+
+    return take
+
+
+@parser("channel records")
+def _records(_: Path) -> Prepared:
+    result = Result("p", "m", 1, "cpu", False, 1, 2, 3, 4, {"label": "cat", "score": 0.9})
+    records = [
+        Results([result, result]),
+        Heartbeat({"p": Figures(1, 2, {"invoke": {5: 6}})}, {"gap": 3}),
+        Transition("p", "running", "", "m", 1, "gpu", 0.5, placement=Placed(0.5, None)),
+        Notice("p", "gap", "a gap"),
+        Refused(["no such file"], "p"),
+        Answered(1, "", {"x": [1, 2]}),
+        Need("s/p/gpu"),
+        Dismiss("s/p/gpu"),
+    ]
+    return Prepared([*map(_framed, records), b"".join(map(_framed, records))], _channel(FromWorker))
+
+
+@parser("executor records")
+def _executor(_: Path) -> Prepared:
+    records = [Opened(Placed(1.0, 1.0), 0.1, 0.1, [(0, 64), (64, 64)], 1), Done("", [("<f4", (1, 3))]), Done("no")]
+    return Prepared([*map(_framed, records)], _channel(FromExecutor))
+
+
+@parser("tensor stream")
+def _stream(folder: Path) -> Prepared:
+    model = bytes(100)
+    order = tensor_stream.Order(100, "0" * 64, [3], 2)
+    windows = given.tensor(np.zeros((2, 3), np.float32))
+    whole = b"".join(map(_framed, (order, tensor_stream.Part(model), windows)))
+
+    def take(data: bytes) -> None:
+        source = io.BytesIO(data)
+        try:
+            tensor_stream.exactly(source, len(tensor_stream.MAGIC))
+            wanted = tensor_stream.read(source, tensor_stream.Order)
+            try:
+                tensor_stream._receive(source, wanted, folder / "model.tflite")
+            except TransportError:
+                source.seek(len(tensor_stream.MAGIC))
+            while True:
+                given.windows(tensor_stream.read(source, Tensor))
+        except EOFError:
+            pass  # as it declares
+
+    return Prepared([tensor_stream.MAGIC + whole, tensor_stream.MAGIC + _framed(windows)], take)
+
+
+class _Daemon:
+    """What commands need of the supervisor."""
+
+    def health_now(self) -> DeviceHealth:
+        return reports.device_health()
+
+    def restart(self, pipeline: str) -> None:
+        raise KeyError(pipeline)
+
+    def ask(self, pipeline: str, ask: Ask, payload: bytes = b"") -> None:
+        del pipeline, ask
+        if payload:
+            given.windows(msgspec.msgpack.decode(payload, type=Tensor))
+
+    def set_log_level(self, level: str) -> None:
+        """Take it."""
+
+
+class _Command:
+    def __init__(self, name: str, payload: bytes) -> None:
+        self.name, self.payload = name, payload
+
+    def reply(self, reply: Reply) -> None:
+        msgspec.json.encode(reply)
+
+
+@parser("commands")
+def _commands(_: Path) -> Prepared:
+    """The first byte chooses the command, the rest is its payload."""
+    names = list(REQUESTS)
+    payloads = [
+        b"{}", b'{"pipeline":"p"}', b'{"pipeline":"p","value":0.5}', b'{"level":"DEBUG"}',
+        b'{"pipeline":"p","windows":{"shape":[1,3],"values":[1,2,3]}}',
+        b'{"pipeline":"p","windows":{"shape":[1,1],"dtype":"float32","data":"AAAAAA=="}}',
+    ]  # fmt: skip
+
+    def take(data: bytes) -> None:
+        name = names[data[0] % len(names)] if data else "none"
+        Commands(reports.ORIGIN, names, _Daemon()).obey(_Command(name, data[1:]))
+
+    return Prepared([bytes([i]) + payload for i in range(len(names)) for payload in payloads], take)
+
+
+@parser("mqtt requests")
+def _requests(_: Path) -> Prepared:
+    """Topic, response topic, correlation and payload, one behind the other, as they come with a command."""
+    sound = [b"limpet/press-07/command/ping", b"operators/anna", b"question 1", b"{}"]
+
+    def take(data: bytes) -> None:
+        topic, response, correlation, payload = [*data.split(b"\x1e"), b"", b"", b"", b""][:4]
+        incoming = Incoming(
+            topic.decode("utf-8", "replace"), payload, False, response.decode("utf-8", "replace"), correlation
+        )
+        names = list(REQUESTS)
+        Commands(reports.ORIGIN, names, _Daemon()).obey(Request(incoming, ROOT, _check_publish))
+
+    return Prepared([b"\x1e".join(sound), b"\x1e".join([*sound[:1], b"", b"", b"[]"])], take)
+
+
+def _check_publish(publish: Publish, correlation: bytes) -> None:
+    """Refuse, as the broker's client would, what must never be published."""
+    del correlation
+    assert not set(publish.topic) & {"+", "#", "\0"}
+    assert 0 < len(publish.topic.encode()) <= 65535
+
+
+@parser("dialect requests")
+def _dialects(_: Path) -> Prepared:
+    """What comes on the topics that the dialects listen to."""
+    listening = [dialects.opened(kind) for kind in ("homeassistant", "sparkplug")]
+
+    def take(data: bytes) -> None:
+        for dialect in listening:
+            for topic in dialect.subscriptions:
+                dialect.received(topic, data)
+
+    rebirth = b"\x08\x01\x12\x1f\x0a\x17Node Control/Rebirth\x20\x0b\x70\x01\x18\x00"
+    return Prepared([b"online", b"offline", rebirth], take)
+
+
+_CONNACK_5 = b"\x20\x0c\x00\x00\x09\x21\x00\x14\x27\x00\x01\x00\x00\x22\x00"
+_CONNACK_3 = b"\x20\x02\x00\x00"
+_SUBACK_5 = b"\x90\x04\x00\x01\x00\x01"
+_PUBLISH_5 = b"\x32\x24\x00\x09limpet/x\x00\x00\x07\x12\x08\x00\x06answer\x09\x00\x01c{}padding."
+
+
+class _Broker(threading.Thread):
+    """Says to each that connects what it was told to say, and hangs up."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port = self._server.getsockname()[1]
+        self.says = b""
+
+    def run(self) -> None:
+        while True:
+            connection, _ = self._server.accept()
+            with connection:
+                try:
+                    connection.recv(4096)
+                    connection.sendall(self.says)
+                    connection.shutdown(socket.SHUT_WR)
+                    connection.settimeout(1)
+                    while connection.recv(4096):
+                        pass
+                except OSError:
+                    pass
+
+
+@parser("mqtt packets")
+def _packets(_: Path) -> Prepared:
+    """The first byte chooses the version, the rest is what the broker says."""
+    state: dict[str, Any] = {}
+
+    def take(data: bytes) -> None:
+        if not state:
+            state["broker"], state["stop"] = _Broker(), threading.Event()
+            state["broker"].start()
+        state["broker"].says = data[1:]
+        broker = Broker(url=f"mqtt://127.0.0.1:{state['broker'].port}")
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            link = Link(broker, "fuzz", "5" if data[:1] < b"\x80" else "3.1.1", None, ours)
+            try:
+                link.connect(60, state["stop"])
+                while True:
+                    link.poll(1.0)
+            finally:
+                link.drop()
+
+    whole = _CONNACK_5 + _SUBACK_5 + _PUBLISH_5
+    return Prepared([b"\x00" + whole, b"\xff" + _CONNACK_3 + b"\x30\x04\x00\x01x1", b"\x00" + _CONNACK_5], take)
