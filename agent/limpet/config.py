@@ -162,7 +162,7 @@ def read(path: Path | str) -> Config:
         tables = msgspec.toml.decode(textfile.read(Path(path)))
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror}"]) from error
-    except (UnicodeDecodeError, msgspec.DecodeError) as error:
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
         raise ConfigError([f"{path}: not TOML: {error}"]) from error
     return build(tables, Path(path).absolute().parent)
 

@@ -1,7 +1,7 @@
-"""``make attack``: tries what an intruder in a worker, an executor, the broker or a bundle could try.
+"""``make attack``: tries what an intruder could try in a worker, an executor, the broker or a bundle.
 
 Prints a table with every attempt and what happened, and writes it to ``build/attack.md``. The last line is one
-JSON object. Exit status 1 if a border gave way. ``ATTACK_ONLY=workers,bundles`` makes only these groups of attempts.
+JSON object. Exit status 1 if a border gave way.
 """
 
 from __future__ import annotations

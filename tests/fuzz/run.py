@@ -121,7 +121,7 @@ class Run:
     def _feed(self, fed: Fed, seconds: float) -> None:
         warnings.simplefilter("ignore")
         feeder = Feeder(fed.name, fed.prepared, fed.memory, self._crashes)
-        if atheris:
+        if atheris and seconds >= 1:  # it counts in whole seconds
             feeder.explore(atheris, seconds, self._seed + self._started, self._folder / f"corpus {fed.name}")
         else:
             feeder.mutate(seconds, self._seed)

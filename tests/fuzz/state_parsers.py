@@ -7,7 +7,6 @@ import shutil
 import struct
 import time
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -22,6 +21,7 @@ from support import reports
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
 RULES = {"min_free_bytes": 0}
 logging.getLogger("limpet").setLevel(logging.CRITICAL)

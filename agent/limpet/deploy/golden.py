@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import zipfile
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from limpet.errors import DeployError
+from limpet.errors import DeployError, UnreadableError
+from limpet.untrusted import reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,10 +39,10 @@ def _vectors(bundle: Bundle, model: Model) -> tuple[list[Array], list[Array]]:
     if bundle.golden is None:
         raise DeployError(f"{name} has no golden vectors")
     try:
-        with np.load(bundle.golden) as file:
+        with reading("the file"), np.load(bundle.golden) as file:
             inputs = _arrays(file, "input", len(model.inputs))
             outputs = _arrays(file, "output", len(model.outputs))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except UnreadableError as error:
         raise DeployError(f"{name}: its golden vectors cannot be used: {error}") from error
     if len({len(array) for array in (*inputs, *outputs)}) != 1 or not len(inputs[0]):
         raise DeployError(f"{name}: its golden vectors are none, or not as many for each tensor")
