@@ -24,7 +24,8 @@ class SampleSpec(msgspec.Struct, frozen=True):
 
     ``shape`` is that of one sample: ``(channels,)`` for a sensor, ``(height, width, 3)`` for an image.
     ``rate`` is in samples a second, ``None`` where the source has no steady rate. A source that is not ``live``
-    waits for the model; of a live one, samples that come faster than the model takes them are dropped.
+    waits for the model; of a live one, samples that come faster than the model takes them are dropped. ``timed``:
+    its stamps are when the samples were taken, so that a window may be so many seconds.
     """
 
     shape: tuple[int, ...]
@@ -32,6 +33,7 @@ class SampleSpec(msgspec.Struct, frozen=True):
     channels: tuple[str, ...] = ()
     rate: float | None = None
     live: bool = True
+    timed: bool = True
 
 
 class Samples(msgspec.Struct):

@@ -20,6 +20,7 @@ from limpet.errors import ConfigError, ModelError
 from limpet.inference import plan
 from limpet.inference.window import Windower
 from limpet.sources._recordings import load
+from limpet.sources._tables import Form
 from limpet.types import Samples, SampleSpec
 from limpet_convert import detections
 from limpet_convert.errors import ConvertError
@@ -211,7 +212,9 @@ def _source(project: Project, file: Path, dropped: Counter[str]) -> tuple[Sample
     if config is None:
         raise ConfigError(problems)
     if kind == "replay":
-        recording = load(file, options.get("channels", project.bundle.channels), options.get("rate"))
+        channels = config.channels or project.bundle.channels
+        form = Form(channels=tuple(channels), delimiter=config.delimiter, decimal=config.decimal, time=config.time)
+        recording = load(file, channels, config.rate, form)
         shape, dtype = recording.values.shape[1:], recording.values.dtype
         rate = recording.rate or project.bundle.rate
         return SampleSpec(shape, dtype, tuple(recording.channels), rate), _blocks(recording, rate, dropped)
@@ -234,8 +237,9 @@ def _blocks(recording: Recording, rate: float | None, dropped: Counter[str]) -> 
     index = np.flatnonzero(finite.all(axis=1))
     if lost := len(values) - len(index):
         dropped["not_finite"] += lost
-    for run in np.split(index, np.flatnonzero(np.diff(index) > 1) + 1):
+    breaks = np.isin(index[1:], recording.gaps) | (np.diff(index) > 1)
+    for run in np.split(index, np.flatnonzero(breaks) + 1):
         for start in range(0, len(run), BLOCK):
             part = run[start : start + BLOCK]
             times = stamps[part]
-            yield Samples(values[part], times, times, int(part[0]))
+            yield Samples(values[part], times, times, int(part[0]), gap=start == 0)

@@ -190,23 +190,22 @@ def test_a_loop_begins_again_with_a_gap(tmp_path: Path, speed: Any) -> None:
     ("name", "content", "reason"),
     [
         ("r.csv", b"a,b\n1,2\n1,2,3\n", "line 3: expected 2 columns, found 3"),
-        ("r.csv", b"a,b\n1,2\n\n1,two\n", "line 4: could not convert string to float: 'two'"),
+        ("r.csv", b"a,b\n1,2\n\n1,two\n", "line 4: column 'b': 'two' is not a number"),
         ("r.csv", b"1,2\n", "line 1: no column names; give them in the first line or as channels"),
         ("r.csv", b"", "line 0: no column names"),
         ("r.csv", b"a,b\n", "has no samples"),
         ("r.csv", b"a,a\n1,2\n", "line 1: two columns are called 'a'"),
-        ("r.csv", b"time,a\n1,2\n0.5,2\n", "line 3: time '0.5' does not follow the line before"),
-        ("r.csv", b"time,a\n1,2\nnan,2\n", "line 3: time 'nan' does not follow"),
-        ("r.csv", b"a\n\xff\n", "'utf-8' codec can't decode"),
+        ("r.csv", b"a\n1\n\xff\n", "line 3: column 'a': '\xff' is not a number"),
+        ("r.csv", b"\xff\xfea", "codec can't decode"),
         ("r.csv", b'a\n"' + b"1" * 200_000 + b'"\n', "field larger than field limit"),
         ("r.csv.gz", b"a\n1\n", "Not a gzipped file"),
         ("r.csv.gz", gzip.compress(b"a\n1\n2\n3\n")[:-9], "ended before the end-of-stream marker"),
         ("r.npy", b"", "reading magic string"),
         ("r.npy", b"garbage" * 9, "magic string is not correct"),
         ("r.npy", b"\x93NUMPY\x01\x00\x10\x00{'descr': '<f4',", "has a damaged header"),
-        ("r.wav", b"garbage" * 9, "file does not start with RIFF id"),
-        ("r.wav", b"", "cut short"),
-        ("r.txt", b"", "expected a name that ends in .csv, .csv.gz, .npy, .wav"),
+        ("r.wav", b"garbage" * 9, "is not a sound file, or is damaged"),
+        ("r.wav", b"", "is not a sound file, or is damaged"),
+        ("r.doc", b"", "expected a name that ends in .csv, .csv.gz, .tsv, .txt, .npy, .wav"),
     ],
 )
 def test_bad_recordings_are_refused_with_the_place(tmp_path: Path, name: str, content: bytes, reason: str) -> None:
@@ -240,16 +239,6 @@ def test_channels_that_do_not_fit_are_refused(tmp_path: Path) -> None:
     array = npy(tmp_path / "r.npy", np.zeros((3, 2)))
     with pytest.raises(ConfigError, match="has 2 channels, but 3 are named"):
         replay.describe(configured(array, rate=1, channels=["a", "b", "c"]))
-
-
-def test_wav_of_another_width_or_cut_short_is_refused(tmp_path: Path) -> None:
-    byte = wav(tmp_path / "byte.wav", np.zeros((4, 1), np.uint8), width=1)
-    with pytest.raises(ConfigError, match="8-bit samples; convert it to 16-bit PCM"):
-        replay.describe(configured(byte))
-    short = wav(tmp_path / "short.wav", np.zeros((400, 1), np.int16))
-    short.write_bytes(short.read_bytes()[:-100])
-    with pytest.raises(ConfigError, match=r"short\.wav: is cut short"):
-        replay.describe(configured(short))
 
 
 def test_a_recording_that_says_nothing_of_time_needs_a_rate(tmp_path: Path) -> None:

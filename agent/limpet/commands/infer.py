@@ -2,49 +2,132 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from limpet import plugin
-from limpet.config import fill
+from limpet.config import PipelineConfig, fill
 from limpet.errors import ConfigError
+from limpet.inference import no_result
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.single import plan_model
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
 HELP = "run a model over a recording (.csv, .npy, .wav) and print the results, one JSON object a line"
+
+_LENGTH = re.compile(r"(\d+)|(\d+(?:\.\d+)?|\.\d+)\s*(ms|s)")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("model", type=Path, help="a bundle (.limpet) or a bare .tflite")
-    parser.add_argument("input", type=Path, help="a recording")
-    parser.add_argument("--delegate", default="cpu", help="where to run it (default: cpu)")
+    add = parser.add_argument
+    add("model", type=Path, help="a bundle (.limpet) or a bare .tflite")
+    add("input", type=Path, help="a recording")
+    add("--delegate", default="cpu", help="Where to run it. Default: cpu.")
+    add("--rate", type=float, help="Samples a second. Default: what the recording says.")
+    add("--channels", metavar="A,B", help="Columns to read, in this order. Default: all but the time.")
+    add("--window", metavar="LENGTH", help="Samples (128) or time (2s, 500ms) of a window. Default: the model's.")
+    add("--hop", metavar="LENGTH", help="From one window to the next, as --window. Default: a whole window.")
+    add(
+        "--transforms",
+        metavar="TOML",
+        help="""Instead of the model's own, as '[{kind = "normalise", mean = 0.5, std = 2.0}]'. [] for none.""",
+    )
+    add("--decoder", metavar="TOML", help="""Instead of the model's own: classify, or '{kind = "detect"}'.""")
+    add("--time", metavar="COLUMN", help="Column of a table with the times. Default: told from its name.")
+    add("--delimiter", metavar="CHARACTER", help="What parts the columns of a table. Default: told from the file.")
+    add("--decimal", choices=[".", ","], help="Decimal character of a table. Default: told from the file.")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print a result for each window of the recording; 1 if it is too short for one."""
+    """Print a result for each window of the recording; exit status 1 if there is none."""
     replay = plugin.load("sources", "replay")
-    problems: list[str] = []
-    options = {"path": str(arguments.input.absolute()), "speed": "flat-out", "rate": 1.0}
-    config = fill(replay.Config, options, "input", Path.cwd(), problems)
-    if config is None:
-        raise ConfigError(problems)
-    count = 0
+    recorded = _recording(arguments, replay)
+    wanted = _pipeline(arguments)
+    count = samples_read = 0
+    dropped: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as cache:
-        plan = plan_model(arguments.model, replay.describe(config), [arguments.delegate], Path(cache))
-        with Pipeline(plan) as pipeline, replay.open(config, Counter()) as recording:
+        plan = plan_model(arguments.model, replay.describe(recorded), [arguments.delegate], Path(cache), wanted)
+        with Pipeline(plan) as pipeline, replay.open(recorded, dropped) as recording:
             for samples in recording:
+                samples_read += len(samples)
                 for result in pipeline.feed(samples):
                     print(msgspec.json.encode({"sample": result.sample, "output": result.output}).decode())
                     count += 1
+            in_no_window = pipeline.in_no_window
     if not count:
-        print(f"limpet: {arguments.input}: too short for a window of {plan.window}", file=sys.stderr)
+        why = no_result.reason(plan, samples_read, in_no_window, 0)
+        print(f"limpet: {arguments.input}: {why}", file=sys.stderr)
+    if lost := ", ".join(f"{cause}: {number:,}" for cause, number in sorted(dropped.items())):
+        print(f"limpet: {arguments.input}: dropped samples: {lost}", file=sys.stderr)
     return 0 if count else 1
+
+
+def _recording(arguments: argparse.Namespace, replay: Any) -> Any:
+    """Return the options of the source ``replay``. ``ConfigError``."""
+    given = {
+        "rate": arguments.rate,
+        "channels": arguments.channels and [name.strip() for name in arguments.channels.split(",")],
+        "time": arguments.time,
+        "delimiter": arguments.delimiter,
+        "decimal": arguments.decimal,
+    }
+    options = {"path": str(arguments.input.absolute()), "speed": "flat-out"}
+    options |= {key: value for key, value in given.items() if value is not None}
+    return _filled(replay.Config, options, "--")
+
+
+def _pipeline(arguments: argparse.Namespace) -> PipelineConfig:
+    """Return what stands in for the model's own window, transforms and decoder. ``ConfigError``."""
+    table: dict[str, Any] = {"source": "samples", "model": str(arguments.model)}
+    window = _window(arguments.window, arguments.hop)
+    if window:
+        table["window"] = window
+    if arguments.transforms is not None:
+        table["transforms"] = _toml(arguments.transforms, "--transforms")
+    if arguments.decoder is not None:
+        plain = re.fullmatch(r"[\w-]+", arguments.decoder)
+        table["decoder"] = {"kind": arguments.decoder} if plain else _toml(arguments.decoder, "--decoder")
+    wanted: PipelineConfig = _filled(PipelineConfig, table, "--")
+    return wanted
+
+
+def _filled(kind: type[Any], table: dict[str, Any], where: str) -> Any:
+    problems: list[str] = []
+    filled = fill(kind, table, where, Path.cwd(), problems)
+    if filled is None:
+        raise ConfigError([problem.replace(f"{where}.", where) for problem in problems])
+    return filled
+
+
+def _window(window: str | None, hop: str | None) -> dict[str, Any]:
+    if hop is not None and window is None:
+        raise ConfigError(["--hop: goes with --window"])
+    table = _length(window, "--window", ("size", "seconds")) if window else {}
+    return table | (_length(hop, "--hop", ("hop", "hop_seconds")) if hop else {})
+
+
+def _length(text: str, flag: str, keys: Sequence[str]) -> dict[str, Any]:
+    match = _LENGTH.fullmatch(text.strip())
+    if match is None:
+        raise ConfigError([f"{flag}: {text!r}: give samples, as 128, or time, as 2s or 500ms"])
+    samples, number, unit = match.groups()
+    if samples:
+        return {keys[0]: int(samples)}
+    return {keys[1]: float(number) / (1000 if unit == "ms" else 1)}
+
+
+def _toml(text: str, flag: str) -> Any:
+    try:
+        return msgspec.toml.decode(f"value = {text}".encode())["value"]
+    except msgspec.DecodeError as error:
+        raise ConfigError([f"{flag}: {text!r} is not TOML: {error}"]) from error

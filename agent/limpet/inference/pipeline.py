@@ -126,6 +126,8 @@ class Pipeline:
         if self.plan.columns is not None:
             samples = replace(samples, values=samples.values.take(self.plan.columns, axis=1))
         windows = self._windower.push(samples)
+        if not self.plan.spec.live:
+            windows = _stamped_now(windows)
         if self.plan.every > 1:
             windows = self._each_so_many(windows)
         if self._batches is None:
@@ -210,6 +212,11 @@ class Pipeline:
         """Whether the model is not on the first of its delegates."""
         return self.model.delegate != self.plan.delegates[0].name
 
+    @property
+    def in_no_window(self) -> int:
+        """How many samples came to lie in no window because of a gap after them, since it was opened."""
+        return self._windower.discarded
+
     def discarded(self) -> int:
         """Return how many samples came to lie in no window since this was asked last."""
         total = self._windower.discarded
@@ -225,6 +232,14 @@ class Pipeline:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _stamped_now(windows: Iterator[Window]) -> Iterator[Window]:
+    """Stamp windows of a recording that waits for the model: their time in it says nothing of latency."""
+    now = monotonic_ns()
+    for window in windows:
+        window.monotonic_ns = now
+        yield window
 
 
 def _selector(plan: PipelinePlan, model: Model, shape: tuple[int, ...]) -> Callable[[Array], Sequence[Array]]:

@@ -114,6 +114,9 @@ def plan_pipeline(config: Config, name: str, spec: SampleSpec) -> PipelinePlan:
     ):
         raise ModelError("; ".join(problems))
     window = wanted.window or manifest.window or WindowSpec(size=1)
+    if window.seconds is not None and not spec.timed:
+        needs = f"the window of {where} is {window.seconds:g} s, but these samples carry no time"
+        raise ConfigError([f"sources.{wanted.source}.rate: missing; {needs}: give their number a second"])
     channels = dict.fromkeys(channel for tensor in manifest.inputs for channel in tensor.channels)
     chosen, narrow = taken(tuple(channels), spec)
     plan = PipelinePlan(

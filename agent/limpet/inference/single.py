@@ -21,16 +21,24 @@ if TYPE_CHECKING:
     from limpet.manifest import Manifest
 
 
-def plan_model(path: Path, spec: SampleSpec | None, delegates: Sequence[str], cache: Path) -> PipelinePlan:
+def plan_model(
+    path: Path,
+    spec: SampleSpec | None,
+    delegates: Sequence[str],
+    cache: Path,
+    wanted: PipelineConfig | None = None,
+) -> PipelinePlan:
     """Plan a pipeline for a bundle or a bare model, on samples of ``spec`` or on such as it seems made for.
 
-    On these delegates and on no other, however slow. A model that says nothing of its outputs gets the decoder
-    ``regress``. The model is unpacked below ``cache``.
+    On these delegates and on no other, however slow. ``wanted`` may replace the model's own window, transforms
+    and decoder. A model that says nothing of its outputs gets the decoder ``regress``. The model is unpacked below
+    ``cache``.
     ``ConfigError``, ``ModelError`` or ``DeployError`` as ``plan_pipeline``.
     """
     manifest = bundles.load(path, cache / "cache").manifest
-    wanted = PipelineConfig(source="samples", model=str(path.absolute()), delegates=list(delegates))
-    if not manifest.decoder:
+    wanted = wanted or PipelineConfig(source="samples", model="")
+    wanted = msgspec.structs.replace(wanted, model=str(path.absolute()), delegates=list(delegates))
+    if not manifest.decoder and wanted.decoder is None:
         wanted.decoder = {"kind": "regress"}
     return _plan(wanted, manifest.name, spec or likely_samples(manifest), cache)
 

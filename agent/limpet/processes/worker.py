@@ -21,6 +21,7 @@ from limpet.accelerators.admission import judge, load
 from limpet.accelerators.delegation import Delegation
 from limpet.config import Config, PipelineConfig
 from limpet.errors import ConfigError, LimpetError, ModelError
+from limpet.inference import no_result
 from limpet.inference.intake import Gaps, Intake
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.plan import SourcePlan, plan_pipeline, plan_source
@@ -142,6 +143,9 @@ class Run(msgspec.Struct):
     config: PipelineConfig
     errors: int = 0
     errors_in_a_row: int = 0
+    samples: int = 0
+    results: int = 0
+    failures: int = 0
     said: bool = False
     passed_over: bool = False
 
@@ -154,11 +158,21 @@ class Run(msgspec.Struct):
     def count(self, error: ModelError) -> None:
         """Count a window without a result. Raise ``error`` where that makes too many in a row."""
         self.errors += 1
+        self.failures += 1
         self.errors_in_a_row += 1
         if self.errors_in_a_row == 1:
             log.warning("pipeline %s: %s", self.pipeline.plan.name, error)
         if self.errors_in_a_row >= ERRORS_IN_A_ROW:
             raise error
+
+    def end(self) -> str:
+        """Return what to say when the source has ended: why there was no result, if there was none."""
+        if self.results:
+            return "its source came to an end"
+        pipeline = self.pipeline
+        why = no_result.reason(pipeline.plan, self.samples, pipeline.in_no_window, self.failures)
+        log.warning("pipeline %s: its source came to an end after %s", pipeline.plan.name, why)
+        return f"its source came to an end after {why}"
 
 
 class Worker:
@@ -223,7 +237,7 @@ class Worker:
                 raise self._intake.crash from None
             final = "finished"
         for name in list(self._runs):
-            self._close(name, final, "its source came to an end" if final == "finished" else "")
+            self._close(name, final, self._runs[name].end() if final == "finished" else "")
 
     def _hear(self) -> list[ToWorker]:
         return list(self._supervisor.receive()) if select([self._supervisor], [], [], 0)[0] else []
@@ -354,9 +368,11 @@ class Worker:
                 continue
             block = msgspec.structs.replace(samples, gap=True) if run.passed_over else samples
             run.passed_over = False
+            run.samples += len(block)
             try:
                 for result in run.pipeline.feed(block, run.count):
                     run.errors_in_a_row = 0
+                    run.results += 1
                     self._dispatch.add(result)
                     self._beat()
             except ModelError as error:

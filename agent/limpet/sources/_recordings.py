@@ -5,40 +5,43 @@ What reads a format is imported with its first file: workers should start fast.
 
 from __future__ import annotations
 
-import math
+import codecs
+import io
 import zlib
-from array import array
-from itertools import chain
+from contextlib import ExitStack, contextmanager
 from tokenize import TokenError
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, cast
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from limpet import textfile
 from limpet.errors import ConfigError
-from limpet.plugin import suggest
 from limpet.types import Array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-
-TIME = "time"
-"""The CSV column with the seconds at which samples were taken."""
+    from limpet.sources._tables import Form
 
 STEADY = 0.1
 """A recording has a rate if no interval is further than this share from the median one."""
 
 
 class Recording(msgspec.Struct):
-    """``values`` ``(n, *shape)``, n at least 1; ``seconds`` float64 ``(n,)`` from the first sample, if known."""
+    """``values`` ``(n, *shape)``, n at least 1; ``seconds`` float64 ``(n,)`` from the first sample, if known.
+
+    ``gaps``: samples that do not follow the one before. ``notes``: what was passed over, each in a sentence.
+    """
 
     values: Array
     channels: tuple[str, ...] = ()
     rate: float | None = None
     seconds: NDArray[np.float64] | None = None
+    gaps: tuple[int, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def duration(self) -> float:
@@ -49,14 +52,19 @@ class Recording(msgspec.Struct):
         return last + (last / (len(self.seconds) - 1) if last else 1 / (self.rate or 1.0))
 
 
-def load(path: Path, channels: Sequence[str], rate: float | None) -> Recording:
-    """Read a recording by its suffix. ``rate`` stands in for what it says of time."""
-    readers = {".csv": _csv, ".csv.gz": _csv, ".npy": _npy, ".wav": _wav}
-    suffix = next((suffix for suffix in readers if path.name.lower().endswith(suffix)), None)
-    if suffix is None:
-        raise ConfigError([f"path: {path}: expected a name that ends in {', '.join(readers)}"])
+def load(path: Path, channels: Sequence[str], rate: float | None, form: Form | None = None) -> Recording:
+    """Read a recording by its suffix. ``rate`` replaces what it says of time, ``form`` says what a table is."""
+    name = path.name.lower()
     try:
-        recording = readers[suffix](path, channels)
+        if name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz")):
+            recording = _csv(path, channels, form)
+        elif name.endswith(".npy"):
+            recording = _npy(path, channels)
+        elif name.endswith((".wav", ".wave")):
+            recording = _wav(path, channels)
+        else:
+            known = ".csv, .csv.gz, .tsv, .txt, .npy, .wav"
+            raise ConfigError([f"path: {path}: expected a name that ends in {known}"])
     except (OSError, EOFError, ValueError, RuntimeError, zlib.error) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error) or "is cut short"
         raise ConfigError([f"path: {path}: {reason}"]) from error
@@ -85,22 +93,11 @@ def _npy(path: Path, channels: Sequence[str]) -> Recording:
 
 
 def _wav(path: Path, channels: Sequence[str]) -> Recording:
-    import wave
+    from limpet.sources import _sound
 
-    try:
-        with wave.open(str(path), "rb") as file:
-            count = file.getnchannels()
-            if file.getsampwidth() != 2:
-                raise ValueError(f"has {8 * file.getsampwidth()}-bit samples; convert it to 16-bit PCM")
-            rate, frames = file.getframerate(), file.getnframes()
-            data = file.readframes(frames)
-    except wave.Error as error:
-        raise ValueError(str(error)) from error
-    if rate < 1 or len(data) != 2 * count * frames:
-        raise ValueError("is cut short or damaged")
-    _check_channels(channels, count)
-    values = np.frombuffer(data, "<i2").reshape(-1, count).astype(np.float32) / np.float32(32768)
-    return Recording(values, tuple(channels), float(rate))
+    sound = _sound.read(path)
+    _check_channels(channels, sound.values.shape[1])
+    return Recording(sound.values, tuple(channels), sound.rate, notes=(sound.note,) if sound.note else ())
 
 
 def _check_channels(channels: Sequence[str], count: int) -> None:
@@ -108,77 +105,47 @@ def _check_channels(channels: Sequence[str], count: int) -> None:
         raise ValueError(f"has {count} channels, but {len(channels)} are named")
 
 
-def _csv(path: Path, channels: Sequence[str]) -> Recording:
-    import csv
+def _csv(path: Path, channels: Sequence[str], form: Form | None) -> Recording:
+    from limpet.sources import _tables
 
+    form = form or _tables.Form(channels=tuple(channels))
     with _text(path) as file:
-        lines = csv.reader(file)
-        try:
-            return _table(lines, channels)
-        except (csv.Error, ValueError) as error:
-            raise ValueError(f"line {lines.line_num}: {error}") from error
-
-
-def _text(path: Path) -> IO[str]:
-    if path.suffix.lower() == ".gz":
-        import gzip
-
-        return gzip.open(path, "rt", encoding="utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
-
-
-def _table(lines: Iterator[list[str]], channels: Sequence[str]) -> Recording:
-    rows = (row for row in lines if row)
-    first = next(rows, [])
-    header = not all(_is_number(word) for word in first)
-    names = [word.strip() for word in first] if header else list(channels)
-    if not names:
-        raise ValueError("no column names; give them in the first line or as channels")
-    wanted = [name for name in channels or names if name != TIME]
-    columns = [_column(names, name) for name in wanted]
-    clock = _column(names, TIME) if TIME in names else None
-    values, seconds = array("d"), array("d")
-    for row in rows if header else chain([first], rows):
-        if len(row) != len(names):
-            raise ValueError(f"expected {len(names)} columns, found {len(row)}")
-        values.extend(_number(row[column]) for column in columns)
-        if clock is not None:
-            seconds.append(_moment(row[clock], seconds))
+        table = _tables.read(file, form)
+    columns = len(table.channels)
     with np.errstate(over="ignore"):
-        array_2d = np.array(values).reshape(-1, len(columns)).astype(np.float32)
-    recording = Recording(array_2d, tuple(wanted))
-    if seconds:
-        recording.seconds = np.array(seconds) - seconds[0]
+        values = np.array(table.values).reshape(-1, columns).astype(np.float32)
+    recording = Recording(values, table.channels, gaps=tuple(table.gaps), notes=tuple(table.notes))
+    if table.seconds:
+        recording.seconds = np.array(table.seconds) - table.seconds[0]
         recording.rate = _steady_rate(recording.seconds)
     return recording
 
 
-def _column(names: Sequence[str], name: str) -> int:
-    if names.count(name) > 1:
-        raise ValueError(f"two columns are called {name!r}")
-    if name not in names:
-        raise ValueError(f"no column {name!r}{suggest(name, names)}")
-    return names.index(name)
+@contextmanager
+def _text(path: Path) -> Iterator[IO[str]]:
+    """Open a text in whatever encoding it is. Bytes that are no UTF-8 are taken as Latin-1: units, not numbers."""
+    with ExitStack() as stack:
+        file: IO[bytes] = stack.enter_context(path.open("rb"))
+        if path.suffix.lower() == ".gz":
+            import gzip
+
+            file = cast("IO[bytes]", stack.enter_context(gzip.GzipFile(fileobj=file)))
+        start = file.read(256)
+        file.seek(0)
+        encoding = textfile.encoding(start)
+        yield stack.enter_context(io.TextIOWrapper(file, encoding=encoding, errors=_LATIN, newline=""))
 
 
-def _number(word: str) -> float:
-    """Return a number; NaN for an empty field, which is how a missing one is written."""
-    return float(word) if word.strip() else math.nan
+_LATIN = "limpet-latin-1"
 
 
-def _is_number(word: str) -> bool:
-    try:
-        _number(word)
-    except ValueError:
-        return False
-    return True
+def _latin(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeDecodeError) or not error.encoding.replace("_", "-").startswith("utf-8"):
+        raise error
+    return error.object[error.start : error.end].decode("latin-1"), error.end
 
 
-def _moment(word: str, before: Sequence[float]) -> float:
-    moment = _number(word)
-    if not math.isfinite(moment) or (before and moment < before[-1]):
-        raise ValueError(f"time {word!r} does not follow the line before")
-    return moment
+codecs.register_error(_LATIN, _latin)
 
 
 def _steady_rate(seconds: NDArray[np.float64]) -> float | None:

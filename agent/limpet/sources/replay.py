@@ -1,26 +1,30 @@
 """A recording, played as if it were live: CSV (also gzipped), NPY or WAV, by the file's suffix.
 
-CSV: a row of column names, or ``channels`` in the configuration; a column ``time`` in seconds says when. Samples
-are float32 ``(channels,)``. NPY: an array ``(n, *shape)`` of any real dtype; samples are ``shape`` of that dtype,
-and an array ``(n,)`` is one channel. WAV: 16-bit PCM; samples are float32 ``(channels,)`` from -1 to 1.
+CSV, TSV: a row of column names, or ``channels`` in the configuration. Delimiter, decimal character and the column
+with the times are told from the file, see ``limpet.sources._tables``. Samples are float32 ``(channels,)``. NPY: an
+array ``(n, *shape)`` of any real dtype; samples are ``shape`` of that dtype, and an array ``(n,)`` is one channel.
+WAV: samples are float32 ``(channels,)`` from -1 to 1.
 
 Samples with a NaN or an infinite value are dropped and counted as ``not_finite``.
 """
 
 from __future__ import annotations
 
+import logging
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import msgspec
 import numpy as np
+from msgspec import Meta
 
 from limpet.errors import ConfigError
 from limpet.manifest import Positive
 from limpet.sources._recordings import load
 from limpet.sources._rows import Cutter
+from limpet.sources._tables import Form
 from limpet.types import SampleSpec, empty_samples
 
 if TYPE_CHECKING:
@@ -28,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from limpet.sources._recordings import Recording
-    from limpet.types import Array, Samples, TimeArray
+    from limpet.types import Samples, TimeArray
 
 BLOCK = 256
 """Samples in a block at most."""
@@ -39,11 +43,15 @@ PACE = 0.01
 IDLE = 0.5
 
 
+log = logging.getLogger(__name__)
+
+
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """``rate`` in samples a second stands in for what the recording says of time.
 
     ``speed``: ``"recorded"``, a number of times that, or ``"flat-out"``: as fast as the samples are taken.
-    ``loop``: begin again at the end, with a gap.
+    ``loop``: begin again at the end, with a gap. ``delimiter``, ``decimal`` and ``time`` (the column with the
+    times, empty for none) are for tables where the file does not show them.
     """
 
     path: Path
@@ -51,6 +59,9 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     rate: Positive | None = None
     speed: Literal["recorded", "flat-out"] | Positive = "recorded"
     loop: bool = False
+    delimiter: Annotated[str, Meta(pattern=r"^[^\w.+\-]?$")] = ""
+    decimal: Literal[".", ","] | None = None
+    time: str | None = None
 
 
 def describe(config: Config) -> SampleSpec:
@@ -60,12 +71,21 @@ def describe(config: Config) -> SampleSpec:
 
 @contextmanager
 def open(config: Config, dropped: Counter[str]) -> Iterator[Iterator[Samples]]:
-    """Play it. A sample's stamp is the time at which it was due, now. See ``limpet.plugin.Source``."""
-    yield _play(config, _load(config), dropped)
+    """Play it. A sample's stamp is the time at which it was due, now. See ``limpet.plugin.Source``.
+
+    Flat out, the stamps lie as far apart as in the recording, and the first time through ends now.
+    """
+    recording = _load(config)
+    for note in recording.notes:
+        log.warning("%s: %s", config.path, note)
+    yield _play(config, recording, dropped)
 
 
 def _load(config: Config) -> Recording:
-    recording = load(config.path, config.channels, config.rate)
+    form = Form(
+        channels=tuple(config.channels), delimiter=config.delimiter, decimal=config.decimal, time=config.time
+    )
+    recording = load(config.path, config.channels, config.rate, form)
     if recording.seconds is None and config.speed != "flat-out":
         way_out = 'give their number a second, or speed = "flat-out"'
         raise ConfigError([f"rate: missing; {config.path} does not say when its samples were taken: {way_out}"])
@@ -75,13 +95,16 @@ def _load(config: Config) -> Recording:
 def _spec(config: Config, recording: Recording) -> SampleSpec:
     values = recording.values
     live = config.speed != "flat-out"
-    return SampleSpec(values.shape[1:], values.dtype, recording.channels, recording.rate, live)
+    timed = recording.seconds is not None
+    return SampleSpec(values.shape[1:], values.dtype, recording.channels, recording.rate, live, timed)
 
 
 def _play(config: Config, recording: Recording, dropped: Counter[str]) -> Iterator[Samples]:
-    sieve = _Sieve(recording.values, dropped)
+    sieve = _Sieve(recording, dropped)
     spec = _spec(config, recording)
     begin, first = time.monotonic_ns(), 0
+    if config.speed == "flat-out":
+        begin -= int(recording.duration * 1e9)
     while True:
         for part, times in _lap(config, recording, begin):
             if len(times):
@@ -103,12 +126,13 @@ def _lap(config: Config, recording: Recording, begin_ns: int) -> Iterator[tuple[
     """Yield which samples are due, possibly none, and when they were: once through the recording."""
     count = len(recording.values)
     block = max(1, min(BLOCK, BLOCK_BYTES // max(1, recording.values[0].nbytes)))
-    if recording.seconds is None or config.speed == "flat-out":
-        for start in range(0, count, block):
-            end = min(start + block, count)
-            yield slice(start, end), np.full(end - start, time.monotonic_ns())
-    else:
-        yield from _on_schedule(begin_ns + (recording.seconds * _pace(config)).astype(np.int64), block)
+    due = None if recording.seconds is None else begin_ns + (recording.seconds * _pace(config)).astype(np.int64)
+    if due is not None and config.speed != "flat-out":
+        yield from _on_schedule(due, block)
+        return
+    for start in range(0, count, block):
+        part = slice(start, min(start + block, count))
+        yield part, np.full(part.stop - start, time.monotonic_ns()) if due is None else due[part]
 
 
 def _on_schedule(due: TimeArray, block: int) -> Iterator[tuple[slice, TimeArray]]:
@@ -123,10 +147,11 @@ def _on_schedule(due: TimeArray, block: int) -> Iterator[tuple[slice, TimeArray]
 
 
 class _Sieve:
-    """Drops what is not finite, and cuts there and where a lap begins."""
+    """Drops what is not finite, and cuts there, at the recording's own gaps and where a lap begins."""
 
-    def __init__(self, values: Array, dropped: Counter[str]) -> None:
-        self._values = values
+    def __init__(self, recording: Recording, dropped: Counter[str]) -> None:
+        self._values = recording.values
+        self._gaps = recording.gaps
         self._dropped = dropped
         self._cutter = Cutter()
 
@@ -134,6 +159,8 @@ class _Sieve:
         """Yield the samples of ``part`` of a lap whose first sample has the ordinal ``first``."""
         values, ordinals = self._values[part], np.arange(part.start, part.stop) + first
         gap = (ordinals == first) & (first > 0)
+        if self._gaps:
+            gap |= np.isin(ordinals - first, self._gaps)
         if values.dtype.kind == "f":
             good = np.isfinite(values).reshape(len(values), -1).all(axis=1)
             if not good.all():

@@ -1,0 +1,283 @@
+"""The column of a table that says when: its names, its units, and how loggers write a time.
+
+No I/O. Only differences count, so a time without a zone is taken as UTC.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from limpet.sources import _numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from limpet.sources._numbers import Decimal
+
+TIME = "time"
+"""The name that always means the column with the times."""
+
+DAY = 86400.0
+
+_SCALES = {
+    "s": 1.0,
+    "sec": 1.0,
+    "secs": 1.0,
+    "second": 1.0,
+    "seconds": 1.0,
+    "ms": 1e-3,
+    "msec": 1e-3,
+    "millis": 1e-3,
+    "millisecond": 1e-3,
+    "milliseconds": 1e-3,
+    "us": 1e-6,
+    "µs": 1e-6,
+    "μs": 1e-6,
+    "usec": 1e-6,
+    "micros": 1e-6,
+    "microsecond": 1e-6,
+    "microseconds": 1e-6,
+    "ns": 1e-9,
+    "nsec": 1e-9,
+    "nanos": 1e-9,
+    "nanoseconds": 1e-9,
+    "min": 60.0,
+    "minutes": 60.0,
+    "h": 3600.0,
+    "hours": 3600.0,
+}
+"""Seconds in each unit, by all its names."""
+
+_STRONG = {
+    "time",
+    "timestamp",
+    "timestamps",
+    "time stamp",
+    "datetime",
+    "date time",
+    "date and time",
+    "epoch",
+    "epoch time",
+    "unix",
+    "unixtime",
+    "unix time",
+    "unix timestamp",
+    "elapsed",
+    "elapsed time",
+    "time elapsed",
+    "relative time",
+    "system time",
+    "utc time",
+    "time utc",
+    "timestamp utc",
+    "utc timestamp",
+    "local time",
+    "localtime",
+    "sample time",
+    "sensor time",
+    "device time",
+    "log time",
+    "recorded at",
+    "created at",
+    "measured at",
+    "millis",
+    "micros",
+    "milliseconds",
+    "microseconds",
+    "seconds elapsed",
+    "zeit",
+    "zeitstempel",
+}
+DATES = {"date", "datum", "day"}
+_WEAK = {"t", "ts", "seconds", "second", "secs", "sec", "utc", "clock", "when", *DATES}
+"""Names that channels may have too. They mean times only where the numbers only ever grow."""
+
+_UNIT = re.compile(r"^(.*?)\s*(?:[\[(]\s*([^\])]+?)\s*[\])]|[/_,]\s*(\w+)|\s+in\s+(\w+))$")
+_MONTHS = {
+    name: n
+    for n, name in enumerate(
+        ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"], 1
+    )
+}
+_CLOCK = (
+    r"(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,:](\d{1,9}))?)?\s*([AaPp][Mm])?"
+    r"\s*(Z|z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2})?"
+)
+_ISO = re.compile(rf"(\d{{4}})[-/.](\d{{1,2}})[-/.](\d{{1,2}})(?:[T\s,_]+{_CLOCK})?", re.ASCII)
+_COMPACT = re.compile(
+    r"(\d{4})(\d{2})(\d{2})[T _-]?(\d{2})(\d{2})(\d{2})(?:[.,](\d{1,9}))?(Z|[+-]\d{2}:?\d{2})?", re.ASCII
+)
+_NUMBERED = re.compile(rf"(\d{{1,2}})([./-])(\d{{1,2}})\2(\d{{4}}|\d{{2}})(?:[T\s,_]+{_CLOCK})?", re.ASCII)
+_NAMED = re.compile(
+    rf"(?:[A-Za-z]{{3,9}},?\s+)?(?:(\d{{1,2}})[-\s]([A-Za-z]{{3,9}})|([A-Za-z]{{3,9}})\s+(\d{{1,2}})),?[-\s]+(\d{{4}})(?:[T\s,_]+{_CLOCK})?",
+    re.ASCII,
+)
+_OF_DAY = re.compile(_CLOCK, re.ASCII)
+_MINUTES = re.compile(r"(\d{1,3}):(\d{2})[.,](\d{1,9})", re.ASCII)
+_EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+def unit_of(name: str) -> tuple[str, str]:
+    """Return a column's name in lower case without its unit, and the unit if it is one of time."""
+    plain = " ".join(name.strip().lower().split())
+    if match := _UNIT.match(plain):
+        unit = next(group for group in match.groups()[1:] if group)
+        if unit in _SCALES:
+            return match[1].replace("_", " ").strip(), unit
+        if match[2]:  # a remark in brackets, such as the time zone
+            return match[1].replace("_", " ").strip(), ""
+    return plain.replace("_", " ").replace("-", " "), ""
+
+
+def likely(names: Sequence[str]) -> list[int]:
+    """Return the positions of the columns that may have the times, the most likely first."""
+    ranks = {}
+    for position, name in enumerate(names):
+        plain, unit = unit_of(name)
+        if name == TIME:
+            ranks[position] = 0
+        elif plain in _STRONG:
+            ranks[position] = 1
+        elif plain in _WEAK or (unit and plain in {"", "timer", "tick", "ticks"}):
+            ranks[position] = 2
+    return sorted(ranks, key=lambda position: ranks[position])
+
+
+def is_weak(name: str) -> bool:
+    """Whether a channel may have this name as well."""
+    return unit_of(name)[0] not in _STRONG
+
+
+def is_time(word: str) -> bool:
+    """Whether a word, not a number, is a date or a time of day."""
+    if not any(character.isdigit() for character in word) or not any(mark in word for mark in ":-/.T "):
+        return False
+    try:
+        return not _numbers.is_number(word) and math.isfinite(Clock("", [word])(word))
+    except (ValueError, OverflowError):
+        return False
+
+
+def is_time_of_day(word: str) -> bool:
+    """Whether a word tells a time and no day."""
+    return _OF_DAY.fullmatch(word.strip()) is not None
+
+
+class Clock:
+    """Reads the times of one column as seconds from some start.
+
+    ``unit`` is that of the column's name or of a row of units. Numbers without a unit are seconds, or, if they are
+    too large for that, ms, µs or ns since 1970.
+    """
+
+    def __init__(self, name: str, words: Sequence[str], unit: str = "", decimal: Decimal = ".") -> None:
+        plain, of_name = unit_of(name)
+        unit = of_name or unit.strip(" []()").lower() or (plain if plain in _SCALES else "")
+        self._scale = _SCALES.get(unit)
+        self._decimal: Decimal = decimal
+        self._month_first = _month_first(words)
+        self._only_day = ""
+        self._before = -math.inf
+        self._days = 0.0
+
+    def __call__(self, word: str) -> float:
+        """Return when; NaN where the time is missing. ``ValueError`` for what is no time."""
+        text = word.strip().strip("\"'").strip()
+        if not text:
+            return math.nan
+        if _numbers.is_number(text, self._decimal):
+            return self._counted(_numbers.read(text, self._decimal))
+        if (seconds := self._written(text)) is not None:
+            return seconds
+        raise ValueError(f"{text[:60]!r} is not a time")
+
+    def _counted(self, number: _numbers.Number) -> float:
+        if number.unit in _SCALES:
+            return number.value * _SCALES[number.unit]
+        if number.unit:
+            raise ValueError(f"{number.unit!r} is not a unit of time")
+        if self._scale is None and math.isfinite(number.value):
+            size = abs(number.value)
+            self._scale = 1e-9 if size >= 1e17 else 1e-6 if size >= 1e14 else 1e-3 if size >= 1e11 else 1.0
+        return number.value * (self._scale or 1.0)
+
+    def _written(self, text: str) -> float | None:
+        """Return the time that a text tells, ``None`` where it tells none."""
+        if match := _ISO.fullmatch(text):
+            return _moment(match[1], match[2], match[3], match.groups()[3:])
+        if match := _COMPACT.fullmatch(text):
+            hour, minute, second, fraction, zone = match.groups()[3:]
+            return _moment(match[1], match[2], match[3], (hour, minute, second, fraction, None, zone))
+        if match := _NUMBERED.fullmatch(text):
+            return self._numbered(match)
+        if (match := _NAMED.fullmatch(text)) and (month := _MONTHS.get((match[2] or match[3])[:3].lower())):
+            return _moment(match[5], month, match[1] or match[4], match.groups()[5:])
+        return self._of_a_turn(text)
+
+    def _of_a_turn(self, text: str) -> float | None:
+        """Return a time without a day, or without an hour."""
+        if match := _MINUTES.fullmatch(text):
+            return self._later(60.0 * int(match[1]) + int(match[2]) + float(f"0.{match[3]}"), 3600.0)
+        if match := _OF_DAY.fullmatch(text):
+            return self._later(_of_day(match.groups()), DAY)
+        return None
+
+    def _numbered(self, match: re.Match[str]) -> float:
+        """Return a date of three numbers. With dots the day comes first; else the column must show which does."""
+        month_first = False if match[2] == "." else self._month_first
+        date = "/".join(match.group(1, 3, 4))
+        self._only_day = self._only_day or date
+        if month_first is None and date != self._only_day:  # as long as it is one day, only the hours count
+            raise ValueError(f"{match.group()!r}: cannot tell the day from the month; write dates as 2025-12-31")
+        day, month = (match[3], match[1]) if month_first else (match[1], match[3])
+        year = int(match[4]) + (2000 if len(match[4]) == 2 else 0)
+        return _moment(year, month, day, match.groups()[4:])
+
+    def _later(self, seconds: float, turn: float) -> float:
+        """Count the turns of a clock that shows no more than the time of the day or of the hour."""
+        if seconds + self._days < self._before - turn / 2:
+            self._days += turn
+        self._before = seconds + self._days
+        return self._before
+
+
+def _month_first(words: Sequence[str]) -> bool | None:
+    """Whether dates such as 1/2/2025 have the month first; ``None`` where these words do not show it."""
+    firsts, seconds = set(), set()
+    for word in words:
+        if match := _NUMBERED.fullmatch(word.strip().strip("\"'")):
+            firsts.add(int(match[1]))
+            seconds.add(int(match[3]))
+    if any(number > 12 for number in seconds):
+        return True
+    return False if any(number > 12 for number in firsts) else None
+
+
+def _moment(year: object, month: object, day: object, clock: Sequence[str | None]) -> float:
+    """Return seconds since 1970. ``ValueError`` for a day that does not exist."""
+    midnight = datetime(int(str(year)), int(str(month)), int(str(day)), tzinfo=timezone.utc)
+    if clock[0] is None:
+        return (midnight - _EPOCH).total_seconds()
+    return (midnight - _EPOCH).total_seconds() + _of_day(clock) - _offset(clock[5])
+
+
+def _of_day(clock: Sequence[str | None]) -> float:
+    hour, minute, second, fraction, half, _ = clock
+    hours, minutes, seconds = int(hour or 0), int(minute or 0), int(second or 0)
+    if half:
+        if not 1 <= hours <= 12:
+            raise ValueError(f"{hours} {half} is no hour")
+        hours = hours % 12 + (12 if half.lower() == "pm" else 0)
+    if hours > 24 or minutes > 59 or seconds > 60:
+        raise ValueError(f"{hours}:{minutes:02}:{seconds:02} is no time of day")
+    return 3600.0 * hours + 60.0 * minutes + seconds + float(f"0.{fraction or 0}")
+
+
+def _offset(zone: str | None) -> float:
+    if zone is None or zone.upper() in {"Z", "UTC", "GMT"}:
+        return 0.0
+    digits = zone[1:].replace(":", "").ljust(4, "0")
+    return (-60.0 if zone[0] == "-" else 60.0) * (60 * int(digits[:2]) + int(digits[2:]))

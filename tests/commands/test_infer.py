@@ -1,0 +1,111 @@
+"""``limpet infer`` over recordings, and what it says where there is nothing to tell."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import wave
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from support import models
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def infer(folder: Path, *arguments: object, code: int = 0) -> tuple[list[dict[str, Any]], str]:
+    """Return the results and what was said beside them."""
+    command = [sys.executable, "-m", "limpet", "infer", *map(str, arguments)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == code, done.stdout + done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()], done.stderr
+
+
+def samples(results: list[dict[str, Any]]) -> list[int]:
+    return [result["sample"] for result in results]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return models.dense(tmp_path / "m.tflite", 3, 3)
+
+
+def wav(path: Path, count: int, rate: int) -> Path:
+    with wave.open(str(path), "wb") as file:
+        file.setparams((3, 2, rate, 0, "NONE", ""))
+        file.writeframes(np.zeros((count, 3), np.int16).tobytes())
+    return path
+
+
+def test_a_wav_has_its_own_rate(tmp_path: Path, model: Path) -> None:
+    sound = wav(tmp_path / "r.wav", 4000, 1000)
+    transforms = """[{ kind = "statistics", features = ["mean"] }]"""
+    options = ("--window", "1s", "--transforms", transforms)
+    results, _ = infer(tmp_path, model, sound, *options)
+    assert samples(results) == [999, 1999, 2999]
+    results, _ = infer(tmp_path, model, sound, *options, "--hop", "500ms", "--rate", 2000)
+    assert samples(results) == [1999, 2999]
+
+
+def test_times_of_a_table_are_its_own(tmp_path: Path, model: Path) -> None:
+    rows = "".join(f"{n / 10},1,2,3\n" for n in range(30))
+    (tmp_path / "r.csv").write_text("Time (s),a,b,c\n" + rows)
+    transforms = """[{ kind = "statistics", features = ["mean"] }]"""
+    results, _ = infer(tmp_path, model, "r.csv", "--window", "1s", "--transforms", transforms)
+    assert samples(results) == [9, 19]
+
+
+def test_samples_without_a_time_need_a_rate_for_a_window_by_time(tmp_path: Path, model: Path) -> None:
+    np.save(tmp_path / "r.npy", np.zeros((30, 3), np.float32))
+    options = ("--window", "1s", "--transforms", """[{ kind = "statistics", features = ["mean"] }]""")
+    _, said = infer(tmp_path, model, "r.npy", *options, code=78)
+    assert "rate: missing; the window of pipelines.m is 1 s, but these samples carry no time" in said
+    results, _ = infer(tmp_path, model, "r.npy", *options, "--rate", "10")
+    assert samples(results) == [9, 19]
+
+
+def test_window_hop_channels_and_decoder_stand_in_for_the_models(tmp_path: Path, model: Path) -> None:
+    (tmp_path / "r.csv").write_text("a,b,label,c\n" + "1,2,x,3\n" * 10)
+    results, _ = infer(tmp_path, model, "r.csv", "--channels", "a, b,c")
+    assert samples(results) == list(range(10))
+    mean = """[{ kind = "statistics", features = ["mean"] }]"""
+    options = ("--channels", "c,b,a", "--window", "4", "--hop", "2", "--transforms", mean)
+    results, _ = infer(tmp_path, model, "r.csv", *options)
+    assert samples(results) == [3, 5, 7, 9]
+    (first, *_), _ = infer(
+        tmp_path, model, "r.csv", "--channels", "a,b,c", "--decoder", '{ kind = "anomaly", threshold = 1 }'
+    )
+    assert "score" in first["output"]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        (["--window", "soon"], "--window: 'soon': give samples, as 128, or time, as 2s or 500ms"),
+        (["--hop", "2"], "--hop: goes with --window"),
+        (["--transforms", "{"], "--transforms: '{' is not TOML"),
+        (["--decoder", "clasify"], "did you mean 'classify'?"),
+        (["--rate", "-1"], "--rate: expected `float` > 0"),
+        (["--channels", "a,d"], "no column 'd'"),
+        (["--window", "2s", "--hop", "3"], "hop goes with a window by count"),
+    ],
+)
+def test_options_that_cannot_be_right(tmp_path: Path, model: Path, options: list[str], problem: str) -> None:
+    (tmp_path / "r.csv").write_text("a,b,c\n1,2,3\n")
+    _, said = infer(tmp_path, model, "r.csv", *options, code=78)
+    assert problem in said
+
+
+def test_no_result_is_explained(tmp_path: Path, model: Path) -> None:
+    (tmp_path / "r.csv").write_text("a,b,c\n" + "1,2,3\n" * 5)
+    mean = """[{ kind = "statistics", features = ["mean"] }]"""
+    _, said = infer(tmp_path, model, "r.csv", "--window", "12", "--transforms", mean, code=1)
+    assert "5 samples, 0 results: a window takes 12 samples" in said
+    (tmp_path / "r.csv").write_text("a,b,c\n" + "1,2,3\n1,2,3\n1,NA,3\n" * 5)
+    _, said = infer(tmp_path, model, "r.csv", "--window", "3", "--transforms", mean, code=1)
+    assert "10 samples, 0 results: a window takes 3 samples; 8 samples lie between gaps" in said
+    assert "dropped samples: not_finite: 5" in said
