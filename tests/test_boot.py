@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from limpet.device import boot
+from limpet.device import boot, state_files
 from limpet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def test_a_state_that_cannot_be_made_is_done_without(tmp_path: Path) -> None:
 
 def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    boot.replace(path, b"old")
-    boot.replace(path, b"new")
+    state_files.replace(path, b"old")
+    state_files.replace(path, b"new")
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]

@@ -17,6 +17,7 @@ from limpet.errors import LimpetError, UnreadableError
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from typing import BinaryIO
 
 
 @contextmanager
@@ -40,14 +41,19 @@ def read_file(path: Path, largest: int) -> bytes:
     ``UnreadableError`` if the file is larger, or is a symbolic link, FIFO, device or directory. The call never
     blocks and follows no link in the last part of the path. ``OSError`` as from ``open`` otherwise.
     """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    if path.is_symlink():
-        raise UnreadableError(f"{path} is a symbolic link; a regular file is expected")
-    with os.fdopen(os.open(path, flags), "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise UnreadableError(f"{path} is not a regular file")
+    with open_file(path) as file:
         data = file.read(largest + 1)
     if len(data) > largest:
         raise UnreadableError(f"{path} is larger than {largest} bytes")
     return data
+
+
+def open_file(path: Path) -> BinaryIO:
+    """Open a regular file for reading, with the errors of ``read_file``."""
+    if path.is_symlink():
+        raise UnreadableError(f"{path} is a symbolic link; a regular file is expected")
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise UnreadableError(f"{path} is not a regular file")
+    return os.fdopen(descriptor, "rb")

@@ -366,8 +366,8 @@ def test_a_torn_or_damaged_end_of_the_journal_costs_its_last_record_only(tmp_pat
 
 
 def test_a_journal_that_cannot_be_written_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (tmp_path / "journal").touch()
-    journal = Journal(tmp_path)
+    (tmp_path / "runtime").touch()
+    journal = Journal(tmp_path / "runtime")
     for number in range(20):
         journal.append([Item("result", "motion", b"1")], 10.0 + number, 0.0)
     assert len(caplog.records) == 1

@@ -19,29 +19,20 @@ from limpet.outbox.rules import OutboxRules
 if TYPE_CHECKING:
     from pathlib import Path
 
-# What the outbox of the first format looks like, as written down when it was that.
-FIRST = """
+# What the outbox of another format looks like.
+OTHER = """
 CREATE TABLE total (kind TEXT PRIMARY KEY, messages INTEGER NOT NULL, bytes INTEGER NOT NULL);
 CREATE TABLE shed (cause TEXT PRIMARY KEY, items INTEGER NOT NULL);
-CREATE TABLE event (
-  sequence INTEGER PRIMARY KEY, pipeline TEXT NOT NULL, items INTEGER NOT NULL, boot TEXT NOT NULL,
-  born REAL NOT NULL, wall REAL NOT NULL, size INTEGER NOT NULL, packed INTEGER NOT NULL,
-  crc INTEGER NOT NULL, payload BLOB NOT NULL);
-CREATE TABLE result (
-  sequence INTEGER PRIMARY KEY, pipeline TEXT NOT NULL, items INTEGER NOT NULL, boot TEXT NOT NULL,
-  born REAL NOT NULL, wall REAL NOT NULL, size INTEGER NOT NULL, packed INTEGER NOT NULL,
-  crc INTEGER NOT NULL, payload BLOB NOT NULL);
+CREATE TABLE result (sequence INTEGER PRIMARY KEY, payload BLOB NOT NULL);
 INSERT INTO total VALUES ('event', 0, 0), ('result', 2, 132);
-INSERT INTO shed VALUES ('results, disk full', 7);
-INSERT INTO result VALUES (41, 'motion', 1, 'b', 1.0, 1.0, 66, 0, 162933192, x'6f6e'),
-                          (42, 'motion', 1, 'b', 2.0, 2.0, 66, 0, 3303754386, x'7477');
+INSERT INTO result VALUES (41, x'6f6e'), (42, x'7477');
 """
 
 
 def write(path: Path, version: int) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with closing(sqlite3.connect(path)) as db:
-        db.executescript(f"PRAGMA journal_mode=WAL; {FIRST} PRAGMA user_version={version};")
+        db.executescript(f"PRAGMA journal_mode=WAL; {OTHER} PRAGMA user_version={version};")
 
 
 def version(path: Path) -> int:
@@ -51,16 +42,19 @@ def version(path: Path) -> int:
     return found
 
 
-@pytest.mark.parametrize("marked", [0, 1])
-def test_what_the_version_before_has_queued_is_sent_and_its_counts_go_on(tmp_path: Path, marked: int) -> None:
-    write(tmp_path / "outbox.db", marked)
+@pytest.mark.parametrize("marked", [0, 1, -1, 1_000_000])
+def test_a_file_of_no_known_format_is_set_aside_and_that_is_told(tmp_path: Path, marked: int) -> None:
+    path = tmp_path / "outbox.db"
+    write(path, marked)
+    now = time.monotonic()
     outbox = Outbox(OutboxRules(min_free_bytes=0), tmp_path)
-    outbox.open(time.monotonic())
-    parcels = outbox.take("result", "backlog", 10, 10_000)
-    assert [(parcel.token.sequence, parcel.entry.payload) for parcel in parcels] == [(41, b"on"), (42, b"tw")]
-    assert outbox.counts == {"results, disk full": 7}
+    outbox.open(now)
+    assert [event for event, _ in outbox.notices()] == ["outbox-degraded", "outbox-recovered"]
+    assert outbox.counts == {"unknown numbers of messages, disk damaged": 1}
+    outbox.put(Entry("result", "motion", b"new", 1, now))
     outbox.close()
-    assert version(tmp_path / "outbox.db") == FORMAT
+    assert version(path) == FORMAT
+    assert version(tmp_path / "outbox.db.damaged") == marked
 
 
 def test_a_new_file_says_its_format(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from limpet.accelerators import inventory
 from limpet.accelerators.delegate_kinds import KINDS
 from limpet.commands.check import inspect
 from limpet.deploy import bundle, store
-from limpet.device import boot, detect, directories
+from limpet.device import detect, directories, state_files
 from limpet.device.machine import Machine
 from limpet.doctor.access import nearest
 from limpet.errors import ConfigError, SourceError
@@ -66,7 +66,7 @@ def main(arguments: argparse.Namespace) -> int:
     text = draft.toml(_draft(arguments, machine).tables())
     _refuse_problems(text, output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    boot.replace(output, text.encode())
+    state_files.replace(output, text.encode())
     use = 'kind = "camera" reads it' if "camera" in plugin.names("sources") else "Limpet has no source for it"
     for camera in detect.cameras(machine):
         print(f"{camera.node}, {camera.name}: {use}")

@@ -2,59 +2,84 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+from msgspec import Meta
 
-from limpet.errors import ConfigError
+from limpet.device import state_files
+from limpet.errors import ConfigError, UnreadableError
+from limpet.untrusted import read_file, reading
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
     from typing import IO
 
 log = logging.getLogger(__name__)
 
+_LARGEST = 4096
+"""Bytes of boot.json, far more than it takes."""
+
+_OPEN_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+
 
 class _Boot(msgspec.Struct):
-    """``count`` of runs so far; ``installation`` tells this state directory from one that was lost."""
+    """``count`` of runs so far; ``installation`` tells this state directory from one that was lost.
 
-    count: int
-    installation: str
+    Both become part of the ids of results, so no other text is taken for them.
+    """
+
+    count: Annotated[int, Meta(ge=0, le=1 << 53)]
+    installation: Annotated[str, Meta(pattern=r"^[0-9a-f]{6}\Z")]
 
 
-def lock(state: Path) -> IO[bytes] | None:
+def warn(problem: str) -> None:
+    """Log what was damaged in the state directory."""
+    log.warning("%s", problem)
+
+
+def lock(state: Path, damaged: Callable[[str], object] = warn) -> IO[bytes] | None:
     """Make the state directory and claim it for this process, for as long as the returned file is open.
 
     ``ConfigError`` if another process has it. ``None``, with a warning, where nothing can be written: then
-    Limpet runs without what survives a reboot.
+    Limpet runs without what survives a reboot. What is no regular file in the place of the lock is set aside, and
+    ``damaged`` is called with the reason.
     """
+    path = state / "lock"
     try:
         state.mkdir(parents=True, exist_ok=True)
-        file = (state / "lock").open("ab")
+        if state_files.strange(path):
+            _set_aside(path, f"{path} is {state_files.kind(path)}; a regular file is expected", damaged)
+        file = os.fdopen(os.open(path, _OPEN_LOCK, 0o600), "r+b", buffering=0)
     except OSError as error:
         log.warning("device.state: %s: %s; going on in memory", state, error.strerror)
         return None
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
-        file.close()
-        raise ConfigError([f"device.state: another limpet runs with {state}"]) from error
+        if error.errno in {errno.EWOULDBLOCK, errno.EACCES}:
+            file.close()
+            raise ConfigError([f"device.state: another limpet runs with {state}"]) from error
+        log.warning("%s: %s; another limpet with this directory would not be noticed", path, error.strerror)
     return file
 
 
-def next_boot(state: Path) -> str:
+def next_boot(state: Path, damaged: Callable[[str], object] = warn) -> str:
     """Return ``COUNT-INSTALLATION``, one more than the run before, recorded durably before it is used.
 
-    Where it cannot be recorded it is ``0-RANDOM``: still unique, but no longer in order.
+    Where it cannot be recorded it is ``0-RANDOM``: still unique, but no longer in order. A damaged record is set
+    aside and another installation begins; ``damaged`` is called with the reason.
     """
     path = state / "boot.json"
-    boot = _read(path)
-    boot.count += 1
     try:
-        replace(path, msgspec.json.encode(boot))
+        boot = _read(path, damaged)
+        boot.count += 1
+        state_files.replace(path, msgspec.json.encode(boot))
     except OSError as error:
         log.warning("%s: %s; this run's name is random", path, error.strerror)
         return f"0-{os.urandom(6).hex()}"
@@ -67,30 +92,25 @@ def renew(state: Path) -> None:
     The count goes on: names with the earlier mark could otherwise, however unlikely, come again.
     """
     path = state / "boot.json"
-    replace(path, msgspec.json.encode(_Boot(_read(path).count, _mark())))
+    state_files.replace(path, msgspec.json.encode(_Boot(_read(path, warn).count, _mark())))
 
 
-def _read(path: Path) -> _Boot:
+def _read(path: Path, damaged: Callable[[str], object]) -> _Boot:
     try:
-        return msgspec.json.decode(path.read_bytes(), type=_Boot)
-    except (OSError, msgspec.DecodeError):
-        return _Boot(0, _mark())
+        data = read_file(path, _LARGEST)
+        with reading(str(path)):
+            return msgspec.json.decode(data, type=_Boot)
+    except FileNotFoundError:
+        pass
+    except (OSError, UnreadableError) as error:
+        _set_aside(path, str(error), damaged)
+    return _Boot(0, _mark())
+
+
+def _set_aside(path: Path, reason: str, damaged: Callable[[str], object]) -> None:
+    aside = state_files.set_aside(path)
+    damaged(f"{reason}; it was set aside as {aside.name}, and a new one begins")
 
 
 def _mark() -> str:
     return os.urandom(3).hex()
-
-
-def replace(path: Path, data: bytes) -> None:
-    """Write a file so that after a power cut it is either the old one or the new one, whole."""
-    temporary = path.with_suffix(".new")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -5,16 +5,21 @@ It is given whenever systemd's watchdog would be fed: a file in the runtime dire
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from limpet.errors import LimpetError
+from limpet.device import state_files
+from limpet.errors import LimpetError, UnreadableError
+from limpet.untrusted import read_file, reading
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 NAME = "alive"
+_LARGEST = 100
+"""Bytes of it, more than it takes."""
 
 
 def beat(directory: Path, *, ready: bool) -> None:
@@ -23,7 +28,11 @@ def beat(directory: Path, *, ready: bool) -> None:
     # By the clock that nobody sets: a device that learns the time after its start was not dead until then.
     with suppress(OSError):
         temporary = path.with_suffix(".new")
-        temporary.write_text(f"{monotonic():.3f} {'ready' if ready else 'starting'}\n")
+        text = f"{monotonic():.3f} {'ready' if ready else 'starting'}\n"
+        with os.fdopen(state_files.create(temporary), "wb") as file:
+            file.write(text.encode())
+        if not state_files.is_regular(path):
+            state_files.remove(path)
         temporary.replace(path)
 
 
@@ -34,14 +43,16 @@ def look(directory: Path, within: float, *, ready: bool) -> str:
     """
     path = directory / NAME
     try:
-        when, state = path.read_text().split()
-        age = monotonic() - float(when)
+        data = read_file(path, _LARGEST)
+        with reading(str(path)):
+            when, state = data.decode().split()
+            age = monotonic() - float(when)
     except FileNotFoundError as error:
         raise LimpetError(f"there is no {path}: no daemon has started with this directory") from error
     except OSError as error:
         raise LimpetError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
-        raise LimpetError(f"{path}: not what a daemon writes") from error
+    except UnreadableError as error:
+        raise LimpetError(f"{path}: not what a daemon writes: {error}") from error
     if not 0 <= age <= within:
         raise LimpetError(f"no sign of life for {age:.1f} s" if age > 0 else f"{path} is of an earlier boot")
     if ready and state != "ready":

@@ -119,6 +119,7 @@ class Intake:
         self._outbox.open(now)
         if self._journal:
             self._outbox.restore(self._journal.read(now))
+            self._report_damage(self._journal)
         while not self._done(time.monotonic()):
             busy = self._turn(time.monotonic())
             if busy and self._stop_by is None:
@@ -212,6 +213,15 @@ class Intake:
         for event, reason in self._outbox.notices():
             log.warning("%s: %s", event, reason)
             self.note(event, reason)
+
+    def _report_damage(self, journal: Journal) -> None:
+        for reason in journal.trouble:
+            log.warning("%s", reason)
+            self.note("state-damaged", reason)
+        if journal.damaged:
+            self._outbox.counts["unknown numbers of messages, journal damaged"] += journal.damaged
+        if journal.refused:
+            self._outbox.counts["messages, no pipeline has that name"] += journal.refused
 
     def note(self, event: str, reason: str) -> None:
         """Take in an event of the whole device."""

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, NamedTuple, TypeAlias
 
 Class: TypeAlias = Literal["event", "result"]
@@ -52,3 +53,16 @@ class Parcel(NamedTuple):
 
 OVERHEAD = 64
 """Bytes that a message costs besides its payload: its row, its topic."""
+
+LARGEST = 16 * 1024 * 1024
+"""Bytes of the largest payload that is kept. A longer one in a file is damage."""
+
+MOST_ITEMS = 1_000_000
+"""Results in one message, at most."""
+
+_IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+def is_owner(kind: Class, pipeline: str) -> bool:
+    """Whether messages of a class can be of this pipeline. Events of the whole device have none."""
+    return _IDENTIFIER.fullmatch(pipeline) is not None or (kind == "event" and not pipeline)

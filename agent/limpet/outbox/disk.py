@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from limpet.device.clock import PLAUSIBLE
 from limpet.outbox import CLASSES, OVERHEAD, Class, Entry, Parcel, Token
 from limpet.outbox.file import (
+    HEAD,
+    HIGHEST,
     INSERT,
     PLACES,
     SELECT,
@@ -24,21 +26,27 @@ from limpet.outbox.file import (
     DiskDamagedError,
     DiskGoneError,
     Row,
+    check,
     connect,
     explained,
+    finish,
+    is_sound,
+    is_sound_head,
+    is_sound_shed,
+    is_sound_total,
     of,
-    sound,
+    prepare,
+    set_strange_aside,
+    unpacked,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-_HEADS = """
-SELECT sequence, pipeline, items, size, boot, born, wall FROM $kind
-WHERE sequence > ? ORDER BY sequence LIMIT ?
-"""
+_HEADS = f"SELECT {HEAD} FROM $kind WHERE sequence > ? ORDER BY sequence LIMIT ?"  # noqa: S608 - constants
 _DELETE = "DELETE FROM $kind WHERE sequence BETWEEN ? AND ?"
-
+MOST_CAUSES = 10_000
+"""Causes of shedding that are read from the file, at most."""
 
 _PACK_FROM = 512
 """Payloads of that many bytes are compressed."""
@@ -87,7 +95,8 @@ class Disk:
         self.shed: Counter[str] = Counter()
         self._boot = boot_id()
         with explained(path):
-            path.parent.mkdir(0o700, parents=True, exist_ok=True)
+            prepare(path.parent)
+            finish(path)
             self._db = connect(path)
             try:
                 self._load()
@@ -96,14 +105,31 @@ class Disk:
                 raise
 
     def _load(self) -> None:
-        self._inode = self.path.stat().st_ino
-        for kind, messages, size in self._db.execute("SELECT kind, messages, bytes FROM total"):
+        self._inode = self.path.lstat().st_ino
+        totals = list(self._db.execute("SELECT kind, messages, bytes, head FROM total LIMIT 9"))
+        if sorted(row[0] for row in totals if is_sound_total(row)) != sorted(CLASSES):
+            raise DiskDamagedError(f"{self.path}: its totals are not what was written")
+        for kind, messages, size, _ in totals:
             self.messages[kind] = messages
             self.bytes[kind] = size
         for kind in CLASSES:
-            (last,) = self._db.execute(of(kind, "SELECT max(sequence) FROM $kind")).fetchone()
-            self.last[kind] = last or 0
-        self.shed.update(dict(self._db.execute("SELECT cause, items FROM shed")))
+            self.last[kind] = self._last(kind)
+        shed = list(self._db.execute("SELECT cause, items, head FROM shed LIMIT ?", (MOST_CAUSES,)))
+        if not all(map(is_sound_shed, shed)):
+            raise DiskDamagedError(f"{self.path}: its counts of what was shed are not what was written")
+        self.shed.update({cause: items for cause, items, _ in shed})
+
+    def _last(self, kind: Class) -> int:
+        (last,) = self._db.execute(of(kind, "SELECT max(sequence) FROM $kind")).fetchone()
+        messages, size = self.messages[kind], self.bytes[kind]
+        # Numbers begin with 1, and no two messages have the same.
+        if (
+            (last is None) != (messages == 0)
+            or not messages <= (last or 0) <= HIGHEST
+            or size < messages * OVERHEAD
+        ):
+            raise DiskDamagedError(f"{self.path}: its totals do not fit its messages")
+        return last or 0
 
     def read(self, kind: Class, after: int, upto: int, rows: int, size: int) -> list[Parcel]:
         """Return rows with ``after`` < sequence <= ``upto``: at most ``rows``, until ``size`` bytes are there."""
@@ -121,12 +147,16 @@ class Disk:
     def heads(self, kind: Class, after: int, rows: int) -> list[Head]:
         """Return what the bounds need to know of the rows after a sequence number."""
         with explained(self.path):
-            return [
-                Head(sequence, pipeline, items, size, self._born(boot, born, wall))
-                for sequence, pipeline, items, size, boot, born, wall in self._db.execute(
-                    of(kind, _HEADS), (after, rows)
-                )
-            ]
+            return [self._head(kind, row) for row in self._db.execute(of(kind, _HEADS), (after, rows))]
+
+    def _head(self, kind: Class, row: tuple[int, str, int, str, float, float, int, int, int, int]) -> Head:
+        if not is_sound_head(kind, row):
+            raise self._damaged()
+        sequence, pipeline, items, boot, born, wall, size, *_ = row
+        return Head(sequence, pipeline, items, size, self._born(boot, born, wall))
+
+    def _damaged(self) -> DiskDamagedError:
+        return DiskDamagedError(f"{self.path}: a message is not what was written")
 
     def write(self, change: Change) -> None:
         """Make a change durably, all of it or nothing."""
@@ -161,11 +191,10 @@ class Disk:
                 self._insert(kind, rows[start : start + _ROWS])
             messages[kind] += len(rows)
             size[kind] += sum(row[6] for row in rows)
-        self._db.executemany(
-            "UPDATE total SET messages = ?, bytes = ? WHERE kind = ?", [(messages[k], size[k], k) for k in CLASSES]
-        )
-        changed = [(cause, items) for cause, items in change.shed.items() if self.shed[cause] != items]
-        self._db.executemany("INSERT OR REPLACE INTO shed VALUES (?, ?)", changed)
+        if any(messages[kind] < 0 or size[kind] < 0 for kind in CLASSES):
+            raise DiskDamagedError(f"{self.path}: it holds more messages than its totals say")
+        set_totals(self._db, messages, size)
+        set_shed(self._db, {cause: n for cause, n in change.shed.items() if self.shed[cause] != n})
         return messages, size
 
     def _insert(self, kind: Class, rows: list[Row]) -> None:
@@ -178,22 +207,22 @@ class Disk:
             payload, packed = zlib.compress(payload, 1), 1
         wall = time.time() - time.monotonic() + entry.born
         size = len(payload) + OVERHEAD
+        head = (sequence, entry.pipeline, entry.items, self._boot, float(entry.born), wall, size, packed)
         crc = zlib.crc32(payload)
-        return sequence, entry.pipeline, entry.items, self._boot, entry.born, wall, size, packed, crc, payload
+        return *head, crc, check(entry.kind, *head, crc), payload
 
     def _parcel(self, kind: Class, row: Row) -> Parcel:
-        sequence, pipeline, items, boot, born, wall, _, packed, _, payload = row
-        if not sound(row):
-            raise DiskDamagedError(f"{self.path}: a message is not what was written")
-        if packed:
-            payload = zlib.decompress(payload)
+        if not is_sound(kind, row):
+            raise self._damaged()
+        sequence, pipeline, items, boot, born, wall, *_ = row
+        payload = unpacked(row)
         born, here = self._born(boot, born, wall), boot == self._boot
         return Parcel(Token(kind, sequence), Entry(kind, pipeline, payload, items, born, here))
 
     def _born(self, boot: str, born: float, wall: float) -> float:
         """Return when a row was born on this kernel's monotonic clock; now, where nobody can tell."""
         if boot == self._boot:
-            return born
+            return min(born, time.monotonic())
         now = time.time()
         known = now > PLAUSIBLE < wall
         return time.monotonic() - (max(now - wall, 0.0) if known else 0.0)
@@ -201,7 +230,7 @@ class Disk:
     def present(self) -> bool:
         """Whether the file is still the one that was opened."""
         try:
-            return self.path.stat().st_ino == self._inode
+            return self.path.lstat().st_ino == self._inode
         except OSError:
             return False
 
@@ -224,9 +253,26 @@ class Disk:
     def copy_to(self, path: Path) -> None:
         """Copy all of it into another file, from the open one if its name is gone."""
         with explained(path):
-            path.parent.mkdir(0o700, parents=True, exist_ok=True)
+            prepare(path.parent)
+            set_strange_aside(path)
             with closing(connect(path)) as copy:
                 self._db.backup(copy)
+
+
+def set_totals(db: sqlite3.Connection, messages: Mapping[Class, int], size: Mapping[Class, int]) -> None:
+    """Write how many messages each class has, and their bytes."""
+    db.executemany(
+        "UPDATE total SET messages = ?, bytes = ?, head = ? WHERE kind = ?",
+        [(messages[k], size[k], check("total", k, messages[k], size[k]), k) for k in CLASSES],
+    )
+
+
+def set_shed(db: sqlite3.Connection, shed: Mapping[str, int]) -> None:
+    """Write how many messages were ever shed, by cause."""
+    db.executemany(
+        "INSERT OR REPLACE INTO shed VALUES (?, ?, ?)",
+        [(cause, items, check("shed", cause, items)) for cause, items in shed.items()],
+    )
 
 
 def _runs(sequences: Iterable[int]) -> Iterator[tuple[int, int]]:

@@ -20,6 +20,7 @@ class Lane:
 
     ``recent`` is neither acknowledged nor on the disk, ``size`` its bytes. ``taken`` is under way, ``dead`` is to
     be deleted from the disk. Up to ``mark`` messages are backlog. ``cursor``: where reading the disk goes on.
+    ``unchecked``: the disk was read since it was last seen to be complete.
     ``thinned`` and ``counts``: how far thinning has come, and how many messages of each pipeline it has met.
     """
 
@@ -34,6 +35,7 @@ class Lane:
         self.dead: set[int] = set()
         self.cursor: dict[Part, int] = {"backlog": 0, "fresh": 0}
         self.queue: dict[Part, deque[int]] = {"backlog": deque(), "fresh": deque()}
+        self.unchecked = False
         self.thinned = 0
         self.counts: Counter[str] = Counter()
 

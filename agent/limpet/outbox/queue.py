@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from limpet.outbox import shed
+from limpet.outbox import LARGEST, MOST_ITEMS, is_owner, shed
 from limpet.outbox.disk import Change
 from limpet.outbox.lane import Lane
 from limpet.outbox.store import Store
@@ -70,6 +70,9 @@ class Outbox:
         if self._store.lost:
             self.counts["messages, disk damaged"] += self._store.lost
             self._store.lost = 0
+        if self._store.unknown:
+            self.counts["unknown numbers of messages, disk damaged"] += self._store.unknown
+            self._store.unknown = 0
 
     def notices(self) -> list[tuple[str, str]]:
         """Return what has happened to the disk since the last call, as event and reason."""
@@ -106,6 +109,12 @@ class Outbox:
     def put(self, entry: Entry) -> None:
         """Keep a message; shed what is then too much for the memory."""
         lane = self._lanes[entry.kind]
+        if not is_owner(entry.kind, entry.pipeline):
+            self.counts[f"{entry.kind}s, no pipeline has that name"] += entry.items
+            return
+        if len(entry.payload) > LARGEST or entry.items > MOST_ITEMS:
+            self.counts[f"{entry.kind}s, too large"] += entry.items
+            return
         if lane.rules.when_full == "refuse" and self._bytes(lane) + entry.size > lane.rules.max_bytes:
             self.counts[f"{entry.kind}s refused, outbox full"] += entry.items
             return
@@ -164,20 +173,22 @@ class Outbox:
             found = self._store.read(lane.kind, lane.cursor[part], upto, CHUNK, size)
             if found is None:
                 return
+            lane.unchecked = True
             if not found:
                 lane.cursor[part] = upto
-                self._check_complete(lane)
             for parcel in found:
                 sequence = parcel.token.sequence
                 lane.cursor[part] = sequence
                 if lane.waits(sequence):
                     lane.taken.add(sequence)
                     yield parcel
+        if lane.unchecked:
+            self._check_complete(lane)
 
     def _check_complete(self, lane: Lane) -> None:
         """See that all was read, once no more comes: a damaged file may just seem to be shorter."""
-        assert self._store
-        if all(lane.cursor[part] >= self._disk_end(lane, part) for part in lane.cursor):
+        if self._store and all(lane.cursor[part] >= self._disk_end(lane, part) for part in lane.cursor):
+            lane.unchecked = False
             taken = sum(1 for sequence in lane.taken if sequence not in lane.recent)
             if self._store.messages(lane.kind) > taken + len(lane.dead):
                 self._store.mistrust()

@@ -7,6 +7,8 @@ import os
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from limpet.device import state_files
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -34,12 +36,14 @@ class Room:
 
     def take_ballast(self) -> None:
         """Occupy room that can be given back. Without it, a full disk can only be relieved from outside."""
-        with suppress(OSError):
-            if self._ballast.exists() and self._ballast.stat().st_size == BALLAST:
-                return
         try:
-            with self._ballast.open("wb") as file:
-                os.posix_fallocate(file.fileno(), 0, BALLAST)
+            if state_files.is_regular(self._ballast) and self._ballast.lstat().st_size == BALLAST:
+                return
+            descriptor = state_files.create(self._ballast)
+            try:
+                os.posix_fallocate(descriptor, 0, BALLAST)
+            finally:
+                os.close(descriptor)
         except OSError as error:
             log.warning("%s: %s; going on without ballast", self._ballast, error.strerror)
             self.drop_ballast()

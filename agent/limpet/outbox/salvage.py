@@ -2,62 +2,151 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing, suppress
+import os
+from collections import Counter
+from contextlib import ExitStack, closing
+from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from limpet.outbox import CLASSES, Class
-from limpet.outbox.file import HIGHEST, INSERT, PLACES, SELECT, SUM, connect, explained, of, sound
+from limpet.device import state_files
+from limpet.outbox import CLASSES, Class, log_file
+from limpet.outbox.disk import MOST_CAUSES, set_shed, set_totals
+from limpet.outbox.file import (
+    HIGHEST,
+    PLACES,
+    SUFFIXES,
+    SUM,
+    connect,
+    delete,
+    explained,
+    is_sound,
+    is_sound_shed,
+    is_sound_total,
+    of,
+    rescue,
+    unpacked,
+)
+from limpet.outbox.pages import Pages
+from limpet.untrusted import open_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import sqlite3
     from pathlib import Path
 
-    from limpet.outbox.file import Row
+    from limpet.outbox.pages import Values
+
+_ROWS = 64
+"""Rows to a transaction: they are in memory at once, and may be long."""
+
+_INSERT = "INSERT OR IGNORE INTO $kind VALUES "
 
 
 class Salvaged(NamedTuple):
-    """How many messages could be read of a damaged file, and how many more there should have been."""
+    """How many messages could be read of a damaged file, and how many could not. ``None``: that is unknown."""
 
     saved: int
-    lost: int
+    lost: int | None
 
 
 def salvage(path: Path) -> Salvaged:
-    """Move a damaged file aside, and bring what can be read of it into a new one."""
-    damaged = path.with_name(f"{path.name}.damaged")
+    """Bring what can be read of a damaged file into a new one, and set the damaged one aside.
+
+    The new one takes its place only when it is complete: a power cut before that changes nothing.
+    """
+    fresh = rescue(path)
     with explained(path):
-        for suffix in ("", "-wal"):
-            with suppress(FileNotFoundError):
-                path.with_name(path.name + suffix).replace(damaged.with_name(damaged.name + suffix))
-        with closing(connect(path)) as fresh, closing(sqlite3.connect(damaged, isolation_level=None)) as old:
-            expected = _expected(old)
-            saved = 0
-            fresh.execute("BEGIN IMMEDIATE")
-            for kind in CLASSES:
-                fresh.executemany(of(kind, INSERT) + PLACES, _readable(old, kind))
-                count, size = fresh.execute(of(kind, SUM), (0, HIGHEST)).fetchone()
-                fresh.execute("UPDATE total SET messages = ?, bytes = ? WHERE kind = ?", (count, int(size), kind))
-                saved += count
-            fresh.execute("COMMIT")
-        return Salvaged(saved, max(expected - saved, 0))
+        delete(fresh)
+        found = _copy(path, fresh)
+        _set_aside(path)
+        fresh.replace(path)
+        state_files.sync(path.parent)
+    return found
 
 
-def _expected(db: sqlite3.Connection) -> int:
-    with suppress(sqlite3.Error):
-        (messages,) = db.execute("SELECT total(messages) FROM total").fetchone()
-        return int(messages)
-    return 0
+def begin_anew(path: Path) -> None:
+    """Set a damaged file aside, of which nothing can be read."""
+    with explained(path):
+        _set_aside(path)
 
 
-def _readable(db: sqlite3.Connection, kind: Class) -> Iterator[Row]:
-    """Yield the rows of a damaged file from both ends, as far as they can be read and look right."""
-    seen = set()
-    for order in ("ASC", "DESC"):
-        with suppress(sqlite3.Error):
-            for row in db.execute(of(kind, SELECT).replace("LIMIT", f"{order} LIMIT"), (0, HIGHEST, -1)):
-                if row[0] in seen:
-                    break
-                seen.add(row[0])
-                if sound(row):
-                    yield row
+def _set_aside(path: Path) -> None:
+    """Set aside all files of a database; one that SQLite can make anew is deleted. The database goes last."""
+    for suffix in reversed(SUFFIXES):
+        each = path.with_name(path.name + suffix)
+        damaged = path.with_name(f"{path.name}.damaged{suffix}")
+        state_files.remove(damaged)
+        if os.path.lexists(each):
+            each.rename(damaged)
+
+
+def _copy(path: Path, fresh: Path) -> Salvaged:
+    wal = path.with_name(f"{path.name}-wal")
+    log = log_file.read(wal)
+    with closing(connect(fresh)) as db, ExitStack() as stack:
+        db.execute("PRAGMA synchronous=OFF")
+        file = stack.enter_context(open_file(path)) if state_files.is_regular(path) else None
+        frames = stack.enter_context(open_file(wal)) if log.frames else None
+        expected = _fill(db, Pages(file, frames, log))
+        saved = _count(db)
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    with fresh.open("r+b") as written:
+        os.fsync(written.fileno())
+    # The totals at hand are old where the log is damaged.
+    known = expected.keys() >= set(CLASSES) and not log.damaged
+    return Salvaged(saved, max(sum(expected.values()) - saved, 0) if known else None)
+
+
+def _fill(db: sqlite3.Connection, pages: Pages) -> Counter[str]:
+    """Copy every sound row; return how many messages there should be, by class."""
+    expected: Counter[str] = Counter()
+    shed: dict[str, int] = {}
+    rows = pages.rows()
+    some: list[Values] = [()]
+    while some:
+        db.execute("BEGIN")
+        some = list(islice(rows, _ROWS))
+        for row in some:
+            _put(db, row, expected, shed)
+        db.execute("COMMIT")
+    set_shed(db, dict(islice(shed.items(), MOST_CAUSES)))
+    return expected
+
+
+def _put(db: sqlite3.Connection, row: Values, expected: Counter[str], shed: dict[str, int]) -> None:
+    """Copy a message if it is sound, note a count. The newest of several comes first."""
+    if is_sound_total(row):
+        expected.setdefault(row[0], row[1])
+    elif is_sound_shed(row):
+        shed.setdefault(row[0], row[1])
+    else:
+        for kind in CLASSES:
+            if _is_message(kind, row):
+                db.execute(of(kind, _INSERT) + PLACES, row)
+
+
+def _is_message(kind: Class, row: Values) -> bool:
+    """Whether a row is a message of this class that can be sent."""
+    if len(row) != PLACES.count("?") or not is_sound(kind, _with_floats(row)):
+        return False
+    try:
+        unpacked(row)
+    except ValueError:
+        return False
+    return True
+
+
+def _with_floats(row: Values) -> Values:
+    """Return a row with the type of its columns: SQLite stores 2.0 as the integer 2."""
+    return tuple(
+        float(value) if at in {4, 5} and isinstance(value, int) else value for at, value in enumerate(row)
+    )
+
+
+def _count(db: sqlite3.Connection) -> int:
+    messages: Counter[Class] = Counter()
+    size: Counter[Class] = Counter()
+    for kind in CLASSES:
+        messages[kind], total = db.execute(of(kind, SUM), (0, HIGHEST)).fetchone()
+        size[kind] = int(total)
+    set_totals(db, messages, size)
+    return sum(messages.values())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from limpet.outbox.disk import Change, Disk
 from limpet.outbox.file import DiskDamagedError, DiskError, DiskFullError, DiskGoneError
 from limpet.outbox.room import Room
-from limpet.outbox.salvage import salvage
+from limpet.outbox.salvage import begin_anew, salvage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,6 +22,9 @@ log = logging.getLogger(__name__)
 RETRY = 5.0
 """Seconds between two attempts to use a disk that has failed."""
 
+REPAIR_RETRY = 60.0
+"""Seconds more after a repair that failed, such as on a full disk: it reads and writes all of the file."""
+
 LOOK = 1.0
 """Seconds between two looks at the room that is left."""
 
@@ -32,7 +35,8 @@ COMPACT_FROM = 8 * 1024 * 1024
 class Store:
     """A disk, if it can be had. ``usable`` says whether messages can be added now.
 
-    ``lost`` counts messages that could not be read of a damaged file.
+    ``lost`` counts messages that could not be read of damaged files, ``unknown`` the files of which nobody can say
+    how many were lost.
     ``notices`` has each change, ``outbox-degraded`` or ``outbox-recovered``, with its reason.
     """
 
@@ -46,6 +50,7 @@ class Store:
         self._retry_at = 0.0
         self._look_at = 0.0
         self.lost = 0
+        self.unknown = 0
 
     @property
     def usable(self) -> bool:
@@ -83,10 +88,21 @@ class Store:
             return Disk(self._path)
 
     def _salvage(self, error: DiskError) -> None:
-        saved, lost = salvage(self._path)
-        self.lost += lost
+        self._room.drop_ballast()
+        try:
+            saved, lost = salvage(self._path)
+        except DiskDamagedError:
+            log.exception("%s cannot be repaired", self._path)
+            begin_anew(self._path)
+            saved, lost = 0, None
+        except DiskError:
+            self._retry_at += REPAIR_RETRY
+            raise
+        self.lost += lost or 0
+        self.unknown += lost is None
         kept = f"the file was kept as {self._path.name}.damaged"
-        self._degrade(f"{error}; {saved} messages could be read, {lost} could not; {kept}")
+        could_not = "an unknown number" if lost is None else lost
+        self._degrade(f"{error}; {saved} messages could be read, {could_not} could not; {kept}")
 
     def _look(self) -> None:
         if self._disk and not self._disk.present():

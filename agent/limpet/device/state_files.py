@@ -1,0 +1,107 @@
+"""Files of the state directory and the runtime directory, written and cleared as if a stranger had prepared them.
+
+No function here follows a symbolic link, blocks on a FIFO, or writes into a file that was there before.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def create(path: Path, mode: int = 0o600) -> int:
+    """Make an empty file and return its descriptor.
+
+    A file or link of that name is deleted, a directory set aside; neither is opened.
+    """
+    if _is_folder(path):
+        set_aside(path)
+    path.unlink(missing_ok=True)
+    return os.open(path, _CREATE, mode)
+
+
+def replace(path: Path, data: bytes) -> None:
+    """Write a file so that after a power cut it is either the old one or the new one, whole.
+
+    A link in its place is replaced, not followed. ``OSError`` where that cannot be done.
+    """
+    temporary = path.with_suffix(".new")
+    with os.fdopen(create(temporary, 0o666), "wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync(path.parent)
+
+
+def sync(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def is_regular(path: Path) -> bool:
+    """Whether a path is a file itself: no link, FIFO, device or directory."""
+    try:
+        return stat.S_ISREG(path.lstat().st_mode)
+    except FileNotFoundError:
+        return False
+
+
+def strange(path: Path) -> bool:
+    """Whether something is there that is no regular file."""
+    return os.path.lexists(path) and not is_regular(path)
+
+
+def strange_folder(path: Path) -> bool:
+    """Whether something is there that is no directory itself."""
+    return os.path.lexists(path) and not _is_folder(path)
+
+
+def set_aside(path: Path) -> Path:
+    """Rename what is at a path to end in ``.damaged``, in place of what was set aside before; return that name."""
+    aside = path.with_name(f"{path.name}.damaged")
+    remove(aside)
+    path.rename(aside)
+    return aside
+
+
+def remove(path: Path) -> None:
+    """Delete a file, a link, or a folder with all that is in it. Nothing there is fine."""
+    if _is_folder(path):
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def kind(path: Path) -> str:
+    """Name in words what is at a path."""
+    try:
+        mode = path.lstat().st_mode
+    except OSError:
+        return "missing"
+    names = (
+        (stat.S_ISLNK, "a symbolic link"),
+        (stat.S_ISFIFO, "a FIFO"),
+        (stat.S_ISDIR, "a directory"),
+        (stat.S_ISREG, "a file"),
+        (stat.S_ISSOCK, "a socket"),
+    )
+    return next((name for test, name in names if test(mode)), "a device")
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return stat.S_ISDIR(path.lstat().st_mode)
+    except OSError:
+        return False
