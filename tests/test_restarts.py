@@ -3,13 +3,23 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.config import build
 from limpet.processes.restarts import COOL_OFF, LIMIT, Restarts
-from limpet.processes.slot import LOADING_DEADLINE, Slot
-from limpet.records import Refused, Result, Results, Transition
+from limpet.processes.slot import (
+    BYTES_AT_ONCE,
+    BYTES_PER_SECOND,
+    ENDS_AT_ONCE,
+    LOADING_DEADLINE,
+    MOVES_AT_ONCE,
+    NOTICES_AT_ONCE,
+    Slot,
+)
+from limpet.records import Notice, RawResult, RawResults, State, Transition
 
 TABLES = {
     "device": {"id": "d"},
@@ -35,8 +45,8 @@ def running(names: list[str], now: float = 0.0) -> Slot:
     return made
 
 
-def result(pipeline: str) -> Results:
-    return Results([Result(pipeline, "m", 1, "cpu", False, 0, 0, 0, 0, {})])
+def result(pipeline: str) -> RawResults:
+    return RawResults([RawResult(pipeline, "m", 1, "cpu", False, 0, 0, 0, 0, msgspec.Raw(b"{}"))])
 
 
 def test_the_first_restart_comes_at_once_and_later_ones_later() -> None:
@@ -126,11 +136,64 @@ def test_a_pipeline_that_failed_in_good_order_is_left_alone() -> None:
     assert made.next_start() is None
 
 
-def test_a_refused_source_is_not_started_again() -> None:
+def test_a_source_whose_pipelines_all_failed_is_not_started_again() -> None:
     made = running([])
-    made.hear(Refused(["sources.s.kind: ..."]), 0.0)
+    for name in ("a", "b"):
+        made.hear(Transition(name, "failed", "sources.s.kind: ..."), 0.0)
     made.ended(0, 0.0)
     assert made.next_start() is None
+
+
+def test_a_process_that_keeps_ending_of_its_own_accord_is_slowed_down() -> None:
+    made = running(["a"])
+    ends = [made.ended(0, 0.0) for _ in range(ENDS_AT_ONCE + 1)]
+    assert ends[:-1] == [[]] * ENDS_AT_ONCE
+    assert [move.pipeline for move in ends[-1]] == ["b"]
+    assert (made.next_start() or 0.0) > 0.0
+
+
+def test_a_process_that_lied_is_to_blame_however_it_ended() -> None:
+    made = running(["a"])
+    made.hear(Transition("b", "finished"), 0.0)
+    made.condemned, made.ending = True, "it sent garbage"
+    assert [(move.pipeline, move.reason) for move in made.ended(0, 0.0)] == [
+        ("a", "it sent garbage"),
+        ("b", "it sent garbage"),
+    ]
+
+
+def test_notices_beyond_the_rate_are_counted_in_the_next_one() -> None:
+    made = running(["a"])
+    passed = [made.admit(Notice("a", "gap", "1 gap"), 0.0) for _ in range(100)]
+    assert sum(notice is not None for notice in passed) == NOTICES_AT_ONCE
+    later = made.admit(Notice("a", "gap", "1 gap"), 60.0)
+    assert later is not None
+    assert f"{100 - NOTICES_AT_ONCE} more" in later.reason
+
+
+def test_of_transitions_beyond_the_rate_the_last_one_counts() -> None:
+    made = running(["a"])
+    states: tuple[State, ...] = ("running", "waiting")
+    passed = [made.admit(Transition("a", states[i % 2], str(i)), 0.0) for i in range(100)]
+    assert sum(move is not None for move in passed) == MOVES_AT_ONCE
+    assert made.postponed(0.5) == []
+    assert [move.reason for move in made.postponed(60.0)] == ["99"]
+    assert made.postponed(120.0) == []
+
+
+def test_what_had_to_wait_is_said_at_the_end() -> None:
+    made = running(["a"])
+    for i in range(100):
+        made.admit(Transition("a", "waiting", str(i)), 0.0)
+    assert [move.reason for move in made.last_moves()] == ["99"]
+
+
+def test_a_process_that_sends_too_much_waits() -> None:
+    made = running(["a"])
+    assert not made.spent(BYTES_AT_ONCE, 10.0)
+    assert made.spent(BYTES_PER_SECOND, 10.0)
+    assert made.paused_until == pytest.approx(11.0)
+    assert made.overdue(1e6) is None
 
 
 def test_silence_is_measured_by_the_shortest_deadline_once_all_models_are_loaded() -> None:

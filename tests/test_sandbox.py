@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from limpet import config
+from limpet.device import directories
+from limpet.errors import ConfigError
+from limpet.plugin import SourceNeeds
 from support import bundles, models
 from support.jail import Jail, of_executor, of_worker
 from support.ptys import Board
@@ -94,8 +97,24 @@ def test_it_writes_nowhere_but_in_its_cache(jail: Jail, tmp_path: Path) -> None:
         assert jail.attempt(f"create {place}") in REFUSED, place
     assert jail.attempt(f"overwrite {tmp_path / 'dense.tflite'}") in REFUSED
     assert jail.attempt(f"delete {tmp_path / 'dense.tflite'}") in REFUSED
-    assert jail.attempt(f"create {tmp_path / 'state' / 'cache' / 'model'}") == "done"
-    assert jail.attempt(f"delete {tmp_path / 'state' / 'cache' / 'model'}") == "done"
+    own = directories.models_cache(tmp_path / "state", "s") / "model"
+    assert jail.attempt(f"create {own}") == "done"
+    assert jail.attempt(f"delete {own}") == "done"
+
+
+def test_it_writes_to_no_other_workers_models_and_to_nothing_that_executors_run(
+    jail: Jail, tmp_path: Path
+) -> None:
+    state = tmp_path / "state"
+    others = [directories.models_cache(state, "other"), directories.drivers_cache(state, "p")]
+    for folder in others:
+        folder.mkdir(parents=True)
+        (folder / "there").write_bytes(b"x")
+    for folder in (*others, state / "cache", state / "cache" / "models"):
+        assert jail.attempt(f"create {folder / 'new'}") in REFUSED, folder
+    for folder in others:
+        assert jail.attempt(f"overwrite {folder / 'there'}") in REFUSED, folder
+        assert jail.attempt(f"read {folder / 'there'}") in REFUSED, folder
 
 
 def test_it_changes_neither_modes_nor_times_nor_attributes(jail: Jail, tmp_path: Path) -> None:
@@ -204,6 +223,28 @@ def test_a_port_on_the_network_can_be_reached_and_nothing_can_listen(tmp_path: P
             assert jail.attempt(f"read {tmp_path / 'mqtt-password'}") in REFUSED
 
 
+def test_the_network_is_for_sources_that_say_so_whatever_their_options_contain(tmp_path: Path) -> None:
+    text = write(tmp_path, SERIAL.format(port="/dev/serial://by-id/x")).read_text()
+    for port, declared in (
+        ("spy:///dev/ttyUSB0", SourceNeeds(devices=True)),
+        ("SOCKET://127.0.0.1:9", SourceNeeds(network=True)),
+        ("rfc2217://127.0.0.1:9", SourceNeeds(network=True)),
+    ):
+        path = tmp_path / "limpet.toml"
+        path.write_text(text.replace("/dev/serial://by-id/x", port))
+        needs = wanted(path)
+        assert (bool(needs.devices), needs.network) == (declared.devices, declared.network), port
+
+
+@pytest.mark.parametrize("library", ["state/cache/models/s/libboard.so", "state/cache/libboard.so", "link.so"])
+def test_a_delegate_from_where_workers_write_is_refused(tmp_path: Path, library: str) -> None:
+    path = accelerated(tmp_path, "external")
+    path.write_text(path.read_text().replace("libboard.so", f"./{library}"))
+    (tmp_path / "link.so").symlink_to(tmp_path / "state" / "cache" / "models" / "s" / "libboard.so")
+    with pytest.raises(ConfigError, match="workers may write"):
+        of_executor(config.read(path), "board")
+
+
 @pytest.fixture
 def executor(tmp_path: Path, board: Board) -> Iterator[Jail]:
     source = SERIAL.format(port=board.path)
@@ -227,7 +268,10 @@ def test_an_executor_only_reads_its_model(executor: Jail, tmp_path: Path) -> Non
     assert executor.attempt(f"read {tmp_path / 'dense.tflite'}") == "done"
     assert executor.attempt(f"overwrite {tmp_path / 'dense.tflite'}") in REFUSED
     assert executor.attempt(f"read {tmp_path / 'recording.csv'}") in REFUSED
-    assert executor.attempt(f"create {tmp_path / 'state' / 'cache' / 'model'}") in REFUSED
+    for folder in ("", "models", "models/s", "drivers/other"):
+        path = tmp_path / "state" / "cache" / folder
+        path.mkdir(parents=True, exist_ok=True)
+        assert executor.attempt(f"create {path / 'model'}") in REFUSED, folder
 
 
 def test_an_executor_reads_no_other_model_of_a_bundle(tmp_path: Path) -> None:
@@ -235,7 +279,7 @@ def test_an_executor_reads_no_other_model_of_a_bundle(tmp_path: Path) -> None:
     model = (tmp_path / "dense.tflite").read_bytes()
     bundles.bundle(tmp_path / "own-1.limpet", {"model.tflite": model})
     path.write_text(path.read_text().replace("dense.tflite", "own-1.limpet"))
-    other = tmp_path / "state" / "cache" / "other.tflite"
+    other = directories.models_cache(tmp_path / "state", "s") / "other.tflite"
     other.parent.mkdir(parents=True)
     other.write_bytes(model)
     with Jail(path, "board") as entered:
@@ -245,7 +289,7 @@ def test_an_executor_reads_no_other_model_of_a_bundle(tmp_path: Path) -> None:
 
 
 def test_what_drivers_compiled_is_kept(executor: Jail, tmp_path: Path) -> None:
-    drivers = tmp_path / "state" / "cache" / "drivers"
+    drivers = directories.drivers_cache(tmp_path / "state", "p")
     assert executor.attempt(f"folder {drivers / 'shaders'}") == "done"
     assert executor.attempt(f"create {drivers / 'shaders' / 'one'}") == "done"
     assert executor.attempt(f"read {drivers / 'shaders' / 'one'}") == "done"
@@ -275,7 +319,8 @@ def test_paths_among_a_delegates_options_are_open(tmp_path: Path) -> None:
     needs = of_executor(config.read(accelerated(tmp_path, "ethosu", text)), "board")
     assert {tmp_path / "compiled", tmp_path / "log", tmp_path / "file"} <= needs.read
     assert tmp_path not in needs.read
-    assert needs.change == {tmp_path / "state" / "cache" / "drivers", tmp_path / "kept", tmp_path / "also"}
+    own = directories.drivers_cache(tmp_path / "state", "p")
+    assert needs.change == {own, tmp_path / "kept", tmp_path / "also"}
     assert Path("/dev/zero") in needs.devices
     assert Path("/dev") not in needs.read | needs.devices
     assert not needs.network

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from limpet.device import clock
 from limpet.histogram import merge, quantile
 from limpet.messages import ModelReported, PipelineHealth, ResultMessage, StageLatency
+from limpet.processes.border import folded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,11 +61,14 @@ class PipelineRecord:
         )
 
     def add(self, figures: Figures, dropped: Mapping[str, int]) -> None:
-        """Add what a heartbeat brought; ``dropped`` are samples of its source, by cause."""
-        self.dropped.update(dropped)
+        """Add what a heartbeat brought; ``dropped`` are samples of its source, by cause.
+
+        Causes beyond ``MOST_CAUSES`` count as "other".
+        """
+        new = Counter(folded(dropped, self.dropped))
+        new["gap"] += figures.discarded
+        self.dropped.update({cause: count for cause, count in new.items() if count})
         self.errors += figures.errors
-        if figures.discarded:
-            self.dropped["gap"] += figures.discarded
         for stage, buckets in figures.latency.items():
             merge(self.latency.setdefault(stage, {}), buckets)
 

@@ -12,6 +12,8 @@ import importlib
 import pkgutil
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
+import msgspec
+
 from limpet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,8 +46,22 @@ _DISTRIBUTIONS = {"google": "protobuf"}
 """Distributions that modules come from that are not called like them."""
 
 
+class SourceNeeds(msgspec.Struct, frozen=True, kw_only=True):
+    """What the sandbox of a source's worker leaves open: ``devices`` in ``/dev``, connections to a ``network``.
+
+    Files that its ``Config`` names can always be read.
+    """
+
+    devices: bool = False
+    network: bool = False
+
+
 class Source(Protocol):
-    """Where samples come from. ``describe`` must work while the device is away."""
+    """Where samples come from. ``describe`` must work while the device is away.
+
+    A module may have a function ``needs(config)`` that returns ``SourceNeeds``. One without it may use devices,
+    and not the network.
+    """
 
     Config: Any
 
@@ -198,7 +214,11 @@ class Command(Protocol):
 
 
 class ReporterPlugin(Protocol):
-    """``open``'s context manager sends what it can in a few seconds when it is left."""
+    """``open``'s context manager sends what it can in a few seconds when it is left.
+
+    It may have a function ``check(config, state)`` that raises ``ConfigError`` where ``open`` would, without
+    opening anything. A reporter whose options changed is closed only if that finds nothing.
+    """
 
     Config: Any
 

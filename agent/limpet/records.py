@@ -1,21 +1,47 @@
 """What crosses the border between a worker and the supervisor: msgpack records, never tensors.
 
-The supervisor imports this module, so it imports no numpy.
+The supervisor imports this module, so it imports no numpy. The limits here hold where a record is decoded.
+``limpet.processes.border`` checks what a type cannot say.
 """
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 from limpet.config import Config
+from limpet.histogram import BUCKETS
 
 State: TypeAlias = Literal["starting", "running", "waiting", "failed", "finished", "stopped"]
 """``waiting``: its source is away, or a delegate that it requires; ``finished``: its source came to an end."""
 
 Stage: TypeAlias = Literal["queue", "transform", "invoke", "decode"]
 STAGES: tuple[Stage, ...] = ("queue", "transform", "invoke", "decode")
+
+WorkerEvent: TypeAlias = Literal["gap"]
+"""Events that a worker may report with ``Notice``. The others are the supervisor's own."""
+
+LARGEST_RECORD = 1 << 21
+"""Bytes of a record from a worker."""
+LARGEST_OUTPUT = 1 << 17
+"""Bytes of one result's output, as msgpack."""
+LONGEST_TEXT = 1000
+"""Characters of a reason."""
+LONGEST_NAME = 64
+"""Characters of a name, and of a cause of dropped samples."""
+MOST_CAUSES = 32
+"""Causes of dropped samples in one heartbeat, and in the health of one pipeline."""
+
+Text = Annotated[str, Meta(max_length=LONGEST_TEXT)]
+Name = Annotated[str, Meta(max_length=LONGEST_NAME)]
+Path = Annotated[str, Meta(max_length=512)]
+"""The name of a delegate, which may have a library's path in it."""
+Count = Annotated[int, Meta(ge=0, le=1 << 40)]
+Times = Annotated[int, Meta(ge=0, le=1 << 32)]
+Bucket = Annotated[int, Meta(ge=0, lt=BUCKETS)]
+Int64 = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 
 
 class Result(msgspec.Struct, array_like=True):
@@ -26,22 +52,34 @@ class Result(msgspec.Struct, array_like=True):
     last sample to the decoded output. ``output`` is the decoder's: a mapping, or a struct that encodes as one.
     """
 
-    pipeline: str
-    model: str
-    version: int
-    delegate: str
+    pipeline: Name
+    model: Name
+    version: Count
+    delegate: Path
     degraded: bool
-    monotonic_ns: int
-    wall_ns: int
-    sample: int
-    latency_ns: int
+    monotonic_ns: Int64
+    wall_ns: Int64
+    sample: Int64
+    latency_ns: Int64
     output: Any
+
+
+class RawResult(Result, array_like=True):
+    """A result as it is received: the bytes of its output are looked at later, one result at a time."""
+
+    output: msgspec.Raw
 
 
 class Results(msgspec.Struct, tag=True):
     """Results in the order in which they were made, possibly of several pipelines."""
 
     items: list[Result]
+
+
+class RawResults(msgspec.Struct, tag="Results"):
+    """Results as they are received."""
+
+    items: list[RawResult]
 
 
 class Figures(msgspec.Struct, omit_defaults=True):
@@ -51,16 +89,16 @@ class Figures(msgspec.Struct, omit_defaults=True):
     histogram for each stage, see ``limpet.histogram``.
     """
 
-    errors: int = 0
-    discarded: int = 0
-    latency: dict[Stage, dict[int, int]] = msgspec.field(default_factory=dict)
+    errors: Count = 0
+    discarded: Count = 0
+    latency: dict[Stage, dict[Bucket, Times]] = msgspec.field(default_factory=dict)
 
 
 class Heartbeat(msgspec.Struct, tag=True):
     """A sign of progress. ``dropped`` counts samples by cause since the heartbeat before."""
 
-    pipelines: dict[str, Figures]
-    dropped: dict[str, int]
+    pipelines: dict[Name, Figures]
+    dropped: Annotated[dict[Name, Count], Meta(max_length=MOST_CAUSES)]
 
 
 class Placed(msgspec.Struct, omit_defaults=True):
@@ -89,12 +127,12 @@ class Transition(msgspec.Struct, tag=True, omit_defaults=True):
     ``placement`` is that of a delegate other than the CPU, ``sandbox`` what the worker has given up.
     """
 
-    pipeline: str
+    pipeline: Name
     state: State
-    reason: str = ""
-    model: str = ""
-    version: int = 0
-    delegate: str = ""
+    reason: Text = ""
+    model: Name = ""
+    version: Count = 0
+    delegate: Path = ""
     delegate_share: float = 0.0
     degraded: bool = False
     placement: Placed | None = None
@@ -102,43 +140,61 @@ class Transition(msgspec.Struct, tag=True, omit_defaults=True):
 
 
 class Notice(msgspec.Struct, tag=True):
-    """Something worth an event that changes no state: a gap in the samples, a source reopened."""
+    """Something worth an event that changes no state: a gap in the samples."""
+
+    pipeline: Name
+    event: WorkerEvent
+    reason: Text
+
+
+NIL = b"\xc0"
+"""Nothing, as msgpack."""
+
+
+class Answered(msgspec.Struct, tag=True, omit_defaults=True):
+    """The answer to an ``Ask``; ``error`` says why it could not be done."""
+
+    number: Count
+    error: Text = ""
+    result: Any = None
+
+
+class RawAnswered(msgspec.Struct, tag="Answered"):
+    """An answer as it is received."""
+
+    number: Count
+    error: Text = ""
+    result: msgspec.Raw = msgspec.Raw(NIL)
+
+
+class Need(msgspec.Struct, tag=True):
+    """Start an executor for a pipeline on one of its delegates, and hand over the end of its socket with ``Lent``.
+
+    The worker chooses the number. The supervisor gives the executor its configuration.
+    """
+
+    number: Count
+    pipeline: Name
+    delegate: Path
+
+
+class Dismiss(msgspec.Struct, tag=True):
+    """Kill this executor: it is of no use any more."""
+
+    number: Count
+
+
+class Incident(msgspec.Struct):
+    """An event that the supervisor itself found. It crosses no border."""
 
     pipeline: str
     event: str
     reason: str
 
 
-class Refused(msgspec.Struct, tag=True):
-    """The configuration of a pipeline, or of the source if none is named, cannot be used, for these reasons."""
-
-    problems: list[str]
-    pipeline: str = ""
-
-
-class Answered(msgspec.Struct, tag=True, omit_defaults=True):
-    """What became of an ``Ask``; ``error`` says why it could not be done."""
-
-    number: int
-    error: str = ""
-    result: Any = None
-
-
-class Need(msgspec.Struct, tag=True):
-    """Start an executor under this key, and hand over the end of its socket with ``Lent``."""
-
-    key: str
-
-
-class Dismiss(msgspec.Struct, tag=True):
-    """Kill this executor: it is of no use any more."""
-
-    key: str
-
-
-ToSupervisor: TypeAlias = Results | Heartbeat | Transition | Notice | Refused | Answered
+FromWorker: TypeAlias = RawResults | Heartbeat | Transition | Notice | RawAnswered | Need | Dismiss
+ToSupervisor: TypeAlias = RawResults | Heartbeat | Transition | Notice | RawAnswered | Incident
 """What is not for the fleet alone."""
-FromWorker: TypeAlias = ToSupervisor | Need | Dismiss
 
 
 class Assign(msgspec.Struct, tag=True):
@@ -186,7 +242,7 @@ class Ask(msgspec.Struct, tag=True):
 class Lent(msgspec.Struct, tag=True):
     """The executor that was asked for. The end of its socket comes along as a file descriptor."""
 
-    key: str
+    number: int
 
 
 ToWorker: TypeAlias = Assign | Stop | Ask | Lent
@@ -198,26 +254,61 @@ class Preload(msgspec.Struct, tag=True):
     modules: list[str]
 
 
-class Fork(msgspec.Struct, tag=True):
-    """To the fork server: make a worker or an executor. Its end of the socket pair comes along as a descriptor."""
+class Open(msgspec.Struct, tag=True):
+    """To an executor: load the model of a pipeline on one of its delegates."""
 
-    worker: str
-    role: Literal["worker", "executor"] = "worker"
+    config: Config
+    pipeline: str
+    delegate: str
+
+
+class Check(msgspec.Struct, tag=True):
+    """To a checker: find what is wrong with the options that a person wrote."""
+
+    config: Config
+
+
+class Serve(msgspec.Struct, tag=True, frozen=True):
+    """To a worker: what it runs follows on its channel."""
+
+
+class Fork(msgspec.Struct, tag=True):
+    """To the fork server: make a process. Its end of a socket pair comes along as a descriptor.
+
+    ``number`` is the supervisor's for it, ``name`` is for people.
+    """
+
+    number: int
+    name: str
+    task: Serve | Open | Check = Serve()
 
 
 class Forked(msgspec.Struct, tag=True):
-    """From the fork server: the worker is there."""
+    """From the fork server: the process is there."""
 
-    worker: str
+    number: int
     pid: int
 
 
+class NotForked(msgspec.Struct, tag=True):
+    """From the fork server: the kernel refused to fork, for this reason."""
+
+    number: int
+    reason: str
+
+
 class Exited(msgspec.Struct, tag=True):
-    """From the fork server: a worker is gone. ``status`` is negative for the signal that ended it."""
+    """From the fork server: a process is gone. ``status`` is negative for the signal that ended it."""
 
     pid: int
     status: int
 
 
+class Checked(msgspec.Struct, tag=True):
+    """From a checker: all that is wrong with the options."""
+
+    problems: list[str]
+
+
 ToForkServer: TypeAlias = Preload | Fork
-FromForkServer: TypeAlias = Forked | Exited
+FromForkServer: TypeAlias = Forked | NotForked | Exited

@@ -14,13 +14,14 @@ import msgspec
 
 from limpet.bucket import Bucket
 from limpet.messages import Reply, Tensor
-from limpet.records import Answered, Ask, Capture, RunWindows, SetThreshold
+from limpet.records import NIL, Ask, Capture, RunWindows, SetThreshold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from limpet.messages import DeviceHealth, Origin
     from limpet.plugin import Command
+    from limpet.records import RawAnswered
 
 log = logging.getLogger(__name__)
 
@@ -147,11 +148,12 @@ class Commands:
             log.warning("command %r: %s", command.name, text)
         command.reply(Reply(device=self._origin.device, command=command.name, ok=False, error=text))
 
-    def answered(self, answer: Answered) -> None:
-        """Pass on what a worker answered."""
+    def answered(self, answer: RawAnswered) -> None:
+        """Pass on what a worker answered. Its result is JSON by now, see ``limpet.processes.border``."""
         waiting = self._waiting.pop(answer.number, None)
         if waiting:
-            self._answer(waiting[0], error=answer.error, result=answer.result)
+            result = None if bytes(answer.result) == NIL else answer.result
+            self._answer(waiting[0], error=answer.error, result=result)
 
     def tend(self) -> None:
         """Answer what no worker will answer any more."""

@@ -40,13 +40,13 @@ def store(tmp_path: Path, *names: str) -> None:
         model = name.encode().ljust(600)
         path = bundles.bundle(folder / f"{name}.limpet", {"model.tflite": model}, model="model.tflite")
         when = NOW - (age + 2) * HOUR
-        unpacked = bundle.load(path, tmp_path / "state/cache").model
+        unpacked = bundle.load(path, tmp_path / "state/cache/models/s").model
         for made in (path, unpacked):
             os.utime(made, (when, when))
 
 
 def unpacked(tmp_path: Path) -> set[str]:
-    return {path.read_bytes().decode().strip() for path in (tmp_path / "state/cache").iterdir()}
+    return {path.read_bytes().decode().strip() for path in (tmp_path / "state/cache/models/s").iterdir()}
 
 
 def clean(config: config.Config) -> list[str]:
@@ -99,7 +99,7 @@ def test_a_path_that_leads_into_the_store_by_another_way_names_it(tmp_path: Path
 
 
 def test_what_drivers_have_compiled_stays_within_its_budget(tmp_path: Path) -> None:
-    folder = tmp_path / "state/cache/drivers/kernels"
+    folder = tmp_path / "state/cache/drivers/p0/kernels"
     folder.mkdir(parents=True)
     for age, name in enumerate(("new", "old", "oldest")):
         with (folder / name).open("wb") as file:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from limpet.accelerators.executor_link import ExecutorLink
-    from limpet.config import Config
+    from limpet.config import PipelineConfig
     from limpet.inference.plan import PipelinePlan
     from limpet.plugin import Model
     from limpet.records import Placed
@@ -37,7 +37,7 @@ class Delegation:
     """A ``Model``. ``turn`` looks after executors and is to be called often."""
 
     def __init__(
-        self, plan: PipelinePlan, cpu: Model, config: Config, say: Callable[[Need | Dismiss], None]
+        self, plan: PipelinePlan, cpu: Model, config: PipelineConfig, say: Callable[[Need | Dismiss], None]
     ) -> None:
         self.inputs, self.outputs = cpu.inputs, cpu.outputs
         self._reason = ""
@@ -118,9 +118,9 @@ class Delegation:
         changed, self._changed = self._changed, False
         return changed
 
-    def lend(self, key: str, end: socket.socket) -> bool:
+    def lend(self, number: int, end: socket.socket) -> bool:
         """Take the socket of an executor, if it is the one that was asked for."""
-        if self._candidate is None or self._candidate.key != key:
+        if self._candidate is None or self._candidate.number != number:
             return False
         self._candidate.connect(end)
         return True
@@ -138,14 +138,12 @@ class Delegation:
         wanted = current if waits else self._failover.due(now)
         if wanted is None:
             return
-        from limpet.accelerators.executor_link import ExecutorLink
-        from limpet.processes.executor import Open
+        from limpet.accelerators.executor_link import ExecutorLink, Expected
 
-        (source,) = self._config.sources
-        key = f"{source}/{self._plan.name}/{next(_numbers)}"
-        opening = self._config.pipelines[self._plan.name].opening
-        self._candidate = ExecutorLink(key, Open(self._config, self._plan.name, wanted), now + opening)
-        self._say(Need(key))
+        number = next(_numbers)
+        expected = Expected(self.inputs, self.outputs, self._config.deadline / 2)
+        self._candidate = ExecutorLink(number, wanted, expected, now + self._config.opening)
+        self._say(Need(number, self._plan.name, wanted))
 
     def _look_at(self, candidate: ExecutorLink, now: float) -> None:
         try:
@@ -197,7 +195,7 @@ class Delegation:
     def _dismiss(self, link: ExecutorLink | None) -> None:
         if link is not None:
             link.close()
-            self._say(Dismiss(link.key))
+            self._say(Dismiss(link.number))
 
 
 def _named(link: ExecutorLink, reason: str) -> str:

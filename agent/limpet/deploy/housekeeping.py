@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from limpet.deploy import bundle, store
-from limpet.isolation.needs import drivers_cache
+from limpet.device.directories import CACHE, drivers_cache, models_cache
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -92,12 +92,22 @@ def waste(wanted: Config, now: float) -> Iterator[File]:
     for found in _look(wanted.device.state.glob("outbox/*.damaged*"), "kept for 30 days"):
         if now - found.modified > DAMAGED:
             yield found
-    drivers = drivers_cache(wanted)
-    compiled = (path for path in drivers.rglob("*") if path.is_file())
-    yield from beyond(list(_look(compiled, f"drivers have compiled more than {DRIVERS} bytes")), (), DRIVERS)
-    # Not the folder itself: a running executor may write into this one alone.
-    others = [path for path in drivers.parent.glob("*") if path != drivers]
-    yield from _stale(others, keep, now)
+    state = wanted.device.state
+    # Not the folders of pipelines and sources: running executors and workers may write into these alone.
+    compiled = (path for name in wanted.pipelines for path in drivers_cache(state, name).rglob("*"))
+    files = [path for path in compiled if path.is_file() and not path.is_symlink()]
+    yield from beyond(list(_look(files, f"drivers have compiled more than {DRIVERS} bytes")), (), DRIVERS)
+    unpacked = [path for name in wanted.sources for path in models_cache(state, name).glob("*")]
+    yield from _stale([*unpacked, *_unused(wanted)], keep, now)
+
+
+def _unused(wanted: Config) -> Iterator[Path]:
+    """Yield what lies in the cache and belongs to no source or pipeline."""
+    cache = wanted.device.state / CACHE
+    folders = {"models": wanted.sources.keys(), "drivers": wanted.pipelines.keys()}
+    yield from (path for path in cache.glob("*") if path.name not in folders)
+    for folder, names in folders.items():
+        yield from (path for path in (cache / folder).glob("*") if path.name not in names)
 
 
 def beyond(bundles: Collection[File], keep: Collection[Path], budget: int) -> Iterator[File]:

@@ -16,6 +16,23 @@ def runtime() -> Path | None:
     return _first("RUNTIME_DIRECTORY")
 
 
+CACHE = "cache"
+"""In the state directory: what can be made again."""
+
+
+def models_cache(state: Path, source: str) -> Path:
+    """Return where the models of one source are unpacked. Only the worker of that source may write there."""
+    return state / CACHE / "models" / source
+
+
+def drivers_cache(state: Path, pipeline: str) -> Path:
+    """Return where the driver of an accelerator keeps what it compiled for one pipeline.
+
+    Only the executors of that pipeline may write there, as some drivers run what they find.
+    """
+    return state / CACHE / "drivers" / pipeline
+
+
 def _first(variable: str) -> Path | None:
     given = os.environ.get(variable, "").partition(":")[0]
     return Path(given) if given else None

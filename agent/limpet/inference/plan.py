@@ -17,10 +17,13 @@ from limpet.accelerators.delegate_kinds import resolve as resolve_delegate
 from limpet.config import Config, fill
 from limpet.deploy import bundle as bundles
 from limpet.deploy import store
+from limpet.device import directories
 from limpet.errors import ConfigError, ModelError
 from limpet.inference.window import Windower
+from limpet.isolation import needs
 from limpet.manifest import WindowSpec
 from limpet.types import SampleSpec, TensorSpec, fits
+from limpet.untrusted import reading
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -73,42 +76,69 @@ class PipelinePlan(msgspec.Struct, frozen=True):
 
 def plan_source(config: Config, name: str) -> SourcePlan:
     """Resolve one source. ``ConfigError`` has all that is wrong with it."""
+    part = source_part(config, name)
+    try:
+        spec = part.plugin.describe(part.config)
+    except ConfigError as error:
+        raise ConfigError([f"sources.{name}: {problem}" for problem in error.problems]) from error
+    return SourcePlan(name, part, spec, config.sources[name].queue)
+
+
+def source_part(config: Config, name: str) -> Part:
+    """Resolve the options of one source. ``ConfigError`` has all that is wrong with them."""
     table = config.sources[name]
     resolve = _Resolver(config.base, [])
     part = resolve.part("sources", table.kind, table.options, f"sources.{name}")
     if part is None:
         raise ConfigError(resolve.problems)
-    try:
-        spec = part.plugin.describe(part.config)
-    except ConfigError as error:
-        raise ConfigError([f"sources.{name}: {problem}" for problem in error.problems]) from error
-    return SourcePlan(name, part, spec, table.queue)
+    return part
+
+
+def options_of(config: Config, name: str) -> list[str]:
+    """Return what is wrong with the options of a pipeline, as far as its model is not needed to know."""
+    wanted = config.pipelines[name]
+    where = f"pipelines.{name}"
+    resolve = _Resolver(config.base, [])
+    resolve.all("transforms", wanted.transforms or [], f"{where}.transforms")
+    if wanted.decoder is not None:
+        resolve.table("decoders", wanted.decoder, f"{where}.decoder")
+    _delegates(config, wanted, where, resolve.problems)
+    return resolve.problems
 
 
 def plan_pipeline(config: Config, name: str, spec: SampleSpec) -> PipelinePlan:
     """Resolve one pipeline on a source whose samples are ``spec``.
 
-    ``ConfigError`` has all that is wrong with its configuration; ``ModelError`` or ``DeployError`` says why its
-    model cannot be used.
+    ``ConfigError`` has all that is wrong with what a person wrote; ``ModelError``, ``DeployError`` or
+    ``UnreadableError`` says why its model cannot be used, such as a manifest that asks for an unknown decoder.
     """
     wanted = config.pipelines[name]
     path = store.find(wanted.model, config.base, config.models)
-    bundle = bundles.load(path, config.device.state / "cache")
-    manifest = bundle.manifest
+    bundle = bundles.load(path, directories.models_cache(config.device.state, wanted.source))
+    with reading(f"the manifest of {path.name}"):
+        return _plan(config, name, spec, bundle)
+
+
+def _plan(config: Config, name: str, spec: SampleSpec, bundle: bundles.Bundle) -> PipelinePlan:
+    wanted, manifest = config.pipelines[name], bundle.manifest
     where = f"pipelines.{name}"
-    resolve = _Resolver(config.base, [])
-    transforms = resolve.all(
-        "transforms",
-        manifest.transforms if wanted.transforms is None else wanted.transforms,
-        f"{where}.transforms",
+    written, bundled = _Resolver(config.base, []), _Resolver(config.base, [])
+    transforms = (
+        bundled.all("transforms", manifest.transforms, "transforms")
+        if wanted.transforms is None
+        else written.all("transforms", wanted.transforms, f"{where}.transforms")
     )
-    runtime = resolve.part("runtimes", manifest.runtime, wanted.runtime, f"{where}.runtime")
-    decoder = resolve.table(
-        "decoders", manifest.decoder if wanted.decoder is None else wanted.decoder, f"{where}.decoder"
+    runtime = bundled.runtime(manifest.runtime, wanted.runtime, f"{where}.runtime", written.problems)
+    decoder = (
+        bundled.table("decoders", manifest.decoder, "decoder")
+        if wanted.decoder is None
+        else written.table("decoders", wanted.decoder, f"{where}.decoder")
     )
-    delegates = _delegates(config, wanted, where, resolve.problems)
-    if runtime is None or decoder is None or resolve.problems:
-        raise ConfigError(resolve.problems)
+    delegates = _delegates(config, wanted, where, written.problems)
+    if written.problems:
+        raise ConfigError(written.problems)
+    if runtime is None or decoder is None or bundled.problems:
+        raise ModelError(f"{manifest.name}: its manifest: {'; '.join(bundled.problems)}")
     if hasattr(runtime.plugin, "check") and (
         problems := runtime.plugin.check(bundle.model, [choice.name for choice in delegates])
     ):
@@ -147,6 +177,11 @@ def _delegates(config: Config, wanted: PipelineConfig, where: str, problems: lis
             choices.append(resolve_delegate(name, config.delegates))
         except ConfigError as error:
             problems.extend(f"{where}.delegates: {problem}" for problem in error.problems)
+        else:
+            problems.extend(
+                f"{where}.delegates: {name!r}: {path} lies in a folder that workers may write; put it elsewhere"
+                for path in needs.not_to_be_run(config, choices[-1])
+            )
     if CPU not in choices and not wanted.require:
         choices.append(CPU)
     return tuple(
@@ -268,6 +303,19 @@ class _Resolver(msgspec.Struct, frozen=True):
             self.problems.extend(f"{where}: {problem}" for problem in error.problems)
             return None
         config = fill(module.Config, options, where, self.base, self.problems)
+        return None if config is None else Part(module, config)
+
+    def runtime(self, kind: str, options: Mapping[str, Any], where: str, written: list[str]) -> Part | None:
+        """Resolve a runtime that a manifest names, with ``options`` of the configuration.
+
+        What is wrong with those is added to ``written``.
+        """
+        try:
+            module = plugin.load("runtimes", kind)
+        except ConfigError as error:
+            self.problems.extend(f"runtime: {problem}" for problem in error.problems)
+            return None
+        config = fill(module.Config, options, where, self.base, written)
         return None if config is None else Part(module, config)
 
     def table(self, group: plugin.Group, table: Mapping[str, Any], where: str) -> Part | None:

@@ -10,18 +10,20 @@ import msgspec
 
 from limpet.accelerators.delegate_kinds import KINDS
 from limpet.deploy import store
+from limpet.device import directories
 from limpet.errors import DeployError
+from limpet.plugin import SourceNeeds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from limpet.accelerators.delegate_kinds import Choice
     from limpet.config import Config
-    from limpet.inference.plan import PipelinePlan, SourcePlan
+    from limpet.inference.plan import Part, PipelinePlan, SourcePlan
 
 DEV = Path("/dev")
-_WITHOUT_DEVICES = {"replay", "mqtt"}
-"""Kinds of sources. Any other may be a third party's, and is taken to have one."""
+_UNDECLARED = SourceNeeds(devices=True)
+"""What a source has that does not say what it needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,19 @@ def of_worker(config: Config, source: SourcePlan) -> Needs:
     """Return what the worker of one source needs. Nothing is opened."""
     paths = {config.models, *_paths(source.part.config), *_named(config, config.base)}
     paths |= {_model(config, pipeline.model) for pipeline in config.pipelines.values()}
+    module = source.part.plugin
+    declared = module.needs(source.part.config) if hasattr(module, "needs") else _UNDECLARED
     return Needs(
         _with_folders(paths, config),
-        frozenset({_cache(config)}),
-        frozenset() if config.sources[source.name].kind in _WITHOUT_DEVICES else frozenset({DEV}),
-        network=any("://" in text for text in _texts(source.part.config)),
+        frozenset({directories.models_cache(config.device.state.resolve(), source.name)}),
+        frozenset({DEV}) if declared.devices else frozenset(),
+        network=declared.network,
     )
+
+
+def of_description(config: Config, source: Part) -> frozenset[Path]:
+    """Return what can be read to find out what a source's samples are: the files that its options name."""
+    return _with_folders({*_paths(source.config), *_named(source.config, config.base)}, config)
 
 
 def of_executor(config: Config, plan: PipelinePlan, choice: Choice) -> Needs:
@@ -74,18 +83,21 @@ def of_executor(config: Config, plan: PipelinePlan, choice: Choice) -> Needs:
     return Needs(
         frozenset(path.resolve() for path in files)
         | _with_folders(_named(choice.libraries, config.base) | given - nodes, config),
-        frozenset({drivers_cache(config), *_caches(config, choice.options)}),
+        frozenset({directories.drivers_cache(config.device.state.resolve(), plan.name)})
+        | _caches(config, choice.options),
         frozenset(nodes.union(*(DEV.parent.glob(pattern[1:]) for pattern in KINDS[choice.kind].devices))),
     )
 
 
-def drivers_cache(config: Config) -> Path:
-    """Return the folder in which drivers of accelerators may keep what they compiled."""
-    return _cache(config) / "drivers"
+def not_to_be_run(config: Config, choice: Choice) -> list[Path]:
+    """Return files of a delegate that lie where a worker or an executor may write.
 
-
-def _cache(config: Config) -> Path:
-    return config.device.state.resolve() / "cache"
+    A process that was taken over could put its own code there, and an executor would run it.
+    """
+    writable = {config.device.state.resolve() / "cache", *_caches(config, choice.options)}
+    options = (text for key, text in choice.options.items() if "/" in text and "cache" not in key)
+    files = [config.base / text for text in (*choice.libraries, *options) if "/" in text]
+    return [path for path in files if not writable.isdisjoint({path.resolve(), *path.resolve().parents})]
 
 
 def _model(config: Config, model: str) -> Path:
@@ -125,12 +137,12 @@ def _named(value: Any, base: Path) -> set[Path]:
     return {path for word in words if "/" in word and (path := base / word).is_file()}
 
 
-def _caches(config: Config, options: Mapping[str, str]) -> set[Path]:
+def _caches(config: Config, options: Mapping[str, str]) -> frozenset[Path]:
     """Return the folders in which a delegate's options say that it keeps something, unless others do so, too."""
     paths = {Path(text).resolve() for key, text in options.items() if "cache" in key and "/" in text}
     precious = [path.resolve() for path in (config.base, config.device.state, config.models)]
     folders = {path.parent if path.suffix else path for path in paths}
-    return {folder for folder in folders if not any(folder in {path, *path.parents} for path in precious)}
+    return frozenset(folder for folder in folders if not any(folder in {path, *path.parents} for path in precious))
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -1,8 +1,13 @@
-"""Records over a Unix stream socket: four bytes of length, then msgpack."""
+"""Records over a Unix stream socket: four bytes of length, then msgpack.
+
+The other end may be a process that was taken over. So the size of a record and the number of file descriptors are
+limited, and all that is wrong with what comes in is one error, ``UnreadableError``.
+"""
 
 from __future__ import annotations
 
 import array
+import os
 import socket
 import struct
 from pathlib import Path
@@ -10,14 +15,20 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
+from limpet.errors import UnreadableError
+from limpet.untrusted import reading
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 R = TypeVar("R")
 
-_LENGTH = struct.Struct("<I")
+LARGEST = 1 << 24
+"""Bytes of a record from a process that is trusted, unless its reader says otherwise."""
+LENGTH = struct.Struct("<I")
 _CHUNK = 1 << 18
 _FDS = array.array("i").itemsize
+_CLOSED_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
 def _encode_path(value: Any) -> str:
@@ -31,62 +42,94 @@ def _decode_path(kind: type, value: Any) -> Any:
 
 
 class Channel(Generic[R]):
-    """One end of a socket pair. Sends any record, receives records of ``kind``."""
+    """One end of a socket pair. Sends any record, receives records of ``kind``.
 
-    def __init__(self, end: socket.socket, kind: Any) -> None:
+    ``largest``: bytes of a record that is received. ``fds``: file descriptors that may wait in ``received_fds``.
+    """
+
+    def __init__(self, end: socket.socket, kind: Any, *, largest: int = LARGEST, fds: int = 0) -> None:
         self.socket = end
         self._encoder = msgspec.msgpack.Encoder(enc_hook=_encode_path)
         self._decoder = msgspec.msgpack.Decoder(kind, dec_hook=_decode_path)
         self._buffer = bytearray()
+        self._largest = largest
+        self._fds = fds
         self.received_fds: list[int] = []
+        self.received_bytes = 0
+        """Bytes received since the start."""
 
     def fileno(self) -> int:
         """Return the socket's file descriptor, for selectors."""
         return self.socket.fileno()
 
+    def encode(self, record: Any) -> bytes:
+        """Return a record as ``send_encoded`` takes it."""
+        payload = self._encoder.encode(record)
+        return LENGTH.pack(len(payload)) + payload
+
     def send(self, record: Any, fds: tuple[int, ...] = ()) -> None:
         """Send a record, with file descriptors where given. ``OSError`` if the other end is gone."""
-        payload = self._encoder.encode(record)
-        data = _LENGTH.pack(len(payload)) + payload
-        sent = 0
-        if fds:
-            sent = socket.send_fds(self.socket, [data], fds)
+        self.send_encoded(self.encode(record), fds)
+
+    def send_encoded(self, data: bytes, fds: tuple[int, ...] = ()) -> None:
+        """Send what ``encode`` returned."""
+        sent = socket.send_fds(self.socket, [data], fds) if fds else 0
         self.socket.sendall(data[sent:])
 
     def receive(self) -> Iterator[R]:
-        """Read once and return the records that are complete. ``EOFError`` if the other end is gone.
+        """Read once, and return the records that are complete. ``EOFError`` if the other end is gone.
 
         Blocks only where the socket does and nothing is there. File descriptors that came along are appended
-        to ``received_fds``.
+        to ``received_fds``. ``UnreadableError`` from here or from the iterator says what is wrong with what came:
+        then nothing of this channel can be read any more.
         """
         try:
-            data, ancillary, _, _ = self.socket.recvmsg(_CHUNK, socket.CMSG_SPACE(8 * _FDS))
+            data, ancillary, flags, _ = self.socket.recvmsg(
+                _CHUNK, socket.CMSG_SPACE(self._fds * _FDS) if self._fds else 0, _CLOSED_ON_EXEC
+            )
         except BlockingIOError:
             return iter(())
         except ConnectionResetError:
-            data, ancillary = b"", []
+            data, ancillary, flags = b"", [], 0
+        self._take_fds(ancillary)
+        if flags & socket.MSG_CTRUNC or len(self.received_fds) > self._fds:
+            self._close_fds()
+            raise UnreadableError(f"more than {self._fds} file descriptors came")
         if not data:
             raise EOFError("the other end is gone")
+        self._buffer += data
+        self.received_bytes += len(data)
+        return self._complete()
+
+    def _take_fds(self, ancillary: list[tuple[int, int, bytes]]) -> None:
         for level, kind, raw in ancillary:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
                 self.received_fds.extend(array.array("i", raw[: len(raw) - len(raw) % _FDS]))
-        self._buffer += data
-        return self._complete()
+
+    def _close_fds(self) -> None:
+        while self.received_fds:
+            os.close(self.received_fds.pop())
 
     def _complete(self) -> Iterator[R]:
         start = 0
         buffer = self._buffer
-        records = []
-        while len(buffer) - start >= _LENGTH.size:
-            (length,) = _LENGTH.unpack_from(buffer, start)
-            end = start + _LENGTH.size + length
-            if end > len(buffer):
-                break
-            records.append(self._decoder.decode(buffer[start + _LENGTH.size : end]))
-            start = end
-        del buffer[:start]
-        return iter(records)
+        try:
+            while len(buffer) - start >= LENGTH.size:
+                (length,) = LENGTH.unpack_from(buffer, start)
+                if length > self._largest:
+                    raise UnreadableError(f"a record of {length} bytes; the limit is {self._largest}")
+                end = start + LENGTH.size + length
+                if end > len(buffer):
+                    break
+                data = bytes(memoryview(buffer)[start + LENGTH.size : end])
+                start = end
+                with reading("a record"):
+                    record = self._decoder.decode(data)
+                yield record
+        finally:
+            del buffer[:start]
 
     def close(self) -> None:
-        """Close this end."""
+        """Close this end, and file descriptors that were not taken."""
+        self._close_fds()
         self.socket.close()

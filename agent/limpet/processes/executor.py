@@ -6,9 +6,10 @@ goes on without it, and runs the window at hand elsewhere. What is said between 
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from math import prod
 from time import monotonic
 from typing import TYPE_CHECKING, TypeAlias
@@ -18,39 +19,39 @@ import numpy as np
 
 from limpet.accelerators import admission
 from limpet.accelerators.delegate_kinds import CPU
-from limpet.config import Config
-from limpet.errors import LimpetError, ModelError
+from limpet.device import directories
+from limpet.errors import LimpetError, ModelError, UnreadableError
 from limpet.inference.plan import open_transforms, plan_pipeline, plan_source, resized
 from limpet.inference.window import Windower
 from limpet.isolation import needs, sandbox
+from limpet.processes.border import cleaned, cleaned_placed
 from limpet.processes.channel import Channel
-from limpet.processes.nameless import nameless_file
+from limpet.processes.nameless import nameless_file, seal
 from limpet.records import Placed
+from limpet.untrusted import reading
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
     from limpet.accelerators.delegate_kinds import Choice
+    from limpet.config import Config
     from limpet.inference.plan import PipelinePlan
+    from limpet.records import Open
     from limpet.types import Array, TensorSpec
+
+log = logging.getLogger(__name__)
 
 Form: TypeAlias = tuple[str, tuple[int, ...]]
 """The dtype and the shape of an array in shared memory."""
 
+LARGEST = 1 << 20
+"""Bytes of a record between a worker and its executor, in both directions."""
 _ALIGN = 64
 _WIDEST = 8
 """Bytes of a value at most."""
 _OPEN_SIZE = 1 << 20
 """Bytes for an output whose size depends on the data."""
-
-
-class Open(msgspec.Struct, tag=True):
-    """Load the model of a pipeline on one of its delegates."""
-
-    config: Config
-    pipeline: str
-    delegate: str
 
 
 class Run(msgspec.Struct, tag=True):
@@ -67,7 +68,7 @@ class Recheck(msgspec.Struct, tag=True):
     """See whether the numbers are still right."""
 
 
-ToExecutor: TypeAlias = Open | Run | Reset | Recheck
+ToExecutor: TypeAlias = Run | Reset | Recheck
 
 
 class Opened(msgspec.Struct, tag=True):
@@ -94,19 +95,24 @@ class Done(msgspec.Struct, tag=True, omit_defaults=True):
 FromExecutor: TypeAlias = Opened | Done
 
 
-def run(end: socket.socket) -> None:
-    """Serve the worker at the other end of the socket until it goes away."""
+def run(end: socket.socket, task: Open) -> None:
+    """Serve the worker at the other end of the socket until it goes away.
+
+    ``task`` comes from the supervisor. The worker may have been taken over: it has no say in what is loaded, nor
+    in what the sandbox leaves open.
+    """
     np.seterr(all="ignore")
-    worker: Channel[ToExecutor] = Channel(end, ToExecutor)
+    worker: Channel[ToExecutor] = Channel(end, ToExecutor, largest=LARGEST)
     try:
         with ExitStack() as stack:
-            for record in worker.receive():
-                if isinstance(record, Open):
-                    _Executor(worker, record, stack).serve()
+            _Executor(worker, task, stack).serve()
     except (EOFError, BrokenPipeError, ConnectionResetError):
         pass
+    except UnreadableError as error:
+        log.error("its worker: %s", error)  # noqa: TRY400 - the text is enough
     except LimpetError as error:
-        worker.send(Done(str(error)))
+        with suppress(OSError):
+            worker.send(Done(cleaned(str(error))))
 
 
 class _Executor:
@@ -119,11 +125,14 @@ class _Executor:
         shape, _ = open_transforms(self._plan.transforms, Windower(self._plan.window, self._plan.spec))
         self._shapes = resized(self._plan, shape)
         self._model, placed = stack.enter_context(admission.admitted(self._plan, self._choice, self._shapes))
+        placed = cleaned_placed(placed)
         placed.sandbox = in_force
         places = lay_out([*self._model.inputs, *self._model.outputs])
         self._ins, self._outs = places[: len(self._model.inputs)], places[len(self._model.inputs) :]
         with nameless_file() as file:
             file.truncate(places[-1][0] + places[-1][1])
+            # The worker may rely on it: what it has mapped cannot be taken away from under it.
+            seal(file)
             self._memory = mmap.mmap(file.fileno(), 0)
             opened = Opened(placed, placed.run_us / 1e6, self._recheck(), places, len(self._outs))
             worker.send(opened, (file.fileno(),))
@@ -133,13 +142,15 @@ class _Executor:
         while True:
             for record in self._worker.receive():
                 try:
-                    self._worker.send(self._do(record))
+                    done = self._do(record)
                 except LimpetError as error:
-                    self._worker.send(Done(str(error)))
+                    done = Done(cleaned(str(error)))
+                self._worker.send(done)
 
     def _do(self, record: ToExecutor) -> Done:
         if isinstance(record, Run):
-            inputs = [view(self._memory, *pair) for pair in zip(self._ins, record.inputs, strict=True)]
+            with reading("inputs"):
+                inputs = [view(self._memory, *pair) for pair in zip(self._ins, record.inputs, strict=True)]
             outputs = self._model.run(inputs)
             return Done(outputs=[put(self._memory, *pair) for pair in zip(self._outs, outputs, strict=True)])
         if isinstance(record, Reset):
@@ -160,7 +171,7 @@ def _confine(config: Config, plan: PipelinePlan, choice: Choice) -> list[str]:
     """Enter the sandbox, as from here on the code of strangers runs: a delegate's, its driver's and the model."""
     wanted = needs.of_executor(config, plan, choice)
     # Where drivers of GPUs keep what they compiled, instead of in the user's home.
-    os.environ["XDG_CACHE_HOME"] = str(needs.drivers_cache(config))
+    os.environ["XDG_CACHE_HOME"] = str(directories.drivers_cache(config.device.state.resolve(), plan.name))
     return sandbox.enter(wanted)
 
 

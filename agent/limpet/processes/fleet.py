@@ -1,6 +1,7 @@
 """The worker processes: forked, heard, killed when silent, restarted when they crash.
 
-What workers say, and what their ends mean, goes as records to one listener. One selector, no thread.
+What workers say, and what their ends mean, goes as records to one listener. One selector, no thread. A worker that
+says what it may not say is killed, and no other one with it.
 """
 
 from __future__ import annotations
@@ -14,38 +15,53 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from limpet.config import Config
+from limpet.errors import UnreadableError
 from limpet.plugin import built_in
 from limpet.processes.channel import Channel
-from limpet.processes.launch import ForkServerProcess
-from limpet.processes.slot import Slot, describe
+from limpet.processes.forks import Forks
+from limpet.processes.slot import OVERHEAD, Slot, describe
 from limpet.records import (
+    LARGEST_RECORD,
     Ask,
     Assign,
+    Check,
+    Checked,
     Dismiss,
     Exited,
-    Fork,
     Forked,
-    FromForkServer,
     FromWorker,
+    Incident,
     Lent,
     Need,
+    NotForked,
     Notice,
-    Preload,
+    Open,
+    RawResults,
+    Serve,
     Stop,
     ToSupervisor,
+    Transition,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from limpet.plugin import Group
+    from limpet.processes.executors import Executor
+    from limpet.processes.launch import ForkServerProcess
     from limpet.records import ToWorker
 
 log = logging.getLogger(__name__)
 
 STOPPING = 5.0
 """Seconds that workers have to hand over their last results."""
+CHECKING = 30.0
+"""Seconds that a check of the configuration's options may take."""
+LAST_WORDS = 64
+"""Reads of the channel of a process that is gone."""
 
 
 class Fleet:
@@ -60,23 +76,43 @@ class Fleet:
         self._selector = selector
         self._listener = listener
         self._slots: dict[str, Slot] = {}
-        self._launched = launched
-        self._modules: list[str] = []
-        self._executors: dict[str, int | None] = {}
-        self._dismissed: dict[int, str] = {}
-        self._fork_server = self._attach()
+        self._forks = Forks(launched)
+        self._unwanted: set[int] = set()
+        self._attach()
+
+    def check(self, wanted: Config) -> list[str]:
+        """Return all that is wrong with the options in a configuration, as far as no model is needed to know.
+
+        A process of its own finds out, in a sandbox: options of plugins are for plugins to understand, and those
+        may read files. If it fails or takes too long, nothing is known to be wrong.
+        """
+        self._preload(wanted)
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                try:
+                    self._forks.fork("check", Check(structs.replace(wanted, reporters={})), theirs)
+                except OSError as error:
+                    log.warning("the options are not checked: %s", error.strerror or error)
+                    return []
+            return _answer_of_checker(ours)
 
     def assign(self, wanted: Config) -> None:
         """Bring the workers from whatever they run to this configuration, leaving alone what did not change."""
-        used = {pipeline.source for pipeline in wanted.pipelines.values()}
-        self._modules = _modules(wanted.sources[name].kind for name in sorted(used))
-        self._fork_server.send(Preload(self._modules))
+        used = self._preload(wanted)
         for name in self._slots.keys() - used:
-            self._slots[name].want(Config(wanted.base, wanted.device, self._slots[name].config.sources, {}, {}))
+            nothing = Config(wanted.base, wanted.device, self._slots[name].config.sources, {}, {})
+            self._slots[name].want(nothing, monotonic())
             self._end(self._slots[name], "no longer configured")
         for name in used:
             self._assign_slot(name, wanted.only(name))
         self.tend()
+
+    def _preload(self, wanted: Config) -> set[str]:
+        """Have the fork server import what is needed. Return the sources that are in use."""
+        used = {pipeline.source for pipeline in wanted.pipelines.values()}
+        self._forks.preload(_modules(wanted.sources[name].kind for name in sorted(used)))
+        return used
 
     def _assign_slot(self, name: str, wanted: Config) -> None:
         slot = self._slots.get(name)
@@ -84,16 +120,21 @@ class Fleet:
             self._slots[name] = Slot(wanted)
             return
         source_changed = wanted.sources != slot.config.sources
-        slot.want(wanted)
+        slot.want(wanted, monotonic())
         if source_changed:
             self._end(slot, "its source changed")
         elif slot.channel is not None:
             self._tell(slot)
 
     def tend(self) -> None:
-        """Start what is due, kill what is silent."""
+        """Start what is due, kill what is silent, and read again what had to wait."""
+        if self._forks.replace():
+            self._attach()
         now = monotonic()
         for slot in self._slots.values():
+            self._resume(slot, now)
+            for move in slot.postponed(now):
+                self._listener(move)
             start = slot.next_start()
             if start is not None and start <= now:
                 self._start(slot)
@@ -106,7 +147,8 @@ class Fleet:
         """Return when ``tend`` should be called next, on the monotonic clock."""
         starts = [start for slot in self._slots.values() if (start := slot.next_start()) is not None]
         deadlines = [p.deadline for slot in self._slots.values() for p in slot.config.pipelines.values()]
-        return min([monotonic() + min([1.0, *(deadline / 4 for deadline in deadlines)]), *starts])
+        pauses = [slot.paused_until for slot in self._slots.values() if slot.paused_until is not None]
+        return min([monotonic() + min([1.0, *(deadline / 4 for deadline in deadlines)]), *starts, *pauses])
 
     def progresses(self) -> bool:
         """Whether no worker is silent for longer than it may be."""
@@ -121,11 +163,14 @@ class Fleet:
 
     def ask(self, pipeline: str, ask: Ask, fds: tuple[int, ...] = ()) -> None:
         """Have the worker of a pipeline answer. ``KeyError`` if there is none."""
-        self._send(self._slot_of(pipeline), ask, fds)
+        slot = self._slot_of(pipeline)
+        slot.asks(ask)
+        self._send(slot, ask, fds)
 
     def ask_all(self, ask: Ask) -> None:
         """Have every worker answer."""
         for slot in self._slots.values():
+            slot.asks(ask)
             self._send(slot, ask)
 
     def _slot_of(self, pipeline: str) -> Slot:
@@ -136,9 +181,10 @@ class Fleet:
 
     def pids(self) -> dict[str, int]:
         """Return the process ids of the fork server and, by source, of the workers."""
-        workers = {f"worker {name}": slot.pid for name, slot in self._slots.items() if slot.pid is not None}
-        executors = {f"executor {key}": pid for key, pid in self._executors.items() if pid is not None}
-        return {"fork server": self._launched.pid, **workers, **executors}
+        found = {f"worker {name}": slot.pid for name, slot in self._slots.items() if slot.pid is not None}
+        for slot in self._slots.values():
+            found |= {f"executor {name}": pid for name, pid in slot.executors.pids().items()}
+        return found if self._forks.pid is None else {"fork server": self._forks.pid, **found}
 
     def stop(self) -> None:
         """Let every worker hand over its last results, then end them all."""
@@ -146,33 +192,51 @@ class Fleet:
             self._end(slot, "stopped")
         until = monotonic() + STOPPING
         while any(slot.channel for slot in self._slots.values()) and (left := until - monotonic()) > 0:
-            for key, _ in self._selector.select(left):
+            for slot in self._slots.values():
+                self._resume(slot, monotonic())
+            for key, _ in self._selector.select(min(left, 0.1)):
                 key.data()
 
     def close(self) -> None:
         """End the fork server, and with it every worker that is left."""
-        self._selector.unregister(self._fork_server)
-        self._launched.close()
+        if self._forks.channel is not None:
+            self._selector.unregister(self._forks.channel)
+        self._forks.close()
 
     # --- to workers and the fork server
 
-    def _attach(self) -> Channel[FromForkServer]:
-        channel: Channel[FromForkServer] = Channel(self._launched.socket, FromForkServer)
-        self._selector.register(channel, selectors.EVENT_READ, self._hear_fork_server)
-        return channel
+    def _attach(self) -> None:
+        if self._forks.channel is not None:
+            self._selector.register(self._forks.channel, selectors.EVENT_READ, self._hear_fork_server)
 
     def _start(self, slot: Slot) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                self._fork_server.send(Fork(slot.name), (theirs.fileno(),))
+                number = self._forks.fork(slot.name, Serve(), theirs)
             except OSError:
                 ours.close()
                 return  # the fork server's end of file is on the way, and brings a new one
         ours.setblocking(False)
-        slot.channel = Channel(ours, FromWorker)
-        self._selector.register(slot.channel, selectors.EVENT_READ, lambda: self._hear_worker(slot))
+        slot.started(Channel(ours, FromWorker, largest=LARGEST_RECORD), number)
+        self._listen(slot)
         self._tell(slot)
+
+    def _listen(self, slot: Slot) -> None:
+        if slot.channel is not None:
+            self._selector.register(slot.channel, selectors.EVENT_READ, lambda: self._hear_worker(slot))
+
+    def _ignore(self, slot: Slot) -> None:
+        """Read no more of a process, for a while or for good."""
+        if slot.channel is not None:
+            with suppress(KeyError):
+                self._selector.unregister(slot.channel)
+
+    def _resume(self, slot: Slot, now: float) -> None:
+        """Read a process again that had sent too much at once."""
+        if slot.paused_until is not None and slot.paused_until <= now:
+            slot.paused_until, slot.heard = None, now
+            self._listen(slot)
 
     def _tell(self, slot: Slot) -> None:
         """Tell a worker which pipelines to run. One that does not listen is killed."""
@@ -189,26 +253,29 @@ class Fleet:
             slot.ending = reason
             self._send(slot, Stop())
 
-    def _lend(self, slot: Slot, key: str) -> None:
+    def _lend(self, slot: Slot, need: Need) -> None:
         """Have an executor forked, and give its worker the other end of its socket."""
+        if refusal := slot.executors.refusal(need, slot.config.pipelines, monotonic()):
+            log.warning("pipeline %s gets no executor: %s", need.pipeline, refusal)
+            return
+        wanted = slot.config
+        own = {need.pipeline: wanted.pipelines[need.pipeline]}
+        config = Config(wanted.base, wanted.device, wanted.sources, own, {}, wanted.delegates)
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            self._executors[key] = None
             with suppress(OSError):  # as in _start
-                self._fork_server.send(Fork(key, "executor"), (theirs.fileno(),))
-            self._send(slot, Lent(key), (ours.fileno(),))
+                number = self._forks.fork(need.pipeline, Open(config, need.pipeline, need.delegate), theirs)
+                slot.executors.add(number, need)
+            self._send(slot, Lent(need.number), (ours.fileno(),))
 
-    def _dismiss(self, keys: Iterable[str]) -> None:
+    def _dismiss(self, slot: Slot, number: int | None = None) -> None:
         """Kill executors: one that hangs does not notice that its worker let go of it."""
-        for key in keys:
-            pid = self._executors.pop(key, None)
-            if pid is not None:
-                self._dismissed[pid] = key
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+        for pid in slot.executors.dismiss(number):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
     def _send(self, slot: Slot, record: ToWorker, fds: tuple[int, ...] = ()) -> None:
-        if slot.channel is None:
+        if slot.channel is None or slot.condemned:
             return
         try:
             slot.channel.send(record, fds)
@@ -231,77 +298,147 @@ class Fleet:
         try:
             self._hear(slot, slot.channel)
         except EOFError:
-            self._selector.unregister(slot.channel)  # its exit status comes from the fork server
+            self._ignore(slot)  # its exit status comes from the fork server
+        except UnreadableError as error:
+            self._condemn(slot, error)
 
     def _hear(self, slot: Slot, channel: Channel[FromWorker]) -> bool:
-        heard = False
+        """Read once, and pass on what was said. ``UnreadableError`` if the process may not say that."""
+        before = channel.received_bytes
+        made = 0
         for record in channel.receive():
-            heard = True
-            slot.hear(record, monotonic())
-            if isinstance(record, Need):
-                self._lend(slot, record.key)
-            elif isinstance(record, Dismiss):
-                self._dismiss([record.key])
-            else:
-                self._listener(record)
-        return heard
+            slot.check(record, monotonic())
+            made += OVERHEAD
+            if isinstance(record, RawResults):
+                made += sum(len(memoryview(item.output)) for item in record.items)
+            self._take(slot, record)
+        if slot.spent(channel.received_bytes - before + made, monotonic()):
+            self._ignore(slot)
+        return bool(made)
+
+    def _take(self, slot: Slot, record: FromWorker) -> None:
+        slot.hear(record, monotonic())
+        if isinstance(record, Need):
+            self._lend(slot, record)
+        elif isinstance(record, Dismiss):
+            self._dismiss(slot, record.number)
+        elif not isinstance(record, Notice | Transition):
+            self._listener(record)
+        elif passed := slot.admit(record, monotonic()):
+            self._listener(passed)
+
+    def _condemn(self, slot: Slot, error: UnreadableError) -> None:
+        """Kill a process that said what it may not say. Only that one: the others did nothing."""
+        log.error("worker %s is killed: %s", slot.name, error)
+        self._ignore(slot)
+        slot.condemned, slot.ending, slot.paused_until = True, str(error), None
+        self._dismiss(slot)
+        self._kill(slot, str(error))
 
     def _hear_fork_server(self) -> None:
+        if self._forks.channel is None:
+            return
         try:
-            for record in self._fork_server.receive():
+            for record in self._forks.channel.receive():
                 if isinstance(record, Forked):
                     self._born(record)
+                elif isinstance(record, NotForked):
+                    self._not_born(record)
                 else:
                     self._bury(record)
-        except EOFError:
-            self._replace_fork_server()
+        except (EOFError, UnreadableError):
+            self._lose_fork_server()
 
     def _born(self, forked: Forked) -> None:
-        if forked.worker in self._executors:
-            self._executors[forked.worker] = forked.pid
-        elif forked.worker in self._slots:
-            self._slots[forked.worker].pid = forked.pid
+        kill: int | None = None
+        for slot in self._slots.values():
+            if slot.number == forked.number and slot.channel is not None:
+                slot.pid = forked.pid
+                kill = forked.pid if slot.condemned else None
+            elif forked.number in slot.executors:
+                kill = slot.executors.born(forked.number, forked.pid)
+        if forked.number in self._unwanted:
+            self._unwanted.discard(forked.number)
+            kill = forked.pid
+        if kill is not None:
+            with suppress(ProcessLookupError):
+                os.kill(kill, signal.SIGKILL)
+
+    def _not_born(self, refused: NotForked) -> None:
+        log.error("no process could be forked: %s", refused.reason)
+        self._unwanted.discard(refused.number)
+        for slot in list(self._slots.values()):
+            if slot.number == refused.number and slot.channel is not None:
+                slot.ending = f"its process could not be started: {refused.reason}"
+                self._handle_exit(slot, 1)
+            else:
+                slot.executors.forget(refused.number)  # its worker sees the end of its socket
 
     def _bury(self, exited: Exited) -> None:
-        for key in [key for key, pid in self._executors.items() if pid == exited.pid]:
-            log.warning("executor %s: %s", key, describe(exited.status))
-            del self._executors[key]
-        # Its worker often hears of a crash first, and has it dismissed.
-        dismissed = self._dismissed.pop(exited.pid, "")
-        if dismissed and exited.status not in (0, -signal.SIGKILL):
-            log.warning("executor %s: %s", dismissed, describe(exited.status))
         for slot in list(self._slots.values()):
             if slot.pid == exited.pid:
-                self._mourn(slot, exited.status)
+                self._handle_exit(slot, exited.status)
+            elif ended := slot.executors.ended(exited.pid):
+                _log_end(ended, exited.status)
 
-    def _mourn(self, slot: Slot, status: int) -> None:
-        """Take a dead worker's last words and what its end means."""
+    def _handle_exit(self, slot: Slot, status: int) -> None:
+        """Take what a process that is gone had still sent, and what its end means."""
         if slot.channel is not None:
-            with suppress(EOFError):
-                while self._hear(slot, slot.channel):
-                    pass
-            with suppress(KeyError):
-                self._selector.unregister(slot.channel)
+            self._ignore(slot)
+            if not slot.condemned:
+                self._hear_last_words(slot, slot.channel)
             slot.channel.close()
-        self._dismiss([key for key in self._executors if key.startswith(f"{slot.name}/")])
+        self._dismiss(slot)
+        for move in slot.last_moves():
+            self._listener(move)
         for transition in slot.ended(status, monotonic()):
-            self._listener(Notice(transition.pipeline, "crashed", f"worker {slot.name}: {transition.reason}"))
+            self._listener(Incident(transition.pipeline, "crashed", f"worker {slot.name}: {transition.reason}"))
             self._listener(transition)
         if not slot.config.pipelines:
+            self._unwanted |= slot.executors.unborn()
             del self._slots[slot.name]
 
-    def _replace_fork_server(self) -> None:
+    def _hear_last_words(self, slot: Slot, channel: Channel[FromWorker]) -> None:
+        """Read what is left. There is an end to it even if another process has got hold of the worker's socket."""
+        with suppress(EOFError):
+            try:
+                for _ in range(LAST_WORDS):
+                    if not self._hear(slot, channel):
+                        break
+            except UnreadableError as error:
+                log.error("worker %s: %s", slot.name, error)  # noqa: TRY400 - the text is enough
+                slot.condemned, slot.ending = True, str(error)
+        slot.paused_until = None
+
+    def _lose_fork_server(self) -> None:
         log.error("the fork server is gone; replacing it and every worker")
         self.close()
-        self._executors.clear()
-        self._dismissed.clear()
+        self._unwanted.clear()
         for slot in list(self._slots.values()):
+            slot.executors.clear()
             if slot.channel is not None:
                 slot.ending = "its fork server is gone"
-                self._mourn(slot, -signal.SIGKILL)
-        self._launched = ForkServerProcess()
-        self._fork_server = self._attach()
-        self._fork_server.send(Preload(self._modules))
+                self._handle_exit(slot, -signal.SIGKILL)
+        if self._forks.replace():
+            self._attach()
+
+
+def _log_end(executor: Executor, status: int) -> None:
+    """Log how an executor ended, unless it was killed. Its worker often notices a crash first."""
+    if not executor.dismissed or status not in (0, -signal.SIGKILL):
+        log.warning("executor %s/%d: %s", executor.pipeline, executor.ours, describe(status))
+
+
+def _answer_of_checker(ours: socket.socket) -> list[str]:
+    ours.settimeout(CHECKING)
+    channel: Channel[Checked] = Channel(ours, Checked, largest=LARGEST_RECORD)
+    try:
+        while True:
+            for checked in channel.receive():
+                return checked.problems
+    except (EOFError, TimeoutError, UnreadableError) as error:
+        log.warning("the options are not checked: %s", str(error) or "it took too long")
+        return []
 
 
 def _modules(kinds: Iterable[str]) -> list[str]:

@@ -20,12 +20,21 @@ from typing import TYPE_CHECKING
 from limpet.device import logs
 from limpet.processes.channel import Channel
 from limpet.processes.child import die_before_parent, die_with_parent, set_name
-from limpet.records import Exited, Fork, Forked, ToForkServer
+from limpet.records import Check, Exited, Fork, Forked, NotForked, Open, Serve, ToForkServer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 log = logging.getLogger(__name__)
+
+_ROLES: dict[type[Serve | Open | Check], tuple[str, str]] = {
+    Serve: ("worker", "limpet:"),
+    Open: ("executor", "limpet+"),
+    Check: ("checker", "limpet="),
+}
+"""The module that does a task, and how its process's name begins."""
+MOST_FDS = 64
+"""Sockets of processes that wait to be forked. The kernel gives those of one request at a time."""
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -39,7 +48,7 @@ def main(arguments: Sequence[str]) -> None:
     logs.configure()
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    ForkServer(Channel(socket.socket(fileno=fd), ToForkServer)).serve()
+    ForkServer(Channel(socket.socket(fileno=fd), ToForkServer, fds=MOST_FDS)).serve()
 
 
 class ForkServer:
@@ -83,27 +92,34 @@ class ForkServer:
 
     def _fork(self, wanted: Fork, fd: int) -> None:
         parent = os.getpid()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except OSError as error:  # no memory, or too many processes: that may pass
+            os.close(fd)
+            log.error("%s: not forked: %s", wanted.name, error.strerror)  # noqa: TRY400 - the text is enough
+            self._supervisor.send(NotForked(wanted.number, error.strerror or str(error)))
+            return
         if pid:
             os.close(fd)
             self._children.add(pid)
-            self._supervisor.send(Forked(wanted.worker, pid))
+            self._supervisor.send(Forked(wanted.number, pid))
             return
+        role, prefix = _ROLES[type(wanted.task)]
         status = 1
         try:
-            self._become(wanted, parent)
-            importlib.import_module(f"limpet.processes.{wanted.role}").run(socket.socket(fileno=fd))
+            self._become(f"{prefix}{wanted.name}", parent)
+            importlib.import_module(f"limpet.processes.{role}").run(socket.socket(fileno=fd), wanted.task)
             status = 0
         except BaseException:
-            log.exception("%s %s", wanted.role, wanted.worker)
+            log.exception("%s %s", role, wanted.name)
         finally:
             logging.shutdown()
             os._exit(status)
 
-    def _become(self, wanted: Fork, parent: int) -> None:
+    def _become(self, name: str, parent: int) -> None:
         die_with_parent(parent)
         die_before_parent()
-        set_name(f"limpet{':' if wanted.role == 'worker' else '+'}{wanted.worker}")
+        set_name(name)
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._supervisor.close()

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import tempfile
 from typing import IO
+
+_SEALS = 2 | 4
+"""F_SEAL_SHRINK and F_SEAL_GROW, see fcntl(2)."""
 
 
 def nameless_file() -> IO[bytes]:
     """Return an empty file in memory, or without a name on the disk where the system has no such files."""
     if hasattr(os, "memfd_create"):
-        return os.fdopen(os.memfd_create("limpet"), "r+b")
+        return os.fdopen(os.memfd_create("limpet", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "r+b")
     return tempfile.TemporaryFile()
+
+
+def seal(file: IO[bytes]) -> None:
+    """Fix the size of such a file for ever, where the system can."""
+    if hasattr(fcntl, "F_ADD_SEALS"):
+        fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
+
+
+def sealed(fd: int) -> bool:
+    """Whether the size of a file is fixed, so that whoever maps it is safe from one who shrinks it."""
+    if not hasattr(fcntl, "F_GET_SEALS"):
+        return True
+    try:
+        return fcntl.fcntl(fd, fcntl.F_GET_SEALS) & _SEALS == _SEALS
+    except OSError:  # another sort of file, which has no seals
+        return False

@@ -25,12 +25,11 @@ from limpet.messages import AcceleratorHealth, DeviceHealth, EventMessage, Origi
 from limpet.processes.fleet import Fleet
 from limpet.processes.nameless import nameless_file
 from limpet.records import (
-    Answered,
     Ask,
     Heartbeat,
+    Incident,
     Notice,
-    Refused,
-    Results,
+    RawResults,
     SetLogLevel,
     ToSupervisor,
     Transition,
@@ -97,9 +96,11 @@ class Supervisor:
         self._next_sign = 0.0
 
     def run(self) -> None:
-        """Work until told to stop. ``ConfigError`` if a worker refuses its configuration before all are up."""
+        """Work until told to stop. ``ConfigError`` if the options of plugins cannot be used."""
         try:
             with self._signal_wakeup():
+                if problems := self._fleet.check(self._config):
+                    raise ConfigError(problems)
                 self._fleet.assign(self._governed())
                 self._reporters.adopt(self._config)
                 while not self._signals & {signal.SIGTERM, signal.SIGINT}:
@@ -123,6 +124,7 @@ class Supervisor:
             self._remote.obey(self._commands.popleft())
         self._remote.tend()
         self._fleet.tend()
+        self._reporters.tend(self._config)
         self._tell_systemd()
         self._watch_clock()
         self._govern()
@@ -152,7 +154,7 @@ class Supervisor:
     # --- what workers say
 
     def _hear(self, record: ToSupervisor) -> None:
-        if isinstance(record, Results):
+        if isinstance(record, RawResults):
             for result in record.items:
                 self._reporters.report(self._record(result.pipeline).accept(result))
         elif isinstance(record, Heartbeat):
@@ -160,13 +162,11 @@ class Supervisor:
                 self._record(name).add(figures, record.dropped)
         elif isinstance(record, Transition):
             self._move(record)
-        elif isinstance(record, Notice):
+        elif isinstance(record, Incident | Notice):
             self._record(record.pipeline).restarts += record.event == "crashed"
             self._event(record.event, record.pipeline, record.reason)
-        elif isinstance(record, Answered):
-            self._remote.answered(record)
         else:
-            self._refuse(record)
+            self._remote.answered(record)
 
     def _record(self, pipeline: str) -> PipelineRecord:
         if pipeline not in self._records:
@@ -179,11 +179,6 @@ class Supervisor:
             self._event(event, to.pipeline, reason)
         self._reporters.report(record.health())
         self._reporters.report(record.model())
-
-    def _refuse(self, record: Refused) -> None:
-        if not self._ready:
-            raise ConfigError(record.problems)
-        self._event("refused", record.pipeline, "; ".join(record.problems))
 
     def _watch_clock(self) -> None:
         if (step := self._clock.step()) is not None:
@@ -320,8 +315,12 @@ class Supervisor:
             wanted = config.read(self._path)
             if wanted.device != self._config.device:
                 raise ConfigError(["device: changes here need a restart of the service"])  # noqa: TRY301
+            if problems := self._fleet.check(wanted):
+                raise ConfigError(problems)  # noqa: TRY301
             self._reporters.adopt(wanted)
-        except ConfigError as error:
+        except Exception as error:
+            if not isinstance(error, ConfigError):
+                log.exception("the configuration is not taken")
             self._event("refused", "", f"configuration not taken: {error}")
             return
         log.info("configuration read again")

@@ -20,32 +20,36 @@ import numpy as np
 from limpet.accelerators.admission import judge, load
 from limpet.accelerators.delegation import Delegation
 from limpet.config import Config, PipelineConfig
-from limpet.errors import ConfigError, LimpetError, ModelError
+from limpet.errors import ConfigError, LimpetError, ModelError, UnreadableError
 from limpet.inference import no_result
 from limpet.inference.intake import Gaps, Intake
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.plan import SourcePlan, plan_pipeline, plan_source
 from limpet.isolation import needs, sandbox
 from limpet.processes.asked import Guests, answer
-from limpet.processes.channel import Channel
+from limpet.processes.border import cleaned, cleaned_placed, folded
+from limpet.processes.channel import LENGTH, Channel
 from limpet.records import (
+    LARGEST_OUTPUT,
+    Answered,
     Ask,
     Assign,
     Figures,
     Heartbeat,
     Lent,
     Notice,
-    Refused,
     Result,
     Results,
     RunWindows,
+    Serve,
     State,
     ToWorker,
     Transition,
 )
+from limpet.untrusted import reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from limpet.accelerators.delegate_kinds import DelegateTable
     from limpet.inference.plan import PipelinePlan
@@ -66,17 +70,19 @@ SETTLING = 0.002
 """Seconds between two looks at whether delegates have opened, at the start."""
 GAP_NOTICES = 10.0
 """Seconds between two notices of gaps in the samples."""
+MOST_FDS = 64
+"""File descriptors that may wait: ends of sockets of executors, and windows from outside."""
 ERRORS_IN_A_ROW = 10
 """Failed invokes after which a pipeline is failed."""
 
 Supervisor: TypeAlias = Channel[ToWorker]
 
 
-def run(end: socket.socket) -> None:
+def run(end: socket.socket, task: Serve) -> None:  # noqa: ARG001 - what it runs comes on the socket
     """Serve the supervisor at the other end of the socket until it says stop or goes away."""
     # What a sensor sends may overflow; decoders say what infinity and NaN mean.
     np.seterr(all="ignore")
-    supervisor: Supervisor = Channel(end, ToWorker)
+    supervisor: Supervisor = Channel(end, ToWorker, fds=MOST_FDS)
     try:
         first, *others = _first_records(supervisor)
         if not isinstance(first, Assign):
@@ -86,7 +92,8 @@ def run(end: socket.socket) -> None:
         try:
             source = plan_source(config, name)
         except ConfigError as error:
-            supervisor.send(Refused(list(error.problems)))
+            for pipeline in config.pipelines:
+                supervisor.send(Transition(pipeline, "failed", cleaned(str(error))))
             return
         # From here on bytes are parsed that somebody else wrote.
         allowed = needs.of_worker(config, source)
@@ -107,8 +114,9 @@ def _first_records(supervisor: Supervisor) -> list[ToWorker]:
 class Dispatch:
     """Results on their way to the supervisor, many to a record."""
 
-    def __init__(self, supervisor: Supervisor) -> None:
+    def __init__(self, supervisor: Supervisor, too_large: Callable[[Result, int], None]) -> None:
         self._supervisor = supervisor
+        self._too_large = too_large
         self._items: list[Result] = []
         self._due = 0.0
 
@@ -131,9 +139,26 @@ class Dispatch:
     def send(self) -> None:
         """Send all that is at hand."""
         if self._items:
-            self._supervisor.send(Results(self._items))
-            self._items = []
+            items, self._items = self._items, []
+            self._send(items)
             self._due = monotonic() + BATCH_AGE
+
+    def _send(self, items: list[Result]) -> None:
+        """Send results, in as many records as they need. One that is too large for any is left out."""
+        data = self._supervisor.encode(Results(items))
+        if len(data) <= LARGEST_OUTPUT:
+            self._supervisor.send_encoded(data)
+        elif len(items) > 1:
+            self._send(items[: len(items) // 2])
+            self._send(items[len(items) // 2 :])
+        elif (size := self._size(items[0])) <= LARGEST_OUTPUT:
+            self._supervisor.send_encoded(data)
+        else:
+            self._too_large(items[0], size)
+
+    def _size(self, item: Result) -> int:
+        """Return how many bytes the output of a result has as the supervisor receives it."""
+        return len(self._supervisor.encode(item.output)) - LENGTH.size
 
 
 class Run(msgspec.Struct):
@@ -148,6 +173,7 @@ class Run(msgspec.Struct):
     failures: int = 0
     said: bool = False
     passed_over: bool = False
+    too_large: bool = False
 
     @property
     def delegation(self) -> Delegation | None:
@@ -186,7 +212,7 @@ class Worker:
         self._supervisor = supervisor
         self._source = source
         self._intake = Intake(source)
-        self._dispatch = Dispatch(supervisor)
+        self._dispatch = Dispatch(supervisor, self._leave_out)
         self._runs: dict[str, Run] = {}
         self._gaps = Gaps()
         self._away: str | None = None
@@ -194,7 +220,7 @@ class Worker:
         self._next_beat = 0.0
         self._deadline = 10.0
         self._delegates: dict[str, DelegateTable] = {}
-        self._guests = Guests(supervisor.send)
+        self._guests = Guests(self._send_answer)
 
     def assign(self, config: Config) -> None:
         """Close the pipelines that changed or are gone, open those that are new or changed."""
@@ -251,7 +277,7 @@ class Worker:
         elif isinstance(record, Ask):
             self._answer(record)
         elif isinstance(record, Lent):
-            self._lend(record.key, self._supervisor.received_fds.pop(0))
+            self._lend(record.number, self._supervisor.received_fds.pop(0))
         else:
             return False
         return True
@@ -262,18 +288,35 @@ class Worker:
             file = self._supervisor.received_fds.pop(0)
             self._guests.take(ask.number, pipelines.get(ask.what.pipeline), file)
         else:
-            answer(ask, pipelines, self._supervisor.send)
+            answer(ask, pipelines, self._send_answer)
+
+    def _send_answer(self, answered: Answered) -> None:
+        answered.error = cleaned(answered.error)
+        self._supervisor.send(answered)
+
+    def _leave_out(self, result: Result, size: int) -> None:
+        """Count a result whose output no record can hold."""
+        text = f"an output has {size} bytes; the limit is {LARGEST_OUTPUT}. The result is not reported"
+        if result.pipeline in self._runs:
+            run = self._runs[result.pipeline]
+            run.errors += 1
+            if run.too_large:
+                return
+            run.too_large = True
+        log.error("pipeline %s: %s", result.pipeline, text)
 
     def _open(self, config: Config, name: str, wanted: PipelineConfig) -> None:
         self._supervisor.send(Transition(name, "starting"))
         try:
-            plan = plan_pipeline(config, name, self._source.spec)
-            pipeline = Pipeline(plan, self._with_executors(config) if plan.accelerators else load)
-        except ConfigError as error:
-            self._supervisor.send(Refused(list(error.problems), name))
-            self._supervisor.send(Transition(name, "failed", str(error)))
+            # A model comes from elsewhere: whatever goes wrong with it fails its pipeline alone.
+            with reading(f"the model of pipeline {name}"):
+                plan = plan_pipeline(config, name, self._source.spec)
+                pipeline = Pipeline(plan, self._with_executors(config) if plan.accelerators else load)
+        except UnreadableError as error:
+            log.error("pipeline %s: %s", name, error, exc_info=error.__cause__)  # noqa: TRY400 - of the cause
+            self._supervisor.send(Transition(name, "failed", cleaned(str(error))))
         except LimpetError as error:
-            self._supervisor.send(Transition(name, "failed", str(error)))
+            self._supervisor.send(Transition(name, "failed", cleaned(str(error))))
         else:
             self._runs[name] = Run(pipeline, wanted)
             self._look_at_delegates()
@@ -281,16 +324,8 @@ class Worker:
     def _with_executors(self, config: Config) -> Load:
         @contextmanager
         def load(plan: PipelinePlan, shapes: Sequence[tuple[int, ...]] | None) -> Iterator[Model]:
-            own = Config(
-                config.base,
-                config.device,
-                config.sources,
-                {plan.name: config.pipelines[plan.name]},
-                {},
-                config.delegates,
-            )
             with judge(plan, shapes) as cpu:
-                delegation = Delegation(plan, cpu, own, self._supervisor.send)
+                delegation = Delegation(plan, cpu, config.pipelines[plan.name], self._supervisor.send)
                 try:
                     yield delegation
                 finally:
@@ -298,9 +333,9 @@ class Worker:
 
         return load
 
-    def _lend(self, key: str, fd: int) -> None:
+    def _lend(self, number: int, fd: int) -> None:
         end = socket.socket(fileno=fd)
-        if not any(run.delegation and run.delegation.lend(key, end) for run in self._runs.values()):
+        if not any(run.delegation and run.delegation.lend(number, end) for run in self._runs.values()):
             end.close()
 
     def _look_at_delegates(self) -> None:
@@ -342,13 +377,13 @@ class Worker:
             Transition(
                 name,
                 state,
-                reason,
+                cleaned(reason),
                 manifest.name,
                 manifest.version,
                 model.delegate,
                 model.delegate_share,
                 pipeline.degraded,
-                model.placed if isinstance(model, Delegation) else None,
+                cleaned_placed(model.placed) if isinstance(model, Delegation) and model.placed else None,
                 self._in_force,
             )
         )
@@ -397,12 +432,12 @@ class Worker:
         total["queue"] = self._intake.mailbox.dropped
         new = total - self._counted
         self._counted = total
-        return dict(new)
+        return folded(new)
 
     def _notice_gaps(self, time: float) -> None:
         reason = (
             f"{self._gaps.count} gaps in the samples of {self._source.name}, {self._gaps.missing} known missing"
         )
         for name in self._runs:
-            self._supervisor.send(Notice(name, "gap", reason))
+            self._supervisor.send(Notice(name, "gap", cleaned(reason)))
         self._gaps = Gaps(next_notice=time + GAP_NOTICES, expected=self._gaps.expected)

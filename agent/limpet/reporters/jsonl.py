@@ -181,6 +181,16 @@ class JsonlReporter:
         self._trouble = trouble
 
 
+def check(config: Config, state: Path) -> None:  # noqa: ARG001
+    """See that the file can be written to. ``ConfigError`` where it cannot be opened."""
+    try:
+        if config.path.name != "-":
+            os.close(os.open(config.path, APPEND, 0o640))
+    except OSError as error:
+        if error.errno not in _LATER:
+            raise ConfigError([f"jsonl.path: {config.path}: {error.strerror}"]) from error
+
+
 @contextmanager
 def open(
     config: Config,

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from limpet.device import directories
+from limpet.errors import ConfigError, TransportError
 from limpet.messages import StatusMessage
-from limpet.mqtt.broker import check_files, endpoint
+from limpet.mqtt.broker import check_files, endpoint, password, tls_context
 from limpet.mqtt.intake import Directories, Intake
 from limpet.mqtt.sender import Presence, Sender
 from limpet.mqtt.settings import Config
@@ -90,6 +91,17 @@ def _presence(root: str, origin: Origin) -> Presence:
         payload("offline", "connection lost"),
         payload("offline", "stopped"),
     )
+
+
+def check(config: Config, state: Path) -> None:  # noqa: ARG001 - nothing in it is needed to know
+    """See that the files with secrets can be used. ``ConfigError`` says which cannot."""
+    check_files(config)
+    try:
+        password(config)
+        if endpoint(config.url).tls:
+            tls_context(config)
+    except TransportError as error:
+        raise ConfigError([f"mqtt: {error}"]) from error
 
 
 @contextmanager

@@ -22,6 +22,7 @@ from msgspec import Meta
 
 from limpet.errors import ConfigError
 from limpet.manifest import Positive
+from limpet.plugin import SourceNeeds
 from limpet.sources._recordings import load
 from limpet.sources._rows import Cutter
 from limpet.sources._tables import Form
@@ -62,6 +63,11 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     delimiter: Annotated[str, Meta(pattern=r"^[^\w.+\-]?$")] = ""
     decimal: Literal[".", ","] | None = None
     time: str | None = None
+
+
+def needs(config: Config) -> SourceNeeds:  # noqa: ARG001
+    """Say what the sandbox must leave open: nothing but the recording, which ``path`` names."""
+    return SourceNeeds()
 
 
 def describe(config: Config) -> SampleSpec:

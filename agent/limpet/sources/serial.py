@@ -33,6 +33,7 @@ from limpet import plugin
 from limpet.config import fill
 from limpet.errors import ConfigError, SourceError
 from limpet.manifest import Positive
+from limpet.plugin import SourceNeeds
 from limpet.sources._rows import Calibration, Continuity, Shaper
 from limpet.types import SampleSpec, empty_samples
 
@@ -51,6 +52,7 @@ PACE = 0.01
 LINGER = 0.02
 """Seconds that a network port may gather bytes: it cannot tell how many are there."""
 CHUNK = 4096
+_ON_NETWORK = ("socket://", "rfc2217://")
 
 _PARITIES = {
     "none": serial.PARITY_NONE,
@@ -123,6 +125,12 @@ def _per_channel(numbers: PerChannel, count: int, key: str) -> NDArray[np.float6
     if isinstance(numbers, list) and len(numbers) != count:
         raise ValueError(f"{key}: has {len(numbers)} numbers for {count} channels")
     return np.array(numbers, np.float64)
+
+
+def needs(config: Config) -> SourceNeeds:
+    """Say what the sandbox must leave open: the device, or the network where the port is there."""
+    network = config.port.lower().startswith(_ON_NETWORK)
+    return SourceNeeds(devices=not network, network=network)
 
 
 def describe(config: Config) -> SampleSpec:
