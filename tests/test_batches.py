@@ -146,8 +146,7 @@ def test_a_batch_s_results_have_its_time(cache: Path) -> None:
 def test_not_for_every_pipeline(cache: Path, tmp_path: Path, change: dict[str, Any]) -> None:
     plan = _plan(cache)
     if "stateful" in change:
-        bundle = replace(plan.bundle, manifest=replace(plan.bundle.manifest, stateful=True))
-        plan = replace(plan, bundle=bundle)
+        plan = _plan(cache, stateful=True)
     elif "large" in change:
         model = tmp_path / "large.tflite"
         model.write_bytes(bytes(batches.SMALL + 1))

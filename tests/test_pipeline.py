@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from msgspec.structs import replace
 
 from limpet.config import Config, Device, PipelineConfig
 from limpet.errors import ModelError
@@ -78,16 +77,12 @@ def block(values: Any, index: int = 0, *, gap: bool = False) -> Samples:
 ONE = SampleSpec((1,), np.dtype(np.float32), ("x",))
 
 
-def stateful(plan: PipelinePlan) -> PipelinePlan:
-    return replace(plan, bundle=replace(plan.bundle, manifest=replace(plan.bundle.manifest, stateful=True)))
-
-
 @pytest.mark.parametrize(("every", "sums"), [(1, [1, 3, 6, 100, 300]), (2, [1, 4, 200]), (3, [1, 100])])
 def test_a_gap_before_a_skipped_window_resets_a_model_with_state(
     tmp_path: Path, every: int, sums: list[int]
 ) -> None:
     model = models.accumulator(tmp_path / "sum.tflite", 1)
-    with Pipeline(stateful(planned(tmp_path, model, ONE, every=every))) as pipeline:
+    with Pipeline(planned(tmp_path, model, ONE, every=every)) as pipeline:
         results = [*pipeline.feed(block([1, 2, 3])), *pipeline.feed(block([100, 200], 5, gap=True))]
     assert [next(iter(result.output.values.values())) for result in results] == sums
 

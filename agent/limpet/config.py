@@ -16,7 +16,7 @@ from limpet import textfile
 from limpet.accelerators.delegate_kinds import DelegateTable
 from limpet.device import directories
 from limpet.errors import ConfigError
-from limpet.manifest import Count, Positive, WindowSpec
+from limpet.manifest import Count, InputValue, Positive, WindowSpec
 from limpet.plugin import suggest
 
 if TYPE_CHECKING:
@@ -101,6 +101,12 @@ class GovernorTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class PipelineConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """One pipeline. ``window``, ``transforms`` and ``decoder`` stand in for the manifest's where given.
 
+    ``inputs``: what each input of the model gets, by its name. It is a list of channels of the source, ``[]`` for
+    all; or ``{ state = "OUTPUT" }``, an output of the run before; or ``{ constant = NUMBER }``.
+    A model with several inputs needs it, unless its manifest says so.
+    ``stateful``: whether the model's state lasts from window to window, or is cleared before each. Default: as the
+    manifest says, else as the model file shows.
+
     ``deadline``: seconds without progress after which its worker is killed and restarted.
 
     ``delegates`` are tried in order, the CPU last unless ``require`` is set: the share of the model's
@@ -118,6 +124,8 @@ class PipelineConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     window: WindowSpec | None = None
     transforms: list[dict[str, Any]] | None = None
     decoder: dict[str, Any] | None = None
+    inputs: dict[str, InputValue] | None = None
+    stateful: bool | None = None
     deadline: Positive = 10.0
     require: Share = 0.0
     least_speed: Annotated[float, Meta(ge=0)] = 1.0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -38,11 +38,31 @@ class WindowSpec(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_
             raise ValueError("hop goes with a window by count; use hop_seconds with seconds")
 
 
+class GivenInput(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What an input of a model gets that is no part of a window.
+
+    ``state``: the model's output of the run before, by its name; zeros at the start and after a gap.
+    ``constant``: one number, or as many as the input holds.
+    """
+
+    state: str = ""
+    constant: float | list[float] | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.state) == (self.constant is not None):
+            raise ValueError("an input gets either a state or a constant")
+
+
+InputValue: TypeAlias = list[str] | GivenInput
+"""Channels of the source, all as they are if the list is empty; or something else."""
+
+
 class TensorInfo(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """An input or output tensor as the model's maker knows it.
 
     ``shape`` has -1 for a dimension that may vary. ``channels`` are the channels of the source, in order, that
-    this input takes; empty for all. ``unit`` is that of its real values.
+    this input takes; empty for all. ``unit`` is that of its real values. ``state`` and ``constant``: what an input
+    gets in place of channels, see ``GivenInput``.
     """
 
     name: str
@@ -52,6 +72,12 @@ class TensorInfo(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_
     zero_point: list[int] = []
     channels: list[str] = []
     unit: str = ""
+    state: str = ""
+    constant: float | list[float] | None = None
+
+    def __post_init__(self) -> None:
+        if bool(self.channels) + bool(self.state) + (self.constant is not None) > 1:
+            raise ValueError("an input gets channels, a state or a constant")
 
 
 class Member(msgspec.Struct, forbid_unknown_fields=True):
@@ -85,7 +111,8 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_de
 
     ``model``, ``labels``, ``golden`` and ``card`` name members of the bundle. ``transforms`` and ``decoder`` are
     tables as in the configuration: ``kind`` and the plugin's own keys. ``rate`` is in samples a second.
-    ``stateful``: the model remembers earlier windows, so it starts anew after a gap.
+    ``stateful``: whether the model's state lasts from window to window, until a gap, or is cleared before each.
+    Default: what the model file shows.
     """
 
     format: Annotated[int, Meta(ge=1)] = FORMAT
@@ -104,7 +131,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_de
     inputs: list[TensorInfo] = []
     outputs: list[TensorInfo] = []
     signature_key: str = ""
-    stateful: bool = False
+    stateful: bool | None = None
     rate: Positive | None = None
     window: WindowSpec | None = None
     transforms: list[dict[str, Any]] = []

@@ -78,7 +78,7 @@ class Bundle(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     channels: list[str] = []
     unit: str = ""
     rate: Positive | None = None
-    stateful: bool = False
+    stateful: bool | None = None
     window: WindowSpec = msgspec.field(default_factory=lambda: WindowSpec(size=1))
     transforms: list[dict[str, Any]] = []
     decoder: dict[str, Any] = {}

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import base64
+import shutil
 import subprocess
 import time
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jsonschema
@@ -16,16 +19,15 @@ from limpet.remote import MOST_WINDOWS
 from limpet_convert.devices import DeviceError, Login, mqtt, open_device
 from support import delegate, models
 from support.broker import Mosquitto, mosquitto, wait_until
-from support.bundles import bundle
 from support.caller import Caller, caller
 from support.daemon import Consumer, Daemon, daemon
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from limpet.types import FloatArray
 
+DATA = Path(__file__).parents[1] / "data" / "models"
 CONFIGURATION = """
 [device]
 id = "press-07"
@@ -66,7 +68,15 @@ decoder = {{ kind = "regress" }}
 
 [pipelines.streaming]
 source = "ramp"
-model = "streaming-3.limpet"
+model = "streaming.tflite"
+decoder = {{ kind = "regress" }}
+
+[pipelines.recurrent]
+source = "ramp"
+model = "lstm_cell.tflite"
+inputs = {{ input = ["ax"] }}
+window = {{ size = 4 }}
+decoder = {{ kind = "regress" }}
 """
 
 
@@ -82,8 +92,8 @@ def running(broker: Mosquitto, tmp_path_factory: pytest.TempPathFactory) -> Iter
     models.dense(folder / "dense.tflite", inputs=3, outputs=3)
     models.dense(folder / "deep.tflite", inputs=3, outputs=3, layers=300)
     (folder / "recording.csv").write_text("ax,ay,az\n" + "".join(f"{i % 7},{i % 5},1\n" for i in range(100)))
-    members = {"model.tflite": (folder / "dense.tflite").read_bytes()}
-    bundle(folder / "streaming-3.limpet", members, name="streaming", stateful=True, decoder={"kind": "regress"})
+    models.accumulator(folder / "streaming.tflite", 3)
+    shutil.copy(DATA / "lstm_cell.tflite", folder)
     path = folder / "limpet.toml"
     path.write_text(CONFIGURATION.format(url=broker.url) + MORE.format(library=delegate.build(folder)))
     consumer = Consumer(broker.port)
@@ -151,9 +161,31 @@ def test_a_delegate_runs_them_where_it_is_in_use(broker: Mosquitto, running: Dae
     consumer.close()
 
 
-def test_a_model_that_remembers_takes_no_guests(operator: Caller) -> None:
-    answer = operator.call("infer", pipeline="streaming", windows={"shape": [1, 3], "values": [1, 2, 3]})
-    assert "remembers windows" in answer["error"]
+def test_windows_from_outside_do_not_touch_the_state_of_a_model(
+    broker: Mosquitto, running: Daemon, operator: Caller
+) -> None:
+    """The model adds up its windows, whose third value is 1; it begins anew where the recording does."""
+    consumer = Consumer(broker.port)
+    consumer.wait_results("streaming", 5)
+    for _ in range(2):
+        answer = operator.call("infer", pipeline="streaming", windows={"shape": [2, 3], "values": [1, 2, 3] * 2})
+        (output,) = answer["result"]["outputs"]
+        np.testing.assert_array_equal(decoded(output).reshape(2, 3), [[1, 2, 3], [2, 4, 6]])
+        assert answer["result"]["delegate"] == "cpu"
+    count = len(consumer.results("streaming"))
+    consumer.wait_results("streaming", count + 5)
+    sums = [result["output"]["values"].popitem()[1] for result in consumer.results("streaming")]
+    assert all(after in {1, before + 1} for before, after in pairwise(sums))
+    assert sum(value == 1 for value in sums) <= len(sums) / 50 + 1
+    assert running.log.count("crashed") == 0
+    consumer.close()
+
+
+def test_windows_from_outside_are_as_independent_as_the_pipeline_s_own(operator: Caller) -> None:
+    windows = np.repeat(np.array([1, -0.5, 1, -0.5], np.float32), 4).reshape(4, 4, 1)
+    answer = operator.call("infer", pipeline="recurrent", windows=encoded(windows))
+    (output,) = answer["result"]["outputs"]
+    np.testing.assert_allclose(decoded(output).reshape(4, 4)[:, -1], [0.995, -0.952, 0.995, -0.952], atol=1e-3)
 
 
 def test_guests_leave_results_and_figures_as_they_are(

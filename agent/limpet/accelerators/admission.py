@@ -88,16 +88,28 @@ def admitted(
 def examine(plan: PipelinePlan, choice: Choice, model: Model, cpu: Model, *, share: float = 1.0) -> Proof:
     """Run golden vectors, and a race against the CPU. ``ModelError`` says what is wrong or too slow.
 
-    ``share`` of ``least_speed`` is enough.
+    ``share`` of ``least_speed`` is enough. Both models start anew before and after, if the model keeps state.
     """
     from limpet.accelerators.proof import admit
 
     _, tolerance = plan.bundle.suited({choice.name, choice.kind})
     bundle = replace(plan.bundle, manifest=replace(plan.bundle.manifest, tolerance=tolerance))
+    seconds = RACE if plan.least_speed or share == 1 else 0.0
+    stateful = [model, cpu] if plan.state.inside else []
     try:
-        return admit(bundle, model, cpu, plan.least_speed * share, RACE if plan.least_speed or share == 1 else 0.0)
+        for one in stateful:
+            one.reset()
+        return admit(bundle, model, cpu, plan.least_speed * share, seconds, alone=_alone(plan))
     except DeployError as error:
         raise ModelError(str(error)) from error
+    finally:
+        for one in stateful:
+            one.reset()
+
+
+def _alone(plan: PipelinePlan) -> bool:
+    """Whether each window is run from a cleared state."""
+    return bool(plan.state.inside) and not plan.state.lasting
 
 
 def _placement(plan: PipelinePlan, choice: Choice, model: Model) -> Placement | None:

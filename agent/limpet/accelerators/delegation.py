@@ -98,13 +98,14 @@ class Delegation:
         return self._cpu.run(inputs)
 
     def reset(self) -> None:
-        """Forget earlier inputs."""
-        self._cpu.reset()
-        if self._link is not None:
-            try:
-                self._link.reset()
-            except ModelError as error:
-                self._lose(str(error))
+        """Forget earlier inputs. The CPU's model forgets when it takes over."""
+        if self._link is None:
+            self._cpu.reset()
+            return
+        try:
+            self._link.reset()
+        except ModelError as error:
+            self._lose(str(error))
 
     def turn(self) -> bool:
         """Look after executors; return whether there is something new to tell."""
@@ -180,13 +181,14 @@ class Delegation:
         self._failover.failed(monotonic())
         self._reason = _named(link, reason)
         self._changed = True
-        if self._plan.bundle.manifest.stateful:
+        if self._plan.state.inside:
             self._cpu.reset()
 
     def _check(self, link: ExecutorLink, now: float) -> None:
-        """See from time to time whether the numbers are still right. A model with state would lose it."""
+        """See from time to time whether the numbers are still right, unless the model would lose its state."""
+        keeps = self._plan.state.inside and self._plan.state.lasting
         try:
-            if link.recheck_over() and now >= self._next_check and not self._plan.bundle.manifest.stateful:
+            if link.recheck_over() and now >= self._next_check and not keeps:
                 self._next_check = now + self._plan.recheck
                 link.recheck()
         except ModelError as error:

@@ -59,16 +59,27 @@ def prove(
     )
 
 
-def admit(bundle: Bundle, delegate: Model, cpu: Model, least_speed: float = 1.0, seconds: float = 0.5) -> Proof:
+def admit(  # noqa: PLR0913 - what is compared, and how strictly
+    bundle: Bundle,
+    delegate: Model,
+    cpu: Model,
+    least_speed: float = 1.0,
+    seconds: float = 0.5,
+    *,
+    alone: bool = False,
+) -> Proof:
     """Let a delegate in that gives the bundle's golden outputs and is fast enough.
 
     Where the bundle has no golden vectors, the CPU's outputs for noise are the judge. ``ModelError`` says why it
     is not let in. How much of the model is on it is another question, see ``placement.shortfall``.
+    ``alone`` as for ``check_golden``.
     """
     proof = prove(delegate, cpu, noise(cpu), seconds=seconds)
     if bundle.golden is not None:
         allowed = bundle.manifest.tolerance.absolute
-        proof = msgspec.structs.replace(proof, error=check_golden(bundle, delegate), tolerance=allowed)
+        proof = msgspec.structs.replace(
+            proof, error=check_golden(bundle, delegate, alone=alone), tolerance=allowed
+        )
     if reason := doubt(proof, least_speed):
         raise ModelError(f"delegate {delegate.delegate!r}: {reason}")
     return proof

@@ -17,16 +17,19 @@ if TYPE_CHECKING:
     from limpet.types import Array
 
 
-def check_golden(bundle: Bundle, model: Model) -> float:
+def check_golden(bundle: Bundle, model: Model, *, alone: bool = False) -> float:
     """Run the bundle's golden vectors and return the largest absolute difference of real values.
 
-    It is infinite where the model gives NaN that is not expected. The model starts anew before and after.
+    It is infinite where the model gives NaN that is not expected. The model starts anew before and after;
+    ``alone``: before every vector, as a model whose state is cleared before each window.
     ``DeployError`` where the bundle has no vectors or they are not of this model, ``ModelError`` where it fails.
     """
     inputs, expected = _vectors(bundle, model)
     model.reset()
     worst = 0.0
     for i in range(len(inputs[0])):
+        if alone and i:
+            model.reset()
         outputs = model.run([vectors[i] for vectors in inputs])
         worst = max(worst, *(_difference(*pair) for pair in zip(outputs, (e[i] for e in expected), strict=True)))
     model.reset()

@@ -40,15 +40,14 @@ SMALL = 1 << 18
 
 def suited(plan: PipelinePlan, windower: Windower) -> bool:
     """Whether windows may go through the model side by side, and nobody can tell but by the time."""
-    manifest = plan.bundle.manifest
-    if manifest.stateful or plan.delegates != (CPU,) or len(manifest.inputs) != 1 or -1 in windower.shape:
+    if plan.state or plan.delegates != (CPU,) or len(plan.inputs) != 1 or -1 in windower.shape:
         return False
     shape, _ = open_transforms(plan.transforms, windower)
     now = resized(plan, shape)
     return (
         now is not None
         and now[0][0] == 1
-        and manifest.inputs[0].shape[0] == -1
+        and plan.inputs[0].shape[0] == -1
         and all(getattr(part.plugin, "ELEMENTWISE", False) for part in plan.transforms)
         and plan.bundle.model.stat().st_size <= SMALL
     )

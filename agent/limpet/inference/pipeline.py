@@ -14,17 +14,18 @@ from limpet import config as configuration
 from limpet.accelerators.admission import load
 from limpet.errors import ConfigError, ModelError
 from limpet.inference.batches import Batches, suited
+from limpet.inference.inputs import complete
 from limpet.inference.latency import Latency
 from limpet.inference.plan import (
     PipelinePlan,
     SourcePlan,
-    columns,
     narrowed,
     open_transforms,
     plan_pipeline,
     plan_source,
     refuse_misfit,
     resized,
+    windowed_columns,
 )
 from limpet.inference.reader import Reader
 from limpet.inference.window import Windower
@@ -56,7 +57,8 @@ class Pipeline:
     def __init__(self, plan: PipelinePlan, load: Load = load) -> None:
         """Load the model, in this process on the first delegate that takes it unless told otherwise.
 
-        ``ModelError`` if none does.
+        ``ModelError`` if none does. ``model`` is the one that was loaded; ``completed`` takes windows alone, see
+        ``inputs.complete``. ``shapes`` are those that the model's inputs were given, if it leaves some open.
         """
         self.plan = plan
         self.latency = Latency()
@@ -68,13 +70,16 @@ class Pipeline:
         self._pixels: FloatArray | None = None
         self._captures: deque[Captured] = deque()
         self._batches: Batches | None = None
+        self._forgets = bool(plan.state)
         self._windower = Windower(plan.window, plan.spec)
         shape, self._transforms = open_transforms(plan.transforms, self._windower)
         try:
-            self.model = self._stack.enter_context(load(plan, resized(plan, shape)))
-            self._select = _selector(plan, self.model, shape)
+            self.shapes = resized(plan, shape)
+            self.model = self._stack.enter_context(load(plan, self.shapes))
+            self.completed = complete(self.model, plan.inputs, plan.state)
+            self._select = _selector(plan, self.completed, shape)
             self.decoder: Decoder = plan.decoder.plugin.open(
-                plan.decoder.config, self.model.outputs, plan.bundle.labels
+                plan.decoder.config, self.completed.outputs, plan.bundle.labels
             )
             self._absorb_normalise()
             if suited(plan, self._windower):
@@ -166,8 +171,8 @@ class Pipeline:
                 yield window
 
     def _infer(self, window: Window) -> Result:
-        if window.after_gap and self.plan.bundle.manifest.stateful:
-            self.model.reset()
+        if self._forgets and (window.after_gap or not self.plan.state.lasting):
+            self.completed.reset()
         started = monotonic_ns()
         values = window.values
         for transform in self._transforms:
@@ -176,7 +181,7 @@ class Pipeline:
         transformed = monotonic_ns()
         if self._captures:
             self._show(inputs)
-        outputs = self.model.run(inputs)
+        outputs = self.completed.run(inputs)
         invoked = monotonic_ns()
         output = self.decoder(outputs, inputs)
         decoded = monotonic_ns()
@@ -244,8 +249,11 @@ def _stamped_now(windows: Iterator[Window]) -> Iterator[Window]:
 
 def _selector(plan: PipelinePlan, model: Model, shape: tuple[int, ...]) -> Callable[[Array], Sequence[Array]]:
     """Return how the model's inputs are cut from what the transforms give. ``ModelError`` if they cannot be."""
-    takes = {tensor.name: tensor.channels for tensor in plan.bundle.manifest.inputs}
-    chosen = [columns(takes.get(tensor.name, []), plan.spec, shape) for tensor in model.inputs]
+    chosen = [columns_of_it for _, columns_of_it in windowed_columns(plan, shape)] or [None]
+    if len(chosen) != len(model.inputs):
+        raise ModelError(
+            f"the model has {len(model.inputs)} inputs, and nothing says what each gets; set `inputs`"
+        )
     for tensor, columns_of_it in zip(model.inputs, chosen, strict=True):
         refuse_misfit(narrowed(shape, columns_of_it), tensor.name, tensor.shape)
     if chosen == [None]:

@@ -5,6 +5,7 @@ A plan is made without opening a device or loading a model, so ``limpet check`` 
 
 from __future__ import annotations
 
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ from limpet.deploy import bundle as bundles
 from limpet.deploy import store
 from limpet.device import directories
 from limpet.errors import ConfigError, ModelError
+from limpet.inference.inputs import InputPlan, StatePlan, describe, plan_inputs, plan_state
 from limpet.inference.window import Windower
 from limpet.isolation import needs
 from limpet.manifest import WindowSpec
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from limpet.config import PipelineConfig
+    from limpet.model_facts import ModelFacts
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -51,7 +54,8 @@ class PipelinePlan(msgspec.Struct, frozen=True):
     """All that ``Pipeline`` needs to open.
 
     ``columns`` are the source's channels that the model takes, ``None`` for all as they are; ``spec`` is what the
-    samples are with only those. ``delegates`` come best first; ``require`` and what follows is as configured.
+    samples are with only those. ``inputs`` are the model's, in its order; none if its runtime does not read files
+    and its manifest names none. ``delegates`` come best first; ``require`` and what follows is as configured.
     """
 
     name: str
@@ -63,6 +67,8 @@ class PipelinePlan(msgspec.Struct, frozen=True):
     runtime: Part
     decoder: Part
     delegates: tuple[Choice, ...]
+    inputs: tuple[InputPlan, ...]
+    state: StatePlan
     require: float = 0.0
     least_speed: float = 1.0
     recheck: float = 3600.0
@@ -147,8 +153,9 @@ def _plan(config: Config, name: str, spec: SampleSpec, bundle: bundles.Bundle) -
     if window.seconds is not None and not spec.timed:
         needs = f"the window of {where} is {window.seconds:g} s, but these samples carry no time"
         raise ConfigError([f"sources.{wanted.source}.rate: missing; {needs}: give their number a second"])
-    channels = dict.fromkeys(channel for tensor in manifest.inputs for channel in tensor.channels)
-    chosen, narrow = taken(tuple(channels), spec)
+    facts = describe(manifest, _read_facts(runtime, bundle))
+    inputs = plan_inputs(wanted.inputs, manifest, facts, spec)
+    chosen, narrow = taken(taken_channels(inputs), spec)
     plan = PipelinePlan(
         name,
         bundle,
@@ -159,6 +166,8 @@ def _plan(config: Config, name: str, spec: SampleSpec, bundle: bundles.Bundle) -
         runtime,
         decoder,
         delegates,
+        inputs,
+        plan_state(wanted.stateful, manifest, facts, inputs),
         wanted.require,
         wanted.least_speed,
         wanted.recheck,
@@ -203,14 +212,43 @@ def taken(channels: Sequence[str], spec: SampleSpec) -> tuple[list[int] | None, 
 def check_shapes(plan: PipelinePlan) -> None:
     """Refuse with ``ModelError`` a model that cannot take what its source and transforms give."""
     shape, _ = open_transforms(plan.transforms, Windower(plan.window, plan.spec))
-    for tensor in plan.bundle.manifest.inputs:
-        chosen = columns(tensor.channels, plan.spec, shape)
+    for tensor, chosen in windowed_columns(plan, shape):
         refuse_misfit(narrowed(shape, chosen), tensor.name, tensor.shape)
+
+
+def windowed_columns(plan: PipelinePlan, shape: tuple[int, ...]) -> list[tuple[InputPlan, list[int] | None]]:
+    """Return the inputs that get windows, each with its columns of the last axis of ``shape``, ``None`` for all.
+
+    ``ModelError`` where the transforms leave nothing of the channels that would tell several inputs apart.
+    """
+    windowed = [one for one in plan.inputs if one.windowed]
+    apart = len({one.channels for one in windowed}) > 1
+    if apart and (not plan.spec.channels or shape[-1] != len(plan.spec.channels)):
+        raise ModelError(
+            f"the model's inputs get different channels, but windows of shape {list(shape)} have none by name; "
+            "use a source with named channels, and transforms that keep them"
+        )
+    return [(one, columns(one.channels, plan.spec, shape)) for one in windowed]
+
+
+def taken_channels(inputs: Sequence[InputPlan]) -> tuple[str, ...]:
+    """Return the channels that all inputs together take, none if one of them takes the window as it is."""
+    windowed = [one.channels for one in inputs if one.windowed]
+    return tuple(dict.fromkeys(chain.from_iterable(windowed))) if all(windowed) else ()
+
+
+def _read_facts(runtime: Part, bundle: bundles.Bundle) -> ModelFacts | None:
+    """Return what the runtime reads of the model's file, ``None`` if it reads none."""
+    if not hasattr(runtime.plugin, "describe"):
+        return None
+    facts: ModelFacts = runtime.plugin.describe(bundle.model, runtime.config)
+    return facts
 
 
 def _check_decoder(plan: PipelinePlan) -> None:
     """Refuse with ``ModelError`` outputs that the decoder cannot read, as far as the manifest has their shapes."""
-    outputs = plan.bundle.manifest.outputs
+    handed_back = {one.state for one in plan.inputs}
+    outputs = [tensor for tensor in plan.bundle.manifest.outputs if tensor.name not in handed_back]
     if not outputs or any(not tensor.shape or -1 in tensor.shape[1:] for tensor in outputs):
         return
     specs = [TensorSpec(tensor.name, tuple(tensor.shape), np.dtype(np.float32)) for tensor in outputs]
@@ -274,12 +312,10 @@ def refuse_misfit(given: tuple[int, ...], name: str, wanted: Sequence[int]) -> N
 
 def resized(plan: PipelinePlan, shape: tuple[int, ...]) -> list[tuple[int, ...]] | None:
     """Return the shapes for the inputs of a model that leaves some open, ``None`` if it leaves none."""
-    inputs = plan.bundle.manifest.inputs
-    if not any(-1 in tensor.shape for tensor in inputs):
+    if not any(-1 in tensor.shape for tensor in plan.inputs):
         return None
-    return [
-        _closed(narrowed(shape, columns(tensor.channels, plan.spec, shape)), tensor.shape) for tensor in inputs
-    ]
+    given = {one.name: narrowed(shape, chosen) for one, chosen in windowed_columns(plan, shape)}
+    return [_closed(given.get(tensor.name, ()), tensor.shape) for tensor in plan.inputs]
 
 
 def _closed(given: tuple[int, ...], wanted: Sequence[int]) -> tuple[int, ...]:

@@ -111,7 +111,7 @@ def serve(source: IO[bytes], sink: IO[bytes], folder: Path) -> None:
             windows = given.windows(read(source, Tensor))
             given.refuse(model, windows)
             left -= len(windows)
-            for answers in _answers(model, windows):
+            for answers in _answers(model, windows, alone=bool(plan.state) and not plan.state.lasting):
                 write(sink, given.inferred(plan, model, answers, placed, order.sha256))
                 sink.flush()
 
@@ -145,10 +145,15 @@ def _loaded(plan: PipelinePlan, shape: tuple[int, ...]) -> Iterator[tuple[Model,
             yield proven
 
 
-def _answers(model: Model, windows: FloatArray) -> Iterator[given.Answers]:
-    """Run on each window; yield answers whenever there are enough for a frame."""
+def _answers(model: Model, windows: FloatArray, *, alone: bool) -> Iterator[given.Answers]:
+    """Run on each window; yield answers whenever there are enough for a frame.
+
+    ``alone``: the model's state is cleared before each window.
+    """
     answers = given.Answers()
     for window in windows:
+        if alone:
+            model.reset()
         answers.add(model, window)
         if answers.size >= PART:
             yield answers

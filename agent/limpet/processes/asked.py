@@ -5,15 +5,19 @@ from __future__ import annotations
 import logging
 import os
 from collections import deque
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from limpet.accelerators.admission import opened
+from limpet.accelerators.delegate_kinds import CPU
 from limpet.accelerators.delegation import Delegation
 from limpet.errors import ModelError
 from limpet.inference import given
+from limpet.inference.inputs import complete
 from limpet.messages import Tensor
 from limpet.records import Answered, Ask, SetLogLevel, SetThreshold
 from limpet.remote import LARGEST_OUTPUTS
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
     from limpet.inference.pipeline import Pipeline
     from limpet.messages import Inferred
+    from limpet.plugin import Model
     from limpet.types import Array, FloatArray
 
 LARGEST = 65_536
@@ -58,7 +63,7 @@ def _set_threshold(pipeline: Pipeline, what: SetThreshold) -> str:
 
 def _capture(pipeline: Pipeline, number: int, send: Callable[[Answered], None]) -> None:
     """Have the next window's inputs sent. The decoder stays as it is, so that it can be asked meanwhile."""
-    names = [tensor.name for tensor in pipeline.model.inputs]
+    names = [tensor.name for tensor in pipeline.completed.inputs]
     pipeline.capture(lambda inputs: send(_captured(number, names, inputs)))
 
 
@@ -81,6 +86,20 @@ class _Guest:
     pipeline: Pipeline
     left: list[FloatArray]
     answers: given.Answers
+    model: Model | None = None
+    stack: ExitStack = field(default_factory=ExitStack)
+
+    def host(self) -> Model:
+        """Return the model that they run on.
+
+        It is the pipeline's own, unless that keeps state. Then it is another one on the CPU, so that neither
+        sees the other's windows. ``ModelError`` if that cannot be opened.
+        """
+        plan = self.pipeline.plan
+        if self.model is None and plan.state:
+            model = self.stack.enter_context(opened(plan, CPU, self.pipeline.shapes))
+            self.model = complete(model, plan.inputs, plan.state)
+        return self.model or self.pipeline.completed
 
 
 class Guests:
@@ -103,9 +122,7 @@ class Guests:
                 windows = given.windows(msgspec.msgpack.decode(opened.read(), type=Tensor))
             if pipeline is None:
                 raise ModelError("the pipeline does not run")  # noqa: TRY301
-            if pipeline.plan.bundle.manifest.stateful:
-                raise ModelError("its model remembers windows: one from outside would change its results")  # noqa: TRY301
-            given.refuse(pipeline.model, windows)
+            given.refuse(pipeline.completed, windows)
         except ModelError as error:
             self._send(Answered(number, str(error)))
         else:
@@ -124,23 +141,31 @@ class Guests:
         try:
             result = _run(guest)
         except ModelError as error:
-            self._waiting.popleft()
+            self._dismiss(guest)
             self._send(Answered(guest.number, str(error)))
         else:
             if result is not None:
-                self._waiting.popleft()
+                self._dismiss(guest)
                 self._send(Answered(guest.number, result=result))
+
+    def _dismiss(self, guest: _Guest) -> None:
+        self._waiting.popleft()
+        guest.stack.close()
 
 
 def _run(guest: _Guest) -> Inferred | None:
     """Run windows until it is time for others, or none is left and all can be told."""
-    model, answers, until = guest.pipeline.model, guest.answers, perf_counter() + SLICE
+    model, answers, until = guest.host(), guest.answers, perf_counter() + SLICE
+    alone = guest.pipeline.plan.state and not guest.pipeline.plan.state.lasting
     while guest.left:
+        if alone:
+            model.reset()
         answers.add(model, guest.left.pop())
         if answers.size > LARGEST_OUTPUTS:
             raise ModelError(f"the outputs of {len(answers.run_us)} windows exceed {LARGEST_OUTPUTS} bytes")
         if perf_counter() > until and guest.left:
             return None
-    placed = model.placed if isinstance(model, Delegation) else None
+    own = guest.pipeline.model
+    placed = own.placed if isinstance(own, Delegation) and own.delegate == model.delegate else None
     plan = guest.pipeline.plan
     return given.inferred(plan, model, answers, placed, given.digest(plan, model.delegate))
