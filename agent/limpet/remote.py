@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import msgspec
 
 from limpet.bucket import Bucket
+from limpet.errors import UnreadableError
 from limpet.messages import Reply, Tensor
 from limpet.records import NIL, Ask, Capture, RunWindows, SetThreshold
+from limpet.untrusted import reading
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -135,8 +137,10 @@ class Commands:
             self._do(command, self._read(command))
         except PermissionError as error:
             self._answer(command, error=str(error))
-        except msgspec.MsgspecError as error:
+        except UnreadableError as error:
             self._answer(command, error=f"the payload is not what {command.name!r} takes: {error}")
+        except OSError as error:
+            self._answer(command, error=f"the device could not do it: {error.strerror}")
         except KeyError as error:
             self._answer(command, error=f"no pipeline {error.args[0]!r} is running")
 
@@ -169,7 +173,8 @@ class Commands:
             raise PermissionError(f"not allowed here: {command.name!r} is not among device.commands")
         if len(command.payload) > LARGEST:
             raise PermissionError(f"the payload has {len(command.payload)} bytes; {LARGEST} is the limit")
-        return msgspec.json.decode(command.payload or b"{}", type=REQUESTS[command.name])
+        with reading("it"):
+            return msgspec.json.decode(command.payload or b"{}", type=REQUESTS[command.name])
 
     def _do(self, command: Command, request: Request) -> None:
         if isinstance(request, Ping):

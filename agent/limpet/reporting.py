@@ -65,7 +65,7 @@ class _Held:
 class Reporters:
     """The reporters that are open, by kind."""
 
-    def __init__(self, origin: Origin, obey: Callable[[plugin.Command], None]) -> None:
+    def __init__(self, origin: Origin, obey: Callable[[plugin.Command], None] | None) -> None:
         self._origin = origin
         self._obey = obey
         self._open: dict[str, _Opened] = {}

@@ -15,9 +15,10 @@ from limpet.outbox import CLASSES
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from limpet.mqtt.outflow import Line
     from limpet.mqtt.pace import ReplayRules
     from limpet.mqtt.pack import Outgoing
-    from limpet.mqtt.sender import Line, Sender
+    from limpet.mqtt.sender import Sender
     from limpet.outbox import Class, Parcel, Part
     from limpet.outbox.queue import Outbox
 
@@ -56,7 +57,7 @@ class Dispatch:
     def sync(self, sender: Sender, now: float) -> None:
         """Note what has arrived; on a new connection, begin anew with all that has not."""
         # The line is read first: what the one before has acknowledged is then in ``acked``.
-        line, acked = sender.line, sender.acked
+        line, acked = sender.out.line, sender.out.acked
         self._outbox.ack([acked.popleft() for _ in range(len(acked))])
         if line is not self._line:
             self._line = line
@@ -123,7 +124,7 @@ class Dispatch:
     def _pay_for_state(self, sender: Sender) -> None:
         """Health and the like always go out, and are paid for."""
         if self._budget:
-            sent = sender.state_bytes
+            sent = sender.out.state_bytes
             self._budget.spend(sent - self._state_bytes)
             self._state_bytes = sent
 

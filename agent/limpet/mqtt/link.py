@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import select
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTProtocolVersion
+from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from limpet.errors import TransportError
-from limpet.mqtt import reasons
+from limpet.errors import LimpetError, TransportError, UnreadableError
+from limpet.mqtt import frames, reasons, topics
 from limpet.mqtt.broker import Broker, endpoint, password, tls_context
+from limpet.untrusted import reading
 
 if TYPE_CHECKING:
     import socket
@@ -31,6 +32,13 @@ LARGEST = 256 * 1024 * 1024
 UNSUPPORTED_VERSION = 0x84
 KEEP_ALIVE_TIMEOUT = 0x8D
 QUOTA_EXCEEDED = 0x97
+PROTOCOL_ERROR = 0x82
+
+UNANSWERED = 1000
+"""Packets that are taken from a broker that takes none from us."""
+
+End: TypeAlias = Literal["", "closed", "unreadable", "silent"]
+"""How a connection ended: the broker closed it, sent what could not be read, or stopped answering."""
 
 
 class Incoming(NamedTuple):
@@ -51,21 +59,65 @@ class RefusedError(TransportError):
         self.code = code
 
 
+class UnpublishableError(LimpetError):
+    """A message cannot be sent on this connection. ``cause`` is what it is counted by."""
+
+    def __init__(self, cause: str, text: str) -> None:
+        super().__init__(text)
+        self.cause = cause
+
+
+class _Client(Client):
+    """A paho client that takes nothing beyond the limits of ``frames``.
+
+    paho has no setting for that. All bytes that it receives come through this method, TLS and websockets included.
+    """
+
+    def __init__(self, version: str, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.complaint = ""
+        self._frames = frames.Frames(version)
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        data = super()._sock_recv(min(bufsize, frames.LARGEST))
+        try:
+            self._frames.feed(data)
+        except UnreadableError as error:
+            self.complaint = str(error)
+            raise ConnectionError(self.complaint) from error
+        return data
+
+
 class Link:
     """A connection. All of its methods belong to the thread that made it.
 
     ``acks`` holds what the broker has acknowledged, as (message id, reason code), ``incoming`` what came on
-    subscriptions; the owner empties both. ``window`` is how many unacknowledged messages the broker takes,
-    ``limit`` how many bytes a packet may have.
+    subscriptions; the owner empties both. ``unreadable`` counts messages whose topic or properties are damaged.
+    ``window`` is how many unacknowledged messages the broker takes, ``limit`` how many bytes a packet may have,
+    ``qos`` the highest quality of service; ``retain`` and ``wildcards`` say whether it takes retained messages
+    and subscriptions with wildcards. ``clean``: begin without the session that the broker has kept.
     """
 
-    def __init__(
-        self, broker: Broker, client_id: str, version: str, will: Publish | None, wake: socket.socket
+    def __init__(  # noqa: PLR0913 - what a CONNECT has
+        self,
+        broker: Broker,
+        client_id: str,
+        version: str,
+        will: Publish | None,
+        wake: socket.socket,
+        *,
+        clean: bool = False,
     ) -> None:
         self.acks: list[tuple[int, int]] = []
         self.incoming: list[Incoming] = []
+        self.unreadable = 0
         self.window = WINDOW
         self.limit = LARGEST
+        self.qos = 1
+        self.retain = True
+        self.wildcards = True
+        self.end: End = ""
+        self.code = 0
         self.version = version
         self._endpoint = endpoint(broker.url)
         self._wake = wake
@@ -73,6 +125,8 @@ class Link:
         self._trouble = ""
         self._answer: tuple[int, str] | None = None
         self._session_expiry = broker.session_expiry
+        self._clean = clean or not broker.session_expiry
+        self._unanswered = 0
         self._subscribed: dict[int, list[ReasonCode]] = {}
         self._aliases: dict[str, int] = {}
         self._introduced: dict[int, str] = {}
@@ -81,17 +135,18 @@ class Link:
         self._usual: dict[tuple[str, int | None, int], _Packed] = {}
         self._client = self._make_client(broker, client_id, will)
 
-    def _make_client(self, broker: Broker, client_id: str, will: Publish | None) -> Client:
-        client = Client(
+    def _make_client(self, broker: Broker, client_id: str, will: Publish | None) -> _Client:
+        client = _Client(
+            self.version,
             CallbackAPIVersion.VERSION2,
             client_id,
-            clean_session=None if self.version == "5" else not broker.session_expiry,
+            clean_session=None if self.version == "5" else self._clean,
             protocol=MQTTProtocolVersion.MQTTv5 if self.version == "5" else MQTTProtocolVersion.MQTTv311,
             transport="websockets" if self._endpoint.path else "tcp",
             reconnect_on_failure=False,
         )
         client.connect_timeout = CONNECT_TIMEOUT
-        client.max_inflight_messages = WINDOW
+        client.max_inflight_messages = 0  # the owner keeps to the window
         if will:
             client.will_set(will.topic, will.payload, will.qos, will.retain)
         if self._endpoint.path:
@@ -117,7 +172,7 @@ class Link:
         try:
             # paho raises what sockets, ssl and its own websocket code raise, ValueError among it.
             self._client.connect(self._endpoint.host, self._endpoint.port, keepalive, **self._session())
-        except (OSError, ValueError) as error:
+        except Exception as error:
             self._client.on_disconnect = None
             raise TransportError(reasons.failure(error, self._endpoint)) from error
         deadline = time.monotonic() + CONNECT_TIMEOUT
@@ -145,38 +200,63 @@ class Link:
             return {}
         properties = _properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = self._session_expiry
-        return {"clean_start": not self._session_expiry, "properties": properties}
+        properties.MaximumPacketSize = frames.LARGEST
+        return {"clean_start": self._clean, "properties": properties}
 
-    def subscribe(self, topics: Sequence[str]) -> list[str]:
+    def subscribe(self, wanted: Sequence[str]) -> list[str]:
         """Subscribe with QoS 1, and wait for the broker's answer; return its refusals. ``TransportError``."""
-        _, mid = self._client.subscribe([(topic, 1) for topic in topics])
+        _, mid = self._client.subscribe([(topic, 1) for topic in wanted])
+        if mid is None:
+            raise TransportError("the connection is closed")
         deadline = time.monotonic() + CONNECT_TIMEOUT
         while mid not in self._subscribed:
             if time.monotonic() > deadline:
                 raise TransportError("it does not answer a subscription")
             self.poll(0.25)
+        answers = [(reason.value, reason.getName()) for reason in self._subscribed.pop(mid)]
+        answers += [(PROTOCOL_ERROR, "no answer")] * (len(wanted) - len(answers))
         return [
-            f"it refuses our subscription to {topic} ({reason.getName()}); check its access list"
-            for topic, reason in zip(topics, self._subscribed[mid], strict=False)
-            if reason.value >= 0x80
+            f"it refuses our subscription to {topic} ({name}); check its access list"
+            for topic, (code, name) in zip(wanted, answers, strict=False)
+            if code >= 0x80
         ]
 
     def publish(self, message: Publish, expiry: float | None = None, correlation: bytes = b"") -> int:
         """Send a message; return its id, which ``acks`` will name. The caller keeps to ``window``.
 
         In MQTT 5 with all that it says of itself, and the broker drops it after ``expiry`` seconds undelivered.
+        What the broker does not take, a retained message or QoS 1, is left out. ``UnpublishableError`` if it
+        cannot be sent at all.
         """
+        if why := topics.problem(message.topic):
+            raise UnpublishableError("topic", why)
+        qos, retain = min(message.qos, self.qos), message.retain and self.retain
+        try:
+            topic, alias, properties = self._head(message, expiry, correlation)
+            size = packet_size(topic, message.payload, qos, properties)
+        except Exception as error:
+            raise UnpublishableError("not encodable", f"{type(error).__name__}: {error}") from error
+        if size > self.limit:
+            raise UnpublishableError("too large", f"{size} bytes; the broker takes {self.limit}")
+        try:
+            info = self._client.publish(topic, message.payload, qos, retain, properties)
+        except Exception as error:
+            raise UnpublishableError("not encodable", f"{type(error).__name__}: {error}") from error
+        if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
+            raise TransportError("it leaves a message unacknowledged though it has acknowledged later ones")
+        if topic and alias:
+            self._introduced[info.mid] = topic
+        return info.mid
+
+    def _head(self, message: Publish, expiry: float | None, correlation: bytes) -> tuple[str, int, Any]:
+        """Return the topic to write, its alias, and the properties. Any: paho asks them for ``pack`` only."""
         if self.version != "5":
-            return self._client.publish(message.topic, message.payload, message.qos, message.retain).mid
+            return message.topic, 0, None
         topic, alias = self._alias(message.topic)
         seconds = None if expiry is None else max(1, min(int(expiry), 0xFFFF_FFFF))
-        properties = self._publish_properties(message, seconds, correlation, alias)
-        mid = self._client.publish(topic, message.payload, message.qos, message.retain, properties).mid
-        if topic and alias:
-            self._introduced[mid] = topic
-        return mid
+        return topic, alias, self._publish_properties(message, seconds, correlation, alias)
 
-    def _publish_properties(self, message: Publish, expiry: int | None, correlation: bytes, alias: int) -> Any:
+    def _publish_properties(self, message: Publish, expiry: int | None, correlation: bytes, alias: int) -> _Packed:
         """Return what goes with a message, made anew only where it must be, as that takes paho long."""
         key = (message.content_type, expiry, alias)
         changing = message.user_properties or message.response_topic or correlation
@@ -194,9 +274,10 @@ class Link:
                 properties.CorrelationData = correlation
             if alias:
                 properties.TopicAlias = alias
+            packed = _Packed(properties.pack())
             if changing:
-                return properties
-            self._usual[key] = _Packed(properties.pack())
+                return packed
+            self._usual[key] = packed
         return self._usual[key]
 
     def _alias(self, topic: str) -> tuple[str, int]:
@@ -233,15 +314,22 @@ class Link:
 
     def _work(self, *, read: bool, write: bool) -> None:
         try:
-            if read:
-                self._client.loop_read()
-            if write:
-                self._client.loop_write()
-            self._client.loop_misc()
-        except (OSError, ValueError, IndexError, KeyError, AttributeError) as error:
-            # Our callbacks only note what happened, so this is paho on bytes that are not MQTT.
+            # Our callbacks only note what happened, so what is raised here comes from paho on foreign bytes.
+            with reading("what it sends"):
+                if read:
+                    self._client.loop_read()
+                if write:
+                    self._client.loop_write()
+                self._client.loop_misc()
+        except UnreadableError as error:
+            self.end = "unreadable"
             self.drop()
-            raise TransportError(f"it sends what is not MQTT ({type(error).__name__}: {error})") from error
+            raise TransportError(f"it sends what is not MQTT: {error}") from error
+        self._unanswered = self._unanswered + 1 if read and self._client.want_write() else 0
+        if self._unanswered > UNANSWERED:
+            self.end = "silent"
+            self.drop()
+            raise TransportError("it sends, and takes nothing of what it is sent")
 
     def disconnect(self) -> None:
         """Say goodbye, so that the broker does not publish the will."""
@@ -258,9 +346,14 @@ class Link:
     def _on_connect(
         self, _client: Client, _data: Any, _flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
+        if self._answer:
+            return  # a second answer means nothing
         self._answer = (reason.value, reason.getName())
         self.window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
         self.limit = getattr(properties, "MaximumPacketSize", LARGEST)
+        self.qos = getattr(properties, "MaximumQoS", 1)
+        self.retain = bool(getattr(properties, "RetainAvailable", True))
+        self.wildcards = bool(getattr(properties, "WildcardSubscriptionAvailable", True))
         self._alias_limit = getattr(properties, "TopicAliasMaximum", 0)
 
     def _on_disconnect(
@@ -271,10 +364,19 @@ class Link:
         reason: ReasonCode,
         _properties: Properties | None,
     ) -> None:
-        if flags.is_disconnect_packet_from_server:
+        self.end = "closed"
+        if self._client.complaint:
+            self.end = "unreadable"
+            self._ending = f"it sends what is not accepted here: {self._client.complaint}"
+        elif flags.is_disconnect_packet_from_server:
+            self.code = reason.value
             self._ending = reasons.refusal(reason.value, reason.getName())
         elif reason.value == KEEP_ALIVE_TIMEOUT:
+            self.end = "silent"
             self._ending = "the broker stopped answering"
+        elif reason.value == PROTOCOL_ERROR and not (self._answer and self._answer[0]):
+            self.end = "unreadable"
+            self._ending = "it sends what is not MQTT"
         else:
             self._ending = "the connection broke"
 
@@ -285,15 +387,19 @@ class Link:
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         properties = message.properties
-        self.incoming.append(
-            Incoming(
-                message.topic,
-                bytes(message.payload),
-                message.retain,
-                getattr(properties, "ResponseTopic", ""),
-                getattr(properties, "CorrelationData", b""),
-            )
-        )
+        try:
+            with reading("a message"):
+                incoming = Incoming(
+                    message.topic,
+                    bytes(message.payload),
+                    message.retain,
+                    getattr(properties, "ResponseTopic", ""),
+                    getattr(properties, "CorrelationData", b""),
+                )
+        except UnreadableError:
+            self.unreadable += 1
+        else:
+            self.incoming.append(incoming)
 
     def _on_log(self, _client: Client, _data: Any, level: int, text: str) -> None:
         if level == LogLevel.MQTT_LOG_ERR:
@@ -316,6 +422,12 @@ class _Packed(NamedTuple):
     def pack(self) -> bytes:
         """Return them."""
         return self.wire
+
+
+def packet_size(topic: str, payload: bytes, qos: int, properties: _Packed | None) -> int:
+    """Return how many bytes a PUBLISH has."""
+    body = 2 + len(topic.encode()) + (2 if qos else 0) + (len(properties.wire) if properties else 0) + len(payload)
+    return 1 + max(1, -(-body.bit_length() // 7)) + body
 
 
 def _properties(packet: int) -> Any:

@@ -6,18 +6,24 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from limpet.errors import UnreadableError
 from limpet.mqtt.batch import join
+from limpet.untrusted import reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from limpet.outbox import Entry, Parcel, Token
 
-_MARK = b'{"replayed":true,'
+MARK = b'{"replayed":true,'
+"""How an item begins that could not be sent when it was made."""
 
 
 class Outgoing(NamedTuple):
-    """A message to publish. When the broker has it, ``tokens`` are what the outbox may forget."""
+    """A message to publish. When the broker has it, ``tokens`` are what the outbox may forget.
+
+    ``payload`` is empty where it could not be read from the outbox: the message is then counted and dropped.
+    """
 
     topic: str
     payload: bytes
@@ -30,8 +36,13 @@ def fresh(parcels: Iterable[Parcel], root: str, limit: int) -> Iterator[Outgoing
     for token, entry in parcels:
         if len(entry.payload) <= limit or entry.items == 1:
             yield Outgoing(_topic(root, entry), entry.payload, entry.items, (token,))
+            continue
+        try:
+            items = _items(token, entry)
+        except UnreadableError:
+            yield _unreadable(root, token, entry)
         else:
-            yield from _chunks(_topic(root, entry), _items(token, entry), entry.items, limit)
+            yield from _chunks(_topic(root, entry), items, entry.items, limit)
 
 
 def replayed(parcels: Iterable[Parcel], root: str, count: int, limit: int) -> Iterator[Outgoing]:
@@ -41,9 +52,12 @@ def replayed(parcels: Iterable[Parcel], root: str, count: int, limit: int) -> It
     """
     topics: dict[str, list[tuple[bytes, Token | None]]] = {}
     for token, entry in parcels:
-        topics.setdefault(_topic(root, entry), []).extend(
-            (_MARK + raw[1:], last) for raw, last in _items(token, entry)
-        )
+        try:
+            items = [(_marked(raw), last) for raw, last in _items(token, entry)]
+        except UnreadableError:
+            yield _unreadable(root, token, entry)
+        else:
+            topics.setdefault(_topic(root, entry), []).extend(items)
     for topic, items in topics.items():
         yield from _chunks(topic, items, 1 if topic.startswith(f"{root}/event") else count, limit)
 
@@ -52,14 +66,25 @@ def _topic(root: str, entry: Entry) -> str:
     return f"{root}/{entry.kind}/{entry.pipeline}" if entry.pipeline else f"{root}/{entry.kind}"
 
 
+def _unreadable(root: str, token: Token, entry: Entry) -> Outgoing:
+    return Outgoing(_topic(root, entry), b"", max(1, entry.items), (token,))
+
+
+def _marked(raw: bytes) -> bytes:
+    if not raw.startswith(b"{"):
+        raise UnreadableError("a message is no JSON object")
+    return MARK + raw[1:]
+
+
 def _items(token: Token, entry: Entry) -> list[tuple[bytes, Token | None]]:
-    """Take an entry apart; its last item has the token: the broker acknowledges in order."""
+    """Take an entry apart; its last item has the token. ``UnreadableError`` if it is damaged."""
     if entry.items == 1:
         return [(entry.payload, token)]
-    raws: list[tuple[bytes, Token | None]] = [
-        (bytes(raw), None) for raw in msgspec.json.decode(entry.payload, type=list[msgspec.Raw])
-    ]
-    raws[-1] = (raws[-1][0], token)
+    with reading("a batch"):
+        raws: list[tuple[bytes, Token | None]] = [
+            (bytes(raw), None) for raw in msgspec.json.decode(entry.payload, type=list[msgspec.Raw])
+        ]
+        raws[-1] = (raws[-1][0], token)
     return raws
 
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from limpet.device import clock
+from limpet.errors import UnreadableError
 from limpet.messages import EventMessage, ResultMessage
+from limpet.untrusted import reading
 
 if TYPE_CHECKING:
     from limpet.outbox import Entry, Parcel
@@ -27,7 +29,11 @@ def redated(parcel: Parcel, ahead: float | None) -> Parcel:
     entry = parcel.entry
     if ahead is None or not entry.here or _MARK not in entry.payload:
         return parcel
-    payload = _ENCODER.encode(_event(entry, ahead) if entry.kind == "event" else _results(entry, ahead))
+    try:
+        with reading("a message"):
+            payload = _ENCODER.encode(_event(entry, ahead) if entry.kind == "event" else _results(entry, ahead))
+    except UnreadableError:
+        return parcel  # a damaged one keeps what it has
     return parcel._replace(entry=entry._replace(payload=payload))
 
 

@@ -7,24 +7,25 @@ import logging
 import socket
 import threading
 import time
-from collections import Counter, deque
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from limpet.errors import TransportError
+from limpet.mqtt.attempts import Attempts
 from limpet.mqtt.backoff import Backoff
 from limpet.mqtt.broker import endpoint, secrets_version
-from limpet.mqtt.link import QUOTA_EXCEEDED, UNSUPPORTED_VERSION, WINDOW, Link, RefusedError
-from limpet.mqtt.request import Request
+from limpet.mqtt.link import WINDOW, Link, RefusedError
+from limpet.mqtt.outflow import Outflow
+from limpet.mqtt.request import Requests
+from limpet.remote import REQUESTS
 from limpet.reporters.dialects import Publish
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from limpet.messages import Message
+    from limpet.mqtt.attempts import Version, Will
     from limpet.mqtt.broker import Broker
-    from limpet.mqtt.pack import Outgoing
     from limpet.mqtt.told import Told
-    from limpet.outbox import Token
     from limpet.plugin import Command
 
 log = logging.getLogger(__name__)
@@ -39,8 +40,14 @@ FAREWELL = 1.0
 SECRETS = 5.0
 """Seconds between two looks whether a certificate, a key or the password was replaced."""
 
-OVERHEAD = 1024
-"""Bytes of a packet that are left for topic and properties."""
+ENDS = 2
+"""Ends of connections over a subscription after which it is left out."""
+
+DEAF = 3600.0
+"""Seconds for which a subscription over which the broker closes the connection is left out."""
+
+GARBLED = 2
+"""Connections in a row that end with something unreadable, after which the broker's session is given up."""
 
 
 class Presence(NamedTuple):
@@ -52,69 +59,49 @@ class Presence(NamedTuple):
     stopped: bytes
 
 
-class Line:
-    """What one connection is to send: ``ready``, each with a payload of at most ``limit`` bytes."""
-
-    def __init__(self, limit: int) -> None:
-        self.ready: deque[Outgoing] = deque()
-        self.limit = limit
-
-
-class _Group:
-    """What one message of the outbox became in all dialects; done when ``left``, unacknowledged, are none."""
-
-    def __init__(self, message: Outgoing, left: int) -> None:
-        self.tokens = message.tokens
-        self.items = message.items
-        self.left = left
-
-
-class _Flight(NamedTuple):
-    """A message under way, of a group if it came out of the outbox."""
-
-    topic: str
-    group: _Group | None
-
-
 class Sender:
-    """Owns paho. ``line`` is what to send on the connection at hand, ``acked`` what has arrived or never will.
+    """Owns paho. ``out`` is what goes out.
 
-    The thread that owns the outbox fills the line and empties ``acked``; ``refill`` wakes it. Each connection has
-    a line of its own: what the one before did not get acknowledged is handed over again.
-    A bug ends the thread by its traceback, through ``threading.excepthook``: the program is to end then.
+    The thread that owns the outbox fills ``out.line`` and empties ``out.acked``; ``refill`` wakes it. Each
+    connection has a line of its own: what the one before did not get acknowledged is handed over again.
+    ``commands``: whether there are any, so that the broker is asked for them. ``lost`` has in words what the
+    broker does not give. What is raised on the thread ends the connection, and not the thread.
     """
 
-    def __init__(self, broker: Broker, client_id: str, presence: Presence, told: Told, expiry: float) -> None:
-        self.line: Line | None = None
-        self.acked: deque[Token] = deque()
+    def __init__(  # noqa: PLR0913 - each is a different thing
+        self,
+        broker: Broker,
+        client_id: str,
+        presence: Presence,
+        told: Told,
+        expiry: float,
+        *,
+        commands: bool = True,
+    ) -> None:
+        self.out = Outflow(str(endpoint(broker.url)), told, expiry)
         self.connected = False
         self.version = ""
         self.connections = 0
         self.last_disconnect = ""
-        self.published = 0
-        self.state_bytes = 0
-        self.acknowledged = 0
-        self.refused: Counter[str] = Counter()
+        self.lost: list[str] = []
         self._broker = broker
         self._client_id = client_id
         self._presence = presence
         self._root = presence.topic.rpartition("/")[0]
         self._told = told
-        self._expiry = expiry
+        self.requests = Requests(self._root.rpartition("/")[2], self._root, told.reserved, self._reply)
+        self._listens = commands and not told.exclusive
+        self._attempts = Attempts(broker.protocol)
+        self._deaf: dict[str, tuple[int, float]] = {}
+        self._garbled = 0
         self._refill: Callable[[], None]
         self._news: Callable[[str], None]
         self._obey: Callable[[Command], None]
-        self._state: dict[str, tuple[Publish, Message]] = {}
-        self._changed: dict[str, tuple[Publish, Message]] = {}
-        self._replies: deque[tuple[Publish, bytes]] = deque()
-        self._queue: deque[tuple[Publish, _Group | None]] = deque()
-        self._flight: dict[int, _Flight] = {}
         self._backoff = Backoff(1.0, broker.reconnect_max)
-        self._silent_on_5 = 0
         self._said: set[str] = set()
-        self._refused_topics: set[str] = set()
         self._stop = threading.Event()
         self._wake_in, self._wake_out = socket.socketpair()
+        self._wake_in.setblocking(False)
         self._wake_out.setblocking(False)
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
 
@@ -143,70 +130,75 @@ class Sender:
     def set_state(self, topic: str, payload: bytes, message: Message) -> None:
         """Publish a retained message, now and on each new connection, until another one replaces it."""
         native = Publish(topic, payload, 1, retain=True, content_type="application/json")
-        self._state[topic] = native, message
-        self._changed[topic] = native, message
+        self.out.set_state(native, message)
         self.wake()
 
     def _run(self) -> None:
         with self._wake_in, self._wake_out:
-            self._keep_connected()
-
-    def _keep_connected(self) -> None:
-        while not self._stop.is_set():
-            try:
-                link = self._connect()
-            except TransportError as error:
-                self._say(str(error))
+            while not self._stop.is_set():
+                try:
+                    self._connect_once()
+                except Exception:
+                    log.exception("%s: a bug ended the connection; trying again", endpoint(self._broker.url))
                 self._stop.wait(self._backoff.next())
-                continue
-            began = time.monotonic()
-            self._serve(link)
-            if time.monotonic() - began >= GOOD:
-                self._backoff.reset()
-            self._stop.wait(self._backoff.next())
+
+    def _connect_once(self) -> None:
+        """Try to connect, and use the connection until it ends."""
+        try:
+            link = self._connect()
+        except TransportError as error:
+            self._say(str(error))
+            return
+        began = time.monotonic()
+        learned = self._serve(link)
+        if time.monotonic() - began >= GOOD or learned:
+            self._backoff.reset()
 
     def _connect(self) -> Link:
-        """Connect with the version configured; "auto" goes on to 3.1.1 when the broker does not answer in 5.
+        """Connect with the version and the last will that are due; at once with less where the broker says so."""
+        attempts = self._attempts
+        attempts.start()
+        while True:
+            try:
+                return self._attempt(attempts.version, attempts.will)
+            except RefusedError as refused:
+                if not attempts.refused(refused.code):
+                    raise
 
-        Some brokers that only know 3.1.1 hang up instead of answering; so does a proxy whose broker is down.
-        So after a silent end the two take turns, and after any good connection 5 is first again.
-        """
-        version = self._broker.protocol
-        if version != "auto":
-            return self._attempt(version)
-        if self._silent_on_5 % 2:
-            self._silent_on_5 += 1
-            return self._attempt("3.1.1")
-        try:
-            return self._attempt("5")
-        except RefusedError as refused:
-            if refused.code != UNSUPPORTED_VERSION:
-                self._silent_on_5 += refused.code == 0
-                raise
-        return self._attempt("3.1.1")
-
-    def _attempt(self, version: Literal["5", "3.1.1"]) -> Link:
+    def _attempt(self, version: Version, asked: Will) -> Link:
         self._secrets = secrets_version(self._broker)
         will = self._told.will(version, self._status(self._presence.lost))
-        link = Link(self._broker, self._client_id, version, will, self._wake_in)
+        will = will._replace(qos=min(will.qos, asked.qos), retain=will.retain and asked.retain)
+        # Where there is nothing to hear, a session is good for nothing.
+        clean = self._garbled >= GARBLED or not self._wanted(wildcards=True)
+        if self._garbled == GARBLED:
+            self._say("it keeps a message that cannot be read; its session, with commands that wait, is given up")
+        link = Link(
+            self._broker, self._client_id, version, will if asked.there else None, self._wake_in, clean=clean
+        )
         try:
             link.connect(self._broker.keepalive, self._stop)
         except TransportError:
+            self._garbled += link.end == "unreadable"
             link.drop()
             raise
-        self._silent_on_5 = 0
+        if version == "3.1.1":
+            link.qos, link.retain = asked.qos if asked.there else 1, asked.retain or not asked.there
+        self._attempts.accepted()
         return link
 
-    def _serve(self, link: Link) -> None:
-        """Use a connection until it ends or the thread is to stop."""
+    def _serve(self, link: Link) -> bool:
+        """Use a connection until it ends or the thread is to stop; return what ``Outflow.end`` does."""
         try:
             self._begin(link)
             while not self._stop.is_set() and not self._secrets_replaced():
-                self._fill_window(link)
-                link.poll(0.0 if link.acks else 1.0)
+                if self.out.fill(link):
+                    self._refill()
+                link.poll(0.0 if link.acks else 0.2 if self.out.is_careful else 1.0)
                 self._settle(link)
                 self._hear(link)
-                self._praise()
+                self._listen_again(link)
+                self._reset_failure_log()
             self._say_goodbye(link)
         except TransportError as error:
             link.drop()
@@ -216,112 +208,92 @@ class Sender:
                 self._settle(link)
         finally:
             self.connected = False
-            self._flight.clear()
-            self._queue.clear()
+            link.drop()
+            self._garbled = self._garbled + 1 if link.end == "unreadable" else 0
+            learned = self.out.end(link)
+        return learned
 
     def _begin(self, link: Link) -> None:
         self.connections += 1
         self.version = link.version
         self._connected_at = self._secrets_at = time.monotonic()
-        # Whoever reads ``online`` may send commands at once.
-        for refused in link.subscribe([f"{self._root}/command/+", *self._told.subscriptions]):
-            self._say(refused)
+        # After ``online``, clients can send commands.
+        deaf = [topic for topic in self._wanted(wildcards=link.wildcards) if not self._subscribe(link, topic)]
+        status = [] if self._told.exclusive else [self._status(self._presence.online)]
+        self.out.begin(link, [*status, *self._told.connected()])
         self._say(f"connected with MQTT {link.version}", logging.INFO)
-        first = [self._status(self._presence.online), *self._told.connected()]
-        self._queue.extend((publish, None) for publish in first)
-        self._changed.update(self._state)
-        self.line = Line(link.limit - OVERHEAD)
+        self._name_losses(link, deaf)
         self.connected = True
         self._refill()
 
-    def _praise(self) -> None:
-        """Once a connection has proved good, what goes wrong next is news again."""
+    def _wanted(self, *, wildcards: bool) -> list[str]:
+        """Return the topics to subscribe to."""
+        names = ["+"] if wildcards else list(REQUESTS)
+        commands = [f"{self._root}/command/{name}" for name in names] if self._listens else []
+        return [*commands, *self._told.subscriptions]
+
+    def _subscribe(self, link: Link, topic: str) -> bool:
+        """Subscribe to a topic; return whether it is heard.
+
+        A topic over which the broker has twice closed the connection is left out for an hour, then for longer.
+        """
+        ends, until = self._deaf.get(topic, (0, 0.0))
+        if ends >= ENDS and time.monotonic() < until:
+            return False
+        try:
+            refusals = link.subscribe([topic])
+        except TransportError:
+            self._deaf[topic] = ends + 1, time.monotonic() + DEAF * min(24, 1 << max(0, ends - 1))
+            raise
+        self._deaf.pop(topic, None)
+        for refusal in refusals:
+            self._say(refusal)
+        return not refusals
+
+    def _listen_again(self, link: Link) -> None:
+        """Try a subscription again that was left out for long enough."""
+        now = time.monotonic()
+        for topic in [topic for topic, (ends, until) in self._deaf.items() if ends >= ENDS and now >= until]:
+            if self._subscribe(link, topic):
+                self.lost = [what for what in self.lost if topic not in what]
+
+    def _name_losses(self, link: Link, deaf: list[str]) -> None:
+        """Say once what the broker does not give."""
+        lost = self._attempts.will.lost()
+        lost += [] if link.retain else ["retained messages: state is seen only by clients that listen already"]
+        lost += [] if link.qos else ["QoS 1: messages may be lost on the way to the broker"]
+        lost += [f"subscription to {topic}" for topic in deaf]
+        if lost and lost != self.lost:
+            log.warning("%s does not give: %s", endpoint(self._broker.url), "; ".join(lost))
+        self.lost = lost
+
+    def _reset_failure_log(self) -> None:
+        """After a connection has lasted, the next failure is logged again."""
         if self._said and time.monotonic() - self._connected_at >= GOOD:
             self._said.clear()
 
-    def _fill_window(self, link: Link) -> None:
-        """Publish as much as the broker takes unacknowledged, state before all else."""
-        assert self.line
-        while len(self._flight) < link.window:
-            if self._replies:
-                self._publish(link, *self._replies.popleft())
-            elif self._queue:
-                self._send(link, *self._queue.popleft())
-            elif self._changed:
-                native, message = self._changed.pop(next(iter(self._changed)))
-                self._queue.extend((publish, None) for publish in self._told.state(message, native))
-            elif self.line.ready:
-                self._tell(self.line.ready.popleft())
-                if len(self.line.ready) == WINDOW // 2:
-                    self._refill()
-            else:
-                return
-
-    def _tell(self, message: Outgoing) -> None:
-        """Queue what a message is in all dialects."""
-        publishes = self._told.outgoing(message)
-        group = _Group(message, len(publishes))
-        self._queue.extend((publish, group) for publish in publishes)
-        if not publishes:
-            self.acked.extend(group.tokens)
-
-    def _send(self, link: Link, publish: Publish, group: _Group | None) -> None:
-        if group and len(publish.payload) + OVERHEAD > link.limit:
-            self._refuse(publish.topic, group.items, "too large")
-            self._finish(group)
-            return
-        self._publish(link, publish, group=group)
-
-    def _publish(
-        self, link: Link, publish: Publish, correlation: bytes = b"", group: _Group | None = None
-    ) -> None:
-        self.published += 1
-        if group is None:
-            self.state_bytes += len(publish.topic) + len(publish.payload)
-        mid = link.publish(publish, self._expiry if group else None, correlation)
-        self._flight[mid] = _Flight(publish.topic, group)
-
-    def _finish(self, group: _Group | None) -> None:
-        """Take note that one of a group's messages is done with."""
-        if group:
-            group.left -= 1
-            if not group.left:
-                self.acked.extend(group.tokens)
-
     def _settle(self, link: Link) -> None:
-        """Take note of acknowledgements. Below 0x80 a reason code is a success: 0x10 says that nobody listened."""
-        over_quota = False
-        for mid, code in link.acks:
-            if code == QUOTA_EXCEEDED:
-                over_quota = True
-                continue
-            flight = self._flight.pop(mid)
-            self._finish(flight.group)
-            if code < 0x80:
-                self.acknowledged += 1
-            else:
-                self._refuse(flight.topic, flight.group.items if flight.group else 1, f"0x{code:02x}")
-        if link.acks and (not self._flight or len(self.acked) >= WINDOW):
+        out = self.out
+        if out.settle(link) and (not out.under_way or len(out.acked) >= WINDOW):
             self._refill()
-        link.acks.clear()
-        if over_quota:
-            raise TransportError("a quota of the broker is used up; it gets its messages later")
 
     def _hear(self, link: Link) -> None:
         """Take what came on subscriptions: commands, and what dialects listen to."""
+        if link.unreadable:
+            link.unreadable = 0
+            self.requests.ignore("unreadable", "a message whose topic is not valid UTF-8 is ignored")
         for incoming in link.incoming:
-            if not incoming.topic.startswith(f"{self._root}/command/"):
-                answers = self._told.received(incoming.topic, incoming.payload)
-                self._queue.extend((publish, None) for publish in answers)
-            elif incoming.retained:
-                log.warning("%s: a retained command is not obeyed", incoming.topic)
-            else:
-                self._obey(Request(incoming, self._root, self._reply))
+            if incoming.topic in self._told.subscriptions:
+                self.out.say(self._told.received(incoming.topic, incoming.payload))
+            elif not self._listens or not incoming.topic.startswith(f"{self._root}/command/"):
+                self.requests.ignore("unexpected topic", f"a message on {incoming.topic[:100]!r} is ignored")
+            elif request := self.requests.take(incoming):
+                self._obey(request)
         link.incoming.clear()
 
     def _reply(self, publish: Publish, correlation: bytes) -> None:
         """Send an answer. From any thread."""
-        self._replies.append((publish, correlation))
+        self.out.reply(publish, correlation)
         self.wake()
 
     def _secrets_replaced(self) -> bool:
@@ -332,25 +304,14 @@ class Sender:
         self._secrets_at = now
         return secrets_version(self._broker) != self._secrets
 
-    def _refuse(self, topic: str, items: int, reason: str) -> None:
-        """Count a message that the broker will not have; it is dropped, as it would be refused again."""
-        self.refused[reason] += items
-        if topic not in self._refused_topics:
-            self._refused_topics.add(topic)
-            log.error(
-                "%s refuses messages to %s (%s), which are dropped; check its access list and its limits",
-                endpoint(self._broker.url), topic, reason,
-            )  # fmt: skip
-
     def _say_goodbye(self, link: Link) -> None:
         """End a connection in order: for good, or as a secret was replaced and the next one follows."""
         stopped = [self._status(self._presence.stopped)] if self._stop.is_set() else []
-        for publish in (*self._told.leaving(), *stopped):
-            self._publish(link, publish)
+        self.out.send_now(link, [*self._told.leaving(), *(stopped if not self._told.exclusive else [])])
         deadline = time.monotonic() + FAREWELL
-        while self._flight and time.monotonic() < deadline:
+        while self.out.under_way and time.monotonic() < deadline:
             link.poll(0.1)
-            self._settle(link)
+            self.out.settle(link)
         link.disconnect()
         self.last_disconnect = "stopped" if stopped else "a secret was replaced"
         if not stopped:

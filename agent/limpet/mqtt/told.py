@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from limpet import plugin
 from limpet.config import fill
+from limpet.errors import UnreadableError
 from limpet.messages import EventMessage, Message, ResultMessage
 from limpet.reporters.dialects import Publish
+from limpet.untrusted import reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
     from typing import Literal
 
@@ -44,9 +47,11 @@ class Told:
 
     ``will`` is kept by the broker while connected. A dialect may have one of its own, such as Sparkplug; a
     connection has one, so then the topic ``status`` is left to what is said on a clean end.
+    ``faults`` says what a dialect could not express; the owner empties it.
     """
 
     def __init__(self, dialects: Mapping[str, tuple[Any, Any]], origin: Origin, root: str, qos: int) -> None:
+        self.faults: list[str] = []
         self.native = NATIVE in dialects
         self._root = root
         self._qos = qos
@@ -55,14 +60,27 @@ class Told:
         ]
 
     @property
+    def exclusive(self) -> bool:
+        """Whether the broker takes the topics of a dialect and no others."""
+        return any(dialect.exclusive for dialect in self._others)
+
+    @property
+    def reserved(self) -> list[str]:
+        """Roots of the topics on which other systems act."""
+        return [root for dialect in self._others for root in dialect.reserved]
+
+    @property
     def subscriptions(self) -> list[str]:
         """Topics that dialects want to hear."""
         return [topic for dialect in self._others for topic in dialect.subscriptions]
 
     def will(self, protocol: Literal["5", "3.1.1"], otherwise: Publish) -> Publish:
         """Return the last will for the connection now tried."""
-        wills = [dialect.connecting(protocol) for dialect in self._others]
-        return next((will for will in wills if will), otherwise)
+        wills: list[Publish] = []
+        for dialect in self._others:
+            with self._trying("its last will"):
+                wills += [will] if (will := dialect.connecting(protocol)) else []
+        return next(iter(wills), otherwise)
 
     def connected(self) -> list[Publish]:
         """Return what to say first."""
@@ -74,16 +92,20 @@ class Told:
 
     def received(self, topic: str, payload: bytes) -> list[Publish]:
         """Answer what came on a subscription."""
-        hearing = [dialect for dialect in self._others if topic in dialect.subscriptions]
-        return [publish for dialect in hearing for publish in dialect.received(topic, payload)]
+        return self._each(
+            lambda dialect: dialect.received(topic, payload) if topic in dialect.subscriptions else []
+        )
 
     def outgoing(self, message: Outgoing) -> list[Publish]:
         """Tell results or an event as they come out of the outbox."""
         told = [Publish(message.topic, message.payload, self._qos, content_type="application/json")]
         if not self._others:
             return told
-        others = self._event if message.topic.startswith(f"{self._root}/event") else self._results
-        return (told if self.native else []) + others(message.payload)
+        tell = self._event if message.topic.startswith(f"{self._root}/event") else self._results
+        others: list[Publish] = []
+        with self._trying(message.topic):
+            others = tell(message.payload)
+        return (told if self.native else []) + others
 
     def state(self, message: Message, native: Publish) -> list[Publish]:
         """Tell a state."""
@@ -100,4 +122,17 @@ class Told:
         return self._each(lambda dialect: dialect.event(event))
 
     def _each(self, tell: Callable[[Dialect], list[Publish]]) -> list[Publish]:
-        return [publish for dialect in self._others for publish in tell(dialect)]
+        said: list[Publish] = []
+        for dialect in self._others:
+            with self._trying(type(dialect).__name__):
+                said += tell(dialect)
+        return said
+
+    @contextmanager
+    def _trying(self, what: str) -> Iterator[None]:
+        """Note a fault in place of raising it: results hold what models and plugins give."""
+        try:
+            with reading(what):
+                yield
+        except UnreadableError as error:
+            self.faults.append(str(error))

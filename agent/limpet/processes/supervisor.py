@@ -79,7 +79,7 @@ class Supervisor:
         self._origin = origin
         self._selector = selectors.DefaultSelector()
         self._fleet = Fleet(self._selector, launched, self._hear)
-        self._reporters = Reporters(origin, self._take_command)
+        self._reporters = Reporters(origin, self._take_command if wanted.device.commands else None)
         self._remote = Commands(origin, wanted.device.commands, self)
         self._commands: deque[Command] = deque()
         self._wake: socket.socket | None = None

@@ -32,15 +32,16 @@ class MqttReporter:
     """Takes messages for the broker. Two threads of its own do the work."""
 
     def __init__(
-        self, config: Config, origin: Origin, directories: Directories, obey: Callable[[Command], None]
+        self, config: Config, origin: Origin, directories: Directories, obey: Callable[[Command], None] | None
     ) -> None:
         root = f"{config.topic.rstrip('/')}/{origin.device}"
         client_id = config.client_id or f"limpet-{origin.device}"
         self._host = str(endpoint(config.url))
         dialects = Told(configs(config.dialects, directories.disk), origin, root, config.qos)
         expiry = config.outbox.results.max_age
-        self._sender = Sender(config, client_id, _presence(root, origin), dialects, expiry)
-        self._obey = obey
+        presence = _presence(root, origin)
+        self._sender = Sender(config, client_id, presence, dialects, expiry, commands=obey is not None)
+        self._obey = obey or _ignore
         self._intake = Intake(config, origin, root, directories, self._sender)
 
     def start(self) -> None:
@@ -59,6 +60,7 @@ class MqttReporter:
     def health(self) -> dict[str, Any]:
         """Return the state of the connection and of the outbox. Ages are in seconds."""
         sender, figures = self._sender, self._intake.figures
+        out = sender.out
         return {
             "connected": sender.connected,
             "protocol": sender.version,
@@ -69,12 +71,18 @@ class MqttReporter:
             "outbox_depth": figures.depth,
             "outbox_bytes": figures.size,
             "outbox_oldest_s": 0.0 if figures.oldest is None else round(time.monotonic() - figures.oldest, 3),
-            "published": sender.published,
-            "acknowledged": sender.acknowledged,
+            "published": out.published,
+            "acknowledged": out.acknowledged,
             "shed": figures.shed,
             "held_back": figures.held_back,
-            "refused": dict(sender.refused),
+            "refused": dict(out.refused),
+            "ignored": dict(sender.requests.ignored),
+            "lost": list(sender.lost),
         }
+
+
+def _ignore(command: Command) -> None:
+    """Take no command: none is allowed."""
 
 
 def _presence(root: str, origin: Origin) -> Presence:
@@ -109,7 +117,7 @@ def open(
     config: Config,
     origin: Origin,
     state: Path,
-    obey: Callable[[Command], None],
+    obey: Callable[[Command], None] | None,
 ) -> Iterator[MqttReporter]:
     """Start reporting; the broker may be away. ``ConfigError`` where a file with a secret is missing."""
     check_files(config)

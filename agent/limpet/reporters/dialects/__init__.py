@@ -23,6 +23,8 @@ class Sessionless:
     """The part of a dialect that has nothing to say about connections, and listens to nothing."""
 
     subscriptions: tuple[str, ...] = ()
+    reserved: tuple[str, ...] = ()
+    exclusive = False
 
     def connecting(self, protocol: str) -> Publish | None:  # noqa: ARG002
         """Have no last will of its own."""

@@ -67,6 +67,9 @@ class _Tag:
 class Sparkplug:
     """One edge node. ``bdSeq`` rises with each attempt to connect, ``seq`` with each message after a birth."""
 
+    exclusive = False
+    reserved = ("spBv1.0",)
+
     def __init__(self, config: Config, origin: Origin) -> None:
         self.subscriptions = (f"spBv1.0/{config.group}/NCMD/{origin.device}",)
         self._topic = f"spBv1.0/{config.group}/{{}}/{origin.device}"

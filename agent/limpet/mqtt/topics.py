@@ -1,0 +1,60 @@
+"""Which topics may be published to. Checked before every publish, as parts of topics come from other processes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+LONGEST = 65_535
+"""Bytes of a topic, by the MQTT specification."""
+
+LONGEST_FOREIGN = 1024
+"""Bytes of a topic that a client names, such as a response topic."""
+
+STANDARDS = ("homeassistant", "spBv1.0")
+"""Roots of topics on which other systems act. No reply goes there, whether or not the dialect is configured."""
+
+
+def problem(topic: str) -> str:
+    """Return why a topic cannot be published to; an empty string if it can."""
+    try:
+        size = len(topic.encode())
+    except UnicodeEncodeError:
+        return "it is not valid UTF-8"
+    if not topic:
+        return "it is empty"
+    if size > LONGEST:
+        return f"it has {size} bytes; {LONGEST} is the limit"
+    if "+" in topic or "#" in topic:
+        return "it has a wildcard"
+    if any(map(_forbidden, topic)):
+        return "it has a control character or a noncharacter"
+    return ""
+
+
+def reply_problem(topic: str, root: str, reserved: Iterable[str] = ()) -> str:
+    """Return why no reply may be sent to a topic that a client named; an empty string if it may.
+
+    ``root`` is the device's own, ``limpet/DEVICE``. There, and below its parent, only ``reply/NAME`` is allowed: a
+    reply on another topic could pass for a message of a device. ``reserved`` are the roots of configured dialects.
+    """
+    if why := problem(topic):
+        return why
+    if len(topic.encode()) > LONGEST_FOREIGN:
+        return f"it is longer than {LONGEST_FOREIGN} bytes"
+    if topic.startswith("$"):
+        return "it begins with $"
+    if topic.startswith(f"{root}/reply/") and topic.count("/") == root.count("/") + 2:
+        return ""
+    for taken in (root.rpartition("/")[0], *STANDARDS, *reserved):
+        if topic == taken or topic.startswith(f"{taken}/"):
+            return f"it lies below {taken}/, whose topics have another meaning"
+    return ""
+
+
+def _forbidden(character: str) -> bool:
+    """Whether the MQTT specification lets a broker close the connection over a character (section 1.5.4)."""
+    code = ord(character)
+    return code < 0x20 or 0x7F <= code < 0xA0 or 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE
