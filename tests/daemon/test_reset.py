@@ -164,13 +164,20 @@ def test_what_a_link_leads_to_is_left_alone(used: Path, tmp_path: Path, name: st
     assert (elsewhere / "precious").read_text() == "x"
 
 
-def test_what_cannot_be_deleted_is_told_in_one_line(used: Path) -> None:
-    (used / "boot.json").unlink()
-    (used / "boot.json").mkdir()
-    refused = reset("--yes", "--state", used)
-    assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
-    assert "Is a directory" in refused.stderr
-    # Results of another life would have the names of earlier ones.
+READ_ONLY = """
+import subprocess, sys
+state = sys.argv[1]
+subprocess.run(["mount", "--bind", state, state], check=True)
+subprocess.run(["mount", "-o", "remount,ro,bind", state], check=True)
+sys.exit(subprocess.run([sys.executable, "-m", "limpet", "reset", "--yes", "--state", state]).returncode)
+"""
+
+
+def test_what_cannot_be_written_is_told_in_one_line(used: Path) -> None:
+    command = ["unshare", "-Urm", sys.executable, "-c", READ_ONLY, used]
+    refused = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1] == f"limpet: {used} cannot be written by this user"
     assert "outbox/outbox.db" in left(used)
 
 

@@ -13,6 +13,7 @@ import pytest
 from limpet import config
 from limpet.deploy import bundle, housekeeping
 from limpet.deploy.housekeeping import DAMAGED, DRIVERS, HOUR, File
+from limpet.device import state_files
 from limpet.errors import DeployError
 from support import bundles
 
@@ -116,11 +117,11 @@ def test_a_link_goes_and_not_what_it_leads_to(tmp_path: Path) -> None:
     for target in ("precious", "nothing"):
         (tmp_path / f"to-{target}").symlink_to(tmp_path / target)
         assert housekeeping.look(tmp_path / f"to-{target}").size < 4096
-        housekeeping.delete(tmp_path / f"to-{target}")
+        state_files.remove(tmp_path / f"to-{target}")
     assert {path.name for path in tmp_path.iterdir()} == {"precious"}
     assert (tmp_path / "precious/file").exists()
-    housekeeping.delete(tmp_path / "precious")
-    housekeeping.delete(tmp_path / "precious")
+    state_files.remove(tmp_path / "precious")
+    state_files.remove(tmp_path / "precious")
     assert not list(tmp_path.iterdir())
 
 
@@ -181,3 +182,51 @@ def test_the_command_says_what_it_deletes(tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "state/models").iterdir()) == ["motion-1.limpet"]
     assert unpacked(tmp_path) == {"motion-1"}
     assert subprocess.run(command, capture_output=True, text=True, check=True).stdout == ""
+
+
+CONFIGURATION = (
+    '[device]\nid = "d"\nstate = "state"\nmodels_bytes = 1000\n[sources.s]\nkind = "replay"\npath = "x"\n'
+    '[pipelines.p]\nsource = "s"\nmodel = "motion"\n'
+)
+
+
+@pytest.mark.parametrize("name", ["models", "cache", "cache/drivers", "outbox"])
+def test_nothing_is_deleted_through_a_link(tmp_path: Path, name: str) -> None:
+    """A person may run it as root, in a directory that the user of the service has prepared."""
+    store(tmp_path, "motion-1", "spare-8")
+    (tmp_path / "limpet.toml").write_text(CONFIGURATION)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    for victim in ("spare-9.limpet", "passwd", "outbox.db.damaged", f"{'a' * 64}.tflite"):
+        (elsewhere / victim).write_bytes(b"x" * 2000)
+        os.utime(elsewhere / victim, (1, 1))
+    folder = tmp_path / "state" / name
+    if folder.exists():
+        folder.rename(tmp_path / "aside")
+    folder.symlink_to(elsewhere)
+    command = [sys.executable, "-m", "limpet", "housekeeping", tmp_path / "limpet.toml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert f"{folder} is a symbolic link; nothing is deleted through it" in done.stderr
+    assert len(list(elsewhere.iterdir())) == 4
+
+
+def test_a_fifo_among_the_models_holds_up_nothing(tmp_path: Path) -> None:
+    store(tmp_path, "motion-1")
+    os.mkfifo(tmp_path / "state/models/motion-2.limpet")
+    assert clean(wanted(tmp_path, "motion")) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_as_root_it_works_as_the_owner_of_the_state_directory(tmp_path: Path) -> None:
+    store(tmp_path, "motion-1", "spare-8")
+    state = tmp_path / "state"
+    os.chown(state, 65534, 65534)
+    (tmp_path / "limpet.toml").write_text(CONFIGURATION)
+    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
+        folder.chmod(0o755)
+    command = [sys.executable, "-m", "limpet", "housekeeping", tmp_path / "limpet.toml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    # The store is root's, so this user may not delete from it.
+    assert "spare-8.limpet: Permission denied" in done.stderr
+    assert (state / "models/spare-8.limpet").exists()

@@ -190,3 +190,54 @@ def test_a_file_that_cannot_be_replaced_grows_and_that_is_said_once(
             wait_until(lambda: reporter.health()["written"] > sequence)  # noqa: B023 - called before the next turn
     assert [line["sequence"] for line in lines(path)] == list(range(100))
     assert len([r for r in caplog.records if "cannot be replaced" in r.getMessage()]) == 1
+
+
+def test_a_link_is_refused_and_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_text("x")
+    (tmp_path / "out").symlink_to(tmp_path / "precious")
+    opened = jsonl.open(jsonl.Config(path=tmp_path / "out"), reports.ORIGIN, tmp_path, reports.deaf)
+    with pytest.raises(ConfigError, match=r"jsonl.path: .*out: is a symbolic link; name the file"), opened:
+        pass
+    assert (tmp_path / "precious").read_text() == "x"
+
+
+def test_a_link_that_comes_at_a_rotation_is_not_followed(tmp_path: Path) -> None:
+    path = tmp_path / "out"
+    (tmp_path / "precious").write_text("x")
+    path.write_text(" " * 4096 + "\n")
+    with jsonl.open(
+        jsonl.Config(path=path, flush_age=0, max_bytes=4096), reports.ORIGIN, tmp_path, reports.deaf
+    ) as reporter:
+        path.rename(tmp_path / "moved")
+        path.symlink_to(tmp_path / "precious")
+        reporter.report(reports.result(0))
+        wait_until(lambda: "symbolic link" in reporter.health()["last_error"] or reporter.health()["last_error"])
+    assert (tmp_path / "precious").read_text() == "x"
+    assert path.is_symlink()
+
+
+def test_a_fifo_that_nobody_reads_holds_up_nothing_and_its_next_reader_gets_lines(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    config = jsonl.Config(path=pipe, flush_age=0)
+    with jsonl.open(config, reports.ORIGIN, tmp_path, reports.deaf) as reporter:
+        for count in range(1, 4):
+            reporter.report(reports.result(count))
+            wait_until(lambda: reporter.health()["failed"] == count)  # noqa: B023 - called before the next turn
+        assert "nothing reads from this FIFO" in reporter.health()["last_error"]
+        for written in (1, 2):
+            reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+            reporter.report(reports.result(10))
+            wait_until(lambda: reporter.health()["written"] == written)  # noqa: B023
+            assert json.loads(os.read(reader, 65536))["sequence"] == 10
+            os.close(reader)
+            failed = reporter.health()["failed"]
+            reporter.report(reports.result(11))
+            wait_until(lambda: reporter.health()["failed"] > failed)  # noqa: B023
+    assert reporter.health()["failed"] == 5
+
+
+def test_a_directory_is_refused(tmp_path: Path) -> None:
+    opened = jsonl.open(jsonl.Config(path=tmp_path), reports.ORIGIN, tmp_path, reports.deaf)
+    with pytest.raises(ConfigError, match="Is a directory"), opened:
+        pass

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from limpet import config
-from limpet.deploy.housekeeping import delete, waste
-from limpet.errors import LimpetError
+from limpet.deploy.housekeeping import File, links, waste
+from limpet.device import state_files
+from limpet.errors import DeployError, LimpetError
 
 if TYPE_CHECKING:
     import argparse
@@ -24,10 +26,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Delete and say what. ``LimpetError`` if something is left that should not be."""
     wanted = config.read(arguments.config)
-    refused = []
-    for file in waste(wanted, time.time()):
+    refused = [f"{link} is a symbolic link; nothing is deleted through it" for link in links(wanted)]
+    found: list[File] = []
+    try:
+        found.extend(waste(wanted, time.time()))
+    except DeployError as error:
+        refused.append(str(error))
+    _become_owner(wanted.device.state)
+    for file in found:
         try:
-            delete(file.path)
+            state_files.remove(file.path)
         except OSError as error:
             refused.append(f"{file.path}: {error.strerror}")
         else:
@@ -35,3 +43,12 @@ def main(arguments: argparse.Namespace) -> int:
     if refused:
         raise LimpetError("; ".join(refused))
     return 0
+
+
+def _become_owner(state: Path) -> None:
+    """Where root runs this, go on as the user of the service, who may have prepared the directory for root."""
+    owner = state.stat() if state.is_dir() else None
+    if os.geteuid() == 0 and owner and owner.st_uid:
+        os.setgroups([])
+        os.setegid(owner.st_gid)
+        os.seteuid(owner.st_uid)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from limpet import config, textfile
-from limpet.deploy.housekeeping import delete
-from limpet.device import boot, directories
+from limpet.device import boot, directories, state_files
 from limpet.errors import ConfigError, LimpetError
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ HELP = "delete what Limpet has learnt, queued and was sent; its daemon must not 
 
 _OWN = ("cache", "models", "outbox")
 """Folders of the state directory. Nothing else in it is touched: it may be one that others use, too."""
+_FILES = ("lock", "boot.json", "boot.new")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +49,7 @@ def _reset(arguments: argparse.Namespace) -> int:
     if not state.is_dir():
         raise LimpetError(f"there is no {state}, so there is nothing to reset")
     folders = [*(state / name for name in _OWN), *_journal()]
-    _refuse_links([*folders, *(state / name for name in ("lock", "boot.json", "boot.new"))])
+    _refuse_links([*folders, *(state / name for name in _FILES)])
     with _claim(state):
         _agree(state, arguments)
         for folder in folders:
@@ -57,9 +57,9 @@ def _reset(arguments: argparse.Namespace) -> int:
                 # Before this, as results of another life must not have the names of earlier ones, whatever comes
                 # between; after the others, as it takes room, and the disk may be full.
                 boot.renew(state)
-            # Not the folder itself, whose owner and mode the service needs.
-            for entry in folder.glob("*"):
-                delete(entry)
+            _empty(folder)
+        for name in _FILES:
+            state_files.remove(state / f"{name}.damaged")
         _hand_over(state)
         if arguments.all:
             arguments.config.unlink(missing_ok=True)
@@ -119,8 +119,16 @@ def _journal() -> list[Path]:
     return [runtime / "journal"] if runtime else []
 
 
+def _empty(folder: Path) -> None:
+    """Delete what is in a folder. The folder itself stays, as its owner and mode are what the service needs."""
+    if state_files.strange_folder(folder):
+        state_files.remove(folder)
+    for entry in folder.glob("*"):
+        state_files.remove(entry)
+
+
 def _hand_over(state: Path) -> None:
     """Give what this made to the directory's owner: root may have run it, and the service must write it."""
     owner = state.stat()
     for name in ("lock", "boot.json"):
-        os.chown(state / name, owner.st_uid, owner.st_gid)
+        os.chown(state / name, owner.st_uid, owner.st_gid, follow_symlinks=False)

@@ -6,7 +6,6 @@ Never what the configuration names, nor the version before it, so that there is 
 from __future__ import annotations
 
 import re
-import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -55,14 +54,6 @@ def _look(paths: Iterable[Path], reason: str = "") -> Iterator[File]:
             yield look(path, reason)
 
 
-def delete(path: Path) -> None:
-    """Delete a file, a link, or a folder with all that is in it."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def needed(wanted: Config) -> set[Path]:
     """Return the model files that the configuration names, of names in the store the two highest versions.
 
@@ -79,9 +70,30 @@ def needed(wanted: Config) -> set[Path]:
     return {path.resolve() for path in found}
 
 
+def links(wanted: Config) -> list[Path]:
+    """Return the folders that are symbolic links: nothing is deleted through them."""
+    state = wanted.device.state
+    cache = state / CACHE
+    folders = [
+        state / "outbox",
+        *([state / "models"] if wanted.device.models is None else []),
+        *(cache, cache / "models", cache / "drivers"),
+        *(cache / "models" / name for name in wanted.sources),
+        *(cache / "drivers" / name for name in wanted.pipelines),
+    ]
+    return [folder for folder in folders if folder.is_symlink()]
+
+
 def waste(wanted: Config, now: float) -> Iterator[File]:
     """Yield what can be deleted. ``DeployError``, at last, if a bundle that is needed cannot be read."""
     keep = needed(wanted)
+    linked = set(links(wanted))
+    # What a link leads to is somebody else's.
+    yield from (found for found in _waste(wanted, keep, now) if linked.isdisjoint(found.path.parents))
+
+
+def _waste(wanted: Config, keep: set[Path], now: float) -> Iterator[File]:
+    state = wanted.device.state
     # A store elsewhere may be that of others, too, and is theirs to look after.
     if wanted.device.models is None:
         most = wanted.device.models_bytes
@@ -89,10 +101,9 @@ def waste(wanted: Config, now: float) -> Iterator[File]:
             _look(wanted.models.glob("*.limpet"), f"the store is over its {most} bytes, and nothing names it")
         )
         yield from beyond(bundles, keep, most)
-    for found in _look(wanted.device.state.glob("outbox/*.damaged*"), "kept for 30 days"):
+    for found in _look([*state.glob("*.damaged"), *state.glob("outbox/*.damaged*")], "kept for 30 days"):
         if now - found.modified > DAMAGED:
             yield found
-    state = wanted.device.state
     # Not the folders of pipelines and sources: running executors and workers may write into these alone.
     compiled = (path for name in wanted.pipelines for path in drivers_cache(state, name).rglob("*"))
     files = [path for path in compiled if path.is_file() and not path.is_symlink()]

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import logging
 import os
+import zlib
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -31,11 +32,25 @@ _OPEN_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEX
 class _Boot(msgspec.Struct):
     """``count`` of runs so far; ``installation`` tells this state directory from one that was lost.
 
-    Both become part of the ids of results, so no other text is taken for them.
+    Both become part of the ids of results, so no other text is taken for them. ``crc`` is of both: with a damaged
+    count, ids would come again.
     """
 
     count: Annotated[int, Meta(ge=0, le=1 << 53)]
     installation: Annotated[str, Meta(pattern=r"^[0-9a-f]{6}\Z")]
+    crc: int
+
+    def __post_init__(self) -> None:
+        if self.crc != _crc(self.count, self.installation):
+            raise ValueError("its checksum is wrong")
+
+
+def _crc(count: int, installation: str) -> int:
+    return zlib.crc32(f"{count}-{installation}".encode())
+
+
+def _bytes(count: int, installation: str) -> bytes:
+    return msgspec.json.encode(_Boot(count, installation, _crc(count, installation)))
 
 
 def warn(problem: str) -> None:
@@ -77,13 +92,13 @@ def next_boot(state: Path, damaged: Callable[[str], object] = warn) -> str:
     """
     path = state / "boot.json"
     try:
-        boot = _read(path, damaged)
-        boot.count += 1
-        state_files.replace(path, msgspec.json.encode(boot))
+        count, installation = _read(path, damaged)
+        count += 1
+        state_files.replace(path, _bytes(count, installation))
     except OSError as error:
         log.warning("%s: %s; this run's name is random", path, error.strerror)
         return f"0-{os.urandom(6).hex()}"
-    return f"{boot.count}-{boot.installation}"
+    return f"{count}-{installation}"
 
 
 def renew(state: Path) -> None:
@@ -92,19 +107,22 @@ def renew(state: Path) -> None:
     The count goes on: names with the earlier mark could otherwise, however unlikely, come again.
     """
     path = state / "boot.json"
-    state_files.replace(path, msgspec.json.encode(_Boot(_read(path, warn).count, _mark())))
+    count, _ = _read(path, warn)
+    state_files.replace(path, _bytes(count, _mark()))
 
 
-def _read(path: Path, damaged: Callable[[str], object]) -> _Boot:
+def _read(path: Path, damaged: Callable[[str], object]) -> tuple[int, str]:
     try:
         data = read_file(path, _LARGEST)
         with reading(str(path)):
-            return msgspec.json.decode(data, type=_Boot)
+            boot = msgspec.json.decode(data, type=_Boot)
     except FileNotFoundError:
         pass
     except (OSError, UnreadableError) as error:
         _set_aside(path, str(error), damaged)
-    return _Boot(0, _mark())
+    else:
+        return boot.count, boot.installation
+    return 0, _mark()
 
 
 def _set_aside(path: Path, reason: str, damaged: Callable[[str], object]) -> None:

@@ -21,6 +21,7 @@ from limpet.device import boot, clock, directories, governor, host, liveness
 from limpet.device.notify import notify, watchdog_interval
 from limpet.errors import ConfigError
 from limpet.health import PipelineRecord, now
+from limpet.isolation import unreadable
 from limpet.messages import AcceleratorHealth, DeviceHealth, EventMessage, Origin
 from limpet.processes.fleet import Fleet
 from limpet.processes.nameless import nameless_file
@@ -38,7 +39,7 @@ from limpet.remote import Commands
 from limpet.reporting import Reporters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from limpet.config import Config
@@ -51,7 +52,7 @@ SEARCH = 60.0
 """Seconds between two searches for inventory."""
 BEAT = 5.0
 """Seconds between two signs of life where systemd does not want them more often."""
-BAD = frozenset({"crashed", "failed", "degraded", "waiting", "stepped_down"})
+BAD = frozenset({"crashed", "failed", "degraded", "waiting", "stepped_down", "state-damaged"})
 """Events that a person should look at."""
 
 
@@ -59,15 +60,17 @@ def supervise(path: Path, launched: ForkServerProcess) -> None:
     """Run a configuration file until SIGTERM or SIGINT. ``ConfigError`` if it cannot be used."""
     with ExitStack() as stack:
         stack.callback(launched.close)
+        unreadable.close_memory()
         wanted = config.read(path)
-        claim = boot.lock(wanted.device.state)
+        damaged: list[str] = []
+        claim = boot.lock(wanted.device.state, damaged.append)
         if claim:
             stack.enter_context(claim)
         with suppress(OSError):  # A worker can read what comes into the store later only if the store exists.
             wanted.models.mkdir(parents=True, exist_ok=True)
-        origin = Origin(wanted.device.id, boot.next_boot(wanted.device.state), __version__)
+        origin = Origin(wanted.device.id, boot.next_boot(wanted.device.state, damaged.append), __version__)
         log.info("limpet %s starts as %s, boot %s", origin.version, origin.device, origin.boot)
-        Supervisor(path, wanted, origin, launched).run()
+        Supervisor(path, wanted, origin, launched).run(damaged)
 
 
 class Supervisor:
@@ -95,14 +98,19 @@ class Supervisor:
         self._next_health = 0.0
         self._next_sign = 0.0
 
-    def run(self) -> None:
-        """Work until told to stop. ``ConfigError`` if the options of plugins cannot be used."""
+    def run(self, damaged: Sequence[str] = ()) -> None:
+        """Work until told to stop. ``ConfigError`` if the options of plugins cannot be used.
+
+        ``damaged`` says what was wrong with the state directory.
+        """
         try:
             with self._signal_wakeup():
                 if problems := self._fleet.check(self._config):
                     raise ConfigError(problems)
                 self._fleet.assign(self._governed())
                 self._reporters.adopt(self._config)
+                for reason in damaged:
+                    self._event("state-damaged", "", reason)
                 while not self._signals & {signal.SIGTERM, signal.SIGINT}:
                     self._turn()
                 notify("STOPPING=1")

@@ -35,17 +35,23 @@ TYPES: dict[type, str] = {
     ModelReported: "model-reported",
 }
 
-APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+# A FIFO without a reader would hold up the daemon, a terminal would become its own.
+APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 
-_LATER = {errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO}
-"""What is wrong with the medium and not with the configuration, and may be mended while the daemon runs."""
+_LATER = {errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ENXIO}
+"""What is wrong with the medium and not with the configuration, and can be repaired while the daemon runs."""
+
+_REASONS = {
+    errno.ELOOP: "is a symbolic link; name the file that it leads to",
+    errno.ENXIO: "nothing reads from this FIFO",
+}
 
 DRAIN = 3.0
 """Seconds to write what is left when the program stops."""
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``path`` is a file, or "-" for standard output.
+    """``path`` is a file, a FIFO, a character device, or "-" for standard output. Links are not followed.
 
     ``flush_age``: seconds that a line may wait for others to be written with. ``queue``: lines that may wait for a
     reader that is slow; beyond, the oldest are dropped. ``max_bytes``: a file of that size is renamed to end in
@@ -80,12 +86,12 @@ class JsonlReporter:
         except OSError as error:
             if error.errno not in _LATER:
                 raise
-            self._note(f"{error.strerror}; lines are lost until this is mended")
+            self._note(_lost(error))
 
     def _open(self) -> None:
         if self._fd < 0:
             path = self._config.path
-            self._fd = os.dup(sys.stdout.fileno()) if path.name == "-" else os.open(path, APPEND, 0o640)
+            self._fd = os.dup(sys.stdout.fileno()) if path.name == "-" else _append_to(path)
 
     def start(self) -> None:
         """Start the thread."""
@@ -143,7 +149,11 @@ class JsonlReporter:
             self._torn = b"\n" if self._fd >= 0 else b""
             self._counts["written"] += whole
             self._counts["failed"] += len(lines) - whole
-            self._note(f"{error.strerror}; lines are lost until this is mended")
+            self._note(_lost(error))
+            if error.errno == errno.EPIPE:
+                # The reader is gone; the next one opens the FIFO anew.
+                os.close(self._fd)
+                self._fd, self._torn = -1, b""
         else:
             self._counts["written"] += len(lines)
             if self._rotate() and lines and self._trouble:
@@ -156,9 +166,10 @@ class JsonlReporter:
         if path.name == "-" or not stat.S_ISREG(status.st_mode) or status.st_size < self._config.max_bytes:
             return True
         try:
-            with suppress(FileNotFoundError):  # somebody else has moved it away
+            # Somebody else may have moved it away, or put something else there.
+            if _is_same(path, status):
                 path.replace(path.with_name(f"{path.name}.1"))
-            fd = os.open(path, APPEND, 0o640)
+            fd = _append_to(path)
         except OSError as error:
             self._note(f"{error.strerror}; it cannot be replaced by another, and grows")
             return False
@@ -188,7 +199,33 @@ def check(config: Config, state: Path) -> None:  # noqa: ARG001
             os.close(os.open(config.path, APPEND, 0o640))
     except OSError as error:
         if error.errno not in _LATER:
-            raise ConfigError([f"jsonl.path: {config.path}: {error.strerror}"]) from error
+            raise ConfigError([f"jsonl.path: {config.path}: {_reason(error)}"]) from error
+
+
+def _append_to(path: Path) -> int:
+    """Open a file to write to its end. Writing to it may wait for a reader, opening never does."""
+    fd = os.open(path, APPEND, 0o640)
+    mode = os.fstat(fd).st_mode
+    if stat.S_ISBLK(mode):
+        os.close(fd)
+        raise OSError(errno.EINVAL, "is a disk; name a file")
+    os.set_blocking(fd, True)
+    return fd
+
+
+def _is_same(path: Path, status: os.stat_result) -> bool:
+    try:
+        return os.path.samestat(path.lstat(), status)
+    except FileNotFoundError:
+        return False
+
+
+def _lost(error: OSError) -> str:
+    return f"{_reason(error)}; lines are lost until this is repaired"
+
+
+def _reason(error: OSError) -> str:
+    return _REASONS.get(error.errno or 0) or error.strerror or str(error)
 
 
 @contextmanager
@@ -202,7 +239,7 @@ def open(
     try:
         reporter = JsonlReporter(config)
     except OSError as error:
-        raise ConfigError([f"jsonl.path: {config.path}: {error.strerror}"]) from error
+        raise ConfigError([f"jsonl.path: {config.path}: {_reason(error)}"]) from error
     reporter.start()
     try:
         yield reporter
