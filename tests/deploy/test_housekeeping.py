@@ -190,7 +190,10 @@ CONFIGURATION = (
 )
 
 
-@pytest.mark.parametrize("name", ["models", "cache", "cache/drivers", "outbox"])
+@pytest.mark.parametrize(
+    "name",
+    ["models", "cache", "cache/drivers", "cache/models", "cache/drivers/p", "cache/models/s", "outbox"],
+)
 def test_nothing_is_deleted_through_a_link(tmp_path: Path, name: str) -> None:
     """A person may run it as root, in a directory that the user of the service has prepared."""
     store(tmp_path, "motion-1", "spare-8")
@@ -203,6 +206,7 @@ def test_nothing_is_deleted_through_a_link(tmp_path: Path, name: str) -> None:
     folder = tmp_path / "state" / name
     if folder.exists():
         folder.rename(tmp_path / "aside")
+    folder.parent.mkdir(exist_ok=True)
     folder.symlink_to(elsewhere)
     command = [sys.executable, "-m", "limpet", "housekeeping", tmp_path / "limpet.toml"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
