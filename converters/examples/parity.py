@@ -163,7 +163,7 @@ def coreml_packages(wanted: Project, test: Windows) -> dict[str, dict[str, Any]]
 def make_coreml(wanted: Project, path: Path, weights: str) -> None:
     problems: list[str] = []
     config = fill(coreml.Config, wanted.coreml | {"weights": weights}, "coreml", wanted.base, problems)
-    model, shape = sources.live(wanted)
+    model, shape = sources.live_here(wanted.model.path, wanted.model.kind, wanted.model.options, wanted.base)
     coreml.convert(model, path, config, [shape])
 
 

@@ -9,10 +9,14 @@ from __future__ import annotations
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
 import numpy as np
 
 from limpet.types import TensorSpec, fits
+from limpet.untrusted import reading
+from limpet_convert import foreign
 from limpet_convert.errors import ConvertError, need
+from limpet_convert.jail import Jail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,7 +41,17 @@ class Runner(Protocol):
 
 
 def open_model(path: Path) -> Runner:
-    """Open a model by its suffix. ``ConvertError`` where there is nobody to run it."""
+    """Open a model by its suffix, all but TFLite in a sandboxed child. ``ConvertError`` if nothing runs it."""
+    opener = _opener(path)
+    return opener(path) if opener is TFLite else Jailed(path)
+
+
+def open_here(path: Path) -> Runner:
+    """Open a model by its suffix in this process. See ``open_model``."""
+    return _opener(path)(path)
+
+
+def _opener(path: Path) -> Callable[[Path], Runner]:
     openers: dict[str, Callable[[Path], Runner]] = {
         ".tflite": TFLite,
         ".onnx": _onnx,
@@ -49,7 +63,25 @@ def open_model(path: Path) -> Runner:
         raise ConvertError(f"{path}: nothing runs such a model; these can be run: {', '.join(openers)}")
     if not path.exists():
         raise ConvertError(f"{path}: no such file")
-    return openers[path.suffix](path)
+    return openers[path.suffix]
+
+
+class Jailed:
+    """A model in a sandboxed child. ``kinds``: how often it uses each op, where the format tells."""
+
+    def __init__(self, path: Path) -> None:
+        from limpet_convert import jobs
+
+        self._jobs = jobs
+        self._jail = Jail(foreign.refuse(path))
+        with reading("the model's tensors"):
+            opened = msgspec.convert(self._jail.call("open", str(path.resolve())), jobs.Opened)
+        self.inputs, self.outputs, self.kinds = jobs.specs(opened.inputs), jobs.specs(opened.outputs), opened.kinds
+
+    def run(self, inputs: Sequence[Array]) -> list[Array]:
+        """See ``Runner``."""
+        found = self._jail.call("run", [self._jobs.pack(np.asarray(one)) for one in inputs])
+        return [self._jobs.unpack(one) for one in found]
 
 
 def run_all(runner: Runner, *inputs: Array) -> list[Array]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.util
 import math
 import pkgutil
+import shutil
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +16,14 @@ from limpet import plugin
 from limpet.config import fill
 from limpet.errors import ConfigError
 from limpet.types import TensorSpec, fits
-from limpet_convert import converters
+from limpet_convert import converters, foreign
 from limpet_convert.errors import ConvertError, need
 from limpet_convert.graph import Graph
+from limpet_convert.jail import Jail
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from limpet.types import Array
     from limpet_convert.project import Bundle, Project
 
@@ -42,11 +47,29 @@ def to_float(project: Project) -> bytes:
     return convert(project.model.path, project.model.kind, project.model.options, project.base)
 
 
-def live(project: Project) -> tuple[Any, tuple[int, ...]]:
-    """Return the project's model itself and its input's shape with the batch, to make Core ML of."""
-    module, config = _live(project)
-    found: tuple[Any, tuple[int, ...]] = module.live(project.model.path, config)
+def live_here(path: Path, kind: str, options: dict[str, Any], base: Path) -> tuple[Any, tuple[int, ...]]:
+    """Return a model itself and its input's shape with the batch, to make Core ML of. Opened in this process."""
+    module, config = _resolve(path, kind, options, base)
+    found: tuple[Any, tuple[int, ...]] = module.live(path, config)
     return found
+
+
+def coreml(project: Project, table: dict[str, Any], windows: Array, folder: Path) -> Path:
+    """Make a Core ML package of the project's model in ``folder``, and return it. ``table`` is ``[coreml]``."""
+    from limpet_convert import jobs
+
+    model = project.model
+    _live(project)
+    with jailed(model.path) as jail:
+        samples = [jobs.pack(one) for one in windows]
+        kind = model.kind or named(model.path)
+        name = jail.call("coreml", str(model.path), kind, model.options, str(project.base), table, samples)
+        made = jail.scratch / Path(str(name)).name
+        foreign.refuse_links(made)
+        target = folder / made.name
+        shutil.rmtree(target, ignore_errors=True)
+        shutil.copytree(made, target)
+        return target
 
 
 def _live(project: Project) -> tuple[Any, Any]:
@@ -57,10 +80,34 @@ def _live(project: Project) -> tuple[Any, Any]:
 
 
 def convert(path: Path, kind: str, options: dict[str, Any], base: Path) -> bytes:
-    """Return a model as float TFLite; without a ``kind`` the file's name tells it."""
+    """Return a model as float TFLite; without a ``kind`` the file's name tells it.
+
+    A model that a large library has to read is opened in a sandboxed child.
+    """
+    module, config = _resolve(path, kind, options, base)
+    if not module.IN_JAIL:
+        made: bytes = module.convert(path, config)
+        return made
+    with jailed(path) as jail:
+        found: bytes = jail.call("convert", str(path.resolve()), kind or named(path), options, str(base))
+        return found
+
+
+def convert_here(path: Path, kind: str, options: dict[str, Any], base: Path) -> bytes:
+    """Return a model as float TFLite. It is opened in this process: see ``jobs``."""
     module, config = _resolve(path, kind, options, base)
     made: bytes = module.convert(path, config)
     return made
+
+
+@contextmanager
+def jailed(path: Path) -> Iterator[Jail]:
+    """Open a child that can read a model. ``ConvertError`` where the model itself is refused first."""
+    jail = Jail(foreign.refuse(path))
+    try:
+        yield jail
+    finally:
+        jail.close()
 
 
 def _resolve(path: Path, kind: str, options: dict[str, Any], base: Path) -> tuple[Any, Any]:
@@ -69,14 +116,19 @@ def _resolve(path: Path, kind: str, options: dict[str, Any], base: Path) -> tupl
         raise ConvertError(f"{path}: no such file")
     if kind and kind not in known:
         raise ConfigError([f"model.kind: {kind!r} is not one of the converters{plugin.suggest(kind, known)}"])
-    named = kind or next((name for name, module in known.items() if path.suffix in module.SUFFIXES), "")
-    if not named:
+    chosen = kind or named(path)
+    if not chosen:
         raise ConvertError(f"{path}: no converter takes such a file{plugin.suggest('', known)}; say model.kind")
     problems: list[str] = []
-    config = fill(known[named].Config, options, "model.options", base, problems)
+    config = fill(known[chosen].Config, options, "model.options", base, problems)
     if config is None:
         raise ConfigError(problems)
-    return known[named], config
+    return known[chosen], config
+
+
+def named(path: Path) -> str:
+    """Return the kind of converter that a file's name asks for, empty if there is none."""
+    return next((name for name, module in kinds().items() if path.suffix in module.SUFFIXES), "")
 
 
 def refuse_misfit(model: bytes, inputs: Array, bundle: Bundle) -> None:

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limpet.config import fill
-from limpet.errors import ConfigError
 from limpet_convert import (
     bundling,
     compare,
@@ -170,18 +168,10 @@ class Way:
 
     def coreml(self, **changes: Any) -> Path:
         """Make a Core ML package as the project's table says, but for ``changes``."""
-        from limpet_convert.converters import coreml
-
-        problems: list[str] = []
-        config = fill(coreml.Config, self.project.coreml | changes, "coreml", self.project.base, problems)
-        if config is None:
-            raise ConfigError(problems)
-        path = self.folder / f"{config.weights}.mlpackage"
-        with self.progress.step(f"core ml {config.weights}"):
-            model, shape = sources.live(self.project)
-            samples = [[one.reshape(shape)] for one in self.calibration.values]
-            coreml.convert(model, path, config, [shape], samples)
-        return path
+        project = self.project
+        table = project.coreml | changes
+        with self.progress.step("core ml"):
+            return sources.coreml(project, table, self.calibration.values, self.folder)
 
     def verify(self, device: Device | None = None) -> bool:
         """Make and measure what is asked for, write the report, tell whether the packaged variant passes.

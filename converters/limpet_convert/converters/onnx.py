@@ -7,24 +7,49 @@ locked list in ``locks/onnx2tf.txt``, under the user's cache; a package index is
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
+import limpet
+from limpet.untrusted import read_file
+from limpet_convert import foreign
 from limpet_convert.converters import _onnx_names
 from limpet_convert.errors import ConvertError
 from limpet_convert.graph import Graph
+from limpet_convert.jail import Jail
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 SUFFIXES = (".onnx",)
+IN_JAIL = False
+"""Whether it is opened in a sandboxed child: here each of several steps is, see ``convert``."""
 LOCK = Path(__file__).parent.parent / "locks" / "onnx2tf.txt"
 _TEXT = 400
+_AGENT = Path(limpet.__file__).resolve().parents[1]
+_IN_SANDBOX = """
+import json, runpy, sys
+agent, (read, change) = sys.argv[1], json.loads(sys.argv[2])
+sys.path.insert(0, agent)
+from pathlib import Path
+from limpet.isolation import sandbox
+sys.path.remove(agent)
+class Needs:
+    read, change, devices, network = [Path(p) for p in read], [Path(p) for p in change], [], False
+sandbox.enter(Needs)
+sys.argv[:3] = ["onnx2tf"]
+runpy.run_module("onnx2tf", run_name="__main__", alter_sys=True)
+"""
+"""What onnx2tf's Python runs: it has no Limpet of its own, and the sandbox needs the standard library alone."""
 _CALIBRATION = "calibration_image_sample_data_20x128x128x3_float32.npy"
 
 
@@ -40,7 +65,19 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 def convert(path: Path, config: Config) -> bytes:
     """Return the model as float TFLite. ``ConvertError`` where it is damaged or onnx2tf cannot express it."""
-    model, names = _read(path)
+    files = foreign.refuse(path)
+    jail = Jail(files)
+    try:
+        names: list[str] = jail.call("onnx_inputs", str(path.resolve()))
+        plain = _made(path, files, config, names)
+        made: bytes = jail.call("onnx_named", str(path.resolve()), plain, config.layout)
+    finally:
+        jail.close()
+    return made
+
+
+def _made(path: Path, files: Sequence[Path], config: Config, names: Sequence[str]) -> bytes:
+    """Return what onnx2tf makes of a model. It runs in the same sandbox, with the Python of its environment."""
     if config.shape and len(names) != 1:
         raise ConvertError(f"{path}: options.shape is for a model with one input; this one has {', '.join(names)}")
     python = environment()
@@ -48,22 +85,31 @@ def convert(path: Path, config: Config) -> bytes:
         work = Path(folder)
         # Without this file onnx2tf downloads one, although it is for its own quantization only.
         np.save(work / _CALIBRATION, np.zeros((20, 128, 128, 3), np.float32))
-        command = [str(python), "-m", "onnx2tf", "-i", str(path.absolute()), "-o", "out", "-n", "-v", "error"]
+        may = [[str(file.resolve()) for file in (*files, python.parents[1])], [str(work.resolve())]]
+        begin = [str(python), "-c", _IN_SANDBOX, str(_AGENT), json.dumps(may)]
+        command = [*begin, "-i", str(path.absolute()), "-o", "out", "-n", "-v", "error"]
         if config.shape:
             command += ["-ois", f"{names[0]}:{','.join(map(str, config.shape))}"]
         if config.layout == "as_is":
             command += ["-kat", *names]
-        quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": ""}
+        quiet = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME"), folder)
+        quiet |= {"TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "0", "CUDA_VISIBLE_DEVICES": ""}
         done = subprocess.run(
-            command, cwd=work, env=os.environ | quiet, capture_output=True, text=True, check=False
+            command, cwd=work, env={"PATH": os.environ.get("PATH", "")} | quiet, capture_output=True, check=False
         )
+        said = (done.stdout + done.stderr).decode(errors="replace")
         made = sorted((work / "out").glob("*_float32.tflite"))
         if not made:
-            raise ConvertError(f"{path}: onnx2tf cannot express it: {_reason(done.stdout + done.stderr)}")
-        plain = made[0].read_bytes()
+            raise ConvertError(f"{path}: onnx2tf cannot express it: {_reason(said)}")
+        return read_file(made[0], 1 << 31)
+
+
+def proven(path: Path, plain: bytes, layout: str) -> bytes:
+    """Return what onnx2tf made, run beside the ONNX model. ``ConvertError`` where it answers otherwise."""
+    model, _ = read(path)
     _refuse_flex(plain, model, path)
     try:
-        return _onnx_names.named(plain, model, channels_last=config.layout != "as_is")
+        return _onnx_names.named(plain, model, channels_last=layout != "as_is")
     except ConvertError as error:
         raise ConvertError(f"{path}: {error}") from error
 
@@ -91,7 +137,7 @@ def _reason(text: str) -> str:
     return (telling or lines or ["no reason given"])[0][:_TEXT]
 
 
-def _read(path: Path) -> tuple[Any, list[str]]:
+def read(path: Path) -> tuple[Any, list[str]]:
     """Return the model and the names of its inputs, having looked whether the file is whole."""
     try:
         import onnx

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SUFFIXES = ("",)
+IN_JAIL = True
+"""Whether it is opened in a sandboxed child: its library runs what the model says."""
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SUFFIXES = (".tflite",)
+IN_JAIL = False
+"""Whether it is opened in a sandboxed child. Our own reader is all that reads it here."""
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SUFFIXES = (".pt2", ".pt", ".pth", ".ts", ".torchscript")
+IN_JAIL = True
+"""Whether it is opened in a sandboxed child: its library runs what the model says."""
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

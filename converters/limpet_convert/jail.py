@@ -1,0 +1,190 @@
+"""Opens foreign models in a child process that has given up everything else, as the agent's workers do.
+
+A model of TensorFlow, Keras, PyTorch, ONNX or Core ML is read by a large library, and may hold code that runs
+there. The child can read Python, the libraries and the model; it can write its own scratch folder. It has no
+network and starts no program. What it answers is not trusted either.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import struct
+import subprocess
+import sys
+import tempfile
+import weakref
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import msgspec
+
+from limpet.errors import ConfigError, LimpetError
+from limpet.isolation import sandbox
+from limpet.isolation.needs import Needs
+from limpet.untrusted import reading
+from limpet_convert.errors import ConvertError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+_LENGTH = struct.Struct("<Q")
+LARGEST = 1 << 32
+"""Bytes of an answer: a model of 2 GiB, or the outputs of one run."""
+_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONHASHSEED", "OMP_NUM_THREADS")
+_PREFIXES = ("TF_", "KERAS_", "XLA_")
+_BORDERS = {"landlock": "it can read and write your files", "seccomp": "it can start programs and use the network"}
+_UNSHOWN = "\N{REPLACEMENT CHARACTER}"
+_told: set[str] = set()
+
+
+class Answer(msgspec.Struct, forbid_unknown_fields=True):
+    """What a job gave. ``problems``: those of a ``ConfigError``; ``error``: any other."""
+
+    result: Any = None
+    error: str = ""
+    problems: list[str] = []
+
+
+class Jail:
+    """A child that does jobs of ``limpet_convert.jobs``, one after the other. It ends with this object."""
+
+    def __init__(self, read: Iterable[Path]) -> None:
+        self._scratch = tempfile.TemporaryDirectory(prefix="limpet-convert-")
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 - as long as the child
+        self.scratch = Path(self._scratch.name)
+        paths = [[str(path.resolve()) for path in group] for group in (read, [self.scratch])]
+        self._child = subprocess.Popen(
+            [sys.executable, "-c", "from limpet_convert import jail; jail.work()", json.dumps(paths)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+            cwd=self._scratch.name,
+            env=_environment(self._scratch.name),
+        )
+        self.pid = self._child.pid
+        self._end = weakref.finalize(self, _end, self._child, self._scratch, self._said)
+        self._warn(self._receive().result)
+
+    def call(self, job: str, *arguments: Any) -> Any:
+        """Have a job done. ``ConvertError`` or ``ConfigError`` if it cannot be, or the child does not survive."""
+        try:
+            _write(self._pipe(self._child.stdin), [job, *arguments])
+        except OSError:
+            raise self._crashed() from None
+        answer = self._receive()
+        if answer.problems:
+            raise ConfigError([shown(problem) for problem in answer.problems])
+        if answer.error:
+            raise ConvertError(shown(answer.error))
+        return answer.result
+
+    def close(self) -> None:
+        """End the child."""
+        self._end()
+
+    def _receive(self) -> Answer:
+        pipe = self._pipe(self._child.stdout)
+        head = pipe.read(_LENGTH.size)
+        if len(head) < _LENGTH.size:
+            raise self._crashed()
+        (length,) = _LENGTH.unpack(head)
+        if length > LARGEST:
+            raise ConvertError(f"the model's process answers {length} bytes; the limit is {LARGEST}")
+        data = pipe.read(length)
+        if len(data) < length:
+            raise self._crashed()
+        with reading("the answer of the model's process"):
+            return msgspec.msgpack.decode(data, type=Answer)
+
+    @staticmethod
+    def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
+        assert pipe is not None
+        return pipe
+
+    def _crashed(self) -> ConvertError:
+        self._child.kill()
+        status = self._child.wait()
+        self._said.seek(0, os.SEEK_END)
+        self._said.seek(max(0, self._said.tell() - 4096))
+        lines = self._said.read().decode(errors="replace").split("\n")
+        last = next((shown(line) for line in reversed(lines) if line.strip()), "it said nothing")
+        how = f"signal {-status}" if status < 0 else f"exit status {status}"
+        return ConvertError(f"the process that opened the model ended ({how}): {last}")
+
+    @staticmethod
+    def _warn(in_force: Any) -> None:
+        """Say on stderr what holds no model here, once each."""
+        names = [str(name) for name in in_force] if isinstance(in_force, list) else []
+        for border, harm in _BORDERS.items():
+            if border not in _told and not any(name.startswith(border) for name in names):
+                _told.add(border)
+                sys.stderr.write(
+                    f"limpet-convert: warning: this system has no {border}. If the model holds code, {harm}. "
+                    "Convert models of others on a system that has it.\n"
+                )
+
+
+def shown(text: str) -> str:
+    """Return text of foreign origin as a terminal can show it."""
+    return "".join(letter if letter.isprintable() else _UNSHOWN for letter in text[:2000])
+
+
+def _end(child: subprocess.Popen[bytes], scratch: tempfile.TemporaryDirectory[str], said: IO[bytes]) -> None:
+    child.kill()
+    child.wait()
+    for pipe in (child.stdin, child.stdout, said):
+        if pipe is not None:
+            try:
+                pipe.close()
+            except BrokenPipeError:
+                continue
+    scratch.cleanup()
+
+
+def _environment(scratch: str) -> dict[str, str]:
+    """Return what the child sees: no secrets, and every folder for temporary files is its own."""
+    kept = {k: v for k, v in os.environ.items() if k in _ENVIRONMENT or k.startswith(_PREFIXES)}
+    own = dict.fromkeys(("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME"), scratch)
+    return kept | own | {"PYTHONPATH": os.pathsep.join(_module_paths()), "CUDA_VISIBLE_DEVICES": ""}
+
+
+def _module_paths() -> list[str]:
+    """Return where this process finds modules, without the current folder, which may hold secrets."""
+    here = Path(__file__).resolve().parents[1]
+    paths = [Path(path).resolve() for path in sys.path if path]
+    return [str(path) for path in paths if path == here or path != Path.cwd()]
+
+
+def _write(pipe: IO[bytes], value: Any) -> None:
+    data = msgspec.msgpack.encode(value)
+    pipe.write(_LENGTH.pack(len(data)))
+    pipe.write(data)
+    pipe.flush()
+
+
+def work() -> None:
+    """Be the child: enter the sandbox, then do what comes on stdin until it ends."""
+    read, change = ([Path(path) for path in group] for group in json.loads(sys.argv[1]))
+    orders, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # What a library prints must not get between the answers.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    in_force = sandbox.enter(Needs(read=frozenset(read), change=frozenset(change)))
+    _write(answers, Answer(in_force))
+    while head := orders.read(_LENGTH.size):
+        order = msgspec.msgpack.decode(orders.read(_LENGTH.unpack(head)[0]))
+        _write(answers, _done(*order))
+
+
+def _done(job: str, *arguments: Any) -> Answer:
+    from limpet_convert import jobs  # After the sandbox: importing NumPy starts threads.
+
+    try:
+        return Answer(jobs.JOBS[job](*arguments))
+    except ConfigError as error:
+        return Answer(problems=list(error.problems))
+    except LimpetError as error:
+        return Answer(error=str(error) or type(error).__name__)
+    except Exception as error:  # noqa: BLE001 - a library, or code of the model, raises anything
+        text = " ".join(str(error).split())[:500]
+        return Answer(error=f"the model could not be read: {type(error).__name__}: {text}")
