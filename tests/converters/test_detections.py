@@ -104,7 +104,7 @@ def test_targets_are_lines_of_what_the_device_would_report(tmp_path: Path) -> No
     ],
 )
 def test_a_line_that_cannot_be_is_named(tmp_path: Path, line: str, said: str) -> None:
-    (tmp_path / "t.jsonl").write_text(f"[]\n{line}\n")
+    (tmp_path / "t.jsonl").write_text(f"[]\n{line}\n[]\n")
     with pytest.raises(ConvertError, match=said):
         detections.read_targets(tmp_path / "t.jsonl", LABELS)
 

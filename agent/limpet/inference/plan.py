@@ -112,8 +112,8 @@ def options_of(config: Config, name: str) -> list[str]:
     return resolve.problems
 
 
-def plan_pipeline(config: Config, name: str, spec: SampleSpec) -> PipelinePlan:
-    """Resolve one pipeline on a source whose samples are ``spec``.
+def plan_pipeline(config: Config, name: str, spec: SampleSpec, *, decodes: bool = True) -> PipelinePlan:
+    """Resolve one pipeline on a source whose samples are ``spec``. Without ``decodes``, its outputs stay tensors.
 
     ``ConfigError`` has all that is wrong with what a person wrote; ``ModelError``, ``DeployError`` or
     ``UnreadableError`` says why its model cannot be used, such as a manifest that asks for an unknown decoder.
@@ -174,7 +174,8 @@ def _plan(config: Config, name: str, spec: SampleSpec, bundle: bundles.Bundle) -
         wanted.every,
     )
     check_shapes(plan)
-    _check_decoder(plan)
+    if decodes:
+        _check_decoder(plan)
     return plan
 
 

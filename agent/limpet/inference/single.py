@@ -53,12 +53,14 @@ def plan_tensors(path: Path, shape: tuple[int, ...], delegate: str, cache: Path)
         transforms=[],
         decoder={"kind": "regress"},
     )
-    return _plan(wanted, path.stem, SampleSpec(shape, np.dtype(np.float32)), cache)
+    return _plan(wanted, path.stem, SampleSpec(shape, np.dtype(np.float32)), cache, decodes=False)
 
 
-def _plan(wanted: PipelineConfig, name: str, spec: SampleSpec, cache: Path) -> PipelinePlan:
+def _plan(
+    wanted: PipelineConfig, name: str, spec: SampleSpec, cache: Path, *, decodes: bool = True
+) -> PipelinePlan:
     config = Config(Path.cwd(), Device(id="single", state=cache), {}, {name: wanted}, {})
-    plan = plan_pipeline(config, name, spec)
+    plan = plan_pipeline(config, name, spec, decodes=decodes)
     asked = tuple(choice for choice in plan.delegates if choice.name in wanted.delegates)
     return msgspec.structs.replace(plan, delegates=asked, least_speed=0.0)
 
