@@ -122,7 +122,10 @@ def plan_pipeline(config: Config, name: str, spec: SampleSpec, *, decodes: bool 
     path = store.find(wanted.model, config.base, config.models)
     bundle = bundles.load(path, directories.models_cache(config.device.state, wanted.source))
     with reading(f"the manifest of {path.name}"):
-        return _plan(config, name, spec, bundle)
+        plan = _plan(config, name, spec, bundle)
+        if decodes:
+            _check_decoder(plan)
+        return plan
 
 
 def _plan(config: Config, name: str, spec: SampleSpec, bundle: bundles.Bundle) -> PipelinePlan:
@@ -174,8 +177,6 @@ def _plan(config: Config, name: str, spec: SampleSpec, bundle: bundles.Bundle) -
         wanted.every,
     )
     check_shapes(plan)
-    if decodes:
-        _check_decoder(plan)
     return plan
 
 
