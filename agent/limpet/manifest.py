@@ -10,8 +10,16 @@ from msgspec import Meta
 FORMAT = 1
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
-Positive = Annotated[float, Meta(gt=0)]
-Count = Annotated[int, Meta(ge=1)]
+Positive = Annotated[float, Meta(gt=0, le=1e9)]
+"""Also no infinity: as nanoseconds it must fit into 64 bits."""
+Count = Annotated[int, Meta(ge=1, le=1 << 31)]
+Samples = Annotated[int, Meta(ge=1, le=1 << 24)]
+"""Samples of a window. How many bytes they may take depends on the source, see ``limpet.inference.window``."""
+Dimension = Annotated[int, Meta(ge=-1, le=1 << 31)]
+_MANY = Meta(max_length=65_536)
+"""Numbers or names for the channels of one tensor, at most."""
+_FEW = Meta(max_length=256)
+"""Tensors, transforms or variants of a model, at most."""
 
 
 class WindowSpec(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -22,7 +30,7 @@ class WindowSpec(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_
     window spans unless ``span_gaps``.
     """
 
-    size: Count | None = None
+    size: Samples | None = None
     hop: Count | None = None
     seconds: Positive | None = None
     hop_seconds: Positive | None = None
@@ -66,11 +74,11 @@ class TensorInfo(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_
     """
 
     name: str
-    shape: list[int]
+    shape: Annotated[list[Dimension], Meta(max_length=16)]
     dtype: str
-    scale: list[float] = []
-    zero_point: list[int] = []
-    channels: list[str] = []
+    scale: Annotated[list[float], _MANY] = []
+    zero_point: Annotated[list[int], _MANY] = []
+    channels: Annotated[list[str], _MANY] = []
     unit: str = ""
     state: str = ""
     constant: float | list[float] | None = None
@@ -83,14 +91,14 @@ class TensorInfo(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_
 class Member(msgspec.Struct, forbid_unknown_fields=True):
     """Length in bytes and SHA-256 in hexadecimal of one file of a bundle."""
 
-    length: Annotated[int, Meta(ge=0)]
+    length: Annotated[int, Meta(ge=0, le=1 << 31)]
     sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Tolerance(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     """How far an output may lie from the golden one: the largest absolute difference of real values."""
 
-    absolute: Annotated[float, Meta(ge=0)] = 0.0
+    absolute: Annotated[float, Meta(ge=0, le=1e30)] = 0.0
 
 
 class Variant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -117,7 +125,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_de
 
     format: Annotated[int, Meta(ge=1)] = FORMAT
     name: Name
-    version: Annotated[int, Meta(ge=0)]
+    version: Annotated[int, Meta(ge=0, le=1 << 53)]
     task: str = ""
     description: str = ""
     licence: str = ""
@@ -126,15 +134,15 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_de
     labels: str = ""
     golden: str = ""
     card: str = ""
-    variants: list[Variant] = []
+    variants: Annotated[list[Variant], _FEW] = []
     tolerance: Tolerance = msgspec.field(default_factory=Tolerance)
-    inputs: list[TensorInfo] = []
-    outputs: list[TensorInfo] = []
+    inputs: Annotated[list[TensorInfo], _FEW] = []
+    outputs: Annotated[list[TensorInfo], _FEW] = []
     signature_key: str = ""
     stateful: bool | None = None
     rate: Positive | None = None
     window: WindowSpec | None = None
-    transforms: list[dict[str, Any]] = []
+    transforms: Annotated[list[dict[str, Any]], _FEW] = []
     decoder: dict[str, Any] = {}
     members: dict[str, Member] = {}
     metrics: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from daemon.conftest import Configure, pipeline, replay
-from support import models
+from support import bundles, models
 from support.broker import wait_until
 from support.daemon import Consumer, daemon
 
@@ -106,3 +106,39 @@ def test_nobody_to_report_to_is_a_mistake(configure: Configure) -> None:
     ended = limpet("run", path)
     assert ended.returncode == 78
     assert "no reporter" in ended.stderr
+
+
+HUGE = [
+    {"size": 1 << 40},
+    {"size": 1 << 24},
+    {"size": 1, "hop": 1 << 70},
+    {"seconds": 1e300},
+    {"seconds": 1e8},
+    {"seconds": 1.0, "size": 1 << 24},
+    {"size": 4, "max_gap": 1e25},
+]
+
+
+def test_a_window_that_no_memory_holds_is_one_line_and_fails_its_pipeline_alone(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    names = [f"huge{number}" for number in range(len(HUGE))]
+    path = configure(
+        replay("left"),
+        pipeline("good", "left"),
+        *(pipeline(name, "left", f"{name}-1.limpet") for name in names),
+    )
+    data = (tmp_path / "dense.tflite").read_bytes()
+    for name, window in zip(names, HUGE, strict=True):
+        bundles.bundle(tmp_path / f"{name}-1.limpet", {"model.tflite": data}, window=window)
+    done = limpet("check", path)
+    lines = done.stderr.splitlines()
+    assert len(lines) == len(HUGE)
+    for name, line in zip(names, lines, strict=True):
+        assert line.startswith(f"limpet: pipelines.{name}: ")
+    with daemon(path) as running:
+        for name in names:
+            wait_until(lambda name=name: (consumer.last(f"health/{name}") or {}).get("state") == "failed")  # type: ignore[misc]
+        consumer.wait_results("good", 20)
+        assert running.stop() == 0
+    assert not consumer.events("good", "crashed")

@@ -21,7 +21,7 @@ from limpet.deploy import store
 from limpet.device import directories
 from limpet.errors import ConfigError, ModelError
 from limpet.inference.inputs import InputPlan, StatePlan, describe, plan_inputs, plan_state
-from limpet.inference.window import Windower
+from limpet.inference.window import Windower, refuse_oversize
 from limpet.isolation import needs
 from limpet.manifest import WindowSpec
 from limpet.types import SampleSpec, TensorSpec, fits
@@ -156,6 +156,7 @@ def _plan(config: Config, name: str, spec: SampleSpec, bundle: bundles.Bundle) -
     if window.seconds is not None and not spec.timed:
         needs = f"the window of {where} is {window.seconds:g} s, but these samples carry no time"
         raise ConfigError([f"sources.{wanted.source}.rate: missing; {needs}: give their number a second"])
+    refuse_oversize(window, spec)
     facts = describe(manifest, _read_facts(runtime, bundle))
     inputs = plan_inputs(wanted.inputs, manifest, facts, spec)
     chosen, narrow = taken(taken_channels(inputs), spec)

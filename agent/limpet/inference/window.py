@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec.structs import replace
 
+from limpet.errors import ModelError
 from limpet.types import Window
 
 if TYPE_CHECKING:
@@ -20,7 +21,20 @@ if TYPE_CHECKING:
 _LIMIT = 128 << 20
 """Bytes of samples at which a window by time is given up: its stamps stand still, or it is far too long."""
 
+LARGEST = 64 << 20
+"""Bytes of a window, at most. Its worker holds several."""
+
 _NO_ORDINAL = -1
+
+
+def refuse_oversize(spec: WindowSpec, samples: SampleSpec) -> None:
+    """Raise ``ModelError`` if windows of these samples are too large to keep."""
+    rows = spec.size or math.ceil((spec.seconds or 0) * (samples.rate or 0))
+    size = rows * math.prod(samples.shape) * samples.dtype.itemsize
+    if size > LARGEST:
+        raise ModelError(
+            f"a window of {rows} samples of shape {list(samples.shape)} takes {size} bytes; the limit is {LARGEST}"
+        )
 
 
 class Windower:
