@@ -42,15 +42,19 @@ def test_lines_that_are_read(text: bytes, config: dict[str, Any]) -> None:
     [
         (b"1", "fields"),
         (b"1,2,3", "fields"),
-        (b"1 2", "fields"),
+        (b"1 2", "malformed"),
         (b"1,", "malformed"),
         (b"1,two", "malformed"),
         (b"1,2x", "malformed"),
         (b"1_0,2", "malformed"),
-        (b"b,a", "malformed"),
         (b"1,\xff", "malformed"),
-        (b"1,ovf", "malformed"),
-        (b"1" * 5000 + b",2", "overlong"),
+        (b"1,2 mV", "malformed"),
+        (b"1,2[00:00:07.000] <inf> main: alive", "malformed"),
+        (b"1,2,3[00:00:07.000] <inf> main: alive", "fields"),
+        (b"alive 1,2", "malformed"),
+        (b"1;2", "malformed"),
+        (b"\xfe\xe0\x80\x12\x88", "malformed"),
+        (b"1" * 70_000 + b",2", "overlong"),
     ],
 )
 def test_lines_that_are_not(line: bytes, cause: str) -> None:

@@ -42,17 +42,17 @@ def test_lines_that_are_read(text: bytes, config: dict[str, Any]) -> None:
         (b'{"a": 1}', "fields"),
         (b"[1]", "fields"),
         (b"[1, 2, 3]", "fields"),
-        (b'{"a": 1, "b": "2"}', "malformed"),
-        (b'{"a": 1, "b": true}', "malformed"),
-        (b'{"a": 1, "b": NaN}', "malformed"),
-        (b'{"a": 1, "b": 1e999}', "malformed"),
+        (b'{"a": 1, "b": "two"}', "malformed"),
+        (b'{"a": 1, "b": ""}', "malformed"),
+        (b'{"a": 1, "b": "1_0"}', "malformed"),
+        (b'{"a": [1], "b": [2]}', "malformed"),
+        (b'{"a": 1, "x": {"b": 2}, "y": {"b": 3}}', "fields"),
         (b'{"a": 1, "b": [2]}', "malformed"),
         (b'{"a": 1, "b": 2', "malformed"),
         (b"12", "malformed"),
-        (b"null", "malformed"),
         (b'{"a": 1, "b": 2, "c": ' + b"[" * 1000, "malformed"),
         (b'{"a": 1, "b": "\xff"}', "malformed"),
-        (b'{"a": 1, "b": 2, "c": "' + b"x" * 5000 + b'"}', "overlong"),
+        (b'{"a": 1, "b": 2, "c": "' + b"x" * 70_000 + b'"}', "overlong"),
         (b'{"a": 1, "b": 2, "sequence": 1}', "fields"),
     ],
 )
@@ -67,7 +67,7 @@ def test_very_deep_nesting_is_malformed() -> None:
     channels = [f"c{n}" for n in range(2000)]
     dropped: Counter[str] = Counter()
     framing = json.open(json.Config(), channels, dropped)
-    framing.feed(b'\n{"x":' + b"[" * 100_000 + b"\n")
+    framing.feed(b'\n{"x":' + b"[" * 60_000 + b"\n")
     assert dropped == {"malformed": 1}
 
 

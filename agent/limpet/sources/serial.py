@@ -2,6 +2,7 @@
 
 The framing says how bytes become rows. What was dropped is counted by cause:
 
+``not_data``        whole lines that are no samples, such as log messages: nothing is missing
 ``partial``         the rest of a frame that had begun before the port was opened
 ``overlong``        a frame without an end; as with the next four, frames are counted
 ``malformed``       a frame that cannot be read: garbage, the wrong baud rate, half a frame

@@ -1,10 +1,15 @@
-"""What the framings share: cutting a stream at a delimiter, and lines that each hold one sample."""
+"""What the framings share: cutting a stream at a delimiter, and lines that each hold one sample.
+
+A line ends with LF, CR LF or CR alone. Empty lines and lines that begin with ``#`` or ``//`` are passed over.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+import re
+from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
+from msgspec import Meta
 
 from limpet.types import Rows
 
@@ -24,8 +29,23 @@ CLOCK = 1 << 32
 """Node clocks are taken modulo this many µs, 71.6 minutes."""
 
 
+LONGEST = 1 << 16
+"""Bytes of a line, unless configured otherwise."""
+
+MaxLine: TypeAlias = Annotated[int, Meta(ge=64, le=1 << 20)]
+
+_ESCAPES = re.compile(rb"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\-_])")
+"""How a terminal is told to change colour or to clear a line: a shell and a logger do so."""
+_WORD = re.compile(r"[^\W\d_]{3,}")
+_NUMBER_WORDS = {"nan", "inf", "infinity", "ovf", "null", "none", "nil", "undefined"}
+
+
 class BadFrameError(Exception):
     """A frame that cannot be read; its argument is the cause to count."""
+
+
+class NoSampleError(Exception):
+    """A whole line that is no sample, such as a log message: nothing is missing."""
 
 
 class Line(NamedTuple):
@@ -68,27 +88,28 @@ class Splitter:
 class LineParser(Protocol):
     """What tells one framing of lines from another.
 
-    ``columns``: how many a line has; ``channels``: how many of them are channels. ``checked`` says that half a
-    line never passes for a whole one; otherwise what comes before the first line end is not read, since ``3,4``
-    may be the end of ``123,4``.
+    ``channels``: how many there are. ``checked`` says that half a line never passes for a whole one; otherwise
+    what comes before the first line end is not read, since ``3,4`` may be the end of ``123,4``.
     """
 
-    columns: int
     channels: int
     checked: bool
 
     def parse(self, text: bytes) -> Line | None:
-        """Return a line's sample, or ``None`` for a line without one, or raise ``BadFrameError``."""
+        """Return a line's sample, or ``None`` for one to be passed over.
+
+        ``BadFrameError`` for a sample that is lost, ``NoSampleError`` for a whole line that is none.
+        """
 
 
 class LineFraming:
     """A framing of text lines, each of which holds one sample."""
 
-    def __init__(self, parser: LineParser, modulo: int | None, dropped: Counter[str]) -> None:
+    def __init__(self, parser: LineParser, modulo: int | None, longest: int, dropped: Counter[str]) -> None:
         self.modulo = modulo
         self._parser = parser
         self._dropped = dropped
-        self._lines = Splitter(b"\n", 1024 + 64 * parser.columns)
+        self._lines = Splitter(b"\n", longest)
         self._opening = True
         self._broken = False
         self._counters: tuple[bool, bool] | None = None
@@ -97,9 +118,12 @@ class LineFraming:
         """Return the rows of the lines that ended in ``data``."""
         lines: list[Line] = []
         gaps: list[bool] = []
-        for raw in self._lines.feed(data):
+        for raw in self._lines.feed(data.replace(b"\r", b"\n")):
             try:
                 line = self._read(raw)
+            except NoSampleError:
+                self._dropped["not_data"] += 1
+                continue
             except BadFrameError as bad:
                 self._dropped[str(bad)] += 1
                 self._broken = True
@@ -114,15 +138,17 @@ class LineFraming:
         opening, self._opening = self._opening, False
         if raw is None:
             raise BadFrameError("overlong")
-        text = raw.strip()
-        if not text or text.startswith(b"#"):
+        text = raw.strip(b" \t\0")
+        if b"\x1b" in text:
+            text = _ESCAPES.sub(b"", text).strip()
+        if not text or text.startswith((b"#", b"//")):
             return None
         if opening and not self._parser.checked:
             raise BadFrameError("partial")
         try:
             line = self._parser.parse(text)
             return line if line is None else self._alike(line)
-        except BadFrameError:
+        except (BadFrameError, NoSampleError):
             if opening:
                 raise BadFrameError("partial") from None
             raise
@@ -146,6 +172,27 @@ def _rows(lines: Sequence[Line], gaps: Sequence[bool], channels: int) -> Rows:
     if lines and lines[0].time_us is not None:
         rows.time_us = np.array([(line.time_us or 0) % CLOCK for line in lines], np.int64)
     return rows
+
+
+def text_of(raw: bytes) -> str:
+    """Return a line as text. Bytes that are no UTF-8 are taken as Latin-1, in which boards send units."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw.decode("latin-1")
+
+
+def is_garbage(text: str) -> bool:
+    """Whether much of a line is no text: the wrong baud rate, or damage. Samples may have been lost in it."""
+    odd = sum(
+        not (character.isprintable() or character == "\t") or "\x80" <= character <= "\xff" for character in text
+    )
+    return 5 * odd > len(text)
+
+
+def has_words(text: str) -> bool:
+    """Whether a line has words in it, other than those that stand for numbers."""
+    return any(word.lower() not in _NUMBER_WORDS for word in _WORD.findall(text))
 
 
 def check_names(channels: Sequence[str], fields: Sequence[str]) -> None:

@@ -1,9 +1,13 @@
-"""One sample a line, its numbers parted by a delimiter: what most boards print.
+"""One sample a line, its numbers parted by a delimiter, or each behind its name: what most boards print.
 
-A line ends with LF or CR LF. Empty lines, lines that begin with ``#`` and a header (a line of the column names)
-are passed over. A line has no checksum: where a wrong digit matters, use ``cobs``. What comes before the first
-line end after opening may be the rest of a line and is counted as ``partial``; a board that begins with an empty
-line loses nothing.
+Delimiter and decimal character are told from the lines, unless configured: ``1.5,2``, ``1,5;2``, ``1.5 2``,
+``x:1.5,y:2``, ``x=1.5 y=2``. A unit may follow a number, the same one in each line. A line that is not data, such
+as a log message or a header, is counted as ``not_data``; no sample is lost. A damaged sample is ``malformed``, one
+with too few or too many columns ``fields``.
+
+A line has no checksum: where a wrong digit matters, use ``cobs``. What comes before the first line end after
+opening may be the rest of a line and is counted as ``partial``; a board that begins with an empty line loses
+nothing.
 
 ``fields`` names the columns where they are not just the channels: ``sequence`` is a count of the samples,
 ``time_us`` the node's clock in µs; others that are no channels are ignored.
@@ -11,65 +15,279 @@ line loses nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import csv
+import math
+import re
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import msgspec
 from msgspec import Meta
 
-from limpet.sources.framings._frames import RESERVED, SEQUENCE, TIME, BadFrameError, Line, LineFraming, check_names
+from limpet.sources import _numbers
+from limpet.sources.framings._frames import (
+    LONGEST,
+    RESERVED,
+    SEQUENCE,
+    TIME,
+    BadFrameError,
+    Line,
+    LineFraming,
+    MaxLine,
+    NoSampleError,
+    check_names,
+    has_words,
+    is_garbage,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Sequence
 
     from limpet.plugin import Framing
+    from limpet.sources._numbers import Decimal
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``delimiter``: one character; a blank stands for any run of blanks and tabs.
+    """``delimiter``: one character; a blank stands for any run of blanks and tabs. Default: told from the lines.
 
+    ``decimal``: the decimal character. Default: told from the lines. ``max_line``: bytes of the longest line.
     ``sequence_modulo``: the sequence goes from one below it to 0, as 65536 for a 16-bit counter.
     """
 
-    delimiter: Annotated[str, Meta(pattern=r"^[ -~\t]$")] = ","
+    delimiter: Annotated[str, Meta(pattern=r"^[ -~\t]?$")] = ""
+    decimal: Literal[".", ","] | None = None
     fields: list[str] = []
+    max_line: MaxLine = LONGEST
     sequence_modulo: Annotated[int, Meta(ge=2, le=1 << 32)] | None = None
 
 
 def open(config: Config, channels: Sequence[str], dropped: Counter[str]) -> Framing:
-    """Count ``partial``, ``overlong``, ``fields`` (their number) and ``malformed`` lines."""
+    """Count ``partial``, ``overlong``, ``fields`` (their number), ``malformed`` and ``not_data`` lines."""
     fields = config.fields or list(channels)
     check_names(channels, fields)
-    return LineFraming(_Columns(fields, channels, config.delimiter), config.sequence_modulo, dropped)
+    if config.decimal == "," and config.delimiter == ",":
+        raise ValueError('decimal: "," is the delimiter as well')
+    parser = _Columns(fields, channels, config.delimiter, config.decimal)
+    return LineFraming(parser, config.sequence_modulo, config.max_line, dropped)
+
+
+_DELIMITERS = (",", ";", "\t", "|", " ")
+_BRACKETS = re.compile(r"[\[({<](.*)[\])}>][,;]?")
+_NAMED = re.compile(r"([:=])")
+
+
+class _Sample(NamedTuple):
+    """The numbers of a line, by their place among the columns."""
+
+    line: Line
+    units: tuple[str, ...]
 
 
 class _Columns:
-    """Which column is what."""
+    """Which column is what, and how columns are parted: ``_delimiter`` is empty while that is unknown."""
 
     checked = False
 
-    def __init__(self, fields: Sequence[str], channels: Sequence[str], delimiter: str) -> None:
+    def __init__(
+        self, fields: Sequence[str], channels: Sequence[str], delimiter: str, decimal: Decimal | None
+    ) -> None:
         self.columns, self.channels = len(fields), len(channels)
         self._header = [name.encode() for name in fields]
+        folded = [name.casefold() for name in fields]
+        self._names = {name: n for n, name in enumerate(folded) if folded.count(name) == 1}
+        self._names |= {name: n for n, name in enumerate(fields)}
         self._channels = [fields.index(name) for name in channels]
         self._sequence = fields.index(SEQUENCE) if SEQUENCE in fields else None
         self._time = fields.index(TIME) if TIME in fields else None
         self._used = [fields.index(name) for name in (*channels, *RESERVED) if name in fields]
-        self._delimiter = None if delimiter == " " else delimiter.encode()
+        self._fixed = delimiter
+        self._delimiter = delimiter
+        self._decimal: Decimal | None = decimal
+        self._units: list[str | None] = [None] * len(channels)
+        self._rival = ""
+        self._split: bytes | None = None
+        self._plain = False
+        self._choose(delimiter)
 
     def parse(self, text: bytes) -> Line | None:
         """Return the sample of one line."""
-        words = text.split(self._delimiter)
-        if len(words) != len(self._header):
-            raise BadFrameError("fields")
+        if self._plain:
+            words = text.split(self._split)
+            if len(words) == self.columns and (line := self._fast(words)):
+                return line
+        return self._slow(text_of(text))
+
+    def _choose(self, delimiter: str) -> None:
+        self._delimiter = delimiter
+        self._split = None if delimiter == " " else delimiter.encode() or None
+        self._plain = bool(delimiter) and self._decimal != "," and not any(self._units)
+
+    def _fast(self, words: Sequence[bytes]) -> Line | None:
+        """Read plain numbers; ``None`` where one is something else."""
         try:
             values = [float(words[i]) for i in self._channels]
             sequence = None if self._sequence is None else int(words[self._sequence])
             time_us = None if self._time is None else int(words[self._time])
         except ValueError:
-            if [word.strip() for word in words] == self._header:
-                return None
-            raise BadFrameError("malformed") from None
-        if b"_" in text and any(b"_" in words[i] for i in self._used):
-            raise BadFrameError("malformed")  # Python would read 1_000 as a number
+            return None
+        if any(b"_" in words[i] for i in self._used):
+            return None  # Python would read 1_000 as a number
         return Line(values, sequence, time_us)
+
+    def _slow(self, text: str) -> Line | None:
+        """Find out what a line is that is not plain numbers, parted as those before."""
+        if self._is_header(text):
+            return None
+        if (pairs := self._pairs(text)) is not None:
+            return self._of_pairs(pairs)
+        if sample := self._sample(text):
+            return sample
+        raise self._verdict(text)
+
+    def _is_header(self, text: str) -> bool:
+        delimiters = [self._delimiter] if self._delimiter else _DELIMITERS
+        names = [name.decode() for name in self._header]
+        return any([cell.strip("\"' ") for cell in _cells(text, delimiter)] == names for delimiter in delimiters)
+
+    def _sample(self, text: str) -> Line | None:
+        """Read a line of numbers, parted as those before or, the second time in a row, in another way."""
+        match = _BRACKETS.fullmatch(text)
+        text = match[1] if match else text
+        for delimiter in [self._fixed] if self._fixed else [self._delimiter, *_DELIMITERS]:
+            cells = _cells(text, delimiter) if delimiter else []
+            if len(cells) == self.columns + 1 and not cells[-1].strip():
+                del cells[-1]  # a delimiter at the end
+            if len(cells) != self.columns:
+                continue
+            try:
+                sample = self._numbers(cells, delimiter)
+            except ValueError:
+                continue
+            if self._delimiter not in {"", delimiter} and self._rival != delimiter:
+                self._rival = delimiter
+                raise BadFrameError("malformed")
+            self._rival = ""
+            self._accept(sample, delimiter)
+            return sample.line
+        return None
+
+    def _numbers(self, cells: Sequence[str], delimiter: str) -> _Sample:
+        """Read the columns that are wanted. ``ValueError`` where one is no number."""
+        used = [cells[i] for i in self._used]
+        decimal = self._decimal
+        if decimal is None:
+            commas = any("," in cell for cell in used)
+            decimal = "," if commas and delimiter != "," and self.columns > 1 else "."
+        if decimal == "." and any("," in cell for cell in used):
+            raise ValueError("a comma in a number")
+        numbers = {i: _number(cells[i], decimal) for i in self._used}
+        sequence = None if self._sequence is None else _whole(numbers[self._sequence])
+        time_us = None if self._time is None else _whole(numbers[self._time])
+        values = [numbers[i] for i in self._channels]
+        return _Sample(Line([n.value for n in values], sequence, time_us), tuple(n.unit for n in values))
+
+    def _accept(self, sample: _Sample, delimiter: str) -> None:
+        """Take what this line shows of those to come."""
+        self._check_units(sample)
+        self._choose(delimiter)
+
+    def _check_units(self, sample: _Sample) -> None:
+        """Refuse another unit than before: it is damage, or such values cannot be compared."""
+        for n, (unit, value) in enumerate(zip(sample.units, sample.line.values, strict=True)):
+            before = self._units[n]
+            if before is None and not math.isnan(value or 0.0):
+                self._units[n] = unit
+            elif before not in {None, unit} and not math.isnan(value or 0.0):
+                raise BadFrameError("malformed")
+
+    def _pairs(self, text: str) -> dict[int, str] | None:
+        """Return the numbers of a line that names them, by column; ``None`` where it names none of ours."""
+        if not (":" in text or "=" in text):
+            return None
+        # In "x:1,5 y:2,5" the comma parts no columns.
+        parted = all(
+            _NAMED.search(part) and not part[:1].isdigit() for part in text.split(",")[1:] if part.strip()
+        )
+        return self._named(re.split(r"[,;|\t]" if parted else r"[;|\t]", text)) or None
+
+    def _named(self, parts: Sequence[str]) -> dict[int, str]:
+        found: dict[int, str] = {}
+        for part in parts:
+            tokens = _NAMED.sub(r" \1 ", part).split()
+            marks = [n for n, token in enumerate(tokens) if token in {":", "="}]
+            begin = 0
+            for at, following in zip(marks, [*marks[1:], len(tokens)], strict=False):
+                column = self._column(tokens[begin:at])
+                begin = at + 2
+                # The unit of a number may stand before the next name.
+                end = following if following == len(tokens) else begin
+                if column is not None:
+                    found[column] = " ".join(tokens[at + 1 : end])
+        return found
+
+    def _column(self, words: Sequence[str]) -> int | None:
+        """Return the column that the last of these words name."""
+        for start in range(max(0, len(words) - 4), len(words)):
+            name = " ".join(words[start:]).strip("\"'")
+            column = self._names.get(name, self._names.get(name.casefold()))
+            if column is not None:
+                return column
+        return None
+
+    def _of_pairs(self, pairs: dict[int, str]) -> Line:
+        if any(column not in pairs for column in self._used):
+            raise BadFrameError("fields")
+        cells = [pairs.get(column, "") for column in range(self.columns)]
+        try:
+            sample = self._numbers(cells, " ")
+        except ValueError:
+            raise BadFrameError("malformed") from None
+        self._check_units(sample)
+        return sample.line
+
+    def _verdict(self, text: str) -> Exception:
+        """Return what a line is that holds no sample: a damaged sample, or no data."""
+        if is_garbage(text):
+            return BadFrameError("malformed")
+        words = has_words(text)
+        for delimiter in [self._delimiter] if self._delimiter else _DELIMITERS:
+            cells = _cells(text, delimiter)
+            used = [cells[i] for i in self._used] if len(cells) == self.columns else []
+            numbers = sum(_is_number(cell) for cell in used)
+            if numbers and 2 * numbers >= len(used):
+                return BadFrameError("malformed")
+            begins_so = len(cells) > 1 and all(_is_number(cell) for cell in cells[:2])
+            if begins_so and self.columns > 1 and (delimiter != " " or not words):
+                return BadFrameError("fields")
+        if words or not any(character.isdigit() for character in text):
+            return NoSampleError()
+        cells = _cells(text, self._delimiter or ",")
+        return BadFrameError("malformed" if len(cells) == self.columns else "fields")
+
+
+def _cells(text: str, delimiter: str) -> list[str]:
+    if delimiter == " ":
+        return text.split()
+    if '"' in text:
+        try:
+            return [cell.strip() for cell in next(csv.reader([text], delimiter=delimiter, skipinitialspace=True))]
+        except (csv.Error, StopIteration):
+            return []
+    return text.split(delimiter)
+
+
+def _number(cell: str, decimal: Decimal) -> _numbers.Number:
+    if not cell.strip():
+        raise ValueError("an empty column")
+    return _numbers.read(cell, decimal)
+
+
+def _is_number(cell: str) -> bool:
+    return bool(cell.strip()) and (_numbers.is_number(cell) or _numbers.is_number(cell, ","))
+
+
+def _whole(number: _numbers.Number) -> int:
+    if not number.value.is_integer() or number.unit:
+        raise ValueError("no whole number")
+    return int(number.value)

@@ -1,22 +1,45 @@
 """One JSON value a line: an object with a key for each channel, or an array in the order of ``fields``.
 
-In an object, ``sequence`` (a count of the samples) and ``time_us`` (the node's clock in µs) are read too where
-they are there, and other keys are ignored. ``null`` stands for a value that the node could not take and is counted
-as ``not_finite``. Empty lines and lines that begin with ``#`` are passed over.
+A channel inside another object is found by its path (``imu.ax``, ``acc.0``), or by its last word if no other path
+ends with it; ``paths`` says where it is otherwise. Numbers in quotes are read, with a unit too; ``true`` is 1.
+``null`` and ``NaN`` stand for a value that the node could not take and are counted as ``not_finite``. In an
+object, ``sequence`` (a count of the samples) and ``time_us`` (the node's clock in µs) are read too where they are
+there. Other keys are ignored.
+
+Text around an object, such as the prefix of a logger, is passed over. A line that is not data, such as a log
+message or an object without any of the channels, is counted as ``not_data``; no sample is lost.
 """
 
 from __future__ import annotations
 
+import json
+import math
+import re
 from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from limpet.sources.framings._frames import RESERVED, SEQUENCE, TIME, BadFrameError, Line, LineFraming, check_names
+from limpet.sources import _numbers
+from limpet.sources.framings._frames import (
+    LONGEST,
+    RESERVED,
+    SEQUENCE,
+    TIME,
+    BadFrameError,
+    Line,
+    LineFraming,
+    MaxLine,
+    NoSampleError,
+    check_names,
+    has_words,
+    is_garbage,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from limpet.plugin import Framing
 
@@ -24,18 +47,31 @@ if TYPE_CHECKING:
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """``fields``: what an array's elements are, where not just the channels.
 
+    ``paths``: where in an object a channel is, as ``{ ax = "imu.accel.x" }``. ``max_line``: bytes of a line.
     ``sequence_modulo``: the sequence goes from one below it to 0, as 65536 for a 16-bit counter.
     """
 
     fields: list[str] = []
+    paths: dict[str, str] = {}
+    max_line: MaxLine = LONGEST
     sequence_modulo: Annotated[int, Meta(ge=2, le=1 << 32)] | None = None
 
 
 def open(config: Config, channels: Sequence[str], dropped: Counter[str]) -> Framing:
-    """Count ``partial``, ``overlong``, ``fields`` (too few, too many) and ``malformed`` lines."""
+    """Count ``partial``, ``overlong``, ``fields`` (too few, too many), ``malformed`` and ``not_data`` lines."""
     fields = config.fields or list(channels)
     check_names(channels, fields)
-    return LineFraming(_Lines(fields, channels), config.sequence_modulo, dropped)
+    if strangers := set(config.paths) - set(channels):
+        raise ValueError(f"paths: {min(strangers)!r} is not one of the channels")
+    parser = _Lines(fields, channels, config.paths)
+    return LineFraming(parser, config.sequence_modulo, config.max_line, dropped)
+
+
+_PYTHON = {"None": "null", "True": "true", "False": "false", "nan": "NaN", "inf": "Infinity"}
+_DEEPEST = 8
+_LONGEST_KEY = 64
+_PYTHON_WORDS = re.compile(r"\b(?:None|True|False|nan|inf)\b")
+_ONLY_NUMBERS = re.compile(r"[\[\]\s.,eE+-]*\d[\[\]\s0-9.,eE+-]*")
 
 
 class _Lines:
@@ -43,9 +79,13 @@ class _Lines:
 
     checked = True
 
-    def __init__(self, fields: Sequence[str], channels: Sequence[str]) -> None:
-        self.columns, self.channels = len(fields), len(channels)
+    def __init__(self, fields: Sequence[str], channels: Sequence[str], paths: Mapping[str, str]) -> None:
+        self.channels = len(channels)
         self._fields = fields
+        self._names = channels
+        self._wanted = {name: paths.get(name, name).replace("[", ".").replace("]", "") for name in channels}
+        self._found: dict[str, str] = {}
+        self._units: dict[str, str] = {}
         self._columns = [fields.index(name) if name in fields else None for name in (*channels, *RESERVED)]
         members: list[tuple[str, Any, Any]] = [
             (f"v{i}", float | None | UnsetType, msgspec.field(name=name, default=UNSET))
@@ -53,27 +93,134 @@ class _Lines:
         ]
         members += [(name, int | None, None) for name in RESERVED]
         sample = msgspec.defstruct("Sample", members)
-        self._names = sample.__struct_fields__[: len(channels)]
+        self._members = sample.__struct_fields__[: len(channels)]
         self._decoder = msgspec.json.Decoder(sample | list[float | None])
+        self._plain = not paths
 
     def parse(self, text: bytes) -> Line | None:
         """Return the sample of one line."""
-        try:
-            sample = self._decoder.decode(text)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-            raise BadFrameError("malformed") from None
-        if isinstance(sample, list):
-            return self._array(sample)
-        values = [getattr(sample, name) for name in self._names]
-        if UNSET in values:
-            raise BadFrameError("fields")
-        return Line(values, getattr(sample, SEQUENCE), getattr(sample, TIME))
+        if self._plain:
+            try:
+                sample = self._decoder.decode(text)
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+                return self._slow(text)
+            if isinstance(sample, list):
+                return self._array(sample)
+            values = [getattr(sample, name) for name in self._members]
+            if UNSET not in values:
+                return Line(values, getattr(sample, SEQUENCE), getattr(sample, TIME))
+        return self._slow(text)
 
     def _array(self, elements: Sequence[float | None]) -> Line:
         if len(elements) != len(self._fields):
             raise BadFrameError("fields")
         *values, sequence, time_us = [None if i is None else elements[i] for i in self._columns]
         return Line(values, _whole(sequence), _whole(time_us))
+
+    def _slow(self, raw: bytes) -> Line:
+        """Read a line that is not simply an object of numbers."""
+        text = text_of(raw)
+        value = _value(text)
+        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
+            (value,) = value
+        if isinstance(value, dict):
+            return self._object(value)
+        if isinstance(value, list) and text.startswith("["):
+            return self._array([self._number(str(n), element) for n, element in enumerate(value)])
+        raise _verdict(text)
+
+    def _object(self, value: dict[str, Any]) -> Line:
+        leaves = _leaves(value)
+        found = {name: path for name in self._names if (path := self._path(name, leaves)) is not None}
+        if len(found) < len(self._names):
+            if any(isinstance(value.get(name), dict | list) for name in self._names):
+                raise BadFrameError("malformed")
+            raise BadFrameError("fields") if found else NoSampleError
+        values = [self._number(name, leaves[path]) for name, path in found.items()]
+        self._found = found
+        sequence, time_us = (_counter(value.get(name)) for name in RESERVED)
+        return Line(values, sequence, time_us)
+
+    def _path(self, name: str, leaves: Mapping[str, Any]) -> str | None:
+        """Return where a channel is. It stays there: a part of another object may have the same last word."""
+        wanted = self._wanted[name]
+        if wanted in leaves:
+            return wanted
+        if name in self._found:
+            return self._found[name] if self._found[name] in leaves else None
+        ends = [path for path in leaves if path.endswith(f".{wanted}")]
+        return ends[0] if len(ends) == 1 else None
+
+    def _number(self, name: str, value: Any) -> float | None:
+        if value is None or isinstance(value, int | float):
+            try:
+                return None if value is None else float(value)
+            except OverflowError:
+                return math.inf
+        if not isinstance(value, str) or not value.strip():
+            raise BadFrameError("malformed")
+        try:
+            number = _numbers.read(value)
+        except ValueError:
+            raise BadFrameError("malformed") from None
+        if not math.isnan(number.value) and self._units.setdefault(name, number.unit) != number.unit:
+            raise BadFrameError("malformed")  # values in two units cannot be compared
+        return number.value
+
+
+def _value(text: str) -> Any:
+    """Return the object or array in a line as Python or JSON writes it, ``None`` where there is none."""
+    begin, end = text.find("{"), text.rfind("}")
+    candidate = text[begin : end + 1] if 0 <= begin < end else text if text.startswith("[") else ""
+    if not candidate:
+        return None
+    tries = [candidate]
+    if text.startswith("[{"):
+        tries.insert(0, text)
+    if "'" in candidate or _PYTHON_WORDS.search(candidate):
+        plain = _PYTHON_WORDS.sub(lambda match: _PYTHON[match.group()], candidate.replace("'", '"'))
+        tries.append(plain)
+    for one in tries:
+        try:
+            return json.loads(one)
+        except (ValueError, RecursionError):
+            continue
+    return None
+
+
+def _leaves(value: dict[str, Any]) -> dict[str, Any]:
+    """Return all that is not an object or array, by its path. Depth and keys are bounded: paths take memory."""
+    leaves: dict[str, Any] = {}
+    inner: list[tuple[str, Any]] = [("", value)]
+    for _ in range(_DEEPEST):
+        outer, inner = inner, []
+        for path, one in outer:
+            entries = one.items() if isinstance(one, dict) else enumerate(one)
+            for key, entry in entries:
+                if isinstance(key, str) and len(key) > _LONGEST_KEY:
+                    continue
+                below = f"{path}.{key}" if path else str(key)
+                if isinstance(entry, dict | list):
+                    inner.append((below, entry))
+                else:
+                    leaves[below] = entry
+    return leaves
+
+
+def _verdict(text: str) -> Exception:
+    """Return what a line is that is no JSON: a damaged sample, or no data."""
+    if is_garbage(text) or "{" in text or "}" in text or '":' in text or _ONLY_NUMBERS.fullmatch(text):
+        return BadFrameError("malformed")
+    if has_words(text) or not any(character.isdigit() for character in text):
+        return NoSampleError()
+    return BadFrameError("malformed")
+
+
+def _counter(value: Any) -> int | None:
+    """Return a counter out of an object."""
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return value
+    raise BadFrameError("malformed")
 
 
 def _whole(number: float | None) -> int | None:
