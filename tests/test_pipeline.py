@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from limpet.config import Config, Device, PipelineConfig
+from limpet.deploy import bundle
 from limpet.errors import ModelError
 from limpet.inference import batches
 from limpet.inference.pipeline import Pipeline
-from limpet.inference.plan import PipelinePlan, plan_pipeline
+from limpet.inference.plan import PipelinePlan, columns, plan_pipeline
 from limpet.inference.window import Windower
+from limpet.manifest import WindowSpec
 from limpet.processes.asked import answer
 from limpet.records import Answered, Ask, Capture, SetThreshold
+from limpet.transforms import resize
 from limpet.types import Samples, SampleSpec
 from support import models
+from support.bundles import bundle as write_bundle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -140,3 +146,146 @@ def test_a_capture_of_an_image_has_the_values_that_the_model_sees(tmp_path: Path
         np.array(answers[0].result["inputs"][0]["values"], np.float32),
         (images().values[:1].astype(np.float32) - 127) / 32,
     )
+
+
+IMAGE = SampleSpec((8, 8, 3), np.dtype(np.uint8))
+BIG_IMAGE = SampleSpec((16, 12, 3), np.dtype(np.uint8))
+RESIZE = {"kind": "resize", "height": 8, "width": 8}
+
+
+def plain(tmp_path: Path, dtype: str) -> Path:
+    """Return a model that gives its image back, of a type without quantization."""
+    return models.same(tmp_path / f"{dtype}.tflite", (1, 8, 8, 3), dtype)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int32", "int64"])
+def test_pixels_reach_an_input_without_quantization_as_they_are(tmp_path: Path, dtype: str) -> None:
+    model = plain(tmp_path, dtype)
+    with Pipeline(planned(tmp_path, model, IMAGE)) as pipeline:
+        (result,) = pipeline.feed(block(images().values[:1]))
+    assert list(result.output.values.values()) == images().values[0].ravel().tolist()
+
+
+def test_resized_pixels_are_rounded_for_an_input_without_quantization(tmp_path: Path) -> None:
+    values = np.random.default_rng(1).integers(0, 256, (1, *BIG_IMAGE.shape), np.uint8)
+    model = plain(tmp_path, "uint8")
+    with Pipeline(planned(tmp_path, model, BIG_IMAGE, transforms=[RESIZE])) as pipeline:
+        (result,) = pipeline.feed(block(values))
+    exact = resize.open(resize.Config(height=8, width=8), BIG_IMAGE, values.shape)(values)
+    assert list(result.output.values.values()) == np.rint(exact).ravel().tolist()
+
+
+@pytest.mark.parametrize(
+    ("dtype", "transforms", "says"),
+    [
+        ("uint8", [{"kind": "normalise", "std": 255}], "takes uint8 as it is.*'normalise' gives; remove"),
+        ("int32", [RESIZE, {"kind": "normalise"}], "takes int32 as it is.*'normalise' gives; remove"),
+        ("int8", [], "takes int8 as it is, without quantization, and the source gives uint8"),
+        ("bool", [{"kind": "normalise"}], "takes bool as it is"),
+    ],
+)
+def test_what_an_input_cannot_take_is_refused_before_data_flows(
+    tmp_path: Path, dtype: str, transforms: list[dict[str, object]], says: str
+) -> None:
+    with pytest.raises(ModelError, match=says):
+        planned(tmp_path, plain(tmp_path, dtype), IMAGE, transforms=transforms)
+
+
+def test_text_and_outputs_that_no_decoder_reads_are_refused_before_data_flows(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"no source gives|text"):
+        planned(tmp_path, models.text(tmp_path / "text.tflite"), SampleSpec((2,), np.dtype(np.float32)))
+    model = models.dense(tmp_path / "m.tflite", 3, 2)
+    with pytest.raises(ModelError, match="not as many numbers"):
+        planned(
+            tmp_path, model, SampleSpec((3,), np.dtype(np.float32)), decoder={"kind": "anomaly", "threshold": 1.0}
+        )
+    indices = models.same(tmp_path / "indices.tflite", (1, 3), "int32")
+    with pytest.raises(ModelError, match="that are not quantized; set output"):
+        planned(tmp_path, indices, SampleSpec((3,), np.dtype(np.int32)), decoder={"kind": "classify"})
+
+
+@pytest.mark.parametrize(
+    ("scale", "zero_point"), [(1 / 255, 0), (1 / 128, 128), (0.012566016986966133, 131), (1.0, 0), (2 / 255, 127)]
+)
+@pytest.mark.parametrize(("mean", "std"), [(0.0, 255.0), (127.5, 127.5), (127.0, 128.0)])
+def test_bytes_of_an_image_reach_a_uint8_input_unchanged_whatever_the_metadata_has(
+    tmp_path: Path, scale: float, zero_point: int, mean: float, std: float
+) -> None:
+    model = models.same(
+        tmp_path / "image.tflite",
+        (1, 8, 8, 4),
+        "uint8",
+        scale=scale,
+        zero_point=zero_point,
+        metadata={"TFLITE_METADATA": models.tflite_metadata(mean, std, labels=False)},
+    )
+    every = np.arange(256, dtype=np.uint8).reshape(1, 8, 8, 4)
+    spec = SampleSpec((8, 8, 4), np.dtype(np.uint8))
+    resized = {"transforms": [{**RESIZE}, *manifest_transforms(model, tmp_path)]}
+    for wanted in ({}, resized):
+        with Pipeline(planned(tmp_path, model, spec, **wanted)) as pipeline:
+            (result,) = pipeline.feed(block(every))
+        stored = np.array(list(result.output.values.values())) / scale + zero_point
+        np.testing.assert_allclose(stored, every.ravel(), atol=1e-3)
+
+
+def manifest_transforms(model: Path, tmp_path: Path) -> list[dict[str, Any]]:
+    return bundle.load(model, tmp_path / "cache").manifest.transforms
+
+
+def test_metadata_normalises_images_for_float_inputs(tmp_path: Path) -> None:
+    metadata = {"TFLITE_METADATA": models.tflite_metadata(127.0, 128.0, labels=False)}
+    model = models.same(tmp_path / "image.tflite", (1, 8, 8, 3), "float32", metadata=metadata)
+    with Pipeline(planned(tmp_path, model, IMAGE)) as pipeline:
+        (result,) = pipeline.feed(block(images().values[:1]))
+    wanted = (images().values[0].astype(np.float32).ravel() - 127) / 128
+    np.testing.assert_allclose(list(result.output.values.values()), wanted, rtol=1e-6)
+
+
+def test_transforms_that_replace_the_models_own_normalisation_are_warned_of(tmp_path: Path) -> None:
+    metadata = {"TFLITE_METADATA": models.tflite_metadata(127.0, 128.0, labels=False)}
+    model = models.same(tmp_path / "image.tflite", (1, 8, 8, 3), "float32", metadata=metadata)
+    (warning,) = planned(tmp_path, model, BIG_IMAGE, transforms=[RESIZE]).warnings
+    assert 'replaces the model\'s own, which has { kind = "normalise", mean = 127.0, std = 128.0 }' in warning
+    own = {"kind": "normalise", "mean": 127.0, "std": 128.0}
+    assert planned(tmp_path, model, BIG_IMAGE, transforms=[RESIZE, own]).warnings == ()
+    assert planned(tmp_path, model, IMAGE).warnings == ()
+
+
+def made_for(tmp_path: Path, rate: float) -> Path:
+    model = models.dense(tmp_path / "m.tflite", 1, 1, int8=False)
+    return write_bundle(
+        tmp_path / "m-1.limpet",
+        {"model.tflite": model.read_bytes()},
+        rate=rate,
+        window={"size": 1},
+        decoder={"kind": "regress"},
+        inputs=[{"name": "input", "shape": [1, 1], "dtype": "float32"}],
+    )
+
+
+def test_a_model_for_another_rate_is_refused_with_the_way_out(tmp_path: Path) -> None:
+    model = made_for(tmp_path, 100.0)
+    with pytest.raises(ModelError, match=r"made for 100 samples a second.*give 50; .*seconds = 0.01, size = 1"):
+        planned(tmp_path, model, replace(ONE, rate=50.0))
+    for rate in (None, 100.0, 96.0, 104.0):
+        planned(tmp_path, model, replace(ONE, rate=rate))
+    planned(tmp_path, model, replace(ONE, rate=50.0), rate_tolerance=0.5)
+    planned(tmp_path, model, replace(ONE, rate=50.0), window=WindowSpec(seconds=0.01, size=1))
+
+
+def test_a_channel_that_a_source_has_twice_is_refused() -> None:
+    with pytest.raises(ModelError, match="more than one of that name"):
+        columns(["x"], SampleSpec((2,), np.dtype(np.float32), ("x", "x")), (2,))
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_samples_that_are_no_numbers_reach_no_window_and_are_counted(tmp_path: Path, bad: float) -> None:
+    model = models.dense(tmp_path / "m.tflite", 2, 2)
+    with Pipeline(planned(tmp_path, model, ONE, window=WindowSpec(size=2))) as pipeline:
+        results = list(pipeline.feed(block([1, 2, 3, bad, 4, 5, bad, bad])))
+        assert [result.sample for result in results] == [1, 5]
+        assert list(pipeline.feed(block([bad], 8))) == []
+        results = list(pipeline.feed(block([6, 7], 9)))
+        assert [list(result.output.values.values()) for result in results] == [[6.0, 7.0]]
+        assert pipeline.discarded() == 5

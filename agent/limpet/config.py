@@ -115,6 +115,8 @@ class PipelineConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     take to open, which for a GPU's first compilation is most of a minute.
 
     Only one window in ``every`` is run. ``ladder``: lighter ways to run, for a device in distress.
+
+    ``rate_tolerance``: by which share the rate of the samples may differ from the one that the model was made for.
     """
 
     source: str
@@ -133,6 +135,7 @@ class PipelineConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     opening: Positive = 120.0
     every: Count = 1
     ladder: list[Rung] = []
+    rate_tolerance: Annotated[float, Meta(ge=0)] = 0.05
 
 
 class Config(msgspec.Struct):

@@ -91,6 +91,9 @@ class TransformPlugin(Protocol):
 
     A module with ``ELEMENTWISE = True`` says that of its result each number depends on the number in its place and
     its channel alone, so that it may be opened for, and be given, many windows in one array, along an axis more.
+
+    A module with ``KEEPS_RANGE = True`` says that its result is in the unit and the range of what it gets, so that
+    a model may take it as integers that are not quantized, rounded.
     """
 
     Config: Any

@@ -106,6 +106,26 @@ def dense(
     return _write(path, Graph(tensors, ops, [0], [layers]), metadata=metadata)
 
 
+def same(
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: str,
+    *,
+    scale: float = 0.0,
+    zero_point: int = 0,
+    metadata: Mapping[str, bytes] | None = None,
+) -> Path:
+    """An input of any type to itself; quantized if there is a scale."""
+    quantized: dict[str, Any] = {"scale": [scale], "zero_point": [zero_point]} if scale else {}
+    tensors = [
+        Tensor("input", shape, dtype, **quantized),
+        Tensor("shape", (len(shape),), "int32", list(shape)),
+        Tensor("output", shape, dtype, **quantized),
+    ]
+    op = Op(RESHAPE, [0, 1], [2], (_RESHAPE, {}))
+    return _write(path, Graph(tensors, [op], [0], [2]), metadata=metadata)
+
+
 def conv(path: Path, size: int = 8, channels: int = 3, *, layers: int = 1, dtype: str = "int8") -> Path:
     """An image of ``(1, size, size, channels)`` to itself, channel c times c + 1, with weights per channel."""
     factors = np.arange(1, channels + 1)
@@ -298,14 +318,14 @@ def _labelled(path: Path, labels: Sequence[str]) -> Path:
     return path
 
 
-def tflite_metadata(mean: float, std: float, name: str = "pets") -> bytes:
-    """Write a ``ModelMetadata`` of ``metadata_schema.fbs``: a normalisation and a file of labels."""
+def tflite_metadata(mean: float, std: float, name: str = "pets", *, labels: bool = True) -> bytes:
+    """Write a ``ModelMetadata`` of ``metadata_schema.fbs``: a normalisation and perhaps a file of labels."""
     writer = Writer()
     normalise = writer.table(at_0=writer.array([mean], "float32"), at_1=writer.array([std], "float32"))
     unit = writer.table(u8_0=1, at_1=normalise)
     source = writer.table(at_0=writer.string("image"), at_4=writer.vector([unit]))
-    labels = writer.table(at_0=writer.string("labels.txt"), i8_2=2)
-    scores = writer.table(at_0=writer.string("probability"), at_6=writer.vector([labels]))
+    files = [writer.table(at_0=writer.string("labels.txt"), i8_2=2)] if labels else []
+    scores = writer.table(at_0=writer.string("probability"), at_6=writer.vector(files))
     graph = writer.table(at_2=writer.vector([source]), at_3=writer.vector([scores]))
     root = writer.table(
         at_0=writer.string(name),

@@ -66,6 +66,7 @@ def inspect(wanted: Config) -> tuple[list[str], list[str]]:
                     problems.append(f"pipelines.{name}{f'.ladder[{level - 1}]' if level else ''}: {error}")
                 else:
                     lines.append(_describe(made, pipeline.source, level))
+                    lines += [f"{name}: warning: {warning}" for warning in made.warnings]
     return problems, lines
 
 

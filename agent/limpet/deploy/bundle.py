@@ -223,7 +223,6 @@ def _embedded_labels(path: Path, name: str) -> tuple[str, ...]:
 
 def _describe(path: Path, file: model_file.TFLiteFile, labels: tuple[str, ...]) -> Manifest:
     said = file.description
-    normalise = {"kind": "normalise", "mean": _one_or_all(said.mean), "std": _one_or_all(said.std)}
     return Manifest(
         name=re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-._")[:64] or "model",
         version=0,
@@ -231,9 +230,26 @@ def _describe(path: Path, file: model_file.TFLiteFile, labels: tuple[str, ...]) 
         licence=said.licence,
         inputs=[tensor.info for tensor in file.inputs],
         outputs=[tensor.info for tensor in file.outputs],
-        transforms=[normalise] if said.mean and said.std else [],
+        transforms=_transforms(file),
         decoder={"kind": _decoder(file)} if labels else {},
     )
+
+
+def _transforms(file: model_file.TFLiteFile) -> list[dict[str, Any]]:
+    """Return what becomes of images, as TFLite's Task library has it.
+
+    It normalises for float inputs alone. Into a quantized uint8 input it copies bytes, whatever mean and deviation
+    the metadata has; the real value of a byte is then ``(byte - zero_point) * scale``.
+    """
+    said = file.description
+    if not (said.mean and said.std):
+        return []
+    first = file.inputs[0]
+    if first.dtype != "uint8":
+        return [{"kind": "normalise", "mean": _one_or_all(said.mean), "std": _one_or_all(said.std)}]
+    if len(first.scale) != 1 or len(first.zero_point) != 1 or first.scale[0] <= 0:
+        return []
+    return [{"kind": "normalise", "mean": float(first.zero_point[0]), "std": 1 / first.scale[0]}]
 
 
 def _decoder(file: model_file.TFLiteFile) -> str:

@@ -35,6 +35,7 @@ class InputPlan(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     shape: tuple[int, ...]
     dtype: str
+    quantized: bool = False
     channels: tuple[str, ...] = ()
     state: str = ""
     constant: float | list[float] | None = None
@@ -150,7 +151,9 @@ def _from_config(wanted: Mapping[str, InputValue], facts: ModelFacts) -> dict[st
 
 
 def _plan_input(tensor: TensorInfo, value: InputValue, facts: ModelFacts) -> InputPlan:
-    planned = InputPlan(name=tensor.name, shape=tuple(tensor.shape), dtype=tensor.dtype)
+    planned = InputPlan(
+        name=tensor.name, shape=tuple(tensor.shape), dtype=tensor.dtype, quantized=bool(tensor.scale)
+    )
     if not isinstance(value, GivenInput):
         return msgspec.structs.replace(planned, channels=tuple(value))
     if not value.state:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from contextlib import ExitStack
+from itertools import chain, pairwise
 from time import monotonic_ns
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -24,12 +25,14 @@ from limpet.inference.plan import (
     plan_pipeline,
     plan_source,
     refuse_misfit,
+    refuse_type,
     resized,
     windowed_columns,
 )
 from limpet.inference.reader import Reader
 from limpet.inference.window import Windower
 from limpet.records import Result
+from limpet.types import Samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -38,7 +41,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from limpet.plugin import Decoder, Load, Model
-    from limpet.types import Array, FloatArray, Samples, Window
+    from limpet.types import Array, FloatArray, Window
 
 Captured: TypeAlias = "Callable[[Sequence[Array]], None]"
 """What takes a model's inputs, as real values that are valid during the call."""
@@ -65,6 +68,7 @@ class Pipeline:
         self._stack = ExitStack()
         self._source: SourcePlan | None = None
         self._discarded = 0
+        self._not_finite = 0
         self._turn = -1
         self._skipped_gap = False
         self._pixels: FloatArray | None = None
@@ -78,6 +82,8 @@ class Pipeline:
             self.model = self._stack.enter_context(load(plan, self.shapes))
             self.completed = complete(self.model, plan.inputs, plan.state)
             self._select = _selector(plan, self.completed, shape)
+            for tensor in self.completed.inputs:
+                refuse_type(plan, self._windower.rows.dtype, tensor.name, tensor.dtype, quantized=tensor.quantized)
             self.decoder: Decoder = plan.decoder.plugin.open(
                 plan.decoder.config, self.completed.outputs, plan.bundle.labels
             )
@@ -130,7 +136,7 @@ class Pipeline:
         """
         if self.plan.columns is not None:
             samples = replace(samples, values=samples.values.take(self.plan.columns, axis=1))
-        windows = self._windower.push(samples)
+        windows: Iterator[Window] = chain.from_iterable(map(self._windower.push, self._finite(samples)))
         if not self.plan.spec.live:
             windows = _stamped_now(windows)
         if self.plan.every > 1:
@@ -147,6 +153,26 @@ class Pipeline:
                 yield from results
             else:
                 yield from self._one_by_one(gathered, failed)
+
+    def _finite(self, samples: Samples) -> list[Samples]:
+        """Return the samples without those that have a NaN or an infinite value: a quantized model hides it."""
+        values = samples.values
+        if values.dtype.kind != "f" or np.isfinite(values).all():
+            return [samples]
+        good = np.logical_and.reduce(np.isfinite(values.reshape(len(values), -1)), axis=1)
+        self._not_finite += int((~good).sum())
+        edges = np.flatnonzero(np.diff(good)) + 1
+        return [
+            Samples(
+                values[first:end],
+                samples.monotonic_ns[first:end],
+                samples.wall_ns[first:end],
+                samples.index + first,
+                samples.gap or first > 0,
+            )
+            for first, end in pairwise([0, *edges.tolist(), len(values)])
+            if good[first]
+        ] or [replace(samples, values=values[:0], gap=True)]
 
     def _one_by_one(
         self, windows: Iterable[Window], failed: Callable[[ModelError], None] | None
@@ -219,12 +245,12 @@ class Pipeline:
 
     @property
     def in_no_window(self) -> int:
-        """How many samples came to lie in no window because of a gap after them, since it was opened."""
-        return self._windower.discarded
+        """How many samples came to lie in no window, since it was opened: a gap follows them, or they are NaN."""
+        return self._windower.discarded + self._not_finite
 
     def discarded(self) -> int:
         """Return how many samples came to lie in no window since this was asked last."""
-        total = self._windower.discarded
+        total = self.in_no_window
         new, self._discarded = total - self._discarded, total
         return new
 

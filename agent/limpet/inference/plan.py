@@ -5,6 +5,7 @@ A plan is made without opening a device or loading a model, so ``limpet check`` 
 
 from __future__ import annotations
 
+import math
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,10 +29,19 @@ from limpet.types import SampleSpec, TensorSpec, fits
 from limpet.untrusted import reading
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from limpet.config import PipelineConfig
+    from limpet.manifest import Manifest, TensorInfo
     from limpet.model_facts import ModelFacts
+    from limpet.types import Array
+
+
+_INTEGERS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
+_TYPES = {*_INTEGERS, "float16", "float32", "float64", "bool", "complex64", "complex128", "string"}
+"""What a manifest may call the type of a tensor."""
+_LARGEST = 1 << 24
+"""Numbers in a tensor with which a decoder is tried at most."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -56,6 +66,7 @@ class PipelinePlan(msgspec.Struct, frozen=True):
     ``columns`` are the source's channels that the model takes, ``None`` for all as they are; ``spec`` is what the
     samples are with only those. ``inputs`` are the model's, in its order; none if its runtime does not read files
     and its manifest names none. ``delegates`` come best first; ``require`` and what follows is as configured.
+    ``warnings``: what is allowed and most likely not meant, a sentence each.
     """
 
     name: str
@@ -73,6 +84,8 @@ class PipelinePlan(msgspec.Struct, frozen=True):
     least_speed: float = 1.0
     recheck: float = 3600.0
     every: int = 1
+    rate_tolerance: float = 0.05
+    warnings: tuple[str, ...] = ()
 
     @property
     def accelerators(self) -> tuple[Choice, ...]:
@@ -123,8 +136,9 @@ def plan_pipeline(config: Config, name: str, spec: SampleSpec, *, decodes: bool 
     bundle = bundles.load(path, directories.models_cache(config.device.state, wanted.source))
     with reading(f"the manifest of {path.name}"):
         plan = _plan(config, name, spec, bundle)
+        given = check_input(plan)
         if decodes:
-            _check_decoder(plan)
+            _check_decoder(plan, given)
         return plan
 
 
@@ -160,7 +174,7 @@ def _plan(config: Config, name: str, spec: SampleSpec, bundle: bundles.Bundle) -
     facts = describe(manifest, _read_facts(runtime, bundle))
     inputs = plan_inputs(wanted.inputs, manifest, facts, spec)
     chosen, narrow = taken(taken_channels(inputs), spec)
-    plan = PipelinePlan(
+    return PipelinePlan(
         name,
         bundle,
         chosen,
@@ -176,9 +190,24 @@ def _plan(config: Config, name: str, spec: SampleSpec, bundle: bundles.Bundle) -
         wanted.least_speed,
         wanted.recheck,
         wanted.every,
+        wanted.rate_tolerance,
+        tuple(_warnings(wanted, manifest)),
     )
-    check_shapes(plan)
-    return plan
+
+
+def _warnings(wanted: PipelineConfig, manifest: Manifest) -> Iterator[str]:
+    """Yield what is most likely not meant."""
+    if wanted.transforms is not None:
+        kept = {table.get("kind") for table in wanted.transforms}
+        for table in manifest.transforms:
+            if table["kind"] not in kept:
+                own = ", ".join(f"{key} = {toml(value)}" for key, value in table.items())
+                yield (
+                    f"transforms replaces the model's own, which has {{ {own} }}; without it the model sees other "
+                    "values than in training"
+                )
+    if manifest.stateful and wanted.every > 1:
+        yield f"the model remembers windows, and every = {wanted.every} leaves most of them out"
 
 
 def _delegates(config: Config, wanted: PipelineConfig, where: str, problems: list[str]) -> tuple[Choice, ...]:
@@ -212,11 +241,20 @@ def taken(channels: Sequence[str], spec: SampleSpec) -> tuple[list[int] | None, 
     )
 
 
-def check_shapes(plan: PipelinePlan) -> None:
-    """Refuse with ``ModelError`` a model that cannot take what its source and transforms give."""
-    shape, _ = open_transforms(plan.transforms, Windower(plan.window, plan.spec))
+def check_input(plan: PipelinePlan) -> tuple[int, ...]:
+    """Return the shape of what source, window and transforms give.
+
+    ``ModelError`` where the model cannot take it: its shape, its type or its rate.
+    """
+    windower = Windower(plan.window, plan.spec)
+    shape, _ = open_transforms(plan.transforms, windower)
     for tensor, chosen in windowed_columns(plan, shape):
         refuse_misfit(narrowed(shape, chosen), tensor.name, tensor.shape)
+        if tensor.dtype in _TYPES:
+            dtype = np.dtype("S" if tensor.dtype == "string" else tensor.dtype)
+            refuse_type(plan, windower.rows.dtype, tensor.name, dtype, quantized=tensor.quantized)
+    refuse_rate(plan, windower.rows.rate)
+    return shape
 
 
 def windowed_columns(plan: PipelinePlan, shape: tuple[int, ...]) -> list[tuple[InputPlan, list[int] | None]]:
@@ -248,17 +286,91 @@ def _read_facts(runtime: Part, bundle: bundles.Bundle) -> ModelFacts | None:
     return facts
 
 
-def _check_decoder(plan: PipelinePlan) -> None:
-    """Refuse with ``ModelError`` outputs that the decoder cannot read, as far as the manifest has their shapes."""
-    handed_back = {one.state for one in plan.inputs}
-    outputs = [tensor for tensor in plan.bundle.manifest.outputs if tensor.name not in handed_back]
-    if not outputs or any(not tensor.shape or -1 in tensor.shape[1:] for tensor in outputs):
+def refuse_type(
+    plan: PipelinePlan, dtype: np.dtype[Any], name: str, wanted: np.dtype[Any], *, quantized: bool
+) -> None:
+    """Raise ``ModelError`` where samples of type ``dtype`` cannot become values of the input ``name``."""
+    where = f"the model's input {name!r} takes {wanted}"
+    if wanted.kind not in "fiub":
+        kind = "text" if wanted.kind in "SU" else str(wanted)
+        raise ModelError(f"the model's input {name!r} takes {kind}, which no source gives")
+    if quantized or wanted.kind == "f":
         return
-    specs = [TensorSpec(tensor.name, tuple(tensor.shape), np.dtype(np.float32)) for tensor in outputs]
+    for part in plan.transforms:
+        if not getattr(part.plugin, "KEEPS_RANGE", False):
+            kind = part.plugin.__name__.rpartition(".")[2]
+            raise ModelError(
+                f"{where} as it is, without quantization, so it cannot take the floats that the transform "
+                f"{kind!r} gives; remove that transform, or export the model with a float or a quantized input"
+            )
+    if dtype.kind in "iu" and dtype.itemsize == 1 and wanted.itemsize == 1 and dtype != wanted:
+        raise ModelError(
+            f"{where} as it is, without quantization, and the source gives {dtype}; export the model with a float "
+            f"or a quantized input, or one of {dtype}"
+        )
+
+
+def refuse_rate(plan: PipelinePlan, rate: float | None) -> None:
+    """Raise ``ModelError`` where samples at ``rate`` a second are not those that the model was made for."""
+    made_for = plan.bundle.manifest.rate
+    if rate is None or made_for is None or abs(rate - made_for) <= plan.rate_tolerance * made_for:
+        return
+    size = plan.window.size or 1
+    resample = f"window = {{ seconds = {size / made_for:g}, size = {size} }}"
+    way = "" if plan.window.seconds else f", resample with {resample}"
+    raise ModelError(
+        f"the model is made for {made_for:g} samples a second, and its source and window give {rate:g}; set the "
+        f"source's rate{way}, or allow it with rate_tolerance"
+    )
+
+
+def toml(value: Any) -> str:
+    """Return a value as it is written in TOML, on one line."""
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{key} = {toml(entry)}" for key, entry in value.items()) + " }"
+    if isinstance(value, list):
+        shown = [toml(entry) for entry in value[:4]] + ["..."] * (len(value) > 4)
+        return f"[{', '.join(shown)}]"
+    return msgspec.json.encode(value).decode()
+
+
+def _tensor_spec(tensor: TensorInfo) -> TensorSpec | None:
+    """Return what a manifest says of a tensor, ``None`` where its type is not known."""
+    if tensor.dtype not in _TYPES:
+        return None
+    dtype = np.dtype("S" if tensor.dtype == "string" else tensor.dtype)
+    return TensorSpec(tensor.name, tuple(tensor.shape), dtype, tuple(tensor.scale), tuple(tensor.zero_point))
+
+
+def _check_decoder(plan: PipelinePlan, given: tuple[int, ...]) -> None:
+    """Refuse outputs that the decoder cannot read with ``ModelError``, as far as the manifest has their shapes.
+
+    The decoder is tried on zeros: what it refuses then it would refuse of every window.
+    """
+    handed_back = {one.state for one in plan.inputs}
+    there = [tensor for tensor in plan.bundle.manifest.outputs if tensor.name not in handed_back]
+    outputs = [_tensor_spec(tensor) for tensor in there]
+    specs = [spec for spec in outputs if spec is not None and _is_closed(spec.shape)]
+    if not specs or len(specs) < len(outputs):
+        return
     try:
-        plan.decoder.plugin.open(plan.decoder.config, specs, plan.bundle.labels)
+        decoder = plan.decoder.plugin.open(plan.decoder.config, specs, plan.bundle.labels)
     except ValueError as error:
         raise ModelError(f"decoder: {error}") from error
+    if _is_closed((1, *given)):
+        inputs = [narrowed(given, chosen) for _, chosen in windowed_columns(plan, given)] or [given]
+        decoder([_zeros(spec) for spec in specs], [np.zeros(shape, np.float32) for shape in inputs])
+
+
+def _is_closed(shape: tuple[int, ...]) -> bool:
+    """Whether all but the first size are known. A manifest may say anything."""
+    return bool(shape) and shape[0] >= -1 and min(shape[1:], default=1) >= 1 and math.prod(shape[1:]) <= _LARGEST
+
+
+def _zeros(spec: TensorSpec) -> Array:
+    """Return an output as a runtime gives it: real values where it is quantized."""
+    dtype = np.dtype(np.float32) if spec.quantized else spec.dtype
+    return np.zeros([1 if size == -1 else size for size in spec.shape], dtype)
 
 
 def resolve_transforms(tables: Sequence[Mapping[str, Any]], where: str, base: Path) -> tuple[Part, ...]:
@@ -277,7 +389,7 @@ def open_transforms(parts: Sequence[Part], windower: Windower) -> tuple[tuple[in
     for number, part in enumerate(parts):
         try:
             transform = part.plugin.open(part.config, windower.rows, shape)
-        except ValueError as error:
+        except (ValueError, MemoryError) as error:
             raise ModelError(f"transforms[{number}]: {error}") from error
         shape = transform.shape
         opened.append(transform)
@@ -291,6 +403,9 @@ def columns(channels: Sequence[str], spec: SampleSpec, shape: tuple[int, ...]) -
     """
     if not channels or not spec.channels or shape[-1] != len(spec.channels) or tuple(channels) == spec.channels:
         return None
+    twice = [channel for channel in channels if spec.channels.count(channel) > 1]
+    if twice:
+        raise ModelError(f"the model takes channel {twice[0]!r}, and its source has more than one of that name")
     missing = [channel for channel in channels if channel not in spec.channels]
     if missing:
         raise ModelError(

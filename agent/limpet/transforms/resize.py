@@ -9,6 +9,9 @@ import numpy as np
 
 from limpet.manifest import Count
 
+KEEPS_RANGE = True
+"""Pixels stay between those that they are made from."""
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
