@@ -118,7 +118,14 @@ def _with_folder(path: Path, config: Config) -> set[Path]:
     The folders of the configuration and of the state may hold secrets, as may those above them: of these only the
     file.
     """
-    return {path} if path.is_dir() or _may_hold_secrets(path.parent, config) else {path, path.parent}
+    return {path} if _is_folder(path) or _may_hold_secrets(path.parent, config) else {path, path.parent}
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # it cannot be looked at; whoever opens it will say so
+        return False
 
 
 def _may_hold_secrets(folder: Path, config: Config) -> bool:

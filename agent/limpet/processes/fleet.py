@@ -20,6 +20,7 @@ from msgspec import structs
 from limpet.config import Config
 from limpet.errors import UnreadableError
 from limpet.plugin import built_in
+from limpet.processes.border import cleaned
 from limpet.processes.channel import Channel
 from limpet.processes.forks import Forks
 from limpet.processes.slot import OVERHEAD, Slot, describe
@@ -199,6 +200,14 @@ class Fleet:
 
     def close(self) -> None:
         """End the fork server, and with it every worker that is left."""
+        self._close_forks()
+        for slot in self._slots.values():
+            if slot.channel is not None:
+                self._ignore(slot)
+                slot.channel.close()
+                slot.channel = None
+
+    def _close_forks(self) -> None:
         if self._forks.channel is not None:
             self._selector.unregister(self._forks.channel)
         self._forks.close()
@@ -329,11 +338,12 @@ class Fleet:
 
     def _condemn(self, slot: Slot, error: UnreadableError) -> None:
         """Kill a process that said what it may not say. Only that one: the others did nothing."""
-        log.error("worker %s is killed: %s", slot.name, error)
+        reason = cleaned(str(error))
+        log.error("worker %s is killed: %s", slot.name, reason)
         self._ignore(slot)
-        slot.condemned, slot.ending, slot.paused_until = True, str(error), None
+        slot.condemned, slot.ending, slot.paused_until = True, reason, None
         self._dismiss(slot)
-        self._kill(slot, str(error))
+        self._kill(slot, reason)
 
     def _hear_fork_server(self) -> None:
         if self._forks.channel is None:
@@ -406,13 +416,13 @@ class Fleet:
                     if not self._hear(slot, channel):
                         break
             except UnreadableError as error:
-                log.error("worker %s: %s", slot.name, error)  # noqa: TRY400 - the text is enough
-                slot.condemned, slot.ending = True, str(error)
+                slot.condemned, slot.ending = True, cleaned(str(error))
+                log.error("worker %s: %s", slot.name, slot.ending)  # noqa: TRY400 - the text is enough
         slot.paused_until = None
 
     def _lose_fork_server(self) -> None:
         log.error("the fork server is gone; replacing it and every worker")
-        self.close()
+        self._close_forks()
         self._unwanted.clear()
         for slot in list(self._slots.values()):
             slot.executors.clear()

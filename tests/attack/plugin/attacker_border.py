@@ -37,17 +37,17 @@ class Border:
 
     def _take_turns(self) -> None:
         """Have the rest of this worker send whole records, between those of the intruder."""
-        original: Callable[..., None] = Channel.send
+        original: Callable[..., None] = Channel.send_encoded
 
-        def send(channel: Channel[Any], record: Any, fds: tuple[int, ...] = ()) -> None:
+        def send(channel: Channel[Any], data: bytes, fds: tuple[int, ...] = ()) -> None:
             with self._turn:
-                original(channel, record, fds)
+                original(channel, data, fds)
 
-        Channel.send = send  # type: ignore[method-assign]
+        Channel.send_encoded = send  # type: ignore[method-assign]
 
     def silence(self) -> None:
         """Let nothing of this worker reach the supervisor any more but what the intruder writes."""
-        Channel.send = lambda *_: None  # type: ignore[method-assign, assignment]
+        Channel.send_encoded = lambda *_: None  # type: ignore[method-assign, assignment]
 
     def write(self, data: bytes) -> None:
         """Write bytes as they are."""

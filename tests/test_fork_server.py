@@ -1,0 +1,176 @@
+"""The fork server where the kernel refuses to fork, and a fleet that lives with that."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from limpet.config import build
+from limpet.processes.channel import Channel
+from limpet.processes.fleet import Fleet
+from limpet.records import Exited, Fork, Forked, FromForkServer, Incident, NotForked, Transition
+from support import models
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from limpet.config import Config
+    from limpet.processes.launch import ForkServerProcess
+    from limpet.records import ToSupervisor
+
+LIMITED = """
+import ctypes, os, resource, signal, sys
+import limpet.processes.worker
+from limpet.processes import forkserver
+if os.getuid() == 0:  # limits on processes do not hold for root, nor for who may lift them
+    os.setresuid(54321, 0, 0)
+    without = ~(1 << 21 | 1 << 24) & 0xFFFFFFFF  # CAP_SYS_ADMIN, CAP_SYS_RESOURCE
+    header, sets = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    assert ctypes.CDLL(None).capget(header, sets) == 0
+    sets[0] &= without
+    sets[1] &= without
+    assert ctypes.CDLL(None).capset(header, sets) == 0
+hard = resource.getrlimit(resource.RLIMIT_NPROC)[1]
+for number, soft in ((signal.SIGUSR1, 0), (signal.SIGUSR2, hard)):
+    signal.signal(number, lambda *_, soft=soft: resource.setrlimit(resource.RLIMIT_NPROC, (soft, hard)))
+forkserver.main(sys.argv[1:])
+"""
+
+
+class Launched:
+    """A fork server that belongs to a user whose number of processes can be limited."""
+
+    def __init__(self) -> None:
+        self.socket, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-c", LIMITED, str(os.getpid()), str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+            )
+        self.pid = self._process.pid
+
+    def limit(self, *, none: bool) -> None:
+        """Allow its user no process beside those that run, or as many as before."""
+        os.kill(self.pid, signal.SIGUSR1 if none else signal.SIGUSR2)
+
+    def close(self) -> None:
+        self.socket.close()
+        self._process.kill()
+        self._process.wait()
+
+
+@contextmanager
+def launched() -> Iterator[Launched]:
+    running = Launched()
+    try:
+        yield running
+    finally:
+        running.close()
+
+
+def next_record(channel: Channel[FromForkServer]) -> FromForkServer:
+    while True:
+        for record in channel.receive():
+            return record
+
+
+def test_a_fork_that_fails_is_an_answer_and_the_next_one_works() -> None:
+    with launched() as running:
+        channel: Channel[FromForkServer] = Channel(running.socket, FromForkServer)
+        running.socket.settimeout(20)
+        for number in range(1, 5):
+            refused = number in (2, 3)
+            if number > 1:  # by then it is no longer root, for whom no limit holds
+                running.limit(none=refused)
+            ours, theirs = socket.socketpair()
+            with ours:
+                with theirs:
+                    channel.send(Fork(number, "w"), (theirs.fileno(),))
+                answer = next_record(channel)
+                assert isinstance(answer, NotForked if refused else Forked)
+                assert answer.number == number
+                if isinstance(answer, Forked):
+                    ours.close()  # it has nothing to serve then
+                    assert next_record(channel) == Exited(answer.pid, 0)
+                elif isinstance(answer, NotForked):
+                    assert answer.reason
+                    ours.settimeout(5)
+                    assert ours.recv(1) == b""  # nobody holds the other end
+
+
+def configured(folder: Path) -> Config:
+    models.dense(folder / "dense.tflite", inputs=3, outputs=3)
+    (folder / "recording.csv").write_text("a,b,c\n" + "1,2,3\n" * 50)
+    pipeline = {"model": "dense.tflite", "decoder": {"kind": "regress"}}
+    source = {"kind": "replay", "path": str(folder / "recording.csv"), "rate": 50, "loop": True}
+    return build(
+        {
+            "device": {"id": "d", "state": str(folder / "state")},
+            "sources": {"one": source, "two": source},
+            "pipelines": {"a": {"source": "one", **pipeline}, "b": {"source": "two", **pipeline}},
+            "jsonl": {},
+        },
+        folder,
+    )
+
+
+class Crew:
+    """A fleet, and what it said."""
+
+    def __init__(self, started: Launched) -> None:
+        self.said: list[ToSupervisor] = []
+        self._selector = selectors.DefaultSelector()
+        process: ForkServerProcess = started  # type: ignore[assignment]
+        self.fleet = Fleet(self._selector, process, self.said.append)
+
+    def states(self, pipeline: str) -> list[str]:
+        return [move.state for move in self.said if isinstance(move, Transition) and move.pipeline == pipeline]
+
+    def crashes(self, pipeline: str) -> list[str]:
+        return [one.reason for one in self.said if isinstance(one, Incident) and one.pipeline == pipeline]
+
+    def turn_until(self, condition: object) -> None:
+        assert callable(condition)
+        deadline = time.monotonic() + 20
+        while not condition():
+            assert time.monotonic() < deadline, self.said
+            self.fleet.tend()
+            for key, _ in self._selector.select(0.05):
+                key.data()
+
+    def close(self) -> None:
+        with contextlib.suppress(KeyError):
+            self.fleet.close()
+        self._selector.close()
+
+
+def test_a_worker_that_cannot_be_forked_is_started_later_and_the_others_go_on(tmp_path: Path) -> None:
+    wanted = configured(tmp_path)
+    with launched() as running:
+        crew = Crew(running)
+        try:
+            assert crew.fleet.check(wanted) == []
+            crew.fleet.assign(wanted)
+            crew.turn_until(lambda: "running" in crew.states("a") and "running" in crew.states("b"))
+            before = crew.fleet.pids()
+            running.limit(none=True)
+            os.kill(before["worker one"], signal.SIGKILL)
+            crew.turn_until(lambda: any("could not be started" in reason for reason in crew.crashes("a")))
+            assert crew.fleet.pids()["worker two"] == before["worker two"]
+            assert crew.fleet.pids()["fork server"] == before["fork server"]
+            del crew.said[:]
+            running.limit(none=False)
+            crew.turn_until(lambda: "running" in crew.states("a"))
+            assert crew.fleet.pids()["worker two"] == before["worker two"]
+            assert not crew.crashes("b")
+        finally:
+            crew.close()
