@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -336,3 +339,20 @@ def test_needs_tell_whether_a_sandbox_will_do_for_another_configuration(tmp_path
     assert not now.covers(wanted(write(tmp_path, REPLAY, "beside.tflite")))
     assert not now.covers(wanted(write(tmp_path, SERIAL.format(port="/dev/null"))))
     assert not now.covers(wanted(write(tmp_path, SERIAL.format(port="socket://127.0.0.1:1"))))
+
+
+OLD_KERNEL = """
+import errno, json, os, pathlib
+from limpet.isolation import sandbox, seccomp
+from limpet.isolation.needs import Needs
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+sandbox._libc.prctl(38, 1, 0, 0, 0)
+calls = ("landlock_create_ruleset", "landlock_restrict_self")
+seccomp.install([seccomp._Rule(call, code=errno.ENOSYS) for call in calls])
+print(json.dumps(sandbox.enter(Needs(frozenset(), frozenset(), frozenset()))))
+"""
+
+
+def test_a_kernel_without_landlock_is_named_among_what_is_in_force() -> None:
+    done = subprocess.run([sys.executable, "-c", OLD_KERNEL], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == ["no-new-privileges", "limits", "without-landlock", "seccomp", "no-network"]

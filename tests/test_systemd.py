@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ import pytest
 SYSTEMD = Path(__file__).parent.parent / "systemd"
 UNITS = sorted(path.name for path in SYSTEMD.iterdir() if path.suffix in {".service", ".timer", ".slice"})
 DROP_INS = sorted(path.stem for path in SYSTEMD.glob("drop-ins/*.conf"))
+LIMITS = SYSTEMD.parent / "bench/limits.py"
 MOST = 1.3
 WRITABLE_CODE = {"jetson"}
 """Drop-ins for drivers that compile to memory and execute it, which costs 0.1."""
@@ -113,3 +116,30 @@ def test_every_group_that_a_unit_names_is_made() -> None:
                 named.update(value.split())
     assert named
     assert named <= made
+
+
+SIZES = {"M": 1 << 20, "G": 1 << 30}
+
+
+def limits(text: str) -> tuple[int, int]:
+    """Return the most tasks and bytes of memory that a unit may take."""
+    keys = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and line[0] not in "#[")
+    return int(keys["TasksMax"]), int(keys["MemoryMax"][:-1]) * SIZES[keys["MemoryMax"][-1]]
+
+
+def test_every_service_has_limits_that_fit_what_was_measured() -> None:
+    for path in SYSTEMD.glob("*.service"):
+        tasks, memory = limits(path.read_text())
+        assert (tasks, memory) >= ((16, 128 << 20) if "housekeeping" in path.name else (4 * 37, 4 * 212_000_000))
+        # One service alone does not reach the limit of all of them together.
+        assert tasks < 512
+
+
+def test_the_measured_daemon_stays_far_below_its_limits(tmp_path: Path) -> None:
+    tasks, memory = limits((SYSTEMD / "limpet.service").read_text())
+    command = [sys.executable, LIMITS, "--sources", "3", "--pipelines", "2", "--folder", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    measured = json.loads(done.stdout.splitlines()[-1])
+    assert measured["running"] == 6
+    assert 3 * 2 + 3 <= measured["tasks"] < tasks / 4
+    assert 0 < measured["pss_mb"] < memory / 4e6

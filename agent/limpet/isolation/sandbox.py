@@ -44,8 +44,8 @@ def enter(wanted: Needs) -> list[str]:
     """Give up everything else, for ever; return in words what is in force.
 
     Of ``no-new-privileges``, ``limits``, ``landlock-VERSION``, ``seccomp`` and ``no-network``. What this system
-    cannot do is left out and said in one line. To be called in a process without other threads: Landlock holds
-    for the thread that calls it and for what that one starts.
+    cannot do is ``without-landlock`` or ``without-seccomp``, and one line of the log says why. To be called in a
+    process without other threads: Landlock holds for the thread that calls it and for what that one starts.
     """
     if sys.platform != "linux":
         log.info("no sandbox: this is not Linux")
@@ -60,11 +60,13 @@ def enter(wanted: Needs) -> list[str]:
     try:
         in_force.append(f"landlock-{landlock.restrict(_allowed(wanted), network=wanted.network)}")
     except OSError as error:
+        in_force.append("without-landlock")
         missing.append(f"landlock: {error.strerror}; it may read and write what its user may")
     try:
         seccomp.install(seccomp.rules(devices=bool(wanted.devices), network=wanted.network))
         in_force += ["seccomp"] if wanted.network else ["seccomp", "no-network"]
     except seccomp.Unavailable as reason:
+        in_force.append("without-seccomp")
         missing.append(f"seccomp: {reason}; it may start programs and open sockets")
     if missing:
         log.warning("sandbox not complete: %s", "; ".join(missing))
