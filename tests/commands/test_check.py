@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from limpet import cli
+from limpet.tflite import model_file
 from support import models
 
 BUNDLE = Path(__file__).parents[2] / "agent" / "limpet" / "demo_data" / "shuttle-1.limpet"
+DATA = Path(__file__).parents[1] / "data" / "models"
 CONFIG = """
 [device]
 id = "d"
@@ -89,3 +93,134 @@ def test_outputs_that_no_decoder_reads_are_found(tmp_path: Path, capsys: pytest.
     assert "decoder: the layout of outputs of shape [1, 9] is not to be told" in capsys.readouterr().err
     models.dense(tmp_path / "boxes.tflite", 2, 6)
     assert cli.main(["check", str(path)]) == 0
+
+
+TRIAL = """
+[device]
+id = "d"
+state = "state"
+[jsonl]
+[sources.s]
+kind = "serial"
+port = "/dev/none"
+channels = {channels}
+[pipelines.p]
+source = "s"
+model = "model.tflite"
+deadline = 1.0
+decoder = {{ kind = "regress" }}
+{more}
+[pipelines.sound]
+source = "s"
+model = "sound.tflite"
+decoder = {{ kind = "regress" }}
+"""
+
+
+def tried(folder: Path, capsys: pytest.CaptureFixture[str], channels: int = 4, more: str = "") -> tuple[int, str]:
+    """Check ``model.tflite`` beside a sound model; return the status and what was printed."""
+    models.dense(folder / "sound.tflite", channels, 2)
+    path = folder / "limpet.toml"
+    names = json.dumps([f"c{number}" for number in range(channels)])
+    path.write_text(TRIAL.format(channels=names, more=more))
+    status = cli.main(["check", str(path)])
+    out, err = capsys.readouterr()
+    return status, out + err
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (
+            lambda path: shutil.copy(DATA / "flex.tflite", path),
+            "does not have the TensorFlow ops FlexErf; convert",
+        ),
+        (lambda path: models.lacking(path, "Mine", "Mine", "Yours"), "does not have the custom ops Mine, Yours\n"),
+        (models.newer, "'ADD' version '99'"),
+        (models.text, "'words' holds text, not numbers"),
+        (models.unknown, "a model compiled for the Edge TPU needs the delegate 'edgetpu'"),
+        (models.enormous, "limpet: pipelines.p: "),
+    ],
+    ids=["flex", "custom", "newer", "text", "edgetpu", "enormous"],
+)
+def test_a_model_that_cannot_run_is_found(
+    make: Any, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make(tmp_path / "model.tflite")
+    channels = model_file.read(tmp_path / "model.tflite").inputs[0].shape[-1]
+    more = "inputs = { a = [], b = [] }" if make is models.newer else ""
+    status, said = tried(tmp_path, capsys, channels, more)
+    assert status == 78
+    assert says in said
+    assert said.count("\n") == 1  # and no second line, as of what the runtime prints
+
+
+def test_a_model_that_brings_the_runtime_down_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models.crashing(tmp_path / "model.tflite")
+    status, said = tried(tmp_path, capsys)
+    assert status == 78
+    assert "the runtime did not survive the model model: killed by SIGSEGV" in said
+
+
+def test_a_model_that_hangs_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models.endless(tmp_path / "model.tflite")
+    status, said = tried(tmp_path, capsys, 1)
+    assert status == 78
+    assert "the runtime did not survive the model model: no end after 2 s" in said
+
+
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_integers_and_flags_are_fed(dtype: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models.integers(tmp_path / "model.tflite", dtype)
+    assert tried(tmp_path, capsys)[0] == 0
+    models.flags(tmp_path / "model.tflite")
+    assert tried(tmp_path, capsys)[0] == 0
+
+
+def test_the_treatment_of_state_is_told_or_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models.accumulator(tmp_path / "model.tflite", 4)
+    status, said = tried(tmp_path, capsys)
+    assert status == 0
+    assert "p: s -> model 0 on cpu; state is variables (handle): kept from window to window" in said
+    models.svdf(tmp_path / "model.tflite")
+    status, said = tried(tmp_path, capsys, 1)
+    assert status == 78
+    assert "pipelines.p: stateful: missing" in said
+    status, said = tried(tmp_path, capsys, 1, "stateful = false")
+    assert status == 0
+    assert "recurrent ops (SVDF): cleared before each window" in said
+
+
+def test_windows_that_overlap_are_told_of_a_model_with_state(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(DATA / "lstm_cell.tflite", tmp_path / "model.tflite")
+    for stateful, overlaps in ((True, True), (False, False)):
+        more = f"stateful = {str(stateful).lower()}\nwindow = {{ size = 4, hop = 1 }}"
+        status, said = tried(tmp_path, capsys, 1, more)
+        assert status == 0
+        assert ("samples enter the state more than once" in said) == overlaps
+
+
+@pytest.mark.parametrize(
+    ("more", "status", "says"),
+    [
+        ('delegates = ["edgetpu", "cpu"]', 0, "not here: edgetpu: libedgetpu.so.1 is not installed"),
+        ('delegates = ["edgetpu"]\nrequire = 0.5', 78, "with `require` the CPU does not stand in"),
+    ],
+)
+def test_accelerators_that_are_not_here_are_told(
+    more: str, status: int, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models.dense(tmp_path / "model.tflite", 4, 4)
+    found, said = tried(tmp_path, capsys, more=more)
+    assert (found, says in said) == (status, True), said
+
+
+def test_several_inputs_are_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(DATA / "two.tflite", tmp_path / "model.tflite")
+    status, said = tried(tmp_path, capsys, 6)
+    assert status == 78
+    line = next(part for part in said.splitlines() if "pipelines.p" in part)
+    example = line.partition("for example: ")[2]
+    assert tried(tmp_path, capsys, 6, example)[0] == 0

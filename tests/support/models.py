@@ -27,6 +27,8 @@ ADD, CONCATENATION, CONV_2D, FULLY_CONNECTED, MUL, RESHAPE, CUSTOM, WHERE, QUANT
     114,
 )
 SVDF, _SVDF = 27, 6
+WHILE, _WHILE = 119, 93
+CAST, _CAST = 53, 37
 CALL_ONCE, VAR_HANDLE, READ_VARIABLE, ASSIGN_VARIABLE = 129, 142, 143, 144
 _CONV, _DENSE, _CONCATENATION, _ADD, _RESHAPE, _MUL, _WHERE, _ONCE, _HANDLE, _READ, _ASSIGN = (
     1,
@@ -250,6 +252,31 @@ def pair(path: Path, size: int = 2) -> Path:
     return _write(path, Graph([Tensor(name, (1, size)) for name in names], ops, [0, 1], [2, 3]))
 
 
+def crashing(path: Path) -> Path:
+    """A custom op of the runtimes without the options that it reads: a segmentation fault in both."""
+    tensors = [Tensor("image", (1, 4)), *(Tensor(f"output{i}", (1, 4)) for i in range(4))]
+    op = Op(CUSTOM, [0], [1, 2, 3, 4], custom="TFLite_Detection_PostProcess")
+    return _write(path, Graph(tensors, [op], [0], [1, 2, 3, 4]))
+
+
+def endless(path: Path) -> Path:
+    """A loop that never ends."""
+    tensors = [Tensor("input", (1,)), Tensor("on", (1,), "bool", values=[True]), Tensor("off", (1,), "bool")]
+    add = Op(ADD, [0, 0], [3], (_ADD, {"i8_0": 0}))
+    loop = Op(WHILE, [1], [2], (_WHILE, {"i32_0": 1, "i32_1": 2}))
+    same = Graph([Tensor("flag", (1,), "bool")], [], [0], [0])
+    return _write(path, Graph([*tensors, Tensor("sum", (1,))], [loop, add], [0], [3, 2]), same, same)
+
+
+def enormous(path: Path, outputs: int = 400) -> Path:
+    """Outputs of 512 MiB each."""
+    row, column = (1, 1 << 13), (1 << 14, 1)
+    tensors = [Tensor("row", row), Tensor("column", column, values=np.zeros(column))]
+    tensors += [Tensor(f"sum{i}", (column[0], row[1])) for i in range(outputs)]
+    ops = [Op(ADD, [0, 1], [2 + i], (_ADD, {"i8_0": 0})) for i in range(outputs)]
+    return _write(path, Graph(tensors, ops, [0], list(range(2, 2 + outputs))))
+
+
 def nonzero(path: Path, size: int = 6) -> Path:
     """Where a bool input is true: ``(size,)`` to int64 ``(n, 1)`` with n known only after the run."""
     tensors = [Tensor("flags", (size,), "bool"), Tensor("where", (-1, 1), "int64")]
@@ -260,6 +287,12 @@ def integers(path: Path, dtype: str = "int32", size: int = 4) -> Path:
     """Integers that are not quantized, times two."""
     tensors = [Tensor("numbers", (1, size), dtype), Tensor("twice", (1, size), dtype)]
     return _write(path, Graph(tensors, [Op(ADD, [0, 0], [1], (_ADD, {"i8_0": 0}))], [0], [1]))
+
+
+def flags(path: Path, size: int = 4) -> Path:
+    """Flags as numbers."""
+    tensors = [Tensor("flags", (1, size), "bool"), Tensor("numbers", (1, size))]
+    return _write(path, Graph(tensors, [Op(CAST, [0], [1], (_CAST, {"i8_0": 6, "i8_1": 0}))], [0], [1]))
 
 
 def text(path: Path) -> Path:

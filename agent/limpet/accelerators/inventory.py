@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from limpet.accelerators.delegate_kinds import Choice
+
 Sort: TypeAlias = Literal["edgetpu", "gpu", "npu"]
 
 
@@ -69,6 +71,18 @@ def explain(delegate: str, machine: Machine | None = None) -> str:
         for device in found
         for reason, todo in zip(device.why_not, device.todo, strict=True)
     )
+
+
+def missing(machine: Machine, choice: Choice) -> tuple[str, str]:
+    """Return what a delegate lacks, and what to do; two empty texts where nothing is known to be missing."""
+    kind = KINDS[choice.kind]
+    if choice.how == "library" and not any(machine.has_library(name) for name in choice.libraries):
+        return f"{choice.libraries[0]} is not installed", kind.install
+    if choice.how == "compiled" and machine.litert is None:
+        return "ai-edge-litert is not installed", kind.install
+    usable = any(device.usable and device.delegate == choice.kind for device in discover(machine))
+    reason = "" if usable else explain(choice.kind, machine)
+    return reason, "limpet devices says what to do about it" if reason else ""
 
 
 # --- what a delegate needs besides its device

@@ -11,15 +11,19 @@ from typing import TYPE_CHECKING
 from msgspec import structs
 
 from limpet import config, reporting
+from limpet.accelerators.delegate_kinds import CPU
+from limpet.accelerators.inventory import missing
 from limpet.device import governor
-from limpet.errors import ConfigError, LimpetError
-from limpet.inference import plan
+from limpet.device.machine import Machine
+from limpet.errors import ConfigError, LimpetError, ModelError
+from limpet.inference import plan, trial
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
     from limpet.config import Config
+    from limpet.types import SampleSpec
 
 HELP = "check a configuration and the models it names; every problem at once, nothing is started"
 
@@ -53,13 +57,13 @@ def inspect(wanted: Config) -> tuple[list[str], list[str]]:
             sources[name] = plan.plan_source(wanted, name)
         except ConfigError as error:
             problems += error.problems
-    with _aside(wanted) as trial:
+    with _aside(wanted) as aside:
         for name, pipeline in wanted.pipelines.items():
             if pipeline.source not in sources:
                 continue
             for level in range(len(pipeline.ladder) + 1):
                 try:
-                    made = plan.plan_pipeline(governor.apply(trial, level), name, sources[pipeline.source].spec)
+                    made = _tried(governor.apply(aside, level), name, sources[pipeline.source].spec)
                 except ConfigError as error:
                     problems += error.problems
                 except LimpetError as error:
@@ -68,6 +72,23 @@ def inspect(wanted: Config) -> tuple[list[str], list[str]]:
                     lines.append(_describe(made, pipeline.source, level))
                     lines += [f"{name}: warning: {warning}" for warning in made.warnings]
     return problems, lines
+
+
+def _tried(wanted: Config, name: str, spec: SampleSpec) -> plan.PipelinePlan:
+    """Plan a pipeline, and run it once. ``LimpetError`` says why it would fail at its start."""
+    made = plan.plan_pipeline(wanted, name, spec)
+    lacking = _lacking(made)
+    if CPU not in made.delegates and len(lacking) == len(made.delegates):
+        raise ModelError(f"{'; '.join(lacking)}; with `require` the CPU does not stand in")
+    if reason := trial.failure(wanted, made):
+        raise ModelError(reason)
+    return made
+
+
+def _lacking(made: plan.PipelinePlan) -> list[str]:
+    """Return what accelerators lack here, a line for each that lacks something."""
+    reasons = {choice.name: missing(Machine(), choice)[0] for choice in made.accelerators}
+    return [f"{name}: {reason}" for name, reason in reasons.items() if reason]
 
 
 @contextmanager
@@ -93,4 +114,18 @@ def _describe(made: plan.PipelinePlan, source: str, level: int) -> str:
     delegates = ", ".join(choice.name for choice in made.delegates)
     every = f", one window in {made.every}" if made.every > 1 else ""
     rung = f" (rung {level} of its ladder)" if level else ""
-    return f"{made.name}: {source} -> {manifest.name} {manifest.version} on {delegates}{every}{rung}"
+    notes = [f"state is {made.state}"] if made.state else []
+    notes += _overlap(made)
+    notes += [f"not here: {line}" for line in _lacking(made)]
+    line = f"{made.name}: {source} -> {manifest.name} {manifest.version} on {delegates}{every}{rung}"
+    return "; ".join([line, *notes])
+
+
+def _overlap(made: plan.PipelinePlan) -> list[str]:
+    """Warn of windows that show the same samples several times to a model that remembers them."""
+    size, hop = made.window.size, made.window.hop
+    seconds, hop_seconds = made.window.seconds, made.window.hop_seconds
+    overlaps = (size and hop and hop < size) or (seconds and hop_seconds and hop_seconds < seconds)
+    if not (overlaps and made.state.lasting and made.state):
+        return []
+    return ["its windows overlap, so samples enter the state more than once"]

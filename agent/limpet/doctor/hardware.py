@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from limpet.accelerators.delegate_kinds import KINDS, resolve
-from limpet.accelerators.inventory import discover, explain
+from limpet.accelerators.delegate_kinds import resolve
+from limpet.accelerators.inventory import discover, missing
 from limpet.doctor.finding import bad, ok, skip, warn
 from limpet.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from limpet.accelerators.delegate_kinds import Choice, DelegateTable
+    from limpet.accelerators.delegate_kinds import DelegateTable
     from limpet.accelerators.inventory import Accelerator
     from limpet.device.machine import Machine
     from limpet.doctor.finding import Finding
@@ -58,21 +58,9 @@ def _delegate(
         choice = resolve(name, tables)
     except ConfigError as error:
         return bad("delegates", what, "; ".join(error.problems), "correct the pipeline's delegates")
-    problem, mend = _missing(machine, choice)
+    problem, mend = missing(machine, choice)
     if not problem:
         return ok("delegates", f"{what} is there")
     if next_one:
         return warn("delegates", what, f"{problem}; {next_one} will run it, degraded", mend)
     return bad("delegates", what, f"{problem}, and no other delegate follows it", mend)
-
-
-def _missing(machine: Machine, choice: Choice) -> tuple[str, str]:
-    """Return what a delegate lacks, and what to do; two empty texts where nothing is known to be missing."""
-    kind = KINDS[choice.kind]
-    if choice.how == "library" and not any(machine.has_library(name) for name in choice.libraries):
-        return f"{choice.libraries[0]} is not installed", kind.install
-    if choice.how == "compiled" and machine.litert is None:
-        return "ai-edge-litert is not installed", kind.install
-    usable = any(device.usable and device.delegate == choice.kind for device in discover(machine))
-    reason = "" if usable else explain(choice.kind, machine)
-    return reason, "limpet devices says what to do about it" if reason else ""

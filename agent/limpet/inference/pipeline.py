@@ -32,7 +32,7 @@ from limpet.inference.plan import (
 from limpet.inference.reader import Reader
 from limpet.inference.window import Windower
 from limpet.records import Result
-from limpet.types import Samples
+from limpet.types import Samples, Window
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,10 +41,13 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from limpet.plugin import Decoder, Load, Model
-    from limpet.types import Array, FloatArray, Window
+    from limpet.types import Array, FloatArray
 
 Captured: TypeAlias = "Callable[[Sequence[Array]], None]"
 """What takes a model's inputs, as real values that are valid during the call."""
+
+_SOME = 16
+"""Samples in a window that is tried, if the source's rate alone says how many there are."""
 
 
 class Pipeline:
@@ -226,6 +229,14 @@ class Pipeline:
             decoded - taken,
             output,
         )
+
+    def try_once(self, *, noise: bool) -> None:
+        """Run one window of zeros or of noise, and drop the result. ``ModelError`` as ``feed``."""
+        shape = [_SOME if size == -1 else size for size in self._windower.shape]
+        values = np.zeros(shape, self._windower.rows.dtype)
+        if noise:
+            values[...] = np.random.default_rng(0).uniform(0, 255 if values.dtype == np.uint8 else 1, shape)
+        self._infer(Window(values, 0, 0, 0))
 
     def capture(self, show: Captured) -> None:
         """Call ``show`` once with what the model is given for the next window that runs."""

@@ -1,0 +1,48 @@
+"""A pipeline opened and run once as ``limpet run`` would, in a child process that may crash or hang."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from limpet.accelerators.admission import judge, load
+from limpet.accelerators.delegate_kinds import CPU
+from limpet.errors import LimpetError, ModelError
+from limpet.inference.pipeline import Pipeline
+from limpet.isolation import confined, needs
+
+if TYPE_CHECKING:
+    from limpet.config import Config
+    from limpet.inference.plan import PipelinePlan
+
+SHARE = 2.0
+"""Times its deadline, a pipeline may take to open and run once: the supervisor has no more patience with it."""
+
+
+def failure(config: Config, plan: PipelinePlan) -> str:
+    """Return why a pipeline cannot run, in a line; empty if it can.
+
+    It runs on the CPU, which an accelerator is measured by. The accelerator may be in use, so it is left alone.
+    """
+    seconds = config.pipelines[plan.name].deadline * SHARE
+    wanted = replace(needs.of_executor(config, plan, CPU), change=frozenset(), devices=frozenset())
+    try:
+        return confined.run(lambda: _attempt(plan), wanted, seconds)
+    except confined.LostError as error:
+        return f"the runtime did not survive the model {plan.bundle.manifest.name}: {error}"
+
+
+def _attempt(plan: PipelinePlan) -> str:
+    """Open the pipeline and run it. A decoder may refuse what zeros give, so noise is tried as well."""
+    np.seterr(all="ignore")
+    try:
+        with Pipeline(plan, judge if plan.accelerators else load) as pipeline:
+            try:
+                pipeline.try_once(noise=False)
+            except ModelError:
+                pipeline.try_once(noise=True)
+    except LimpetError as error:
+        return str(error)
+    return ""
