@@ -77,6 +77,37 @@ def test_a_model_that_is_refused_here(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "needs the delegate 'edgetpu'" in facts["refused"]
 
 
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (
+            models.accumulator,
+            "state       variables (handle): kept from window to window, cleared after a gap, by default",
+        ),
+        (models.svdf, "state       recurrent ops (SVDF); its file does not show for how long"),
+        (models.pair, "state       input total_in is perhaps output total_out of the run before"),
+    ],
+)
+def test_state_is_shown(make: Any, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, facts, text = shown(capsys, make(tmp_path / "model.tflite"))
+    assert status == 0
+    assert says in text
+    assert facts["state"] or facts["state_pairs"]
+
+
+def test_a_model_that_brings_the_runtime_down_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, facts, text = shown(capsys, models.crashing(tmp_path / "model.tflite"))
+    assert status == 1
+    assert "did not survive the model: killed by SIGSEGV" in facts["refused"]
+    assert "inputs      image [1, 4] float32" in text
+
+
+def test_a_model_without_state_says_nothing_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, facts, text = shown(capsys, models.offset(tmp_path / "model.tflite"))
+    assert (facts["state"], facts["state_pairs"]) == ("", {})
+    assert "state  " not in text
+
+
 @pytest.mark.parametrize(("name", "reason"), [("nowhere", "no model 'nowhere'"), ("./x.limpet", "no file")])
 def test_what_is_not_there(name: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["inspect", name]) == 1

@@ -137,7 +137,7 @@ def tried(folder: Path, capsys: pytest.CaptureFixture[str], channels: int = 4, m
         ),
         (lambda path: models.lacking(path, "Mine", "Mine", "Yours"), "does not have the custom ops Mine, Yours\n"),
         (models.newer, "'ADD' version '99'"),
-        (models.text, "'words' holds text, not numbers"),
+        (models.text, "'words' takes text, which no source gives"),
         (models.unknown, "a model compiled for the Edge TPU needs the delegate 'edgetpu'"),
         (models.enormous, "limpet: pipelines.p: "),
     ],

@@ -19,17 +19,23 @@ from limpet.errors import ModelError
 from limpet.inference.plan import open_transforms, resized
 from limpet.inference.single import plan_model
 from limpet.inference.window import Windower
+from limpet.isolation import confined
+from limpet.isolation.needs import Needs
 from limpet.runtimes import tflite
 from limpet.tflite import model_file
+from limpet.tflite.coverage import Coverage
 
 if TYPE_CHECKING:
     import argparse
 
     from limpet.deploy.bundle import Bundle
-    from limpet.tflite.coverage import Coverage
+    from limpet.manifest import Manifest
+    from limpet.model_facts import ModelFacts
 
 HELP = "show a model: inputs, outputs, quantization, ops, labels, metadata, and what its delegates cover here"
 _LABELS_SHOWN = 8
+_SECONDS = 60.0
+"""For the runtime to load a model."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,6 +64,7 @@ def inspect(path: Path, bundle: Bundle) -> dict[str, Any]:
     content = bundle.model.read_bytes()
     file = model_file.read(bundle.model)
     manifest = bundle.manifest
+    described = tflite.describe(bundle.model, tflite.Config())
     facts: dict[str, Any] = {
         "file": str(path),
         "size": len(content),
@@ -71,6 +78,8 @@ def inspect(path: Path, bundle: Bundle) -> dict[str, Any]:
         "ops": {},
         "delegates": {},
         "placements": {},
+        "state": _state(manifest, described),
+        "state_pairs": dict(described.pairs),
         "labels": bundle.labels,
         "golden": bundle.golden is not None,
         "signed": bundle.signature is not None,
@@ -78,7 +87,7 @@ def inspect(path: Path, bundle: Bundle) -> dict[str, Any]:
         "manifest": msgspec.to_builtins(manifest),
     }
     try:
-        placement = tflite.cover(bundle.model)
+        placement = _coverage(bundle.model)
     except ModelError as error:
         facts["refused"] = str(error)
         facts["ops"] = dict(Counter(file.ops))
@@ -86,6 +95,37 @@ def inspect(path: Path, bundle: Bundle) -> dict[str, Any]:
         facts["ops"] = dict(Counter(placement.ops))
         facts["delegates"] = {"cpu": _covered(placement)}
     return facts
+
+
+def _state(manifest: Manifest, facts: ModelFacts) -> str:
+    """Say what a model keeps from run to run, and how a pipeline treats that; empty if it keeps nothing."""
+    if not facts.state:
+        return ""
+    by_default = manifest.stateful is None
+    lasting = facts.stateful if by_default else manifest.stateful
+    if lasting is None:
+        return f"{facts.state}; its file does not show for how long: a pipeline needs the key stateful"
+    how = "kept from window to window, cleared after a gap" if lasting else "cleared before each window"
+    return f"{facts.state}: {how}, {'by default' if by_default else 'as its manifest says'}"
+
+
+def _coverage(model: Path) -> Coverage:
+    """Return what the CPU's delegate runs. ``ModelError`` says why the runtime refuses the model, or crashes."""
+
+    def answer() -> str:
+        try:
+            return msgspec.json.encode(tflite.cover(model)).decode()
+        except ModelError as error:
+            return f"!{error}"
+
+    try:
+        told = confined.run(answer, Needs(frozenset({model.resolve()})), _SECONDS)
+    except confined.LostError as error:
+        raise ModelError(f"{tflite.package} {tflite.version} did not survive the model: {error}") from error
+    try:
+        return msgspec.json.decode(told, type=Coverage)
+    except msgspec.MsgspecError:
+        raise ModelError(told.removeprefix("!")) from None
 
 
 def _placement(path: Path, name: str, cache: Path) -> Any:
@@ -122,6 +162,7 @@ def _lines(facts: dict[str, Any]) -> list[str]:
         lines += [f"  {direction:11} {_tensor(tensor)}" for tensor in facts[direction]]
     for key, signature in facts["signatures"].items():
         lines += [f"  signature   {key}: {', '.join(signature['inputs'])} -> {', '.join(signature['outputs'])}"]
+    lines += _kept(facts)
     if facts["signed"]:
         lines += [
             f"  signed      by {manifest.get('signature_key') or 'a key without a name'}, which is not verified"
@@ -142,6 +183,13 @@ def _lines(facts: dict[str, Any]) -> list[str]:
     for name, placed in facts["placements"].items():
         lines += [f"  {name:11} {_proof(placed)}"]
     return lines
+
+
+def _kept(facts: dict[str, Any]) -> list[str]:
+    lines = [f"  state       {facts['state']}"] if facts["state"] else []
+    for taken, given in facts["state_pairs"].items():
+        lines += [f"  state       input {taken} is perhaps output {given} of the run before; see the key inputs"]
+    return lines + ([f"  metadata    {problem}"] if (problem := facts["metadata"]["problem"]) else [])
 
 
 def _proof(placed: Any) -> str:
