@@ -151,6 +151,13 @@ def test_restart_starts_the_worker_anew(broker: Mosquitto, running: Daemon, oper
         ("restart", b'{"pipeline": "boiler"}', "no pipeline 'boiler'"),
         ("capture", b'{"pipeline": "boiler"}', "no pipeline 'boiler'"),
         ("ping", b"\xff\x00", "not what 'ping' takes"),
+        ("ping", b'{"\xff":1}', "not what 'ping' takes"),
+        ("ping", b'{"\\ud800":1}', "not what 'ping' takes"),
+        ("ping", b'{"a":' * 100_000, "not what 'ping' takes"),
+        ("ping", b"[" * 1_000_000, "not what 'ping' takes"),
+        ("threshold", b'{"pipeline": "press", "value": NaN}', "not what 'threshold' takes"),
+        ("threshold", b'{"pipeline": "press", "value": 1e999}', "not what 'threshold' takes"),
+        ("log_level", b'{"level": "\xff"}', "not what 'log_level' takes"),
     ],
 )
 def test_what_cannot_be_done_is_answered_so(
@@ -161,6 +168,17 @@ def test_what_cannot_be_done_is_answered_so(
     assert says in answer["error"]
     assert f"command {command!r}" in running.log
     assert answer["error"].splitlines()[0] in running.log
+
+
+def test_a_reply_is_planted_on_no_topic_of_a_device(operator: Caller, running: Daemon) -> None:
+    for topic in ("limpet/press-07/status", "limpet/press-08/command/restart", "homeassistant/sensor/x/config"):
+        operator.send("ping", b"{}", response_topic=topic)
+    wait_until(lambda: "no reply may go to its response topic" in running.log)
+    time.sleep(0.5)
+    assert operator.call("ping")["ok"]
+    health = operator.call("health")["result"]["reporters"]["mqtt"]
+    assert health["ignored"] == {"response topic": 3}
+    assert not [m for m in operator.heard if m.topic == "limpet/press-07/status" and b'"command"' in m.payload]
 
 
 def test_a_retained_command_is_not_obeyed(operator: Caller, running: Daemon, broker: Mosquitto) -> None:

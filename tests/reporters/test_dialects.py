@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, get_args
 
 import jsonschema
 import msgspec
 import pytest
 
+from limpet.records import State
 from limpet.reporters.dialects import _sparkplug_payload as spb
 from limpet.reporters.dialects import cloudevents, homeassistant, sparkplug
 from support import dialects, reports
@@ -125,7 +127,7 @@ def test_the_source_of_cloudevents_is_a_uri() -> None:
 COMMON = {"device", "origin", "availability", "qos"}
 ENTITY = {
     "unique_id", "name", "state_topic", "value_template", "device_class", "entity_category",
-    "json_attributes_topic", "json_attributes_template",
+    "json_attributes_topic", "json_attributes_template", "availability", "availability_mode",
 }  # fmt: skip
 OPTIONS = {"sensor": ENTITY | {"unit_of_measurement", "state_class", "options"}, "binary_sensor": ENTITY}
 """Keys that the documentation of the two platforms has."""
@@ -154,8 +156,9 @@ def test_entities_appear_with_the_first_result() -> None:
     assert entities["press anomalous"]["platform"] == "binary_sensor"
     assert entities["press anomalous"]["device_class"] == "problem"
     assert entities["press threshold"]["entity_category"] == "diagnostic"
-    assert entities["press score"]["availability"] == [
-        {"topic": "limpet/press-07/status", "value_template": "{{ value_json.status }}"}
+    assert [each["topic"] for each in entities["press score"]["availability"]] == [
+        "limpet/press-07/status",
+        "limpet/press-07/homeassistant/health/press",
     ]
     state = said[-1]
     assert state.topic == entities["press score"]["state_topic"]
@@ -198,6 +201,46 @@ def test_discovery_by_device_has_all_in_one_message() -> None:
     assert after["components"]["motion__score"]["unique_id"] == "limpet_press-07_motion/score"
     for component in after["components"].values():
         assert not set(component) - {"platform"} - OPTIONS[component["platform"]]
+
+
+def _rendered(template: str, content: dict[str, Any]) -> Any:
+    """Fill in a template; those in use here are expressions of Python as well."""
+    return eval(template.strip("{} "), {"value_json": SimpleNamespace(**content)})  # noqa: S307
+
+
+def is_available(entity: dict[str, Any], retained: dict[str, bytes]) -> bool:
+    """Return what Home Assistant shows, by its rules: every topic must say online."""
+    said = [
+        _rendered(each["value_template"], json.loads(retained[each["topic"]]))
+        for each in entity["availability"]
+        if each["topic"] in retained
+    ]
+    return said == ["online"] * len(entity["availability"])
+
+
+@pytest.mark.parametrize("discovery", ["device", "entity"])
+@pytest.mark.parametrize("state", get_args(State))
+def test_results_are_available_while_their_pipeline_gives_them(discovery: str, state: State) -> None:
+    dialect = dialects.opened("homeassistant", discovery=discovery)
+    health = reports.pipeline_health()
+    health.state = state
+    said = [*dialect.results([reports.result()]), *dialect.state(health)]
+    retained = {publish.topic: publish.payload for publish in said} | {
+        "limpet/press-07/status": b'{"status": "online"}'
+    }
+    if discovery == "device":
+        content = json.loads(retained["homeassistant/device/press-07/config"])
+        common = {key: value for key, value in content.items() if key != "components"}
+        entities = {entity["name"]: common | entity for entity in content["components"].values()}
+    else:
+        entities = discovered(said)
+    shown = {name: is_available(entity, retained) for name, entity in entities.items()}
+    for name in ("motion score", "motion label", "motion latency"):
+        assert shown[name] == (state == "running")
+    assert shown["motion state"]
+    assert shown["motion model"]
+    offline = retained | {"limpet/press-07/status": b'{"status": "offline"}'}
+    assert not any(is_available(entity, offline) for entity in entities.values())
 
 
 def test_unique_ids_are_unique_and_the_same_after_a_restart() -> None:

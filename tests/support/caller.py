@@ -44,7 +44,7 @@ class Caller:
         self._client.disconnect()
         self._client.loop_stop()
 
-    def send(self, command: str, payload: bytes, *, retain: bool = False) -> bytes:
+    def send(self, command: str, payload: bytes, *, retain: bool = False, response_topic: str = ANSWERS) -> bytes:
         """Send a command; return the correlation data that its answer must have, empty in 3.1.1."""
         self._number += 1
         correlation = b"question %d" % self._number
@@ -52,7 +52,7 @@ class Caller:
         if self._new:
             make: Any = Properties
             properties = make(PacketTypes.PUBLISH)
-            properties.ResponseTopic = ANSWERS
+            properties.ResponseTopic = response_topic
             properties.CorrelationData = correlation
         topic = f"{self._root}/command/{command}"
         self._client.publish(topic, payload, 1, retain, properties).wait_for_publish(10)

@@ -264,16 +264,20 @@ class Rules:
         """Return the sequence numbers of results by pipeline."""
         found: dict[str, set[int]] = defaultdict(set)
         for said in list(self.said):
-            if "/result/" in said.topic:
+            if said.topic.startswith("limpet/press-07/result/"):
                 found[said.topic.rpartition("/")[2]].update(item["sequence"] for item in said.items)
         return found
+
+    def drop(self) -> None:
+        """End all connections."""
+        for sock in self._open:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         self._server.shutdown(socket.SHUT_RDWR)
         self._server.close()
-        for sock in self._open:
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+        self.drop()
 
     def _accept(self) -> None:
         while True:

@@ -34,7 +34,7 @@ PATIENCE = 120.0
 REPLIES = 100
 """Answers to commands that may wait."""
 
-CALM = 1.0
+CALM = 0.5
 """Seconds that a connection must last before a suspected message is sent: some brokers close every connection."""
 
 ROW = 3

@@ -32,8 +32,15 @@ _ASIDE = {"threshold", "abstained", "in_range"}
 _PLATFORMS: dict[Kind, str] = {"number": "sensor", "text": "sensor", "flag": "binary_sensor"}
 
 
+_GIVES_RESULTS = "{{ 'online' if value_json.state == 'running' else 'offline' }}"
+"""In every other state a pipeline's last result is old, or may be."""
+
+
 class Entity(NamedTuple):
-    """``key`` is unique within the device and lasting; ``options`` are further keys of its platform."""
+    """``key`` is unique within the device and lasting; ``options`` are further keys of its platform.
+
+    ``health`` is the topic with the health of the pipeline on which the entity depends, empty for none.
+    """
 
     key: str
     platform: str
@@ -41,6 +48,7 @@ class Entity(NamedTuple):
     topic: str
     template: str
     options: dict[str, Any]
+    health: str = ""
 
 
 class Device:
@@ -49,6 +57,7 @@ class Device:
     def __init__(self, origin: Origin, prefix: str, status: str) -> None:
         self._name = origin.device
         self._prefix = prefix
+        self._status = _available(status, "{{ value_json.status }}")
         self._common = {
             "device": {
                 "identifiers": [f"limpet_{origin.device}"],
@@ -58,7 +67,7 @@ class Device:
                 "sw_version": origin.version,
             },
             "origin": {"name": "Limpet", "sw_version": origin.version},
-            "availability": [{"topic": status, "value_template": "{{ value_json.status }}"}],
+            "availability": [self._status],
             "qos": 1,
         }
 
@@ -86,19 +95,27 @@ class Device:
         ]
 
     def _component(self, entity: Entity) -> dict[str, Any]:
-        return {
+        component = {
             "unique_id": f"limpet_{self._name}_{entity.key}",
             "name": entity.name,
             "state_topic": entity.topic,
             "value_template": entity.template,
             **entity.options,
         }
+        if entity.health:
+            # What a component says replaces what all have in common.
+            both = [self._status, _available(entity.health, _GIVES_RESULTS)]
+            component |= {"availability": both, "availability_mode": "all"}
+        return component
 
 
 def result_entities(
-    pipeline: str, topic: str, kinds: Mapping[str, Kind], units: Mapping[str, str]
+    pipeline: str, topic: str, health: str, kinds: Mapping[str, Kind], units: Mapping[str, str]
 ) -> list[Entity]:
-    """Return what a pipeline concludes, one for each value of its output, and how long that takes."""
+    """Return what a pipeline concludes, one for each value of its output, and how long that takes.
+
+    They are available while the pipeline, whose health is on the topic ``health``, gives results.
+    """
     about = "{{ {'time': value_json.time, 'model': value_json.model, 'replayed': value_json.replayed} | tojson }}"
     entities = []
     for path, kind in kinds.items():
@@ -113,9 +130,10 @@ def result_entities(
         # A JSON string is a string of the template language, too. A result may lack what others had: get.
         template = f"{{{{ value_json.fields.get({msgspec.json.encode(path).decode()}) }}}}"
         title = f"{pipeline} {name.replace('/', ' ').replace('_', ' ')}"
-        entities.append(Entity(f"{pipeline}/{path}", _PLATFORMS[kind], title, topic, template, options))
-    latency = {**_figure("ms", "duration"), "entity_category": "diagnostic"}
-    return [*entities, _of(pipeline, "sensor", topic, "latency_ms", latency)]
+        entities.append(Entity(f"{pipeline}/{path}", _PLATFORMS[kind], title, topic, template, options, health))
+    figure = {**_figure("ms", "duration"), "entity_category": "diagnostic"}
+    latency = _of(pipeline, "sensor", topic, "latency_ms", figure)._replace(health=health)
+    return [*entities, latency]
 
 
 def pipeline_entities(pipeline: str, topic: str) -> list[Entity]:
@@ -164,6 +182,10 @@ def _of(pipeline: str, platform: str, topic: str, field: str, options: dict[str,
     key = f"{pipeline}:{field}" if pipeline else field
     name = f"{pipeline} {field.removesuffix('_ms').replace('_', ' ')}".strip()
     return Entity(key, platform, name, topic, f"{{{{ value_json.{field} }}}}", options)
+
+
+def _available(topic: str, template: str) -> dict[str, str]:
+    return {"topic": topic, "value_template": template}
 
 
 def _figure(unit: str, device_class: str = "") -> dict[str, Any]:

@@ -81,7 +81,8 @@ class HomeAssistant:
         known = self._known.setdefault(pipeline, _fields.Known(FIELDS))
         values = known.take((path, value) for path, value in content if not isinstance(value, list))
         topic = f"{self._root}/result/{pipeline}"
-        entities = _discovery.result_entities(pipeline, topic, known.kinds, units)
+        health = f"{self._root}/health/{pipeline}"
+        entities = _discovery.result_entities(pipeline, topic, health, known.kinds, units)
         state = {
             "time": newest.time,
             "id": newest.id,
