@@ -34,6 +34,8 @@ class PipelineRecord:
     sequence: int = 0
     errors: int = 0
     restarts: int = 0
+    looked_at: int = 0
+    clipped: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     latency: dict[Stage, dict[int, int]] = field(default_factory=dict)
 
@@ -69,6 +71,8 @@ class PipelineRecord:
         new["gap"] += figures.discarded
         self.dropped.update({cause: count for cause, count in new.items() if count})
         self.errors += figures.errors
+        self.looked_at += figures.looked_at
+        self.clipped += figures.clipped
         for stage, buckets in figures.latency.items():
             merge(self.latency.setdefault(stage, {}), buckets)
 
@@ -108,6 +112,7 @@ class PipelineRecord:
             results=self.sequence,
             errors=self.errors,
             restarts=self.restarts,
+            clipped=round(self.clipped / self.looked_at, 4) if self.looked_at else None,
             dropped=dict(self.dropped),
             latency_us={stage: _figures(buckets) for stage, buckets in latency.items()},
         )

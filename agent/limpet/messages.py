@@ -96,7 +96,8 @@ class PipelineHealth(msgspec.Struct, kw_only=True):
 
     ``dropped`` has samples by cause, those of its source among them. ``delegate_share`` is the share of the
     model's ops that run on the delegate, ``placement`` the proof of it where that is not the CPU,
-    ``sandbox`` what its worker has given up.
+    ``sandbox`` what its worker has given up. ``clipped`` is the share of windows, of those looked at, with values
+    that the model's quantized input cannot hold; null if there is no such input.
     """
 
     device: str
@@ -114,6 +115,7 @@ class PipelineHealth(msgspec.Struct, kw_only=True):
     results: int
     errors: int
     restarts: int
+    clipped: float | None = None
     dropped: dict[str, int]
     latency_us: dict[str, StageLatency]
 

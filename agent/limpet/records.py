@@ -20,7 +20,7 @@ State: TypeAlias = Literal["starting", "running", "waiting", "failed", "finished
 Stage: TypeAlias = Literal["queue", "transform", "invoke", "decode"]
 STAGES: tuple[Stage, ...] = ("queue", "transform", "invoke", "decode")
 
-WorkerEvent: TypeAlias = Literal["gap"]
+WorkerEvent: TypeAlias = Literal["gap", "rate", "clipped", "warning"]
 """Events that a worker may report with ``Notice``. The others are the supervisor's own."""
 
 LARGEST_RECORD = 1 << 21
@@ -85,12 +85,15 @@ class RawResults(msgspec.Struct, tag="Results"):
 class Figures(msgspec.Struct, omit_defaults=True):
     """What happened in one pipeline since the figures before.
 
-    ``discarded`` counts samples that came to lie in no window, because of a gap. ``latency`` has a sparse
-    histogram for each stage, see ``limpet.histogram``.
+    ``discarded`` counts samples that came to lie in no window, because of a gap. ``looked_at`` counts windows that
+    were compared with the range of the model's quantized input, and ``clipped`` those that exceeded it.
+    ``latency`` has a sparse histogram for each stage, see ``limpet.histogram``.
     """
 
     errors: Count = 0
     discarded: Count = 0
+    looked_at: Count = 0
+    clipped: Count = 0
     latency: dict[Stage, dict[Bucket, Times]] = msgspec.field(default_factory=dict)
 
 
@@ -140,7 +143,7 @@ class Transition(msgspec.Struct, tag=True, omit_defaults=True):
 
 
 class Notice(msgspec.Struct, tag=True):
-    """Something worth an event that changes no state: a gap in the samples."""
+    """Something worth an event that changes no state, such as a gap in the samples."""
 
     pipeline: Name
     event: WorkerEvent

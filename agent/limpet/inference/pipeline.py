@@ -15,6 +15,7 @@ from limpet import config as configuration
 from limpet.accelerators.admission import load
 from limpet.errors import ConfigError, ModelError
 from limpet.inference.batches import Batches, suited
+from limpet.inference.clipping import Clipping
 from limpet.inference.inputs import complete
 from limpet.inference.latency import Latency
 from limpet.inference.plan import (
@@ -29,6 +30,7 @@ from limpet.inference.plan import (
     resized,
     windowed_columns,
 )
+from limpet.inference.rates import watch
 from limpet.inference.reader import Reader
 from limpet.inference.window import Windower
 from limpet.records import Result
@@ -91,6 +93,8 @@ class Pipeline:
                 plan.decoder.config, self.completed.outputs, plan.bundle.labels
             )
             self._absorb_normalise()
+            self.clipping = Clipping(self.completed.inputs, self._pixels)
+            self.rate = watch(plan, self._windower.rows)
             if suited(plan, self._windower):
                 self._batches = Batches(plan, self._windower, self._select, self.decoder)
                 self._stack.callback(self._batches.close)
@@ -148,7 +152,8 @@ class Pipeline:
             yield from self._one_by_one(windows, failed)
             return
         while gathered := self._batches.gather(windows):
-            if not self._captures and self._batches.ready(gathered):
+            alone = self._captures or monotonic_ns() >= self.clipping.due
+            if not alone and self._batches.ready(gathered):
                 try:
                     results = self._batches.run(gathered, self.latency)
                 except ModelError:  # Which of them it is shows one by one.
@@ -208,6 +213,8 @@ class Pipeline:
             values = transform(values)
         inputs = self._select(values)
         transformed = monotonic_ns()
+        if transformed >= self.clipping.due:
+            self.clipping.look(inputs, transformed)
         if self._captures:
             self._show(inputs)
         outputs = self.completed.run(inputs)

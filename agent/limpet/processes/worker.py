@@ -45,6 +45,7 @@ from limpet.records import (
     State,
     ToWorker,
     Transition,
+    WorkerEvent,
 )
 from limpet.untrusted import reading
 
@@ -319,6 +320,8 @@ class Worker:
             self._supervisor.send(Transition(name, "failed", cleaned(str(error))))
         else:
             self._runs[name] = Run(pipeline, wanted)
+            for warning in plan.warnings:
+                self._notify(name, "warning", warning)
             self._look_at_delegates()
 
     def _with_executors(self, config: Config) -> Load:
@@ -353,13 +356,18 @@ class Worker:
         return all(run.said for run in self._runs.values())
 
     def _say_how_it_is(self, name: str) -> None:
-        delegation = self._runs[name].delegation
+        run = self._runs[name]
+        delegation, rate = run.delegation, run.pipeline.rate
+        reasons = [delegation.reason if delegation else "", rate.reason if rate else ""]
         if self._away is not None:
             self._say(name, "waiting", self._away)
-        elif delegation is None:
-            self._say(name, "running")
         else:
-            self._say(name, "running" if delegation.ready else "waiting", delegation.reason)
+            ready = delegation is None or delegation.ready
+            self._say(name, "running" if ready else "waiting", "; ".join(filter(None, reasons)))
+
+    def _notify(self, name: str, event: WorkerEvent, reason: str) -> None:
+        log.warning("pipeline %s: %s", name, reason)
+        self._supervisor.send(Notice(name, event, cleaned(reason)))
 
     def _close(self, name: str, state: State, reason: str) -> None:
         self._dispatch.send()
@@ -404,6 +412,7 @@ class Worker:
             block = msgspec.structs.replace(samples, gap=True) if run.passed_over else samples
             run.passed_over = False
             run.samples += len(block)
+            self._look_at_rate(name, block)
             try:
                 for result in run.pipeline.feed(block, run.count):
                     run.errors_in_a_row = 0
@@ -413,6 +422,12 @@ class Worker:
             except ModelError as error:
                 self._close(name, "failed", str(error))
 
+    def _look_at_rate(self, name: str, samples: Samples) -> None:
+        watched = self._runs[name].pipeline.rate
+        if watched is not None and watched.see(samples):
+            self._notify(name, "rate", watched.reason or "samples come at the model's rate again")
+            self._say_how_it_is(name)
+
     def _beat(self, *, now: bool = False) -> None:
         """Send a heartbeat if one is due, unless the source hangs: then silence has this worker restarted."""
         time = monotonic()
@@ -421,8 +436,13 @@ class Worker:
         self._next_beat = time + min(HEARTBEAT, self._deadline / 4)
         figures = {}
         for name, run in self._runs.items():
-            figures[name] = Figures(run.errors, run.pipeline.discarded(), run.pipeline.latency.take())
+            pipeline = run.pipeline
+            figures[name] = Figures(
+                run.errors, pipeline.discarded(), *pipeline.clipping.take(), pipeline.latency.take()
+            )
             run.errors = 0
+            if news := pipeline.clipping.news():
+                self._notify(name, "clipped", news)
         self._supervisor.send(Heartbeat(figures, self._newly_dropped()))
         if self._gaps.count and time >= self._gaps.next_notice:
             self._notice_gaps(time)
