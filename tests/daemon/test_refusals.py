@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from typing import TYPE_CHECKING
@@ -142,3 +143,66 @@ def test_a_window_that_no_memory_holds_is_one_line_and_fails_its_pipeline_alone(
         consumer.wait_results("good", 20)
         assert running.stop() == 0
     assert not consumer.events("good", "crashed")
+
+
+FAULTS: dict[str, dict[str, object]] = {
+    "decoder": {"decoder": {"kind": "crystal-ball"}},
+    "no-decoder": {"decoder": {}},
+    "decoder-option": {"decoder": {"kind": "regress", "mood": "good"}},
+    "decoder-type": {"decoder": {"kind": "regress", "unit": [[[{}]]]}},
+    "transform": {"transforms": [{"kind": "alchemy"}]},
+    "transform-option": {"transforms": [{"kind": "normalise", "mean": "much", "std": None}]},
+    "transform-value": {"transforms": [{"kind": "normalise", "mean": [1e308] * 3, "std": [0] * 3}]},
+    "runtime": {"runtime": "abacus"},
+    "path": {"runtime": "../../etc"},
+}
+
+
+def test_a_bundle_that_asks_for_what_there_is_not_fails_its_pipeline_alone(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    without = "".join(
+        line for line in pipeline("{0}", "left", "{0}-1.limpet").splitlines(True) if "decoder" not in line
+    )
+    parts = [replay("left"), pipeline("good", "left"), *(without.format(name) for name in FAULTS)]
+    path = configure(*parts)
+    data = (tmp_path / "dense.tflite").read_bytes()
+    for name, fields in FAULTS.items():
+        given = {"decoder": {"kind": "regress"}, **fields}
+        bundles.bundle(tmp_path / f"{name}-1.limpet", {"model.tflite": data}, **given)
+    with daemon(path) as running:
+        for name in FAULTS:
+            wait_until(lambda name=name: (consumer.last(f"health/{name}") or {}).get("state") == "failed")  # type: ignore[misc]
+        consumer.wait_results("good", 20)
+        assert running.process.poll() is None
+        assert not consumer.events("good", "crashed")
+    reasons = {name: consumer.events(name, "failed")[0]["reason"] for name in FAULTS}
+    assert "'crystal-ball' is not one of the decoders" in reasons["decoder"]
+    assert "mood: unknown key" in reasons["decoder-option"]
+    assert "'alchemy' is not one of the transforms" in reasons["transform"]
+    assert "'abacus' is not one of the runtimes" in reasons["runtime"]
+    ended = limpet("check", path)
+    assert ended.returncode == 78
+    assert "Traceback" not in ended.stderr
+    for name in FAULTS:
+        assert f"pipelines.{name}" in ended.stderr, name
+
+
+def test_options_that_cannot_be_used_are_refused_at_a_reload_and_all_goes_on(
+    configure: Configure, consumer: Consumer
+) -> None:
+    path = configure(replay("left"), pipeline("one", "left"))
+    good = path.read_text()
+    with daemon(path) as running:
+        consumer.wait_results("one", 20)
+        worker = running.pid_of("left")
+        path.write_text(good.replace("loop = true", "looop = true").replace('"regress"', '"regres"'))
+        running.signal(signal.SIGHUP)
+        wait_until(
+            lambda: any("configuration not taken" in e["reason"] for e in consumer.events_of_device("refused"))
+        )
+        consumer.wait_results("one", 20)
+        assert running.pid_of("left") == worker
+    (event,) = consumer.events_of_device("refused")
+    assert "sources.left.looop: unknown key (did you mean 'loop'?)" in event["reason"]
+    assert "'regres' is not one of the decoders" in event["reason"]

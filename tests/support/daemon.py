@@ -130,6 +130,13 @@ class Consumer(Listener):
             if message.topic.endswith(f"/event/{pipeline}") and (content := message.json)["event"] == event
         ]
 
+    def events_of_device(self, event: str) -> list[dict[str, Any]]:
+        return [
+            content
+            for message in list(self.messages)
+            if message.topic.endswith("/event") and (content := message.json)["event"] == event
+        ]
+
     def last(self, topic: str) -> Any:
         """Return what was said last on a topic below the device, ``None`` if nothing was."""
         said = [message for message in list(self.messages) if message.topic.split("/", 2)[2] == topic]

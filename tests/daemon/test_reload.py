@@ -1,0 +1,152 @@
+"""A configuration that is read again is taken whole, or not at all: no result is lost over it."""
+
+from __future__ import annotations
+
+import json
+import signal
+from typing import TYPE_CHECKING
+
+from daemon.conftest import Configure, pipeline, replay
+from support.broker import wait_until
+from support.daemon import Consumer, Daemon, daemon, missing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+FRAGILE = '''
+"""A reporter of a third party: it writes results to a file, and opens only while another file is there."""
+
+import contextlib
+import pathlib
+
+import msgspec
+
+
+class Config(msgspec.Struct):
+    path: str
+    needs: str
+
+
+class Fragile:
+    def __init__(self, config):
+        self.file = open_(config.path, "a", buffering=1)
+
+    def report(self, message):
+        if hasattr(message, "sample"):
+            print(message.sequence, file=self.file)
+
+    def health(self):
+        return {}
+
+
+open_ = open
+
+
+@contextlib.contextmanager
+def open(config, origin, state, obey):
+    needed = pathlib.Path(config.needs)
+    if not needed.exists():
+        raise OSError(f"{needed} is not there")
+    reporter = Fragile(config)
+    yield reporter
+    reporter.file.close()
+    if config.path.endswith("once"):
+        needed.unlink()
+'''
+
+
+def install(site: Path) -> dict[str, str]:
+    (site / "fragile-1.dist-info").mkdir(parents=True)
+    (site / "fragile.py").write_text(FRAGILE)
+    (site / "fragile-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: fragile\nVersion: 1\n")
+    (site / "fragile-1.dist-info" / "entry_points.txt").write_text("[limpet.reporters]\nfragile = fragile\n")
+    return {"PYTHONPATH": str(site)}
+
+
+def lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
+
+
+def refusals(consumer: Consumer) -> list[str]:
+    return [event["reason"] for event in consumer.events_of_device("refused")]
+
+
+def reload(running: Daemon, consumer: Consumer) -> str:
+    """Have it read a configuration that it refuses, and return why."""
+    before = len(refusals(consumer))
+    running.signal(signal.SIGHUP)
+    wait_until(lambda: len(refusals(consumer)) > before)
+    return refusals(consumer)[-1]
+
+
+def sequences(path: Path) -> Iterable[int]:
+    return (message["sequence"] for line in lines(path) if (message := json.loads(line))["type"] == "result")
+
+
+def test_a_reload_that_is_refused_leaves_every_reporter_at_work(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    written = tmp_path / "results.jsonl"
+    parts = replay("left"), pipeline("one", "left")
+    path = configure(*parts, f'[jsonl]\npath = "{written}"\n')
+    good = path.read_text()
+    with daemon(path) as running:
+        consumer.wait_results("one", 20)
+        changed = good.replace("[mqtt]", '[mqtt]\nclient_id = "another"')
+        for text, said in (
+            (changed.replace(str(written), "/nowhere/results"), "/nowhere/results"),
+            (good.replace("[mqtt]", '[mqtt]\nusername = "u"\npassword_file = "none"'), "none"),
+            (changed.replace("[jsonl]", "[jsonl]\nmax_bytes = 4097\nflush_age = -1"), "flush_age"),
+        ):
+            path.write_text(text)
+            assert said in reload(running, consumer)
+            consumer.wait_results("one", 20)
+        # Not one connection to the broker was given up for what could not be.
+        assert consumer.last("health")["reporters"]["mqtt"]["reconnects"] == 0
+        running.stop()
+    assert not missing(consumer.results("one"))
+    assert len(consumer.results("one")) == consumer.last("health/one")["results"]
+    assert list(sequences(written)) == list(range(1, consumer.last("health/one")["results"] + 1))
+    assert running.log.count("connected with MQTT") == 1
+
+
+def test_a_reporter_that_cannot_be_opened_after_all_is_as_it_was_before(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    (tmp_path / "there").touch()
+    parts = replay("left"), pipeline("one", "left")
+    table = '[fragile]\npath = "{0}/old"\nneeds = "{0}/{1}"\n'
+    path = configure(*parts, table.format(tmp_path, "there"))
+    with daemon(path, install(tmp_path / "site")) as running:
+        consumer.wait_results("one", 20)
+        configure(*parts, table.format(tmp_path, "not-there"))
+        assert "not-there is not there" in reload(running, consumer)
+        consumer.wait_results("one", 20)
+        running.stop()
+    assert [int(line) for line in lines(tmp_path / "old")] == list(
+        range(1, consumer.last("health/one")["results"] + 1)
+    )
+
+
+def test_what_is_made_while_no_reporter_can_be_opened_waits_for_it(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    there = tmp_path / "there"
+    there.touch()
+    parts = replay("left"), pipeline("one", "left")
+    table = '[fragile]\npath = "{0}/once"\nneeds = "{0}/{1}"\n'
+    path = configure(*parts, table.format(tmp_path, "there"))
+    with daemon(path, install(tmp_path / "site")) as running:
+        consumer.wait_results("one", 20)
+        configure(*parts, table.format(tmp_path, "not-there"))
+        reload(running, consumer)
+        wait_until(lambda: consumer.last("health")["reporters"]["fragile"].get("waiting", 0) > 20)
+        assert "there is not there" in consumer.last("health")["reporters"]["fragile"]["last_error"]
+        there.touch()
+        wait_until(lambda: "open again" in running.log)
+        consumer.wait_results("one", 20)
+        running.stop()
+    assert [int(line) for line in lines(tmp_path / "once")] == list(
+        range(1, consumer.last("health/one")["results"] + 1)
+    )
