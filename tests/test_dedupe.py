@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.dedupe import Dedupe, Runs
+from limpet.dedupe import RUNS, Dedupe, Runs
 
 
 @given(st.lists(st.integers(0, 60), max_size=200))
@@ -42,3 +42,14 @@ def test_a_long_stream_costs_one_run_and_old_streams_are_forgotten() -> None:
 def test_what_is_no_id_is_refused(identifier: str) -> None:
     with pytest.raises(ValueError, match="no result's id"):
         Dedupe().add(identifier)
+
+
+def test_hostile_ids_are_refused_or_cost_little() -> None:
+    seen = Dedupe()
+    for identifier in ("d/p/1-x/" + "9" * 5000, "d" * 10_000 + "/p/1-x/1", "d/p/1-x/-1", "d/p/1-x/\u0663"):
+        with pytest.raises(ValueError, match="is no result's id"):
+            seen.add(identifier)
+    for number in range(0, 4 * RUNS, 2):
+        assert seen.add(f"d/p/1-x/{number}")
+    assert len(seen._streams["d/p/1-x"].starts) == RUNS
+    assert not seen.add(f"d/p/1-x/{4 * RUNS - 2}")

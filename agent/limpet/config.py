@@ -22,7 +22,7 @@ from limpet.plugin import suggest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 """A word that may stand in an MQTT topic, a file name and a result's id."""
 
 Share = Annotated[float, Meta(ge=0, le=1)]

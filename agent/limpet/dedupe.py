@@ -14,6 +14,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import OrderedDict
 
+LONGEST = 300
+"""Characters of an id, at most: four names and the slashes between them."""
+
+RUNS = 10_000
+"""Runs that are kept of a stream. A stream with more holes is no redelivery; the lowest are forgotten."""
+
 
 class Runs:
     """A set of whole numbers, kept as runs without a hole: ``starts`` and ``ends`` (inclusive) in order."""
@@ -43,6 +49,8 @@ class Runs:
         else:
             self.starts.insert(at, number)
             self.ends.insert(at, number)
+            if len(self.starts) > RUNS:
+                del self.starts[0], self.ends[0]
         return True
 
 
@@ -56,8 +64,9 @@ class Dedupe:
     def add(self, identifier: str) -> bool:
         """Note an id; return whether it is new. ``ValueError`` if it is none."""
         stream, _, sequence = identifier.rpartition("/")
-        if stream.count("/") != 2 or not (sequence.isascii() and sequence.isdigit()):
-            raise ValueError(f"{identifier!r} is no result's id: expected device/pipeline/boot/sequence")
+        numbered = sequence.isascii() and sequence.isdigit()
+        if stream.count("/") != 2 or not numbered or len(identifier) > LONGEST:
+            raise ValueError(f"{identifier[:LONGEST]!r} is no result's id: expected device/pipeline/boot/sequence")
         runs = self._streams.setdefault(stream, Runs())
         self._streams.move_to_end(stream)
         if len(self._streams) > self._limit:

@@ -9,7 +9,7 @@ from msgspec import Meta
 
 FORMAT = 1
 
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")]
+Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
 Positive = Annotated[float, Meta(gt=0, le=1e9)]
 """Also no infinity: as nanoseconds it must fit into 64 bits."""
 Count = Annotated[int, Meta(ge=1, le=1 << 31)]
@@ -92,7 +92,7 @@ class Member(msgspec.Struct, forbid_unknown_fields=True):
     """Length in bytes and SHA-256 in hexadecimal of one file of a bundle."""
 
     length: Annotated[int, Meta(ge=0, le=1 << 31)]
-    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}$")]
+    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 
 
 class Tolerance(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import warnings
 import zipfile
 from contextlib import suppress
@@ -231,3 +232,22 @@ def test_a_manifest_from_a_bare_model_is_one_that_can_be_written(tmp_path: Path,
     for make in (models.dense, models.described, models.two, models.nonzero):
         manifest = load(make(tmp_path / f"{make.__name__}.tflite"), cache).manifest
         assert manifests.parse(manifests.dump(manifest)) == manifest
+
+
+@pytest.mark.parametrize("what", ["link", "fifo", "directory"])
+def test_what_is_no_file_in_the_cache_is_replaced_and_not_followed(tmp_path: Path, what: str) -> None:
+    precious = tmp_path / "precious"
+    precious.write_bytes(b"x")
+    path = bundles.bundle(tmp_path / "m-1.limpet", {"model.tflite": b"m" * 100}, model="model.tflite")
+    target = load(path, tmp_path / "cache").model
+    target.unlink()
+    for place in (target, target.with_name(f".{target.name}.{os.getpid()}")):
+        if what == "link":
+            place.symlink_to(precious)
+        elif what == "fifo":
+            os.mkfifo(place)
+        else:
+            place.mkdir()
+    assert load(path, tmp_path / "cache").model.read_bytes() == b"m" * 100
+    assert not target.is_symlink()
+    assert precious.read_bytes() == b"x"

@@ -18,6 +18,7 @@ import msgspec
 
 from limpet import manifest as manifests
 from limpet import textfile
+from limpet.device import state_files
 from limpet.errors import DeployError
 from limpet.manifest import Manifest, Member, Tolerance, Variant
 from limpet.tflite import model_file
@@ -160,15 +161,17 @@ def _unpack(path: Path, archive: zipfile.ZipFile, name: str, members: Mapping[st
     """Return the file in ``cache`` with a member's content, written now unless it is there and sound."""
     wanted = members[name].sha256
     target = cache / (wanted + Path(name).suffix)
-    if target.is_file() and digest(target) == wanted:
+    if state_files.is_regular(target) and digest(target) == wanted:
         return target
     cache.mkdir(parents=True, exist_ok=True)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        with temporary.open("wb") as file:
+        with os.fdopen(state_files.create(temporary), "wb") as file:
             _refuse_other(path, name, _copy(archive, name, file), members)
             file.flush()
             os.fsync(file.fileno())
+        if state_files.strange(target):
+            state_files.remove(target)
         # Never in place: the old file may be mapped by a running interpreter.
         temporary.replace(target)
     finally:

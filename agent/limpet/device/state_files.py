@@ -54,7 +54,7 @@ def is_regular(path: Path) -> bool:
     """Whether a path is a file itself: no link, FIFO, device or directory."""
     try:
         return stat.S_ISREG(path.lstat().st_mode)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return False
 
 

@@ -6,9 +6,11 @@ import struct
 from typing import TYPE_CHECKING
 
 from limpet.deploy.housekeeping import look
+from limpet.device import state_files
 from limpet.device.host import MB
 from limpet.doctor.finding import bad, ok, skip, warn
 from limpet.outbox.file import FORMAT
+from limpet.untrusted import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,7 +73,7 @@ def _format(path: Path) -> Iterator[Finding]:
 
 
 def _head(path: Path) -> bytes:
-    if not path.exists():
+    if not state_files.is_regular(path):
         return b""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return file.read(_VERSION.size)
