@@ -241,13 +241,10 @@ class Dialect(Protocol):
     What the calls return is published in that order, and nothing else in between of the same dialect. A call may
     return nothing. ``subscriptions`` are topics that it wants to hear, with QoS 1, on each connection.
     ``reserved`` are roots of topics on which other systems act, so that no reply to a command may go there.
-    ``exclusive``: the broker takes the topics of this dialect only, so that there are no topic ``status`` and no
-    commands.
     """
 
     subscriptions: tuple[str, ...]
     reserved: tuple[str, ...]
-    exclusive: bool
 
     def connecting(self, protocol: Literal["5", "3.1.1"]) -> Publish | None:
         """Return the last will for the connection now tried; none: that of the topic ``status`` will do."""

@@ -66,7 +66,7 @@ def check(publish: Publish) -> None:
 
 
 def test_the_dialects_are_there() -> None:
-    assert {"json", "msgpack", "homeassistant", "sparkplug", "cloudevents"} <= set(DIALECTS)
+    assert {"json", "msgpack", "homeassistant", "sparkplug", "cloudevents", "azure_iot_hub"} <= set(DIALECTS)
 
 
 def test_it_says_what_it_is(kind: str) -> None:
@@ -121,7 +121,7 @@ def test_a_new_connection_is_told_what_there_is(kind: str) -> None:
     everything(dialect)
     dialect.connecting("3.1.1")
     again = dialect.connected()
-    assert bool(again) == (kind in {"homeassistant", "sparkplug"})
+    assert bool(again) == (kind in {"homeassistant", "sparkplug", "azure_iot_hub"})
     for publish in again:
         check(publish)
 

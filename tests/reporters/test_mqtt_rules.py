@@ -6,8 +6,10 @@ import socket
 import struct
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from limpet.messages import Reply
@@ -19,7 +21,6 @@ from support.hostile import Hello, Rules, Said, Visit, length, packet, publish, 
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from limpet.plugin import Command
 
@@ -391,3 +392,99 @@ def test_a_result_for_a_topic_that_cannot_be_published_to_is_counted_and_poisons
                 wait_until(lambda: dropped(reporter) == counted)  # noqa: B023
                 wait_until(lambda: reporter.health()["outbox_depth"] == 0)
         assert len(broker.visits) == 2
+
+
+class AwsIotCore(Rules):
+    """Its documented limits: 128 KiB a message, 8 levels, QoS 0 and 1, and a policy of topics."""
+
+    properties = (
+        b"\x27" + struct.pack(">I", 149_504) + b"\x21" + struct.pack(">H", 100) + b"\x22" + struct.pack(">H", 8)
+    )
+
+    def welcome(self, visit: Visit, hello: Hello) -> bool:
+        return hello.client_id == "press-07" and super().welcome(visit, hello)
+
+    def takes(self, said: Said) -> bool:
+        levels = said.topic.count("/") < 8 and len(said.topic.encode()) <= 256
+        return (
+            levels and len(said.payload) <= 131_072 and said.qos < 2 and said.topic.startswith("limpet/press-07/")
+        )
+
+    def hears(self, topic: str) -> bool:
+        return topic.startswith("limpet/press-07/command/")
+
+
+class AzureIotHub(Rules):
+    """Its documented rules: MQTT 3.1.1, one topic to publish on, its own client id, 256 KiB, QoS 0 and 1."""
+
+    def welcome(self, visit: Visit, hello: Hello) -> bool:
+        user = "hub.azure-devices.net/press-07/?api-version=2021-04-12"
+        allowed = hello.will is None or hello.will.topic.startswith("devices/press-07/messages/events/")
+        known = hello.version == 4 and (hello.client_id, hello.username) == ("press-07", user)
+        return known and allowed and super().welcome(visit, hello)
+
+    def takes(self, said: Said) -> bool:
+        own = said.topic.startswith("devices/press-07/messages/events/")
+        return own and len(said.payload) <= 262_144 and said.qos < 2 and not said.retain
+
+    def hears(self, topic: str) -> bool:
+        return topic in {"devices/press-07/messages/devicebound/#", "$iothub/methods/POST/#"}
+
+
+class AzureEventGrid(Rules):
+    """Its documented rules: MQTT 5, no retained messages, QoS 0 and 1, 512 KiB, ten aliases, topic spaces."""
+
+    properties = struct.pack(">BBBIBH", 0x25, 0, 0x27, 524_288, 0x22, 10)
+
+    def welcome(self, visit: Visit, hello: Hello) -> bool:
+        if hello.will and hello.will.retain:
+            visit.send(packet(2, b"\0\x9a\0"))
+            return False
+        return hello.username == "press-07" and super().welcome(visit, hello)
+
+    def takes(self, said: Said) -> bool:
+        return not said.retain and said.qos < 2 and said.topic.startswith("limpet/press-07/")
+
+    def hears(self, topic: str) -> bool:
+        return topic == "limpet/press-07/command/+"
+
+
+def documented(page: str, broker: Rules) -> mqtt.Config:
+    """Return the configuration of a page in docs/brokers, with this broker and without files of secrets."""
+    content = (Path(__file__).parents[2] / "docs" / "brokers" / page).read_text()
+    table = msgspec.toml.decode(content.partition("```toml\n")[2].partition("```")[0])["mqtt"]
+    assert table["url"].startswith("mqtts://")
+    for key in ("ca_file", "cert_file", "key_file", "password_file", "alpn"):
+        table.pop(key, None)
+    return msgspec.convert(table | {"url": broker.url, "reconnect_max": 0.05}, mqtt.Config)
+
+
+@pytest.mark.parametrize(
+    ("page", "rules"),
+    [
+        ("aws-iot-core.md", AwsIotCore),
+        ("azure-iot-hub.md", AzureIotHub),
+        ("azure-event-grid.md", AzureEventGrid),
+    ],
+)
+def test_the_documented_configuration_keeps_to_the_rules_of_the_service(
+    tmp_path: Path, page: str, rules: type[Rules]
+) -> None:
+    with serving(rules) as broker:
+        config = documented(page, broker)
+        with mqtt.open(config, reports.ORIGIN, tmp_path, lambda _command: None) as reporter:
+            for message in [*reports.one_of_each(), *reports.results(500)]:
+                reporter.report(message)
+            wait_until(lambda: reporter.health()["outbox_depth"] == 0 and len(broker.said) > 7, 20)
+            health = reporter.health()
+        assert (health["refused"], health["shed"], health["reconnects"]) == ({}, {}, 0)
+    assert broker.closed == {}
+    results = [item for said in broker.said if b'"sequence"' in said.payload for item in said.items]
+    assert {item["sequence"] for item in results} == set(range(500))
+    assert any(b'"status":"online"' in said.payload for said in broker.said)
+    assert b'"reason":"stopped"' in broker.said[-1].payload
+
+
+def test_a_dialect_whose_broker_takes_no_other_topics_stands_alone() -> None:
+    with pytest.raises(ValueError, match="remove the other dialects"):
+        mqtt.Config(url="mqtt://a", dialects={"json": {}, "azure_iot_hub": {}})

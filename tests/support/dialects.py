@@ -77,7 +77,8 @@ def told(kind: str, publishes: Sequence[Publish]) -> list[Told]:
         for publish in publishes:
             host.take(publish)
         return host.told
-    return [result for p in publishes if "/result/" in p.topic for result in _read(kind, p)]
+    mark = "kind=result" if kind == "azure_iot_hub" else "/result/"
+    return [result for p in publishes if mark in p.topic for result in _read(kind, p)]
 
 
 def _read(kind: str, publish: Publish) -> list[Told]:

@@ -81,6 +81,7 @@ class Visit:
         self.sock = sock
         self.broker = broker
         self.version = 4
+        self._aliases: dict[int, str] = {}
         self._file = sock.makefile("rb")
 
     def send(self, data: bytes) -> None:
@@ -149,7 +150,10 @@ class Visit:
         qos = head >> 1 & 3
         mid = read.number() if qos else 0
         if self.version == 5:
-            read.skip(read.length())
+            alias = _alias(Reader(read.skip(read.length())))
+            if topic and alias:
+                self._aliases[alias] = topic
+            topic = topic or self._aliases[alias]
         said = Said(topic, read.rest(), qos, bool(head & 1), size)
         if not self.broker.takes(said):
             self.broker.closed[topic] += 1
@@ -173,6 +177,24 @@ class Visit:
         return True
 
 
+def _alias(properties: Reader) -> int:
+    """Return the topic alias of a message that Limpet sends, 0 for none."""
+    alias = 0
+    while properties.left:
+        kind = properties.byte()
+        if kind == 0x23:
+            alias = properties.number()
+        elif kind == 0x02:
+            properties.skip(4)
+        elif kind == 0x26:
+            properties.text()
+            properties.text()
+        else:
+            assert kind in {0x03, 0x08, 0x09}, kind
+            properties.text()
+    return alias
+
+
 class Reader:
     """Takes a packet apart."""
 
@@ -180,8 +202,12 @@ class Reader:
         self._body = body
         self._at = 0
 
+    @property
+    def left(self) -> int:
+        return len(self._body) - self._at
+
     def rest(self) -> bytes:
-        return self.skip(len(self._body) - self._at)
+        return self.skip(self.left)
 
     def skip(self, size: int) -> bytes:
         part = self._body[self._at : self._at + size]

@@ -11,7 +11,7 @@ from limpet import plugin
 from limpet.config import fill
 from limpet.errors import UnreadableError
 from limpet.messages import EventMessage, Message, ResultMessage
-from limpet.reporters.dialects import Publish
+from limpet.reporters.dialects import Exclusive, Publish
 from limpet.untrusted import reading
 
 if TYPE_CHECKING:
@@ -37,6 +37,9 @@ def configs(tables: Mapping[str, Mapping[str, Any]], base: Path) -> dict[str, tu
     for kind, table in tables.items():
         module = plugin.load("dialects", kind)
         found[kind] = module, fill(module.Config, table, f"dialects.{kind}", base, problems)
+    alone = [kind for kind, (_, config) in found.items() if isinstance(config, Exclusive)]
+    if alone and len(found) > 1:
+        problems.append(f"dialects.{alone[0]}: its broker takes no other topics; remove the other dialects")
     if problems:
         raise ValueError("; ".join(problems))
     return found
@@ -47,22 +50,19 @@ class Told:
 
     ``will`` is kept by the broker while connected. A dialect may have one of its own, such as Sparkplug; a
     connection has one, so then the topic ``status`` is left to what is said on a clean end.
+    ``exclusive``: the broker takes the topics of the only dialect and no others.
     ``faults`` says what a dialect could not express; the owner empties it.
     """
 
     def __init__(self, dialects: Mapping[str, tuple[Any, Any]], origin: Origin, root: str, qos: int) -> None:
         self.faults: list[str] = []
         self.native = NATIVE in dialects
+        self.exclusive = any(isinstance(config, Exclusive) for _, config in dialects.values())
         self._root = root
         self._qos = qos
         self._others: list[Dialect] = [
             module.open(config, origin, root) for kind, (module, config) in dialects.items() if kind != NATIVE
         ]
-
-    @property
-    def exclusive(self) -> bool:
-        """Whether the broker takes the topics of a dialect and no others."""
-        return any(dialect.exclusive for dialect in self._others)
 
     @property
     def reserved(self) -> list[str]:

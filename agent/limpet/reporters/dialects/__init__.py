@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
 from limpet.messages import DeviceHealth, EventMessage, Message, PipelineHealth, ResultMessage
 
 
@@ -19,12 +21,18 @@ class Publish(NamedTuple):
     response_topic: str = ""
 
 
+class Exclusive(msgspec.Struct):
+    """Base of the ``Config`` of a dialect whose broker takes no topics but the dialect's own.
+
+    With it there are no other dialect, no topic ``status`` and no commands.
+    """
+
+
 class Sessionless:
     """The part of a dialect that has nothing to say about connections, and listens to nothing."""
 
     subscriptions: tuple[str, ...] = ()
     reserved: tuple[str, ...] = ()
-    exclusive = False
 
     def connecting(self, protocol: str) -> Publish | None:  # noqa: ARG002
         """Have no last will of its own."""

@@ -48,8 +48,6 @@ def open(config: Config, origin: Origin, root: str) -> HomeAssistant:
 class HomeAssistant:
     """Each call that shows something new returns its discovery before its state."""
 
-    exclusive = False
-
     def __init__(self, config: Config, origin: Origin, root: str) -> None:
         self.subscriptions = (f"{config.prefix}/status",)
         self.reserved = (config.prefix,)

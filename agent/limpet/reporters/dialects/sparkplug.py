@@ -67,7 +67,6 @@ class _Tag:
 class Sparkplug:
     """One edge node. ``bdSeq`` rises with each attempt to connect, ``seq`` with each message after a birth."""
 
-    exclusive = False
     reserved = ("spBv1.0",)
 
     def __init__(self, config: Config, origin: Origin) -> None:
