@@ -223,6 +223,8 @@ def test_an_executor_is_for_a_delegate_that_the_configuration_names() -> None:
     assert executors.refusal(need(1), PIPELINES, 0.0) == ""
     assert "no delegate '/tmp/evil.so'" in executors.refusal(need(2, delegate="/tmp/evil.so"), PIPELINES, 0.0)  # noqa: S108
     assert "no delegate" in executors.refusal(need(3, pipeline="gone"), PIPELINES, 0.0)
+    on_cpu = {"a": PipelineConfig(source="s", model="m", delegates=["cpu"])}
+    assert "no delegate 'cpu'" in executors.refusal(need(4, delegate="cpu"), on_cpu, 0.0)
 
 
 def test_a_pipeline_uses_two_executors_at_once_and_no_number_twice() -> None:

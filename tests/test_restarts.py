@@ -9,17 +9,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.config import build
+from limpet.errors import UnreadableError
 from limpet.processes.restarts import COOL_OFF, LIMIT, Restarts
 from limpet.processes.slot import (
     BYTES_AT_ONCE,
     BYTES_PER_SECOND,
     ENDS_AT_ONCE,
+    LEAVING,
     LOADING_DEADLINE,
     MOVES_AT_ONCE,
     NOTICES_AT_ONCE,
     Slot,
 )
-from limpet.records import Notice, RawResult, RawResults, State, Transition
+from limpet.records import (
+    Ask,
+    Notice,
+    RawAnswered,
+    RawResult,
+    RawResults,
+    SetLogLevel,
+    State,
+    Transition,
+)
 
 TABLES = {
     "device": {"id": "d"},
@@ -160,6 +171,27 @@ def test_a_process_that_lied_is_to_blame_however_it_ended() -> None:
         ("a", "it sent garbage"),
         ("b", "it sent garbage"),
     ]
+
+
+def test_a_question_that_was_asked_twice_is_answered_twice() -> None:
+    made = running(["a"])
+    for _ in range(2):
+        made.asks(Ask(0, SetLogLevel("DEBUG")))
+    for _ in range(2):
+        answer = RawAnswered(0)
+        made.check(answer, 0.0)
+        made.hear(answer, 0.0)
+    with pytest.raises(UnreadableError, match="not asked"):
+        made.check(RawAnswered(0), 0.0)
+
+
+def test_a_pipeline_that_was_taken_away_may_still_say_its_last_words() -> None:
+    made = running(["a", "b"])
+    tables = TABLES | {"pipelines": {"a": TABLES["pipelines"]["a"]}}  # type: ignore[index]
+    made.want(build(tables, Path("/nowhere")).only("s"), 100.0)
+    made.check(Transition("b", "stopped"), 101.0)
+    with pytest.raises(UnreadableError, match="no pipeline of its source"):
+        made.check(Transition("b", "stopped"), 101.0 + LEAVING)
 
 
 def test_notices_beyond_the_rate_are_counted_in_the_next_one() -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from limpet.config import Config
     from limpet.records import Check
 
-PATIENCE = 60
+PATIENCE = 10
 """Seconds after which the kernel ends a check that hangs."""
 
 

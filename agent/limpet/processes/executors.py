@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from limpet.accelerators.delegate_kinds import CPU
 from limpet.bucket import Bucket
 from limpet.errors import UnreadableError
 
@@ -54,7 +55,7 @@ class Executors:
         if sum(one.pipeline == need.pipeline for one in self._all.values()) >= MOST_OF_A_PIPELINE:
             return "those before it have not ended yet"
         pipeline = pipelines.get(need.pipeline)
-        if pipeline is None or need.delegate not in pipeline.delegates:
+        if pipeline is None or need.delegate not in pipeline.delegates or need.delegate == CPU.name:
             return f"the configuration has no delegate {need.delegate!r} for it"
         return ""
 

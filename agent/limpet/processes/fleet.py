@@ -59,7 +59,7 @@ log = logging.getLogger(__name__)
 
 STOPPING = 5.0
 """Seconds that workers have to hand over their last results."""
-CHECKING = 30.0
+CHECKING = 8.0
 """Seconds that a check of the configuration's options may take."""
 LAST_WORDS = 64
 """Reads of the channel of a process that is gone."""
@@ -150,6 +150,11 @@ class Fleet:
         deadlines = [p.deadline for slot in self._slots.values() for p in slot.config.pipelines.values()]
         pauses = [slot.paused_until for slot in self._slots.values() if slot.paused_until is not None]
         return min([monotonic() + min([1.0, *(deadline / 4 for deadline in deadlines)]), *starts, *pauses])
+
+    def excuse(self) -> None:
+        """Take note that this process did not listen for a while: no worker was silent."""
+        for slot in self._slots.values():
+            slot.heard = monotonic()
 
     def progresses(self) -> bool:
         """Whether no worker is silent for longer than it may be."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from limpet.bucket import Bucket
@@ -60,6 +61,7 @@ class Slot:
         self._ends = Bucket(ENDS_PER_SECOND, ENDS_AT_ONCE)
         self._leaving: dict[str, float] = {}
         self._asked: dict[int, border.Question] = {}
+        self._times: Counter[int] = Counter()
         self._rates: dict[str, Rates] = {}
         self._states: dict[str, State] = {}
         self._restarts: dict[str, Restarts] = {}
@@ -131,12 +133,15 @@ class Slot:
         self.condemned = False
         self.paused_until = None
         self._leaving, self._asked, self._rates = {}, {}, {}
+        self._times = Counter()
 
     def asks(self, ask: Ask) -> None:
         """Take note of a question to the process."""
         while len(self._asked) >= MOST_ASKED:
-            del self._asked[next(iter(self._asked))]
+            number = next(iter(self._asked))
+            del self._asked[number], self._times[number]
         self._asked[ask.number] = type(ask.what)
+        self._times[ask.number] += 1
 
     def check(self, record: FromWorker, now: float) -> None:
         """See that the process may say this. ``UnreadableError`` says why not."""
@@ -155,7 +160,9 @@ class Slot:
             for name in {item.pipeline for item in record.items} & self._restarts.keys():
                 self._restarts[name].open = False
         elif isinstance(record, RawAnswered):
-            del self._asked[record.number]
+            self._times[record.number] -= 1
+            if not self._times[record.number]:
+                del self._asked[record.number], self._times[record.number]
 
     def admit(self, record: Notice | Transition, now: float) -> Notice | Transition | None:
         """Return what is passed on now, if anything: a worker cannot flood the others' events."""

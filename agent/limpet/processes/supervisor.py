@@ -331,6 +331,8 @@ class Supervisor:
                 log.exception("the configuration is not taken")
             self._event("refused", "", f"configuration not taken: {error}")
             return
+        finally:
+            self._fleet.excuse()
         log.info("configuration read again")
         self._config = wanted
         self._governor.table = wanted.governor

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from attacker_attempts import Attempts
-from attacker_records import FORGED, answered, heartbeat, notice, own, result, transition
+from attacker_records import FORGED, answered, dismiss, heartbeat, need, notice, own, result, transition
 
 if TYPE_CHECKING:
     from attacker_border import Border
@@ -99,13 +99,13 @@ def _(border: Border) -> str:
 
 @ATTEMPTS.named("a flood of dismissals")
 def _(border: Border) -> str:
-    return _flood(border, lambda n: {"type": "Dismiss", "key": f"{own()}/{n}"})
+    return _flood(border, dismiss)
 
 
 @ATTEMPTS.named("50 executors")
 def _(border: Border) -> None:
     for number in range(50):
-        border.record({"type": "Need", "key": f"{own()}/{own()}/{number}"})
+        border.record(need(own(), "cpu", number))
 
 
 @ATTEMPTS.named("1,600 file descriptors")

@@ -136,11 +136,13 @@ RECORDS: dict[str, Callable[[], Any]] = {
     },
     "an answer to a question never asked": lambda: answered(1),
     "an answer with a number of 2^63": lambda: answered(1 << 63),
-    "an executor under the key of another source": lambda: need(f"{VICTIM_SOURCE}/{VICTIM}/cpu"),
-    "an executor under a key of 70,000 letters": lambda: need("x" * 70_000),
-    "an executor under the key a/#, with a NUL": lambda: need("a/#\0"),
-    "an executor under the name of another source": lambda: need(VICTIM_SOURCE),
-    "the dismissal of an executor of another source": lambda: dismiss(f"{VICTIM_SOURCE}/{VICTIM}"),
+    "an executor for the pipeline of another source": lambda: need(VICTIM, "cpu"),
+    "an executor for a pipeline of 70,000 letters": lambda: need("x" * 70_000, "cpu"),
+    "an executor for the pipeline a/#, with a NUL": lambda: need("a/#\0", "cpu"),
+    "an executor on a library of its own": lambda: need(own(), "external:/tmp/evil.so"),
+    "an executor under a number of 2^63": lambda: need(own(), "cpu", 1 << 63),
+    "an executor with a configuration of its own": lambda: {**need(own(), "cpu"), "config": {"base": "/"}},
+    "the dismissal of an executor that is not its own": lambda: dismiss(1),
     "the dismissal of the worker of another source": lambda: dismiss(VICTIM_SOURCE),
     "a birth that only the fork server may tell": lambda: {"type": "Forked", "worker": VICTIM_SOURCE, "pid": 1},
     "a death that only the fork server may tell": lambda: {"type": "Exited", "pid": os.getppid(), "status": 0},
@@ -160,12 +162,12 @@ def notice(pipeline: str, event: str) -> dict[str, Any]:
     return {"type": "Notice", "pipeline": pipeline, "event": event, "reason": FORGED}
 
 
-def need(key: str) -> dict[str, Any]:
-    return {"type": "Need", "key": key}
+def need(pipeline: str, delegate: str, number: int = 1) -> dict[str, Any]:
+    return {"type": "Need", "number": number, "pipeline": pipeline, "delegate": delegate}
 
 
-def dismiss(key: str) -> dict[str, Any]:
-    return {"type": "Dismiss", "key": key}
+def dismiss(number: Any) -> dict[str, Any]:
+    return {"type": "Dismiss", "number": number}
 
 
 def answered(number: int) -> dict[str, Any]:
