@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attack.report import Attempt, Report
+from attack.relay import Relay
 from attack.spy import BYSTANDER, DEVICE, Spy
 from support import models
 from support.broker import Mosquitto, wait_until
@@ -63,13 +64,14 @@ class Ground:
         _prepare(folder)
         self.broker.start()
         self.spy = Spy(self.broker.port)
+        self.relay = Relay(self.broker.port)
         (folder / "models" / "port").write_text(str(self.broker.port))
         self.configure()
         self.daemon = Daemon(self.path, {"PYTHONPATH": str(_site(folder))})
 
     def configure(self, *parts: str) -> None:
         """Write the configuration: the bystander, and these parts."""
-        head = HEAD.format(device=DEVICE, url=self.broker.url, bystander=BYSTANDER)
+        head = HEAD.format(device=DEVICE, url=f"mqtt://127.0.0.1:{self.relay.port}", bystander=BYSTANDER)
         self.path.write_text(head + "".join(parts))
 
     def reload(self, *parts: str) -> None:
@@ -124,6 +126,17 @@ class Ground:
             status = Path(f"/proc/{self.daemon.process.pid}/status").read_text()
             self.report.grown(int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6)
 
+    def wait_for_disk(self) -> None:
+        """Wait until messages lie on the disk, as the broker does not take them."""
+        before = (self.state / "outbox" / "outbox.db-wal").stat().st_size
+        wait_until(lambda: (self.state / "outbox" / "outbox.db-wal").stat().st_size > before, 6)
+
+    def warnings(self) -> str:
+        """Return the first warning since the last start."""
+        lines = self.daemon.log.rpartition(" starts as ")[0].splitlines()[-3:]
+        lines += self.daemon.log.rpartition(" starts as ")[2].splitlines()
+        return next((line.partition(" WARNING ")[2][:200] for line in lines if " WARNING " in line), "")
+
     def last_words(self) -> str:
         """Return how the log ends."""
         lines = [line for line in self.daemon.log.splitlines() if line and not line.startswith("ATTACK")]
@@ -141,6 +154,7 @@ class Ground:
         attempt.happened += "".join(f" Heard on {text}." for text in foreign[:2])
         if not self.moves():
             ended = self.daemon.process.poll() is not None
+            attempt.reached = attempt.reached or ("the daemon ended of it" if ended else "")
             attempt.harmed("supervisor_ended" if ended else "others_lost")
             attempt.happened += f" The {'daemon ended' if ended else 'bystander stood still'}: {self.last_words()}"
             self.end()
@@ -169,6 +183,7 @@ class Ground:
             self.end(signal.SIGTERM)
         self._account()
         self.spy.close()
+        self.relay.close()
         self.broker.stop()
 
     def _account(self) -> None:

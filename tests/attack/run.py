@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from attack import workers
+from attack import brokers, commands, state, workers
 from attack.ground import ground
 from attack.report import HEAD, Report
 
@@ -26,7 +26,23 @@ def _workers(folder: Path, report: Report) -> None:
         workers.run(prepared, [*workers.ESCAPES, *workers.RECORDS, *workers.FLOODS])
 
 
-GROUPS = {"workers": _workers}
+def _commands(folder: Path, report: Report) -> None:
+    with ground(folder, report) as prepared:
+        commands.run(prepared)
+
+
+def _brokers(folder: Path, report: Report) -> None:
+    with ground(folder, report) as prepared:
+        brokers.run(prepared)
+
+
+def _state(folder: Path, report: Report) -> None:
+    with ground(folder, report) as prepared:
+        state.run(prepared)
+        state.run_thousands(prepared, 2000)
+
+
+GROUPS = {"workers": _workers, "commands": _commands, "brokers": _brokers, "state": _state}
 
 
 def main() -> int:

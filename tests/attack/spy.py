@@ -75,7 +75,8 @@ class Spy(Listener):
         """Return how many results are missing by their numbers, over all runs of the daemon."""
         boots: dict[str, set[int]] = defaultdict(set)
         for result in self.results(pipeline):
-            boots[result["boot"]].add(result["sequence"])
+            if isinstance(result, dict) and isinstance(result.get("sequence"), int):
+                boots[result["boot"]].add(result["sequence"])
         return sum(max(numbers) - len(numbers) for numbers in boots.values())
 
 

@@ -1,0 +1,183 @@
+"""Attempts of an MQTT client that may publish to the device's commands, and may read answers."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from attack.spy import ANSWERS, BYSTANDER, DEVICE, ROOT
+from support.broker import wait_until
+from support.caller import Caller
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from attack.ground import Ground
+    from attack.report import Attempt
+
+BORDER = "commands over MQTT"
+PATIENCE = 10.0
+
+
+class Intruder(Caller):
+    """A client that sends what it likes. ``heard`` has the answers."""
+
+    def __init__(self, port: int) -> None:
+        super().__init__(port, "5", [ANSWERS], DEVICE)
+        self._asked = 0
+
+    def publish(
+        self, name: str, payload: bytes, *, answer: str = ANSWERS, retain: bool = False, **more: Any
+    ) -> None:
+        """Send a command. ``answer`` is the response topic; ``more``: other properties."""
+        make: Any = Properties
+        properties = make(PacketTypes.PUBLISH)
+        if answer:
+            properties.ResponseTopic = answer
+        for key, value in more.items():
+            setattr(properties, key, value)
+        sent = self._client.publish(f"{ROOT}/command/{name}", payload, 1, retain, properties)
+        with contextlib.suppress(ValueError, RuntimeError):
+            sent.wait_for_publish(5)
+
+    def proof(self) -> str:
+        """Ask something sound after all that was sent: commands arrive in order, so its answer proves the rest."""
+        self._asked += 1
+        mark = b"proof %d" % self._asked
+        self.publish("ping", b"{}", CorrelationData=mark)
+        with contextlib.suppress(AssertionError):
+            wait_until(
+                lambda: mark in {getattr(m.properties, "CorrelationData", b"") for m in self.heard}, PATIENCE
+            )
+            return "the daemon answered the command after it"
+        return ""
+
+
+def infer(**windows: Any) -> bytes:
+    return msgspec.json.encode({"pipeline": BYSTANDER, "windows": windows})
+
+
+def of(pipeline: str) -> bytes:
+    return msgspec.json.encode({"pipeline": pipeline})
+
+
+PAYLOADS: dict[str, tuple[str, bytes]] = {
+    "a payload with a key that is not UTF-8": ("ping", b'{"\xff":1}'),
+    "a payload with a text that is not UTF-8": ("capture", b'{"pipeline":"\xc3\x28"}'),
+    "a payload with half a surrogate": ("capture", b'{"pipeline":"\\ud800"}'),
+    "a payload in UTF-16": ("ping", "{}".encode("utf-16")),
+    "a payload of msgpack": ("ping", msgspec.msgpack.encode({"x": {"y": 1}})),
+    "a payload that announces 4 billion entries in msgpack": ("infer", b"\xdf\xff\xff\xff\xff"),
+    "100,000 nested lists as a payload": ("ping", b"[" * 100_000),
+    "100,000 nested maps as a payload": ("ping", b'{"a":' * 100_000),
+    "a payload of 2 MB and a byte": ("infer", b" " * ((1 << 21) + 1)),
+    "a payload of 16 MB": ("infer", b"[" + b"1," * 8_000_000 + b"1]"),
+    "a payload that is null": ("ping", b"null"),
+    "a payload that is a number of 100,000 digits": ("ping", b"9" * 100_000),
+    "a command for a pipeline a/#": ("capture", of("a/#")),
+    "a command for a pipeline with a NUL": ("capture", of("a\0b")),
+    "a command for a pipeline of 70,000 letters": ("restart", of("x" * 70_000)),
+    "a command for a pipeline that is a list": ("restart", b'{"pipeline":["bystander"]}'),
+    "a threshold of 1e999": ("threshold", b'{"pipeline":"bystander","value":1e999}'),
+    "a threshold that is NaN": ("threshold", b'{"pipeline":"bystander","value":NaN}'),
+    "a log level that does not exist": ("log_level", b'{"level":"\\u0000"}'),
+    "a window of 2^248 values": ("infer", infer(shape=[(1 << 31) - 1] * 8, values=[1.0])),
+    "a window of a dimension of 2^62": ("infer", infer(shape=[1 << 62, 3], values=[1.0])),
+    "a window of no dimension": ("infer", infer(shape=[], values=[])),
+    "a window of a negative dimension": ("infer", infer(shape=[-1, 3], values=[1.0, 2.0, 3.0])),
+    "a window whose values do not fit": ("infer", infer(shape=[1, 1, 4], values=[1.0])),
+    "a window for another input": ("infer", infer(shape=[1, 7, 7, 7], values=[1.0] * 343)),
+    "a window of infinite values": ("infer", b'{"pipeline":"bystander","windows":{"shape":[1,1,3],"values":[1e39,-1e39,1e308]}}'),
+    "a window of broken base64": ("infer", infer(shape=[1, 3], data="!!!!")),
+    "a window of base64 that does not fit": ("infer", infer(shape=[2, 3], data="AAAA")),
+    "a window with a type of data that does not exist": ("infer", infer(shape=[1, 3], dtype="object", data="AAAA")),
+    "256 windows at once": ("infer", infer(shape=[256, 1, 3], values=[1.0] * 768)),
+    "the command of an empty name": ("", b"{}"),
+    "the command ../status": ("..%2fstatus", b"{}"),
+    "a command whose name has 10,000 letters": ("x" * 10_000, b"{}"),
+}  # fmt: skip
+
+RESPONSES: dict[str, str] = {
+    "x/#": "x/#",
+    "+": "+",
+    "#": "#",
+    "the device's status": f"{ROOT}/status",
+    "the device's health": f"{ROOT}/health",
+    "the results of a pipeline": f"{ROOT}/result/{BYSTANDER}",
+    "the device's own commands": f"{ROOT}/command/ping",
+    "the desired state of a model": f"{ROOT}/model/{BYSTANDER}/desired",
+    "a topic like the device's, with an empty level": f"{ROOT}//status",
+    "a topic of 65,000 letters": "y" * 65_000,
+    "a topic of 65,535 bytes": "y" * 65_535,
+    "the broker's own topics": "$SYS/broker/uptime",
+    "a topic of another device": "limpet/other/command/restart",
+}
+"""Where the device is told to send its answer."""
+
+
+def run(ground: Ground, names: Iterable[str] | None = None) -> None:
+    """Make these attempts, all if none are named, each with a client of its own."""
+    sent = {name: (command, payload, ANSWERS) for name, (command, payload) in PAYLOADS.items()}
+    sent |= {f"an answer to {name}": ("ping", b"{}", topic) for name, topic in RESPONSES.items()}
+    for name in names or sent:
+        command, payload, topic = sent[name]
+        with ground.attempt(name, BORDER) as attempt, _intruder(ground) as client:
+            client.publish(command, payload, answer=topic)
+            attempt.reached = client.proof()
+    if names is None:
+        for name, attack in OTHERS.items():
+            with ground.attempt(name, BORDER, restart=attack is _retained) as attempt, _intruder(ground) as client:
+                attack(ground, client, attempt)
+                attempt.reached = client.proof()
+
+
+@contextlib.contextmanager
+def _intruder(ground: Ground) -> Iterator[Intruder]:
+    client = Intruder(ground.broker.port)
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+def _retained(ground: Ground, client: Intruder, attempt: Attempt) -> None:
+    del ground, attempt
+    client.publish("restart", of(BYSTANDER), retain=True)
+
+
+def _correlation(ground: Ground, client: Intruder, attempt: Attempt) -> None:
+    del ground, attempt
+    client.publish("restart", b"", retain=True)
+    client.publish("ping", b"{}", CorrelationData=b"c" * 60_000)
+
+
+def _properties(ground: Ground, client: Intruder, attempt: Attempt) -> None:
+    del ground, attempt
+    client.publish("ping", b"{}", UserProperty=[("k" * 20, "v" * 20)] * 1000)
+
+
+def _flood(ground: Ground, client: Intruder, attempt: Attempt) -> None:
+    del ground, attempt
+    for _ in range(3000):
+        client._client.publish(f"{ROOT}/command/health", b"{}", 1)
+
+
+def _queued(ground: Ground, client: Intruder, attempt: Attempt) -> None:
+    ground.end()
+    for payload in (b'{"\xff":1}', b"[" * 100_000, b"{}"):
+        for topic in ("x/#", f"{ROOT}/status", ANSWERS):
+            client.publish("ping", payload, answer=topic)
+    ground.start(attempt)
+
+
+OTHERS = {
+    "a retained command": _retained,
+    "60,000 bytes to correlate an answer by": _correlation,
+    "1,000 properties of a user": _properties,
+    "a flood of 3,000 commands": _flood,
+    "commands that wait in the session for the next start": _queued,
+}

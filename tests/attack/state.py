@@ -1,0 +1,277 @@
+"""Damaged state: what a failing card, or whoever wrote to the state directory, leaves for the next start."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sqlite3
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from attack.ground import Ground
+    from attack.report import Attempt
+
+BORDER = "the state directory"
+TESTS = Path(__file__).parents[1]
+HUGE = 1 << 30
+
+
+def _garbage(name: str) -> Callable[[Path], object]:
+    return lambda state: (state / name).write_bytes(os.urandom(8192))
+
+
+def _instead(name: str, make: Callable[[Path], object]) -> Callable[[Path], None]:
+    """Return what puts something else in the place of a file."""
+
+    def damage(state: Path) -> None:
+        path = state / name
+        path.parent.mkdir(exist_ok=True)
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        path.unlink(missing_ok=True)
+        make(path)
+
+    return damage
+
+
+def _sparse(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate(HUGE)
+
+
+def _flipped(name: str) -> Callable[[Path], None]:
+    def damage(state: Path) -> None:
+        data = bytearray((state / name).read_bytes())
+        for at in range(100, len(data), 997):
+            data[at] ^= 0xFF
+        (state / name).write_bytes(data)
+
+    return damage
+
+
+def _cut(name: str) -> Callable[[Path], None]:
+    return lambda state: os.truncate(state / name, (state / name).stat().st_size // 2 - 7)
+
+
+def _row(**fields: object) -> Callable[[Path], None]:
+    """Return what writes a row as the outbox does, but for these columns."""
+
+    def damage(state: Path) -> None:
+        with contextlib.closing(sqlite3.connect(state / "outbox" / "outbox.db")) as db:
+            columns = [row[1] for row in db.execute("PRAGMA table_info(result)")]
+            payload = b'{"id":"x"}'
+            row = {
+                "sequence": 1_000_000, "pipeline": "bystander", "items": 1, "boot": "b", "born": 1.0, "wall": 1.0,
+                "size": 80, "packed": 0, "crc": zlib.crc32(payload), "payload": payload,
+            } | fields  # fmt: skip
+            values = [row.get(column, 0) for column in columns]
+            marks = ",".join("?" * len(values))
+            db.execute(f"INSERT OR REPLACE INTO result VALUES ({marks})", values)  # noqa: S608 - question marks
+            db.execute("UPDATE total SET messages = messages + 1, bytes = bytes + 80 WHERE kind = 'result'")
+            db.commit()
+
+    return damage
+
+
+def _statement(sql: str) -> Callable[[Path], None]:
+    def damage(state: Path) -> None:
+        with contextlib.closing(sqlite3.connect(state / "outbox" / "outbox.db")) as db:
+            db.executescript(sql)
+
+    return damage
+
+
+def _journal(*items: object) -> Callable[[Path], None]:
+    """Return what writes a journal as the daemon does, with a checksum that is right."""
+
+    def damage(state: Path) -> None:
+        body = msgspec.msgpack.encode(["boot", 1.0, 0.0, list(items)])
+        folder = state / "outbox" / "journal"
+        folder.mkdir(parents=True, exist_ok=True)
+        data = b"limpetj\x01" + struct.pack("<II", len(body), zlib.crc32(body)) + body
+        (folder / "00000099.log").write_bytes(data)
+
+    return damage
+
+
+DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "boot.json of garbage": ("boot.json", _garbage("boot.json")),
+    "boot.json that is not UTF-8": (
+        "boot.json", lambda state: (state / "boot.json").write_bytes(b'{"count":7,"installation":"\xe2\x28"}')
+    ),
+    "boot.json whose installation is a/#": (
+        "boot.json", lambda state: (state / "boot.json").write_bytes(b'{"count":7,"installation":"a/#\\u0000"}')
+    ),
+    "boot.json with a count of 2^80": (
+        "boot.json", lambda state: (state / "boot.json").write_bytes(b'{"count":1208925819614629174706176,"installation":"a"}')
+    ),
+    "boot.json of 100,000 nested lists": ("boot.json", lambda state: (state / "boot.json").write_bytes(b"[" * 100_000)),
+    "boot.json of 1 GiB": ("boot.json", _instead("boot.json", _sparse)),
+    "a FIFO in place of boot.json": ("boot.json", _instead("boot.json", os.mkfifo)),
+    "a folder in place of boot.json": ("boot.json", _instead("boot.json", os.mkdir)),
+    "a link to a secret in place of boot.json": (
+        "boot.json", _instead("boot.json", lambda path: path.symlink_to("../mqtt-password"))
+    ),
+    "a link to /dev/zero in place of boot.json": (
+        "boot.json", _instead("boot.json", lambda path: path.symlink_to("/dev/zero"))
+    ),
+    "a link in place of boot.new": ("boot.new", _instead("boot.new", lambda path: path.symlink_to("../limpet.toml"))),
+    "a FIFO in place of the lock": ("lock", _instead("lock", os.mkfifo)),
+    "a folder in place of the lock": ("lock", _instead("lock", os.mkdir)),
+    "a link in place of the lock": ("lock", _instead("lock", lambda path: path.symlink_to("../limpet.toml"))),
+    "a database of garbage": ("outbox/outbox.db", _garbage("outbox/outbox.db")),
+    "a database with flipped bytes": ("outbox/outbox.db", _flipped("outbox/outbox.db")),
+    "a database cut in half": ("outbox/outbox.db", _cut("outbox/outbox.db")),
+    "a database of 1 GiB of zeros": ("outbox/outbox.db", _instead("outbox/outbox.db", _sparse)),
+    "a FIFO in place of the database": ("outbox/outbox.db", _instead("outbox/outbox.db", os.mkfifo)),
+    "a folder in place of the database": ("outbox/outbox.db", _instead("outbox/outbox.db", os.mkdir)),
+    "a link in place of the database": (
+        "outbox/outbox.db", _instead("outbox/outbox.db", lambda path: path.symlink_to("/dev/zero"))
+    ),
+    "a log of the database of garbage": ("outbox/outbox.db-wal", _garbage("outbox/outbox.db-wal")),
+    "a folder in place of the database's log": ("outbox/outbox.db-wal", _instead("outbox/outbox.db-wal", os.mkdir)),
+    "a FIFO in place of the ballast": ("outbox/ballast", _instead("outbox/ballast", os.mkfifo)),
+    "a folder in place of the ballast": ("outbox/ballast", _instead("outbox/ballast", os.mkdir)),
+    "a link in place of the ballast": (
+        "outbox/ballast", _instead("outbox/ballast", lambda path: path.symlink_to("../../limpet.toml"))
+    ),
+    "a file in place of the outbox": ("outbox", _instead("outbox", lambda path: path.write_bytes(b"x"))),
+    "a link in place of the outbox": ("outbox", _instead("outbox", lambda path: path.symlink_to("/proc/self"))),
+    "a file in place of the cache": ("cache", _instead("cache", lambda path: path.write_bytes(b"x"))),
+    "a row for the pipeline a/#": ("outbox/outbox.db", _row(pipeline="a/#")),
+    "a row for a pipeline with a NUL": ("outbox/outbox.db", _row(pipeline="a\0b")),
+    "a row for a pipeline of 70,000 letters": ("outbox/outbox.db", _row(pipeline="x" * 70_000)),
+    "a row whose pipeline is a number": ("outbox/outbox.db", _row(pipeline=7)),
+    "a row whose pipeline is not UTF-8": ("outbox/outbox.db", _statement("UPDATE result SET pipeline = CAST(x'ff' AS TEXT)")),
+    "a row of 2^60 items": ("outbox/outbox.db", _row(items=1 << 60)),
+    "a row of minus one item": ("outbox/outbox.db", _row(items=-1)),
+    "a row born at infinity": ("outbox/outbox.db", _row(born=float("inf"), wall=float("-inf"))),
+    "a row that is packed twice": ("outbox/outbox.db", _row(packed=1)),
+    "a row whose payload is no JSON": (
+        "outbox/outbox.db", _row(payload=b"\xff\xfe[", crc=zlib.crc32(b"\xff\xfe["), items=3)
+    ),
+    "a row of the largest number": ("outbox/outbox.db", _row(sequence=(1 << 63) - 1)),
+    "totals of minus 2^60": ("outbox/outbox.db", _statement("UPDATE total SET messages = -(1 << 60), bytes = 1 << 60")),
+    "totals that are texts": ("outbox/outbox.db", _statement("UPDATE total SET messages = 'many', bytes = x'00'")),
+    "a database without tables": (
+        "outbox/outbox.db", _statement("DROP TABLE result; DROP TABLE event; DROP TABLE total; DROP TABLE shed")
+    ),
+    "a database with other tables": (
+        "outbox/outbox.db", _statement("DROP TABLE result; CREATE TABLE result (sequence TEXT, evil BLOB)")
+    ),
+    "a database with a trigger": (
+        "outbox/outbox.db",
+        _statement("CREATE TRIGGER evil AFTER INSERT ON result BEGIN DELETE FROM result; DELETE FROM total; END"),
+    ),
+    "a database with a view for a table": (
+        "outbox/outbox.db",
+        _statement(
+            "DROP TABLE shed; CREATE VIEW shed AS WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) "
+            "SELECT x AS cause, x AS items FROM r"
+        ),
+    ),
+    "a cause of drops that is a number": ("outbox/outbox.db", _statement("INSERT INTO shed VALUES (x'ff00', 'many')")),
+    "a database of a later version": ("outbox/outbox.db", _statement("PRAGMA user_version = 99")),
+    "a journal for the pipeline a/#": ("outbox/journal", _journal(["result", "a/#", b"{}"])),
+    "a journal for a pipeline of 70,000 letters": ("outbox/journal", _journal(["result", "x" * 70_000, b"{}"])),
+    "a journal of an unknown class": ("outbox/journal", _journal(["secret", "p", b"{}"])),
+    "a journal that is not UTF-8": ("outbox/journal", _garbage("outbox/journal/00000098.log")),
+    "a journal of 1 GiB": ("outbox/journal", _instead("outbox/journal/00000097.log", _sparse)),
+    "a FIFO in place of a journal": ("outbox/journal", _instead("outbox/journal/00000096.log", os.mkfifo)),
+    "a folder in place of a journal": ("outbox/journal", _instead("outbox/journal/00000095.log", os.mkdir)),
+    "a file in place of the journal's folder": (
+        "outbox/journal", _instead("outbox/journal", lambda path: path.write_bytes(b"x"))
+    ),
+}  # fmt: skip
+"""What is damaged, and how. Each is followed by a start of the daemon."""
+
+
+def run(ground: Ground, names: Iterable[str] | None = None) -> None:
+    """Damage the state of a daemon that was killed with messages on its disk, and start it, again and again."""
+    _leave_messages(ground)
+    sound = ground.folder / "sound"
+    shutil.copytree(ground.state, sound)
+    for name in names or DAMAGES:
+        path, damage = DAMAGES[name]
+        with ground.attempt(name, BORDER) as attempt:
+            _restore(ground, sound)
+            with _intact(attempt, ground.path, ground.folder / "mqtt-password"):
+                damage(ground.state)
+                attempt.reached = f"the daemon started on {path}"
+                ground.start(attempt)
+            attempt.happened = attempt.happened or ground.warnings()
+    _restore(ground, sound)
+    ground.start()
+
+
+def _leave_messages(ground: Ground) -> None:
+    """Kill the daemon when it has messages on its disk and in its journal."""
+    ground.broker.freeze()
+    with contextlib.suppress(AssertionError):
+        ground.wait_for_disk()
+    ground.end()
+    ground.broker.thaw()
+
+
+def _restore(ground: Ground, sound: Path) -> None:
+    """Put a sound state back, as of the present number of starts."""
+    ground.end()
+    boot = sound / "boot.json"
+    with contextlib.suppress(OSError, ValueError):
+        count = json.loads(boot.read_bytes())["count"]
+        boot.write_text(json.dumps({"count": count + 1, "installation": "attack"}))
+    if ground.state.is_symlink() or ground.state.is_file():
+        ground.state.unlink()
+    shutil.rmtree(ground.state, ignore_errors=True)
+    shutil.copytree(sound, ground.state)
+
+
+@contextlib.contextmanager
+def _intact(attempt: Attempt, *paths: Path) -> Iterator[None]:
+    """See that files outside the state stay as they are."""
+    before = [path.read_bytes() for path in paths]
+    yield
+    if [path.read_bytes() for path in paths] != before:
+        attempt.harmed("escaped")
+        attempt.happened += " It wrote through a link."
+    for path, data in zip(paths, before, strict=True):
+        path.write_bytes(data)
+
+
+def run_thousands(ground: Ground, count: int) -> None:
+    """Open damaged state as a start does, without the rest of the daemon."""
+    for parser in ("outbox database", "outbox log", "journal", "journal record", "boot.json"):
+        with ground.attempt(f"{count:,} times a damaged {parser}", BORDER) as attempt:
+            _open_damaged(ground, attempt, parser, count)
+
+
+def _open_damaged(ground: Ground, attempt: Attempt, parser: str, count: int) -> None:
+    command = [sys.executable, "-m", "attack.damaged", parser, str(count), ground.folder / "damaged"]
+    done = subprocess.run(
+        command,
+        cwd=TESTS,
+        env={**os.environ, "PYTHONPATH": str(TESTS)},
+        capture_output=True,
+        check=False,
+        timeout=300,
+    )
+    if done.returncode:
+        attempt.harmed("poisoned_starts")
+        attempt.happened = done.stderr.decode()[-200:]
+        attempt.reached = "the process ended of it"
+        return
+    found = json.loads(done.stdout.splitlines()[-1])
+    attempt.harmed("poisoned_starts", found["failed"])
+    attempt.reached = f"{found['opened']} were opened"
+    attempt.happened = found["first"]
