@@ -10,8 +10,8 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attack.report import Attempt, Report
 from attack.relay import Relay
+from attack.report import Attempt, Report
 from attack.spy import BYSTANDER, DEVICE, Spy
 from support import models
 from support.broker import Mosquitto, wait_until

@@ -7,14 +7,16 @@ import json
 import os
 import shutil
 import sqlite3
-import struct
 import subprocess
 import sys
+import time
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import msgspec
+from limpet.outbox import OVERHEAD
+from limpet.outbox.file import check
+from limpet.outbox.journal import Item, Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,11 +26,16 @@ if TYPE_CHECKING:
 
 BORDER = "the state directory"
 TESTS = Path(__file__).parents[1]
+DATABASE = "outbox/outbox.db"
 HUGE = 1 << 30
 
 
 def _garbage(name: str) -> Callable[[Path], object]:
     return lambda state: (state / name).write_bytes(os.urandom(8192))
+
+
+def _boot(data: bytes) -> Callable[[Path], object]:
+    return lambda state: (state / "boot.json").write_bytes(data)
 
 
 def _instead(name: str, make: Callable[[Path], object]) -> Callable[[Path], None]:
@@ -43,6 +50,10 @@ def _instead(name: str, make: Callable[[Path], object]) -> Callable[[Path], None
         make(path)
 
     return damage
+
+
+def _linked(name: str, target: str) -> Callable[[Path], None]:
+    return _instead(name, lambda path: path.symlink_to(target))
 
 
 def _sparse(path: Path) -> None:
@@ -64,21 +75,20 @@ def _cut(name: str) -> Callable[[Path], None]:
     return lambda state: os.truncate(state / name, (state / name).stat().st_size // 2 - 7)
 
 
-def _row(**fields: object) -> Callable[[Path], None]:
-    """Return what writes a row as the outbox does, but for these columns."""
+def _row(**fields: Any) -> Callable[[Path], None]:
+    """Return what writes a row as the outbox does, its checksums too, but for these columns."""
 
     def damage(state: Path) -> None:
+        payload = fields.get("payload", b'{"id":"x"}')
+        row = {
+            "sequence": 1_000_000, "pipeline": "bystander", "items": 1, "boot": "b", "born": 1.0, "wall": 1.0,
+            "size": len(payload) + OVERHEAD, "packed": 0, "crc": zlib.crc32(payload),
+        } | fields  # fmt: skip
+        row.pop("payload", None)
+        values = [*row.values(), check("result", *row.values()), payload]
         with contextlib.closing(sqlite3.connect(state / "outbox" / "outbox.db")) as db:
-            columns = [row[1] for row in db.execute("PRAGMA table_info(result)")]
-            payload = b'{"id":"x"}'
-            row = {
-                "sequence": 1_000_000, "pipeline": "bystander", "items": 1, "boot": "b", "born": 1.0, "wall": 1.0,
-                "size": 80, "packed": 0, "crc": zlib.crc32(payload), "payload": payload,
-            } | fields  # fmt: skip
-            values = [row.get(column, 0) for column in columns]
-            marks = ",".join("?" * len(values))
-            db.execute(f"INSERT OR REPLACE INTO result VALUES ({marks})", values)  # noqa: S608 - question marks
-            db.execute("UPDATE total SET messages = messages + 1, bytes = bytes + 80 WHERE kind = 'result'")
+            db.execute("INSERT OR REPLACE INTO result VALUES (?,?,?,?,?,?,?,?,?,?,?)", values)
+            db.execute("UPDATE total SET messages = messages + 1 WHERE kind = 'result'")
             db.commit()
 
     return damage
@@ -92,100 +102,95 @@ def _statement(sql: str) -> Callable[[Path], None]:
     return damage
 
 
-def _journal(*items: object) -> Callable[[Path], None]:
-    """Return what writes a journal as the daemon does, with a checksum that is right."""
+def _journal(*items: Item) -> Callable[[Path], None]:
+    """Return what writes a journal as the daemon does, with checksums that are right."""
 
     def damage(state: Path) -> None:
-        body = msgspec.msgpack.encode(["boot", 1.0, 0.0, list(items)])
-        folder = state / "outbox" / "journal"
-        folder.mkdir(parents=True, exist_ok=True)
-        data = b"limpetj\x01" + struct.pack("<II", len(body), zlib.crc32(body)) + body
-        (folder / "00000099.log").write_bytes(data)
+        journal = Journal(state / "outbox")
+        journal.read(0.0)
+        journal.append(list(items), time.monotonic(), 0.0)
 
     return damage
 
 
 DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "boot.json of garbage": ("boot.json", _garbage("boot.json")),
-    "boot.json that is not UTF-8": (
-        "boot.json", lambda state: (state / "boot.json").write_bytes(b'{"count":7,"installation":"\xe2\x28"}')
-    ),
-    "boot.json whose installation is a/#": (
-        "boot.json", lambda state: (state / "boot.json").write_bytes(b'{"count":7,"installation":"a/#\\u0000"}')
-    ),
-    "boot.json with a count of 2^80": (
-        "boot.json", lambda state: (state / "boot.json").write_bytes(b'{"count":1208925819614629174706176,"installation":"a"}')
-    ),
-    "boot.json of 100,000 nested lists": ("boot.json", lambda state: (state / "boot.json").write_bytes(b"[" * 100_000)),
+    "boot.json that is not UTF-8": ("boot.json", _boot(b'{"count":7,"installation":"\xe2\x28"}')),
+    "boot.json whose installation is a/#": ("boot.json", _boot(b'{"count":7,"installation":"a/#\\u0000"}')),
+    "boot.json with a count of 2^80": ("boot.json", _boot(b'{"count":%d,"installation":"a"}' % (1 << 80))),
+    "boot.json of 100,000 nested lists": ("boot.json", _boot(b"[" * 100_000)),
     "boot.json of 1 GiB": ("boot.json", _instead("boot.json", _sparse)),
     "a FIFO in place of boot.json": ("boot.json", _instead("boot.json", os.mkfifo)),
     "a folder in place of boot.json": ("boot.json", _instead("boot.json", os.mkdir)),
     "a link to a secret in place of boot.json": (
-        "boot.json", _instead("boot.json", lambda path: path.symlink_to("../mqtt-password"))
+        "boot.json", _linked("boot.json", "../mqtt-password")
     ),
     "a link to /dev/zero in place of boot.json": (
-        "boot.json", _instead("boot.json", lambda path: path.symlink_to("/dev/zero"))
+        "boot.json", _linked("boot.json", "/dev/zero")
     ),
-    "a link in place of boot.new": ("boot.new", _instead("boot.new", lambda path: path.symlink_to("../limpet.toml"))),
+    "a link in place of boot.new": ("boot.new", _linked("boot.new", "../limpet.toml")),
     "a FIFO in place of the lock": ("lock", _instead("lock", os.mkfifo)),
     "a folder in place of the lock": ("lock", _instead("lock", os.mkdir)),
-    "a link in place of the lock": ("lock", _instead("lock", lambda path: path.symlink_to("../limpet.toml"))),
-    "a database of garbage": ("outbox/outbox.db", _garbage("outbox/outbox.db")),
-    "a database with flipped bytes": ("outbox/outbox.db", _flipped("outbox/outbox.db")),
-    "a database cut in half": ("outbox/outbox.db", _cut("outbox/outbox.db")),
-    "a database of 1 GiB of zeros": ("outbox/outbox.db", _instead("outbox/outbox.db", _sparse)),
-    "a FIFO in place of the database": ("outbox/outbox.db", _instead("outbox/outbox.db", os.mkfifo)),
-    "a folder in place of the database": ("outbox/outbox.db", _instead("outbox/outbox.db", os.mkdir)),
+    "a link in place of the lock": ("lock", _linked("lock", "../limpet.toml")),
+    "a database of garbage": (DATABASE, _garbage("outbox/outbox.db")),
+    "a database with flipped bytes": (DATABASE, _flipped("outbox/outbox.db")),
+    "a database cut in half": (DATABASE, _cut("outbox/outbox.db")),
+    "a database of 1 GiB of zeros": (DATABASE, _instead("outbox/outbox.db", _sparse)),
+    "a FIFO in place of the database": (DATABASE, _instead("outbox/outbox.db", os.mkfifo)),
+    "a folder in place of the database": (DATABASE, _instead("outbox/outbox.db", os.mkdir)),
     "a link in place of the database": (
-        "outbox/outbox.db", _instead("outbox/outbox.db", lambda path: path.symlink_to("/dev/zero"))
+        DATABASE, _linked("outbox/outbox.db", "/dev/zero")
     ),
     "a log of the database of garbage": ("outbox/outbox.db-wal", _garbage("outbox/outbox.db-wal")),
-    "a folder in place of the database's log": ("outbox/outbox.db-wal", _instead("outbox/outbox.db-wal", os.mkdir)),
+    "a folder in place of the log": ("outbox/outbox.db-wal", _instead("outbox/outbox.db-wal", os.mkdir)),
     "a FIFO in place of the ballast": ("outbox/ballast", _instead("outbox/ballast", os.mkfifo)),
     "a folder in place of the ballast": ("outbox/ballast", _instead("outbox/ballast", os.mkdir)),
     "a link in place of the ballast": (
-        "outbox/ballast", _instead("outbox/ballast", lambda path: path.symlink_to("../../limpet.toml"))
+        "outbox/ballast", _linked("outbox/ballast", "../../limpet.toml")
     ),
     "a file in place of the outbox": ("outbox", _instead("outbox", lambda path: path.write_bytes(b"x"))),
-    "a link in place of the outbox": ("outbox", _instead("outbox", lambda path: path.symlink_to("/proc/self"))),
+    "a link in place of the outbox": ("outbox", _linked("outbox", "/proc/self")),
     "a file in place of the cache": ("cache", _instead("cache", lambda path: path.write_bytes(b"x"))),
-    "a row for the pipeline a/#": ("outbox/outbox.db", _row(pipeline="a/#")),
-    "a row for a pipeline with a NUL": ("outbox/outbox.db", _row(pipeline="a\0b")),
-    "a row for a pipeline of 70,000 letters": ("outbox/outbox.db", _row(pipeline="x" * 70_000)),
-    "a row whose pipeline is a number": ("outbox/outbox.db", _row(pipeline=7)),
-    "a row whose pipeline is not UTF-8": ("outbox/outbox.db", _statement("UPDATE result SET pipeline = CAST(x'ff' AS TEXT)")),
-    "a row of 2^60 items": ("outbox/outbox.db", _row(items=1 << 60)),
-    "a row of minus one item": ("outbox/outbox.db", _row(items=-1)),
-    "a row born at infinity": ("outbox/outbox.db", _row(born=float("inf"), wall=float("-inf"))),
-    "a row that is packed twice": ("outbox/outbox.db", _row(packed=1)),
+    "a row for the pipeline a/#": (DATABASE, _row(pipeline="a/#")),
+    "a row for a pipeline with a NUL": (DATABASE, _row(pipeline="a\0b")),
+    "a row for a pipeline of 70,000 letters": (DATABASE, _row(pipeline="x" * 70_000)),
+    "a row whose pipeline is a number": (DATABASE, _row(pipeline=7)),
+    "rows of no pipeline in UTF-8": (DATABASE, _statement("UPDATE result SET pipeline = CAST(x'ff' AS TEXT)")),
+    "a row of 2^60 items": (DATABASE, _row(items=1 << 60)),
+    "a row of minus one item": (DATABASE, _row(items=-1)),
+    "a row born at infinity": (DATABASE, _row(born=float("inf"), wall=float("-inf"))),
+    "a row that is packed twice": (DATABASE, _row(packed=1)),
     "a row whose payload is no JSON": (
-        "outbox/outbox.db", _row(payload=b"\xff\xfe[", crc=zlib.crc32(b"\xff\xfe["), items=3)
+        DATABASE, _row(payload=b"\xff\xfe[", crc=zlib.crc32(b"\xff\xfe["), items=3)
     ),
-    "a row of the largest number": ("outbox/outbox.db", _row(sequence=(1 << 63) - 1)),
-    "totals of minus 2^60": ("outbox/outbox.db", _statement("UPDATE total SET messages = -(1 << 60), bytes = 1 << 60")),
-    "totals that are texts": ("outbox/outbox.db", _statement("UPDATE total SET messages = 'many', bytes = x'00'")),
+    "a row of 1 MB that is said to be packed": (
+        DATABASE, _row(payload=(bomb := zlib.compress(bytes(1 << 30))), crc=zlib.crc32(bomb), packed=1)
+    ),
+    "a row of the largest number": (DATABASE, _row(sequence=(1 << 63) - 1)),
+    "totals of minus 2^60": (DATABASE, _statement("UPDATE total SET messages = -(1 << 60), bytes = 1 << 60")),
+    "totals that are texts": (DATABASE, _statement("UPDATE total SET messages = 'many', bytes = x'00'")),
     "a database without tables": (
-        "outbox/outbox.db", _statement("DROP TABLE result; DROP TABLE event; DROP TABLE total; DROP TABLE shed")
+        DATABASE, _statement("DROP TABLE result; DROP TABLE event; DROP TABLE total; DROP TABLE shed")
     ),
     "a database with other tables": (
-        "outbox/outbox.db", _statement("DROP TABLE result; CREATE TABLE result (sequence TEXT, evil BLOB)")
+        DATABASE, _statement("DROP TABLE result; CREATE TABLE result (sequence TEXT, evil BLOB)")
     ),
     "a database with a trigger": (
-        "outbox/outbox.db",
+        DATABASE,
         _statement("CREATE TRIGGER evil AFTER INSERT ON result BEGIN DELETE FROM result; DELETE FROM total; END"),
     ),
     "a database with a view for a table": (
-        "outbox/outbox.db",
+        DATABASE,
         _statement(
             "DROP TABLE shed; CREATE VIEW shed AS WITH RECURSIVE r(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM r) "
             "SELECT x AS cause, x AS items FROM r"
         ),
     ),
-    "a cause of drops that is a number": ("outbox/outbox.db", _statement("INSERT INTO shed VALUES (x'ff00', 'many')")),
-    "a database of a later version": ("outbox/outbox.db", _statement("PRAGMA user_version = 99")),
-    "a journal for the pipeline a/#": ("outbox/journal", _journal(["result", "a/#", b"{}"])),
-    "a journal for a pipeline of 70,000 letters": ("outbox/journal", _journal(["result", "x" * 70_000, b"{}"])),
-    "a journal of an unknown class": ("outbox/journal", _journal(["secret", "p", b"{}"])),
+    "a cause of drops that is a number": (DATABASE, _statement("INSERT INTO shed VALUES (x'ff00', 'many')")),
+    "a database of a later version": (DATABASE, _statement("PRAGMA user_version = 99")),
+    "a journal for the pipeline a/#": ("outbox/journal", _journal(Item("result", "a/#", b"{}"))),
+    "a journal for a name of 70,000 letters": ("outbox/journal", _journal(Item("result", "x" * 70_000, b"{}"))),
+    "a journal of an unknown class": ("outbox/journal", _journal(Item("secret", "p", b"{}"))),
     "a journal that is not UTF-8": ("outbox/journal", _garbage("outbox/journal/00000098.log")),
     "a journal of 1 GiB": ("outbox/journal", _instead("outbox/journal/00000097.log", _sparse)),
     "a FIFO in place of a journal": ("outbox/journal", _instead("outbox/journal/00000096.log", os.mkfifo)),

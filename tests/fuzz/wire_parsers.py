@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import socket
 import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 
 from fuzz.registry import Prepared, parser
+from limpet.accelerators.executor_link import ExecutorLink, Expected
 from limpet.errors import TransportError
+from limpet.health import PipelineRecord
 from limpet.inference import given, tensor_stream
 from limpet.messages import Tensor
 from limpet.mqtt.broker import Broker
 from limpet.mqtt.link import Incoming, Link
-from limpet.mqtt.request import Request
+from limpet.mqtt.request import Requests
+from limpet.processes import border
 from limpet.processes.channel import Channel
-from limpet.processes.executor import Done, FromExecutor, Opened
+from limpet.processes.executor import Done, Opened
+from limpet.processes.nameless import nameless_file, seal
 from limpet.records import (
+    LARGEST_RECORD,
     Answered,
+    Capture,
     Dismiss,
     Figures,
     FromWorker,
@@ -28,16 +36,16 @@ from limpet.records import (
     Need,
     Notice,
     Placed,
-    Refused,
+    RawResults,
     Result,
     Results,
     Transition,
 )
 from limpet.remote import REQUESTS, Commands
+from limpet.types import TensorSpec
 from support import dialects, reports
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from limpet.messages import DeviceHealth, Reply
@@ -52,42 +60,76 @@ def _framed(record: Any) -> bytes:
     return len(payload).to_bytes(4, "little") + payload
 
 
-def _channel(kind: Any) -> Callable[[bytes], None]:
-    def take(data: bytes) -> None:
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            channel: Channel[Any] = Channel(ours, kind)
-            theirs.sendall(data[:65536])
-            theirs.shutdown(socket.SHUT_WR)
-            try:
-                while True:
-                    list(channel.receive())
-            except EOFError:
-                pass
-
-    return take
-
-
 @parser("channel records")
 def _records(_: Path) -> Prepared:
+    """What a worker says, up to what the supervisor believes of it."""
     result = Result("p", "m", 1, "cpu", False, 1, 2, 3, 4, {"label": "cat", "score": 0.9})
     records = [
         Results([result, result]),
         Heartbeat({"p": Figures(1, 2, {"invoke": {5: 6}})}, {"gap": 3}),
         Transition("p", "running", "", "m", 1, "gpu", 0.5, placement=Placed(0.5, None)),
         Notice("p", "gap", "a gap"),
-        Refused(["no such file"], "p"),
         Answered(1, "", {"x": [1, 2]}),
-        Need("s/p/gpu"),
-        Dismiss("s/p/gpu"),
+        Need(1, "p", "gpu"),
+        Dismiss(1),
     ]
-    return Prepared([*map(_framed, records), b"".join(map(_framed, records))], _channel(FromWorker))
+
+    def take(data: bytes) -> None:
+        ours, theirs = socket.socketpair()
+        with ours, theirs:
+            channel: Channel[FromWorker] = Channel(ours, FromWorker, largest=LARGEST_RECORD)
+            theirs.sendall(data[:65536])
+            theirs.shutdown(socket.SHUT_WR)
+            health = PipelineRecord(reports.ORIGIN, "p", Transition("p", "stopped"))
+            with contextlib.suppress(EOFError):
+                while True:
+                    for record in channel.receive():
+                        border.check(record, {"p"}, {1: Capture})
+                        _believe(health, record)
+
+    return Prepared([*map(_framed, records), b"".join(map(_framed, records))], take)
+
+
+def _believe(health: PipelineRecord, record: FromWorker) -> None:
+    """Do with a record what the supervisor does, and encode what it would report."""
+    if isinstance(record, RawResults):
+        for result in record.items:
+            msgspec.json.encode(health.accept(result))
+    elif isinstance(record, Heartbeat):
+        for figures in record.pipelines.values():
+            health.add(figures, record.dropped)
+    elif isinstance(record, Transition):
+        health.move(record)
+    msgspec.json.encode(health.health())
 
 
 @parser("executor records")
 def _executor(_: Path) -> Prepared:
-    records = [Opened(Placed(1.0, 1.0), 0.1, 0.1, [(0, 64), (64, 64)], 1), Done("", [("<f4", (1, 3))]), Done("no")]
-    return Prepared([*map(_framed, records)], _channel(FromExecutor))
+    """What an executor answers, with memory of a size that fits, up to the outputs of a run."""
+    spec = TensorSpec("x", (1, 3), np.dtype(np.float32))
+    expected = Expected((spec,), (spec,), 1.0)
+    opened = Opened(Placed(1.0, 1.0), 0.1, 0.1, [(0, 64), (64, 64)], 1)
+    records = [opened, Done("", [("<f4", (1, 3))]), Done("no")]
+
+    def take(data: bytes) -> None:
+        ours, theirs = socket.socketpair()
+        with nameless_file() as memory, theirs:
+            memory.truncate(128)
+            seal(memory)
+            link = ExecutorLink(1, "gpu", expected, time.monotonic() + 1)
+            link.connect(ours)
+            try:
+                socket.send_fds(theirs, [data[:65536] or b"\0"], [memory.fileno()])
+                theirs.shutdown(socket.SHUT_WR)
+                while not link.poll():
+                    pass
+                link.run([np.zeros((1, 3), np.float32)])
+            finally:
+                link.close()
+                ours.close()
+
+    whole = b"".join(map(_framed, (opened, records[1])))
+    return Prepared([*map(_framed, records), whole], take)
 
 
 @parser("tensor stream")
@@ -167,8 +209,9 @@ def _requests(_: Path) -> Prepared:
         incoming = Incoming(
             topic.decode("utf-8", "replace"), payload, False, response.decode("utf-8", "replace"), correlation
         )
-        names = list(REQUESTS)
-        Commands(reports.ORIGIN, names, _Daemon()).obey(Request(incoming, ROOT, _check_publish))
+        request = Requests(reports.ORIGIN.device, ROOT, [], _check_publish).take(incoming)
+        if request:
+            Commands(reports.ORIGIN, list(REQUESTS), _Daemon()).obey(request)
 
     return Prepared([b"\x1e".join(sound), b"\x1e".join([*sound[:1], b"", b"", b"[]"])], take)
 

@@ -69,7 +69,17 @@ def _(border: Border) -> None:
 
 @ATTEMPTS.named("a flood of notices")
 def _(border: Border) -> str:
-    return _flood(border, lambda n: notice(own(), f"event{n}"))
+    return _flood(border, lambda _: notice(own(), "gap"))
+
+
+@ATTEMPTS.named("a flood of log lines")
+def _(border: Border) -> str:
+    del border
+    until, count = time.monotonic() + FLOOD, 0
+    while time.monotonic() < until:
+        os.write(2, b"a line of the intruder\n")
+        count += 1
+    return f"{count} lines"
 
 
 @ATTEMPTS.named("a flood of changes of state")
