@@ -6,15 +6,15 @@ import json
 import subprocess
 import sys
 import wave
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from support import models
 
-if TYPE_CHECKING:
-    from pathlib import Path
+DATA = Path(__file__).parents[1] / "data" / "models"
 
 
 def infer(folder: Path, *arguments: object, code: int = 0) -> tuple[list[dict[str, Any]], str]:
@@ -109,3 +109,24 @@ def test_no_result_is_explained(tmp_path: Path, model: Path) -> None:
     _, said = infer(tmp_path, model, "r.csv", "--window", "3", "--transforms", mean, code=1)
     assert "10 samples, 0 results: a window takes 3 samples; 8 samples lie between gaps" in said
     assert "dropped samples: not_finite: 5" in said
+
+
+def last_values(results: list[dict[str, Any]]) -> list[float]:
+    return [list(result["output"]["values"].values())[-1] for result in results]
+
+
+def test_windows_of_a_recurrent_model_stand_alone_unless_said_otherwise(tmp_path: Path) -> None:
+    rows = "".join(f"{value}\n" * 4 for value in (1, -0.5, 1, -0.5))
+    (tmp_path / "r.csv").write_text("x\n" + rows)
+    results, _ = infer(tmp_path, DATA / "lstm_cell.tflite", "r.csv", "--window", 4)
+    np.testing.assert_allclose(last_values(results), [0.995, -0.952, 0.995, -0.952], atol=1e-3)
+    results, _ = infer(tmp_path, DATA / "lstm_cell.tflite", "r.csv", "--window", 4, "--stateful")
+    np.testing.assert_allclose(last_values(results), [0.995, 0.833, 1.0, 0.983], atol=1e-3)
+
+
+def test_each_of_several_inputs_is_named(tmp_path: Path) -> None:
+    (tmp_path / "r.csv").write_text("a,b,c,d,e,f\n1,2,3,10,20,30\n")
+    _, said = infer(tmp_path, DATA / "two.tflite", "r.csv", code=1)
+    example = said.partition("for example: inputs = ")[2].strip()
+    results, _ = infer(tmp_path, DATA / "two.tflite", "r.csv", "--inputs", example)
+    assert list(results[0]["output"]["values"].values()) == [11, 22, 33, 10, 40, 90]

@@ -116,6 +116,7 @@ def _describe(made: plan.PipelinePlan, source: str, level: int) -> str:
     rung = f" (rung {level} of its ladder)" if level else ""
     notes = [f"state is {made.state}"] if made.state else []
     notes += _overlap(made)
+    notes += [made.bundle.problem] if made.bundle.problem else []
     notes += [f"not here: {line}" for line in _lacking(made)]
     line = f"{made.name}: {source} -> {manifest.name} {manifest.version} on {delegates}{every}{rung}"
     return "; ".join([line, *notes])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 import sys
 import tempfile
@@ -19,7 +20,6 @@ from limpet.inference.pipeline import Pipeline
 from limpet.inference.single import plan_model
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Sequence
 
 HELP = "run a model over a recording (.csv, .npy, .wav) and print the results, one JSON object a line"
@@ -43,6 +43,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="""Instead of the model's own, as '[{kind = "normalise", mean = 0.5, std = 2.0}]'. [] for none.""",
     )
     add("--decoder", metavar="TOML", help="""Instead of the model's own: classify, or '{kind = "detect"}'.""")
+    add(
+        "--inputs",
+        metavar="TOML",
+        help="""What each input gets, as '{a = ["ax"], h = {state = "h_out"}}'. Default: what the model says.""",
+    )
+    add(
+        "--stateful",
+        action=argparse.BooleanOptionalAction,
+        help="Keep the model's state from window to window, or clear it. Default: what the model says.",
+    )
     add("--time", metavar="COLUMN", help="Column of a table with the times. Default: told from its name.")
     add("--delimiter", metavar="CHARACTER", help="What parts the columns of a table. Default: told from the file.")
     add("--decimal", choices=[".", ","], help="Decimal character of a table. Default: told from the file.")
@@ -94,6 +104,10 @@ def _pipeline(arguments: argparse.Namespace) -> PipelineConfig:
         table["window"] = window
     if arguments.transforms is not None:
         table["transforms"] = _toml(arguments.transforms, "--transforms")
+    if arguments.inputs is not None:
+        table["inputs"] = _toml(arguments.inputs, "--inputs")
+    if arguments.stateful is not None:
+        table["stateful"] = arguments.stateful
     if arguments.decoder is not None:
         plain = re.fullmatch(r"[\w-]+", arguments.decoder)
         table["decoder"] = {"kind": arguments.decoder} if plain else _toml(arguments.decoder, "--decoder")

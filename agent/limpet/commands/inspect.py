@@ -81,6 +81,7 @@ def inspect(path: Path, bundle: Bundle) -> dict[str, Any]:
         "state": _state(manifest, described),
         "state_pairs": dict(described.pairs),
         "labels": bundle.labels,
+        "problem": bundle.problem,
         "golden": bundle.golden is not None,
         "signed": bundle.signature is not None,
         "metadata": msgspec.to_builtins(file.description),
@@ -189,7 +190,7 @@ def _kept(facts: dict[str, Any]) -> list[str]:
     lines = [f"  state       {facts['state']}"] if facts["state"] else []
     for taken, given in facts["state_pairs"].items():
         lines += [f"  state       input {taken} is perhaps output {given} of the run before; see the key inputs"]
-    return lines + ([f"  metadata    {problem}"] if (problem := facts["metadata"]["problem"]) else [])
+    return lines + ([f"  metadata    {problem}"] if (problem := facts["problem"]) else [])
 
 
 def _proof(placed: Any) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import struct
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,9 +18,10 @@ import msgspec
 from limpet import manifest as manifests
 from limpet import textfile
 from limpet.device import state_files
-from limpet.errors import DeployError
+from limpet.errors import DeployError, LimpetError, UnreadableError
 from limpet.manifest import Manifest, Member, Tolerance, Variant
 from limpet.tflite import model_file
+from limpet.untrusted import reading
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -40,6 +40,7 @@ class Bundle(msgspec.Struct, frozen=True):
     """What a pipeline needs of a model. ``signature`` is over the bytes of ``manifest.json``.
 
     ``variants`` has the file of each of the manifest's variants that is a member of its own.
+    ``problem`` says what of a bare model's own description cannot be read; the model runs all the same.
     """
 
     manifest: Manifest
@@ -48,6 +49,7 @@ class Bundle(msgspec.Struct, frozen=True):
     golden: Path | None = None
     signature: bytes | None = None
     variants: tuple[tuple[Variant, Path], ...] = ()
+    problem: str = ""
 
     def suited(self, delegates: Collection[str]) -> tuple[Path, Tolerance]:
         """Return the file made for one of these delegates, else the model itself, and its tolerance."""
@@ -94,11 +96,13 @@ def manifest_of(path: Path) -> Manifest:
 def _reading(path: Path) -> Iterator[None]:
     """Make one error of the many that ``zipfile`` has for damaged files."""
     try:
-        yield
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, RuntimeError, ValueError, struct.error) as error:
-        raise DeployError(f"{path}: not a bundle, or damaged: {error}") from error
-    except OSError as error:
-        raise DeployError(f"{error.filename or path}: {error.strerror or error}") from error
+        with reading("it"):
+            yield
+    except UnreadableError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError):
+            raise DeployError(f"{cause.filename or path}: {cause.strerror or cause}") from error
+        raise DeployError(f"{path}: not a bundle, or damaged: {cause}") from error
 
 
 def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
@@ -204,24 +208,24 @@ def _refuse_other(path: Path, name: str, found: str, members: Mapping[str, Membe
 
 
 def _bare(path: Path) -> Bundle:
-    """Describe a model file by what is in it."""
+    """Describe a model file by what is in it. No runtime needs its metadata, so damage there refuses nothing."""
     file = model_file.read(path)
-    labels = _embedded_labels(path, file.description.label_file)
-    return Bundle(_describe(path, file, labels), path, labels)
+    labels, problem = _embedded_labels(path, file.description.label_file)
+    return Bundle(_describe(path, file, labels), path, labels, problem=file.description.problem or problem)
 
 
-def _embedded_labels(path: Path, name: str) -> tuple[str, ...]:
-    """Read a label file out of the zip that TFLite's metadata tools append to the model."""
+def _embedded_labels(path: Path, name: str) -> tuple[tuple[str, ...], str]:
+    """Read a label file out of the zip that TFLite's metadata tools append to the model, or say why not."""
     if not name:
-        return ()
-    with _reading(path), zipfile.ZipFile(path) as archive:
-        try:
+        return (), ""
+    try:
+        with reading(f"its labels {name!r}"), zipfile.ZipFile(path) as archive:
             info = archive.getinfo(name)
-        except KeyError:
-            raise DeployError(f"{path}: its metadata names the labels {name!r}, which are not in it") from None
-        if info.file_size > _SMALL:
-            raise DeployError(f"{path}: {name!r} is too large for labels: {info.file_size} bytes")
-        return _lines(archive.read(info))
+            if info.file_size > _SMALL:
+                return (), f"its labels {name!r} are too large: {info.file_size} bytes"
+            return _lines(archive.read(info)), ""
+    except LimpetError as error:
+        return (), str(error)
 
 
 def _describe(path: Path, file: model_file.TFLiteFile, labels: tuple[str, ...]) -> Manifest:

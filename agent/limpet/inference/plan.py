@@ -171,7 +171,7 @@ def _plan(config: Config, name: str, spec: SampleSpec, bundle: bundles.Bundle) -
         needs = f"the window of {where} is {window.seconds:g} s, but these samples carry no time"
         raise ConfigError([f"sources.{wanted.source}.rate: missing; {needs}: give their number a second"])
     refuse_oversize(window, spec)
-    facts = describe(manifest, _read_facts(runtime, bundle))
+    facts = describe(manifest, read_facts(runtime, bundle))
     inputs = plan_inputs(wanted.inputs, manifest, facts, spec)
     chosen, narrow = taken(taken_channels(inputs), spec)
     return PipelinePlan(
@@ -278,7 +278,7 @@ def taken_channels(inputs: Sequence[InputPlan]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(chain.from_iterable(windowed))) if all(windowed) else ()
 
 
-def _read_facts(runtime: Part, bundle: bundles.Bundle) -> ModelFacts | None:
+def read_facts(runtime: Part, bundle: bundles.Bundle) -> ModelFacts | None:
     """Return what the runtime reads of the model's file, ``None`` if it reads none."""
     if not hasattr(runtime.plugin, "describe"):
         return None

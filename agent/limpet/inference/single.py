@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from limpet import plugin
 from limpet.config import Config, Device, PipelineConfig
 from limpet.deploy import bundle as bundles
 from limpet.errors import ModelError
-from limpet.inference.plan import PipelinePlan, plan_pipeline
-from limpet.manifest import WindowSpec
+from limpet.inference.plan import Part, PipelinePlan, plan_pipeline, read_facts
+from limpet.manifest import GivenInput, WindowSpec
 from limpet.types import SampleSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.manifest import Manifest
+    from limpet.manifest import InputValue, Manifest
 
 
 def plan_model(
@@ -32,15 +33,37 @@ def plan_model(
 
     On these delegates and on no other, however slow. ``wanted`` may replace the model's own window, transforms
     and decoder. A model that says nothing of its outputs gets the decoder ``regress``. The model is unpacked below
-    ``cache``.
+    ``cache``. Without ``spec`` only cost and placement count. Then the first of several inputs gets the window,
+    the others zeros, and state is kept unless the model says otherwise.
     ``ConfigError``, ``ModelError`` or ``DeployError`` as ``plan_pipeline``.
     """
-    manifest = bundles.load(path, cache / "cache").manifest
+    bundle = bundles.load(path, cache / "cache")
+    manifest = bundle.manifest
     wanted = wanted or PipelineConfig(source="samples", model="")
     wanted = msgspec.structs.replace(wanted, model=str(path.absolute()), delegates=list(delegates))
     if not manifest.decoder and wanted.decoder is None:
         wanted.decoder = {"kind": "regress"}
+    if spec is None:
+        wanted.inputs = _any_inputs(manifest)
+        wanted.stateful = _any_state(bundle)
     return _plan(wanted, manifest.name, spec or likely_samples(manifest), cache)
+
+
+def _any_inputs(manifest: Manifest) -> dict[str, InputValue] | None:
+    told = [tensor.channels or tensor.state or tensor.constant is not None for tensor in manifest.inputs]
+    if len(told) < 2 or all(told):
+        return None
+    first, *others = manifest.inputs
+    zeros: dict[str, InputValue] = {tensor.name: GivenInput(constant=0.0) for tensor in others}
+    return {first.name: [], **zeros}
+
+
+def _any_state(bundle: bundles.Bundle) -> bool | None:
+    """Return how to treat state of which nothing says how long it lasts: it lasts, which costs least."""
+    runtime = plugin.load("runtimes", bundle.manifest.runtime)
+    facts = read_facts(Part(runtime, runtime.Config()), bundle)
+    unknown = facts is not None and facts.stateful is None and bundle.manifest.stateful is None
+    return True if unknown else None
 
 
 def plan_tensors(path: Path, shape: tuple[int, ...], delegate: str, cache: Path) -> PipelinePlan:
