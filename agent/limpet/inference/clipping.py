@@ -60,7 +60,7 @@ class Clipping:
         return counts
 
     def news(self) -> str:
-        """Return what is worth an event since this was asked last: many windows are clipped, and were not before."""
+        """Return what is worth an event since this was asked last: that many windows are clipped now."""
         looked, clipped = self._recent
         if looked < FEWEST:
             return ""
@@ -75,7 +75,7 @@ class Clipping:
 
 
 def _limits(tensor: TensorSpec) -> tuple[float, float] | None:
-    """Return between which values nothing is clipped, a step of the quantization beyond the stored range."""
+    """Return between which values nothing is clipped: the stored range, and a step beyond it."""
     if not tensor.quantized or len(tensor.scale) != 1 or tensor.dtype.itemsize > 2:
         return None
     limits, scale = np.iinfo(tensor.dtype), tensor.scale[0]
