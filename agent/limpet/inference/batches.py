@@ -24,6 +24,7 @@ from limpet.records import Result
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from limpet.inference.clipping import Clipping
     from limpet.inference.latency import Latency
     from limpet.inference.plan import PipelinePlan
     from limpet.inference.window import Windower
@@ -57,12 +58,18 @@ class Batches:
     """The way of a ``suited`` pipeline's windows through a copy of its model. Opened with the first backlog."""
 
     def __init__(
-        self, plan: PipelinePlan, windower: Windower, select: Callable[[Array], Sequence[Array]], decoder: Decoder
+        self,
+        plan: PipelinePlan,
+        windower: Windower,
+        select: Callable[[Array], Sequence[Array]],
+        decoder: Decoder,
+        clipping: Clipping,
     ) -> None:
         self._plan = plan
         self._windower = windower
         self._select = select
         self._decoder = decoder
+        self._clipping = clipping
         self._values = np.empty((SIZE, *windower.shape), windower.rows.dtype)
         self._values.fill(0)
         self._stack = ExitStack()
@@ -99,6 +106,8 @@ class Batches:
             values = transform(values)
         inputs = self._select(values)
         transformed = monotonic_ns()
+        if transformed >= self._clipping.due:
+            self._clipping.look([values[0] for values in inputs], transformed)
         outputs = self._model.run(inputs)
         invoked = monotonic_ns()
         decoded_windows = self._decode(outputs, inputs, len(windows))

@@ -96,7 +96,7 @@ class Pipeline:
             self.clipping = Clipping(self.completed.inputs, self._pixels)
             self.rate = watch(plan, self._windower.rows)
             if suited(plan, self._windower):
-                self._batches = Batches(plan, self._windower, self._select, self.decoder)
+                self._batches = Batches(plan, self._windower, self._select, self.decoder, self.clipping)
                 self._stack.callback(self._batches.close)
         except ValueError as error:
             self.close()
@@ -152,8 +152,7 @@ class Pipeline:
             yield from self._one_by_one(windows, failed)
             return
         while gathered := self._batches.gather(windows):
-            alone = self._captures or monotonic_ns() >= self.clipping.due
-            if not alone and self._batches.ready(gathered):
+            if not self._captures and self._batches.ready(gathered):
                 try:
                     results = self._batches.run(gathered, self.latency)
                 except ModelError:  # Which of them it is shows one by one.
