@@ -73,6 +73,25 @@ def test_several_results_and_a_state_that_end_the_connection_are_refused(tmp_pat
     assert refused["closes connection"] == 3
 
 
+class NoBirths(Rules):
+    """Closes over a birth of Sparkplug, which has QoS 0 and comes with every connection."""
+
+    def takes(self, said: Said) -> bool:
+        return "/NBIRTH/" not in said.topic
+
+
+def test_a_birth_that_ends_the_connection_holds_up_no_results(tmp_path: Path) -> None:
+    dialects: Any = {"json": {}, "sparkplug": {}}
+    with (
+        serving(NoBirths) as broker,
+        reporting(broker.url, tmp_path, protocol="3.1.1", dialects=dialects) as reporter,
+    ):
+        for message in reports.results(20):
+            reporter.report(message)
+        wait_until(lambda: len(broker.results()["motion"]) == 20, 30)
+        wait_until(lambda: reporter.health()["refused"].get("closes connection"))
+
+
 class KicksEverybody(Rules):
     """Welcomes, and closes every connection half a second later, as an overloaded broker does."""
 

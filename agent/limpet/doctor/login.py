@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
 from limpet.errors import TransportError
 from limpet.mqtt import reasons
 from limpet.mqtt.broker import endpoint, password, tls_context
+from limpet.mqtt.link import GuardedClient
 
 if TYPE_CHECKING:
     from paho.mqtt.reasoncodes import ReasonCode
@@ -60,15 +60,16 @@ def _answer(broker: Broker, client_id: str, version: str) -> ReasonCode | None:
         end = time.monotonic() + _TIMEOUT
         while not answers and time.monotonic() < end and client.loop(0.25) == MQTTErrorCode.MQTT_ERR_SUCCESS:
             pass
-    except (OSError, ValueError) as error:
+    except Exception as error:  # what paho raises on bytes that are not MQTT
         raise TransportError(reasons.failure(error, to)) from error
     client.disconnect()
     return answers[0] if answers else None
 
 
-def _client(broker: Broker, client_id: str, version: str) -> Client:
+def _client(broker: Broker, client_id: str, version: str) -> GuardedClient:
     to = endpoint(broker.url)
-    client = Client(
+    client = GuardedClient(
+        version,
         CallbackAPIVersion.VERSION2,
         client_id,
         protocol=MQTTProtocolVersion.MQTTv5 if version == "5" else MQTTProtocolVersion.MQTTv311,

@@ -67,7 +67,7 @@ class UnpublishableError(LimpetError):
         self.cause = cause
 
 
-class _Client(Client):
+class GuardedClient(Client):
     """A paho client that takes nothing beyond the limits of ``frames``.
 
     paho has no setting for that. All bytes that it receives come through this method, TLS and websockets included.
@@ -135,8 +135,8 @@ class Link:
         self._usual: dict[tuple[str, int | None, int], _Packed] = {}
         self._client = self._make_client(broker, client_id, will)
 
-    def _make_client(self, broker: Broker, client_id: str, will: Publish | None) -> _Client:
-        client = _Client(
+    def _make_client(self, broker: Broker, client_id: str, will: Publish | None) -> GuardedClient:
+        client = GuardedClient(
             self.version,
             CallbackAPIVersion.VERSION2,
             client_id,

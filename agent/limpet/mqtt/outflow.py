@@ -81,6 +81,7 @@ class _Flight(NamedTuple):
     sending: _Sending
     at: float
     qos: int
+    retain: bool
 
 
 class Outflow:
@@ -111,6 +112,7 @@ class Outflow:
         self._unconfirmed: _Flight | None = None
         self._in_a_row: Counter[str] = Counter()
         self._named: set[str] = set()
+        self._has_retained = False
         self._began = 0.0
         self._acks = 0
 
@@ -269,7 +271,8 @@ class Outflow:
         self.published += 1
         if group is None:
             self.state_bytes += len(publish.topic) + size
-        flight = _Flight(sending, time.monotonic(), min(publish.qos, link.qos))
+        retain = publish.retain and link.retain
+        flight = _Flight(sending, time.monotonic(), min(publish.qos, link.qos), retain)
         self._flight[mid] = flight
         if not flight.qos:
             self._unconfirmed = flight
@@ -284,6 +287,7 @@ class Outflow:
             self._finish(sending.group)
         if flight.qos:  # one with QoS 0 has only been written
             self._acks += 1
+            self._has_retained = self._has_retained or (flight.retain and code < 0x80)
             self._unconfirmed = None
             self._clear(sending)
 
@@ -346,7 +350,7 @@ class Outflow:
         if key is None:
             return self._caution.active
         publish = sent[0].publish
-        if publish.retain and link.retain and link.version == "3.1.1" and self.takes_retained:
+        if publish.retain and link.retain and link.version == "3.1.1" and not self._has_retained:
             self.takes_retained = False
         else:
             self._give_up(sent[0], key)

@@ -40,6 +40,9 @@ FAREWELL = 1.0
 SECRETS = 5.0
 """Seconds between two looks whether a certificate, a key or the password was replaced."""
 
+MOST_SAID = 1000
+"""Lines of the log that are remembered; what a broker says may vary without end."""
+
 ENDS = 2
 """Ends of connections over a subscription after which it is left out."""
 
@@ -322,6 +325,8 @@ class Sender:
 
     def _say(self, text: str, level: int = logging.WARNING) -> None:
         """Log a line, once until a connection has been good."""
+        if len(self._said) >= MOST_SAID:
+            self._said.clear()
         if text not in self._said and not self._stop.is_set():
             self._said.add(text)
             log.log(level, "%s: %s", endpoint(self._broker.url), text)

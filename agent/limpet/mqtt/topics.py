@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ STANDARDS = ("homeassistant", "spBv1.0")
 """Roots of topics on which other systems act. No reply goes there, whether or not the dialect is configured."""
 
 
+@lru_cache(maxsize=1000)
 def problem(topic: str) -> str:
     """Return why a topic cannot be published to; an empty string if it can."""
     try:
