@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from limpet.device import boot as boots
+from limpet.device import state_files
 from limpet.outbox import Entry
 from limpet.outbox.journal import Item, Journal
 from limpet.outbox.queue import Outbox
@@ -98,6 +99,43 @@ def outbox(folder: Path, seed: int) -> dict[str, int]:
         shutil.rmtree(directory)
 
 
+def running(folder: Path, seed: int) -> dict[str, int]:
+    """Damage an outbox while it is in use; return how many messages came out, and what was counted."""
+    chance = random.Random(seed)
+    directory = folder / f"running{seed}"
+    now = time.monotonic()
+    used = Outbox(OutboxRules(min_free_bytes=0), directory)
+    used.open(now)
+    put: set[bytes] = set()
+    came: list[bytes] = []
+    try:
+        for turn in range(12):
+            for number in range(turn * 20, turn * 20 + 20):
+                put.add(payload(number))
+                used.put(Entry("result", "a", payload(number), 1, now))
+            now += 10
+            used.maintain(now, away=True)
+            if turn in {3, 7}:
+                chance.choice((flip, flip_structure, cut, zero, noise, strange))(directory, chance)
+            if turn % 2:
+                used.release(now)
+                parcels = used.take("result", "backlog", 30, PLENTY)
+                came += [parcel.entry.payload for parcel in parcels]
+                used.ack(parcel.token for parcel in parcels)
+        used.close()
+        left, counts, _ = _all_of(directory, now, f"seed {seed}")
+        came += [entry.payload for entry in left]
+        assert put.issuperset(came), f"seed {seed}: a message was altered"
+        lost = counts.get("messages, disk damaged", 0) + used.counts["messages, disk damaged"]
+        unknown = {**used.counts, **counts}.get("unknown numbers of messages, disk damaged", 0)
+        assert unknown or len(put - {*came}) <= lost, (
+            f"seed {seed}: {len(put - {*came})} are missing, {lost} counted"
+        )
+        return {"came": len(came), "missing": len(put - {*came}), "unknown": unknown}
+    finally:
+        shutil.rmtree(directory)
+
+
 def _is_clean_cut(directory: Path) -> bool:
     """Whether a log ends between two of its frames: nobody can know that there were more."""
     path = directory / "outbox.db-wal"
@@ -158,7 +196,8 @@ def _database(directory: Path) -> Path:
 
 
 def _any(directory: Path, chance: random.Random) -> Path:
-    return chance.choice(sorted(directory.iterdir()))
+    files = [path for path in directory.glob("outbox.db*") if path.is_file() and path.stat().st_size]
+    return chance.choice(sorted(files))
 
 
 def flip(directory: Path, chance: random.Random) -> None:
@@ -295,7 +334,7 @@ def strange(directory: Path, chance: random.Random) -> None:
     path = directory / chance.choice(
         ["outbox.db", "outbox.db-wal", "outbox.db-journal", "outbox.db-shm", "ballast"]
     )
-    path.unlink(missing_ok=True)
+    state_files.remove(path)
     make_strange(path, chance)
 
 
