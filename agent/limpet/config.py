@@ -6,6 +6,7 @@ What belongs to a plugin stays an untyped table here, so that the supervisor nee
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
@@ -56,11 +57,14 @@ class SourceTable(msgspec.Struct):
     """A source's plugin and what its own ``Config`` will read.
 
     ``queue``: blocks of samples that may wait for the model; beyond that the oldest are dropped and counted.
+    ``silence``: seconds without a sample after which the source is opened again, 0 for never; the kind's own
+    unless given.
     """
 
     kind: str
     queue: Count
     options: dict[str, Any]
+    silence: float | None = None
 
 
 class Rung(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -308,11 +312,17 @@ def _named(group: Mapping[str, Any], where: str, problems: list[str]) -> list[tu
 
 def _table(raw: Mapping[str, Any], where: str, problems: list[str]) -> SourceTable | None:
     options = dict(raw)
-    kind, queue = options.pop("kind", None), options.pop("queue", 64)
+    kind, queue, silence = options.pop("kind", None), options.pop("queue", 64), options.pop("silence", None)
     if not isinstance(kind, str):
         problems.append(f'{where}.kind: missing; it names the plugin, as kind = "serial"')
     elif not isinstance(queue, int) or queue < 1:
         problems.append(f"{where}.queue: expected an integer of at least 1")
+    elif silence is not None and not (_is_number(silence) and 0 <= silence < math.inf):
+        problems.append(f"{where}.silence: expected seconds, at least 0; 0 means never")
     else:
-        return SourceTable(kind, queue, options)
+        return SourceTable(kind, queue, options, silence)
     return None
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -24,6 +24,10 @@ class SourceError(LimpetError):
     """A sensor cannot be opened or went away. It is reopened with backoff."""
 
 
+class SilentError(SourceError):
+    """A sensor is open and gives no samples. It stays away until samples come."""
+
+
 class ModelError(LimpetError):
     """A model cannot be loaded or run as configured. Its pipeline is failed, the others go on."""
 

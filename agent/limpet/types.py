@@ -25,7 +25,9 @@ class SampleSpec(msgspec.Struct, frozen=True):
     ``shape`` is that of one sample: ``(channels,)`` for a sensor, ``(height, width, 3)`` for an image.
     ``rate`` is in samples a second, ``None`` where the source has no steady rate. A source that is not ``live``
     waits for the model; of a live one, samples that come faster than the model takes them are dropped. ``timed``:
-    its stamps are when the samples were taken, so that a window may be so many seconds.
+    its stamps are when the samples were taken, so that a window may be so many seconds. ``patience``: seconds
+    without a sample after which the source is opened again unless the configuration has another time; ``None``:
+    it may be silent.
     """
 
     shape: tuple[int, ...]
@@ -34,6 +36,7 @@ class SampleSpec(msgspec.Struct, frozen=True):
     rate: float | None = None
     live: bool = True
     timed: bool = True
+    patience: float | None = None
 
 
 class Samples(msgspec.Struct):
@@ -42,7 +45,8 @@ class Samples(msgspec.Struct):
     ``values`` has shape ``(n, *SampleSpec.shape)``; ``monotonic_ns`` and ``wall_ns`` are int64 of shape
     ``(n,)``, nanoseconds of ``time.monotonic_ns`` and of the Unix clock when each sample was taken.
     ``index`` is the ordinal of the first sample in the source's own count, so that lost samples show as a
-    jump; ``gap`` says that the first sample does not follow the one before it.
+    jump; ``gap`` says that the first sample does not follow the one before it. ``note``, where there are no
+    samples: why the source, which is open, has none, as far as it knows.
     """
 
     values: Array
@@ -50,6 +54,7 @@ class Samples(msgspec.Struct):
     wall_ns: TimeArray
     index: int
     gap: bool = False
+    note: str = ""
 
     def __len__(self) -> int:
         return len(self.values)
@@ -104,10 +109,10 @@ class TensorSpec(msgspec.Struct, frozen=True):
         return bool(self.scale)
 
 
-def empty_samples(spec: SampleSpec, index: int = 0) -> Samples:
+def empty_samples(spec: SampleSpec, index: int = 0, note: str = "") -> Samples:
     """Return no samples: the sign of life of a source that has nothing to say."""
     none = np.empty(0, np.int64)
-    return Samples(np.empty((0, *spec.shape), spec.dtype), none, none, index)
+    return Samples(np.empty((0, *spec.shape), spec.dtype), none, none, index, note=note)
 
 
 def fits(window: Sequence[int], tensor: Sequence[int]) -> bool:

@@ -24,6 +24,7 @@ from limpet.device import detect
 from limpet.device.machine import Machine
 from limpet.errors import ConfigError, SourceError
 from limpet.manifest import Manifest, TensorInfo
+from limpet.sources import _recognition
 from limpet.sources.framings import cobs
 from support import models
 from support.broker import mosquitto
@@ -128,11 +129,11 @@ def test_a_sensor_that_is_silent_or_sends_something_else(tmp_path: Path) -> None
         told = run(
             tmp_path, "init", "--port", tmp_path / "sensor", "--model", BUNDLE, *("--state", "s", "--listen", 0.2)
         )
-    assert "none of them samples of f1, f2" in told
+    assert "at 115200 baud sends text without samples, such as 'hello'" in told
     with Board(tmp_path / "sensor"):
         options = ("--force", "--state", "s", "--listen", 0.1, "--baud", 57600)
         told = run(tmp_path, "init", "--port", tmp_path / "sensor", "--model", BUNDLE, *options)
-    assert "heard nothing" in told
+    assert "sent nothing" in told
     assert written(tmp_path)["sources"]["sensor"]["baud"] == 57600
 
 
@@ -246,12 +247,12 @@ def test_serial_ports_and_cameras_of_a_machine(tmp_path: Path) -> None:
     ],
 )
 def test_a_framing_is_recognised(data: bytes, framing: str) -> None:
-    assert detect.recognise(data, NAMES)[0] == framing
+    assert _recognition.recognise(data, NAMES)[0] == framing
 
 
 @given(data=st.binary(max_size=300), channels=st.integers(1, 4))
 def test_noise_never_crashes_it(data: bytes, channels: int) -> None:
-    framing, rows = detect.recognise(data, NAMES[:channels])
+    framing, rows = _recognition.recognise(data, NAMES[:channels])
     assert bool(framing) == (rows > 0)
 
 

@@ -298,7 +298,7 @@ def test_a_network_port_that_is_not_there() -> None:
 
 def test_describe_needs_no_device() -> None:
     spec = serial.describe(configured("/dev/limpet-is-not-there", rate=50))
-    assert spec == SampleSpec((2,), np.dtype(np.float32), ("a", "b"), 50, live=True)
+    assert spec == SampleSpec((2,), np.dtype(np.float32), ("a", "b"), 50, live=True, patience=60)
 
 
 @pytest.mark.parametrize(

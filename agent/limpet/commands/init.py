@@ -154,8 +154,8 @@ def _listen(arguments: argparse.Namespace, port: str, channels: Sequence[str]) -
     if heard.framing:
         print(f"{port}: {heard.rows} samples of {len(channels)} channels as {heard.framing} at {heard.baud} baud")
     else:
-        told = f"{heard.size} bytes, none of them samples of {', '.join(channels)}" if heard.size else "nothing"
-        print(f"{port}: heard {told}; taken to send csv at {heard.baud} baud")
+        came = heard.seen or (f"sent {heard.size} bytes without samples" if heard.size else "sent nothing")
+        print(f"{port} {came}\nThe configuration says csv at {heard.baud} baud; check it.")
     return heard
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import serial
 from serial.tools import list_ports
 
-from limpet import plugin
 from limpet.errors import SourceError
+from limpet.sources._recognition import describe, recognise
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,12 +31,13 @@ class Camera(NamedTuple):
 
 
 class Heard(NamedTuple):
-    """What makes sense of the bytes on a port; ``framing`` is empty where nothing does."""
+    """What reads the bytes on a port. ``framing`` is empty where nothing does; ``seen`` says what came."""
 
     framing: str
     baud: int
     rows: int
     size: int
+    seen: str = ""
 
 
 def serial_ports(machine: Machine) -> list[str]:
@@ -63,28 +63,13 @@ def listen(port: str, bauds: Sequence[int], channels: Sequence[str], seconds: fl
     for baud in bauds:
         data = _read(port, baud, seconds)
         framing, rows = recognise(data, channels)
-        heard = Heard(framing, baud if framing else heard.baud, rows, heard.size + len(data))
+        seen = heard.seen or (
+            f"at {baud} baud {described}" if (described := describe(data, channels, "csv")) else ""
+        )
+        heard = Heard(framing, baud if framing else heard.baud, rows, heard.size + len(data), seen)
         if framing:
             break
     return heard
-
-
-def recognise(data: bytes, channels: Sequence[str]) -> tuple[str, int]:
-    """Return the framing in which ``data`` has most rows of ``channels`` and more rows than faults, and how many.
-
-    The empty string where there is none.
-    """
-    best = ("", 0)
-    for kind in plugin.names("framings"):
-        module = plugin.load("framings", kind)
-        dropped: Counter[str] = Counter()
-        try:
-            rows = len(module.open(module.Config(), channels, dropped).feed(data).values)
-        except ValueError:
-            continue
-        if rows > max(best[1], sum(dropped.values()) - dropped["partial"]):
-            best = (kind, rows)
-    return best
 
 
 def _read(port: str, baud: int, seconds: float) -> bytes:

@@ -120,8 +120,8 @@ class Pipeline:
         """Read the source and yield a result for each window, until the source ends."""
         if self._source is None:
             raise TypeError("a pipeline made from a plan is fed, not iterated over")
-        part = self._source.part
-        for samples in Reader(part.plugin, part.config, Counter()):
+        part, silence = self._source.part, self._source.silence
+        for samples in Reader(part.plugin, part.config, Counter(), silence):
             yield from self.feed(samples)
 
     def _absorb_normalise(self) -> None:

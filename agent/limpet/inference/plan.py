@@ -52,12 +52,13 @@ class Part(msgspec.Struct, frozen=True):
 
 
 class SourcePlan(msgspec.Struct, frozen=True):
-    """A source that can be opened, and what its samples are."""
+    """A source that can be opened, and what its samples are. ``silence``: see ``limpet.config.SourceTable``."""
 
     name: str
     part: Part
     spec: SampleSpec
     queue: int
+    silence: float | None = None
 
 
 class PipelinePlan(msgspec.Struct, frozen=True):
@@ -100,7 +101,10 @@ def plan_source(config: Config, name: str) -> SourcePlan:
         spec = part.plugin.describe(part.config)
     except ConfigError as error:
         raise ConfigError([f"sources.{name}: {problem}" for problem in error.problems]) from error
-    return SourcePlan(name, part, spec, config.sources[name].queue)
+    table = config.sources[name]
+    if table.silence is not None and not spec.live:
+        raise ConfigError([f"sources.{name}.silence: a source that waits for the model is never silent"])
+    return SourcePlan(name, part, spec, table.queue, table.silence if table.silence is not None else spec.patience)
 
 
 def source_part(config: Config, name: str) -> Part:

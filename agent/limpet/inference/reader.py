@@ -7,7 +7,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Any
 
-from limpet.errors import SourceError
+from limpet.errors import SilentError, SourceError
 from limpet.types import Samples, empty_samples
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 5.0
 SIGN_OF_LIFE = 0.5
+LONGEST_SILENCE = 16
+"""How many times as long a source may be silent after it was opened again and again: it may take long to begin."""
 
 log = logging.getLogger(__name__)
 
@@ -26,14 +28,20 @@ log = logging.getLogger(__name__)
 class Reader:
     """The samples of a source, over all its interruptions; ends when the source ends.
 
-    ``away`` is the text of the ``SourceError`` while the source is away, else ``None``. Whatever happens,
-    something is yielded at least once a second, samples or none. After an interruption the first samples have
-    ``gap`` set, and their ``index`` goes on where it was. How often the source went away is counted as
-    ``disconnected``.
+    ``away`` says why there are no samples while the source is away, else ``None``: the text of the
+    ``SourceError``, or the note of a source that is open. Whatever happens, something is yielded at least once a
+    second, samples or none. After an interruption the first samples have ``gap`` set, and their ``index`` goes on
+    where it was. How often the source went away is counted as ``disconnected``.
+
+    A source without a sample for ``silence`` seconds (0 or ``None``: for ever) is away, and is opened again. Each
+    time in a row it may be silent for twice as long.
     """
 
-    def __init__(self, plugin: Source, config: Any, dropped: Counter[str]) -> None:
+    def __init__(self, plugin: Source, config: Any, dropped: Counter[str], silence: float | None = None) -> None:
         self.away: str | None = None
+        self._silence = silence or None
+        self._patience = 1
+        self._silent = False
         self._plugin = plugin
         self._config = config
         self._dropped = dropped
@@ -46,7 +54,11 @@ class Reader:
         while True:
             try:
                 yield from self._read()
+            except SilentError as error:
+                self._silent = True
+                self._note_away(str(error))
             except SourceError as error:
+                self._silent = False
                 self._note_away(str(error))
             else:
                 return
@@ -56,15 +68,29 @@ class Reader:
         """Read until the source ends or goes away."""
         base, gap = self._next, self._next > 0
         with self._plugin.open(self._config, self._dropped) as blocks:
+            heard = time.monotonic()
             for samples in blocks:
-                self._note_back()
                 samples.index += base
                 if len(samples):
                     samples.gap |= gap
-                    gap = False
+                    gap = self._silent = False
                     self._next = samples.index + len(samples)
-                    self._wait = FIRST_WAIT
+                    self._wait, self._patience = FIRST_WAIT, 1
+                elif samples.note:
+                    self._note_silent(samples.note)
+                self._note_back()
                 yield samples
+                if len(samples):
+                    heard = time.monotonic()  # whoever takes them may take long
+                else:
+                    self._refuse_silence(heard, samples.note)
+
+    def _refuse_silence(self, heard: float, note: str) -> None:
+        """Raise ``SilentError`` if there was no sample for too long."""
+        if self._silence is None or time.monotonic() - heard <= self._silence * self._patience:
+            return
+        self._patience = min(2 * self._patience, LONGEST_SILENCE)
+        raise SilentError(f"no sample for {self._silence:g} s{f': {note}' if note else ''}")
 
     def _pause(self) -> Iterator[Samples]:
         """Wait before the next try, longer each time until samples come."""
@@ -86,8 +112,15 @@ class Reader:
             log.warning("source away: %s", reason)
         self.away = reason
 
+    def _note_silent(self, reason: str) -> None:
+        """Take why a source that is open has no samples. It says so again and again."""
+        self._silent = True
+        if self.away is None:
+            log.warning("no samples: %s", reason)
+            self.away = reason
+
     def _note_back(self) -> None:
         self._there = True
-        if self.away is not None:
+        if self.away is not None and not self._silent:
             log.info("source back; it was away: %s", self.away)
             self.away = None

@@ -18,6 +18,7 @@ The framing says how bytes become rows. What was dropped is counted by cause:
 from __future__ import annotations
 
 import errno
+import socket
 import termios
 import time
 from collections import Counter
@@ -35,6 +36,7 @@ from limpet.config import fill
 from limpet.errors import ConfigError, SourceError
 from limpet.manifest import Positive
 from limpet.plugin import SourceNeeds
+from limpet.sources import _recognition
 from limpet.sources._rows import Calibration, Continuity, Shaper
 from limpet.types import SampleSpec, empty_samples
 
@@ -53,6 +55,15 @@ PACE = 0.01
 LINGER = 0.02
 """Seconds that a network port may gather bytes: it cannot tell how many are there."""
 CHUNK = 4096
+EXPLAIN = 5.0
+"""Seconds without a sample, since the port was opened, after which it is said what comes instead."""
+PATIENCE = 60.0
+"""Seconds without a sample after which the port is opened again, unless the rate is lower than one in three."""
+WRITING = 5.0
+"""Seconds that the start command may take."""
+_KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 25_000}
+"""A connection whose other end is gone without a word is closed after 25 s."""
+
 _ON_NETWORK = ("socket://", "rfc2217://")
 
 _PARITIES = {
@@ -78,6 +89,10 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     ``rfc2217://host:port``). ``framing``: its kind, or a table with ``kind`` and the framing's own keys. ``rate``:
     samples a second. ``scale``, ``offset``: one number or one a channel, real = raw * scale + offset. ``range``:
     ``[low, high]`` of real values, or one such pair a channel.
+
+    ``dtr``, ``rts``: set these lines on opening; many boards restart when DTR is raised. ``settle``: seconds to
+    wait after opening, for a board that restarts then; what comes meanwhile is thrown away. ``start``: text to
+    send after that. ``rtscts``, ``dsrdtr``, ``xonxoff``: flow control.
     """
 
     port: Annotated[str, Meta(min_length=1)]
@@ -92,6 +107,12 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     parity: Literal["none", "even", "odd", "mark", "space"] = "none"
     stopbits: Literal[1, 2] = 1
     rtscts: bool = False
+    dsrdtr: bool = False
+    xonxoff: bool = False
+    dtr: bool | None = None
+    rts: bool | None = None
+    settle: Annotated[float, Meta(ge=0, le=60)] = 0.0
+    start: str = ""
 
     def __post_init__(self) -> None:
         if len(set(self.channels)) < len(self.channels):
@@ -150,7 +171,9 @@ def describe(config: Config) -> SampleSpec:
 
 
 def _spec(config: Config) -> SampleSpec:
-    return SampleSpec((len(config.channels),), np.dtype(np.float32), tuple(config.channels), config.rate)
+    patience = max(PATIENCE, 20 / config.rate) if config.rate else PATIENCE
+    channels = tuple(config.channels)
+    return SampleSpec((len(channels),), np.dtype(np.float32), channels, config.rate, patience=patience)
 
 
 def _framing(config: Config, dropped: Counter[str], problems: list[str]) -> Framing | None:
@@ -180,25 +203,46 @@ def open(config: Config, dropped: Counter[str]) -> Iterator[Iterator[Samples]]:
         raise ConfigError(problems)
     port = _connect(config)
     try:
-        yield _samples(config, _receiver(config, port), framing, dropped)
+        yield _from(config, port, framing, dropped)
     finally:
         port.close()
 
 
 def _connect(config: Config) -> Any:
     try:
-        return serial.serial_for_url(
+        port = serial.serial_for_url(
             config.port,
+            do_not_open=True,
             baudrate=config.baud,
             bytesize=config.bytesize,
             parity=_PARITIES[config.parity],
             stopbits=config.stopbits,
             rtscts=config.rtscts,
+            dsrdtr=config.dsrdtr,
+            xonxoff=config.xonxoff,
             timeout=LINGER if _is_url(config) else IDLE,
             exclusive=True,
         )
+        if not _is_url(config):
+            port.write_timeout = WRITING
+        if config.dtr is not None:
+            port.dtr = config.dtr
+        if config.rts is not None:
+            port.rts = config.rts
+        port.open()
     except (OSError, ValueError, termios.error) as error:
         raise SourceError(f"{config.port}: {_reason(error)}") from error
+    _keep_alive(port)
+    return port
+
+
+def _keep_alive(port: Any) -> None:
+    """Let the kernel find out that the other end of a network port is gone. pyserial does not offer its socket."""
+    connection = vars(port).get("_socket")
+    if isinstance(connection, socket.socket):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEP_ALIVE.items():
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _reason(error: Exception) -> str:
@@ -229,9 +273,53 @@ def _receiver(config: Config, port: Any) -> Callable[[], bytes]:
     return received
 
 
+def _from(config: Config, port: Any, framing: Framing, dropped: Counter[str]) -> Iterator[Samples]:
+    receive = _receiver(config, port)
+    until = time.monotonic() + config.settle
+    while time.monotonic() < until:
+        receive()
+        yield empty_samples(_spec(config))
+    if config.start:
+        try:
+            port.write(config.start.encode())
+        except (OSError, termios.error) as error:
+            raise SourceError(f"{config.port}: the start command cannot be sent: {error}") from error
+    yield from _samples(config, receive, framing, dropped)
+
+
+class _Explainer:
+    """Says what a board sends as long as none of it is a sample."""
+
+    def __init__(self, config: Config) -> None:
+        self.note = ""
+        self._config = config
+        self._heard = b""
+        self._since = time.monotonic()
+        self._done = False
+
+    def hear(self, data: bytes, rows: int) -> None:
+        """Take what came, and how many samples it held."""
+        if self._done:
+            return
+        self._heard = (self._heard + data)[:CHUNK]
+        if rows:
+            self._done, self._heard = True, b""
+        elif time.monotonic() - self._since > EXPLAIN and self._heard:
+            self.note = self._explain()
+            self._done = bool(self.note)
+
+    def _explain(self) -> str:
+        config = self._config
+        kind = config.framing if isinstance(config.framing, str) else str(config.framing.get("kind"))
+        seen = _recognition.describe(self._heard, config.channels, kind)
+        place = config.port if _is_url(config) else f"{config.port} at {config.baud} baud"
+        return f"{place} {seen}" if seen else ""
+
+
 def _samples(
     config: Config, receive: Callable[[], bytes], framing: Framing, dropped: Counter[str]
 ) -> Iterator[Samples]:
+    explainer = _Explainer(config)
     continuity = Continuity(framing.modulo, dropped)
     shaper = Shaper(calibration(config), config.rate, dropped)
     spec = _spec(config)
@@ -240,11 +328,12 @@ def _samples(
         data = receive()
         now, wall = time.monotonic_ns(), time.time_ns()
         rows, ordinals = continuity.place(framing.feed(data), now // 1000)
+        explainer.hear(data, len(ordinals))
         for samples in shaper.shape(rows, ordinals, now, wall):
             spoke = now
             yield samples
         if now - spoke > IDLE * 0.9e9:
             spoke = now
-            yield empty_samples(spec, continuity.next)
+            yield empty_samples(spec, continuity.next, explainer.note)
         if len(data) < CHUNK // 2:
             time.sleep(max(0.0, PACE - (time.monotonic_ns() - now) / 1e9))

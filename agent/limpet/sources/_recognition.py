@@ -1,0 +1,134 @@
+"""What the bytes of a board are: the framing that reads them, or a sentence about what was seen. No I/O."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from limpet import plugin
+from limpet.sources import _numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PAIR = re.compile(r"([A-Za-z_]\w{0,31})\s*[:=]\s*[-+]?[\d.]")
+_SHOWN = 60
+"""Characters of a line that are shown."""
+
+
+def recognise(data: bytes, channels: Sequence[str]) -> tuple[str, int]:
+    """Return the framing in which ``data`` has most rows of ``channels`` and more rows than faults, and how many.
+
+    The empty string where there is none.
+    """
+    best = ("", 0)
+    for kind in plugin.names("framings"):
+        module = plugin.load("framings", kind)
+        dropped: Counter[str] = Counter()
+        try:
+            rows = len(module.open(module.Config(), channels, dropped).feed(data).values)
+        except ValueError:
+            continue
+        faults = sum(dropped.values()) - dropped["partial"] - dropped["not_data"]
+        if rows > max(best[1], faults):
+            best = (kind, rows)
+    return best
+
+
+def describe(data: bytes, channels: Sequence[str], kind: str) -> str:
+    """Return what a board sends that the framing ``kind`` reads no sample from, and which key is to be changed.
+
+    It goes on from "the board". The empty string where too little came to tell.
+    """
+    other, _ = recognise(data, channels)
+    if other and other != kind:
+        return f'sends samples as {other}. Set framing = "{other}".'
+    if other:
+        return ""
+    whole = re.split(rb"[\r\n]+", data)[1:-1]
+    if _is_binary(data):
+        return "sends bytes that are no text. Check `baud`, `parity` and `framing`."
+    lines = [line.decode("utf-8", "replace").strip() for line in whole if line.strip()]
+    if not lines:
+        return "sends text without line ends. Check `framing`." if len(data) > 1024 else ""
+    return _of_objects(lines, channels, kind) or _of_names(lines, channels) or _of_numbers(lines, channels)
+
+
+def _is_binary(data: bytes) -> bool:
+    odd = sum(byte < 9 or 13 < byte < 27 or 27 < byte < 32 or byte > 126 for byte in data)
+    return 5 * odd > len(data) and len(data) >= 16
+
+
+def _wanted(channels: Sequence[str]) -> str:
+    if len(channels) > 6:
+        return f"{channels[0]} ... {channels[-1]}"
+    return ", ".join(channels)
+
+
+def _of_objects(lines: Sequence[str], channels: Sequence[str], kind: str) -> str:
+    for line in reversed(lines):
+        try:
+            value = json.loads(line[line.index("{") : line.rindex("}") + 1])
+        except (ValueError, RecursionError):
+            continue
+        keys = _paths(value)
+        way = "Name the channels like the keys, or set `paths` of the framing."
+        if kind != "json":
+            way = 'Set framing = "json", and name the channels like the keys.'
+        return f"sends JSON with the keys {_listed(keys)}. The channels are {_wanted(channels)}. {way}"
+    return ""
+
+
+def _paths(value: Any, depth: int = 3) -> list[str]:
+    if not isinstance(value, dict) or not depth:
+        return []
+    found = []
+    for key, inner in value.items():
+        below = _paths(inner, depth - 1)
+        found += [f"{key}.{path}" for path in below] or [str(key)]
+    return found
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(name[:_SHOWN] for name in names[:8])
+    return f"{shown}, ..." if len(names) > 8 else shown or "(none)"
+
+
+def _of_names(lines: Sequence[str], channels: Sequence[str]) -> str:
+    """Describe lines such as ``x:1 y:2``. A log message rarely has two such pairs."""
+    found = [tuple(pairs) for line in lines if len(pairs := _PAIR.findall(line)) > 1]
+    if 2 * len(found) <= len(lines):
+        return ""
+    names = Counter(found).most_common(1)[0][0]
+    way = "Name the channels like them."
+    return f"sends the names {_listed(list(names))}. The channels are {_wanted(channels)}. {way}"
+
+
+def _of_numbers(lines: Sequence[str], channels: Sequence[str]) -> str:
+    widths: Counter[int] = Counter()
+    for line in lines:
+        cells = _cells(line)
+        if cells:
+            widths[len(cells)] += 1
+    if not widths:
+        return f"sends text without samples, such as {lines[-1][:_SHOWN]!r}. Check `baud` and `framing`."
+    width, count = len(channels), widths.most_common(1)[0][0]
+    noun = "number" if count == 1 else "numbers"
+    if count == width:
+        return f"sends lines such as {lines[-1][:_SHOWN]!r}. Check `delimiter` and `decimal` of the framing."
+    way = "Name all columns in `fields` of the framing, or check `channels`."
+    if count < width:
+        way = "Check `channels`, or use a model with as many inputs."
+    return f"sends {count} {noun} a line. The channels are {width} ({_wanted(channels)}). {way}"
+
+
+def _cells(line: str) -> list[str]:
+    """Return the columns of a line that holds mostly numbers, none for another."""
+    for delimiter in (";", "\t", ",", "|", None):
+        cells = [cell for cell in line.split(delimiter) if cell.strip()]
+        numbers = sum(_numbers.is_number(cell) or _numbers.is_number(cell, ",") for cell in cells)
+        if cells and 2 * numbers > len(cells) and (len(cells) > 1 or delimiter is None):
+            return cells
+    return []
