@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
+import soundfile
 
 from support.broker import wait_until
 from support.daemon import Consumer, daemon
@@ -62,3 +63,13 @@ def test_a_source_that_ends_without_a_result_says_why(configure: Configure, cons
         "its source came to an end after 1,000 samples, 0 results: a window takes 2,000 samples"
     )
     assert "1,000 samples, 0 results" in running.log
+
+
+def test_a_sound_file_of_any_kind_is_played_in_the_sandbox(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    values = np.zeros((1000, 3), np.float32)
+    soundfile.write(tmp_path / "r.wav", values, 500, subtype="FLOAT", format="WAVEX")
+    with daemon(configure(recording("mean", "{ seconds = 0.5 }", "r.wav"))):
+        wait_until(lambda: consumer.events("mean", "finished"))
+        wait_until(lambda: len(consumer.results("mean")) == 3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -119,3 +120,28 @@ def test_nonsense_on_the_line_is_counted_by_cause(
         "overlong": 1,
     }
     assert consumer.events("two", "gap")
+
+
+def test_a_network_port_that_stalls_is_waiting_and_is_opened_again(
+    configure: Configure, consumer: Consumer
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        source = f"""
+[sources.far]
+kind = "serial"
+port = "socket://127.0.0.1:{server.getsockname()[1]}"
+channels = ["ax", "ay", "az"]
+silence = 0.5
+"""
+        with daemon(configure(source, pipeline("two", "far"))):
+            first, _ = server.accept()
+            with first:
+                wait_until(lambda: consumer.events("two", "running"))
+                first.sendall(b"\n1,2,3\nI (7) wifi: connected\n4,5,6\n")
+                wait_until(lambda: len(consumer.results("two")) == 2)
+                wait_until(lambda: consumer.events("two", "waiting"))
+                second, _ = server.accept()
+            with second:
+                wait_until(lambda: second.send(b"\n7,8,9\n") and len(consumer.results("two")) > 2)
+                wait_until(lambda: len(consumer.events("two", "running")) == 2)
+    assert {event["reason"] for event in consumer.events("two", "waiting")} == {"no sample for 0.5 s"}

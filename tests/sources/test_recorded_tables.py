@@ -67,6 +67,8 @@ TABLES: dict[str, str | bytes] = {
     "a delimiter at each end": "a,b,\n1,-2.5,\n3,4,\n",
     "a delimiter at the end of rows": "a,b\n1,-2.5,\n3,4,\n",
     "a delimiter at the end of the header": "a,b,\n1,-2.5\n3,4\n",
+    "empty columns at the end": "a;b;;;\n1;-2.5;;;\n3;4;;;\n",
+    "words for one and zero": "a,b\ntrue,-2.5\n3,4\n",
     "a cut last line": "a,b\n1,-2.5\n3,4\n5",
     "a cut last line of a name": "a,b\n1,-2.5\n3,4\n\n#",
     "blank lines at the end": "a,b\n1,-2.5\n3,4\n\n\n",
@@ -148,6 +150,10 @@ TIMES: dict[str, tuple[str, list[str]]] = {
     "slashes": ("time", ["2025/01/02 03:04:05", "2025/01/02 03:04:05.5", "2025/01/02 03:04:06"]),
     "German": ("Zeit", ["02.01.2025 03:04:05", "02.01.2025 03:04:05.5", "02.01.2025 03:04:06"]),
     "American": ("time", ["12/31/2024 11:59:59.5 PM", "1/1/2025 12:00:00 AM", "1/1/2025 12:00:00.5 AM"]),
+    "with a zone in the name": (
+        '"Date Time, GMT+01:00"',
+        ["01/02/25 03:04:05.0 PM", "01/02/25 03:04:05.5 PM", "01/02/25 03:04:06.0 PM"],
+    ),
     "a month's name": ("time", ["02-Jan-2025 03:04:05", "02-Jan-2025 03:04:05.5", "02-Jan-2025 03:04:06"]),
     "time of day": ("time", ["03:04:05.0", "03:04:05.5", "03:04:06.0"]),
     "time of day over midnight": ("Time", ["23:59:59.5", "00:00:00.0", "00:00:00.5"]),
@@ -166,9 +172,15 @@ def test_times_that_are_read(tmp_path: Path, names: str, times: list[str]) -> No
     found = read(tmp_path, f"{names},a,b\n{rows}")
     assert found.channels == ("a", "b")
     assert found.seconds is not None
-    assert found.seconds.tolist() == pytest.approx([0, 0.5, 1], abs=1e-5)
+    assert found.seconds.tolist() == pytest.approx([0, 0.5, 1], abs=1e-9)
     assert found.rate == pytest.approx(2, rel=1e-3)
     assert found.gaps == ()
+
+
+def test_a_column_called_by_a_number_sign(tmp_path: Path) -> None:
+    table = '"Plot Title: x"\n"#","Date Time, GMT+01:00","Temp, °C"\n1,01/02/25 1:00:00 PM,20\n'
+    assert read(tmp_path, table).channels == ("Temp, °C",)
+    assert read(tmp_path, "#,time,a\n1,0,5\n2,1,6\n").channels == ("a",)
 
 
 def test_a_row_of_units_says_what_the_times_are(tmp_path: Path) -> None:

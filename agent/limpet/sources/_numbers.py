@@ -220,6 +220,8 @@ def read(word: str, decimal: Decimal = ".") -> Number:
         return Number(math.nan)
     if lower in _INFINITE:
         return Number(-math.inf if lower[0] == "-" else math.inf)
+    if lower in {"true", "false"}:
+        return Number(float(lower == "true"))
     if _HEXADECIMAL.fullmatch(text):
         return Number(float(int(text, 16)))
     match = (

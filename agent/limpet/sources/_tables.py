@@ -99,7 +99,9 @@ class _Lines:
     def _is_comment(self, text: str) -> bool:
         if text[0] == ";":
             return self.delimiter not in {"", ";"}
-        return text.startswith(_COMMENTS) and not text.lower().startswith(_ERRORS)
+        if text.startswith('"#"') or text.lower().startswith(_ERRORS):
+            return False
+        return text.startswith(_COMMENTS)
 
     def sample(self, count: int) -> list[tuple[str, int, bool]]:
         """Return the next lines, each as ``replay`` takes it."""
@@ -200,10 +202,11 @@ def _is_data(cell: str, decimal: Decimal) -> bool:
 
 
 def _width(rows: Sequence[Sequence[str]]) -> int:
-    """Return how many cells most rows have, not counting one that a delimiter at the end makes."""
+    """Return how many cells most rows have, without columns at the end that are empty in all of them."""
     widths = Counter(map(len, rows))
     width = widths.most_common(1)[0][0] if widths else 0
-    if width > 1 and not any(row[-1] for row in rows if len(row) == width):
+    alike = [row for row in rows if len(row) == width]
+    while width > 1 and not any(row[width - 1] for row in alike):
         width -= 1
     return width
 
@@ -307,7 +310,10 @@ def _of_comment(comment: str, width: int, delimiter: str, form: Form) -> list[st
     """Return the names in the last comment above a table without other names, as ``numpy.savetxt`` writes them."""
     text = comment.strip("\"'").lstrip("#/% ").strip()
     for names in _split(text, delimiter) if text else []:
-        sound = all(name and len(name) <= _LONGEST_NAME and not _numbers.is_number(name) for name in names)
+        # The first may be empty: a column of numbers that is called "#".
+        sound = all(
+            name and len(name) <= _LONGEST_NAME and not _numbers.is_number(name) for name in names[1:] or names
+        )
         if len(names) == width and sound and set(form.channels) <= set(names):
             return names
     return []

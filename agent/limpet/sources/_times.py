@@ -129,7 +129,7 @@ def unit_of(name: str) -> tuple[str, str]:
             return match[1].replace("_", " ").strip(), unit
         if match[2]:  # a remark in brackets, such as the time zone
             return match[1].replace("_", " ").strip(), ""
-    return plain.replace("_", " ").replace("-", " "), ""
+    return plain.partition(",")[0].replace("_", " ").replace("-", " ").strip(), ""
 
 
 def likely(names: Sequence[str]) -> list[int]:
@@ -180,6 +180,7 @@ class Clock:
         self._decimal: Decimal = decimal
         self._month_first = _month_first(words)
         self._only_day = ""
+        self._base: int | None = None
         self._before = -math.inf
         self._days = 0.0
 
@@ -189,6 +190,10 @@ class Clock:
         if not text:
             return math.nan
         if _numbers.is_number(text, self._decimal):
+            if text.isdecimal() and len(text) > 12:  # too long for a float to be exact
+                self._base = int(text) if self._base is None else self._base
+                scale = self._scale or _epoch_scale(self._base)
+                return (int(text) - self._base) * scale
             return self._counted(_numbers.read(text, self._decimal))
         if (seconds := self._written(text)) is not None:
             return seconds
@@ -200,21 +205,21 @@ class Clock:
         if number.unit:
             raise ValueError(f"{number.unit!r} is not a unit of time")
         if self._scale is None and math.isfinite(number.value):
-            size = abs(number.value)
-            self._scale = 1e-9 if size >= 1e17 else 1e-6 if size >= 1e14 else 1e-3 if size >= 1e11 else 1.0
+            self._scale = _epoch_scale(number.value)
         return number.value * (self._scale or 1.0)
 
     def _written(self, text: str) -> float | None:
         """Return the time that a text tells, ``None`` where it tells none."""
         if match := _ISO.fullmatch(text):
-            return _moment(match[1], match[2], match[3], match.groups()[3:])
+            return self._since(*_moment(match[1], match[2], match[3], match.groups()[3:]))
         if match := _COMPACT.fullmatch(text):
             hour, minute, second, fraction, zone = match.groups()[3:]
-            return _moment(match[1], match[2], match[3], (hour, minute, second, fraction, None, zone))
+            clock = (hour, minute, second, fraction, None, zone)
+            return self._since(*_moment(match[1], match[2], match[3], clock))
         if match := _NUMBERED.fullmatch(text):
             return self._numbered(match)
         if (match := _NAMED.fullmatch(text)) and (month := _MONTHS.get((match[2] or match[3])[:3].lower())):
-            return _moment(match[5], month, match[1] or match[4], match.groups()[5:])
+            return self._since(*_moment(match[5], month, match[1] or match[4], match.groups()[5:]))
         return self._of_a_turn(text)
 
     def _of_a_turn(self, text: str) -> float | None:
@@ -222,7 +227,7 @@ class Clock:
         if match := _MINUTES.fullmatch(text):
             return self._later(60.0 * int(match[1]) + int(match[2]) + float(f"0.{match[3]}"), 3600.0)
         if match := _OF_DAY.fullmatch(text):
-            return self._later(_of_day(match.groups()), DAY)
+            return self._later(sum(_of_day(match.groups())), DAY)
         return None
 
     def _numbered(self, match: re.Match[str]) -> float:
@@ -234,7 +239,12 @@ class Clock:
             raise ValueError(f"{match.group()!r}: cannot tell the day from the month; write dates as 2025-12-31")
         day, month = (match[3], match[1]) if month_first else (match[1], match[3])
         year = int(match[4]) + (2000 if len(match[4]) == 2 else 0)
-        return _moment(year, month, day, match.groups()[4:])
+        return self._since(*_moment(year, month, day, match.groups()[4:]))
+
+    def _since(self, seconds: int, fraction: float) -> float:
+        """Return the time from the first one on: a float of seconds since 1970 is not exact."""
+        self._base = seconds if self._base is None else self._base
+        return seconds - self._base + fraction
 
     def _later(self, seconds: float, turn: float) -> float:
         """Count the turns of a clock that shows no more than the time of the day or of the hour."""
@@ -256,15 +266,23 @@ def _month_first(words: Sequence[str]) -> bool | None:
     return False if any(number > 12 for number in firsts) else None
 
 
-def _moment(year: object, month: object, day: object, clock: Sequence[str | None]) -> float:
-    """Return seconds since 1970. ``ValueError`` for a day that does not exist."""
+def _epoch_scale(number: float) -> float:
+    """Return seconds in the unit of a number without one: since 1970 in ns, µs or ms if it is too large for s."""
+    size = abs(number)
+    return 1e-9 if size >= 1e17 else 1e-6 if size >= 1e14 else 1e-3 if size >= 1e11 else 1.0
+
+
+def _moment(year: object, month: object, day: object, clock: Sequence[str | None]) -> tuple[int, float]:
+    """Return whole seconds since 1970 and the rest. ``ValueError`` for a day that does not exist."""
     midnight = datetime(int(str(year)), int(str(month)), int(str(day)), tzinfo=timezone.utc)
+    days = (midnight - _EPOCH).days
     if clock[0] is None:
-        return (midnight - _EPOCH).total_seconds()
-    return (midnight - _EPOCH).total_seconds() + _of_day(clock) - _offset(clock[5])
+        return days * 86400, 0.0
+    seconds, fraction = _of_day(clock)
+    return days * 86400 + seconds - _offset(clock[5]), fraction
 
 
-def _of_day(clock: Sequence[str | None]) -> float:
+def _of_day(clock: Sequence[str | None]) -> tuple[int, float]:
     hour, minute, second, fraction, half, _ = clock
     hours, minutes, seconds = int(hour or 0), int(minute or 0), int(second or 0)
     if half:
@@ -273,11 +291,11 @@ def _of_day(clock: Sequence[str | None]) -> float:
         hours = hours % 12 + (12 if half.lower() == "pm" else 0)
     if hours > 24 or minutes > 59 or seconds > 60:
         raise ValueError(f"{hours}:{minutes:02}:{seconds:02} is no time of day")
-    return 3600.0 * hours + 60.0 * minutes + seconds + float(f"0.{fraction or 0}")
+    return 3600 * hours + 60 * minutes + seconds, float(f"0.{fraction or 0}")
 
 
-def _offset(zone: str | None) -> float:
+def _offset(zone: str | None) -> int:
     if zone is None or zone.upper() in {"Z", "UTC", "GMT"}:
-        return 0.0
+        return 0
     digits = zone[1:].replace(":", "").ljust(4, "0")
-    return (-60.0 if zone[0] == "-" else 60.0) * (60 * int(digits[:2]) + int(digits[2:]))
+    return (-60 if zone[0] == "-" else 60) * (60 * int(digits[:2]) + int(digits[2:]))
