@@ -16,6 +16,7 @@ from support import models
 from support.broker import Mosquitto, mosquitto, wait_until
 from support.caller import Caller, caller
 from support.daemon import Consumer, Daemon, daemon
+from support.hostile import Rules, serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -211,6 +212,16 @@ def test_mosquitto_rr_gets_its_answer(broker: Mosquitto, running: Daemon) -> Non
         [*asks, "-e", "answers/me", "-m", "{}", "-W", "10"], check=True, capture_output=True, timeout=20
     )
     assert json.loads(done.stdout)["ok"] is True
+
+
+def test_without_any_command_nothing_is_subscribed_to(tmp_path: Path) -> None:
+    commands = '["ping", "health", "restart", "log_level", "threshold", "capture"]'
+    with (
+        serving(Rules) as listening,
+        daemon(write(tmp_path, listening.url, CONFIGURATION.replace(commands, "[]"))),
+    ):
+        wait_until(lambda: listening.results()["press"], 20)
+    assert listening.subscriptions == []
 
 
 def test_every_command_has_a_schema() -> None:

@@ -16,7 +16,7 @@ from limpet.messages import Reply
 from limpet.mqtt.request import MOST
 from limpet.reporters import mqtt
 from support import reports
-from support.broker import wait_until
+from support.broker import listener, mosquitto, wait_until
 from support.hostile import Hello, Rules, Said, Visit, length, packet, publish, serving, text
 
 if TYPE_CHECKING:
@@ -49,6 +49,23 @@ def test_one_result_that_ends_the_connection_is_refused_and_all_others_arrive(tm
         assert len(broker.visits) <= 8
         reporter.report(reports.result(310))
         wait_until(lambda: 310 in broker.results()["motion"])
+
+
+def test_batches_and_a_result_that_are_too_large_for_mosquitto(tmp_path: Path) -> None:
+    """In MQTT 3.1.1 mosquitto says nothing of the largest packet, and closes the connection over a larger one."""
+    with (
+        mosquitto(tmp_path / "broker", settings="allow_anonymous true\nmax_packet_size 5000") as broker,
+        listener(broker.port) as heard,
+        reporting(broker.url, tmp_path, protocol="3.1.1", batch_age=0.05) as reporter,
+    ):
+        for sequence in range(310):
+            output = {"label": "x" * 8000} if sequence == 200 else None
+            reporter.report(reports.result(sequence, output=output))
+        wait_until(lambda: len({r["sequence"] for r in heard.results()["motion"]}) == 309, 40)
+        wait_until(lambda: reporter.health()["outbox_depth"] == 0)
+        health = reporter.health()
+    assert health["refused"] == {"closes connection": 1}
+    assert health["reconnects"] <= 12
 
 
 class SomePoison(OnePoison):

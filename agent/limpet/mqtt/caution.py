@@ -89,8 +89,8 @@ class Caution:
         if len(self._refused) > MOST:
             del self._refused[next(iter(self._refused))]
 
-    def cleared(self, keys: Iterable[Key]) -> None:
-        """Take note that messages arrived, or will not be sent again."""
+    def cleared(self, keys: Iterable[Key]) -> bool:
+        """Take note that messages arrived, or will not be sent again; return whether none is suspected now."""
         for key in keys:
             self._suspects.discard(key)
             self._strikes.pop(key, None)
@@ -98,6 +98,7 @@ class Caution:
             self._breaks = 0
             self.part = None
             self._strikes.clear()
+        return not self._suspects
 
     def is_refused(self, key: Key, now: float) -> bool:
         """Whether a message is not to be sent."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from limpet.errors import TransportError, UnreadableError
 from limpet.mqtt import caution
 from limpet.mqtt.caution import Caution
-from limpet.mqtt.link import QUOTA_EXCEEDED, UnpublishableError
+from limpet.mqtt.link import LARGEST, QUOTA_EXCEEDED, UnpublishableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -84,6 +85,19 @@ class _Flight(NamedTuple):
     retain: bool
 
 
+@dataclass
+class _Trial:
+    """The search for a message over which the broker closes connections.
+
+    ``split``: it was a batch; ``passed`` is the size of the largest message that arrived meanwhile; ``gave_up``: a
+    message was refused.
+    """
+
+    split: bool = False
+    gave_up: bool = False
+    passed: int = 0
+
+
 class Outflow:
     """Fills connections. ``acked`` are tokens of what has arrived, or never will and is counted in ``refused``.
 
@@ -113,6 +127,8 @@ class Outflow:
         self._in_a_row: Counter[str] = Counter()
         self._named: set[str] = set()
         self._has_retained = False
+        self._trial = _Trial()
+        self._cap = LARGEST
         self._began = 0.0
         self._acks = 0
 
@@ -235,7 +251,7 @@ class Outflow:
         if not message.payload:
             self._refuse(message.topic, message.items, "unreadable")
             return []
-        size = max(1, link.limit - len(message.topic.encode(errors="replace")) - 64)
+        size = max(1, min(self._cap, link.limit - len(message.topic.encode(errors="replace")) - 64))
         small = message.items == 1 or len(message.payload) <= size
         if small and not self._caution.part and not self._caution.remembers:
             return [message]
@@ -292,8 +308,20 @@ class Outflow:
             self._clear(sending)
 
     def _clear(self, sending: _Sending) -> None:
-        if self._caution.active:
-            self._caution.cleared(_keys(sending))
+        if not self._caution.active:
+            return
+        if sending.part:
+            self._trial.passed = max(self._trial.passed, len(sending.part.payload))
+        if self._caution.cleared(_keys(sending)):
+            self._conclude()
+
+    def _conclude(self) -> None:
+        """If all parts of a batch arrived, its size was at fault: later batches are no larger than the parts."""
+        if self._trial.split and not self._trial.gave_up and self._trial.passed:
+            self._cap = min(self._cap, self._trial.passed)
+            text = "%s closes the connection over large batches; they have at most %d bytes from now on"
+            log.warning(text, self._broker, self._cap)
+        self._trial = _Trial()
 
     def _drop(self, sending: _Sending, cause: str, detail: str = "") -> None:
         """Count a publish that is not sent, or not taken; another attempt would end in the same way."""
@@ -346,6 +374,8 @@ class Outflow:
             sent = [self._unconfirmed.sending]
         if not sent or (self._caution.active and sent[0].part and not self._acks):
             return False  # it may close every connection: a result is given up only where other messages arrive
+        if self._caution.active and sent[0].part and sent[0].part.items > 1:
+            self._trial.split = True
         key = self._caution.broke([_keys(sending) for sending in sent])
         if key is None:
             return self._caution.active
@@ -358,6 +388,7 @@ class Outflow:
 
     def _give_up(self, sending: _Sending, key: Key) -> None:
         """Refuse a message that ends connections: one result, or a topic for an hour."""
+        self._trial.gave_up = True
         topic, now = sending.publish.topic, time.monotonic()
         detail = "the broker closes the connection over it"
         self._caution.refuse(key, now + (self._expiry if sending.part else PENALTY))
