@@ -98,7 +98,8 @@ def test_check_says_what_is_wrong(
 
 def test_check_shows_every_rung(folder: Path) -> None:
     _, lines = check.inspect(config.build(tables(ladder=[{"every": 4}], delegates=["gpu"]), folder))
-    assert lines == [
+    # What a GPU lacks on this machine, if it lacks anything, comes behind.
+    assert [line.partition("; not here: gpu: ")[0] for line in lines] == [
         "motion: line -> dense 0 on gpu, cpu",
         "motion: line -> dense 0 on gpu, cpu, one window in 4 (rung 1 of its ladder)",
     ]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import signal
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -13,9 +14,6 @@ from daemon.conftest import Configure, pipeline, replay
 from support import bundles, models
 from support.broker import wait_until
 from support.daemon import Consumer, daemon
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def limpet(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -206,3 +204,21 @@ def test_options_that_cannot_be_used_are_refused_at_a_reload_and_all_goes_on(
     (event,) = consumer.events_of_device("refused")
     assert "sources.left.looop: unknown key (did you mean 'loop'?)" in event["reason"]
     assert "'regres' is not one of the decoders" in event["reason"]
+
+
+def test_ops_inputs_and_types_that_cannot_be_are_named(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    data = Path(__file__).parents[1] / "data" / "models"
+    shutil.copy(data / "flex.tflite", tmp_path)
+    shutil.copy(data / "two.tflite", tmp_path)
+    models.text(tmp_path / "text.tflite")
+    parts = [pipeline(name, "s", f"{name}.tflite") for name in ("flex", "two", "text")]
+    with daemon(configure(replay("s"), pipeline("sound", "s"), *parts)):
+        consumer.wait_results("sound", 20)
+        for name, reason in (("flex", "FlexErf"), ("two", "nothing says what a, b"), ("text", "takes text")):
+            wait_until(lambda name=name: consumer.last(f"health/{name}"))
+            health = consumer.last(f"health/{name}")
+            assert health["state"] == "failed"
+            assert health["reason"].count(reason) == 1
+        assert not consumer.events("sound", "crashed")

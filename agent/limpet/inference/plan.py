@@ -253,10 +253,10 @@ def check_input(plan: PipelinePlan) -> tuple[int, ...]:
     windower = Windower(plan.window, plan.spec)
     shape, _ = open_transforms(plan.transforms, windower)
     for tensor, chosen in windowed_columns(plan, shape):
-        refuse_misfit(narrowed(shape, chosen), tensor.name, tensor.shape)
         if tensor.dtype in _TYPES:
             dtype = np.dtype("S" if tensor.dtype == "string" else tensor.dtype)
             refuse_type(plan, windower.rows.dtype, tensor.name, dtype, quantized=tensor.quantized)
+        refuse_misfit(narrowed(shape, chosen), tensor.name, tensor.shape)
     refuse_rate(plan, windower.rows.rate)
     return shape
 
