@@ -185,12 +185,19 @@ def test_home_assistant_finds_the_entities(broker: Mosquitto, tmp_path: Path) ->
     ):
         with reporter(broker, tmp_path, homeassistant={"discovery": "entity"}) as said:
             results = [reports.result(0, pipeline, output) for pipeline, output in OUTPUTS.items()]
-            for message in [*results, reports.device_health(), reports.pipeline_health(), reports.event()]:
+            health = [reports.pipeline_health(pipeline) for pipeline in OUTPUTS]
+            for message in [*health, *results, reports.device_health(), reports.event()]:
                 said.report(message)
             wait_until(lambda: _newest(heard, "binary_sensor/press_07_press_anomalous/state") == "on", 100)
             said.report(replayed(reports.result(1, output={"label": "fall", "score": 0.5})))
             wait_until(lambda: _newest(heard, "sensor/press_07_motion_label/replayed") == "true")
             states = {m.topic.split("/", 1)[1]: m.payload.decode() for m in heard.messages}
+            failed = reports.pipeline_health("press")
+            failed.state = "failed"
+            said.report(failed)
+            wait_until(lambda: _newest(heard, "sensor/press_07_press_score/state") == "unavailable")
+            assert _newest(heard, "sensor/press_07_press_state/state") == "failed"
+            assert _newest(heard, "sensor/press_07_motion_label/state") == "fall"
         wait_until(lambda: _newest(heard, "sensor/press_07_motion_label/state") == "unavailable")
     assert states["sensor/press_07_motion_label/state"] == "fall"
     assert states["sensor/press_07_motion_score/state"] == "0.5"
