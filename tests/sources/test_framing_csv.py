@@ -51,7 +51,6 @@ def test_lines_that_are_read(text: bytes, config: dict[str, Any]) -> None:
         (b"1,2 mV", "malformed"),
         (b"1,2[00:00:07.000] <inf> main: alive", "malformed"),
         (b"1,2,3[00:00:07.000] <inf> main: alive", "fields"),
-        (b"alive 1,2", "malformed"),
         (b"1;2", "malformed"),
         (b"\xfe\xe0\x80\x12\x88", "malformed"),
         (b"1" * 70_000 + b",2", "overlong"),

@@ -202,6 +202,13 @@ CHANNELS = ("ax", "ay", "az")
         (b'x\n{"x":1,"v":{"y":2}}\n{"x":1,"v":{"y":2}}\n', "json", "sends JSON with the keys x, v.y."),
         (b'x\n{"x":1,"v":{"y":2}}\n{"x":1,"v":{"y":2}}\n', "csv", 'Set framing = "json", and name'),
         (b"x\nx:1 y:2 z:3\nx:1 y:2 z:3\n", "csv", "sends the names x, y, z. The channels are ax, ay, az."),
+        (
+            b"x\nDATA,1,2,3\nDATA,4,5,6\n",
+            "csv",
+            "sends 4 columns a line. The channels are 3 (ax, ay, az). Name all",
+        ),
+        (b"x\n1,5,2,5,3,5\n1,5,2,5,3,5\n", "csv", 'If each number has a decimal comma, set decimal = ","'),
+        (b'x\n{\n"ax": 1,\n"ay": 2\n}\n', "json", "sends JSON over several lines."),
         (b"x\nhello\nwelt\n", "csv", "sends text without samples, such as 'welt'. Check `baud` and `framing`."),
         (bytes(range(128, 256)) * 4, "csv", "sends bytes that are no text. Check `baud`, `parity` and `framing`."),
         (b"x" * 2000, "csv", "sends text without line ends."),

@@ -68,6 +68,8 @@ UNITS = frozenset(
         "F",
         "K",
         "degC",
+        "*C",
+        "*F",
         "degF",
         "deg",
         "V",

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _PAIR = re.compile(r"([A-Za-z_]\w{0,31})\s*[:=]\s*[-+]?[\d.]")
+_DECIMAL = 'If each number has a decimal comma, set decimal = "," and `delimiter` of the framing.'
 _SHOWN = 60
 """Characters of a line that are shown."""
 
@@ -53,12 +54,17 @@ def describe(data: bytes, channels: Sequence[str], kind: str) -> str:
     lines = [line.decode("utf-8", "replace").strip() for line in whole if line.strip()]
     if not lines:
         return "sends text without line ends. Check `framing`." if len(data) > 1024 else ""
-    return _of_objects(lines, channels, kind) or _of_names(lines, channels) or _of_numbers(lines, channels)
+    described = _of_objects(lines, channels, kind) or _of_names(lines, channels) or _of_numbers(lines, channels)
+    return f"{described} {_DECIMAL}" if _may_be_decimal_commas(lines, len(channels)) else described
 
 
 def _is_binary(data: bytes) -> bool:
     odd = sum(byte < 9 or 13 < byte < 27 or 27 < byte < 32 or byte > 126 for byte in data)
     return 5 * odd > len(data) and len(data) >= 16
+
+
+def _may_be_decimal_commas(lines: Sequence[str], width: int) -> bool:
+    return all(line.count(",") == 2 * width - 1 and "." not in line for line in lines)
 
 
 def _wanted(channels: Sequence[str]) -> str:
@@ -78,6 +84,8 @@ def _of_objects(lines: Sequence[str], channels: Sequence[str], kind: str) -> str
         if kind != "json":
             way = 'Set framing = "json", and name the channels like the keys.'
         return f"sends JSON with the keys {_listed(keys)}. The channels are {_wanted(channels)}. {way}"
+    if any(line in {"{", "[", "[{"} for line in lines) or (lines[0][-1] == "," and lines[0][0] == "{"):
+        return "sends JSON over several lines. Send each sample on a line of its own."
     return ""
 
 
@@ -98,7 +106,8 @@ def _listed(names: Sequence[str]) -> str:
 
 def _of_names(lines: Sequence[str], channels: Sequence[str]) -> str:
     """Describe lines such as ``x:1 y:2``. A log message rarely has two such pairs."""
-    found = [tuple(pairs) for line in lines if len(pairs := _PAIR.findall(line)) > 1]
+    least = min(len(channels), 2)
+    found = [tuple(pairs) for line in lines if len(pairs := _PAIR.findall(line)) >= least]
     if 2 * len(found) <= len(lines):
         return ""
     names = Counter(found).most_common(1)[0][0]
@@ -115,7 +124,8 @@ def _of_numbers(lines: Sequence[str], channels: Sequence[str]) -> str:
     if not widths:
         return f"sends text without samples, such as {lines[-1][:_SHOWN]!r}. Check `baud` and `framing`."
     width, count = len(channels), widths.most_common(1)[0][0]
-    noun = "number" if count == 1 else "numbers"
+    labelled = not all(_numbers.is_number(cell) or _numbers.is_number(cell, ",") for cell in _cells(lines[-1]))
+    noun = "columns" if labelled else "number" if count == 1 else "numbers"
     if count == width:
         return f"sends lines such as {lines[-1][:_SHOWN]!r}. Check `delimiter` and `decimal` of the framing."
     way = "Name all columns in `fields` of the framing, or check `channels`."

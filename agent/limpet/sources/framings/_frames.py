@@ -5,6 +5,7 @@ A line ends with LF, CR LF or CR alone. Empty lines and lines that begin with ``
 
 from __future__ import annotations
 
+import codecs
 import re
 from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol, TypeAlias
 
@@ -138,7 +139,7 @@ class LineFraming:
         opening, self._opening = self._opening, False
         if raw is None:
             raise BadFrameError("overlong")
-        text = raw.strip(b" \t\0")
+        text = raw.removeprefix(codecs.BOM_UTF8).strip(b" \t\0")
         if b"\x1b" in text:
             text = _ESCAPES.sub(b"", text).strip()
         if not text or text.startswith((b"#", b"//")):

@@ -154,6 +154,8 @@ class _Columns:
         """Read a line of numbers, parted as those before or, the second time in a row, in another way."""
         match = _BRACKETS.fullmatch(text)
         text = match[1] if match else text
+        if text.endswith(";") and text.count(";") == 1:
+            text = text[:-1]
         for delimiter in [self._fixed] if self._fixed else [self._delimiter, *_DELIMITERS]:
             cells = _cells(text, delimiter) if delimiter else []
             if len(cells) == self.columns + 1 and not cells[-1].strip():
@@ -255,7 +257,7 @@ class _Columns:
             cells = _cells(text, delimiter)
             used = [cells[i] for i in self._used] if len(cells) == self.columns else []
             numbers = sum(_is_number(cell) for cell in used)
-            if numbers and 2 * numbers >= len(used):
+            if numbers and (2 * numbers > len(used) or (2 * numbers == len(used) and _is_number(used[0]))):
                 return BadFrameError("malformed")
             begins_so = len(cells) > 1 and all(_is_number(cell) for cell in cells[:2])
             if begins_so and self.columns > 1 and (delimiter != " " or not words):
