@@ -114,7 +114,10 @@ def flat(output: Array) -> Array:
 
 
 class TFLite:
-    """A ``.tflite`` model on the runtime of the agent. Dimensions left open are taken from the first input."""
+    """A ``.tflite`` model on the runtime of the agent. Dimensions left open are taken from the first input.
+
+    State that the model file shows to be of one window is cleared before each run, as the agent does.
+    """
 
     def __init__(self, path: Path) -> None:
         from limpet.runtimes import tflite
@@ -123,6 +126,8 @@ class TFLite:
         self._path = path
         self._stack = ExitStack()
         self._shapes: list[tuple[int, ...]] | None = None
+        facts = tflite.describe(path, tflite.Config())
+        self._alone = bool(facts.state) and facts.stateful is False
         self._load(None)
 
     def _load(self, shapes: list[tuple[int, ...]] | None) -> None:
@@ -138,6 +143,8 @@ class TFLite:
             if shapes != self._shapes:
                 self._load(shapes)
                 self._shapes = shapes
+        if self._alone:
+            self._model.reset()
         return [np.asarray(output) for output in self._model.run(inputs)]
 
 
