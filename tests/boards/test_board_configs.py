@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from limpet import cli, config
-from limpet.isolation import needs
+from limpet.device import directories
 from limpet.manifest import Manifest, TensorInfo, WindowSpec
 from limpet_convert import package
 from support import models, udev
@@ -172,7 +172,9 @@ def test_the_npu_cache_is_understood_by_systemd_and_may_be_written_in_the_sandbo
     assert known_to_systemd(text, tmp_path) == ""
     assert "Environments" in known_to_systemd(text.replace("Environment", "Environments"), tmp_path)
     (folder,) = re.findall(r"DIR=(.*)", text)
-    assert Path(folder) == needs.drivers_cache(config.read(CONFIGS / "nxp-imx8mp" / "limpet.toml"))
+    wanted = config.read(CONFIGS / "nxp-imx8mp" / "limpet.toml")
+    (name,) = wanted.pipelines
+    assert Path(folder) == directories.drivers_cache(wanted.device.state, name)
 
 
 # --- what the READMEs promise
