@@ -71,7 +71,8 @@ class Source(Protocol):
     def open(self, config: Any, dropped: Counter[str]) -> AbstractContextManager[Iterator[Samples]]:
         """Open it. The iterator yields at least once a second, no samples if there are none.
 
-        It counts what it must drop by cause. ``SourceError`` from here or from the iterator means that the
+        A block without samples may say in its ``note`` why there are none; the pipelines then wait. It counts what
+        it must drop by cause. ``SourceError`` from here or from the iterator means that the
         device is away and is to be opened again later; the iterator's end means the source's end.
         """
 
