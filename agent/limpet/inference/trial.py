@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from limpet.inference.plan import PipelinePlan
 
 SHARE = 2.0
-"""Times its deadline, a pipeline may take to open and run once: the supervisor has no more patience with it."""
+LEAST = 5.0
+"""Times its deadline, and seconds at least, that a pipeline may take to open and run once."""
 
 
 def failure(config: Config, plan: PipelinePlan) -> str:
@@ -26,7 +27,7 @@ def failure(config: Config, plan: PipelinePlan) -> str:
 
     It runs on the CPU, which an accelerator is measured by. The accelerator may be in use, so it is left alone.
     """
-    seconds = config.pipelines[plan.name].deadline * SHARE
+    seconds = max(LEAST, config.pipelines[plan.name].deadline * SHARE)
     wanted = replace(needs.of_executor(config, plan, CPU), change=frozenset(), devices=frozenset())
     try:
         return confined.run(lambda: _attempt(plan), wanted, seconds)
