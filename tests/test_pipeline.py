@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,9 +24,6 @@ from limpet.transforms import resize
 from limpet.types import Samples, SampleSpec
 from support import models
 from support.bundles import bundle as write_bundle
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SPEC = SampleSpec((8, 8, 3), np.dtype(np.uint8))
 
@@ -289,3 +287,12 @@ def test_samples_that_are_no_numbers_reach_no_window_and_are_counted(tmp_path: P
         results = list(pipeline.feed(block([6, 7], 9)))
         assert [list(result.output.values.values()) for result in results] == [[6.0, 7.0]]
         assert pipeline.discarded() == 5
+
+
+def test_an_index_without_dimensions_is_read_after_each_run(tmp_path: Path) -> None:
+    model = Path(__file__).parent / "data" / "models" / "argmax_scalar.tflite"  # of three scores
+    spec = SampleSpec((3,), np.dtype(np.float32))
+    decoder = {"kind": "classify", "labels": ["x", "y", "z"]}
+    with Pipeline(planned(tmp_path, model, spec, decoder=decoder)) as pipeline:
+        results = list(pipeline.feed(block(np.array([[0, 5, 1], [7, 0, 1], [0, -9, 3]], np.float32))))
+    assert [result.output.label for result in results] == ["y", "x", "z"]

@@ -103,6 +103,9 @@ def steady(interpreter: Any, placement: Coverage) -> bool:
     has a size that depends on data. Such an output has no memory before the first run, which is what shows it.
     Variables live apart.
     """
+    # The runtime hands out a number in place of a view of a tensor without dimensions.
+    if any(not len(d["shape"]) for d in (*interpreter.get_input_details(), *interpreter.get_output_details())):
+        return False
     kinds = {d["index"]: np.dtype(d["dtype"]).kind for d in interpreter.get_tensor_details()}
     written = [tensor for tensor in placement.results if kinds.get(tensor, "O") != "O"]
     # First for text: asking where that is ends in a segmentation fault.
@@ -154,7 +157,7 @@ def by_copies(interpreter: Any, inputs: Sequence[Place], outputs: Sequence[Place
 def _get(interpreter: Any, index: int, spec: TensorSpec) -> Array:
     """Return a copy of an output. tflite-runtime 2.14 has none of an output with no elements."""
     try:
-        values: Array = interpreter.get_tensor(index)
+        values: Array = np.asarray(interpreter.get_tensor(index))
     except ValueError:
         shape = next(d["shape"] for d in interpreter.get_output_details() if d["index"] == index)
         if np.prod(shape):
