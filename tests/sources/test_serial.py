@@ -102,7 +102,7 @@ def test_lines_become_samples_with_both_clocks(board: Board) -> None:
     [
         ("csv", b"3,4,5\n3\n", "fields", 2),
         ("csv", b"3;4\n", "malformed", 1),
-        ("csv", b"three,4\n3,\n", "malformed", 2),
+        ("csv", b"3x,4\n3,\n", "malformed", 2),
         ("csv", b"3," * 40_000 + b"\n", "overlong", 1),
         ("csv", b"nan,4\n3,-inf\n", "not_finite", 2),
         ("csv", b"3,1000\n", "out_of_range", 1),
