@@ -59,7 +59,7 @@ log = logging.getLogger(__name__)
 
 STOPPING = 5.0
 """Seconds that workers have to hand over their last results."""
-CHECKING = 8.0
+CHECKING = 5.0
 """Seconds that a check of the configuration's options may take."""
 LAST_WORDS = 64
 """Reads of the channel of a process that is gone."""
