@@ -66,7 +66,8 @@ def test_what_is_required_and_not_there_has_no_results_until_it_is(
         control.raise_(fault)
         with daemon(path) as running:
             wait_until(lambda: consumer.events("fast", "waiting"))
-            assert reason in consumer.events("fast", "waiting")[0]["reason"]
+            # On a busy machine the first reason may be that it is still being opened.
+            wait_until(lambda: reason in consumer.last("health/fast")["reason"])
             consumer.wait_results("beside", 20)
             assert not consumer.results("fast")
             control.lift()

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from limpet import config
 from limpet.inference.pipeline import Pipeline
-from limpet.inference.plan import plan_pipeline, plan_source
+from limpet.inference.plan import plan_pipeline, plan_source, source_part
 from limpet.isolation import needs, sandbox
 from limpet.types import Samples
 
@@ -186,7 +186,7 @@ def _say(value: object) -> None:
 
 def of_worker(wanted: config.Config) -> needs.Needs:
     (name,) = wanted.sources
-    return needs.of_worker(wanted.only(name), plan_source(wanted, name))
+    return needs.of_worker(wanted.only(name), source_part(wanted, name))
 
 
 def of_executor(wanted: config.Config, delegate: str) -> needs.Needs:

@@ -214,6 +214,15 @@ def _warnings(wanted: PipelineConfig, manifest: Manifest) -> Iterator[str]:
         yield f"the model remembers windows, and every = {wanted.every} leaves most of them out"
 
 
+def delegates_of(config: Config, name: str) -> tuple[Choice, ...]:
+    """Resolve the delegates of a pipeline, best first. ``ConfigError`` has all that is wrong with them."""
+    problems: list[str] = []
+    choices = _delegates(config, config.pipelines[name], f"pipelines.{name}", problems)
+    if problems:
+        raise ConfigError(problems)
+    return choices
+
+
 def _delegates(config: Config, wanted: PipelineConfig, where: str, problems: list[str]) -> tuple[Choice, ...]:
     """Resolve a list of delegates; the CPU comes last unless that much is required to be elsewhere."""
     choices: list[Choice] = []

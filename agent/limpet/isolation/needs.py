@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from limpet.accelerators.delegate_kinds import Choice
     from limpet.config import Config
-    from limpet.inference.plan import Part, PipelinePlan, SourcePlan
+    from limpet.inference.plan import Part, PipelinePlan
 
 DEV = Path("/dev")
 _UNDECLARED = SourceNeeds(devices=True)
@@ -51,18 +51,23 @@ class Needs:
         return not self.read.isdisjoint({path, *path.parents})
 
 
-def of_worker(config: Config, source: SourcePlan) -> Needs:
-    """Return what the worker of one source needs. Nothing is opened."""
-    paths = {config.models, *_paths(source.part.config), *_named(config, config.base)}
-    paths |= {_model(config, pipeline.model) for pipeline in config.pipelines.values()}
-    module = source.part.plugin
-    declared = module.needs(source.part.config) if hasattr(module, "needs") else _UNDECLARED
+def of_worker(config: Config, source: Part) -> Needs:
+    """Return what the worker of the one source of a configuration needs. Nothing is opened."""
+    (name,) = config.sources
+    declared = source.plugin.needs(source.config) if hasattr(source.plugin, "needs") else _UNDECLARED
     return Needs(
-        _with_folders(paths, config),
-        frozenset({directories.models_cache(config.device.state.resolve(), source.name)}),
+        _of_inputs(config, source),
+        frozenset({directories.models_cache(config.device.state.resolve(), name)}),
         frozenset({DEV}) if declared.devices else frozenset(),
         network=declared.network,
     )
+
+
+def _of_inputs(config: Config, source: Part) -> frozenset[Path]:
+    """Return what is read to make plans: the files of a source, the store, the models, and what tables name."""
+    paths = {config.models, *_paths(source.config), *_named(config, config.base)}
+    paths |= {_model(config, pipeline.model) for pipeline in config.pipelines.values()}
+    return _with_folders(paths, config)
 
 
 def of_description(config: Config, source: Part) -> frozenset[Path]:
@@ -78,12 +83,21 @@ def of_executor(config: Config, plan: PipelinePlan, choice: Choice) -> Needs:
     bundle = plan.bundle
     files = {bundle.model, *(path for _, path in bundle.variants), *([bundle.golden] if bundle.golden else [])}
     files |= _named(config.pipelines, config.base)
+    return _of_delegate(config, plan.name, choice, frozenset(path.resolve() for path in files))
+
+
+def of_planning(config: Config, name: str, source: Part, choice: Choice) -> Needs:
+    """Return what an executor needs until it knows from the bundle which files it needs, and afterwards."""
+    unpacked = directories.models_cache(config.device.state.resolve(), config.pipelines[name].source)
+    return _of_delegate(config, name, choice, _of_inputs(config, source) | {unpacked})
+
+
+def _of_delegate(config: Config, name: str, choice: Choice, files: frozenset[Path]) -> Needs:
     given = {path for text in choice.options.values() if "/" in text for path in [Path(text).absolute()]}
     nodes = {path for path in given if DEV in path.parents}
     return Needs(
-        frozenset(path.resolve() for path in files)
-        | _with_folders(_named(choice.libraries, config.base) | given - nodes, config),
-        frozenset({directories.drivers_cache(config.device.state.resolve(), plan.name)})
+        files | _with_folders(_named(choice.libraries, config.base) | given - nodes, config),
+        frozenset({directories.drivers_cache(config.device.state.resolve(), name)})
         | _caches(config, choice.options),
         frozenset(nodes.union(*(DEV.parent.glob(pattern[1:]) for pattern in KINDS[choice.kind].devices))),
     )

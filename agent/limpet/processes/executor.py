@@ -21,7 +21,7 @@ from limpet.accelerators import admission
 from limpet.accelerators.delegate_kinds import CPU
 from limpet.device import directories
 from limpet.errors import LimpetError, ModelError, UnreadableError
-from limpet.inference.plan import open_transforms, plan_pipeline, plan_source, resized
+from limpet.inference.plan import delegates_of, open_transforms, plan_pipeline, plan_source, resized, source_part
 from limpet.inference.window import Windower
 from limpet.isolation import needs, sandbox
 from limpet.processes.border import cleaned, cleaned_placed
@@ -118,10 +118,13 @@ def run(end: socket.socket, task: Open) -> None:
 class _Executor:
     def __init__(self, worker: Channel[ToExecutor], wanted: Open, stack: ExitStack) -> None:
         self._worker = worker
-        source = wanted.config.pipelines[wanted.pipeline].source
-        self._plan = plan_pipeline(wanted.config, wanted.pipeline, plan_source(wanted.config, source).spec)
-        self._choice = next(choice for choice in self._plan.delegates if choice.name == wanted.delegate)
-        in_force = _confine(wanted.config, self._plan, self._choice)
+        config, name = wanted.config, wanted.pipeline
+        source = config.pipelines[name].source
+        self._choice = next(choice for choice in delegates_of(config, name) if choice.name == wanted.delegate)
+        # Foreign bytes are parsed from here on: a recording's, a manifest's. Then it needs even less.
+        sandbox.enter(needs.of_planning(config, name, source_part(config, source), self._choice))
+        self._plan = plan_pipeline(config, name, plan_source(config, source).spec)
+        in_force = _confine(config, self._plan, self._choice)
         shape, _ = open_transforms(self._plan.transforms, Windower(self._plan.window, self._plan.spec))
         self._shapes = resized(self._plan, shape)
         self._model, placed = stack.enter_context(admission.admitted(self._plan, self._choice, self._shapes))

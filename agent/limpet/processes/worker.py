@@ -20,11 +20,11 @@ import numpy as np
 from limpet.accelerators.admission import judge, load
 from limpet.accelerators.delegation import Delegation
 from limpet.config import Config, PipelineConfig
-from limpet.errors import ConfigError, LimpetError, ModelError, UnreadableError
+from limpet.errors import LimpetError, ModelError, UnreadableError
 from limpet.inference import no_result
 from limpet.inference.intake import Gaps, Intake
 from limpet.inference.pipeline import Pipeline
-from limpet.inference.plan import SourcePlan, plan_pipeline, plan_source
+from limpet.inference.plan import SourcePlan, plan_pipeline, plan_source, source_part
 from limpet.isolation import needs, sandbox
 from limpet.processes.asked import Guests, answer
 from limpet.processes.border import cleaned, cleaned_placed, folded
@@ -91,14 +91,16 @@ def run(end: socket.socket, task: Serve) -> None:  # noqa: ARG001 - what it runs
         config = first.config
         (name,) = config.sources
         try:
-            source = plan_source(config, name)
-        except ConfigError as error:
+            allowed = needs.of_worker(config, source_part(config, name))
+            in_force = sandbox.enter(allowed)
+            # From here on bytes are parsed that somebody else wrote, those of a recording first.
+            with reading(f"sources.{name}"):
+                source = plan_source(config, name)
+        except LimpetError as error:
             for pipeline in config.pipelines:
                 supervisor.send(Transition(pipeline, "failed", cleaned(str(error))))
             return
-        # From here on bytes are parsed that somebody else wrote.
-        allowed = needs.of_worker(config, source)
-        worker = Worker(supervisor, source, allowed, sandbox.enter(allowed))
+        worker = Worker(supervisor, source, allowed, in_force)
         worker.assign(config)
         worker.serve(others)
     except (EOFError, BrokenPipeError, ConnectionResetError):
@@ -272,7 +274,7 @@ class Worker:
     def _obey(self, record: ToWorker) -> bool:
         """Do what the supervisor says; return False if that is to stop."""
         if isinstance(record, Assign):
-            if not self._allowed.covers(needs.of_worker(record.config, self._source)):
+            if not self._allowed.covers(needs.of_worker(record.config, self._source.part)):
                 return False  # what was given up cannot be had again: a new worker is started
             self.assign(record.config)
         elif isinstance(record, Ask):
