@@ -91,6 +91,13 @@ def test_a_gap_before_a_skipped_window_resets_a_model_with_state(
     assert [next(iter(result.output.values.values())) for result in results] == sums
 
 
+def test_leaving_windows_out_of_a_model_with_state_is_warned_of(tmp_path: Path) -> None:
+    model = models.accumulator(tmp_path / "sum.tflite", 1)
+    (warning,) = planned(tmp_path, model, ONE, every=2).warnings
+    assert "remembers windows, and every = 2" in warning
+    assert planned(tmp_path, model, ONE).warnings == ()
+
+
 def test_a_window_that_fails_costs_no_other(tmp_path: Path) -> None:
     model = models.dense(tmp_path / "logit.tflite", 1, 1, int8=False)
     decoder = {"kind": "classify", "labels": ["no", "yes"]}

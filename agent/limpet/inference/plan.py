@@ -178,6 +178,7 @@ def _plan(config: Config, name: str, spec: SampleSpec, bundle: bundles.Bundle) -
     facts = describe(manifest, read_facts(runtime, bundle))
     inputs = plan_inputs(wanted.inputs, manifest, facts, spec)
     chosen, narrow = taken(taken_channels(inputs), spec)
+    state = plan_state(wanted.stateful, manifest, facts, inputs)
     return PipelinePlan(
         name,
         bundle,
@@ -189,17 +190,17 @@ def _plan(config: Config, name: str, spec: SampleSpec, bundle: bundles.Bundle) -
         decoder,
         delegates,
         inputs,
-        plan_state(wanted.stateful, manifest, facts, inputs),
+        state,
         wanted.require,
         wanted.least_speed,
         wanted.recheck,
         wanted.every,
         wanted.rate_tolerance,
-        tuple(_warnings(wanted, manifest)),
+        tuple(_warnings(wanted, manifest, state)),
     )
 
 
-def _warnings(wanted: PipelineConfig, manifest: Manifest) -> Iterator[str]:
+def _warnings(wanted: PipelineConfig, manifest: Manifest, state: StatePlan) -> Iterator[str]:
     """Yield what is most likely not meant."""
     if wanted.transforms is not None:
         kept = {table.get("kind") for table in wanted.transforms}
@@ -210,7 +211,7 @@ def _warnings(wanted: PipelineConfig, manifest: Manifest) -> Iterator[str]:
                     f"transforms replaces the model's own, which has {{ {own} }}; without it the model sees other "
                     "values than in training"
                 )
-    if manifest.stateful and wanted.every > 1:
+    if state.lasting and wanted.every > 1:
         yield f"the model remembers windows, and every = {wanted.every} leaves most of them out"
 
 
