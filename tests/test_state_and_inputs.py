@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from limpet.accelerators.delegate_kinds import DelegateTable
 from limpet.config import Config, Device, PipelineConfig
 from limpet.errors import ModelError
 from limpet.inference import batches
@@ -16,7 +17,7 @@ from limpet.inference.plan import PipelinePlan, plan_pipeline
 from limpet.inference.window import Windower
 from limpet.manifest import GivenInput, WindowSpec
 from limpet.types import Samples, SampleSpec
-from support import models
+from support import delegate, models
 from support.bundles import bundle
 
 if TYPE_CHECKING:
@@ -27,9 +28,16 @@ ONE = SampleSpec((1,), np.dtype(np.float32), ("x",))
 SIX = SampleSpec((6,), np.dtype(np.float32), tuple("abcdef"))
 
 
-def planned(folder: Path, model: Path, spec: SampleSpec = ONE, **wanted: Any) -> PipelinePlan:
+def planned(
+    folder: Path,
+    model: Path,
+    spec: SampleSpec = ONE,
+    delegates: dict[str, DelegateTable] | None = None,
+    **wanted: Any,
+) -> PipelinePlan:
+    wanted |= {"delegates": [*delegates]} if delegates else {}
     pipeline = PipelineConfig(source="s", model=str(model), **{"decoder": {"kind": "regress"}, **wanted})
-    config = Config(folder, Device(id="d", state=folder / "state"), {}, {"p": pipeline}, {})
+    config = Config(folder, Device(id="d", state=folder / "state"), {}, {"p": pipeline}, {}, delegates or {})
     return plan_pipeline(config, "p", spec)
 
 
@@ -133,6 +141,25 @@ def test_an_output_that_comes_in_again_is_the_state(tmp_path: Path) -> None:
         assert feed(pipeline, [2], 9, gap=True) == [[4]]
     with Pipeline(planned(tmp_path, model, inputs=PAIR, stateful=False)) as pipeline:
         assert feed(pipeline, [1, 2, 3]) == [[1], [4], [9]]
+
+
+@pytest.mark.parametrize(
+    ("make", "wanted", "sums"),
+    [
+        (models.accumulator, {}, [[1], [3], [6]]),
+        (models.svdf, {"stateful": True}, [[1], [3], [6]]),
+        (models.svdf, {"stateful": False}, [[1], [2], [3]]),
+        (models.pair, {"inputs": PAIR}, [[1], [9], [36]]),
+    ],
+)
+def test_the_proof_of_an_accelerator_leaves_no_trace_in_the_state(
+    make: Any, wanted: dict[str, Any], sums: list[list[float]], tmp_path: Path
+) -> None:
+    model = make(tmp_path / "m.tflite") if make is models.svdf else make(tmp_path / "m.tflite", 1)
+    spare = {"spare": DelegateTable(kind="external", library=str(delegate.build(tmp_path)))}
+    with Pipeline(planned(tmp_path, model, delegates=spare, least_speed=0.0, **wanted)) as pipeline:
+        assert pipeline.model.delegate == "spare"
+        assert feed(pipeline, [1, 2, 3]) == sums
 
 
 def test_several_inputs_are_refused_until_each_is_named(tmp_path: Path) -> None:
