@@ -14,7 +14,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from attack import brokers, commands, state, workers
+from attack import brokers, bundles, commands, executors, state, workers
 from attack.ground import ground
 from attack.report import HEAD, Report
 
@@ -42,7 +42,25 @@ def _state(folder: Path, report: Report) -> None:
         state.run_thousands(prepared, 2000)
 
 
-GROUPS = {"workers": _workers, "commands": _commands, "brokers": _brokers, "state": _state}
+def _bundles(folder: Path, report: Report) -> None:
+    with ground(folder, report) as prepared:
+        bundles.run(prepared)
+        bundles.run_at_once(prepared)
+
+
+def _executors(folder: Path, report: Report) -> None:
+    with ground(folder, report) as prepared:
+        executors.run(prepared)
+
+
+GROUPS = {
+    "workers": _workers,
+    "executors": _executors,
+    "commands": _commands,
+    "brokers": _brokers,
+    "state": _state,
+    "bundles": _bundles,
+}
 
 
 def main() -> int:

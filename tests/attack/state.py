@@ -186,7 +186,7 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
             "SELECT x AS cause, x AS items FROM r"
         ),
     ),
-    "a cause of drops that is a number": (DATABASE, _statement("INSERT INTO shed VALUES (x'ff00', 'many')")),
+    "a cause of drops that is a number": (DATABASE, _statement("INSERT INTO shed VALUES (x'ff00', 'many', 7)")),
     "a database of a later version": (DATABASE, _statement("PRAGMA user_version = 99")),
     "a journal for the pipeline a/#": ("outbox/journal", _journal(Item("result", "a/#", b"{}"))),
     "a journal for a name of 70,000 letters": ("outbox/journal", _journal(Item("result", "x" * 70_000, b"{}"))),
@@ -235,7 +235,7 @@ def _restore(ground: Ground, sound: Path) -> None:
     boot = sound / "boot.json"
     with contextlib.suppress(OSError, ValueError):
         count = json.loads(boot.read_bytes())["count"]
-        boot.write_text(json.dumps({"count": count + 1, "installation": "attack"}))
+        boot.write_text(json.dumps({"count": count + 1, "installation": "a77ac6"}))
     if ground.state.is_symlink() or ground.state.is_file():
         ground.state.unlink()
     shutil.rmtree(ground.state, ignore_errors=True)

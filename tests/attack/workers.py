@@ -69,7 +69,7 @@ def _take_over(ground: Ground, attempt: Attempt, *, escape: bool) -> None:
     with contextlib.suppress(AssertionError):
         wait_until(lambda: _crashed(ground, source) or ground.daemon.process.poll() is not None, 0.3)
     told, crashed = ground.told(attempt.name), _crashed(ground, source)
-    attempt.reached = _proof(told, crashed, escape=escape)
+    attempt.reached = proof(told, crashed, "the supervisor", escape=escape)
     attempt.happened = crashed or str(told.get("error") or told.get("said") or "taken, to no effect")
     if str(told.get("said")).startswith("ESCAPED"):
         attempt.harmed("escaped")
@@ -81,16 +81,16 @@ def _crashed(ground: Ground, source: str) -> str:
     )
 
 
-def _proof(told: dict[str, object], crashed: str, *, escape: bool) -> str:
+def proof(told: dict[str, object], crashed: str, reader: str, *, escape: bool) -> str:
     """Return how it is known that the attempt got to its border."""
     if escape:
         return "the kernel answered" if "said" in told or "error" in told else ""
     if told.get("unread") == 0:
-        return "the supervisor read every byte"
+        return f"{reader} read every byte"
     if crashed and told.get("begun"):
         return "the supervisor ended the worker"
     if told.get("begun") and told.get("error"):
-        return "the supervisor closed the channel"
+        return f"{reader} closed the channel"
     return ""
 
 
