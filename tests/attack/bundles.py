@@ -33,6 +33,7 @@ source = "{name}"
 model = "{model}"
 deadline = 2.0
 """
+BARE = 'decoder = { kind = "regress" }\n'
 PATIENCE = 15.0
 INPUT = {"name": "input", "shape": [1, 3], "dtype": "int8"}
 _numbers = count(1)
@@ -208,7 +209,8 @@ def run(ground: Ground, names: Iterable[str] | None = None) -> None:
         with ground.attempt(name, BORDER) as attempt:
             model = BUNDLES[name](folder)
             ground.spy.pipelines.add(number)
-            ground.reload(PIPELINE.format(name=number, model=f"{number}/{model.name}"))
+            decoder = BARE if model.suffix == ".tflite" else ""
+            ground.reload(PIPELINE.format(name=number, model=f"{number}/{model.name}") + decoder)
 
             def told(number: str = number) -> dict[str, Any]:
                 said = [event for event in ground.spy.said(f"event/{number}") if event["event"] != "starting"]

@@ -54,12 +54,13 @@ PATIENCE = 10.0
 
 
 def run(ground: Ground, names: Iterable[str] | None = None) -> None:
-    """Make these attempts, all if none are named. The delegates are configured before, as a change restarts all."""
+    """Make these attempts, all if none are named. Delegates are configured first: a change restarts all."""
     library, target = _build(ground.folder), str(ground.folder).encode().hex()
-    attempts = {f"e{number}": PREFIX + name for number, name in enumerate(names or [*ESCAPES, *ATTEMPTS])}
+    wanted = names or [*ESCAPES, *ATTEMPTS]
+    attempts = {f"e{number}": PREFIX + name for number, name in enumerate(wanted)}
     delegates = "".join(
-        DELEGATE.format(name=name, attempt=attempt.encode().hex(), target=target, library=library)
-        for name, attempt in attempts.items()
+        DELEGATE.format(name=name, attempt=title.encode().hex(), target=target, library=library)
+        for name, title in attempts.items()
     )
     ground.reload(delegates)
     for name, title in attempts.items():

@@ -7,6 +7,10 @@ import socket
 import threading
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 CHUNK = 1 << 16
 
@@ -21,7 +25,12 @@ class Relay:
         self._server = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._server.getsockname()[1]
         self._open: socket.socket | None = None
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._threads: list[threading.Thread] = []
+        self._start(self._accept)
+
+    def _start(self, target: Callable[..., None], *arguments: socket.socket) -> None:
+        self._threads.append(threading.Thread(target=target, args=arguments, daemon=True))
+        self._threads[-1].start()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
@@ -29,7 +38,7 @@ class Relay:
                 near, _ = self._server.accept()
                 self.connections += 1
                 serve = self._greet if self.greetings else self._connect
-                threading.Thread(target=serve, args=(near,), daemon=True).start()
+                self._start(serve, near)
 
     def _greet(self, near: socket.socket) -> None:
         greeting = self.greetings.pop(0)
@@ -47,9 +56,12 @@ class Relay:
         except OSError:
             near.close()
             return
-        self._open = near
-        threading.Thread(target=_pump, args=(far, near), daemon=True).start()
-        _pump(near, far)
+        with near, far:
+            self._open = near
+            back = threading.Thread(target=_pump, args=(far, near), daemon=True)
+            back.start()
+            _pump(near, far)
+            back.join()
 
     def inject(self, data: bytes) -> None:
         """Say this to the daemon on the connection at hand."""
@@ -87,8 +99,11 @@ class Relay:
 
     def close(self) -> None:
         """Stop listening."""
-        self._server.close()
+        self._server.shutdown(socket.SHUT_RDWR)
         self.hang_up()
+        for thread in self._threads:
+            thread.join(10)
+        self._server.close()
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:

@@ -51,6 +51,11 @@ class Report:
         self.attempts.append(attempt)
         print(attempt.row(), flush=True)
 
+    def take(self, other: Report) -> None:
+        """Take the attempts of another report, whose rows were printed."""
+        self.attempts += other.attempts
+        self.grown(other.max_supervisor_rss_mb)
+
     def grown(self, resident_mb: float) -> None:
         """Take note of how much memory a supervisor had at its peak."""
         self.max_supervisor_rss_mb = max(self.max_supervisor_rss_mb, round(resident_mb, 1))

@@ -1,7 +1,8 @@
 """``make attack``: tries what an intruder could try in a worker, an executor, the broker or a bundle.
 
 Prints a table with every attempt and what happened, and writes it to ``build/attack.md``. The last line is one
-JSON object. Exit status 1 if a border gave way.
+JSON object. Exit status 1 if a border gave way. Groups of attempts run side by side, each with a daemon of its
+own; arguments name those that are wanted.
 """
 
 from __future__ import annotations
@@ -10,66 +11,62 @@ import json
 import os
 import sys
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from attack import brokers, bundles, commands, executors, state, workers
-from attack.ground import ground
+from attack.ground import Ground, ground
 from attack.report import HEAD, Report
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
 ROOT = Path(__file__).parents[2]
+DAMAGED = 2000
+"""Damaged files of each kind."""
 
 
-def _workers(folder: Path, report: Report) -> None:
-    with ground(folder, report) as prepared:
-        workers.run(prepared, [*workers.ESCAPES, *workers.RECORDS, *workers.FLOODS])
+def _workers(prepared: Ground) -> None:
+    workers.run(prepared, [*workers.ESCAPES, *workers.RECORDS, *workers.FLOODS])
 
 
-def _commands(folder: Path, report: Report) -> None:
-    with ground(folder, report) as prepared:
-        commands.run(prepared)
+def _state(prepared: Ground) -> None:
+    state.run(prepared)
+    state.run_thousands(prepared, DAMAGED)
 
 
-def _brokers(folder: Path, report: Report) -> None:
-    with ground(folder, report) as prepared:
-        brokers.run(prepared)
+def _bundles(prepared: Ground) -> None:
+    bundles.run(prepared)
+    bundles.run_at_once(prepared)
 
 
-def _state(folder: Path, report: Report) -> None:
-    with ground(folder, report) as prepared:
-        state.run(prepared)
-        state.run_thousands(prepared, 2000)
-
-
-def _bundles(folder: Path, report: Report) -> None:
-    with ground(folder, report) as prepared:
-        bundles.run(prepared)
-        bundles.run_at_once(prepared)
-
-
-def _executors(folder: Path, report: Report) -> None:
-    with ground(folder, report) as prepared:
-        executors.run(prepared)
-
-
-GROUPS = {
+GROUPS: dict[str, Callable[[Ground], None]] = {
     "workers": _workers,
-    "executors": _executors,
-    "commands": _commands,
-    "brokers": _brokers,
+    "executors": executors.run,
     "state": _state,
+    "commands": commands.run,
     "bundles": _bundles,
+    "brokers": brokers.run,
 }
 
 
-def main() -> int:
+def attack(name: str, folder: Path) -> Report:
+    """Make a group of attempts in a folder of its own."""
     report = Report()
-    wanted = os.environ.get("ATTACK_ONLY", ",".join(GROUPS)).split(",")
+    with ground(folder / name, report) as prepared:
+        GROUPS[name](prepared)
+    return report
+
+
+def main(wanted: Sequence[str]) -> int:
     print(HEAD, end="", flush=True)
-    with tempfile.TemporaryDirectory() as folder:
-        for name in wanted:
-            GROUPS[name](Path(folder) / name, report)
+    report = Report()
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(os.cpu_count()) as pool:
+        for found in pool.map(attack, wanted or GROUPS, [Path(folder)] * len(GROUPS)):
+            report.take(found)
     report.write(ROOT / "build" / "attack.md")
     for row in report.harmful():
         print(f"A border gave way: {row}")
@@ -78,4 +75,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

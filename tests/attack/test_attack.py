@@ -1,0 +1,74 @@
+"""The short form of ``make attack``: some attempts at each border, and what must never come of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from attack import brokers, bundles, commands, executors, state, workers
+from attack.ground import ground
+from attack.report import Report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from attack.ground import Ground
+
+SHORT: dict[str, Callable[[Ground], None]] = {
+    "worker": lambda prepared: workers.run(
+        prepared,
+        [
+            "read the password of the broker",
+            "read and write the outbox",
+            "change modes and times of files outside",
+            "set limits and priorities of the supervisor",
+            "garbage instead of a record",
+            "a record announced as 4 GiB",
+            "a histogram bucket of 99,999,999",
+            "a result for the pipeline a/#",
+            "a result for the pipeline of another worker",
+            "ten outputs of 50 MB",
+            "1,600 file descriptors",
+        ],
+    ),
+    "executor": lambda prepared: executors.run(
+        prepared,
+        ["read the password of the broker", "an output of 2^60 values"],
+    ),
+    "client": lambda prepared: commands.run(
+        prepared,
+        [
+            "a payload with a key that is not UTF-8",
+            "100,000 nested lists as a payload",
+            "a window of 2^248 values",
+            "an answer to x/#",
+            "an answer to the device's status",
+        ],
+    ),
+    "broker": lambda prepared: brokers.run(
+        prepared, ["a topic of wildcards", "a message of 20 MB", "garbage instead of CONNACK"]
+    ),
+    "state": lambda prepared: state.run(prepared, ["boot.json that is not UTF-8", "a row for the pipeline a/#"]),
+    "bundle": lambda prepared: bundles.run(
+        prepared,
+        [
+            "an unknown decoder",
+            "a window of 2^40 samples",
+            "a zip cut in half",
+            "a model that crashes the runtime when it is loaded",
+        ],
+    ),
+}
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("border", SHORT)
+def test_no_border_gives_way(border: str, tmp_path: Path) -> None:
+    report = Report()
+    with ground(tmp_path / border, report) as prepared:
+        SHORT[border](prepared)
+    assert report.attempts
+    assert not report.harmful()
+    assert report.holds(), report.totals()
