@@ -103,8 +103,12 @@ class SavedModel:
         for other in ("pbtxt", "cpb"):
             if (folder / f"saved_model.{other}").exists():
                 raise UnreadableError(f"{folder}: saved_model.{other} is not supported; save it as saved_model.pb")
-        with reading(f"{path}"):
-            self.graphs = [_MetaGraph(meta) for meta in Message(read_file(path, _GRAPH)).messages(2)]
+        data = read_file(path, _GRAPH)
+        try:
+            with reading("it"):
+                self.graphs = [_MetaGraph(meta) for meta in Message(data).messages(2)]
+        except UnreadableError as error:
+            raise UnreadableError(f"{path}: not a whole SavedModel: {error}") from error
 
 
 class _Node:
@@ -197,12 +201,16 @@ class Onnx:
     """An ONNX model's graphs, read without onnx. ``UnreadableError``."""
 
     def __init__(self, path: Path) -> None:
-        with reading(f"{path}"):
-            self.model = Message(read_file(path, _GRAPH))
-            self.graph = self.model.message(7)
-            self.nodes = list(_onnx_nodes(self.graph))
-            for function in self.model.messages(25):
-                self.nodes += [n for node in function.messages(7) for n in _nested(node)]
+        data = read_file(path.resolve(), _GRAPH)
+        try:
+            with reading("it"):
+                self.model = Message(data)
+                self.graph = self.model.message(7)
+                self.nodes = list(_onnx_nodes(self.graph))
+                for function in self.model.messages(25):
+                    self.nodes += [n for node in function.messages(7) for n in _nested(node)]
+        except UnreadableError as error:
+            raise UnreadableError(f"{path}: not a whole ONNX model: {error}") from error
 
     def tensors(self) -> Iterator[Message]:
         """Yield the constants, those in attributes and in nested graphs too."""
