@@ -14,7 +14,7 @@ from limpet_convert import card, package, runners, sign
 from limpet_convert.graph import Tracer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from limpet.types import Array, FloatArray, TensorSpec
@@ -57,7 +57,9 @@ def bundle(  # noqa: PLR0913, PLR0917 - the parts of a bundle
     golden = inputs[np.unique(np.linspace(0, len(inputs) - 1, project.data.golden).round().astype(int))]
     outputs = runners.run_all(runner, golden)
     where = provenance(project)
-    tolerance = Tolerance(_tolerance(runner.outputs[0], outputs[0], _other_kernels(model, golden, outputs[0])))
+    tolerance = Tolerance(
+        tolerance_of(runner.outputs[0], outputs[0], other_kernels(model.read_bytes(), [golden], outputs[:1])[0])
+    )
     variants, files = _variants(others, golden, outputs, tolerance)
     manifest = Manifest(
         name=said.name,
@@ -116,20 +118,23 @@ def _describe(spec: TensorSpec, channels: list[str] | None = None, unit: str = "
     )
 
 
-def _tolerance(spec: TensorSpec, output: Array, seen: float) -> float:
+def tolerance_of(spec: TensorSpec, output: Array, seen: float) -> float:
     """Return what another runtime may differ by: three steps, or twice what other kernels here were seen to."""
     least = GOLDEN_STEPS * spec.scale[0] if spec.scale else FLOAT_TOLERANCE * max(float(np.ptp(output)), 1e-3)
     return float(f"{max(least, 2 * seen):.4g}")
 
 
-def _other_kernels(model: Path, golden: FloatArray, outputs: Array) -> float:
-    """Return how far the plain kernels' first output lies from that of the kernels that the runtime prefers.
+def other_kernels(model: bytes, inputs: Sequence[Array], outputs: Sequence[Array]) -> list[float]:
+    """Return how far the plain kernels' outputs lie from those of the kernels that the runtime prefers.
 
     A deep int8 model adds up what two ways of rounding differ by: on MobileNetV2 to some twenty steps.
     """
-    tracer = Tracer(model.read_bytes())
-    found = [tracer(one)[0] for one in golden]
-    return max(float(np.abs(np.ravel(a) - np.ravel(b)).max()) for a, b in zip(found, outputs, strict=True))
+    tracer = Tracer(model, [one.shape[1:] for one in inputs])
+    found = [tracer(*each) for each in zip(*inputs, strict=True)]
+    return [
+        max(float(np.abs(np.ravel(a[n]) - np.ravel(b)).max()) for a, b in zip(found, output, strict=True))
+        for n, output in enumerate(outputs)
+    ]
 
 
 def _variants(
@@ -184,7 +189,7 @@ def provenance(project: Project) -> dict[str, Any]:
     return {
         "command": f"limpet-convert run {project.file.name}",
         "inputs": {name: digest(path) for name, path in paths.items()},
-        "tools": {"python": ".".join(platform.python_version_tuple()[:2])} | _versions(),
+        "tools": tools(),
         "quantize": {"observer": project.quantize.observer, "variant": project.bundle.variant},
     }
 
@@ -199,8 +204,9 @@ def digest(path: Path) -> str:
     return whole.hexdigest()
 
 
-def _versions() -> dict[str, str]:
-    found = {}
+def tools() -> dict[str, str]:
+    """Return the versions of what makes bundles here."""
+    found = {"python": ".".join(platform.python_version_tuple()[:2])}
     for name in TOOLS:
         try:
             found[name] = metadata.version(name)

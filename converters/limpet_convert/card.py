@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from limpet.manifest import Manifest
     from limpet_convert.compare import Comparison
     from limpet_convert.project import Project
 
@@ -30,6 +34,35 @@ def markdown(project: Project, comparison: Comparison | None, provenance: dict[s
     if comparison:
         lines += _measured(comparison)
     lines += ["## Provenance", "", *(f"* {k}: {v}" for k, v in sorted(provenance.get("inputs", {}).items())), ""]
+    return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class Said:
+    """What the maker of a bundle says of a ready-made model. ``golden``: what its golden vectors were made of."""
+
+    purpose: str
+    limits: str
+    golden: str
+
+
+def ready_made(manifest: Manifest, labels: Sequence[str], said: Said, provenance: dict[str, Any]) -> str:
+    """Return the card of a model that was not converted here, so that nothing was measured."""
+    lines = [
+        f"# {manifest.name}, version {manifest.version}",
+        "",
+        manifest.description or UNSAID,
+        "",
+        f"Task: {manifest.task or UNSAID} Licence: {manifest.licence or UNSAID}",
+        "",
+    ]
+    for title, text in (("Purpose", said.purpose), ("Limits", said.limits)):
+        lines += [f"## {title}", "", text or UNSAID, ""]
+    if labels:
+        lines += ["## Labels", "", ", ".join(labels), ""]
+    lines += ["## Measured", "", "Nothing. The model was packaged as it was.", ""]
+    lines += ["## Golden vectors", "", f"Made of {said.golden}.", ""]
+    lines += ["## Provenance", "", *(f"* {k}: {v}" for k, v in sorted(provenance["inputs"].items())), ""]
     return "\n".join(lines)
 
 

@@ -138,7 +138,8 @@ def layer_name(tensor: str) -> str:
 class Tracer:
     """Runs a model, one input of batch 1 at a time, and shows every tensor. On the plain CPU kernels."""
 
-    def __init__(self, model: bytes) -> None:
+    def __init__(self, model: bytes, shapes: Sequence[tuple[int, ...]] = ()) -> None:
+        """``shapes`` of the inputs with the batch, for a model that leaves some open."""
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
         with warnings.catch_warnings():  # It says that this takes memory, which is what it is for.
@@ -150,6 +151,9 @@ class Tracer:
                 experimental_preserve_all_tensors=True,
             )
         try:
+            for detail, shape in zip(self._interpreter.get_input_details(), shapes, strict=False):
+                if -1 in detail["shape_signature"] and len(shape) == len(detail["shape"]):
+                    self._interpreter.resize_tensor_input(detail["index"], shape)
             self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ConvertError(f"the model cannot be run: {error}") from error

@@ -165,11 +165,11 @@ def _write(pipe: IO[bytes], value: Any) -> None:
 
 def work() -> None:
     """Be the child: enter the sandbox, then do what comes on stdin until it ends."""
-    read, change = ([Path(path) for path in group] for group in json.loads(sys.argv[1]))
+    read, scratch = ([Path(path) for path in group] for group in json.loads(sys.argv[1]))
     orders, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # What a library prints must not get between the answers.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    in_force = sandbox.enter(Needs(read=frozenset(read), change=frozenset(change)))
+    in_force = sandbox.enter(Needs(read=frozenset(read), scratch=frozenset(scratch)))
     _write(answers, Answer(in_force))
     while head := orders.read(_LENGTH.size):
         order = msgspec.msgpack.decode(orders.read(_LENGTH.unpack(head)[0]))

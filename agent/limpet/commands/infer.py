@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import argparse
-import re
 import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from limpet import plugin
-from limpet.config import PipelineConfig, fill
-from limpet.errors import ConfigError
+from limpet import command_values, plugin
+from limpet.command_values import filled
+from limpet.config import PipelineConfig
 from limpet.inference import no_result
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.single import plan_model
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 HELP = "run a model over a recording (.csv, .npy, .wav) and print the results, one JSON object a line"
-
-_LENGTH = re.compile(r"(\d+)|(\d+(?:\.\d+)?|\.\d+)\s*(ms|s)")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -93,55 +87,21 @@ def _recording(arguments: argparse.Namespace, replay: Any) -> Any:
     }
     options = {"path": str(arguments.input.absolute()), "speed": "flat-out"}
     options |= {key: value for key, value in given.items() if value is not None}
-    return _filled(replay.Config, options, "--")
+    return filled(replay.Config, options)
 
 
 def _pipeline(arguments: argparse.Namespace) -> PipelineConfig:
     """Return what stands in for the model's own window, transforms and decoder. ``ConfigError``."""
     table: dict[str, Any] = {"source": "samples", "model": str(arguments.model)}
-    window = _window(arguments.window, arguments.hop)
-    if window:
+    if window := command_values.window(arguments.window, arguments.hop):
         table["window"] = window
     if arguments.transforms is not None:
-        table["transforms"] = _toml(arguments.transforms, "--transforms")
+        table["transforms"] = command_values.toml(arguments.transforms, "--transforms")
     if arguments.inputs is not None:
-        table["inputs"] = _toml(arguments.inputs, "--inputs")
+        table["inputs"] = command_values.toml(arguments.inputs, "--inputs")
     if arguments.stateful is not None:
         table["stateful"] = arguments.stateful
     if arguments.decoder is not None:
-        plain = re.fullmatch(r"[\w-]+", arguments.decoder)
-        table["decoder"] = {"kind": arguments.decoder} if plain else _toml(arguments.decoder, "--decoder")
-    wanted: PipelineConfig = _filled(PipelineConfig, table, "--")
+        table["decoder"] = command_values.decoder(arguments.decoder)
+    wanted: PipelineConfig = filled(PipelineConfig, table)
     return wanted
-
-
-def _filled(kind: type[Any], table: dict[str, Any], where: str) -> Any:
-    problems: list[str] = []
-    filled = fill(kind, table, where, Path.cwd(), problems)
-    if filled is None:
-        raise ConfigError([problem.replace(f"{where}.", where) for problem in problems])
-    return filled
-
-
-def _window(window: str | None, hop: str | None) -> dict[str, Any]:
-    if hop is not None and window is None:
-        raise ConfigError(["--hop: goes with --window"])
-    table = _length(window, "--window", ("size", "seconds")) if window else {}
-    return table | (_length(hop, "--hop", ("hop", "hop_seconds")) if hop else {})
-
-
-def _length(text: str, flag: str, keys: Sequence[str]) -> dict[str, Any]:
-    match = _LENGTH.fullmatch(text.strip())
-    if match is None:
-        raise ConfigError([f"{flag}: {text!r}: give samples, as 128, or time, as 2s or 500ms"])
-    samples, number, unit = match.groups()
-    if samples:
-        return {keys[0]: int(samples)}
-    return {keys[1]: float(number) / (1000 if unit == "ms" else 1)}
-
-
-def _toml(text: str, flag: str) -> Any:
-    try:
-        return msgspec.toml.decode(f"value = {text}".encode())["value"]
-    except msgspec.DecodeError as error:
-        raise ConfigError([f"{flag}: {text!r} is not TOML: {error}"]) from error

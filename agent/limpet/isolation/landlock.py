@@ -34,6 +34,8 @@ USE = READ | _WRITE_FILE | _IOCTL_DEV
 """Use what is there, devices most of all; make nothing new."""
 CHANGE = READ | _WRITE_FILE | _TRUNCATE | _MAKE_REG | _REMOVE_FILE | _MAKE_DIR | _REMOVE_DIR
 """Make, write and delete plain files and folders, and rename them where they are."""
+MOVE = CHANGE | 1 << 13
+"""As ``CHANGE``, and rename from one folder to another beneath. Kernels before 5.19 never allow that."""
 
 
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -83,6 +83,7 @@ def _allowed(wanted: Needs) -> dict[Path, int]:
         **{Path(path): landlock.USE for path in _ALWAYS},
         **dict.fromkeys(wanted.devices, landlock.USE),
         **dict.fromkeys(wanted.change, landlock.CHANGE),
+        **dict.fromkeys(wanted.scratch, landlock.MOVE),
     }
 
 

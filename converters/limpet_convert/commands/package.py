@@ -1,31 +1,105 @@
-"""``limpet-convert package``: the bundle, from what was verified."""
+"""``limpet-convert package``: a bundle of a project's model, or of a ready-made ``.tflite`` file."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from limpet_convert import bundling, package, project
+from limpet import command_values
+from limpet.errors import ConfigError
+from limpet_convert import bundling, package, project, ready, sign
 from limpet_convert.commands import _shared
 
 if TYPE_CHECKING:
     import argparse
 
-HELP = "make the packaged variant and write the bundle, signed if the project file names a key"
+    from limpet.manifest import Manifest
+
+HELP = "write a bundle: of the project's packaged variant, or of a ready-made .tflite model without a project"
+
+_TEXTS = ("name", "task", "description", "licence", "unit", "purpose", "limits")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    _shared.add_project(parser)
+    _shared.add_project(
+        parser, "Project file, or a .tflite model (float, int8, uint8), which needs none. Default: convert.toml."
+    )
+    group = parser.add_argument_group("for a .tflite model: what its file does not say")
+    add = group.add_argument
+    add("--name", help="Name of the bundle. Default: the file's name.")
+    add("--version", type=int, help="Default: 1.")
+    add("--labels", metavar="FILE", help="A label a line, in order of the outputs. Default: the file's own.")
+    add("--window", metavar="LENGTH", help="Samples (128) or time (2s, 500ms) of a window. Default: 1 sample.")
+    add("--hop", metavar="LENGTH", help="From one window to the next, as --window. Default: a whole window.")
+    add("--channels", metavar="A,B", help="Channels of the source that the model takes, in this order.")
+    add("--inputs", metavar="TOML", help="""Of several inputs, as '{ x = ["ax"], h = { state = "h_out" } }'.""")
+    add("--rate", type=float, help="Samples a second that the model is made for.")
+    add("--unit", help="Unit of the samples.")
+    add(
+        "--transforms",
+        metavar="TOML",
+        help="""As '[{kind = "normalise", mean = 0.5, std = 2.0}]'. [] for none. Default: the file's own.""",
+    )
+    add("--decoder", metavar="TOML", help="""classify, or '{kind = "detect"}'. Default: told from the labels.""")
+    add("--stateful", choices=["true", "false"], help="Whether the model's state lasts from window to window.")
+    add("--samples", metavar="FILE", action="append", help="Recording, or .npy of windows, for golden vectors.")
+    add("--golden", type=int, metavar="N", help="How many golden vectors. Default: 8.")
+    add("--task", help="For the model card: classify, detect, regress or anomaly. Default: the decoder's.")
+    for name in ("description", "licence", "purpose", "limits"):
+        add(f"--{name}", help="For the model card.")
+    add("--sign", metavar="KEY", help="A private key of `limpet-convert keygen`, or agent:COMMENT.")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Write it whatever it measures: the figures are in it. ``run`` writes it only if it passes."""
+    given = {key: value for key, value in vars(arguments).items() if key in _OPTIONS and value is not None}
+    if arguments.project.suffix == ".tflite":
+        manifest, path = _ready(arguments, given)
+    elif given:
+        raise ConfigError([f"--{min(given)}: is for a .tflite model; a project file says it in [bundle]"])
+    else:
+        manifest, path = _of_project(arguments)
+    print(f"bundle: {path}")
+    if "golden" in manifest.provenance:
+        print(f"golden vectors: {manifest.provenance['golden']}")
+    if manifest.signature_key:
+        print(f"signed by: {manifest.signature_key}")
+    return 0
+
+
+_OPTIONS = {
+    *_TEXTS,
+    *("version", "labels", "window", "hop", "channels", "inputs", "rate", "transforms", "decoder", "stateful"),
+    *("samples", "golden", "sign"),
+}
+
+
+def _of_project(arguments: argparse.Namespace) -> tuple[Manifest, Path]:
     wanted = project.read(arguments.project)
     signer = bundling.signer(wanted)
     way = _shared.way(wanted, arguments.out)
     way.variant(wanted.bundle.variant)
     manifest = way.package(signer)
-    print(f"bundle: {way.folder / package.file_name(manifest)}")
-    if manifest.signature_key:
-        print(f"signed by: {manifest.signature_key}")
-    return 0
+    return manifest, way.folder / package.file_name(manifest)
+
+
+def _ready(arguments: argparse.Namespace, given: dict[str, Any]) -> tuple[Manifest, Path]:
+    table = {key: value for key, value in given.items() if key not in {"window", "hop", "sign"}}
+    if window := command_values.window(given.get("window"), given.get("hop")):
+        table["window"] = window
+    if "channels" in table:
+        table["channels"] = [name.strip() for name in table["channels"].split(",")]
+    for key in table.keys() & {"transforms", "inputs"}:
+        table[key] = command_values.toml(table[key], f"--{key}")
+    if "decoder" in table:
+        table["decoder"] = command_values.decoder(table["decoder"])
+    if "stateful" in table:
+        table["stateful"] = table["stateful"] == "true"
+    wanted: ready.Wanted = command_values.filled(ready.Wanted, table)
+    signer = (
+        sign.signer(given["sign"] if given["sign"].startswith(sign.AGENT) else Path(given["sign"]))
+        if "sign" in given
+        else None
+    )
+    return ready.bundle(arguments.project, wanted, arguments.out or Path(), signer)

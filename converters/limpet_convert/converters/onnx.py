@@ -7,7 +7,6 @@ locked list in ``locks/onnx2tf.txt``, under the user's cache; a package index is
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import subprocess
@@ -25,7 +24,7 @@ from limpet_convert import foreign
 from limpet_convert.converters import _onnx_names
 from limpet_convert.errors import ConvertError
 from limpet_convert.graph import Graph
-from limpet_convert.jail import Jail
+from limpet_convert.jail import Jail, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,14 +36,14 @@ LOCK = Path(__file__).parent.parent / "locks" / "onnx2tf.txt"
 _TEXT = 400
 _AGENT = Path(limpet.__file__).resolve().parents[1]
 _IN_SANDBOX = """
-import json, runpy, sys
-agent, (read, change) = sys.argv[1], json.loads(sys.argv[2])
+import runpy, sys
+agent, scratch = sys.argv[1:3]
 sys.path.insert(0, agent)
 from pathlib import Path
 from limpet.isolation import sandbox
 sys.path.remove(agent)
 class Needs:
-    read, change, devices, network = [Path(p) for p in read], [Path(p) for p in change], [], False
+    read, change, devices, network, scratch = [], [], [], False, [Path(scratch)]
 sandbox.enter(Needs)
 sys.argv[:3] = ["onnx2tf"]
 runpy.run_module("onnx2tf", run_name="__main__", alter_sys=True)
@@ -69,15 +68,19 @@ def convert(path: Path, config: Config) -> bytes:
     jail = Jail(files)
     try:
         names: list[str] = jail.call("onnx_inputs", str(path.resolve()))
-        plain = _made(path, files, config, names)
+        plain = _made(files, config, names)
         made: bytes = jail.call("onnx_named", str(path.resolve()), plain, config.layout)
     finally:
         jail.close()
     return made
 
 
-def _made(path: Path, files: Sequence[Path], config: Config, names: Sequence[str]) -> bytes:
-    """Return what onnx2tf makes of a model. It runs in the same sandbox, with the Python of its environment."""
+def _made(files: Sequence[Path], config: Config, names: Sequence[str]) -> bytes:
+    """Return what onnx2tf makes of a model and its data, the first of ``files`` and those beside it.
+
+    It runs in the same sandbox, with the Python of its environment, on a copy: it writes names into the model.
+    """
+    path = files[0]
     if config.shape and len(names) != 1:
         raise ConvertError(f"{path}: options.shape is for a model with one input; this one has {', '.join(names)}")
     python = environment()
@@ -85,9 +88,12 @@ def _made(path: Path, files: Sequence[Path], config: Config, names: Sequence[str
         work = Path(folder)
         # Without this file onnx2tf downloads one, although it is for its own quantization only.
         np.save(work / _CALIBRATION, np.zeros((20, 128, 128, 3), np.float32))
-        may = [[str(file.resolve()) for file in (*files, python.parents[1])], [str(work.resolve())]]
-        begin = [str(python), "-c", _IN_SANDBOX, str(_AGENT), json.dumps(may)]
-        command = [*begin, "-i", str(path.absolute()), "-o", "out", "-n", "-v", "error"]
+        for file in files:
+            copy = work / "model" / file.relative_to(path.parent if file is path else path.parent.resolve())
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+        begin = [str(python), "-c", _IN_SANDBOX, str(_AGENT), str(work.resolve())]
+        command = [*begin, "-i", str(work / "model" / path.name), "-o", "out", "-n", "-v", "error"]
         if config.shape:
             command += ["-ois", f"{names[0]}:{','.join(map(str, config.shape))}"]
         if config.layout == "as_is":
@@ -100,7 +106,7 @@ def _made(path: Path, files: Sequence[Path], config: Config, names: Sequence[str
         said = (done.stdout + done.stderr).decode(errors="replace")
         made = sorted((work / "out").glob("*_float32.tflite"))
         if not made:
-            raise ConvertError(f"{path}: onnx2tf cannot express it: {_reason(said)}")
+            raise ConvertError(f"{path}: onnx2tf cannot express it: {shown(_reason(said))}")
         return read_file(made[0], 1 << 31)
 
 
