@@ -71,6 +71,7 @@ def test_every_problem_is_told_at_once_with_its_path(tmp_path: Path) -> None:
         ("[pipelines.motion]", '["pipelines"."mo/tion"]', "letters, digits"),
         ('kind = "serial"', "kind = 3", "names the plugin"),
         ("[device]", "[device", "not TOML"),
+        ("[device]", f"x = {'[' * 5000}\n[device]", "not TOML"),
         ('kind = "serial"', 'kind = "serial"\nqueue = 0', "at least 1"),
         ("[sources.accelerometer]", "[elsewhere.accelerometer]", "sources: missing"),
     ],

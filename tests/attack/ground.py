@@ -187,9 +187,12 @@ class Ground:
         self.broker.stop()
 
     def _account(self) -> None:
-        """Put what is missing to the account of the last attempt: what was lost cannot be told apart."""
-        if self.report.attempts and (lost := self.spy.lost()):
-            self.report.attempts[-1].harmed("others_lost", lost)
+        """Put what is missing to the account of the last attempt: which one lost it cannot be told."""
+        if self.report.attempts:
+            last, others = self.report.attempts[-1], self.spy.pipelines - {BYSTANDER}
+            last.harmed("others_lost", self.spy.lost())
+            missing = sum(self.spy.lost(pipeline) for pipeline in others)
+            last.harmed("uncounted_lost", max(missing - self.spy.counted(), 0))
 
 
 @contextlib.contextmanager

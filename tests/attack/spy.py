@@ -79,6 +79,14 @@ class Spy(Listener):
                 boots[result["boot"]].add(result["sequence"])
         return sum(max(numbers) - len(numbers) for numbers in boots.values())
 
+    def counted(self) -> int:
+        """Return how many messages the daemon says that it shed, or that the broker refused, over all its runs."""
+        by_boot: dict[str, int] = {}
+        for health in self.said("health"):
+            mqtt = health.get("reporters", {}).get("mqtt", {})
+            by_boot[health["boot"]] = sum({**mqtt.get("shed", {}), **mqtt.get("refused", {})}.values())
+        return sum(by_boot.values())
+
 
 def _is_status(payload: bytes) -> bool:
     try:

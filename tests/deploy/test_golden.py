@@ -64,6 +64,10 @@ def test_a_stateful_model_sees_them_in_order_from_its_start(tmp_path: Path) -> N
     [
         (None, "no golden vectors"),
         (b"no archive", "cannot be used"),
+        (
+            bundles.golden([ROWS], [ROWS]).replace(b"PK\x01\x02-\x03-", b"PK\x01\x02-\x03v"),
+            "cannot be used: .*version",
+        ),
         (bundles.golden([], [ROWS]), "cannot be used: .*input_0"),
         (bundles.golden([ROWS], [ROWS[:2]]), "not as many"),
         (bundles.golden([ROWS[:0]], [ROWS[:0]]), "none"),
