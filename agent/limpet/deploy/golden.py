@@ -42,7 +42,7 @@ def _vectors(bundle: Bundle, model: Model) -> tuple[list[Array], list[Array]]:
     if bundle.golden is None:
         raise DeployError(f"{name} has no golden vectors")
     try:
-        with reading("the file"), np.load(bundle.golden) as file:
+        with reading("the file"), bundle.golden.open("rb") as opened, np.load(opened) as file:
             inputs = _arrays(file, "input", len(model.inputs))
             outputs = _arrays(file, "output", len(model.outputs))
     except UnreadableError as error:
