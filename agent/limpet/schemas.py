@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from limpet import asyncapi, plugin
+from limpet.manifest import Manifest
 from limpet.messages import (
     DeviceHealth,
     EventMessage,
@@ -35,6 +36,9 @@ KINDS: dict[str, Any] = {
     "reply": Reply,
 } | {f"command-{name}": request for name, request in REQUESTS.items()}
 
+FILES: dict[str, Any] = {"manifest": Manifest}
+"""What lies in a bundle, and goes over no topic."""
+
 
 def outputs() -> dict[str, Any]:
     """Return what each decoder gives, under ``output/KIND``."""
@@ -45,7 +49,7 @@ def outputs() -> dict[str, Any]:
 def schema(name: str) -> Any:
     """Return the JSON Schema (2020-12) of one kind of message, or of an output."""
     head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"Limpet {name}"}
-    return head | _tidy(msgspec.json.schema((KINDS | outputs())[name]))
+    return head | _tidy(msgspec.json.schema((KINDS | FILES | outputs())[name]))
 
 
 def _tidy(part: Any) -> Any:
@@ -66,7 +70,7 @@ def text(name: str) -> str:
 def main(directory: Path) -> None:
     """Write each schema to ``NAME.json`` in ``directory``."""
     (directory / "output").mkdir(exist_ok=True)
-    for name in [*KINDS, *outputs()]:
+    for name in [*KINDS, *FILES, *outputs()]:
         (directory / f"{name}.json").write_text(text(name), encoding="utf-8")
     (directory / "asyncapi.yaml").write_text(asyncapi.text(asyncapi.document(REQUESTS)), encoding="utf-8")
 

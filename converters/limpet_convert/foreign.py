@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from limpet.errors import UnreadableError
 from limpet.untrusted import read_file, reading
+from limpet.wire import Message
 from limpet_convert.errors import ConvertError
-from limpet_convert.wire import Message
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 
 from limpet.errors import UnreadableError
 from limpet.isolation import landlock
+from limpet.wire import Message
 from limpet_convert import foreign, sources
 from limpet_convert.errors import ConvertError
 from limpet_convert.jail import Jail
-from limpet_convert.wire import Message
 from support import models
 from support.protobuf import message, onnx, saved_model, tf_node
 

@@ -72,7 +72,9 @@ def test_the_published_schemas_are_current() -> None:
     found = {path.stem: path.read_text(encoding="utf-8") for path in PUBLISHED.glob("*.json")}
     found |= {f"output/{path.stem}": path.read_text(encoding="utf-8") for path in PUBLISHED.glob("output/*.json")}
     again = "python -m limpet.schemas docs/schemas"
-    assert found == {name: schemas.text(name) for name in [*schemas.KINDS, *schemas.outputs()]}, again
+    assert found == {name: schemas.text(name) for name in [*schemas.KINDS, *schemas.FILES, *schemas.outputs()]}, (
+        again
+    )
     assert (PUBLISHED / "asyncapi.yaml").read_text(encoding="utf-8") == asyncapi.text(
         asyncapi.document(REQUESTS)
     ), again
@@ -99,7 +101,7 @@ def test_what_is_wrong_is_not_accepted(traffic: list[Received]) -> None:
     assert not validator.is_valid({key: value for key, value in message.items() if key != "id"})
 
 
-@pytest.mark.parametrize("name", [*schemas.KINDS, *schemas.outputs()])
+@pytest.mark.parametrize("name", [*schemas.KINDS, *schemas.FILES, *schemas.outputs()])
 def test_each_is_a_schema(name: str) -> None:
     jsonschema.Draft202012Validator.check_schema(schemas.schema(name))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from limpet import model_kind
 from limpet.accelerators import admission
 from limpet.config import Device
 from limpet.deploy import bundle as bundles
@@ -49,8 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Print what is known; 1 where the runtime here refuses the model."""
-    path = store.find(arguments.model, Path(), Device(id="here").state / "models")
+    named = Path(arguments.model)
+    path = named if named.exists() else store.find(arguments.model, Path(), Device(id="here").state / "models")
+    kind = model_kind.of(path)
+    if kind not in {model_kind.TFLITE, model_kind.BUNDLE}:
+        raise ModelError(model_kind.refused(path, kind))
     with tempfile.TemporaryDirectory() as cache:
+        path = model_kind.by_content(path, kind, Path(cache))
         facts = inspect(path, bundles.load(path, Path(cache)))
         for name in arguments.delegate:
             facts["placements"][name] = _placement(path, name, Path(cache))

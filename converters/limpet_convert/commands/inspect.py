@@ -8,20 +8,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from limpet import model_kind
 from limpet.deploy import bundle as bundles
-from limpet_convert import facts, sign
+from limpet_convert import facts, jail, sign
 from limpet_convert.errors import ConvertError
 from limpet_convert.quantize import left_in_float
 
 if TYPE_CHECKING:
     import argparse
 
+    from limpet.model_kind import Kind
+
 HELP = "show what is in a model or a bundle"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("file", type=Path, help="a model (.tflite, .onnx, .mlpackage, .keras, .pt2) or a bundle")
+    parser.add_argument("file", type=Path, help="A model of any format, told by its content, or a bundle.")
     parser.add_argument(
         "--key",
         type=Path,
@@ -35,9 +38,15 @@ def main(arguments: argparse.Namespace) -> int:
     path = arguments.file
     if not path.exists():
         raise ConvertError(f"{path}: no such file")
-    if arguments.key and path.suffix != ".limpet":
-        raise ConvertError(f"{path}: only a bundle is signed; leave out --key")
-    print("\n".join(_bundle(path, arguments.key) if path.suffix == ".limpet" else _model(path)))
+    kind = model_kind.of(path)
+    if arguments.key and kind is not model_kind.BUNDLE:
+        raise ConvertError(f"{path}: only a bundle is signed; this is {kind.words}. Leave out --key")
+    with TemporaryDirectory() as folder:
+        if kind is model_kind.BUNDLE:
+            lines = _bundle(model_kind.by_content(path, kind, Path(folder)), arguments.key)
+        else:
+            lines = _model(path, kind)
+    print("\n".join(lines))
     return 0
 
 
@@ -73,14 +82,14 @@ def _signed(path: Path, archive: zipfile.ZipFile, named: str, key: Path | None) 
     return f"signed by {named}, as {key} proves"
 
 
-def _model(path: Path) -> list[str]:
+def _model(path: Path, kind: Kind) -> list[str]:
     found = facts.read(path)
     held = f", {found.parameters:,} parameters in {found.parameter_bytes:,} B" if found.parameters else ""
-    lines = [f"{path.name}: {found.size:,} B{held}"]
+    lines = [f"{path.name}: {kind.words}, {found.size:,} B{held}"]
     lines += [f"  in:  {text}" for text in found.inputs] + [f"  out: {text}" for text in found.outputs]
     for name, counts in (("ops", found.ops), ("computes", found.dtypes)):
         if counts:
             lines.append(f"  {name}: " + ", ".join(f"{kind} {count}" for kind, count in counts.items()))
-    if "int8" in found.dtypes and (left := left_in_float(path.read_bytes())):
+    if kind is model_kind.TFLITE and "int8" in found.dtypes and (left := left_in_float(path.read_bytes())):
         lines.append("  left in float: " + ", ".join(left))
-    return lines
+    return [jail.shown(line) for line in lines]

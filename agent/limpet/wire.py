@@ -26,6 +26,11 @@ class Message:
         for number, value in _fields(memoryview(data)):
             self._fields.setdefault(number, []).append(value)
 
+    @property
+    def present(self) -> set[int]:
+        """The numbers of the fields that are there."""
+        return set(self._fields)
+
     def messages(self, number: int) -> list[Message]:
         """Return the messages in a field, in their order."""
         return [Message(value) for value in self.spans(number)]
