@@ -269,3 +269,10 @@ def test_a_damaged_recording_is_read_or_refused(
     path.write_bytes(bytes(data))
     with contextlib.suppress(ConfigError):
         played(path, speed="flat-out")
+
+
+def test_a_recording_over_centuries_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "recording.csv"
+    path.write_text("timestamp,a\n2026-11-28T07:00:00Z,1\n2826-11-28T07:00:01Z,2\n")
+    with pytest.raises(ConfigError, match=r"would take 5\.05e\+10 s to play"):
+        replay.describe(replay.Config(path=path))

@@ -42,6 +42,8 @@ BLOCK_BYTES = 1 << 20
 PACE = 0.01
 """Seconds from one block to the next, at least."""
 IDLE = 0.5
+LONGEST = 1e9
+"""Seconds that a recording may take to play."""
 
 
 log = logging.getLogger(__name__)
@@ -95,6 +97,9 @@ def _load(config: Config) -> Recording:
     if recording.seconds is None and config.speed != "flat-out":
         way_out = 'give their number a second, or speed = "flat-out"'
         raise ConfigError([f"rate: missing; {config.path} does not say when its samples were taken: {way_out}"])
+    if recording.duration * _pace(config) > LONGEST * 1e9:
+        why = f"{config.path} would take {recording.duration * _pace(config) / 1e9:.3g} s to play"
+        raise ConfigError([f"path: {why}; the limit is {LONGEST:.0e}: check its times, `rate` and `speed`"])
     return recording
 
 
