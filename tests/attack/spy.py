@@ -33,7 +33,8 @@ class Spy(Listener):
 
     def __init__(self, port: int) -> None:
         self.pipelines = {BYSTANDER}
-        self._judged = 0
+        self._judged = self._read = 0
+        self._contents: dict[str, list[Any]] = defaultdict(list)
         super().__init__(port, "#")
 
     def foreign(self) -> list[str]:
@@ -59,10 +60,13 @@ class Spy(Listener):
         return ""
 
     def said(self, topic: str) -> Iterator[Any]:
-        """Yield what was said on a topic below the device."""
-        for message in list(self.messages):
-            if message.topic == f"{ROOT}/{topic}" and message.payload:
-                yield json.loads(message.payload)
+        """Yield what was said on a topic below the device. Each message is decoded once."""
+        new = list(self.messages)[self._read :]
+        self._read += len(new)
+        for message in new:
+            if message.topic.startswith(f"{ROOT}/") and message.payload and "/command/" not in message.topic:
+                self._contents[message.topic.removeprefix(f"{ROOT}/")].append(json.loads(message.payload))
+        yield from self._contents[topic]
 
     def results(self, pipeline: str = BYSTANDER) -> list[dict[str, Any]]:
         """Return the results of a pipeline, batches taken apart."""
