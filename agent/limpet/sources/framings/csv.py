@@ -114,7 +114,7 @@ class _Columns:
         """Return the sample of one line."""
         if self._plain:
             words = text.split(self._split)
-            if len(words) == self.columns and (line := self._fast(words)):
+            if len(words) == self.columns and (line := self._fast(words, text)):
                 return line
         return self._slow(text_of(text))
 
@@ -123,15 +123,15 @@ class _Columns:
         self._split = None if delimiter == " " else delimiter.encode() or None
         self._plain = bool(delimiter) and self._decimal != "," and not any(self._units)
 
-    def _fast(self, words: Sequence[bytes]) -> Line | None:
-        """Read plain numbers; ``None`` where one is something else."""
+    def _fast(self, words: Sequence[bytes], text: bytes) -> Line | None:
+        """Read plain numbers, the words of ``text``; ``None`` if one is something else."""
         try:
             values = [float(words[i]) for i in self._channels]
             sequence = None if self._sequence is None else int(words[self._sequence])
             time_us = None if self._time is None else int(words[self._time])
         except ValueError:
             return None
-        if any(b"_" in words[i] for i in self._used):
+        if b"_" in text and any(b"_" in words[i] for i in self._used):
             return None  # Python would read 1_000 as a number
         return Line(values, sequence, time_us)
 
