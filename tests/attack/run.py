@@ -25,17 +25,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 ROOT = Path(__file__).parents[2]
-DAMAGED = 2000
-"""Damaged files of each kind."""
 
 
 def _workers(prepared: Ground) -> None:
     workers.run(prepared, [*workers.ESCAPES, *workers.RECORDS, *workers.FLOODS])
-
-
-def _state(prepared: Ground) -> None:
-    state.run(prepared)
-    state.run_thousands(prepared, DAMAGED)
 
 
 def _bundles(prepared: Ground) -> None:
@@ -46,10 +39,11 @@ def _bundles(prepared: Ground) -> None:
 GROUPS: dict[str, Callable[[Ground], None]] = {
     "workers": _workers,
     "executors": executors.run,
-    "state": _state,
+    "state": state.run,
     "commands": commands.run,
     "bundles": _bundles,
     "brokers": brokers.run,
+    "damaged": state.run_thousands,
 }
 
 
