@@ -171,6 +171,12 @@ class Reporters:
         for held in self._held.values():
             held.hold(message)
 
+    def connected(self) -> bool:
+        """Whether all reporters can send. One that says nothing of a connection needs none."""
+        return not self._held and all(
+            opened.reporter.health().get("connected", True) for opened in self._open.values()
+        )
+
     def health(self) -> dict[str, dict[str, Any]]:
         """Return each reporter's own figures."""
         figures = {kind: opened.reporter.health() for kind, opened in self._open.items()}

@@ -7,12 +7,14 @@ import signal
 from typing import TYPE_CHECKING
 
 from daemon.conftest import Configure, pipeline, replay
-from support.broker import wait_until
+from support.broker import listener, wait_until
 from support.daemon import Consumer, Daemon, daemon, missing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
+
+    from support.broker import Mosquitto
 
 FRAGILE = '''
 """A reporter of a third party: it writes results to a file, and opens only while another file is there."""
@@ -150,3 +152,29 @@ def test_what_is_made_while_no_reporter_can_be_opened_waits_for_it(
     assert [int(line) for line in lines(tmp_path / "once")] == list(
         range(1, consumer.last("health/one")["results"] + 1)
     )
+
+
+def test_a_pipeline_removed_while_the_daemon_was_away_is_reported_as_stopped(
+    configure: Configure, broker: Mosquitto, consumer: Consumer, tmp_path: Path
+) -> None:
+    dialects = '[mqtt.dialects.json]\n[mqtt.dialects.homeassistant]\ndiscovery = "entity"\n'
+    path = configure(dialects, replay("left"), pipeline("one", "left"), pipeline("two", "left"))
+    roster = tmp_path / "state/pipelines.json"
+    with daemon(path) as running:
+        consumer.wait_results("two", 1)
+        running.process.kill()
+        running.wait()
+        configure(dialects, replay("left"), pipeline("one", "left"))
+        running.start()
+        for topic in ("health/two", "model/two/reported", "homeassistant/health/two"):
+            wait_until(lambda topic=topic: consumer.last(topic)["state"] == "stopped")
+        assert consumer.last("health/two")["reason"] == "no longer configured"
+        wait_until(lambda: b"two" not in roster.read_bytes())
+        assert running.stop() == 0
+        stopped = len(consumer.on("health/two"))
+        running.start()  # The broker knows: what a person deletes there does not come back.
+        consumer.wait_results("one", 1)
+        assert len(consumer.on("health/two")) == stopped
+    with listener(broker.port) as late:
+        wait_until(lambda: late.on("health/two"))
+        assert late.on("health/two")[-1].json["state"] == "stopped"

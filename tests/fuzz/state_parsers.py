@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fuzz.registry import Prepared, parser
-from limpet.device import boot
+from limpet.device import boot, roster
 from limpet.outbox import Entry
 from limpet.outbox.journal import Item, Journal
 from limpet.outbox.queue import Outbox
@@ -131,6 +131,16 @@ def _journal_record(folder: Path) -> Prepared:
     (length,) = struct.unpack_from("<I", data, 8)
     body = data[16 : 16 + length]
     return Prepared([body], lambda raw: take(head + struct.pack("<II", len(raw), zlib.crc32(raw)) + raw))
+
+
+@parser("pipelines.json")
+def _pipelines(folder: Path) -> Prepared:
+    def take(data: bytes) -> None:
+        (folder / roster.NAME).write_bytes(data)
+        roster.Roster(folder, lambda _: None).adopt(["one"])
+
+    roster.Roster(folder, lambda _: None).adopt(["one", "two"])
+    return Prepared([(folder / roster.NAME).read_bytes(), b"{}"], take)
 
 
 @parser("boot.json")

@@ -24,6 +24,8 @@ HELP = "delete what Limpet has learnt, queued and was sent; its daemon must not 
 _OWN = ("cache", "models", "outbox")
 """Folders of the state directory. Nothing else in it is touched: it may be one that others use, too."""
 _FILES = ("lock", "boot.json", "boot.new")
+_FORGOTTEN = ("pipelines.json", "pipelines.new")
+"""Names of the pipelines that ran."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,7 +51,7 @@ def _reset(arguments: argparse.Namespace) -> int:
     if not state.is_dir():
         raise LimpetError(f"there is no {state}, so there is nothing to reset")
     folders = [*(state / name for name in _OWN), *_journal()]
-    _refuse_links([*folders, *(state / name for name in _FILES)])
+    _refuse_links([*folders, *(state / name for name in (*_FILES, *_FORGOTTEN))])
     with _claim(state):
         _agree(state, arguments)
         for folder in folders:
@@ -58,7 +60,9 @@ def _reset(arguments: argparse.Namespace) -> int:
                 # between; after the others, as it takes room, and the disk may be full.
                 boot.renew(state)
             _empty(folder)
-        for name in _FILES:
+        for name in _FORGOTTEN:
+            state_files.remove(state / name)
+        for name in (*_FILES, *_FORGOTTEN):
             state_files.remove(state / f"{name}.damaged")
         _hand_over(state)
         if arguments.all:

@@ -19,6 +19,7 @@ from limpet import __version__, config
 from limpet.accelerators import inventory
 from limpet.device import boot, clock, directories, governor, host, liveness
 from limpet.device.notify import notify, watchdog_interval
+from limpet.device.roster import Roster
 from limpet.errors import ConfigError
 from limpet.health import PipelineRecord, now
 from limpet.isolation import unreadable
@@ -52,6 +53,8 @@ SEARCH = 60.0
 """Seconds between two searches for inventory."""
 BEAT = 5.0
 """Seconds between two signs of life where systemd does not want them more often."""
+_TOLD = 2
+"""Health reports over a connection after which the broker has the state of a pipeline that is gone."""
 BAD = frozenset({"crashed", "failed", "degraded", "waiting", "stepped_down", "state-damaged"})
 """Events that a person should look at."""
 
@@ -70,16 +73,21 @@ def supervise(path: Path, launched: ForkServerProcess) -> None:
             wanted.models.mkdir(parents=True, exist_ok=True)
         origin = Origin(wanted.device.id, boot.next_boot(wanted.device.state, damaged.append), __version__)
         log.info("limpet %s starts as %s, boot %s", origin.version, origin.device, origin.boot)
-        Supervisor(path, wanted, origin, launched).run(damaged)
+        roster = Roster(wanted.device.state, damaged.append)
+        Supervisor(path, wanted, origin, launched, roster).run(damaged)
 
 
 class Supervisor:
     """The event loop and what it does with each record."""
 
-    def __init__(self, path: Path, wanted: Config, origin: Origin, launched: ForkServerProcess) -> None:
+    def __init__(
+        self, path: Path, wanted: Config, origin: Origin, launched: ForkServerProcess, roster: Roster
+    ) -> None:
         self._path = path
         self._config = wanted
         self._origin = origin
+        self._roster = roster
+        self._told = 0
         self._selector = selectors.DefaultSelector()
         self._fleet = Fleet(self._selector, launched, self._hear)
         self._reporters = Reporters(origin, self._take_command if wanted.device.commands else None)
@@ -109,6 +117,7 @@ class Supervisor:
                     raise ConfigError(problems)
                 self._fleet.assign(self._governed())
                 self._reporters.adopt(self._config)
+                self._dismiss()
                 for reason in damaged:
                     self._event("state-damaged", "", reason)
                 while not self._signals & {signal.SIGTERM, signal.SIGINT}:
@@ -246,11 +255,25 @@ class Supervisor:
 
     # --- health
 
+    def _dismiss(self) -> None:
+        """Report that the pipelines of earlier configurations are stopped: a broker may retain another state."""
+        for name in self._roster.adopt(self._config.pipelines):
+            if name not in self._records:  # else its worker says so
+                self._move(Transition(name, "stopped", "no longer configured"))
+        self._told = 0
+
+    def _forget_dismissed(self) -> None:
+        """Forget what is gone once its last state is out: after two health reports over a connection."""
+        self._told = self._told + 1 if self._reporters.connected() else 0
+        if self._told > _TOLD and self._roster.gone:
+            self._roster.forget()
+
     def _report_health(self) -> DeviceHealth:
         for record in self._records.values():
             self._reporters.report(record.health())
         health = self._device_health()
         self._reporters.report(health)
+        self._forget_dismissed()
         return health
 
     def _device_health(self) -> DeviceHealth:
@@ -337,3 +360,4 @@ class Supervisor:
         self._config = wanted
         self._governor.table = wanted.governor
         self._fleet.assign(self._governed())
+        self._dismiss()

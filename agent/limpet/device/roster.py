@@ -1,0 +1,95 @@
+"""The pipelines whose state a broker may retain, also after they are gone from the configuration.
+
+A broker keeps the last state of a pipeline for ever. If the pipeline is removed while the daemon does not run,
+only this record tells the next run to set that state to ``stopped``.
+"""
+
+from __future__ import annotations
+
+import logging
+import zlib
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta
+
+from limpet.config import Identifier
+from limpet.device import state_files
+from limpet.errors import UnreadableError
+from limpet.untrusted import read_file, reading
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+NAME = "pipelines.json"
+_LARGEST = 1 << 20
+_MOST_GONE = 100
+"""Pipelines that are gone and are still remembered, if the broker is never there."""
+
+
+class _Roster(msgspec.Struct):
+    """``names`` become topics, so they are checked like those of a configuration. ``crc`` is of the names."""
+
+    names: Annotated[list[Identifier], Meta(max_length=10_000)]
+    crc: int
+
+    def __post_init__(self) -> None:
+        if self.crc != _crc(self.names):
+            raise ValueError("its checksum is wrong")
+
+
+def _crc(names: Iterable[str]) -> int:
+    return zlib.crc32("\n".join(names).encode())
+
+
+class Roster:
+    """Names of pipelines, kept in the state directory. Where that cannot be written, they are kept in memory."""
+
+    def __init__(self, state: Path, damaged: Callable[[str], object]) -> None:
+        self._path = state / NAME
+        self._written: list[str] = []
+        self.gone: set[str] = set()
+        self._known = self._read(damaged)
+
+    def adopt(self, configured: Iterable[str]) -> set[str]:
+        """Take the pipelines of a configuration. Return those that are gone since the last time."""
+        now = set(configured)
+        news = self._known - now - self.gone
+        self.gone = set(sorted((self.gone | self._known) - now)[:_MOST_GONE])
+        self._known = now
+        self._write()
+        return news & self.gone
+
+    def forget(self) -> None:
+        """Forget what is gone: the broker knows."""
+        self.gone.clear()
+        self._write()
+
+    def _read(self, damaged: Callable[[str], object]) -> set[str]:
+        try:
+            data = read_file(self._path, _LARGEST)
+            with reading(str(self._path)):
+                self._written = msgspec.json.decode(data, type=_Roster).names
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            log.warning("%s: %s; pipelines that are gone are not known", self._path, error.strerror)
+        except UnreadableError as error:
+            with suppress(OSError):
+                state_files.set_aside(self._path)
+            damaged(f"{error}; states of pipelines that are gone stay as they are")
+        return set(self._written)
+
+    def _write(self) -> None:
+        names = sorted(self._known | self.gone)
+        if names == self._written:
+            return
+        try:
+            state_files.replace(self._path, msgspec.json.encode(_Roster(names, _crc(names))))
+        except OSError as error:
+            log.warning("%s: %s; the pipelines of this run are not remembered", self._path, error.strerror)
+        self._written = names
