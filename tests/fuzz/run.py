@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import logging
 import mmap
 import os
 import signal
@@ -120,6 +121,7 @@ class Run:
 
     def _feed(self, fed: Fed, seconds: float) -> None:
         warnings.simplefilter("ignore")
+        logging.getLogger("limpet").setLevel(logging.CRITICAL)  # in this process alone
         feeder = Feeder(fed.name, fed.prepared, fed.memory, self._crashes)
         if atheris and seconds >= 1:  # it counts in whole seconds
             feeder.explore(atheris, seconds, self._seed + self._started, self._folder / f"corpus {fed.name}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import struct
 import time
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 RULES = {"min_free_bytes": 0}
-logging.getLogger("limpet").setLevel(logging.CRITICAL)
 
 
 def fill(folder: Path, count: int = 40) -> Outbox:
