@@ -219,3 +219,27 @@ def test_a_certificate_that_does_not_do_is_said_once(
 def test_a_missing_client_certificate_is_said(tmp_path: Path, ca: Path, caplog: pytest.LogCaptureFixture) -> None:
     with tls_broker(tmp_path / "broker", ca, "server") as url, reporting(url, tmp_path, ca_file=ca):
         wait_until(lambda: "cert_file" in caplog.text)
+
+
+@pytest.mark.parametrize("protocol", ["5", "3.1.1"])
+def test_two_devices_with_one_client_id_are_told_so_and_lose_nothing(tmp_path: Path, protocol: str) -> None:
+    count = 400
+    with (
+        mosquitto(tmp_path / "broker") as broker,
+        listener(broker.port, "+/#") as heard,
+        reporting(broker.url, tmp_path / "a", topic="a", protocol=protocol) as first,
+        reporting(broker.url, tmp_path / "b", topic="b", protocol=protocol) as second,
+    ):
+        for message in reports.results(count):
+            first.report(message)
+            second.report(message)
+            time.sleep(0.005)
+        for reporter in (first, second):
+            wait_until(lambda reporter=reporter: "same client_id" in reporter.health()["last_disconnect"])
+            wait_until(lambda reporter=reporter: reporter.health()["outbox_depth"] == 0, 30)
+            assert (reporter.health()["refused"], reporter.health()["shed"]) == ({}, {})
+            assert "limpet-press-07" in reporter.health()["last_disconnect"]
+    for root in ("a", "b"):
+        batches = [m.json for m in heard.messages if m.topic.startswith(f"{root}/") and "/result/" in m.topic]
+        found = [one for batch in batches for one in (batch if isinstance(batch, list) else [batch])]
+        assert len({one["id"] for one in found}) == count

@@ -7,6 +7,7 @@ import logging
 import socket
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from limpet.errors import TransportError
@@ -53,6 +54,11 @@ GARBLED = 2
 """Connections in a row that end with something unreadable, after which the broker's session is given up."""
 
 
+BREAKS, BREAKS_WITHIN = 3, 600.0
+"""Connections that the broker has used and then closed without a reason, and within how many seconds, after which
+another client with the same id is suspected: not every broker says that."""
+
+
 class Presence(NamedTuple):
     """Payloads of the topic ``status``: while connected, as last will, and after a clean stop."""
 
@@ -97,6 +103,7 @@ class Sender:
         self._attempts = Attempts(broker.protocol)
         self._deaf: dict[str, tuple[int, float]] = {}
         self._garbled = 0
+        self._breaks: deque[float] = deque(maxlen=BREAKS)
         self._refill: Callable[[], None]
         self._news: Callable[[str], None]
         self._obey: Callable[[Command], None]
@@ -192,6 +199,7 @@ class Sender:
 
     def _serve(self, link: Link) -> bool:
         """Use a connection until it ends or the thread is to stop; return what ``Outflow.end`` does."""
+        before = self.out.acknowledged
         try:
             self._begin(link)
             while not self._stop.is_set() and not self._secrets_replaced():
@@ -205,8 +213,8 @@ class Sender:
             self._say_goodbye(link)
         except TransportError as error:
             link.drop()
-            self.last_disconnect = str(error)
-            self._say(str(error))
+            self.last_disconnect = self._explain(str(error), link, used=self.out.acknowledged > before)
+            self._say(self.last_disconnect)
             with contextlib.suppress(TransportError):
                 self._settle(link)
         finally:
@@ -215,6 +223,18 @@ class Sender:
             self._garbled = self._garbled + 1 if link.end == "unreadable" else 0
             learned = self.out.end(link)
         return learned
+
+    def _explain(self, reason: str, link: Link, *, used: bool) -> str:
+        """Return why a connection ended, and what that may mean if it happens again and again."""
+        now = time.monotonic()
+        if used and link.end == "closed" and not link.code:
+            self._breaks.append(now)
+        if len(self._breaks) < BREAKS or now - self._breaks[0] > BREAKS_WITHIN:
+            return reason
+        return (
+            f"{reason} again and again; if the network is good, another client uses the same client_id "
+            f"{self._client_id!r}: give each device its own id"
+        )
 
     def _begin(self, link: Link) -> None:
         self.connections += 1
