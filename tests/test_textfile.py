@@ -80,6 +80,38 @@ def test_a_blank_label_between_two_keeps_its_place() -> None:
     assert textfile.lines(b"cat\r\n\r\ndog\r\n") == ["cat", "", "dog"]
 
 
+@pytest.mark.parametrize(
+    ("text", "labels"),
+    [
+        ("0  person\n1  bicycle\n3  car\n", ["person", "bicycle", "2", "car"]),
+        ("0: cat\r\n1: dog\r\n\r\n", ["cat", "dog"]),
+        ("0,cat\n\n2,dog\n", ["cat", "1", "dog"]),
+        ("0\tstop sign\n1\t30 km/h\n", ["stop sign", "30 km/h"]),
+    ],
+)
+def test_a_label_behind_its_number_gets_that_class(text: str, labels: list[str]) -> None:
+    assert textfile.labels(text.encode()) == labels
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cat\ndog",
+        "1 finger\n2 fingers",
+        "30 km/h\n50 km/h",
+        "0 V\n5 V\n12 V\n24 V\n5 V",
+        "0 fingers\n1 finger\n2 fingers",
+        "0 a\nb",
+        "0 a\n2 b\n1 c",
+        "0 only",
+        "0\n1\n2",
+        "0 a\n999999 b",
+    ],
+)
+def test_labels_that_are_not_all_numbered_from_0_stay_as_they_are(text: str) -> None:
+    assert textfile.labels(text.encode()) == text.split("\n")
+
+
 @saved
 def test_a_project_of_the_converter(tmp_path: Path, manner: str) -> None:
     for name in ("m.tflite", "a.csv", "b.csv"):

@@ -6,6 +6,8 @@ A file may begin with a byte order mark, may be UTF-16, and may end its lines wi
 from __future__ import annotations
 
 import codecs
+import re
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +20,10 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+
+_NUMBERED = re.compile(r"(\d{1,6})(?:\s*[:,;]\s*|\s+)(\S.*)")
+_MOST = 100_000
+"""Labels of a file whose labels are numbered."""
 
 
 def encoding(start: bytes) -> str:
@@ -56,6 +62,25 @@ def lines(data: bytes) -> list[str]:
     while found and not found[-1]:
         del found[-1]
     return found
+
+
+def labels(data: bytes) -> list[str]:
+    """Return the labels of a file that a person wrote: one a line, or each behind its number.
+
+    Files for detectors often leave numbers out, as ``12 stop sign`` and then ``14 bench``: a line's place is not its
+    class. Labels are numbered if each line begins with a number, from 0 upwards, and the names differ. A class
+    without a label gets its number as its name.
+    """
+    found = lines(data)
+    matches = [_NUMBERED.fullmatch(line) for line in found if line]
+    pairs = [(int(match[1]), match[2]) for match in matches if match]
+    numbers = [number for number, _ in pairs]
+    rising = numbers[:1] == [0] and all(before < after for before, after in pairwise(numbers))
+    distinct = len({name for _, name in pairs}) == len(pairs)
+    if len(pairs) < 2 or len(pairs) < len(matches) or not rising or not distinct or numbers[-1] >= _MOST:
+        return found
+    names = dict(pairs)
+    return [names.get(number, str(number)) for number in range(numbers[-1] + 1)]
 
 
 def secret(path: Path) -> str:

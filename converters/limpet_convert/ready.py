@@ -123,7 +123,7 @@ def _told_of(path: Path) -> Iterator[None]:
 
 def _labels(path: Path) -> list[str]:
     try:
-        found = textfile.lines(read_file(path.resolve(), _LABELS))
+        found = textfile.labels(read_file(path.resolve(), _LABELS))
     except UnicodeDecodeError as error:
         raise ConvertError(f"{path}: not text: {error}") from error
     except OSError as error:

@@ -29,7 +29,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("--name", help="Name of the bundle. Default: the file's name.")
     add("--version", type=int, help="Default: 1.")
-    add("--labels", metavar="FILE", help="A label a line, in order of the outputs. Default: the file's own.")
+    add(
+        "--labels",
+        metavar="FILE",
+        help="A label a line, in order of the outputs, or each behind its number from 0. Default: the file's own.",
+    )
     add("--window", metavar="LENGTH", help="Samples (128) or time (2s, 500ms) of a window. Default: 1 sample.")
     add("--hop", metavar="LENGTH", help="From one window to the next, as --window. Default: a whole window.")
     add("--channels", metavar="A,B", help="Channels of the source that the model takes, in this order.")
