@@ -67,7 +67,7 @@ def lines(data: bytes) -> list[str]:
 def labels(data: bytes) -> list[str]:
     """Return the labels of a file that a person wrote: one a line, or each behind its number.
 
-    Files for detectors often leave numbers out, as ``12 stop sign`` and then ``14 bench``: a line's place is not its
+    Files for detectors often leave numbers out, as in ``12 stop sign``, ``14 bench``: a line's place is not its
     class. Labels are numbered if each line begins with a number, from 0 upwards, and the names differ. A class
     without a label gets its number as its name.
     """

@@ -209,6 +209,18 @@ CHANNELS = ("ax", "ay", "az")
         ),
         (b"x\n1,5,2,5,3,5\n1,5,2,5,3,5\n", "csv", 'If each number has a decimal comma, set decimal = ","'),
         (b'x\n{\n"ax": 1,\n"ay": 2\n}\n', "json", "sends JSON over several lines."),
+        (
+            b"x\r\nV\t12800\r\nI\t-300\r\nCE\t---\r\nChecksum\t\xd8" * 5 + b"\r\n",
+            "csv",
+            "sends each value on a line of its own (V, I). The channels are ax, ay, az. Send all values of",
+        ),
+        (
+            b"x\nax: 1.5\nay: 2\naz: 3,5 C\n\nax: 1.5\nay: 2\naz: 3,5 C\n",
+            "csv",
+            "sends each value on a line of its own (ax, ay, az).",
+        ),
+        (b'x\n{"ax":1,"ay":2,"az":3}{"ax":1,"ay":2,"az":3}\n', "json", "sends several objects a line."),
+        (b'x\n{"ax":"left","ay":2,"az":3}\n', "json", "sends objects with values that are no numbers, such as"),
         (b"x\nhello\nwelt\n", "csv", "sends text without samples, such as 'welt'. Check `baud` and `framing`."),
         (bytes(range(128, 256)) * 4, "csv", "sends bytes that are no text. Check `baud`, `parity` and `framing`."),
         (b"x" * 2000, "csv", "sends text without line ends."),

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _PAIR = re.compile(r"([A-Za-z_]\w{0,31})\s*[:=]\s*[-+]?[\d.]")
+_SINGLE = re.compile(r"([A-Za-z_#][\w #-]{0,31}?)\s*[:=\t ]\s*[-+]?\d[\d.,]*\s?\S{0,3}")
+_JOINED = re.compile(r"\}\s*,?\s*\{")
 _DECIMAL = 'If each number has a decimal comma, set decimal = "," and `delimiter` of the framing.'
 _SHOWN = 60
 """Characters of a line that are shown."""
@@ -54,7 +56,12 @@ def describe(data: bytes, channels: Sequence[str], kind: str) -> str:
     lines = [line.decode("utf-8", "replace").strip() for line in whole if line.strip()]
     if not lines:
         return "sends text without line ends. Check `framing`." if len(data) > 1024 else ""
-    described = _of_objects(lines, channels, kind) or _of_names(lines, channels) or _of_numbers(lines, channels)
+    described = (
+        _of_objects(lines, channels, kind)
+        or _of_single_values(lines, channels)
+        or _of_names(lines, channels)
+        or _of_numbers(lines, channels)
+    )
     return f"{described} {_DECIMAL}" if _may_be_decimal_commas(lines, len(channels)) else described
 
 
@@ -80,10 +87,14 @@ def _of_objects(lines: Sequence[str], channels: Sequence[str], kind: str) -> str
         except (ValueError, RecursionError):
             continue
         keys = _paths(value)
+        if set(channels) <= {path.rpartition(".")[2] for path in keys} | set(keys) and kind == "json":
+            return f"sends objects with values that are no numbers, such as {line[:_SHOWN]!r}."
         way = "Name the channels like the keys, or set `paths` of the framing."
         if kind != "json":
             way = 'Set framing = "json", and name the channels like the keys.'
         return f"sends JSON with the keys {_listed(keys)}. The channels are {_wanted(channels)}. {way}"
+    if 2 * sum(_JOINED.search(line) is not None for line in lines) > len(lines):
+        return "sends several objects a line. Send each object on a line of its own."
     if any(line in {"{", "[", "[{"} for line in lines) or (lines[0][-1] == "," and lines[0][0] == "{"):
         return "sends JSON over several lines. Send each sample on a line of its own."
     return ""
@@ -102,6 +113,18 @@ def _paths(value: Any, depth: int = 3) -> list[str]:
 def _listed(names: Sequence[str]) -> str:
     shown = ", ".join(name[:_SHOWN] for name in names[:8])
     return f"{shown}, ..." if len(names) > 8 else shown or "(none)"
+
+
+def _of_single_values(lines: Sequence[str], channels: Sequence[str]) -> str:
+    """Describe lines that have one named value each, as energy meters and many sketches print them."""
+    found = [match for line in lines if (match := _SINGLE.fullmatch(line))]
+    names = list(dict.fromkeys(match[1] for match in found))
+    if len(channels) < 2 or len(names) < 2 or 3 * len(found) <= len(lines) or len(found) < 2 * len(names):
+        return ""
+    return (
+        f"sends each value on a line of its own ({_listed(names)}). The channels are {_wanted(channels)}. "
+        "Send all values of a sample on one line."
+    )
 
 
 def _of_names(lines: Sequence[str], channels: Sequence[str]) -> str:
