@@ -8,7 +8,6 @@ wrong is ``UnreadableError``, and ends that worker alone.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -37,7 +36,7 @@ from limpet.records import (
 from limpet.untrusted import reading
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from limpet.records import FromWorker, Placed
 
@@ -53,6 +52,9 @@ LARGEST_CAPTURE = 640 * 1024
 """Bytes of a captured window as msgpack: ``limpet.processes.asked`` sends 65,536 numbers at most."""
 _ANSWERS: dict[type, tuple[Any, int]] = {Capture: (Any, LARGEST_CAPTURE), RunWindows: (Inferred, LARGEST_RECORD)}
 """Type and largest size of the answers that are more than "done", by question."""
+_VALUE = msgspec.msgpack.Decoder()
+_JSON = msgspec.json.Encoder()
+"""JSON that this process wrote itself is valid wherever it is put."""
 
 
 def check(record: FromWorker, own: Collection[str], asked: Mapping[int, Question]) -> None:
@@ -65,8 +67,7 @@ def check(record: FromWorker, own: Collection[str], asked: Mapping[int, Question
         if pipeline not in own:
             raise UnreadableError(f"it sent a record about {pipeline!r}, which is no pipeline of its source")
     if isinstance(record, RawResults):
-        for result in record.items:
-            _check_result(result)
+        _check_results(record.items)
     elif isinstance(record, Heartbeat):
         _refuse_unprintable(*record.dropped)
     elif isinstance(record, Transition):
@@ -88,10 +89,13 @@ def _pipelines(record: FromWorker) -> Collection[str]:
     return ()
 
 
-def _check_result(result: RawResult) -> None:
-    if not (_printable(result.model) and _printable(result.delegate)):
-        _refuse_unprintable(result.model, result.delegate)
-    result.output = _json(result.output, Any, LARGEST_OUTPUT)
+def _check_results(results: Sequence[RawResult]) -> None:
+    """Check results, and turn their outputs into JSON. This takes most of the time that a result costs here."""
+    _refuse_unprintable(*{name for result in results for name in (result.model, result.delegate)})
+    with reading("a value"):
+        for result in results:
+            _refuse_large(result.output, LARGEST_OUTPUT)
+            result.output = msgspec.Raw(_JSON.encode(_VALUE.decode(result.output)))
 
 
 def _check_answer(record: RawAnswered, asked: Mapping[int, Question]) -> None:
@@ -101,15 +105,14 @@ def _check_answer(record: RawAnswered, asked: Mapping[int, Question]) -> None:
         raise UnreadableError("it sent an answer to a question that it was not asked")
     if bytes(record.result) != NIL:
         kind, largest = _ANSWERS.get(question, (None, 1))
-        record.result = _json(record.result, kind, largest)
+        _refuse_large(record.result, largest)
+        with reading("a value"):
+            record.result = msgspec.Raw(_JSON.encode(msgspec.msgpack.decode(record.result, type=kind)))
 
 
-def _json(value: msgspec.Raw, kind: Any, largest: int) -> msgspec.Raw:
-    """Return a value in msgpack as JSON that this process wrote, so that it is valid wherever it is put."""
+def _refuse_large(value: msgspec.Raw, largest: int) -> None:
     if (size := len(memoryview(value))) > largest:
         raise UnreadableError(f"it sent a value of {size} bytes; the limit is {largest}")
-    with reading("a value"):
-        return msgspec.Raw(msgspec.json.encode(msgspec.msgpack.decode(value, type=kind)))
 
 
 def _check_transition(record: Transition) -> None:
@@ -148,12 +151,6 @@ def _refuse_unprintable(*texts: str) -> None:
     for text in texts:
         if not text.isprintable():
             raise UnreadableError(f"it sent a text with characters that cannot be printed: {text[:40]!r}")
-
-
-@lru_cache(maxsize=256)
-def _printable(name: str) -> bool:
-    """Whether a name that comes with every result can be printed."""
-    return name.isprintable()
 
 
 # --- for those who send

@@ -26,7 +26,8 @@ R = TypeVar("R")
 LARGEST = 1 << 24
 """Bytes of a record from a process that is trusted, unless its reader says otherwise."""
 LENGTH = struct.Struct("<I")
-_CHUNK = 1 << 18
+_CHUNK = 1 << 16
+"""Bytes of one read. A larger buffer would be mapped and unmapped for each, as malloc does above 128 KiB."""
 _FDS = array.array("i").itemsize
 _CLOSED_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
