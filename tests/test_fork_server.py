@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from limpet.config import build
 from limpet.processes.channel import Channel
 from limpet.processes.fleet import Fleet
+from limpet.processes.launch import ForkServerProcess
 from limpet.records import Exited, Fork, Forked, FromForkServer, Incident, NotForked, Transition
 from support import models
 
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    import pytest
+
     from limpet.config import Config
-    from limpet.processes.launch import ForkServerProcess
     from limpet.records import ToSupervisor
 
 LIMITED = """
@@ -105,6 +107,27 @@ def test_a_fork_that_fails_is_an_answer_and_the_next_one_works() -> None:
                     assert answer.reason
                     ours.settimeout(5)
                     assert ours.recv(1) == b""  # nobody holds the other end
+
+
+def test_one_that_is_started_anew_takes_no_module_from_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For a service the working directory is /. A sandbox leaves open what Python has in its path."""
+    for name in ("limpet", "logging"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'imported')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    started = ForkServerProcess()
+    try:
+        channel: Channel[FromForkServer] = Channel(started.socket, FromForkServer)
+        started.socket.settimeout(20)
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                channel.send(Fork(1, "w"), (theirs.fileno(),))
+            assert isinstance(next_record(channel), Forked)
+        assert not (tmp_path / "imported").exists()
+    finally:
+        started.close()
 
 
 def configured(folder: Path) -> Config:

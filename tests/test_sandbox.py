@@ -134,6 +134,50 @@ def test_it_sets_no_limit_and_no_priority_of_others(jail: Jail) -> None:
     assert jail.attempt("limit 0") == "done"
 
 
+def test_it_changes_the_priority_of_no_group_of_processes(jail: Jail) -> None:
+    """Where the kernel takes 0 for the caller's group or user, the supervisor belongs to it."""
+    for kind in (os.PRIO_PGRP, os.PRIO_USER):
+        assert jail.attempt(f"priorities {kind}") in REFUSED, kind
+    assert jail.attempt(f"priorities {os.PRIO_PROCESS}") == "done"
+
+
+def test_it_empties_no_file(jail: Jail, tmp_path: Path) -> None:
+    """Landlock knows that from version 3 on, so that the filter refuses it on older kernels."""
+    for path in (tmp_path / "mqtt-password", tmp_path / "dense.tflite"):
+        assert jail.attempt(f"truncate {path}") == "EPERM", path
+        assert path.stat().st_size
+    for mode in (os.O_RDONLY, os.O_ACCMODE):
+        assert jail.attempt(f"empty {mode}") == "EPERM", mode
+
+
+def test_it_cannot_outlive_the_supervisor(jail: Jail) -> None:
+    assert jail.attempt("outlive") in REFUSED
+
+
+def test_it_leaves_no_memory_and_no_messages_behind(jail: Jail) -> None:
+    """Memory of System V outlives its process, and counts against the limit of the service."""
+    for what in ("shmget 0 4096 1023", "semget 0 1 1023", "msgget 0 1023"):
+        assert jail.attempt(f"call {what}") in REFUSED, what
+
+
+def test_it_reaches_no_other_socket_from_a_pair_of_its_own(jail: Jail) -> None:
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC):
+        assert jail.attempt(f"pair {int(kind)}") in REFUSED, kind
+    assert jail.attempt(f"pair {int(socket.SOCK_STREAM)}") == "done"
+
+
+def test_the_working_directory_stays_closed_though_python_looks_for_modules_there(
+    tmp_path: Path, board: Board
+) -> None:
+    """``python -m limpet`` puts it before all other folders. For a service it is /."""
+    path = write(tmp_path, SERIAL.format(port=board.path))
+    (tmp_path / "below").mkdir()
+    for folder in (tmp_path, tmp_path / "below"):
+        with Jail(path, folder=folder) as entered:
+            assert entered.attempt(f"read {tmp_path / 'mqtt-password'}") in REFUSED
+            assert entered.attempt(f"list {folder}") in REFUSED
+
+
 def test_it_cannot_read_the_state_where_there_is_no_store(jail: Jail, tmp_path: Path) -> None:
     assert not (tmp_path / "state" / "models").exists()
     (tmp_path / "state" / "outbox.db").write_text("results of all pipelines")

@@ -40,7 +40,7 @@ ROOT = Path(__file__).parent.parent
 class Jail:
     """The far end of such a process."""
 
-    def __init__(self, path: Path, delegate: str = "") -> None:
+    def __init__(self, path: Path, delegate: str = "", folder: Path | None = None) -> None:
         environment = {**os.environ, "PYTHONPATH": str(ROOT), "LIMPET_TEST_SECRET": "in the parent's memory"}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "support.jail", path, *([delegate] if delegate else [])],
@@ -48,6 +48,7 @@ class Jail:
             stdout=subprocess.PIPE,
             text=True,
             env=environment,
+            cwd=folder,
         )
         self.in_force: list[str] = self._answer()
 
@@ -117,6 +118,19 @@ def _ioctl(request: str) -> None:
         raise OSError(ctypes.get_errno(), "ioctl")
 
 
+def _outlive(_: str) -> None:
+    """Ask not to be killed when the parent ends."""
+    if ctypes.CDLL(None, use_errno=True).prctl(1, 0, 0, 0, 0) < 0:
+        raise OSError(ctypes.get_errno(), "prctl")
+
+
+def _call(text: str) -> None:
+    """Call a function of the C library with these numbers."""
+    name, *numbers = text.split()
+    if ctypes.CDLL(None, use_errno=True)[name](*map(int, numbers)) < 0:
+        raise OSError(ctypes.get_errno(), name)
+
+
 def _limit(pid: str) -> None:
     resource.prlimit(int(pid), resource.RLIMIT_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE))
 
@@ -172,6 +186,12 @@ ATTEMPTS: dict[str, Callable[[str], object]] = {
     "attribute": lambda path: os.setxattr(path, "user.limpet", b"1"),
     "limit": _limit,
     "priority": lambda pid: os.setpriority(os.PRIO_PROCESS, int(pid), 19),
+    "priorities": lambda kind: os.setpriority(int(kind), 0, 19),
+    "truncate": lambda path: os.truncate(path, 0),
+    "empty": lambda mode: os.close(os.open(__file__, int(mode) | os.O_TRUNC)),
+    "outlive": _outlive,
+    "pair": lambda kind: [end.close() for end in socket.socketpair(socket.AF_UNIX, int(kind))],
+    "call": _call,
     "processors": lambda pid: os.sched_setaffinity(int(pid), os.sched_getaffinity(0)),
     "owner": _owner,
     "thread": _thread,

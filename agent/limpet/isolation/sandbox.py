@@ -37,6 +37,7 @@ _DRIVERS = ("/etc/vulkan", "/etc/OpenCL", "/etc/glvnd")
 _ALWAYS = ("/dev/null", "/dev/zero", "/dev/urandom")
 _RESOLVER = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services", "/etc/gai.conf", "/etc/ssl")
 _LIBRARY_PATHS = ("LD_LIBRARY_PATH", "VK_ICD_FILENAMES", "VK_DRIVER_FILES")
+_OWN = str(Path(__file__).parents[1])
 _libc = ctypes.CDLL(None)
 
 
@@ -88,8 +89,13 @@ def _allowed(wanted: Needs) -> dict[Path, int]:
 
 
 def _python() -> set[str]:
-    """Return where modules come from: plugins, and what the runtimes import on first use."""
-    return {sys.prefix, sys.base_prefix, sys.exec_prefix, *(path for path in sys.path if path)}
+    """Return where modules come from: plugins, and what the runtimes import on first use.
+
+    Not the working directory, where ``python -m`` looks first, nor a folder above it: secrets may lie there.
+    """
+    here = Path.cwd()
+    modules = {path for path in sys.path if path and Path(path).resolve() not in {here, *here.parents}}
+    return {sys.prefix, sys.base_prefix, sys.exec_prefix, _OWN, *modules}
 
 
 def _libraries() -> Iterator[str]:

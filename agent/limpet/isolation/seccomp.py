@@ -17,8 +17,10 @@ _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _NOT_EQUAL, _EQUAL, _AT_LEAST, _MASKED = 1, 4, 5, 7
 _TSYNC = 4
 _CLONE_THREAD = 0x10000
-_TIOCSTI = 0x5412
-_FIOSETOWN, _SIOCSPGRP = 0x8901, 0x8902
+_IOCTLS = {"TIOCSTI": 0x5412, "TIOCLINUX": 0x541C, "FIOSETOWN": 0x8901, "SIOCSPGRP": 0x8902}
+_PR_SET_PDEATHSIG = 1
+_KIND = 0xF
+"""The bits of a socket's type that are no flags."""
 _INT = 0xFFFFFFFF
 """The bits of an argument that the kernel takes for an int: the others must not make it look like another one."""
 _UEVENT = 15
@@ -37,6 +39,8 @@ REFUSED = """
     memfd_secret personality mknod mknodat symlink symlinkat link linkat chown fchown lchown fchownat
     chmod fchmod fchmodat fchmodat2 utime utimes futimesat utimensat migrate_pages move_pages ioprio_set
     setxattr lsetxattr fsetxattr setxattrat removexattr lremovexattr fremovexattr removexattrat
+    truncate truncate64 shmget shmat shmctl semget semop semtimedop semctl msgget msgsnd msgrcv msgctl
+    mq_open mq_unlink mq_notify mq_timedsend mq_timedreceive mq_getsetattr fanotify_init process_mrelease
 """.split()  # noqa: SIM905 - a list of words one a line would fill two screens
 
 
@@ -104,15 +108,36 @@ def rules(*, devices: bool, network: bool) -> list[_Rule]:
         _Rule("clone3", code=errno.ENOSYS),
         _Rule("kill", ((0, _NOT_EQUAL, me, 0),)),
         _Rule("tgkill", ((0, _NOT_EQUAL, me, 0),)),
-        _Rule("ioctl", ((1, _MASKED, _INT, _TIOCSTI),)),
-        *(_Rule("ioctl", ((1, _MASKED, _INT, request),)) for request in (_FIOSETOWN, _SIOCSPGRP)),
+        *(_Rule("ioctl", ((1, _MASKED, _INT, request),)) for request in _IOCTLS.values()),
         *(_Rule("fcntl", ((1, _MASKED, _INT, command),)) for command in _OWNER_OF_SIGNALS.values()),
         *(_Rule(name, ((process, _NOT_EQUAL, 0, 0),)) for name, process in OF_ANYBODY.items()),
+        # With any other kind than a process, 0 is the caller's whole group or user.
+        _Rule("setpriority", ((0, _NOT_EQUAL, os.PRIO_PROCESS, 0),)),
+        # Otherwise it could outlive the supervisor, and keep its devices.
+        _Rule("prctl", ((0, _MASKED, _INT, _PR_SET_PDEATHSIG),)),
+        *_truncating(),
+        # With one of such a pair it could write to any socket of the system that takes datagrams.
+        *(_Rule("socketpair", ((1, _MASKED, _KIND, kind),)) for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW)),
         *([] if network else [_Rule("connect")]),
         *(_Rule("socket", ((0, _EQUAL, family, 0),)) for family in range(_FAMILIES) if family not in families),
         _Rule("socket", ((0, _AT_LEAST, _FAMILIES, 0),)),
         _Rule("socket", ((0, _EQUAL, socket.AF_NETLINK, 0), (2, _NOT_EQUAL, _UEVENT, 0))),
     ]
+
+
+def _truncating() -> list[_Rule]:
+    """Return rules against emptying files that may only be read. Landlock before version 3 does not know it.
+
+    Of the access modes 0 is reading, and 3 is neither reading nor writing.
+    """
+    bits = os.O_ACCMODE | os.O_TRUNC
+    opening = [
+        _Rule(name, ((argument, _MASKED, bits, os.O_TRUNC | mode),))
+        for name, argument in (("open", 1), ("openat", 2))
+        for mode in (os.O_RDONLY, os.O_ACCMODE)
+    ]
+    # No filter can see the flags of openat2. Programs then take openat.
+    return [*opening, _Rule("openat2", code=errno.ENOSYS)]
 
 
 def install(refused: list[_Rule]) -> None:

@@ -1,7 +1,7 @@
 """The fork server: a process with numpy and the runtime in memory, from which workers are forked.
 
 A forked worker is ready in milliseconds and shares that memory. Nothing is ever invoked here: a runtime's
-threads would not survive the fork. Run as ``python -m limpet.processes.forkserver FD`` by the supervisor.
+threads would not survive the fork. ``limpet.processes.launch`` starts it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from select import select
 from typing import TYPE_CHECKING
 
@@ -134,7 +133,3 @@ class ForkServer:
                 return
             self._children.discard(pid)
             self._supervisor.send(Exited(pid, os.waitstatus_to_exitcode(status)))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
