@@ -181,7 +181,7 @@ def test_a_worker_that_cannot_be_forked_is_started_later_and_the_others_go_on(tm
     with launched() as running:
         crew = Crew(running)
         try:
-            assert crew.fleet.check(wanted) == []
+            assert crew.fleet.check(wanted).problems() == []
             crew.fleet.assign(wanted)
             crew.turn_until(lambda: "running" in crew.states("a") and "running" in crew.states("b"))
             before = crew.fleet.pids()

@@ -15,21 +15,18 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from msgspec import structs
-
 from limpet.config import Config
 from limpet.errors import UnreadableError
 from limpet.plugin import built_in
 from limpet.processes.border import cleaned
 from limpet.processes.channel import Channel
+from limpet.processes.checking import Checking
 from limpet.processes.forks import Forks
 from limpet.processes.slot import OVERHEAD, Slot, describe
 from limpet.records import (
     LARGEST_RECORD,
     Ask,
     Assign,
-    Check,
-    Checked,
     Dismiss,
     Exited,
     Forked,
@@ -59,8 +56,6 @@ log = logging.getLogger(__name__)
 
 STOPPING = 5.0
 """Seconds that workers have to hand over their last results."""
-CHECKING = 5.0
-"""Seconds that a check of the configuration's options may take."""
 LAST_WORDS = 64
 """Reads of the channel of a process that is gone."""
 
@@ -81,22 +76,10 @@ class Fleet:
         self._unwanted: set[int] = set()
         self._attach()
 
-    def check(self, wanted: Config) -> list[str]:
-        """Return all that is wrong with the options in a configuration, as far as no model is needed to know.
-
-        A process of its own finds out, in a sandbox: options of plugins are for plugins to understand, and those
-        may read files. If it fails or takes too long, nothing is known to be wrong.
-        """
+    def check(self, wanted: Config) -> Checking:
+        """Begin to check the options in a configuration, as far as no model is needed to know."""
         self._preload(wanted)
-        ours, theirs = socket.socketpair()
-        with ours:
-            with theirs:
-                try:
-                    self._forks.fork("check", Check(structs.replace(wanted, reporters={})), theirs)
-                except OSError as error:
-                    log.warning("the options are not checked: %s", error.strerror or error)
-                    return []
-            return _answer_of_checker(ours)
+        return Checking(self._forks, wanted)
 
     def assign(self, wanted: Config) -> None:
         """Bring the workers from whatever they run to this configuration, leaving alone what did not change."""
@@ -442,18 +425,6 @@ def _log_end(executor: Executor, status: int) -> None:
     """Log how an executor ended, unless it was killed. Its worker often notices a crash first."""
     if not executor.dismissed or status not in (0, -signal.SIGKILL):
         log.warning("executor %s/%d: %s", executor.pipeline, executor.ours, describe(status))
-
-
-def _answer_of_checker(ours: socket.socket) -> list[str]:
-    ours.settimeout(CHECKING)
-    channel: Channel[Checked] = Channel(ours, Checked, largest=LARGEST_RECORD)
-    try:
-        while True:
-            for checked in channel.receive():
-                return checked.problems
-    except (EOFError, TimeoutError, UnreadableError) as error:
-        log.warning("the options are not checked: %s", str(error) or "it took too long")
-        return []
 
 
 def _modules(kinds: Iterable[str]) -> list[str]:

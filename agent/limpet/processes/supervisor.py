@@ -37,7 +37,7 @@ from limpet.records import (
     Transition,
 )
 from limpet.remote import Commands
-from limpet.reporting import Reporters
+from limpet.reporting import Reporters, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -113,7 +113,9 @@ class Supervisor:
         """
         try:
             with self._signal_wakeup():
-                if problems := self._fleet.check(self._config):
+                checking = self._fleet.check(self._config)
+                resolve(self._config)  # imports the reporters while the checker works
+                if problems := checking.problems():
                     raise ConfigError(problems)
                 self._fleet.assign(self._governed())
                 self._reporters.adopt(self._config)
@@ -346,7 +348,7 @@ class Supervisor:
             wanted = config.read(self._path)
             if wanted.device != self._config.device:
                 raise ConfigError(["device: changes here need a restart of the service"])  # noqa: TRY301
-            if problems := self._fleet.check(wanted):
+            if problems := self._fleet.check(wanted).problems():
                 raise ConfigError(problems)  # noqa: TRY301
             self._reporters.adopt(wanted)
         except Exception as error:

@@ -1,0 +1,53 @@
+"""The supervisor's end of a checker: starts one, and takes its answer."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from typing import TYPE_CHECKING
+
+from msgspec import structs
+
+from limpet.errors import UnreadableError
+from limpet.processes.channel import Channel
+from limpet.records import LARGEST_RECORD, Check, Checked
+
+if TYPE_CHECKING:
+    from limpet.config import Config
+    from limpet.processes.forks import Forks
+
+log = logging.getLogger(__name__)
+
+CHECKING = 5.0
+"""Seconds to wait for the answer."""
+
+
+class Checking:
+    """A check of the options in a configuration, which a process of its own does in a sandbox.
+
+    Options of plugins are for plugins to understand, and those may read files.
+    """
+
+    def __init__(self, forks: Forks, wanted: Config) -> None:
+        """Start the process. The caller can do other things before it asks for ``problems``."""
+        self._error = ""
+        self._ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                forks.fork("check", Check(structs.replace(wanted, reporters={})), theirs)
+            except OSError as error:
+                self._error = error.strerror or str(error)
+
+    def problems(self) -> list[str]:
+        """Return all that is wrong. If the process fails or takes too long, nothing is known to be wrong."""
+        with self._ours:
+            self._ours.settimeout(CHECKING)
+            channel: Channel[Checked] = Channel(self._ours, Checked, largest=LARGEST_RECORD)
+            try:
+                while True:
+                    for checked in channel.receive():
+                        return checked.problems
+            except (EOFError, TimeoutError, UnreadableError) as error:
+                reason = self._error or str(error) or "it took too long"
+                log.warning("the options are not checked: %s", reason)
+                return []
