@@ -35,6 +35,8 @@ LARGEST = 1 << 21
 """Bytes of a command."""
 MOST_WINDOWS, LARGEST_WINDOWS, LARGEST_OUTPUTS = 256, 1 << 20, 1 << 20
 """Windows in one ``infer``, their bytes, and those of the outputs."""
+MOST_VALUES = LARGEST_WINDOWS // 4 + 64
+"""Values in one command, which are much larger in memory than as text."""
 TOO_MANY, BUSY = "too many commands", "busy"
 """How an answer begins that asks for patience."""
 
@@ -173,6 +175,8 @@ class Commands:
             raise PermissionError(f"not allowed here: {command.name!r} is not among device.commands")
         if len(command.payload) > LARGEST:
             raise PermissionError(f"the payload has {len(command.payload)} bytes; {LARGEST} is the limit")
+        if command.payload.count(b",") > MOST_VALUES:
+            raise PermissionError(f"the payload has more than {MOST_VALUES} values; send them as `data`")
         with reading("it"):
             return msgspec.json.decode(command.payload or b"{}", type=REQUESTS[command.name])
 

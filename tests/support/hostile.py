@@ -172,7 +172,8 @@ class Visit:
         self.broker.subscriptions.append(topic)
         if not self.broker.hears(topic):
             return False
-        self.send(packet(SUBACK, struct.pack(">H", mid) + (b"\0" if self.version == 5 else b"") + b"\x01"))
+        code = bytes([self.broker.subscription_code()])
+        self.send(packet(SUBACK, struct.pack(">H", mid) + (b"\0" if self.version == 5 else b"") + code))
         self.broker.subscribed(self, topic)
         return True
 
@@ -273,6 +274,10 @@ class Rules:
     def hears(self, topic: str) -> bool:  # noqa: ARG002 - for rules
         """Whether it takes a subscription; it closes the connection over others."""
         return True
+
+    def subscription_code(self) -> int:
+        """Return the reason code with which it answers a subscription."""
+        return 1
 
     def acknowledge(self, visit: Visit, mid: int) -> None:
         """Acknowledge a message."""

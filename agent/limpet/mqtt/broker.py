@@ -44,7 +44,7 @@ class Broker(msgspec.Struct, kw_only=True):
 
     url: str
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
-    client_id: str = ""
+    client_id: Annotated[str, Meta(max_length=1000)] = ""
     username: str = ""
     password_file: Path | None = None
     ca_file: Path | None = None
@@ -52,7 +52,7 @@ class Broker(msgspec.Struct, kw_only=True):
     key_file: Path | None = None
     keepalive: Annotated[int, Meta(ge=1, le=65535)] = 30
     reconnect_max: Positive = 60.0
-    session_expiry: Annotated[int, Meta(ge=0)] = 3600
+    session_expiry: Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)] = 3600
     alpn: list[str] = []
 
     def __post_init__(self) -> None:

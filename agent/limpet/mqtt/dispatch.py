@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 READY = 2 * WINDOW
 """Messages that are kept ready with the sender."""
 
+LARGEST_READY = 1 << 21
+"""Bytes that are kept ready with the sender."""
+
 UNLIMITED = 1 << 40
 
 OUTAGE_SHARE = 0.1
@@ -88,19 +91,20 @@ class Dispatch:
         return self._due
 
     def _hand_over_fresh(self, line: Line, kind: Class, now: float) -> None:
-        room = READY - len(line.ready)
-        if room > 0 and (size := min(room * self._batch_bytes, self._affordable(kind, now))):
+        room, space = _room(line)
+        if room > 0 and (size := min(room * self._batch_bytes, space, self._affordable(kind, now))):
             parcels = self._take(kind, "fresh", room, size)
             self._push(line, pack.fresh(parcels, self._root, line.limit))
 
     def _hand_over_backlog(self, line: Line, kind: Class, now: float) -> None:
-        if not self._outbox.has_backlog(kind) or len(line.ready) >= READY:
+        room, space = _room(line)
+        if not self._outbox.has_backlog(kind) or room <= 0:
             return
-        room = min(READY - len(line.ready), int(self._replay.level(now)))
+        room = min(room, int(self._replay.level(now)))
         if now < self._replay_at or room <= 0:
             self._due = min(self._due, max(self._replay_at, self._replay.full_at(1.0)))
             return
-        if not (size := min(room * self._batch_bytes // 2, self._affordable(kind, now))):
+        if not (size := min(room * self._batch_bytes // 2, space, self._affordable(kind, now))):
             return
         parcels = self._take(kind, "backlog", room * self._batch_count, size)
         limit = min(line.limit, self._batch_bytes)
@@ -138,3 +142,10 @@ class Dispatch:
         self._held_upto = self._outbox.newest(kind)
         self._due = min(self._due, self._budget.full_at(1.0))
         return 0
+
+
+def _room(line: Line) -> tuple[int, int]:
+    """Return how many messages, and how many bytes of them, can be added to a line; 0 if either is full."""
+    ready = line.ready.copy()
+    space = LARGEST_READY - sum(len(message.payload) for message in ready)
+    return (READY - len(ready), space) if space > 0 else (0, 0)

@@ -19,6 +19,9 @@ LARGEST = (1 << 21) + (1 << 17)
 LARGEST_PROPERTIES = 1 << 15
 """Bytes of the properties of a message."""
 
+LARGEST_ANSWER = 1 << 15
+"""Bytes of a packet that is no message: hardly more than its properties."""
+
 _PUBLISH = 0x30
 _FROM_BROKERS = frozenset({0x20, 0x30, 0x40, 0x90, 0xB0, 0xC0, 0xD0, 0xE0})
 """Types of packets that a broker sends to a client that publishes and subscribes with at most QoS 1."""
@@ -51,8 +54,9 @@ def _packets(*, properties: bool) -> Generator[int, int, None]:
         kind = yield skip
         _check_type(kind)
         left, _ = yield from _number(0)
-        if left > LARGEST:
-            raise UnreadableError(f"a packet of {left} bytes; {LARGEST} is the limit")
+        limit = LARGEST if kind & 0xF0 == _PUBLISH else LARGEST_ANSWER
+        if left > limit:
+            raise UnreadableError(f"a packet of {left} bytes; {limit} is the limit")
         if properties and kind & 0xF0 == _PUBLISH and left > 2:
             skip = yield from _message(kind, left)
         else:
@@ -83,6 +87,16 @@ def _number(skip: int) -> Generator[int, int, tuple[int, int]]:
         if byte < 0x80:
             return value, place + 1
     raise UnreadableError("a length of more than four bytes")
+
+
+def after_properties(packet: bytes | bytearray, at: int) -> int:
+    """Return where the properties end that begin at a place; the end where they are longer than the packet."""
+    size = 0
+    for place, byte in enumerate(packet[at : at + 4]):
+        size |= (byte & 0x7F) << 7 * place
+        if byte < 0x80:
+            return min(at + place + 1 + size, len(packet))
+    return len(packet)
 
 
 def _check_type(kind: int) -> None:

@@ -6,10 +6,11 @@ import select
 import time
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
-from paho.mqtt.client import Client
+from paho.mqtt.client import Client, MQTTv5, _WebsocketWrapper
 from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
 
 from limpet.errors import LimpetError, TransportError, UnreadableError
 from limpet.mqtt import frames, reasons, topics
@@ -19,10 +20,9 @@ from limpet.untrusted import reading
 if TYPE_CHECKING:
     import socket
     import threading
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage
-    from paho.mqtt.reasoncodes import ReasonCode
 
     from limpet.reporters.dialects import Publish
 
@@ -34,11 +34,28 @@ KEEP_ALIVE_TIMEOUT = 0x8D
 QUOTA_EXCEEDED = 0x97
 PROTOCOL_ERROR = 0x82
 
+MOST_INCOMING, LARGEST_INCOMING = 100, 1 << 22
+"""Messages that may wait for the owner, and their bytes. A broker may send them before it answers a subscription.
+"""
+
+MOST_ALIASES = 256
+"""Topics that are sent as numbers."""
+
+LARGEST_ANSWER, LONGEST_ANSWER = 1 << 14, 10.0
+"""Bytes of the answer to a websocket's request, and the seconds that it may take."""
+
+LARGEST_FRAME = 2 * frames.LARGEST
+"""Bytes of a websocket frame, which paho keeps until it is complete."""
+
 UNANSWERED = 1000
 """Packets that are taken from a broker that takes none from us."""
 
-End: TypeAlias = Literal["", "closed", "unreadable", "silent"]
-"""How a connection ended: the broker closed it, sent what could not be read, or stopped answering."""
+_CODE_AT = {PacketTypes.CONNACK: 1, PacketTypes.PUBACK: 2, PacketTypes.DISCONNECT: 0}
+"""Where the reason code is in a packet of MQTT 5."""
+
+End: TypeAlias = Literal["", "closed", "unreadable", "silent", "unacknowledged"]
+"""How a connection ended: the broker closed it, sent what could not be read, stopped answering, or answered
+everything but one message."""
 
 
 class Incoming(NamedTuple):
@@ -87,12 +104,79 @@ class GuardedClient(Client):
             raise ConnectionError(self.complaint) from error
         return data
 
+    def _packet_handle(self) -> MQTTErrorCode:
+        """Handle a packet. A reason code that paho does not know becomes the unspecified one."""
+        self._generalise(self._in_packet["command"] & 0xF0, self._in_packet["packet"])
+        return super()._packet_handle()
+
+    def _generalise(self, kind: int, packet: bytearray) -> None:
+        codes: Iterable[int] = ()
+        if kind == PacketTypes.SUBACK << 4:
+            codes = range(frames.after_properties(packet, 2) if self._protocol == MQTTv5 else 2, len(packet))
+        elif self._protocol == MQTTv5 and kind >> 4 in _CODE_AT:
+            codes = range(_CODE_AT[kind >> 4], min(_CODE_AT[kind >> 4] + 1, len(packet)))
+        for at in codes:
+            try:
+                ReasonCode(kind >> 4, identifier=packet[at])
+            except (KeyError, ValueError):
+                packet[at] = 0x80
+
+    def _create_socket(self) -> Any:
+        if self._transport != "websockets":
+            return super()._create_socket()
+        connection = self._create_socket_connection()
+        sock = self._ssl_wrap_socket(connection) if self._ssl else connection
+        sock.settimeout(self._connect_timeout)
+        try:
+            return GuardedWebsocket(
+                sock, self._host, self._port, self._ssl, self._websocket_path, self._websocket_extra_headers
+            )
+        except BaseException:
+            sock.close()
+            raise
+
+
+class GuardedWebsocket(_WebsocketWrapper):
+    """A websocket of paho's with limits: paho keeps each line of a header and each frame until it is complete."""
+
+    def _do_handshake(self, extra_headers: Any) -> None:
+        sock: Any = self._socket
+        limited: Any = _Handshake(sock)
+        self._socket = limited
+        try:
+            super()._do_handshake(extra_headers)
+        finally:
+            self._socket = sock
+
+    def _buffered_read(self, length: int) -> bytearray:
+        if self._readbuffer_head + length > LARGEST_FRAME:
+            raise ConnectionAbortedError(f"a websocket frame of more than {LARGEST_FRAME} bytes")
+        return super()._buffered_read(length)
+
+
+class _Handshake:
+    """Stands in for a socket while a broker answers a websocket's request."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._left = LARGEST_ANSWER
+        self._until = time.monotonic() + LONGEST_ANSWER
+        self.send = sock.send
+
+    def recv(self, size: int) -> bytes:
+        """Return received bytes. ``ConnectionAbortedError`` beyond the limits."""
+        self._left -= size
+        if self._left < 0 or time.monotonic() > self._until:
+            raise ConnectionAbortedError("the answer to a websocket's request has no end")
+        return self._sock.recv(size)
+
 
 class Link:
     """A connection. All of its methods belong to the thread that made it.
 
     ``acks`` holds what the broker has acknowledged, as (message id, reason code), ``incoming`` what came on
-    subscriptions; the owner empties both. ``unreadable`` counts messages whose topic or properties are damaged.
+    subscriptions; the owner empties both. ``unreadable`` counts messages whose topic or properties are damaged,
+    ``missed`` those that came faster than the owner takes them.
     ``window`` is how many unacknowledged messages the broker takes, ``limit`` how many bytes a packet may have,
     ``qos`` the highest quality of service; ``retain`` and ``wildcards`` say whether it takes retained messages
     and subscriptions with wildcards. ``clean``: begin without the session that the broker has kept.
@@ -111,6 +195,7 @@ class Link:
         self.acks: list[tuple[int, int]] = []
         self.incoming: list[Incoming] = []
         self.unreadable = 0
+        self.missed = 0
         self.window = WINDOW
         self.limit = LARGEST
         self.qos = 1
@@ -252,7 +337,8 @@ class Link:
         """Return the topic to write, its alias, and the properties. Any: paho asks them for ``pack`` only."""
         if self.version != "5":
             return message.topic, 0, None
-        topic, alias = self._alias(message.topic)
+        # Replies go to topics that clients choose: those would use the numbers up.
+        topic, alias = self._alias(message.topic) if expiry or message.retain else (message.topic, 0)
         seconds = None if expiry is None else max(1, min(int(expiry), 0xFFFF_FFFF))
         return topic, alias, self._publish_properties(message, seconds, correlation, alias)
 
@@ -299,6 +385,7 @@ class Link:
         """
         if (sock := self._client.socket()) is None:
             raise TransportError(self._ending or "the connection is closed")
+        timeout = min(timeout, self._client.keepalive / 4 or timeout)
         # Any: paho's sockets have ``pending`` where bytes can wait above the file descriptor (TLS).
         pending = getattr(sock, "pending", int)()
         poller = select.poll()
@@ -354,7 +441,7 @@ class Link:
         self.qos = getattr(properties, "MaximumQoS", 1)
         self.retain = bool(getattr(properties, "RetainAvailable", True))
         self.wildcards = bool(getattr(properties, "WildcardSubscriptionAvailable", True))
-        self._alias_limit = getattr(properties, "TopicAliasMaximum", 0)
+        self._alias_limit = min(MOST_ALIASES, getattr(properties, "TopicAliasMaximum", 0))
 
     def _on_disconnect(
         self,
@@ -387,6 +474,10 @@ class Link:
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         properties = message.properties
+        size = sum(len(one.payload) for one in self.incoming) + len(message.payload)
+        if len(self.incoming) >= MOST_INCOMING or size > LARGEST_INCOMING:
+            self.missed += 1
+            return
         try:
             with reading("a message"):
                 incoming = Incoming(

@@ -32,8 +32,11 @@ OVERHEAD = 1024
 PATIENCE = 120.0
 """Seconds that a broker may take to acknowledge a message."""
 
-REPLIES = 100
-"""Answers to commands that may wait."""
+REPLIES, LARGEST_REPLIES = 100, 1 << 22
+"""Answers to commands that may wait, and their bytes."""
+
+LARGEST_FLIGHT = 1 << 22
+"""Bytes under way, from which on no further message is sent."""
 
 CALM = 0.5
 """Seconds that a connection must last before a suspected message is sent: some brokers close every connection."""
@@ -46,6 +49,9 @@ PENALTY = 3600.0
 
 OURS = frozenset({"topic", "unreadable", "not encodable"})
 """Causes that do not lie with the broker."""
+
+SUSPICIOUS = frozenset({"closed", "unreadable", "unacknowledged"})
+"""Ends of a connection that may be due to a message."""
 
 REFUSALS = frozenset({0x00, 0x80, 0x81, 0x82, 0x83, 0x87, 0x90, 0x95, 0x99, 0x9A, 0x9B})
 """Reason codes of a DISCONNECT that may mean a message; 0 is the end of a connection without one."""
@@ -123,6 +129,7 @@ class Outflow:
         self._parts: deque[tuple[Outgoing, _Group]] = deque()
         self._groups: deque[_Group] = deque()
         self._flight: dict[int, _Flight] = {}
+        self._flying = 0
         self._unconfirmed: _Flight | None = None
         self._in_a_row: Counter[str] = Counter()
         self._named: set[str] = set()
@@ -140,8 +147,10 @@ class Outflow:
         self._changed[native.topic] = native, message
 
     def reply(self, publish: Publish, correlation: bytes) -> None:
-        """Send an answer; more than a hundred that wait are dropped and counted."""
-        if len(self._replies) < REPLIES:
+        """Send an answer; more than may wait are dropped and counted."""
+        waiting = self._replies.copy()
+        size = sum(len(sending.publish.payload) for sending in waiting) + len(publish.payload)
+        if not waiting or (len(waiting) < REPLIES and size <= LARGEST_REPLIES):
             self._replies.append(_Sending(publish, correlation=correlation))
         else:
             self.refused["too many replies"] += 1
@@ -169,8 +178,9 @@ class Outflow:
 
     def end(self, link: Link) -> bool:
         """Take note of the end of a connection; return whether that says more about a suspected message."""
-        learned = link.end == "closed" and link.code in REFUSALS and self._note_break(link)
+        learned = link.end in SUSPICIOUS and link.code in REFUSALS and self._note_break(link)
         self._flight.clear()
+        self._flying = 0
         self._queue.clear()
         self._parts.clear()
         self._groups.clear()
@@ -195,7 +205,7 @@ class Outflow:
             window = 1
             if not self._is_calm():
                 return False
-        while len(self._flight) < window:
+        while len(self._flight) < window and self._flying < LARGEST_FLIGHT:
             if self._replies:
                 self._send(link, self._replies.popleft())
             elif self._queue:
@@ -222,9 +232,12 @@ class Outflow:
         """
         over_quota = False
         for mid, code in link.acks:
-            if code == QUOTA_EXCEEDED:
-                over_quota = True
-            elif flight := self._flight.pop(mid, None):
+            flight = self._flight.pop(mid, None)
+            if flight:
+                self._flying -= len(flight.sending.publish.payload)
+            if flight and code == QUOTA_EXCEEDED and flight.sending.part:
+                over_quota = True  # a result can wait; state and replies would be refused on each connection again
+            elif flight:
                 self._settle_one(flight, code)
         some = bool(link.acks)
         link.acks.clear()
@@ -232,7 +245,7 @@ class Outflow:
             raise TransportError("a quota of the broker is used up; it gets its messages later")
         oldest = next(iter(self._flight.values()), None)
         if oldest and time.monotonic() - oldest.at > PATIENCE:
-            link.end = "silent"
+            link.end = "unacknowledged"
             raise TransportError(f"it has not acknowledged a message within {PATIENCE:.0f} s")
         return some
 
@@ -290,6 +303,7 @@ class Outflow:
         retain = publish.retain and link.retain
         flight = _Flight(sending, time.monotonic(), min(publish.qos, link.qos), retain)
         self._flight[mid] = flight
+        self._flying += size
         if not flight.qos:
             self._unconfirmed = flight
 
@@ -372,8 +386,9 @@ class Outflow:
         sent = [flight.sending for flight in self._flight.values()]
         if not sent and self._unconfirmed and time.monotonic() - self._unconfirmed.at < 2 * CALM:
             sent = [self._unconfirmed.sending]
-        if not sent or (self._caution.active and sent[0].part and not self._acks):
-            return False  # it may close every connection: a result is given up only where other messages arrive
+        sure = link.end == "closed" and not sent[0].part if sent else False
+        if not sent or (self._caution.active and not sure and not self._acks):
+            return False  # it may end every connection: a result is given up only where other messages arrive
         if self._caution.active and sent[0].part and sent[0].part.items > 1:
             self._trial.split = True
         key = self._caution.broke([_keys(sending) for sending in sent])

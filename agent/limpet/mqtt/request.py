@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 MOST = 64
 """Commands that may wait for their answers."""
 
+LARGEST_OPEN = 1 << 22
+"""Bytes of commands that may wait for their answers."""
+
 LARGEST_CORRELATION = 4096
 """Bytes of correlation data."""
 
@@ -82,20 +85,20 @@ class Requests:
             self.ignore(cause, f"{incoming.topic[:100]!r} is not obeyed: {why}")
             return None
         request = Request(incoming, self._root, self._send)
-        if len(self._open) >= MOST:
-            self._open = [(one, at) for one, at in self._open if not one.answered and monotonic() < at]
-        if len(self._open) >= MOST:
-            text = f"{BUSY}: {MOST} commands wait for their answers"
+        self._open = [(one, at) for one, at in self._open if not one.answered and monotonic() < at]
+        size = sum(len(one.payload) for one, _ in self._open)
+        if len(self._open) >= MOST or size + len(request.payload) > LARGEST_OPEN:
+            text = f"{BUSY}: {len(self._open)} commands of {size} bytes wait for their answers"
             self.ignore("too many", text)
             request.reply(Reply(device=self._device, command=request.name, ok=False, error=text))
             return None
         self._open.append((request, monotonic() + 2 * PATIENCE))
         return request
 
-    def ignore(self, cause: str, text: str) -> None:
-        """Count a message that is not taken. The first of each cause has a line in the log."""
-        self.ignored[cause] += 1
-        if self.ignored[cause] == 1:
+    def ignore(self, cause: str, text: str, count: int = 1) -> None:
+        """Count messages that are not taken. The first of each cause has a line in the log."""
+        self.ignored[cause] += count
+        if self.ignored[cause] == count:
             log.warning("%s; health counts further ones as ignored: %r", text, cause)
 
     def _objection(self, incoming: Incoming) -> tuple[str, str]:

@@ -50,6 +50,15 @@ ENDS = 2
 DEAF = 3600.0
 """Seconds for which a subscription over which the broker closes the connection is left out."""
 
+ASKED_AGAIN = 5.0
+"""Seconds between two answers of dialects to what comes on one topic: each may be all that they have to say."""
+
+MOST_ASKED = 4
+"""Messages to dialects on one topic that may wait for that."""
+
+LARGEST_ASKED = 1 << 16
+"""Bytes of a message to dialects."""
+
 GARBLED = 2
 """Connections in a row that end with something unreadable, after which the broker's session is given up."""
 
@@ -102,6 +111,8 @@ class Sender:
         self._listens = commands and not told.exclusive
         self._attempts = Attempts(broker.protocol)
         self._deaf: dict[str, tuple[int, float]] = {}
+        self._asked: dict[str, deque[bytes]] = {}
+        self._answered_at: dict[str, float] = {}
         self._garbled = 0
         self._breaks: deque[float] = deque(maxlen=BREAKS)
         self._refill: Callable[[], None]
@@ -208,6 +219,7 @@ class Sender:
                 link.poll(0.0 if link.acks else 0.2 if self.out.is_careful else 1.0)
                 self._settle(link)
                 self._hear(link)
+                self._answer_dialects()
                 self._listen_again(link)
                 self._reset_failure_log()
             self._say_goodbye(link)
@@ -305,14 +317,36 @@ class Sender:
         if link.unreadable:
             link.unreadable = 0
             self.requests.ignore("unreadable", "a message whose topic is not valid UTF-8 is ignored")
+        if link.missed:
+            self.requests.ignore("too many", "messages come faster than they are read", link.missed)
+            link.missed = 0
         for incoming in link.incoming:
             if incoming.topic in self._told.subscriptions:
-                self.out.say(self._told.received(incoming.topic, incoming.payload))
+                self._ask(incoming.topic, incoming.payload)
             elif not self._listens or not incoming.topic.startswith(f"{self._root}/command/"):
                 self.requests.ignore("unexpected topic", f"a message on {incoming.topic[:100]!r} is ignored")
             elif request := self.requests.take(incoming):
                 self._obey(request)
         link.incoming.clear()
+
+    def _ask(self, topic: str, payload: bytes) -> None:
+        """Keep a message to the dialects until it is due."""
+        waiting = self._asked.setdefault(topic, deque())
+        if len(payload) > LARGEST_ASKED:
+            self.requests.ignore("too large", f"a message of {len(payload)} bytes on {topic!r} is ignored")
+        elif len(waiting) < MOST_ASKED and payload not in waiting:
+            waiting.append(payload)
+        elif payload not in waiting:
+            self.requests.ignore("too many", f"messages come on {topic!r} faster than they are answered")
+
+    def _answer_dialects(self) -> None:
+        """Have the dialects answer what came, so that a flood of questions is no flood of answers."""
+        now = time.monotonic()
+        for topic, waiting in self._asked.items():
+            while waiting and now - self._answered_at.get(topic, -ASKED_AGAIN) >= ASKED_AGAIN:
+                if answer := self._told.received(topic, waiting.popleft()):
+                    self._answered_at[topic] = now
+                    self.out.say(answer)
 
     def _reply(self, publish: Publish, correlation: bytes) -> None:
         """Send an answer. From any thread."""

@@ -22,7 +22,7 @@ class Config(Broker, kw_only=True, forbid_unknown_fields=True):
     ``dialects`` has a table for each language that messages are told in, see docs/dialects.md.
     """
 
-    topic: Annotated[str, Meta(pattern=r"^[^+#/\x00][^+#\x00]{0,200}$")] = "limpet"
+    topic: Annotated[str, Meta(pattern=r"^[^+#/\x00-\x1f\x7f-\x9f][^+#\x00-\x1f\x7f-\x9f]{0,200}\Z")] = "limpet"
     qos: Literal[0, 1] = 1
     batch_count: Annotated[int, Meta(ge=1)] = 100
     batch_age: Annotated[float, Meta(ge=0)] = 0.25

@@ -14,7 +14,7 @@ LONGEST = 65_535
 LONGEST_FOREIGN = 1024
 """Bytes of a topic that a client names, such as a response topic."""
 
-STANDARDS = ("homeassistant", "spBv1.0")
+STANDARDS = ("homeassistant", "spBv1.0", "STATE")
 """Roots of topics on which other systems act. No reply goes there, whether or not the dialect is configured."""
 
 

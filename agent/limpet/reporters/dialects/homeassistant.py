@@ -36,7 +36,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     for each, for all versions.
     """
 
-    prefix: Annotated[str, Meta(pattern=r"^[^+#\x00]{1,100}$")] = "homeassistant"
+    prefix: Annotated[str, Meta(pattern=r"^[^+#\x00-\x1f\x7f-\x9f]{1,100}\Z")] = "homeassistant"
     discovery: Literal["device", "entity"] = "device"
 
 
