@@ -113,7 +113,7 @@ NOT_DATA = [
 @pytest.mark.parametrize("line", NOT_DATA)
 @pytest.mark.parametrize("kind", ["csv", "json"])
 def test_a_line_that_is_not_data_is_no_lost_sample(kind: str, line: bytes) -> None:
-    good = [b"1,2\n", b"3,4\n"] if kind == "csv" else [b'{"a":1,"b":2}\n', b"[3,4]\n"]
+    good = [b"1,2\n", b"3,4\n"] if kind == "csv" else [b'{"a":1,"b":2}\n', b'{"a":3,"b":4}\n']
     rows, dropped = read(kind, good[0] + line + b"\r\n" + good[1])
     assert rows.values.tolist() == [[1, 2], [3, 4]]
     assert not rows.gap.any()

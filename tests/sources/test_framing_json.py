@@ -72,8 +72,8 @@ def test_very_deep_nesting_is_malformed() -> None:
 
 
 def test_null_is_a_value_that_is_not_there() -> None:
-    rows, dropped = read(b'{"a": null, "b": 2}\n[3, null]\n')
-    assert np.isnan(rows.values).tolist() == [[True, False], [False, True]]
+    rows, dropped = read(b'[3, null]\n{"a": null, "b": 2}\n')
+    assert np.isnan(rows.values).tolist() == [[False, True], [True, False]]
     assert not dropped
 
 

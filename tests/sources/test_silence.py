@@ -223,7 +223,7 @@ CHANNELS = ("ax", "ay", "az")
         (b'x\n{"ax":"left","ay":2,"az":3}\n', "json", "sends objects with values that are no numbers, such as"),
         (b"x\nhello\nwelt\n", "csv", "sends text without samples, such as 'welt'. Check `baud` and `framing`."),
         (bytes(range(128, 256)) * 4, "csv", "sends bytes that are no text. Check `baud`, `parity` and `framing`."),
-        (b"x" * 2000, "csv", "sends text without line ends."),
+        (b"x" * 2000, "csv", "sends text without line ends. Check `framing`, and its `max_line`"),
     ],
 )
 def test_what_a_board_sends_is_described(data: bytes, kind: str, seen: str) -> None:

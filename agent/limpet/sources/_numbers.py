@@ -15,8 +15,8 @@ Decimal: TypeAlias = Literal[".", ","]
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _COMMA_NUMBER = re.compile(r"[+-]?(?:\d+(?:,\d*)?|,\d+)(?:[eE][+-]?\d+)?", re.ASCII)
 _HEXADECIMAL = re.compile(r"[+-]?0[xX][0-9a-fA-F]{1,16}")
-_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:,\d{3})+(?:\.\d*)?(?![\d,.])", re.ASCII)
-_COMMA_THOUSANDS = re.compile(r"[+-]?\d{1,3}(?:(?:\.\d{3})+,\d*|(?:\.\d{3}){2,})(?![\d,.])", re.ASCII)
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:,\d{3})+(?:\.\d*)?(?![\d,.])", re.ASCII)
+_COMMA_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2}(?:(?:\.\d{3})+,\d*|(?:\.\d{3}){2,})(?![\d,.])", re.ASCII)
 
 MISSING = frozenset(
     [
@@ -271,8 +271,6 @@ def decimal_of(words: list[str]) -> Decimal | None:
     ):
         return "."
     if any("," in text and _COMMA_NUMBER.fullmatch(text) and not _THOUSANDS.fullmatch(text) for text in commas):
-        return ","
-    if any(re.fullmatch(r"[+-]?0,\d{3}", text) for text in commas):
         return ","
     if all(_THOUSANDS.fullmatch(text) for text in commas) and any(
         text.count(",") > 1 or "." in text for text in commas

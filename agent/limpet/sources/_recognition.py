@@ -17,6 +17,10 @@ _PAIR = re.compile(r"([A-Za-z_]\w{0,31})\s*[:=]\s*[-+]?[\d.]")
 _SINGLE = re.compile(r"([A-Za-z_#][\w #-]{0,31}?)\s*[:=\t ]\s*[-+]?\d[\d.,]*\s?\S{0,3}")
 _JOINED = re.compile(r"\}\s*,?\s*\{")
 _DECIMAL = 'If each number has a decimal comma, set decimal = "," and `delimiter` of the framing.'
+_COMMAS = 'sends numbers with a comma in quotes. If it is the decimal character, set decimal = "," of the framing.'
+_NO_NUMBERS = "sends objects with values that are no numbers"
+_OBJECT = re.compile(r"\{.*\}")
+_SOME = 3
 _SHOWN = 60
 """Characters of a line that are shown."""
 
@@ -45,17 +49,20 @@ def describe(data: bytes, channels: Sequence[str], kind: str) -> str:
 
     It goes on from "the board". The empty string where too little came to tell.
     """
-    other, _ = recognise(data, channels)
+    other, rows = recognise(data, channels)
     if other and other != kind:
         return f'sends samples as {other}. Set framing = "{other}".'
+    if other and rows < _SOME:
+        return ""  # they may yet be read
     if other:
-        return ""
+        return f"sends samples that {kind} reads by itself, but not with these keys of the framing. Check them."
     whole = re.split(rb"[\r\n]+", data)[1:-1]
     if _is_binary(data):
         return "sends bytes that are no text. Check `baud`, `parity` and `framing`."
     lines = [line.decode("utf-8", "replace").strip() for line in whole if line.strip()]
     if not lines:
-        return "sends text without line ends. Check `framing`." if len(data) > 1024 else ""
+        long = "sends text without line ends. Check `framing`, and its `max_line` if lines are very long."
+        return long if len(data) > 1024 else ""
     described = (
         _of_objects(lines, channels, kind)
         or _of_single_values(lines, channels)
@@ -71,13 +78,17 @@ def _is_binary(data: bytes) -> bool:
 
 
 def _may_be_decimal_commas(lines: Sequence[str], width: int) -> bool:
-    return all(line.count(",") == 2 * width - 1 and "." not in line for line in lines)
+    return all(line.count(",") == 2 * width - 1 and not {".", "{"} & set(line) for line in lines)
 
 
 def _wanted(channels: Sequence[str]) -> str:
     if len(channels) > 6:
         return f"{channels[0]} ... {channels[-1]}"
     return ", ".join(channels)
+
+
+def _has_commas(value: dict[str, Any]) -> bool:
+    return any(isinstance(one, str) and _numbers.is_number(one, ",") and "," in one for one in value.values())
 
 
 def _of_objects(lines: Sequence[str], channels: Sequence[str], kind: str) -> str:
@@ -87,24 +98,26 @@ def _of_objects(lines: Sequence[str], channels: Sequence[str], kind: str) -> str
         except (ValueError, RecursionError):
             continue
         keys = _paths(value)
-        if set(channels) <= {path.rpartition(".")[2] for path in keys} | set(keys) and kind == "json":
-            return f"sends objects with values that are no numbers, such as {line[:_SHOWN]!r}."
         way = "Name the channels like the keys, or set `paths` of the framing."
+        if kind == "json" and set(channels) <= set(keys):
+            return _COMMAS if _has_commas(value) else f"{_NO_NUMBERS}, such as {line[:_SHOWN]!r}. Send numbers."
         if kind != "json":
             way = 'Set framing = "json", and name the channels like the keys.'
         return f"sends JSON with the keys {_listed(keys)}. The channels are {_wanted(channels)}. {way}"
     if 2 * sum(_JOINED.search(line) is not None for line in lines) > len(lines):
         return "sends several objects a line. Send each object on a line of its own."
+    if broken := next((line for line in lines if _OBJECT.search(line)), ""):
+        return f"sends objects that are no valid JSON, such as {broken[:_SHOWN]!r}. Send one valid object a line."
     if any(line in {"{", "[", "[{"} for line in lines) or (lines[0][-1] == "," and lines[0][0] == "{"):
         return "sends JSON over several lines. Send each sample on a line of its own."
     return ""
 
 
 def _paths(value: Any, depth: int = 3) -> list[str]:
-    if not isinstance(value, dict) or not depth:
+    if not isinstance(value, dict | list) or not depth:
         return []
     found = []
-    for key, inner in value.items():
+    for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
         below = _paths(inner, depth - 1)
         found += [f"{key}.{path}" for path in below] or [str(key)]
     return found
@@ -134,6 +147,8 @@ def _of_names(lines: Sequence[str], channels: Sequence[str]) -> str:
     if 2 * len(found) <= len(lines):
         return ""
     names = Counter(found).most_common(1)[0][0]
+    if {name.casefold() for name in names} == {name.casefold() for name in channels}:
+        return f"sends lines such as {lines[-1][:_SHOWN]!r}. Check `delimiter` and `decimal` of the framing."
     way = "Name the channels like them."
     return f"sends the names {_listed(list(names))}. The channels are {_wanted(channels)}. {way}"
 
@@ -145,12 +160,16 @@ def _of_numbers(lines: Sequence[str], channels: Sequence[str]) -> str:
         if cells:
             widths[len(cells)] += 1
     if not widths:
-        return f"sends text without samples, such as {lines[-1][:_SHOWN]!r}. Check `baud` and `framing`."
+        seen = f"sends text without samples, such as {lines[-1][:_SHOWN]!r}."
+        if not any(character.isdigit() for line in lines for character in line):
+            return f"{seen} Check `baud` and `framing`."
+        return f"{seen} Send numbers alone, as 1,2, or behind their names, as x:1,y:2. Otherwise check `baud`."
     width, count = len(channels), widths.most_common(1)[0][0]
     labelled = not all(_numbers.is_number(cell) or _numbers.is_number(cell, ",") for cell in _cells(lines[-1]))
     noun = "columns" if labelled else "number" if count == 1 else "numbers"
     if count == width:
-        return f"sends lines such as {lines[-1][:_SHOWN]!r}. Check `delimiter` and `decimal` of the framing."
+        way = "Send numbers alone, or check `delimiter` and `decimal` of the framing."
+        return f"sends lines such as {lines[-1][:_SHOWN]!r}. {way}"
     way = "Name all columns in `fields` of the framing, or check `channels`."
     if count < width:
         way = "Check `channels`, or use a model with as many inputs."
@@ -162,6 +181,10 @@ def _cells(line: str) -> list[str]:
     for delimiter in (";", "\t", ",", "|", None):
         cells = [cell for cell in line.split(delimiter) if cell.strip()]
         numbers = sum(_numbers.is_number(cell) or _numbers.is_number(cell, ",") for cell in cells)
-        if cells and 2 * numbers > len(cells) and (len(cells) > 1 or delimiter is None):
+        if (
+            cells
+            and (2 * numbers > len(cells) or 2 * numbers == len(cells) >= 4)
+            and (len(cells) > 1 or delimiter is None)
+        ):
             return cells
     return []

@@ -38,6 +38,7 @@ from limpet.manifest import Positive
 from limpet.plugin import SourceNeeds
 from limpet.sources import _recognition
 from limpet.sources._rows import Calibration, Continuity, Shaper
+from limpet.sources.framings._frames import LONGER
 from limpet.types import SampleSpec, empty_samples
 
 if TYPE_CHECKING:
@@ -297,21 +298,22 @@ class _Explainer:
         self._since = time.monotonic()
         self._done = False
 
-    def hear(self, data: bytes, rows: int) -> None:
-        """Take what came, and how many samples it held."""
+    def hear(self, data: bytes, rows: int, overlong: int) -> None:
+        """Take what came, how many samples it held, and how many lines were too long so far."""
         if self._done:
             return
         self._heard = (self._heard + data)[:CHUNK]
         if rows:
             self._done, self._heard = True, b""
         elif time.monotonic() - self._since > EXPLAIN and self._heard:
-            self.note = self._explain()
+            self.note = self._explain(overlong)
             self._done = bool(self.note)
 
-    def _explain(self) -> str:
+    def _explain(self, overlong: int) -> str:
         config = self._config
         kind = config.framing if isinstance(config.framing, str) else str(config.framing.get("kind"))
-        seen = _recognition.describe(self._heard, config.channels, kind)
+        seen = f"sends lines that are too long; {LONGER}" if overlong else ""
+        seen = seen or _recognition.describe(self._heard, config.channels, kind)
         place = config.port if _is_url(config) else f"{config.port} at {config.baud} baud"
         return f"{place} {seen}" if seen else ""
 
@@ -328,7 +330,7 @@ def _samples(
         data = receive()
         now, wall = time.monotonic_ns(), time.time_ns()
         rows, ordinals = continuity.place(framing.feed(data), now // 1000)
-        explainer.hear(data, len(ordinals))
+        explainer.hear(data, len(ordinals), dropped["overlong"])
         for samples in shaper.shape(rows, ordinals, now, wall):
             spoke = now
             yield samples

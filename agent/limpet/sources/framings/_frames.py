@@ -6,12 +6,14 @@ A line ends with LF, CR LF or CR alone. Empty lines and lines that begin with ``
 from __future__ import annotations
 
 import codecs
+import logging
 import re
 from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from msgspec import Meta
 
+from limpet.sources._numbers import UNITS
 from limpet.types import Rows
 
 if TYPE_CHECKING:
@@ -34,11 +36,15 @@ LONGEST = 1 << 16
 """Bytes of a line, unless configured otherwise."""
 
 MaxLine: TypeAlias = Annotated[int, Meta(ge=64, le=1 << 20)]
+LONGER = "raise `max_line` of the framing, or check that the board ends its lines"
+
+log = logging.getLogger(__name__)
 
 _ESCAPES = re.compile(rb"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\-_])")
 """How a terminal is told to change colour or to clear a line: a shell and a logger do so."""
-_WORD = re.compile(r"[^\W\d_]{3,}")
-_NUMBER_WORDS = {"nan", "inf", "infinity", "ovf", "null", "none", "nil", "undefined"}
+_WORD = re.compile(r"(?<![^\W_])[^\W\d_]{2,}")
+_NUMBER_WORDS = {"nan", "inf", "infinity", "ovf", "null", "none", "nil", "undefined", "na"}
+_UNIT_WORDS = {word for unit in UNITS for word in _WORD.findall(unit)}
 
 
 class BadFrameError(Exception):
@@ -113,6 +119,7 @@ class LineFraming:
         self._lines = Splitter(b"\n", longest)
         self._opening = True
         self._broken = False
+        self._longest = longest
         self._counters: tuple[bool, bool] | None = None
 
     def feed(self, data: bytes) -> Rows:
@@ -138,6 +145,8 @@ class LineFraming:
     def _read(self, raw: bytes | None) -> Line | None:
         opening, self._opening = self._opening, False
         if raw is None:
+            if not self._dropped["overlong"]:
+                log.warning("a line is longer than %d bytes and is lost; %s", self._longest, LONGER)
             raise BadFrameError("overlong")
         text = raw.removeprefix(codecs.BOM_UTF8).strip(b" \t\0")
         if b"\x1b" in text:
@@ -192,8 +201,8 @@ def is_garbage(text: str) -> bool:
 
 
 def has_words(text: str) -> bool:
-    """Whether a line has words in it, other than those that stand for numbers."""
-    return any(word.lower() not in _NUMBER_WORDS for word in _WORD.findall(text))
+    """Whether a line has words in it, other than units and those that stand for numbers."""
+    return any(word.lower() not in _NUMBER_WORDS and word not in _UNIT_WORDS for word in _WORD.findall(text))
 
 
 def check_names(channels: Sequence[str], fields: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ nothing.
 from __future__ import annotations
 
 import csv
+import logging
 import math
 import re
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
@@ -72,9 +73,18 @@ def open(config: Config, channels: Sequence[str], dropped: Counter[str]) -> Fram
     return LineFraming(parser, config.sequence_modulo, config.max_line, dropped)
 
 
+log = logging.getLogger(__name__)
+
 _DELIMITERS = (",", ";", "\t", "|", " ")
 _BRACKETS = re.compile(r"[\[({<](.*)[\])}>][,;]?")
 _NAMED = re.compile(r"([:=])")
+_NO_SAMPLE = re.compile(
+    r"""\d{1,3}(?:\.\d{1,3}){3}      # an address
+    |\d{1,2}:\d{2}(?::\d{2})?      # a time of day
+    |\d{1,4}[/-]\d{1,2}[/-]\d{1,4}  # a date
+    |[-=*_]{3}.*[-=*_]{3}          # a rule""",
+    re.VERBOSE | re.ASCII,
+)
 
 
 class _Sample(NamedTuple):
@@ -93,14 +103,12 @@ class _Columns:
         self, fields: Sequence[str], channels: Sequence[str], delimiter: str, decimal: Decimal | None
     ) -> None:
         self.columns, self.channels = len(fields), len(channels)
-        self._header = [name.encode() for name in fields]
+        self._fields = list(fields)
+        self._wanted = list(channels)
         folded = [name.casefold() for name in fields]
-        self._names = {name: n for n, name in enumerate(folded) if folded.count(name) == 1}
-        self._names |= {name: n for n, name in enumerate(fields)}
-        self._channels = [fields.index(name) for name in channels]
-        self._sequence = fields.index(SEQUENCE) if SEQUENCE in fields else None
-        self._time = fields.index(TIME) if TIME in fields else None
-        self._used = [fields.index(name) for name in (*channels, *RESERVED) if name in fields]
+        self._canonical = {name.casefold(): name for name in fields if folded.count(name.casefold()) == 1}
+        self._canonical |= {name: name for name in fields}
+        self._place()
         self._fixed = delimiter
         self._delimiter = delimiter
         self._decimal: Decimal | None = decimal
@@ -117,6 +125,14 @@ class _Columns:
             if len(words) == self.columns and (line := self._fast(words, text)):
                 return line
         return self._slow(text_of(text))
+
+    def _place(self) -> None:
+        """Note which column is what."""
+        fields = self._fields
+        self._channels = [fields.index(name) for name in self._wanted]
+        self._sequence = fields.index(SEQUENCE) if SEQUENCE in fields else None
+        self._time = fields.index(TIME) if TIME in fields else None
+        self._used = [fields.index(name) for name in (*self._wanted, *RESERVED) if name in fields]
 
     def _choose(self, delimiter: str) -> None:
         self._delimiter = delimiter
@@ -137,6 +153,8 @@ class _Columns:
 
     def _slow(self, text: str) -> Line | None:
         """Find out what a line is that is not plain numbers, parted as those before."""
+        if not text.strip("-=*_ "):
+            raise NoSampleError  # a rule between two samples
         if self._is_header(text):
             return None
         if (pairs := self._pairs(text)) is not None:
@@ -146,9 +164,26 @@ class _Columns:
         raise self._verdict(text)
 
     def _is_header(self, text: str) -> bool:
-        delimiters = [self._delimiter] if self._delimiter else _DELIMITERS
-        names = [name.decode() for name in self._header]
-        return any([cell.strip("\"' ") for cell in _cells(text, delimiter)] == names for delimiter in delimiters)
+        """Whether a line names the columns. Its order is that of the columns, whatever the configuration says."""
+        for delimiter in [self._delimiter] if self._delimiter else _DELIMITERS:
+            named = [self._name(cell.strip("\"' ")) for cell in _cells(text, delimiter)]
+            if len(named) == self.columns + 1 and not named[-1]:
+                del named[-1]
+            if len(named) == self.columns and all(named.count(self._fields[i]) == 1 for i in self._used):
+                self._reorder(named)
+                return True
+        return False
+
+    def _name(self, word: str) -> str:
+        """Return which column a word names as the configuration writes it, the empty string for none."""
+        return self._canonical.get(word, self._canonical.get(word.casefold(), ""))
+
+    def _reorder(self, names: list[str]) -> None:
+        before = self._channels, self._sequence, self._time
+        self._fields = names
+        self._place()
+        if (self._channels, self._sequence, self._time) != before:
+            log.warning("the board names its columns in another order than the configuration; its order is used")
 
     def _sample(self, text: str) -> Line | None:
         """Read a line of numbers, parted as those before or, the second time in a row, in another way."""
@@ -221,7 +256,7 @@ class _Columns:
             begin = 0
             for at, following in zip(marks, [*marks[1:], len(tokens)], strict=False):
                 column = self._column(tokens[begin:at])
-                begin = at + 2
+                begin = at + (1 if column is None else 2)
                 # The unit of a number may stand before the next name.
                 end = following if following == len(tokens) else begin
                 if column is not None:
@@ -231,10 +266,8 @@ class _Columns:
     def _column(self, words: Sequence[str]) -> int | None:
         """Return the column that the last of these words name."""
         for start in range(max(0, len(words) - 4), len(words)):
-            name = " ".join(words[start:]).strip("\"'")
-            column = self._names.get(name, self._names.get(name.casefold()))
-            if column is not None:
-                return column
+            if name := self._name(" ".join(words[start:]).strip("\"'>")):
+                return self._fields.index(name)
         return None
 
     def _of_pairs(self, pairs: dict[int, str]) -> Line:
@@ -257,12 +290,14 @@ class _Columns:
             cells = _cells(text, delimiter)
             used = [cells[i] for i in self._used] if len(cells) == self.columns else []
             numbers = sum(_is_number(cell) for cell in used)
+            if len(used) > 1 and words and delimiter == " " and numbers < len(used):
+                return NoSampleError()  # a sentence
             if numbers and (2 * numbers > len(used) or (2 * numbers == len(used) and _is_number(used[0]))):
                 return BadFrameError("malformed")
             begins_so = len(cells) > 1 and all(_is_number(cell) for cell in cells[:2])
             if begins_so and self.columns > 1 and (delimiter != " " or not words):
                 return BadFrameError("fields")
-        if words or not any(character.isdigit() for character in text):
+        if words or not any(character.isdigit() for character in text) or _NO_SAMPLE.fullmatch(text):
             return NoSampleError()
         cells = _cells(text, self._delimiter or ",")
         return BadFrameError("malformed" if len(cells) == self.columns else "fields")

@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from limpet.plugin import Framing
+    from limpet.sources._numbers import Decimal
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -53,6 +54,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     fields: list[str] = []
     paths: dict[str, str] = {}
+    decimal: Literal[".", ","] = "."
     max_line: MaxLine = LONGEST
     sequence_modulo: Annotated[int, Meta(ge=2, le=1 << 32)] | None = None
 
@@ -63,14 +65,17 @@ def open(config: Config, channels: Sequence[str], dropped: Counter[str]) -> Fram
     check_names(channels, fields)
     if strangers := set(config.paths) - set(channels):
         raise ValueError(f"paths: {min(strangers)!r} is not one of the channels")
-    parser = _Lines(fields, channels, config.paths)
+    parser = _Lines(fields, channels, config.paths, config.decimal)
     return LineFraming(parser, config.sequence_modulo, config.max_line, dropped)
 
 
 _PYTHON = {"None": "null", "True": "true", "False": "false", "nan": "NaN", "inf": "Infinity"}
 _DEEPEST = 8
 _LONGEST_KEY = 64
+_LONGEST_COUNTER = 20
 _PYTHON_WORDS = re.compile(r"\b(?:None|True|False|nan|inf)\b")
+_TAGS = re.compile(r'(?:[^{}"]*\{[^{}":]*\})+(?=[^{}"]*\{)')
+"""What a logger may write in braces before an object."""
 _ONLY_NUMBERS = re.compile(r"[\[\]\s.,eE+-]*\d[\[\]\s0-9.,eE+-]*")
 
 
@@ -79,12 +84,17 @@ class _Lines:
 
     checked = True
 
-    def __init__(self, fields: Sequence[str], channels: Sequence[str], paths: Mapping[str, str]) -> None:
+    def __init__(
+        self, fields: Sequence[str], channels: Sequence[str], paths: Mapping[str, str], decimal: Decimal
+    ) -> None:
+        self._decimal = decimal
         self.channels = len(channels)
         self._fields = fields
         self._names = channels
         self._wanted = {name: paths.get(name, name).replace("[", ".").replace("]", "") for name in channels}
         self._found: dict[str, str] = {}
+        self._arrays: bool | None = None
+        """Whether the first sample was an array. If it was an object, arrays are no samples."""
         self._units: dict[str, str] = {}
         self._columns = [fields.index(name) if name in fields else None for name in (*channels, *RESERVED)]
         members: list[tuple[str, Any, Any]] = [
@@ -108,12 +118,16 @@ class _Lines:
                 return self._array(sample)
             values = [getattr(sample, name) for name in self._members]
             if UNSET not in values:
+                self._arrays = self._arrays or False
                 return Line(values, getattr(sample, SEQUENCE), getattr(sample, TIME))
         return self._slow(text)
 
     def _array(self, elements: Sequence[float | None]) -> Line:
+        if self._arrays is False:
+            raise NoSampleError
         if len(elements) != len(self._fields):
             raise BadFrameError("fields")
+        self._arrays = True
         *values, sequence, time_us = [None if i is None else elements[i] for i in self._columns]
         return Line(values, _whole(sequence), _whole(time_us))
 
@@ -127,6 +141,8 @@ class _Lines:
             return self._object(value)
         if isinstance(value, list) and text.startswith("["):
             return self._array([self._number(str(n), element) for n, element in enumerate(value)])
+        if self._arrays is False and not any(mark in text for mark in '{}":') and not is_garbage(text):
+            raise NoSampleError
         raise _verdict(text)
 
     def _object(self, value: dict[str, Any]) -> Line:
@@ -137,7 +153,7 @@ class _Lines:
                 raise BadFrameError("malformed")
             raise BadFrameError("fields") if found else NoSampleError
         values = [self._number(name, leaves[path]) for name, path in found.items()]
-        self._found = found
+        self._found, self._arrays = found, self._arrays or False
         sequence, time_us = (_counter(value.get(name)) for name in RESERVED)
         return Line(values, sequence, time_us)
 
@@ -157,10 +173,10 @@ class _Lines:
                 return None if value is None else float(value)
             except OverflowError:
                 return math.inf
-        if not isinstance(value, str) or not value.strip():
-            raise BadFrameError("malformed")
+        if not isinstance(value, str) or not value.strip() or (self._decimal == "." and "," in value):
+            raise BadFrameError("malformed")  # "1,500" may be 1.5 or 1500
         try:
-            number = _numbers.read(value)
+            number = _numbers.read(value, self._decimal)
         except ValueError:
             raise BadFrameError("malformed") from None
         if not math.isnan(number.value) and self._units.setdefault(name, number.unit) != number.unit:
@@ -170,7 +186,8 @@ class _Lines:
 
 def _value(text: str) -> Any:
     """Return the object or array in a line as Python or JSON writes it, ``None`` where there is none."""
-    begin, end = text.find("{"), text.rfind("}")
+    tag = _TAGS.match(text)
+    begin, end = text.find("{", tag.end() if tag else 0), text.rfind("}")
     candidate = text[begin : end + 1] if 0 <= begin < end else text if text.startswith("[") else ""
     if not candidate:
         return None
@@ -218,6 +235,10 @@ def _verdict(text: str) -> Exception:
 
 def _counter(value: Any) -> int | None:
     """Return a counter out of an object."""
+    if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) <= _LONGEST_COUNTER:
+        return int(value)
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
         return value
     raise BadFrameError("malformed")
