@@ -127,7 +127,7 @@ def test_a_window_is_captured_out_of_a_backlog(cache: Path) -> None:
         assert len(list(pipeline.feed(second))) == 200
     (captured,) = answers
     assert (captured.number, captured.error) == (7, "")
-    assert captured.result["inputs"][0]["shape"] == [1, CHANNELS]
+    assert captured.result.inputs[0].shape == [1, CHANNELS]
 
 
 def test_a_batch_s_results_have_its_time(cache: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,6 +20,7 @@ from limpet.processes import border
 from limpet.processes.executors import AT_ONCE, MOST_IN_USE, MOST_OF_A_PIPELINE, Executors
 from limpet.records import (
     LARGEST_OUTPUT,
+    LARGEST_RECORD,
     LONGEST_TEXT,
     MOST_CAUSES,
     Answered,
@@ -168,7 +171,7 @@ def test_an_output_within_the_limit_is_taken() -> None:
     ],
 )
 def test_texts_and_numbers_that_nothing_can_show_are_refused(record: object) -> None:
-    with pytest.raises(UnreadableError):
+    with pytest.raises((UnreadableError, msgspec.ValidationError)):
         said(record)
 
 
@@ -267,3 +270,90 @@ def test_asking_for_executors_without_end_is_refused() -> None:
         executors.refusal(need(number), PIPELINES, 0.0)
     with pytest.raises(UnreadableError, match="too often"):
         executors.refusal(need(99), PIPELINES, 0.0)
+
+
+def _packed(number: int, tag: bytes = b"\xdd") -> bytes:
+    return tag + number.to_bytes(4, "big")
+
+
+def _with(record: dict[str, Any], key: str, value: bytes) -> bytes:
+    """Return a record with one more field, given as msgpack."""
+    encoded = msgspec.msgpack.encode(record)
+    return bytes([encoded[0] + 1]) + encoded[1:] + msgspec.msgpack.encode(key) + value
+
+
+MOST = LARGEST_RECORD - 1000
+
+MOVE = {"type": "Transition", "pipeline": "a", "state": "running"}
+ANSWER = {"type": "Answered", "number": 1}
+SAID: dict[str, Any] = dict.fromkeys(("model", "sha256", "limpet", "runtime", "delegate"), "m")
+SAID |= {"version": 1, "delegate_share": 0.0, "placement": None, "run_us": []}
+EXPANDING = {
+    "results": _with(
+        {"type": "Results"},
+        "items",
+        _packed(MOST // 11) + (b"\x9a" + b"\xa0\xa0\0\xa0\xc2" + b"\0" * 4 + b"\xc0") * (MOST // 11),
+    ),
+    "pipelines": _with(
+        {"type": "Heartbeat", "dropped": {}},
+        "pipelines",
+        _packed(1 << 16, b"\xdf") + b"".join(b"\xa4" + f"{i:04x}".encode() + b"\x80" for i in range(1 << 16)),
+    ),
+    "parts of a sandbox": _with(MOVE, "sandbox", _packed(MOST // 3) + b"\xa2ab" * (MOST // 3)),
+    "ops": _with(
+        MOVE,
+        "placement",
+        _with(
+            {"op_share": 0},
+            "left",
+            _packed(1 << 16, b"\xdf") + b"".join(b"\xa4" + f"{i:04x}".encode() + b"\1" for i in range(1 << 16)),
+        ),
+    ),
+    "lists in a captured window": _with(
+        ANSWER, "result", _packed(border.LARGEST_CAPTURE - 9) + b"\x90" * (border.LARGEST_CAPTURE - 9)
+    ),
+    "lists of a captured tensor": _with(
+        ANSWER,
+        "result",
+        msgspec.msgpack.encode(
+            {"inputs": [{"name": "x", "shape": [65536, *[1] * 7], "dtype": "int8", "values": [0] * 65536}]}
+        ),
+    ),
+    "numbers of an output": _with(
+        {**ANSWER, "number": 2},
+        "result",
+        _with(
+            SAID, "outputs", b"\x91" + _with({"shape": [1]}, "values", _packed(MOST - 300) + b"\0" * (MOST - 300))
+        ),
+    ),
+    "outputs": _with(
+        {**ANSWER, "number": 2},
+        "result",
+        _with(SAID, "outputs", _packed(MOST // 13) + b"\x82\xa5shape\x90\xa4data\xa0" * (MOST // 16)),
+    ),
+    "ops of an answer": _with(
+        {**ANSWER, "number": 2}, "result", _with({**SAID, "placement": {"op_share": 7}}, "outputs", b"\x90")
+    ),
+}
+"""Records within the limit on bytes that would be many times as large as objects."""
+
+
+@pytest.mark.parametrize("name", EXPANDING)
+def test_a_record_that_would_take_many_times_its_bytes_is_refused(name: str) -> None:
+    data = EXPANDING[name]
+    assert len(data) <= LARGEST_RECORD
+    tracemalloc.start()
+    try:
+        with pytest.raises((UnreadableError, msgspec.DecodeError)):
+            border.check(DECODER.decode(data), {"a"}, {1: Capture, 2: RunWindows})
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("shape", [[], [3], [1, 3], [2, 3, 1]])
+def test_a_captured_window_comes_out_as_the_lists_of_its_shape(shape: list[int]) -> None:
+    values = np.arange(np.prod(shape, dtype=int), dtype=np.float32).reshape(shape)
+    tensor = {"name": "x", "shape": shape, "dtype": "float32", "values": values.ravel().tolist()}
+    answer = said(Answered(1, result={"inputs": [tensor]}), {1: Capture})
+    assert msgspec.json.decode(answer.result) == {"inputs": [{**tensor, "values": values.tolist()}]}

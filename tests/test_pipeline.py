@@ -137,7 +137,7 @@ def test_the_threshold_can_be_set_while_captures_are_pending(tmp_path: Path) -> 
     assert first.output.threshold == 0.5
     assert [said.number for said in answers] == [2, 1, 3]
     for said in answers[1:]:
-        assert said.result["inputs"][0]["values"] == [[0.75]]
+        assert said.result.inputs[0].values == [0.75]
 
 
 def test_a_capture_of_an_image_has_the_values_that_the_model_sees(tmp_path: Path) -> None:
@@ -148,8 +148,8 @@ def test_a_capture_of_an_image_has_the_values_that_the_model_sees(tmp_path: Path
         list(fast.feed(images()))
         assert not fast._transforms
     np.testing.assert_array_equal(
-        np.array(answers[0].result["inputs"][0]["values"], np.float32),
-        (images().values[:1].astype(np.float32) - 127) / 32,
+        np.array(answers[0].result.inputs[0].values, np.float32),
+        ((images().values[:1].astype(np.float32) - 127) / 32).ravel(),
     )
 
 

@@ -34,6 +34,17 @@ LONGEST_NAME = 64
 MOST_CAUSES = 32
 """Causes of dropped samples in one heartbeat, and in the health of one pipeline."""
 
+MOST_RESULTS = 1024
+"""Results in one record."""
+MOST_PIPELINES = 1024
+"""Pipelines in one heartbeat."""
+MOST_OPS = 256
+"""Names of ops that a delegate left to the CPU."""
+MOST_IN_FORCE = 16
+"""Parts of a sandbox."""
+MOST_CAPTURED = 65_536
+"""Numbers in a captured window: its answer is one message."""
+
 Text = Annotated[str, Meta(max_length=LONGEST_TEXT)]
 Name = Annotated[str, Meta(max_length=LONGEST_NAME)]
 Path = Annotated[str, Meta(max_length=512)]
@@ -79,7 +90,7 @@ class Results(msgspec.Struct, tag=True):
 class RawResults(msgspec.Struct, tag="Results"):
     """Results as they are received."""
 
-    items: list[RawResult]
+    items: Annotated[list[RawResult], Meta(max_length=MOST_RESULTS)]
 
 
 class Figures(msgspec.Struct, omit_defaults=True):
@@ -100,7 +111,7 @@ class Figures(msgspec.Struct, omit_defaults=True):
 class Heartbeat(msgspec.Struct, tag=True):
     """A sign of progress. ``dropped`` counts samples by cause since the heartbeat before."""
 
-    pipelines: dict[Name, Figures]
+    pipelines: Annotated[dict[Name, Figures], Meta(max_length=MOST_PIPELINES)]
     dropped: Annotated[dict[Name, Count], Meta(max_length=MOST_CAUSES)]
 
 
@@ -120,8 +131,8 @@ class Placed(msgspec.Struct, omit_defaults=True):
     error: float = 0.0
     run_us: float = 0.0
     device: str = ""
-    left: dict[str, int] = {}
-    sandbox: list[str] = []
+    left: Annotated[dict[str, int], Meta(max_length=MOST_OPS)] = {}
+    sandbox: Annotated[list[str], Meta(max_length=MOST_IN_FORCE)] = []
 
 
 class Transition(msgspec.Struct, tag=True, omit_defaults=True):
@@ -139,7 +150,7 @@ class Transition(msgspec.Struct, tag=True, omit_defaults=True):
     delegate_share: float = 0.0
     degraded: bool = False
     placement: Placed | None = None
-    sandbox: list[str] = []
+    sandbox: Annotated[list[str], Meta(max_length=MOST_IN_FORCE)] = []
 
 
 class Notice(msgspec.Struct, tag=True):
@@ -168,6 +179,21 @@ class RawAnswered(msgspec.Struct, tag="Answered"):
     number: Count
     error: Text = ""
     result: msgspec.Raw = msgspec.Raw(NIL)
+
+
+class CapturedTensor(msgspec.Struct):
+    """An input of a model, its numbers row by row. As a tree of lists they could take 60 times their bytes."""
+
+    name: Text
+    shape: Annotated[list[Annotated[int, Meta(ge=1, le=MOST_CAPTURED)]], Meta(max_length=8)]
+    dtype: Name
+    values: Annotated[list[int | float | bool], Meta(max_length=MOST_CAPTURED)]
+
+
+class CapturedWindow(msgspec.Struct):
+    """What the model of a pipeline was given, as its worker answers ``Capture``."""
+
+    inputs: Annotated[list[CapturedTensor], Meta(max_length=256)]
 
 
 class Need(msgspec.Struct, tag=True):

@@ -19,7 +19,16 @@ from limpet.errors import ModelError
 from limpet.inference import given
 from limpet.inference.inputs import complete
 from limpet.messages import Tensor
-from limpet.records import Answered, Ask, SetLogLevel, SetThreshold
+from limpet.processes.border import MOST_LISTS, cleaned, lists_of
+from limpet.records import (
+    MOST_CAPTURED,
+    Answered,
+    Ask,
+    CapturedTensor,
+    CapturedWindow,
+    SetLogLevel,
+    SetThreshold,
+)
 from limpet.remote import LARGEST_OUTPUTS
 
 if TYPE_CHECKING:
@@ -30,8 +39,6 @@ if TYPE_CHECKING:
     from limpet.plugin import Model
     from limpet.types import Array, FloatArray
 
-LARGEST = 65_536
-"""Numbers in a captured window at most: an answer is one message."""
 SLICE = 0.005
 """Seconds for which guests run at a time; one window runs in any case."""
 SHARE = 0.1
@@ -69,13 +76,13 @@ def _capture(pipeline: Pipeline, number: int, send: Callable[[Answered], None]) 
 
 def _captured(number: int, names: Sequence[str], inputs: Sequence[Array]) -> Answered:
     size = sum(values.size for values in inputs)
-    if size > LARGEST:
-        return Answered(number, f"the window has {size} numbers; at most {LARGEST} are sent")
+    if size > MOST_CAPTURED or any(lists_of(values.shape) > MOST_LISTS for values in inputs):
+        return Answered(number, f"the window has {size} numbers; at most {MOST_CAPTURED} are sent")
     tensors = [
-        {"name": name, "shape": list(values.shape), "dtype": str(values.dtype), "values": values.tolist()}
+        CapturedTensor(cleaned(name), list(values.shape), str(values.dtype), values.ravel().tolist())
         for name, values in zip(names, inputs, strict=True)
     ]
-    return Answered(number, result={"inputs": tensors})
+    return Answered(number, result=CapturedWindow(tensors))
 
 
 @dataclass

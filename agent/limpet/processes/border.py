@@ -8,9 +8,10 @@ wrong is ``UnreadableError``, and ends that worker alone.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
+from msgspec import Meta
 
 from limpet.errors import UnreadableError
 from limpet.messages import Inferred
@@ -19,9 +20,13 @@ from limpet.records import (
     LARGEST_RECORD,
     LONGEST_NAME,
     LONGEST_TEXT,
+    MOST_CAPTURED,
     MOST_CAUSES,
+    MOST_IN_FORCE,
+    MOST_OPS,
     NIL,
     Capture,
+    CapturedWindow,
     Heartbeat,
     Need,
     Notice,
@@ -33,24 +38,43 @@ from limpet.records import (
     SetThreshold,
     Transition,
 )
+from limpet.remote import MOST_WINDOWS
 from limpet.untrusted import reading
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from limpet.records import FromWorker, Placed
+    from limpet.records import CapturedTensor, FromWorker, Placed
 
     Question = type[SetLogLevel | SetThreshold | Capture | RunWindows]
 
 OTHER = "other"
 """The cause under which dropped samples are counted once there are ``MOST_CAUSES`` others."""
-MOST_OPS = 256
-"""Names of ops that a delegate left to the CPU."""
-MOST_IN_FORCE = 16
-"""Parts of a sandbox."""
 LARGEST_CAPTURE = 640 * 1024
-"""Bytes of a captured window as msgpack: ``limpet.processes.asked`` sends 65,536 numbers at most."""
-_ANSWERS: dict[type, tuple[Any, int]] = {Capture: (Any, LARGEST_CAPTURE), RunWindows: (Inferred, LARGEST_RECORD)}
+"""Bytes of a captured window as msgpack: ``MOST_CAPTURED`` numbers, and what they are called."""
+MOST_LISTS = 4 * MOST_CAPTURED
+"""Lists into which the numbers of one captured tensor are put."""
+
+
+class _Output(msgspec.Struct, forbid_unknown_fields=True):
+    """A ``Tensor`` whose numbers are bytes, as workers send it: lists of numbers take 30 times as much."""
+
+    shape: Annotated[list[int], Meta(max_length=9)]
+    data: bytes
+    dtype: str = "float32"
+
+
+class _Inferred(Inferred, kw_only=True):
+    """``Inferred`` within limits."""
+
+    outputs: Annotated[list[_Output], Meta(max_length=256)]  # type: ignore[assignment]
+    run_us: Annotated[list[float], Meta(max_length=MOST_WINDOWS)]
+
+
+_ANSWERS: dict[type, tuple[Any, int]] = {
+    Capture: (CapturedWindow, LARGEST_CAPTURE),
+    RunWindows: (_Inferred, LARGEST_RECORD),
+}
 """Type and largest size of the answers that are more than "done", by question."""
 _VALUE = msgspec.msgpack.Decoder()
 _JSON = msgspec.json.Encoder()
@@ -107,7 +131,36 @@ def _check_answer(record: RawAnswered, asked: Mapping[int, Question]) -> None:
         kind, largest = _ANSWERS.get(question, (None, 1))
         _refuse_large(record.result, largest)
         with reading("a value"):
-            record.result = msgspec.Raw(_JSON.encode(msgspec.msgpack.decode(record.result, type=kind)))
+            answer = msgspec.msgpack.decode(record.result, type=kind)
+            if isinstance(answer, Inferred) and answer.placement is not None:
+                check_placed(answer.placement)
+            shown = _shown(answer) if isinstance(answer, CapturedWindow) else answer
+            record.result = msgspec.Raw(_JSON.encode(shown))
+
+
+def _shown(window: CapturedWindow) -> dict[str, Any]:
+    """Return a captured window as it is published."""
+    return {
+        "inputs": [
+            {"name": one.name, "shape": one.shape, "dtype": one.dtype, "values": _nested(one)}
+            for one in window.inputs
+        ]
+    }
+
+
+def _nested(tensor: CapturedTensor) -> Any:
+    """Return the numbers of a tensor as lists of lists."""
+    shape, values = tensor.shape, tensor.values
+    if math.prod(shape) != len(values) or lists_of(shape) > MOST_LISTS:
+        raise UnreadableError(f"it sent {len(values)} numbers of shape {shape}")
+    for size in reversed(shape[1:]):
+        values = [values[i : i + size] for i in range(0, len(values), size)]  # type: ignore[misc]
+    return values if shape else values[0]
+
+
+def lists_of(shape: Sequence[int]) -> int:
+    """Return how many lists a tensor of this shape is."""
+    return sum(math.prod(shape[:depth]) for depth in range(len(shape)))
 
 
 def _refuse_large(value: msgspec.Raw, largest: int) -> None:
