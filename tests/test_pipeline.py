@@ -303,3 +303,25 @@ def test_an_index_without_dimensions_is_read_after_each_run(tmp_path: Path) -> N
     with Pipeline(planned(tmp_path, model, spec, decoder=decoder)) as pipeline:
         results = list(pipeline.feed(block(np.array([[0, 5, 1], [7, 0, 1], [0, -9, 3]], np.float32))))
     assert [result.output.label for result in results] == ["y", "x", "z"]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float32"])
+def test_what_transforms_make_infinite_reaches_no_model(tmp_path: Path, dtype: str) -> None:
+    model = models.dense(tmp_path / "m.tflite", 1, 1, int8=dtype == "int8")
+    transforms = [{"kind": "normalise", "std": 1e-3}]
+    failures: list[ModelError] = []
+    with Pipeline(planned(tmp_path, model, ONE, transforms=transforms)) as pipeline, np.errstate(all="ignore"):
+        results = list(pipeline.feed(block([1e-3, 3e38, -3e38, 2e-3]), failures.append))
+    assert [result.sample for result in results] == [0, 3]
+    assert [str(failure) for failure in failures] == [str(failures[0])] * 2
+    assert "NaN or infinity" in str(failures[0])
+
+
+def test_what_resampling_makes_infinite_reaches_no_model(tmp_path: Path) -> None:
+    model = models.dense(tmp_path / "m.tflite", 3, 3)
+    window = WindowSpec(seconds=0.03, size=3)
+    failures: list[ModelError] = []
+    with Pipeline(planned(tmp_path, model, ONE, window=window)) as pipeline, np.errstate(all="ignore"):
+        far = replace(block([3e38, -3e38] * 4), monotonic_ns=np.arange(8, dtype=np.int64) * 7_000_000)
+        assert list(pipeline.feed(far, failures.append)) == []
+    assert failures

@@ -236,3 +236,9 @@ def test_the_whole_window_can_go_to_several_inputs(tmp_path: Path) -> None:
     spec = SampleSpec((3,), np.dtype(np.float32), tuple("abc"))
     with Pipeline(planned(tmp_path, DATA / "two.tflite", spec, inputs={"a": [], "b": []})) as pipeline:
         assert feed(pipeline, [[1, 2, 3]]) == [[2, 4, 6, 1, 4, 9]]
+
+
+def test_inputs_of_one_name_are_refused(tmp_path: Path) -> None:
+    twins = models.times(tmp_path / "m.tflite", names=("x", "x"))
+    with pytest.raises(ModelError, match="2 of the model's inputs have the name 'x'; rename them"):
+        planned(tmp_path, twins, inputs={"x": ["x"]})

@@ -5,6 +5,8 @@ Such a module has ``HELP``, ``add_arguments(parser)`` and ``main(arguments)``, w
 
 from __future__ import annotations
 
+import os
+import select
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -17,18 +19,21 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 EX_CONFIG = 78
+EX_CLOSED = 141
+"""What a shell says of a program that SIGPIPE ended."""
 
 
 def run(program: str, description: str, commands: ModuleType, given: Sequence[str], **defaults: Any) -> int:
     """Run a command. Errors that a person can mend are one line each on stderr.
 
     ``defaults`` are set in the arguments that the command gets. Returns the exit status: 78 where a configuration
-    cannot be used, 130 where the user interrupted it, 1 for other errors.
+    cannot be used, 130 where the user interrupted it, 141 where the reader of its output is gone, 1 for other errors.
     """
     try:
         parsed = _parser(program, description, commands, given).parse_args(given)
         vars(parsed).update(defaults)
         status: int = parsed.main(parsed)
+        sys.stdout.flush()
     except ConfigError as error:
         for problem in error.problems:
             print(f"{program}: {problem}", file=sys.stderr)
@@ -38,7 +43,19 @@ def run(program: str, description: str, commands: ModuleType, given: Sequence[st
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:  # As of `limpet infer ... | head`.
+        if not _reader_is_gone():
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end.
+        return EX_CLOSED
     return status
+
+
+def _reader_is_gone() -> bool:
+    """Whether standard output is a pipe that no program reads any longer."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return bool(poll.poll(0))
 
 
 def _parser(program: str, description: str, commands: ModuleType, given: Sequence[str]) -> argparse.ArgumentParser:

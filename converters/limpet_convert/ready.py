@@ -24,6 +24,7 @@ from limpet.command_values import filled
 from limpet.deploy import bundle as bundles
 from limpet.deploy.golden import check_golden
 from limpet.errors import ModelError
+from limpet.inference.inputs import refuse_unnamed
 from limpet.inference.plan import open_transforms, resized, windowed_columns
 from limpet.inference.single import plan_model
 from limpet.inference.window import Windower
@@ -136,6 +137,7 @@ def _labels(path: Path) -> list[str]:
 def _manifest(described: Bundle, wanted: Wanted, labels: Sequence[str]) -> Manifest:
     """Return what the file and the options say together."""
     facts = tflite.describe(described.model, tflite.Config())  # Its inputs are named as the device names them.
+    refuse_unnamed(facts)
     said = replace(described.manifest, inputs=list(facts.inputs), outputs=list(facts.outputs))
     names = {tensor.name for tensor in said.inputs}
     given = {key if key in names else facts.aliases.get(key, key): value for key, value in wanted.inputs.items()}
@@ -283,8 +285,8 @@ def _inputs(plan: PipelinePlan, shape: tuple[int, ...], windows: Sequence[Array]
             columns = chosen[one.name]
             parts = [window if columns is None else window[..., columns] for window in windows]
         else:
-            value = 0.0 if one.constant is None else one.constant
-            parts = [np.broadcast_to(np.reshape(_float(value), (-1,)), size)] * len(windows)
+            value = _float(0.0 if one.constant is None else one.constant)
+            parts = [np.full(size, value) if value.ndim == 0 else value.reshape(size)] * len(windows)
         found.append(np.stack([np.reshape(part, size) for part in parts]))
     return found
 

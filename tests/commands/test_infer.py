@@ -130,3 +130,66 @@ def test_each_of_several_inputs_is_named(tmp_path: Path) -> None:
     example = said.partition("for example: inputs = ")[2].strip()
     results, _ = infer(tmp_path, DATA / "two.tflite", "r.csv", "--inputs", example)
     assert list(results[0]["output"]["values"].values()) == [11, 22, 33, 10, 40, 90]
+
+
+def test_a_window_that_fails_costs_no_other_and_is_said(tmp_path: Path) -> None:
+    model = models.integers(tmp_path / "m.tflite", "int32", 1)
+    (tmp_path / "r.csv").write_text("x\n1\n1e10\n3\n")
+    results, said = infer(tmp_path, model, "r.csv")
+    assert samples(results) == [0, 2]
+    assert "r.csv: 1 windows failed: m.tflite: input" in said
+    (tmp_path / "r.csv").write_text("x\n1e10\n2e10\n")
+    results, said = infer(tmp_path, model, "r.csv", code=1)
+    assert results == []
+    assert "the model failed on each of 2 windows" in said
+
+
+def test_samples_too_large_to_compute_with_give_no_result(tmp_path: Path) -> None:
+    model = models.dense(tmp_path / "m.tflite", 8, 8)
+    np.save(tmp_path / "r.npy", np.float32([3e38, -3e38] * 8 + [1.0] * 8)[:, None])
+    spectrum = '[{kind = "spectrum", bands = 8}]'
+    results, said = infer(
+        tmp_path, model, "r.npy", "--rate", 100, "--window", 16, "--hop", 8, "--transforms", spectrum, code=1
+    )
+    assert results == []
+    assert "2 windows failed: samples so large that window and transforms make NaN or infinity of them" in said
+    assert "RuntimeWarning" not in said
+
+
+def test_a_signature_can_be_chosen(tmp_path: Path) -> None:
+    model = models.started(tmp_path / "m.tflite", 1)
+    np.save(tmp_path / "r.npy", np.ones((2, 1), np.float32))
+    _, said = infer(tmp_path, model, "r.npy", code=1)
+    assert 'takes no input; set runtime = { signature = "twice" }' in said
+    results, _ = infer(tmp_path, model, "r.npy", "--signature", "twice")
+    assert last_values(results) == [2.0, 2.0]
+
+
+def test_a_reader_that_closes_the_pipe_is_no_crash(tmp_path: Path, model: Path) -> None:
+    np.save(tmp_path / "r.npy", np.ones((3000, 3), np.float32))
+    command = [sys.executable, "-m", "limpet", "infer", str(model), "r.npy"]
+    with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
+        assert running.stdout and running.stderr
+        assert running.stdout.readline()
+        running.stdout.close()
+        said = running.stderr.read()
+    assert b"Traceback" not in said
+    assert b"BrokenPipe" not in said
+    assert running.returncode == 141
+
+
+@pytest.mark.parametrize("command", ["infer", "bench"])
+def test_a_model_that_the_runtime_does_not_survive_is_named(tmp_path: Path, command: str) -> None:
+    model = models.crashing(tmp_path / "m.tflite")
+    np.save(tmp_path / "r.npy", np.ones((2, 4), np.float32))
+    arguments = [command, model, *(["r.npy"] if command == "infer" else [])]
+    done = subprocess.run(
+        [sys.executable, "-m", "limpet", *map(str, arguments)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "the runtime did not survive the model m: " in done.stderr

@@ -188,6 +188,21 @@ def test_each_of_several_inputs_gets_what_is_said(tmp_path: Path, capsys: pytest
     assert sorted(outputs[0]["values"].values()) == [5, 6]
 
 
+def test_an_input_without_dimensions_can_be_a_constant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = models.times(tmp_path / "m.tflite")
+    assert cli.main(["package", str(model), "--out", str(tmp_path / "out")]) == 1
+    assert "nothing says what x, factor of this model gets" in capsys.readouterr().err
+    bundle = package(model, "--inputs", '{ x = ["p", "q"], factor = { constant = 3.0 } }')
+    outputs = infer(bundle, [[3.0, 4.0]], capsys, "--channels", "p,q")
+    assert sorted(outputs[0]["values"].values()) == [9, 12]
+
+
+def test_a_model_without_input_is_refused_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = models.started(tmp_path / "m.tflite")
+    assert cli.main(["package", str(model), "--out", str(tmp_path / "out")]) == 1
+    assert "m.tflite: the model's first graph takes no input" in capsys.readouterr().err
+
+
 def test_a_signed_bundle_is_proven_by_its_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["keygen", str(tmp_path / "release.key")]) == 0
     model = models.dense(tmp_path / "m.tflite", 4, 4)

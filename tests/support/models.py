@@ -196,6 +196,22 @@ def methods(path: Path, size: int = 4) -> Path:
     return _write(path, *graphs)
 
 
+def started(path: Path, size: int = 4) -> Path:
+    """Two signatures: ``reset`` in the first graph takes no input, ``twice`` in the second takes ``x``."""
+    ones = np.ones((1, size), np.float32)
+    tensors = [Tensor("ones", (1, size), values=ones), Tensor("two", (1, size))]
+    first = Graph(tensors, [Op(ADD, [0, 0], [1], (_ADD, {"i8_0": 0}))], [], [1], {"reset": ({}, {"r": 1})})
+    tensors = [Tensor("in", (1, size)), Tensor("out", (1, size))]
+    op = Op(ADD, [0, 0], [1], (_ADD, {"i8_0": 0}))
+    return _write(path, first, Graph(tensors, [op], [0], [1], {"twice": ({"x": 0}, {"y": 1})}))
+
+
+def times(path: Path, size: int = 2, names: tuple[str, str] = ("x", "factor")) -> Path:
+    """A vector times a second input, which has no dimensions."""
+    tensors = [Tensor(names[0], (1, size)), Tensor(names[1], ()), Tensor("y", (1, size))]
+    return _write(path, Graph(tensors, [Op(MUL, [0, 1], [2], (_MUL, {"i8_0": 0}))], [0, 1], [2]))
+
+
 def accumulator(path: Path, size: int = 4) -> Path:
     """The sum of all inputs so far: it keeps a variable between calls."""
     tensors = [

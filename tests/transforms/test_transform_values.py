@@ -210,3 +210,9 @@ def test_an_image_of_the_right_size_stays_as_it_is() -> None:
     image = np.random.default_rng(0).integers(0, 256, (1, 7, 5, 3), np.uint8)
     spec = SampleSpec(image.shape[1:], image.dtype)
     np.testing.assert_array_equal(resize.open(resize.Config(height=7, width=5), spec, image.shape)(image), image)
+
+
+@pytest.mark.parametrize("mean", [math.nan, math.inf, 1e300, [0.0, -1e39]])
+def test_normalise_refuses_a_mean_that_float32_cannot_hold(mean: Any) -> None:
+    with pytest.raises(ValueError, match="mean must be finite"):
+        normalise.Config(mean=mean)

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from limpet.accelerators.delegate_kinds import CPU
 from limpet.inference.measure import Throughput, throughput
 from limpet.inference.single import plan_model
+from limpet.inference.trial import refuse_crashing
 
 if TYPE_CHECKING:
     import argparse
@@ -29,6 +31,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Measure on noise of the right shape."""
     with tempfile.TemporaryDirectory() as cache:
         plan = plan_model(arguments.model, None, [arguments.delegate], Path(cache))
+        if plan.delegates == (CPU,):
+            refuse_crashing(plan)
         measured = throughput(plan, arguments.seconds)
     print(msgspec.json.encode(measured).decode() if arguments.json else _table(measured))
     return 0

@@ -10,15 +10,21 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from limpet import command_values, plugin
+from limpet.accelerators.delegate_kinds import CPU
 from limpet.command_values import filled
 from limpet.config import PipelineConfig
 from limpet.inference import no_result
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.single import plan_model
+from limpet.inference.trial import refuse_crashing
 
 HELP = "run a model over a recording (.csv, .npy, .wav) and print the results, one JSON object a line"
+
+_REASONS = 3
+"""Reasons of failed windows that are printed, those of most windows first."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -47,29 +53,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action=argparse.BooleanOptionalAction,
         help="Keep the model's state from window to window, or clear it. Default: what the model says.",
     )
+    add("--signature", metavar="KEY", help="Which signature of the model to run. Default: its first graph.")
     add("--time", metavar="COLUMN", help="Column of a table with the times. Default: told from its name.")
     add("--delimiter", metavar="CHARACTER", help="What parts the columns of a table. Default: told from the file.")
     add("--decimal", choices=[".", ","], help="Decimal character of a table. Default: told from the file.")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print a result for each window of the recording; exit status 1 if there is none."""
+    """Print a result for each window of the recording; exit status 1 if there is none.
+
+    A window that fails costs no other, as in the daemon.
+    """
     replay = plugin.load("sources", "replay")
     recorded = _recording(arguments, replay)
     wanted = _pipeline(arguments)
     count = samples_read = 0
     dropped: Counter[str] = Counter()
-    with tempfile.TemporaryDirectory() as cache:
+    failures: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as cache, np.errstate(all="ignore"):
         plan = plan_model(arguments.model, replay.describe(recorded), [arguments.delegate], Path(cache), wanted)
+        if plan.delegates == (CPU,):
+            refuse_crashing(plan)
         with Pipeline(plan) as pipeline, replay.open(recorded, dropped) as recording:
             for samples in recording:
                 samples_read += len(samples)
-                for result in pipeline.feed(samples):
+                for result in pipeline.feed(samples, lambda error: failures.update([str(error)])):
                     print(msgspec.json.encode({"sample": result.sample, "output": result.output}).decode())
                     count += 1
             in_no_window = pipeline.in_no_window
+    for reason, number in failures.most_common(_REASONS):
+        print(f"limpet: {arguments.input}: {number:,} windows failed: {reason}", file=sys.stderr)
     if not count:
-        why = no_result.reason(plan, samples_read, in_no_window, 0)
+        why = no_result.reason(plan, samples_read, in_no_window, failures.total())
         print(f"limpet: {arguments.input}: {why}", file=sys.stderr)
     if lost := ", ".join(f"{cause}: {number:,}" for cause, number in sorted(dropped.items())):
         print(f"limpet: {arguments.input}: dropped samples: {lost}", file=sys.stderr)
@@ -101,6 +116,8 @@ def _pipeline(arguments: argparse.Namespace) -> PipelineConfig:
         table["inputs"] = command_values.toml(arguments.inputs, "--inputs")
     if arguments.stateful is not None:
         table["stateful"] = arguments.stateful
+    if arguments.signature:
+        table["runtime"] = {"signature": arguments.signature}
     if arguments.decoder is not None:
         table["decoder"] = command_values.decoder(arguments.decoder)
     wanted: PipelineConfig = filled(PipelineConfig, table)

@@ -18,7 +18,7 @@ import numpy as np
 from limpet.accelerators.admission import opened
 from limpet.accelerators.delegate_kinds import CPU
 from limpet.errors import ModelError
-from limpet.inference.plan import open_transforms, resized
+from limpet.inference.plan import open_transforms, refuse_not_finite, resized
 from limpet.records import Result
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ class Batches:
         self._transforms: list[Callable[[Array], Array]] = []
         self._model: Model | None = None
         self._refused = False
+        self._computed = bool(plan.transforms) or plan.resamples
 
     def gather(self, windows: Iterator[Window]) -> list[Window]:
         """Take the next windows, at most as many as a batch has; their values stay until the next call."""
@@ -104,6 +105,8 @@ class Batches:
         values: Array = self._values
         for transform in self._transforms:
             values = transform(values)
+        if self._computed:
+            refuse_not_finite(values[: len(windows)])
         inputs = self._select(values)
         transformed = monotonic_ns()
         if transformed >= self._clipping.due:

@@ -7,6 +7,7 @@ several inputs is refused until each of them is named, and so is state whose use
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -90,6 +91,17 @@ def plan_inputs(
     if planned and not any(one.windowed for one in planned):
         raise ModelError("inputs: none of them gets a window of the source")
     return planned
+
+
+def refuse_unnamed(facts: ModelFacts) -> None:
+    """Raise ``ModelError`` where a model has no inputs, or two that nothing tells apart."""
+    others = " or ".join(f'runtime = {{ signature = "{key}" }}' for key in facts.signatures)
+    hint = f"; set {others}" if others else ""
+    if not facts.inputs:
+        raise ModelError(f"the model's first graph takes no input{hint or ', so no window can be given to it'}")
+    for name, times in Counter(tensor.name for tensor in facts.inputs).items():
+        if times > 1:
+            raise ModelError(f"{times} of the model's inputs have the name {name!r}{hint or '; rename them'}")
 
 
 def plan_state(

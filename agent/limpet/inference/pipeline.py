@@ -26,6 +26,7 @@ from limpet.inference.plan import (
     plan_pipeline,
     plan_source,
     refuse_misfit,
+    refuse_not_finite,
     refuse_type,
     resized,
     windowed_columns,
@@ -80,6 +81,7 @@ class Pipeline:
         self._captures: deque[Captured] = deque()
         self._batches: Batches | None = None
         self._forgets = bool(plan.state)
+        self._computed = False
         self._windower = Windower(plan.window, plan.spec)
         shape, self._transforms = open_transforms(plan.transforms, self._windower)
         try:
@@ -93,6 +95,7 @@ class Pipeline:
                 plan.decoder.config, self.completed.outputs, plan.bundle.labels
             )
             self._absorb_normalise()
+            self._computed = bool(self._transforms) or plan.resamples
             self.clipping = Clipping(self.completed.inputs, self._pixels)
             self.rate = watch(plan, self._windower.rows)
             if suited(plan, self._windower):
@@ -210,6 +213,8 @@ class Pipeline:
         values = window.values
         for transform in self._transforms:
             values = transform(values)
+        if self._computed:
+            refuse_not_finite(values)
         inputs = self._select(values)
         transformed = monotonic_ns()
         if transformed >= self.clipping.due:

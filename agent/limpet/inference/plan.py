@@ -21,7 +21,7 @@ from limpet.deploy import bundle as bundles
 from limpet.deploy import store
 from limpet.device import directories
 from limpet.errors import ConfigError, ModelError
-from limpet.inference.inputs import InputPlan, StatePlan, describe, plan_inputs, plan_state
+from limpet.inference.inputs import InputPlan, StatePlan, describe, plan_inputs, plan_state, refuse_unnamed
 from limpet.inference.window import Windower, refuse_oversize
 from limpet.isolation import needs
 from limpet.manifest import WindowSpec
@@ -87,6 +87,11 @@ class PipelinePlan(msgspec.Struct, frozen=True):
     every: int = 1
     rate_tolerance: float = 0.05
     warnings: tuple[str, ...] = ()
+
+    @property
+    def resamples(self) -> bool:
+        """Whether windows are computed from samples, not cut."""
+        return self.window.seconds is not None and self.window.size is not None
 
     @property
     def accelerators(self) -> tuple[Choice, ...]:
@@ -175,7 +180,10 @@ def _plan(config: Config, name: str, spec: SampleSpec, bundle: bundles.Bundle) -
         needs = f"the window of {where} is {window.seconds:g} s, but these samples carry no time"
         raise ConfigError([f"sources.{wanted.source}.rate: missing; {needs}: give their number a second"])
     refuse_oversize(window, spec)
-    facts = describe(manifest, read_facts(runtime, bundle))
+    read = read_facts(runtime, bundle)
+    if read is not None:
+        refuse_unnamed(read)
+    facts = describe(manifest, read)
     inputs = plan_inputs(wanted.inputs, manifest, facts, spec)
     chosen, narrow = taken(taken_channels(inputs), spec)
     state = plan_state(wanted.stateful, manifest, facts, inputs)
@@ -322,6 +330,13 @@ def refuse_type(
             f"{where} as it is, without quantization, and the source gives {dtype}; export the model with a float "
             f"or a quantized input, or one of {dtype}"
         )
+
+
+def refuse_not_finite(values: Array) -> None:
+    """Raise ``ModelError`` where what a model is to get has NaN or infinity: a quantized input would hide that."""
+    flat = values.ravel()
+    if not (math.isfinite(flat.dot(flat)) or np.isfinite(values).all()):  # The first is faster, and rarely wrong.
+        raise ModelError("samples so large that window and transforms make NaN or infinity of them")
 
 
 def refuse_rate(plan: PipelinePlan, rate: float | None) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 SHARE = 2.0
 LEAST = 5.0
 """Times its deadline, and seconds at least, that a pipeline may take to open and run once."""
+SECONDS = 60.0
+"""For the same where there is no deadline."""
 
 
 def failure(config: Config, plan: PipelinePlan) -> str:
@@ -33,6 +35,15 @@ def failure(config: Config, plan: PipelinePlan) -> str:
         return confined.run(lambda: _attempt(plan), wanted, seconds)
     except confined.LostError as error:
         return f"the runtime did not survive the model {plan.bundle.manifest.name}: {error}"
+
+
+def refuse_crashing(plan: PipelinePlan) -> None:
+    """Raise ``ModelError`` if the runtime does not survive one run of a model, before it runs in this process."""
+    needed = needs.Needs(frozenset({plan.bundle.model.resolve()}))
+    try:
+        confined.run(lambda: _attempt(plan), needed, SECONDS)
+    except confined.LostError as error:
+        raise ModelError(f"the runtime did not survive the model {plan.bundle.manifest.name}: {error}") from error
 
 
 def _attempt(plan: PipelinePlan) -> str:

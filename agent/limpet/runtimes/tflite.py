@@ -93,6 +93,7 @@ def describe(path: Path, config: Config) -> ModelFacts:
         inputs=tuple(tensor.info for tensor in port.inputs),
         outputs=tuple(tensor.info for tensor in port.outputs),
         aliases=aliases,
+        signatures=tuple(name for name, signature in file.signatures.items() if signature.inputs),
         state=str(port.state),
         stateful=port.state.stateful,
         pairs=carried_state.state_pairs(

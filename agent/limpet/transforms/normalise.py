@@ -36,10 +36,10 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     clip: Positive | None = None
 
     def __post_init__(self) -> None:
-        if not all(map(math.isfinite, _numbers(self.mean))):
-            raise ValueError(f"mean must be finite, not {self.mean}")
-        single = np.finfo(np.float32)
-        if not all(single.tiny <= std <= single.max for std in _numbers(self.std)):
+        least, most = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+        if not all(abs(mean) <= most for mean in _numbers(self.mean)):
+            raise ValueError(f"mean must be finite, at most {most:.3g}, not {self.mean}")
+        if not all(least <= std <= most for std in _numbers(self.std)):
             raise ValueError(f"std must be above 0, not {self.std}; drop a channel that never changes")
 
 
