@@ -27,7 +27,7 @@ def run(program: str, description: str, commands: ModuleType, given: Sequence[st
     """Run a command. Errors that a person can mend are one line each on stderr.
 
     ``defaults`` are set in the arguments that the command gets. Returns the exit status: 78 where a configuration
-    cannot be used, 130 where the user interrupted it, 141 where the reader of its output is gone, 1 for other errors.
+    cannot be used, 130 where the user interrupted it, 141 where the reader of its output is gone, 1 for others.
     """
     try:
         parsed = _parser(program, description, commands, given).parse_args(given)

@@ -169,7 +169,8 @@ def test_a_reader_that_closes_the_pipe_is_no_crash(tmp_path: Path, model: Path) 
     np.save(tmp_path / "r.npy", np.ones((3000, 3), np.float32))
     command = [sys.executable, "-m", "limpet", "infer", str(model), "r.npy"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as running:
-        assert running.stdout and running.stderr
+        assert running.stdout
+        assert running.stderr
         assert running.stdout.readline()
         running.stdout.close()
         said = running.stderr.read()
