@@ -58,7 +58,8 @@ def attack(name: str, folder: Path) -> Report:
 def main(wanted: Sequence[str]) -> int:
     print(HEAD, end="", flush=True)
     report = Report()
-    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(os.cpu_count()) as pool:
+    # Attempts wait most of the time.
+    with tempfile.TemporaryDirectory() as folder, ProcessPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
         for found in pool.map(attack, wanted or GROUPS, [Path(folder)] * len(GROUPS)):
             report.take(found)
     report.write(ROOT / "build" / "attack.md")

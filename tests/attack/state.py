@@ -15,6 +15,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from limpet.device import boot
 from limpet.outbox import OVERHEAD
 from limpet.outbox.file import check
 from limpet.outbox.journal import Item, Journal
@@ -241,10 +242,7 @@ def _leave_messages(ground: Ground) -> None:
 def _restore(ground: Ground, sound: Path) -> None:
     """Put a sound state back, as of the present number of starts."""
     ground.end()
-    boot = sound / "boot.json"
-    with contextlib.suppress(OSError, ValueError):
-        count = json.loads(boot.read_bytes())["count"]
-        boot.write_text(json.dumps({"count": count + 1, "installation": "a77ac6"}))
+    boot.next_boot(sound)
     if ground.state.is_symlink() or ground.state.is_file():
         ground.state.unlink()
     shutil.rmtree(ground.state, ignore_errors=True)

@@ -147,4 +147,5 @@ def _boot(folder: Path) -> Prepared:
         (folder / "boot.json").write_bytes(data)
         boot.next_boot(folder)
 
-    return Prepared([b'{"count":7,"installation":"a1b2c3"}', b"{}"], take)
+    boot.next_boot(folder)
+    return Prepared([(folder / "boot.json").read_bytes(), b'{"count":7,"installation":"a1b2c3"}'], take)
