@@ -83,9 +83,16 @@ def labels(data: bytes) -> list[str]:
     return [names.get(number, str(number)) for number in range(numbers[-1] + 1)]
 
 
-def secret(path: Path) -> str:
-    """Return a password or token, the first line of its file. White space inside it is part of it.
+def secret(data: bytes) -> str:
+    """Return a password or token, the only line of its file. White space in the line is part of it.
 
-    ``OSError``, ``UnicodeDecodeError``.
+    ``ValueError`` says what is wrong with the file, without its content.
     """
-    return read(path).rstrip("\n")
+    found = [line for line in decode(data).split("\n") if line]
+    if not found:
+        raise ValueError("the file is empty")
+    if len(found) > 1:
+        raise ValueError(f"the file has {len(found)} lines; write the password alone")
+    if "\0" in found[0]:
+        raise ValueError("the file has bytes of zero in it; write it again")
+    return found[0]

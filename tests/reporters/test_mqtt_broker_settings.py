@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet import config
-from limpet.errors import ConfigError
+from limpet.errors import ConfigError, TransportError
 from limpet.mqtt.broker import Endpoint, check_files, endpoint, password
 from limpet.reporters import mqtt
 
@@ -106,3 +107,43 @@ def test_each_missing_file_is_named(tmp_path: Path) -> None:
         check_files(settings)
     assert len(refused.value.problems) == 2
     assert "No such file" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "the file is empty"),
+        (b"\r\n\n", "the file is empty"),
+        (b"secret\nother\n", "the file has 2 lines; write the password alone"),
+        (b"\0" * 64, "bytes of zero"),
+        (b"secr\xff\xe9t", "it is not UTF-8"),
+        (b"s" * 100_000, "larger than"),
+    ],
+)
+def test_a_file_that_holds_no_password_is_named_without_its_content(
+    tmp_path: Path, content: bytes, reason: str
+) -> None:
+    path = tmp_path / "password"
+    path.write_bytes(content)
+    with pytest.raises(TransportError) as caught:
+        password(mqtt.Config(url="mqtt://b", username="u", password_file=path))
+    assert reason in str(caught.value)
+    assert "sec" not in str(caught.value)
+
+
+@pytest.mark.parametrize("content", ["\nhush hush\n", "hush hush", "hush hush\r\n\r\n"])
+def test_blank_lines_around_a_password_are_no_part_of_it(tmp_path: Path, content: str) -> None:
+    (tmp_path / "password").write_text(content, newline="")
+    (tmp_path / "link").symlink_to("password")  # as Kubernetes lays secrets out
+    settings = mqtt.Config(url="mqtt://b", username="u", password_file=tmp_path / "link")
+    check_files(settings)
+    assert password(settings) == "hush hush"
+
+
+@pytest.mark.parametrize("key", ["password_file", "ca_file"])
+def test_a_fifo_or_a_folder_in_place_of_a_secret_is_refused_at_once(tmp_path: Path, key: str) -> None:
+    os.mkfifo(tmp_path / "fifo")
+    for name in ("fifo", ""):
+        options: dict[str, Any] = {key: tmp_path / name}
+        with pytest.raises(ConfigError, match=f"mqtt.{key}: .*not a regular file"):
+            check_files(mqtt.Config(url="mqtts://b", username="u", **options))

@@ -13,9 +13,12 @@ import msgspec
 from msgspec import Meta
 
 from limpet import textfile
-from limpet.errors import ConfigError, TransportError
+from limpet.errors import ConfigError, TransportError, UnreadableError
 from limpet.manifest import Positive
+from limpet.untrusted import open_file, read_file
 
+_LONGEST = 65_540
+"""Bytes of a file with a password; MQTT takes 65,535 and a file may have a mark and line ends."""
 _PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 
 
@@ -94,6 +97,11 @@ def locate(path: Path) -> Path:
     return credential if "CREDENTIALS_DIRECTORY" in os.environ and credential.is_file() else path
 
 
+def _target(path: Path) -> Path:
+    """Return what a link leads to: Kubernetes and systemd lay secrets out as links."""
+    return Path(os.path.realpath(path))
+
+
 def check_files(broker: Broker) -> None:
     """See that the files are there and readable. ``ConfigError`` names each that is not."""
     problems = []
@@ -101,9 +109,11 @@ def check_files(broker: Broker) -> None:
         path: Path | None = getattr(broker, key)
         try:
             if path:
-                locate(path).open("rb").close()
+                open_file(_target(locate(path))).close()
         except OSError as error:
             problems.append(f"mqtt.{key}: {path}: {error.strerror}")
+        except UnreadableError as error:
+            problems.append(f"mqtt.{key}: {error}")
     if problems:
         raise ConfigError(problems)
 
@@ -114,8 +124,11 @@ def password(broker: Broker) -> str | None:
         return None
     path = locate(broker.password_file)
     try:
-        return textfile.secret(path)
-    except (OSError, UnicodeDecodeError) as error:
+        return textfile.secret(read_file(_target(path), _LONGEST))
+    except UnicodeDecodeError as error:
+        # Its own text would show a part of the password.
+        raise TransportError(f"the password cannot be read from {path}: it is not UTF-8") from error
+    except (OSError, ValueError, UnreadableError) as error:
         raise TransportError(f"the password cannot be read from {path}: {error}") from error
 
 
