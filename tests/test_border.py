@@ -204,6 +204,16 @@ def test_causes_beyond_the_limit_are_counted_as_other(counts: dict[str, int]) ->
     assert said(Heartbeat({"a": Figures()}, folded)).dropped == folded
 
 
+def test_counts_stay_numbers_that_can_be_written_however_many_a_worker_adds() -> None:
+    record = PipelineRecord(Origin("d", "1-a", "0"), "a", Transition("a", "stopped"))
+    most = 1 << 40
+    for _ in range(1 << 14):
+        record.add(Figures(errors=most, discarded=most, looked_at=most, clipped=most), {"queue": most})
+    health = msgspec.json.decode(msgspec.json.encode(record.health()))
+    assert health["errors"] == health["dropped"]["queue"] == health["dropped"]["gap"] == (1 << 53) - 1
+    assert health["clipped"] == 1.0
+
+
 def test_causes_of_many_heartbeats_do_not_add_up_without_end() -> None:
     record = PipelineRecord(Origin("d", "1-a", "0"), "a", Transition("a", "stopped"))
     for number in range(1000):

@@ -9,12 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from limpet.config import build
 from limpet.processes.channel import Channel
+from limpet.processes.checking import Checking
 from limpet.processes.fleet import Fleet
 from limpet.processes.launch import ForkServerProcess
 from limpet.records import Exited, Fork, Forked, FromForkServer, Incident, NotForked, Transition
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     import pytest
 
     from limpet.config import Config
+    from limpet.processes.forks import Forks
     from limpet.records import ToSupervisor
 
 LIMITED = """
@@ -128,6 +131,41 @@ def test_one_that_is_started_anew_takes_no_module_from_the_working_directory(
         assert not (tmp_path / "imported").exists()
     finally:
         started.close()
+
+
+class Dripping:
+    """A fork server whose checker sends a byte now and then, and never a whole answer."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._drip)
+
+    def fork(self, name: str, task: object, end: socket.socket) -> int:
+        del name, task
+        self._end = end.dup()
+        self._thread.start()
+        return 1
+
+    def _drip(self) -> None:
+        with self._end, contextlib.suppress(OSError):
+            for byte in self._data:
+                self._end.send(bytes([byte]))
+                if self._over.wait(0.5):
+                    return
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join()
+
+
+def test_a_checker_that_never_ends_its_answer_is_not_waited_for(tmp_path: Path) -> None:
+    dripping = Dripping(b"\xff\xff\0\0" + b"x" * 10_000)
+    forks: Forks = dripping  # type: ignore[assignment]
+    try:
+        assert Checking(forks, configured(tmp_path)).problems() == []
+    finally:
+        dripping.close()
 
 
 def configured(folder: Path) -> Config:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from limpet.processes.supervisor import start_complete
 
 SYSTEMD = Path(__file__).parent.parent / "systemd"
 UNITS = sorted(path.name for path in SYSTEMD.iterdir() if path.suffix in {".service", ".timer", ".slice"})
@@ -52,6 +55,17 @@ def test_systemd_understands_every_unit_and_drop_in(tmp_path: Path) -> None:
     unit = folder / "limpet.service"
     unit.write_text(unit.read_text().replace("WatchdogSec", "WatchdogSecs"))
     assert "WatchdogSecs" in verify(folder)
+
+
+def test_the_start_is_complete_in_time_whatever_a_pipeline_says() -> None:
+    """systemd ends a service that is not ready in time. One worker must not be able to have it do so."""
+    for name in ("limpet.service", "limpet@.service"):
+        (limit,) = re.findall(r"(?m)^TimeoutStartSec=(\d+)$", (SYSTEMD / name).read_text())
+        assert start_complete(["running", "starting"], float(limit) - 20)
+    for states in (["running", "failed", "waiting"], []):
+        assert start_complete(states, 0.1)
+    for state in ("starting", "stopped"):
+        assert not start_complete(["running", state], 100)
 
 
 @pytest.mark.parametrize("name", ["limpet.service", "limpet@.service", "limpet-housekeeping.service"])

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from limpet.messages import Origin
     from limpet.records import Figures, Result, Stage, Transition
 
+LARGEST_COUNT = (1 << 53) - 1
+"""Readers of JSON have integers up to here exactly, and msgspec writes none above 2^64."""
+
 
 def now() -> datetime:
     """Return the wall clock in UTC."""
@@ -69,10 +72,12 @@ class PipelineRecord:
         """
         new = Counter(folded(dropped, self.dropped))
         new["gap"] += figures.discarded
-        self.dropped.update({cause: count for cause, count in new.items() if count})
-        self.errors += figures.errors
-        self.looked_at += figures.looked_at
-        self.clipped += figures.clipped
+        for cause, count in new.items():
+            if count:
+                self.dropped[cause] = min(self.dropped[cause] + count, LARGEST_COUNT)
+        self.errors = min(self.errors + figures.errors, LARGEST_COUNT)
+        self.looked_at = min(self.looked_at + figures.looked_at, LARGEST_COUNT)
+        self.clipped = min(self.clipped + figures.clipped, LARGEST_COUNT)
         for stage, buckets in figures.latency.items():
             merge(self.latency.setdefault(stage, {}), buckets)
 

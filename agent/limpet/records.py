@@ -42,6 +42,8 @@ MOST_OPS = 256
 """Names of ops that a delegate left to the CPU."""
 MOST_IN_FORCE = 16
 """Parts of a sandbox."""
+MOST_PROBLEMS = 1024
+"""Faults of a configuration that a checker tells."""
 MOST_CAPTURED = 65_536
 """Numbers in a captured window: its answer is one message."""
 
@@ -336,7 +338,7 @@ class Exited(msgspec.Struct, tag=True):
 class Checked(msgspec.Struct, tag=True):
     """From a checker: all that is wrong with the options."""
 
-    problems: list[str]
+    problems: Annotated[list[str], Meta(max_length=MOST_PROBLEMS)]
 
 
 ToForkServer: TypeAlias = Preload | Fork

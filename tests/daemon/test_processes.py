@@ -27,6 +27,9 @@ def test_two_pipelines_run_together_and_stop_in_order(configure: Configure, cons
         consumer.wait_results("two", 50)
         assert consumer.last("status")["status"] == "online"
         assert sorted(running.descendants().values()) == ["limpet-fork", "limpet:left", "limpet:right"]
+        # What epoll watches is limited for all processes of a user: a worker could use that up.
+        files = Path(f"/proc/{running.process.pid}/fd")
+        assert not [file for file in files.iterdir() if "eventpoll" in str(file.readlink())]
         assert running.stop() == 0
     wait_until(lambda: consumer.last("status")["status"] == "offline")
     assert unbroken(consumer.results("one"))

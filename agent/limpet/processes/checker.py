@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 from limpet.errors import ConfigError
 from limpet.inference.plan import options_of, plan_source, source_part
 from limpet.isolation import needs, sandbox
+from limpet.processes.border import cleaned
 from limpet.processes.channel import Channel
-from limpet.records import Checked
+from limpet.records import MOST_PROBLEMS, Checked
 
 if TYPE_CHECKING:
     import socket
@@ -29,7 +30,8 @@ def run(end: socket.socket, task: Check) -> None:
     """Find what is wrong, and send it."""
     signal.alarm(PATIENCE)
     supervisor: Channel[Any] = Channel(end, Checked)
-    supervisor.send(Checked(problems_of(task.config)))
+    problems = problems_of(task.config)[:MOST_PROBLEMS]
+    supervisor.send(Checked([cleaned(problem) for problem in problems]))
 
 
 def problems_of(wanted: Config) -> list[str]:

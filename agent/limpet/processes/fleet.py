@@ -79,7 +79,11 @@ class Fleet:
     def check(self, wanted: Config) -> Checking:
         """Begin to check the options in a configuration, as far as no model is needed to know."""
         self._preload(wanted)
-        return Checking(self._forks, wanted)
+        checking = Checking(self._forks, wanted)
+        if checking.number is not None:
+            # One that was taken over would stay. Its process id is read from the fork server later.
+            self._unwanted.add(checking.number)
+        return checking
 
     def assign(self, wanted: Config) -> None:
         """Bring the workers from whatever they run to this configuration, leaving alone what did not change."""

@@ -40,7 +40,7 @@ from limpet.remote import Commands
 from limpet.reporting import Reporters, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
     from limpet.config import Config
@@ -51,6 +51,8 @@ log = logging.getLogger(__name__)
 
 SEARCH = 60.0
 """Seconds between two searches for inventory."""
+READY_AFTER = 150.0
+"""Seconds after which the start is complete even if a pipeline loads. TimeoutStartSec= in the unit is longer."""
 BEAT = 5.0
 """Seconds between two signs of life where systemd does not want them more often."""
 _TOLD = 2
@@ -77,6 +79,14 @@ def supervise(path: Path, launched: ForkServerProcess) -> None:
         Supervisor(path, wanted, origin, launched, roster).run(damaged)
 
 
+def start_complete(states: Iterable[str], seconds: float) -> bool:
+    """Whether systemd is told that the start is complete, ``seconds`` after it began.
+
+    A worker that always says "starting" would otherwise have systemd end the service, again and again.
+    """
+    return seconds >= READY_AFTER or not {"starting", "stopped"}.intersection(states)
+
+
 class Supervisor:
     """The event loop and what it does with each record."""
 
@@ -88,7 +98,8 @@ class Supervisor:
         self._origin = origin
         self._roster = roster
         self._told = 0
-        self._selector = selectors.DefaultSelector()
+        # Not epoll: what it may watch is limited for all processes of a user, and a worker could use that up.
+        self._selector = selectors.PollSelector()
         self._fleet = Fleet(self._selector, launched, self._hear)
         self._reporters = Reporters(origin, self._take_command if wanted.device.commands else None)
         self._remote = Commands(origin, wanted.device.commands, self)
@@ -103,6 +114,7 @@ class Supervisor:
         self._clock = clock.Watch()
         self._signals: set[int] = set()
         self._ready = False
+        self._started = monotonic()
         self._next_health = 0.0
         self._next_sign = 0.0
 
@@ -312,7 +324,7 @@ class Supervisor:
 
     def _tell_systemd(self) -> None:
         states = [self._record(name).last.state for name in self._config.pipelines]
-        if not self._ready and not {"starting", "stopped"}.intersection(states):
+        if not self._ready and start_complete(states, monotonic() - self._started):
             self._ready = True
             self._next_sign = 0.0
             notify("READY=1")
