@@ -252,7 +252,7 @@ def test_a_cut_last_line_is_said(tmp_path: Path) -> None:
         ("", {}, "no column names"),
         ("\n\n", {}, "no column names"),
         ("# nothing\n", {}, "no column names"),
-        ("a,b\n", {}, "has no samples"),
+        ("a,b\n", {}, "has no rows of numbers below its column names"),
     ],
 )
 def test_tables_that_are_refused(tmp_path: Path, content: str | bytes, form: dict[str, Any], reason: str) -> None:

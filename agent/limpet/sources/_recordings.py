@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 
     from limpet.sources._tables import Form
 
+_GZIP = b"\x1f\x8b"
+_SHOWN = 80
+_WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
+
 STEADY = 0.1
 """A recording has a rate if no interval is further than this share from the median one."""
 
@@ -70,6 +74,8 @@ def load(path: Path, channels: Sequence[str], rate: float | None, form: Form | N
         raise ConfigError([f"path: {path}: {reason}"]) from error
     if not len(recording.values):
         raise ConfigError([f"path: {path}: has no samples"])
+    if rate is None and recording.seconds is not None and len(recording.values) > 1 and not recording.seconds[-1]:
+        raise ConfigError([f"path: {path}: all its times are the same; set `rate`"])
     pace = rate or recording.rate
     if pace is not None and (rate is not None or recording.seconds is None):
         recording.rate = pace
@@ -114,6 +120,9 @@ def _csv(path: Path, channels: Sequence[str], form: Form | None) -> Recording:
     columns = len(table.channels)
     with np.errstate(over="ignore"):
         values = np.array(table.values).reshape(-1, columns).astype(np.float32)
+    if not len(values):
+        names = ", ".join(table.channels)[:_SHOWN]
+        raise ValueError(f"has no rows of numbers below its column names ({names})")
     recording = Recording(values, table.channels, gaps=tuple(table.gaps), notes=tuple(table.notes))
     if table.seconds:
         recording.seconds = np.array(table.seconds) - table.seconds[0]
@@ -126,7 +135,11 @@ def _text(path: Path) -> Iterator[IO[str]]:
     """Open a text in whatever encoding it is. Bytes that are no UTF-8 are taken as Latin-1: units, not numbers."""
     with ExitStack() as stack:
         file: IO[bytes] = stack.enter_context(path.open("rb"))
-        if path.suffix.lower() == ".gz":
+        start = file.read(8)
+        file.seek(0)
+        if start.startswith(_WORKBOOKS):
+            raise ValueError("is a workbook or an archive, no text; save the sheet as CSV")
+        if path.suffix.lower() == ".gz" or start.startswith(_GZIP):
             import gzip
 
             file = cast("IO[bytes]", stack.enter_context(gzip.GzipFile(fileobj=file)))
@@ -140,6 +153,8 @@ _LATIN = "limpet-latin-1"
 
 
 def _latin(error: UnicodeError) -> tuple[str, int]:
+    if isinstance(error, UnicodeDecodeError) and error.reason == "truncated data":
+        return "", error.end  # half a character at the end of a file that is cut
     if not isinstance(error, UnicodeDecodeError) or not error.encoding.replace("_", "-").startswith("utf-8"):
         raise error
     return error.object[error.start : error.end].decode("latin-1"), error.end

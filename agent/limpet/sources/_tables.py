@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import math
+import re
 from array import array
 from collections import Counter
 from itertools import chain, islice, pairwise
@@ -30,6 +31,40 @@ _COMMENTS = ("#", "//", "%", '"#', "'#")
 _ERRORS = tuple(word for word in _numbers.MISSING if word[0] == "#")
 """What a spreadsheet writes in place of a number. It looks like a comment."""
 _LONGEST_NAME = 60
+_SURE = 5
+"""Rows with as many decimals, after which fewer of them mean that the last line is cut."""
+_STAMP = re.compile(
+    r"\[?((?:\d{4}-\d{2}-\d{2}[ T])?\d{1,2}:\d{2}:\d{2}(?:[.,]\d{1,9})?)(?:\]|\s*->|\s*>)[ \t]*(.*)", re.DOTALL
+)
+"""What a serial monitor writes before each line that it shows: ``12:00:00.123 -> ``."""
+_UNNAMED = re.compile(r"Unnamed: \d+")
+"""How pandas calls a column without a name."""
+_INDEX = {"index", "idx", "row", "no", "no.", "nr", "nr.", "sample", "sample number", "record"}
+_NO_VALUE = {
+    "n.a.",
+    "n/d",
+    "nd",
+    "nv",
+    "<na>",
+    "nat",
+    "#nv",
+    "#wert!",
+    "#zahl!",
+    "#bezug!",
+    "#name?",
+    "#null!",
+    "bad",
+    "no data",
+    "nodata",
+    "error",
+    "err",
+    "over",
+    "overflow",
+    "ol",
+    "i/o timeout",
+    "--.-",
+}
+"""What loggers write in place of a number, besides what boards write."""
 _TYPES = {"float", "double", "int", "integer", "number", "real", "string", "datetime", "float32", "float64"}
 
 
@@ -128,14 +163,29 @@ class _Lines:
 
 def read(lines: Iterable[str], form: Form) -> Table:
     """Read a table. ``ValueError`` begins with the number of the line."""
-    numbered = _Lines(lines)
+    lines = iter(lines)
+    first = list(islice(lines, SAMPLE))
+    whole = [line for line in first if line.strip()]
+    stamped = bool(whole) and all(_STAMP.match(line) for line in whole)
+    lines = chain(first, lines)
+    numbered = _Lines(_with_column(lines, whole, form.delimiter) if stamped else lines)
     try:
-        return _read(numbered, form)
+        return _read(numbered, form, stamped=stamped)
     except (ValueError, OverflowError, csv.Error) as error:
         raise ValueError(f"line {numbered.at}: {error}") from error
 
 
-def _read(lines: _Lines, form: Form) -> Table:
+def _with_column(lines: Iterable[str], first: Sequence[str], delimiter: str) -> Iterator[str]:
+    """Make a column of the time that a serial monitor wrote before each line."""
+    matches = [match for line in first if (match := _STAMP.match(line))]
+    delimiter = delimiter or _delimiter([match[2] for match in matches])
+    for line in lines:
+        match = _STAMP.match(line)
+        stamp = match[1].replace(",", ".").replace(" ", "T") if match else ""
+        yield f"{stamp}{delimiter}{match[2]}" if match else line
+
+
+def _read(lines: _Lines, form: Form, *, stamped: bool) -> Table:
     first = lines.sample(SAMPLE)
     texts = [line for line, _, _ in first]
     lines.delimiter = form.delimiter or lines.separator or _delimiter(texts)
@@ -151,6 +201,9 @@ def _read(lines: _Lines, form: Form) -> Table:
     below = head.read(top)
     if not head.names:
         head.names = _of_comment(comment, width, lines.delimiter, form) or list(form.channels)
+        head.names[:0] = [TIME] if stamped and head.names else []
+    elif stamped:
+        head.names[0] = TIME
     if not head.names:
         raise ValueError("no column names; give them in the first line or as channels")
     body = _Body(head, form, decimal, [row.cells for row in below])
@@ -263,7 +316,8 @@ class _Head:
 
     def _names_at(self, top: Sequence[_Row], at: int) -> list[_Row]:
         self.header = top[at].cells
-        self.names = [cell.strip("\"'").lstrip("#").strip() for cell in _trimmed(self.header)]
+        names = [cell.strip("\"'").lstrip("#").strip() for cell in _trimmed(self.header)]
+        self.names = ["" if _UNNAMED.fullmatch(name) else name for name in names]
         below = list(top[at + 1 :])
         while below and self._is_units(below[0].cells):
             self.units = self.units or below[0].cells
@@ -331,12 +385,15 @@ class _Body:
         self._clock_at = finder.columns
         self._clock = finder.clock()
         self.channels = tuple(finder.channels())
+        self._left_out = finder.notes
         self._columns = [_column(head.names, name) for name in self.channels]
         if not self._columns:
             raise ValueError("no column besides the time")
         self._units: list[str | None] = [None] * len(self._columns)
         self._table = Table(self.channels, array("d"), array("d"), [], [])
         self._rows = self._timeless = self._back = 0
+        self._texts: list[int] = []
+        self._places: set[int] = set()
         self._shift = 0.0
 
     def add(self, row: _Row) -> None:
@@ -357,6 +414,11 @@ class _Body:
 
     def finished(self) -> Table:
         """Return all that was taken."""
+        self._table.notes += self._left_out
+        if self._texts:
+            self._table.notes.append(
+                f"{len(self._texts)} lines are no rows and were left out, line {self._texts[0]} first"
+            )
         if self._timeless:
             self._table.notes.append(f"{self._timeless} rows without a time were left out")
         if self._back:
@@ -370,7 +432,7 @@ class _Body:
             self._gap()  # a logger that began again writes its names again
             return None
         if len(cells) == len(names):
-            return cells
+            return None if self._is_cut(row) else cells
         if not any(cells):
             return None
         if len(cells) > len(names) and not any(cells[len(names) :]):
@@ -378,7 +440,21 @@ class _Body:
         if len(cells) < len(names) and not row.whole:
             self._table.notes.append(f"line {row.number} is cut short and was left out")
             return None
+        if self._rows and not any(_is_data(cell, self._decimal) for cell in cells if cell):
+            self._texts.append(row.number)  # such as a message of the logger, or its last line
+            return None
         raise ValueError(f"expected {len(names)} columns, found {len(cells)}")
+
+    def _is_cut(self, row: _Row) -> bool:
+        """Whether a last line without an end has fewer decimals in its last cell than all lines before."""
+        places = len(row.cells[-1].rpartition(self._decimal)[2]) if self._decimal in row.cells[-1] else 0
+        if row.whole:
+            self._places.add(places)
+            return False
+        cut = self._rows >= _SURE and len(self._places) == 1 and places < min(self._places)
+        if cut:
+            self._table.notes.append(f"line {row.number} is cut short and was left out")
+        return cut
 
     def _gap(self) -> None:
         if self._rows and self._rows not in self._table.gaps[-1:]:
@@ -410,7 +486,7 @@ class _Body:
     def _slow(self, words: list[str]) -> list[float]:
         values = []
         for n, word in enumerate(words):
-            if not word:
+            if not word or word.lower() in _NO_VALUE or not word.strip("*"):
                 values.append(math.nan)
                 continue
             try:
@@ -442,6 +518,7 @@ class _TimeFinder:
 
     def __init__(self, head: _Head, form: Form, decimal: Decimal, samples: Sequence[Sequence[str]]) -> None:
         self.columns: list[int] = []
+        self.notes: list[str] = []
         self._names = head.names
         self._units = head.units
         self._form = form
@@ -455,22 +532,61 @@ class _TimeFinder:
 
     def _find(self) -> None:
         taken = set(self._form.channels) - {TIME}
-        likely = [n for n in _times.likely(self._names) if self._names[n] not in taken]
+        likely = [n for n in self._likely() if self._names[n] not in taken]
         sound = [n for n in likely if self._names[n] == TIME or self._goes_on(n)]
-        dates = [n for n in likely if _times.unit_of(self._names[n])[0] in _times.DATES and n not in sound[:1]]
+        days = [n for n in likely if self._has_days(n)]
+        sound = sorted(sound, key=lambda n: n in days)
+        days = [n for n in days if n not in sound[:1]]
         self.columns = sound[:1]
         if sound and self._names.count(self._names[sound[0]]) > 1:
             _column(self._names, self._names[sound[0]])
-        if sound and dates and all(_times.is_time_of_day(word) for word in self._words(sound[:1])):
-            self.columns = [dates[0], sound[0]]
+        if sound and days and self._go_together(days[0], sound[0]):
+            self.columns = [days[0], sound[0]]
         self._others = {*sound, *self.columns}
+
+    def _likely(self) -> list[int]:
+        """Return the columns that may have times: by their names, by the row of units, or as they have dates."""
+        likely = _times.likely(self._names)
+        likely += [n for n in range(len(self._names)) if n not in likely and self._has_times(n)]
+        if 0 not in likely and self._units and _times.is_unit(self._units[0]):
+            likely.append(0)
+        return likely
+
+    def _has_times(self, column: int) -> bool:
+        words = [word for word in self._words([column]) if word]
+        return bool(words) and all(_times.is_time(word) for word in words)
+
+    def _has_days(self, column: int) -> bool:
+        words = [word for word in self._words([column]) if word]
+        named = _times.unit_of(self._names[column])[0] in _times.DATES
+        return named or (bool(words) and all(_times.is_day(word) for word in words))
+
+    def _go_together(self, day: int, time: int) -> bool:
+        times = self._words([time])
+        return all(_times.is_time_of_day(word) for word in times) or _times.are_digits_of(
+            self._words([day]), times
+        )
+
+    def _is_index(self, column: int) -> bool:
+        """Whether one of the first two columns counts rows. A count is no channel unless it is named as one."""
+        if column > 1 or _times.unit_of(self._names[column])[0] not in _INDEX:
+            return False
+        words = self._words([column])
+        return (
+            len(words) > 1
+            and all(word.isdecimal() for word in words)
+            and all(int(after) - int(before) == 1 for before, after in pairwise(words))
+        )
 
     def channels(self) -> list[str]:
         """Return the names of the columns with values."""
         times = {self._names[n] for n in self.columns}
         if self._form.channels:
             return [name for name in self._form.channels if name not in times]
-        return [name for n, name in enumerate(self._names) if name and name not in times and n not in self._others]
+        others = self._others | {n for n in range(len(self._names)) if self._is_index(n)}
+        if out := [self._names[n] for n in sorted(others) if self._names[n] not in times and self._names[n]]:
+            self.notes.append(f"no channels, as they hold times or numbers of rows: {', '.join(out)}")
+        return [name for n, name in enumerate(self._names) if name and name not in times and n not in others]
 
     def clock(self) -> Clock | None:
         """Return what reads the time of a row."""

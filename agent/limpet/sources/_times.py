@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import datetime, timezone
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from limpet.sources import _numbers
@@ -48,6 +49,9 @@ _SCALES = {
     "minutes": 60.0,
     "h": 3600.0,
     "hours": 3600.0,
+    "d": DAY,
+    "days": DAY,
+    "sekunden": 1.0,
 }
 """Seconds in each unit, by all its names."""
 
@@ -88,14 +92,28 @@ _STRONG = {
     "milliseconds",
     "microseconds",
     "seconds elapsed",
+    "uptime",
+    "recording time",
+    "local date time",
     "zeit",
+    "uhrzeit",
+    "datum uhrzeit",
+    "datum zeit",
+    "heure",
+    "hora",
+    "ora",
+    "tijd",
+    "horodatage",
     "zeitstempel",
 }
-DATES = {"date", "datum", "day"}
-_WEAK = {"t", "ts", "seconds", "second", "secs", "sec", "utc", "clock", "when", *DATES}
+DATES = {"date", "datum", "day", "fecha"}
+_WEAK = {"t", "ts", "seconds", "second", "secs", "sec", "sekunden", "utc", "clock", "when", *DATES}
 """Names that channels may have too. They mean times only where the numbers only ever grow."""
 
-_UNIT = re.compile(r"^(.*?)\s*(?:[\[(]\s*([^\])]+?)\s*[\])]|[/_,]\s*(\w+)|\s+in\s+(\w+))$")
+_LIKE_TIME = {"time", "timestamp", "uptime", "elapsed"}
+"""Words of names that may mean times, under the same condition."""
+_UNIT = re.compile(r"^(.*?)\s*(?:[\[(]\s*([^\])]+?)\s*[\])]|[/_,.]\s*(\w+)|\s+in\s+(\w+)|\s+(\w+))$")
+_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
 _MONTHS = {
     name: n
     for n, name in enumerate(
@@ -104,7 +122,7 @@ _MONTHS = {
 }
 _CLOCK = (
     r"(\d{1,2}):(\d{2})(?::(\d{2})(?:[.,:](\d{1,9}))?)?\s*([AaPp][Mm])?"
-    r"\s*(Z|z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2})?"
+    r"\s*(Z|z|[+-]\d{2}:?\d{2}|[+-]\d{2}|[A-Z]{2,5})?(?:\[\w+(?:/\w+)*\])?"
 )
 _ISO = re.compile(rf"(\d{{4}})[-/.](\d{{1,2}})[-/.](\d{{1,2}})(?:[T\s,_]+{_CLOCK})?", re.ASCII)
 _COMPACT = re.compile(
@@ -115,14 +133,26 @@ _NAMED = re.compile(
     rf"(?:[A-Za-z]{{3,9}},?\s+)?(?:(\d{{1,2}})[-\s]([A-Za-z]{{3,9}})|([A-Za-z]{{3,9}})\s+(\d{{1,2}})),?[-\s]+(\d{{4}})(?:[T\s,_]+{_CLOCK})?",
     re.ASCII,
 )
+_ZONE = re.compile(r"(?<=[\d ])([A-Z]{2,5})(?:\[.*\])?$")
 _OF_DAY = re.compile(_CLOCK, re.ASCII)
 _MINUTES = re.compile(r"(\d{1,3}):(\d{2})[.,](\d{1,9})", re.ASCII)
+_ALL_DIGITS = re.compile(
+    r"((?:19|20)\d{2})(0[1-9]|1[0-2])([0-2]\d|3[01])([01]\d|2[0-3])([0-5]\d)(?:([0-5]\d)(?:[.,]?(\d{1,9}))?)?",
+    re.ASCII,
+)
+"""A date and a time without anything between. As a time since 1970 they would be far from our days."""
+_DAY_DIGITS = re.compile(r"((?:19|20)\d{2})(0[1-9]|1[0-2])([0-2]\d|3[01])", re.ASCII)
+_TIME_DIGITS = re.compile(r"([01]\d|2[0-3])([0-5]\d)([0-5]\d)(?:[.,]\d{1,9})?", re.ASCII)
+_SERIAL_DAYS = ((20_000, 80_000), (693_000, 780_000))
+"""Days as spreadsheets and as MATLAB count them, of about our time."""
+_SHORT = 1e-3
+"""Steps that are days rather than seconds: 86 s at most, where seconds would mean 1000 samples a second."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 
 def unit_of(name: str) -> tuple[str, str]:
     """Return a column's name in lower case without its unit, and the unit if it is one of time."""
-    plain = " ".join(name.strip().lower().split())
+    plain = " ".join(_CAPITAL.sub(" ", name.strip()).removesuffix("()").lower().split())
     if match := _UNIT.match(plain):
         unit = next(group for group in match.groups()[1:] if group)
         if unit in _SCALES:
@@ -141,9 +171,16 @@ def likely(names: Sequence[str]) -> list[int]:
             ranks[position] = 0
         elif plain in _STRONG:
             ranks[position] = 1
-        elif plain in _WEAK or (unit and plain in {"", "timer", "tick", "ticks"}):
+        elif (
+            plain in _WEAK or (unit and plain in {"", "timer", "tick", "ticks"}) or _LIKE_TIME & set(plain.split())
+        ):
             ranks[position] = 2
     return sorted(ranks, key=lambda position: ranks[position])
+
+
+def is_unit(word: str) -> bool:
+    """Whether a word is a unit of time."""
+    return word.strip(" []()").lower() in _SCALES
 
 
 def is_weak(name: str) -> bool:
@@ -166,6 +203,18 @@ def is_time_of_day(word: str) -> bool:
     return _OF_DAY.fullmatch(word.strip()) is not None
 
 
+def is_day(word: str) -> bool:
+    """Whether a word tells a day and no time."""
+    return ":" not in word and is_time(word)
+
+
+def are_digits_of(days: Sequence[str], times: Sequence[str]) -> bool:
+    """Whether two columns are days as 20251231 and times of day as 235959."""
+    return bool(days) and all(
+        _DAY_DIGITS.fullmatch(day) and _TIME_DIGITS.fullmatch(time) for day, time in zip(days, times, strict=True)
+    )
+
+
 class Clock:
     """Reads the times of one column as seconds from some start.
 
@@ -177,6 +226,11 @@ class Clock:
         plain, of_name = unit_of(name)
         unit = of_name or unit.strip(" []()").lower() or (plain if plain in _SCALES else "")
         self._scale = _SCALES.get(unit)
+        if self._scale is None:
+            self._scale = _scale_of_days(plain, words, decimal)
+        self._days_alone = self._scale is None and all(_DAY_DIGITS.fullmatch(word.strip()) for word in words)
+        self._days_alone &= plain in DATES
+        self._zone = ""
         self._decimal: Decimal = decimal
         self._month_first = _month_first(words)
         self._only_day = ""
@@ -189,6 +243,9 @@ class Clock:
         text = word.strip().strip("\"'").strip()
         if not text:
             return math.nan
+        if self._scale is None and (match := self._digits(text)):
+            clock = (*match.groups()[3:], None, None) if match.re is _ALL_DIGITS else (None,) * 6
+            return self._since(*_moment(match[1], match[2], match[3], clock))
         if _numbers.is_number(text, self._decimal):
             if text.isdecimal() and len(text) > 12:  # too long for a float to be exact
                 self._base = int(text) if self._base is None else self._base
@@ -198,6 +255,20 @@ class Clock:
         if (seconds := self._written(text)) is not None:
             return seconds
         raise ValueError(f"{text[:60]!r} is not a time")
+
+    def _digits(self, text: str) -> re.Match[str] | None:
+        if self._days_alone:
+            return _DAY_DIGITS.fullmatch(text)
+        whole = text.partition(".")[0].partition(",")[0]
+        return _ALL_DIGITS.fullmatch(text) if len(whole) in {12, 14, 17} else None
+
+    def _check_zone(self, text: str) -> None:
+        """Refuse a zone that changes: how far two names are apart is not in the file."""
+        match = _ZONE.search(text)
+        if match and match[1] not in {"AM", "PM"}:
+            self._zone = self._zone or match[1]
+            if match[1] != self._zone:
+                raise ValueError(f"the zone changes from {self._zone} to {match[1]}; write times in UTC")
 
     def _counted(self, number: _numbers.Number) -> float:
         if number.unit in _SCALES:
@@ -210,6 +281,7 @@ class Clock:
 
     def _written(self, text: str) -> float | None:
         """Return the time that a text tells, ``None`` where it tells none."""
+        self._check_zone(text)
         if match := _ISO.fullmatch(text):
             return self._since(*_moment(match[1], match[2], match[3], match.groups()[3:]))
         if match := _COMPACT.fullmatch(text):
@@ -272,6 +344,23 @@ def _epoch_scale(number: float) -> float:
     return 1e-9 if size >= 1e17 else 1e-6 if size >= 1e14 else 1e-3 if size >= 1e11 else 1.0
 
 
+def _scale_of_days(name: str, words: Sequence[str], decimal: Decimal) -> float | None:
+    """Return the scale of numbers that count days, ``None`` for others. ``ValueError`` if they may be seconds."""
+    words = [word.strip("\"' ") for word in words if word.strip("\"' ")]
+    if len(words) < 2 or not all(_numbers.is_number(word, decimal) for word in words):
+        return None
+    numbers = [_numbers.read(word, decimal).value for word in words]
+    if not any(all(low <= number < high for number in numbers) for low, high in _SERIAL_DAYS):
+        return None
+    if "date" in name.split() or name in DATES:
+        return DAY
+    steps = sorted(abs(after - before) for before, after in pairwise(numbers))
+    if 0 < steps[len(steps) // 2] <= _SHORT:
+        way_out = 'write the unit in its name, as "time (d)" or "time (s)", or set `rate` and time = ""'
+        raise ValueError(f"times such as {words[0]} may be days, as spreadsheets count, or seconds; {way_out}")
+    return None
+
+
 def _moment(year: object, month: object, day: object, clock: Sequence[str | None]) -> tuple[int, float]:
     """Return whole seconds since 1970 and the rest. ``ValueError`` for a day that does not exist."""
     midnight = datetime(int(str(year)), int(str(month)), int(str(day)), tzinfo=timezone.utc)
@@ -295,7 +384,7 @@ def _of_day(clock: Sequence[str | None]) -> tuple[int, float]:
 
 
 def _offset(zone: str | None) -> int:
-    if zone is None or zone.upper() in {"Z", "UTC", "GMT"}:
+    if zone is None or zone[0] not in "+-":
         return 0
     digits = zone[1:].replace(":", "").ljust(4, "0")
     return (-60 if zone[0] == "-" else 60) * (60 * int(digits[:2]) + int(digits[2:]))
