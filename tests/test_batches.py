@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
+from limpet import plugin
 from limpet.config import Config as Configuration
 from limpet.config import Device, PipelineConfig
 from limpet.inference import batches
@@ -160,8 +161,8 @@ def test_not_for_every_pipeline(cache: Path, tmp_path: Path, change: dict[str, A
 
 def _statistics() -> tuple[Any, ...]:
     from limpet.inference.plan import Part
-    from limpet.transforms import statistics
 
+    statistics = plugin.load("transforms", "statistics")
     return (Part(statistics, statistics.Config()),)
 
 

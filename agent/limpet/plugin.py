@@ -2,8 +2,9 @@
 
 Built-in plugins are the modules of ``limpet.GROUP``; third parties register theirs as an entry point named
 after the kind in the group ``limpet.GROUP``. Each has ``Config``, a msgspec struct with what may be configured,
-and ``open``, whose form is that of its group (see the protocols here). The contract suite of each group, under
-tests/, holds every plugin to it.
+and ``open``, whose form is that of its group (see the protocols here). A module may leave out what else a protocol
+names: ``load`` puts the default in its place. The contract suite of each group, under tests/, holds every
+plugin to it.
 """
 
 from __future__ import annotations
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         Reply,
         ResultMessage,
     )
+    from limpet.model_facts import ModelFacts
     from limpet.reporters.dialects import Publish
     from limpet.types import Array, FloatArray, Rows, Samples, SampleSpec, TensorSpec
 
@@ -57,13 +59,12 @@ class SourceNeeds(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Source(Protocol):
-    """Where samples come from. ``describe`` must work while the device is away.
-
-    A module may have a function ``needs(config)`` that returns ``SourceNeeds``. One without it may use devices,
-    and not the network.
-    """
+    """Where samples come from. ``describe`` must work while the device is away."""
 
     Config: Any
+
+    def needs(self, config: Any) -> SourceNeeds:
+        """Say what its sandbox leaves open. Default: devices, and no network."""
 
     def describe(self, config: Any) -> SampleSpec:
         """Say what its samples are. ``ConfigError`` where the configuration cannot be right."""
@@ -98,6 +99,8 @@ class TransformPlugin(Protocol):
     """
 
     Config: Any
+    ELEMENTWISE: bool
+    KEEPS_RANGE: bool
 
     def open(self, config: Any, spec: SampleSpec, shape: tuple[int, ...]) -> Transform:
         """``shape`` is that of the arrays that it will get, ``spec`` that of the source's samples."""
@@ -137,13 +140,15 @@ class Load(Protocol):
 
 
 class RuntimePlugin(Protocol):
-    """Who executes the model.
-
-    It may have a function ``check(path, delegates)`` that returns, without loading anything, why a model cannot be
-    run here on delegates of these names.
-    """
+    """Who executes the model."""
 
     Config: Any
+
+    def check(self, path: Path, delegates: Sequence[str]) -> list[str]:
+        """Return why a model cannot be run here on these delegates, without loading it. Default: none."""
+
+    def describe(self, path: Path, config: Any) -> ModelFacts | None:
+        """Return what the model's file says, without loading it. ``ModelError``. Default: ``None``, unknown."""
 
     def open(
         self, path: Path, config: Any, delegate: Choice, shapes: Sequence[tuple[int, ...]] | None
@@ -168,6 +173,7 @@ class DecoderPlugin(Protocol):
     """
 
     Config: Any
+    READS_INPUTS: bool
 
     def open(self, config: Any, outputs: Sequence[TensorSpec], labels: Sequence[str]) -> Decoder:
         """Prepare to decode the model's ``outputs`` with the bundle's ``labels``."""
@@ -218,13 +224,15 @@ class Command(Protocol):
 
 
 class ReporterPlugin(Protocol):
-    """``open``'s context manager sends what it can in a few seconds when it is left.
-
-    It may have a function ``check(config, state)`` that raises ``ConfigError`` where ``open`` would, without
-    opening anything. A reporter whose options changed is closed only if that finds nothing.
-    """
+    """``open``'s context manager sends what it can in a few seconds when it is left."""
 
     Config: Any
+
+    def check(self, config: Any, state: Path) -> None:
+        """Raise ``ConfigError`` where ``open`` would, without opening anything. Default: nothing is checked.
+
+        A reporter whose options changed is closed only if this finds nothing.
+        """
 
     def open(
         self, config: Any, origin: Origin, state: Path, obey: Callable[[Command], None] | None
@@ -281,6 +289,16 @@ class DialectPlugin(Protocol):
         """Begin as after a start of the daemon: nothing is known yet."""
 
 
+_DEFAULTS: dict[Group, dict[str, Any]] = {
+    "sources": {"needs": lambda _config: SourceNeeds(devices=True)},
+    "transforms": {"ELEMENTWISE": False, "KEEPS_RANGE": False},
+    "runtimes": {"check": lambda _path, _delegates: [], "describe": lambda _path, _config: None},
+    "decoders": {"READS_INPUTS": True},
+    "reporters": {"check": lambda _config, _state: None},
+}
+"""What stands in the place of what a module of a group leaves out."""
+
+
 def _package(group: Group) -> str:
     return _PACKAGES.get(group, f"limpet.{group}")
 
@@ -305,10 +323,17 @@ def names(group: Group) -> list[str]:
 
 
 def load(group: Group, kind: str) -> Any:
-    """Import the plugin ``kind`` of ``group``.
+    """Import the plugin ``kind`` of ``group``, and put defaults in the place of what it leaves out.
 
     ``ConfigError`` says that there is none, or which extra it lacks.
     """
+    module = _import(group, kind)
+    for name, default in _DEFAULTS.get(group, {}).items():
+        vars(module).setdefault(name, default)
+    return module
+
+
+def _import(group: Group, kind: str) -> Any:
     if kind not in built_in(group):
         others = _others(group)
         if kind in others:

@@ -84,8 +84,7 @@ class Reporters:
         }
         changed = {kind: one for kind, one in found.items() if self._changes(kind, one)}
         for one in changed.values():
-            if hasattr(one.module, "check"):
-                one.module.check(one.options, wanted.device.state)
+            one.module.check(one.options, wanted.device.state)
         with ExitStack() as undo:
             added = {kind: one for kind, one in found.items() if kind not in self._open and kind not in self._held}
             for kind, one in added.items():

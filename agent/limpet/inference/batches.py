@@ -49,7 +49,7 @@ def suited(plan: PipelinePlan, windower: Windower) -> bool:
         now is not None
         and now[0][0] == 1
         and plan.inputs[0].shape[0] == -1
-        and all(getattr(part.plugin, "ELEMENTWISE", False) for part in plan.transforms)
+        and all(part.plugin.ELEMENTWISE for part in plan.transforms)
         and plan.bundle.model.stat().st_size <= SMALL
     )
 

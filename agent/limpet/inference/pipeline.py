@@ -132,7 +132,7 @@ class Pipeline:
         alone = len(self._transforms) == 1 and self._windower.rows.dtype == np.uint8
         pixels = getattr(self._transforms[0], "pixels", None) if alone else None
         absorb = getattr(self.model, "absorb", None)
-        if pixels is None or absorb is None or getattr(self.plan.decoder.plugin, "READS_INPUTS", True):
+        if pixels is None or absorb is None or self.plan.decoder.plugin.READS_INPUTS:
             return
         if absorb(pixels):
             self._transforms = []

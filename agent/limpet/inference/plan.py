@@ -171,9 +171,7 @@ def _plan(config: Config, name: str, spec: SampleSpec, bundle: bundles.Bundle) -
         raise ConfigError(written.problems)
     if runtime is None or decoder is None or bundled.problems:
         raise ModelError(f"{manifest.name}: its manifest: {'; '.join(bundled.problems)}")
-    if hasattr(runtime.plugin, "check") and (
-        problems := runtime.plugin.check(bundle.model, [choice.name for choice in delegates])
-    ):
+    if problems := runtime.plugin.check(bundle.model, [choice.name for choice in delegates]):
         raise ModelError("; ".join(problems))
     window = wanted.window or manifest.window or WindowSpec(size=1)
     if window.seconds is not None and not spec.timed:
@@ -302,9 +300,7 @@ def taken_channels(inputs: Sequence[InputPlan]) -> tuple[str, ...]:
 
 def read_facts(runtime: Part, bundle: bundles.Bundle) -> ModelFacts | None:
     """Return what the runtime reads of the model's file, ``None`` if it reads none."""
-    if not hasattr(runtime.plugin, "describe"):
-        return None
-    facts: ModelFacts = runtime.plugin.describe(bundle.model, runtime.config)
+    facts: ModelFacts | None = runtime.plugin.describe(bundle.model, runtime.config)
     return facts
 
 
@@ -319,7 +315,7 @@ def refuse_type(
     if quantized or wanted.kind == "f":
         return
     for part in plan.transforms:
-        if not getattr(part.plugin, "KEEPS_RANGE", False):
+        if not part.plugin.KEEPS_RANGE:
             kind = part.plugin.__name__.rpartition(".")[2]
             raise ModelError(
                 f"{where} as it is, without quantization, so it cannot take the floats that the transform "

@@ -12,7 +12,6 @@ from limpet.accelerators.delegate_kinds import KINDS
 from limpet.deploy import store
 from limpet.device import directories
 from limpet.errors import DeployError
-from limpet.plugin import SourceNeeds
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,10 +19,9 @@ if TYPE_CHECKING:
     from limpet.accelerators.delegate_kinds import Choice
     from limpet.config import Config
     from limpet.inference.plan import Part, PipelinePlan
+    from limpet.plugin import SourceNeeds
 
 DEV = Path("/dev")
-_UNDECLARED = SourceNeeds(devices=True)
-"""What a source has that does not say what it needs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +55,7 @@ class Needs:
 def of_worker(config: Config, source: Part) -> Needs:
     """Return what the worker of the one source of a configuration needs. Nothing is opened."""
     (name,) = config.sources
-    declared = source.plugin.needs(source.config) if hasattr(source.plugin, "needs") else _UNDECLARED
+    declared: SourceNeeds = source.plugin.needs(source.config)
     return Needs(
         _of_inputs(config, source),
         frozenset({directories.models_cache(config.device.state.resolve(), name)}),
