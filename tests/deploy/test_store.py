@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -53,3 +54,11 @@ def test_no_store_at_all(tmp_path: Path) -> None:
     assert stored(tmp_path / "nowhere") == {}
     with pytest.raises(DeployError, match="no model 'motion' in "):
         find("motion", tmp_path, tmp_path / "nowhere")
+
+
+def test_a_folder_or_a_fifo_in_place_of_a_model_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "folder.tflite").mkdir()
+    os.mkfifo(tmp_path / "fifo.tflite")
+    for name in ("folder.tflite", "fifo.tflite"):
+        with pytest.raises(DeployError, match="is not a regular file"):
+            find(name, tmp_path, tmp_path)

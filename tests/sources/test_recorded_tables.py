@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -326,3 +327,10 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory,
         found = read(tmp_path_factory.getbasetemp(), content)
         assert found.values.shape == (len(found.values), len(found.channels))
         assert found.seconds is None or (np.diff(found.seconds) >= 0).all()
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.csv.gz", "r.npy", "r.wav"])
+def test_a_fifo_in_place_of_a_recording_is_refused_at_once(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ConfigError, match="is not a regular file"):
+        load(tmp_path / name, [], None)

@@ -41,6 +41,8 @@ def stored(store: Path) -> dict[str, dict[int, Path]]:
 
 def _existing(base: Path, name: str) -> Path:
     path = base / name
+    if path.suffix in SUFFIXES and path.exists() and not path.is_file():
+        raise DeployError(f"{path}: is not a regular file")
     if not path.is_file():
         there = [other.name for other in path.parent.glob("*") if other.suffix in SUFFIXES]
         raise DeployError(f"there is no file {path}{suggest(path.name, there)}")

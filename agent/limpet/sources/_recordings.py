@@ -59,6 +59,8 @@ class Recording(msgspec.Struct):
 def load(path: Path, channels: Sequence[str], rate: float | None, form: Form | None = None) -> Recording:
     """Read a recording by its suffix. ``rate`` replaces what it says of time, ``form`` says what a table is."""
     name = path.name.lower()
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise ConfigError([f"path: {path}: is not a regular file"])  # opening a FIFO would wait for its writer
     try:
         if name.endswith((".csv", ".csv.gz", ".tsv", ".tsv.gz", ".txt", ".txt.gz")):
             recording = _csv(path, channels, form)
