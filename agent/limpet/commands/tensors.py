@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NoReturn
 
 from limpet.errors import LimpetError, ModelError, TransportError
-from limpet.processes.slot import describe
+from limpet.isolation.child import describe
 
 if TYPE_CHECKING:
     import argparse

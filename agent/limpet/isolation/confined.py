@@ -12,8 +12,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, NoReturn
 
 from limpet.isolation import sandbox
-from limpet.processes.child import die_before_parent, die_with_parent
-from limpet.processes.slot import describe
+from limpet.isolation.child import describe, die_before_parent, die_with_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable

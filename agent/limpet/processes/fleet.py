@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING
 
 from limpet.config import Config
 from limpet.errors import UnreadableError
+from limpet.isolation.child import describe
 from limpet.plugin import built_in
 from limpet.processes.border import cleaned
 from limpet.processes.channel import Channel
 from limpet.processes.checking import Checking
 from limpet.processes.forks import Forks
-from limpet.processes.slot import OVERHEAD, Slot, describe
+from limpet.processes.slot import OVERHEAD, Slot
 from limpet.records import (
     LARGEST_RECORD,
     Ask,

@@ -17,8 +17,8 @@ from select import select
 from typing import TYPE_CHECKING
 
 from limpet.device import logs
+from limpet.isolation.child import die_before_parent, die_with_parent, set_name
 from limpet.processes.channel import Channel
-from limpet.processes.child import die_before_parent, die_with_parent, set_name
 from limpet.records import Check, Exited, Fork, Forked, NotForked, Open, Serve, ToForkServer
 
 if TYPE_CHECKING:

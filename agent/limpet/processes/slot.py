@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import signal
 from collections import Counter
 from typing import TYPE_CHECKING
 
 from limpet.bucket import Bucket
+from limpet.isolation.child import describe
 from limpet.processes import border
 from limpet.processes.executors import Executors
 from limpet.processes.restarts import Restarts
@@ -265,13 +265,3 @@ class Rates:
         """Return the last transition, if it has not been passed on."""
         last, self._last = self._last, None
         return last
-
-
-def describe(status: int) -> str:
-    """Say in words how a process ended; ``status`` is negative for a signal."""
-    if status >= 0:
-        return f"ended with exit status {status}"
-    try:
-        return f"killed by {signal.Signals(-status).name}"
-    except ValueError:
-        return f"killed by signal {-status}"

@@ -1,4 +1,4 @@
-"""What a child process asks of the kernel. On systems without ``prctl`` these do nothing."""
+"""What a child process asks of the kernel, and how it ended. On systems without ``prctl``, nothing is asked."""
 
 from __future__ import annotations
 
@@ -35,6 +35,16 @@ def die_before_parent() -> None:
     """Have the kernel, when memory runs out, kill this process rather than its parent, see proc(5)."""
     with contextlib.suppress(OSError):
         _OOM_SCORE.write_text(str(min(int(_OOM_SCORE.read_text()) + 500, _OOM_WORST)), encoding="ascii")
+
+
+def describe(status: int) -> str:
+    """Say in words how a process ended; ``status`` is negative for a signal."""
+    if status >= 0:
+        return f"ended with exit status {status}"
+    try:
+        return f"killed by {signal.Signals(-status).name}"
+    except ValueError:
+        return f"killed by signal {-status}"
 
 
 def _prctl(option: int, argument: object) -> None:
