@@ -44,6 +44,7 @@ STATE_DICT = Kind("weights", "weights of PyTorch without a program; export the m
 PICKLE = Kind("pickle", "a pickle, which can hold code and is not opened", "")
 ARCHIVE = Kind("archive", "a zip archive, but none of a model that Limpet knows", "")
 FOLDER = Kind("folder", "a folder, but none of a model that Limpet knows", "")
+SPECIAL = Kind("special", "neither a file nor a folder", "")
 EMPTY = Kind("empty", "an empty file", "")
 UNKNOWN = Kind("unknown", "no model that Limpet knows", "")
 
@@ -52,6 +53,8 @@ def of(path: Path) -> Kind:
     """Return the kind of a file or folder. ``OSError`` if it is not there."""
     if path.is_dir():
         return _folder(path)
+    if path.exists() and not path.is_file():  # To open a FIFO can take for ever.
+        return SPECIAL
     with path.open("rb") as file:
         head = file.read(_HEAD)
     if head.startswith(b"PK") or (head[4:8] != b"TFL3" and zipfile.is_zipfile(path)):

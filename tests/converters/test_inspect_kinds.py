@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import shutil
 import zipfile
@@ -136,3 +137,8 @@ def test_limpet_names_the_command_that_reads_what_it_does_not(
 @given(data=st.binary(max_size=200))
 def test_any_bytes_have_a_kind(tmp_path: Path, data: bytes) -> None:
     assert model_kind.of(written(tmp_path / "m", data)).words
+
+
+def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "m.tflite")
+    assert model_kind.of(tmp_path / "m.tflite").words == "neither a file nor a folder"

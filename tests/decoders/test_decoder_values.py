@@ -163,6 +163,16 @@ def test_one_probability_with_two_labels_abstains_below_the_threshold() -> None:
     assert opened(([math.nan], "float32"), labels=["no", "yes"]) == classify.Output(None, None, [], abstained=True)
 
 
+@pytest.mark.parametrize("scale", [1 / 32768, 0.7 / 32768], ids=["of the kernel", "calibrated"])
+def test_a_probability_of_16_bits_is_symmetric(scale: float) -> None:
+    spec = TensorSpec("out", (1, 1), np.dtype(np.int16), (scale,), (0,))
+    decoder = classify.open(classify.Config(labels=["no", "yes"]), [spec], [])
+    assert decoder([np.float32([[0.625]])], []).label == "yes"
+    assert decoder([np.float32([[0.25]])], []).label == "no"
+    with pytest.raises(ModelError, match="no probability"):
+        decoder([np.float32([[-0.5]])], [])
+
+
 def test_one_logit_with_two_labels_needs_its_activation() -> None:
     assert opened(([-2.0], "float32"), labels=["no", "yes"], activation="sigmoid").label == "no"
     with pytest.raises(ModelError, match=r'no probability; .* activation = "sigmoid"'):

@@ -195,25 +195,35 @@ def _range(tensor: TensorSpec) -> tuple[float, float] | None:
     return (limits.min - zero) * tensor.scale[0], (limits.max - zero) * tensor.scale[0]
 
 
+def _is_fixed(tensor: TensorSpec) -> bool:
+    """Whether an output has the quantization that kernels of softmax and sigmoid always give.
+
+    Of 16 bits it is symmetric, so it reaches from -1 to 1, and half of it is not used.
+    """
+    if not tensor.quantized:
+        return False
+    if tensor.dtype == np.int16:
+        return tensor.scale == (1 / 32768,) and not any(tensor.zero_point)
+    return tensor.scale == (1 / 256,) and _range(tensor) == (0, 255 / 256)
+
+
 def _refuse_activation(activation: Activation, tensor: TensorSpec, size: int) -> None:
     """Raise ``ValueError`` where an activation would be applied a second time, or to one score."""
     if activation == "softmax" and size == 1:
         raise ValueError(f'output {tensor.name!r} is a single score, and softmax makes 1 of it; use "sigmoid"')
-    if (
-        activation != "none"
-        and tensor.quantized
-        and tensor.scale == (1 / 256,)
-        and _range(tensor) == (0, 255 / 256)
-    ):
+    if activation != "none" and _is_fixed(tensor):
+        most = "32767/32768" if tensor.dtype == np.int16 else "255/256"
         raise ValueError(
-            f"output {tensor.name!r} is quantized to 0 ... 255/256, so it already is a probability; "
+            f"output {tensor.name!r} is quantized to at most {most}, so it already is a probability; "
             f'remove activation = "{activation}"'
         )
 
 
 def _refuse_logit(activation: Activation, tensor: TensorSpec) -> None:
     reach = _range(tensor)
-    if activation == "none" and reach and (reach[0] < -0.05 or reach[1] > 1.05 + tensor.scale[0]):
+    # 16 bits are symmetric, so there the lower half says nothing.
+    below = reach is not None and reach[0] < -0.05 and tensor.dtype != np.int16
+    if activation == "none" and reach and (below or reach[1] > 1.05 + tensor.scale[0]):
         raise ValueError(
             f"output {tensor.name!r} reaches from {reach[0]:.3g} to {reach[1]:.3g}, so it is no probability; "
             'set activation = "sigmoid"'
