@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limpet.outbox import Entry
+from limpet.outbox import Entry, shed
 from limpet.outbox.queue import Outbox
 from limpet.outbox.rules import OutboxRules
 
@@ -189,6 +189,28 @@ def test_the_oldest_is_shed_where_the_bound_is_passed_and_its_items_are_counted(
     found = [int(payload[:6]) for payload in payloads(take(place.outbox))]
     assert found == list(range(100 - len(found), 100))
     assert place.outbox.counts == {"results, outbox full": 3 * (100 - len(found))}
+
+
+def test_a_pipeline_that_floods_the_outbox_pushes_out_its_own_messages(place: Place) -> None:
+    for number in range(5):
+        place.outbox.put(entry(f"calm {number}", pipeline="calm"))
+    for number in range(100):
+        place.outbox.put(bulk(number))
+        place.settle()
+    found = [parcel.entry.payload for parcel in take(place.outbox)]
+    calm = [payload.decode() for payload in found if payload.startswith(b"calm")]
+    assert calm == [f"calm {number}" for number in range(5)]
+    assert place.outbox.size <= BOUND
+    assert place.outbox.counts == {"results, outbox full": 105 - len(found)}
+
+
+@given(st.dictionaries(st.text(max_size=2), st.integers(0, 1000), min_size=1), st.integers(1, 3000))
+def test_what_is_shed_is_the_surplus_and_comes_from_the_largest(sizes: dict[str, int], surplus: int) -> None:
+    excess = shed.above(sizes, surplus)
+    assert sum(excess.values()) == pytest.approx(min(surplus, sum(sizes.values())))
+    left = {name: sizes[name] - excess[name] for name in sizes}
+    for name in sizes:
+        assert excess[name] == 0 or left[name] == pytest.approx(max(left.values()))
 
 
 def test_results_never_push_out_events(place: Place) -> None:

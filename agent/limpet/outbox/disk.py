@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
 _HEADS = f"SELECT {HEAD} FROM $kind WHERE sequence > ? ORDER BY sequence LIMIT ?"  # noqa: S608 - constants
+_SIZES = "SELECT pipeline, min(max(total(size), 0), 1e15) FROM $kind GROUP BY pipeline"
 _DELETE = "DELETE FROM $kind WHERE sequence BETWEEN ? AND ?"
 MOST_CAUSES = 10_000
 """Causes of shedding that are read from the file, at most."""
@@ -148,6 +149,12 @@ class Disk:
         """Return what the bounds need to know of the rows after a sequence number."""
         with explained(self.path):
             return [self._head(kind, row) for row in self._db.execute(of(kind, _HEADS), (after, rows))]
+
+    def sizes(self, kind: Class) -> dict[str, int]:
+        """Return about how many bytes each pipeline has: rows are checked where they are read."""
+        with explained(self.path):
+            rows = self._db.execute(of(kind, _SIZES)).fetchmany(MOST_CAUSES)
+        return {str(pipeline): int(size) for pipeline, size in rows}
 
     def _head(self, kind: Class, row: tuple[int, str, int, str, float, float, int, int, int, int]) -> Head:
         if not is_sound_head(kind, row):

@@ -111,6 +111,13 @@ class Lane:
             late.append(Parcel(Token(self.kind, sequence), entry))
         return late
 
+    def sizes(self) -> Counter[str]:
+        """Return how many bytes of each pipeline are in memory."""
+        sizes: Counter[str] = Counter()
+        for entry in self.recent.values():
+            sizes[entry.pipeline] += entry.size
+        return sizes
+
     def heads(self, after: int) -> list[Head]:
         """Return what in memory may be shed, oldest first."""
         return [

@@ -12,7 +12,7 @@ from limpet.outbox.lane import Lane
 from limpet.outbox.store import Store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from limpet.outbox import Class, Entry, Parcel, Part, Token
@@ -276,22 +276,26 @@ class Outbox:
             self._commit([])
         surplus = self._bytes(lane) - lane.rules.max_bytes
         if surplus > 0:
-            self._shed(lane, lambda after: self._heads(lane, after), surplus + lane.rules.max_bytes // SLACK)
+            sizes = lane.sizes() + Counter(self._store.sizes(lane.kind) if self._store else {})
+            spare = surplus + lane.rules.max_bytes // SLACK
+            self._shed(lane, sizes, lambda after: self._heads(lane, after), spare)
             self._commit([])
 
     def _bound_memory(self, lane: Lane) -> None:
         surplus = lane.size - lane.rules.max_bytes
         if surplus > 0:
-            self._shed(lane, lane.heads, surplus + lane.rules.max_bytes // SLACK)
+            self._shed(lane, lane.sizes(), lane.heads, surplus + lane.rules.max_bytes // SLACK)
         limit = self._rules.memory_bytes
         for other in (self._lanes["result"], self._lanes["event"]):
             surplus = sum(each.size for each in self._lanes.values()) - limit
             if surplus > 0:
-                self._shed(other, other.heads, surplus + limit // SLACK)
+                self._shed(other, other.sizes(), other.heads, surplus + limit // SLACK)
 
-    def _shed(self, lane: Lane, heads: Callable[[int], Iterable[Head]], surplus: int) -> None:
+    def _shed(
+        self, lane: Lane, sizes: Mapping[str, int], heads: Callable[[int], Iterable[Head]], surplus: int
+    ) -> None:
         thin = lane.rules.when_full == "keep-every-nth"
-        victims = shed.thinned(lane, heads, surplus) if thin else shed.oldest(heads(0), surplus)
+        victims = shed.thinned(lane, heads, surplus) if thin else shed.fairly(sizes, heads, surplus)
         self._drop(lane, victims, "thinned" if thin else "outbox full")
 
     def _check_age(self, now: float) -> None:

@@ -20,8 +20,9 @@ class Rules(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How one class of messages is kept.
 
     ``keep``: "durable" is on the disk at once, "spill" when it was not acknowledged for ``spill_after`` seconds,
-    "memory" never. ``max_bytes`` bounds the class, ``max_age`` is in seconds. ``when_full``: shed the oldest; thin
-    what there is to every ``nth`` message of a pipeline, oldest first; or take nothing more.
+    "memory" never. ``max_bytes`` bounds the class, ``max_age`` is in seconds. ``when_full``: shed the oldest of
+    the pipelines that hold most; thin what there is to every ``nth`` message of a pipeline, oldest first; or take
+    nothing more.
     """
 
     keep: Keep

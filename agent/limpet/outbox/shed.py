@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from limpet.outbox.disk import Head
     from limpet.outbox.lane import Lane
@@ -26,6 +26,34 @@ def oldest(heads: Iterable[Head], surplus: int) -> Iterator[Head]:
             return
         surplus -= head.size
         yield head
+
+
+def fairly(sizes: Mapping[str, int], heads: Callable[[int], Iterable[Head]], surplus: int) -> Iterator[Head]:
+    """Yield the oldest messages of the pipelines that hold most, until ``surplus`` bytes are free.
+
+    ``sizes``: the bytes of each pipeline. So one pipeline that floods the outbox pushes out its own messages.
+    """
+    excess = above(sizes, surplus)
+    for head in heads(0):
+        if surplus <= 0:
+            return
+        if excess.get(head.pipeline, 0) > 0:
+            excess[head.pipeline] -= head.size
+            surplus -= head.size
+            yield head
+    yield from oldest(heads(0), surplus)
+
+
+def above(sizes: Mapping[str, int], surplus: int) -> dict[str, float]:
+    """Return how much of each size lies above a level, such that ``surplus`` does in all."""
+    ordered = sorted(sizes.values(), reverse=True)
+    level, total = 0.0, 0
+    for count, size in enumerate(ordered, 1):
+        total += size
+        level = (total - surplus) / count
+        if count == len(ordered) or level >= ordered[count]:
+            break
+    return {name: max(size - max(level, 0.0), 0.0) for name, size in sizes.items()}
 
 
 def thinned(lane: Lane, heads: Callable[[int], Iterable[Head]], surplus: int) -> Iterator[Head]:

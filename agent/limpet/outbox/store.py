@@ -151,6 +151,14 @@ class Store:
             self._fail(error)
             return []
 
+    def sizes(self, kind: Class) -> dict[str, int]:
+        """Return how many bytes of each pipeline it holds, nothing if that cannot be read now."""
+        try:
+            return self._disk.sizes(kind) if self._disk else {}
+        except DiskError as error:
+            self._fail(error)
+            return {}
+
     def mistrust(self) -> None:
         """Treat the disk as damaged: it does not give what it should hold."""
         self._fail(DiskDamagedError(f"{self._path}: messages are missing"))
