@@ -12,7 +12,7 @@ import pytest
 
 from limpet import config
 from limpet.deploy import bundle, housekeeping
-from limpet.deploy.housekeeping import DAMAGED, DRIVERS, HOUR, File
+from limpet.deploy.housekeeping import DAMAGED, DRIVERS, HOUR, File, look
 from limpet.device import state_files
 from limpet.errors import DeployError
 from support import bundles
@@ -222,6 +222,25 @@ def test_a_fifo_among_the_models_holds_up_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def nested(folder: Path, depth: int) -> None:
+    """Make folders in each other, deeper than a path can be long, as a worker can in its cache."""
+    code = "import os\nfor _ in range({}):\n os.mkdir('d'); os.chdir('d')\nopen('file', 'w').close()"
+    subprocess.run([sys.executable, "-c", code.format(depth)], cwd=folder, check=True)
+
+
+def test_folders_nested_without_end_are_measured_and_deleted(tmp_path: Path) -> None:
+    folder = tmp_path / "cache"
+    (folder / "closed" / "inner").mkdir(parents=True)
+    nested(folder, 3000)
+    (folder / "closed" / "inner").chmod(0)
+    (folder / "closed").chmod(0)
+    (folder / "link").symlink_to(tmp_path)
+    assert look(folder).size > 0
+    state_files.remove(folder)
+    assert not folder.exists()
+    assert tmp_path.exists()
+
+
 def test_as_root_it_works_as_the_owner_of_the_state_directory(tmp_path: Path) -> None:
     store(tmp_path, "motion-1", "spare-8")
     state = tmp_path / "state"

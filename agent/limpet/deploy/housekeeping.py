@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from limpet.deploy import bundle, store
 from limpet.device.directories import CACHE, drivers_cache, models_cache
+from limpet.device.state_files import below
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -41,8 +42,8 @@ def look(path: Path, reason: str = "") -> File:
     """Measure a file, or a folder with all that is in it. ``FileNotFoundError`` if it is not there any more."""
     status = path.lstat()
     size = status.st_size
-    for each in path.rglob("*") if path.is_dir() and not path.is_symlink() else ():
-        with suppress(FileNotFoundError):
+    for each in below(path) if path.is_dir() and not path.is_symlink() else ():
+        with suppress(OSError):
             size += each.lstat().st_size
     return File(path, size, status.st_mtime, reason)
 
@@ -105,7 +106,7 @@ def _waste(wanted: Config, keep: set[Path], now: float) -> Iterator[File]:
         if now - found.modified > DAMAGED:
             yield found
     # Not the folders of pipelines and sources: running executors and workers may write into these alone.
-    compiled = (path for name in wanted.pipelines for path in drivers_cache(state, name).rglob("*"))
+    compiled = (path for name in wanted.pipelines for path in below(drivers_cache(state, name)))
     files = [path for path in compiled if path.is_file() and not path.is_symlink()]
     yield from beyond(list(_look(files, f"drivers have compiled more than {DRIVERS} bytes")), (), DRIVERS)
     unpacked = [path for name in wanted.sources for path in models_cache(state, name).glob("*")]

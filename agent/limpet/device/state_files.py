@@ -6,12 +6,15 @@ No function here follows a symbolic link, blocks on a FIFO, or writes into a fil
 from __future__ import annotations
 
 import os
-import shutil
+import secrets
 import stat
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Iterator
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -79,9 +82,74 @@ def set_aside(path: Path) -> Path:
 def remove(path: Path) -> None:
     """Delete a file, a link, or a folder with all that is in it. Nothing there is fine."""
     if _is_folder(path):
-        shutil.rmtree(path)
+        _empty(path)
+        path.rmdir()
     else:
         path.unlink(missing_ok=True)
+
+
+def _empty(folder: Path) -> None:
+    """Delete what is in a folder, however deep. A worker can nest folders beyond any recursion and any path."""
+    prefix, numbers = secrets.token_hex(8), count()
+    with _opened(folder) as top:
+        while names := _names(top):
+            for name in names:
+                if _is_inner(name, top):
+                    with _opened(name, top) as inner:
+                        for child in _names(inner):
+                            _move(child, inner, f"{prefix}-{next(numbers)}", top)
+                    os.rmdir(name, dir_fd=top)
+                else:
+                    os.unlink(name, dir_fd=top)
+
+
+def _move(name: str, folder: int, to: str, top: int) -> None:
+    """Move a folder to another one, which needs its own rights too; delete anything else."""
+    if _is_inner(name, folder):
+        with _opened(name, folder):
+            os.rename(name, to, src_dir_fd=folder, dst_dir_fd=top)
+    else:
+        os.unlink(name, dir_fd=folder)
+
+
+def _is_inner(name: str, folder: int) -> bool:
+    return stat.S_ISDIR(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+
+
+def _names(folder: int) -> list[str]:
+    with os.scandir(folder) as entries:
+        return [entry.name for entry in entries]
+
+
+@contextmanager
+def _opened(folder: Path | str, parent: int | None = None) -> Iterator[int]:
+    """Open a folder; where it is closed to its owner, open it up first."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    if (
+        os.geteuid()
+        and os.stat(folder, dir_fd=parent, follow_symlinks=False).st_mode & stat.S_IRWXU != stat.S_IRWXU
+    ):
+        os.chmod(folder, stat.S_IRWXU, dir_fd=parent)
+    descriptor = os.open(folder, flags, dir_fd=parent)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def below(folder: Path) -> Iterator[Path]:
+    """Yield what is in a folder and its folders. No link is followed; what cannot be read is left out."""
+    folders = [folder]
+    while folders:
+        try:
+            with os.scandir(folders.pop()) as entries:
+                for entry in entries:
+                    path = Path(entry.path)
+                    yield path
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(path)
+        except OSError:  # gone, closed to this user, or nested deeper than a path is long
+            continue
 
 
 def kind(path: Path) -> str:
