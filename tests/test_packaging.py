@@ -67,3 +67,11 @@ def test_what_is_taken_instead_of_the_lock_is_exact_and_hashed() -> None:
         lines = [line for line in (PACKAGING / name).read_text().splitlines() if not line.startswith("#")]
         assert lines
         assert all("==" in line and "--hash=sha256:" in line for line in lines)
+
+
+def test_packages_read_every_kind_of_sound_file_where_its_library_has_a_wheel() -> None:
+    lock = (PACKAGING.parent / "requirements/core.txt").read_text().splitlines()
+    pins = [line for line in lock if line.startswith(("soundfile==", "cffi=="))]
+    markers = {line.partition("==")[0]: line.rstrip(" \\").partition(" ; ")[2] for line in pins}
+    wheels = "platform_machine != 'armv6l' and platform_machine != 'armv7l'"
+    assert markers == {"soundfile": wheels, "cffi": wheels}

@@ -102,6 +102,14 @@ def test_without_samples_an_open_port_stays_away() -> None:
                 assert reader.away == "no sample for 0.2 s"
 
 
+def test_the_reason_names_what_was_dropped_instead() -> None:
+    dropped = Counter({"out_of_range": 7})
+    with server(b"\n5,6\n7,8\n") as (url, _):
+        reader = Reader(serial, configured(url, range=[0, 1]), dropped, 0.3)
+        with contextlib.closing(reading(reader)) as samples:
+            until(reader, samples, "no sample for 0.3 s: dropped 2 out_of_range")
+
+
 def test_a_dead_connection_is_found_by_the_kernel() -> None:
     with server(b"") as (url, _), serial.open(configured(url), Counter()):
         # Linux shows the timers of its sockets: 02 is that of keep-alive.

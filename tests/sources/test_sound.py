@@ -102,10 +102,10 @@ def test_8_bit_and_companded_files_are_read(tmp_path: Path) -> None:
     unsigned = riff(chunk(b"fmt ", header(8)), chunk(b"data", bytes([0, 128, 255])))
     assert read(tmp_path, unsigned).values[:, 0].tolist() == [-1, 0, 127 / 128]
     wave = np.sin(np.arange(400) / 9) / 2
-    for subtype in ("ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM"):
+    for subtype in ("ULAW", "ALAW", "IMA_ADPCM", "MS_ADPCM", "GSM610"):
         soundfile.write(tmp_path / "r.wav", wave, 8000, subtype=subtype)
         found = load(tmp_path / "r.wav", (), None)
-        assert np.abs(found.values[200:400, 0] - wave[200:]).max() < 0.05, subtype
+        assert np.abs(found.values[200:400, 0] - wave[200:]).max() < 0.1, subtype
 
 
 @pytest.mark.parametrize("subtype", ["PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])

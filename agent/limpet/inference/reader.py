@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from limpet.errors import SilentError, SourceError
 from limpet.types import Samples, empty_samples
 
 if TYPE_CHECKING:
-    from collections import Counter
     from collections.abc import Iterator
 
     from limpet.plugin import Source
@@ -23,6 +23,11 @@ LONGEST_SILENCE = 16
 """How many times as long a source may be silent after it was opened again and again: it may take long to begin."""
 
 log = logging.getLogger(__name__)
+
+
+def _lost(dropped: Counter[str]) -> str:
+    """Say what a source dropped."""
+    return f"dropped {', '.join(f'{n:,} {cause}' for cause, n in sorted(dropped.items()))}" if dropped else ""
 
 
 class Reader:
@@ -67,6 +72,7 @@ class Reader:
     def _read(self) -> Iterator[Samples]:
         """Read until the source ends or goes away."""
         base, gap = self._next, self._next > 0
+        before = Counter(self._dropped)
         with self._plugin.open(self._config, self._dropped) as blocks:
             heard = time.monotonic()
             for samples in blocks:
@@ -82,8 +88,9 @@ class Reader:
                 yield samples
                 if len(samples):
                     heard = time.monotonic()  # whoever takes them may take long
+                    before = Counter(self._dropped)
                 else:
-                    self._refuse_silence(heard, samples.note)
+                    self._refuse_silence(heard, samples.note or _lost(self._dropped - before))
 
     def _refuse_silence(self, heard: float, note: str) -> None:
         """Raise ``SilentError`` if there was no sample for too long."""

@@ -52,7 +52,7 @@ def read(path: Path) -> Sound:
             source = str(path)
     try:
         with soundfile.SoundFile(source) as opened:
-            values = opened.read(dtype="float32", always_2d=True)
+            values = opened.read(-1 if opened.seekable() else opened.frames, dtype="float32", always_2d=True)
             return Sound(values, float(opened.samplerate), _note(data))
     except soundfile.SoundFileError as error:
         raise ValueError(f"is not a sound file, or is damaged: {_reason(error)}") from error
