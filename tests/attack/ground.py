@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from attack.relay import Relay
 from attack.report import Attempt, Report
 from attack.spy import BYSTANDER, DEVICE, Spy
+from limpet.device import state_files
 from support import models
 from support.broker import Mosquitto, wait_until
 from support.daemon import Daemon
@@ -185,6 +186,8 @@ class Ground:
         self.spy.close()
         self.relay.close()
         self.broker.stop()
+        # As ``limpet reset`` does: an intruder may have left what nothing else can delete.
+        state_files.remove(self.state / "cache")
 
     def _account(self) -> None:
         """Put what is missing to the account of the last attempt: which one lost it cannot be told."""

@@ -19,14 +19,16 @@ if TYPE_CHECKING:
 sys.path.insert(0, str(PLUGIN))
 
 import attacker_escapes
+import attacker_expansions
 import attacker_floods
 import attacker_records
+import attacker_user
 
 CHANNEL = "the worker's channel"
 SANDBOX = "the worker's sandbox"
-RECORDS = list(attacker_records.ATTEMPTS)
+RECORDS = [*attacker_records.ATTEMPTS, *attacker_expansions.ATTEMPTS]
 FLOODS = list(attacker_floods.ATTEMPTS)
-ESCAPES = list(attacker_escapes.ATTEMPTS)
+ESCAPES = [*attacker_escapes.ATTEMPTS, *attacker_user.ATTEMPTS]
 POISON = ("a/#", "NUL", "70,000", "+", "../..", "surrogate", "names", "year", "NaN", "without a name")
 """Words in the names of attempts after which the daemon is killed and started again: they may have left poison."""
 REFUSALS = ("EPERM", "EACCES", "PermissionError", "Errno 38", "ENOSYS", "Errno 27", "FileTooLarge", "Errno 1]")

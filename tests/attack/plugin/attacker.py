@@ -65,11 +65,14 @@ def _sample(index: int) -> Samples:
 
 def _attack(config: Config) -> None:
     import attacker_escapes
+    import attacker_expansions
     import attacker_floods
     import attacker_records
+    import attacker_user
     from attacker_border import Border
 
-    known = {**attacker_records.ATTEMPTS, **attacker_floods.ATTEMPTS, **attacker_escapes.ATTEMPTS}
+    modules = (attacker_records, attacker_expansions, attacker_floods, attacker_escapes, attacker_user)
+    known = {name: attempt for module in modules for name, attempt in module.ATTEMPTS.items()}
     border = Border(Path(config.target))
     tell(config.attempt, begun=True)
     try:
