@@ -6,61 +6,16 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 
-from limpet.types import TensorSpec
-from limpet.untrusted import reading
 from limpet_convert import sources
-from limpet_convert.errors import ConvertError
 from limpet_convert.mil import Program
+from limpet_convert.packed import Opened, Packed, pack, plain, unpack
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from limpet.types import Array
     from limpet_convert.runners import Runner
-
-
-class Packed(msgspec.Struct, array_like=True):
-    """An array of numbers."""
-
-    dtype: str
-    shape: list[int]
-    data: bytes
-
-
-class Opened(msgspec.Struct):
-    """A model that was opened: its tensors as name, shape and dtype; its ops by kind, where it tells."""
-
-    inputs: list[tuple[str, list[int], str]]
-    outputs: list[tuple[str, list[int], str]]
-    kinds: dict[str, int] = {}
-
-
-def pack(values: Array) -> Packed:
-    """Return an array as it is sent."""
-    return Packed(values.dtype.str, list(values.shape), np.ascontiguousarray(values).tobytes())
-
-
-def unpack(packed: Any) -> Array:
-    """Return an array that was sent. ``UnreadableError`` if it is none of numbers."""
-    with reading("an array"):
-        found = msgspec.convert(packed, Packed)
-        dtype = np.dtype(found.dtype)
-        if dtype.kind not in "fiub":
-            raise ConvertError(f"the model gives {dtype}, not numbers")
-        return np.frombuffer(found.data, dtype).reshape(found.shape).copy()
-
-
-def specs(tensors: list[tuple[str, list[int], str]]) -> list[TensorSpec]:
-    """Return tensors as runners have them. ``UnreadableError`` if a dtype is none."""
-    with reading("a tensor's dtype"):
-        return [TensorSpec(name, tuple(shape), np.dtype(dtype)) for name, shape, dtype in tensors]
-
-
-def _plain(tensors: Any) -> list[tuple[str, list[int], str]]:
-    return [(spec.name, list(spec.shape), spec.dtype.name) for spec in tensors]
 
 
 _open: list[Runner] = []
@@ -73,7 +28,7 @@ def open_model(path: str) -> Opened:
     model = runners.open_here(Path(path))
     _open[:] = [model]
     kinds = dict(Counter(model.kinds())) if isinstance(model, Program) else {}
-    return Opened(_plain(model.inputs), _plain(model.outputs), kinds)
+    return Opened(plain(model.inputs), plain(model.outputs), kinds)
 
 
 def run(inputs: list[Any]) -> list[Packed]:

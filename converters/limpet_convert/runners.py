@@ -14,7 +14,7 @@ import numpy as np
 
 from limpet.types import TensorSpec, fits
 from limpet.untrusted import reading
-from limpet_convert import foreign
+from limpet_convert import foreign, packed
 from limpet_convert.errors import ConvertError, need
 from limpet_convert.jail import Jail
 
@@ -70,18 +70,19 @@ class Jailed:
     """A model in a sandboxed child. ``kinds``: how often it uses each op, where the format tells."""
 
     def __init__(self, path: Path) -> None:
-        from limpet_convert import jobs
-
-        self._jobs = jobs
         self._jail = Jail(foreign.refuse(path))
         with reading("the model's tensors"):
-            opened = msgspec.convert(self._jail.call("open", str(path.resolve())), jobs.Opened)
-        self.inputs, self.outputs, self.kinds = jobs.specs(opened.inputs), jobs.specs(opened.outputs), opened.kinds
+            opened = msgspec.convert(self._jail.call("open", str(path.resolve())), packed.Opened)
+        self.inputs, self.outputs, self.kinds = (
+            packed.specs(opened.inputs),
+            packed.specs(opened.outputs),
+            opened.kinds,
+        )
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """See ``Runner``."""
-        found = self._jail.call("run", [self._jobs.pack(np.asarray(one)) for one in inputs])
-        return [self._jobs.unpack(one) for one in found]
+        found = self._jail.call("run", [packed.pack(np.asarray(one)) for one in inputs])
+        return [packed.unpack(one) for one in found]
 
 
 def run_all(runner: Runner, *inputs: Array) -> list[Array]:

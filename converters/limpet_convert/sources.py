@@ -16,7 +16,7 @@ from limpet import plugin
 from limpet.config import fill
 from limpet.errors import ConfigError
 from limpet.types import TensorSpec, fits
-from limpet_convert import converters, foreign
+from limpet_convert import converters, foreign, packed
 from limpet_convert.errors import ConvertError, need
 from limpet_convert.graph import Graph
 from limpet_convert.jail import Jail
@@ -56,12 +56,10 @@ def live_here(path: Path, kind: str, options: dict[str, Any], base: Path) -> tup
 
 def coreml(project: Project, table: dict[str, Any], windows: Array, folder: Path) -> Path:
     """Make a Core ML package of the project's model in ``folder``, and return it. ``table`` is ``[coreml]``."""
-    from limpet_convert import jobs
-
     model = project.model
     _live(project)
     with jailed(model.path) as jail:
-        samples = [jobs.pack(one) for one in windows]
+        samples = [packed.pack(one) for one in windows]
         kind = model.kind or named(model.path)
         name = jail.call("coreml", str(model.path), kind, model.options, str(project.base), table, samples)
         made = jail.scratch / Path(str(name)).name

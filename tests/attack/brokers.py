@@ -6,6 +6,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from attack.spy import ROOT
+from support.hostile import length
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -15,24 +16,14 @@ if TYPE_CHECKING:
 BORDER = "the connection to the broker"
 
 
-def _length(size: int) -> bytes:
-    """Return a length as MQTT writes it."""
-    written = bytearray()
-    while True:
-        size, digit = divmod(size, 128)
-        written.append(digit | (0x80 if size else 0))
-        if not size:
-            return bytes(written)
-
-
 def packet(kind: int, body: bytes) -> bytes:
-    return bytes([kind]) + _length(len(body)) + body
+    return bytes([kind]) + length(len(body)) + body
 
 
 def publish(topic: bytes, payload: bytes, properties: bytes = b"", qos: int = 0) -> bytes:
     """Return a PUBLISH of MQTT 5."""
     number = struct.pack(">H", 9) if qos else b""
-    head = struct.pack(">H", len(topic)) + topic + number + _length(len(properties)) + properties
+    head = struct.pack(">H", len(topic)) + topic + number + length(len(properties)) + properties
     return packet(0x30 | qos << 1, head + payload)
 
 
