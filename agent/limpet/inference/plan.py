@@ -173,11 +173,7 @@ def _plan(config: Config, name: str, spec: SampleSpec, bundle: bundles.Bundle) -
         raise ModelError(f"{manifest.name}: its manifest: {'; '.join(bundled.problems)}")
     if problems := runtime.plugin.check(bundle.model, [choice.name for choice in delegates]):
         raise ModelError("; ".join(problems))
-    window = wanted.window or manifest.window or WindowSpec(size=1)
-    if window.seconds is not None and not spec.timed:
-        needs = f"the window of {where} is {window.seconds:g} s, but these samples carry no time"
-        raise ConfigError([f"sources.{wanted.source}.rate: missing; {needs}: give their number a second"])
-    refuse_oversize(window, spec)
+    window = _window(wanted, manifest, spec, where)
     read = read_facts(runtime, bundle)
     if read is not None:
         refuse_unnamed(read)
@@ -204,6 +200,15 @@ def _plan(config: Config, name: str, spec: SampleSpec, bundle: bundles.Bundle) -
         wanted.rate_tolerance,
         tuple(_warnings(wanted, manifest, state)),
     )
+
+
+def _window(wanted: PipelineConfig, manifest: Manifest, spec: SampleSpec, where: str) -> WindowSpec:
+    window = wanted.window or manifest.window or WindowSpec(size=1)
+    if window.seconds is not None and not spec.timed:
+        why = f"the window of {where} is {window.seconds:g} s, but these samples carry no time"
+        raise ConfigError([f"sources.{wanted.source}.rate: missing; {why}: give their number a second"])
+    refuse_oversize(window, spec)
+    return window
 
 
 def _warnings(wanted: PipelineConfig, manifest: Manifest, state: StatePlan) -> Iterator[str]:
