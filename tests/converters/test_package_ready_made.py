@@ -188,6 +188,20 @@ def test_each_of_several_inputs_gets_what_is_said(tmp_path: Path, capsys: pytest
     assert sorted(outputs[0]["values"].values()) == [5, 6]
 
 
+def test_a_window_of_one_channel_is_normalised_element_by_element(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = models.column(tmp_path / "m.tflite")
+    mean = [float(n) for n in range(60)]
+    options = ["--window", "60", "--decoder", "regress"]
+    bundle = package(model, *options, "--transforms", f'[{{kind = "normalise", mean = {mean}, std = 2.0}}]')
+    outputs = infer(bundle, np.arange(60, dtype=np.float32)[:, None] + 2, capsys)
+    plain = infer(model, np.ones((60, 1), np.float32), capsys, *options)
+    assert outputs == plain
+    assert set(outputs[0]["values"].values()) == {2.0}
+    assert agent.main(["bench", str(bundle), "--seconds", "0.1"]) == 0
+
+
 def test_an_input_without_dimensions_can_be_a_constant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = models.times(tmp_path / "m.tflite")
     assert cli.main(["package", str(model), "--out", str(tmp_path / "out")]) == 1

@@ -206,6 +206,12 @@ def started(path: Path, size: int = 4) -> Path:
     return _write(path, first, Graph(tensors, [op], [0], [1], {"twice": ({"x": 0}, {"y": 1})}))
 
 
+def column(path: Path, rows: int = 60) -> Path:
+    """A window of one channel, twice."""
+    tensors = [Tensor(name, (1, rows, 1)) for name in ("window", "twice")]
+    return _write(path, Graph(tensors, [Op(ADD, [0, 0], [1], (_ADD, {"i8_0": 0}))], [0], [1]))
+
+
 def times(path: Path, size: int = 2, names: tuple[str, str] = ("x", "factor")) -> Path:
     """A vector times a second input, which has no dimensions."""
     tensors = [Tensor(names[0], (1, size)), Tensor(names[1], ()), Tensor("y", (1, size))]

@@ -93,7 +93,10 @@ def likely_samples(manifest: Manifest) -> SampleSpec:
     if not manifest.inputs:
         raise ModelError(f"the manifest of {manifest.name} does not say what its inputs are")
     first = manifest.inputs[0]
-    shape = [size for size in first.shape[1:] if size != 1] or [1]
+    rows = first.shape[1:]
+    if len(rows) > 1 and manifest.window is not None and rows[0] in {manifest.window.size, -1}:
+        rows = rows[1:]
+    shape = [size for size in rows if size != 1] or [1]
     if len(first.shape) == 4 and first.shape[3] == 3:
         return SampleSpec(tuple(first.shape[1:]), np.dtype(np.uint8))
     channels = tuple(dict.fromkeys(channel for tensor in manifest.inputs for channel in tensor.channels))
