@@ -95,6 +95,17 @@ def test_state_is_shown(make: Any, says: str, tmp_path: Path, capsys: pytest.Cap
     assert facts["state"] or facts["state_pairs"]
 
 
+def test_inputs_that_a_manifest_names_are_not_guessed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    members = {"model.tflite": models.pair(tmp_path / "pair.tflite", 1).read_bytes()}
+    inputs = [
+        {"name": "total_in", "shape": [1, 1], "dtype": "float32", "state": "total_out"},
+        {"name": "step", "shape": [1, 1], "dtype": "float32", "channels": ["x"]},
+    ]
+    _, _, text = shown(capsys, bundles.bundle(tmp_path / "pair-1.limpet", members, name="pair", inputs=inputs))
+    assert "input total_in is output total_out of the run before, as its manifest says" in text
+    assert "perhaps" not in text
+
+
 def test_a_model_that_brings_the_runtime_down_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     status, facts, text = shown(capsys, models.crashing(tmp_path / "model.tflite"))
     assert status == 1

@@ -194,8 +194,17 @@ def _lines(facts: dict[str, Any]) -> list[str]:
 
 def _kept(facts: dict[str, Any]) -> list[str]:
     lines = [f"  state       {facts['state']}"] if facts["state"] else []
-    for taken, given in facts["state_pairs"].items():
-        lines += [f"  state       input {taken} is perhaps output {given} of the run before; see the key inputs"]
+    inputs = facts["inputs"]
+    lines += [
+        f"  state       input {tensor['name']} is output {tensor['state']} of the run before, as its manifest says"
+        for tensor in inputs
+        if tensor.get("state")
+    ]
+    if not any(tensor.get("state") or tensor.get("channels") for tensor in inputs):  # Else all of them are named.
+        lines += [
+            f"  state       input {taken} is perhaps output {given} of the run before; see the key inputs"
+            for taken, given in facts["state_pairs"].items()
+        ]
     return lines + ([f"  metadata    {problem}"] if (problem := facts["problem"]) else [])
 
 
