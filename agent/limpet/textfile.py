@@ -44,7 +44,7 @@ def encoding(start: bytes) -> str:
 
 def decode(data: bytes) -> str:
     r"""Return the text without its mark, each line end as ``\n``. ``UnicodeDecodeError`` where it is no text."""
-    text = data.decode(encoding(data[:256]))
+    text = data.decode(encoding(data[:256])).lstrip("\ufeff")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

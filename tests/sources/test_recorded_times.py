@@ -124,3 +124,16 @@ def test_a_last_number_that_is_cut_is_left_out(tmp_path: Path) -> None:
 
 def test_gzip_is_known_by_its_content(tmp_path: Path) -> None:
     assert loaded(tmp_path, gzip.compress(b"time,a\n0,1\n1,2\n")).values.tolist() == [[1], [2]]
+
+
+@pytest.mark.parametrize("line", ["ay:{}.5,ax:-2\r\n", "ay={}.5 ax=-2\n", "ay: {}.5\tax: -2e0\r"])
+def test_numbers_behind_their_names_are_read_by_name(tmp_path: Path, line: str) -> None:
+    text = "".join(line.format(n) for n in range(4))
+    recording = loaded(tmp_path, text, "ax", "ay", name="r.txt")
+    assert recording.values[:2].tolist() == [[-2, 0.5], [-2, 1.5]]
+    assert loaded(tmp_path, text, name="r.txt").channels == ("ay", "ax")
+
+
+def test_a_line_with_other_names_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="names ay, ax; the lines before name ax, ay"):
+        loaded(tmp_path, "ax:1,ay:2\n" * 100 + "ay:1,ax:2\n")

@@ -14,6 +14,7 @@ from itertools import chain, islice, pairwise
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import msgspec
+from msgspec import structs
 
 from limpet.plugin import suggest
 from limpet.sources import _numbers, _times
@@ -31,6 +32,8 @@ _COMMENTS = ("#", "//", "%", '"#', "'#")
 _ERRORS = tuple(word for word in _numbers.MISSING if word[0] == "#")
 """What a spreadsheet writes in place of a number. It looks like a comment."""
 _LONGEST_NAME = 60
+_PAIR = re.compile(r"([A-Za-z_]\w*)\s*[:=]\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?![\w.])", re.ASCII)
+_PAIRS = re.compile(rf"(?:{_PAIR.pattern}[,;\s]*)+", re.ASCII)
 _SURE = 5
 """Rows with as many decimals, after which fewer of them mean that the last line is cut."""
 _STAMP = re.compile(
@@ -168,11 +171,35 @@ def read(lines: Iterable[str], form: Form) -> Table:
     whole = [line for line in first if line.strip()]
     stamped = bool(whole) and all(_STAMP.match(line) for line in whole)
     lines = chain(first, lines)
+    named = () if stamped else _names_of(whole)
+    if named:
+        lines = _without_names(lines, named)
+        form = structs.replace(form, delimiter=";")
     numbered = _Lines(_with_column(lines, whole, form.delimiter) if stamped else lines)
     try:
-        return _read(numbered, form, stamped=stamped)
+        return _read(numbered, form, named, stamped=stamped)
     except (ValueError, OverflowError, csv.Error) as error:
         raise ValueError(f"line {numbered.at}: {error}") from error
+
+
+def _names_of(lines: Sequence[str]) -> tuple[str, ...]:
+    """Return the names that each line gives with its numbers, as for the Serial Plotter; none if one does not."""
+    names = {tuple(match[1] for match in _PAIR.finditer(line)) for line in lines if _PAIRS.fullmatch(line.strip())}
+    return names.pop() if len(names) == 1 and all(_PAIRS.fullmatch(line.strip()) for line in lines) else ()
+
+
+def _without_names(lines: Iterable[str], names: Sequence[str]) -> Iterator[str]:
+    """Leave the numbers of lines such as ``x:1,y:2``. ``ValueError`` for a line that names others."""
+    for line in lines:
+        pairs = [(match[1], match[2]) for match in _PAIR.finditer(line)]
+        end = line[len(line.rstrip("\r\n")) :]
+        found = [name for name, _ in pairs]
+        if not _PAIRS.fullmatch(line.strip()):
+            yield line
+        elif end and found != list(names):
+            raise ValueError(f"names {', '.join(found)}; the lines before name {', '.join(names)}")
+        else:
+            yield ";".join(number for _, number in pairs) + end
 
 
 def _with_column(lines: Iterable[str], first: Sequence[str], delimiter: str) -> Iterator[str]:
@@ -185,7 +212,7 @@ def _with_column(lines: Iterable[str], first: Sequence[str], delimiter: str) -> 
         yield f"{stamp}{delimiter}{match[2]}" if match else line
 
 
-def _read(lines: _Lines, form: Form, *, stamped: bool) -> Table:
+def _read(lines: _Lines, form: Form, named: Sequence[str], *, stamped: bool) -> Table:
     first = lines.sample(SAMPLE)
     texts = [line for line, _, _ in first]
     lines.delimiter = form.delimiter or lines.separator or _delimiter(texts)
@@ -200,7 +227,7 @@ def _read(lines: _Lines, form: Form, *, stamped: bool) -> Table:
     head = _Head(width, decimal, form)
     below = head.read(top)
     if not head.names:
-        head.names = _of_comment(comment, width, lines.delimiter, form) or list(form.channels)
+        head.names = list(named) or _of_comment(comment, width, lines.delimiter, form) or list(form.channels)
         head.names[:0] = [TIME] if stamped and head.names else []
     elif stamped:
         head.names[0] = TIME
