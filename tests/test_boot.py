@@ -16,7 +16,31 @@ def test_runs_are_counted_and_never_repeat(tmp_path: Path) -> None:
     names = [boot.next_boot(tmp_path) for _ in range(3)]
     counts = [int(name.split("-")[0]) for name in names]
     assert counts == [1, 2, 3]
-    assert len({name.split("-")[1] for name in names}) == 1
+    assert len({name.split("-")[1][:6] for name in names}) == 1
+
+
+def test_a_record_that_was_put_back_brings_no_name_again(tmp_path: Path) -> None:
+    boot.next_boot(tmp_path)
+    kept = (tmp_path / "boot.json").read_bytes()
+    first = boot.next_boot(tmp_path)
+    (tmp_path / "boot.json").write_bytes(kept)
+    again = boot.next_boot(tmp_path)
+    assert first.split("-")[0] == again.split("-")[0] == "2"
+    assert first != again
+
+
+def test_a_lock_that_is_another_name_of_a_file_is_not_taken(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_bytes(b"x")
+    state = tmp_path / "state"
+    state.mkdir()
+    (state / "lock").hardlink_to(secret)
+    told: list[str] = []
+    claim = boot.lock(state, told.append)
+    assert claim
+    claim.close()
+    assert not (state / "lock").samefile(secret)
+    assert "another name" in told[0]
 
 
 def test_a_lost_or_damaged_record_begins_anew_under_another_name(tmp_path: Path) -> None:

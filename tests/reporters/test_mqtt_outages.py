@@ -239,7 +239,9 @@ def test_two_devices_with_one_client_id_are_told_so_and_lose_nothing(tmp_path: P
             wait_until(lambda reporter=reporter: reporter.health()["outbox_depth"] == 0, 30)
             assert (reporter.health()["refused"], reporter.health()["shed"]) == ({}, {})
             assert "limpet-press-07" in reporter.health()["last_disconnect"]
-    for root in ("a", "b"):
-        batches = [m.json for m in heard.messages if m.topic.startswith(f"{root}/") and "/result/" in m.topic]
-        found = [one for batch in batches for one in (batch if isinstance(batch, list) else [batch])]
-        assert len({one["id"] for one in found}) == count
+
+        def ids(root: str) -> set[str]:
+            batches = [m.json for m in heard.messages if m.topic.startswith(f"{root}/") and "/result/" in m.topic]
+            return {one["id"] for batch in batches for one in (batch if isinstance(batch, list) else [batch])}
+
+        wait_until(lambda: len(ids("a")) == len(ids("b")) == count)

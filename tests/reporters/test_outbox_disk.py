@@ -274,7 +274,7 @@ def test_what_was_shed_while_the_disk_was_full_is_written_once_there_is_room(tmp
                 while True: file.write(bytes(4096))
             except OSError:
                 pass
-        shed = {f"cause {number}": 7 for number in range(2000)}
+        shed = {f"{number:0100d}": 7 for number in range(100)}
         try:
             disk.write(Change([], {}, shed))
             raise AssertionError("it was not full")

@@ -428,7 +428,7 @@ def boot(folder: Path, seed: int) -> str:
         count, _, mark = name.partition("-")
         assert count.isdecimal()
         assert set(mark) <= set("0123456789abcdef")
-        assert len(mark) == 6
+        assert len(mark) == 12
         assert told or name != first
         boots.renew(state)
         assert int(boots.next_boot(state).partition("-")[0]) == int(count) + 1

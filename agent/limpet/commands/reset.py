@@ -135,4 +135,6 @@ def _hand_over(state: Path) -> None:
     """Give what this made to the directory's owner: root may have run it, and the service must write it."""
     owner = state.stat()
     for name in ("lock", "boot.json"):
+        if not state_files.is_regular(state / name) or state_files.shared(state / name):
+            raise LimpetError(f"{state / name} was replaced meanwhile; run this again")
         os.chown(state / name, owner.st_uid, owner.st_gid, follow_symlinks=False)

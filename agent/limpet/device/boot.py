@@ -70,6 +70,8 @@ def lock(state: Path, damaged: Callable[[str], object] = warn) -> IO[bytes] | No
         state.mkdir(parents=True, exist_ok=True)
         if state_files.strange(path):
             _set_aside(path, f"{path} is {state_files.kind(path)}; a regular file is expected", damaged)
+        elif state_files.shared(path):
+            _set_aside(path, f"{path} has another name elsewhere", damaged)
         file = os.fdopen(os.open(path, _OPEN_LOCK, 0o600), "r+b", buffering=0)
     except OSError as error:
         log.warning("device.state: %s: %s; going on in memory", state, error.strerror)
@@ -85,7 +87,9 @@ def lock(state: Path, damaged: Callable[[str], object] = warn) -> IO[bytes] | No
 
 
 def next_boot(state: Path, damaged: Callable[[str], object] = warn) -> str:
-    """Return ``COUNT-INSTALLATION``, one more than the run before, recorded durably before it is used.
+    """Return a name for this run, recorded durably before it is used.
+
+    It is ``COUNT-INSTALLATION`` and six random digits; the count is one more than that of the run before.
 
     Where it cannot be recorded it is ``0-RANDOM``: still unique, but no longer in order. A damaged record is set
     aside and another installation begins; ``damaged`` is called with the reason.
@@ -98,7 +102,8 @@ def next_boot(state: Path, damaged: Callable[[str], object] = warn) -> str:
     except OSError as error:
         log.warning("%s: %s; this run's name is random", path, error.strerror)
         return f"0-{os.urandom(6).hex()}"
-    return f"{count}-{installation}"
+    # A record that somebody has put back, or copied to another card, must not bring ids again.
+    return f"{count}-{installation}{os.urandom(3).hex()}"
 
 
 def renew(state: Path) -> None:

@@ -66,6 +66,11 @@ def strange(path: Path) -> bool:
     return os.path.lexists(path) and not is_regular(path)
 
 
+def shared(path: Path) -> bool:
+    """Whether a file has other names, as hard links: what is done to it is done to somebody else's file."""
+    return is_regular(path) and path.lstat().st_nlink > 1
+
+
 def strange_folder(path: Path) -> bool:
     """Whether something is there that is no directory itself."""
     return os.path.lexists(path) and not _is_folder(path)

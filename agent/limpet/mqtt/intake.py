@@ -23,6 +23,7 @@ from limpet.outbox.queue import Outbox
 from limpet.reporters.dialects import subtopic
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from limpet.messages import Origin
@@ -39,6 +40,9 @@ TICK = 0.005
 
 IDLE = 1.0
 """Seconds between two looks at the disk while nothing happens."""
+
+AFTER_BUG = 1.0
+"""Seconds of pause after an exception that nobody foresaw."""
 
 DRAIN = 3.0
 """Seconds to send what is left when the program stops."""
@@ -115,26 +119,37 @@ class Intake:
     # --- on the thread
 
     def _run(self) -> None:
-        now = time.monotonic()
-        self._outbox.open(now)
-        if self._journal:
-            self._outbox.restore(self._journal.read(now))
-            self._report_damage(self._journal)
+        self._safely(self._begin)
         while not self._done(time.monotonic()):
-            busy = self._turn(time.monotonic())
+            busy = self._safely(self._turn)
             if busy and self._stop_by is None:
                 time.sleep(TICK)
             else:
                 self._wait()
         self._sender.stop(DRAIN / 2)
-        self._close(time.monotonic())
+        self._safely(self._close)
+
+    def _safely(self, step: Callable[[float], bool | None]) -> bool:
+        """Do a step. What it raises does not end the thread, without which nothing is sent any more."""
+        try:
+            return bool(step(time.monotonic()))
+        except Exception:
+            log.exception("a bug in the outbox; going on")
+            time.sleep(AFTER_BUG)
+            return False
+
+    def _begin(self, now: float) -> None:
+        self._outbox.open(now)
+        if self._journal:
+            self._outbox.restore(self._journal.read(now))
+            self._report_damage(self._journal)
 
     def _done(self, now: float) -> bool:
         if self._stop_by is None:
             return False
         waiting = bool(self._inbox) or self._batcher.since() < math.inf
         sent = not self._outbox.depth or not self._sender.connected
-        return not waiting and (sent or now > self._stop_by)
+        return (not waiting and (sent or now > self._stop_by)) or now > self._stop_by + DRAIN
 
     def _close(self, now: float) -> None:
         self._dispatch.sync(self._sender, now)

@@ -11,6 +11,7 @@ from msgspec import Meta
 from limpet.mqtt import told
 from limpet.mqtt.broker import Broker
 from limpet.mqtt.pace import ReplayRules
+from limpet.outbox import LARGEST
 from limpet.outbox.rules import OutboxRules
 
 
@@ -26,7 +27,7 @@ class Config(Broker, kw_only=True, forbid_unknown_fields=True):
     qos: Literal[0, 1] = 1
     batch_count: Annotated[int, Meta(ge=1)] = 100
     batch_age: Annotated[float, Meta(ge=0)] = 0.25
-    batch_bytes: Annotated[int, Meta(ge=1024)] = 65_536
+    batch_bytes: Annotated[int, Meta(ge=1024, le=LARGEST)] = 65_536
     bytes_per_hour: Annotated[int, Meta(ge=1024)] | None = None
     dialects: dict[str, dict[str, Any]] = msgspec.field(default_factory=lambda: {"json": {}})
     outbox: OutboxRules = msgspec.field(default_factory=OutboxRules)

@@ -54,7 +54,7 @@ class Parcel(NamedTuple):
 OVERHEAD = 64
 """Bytes that a message costs besides its payload: its row, its topic."""
 
-LARGEST = 8 * 1024 * 1024
+LARGEST = 4 * 1024 * 1024
 """Bytes of the largest payload that is kept. A longer one in a file is damage."""
 
 MOST_ITEMS = 1_000_000

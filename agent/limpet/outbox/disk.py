@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from limpet.device.clock import PLAUSIBLE
 from limpet.outbox import CLASSES, OVERHEAD, Class, Entry, Parcel, Token
 from limpet.outbox.file import (
-    HEAD,
-    HIGHEST,
+    HEADS,
     INSERT,
+    NEWEST,
     PLACES,
     SELECT,
     SUM,
@@ -43,11 +43,13 @@ from limpet.outbox.file import (
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-_HEADS = f"SELECT {HEAD} FROM $kind WHERE sequence > ? ORDER BY sequence LIMIT ?"  # noqa: S608 - constants
 _SIZES = "SELECT pipeline, min(max(total(size), 0), 1e15) FROM $kind GROUP BY pipeline"
 _DELETE = "DELETE FROM $kind WHERE sequence BETWEEN ? AND ?"
-MOST_CAUSES = 10_000
+MOST_CAUSES = 100
 """Causes of shedding that are read from the file, at most."""
+
+MOST_PIPELINES = 10_000
+"""Pipelines whose sizes are read from the file, at most."""
 
 _PACK_FROM = 512
 """Payloads of that many bytes are compressed."""
@@ -126,7 +128,7 @@ class Disk:
         # Numbers begin with 1, and no two messages have the same.
         if (
             (last is None) != (messages == 0)
-            or not messages <= (last or 0) <= HIGHEST
+            or not messages <= (last or 0) <= NEWEST
             or size < messages * OVERHEAD
         ):
             raise DiskDamagedError(f"{self.path}: its totals do not fit its messages")
@@ -148,12 +150,12 @@ class Disk:
     def heads(self, kind: Class, after: int, rows: int) -> list[Head]:
         """Return what the bounds need to know of the rows after a sequence number."""
         with explained(self.path):
-            return [self._head(kind, row) for row in self._db.execute(of(kind, _HEADS), (after, rows))]
+            return [self._head(kind, row) for row in self._db.execute(of(kind, HEADS), (after, rows))]
 
     def sizes(self, kind: Class) -> dict[str, int]:
         """Return about how many bytes each pipeline has: rows are checked where they are read."""
         with explained(self.path):
-            rows = self._db.execute(of(kind, _SIZES)).fetchmany(MOST_CAUSES)
+            rows = self._db.execute(of(kind, _SIZES)).fetchmany(MOST_PIPELINES)
         return {str(pipeline): int(size) for pipeline, size in rows}
 
     def _head(self, kind: Class, row: tuple[int, str, int, str, float, float, int, int, int, int]) -> Head:

@@ -70,6 +70,7 @@ CREATE TABLE $kind (
 """
 _TOTAL = "INSERT INTO total VALUES ('$kind', 0, 0, $check);"
 HEAD = "sequence, pipeline, items, boot, born, wall, size, packed, crc, head"
+HEADS = f"SELECT {HEAD} FROM $kind WHERE sequence > ? ORDER BY sequence LIMIT ?"  # noqa: S608 - constants
 SELECT = f"""
 SELECT {HEAD}, CASE WHEN typeof(payload) = 'blob' AND length(payload) <= {LARGEST} THEN payload END FROM $kind
 WHERE sequence > ? AND sequence <= ? ORDER BY sequence LIMIT ?
@@ -78,7 +79,10 @@ SUM = "SELECT count(*), total(size) FROM $kind WHERE sequence BETWEEN ? AND ?"
 INSERT = "INSERT INTO $kind VALUES "
 PLACES = "(?,?,?,?,?,?,?,?,?,?,?)"
 HIGHEST = (1 << 62) - 1
-"""Sequence numbers end here, so that there is always room for more."""
+"""Sequence numbers end here."""
+
+NEWEST = HIGHEST - (1 << 59)
+"""A file with a higher number is renumbered when it is opened, so that there is always room for more."""
 
 SUFFIXES = ("", "-wal", "-journal", "-shm")
 """The files that SQLite keeps for one database."""

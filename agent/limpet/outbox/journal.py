@@ -53,6 +53,12 @@ _SYNC = b"\xa5\x5aLj"
 """Each record begins with this, so that the next one is found behind a damaged one."""
 
 _HEAD = struct.Struct("<4sII")
+MOST_MESSAGES = 100_000
+"""Messages that are read of all files; more would not fit into the memory that they are kept in."""
+
+MOST_BYTES = LIMIT * SEGMENT + LARGEST
+"""Bytes that are read of all files."""
+
 _LARGEST = SEGMENT + LARGEST + 4096
 """Bytes of a file, at most: it is ended after the record that makes it longer than a segment."""
 
@@ -77,6 +83,26 @@ class _Record(msgspec.Struct, array_like=True):
     born: float
     safe: float
     items: list[Item]
+
+
+class _Sealed(msgspec.Struct, array_like=True):
+    """A record whose items are not decoded yet: they may be many more than there is memory for."""
+
+    boot: str
+    born: float
+    safe: float
+    items: msgspec.Raw
+
+    @property
+    def many(self) -> int:
+        """How many items it says that it has, by the head of a MessagePack array."""
+        head = bytes(self.items)[:5]
+        if 0x90 <= head[0] <= 0x9F:
+            return head[0] & 0x0F
+        size = {0xDC: 2, 0xDD: 4}.get(head[0])
+        if size is None:
+            raise UnreadableError("a record without items")
+        return int.from_bytes(head[1 : 1 + size], "big")
 
 
 class Journal:
@@ -126,7 +152,7 @@ class Journal:
 
     def read(self, now: float) -> list[Entry]:
         """Return what the process before had accepted and may not have sent, oldest first."""
-        records = [record for path in self._old for record in self._records(path)]
+        records = self._all_records()
         safe: dict[str, float] = {}
         for record in records:
             safe[record.boot] = max(safe.get(record.boot, 0.0), record.safe)
@@ -143,14 +169,24 @@ class Journal:
             self.trouble.append(f"{self._folder}: {self.refused} messages are of no pipeline, and are dropped")
         return sound
 
-    def _records(self, path: Path) -> list[_Record]:
+    def _all_records(self) -> list[_Record]:
+        """Return the records of all files, oldest first. Where there are too many, the newest count."""
+        files: list[list[_Record]] = []
+        messages, size = MOST_MESSAGES, MOST_BYTES
+        for path in reversed(self._old):
+            files.append(self._records(path, messages, size))
+            messages -= sum(len(record.items) for record in files[-1])
+            size -= _length(path)
+        return [record for file in reversed(files) for record in file]
+
+    def _records(self, path: Path, most: int, space: int) -> list[_Record]:
         """Return the records of a file that can be read; the others are counted."""
         try:
-            data = read_file(path, _LARGEST)
+            data = read_file(path, max(0, min(_LARGEST, space)))
         except (OSError, UnreadableError) as error:
             self._spoil(path, str(error))
             return []
-        records, damaged = parse(data)
+        records, damaged = parse(data, most)
         if damaged:
             self._spoil(path, f"{path}: {damaged} places are damaged; what came there is lost", damaged)
         return records
@@ -273,8 +309,8 @@ def _later(path: Path) -> bool:
     return later
 
 
-def parse(data: bytes) -> tuple[list[_Record], int]:
-    """Return a file's records, and how many places between them could not be read.
+def parse(data: bytes, most: int = MOST_MESSAGES) -> tuple[list[_Record], int]:
+    """Return a file's records of ``most`` messages in all, and how many places between them could not be read.
 
     A record that is cut short by the end of the file is no damage: the process ended while it wrote it.
     """
@@ -282,19 +318,22 @@ def parse(data: bytes) -> tuple[list[_Record], int]:
     damaged = int(len(data) >= start and data[:start] != _MARK + bytes([FORMAT]))
     records: list[_Record] = []
     at = start
+    # Many beginnings whose records overlap are a trap: looking at them has an end.
+    budget = 8 * len(data)
     while at < len(data):
-        record, after = _record(data, at)
+        record, after = _record(data, at, most)
         if record:
             records.append(record)
+            most -= len(record.items)
             at = after
             continue
-        after = _next(data, at)
+        after, budget = _next(data, at, most, budget)
         damaged += after < len(data) or not _is_torn(data, at)
         at = after
     return records, damaged
 
 
-def _record(data: bytes, at: int) -> tuple[_Record | None, int]:
+def _record(data: bytes, at: int, most: int) -> tuple[_Record | None, int]:
     """Return the record at a place, ``None`` if it is damaged, and where the next one begins."""
     if at + _HEAD.size > len(data):
         return None, at
@@ -304,6 +343,9 @@ def _record(data: bytes, at: int) -> tuple[_Record | None, int]:
         return None, at
     try:
         with reading("a record"):
+            sealed = msgspec.msgpack.decode(body, type=_Sealed)
+            if sealed.many > most:
+                return None, at
             record = msgspec.msgpack.decode(body, type=_Record)
     except UnreadableError:
         return None, at
@@ -313,15 +355,22 @@ def _record(data: bytes, at: int) -> tuple[_Record | None, int]:
     return record, at + _HEAD.size + length
 
 
-def _next(data: bytes, at: int) -> int:
-    """Return where the next sound record begins, the end if there is none."""
-    # Many beginnings whose records overlap are a trap: looking at them has an end.
-    budget = 8 * len(data)
+def _next(data: bytes, at: int, most: int, budget: int) -> tuple[int, int]:
+    """Return where the next sound record begins, the end if there is none, and what is left of the budget."""
+    budget -= _effort(data, at)
     while budget > 0 and 0 <= (at := data.find(_SYNC, at + 1)) <= len(data) - _HEAD.size:
-        if _record(data, at)[0]:
-            return at
-        budget -= _HEAD.size + min(_HEAD.unpack_from(data, at)[1], len(data))
-    return len(data)
+        if _record(data, at, most)[0]:
+            return at, budget
+        budget -= _effort(data, at)
+    return len(data), budget
+
+
+def _effort(data: bytes, at: int) -> int:
+    """Return how many bytes were looked at to find that a record is damaged."""
+    if at + _HEAD.size > len(data):
+        return _HEAD.size
+    length: int = _HEAD.unpack_from(data, at)[1]
+    return _HEAD.size + min(length, len(data))
 
 
 def _is_torn(data: bytes, at: int) -> bool:
@@ -331,6 +380,13 @@ def _is_torn(data: bytes, at: int) -> bool:
         return head[:4] == _SYNC[: len(head)]
     sync, length, _ = _HEAD.unpack(head)
     return bool(sync == _SYNC and at + _HEAD.size + length > len(data) and length <= _LARGEST)
+
+
+def _length(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
 
 
 def _unlink(path: Path) -> None:

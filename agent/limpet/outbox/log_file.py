@@ -98,8 +98,8 @@ def _frames(frames: _Frames, salts: list[int], before: tuple[int, int], words: s
     damaged = frames.many > _MOST or frames.begun
     for at, data in frames:
         page, commit, *their_salts, one, two = _FRAME.unpack_from(data)
-        # Others are of an earlier generation, or damaged.
-        if their_salts == salts:
+        # Others are of an earlier generation, or damaged. There is no page 0: a hole is full of it.
+        if their_salts == salts and page:
             whole = len(data) == _STEP and _checksum(data[:8] + data[_FRAME.size :], before, words) == (one, two)
             # SQLite reads on from one to the next only.
             damaged = damaged or not whole or at != _HEADER.size + len(found) * _STEP

@@ -7,6 +7,7 @@ deleted; they are left out, unless the tables lead to them.
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections import defaultdict
@@ -25,6 +26,10 @@ _OVERFLOW = PAGE - 4
 _MOST_LOCAL = PAGE - 35
 _LEAST_LOCAL = (PAGE - 12) * 32 // 255 - 23
 _INTEGERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
+_MOST = 1 << 22
+"""Pages that are looked at: 16 GiB."""
+_CELLS = 400
+"""More rows than fit on a page: those that overlap are a trap."""
 _COLUMNS = 20
 """More than any table has."""
 
@@ -50,7 +55,7 @@ class Pages:
         length = os.fstat(self._file).st_size if file else 0
         self.count = max([log.pages or -(-length // PAGE), *(frame.page for frame in log.frames if frame.whole)])
         # As long as a stranger says, but no longer than what there is to read.
-        self.count = min(self.count, -(-length // PAGE) + len(log.frames))
+        self.count = min(self.count, -(-length // PAGE) + len(log.frames), _MOST)
         self._budget = 4 * PAGE * self.count
         self._log: defaultdict[int, list[tuple[int, bool]]] = defaultdict(list)
         for frame in log.frames:
@@ -71,11 +76,33 @@ class Pages:
 
     def rows(self) -> Iterator[Values]:
         """Yield every row that the pages hold. It may be of any table, damaged, or come twice."""
-        unused = self._free() - self._reachable()
-        for number in range(1, self.count + 1):
-            if number not in unused:
+        free, reachable = self._free(), self._reachable()
+        for number in self._numbers():
+            if reachable[number] or not free[number]:
                 for image in self.images(number):
                     yield from self._rows(image, _FIRST if number == 1 else 0)
+
+    def _numbers(self) -> Iterator[int]:
+        """Yield the numbers of pages that hold anything: a sparse file may claim to have millions of others."""
+        logged = {number for number in self._log if 0 < number <= self.count}
+        for number in self._written():
+            logged.discard(number)
+            yield number
+        yield from sorted(logged)
+
+    def _written(self) -> Iterator[int]:
+        at, end = 0, self.count * PAGE
+        while self._file >= 0 and at < end:
+            try:
+                start = os.lseek(self._file, at, os.SEEK_DATA)
+                stop = os.lseek(self._file, start, os.SEEK_HOLE)
+            except OSError as error:
+                if error.errno == errno.ENXIO:  # nothing but a hole
+                    return
+                start, stop = at, end
+            last = min(-(-stop // PAGE), self.count)
+            yield from range(start // PAGE + 1, last + 1)
+            at = max(last, start // PAGE + 1) * PAGE
 
     def _rows(self, page: bytes, start: int) -> Iterator[Values]:
         # An overflow page begins with zero, as no file has 16 million pages.
@@ -101,35 +128,40 @@ class Pages:
             (number,) = struct.unpack_from(">I", page)
         return b"".join(parts)
 
-    def _free(self) -> set[int]:
-        """Return the pages on the list of free ones, as far as it can be followed."""
-        free: set[int] = set()
+    def _free(self) -> bytearray:
+        """Return a 1 for each page on the list of free ones, as far as it can be followed."""
+        free = bytearray(self.count + 1)
         (number,) = struct.unpack_from(">I", self.newest(1), 32)
-        while 0 < number <= self.count and number not in free:
-            free.add(number)
+        while 0 < number <= self.count and not free[number]:
+            free[number] = 1
             page = self.newest(number)
             number, leaves = struct.unpack_from(">II", page)
             if leaves > PAGE // 4 - 2:
                 break
-            free.update(struct.unpack_from(f">{leaves}I", page, 8))
+            for leaf in struct.unpack_from(f">{leaves}I", page, 8):
+                if leaf <= self.count:
+                    free[leaf] = 1
         return free
 
-    def _reachable(self) -> set[int]:
-        """Return the pages that the tables of messages lead to, as far as they can be followed."""
+    def _reachable(self) -> bytearray:
+        """Return a 1 for each page that the tables of messages lead to, as far as they can be followed."""
         schema = self._rows(self.newest(1), _FIRST)
         todo = [row[3] for row in schema if len(row) == 5 and row[1] in CLASSES and isinstance(row[3], int)]
-        found: set[int] = set()
+        found = bytearray(self.count + 1)
         while todo:
             number = todo.pop()
-            if 0 < number <= self.count and number not in found:
-                found.add(number)
-                todo += _children(self.newest(number))
+            if 0 < number <= self.count and not found[number]:
+                found[number] = 1
+                # Of the same child, however often it is named, one place in the list is enough.
+                children = {child for child in _children(self.newest(number)) if 0 < child <= self.count}
+                todo += [child for child in children if not found[child]]
         return found
 
 
 def _cells(page: bytes, start: int) -> Iterator[Cell]:
     """Yield the rows of a leaf."""
     (count,) = struct.unpack_from(">H", page, start + 3)
+    count = min(count, _CELLS)
     for at in range(start + 8, min(start + 8 + 2 * count, PAGE - 1), 2):
         (place,) = struct.unpack_from(">H", page, at)
         if start + 8 <= place < PAGE:

@@ -279,7 +279,15 @@ class Outbox:
             sizes = lane.sizes() + Counter(self._store.sizes(lane.kind) if self._store else {})
             spare = surplus + lane.rules.max_bytes // SLACK
             self._shed(lane, sizes, lambda after: self._heads(lane, after), spare)
+            if not lane.dead and self._bytes(lane) > lane.rules.max_bytes:
+                self._mistrust_totals(lane)
             self._commit([])
+
+    def _mistrust_totals(self, lane: Lane) -> None:
+        """Nothing can be shed, though there is too much: unless all is under way, the disk's totals are wrong."""
+        taken = sum(1 for sequence in lane.taken if sequence not in lane.recent)
+        if self._store and self._store.messages(lane.kind) > taken:
+            self._store.mistrust()
 
     def _bound_memory(self, lane: Lane) -> None:
         surplus = lane.size - lane.rules.max_bytes

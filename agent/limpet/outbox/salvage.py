@@ -12,10 +12,13 @@ from limpet.device import state_files
 from limpet.outbox import CLASSES, Class, log_file
 from limpet.outbox.disk import MOST_CAUSES, set_shed, set_totals
 from limpet.outbox.file import (
+    HEADS,
     HIGHEST,
+    NEWEST,
     PLACES,
     SUFFIXES,
     SUM,
+    check,
     connect,
     delete,
     explained,
@@ -87,6 +90,8 @@ def _copy(path: Path, fresh: Path) -> Salvaged:
         file = stack.enter_context(open_file(path)) if state_files.is_regular(path) else None
         frames = stack.enter_context(open_file(wal)) if log.frames else None
         expected = _fill(db, Pages(file, frames, log))
+        for kind in CLASSES:
+            _renumber(db, kind)
         saved = _count(db)
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with fresh.open("r+b") as written:
@@ -122,6 +127,22 @@ def _put(db: sqlite3.Connection, row: Values, expected: Counter[str], shed: dict
         for kind in CLASSES:
             if _is_message(kind, row):
                 db.execute(of(kind, _INSERT) + PLACES, row)
+
+
+def _renumber(db: sqlite3.Connection, kind: Class) -> None:
+    """Give the messages numbers from 1 where a stranger's number left too few for those to come."""
+    (last,) = db.execute(of(kind, "SELECT max(sequence) FROM $kind")).fetchone()
+    if last is None or last <= NEWEST:
+        return
+    number = cursor = 0
+    db.execute("BEGIN")
+    while rows := db.execute(of(kind, HEADS), (cursor, _ROWS)).fetchall():
+        for sequence, *values, _ in rows:
+            number += 1
+            fresh = number, check(kind, number, *values), sequence
+            db.execute(of(kind, "UPDATE $kind SET sequence = ?, head = ? WHERE sequence = ?"), fresh)
+        cursor = rows[-1][0]
+    db.execute("COMMIT")
 
 
 def _is_message(kind: Class, row: Values) -> bool:
