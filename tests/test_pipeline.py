@@ -325,3 +325,14 @@ def test_what_resampling_makes_infinite_reaches_no_model(tmp_path: Path) -> None
         far = replace(block([3e38, -3e38] * 4), monotonic_ns=np.arange(8, dtype=np.int64) * 7_000_000)
         assert list(pipeline.feed(far, failures.append)) == []
     assert failures
+
+
+def test_a_window_that_a_model_with_state_does_not_see_is_a_gap(tmp_path: Path) -> None:
+    model = models.accumulator(tmp_path / "m.tflite", 1)
+    transforms = [{"kind": "normalise", "std": 1e-3}]
+    failures: list[ModelError] = []
+    with Pipeline(planned(tmp_path, model, ONE, transforms=transforms)) as pipeline, np.errstate(all="ignore"):
+        results = list(pipeline.feed(block([1, 2, 3e38, 4, 5]), failures.append))
+    sums = [value for result in results for value in result.output.values.values()]
+    assert sums == pytest.approx([1000, 3000, 4000, 9000])
+    assert len(failures) == 1

@@ -81,6 +81,7 @@ class Pipeline:
         self._captures: deque[Captured] = deque()
         self._batches: Batches | None = None
         self._forgets = bool(plan.state)
+        self._missed = False  # Whether the model has not seen the window before: that is a gap, too.
         self._computed = False
         self._windower = Windower(plan.window, plan.spec)
         shape, self._transforms = open_transforms(plan.transforms, self._windower)
@@ -207,8 +208,9 @@ class Pipeline:
                 yield window
 
     def _infer(self, window: Window) -> Result:
-        if self._forgets and (window.after_gap or not self.plan.state.lasting):
+        if self._forgets and (window.after_gap or self._missed or not self.plan.state.lasting):
             self.completed.reset()
+        self._missed = True
         started = monotonic_ns()
         values = window.values
         for transform in self._transforms:
@@ -222,6 +224,7 @@ class Pipeline:
         if self._captures:
             self._show(inputs)
         outputs = self.completed.run(inputs)
+        self._missed = False
         invoked = monotonic_ns()
         output = self.decoder(outputs, inputs)
         decoded = monotonic_ns()
