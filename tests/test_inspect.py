@@ -123,3 +123,22 @@ def test_a_model_without_state_says_nothing_of_it(tmp_path: Path, capsys: pytest
 def test_what_is_not_there(name: str, reason: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["inspect", name]) == 1
     assert reason in capsys.readouterr().err
+
+
+def test_a_hostile_text_gives_no_orders_to_the_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    orders = "\x1b]0;title\x07\x1b[2J\x9b31m\u202egpj.exe"
+    model = models.dense(tmp_path / "m.tflite", 3, 3).read_bytes()
+    members = {"model.tflite": model, "labels.txt": "\n".join([orders] * 10).encode()}
+    path = bundles.bundle(
+        tmp_path / "m-3.limpet", members, labels="labels.txt", description=orders, licence=orders
+    )
+    assert cli.main(["inspect", str(path)]) == 0
+    refused = bundles.bundle(tmp_path / "n-3.limpet", members, labels="labels.txt", model=orders)
+    assert cli.main(["inspect", str(refused)]) == 1
+    said = capsys.readouterr()
+    assert "title" in said.out
+    assert "title" in said.err
+    for text in (said.out, said.err):
+        assert all(c.isprintable() or c in "\n\t" for c in text), text

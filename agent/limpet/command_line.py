@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from limpet import __version__
 from limpet.errors import ConfigError, LimpetError
+from limpet.untrusted import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -36,10 +37,10 @@ def run(program: str, description: str, commands: ModuleType, given: Sequence[st
         sys.stdout.flush()
     except ConfigError as error:
         for problem in error.problems:
-            print(f"{program}: {problem}", file=sys.stderr)
+            print(printable(f"{program}: {problem}"), file=sys.stderr)
         return EX_CONFIG
     except LimpetError as error:
-        print(f"{program}: {error}", file=sys.stderr)
+        print(printable(f"{program}: {error}"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -35,6 +35,13 @@ def reading(what: str) -> Iterator[None]:
         raise UnreadableError(f"{what} could not be read: {reason or type(error).__name__}") from error
 
 
+def printable(text: str) -> str:
+    """Return a text that a terminal can only show. A model's description or name may hold orders for it."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else ascii(c)[1:-1] for c in text)
+
+
 def read_file(path: Path, largest: int) -> bytes:
     """Return the content of a regular file of at most ``largest`` bytes.
 

@@ -17,6 +17,7 @@ from limpet.device import governor
 from limpet.device.machine import Machine
 from limpet.errors import ConfigError, LimpetError, ModelError
 from limpet.inference import plan, trial
+from limpet.untrusted import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -39,7 +40,7 @@ def main(arguments: argparse.Namespace) -> int:
     problems, lines = inspect(wanted)
     if problems:
         raise ConfigError(problems)
-    print("\n".join(lines))
+    print(printable("\n".join(lines)))
     return 0
 
 

@@ -14,6 +14,7 @@ from limpet import config
 from limpet.device.machine import Machine, User, this_user
 from limpet.doctor import examine, service, subject
 from limpet.errors import LimpetError
+from limpet.untrusted import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -49,7 +50,7 @@ def main(arguments: argparse.Namespace) -> int:
         report = {"machine": machine.model(), "user": machine.user.name, **counts, "findings": found}
         print(msgspec.json.encode(report).decode())
     else:
-        print("\n".join(line for finding in found for line in _describe(finding)))
+        print(printable("\n".join(line for finding in found for line in _describe(finding))))
         print(_summary(counts["bad"], counts["warn"], found))
     return 1 if counts["bad"] else 0
 

@@ -25,6 +25,7 @@ from limpet.isolation.needs import Needs
 from limpet.runtimes import tflite
 from limpet.tflite import model_file
 from limpet.tflite.coverage import Coverage
+from limpet.untrusted import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -60,7 +61,7 @@ def main(arguments: argparse.Namespace) -> int:
         facts = inspect(path, bundles.load(path, Path(cache)))
         for name in arguments.delegate:
             facts["placements"][name] = _placement(path, name, Path(cache))
-    print(msgspec.json.encode(facts).decode() if arguments.json else "\n".join(_lines(facts)))
+    print(msgspec.json.encode(facts).decode() if arguments.json else printable("\n".join(_lines(facts))))
     refused = any(isinstance(placed, str) for placed in facts["placements"].values())
     return 1 if facts["refused"] or refused else 0
 
