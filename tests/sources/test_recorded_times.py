@@ -42,6 +42,7 @@ def loaded(folder: Path, text: str | bytes, *channels: str, name: str = "r.csv",
         ("Date", ["45000.5", "45000.50001157407"], 1),
         ("time (d)", ["45000.5", "45000.50001157407"], 1),
         ("timeMs", ["10", "20"], 0.01),
+        ("time", ["Wed Jan  1 00:00:59 2025", "Wed Jan  1 00:01:00 2025"], 1),
         ("time.ms", ["10", "20"], 0.01),
         ("Elapsed ms", ["10", "20"], 0.01),
         ("millis()", ["10", "20"], 0.01),
@@ -137,3 +138,15 @@ def test_numbers_behind_their_names_are_read_by_name(tmp_path: Path, line: str) 
 def test_a_line_with_other_names_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="names ay, ax; the lines before name ax, ay"):
         loaded(tmp_path, "ax:1,ay:2\n" * 100 + "ay:1,ax:2\n")
+
+
+def test_what_a_board_says_at_its_start_is_no_row(tmp_path: Path) -> None:
+    boot = "ets Jun  8 2016 00:22:57\r\nrst:0x1 (POWERON_RESET),boot:0x13\r\n"
+    recording = loaded(tmp_path, boot + "1,2,3\r\n4,5,6\r\n7,8,9\r\n", "a", "b", "c", name="r.txt")
+    assert recording.values[0].tolist() == [1, 2, 3]
+
+
+def test_a_name_that_may_be_a_quantity_is_said_to_be_the_time(tmp_path: Path) -> None:
+    text = "t,h\n20.5,40\n21.5,41\n"
+    assert 'set time = ""' in loaded(tmp_path, text).notes[0]
+    assert loaded(tmp_path, text, time="").channels == ("t", "h")

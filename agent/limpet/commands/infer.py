@@ -42,7 +42,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TOML",
         help="""Instead of the model's own, as '[{kind = "normalise", mean = 0.5, std = 2.0}]'. [] for none.""",
     )
-    add("--decoder", metavar="TOML", help="""Instead of the model's own: classify, or '{kind = "detect"}'.""")
+    add(
+        "--decoder",
+        metavar="TOML",
+        help="""Instead of the model's own: detect, or '{kind = "classify", labels = ["a", "b"]}'.""",
+    )
     add(
         "--inputs",
         metavar="TOML",

@@ -570,6 +570,9 @@ class _TimeFinder:
         if sound and days and self._go_together(days[0], sound[0]):
             self.columns = [days[0], sound[0]]
         self._others = {*sound, *self.columns}
+        for name in (self._names[n] for n in self.columns):
+            if _times.could_be_a_channel(name):
+                self.notes.append(f'column {name!r} is taken for the time; if it is a channel, set time = ""')
 
     def _likely(self) -> list[int]:
         """Return the columns that may have times: by their names, by the row of units, or as they have dates."""

@@ -129,10 +129,12 @@ _COMPACT = re.compile(
     r"(\d{4})(\d{2})(\d{2})[T _-]?(\d{2})(\d{2})(\d{2})(?:[.,](\d{1,9}))?(Z|[+-]\d{2}:?\d{2})?", re.ASCII
 )
 _NUMBERED = re.compile(rf"(\d{{1,2}})([./-])(\d{{1,2}})\2(\d{{4}}|\d{{2}})(?:[T\s,_]+{_CLOCK})?", re.ASCII)
+_WEEKDAY = r"(?:[Mm]on|[Tt]ue|[Ww]ed|[Tt]hu|[Ff]ri|[Ss]at|[Ss]un)[a-z]{0,6},?\s+"
 _NAMED = re.compile(
-    rf"(?:[A-Za-z]{{3,9}},?\s+)?(?:(\d{{1,2}})[-\s]([A-Za-z]{{3,9}})|([A-Za-z]{{3,9}})\s+(\d{{1,2}})),?[-\s]+(\d{{4}})(?:[T\s,_]+{_CLOCK})?",
+    rf"(?:{_WEEKDAY})?(?:(\d{{1,2}})[-\s]([A-Za-z]{{3,9}})|([A-Za-z]{{3,9}})\s+(\d{{1,2}})),?[-\s]+(\d{{4}})(?:[T\s,_]+{_CLOCK})?",
     re.ASCII,
 )
+_C_TIME = re.compile(rf"(?:{_WEEKDAY})?([A-Za-z]{{3}})\s+(\d{{1,2}})\s+{_CLOCK}\s+(\d{{4}})", re.ASCII)
 _ZONE = re.compile(r"(?<=[\d ])([A-Z]{2,5})(?:\[.*\])?$")
 _OF_DAY = re.compile(_CLOCK, re.ASCII)
 _MINUTES = re.compile(r"(\d{1,3}):(\d{2})[.,](\d{1,9})", re.ASCII)
@@ -186,6 +188,12 @@ def is_unit(word: str) -> bool:
 def is_weak(name: str) -> bool:
     """Whether a channel may have this name as well."""
     return unit_of(name)[0] not in _STRONG
+
+
+def could_be_a_channel(name: str) -> bool:
+    """Whether a column of this name, such as ``t``, may as well hold a quantity of its own."""
+    plain, unit = unit_of(name)
+    return not unit and plain in {"t", "h", "clock", "when"}
 
 
 def is_time(word: str) -> bool:
@@ -290,6 +298,8 @@ class Clock:
             return self._since(*_moment(match[1], match[2], match[3], clock))
         if match := _NUMBERED.fullmatch(text):
             return self._numbered(match)
+        if (match := _C_TIME.fullmatch(text)) and (month := _MONTHS.get(match[1].lower())):
+            return self._since(*_moment(match[9], month, match[2], match.groups()[2:8]))
         if (match := _NAMED.fullmatch(text)) and (month := _MONTHS.get((match[2] or match[3])[:3].lower())):
             return self._since(*_moment(match[5], month, match[1] or match[4], match.groups()[5:]))
         return self._of_a_turn(text)
