@@ -15,8 +15,10 @@ from limpet.errors import UnreadableError
 from limpet.mqtt import frames
 from limpet.mqtt.frames import Frames
 from limpet.mqtt.link import LARGEST_INCOMING, MOST_INCOMING, Incoming
+from limpet.mqtt.pack import Outgoing
 from limpet.mqtt.request import LARGEST_OPEN, Requests
 from limpet.mqtt.sender import MOST_ASKED
+from limpet.mqtt.told import Told, configs
 from limpet.reporters import mqtt
 from limpet.reporters.dialects import azure_iot_hub, homeassistant, sparkplug
 from support import reports
@@ -226,6 +228,24 @@ def test_a_websocket_whose_header_has_no_end_is_given_up(tmp_path: Path) -> None
     with endless(b"HTTP/1.1 101 Switching\r\nx: ", b"x" * 65536) as (url, sent), reporting(url, tmp_path):
         wait_until(lambda: len(sent) > 1, 20)
         assert sent[0] < 1 << 25
+
+
+# --- what a disk can hold
+
+
+def test_a_result_of_another_pipeline_than_its_topic_is_not_told_in_dialects(tmp_path: Path) -> None:
+    told = Told(configs({"json": {}, "homeassistant": {}}, tmp_path), reports.ORIGIN, ROOT, 1)
+    forged = msgspec.structs.replace(reports.result(0), pipeline="x/y")
+    outgoing = Outgoing(f"{ROOT}/result/motion", msgspec.json.encode(forged), 1, ())
+    assert [publish.topic for publish in told.outgoing(outgoing)] == [f"{ROOT}/result/motion"]
+    assert "another pipeline" in told.faults[0]
+
+
+def test_home_assistant_is_told_of_a_bounded_number_of_pipelines() -> None:
+    dialect = homeassistant.open(homeassistant.Config(), reports.ORIGIN, ROOT)
+    for number in range(homeassistant.PIPELINES + 20):
+        result = msgspec.structs.replace(reports.result(0), pipeline=f"p{number}")
+        assert bool(dialect.results([result])) == (number < homeassistant.PIPELINES)
 
 
 # --- what a configuration can ask for

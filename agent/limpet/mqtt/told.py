@@ -101,10 +101,11 @@ class Told:
         told = [Publish(message.topic, message.payload, self._qos, content_type="application/json")]
         if not self._others:
             return told
-        tell = self._event if message.topic.startswith(f"{self._root}/event") else self._results
+        about, _, pipeline = message.topic.removeprefix(f"{self._root}/").partition("/")
+        tell = self._event if about == "event" else self._results
         others: list[Publish] = []
         with self._trying(message.topic):
-            others = tell(message.payload)
+            others = tell(message.payload, pipeline)
         return (told if self.native else []) + others
 
     def state(self, message: Message, native: Publish) -> list[Publish]:
@@ -112,13 +113,18 @@ class Told:
         others = self._each(lambda dialect: dialect.state(message))  # type: ignore[arg-type]
         return ([native] if self.native else []) + others
 
-    def _results(self, payload: bytes) -> list[Publish]:
+    def _results(self, payload: bytes, pipeline: str) -> list[Publish]:
         decoded = _RESULTS.decode(payload)
         results: Sequence[ResultMessage] = decoded if isinstance(decoded, list) else [decoded]
+        # The payload may come from a damaged disk, and dialects keep something for each pipeline.
+        if any(result.pipeline != pipeline for result in results):
+            raise UnreadableError("results of another pipeline than the topic says")
         return self._each(lambda dialect: dialect.results(results))
 
-    def _event(self, payload: bytes) -> list[Publish]:
+    def _event(self, payload: bytes, pipeline: str) -> list[Publish]:
         event = _EVENT.decode(payload)
+        if event.pipeline != pipeline:
+            raise UnreadableError("an event of another pipeline than the topic says")
         return self._each(lambda dialect: dialect.event(event))
 
     def _each(self, tell: Callable[[Dialect], list[Publish]]) -> list[Publish]:

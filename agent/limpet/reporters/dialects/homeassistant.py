@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Config", "HomeAssistant", "open"]
 
+PIPELINES = 256
+"""Pipelines that become entities; further ones do not."""
+
 FIELDS = 50
 """Values of a pipeline that become entities; further ones do not."""
 
@@ -72,7 +75,8 @@ class HomeAssistant:
         """Tell the newest, unless a newer one has been told."""
         newest = results[-1]
         pipeline = newest.pipeline
-        if self._is_older(newest):
+        full = pipeline not in self._shown and len(self._shown) >= PIPELINES
+        if full or self._is_older(newest):
             return []
         self._shown[pipeline] = newest
         content, units = _fields.output(newest.output)
