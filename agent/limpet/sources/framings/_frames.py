@@ -126,7 +126,7 @@ class LineFraming:
         """Return the rows of the lines that ended in ``data``."""
         lines: list[Line] = []
         gaps: list[bool] = []
-        for raw in self._lines.feed(data.replace(b"\r", b"\n")):
+        for raw in self._lines.feed(data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")):
             try:
                 line = self._read(raw)
             except NoSampleError:
