@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+import typing
 from typing import Any
 
 import msgspec
@@ -15,7 +16,9 @@ from hypothesis import strategies as st
 from limpet.config import PipelineConfig
 from limpet.errors import UnreadableError
 from limpet.health import PipelineRecord
+from limpet.manifest import Manifest
 from limpet.messages import Origin
+from limpet.processes import asked as answering
 from limpet.processes import border
 from limpet.processes.executors import AT_ONCE, MOST_IN_USE, MOST_OF_A_PIPELINE, Executors
 from limpet.records import (
@@ -367,3 +370,15 @@ def test_a_captured_window_comes_out_as_the_lists_of_its_shape(shape: list[int])
     tensor = {"name": "x", "shape": shape, "dtype": "float32", "values": values.ravel().tolist()}
     answer = said(Answered(1, result={"inputs": [tensor]}), {1: Capture})
     assert msgspec.json.decode(answer.result) == {"inputs": [{**tensor, "values": values.tolist()}]}
+
+
+def test_every_version_that_a_manifest_may_have_can_be_reported() -> None:
+    (limit,) = [info.le for info in typing.get_type_hints(Manifest, include_extras=True)["version"].__metadata__]
+    assert said(result(version=limit)).items[0].version == limit
+    assert said(Transition("a", "running", version=limit)).version == limit
+
+
+def test_a_window_with_more_inputs_or_dimensions_than_an_answer_holds_is_an_error() -> None:
+    for inputs in ([np.zeros(1)] * 300, [np.zeros((1,) * 9)]):
+        answer = answering._captured(1, ["x"] * len(inputs), inputs)
+        assert "are not sent" in said(answer, {1: Capture}).error

@@ -44,6 +44,8 @@ MOST_IN_FORCE = 16
 """Parts of a sandbox."""
 MOST_PROBLEMS = 1024
 """Faults of a configuration that a checker tells."""
+MOST_TENSORS, MOST_DIMENSIONS = 256, 8
+"""Tensors in an answer, and the dimensions of each."""
 MOST_CAPTURED = 65_536
 """Numbers in a captured window: its answer is one message."""
 
@@ -52,6 +54,8 @@ Name = Annotated[str, Meta(max_length=LONGEST_NAME)]
 Path = Annotated[str, Meta(max_length=512)]
 """The name of a delegate, which may have a library's path in it."""
 Count = Annotated[int, Meta(ge=0, le=1 << 40)]
+Version = Annotated[int, Meta(ge=0, le=1 << 53)]
+"""As large as a manifest may say."""
 Times = Annotated[int, Meta(ge=0, le=1 << 32)]
 Bucket = Annotated[int, Meta(ge=0, lt=BUCKETS)]
 Int64 = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
@@ -67,7 +71,7 @@ class Result(msgspec.Struct, array_like=True):
 
     pipeline: Name
     model: Name
-    version: Count
+    version: Version
     delegate: Path
     degraded: bool
     monotonic_ns: Int64
@@ -147,7 +151,7 @@ class Transition(msgspec.Struct, tag=True, omit_defaults=True):
     state: State
     reason: Text = ""
     model: Name = ""
-    version: Count = 0
+    version: Version = 0
     delegate: Path = ""
     delegate_share: float = 0.0
     degraded: bool = False
@@ -187,7 +191,7 @@ class CapturedTensor(msgspec.Struct):
     """An input of a model, its numbers row by row. As a tree of lists they could take 60 times their bytes."""
 
     name: Text
-    shape: Annotated[list[Annotated[int, Meta(ge=1, le=MOST_CAPTURED)]], Meta(max_length=8)]
+    shape: Annotated[list[Annotated[int, Meta(ge=1, le=MOST_CAPTURED)]], Meta(max_length=MOST_DIMENSIONS)]
     dtype: Name
     values: Annotated[list[int | float | bool], Meta(max_length=MOST_CAPTURED)]
 
@@ -195,7 +199,7 @@ class CapturedTensor(msgspec.Struct):
 class CapturedWindow(msgspec.Struct):
     """What the model of a pipeline was given, as its worker answers ``Capture``."""
 
-    inputs: Annotated[list[CapturedTensor], Meta(max_length=256)]
+    inputs: Annotated[list[CapturedTensor], Meta(max_length=MOST_TENSORS)]
 
 
 class Need(msgspec.Struct, tag=True):

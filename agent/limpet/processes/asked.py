@@ -22,6 +22,8 @@ from limpet.messages import Tensor
 from limpet.processes.border import MOST_LISTS, cleaned, lists_of
 from limpet.records import (
     MOST_CAPTURED,
+    MOST_DIMENSIONS,
+    MOST_TENSORS,
     Answered,
     Ask,
     CapturedTensor,
@@ -76,6 +78,8 @@ def _capture(pipeline: Pipeline, number: int, send: Callable[[Answered], None]) 
 
 def _captured(number: int, names: Sequence[str], inputs: Sequence[Array]) -> Answered:
     size = sum(values.size for values in inputs)
+    if len(inputs) > MOST_TENSORS or any(values.ndim > MOST_DIMENSIONS for values in inputs):
+        return Answered(number, f"more than {MOST_TENSORS} inputs or {MOST_DIMENSIONS} dimensions are not sent")
     if size > MOST_CAPTURED or any(lists_of(values.shape) > MOST_LISTS for values in inputs):
         return Answered(number, f"the window has {size} numbers; at most {MOST_CAPTURED} are sent")
     tensors = [
@@ -175,4 +179,7 @@ def _run(guest: _Guest) -> Inferred | None:
     own = guest.pipeline.model
     placed = own.placed if isinstance(own, Delegation) and own.delegate == model.delegate else None
     plan = guest.pipeline.plan
-    return given.inferred(plan, model, answers, placed, given.digest(plan, model.delegate))
+    found = given.inferred(plan, model, answers, placed, given.digest(plan, model.delegate))
+    if len(found.outputs) > MOST_TENSORS or any(len(one.shape) > MOST_DIMENSIONS for one in found.outputs):
+        raise ModelError(f"more than {MOST_TENSORS} outputs or {MOST_DIMENSIONS} dimensions are not sent")
+    return found

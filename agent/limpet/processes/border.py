@@ -22,8 +22,10 @@ from limpet.records import (
     LONGEST_TEXT,
     MOST_CAPTURED,
     MOST_CAUSES,
+    MOST_DIMENSIONS,
     MOST_IN_FORCE,
     MOST_OPS,
+    MOST_TENSORS,
     NIL,
     Capture,
     CapturedWindow,
@@ -59,7 +61,7 @@ MOST_LISTS = 4 * MOST_CAPTURED
 class _Output(msgspec.Struct, forbid_unknown_fields=True):
     """A ``Tensor`` whose numbers are bytes, as workers send it: lists of numbers take 30 times as much."""
 
-    shape: Annotated[list[int], Meta(max_length=9)]
+    shape: Annotated[list[int], Meta(max_length=MOST_DIMENSIONS)]
     data: bytes
     dtype: str = "float32"
 
@@ -67,7 +69,7 @@ class _Output(msgspec.Struct, forbid_unknown_fields=True):
 class _Inferred(Inferred, kw_only=True):
     """``Inferred`` within limits."""
 
-    outputs: Annotated[list[_Output], Meta(max_length=256)]  # type: ignore[assignment]
+    outputs: Annotated[list[_Output], Meta(max_length=MOST_TENSORS)]  # type: ignore[assignment]
     run_us: Annotated[list[float], Meta(max_length=MOST_WINDOWS)]
 
 
