@@ -194,3 +194,15 @@ def test_a_model_that_the_runtime_does_not_survive_is_named(tmp_path: Path, comm
     )
     assert done.returncode == 1
     assert "the runtime did not survive the model m: " in done.stderr
+
+
+def test_transforms_that_leave_out_the_models_own_are_warned_of_and_so_is_clipping(tmp_path: Path) -> None:
+    metadata = {"TFLITE_METADATA": models.tflite_metadata(100.0, 50.0, labels=False)}
+    model = models.dense(tmp_path / "m.tflite", 3, 3, metadata=metadata)
+    np.save(tmp_path / "r.npy", np.full((3, 3), 1e6, np.float32))
+    _, said = infer(tmp_path, model, "r.npy", "--transforms", "[]")
+    assert "limpet: warning: transforms replaces the model's own" in said
+    assert "1 of 1 windows have values that the model's quantized input cannot hold" in said
+    np.save(tmp_path / "r.npy", np.full((3, 3), 100.0, np.float32))
+    _, said = infer(tmp_path, model, "r.npy")
+    assert "warning" not in said

@@ -16,7 +16,7 @@ from limpet import command_values, plugin
 from limpet.accelerators.delegate_kinds import CPU
 from limpet.command_values import filled
 from limpet.config import PipelineConfig
-from limpet.inference import no_result
+from limpet.inference import clipping, no_result
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.single import plan_model
 from limpet.inference.trial import refuse_crashing
@@ -76,6 +76,8 @@ def main(arguments: argparse.Namespace) -> int:
     failures: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as cache, np.errstate(all="ignore"):
         plan = plan_model(arguments.model, replay.describe(recorded), [arguments.delegate], Path(cache), wanted)
+        for warning in plan.warnings:
+            print(f"limpet: warning: {warning}", file=sys.stderr)
         if plan.delegates == (CPU,):
             refuse_crashing(plan)
         with Pipeline(plan) as pipeline, replay.open(recorded, dropped) as recording:
@@ -85,8 +87,11 @@ def main(arguments: argparse.Namespace) -> int:
                     print(msgspec.json.encode({"sample": result.sample, "output": result.output}).decode())
                     count += 1
             in_no_window = pipeline.in_no_window
+            looked, clipped = pipeline.clipping.take()
     for reason, number in failures.most_common(_REASONS):
         print(f"limpet: {arguments.input}: {number:,} windows failed: {reason}", file=sys.stderr)
+    if clipped > clipping.MANY * looked:
+        print(f"limpet: warning: {clipping.described(clipped, looked)}", file=sys.stderr)
     if not count:
         why = no_result.reason(plan, samples_read, in_no_window, failures.total())
         print(f"limpet: {arguments.input}: {why}", file=sys.stderr)

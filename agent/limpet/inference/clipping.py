@@ -68,10 +68,15 @@ class Clipping:
         before, self._said = self._said, clipped > MANY * looked
         if before or not self._said:
             return ""
-        return (
-            f"{clipped} of {looked} windows have values that the model's quantized input cannot hold; "
-            "check transforms, or calibrate the model with such values"
-        )
+        return described(clipped, looked)
+
+
+def described(clipped: int, looked: int) -> str:
+    """Return in words how many windows are clipped, and what to do."""
+    return (
+        f"{clipped} of {looked} windows have values that the model's quantized input cannot hold; "
+        "check transforms, or calibrate the model with such values"
+    )
 
 
 def _limits(tensor: TensorSpec) -> tuple[float, float] | None:
