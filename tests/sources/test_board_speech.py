@@ -24,7 +24,7 @@ def read(kind: str, lines: list[str], channels: str, **config: Any) -> tuple[Row
     return framing.feed("\n".join(["", *lines, ""]).encode()), dropped
 
 
-@pytest.mark.parametrize("header", ["z,y,x", "Z, Y, X,", '"z","y","x"'])
+@pytest.mark.parametrize("header", ["z,y,x", "Z, Y, X,", "# z,y,x", "//z,y,x", '"z","y","x"'])
 def test_the_board_says_the_order_of_its_columns(header: str, caplog: pytest.LogCaptureFixture) -> None:
     rows, dropped = read("csv", [header, "1,2,3", "4,5,6"], "x,y,z")
     assert rows.values.tolist() == [[3, 2, 1], [6, 5, 4]]

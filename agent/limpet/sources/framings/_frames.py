@@ -108,6 +108,9 @@ class LineParser(Protocol):
         ``BadFrameError`` for a sample that is lost, ``NoSampleError`` for a whole line that is none.
         """
 
+    def comment(self, text: bytes) -> None:
+        """Take what a comment says, which may be the names of the columns."""
+
 
 class LineFraming:
     """A framing of text lines, each of which holds one sample."""
@@ -151,7 +154,10 @@ class LineFraming:
         text = raw.removeprefix(codecs.BOM_UTF8).strip(b" \t\0")
         if b"\x1b" in text:
             text = _ESCAPES.sub(b"", text).strip()
-        if not text or text.startswith((b"#", b"//")):
+        if not text:
+            return None
+        if text.startswith((b"#", b"//")):
+            self._parser.comment(text.lstrip(b"#/ \t"))
             return None
         if opening and not self._parser.checked:
             raise BadFrameError("partial")

@@ -126,6 +126,10 @@ class _Columns:
                 return line
         return self._slow(text_of(text))
 
+    def comment(self, text: bytes) -> None:
+        """Take the order of the columns from a header behind ``#``."""
+        self._is_header(text_of(text))
+
     def _place(self) -> None:
         """Note which column is what."""
         fields = self._fields

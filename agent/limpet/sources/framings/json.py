@@ -122,6 +122,9 @@ class _Lines:
                 return Line(values, getattr(sample, SEQUENCE), getattr(sample, TIME))
         return self._slow(text)
 
+    def comment(self, text: bytes) -> None:
+        """Pass it over."""
+
     def _array(self, elements: Sequence[float | None]) -> Line:
         if self._arrays is False:
             raise NoSampleError
