@@ -178,6 +178,18 @@ def test_the_working_directory_stays_closed_though_python_looks_for_modules_ther
             assert entered.attempt(f"list {folder}") in REFUSED
 
 
+def test_a_working_directory_that_was_deleted_is_no_reason_to_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    monkeypatch.chdir(gone)
+    gone.rmdir()
+    with Jail(write(tmp_path, REPLAY)) as entered:
+        assert "seccomp" in entered.in_force
+        assert entered.attempt(f"read {tmp_path / 'mqtt-password'}") in REFUSED
+
+
 def test_it_cannot_read_the_state_where_there_is_no_store(jail: Jail, tmp_path: Path) -> None:
     assert not (tmp_path / "state" / "models").exists()
     (tmp_path / "state" / "outbox.db").write_text("results of all pipelines")

@@ -93,8 +93,13 @@ def _python() -> set[str]:
 
     Not the working directory, where ``python -m`` looks first, nor a folder above it: secrets may lie there.
     """
-    here = Path.cwd()
-    modules = {path for path in sys.path if path and Path(path).resolve() not in {here, *here.parents}}
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # it was deleted, so there is nothing to keep closed
+        closed: set[Path] = set()
+    else:
+        closed = {here, *here.parents}
+    modules = {path for path in sys.path if path and Path(path).resolve() not in closed}
     return {sys.prefix, sys.base_prefix, sys.exec_prefix, _OWN, *modules}
 
 
