@@ -75,7 +75,7 @@ class Reporters:
         """Open, close or reopen until what is open is what is wanted.
 
         What an error is raised for leaves all as it was: new reporters are opened first. One whose options changed
-        is checked first, then closed and opened anew, as two of a kind cannot share an outbox or a name at the
+        is checked first, then closed and opened again, as two of a kind cannot share an outbox or a name at the
         broker. If it cannot be opened after all, the old one is opened again.
         """
         found = {

@@ -88,7 +88,7 @@ def admitted(
 def examine(plan: PipelinePlan, choice: Choice, model: Model, cpu: Model, *, share: float = 1.0) -> Proof:
     """Run golden vectors, and a race against the CPU. ``ModelError`` says what is wrong or too slow.
 
-    ``share`` of ``least_speed`` is enough. Both models start anew before and after, if the model keeps state.
+    ``share`` of ``least_speed`` is enough. A model that keeps state is reset before and after.
     """
     from limpet.accelerators.proof import admit
 

@@ -33,7 +33,7 @@ def stored(store: Path) -> dict[str, dict[int, Path]]:
     """Return the bundles of a store by name and version; none where there is no such directory."""
     versions: dict[str, dict[int, Path]] = {}
     for path in sorted(store.glob("*.limpet")):
-        # A FIFO would hold up whoever opens it.
+        # Opening a FIFO would block.
         if (match := _FILE.fullmatch(path.name)) and path.is_file():
             versions.setdefault(match["name"], {})[int(match["version"])] = path
     return versions

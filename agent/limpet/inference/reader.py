@@ -87,7 +87,7 @@ class Reader:
                 self._note_back()
                 yield samples
                 if len(samples):
-                    heard = time.monotonic()  # whoever takes them may take long
+                    heard = time.monotonic()  # the consumer may take long
                     before = Counter(self._dropped)
                 else:
                     self._refuse_silence(heard, samples.note or _lost(self._dropped - before))

@@ -139,7 +139,7 @@ def _with_folder(path: Path, config: Config) -> set[Path]:
 def _is_folder(path: Path) -> bool:
     try:
         return path.is_dir()
-    except OSError:  # it cannot be looked at; whoever opens it will say so
+    except OSError:  # it cannot be inspected; the code that opens it reports why
         return False
 
 

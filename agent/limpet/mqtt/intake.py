@@ -42,7 +42,7 @@ IDLE = 1.0
 """Seconds between two looks at the disk while nothing happens."""
 
 AFTER_BUG = 1.0
-"""Seconds of pause after an exception that nobody foresaw."""
+"""Seconds of pause after an unexpected exception."""
 
 DRAIN = 3.0
 """Seconds to send what is left when the program stops."""

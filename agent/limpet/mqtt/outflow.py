@@ -228,7 +228,7 @@ class Outflow:
     def settle(self, link: Link) -> bool:
         """Take note of acknowledgements; whether there were any. ``TransportError`` if they do not come.
 
-        Below 0x80 a reason code is a success: 0x10 says that nobody listened.
+        Below 0x80 a reason code is a success: 0x10 means that there was no subscriber.
         """
         over_quota = False
         for mid, code in link.acks:

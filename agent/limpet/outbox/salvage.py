@@ -73,7 +73,7 @@ def begin_anew(path: Path) -> None:
 
 
 def _set_aside(path: Path) -> None:
-    """Set aside all files of a database; one that SQLite can make anew is deleted. The database goes last."""
+    """Set aside all files of a database; one that SQLite can create again is deleted. The database goes last."""
     for suffix in reversed(SUFFIXES):
         each = path.with_name(path.name + suffix)
         damaged = path.with_name(f"{path.name}.damaged{suffix}")

@@ -35,7 +35,7 @@ COMPACT_FROM = 8 * 1024 * 1024
 class Store:
     """A disk, if it can be had. ``usable`` says whether messages can be added now.
 
-    ``lost`` counts messages that could not be read of damaged files, ``unknown`` the files of which nobody can say
+    ``lost`` counts messages that could not be read of damaged files, ``unknown`` the files for which it is unknown
     how many were lost.
     ``notices`` has each change, ``outbox-degraded`` or ``outbox-recovered``, with its reason.
     """

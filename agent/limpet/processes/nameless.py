@@ -25,7 +25,7 @@ def seal(file: IO[bytes]) -> None:
 
 
 def sealed(fd: int) -> bool:
-    """Whether the size of a file is fixed, so that whoever maps it is safe from one who shrinks it."""
+    """Whether the size of a file is fixed, so that it cannot shrink while it is mapped."""
     if not hasattr(fcntl, "F_GET_SEALS"):
         return True
     try:

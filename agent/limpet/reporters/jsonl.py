@@ -151,7 +151,7 @@ class JsonlReporter:
             self._counts["failed"] += len(lines) - whole
             self._note(_lost(error))
             if error.errno == errno.EPIPE:
-                # The reader is gone; the next one opens the FIFO anew.
+                # The reader is gone; the next one opens the FIFO again.
                 os.close(self._fd)
                 self._fd, self._torn = -1, b""
         else:

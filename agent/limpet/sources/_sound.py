@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from limpet.types import FloatArray
 
 _UNKNOWN = 0x7FFFF000
-"""A size from here on means that whoever wrote the header did not know it: the sound went into a pipe."""
+"""A larger size means that it was not known when the header was written: the sound went into a pipe."""
 _CHUNK = struct.Struct("<4sI")
 
 
