@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import re
 import socket
+import struct
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -14,7 +18,7 @@ import pytest
 from limpet.errors import UnreadableError
 from limpet.mqtt import frames
 from limpet.mqtt.frames import Frames
-from limpet.mqtt.link import LARGEST_INCOMING, MOST_INCOMING, Incoming
+from limpet.mqtt.link import LARGEST_FRAME, LARGEST_INCOMING, MOST_INCOMING, Incoming
 from limpet.mqtt.pack import Outgoing
 from limpet.mqtt.request import LARGEST_OPEN, Requests
 from limpet.mqtt.sender import MOST_ASKED
@@ -23,7 +27,7 @@ from limpet.reporters import mqtt
 from limpet.reporters.dialects import azure_iot_hub, homeassistant, sparkplug
 from support import reports
 from support.broker import wait_until
-from support.hostile import Rules, Visit, length, publish, serving
+from support.hostile import CONNACK, Rules, Visit, length, packet, publish, serving
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -199,7 +203,7 @@ def test_an_answer_of_the_broker_that_is_no_message_is_short() -> None:
 
 
 @contextmanager
-def endless(answer: bytes, more: bytes) -> Iterator[tuple[str, list[int]]]:
+def endless(answer: Callable[[bytes], bytes], more: bytes) -> Iterator[tuple[str, list[int]]]:
     """Serve a websocket that sends ``answer``, then ``more`` without end; yield its URL and what it sent."""
     server = socket.create_server(("127.0.0.1", 0))
     sent: list[int] = []
@@ -210,8 +214,7 @@ def endless(answer: bytes, more: bytes) -> Iterator[tuple[str, list[int]]]:
                 client, _ = server.accept()
                 sent.append(0)
                 with client, suppress(OSError):
-                    client.recv(4096)
-                    client.sendall(answer)
+                    client.sendall(answer(client.recv(4096)))
                     while sent[-1] < 1 << 25:
                         client.sendall(more)
                         sent[-1] += len(more)
@@ -225,9 +228,26 @@ def endless(answer: bytes, more: bytes) -> Iterator[tuple[str, list[int]]]:
 
 
 def test_a_websocket_whose_header_has_no_end_is_given_up(tmp_path: Path) -> None:
-    with endless(b"HTTP/1.1 101 Switching\r\nx: ", b"x" * 65536) as (url, sent), reporting(url, tmp_path):
+    with (
+        endless(lambda _request: b"HTTP/1.1 101 Switching\r\nx: ", b"x" * 65536) as (url, sent),
+        reporting(url, tmp_path),
+    ):
         wait_until(lambda: len(sent) > 1, 20)
         assert sent[0] < 1 << 25
+
+
+def upgraded(request: bytes) -> bytes:
+    """Return the answer to a websocket's request, and the head of a frame of 2^62 bytes."""
+    (key,) = re.findall(rb"Sec-WebSocket-Key: (\S+)", request)
+    proof = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())  # noqa: S324 - as RFC 6455 says
+    head = b"HTTP/1.1 101 Switching\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: " + proof + b"\r\n\r\n"
+    return head + b"\x82\x7f" + struct.pack(">Q", 1 << 62) + packet(CONNACK, b"\0\0\0")
+
+
+def test_a_websocket_frame_without_end_is_given_up(tmp_path: Path) -> None:
+    with endless(upgraded, publish("x", bytes(1 << 20))) as (url, sent), reporting(url, tmp_path):
+        wait_until(lambda: len(sent) > 1, 20)
+        assert LARGEST_FRAME < sent[0] < 1 << 25
 
 
 # --- what a disk can hold
