@@ -150,3 +150,9 @@ def test_a_name_that_may_be_a_quantity_is_said_to_be_the_time(tmp_path: Path) ->
     text = "t,h\n20.5,40\n21.5,41\n"
     assert 'set time = ""' in loaded(tmp_path, text).notes[0]
     assert loaded(tmp_path, text, time="").channels == ("t", "h")
+
+
+def test_a_line_that_is_almost_a_name_and_a_number_costs_no_time_without_end(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError):
+        loaded(tmp_path, "a:" + "1" * 60_000 + "!\n")
+    assert len(loaded(tmp_path, "a:1\n" * 60 + "a" * 60_000 + "\n").values) == 60

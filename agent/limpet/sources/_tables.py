@@ -32,7 +32,7 @@ _COMMENTS = ("#", "//", "%", '"#', "'#")
 _ERRORS = tuple(word for word in _numbers.MISSING if word[0] == "#")
 """What a spreadsheet writes in place of a number. It looks like a comment."""
 _LONGEST_NAME = 60
-_PAIR = re.compile(r"([A-Za-z_]\w*)\s*[:=]\s*([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)(?![\w.])", re.ASCII)
+_PAIR = re.compile(r"([A-Za-z_]\w*)\s*[:=]\s*([-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?)(?![\w.])", re.ASCII)
 _PAIRS = re.compile(rf"(?:{_PAIR.pattern}[,;\s]*)+", re.ASCII)
 _SURE = 5
 """Rows with as many decimals, after which fewer of them mean that the last line is cut."""
@@ -191,15 +191,15 @@ def _names_of(lines: Sequence[str]) -> tuple[str, ...]:
 def _without_names(lines: Iterable[str], names: Sequence[str]) -> Iterator[str]:
     """Leave the numbers of lines such as ``x:1,y:2``. ``ValueError`` for a line that names others."""
     for line in lines:
-        pairs = [(match[1], match[2]) for match in _PAIR.finditer(line)]
-        end = line[len(line.rstrip("\r\n")) :]
-        found = [name for name, _ in pairs]
         if not _PAIRS.fullmatch(line.strip()):
             yield line
-        elif end and found != list(names):
+            continue
+        pairs = [(match[1], match[2]) for match in _PAIR.finditer(line)]
+        found = [name for name, _ in pairs]
+        end = line[len(line.rstrip("\r\n")) :]
+        if end and found != list(names):
             raise ValueError(f"names {', '.join(found)}; the lines before name {', '.join(names)}")
-        else:
-            yield ";".join(number for _, number in pairs) + end
+        yield ";".join(number for _, number in pairs) + end
 
 
 def _with_column(lines: Iterable[str], first: Sequence[str], delimiter: str) -> Iterator[str]:
