@@ -155,4 +155,4 @@ def test_a_name_that_may_be_a_quantity_is_said_to_be_the_time(tmp_path: Path) ->
 def test_a_line_that_is_almost_a_name_and_a_number_costs_no_time_without_end(tmp_path: Path) -> None:
     with pytest.raises(ConfigError):
         loaded(tmp_path, "a:" + "1" * 60_000 + "!\n")
-    assert len(loaded(tmp_path, "a:1\n" * 60 + "a" * 60_000 + "\n").values) == 60
+    assert len(loaded(tmp_path, "a:1,b:2\n" * 60 + "a" * 60_000 + "\n").values) == 60
