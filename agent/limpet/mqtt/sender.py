@@ -226,7 +226,8 @@ class Sender:
         except TransportError as error:
             link.drop()
             self.last_disconnect = self._explain(str(error), link, used=self.out.acknowledged > before)
-            self._say(self.last_disconnect)
+            self._say(str(error))
+            self._hint()
             with contextlib.suppress(TransportError):
                 self._settle(link)
         finally:
@@ -244,9 +245,16 @@ class Sender:
         if len(self._breaks) < BREAKS or now - self._breaks[0] > BREAKS_WITHIN:
             return reason
         return (
-            f"{reason} again and again; if the network is good, another client uses the same client_id "
-            f"{self._client_id!r}: give each device its own id"
+            f"{reason} again and again; another client may use the same client_id {self._client_id!r}: "
+            "give each device its own id"
         )
+
+    def _hint(self) -> None:
+        """Log once what ends without a reason may mean. No event: while a message is suspected, none is added."""
+        text = self.last_disconnect
+        if "again and again" in text and text not in self._said:
+            self._said.add(text)
+            log.warning("%s: %s", endpoint(self._broker.url), text)
 
     def _begin(self, link: Link) -> None:
         self.connections += 1
