@@ -318,7 +318,9 @@ class Outflow:
         if flight.qos:  # one with QoS 0 has only been written
             self._acks += 1
             self._has_retained = self._has_retained or (flight.retain and code < 0x80)
-            self._unconfirmed = None
+            # An earlier message says nothing about what was written after it.
+            if self._unconfirmed and self._unconfirmed.at < flight.at:
+                self._unconfirmed = None
             self._clear(sending)
 
     def _clear(self, sending: _Sending) -> None:
