@@ -386,8 +386,9 @@ class Outflow:
     def _note_break(self, link: Link) -> bool:
         """Take note that the broker closed the connection; return whether that says more than before."""
         sent = [flight.sending for flight in self._flight.values()]
-        if not sent and self._unconfirmed and time.monotonic() - self._unconfirmed.at < 2 * CALM:
-            sent = [self._unconfirmed.sending]
+        # The acknowledgement of a message before it may be lost with the connection, so that both are suspected.
+        if self._unconfirmed and time.monotonic() - self._unconfirmed.at < 2 * CALM:
+            sent.append(self._unconfirmed.sending)
         sure = link.end == "closed" and not sent[0].part if sent else False
         if not sent or (self._caution.active and not sure and not self._acks):
             return False  # it may end every connection: a result is given up only where other messages arrive
