@@ -155,6 +155,16 @@ def test_a_model_that_cannot_run_is_found(
     assert said.count("\n") == 1  # and no second line, as of what the runtime prints
 
 
+def test_ops_that_the_runtime_lacks_are_named_whatever_else_is_wrong(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(DATA / "flex.tflite", tmp_path / "model.tflite")
+    status, said = tried(tmp_path, capsys, channels=5)
+    assert status == 78
+    assert "has shape [1, 3]" in said
+    assert "FlexErf" in said
+
+
 def test_a_model_that_brings_the_runtime_down_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     models.crashing(tmp_path / "model.tflite")
     status, said = tried(tmp_path, capsys)

@@ -13,7 +13,9 @@ from msgspec import structs
 from limpet import config, reporting
 from limpet.accelerators.delegate_kinds import CPU
 from limpet.accelerators.inventory import missing
-from limpet.device import governor
+from limpet.deploy import bundle as bundles
+from limpet.deploy import store
+from limpet.device import directories, governor
 from limpet.device.machine import Machine
 from limpet.errors import ConfigError, LimpetError, ModelError
 from limpet.inference import plan, trial
@@ -77,13 +79,35 @@ def inspect(wanted: Config) -> tuple[list[str], list[str]]:
 
 def _tried(wanted: Config, name: str, spec: SampleSpec) -> plan.PipelinePlan:
     """Plan a pipeline, and run it once. ``LimpetError`` says why it would fail at its start."""
-    made = plan.plan_pipeline(wanted, name, spec)
+    try:
+        made = plan.plan_pipeline(wanted, name, spec)
+    except LimpetError as error:
+        if refusal := _refusal(wanted, name):
+            raise ModelError(f"{error}; {refusal}") from error
+        raise
     lacking = _lacking(made)
     if CPU not in made.delegates and len(lacking) == len(made.delegates):
         raise ModelError(f"{'; '.join(lacking)}; with `require` the CPU does not stand in")
     if reason := trial.failure(wanted, made):
         raise ModelError(reason)
     return made
+
+
+def _refusal(wanted: Config, name: str) -> str:
+    """Return why the runtime does not load a pipeline's ``.tflite`` model; empty if it does."""
+    pipeline = wanted.pipelines[name]
+    try:
+        path = store.find(pipeline.model, wanted.base, wanted.models)
+        model = bundles.load(path, directories.models_cache(wanted.device.state, pipeline.source)).model
+    except LimpetError:
+        return ""  # the plan has said so
+    if model.suffix != ".tflite" or pipeline.delegates != [CPU.name]:
+        return ""
+    try:
+        trial.coverage(model)
+    except ModelError as error:
+        return str(error)
+    return ""
 
 
 def _lacking(made: plan.PipelinePlan) -> list[str]:

@@ -17,14 +17,12 @@ from limpet.config import Device
 from limpet.deploy import bundle as bundles
 from limpet.deploy import store
 from limpet.errors import ModelError
+from limpet.inference import trial
 from limpet.inference.plan import open_transforms, resized
 from limpet.inference.single import plan_model
 from limpet.inference.window import Windower
-from limpet.isolation import confined
-from limpet.isolation.needs import Needs
 from limpet.runtimes import tflite
 from limpet.tflite import model_file
-from limpet.tflite.coverage import Coverage
 from limpet.untrusted import printable
 
 if TYPE_CHECKING:
@@ -33,11 +31,10 @@ if TYPE_CHECKING:
     from limpet.deploy.bundle import Bundle
     from limpet.manifest import Manifest
     from limpet.model_facts import ModelFacts
+    from limpet.tflite.coverage import Coverage
 
 HELP = "show a model: inputs, outputs, quantization, ops, labels, metadata, and what its delegates cover here"
 _LABELS_SHOWN = 8
-_SECONDS = 60.0
-"""For the runtime to load a model."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,7 +92,7 @@ def inspect(path: Path, bundle: Bundle) -> dict[str, Any]:
         "manifest": msgspec.to_builtins(manifest),
     }
     try:
-        placement = _coverage(bundle.model)
+        placement = trial.coverage(bundle.model)
     except ModelError as error:
         facts["refused"] = str(error)
         facts["ops"] = dict(Counter(file.ops))
@@ -115,25 +112,6 @@ def _state(manifest: Manifest, facts: ModelFacts) -> str:
         return f"{facts.state}; its file does not show for how long: a pipeline needs the key stateful"
     how = "kept from window to window, cleared after a gap" if lasting else "cleared before each window"
     return f"{facts.state}: {how}, {'by default' if by_default else 'as its manifest says'}"
-
-
-def _coverage(model: Path) -> Coverage:
-    """Return what the CPU's delegate runs. ``ModelError`` says why the runtime refuses the model, or crashes."""
-
-    def answer() -> str:
-        try:
-            return msgspec.json.encode(tflite.cover(model)).decode()
-        except ModelError as error:
-            return f"!{error}"
-
-    try:
-        told = confined.run(answer, Needs(frozenset({model.resolve()})), _SECONDS)
-    except confined.LostError as error:
-        raise ModelError(f"{tflite.package} {tflite.version} did not survive the model: {error}") from error
-    try:
-        return msgspec.json.decode(told, type=Coverage)
-    except msgspec.MsgspecError:
-        raise ModelError(told.removeprefix("!")) from None
 
 
 def _placement(path: Path, name: str, cache: Path) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from limpet.accelerators.admission import judge, load
@@ -12,8 +13,11 @@ from limpet.accelerators.delegate_kinds import CPU
 from limpet.errors import LimpetError, ModelError
 from limpet.inference.pipeline import Pipeline
 from limpet.isolation import confined, needs
+from limpet.tflite.coverage import Coverage
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from limpet.config import Config
     from limpet.inference.plan import PipelinePlan
 
@@ -58,3 +62,23 @@ def _attempt(plan: PipelinePlan) -> str:
     except LimpetError as error:
         return str(error)
     return ""
+
+
+def coverage(model: Path) -> Coverage:
+    """Return what the CPU's delegate runs. ``ModelError`` says why the runtime refuses the model, or crashes."""
+    from limpet.runtimes import tflite
+
+    def answer() -> str:
+        try:
+            return msgspec.json.encode(tflite.cover(model)).decode()
+        except ModelError as error:
+            return f"!{error}"
+
+    try:
+        answered = confined.run(answer, needs.Needs(frozenset({model.resolve()})), SECONDS)
+    except confined.LostError as error:
+        raise ModelError(f"{tflite.package} {tflite.version} did not survive the model: {error}") from error
+    try:
+        return msgspec.json.decode(answered, type=Coverage)
+    except msgspec.MsgspecError:
+        raise ModelError(answered.removeprefix("!")) from None
