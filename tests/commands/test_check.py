@@ -165,6 +165,17 @@ def test_ops_that_the_runtime_lacks_are_named_whatever_else_is_wrong(
     assert "FlexErf" in said
 
 
+def test_a_bare_model_without_a_decoder_names_the_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models.dense(tmp_path / "motion.tflite", 9, 2)
+    path = tmp_path / "limpet.toml"
+    path.write_text(CONFIG.replace('"shuttle"', '"motion.tflite"'))
+    assert cli.main(["check", str(path)]) == 78
+    assert (
+        "pipelines.p.decoder: missing, and the model names none; for example decoder = {"
+        in capsys.readouterr().err
+    )
+
+
 def test_a_model_that_brings_the_runtime_down_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     models.crashing(tmp_path / "model.tflite")
     status, said = tried(tmp_path, capsys)

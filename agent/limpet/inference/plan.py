@@ -161,6 +161,10 @@ def _plan(config: Config, name: str, spec: SampleSpec, bundle: bundles.Bundle) -
         else written.all("transforms", wanted.transforms, f"{where}.transforms")
     )
     runtime = bundled.runtime(manifest.runtime, wanted.runtime, f"{where}.runtime", written.problems)
+    if wanted.decoder is None and not manifest.decoder:
+        example = 'for example decoder = { kind = "classify" }'
+        names = ", ".join(plugin.names("decoders"))
+        raise ModelError(f"{where}.decoder: missing, and the model names none; {example} (there are: {names})")
     decoder = (
         bundled.table("decoders", manifest.decoder, "decoder")
         if wanted.decoder is None
