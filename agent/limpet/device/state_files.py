@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -178,3 +178,22 @@ def _is_folder(path: Path) -> bool:
         return stat.S_ISDIR(path.lstat().st_mode)
     except OSError:
         return False
+
+
+def give_to_owner(folder: Path) -> None:
+    """Give all that root made below a folder to the folder's owner, so that the service can use it.
+
+    Links are not followed. A file with a second name elsewhere stays as it is.
+    """
+    try:
+        owner = folder.stat()
+    except OSError:
+        return
+    if os.geteuid() or not owner.st_uid:
+        return
+    for _, folders, files, here in os.fwalk(folder, follow_symlinks=False):
+        for name in (*folders, *files):
+            with suppress(OSError):
+                status = os.stat(name, dir_fd=here, follow_symlinks=False)
+                if not status.st_uid and (stat.S_ISDIR(status.st_mode) or status.st_nlink == 1):
+                    os.chown(name, owner.st_uid, owner.st_gid, dir_fd=here, follow_symlinks=False)

@@ -20,6 +20,7 @@ from limpet.accelerators import inventory
 from limpet.device import boot, clock, directories, governor, host, liveness
 from limpet.device.notify import notify, watchdog_interval
 from limpet.device.roster import Roster
+from limpet.device.state_files import give_to_owner
 from limpet.errors import ConfigError
 from limpet.health import PipelineRecord, now
 from limpet.isolation import unreadable
@@ -68,6 +69,7 @@ def supervise(path: Path, launched: ForkServerProcess) -> None:
         unreadable.close_memory()
         wanted = config.read(path)
         damaged: list[str] = []
+        stack.callback(give_to_owner, wanted.device.state)
         claim = boot.lock(wanted.device.state, damaged.append)
         if claim:
             stack.enter_context(claim)
