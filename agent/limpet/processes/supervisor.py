@@ -82,7 +82,7 @@ def supervise(path: Path, launched: ForkServerProcess) -> None:
 
 
 def start_complete(states: Iterable[str], seconds: float) -> bool:
-    """Whether systemd is told that the start is complete, ``seconds`` after it began.
+    """Whether to report to systemd that the start is complete, ``seconds`` after it began.
 
     A worker that always says "starting" would otherwise have systemd end the service, again and again.
     """

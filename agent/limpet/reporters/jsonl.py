@@ -233,7 +233,7 @@ def open(
     config: Config,
     origin: Origin,  # noqa: ARG001
     state: Path,  # noqa: ARG001
-    obey: Callable[[Command], None] | None,  # noqa: ARG001 - nobody sends commands through a file
+    obey: Callable[[Command], None] | None,  # noqa: ARG001 - no command comes through a file
 ) -> Iterator[JsonlReporter]:
     """Start writing. ``ConfigError`` where the file cannot be opened."""
     try:

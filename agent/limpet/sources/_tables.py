@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from limpet.sources._numbers import Decimal
 
 SAMPLE = 50
-"""Lines from which the form of a table is told."""
+"""Lines that the form of a table is detected from."""
 _DELIMITERS = (",", ";", "\t", "|", " ")
 _COMMENTS = ("#", "//", "%", '"#', "'#")
 _ERRORS = tuple(word for word in _numbers.MISSING if word[0] == "#")
@@ -72,7 +72,7 @@ _TYPES = {"float", "double", "int", "integer", "number", "real", "string", "date
 
 
 class Form(msgspec.Struct, kw_only=True):
-    """What the configuration says of a table. What it leaves out is told from the table."""
+    """What the configuration says of a table. What it leaves out is detected in the table."""
 
     channels: tuple[str, ...] = ()
     delimiter: str = ""
