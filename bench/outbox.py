@@ -26,11 +26,11 @@ import msgspec  # noqa: E402
 from paho.mqtt.client import Client  # noqa: E402
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion  # noqa: E402
 
-from limpet.mqtt.batch import Batcher, join  # noqa: E402
-from limpet.mqtt.link import WINDOW  # noqa: E402
-from limpet.outbox import Entry  # noqa: E402
-from limpet.outbox.queue import Outbox  # noqa: E402
-from limpet.outbox.rules import OutboxRules  # noqa: E402
+from limpet.delivery.mqtt.batch import Batcher, join  # noqa: E402
+from limpet.delivery.mqtt.link import WINDOW  # noqa: E402
+from limpet.delivery.outbox import Entry  # noqa: E402
+from limpet.delivery.outbox.queue import Outbox  # noqa: E402
+from limpet.delivery.outbox.rules import OutboxRules  # noqa: E402
 from limpet.reporters import mqtt  # noqa: E402
 from support import reports  # noqa: E402
 from support.broker import mosquitto, wait_until  # noqa: E402

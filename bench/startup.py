@@ -10,9 +10,9 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from limpet import config
-from limpet.processes.fleet import Fleet
-from limpet.processes.launch import ForkServerProcess
-from limpet.records import FromWorker, Transition
+from limpet.fork.launch import ForkServerProcess
+from limpet.supervision.fleet import Fleet
+from limpet.wire.records import FromWorker, Transition
 from stand import SHUTTLE, Stand
 from support.broker import wait_until
 from support.daemon import daemon

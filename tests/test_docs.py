@@ -12,16 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from limpet import config, plugin, reporting
+from limpet import config, plugins
+from limpet.contracts.messages import DeviceHealth, PipelineHealth
+from limpet.delivery import reporters
 from limpet.errors import ConfigError, SourceError
 from limpet.inference import plan
-from limpet.manifest import WindowSpec
-from limpet.messages import DeviceHealth, PipelineHealth
+from limpet.models.manifest import WindowSpec
 
 if TYPE_CHECKING:
     from msgspec import Struct
 
-    from limpet.plugin import Group
+    from limpet.plugins import Group
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -65,7 +66,7 @@ def check(wanted: config.Config, *, unknown: frozenset[str] = frozenset()) -> li
     """Return what is wrong with the keys of every plugin; models, which no page has, are not looked for."""
     problems: list[str] = []
     try:
-        reporting.resolve(wanted)
+        reporters.resolve(wanted)
     except ConfigError as error:
         problems += error.problems
     for name, source in wanted.sources.items():
@@ -79,7 +80,7 @@ def check(wanted: config.Config, *, unknown: frozenset[str] = frozenset()) -> li
         tables += [("decoders", pipeline.decoder)] if pipeline.decoder else []
         for group, table in tables:
             options = {key: value for key, value in table.items() if key != "kind"}
-            config.fill(plugin.load(group, table["kind"]).Config, options, name, wanted.base, problems)
+            config.fill(plugins.load(group, table["kind"]).Config, options, name, wanted.base, problems)
     return problems
 
 
@@ -164,9 +165,9 @@ def section(level: int, title: str, text: str) -> str:
 def test_the_guide_has_every_key_of_every_plugin(group: Group) -> None:
     under = section(2, group.capitalize(), GUIDE.read_text())
     assert re.findall(r"^### `(.+)`$", under, re.MULTILINE) != []
-    assert set(re.findall(r"^### `(.+)`$", under, re.MULTILINE)) == set(plugin.names(group))
-    for kind in plugin.names(group):
-        keys = plugin.load(group, kind).Config.__struct_fields__
+    assert set(re.findall(r"^### `(.+)`$", under, re.MULTILINE)) == set(plugins.names(group))
+    for kind in plugins.names(group):
+        keys = plugins.load(group, kind).Config.__struct_fields__
         assert [key for key in keys if f"`{key}`" not in section(3, f"`{kind}`", under)] == []
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from limpet.histogram import BUCKETS, bounds, bucket_of, merge, quantile
 from limpet.inference.latency import Latency, buckets_of
-from limpet.records import STAGES
+from limpet.wire.records import STAGES
 
 durations = st.integers(-(2**63), 2**63 - 1) | st.integers(-5, 10**9)
 patient = settings(deadline=None)

@@ -10,7 +10,7 @@ from limpet import command_line, commands
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.processes.launch import ForkServerProcess
+    from limpet.fork.launch import ForkServerProcess
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -22,9 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _launch() -> ForkServerProcess:
     """Start the fork server, which takes longest to load, with no more imported than both processes need."""
-    from limpet import config, records  # noqa: F401 - once for both, in memory that they share
+    from limpet import config  # noqa: F401 - once for both, in memory that they share
     from limpet.device import logs  # noqa: F401 - once for both, in memory that they share
-    from limpet.processes import channel  # noqa: F401 - once for both, in memory that they share
-    from limpet.processes.launch import ForkServerProcess
+    from limpet.fork.launch import ForkServerProcess
+    from limpet.wire import (
+        channel,  # noqa: F401 - once for both, in memory that they share
+        records,  # noqa: F401 - once for both, in memory that they share
+    )
 
     return ForkServerProcess(fork=True)

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 import msgspec
 from msgspec import Meta
 
-from limpet import textfile
+from limpet import text_file
 from limpet.accelerators.delegate_kinds import DelegateTable
 from limpet.device import directories
 from limpet.errors import ConfigError
-from limpet.manifest import Count, InputValue, Positive, WindowSpec
-from limpet.plugin import suggest
+from limpet.models.manifest import Count, InputValue, Positive, WindowSpec
+from limpet.plugins import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,7 +40,8 @@ class Device(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """This device. ``state`` is a directory that survives a reboot; ``models`` is in it unless named.
 
     ``models_bytes``: what the store may hold; beyond, bundles go that nothing here names, the oldest first.
-    ``commands`` are those that it obeys; see ``limpet.remote``. Who may send them is for the broker's access list.
+    ``commands`` are those that it obeys, see ``limpet.supervision.commands``. The broker's access list says
+    who may send them.
     ``sysroot`` is where this machine's ``/proc`` and ``/sys`` are: elsewhere in a container.
     """
 
@@ -174,7 +175,7 @@ def read(path: Path | str) -> Config:
     """Read a configuration file. ``ConfigError`` has all that is wrong with its form."""
     try:
         # msgspec imports the parser when it is called; workers, which get their configuration parsed, never do.
-        tables = msgspec.toml.decode(textfile.read(Path(path)))
+        tables = msgspec.toml.decode(text_file.read(Path(path)))
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror}"]) from error
     except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:

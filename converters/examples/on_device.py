@@ -11,7 +11,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from limpet.deploy import bundle, golden
+from limpet.models import bundle, golden
 from limpet.runtimes import tflite
 
 CONFIG = """

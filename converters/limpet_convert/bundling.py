@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limpet.manifest import Manifest, TensorInfo, Tolerance, Variant
+from limpet.models.manifest import Manifest, TensorInfo, Tolerance, Variant
 from limpet_convert import card, package, runners, sign
 from limpet_convert.graph import Tracer
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from limpet.types import Array, FloatArray, TensorSpec
+    from limpet.contracts.data import Array, FloatArray, TensorSpec
     from limpet_convert.compare import Comparison
     from limpet_convert.project import Project
     from limpet_convert.sign import Signer

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.manifest import Manifest
+    from limpet.models.manifest import Manifest
     from limpet_convert.compare import Comparison
     from limpet_convert.project import Project
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from limpet.types import Array, FloatArray
+    from limpet.contracts.data import Array, FloatArray
     from limpet_convert.data import Windows
     from limpet_convert.metrics import Metrics
     from limpet_convert.project import Bundle, Verify

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from msgspec.structs import replace
 
-from limpet import plugin
+from limpet import plugins
 from limpet.config import fill
+from limpet.contracts.data import Samples, SampleSpec
 from limpet.errors import ConfigError, ModelError
 from limpet.inference import plan
 from limpet.inference.window import Windower
 from limpet.sources._recordings import load
 from limpet.sources._tables import Form
-from limpet.types import Samples, SampleSpec
 from limpet_convert import detections
 from limpet_convert.errors import ConvertError
 
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from limpet.contracts.data import Array
     from limpet.sources._recordings import Recording
-    from limpet.types import Array
     from limpet_convert.project import Bundle, Project
 
 SUFFIXES = (".csv", ".csv.gz", ".npy", ".wav")
@@ -158,7 +158,7 @@ def _label(file: Path, folder: Path, labels: list[str]) -> int | None:
         return None
     name = file.relative_to(folder).parts[0]
     if name not in labels:
-        raise ConvertError(f"{folder / name}: no label {name!r}{plugin.suggest(name, labels)}; see bundle.labels")
+        raise ConvertError(f"{folder / name}: no label {name!r}{plugins.suggest(name, labels)}; see bundle.labels")
     return labels.index(name)
 
 
@@ -206,7 +206,7 @@ def _source(project: Project, file: Path, dropped: Counter[str]) -> tuple[Sample
     """
     options = {key: value for key, value in project.data.source.items() if key != "kind"}
     kind = project.data.source.get("kind", "replay")
-    module = plugin.load("sources", kind)
+    module = plugins.load("sources", kind)
     problems: list[str] = []
     config = fill(module.Config, options | {"path": str(file)}, "data.source", project.base, problems)
     if config is None:

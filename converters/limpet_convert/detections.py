@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from limpet import textfile
+from limpet import text_file
 from limpet.config import fill
+from limpet.contracts.data import TensorSpec
 from limpet.decoders import detect
 from limpet.errors import ConfigError
-from limpet.plugin import suggest
-from limpet.types import TensorSpec
+from limpet.plugins import suggest
 from limpet_convert.errors import ConvertError
 from limpet_convert.metrics import precision_recall_of
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from limpet.types import Array, FloatArray
+    from limpet.contracts.data import Array, FloatArray
     from limpet_convert.metrics import Metrics
     from limpet_convert.project import Bundle
 
@@ -72,7 +72,7 @@ def read_targets(path: Path, labels: Sequence[str]) -> Array:
 
 def _lines(path: Path) -> list[str]:
     try:
-        return textfile.lines(path.read_bytes())
+        return text_file.lines(path.read_bytes())
     except UnicodeDecodeError as error:
         raise ConvertError(f"{path}: not text: {error}") from error
 

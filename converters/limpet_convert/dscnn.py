@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limpet.manifest import Manifest, Tolerance, WindowSpec
+from limpet.models.manifest import Manifest, Tolerance, WindowSpec
 from limpet_convert import package
 from limpet_convert.int8 import Int8, describe, quantize, repeatable
 
 if TYPE_CHECKING:
-    from limpet.types import FloatArray
+    from limpet.contracts.data import FloatArray
 
 SEED = 20
 FRAMES, COEFFICIENTS = 49, 10

@@ -12,9 +12,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from limpet import coreml_file, model_kind
 from limpet.errors import ModelError, UnreadableError
-from limpet.tflite import model_file
+from limpet.models import model_kind
+from limpet.models.coreml import specification
+from limpet.models.tflite import model_file
 from limpet.untrusted import reading
 from limpet_convert import foreign, runners
 from limpet_convert.errors import ConvertError
@@ -23,9 +24,9 @@ from limpet_convert.graph import Graph
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from limpet.model_kind import Kind
-    from limpet.types import TensorSpec
-    from limpet.wire import Message
+    from limpet.contracts.data import TensorSpec
+    from limpet.models.model_kind import Kind
+    from limpet.models.protobuf import Message
 
 _ONNX_TYPES = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string"}
 _ONNX_TYPES |= {9: "bool", 10: "float16", 11: "float64", 12: "uint32", 13: "uint64"}
@@ -170,7 +171,7 @@ def _coreml(path: Path) -> Facts:
             kinds = model.kinds if isinstance(model, runners.Jailed) else {}
             inputs, outputs = ([_spec(one) for one in specs] for specs in (model.inputs, model.outputs))
             return Facts(size(path), dict(sorted(kinds.items())), {}, 0, 0, inputs, outputs)
-    found = coreml_file.read(path)
+    found = specification.read(path)
     inputs, outputs = ([_spec(one.spec) for one in some] for some in (found.inputs, found.outputs))
     return Facts(size(path), {found.kind: 1}, {}, 0, 0, inputs, outputs)
 

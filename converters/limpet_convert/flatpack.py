@@ -16,7 +16,7 @@ import numpy as np
 from limpet_convert.graph import IDENTIFIER, Graph
 
 if TYPE_CHECKING:
-    from limpet.types import Array
+    from limpet.contracts.data import Array
 
 ALIGNMENT = 16
 _OUTSIDE = 1

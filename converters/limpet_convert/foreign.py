@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from limpet.errors import UnreadableError
+from limpet.models.protobuf import Message
 from limpet.untrusted import read_file, reading
-from limpet.wire import Message
 from limpet_convert.errors import ConvertError
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from limpet_convert.errors import ConvertError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.types import Array, FloatArray
+    from limpet.contracts.data import Array, FloatArray
 
 IDENTIFIER = b"TFL3"
 _PLAIN = {"RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "PAD", "SLICE", "STRIDED_SLICE", "GATHER", "SPLIT"}

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limpet.manifest import TensorInfo
+from limpet.models.manifest import TensorInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from limpet.types import FloatArray
+    from limpet.contracts.data import FloatArray
 
 
 def repeatable() -> None:

@@ -19,7 +19,7 @@ from limpet_convert.graph import Graph, Tracer, real
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from limpet.types import Array, FloatArray
+    from limpet.contracts.data import Array, FloatArray
     from limpet_convert.graph import Op
 
 GUILTY = 0.05

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.types import Array, FloatArray
+    from limpet.contracts.data import Array, FloatArray
 
 Metrics: TypeAlias = "dict[str, Any]"
 BINS = 15

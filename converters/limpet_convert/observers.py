@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from limpet.types import FloatArray
+    from limpet.contracts.data import FloatArray
     from limpet_convert.project import Observer
 
 BINS = 2048

@@ -13,7 +13,7 @@ from limpet_convert import compare, pairing
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from limpet.messages import Inferred
+    from limpet.contracts.messages import Inferred
     from limpet_convert.compare import Comparison, Outputs
     from limpet_convert.data import Windows
     from limpet_convert.devices import Device

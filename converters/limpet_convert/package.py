@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from limpet import manifest as manifests
-from limpet.manifest import Manifest, Member
+from limpet.models import manifest as manifests
+from limpet.models.manifest import Manifest, Member
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from limpet.types import Array
+    from limpet.contracts.data import Array
     from limpet_convert.sign import Signer
 
 LABELS = "labels.txt"

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from limpet.types import TensorSpec
+from limpet.contracts.data import TensorSpec
 from limpet.untrusted import reading
 from limpet_convert.errors import ConvertError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from limpet.types import Array
+    from limpet.contracts.data import Array
 
 
 class Packed(msgspec.Struct, array_like=True):

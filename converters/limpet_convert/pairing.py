@@ -12,7 +12,7 @@ from limpet_convert.layers import distance
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.types import Array, TensorSpec
+    from limpet.contracts.data import Array, TensorSpec
 
 
 def plain(name: str) -> str:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from limpet import plugin, textfile
+from limpet import plugins, text_file
 from limpet.config import fill
 from limpet.errors import ConfigError
-from limpet.manifest import Count, Name, Positive, WindowSpec
+from limpet.models.manifest import Count, Name, Positive, WindowSpec
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -64,7 +64,7 @@ class Data(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Bundle(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What the manifest will say: see ``limpet.manifest``. ``labels`` are in order of the model's outputs.
+    """What the manifest will say: see ``limpet.models.manifest``. ``labels`` are in order of the model's outputs.
 
     ``edgetpu``: compile the int8 model for the Edge TPU too, by the vendor's compiler.
     """
@@ -168,7 +168,7 @@ _REQUIRED = ("model", "data", "bundle")
 def read(path: Path) -> Project:
     """Read a project file. ``ConfigError`` has all that is wrong with it."""
     try:
-        tables = tomllib.loads(textfile.read(path))
+        tables = tomllib.loads(text_file.read(path))
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror}"]) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -243,7 +243,7 @@ def _undecodable(bundle: Bundle) -> list[str]:
         return []
     kind = bundle.decoder.get("kind")
     try:
-        module = plugin.load("decoders", str(kind))
+        module = plugins.load("decoders", str(kind))
     except ConfigError as error:
         return [f"bundle.decoder.kind: {problem}" for problem in error.problems]
     problems: list[str] = []

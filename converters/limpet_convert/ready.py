@@ -17,20 +17,20 @@ import msgspec
 import numpy as np
 from msgspec.structs import replace
 
-from limpet import plugin, textfile
-from limpet.accelerators import admission
+from limpet import plugins, text_file
 from limpet.accelerators.delegate_kinds import CPU
-from limpet.command_values import filled
-from limpet.deploy import bundle as bundles
-from limpet.deploy.golden import check_golden
+from limpet.contracts.data import Samples, SampleSpec, fits
 from limpet.errors import ModelError
+from limpet.inference import admission
 from limpet.inference.inputs import refuse_unnamed
 from limpet.inference.plan import open_transforms, resized, windowed_columns
 from limpet.inference.single import plan_model
 from limpet.inference.window import Windower
-from limpet.manifest import Count, GivenInput, InputValue, Manifest, Positive, Tolerance, WindowSpec
+from limpet.models import bundle as bundles
+from limpet.models.golden import check_golden
+from limpet.models.manifest import Count, GivenInput, InputValue, Manifest, Positive, Tolerance, WindowSpec
+from limpet.option_values import filled
 from limpet.runtimes import tflite
-from limpet.types import Samples, SampleSpec, fits
 from limpet.untrusted import read_file
 from limpet_convert import bundling, card, data, package
 from limpet_convert.errors import ConvertError
@@ -38,10 +38,10 @@ from limpet_convert.errors import ConvertError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from limpet.deploy.bundle import Bundle
+    from limpet.contracts.data import Array
     from limpet.inference.plan import PipelinePlan
-    from limpet.manifest import TensorInfo
-    from limpet.types import Array
+    from limpet.models.bundle import Bundle
+    from limpet.models.manifest import TensorInfo
     from limpet_convert.sign import Signer
 
 SEED = 1
@@ -124,7 +124,7 @@ def _told_of(path: Path) -> Iterator[None]:
 
 def _labels(path: Path) -> list[str]:
     try:
-        found = textfile.labels(read_file(path.resolve(), _LABELS))
+        found = text_file.labels(read_file(path.resolve(), _LABELS))
     except UnicodeDecodeError as error:
         raise ConvertError(f"{path}: not text: {error}") from error
     except OSError as error:
@@ -143,7 +143,7 @@ def _manifest(described: Bundle, wanted: Wanted, labels: Sequence[str]) -> Manif
     given = {key if key in names else facts.aliases.get(key, key): value for key, value in wanted.inputs.items()}
     if unknown := given.keys() - names:
         name, known = min(unknown), names | (facts.aliases.keys() - {tensor.name for tensor in said.outputs})
-        raise ConvertError(f"--inputs: the model has no input {name!r}{plugin.suggest(name, known)}")
+        raise ConvertError(f"--inputs: the model has no input {name!r}{plugins.suggest(name, known)}")
     decoder = said.decoder if wanted.decoder is None else wanted.decoder
     if not decoder:
         kind = "detect" if labels and len(said.outputs) == 4 else "classify" if labels else "regress"
@@ -191,7 +191,7 @@ def _spec(wanted: Wanted, shape: Sequence[int]) -> SampleSpec | None:
 
 
 def _replay() -> Any:
-    return plugin.load("sources", "replay")
+    return plugins.load("sources", "replay")
 
 
 def _played(path: Path, wanted: Wanted) -> Any:

@@ -9,7 +9,7 @@ import numpy as np
 from limpet_convert import flatpack
 
 if TYPE_CHECKING:
-    from limpet.types import Array, FloatArray
+    from limpet.contracts.data import Array, FloatArray
 
 SIZE, CHANNELS, LAYERS = 16, 32, 4
 """An image of that many pixels a side, and that many convolutions of 3 x 3: 9 million multiply-adds."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import msgspec
 import numpy as np
 
-from limpet.types import TensorSpec, fits
+from limpet.contracts.data import TensorSpec, fits
 from limpet.untrusted import reading
 from limpet_convert import foreign, packed
 from limpet_convert.errors import ConvertError, need
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from limpet.types import Array
+    from limpet.contracts.data import Array
 
 
 class Runner(Protocol):

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from limpet.types import Array, FloatArray
+    from limpet.contracts.data import Array, FloatArray
 
 Bools: TypeAlias = NDArray[np.bool_]
 Part: TypeAlias = Literal["training", "validation", "test"]

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limpet import plugin
+from limpet import plugins
 from limpet.config import fill
+from limpet.contracts.data import TensorSpec, fits
 from limpet.errors import ConfigError
-from limpet.types import TensorSpec, fits
 from limpet_convert import converters, foreign, packed
 from limpet_convert.errors import ConvertError, need
 from limpet_convert.graph import Graph
@@ -24,7 +24,7 @@ from limpet_convert.jail import Jail
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from limpet.types import Array
+    from limpet.contracts.data import Array
     from limpet_convert.project import Bundle, Project
 
 
@@ -113,10 +113,10 @@ def _resolve(path: Path, kind: str, options: dict[str, Any], base: Path) -> tupl
     if not path.exists():
         raise ConvertError(f"{path}: no such file")
     if kind and kind not in known:
-        raise ConfigError([f"model.kind: {kind!r} is not one of the converters{plugin.suggest(kind, known)}"])
+        raise ConfigError([f"model.kind: {kind!r} is not one of the converters{plugins.suggest(kind, known)}"])
     chosen = kind or named(path)
     if not chosen:
-        raise ConvertError(f"{path}: no converter takes such a file{plugin.suggest('', known)}; say model.kind")
+        raise ConvertError(f"{path}: no converter takes such a file{plugins.suggest('', known)}; say model.kind")
     problems: list[str] = []
     config = fill(known[chosen].Config, options, "model.options", base, problems)
     if config is None:
@@ -169,7 +169,7 @@ def _refuse_undecodable(graph: Graph, bundle: Bundle) -> None:
     """Raise ``ConvertError`` where the decoder does not take such outputs: no device would run the bundle."""
     if not bundle.decoder:
         return
-    module = plugin.load("decoders", str(bundle.decoder.get("kind")))
+    module = plugins.load("decoders", str(bundle.decoder.get("kind")))
     problems: list[str] = []
     options = {key: value for key, value in bundle.decoder.items() if key != "kind"}
     config = fill(module.Config, options, "bundle.decoder", Path(), problems)

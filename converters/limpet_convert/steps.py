@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from limpet.manifest import Manifest
-    from limpet.types import Array
+    from limpet.contracts.data import Array
+    from limpet.models.manifest import Manifest
     from limpet_convert.compare import Comparison, Outputs
     from limpet_convert.data import Windows
     from limpet_convert.devices import Device

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from limpet.messages import Inferred
-    from limpet.types import FloatArray
+    from limpet.contracts.data import FloatArray
+    from limpet.contracts.messages import Inferred
     from limpet_convert.devices import Device
     from limpet_convert.project import Variant
 

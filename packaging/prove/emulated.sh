@@ -25,9 +25,9 @@ from limpet.isolation import needs, sandbox
 print(" ".join(sandbox.enter(needs.Needs())))' 2>/proof/sandbox.txt || true)
 demo=$($limpet demo --json --broker "$2" 2>/proof/demo.txt | tail -n 1) || true
 [ -n "$demo" ] || { tail -n 20 /proof/demo.txt >&2; demo=null; }
-tests="tests/test_window.py tests/test_histogram.py tests/test_channel.py tests/test_config.py tests/decoders
+tests="tests/inference/test_window.py tests/test_histogram.py tests/wire/test_channel.py tests/test_config.py tests/decoders
     tests/sources/test_framing_cobs.py tests/sources/test_framing_csv.py tests/sources/test_serial.py
-    tests/runtimes/test_tflite.py tests/runtimes/test_tensors.py tests/reporters/test_outbox.py"
+    tests/runtimes/test_tflite.py tests/runtimes/test_tensors.py tests/delivery/test_outbox.py"
 # qemu-user has no ioctl for any baud rate.
 without="test_the_line_is_set_as_configured or test_a_custom_baud_rate_is_set"
 # Floats below the normal range are flushed to zero on armhf, with which hypothesis will not make any; and tflite-runtime

@@ -64,7 +64,7 @@ def boards() -> int:
 
 def main() -> int:
     LOGS.mkdir(parents=True, exist_ok=True)
-    units = passed("units", "tests/test_systemd.py", "tests/test_sandbox.py")
+    units = passed("units", "tests/test_systemd.py", "tests/isolation/test_sandbox.py")
     for arch in ("amd64", "arm64"):
         run(f"wheelhouse-{arch}", "packaging/wheelhouse.sh", arch)
         for revision in ("1", "2") if arch == "amd64" else ("1",):

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.config import GovernorTable, PipelineConfig, Rung
-from limpet.device.governor import Governor, on_rung
 from limpet.device.host import Host, Readings
+from limpet.supervision.governor import Governor, on_rung
 from support import models
 from support.broker import mosquitto, wait_until
 from support.daemon import Consumer, daemon, missing

@@ -15,11 +15,11 @@ from hypothesis.extra import numpy as arrays
 from limpet import config
 from limpet.accelerators.delegate_kinds import CPU
 from limpet.commands import check
+from limpet.contracts.data import SampleSpec, TensorSpec
 from limpet.errors import ConfigError, ModelError
+from limpet.executor.process import lay_out, put, view
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.plan import plan_pipeline
-from limpet.processes.executor import lay_out, put, view
-from limpet.types import SampleSpec, TensorSpec
 from support import models
 from support.bundles import bundle
 

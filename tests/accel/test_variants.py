@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from accel import phases
-from limpet.accelerators.admission import admitted
-from limpet.deploy import bundle as bundles
+from limpet.contracts.data import SampleSpec
 from limpet.errors import ModelError
+from limpet.inference.admission import admitted
 from limpet.inference.single import plan_model
-from limpet.types import SampleSpec
+from limpet.models import bundle as bundles
 from support import models
 from support.broker import wait_until
 from support.bundles import bundle, golden

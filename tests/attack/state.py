@@ -15,10 +15,10 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from limpet.delivery.outbox import OVERHEAD
+from limpet.delivery.outbox.file import check
+from limpet.delivery.outbox.journal import Item, Journal
 from limpet.device import boot
-from limpet.outbox import OVERHEAD
-from limpet.outbox.file import check
-from limpet.outbox.journal import Item, Journal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

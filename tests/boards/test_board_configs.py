@@ -13,7 +13,7 @@ import pytest
 
 from limpet import cli, config
 from limpet.device import directories
-from limpet.manifest import Manifest, TensorInfo, WindowSpec
+from limpet.models.manifest import Manifest, TensorInfo, WindowSpec
 from limpet_convert import package
 from support import models, udev
 

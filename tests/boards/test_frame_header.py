@@ -19,7 +19,7 @@ from support.sensor_nodes import HOST, Encoder, compile_for_host
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from limpet.types import Array
+    from limpet.contracts.data import Array
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "serial-frame.md"
 INT16, INT32, FLOAT32 = np.dtype("<i2"), np.dtype("<i4"), np.dtype("<f4")

@@ -17,7 +17,7 @@ from support.sensor_nodes import HOST, NODES, compile_for_host
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from limpet.types import Rows
+    from limpet.contracts.data import Rows
 
 SKETCH = NODES / "examples" / "LimpetSensor" / "LimpetSensor.ino"
 ZEPHYR = NODES / "zephyr"

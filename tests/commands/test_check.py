@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from limpet import cli
-from limpet.tflite import model_file
+from limpet.models.tflite import model_file
 from support import models
 
 BUNDLE = Path(__file__).parents[2] / "agent" / "limpet" / "demo_data" / "shuttle-1.limpet"

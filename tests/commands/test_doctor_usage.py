@@ -6,9 +6,9 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from limpet.delivery.outbox.disk import Disk
+from limpet.delivery.outbox.file import FORMAT
 from limpet.doctor import usage
-from limpet.outbox.disk import Disk
-from limpet.outbox.file import FORMAT
 from support.patients import only, patient, table
 
 if TYPE_CHECKING:

@@ -18,12 +18,11 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from limpet import config, draft
-from limpet.commands import init
-from limpet.device import detect
+from limpet import config
+from limpet.commands import _detect, _new_config, init
 from limpet.device.machine import Machine
 from limpet.errors import ConfigError, SourceError
-from limpet.manifest import Manifest, TensorInfo
+from limpet.models.manifest import Manifest, TensorInfo
 from limpet.sources import _recognition
 from limpet.sources.framings import cobs
 from support import models
@@ -230,9 +229,9 @@ def test_serial_ports_and_cameras_of_a_machine(tmp_path: Path) -> None:
         (tmp_path / f"sys/class/video4linux/{node}/name").write_text("HD Webcam\n")
         (tmp_path / f"sys/class/video4linux/{node}/index").write_text(f"{index}\n")
     machine = Machine(tmp_path)
-    assert detect.serial_ports(machine) == ["/dev/serial/by-id/usb-ACME-if00"]
-    assert detect.cameras(machine) == [("/dev/video0", "HD Webcam")]
-    assert detect.serial_ports(Machine(tmp_path / "none")) == []
+    assert _detect.serial_ports(machine) == ["/dev/serial/by-id/usb-ACME-if00"]
+    assert _detect.cameras(machine) == [("/dev/video0", "HD Webcam")]
+    assert _detect.serial_ports(Machine(tmp_path / "none")) == []
 
 
 @pytest.mark.parametrize(
@@ -258,7 +257,7 @@ def test_noise_never_crashes_it(data: bytes, channels: int) -> None:
 
 def test_a_port_that_cannot_be_opened_is_a_source_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="cannot be listened to"):
-        detect.listen(str(tmp_path / "none"), [9600], NAMES, 0.1)
+        _detect.listen(str(tmp_path / "none"), [9600], NAMES, 0.1)
 
 
 # --- what is written
@@ -266,7 +265,7 @@ def test_a_port_that_cannot_be_opened_is_a_source_error(tmp_path: Path) -> None:
 
 def test_a_bare_model_has_channels_by_number() -> None:
     manifest = Manifest(name="m", version=1, inputs=[TensorInfo(name="x", shape=[1, 128, 6], dtype="int8")])
-    assert draft.channels_of(manifest) == ["c0", "c1", "c2", "c3", "c4", "c5"]
+    assert _new_config.channels_of(manifest) == ["c0", "c1", "c2", "c3", "c4", "c5"]
 
 
 @settings(max_examples=50)
@@ -274,14 +273,14 @@ def test_a_bare_model_has_channels_by_number() -> None:
 @given(text=st.text(max_size=20), number=st.floats(0.001, 1e6))
 def test_any_text_comes_through_toml(text: str, number: float) -> None:
     tables = {"device": {"id": text, "state": number}, 'pipelines."a.b"': {"delegates": [text, "cpu"]}}
-    read = tomllib.loads(draft.toml(tables))
+    read = tomllib.loads(_new_config.toml(tables))
     assert read["device"] == {"id": text, "state": number}
     assert read["pipelines"]["a.b"]["delegates"] == [text, "cpu"]
 
 
 @given(name=st.text(max_size=80))
 def test_any_host_name_makes_an_identifier(name: str) -> None:
-    tables = {"id": draft.identifier(name)}
+    tables = {"id": _new_config.identifier(name)}
     problems: list[str] = []
     assert config.fill(config.Device, tables, "device", Path(), problems), problems
 

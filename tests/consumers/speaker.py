@@ -13,8 +13,8 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from limpet import plugin
-from limpet.messages import StatusMessage
+from limpet import plugins
+from limpet.contracts.messages import StatusMessage
 from support import reports
 from support.broker import wait_until
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from paho.mqtt.client import MQTTMessage
 
-    from limpet.plugin import Dialect
+    from limpet.plugins import Dialect
     from limpet.reporters.dialects import Publish
 
 ROOT = f"limpet/{reports.ORIGIN.device}"
@@ -33,7 +33,7 @@ class Speaker:
     """``say`` publishes what a call of the dialect returned, and waits until the broker has it."""
 
     def __init__(self, port: int, kind: str, protocol: str, options: dict[str, Any]) -> None:
-        module = plugin.load("dialects", kind)
+        module = plugins.load("dialects", kind)
         self.dialect: Dialect = module.open(module.Config(**options), reports.ORIGIN, ROOT)
         self._five = protocol == "5"
         self._gone = False

@@ -9,9 +9,10 @@ import jsonschema
 import msgspec
 import pytest
 
-from limpet import cli, schemas
-from limpet.deploy import bundle as bundles
-from limpet.manifest import Manifest, TensorInfo, Variant, WindowSpec
+from limpet import cli
+from limpet.models import bundle as bundles
+from limpet.models.manifest import Manifest, TensorInfo, Variant, WindowSpec
+from limpet.wire import schemas
 from support import models
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from limpet import manifest as manifests
+from limpet.models import manifest as manifests
 from limpet_convert import package
 from limpet_convert.int8 import Int8
 

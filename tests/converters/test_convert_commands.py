@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from limpet.manifest import WindowSpec
-from limpet.types import TensorSpec
+from limpet.contracts.data import TensorSpec
+from limpet.models.manifest import WindowSpec
 from limpet_convert import cli, compare, flatpack, pairing, runners, tuning
 from limpet_convert.compare import Outputs
 from limpet_convert.data import Windows
@@ -20,7 +20,7 @@ from limpet_convert.tuning import Candidate, Target
 from support import models
 
 if TYPE_CHECKING:
-    from limpet.types import FloatArray
+    from limpet.contracts.data import FloatArray
 
 ROOT = Path(__file__).parents[2]
 

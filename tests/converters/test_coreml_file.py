@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from limpet import coreml_file
 from limpet.errors import ModelError
+from limpet.models.coreml import specification
 from support.coreml import coremltools
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def add_array(features: Any, name: str, shape: tuple[int, ...], kind: str = "FLO
 def test_arrays(spec: Any, kind: str) -> None:
     add_array(spec.description.input, "motion", (1, 6, 20), kind)
     add_array(spec.description.output, "activity", (1, 4))
-    found = coreml_file.describe(spec)
+    found = specification.describe(spec)
     assert (found.kind, found.macos, found.stateful) == ("neuralNetwork", "10.15", False)
     (motion,) = found.inputs
     assert (motion.spec.name, motion.spec.shape, motion.spec.dtype) == (
@@ -56,7 +56,7 @@ def test_sizes_that_may_vary(spec: Any) -> None:
     chosen = add_array(spec.description.input, "chosen", (1, 20, 3))
     for length in (20, 40):
         chosen.enumeratedShapes.shapes.add(shape=[1, length, 3])
-    assert [feature.spec.shape for feature in coreml_file.describe(spec).inputs] == [(1, -1), (1, -1, 3)]
+    assert [feature.spec.shape for feature in specification.describe(spec).inputs] == [(1, -1), (1, -1, 3)]
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_images(spec: Any, space: str, layout: str, shape: tuple[int, ...]) -> N
     feature.name = "photo"
     image = feature.type.imageType
     image.height, image.width, image.colorSpace = 48, 64, image.ColorSpace.Value(space)
-    (photo,) = coreml_file.describe(spec).inputs
+    (photo,) = specification.describe(spec).inputs
     assert (photo.layout, photo.spec.shape, photo.spec.dtype) == (layout, shape, np.uint8)
 
 
@@ -78,7 +78,7 @@ def test_a_classifier(spec: Any, labels: list[Any]) -> None:
     getattr(spec.neuralNetworkClassifier, classes).vector.extend(labels)
     spec.description.output.add(name="label").type.stringType.SetInParent()
     spec.description.output.add(name="scores").type.dictionaryType.stringKeyType.SetInParent()
-    found = coreml_file.describe(spec)
+    found = specification.describe(spec)
     assert found.labels == tuple(map(str, labels))
     (scores,) = found.outputs  # the label follows from them
     assert (scores.spec.name, scores.spec.shape, scores.scores) == ("scores", (2,), True)
@@ -89,19 +89,19 @@ def test_a_classifier(spec: Any, labels: list[Any]) -> None:
     [('["gull", "tern"]', ("gull", "tern")), ("gull", ()), ('{"0": "gull"}', ()), ("[1, 2]", ("1", "2"))],
 )
 def test_labels_in_the_metadata(spec: Any, text: str, labels: tuple[str, ...]) -> None:
-    spec.description.metadata.userDefined[coreml_file.LABELS] = text
-    assert coreml_file.describe(spec).labels == labels
+    spec.description.metadata.userDefined[specification.LABELS] = text
+    assert specification.describe(spec).labels == labels
 
 
 def test_state(spec: Any) -> None:
     spec.description.state.add().name = "memory"
-    assert coreml_file.describe(spec).stateful
+    assert specification.describe(spec).stateful
 
 
 def test_an_input_that_limpet_cannot_give(spec: Any) -> None:
     spec.description.input.add(name="words").type.stringType.SetInParent()
     with pytest.raises(ModelError, match="'words' is a stringType"):
-        coreml_file.describe(spec)
+        specification.describe(spec)
 
 
 @pytest.mark.parametrize("suffix", [".mlmodel", ".mlpackage"])
@@ -111,11 +111,11 @@ def test_what_is_no_model(tmp_path: Path, suffix: str, content: bytes | None) ->
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(ModelError, match=path.name):
-        coreml_file.read(path)
+        specification.read(path)
 
 
 def test_a_saved_mlmodel(spec: Any, tmp_path: Path) -> None:
     add_array(spec.description.input, "motion", (3,))
     path = tmp_path / "old.mlmodel"
     path.write_bytes(spec.SerializeToString())
-    assert coreml_file.read(path).inputs[0].spec.name == "motion"
+    assert specification.read(path).inputs[0].spec.name == "motion"

@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from ai_edge_litert.interpreter import Interpreter
 
-from limpet import manifest as manifests
+from limpet.models import manifest as manifests
 from limpet_convert import int8, metrics, shuttle
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from limpet.types import FloatArray
+    from limpet.contracts.data import FloatArray
 
 FOLDER = resources.files("limpet") / "demo_data"
 PROJECT = Path(__file__).parents[2] / "converters/examples/shuttle/convert.toml"

@@ -18,10 +18,10 @@ from hypothesis import given as given_by_hypothesis
 from hypothesis import settings
 from hypothesis import strategies as st
 
+from limpet.contracts.messages import Inferred, Tensor
 from limpet.errors import LimpetError, ModelError, TransportError, UnreadableError
 from limpet.inference import given, tensor_stream
 from limpet.inference.tensor_stream import MAGIC, Order, Part
-from limpet.messages import Inferred, Tensor
 from limpet_convert.devices import DeviceError, Login, gather, open_device, ssh
 from support import delegate, models
 from support.sshd import Sshd, sshd
@@ -29,7 +29,7 @@ from support.sshd import Sshd, sshd
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from limpet.types import FloatArray
+    from limpet.contracts.data import FloatArray
 
 LIMPET = str(Path(sys.executable).parent / "limpet")
 

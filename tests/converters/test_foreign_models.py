@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from limpet.errors import UnreadableError
 from limpet.isolation import landlock
-from limpet.wire import Message
+from limpet.models.protobuf import Message
 from limpet_convert import foreign, sources
 from limpet_convert.errors import ConvertError
 from limpet_convert.jail import Jail

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from limpet import cli as agent
-from limpet import model_kind
+from limpet.models import model_kind
 from limpet_convert import cli
 from support import models
 from support.protobuf import message, onnx, saved_model, tf_node

@@ -15,7 +15,7 @@ from support.coreml import builder, coremltools, inferred, package
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from limpet.types import Array
+    from limpet.contracts.data import Array
 
 # coremltools leaves its temporary folders to the garbage collector.
 pytestmark = pytest.mark.filterwarnings("ignore:Implicitly cleaning up:ResourceWarning")

@@ -17,7 +17,7 @@ from support import models
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from limpet.types import FloatArray
+    from limpet.contracts.data import FloatArray
 
 
 def spread(values: FloatArray) -> Spread:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from limpet.contracts.messages import Inferred
 from limpet.errors import ConfigError
-from limpet.messages import Inferred
 from limpet.runtimes import tflite
 from limpet_convert import cli, on_device, profiles, project, reference, report, runners, tuning
 from limpet_convert.compare import Outputs
@@ -26,7 +26,7 @@ from support.sshd import Sshd, sshd
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from limpet.types import FloatArray
+    from limpet.contracts.data import FloatArray
     from limpet_convert.project import Variant
 
 LIMPET = str(Path(sys.executable).parent / "limpet")

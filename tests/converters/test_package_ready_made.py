@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 
 from limpet import cli as agent
-from limpet.deploy import bundle as bundles
+from limpet.models import bundle as bundles
 from limpet_convert import cli
 from support import models
 
 if TYPE_CHECKING:
-    from limpet.manifest import Manifest
+    from limpet.models.manifest import Manifest
 
 ROOT = Path(__file__).parents[2]
 CASES = ROOT / "tests/data/cases"

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from limpet.contracts.data import Samples, SampleSpec
 from limpet.errors import ConfigError
 from limpet.inference.window import Windower
-from limpet.manifest import WindowSpec
+from limpet.models.manifest import WindowSpec
 from limpet.transforms import normalise
-from limpet.types import Samples, SampleSpec
 from limpet_convert import data, project
 from limpet_convert.errors import ConvertError
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from limpet_convert import metrics, shuttle
 
 if TYPE_CHECKING:
-    from limpet.types import FloatArray
+    from limpet.contracts.data import FloatArray
 
 HEADER = "f1,f2,f3,f4,f5,f6,f7,f8,f9,anomaly"
 LINES = [HEADER, "50,21,77,0,28,0,27,48,22,1", "53,0,82,0,52,-5,29,30,2,0", "37,0,76,0,28,18,40,48,8,0"]

@@ -15,7 +15,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
-from limpet.manifest import Manifest
+from limpet.models.manifest import Manifest
 from limpet_convert import cli, package, sign
 from limpet_convert.errors import ConvertError
 from support import models

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from daemon.conftest import Configure, pipeline, replay
-from limpet.messages import EventMessage
-from limpet.mqtt.redate import redated
-from limpet.outbox import Entry, Parcel, Token
+from limpet.contracts.messages import EventMessage
+from limpet.delivery.mqtt.redate import redated
+from limpet.delivery.outbox import Entry, Parcel, Token
 from support import reports
 from support.broker import Mosquitto, wait_until
 from support.daemon import Consumer, daemon, missing

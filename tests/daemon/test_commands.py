@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import jsonschema
 import pytest
 
-from limpet import schemas
-from limpet.remote import AT_ONCE, REQUESTS
+from limpet.supervision.commands import AT_ONCE, REQUESTS
+from limpet.wire import schemas
 from support import models
 from support.broker import Mosquitto, mosquitto, wait_until
 from support.caller import Caller, caller
@@ -97,7 +97,7 @@ def test_ping_is_answered_to_whoever_asked(
     assert answer["ok"]
     assert answer["device"] == "press-07"
     assert set(answer["result"]) == {"boot", "version"}
-    assert "limpet.remote" in running.log or "command 'ping'" in running.log
+    assert "limpet.supervision.commands" in running.log or "command 'ping'" in running.log
 
 
 def test_health_is_published_and_returned_now(operator: Caller) -> None:

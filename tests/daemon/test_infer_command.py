@@ -14,8 +14,8 @@ import jsonschema
 import numpy as np
 import pytest
 
-from limpet import schemas
-from limpet.remote import MOST_WINDOWS
+from limpet.supervision.commands import MOST_WINDOWS
+from limpet.wire import schemas
 from limpet_convert.devices import DeviceError, Login, mqtt, open_device
 from support import delegate, models
 from support.broker import Mosquitto, mosquitto, wait_until
@@ -25,7 +25,7 @@ from support.daemon import Consumer, Daemon, daemon
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from limpet.types import FloatArray
+    from limpet.contracts.data import FloatArray
 
 DATA = Path(__file__).parents[1] / "data" / "models"
 CONFIGURATION = """

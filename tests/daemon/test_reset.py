@@ -14,8 +14,8 @@ import pytest
 
 from daemon.conftest import Configure, pipeline, replay
 from limpet.dedupe import Dedupe
+from limpet.delivery.outbox.disk import Disk
 from limpet.device import boot
-from limpet.outbox.disk import Disk
 from support.daemon import Consumer, daemon
 
 if TYPE_CHECKING:

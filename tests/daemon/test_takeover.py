@@ -23,8 +23,8 @@ import time
 import msgspec
 import numpy as np
 
-from limpet.processes.channel import Channel
-from limpet.types import Samples, SampleSpec
+from limpet.wire.channel import Channel
+from limpet.contracts.data import Samples, SampleSpec
 
 
 class Config(msgspec.Struct):

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from limpet.contracts.data import FloatArray, TensorSpec
 from limpet.decoders import anomaly, classify, regress
 from limpet.errors import ModelError
-from limpet.types import FloatArray, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

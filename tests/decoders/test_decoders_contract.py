@@ -14,9 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limpet import plugin
+from limpet import plugins
 from limpet.config import fill
-from limpet.types import FloatArray, TensorSpec
+from limpet.contracts.data import FloatArray, TensorSpec
 
 FLOAT = np.dtype(np.float32)
 
@@ -34,13 +34,13 @@ class Case:
     scale: tuple[float, ...] = ()
     zero_point: tuple[int, ...] = ()
 
-    def open(self) -> plugin.Decoder:
-        module = plugin.load("decoders", self.kind)
+    def open(self) -> plugins.Decoder:
+        module = plugins.load("decoders", self.kind)
         outputs = [
             TensorSpec(f"out{number}", shape, np.dtype(kind), self.scale, self.zero_point)
             for number, (shape, kind) in enumerate(zip(self.shapes, self.kinds, strict=True))
         ]
-        decoder: plugin.Decoder = module.open(msgspec.convert(self.options, module.Config), outputs, self.labels)
+        decoder: plugins.Decoder = module.open(msgspec.convert(self.options, module.Config), outputs, self.labels)
         return decoder
 
     @property
@@ -206,7 +206,7 @@ def named(case: Case) -> str:
 
 
 working = pytest.mark.parametrize("case", WORKING, ids=named)
-each_kind = pytest.mark.parametrize("kind", plugin.names("decoders"))
+each_kind = pytest.mark.parametrize("kind", plugins.names("decoders"))
 
 
 @cache
@@ -216,7 +216,7 @@ def validator(kind: Any) -> Any:
 
 def conforms(case: Case, output: Any) -> None:
     """Check that an output is what its schema says, on every way that it can leave the device."""
-    kind = plugin.load("decoders", case.kind).Output
+    kind = plugins.load("decoders", case.kind).Output
     text = msgspec.json.encode(output)
     assert msgspec.json.decode(text, type=kind) == output
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(output), type=kind) == output
@@ -224,7 +224,7 @@ def conforms(case: Case, output: Any) -> None:
 
 
 def test_every_decoder_has_cases() -> None:
-    kinds = set(plugin.names("decoders"))
+    kinds = set(plugins.names("decoders"))
     assert {case.kind for case in WORKING} == kinds
     assert {case.kind for case in REFUSED} == kinds
 
@@ -244,7 +244,7 @@ def test_many_windows_are_decoded_as_one_by_one(case: Case) -> None:
 
 @each_kind
 def test_it_says_what_it_is(kind: str) -> None:
-    module = plugin.load("decoders", kind)
+    module = plugins.load("decoders", kind)
     assert module.__doc__
     assert module.Config.__doc__
     assert module.Output.__doc__
@@ -253,7 +253,7 @@ def test_it_says_what_it_is(kind: str) -> None:
 
 @each_kind
 def test_unknown_keys_are_refused(kind: str) -> None:
-    config = plugin.load("decoders", kind).Config
+    config = plugins.load("decoders", kind).Config
     problems: list[str] = []
     assert fill(config, {"no_such_key": 1}, "here", Path(), problems) is None
     assert any(problem.startswith("here.no_such_key: unknown key") for problem in problems)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from limpet.contracts.data import FloatArray, TensorSpec
 from limpet.decoders import detect
-from limpet.types import FloatArray, TensorSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

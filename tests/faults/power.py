@@ -31,9 +31,9 @@ WRITER = """
 import json, sys, time
 from pathlib import Path
 import msgspec
-from limpet.outbox import Entry
-from limpet.outbox.queue import Outbox
-from limpet.outbox.rules import OutboxRules
+from limpet.delivery.outbox import Entry
+from limpet.delivery.outbox.queue import Outbox
+from limpet.delivery.outbox.rules import OutboxRules
 first = int(sys.argv[2])
 rules = msgspec.convert({"min_free_bytes": 0, "results": {"keep": "durable"}}, OutboxRules)
 outbox = Outbox(rules, Path(sys.argv[1]))

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from limpet.outbox.journal import Journal
-from limpet.outbox.queue import Outbox
-from limpet.outbox.rules import OutboxRules
+from limpet.delivery.outbox.journal import Journal
+from limpet.delivery.outbox.queue import Outbox
+from limpet.delivery.outbox.rules import OutboxRules
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

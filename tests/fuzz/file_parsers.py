@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fuzz.registry import Prepared, parser
-from limpet import config, reporting
-from limpet.deploy import bundle as bundles
-from limpet.deploy import golden
+from limpet import config
+from limpet.contracts.data import TensorSpec
+from limpet.delivery import reporters
 from limpet.inference import single
+from limpet.models import bundle as bundles
+from limpet.models import golden
+from limpet.models.tflite import model_file, model_graph
 from limpet.sources import replay
-from limpet.tflite import model_file, model_graph
-from limpet.types import TensorSpec
 from support import bundles as made
 from support import models
 
@@ -237,7 +238,7 @@ ladder = [{ every = 2 }]
 
 @parser("configuration")
 def _toml(folder: Path) -> Prepared:
-    take = _written(folder / "limpet.toml", lambda path: reporting.resolve(config.read(path)))
+    take = _written(folder / "limpet.toml", lambda path: reporters.resolve(config.read(path)))
     return Prepared([_TOML.encode(), _TOML_2.encode()], take)
 
 
@@ -245,9 +246,9 @@ if importlib.util.find_spec("coremltools"):
 
     @parser("model mlmodel")
     def _mlmodel(folder: Path) -> Prepared:
-        from limpet import coreml_file
+        from limpet.models.coreml import specification
 
-        coremltools = coreml_file.library()
+        coremltools = specification.library()
         corpus = []
         for kind in ("neuralNetwork", "neuralNetworkClassifier"):
             spec = coremltools.proto.Model_pb2.Model()
@@ -262,4 +263,4 @@ if importlib.util.find_spec("coremltools"):
             spec.description.output.add(name="scores").type.dictionaryType.stringKeyType.SetInParent()
             spec.description.metadata.userDefined["labels"] = '["gull", "tern"]'
             corpus.append(spec.SerializeToString())
-        return Prepared(corpus, _written(folder / "model.mlmodel", coreml_file.read))
+        return Prepared(corpus, _written(folder / "model.mlmodel", specification.read))

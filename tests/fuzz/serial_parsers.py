@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fuzz.registry import Prepared, parser
-from limpet import plugin
+from limpet import plugins
 from limpet.sources.framings import cobs
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ _JSON = [b'{"sequence":1,"time_us":5,"ax":1,"ay":-2.5}\n', b'{"ax":"1","ay":null
 
 
 def _take(kind: str, *configs: dict[str, Any]) -> Any:
-    module = plugin.load("framings", kind)
+    module = plugins.load("framings", kind)
 
     def take(data: bytes) -> None:
         for config in configs:

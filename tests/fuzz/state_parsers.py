@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from fuzz.registry import Prepared, parser
-from limpet.device import boot, roster
-from limpet.outbox import Entry
-from limpet.outbox.journal import Item, Journal
-from limpet.outbox.queue import Outbox
-from limpet.outbox.rules import OutboxRules
+from limpet.delivery.outbox import Entry
+from limpet.delivery.outbox.journal import Item, Journal
+from limpet.delivery.outbox.queue import Outbox
+from limpet.delivery.outbox.rules import OutboxRules
+from limpet.device import boot
+from limpet.supervision import roster
 from support import reports
 
 if TYPE_CHECKING:

@@ -13,19 +13,20 @@ import msgspec
 import numpy as np
 
 from fuzz.registry import Prepared, parser
-from limpet.accelerators.executor_link import ExecutorLink, Expected
+from limpet.contracts.data import TensorSpec
+from limpet.contracts.messages import Tensor
+from limpet.delivery.mqtt.broker import Broker
+from limpet.delivery.mqtt.link import Incoming, Link
+from limpet.delivery.mqtt.request import Requests
 from limpet.errors import TransportError
-from limpet.health import PipelineRecord
+from limpet.executor.process import Done, Opened
 from limpet.inference import given, tensor_stream
-from limpet.messages import Tensor
-from limpet.mqtt.broker import Broker
-from limpet.mqtt.link import Incoming, Link
-from limpet.mqtt.request import Requests
-from limpet.processes import border
-from limpet.processes.channel import Channel
-from limpet.processes.executor import Done, Opened
-from limpet.processes.nameless import nameless_file, seal
-from limpet.records import (
+from limpet.supervision.commands import REQUESTS, Commands
+from limpet.supervision.health import PipelineRecord
+from limpet.wire import border
+from limpet.wire.channel import Channel
+from limpet.wire.memory_file import nameless_file, seal
+from limpet.wire.records import (
     LARGEST_RECORD,
     Answered,
     Capture,
@@ -41,16 +42,15 @@ from limpet.records import (
     Results,
     Transition,
 )
-from limpet.remote import REQUESTS, Commands
-from limpet.types import TensorSpec
+from limpet.worker.executor_link import ExecutorLink, Expected
 from support import dialects, reports
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from limpet.messages import DeviceHealth, Reply
-    from limpet.records import Ask
+    from limpet.contracts.messages import DeviceHealth, Reply
     from limpet.reporters.dialects import Publish
+    from limpet.wire.records import Ask
 
 ROOT = f"limpet/{reports.ORIGIN.device}"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from limpet import manifest as manifests
+from limpet.models import manifest as manifests
 from limpet_convert import cli, layers, metrics, observers, runners, sign, sources
 from limpet_convert.converters import coreml
 from limpet_convert.converters import torch as torch_converter

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from limpet import coreml_file
 from limpet.errors import LimpetError
+from limpet.models.coreml import specification
 from limpet_convert import mil
 from limpet_convert.converters.coreml import Config, Image, convert
 from limpet_convert.coreml import package
@@ -19,7 +19,7 @@ from limpet_convert.errors import ConvertError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from limpet.types import Array
+    from limpet.contracts.data import Array
 
 keras: Any = pytest.importorskip("keras", reason="needs the environment of `make parity`")
 tf: Any = pytest.importorskip("tensorflow", reason="needs the environment of `make parity`")
@@ -86,7 +86,7 @@ def test_a_keras_model_with_each_kind_of_weights(
     found = results(path, PHOTOS)
     np.testing.assert_allclose(found, wanted, atol=TOLERANCE[weights])
     assert wanted.std(0).max() > 0.02  # the inputs do differ in what they give
-    description = coreml_file.read(path)
+    description = specification.read(path)
     assert description.kind == "mlProgram"
     assert description.labels == tuple(LABELS)
     assert description.macos == ("14" if weights == "w8a8" else "13")
@@ -154,7 +154,7 @@ def test_metadata_and_names(tmp_path: Path, network: Any) -> None:
         inputs=["photo"], outputs=["which"], author="A. B.", licence="CC0-1.0", description="Birds", version="3"
     )
     convert(network, path, config, [SHAPE])
-    metadata = coreml_file.load_spec(path).description.metadata
+    metadata = specification.load_spec(path).description.metadata
     assert (metadata.author, metadata.license) == ("A. B.", "CC0-1.0")
     assert (metadata.shortDescription, metadata.versionString) == ("Birds", "3")
     assert "com.github.apple.coremltools.conversion_date" not in metadata.userDefined

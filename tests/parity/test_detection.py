@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from limpet.contracts.data import Samples, SampleSpec
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.single import plan_model
-from limpet.types import Samples, SampleSpec
 from limpet_convert import cli
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from limpet.types import Array
+    from limpet.contracts.data import Array
 
 keras: Any = pytest.importorskip("keras", reason="needs the environment of `make parity`")
 litert: Any = pytest.importorskip("litert_quantizer.quantizer", reason="needs the environment of `make parity`")

@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from limpet import coreml_file
 from limpet.accelerators.delegate_kinds import CPU
+from limpet.models.coreml import specification
 from limpet.runtimes import tflite
 from limpet_convert import mil
 from limpet_convert.graph import Graph
 
 if TYPE_CHECKING:
-    from limpet.types import Array
+    from limpet.contracts.data import Array
 
 onnxruntime: Any = pytest.importorskip("onnxruntime", reason="needs the environment of `make parity`")
 
@@ -100,7 +100,7 @@ def test_the_formats_agree(
 
 
 def test_the_package_describes_itself(folder: Path) -> None:
-    description = coreml_file.read(folder / "nmp.mlpackage")
+    description = specification.read(folder / "nmp.mlpackage")
     assert (description.kind, description.macos) == ("mlProgram", "12")
     assert description.inputs[0].spec.shape == (1, SAMPLES, 1)
     assert description.metadata["com.github.apple.coremltools.source"] == "tensorflow==2.12.0"

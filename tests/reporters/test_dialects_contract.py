@@ -13,14 +13,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limpet import plugin
+from limpet import plugins
 from support import dialects, reports
 
 if TYPE_CHECKING:
-    from limpet.plugin import Dialect
+    from limpet.plugins import Dialect
     from limpet.reporters.dialects import Publish
 
-DIALECTS = plugin.names("dialects")
+DIALECTS = plugins.names("dialects")
 
 text = st.text(st.characters(codec="utf-8"), max_size=20)
 numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**63), 2**63 - 1)
@@ -70,7 +70,7 @@ def test_the_dialects_are_there() -> None:
 
 
 def test_it_says_what_it_is(kind: str) -> None:
-    module = plugin.load("dialects", kind)
+    module = plugins.load("dialects", kind)
     assert inspect.getdoc(module)
     assert inspect.getdoc(module.Config)
     assert issubclass(module.Config, msgspec.Struct)
@@ -79,7 +79,7 @@ def test_it_says_what_it_is(kind: str) -> None:
 
 def test_it_does_no_input_or_output_and_has_no_numpy(kind: str) -> None:
     code = (
-        f"import sys; from limpet import plugin; plugin.load('dialects', {kind!r});"
+        f"import sys; from limpet import plugins; plugins.load('dialects', {kind!r});"
         "print({'numpy', 'paho', 'socket', 'sqlite3'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from limpet import config, plugin
+from limpet import config, plugins
 from support import reports
 from support.broker import free_port
 
@@ -21,12 +21,12 @@ MINIMAL: dict[str, dict[str, Any]] = {
     "mqtt": {"url": f"mqtt://127.0.0.1:{free_port()}"},  # nobody listens there
     "jsonl": {"path": "out.jsonl"},
 }
-REPORTERS = plugin.names("reporters")
+REPORTERS = plugins.names("reporters")
 
 
 def settings(kind: str, directory: Path) -> Any:
     problems: list[str] = []
-    filled = config.fill(plugin.load("reporters", kind).Config, MINIMAL[kind], kind, directory, problems)
+    filled = config.fill(plugins.load("reporters", kind).Config, MINIMAL[kind], kind, directory, problems)
     assert not problems
     return filled
 
@@ -41,7 +41,7 @@ def test_the_reporters_are_there() -> None:
 
 
 def test_it_says_what_it_is(kind: str) -> None:
-    module = plugin.load("reporters", kind)
+    module = plugins.load("reporters", kind)
     assert inspect.getdoc(module)
     assert inspect.getdoc(module.Config)
     assert issubclass(module.Config, msgspec.Struct)
@@ -49,7 +49,7 @@ def test_it_says_what_it_is(kind: str) -> None:
 
 
 def test_it_takes_every_kind_of_message_and_what_cannot_be_written(kind: str, tmp_path: Path) -> None:
-    with plugin.load("reporters", kind).open(
+    with plugins.load("reporters", kind).open(
         settings(kind, tmp_path), reports.ORIGIN, tmp_path, reports.deaf
     ) as reporter:
         for message in [*reports.one_of_each(), reports.result(output=object())]:
@@ -58,7 +58,7 @@ def test_it_takes_every_kind_of_message_and_what_cannot_be_written(kind: str, tm
 
 
 def test_many_messages_at_once_are_taken_while_the_destination_is_away(kind: str, tmp_path: Path) -> None:
-    with plugin.load("reporters", kind).open(
+    with plugins.load("reporters", kind).open(
         settings(kind, tmp_path), reports.ORIGIN, tmp_path, reports.deaf
     ) as reporter:
         for message in reports.results(30_000):
@@ -67,7 +67,7 @@ def test_many_messages_at_once_are_taken_while_the_destination_is_away(kind: str
 
 def test_it_can_be_opened_again_after_it_was_closed(kind: str, tmp_path: Path) -> None:
     for _ in range(2):
-        with plugin.load("reporters", kind).open(
+        with plugins.load("reporters", kind).open(
             settings(kind, tmp_path), reports.ORIGIN, tmp_path, reports.deaf
         ) as reporter:
             reporter.report(reports.event())
@@ -75,7 +75,8 @@ def test_it_can_be_opened_again_after_it_was_closed(kind: str, tmp_path: Path) -
 
 def test_it_brings_no_numpy_into_the_supervisor(kind: str) -> None:
     code = (
-        f"import sys; from limpet import plugin; plugin.load('reporters', {kind!r}); print('numpy' in sys.modules)"
+        f"import sys; from limpet import plugins; plugins.load('reporters', {kind!r});"
+        "print('numpy' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     assert done.stdout == "False\n"

@@ -10,10 +10,10 @@ import msgspec
 import pytest
 import yaml
 
-from limpet import asyncapi, schemas
-from limpet.messages import Reply
-from limpet.remote import REQUESTS
+from limpet.contracts.messages import Reply
 from limpet.reporters import mqtt
+from limpet.supervision.commands import REQUESTS
+from limpet.wire import asyncapi, schemas
 from support import reports
 from support.broker import listener, mosquitto, wait_until
 from support.caller import caller
@@ -21,7 +21,7 @@ from support.caller import caller
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from limpet.plugin import Command
+    from limpet.plugins import Command
     from support.broker import Received
 
 PUBLISHED = Path(__file__).parent.parent.parent / "docs" / "schemas"
@@ -71,7 +71,7 @@ def kind_of(topic: str) -> str:
 def test_the_published_schemas_are_current() -> None:
     found = {path.stem: path.read_text(encoding="utf-8") for path in PUBLISHED.glob("*.json")}
     found |= {f"output/{path.stem}": path.read_text(encoding="utf-8") for path in PUBLISHED.glob("output/*.json")}
-    again = "python -m limpet.schemas docs/schemas"
+    again = "python -m limpet.wire.schemas docs/schemas"
     assert found == {name: schemas.text(name) for name in [*schemas.KINDS, *schemas.FILES, *schemas.outputs()]}, (
         again
     )

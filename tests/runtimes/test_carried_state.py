@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from limpet.runtimes import tflite
-from limpet.tflite import bindings
+from limpet.runtimes.litert import bindings
 from support import models
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from limpet.model_facts import ModelFacts
+    from limpet.contracts.model_facts import ModelFacts
 
 DATA = Path(__file__).parents[1] / "data" / "models"
 MODELS: dict[str, Callable[[Path], Path]] = {

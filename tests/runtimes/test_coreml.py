@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from limpet.accelerators.delegate_kinds import Choice
-from limpet.coreml_file import Feature
+from limpet.contracts.data import TensorSpec
 from limpet.errors import ModelError
+from limpet.models.coreml.specification import Feature
 from limpet.runtimes import coreml
 from limpet.runtimes.coreml import OpPlan
-from limpet.types import TensorSpec
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,19 +12,19 @@ from limpet.accelerators.delegate_kinds import DelegateTable, resolve
 from limpet.accelerators.delegate_library import load
 from limpet.accelerators.placement import Placement, doubt, of_coverage, shortfall
 from limpet.accelerators.proof import admit, noise, prove, time_share
-from limpet.deploy import bundle as bundles
+from limpet.contracts.data import TensorSpec
 from limpet.errors import ModelError
+from limpet.models import bundle as bundles
+from limpet.models.tflite import model_graph
+from limpet.models.tflite.coverage import coverage
 from limpet.runtimes import tflite
-from limpet.tflite import model_graph
-from limpet.tflite.coverage import coverage
-from limpet.types import TensorSpec
 from support import models
 from support.delegate import build
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from limpet.types import Array
+    from limpet.contracts.data import Array
 
 DEMO = Path(bundles.__file__).parents[1] / "demo_data" / "shuttle-1.limpet"
 

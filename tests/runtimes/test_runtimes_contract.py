@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from limpet import plugin
+from limpet import plugins
 from limpet.accelerators.delegate_kinds import CPU, Choice
 from limpet.config import fill
 from limpet.errors import ModelError
@@ -36,14 +36,14 @@ ELSEWHERE = {"coreml": "macOS"}
 """What a runtime needs that no test machine is."""
 
 
-@pytest.fixture(params=sorted(set(plugin.names("runtimes")) - set(ELSEWHERE)))
+@pytest.fixture(params=sorted(set(plugins.names("runtimes")) - set(ELSEWHERE)))
 def kind(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
 @pytest.fixture
 def runtime(kind: str) -> Any:
-    return plugin.load("runtimes", kind)
+    return plugins.load("runtimes", kind)
 
 
 @pytest.fixture
@@ -52,9 +52,9 @@ def sample(kind: str, tmp_path: Path) -> Path:
     return make(tmp_path / name)
 
 
-@pytest.mark.parametrize("name", plugin.names("runtimes"))
+@pytest.mark.parametrize("name", plugins.names("runtimes"))
 def test_it_is_documented_and_refuses_unknown_options(name: str) -> None:
-    runtime = plugin.load("runtimes", name)
+    runtime = plugins.load("runtimes", name)
     assert runtime.__doc__
     assert runtime.Config.__doc__
     problems: list[str] = []
@@ -65,7 +65,7 @@ def test_it_is_documented_and_refuses_unknown_options(name: str) -> None:
 @pytest.mark.skipif(sys.platform == "darwin", reason="this is macOS")
 @pytest.mark.parametrize("name", ELSEWHERE)
 def test_it_says_what_it_needs(name: str, tmp_path: Path) -> None:
-    runtime = plugin.load("runtimes", name)
+    runtime = plugins.load("runtimes", name)
     with pytest.raises(ModelError, match=ELSEWHERE[name]):
         runtime.open(tmp_path / "model", runtime.Config(), CPU, None).__enter__()
 

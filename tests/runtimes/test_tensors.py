@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from limpet.tflite.tensors import Feed, dequantizer, reader
-from limpet.types import TensorSpec
+from limpet.contracts.data import TensorSpec
+from limpet.runtimes.litert.tensors import Feed, dequantizer, reader
 
 SCALES = st.floats(2.0**-20, 2.0**20, width=32)
 ZEROS = st.integers(-128, 127)

@@ -9,7 +9,7 @@ import pytest
 from limpet.accelerators.delegate_kinds import CPU
 from limpet.errors import ModelError
 from limpet.runtimes import tflite
-from limpet.tflite import bindings
+from limpet.runtimes.litert import bindings
 from support import models
 
 ROW = np.arange(4, dtype=np.float32)

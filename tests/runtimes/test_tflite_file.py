@@ -12,9 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from limpet.errors import ModelError
+from limpet.models.tflite import model_file, model_graph
+from limpet.models.tflite.model_file import Signature
 from limpet.runtimes import tflite
-from limpet.tflite import model_file, model_graph
-from limpet.tflite.model_file import Signature
 from support import models
 from support.flatfile import Graph, Op, Tensor, Writer, write
 

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet import plugin
+from limpet import plugins
+from limpet.contracts.data import SampleSpec
 from limpet.inference.window import Windower
-from limpet.manifest import WindowSpec
+from limpet.models.manifest import WindowSpec
 from limpet.sources._rows import Calibration, Continuity, Shaper
-from limpet.types import SampleSpec
 
 if TYPE_CHECKING:
-    from limpet.types import Rows
+    from limpet.contracts.data import Rows
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
 
@@ -28,7 +28,7 @@ def read(
 ) -> tuple[Rows, Counter[str]]:
     """Feed what a board sends after the rest of a line."""
     dropped: Counter[str] = Counter()
-    module = plugin.load("framings", kind)
+    module = plugins.load("framings", kind)
     framing = module.open(module.Config(**config), channels, dropped)
     return framing.feed(b"\n" + data), dropped
 
@@ -216,7 +216,7 @@ def test_long_lines_are_read_and_the_limit_can_be_set() -> None:
 
 def test_log_lines_between_samples_break_no_window() -> None:
     dropped: Counter[str] = Counter()
-    module = plugin.load("framings", "csv")
+    module = plugins.load("framings", "csv")
     framing = module.open(module.Config(), ("a", "b", "c"), dropped)
     rows = framing.feed((CASES / "log_lines.txt").read_bytes())
     one = Calibration(np.array(1.0), np.array(0.0), np.array(-np.inf), np.array(np.inf))

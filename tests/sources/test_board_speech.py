@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from limpet import plugin
+from limpet import plugins
 from limpet.sources import _recognition
 from limpet.sources.framings._frames import LONGER
 
 if TYPE_CHECKING:
-    from limpet.types import Rows
+    from limpet.contracts.data import Rows
 
 
 def read(kind: str, lines: list[str], channels: str, **config: Any) -> tuple[Rows, Counter[str]]:
     dropped: Counter[str] = Counter()
-    module = plugin.load("framings", kind)
+    module = plugins.load("framings", kind)
     framing = module.open(module.Config(**config), channels.split(","), dropped)
     return framing.feed("\n".join(["", *lines, ""]).encode()), dropped
 

@@ -17,8 +17,8 @@ from hypothesis.extra import numpy as arrays
 from limpet.sources.framings import cobs
 
 if TYPE_CHECKING:
-    from limpet.plugin import Framing
-    from limpet.types import Array
+    from limpet.contracts.data import Array
+    from limpet.plugins import Framing
 
 DOC = Path(__file__).parents[2] / "docs" / "serial-frame.md"
 ONE = np.array([[1, 2]], np.int16)

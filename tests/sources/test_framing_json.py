@@ -11,7 +11,7 @@ import pytest
 from limpet.sources.framings import json
 
 if TYPE_CHECKING:
-    from limpet.types import Rows
+    from limpet.contracts.data import Rows
 
 
 def read(text: bytes, **config: Any) -> tuple[Rows, Counter[str]]:

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet import plugin
+from limpet import plugins
 from limpet.sources.framings import cobs
 
 if TYPE_CHECKING:
-    from limpet.types import Rows
+    from limpet.contracts.data import Rows
 
 CHANNELS = ("ax", "ay")
 Encoder = Callable[[int, int, int], bytes]
@@ -36,13 +36,13 @@ FRAMES: dict[str, tuple[dict[str, Any], Encoder]] = {
 }
 """A configuration of each kind with counters, and how a board would send one sample."""
 
-kinds = pytest.mark.parametrize("kind", plugin.names("framings"))
+kinds = pytest.mark.parametrize("kind", plugins.names("framings"))
 int16 = st.integers(-32768, 32767)
 
 
-def opened(kind: str) -> tuple[plugin.Framing, Counter[str]]:
+def opened(kind: str) -> tuple[plugins.Framing, Counter[str]]:
     dropped: Counter[str] = Counter()
-    module: plugin.FramingPlugin = plugin.load("framings", kind)
+    module: plugins.FramingPlugin = plugins.load("framings", kind)
     return module.open(module.Config(**FRAMES[kind][0]), CHANNELS, dropped), dropped
 
 
@@ -79,7 +79,7 @@ def streams(draw: st.DrawFn, kind: str) -> bytes:
 
 @kinds
 def test_it_has_the_form_of_a_plugin(kind: str) -> None:
-    module = plugin.load("framings", kind)
+    module = plugins.load("framings", kind)
     assert module.__doc__
     assert issubclass(module.Config, msgspec.Struct)
     with pytest.raises(msgspec.ValidationError, match="unknown field"):

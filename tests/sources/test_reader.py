@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from limpet.contracts.data import Samples, SampleSpec, empty_samples
 from limpet.errors import ConfigError, SourceError
 from limpet.inference.reader import Reader
 from limpet.sources import serial
-from limpet.types import Samples, SampleSpec, empty_samples
 from support.ptys import Board
 
 if TYPE_CHECKING:

@@ -16,14 +16,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet import config
+from limpet.contracts.data import SampleSpec
 from limpet.errors import ConfigError
 from limpet.sources import replay
-from limpet.types import SampleSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from limpet.types import Array, Samples
+    from limpet.contracts.data import Array, Samples
 
 
 def configured(path: Path, **options: Any) -> replay.Config:

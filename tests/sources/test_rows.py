@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from limpet.contracts.data import Rows
 from limpet.sources._rows import Calibration, Continuity, Shaper
-from limpet.types import Rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.types import Samples
+    from limpet.contracts.data import Samples
 
 MINUTE = 60_000_000
 WRAP = 1 << 32

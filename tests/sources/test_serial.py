@@ -19,16 +19,16 @@ import pytest
 from cobs import cobs as stuffing
 
 from limpet import config
+from limpet.contracts.data import SampleSpec
 from limpet.errors import ConfigError, SourceError
 from limpet.sources import serial
 from limpet.sources.framings import cobs
-from limpet.types import SampleSpec
 from support.ptys import Board
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from limpet.types import Samples
+    from limpet.contracts.data import Samples
 
 SEQUENCED = {"kind": "csv", "fields": ["sequence", "a", "b"], "sequence_modulo": 65536}
 

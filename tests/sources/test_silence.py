@@ -23,7 +23,7 @@ from support.ptys import Board
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
 
-    from limpet.types import Samples
+    from limpet.contracts.data import Samples
 
 
 def configured(port: object, **options: Any) -> serial.Config:

@@ -13,14 +13,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from limpet import plugin
+from limpet import plugins
 from support.ptys import Board
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from limpet.types import Samples, SampleSpec
+    from limpet.contracts.data import Samples, SampleSpec
 
 
 @contextmanager
@@ -55,12 +55,12 @@ def recording(path: Path) -> Iterator[dict[str, Any]]:
 LIVE: dict[str, Callable[[Path], Any]] = {"serial": board, "replay": recording}
 """A context manager for each kind, which yields a configuration of a source that has samples, some of them bad."""
 
-kinds = pytest.mark.parametrize("kind", plugin.names("sources"))
+kinds = pytest.mark.parametrize("kind", plugins.names("sources"))
 
 
 @contextmanager
 def opened(kind: str, path: Path) -> Iterator[tuple[SampleSpec, Iterator[Samples], Counter[str]]]:
-    source: plugin.Source = plugin.load("sources", kind)
+    source: plugins.Source = plugins.load("sources", kind)
     dropped: Counter[str] = Counter()
     with LIVE[kind](path) as table:
         config = source.Config(**table)
@@ -70,7 +70,7 @@ def opened(kind: str, path: Path) -> Iterator[tuple[SampleSpec, Iterator[Samples
 
 @kinds
 def test_it_has_the_form_of_a_plugin(kind: str) -> None:
-    source = plugin.load("sources", kind)
+    source = plugins.load("sources", kind)
     assert source.__doc__
     assert source.Config.__doc__
     assert source.Config.__struct_config__.forbid_unknown_fields
@@ -119,7 +119,7 @@ def test_what_is_bad_is_dropped_counted_and_leaves_a_gap(kind: str, tmp_path: Pa
 
 @kinds
 def test_it_closes_and_opens_again(kind: str, tmp_path: Path) -> None:
-    source: plugin.Source = plugin.load("sources", kind)
+    source: plugins.Source = plugins.load("sources", kind)
     with LIVE[kind](tmp_path) as table:
         for _ in range(2):
             with source.open(source.Config(**table), Counter()) as samples:

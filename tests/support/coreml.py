@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from limpet.types import Array
+    from limpet.contracts.data import Array
 
 logging.getLogger("coremltools").setLevel(logging.ERROR)  # on Linux it warns of each part that it lacks
 coremltools = pytest.importorskip("coremltools", reason="needs the environment of `make parity`")

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from limpet import plugin
+from limpet import plugins
 from limpet.reporters.dialects import _sparkplug_payload
 from support import reports
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.plugin import Dialect
+    from limpet.plugins import Dialect
     from limpet.reporters.dialects import Publish
 
 ROOT = f"limpet/{reports.ORIGIN.device}"
@@ -29,7 +29,7 @@ class Told(NamedTuple):
 
 def opened(kind: str, **options: Any) -> Dialect:
     """Return a dialect that is connected."""
-    module = plugin.load("dialects", kind)
+    module = plugins.load("dialects", kind)
     dialect: Dialect = module.open(module.Config(**options), reports.ORIGIN, ROOT)
     dialect.connecting("5")
     dialect.connected()

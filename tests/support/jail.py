@@ -23,16 +23,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limpet import config
+from limpet.contracts.data import Samples
+from limpet.inference import needs
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.plan import plan_pipeline, plan_source, source_part
-from limpet.isolation import needs, sandbox
-from limpet.types import Samples
+from limpet.isolation import sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     import numpy as np
     from typing_extensions import Self
+
+    from limpet.isolation.needs import Needs
 
 ROOT = Path(__file__).parent.parent
 
@@ -204,12 +207,12 @@ def _say(value: object) -> None:
     sys.stdout.flush()
 
 
-def of_worker(wanted: config.Config) -> needs.Needs:
+def of_worker(wanted: config.Config) -> Needs:
     (name,) = wanted.sources
     return needs.of_worker(wanted.only(name), source_part(wanted, name))
 
 
-def of_executor(wanted: config.Config, delegate: str) -> needs.Needs:
+def of_executor(wanted: config.Config, delegate: str) -> Needs:
     (name,) = wanted.sources
     (pipeline,) = wanted.pipelines
     plan = plan_pipeline(wanted, pipeline, plan_source(wanted, name).spec)

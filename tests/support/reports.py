@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from limpet import messages
+from limpet.contracts import messages
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from limpet.plugin import Command
+    from limpet.plugins import Command
 
 ORIGIN = messages.Origin("press-07", "boot1", "0.1.0")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from limpet.sources.framings.cobs import DTYPES
 
 if TYPE_CHECKING:
-    from limpet.types import Array
+    from limpet.contracts.data import Array
 
 NODES = Path(__file__).parents[2] / "firmware-configs" / "sensor-nodes"
 HOST = Path(__file__).parents[1] / "boards" / "host"

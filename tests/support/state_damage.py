@@ -17,12 +17,12 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from limpet.delivery.outbox import Entry
+from limpet.delivery.outbox.journal import Item, Journal
+from limpet.delivery.outbox.queue import Outbox
+from limpet.delivery.outbox.rules import OutboxRules
 from limpet.device import boot as boots
 from limpet.device import state_files
-from limpet.outbox import Entry
-from limpet.outbox.journal import Item, Journal
-from limpet.outbox.queue import Outbox
-from limpet.outbox.rules import OutboxRules
 
 PLENTY = 1 << 30
 PAGE = 4096

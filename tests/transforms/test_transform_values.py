@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from limpet.contracts.data import Array, SampleSpec
 from limpet.transforms import normalise, resize, spectrum, statistics
-from limpet.types import Array, SampleSpec
 
 patient = settings(deadline=None)
 readings = st.floats(-1000, 1000, width=32)

@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 import pytest
 
-from limpet import plugin
+from limpet import plugins
 from limpet.config import fill
-from limpet.types import Array, SampleSpec
+from limpet.contracts.data import Array, SampleSpec
 
 VIBRATION = SampleSpec((3,), np.dtype(np.float32), ("x", "y", "z"), rate=100.0)
 CAMERA = SampleSpec((8, 12, 3), np.dtype(np.uint8), rate=30.0)
@@ -30,10 +30,10 @@ class Case:
     shape: tuple[int, ...]
     refusal: str = ""
 
-    def open(self) -> plugin.Transform:
-        module = plugin.load("transforms", self.kind)
+    def open(self) -> plugins.Transform:
+        module = plugins.load("transforms", self.kind)
         config = msgspec.convert(self.options, module.Config)
-        transform: plugin.Transform = module.open(config, self.spec, self.shape)
+        transform: plugins.Transform = module.open(config, self.spec, self.shape)
         return transform
 
     def values(self, seed: int = 0) -> Array:
@@ -103,14 +103,14 @@ working = pytest.mark.parametrize("case", WORKING, ids=named)
 
 
 def test_every_transform_has_cases() -> None:
-    kinds = set(plugin.names("transforms"))
+    kinds = set(plugins.names("transforms"))
     assert {case.kind for case in WORKING} == kinds
     assert {case.kind for case in REFUSED} == kinds
 
 
 @working
 def test_elementwise_ones_take_many_windows_at_once(case: Case) -> None:
-    module = plugin.load("transforms", case.kind)
+    module = plugins.load("transforms", case.kind)
     if not getattr(module, "ELEMENTWISE", False) or -1 in case.shape:
         return
     alone, together = case.open(), replace(case, shape=(5, *case.shape)).open()
@@ -120,17 +120,17 @@ def test_elementwise_ones_take_many_windows_at_once(case: Case) -> None:
     assert np.array_equal(together(np.stack(windows)), expected)
 
 
-@pytest.mark.parametrize("kind", plugin.names("transforms"))
+@pytest.mark.parametrize("kind", plugins.names("transforms"))
 def test_it_says_what_it_is(kind: str) -> None:
-    module = plugin.load("transforms", kind)
+    module = plugins.load("transforms", kind)
     assert module.__doc__
     assert module.Config.__doc__
     assert module.open.__doc__
 
 
-@pytest.mark.parametrize("kind", plugin.names("transforms"))
+@pytest.mark.parametrize("kind", plugins.names("transforms"))
 def test_unknown_keys_are_refused(kind: str) -> None:
-    config = plugin.load("transforms", kind).Config
+    config = plugins.load("transforms", kind).Config
     problems: list[str] = []
     assert fill(config, {"no_such_key": 1}, "here", Path(), problems) is None
     assert any(problem.startswith("here.no_such_key: unknown key") for problem in problems)

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from limpet.errors import ConfigError
-from limpet.plugin import suggest
+from limpet.plugins import suggest
 
 Option: TypeAlias = str | int | float | bool
 How: TypeAlias = Literal["cpu", "library", "compiled", "coreml"]

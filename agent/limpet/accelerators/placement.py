@@ -10,8 +10,8 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.tflite.coverage import Coverage
-    from limpet.tflite.model_graph import Graph
+    from limpet.models.tflite.coverage import Coverage
+    from limpet.models.tflite.model_graph import Graph
 
 CPU, XNNPACK = "cpu", "cpu (xnnpack)"
 """Executors on the CPU: the runtime's own kernels, and those of the delegate that it brings along."""

@@ -10,18 +10,19 @@ import msgspec
 import numpy as np
 
 from limpet.accelerators.placement import Placement, Proof, TimeShare, borders, doubt
-from limpet.deploy.golden import check_golden
 from limpet.errors import ModelError
-from limpet.tflite import bindings, model_graph
+from limpet.models.golden import check_golden
+from limpet.models.tflite import model_graph
+from limpet.runtimes.litert import bindings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from limpet.deploy.bundle import Bundle
-    from limpet.plugin import Model
-    from limpet.tflite.model_graph import Graph
-    from limpet.types import Array, TensorSpec
+    from limpet.contracts.data import Array, TensorSpec
+    from limpet.models.bundle import Bundle
+    from limpet.models.tflite.model_graph import Graph
+    from limpet.plugins import Model
 
 Vector: TypeAlias = "tuple[Sequence[Array], Sequence[Array] | None]"
 """Inputs, and the outputs that are expected; ``None`` for those of the CPU."""

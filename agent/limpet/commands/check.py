@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from limpet import config, reporting
+from limpet import config
 from limpet.accelerators.delegate_kinds import CPU
 from limpet.accelerators.inventory import missing
-from limpet.deploy import bundle as bundles
-from limpet.deploy import store
-from limpet.device import directories, governor
+from limpet.delivery import reporters
+from limpet.device import directories
 from limpet.device.machine import Machine
 from limpet.errors import ConfigError, LimpetError, ModelError
 from limpet.inference import plan, trial
+from limpet.models import bundle as bundles
+from limpet.models import store
+from limpet.supervision import governor
 from limpet.untrusted import printable
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from limpet.config import Config
-    from limpet.types import SampleSpec
+    from limpet.contracts.data import SampleSpec
 
 HELP = "check a configuration and the models it names; every problem at once, nothing is started"
 
@@ -51,7 +53,7 @@ def inspect(wanted: Config) -> tuple[list[str], list[str]]:
     problems: list[str] = []
     lines: list[str] = []
     try:
-        reporting.resolve(wanted)
+        reporters.resolve(wanted)
     except ConfigError as error:
         problems += error.problems
     sources = {}

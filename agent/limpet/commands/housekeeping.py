@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from limpet import config
-from limpet.deploy.housekeeping import File, links, waste
 from limpet.device import state_files
 from limpet.errors import DeployError, LimpetError
+from limpet.models.housekeeping import File, links, waste
 
 if TYPE_CHECKING:
     import argparse

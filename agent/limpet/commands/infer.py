@@ -12,14 +12,15 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from limpet import command_values, plugin
+from limpet import option_values, plugins
 from limpet.accelerators.delegate_kinds import CPU
-from limpet.command_values import filled
 from limpet.config import PipelineConfig
-from limpet.inference import clipping, no_result
+from limpet.inference import clipping
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.single import plan_model
 from limpet.inference.trial import refuse_crashing
+from limpet.option_values import filled
+from limpet.worker import no_result
 
 HELP = "run a model over a recording (.csv, .npy, .wav) and print the results, one JSON object a line"
 
@@ -68,7 +69,7 @@ def main(arguments: argparse.Namespace) -> int:
 
     A window that fails costs no other, as in the daemon.
     """
-    replay = plugin.load("sources", "replay")
+    replay = plugins.load("sources", "replay")
     recorded = _recording(arguments, replay)
     wanted = _pipeline(arguments)
     count = samples_read = 0
@@ -117,17 +118,17 @@ def _recording(arguments: argparse.Namespace, replay: Any) -> Any:
 def _pipeline(arguments: argparse.Namespace) -> PipelineConfig:
     """Return what stands in for the model's own window, transforms and decoder. ``ConfigError``."""
     table: dict[str, Any] = {"source": "samples", "model": str(arguments.model)}
-    if window := command_values.window(arguments.window, arguments.hop):
+    if window := option_values.window(arguments.window, arguments.hop):
         table["window"] = window
     if arguments.transforms is not None:
-        table["transforms"] = command_values.toml(arguments.transforms, "--transforms")
+        table["transforms"] = option_values.toml(arguments.transforms, "--transforms")
     if arguments.inputs is not None:
-        table["inputs"] = command_values.toml(arguments.inputs, "--inputs")
+        table["inputs"] = option_values.toml(arguments.inputs, "--inputs")
     if arguments.stateful is not None:
         table["stateful"] = arguments.stateful
     if arguments.signature:
         table["runtime"] = {"signature": arguments.signature}
     if arguments.decoder is not None:
-        table["decoder"] = command_values.decoder(arguments.decoder)
+        table["decoder"] = option_values.decoder(arguments.decoder)
     wanted: PipelineConfig = filled(PipelineConfig, table)
     return wanted

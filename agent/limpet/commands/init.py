@@ -10,15 +10,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from limpet import config, draft, plugin
+from limpet import config, plugins
 from limpet.accelerators import inventory
 from limpet.accelerators.delegate_kinds import KINDS
+from limpet.commands import _detect, _new_config
 from limpet.commands.check import inspect
-from limpet.deploy import bundle, store
-from limpet.device import detect, directories, state_files
+from limpet.device import directories, state_files
 from limpet.device.machine import Machine
 from limpet.doctor.access import nearest
 from limpet.errors import ConfigError, SourceError
+from limpet.models import bundle, store
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from limpet.device.detect import Heard
-    from limpet.manifest import Manifest
+    from limpet.commands._detect import Heard
+    from limpet.models.manifest import Manifest
 
 HELP = "write a configuration for the sensors, models and accelerators of this machine"
 
@@ -63,29 +64,29 @@ def main(arguments: argparse.Namespace) -> int:
     if output.exists() and not arguments.force:
         raise ConfigError([f"{output} is there already; --force writes over it, --output names another"])
     machine = Machine()
-    text = draft.toml(_draft(arguments, machine).tables())
+    text = _new_config.toml(_draft(arguments, machine).tables())
     _refuse_problems(text, output)
     output.parent.mkdir(parents=True, exist_ok=True)
     state_files.replace(output, text.encode())
-    use = 'kind = "camera" reads it' if "camera" in plugin.names("sources") else "Limpet has no source for it"
-    for camera in detect.cameras(machine):
+    use = 'kind = "camera" reads it' if "camera" in plugins.names("sources") else "Limpet has no source for it"
+    for camera in _detect.cameras(machine):
         print(f"{camera.node}, {camera.name}: {use}")
     print(f"\n{text}\nwritten to {output.absolute()}; next: limpet check, limpet doctor, limpet run {output}")
     return 0
 
 
-def _draft(arguments: argparse.Namespace, machine: Machine) -> draft.Draft:
+def _draft(arguments: argparse.Namespace, machine: Machine) -> _new_config.Draft:
     base = arguments.output.absolute().parent
     state = _state(arguments.state)
     model = arguments.model or _newest(base / state / "models")
     manifest = _manifest(model)
-    channels = arguments.channels or draft.channels_of(manifest)
+    channels = arguments.channels or _new_config.channels_of(manifest)
     if not channels:
         channels = _ask("names of the sensor's values", "", "--channels").split(",")
-    port = arguments.port or _port(detect.serial_ports(machine))
+    port = arguments.port or _port(_detect.serial_ports(machine))
     heard = _listen(arguments, port, channels)
-    return draft.Draft(
-        device=arguments.id or _ask("name of this device", draft.identifier(socket.gethostname())),
+    return _new_config.Draft(
+        device=arguments.id or _ask("name of this device", _new_config.identifier(socket.gethostname())),
         state="" if state == directories.state() else str(state),
         broker=_broker(arguments),
         port=port,
@@ -94,7 +95,7 @@ def _draft(arguments: argparse.Namespace, machine: Machine) -> draft.Draft:
         channels=channels,
         rate=manifest.rate,
         model=_named(model, base, base / state / "models", manifest),
-        pipeline=draft.identifier(manifest.name),
+        pipeline=_new_config.identifier(manifest.name),
         delegates=_delegates(machine),
     )
 
@@ -143,14 +144,14 @@ def _port(ports: Sequence[str]) -> str:
 
 
 def _listen(arguments: argparse.Namespace, port: str, channels: Sequence[str]) -> Heard:
-    bauds = [arguments.baud] if arguments.baud else detect.BAUDS
+    bauds = [arguments.baud] if arguments.baud else _detect.BAUDS
     if arguments.framing:
-        return detect.Heard(arguments.framing, bauds[0], 0, 0)
+        return _detect.Heard(arguments.framing, bauds[0], 0, 0)
     try:
-        heard = detect.listen(port, bauds, channels, arguments.listen)
+        heard = _detect.listen(port, bauds, channels, arguments.listen)
     except SourceError as error:
         print(f"{error}; taken to send csv at {bauds[0]} baud")
-        return detect.Heard("", bauds[0], 0, 0)
+        return _detect.Heard("", bauds[0], 0, 0)
     if heard.framing:
         print(f"{port}: {heard.rows} samples of {len(channels)} channels as {heard.framing} at {heard.baud} baud")
     else:

@@ -11,27 +11,25 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from limpet import model_kind
-from limpet.accelerators import admission
 from limpet.config import Device
-from limpet.deploy import bundle as bundles
-from limpet.deploy import store
 from limpet.errors import ModelError
-from limpet.inference import trial
+from limpet.inference import admission, trial
 from limpet.inference.plan import open_transforms, resized
 from limpet.inference.single import plan_model
 from limpet.inference.window import Windower
+from limpet.models import bundle as bundles
+from limpet.models import model_kind, store
+from limpet.models.tflite import model_file
 from limpet.runtimes import tflite
-from limpet.tflite import model_file
 from limpet.untrusted import printable
 
 if TYPE_CHECKING:
     import argparse
 
-    from limpet.deploy.bundle import Bundle
-    from limpet.manifest import Manifest
-    from limpet.model_facts import ModelFacts
-    from limpet.tflite.coverage import Coverage
+    from limpet.contracts.model_facts import ModelFacts
+    from limpet.models.bundle import Bundle
+    from limpet.models.manifest import Manifest
+    from limpet.models.tflite.coverage import Coverage
 
 HELP = "show a model: inputs, outputs, quantization, ops, labels, metadata, and what its delegates cover here"
 _LABELS_SHOWN = 8

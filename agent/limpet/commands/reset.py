@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from limpet import config, textfile
+from limpet import config, text_file
 from limpet.device import boot, directories, state_files
 from limpet.errors import ConfigError, LimpetError
 
@@ -74,7 +74,7 @@ def _reset(arguments: argparse.Namespace) -> int:
 def _state(path: Path) -> Path:
     """Return the state directory of a configuration that may be wrong otherwise, or missing."""
     try:
-        tables = msgspec.toml.decode(textfile.read(path))
+        tables = msgspec.toml.decode(text_file.read(path))
     except FileNotFoundError:
         return directories.state()
     except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:

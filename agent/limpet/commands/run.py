@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from limpet.device import logs
-from limpet.processes.supervisor import supervise
+from limpet.supervision.supervisor import supervise
 
 if TYPE_CHECKING:
     import argparse

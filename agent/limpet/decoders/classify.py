@@ -9,12 +9,12 @@ import msgspec
 import numpy as np
 
 from limpet.errors import ModelError
-from limpet.manifest import Count
+from limpet.models.manifest import Count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.types import Array, FloatArray, TensorSpec
+    from limpet.contracts.data import Array, FloatArray, TensorSpec
 
 
 READS_INPUTS = False

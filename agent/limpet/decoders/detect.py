@@ -9,14 +9,14 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from limpet.manifest import Count
+from limpet.models.manifest import Count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from limpet.types import Array, FloatArray, TensorSpec
+    from limpet.contracts.data import Array, FloatArray, TensorSpec
 
 Layout: TypeAlias = Literal["auto", "ssd", "yolov5", "yolov8", "end2end"]
 

@@ -13,7 +13,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.types import FloatArray, TensorSpec
+    from limpet.contracts.data import FloatArray, TensorSpec
 
 _LARGEST = sys.float_info.max
 

@@ -19,7 +19,7 @@ from limpet.sources.framings import cobs
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-    from limpet.types import FloatArray
+    from limpet.contracts.data import FloatArray
 
 TICK = 0.005
 """Seconds between two writes, as a board's serial driver would flush its buffer."""

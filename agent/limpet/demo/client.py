@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+from limpet.delivery.mqtt.broker import endpoint
 from limpet.errors import TransportError
-from limpet.mqtt.broker import endpoint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

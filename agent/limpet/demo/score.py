@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from limpet.contracts.messages import DeviceHealth, ModelReported, PipelineHealth, ResultMessage, StatusMessage
 from limpet.histogram import bucket_of, merge, quantile
-from limpet.messages import DeviceHealth, ModelReported, PipelineHealth, ResultMessage, StatusMessage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,14 +12,14 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from limpet.records import STAGES
+from limpet.wire.records import STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from limpet.contracts.messages import ResultMessage
     from limpet.demo.score import Scoreboard, Verdict, Watch
-    from limpet.messages import ResultMessage
 
 WIDTH = 80
 ROWS = 5

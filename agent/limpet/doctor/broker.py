@@ -7,13 +7,13 @@ import stat
 from typing import TYPE_CHECKING
 
 from limpet import config
+from limpet.delivery.mqtt import reasons
+from limpet.delivery.mqtt.broker import check_files, endpoint, locate, tls_context
+from limpet.delivery.mqtt.settings import Config
 from limpet.doctor import certificate
 from limpet.doctor.finding import bad, ok, skip, warn
 from limpet.doctor.login import log_in
 from limpet.errors import ConfigError, TransportError
-from limpet.mqtt import reasons
-from limpet.mqtt.broker import check_files, endpoint, locate, tls_context
-from limpet.mqtt.settings import Config
 
 if TYPE_CHECKING:
     import ssl

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING
 
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
+from limpet.delivery.mqtt import reasons
+from limpet.delivery.mqtt.broker import endpoint, password, tls_context
+from limpet.delivery.mqtt.link import GuardedClient
 from limpet.errors import TransportError
-from limpet.mqtt import reasons
-from limpet.mqtt.broker import endpoint, password, tls_context
-from limpet.mqtt.link import GuardedClient
 
 if TYPE_CHECKING:
     from paho.mqtt.reasoncodes import ReasonCode
 
-    from limpet.mqtt.broker import Broker
+    from limpet.delivery.mqtt.broker import Broker
 
 _TIMEOUT = 5.0
 _UNSUPPORTED_VERSION = 0x84

@@ -5,11 +5,11 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from limpet.deploy.housekeeping import look
+from limpet.delivery.outbox.file import FORMAT
 from limpet.device import state_files
 from limpet.device.host import MB
 from limpet.doctor.finding import bad, ok, skip, warn
-from limpet.outbox.file import FORMAT
+from limpet.models.housekeeping import look
 from limpet.untrusted import open_file
 
 if TYPE_CHECKING:

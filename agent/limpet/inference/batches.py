@@ -15,21 +15,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from limpet.accelerators.admission import opened
 from limpet.accelerators.delegate_kinds import CPU
 from limpet.errors import ModelError
+from limpet.inference.admission import opened
 from limpet.inference.plan import open_transforms, refuse_not_finite, resized
-from limpet.records import Result
+from limpet.wire.records import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from limpet.contracts.data import Array, Window
     from limpet.inference.clipping import Clipping
     from limpet.inference.latency import Latency
     from limpet.inference.plan import PipelinePlan
     from limpet.inference.window import Windower
-    from limpet.plugin import Decoder, Model
-    from limpet.types import Array, Window
+    from limpet.plugins import Decoder, Model
 
 SIZE = 64
 """Windows in a batch. Those that are missing from one are computed all the same, from what was there before."""

@@ -14,7 +14,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.types import Array, FloatArray, TensorSpec
+    from limpet.contracts.data import Array, FloatArray, TensorSpec
 
 PAUSE = 100_000_000
 """Nanoseconds from one look to the next, at least."""

@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from limpet import __version__
-from limpet.deploy import bundle as bundles
+from limpet.contracts.data import fits
+from limpet.contracts.messages import Inferred, Tensor
 from limpet.errors import ModelError
-from limpet.messages import Inferred, Tensor
-from limpet.types import fits
+from limpet.models import bundle as bundles
 
 if TYPE_CHECKING:
+    from limpet.contracts.data import Array, FloatArray
     from limpet.inference.plan import PipelinePlan
-    from limpet.plugin import Model
-    from limpet.records import Placed
-    from limpet.types import Array, FloatArray
+    from limpet.plugins import Model
+    from limpet.wire.records import Placed
 
 
 def windows(tensor: Tensor) -> FloatArray:

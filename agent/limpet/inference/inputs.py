@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from limpet.contracts.model_facts import ModelFacts
 from limpet.errors import ModelError
-from limpet.manifest import GivenInput
-from limpet.model_facts import ModelFacts
-from limpet.plugin import suggest
+from limpet.models.manifest import GivenInput
+from limpet.plugins import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from limpet.manifest import InputValue, Manifest, TensorInfo
-    from limpet.plugin import Model
-    from limpet.types import Array, SampleSpec, TensorSpec
+    from limpet.contracts.data import Array, SampleSpec, TensorSpec
+    from limpet.models.manifest import InputValue, Manifest, TensorInfo
+    from limpet.plugins import Model
 
 
 class InputPlan(msgspec.Struct, frozen=True, kw_only=True):

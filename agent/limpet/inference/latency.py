@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from limpet.histogram import BUCKETS, SUB_BITS, SUB_BUCKETS
-from limpet.records import STAGES
+from limpet.wire.records import STAGES
 
 if TYPE_CHECKING:
-    from limpet.records import Stage
-    from limpet.types import TimeArray
+    from limpet.contracts.data import TimeArray
+    from limpet.wire.records import Stage
 
 _ROWS = 1024
 _ROW = Struct(f"{len(STAGES)}q")

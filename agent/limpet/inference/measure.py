@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from limpet.contracts.data import Samples
 from limpet.histogram import quantile
 from limpet.inference.pipeline import Pipeline
 from limpet.runtimes import tflite
-from limpet.types import Samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable

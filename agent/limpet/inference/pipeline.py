@@ -12,8 +12,9 @@ import numpy as np
 from msgspec.structs import replace
 
 from limpet import config as configuration
-from limpet.accelerators.admission import load
+from limpet.contracts.data import Samples, Window
 from limpet.errors import ConfigError, ModelError
+from limpet.inference.admission import load
 from limpet.inference.batches import Batches, suited
 from limpet.inference.clipping import Clipping
 from limpet.inference.inputs import complete
@@ -34,8 +35,7 @@ from limpet.inference.plan import (
 from limpet.inference.rates import watch
 from limpet.inference.reader import Reader
 from limpet.inference.window import Windower
-from limpet.records import Result
-from limpet.types import Samples, Window
+from limpet.wire.records import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,8 +43,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from limpet.plugin import Decoder, Load, Model
-    from limpet.types import Array, FloatArray
+    from limpet.contracts.data import Array, FloatArray
+    from limpet.plugins import Decoder, Load, Model
 
 Captured: TypeAlias = "Callable[[Sequence[Array]], None]"
 """What takes a model's inputs, as real values that are valid during the call."""

@@ -13,28 +13,28 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from limpet import plugin
+from limpet import plugins
 from limpet.accelerators.delegate_kinds import CPU, Choice
 from limpet.accelerators.delegate_kinds import resolve as resolve_delegate
 from limpet.config import Config, fill
-from limpet.deploy import bundle as bundles
-from limpet.deploy import store
+from limpet.contracts.data import SampleSpec, TensorSpec, fits
 from limpet.device import directories
 from limpet.errors import ConfigError, ModelError
+from limpet.inference import needs
 from limpet.inference.inputs import InputPlan, StatePlan, describe, plan_inputs, plan_state, refuse_unnamed
 from limpet.inference.window import Windower, refuse_oversize
-from limpet.isolation import needs
-from limpet.manifest import WindowSpec
-from limpet.types import SampleSpec, TensorSpec, fits
+from limpet.models import bundle as bundles
+from limpet.models import store
+from limpet.models.manifest import WindowSpec
 from limpet.untrusted import reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from limpet.config import PipelineConfig
-    from limpet.manifest import Manifest, TensorInfo
-    from limpet.model_facts import ModelFacts
-    from limpet.types import Array
+    from limpet.contracts.data import Array
+    from limpet.contracts.model_facts import ModelFacts
+    from limpet.models.manifest import Manifest, TensorInfo
 
 
 _INTEGERS = [f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)]
@@ -163,7 +163,7 @@ def _plan(config: Config, name: str, spec: SampleSpec, bundle: bundles.Bundle) -
     runtime = bundled.runtime(manifest.runtime, wanted.runtime, f"{where}.runtime", written.problems)
     if wanted.decoder is None and not manifest.decoder:
         example = 'for example decoder = { kind = "classify" }'
-        names = ", ".join(plugin.names("decoders"))
+        names = ", ".join(plugins.names("decoders"))
         raise ModelError(f"{where}.decoder: missing, and the model names none; {example} (there are: {names})")
     decoder = (
         bundled.table("decoders", manifest.decoder, "decoder")
@@ -483,10 +483,10 @@ class _Resolver(msgspec.Struct, frozen=True):
     base: Path
     problems: list[str]
 
-    def part(self, group: plugin.Group, kind: str, options: Mapping[str, Any], where: str) -> Part | None:
+    def part(self, group: plugins.Group, kind: str, options: Mapping[str, Any], where: str) -> Part | None:
         """Resolve a plugin whose kind is known."""
         try:
-            module = plugin.load(group, kind)
+            module = plugins.load(group, kind)
         except ConfigError as error:
             self.problems.extend(f"{where}: {problem}" for problem in error.problems)
             return None
@@ -499,22 +499,22 @@ class _Resolver(msgspec.Struct, frozen=True):
         What is wrong with those is added to ``written``.
         """
         try:
-            module = plugin.load("runtimes", kind)
+            module = plugins.load("runtimes", kind)
         except ConfigError as error:
             self.problems.extend(f"runtime: {problem}" for problem in error.problems)
             return None
         config = fill(module.Config, options, where, self.base, written)
         return None if config is None else Part(module, config)
 
-    def table(self, group: plugin.Group, table: Mapping[str, Any], where: str) -> Part | None:
+    def table(self, group: plugins.Group, table: Mapping[str, Any], where: str) -> Part | None:
         """Resolve a table that names its own kind."""
         kind = table.get("kind")
         if not isinstance(kind, str):
-            self.problems.append(f"{where}.kind: missing{plugin.suggest('', plugin.names(group))}")
+            self.problems.append(f"{where}.kind: missing{plugins.suggest('', plugins.names(group))}")
             return None
         return self.part(group, kind, {k: v for k, v in table.items() if k != "kind"}, where)
 
-    def all(self, group: plugin.Group, tables: Sequence[Mapping[str, Any]], where: str) -> tuple[Part, ...]:
+    def all(self, group: plugins.Group, tables: Sequence[Mapping[str, Any]], where: str) -> tuple[Part, ...]:
         """Resolve tables in their order."""
         parts = [self.table(group, table, f"{where}[{number}]") for number, table in enumerate(tables)]
         return tuple(part for part in parts if part)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from limpet.contracts.data import Samples, SampleSpec
     from limpet.inference.plan import PipelinePlan
-    from limpet.types import Samples, SampleSpec
 
 PERIOD = 5_000_000_000
 """Nanoseconds over which a rate is measured, at least."""

@@ -8,13 +8,13 @@ import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from limpet.contracts.data import Samples, empty_samples
 from limpet.errors import SilentError, SourceError
-from limpet.types import Samples, empty_samples
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from limpet.plugin import Source
+    from limpet.plugins import Source
 
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 5.0

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from limpet import plugin
+from limpet import plugins
 from limpet.config import Config, Device, PipelineConfig
-from limpet.deploy import bundle as bundles
+from limpet.contracts.data import SampleSpec
 from limpet.errors import ModelError
 from limpet.inference.plan import Part, PipelinePlan, plan_pipeline, read_facts
-from limpet.manifest import GivenInput, WindowSpec
-from limpet.types import SampleSpec
+from limpet.models import bundle as bundles
+from limpet.models.manifest import GivenInput, WindowSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.manifest import InputValue, Manifest
+    from limpet.models.manifest import InputValue, Manifest
 
 
 def plan_model(
@@ -60,7 +60,7 @@ def _any_inputs(manifest: Manifest) -> dict[str, InputValue] | None:
 
 def _any_state(bundle: bundles.Bundle) -> bool | None:
     """Return how to treat state of which nothing says how long it lasts: it lasts, which costs least."""
-    runtime = plugin.load("runtimes", bundle.manifest.runtime)
+    runtime = plugins.load("runtimes", bundle.manifest.runtime)
     facts = read_facts(Part(runtime, runtime.Config()), bundle)
     unknown = facts is not None and facts.stateful is None and bundle.manifest.stateful is None
     return True if unknown else None

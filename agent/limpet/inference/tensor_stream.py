@@ -14,23 +14,22 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
-from limpet.accelerators import admission
 from limpet.accelerators.delegate_kinds import CPU
+from limpet.contracts.messages import Tensor
 from limpet.errors import TransportError, UnreadableError
-from limpet.inference import given
+from limpet.inference import admission, given
 from limpet.inference.plan import resized
 from limpet.inference.single import plan_tensors
-from limpet.messages import Tensor
 from limpet.untrusted import reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from limpet.contracts.data import FloatArray
     from limpet.inference.plan import PipelinePlan
-    from limpet.plugin import Model
-    from limpet.records import Placed
-    from limpet.types import FloatArray
+    from limpet.plugins import Model
+    from limpet.wire.records import Placed
 
 MAGIC = b"limpet tensors 1\n"
 LARGEST = 1 << 25

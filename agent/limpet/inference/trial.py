@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from limpet.accelerators.admission import judge, load
 from limpet.accelerators.delegate_kinds import CPU
 from limpet.errors import LimpetError, ModelError
+from limpet.inference import needs
+from limpet.inference.admission import judge, load
 from limpet.inference.pipeline import Pipeline
-from limpet.isolation import confined, needs
-from limpet.tflite.coverage import Coverage
+from limpet.isolation import confined
+from limpet.isolation.needs import Needs
+from limpet.models.tflite.coverage import Coverage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,7 +45,7 @@ def failure(config: Config, plan: PipelinePlan) -> str:
 
 def refuse_crashing(plan: PipelinePlan) -> None:
     """Raise ``ModelError`` if the runtime does not survive one run of a model, before it runs in this process."""
-    needed = needs.Needs(frozenset({plan.bundle.model.resolve()}))
+    needed = Needs(frozenset({plan.bundle.model.resolve()}))
     try:
         confined.run(lambda: _attempt(plan), needed, SECONDS)
     except confined.LostError as error:
@@ -75,7 +77,7 @@ def coverage(model: Path) -> Coverage:
             return f"!{error}"
 
     try:
-        answered = confined.run(answer, needs.Needs(frozenset({model.resolve()})), SECONDS)
+        answered = confined.run(answer, Needs(frozenset({model.resolve()})), SECONDS)
     except confined.LostError as error:
         raise ModelError(f"{tflite.package} {tflite.version} did not survive the model: {error}") from error
     try:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec.structs import replace
 
+from limpet.contracts.data import Window
 from limpet.errors import ModelError
-from limpet.types import Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from limpet.manifest import WindowSpec
-    from limpet.types import Array, Samples, SampleSpec, TimeArray
+    from limpet.contracts.data import Array, Samples, SampleSpec, TimeArray
+    from limpet.models.manifest import WindowSpec
 
 _LIMIT = 128 << 20
 """Bytes of samples at which a window by time is given up: its stamps stand still, or it is far too long."""

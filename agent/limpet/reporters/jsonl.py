@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
+from limpet.contracts.messages import DeviceHealth, EventMessage, ModelReported, PipelineHealth, ResultMessage
 from limpet.errors import ConfigError
-from limpet.messages import DeviceHealth, EventMessage, ModelReported, PipelineHealth, ResultMessage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from limpet.messages import Message, Origin
-    from limpet.plugin import Command
+    from limpet.contracts.messages import Message, Origin
+    from limpet.plugins import Command
 
 log = logging.getLogger(__name__)
 

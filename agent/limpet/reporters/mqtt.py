@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from limpet.contracts.messages import StatusMessage
+from limpet.delivery.mqtt.broker import check_files, endpoint, password, tls_context
+from limpet.delivery.mqtt.intake import Directories, Intake
+from limpet.delivery.mqtt.sender import Presence, Sender
+from limpet.delivery.mqtt.settings import Config
+from limpet.delivery.mqtt.told import Told, configs
 from limpet.device import directories
 from limpet.errors import ConfigError, TransportError
-from limpet.messages import StatusMessage
-from limpet.mqtt.broker import check_files, endpoint, password, tls_context
-from limpet.mqtt.intake import Directories, Intake
-from limpet.mqtt.sender import Presence, Sender
-from limpet.mqtt.settings import Config
-from limpet.mqtt.told import Told, configs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from limpet.messages import Message, Origin
-    from limpet.plugin import Command
+    from limpet.contracts.messages import Message, Origin
+    from limpet.plugins import Command
 
 
 __all__ = ["Config", "MqttReporter", "open"]

@@ -1,7 +1,7 @@
 """Core ML models (``.mlpackage``, ``.mlmodel``) on Apple's CPU, GPU and Neural Engine. macOS only.
 
-What needs no Mac (the model's inputs, outputs and labels) stands in ``limpet.coreml_file``. What stands here is
-written from the documentation of coremltools 9 and has not yet run on a Mac: see docs/coreml.md.
+What needs no Mac (the model's inputs, outputs and labels) stands in ``limpet.models.coreml.specification``.
+What stands here is written from the documentation of coremltools 9. It has not yet run on a Mac: docs/coreml.md.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from limpet import coreml_file
 from limpet.accelerators.delegate_kinds import CPU
+from limpet.contracts.data import fits
 from limpet.errors import ModelError
-from limpet.plugin import suggest
-from limpet.types import fits
+from limpet.models.coreml import specification
+from limpet.plugins import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from limpet.accelerators.delegate_kinds import Choice
-    from limpet.coreml_file import Feature
-    from limpet.types import Array, TensorSpec
+    from limpet.contracts.data import Array, TensorSpec
+    from limpet.models.coreml.specification import Feature
 
 UNITS = {"cpu": "CPU_ONLY", "gpu": "CPU_AND_GPU", "ane": "CPU_AND_NE"}
 """Compute units by delegate. Core ML always keeps the CPU beside them, so the plan has to say who runs what."""
@@ -56,7 +56,7 @@ def check(path: Path, delegates: Sequence[str]) -> list[str]:
     ]
     if platform.system() != "Darwin":
         return [*problems, _needs_macos(path)]
-    needed = coreml_file.read(path).macos
+    needed = specification.read(path).macos
     if _numbers(needed) > _numbers(platform.mac_ver()[0]):
         problems.append(f"{path.name} needs macOS {needed}; this is {platform.mac_ver()[0]}")
     return problems
@@ -99,9 +99,9 @@ class CoreMLModel:
     def __init__(
         self, path: Path, config: Config, delegate: str, shapes: Sequence[tuple[int, ...]] | None
     ) -> None:
-        coremltools = coreml_file.library()
+        coremltools = specification.library()
         self._path, self.delegate = path, delegate
-        self._description = coreml_file.read(path)
+        self._description = specification.read(path)
         self.inputs = _closed(self._description.inputs, shapes, path.name)
         self.outputs = tuple(feature.spec for feature in self._description.outputs)
         units = getattr(coremltools.ComputeUnit, UNITS[delegate])

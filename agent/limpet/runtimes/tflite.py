@@ -13,13 +13,14 @@ import msgspec
 import numpy as np
 
 from limpet.accelerators.delegate_kinds import CPU
+from limpet.contracts.model_facts import ModelFacts
 from limpet.errors import ModelError
-from limpet.manifest import Count
-from limpet.model_facts import ModelFacts
-from limpet.plugin import suggest
-from limpet.tflite import bindings, carried_state, model_file
-from limpet.tflite.coverage import coverage
-from limpet.tflite.tensors import takes_pixels
+from limpet.models.manifest import Count
+from limpet.models.tflite import carried_state, model_file
+from limpet.models.tflite.coverage import coverage
+from limpet.plugins import suggest
+from limpet.runtimes.litert import bindings
+from limpet.runtimes.litert.tensors import takes_pixels
 
 try:
     from ai_edge_litert import __version__ as version
@@ -39,10 +40,10 @@ if TYPE_CHECKING:
     from limpet.accelerators.delegate_kinds import Choice
     from limpet.accelerators.delegate_library import LibraryDelegate
     from limpet.accelerators.placement import Placement
-    from limpet.tflite.bindings import Place
-    from limpet.tflite.compiled_model import AcceleratedModel
-    from limpet.tflite.coverage import Coverage
-    from limpet.types import Array, FloatArray, TensorSpec
+    from limpet.contracts.data import Array, FloatArray, TensorSpec
+    from limpet.models.tflite.coverage import Coverage
+    from limpet.runtimes.litert.bindings import Place
+    from limpet.runtimes.litert.compiled_model import AcceleratedModel
 
 Named: TypeAlias = "tuple[str, dict[str, Any]]"
 """A tensor's name and the runtime's details of it."""
@@ -70,7 +71,7 @@ def open(
     ``ModelError`` says why the file, the delegate, the signature or the shapes cannot be used.
     """
     if delegate.how == "compiled":
-        from limpet.tflite import compiled_model
+        from limpet.runtimes.litert import compiled_model
 
         with compiled_model.open(path, delegate, config.signature, shapes) as compiled:
             yield compiled
@@ -215,7 +216,7 @@ class TFLiteModel:
     def placement(self) -> Placement:
         """Which executor has which op. Reads the file again."""
         from limpet.accelerators.placement import of_coverage
-        from limpet.tflite import model_graph
+        from limpet.models.tflite import model_graph
 
         graph = model_graph.read(self._path.read_bytes())
         return of_coverage(self.delegate, self.asked, self.allocated, graph)

@@ -7,7 +7,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from limpet import plugin
+from limpet import plugins
 from limpet.sources import _numbers
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ def recognise(data: bytes, channels: Sequence[str]) -> tuple[str, int]:
     The empty string where there is none.
     """
     best = ("", 0)
-    for kind in plugin.names("framings"):
-        module = plugin.load("framings", kind)
+    for kind in plugins.names("framings"):
+        module = plugins.load("framings", kind)
         dropped: Counter[str] = Counter()
         try:
             rows = len(module.open(module.Config(), channels, dropped).feed(data).values)

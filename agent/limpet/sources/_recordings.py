@@ -16,9 +16,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from limpet import textfile
+from limpet import text_file
+from limpet.contracts.data import Array
 from limpet.errors import ConfigError
-from limpet.types import Array
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -147,7 +147,7 @@ def _text(path: Path) -> Iterator[IO[str]]:
             file = cast("IO[bytes]", stack.enter_context(gzip.GzipFile(fileobj=file)))
         start = file.read(256)
         file.seek(0)
-        encoding = textfile.encoding(start)
+        encoding = text_file.encoding(start)
         yield stack.enter_context(io.TextIOWrapper(file, encoding=encoding, errors=_LATIN, newline=""))
 
 

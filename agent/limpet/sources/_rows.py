@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 
-from limpet.types import Rows, Samples
+from limpet.contracts.data import Rows, Samples
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from limpet.types import Array, FloatArray, TimeArray
+    from limpet.contracts.data import Array, FloatArray, TimeArray
 
     Ticks = TypeVar("Ticks", int, NDArray[np.int64])
 

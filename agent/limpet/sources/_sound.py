@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from limpet.types import FloatArray
+    from limpet.contracts.data import FloatArray
 
 _UNKNOWN = 0x7FFFF000
 """A larger size means that it was not known when the header was written: the sound went into a pipe."""

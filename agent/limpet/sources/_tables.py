@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import msgspec
 from msgspec import structs
 
-from limpet.plugin import suggest
+from limpet.plugins import suggest
 from limpet.sources import _numbers, _times
 from limpet.sources._times import TIME, Clock
 

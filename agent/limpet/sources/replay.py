@@ -20,20 +20,20 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from limpet.contracts.data import SampleSpec, empty_samples
 from limpet.errors import ConfigError
-from limpet.manifest import Positive
-from limpet.plugin import SourceNeeds
+from limpet.models.manifest import Positive
+from limpet.plugins import SourceNeeds
 from limpet.sources._recordings import load
 from limpet.sources._rows import Cutter
 from limpet.sources._tables import Form
-from limpet.types import SampleSpec, empty_samples
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator
 
+    from limpet.contracts.data import Samples, TimeArray
     from limpet.sources._recordings import Recording
-    from limpet.types import Samples, TimeArray
 
 BLOCK = 256
 """Samples in a block at most."""
@@ -79,7 +79,7 @@ def describe(config: Config) -> SampleSpec:
 
 @contextmanager
 def open(config: Config, dropped: Counter[str]) -> Iterator[Iterator[Samples]]:
-    """Play it. A sample's stamp is the time at which it was due, now. See ``limpet.plugin.Source``.
+    """Play it. A sample's stamp is the time at which it was due, now. See ``limpet.plugins.Source``.
 
     Flat out, the stamps lie as far apart as in the recording, and the first time through ends now.
     """

@@ -31,23 +31,23 @@ import numpy as np
 import serial
 from msgspec import Meta
 
-from limpet import plugin
+from limpet import plugins
 from limpet.config import fill
+from limpet.contracts.data import SampleSpec, empty_samples
 from limpet.errors import ConfigError, SourceError
-from limpet.manifest import Positive
-from limpet.plugin import SourceNeeds
+from limpet.models.manifest import Positive
+from limpet.plugins import SourceNeeds
 from limpet.sources import _recognition
 from limpet.sources._rows import Calibration, Continuity, Shaper
 from limpet.sources.framings._frames import LONGER
-from limpet.types import SampleSpec, empty_samples
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
-    from limpet.plugin import Framing, FramingPlugin
-    from limpet.types import Samples
+    from limpet.contracts.data import Samples
+    from limpet.plugins import Framing, FramingPlugin
 
 IDLE = 0.5
 """Seconds without a sample after which the source shows that it is alive."""
@@ -182,10 +182,10 @@ def _framing(config: Config, dropped: Counter[str], problems: list[str]) -> Fram
     table = {"kind": config.framing} if isinstance(config.framing, str) else dict(config.framing)
     kind = table.pop("kind", None)
     if not isinstance(kind, str):
-        problems.append(f"framing.kind: missing{plugin.suggest('', plugin.names('framings'))}")
+        problems.append(f"framing.kind: missing{plugins.suggest('', plugins.names('framings'))}")
         return None
     try:
-        module: FramingPlugin = plugin.load("framings", kind)
+        module: FramingPlugin = plugins.load("framings", kind)
         options = fill(module.Config, table, "framing", Path(), problems)
         return None if options is None else module.open(options, config.channels, dropped)
     except ConfigError as error:
@@ -197,7 +197,7 @@ def _framing(config: Config, dropped: Counter[str], problems: list[str]) -> Fram
 
 @contextmanager
 def open(config: Config, dropped: Counter[str]) -> Iterator[Iterator[Samples]]:
-    """Open the port for ourselves alone. See ``limpet.plugin.Source``; the causes in ``dropped`` stand above."""
+    """Open the port for ourselves alone. See ``limpet.plugins.Source``; the causes in ``dropped`` stand above."""
     problems: list[str] = []
     framing = _framing(config, dropped, problems)
     if framing is None:

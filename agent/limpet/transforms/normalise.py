@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 import numpy as np
 
-from limpet.manifest import Positive
+from limpet.models.manifest import Positive
 
 ELEMENTWISE = True
 
 if TYPE_CHECKING:
-    from limpet.types import Array, FloatArray, SampleSpec
+    from limpet.contracts.data import Array, FloatArray, SampleSpec
 
 
 Numbers: TypeAlias = float | list[float | list[float]]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from limpet.manifest import Count
+from limpet.models.manifest import Count
 
 KEEPS_RANGE = True
 """Pixels stay between those that they are made from."""
@@ -15,7 +15,7 @@ KEEPS_RANGE = True
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from limpet.types import Array, FloatArray, SampleSpec
+    from limpet.contracts.data import Array, FloatArray, SampleSpec
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

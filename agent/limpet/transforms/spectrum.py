@@ -9,10 +9,10 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from limpet.manifest import Count
+from limpet.models.manifest import Count
 
 if TYPE_CHECKING:
-    from limpet.types import Array, FloatArray, SampleSpec
+    from limpet.contracts.data import Array, FloatArray, SampleSpec
 
 _FLOOR = 1e-12
 """Mean square of -120 dB: what ``log`` gives for silence."""

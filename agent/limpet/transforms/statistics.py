@@ -11,7 +11,7 @@ from msgspec import Meta
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from limpet.types import Array, SampleSpec
+    from limpet.contracts.data import Array, SampleSpec
 
 Doubles: TypeAlias = NDArray[np.float64]
 Feature: TypeAlias = Literal["mean", "std", "min", "max", "rms", "crest", "kurtosis"]

@@ -26,7 +26,7 @@ from limpet_convert.quantize import quantize
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from limpet.types import Array
+    from limpet.contracts.data import Array
 
 SEED, BATCH, TRAINED = 3, 32, 1200
 

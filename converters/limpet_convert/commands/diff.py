@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from limpet.types import fits
+from limpet.contracts.data import fits
 from limpet_convert import facts, pairing, runners
 from limpet_convert.errors import ConvertError
 from limpet_convert.layers import distance
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from limpet.types import Array, TensorSpec
+    from limpet.contracts.data import Array, TensorSpec
 
 HELP = "compare two model files of any format: ops, sizes, quantization, and their outputs on the same inputs"
 SEED = 1

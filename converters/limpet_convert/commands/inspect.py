@@ -8,8 +8,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from limpet import model_kind
-from limpet.deploy import bundle as bundles
+from limpet.models import bundle as bundles
+from limpet.models import model_kind
 from limpet_convert import facts, jail, sign
 from limpet_convert.errors import ConvertError
 from limpet_convert.quantize import left_in_float
@@ -17,7 +17,7 @@ from limpet_convert.quantize import left_in_float
 if TYPE_CHECKING:
     import argparse
 
-    from limpet.model_kind import Kind
+    from limpet.models.model_kind import Kind
 
 HELP = "show what is in a model or a bundle"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from limpet import command_values
+from limpet import option_values
 from limpet.errors import ConfigError
 from limpet_convert import bundling, package, project, ready, sign
 from limpet_convert.commands import _shared
@@ -13,7 +13,7 @@ from limpet_convert.commands import _shared
 if TYPE_CHECKING:
     import argparse
 
-    from limpet.manifest import Manifest
+    from limpet.models.manifest import Manifest
 
 HELP = "write a bundle: of the project's packaged variant, or of a ready-made .tflite model without a project"
 
@@ -90,17 +90,17 @@ def _of_project(arguments: argparse.Namespace) -> tuple[Manifest, Path]:
 
 def _ready(arguments: argparse.Namespace, given: dict[str, Any]) -> tuple[Manifest, Path]:
     table = {key: value for key, value in given.items() if key not in {"window", "hop", "sign"}}
-    if window := command_values.window(given.get("window"), given.get("hop")):
+    if window := option_values.window(given.get("window"), given.get("hop")):
         table["window"] = window
     if "channels" in table:
         table["channels"] = [name.strip() for name in table["channels"].split(",")]
     for key in table.keys() & {"transforms", "inputs"}:
-        table[key] = command_values.toml(table[key], f"--{key}")
+        table[key] = option_values.toml(table[key], f"--{key}")
     if "decoder" in table:
-        table["decoder"] = command_values.decoder(table["decoder"])
+        table["decoder"] = option_values.decoder(table["decoder"])
     if "stateful" in table:
         table["stateful"] = table["stateful"] == "true"
-    wanted: ready.Wanted = command_values.filled(ready.Wanted, table)
+    wanted: ready.Wanted = option_values.filled(ready.Wanted, table)
     signer = (
         sign.signer(given["sign"] if given["sign"].startswith(sign.AGENT) else Path(given["sign"]))
         if "sign" in given

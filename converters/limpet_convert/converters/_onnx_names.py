@@ -20,7 +20,7 @@ from limpet_convert.layers import distance
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from limpet.types import Array, FloatArray
+    from limpet.contracts.data import Array, FloatArray
 
 SEED = 1
 SAME = 1e-3

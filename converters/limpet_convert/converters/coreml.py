@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import numpy as np
 
-from limpet import coreml_file
+from limpet.models.coreml import specification
 from limpet_convert.coreml import compress, frontends, package
 from limpet_convert.errors import ConvertError
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from limpet.types import Array
+    from limpet.contracts.data import Array
 
 _TARGETS = {"13": "iOS16", "14": "iOS17", "15": "iOS18"}
 
@@ -77,7 +77,7 @@ def convert(
     ``shapes``: one an input, with the batch, all sizes known. ``samples``: inputs to calibrate w8a8 with, an image
     as uint8 (height, width, 3). ``ConvertError`` or ``ModelError`` names what of the model cannot be converted.
     """
-    coremltools = coreml_file.library()
+    coremltools = specification.library()
     with _quiet():
         inputs = _inputs(coremltools, config, shapes)
         made, names = frontends.convert(model, inputs, _options(coremltools, config))
@@ -135,7 +135,7 @@ def _refuse_labels(spec: Any, config: Config) -> None:
     """Refuse labels whose number is not that of the first output's scores."""
     if config.classifier or not config.labels:
         return
-    shape = coreml_file.describe(spec).outputs[0].spec.shape
+    shape = specification.describe(spec).outputs[0].spec.shape
     if shape and shape[-1] > 0 and shape[-1] != len(config.labels):
         raise ConvertError(f"{len(config.labels)} labels for {shape[-1]} outputs")
 
@@ -165,7 +165,7 @@ def _describe(coremltools: Any, spec: Any, config: Config, names: Sequence[str])
     metadata.author, metadata.license = config.author, config.licence
     metadata.shortDescription, metadata.versionString = config.description, config.version
     if config.labels and not config.classifier:
-        metadata.userDefined[coreml_file.LABELS] = json.dumps(config.labels, ensure_ascii=False)
+        metadata.userDefined[specification.LABELS] = json.dumps(config.labels, ensure_ascii=False)
 
 
 @contextlib.contextmanager

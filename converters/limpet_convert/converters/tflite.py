@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from limpet.errors import ModelError
-from limpet.tflite import model_file
+from limpet.models.tflite import model_file
 from limpet_convert.errors import ConvertError
 
 if TYPE_CHECKING:

@@ -18,7 +18,7 @@ from limpet_convert.errors import ConvertError, need
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from limpet.types import Array
+    from limpet.contracts.data import Array
 
 Ranges: TypeAlias = "dict[str, dict[str, float]]"
 """Least and largest value, ``rmin`` and ``rmax``, of each variable of a program."""

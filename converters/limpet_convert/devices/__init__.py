@@ -19,8 +19,8 @@ from limpet_convert.runners import flat
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from limpet.messages import Inferred
-    from limpet.types import FloatArray
+    from limpet.contracts.data import FloatArray
+    from limpet.contracts.messages import Inferred
 
 
 _LONGEST_TEXT = 1000

@@ -14,12 +14,13 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from limpet.bucket import Bucket
+from limpet.contracts.messages import Inferred, StatusMessage
+from limpet.delivery.mqtt.broker import Broker
+from limpet.delivery.mqtt.link import Link
 from limpet.errors import TransportError, UnreadableError
 from limpet.inference import given
-from limpet.messages import Inferred, StatusMessage
-from limpet.mqtt.broker import Broker
-from limpet.mqtt.link import Link
-from limpet.remote import (
+from limpet.reporters.dialects import Publish
+from limpet.supervision.commands import (
     AT_ONCE,
     BUSY,
     LARGEST_OUTPUTS,
@@ -30,7 +31,6 @@ from limpet.remote import (
     TOO_MANY,
     Infer,
 )
-from limpet.reporters.dialects import Publish
 from limpet.untrusted import reading
 from limpet_convert.devices import DeviceError, Ran, gather, printable, read_model, refuse_times, shown
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from limpet.types import FloatArray
+    from limpet.contracts.data import FloatArray
     from limpet_convert.devices import Login
 
 R = TypeVar("R")
@@ -57,7 +57,7 @@ AT_WORK = 2.0
 
 
 class Answer(msgspec.Struct):
-    """A ``limpet.messages.Reply`` to ``infer``."""
+    """A ``limpet.contracts.messages.Reply`` to ``infer``."""
 
     ok: bool
     error: str = ""

@@ -16,16 +16,16 @@ from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
+from limpet.contracts.messages import Inferred
 from limpet.errors import TransportError, UnreadableError
 from limpet.inference import given
 from limpet.inference.tensor_stream import MAGIC, PART, Order, Part, Readable, read, write
-from limpet.messages import Inferred
 from limpet_convert.devices import DeviceError, Ran, gather, read_model, shown
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from limpet.types import FloatArray
+    from limpet.contracts.data import FloatArray
     from limpet_convert.devices import Login
 
 SILENCE = 300.0

@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from limpet.types import Array
+    from limpet.contracts.data import Array
 
 Kernel: TypeAlias = "Callable[..., Any]"
 

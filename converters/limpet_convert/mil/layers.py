@@ -18,7 +18,7 @@ from limpet_convert.mil.elementwise import softmax
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.types import Array
+    from limpet.contracts.data import Array
     from limpet_convert.mil.elementwise import Kernel
 
 Pads = list[tuple[int, int]]

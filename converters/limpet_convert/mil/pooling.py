@@ -13,7 +13,7 @@ from limpet_convert.mil.layers import Pads, pads, windows
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.types import Array
+    from limpet.contracts.data import Array
     from limpet_convert.mil.elementwise import Kernel
 
 

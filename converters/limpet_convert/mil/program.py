@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from limpet import coreml_file
+from limpet.contracts.data import fits
 from limpet.errors import ModelError
-from limpet.types import fits
+from limpet.models.coreml import specification
 from limpet_convert.mil import elementwise, layers, pooling, quantized, recurrent, resizing, shapes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from limpet.types import Array, TensorSpec
+    from limpet.contracts.data import Array, TensorSpec
     from limpet_convert.mil.elementwise import Kernel
 
 Values: TypeAlias = "dict[Any, Any]"
@@ -59,7 +59,7 @@ class Program:
 
     def __init__(self, path: Path, function: str = "main") -> None:
         self._path = path
-        self._description = coreml_file.read(path)
+        self._description = specification.read(path)
         self.inputs = tuple(feature.spec for feature in self._description.inputs)
         self.outputs = tuple(feature.spec for feature in self._description.outputs)
         self.labels = self._description.labels
@@ -193,7 +193,7 @@ def _load(path: Path, function: str) -> Any:
     """Return a function of the program as coremltools parses it."""
     from coremltools.converters.mil.frontend.milproto.load import load
 
-    spec = coreml_file.load_spec(path)
+    spec = specification.load_spec(path)
     if spec.WhichOneof("Type") != "mlProgram":
         raise ModelError(f"{path.name} is a {spec.WhichOneof('Type')}; only an ML program can be executed here")
     weights = path / "Data" / "com.apple.CoreML" / "weights"

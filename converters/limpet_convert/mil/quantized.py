@@ -9,7 +9,7 @@ import numpy as np
 from limpet_convert.mil.elementwise import dtype_of
 
 if TYPE_CHECKING:
-    from limpet.types import Array
+    from limpet.contracts.data import Array
     from limpet_convert.mil.elementwise import Kernel
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from limpet_convert.mil.elementwise import hard_sigmoid, sigmoid
 
 if TYPE_CHECKING:
-    from limpet.types import Array
+    from limpet.contracts.data import Array
     from limpet_convert.mil.elementwise import Kernel
 
 Weights: TypeAlias = "tuple[Array, Array, Array | None, Array | None]"

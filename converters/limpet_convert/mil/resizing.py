@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.types import Array
+    from limpet.contracts.data import Array
     from limpet_convert.mil.elementwise import Kernel
 
 

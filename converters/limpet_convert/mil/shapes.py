@@ -11,7 +11,7 @@ from limpet_convert.mil.elementwise import dtype_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.types import Array
+    from limpet.contracts.data import Array
     from limpet_convert.mil.elementwise import Kernel
 
 _MODES = {"constant": "constant", "reflect": "reflect", "replicate": "edge", "symmetric": "symmetric"}

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
-from limpet import textfile
+from limpet import text_file
 from limpet.config import fill
 from limpet.errors import ConfigError
-from limpet.manifest import Count, Positive
-from limpet.plugin import suggest
+from limpet.models.manifest import Count, Positive
+from limpet.plugins import suggest
 from limpet_convert import reference, tuning
 from limpet_convert.project import Variant
 
@@ -24,7 +24,7 @@ else:
     import tomli as tomllib
 
 if TYPE_CHECKING:
-    from limpet.types import FloatArray
+    from limpet.contracts.data import FloatArray
     from limpet_convert.devices import Device
     from limpet_convert.tuning import Clock
 
@@ -72,7 +72,7 @@ def read(wanted: str) -> Profile:
         if not path.suffix:
             raise ConfigError([f"there is no profile {wanted!r}{suggest(wanted, names())}, and no such file"])
     try:
-        table = tomllib.loads(textfile.read(path))
+        table = tomllib.loads(text_file.read(path))
     except OSError as error:
         raise ConfigError([f"{path}: {error.strerror}"]) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from limpet.types import Samples, SampleSpec
+from limpet.contracts.data import Samples, SampleSpec
 
 if TYPE_CHECKING:
     from collections import Counter

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from limpet.processes.channel import Channel
+from limpet.wire.channel import Channel
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from limpet.messages import DeviceHealth, EventMessage, Message, PipelineHealth, ResultMessage
+from limpet.contracts.messages import DeviceHealth, EventMessage, Message, PipelineHealth, ResultMessage
 
 
 class Publish(NamedTuple):

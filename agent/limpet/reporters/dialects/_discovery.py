@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import msgspec
 
-from limpet.records import State
 from limpet.reporters.dialects import Publish
+from limpet.wire.records import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from limpet.messages import Origin
+    from limpet.contracts.messages import Origin
     from limpet.reporters.dialects._fields import Kind
 
 _CLASSES = {

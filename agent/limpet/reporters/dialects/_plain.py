@@ -9,7 +9,7 @@ from limpet.reporters.dialects import Publish, Sessionless, subtopic
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from limpet.messages import DeviceHealth, EventMessage, ModelReported, PipelineHealth, ResultMessage
+    from limpet.contracts.messages import DeviceHealth, EventMessage, ModelReported, PipelineHealth, ResultMessage
 
 
 class Plain(Sessionless):

@@ -12,13 +12,13 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Meta
 
-from limpet.messages import DeviceHealth, EventMessage, PipelineHealth, StatusMessage
+from limpet.contracts.messages import DeviceHealth, EventMessage, PipelineHealth, StatusMessage
 from limpet.reporters.dialects import Exclusive, Publish, Sessionless
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.messages import ModelReported, Origin, ResultMessage
+    from limpet.contracts.messages import ModelReported, Origin, ResultMessage
 
 __all__ = ["AzureIotHub", "Config", "open"]
 

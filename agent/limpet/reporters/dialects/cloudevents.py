@@ -11,13 +11,13 @@ from urllib.parse import quote
 
 import msgspec
 
-from limpet.messages import DeviceHealth, EventMessage, Message, PipelineHealth, ResultMessage
+from limpet.contracts.messages import DeviceHealth, EventMessage, Message, PipelineHealth, ResultMessage
 from limpet.reporters.dialects import Publish, Sessionless, subtopic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.messages import ModelReported, Origin
+    from limpet.contracts.messages import ModelReported, Origin
 
 __all__ = ["CloudEvents", "Config", "open"]
 

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from limpet.messages import DeviceHealth, ModelReported, PipelineHealth
+from limpet.contracts.messages import DeviceHealth, ModelReported, PipelineHealth
 from limpet.reporters.dialects import Publish, _discovery, _fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.messages import EventMessage, Origin, ResultMessage
+    from limpet.contracts.messages import EventMessage, Origin, ResultMessage
     from limpet.reporters.dialects._discovery import Entity
 
 __all__ = ["Config", "HomeAssistant", "open"]

@@ -9,7 +9,7 @@ import msgspec
 from limpet.reporters.dialects._plain import Plain
 
 if TYPE_CHECKING:
-    from limpet.messages import Origin
+    from limpet.contracts.messages import Origin
 
 __all__ = ["Config", "open"]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from limpet.messages import DeviceHealth, ModelReported
+from limpet.contracts.messages import DeviceHealth, ModelReported
 from limpet.reporters.dialects import Publish, _fields
 from limpet.reporters.dialects._sparkplug_payload import (
     BOOLEAN,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from limpet.messages import EventMessage, Origin, PipelineHealth, ResultMessage
+    from limpet.contracts.messages import EventMessage, Origin, PipelineHealth, ResultMessage
 
 __all__ = ["Config", "Sparkplug", "open"]
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from msgspec import Meta
 
+from limpet.contracts.data import Rows
 from limpet.sources._numbers import UNITS
-from limpet.types import Rows
 
 if TYPE_CHECKING:
     from collections import Counter

@@ -13,15 +13,15 @@ import msgspec
 import numpy as np
 from cobs import cobs
 
+from limpet.contracts.data import Rows
 from limpet.sources.framings._frames import CLOCK, BadFrameError, Splitter
-from limpet.types import Rows
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Sequence
 
-    from limpet.plugin import Framing
-    from limpet.types import Array
+    from limpet.contracts.data import Array
+    from limpet.plugins import Framing
 
 HEADER = struct.Struct("<BBHI")
 CRC = struct.Struct("<H")

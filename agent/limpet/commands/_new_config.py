@@ -1,0 +1,84 @@
+"""A first configuration: from what is known of sensor, model and broker to TOML, without I/O."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from limpet.models.manifest import Manifest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Draft:
+    """What a configuration with one serial source and one pipeline needs. ``state`` is empty for the usual one."""
+
+    device: str
+    state: str
+    broker: Mapping[str, Any]
+    port: str
+    baud: int
+    framing: str
+    channels: Sequence[str]
+    model: str
+    pipeline: str
+    rate: float | None = None
+    delegates: Sequence[str] = field(default_factory=lambda: ["cpu"])
+
+    def tables(self) -> dict[str, dict[str, Any]]:
+        """Return the tables by their headers, in the order in which they are written."""
+        source: dict[str, Any] = {
+            "kind": "serial",
+            "port": self.port,
+            "baud": self.baud,
+            "framing": self.framing,
+            "channels": list(self.channels),
+        }
+        if self.rate:
+            source["rate"] = self.rate
+        return {
+            "device": {"id": self.device, **({"state": self.state} if self.state else {})},
+            "mqtt": dict(self.broker),
+            "sources.sensor": source,
+            f"pipelines.{_key(self.pipeline)}": {
+                "source": "sensor",
+                "model": self.model,
+                "delegates": list(self.delegates),
+            },
+        }
+
+
+def toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """Write tables of strings, numbers and lists of them as TOML. Headers must be valid as they are."""
+    lines = []
+    for header, table in tables.items():
+        lines += [f"[{header}]", *(f"{key} = {_value(value)}" for key, value in table.items()), ""]
+    return "\n".join(lines)
+
+
+def channels_of(manifest: Manifest) -> list[str]:
+    """Return the channels that a model takes: by their names, or as many as its input has. None if unknown."""
+    named = list(dict.fromkeys(channel for tensor in manifest.inputs for channel in tensor.channels))
+    if named or len(manifest.inputs) != 1:
+        return named
+    shape = manifest.inputs[0].shape
+    count = shape[-1] if len(shape) in {2, 3} and not manifest.transforms else 0
+    return [f"c{number}" for number in range(count)]
+
+
+def identifier(text: str) -> str:
+    """Return a device's id made of a host name."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:64] or "limpet"
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _value(name)
+
+
+def _value(value: Any) -> str:
+    """JSON is TOML for numbers, lists and all strings without DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

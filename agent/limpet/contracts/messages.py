@@ -1,0 +1,215 @@
+"""What goes out of the device. The JSON Schemas under docs/schemas/ are made from these structs.
+
+No numpy here: the supervisor makes these messages.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from limpet.device.clock import Mark
+from limpet.wire.records import Placed, State
+
+
+class Origin(msgspec.Struct, frozen=True):
+    """Who reports. ``boot`` names this run of the supervisor and never repeats; ``version`` is Limpet's."""
+
+    device: str
+    boot: str
+    version: str
+
+
+class ResultMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """One result, on ``result/<pipeline>``. A batch is a JSON array of them, oldest first.
+
+    ``id`` is ``device/pipeline/boot/sequence``: a redelivery has the same. ``time`` is that of the newest
+    sample that it was made from, in UTC; ``monotonic_ns`` the same instant on the device's monotonic clock;
+    ``sample`` that sample's ordinal in its source. ``latency_us`` runs from there to the decoded output.
+    ``clock``: the device did not know the time, so that ``time`` counts from 1970.
+    ``replayed``: it could not be sent when it was made.
+    """
+
+    id: str
+    device: str
+    pipeline: str
+    boot: str
+    sequence: int
+    time: datetime
+    monotonic_ns: int
+    sample: int
+    model: str
+    version: int
+    delegate: str
+    degraded: bool
+    latency_us: float
+    output: Any
+    clock: Mark | None = None
+    replayed: bool = False
+
+
+class EventMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """A change of state, on ``event/<pipeline>``; ``pipeline`` is empty for one of the whole device.
+
+    ``clock`` is as in results. ``offset_s`` comes with ``clock-set``: by how many seconds the wall clock was set.
+    """
+
+    device: str
+    boot: str
+    time: datetime
+    event: str
+    pipeline: str = ""
+    reason: str = ""
+    offset_s: float | None = None
+    clock: Mark | None = None
+    replayed: bool = False
+
+
+class StatusMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """Whether the device is there, on ``status``, retained; the broker sends ``offline`` as last will."""
+
+    device: str
+    boot: str
+    version: str
+    status: Literal["online", "offline"]
+    reason: str = ""
+
+
+class StageLatency(msgspec.Struct, kw_only=True):
+    """Latency of one stage in µs since the health message before.
+
+    ``buckets`` is the histogram that the figures come from, mergeable, see ``limpet.histogram``.
+    """
+
+    count: int
+    p50: float
+    p95: float
+    p99: float
+    buckets: dict[str, int]
+
+
+class PipelineHealth(msgspec.Struct, kw_only=True):
+    """Health of one pipeline, on ``health/<pipeline>``, retained. Counts run since the supervisor started.
+
+    ``dropped`` has samples by cause, those of its source among them. ``delegate_share`` is the share of the
+    model's ops that run on the delegate, ``placement`` the proof of it where that is not the CPU,
+    ``sandbox`` what its worker has given up. ``clipped`` is the share of windows, of those looked at, with values
+    that the model's quantized input cannot hold; null if there is no such input.
+    """
+
+    device: str
+    pipeline: str
+    time: datetime
+    state: State
+    reason: str
+    model: str
+    version: int
+    delegate: str
+    delegate_share: float
+    degraded: bool
+    placement: Placed | None = None
+    sandbox: list[str] = []
+    results: int
+    errors: int
+    restarts: int
+    clipped: float | None = None
+    dropped: dict[str, int]
+    latency_us: dict[str, StageLatency]
+
+
+class AcceleratorHealth(msgspec.Struct, kw_only=True):
+    """An accelerator, and why it is not ``usable`` if it is not. ``delegate`` is what would use it."""
+
+    name: str
+    where: str
+    delegate: str
+    usable: bool
+    why_not: list[str]
+
+
+class DeviceHealth(msgspec.Struct, kw_only=True):
+    """Health of the device, on ``health``, retained. What this machine cannot tell is null.
+
+    ``cpu_share`` is that of all cores since the message before, ``pss_mb`` that of the supervisor and all its
+    children, ``temperature_c`` the hottest thermal zone's, ``throttled`` whether a cooling device is active.
+    ``reporters`` has each reporter's own figures: outbox depth and oldest age, reconnects, shed messages.
+    """
+
+    device: str
+    boot: str
+    version: str
+    time: datetime
+    uptime_s: float
+    cpu_share: float | None
+    load_1m: float | None
+    pss_mb: float | None
+    memory_available_mb: float | None
+    temperature_c: float | None
+    throttled: bool | None
+    disk_free_mb: float | None
+    clock_synchronised: bool | None
+    accelerators: list[AcceleratorHealth] = []
+    pipelines: dict[str, State]
+    reporters: dict[str, dict[str, Any]]
+
+
+class ModelReported(msgspec.Struct, kw_only=True):
+    """Which model runs, on ``model/<pipeline>/reported``, retained."""
+
+    device: str
+    pipeline: str
+    time: datetime
+    model: str
+    version: int
+    state: State
+    reason: str
+    delegate: str
+    degraded: bool
+    placement: Placed | None = None
+
+
+class Reply(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """The answer to a command, on its response topic: ``result``, or ``error`` where it was not done."""
+
+    device: str
+    command: str
+    ok: bool
+    error: str = ""
+    result: Any = None
+
+
+class Tensor(msgspec.Struct, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Real values, row by row. ``data`` has them little-endian, in base64 where this is JSON.
+
+    ``values`` may have them as numbers instead. No dimension is larger than TFLite's, which are of 32 bits.
+    """
+
+    shape: Annotated[list[Annotated[int, Meta(ge=1, le=(1 << 31) - 1)]], Meta(min_length=1, max_length=8)]
+    dtype: Literal["float32", "uint8"] = "float32"
+    data: bytes = b""
+    values: list[float] = []
+
+
+class Inferred(msgspec.Struct, kw_only=True):
+    """What a model made of windows that were given to it, and where.
+
+    ``sha256`` is that of the model file in use, ``limpet`` the agent's version. ``outputs``: each of the model's,
+    the windows first. ``run_us``: how long each window took in the model, in µs.
+    """
+
+    model: str
+    version: int
+    sha256: str
+    limpet: str
+    runtime: str
+    delegate: str
+    delegate_share: float
+    placement: Placed | None
+    outputs: list[Tensor]
+    run_us: list[float]
+
+
+Message: TypeAlias = ResultMessage | EventMessage | PipelineHealth | DeviceHealth | ModelReported

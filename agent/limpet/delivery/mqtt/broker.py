@@ -1,0 +1,158 @@
+"""How to reach a broker: address, credentials and TLS, as configured."""
+
+from __future__ import annotations
+
+import os
+import ssl
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from limpet import text_file
+from limpet.errors import ConfigError, TransportError, UnreadableError
+from limpet.models.manifest import Positive
+from limpet.untrusted import open_file, read_file
+
+_LONGEST = 65_540
+"""Bytes of a file with a password; MQTT takes 65,535 and a file may have a mark and line ends."""
+_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+
+
+class Endpoint(NamedTuple):
+    """Where a URL leads. ``path`` is that of a websocket, empty for plain TCP."""
+
+    host: str
+    port: int
+    tls: bool
+    path: str
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Broker(msgspec.Struct, kw_only=True):
+    """A broker and how to log in.
+
+    ``url`` is ``mqtt://``, ``mqtts://`` (TLS), ``ws://`` or ``wss://`` with host and port. Secrets stand in files;
+    one of the same name in ``$CREDENTIALS_DIRECTORY`` (systemd) is read instead. ``protocol``
+    "auto" is MQTT 5, or 3.1.1 where the broker knows no better. ``keepalive`` and ``reconnect_max``, the longest
+    pause between two attempts to connect, are in seconds. ``session_expiry``: seconds for which the broker keeps
+    the subscriptions, and what came for them, while the device is away. ``alpn``: protocols to offer in TLS, for
+    brokers that share port 443.
+    """
+
+    url: str
+    protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    client_id: Annotated[str, Meta(max_length=1000)] = ""
+    username: str = ""
+    password_file: Path | None = None
+    ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    keepalive: Annotated[int, Meta(ge=1, le=65535)] = 30
+    reconnect_max: Positive = 60.0
+    session_expiry: Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)] = 3600
+    alpn: list[str] = []
+
+    def __post_init__(self) -> None:
+        tls = endpoint(self.url).tls
+        if not tls and (self.ca_file or self.cert_file or self.key_file):
+            raise ValueError("ca_file, cert_file and key_file go with mqtts:// or wss://")
+        if self.key_file and not self.cert_file:
+            raise ValueError("key_file goes with cert_file")
+        if self.password_file and not self.username:
+            raise ValueError("password_file goes with username")
+
+
+def endpoint(url: str) -> Endpoint:
+    """Take a broker's URL apart. ``ValueError`` says what is wrong with it."""
+    parts = urlsplit(url)
+    if parts.scheme not in _PORTS:
+        raise ValueError(f"url: {url!r} must start with one of mqtt://, mqtts://, ws://, wss://")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("url: holds no credentials; set username, and password_file to a file with the password")
+    if not parts.hostname:
+        raise ValueError(f"url: {url!r} names no host")
+    websocket = parts.scheme in ("ws", "wss")
+    if parts.query or parts.fragment or (parts.path.strip("/") and not websocket):
+        raise ValueError(f"url: nothing may follow host and port in {url!r}; topics have their own root, limpet/")
+    try:
+        port = parts.port or _PORTS[parts.scheme]
+    except ValueError:
+        raise ValueError(f"url: the port in {url!r} must be a number from 1 to 65535") from None
+    path = (parts.path or "/mqtt") if websocket else ""
+    return Endpoint(parts.hostname, port, parts.scheme in ("mqtts", "wss"), path)
+
+
+def locate(path: Path) -> Path:
+    """Return where a secret's file is: by its name among systemd's credentials, else at ``path``.
+
+    In that order, as the file that a credential is loaded from is often there and not for this user to read.
+    """
+    credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", "")) / path.name
+    return credential if "CREDENTIALS_DIRECTORY" in os.environ and credential.is_file() else path
+
+
+def _target(path: Path) -> Path:
+    """Return what a link leads to: Kubernetes and systemd lay secrets out as links."""
+    return Path(os.path.realpath(path))
+
+
+def check_files(broker: Broker) -> None:
+    """See that the files are there and readable. ``ConfigError`` names each that is not."""
+    problems = []
+    for key in ("password_file", "ca_file", "cert_file", "key_file"):
+        path: Path | None = getattr(broker, key)
+        try:
+            if path:
+                open_file(_target(locate(path))).close()
+        except OSError as error:
+            problems.append(f"mqtt.{key}: {path}: {error.strerror}")
+        except UnreadableError as error:
+            problems.append(f"mqtt.{key}: {error}")
+    if problems:
+        raise ConfigError(problems)
+
+
+def password(broker: Broker) -> str | None:
+    """Read the password, without the line break that editors put at its end. ``TransportError``."""
+    if broker.password_file is None:
+        return None
+    path = locate(broker.password_file)
+    try:
+        return text_file.secret(read_file(_target(path), _LONGEST))
+    except UnicodeDecodeError as error:
+        # Its own text would show a part of the password.
+        raise TransportError(f"the password cannot be read from {path}: it is not UTF-8") from error
+    except (OSError, ValueError, UnreadableError) as error:
+        raise TransportError(f"the password cannot be read from {path}: {error}") from error
+
+
+def tls_context(broker: Broker) -> ssl.SSLContext:
+    """Make a TLS context that trusts ``ca_file``, or the system's authorities. ``TransportError``."""
+    try:
+        context = ssl.create_default_context(cafile=locate(broker.ca_file) if broker.ca_file else None)
+        context.minimum_version = ssl.TLSVersion.TLSv1_2
+        if broker.alpn:
+            context.set_alpn_protocols(broker.alpn)
+        if broker.cert_file:
+            key = locate(broker.key_file) if broker.key_file else None
+            context.load_cert_chain(locate(broker.cert_file), key)
+    except (OSError, ssl.SSLError) as error:
+        raise TransportError(f"ca_file, cert_file or key_file cannot be used: {error}") from error
+    return context
+
+
+def secrets_version(broker: Broker) -> tuple[int, ...]:
+    """Return what changes when a file with a certificate, a key or a password is replaced."""
+    versions: list[int] = []
+    for path in (broker.ca_file, broker.cert_file, broker.key_file, broker.password_file):
+        with suppress(OSError):
+            if path:
+                status = locate(path).stat()
+                versions += [status.st_mtime_ns, status.st_ino, status.st_size]
+    return tuple(versions)

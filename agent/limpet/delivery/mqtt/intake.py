@@ -1,0 +1,263 @@
+"""The outbox thread: takes messages in, encodes, batches and keeps them, and hands them to the sender."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections import Counter, deque
+from contextlib import suppress
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from limpet.contracts.messages import EventMessage, Message, ResultMessage
+from limpet.delivery.mqtt.batch import Batch, Batcher, join
+from limpet.delivery.mqtt.dispatch import Dispatch
+from limpet.delivery.outbox import Entry
+from limpet.delivery.outbox.journal import Item, Journal
+from limpet.delivery.outbox.queue import Outbox
+from limpet.device import clock
+from limpet.reporters.dialects import subtopic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from limpet.contracts.messages import Origin
+    from limpet.delivery.mqtt.sender import Sender
+    from limpet.delivery.mqtt.settings import Config
+
+log = logging.getLogger(__name__)
+
+INBOX = 20_000
+"""Messages that may wait for this thread; beyond, the oldest are shed."""
+
+TICK = 0.005
+"""Seconds between two looks into the inbox while messages keep coming: fewer wake-ups, hardly any delay."""
+
+IDLE = 1.0
+"""Seconds between two looks at the disk while nothing happens."""
+
+AFTER_BUG = 1.0
+"""Seconds of pause after an unexpected exception."""
+
+DRAIN = 3.0
+"""Seconds to send what is left when the program stops."""
+
+
+class Directories(NamedTuple):
+    """Where the outbox lives: ``disk`` survives a reboot, ``journal`` the end of the process."""
+
+    disk: Path
+    journal: Path
+
+
+class Figures(NamedTuple):
+    """The outbox as it was at the end of the last turn. ``oldest`` is a ``time.monotonic``."""
+
+    depth: int
+    size: int
+    oldest: float | None
+    shed: dict[str, int]
+    held_back: int
+    accepted: int
+
+
+class Intake:
+    """Owns the outbox. ``add`` is called from another thread, and is all that happens there."""
+
+    def __init__(
+        self, config: Config, origin: Origin, root: str, directories: Directories, sender: Sender
+    ) -> None:
+        self.figures = Figures(0, 0, None, {}, 0, 0)
+        self._origin = origin
+        self._root = root
+        self._sender = sender
+        self._rules = {"event": config.outbox.events, "result": config.outbox.results}
+        persists = any(rules.keep != "memory" for rules in self._rules.values())
+        self._outbox = Outbox(config.outbox, directories.disk if persists else None)
+        self._journal = Journal(directories.journal) if persists else None
+        batch = (config.batch_count, config.batch_bytes)
+        self._dispatch = Dispatch(self._outbox, root, config.replay, batch, config.bytes_per_hour)
+        self._batcher = Batcher(config.batch_count, config.batch_age, config.batch_bytes)
+        self._inbox: deque[Message] = deque()
+        self._encode = msgspec.json.Encoder().encode
+        self._shed: Counter[str] = Counter()
+        self._accepted = 0
+        self._asleep = False
+        self._awake = threading.Event()
+        self._stop_by: float | None = None
+        self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def add(self, message: Message) -> None:
+        """Take a message in. Never blocks, never raises."""
+        self._inbox.append(message)
+        if len(self._inbox) > INBOX:
+            with suppress(IndexError):  # the thread may have emptied it meanwhile
+                self._inbox.popleft()
+                self._shed["inbox full"] += 1
+        if self._asleep:
+            self._awake.set()
+
+    def wake(self) -> None:
+        """Have the thread look at what the sender has done."""
+        self._awake.set()
+
+    def stop(self) -> None:
+        """Send what can be sent within a few seconds, then end the sender and this thread."""
+        self._stop_by = time.monotonic() + DRAIN
+        self._awake.set()
+        self._thread.join(3 * DRAIN)
+
+    # --- on the thread
+
+    def _run(self) -> None:
+        self._safely(self._begin)
+        while not self._done(time.monotonic()):
+            busy = self._safely(self._turn)
+            if busy and self._stop_by is None:
+                time.sleep(TICK)
+            else:
+                self._wait()
+        self._sender.stop(DRAIN / 2)
+        self._safely(self._close)
+
+    def _safely(self, step: Callable[[float], bool | None]) -> bool:
+        """Do a step. What it raises does not end the thread, without which nothing is sent any more."""
+        try:
+            return bool(step(time.monotonic()))
+        except Exception:
+            log.exception("a bug in the outbox; going on")
+            time.sleep(AFTER_BUG)
+            return False
+
+    def _begin(self, now: float) -> None:
+        self._outbox.open(now)
+        if self._journal:
+            self._outbox.restore(self._journal.read(now))
+            self._report_damage(self._journal)
+
+    def _done(self, now: float) -> bool:
+        if self._stop_by is None:
+            return False
+        waiting = bool(self._inbox) or self._batcher.since() < math.inf
+        sent = not self._outbox.depth or not self._sender.connected
+        return (not waiting and (sent or now > self._stop_by)) or now > self._stop_by + DRAIN
+
+    def _close(self, now: float) -> None:
+        self._dispatch.sync(self._sender, now)
+        self._outbox.close()
+        if self._journal:
+            self._journal.close(now, self._outbox.unsafe_since())
+        if depth := self._outbox.depth:
+            fate = "are kept" if self._outbox.unsafe_since() == math.inf else "may be lost"
+            log.warning("%d messages had not been acknowledged when the program stopped; they %s", depth, fate)
+
+    def _turn(self, now: float) -> bool:
+        """Do what there is to do; return whether messages had come in."""
+        self._dispatch.sync(self._sender, now)
+        busy = self._take_in(now)
+        for batch in self._batcher.due(now) if self._stop_by is None else self._batcher.flush(now):
+            self._keep_results(batch)
+        self._dispatch.hand_over(self._sender, now)
+        self._outbox.maintain(now, away=not self._sender.connected)
+        if self._journal:
+            self._journal.note(now, self._safe(now))
+        self._report_notices()
+        self._count()
+        return busy
+
+    def _wait(self) -> None:
+        self._asleep = True
+        now = time.monotonic()
+        due = [now + IDLE, self._dispatch.next_due(), self._outbox.next_due(), self._batcher.next_due()]
+        timeout = 0.05 if self._stop_by else min(due) - now
+        if not self._inbox and timeout > 0:
+            self._awake.wait(timeout)
+        self._asleep = False
+        self._awake.clear()
+
+    def _take_in(self, now: float) -> bool:
+        count = len(self._inbox)
+        items = [item for _ in range(count) if (item := self._item(self._inbox.popleft()))]
+        if not items:
+            return bool(count)
+        kept = [item for item in items if self._rules[item.kind].keep != "memory"]
+        if self._journal and kept:
+            self._journal.append(kept, now, self._safe(now))
+        self._accepted += len(items)
+        for item in items:
+            if item.kind == "event":
+                self._outbox.put(Entry("event", item.pipeline, item.payload, 1, now))
+            else:
+                for batch in self._batcher.add(item.pipeline, item.payload, now):
+                    self._keep_results(batch)
+        return True
+
+    def _item(self, message: Message) -> Item | None:
+        """Encode a message that is to be kept; state goes on to the sender."""
+        try:
+            payload = self._encode(message)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            if not self._shed["not encodable"]:
+                log.error("a %s cannot be written as JSON and is dropped: %s", type(message).__name__, error)  # noqa: TRY400 - the text is enough
+            self._shed["not encodable"] += 1
+            return None
+        if isinstance(message, ResultMessage):
+            return Item("result", message.pipeline, payload)
+        if isinstance(message, EventMessage):
+            return Item("event", message.pipeline, payload)
+        self._sender.set_state(f"{self._root}/{subtopic(message)}", payload, message)
+        return None
+
+    def _keep_results(self, batch: Batch) -> None:
+        self._outbox.put(Entry("result", batch.key, join(batch.items), len(batch.items), batch.since))
+
+    def _safe(self, now: float) -> float:
+        """Return the time before which all that was accepted is acknowledged or on the disk."""
+        return min(self._outbox.unsafe_since(), self._batcher.since(), now)
+
+    def _report_notices(self) -> None:
+        for event, reason in self._outbox.notices():
+            log.warning("%s: %s", event, reason)
+            self.note(event, reason)
+
+    def _report_damage(self, journal: Journal) -> None:
+        for reason in journal.trouble:
+            log.warning("%s", reason)
+            self.note("state-damaged", reason)
+        if journal.damaged:
+            self._outbox.counts["unknown numbers of messages, journal damaged"] += journal.damaged
+        if journal.refused:
+            self._outbox.counts["messages, no pipeline has that name"] += journal.refused
+
+    def note(self, event: str, reason: str) -> None:
+        """Take in an event of the whole device."""
+        now = datetime.now(timezone.utc)
+        self.add(
+            EventMessage(
+                device=self._origin.device,
+                boot=self._origin.boot,
+                time=now,
+                event=event,
+                reason=reason,
+                clock=clock.mark(now),
+            )
+        )
+
+    def _count(self) -> None:
+        self.figures = Figures(
+            self._outbox.depth,
+            self._outbox.size,
+            self._outbox.oldest(),
+            {**self._shed, **self._outbox.counts},
+            self._dispatch.held_back,
+            self._accepted,
+        )

@@ -1,0 +1,40 @@
+"""What may be configured about reporting over MQTT."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from limpet.delivery.mqtt import told
+from limpet.delivery.mqtt.broker import Broker
+from limpet.delivery.mqtt.pace import ReplayRules
+from limpet.delivery.outbox import LARGEST
+from limpet.delivery.outbox.rules import OutboxRules
+
+
+class Config(Broker, kw_only=True, forbid_unknown_fields=True):
+    """The broker, and how results go out to it.
+
+    ``batch_age`` is in seconds, ``batch_bytes`` in bytes: how old and how large a batch may become.
+    ``bytes_per_hour`` bounds what is sent on a metered link: results wait, events and state go on.
+    ``dialects`` has a table for each language that messages are told in, see docs/dialects.md.
+    """
+
+    topic: Annotated[str, Meta(pattern=r"^[^+#/\x00-\x1f\x7f-\x9f][^+#\x00-\x1f\x7f-\x9f]{0,200}\Z")] = "limpet"
+    qos: Literal[0, 1] = 1
+    batch_count: Annotated[int, Meta(ge=1)] = 100
+    batch_age: Annotated[float, Meta(ge=0)] = 0.25
+    batch_bytes: Annotated[int, Meta(ge=1024, le=LARGEST)] = 65_536
+    bytes_per_hour: Annotated[int, Meta(ge=1024)] | None = None
+    dialects: dict[str, dict[str, Any]] = msgspec.field(default_factory=lambda: {"json": {}})
+    outbox: OutboxRules = msgspec.field(default_factory=OutboxRules)
+    replay: ReplayRules = msgspec.field(default_factory=ReplayRules)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.dialects:
+            raise ValueError("dialects: name at least one, as [mqtt.dialects.json]")
+        told.configs(self.dialects, Path())

@@ -1,0 +1,394 @@
+"""A journal of what has been accepted, so that it outlives the process at no cost to the medium.
+
+Files are appended to without being synced: what was written survives the death of the process, not a power cut.
+They live a few seconds, in a directory in memory where systemd gives one (``$RUNTIME_DIRECTORY``), until all they
+hold is acknowledged or on the disk.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+import struct
+import zlib
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from limpet.delivery.outbox import LARGEST, Class, Entry, is_owner
+from limpet.delivery.outbox.disk import boot_id
+from limpet.device import state_files
+from limpet.errors import UnreadableError
+from limpet.untrusted import open_file, read_file, reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+log = logging.getLogger(__name__)
+
+SEGMENT = 1024 * 1024
+"""Bytes after which another file is begun."""
+
+LIMIT = 32
+"""Files that may be there; beyond, the oldest is deleted, though only memory holds what is in it."""
+
+DAMAGED = "damaged"
+"""Name of the last file that was damaged, kept for a person to look at."""
+
+RETRY = 5.0
+"""Seconds until a directory that could not be written to is tried again."""
+
+FORMAT = 2
+_MARK = b"limpetj"
+"""A file begins with this and a byte that says its format."""
+
+_PLAUSIBLE = 100
+"""No later version of Limpet has a higher format; such a number is damage."""
+
+_SYNC = b"\xa5\x5aLj"
+"""Each record begins with this, so that the next one is found behind a damaged one."""
+
+_HEAD = struct.Struct("<4sII")
+MOST_MESSAGES = 100_000
+"""Messages that are read of all files; more would not fit into the memory that they are kept in."""
+
+MOST_BYTES = LIMIT * SEGMENT + LARGEST
+"""Bytes that are read of all files."""
+
+_LARGEST = SEGMENT + LARGEST + 4096
+"""Bytes of a file, at most: it is ended after the record that makes it longer than a segment."""
+
+_FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+_NAME = re.compile(r"[0-9]{8}\.log")
+_NUMBERS = 10**8 - 10**6
+"""No file has a higher number: they begin with 1 whenever all messages are safe."""
+
+
+class Item(NamedTuple):
+    """One result or event."""
+
+    kind: Class
+    pipeline: str
+    payload: bytes
+
+
+class _Record(msgspec.Struct, array_like=True):
+    """What came at one time. All that came before ``safe`` needs the journal no more."""
+
+    boot: str
+    born: float
+    safe: float
+    items: list[Item]
+
+
+class _Sealed(msgspec.Struct, array_like=True):
+    """A record whose items are not decoded yet: they may be many more than there is memory for."""
+
+    boot: str
+    born: float
+    safe: float
+    items: msgspec.Raw
+
+    @property
+    def many(self) -> int:
+        """How many items it says that it has, by the head of a MessagePack array."""
+        head = bytes(self.items)[:5]
+        if 0x90 <= head[0] <= 0x9F:
+            return head[0] & 0x0F
+        size = {0xDC: 2, 0xDD: 4}.get(head[0])
+        if size is None:
+            raise UnreadableError("a record without items")
+        return int.from_bytes(head[1 : 1 + size], "big")
+
+
+class Journal:
+    """The journal in ``directory``; ``read`` before ``append``. It never raises: a second line of defence.
+
+    ``damaged`` counts the places of its files that could not be read, and ``refused`` the messages in it that no
+    pipeline can have sent. ``trouble`` says in words what was damaged, once it is read.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._folder = directory / "journal"
+        self.damaged = 0
+        self.refused = 0
+        self.trouble: list[str] = []
+        self._boot = boot_id()
+        self._encoder = msgspec.msgpack.Encoder()
+        found = self._found()
+        self._number = int(found[-1].stem) + 1 if found else 1
+        self._old = [path for path in found if not _later(path)]
+        self._spoilt: set[Path] = set()
+        self._closed: list[tuple[Path, float]] = []
+        self._fd = -1
+        self._size = 0
+        self._path = directory
+        self._safe = 0.0
+        self._noted_at = 0.0
+        self._retry_at = 0.0
+        self._trouble = ""
+
+    def _found(self) -> list[Path]:
+        """Return the files of earlier runs, oldest first, no more than a run would leave."""
+        try:
+            if state_files.strange_folder(self._folder):
+                what = state_files.kind(self._folder)
+                aside = state_files.set_aside(self._folder)
+                self._note(f"{self._folder} is {what}; it was set aside as {aside.name}")
+            found = sorted(path for path in self._folder.glob("*.log") if _NAME.fullmatch(path.name))
+        except OSError as error:
+            log.warning("outbox journal: %s: %s", self._folder, error.strerror)
+            return []
+        kept = [path for path in found if int(path.stem) < _NUMBERS][-LIMIT - 1 :]
+        for path in sorted({*found}.difference(kept)):
+            _unlink(path)
+        if surplus := len(found) - len(kept):
+            self._note(f"{surplus} files more than Limpet leaves were deleted", surplus)
+        return kept
+
+    def read(self, now: float) -> list[Entry]:
+        """Return what the process before had accepted and may not have sent, oldest first."""
+        records = self._all_records()
+        safe: dict[str, float] = {}
+        for record in records:
+            safe[record.boot] = max(safe.get(record.boot, 0.0), record.safe)
+        self._closed = [(path, now) for path in self._old]
+        found = [
+            self._entry(item, record, now)
+            for record in records
+            if record.born >= safe[record.boot]
+            for item in record.items
+        ]
+        sound = [entry for entry in found if is_owner(entry.kind, entry.pipeline) and entry.size <= LARGEST]
+        self.refused = len(found) - len(sound)
+        if self.refused:
+            self.trouble.append(f"{self._folder}: {self.refused} messages are of no pipeline, and are dropped")
+        return sound
+
+    def _all_records(self) -> list[_Record]:
+        """Return the records of all files, oldest first. Where there are too many, the newest count."""
+        files: list[list[_Record]] = []
+        messages, size = MOST_MESSAGES, MOST_BYTES
+        for path in reversed(self._old):
+            files.append(self._records(path, messages, size))
+            messages -= sum(len(record.items) for record in files[-1])
+            size -= _length(path)
+        return [record for file in reversed(files) for record in file]
+
+    def _records(self, path: Path, most: int, space: int) -> list[_Record]:
+        """Return the records of a file that can be read; the others are counted."""
+        try:
+            data = read_file(path, max(0, min(_LARGEST, space)))
+        except (OSError, UnreadableError) as error:
+            self._spoil(path, str(error))
+            return []
+        records, damaged = parse(data, most)
+        if damaged:
+            self._spoil(path, f"{path}: {damaged} places are damaged; what came there is lost", damaged)
+        return records
+
+    def _spoil(self, path: Path, reason: str, places: int = 1) -> None:
+        self._spoilt.add(path)
+        self._note(f"{reason}; the file is kept as {DAMAGED}", places)
+
+    def _note(self, reason: str, places: int = 1) -> None:
+        self.damaged += places
+        self.trouble.append(f"outbox journal: {reason}")
+
+    def _entry(self, item: Item, record: _Record, now: float) -> Entry:
+        """Make an entry; another boot's clock says nothing here."""
+        here = record.boot == self._boot
+        return Entry(item.kind, item.pipeline, item.payload, 1, min(record.born, now) if here else now, here)
+
+    def append(self, items: list[Item], born: float, safe: float) -> None:
+        """Note what was accepted; what came before ``safe`` is acknowledged or on the disk."""
+        if born < self._retry_at:
+            return
+        self._safe, self._noted_at = safe, born
+        try:
+            for part in _parts(items):
+                self._append(self._encoder.encode(_Record(self._boot, born, safe, part)), born)
+        except OSError as error:
+            self._end(born)
+            self._retry_at = born + RETRY
+            self._say(f"{self._folder}: {error.strerror}")
+        else:
+            self._say("")
+
+    def _append(self, body: bytes, born: float) -> None:
+        if self._fd < 0:
+            self._begin()
+        self._write(_HEAD.pack(_SYNC, len(body), zlib.crc32(body)) + body)
+        if self._size >= SEGMENT:
+            self._end(born)
+
+    def note(self, now: float, safe: float) -> None:
+        """Note once a second how far all is acknowledged or on the disk, though nothing new has come."""
+        if self._fd >= 0 and safe > self._safe and now - self._noted_at >= 1.0:
+            self.append([], now, safe)
+        self.release(safe)
+
+    def release(self, safe: float) -> None:
+        """Delete the files all of which came before ``safe``."""
+        while self._closed and (self._closed[0][1] < safe or len(self._closed) > LIMIT):
+            path, _ = self._closed.pop(0)
+            if path in self._spoilt:
+                self._keep(path)
+            else:
+                _unlink(path)
+
+    def _keep(self, path: Path) -> None:
+        """Keep one damaged file for a person to look at."""
+        with suppress(OSError):
+            target = self._folder / DAMAGED
+            state_files.remove(target)
+            path.rename(target)
+
+    def close(self, now: float, safe: float) -> None:
+        """Close it; delete the files if all of them came before ``safe``."""
+        self._end(now)
+        self.release(safe)
+
+    def _begin(self) -> None:
+        self._folder.mkdir(0o700, parents=True, exist_ok=True)
+        self._path = self._folder / f"{self._number:08d}.log"
+        self._number += 1
+        self._fd = os.open(self._path, _FLAGS, 0o600)
+        self._size = 0
+        self._write(_MARK + bytes([FORMAT]))
+
+    def _write(self, record: bytes) -> None:
+        left = memoryview(record)
+        while left:
+            left = left[os.write(self._fd, left) :]
+        self._size += len(record)
+
+    def _end(self, now: float) -> None:
+        if self._fd >= 0:
+            with suppress(OSError):
+                os.close(self._fd)
+            self._closed.append((self._path, now))
+        self._fd = -1
+
+    def _say(self, trouble: str) -> None:
+        if trouble and trouble != self._trouble:
+            log.warning("outbox journal: %s; a crash would now lose the last seconds", trouble)
+        self._trouble = trouble
+
+
+def _parts(items: list[Item]) -> Iterator[list[Item]]:
+    """Cut what came at one time into records of about a segment at most; no items make one record, too."""
+    part: list[Item] = []
+    size = 0
+    for item in items:
+        if part and size + len(item.payload) > SEGMENT:
+            yield part
+            part, size = [], 0
+        part.append(item)
+        size += len(item.payload)
+    yield part
+
+
+def _later(path: Path) -> bool:
+    """Whether a later version has written a file, which is then left to it."""
+    try:
+        with open_file(path) as file:
+            head = file.read(len(_MARK) + 1)
+    except (OSError, UnreadableError):
+        return False
+    later = head.startswith(_MARK) and FORMAT < int.from_bytes(head[len(_MARK) :], "big") < _PLAUSIBLE
+    if later:
+        log.warning(
+            "outbox journal: %s: a later Limpet wrote it; install that again to have it sent, or delete it",
+            path,
+        )
+    return later
+
+
+def parse(data: bytes, most: int = MOST_MESSAGES) -> tuple[list[_Record], int]:
+    """Return a file's records of ``most`` messages in all, and how many places between them could not be read.
+
+    A record that is cut short by the end of the file is no damage: the process ended while it wrote it.
+    """
+    start = len(_MARK) + 1
+    damaged = int(len(data) >= start and data[:start] != _MARK + bytes([FORMAT]))
+    records: list[_Record] = []
+    at = start
+    # Many beginnings whose records overlap are a trap: looking at them has an end.
+    budget = 8 * len(data)
+    while at < len(data):
+        record, after = _record(data, at, most)
+        if record:
+            records.append(record)
+            most -= len(record.items)
+            at = after
+            continue
+        after, budget = _next(data, at, most, budget)
+        damaged += after < len(data) or not _is_torn(data, at)
+        at = after
+    return records, damaged
+
+
+def _record(data: bytes, at: int, most: int) -> tuple[_Record | None, int]:
+    """Return the record at a place, ``None`` if it is damaged, and where the next one begins."""
+    if at + _HEAD.size > len(data):
+        return None, at
+    sync, length, crc = _HEAD.unpack_from(data, at)
+    body = data[at + _HEAD.size : at + _HEAD.size + length]
+    if sync != _SYNC or len(body) < length or zlib.crc32(body) != crc:
+        return None, at
+    try:
+        with reading("a record"):
+            sealed = msgspec.msgpack.decode(body, type=_Sealed)
+            if sealed.many > most:
+                return None, at
+            record = msgspec.msgpack.decode(body, type=_Record)
+    except UnreadableError:
+        return None, at
+    # Times that no clock gives would make everything else look old.
+    if not (math.isfinite(record.born) and 0 <= record.safe <= record.born):
+        return None, at
+    return record, at + _HEAD.size + length
+
+
+def _next(data: bytes, at: int, most: int, budget: int) -> tuple[int, int]:
+    """Return where the next sound record begins, the end if there is none, and what is left of the budget."""
+    budget -= _effort(data, at)
+    while budget > 0 and 0 <= (at := data.find(_SYNC, at + 1)) <= len(data) - _HEAD.size:
+        if _record(data, at, most)[0]:
+            return at, budget
+        budget -= _effort(data, at)
+    return len(data), budget
+
+
+def _effort(data: bytes, at: int) -> int:
+    """Return how many bytes were looked at to find that a record is damaged."""
+    if at + _HEAD.size > len(data):
+        return _HEAD.size
+    length: int = _HEAD.unpack_from(data, at)[1]
+    return _HEAD.size + min(length, len(data))
+
+
+def _is_torn(data: bytes, at: int) -> bool:
+    """Whether a record is cut short by the end of the file."""
+    head = data[at : at + _HEAD.size]
+    if len(head) < _HEAD.size:
+        return head[:4] == _SYNC[: len(head)]
+    sync, length, _ = _HEAD.unpack(head)
+    return bool(sync == _SYNC and at + _HEAD.size + length > len(data) and length <= _LARGEST)
+
+
+def _length(path: Path) -> int:
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0
+
+
+def _unlink(path: Path) -> None:
+    with suppress(OSError):
+        path.unlink()

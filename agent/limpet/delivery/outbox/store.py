@@ -1,0 +1,222 @@
+"""Keeps a disk under the outbox: opens it, and goes on without it while it is full, read-only, damaged or gone."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from limpet.delivery.outbox.disk import Change, Disk
+from limpet.delivery.outbox.file import DiskDamagedError, DiskError, DiskFullError, DiskGoneError
+from limpet.delivery.outbox.room import Room
+from limpet.delivery.outbox.salvage import begin_anew, salvage
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from limpet.delivery.outbox import Class, Parcel
+    from limpet.delivery.outbox.disk import Head
+
+log = logging.getLogger(__name__)
+
+RETRY = 5.0
+"""Seconds between two attempts to use a disk that has failed."""
+
+REPAIR_RETRY = 60.0
+"""Seconds more after a repair that failed, such as on a full disk: it reads and writes all of the file."""
+
+LOOK = 1.0
+"""Seconds between two looks at the room that is left."""
+
+COMPACT_FROM = 8 * 1024 * 1024
+"""Bytes that an empty file may keep."""
+
+
+class Store:
+    """A disk, if it can be had. ``usable`` says whether messages can be added now.
+
+    ``lost`` counts messages that could not be read of damaged files, ``unknown`` the files for which it is unknown
+    how many were lost.
+    ``notices`` has each change, ``outbox-degraded`` or ``outbox-recovered``, with its reason.
+    """
+
+    def __init__(self, directory: Path, min_free: int) -> None:
+        self._path = directory / "outbox.db"
+        self._room = Room(directory, min_free)
+        self.notices: list[tuple[str, str]] = []
+        self._disk: Disk | None = None
+        self._full = False
+        self._trouble = ""
+        self._retry_at = 0.0
+        self._look_at = 0.0
+        self.lost = 0
+        self.unknown = 0
+
+    @property
+    def usable(self) -> bool:
+        """Whether messages can be added."""
+        return self._disk is not None and not self._full
+
+    def tend(self, now: float) -> bool:
+        """Look after the disk; return whether it was opened anew."""
+        opened = self._disk is None and now >= self._retry_at and self._open(now)
+        if self._disk and now >= self._look_at:
+            self._look_at = now + LOOK
+            self._look()
+        return opened
+
+    def _open(self, now: float) -> bool:
+        self._retry_at = now + RETRY
+        try:
+            self._disk = self._open_or_salvage()
+        except DiskError as error:
+            self._degrade(str(error))
+            return False
+        self._full = False
+        self._look_at = now + LOOK
+        self._look()
+        if not self._full:
+            self._room.take_ballast()
+            self._recover()
+        return True
+
+    def _open_or_salvage(self) -> Disk:
+        try:
+            return Disk(self._path)
+        except DiskDamagedError as error:
+            self._salvage(error)
+            return Disk(self._path)
+
+    def _salvage(self, error: DiskError) -> None:
+        self._room.drop_ballast()
+        try:
+            saved, lost = salvage(self._path)
+        except DiskDamagedError:
+            log.exception("%s cannot be repaired", self._path)
+            begin_anew(self._path)
+            saved, lost = 0, None
+        except DiskError:
+            self._retry_at += REPAIR_RETRY
+            raise
+        self.lost += lost or 0
+        self.unknown += lost is None
+        kept = f"the file was kept as {self._path.name}.damaged"
+        could_not = "an unknown number" if lost is None else lost
+        self._degrade(f"{error}; {saved} messages could be read, {could_not} could not; {kept}")
+
+    def _look(self) -> None:
+        if self._disk and not self._disk.present():
+            self._fail(DiskGoneError(f"{self._path} was deleted"))
+        elif not self._full and self._room.short():
+            self._full = True
+            self._degrade(f"little room is left on the disk of {self._path}")
+        elif self._full and self._room.plenty():
+            self._full = False
+            self._room.take_ballast()
+            self._recover()
+
+    def write(self, change: Change) -> bool:
+        """Make a change durably; return whether it was."""
+        if self._disk is None or (self._full and change.added):
+            return False
+        try:
+            self._disk.write(change)
+        except DiskError as error:
+            self._fail(error)
+            return False
+        if not any(self._disk.messages.values()):
+            self._compact(self._disk)
+        return True
+
+    def _compact(self, disk: Disk) -> None:
+        try:
+            if disk.room() > COMPACT_FROM:
+                disk.compact()
+        except DiskError as error:
+            self._fail(error)
+
+    def read(self, kind: Class, after: int, upto: int, rows: int, size: int) -> list[Parcel] | None:
+        """Read messages, see ``Disk.read``; ``None`` if they cannot be read now."""
+        try:
+            return self._disk.read(kind, after, upto, rows, size) if self._disk else None
+        except DiskError as error:
+            self._fail(error)
+            return None
+
+    def heads(self, kind: Class, after: int, rows: int) -> list[Head]:
+        """Read what the bounds need to know of messages, none if they cannot be read now."""
+        try:
+            return self._disk.heads(kind, after, rows) if self._disk else []
+        except DiskError as error:
+            self._fail(error)
+            return []
+
+    def sizes(self, kind: Class) -> dict[str, int]:
+        """Return how many bytes of each pipeline it holds, nothing if that cannot be read now."""
+        try:
+            return self._disk.sizes(kind) if self._disk else {}
+        except DiskError as error:
+            self._fail(error)
+            return {}
+
+    def mistrust(self) -> None:
+        """Treat the disk as damaged: it does not give what it should hold."""
+        self._fail(DiskDamagedError(f"{self._path}: messages are missing"))
+
+    def last(self, kind: Class) -> int:
+        """Return the highest sequence number on the disk."""
+        return self._disk.last[kind] if self._disk else 0
+
+    def messages(self, kind: Class) -> int:
+        """Return how many messages it holds."""
+        return self._disk.messages[kind] if self._disk else 0
+
+    def bytes(self, kind: Class) -> int:
+        """Return how many bytes they are."""
+        return self._disk.bytes[kind] if self._disk else 0
+
+    def shed(self) -> dict[str, int]:
+        """Return what was shed by cause, as it was last written."""
+        return dict(self._disk.shed) if self._disk else {}
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._disk:
+            self._disk.close()
+            self._disk = None
+
+    def _fail(self, error: DiskError) -> None:
+        """Do what can be done about a failure; what was on the disk may be read again once it is opened anew."""
+        if isinstance(error, DiskFullError):
+            self._full = True
+            self._room.drop_ballast()
+            self._degrade(str(error))
+            return
+        if isinstance(error, DiskGoneError):
+            self._restore()
+        self.close()
+        if isinstance(error, DiskDamagedError):
+            with suppress(DiskError):
+                self._salvage(error)
+        else:
+            self._degrade(str(error))
+        if isinstance(error, DiskGoneError | DiskDamagedError):
+            self._retry_at = 0.0
+
+    def _restore(self) -> None:
+        """Copy a file that has lost its name, as long as it is open."""
+        assert self._disk
+        try:
+            self._disk.copy_to(self._path)
+        except DiskError as error:
+            log.warning("%s: what it held is lost: %s", self._path, error)
+
+    def _degrade(self, reason: str) -> None:
+        if reason != self._trouble:
+            self._trouble = reason
+            self.notices.append(("outbox-degraded", reason))
+
+    def _recover(self) -> None:
+        if self._trouble:
+            self._trouble = ""
+            self.notices.append(("outbox-recovered", str(self._path)))

@@ -1,1 +1,0 @@
-"""The life of a model on a device: bundle, store."""

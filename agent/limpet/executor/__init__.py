@@ -1,0 +1,1 @@
+"""An executor process: one model on one accelerator."""

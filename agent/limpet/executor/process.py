@@ -1,0 +1,205 @@
+"""An executor: a process that holds one model on one accelerator, and nothing else.
+
+Its worker hands it inputs through shared memory and waits; should the accelerator crash it or hang, the worker
+goes on without it, and runs the window at hand elsewhere. What is said between the two stands here as well.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+from contextlib import ExitStack, suppress
+from math import prod
+from time import monotonic
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+import numpy as np
+
+from limpet.accelerators.delegate_kinds import CPU
+from limpet.device import directories
+from limpet.errors import LimpetError, ModelError, UnreadableError
+from limpet.inference import admission, needs
+from limpet.inference.plan import delegates_of, open_transforms, plan_pipeline, plan_source, resized, source_part
+from limpet.inference.window import Windower
+from limpet.isolation import sandbox
+from limpet.untrusted import reading
+from limpet.wire.border import cleaned, cleaned_placed
+from limpet.wire.channel import Channel
+from limpet.wire.memory_file import nameless_file, seal
+from limpet.wire.records import Placed
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+    from limpet.accelerators.delegate_kinds import Choice
+    from limpet.config import Config
+    from limpet.contracts.data import Array, TensorSpec
+    from limpet.inference.plan import PipelinePlan
+    from limpet.wire.records import Open
+
+log = logging.getLogger(__name__)
+
+Form: TypeAlias = tuple[str, tuple[int, ...]]
+"""The dtype and the shape of an array in shared memory."""
+
+LARGEST = 1 << 20
+"""Bytes of a record between a worker and its executor, in both directions."""
+_ALIGN = 64
+_WIDEST = 8
+"""Bytes of a value at most."""
+_OPEN_SIZE = 1 << 20
+"""Bytes for an output whose size depends on the data."""
+
+
+class Run(msgspec.Struct, tag=True):
+    """Run on the inputs that are in memory, each where its place begins."""
+
+    inputs: list[Form]
+
+
+class Reset(msgspec.Struct, tag=True):
+    """Forget earlier inputs."""
+
+
+class Recheck(msgspec.Struct, tag=True):
+    """See whether the numbers are still right."""
+
+
+ToExecutor: TypeAlias = Run | Reset | Recheck
+
+
+class Opened(msgspec.Struct, tag=True):
+    """The model is there and was let in. The memory comes along as a file descriptor.
+
+    ``run_s`` and ``recheck_s`` are what a run and a recheck took. ``places``: the offset and the size in bytes of
+    each input, then of each of the ``outputs``.
+    """
+
+    placed: Placed
+    run_s: float
+    recheck_s: float
+    places: list[tuple[int, int]]
+    outputs: int
+
+
+class Done(msgspec.Struct, tag=True, omit_defaults=True):
+    """It was done, or ``error`` says why not."""
+
+    error: str = ""
+    outputs: list[Form] = []
+
+
+FromExecutor: TypeAlias = Opened | Done
+
+
+def run(end: socket.socket, task: Open) -> None:
+    """Serve the worker at the other end of the socket until it goes away.
+
+    ``task`` comes from the supervisor. The worker may have been taken over: it has no say in what is loaded, nor
+    in what the sandbox leaves open.
+    """
+    np.seterr(all="ignore")
+    worker: Channel[ToExecutor] = Channel(end, ToExecutor, largest=LARGEST)
+    try:
+        with ExitStack() as stack:
+            _Executor(worker, task, stack).serve()
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        pass
+    except UnreadableError as error:
+        log.error("its worker: %s", error)  # noqa: TRY400 - the text is enough
+    except LimpetError as error:
+        with suppress(OSError):
+            worker.send(Done(cleaned(str(error))))
+
+
+class _Executor:
+    def __init__(self, worker: Channel[ToExecutor], wanted: Open, stack: ExitStack) -> None:
+        self._worker = worker
+        config, name = wanted.config, wanted.pipeline
+        source = config.pipelines[name].source
+        self._choice = next(choice for choice in delegates_of(config, name) if choice.name == wanted.delegate)
+        # Foreign bytes are parsed from here on: a recording's, a manifest's. Then it needs even less.
+        sandbox.enter(needs.of_planning(config, name, source_part(config, source), self._choice))
+        self._plan = plan_pipeline(config, name, plan_source(config, source).spec)
+        in_force = _confine(config, self._plan, self._choice)
+        shape, _ = open_transforms(self._plan.transforms, Windower(self._plan.window, self._plan.spec))
+        self._shapes = resized(self._plan, shape)
+        self._model, placed = stack.enter_context(admission.admitted(self._plan, self._choice, self._shapes))
+        placed = cleaned_placed(placed)
+        placed.sandbox = in_force
+        places = lay_out([*self._model.inputs, *self._model.outputs])
+        self._ins, self._outs = places[: len(self._model.inputs)], places[len(self._model.inputs) :]
+        with nameless_file() as file:
+            file.truncate(places[-1][0] + places[-1][1])
+            # The worker may rely on it: what it has mapped cannot be taken away from under it.
+            seal(file)
+            self._memory = mmap.mmap(file.fileno(), 0)
+            opened = Opened(placed, placed.run_us / 1e6, self._recheck(), places, len(self._outs))
+            worker.send(opened, (file.fileno(),))
+
+    def serve(self) -> None:
+        """Do what the worker asks for until it is gone."""
+        while True:
+            for record in self._worker.receive():
+                try:
+                    done = self._do(record)
+                except LimpetError as error:
+                    done = Done(cleaned(str(error)))
+                self._worker.send(done)
+
+    def _do(self, record: ToExecutor) -> Done:
+        if isinstance(record, Run):
+            with reading("inputs"):
+                inputs = [view(self._memory, *pair) for pair in zip(self._ins, record.inputs, strict=True)]
+            outputs = self._model.run(inputs)
+            return Done(outputs=[put(self._memory, *pair) for pair in zip(self._outs, outputs, strict=True)])
+        if isinstance(record, Reset):
+            self._model.reset()
+        elif isinstance(record, Recheck):
+            self._recheck()
+        return Done()
+
+    def _recheck(self) -> float:
+        """See whether it is still right and fast, and return how many seconds that took."""
+        started = monotonic()
+        with admission.opened(self._plan, CPU, self._shapes) as cpu:
+            admission.examine(self._plan, self._choice, self._model, cpu, share=admission.THROTTLED)
+        return monotonic() - started
+
+
+def _confine(config: Config, plan: PipelinePlan, choice: Choice) -> list[str]:
+    """Enter the sandbox, as from here on the code of strangers runs: a delegate's, its driver's and the model."""
+    wanted = needs.of_executor(config, plan, choice)
+    # Where drivers of GPUs keep what they compiled, instead of in the user's home.
+    os.environ["XDG_CACHE_HOME"] = str(directories.drivers_cache(config.device.state.resolve(), plan.name))
+    return sandbox.enter(wanted)
+
+
+def lay_out(specs: Sequence[TensorSpec]) -> list[tuple[int, int]]:
+    """Return an offset and a size in bytes for each tensor, whatever dtype its values come in."""
+    places: list[tuple[int, int]] = []
+    end = 0
+    for spec in specs:
+        size = _OPEN_SIZE if -1 in spec.shape else max(prod(spec.shape), 1) * _WIDEST
+        places.append((end, size))
+        end += -(-size // _ALIGN) * _ALIGN
+    return places
+
+
+def view(memory: mmap.mmap, place: tuple[int, int], form: Form) -> Array:
+    """Return the array that was put at a place."""
+    dtype, shape = form
+    return np.frombuffer(memory, np.dtype(dtype), prod(shape), place[0]).reshape(shape)
+
+
+def put(memory: mmap.mmap, place: tuple[int, int], values: Array) -> Form:
+    """Copy an array to its place. ``ModelError`` where it is too large."""
+    values = np.ascontiguousarray(values)
+    if values.nbytes > place[1]:
+        raise ModelError(f"an array of shape {list(values.shape)} and {values.dtype} is too large")
+    form = (values.dtype.str, values.shape)
+    view(memory, place, form)[...] = values
+    return form

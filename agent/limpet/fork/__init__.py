@@ -1,0 +1,1 @@
+"""The fork server, from which workers and executors are forked."""

@@ -1,0 +1,154 @@
+"""A model on a delegate, let in only where its placement, its numbers and its speed are what was asked for.
+
+What the proof takes is imported with it: a worker on the CPU proves nothing.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from limpet.accelerators.delegate_kinds import CPU
+from limpet.errors import DeployError, ModelError
+from limpet.wire.records import Placed
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from limpet.accelerators.delegate_kinds import Choice
+    from limpet.accelerators.placement import Placement, Proof
+    from limpet.inference.plan import PipelinePlan
+    from limpet.plugins import Model
+
+RACE = 0.1
+"""Seconds for which a delegate runs against the CPU."""
+THROTTLED = 0.5
+"""Share of ``least_speed`` below which a delegate in use is given up: it is hot, or somebody else uses it too."""
+
+
+@contextmanager
+def opened(plan: PipelinePlan, choice: Choice, shapes: Sequence[tuple[int, ...]] | None) -> Iterator[Model]:
+    """Load the bundle's file for a delegate on it. ``ModelError``."""
+    path, _ = plan.bundle.suited({choice.name, choice.kind})
+    with plan.runtime.plugin.open(path, plan.runtime.config, choice, shapes) as model:
+        yield model
+
+
+@contextmanager
+def judge(plan: PipelinePlan, shapes: Sequence[tuple[int, ...]] | None) -> Iterator[Model]:
+    """Load the model on the CPU, which says what is right, and stands in. ``ModelError`` where it cannot."""
+    with ExitStack() as stack:
+        try:
+            model = stack.enter_context(opened(plan, CPU, shapes))
+        except ModelError as error:
+            raise ModelError(
+                f"no delegate can be trusted without the CPU's word, and the CPU cannot run this model: {error}; "
+                "put the model for the CPU into the same bundle, as a variant"
+            ) from error
+        yield model
+
+
+@contextmanager
+def load(plan: PipelinePlan, shapes: Sequence[tuple[int, ...]] | None) -> Iterator[Model]:
+    """Load the model in this process on the first delegate that takes it. ``ModelError`` if none does."""
+    refusals: list[str] = []
+    with ExitStack() as stack:
+        for choice in plan.delegates:
+            try:
+                if choice == CPU:
+                    model = stack.enter_context(opened(plan, choice, shapes))
+                else:
+                    model, _ = stack.enter_context(admitted(plan, choice, shapes))
+            except ModelError as error:
+                refusals.append(f"{choice.name}: {error}")
+            else:
+                yield model
+                return
+    raise ModelError("; ".join(refusals))
+
+
+@contextmanager
+def admitted(
+    plan: PipelinePlan, choice: Choice, shapes: Sequence[tuple[int, ...]] | None
+) -> Iterator[tuple[Model, Placed]]:
+    """Load the model on an accelerator, with the proof that it belongs there. ``ModelError`` says why not."""
+    from limpet.accelerators.placement import shortfall
+
+    with opened(plan, choice, shapes) as model:
+        placement = _placement(plan, choice, model)
+        if reason := shortfall(placement, plan.require) if placement else "":
+            raise ModelError(reason)
+        with judge(plan, shapes) as cpu:
+            proof = examine(plan, choice, model, cpu)
+        yield model, _report(plan, model, placement, proof)
+
+
+def examine(plan: PipelinePlan, choice: Choice, model: Model, cpu: Model, *, share: float = 1.0) -> Proof:
+    """Run golden vectors, and a race against the CPU. ``ModelError`` says what is wrong or too slow.
+
+    ``share`` of ``least_speed`` is enough. A model that keeps state is reset before and after.
+    """
+    from limpet.accelerators.proof import admit
+
+    _, tolerance = plan.bundle.suited({choice.name, choice.kind})
+    bundle = replace(plan.bundle, manifest=replace(plan.bundle.manifest, tolerance=tolerance))
+    seconds = RACE if plan.least_speed or share == 1 else 0.0
+    stateful = [model, cpu] if plan.state.inside else []
+    try:
+        for one in stateful:
+            one.reset()
+        return admit(bundle, model, cpu, plan.least_speed * share, seconds, alone=_alone(plan))
+    except DeployError as error:
+        raise ModelError(str(error)) from error
+    finally:
+        for one in stateful:
+            one.reset()
+
+
+def _alone(plan: PipelinePlan) -> bool:
+    """Whether each window is run from a cleared state."""
+    return bool(plan.state.inside) and not plan.state.lasting
+
+
+def _placement(plan: PipelinePlan, choice: Choice, model: Model) -> Placement | None:
+    """Return what the runtime says; for a file that a vendor compiled, measured by the CPU's file."""
+    placement: Placement | None = getattr(model, "placement", None)
+    path, _ = plan.bundle.suited({choice.name, choice.kind})
+    plain, _ = plan.bundle.suited({CPU.name})
+    if placement is None or path == plain:
+        return placement
+    from limpet.accelerators.placement import place
+    from limpet.models.tflite import model_graph
+
+    whole = model_graph.read(plain.read_bytes()).macs
+    return place(placement.delegate, placement.ops, whole, placement.device)
+
+
+def _report(plan: PipelinePlan, model: Model, placement: Placement | None, proof: Proof) -> Placed:
+    if placement is None:
+        return Placed(model.delegate_share, speed=proof.speed, error=proof.error, run_us=proof.delegate_us)
+    return Placed(
+        placement.op_share,
+        placement.mac_share,
+        _time(plan, placement, proof),
+        proof.speed,
+        proof.error,
+        proof.delegate_us,
+        placement.device,
+        placement.left_over(),
+    )
+
+
+def _time(plan: PipelinePlan, placement: Placement, proof: Proof) -> float | None:
+    """Return the share of a run's time that is not spent in ops left to the CPU, ``None`` where none can tell."""
+    if placement.op_share == 1:
+        return 1.0
+    from limpet.accelerators.proof import time_share
+
+    with suppress(ModelError, AttributeError):
+        make = plan.runtime.plugin.Interpreter
+        path, _ = plan.bundle.suited({CPU.name})
+        return time_share(path, placement, make, proof.delegate_us, RACE).on_delegate
+    return None

@@ -1,0 +1,1 @@
+"""A model on a device: its files, its manifest, its bundle, the store and the golden vectors."""

@@ -1,0 +1,268 @@
+"""Bundles: a model with all that is needed to run it, in one zip whose members are stored as they are.
+
+``manifest.json`` comes first and names the others with their lengths and hashes. No numpy here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import zipfile
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from limpet import text_file
+from limpet.device import state_files
+from limpet.errors import DeployError, LimpetError, UnreadableError
+from limpet.models import manifest as manifests
+from limpet.models.manifest import Manifest, Member, Tolerance, Variant
+from limpet.models.tflite import model_file
+from limpet.untrusted import reading
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+
+MANIFEST = "manifest.json"
+SIGNATURE = "signature"
+_MIB = 1 << 20
+_SMALL = _MIB
+"""The manifest, labels and signature are read into memory whole."""
+_LARGEST = 1 << 31
+"""A flatbuffer cannot be larger."""
+_CHUNK = _MIB
+
+
+class Bundle(msgspec.Struct, frozen=True):
+    """What a pipeline needs of a model. ``signature`` is over the bytes of ``manifest.json``.
+
+    ``variants`` has the file of each of the manifest's variants that is a member of its own.
+    ``problem`` says what of a bare model's own description cannot be read; the model runs all the same.
+    """
+
+    manifest: Manifest
+    model: Path
+    labels: tuple[str, ...] = ()
+    golden: Path | None = None
+    signature: bytes | None = None
+    variants: tuple[tuple[Variant, Path], ...] = ()
+    problem: str = ""
+
+    def suited(self, delegates: Collection[str]) -> tuple[Path, Tolerance]:
+        """Return the file made for one of these delegates, else the model itself, and its tolerance."""
+        for variant, path in self.variants:
+            if variant.runtime == self.manifest.runtime and not set(delegates).isdisjoint(variant.delegates):
+                return path, variant.tolerance
+        return self.model, self.manifest.tolerance
+
+
+def load(path: Path, cache: Path) -> Bundle:
+    """Open a ``.limpet`` bundle, or a bare ``.tflite`` that may describe itself by TFLite's own metadata.
+
+    The model and the golden vectors of a bundle are unpacked once into ``cache``, under their hash, and checked
+    against it each time. ``DeployError`` says what is wrong with the bundle, ``ModelError`` with a bare model.
+    """
+    if path.suffix == ".tflite":
+        return _bare(path)
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        members = _members(path, archive)
+        manifest = _manifest(path, archive.read(MANIFEST))
+        _compare(path, manifest, members)
+        return Bundle(
+            manifest,
+            _unpack(path, archive, manifest.model, manifest.members, cache),
+            _labels(path, archive, manifest),
+            _unpack(path, archive, manifest.golden, manifest.members, cache) if manifest.golden else None,
+            archive.read(SIGNATURE) if SIGNATURE in members else None,
+            tuple(
+                (variant, _unpack(path, archive, variant.model, manifest.members, cache))
+                for variant in manifest.variants
+                if variant.model in manifest.members
+            ),
+        )
+
+
+def manifest_of(path: Path) -> Manifest:
+    """Return a bundle's manifest; nothing is unpacked. ``DeployError`` says what is wrong with it."""
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        _members(path, archive)
+        return _manifest(path, archive.read(MANIFEST))
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Make one error of the many that ``zipfile`` has for damaged files."""
+    try:
+        with reading("it"):
+            yield
+    except UnreadableError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError):
+            raise DeployError(f"{cause.filename or path}: {cause.strerror or cause}") from error
+        raise DeployError(f"{path}: not a bundle, or damaged: {cause}") from error
+
+
+def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
+    """Return the members by name; refuse all that a bundle's writer does not do."""
+    members: dict[str, zipfile.ZipInfo] = {}
+    for info in archive.infolist():
+        name = info.filename
+        if not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9._-]*", name):
+            raise DeployError(f"{path}: member {name!r}: a bundle has no folders, and plain names only")
+        if name in members:
+            raise DeployError(f"{path}: member {name!r} is in it twice")
+        if info.compress_type != zipfile.ZIP_STORED or info.compress_size != info.file_size:
+            raise DeployError(f"{path}: member {name!r} is compressed; a bundle's members are stored")
+        if info.file_size > (_SMALL if name in {MANIFEST, SIGNATURE} else _LARGEST):
+            raise DeployError(f"{path}: member {name!r} is too large: {info.file_size} bytes")
+        members[name] = info
+    if next(iter(members), "") != MANIFEST:
+        raise DeployError(f"{path}: its first member is not {MANIFEST}")
+    return members
+
+
+def _manifest(path: Path, data: bytes) -> Manifest:
+    try:
+        return manifests.parse(data)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DeployError(f"{path}: {MANIFEST}: {error}") from error
+
+
+def _compare(path: Path, manifest: Manifest, members: Mapping[str, zipfile.ZipInfo]) -> None:
+    """Refuse a bundle whose members are not those that its manifest names."""
+    present = set(members) - {MANIFEST, SIGNATURE}
+    for name in (manifest.model, manifest.labels, manifest.golden):
+        if name and name not in manifest.members:
+            raise DeployError(f"{path}: {MANIFEST} gives no length and sha256 for {name!r}")
+    for name, member in manifest.members.items():
+        if name not in present:
+            raise DeployError(f"{path}: member {name!r} is missing")
+        if members[name].file_size != member.length:
+            raise DeployError(f"{path}: member {name!r} has {members[name].file_size} bytes, not {member.length}")
+    if extra := sorted(present - set(manifest.members)):
+        raise DeployError(f"{path}: member {extra[0]!r} is not named by {MANIFEST}")
+
+
+def _labels(path: Path, archive: zipfile.ZipFile, manifest: Manifest) -> tuple[str, ...]:
+    if not manifest.labels:
+        return ()
+    if manifest.members[manifest.labels].length > _SMALL:
+        raise DeployError(f"{path}: member {manifest.labels!r} is too large for labels")
+    data = archive.read(manifest.labels)
+    _refuse_other(path, manifest.labels, hashlib.sha256(data).hexdigest(), manifest.members)
+    return _lines(data)
+
+
+def _lines(data: bytes) -> tuple[str, ...]:
+    """Return the labels, one a line; ``UnicodeDecodeError`` is a ``ValueError``."""
+    return tuple(text_file.lines(data))
+
+
+def _unpack(path: Path, archive: zipfile.ZipFile, name: str, members: Mapping[str, Member], cache: Path) -> Path:
+    """Return the file in ``cache`` with a member's content, written now unless it is there and sound."""
+    wanted = members[name].sha256
+    target = cache / (wanted + Path(name).suffix)
+    if state_files.is_regular(target) and digest(target) == wanted:
+        return target
+    cache.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        with os.fdopen(state_files.create(temporary), "wb") as file:
+            _refuse_other(path, name, _copy(archive, name, file), members)
+            file.flush()
+            os.fsync(file.fileno())
+        if state_files.strange(target):
+            state_files.remove(target)
+        # Never in place: the old file may be mapped by a running interpreter.
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return target
+
+
+def _copy(archive: zipfile.ZipFile, name: str, file: Any) -> str:
+    """Copy a member to an open file and return its SHA-256."""
+    whole = hashlib.sha256()
+    with archive.open(name) as member:
+        while chunk := member.read(_CHUNK):
+            whole.update(chunk)
+            file.write(chunk)
+    return whole.hexdigest()
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal."""
+    whole = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            whole.update(chunk)
+    return whole.hexdigest()
+
+
+def _refuse_other(path: Path, name: str, found: str, members: Mapping[str, Member]) -> None:
+    if found != members[name].sha256:
+        raise DeployError(f"{path}: member {name!r} has the sha256 {found}, not {members[name].sha256}")
+
+
+def _bare(path: Path) -> Bundle:
+    """Describe a model file by what is in it. No runtime needs its metadata, so damage there refuses nothing."""
+    file = model_file.read(path)
+    labels, problem = _embedded_labels(path, file.description.label_file)
+    return Bundle(_describe(path, file, labels), path, labels, problem=file.description.problem or problem)
+
+
+def _embedded_labels(path: Path, name: str) -> tuple[tuple[str, ...], str]:
+    """Read a label file out of the zip that TFLite's metadata tools append to the model, or say why not."""
+    if not name:
+        return (), ""
+    try:
+        with reading(f"its labels {name!r}"), zipfile.ZipFile(path) as archive:
+            info = archive.getinfo(name)
+            if info.file_size > _SMALL:
+                return (), f"its labels {name!r} are too large: {info.file_size} bytes"
+            return _lines(archive.read(info)), ""
+    except LimpetError as error:
+        return (), str(error)
+
+
+def _describe(path: Path, file: model_file.TFLiteFile, labels: tuple[str, ...]) -> Manifest:
+    said = file.description
+    return Manifest(
+        name=re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-._")[:64] or "model",
+        version=0,
+        description=said.text or file.text,
+        licence=said.licence,
+        inputs=[tensor.info for tensor in file.inputs],
+        outputs=[tensor.info for tensor in file.outputs],
+        transforms=_transforms(file),
+        decoder={"kind": _decoder(file)} if labels else {},
+    )
+
+
+def _transforms(file: model_file.TFLiteFile) -> list[dict[str, Any]]:
+    """Return what becomes of images, as TFLite's Task library has it.
+
+    It normalises for float inputs alone. Into a quantized uint8 input it copies bytes, whatever mean and deviation
+    the metadata has; the real value of a byte is then ``(byte - zero_point) * scale``.
+    """
+    said = file.description
+    if not (said.mean and said.std):
+        return []
+    first = file.inputs[0]
+    if first.dtype != "uint8":
+        return [{"kind": "normalise", "mean": _one_or_all(said.mean), "std": _one_or_all(said.std)}]
+    if len(first.scale) != 1 or len(first.zero_point) != 1 or first.scale[0] <= 0:
+        return []
+    return [{"kind": "normalise", "mean": float(first.zero_point[0]), "std": 1 / first.scale[0]}]
+
+
+def _decoder(file: model_file.TFLiteFile) -> str:
+    """Return what suits a model with labels: four outputs are those of TFLite's detection post-processing."""
+    return "detect" if len(file.outputs) == 4 else "classify"
+
+
+def _one_or_all(values: tuple[float, ...]) -> float | list[float]:
+    return values[0] if len(values) == 1 else list(values)

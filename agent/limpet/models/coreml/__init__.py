@@ -1,0 +1,1 @@
+"""What a Core ML model's file says, read without running it."""

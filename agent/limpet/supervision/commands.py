@@ -1,0 +1,231 @@
+"""Commands from outside: checked, limited in rate, written to the log, done or refused, and answered.
+
+A command is JSON on ``command/<name>``. What each takes is a struct here; what it needs of the daemon stands in
+``Daemon``. What must survive a restart belongs into the configuration or the desired state, not into a command.
+"""
+
+from __future__ import annotations
+
+import logging
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+
+import msgspec
+
+from limpet.bucket import Bucket
+from limpet.contracts.messages import Reply, Tensor
+from limpet.errors import UnreadableError
+from limpet.untrusted import reading
+from limpet.wire.records import NIL, Ask, Capture, RunWindows, SetThreshold
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from limpet.contracts.messages import DeviceHealth, Origin
+    from limpet.plugins import Command
+    from limpet.wire.records import RawAnswered
+
+log = logging.getLogger(__name__)
+
+PER_SECOND, AT_ONCE = 2.0, 10.0
+"""Commands that are obeyed a second in the long run, and in a burst."""
+PATIENCE = 30.0
+"""Seconds that a worker may take to answer."""
+LARGEST = 1 << 21
+"""Bytes of a command."""
+MOST_WINDOWS, LARGEST_WINDOWS, LARGEST_OUTPUTS = 256, 1 << 20, 1 << 20
+"""Windows in one ``infer``, their bytes, and those of the outputs."""
+MOST_VALUES = LARGEST_WINDOWS // 4 + 64
+"""Values in one command, which are much larger in memory than as text."""
+TOO_MANY, BUSY = "too many commands", "busy"
+"""How an answer begins that asks for patience."""
+
+
+class Ping(msgspec.Struct, forbid_unknown_fields=True):
+    """Answers with boot and version."""
+
+
+class Health(msgspec.Struct, forbid_unknown_fields=True):
+    """Answers with the device's health, and publishes all health messages now."""
+
+
+class Restart(msgspec.Struct, forbid_unknown_fields=True):
+    """Restarts the worker of a pipeline, and with it the pipelines on the same source."""
+
+    pipeline: str
+
+
+class LogLevel(msgspec.Struct, forbid_unknown_fields=True):
+    """Sets from which level on all processes log, until they restart."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class Threshold(msgspec.Struct, forbid_unknown_fields=True):
+    """Sets the threshold of a pipeline's decoder, until the pipeline is started anew."""
+
+    pipeline: str
+    value: float
+
+
+class Window(msgspec.Struct, forbid_unknown_fields=True):
+    """Answers with what the model of a pipeline is given for its next window."""
+
+    pipeline: str
+
+
+class Infer(msgspec.Struct, forbid_unknown_fields=True):
+    """Answers with what the model of a pipeline makes of windows of model input, between the pipeline's own.
+
+    ``windows`` come one after another: the first axis counts them.
+    """
+
+    pipeline: str
+    windows: Tensor
+
+
+Request: TypeAlias = Ping | Health | Restart | LogLevel | Threshold | Window | Infer
+
+REQUESTS: dict[str, type[Request]] = {
+    "ping": Ping,
+    "health": Health,
+    "restart": Restart,
+    "log_level": LogLevel,
+    "threshold": Threshold,
+    "capture": Window,
+    "infer": Infer,
+}
+
+
+class Daemon(Protocol):
+    """What commands need of the supervisor."""
+
+    def health_now(self) -> DeviceHealth:
+        """Publish all health, and return the device's."""
+
+    def restart(self, pipeline: str) -> None:
+        """End a pipeline's worker so that it is started anew. ``KeyError`` if there is no such pipeline."""
+
+    def ask(self, pipeline: str, ask: Ask, payload: bytes = b"") -> None:
+        """Have a pipeline's worker answer. ``KeyError`` if there is no such pipeline or no worker of it.
+
+        ``payload`` is handed over in a file of its own.
+        """
+
+    def set_log_level(self, level: str) -> None:
+        """Set it everywhere."""
+
+
+class Commands:
+    """Obeys commands on the supervisor's main thread."""
+
+    def __init__(self, origin: Origin, allowed: Sequence[str], daemon: Daemon) -> None:
+        self.allowed = allowed
+        self._origin = origin
+        self._daemon = daemon
+        self._bucket = Bucket(PER_SECOND, AT_ONCE)
+        self._waiting: dict[int, tuple[Command, float]] = {}
+        self._number = 0
+        self._flooded = False
+
+    def obey(self, command: Command) -> None:
+        """Do a command, and answer it now or when its worker has."""
+        if self._bucket.level(monotonic()) < 1:
+            self._turn_away(command)
+            return
+        self._bucket.spend(1)
+        self._flooded = False
+        try:
+            self._do(command, self._read(command))
+        except PermissionError as error:
+            self._answer(command, error=str(error))
+        except UnreadableError as error:
+            self._answer(command, error=f"the payload is not what {command.name!r} takes: {error}")
+        except OSError as error:
+            self._answer(command, error=f"the device could not do it: {error.strerror}")
+        except KeyError as error:
+            self._answer(command, error=f"no pipeline {error.args[0]!r} is running")
+
+    def _turn_away(self, command: Command) -> None:
+        """Answer that there are too many. That has one line in the log, however many they are."""
+        text = f"{TOO_MANY}: {PER_SECOND:g} a second are obeyed"
+        if not self._flooded:
+            self._flooded = True
+            log.warning("command %r: %s", command.name, text)
+        command.reply(Reply(device=self._origin.device, command=command.name, ok=False, error=text))
+
+    def answered(self, answer: RawAnswered) -> None:
+        """Pass on what a worker answered. Its result is JSON by now, see ``limpet.wire.border``."""
+        waiting = self._waiting.pop(answer.number, None)
+        if waiting:
+            result = None if bytes(answer.result) == NIL else answer.result
+            self._answer(waiting[0], error=answer.error, result=result)
+
+    def tend(self) -> None:
+        """Answer what no worker will answer any more."""
+        late = [number for number, (_, deadline) in self._waiting.items() if deadline < monotonic()]
+        for number in late:
+            self._answer(self._waiting.pop(number)[0], error=f"its worker did not answer within {PATIENCE:.0f} s")
+
+    def _read(self, command: Command) -> Request:
+        """Return the request. What it raises says why there is none."""
+        if command.name not in REQUESTS:
+            raise PermissionError(f"there is no command {command.name!r}; there are {', '.join(REQUESTS)}")
+        if command.name not in self.allowed:
+            raise PermissionError(f"not allowed here: {command.name!r} is not among device.commands")
+        if len(command.payload) > LARGEST:
+            raise PermissionError(f"the payload has {len(command.payload)} bytes; {LARGEST} is the limit")
+        if command.payload.count(b",") > MOST_VALUES:
+            raise PermissionError(f"the payload has more than {MOST_VALUES} values; send them as `data`")
+        with reading("it"):
+            return msgspec.json.decode(command.payload or b"{}", type=REQUESTS[command.name])
+
+    def _do(self, command: Command, request: Request) -> None:
+        if isinstance(request, Ping):
+            self._answer(command, result={"boot": self._origin.boot, "version": self._origin.version})
+        elif isinstance(request, Health):
+            self._answer(command, result=self._daemon.health_now())
+        elif isinstance(request, Restart):
+            self._daemon.restart(request.pipeline)
+            self._answer(command)
+        elif isinstance(request, LogLevel):
+            self._daemon.set_log_level(request.level)
+            self._answer(command)
+        elif isinstance(request, Threshold):
+            self._ask(command, request.pipeline, SetThreshold(request.pipeline, request.value))
+        elif isinstance(request, Infer):
+            self._infer(command, request)
+        else:
+            self._ask(command, request.pipeline, Capture(request.pipeline))
+
+    def _infer(self, command: Command, request: Infer) -> None:
+        """Have windows run. One such command at a time, so that pipelines get on with their own."""
+        windows = request.windows
+        size = max(len(windows.data), 4 * len(windows.values))
+        if any(waiting.name == command.name for waiting, _ in self._waiting.values()):
+            self._answer(command, error=f"{BUSY} with another {command.name!r}; wait for its answer")
+        elif windows.shape[0] > MOST_WINDOWS or size > LARGEST_WINDOWS:
+            given = f"{windows.shape[0]} windows, {size} bytes"
+            self._answer(command, error=f"{given}: at most {MOST_WINDOWS} and {LARGEST_WINDOWS} at once")
+        else:
+            payload = msgspec.msgpack.encode(windows)
+            self._ask(command, request.pipeline, RunWindows(request.pipeline), payload)
+
+    def _ask(
+        self,
+        command: Command,
+        pipeline: str,
+        what: SetThreshold | Capture | RunWindows,
+        payload: bytes = b"",
+    ) -> None:
+        self._number += 1
+        self._daemon.ask(pipeline, Ask(self._number, what), payload)
+        self._waiting[self._number] = command, monotonic() + PATIENCE
+
+    def _answer(self, command: Command, *, error: str = "", result: Any = None) -> None:
+        """Answer, and leave a line in the log: who reads it later wants to know what was done."""
+        level = logging.WARNING if error else logging.INFO
+        log.log(level, "command %r %r: %s", command.name, command.payload[:200], error or "done")
+        command.reply(
+            Reply(device=self._origin.device, command=command.name, ok=not error, error=error, result=result)
+        )

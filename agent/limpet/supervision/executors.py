@@ -1,0 +1,102 @@
+"""The executors of one worker, as the supervisor sees them. Decides, without I/O."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from limpet.accelerators.delegate_kinds import CPU
+from limpet.bucket import Bucket
+from limpet.errors import UnreadableError
+
+if TYPE_CHECKING:
+    from limpet.config import PipelineConfig
+    from limpet.wire.records import Need
+
+MOST_IN_USE = 2
+"""Executors that a pipeline uses at once: the one in use, and a better one that opens."""
+MOST_OF_A_PIPELINE = 4
+"""Executors of a pipeline, those that were killed and have not ended among them."""
+PER_SECOND, AT_ONCE = 1.0, 8.0
+"""Executors that one worker may ask for in the long run, and at once for each of its pipelines."""
+
+
+@dataclass(slots=True)
+class Executor:
+    """One executor. ``ours``: the number of the fork, ``number``: the worker's own for it."""
+
+    ours: int
+    number: int
+    pipeline: str
+    pid: int | None = None
+    dismissed: bool = False
+
+
+class Executors:
+    """The executors of one worker. No other worker can name, hold or dismiss them."""
+
+    def __init__(self) -> None:
+        self._all: dict[int, Executor] = {}
+        self._bucket: Bucket | None = None
+
+    def refusal(self, need: Need, pipelines: dict[str, PipelineConfig], now: float) -> str:
+        """Return why a worker cannot have an executor, if it cannot. ``UnreadableError`` if it should not ask."""
+        if self._bucket is None:
+            self._bucket = Bucket(PER_SECOND, AT_ONCE * max(len(pipelines), 1))
+        if self._bucket.level(now) < 1:
+            raise UnreadableError("it asked for executors too often")
+        self._bucket.spend(1)
+        if any(one.number == need.number and not one.dismissed for one in self._all.values()):
+            raise UnreadableError(f"it asked for the executor {need.number} twice")
+        used = Counter(one.pipeline for one in self._all.values() if not one.dismissed)
+        if used[need.pipeline] >= MOST_IN_USE:
+            raise UnreadableError(f"it asked for more than {MOST_IN_USE} executors of {need.pipeline!r}")
+        if sum(one.pipeline == need.pipeline for one in self._all.values()) >= MOST_OF_A_PIPELINE:
+            return "those before it have not ended yet"
+        pipeline = pipelines.get(need.pipeline)
+        if pipeline is None or need.delegate not in pipeline.delegates or need.delegate == CPU.name:
+            return f"the configuration has no delegate {need.delegate!r} for it"
+        return ""
+
+    def add(self, ours: int, need: Need) -> None:
+        """Take note of an executor that the fork server was asked for."""
+        self._all[ours] = Executor(ours, need.number, need.pipeline)
+
+    def born(self, ours: int, pid: int) -> int | None:
+        """Take note of its process; return the process id if it is to be killed at once."""
+        self._all[ours].pid = pid
+        return pid if self._all[ours].dismissed else None
+
+    def dismiss(self, number: int | None = None) -> list[int]:
+        """Dismiss one executor, or all. Return the process ids to kill."""
+        gone = [one for one in self._all.values() if number in (None, one.number) and not one.dismissed]
+        for one in gone:
+            one.dismissed = True
+        return [one.pid for one in gone if one.pid is not None]
+
+    def forget(self, ours: int) -> None:
+        """Take note that an executor was never forked."""
+        self._all.pop(ours, None)
+
+    def ended(self, pid: int) -> Executor | None:
+        """Take note of the end of a process; return the executor that it was, if it was one of these."""
+        for ours, one in self._all.items():
+            if one.pid == pid:
+                return self._all.pop(ours)
+        return None
+
+    def unborn(self) -> set[int]:
+        """Return the numbers of the forks that were asked for and have not been answered."""
+        return {ours for ours, one in self._all.items() if one.pid is None}
+
+    def __contains__(self, ours: object) -> bool:
+        return ours in self._all
+
+    def pids(self) -> dict[str, int]:
+        """Return the process ids by a name for people."""
+        return {f"{one.pipeline}/{one.ours}": one.pid for one in self._all.values() if one.pid is not None}
+
+    def clear(self) -> None:
+        """Forget all: the fork server is gone, and they with it."""
+        self._all.clear()

@@ -1,0 +1,73 @@
+"""The supervisor's end of the fork server: asks for processes, each under a number of its own."""
+
+from __future__ import annotations
+
+import logging
+from itertools import count
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from limpet.fork.launch import ForkServerProcess
+from limpet.wire.channel import Channel
+from limpet.wire.records import Fork, FromForkServer, Preload
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Sequence
+
+    from limpet.wire.records import Check, Open, Serve
+
+log = logging.getLogger(__name__)
+
+AGAIN = 1.0
+"""Seconds between two attempts to start a fork server."""
+
+
+class Forks:
+    """The fork server. ``channel`` is ``None`` while there is none, as the kernel refuses to start one."""
+
+    def __init__(self, launched: ForkServerProcess) -> None:
+        self._launched: ForkServerProcess | None = launched
+        self._numbers = count(1)
+        self._modules: list[str] = []
+        self._next_attempt = 0.0
+        self.channel: Channel[FromForkServer] | None = Channel(launched.socket, FromForkServer)
+
+    @property
+    def pid(self) -> int | None:
+        """Its process id."""
+        return self._launched.pid if self._launched else None
+
+    def preload(self, modules: Sequence[str]) -> None:
+        """Have it import modules, now and whenever it is replaced."""
+        self._modules = list(modules)
+        if self.channel is not None:
+            self.channel.send(Preload(self._modules))
+
+    def fork(self, name: str, task: Serve | Open | Check, end: socket.socket) -> int:
+        """Ask for a process and return its number. ``OSError`` if the fork server is gone."""
+        if self.channel is None:
+            raise BrokenPipeError("there is no fork server")
+        number = next(self._numbers)
+        self.channel.send(Fork(number, name, task), (end.fileno(),))
+        return number
+
+    def replace(self) -> bool:
+        """Start another fork server if it is time for an attempt. Return whether there is one."""
+        if self.channel is not None or monotonic() < self._next_attempt:
+            return False
+        self._next_attempt = monotonic() + AGAIN
+        try:
+            self._launched = ForkServerProcess()
+        except OSError as error:
+            log.error("the fork server cannot be started: %s; next try in %.0f s", error.strerror, AGAIN)  # noqa: TRY400
+            return False
+        self.channel = Channel(self._launched.socket, FromForkServer)
+        self.channel.send(Preload(self._modules))
+        return True
+
+    def close(self) -> None:
+        """End the fork server, and with it every process that it forked."""
+        if self._launched is not None:
+            self._launched.close()
+        self._launched = self.channel = None

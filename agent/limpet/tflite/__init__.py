@@ -1,1 +1,0 @@
-"""``.tflite`` models: the file, the graph in it, and real values into and out of an interpreter."""

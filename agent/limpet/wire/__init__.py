@@ -1,0 +1,1 @@
+"""What crosses a border between processes: records, the bounded channel, and what each side may say."""

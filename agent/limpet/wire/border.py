@@ -1,0 +1,240 @@
+"""What the supervisor believes of what a worker sends. Decides, without I/O.
+
+A worker parses bytes that somebody else wrote, so it may have been taken over. Its channel limits the size and the
+types of a record. Here is the rest: a worker speaks only about its own pipelines, and within limits. Whatever is
+wrong is ``UnreadableError``, and ends that worker alone.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from limpet.contracts.messages import Inferred
+from limpet.errors import UnreadableError
+from limpet.supervision.commands import MOST_WINDOWS
+from limpet.untrusted import reading
+from limpet.wire.records import (
+    LARGEST_OUTPUT,
+    LARGEST_RECORD,
+    LONGEST_NAME,
+    LONGEST_TEXT,
+    MOST_CAPTURED,
+    MOST_CAUSES,
+    MOST_DIMENSIONS,
+    MOST_IN_FORCE,
+    MOST_OPS,
+    MOST_TENSORS,
+    NIL,
+    Capture,
+    CapturedWindow,
+    Heartbeat,
+    Need,
+    Notice,
+    RawAnswered,
+    RawResult,
+    RawResults,
+    RunWindows,
+    SetLogLevel,
+    SetThreshold,
+    Transition,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping, Sequence
+
+    from limpet.wire.records import CapturedTensor, FromWorker, Placed
+
+    Question = type[SetLogLevel | SetThreshold | Capture | RunWindows]
+
+OTHER = "other"
+"""The cause under which dropped samples are counted once there are ``MOST_CAUSES`` others."""
+LARGEST_CAPTURE = 640 * 1024
+"""Bytes of a captured window as msgpack: ``MOST_CAPTURED`` numbers, and what they are called."""
+MOST_LISTS = 4 * MOST_CAPTURED
+"""Lists into which the numbers of one captured tensor are put."""
+
+
+class _Output(msgspec.Struct, forbid_unknown_fields=True):
+    """A ``Tensor`` whose numbers are bytes, as workers send it: lists of numbers take 30 times as much."""
+
+    shape: Annotated[list[int], Meta(max_length=MOST_DIMENSIONS)]
+    data: bytes
+    dtype: str = "float32"
+
+
+class _Inferred(Inferred, kw_only=True):
+    """``Inferred`` within limits."""
+
+    outputs: Annotated[list[_Output], Meta(max_length=MOST_TENSORS)]  # type: ignore[assignment]
+    run_us: Annotated[list[float], Meta(max_length=MOST_WINDOWS)]
+
+
+_ANSWERS: dict[type, tuple[Any, int]] = {
+    Capture: (CapturedWindow, LARGEST_CAPTURE),
+    RunWindows: (_Inferred, LARGEST_RECORD),
+}
+"""Type and largest size of the answers that are more than "done", by question."""
+_VALUE = msgspec.msgpack.Decoder()
+_JSON = msgspec.json.Encoder()
+"""JSON that this process wrote itself is valid wherever it is put."""
+
+
+def check(record: FromWorker, own: Collection[str], asked: Mapping[int, Question]) -> None:
+    """See that a worker may say this. ``UnreadableError`` says why not.
+
+    ``own`` are the names of its pipelines, ``asked`` the questions that it has not answered, by number. Outputs
+    and answers become JSON.
+    """
+    for pipeline in _pipelines(record):
+        if pipeline not in own:
+            raise UnreadableError(f"it sent a record about {pipeline!r}, which is no pipeline of its source")
+    if isinstance(record, RawResults):
+        _check_results(record.items)
+    elif isinstance(record, Heartbeat):
+        _refuse_unprintable(*record.dropped)
+    elif isinstance(record, Transition):
+        _check_transition(record)
+    elif isinstance(record, RawAnswered):
+        _check_answer(record, asked)
+    elif isinstance(record, Notice):
+        _refuse_unprintable(record.reason)
+
+
+def _pipelines(record: FromWorker) -> Collection[str]:
+    """Return the pipelines that a record is about."""
+    if isinstance(record, RawResults):
+        return {result.pipeline for result in record.items}
+    if isinstance(record, Heartbeat):
+        return record.pipelines
+    if isinstance(record, Transition | Notice | Need):
+        return (record.pipeline,)
+    return ()
+
+
+def _check_results(results: Sequence[RawResult]) -> None:
+    """Check results, and turn their outputs into JSON. This takes most of the time that a result costs here."""
+    _refuse_unprintable(*{name for result in results for name in (result.model, result.delegate)})
+    with reading("a value"):
+        for result in results:
+            _refuse_large(result.output, LARGEST_OUTPUT)
+            result.output = msgspec.Raw(_JSON.encode(_VALUE.decode(result.output)))
+
+
+def _check_answer(record: RawAnswered, asked: Mapping[int, Question]) -> None:
+    _refuse_unprintable(record.error)
+    question = asked.get(record.number)
+    if question is None:
+        raise UnreadableError("it sent an answer to a question that it was not asked")
+    if bytes(record.result) != NIL:
+        kind, largest = _ANSWERS.get(question, (None, 1))
+        _refuse_large(record.result, largest)
+        with reading("a value"):
+            answer = msgspec.msgpack.decode(record.result, type=kind)
+            if isinstance(answer, Inferred) and answer.placement is not None:
+                check_placed(answer.placement)
+            shown = _shown(answer) if isinstance(answer, CapturedWindow) else answer
+            record.result = msgspec.Raw(_JSON.encode(shown))
+
+
+def _shown(window: CapturedWindow) -> dict[str, Any]:
+    """Return a captured window as it is published."""
+    return {
+        "inputs": [
+            {"name": one.name, "shape": one.shape, "dtype": one.dtype, "values": _nested(one)}
+            for one in window.inputs
+        ]
+    }
+
+
+def _nested(tensor: CapturedTensor) -> Any:
+    """Return the numbers of a tensor as lists of lists."""
+    shape, values = tensor.shape, tensor.values
+    if math.prod(shape) != len(values) or lists_of(shape) > MOST_LISTS:
+        raise UnreadableError(f"it sent {len(values)} numbers of shape {shape}")
+    for size in reversed(shape[1:]):
+        values = [values[i : i + size] for i in range(0, len(values), size)]  # type: ignore[misc]
+    return values if shape else values[0]
+
+
+def lists_of(shape: Sequence[int]) -> int:
+    """Return how many lists a tensor of this shape is."""
+    return sum(math.prod(shape[:depth]) for depth in range(len(shape)))
+
+
+def _refuse_large(value: msgspec.Raw, largest: int) -> None:
+    if (size := len(memoryview(value))) > largest:
+        raise UnreadableError(f"it sent a value of {size} bytes; the limit is {largest}")
+
+
+def _check_transition(record: Transition) -> None:
+    _refuse_unprintable(record.reason, record.model, record.delegate)
+    if not 0 <= record.delegate_share <= 1:
+        raise UnreadableError(f"it sent a share of {record.delegate_share}")
+    if len(record.sandbox) > MOST_IN_FORCE:
+        raise UnreadableError(f"it sent {len(record.sandbox)} parts of a sandbox")
+    _refuse_long(*record.sandbox)
+    if record.placement is not None:
+        check_placed(record.placement)
+
+
+def check_placed(placed: Placed) -> None:
+    """See that what an executor says of a model's placement can be passed on. ``UnreadableError`` says why not."""
+    shares = [share for share in (placed.op_share, placed.mac_share, placed.time_share) if share is not None]
+    if not all(0 <= share <= 1 for share in shares):
+        raise UnreadableError("it sent a share that is not between 0 and 1")
+    if not all(math.isfinite(number) and number >= 0 for number in (placed.speed, placed.run_us)):
+        raise UnreadableError("it sent a speed or a time that is no positive number")
+    if math.isnan(placed.error) or len(placed.left) > MOST_OPS or len(placed.sandbox) > MOST_IN_FORCE:
+        raise UnreadableError("it sent a placement with values out of range")
+    if not all(0 <= count < 1 << 32 for count in placed.left.values()):
+        raise UnreadableError("it sent a number of ops that is out of range")
+    _refuse_long(placed.device, *placed.left, *placed.sandbox)
+
+
+def _refuse_long(*names: str) -> None:
+    for name in names:
+        if len(name) > 2 * LONGEST_NAME:
+            raise UnreadableError(f"it sent a name of {len(name)} characters")
+    _refuse_unprintable(*names)
+
+
+def _refuse_unprintable(*texts: str) -> None:
+    for text in texts:
+        if not text.isprintable():
+            raise UnreadableError(f"it sent a text with characters that cannot be printed: {text[:40]!r}")
+
+
+# --- for those who send
+
+
+def cleaned(text: str, longest: int = LONGEST_TEXT) -> str:
+    """Return a text that ``check`` lets pass: printable, and not too long."""
+    if len(text) > longest:
+        text = text[: longest - 3] + "..."
+    return text if text.isprintable() else "".join(c if c.isprintable() else " " for c in text)
+
+
+def cleaned_placed(placed: Placed) -> Placed:
+    """Return a placement whose names ``check_placed`` lets pass."""
+    longest = 2 * LONGEST_NAME
+    left = {cleaned(name, longest): count for name, count in list(placed.left.items())[:MOST_OPS]}
+    return msgspec.structs.replace(placed, left=left, device=cleaned(placed.device, longest))
+
+
+def folded(counts: Mapping[str, int], known: Collection[str] = ()) -> dict[str, int]:
+    """Return counts with no more causes than ``MOST_CAUSES``, ``known`` ones among them; the rest is ``OTHER``."""
+    causes: dict[str, int] = {}
+    for name, count in _cleaned_causes(counts):
+        room = len({*known, *causes, OTHER}) < MOST_CAUSES
+        cause = name if room or name in known or name in causes else OTHER
+        causes[cause] = causes.get(cause, 0) + count
+    return causes
+
+
+def _cleaned_causes(counts: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    for name, count in counts.items():
+        yield cleaned(name, LONGEST_NAME), count

@@ -1,0 +1,349 @@
+"""What crosses the border between a worker and the supervisor: msgpack records, never tensors.
+
+The supervisor imports this module, so it imports no numpy. The limits here hold where a record is decoded.
+``limpet.wire.border`` checks what a type cannot say.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeAlias
+
+import msgspec
+from msgspec import Meta
+
+from limpet.config import Config
+from limpet.histogram import BUCKETS
+
+State: TypeAlias = Literal["starting", "running", "waiting", "failed", "finished", "stopped"]
+"""``waiting``: its source is away, or a delegate that it requires; ``finished``: its source came to an end."""
+
+Stage: TypeAlias = Literal["queue", "transform", "invoke", "decode"]
+STAGES: tuple[Stage, ...] = ("queue", "transform", "invoke", "decode")
+
+WorkerEvent: TypeAlias = Literal["gap", "rate", "clipped", "warning"]
+"""Events that a worker may report with ``Notice``. The others are the supervisor's own."""
+
+LARGEST_RECORD = 1 << 21
+"""Bytes of a record from a worker."""
+LARGEST_OUTPUT = 1 << 17
+"""Bytes of one result's output, as msgpack."""
+LONGEST_TEXT = 1000
+"""Characters of a reason."""
+LONGEST_NAME = 64
+"""Characters of a name, and of a cause of dropped samples."""
+MOST_CAUSES = 32
+"""Causes of dropped samples in one heartbeat, and in the health of one pipeline."""
+
+MOST_RESULTS = 1024
+"""Results in one record."""
+MOST_PIPELINES = 1024
+"""Pipelines in one heartbeat."""
+MOST_OPS = 256
+"""Names of ops that a delegate left to the CPU."""
+MOST_IN_FORCE = 16
+"""Parts of a sandbox."""
+MOST_PROBLEMS = 1024
+"""Faults of a configuration that a checker tells."""
+MOST_TENSORS, MOST_DIMENSIONS = 256, 8
+"""Tensors in an answer, and the dimensions of each."""
+MOST_CAPTURED = 65_536
+"""Numbers in a captured window: its answer is one message."""
+
+Text = Annotated[str, Meta(max_length=LONGEST_TEXT)]
+Name = Annotated[str, Meta(max_length=LONGEST_NAME)]
+Path = Annotated[str, Meta(max_length=512)]
+"""The name of a delegate, which may have a library's path in it."""
+Count = Annotated[int, Meta(ge=0, le=1 << 40)]
+Version = Annotated[int, Meta(ge=0, le=1 << 53)]
+"""As large as a manifest may say."""
+Times = Annotated[int, Meta(ge=0, le=1 << 32)]
+Bucket = Annotated[int, Meta(ge=0, lt=BUCKETS)]
+Int64 = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+
+
+class Result(msgspec.Struct, array_like=True):
+    """What a pipeline concluded from one window.
+
+    The times, in nanoseconds, are those of the window's last sample: ``monotonic_ns`` for durations,
+    ``wall_ns`` for people. ``sample`` is that sample's ordinal in its source. ``latency_ns`` runs from the
+    last sample to the decoded output. ``output`` is the decoder's: a mapping, or a struct that encodes as one.
+    """
+
+    pipeline: Name
+    model: Name
+    version: Version
+    delegate: Path
+    degraded: bool
+    monotonic_ns: Int64
+    wall_ns: Int64
+    sample: Int64
+    latency_ns: Int64
+    output: Any
+
+
+class RawResult(Result, array_like=True):
+    """A result as it is received: the bytes of its output are looked at later, one result at a time."""
+
+    output: msgspec.Raw
+
+
+class Results(msgspec.Struct, tag=True):
+    """Results in the order in which they were made, possibly of several pipelines."""
+
+    items: list[Result]
+
+
+class RawResults(msgspec.Struct, tag="Results"):
+    """Results as they are received."""
+
+    items: Annotated[list[RawResult], Meta(max_length=MOST_RESULTS)]
+
+
+class Figures(msgspec.Struct, omit_defaults=True):
+    """What happened in one pipeline since the figures before.
+
+    ``discarded`` counts samples that came to lie in no window, because of a gap. ``looked_at`` counts windows that
+    were compared with the range of the model's quantized input, and ``clipped`` those that exceeded it.
+    ``latency`` has a sparse histogram for each stage, see ``limpet.histogram``.
+    """
+
+    errors: Count = 0
+    discarded: Count = 0
+    looked_at: Count = 0
+    clipped: Count = 0
+    latency: dict[Stage, dict[Bucket, Times]] = msgspec.field(default_factory=dict)
+
+
+class Heartbeat(msgspec.Struct, tag=True):
+    """A sign of progress. ``dropped`` counts samples by cause since the heartbeat before."""
+
+    pipelines: Annotated[dict[Name, Figures], Meta(max_length=MOST_PIPELINES)]
+    dropped: Annotated[dict[Name, Count], Meta(max_length=MOST_CAUSES)]
+
+
+class Placed(msgspec.Struct, omit_defaults=True):
+    """Where a model runs, as proven when it was loaded on a delegate.
+
+    Shares of the ops, of the multiply-adds and of a run's time that are the delegate's; ``None`` where nobody can
+    tell. ``speed``: times the CPU's. ``error``: largest absolute difference of real values to what is expected.
+    ``run_us``: median of a run in µs. ``device``: what the delegate calls it. ``left``: ops that are the CPU's.
+    ``sandbox``: what its executor has given up.
+    """
+
+    op_share: float
+    mac_share: float | None = None
+    time_share: float | None = None
+    speed: float = 0.0
+    error: float = 0.0
+    run_us: float = 0.0
+    device: str = ""
+    left: Annotated[dict[str, int], Meta(max_length=MOST_OPS)] = {}
+    sandbox: Annotated[list[str], Meta(max_length=MOST_IN_FORCE)] = []
+
+
+class Transition(msgspec.Struct, tag=True, omit_defaults=True):
+    """A pipeline came into another state, or is in it with another delegate or model.
+
+    ``placement`` is that of a delegate other than the CPU, ``sandbox`` what the worker has given up.
+    """
+
+    pipeline: Name
+    state: State
+    reason: Text = ""
+    model: Name = ""
+    version: Version = 0
+    delegate: Path = ""
+    delegate_share: float = 0.0
+    degraded: bool = False
+    placement: Placed | None = None
+    sandbox: Annotated[list[str], Meta(max_length=MOST_IN_FORCE)] = []
+
+
+class Notice(msgspec.Struct, tag=True):
+    """Something worth an event that changes no state, such as a gap in the samples."""
+
+    pipeline: Name
+    event: WorkerEvent
+    reason: Text
+
+
+NIL = b"\xc0"
+"""Nothing, as msgpack."""
+
+
+class Answered(msgspec.Struct, tag=True, omit_defaults=True):
+    """The answer to an ``Ask``; ``error`` says why it could not be done."""
+
+    number: Count
+    error: Text = ""
+    result: Any = None
+
+
+class RawAnswered(msgspec.Struct, tag="Answered"):
+    """An answer as it is received."""
+
+    number: Count
+    error: Text = ""
+    result: msgspec.Raw = msgspec.Raw(NIL)
+
+
+class CapturedTensor(msgspec.Struct):
+    """An input of a model, its numbers row by row. As a tree of lists they could take 60 times their bytes."""
+
+    name: Text
+    shape: Annotated[list[Annotated[int, Meta(ge=1, le=MOST_CAPTURED)]], Meta(max_length=MOST_DIMENSIONS)]
+    dtype: Name
+    values: Annotated[list[int | float | bool], Meta(max_length=MOST_CAPTURED)]
+
+
+class CapturedWindow(msgspec.Struct):
+    """What the model of a pipeline was given, as its worker answers ``Capture``."""
+
+    inputs: Annotated[list[CapturedTensor], Meta(max_length=MOST_TENSORS)]
+
+
+class Need(msgspec.Struct, tag=True):
+    """Start an executor for a pipeline on one of its delegates, and hand over the end of its socket with ``Lent``.
+
+    The worker chooses the number. The supervisor gives the executor its configuration.
+    """
+
+    number: Count
+    pipeline: Name
+    delegate: Path
+
+
+class Dismiss(msgspec.Struct, tag=True):
+    """Kill this executor: it is of no use any more."""
+
+    number: Count
+
+
+class Incident(msgspec.Struct):
+    """An event that the supervisor itself found. It crosses no border."""
+
+    pipeline: str
+    event: str
+    reason: str
+
+
+FromWorker: TypeAlias = RawResults | Heartbeat | Transition | Notice | RawAnswered | Need | Dismiss
+ToSupervisor: TypeAlias = RawResults | Heartbeat | Transition | Notice | RawAnswered | Incident
+"""What is not for the fleet alone."""
+
+
+class Assign(msgspec.Struct, tag=True):
+    """Run these pipelines of one source. Those that already run with the same configuration are left alone."""
+
+    config: Config
+
+
+class Stop(msgspec.Struct, tag=True):
+    """Finish the window at hand, hand over its result, and exit."""
+
+
+class SetLogLevel(msgspec.Struct, tag=True):
+    """Log from this level on: DEBUG, INFO, WARNING or ERROR."""
+
+    level: str
+
+
+class SetThreshold(msgspec.Struct, tag=True):
+    """Have a pipeline's decoder use another threshold, until the pipeline is started anew."""
+
+    pipeline: str
+    value: float
+
+
+class Capture(msgspec.Struct, tag=True):
+    """Send what the model of a pipeline is given for its next window."""
+
+    pipeline: str
+
+
+class RunWindows(msgspec.Struct, tag=True):
+    """Send what the model of a pipeline makes of windows. A file with them comes along as a descriptor."""
+
+    pipeline: str
+
+
+class Ask(msgspec.Struct, tag=True):
+    """Do this and answer with ``Answered`` under the same number."""
+
+    number: int
+    what: SetLogLevel | SetThreshold | Capture | RunWindows
+
+
+class Lent(msgspec.Struct, tag=True):
+    """The executor that was asked for. The end of its socket comes along as a file descriptor."""
+
+    number: int
+
+
+ToWorker: TypeAlias = Assign | Stop | Ask | Lent
+
+
+class Preload(msgspec.Struct, tag=True):
+    """To the fork server: import these modules, so that workers need not."""
+
+    modules: list[str]
+
+
+class Open(msgspec.Struct, tag=True):
+    """To an executor: load the model of a pipeline on one of its delegates."""
+
+    config: Config
+    pipeline: str
+    delegate: str
+
+
+class Check(msgspec.Struct, tag=True):
+    """To a checker: find what is wrong with the options that a person wrote."""
+
+    config: Config
+
+
+class Serve(msgspec.Struct, tag=True, frozen=True):
+    """To a worker: what it runs follows on its channel."""
+
+
+class Fork(msgspec.Struct, tag=True):
+    """To the fork server: make a process. Its end of a socket pair comes along as a descriptor.
+
+    ``number`` is the supervisor's for it, ``name`` is for people.
+    """
+
+    number: int
+    name: str
+    task: Serve | Open | Check = Serve()
+
+
+class Forked(msgspec.Struct, tag=True):
+    """From the fork server: the process is there."""
+
+    number: int
+    pid: int
+
+
+class NotForked(msgspec.Struct, tag=True):
+    """From the fork server: the kernel refused to fork, for this reason."""
+
+    number: int
+    reason: str
+
+
+class Exited(msgspec.Struct, tag=True):
+    """From the fork server: a process is gone. ``status`` is negative for the signal that ended it."""
+
+    pid: int
+    status: int
+
+
+class Checked(msgspec.Struct, tag=True):
+    """From a checker: all that is wrong with the options."""
+
+    problems: Annotated[list[str], Meta(max_length=MOST_PROBLEMS)]
+
+
+ToForkServer: TypeAlias = Preload | Fork
+FromForkServer: TypeAlias = Forked | NotForked | Exited

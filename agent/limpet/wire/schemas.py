@@ -1,0 +1,80 @@
+"""Writes the JSON Schemas of what goes out and comes in: ``python -m limpet.wire.schemas docs/schemas``.
+
+``asyncapi.yaml`` beside them says what of it goes over which topic, ``output/KIND.json`` what a result's output is
+if a decoder of that kind made it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from limpet import plugins
+from limpet.contracts.messages import (
+    DeviceHealth,
+    EventMessage,
+    ModelReported,
+    PipelineHealth,
+    Reply,
+    ResultMessage,
+    StatusMessage,
+)
+from limpet.models.manifest import Manifest
+from limpet.supervision.commands import REQUESTS
+from limpet.wire import asyncapi
+
+KINDS: dict[str, Any] = {
+    "result": ResultMessage | list[ResultMessage],
+    "event": EventMessage,
+    "status": StatusMessage,
+    "health": DeviceHealth,
+    "pipeline-health": PipelineHealth,
+    "model-reported": ModelReported,
+    "reply": Reply,
+} | {f"command-{name}": request for name, request in REQUESTS.items()}
+
+FILES: dict[str, Any] = {"manifest": Manifest}
+"""What lies in a bundle, and goes over no topic."""
+
+
+def outputs() -> dict[str, Any]:
+    """Return what each decoder gives, under ``output/KIND``."""
+    kinds = plugins.built_in("decoders")
+    return {f"output/{kind}": plugins.load("decoders", kind).Output for kind in kinds}
+
+
+def schema(name: str) -> Any:
+    """Return the JSON Schema (2020-12) of one kind of message, or of an output."""
+    head = {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": f"Limpet {name}"}
+    return head | _tidy(msgspec.json.schema((KINDS | FILES | outputs())[name]))
+
+
+def _tidy(part: Any) -> Any:
+    """Take the source code's indentation out of descriptions: some versions of Python keep it."""
+    if isinstance(part, dict):
+        return {
+            key: inspect.cleandoc(value) if key == "description" and isinstance(value, str) else _tidy(value)
+            for key, value in part.items()
+        }
+    return [_tidy(value) for value in part] if isinstance(part, list) else part
+
+
+def text(name: str) -> str:
+    """Return the file of a schema: the same messages give the same text."""
+    return msgspec.json.format(msgspec.json.encode(schema(name), order="sorted"), indent=2).decode() + "\n"
+
+
+def main(directory: Path) -> None:
+    """Write each schema to ``NAME.json`` in ``directory``."""
+    (directory / "output").mkdir(exist_ok=True)
+    for name in [*KINDS, *FILES, *outputs()]:
+        (directory / f"{name}.json").write_text(text(name), encoding="utf-8")
+    (directory / "asyncapi.yaml").write_text(asyncapi.text(asyncapi.document(REQUESTS)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,1 @@
+"""A worker process: the sources and pipelines of one cell."""

@@ -1,0 +1,60 @@
+"""What comes into a worker: its source's samples, read by a thread of its own, and the gaps in them."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from time import monotonic
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from limpet.inference.reader import Reader
+from limpet.worker.mailbox import Mailbox
+
+if TYPE_CHECKING:
+    from limpet.contracts.data import Samples
+    from limpet.inference.plan import SourcePlan
+
+
+class Intake:
+    """The reader thread: source to mailbox, and a trace of whether it is alive."""
+
+    def __init__(self, source: SourcePlan) -> None:
+        self.dropped: Counter[str] = Counter()
+        self.mailbox = Mailbox(source.queue, wait=not source.spec.live)
+        self.reader = Reader(source.part.plugin, source.part.config, self.dropped, source.silence)
+        self.crash: BaseException | None = None
+        self._turned = monotonic()
+        threading.Thread(target=self._read, name=f"read {source.name}", daemon=True).start()
+
+    def _read(self) -> None:
+        try:
+            for samples in self.reader:
+                self._turned = monotonic()
+                if len(samples):
+                    self.mailbox.put(samples)
+        except BaseException as error:  # noqa: BLE001 - raised again in the main thread
+            self.crash = error
+        finally:
+            self.mailbox.close()
+
+    def hangs(self, deadline: float) -> bool:
+        """Whether the source has neither given nor said anything for ``deadline`` seconds."""
+        return not self.mailbox.closed and not self.mailbox and monotonic() - self._turned > deadline
+
+
+class Gaps(msgspec.Struct):
+    """Gaps in a source's samples that were not yet reported."""
+
+    count: int = 0
+    missing: int = 0
+    next_notice: float = 0.0
+    expected: int | None = msgspec.field(default=None)
+
+    def see(self, samples: Samples) -> None:
+        """Look at a block before it goes to the pipelines."""
+        if self.expected is not None and samples.gap:
+            self.count += 1
+            self.missing += max(samples.index - self.expected, 0)
+        self.expected = samples.index + len(samples)

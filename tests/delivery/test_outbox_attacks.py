@@ -1,0 +1,251 @@
+"""Files that a stranger wrote, with right checksums: the memory and the time that they cost are bounded."""
+
+from __future__ import annotations
+
+import struct
+import time
+import tracemalloc
+import zlib
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from limpet.delivery.mqtt.dispatch import LARGEST_READY, Dispatch
+from limpet.delivery.mqtt.outflow import Line
+from limpet.delivery.mqtt.pace import ReplayRules
+from limpet.delivery.outbox import OVERHEAD, Entry
+from limpet.delivery.outbox.disk import MOST_CAUSES, Disk, boot_id, set_shed
+from limpet.delivery.outbox.file import HIGHEST, NEWEST, PLACES, check, connect
+from limpet.delivery.outbox.journal import FORMAT, MOST_MESSAGES, Journal, parse
+from limpet.delivery.outbox.log_file import Log
+from limpet.delivery.outbox.pages import PAGE, Pages
+from limpet.delivery.outbox.queue import Outbox
+from limpet.delivery.outbox.rules import OutboxRules, ResultRules
+
+if TYPE_CHECKING:
+    import sqlite3
+    from pathlib import Path
+
+MIB = 1 << 20
+
+
+def outbox(directory: Path, rules: OutboxRules | None = None) -> Outbox:
+    opened = Outbox(rules or OutboxRules(min_free_bytes=0), directory)
+    opened.open(time.monotonic())
+    return opened
+
+
+def put(opened: Outbox, first: int, count: int) -> None:
+    now = time.monotonic()
+    for number in range(first, first + count):
+        opened.put(Entry("result", "motion", b'{"sequence":%d}' % number, 1, now))
+    opened.maintain(now + 10, away=True)
+
+
+def everything(opened: Outbox) -> list[bytes]:
+    opened.release(time.monotonic())
+    return [parcel.entry.payload for parcel in opened.take("result", "backlog", 100_000, 1 << 40)]
+
+
+def set_total(db: sqlite3.Connection, messages: int, size: int) -> None:
+    head = check("total", "result", messages, size)
+    db.execute("UPDATE total SET messages = ?, bytes = ?, head = ? WHERE kind = 'result'", (messages, size, head))
+
+
+def poison(db: sqlite3.Connection, sequence: int, payload: bytes, packed: int = 0) -> None:
+    """Add a message as Limpet would, with right checksums."""
+    crc, size = zlib.crc32(payload), len(payload) + OVERHEAD
+    head = (sequence, "motion", 1, boot_id(), time.monotonic(), time.time(), size, packed)
+    db.execute(f"INSERT INTO result VALUES {PLACES}", (*head, crc, check("result", *head, crc), payload))  # noqa: S608
+    messages, old, _ = db.execute("SELECT messages, bytes, head FROM total WHERE kind = 'result'").fetchone()
+    total = (messages + 1, old + size)
+    set_total(db, *total)
+
+
+@pytest.mark.parametrize("number", [HIGHEST, HIGHEST - 1, NEWEST + 1, NEWEST])
+def test_a_message_with_the_highest_number_costs_no_later_message(tmp_path: Path, number: int) -> None:
+    first = outbox(tmp_path)
+    put(first, 0, 10)
+    first.close()
+    with closing(connect(tmp_path / "outbox.db")) as db:
+        poison(db, number, b"{}")
+    for start in (10, 20, 30):
+        again = outbox(tmp_path)
+        put(again, start, 10)
+        again.close()
+    last = outbox(tmp_path)
+    wanted = [b'{"sequence":%d}' % number for number in range(40)]
+    assert [payload for payload in everything(last) if payload != b"{}"] == wanted
+    assert last.counts == {}
+    last.close()
+
+
+def test_totals_that_are_far_too_high_shed_no_later_message(tmp_path: Path) -> None:
+    rules = OutboxRules(min_free_bytes=0, results=ResultRules(max_bytes=MIB))
+    first = outbox(tmp_path, rules)
+    put(first, 0, 10)
+    first.close()
+    with closing(connect(tmp_path / "outbox.db")) as db:
+        poison(db, 1 << 40, b"{}")
+        total = (1 << 40, 1 << 52)
+        set_total(db, *total)
+    second = outbox(tmp_path, rules)
+    for _ in range(3):
+        second.maintain(time.monotonic(), away=True)
+    put(second, 10, 10)
+    second.close()
+    third = outbox(tmp_path, rules)
+    assert [b'{"sequence":%d}' % number for number in range(10, 20)] == everything(third)[-10:]
+    third.close()
+
+
+def test_payloads_that_unpack_to_megabytes_are_not_all_kept_ready(tmp_path: Path) -> None:
+    outbox(tmp_path).close()
+    large = zlib.compress(b"{" + b" " * (3 * MIB) + b"}", 9)
+    with closing(connect(tmp_path / "outbox.db")) as db:
+        for number in range(1, 61):
+            poison(db, number, large, 1)
+    opened = outbox(tmp_path)
+    line = Line(1 << 28)
+    dispatch = Dispatch(opened, "limpet/press-07", ReplayRules(jitter=0), (100, 65_536), None)
+    for _ in range(50):
+        give(dispatch, line)
+    assert 1 <= sum(len(message.payload) for message in line.ready) <= LARGEST_READY + 4 * MIB
+    opened.close()
+
+
+class Waiting:
+    """What a dispatch needs to know of a sender that is connected and sends nothing."""
+
+    def __init__(self, line: Line) -> None:
+        self.connected = True
+        self.out = self
+        self.line = line
+        self.acked: list[object] = []
+        self.state_bytes = 0
+
+    def wake(self) -> None:
+        """Send nothing."""
+
+
+def give(dispatch: Dispatch, line: Line) -> None:
+    sender = Waiting(line)
+    now = time.monotonic() + 1
+    dispatch.sync(sender, now)  # type: ignore[arg-type] # has all that is asked for
+    dispatch.hand_over(sender, now)  # type: ignore[arg-type]
+
+
+def test_causes_that_a_stranger_made_up_do_not_fill_the_health_messages(tmp_path: Path) -> None:
+    outbox(tmp_path).close()
+    with closing(connect(tmp_path / "outbox.db")) as db:
+        db.execute("BEGIN")
+        set_shed(db, {f"{number:0100d}": 1 for number in range(5000)})
+        db.execute("COMMIT")
+    with closing(Disk(tmp_path / "outbox.db")) as disk:
+        assert len(disk.shed) <= MOST_CAUSES
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal"])
+def test_a_sparse_file_of_a_terabyte_is_salvaged_at_once(tmp_path: Path, suffix: str) -> None:
+    first = outbox(tmp_path)
+    put(first, 0, 10)
+    first.close()
+    path = tmp_path / f"outbox.db{suffix}"
+    with path.open("ab") as file:
+        file.truncate(1 << 40)
+    if not suffix:
+        with path.open("r+b") as file:
+            file.write(b"not SQLite any more")
+    found = everything(again := outbox(tmp_path))
+    assert [b'{"sequence":%d}' % number for number in range(10)] == found
+    again.close()
+
+
+def test_pages_that_lead_to_each_other_a_million_times_take_little_memory(tmp_path: Path) -> None:
+    count = 400
+    cells = b"".join(struct.pack(">H", 4090) for _ in range(2030))
+    path = tmp_path / "pages"
+    with path.open("wb") as file:
+        for number in range(1, count + 1):
+            child = struct.pack(">I", number % count + 1)
+            page = bytearray(PAGE)
+            start = 100 if number == 1 else 0
+            page[start : start + 12] = struct.pack(">BHHHBI", 5, 0, 2030 - start, 0, 0, number % count + 1)
+            page[12 : 12 + len(cells)] = cells if number > 1 else bytes(len(cells))
+            page[4090:4094] = child
+            file.write(page)
+    # The schema on the first page leads to the second one.
+    record = b"\x06\x17\x1b\x1b\x01\x81\x01" + b"table" + b"result" + b"result" + b"\x02" + b"x" * 58
+    with path.open("r+b") as file:
+        page = bytearray(PAGE)
+        page[32:36] = struct.pack(">I", 3)
+        place = 2000
+        page[100:108] = struct.pack(">BHHHB", 13, 0, 1, place, 0)
+        page[108:110] = struct.pack(">H", place)
+        cell = bytes([len(record), 1]) + record
+        page[place : place + len(cell)] = cell
+        file.write(page)
+    with path.open("rb") as file:
+        pages = Pages(file, None, Log([], 0, damaged=False))
+        tracemalloc.start()
+        try:
+            assert sum(1 for _ in pages.rows()) <= 1
+            assert tracemalloc.get_traced_memory()[1] < 8 * MIB
+        finally:
+            tracemalloc.stop()
+
+
+# --- the journal
+
+
+def sealed(body: bytes) -> bytes:
+    return struct.pack("<4sII", b"\xa5\x5aLj", len(body), zlib.crc32(body)) + body
+
+
+def record(items: int) -> bytes:
+    one = msgspec.msgpack.encode(["result", "a", b""])
+    head = msgspec.msgpack.encode([boot_id(), 1.0, 0.5])
+    return sealed(b"\x94" + head[1:] + b"\xdd" + struct.pack(">I", items) + one * items)
+
+
+START = b"limpetj" + bytes([FORMAT])
+
+
+def test_a_journal_of_millions_of_tiny_messages_takes_little_memory(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    for number in range(1, 6):
+        (folder / f"{number:08d}.log").write_bytes(START + record(40_000) + record(350_000))
+    tracemalloc.start()
+    try:
+        journal = Journal(tmp_path)
+        found = journal.read(time.monotonic())
+        assert tracemalloc.get_traced_memory()[1] < 80 * MIB
+    finally:
+        tracemalloc.stop()
+    assert 40_000 <= len(found) <= MOST_MESSAGES
+    assert journal.damaged >= 5
+
+
+def test_a_journal_of_traps_is_read_in_bounded_effort() -> None:
+    """Damaged heads that claim all of the file, between sound records: each would be summed up anew."""
+    good = record(1)
+    trap = struct.pack("<4sII", b"\xa5\x5aLj", 4 * MIB, 0) * 7
+    data = START + (trap + good) * (5 * MIB // len(trap + good))
+    began = time.process_time()
+    records, damaged = parse(data)
+    assert records
+    assert damaged
+    assert time.process_time() - began < 20
+
+
+def test_the_journal_ends_with_the_newest_where_there_is_too_much(tmp_path: Path) -> None:
+    folder = tmp_path / "journal"
+    folder.mkdir()
+    for number in range(1, 5):
+        (folder / f"{number:08d}.log").write_bytes(START + record(30_000))
+    journal = Journal(tmp_path)
+    assert len(journal.read(time.monotonic())) == 90_000
+    assert journal.damaged == 1

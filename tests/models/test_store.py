@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from limpet.errors import DeployError
+from limpet.models.store import find, stored
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Path:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for name in ("motion-2", "motion-9", "motion-10", "motion-fast-1", "odd", "door-3"):
+        (folder / f"{name}.limpet").touch()
+    return folder
+
+
+def test_the_highest_version_counts(tmp_path: Path, store: Path) -> None:
+    assert find("motion", tmp_path, store) == store / "motion-10.limpet"
+    assert find("motion-fast", tmp_path, store) == store / "motion-fast-1.limpet"
+
+
+def test_a_path_starts_at_the_base(tmp_path: Path, store: Path) -> None:
+    (tmp_path / "here.tflite").touch()
+    assert find("here.tflite", tmp_path, store) == tmp_path / "here.tflite"
+    assert find("models/door-3.limpet", tmp_path, store) == store / "door-3.limpet"
+    assert find(str(store / "door-3.limpet"), tmp_path / "elsewhere", store) == store / "door-3.limpet"
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("motoin", r"no model 'motoin' in .*did you mean 'motion'"),
+        ("zebra", r"there are: door, motion, motion-fast\)"),
+        ("odd", "no model 'odd'"),
+        ("motion-10", "no model 'motion-10'"),
+        ("models/dor-3.limpet", r"no file .*dor-3\.limpet \(did you mean 'door-3\.limpet'"),
+        ("missing.tflite", r"no file .*missing\.tflite"),
+        ("models/", "no file"),
+    ],
+)
+def test_what_is_not_there(tmp_path: Path, store: Path, name: str, reason: str) -> None:
+    with pytest.raises(DeployError, match=reason):
+        find(name, tmp_path, store)
+
+
+def test_no_store_at_all(tmp_path: Path) -> None:
+    assert stored(tmp_path / "nowhere") == {}
+    with pytest.raises(DeployError, match="no model 'motion' in "):
+        find("motion", tmp_path, tmp_path / "nowhere")
+
+
+def test_a_folder_or_a_fifo_in_place_of_a_model_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "folder.tflite").mkdir()
+    os.mkfifo(tmp_path / "fifo.tflite")
+    for name in ("folder.tflite", "fifo.tflite"):
+        with pytest.raises(DeployError, match="is not a regular file"):
+            find(name, tmp_path, tmp_path)

@@ -1,0 +1,384 @@
+"""What the supervisor believes of a worker that may have been taken over."""
+
+from __future__ import annotations
+
+import math
+import tracemalloc
+import typing
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from limpet.config import PipelineConfig
+from limpet.contracts.messages import Origin
+from limpet.errors import UnreadableError
+from limpet.models.manifest import Manifest
+from limpet.supervision.executors import AT_ONCE, MOST_IN_USE, MOST_OF_A_PIPELINE, Executors
+from limpet.supervision.health import PipelineRecord
+from limpet.wire import border
+from limpet.wire.records import (
+    LARGEST_OUTPUT,
+    LARGEST_RECORD,
+    LONGEST_TEXT,
+    MOST_CAUSES,
+    Answered,
+    Capture,
+    Figures,
+    FromWorker,
+    Heartbeat,
+    Need,
+    Notice,
+    Placed,
+    RawResults,
+    Result,
+    Results,
+    RunWindows,
+    SetLogLevel,
+    Transition,
+)
+from limpet.worker import answers as answering
+
+DECODER = msgspec.msgpack.Decoder(FromWorker)
+TEXTS = st.one_of(st.text(max_size=20), st.sampled_from(["a", "b", "a/#", "\0", "x" * 70_000, "running", "gap"]))
+NUMBERS = st.one_of(st.integers(-(1 << 63), (1 << 64) - 1), st.floats(), st.sampled_from([0, 1, -1, 959, 960]))
+VALUES = st.recursive(
+    st.one_of(st.none(), st.booleans(), NUMBERS, TEXTS, st.binary(max_size=9)),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=12), st.dictionaries(st.one_of(TEXTS, NUMBERS), inner, max_size=4)
+    ),
+    max_leaves=30,
+)
+FIELDS = {
+    "Results": ("items",),
+    "Heartbeat": ("pipelines", "dropped"),
+    "Transition": ("pipeline", "state", "reason", "model", "delegate_share", "placement", "sandbox"),
+    "Notice": ("pipeline", "event", "reason"),
+    "Answered": ("number", "error", "result"),
+    "Need": ("number", "pipeline", "delegate"),
+    "Dismiss": ("number",),
+}
+
+
+@st.composite
+def records(draw: st.DrawFn) -> dict[str, Any]:
+    tag = draw(st.sampled_from(sorted(FIELDS)))
+    record = {"type": tag, **{name: draw(VALUES) for name in FIELDS[tag]}}
+    if tag == "Results":
+        record["items"] = draw(st.lists(st.tuples(*[VALUES] * 10), max_size=3))
+    if draw(st.booleans()) and "pipeline" in record:
+        record["pipeline"] = "a"
+    return record
+
+
+def received(record: Any) -> Any:
+    return DECODER.decode(msgspec.msgpack.encode(record))
+
+
+def said(record: Any, asked: dict[int, Any] | None = None) -> Any:
+    """Return a record as the supervisor takes it from the worker of the pipelines ``a`` and ``b``."""
+    decoded = received(record)
+    border.check(decoded, {"a", "b"}, asked or {})
+    return decoded
+
+
+def result(**changes: Any) -> Results:
+    made = Result("a", "m", 1, "cpu", False, 1, 2, 3, 4, {"x": 1.5})
+    return Results([msgspec.structs.replace(made, **changes)])
+
+
+@given(records())
+def test_whatever_is_said_is_about_its_own_pipelines_or_refused(record: dict[str, Any]) -> None:
+    try:
+        decoded = said(record, {1: Capture, 2: SetLogLevel})
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, UnreadableError):
+        return
+    if isinstance(decoded, RawResults):
+        assert {item.pipeline for item in decoded.items} <= {"a", "b"}
+        for item in decoded.items:
+            msgspec.json.decode(item.output)
+            assert b"\n" not in bytes(item.output)
+    elif isinstance(decoded, Heartbeat):
+        assert decoded.pipelines.keys() <= {"a", "b"}
+    elif isinstance(decoded, Transition | Notice | Need):
+        assert decoded.pipeline in {"a", "b"}
+
+
+@given(records())
+def test_what_is_believed_can_be_put_into_every_message(record: dict[str, Any]) -> None:
+    of_pipeline = PipelineRecord(Origin("d", "1-a", "0"), "a", Transition("a", "stopped"))
+    try:
+        decoded = said(record)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, UnreadableError):
+        return
+    if isinstance(decoded, RawResults):
+        for item in decoded.items:
+            msgspec.json.encode(of_pipeline.accept(item))
+    elif isinstance(decoded, Heartbeat):
+        for figures in decoded.pipelines.values():
+            of_pipeline.add(figures, decoded.dropped)
+    elif isinstance(decoded, Transition):
+        of_pipeline.move(decoded)
+    msgspec.json.encode(of_pipeline.health())
+    msgspec.json.encode(of_pipeline.model())
+
+
+@pytest.mark.parametrize("pipeline", ["c", "a/#", "", "../a", "a\0", "A"])
+def test_a_worker_speaks_about_no_other_pipeline(pipeline: str) -> None:
+    for record in (
+        result(pipeline=pipeline),
+        Heartbeat({"a": Figures(), pipeline: Figures()}, {}),
+        Transition(pipeline, "running"),
+        Notice(pipeline, "gap", ""),
+        Need(1, pipeline, "edgetpu"),
+    ):
+        with pytest.raises(UnreadableError, match="no pipeline of its source"):
+            said(record)
+
+
+def test_an_output_becomes_json_that_the_supervisor_wrote() -> None:
+    (item,) = said(result(output={"label": "a\nb", 1: [math.nan, b"x"]})).items
+    assert bytes(item.output) == b'{"label":"a\\nb","1":[null,"eA=="]}'
+
+
+@pytest.mark.parametrize(
+    "output", [{1.5: 0, "x": msgspec.msgpack.Ext(1, b"")}, "x" * LARGEST_OUTPUT, [0] * LARGEST_OUTPUT]
+)
+def test_an_output_that_is_too_large_or_no_json_is_refused(output: object) -> None:
+    with pytest.raises(UnreadableError):
+        said(result(output=output))
+
+
+def test_an_output_within_the_limit_is_taken() -> None:
+    assert len(bytes(said(result(output="x" * (LARGEST_OUTPUT - 5))).items[0].output)) == LARGEST_OUTPUT - 3
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        Transition("a", "running", "two\nlines"),
+        Transition("a", "running", "\x1b[31m"),
+        Transition("a", "running", delegate_share=math.nan),
+        Transition("a", "running", delegate_share=1.01),
+        Transition("a", "running", placement=Placed(math.inf)),
+        Transition("a", "running", placement=Placed(1.0, speed=math.nan)),
+        Transition("a", "running", placement=Placed(1.0, device="x" * 1000)),
+        Transition("a", "running", placement=Placed(1.0, left={"op": -1})),
+        Transition("a", "running", placement=Placed(1.0, left={str(i): 1 for i in range(10_000)})),
+        Transition("a", "running", sandbox=["x"] * 100),
+        Notice("a", "gap", "\0"),
+        Heartbeat({}, {"cause\n": 1}),
+    ],
+)
+def test_texts_and_numbers_that_nothing_can_show_are_refused(record: object) -> None:
+    with pytest.raises((UnreadableError, msgspec.ValidationError)):
+        said(record)
+
+
+def test_only_what_was_asked_is_answered_and_only_once() -> None:
+    assert bytes(said(Answered(3, result={"inputs": []}), {3: Capture}).result) == b'{"inputs":[]}'
+    assert said(Answered(0), {0: SetLogLevel}).error == ""
+    for number, asked in ((4, {3: Capture}), (3, {})):
+        with pytest.raises(UnreadableError, match="not asked"):
+            said(Answered(number), asked)
+    for question in (SetLogLevel, RunWindows):
+        with pytest.raises(UnreadableError):
+            said(Answered(3, result={"anything": 1}), {3: question})
+
+
+@given(st.text(max_size=3 * LONGEST_TEXT))
+def test_what_a_worker_cleans_is_believed(text: str) -> None:
+    cleaned = border.cleaned(text)
+    assert said(Transition("a", "failed", cleaned)).reason == cleaned
+
+
+def test_cleaning_leaves_no_surrogate_and_no_line_break() -> None:
+    assert border.cleaned("a\ud800\n\x1b[1mb") == "a   [1mb"
+
+
+@given(st.dictionaries(st.text(max_size=80), st.integers(0, 9), max_size=3 * MOST_CAUSES))
+def test_causes_beyond_the_limit_are_counted_as_other(counts: dict[str, int]) -> None:
+    folded = border.folded(counts)
+    assert len(folded) <= MOST_CAUSES
+    assert sum(folded.values()) == sum(counts.values())
+    assert said(Heartbeat({"a": Figures()}, folded)).dropped == folded
+
+
+def test_counts_stay_numbers_that_can_be_written_however_many_a_worker_adds() -> None:
+    record = PipelineRecord(Origin("d", "1-a", "0"), "a", Transition("a", "stopped"))
+    most = 1 << 40
+    for _ in range(1 << 14):
+        record.add(Figures(errors=most, discarded=most, looked_at=most, clipped=most), {"queue": most})
+    health = msgspec.json.decode(msgspec.json.encode(record.health()))
+    assert health["errors"] == health["dropped"]["queue"] == health["dropped"]["gap"] == (1 << 53) - 1
+    assert health["clipped"] == 1.0
+
+
+def test_causes_of_many_heartbeats_do_not_add_up_without_end() -> None:
+    record = PipelineRecord(Origin("d", "1-a", "0"), "a", Transition("a", "stopped"))
+    for number in range(1000):
+        record.add(Figures(discarded=1), {f"cause {number}": 1, "crc": 1})
+    assert len(record.dropped) <= MOST_CAUSES + 1
+    assert record.dropped["crc"] == 1000
+    assert record.dropped["gap"] == 1000
+    assert sum(record.dropped.values()) == 3000
+
+
+PIPELINES = {"a": PipelineConfig(source="s", model="m", delegates=["edgetpu"])}
+
+
+def need(number: int, pipeline: str = "a", delegate: str = "edgetpu") -> Need:
+    return Need(number, pipeline, delegate)
+
+
+def test_an_executor_is_for_a_delegate_that_the_configuration_names() -> None:
+    executors = Executors()
+    assert executors.refusal(need(1), PIPELINES, 0.0) == ""
+    assert "no delegate '/tmp/evil.so'" in executors.refusal(need(2, delegate="/tmp/evil.so"), PIPELINES, 0.0)  # noqa: S108
+    assert "no delegate" in executors.refusal(need(3, pipeline="gone"), PIPELINES, 0.0)
+    on_cpu = {"a": PipelineConfig(source="s", model="m", delegates=["cpu"])}
+    assert "no delegate 'cpu'" in executors.refusal(need(4, delegate="cpu"), on_cpu, 0.0)
+
+
+def test_a_pipeline_uses_two_executors_at_once_and_no_number_twice() -> None:
+    executors = Executors()
+    executors.add(100, need(1))
+    with pytest.raises(UnreadableError, match="twice"):
+        executors.refusal(need(1), PIPELINES, 0.0)
+    for number in range(1, MOST_IN_USE):
+        executors.add(100 + number, need(1 + number))
+    with pytest.raises(UnreadableError, match="more than 2 executors"):
+        executors.refusal(need(9), PIPELINES, 0.0)
+    executors.dismiss(1)
+    assert executors.refusal(need(9), PIPELINES, 0.0) == ""
+
+
+def test_executors_that_do_not_end_when_killed_count() -> None:
+    executors = Executors()
+    for number in range(MOST_OF_A_PIPELINE):
+        executors.add(number, need(number))
+        assert executors.born(number, 1000 + number) is None
+        assert executors.dismiss(number) == [1000 + number]
+    assert "have not ended" in executors.refusal(need(9), PIPELINES, 0.0)
+    ended = executors.ended(1000)
+    assert ended
+    assert ended.dismissed
+    assert executors.refusal(need(9), PIPELINES, 0.0) == ""
+
+
+def test_one_that_is_dismissed_before_it_is_born_is_killed_at_its_birth() -> None:
+    executors = Executors()
+    executors.add(7, need(1))
+    assert executors.dismiss() == []
+    assert executors.unborn() == {7}
+    assert executors.born(7, 4711) == 4711
+
+
+def test_asking_for_executors_without_end_is_refused() -> None:
+    executors = Executors()
+    for number in range(int(AT_ONCE)):
+        executors.refusal(need(number), PIPELINES, 0.0)
+    with pytest.raises(UnreadableError, match="too often"):
+        executors.refusal(need(99), PIPELINES, 0.0)
+
+
+def _packed(number: int, tag: bytes = b"\xdd") -> bytes:
+    return tag + number.to_bytes(4, "big")
+
+
+def _with(record: dict[str, Any], key: str, value: bytes) -> bytes:
+    """Return a record with one more field, given as msgpack."""
+    encoded = msgspec.msgpack.encode(record)
+    return bytes([encoded[0] + 1]) + encoded[1:] + msgspec.msgpack.encode(key) + value
+
+
+MOST = LARGEST_RECORD - 1000
+
+MOVE = {"type": "Transition", "pipeline": "a", "state": "running"}
+ANSWER = {"type": "Answered", "number": 1}
+SAID: dict[str, Any] = dict.fromkeys(("model", "sha256", "limpet", "runtime", "delegate"), "m")
+SAID |= {"version": 1, "delegate_share": 0.0, "placement": None, "run_us": []}
+EXPANDING = {
+    "results": _with(
+        {"type": "Results"},
+        "items",
+        _packed(MOST // 11) + (b"\x9a" + b"\xa0\xa0\0\xa0\xc2" + b"\0" * 4 + b"\xc0") * (MOST // 11),
+    ),
+    "pipelines": _with(
+        {"type": "Heartbeat", "dropped": {}},
+        "pipelines",
+        _packed(1 << 16, b"\xdf") + b"".join(b"\xa4" + f"{i:04x}".encode() + b"\x80" for i in range(1 << 16)),
+    ),
+    "parts of a sandbox": _with(MOVE, "sandbox", _packed(MOST // 3) + b"\xa2ab" * (MOST // 3)),
+    "ops": _with(
+        MOVE,
+        "placement",
+        _with(
+            {"op_share": 0},
+            "left",
+            _packed(1 << 16, b"\xdf") + b"".join(b"\xa4" + f"{i:04x}".encode() + b"\1" for i in range(1 << 16)),
+        ),
+    ),
+    "lists in a captured window": _with(
+        ANSWER, "result", _packed(border.LARGEST_CAPTURE - 9) + b"\x90" * (border.LARGEST_CAPTURE - 9)
+    ),
+    "lists of a captured tensor": _with(
+        ANSWER,
+        "result",
+        msgspec.msgpack.encode(
+            {"inputs": [{"name": "x", "shape": [65536, *[1] * 7], "dtype": "int8", "values": [0] * 65536}]}
+        ),
+    ),
+    "numbers of an output": _with(
+        {**ANSWER, "number": 2},
+        "result",
+        _with(
+            SAID, "outputs", b"\x91" + _with({"shape": [1]}, "values", _packed(MOST - 300) + b"\0" * (MOST - 300))
+        ),
+    ),
+    "outputs": _with(
+        {**ANSWER, "number": 2},
+        "result",
+        _with(SAID, "outputs", _packed(MOST // 13) + b"\x82\xa5shape\x90\xa4data\xa0" * (MOST // 16)),
+    ),
+    "ops of an answer": _with(
+        {**ANSWER, "number": 2}, "result", _with({**SAID, "placement": {"op_share": 7}}, "outputs", b"\x90")
+    ),
+}
+"""Records within the limit on bytes that would be many times as large as objects."""
+
+
+@pytest.mark.parametrize("name", EXPANDING)
+def test_a_record_that_would_take_many_times_its_bytes_is_refused(name: str) -> None:
+    data = EXPANDING[name]
+    assert len(data) <= LARGEST_RECORD
+    tracemalloc.start()
+    try:
+        with pytest.raises((UnreadableError, msgspec.DecodeError)):
+            border.check(DECODER.decode(data), {"a"}, {1: Capture, 2: RunWindows})
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("shape", [[], [3], [1, 3], [2, 3, 1]])
+def test_a_captured_window_comes_out_as_the_lists_of_its_shape(shape: list[int]) -> None:
+    values = np.arange(np.prod(shape, dtype=int), dtype=np.float32).reshape(shape)
+    tensor = {"name": "x", "shape": shape, "dtype": "float32", "values": values.ravel().tolist()}
+    answer = said(Answered(1, result={"inputs": [tensor]}), {1: Capture})
+    assert msgspec.json.decode(answer.result) == {"inputs": [{**tensor, "values": values.tolist()}]}
+
+
+def test_every_version_that_a_manifest_may_have_can_be_reported() -> None:
+    (limit,) = [info.le for info in typing.get_type_hints(Manifest, include_extras=True)["version"].__metadata__]
+    assert said(result(version=limit)).items[0].version == limit
+    assert said(Transition("a", "running", version=limit)).version == limit
+
+
+def test_a_window_with_more_inputs_or_dimensions_than_an_answer_holds_is_an_error() -> None:
+    for inputs in ([np.zeros(1)] * 300, [np.zeros((1,) * 9)]):
+        answer = answering._captured(1, ["x"] * len(inputs), inputs)
+        assert "are not sent" in said(answer, {1: Capture}).error
