@@ -38,6 +38,7 @@ lint: .venv/.dev ## check style and types
 	@$(PYTHON) -m ruff check --quiet .
 	@$(PYTHON) -m ruff format --check --quiet .
 	@$(PYTHON) -m mypy
+	@.venv/bin/lint-imports --no-cache --no-logo >/dev/null || .venv/bin/lint-imports --no-cache --no-logo
 
 .PHONY: bench
 bench: .venv/.dev programs ## measure Limpet on this machine, into docs/benchmarks.md

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from limpet import config, plugins
+from limpet.contracts.fields import WindowSpec
 from limpet.contracts.messages import DeviceHealth, PipelineHealth
 from limpet.delivery import reporters
 from limpet.errors import ConfigError, SourceError
-from limpet.inference import plan
-from limpet.models.manifest import WindowSpec
+from limpet.inference import planning
 
 if TYPE_CHECKING:
     from msgspec import Struct
@@ -72,7 +72,7 @@ def check(wanted: config.Config, *, unknown: frozenset[str] = frozenset()) -> li
     for name, source in wanted.sources.items():
         if source.kind not in unknown:
             try:
-                plan.plan_source(wanted, name)
+                planning.plan_source(wanted, name)
             except ConfigError as error:
                 problems += error.problems
     for name, pipeline in wanted.pipelines.items():

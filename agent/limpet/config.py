@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
 
 from limpet import text_file
-from limpet.accelerators.delegate_kinds import DelegateTable
+from limpet.contracts.fields import Count, InputValue, Positive, WindowSpec
 from limpet.device import directories
 from limpet.errors import ConfigError
-from limpet.models.manifest import Count, InputValue, Positive, WindowSpec
-from limpet.plugins import suggest
+from limpet.wording import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -141,6 +140,21 @@ class PipelineConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     every: Count = 1
     ladder: list[Rung] = []
     rate_tolerance: Annotated[float, Meta(ge=0)] = 0.05
+
+
+Option: TypeAlias = str | int | float | bool
+
+
+class DelegateTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """``[delegates.NAME]``: what a name in a pipeline's list of delegates means.
+
+    ``kind`` is the name itself unless given. ``library`` is looked for instead of the kind's own; the kind
+    ``external`` needs it. ``options`` are passed to the library as text, ``true`` and ``false`` as 1 and 0.
+    """
+
+    kind: str = ""
+    library: str = ""
+    options: dict[str, Option] = {}
 
 
 class Config(msgspec.Struct):

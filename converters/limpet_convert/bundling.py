@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limpet.models.manifest import Manifest, TensorInfo, Tolerance, Variant
+from limpet.contracts.fields import TensorInfo
+from limpet.models.manifest import Manifest, Tolerance, Variant
 from limpet_convert import card, package, runners, sign
 from limpet_convert.graph import Tracer
 

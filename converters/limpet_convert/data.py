@@ -18,10 +18,11 @@ from limpet import plugins
 from limpet.config import fill
 from limpet.contracts.data import Samples, SampleSpec
 from limpet.errors import ConfigError, ModelError
-from limpet.inference import plan
+from limpet.inference import planning
 from limpet.inference.window import Windower
 from limpet.sources._recordings import load
 from limpet.sources._tables import Form
+from limpet.wording import suggest
 from limpet_convert import detections
 from limpet_convert.errors import ConvertError
 
@@ -158,7 +159,7 @@ def _label(file: Path, folder: Path, labels: list[str]) -> int | None:
         return None
     name = file.relative_to(folder).parts[0]
     if name not in labels:
-        raise ConvertError(f"{folder / name}: no label {name!r}{plugins.suggest(name, labels)}; see bundle.labels")
+        raise ConvertError(f"{folder / name}: no label {name!r}{suggest(name, labels)}; see bundle.labels")
     return labels.index(name)
 
 
@@ -182,11 +183,11 @@ def _play(project: Project, file: Path, dropped: Counter[str]) -> Iterator[Array
     """Yield the model inputs of one recording, made by the device's own rules for channels and transforms."""
     bundle = project.bundle
     spec, blocks = _source(project, file, dropped)
-    parts = plan.resolve_transforms(bundle.transforms, "bundle.transforms", project.base)
+    parts = planning.resolve_transforms(bundle.transforms, "bundle.transforms", project.base)
     try:
-        chosen, taken = plan.taken(bundle.channels, spec)
+        chosen, taken = planning.taken(bundle.channels, spec)
         windower = Windower(bundle.window, taken)
-        _, transforms = plan.open_transforms(parts, windower)
+        _, transforms = planning.open_transforms(parts, windower)
     except ModelError as error:
         raise ConfigError([f"bundle: {error}"]) from error
     for block in blocks:

@@ -21,7 +21,7 @@ from limpet.config import fill
 from limpet.contracts.data import TensorSpec
 from limpet.decoders import detect
 from limpet.errors import ConfigError
-from limpet.plugins import suggest
+from limpet.wording import suggest
 from limpet_convert.errors import ConvertError
 from limpet_convert.metrics import precision_recall_of
 

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limpet.models.manifest import Manifest, Tolerance, WindowSpec
+from limpet.contracts.fields import WindowSpec
+from limpet.models.manifest import Manifest, Tolerance
 from limpet_convert import package
 from limpet_convert.int8 import Int8, describe, quantize, repeatable
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from limpet.models.manifest import TensorInfo
+from limpet.contracts.fields import TensorInfo
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

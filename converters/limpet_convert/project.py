@@ -14,8 +14,9 @@ from msgspec import Meta
 
 from limpet import plugins, text_file
 from limpet.config import fill
+from limpet.contracts.fields import Count, Positive, WindowSpec
 from limpet.errors import ConfigError
-from limpet.models.manifest import Count, Name, Positive, WindowSpec
+from limpet.models.manifest import Name
 
 if sys.version_info >= (3, 11):
     import tomllib

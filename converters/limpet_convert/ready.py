@@ -18,20 +18,22 @@ import numpy as np
 from msgspec.structs import replace
 
 from limpet import plugins, text_file
-from limpet.accelerators.delegate_kinds import CPU
 from limpet.contracts.data import Samples, SampleSpec, fits
+from limpet.contracts.delegate import CPU
+from limpet.contracts.fields import Count, GivenInput, InputValue, Positive, WindowSpec
 from limpet.errors import ModelError
 from limpet.inference import admission
 from limpet.inference.inputs import refuse_unnamed
-from limpet.inference.plan import open_transforms, resized, windowed_columns
+from limpet.inference.planning import open_transforms, resized, windowed_columns
 from limpet.inference.single import plan_model
 from limpet.inference.window import Windower
 from limpet.models import bundle as bundles
 from limpet.models.golden import check_golden
-from limpet.models.manifest import Count, GivenInput, InputValue, Manifest, Positive, Tolerance, WindowSpec
+from limpet.models.manifest import Manifest, Tolerance
 from limpet.option_values import filled
 from limpet.runtimes import tflite
 from limpet.untrusted import read_file
+from limpet.wording import suggest
 from limpet_convert import bundling, card, data, package
 from limpet_convert.errors import ConvertError
 
@@ -39,9 +41,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from limpet.contracts.data import Array
+    from limpet.contracts.fields import TensorInfo
     from limpet.inference.plan import PipelinePlan
     from limpet.models.bundle import Bundle
-    from limpet.models.manifest import TensorInfo
     from limpet_convert.sign import Signer
 
 SEED = 1
@@ -143,7 +145,7 @@ def _manifest(described: Bundle, wanted: Wanted, labels: Sequence[str]) -> Manif
     given = {key if key in names else facts.aliases.get(key, key): value for key, value in wanted.inputs.items()}
     if unknown := given.keys() - names:
         name, known = min(unknown), names | (facts.aliases.keys() - {tensor.name for tensor in said.outputs})
-        raise ConvertError(f"--inputs: the model has no input {name!r}{plugins.suggest(name, known)}")
+        raise ConvertError(f"--inputs: the model has no input {name!r}{suggest(name, known)}")
     decoder = said.decoder if wanted.decoder is None else wanted.decoder
     if not decoder:
         kind = "detect" if labels and len(said.outputs) == 4 else "classify" if labels else "regress"

@@ -16,6 +16,7 @@ from limpet import plugins
 from limpet.config import fill
 from limpet.contracts.data import TensorSpec, fits
 from limpet.errors import ConfigError
+from limpet.wording import suggest
 from limpet_convert import converters, foreign, packed
 from limpet_convert.errors import ConvertError, need
 from limpet_convert.graph import Graph
@@ -113,10 +114,10 @@ def _resolve(path: Path, kind: str, options: dict[str, Any], base: Path) -> tupl
     if not path.exists():
         raise ConvertError(f"{path}: no such file")
     if kind and kind not in known:
-        raise ConfigError([f"model.kind: {kind!r} is not one of the converters{plugins.suggest(kind, known)}"])
+        raise ConfigError([f"model.kind: {kind!r} is not one of the converters{suggest(kind, known)}"])
     chosen = kind or named(path)
     if not chosen:
-        raise ConvertError(f"{path}: no converter takes such a file{plugins.suggest('', known)}; say model.kind")
+        raise ConvertError(f"{path}: no converter takes such a file{suggest('', known)}; say model.kind")
     problems: list[str] = []
     config = fill(known[chosen].Config, options, "model.options", base, problems)
     if config is None:

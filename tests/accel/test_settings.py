@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from limpet import config
-from limpet.accelerators.delegate_kinds import CPU
 from limpet.commands import check
 from limpet.contracts.data import SampleSpec, TensorSpec
+from limpet.contracts.delegate import CPU
 from limpet.errors import ConfigError, ModelError
-from limpet.executor.process import lay_out, put, view
+from limpet.executor.process import lay_out
 from limpet.inference.pipeline import Pipeline
-from limpet.inference.plan import plan_pipeline
+from limpet.inference.planning import plan_pipeline
+from limpet.wire.shared_arrays import put, view
 from support import models
 from support.bundles import bundle
 

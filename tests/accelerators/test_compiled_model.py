@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from limpet.accelerators.delegate_kinds import DelegateTable, resolve
+from limpet.accelerators.delegate_kinds import resolve
 from limpet.accelerators.placement import shortfall
-from limpet.accelerators.proof import noise, prove
+from limpet.config import DelegateTable
 from limpet.errors import ModelError
+from limpet.inference.proof import noise, prove
 from limpet.models import bundle as bundles
 from limpet.models.golden import check_golden
 from limpet.runtimes import tflite
@@ -30,7 +31,8 @@ from support.accel import NO_GPU, NO_NPU, use_swiftshader
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from limpet.accelerators.delegate_kinds import Choice, Option
+    from limpet.config import Option
+    from limpet.contracts.delegate import Choice
 
 pytestmark = pytest.mark.skipif(
     not find_spec("ai_edge_litert"), reason="ai-edge-litert is absent: tflite-runtime has none"

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from limpet import cli, config
+from limpet.contracts.fields import TensorInfo, WindowSpec
 from limpet.device import directories
-from limpet.models.manifest import Manifest, TensorInfo, WindowSpec
+from limpet.models.manifest import Manifest
 from limpet_convert import package
 from support import models, udev
 

@@ -12,7 +12,7 @@ import pytest
 
 from limpet.device.machine import Machine, Owner, User
 from limpet.doctor import CHECKS, access, examine, hardware, settings, software, subject
-from limpet.doctor.software import Software
+from limpet.doctor.installed import Software
 from limpet.doctor.subject import Subject
 from support.boards import Board
 from support.patients import GOOD, HERE, lay, only, patient, table

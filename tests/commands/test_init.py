@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 
 from limpet import config
 from limpet.commands import _detect, _new_config, init
+from limpet.contracts.fields import TensorInfo
 from limpet.device.machine import Machine
 from limpet.errors import ConfigError, SourceError
-from limpet.models.manifest import Manifest, TensorInfo
+from limpet.models.manifest import Manifest
 from limpet.sources import _recognition
 from limpet.sources.framings import cobs
 from support import models

@@ -23,8 +23,7 @@ if TYPE_CHECKING:
 
     from paho.mqtt.client import MQTTMessage
 
-    from limpet.plugins import Dialect
-    from limpet.reporters.dialects import Publish
+    from limpet.contracts.dialect import Dialect, Publish
 
 ROOT = f"limpet/{reports.ORIGIN.device}"
 

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 
 from limpet import cli
+from limpet.contracts.fields import TensorInfo, WindowSpec
 from limpet.models import bundle as bundles
-from limpet.models.manifest import Manifest, TensorInfo, Variant, WindowSpec
+from limpet.models.manifest import Manifest, Variant
 from limpet.wire import schemas
 from support import models
 

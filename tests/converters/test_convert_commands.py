@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from limpet.contracts.data import TensorSpec
-from limpet.models.manifest import WindowSpec
+from limpet.contracts.fields import WindowSpec
 from limpet_convert import cli, compare, flatpack, pairing, runners, tuning
 from limpet_convert.compare import Outputs
 from limpet_convert.data import Windows

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from limpet.contracts.fields import TensorInfo, WindowSpec
 from limpet.models import manifest as manifests
-from limpet.models.manifest import Manifest, TensorInfo, WindowSpec
+from limpet.models.manifest import Manifest
 from limpet_convert import package
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from limpet.contracts.data import Samples, SampleSpec
+from limpet.contracts.fields import WindowSpec
 from limpet.errors import ConfigError
 from limpet.inference.window import Windower
-from limpet.models.manifest import WindowSpec
 from limpet.transforms import normalise
 from limpet_convert import data, project
 from limpet_convert.errors import ConvertError

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import jsonschema
 import pytest
 
-from limpet.supervision.commands import AT_ONCE, REQUESTS
+from limpet.contracts.commands import REQUESTS
+from limpet.supervision.commands import AT_ONCE
 from limpet.wire import schemas
 from support import models
 from support.broker import Mosquitto, mosquitto, wait_until

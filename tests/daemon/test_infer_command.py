@@ -14,7 +14,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from limpet.supervision.commands import MOST_WINDOWS
+from limpet.contracts.commands import MOST_WINDOWS
 from limpet.wire import schemas
 from limpet_convert.devices import DeviceError, Login, mqtt, open_device
 from support import delegate, models

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from limpet.plugins import Command
+    from limpet.contracts.reporter import Command
 
 COMMAND = "limpet/press-07/command/ping"
 ROOT = "limpet/press-07"

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from limpet.contracts.dialect import Publish
 from limpet.reporters import mqtt
-from limpet.reporters.dialects import Publish
 from support import dialects, reports
 from support.broker import Listener, Mosquitto, mosquitto, wait_until
 from support.wire import Wire, wire

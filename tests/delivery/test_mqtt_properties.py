@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from limpet.plugins import Command
+    from limpet.contracts.reporter import Command
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from support.hostile import Hello, Rules, Said, Visit, length, packet, publish, 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from limpet.plugins import Command
+    from limpet.contracts.reporter import Command
 
 
 @contextmanager

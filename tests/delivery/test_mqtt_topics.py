@@ -10,13 +10,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from limpet.contracts.dialect import Publish
 from limpet.delivery.mqtt import frames, topics
 from limpet.delivery.mqtt.attempts import LESSER, WHOLE, Attempts
 from limpet.delivery.mqtt.broker import Broker
 from limpet.delivery.mqtt.frames import Frames
 from limpet.delivery.mqtt.link import Link, UnpublishableError, packet_size
 from limpet.errors import TransportError, UnreadableError
-from limpet.reporters.dialects import Publish
 from support.hostile import Rules, length, packet, publish, serving, text
 
 ROOT = "limpet/press-07"

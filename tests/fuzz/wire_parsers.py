@@ -13,18 +13,19 @@ import msgspec
 import numpy as np
 
 from fuzz.registry import Prepared, parser
+from limpet.contracts.commands import REQUESTS
 from limpet.contracts.data import TensorSpec
-from limpet.contracts.messages import Tensor
+from limpet.contracts.messages import Placed, Tensor
 from limpet.delivery.mqtt.broker import Broker
 from limpet.delivery.mqtt.link import Incoming, Link
 from limpet.delivery.mqtt.request import Requests
 from limpet.errors import TransportError
-from limpet.executor.process import Done, Opened
 from limpet.inference import given, tensor_stream
-from limpet.supervision.commands import REQUESTS, Commands
+from limpet.supervision.commands import Commands
 from limpet.supervision.health import PipelineRecord
 from limpet.wire import border
 from limpet.wire.channel import Channel
+from limpet.wire.executor_records import Done, Opened
 from limpet.wire.memory_file import nameless_file, seal
 from limpet.wire.records import (
     LARGEST_RECORD,
@@ -36,7 +37,6 @@ from limpet.wire.records import (
     Heartbeat,
     Need,
     Notice,
-    Placed,
     RawResults,
     Result,
     Results,
@@ -48,8 +48,8 @@ from support import dialects, reports
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from limpet.contracts.dialect import Publish
     from limpet.contracts.messages import DeviceHealth, Reply
-    from limpet.reporters.dialects import Publish
     from limpet.wire.records import Ask
 
 ROOT = f"limpet/{reports.ORIGIN.device}"

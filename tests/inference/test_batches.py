@@ -16,12 +16,12 @@ from limpet import plugins
 from limpet.config import Config as Configuration
 from limpet.config import Device, PipelineConfig
 from limpet.contracts.data import Samples, SampleSpec
+from limpet.contracts.fields import WindowSpec
 from limpet.inference import batches
 from limpet.inference.pipeline import Pipeline
-from limpet.inference.plan import PipelinePlan, plan_pipeline
+from limpet.inference.planning import plan_pipeline
 from limpet.inference.single import plan_model
 from limpet.inference.window import Windower
-from limpet.models.manifest import WindowSpec
 from limpet.wire.records import Answered, Ask, Capture
 from limpet.worker.answers import answer
 from support import models
@@ -29,6 +29,7 @@ from support import models
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from limpet.inference.plan import PipelinePlan
     from limpet.wire.records import Result
 
 SHUTTLE = Path(__file__).parents[2] / "agent/limpet/demo_data/shuttle-1.limpet"

@@ -12,7 +12,7 @@ from limpet.config import Config, Device, PipelineConfig
 from limpet.contracts.data import Array, Samples, SampleSpec, TensorSpec
 from limpet.inference.clipping import FEWEST, Clipping
 from limpet.inference.pipeline import Pipeline
-from limpet.inference.plan import plan_pipeline
+from limpet.inference.planning import plan_pipeline
 from limpet.inference.rates import RateWatch
 from support import models
 from support.broker import wait_until

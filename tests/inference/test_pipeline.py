@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -12,18 +12,21 @@ from msgspec.structs import replace
 
 from limpet.config import Config, Device, PipelineConfig
 from limpet.contracts.data import Samples, SampleSpec
+from limpet.contracts.fields import WindowSpec
 from limpet.errors import ModelError
 from limpet.inference import batches
 from limpet.inference.pipeline import Pipeline
-from limpet.inference.plan import PipelinePlan, columns, plan_pipeline
+from limpet.inference.planning import columns, plan_pipeline
 from limpet.inference.window import Windower
 from limpet.models import bundle
-from limpet.models.manifest import WindowSpec
 from limpet.transforms import resize
 from limpet.wire.records import Answered, Ask, Capture, SetThreshold
 from limpet.worker.answers import answer
 from support import models
 from support.bundles import bundle as write_bundle
+
+if TYPE_CHECKING:
+    from limpet.inference.plan import PipelinePlan
 
 SPEC = SampleSpec((8, 8, 3), np.dtype(np.uint8))
 

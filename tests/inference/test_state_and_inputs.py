@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from limpet.accelerators.delegate_kinds import DelegateTable
-from limpet.config import Config, Device, PipelineConfig
+from limpet.config import Config, DelegateTable, Device, PipelineConfig
 from limpet.contracts.data import Samples, SampleSpec
+from limpet.contracts.fields import GivenInput, WindowSpec
 from limpet.errors import ModelError
 from limpet.inference import batches
 from limpet.inference.pipeline import Pipeline
-from limpet.inference.plan import PipelinePlan, plan_pipeline
+from limpet.inference.planning import plan_pipeline
 from limpet.inference.window import Windower
-from limpet.models.manifest import GivenInput, WindowSpec
 from support import delegate, models
 from support.bundles import bundle
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from limpet.inference.plan import PipelinePlan
 
 DATA = Path(__file__).parents[1] / "data" / "models"
 ONE = SampleSpec((1,), np.dtype(np.float32), ("x",))

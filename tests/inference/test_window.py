@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limpet.contracts.data import Samples, SampleSpec, empty_samples
+from limpet.contracts.fields import WindowSpec
 from limpet.inference.window import Windower
-from limpet.models.manifest import WindowSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from limpet import config
+from limpet.contracts.source import SourceNeeds
 from limpet.device import directories
 from limpet.errors import ConfigError
-from limpet.plugins import SourceNeeds
 from support import bundles, models
 from support.jail import Jail, of_executor, of_worker
 from support.ptys import Board

@@ -11,9 +11,9 @@ import jsonschema
 import msgspec
 import pytest
 
+from limpet.contracts.messages import State
 from limpet.reporters.dialects import _sparkplug_payload as spb
 from limpet.reporters.dialects import cloudevents, homeassistant, sparkplug
-from limpet.wire.records import State
 from support import dialects, reports
 
 SCHEMAS = Path(__file__).parent.parent.parent / "docs" / "schemas"

@@ -17,8 +17,7 @@ from limpet import plugins
 from support import dialects, reports
 
 if TYPE_CHECKING:
-    from limpet.plugins import Dialect
-    from limpet.reporters.dialects import Publish
+    from limpet.contracts.dialect import Dialect, Publish
 
 DIALECTS = plugins.names("dialects")
 

@@ -10,9 +10,9 @@ import msgspec
 import pytest
 import yaml
 
+from limpet.contracts.commands import REQUESTS
 from limpet.contracts.messages import Reply
 from limpet.reporters import mqtt
-from limpet.supervision.commands import REQUESTS
 from limpet.wire import asyncapi, schemas
 from support import reports
 from support.broker import listener, mosquitto, wait_until
@@ -21,7 +21,7 @@ from support.caller import caller
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from limpet.plugins import Command
+    from limpet.contracts.reporter import Command
     from support.broker import Received
 
 PUBLISHED = Path(__file__).parent.parent.parent / "docs" / "schemas"

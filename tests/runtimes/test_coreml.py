@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from limpet.accelerators.delegate_kinds import Choice
 from limpet.contracts.data import TensorSpec
+from limpet.contracts.delegate import Choice
 from limpet.errors import ModelError
 from limpet.models.coreml.specification import Feature
 from limpet.runtimes import coreml

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 from test_fault_delegate import Interpreter
 
-from limpet.accelerators.delegate_kinds import DelegateTable, resolve
+from limpet.accelerators.delegate_kinds import resolve
 from limpet.accelerators.delegate_library import load
+from limpet.config import DelegateTable
 from limpet.errors import ModelError
 from support import models
 from support.delegate import Control, build
@@ -18,7 +19,7 @@ from support.delegate import Control, build
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from limpet.accelerators.delegate_kinds import Choice
+    from limpet.contracts.delegate import Choice
 
 
 def choice(library: Path | str, options: dict[str, str] | None = None) -> Choice:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from limpet.accelerators.delegate_kinds import DelegateTable, resolve
+from limpet.accelerators.delegate_kinds import resolve
 from limpet.accelerators.delegate_library import load
 from limpet.accelerators.placement import Placement, doubt, of_coverage, shortfall
-from limpet.accelerators.proof import admit, noise, prove, time_share
+from limpet.config import DelegateTable
 from limpet.contracts.data import TensorSpec
 from limpet.errors import ModelError
+from limpet.inference.proof import admit, noise, prove, time_share
 from limpet.models import bundle as bundles
 from limpet.models.tflite import model_graph
 from limpet.models.tflite.coverage import coverage

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from limpet import plugins
-from limpet.accelerators.delegate_kinds import CPU, Choice
 from limpet.config import fill
+from limpet.contracts.delegate import CPU, Choice
 from limpet.errors import ModelError
 from support import models
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from limpet.accelerators.delegate_kinds import CPU
+from limpet.contracts.delegate import CPU
 from limpet.errors import ModelError
 from limpet.runtimes import tflite
 from limpet.runtimes.litert import bindings

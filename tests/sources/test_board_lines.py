@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from limpet import plugins
 from limpet.contracts.data import SampleSpec
+from limpet.contracts.fields import WindowSpec
 from limpet.inference.window import Windower
-from limpet.models.manifest import WindowSpec
 from limpet.sources._rows import Calibration, Continuity, Shaper
 
 if TYPE_CHECKING:

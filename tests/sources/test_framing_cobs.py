@@ -18,7 +18,7 @@ from limpet.sources.framings import cobs
 
 if TYPE_CHECKING:
     from limpet.contracts.data import Array
-    from limpet.plugins import Framing
+    from limpet.contracts.framing import Framing
 
 DOC = Path(__file__).parents[2] / "docs" / "serial-frame.md"
 ONE = np.array([[1, 2]], np.int16)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from limpet import config
-from limpet.inference.plan import plan_source
+from limpet.inference.planning import plan_source
 from limpet.inference.reader import Reader
 from limpet.sources import _recognition, serial
 from support.ptys import Board

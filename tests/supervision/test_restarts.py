@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import itertools
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -21,16 +22,10 @@ from limpet.supervision.slot import (
     NOTICES_AT_ONCE,
     Slot,
 )
-from limpet.wire.records import (
-    Ask,
-    Notice,
-    RawAnswered,
-    RawResult,
-    RawResults,
-    SetLogLevel,
-    State,
-    Transition,
-)
+from limpet.wire.records import Ask, Notice, RawAnswered, RawResult, RawResults, SetLogLevel, Transition
+
+if TYPE_CHECKING:
+    from limpet.contracts.messages import State
 
 TABLES = {
     "device": {"id": "d"},

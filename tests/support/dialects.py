@@ -14,8 +14,7 @@ from support import reports
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.plugins import Dialect
-    from limpet.reporters.dialects import Publish
+    from limpet.contracts.dialect import Dialect, Publish
 
 ROOT = f"limpet/{reports.ORIGIN.device}"
 

@@ -26,7 +26,7 @@ from limpet import config
 from limpet.contracts.data import Samples
 from limpet.inference import needs
 from limpet.inference.pipeline import Pipeline
-from limpet.inference.plan import plan_pipeline, plan_source, source_part
+from limpet.inference.planning import plan_pipeline, plan_source, source_part
 from limpet.isolation import sandbox
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from limpet import config
 from limpet.device.machine import Machine, User
-from limpet.doctor.software import Platform, Software
+from limpet.doctor.installed import Platform, Software
 from limpet.doctor.subject import Subject
 
 if TYPE_CHECKING:

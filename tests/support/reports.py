@@ -10,7 +10,7 @@ from limpet.contracts import messages
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from limpet.plugins import Command
+    from limpet.contracts.reporter import Command
 
 ORIGIN = messages.Origin("press-07", "boot1", "0.1.0")
 

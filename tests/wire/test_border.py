@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.config import PipelineConfig
-from limpet.contracts.messages import Origin
+from limpet.contracts.messages import Origin, Placed
 from limpet.errors import UnreadableError
 from limpet.models.manifest import Manifest
 from limpet.supervision.executors import AT_ONCE, MOST_IN_USE, MOST_OF_A_PIPELINE, Executors
@@ -32,7 +32,6 @@ from limpet.wire.records import (
     Heartbeat,
     Need,
     Notice,
-    Placed,
     RawResults,
     Result,
     Results,

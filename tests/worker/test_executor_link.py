@@ -16,11 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.contracts.data import TensorSpec
+from limpet.contracts.messages import Placed
 from limpet.errors import ModelError
-from limpet.executor.process import Opened, lay_out
+from limpet.executor.process import lay_out
 from limpet.wire.channel import LENGTH, Channel
+from limpet.wire.executor_records import Opened
 from limpet.wire.memory_file import nameless_file, seal
-from limpet.wire.records import Placed
 from limpet.worker.executor_link import SILENCE, ExecutorLink, Expected, refuse_misfit
 
 if TYPE_CHECKING:

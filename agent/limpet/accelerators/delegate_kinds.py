@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
 
 import msgspec
 
+from limpet.config import DelegateTable, Option
+from limpet.contracts.delegate import Choice, How
 from limpet.errors import ConfigError
-from limpet.plugins import suggest
-
-Option: TypeAlias = str | int | float | bool
-How: TypeAlias = Literal["cpu", "library", "compiled", "coreml"]
+from limpet.wording import suggest
 
 EXTERNAL = "external"
 
@@ -102,35 +100,6 @@ KINDS: Mapping[str, Kind] = {
 }
 
 
-class DelegateTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``[delegates.NAME]``: what a name in a pipeline's list of delegates means.
-
-    ``kind`` is the name itself unless given. ``library`` is looked for instead of the kind's own; the kind
-    ``external`` needs it. ``options`` are passed to the library as text, ``true`` and ``false`` as 1 and 0.
-    """
-
-    kind: str = ""
-    library: str = ""
-    options: dict[str, Option] = {}
-
-
-class Choice(msgspec.Struct, frozen=True):
-    """One entry of a pipeline's list of delegates, resolved. ``libraries`` are tried in order."""
-
-    name: str
-    kind: str
-    libraries: tuple[str, ...] = ()
-    options: dict[str, str] = {}
-
-    @property
-    def how(self) -> How:
-        """How it is reached."""
-        return KINDS[self.kind].how
-
-
-CPU = Choice("cpu", "cpu")
-
-
 def resolve(name: str, tables: Mapping[str, DelegateTable]) -> Choice:
     """Find out what ``name`` means: a table of that name, a known kind, or ``external:LIBRARY``.
 
@@ -157,7 +126,7 @@ def _choose(name: str, table: DelegateTable) -> Choice:
     if kind.how != "library" and table.library:
         raise ConfigError([f"delegates.{name}.library: {kind.title} has none"])
     options = {key: _text(value) for key, value in {**kind.options, **table.options}.items()}
-    return Choice(name, named, libraries, options)
+    return Choice(name, named, libraries, options, kind.how)
 
 
 def _text(option: Option) -> str:

@@ -11,11 +11,13 @@ import ctypes
 import weakref
 from typing import TYPE_CHECKING
 
-from limpet.accelerators.delegate_kinds import KINDS, Choice
+from limpet.accelerators.delegate_kinds import KINDS
 from limpet.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from limpet.contracts.delegate import Choice
 
 _Report = ctypes.CFUNCTYPE(None, ctypes.c_char_p)
 _CREATE = "tflite_plugin_create_delegate"

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from limpet.accelerators.delegate_kinds import Choice
+    from limpet.contracts.delegate import Choice
 
 Sort: TypeAlias = Literal["edgetpu", "gpu", "npu"]
 

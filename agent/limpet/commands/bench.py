@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from limpet.accelerators.delegate_kinds import CPU
+from limpet.contracts.delegate import CPU
 from limpet.inference.measure import Throughput, throughput
 from limpet.inference.single import plan_model
 from limpet.inference.trial import refuse_crashing

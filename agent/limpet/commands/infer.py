@@ -13,8 +13,8 @@ import msgspec
 import numpy as np
 
 from limpet import option_values, plugins
-from limpet.accelerators.delegate_kinds import CPU
 from limpet.config import PipelineConfig
+from limpet.contracts.delegate import CPU
 from limpet.inference import clipping
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.single import plan_model

@@ -14,10 +14,10 @@ from limpet import config, plugins
 from limpet.accelerators import inventory
 from limpet.accelerators.delegate_kinds import KINDS
 from limpet.commands import _detect, _new_config
-from limpet.commands.check import inspect
 from limpet.device import directories, state_files
 from limpet.device.machine import Machine
 from limpet.doctor.access import nearest
+from limpet.doctor.check import inspect
 from limpet.errors import ConfigError, SourceError
 from limpet.models import bundle, store
 

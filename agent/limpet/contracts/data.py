@@ -11,12 +11,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
 Array: TypeAlias = NDArray[Any]
 FloatArray: TypeAlias = NDArray[np.float32]
 TimeArray: TypeAlias = NDArray[np.int64]
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 class SampleSpec(msgspec.Struct, frozen=True):

@@ -12,7 +12,6 @@ import msgspec
 from msgspec import Meta
 
 from limpet.device.clock import Mark
-from limpet.wire.records import Placed, State
 
 
 class Origin(msgspec.Struct, frozen=True):
@@ -213,3 +212,31 @@ class Inferred(msgspec.Struct, kw_only=True):
 
 
 Message: TypeAlias = ResultMessage | EventMessage | PipelineHealth | DeviceHealth | ModelReported
+
+
+State: TypeAlias = Literal["starting", "running", "waiting", "failed", "finished", "stopped"]
+"""``waiting``: its source is away, or a delegate that it requires; ``finished``: its source came to an end."""
+MOST_OPS = 256
+"""Names of ops that a delegate left to the CPU."""
+MOST_IN_FORCE = 16
+"""Parts of a sandbox."""
+
+
+class Placed(msgspec.Struct, omit_defaults=True):
+    """Where a model runs, as proven when it was loaded on a delegate.
+
+    Shares of the ops, of the multiply-adds and of a run's time that are the delegate's; ``None`` where nobody can
+    tell. ``speed``: times the CPU's. ``error``: largest absolute difference of real values to what is expected.
+    ``run_us``: median of a run in µs. ``device``: what the delegate calls it. ``left``: ops that are the CPU's.
+    ``sandbox``: what its executor has given up.
+    """
+
+    op_share: float
+    mac_share: float | None = None
+    time_share: float | None = None
+    speed: float = 0.0
+    error: float = 0.0
+    run_us: float = 0.0
+    device: str = ""
+    left: Annotated[dict[str, int], Meta(max_length=MOST_OPS)] = {}
+    sandbox: Annotated[list[str], Meta(max_length=MOST_IN_FORCE)] = []

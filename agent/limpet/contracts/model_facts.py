@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from limpet.models.manifest import TensorInfo
+from limpet.contracts.fields import TensorInfo
 
 
 class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):

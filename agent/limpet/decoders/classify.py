@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import msgspec
 import numpy as np
 
+from limpet.contracts.fields import Count
 from limpet.errors import ModelError
-from limpet.models.manifest import Count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from limpet.models.manifest import Count
+from limpet.contracts.fields import Count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from limpet.config import Config
     from limpet.contracts.messages import Message, Origin
+    from limpet.contracts.reporter import Command, Reporter
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class _Opened:
     """A reporter that is open, and how to close it."""
 
     wanted: _Wanted
-    reporter: plugins.Reporter
+    reporter: Reporter
     stack: ExitStack
 
 
@@ -65,7 +66,7 @@ class _Held:
 class Reporters:
     """The reporters that are open, by kind."""
 
-    def __init__(self, origin: Origin, obey: Callable[[plugins.Command], None] | None) -> None:
+    def __init__(self, origin: Origin, obey: Callable[[Command], None] | None) -> None:
         self._origin = origin
         self._obey = obey
         self._open: dict[str, _Opened] = {}

@@ -12,8 +12,8 @@ from limpet.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from limpet.accelerators.delegate_kinds import DelegateTable
     from limpet.accelerators.inventory import Accelerator
+    from limpet.config import DelegateTable
     from limpet.device.machine import Machine
     from limpet.doctor.finding import Finding
     from limpet.doctor.subject import Subject

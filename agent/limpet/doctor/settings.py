@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from limpet.commands.check import inspect
+from limpet.doctor.check import inspect
 from limpet.doctor.finding import bad, ok, warn
 
 if TYPE_CHECKING:

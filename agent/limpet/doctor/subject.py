@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from limpet import config
 from limpet.device.machine import Machine
-from limpet.doctor.software import Software, installed
+from limpet.doctor.installed import Software, installed
 from limpet.errors import ConfigError
 
 if TYPE_CHECKING:

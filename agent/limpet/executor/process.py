@@ -12,87 +12,49 @@ import os
 from contextlib import ExitStack, suppress
 from math import prod
 from time import monotonic
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-import msgspec
 import numpy as np
 
-from limpet.accelerators.delegate_kinds import CPU
+from limpet.contracts.delegate import CPU
 from limpet.device import directories
-from limpet.errors import LimpetError, ModelError, UnreadableError
+from limpet.errors import LimpetError, UnreadableError
 from limpet.inference import admission, needs
-from limpet.inference.plan import delegates_of, open_transforms, plan_pipeline, plan_source, resized, source_part
+from limpet.inference.planning import (
+    delegates_of,
+    open_transforms,
+    plan_pipeline,
+    plan_source,
+    resized,
+    source_part,
+)
 from limpet.inference.window import Windower
 from limpet.isolation import sandbox
 from limpet.untrusted import reading
 from limpet.wire.border import cleaned, cleaned_placed
 from limpet.wire.channel import Channel
+from limpet.wire.executor_records import LARGEST, Done, Opened, Recheck, Reset, Run, ToExecutor
 from limpet.wire.memory_file import nameless_file, seal
-from limpet.wire.records import Placed
+from limpet.wire.shared_arrays import put, view
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
-    from limpet.accelerators.delegate_kinds import Choice
     from limpet.config import Config
-    from limpet.contracts.data import Array, TensorSpec
+    from limpet.contracts.data import TensorSpec
+    from limpet.contracts.delegate import Choice
     from limpet.inference.plan import PipelinePlan
     from limpet.wire.records import Open
 
 log = logging.getLogger(__name__)
 
-Form: TypeAlias = tuple[str, tuple[int, ...]]
-"""The dtype and the shape of an array in shared memory."""
 
-LARGEST = 1 << 20
-"""Bytes of a record between a worker and its executor, in both directions."""
 _ALIGN = 64
 _WIDEST = 8
 """Bytes of a value at most."""
 _OPEN_SIZE = 1 << 20
 """Bytes for an output whose size depends on the data."""
-
-
-class Run(msgspec.Struct, tag=True):
-    """Run on the inputs that are in memory, each where its place begins."""
-
-    inputs: list[Form]
-
-
-class Reset(msgspec.Struct, tag=True):
-    """Forget earlier inputs."""
-
-
-class Recheck(msgspec.Struct, tag=True):
-    """See whether the numbers are still right."""
-
-
-ToExecutor: TypeAlias = Run | Reset | Recheck
-
-
-class Opened(msgspec.Struct, tag=True):
-    """The model is there and was let in. The memory comes along as a file descriptor.
-
-    ``run_s`` and ``recheck_s`` are what a run and a recheck took. ``places``: the offset and the size in bytes of
-    each input, then of each of the ``outputs``.
-    """
-
-    placed: Placed
-    run_s: float
-    recheck_s: float
-    places: list[tuple[int, int]]
-    outputs: int
-
-
-class Done(msgspec.Struct, tag=True, omit_defaults=True):
-    """It was done, or ``error`` says why not."""
-
-    error: str = ""
-    outputs: list[Form] = []
-
-
-FromExecutor: TypeAlias = Opened | Done
 
 
 def run(end: socket.socket, task: Open) -> None:
@@ -187,19 +149,3 @@ def lay_out(specs: Sequence[TensorSpec]) -> list[tuple[int, int]]:
         places.append((end, size))
         end += -(-size // _ALIGN) * _ALIGN
     return places
-
-
-def view(memory: mmap.mmap, place: tuple[int, int], form: Form) -> Array:
-    """Return the array that was put at a place."""
-    dtype, shape = form
-    return np.frombuffer(memory, np.dtype(dtype), prod(shape), place[0]).reshape(shape)
-
-
-def put(memory: mmap.mmap, place: tuple[int, int], values: Array) -> Form:
-    """Copy an array to its place. ``ModelError`` where it is too large."""
-    values = np.ascontiguousarray(values)
-    if values.nbytes > place[1]:
-        raise ModelError(f"an array of shape {list(values.shape)} and {values.dtype} is too large")
-    form = (values.dtype.str, values.shape)
-    view(memory, place, form)[...] = values
-    return form

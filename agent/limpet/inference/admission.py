@@ -5,22 +5,27 @@ What the proof takes is imported with it: a worker on the CPU proves nothing.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
 from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from limpet.accelerators.delegate_kinds import CPU
+from limpet.contracts.delegate import CPU
+from limpet.contracts.messages import Placed
 from limpet.errors import DeployError, ModelError
-from limpet.wire.records import Placed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from limpet.accelerators.delegate_kinds import Choice
     from limpet.accelerators.placement import Placement, Proof
+    from limpet.contracts.delegate import Choice
+    from limpet.contracts.runtime import Model
     from limpet.inference.plan import PipelinePlan
-    from limpet.plugins import Model
 
 RACE = 0.1
 """Seconds for which a delegate runs against the CPU."""
@@ -90,7 +95,7 @@ def examine(plan: PipelinePlan, choice: Choice, model: Model, cpu: Model, *, sha
 
     ``share`` of ``least_speed`` is enough. A model that keeps state is reset before and after.
     """
-    from limpet.accelerators.proof import admit
+    from limpet.inference.proof import admit
 
     _, tolerance = plan.bundle.suited({choice.name, choice.kind})
     bundle = replace(plan.bundle, manifest=replace(plan.bundle.manifest, tolerance=tolerance))
@@ -145,10 +150,19 @@ def _time(plan: PipelinePlan, placement: Placement, proof: Proof) -> float | Non
     """Return the share of a run's time that is not spent in ops left to the CPU, ``None`` where none can tell."""
     if placement.op_share == 1:
         return 1.0
-    from limpet.accelerators.proof import time_share
+    from limpet.inference.proof import time_share
 
     with suppress(ModelError, AttributeError):
         make = plan.runtime.plugin.Interpreter
         path, _ = plan.bundle.suited({CPU.name})
         return time_share(path, placement, make, proof.delegate_us, RACE).on_delegate
     return None
+
+
+class Load(Protocol):
+    """How a pipeline comes by its model."""
+
+    def __call__(
+        self, plan: PipelinePlan, shapes: Sequence[tuple[int, ...]] | None
+    ) -> AbstractContextManager[Model]:
+        """Load it, inputs resized to ``shapes`` where given. ``ModelError``."""

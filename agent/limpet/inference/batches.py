@@ -15,21 +15,22 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from limpet.accelerators.delegate_kinds import CPU
+from limpet.contracts.delegate import CPU
 from limpet.errors import ModelError
 from limpet.inference.admission import opened
-from limpet.inference.plan import open_transforms, refuse_not_finite, resized
+from limpet.inference.planning import open_transforms, refuse_not_finite, resized
 from limpet.wire.records import Result
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from limpet.contracts.data import Array, Window
+    from limpet.contracts.decoder import Decoder
+    from limpet.contracts.runtime import Model
     from limpet.inference.clipping import Clipping
     from limpet.inference.latency import Latency
     from limpet.inference.plan import PipelinePlan
     from limpet.inference.window import Windower
-    from limpet.plugins import Decoder, Model
 
 SIZE = 64
 """Windows in a batch. Those that are missing from one are computed all the same, from what was there before."""

@@ -17,9 +17,9 @@ from limpet.models import bundle as bundles
 
 if TYPE_CHECKING:
     from limpet.contracts.data import Array, FloatArray
+    from limpet.contracts.messages import Placed
+    from limpet.contracts.runtime import Model
     from limpet.inference.plan import PipelinePlan
-    from limpet.plugins import Model
-    from limpet.wire.records import Placed
 
 
 def windows(tensor: Tensor) -> FloatArray:

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from limpet.contracts.fields import GivenInput
 from limpet.contracts.model_facts import ModelFacts
 from limpet.errors import ModelError
-from limpet.models.manifest import GivenInput
-from limpet.plugins import suggest
+from limpet.wording import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from limpet.contracts.data import Array, SampleSpec, TensorSpec
-    from limpet.models.manifest import InputValue, Manifest, TensorInfo
-    from limpet.plugins import Model
+    from limpet.contracts.fields import InputValue, TensorInfo
+    from limpet.contracts.runtime import Model
+    from limpet.models.manifest import Manifest
 
 
 class InputPlan(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,10 +16,10 @@ from limpet.models import store
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from limpet.accelerators.delegate_kinds import Choice
     from limpet.config import Config
+    from limpet.contracts.delegate import Choice
+    from limpet.contracts.source import SourceNeeds
     from limpet.inference.plan import Part, PipelinePlan
-    from limpet.plugins import SourceNeeds
 
 DEV = Path("/dev")
 

@@ -19,9 +19,7 @@ from limpet.inference.batches import Batches, suited
 from limpet.inference.clipping import Clipping
 from limpet.inference.inputs import complete
 from limpet.inference.latency import Latency
-from limpet.inference.plan import (
-    PipelinePlan,
-    SourcePlan,
+from limpet.inference.planning import (
     narrowed,
     open_transforms,
     plan_pipeline,
@@ -44,7 +42,10 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from limpet.contracts.data import Array, FloatArray
-    from limpet.plugins import Decoder, Load, Model
+    from limpet.contracts.decoder import Decoder
+    from limpet.contracts.runtime import Model
+    from limpet.inference.admission import Load
+    from limpet.inference.plan import PipelinePlan, SourcePlan
 
 Captured: TypeAlias = "Callable[[Sequence[Array]], None]"
 """What takes a model's inputs, as real values that are valid during the call."""

@@ -14,7 +14,7 @@ from limpet.errors import SilentError, SourceError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from limpet.plugins import Source
+    from limpet.contracts.source import Source
 
 FIRST_WAIT = 0.1
 LONGEST_WAIT = 5.0

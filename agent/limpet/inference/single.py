@@ -11,15 +11,17 @@ import numpy as np
 from limpet import plugins
 from limpet.config import Config, Device, PipelineConfig
 from limpet.contracts.data import SampleSpec
+from limpet.contracts.fields import GivenInput, WindowSpec
 from limpet.errors import ModelError
-from limpet.inference.plan import Part, PipelinePlan, plan_pipeline, read_facts
+from limpet.inference.plan import Part, PipelinePlan
+from limpet.inference.planning import plan_pipeline, read_facts
 from limpet.models import bundle as bundles
-from limpet.models.manifest import GivenInput, WindowSpec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.models.manifest import InputValue, Manifest
+    from limpet.contracts.fields import InputValue
+    from limpet.models.manifest import Manifest
 
 
 def plan_model(

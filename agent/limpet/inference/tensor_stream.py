@@ -14,11 +14,11 @@ from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
 
 import msgspec
 
-from limpet.accelerators.delegate_kinds import CPU
+from limpet.contracts.delegate import CPU
 from limpet.contracts.messages import Tensor
 from limpet.errors import TransportError, UnreadableError
 from limpet.inference import admission, given
-from limpet.inference.plan import resized
+from limpet.inference.planning import resized
 from limpet.inference.single import plan_tensors
 from limpet.untrusted import reading
 
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from limpet.contracts.data import FloatArray
+    from limpet.contracts.messages import Placed
+    from limpet.contracts.runtime import Model
     from limpet.inference.plan import PipelinePlan
-    from limpet.plugins import Model
-    from limpet.wire.records import Placed
 
 MAGIC = b"limpet tensors 1\n"
 LARGEST = 1 << 25

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from limpet.accelerators.delegate_kinds import CPU
+from limpet.contracts.delegate import CPU
 from limpet.errors import LimpetError, ModelError
 from limpet.inference import needs
 from limpet.inference.admission import judge, load

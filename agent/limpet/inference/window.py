@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from limpet.contracts.data import Array, Samples, SampleSpec, TimeArray
-    from limpet.models.manifest import WindowSpec
+    from limpet.contracts.fields import WindowSpec
 
 _LIMIT = 128 << 20
 """Bytes of samples at which a window by time is given up: its stamps stand still, or it is far too long."""

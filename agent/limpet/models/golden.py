@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from limpet.contracts.data import Array
+    from limpet.contracts.runtime import Model
     from limpet.models.bundle import Bundle
-    from limpet.plugins import Model
 
 
 def check_golden(bundle: Bundle, model: Model, *, alone: bool = False) -> float:

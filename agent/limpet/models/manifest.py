@@ -2,90 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta
 
+from limpet.contracts.fields import Positive, TensorInfo, WindowSpec
+
 FORMAT = 1
 
 Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
-Positive = Annotated[float, Meta(gt=0, le=1e9)]
-"""Also no infinity: as nanoseconds it must fit into 64 bits."""
-Count = Annotated[int, Meta(ge=1, le=1 << 31)]
-Samples = Annotated[int, Meta(ge=1, le=1 << 24)]
-"""Samples of a window. How many bytes they may take depends on the source, see ``limpet.inference.window``."""
-Dimension = Annotated[int, Meta(ge=-1, le=1 << 31)]
-_MANY = Meta(max_length=65_536)
-"""Numbers or names for the channels of one tensor, at most."""
 _FEW = Meta(max_length=256)
 """Tensors, transforms or variants of a model, at most."""
-
-
-class WindowSpec(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How samples become windows: by count (``size``, ``hop``) or by time (``seconds``, ``hop_seconds``).
-
-    A window by time with a ``size`` is resampled to that many samples by linear interpolation. ``hop`` defaults
-    to the whole window. ``max_gap`` in seconds: two samples further apart have a gap between them, which no
-    window spans unless ``span_gaps``.
-    """
-
-    size: Samples | None = None
-    hop: Count | None = None
-    seconds: Positive | None = None
-    hop_seconds: Positive | None = None
-    max_gap: Positive | None = None
-    span_gaps: bool = False
-
-    def __post_init__(self) -> None:
-        if self.size is None and self.seconds is None:
-            raise ValueError("a window needs a size (samples) or seconds")
-        if self.seconds is None and self.hop_seconds is not None:
-            raise ValueError("hop_seconds goes with seconds; use hop with size")
-        if self.seconds is not None and self.hop is not None:
-            raise ValueError("hop goes with a window by count; use hop_seconds with seconds")
-
-
-class GivenInput(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What an input of a model gets that is no part of a window.
-
-    ``state``: the model's output of the run before, by its name; zeros at the start and after a gap.
-    ``constant``: one number, or as many as the input holds.
-    """
-
-    state: str = ""
-    constant: float | list[float] | None = None
-
-    def __post_init__(self) -> None:
-        if bool(self.state) == (self.constant is not None):
-            raise ValueError("an input gets either a state or a constant")
-
-
-InputValue: TypeAlias = list[str] | GivenInput
-"""Channels of the source, all as they are if the list is empty; or something else."""
-
-
-class TensorInfo(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """An input or output tensor as the model's maker knows it.
-
-    ``shape`` has -1 for a dimension that may vary. ``channels`` are the channels of the source, in order, that
-    this input takes; empty for all. ``unit`` is that of its real values. ``state`` and ``constant``: what an input
-    gets in place of channels, see ``GivenInput``.
-    """
-
-    name: str
-    shape: Annotated[list[Dimension], Meta(max_length=16)]
-    dtype: str
-    scale: Annotated[list[float], _MANY] = []
-    zero_point: Annotated[list[int], _MANY] = []
-    channels: Annotated[list[str], _MANY] = []
-    unit: str = ""
-    state: str = ""
-    constant: float | list[float] | None = None
-
-    def __post_init__(self) -> None:
-        if bool(self.channels) + bool(self.state) + (self.constant is not None) > 1:
-            raise ValueError("an input gets channels, a state or a constant")
 
 
 class Member(msgspec.Struct, forbid_unknown_fields=True):

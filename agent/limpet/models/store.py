@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from limpet.errors import DeployError
-from limpet.plugins import suggest
+from limpet.wording import suggest
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from limpet.contracts.messages import Message, Origin
-    from limpet.plugins import Command
+    from limpet.contracts.reporter import Command
 
 log = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from limpet.contracts.messages import Message, Origin
-    from limpet.plugins import Command
+    from limpet.contracts.reporter import Command
 
 
 __all__ = ["Config", "MqttReporter", "open"]

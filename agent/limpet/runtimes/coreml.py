@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from limpet.accelerators.delegate_kinds import CPU
 from limpet.contracts.data import fits
+from limpet.contracts.delegate import CPU
 from limpet.errors import ModelError
 from limpet.models.coreml import specification
-from limpet.plugins import suggest
+from limpet.wording import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from limpet.accelerators.delegate_kinds import Choice
     from limpet.contracts.data import Array, TensorSpec
+    from limpet.contracts.delegate import Choice
     from limpet.models.coreml.specification import Feature
 
 UNITS = {"cpu": "CPU_ONLY", "gpu": "CPU_AND_GPU", "ane": "CPU_AND_NE"}

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 import numpy as np
 
-from limpet.accelerators.delegate_kinds import CPU
+from limpet.contracts.delegate import CPU
+from limpet.contracts.fields import Count
 from limpet.contracts.model_facts import ModelFacts
 from limpet.errors import ModelError
-from limpet.models.manifest import Count
 from limpet.models.tflite import carried_state, model_file
 from limpet.models.tflite.coverage import coverage
-from limpet.plugins import suggest
 from limpet.runtimes.litert import bindings
 from limpet.runtimes.litert.tensors import takes_pixels
+from limpet.wording import suggest
 
 try:
     from ai_edge_litert import __version__ as version
@@ -37,10 +37,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from limpet.accelerators.delegate_kinds import Choice
     from limpet.accelerators.delegate_library import LibraryDelegate
     from limpet.accelerators.placement import Placement
     from limpet.contracts.data import Array, FloatArray, TensorSpec
+    from limpet.contracts.delegate import Choice
     from limpet.models.tflite.coverage import Coverage
     from limpet.runtimes.litert.bindings import Place
     from limpet.runtimes.litert.compiled_model import AcceleratedModel

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import msgspec
 from msgspec import structs
 
-from limpet.plugins import suggest
 from limpet.sources import _numbers, _times
 from limpet.sources._times import TIME, Clock
+from limpet.wording import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

@@ -21,9 +21,9 @@ import numpy as np
 from msgspec import Meta
 
 from limpet.contracts.data import SampleSpec, empty_samples
+from limpet.contracts.fields import Positive
+from limpet.contracts.source import SourceNeeds
 from limpet.errors import ConfigError
-from limpet.models.manifest import Positive
-from limpet.plugins import SourceNeeds
 from limpet.sources._recordings import load
 from limpet.sources._rows import Cutter
 from limpet.sources._tables import Form

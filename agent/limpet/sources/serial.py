@@ -34,12 +34,13 @@ from msgspec import Meta
 from limpet import plugins
 from limpet.config import fill
 from limpet.contracts.data import SampleSpec, empty_samples
+from limpet.contracts.fields import Positive
+from limpet.contracts.source import SourceNeeds
 from limpet.errors import ConfigError, SourceError
-from limpet.models.manifest import Positive
-from limpet.plugins import SourceNeeds
 from limpet.sources import _recognition
 from limpet.sources._rows import Calibration, Continuity, Shaper
 from limpet.sources.framings._frames import LONGER
+from limpet.wording import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -47,7 +48,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from limpet.contracts.data import Samples
-    from limpet.plugins import Framing, FramingPlugin
+    from limpet.contracts.framing import Framing, FramingPlugin
 
 IDLE = 0.5
 """Seconds without a sample after which the source shows that it is alive."""
@@ -182,7 +183,7 @@ def _framing(config: Config, dropped: Counter[str], problems: list[str]) -> Fram
     table = {"kind": config.framing} if isinstance(config.framing, str) else dict(config.framing)
     kind = table.pop("kind", None)
     if not isinstance(kind, str):
-        problems.append(f"framing.kind: missing{plugins.suggest('', plugins.names('framings'))}")
+        problems.append(f"framing.kind: missing{suggest('', plugins.names('framings'))}")
         return None
     try:
         module: FramingPlugin = plugins.load("framings", kind)

@@ -8,12 +8,29 @@ from __future__ import annotations
 
 import logging
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
 from limpet.bucket import Bucket
-from limpet.contracts.messages import Reply, Tensor
+from limpet.contracts.commands import (
+    BUSY,
+    LARGEST,
+    LARGEST_WINDOWS,
+    MOST_VALUES,
+    MOST_WINDOWS,
+    PATIENCE,
+    REQUESTS,
+    TOO_MANY,
+    Health,
+    Infer,
+    LogLevel,
+    Ping,
+    Request,
+    Restart,
+    Threshold,
+)
+from limpet.contracts.messages import Reply
 from limpet.errors import UnreadableError
 from limpet.untrusted import reading
 from limpet.wire.records import NIL, Ask, Capture, RunWindows, SetThreshold
@@ -22,79 +39,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from limpet.contracts.messages import DeviceHealth, Origin
-    from limpet.plugins import Command
+    from limpet.contracts.reporter import Command
     from limpet.wire.records import RawAnswered
 
 log = logging.getLogger(__name__)
 
 PER_SECOND, AT_ONCE = 2.0, 10.0
 """Commands that are obeyed a second in the long run, and in a burst."""
-PATIENCE = 30.0
-"""Seconds that a worker may take to answer."""
-LARGEST = 1 << 21
-"""Bytes of a command."""
-MOST_WINDOWS, LARGEST_WINDOWS, LARGEST_OUTPUTS = 256, 1 << 20, 1 << 20
-"""Windows in one ``infer``, their bytes, and those of the outputs."""
-MOST_VALUES = LARGEST_WINDOWS // 4 + 64
-"""Values in one command, which are much larger in memory than as text."""
-TOO_MANY, BUSY = "too many commands", "busy"
-"""How an answer begins that asks for patience."""
-
-
-class Ping(msgspec.Struct, forbid_unknown_fields=True):
-    """Answers with boot and version."""
-
-
-class Health(msgspec.Struct, forbid_unknown_fields=True):
-    """Answers with the device's health, and publishes all health messages now."""
-
-
-class Restart(msgspec.Struct, forbid_unknown_fields=True):
-    """Restarts the worker of a pipeline, and with it the pipelines on the same source."""
-
-    pipeline: str
-
-
-class LogLevel(msgspec.Struct, forbid_unknown_fields=True):
-    """Sets from which level on all processes log, until they restart."""
-
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
-
-
-class Threshold(msgspec.Struct, forbid_unknown_fields=True):
-    """Sets the threshold of a pipeline's decoder, until the pipeline is started anew."""
-
-    pipeline: str
-    value: float
-
-
-class Window(msgspec.Struct, forbid_unknown_fields=True):
-    """Answers with what the model of a pipeline is given for its next window."""
-
-    pipeline: str
-
-
-class Infer(msgspec.Struct, forbid_unknown_fields=True):
-    """Answers with what the model of a pipeline makes of windows of model input, between the pipeline's own.
-
-    ``windows`` come one after another: the first axis counts them.
-    """
-
-    pipeline: str
-    windows: Tensor
-
-
-Request: TypeAlias = Ping | Health | Restart | LogLevel | Threshold | Window | Infer
-
-REQUESTS: dict[str, type[Request]] = {
-    "ping": Ping,
-    "health": Health,
-    "restart": Restart,
-    "log_level": LogLevel,
-    "threshold": Threshold,
-    "capture": Window,
-    "infer": Infer,
-}
 
 
 class Daemon(Protocol):

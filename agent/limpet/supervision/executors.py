@@ -6,8 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from limpet.accelerators.delegate_kinds import CPU
 from limpet.bucket import Bucket
+from limpet.contracts.delegate import CPU
 from limpet.errors import UnreadableError
 
 if TYPE_CHECKING:

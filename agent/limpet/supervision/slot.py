@@ -10,10 +10,11 @@ from limpet.isolation.child import describe
 from limpet.supervision.executors import Executors
 from limpet.supervision.restarts import Restarts
 from limpet.wire import border
-from limpet.wire.records import Ask, Notice, RawAnswered, RawResults, State, Transition
+from limpet.wire.records import Ask, Notice, RawAnswered, RawResults, Transition
 
 if TYPE_CHECKING:
     from limpet.config import Config
+    from limpet.contracts.messages import State
     from limpet.wire.channel import Channel
     from limpet.wire.records import FromWorker
 

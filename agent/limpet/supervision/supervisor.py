@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from limpet.config import Config
+    from limpet.contracts.reporter import Command
     from limpet.fork.launch import ForkServerProcess
-    from limpet.plugins import Command
 
 log = logging.getLogger(__name__)
 

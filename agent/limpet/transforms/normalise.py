@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 import numpy as np
 
-from limpet.models.manifest import Positive
+from limpet.contracts.fields import Positive
 
 ELEMENTWISE = True
 

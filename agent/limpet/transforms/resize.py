@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from limpet.models.manifest import Count
+from limpet.contracts.fields import Count
 
 KEEPS_RANGE = True
 """Pixels stay between those that they are made from."""

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from limpet.contracts.messages import Inferred
+from limpet.contracts.commands import MOST_WINDOWS
+from limpet.contracts.messages import MOST_IN_FORCE, MOST_OPS, Inferred
 from limpet.errors import UnreadableError
-from limpet.supervision.commands import MOST_WINDOWS
 from limpet.untrusted import reading
 from limpet.wire.records import (
     LARGEST_OUTPUT,
@@ -25,8 +25,6 @@ from limpet.wire.records import (
     MOST_CAPTURED,
     MOST_CAUSES,
     MOST_DIMENSIONS,
-    MOST_IN_FORCE,
-    MOST_OPS,
     MOST_TENSORS,
     NIL,
     Capture,
@@ -46,7 +44,8 @@ from limpet.wire.records import (
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from limpet.wire.records import CapturedTensor, FromWorker, Placed
+    from limpet.contracts.messages import Placed
+    from limpet.wire.records import CapturedTensor, FromWorker
 
     Question = type[SetLogLevel | SetThreshold | Capture | RunWindows]
 

@@ -12,10 +12,8 @@ import msgspec
 from msgspec import Meta
 
 from limpet.config import Config
+from limpet.contracts.messages import MOST_IN_FORCE, Placed, State
 from limpet.histogram import BUCKETS
-
-State: TypeAlias = Literal["starting", "running", "waiting", "failed", "finished", "stopped"]
-"""``waiting``: its source is away, or a delegate that it requires; ``finished``: its source came to an end."""
 
 Stage: TypeAlias = Literal["queue", "transform", "invoke", "decode"]
 STAGES: tuple[Stage, ...] = ("queue", "transform", "invoke", "decode")
@@ -38,10 +36,6 @@ MOST_RESULTS = 1024
 """Results in one record."""
 MOST_PIPELINES = 1024
 """Pipelines in one heartbeat."""
-MOST_OPS = 256
-"""Names of ops that a delegate left to the CPU."""
-MOST_IN_FORCE = 16
-"""Parts of a sandbox."""
 MOST_PROBLEMS = 1024
 """Faults of a configuration that a checker tells."""
 MOST_TENSORS, MOST_DIMENSIONS = 256, 8
@@ -119,26 +113,6 @@ class Heartbeat(msgspec.Struct, tag=True):
 
     pipelines: Annotated[dict[Name, Figures], Meta(max_length=MOST_PIPELINES)]
     dropped: Annotated[dict[Name, Count], Meta(max_length=MOST_CAUSES)]
-
-
-class Placed(msgspec.Struct, omit_defaults=True):
-    """Where a model runs, as proven when it was loaded on a delegate.
-
-    Shares of the ops, of the multiply-adds and of a run's time that are the delegate's; ``None`` where nobody can
-    tell. ``speed``: times the CPU's. ``error``: largest absolute difference of real values to what is expected.
-    ``run_us``: median of a run in µs. ``device``: what the delegate calls it. ``left``: ops that are the CPU's.
-    ``sandbox``: what its executor has given up.
-    """
-
-    op_share: float
-    mac_share: float | None = None
-    time_share: float | None = None
-    speed: float = 0.0
-    error: float = 0.0
-    run_us: float = 0.0
-    device: str = ""
-    left: Annotated[dict[str, int], Meta(max_length=MOST_OPS)] = {}
-    sandbox: Annotated[list[str], Meta(max_length=MOST_IN_FORCE)] = []
 
 
 class Transition(msgspec.Struct, tag=True, omit_defaults=True):

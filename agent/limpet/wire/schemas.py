@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from limpet import plugins
+from limpet.contracts.commands import REQUESTS
 from limpet.contracts.messages import (
     DeviceHealth,
     EventMessage,
@@ -24,7 +25,6 @@ from limpet.contracts.messages import (
     StatusMessage,
 )
 from limpet.models.manifest import Manifest
-from limpet.supervision.commands import REQUESTS
 from limpet.wire import asyncapi
 
 KINDS: dict[str, Any] = {

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from limpet.accelerators.delegate_kinds import CPU
+from limpet.contracts.commands import LARGEST_OUTPUTS
+from limpet.contracts.delegate import CPU
 from limpet.contracts.messages import Tensor
 from limpet.errors import ModelError
 from limpet.inference import given
 from limpet.inference.admission import opened
 from limpet.inference.inputs import complete
-from limpet.supervision.commands import LARGEST_OUTPUTS
 from limpet.wire.border import MOST_LISTS, cleaned, lists_of
 from limpet.wire.records import (
     MOST_CAPTURED,
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
 
     from limpet.contracts.data import Array, FloatArray
     from limpet.contracts.messages import Inferred
+    from limpet.contracts.runtime import Model
     from limpet.inference.pipeline import Pipeline
-    from limpet.plugins import Model
 
 SLICE = 0.005
 """Seconds for which guests run at a time; one window runs in any case."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from limpet.errors import ConfigError
 from limpet.inference import needs
-from limpet.inference.plan import options_of, plan_source, source_part
+from limpet.inference.planning import options_of, plan_source, source_part
 from limpet.isolation import sandbox
 from limpet.isolation.needs import Needs
 from limpet.wire.border import cleaned

@@ -11,8 +11,8 @@ from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from limpet.accelerators.delegate_kinds import CPU
 from limpet.accelerators.failover import Failover
+from limpet.contracts.delegate import CPU
 from limpet.errors import ModelError
 from limpet.wire.records import Dismiss, Need
 
@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from limpet.config import PipelineConfig
     from limpet.contracts.data import Array
+    from limpet.contracts.messages import Placed
+    from limpet.contracts.runtime import Model
     from limpet.inference.plan import PipelinePlan
-    from limpet.plugins import Model
-    from limpet.wire.records import Placed
     from limpet.worker.executor_link import ExecutorLink
 
 log = logging.getLogger(__name__)

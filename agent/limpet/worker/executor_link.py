@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from limpet.errors import ModelError, UnreadableError
-from limpet.executor.process import LARGEST, FromExecutor, Opened, Recheck, Reset, Run, put, view
 from limpet.wire import border
 from limpet.wire.channel import Channel
+from limpet.wire.executor_records import LARGEST, FromExecutor, Opened, Recheck, Reset, Run
 from limpet.wire.memory_file import sealed
+from limpet.wire.shared_arrays import put, view
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
     from limpet.contracts.data import Array, TensorSpec
-    from limpet.executor.process import Done, Form
+    from limpet.wire.executor_records import Done, Form
 
 SILENCE = 0.5
 """Seconds after which an executor that does not answer counts as hung. Samples wait meanwhile, in a mailbox."""

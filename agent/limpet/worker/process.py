@@ -22,7 +22,7 @@ from limpet.errors import LimpetError, ModelError, UnreadableError
 from limpet.inference import needs
 from limpet.inference.admission import judge, load
 from limpet.inference.pipeline import Pipeline
-from limpet.inference.plan import SourcePlan, plan_pipeline, plan_source, source_part
+from limpet.inference.planning import plan_pipeline, plan_source, source_part
 from limpet.isolation import sandbox
 from limpet.untrusted import reading
 from limpet.wire.border import cleaned, cleaned_placed, folded
@@ -40,7 +40,6 @@ from limpet.wire.records import (
     Results,
     RunWindows,
     Serve,
-    State,
     ToWorker,
     Transition,
     WorkerEvent,
@@ -53,11 +52,13 @@ from limpet.worker.intake import Gaps, Intake
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from limpet.accelerators.delegate_kinds import DelegateTable
+    from limpet.config import DelegateTable
     from limpet.contracts.data import Samples
-    from limpet.inference.plan import PipelinePlan
+    from limpet.contracts.messages import State
+    from limpet.contracts.runtime import Model
+    from limpet.inference.admission import Load
+    from limpet.inference.plan import PipelinePlan, SourcePlan
     from limpet.isolation.needs import Needs
-    from limpet.plugins import Load, Model
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from limpet.plugins import suggest
+from limpet.wording import suggest
 from limpet_convert.converters import _tensorflow
 from limpet_convert.errors import ConvertError, need
 

@@ -14,23 +14,22 @@ from urllib.parse import unquote, urlsplit
 import msgspec
 
 from limpet.bucket import Bucket
-from limpet.contracts.messages import Inferred, StatusMessage
-from limpet.delivery.mqtt.broker import Broker
-from limpet.delivery.mqtt.link import Link
-from limpet.errors import TransportError, UnreadableError
-from limpet.inference import given
-from limpet.reporters.dialects import Publish
-from limpet.supervision.commands import (
-    AT_ONCE,
+from limpet.contracts.commands import (
     BUSY,
     LARGEST_OUTPUTS,
     LARGEST_WINDOWS,
     MOST_WINDOWS,
     PATIENCE,
-    PER_SECOND,
     TOO_MANY,
     Infer,
 )
+from limpet.contracts.dialect import Publish
+from limpet.contracts.messages import Inferred, StatusMessage
+from limpet.delivery.mqtt.broker import Broker
+from limpet.delivery.mqtt.link import Link
+from limpet.errors import TransportError, UnreadableError
+from limpet.inference import given
+from limpet.supervision.commands import AT_ONCE, PER_SECOND
 from limpet.untrusted import reading
 from limpet_convert.devices import DeviceError, Ran, gather, printable, read_model, refuse_times, shown
 

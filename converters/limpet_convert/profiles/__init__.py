@@ -12,9 +12,9 @@ from msgspec import Meta
 
 from limpet import text_file
 from limpet.config import fill
+from limpet.contracts.fields import Count, Positive
 from limpet.errors import ConfigError
-from limpet.models.manifest import Count, Positive
-from limpet.plugins import suggest
+from limpet.wording import suggest
 from limpet_convert import reference, tuning
 from limpet_convert.project import Variant
 

@@ -13,8 +13,8 @@ import msgspec
 from msgspec import Meta
 
 from limpet import text_file
+from limpet.contracts.fields import Positive
 from limpet.errors import ConfigError, TransportError, UnreadableError
-from limpet.models.manifest import Positive
 from limpet.untrusted import open_file, read_file
 
 _LONGEST = 65_540

@@ -16,11 +16,11 @@ import msgspec
 from limpet.contracts.messages import EventMessage, Message, ResultMessage
 from limpet.delivery.mqtt.batch import Batch, Batcher, join
 from limpet.delivery.mqtt.dispatch import Dispatch
+from limpet.delivery.mqtt.topics import subtopic
 from limpet.delivery.outbox import Entry
 from limpet.delivery.outbox.journal import Item, Journal
 from limpet.delivery.outbox.queue import Outbox
 from limpet.device import clock
-from limpet.reporters.dialects import subtopic
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage
 
-    from limpet.reporters.dialects import Publish
+    from limpet.contracts.dialect import Publish
 
 CONNECT_TIMEOUT = 10.0
 WINDOW = 20

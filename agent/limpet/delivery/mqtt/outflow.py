@@ -16,13 +16,13 @@ from limpet.errors import TransportError, UnreadableError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from limpet.contracts.dialect import Publish
     from limpet.contracts.messages import Message
     from limpet.delivery.mqtt.caution import Key
     from limpet.delivery.mqtt.link import Link
     from limpet.delivery.mqtt.pack import Outgoing
     from limpet.delivery.mqtt.told import Told
     from limpet.delivery.outbox import Token
-    from limpet.reporters.dialects import Publish
 
 log = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from limpet.contracts.commands import BUSY, PATIENCE
+from limpet.contracts.dialect import Publish
 from limpet.contracts.messages import Reply
 from limpet.delivery.mqtt import topics
 from limpet.errors import UnreadableError
-from limpet.reporters.dialects import Publish
-from limpet.supervision.commands import BUSY, PATIENCE
 from limpet.untrusted import reading
 
 if TYPE_CHECKING:

@@ -10,6 +10,8 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from limpet.contracts.commands import REQUESTS
+from limpet.contracts.dialect import Publish
 from limpet.delivery.mqtt.attempts import Attempts
 from limpet.delivery.mqtt.backoff import Backoff
 from limpet.delivery.mqtt.broker import endpoint, secrets_version
@@ -17,17 +19,15 @@ from limpet.delivery.mqtt.link import WINDOW, Link, RefusedError
 from limpet.delivery.mqtt.outflow import Outflow
 from limpet.delivery.mqtt.request import Requests
 from limpet.errors import TransportError
-from limpet.reporters.dialects import Publish
-from limpet.supervision.commands import REQUESTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from limpet.contracts.messages import Message
+    from limpet.contracts.reporter import Command
     from limpet.delivery.mqtt.attempts import Version, Will
     from limpet.delivery.mqtt.broker import Broker
     from limpet.delivery.mqtt.told import Told
-    from limpet.plugins import Command
 
 log = logging.getLogger(__name__)
 

@@ -9,9 +9,9 @@ import msgspec
 
 from limpet import plugins
 from limpet.config import fill
+from limpet.contracts.dialect import Exclusive, Publish
 from limpet.contracts.messages import EventMessage, Message, ResultMessage
 from limpet.errors import UnreadableError
-from limpet.reporters.dialects import Exclusive, Publish
 from limpet.untrusted import reading
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Literal
 
+    from limpet.contracts.dialect import Dialect
     from limpet.contracts.messages import Origin
     from limpet.delivery.mqtt.pack import Outgoing
-    from limpet.plugins import Dialect
 
 NATIVE = "json"
 """The dialect that the outbox keeps messages in, so that nothing is to be done for it."""

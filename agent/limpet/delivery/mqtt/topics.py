@@ -5,8 +5,12 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from limpet.contracts.messages import DeviceHealth, EventMessage, PipelineHealth, ResultMessage
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from limpet.contracts.messages import Message
 
 LONGEST = 65_535
 """Bytes of a topic, by the MQTT specification."""
@@ -60,3 +64,16 @@ def _forbidden(character: str) -> bool:
     """Whether the MQTT specification lets a broker close the connection over a character (section 1.5.4)."""
     code = ord(character)
     return code < 0x20 or 0x7F <= code < 0xA0 or 0xFDD0 <= code <= 0xFDEF or code & 0xFFFE == 0xFFFE
+
+
+def subtopic(message: Message) -> str:
+    """Return what follows ``limpet/DEVICE/`` in the topic of a message."""
+    if isinstance(message, DeviceHealth):
+        return "health"
+    if isinstance(message, ResultMessage):
+        return f"result/{message.pipeline}"
+    if isinstance(message, EventMessage):
+        return f"event/{message.pipeline}" if message.pipeline else "event"
+    if isinstance(message, PipelineHealth):
+        return f"health/{message.pipeline}"
+    return f"model/{message.pipeline}/reported"

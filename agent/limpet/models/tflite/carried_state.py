@@ -23,7 +23,7 @@ import msgspec
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from limpet.models.tflite.model_file import Tensor
+    from limpet.models.tflite.tensor import Tensor
 
 ASSIGN_VARIABLE = 144
 _RECURRENT = {

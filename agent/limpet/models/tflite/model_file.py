@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from limpet.errors import ModelError
-from limpet.models.manifest import TensorInfo
 from limpet.models.tflite import carried_state
 from limpet.models.tflite.carried_state import GraphParts, GraphState, Op
 from limpet.models.tflite.flatbuffer import Buffer, DamagedError, Table, root
+from limpet.models.tflite.tensor import Tensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -45,27 +45,6 @@ _RUNTIME_VERSION, _METADATA = "min_runtime_version", "TFLITE_METADATA"
 _TENSOR_VALUE_LABELS = 3
 _TENSOR_AXIS_LABELS = 2
 _NORMALIZATION = 1
-
-
-class Tensor(msgspec.Struct, frozen=True):
-    """A tensor as the file has it. ``shape`` has -1 for a dimension that may vary."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    scale: tuple[float, ...] = ()
-    zero_point: tuple[int, ...] = ()
-
-    @property
-    def info(self) -> TensorInfo:
-        """The same as a manifest has it."""
-        return TensorInfo(
-            name=self.name,
-            shape=list(self.shape),
-            dtype=self.dtype,
-            scale=list(self.scale),
-            zero_point=list(self.zero_point),
-        )
 
 
 class Port(msgspec.Struct, frozen=True):

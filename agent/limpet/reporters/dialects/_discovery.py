@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import msgspec
 
-from limpet.reporters.dialects import Publish
-from limpet.wire.records import State
+from limpet.contracts.dialect import Publish
+from limpet.contracts.messages import State
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from limpet.reporters.dialects import Publish, Sessionless, subtopic
+from limpet.contracts.dialect import Publish, Sessionless
+from limpet.delivery.mqtt.topics import subtopic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -12,8 +12,8 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Meta
 
+from limpet.contracts.dialect import Exclusive, Publish, Sessionless
 from limpet.contracts.messages import DeviceHealth, EventMessage, PipelineHealth, StatusMessage
-from limpet.reporters.dialects import Exclusive, Publish, Sessionless
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

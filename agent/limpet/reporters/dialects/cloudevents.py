@@ -11,8 +11,9 @@ from urllib.parse import quote
 
 import msgspec
 
+from limpet.contracts.dialect import Publish, Sessionless
 from limpet.contracts.messages import DeviceHealth, EventMessage, Message, PipelineHealth, ResultMessage
-from limpet.reporters.dialects import Publish, Sessionless, subtopic
+from limpet.delivery.mqtt.topics import subtopic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from limpet.contracts.dialect import Publish
 from limpet.contracts.messages import DeviceHealth, ModelReported, PipelineHealth
-from limpet.reporters.dialects import Publish, _discovery, _fields
+from limpet.reporters.dialects import _discovery, _fields
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from limpet.contracts.dialect import Publish
 from limpet.contracts.messages import DeviceHealth, ModelReported
-from limpet.reporters.dialects import Publish, _fields
+from limpet.reporters.dialects import _fields
 from limpet.reporters.dialects._sparkplug_payload import (
     BOOLEAN,
     INT64,

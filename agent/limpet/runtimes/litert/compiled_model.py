@@ -16,21 +16,22 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union, get_args, get_origin, g
 
 import numpy as np
 
-from limpet.accelerators.delegate_kinds import KINDS, Choice
+from limpet.accelerators.delegate_kinds import KINDS
 from limpet.accelerators.placement import OpPlace, Placement, place
 from limpet.contracts.data import TensorSpec
 from limpet.errors import ModelError
 from limpet.models.tflite import model_file, model_graph
-from limpet.plugins import suggest
 from limpet.runtimes.litert import compiler_log
 from limpet.runtimes.litert.bindings import Binding
 from limpet.runtimes.litert.tensors import Feed, dequantizer
+from limpet.wording import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from limpet.contracts.data import Array
+    from limpet.contracts.delegate import Choice
     from limpet.runtimes.litert.bindings import Run
 
 Port: TypeAlias = "tuple[int, TensorSpec]"

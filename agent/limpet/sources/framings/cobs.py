@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from limpet.contracts.data import Array
-    from limpet.plugins import Framing
+    from limpet.contracts.framing import Framing
 
 HEADER = struct.Struct("<BBHI")
 CRC = struct.Struct("<H")

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Sequence
 
-    from limpet.plugins import Framing
+    from limpet.contracts.framing import Framing
     from limpet.sources._numbers import Decimal
 
 

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from limpet.contracts.data import Array, TensorSpec
+    from limpet.contracts.runtime import Model
     from limpet.models.bundle import Bundle
     from limpet.models.tflite.model_graph import Graph
-    from limpet.plugins import Model
 
 Vector: TypeAlias = "tuple[Sequence[Array], Sequence[Array] | None]"
 """Inputs, and the outputs that are expected; ``None`` for those of the CPU."""

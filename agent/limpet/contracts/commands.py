@@ -1,0 +1,75 @@
+"""What commands from outside may ask for, and how much."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from limpet.contracts.messages import Tensor
+
+PATIENCE = 30.0
+"""Seconds that a worker may take to answer."""
+LARGEST = 1 << 21
+"""Bytes of a command."""
+MOST_WINDOWS, LARGEST_WINDOWS, LARGEST_OUTPUTS = 256, 1 << 20, 1 << 20
+"""Windows in one ``infer``, their bytes, and those of the outputs."""
+MOST_VALUES = LARGEST_WINDOWS // 4 + 64
+"""Values in one command, which are much larger in memory than as text."""
+TOO_MANY, BUSY = "too many commands", "busy"
+"""How an answer begins that asks for patience."""
+
+
+class Ping(msgspec.Struct, forbid_unknown_fields=True):
+    """Answers with boot and version."""
+
+
+class Health(msgspec.Struct, forbid_unknown_fields=True):
+    """Answers with the device's health, and publishes all health messages now."""
+
+
+class Restart(msgspec.Struct, forbid_unknown_fields=True):
+    """Restarts the worker of a pipeline, and with it the pipelines on the same source."""
+
+    pipeline: str
+
+
+class LogLevel(msgspec.Struct, forbid_unknown_fields=True):
+    """Sets from which level on all processes log, until they restart."""
+
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class Threshold(msgspec.Struct, forbid_unknown_fields=True):
+    """Sets the threshold of a pipeline's decoder, until the pipeline is started anew."""
+
+    pipeline: str
+    value: float
+
+
+class Window(msgspec.Struct, forbid_unknown_fields=True):
+    """Answers with what the model of a pipeline is given for its next window."""
+
+    pipeline: str
+
+
+class Infer(msgspec.Struct, forbid_unknown_fields=True):
+    """Answers with what the model of a pipeline makes of windows of model input, between the pipeline's own.
+
+    ``windows`` come one after another: the first axis counts them.
+    """
+
+    pipeline: str
+    windows: Tensor
+
+
+Request: TypeAlias = Ping | Health | Restart | LogLevel | Threshold | Window | Infer
+REQUESTS: dict[str, type[Request]] = {
+    "ping": Ping,
+    "health": Health,
+    "restart": Restart,
+    "log_level": LogLevel,
+    "threshold": Threshold,
+    "capture": Window,
+    "infer": Infer,
+}

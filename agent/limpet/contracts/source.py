@@ -1,0 +1,44 @@
+"""What a source must do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+
+    from limpet.contracts.data import Samples, SampleSpec
+
+
+class SourceNeeds(msgspec.Struct, frozen=True, kw_only=True):
+    """What the sandbox of a source's worker leaves open: ``devices`` in ``/dev``, connections to a ``network``.
+
+    Files that its ``Config`` names can always be read.
+    """
+
+    devices: bool = False
+    network: bool = False
+
+
+class Source(Protocol):
+    """Where samples come from. ``describe`` must work while the device is away."""
+
+    Config: Any
+
+    def needs(self, config: Any) -> SourceNeeds:
+        """Say what its sandbox leaves open. Default: devices, and no network."""
+
+    def describe(self, config: Any) -> SampleSpec:
+        """Say what its samples are. ``ConfigError`` where the configuration cannot be right."""
+
+    def open(self, config: Any, dropped: Counter[str]) -> AbstractContextManager[Iterator[Samples]]:
+        """Open it. The iterator yields at least once a second, no samples if there are none.
+
+        A block without samples may say in its ``note`` why there are none; the pipelines then wait. It counts what
+        it must drop by cause. ``SourceError`` from here or from the iterator means that the
+        device is away and is to be opened again later; the iterator's end means the source's end.
+        """

@@ -1,0 +1,140 @@
+"""All that is wrong with a configuration, and what would run. A pipeline is tried once, in a child process."""
+
+from __future__ import annotations
+
+import os
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from msgspec import structs
+
+from limpet.accelerators.inventory import missing
+from limpet.contracts.delegate import CPU
+from limpet.delivery import reporters
+from limpet.device import directories
+from limpet.device.machine import Machine
+from limpet.errors import ConfigError, LimpetError, ModelError
+from limpet.inference import planning, trial
+from limpet.models import bundle as bundles
+from limpet.models import store
+from limpet.supervision import governor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from limpet.config import Config
+    from limpet.contracts.data import SampleSpec
+    from limpet.inference.plan import PipelinePlan
+
+
+def inspect(wanted: Config) -> tuple[list[str], list[str]]:
+    """Return all problems of a well-formed configuration, and a line about each pipeline that is fine."""
+    problems: list[str] = []
+    lines: list[str] = []
+    try:
+        reporters.resolve(wanted)
+    except ConfigError as error:
+        problems += error.problems
+    sources = {}
+    for name in wanted.sources:
+        try:
+            sources[name] = planning.plan_source(wanted, name)
+        except ConfigError as error:
+            problems += error.problems
+    with _aside(wanted) as aside:
+        for name, pipeline in wanted.pipelines.items():
+            if pipeline.source not in sources:
+                continue
+            for level in range(len(pipeline.ladder) + 1):
+                try:
+                    made = _tried(governor.apply(aside, level), name, sources[pipeline.source].spec)
+                except ConfigError as error:
+                    problems += error.problems
+                except LimpetError as error:
+                    problems.append(f"pipelines.{name}{f'.ladder[{level - 1}]' if level else ''}: {error}")
+                else:
+                    lines.append(_describe(made, pipeline.source, level))
+                    lines += [f"{name}: warning: {warning}" for warning in made.warnings]
+    return problems, lines
+
+
+def _tried(wanted: Config, name: str, spec: SampleSpec) -> PipelinePlan:
+    """Plan a pipeline, and run it once. ``LimpetError`` says why it would fail at its start."""
+    try:
+        made = planning.plan_pipeline(wanted, name, spec)
+    except LimpetError as error:
+        if refusal := _refusal(wanted, name):
+            raise ModelError(f"{error}; {refusal}") from error
+        raise
+    lacking = _lacking(made)
+    if CPU not in made.delegates and len(lacking) == len(made.delegates):
+        raise ModelError(f"{'; '.join(lacking)}; with `require` the CPU does not stand in")
+    if reason := trial.failure(wanted, made):
+        raise ModelError(reason)
+    return made
+
+
+def _refusal(wanted: Config, name: str) -> str:
+    """Return why the runtime does not load a pipeline's ``.tflite`` model; empty if it does."""
+    pipeline = wanted.pipelines[name]
+    try:
+        path = store.find(pipeline.model, wanted.base, wanted.models)
+        model = bundles.load(path, directories.models_cache(wanted.device.state, pipeline.source)).model
+    except LimpetError:
+        return ""  # the plan has said so
+    if model.suffix != ".tflite" or pipeline.delegates != [CPU.name]:
+        return ""
+    try:
+        trial.coverage(model)
+    except ModelError as error:
+        return str(error)
+    return ""
+
+
+def _lacking(made: PipelinePlan) -> list[str]:
+    """Return what accelerators lack here, a line for each that lacks something."""
+    reasons = {choice.name: missing(Machine(), choice)[0] for choice in made.accelerators}
+    return [f"{name}: {reason}" for name, reason in reasons.items() if reason]
+
+
+@contextmanager
+def _aside(wanted: Config) -> Iterator[Config]:
+    """Yield the configuration with a cache that is deleted afterwards, unless its state directory is this user's.
+
+    What root unpacks there the service could not replace, and anybody else may not write there.
+    """
+    try:
+        ours = wanted.device.state.stat().st_uid == os.geteuid()
+    except OSError:
+        ours = False
+    if ours:
+        yield wanted
+        return
+    with TemporaryDirectory(prefix="limpet-check-") as folder:
+        device = structs.replace(wanted.device, state=Path(folder), models=wanted.models)
+        yield structs.replace(wanted, device=device)
+
+
+def _describe(made: PipelinePlan, source: str, level: int) -> str:
+    manifest = made.bundle.manifest
+    delegates = ", ".join(choice.name for choice in made.delegates)
+    every = f", one window in {made.every}" if made.every > 1 else ""
+    rung = f" (rung {level} of its ladder)" if level else ""
+    notes = [f"state is {made.state}"] if made.state else []
+    notes += _overlap(made)
+    notes += [made.bundle.problem] if made.bundle.problem else []
+    notes += [f"not here: {line}" for line in _lacking(made)]
+    line = f"{made.name}: {source} -> {manifest.name} {manifest.version} on {delegates}{every}{rung}"
+    return "; ".join([line, *notes])
+
+
+def _overlap(made: PipelinePlan) -> list[str]:
+    """Warn of windows that show the same samples several times to a model that remembers them."""
+    size, hop = made.window.size, made.window.hop
+    seconds, hop_seconds = made.window.seconds, made.window.hop_seconds
+    overlaps = (size and hop and hop < size) or (seconds and hop_seconds and hop_seconds < seconds)
+    if not (overlaps and made.state.lasting and made.state):
+        return []
+    return ["its windows overlap, so samples enter the state more than once"]
