@@ -2,41 +2,35 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections import defaultdict
 from contextlib import suppress
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import numpy as np
 
-from limpet.device.host import Host
 from limpet.histogram import bounds
 from limpet.sources.framings import cobs
-from stand import SHUTTLE, Counting, Stand
+from stand import SHUTTLE, Player, Processes, Stand
 from support import models
 from support.broker import wait_until
-from support.daemon import Daemon, daemon
 from support.ptys import Board
-
-TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def footprint(stand: Stand, seconds: float) -> dict[str, float]:
     """Median PSS of each process, in MB, with two workers that run the demo's model at 100 samples a second."""
-    path = stand.configure(
-        *(part for name in ("one", "two") for part in (stand.replay(name, 100), stand.pipeline(name, SHUTTLE)))
-    )
+    parts = [part for name in ("one", "two") for part in (stand.replay(name, 100), stand.pipeline(name, SHUTTLE))]
     seen: dict[str, list[float]] = defaultdict(list)
-    host = Host()
-    with stand.consumer() as consumer, daemon(path) as running:
+    with stand.consumer() as consumer, stand.daemon(*parts) as running:
         wait_until(lambda: consumer.results > 100)
         end = time.monotonic() + seconds
+        processes = Processes(running.process.pid)
         while time.monotonic() < end:
-            for pid, name in {running.process.pid: "supervisor", **running.descendants()}.items():
-                seen[name.partition(":")[0]].append(host.pss_mb([pid]) or 0.0)
+            names = processes.names()
+            for pid, size in processes.pss_mb().items():
+                name = "supervisor" if pid == processes.pid else names.get(pid, "").partition(":")[0]
+                seen[name].append(size)
             time.sleep(1)
     return {
         "supervisor_pss_mb": round(median(seen["supervisor"]), 1),
@@ -54,16 +48,17 @@ def serial(stand: Stand, seconds: float) -> dict[str, Any]:
         'channels = ["ax", "ay", "az", "gx", "gy", "gz"]\n'
     )
     more = 'window = { size = 64, hop = 32 }\ndecoder = { kind = "anomaly", threshold = 1.0 }\n'
-    path = stand.configure(source, stand.pipeline("imu", model, more))
-    with Board(board_path) as board, stand.consumer() as consumer, daemon(path) as running:
-        wait_until(lambda: _state(consumer, "imu") == "running")
+    pipeline = stand.pipeline("imu", model, more)
+    with Board(board_path) as board, stand.consumer() as consumer, stand.daemon(source, pipeline) as running:
+        wait_until(lambda: consumer.state("imu") == "running")
         board.wait_opened()
-        used, started = _cpu(running), time.monotonic()
-        sent = _play(board, seconds)
+        processes = Processes(running.process.pid)
+        used, started = processes.cpu_s(), time.monotonic()
+        sent = Player(board, _frame, seconds).wait()
         with suppress(AssertionError):  # Then some were lost.
             wait_until(lambda: consumer.results >= (sent - 64) // 32 + 1, 5)
         took = time.monotonic() - started
-        used = _cpu(running) - used
+        used = processes.cpu_s() - used
         time.sleep(1.5)  # the next health message
         health: Any = consumer.health["imu"]
     dropped = sum(count for cause, count in health["dropped"].items() if cause != "partial")
@@ -75,31 +70,11 @@ def serial(stand: Stand, seconds: float) -> dict[str, Any]:
     }
 
 
-def _state(consumer: Counting, pipeline: str) -> str:
-    health: Any = consumer.health.get(pipeline, {})
-    return str(health.get("state", ""))
-
-
-def _play(board: Board, seconds: float) -> int:
-    """Send as a node would: a frame of one sample each millisecond."""
-    row = np.zeros((1, 6), np.float32)
-    started, sent = time.monotonic(), 0
-    while sent < seconds * 1000:
-        due = int((time.monotonic() - started) * 1000)
-        frames = [cobs.encode(row + n % 7, n % 65536, n * 1000 % 2**32) for n in range(sent, due)]
-        board.send(b"".join(frames))
-        sent = max(due, sent)
-        time.sleep(0.001)
-    return sent
-
-
-def _cpu(running: Daemon) -> float:
-    """Return the CPU seconds that the supervisor and all its children have used."""
-    total = 0
-    for pid in [running.process.pid, *running.descendants()]:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        total += int(fields[11]) + int(fields[12])
-    return total / TICKS
+def _frame(number: int) -> bytes:
+    """Return a frame of one sample."""
+    row = np.full((1, 6), number % 7, np.float32)
+    frame: bytes = cobs.encode(row, number % 65536, number * 1000 % 2**32)
+    return frame
 
 
 def _mean_ns(latency: dict[str, Any]) -> float:
@@ -111,19 +86,10 @@ def _mean_ns(latency: dict[str, Any]) -> float:
 
 def end_to_end(stand: Stand, seconds: float) -> dict[str, float]:
     """Results a second that reach a subscriber, from a recording played flat out through the demo's model."""
-    path = stand.configure(stand.replay("one"), stand.pipeline("one", SHUTTLE))
-    with stand.consumer() as consumer, daemon(path):
+    parts = stand.replay("one"), stand.pipeline("one", SHUTTLE)
+    with stand.consumer() as consumer, stand.daemon(*parts):
         wait_until(lambda: consumer.results > 1000)
         before, started = consumer.results, time.monotonic()
         time.sleep(seconds)
         rate = (consumer.results - before) / (time.monotonic() - started)
     return {"end_to_end_per_s": round(rate)}
-
-
-def measure(folder: Path, scale: float) -> dict[str, Any]:
-    with Stand(folder).running() as stand:
-        return {
-            **footprint(stand, 60 * scale),
-            **serial(stand, 30 * scale),
-            **end_to_end(stand, 10 * scale),
-        }

@@ -3,46 +3,62 @@
 from __future__ import annotations
 
 import json
+import os
+import threading
+import time
 import zipfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
+import alone
 from support.broker import Mosquitto
+from support.daemon import Daemon, daemon
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    from support.ptys import Board
 
 ROOT = Path(__file__).parents[1]
+AGENT = ROOT / "agent"
+COPY = ROOT / "build/bench/alone"
+"""Where the Python of ``alone.py`` is."""
 SHUTTLE = ROOT / "agent/limpet/demo_data/shuttle-1.limpet"
+TICKS = os.sysconf("SC_CLK_TCK")
 KEYWORD = ROOT / "bench/models/keyword-1.limpet"
 
 
 class Counting:
-    """Counts the results that arrive, and when the first did; does not read them."""
+    """Counts the results that arrive below a topic, and when the first did; does not read them."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, root: str = "limpet") -> None:
         self.results = 0
         self.arrived = 0.0
         self.health: dict[str, object] = {}
         self._client = paho.Client(CallbackAPIVersion.VERSION2, protocol=MQTTProtocolVersion.MQTTv5)
         self._client.on_message = self._take
         self._client.connect("127.0.0.1", port)
-        self._client.subscribe("limpet/#", qos=0)
+        self._client.subscribe(f"{root}/#", qos=0)
         self._client.loop_start()
 
     def _take(self, _client: object, _data: object, message: paho.MQTTMessage) -> None:
-        kind = message.topic.split("/")[2]
-        if kind == "result":
+        if "/result" in message.topic:
             self.arrived = self.arrived or perf_counter()
             self.results += message.payload.count(b'"sequence":')
-        elif kind == "health":
+        elif "/health" in message.topic:
             self.health[message.topic.partition("/health")[2].strip("/")] = json.loads(message.payload)
+
+    def state(self, pipeline: str) -> str:
+        """Return the state of a pipeline as its health has it, the empty string before that came."""
+        health: Any = self.health.get(pipeline, {})
+        return str(health.get("state", ""))
 
     def close(self) -> None:
         """Leave the broker."""
@@ -50,10 +66,69 @@ class Counting:
         self._client.loop_stop()
 
 
-class Stand:
-    """A folder with a recording of the demo's telemetry, a broker and configurations."""
+class Processes:
+    """A process and all below it, as the kernel accounts for them."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+
+    def names(self) -> dict[int, str]:
+        """Return the names of the processes by their ids."""
+        found, waiting = {}, [self.pid]
+        while waiting:
+            pid = waiting.pop()
+            with suppress(OSError):
+                waiting += map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+                found[pid] = Path(f"/proc/{pid}/comm").read_text().strip()
+        return found
+
+    def cpu_s(self) -> float:
+        """Return the CPU seconds that they have used."""
+        ticks = 0
+        for pid in self.names():
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / TICKS
+
+    def pss_mb(self) -> dict[int, float]:
+        """Return the proportional set size in MB of each, by its id."""
+        found = {}
+        for pid in self.names():
+            with suppress(OSError):
+                rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+                found[pid] = int(rollup.partition("\nPss:")[2].split()[0]) * 1024 / 1e6
+        return found
+
+
+class Player:
+    """A thread that sends as a board would: a message each millisecond for ``seconds``."""
+
+    def __init__(self, board: Board, message: Callable[[int], bytes], seconds: float) -> None:
+        self._board, self._message, self._seconds = board, message, seconds
+        self._sent = 0
+        self._thread = threading.Thread(target=self._play)
+        self._thread.start()
+
+    def wait(self) -> int:
+        """Wait until all is sent; return how many messages there were."""
+        self._thread.join()
+        return self._sent
+
+    def _play(self) -> None:
+        started = time.monotonic()
+        while self._sent < self._seconds * 1000:
+            due = int((time.monotonic() - started) * 1000)
+            self._board.send(b"".join(self._message(number) for number in range(self._sent, due)))
+            self._sent = max(due, self._sent)
+            time.sleep(0.001)
+
+
+class Stand:
+    """A folder with a recording of the demo's telemetry, a broker, configurations and the daemon of ``agent``."""
+
+    def __init__(self, folder: Path, agent: Path = AGENT) -> None:
+        self.python = alone.python(COPY)
+        self.environment = alone.environment(COPY, agent)
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.broker = Mosquitto(folder / "broker")
@@ -69,10 +144,14 @@ class Stand:
         finally:
             self.broker.stop()
 
+    def daemon(self, *parts: str) -> AbstractContextManager[Daemon]:
+        """Run ``limpet run`` with these sources and pipelines for as long as the block lasts."""
+        return daemon(self.configure(*parts), self.environment, self.python)
+
     @contextmanager
-    def consumer(self) -> Iterator[Counting]:
-        """Subscribe for as long as the block lasts."""
-        counting = Counting(self.broker.port)
+    def consumer(self, root: str = "limpet") -> Iterator[Counting]:
+        """Subscribe to what is below ``root`` for as long as the block lasts."""
+        counting = Counting(self.broker.port, root)
         try:
             yield counting
         finally:

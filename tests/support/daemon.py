@@ -21,9 +21,14 @@ class Daemon:
     """``limpet run`` on a configuration file that tests may rewrite. ``within``: a command that execs others."""
 
     def __init__(
-        self, path: Path, environment: Mapping[str, str] | None = None, within: Sequence[str] = ()
+        self,
+        path: Path,
+        environment: Mapping[str, str] | None = None,
+        within: Sequence[str] = (),
+        python: Path | str = sys.executable,
     ) -> None:
         self.path = path
+        self._python = python
         self._log = path.with_suffix(".log")
         self._within = within
         self._environment = {**os.environ, **(environment or {})}
@@ -33,7 +38,7 @@ class Daemon:
     def start(self) -> None:
         with self._log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*self._within, sys.executable, "-m", "limpet", "run", self.path],
+                [*self._within, self._python, "-m", "limpet", "run", self.path],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -96,9 +101,11 @@ def _children(parent: int) -> list[int]:
 
 
 @contextlib.contextmanager
-def daemon(path: Path, environment: Mapping[str, str] | None = None) -> Iterator[Daemon]:
+def daemon(
+    path: Path, environment: Mapping[str, str] | None = None, python: Path | str = sys.executable
+) -> Iterator[Daemon]:
     """Run it, and leave none of its processes behind."""
-    running = Daemon(path, environment)
+    running = Daemon(path, environment, python=python)
     running.start()
     try:
         yield running
