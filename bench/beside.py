@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import time
+from collections import defaultdict
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 SCRIPT = Path(__file__).with_name("script.py")
+PARTS = {"": "supervisor", "limpet-fork": "forkserver", "limpet": "worker"}
+"""Processes of Limpet by how their names begin."""
 SETTLING = 2.0
 """Seconds from the first sample to the first look, and from the last look to the last sample."""
 
@@ -47,7 +50,6 @@ def measure(stand: Stand, seconds: float, rounds: int) -> dict[str, Any]:
         ours.append(_cost(stand, _limpet(stand), seconds))
         theirs.append(_cost(stand, _script(stand), seconds))
         buffered.append(_cost(stand, _script(stand, "buffered"), seconds))
-    parts = {name: round(median(one.parts_mb.get(name, 0.0) for one in ours), 1) for name in ours[0].parts_mb}
     return {
         "limpet_cpu_share": round(median(one.cpu for one in ours), 4),
         "script_cpu_share": round(median(one.cpu for one in theirs), 4),
@@ -57,7 +59,7 @@ def measure(stand: Stand, seconds: float, rounds: int) -> dict[str, Any]:
         "total_pss_mb": round(median(one.pss_mb for one in ours), 1),
         "script_pss_mb": round(median(one.pss_mb for one in theirs), 1),
         "script_pss_ratio": _ratio("pss_mb", ours, theirs),
-        "parts_pss_mb": parts,
+        **{f"beside_{part}_mb": round(median(one.parts_mb[part] for one in ours), 1) for part in PARTS.values()},
         "beside_lost": sum(one.lost for one in ours),
         "script_lost": sum(one.lost for one in theirs),
     }
@@ -119,5 +121,7 @@ def _cost(stand: Stand, side: AbstractContextManager[_Running], seconds: float) 
         with suppress(AssertionError):  # Then some were lost.
             wait_until(lambda: running.consumer.results >= sent, 5)
         lost = sent - running.consumer.results
-    parts = {names[pid].partition(":")[0]: size for pid, size in sizes.items() if pid in names}
+    parts: dict[str, float] = defaultdict(float)
+    for pid, size in sizes.items():
+        parts[PARTS.get(names[pid].partition(":")[0], "supervisor")] += size
     return Cost(used / took, sum(sizes.values()), parts, lost)

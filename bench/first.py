@@ -1,4 +1,4 @@
-"""From process start to the first published result, beside a bare Python with the model; also while all is busy."""
+"""The time to the first published result beside a bare Python with the model, also on a busy machine."""
 
 from __future__ import annotations
 

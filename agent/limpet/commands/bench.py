@@ -41,6 +41,7 @@ def main(arguments: argparse.Namespace) -> int:
 def _table(measured: Throughput) -> str:
     lines = [
         f"bare invoke      {measured.bare_us:12.2f} µs",
+        f"invoke, copies   {measured.fed_us:12.2f} µs",
         f"whole pipeline   {measured.pipeline_us:12.2f} µs   {1e6 / measured.pipeline_us:,.0f} a second",
         f"throughput ratio {measured.throughput_ratio:12.3f}      median of {measured.rounds} rounds",
     ]
