@@ -17,8 +17,6 @@ import sysconfig
 from importlib.metadata import distribution
 from pathlib import Path
 
-from packaging.requirements import Requirement
-
 LEFT_OUT = shutil.ignore_patterns(
     "site-packages", "dist-packages", "test", "tests", "idlelib", "tkinter", "ensurepip", "config-*", "*.a"
 )
@@ -54,6 +52,8 @@ def environment(folder: Path, agent: Path) -> dict[str, str]:
 
 def _needed(name: str) -> set[str]:
     """Return the distributions that this one needs on this machine, without its extras."""
+    from packaging.requirements import Requirement  # which the copy itself lacks
+
     found: set[str] = set()
     waiting = [name]
     while waiting:

@@ -44,6 +44,8 @@ from stand import Stand
 with Stand(Path(sys.argv[1])).running() as stand:
     print(json.dumps(startup.restart(stand, 3)))
 """
+NOISE = 0.03
+"""A smaller change than this share is no news."""
 LESS, MORE = "less", "more"
 ROWS = {
     "vision_ratio": ("throughput ratio, vision model", MORE),
@@ -115,20 +117,25 @@ def measure(checkout: Path, models: dict[str, Path], scale: float) -> dict[str, 
 
 
 def table(before: list[dict[str, float]], after: list[dict[str, float]]) -> str:
-    """Return the medians of both, and by how much the second is more or less."""
+    """Return the medians of both, and the median over the rounds by how much the second is more or less."""
     lines = ["| what | before | after | change | |", "| --- | --- | --- | --- | --- |"]
     for key, (title, better) in ROWS.items():
-        old, new = (median(one[key] for one in rounds) if key in rounds[0] else None for rounds in (before, after))
-        change = verdict = ""
-        if old and new is not None:
-            change = f"{(new - old) / old:+.1%}"
-            verdict = "better" if (new < old) == (better == LESS) and new != old else "worse" if new != old else ""
-        lines.append(f"| {title} | {shown(old)} | {shown(new)} | {change} | {verdict} |")
+        olds, news = ([one[key] for one in rounds if key in one] for rounds in (before, after))
+        changes = [new / old - 1 for old, new in zip(olds, news, strict=False) if old]
+        change = f"{median(changes):+.1%}" if changes else ""
+        verdict = verdict_of(median(changes), better) if changes else ""
+        lines.append(f"| {title} | {shown(olds)} | {shown(news)} | {change} | {verdict} |")
     return "\n".join(lines)
 
 
-def shown(figure: float | None) -> str:
-    return "" if figure is None else f"{figure:.4g}"
+def verdict_of(change: float, better: str) -> str:
+    if abs(change) < NOISE:
+        return ""
+    return "better" if (change < 0) == (better == LESS) else "worse"
+
+
+def shown(figures: list[float]) -> str:
+    return f"{median(figures):.4g}" if figures else ""
 
 
 def main() -> None:
