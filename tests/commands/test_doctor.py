@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from limpet.device.machine import Machine, Owner, User
-from limpet.doctor import CHECKS, access, examine, hardware, settings, software, subject
+from limpet.doctor import CHECKS, access, examine, hardware, installed, settings, software, subject
 from limpet.doctor.installed import Software
 from limpet.doctor.subject import Subject
 from support.boards import Board
@@ -81,7 +81,7 @@ def test_runtime(tmp_path: Path, found: Software, result: str, mend: str) -> Non
 def test_loading_is_really_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "dying.py").write_text("import os\nos.abort()\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    load = software.installed().load
+    load = installed.installed().load
     assert load("json") == ""
     assert "No module named" in load("no_such_module")
     assert load("dying") == "importing dying ended with signal 6"
