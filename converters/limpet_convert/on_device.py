@@ -28,17 +28,17 @@ class OnDevice:
     """
 
     name: str
-    told: Inferred
+    answer: Inferred
     run_us: float
     exact: Comparison
     here: Comparison
 
     def as_dict(self) -> dict[str, Any]:
         """Return it as JSON can have it."""
-        told: dict[str, Any] = msgspec.to_builtins(self.told)
+        answer: dict[str, Any] = msgspec.to_builtins(self.answer)
         return {
             "device": self.name,
-            **{key: value for key, value in told.items() if key not in {"outputs", "run_us"}},
+            **{key: value for key, value in answer.items() if key not in {"outputs", "run_us"}},
             "median_run_us": self.run_us,
             "against_float": self.exact.as_dict(),
             "against_here": {"agreement": self.here.agreement, "errors": self.here.errors},
@@ -54,19 +54,19 @@ def measure(  # noqa: PLR0913, PLR0917 - a model in three places, data, and how 
     name = f"{model.stem} on {device.name}"
     against_float = compare.judged(compare.compare(name, exact, there, windows, bundle), limits)
     against_here = compare.compare(name, here, there, windows, bundle)
-    return OnDevice(device.name, ran.told, median(ran.run_us), against_float, against_here)
+    return OnDevice(device.name, ran.answer, median(ran.run_us), against_float, against_here)
 
 
 def markdown(found: OnDevice) -> list[str]:
     """Return the section of the report."""
-    told, one = found.told, found.exact
+    answer, one = found.answer, found.exact
     verdict = "keeps every threshold" if not one.failures else "misses: " + "; ".join(one.failures)
     lines = [
         f"## On {found.name}",
         "",
         (
-            f"Limpet {told.limpet}, {told.runtime}, delegate `{told.delegate}` ({told.delegate_share:.0%} of the "
-            f"ops), {found.run_us:,.0f} µs a run (median). It {verdict}."
+            f"Limpet {answer.limpet}, {answer.runtime}, delegate `{answer.delegate}` ({answer.delegate_share:.0%} "
+            f"of the ops), {found.run_us:,.0f} µs a run (median). It {verdict}."
         ),
         "",
         (
@@ -80,9 +80,9 @@ def markdown(found: OnDevice) -> list[str]:
         f"{error['mean']:.4g} on average"
         for number, error in enumerate(found.here.errors)
     ]
-    if told.placement is not None:
-        placed = told.placement
+    if answer.placement is not None:
+        placed = answer.placement
         lines.append(
-            f"* {placed.op_share:.0%} of the ops on `{told.delegate}`, {placed.speed:.1f} times its CPU's speed"
+            f"* {placed.op_share:.0%} of the ops on `{answer.delegate}`, {placed.speed:.1f} times its CPU's speed"
         )
     return [*lines, ""]

@@ -26,11 +26,11 @@ class Progress:
             return
         bar = self._bars.add_task(name, total=None)
 
-        def told(share: float) -> None:
+        def draw(share: float) -> None:
             self._bars.update(bar, total=1.0, completed=share)
 
         with _started(self._bars):
-            yield told
+            yield draw
             self._bars.update(bar, total=1.0, completed=1.0)
 
 

@@ -101,9 +101,12 @@ def run_all(runner: Runner, *inputs: Array) -> list[Array]:
 def laid_out(values: Array, spec: TensorSpec) -> Array:
     """Return ``(n, *shape)`` with the channels where the model has them: behind or before the other axes."""
     axes = [axis for axis, size in enumerate(values.shape) if axis and size != 1]
-    for way in (values, *([np.moveaxis(values, axes[-1], 1), np.moveaxis(values, axes[0], -1)] if axes else [])):
-        if fits(way.shape[1:], spec.shape):
-            return way
+    for layout in (
+        values,
+        *([np.moveaxis(values, axes[-1], 1), np.moveaxis(values, axes[0], -1)] if axes else []),
+    ):
+        if fits(layout.shape[1:], spec.shape):
+            return layout
     raise ConvertError(
         f"input {spec.name!r} has shape {list(spec.shape)}, and does not take inputs of {list(values.shape[1:])}"
     )

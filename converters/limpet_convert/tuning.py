@@ -92,9 +92,9 @@ class Here:
 
 
 class There:
-    """A device. ``told`` is what it said of itself last."""
+    """A device. ``answer`` is what it said of itself last."""
 
-    told: Inferred
+    answer: Inferred
 
     def __init__(self, device: Device) -> None:
         self.label = f"measured on {device.name}"
@@ -104,7 +104,7 @@ class There:
         """See ``Clock``."""
         count = min(INVOCATIONS, max(1, UPLOAD // inputs[0].nbytes))
         ran = self._device.run(path, inputs[np.arange(count) % len(inputs)])
-        self.told = ran.told
+        self.answer = ran.answer
         return float(np.median(ran.run_us))
 
 

@@ -179,7 +179,7 @@ def freeze(result: dict[str, Any], main: int) -> None:
     for pid in frozen:
         os.kill(pid, signal.SIGSTOP)
     said = wait(
-        lambda: (told := alive("--within=8")).startswith("limpet: no sign") and told, 40, "no sign of life"
+        lambda: (status := alive("--within=8")).startswith("limpet: no sign") and status, 40, "no sign of life"
     )
     result["frozen"] = said
     os.kill(fork, signal.SIGCONT)  # it buries the worker, which was killed meanwhile

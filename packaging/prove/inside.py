@@ -123,10 +123,10 @@ def processes() -> dict[str, int]:
     """Return the process ids of the service by name: the main process and all that descend from it."""
     wanted, found = {int(show("MainPID"))}, {}
     for pid in sorted(int(path.name) for path in Path("/proc").glob("[0-9]*")):
-        told = status(pid)
-        if pid in wanted or int(told["PPid"]) in wanted:
+        fields = status(pid)
+        if pid in wanted or int(fields["PPid"]) in wanted:
             wanted.add(pid)
-            found[told["Name"]] = pid
+            found[fields["Name"]] = pid
     return found
 
 
@@ -211,7 +211,9 @@ def start(result: dict[str, Any]) -> None:
 
 def look_at_processes(result: dict[str, Any]) -> None:
     health = wait(
-        lambda: [told for _, told in heard("health/accelerated", 0) if told["placement"]], 20, "an executor"
+        lambda: [message for _, message in heard("health/accelerated", 0) if message["placement"]],
+        20,
+        "an executor",
     )
     result["sandbox"] = {"worker": health[-1]["sandbox"], "executor": health[-1]["placement"]["sandbox"]}
     result["kernel_says_of"] = {
@@ -226,7 +228,7 @@ def freeze(result: dict[str, Any]) -> None:
     now = time.time()
     os.kill(processes()["limpet:shuttle"], signal.SIGSTOP)
     wait(lambda: heard("event/shuttle", now), 15, "an event")
-    crashed = [told["reason"] for _, told in heard("event/shuttle", now) if told["event"] == "crashed"]
+    crashed = [message["reason"] for _, message in heard("event/shuttle", now) if message["event"] == "crashed"]
     after = time.time()
     wait(lambda: heard("result/shuttle", after), 15, "results after a frozen worker")
     result["frozen_worker_restarted"] = crashed[0] if crashed else False

@@ -212,13 +212,13 @@ def run(ground: Ground, names: Iterable[str] | None = None) -> None:
             decoder = BARE if model.suffix == ".tflite" else ""
             ground.reload(PIPELINE.format(name=number, model=f"{number}/{model.name}") + decoder)
 
-            def told(number: str = number) -> dict[str, Any]:
+            def first_event(number: str = number) -> dict[str, Any]:
                 said = [event for event in ground.spy.said(f"event/{number}") if event["event"] != "starting"]
                 return said[0] if said else {}
 
             with contextlib.suppress(AssertionError):
-                wait_until(lambda told=told: told() or not ground.alive(), PATIENCE)
-            event = told()
+                wait_until(lambda first_event=first_event: first_event() or not ground.alive(), PATIENCE)
+            event = first_event()
             if event:
                 attempt.reached = "the pipeline's worker took it up"
                 attempt.happened = f"{event['event']}: {event.get('reason', '')}"[:300]

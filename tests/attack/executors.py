@@ -82,17 +82,17 @@ def _watch(ground: Ground, attempt: Attempt, name: str, *, escape: bool) -> None
     """Wait until the attempt is over, and the pipeline runs all the same."""
 
     def over() -> bool:
-        told = ground.told(attempt.name)
-        return ("unread" in told and bool(ground.spy.results(name))) or not ground.alive()
+        seen = ground.seen(attempt.name)
+        return ("unread" in seen and bool(ground.spy.results(name))) or not ground.alive()
 
     with contextlib.suppress(AssertionError):
         wait_until(over, PATIENCE)
-    told = ground.told(attempt.name)
-    attempt.reached = proof(told, "", "its worker", escape=escape)
-    if not attempt.reached and told.get("begun"):
+    seen = ground.seen(attempt.name)
+    attempt.reached = proof(seen, "", "its worker", escape=escape)
+    if not attempt.reached and seen.get("begun"):
         attempt.reached = "the executor was ended while it did it"
     events = [event for event in ground.spy.said(f"event/{name}") if event["event"] in BAD]
     attempt.happened = "; ".join(f"{event['event']}: {event['reason']}" for event in events[:2])
-    attempt.happened = attempt.happened or str(told.get("error") or told.get("said") or "nothing")
-    attempt.harmed("escaped", str(told.get("said")).startswith("ESCAPED"))
+    attempt.happened = attempt.happened or str(seen.get("error") or seen.get("said") or "nothing")
+    attempt.harmed("escaped", str(seen.get("said")).startswith("ESCAPED"))
     attempt.harmed("others_lost", any(event["event"] in ("crashed", "failed") for event in events))

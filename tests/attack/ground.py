@@ -167,16 +167,16 @@ class Ground:
             self.start(attempt)
         self.report.add(attempt)
 
-    def told(self, attempt: str) -> dict[str, Any]:
+    def seen(self, attempt: str) -> dict[str, Any]:
         """Return what an intruder in a worker or executor has written of an attempt so far."""
-        told: dict[str, Any] = {}
+        seen: dict[str, Any] = {}
         for line in self.daemon.log.splitlines():
             if line.startswith("ATTACK {"):
                 with contextlib.suppress(ValueError):
                     facts = json.loads(line.removeprefix("ATTACK "))
                     if facts["attempt"] == attempt:
-                        told |= facts
-        return told
+                        seen |= facts
+        return seen
 
     def close(self) -> None:
         """Stop everything in order, and count what the bystander has lost."""

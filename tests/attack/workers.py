@@ -63,17 +63,17 @@ def _take_over(ground: Ground, attempt: Attempt, *, escape: bool) -> None:
     ground.reload(SOURCE.format(name=source, attempt=_quoted(attempt.name), target=_quoted(str(ground.folder))))
 
     def over() -> bool:
-        told = ground.told(attempt.name)
-        return "unread" in told or _crashed(ground, source) != "" or not ground.alive()
+        seen = ground.seen(attempt.name)
+        return "unread" in seen or _crashed(ground, source) != "" or not ground.alive()
 
     with contextlib.suppress(AssertionError):
         wait_until(over, PATIENCE)
     with contextlib.suppress(AssertionError):
         wait_until(lambda: _crashed(ground, source) or ground.daemon.process.poll() is not None, 0.3)
-    told, crashed = ground.told(attempt.name), _crashed(ground, source)
-    attempt.reached = proof(told, crashed, "the supervisor", escape=escape)
-    attempt.happened = crashed or str(told.get("error") or told.get("said") or "taken, to no effect")
-    if str(told.get("said")).startswith("ESCAPED"):
+    seen, crashed = ground.seen(attempt.name), _crashed(ground, source)
+    attempt.reached = proof(seen, crashed, "the supervisor", escape=escape)
+    attempt.happened = crashed or str(seen.get("error") or seen.get("said") or "taken, to no effect")
+    if str(seen.get("said")).startswith("ESCAPED"):
         attempt.harmed("escaped")
 
 
@@ -83,15 +83,15 @@ def _crashed(ground: Ground, source: str) -> str:
     )
 
 
-def proof(told: dict[str, object], crashed: str, reader: str, *, escape: bool) -> str:
+def proof(seen: dict[str, object], crashed: str, reader: str, *, escape: bool) -> str:
     """Return how it is known that the attempt got to its border."""
     if escape:
-        return "the kernel answered" if "said" in told or "error" in told else ""
-    if told.get("unread") == 0:
+        return "the kernel answered" if "said" in seen or "error" in seen else ""
+    if seen.get("unread") == 0:
         return f"{reader} read every byte"
-    if crashed and told.get("begun"):
+    if crashed and seen.get("begun"):
         return "the supervisor ended the worker"
-    if told.get("begun") and told.get("error"):
+    if seen.get("begun") and seen.get("error"):
         return f"{reader} closed the channel"
     return ""
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from limpet.device.machine import Machine, Owner, User
-from limpet.doctor import CHECKS, access, examine, hardware, installed, settings, software, subject
-from limpet.doctor.installed import Software
-from limpet.doctor.subject import Subject
+from limpet.doctor import CHECKS, access, examine, hardware, installation, runtime_packages, settings, software
+from limpet.doctor.installation import Installation
+from limpet.doctor.runtime_packages import Software
 from support.boards import Board
 from support.patients import GOOD, HERE, lay, only, patient, table
 
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
     ],
 )
 def test_which_runtime_has_a_wheel(package: str, change: dict[str, Any], reason: str) -> None:
-    told = software.no_wheel(package, HERE._replace(**change))
-    assert reason in told
-    assert bool(told) == bool(reason)
+    printed = software.no_wheel(package, HERE._replace(**change))
+    assert reason in printed
+    assert bool(printed) == bool(reason)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_which_runtime_has_a_wheel(package: str, change: dict[str, Any], reason:
     [({}, "ok"), ({"python": (3, 9)}, "bad"), ({"python": (3, 14)}, "bad"), ({"bits": 32}, "warn")],
 )
 def test_python(tmp_path: Path, change: dict[str, Any], result: str) -> None:
-    who = Subject(tmp_path, software=GOOD._replace(platform=HERE._replace(**change)))
+    who = Installation(tmp_path, software=GOOD._replace(platform=HERE._replace(**change)))
     assert only(software.python, who).result == result
 
 
@@ -60,7 +60,7 @@ OLD_ARM = HERE._replace(machine="armv7l")
 
 
 @pytest.mark.parametrize(
-    ("found", "result", "mend"),
+    ("found", "result", "fix"),
     [
         (GOOD, "ok", ""),
         (GOOD._replace(versions={}), "bad", "pip install ai-edge-litert"),
@@ -72,16 +72,16 @@ OLD_ARM = HERE._replace(machine="armv7l")
         (GOOD._replace(load=lambda module: f"{module}: Illegal instruction"), "bad", "--force-reinstall"),
     ],
 )
-def test_runtime(tmp_path: Path, found: Software, result: str, mend: str) -> None:
-    finding = only(software.runtime, Subject(tmp_path, software=found))
+def test_runtime(tmp_path: Path, found: Software, result: str, fix: str) -> None:
+    finding = only(software.runtime, Installation(tmp_path, software=found))
     assert finding.result == result
-    assert any(word in finding.mend for word in mend.split("|"))
+    assert any(word in finding.fix for word in fix.split("|"))
 
 
 def test_loading_is_really_tried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "dying.py").write_text("import os\nos.abort()\n")
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    load = installed.installed().load
+    load = runtime_packages.installed().load
     assert load("json") == ""
     assert "No module named" in load("no_such_module")
     assert load("dying") == "importing dying ended with signal 6"
@@ -108,7 +108,7 @@ def test_port(tmp_path: Path) -> None:
     refused = patient(tmp_path, machine=machine.machine(), config=configured(tmp_path, "/dev/ttyUSB0"))
     finding = only(access.ports, refused)
     assert finding.result == "bad"
-    assert "usermod -aG" in finding.mend
+    assert "usermod -aG" in finding.fix
     allowed = patient(tmp_path, machine=machine.machine("dialout"), config=configured(tmp_path, "/dev/ttyUSB0"))
     assert only(access.ports, allowed).result == "ok"
 
@@ -128,7 +128,7 @@ def test_groups(tmp_path: Path) -> None:
     machine = board(tmp_path)
     found = {f.what.partition(":")[0]: f for f in access.groups(patient(tmp_path, machine=machine.machine()))}
     assert found["serial ports"].result == "warn"
-    assert "dialout" in found["serial ports"].mend
+    assert "dialout" in found["serial ports"].fix
     assert found["Edge TPUs on PCIe"].result == "skip"
     found = {
         f.what.partition(":")[0]: f for f in access.groups(patient(tmp_path, machine=machine.machine("dialout")))
@@ -141,19 +141,19 @@ def test_rivals(tmp_path: Path) -> None:
     who = patient(tmp_path / "b", {"proc/7/comm": "ModemManager\n", "proc/8/comm": "brltty\n"})
     found = list(access.rivals(who))
     assert [finding.result for finding in found] == ["warn", "warn"]
-    assert "99-limpet.rules" in found[0].mend
+    assert "99-limpet.rules" in found[0].fix
 
 
 def test_state(tmp_path: Path) -> None:
     assert only(access.state, patient(tmp_path)).result == "skip"
-    here = subject.read(tmp_path / "x", Machine())
-    who = Subject(here.path, table(tmp_path), machine=here.machine, software=GOOD)
+    here = installation.read(tmp_path / "x", Machine())
+    who = Installation(here.path, table(tmp_path), machine=here.machine, software=GOOD)
     assert "can be made" in only(access.state, who).what
     (tmp_path / "state").mkdir()
     assert "can be written" in only(access.state, who).what
     (tmp_path / "file").touch()
     closed = table(tmp_path, device={"id": "d", "state": str(tmp_path / "file" / "state")})
-    assert only(access.state, Subject(here.path, closed, machine=here.machine)).result == "bad"
+    assert only(access.state, Installation(here.path, closed, machine=here.machine)).result == "bad"
 
 
 @pytest.mark.parametrize(
@@ -168,7 +168,7 @@ def test_state(tmp_path: Path) -> None:
 )
 def test_state_for_another_user(tmp_path: Path, uid: int, gids: set[int], mode: int, result: str) -> None:
     machine = Machine(tmp_path, User("limpet", uid, frozenset(gids)), lambda _: Owner(mode, 5, 7))
-    assert only(access.state, Subject(tmp_path, table(tmp_path), machine=machine)).result == result
+    assert only(access.state, Installation(tmp_path, table(tmp_path), machine=machine)).result == result
 
 
 # --- accelerators and delegates
@@ -181,7 +181,7 @@ def test_accelerators(tmp_path: Path) -> None:
     edgetpu = next(finding for finding in found if "Edge TPU" in finding.what)
     assert edgetpu.result == "warn"
     assert edgetpu.why
-    assert edgetpu.mend
+    assert edgetpu.fix
 
 
 @pytest.mark.parametrize(
@@ -203,7 +203,7 @@ def test_delegates(tmp_path: Path, delegates: list[str], require: float, results
     wanted = table(tmp_path, pipelines={"p": pipeline}, delegates=mine)
     found = list(hardware.delegates(patient(tmp_path, {"opt/vendor/lib/lib.so": ""}, config=wanted)))
     assert [finding.result for finding in found] == results
-    assert all(finding.mend for finding in found if finding.result in {"warn", "bad"})
+    assert all(finding.fix for finding in found if finding.result in {"warn", "bad"})
 
 
 # --- the configuration
@@ -212,10 +212,10 @@ def test_delegates(tmp_path: Path, delegates: list[str], require: float, results
 def test_configuration(tmp_path: Path) -> None:
     path = tmp_path / "limpet.toml"
     machine = Machine(tmp_path)
-    missing = only(settings.configuration, subject.read(path, machine))
-    assert (missing.result, missing.mend) == ("warn", "limpet init")
+    missing = only(settings.configuration, installation.read(path, machine))
+    assert (missing.result, missing.fix) == ("warn", "limpet init")
     path.write_text('[device]\nid = "a b"\n')
-    found = list(settings.configuration(subject.read(path, machine)))
+    found = list(settings.configuration(installation.read(path, machine)))
     assert Counter(finding.result for finding in found) == {"bad": len(found)}
     assert any("device.id" in finding.what for finding in found)
     who = patient(tmp_path, config=table(tmp_path))
@@ -230,7 +230,7 @@ def test_every_check_says_something_even_of_an_empty_machine(tmp_path: Path) -> 
     assert len(found) >= len(CHECKS)
     for finding in found:
         assert finding.what
-        assert bool(finding.mend) == (finding.result in {"warn", "bad"})
+        assert bool(finding.fix) == (finding.result in {"warn", "bad"})
     order = list(dict.fromkeys(finding.check for finding in found))
     assert order.index("python") < order.index("ports") < order.index("broker") < order.index("clock")
     assert order[-1] == "configuration"

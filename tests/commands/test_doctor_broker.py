@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet import config
-from limpet.doctor import broker, certificate
-from limpet.doctor.subject import Subject
+from limpet.doctor import broker_connection, certificate
+from limpet.doctor.installation import Installation
 from support.broker import free_port, listener, mosquitto, wait_until
 from support.certificates import authority
 from support.certificates import certificate as sign
@@ -40,7 +40,7 @@ def look(folder: Path, now: float | None = None, **mqtt: Any) -> list[Finding]:
         "mqtt": {key: str(value) for key, value in mqtt.items()},
     }
     wanted = config.build(tables, folder)
-    return list(broker.broker(Subject(folder / "limpet.toml", wanted, now=now or time.time())))
+    return list(broker_connection.connection(Installation(folder / "limpet.toml", wanted, now=now or time.time())))
 
 
 def results(found: list[Finding]) -> list[tuple[str, str]]:
@@ -99,7 +99,7 @@ def test_what_listens_and_hangs_up(tmp_path: Path) -> None:
 
 
 def test_no_table_no_finding(tmp_path: Path) -> None:
-    assert results(list(broker.broker(Subject(tmp_path)))) == [("broker", "skip")]
+    assert results(list(broker_connection.connection(Installation(tmp_path)))) == [("broker", "skip")]
     assert results(look(tmp_path, url="nonsense")) == [("broker", "skip")]
 
 
@@ -113,7 +113,7 @@ def test_a_secret_that_is_missing(tmp_path: Path) -> None:
     (finding,) = look(tmp_path, url="mqtt://127.0.0.1", username="u", password_file=tmp_path / "none")
     assert finding.result == "bad"
     assert "mqtt.password_file" in finding.what
-    assert "LoadCredential=" in finding.mend
+    assert "LoadCredential=" in finding.fix
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_password(tmp_path: Path, given_password: str, mode: int, last: str) -> 
     assert results(found) == [*loose, ("broker", "ok"), ("broker", last)]
     if last == "bad":
         assert "check username, password_file" in found[-1].what
-        assert f"chmod 640 {secret}" in found[0].mend
+        assert f"chmod 640 {secret}" in found[0].fix
 
 
 @pytest.fixture
@@ -167,7 +167,7 @@ def test_tls(tmp_path: Path, ca: Path) -> None:
         assert "TLSv1" in good[1].what
         soon = look(tmp_path, url=url, ca_file=ca, now=time.time() + 80 * DAY)
         assert results(soon)[1] == ("tls", "warn")
-        assert "renew" in soon[1].mend
+        assert "renew" in soon[1].fix
         stranger = look(tmp_path, url=url, ca_file=authority(tmp_path, "other"))
         assert results(stranger) == [("broker", "ok"), ("tls", "bad")]
         assert "authority" in stranger[-1].what

@@ -37,7 +37,7 @@ def test_the_drop_in_that_is_named_opens_the_node(tmp_path: Path, begin: str, al
     refused = asked(tmp_path, files, {"device": node})
     assert (refused.result, refused.what) == ("bad", f"limpet.service may not open {node} (source s)")
     assert (
-        f"/usr/share/limpet/drop-ins/{name}.conf /etc/systemd/system/limpet.service.d/{name}.conf" in refused.mend
+        f"/usr/share/limpet/drop-ins/{name}.conf /etc/systemd/system/limpet.service.d/{name}.conf" in refused.fix
     )
     assert f"DeviceAllow={allow} rw" in (SYSTEMD / f"drop-ins/{name}.conf").read_text()
     opened = asked(tmp_path, files | drop_in(name), {"device": node})
@@ -57,7 +57,7 @@ def test_a_link_is_what_it_leads_to(tmp_path: Path) -> None:
 
 def test_what_no_drop_in_opens_is_a_line_to_write(tmp_path: Path) -> None:
     finding = asked(tmp_path, UNIT, {"device": "/dev/lidar0"})
-    assert "DeviceAllow=/dev/lidar0 rw" in finding.mend
+    assert "DeviceAllow=/dev/lidar0 rw" in finding.fix
     own = {"run/systemd/system/limpet.service.d/lidar.conf": "[Service]\nDeviceAllow=/dev/lidar0 rw\n"}
     assert asked(tmp_path, UNIT | own, {"device": "/dev/lidar0"}).result == "ok"
 
@@ -77,7 +77,7 @@ def test_accelerators_of_boards(tmp_path: Path, board: str, name: str) -> None:
     lay(machine.root, UNIT)
     findings = list(service.service(patient(tmp_path, machine=machine)))
     assert {finding.result for finding in findings} == {"warn"}
-    missing = {re.findall(r"drop-ins/([a-z-]+)\.conf", finding.mend)[0] for finding in findings}
+    missing = {re.findall(r"drop-ins/([a-z-]+)\.conf", finding.fix)[0] for finding in findings}
     assert name in missing
     for each in missing:
         lay(machine.root, drop_in(each))

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from limpet.doctor import kernel, system
-from limpet.doctor.subject import Subject
+from limpet.doctor.installation import Installation
 from limpet.isolation import landlock
 from support.patients import only, patient, table
 
@@ -135,7 +135,7 @@ def test_sandbox(tmp_path: Path, files: dict[str, str], results: list[str]) -> N
 
 
 def test_landlock_is_asked_for_on_this_machine() -> None:
-    found = next(kernel.sandbox(Subject(Path())))
+    found = next(kernel.sandbox(Installation(Path())))
     try:
         assert found.what.startswith(f"landlock {landlock.abi()}, kernel")
     except OSError:

@@ -40,7 +40,7 @@ def test_a_store_beyond_its_bound(tmp_path: Path) -> None:
     device = {"id": "d", "state": str(tmp_path / "state"), "models_bytes": 2_000_000}
     finding = only(usage.usage, patient(tmp_path, config=table(tmp_path, device=device)))
     assert (finding.result, finding.why) == ("warn", "models may take 2.0 MB, device.models_bytes")
-    assert "limpet housekeeping" in finding.mend
+    assert "limpet housekeeping" in finding.fix
     device["models"] = str(tmp_path / "state/models")  # its owner's, whoever that is
     assert only(usage.usage, patient(tmp_path, config=table(tmp_path, device=device))).result == "ok"
 
@@ -61,6 +61,6 @@ def test_an_outbox_of_a_later_version(tmp_path: Path) -> None:
         db.execute(f"PRAGMA user_version={FORMAT + 1}")
     _, finding = usage.usage(who)
     assert finding.result == "bad"
-    assert "install the later version again" in finding.mend
+    assert "install the later version again" in finding.fix
     path.write_bytes(b"short")
     assert only(usage.usage, who).result == "ok"

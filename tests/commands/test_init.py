@@ -19,7 +19,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from limpet import config
-from limpet.commands import _detect, _new_config, init
+from limpet.commands import _new_config, _sensors, init
 from limpet.contracts.fields import TensorInfo
 from limpet.device.machine import Machine
 from limpet.errors import ConfigError, SourceError
@@ -91,8 +91,10 @@ def test_a_fresh_machine(tmp_path: Path) -> None:
     """The way of the README: init, check, doctor, without a file name."""
     sensor = tmp_path / "sensor"
     with mosquitto(tmp_path / "broker") as broker, sending(sensor, frame):
-        told = run(tmp_path, "init", "--port", sensor, "--model", BUNDLE, "--url", broker.url, "--state", "state")
-        assert "samples of 9 channels as cobs" in told
+        printed = run(
+            tmp_path, "init", "--port", sensor, "--model", BUNDLE, "--url", broker.url, "--state", "state"
+        )
+        assert "samples of 9 channels as cobs" in printed
         assert run(tmp_path, "check") == "shuttle: sensor -> shuttle 1 on cpu\n"
         found = run(tmp_path, "doctor").splitlines()
     assert f"ok    ports: sensor: {sensor} may be opened" in found
@@ -119,21 +121,21 @@ FLAGS = ("--framing", "json", "--state", "state", "--baud", 9600)
 
 
 def test_a_sensor_that_is_away(tmp_path: Path) -> None:
-    told = run(tmp_path, "init", "--port", tmp_path / "none", "--model", BUNDLE, "--state", "state")
-    assert "cannot be listened to" in told
+    printed = run(tmp_path, "init", "--port", tmp_path / "none", "--model", BUNDLE, "--state", "state")
+    assert "cannot be listened to" in printed
     assert written(tmp_path)["sources"]["sensor"]["framing"] == "csv"
 
 
 def test_a_sensor_that_is_silent_or_sends_something_else(tmp_path: Path) -> None:
     with sending(tmp_path / "sensor", lambda _: b"hello\n"):
-        told = run(
+        printed = run(
             tmp_path, "init", "--port", tmp_path / "sensor", "--model", BUNDLE, *("--state", "s", "--listen", 0.2)
         )
-    assert "at 115200 baud sends text without samples, such as 'hello'" in told
+    assert "at 115200 baud sends text without samples, such as 'hello'" in printed
     with Board(tmp_path / "sensor"):
         options = ("--force", "--state", "s", "--listen", 0.1, "--baud", 57600)
-        told = run(tmp_path, "init", "--port", tmp_path / "sensor", "--model", BUNDLE, *options)
-    assert "sent nothing" in told
+        printed = run(tmp_path, "init", "--port", tmp_path / "sensor", "--model", BUNDLE, *options)
+    assert "sent nothing" in printed
     assert written(tmp_path)["sources"]["sensor"]["baud"] == 57600
 
 
@@ -180,8 +182,8 @@ def test_asks_on_a_terminal(tmp_path: Path) -> None:
         b"name of this device": b"pump-3\n",
         b"MQTT broker": b"\n",
     }
-    told, code = converse(command, tmp_path, answers)
-    assert code == 0, told
+    printed, code = converse(command, tmp_path, answers)
+    assert code == 0, printed
     assert written(tmp_path)["device"]["id"] == "pump-3"
     assert written(tmp_path)["mqtt"]["url"] == "mqtt://localhost:1883"
     assert written(tmp_path)["sources"]["sensor"]["port"] == "/dev/x"
@@ -189,10 +191,10 @@ def test_asks_on_a_terminal(tmp_path: Path) -> None:
 
 def test_no_more_answers_are_as_no_answer(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "limpet", "init", "--model", BUNDLE, *map(str, FLAGS)]
-    told, code = converse(command, tmp_path, {b"serial port of the sensor": b"\x04"})
+    printed, code = converse(command, tmp_path, {b"serial port of the sensor": b"\x04"})
     assert code == 78
-    assert "--port: missing" in told
-    assert "Traceback" not in told
+    assert "--port: missing" in printed
+    assert "Traceback" not in printed
     assert not (tmp_path / "limpet.toml").exists()
 
 
@@ -230,9 +232,9 @@ def test_serial_ports_and_cameras_of_a_machine(tmp_path: Path) -> None:
         (tmp_path / f"sys/class/video4linux/{node}/name").write_text("HD Webcam\n")
         (tmp_path / f"sys/class/video4linux/{node}/index").write_text(f"{index}\n")
     machine = Machine(tmp_path)
-    assert _detect.serial_ports(machine) == ["/dev/serial/by-id/usb-ACME-if00"]
-    assert _detect.cameras(machine) == [("/dev/video0", "HD Webcam")]
-    assert _detect.serial_ports(Machine(tmp_path / "none")) == []
+    assert _sensors.serial_ports(machine) == ["/dev/serial/by-id/usb-ACME-if00"]
+    assert _sensors.cameras(machine) == [("/dev/video0", "HD Webcam")]
+    assert _sensors.serial_ports(Machine(tmp_path / "none")) == []
 
 
 @pytest.mark.parametrize(
@@ -258,7 +260,7 @@ def test_noise_never_crashes_it(data: bytes, channels: int) -> None:
 
 def test_a_port_that_cannot_be_opened_is_a_source_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="cannot be listened to"):
-        _detect.listen(str(tmp_path / "none"), [9600], NAMES, 0.1)
+        _sensors.listen(str(tmp_path / "none"), [9600], NAMES, 0.1)
 
 
 # --- what is written
@@ -288,5 +290,5 @@ def test_any_host_name_makes_an_identifier(name: str) -> None:
 
 def test_a_bare_tflite_model(tmp_path: Path) -> None:
     model = models.dense(tmp_path / "m.tflite")
-    told = run(tmp_path, "init", "--port", "/dev/x", "--model", model, *FLAGS, code=78)
-    assert "decoder" in told
+    printed = run(tmp_path, "init", "--port", "/dev/x", "--model", model, *FLAGS, code=78)
+    assert "decoder" in printed

@@ -209,8 +209,8 @@ def test_home_assistant_finds_the_entities(broker: Mosquitto, tmp_path: Path) ->
     assert json.loads(states[f"{temperature}/unit_of_measurement"]) == "°C"
     known = home_assistant.entities(directory)
     assert {"limpet_press-07_motion/label", "limpet_press-07_press/anomalous", "limpet_press-07_cpu"} <= set(known)
-    told = log.read_text().splitlines()
-    complaints = [line for line in told if "Template" in line or ("mqtt" in line and "ERROR" in line)]
+    log_lines = log.read_text().splitlines()
+    complaints = [line for line in log_lines if "Template" in line or ("mqtt" in line and "ERROR" in line)]
     assert complaints == []
 
 

@@ -27,9 +27,9 @@ ROOT = Path(__file__).parents[2]
 
 def test_inspect_shows_a_model_and_a_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["inspect", str(models.dense(tmp_path / "m.tflite", 4, 3, layers=2))]) == 0
-    told = capsys.readouterr().out
-    assert "in:  input [1, 4] int8 scale 0.0625 zero 3" in told
-    assert "FULLY_CONNECTED 2" in told
+    printed = capsys.readouterr().out
+    assert "in:  input [1, 4] int8 scale 0.0625 zero 3" in printed
+    assert "FULLY_CONNECTED 2" in printed
     assert cli.main(["inspect", str(ROOT / "agent/limpet/demo_data/shuttle-1.limpet")]) == 0
     assert "not signed" in capsys.readouterr().out
 
@@ -38,9 +38,9 @@ def test_diff_tells_parts_and_answers_apart(tmp_path: Path, capsys: pytest.Captu
     exact = models.dense(tmp_path / "float.tflite", 4, 4, int8=False)
     int8 = models.dense(tmp_path / "int8.tflite", 4, 4)
     assert cli.main(["diff", str(exact), str(int8)]) == 0
-    told = capsys.readouterr().out
-    assert "dtypes: float32 1 -> int8 1" in told
-    assert "output 0 (output) [4] and output 0 (output): differ by 0.03" in told
+    printed = capsys.readouterr().out
+    assert "dtypes: float32 1 -> int8 1" in printed
+    assert "output 0 (output) [4] and output 0 (output): differ by 0.03" in printed
     assert cli.main(["diff", str(exact), str(exact)]) == 0
     assert "made of the same parts" in capsys.readouterr().out
 
@@ -92,8 +92,8 @@ def test_diff_compares_models_with_two_inputs_and_two_outputs(
 ) -> None:
     model = str(models.two(tmp_path / "two.tflite"))
     assert cli.main(["diff", model, model]) == 0
-    told = capsys.readouterr().out
-    assert told.count("differ by 0 at most") == 2
+    printed = capsys.readouterr().out
+    assert printed.count("differ by 0 at most") == 2
     np.save(tmp_path / "one.npy", np.ones((3, 4), np.float32))
     assert cli.main(["diff", model, model, "--inputs", str(tmp_path / "one.npy")]) == 1
     assert "no array for input" in capsys.readouterr().err

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from limpet.contracts.messages import Inferred, Tensor
 from limpet.errors import LimpetError, ModelError, TransportError, UnreadableError
-from limpet.inference import given, tensor_stream
+from limpet.inference import infer_request, tensor_stream
 from limpet.inference.tensor_stream import MAGIC, Order, Part
 from limpet_convert.devices import DeviceError, Login, gather, open_device, ssh
 from support import delegate, models
@@ -56,8 +56,8 @@ def test_a_device_gives_outputs_times_and_what_ran_them(server: Sshd, model: Pat
     ran = open_device(server.url(limpet=LIMPET), Login()).run(model, windows(300, 4))
     np.testing.assert_allclose(ran.values[0], windows(300, 4), atol=0.04)
     assert (len(ran.run_us), min(ran.run_us) > 0) == (300, True)
-    assert (ran.told.delegate, ran.told.delegate_share, ran.told.placement) == ("cpu", 1.0, None)
-    assert ran.told.runtime.startswith(("ai-edge-litert ", "tflite-runtime "))
+    assert (ran.answer.delegate, ran.answer.delegate_share, ran.answer.placement) == ("cpu", 1.0, None)
+    assert ran.answer.runtime.startswith(("ai-edge-litert ", "tflite-runtime "))
     assert set(kept.glob("limpet-*")) <= before
     assert list(tmp_path.iterdir()) == [model]
 
@@ -92,8 +92,8 @@ def test_a_delegate_is_proven_there(server: Sshd, model: Path, tmp_path: Path) -
     library = delegate.build(tmp_path)
     ran = open_device(server.url(limpet=LIMPET), Login(delegate=f"external:{library}")).run(model, windows(5, 4))
     np.testing.assert_allclose(ran.values[0], windows(5, 4), atol=0.04)
-    assert ran.told.placement is not None
-    assert (ran.told.delegate, ran.told.placement.op_share) == (f"external:{library}", 1.0)
+    assert ran.answer.placement is not None
+    assert (ran.answer.delegate, ran.answer.placement.op_share) == (f"external:{library}", 1.0)
 
 
 def test_a_delegate_that_crashes_is_told_of_and_leaves_nothing(server: Sshd, model: Path, tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_tensors_from_outside_are_windows_or_refused(
 ) -> None:
     made = msgspec.convert({"shape": shape, "dtype": dtype, "data": data, "values": values}, Tensor, strict=False)
     try:
-        found = given.windows(made)
+        found = infer_request.windows(made)
     except ModelError:
         return
     assert (found.dtype, list(found.shape)) == (np.float32, shape)
@@ -234,7 +234,7 @@ def test_no_answer_crashes_who_asked(data: bytes) -> None:
 def answer(**changes: Any) -> dict[str, Any]:
     """An honest answer to one window of two numbers, as it lies in the stream, but for ``changes``."""
     output = Tensor(shape=[1, 2], data=np.zeros(2, "<f4").tobytes())
-    told = Inferred(
+    answer = Inferred(
         model="m",
         version=0,
         sha256="",
@@ -246,7 +246,7 @@ def answer(**changes: Any) -> dict[str, Any]:
         outputs=[output],
         run_us=[1.0],
     )
-    return {**msgspec.to_builtins(told, builtin_types=(bytes,)), **changes}
+    return {**msgspec.to_builtins(answer, builtin_types=(bytes,)), **changes}
 
 
 def nested(depth: int) -> Any:
@@ -287,7 +287,7 @@ def test_an_honest_answer_is_read_and_its_texts_can_be_shown() -> None:
     tensor_stream.write(file, answer(runtime="litert\x1b]0;pwned\x07"))
     file.seek(0)
     ran = gather(ssh.answers(file, 1))
-    assert ran.told.runtime == "litert\N{REPLACEMENT CHARACTER}]0;pwned\N{REPLACEMENT CHARACTER}"
+    assert ran.answer.runtime == "litert\N{REPLACEMENT CHARACTER}]0;pwned\N{REPLACEMENT CHARACTER}"
     assert (ran.values[0].shape, ran.run_us) == ((1, 2), [1.0])
 
 

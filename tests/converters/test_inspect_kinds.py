@@ -110,9 +110,9 @@ def test_limpet_convert_says_what_a_file_is_that_it_cannot_read(
     path = make(tmp_path / f"model{suffix}")
     assert model_kind.of(path).name == kind
     assert cli.main(["inspect", str(path)]) == 1
-    told = capsys.readouterr().err
-    assert words in told
-    assert told.count("\n") == 1
+    printed = capsys.readouterr().err
+    assert words in printed
+    assert printed.count("\n") == 1
 
 
 @pytest.mark.parametrize("kind", [*READ, *SAID])
@@ -123,14 +123,14 @@ def test_limpet_names_the_command_that_reads_what_it_does_not(
     path = make(tmp_path / "model.onnx")
     found = model_kind.of(path)
     status = agent.main(["inspect", str(path)])
-    told = capsys.readouterr()
+    printed = capsys.readouterr()
     if kind in {"tflite", "bundle"}:
-        assert (status, told.err.count("Traceback")) == (0, 0)
+        assert (status, printed.err.count("Traceback")) == (0, 0)
     else:
         assert status == 1
-        assert f"{path}: {found.words}" in told.err
-        assert (f"{found.reader} reads it" in told.err) == bool(found.reader)
-        assert words in told.err or kind in READ
+        assert f"{path}: {found.words}" in printed.err
+        assert (f"{found.reader} reads it" in printed.err) == bool(found.reader)
+        assert words in printed.err or kind in READ
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)

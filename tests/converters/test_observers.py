@@ -89,7 +89,7 @@ def test_a_tensor_that_is_not_finite_is_named(network: bytes) -> None:
 
 
 def test_progress_ends_at_one(network: bytes) -> None:
-    told: list[float] = []
-    observers.ranges(network, np.ones((5, 1, 4), np.float32), "percentile", 99.0, told.append)
-    assert told == sorted(told)
-    assert told[-1] == 1
+    shares: list[float] = []
+    observers.ranges(network, np.ones((5, 1, 4), np.float32), "percentile", 99.0, shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1

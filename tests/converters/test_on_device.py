@@ -73,10 +73,10 @@ def verify(folder: Path, *more: str) -> int:
 
 def test_verify_compares_with_the_device(server: Sshd, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert verify(folder, "--device", server.url(limpet=LIMPET)) == 0
-    told = capsys.readouterr().out
-    assert f"{tflite.package} {tflite.version} (Limpet " in told
-    assert "agreement with the same model here 100.00%" in told
-    assert any(line.startswith("int8 on ") and "accuracy 1.0000 -> " in line for line in told.splitlines())
+    printed = capsys.readouterr().out
+    assert f"{tflite.package} {tflite.version} (Limpet " in printed
+    assert "agreement with the same model here 100.00%" in printed
+    assert any(line.startswith("int8 on ") and "accuracy 1.0000 -> " in line for line in printed.splitlines())
 
 
 def test_a_device_that_is_away_is_one_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -92,7 +92,7 @@ class Liar:
 
     def run(self, model: Path, windows: FloatArray) -> Ran:
         values = runners.run_all(runners.open_model(model), windows)
-        told = Inferred(
+        answer = Inferred(
             model="m",
             version=0,
             sha256="",
@@ -104,7 +104,7 @@ class Liar:
             outputs=[],
             run_us=[],
         )
-        return Ran([np.ascontiguousarray(one[::-1]) for one in values], [3.0, 1.0, 2.0], told)
+        return Ran([np.ascontiguousarray(one[::-1]) for one in values], [3.0, 1.0, 2.0], answer)
 
 
 def test_a_device_that_answers_otherwise_fails_and_the_report_says_so(folder: Path) -> None:
@@ -116,11 +116,11 @@ def test_a_device_that_answers_otherwise_fails_and_the_report_says_so(folder: Pa
     assert found.run_us == 2.0
     assert any("agreement" in failure for failure in found.exact.failures)
     assert found.here.agreement < 0.9
-    told = Found([], None, None, {}, found)
-    text = report.markdown(read, told)
+    content = Found([], None, None, {}, found)
+    text = report.markdown(read, content)
     assert "## On liar" in text
     assert "delegate `npu` (50% of the ops), 2 µs a run (median). It misses: accuracy lost" in text
-    content = report.as_dict(read, told)
+    content = report.as_dict(read, content)
     assert (content["passed"], content["device"]["delegate"], content["device"]["median_run_us"]) == (
         False,
         "npu",
@@ -225,5 +225,5 @@ def test_a_device_is_timed_by_many_runs_of_few_bytes(server: Sshd, tmp_path: Pat
     clock = tuning.There(open_device(server.url(limpet=LIMPET), Login()))
     model = models.dense(tmp_path / "m.tflite", 3, 3)
     assert clock(model, np.zeros((7, 3), np.float32), "int8") > 0
-    assert clock.told.delegate == "cpu"
+    assert clock.answer.delegate == "cpu"
     assert clock.label.startswith("measured on ")

@@ -83,9 +83,9 @@ def test_what_was_made_in_1970_gets_its_true_time_once_that_is_known(
     results = consumer.results("one")
     assert all(r["clock"] == "unsynchronised" and stamp(r) < 1e6 for r in results[:early])
     assert all("clock" not in r and abs(stamp(r) - truth(r)) < CLOSE for r in results[early:])
-    (told,) = device_events(consumer, "clock-set")
+    (clock_set,) = device_events(consumer, "clock-set")
     # What was sent too early can be set right by whoever has it.
-    assert all(abs(stamp(r) + told["offset_s"] - truth(r)) < CLOSE for r in results[:early])
+    assert all(abs(stamp(r) + clock_set["offset_s"] - truth(r)) < CLOSE for r in results[:early])
     assert not missing(results)
     contents = {r["id"]: r["sample"] for r in results}
     assert all(contents[r["id"]] == r["sample"] for r in results)
@@ -126,5 +126,5 @@ def test_only_what_is_marked_and_of_this_boot_is_set_right() -> None:
 def test_an_event_gets_the_time_at_which_it_was_taken_in() -> None:
     event = msgspec.structs.replace(reports.event(), clock="unsynchronised")
     made = redated(parcel(event, kind="event"), 1_800_000_000.0)
-    told = msgspec.json.decode(made.entry.payload, type=EventMessage)
-    assert (told.time.isoformat(), told.clock) == ("2027-01-15T08:00:12.500000+00:00", None)
+    message = msgspec.json.decode(made.entry.payload, type=EventMessage)
+    assert (message.time.isoformat(), message.clock) == ("2027-01-15T08:00:12.500000+00:00", None)

@@ -238,7 +238,7 @@ def test_the_converter_verifies_what_runs(broker: Mosquitto, running: Daemon) ->
     device = open_device(f"{broker.url}/press-07/press", Login())
     ran = device.run(running.path.parent / "dense.tflite", windows)
     np.testing.assert_allclose(ran.values[0], windows, atol=0.04)
-    assert (ran.told.delegate, len(ran.run_us)) == ("cpu", 600)
+    assert (ran.answer.delegate, len(ran.run_us)) == ("cpu", 600)
 
 
 def test_another_model_is_named(broker: Mosquitto, running: Daemon, tmp_path: Path) -> None:

@@ -35,9 +35,9 @@ def answered(answer: str, *options: str | Path) -> int:
     command = [sys.executable, "-m", "limpet", "reset", *options]
     with subprocess.Popen(command, stdin=theirs, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as asking:
         os.write(ours, answer.encode() + b"\n")
-        told = asking.communicate(timeout=20)[1]
+        printed = asking.communicate(timeout=20)[1]
         status = asking.returncode
-    assert told == (b"limpet: nothing was deleted\n" if status else b"")
+    assert printed == (b"limpet: nothing was deleted\n" if status else b"")
     os.close(ours)
     os.close(theirs)
     return status

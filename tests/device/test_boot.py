@@ -35,12 +35,12 @@ def test_a_lock_that_is_another_name_of_a_file_is_not_taken(tmp_path: Path) -> N
     state = tmp_path / "state"
     state.mkdir()
     (state / "lock").hardlink_to(secret)
-    told: list[str] = []
-    claim = boot.lock(state, told.append)
+    notices: list[str] = []
+    claim = boot.lock(state, notices.append)
     assert claim
     claim.close()
     assert not (state / "lock").samefile(secret)
-    assert "another name" in told[0]
+    assert "another name" in notices[0]
 
 
 def test_a_lost_or_damaged_record_begins_anew_under_another_name(tmp_path: Path) -> None:

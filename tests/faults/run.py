@@ -22,16 +22,16 @@ def main() -> int:
     counts = {name: int(os.environ.get(f"FAULTS_{name}", default)) for name, default in DEFAULTS.items()}
     parts: list[dict[str, Any]] = []
     with tempfile.TemporaryDirectory() as folder:
-        parts.append(told("kills", kills.run(Path(folder) / "kills", counts["KILLS"])))
-        parts.append(told("broker faults", network.run(Path(folder) / "network", counts["BROKER"])))
+        parts.append(summary("kills", kills.run(Path(folder) / "kills", counts["KILLS"])))
+        parts.append(summary("broker faults", network.run(Path(folder) / "network", counts["BROKER"])))
         try:
-            parts.append(told("bad network", namespace.run(Path(folder) / "namespace", counts["NAMESPACE"])))
+            parts.append(summary("bad network", namespace.run(Path(folder) / "namespace", counts["NAMESPACE"])))
         except namespace.NamespaceImpossibleError as error:
-            parts.append(told("bad network", {"namespace_faults": 0, "namespace_impossible": str(error)}))
+            parts.append(summary("bad network", {"namespace_faults": 0, "namespace_impossible": str(error)}))
         try:
-            parts.append(told("power cuts", power.run(Path(folder) / "power", counts["POWER"])))
+            parts.append(summary("power cuts", power.run(Path(folder) / "power", counts["POWER"])))
         except power.PowerCutsImpossibleError as error:
-            parts.append(told("power cuts", {"power_cuts": 0, "power_cuts_impossible": str(error)}))
+            parts.append(summary("power cuts", {"power_cuts": 0, "power_cuts_impossible": str(error)}))
     total = summed(parts)
     print(json.dumps(total))
     return 0 if total["lost"] == 0 else 1
@@ -41,7 +41,7 @@ DEFAULTS = {"KILLS": 50, "BROKER": 20, "NAMESPACE": 12, "POWER": 12}
 SUMS = ("accepted", "delivered", "lost", "redelivered_same_id", "altered")
 
 
-def told(name: str, figures: dict[str, Any]) -> dict[str, Any]:
+def summary(name: str, figures: dict[str, Any]) -> dict[str, Any]:
     print(f"{name}: {json.dumps(figures)}", flush=True)
     return figures
 

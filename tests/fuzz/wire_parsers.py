@@ -20,13 +20,13 @@ from limpet.delivery.mqtt.broker import Broker
 from limpet.delivery.mqtt.link import Incoming, Link
 from limpet.delivery.mqtt.request import Requests
 from limpet.errors import TransportError
-from limpet.inference import given, tensor_stream
+from limpet.inference import infer_request, tensor_stream
 from limpet.supervision.commands import Commands
 from limpet.supervision.health import PipelineRecord
 from limpet.wire import border
 from limpet.wire.channel import Channel
 from limpet.wire.executor_records import Done, Opened
-from limpet.wire.memory_file import nameless_file, seal
+from limpet.wire.memory_file import anonymous_file, seal
 from limpet.wire.records import (
     LARGEST_RECORD,
     Answered,
@@ -113,7 +113,7 @@ def _executor(_: Path) -> Prepared:
 
     def take(data: bytes) -> None:
         ours, theirs = socket.socketpair()
-        with nameless_file() as memory, theirs:
+        with anonymous_file() as memory, theirs:
             memory.truncate(128)
             seal(memory)
             link = ExecutorLink(1, "gpu", expected, time.monotonic() + 1)
@@ -136,7 +136,7 @@ def _executor(_: Path) -> Prepared:
 def _stream(folder: Path) -> Prepared:
     model = bytes(100)
     order = tensor_stream.Order(100, "0" * 64, [3], 2)
-    windows = given.tensor(np.zeros((2, 3), np.float32))
+    windows = infer_request.tensor(np.zeros((2, 3), np.float32))
     whole = b"".join(map(_framed, (order, tensor_stream.Part(model), windows)))
 
     def take(data: bytes) -> None:
@@ -149,7 +149,7 @@ def _stream(folder: Path) -> Prepared:
             except TransportError:
                 source.seek(len(tensor_stream.MAGIC))
             while True:
-                given.windows(tensor_stream.read(source, Tensor))
+                infer_request.windows(tensor_stream.read(source, Tensor))
         except EOFError:
             pass  # as it declares
 
@@ -168,7 +168,7 @@ class _Daemon:
     def ask(self, pipeline: str, ask: Ask, payload: bytes = b"") -> None:
         del pipeline, ask
         if payload:
-            given.windows(msgspec.msgpack.decode(payload, type=Tensor))
+            infer_request.windows(msgspec.msgpack.decode(payload, type=Tensor))
 
     def set_log_level(self, level: str) -> None:
         """Take it."""

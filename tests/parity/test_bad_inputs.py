@@ -11,9 +11,9 @@ import pytest
 
 from limpet.errors import LimpetError
 from limpet_convert import project
+from limpet_convert.conversion import Conversion
 from limpet_convert.progress import Progress
 from limpet_convert.sources import convert, convert_here
-from limpet_convert.steps import Way
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -166,7 +166,7 @@ def test_a_tflite_that_is_quantized_already_or_cut(tmp_path: Path) -> None:
     assert "damaged" in refused(tmp_path / "cut.tflite")
 
 
-def way(folder: Path, values: Any, labels: list[str], shape: tuple[int, ...] = (6, 20)) -> Way:
+def conversion(folder: Path, values: Any, labels: list[str], shape: tuple[int, ...] = (6, 20)) -> Conversion:
     saved(folder, layers.Flatten(), layers.Dense(3), shape=shape)
     np.save(folder / "seen.npy", np.asarray(values, np.float32))
     np.save(folder / "targets.npy", np.arange(len(values) // 20) % 3)
@@ -175,17 +175,17 @@ def way(folder: Path, values: Any, labels: list[str], shape: tuple[int, ...] = (
         "data": {"calibration": "seen.npy", "test": "seen.npy", "targets": "targets.npy"},
         "bundle": {"name": "m", "version": 1, "task": "classify", "labels": labels, "window": {"size": 20}},
     }
-    return Way(project.build(tables, folder / "convert.toml"), folder / "build", Progress())
+    return Conversion(project.build(tables, folder / "convert.toml"), folder / "build", Progress())
 
 
 def test_channels_in_the_wrong_order_are_found_before_hours_are_spent(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(200, 6))
     with pytest.raises(LimpetError, match="the same in another order: put the channels last"):
-        _ = way(tmp_path, values, ["a", "b", "c"]).model
+        _ = conversion(tmp_path, values, ["a", "b", "c"]).model
 
 
 def test_two_inputs_do_not_go_into_a_bundle(tmp_path: Path) -> None:
-    made = way(tmp_path, np.random.default_rng(0).normal(size=(200, 6)), ["a", "b", "c"], (20, 6))
+    made = conversion(tmp_path, np.random.default_rng(0).normal(size=(200, 6)), ["a", "b", "c"], (20, 6))
     one, two = keras.Input((20, 6), name="near"), keras.Input((20, 6), name="far")
     keras.Model([one, two], layers.Add()([one, two])).save(tmp_path / "model.keras")
     with pytest.raises(LimpetError, match=r"2 inputs \(near, far\); a pipeline feeds it one window"):
@@ -195,16 +195,16 @@ def test_two_inputs_do_not_go_into_a_bundle(tmp_path: Path) -> None:
 def test_labels_that_are_too_few(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(200, 6))
     with pytest.raises(LimpetError, match="2 labels for 3 outputs"):
-        _ = way(tmp_path, values, ["a", "b"], (20, 6)).model
+        _ = conversion(tmp_path, values, ["a", "b"], (20, 6)).model
 
 
 def test_nan_in_calibration_is_left_out_and_all_nan_is_told(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(200, 6))
     values[30] = np.nan
-    found = way(tmp_path, values, ["a", "b", "c"], (20, 6)).calibration
+    found = conversion(tmp_path, values, ["a", "b", "c"], (20, 6)).calibration
     assert found.dropped == {"not_finite": 1}
     with pytest.raises(LimpetError, match="no window in it"):
-        _ = way(tmp_path, values * np.nan, ["a", "b", "c"], (20, 6)).calibration
+        _ = conversion(tmp_path, values * np.nan, ["a", "b", "c"], (20, 6)).calibration
 
 
 def test_weights_without_a_program(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_weights_without_a_program(tmp_path: Path) -> None:
 
 
 def test_a_batch_of_four(tmp_path: Path) -> None:
-    made = way(tmp_path, np.random.default_rng(0).normal(size=(200, 6)), ["a", "b", "c"], (20, 6))
+    made = conversion(tmp_path, np.random.default_rng(0).normal(size=(200, 6)), ["a", "b", "c"], (20, 6))
     module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(120, 3))
     torch.export.save(torch.export.export(module.eval(), (torch.zeros(4, 6, 20),)), tmp_path / "m.pt2")
     made.project.model.path = tmp_path / "m.pt2"
@@ -224,14 +224,14 @@ def test_a_batch_of_four(tmp_path: Path) -> None:
 
 
 def test_targets_that_are_python_objects(tmp_path: Path) -> None:
-    made = way(tmp_path, np.random.default_rng(0).normal(size=(200, 6)), ["a", "b", "c"], (20, 6))
+    made = conversion(tmp_path, np.random.default_rng(0).normal(size=(200, 6)), ["a", "b", "c"], (20, 6))
     np.save(tmp_path / "targets.npy", np.array([{"a": 1}], dtype=object))
     with pytest.raises(LimpetError, match=r"data\.targets: .*targets\.npy: no \.npy file of numbers"):
         _ = made.test
 
 
 def test_a_class_that_is_none(tmp_path: Path) -> None:
-    made = way(tmp_path, np.random.default_rng(0).normal(size=(200, 6)), ["a", "b", "c"], (20, 6))
+    made = conversion(tmp_path, np.random.default_rng(0).normal(size=(200, 6)), ["a", "b", "c"], (20, 6))
     np.save(tmp_path / "targets.npy", np.arange(10) / 4)
     with pytest.raises(LimpetError, match=r"0\.25 is no class"):
         made.verify()

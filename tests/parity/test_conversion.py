@@ -314,9 +314,9 @@ def test_each_step_alone_and_the_comparison_of_two_files(
     assert cli.main(["verify", path, "--models", *models]) == 0
     capsys.readouterr()
     assert cli.main(["diff", *models]) == 0
-    told = capsys.readouterr().out
-    assert "dtypes: float32 5 -> int8 5" in told
-    assert "of their spread" in told
+    printed = capsys.readouterr().out
+    assert "dtypes: float32 5 -> int8 5" in printed
+    assert "of their spread" in printed
     assert cli.main(["inspect", models[1]]) == 0
     assert "CONV_2D 2" in capsys.readouterr().out
 
@@ -326,9 +326,9 @@ def test_tune_finds_what_meets_a_target_and_says_when_nothing_does(
 ) -> None:
     path = str(written(network, tmp_path))
     assert cli.main(["tune", path, "--size", "20000", "--loss", "5"]) == 0
-    told = capsys.readouterr().out
-    assert "*+ " in told
-    assert "int16x8 percentile" in told
+    printed = capsys.readouterr().out
+    assert "*+ " in printed
+    assert "int16x8 percentile" in printed
     assert (tmp_path / "build" / "tune.png").exists()
     assert cli.main(["tune", path, "--size", "10"]) == 1
 

@@ -102,9 +102,9 @@ def test_boxes_and_scores_on_one_scale_detect_nothing_and_the_report_says_why(
     assert report["variants"]["int8"]["converted"]["map"] == 0
     assert report["variants"]["int8"]["changes"][0]["to"] == "nothing"
     assert (report["guilty"]["kind"], report["guilty"]["cause"]) == ("CONCATENATION", "shared")
-    told = capsys.readouterr().out
-    assert "misses: map lost 100.00 points" in told
-    assert "shared scale: `boxes` (" in told
+    printed = capsys.readouterr().out
+    assert "misses: map lost 100.00 points" in printed
+    assert "shared scale: `boxes` (" in printed
     assert not list((tmp_path / "build").glob("*.limpet"))
     assert "boxes of `left` are gone" in (tmp_path / "build" / "report.md").read_text()
 

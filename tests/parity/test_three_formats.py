@@ -120,16 +120,16 @@ def test_diff_pairs_the_three_outputs_of_two_formats(
     folder: Path, sound: Array, tmp_path: Path, first: str, second: str
 ) -> None:
     np.save(tmp_path / "sound.npy", sound)
-    status, told = limpet_convert("diff", folder / first, folder / second, "--inputs", tmp_path / "sound.npy")
+    status, printed = limpet_convert("diff", folder / first, folder / second, "--inputs", tmp_path / "sound.npy")
     assert status == 0
     pairs = re.findall(
-        r"^  output \d \((.*)\) \[.*\] and output \d \((.*)\): differ by (.*) at most", told, re.MULTILINE
+        r"^  output \d \((.*)\) \[.*\] and output \d \((.*)\): differ by (.*) at most", printed, re.MULTILINE
     )
     assert len(pairs) == 3
     for one, other, largest in pairs:
         assert number(one) == number(other)
         assert float(largest) < 1e-3
-    assert "ops: " in told
+    assert "ops: " in printed
 
 
 def number(output: str) -> int:
@@ -170,9 +170,9 @@ def project(folder: Path, sound: Array, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("other", FORMATS[1:])
 def test_verify_says_that_another_format_is_the_same_model(folder: Path, project: Path, other: str) -> None:
-    status, told = limpet_convert("verify", project, "--models", folder / FORMATS[0], folder / other)
+    status, printed = limpet_convert("verify", project, "--models", folder / FORMATS[0], folder / other)
     assert status == 0
-    assert "agreement 100.00%" in told
+    assert "agreement 100.00%" in printed
 
 
 def test_verify_finds_a_model_that_is_another(folder: Path, project: Path, tmp_path: Path) -> None:
@@ -182,14 +182,16 @@ def test_verify_finds_a_model_that_is_another(folder: Path, project: Path, tmp_p
     at = bytes(damaged).index(bytes(weights.data))
     damaged[at : at + len(weights.data)] = bytes(len(weights.data))
     (tmp_path / "damaged.tflite").write_bytes(damaged)
-    status, told = limpet_convert("verify", project, "--models", folder / FORMATS[1], tmp_path / "damaged.tflite")
+    status, printed = limpet_convert(
+        "verify", project, "--models", folder / FORMATS[1], tmp_path / "damaged.tflite"
+    )
     assert status == 1
-    assert "misses: agreement" in told
+    assert "misses: agreement" in printed
 
 
 def test_inspect_tells_what_each_format_holds(folder: Path) -> None:
     for name, op in zip(FORMATS, ("CONV_2D 32", "Conv 32", "conv 32"), strict=True):
-        status, told = limpet_convert("inspect", folder / name)
+        status, printed = limpet_convert("inspect", folder / name)
         assert status == 0
-        assert op in told
-        assert "43844, 1] float32" in told
+        assert op in printed
+        assert "43844, 1] float32" in printed

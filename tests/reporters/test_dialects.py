@@ -314,7 +314,9 @@ def test_the_sequence_goes_round_and_begins_anew_with_a_birth() -> None:
         for publish in dialect.results([reports.result(number)]):
             host.take(publish)
     assert host.births == 1
-    assert [told.id for told in host.told] == [f"press-07/motion/boot1/{number}" for number in range(600)]
+    assert [received.id for received in host.received] == [
+        f"press-07/motion/boot1/{number}" for number in range(600)
+    ]
 
 
 def test_what_is_new_is_born_before_it_has_data() -> None:

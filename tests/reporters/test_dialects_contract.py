@@ -103,14 +103,14 @@ def test_what_has_been_replayed_says_so(kind: str) -> None:
     dialect = dialects.opened(kind)
     old = [msgspec.structs.replace(result, replayed=True) for result in reports.results(3)]
     said = [*dialect.results(old), *dialect.results([reports.result(3)])]
-    told = dialects.told(kind, said)
-    assert dialects.Told("press-07/motion/boot1/2", replayed=True) in told
-    assert told[-1] == dialects.Told("press-07/motion/boot1/3", replayed=False)
+    received = dialects.received(kind, said)
+    assert dialects.Received("press-07/motion/boot1/2", replayed=True) in received
+    assert received[-1] == dialects.Received("press-07/motion/boot1/3", replayed=False)
 
 
 def test_every_result_of_a_batch_is_told_or_at_least_the_newest(kind: str) -> None:
-    told = dialects.told(kind, dialects.opened(kind).results(list(reports.results(50))))
-    ids = [result.id for result in told]
+    received = dialects.received(kind, dialects.opened(kind).results(list(reports.results(50))))
+    ids = [result.id for result in received]
     every = [f"press-07/motion/boot1/{sequence}" for sequence in range(50)]
     assert ids == (every[-1:] if kind == "homeassistant" else every)
 
@@ -134,7 +134,7 @@ def test_any_output_can_be_told(made: list[Any]) -> None:
         said = [*dialect.results(results[:1]), *dialect.results(results)]
         for publish in said:
             check(publish)
-        assert dialects.told(kind, said)[-1].id == results[-1].id
+        assert dialects.received(kind, said)[-1].id == results[-1].id
 
 
 @settings(max_examples=50)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 ROOT = f"limpet/{reports.ORIGIN.device}"
 
 
-class Told(NamedTuple):
+class Received(NamedTuple):
     """A result as a consumer sees it."""
 
     id: str
@@ -43,7 +43,7 @@ class SparkplugHost:
         self.names: dict[int, str] = {}
         self.seq = -1
         self.values: list[tuple[str, Any, bool]] = []
-        self.told: list[Told] = []
+        self.received: list[Received] = []
 
     def take(self, publish: Publish) -> None:
         payload = _sparkplug_payload._Payload.FromString(publish.payload)
@@ -66,25 +66,25 @@ class SparkplugHost:
         value = getattr(metric, fields[0]) if fields else None
         self.values.append((name, value, metric.is_historical))
         if name.endswith("/result/id"):
-            self.told.append(Told(value, metric.is_historical))
+            self.received.append(Received(value, metric.is_historical))
 
 
-def told(kind: str, publishes: Sequence[Publish]) -> list[Told]:
+def received(kind: str, publishes: Sequence[Publish]) -> list[Received]:
     """Return the results in what was published."""
     if kind == "sparkplug":
         host = SparkplugHost()
         for publish in publishes:
             host.take(publish)
-        return host.told
+        return host.received
     mark = "kind=result" if kind == "azure_iot_hub" else "/result/"
     return [result for p in publishes if mark in p.topic for result in _read(kind, p)]
 
 
-def _read(kind: str, publish: Publish) -> list[Told]:
+def _read(kind: str, publish: Publish) -> list[Received]:
     if kind == "cloudevents":
         attributes = dict(publish.user_properties) or json.loads(publish.payload)
-        return [Told(attributes["id"], attributes.get("replayed") in {True, "true"})]
+        return [Received(attributes["id"], attributes.get("replayed") in {True, "true"})]
     decode = msgspec.msgpack.decode if kind == "msgpack" else msgspec.json.decode
     content = decode(publish.payload)
     results = content if isinstance(content, list) else [content]
-    return [Told(result["id"], result.get("replayed", False)) for result in results]
+    return [Received(result["id"], result.get("replayed", False)) for result in results]

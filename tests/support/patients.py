@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from limpet import config
 from limpet.device.machine import Machine, User
-from limpet.doctor.installed import Platform, Software
-from limpet.doctor.subject import Subject
+from limpet.doctor.installation import Installation
+from limpet.doctor.runtime_packages import Platform, Software
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,11 +38,11 @@ def table(tmp_path: Path, **more: Any) -> config.Config:
     return config.build({**tables, **more}, tmp_path)
 
 
-def patient(tmp_path: Path, files: dict[str, str] | None = None, **more: Any) -> Subject:
+def patient(tmp_path: Path, files: dict[str, str] | None = None, **more: Any) -> Installation:
     more.setdefault("machine", lay(tmp_path / "root", files or {}))
-    return Subject(tmp_path / "limpet.toml", software=GOOD, **more)
+    return Installation(tmp_path / "limpet.toml", software=GOOD, **more)
 
 
-def only(check: Callable[[Subject], Iterator[Finding]], who: Subject) -> Finding:
+def only(check: Callable[[Installation], Iterator[Finding]], who: Installation) -> Finding:
     (finding,) = check(who)
     return finding

@@ -145,8 +145,8 @@ def _is_clean_cut(directory: Path) -> bool:
 
 def _look(directory: Path, sound: Base, name: str) -> dict[str, int]:
     now = time.monotonic()
-    found, counts, told = _all_of(directory, now, name)
-    if "later Limpet" in told:
+    found, counts, notices = _all_of(directory, now, name)
+    if "later Limpet" in notices:
         return {}
     payloads = [entry.payload for entry in found]
     assert len(set(payloads)) == len(payloads), f"{name}: a message came twice"
@@ -182,10 +182,10 @@ def _all_of(directory: Path, now: float, name: str) -> tuple[list[Entry], dict[s
         outbox.oldest()
         now += 10
         outbox.maintain(now, away=True)
-    told = " ".join(reason for _, reason in outbox.notices())
+    notices = " ".join(reason for _, reason in outbox.notices())
     assert outbox.depth >= 0, name
     outbox.close()
-    return found, dict(outbox.counts), told
+    return found, dict(outbox.counts), notices
 
 
 # --- damage to a database
@@ -419,17 +419,17 @@ def boot(folder: Path, seed: int) -> str:
         path.write_bytes(chance.choice(texts))
     else:
         _spoil(path, chance)
-    told: list[str] = []
+    notices: list[str] = []
     try:
-        claim = boots.lock(state, told.append)
-        name = boots.next_boot(state, told.append)
+        claim = boots.lock(state, notices.append)
+        name = boots.next_boot(state, notices.append)
         if claim:
             claim.close()
         count, _, mark = name.partition("-")
         assert count.isdecimal()
         assert set(mark) <= set("0123456789abcdef")
         assert len(mark) == 12
-        assert told or name != first
+        assert notices or name != first
         boots.renew(state)
         assert int(boots.next_boot(state).partition("-")[0]) == int(count) + 1
         return name

@@ -21,7 +21,7 @@ from limpet.errors import ModelError
 from limpet.executor.process import lay_out
 from limpet.wire.channel import LENGTH, Channel
 from limpet.wire.executor_records import Opened
-from limpet.wire.memory_file import nameless_file, seal
+from limpet.wire.memory_file import anonymous_file, seal
 from limpet.worker.executor_link import SILENCE, ExecutorLink, Expected, refuse_misfit
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Executor:
 
 @contextmanager
 def memory(size: int, *, shrinkable: bool) -> Iterator[IO[bytes]]:
-    with nameless_file() as file:
+    with anonymous_file() as file:
         file.truncate(size)
         if not shrinkable:
             seal(file)

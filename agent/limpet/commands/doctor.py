@@ -12,7 +12,7 @@ import msgspec
 
 from limpet import config
 from limpet.device.machine import Machine, User, this_user
-from limpet.doctor import examine, service, subject
+from limpet.doctor import examine, installation, service
 from limpet.errors import LimpetError
 from limpet.untrusted import printable
 
@@ -44,7 +44,7 @@ def main(arguments: argparse.Namespace) -> int:
         raise LimpetError(f"--root: there is no folder {arguments.root}")
     machine = Machine(arguments.root, _user(arguments.user))
     machine = replace(machine, user=service.with_groups(machine))
-    found = examine(subject.read(arguments.config, machine))
+    found = examine(installation.read(arguments.config, machine))
     counts = {result: sum(f.result == result for f in found) for result in ("ok", "warn", "bad", "skip")}
     if arguments.json:
         report = {"machine": machine.model(), "user": machine.user.name, **counts, "findings": found}
@@ -69,8 +69,8 @@ def _describe(finding: Finding) -> Iterator[str]:
     yield f"{finding.result:<5} {finding.check}: {finding.what}"
     if finding.why:
         yield f"      {finding.why}"
-    if finding.mend:
-        yield f"      > {finding.mend}"
+    if finding.fix:
+        yield f"      > {finding.fix}"
 
 
 def _summary(bad: int, warnings: int, found: Sequence[Finding]) -> str:

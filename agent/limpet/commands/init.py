@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from limpet import config, plugins
 from limpet.accelerators import inventory
 from limpet.accelerators.delegate_kinds import KINDS
-from limpet.commands import _detect, _new_config
+from limpet.commands import _new_config, _sensors
 from limpet.device import directories, state_files
 from limpet.device.machine import Machine
 from limpet.doctor.access import nearest
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from limpet.commands._detect import Heard
+    from limpet.commands._sensors import Heard
     from limpet.models.manifest import Manifest
 
 HELP = "write a configuration for the sensors, models and accelerators of this machine"
@@ -69,7 +69,7 @@ def main(arguments: argparse.Namespace) -> int:
     output.parent.mkdir(parents=True, exist_ok=True)
     state_files.replace(output, text.encode())
     use = 'kind = "camera" reads it' if "camera" in plugins.names("sources") else "Limpet has no source for it"
-    for camera in _detect.cameras(machine):
+    for camera in _sensors.cameras(machine):
         print(f"{camera.node}, {camera.name}: {use}")
     print(f"\n{text}\nwritten to {output.absolute()}; next: limpet check, limpet doctor, limpet run {output}")
     return 0
@@ -83,7 +83,7 @@ def _draft(arguments: argparse.Namespace, machine: Machine) -> _new_config.Draft
     channels = arguments.channels or _new_config.channels_of(manifest)
     if not channels:
         channels = _ask("names of the sensor's values", "", "--channels").split(",")
-    port = arguments.port or _port(_detect.serial_ports(machine))
+    port = arguments.port or _port(_sensors.serial_ports(machine))
     heard = _listen(arguments, port, channels)
     return _new_config.Draft(
         device=arguments.id or _ask("name of this device", _new_config.identifier(socket.gethostname())),
@@ -144,14 +144,14 @@ def _port(ports: Sequence[str]) -> str:
 
 
 def _listen(arguments: argparse.Namespace, port: str, channels: Sequence[str]) -> Heard:
-    bauds = [arguments.baud] if arguments.baud else _detect.BAUDS
+    bauds = [arguments.baud] if arguments.baud else _sensors.BAUDS
     if arguments.framing:
-        return _detect.Heard(arguments.framing, bauds[0], 0, 0)
+        return _sensors.Heard(arguments.framing, bauds[0], 0, 0)
     try:
-        heard = _detect.listen(port, bauds, channels, arguments.listen)
+        heard = _sensors.listen(port, bauds, channels, arguments.listen)
     except SourceError as error:
         print(f"{error}; taken to send csv at {bauds[0]} baud")
-        return _detect.Heard("", bauds[0], 0, 0)
+        return _sensors.Heard("", bauds[0], 0, 0)
     if heard.framing:
         print(f"{port}: {heard.rows} samples of {len(channels)} channels as {heard.framing} at {heard.baud} baud")
     else:

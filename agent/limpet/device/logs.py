@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 
-from limpet.device.journal import ADDRESS, JournalHandler
+from limpet.device.systemd_journal import ADDRESS, JournalHandler
 
 
 def configure(level: str = "INFO") -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from limpet.doctor import access, broker, hardware, kernel, service, settings, software, system, usage
+from limpet.doctor import access, broker_connection, hardware, kernel, service, settings, software, system, usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from limpet.doctor.finding import Finding
-    from limpet.doctor.subject import Subject
+    from limpet.doctor.installation import Installation
 
-CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
+CHECKS: tuple[Callable[[Installation], Iterator[Finding]], ...] = (
     software.python,
     software.runtime,
     access.ports,
@@ -22,7 +22,7 @@ CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     hardware.accelerators,
     hardware.delegates,
     service.service,
-    broker.broker,
+    broker_connection.connection,
     system.clock,
     system.disk,
     usage.usage,
@@ -35,6 +35,6 @@ CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
 )
 
 
-def examine(subject: Subject) -> list[Finding]:
+def examine(installation: Installation) -> list[Finding]:
     """Return what all checks found, in order."""
-    return [finding for check in CHECKS for finding in check(subject)]
+    return [finding for check in CHECKS for finding in check(installation)]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from limpet.device.machine import Machine
     from limpet.doctor.finding import Finding
-    from limpet.doctor.subject import Subject
+    from limpet.doctor.installation import Installation
 
 _KINDS = {
     "serial ports": ("dev/ttyUSB*", "dev/ttyACM*"),
@@ -35,15 +35,15 @@ _RIVALS = {
 }
 
 
-def ports(subject: Subject) -> Iterator[Finding]:
+def ports(installation: Installation) -> Iterator[Finding]:
     """Look at each serial port that the configuration names."""
-    sources = subject.config.sources if subject.config else {}
+    sources = installation.config.sources if installation.config else {}
     named = {name: str(table.options.get("port", "")) for name, table in sources.items() if table.kind == "serial"}
     for source, port in named.items():
         if not port.startswith("/"):
             yield skip("ports", f"{source}: {port} is not on this machine")
         else:
-            yield _port(subject.machine, source, port)
+            yield _port(installation.machine, source, port)
     if not named:
         yield skip("ports", "no serial source is configured")
 
@@ -51,8 +51,8 @@ def ports(subject: Subject) -> Iterator[Finding]:
 def _port(machine: Machine, source: str, port: str) -> Finding:
     if not (machine.root / port[1:]).exists():
         there = ", ".join(f"/{path.relative_to(machine.root)}" for path in _serial(machine)) or "none"
-        mend = "plug it in, or correct port"
-        return bad("ports", f"{source}: {port} is not there", f"serial ports here: {there}", mend)
+        fix = "plug it in, or correct port"
+        return bad("ports", f"{source}: {port} is not there", f"serial ports here: {there}", fix)
     if problem := machine.refusal(port):
         return bad("ports", f"{source}: {port}", problem.reason, problem.todo)
     return ok("ports", f"{source}: {port} may be opened")
@@ -63,9 +63,9 @@ def _serial(machine: Machine) -> list[Path]:
     return named or list(machine.paths(*_KINDS["serial ports"]))
 
 
-def groups(subject: Subject) -> Iterator[Finding]:
+def groups(installation: Installation) -> Iterator[Finding]:
     """Look at all nodes that a sensor or an accelerator may have."""
-    machine = subject.machine
+    machine = installation.machine
     for kind, patterns in _KINDS.items():
         nodes = [f"/{path.relative_to(machine.root)}" for path in machine.paths(*patterns)]
         refused = [problem for node in nodes if (problem := machine.refusal(node))]
@@ -78,29 +78,29 @@ def groups(subject: Subject) -> Iterator[Finding]:
             yield ok("groups", f"{kind}: {', '.join(nodes)} may be opened")
 
 
-def rivals(subject: Subject) -> Iterator[Finding]:
+def rivals(installation: Installation) -> Iterator[Finding]:
     """Look for programs that open serial ports uninvited."""
-    running = {subject.machine.text(path) for path in subject.machine.paths("proc/[0-9]*/comm")}
-    for name, (why, mend) in _RIVALS.items():
+    running = {installation.machine.text(path) for path in installation.machine.paths("proc/[0-9]*/comm")}
+    for name, (why, fix) in _RIVALS.items():
         if name in running:
-            yield warn("rivals", f"{name} is running", why, mend)
+            yield warn("rivals", f"{name} is running", why, fix)
     if not running.intersection(_RIVALS):
         yield ok("rivals", "no other program is known to take serial ports")
 
 
-def state(subject: Subject) -> Iterator[Finding]:
+def state(installation: Installation) -> Iterator[Finding]:
     """Look at whether the state directory can be written."""
-    if not subject.config:
+    if not installation.config:
         yield skip("state", "no configuration says where it is")
         return
-    folder = subject.config.device.state
+    folder = installation.config.device.state
     there = nearest(folder)
-    if _may_write(subject.machine, there):
+    if _may_write(installation.machine, there):
         yield ok("state", f"{folder} can be {'written' if there == folder else 'made'}")
     else:
         why = "without it every start is a first one, and what waits for the broker is lost with the power"
-        mend = f"sudo install -d -o {subject.machine.user.name} {folder}"
-        yield bad("state", f"{subject.machine.user.name} may not write to {there}", why, mend)
+        fix = f"sudo install -d -o {installation.machine.user.name} {folder}"
+        yield bad("state", f"{installation.machine.user.name} may not write to {there}", why, fix)
 
 
 def _may_write(machine: Machine, folder: Path) -> bool:

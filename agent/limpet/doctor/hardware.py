@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from limpet.config import DelegateTable
     from limpet.device.machine import Machine
     from limpet.doctor.finding import Finding
-    from limpet.doctor.subject import Subject
+    from limpet.doctor.installation import Installation
 
 
-def accelerators(subject: Subject) -> Iterator[Finding]:
+def accelerators(installation: Installation) -> Iterator[Finding]:
     """Look for accelerators; one that cannot be used keeps nobody from using the CPU."""
-    found = discover(subject.machine)
+    found = discover(installation.machine)
     yield from map(_accelerator, found)
     if not found:
         yield skip("accelerators", "there are none: models run on the CPU")
@@ -35,10 +35,10 @@ def _accelerator(device: Accelerator) -> Finding:
     return ok("accelerators", "; ".join([f"{what}: {use}", *device.notes]))
 
 
-def delegates(subject: Subject) -> Iterator[Finding]:
+def delegates(installation: Installation) -> Iterator[Finding]:
     """Look at each delegate of each pipeline but the CPU."""
-    pipelines = subject.config.pipelines if subject.config else {}
-    tables = subject.config.delegates if subject.config else {}
+    pipelines = installation.config.pipelines if installation.config else {}
+    tables = installation.config.delegates if installation.config else {}
     seen = False
     for pipeline, wanted in pipelines.items():
         # Without `require` the CPU stands at the end of the list, named or not.
@@ -46,7 +46,7 @@ def delegates(subject: Subject) -> Iterator[Finding]:
         follows = [*order, "" if wanted.require else "cpu"][1:]
         for name, next_one in zip(order, follows, strict=True):
             seen = True
-            yield _delegate(subject.machine, f"{pipeline}: {name}", name, tables, next_one)
+            yield _delegate(installation.machine, f"{pipeline}: {name}", name, tables, next_one)
     if not seen:
         yield skip("delegates", "none but the CPU is configured")
 
@@ -58,9 +58,9 @@ def _delegate(
         choice = resolve(name, tables)
     except ConfigError as error:
         return bad("delegates", what, "; ".join(error.problems), "correct the pipeline's delegates")
-    problem, mend = missing(machine, choice)
+    problem, fix = missing(machine, choice)
     if not problem:
         return ok("delegates", f"{what} is there")
     if next_one:
-        return warn("delegates", what, f"{problem}; {next_one} will run it, degraded", mend)
-    return bad("delegates", what, f"{problem}, and no other delegate follows it", mend)
+        return warn("delegates", what, f"{problem}; {next_one} will run it, degraded", fix)
+    return bad("delegates", what, f"{problem}, and no other delegate follows it", fix)

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
     from limpet.device.machine import Machine
     from limpet.doctor.finding import Finding
-    from limpet.doctor.subject import Subject
+    from limpet.doctor.installation import Installation
 
 
-def sandbox(subject: Subject) -> Iterator[Finding]:
+def sandbox(installation: Installation) -> Iterator[Finding]:
     """Look for landlock (files) and seccomp (system calls); without them a worker runs with less around it."""
-    if not subject.machine.text("proc/sys/kernel/osrelease"):
+    if not installation.machine.text("proc/sys/kernel/osrelease"):
         yield skip("sandbox", "not a Linux kernel")
         return
-    yield _landlock(subject.machine)
-    yield _seccomp(subject.machine)
+    yield _landlock(installation.machine)
+    yield _seccomp(installation.machine)
 
 
 def _landlock(machine: Machine) -> Finding:
@@ -40,8 +40,8 @@ def _landlock(machine: Machine) -> Finding:
         return warn("sandbox", f"no landlock in kernel {release}", why, "use kernel 5.13 or later")
     if not modules:
         return skip("sandbox", "landlock: /sys/kernel/security cannot be read here")
-    mend = f"add lsm=landlock,{modules} to the kernel's command line; CONFIG_SECURITY_LANDLOCK=y is needed"
-    return warn("sandbox", f"landlock is not switched on in kernel {release}", why, mend)
+    fix = f"add lsm=landlock,{modules} to the kernel's command line; CONFIG_SECURITY_LANDLOCK=y is needed"
+    return warn("sandbox", f"landlock is not switched on in kernel {release}", why, fix)
 
 
 def _seccomp(machine: Machine) -> Finding:
@@ -58,9 +58,9 @@ def _version(release: str) -> tuple[int, int]:
     return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
 
 
-def cgroups(subject: Subject) -> Iterator[Finding]:
+def cgroups(installation: Installation) -> Iterator[Finding]:
     """Look for the unified hierarchy and its memory controller, by which systemd bounds the service."""
-    controllers = subject.machine.text("sys/fs/cgroup/cgroup.controllers").split()
+    controllers = installation.machine.text("sys/fs/cgroup/cgroup.controllers").split()
     if not controllers:
         why = "systemd cannot bound the memory of the service"
         yield warn(
@@ -68,7 +68,7 @@ def cgroups(subject: Subject) -> Iterator[Finding]:
         )
     elif "memory" not in controllers:
         why = "MemoryMax= of the service has no effect, and a leak takes the whole board"
-        mend = "add cgroup_enable=memory to the kernel's command line (/boot/firmware/cmdline.txt)"
-        yield warn("cgroups", f"cgroup v2 with {', '.join(controllers)}, not memory", why, mend)
+        fix = "add cgroup_enable=memory to the kernel's command line (/boot/firmware/cmdline.txt)"
+        yield warn("cgroups", f"cgroup v2 with {', '.join(controllers)}, not memory", why, fix)
     else:
         yield ok("cgroups", f"cgroup v2 with {', '.join(controllers)}")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from limpet.device.machine import Machine, User
     from limpet.doctor.finding import Finding
-    from limpet.doctor.subject import Subject
+    from limpet.doctor.installation import Installation
 
 _FOLDERS = (
     "etc/systemd/system",
@@ -95,14 +95,14 @@ def with_groups(machine: Machine) -> User:
     return user._replace(gids=user.gids | given)
 
 
-def service(subject: Subject) -> Iterator[Finding]:
+def service(installation: Installation) -> Iterator[Finding]:
     """Look at whether the service may open what is configured, and the accelerators that there are."""
-    unit = installed(subject.machine)
+    unit = installed(installation.machine)
     if unit is None:
         yield skip("service", "limpet.service is not installed")
         return
-    configured = _configured(subject)
-    found = {node: name for node, name in _accelerators(subject.machine) if node not in configured}
+    configured = _configured(installation)
+    found = {node: name for node, name in _accelerators(installation.machine) if node not in configured}
     closed = False
     for node, name in {**configured, **found}.items():
         if unit.opens is not None and (finding := _closed(unit.opens, node, name, configured=node in configured)):
@@ -113,11 +113,11 @@ def service(subject: Subject) -> Iterator[Finding]:
         yield ok("service", f"limpet.service opens {what}")
 
 
-def _configured(subject: Subject) -> dict[str, str]:
+def _configured(installation: Installation) -> dict[str, str]:
     """Return the device nodes that sources name, and which do."""
-    sources = subject.config.sources if subject.config else {}
+    sources = installation.config.sources if installation.config else {}
     named = [(value, name) for name, table in sources.items() for value in table.options.values()]
-    root = subject.machine.root
+    root = installation.machine.root
     nodes = {}
     for value, name in named:
         if isinstance(value, str) and value.startswith("/dev/"):
@@ -141,13 +141,13 @@ def _closed(opens: frozenset[str], node: str, name: str, *, configured: bool) ->
         return None
     folder = "/etc/systemd/system/limpet.service.d"
     if drop_in:
-        mend = f"sudo install -D -m 644 /usr/share/limpet/drop-ins/{drop_in}.conf {folder}/{drop_in}.conf"
+        fix = f"sudo install -D -m 644 /usr/share/limpet/drop-ins/{drop_in}.conf {folder}/{drop_in}.conf"
     else:
-        mend = f"write [Service] and DeviceAllow={allow} rw into {folder}/device.conf"
+        fix = f"write [Service] and DeviceAllow={allow} rw into {folder}/device.conf"
     say = bad if configured else warn
     return say(
         "service",
         f"limpet.service may not open {node} ({name})",
         "its unit opens serial ports only, and no drop-in of it opens this",
-        f"{mend}; then sudo systemctl daemon-reload && sudo systemctl restart limpet",
+        f"{fix}; then sudo systemctl daemon-reload && sudo systemctl restart limpet",
     )

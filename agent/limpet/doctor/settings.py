@@ -11,19 +11,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from limpet.doctor.finding import Finding
-    from limpet.doctor.subject import Subject
+    from limpet.doctor.installation import Installation
 
 
-def configuration(subject: Subject) -> Iterator[Finding]:
+def configuration(installation: Installation) -> Iterator[Finding]:
     """Look for all that ``limpet check`` finds."""
-    if subject.config:
-        problems, lines = inspect(subject.config)
+    if installation.config:
+        problems, lines = inspect(installation.config)
         yield from (ok("configuration", line) for line in lines)
-    elif subject.problems:
-        problems = list(subject.problems)
+    elif installation.problems:
+        problems = list(installation.problems)
     else:
-        yield warn("configuration", f"there is no {subject.path}", "nothing says what to run", "limpet init")
+        yield warn("configuration", f"there is no {installation.path}", "nothing says what to run", "limpet init")
         return
     why = "the daemon ends with status 78, or the pipeline is failed"
     for problem in problems:
-        yield bad("configuration", problem, why, f"correct {subject.path}; `limpet check` shows all that is wrong")
+        yield bad(
+            "configuration", problem, why, f"correct {installation.path}; `limpet check` shows all that is wrong"
+        )

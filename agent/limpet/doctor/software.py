@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from limpet.doctor.finding import bad, ok, warn
-from limpet.doctor.installed import _MODULES, LEGACY, LITERT, Platform
+from limpet.doctor.runtime_packages import _MODULES, LEGACY, LITERT, Platform
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from limpet.doctor.finding import Finding
-    from limpet.doctor.subject import Subject
+    from limpet.doctor.installation import Installation
 
 OLDEST, NEWEST = (3, 10), (3, 13)
 
@@ -38,9 +38,9 @@ def no_wheel(package: str, here: Platform) -> str:
     return ""
 
 
-def python(subject: Subject) -> Iterator[Finding]:
+def python(installation: Installation) -> Iterator[Finding]:
     """Look at the interpreter."""
-    here = subject.software.platform
+    here = installation.software.platform
     what = f"Python {_dotted(here.python)} on {here.system} {here.machine}, {here.bits} bit"
     if not OLDEST <= here.python <= NEWEST:
         why = f"Limpet runs on {_dotted(OLDEST)} to {_dotted(NEWEST)}"
@@ -52,9 +52,9 @@ def python(subject: Subject) -> Iterator[Finding]:
         yield ok("python", what)
 
 
-def runtime(subject: Subject) -> Iterator[Finding]:
+def runtime(installation: Installation) -> Iterator[Finding]:
     """Look for what executes TFLite models, its numpy, and whether it can be loaded."""
-    here, versions, load = subject.software
+    here, versions, load = installation.software
     if LITERT not in versions and LEGACY not in versions:
         yield _none(here)
         return
@@ -77,8 +77,8 @@ def _none(here: Platform) -> Finding:
     reasons = {package: no_wheel(package, here) for package in (LITERT, LEGACY)}
     fits = [package for package, reason in reasons.items() if not reason]
     why = "; ".join(f"{package}: {reason}" for package, reason in reasons.items() if reason)
-    mend = f"pip install {fits[0]}" if fits else "use a platform that one of them has a wheel for; docs/boards.md"
-    return bad("runtime", "nothing that executes TFLite models is installed", why or "models cannot run", mend)
+    fix = f"pip install {fits[0]}" if fits else "use a platform that one of them has a wheel for; docs/boards.md"
+    return bad("runtime", "nothing that executes TFLite models is installed", why or "models cannot run", fix)
 
 
 def _dotted(version: tuple[int, int]) -> str:

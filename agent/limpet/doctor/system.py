@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from limpet.device.machine import Machine
     from limpet.doctor.finding import Finding
-    from limpet.doctor.subject import Subject
+    from limpet.doctor.installation import Installation
 
 _RELEASED = 1_760_000_000
 """October 2025: no clock that is right shows less to this program."""
@@ -33,44 +33,46 @@ _THROTTLED = {0: "too low a voltage", 1: "a capped frequency", 2: "throttling", 
 """Bits of the Raspberry Pi firmware's get_throttled; 16 higher: since the start."""
 
 
-def clock(subject: Subject) -> Iterator[Finding]:
+def clock(installation: Installation) -> Iterator[Finding]:
     """Look at whether the wall clock is right: results carry it, and TLS needs it."""
-    shown = datetime.fromtimestamp(subject.now, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    keeper = next((n for n, files in _KEEPERS.items() if any(True for _ in subject.machine.paths(*files))), "")
-    mend = "sudo timedatectl set-ntp true; away from the Internet name your own server in timesyncd.conf"
-    if subject.now < _RELEASED:
+    shown = datetime.fromtimestamp(installation.now, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    keeper = next(
+        (n for n, files in _KEEPERS.items() if any(True for _ in installation.machine.paths(*files))), ""
+    )
+    fix = "sudo timedatectl set-ntp true; away from the Internet name your own server in timesyncd.conf"
+    if installation.now < _RELEASED:
         yield bad(
-            "clock", f"it shows {shown}", "certificates seem not valid yet, and results carry the wrong time", mend
+            "clock", f"it shows {shown}", "certificates seem not valid yet, and results carry the wrong time", fix
         )
     elif keeper:
         yield ok("clock", f"{shown}, kept by {keeper}")
     else:
-        battery = any(True for _ in subject.machine.paths("sys/class/rtc/rtc*"))
+        battery = any(True for _ in installation.machine.paths("sys/class/rtc/rtc*"))
         why = "nobody sets it" if battery else "nobody sets it, and without a battery it stops with the power"
-        yield warn("clock", f"{shown}, not synchronised", why, mend)
+        yield warn("clock", f"{shown}, not synchronised", why, fix)
 
 
-def disk(subject: Subject) -> Iterator[Finding]:
+def disk(installation: Installation) -> Iterator[Finding]:
     """Look at the file system that holds the state directory."""
-    if not subject.config:
+    if not installation.config:
         yield skip("disk", "no configuration says where the state directory is")
         return
-    folder = nearest(subject.config.device.state)
+    folder = nearest(installation.config.device.state)
     status = os.statvfs(folder)
     free = status.f_bavail * status.f_frsize / MB
     what = f"{folder}: {free:.0f} MB free"
     if status.f_flag & os.ST_RDONLY:
         why = "nothing survives a restart; the kernel mounts a disk so after an error"
-        mend = "look at dmesg; put device.state where it can be written"
-        yield bad("disk", f"{folder} is mounted read-only", why, mend)
+        fix = "look at dmesg; put device.state where it can be written"
+        yield bad("disk", f"{folder} is mounted read-only", why, fix)
     elif free < _LITTLE or (status.f_files and not status.f_favail):
         yield bad("disk", what, "what waits for the broker finds no room", "delete what is not needed")
     elif free < _SCARCE:
         why = "logs and what waits for the broker will fill it"
         yield warn("disk", what, why, "delete what is not needed; journalctl --vacuum-size=50M")
-    elif (kind := _file_system(subject.machine, folder)) in _VOLATILE:
-        mend = "put device.state on a real disk"
-        yield warn("disk", f"{what}, on {kind}", "it may be gone after a reboot", mend)
+    elif (kind := _file_system(installation.machine, folder)) in _VOLATILE:
+        fix = "put device.state on a real disk"
+        yield warn("disk", f"{what}, on {kind}", "it may be gone after a reboot", fix)
     else:
         yield ok("disk", what)
 
@@ -85,9 +87,9 @@ def _file_system(machine: Machine, folder: Path) -> str:
     return kind
 
 
-def memory(subject: Subject) -> Iterator[Finding]:
+def memory(installation: Installation) -> Iterator[Finding]:
     """Look at what is free for a supervisor, its fork server and a worker."""
-    free = Host(subject.machine.root).memory_available_mb()
+    free = Host(installation.machine.root).memory_available_mb()
     if free is None:
         yield skip("memory", "the kernel does not tell")
     elif free < 100:
@@ -102,9 +104,9 @@ def memory(subject: Subject) -> Iterator[Finding]:
         yield ok("memory", f"{free:.0f} MB available")
 
 
-def power(subject: Subject) -> Iterator[Finding]:
+def power(installation: Installation) -> Iterator[Finding]:
     """Look at the supply, as the Raspberry Pi's firmware and batteries tell, and at the governor."""
-    found = [*_raspberry(subject.machine), *_battery(subject.machine), *_governor(subject.machine)]
+    found = [*_raspberry(installation.machine), *_battery(installation.machine), *_governor(installation.machine)]
     yield from found or [ok("power", "nothing is known against it")]
 
 
@@ -116,15 +118,15 @@ def _raspberry(machine: Machine) -> Iterator[Finding]:
         bits = 0
     low = [path for path in machine.paths("sys/class/hwmon/hwmon*") if machine.text(path / "name") == "rpi_volt"]
     bits |= any(machine.text(path / "in0_lcrit_alarm") == "1" for path in low)
-    mend = "use the board's own supply and a short cable; cool the board"
+    fix = "use the board's own supply and a short cable; cool the board"
     if now := [name for bit, name in _THROTTLED.items() if bits >> bit & 1]:
-        yield bad("power", f"now: {', '.join(now)}", "the board slows down, and USB devices drop out", mend)
+        yield bad("power", f"now: {', '.join(now)}", "the board slows down, and USB devices drop out", fix)
     elif past := [name for bit, name in _THROTTLED.items() if bits >> (bit + 16) & 1]:
         yield warn(
             "power",
             f"since the start: {', '.join(past)}",
             "the board was slow, and USB devices may drop out",
-            mend,
+            fix,
         )
 
 
@@ -139,18 +141,18 @@ def _governor(machine: Machine) -> Iterator[Finding]:
     folder = "sys/devices/system/cpu/cpu0/cpufreq"
     driver = machine.text(f"{folder}/scaling_driver")
     if machine.text(f"{folder}/scaling_governor") == "powersave" and "pstate" not in driver:
-        mend = "echo schedutil | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
-        yield warn("power", "the CPU stays at its lowest frequency (powersave)", "models run slowly", mend)
+        fix = "echo schedutil | sudo tee /sys/devices/system/cpu/cpu*/cpufreq/scaling_governor"
+        yield warn("power", "the CPU stays at its lowest frequency (powersave)", "models run slowly", fix)
 
 
-def heat(subject: Subject) -> Iterator[Finding]:
+def heat(installation: Installation) -> Iterator[Finding]:
     """Look at the hottest zone, and at what the kernel does against heat; fans are meant to turn."""
-    temperature = Host(subject.machine.root).temperature_c()
+    temperature = Host(installation.machine.root).temperature_c()
     slowed = [
         kind
-        for path in subject.machine.paths("sys/class/thermal/cooling_device*")
-        if "fan" not in (kind := subject.machine.text(path / "type")).lower()
-        and subject.machine.text(path / "cur_state") not in {"", "0", "-1"}
+        for path in installation.machine.paths("sys/class/thermal/cooling_device*")
+        if "fan" not in (kind := installation.machine.text(path / "type")).lower()
+        and installation.machine.text(path / "cur_state") not in {"", "0", "-1"}
     ]
     shown = "no thermal zone" if temperature is None else f"{temperature:.0f} °C"
     if slowed or (temperature or 0) > _HOT:

@@ -18,26 +18,26 @@ if TYPE_CHECKING:
 
     from limpet.config import Config
     from limpet.doctor.finding import Finding
-    from limpet.doctor.subject import Subject
+    from limpet.doctor.installation import Installation
 
 _VERSION = struct.Struct(">60xI")
 """Where an SQLite file has its ``user_version``: https://sqlite.org/fileformat2.html, section 1.3."""
 
 
-def usage(subject: Subject) -> Iterator[Finding]:
+def usage(installation: Installation) -> Iterator[Finding]:
     """Look at each thing that grows, and at whether this version can read the outbox that is there."""
-    if not subject.config or not subject.config.device.state.is_dir():
+    if not installation.config or not installation.config.device.state.is_dir():
         yield skip("usage", "nothing is written yet")
         return
     try:
-        yield from _usage(subject.config)
-        yield from _format(subject.config.device.state / "outbox/outbox.db")
+        yield from _usage(installation.config)
+        yield from _format(installation.config.device.state / "outbox/outbox.db")
     except PermissionError as error:
         yield skip("usage", f"{error.filename} cannot be read by this user")
-    dumps = [look(path).size for path in subject.machine.paths("var/lib/systemd/coredump/core.limpet*")]
+    dumps = [look(path).size for path in installation.machine.paths("var/lib/systemd/coredump/core.limpet*")]
     if dumps:
-        mend = "sudo rm /var/lib/systemd/coredump/core.limpet*"
-        yield warn("usage", f"core dumps: {_mb(sum(dumps))}", "the service writes none, something else did", mend)
+        fix = "sudo rm /var/lib/systemd/coredump/core.limpet*"
+        yield warn("usage", f"core dumps: {_mb(sum(dumps))}", "the service writes none, something else did", fix)
 
 
 def _usage(config: Config) -> Iterator[Finding]:
@@ -68,8 +68,8 @@ def _format(path: Path) -> Iterator[Finding]:
     (found,) = _VERSION.unpack(head) if len(head) == _VERSION.size else (0,)
     if found > FORMAT:
         why = "its messages stay unsent, and what comes is kept in memory only"
-        mend = f"install the later version again; or move {path} away to begin an empty one"
-        yield bad("usage", f"{path} is of a later version of Limpet (format {found})", why, mend)
+        fix = f"install the later version again; or move {path} away to begin an empty one"
+        yield bad("usage", f"{path} is of a later version of Limpet (format {found})", why, fix)
 
 
 def _head(path: Path) -> bytes:

@@ -34,7 +34,7 @@ from limpet.untrusted import reading
 from limpet.wire.border import cleaned, cleaned_placed
 from limpet.wire.channel import Channel
 from limpet.wire.executor_records import LARGEST, Done, Opened, Recheck, Reset, Run, ToExecutor
-from limpet.wire.memory_file import nameless_file, seal
+from limpet.wire.memory_file import anonymous_file, seal
 from limpet.wire.shared_arrays import put, view
 
 if TYPE_CHECKING:
@@ -94,7 +94,7 @@ class _Executor:
         placed.sandbox = in_force
         places = lay_out([*self._model.inputs, *self._model.outputs])
         self._ins, self._outs = places[: len(self._model.inputs)], places[len(self._model.inputs) :]
-        with nameless_file() as file:
+        with anonymous_file() as file:
             file.truncate(places[-1][0] + places[-1][1])
             # The worker may rely on it: what it has mapped cannot be taken away from under it.
             seal(file)

@@ -17,7 +17,7 @@ import msgspec
 from limpet.contracts.delegate import CPU
 from limpet.contracts.messages import Tensor
 from limpet.errors import TransportError, UnreadableError
-from limpet.inference import admission, given
+from limpet.inference import admission, infer_request
 from limpet.inference.planning import resized
 from limpet.inference.single import plan_tensors
 from limpet.untrusted import reading
@@ -107,11 +107,11 @@ def serve(source: IO[bytes], sink: IO[bytes], folder: Path) -> None:
         sink.write(MAGIC)
         left = order.windows
         while left > 0:
-            windows = given.windows(read(source, Tensor))
-            given.refuse(model, windows)
+            windows = infer_request.windows(read(source, Tensor))
+            infer_request.refuse(model, windows)
             left -= len(windows)
             for answers in _answers(model, windows, alone=bool(plan.state) and not plan.state.lasting):
-                write(sink, given.inferred(plan, model, answers, placed, order.sha256))
+                write(sink, infer_request.inferred(plan, model, answers, placed, order.sha256))
                 sink.flush()
 
 
@@ -144,18 +144,18 @@ def _loaded(plan: PipelinePlan, shape: tuple[int, ...]) -> Iterator[tuple[Model,
             yield proven
 
 
-def _answers(model: Model, windows: FloatArray, *, alone: bool) -> Iterator[given.Answers]:
+def _answers(model: Model, windows: FloatArray, *, alone: bool) -> Iterator[infer_request.Answers]:
     """Run on each window; yield answers whenever there are enough for a frame.
 
     ``alone``: the model's state is cleared before each window.
     """
-    answers = given.Answers()
+    answers = infer_request.Answers()
     for window in windows:
         if alone:
             model.reset()
         answers.add(model, window)
         if answers.size >= PART:
             yield answers
-            answers = given.Answers()
+            answers = infer_request.Answers()
     if answers.run_us:
         yield answers

@@ -29,7 +29,7 @@ from limpet.supervision.commands import Commands
 from limpet.supervision.fleet import Fleet
 from limpet.supervision.health import PipelineRecord, now
 from limpet.supervision.roster import Roster
-from limpet.wire.memory_file import nameless_file
+from limpet.wire.memory_file import anonymous_file
 from limpet.wire.records import (
     Ask,
     Heartbeat,
@@ -260,7 +260,7 @@ class Supervisor:
             self._fleet.ask(pipeline, ask)
             return
         # Through the socket it could fill what the worker has not read yet, which is taken for not listening.
-        with nameless_file() as file:
+        with anonymous_file() as file:
             file.write(payload)
             file.flush()
             self._fleet.ask(pipeline, ask, (file.fileno(),))

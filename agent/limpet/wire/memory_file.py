@@ -11,7 +11,7 @@ _SEALS = 2 | 4
 """F_SEAL_SHRINK and F_SEAL_GROW, see fcntl(2)."""
 
 
-def nameless_file() -> IO[bytes]:
+def anonymous_file() -> IO[bytes]:
     """Return an empty file in memory, or without a name on the disk where the system has no such files."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("limpet", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "r+b")

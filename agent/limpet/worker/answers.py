@@ -16,7 +16,7 @@ from limpet.contracts.commands import LARGEST_OUTPUTS
 from limpet.contracts.delegate import CPU
 from limpet.contracts.messages import Tensor
 from limpet.errors import ModelError
-from limpet.inference import given
+from limpet.inference import infer_request
 from limpet.inference.admission import opened
 from limpet.inference.inputs import complete
 from limpet.wire.border import MOST_LISTS, cleaned, lists_of
@@ -96,7 +96,7 @@ class _Guest:
     number: int
     pipeline: Pipeline
     left: list[FloatArray]
-    answers: given.Answers
+    answers: infer_request.Answers
     model: Model | None = None
     stack: ExitStack = field(default_factory=ExitStack)
 
@@ -130,14 +130,14 @@ class Guests:
         try:
             with os.fdopen(file, "rb") as opened:
                 opened.seek(0)
-                windows = given.windows(msgspec.msgpack.decode(opened.read(), type=Tensor))
+                windows = infer_request.windows(msgspec.msgpack.decode(opened.read(), type=Tensor))
             if pipeline is None:
                 raise ModelError("the pipeline does not run")  # noqa: TRY301
-            given.refuse(pipeline.completed, windows)
+            infer_request.refuse(pipeline.completed, windows)
         except ModelError as error:
             self._send(Answered(number, str(error)))
         else:
-            self._waiting.append(_Guest(number, pipeline, list(windows[::-1]), given.Answers()))
+            self._waiting.append(_Guest(number, pipeline, list(windows[::-1]), infer_request.Answers()))
 
     def turn(self, *, busy: bool) -> None:
         """Run for a moment, and answer what is done. ``busy``: samples wait, which go first."""
@@ -179,7 +179,7 @@ def _run(guest: _Guest) -> Inferred | None:
     own = guest.pipeline.model
     placed = own.placed if isinstance(own, Delegation) and own.delegate == model.delegate else None
     plan = guest.pipeline.plan
-    found = given.inferred(plan, model, answers, placed, given.digest(plan, model.delegate))
+    found = infer_request.inferred(plan, model, answers, placed, infer_request.digest(plan, model.delegate))
     if len(found.outputs) > MOST_TENSORS or any(len(one.shape) > MOST_DIMENSIONS for one in found.outputs):
         raise ModelError(f"more than {MOST_TENSORS} outputs or {MOST_DIMENSIONS} dimensions are not sent")
     return found

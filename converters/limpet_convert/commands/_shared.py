@@ -1,4 +1,4 @@
-"""What several commands share: the project argument, the way, the table of results."""
+"""What several commands share: the project argument, the conversion, the table of results."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from limpet.errors import ConfigError
 from limpet_convert import devices
+from limpet_convert.conversion import Conversion
 from limpet_convert.devices import Login
 from limpet_convert.progress import Progress
-from limpet_convert.steps import Way
 
 if TYPE_CHECKING:
     import argparse
@@ -58,15 +58,17 @@ def device(arguments: argparse.Namespace) -> Device | None:
     return devices.open_device(arguments.device, Login(arguments.delegate, *files))
 
 
-def way(wanted: Project, out: Path | None) -> Way:
-    """Return the project's way."""
-    return Way(wanted, out or wanted.build, Progress())
+def conversion(wanted: Project, out: Path | None) -> Conversion:
+    """Return the conversion of a project. Results go to ``out``, or to its build folder."""
+    return Conversion(wanted, out or wanted.build, Progress())
 
 
 def tell_device(found: OnDevice) -> None:
     """Print what a device made of a model."""
-    told = found.told
-    print(f"{found.name}: {told.runtime} (Limpet {told.limpet}), {told.delegate}, {found.run_us:,.1f} µs a run")
+    answer = found.answer
+    print(
+        f"{found.name}: {answer.runtime} (Limpet {answer.limpet}), {answer.delegate}, {found.run_us:,.1f} µs a run"
+    )
     print(f"  agreement with the same model here {found.here.agreement:.2%}")
 
 

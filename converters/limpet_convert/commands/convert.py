@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from limpet.errors import ConfigError
 from limpet_convert import project, sources
 from limpet_convert.commands import _shared
-from limpet_convert.steps import FLOAT
+from limpet_convert.conversion import FLOAT
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -36,8 +36,8 @@ def main(arguments: argparse.Namespace) -> int:
     """Print where it is and how large."""
     path = arguments.project
     if path.suffix == ".toml":
-        way = _shared.way(project.read(path), arguments.out)
-        made, target = way.model, way.folder / FLOAT
+        conversion = _shared.conversion(project.read(path), arguments.out)
+        made, target = conversion.model, conversion.folder / FLOAT
     else:
         made = sources.convert(path, "", _options(arguments.options), Path.cwd())
         target = (arguments.out or Path()) / f"{path.stem}.tflite"

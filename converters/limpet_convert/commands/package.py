@@ -82,10 +82,10 @@ _OPTIONS = {
 def _of_project(arguments: argparse.Namespace) -> tuple[Manifest, Path]:
     wanted = project.read(arguments.project)
     signer = bundling.signer(wanted)
-    way = _shared.way(wanted, arguments.out)
-    way.variant(wanted.bundle.variant)
-    manifest = way.package(signer)
-    return manifest, way.folder / package.file_name(manifest)
+    conversion = _shared.conversion(wanted, arguments.out)
+    conversion.variant(wanted.bundle.variant)
+    manifest = conversion.package(signer)
+    return manifest, conversion.folder / package.file_name(manifest)
 
 
 def _ready(arguments: argparse.Namespace, given: dict[str, Any]) -> tuple[Manifest, Path]:

@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Print where they are and how large."""
     wanted = project.read(arguments.project)
-    way = _shared.way(wanted, arguments.out)
+    conversion = _shared.conversion(wanted, arguments.out)
     for variant in dict.fromkeys([*wanted.quantize.variants, wanted.bundle.variant]):
-        path = way.variant(variant)
-        print(f"{path}: {path.stat().st_size:,} B, {path.stat().st_size / len(way.model):.3f} of float")
+        path = conversion.variant(variant)
+        print(f"{path}: {path.stat().st_size:,} B, {path.stat().st_size / len(conversion.model):.3f} of float")
     return 0

@@ -22,13 +22,13 @@ def main(arguments: argparse.Namespace) -> int:
     """Return 1 where the packaged variant misses a threshold: then no bundle is written."""
     wanted = project.read(arguments.project)
     signer = bundling.signer(wanted)  # A key that is not there is told of now, not after all the work.
-    way = _shared.way(wanted, arguments.out)
-    passed = way.verify()
-    _shared.tell(way.comparisons)
-    _shared.tell_guilty(way.blamed)
-    print(f"report: {way.folder / 'report.md'}")
+    conversion = _shared.conversion(wanted, arguments.out)
+    passed = conversion.verify()
+    _shared.tell(conversion.comparisons)
+    _shared.tell_guilty(conversion.blamed)
+    print(f"report: {conversion.folder / 'report.md'}")
     if not passed:
         return 1
-    manifest = way.package(signer)
-    print(f"bundle: {way.folder / package.file_name(manifest)}")
+    manifest = conversion.package(signer)
+    print(f"bundle: {conversion.folder / package.file_name(manifest)}")
     return 0

@@ -9,18 +9,18 @@ import msgspec
 
 from limpet_convert import profiles, project, tuning
 from limpet_convert.commands import _shared
+from limpet_convert.conversion import FLOAT
 from limpet_convert.errors import ConvertError
 from limpet_convert.project import Observer
-from limpet_convert.steps import FLOAT
 from limpet_convert.tuning import Candidate, Here, Target, There
 
 if TYPE_CHECKING:
     import argparse
 
+    from limpet_convert.conversion import Conversion
     from limpet_convert.devices import Device
     from limpet_convert.profiles import Profile
     from limpet_convert.project import Project, Variant
-    from limpet_convert.steps import Way
     from limpet_convert.tuning import Clock
 
 HELP = "try the variants and observers, print the Pareto front of size, time and loss, and what meets a target"
@@ -97,24 +97,26 @@ class _Trial:
 
     def candidates(self) -> list[Candidate]:
         """Make and measure each."""
-        first = _shared.way(self._wanted, self._folder)
+        first = _shared.conversion(self._wanted, self._folder)
         found = [self._measured(first, variant, variant) for variant in PLAIN]
         found.append(self._candidate(first, "float", "float", first.folder / FLOAT, 0.0))
         for observer in get_args(Observer):
             quantize = msgspec.structs.replace(self._wanted.quantize, observer=observer)
             changed = msgspec.structs.replace(self._wanted, quantize=quantize)
-            way = _shared.way(changed, self._folder / f"tune-{observer}")
-            found += [self._measured(way, variant, f"{variant} {observer}") for variant in CALIBRATED]
+            conversion = _shared.conversion(changed, self._folder / f"tune-{observer}")
+            found += [self._measured(conversion, variant, f"{variant} {observer}") for variant in CALIBRATED]
         return found
 
-    def _measured(self, way: Way, variant: Variant, name: str) -> Candidate:
-        path = way.variant(variant)
-        return self._candidate(way, variant, name, path, way.measure(variant).metric_loss_points)
+    def _measured(self, conversion: Conversion, variant: Variant, name: str) -> Candidate:
+        path = conversion.variant(variant)
+        return self._candidate(conversion, variant, name, path, conversion.measure(variant).metric_loss_points)
 
-    def _candidate(self, way: Way, variant: Variant, name: str, path: Path, loss: float) -> Candidate:
+    def _candidate(
+        self, conversion: Conversion, variant: Variant, name: str, path: Path, loss: float
+    ) -> Candidate:
         size = path.stat().st_size
         if self._profile and (refused := self._profile.refusal(variant, size)):
             return Candidate(name, size, loss, 0.0, refused=refused)
-        with way.progress.step(f"time {name}"):
-            time = self._clock(path, way.test.values, variant)
+        with conversion.progress.step(f"time {name}"):
+            time = self._clock(path, conversion.test.values, variant)
         return Candidate(name, size, loss, time, self._clock.label)

@@ -41,11 +41,11 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.models:
         comparisons, there = _models(wanted, arguments.models, device)
     else:
-        way = _shared.way(wanted, arguments.out)
-        way.verify(device)
-        comparisons, there = way.comparisons, way.there
-        _shared.tell_guilty(way.blamed)
-        print(f"report: {way.folder / 'report.md'}")
+        conversion = _shared.conversion(wanted, arguments.out)
+        conversion.verify(device)
+        comparisons, there = conversion.comparisons, conversion.there
+        _shared.tell_guilty(conversion.blamed)
+        print(f"report: {conversion.folder / 'report.md'}")
     if there:
         _shared.tell_device(there)
         comparisons = [*comparisons, there.exact]

@@ -11,7 +11,7 @@ import numpy as np
 from msgspec.structs import replace
 
 from limpet.errors import ModelError, UnreadableError
-from limpet.inference import given
+from limpet.inference import infer_request
 from limpet.untrusted import reading
 from limpet_convert.errors import ConvertError
 from limpet_convert.runners import flat
@@ -46,12 +46,12 @@ class Login:
 class Ran:
     """What a model made of windows on a device: each output ``(n, ...)``, and the time of each run there in µs.
 
-    ``told`` is what the device says of itself, without outputs and times.
+    ``answer`` is what the device says of itself, without outputs and times.
     """
 
     values: list[FloatArray]
     run_us: list[float]
-    told: Inferred
+    answer: Inferred
 
 
 class Device(Protocol):
@@ -95,15 +95,15 @@ def gather(answers: list[Inferred]) -> Ran:
 
 
 def _join(answers: list[Inferred]) -> Ran:
-    parts = [[given.windows(output) for output in answer.outputs] for answer in answers]
+    parts = [[infer_request.windows(output) for output in answer.outputs] for answer in answers]
     for answer, outputs in zip(answers, parts, strict=True):
         refuse_times(answer, len(outputs[0]) if outputs else 0)
         if any(len(output) != len(outputs[0]) for output in outputs):
             raise UnreadableError("the outputs of the device's answer differ in their number of windows")
     joined = [np.concatenate(output) for output in zip(*parts, strict=True)]
     values = [np.stack([flat(one) for one in output]) for output in joined]
-    told = printable(replace(answers[0], outputs=[], run_us=[]))
-    return Ran(values, [time for answer in answers for time in answer.run_us], told)
+    answer = printable(replace(answers[0], outputs=[], run_us=[]))
+    return Ran(values, [time for answer in answers for time in answer.run_us], answer)
 
 
 def refuse_times(answer: Inferred, windows: int) -> None:

@@ -28,7 +28,7 @@ from limpet.contracts.messages import Inferred, StatusMessage
 from limpet.delivery.mqtt.broker import Broker
 from limpet.delivery.mqtt.link import Link
 from limpet.errors import TransportError, UnreadableError
-from limpet.inference import given
+from limpet.inference import infer_request
 from limpet.supervision.commands import AT_ONCE, PER_SECOND
 from limpet.untrusted import reading
 from limpet_convert.devices import DeviceError, Ran, gather, printable, read_model, refuse_times, shown
@@ -129,7 +129,7 @@ class Pipeline:
             yield answer
 
     def _request(self, windows: FloatArray) -> bytes:
-        return msgspec.json.encode(Infer(pipeline=self._pipeline, windows=given.tensor(windows)))
+        return msgspec.json.encode(Infer(pipeline=self._pipeline, windows=infer_request.tensor(windows)))
 
 
 def batches(windows: FloatArray, run_s: float, output: int) -> Iterator[FloatArray]:

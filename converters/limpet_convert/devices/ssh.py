@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from limpet.contracts.messages import Inferred
 from limpet.errors import TransportError, UnreadableError
-from limpet.inference import given
+from limpet.inference import infer_request
 from limpet.inference.tensor_stream import MAGIC, PART, Order, Part, Readable, read, write
 from limpet_convert.devices import DeviceError, Ran, gather, read_model, shown
 
@@ -147,7 +147,7 @@ def ask(file: IO[bytes], model: bytes, windows: FloatArray, delegate: str) -> No
         write(file, Part(model[start : start + PART]))
     at_once = max(1, PART // max(1, windows[0].nbytes))
     for start in range(0, len(windows), at_once):
-        write(file, given.tensor(windows[start : start + at_once]))
+        write(file, infer_request.tensor(windows[start : start + at_once]))
 
 
 def answers(pipe: Readable, windows: int) -> list[Inferred]:
@@ -182,9 +182,9 @@ def explain(target: str, limpet: str, status: int | None, said: str) -> str:
     """Say why there is no answer, by ssh's exit status and what was printed on stderr, and what to do."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     last = lines[-1] if lines else ""
-    told = [line.removeprefix("limpet: ") for line in lines if line.startswith("limpet: ")]
-    if told and status != _UNKNOWN_COMMAND:
-        return f"{target}: {'; '.join(told)}"
+    reasons = [line.removeprefix("limpet: ") for line in lines if line.startswith("limpet: ")]
+    if reasons and status != _UNKNOWN_COMMAND:
+        return f"{target}: {'; '.join(reasons)}"
     if status == _NOT_FOUND:
         return (
             f"{target}: there is no program {limpet!r}; name it, as ssh://{target}?limpet=/opt/limpet/bin/limpet"

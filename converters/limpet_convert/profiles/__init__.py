@@ -95,10 +95,10 @@ def measure(device: Device) -> Profile:
     clock = tuning.There(device)
     for name in reference.NAMES:
         found[name] = round(_time(clock, name), 1)
-    told = clock.told
+    answer = clock.answer
     return Profile(
         name=device.name,
-        source=f"measured by limpet-convert: Limpet {told.limpet}, {told.runtime}, delegate {told.delegate}",
+        source=f"measured by limpet-convert: Limpet {answer.limpet}, {answer.runtime}, delegate {answer.delegate}",
         run_us=found,
     )
 

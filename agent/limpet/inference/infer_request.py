@@ -1,4 +1,4 @@
-"""Windows of model input that somebody gives from outside, to learn what a model makes of them on this device."""
+"""Windows of model input that a client sends with the command ``infer``, and the reply that it gets."""
 
 from __future__ import annotations
 

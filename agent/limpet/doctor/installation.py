@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from limpet import config
 from limpet.device.machine import Machine
-from limpet.doctor.installed import Software, installed
+from limpet.doctor.runtime_packages import Software, installed
 from limpet.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Subject:
+class Installation:
     """``config`` is ``None`` where there is no file, or ``problems`` say why it cannot be read.
 
     ``now`` is in seconds since 1970. Files of the machine are looked up below ``machine.root``.
@@ -32,11 +32,11 @@ class Subject:
     now: float = field(default_factory=time.time)
 
 
-def read(path: Path, machine: Machine) -> Subject:
-    """Make a subject of this Python and a configuration file, which may be missing or wrong."""
+def read(path: Path, machine: Machine) -> Installation:
+    """Make a installation of this Python and a configuration file, which may be missing or wrong."""
     if not path.exists():
-        return Subject(path, machine=machine)
+        return Installation(path, machine=machine)
     try:
-        return Subject(path, config.read(path), machine=machine)
+        return Installation(path, config.read(path), machine=machine)
     except ConfigError as error:
-        return Subject(path, problems=error.problems, machine=machine)
+        return Installation(path, problems=error.problems, machine=machine)

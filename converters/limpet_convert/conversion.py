@@ -51,7 +51,7 @@ KERNEL_WINDOWS = 50
 
 
 @dataclass
-class Way:
+class Conversion:
     """One project on its way. Everything is made when it is first asked for, and once."""
 
     project: Project
@@ -90,8 +90,10 @@ class Way:
     def ranges(self) -> dict[str, Range]:
         """The range of every tensor."""
         wanted = self.project.quantize
-        with self.progress.step("calibrate") as told:
-            found = observers.ranges(self.model, self.calibration.values, wanted.observer, wanted.percentile, told)
+        with self.progress.step("calibrate") as report_share:
+            found = observers.ranges(
+                self.model, self.calibration.values, wanted.observer, wanted.percentile, report_share
+            )
         text = json.dumps({name: asdict(r) for name, r in sorted(found.items())}, indent=1)
         (self.folder / RANGES).write_text(text + "\n", encoding="utf-8")
         return found
@@ -135,9 +137,9 @@ class Way:
 
     def diagnose(self, variant: Variant) -> Diagnosis:
         """Look at each layer of a static variant that was made."""
-        with self.progress.step("layers") as told:
+        with self.progress.step("layers") as report_share:
             made = self.path(variant).read_bytes()
-            return layers.diagnose(self.model, made, self.test.values, told, self._parts())
+            return layers.diagnose(self.model, made, self.test.values, report_share, self._parts())
 
     def _parts(self) -> Sequence[Array]:
         """Return what is measured apart in the outputs: a detector's boxes and its scores."""

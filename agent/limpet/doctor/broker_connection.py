@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from limpet.doctor.finding import Finding
-    from limpet.doctor.subject import Subject
+    from limpet.doctor.installation import Installation
 
 _TIMEOUT = 5.0
 _PATIENCE = 0.5
@@ -32,25 +32,25 @@ _SOON = 30
 _AFTER = "the outbox keeps what is to be sent until it is full, then sheds the oldest"
 
 
-def broker(subject: Subject) -> Iterator[Finding]:
+def connection(installation: Installation) -> Iterator[Finding]:
     """Look at files, network, TLS and login, each only where the one before is well."""
-    settings = _settings(subject)
-    if settings is None or subject.config is None:
+    settings = _settings(installation)
+    if settings is None or installation.config is None:
         yield skip("broker", "no usable table [mqtt] is configured")
         return
-    device = subject.config.device.id
+    device = installation.config.device.id
     for step in (_files, _network, _tls):
-        found = list(step(settings, subject.now))
+        found = list(step(settings, installation.now))
         yield from found
         if any(finding.result in {"bad", "skip"} for finding in found):
             return
     yield _login(settings, device)
 
 
-def _settings(subject: Subject) -> Config | None:
-    if subject.config is None or "mqtt" not in subject.config.reporters:
+def _settings(installation: Installation) -> Config | None:
+    if installation.config is None or "mqtt" not in installation.config.reporters:
         return None
-    return config.fill(Config, subject.config.reporters["mqtt"], "mqtt", subject.config.base, [])
+    return config.fill(Config, installation.config.reporters["mqtt"], "mqtt", installation.config.base, [])
 
 
 def _files(settings: Config, now: float) -> Iterator[Finding]:
@@ -62,9 +62,9 @@ def _files(settings: Config, now: float) -> Iterator[Finding]:
     try:
         check_files(settings)
     except ConfigError as error:
-        mend = "put it there readable for the service's user, or name it with LoadCredential= in the unit"
+        fix = "put it there readable for the service's user, or name it with LoadCredential= in the unit"
         for problem in error.problems:
-            yield bad("broker", problem, "the daemon ends with status 78", mend)
+            yield bad("broker", problem, "the daemon ends with status 78", fix)
         return
     for path in filter(None, (settings.password_file, settings.key_file)):
         yield from _secret(locate(path))
@@ -113,8 +113,8 @@ def _network(settings: Config, _now: float) -> Iterator[Finding]:
     try:
         socket.create_connection((to.host, to.port), _TIMEOUT).close()
     except OSError as error:
-        mend = f"start the broker or correct url; `nc -vz {to.host} {to.port}` tries the same"
-        yield bad("broker", f"{to}: {reasons.failure(error, to)}", _AFTER, mend)
+        fix = f"start the broker or correct url; `nc -vz {to.host} {to.port}` tries the same"
+        yield bad("broker", f"{to}: {reasons.failure(error, to)}", _AFTER, fix)
     else:
         yield ok("broker", f"{to} answers")
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.device import journal
+from limpet.device import systemd_journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,7 @@ def listening(tmp_path: Path) -> Iterator[socket.socket]:
 @pytest.fixture
 def log(tmp_path: Path, listening: socket.socket) -> Iterator[logging.Logger]:
     del listening
-    handler = journal.JournalHandler(str(tmp_path / "journal"))
+    handler = systemd_journal.JournalHandler(str(tmp_path / "journal"))
     logger = logging.getLogger("limpet.test")
     logger.setLevel(logging.DEBUG)
     logger.addHandler(handler)
@@ -87,4 +87,4 @@ def test_a_journal_that_is_away_stops_nothing(
 @given(st.dictionaries(st.text("ABC_", min_size=1), st.text(), max_size=5))
 def test_whatever_is_said_comes_back(entry: dict[str, str]) -> None:
     text = {key: value.encode("utf-8", "replace").decode() for key, value in entry.items()}
-    assert decode(journal.encode(entry)) == text
+    assert decode(systemd_journal.encode(entry)) == text
