@@ -27,7 +27,7 @@ from paho.mqtt.client import Client  # noqa: E402
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion  # noqa: E402
 
 from limpet.delivery.mqtt.batch import Batcher, join  # noqa: E402
-from limpet.delivery.mqtt.link import WINDOW  # noqa: E402
+from limpet.delivery.mqtt.connection import WINDOW  # noqa: E402
 from limpet.delivery.outbox import Entry  # noqa: E402
 from limpet.delivery.outbox.queue import Outbox  # noqa: E402
 from limpet.delivery.outbox.rules import OutboxRules  # noqa: E402

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet import config, text_file
-from limpet.delivery.mqtt import broker
+from limpet.delivery.mqtt import broker_settings
 from limpet.models import bundle
 from limpet.reporters import mqtt
 from limpet_convert import project
@@ -58,7 +58,7 @@ def test_a_password(tmp_path: Path, manner: str) -> None:
     settings = mqtt.Config(
         url="mqtt://b", username="u", password_file=save(tmp_path / "secret", "hush hush\n", manner)
     )
-    assert broker.password(settings) == "hush hush"
+    assert broker_settings.password(settings) == "hush hush"
 
 
 @saved

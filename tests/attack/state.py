@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limpet.delivery.outbox import OVERHEAD
-from limpet.delivery.outbox.file import check
-from limpet.delivery.outbox.journal import Item, Journal
+from limpet.delivery.outbox.database_file import check
+from limpet.delivery.outbox.write_ahead_log import Item, WriteAheadLog
 from limpet.device import boot
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _journal(*items: Item) -> Callable[[Path], None]:
     """Return what writes a journal as the daemon does, with checksums that are right."""
 
     def damage(state: Path) -> None:
-        journal = Journal(state / "outbox")
+        journal = WriteAheadLog(state / "outbox")
         journal.read(0.0)
         journal.append(list(items), time.monotonic(), 0.0)
 

@@ -6,8 +6,8 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from limpet.delivery.outbox.disk import Disk
-from limpet.delivery.outbox.file import FORMAT
+from limpet.delivery.outbox.database import Database
+from limpet.delivery.outbox.database_file import FORMAT
 from limpet.doctor import usage
 from support.patients import only, patient, table
 
@@ -54,7 +54,7 @@ def test_core_dumps(tmp_path: Path) -> None:
 
 def test_an_outbox_of_a_later_version(tmp_path: Path) -> None:
     path = tmp_path / "state/outbox/outbox.db"
-    Disk(path).close()
+    Database(path).close()
     who = patient(tmp_path, config=table(tmp_path))
     assert only(usage.usage, who).result == "ok"
     with closing(sqlite3.connect(path)) as db:

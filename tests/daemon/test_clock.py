@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.conftest import Configure, pipeline, replay
 from limpet.contracts.messages import EventMessage
-from limpet.delivery.mqtt.redate import redated
-from limpet.delivery.outbox import Entry, Parcel, Token
+from limpet.delivery.mqtt.clock_correction import redated
+from limpet.delivery.outbox import Entry, EntryId, StoredEntry
 from support import reports
 from support.broker import Mosquitto, wait_until
 from support.daemon import Consumer, daemon, missing
@@ -97,9 +97,9 @@ def device_events(consumer: Consumer, event: str) -> Sequence[dict[str, Any]]:
     return [content for content in said if content["event"] == event]
 
 
-def parcel(message: Any, *, here: bool = True, kind: Any = "result") -> Parcel:
+def parcel(message: Any, *, here: bool = True, kind: Any = "result") -> StoredEntry:
     payload = msgspec.json.encode(message)
-    return Parcel(Token(kind, 7), Entry(kind, "motion", payload, 1, 12.5, here))
+    return StoredEntry(EntryId(kind, 7), Entry(kind, "motion", payload, 1, 12.5, here))
 
 
 def old_result(**changes: Any) -> Any:
@@ -120,7 +120,7 @@ def test_only_what_is_marked_and_of_this_boot_is_set_right() -> None:
     first, second = msgspec.json.decode(made.entry.payload)
     assert (first["time"], first.get("clock")) == ("2027-01-15T08:00:02Z", None)
     assert second == msgspec.to_builtins(reports.result(1), str_keys=True) | {"time": second["time"]}
-    assert made.token == Token("result", 7)
+    assert made.token == EntryId("result", 7)
 
 
 def test_an_event_gets_the_time_at_which_it_was_taken_in() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from daemon.conftest import Configure, pipeline, replay
 from limpet.dedupe import Dedupe
-from limpet.delivery.outbox.disk import Disk
+from limpet.delivery.outbox.database import Database
 from limpet.device import boot
 from support.daemon import Consumer, daemon
 
@@ -80,7 +80,7 @@ def test_what_waits_is_gone_and_ids_do_not_come_again(
         broker.stop()
         assert running.stop() == 0
     earlier = consumer.results("one")
-    with closing(Disk(state / "outbox/outbox.db")) as disk:
+    with closing(Database(state / "outbox/outbox.db")) as disk:
         assert disk.messages["result"] + disk.messages["event"] > 0
 
     done = reset("--yes", path)

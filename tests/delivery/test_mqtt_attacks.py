@@ -15,13 +15,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from limpet.delivery.mqtt import frames
-from limpet.delivery.mqtt.frames import Frames
-from limpet.delivery.mqtt.link import LARGEST_FRAME, LARGEST_INCOMING, MOST_INCOMING, Incoming
-from limpet.delivery.mqtt.pack import Outgoing
-from limpet.delivery.mqtt.request import LARGEST_OPEN, Requests
+from limpet.delivery.mqtt import packet_limits
+from limpet.delivery.mqtt.connection import LARGEST_FRAME, LARGEST_INCOMING, MOST_INCOMING, Incoming
+from limpet.delivery.mqtt.dialects import Dialects, configs
+from limpet.delivery.mqtt.incoming_commands import LARGEST_OPEN, IncomingCommands
+from limpet.delivery.mqtt.outgoing import Outgoing
+from limpet.delivery.mqtt.packet_limits import PacketLimits
 from limpet.delivery.mqtt.sender import MOST_ASKED
-from limpet.delivery.mqtt.told import Told, configs
 from limpet.errors import UnreadableError
 from limpet.reporters import mqtt
 from limpet.reporters.dialects import azure_iot_hub, homeassistant, sparkplug
@@ -87,7 +87,7 @@ def commands(size: int) -> Iterator[Incoming]:
 
 
 def test_commands_that_wait_are_bounded_in_bytes() -> None:
-    requests = Requests("press-07", ROOT, (), lambda _publish, _correlation: None)
+    requests = IncomingCommands("press-07", ROOT, (), lambda _publish, _correlation: None)
     size = 1 << 20
     taken = [requests.take(incoming) for incoming, _ in zip(commands(size), range(40), strict=False)]
     assert sum(request is not None for request in taken) == LARGEST_OPEN // size
@@ -197,9 +197,9 @@ def test_a_short_keep_alive_of_the_broker_is_kept(tmp_path: Path) -> None:
 def test_an_answer_of_the_broker_that_is_no_message_is_short() -> None:
     """In 2 MB of user properties paho would be busy for hours."""
     for kind in (0x20, 0x40, 0x90, 0xE0):
-        Frames("5").feed(bytes([kind]) + length(frames.LARGEST_ANSWER))
+        PacketLimits("5").feed(bytes([kind]) + length(packet_limits.LARGEST_ANSWER))
         with pytest.raises(UnreadableError, match="is the limit"):
-            Frames("5").feed(bytes([kind]) + length(frames.LARGEST_ANSWER + 1))
+            PacketLimits("5").feed(bytes([kind]) + length(packet_limits.LARGEST_ANSWER + 1))
 
 
 @contextmanager
@@ -254,7 +254,7 @@ def test_a_websocket_frame_without_end_is_given_up(tmp_path: Path) -> None:
 
 
 def test_a_result_of_another_pipeline_than_its_topic_is_not_told_in_dialects(tmp_path: Path) -> None:
-    told = Told(configs({"json": {}, "homeassistant": {}}, tmp_path), reports.ORIGIN, ROOT, 1)
+    told = Dialects(configs({"json": {}, "homeassistant": {}}, tmp_path), reports.ORIGIN, ROOT, 1)
     forged = msgspec.structs.replace(reports.result(0), pipeline="x/y")
     outgoing = Outgoing(f"{ROOT}/result/motion", msgspec.json.encode(forged), 1, ())
     assert [publish.topic for publish in told.outgoing(outgoing)] == [f"{ROOT}/result/motion"]

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet import config
-from limpet.delivery.mqtt.broker import Endpoint, check_files, endpoint, password
+from limpet.delivery.mqtt.broker_settings import Endpoint, check_files, endpoint, password
 from limpet.errors import ConfigError, TransportError
 from limpet.reporters import mqtt
 

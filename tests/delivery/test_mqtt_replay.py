@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.delivery.mqtt import pace, pack
-from limpet.delivery.outbox import Entry, Parcel, Token
+from limpet.delivery.mqtt import outgoing, rate_limits
+from limpet.delivery.outbox import Entry, EntryId, StoredEntry
 from limpet.reporters import mqtt
 from support import reports
 from support.broker import Mosquitto, listener, mosquitto, wait_until
@@ -87,7 +87,7 @@ def test_a_byte_budget_holds_results_back_and_lets_events_through(tmp_path: Path
 
 
 def test_a_bucket_gives_what_it_has_and_fills_up_again() -> None:
-    bucket = pace.Bucket(rate=10, capacity=20)
+    bucket = rate_limits.Bucket(rate=10, capacity=20)
     assert bucket.level(100.0) == 20
     bucket.spend(25)
     assert bucket.level(100.0) == -5
@@ -98,7 +98,7 @@ def test_a_bucket_gives_what_it_has_and_fills_up_again() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 600), st.integers(1, 5000)), max_size=100))
 def test_no_hour_costs_more_than_its_budget(wishes: list[tuple[float, int]]) -> None:
-    bucket = pace.budget(20_000)
+    bucket = rate_limits.budget(20_000)
     now = 0.0
     spent: list[tuple[float, int]] = []
     for pause, size in wishes:
@@ -111,10 +111,10 @@ def test_no_hour_costs_more_than_its_budget(wishes: list[tuple[float, int]]) -> 
         assert sum(size for at, size in spent if start <= at < start + 3600) <= 20_000 + 5000
 
 
-def parcel(sequence: int, items: int, pipeline: str = "p") -> Parcel:
+def parcel(sequence: int, items: int, pipeline: str = "p") -> StoredEntry:
     objects = [msgspec.json.encode({"sequence": sequence * 1000 + item}) for item in range(items)]
     payload = objects[0] if items == 1 else b"[" + b",".join(objects) + b"]"
-    return Parcel(Token("result", sequence), Entry("result", pipeline, payload, items, 0.0))
+    return StoredEntry(EntryId("result", sequence), Entry("result", pipeline, payload, items, 0.0))
 
 
 @given(
@@ -124,7 +124,7 @@ def parcel(sequence: int, items: int, pipeline: str = "p") -> Parcel:
 )
 def test_packing_keeps_order_bounds_and_tokens(sizes: list[tuple[int, str]], count: int, limit: int) -> None:
     parcels = [parcel(number, items, pipeline) for number, (items, pipeline) in enumerate(sizes)]
-    messages = list(pack.replayed(parcels, "limpet/d", count, limit))
+    messages = list(outgoing.replayed(parcels, "limpet/d", count, limit))
     for pipeline in "pq":
         found = []
         for message in messages:
@@ -140,8 +140,8 @@ def test_packing_keeps_order_bounds_and_tokens(sizes: list[tuple[int, str]], cou
 
 def test_fresh_messages_go_as_they_are_unless_they_are_too_large() -> None:
     small, large = parcel(1, 2), parcel(2, 50)
-    messages = list(pack.fresh([small, large], "limpet/d", 300))
-    assert messages[0] == pack.Outgoing("limpet/d/result/p", small.entry.payload, 2, (small.token,))
+    messages = list(outgoing.fresh([small, large], "limpet/d", 300))
+    assert messages[0] == outgoing.Outgoing("limpet/d/result/p", small.entry.payload, 2, (small.token,))
     assert all(len(message.payload) <= 300 for message in messages)
     assert sum(message.items for message in messages[1:]) == 50
     assert [message.tokens for message in messages[1:]] == [()] * (len(messages) - 2) + [(large.token,)]

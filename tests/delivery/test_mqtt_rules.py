@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from limpet.contracts.messages import Reply
-from limpet.delivery.mqtt.request import MOST
+from limpet.delivery.mqtt.incoming_commands import MOST
 from limpet.reporters import mqtt
 from support import reports
 from support.broker import listener, mosquitto, wait_until

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from limpet.delivery.mqtt import sender
-from limpet.delivery.mqtt.broker import tls_context
+from limpet.delivery.mqtt.broker_settings import tls_context
 from limpet.reporters import mqtt
 from support import certificates, reports
 from support.broker import Mosquitto, free_port, listener, mosquitto, wait_until

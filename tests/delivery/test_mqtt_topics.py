@@ -11,11 +11,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from limpet.contracts.dialect import Publish
-from limpet.delivery.mqtt import frames, topics
-from limpet.delivery.mqtt.attempts import LESSER, WHOLE, Attempts
-from limpet.delivery.mqtt.broker import Broker
-from limpet.delivery.mqtt.frames import Frames
-from limpet.delivery.mqtt.link import Link, UnpublishableError, packet_size
+from limpet.delivery.mqtt import packet_limits, topics
+from limpet.delivery.mqtt.broker_settings import BrokerSettings
+from limpet.delivery.mqtt.connection import Connection, UnpublishableError, packet_size
+from limpet.delivery.mqtt.negotiation import LESSER, WHOLE, Negotiation
+from limpet.delivery.mqtt.packet_limits import PacketLimits
 from limpet.errors import TransportError, UnreadableError
 from support.hostile import Rules, length, packet, publish, serving, text
 
@@ -60,7 +60,7 @@ def test_a_reply_goes_to_any_other_topic(topic: str) -> None:
 def test_the_size_of_a_packet_is_known_before_it_is_sent() -> None:
     wake, other = socket.socketpair()
     with wake, other, serving(Rules) as broker:
-        link = Link(Broker(url=broker.url), "a", "5", None, wake)
+        link = Connection(BrokerSettings(url=broker.url), "a", "5", None, wake)
         link.connect(30, threading.Event())
         for payload in (0, 100, 127, 128, 16_000, 17_000):
             link.publish(Publish("a/b", bytes(payload), content_type="x", user_properties=(("k", "v"),)))
@@ -82,7 +82,7 @@ def test_the_size_of_a_packet_is_known_before_it_is_sent() -> None:
 @given(data=st.binary(max_size=300), cut=st.integers(min_value=1, max_value=7))
 def test_any_bytes_are_followed_or_end_the_connection(version: str, data: bytes, cut: int) -> None:
     def outcome(step: int) -> str:
-        followed = Frames(version)
+        followed = PacketLimits(version)
         try:
             for start in range(0, len(data), step):
                 followed.feed(data[start : start + step])
@@ -97,7 +97,7 @@ def test_any_bytes_are_followed_or_end_the_connection(version: str, data: bytes,
 def test_packets_of_a_broker_are_followed_however_they_are_cut(payloads: list[bytes], step: int) -> None:
     data = b"".join(publish("a/b", payload, b"\x01\x01", flags=2, mid=1) for payload in payloads)
     data += packet(4, b"\0\1") + packet(13, b"")
-    followed = Frames("5")
+    followed = PacketLimits("5")
     for start in range(0, len(data), step):
         followed.feed(data[start : start + step])
     with pytest.raises(UnreadableError, match="type"):
@@ -105,18 +105,20 @@ def test_packets_of_a_broker_are_followed_however_they_are_cut(payloads: list[by
 
 
 def test_large_packets_and_properties_are_refused_at_their_heads() -> None:
-    Frames("3.1.1").feed(b"\x30" + length(frames.LARGEST))
+    PacketLimits("3.1.1").feed(b"\x30" + length(packet_limits.LARGEST))
     with pytest.raises(UnreadableError, match="the limit"):
-        Frames("3.1.1").feed(b"\x30" + length(frames.LARGEST + 1))
-    body = text("a") + length(frames.LARGEST_PROPERTIES + 1)
+        PacketLimits("3.1.1").feed(b"\x30" + length(packet_limits.LARGEST + 1))
+    body = text("a") + length(packet_limits.LARGEST_PROPERTIES + 1)
     with pytest.raises(UnreadableError, match="properties"):
-        Frames("5").feed(b"\x30" + length(50_000) + body)
+        PacketLimits("5").feed(b"\x30" + length(50_000) + body)
 
 
 def test_a_packet_that_is_too_large_ends_the_connection_before_it_is_read() -> None:
     wake, other = socket.socketpair()
     with wake, other, socket.create_server(("127.0.0.1", 0)) as server:
-        link = Link(Broker(url=f"mqtt://127.0.0.1:{server.getsockname()[1]}"), "a", "3.1.1", None, wake)
+        link = Connection(
+            BrokerSettings(url=f"mqtt://127.0.0.1:{server.getsockname()[1]}"), "a", "3.1.1", None, wake
+        )
         answers = threading.Thread(target=_welcome_and_flood, args=(server,))
         answers.start()
         link.connect(30, threading.Event())
@@ -135,13 +137,13 @@ def _welcome_and_flood(server: socket.socket) -> None:
             client.recv(1000)
 
 
-def poll_for_ever(link: Link) -> None:
+def poll_for_ever(link: Connection) -> None:
     while True:
         link.poll(1.0)
 
 
 def test_a_lesser_will_is_tried_only_after_the_whole_one_was_refused_twice() -> None:
-    attempts = Attempts("auto")
+    attempts = Negotiation("auto")
     tried = []
     for _ in range(10):
         attempts.start()
@@ -152,7 +154,7 @@ def test_a_lesser_will_is_tried_only_after_the_whole_one_was_refused_twice() -> 
 
 
 def test_what_was_accepted_after_silence_is_proved_once_more() -> None:
-    attempts = Attempts("3.1.1")
+    attempts = Negotiation("3.1.1")
     for _ in range(2):
         attempts.start()
         attempts.refused(0)
@@ -170,7 +172,7 @@ def test_what_was_accepted_after_silence_is_proved_once_more() -> None:
 
 @pytest.mark.parametrize(("code", "lost"), [(0x9A, "retained"), (0x9B, "QoS 1"), (0x90, "last will")])
 def test_a_reason_code_leads_to_less_at_once(code: int, lost: str) -> None:
-    attempts = Attempts("5")
+    attempts = Negotiation("5")
     attempts.start()
     assert attempts.refused(code)
     assert lost in attempts.will.lost()[0]

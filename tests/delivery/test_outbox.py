@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limpet.delivery.outbox import Entry, shed
+from limpet.delivery.outbox import Entry, shedding
 from limpet.delivery.outbox.queue import Outbox
 from limpet.delivery.outbox.rules import OutboxRules
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from limpet.delivery.outbox import Class, Parcel, Part
+    from limpet.delivery.outbox import Class, Freshness, StoredEntry
 
 BOUND = 20_000
 PLENTY = 1 << 30
@@ -80,11 +80,11 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Place]:
     place.outbox.close()
 
 
-def take(outbox: Outbox, part: Part = "fresh", rows: int = 1000, kind: Class = "result") -> list[Parcel]:
+def take(outbox: Outbox, part: Freshness = "fresh", rows: int = 1000, kind: Class = "result") -> list[StoredEntry]:
     return outbox.take(kind, part, rows, PLENTY)
 
 
-def payloads(parcels: list[Parcel]) -> list[str]:
+def payloads(parcels: list[StoredEntry]) -> list[str]:
     return [parcel.entry.payload.decode() for parcel in parcels]
 
 
@@ -206,7 +206,7 @@ def test_a_pipeline_that_floods_the_outbox_pushes_out_its_own_messages(place: Pl
 
 @given(st.dictionaries(st.text(max_size=2), st.integers(0, 1000), min_size=1), st.integers(1, 3000))
 def test_what_is_shed_is_the_surplus_and_comes_from_the_largest(sizes: dict[str, int], surplus: int) -> None:
-    excess = shed.above(sizes, surplus)
+    excess = shedding.above(sizes, surplus)
     assert sum(excess.values()) == pytest.approx(min(surplus, sum(sizes.values())))
     left = {name: sizes[name] - excess[name] for name in sizes}
     for name in sizes:
@@ -233,7 +233,7 @@ def test_what_is_under_way_is_not_shed(place: Place, perhaps: Callable[[], None]
     assert parcel.entry == bulk(0)._replace(born=parcel.entry.born)
 
 
-def payloads_start(parcels: list[Parcel]) -> list[int]:
+def payloads_start(parcels: list[StoredEntry]) -> list[int]:
     return [int(parcel.entry.payload[:6]) for parcel in parcels]
 
 
@@ -304,9 +304,9 @@ class Model:
 
     def __init__(self, directory: Path, *, fresh_first: bool) -> None:
         self._place = Place("spill", directory)
-        self._parts: list[Part] = ["fresh", "backlog"] if fresh_first else ["backlog", "fresh"]
+        self._parts: list[Freshness] = ["fresh", "backlog"] if fresh_first else ["backlog", "fresh"]
         self._next = 0
-        self._held: dict[int, Parcel | None] = {}
+        self._held: dict[int, StoredEntry | None] = {}
 
     def put(self, count: int) -> None:
         for _ in range(count):

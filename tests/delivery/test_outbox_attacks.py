@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from limpet.delivery.mqtt.dispatch import LARGEST_READY, Dispatch
-from limpet.delivery.mqtt.outflow import Line
-from limpet.delivery.mqtt.pace import ReplayRules
+from limpet.delivery.mqtt.publisher import Line
+from limpet.delivery.mqtt.rate_limits import ReplayRules
+from limpet.delivery.mqtt.scheduler import LARGEST_READY, Scheduler
 from limpet.delivery.outbox import OVERHEAD, Entry
-from limpet.delivery.outbox.disk import MOST_CAUSES, Disk, boot_id, set_shed
-from limpet.delivery.outbox.file import HIGHEST, NEWEST, PLACES, check, connect
-from limpet.delivery.outbox.journal import FORMAT, MOST_MESSAGES, Journal, parse
-from limpet.delivery.outbox.log_file import Log
-from limpet.delivery.outbox.pages import PAGE, Pages
+from limpet.delivery.outbox.database import MOST_CAUSES, Database, boot_id, set_shed
+from limpet.delivery.outbox.database_file import HIGHEST, NEWEST, PLACES, check, connect
 from limpet.delivery.outbox.queue import Outbox
 from limpet.delivery.outbox.rules import OutboxRules, ResultRules
+from limpet.delivery.outbox.sqlite_pages import PAGE, Pages
+from limpet.delivery.outbox.sqlite_wal import Log
+from limpet.delivery.outbox.write_ahead_log import FORMAT, MOST_MESSAGES, WriteAheadLog, parse
 
 if TYPE_CHECKING:
     import sqlite3
@@ -109,7 +109,7 @@ def test_payloads_that_unpack_to_megabytes_are_not_all_kept_ready(tmp_path: Path
             poison(db, number, large, 1)
     opened = outbox(tmp_path)
     line = Line(1 << 28)
-    dispatch = Dispatch(opened, "limpet/press-07", ReplayRules(jitter=0), (100, 65_536), None)
+    dispatch = Scheduler(opened, "limpet/press-07", ReplayRules(jitter=0), (100, 65_536), None)
     for _ in range(50):
         give(dispatch, line)
     assert 1 <= sum(len(message.payload) for message in line.ready) <= LARGEST_READY + 4 * MIB
@@ -130,7 +130,7 @@ class Waiting:
         """Send nothing."""
 
 
-def give(dispatch: Dispatch, line: Line) -> None:
+def give(dispatch: Scheduler, line: Line) -> None:
     sender = Waiting(line)
     now = time.monotonic() + 1
     dispatch.sync(sender, now)  # type: ignore[arg-type] # has all that is asked for
@@ -143,7 +143,7 @@ def test_causes_that_a_stranger_made_up_do_not_fill_the_health_messages(tmp_path
         db.execute("BEGIN")
         set_shed(db, {f"{number:0100d}": 1 for number in range(5000)})
         db.execute("COMMIT")
-    with closing(Disk(tmp_path / "outbox.db")) as disk:
+    with closing(Database(tmp_path / "outbox.db")) as disk:
         assert len(disk.shed) <= MOST_CAUSES
 
 
@@ -220,7 +220,7 @@ def test_a_journal_of_millions_of_tiny_messages_takes_little_memory(tmp_path: Pa
         (folder / f"{number:08d}.log").write_bytes(START + record(40_000) + record(350_000))
     tracemalloc.start()
     try:
-        journal = Journal(tmp_path)
+        journal = WriteAheadLog(tmp_path)
         found = journal.read(time.monotonic())
         assert tracemalloc.get_traced_memory()[1] < 80 * MIB
     finally:
@@ -246,6 +246,6 @@ def test_the_journal_ends_with_the_newest_where_there_is_too_much(tmp_path: Path
     folder.mkdir()
     for number in range(1, 5):
         (folder / f"{number:08d}.log").write_bytes(START + record(30_000))
-    journal = Journal(tmp_path)
+    journal = WriteAheadLog(tmp_path)
     assert len(journal.read(time.monotonic())) == 90_000
     assert journal.damaged == 1

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from limpet.delivery.outbox import LARGEST, Entry
-from limpet.delivery.outbox.disk import Disk, set_totals
-from limpet.delivery.outbox.file import DiskDamagedError, check
-from limpet.delivery.outbox.journal import DAMAGED, Item, Journal
+from limpet.delivery.outbox.database import Database, set_totals
+from limpet.delivery.outbox.database_file import DiskDamagedError, check
 from limpet.delivery.outbox.queue import Outbox
 from limpet.delivery.outbox.rules import OutboxRules
 from limpet.delivery.outbox.salvage import salvage
+from limpet.delivery.outbox.write_ahead_log import DAMAGED, Item, WriteAheadLog
 from support import state_damage
 from support.state_damage import PAGE, PLENTY
 
@@ -137,7 +137,7 @@ def test_what_the_log_holds_behind_a_damaged_frame_is_saved(tmp_path: Path) -> N
         (folder / "outbox.db").write_bytes(sound.files[""])
         (folder / "outbox.db-wal").write_bytes(log[: at + 24] + os.urandom(100) + log[at + 124 :])
         with pytest.raises(DiskDamagedError, match="write-ahead log"):
-            Disk(folder / "outbox.db")
+            Database(folder / "outbox.db")
         found = salvage(folder / "outbox.db")
         assert found.lost is None
         saved.append(found.saved)
@@ -292,7 +292,7 @@ def test_only_the_last_damaged_file_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_damaged_record_in_the_middle_of_the_journal_costs_that_record_only(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
+    journal = WriteAheadLog(tmp_path)
     journal.read(1.0)
     for number in range(5):
         journal.append([Item("result", "motion", b"%d" % number)], 10.0 + number, 0.0)
@@ -300,7 +300,7 @@ def test_a_damaged_record_in_the_middle_of_the_journal_costs_that_record_only(tm
     (path,) = tmp_path.glob("journal/*.log")
     data = path.read_bytes()
     path.write_bytes(data.replace(b"\xc4\x012", b"\xc4\x01x"))
-    again = Journal(tmp_path)
+    again = WriteAheadLog(tmp_path)
     assert [entry.payload for entry in again.read(30.0)] == [b"0", b"1", b"3", b"4"]
     assert again.damaged == 1
     assert "1 places are damaged" in again.trouble[0]
@@ -309,11 +309,11 @@ def test_a_damaged_record_in_the_middle_of_the_journal_costs_that_record_only(tm
 
 
 def test_messages_of_no_pipeline_in_the_journal_are_counted_and_dropped(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
+    journal = WriteAheadLog(tmp_path)
     journal.read(1.0)
     names = ("a/#", "a\0", "p" * 70_000, "", "motion")
     journal.append([Item("result", name, b"1") for name in names], 10.0, 0.0)
-    again = Journal(tmp_path)
+    again = WriteAheadLog(tmp_path)
     assert [entry.pipeline for entry in again.read(30.0)] == ["motion"]
     assert again.refused == 4
 
@@ -325,10 +325,10 @@ def test_a_journal_of_too_many_files_and_strange_names_is_bounded(tmp_path: Path
         (folder / f"{number:08d}.log").write_bytes(b"limpetj\x02")
     for name in ("99999999.log", "²³.log", "x.log", "123456789012345678901234567890.log"):
         (folder / name).write_bytes(b"limpetj\x02")
-    journal = Journal(tmp_path)
+    journal = WriteAheadLog(tmp_path)
     assert journal.read(1.0) == []
     journal.append([Item("result", "motion", b"1")], 2.0, 0.0)
-    assert [entry.payload for entry in Journal(tmp_path).read(3.0)] == [b"1"]
+    assert [entry.payload for entry in WriteAheadLog(tmp_path).read(3.0)] == [b"1"]
     assert len(list(folder.iterdir())) < 45
     assert journal.damaged > 100
 
@@ -338,9 +338,9 @@ def test_a_journal_whose_folder_is_a_link_is_not_written_elsewhere(tmp_path: Pat
     elsewhere.mkdir()
     (tmp_path / "run").mkdir()
     (tmp_path / "run/journal").symlink_to(elsewhere)
-    journal = Journal(tmp_path / "run")
+    journal = WriteAheadLog(tmp_path / "run")
     journal.read(1.0)
     journal.append([Item("result", "motion", b"1")], 2.0, 0.0)
     assert list(elsewhere.iterdir()) == []
     assert "is a symbolic link" in journal.trouble[0]
-    assert [entry.payload for entry in Journal(tmp_path / "run").read(3.0)] == [b"1"]
+    assert [entry.payload for entry in WriteAheadLog(tmp_path / "run").read(3.0)] == [b"1"]

@@ -17,12 +17,12 @@ import msgspec
 import pytest
 
 from limpet.delivery.outbox import Entry
-from limpet.delivery.outbox.disk import Disk
-from limpet.delivery.outbox.file import DiskDamagedError
-from limpet.delivery.outbox.journal import Item, Journal
+from limpet.delivery.outbox.database import Database
+from limpet.delivery.outbox.database_file import DiskDamagedError
 from limpet.delivery.outbox.queue import Outbox
 from limpet.delivery.outbox.rules import OutboxRules
 from limpet.delivery.outbox.salvage import salvage
+from limpet.delivery.outbox.write_ahead_log import Item, WriteAheadLog
 from limpet.reporters import mqtt
 from support import reports
 from support.broker import free_port, listener, mosquitto, wait_until
@@ -191,7 +191,7 @@ def test_a_message_that_does_not_unpack_is_damage(tmp_path: Path) -> None:
     db.execute("UPDATE result SET payload = x'00'")
     db.commit()
     db.close()
-    disk = Disk(path)
+    disk = Database(path)
     with pytest.raises(DiskDamagedError, match="not what was written"):
         disk.read("result", 0, 1 << 62, 10, PLENTY)
     disk.close()
@@ -266,9 +266,9 @@ def test_what_was_shed_while_the_disk_was_full_is_written_once_there_is_room(tmp
     on_small_disk(
         tmp_path,
         """
-        from limpet.delivery.outbox.disk import Change, Disk
-        from limpet.delivery.outbox.file import DiskFullError
-        disk = Disk(directory / "outbox.db")
+        from limpet.delivery.outbox.database import Change, Database
+        from limpet.delivery.outbox.database_file import DiskFullError
+        disk = Database(directory / "outbox.db")
         with (directory / "filler").open("wb", buffering=0) as file:
             try:
                 while True: file.write(bytes(4096))
@@ -283,7 +283,7 @@ def test_what_was_shed_while_the_disk_was_full_is_written_once_there_is_room(tmp
         (directory / "filler").unlink()
         disk.write(Change([], {}, shed))
         disk.close()
-        assert Disk(directory / "outbox.db").shed == shed
+        assert Database(directory / "outbox.db").shed == shed
         """,
     )
 
@@ -328,46 +328,46 @@ def test_a_read_only_disk_degrades_to_memory_and_is_used_again_when_it_can_be(tm
 
 
 def test_the_journal_brings_back_what_was_accepted_and_not_safe(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
+    journal = WriteAheadLog(tmp_path)
     assert journal.read(1.0) == []
     journal.append([Item("result", "motion", b"1"), Item("event", "", b"2")], 10.0, 0.0)
     journal.append([Item("result", "motion", b"3")], 11.0, 10.5)
-    again = Journal(tmp_path)
+    again = WriteAheadLog(tmp_path)
     assert again.read(12.0) == [Entry("result", "motion", b"3", 1, 11.0)]
     again.append([Item("result", "motion", b"4")], 13.0, 0.0)
-    assert [entry.payload for entry in Journal(tmp_path).read(14.0)] == [b"3", b"4"]
+    assert [entry.payload for entry in WriteAheadLog(tmp_path).read(14.0)] == [b"3", b"4"]
 
 
 def test_the_journal_forgets_what_is_safe(tmp_path: Path) -> None:
-    journal = Journal(tmp_path)
+    journal = WriteAheadLog(tmp_path)
     journal.read(1.0)
     for number in range(40):
         journal.append([Item("result", "motion", os.urandom(100_000))], 10.0 + number, 0.0)
     assert len(list((tmp_path / "journal").iterdir())) > 3
     journal.note(60.0, 59.0)
     assert len(list((tmp_path / "journal").iterdir())) == 1
-    assert Journal(tmp_path).read(61.0) == []
+    assert WriteAheadLog(tmp_path).read(61.0) == []
     journal.close(61.0, 62.0)
     assert list((tmp_path / "journal").iterdir()) == []
 
 
 @pytest.mark.parametrize("cut", [1, 5, 30])
 def test_a_torn_or_damaged_end_of_the_journal_costs_its_last_record_only(tmp_path: Path, cut: int) -> None:
-    journal = Journal(tmp_path)
+    journal = WriteAheadLog(tmp_path)
     journal.read(1.0)
     journal.append([Item("result", "motion", b"1")], 10.0, 0.0)
     journal.append([Item("result", "motion", b"2")], 11.0, 0.0)
     (file,) = (tmp_path / "journal").iterdir()
     whole = file.read_bytes()
     file.write_bytes(whole[:-cut])
-    assert [entry.payload for entry in Journal(tmp_path).read(12.0)] == [b"1"]
+    assert [entry.payload for entry in WriteAheadLog(tmp_path).read(12.0)] == [b"1"]
     file.write_bytes(whole[:-cut] + b"\\xff" * cut)
-    assert [entry.payload for entry in Journal(tmp_path).read(12.0)] == [b"1"]
+    assert [entry.payload for entry in WriteAheadLog(tmp_path).read(12.0)] == [b"1"]
 
 
 def test_a_journal_that_cannot_be_written_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     (tmp_path / "runtime").touch()
-    journal = Journal(tmp_path / "runtime")
+    journal = WriteAheadLog(tmp_path / "runtime")
     for number in range(20):
         journal.append([Item("result", "motion", b"1")], 10.0 + number, 0.0)
     assert len(caplog.records) == 1

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from limpet.delivery.outbox import Entry
-from limpet.delivery.outbox.disk import Disk
-from limpet.delivery.outbox.file import FORMAT, DiskNewerError
-from limpet.delivery.outbox.journal import Item, Journal
+from limpet.delivery.outbox.database import Database
+from limpet.delivery.outbox.database_file import FORMAT, DiskNewerError
 from limpet.delivery.outbox.queue import Outbox
 from limpet.delivery.outbox.rules import OutboxRules
+from limpet.delivery.outbox.write_ahead_log import Item, WriteAheadLog
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +58,7 @@ def test_a_file_of_no_known_format_is_set_aside_and_that_is_told(tmp_path: Path,
 
 
 def test_a_new_file_says_its_format(tmp_path: Path) -> None:
-    Disk(tmp_path / "outbox.db").close()
+    Database(tmp_path / "outbox.db").close()
     assert version(tmp_path / "outbox.db") == FORMAT
 
 
@@ -69,7 +69,7 @@ def test_a_later_versions_file_is_left_as_it_is(tmp_path: Path) -> None:
     with pytest.raises(
         DiskNewerError, match=rf"format {FORMAT + 1}, this one knows {FORMAT}.*install that version"
     ):
-        Disk(path)
+        Database(path)
     assert path.read_bytes() == before
     assert [entry.name for entry in tmp_path.iterdir()] == ["outbox.db"]
 
@@ -94,13 +94,13 @@ def test_beside_a_later_versions_file_the_outbox_works_in_memory_and_says_so_onc
 
 
 def journal(directory: Path) -> list[bytes]:
-    return [entry.payload for entry in Journal(directory).read(time.monotonic())]
+    return [entry.payload for entry in WriteAheadLog(directory).read(time.monotonic())]
 
 
 def test_a_later_versions_journal_is_neither_read_nor_deleted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    first = Journal(tmp_path)
+    first = WriteAheadLog(tmp_path)
     first.append([Item("result", "motion", b"kept")], 1.0, 0.0)
     first.close(1.0, 0.0)
     (path,) = tmp_path.glob("journal/*.log")
@@ -110,7 +110,7 @@ def test_a_later_versions_journal_is_neither_read_nor_deleted(
     theirs = data[:7] + bytes([data[7] + 1]) + data[8:]
     path.write_bytes(theirs)
     now = time.monotonic()
-    second = Journal(tmp_path)
+    second = WriteAheadLog(tmp_path)
     assert second.read(now) == []
     second.append([Item("result", "motion", b"ours")], now, now)
     second.close(now + 1, now + 2)

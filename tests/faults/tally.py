@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from limpet.delivery.outbox.journal import Journal
 from limpet.delivery.outbox.queue import Outbox
 from limpet.delivery.outbox.rules import OutboxRules
+from limpet.delivery.outbox.write_ahead_log import WriteAheadLog
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -71,7 +71,7 @@ def held(state: Path, scratch: Path) -> set[str]:
     now = time.monotonic()
     outbox = Outbox(msgspec.convert({"min_free_bytes": 0}, OutboxRules), scratch)
     outbox.open(now)
-    outbox.restore(Journal(scratch).read(now))
+    outbox.restore(WriteAheadLog(scratch).read(now))
     outbox.release(now + 1)
     found: set[str] = set()
     for part in ("backlog", "fresh"):

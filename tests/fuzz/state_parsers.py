@@ -12,9 +12,9 @@ import msgspec
 
 from fuzz.registry import Prepared, parser
 from limpet.delivery.outbox import Entry
-from limpet.delivery.outbox.journal import Item, Journal
 from limpet.delivery.outbox.queue import Outbox
 from limpet.delivery.outbox.rules import OutboxRules
+from limpet.delivery.outbox.write_ahead_log import Item, WriteAheadLog
 from limpet.device import boot
 from limpet.supervision import roster
 from support import reports
@@ -42,7 +42,7 @@ def reopen(folder: Path) -> int:
     """Start on what lies in a folder, as the daemon does, and take all of it; return how much that was."""
     now = time.monotonic()
     outbox = Outbox(msgspec.convert(RULES, OutboxRules), folder)
-    journal = Journal(folder)
+    journal = WriteAheadLog(folder)
     outbox.open(now)
     outbox.restore(journal.read(now))
     outbox.release(now + 10)
@@ -96,7 +96,7 @@ def _log(folder: Path) -> Prepared:
 
 def _journal(folder: Path) -> tuple[bytes, Callable[[bytes], None]]:
     """Return a sound file of the journal, and what reads one."""
-    sound = Journal(folder / "sound")
+    sound = WriteAheadLog(folder / "sound")
     sound.read(0)
     items = [Item("result", "motion", msgspec.json.encode(message)) for message in reports.results(4)]
     for _ in range(3):
@@ -111,7 +111,7 @@ def _journal(folder: Path) -> tuple[bytes, Callable[[bytes], None]]:
         (place / "journal" / "00000001.log").write_bytes(damaged)
         now = time.monotonic()
         outbox = Outbox(msgspec.convert(RULES, OutboxRules), None)
-        outbox.restore(Journal(place).read(now))
+        outbox.restore(WriteAheadLog(place).read(now))
 
     return data, take
 

@@ -16,9 +16,9 @@ from fuzz.registry import Prepared, parser
 from limpet.contracts.commands import REQUESTS
 from limpet.contracts.data import TensorSpec
 from limpet.contracts.messages import Placed, Tensor
-from limpet.delivery.mqtt.broker import Broker
-from limpet.delivery.mqtt.link import Incoming, Link
-from limpet.delivery.mqtt.request import Requests
+from limpet.delivery.mqtt.broker_settings import BrokerSettings
+from limpet.delivery.mqtt.connection import Connection, Incoming
+from limpet.delivery.mqtt.incoming_commands import IncomingCommands
 from limpet.errors import TransportError
 from limpet.inference import infer_request, tensor_stream
 from limpet.supervision.commands import Commands
@@ -209,7 +209,7 @@ def _requests(_: Path) -> Prepared:
         incoming = Incoming(
             topic.decode("utf-8", "replace"), payload, False, response.decode("utf-8", "replace"), correlation
         )
-        request = Requests(reports.ORIGIN.device, ROOT, [], _check_publish).take(incoming)
+        request = IncomingCommands(reports.ORIGIN.device, ROOT, [], _check_publish).take(incoming)
         if request:
             Commands(reports.ORIGIN, list(REQUESTS), _Daemon()).obey(request)
 
@@ -277,10 +277,10 @@ def _packets(_: Path) -> Prepared:
             state["broker"], state["stop"] = _Broker(), threading.Event()
             state["broker"].start()
         state["broker"].says = data[1:]
-        broker = Broker(url=f"mqtt://127.0.0.1:{state['broker'].port}")
+        broker = BrokerSettings(url=f"mqtt://127.0.0.1:{state['broker'].port}")
         ours, theirs = socket.socketpair()
         with ours, theirs:
-            link = Link(broker, "fuzz", "5" if data[:1] < b"\x80" else "3.1.1", None, ours)
+            link = Connection(broker, "fuzz", "5" if data[:1] < b"\x80" else "3.1.1", None, ours)
             try:
                 link.connect(60, state["stop"])
                 while True:

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from limpet.delivery.outbox import Entry
-from limpet.delivery.outbox.journal import Item, Journal
 from limpet.delivery.outbox.queue import Outbox
 from limpet.delivery.outbox.rules import OutboxRules
+from limpet.delivery.outbox.write_ahead_log import Item, WriteAheadLog
 from limpet.device import boot as boots
 from limpet.device import state_files
 
@@ -381,7 +381,7 @@ def journal(folder: Path, seed: int) -> int:
     """Damage a journal and read it; return how many messages came out."""
     chance = random.Random(seed)
     directory = folder / f"journal{seed}"
-    written = Journal(directory)
+    written = WriteAheadLog(directory)
     written.read(1.0)
     for number in range(40):
         written.append([Item("result", "abc"[number % 3], payload(number))], 10.0 + number, 0.0)
@@ -389,13 +389,13 @@ def journal(folder: Path, seed: int) -> int:
     (path,) = (directory / "journal").iterdir()
     _spoil(path, chance)
     try:
-        again = Journal(directory)
+        again = WriteAheadLog(directory)
         found = [entry.payload for entry in again.read(100.0)]
         assert len(set(found)) == len(found)
         assert found == [payload(number) for number in range(40) if payload(number) in found]
         assert len(found) == 40 or again.trouble or path.is_file(), f"seed {seed}: silence"
         again.append([Item("event", "", b"new")], 100.0, 0.0)
-        assert Journal(directory).read(101.0)[-1].payload == b"new"
+        assert WriteAheadLog(directory).read(101.0)[-1].payload == b"new"
         return len(found)
     finally:
         shutil.rmtree(directory)

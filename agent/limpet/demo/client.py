@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from paho.mqtt.client import Client, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion
 
-from limpet.delivery.mqtt.broker import endpoint
+from limpet.delivery.mqtt.broker_settings import endpoint
 from limpet.errors import TransportError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from limpet import config
 from limpet.delivery.mqtt import reasons
-from limpet.delivery.mqtt.broker import check_files, endpoint, locate, tls_context
+from limpet.delivery.mqtt.broker_settings import check_files, endpoint, locate, tls_context
 from limpet.delivery.mqtt.settings import Config
 from limpet.doctor import certificate
 from limpet.doctor.finding import bad, ok, skip, warn

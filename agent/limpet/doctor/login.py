@@ -11,20 +11,20 @@ from typing import TYPE_CHECKING
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 
 from limpet.delivery.mqtt import reasons
-from limpet.delivery.mqtt.broker import endpoint, password, tls_context
-from limpet.delivery.mqtt.link import GuardedClient
+from limpet.delivery.mqtt.broker_settings import endpoint, password, tls_context
+from limpet.delivery.mqtt.connection import GuardedClient
 from limpet.errors import TransportError
 
 if TYPE_CHECKING:
     from paho.mqtt.reasoncodes import ReasonCode
 
-    from limpet.delivery.mqtt.broker import Broker
+    from limpet.delivery.mqtt.broker_settings import BrokerSettings
 
 _TIMEOUT = 5.0
 _UNSUPPORTED_VERSION = 0x84
 
 
-def log_in(broker: Broker, client_id: str) -> str:
+def log_in(broker: BrokerSettings, client_id: str) -> str:
     """Return the version of MQTT in which the broker took us. ``TransportError`` says why it did not.
 
     "auto" goes on to 3.1.1 where the broker says that it knows no 5, or hangs up.
@@ -37,7 +37,7 @@ def log_in(broker: Broker, client_id: str) -> str:
     return _judge(answer, "5")
 
 
-def _attempt(broker: Broker, client_id: str, version: str) -> str:
+def _attempt(broker: BrokerSettings, client_id: str, version: str) -> str:
     return _judge(_answer(broker, client_id, version), version)
 
 
@@ -49,7 +49,7 @@ def _judge(answer: ReasonCode | None, version: str) -> str:
     return version
 
 
-def _answer(broker: Broker, client_id: str, version: str) -> ReasonCode | None:
+def _answer(broker: BrokerSettings, client_id: str, version: str) -> ReasonCode | None:
     """Connect and leave; return what the broker said, ``None`` if nothing. ``TransportError``."""
     answers: list[ReasonCode] = []
     to = endpoint(broker.url)
@@ -66,7 +66,7 @@ def _answer(broker: Broker, client_id: str, version: str) -> ReasonCode | None:
     return answers[0] if answers else None
 
 
-def _client(broker: Broker, client_id: str, version: str) -> GuardedClient:
+def _client(broker: BrokerSettings, client_id: str, version: str) -> GuardedClient:
     to = endpoint(broker.url)
     client = GuardedClient(
         version,

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from limpet.contracts.messages import StatusMessage
-from limpet.delivery.mqtt.broker import check_files, endpoint, password, tls_context
-from limpet.delivery.mqtt.intake import Directories, Intake
+from limpet.delivery.mqtt.broker_settings import check_files, endpoint, password, tls_context
+from limpet.delivery.mqtt.dialects import Dialects, configs
+from limpet.delivery.mqtt.outbox_thread import Directories, OutboxThread
 from limpet.delivery.mqtt.sender import Presence, Sender
 from limpet.delivery.mqtt.settings import Config
-from limpet.delivery.mqtt.told import Told, configs
 from limpet.device import directories
 from limpet.errors import ConfigError, TransportError
 
@@ -37,12 +37,12 @@ class MqttReporter:
         root = f"{config.topic.rstrip('/')}/{origin.device}"
         client_id = config.client_id or f"limpet-{origin.device}"
         self._host = str(endpoint(config.url))
-        dialects = Told(configs(config.dialects, directories.disk), origin, root, config.qos)
+        dialects = Dialects(configs(config.dialects, directories.disk), origin, root, config.qos)
         expiry = config.outbox.results.max_age
         presence = _presence(root, origin)
         self._sender = Sender(config, client_id, presence, dialects, expiry, commands=obey is not None)
         self._obey = obey or _ignore
-        self._intake = Intake(config, origin, root, directories, self._sender)
+        self._intake = OutboxThread(config, origin, root, directories, self._sender)
 
     def start(self) -> None:
         """Start both threads."""

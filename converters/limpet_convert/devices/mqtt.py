@@ -25,8 +25,8 @@ from limpet.contracts.commands import (
 )
 from limpet.contracts.dialect import Publish
 from limpet.contracts.messages import Inferred, StatusMessage
-from limpet.delivery.mqtt.broker import Broker
-from limpet.delivery.mqtt.link import Link
+from limpet.delivery.mqtt.broker_settings import BrokerSettings
+from limpet.delivery.mqtt.connection import Connection
 from limpet.errors import TransportError, UnreadableError
 from limpet.inference import infer_request
 from limpet.supervision.commands import AT_ONCE, PER_SECOND
@@ -85,7 +85,7 @@ class Pipeline:
             raise DeviceError("--delegate: a pipeline that runs has its delegate already; leave it out")
         place = parts.netloc.rpartition("@")[2]
         try:
-            self._broker = Broker(
+            self._broker = BrokerSettings(
                 url=f"{parts.scheme}://{place}",
                 username=unquote(parts.username or ""),
                 password_file=login.password_file,
@@ -143,11 +143,11 @@ def batches(windows: FloatArray, run_s: float, output: int) -> Iterator[FloatArr
 
 
 @contextmanager
-def _connected(broker: Broker, root: str) -> Iterator[_Caller]:
+def _connected(broker: BrokerSettings, root: str) -> Iterator[_Caller]:
     """Connect to a broker, to talk to one device. ``TransportError``."""
     wake, other = socket.socketpair()  # a link can be woken; nobody here does
     with wake, other:
-        link = Link(broker, f"limpet-convert-{uuid.uuid4().hex[:12]}", "5", None, wake)
+        link = Connection(broker, f"limpet-convert-{uuid.uuid4().hex[:12]}", "5", None, wake)
         link.connect(KEEPALIVE, threading.Event())
         caller = _Caller(link, root)
         try:
@@ -161,7 +161,7 @@ def _connected(broker: Broker, root: str) -> Iterator[_Caller]:
 class _Caller:
     """Sends ``infer`` to a device. ``TransportError``, ``DeviceError``."""
 
-    def __init__(self, link: Link, root: str) -> None:
+    def __init__(self, link: Connection, root: str) -> None:
         self._link = link
         self._root = root
         self._replies = f"{root}/reply/infer-{uuid.uuid4().hex[:12]}"

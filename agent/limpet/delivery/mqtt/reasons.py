@@ -7,7 +7,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from limpet.delivery.mqtt.broker import Endpoint
+    from limpet.delivery.mqtt.broker_settings import Endpoint
 
 # X.509 verification errors, as OpenSSL numbers them (x509_vfy.h).
 _CERTIFICATE = {

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from limpet.contracts.commands import REQUESTS
 from limpet.contracts.dialect import Publish
-from limpet.delivery.mqtt.attempts import Attempts
 from limpet.delivery.mqtt.backoff import Backoff
-from limpet.delivery.mqtt.broker import endpoint, secrets_version
-from limpet.delivery.mqtt.link import WINDOW, Link, RefusedError
-from limpet.delivery.mqtt.outflow import Outflow
-from limpet.delivery.mqtt.request import Requests
+from limpet.delivery.mqtt.broker_settings import endpoint, secrets_version
+from limpet.delivery.mqtt.connection import WINDOW, Connection, RefusedError
+from limpet.delivery.mqtt.incoming_commands import IncomingCommands
+from limpet.delivery.mqtt.negotiation import Negotiation
+from limpet.delivery.mqtt.publisher import Publisher
 from limpet.errors import TransportError
 
 if TYPE_CHECKING:
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     from limpet.contracts.messages import Message
     from limpet.contracts.reporter import Command
-    from limpet.delivery.mqtt.attempts import Version, Will
-    from limpet.delivery.mqtt.broker import Broker
-    from limpet.delivery.mqtt.told import Told
+    from limpet.delivery.mqtt.broker_settings import BrokerSettings
+    from limpet.delivery.mqtt.dialects import Dialects
+    from limpet.delivery.mqtt.negotiation import Version, Will
 
 log = logging.getLogger(__name__)
 
@@ -88,15 +88,15 @@ class Sender:
 
     def __init__(  # noqa: PLR0913 - each is a different thing
         self,
-        broker: Broker,
+        broker: BrokerSettings,
         client_id: str,
         presence: Presence,
-        told: Told,
+        told: Dialects,
         expiry: float,
         *,
         commands: bool = True,
     ) -> None:
-        self.out = Outflow(str(endpoint(broker.url)), told, expiry)
+        self.out = Publisher(str(endpoint(broker.url)), told, expiry)
         self.connected = False
         self.version = ""
         self.connections = 0
@@ -107,9 +107,9 @@ class Sender:
         self._presence = presence
         self._root = presence.topic.rpartition("/")[0]
         self._told = told
-        self.requests = Requests(self._root.rpartition("/")[2], self._root, told.reserved, self._reply)
+        self.requests = IncomingCommands(self._root.rpartition("/")[2], self._root, told.reserved, self._reply)
         self._listens = commands and not told.exclusive
-        self._attempts = Attempts(broker.protocol)
+        self._attempts = Negotiation(broker.protocol)
         self._deaf: dict[str, tuple[int, float]] = {}
         self._asked: dict[str, deque[bytes]] = {}
         self._answered_at: dict[str, float] = {}
@@ -175,7 +175,7 @@ class Sender:
         if time.monotonic() - began >= GOOD or learned:
             self._backoff.reset()
 
-    def _connect(self) -> Link:
+    def _connect(self) -> Connection:
         """Connect with the version and the last will that are due; at once with less where the broker says so."""
         attempts = self._attempts
         attempts.start()
@@ -186,7 +186,7 @@ class Sender:
                 if not attempts.refused(refused.code):
                     raise
 
-    def _attempt(self, version: Version, asked: Will) -> Link:
+    def _attempt(self, version: Version, asked: Will) -> Connection:
         self._secrets = secrets_version(self._broker)
         will = self._told.will(version, self._status(self._presence.lost))
         will = will._replace(qos=min(will.qos, asked.qos), retain=will.retain and asked.retain)
@@ -194,7 +194,7 @@ class Sender:
         clean = self._garbled >= GARBLED or not self._wanted(wildcards=True)
         if self._garbled == GARBLED:
             self._say("it keeps a message that cannot be read; its session, with commands that wait, is given up")
-        link = Link(
+        link = Connection(
             self._broker, self._client_id, version, will if asked.there else None, self._wake_in, clean=clean
         )
         try:
@@ -208,8 +208,8 @@ class Sender:
         self._attempts.accepted()
         return link
 
-    def _serve(self, link: Link) -> bool:
-        """Use a connection until it ends or the thread is to stop; return what ``Outflow.end`` does."""
+    def _serve(self, link: Connection) -> bool:
+        """Use a connection until it ends or the thread is to stop; return what ``Publisher.end`` does."""
         before = self.out.acknowledged
         try:
             self._begin(link)
@@ -237,7 +237,7 @@ class Sender:
             learned = self.out.end(link)
         return learned
 
-    def _explain(self, reason: str, link: Link, *, used: bool) -> str:
+    def _explain(self, reason: str, link: Connection, *, used: bool) -> str:
         """Return why a connection ended, and what that may mean if it happens again and again."""
         now = time.monotonic()
         if used and link.end == "closed" and not link.code:
@@ -256,7 +256,7 @@ class Sender:
             self._said.add(text)
             log.warning("%s: %s", endpoint(self._broker.url), text)
 
-    def _begin(self, link: Link) -> None:
+    def _begin(self, link: Connection) -> None:
         self.connections += 1
         self.version = link.version
         self._connected_at = self._secrets_at = time.monotonic()
@@ -275,7 +275,7 @@ class Sender:
         commands = [f"{self._root}/command/{name}" for name in names] if self._listens else []
         return [*commands, *self._told.subscriptions]
 
-    def _subscribe(self, link: Link, topic: str) -> bool:
+    def _subscribe(self, link: Connection, topic: str) -> bool:
         """Subscribe to a topic; return whether it is heard.
 
         A topic over which the broker has twice closed the connection is left out for an hour, then for longer.
@@ -293,14 +293,14 @@ class Sender:
             self._say(refusal)
         return not refusals
 
-    def _listen_again(self, link: Link) -> None:
+    def _listen_again(self, link: Connection) -> None:
         """Try a subscription again that was left out for long enough."""
         now = time.monotonic()
         for topic in [topic for topic, (ends, until) in self._deaf.items() if ends >= ENDS and now >= until]:
             if self._subscribe(link, topic):
                 self.lost = [what for what in self.lost if topic not in what]
 
-    def _name_losses(self, link: Link, deaf: list[str]) -> None:
+    def _name_losses(self, link: Connection, deaf: list[str]) -> None:
         """Say once what the broker does not give."""
         lost = self._attempts.will.lost()
         lost += [] if link.retain else ["retained messages: state is seen only by clients that listen already"]
@@ -315,12 +315,12 @@ class Sender:
         if self._said and time.monotonic() - self._connected_at >= GOOD:
             self._said.clear()
 
-    def _settle(self, link: Link) -> None:
+    def _settle(self, link: Connection) -> None:
         out = self.out
         if out.settle(link) and (not out.under_way or len(out.acked) >= WINDOW):
             self._refill()
 
-    def _hear(self, link: Link) -> None:
+    def _hear(self, link: Connection) -> None:
         """Take what came on subscriptions: commands, and what dialects listen to."""
         if link.unreadable:
             link.unreadable = 0
@@ -369,7 +369,7 @@ class Sender:
         self._secrets_at = now
         return secrets_version(self._broker) != self._secrets
 
-    def _say_goodbye(self, link: Link) -> None:
+    def _say_goodbye(self, link: Connection) -> None:
         """End a connection in order: for good, or as a secret was replaced and the next one follows."""
         stopped = [self._status(self._presence.stopped)] if self._stop.is_set() else []
         self.out.send_now(link, [*self._told.leaving(), *(stopped if not self._told.exclusive else [])])

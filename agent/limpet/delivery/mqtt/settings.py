@@ -8,14 +8,14 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from limpet.delivery.mqtt import told
-from limpet.delivery.mqtt.broker import Broker
-from limpet.delivery.mqtt.pace import ReplayRules
+from limpet.delivery.mqtt import dialects
+from limpet.delivery.mqtt.broker_settings import BrokerSettings
+from limpet.delivery.mqtt.rate_limits import ReplayRules
 from limpet.delivery.outbox import LARGEST
 from limpet.delivery.outbox.rules import OutboxRules
 
 
-class Config(Broker, kw_only=True, forbid_unknown_fields=True):
+class Config(BrokerSettings, kw_only=True, forbid_unknown_fields=True):
     """The broker, and how results go out to it.
 
     ``batch_age`` is in seconds, ``batch_bytes`` in bytes: how old and how large a batch may become.
@@ -37,4 +37,4 @@ class Config(Broker, kw_only=True, forbid_unknown_fields=True):
         super().__post_init__()
         if not self.dialects:
             raise ValueError("dialects: name at least one, as [mqtt.dialects.json]")
-        told.configs(self.dialects, Path())
+        dialects.configs(self.dialects, Path())

@@ -13,7 +13,7 @@ Class: TypeAlias = Literal["event", "result"]
 CLASSES: tuple[Class, ...] = ("event", "result")
 """In the order in which they are sent. Retained state is not kept here: of that only the newest matters."""
 
-Part: TypeAlias = Literal["backlog", "fresh"]
+Freshness: TypeAlias = Literal["backlog", "fresh"]
 """``backlog``: what was there before the connection at hand; ``fresh``: what came since."""
 
 
@@ -37,17 +37,17 @@ class Entry(NamedTuple):
         return len(self.payload) + OVERHEAD
 
 
-class Token(NamedTuple):
+class EntryId(NamedTuple):
     """Names an entry in its outbox. Within a class ``sequence`` rises in the order of arrival."""
 
     kind: Class
     sequence: int
 
 
-class Parcel(NamedTuple):
+class StoredEntry(NamedTuple):
     """An entry on its way."""
 
-    token: Token
+    token: EntryId
     entry: Entry
 
 

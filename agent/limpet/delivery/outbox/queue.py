@@ -6,17 +6,17 @@ import math
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from limpet.delivery.outbox import LARGEST, MOST_ITEMS, is_owner, shed
-from limpet.delivery.outbox.disk import Change
-from limpet.delivery.outbox.lane import Lane
+from limpet.delivery.outbox import LARGEST, MOST_ITEMS, is_owner, shedding
+from limpet.delivery.outbox.class_queue import ClassQueue
+from limpet.delivery.outbox.database import Change
 from limpet.delivery.outbox.store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from limpet.delivery.outbox import Class, Entry, Parcel, Part, Token
-    from limpet.delivery.outbox.disk import Head
+    from limpet.delivery.outbox import Class, Entry, EntryId, Freshness, StoredEntry
+    from limpet.delivery.outbox.database import Head
     from limpet.delivery.outbox.rules import OutboxRules
 
 COMMIT_AFTER = 0.05
@@ -49,9 +49,9 @@ class Outbox:
     def __init__(self, rules: OutboxRules, directory: Path | None) -> None:
         self.counts: Counter[str] = Counter()
         self._rules = rules
-        self._lanes: dict[Class, Lane] = {
-            "event": Lane("event", rules.events),
-            "result": Lane("result", rules.results),
+        self._lanes: dict[Class, ClassQueue] = {
+            "event": ClassQueue("event", rules.events),
+            "result": ClassQueue("result", rules.results),
         }
         self._store = Store(directory, rules.min_free_bytes) if directory else None
         self._forget_at = math.inf
@@ -129,12 +129,12 @@ class Outbox:
             lane = self._lanes[entry.kind]
             lane.mark = lane.next - 1
 
-    def take(self, kind: Class, part: Part, rows: int, size: int) -> list[Parcel]:
+    def take(self, kind: Class, part: Freshness, rows: int, size: int) -> list[StoredEntry]:
         """Return messages to send next: at most ``rows``, and until ``size`` bytes are there.
 
         Each is taken once; it stays here until it is acknowledged.
         """
-        parcels: list[Parcel] = []
+        parcels: list[StoredEntry] = []
         for parcel in self._next(self._lanes[kind], part, size):
             parcels.append(parcel)
             size -= parcel.entry.size
@@ -151,7 +151,7 @@ class Outbox:
         """Return the sequence number of the newest message."""
         return self._lanes[kind].next - 1
 
-    def ack(self, tokens: Iterable[Token]) -> None:
+    def ack(self, tokens: Iterable[EntryId]) -> None:
         """Forget messages that were taken and need not be sent again."""
         for kind, sequence in tokens:
             self._lanes[kind].drop(sequence)
@@ -164,11 +164,11 @@ class Outbox:
         for lane in self._lanes.values():
             lane.release(self._store.last(lane.kind) if self._store else 0, now - GRACE)
 
-    def _next(self, lane: Lane, part: Part, size: int) -> Iterator[Parcel]:
+    def _next(self, lane: ClassQueue, part: Freshness, size: int) -> Iterator[StoredEntry]:
         yield from self._next_on_disk(lane, part, size)
         yield from lane.take(part)
 
-    def _next_on_disk(self, lane: Lane, part: Part, size: int) -> Iterator[Parcel]:
+    def _next_on_disk(self, lane: ClassQueue, part: Freshness, size: int) -> Iterator[StoredEntry]:
         while self._store and lane.cursor[part] < (upto := self._disk_end(lane, part)):
             found = self._store.read(lane.kind, lane.cursor[part], upto, CHUNK, size)
             if found is None:
@@ -185,7 +185,7 @@ class Outbox:
         if lane.unchecked:
             self._check_complete(lane)
 
-    def _check_complete(self, lane: Lane) -> None:
+    def _check_complete(self, lane: ClassQueue) -> None:
         """See that all was read, once no more comes: a damaged file may just seem to be shorter."""
         if self._store and all(lane.cursor[part] >= self._disk_end(lane, part) for part in lane.cursor):
             lane.unchecked = False
@@ -193,7 +193,7 @@ class Outbox:
             if self._store.messages(lane.kind) > taken + len(lane.dead):
                 self._store.mistrust()
 
-    def _disk_end(self, lane: Lane, part: Part) -> int:
+    def _disk_end(self, lane: ClassQueue, part: Freshness) -> int:
         last = self._store.last(lane.kind) if self._store else 0
         return min(last, lane.mark) if part == "backlog" else last
 
@@ -229,7 +229,7 @@ class Outbox:
             self._commit([p for lane in self._lanes.values() if self._persists(lane) for p in lane.late(math.inf)])
             self._store.close()
 
-    def _due(self, lane: Lane, now: float, *, away: bool) -> list[Parcel]:
+    def _due(self, lane: ClassQueue, now: float, *, away: bool) -> list[StoredEntry]:
         if not self._persists(lane) or not lane.recent:
             return []
         crowded = lane.size > self._rules.memory_bytes // 2
@@ -239,7 +239,7 @@ class Outbox:
         # Together with what is late goes what will be: one commit instead of two.
         return lane.late(math.inf) if late and (away or lane.rules.keep == "durable") else late
 
-    def _delay(self, lane: Lane) -> float:
+    def _delay(self, lane: ClassQueue) -> float:
         return COMMIT_AFTER if lane.rules.keep == "durable" else self._rules.spill_after
 
     def _must_forget(self, now: float) -> bool:
@@ -250,7 +250,7 @@ class Outbox:
         self._forget_at = min(self._forget_at, now + FORGET_AFTER)
         return dead >= FORGET_MESSAGES or now >= self._forget_at
 
-    def _commit(self, added: list[Parcel]) -> bool:
+    def _commit(self, added: list[StoredEntry]) -> bool:
         """Write and delete; return whether it was done. What was not is tried again with the next commit."""
         assert self._store
         deleted = {lane.kind: list(lane.dead) for lane in self._lanes.values() if lane.dead}
@@ -263,15 +263,15 @@ class Outbox:
         self._forget_at = math.inf
         return True
 
-    def _persists(self, lane: Lane) -> bool:
+    def _persists(self, lane: ClassQueue) -> bool:
         return lane.rules.keep != "memory" and self._store is not None and self._store.usable
 
     # --- the bounds
 
-    def _bytes(self, lane: Lane) -> int:
+    def _bytes(self, lane: ClassQueue) -> int:
         return lane.size + (self._store.bytes(lane.kind) if self._store else 0)
 
-    def _bound_disk(self, lane: Lane) -> None:
+    def _bound_disk(self, lane: ClassQueue) -> None:
         if self._bytes(lane) > lane.rules.max_bytes and lane.dead:
             self._commit([])
         surplus = self._bytes(lane) - lane.rules.max_bytes
@@ -283,13 +283,13 @@ class Outbox:
                 self._mistrust_totals(lane)
             self._commit([])
 
-    def _mistrust_totals(self, lane: Lane) -> None:
+    def _mistrust_totals(self, lane: ClassQueue) -> None:
         """Nothing can be shed, though there is too much: unless all is under way, the disk's totals are wrong."""
         taken = sum(1 for sequence in lane.taken if sequence not in lane.recent)
         if self._store and self._store.messages(lane.kind) > taken:
             self._store.mistrust()
 
-    def _bound_memory(self, lane: Lane) -> None:
+    def _bound_memory(self, lane: ClassQueue) -> None:
         surplus = lane.size - lane.rules.max_bytes
         if surplus > 0:
             self._shed(lane, lane.sizes(), lane.heads, surplus + lane.rules.max_bytes // SLACK)
@@ -300,10 +300,10 @@ class Outbox:
                 self._shed(other, other.sizes(), other.heads, surplus + limit // SLACK)
 
     def _shed(
-        self, lane: Lane, sizes: Mapping[str, int], heads: Callable[[int], Iterable[Head]], surplus: int
+        self, lane: ClassQueue, sizes: Mapping[str, int], heads: Callable[[int], Iterable[Head]], surplus: int
     ) -> None:
         thin = lane.rules.when_full == "keep-every-nth"
-        victims = shed.thinned(lane, heads, surplus) if thin else shed.fairly(sizes, heads, surplus)
+        victims = shedding.thinned(lane, heads, surplus) if thin else shedding.fairly(sizes, heads, surplus)
         self._drop(lane, victims, "thinned" if thin else "outbox full")
 
     def _check_age(self, now: float) -> None:
@@ -311,21 +311,21 @@ class Outbox:
             return
         self._check_age_at = now + AGE_CHECK
         for lane in self._lanes.values():
-            self._drop(lane, shed.too_old(self._heads(lane, 0), now - lane.rules.max_age), "too old")
+            self._drop(lane, shedding.too_old(self._heads(lane, 0), now - lane.rules.max_age), "too old")
 
-    def _drop(self, lane: Lane, heads: Iterable[Head], cause: str) -> None:
+    def _drop(self, lane: ClassQueue, heads: Iterable[Head], cause: str) -> None:
         for head in heads:
             lane.drop(head.sequence)
             self.counts[f"{lane.kind}s, {cause}"] += head.items
 
-    def _heads(self, lane: Lane, after: int) -> Iterator[Head]:
+    def _heads(self, lane: ClassQueue, after: int) -> Iterator[Head]:
         """Yield what may be shed after a sequence number, oldest first."""
         while self._store and (rows := self._store.heads(lane.kind, after, CHUNK)):
             after = rows[-1].sequence
             yield from (head for head in rows if lane.waits(head.sequence))
         yield from lane.heads(after)
 
-    def _first_born(self, lane: Lane) -> float | None:
+    def _first_born(self, lane: ClassQueue) -> float | None:
         if self._store and self._store.messages(lane.kind) > len(lane.dead):
             rows = self._store.heads(lane.kind, 0, len(lane.dead) + 1)
             return next((row.born for row in rows if row.sequence not in lane.dead), None)

@@ -8,9 +8,9 @@ from contextlib import ExitStack, closing
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from limpet.delivery.outbox import CLASSES, Class, log_file
-from limpet.delivery.outbox.disk import MOST_CAUSES, set_shed, set_totals
-from limpet.delivery.outbox.file import (
+from limpet.delivery.outbox import CLASSES, Class, sqlite_wal
+from limpet.delivery.outbox.database import MOST_CAUSES, set_shed, set_totals
+from limpet.delivery.outbox.database_file import (
     HEADS,
     HIGHEST,
     NEWEST,
@@ -28,7 +28,7 @@ from limpet.delivery.outbox.file import (
     rescue,
     unpacked,
 )
-from limpet.delivery.outbox.pages import Pages
+from limpet.delivery.outbox.sqlite_pages import Pages
 from limpet.device import state_files
 from limpet.untrusted import open_file
 
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import sqlite3
     from pathlib import Path
 
-    from limpet.delivery.outbox.pages import Values
+    from limpet.delivery.outbox.sqlite_pages import Values
 
 _ROWS = 64
 """Rows to a transaction: they are in memory at once, and may be long."""
@@ -84,7 +84,7 @@ def _set_aside(path: Path) -> None:
 
 def _copy(path: Path, fresh: Path) -> Salvaged:
     wal = path.with_name(f"{path.name}-wal")
-    log = log_file.read(wal)
+    log = sqlite_wal.read(wal)
     with closing(connect(fresh)) as db, ExitStack() as stack:
         db.execute("PRAGMA synchronous=OFF")
         file = stack.enter_context(open_file(path)) if state_files.is_regular(path) else None

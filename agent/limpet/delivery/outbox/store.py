@@ -6,16 +6,16 @@ import logging
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from limpet.delivery.outbox.disk import Change, Disk
-from limpet.delivery.outbox.file import DiskDamagedError, DiskError, DiskFullError, DiskGoneError
-from limpet.delivery.outbox.room import Room
+from limpet.delivery.outbox.database import Change, Database
+from limpet.delivery.outbox.database_file import DiskDamagedError, DiskError, DiskFullError, DiskGoneError
+from limpet.delivery.outbox.disk_space import DiskSpace
 from limpet.delivery.outbox.salvage import begin_anew, salvage
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from limpet.delivery.outbox import Class, Parcel
-    from limpet.delivery.outbox.disk import Head
+    from limpet.delivery.outbox import Class, StoredEntry
+    from limpet.delivery.outbox.database import Head
 
 log = logging.getLogger(__name__)
 
@@ -42,9 +42,9 @@ class Store:
 
     def __init__(self, directory: Path, min_free: int) -> None:
         self._path = directory / "outbox.db"
-        self._room = Room(directory, min_free)
+        self._room = DiskSpace(directory, min_free)
         self.notices: list[tuple[str, str]] = []
-        self._disk: Disk | None = None
+        self._disk: Database | None = None
         self._full = False
         self._trouble = ""
         self._retry_at = 0.0
@@ -80,12 +80,12 @@ class Store:
             self._recover()
         return True
 
-    def _open_or_salvage(self) -> Disk:
+    def _open_or_salvage(self) -> Database:
         try:
-            return Disk(self._path)
+            return Database(self._path)
         except DiskDamagedError as error:
             self._salvage(error)
-            return Disk(self._path)
+            return Database(self._path)
 
     def _salvage(self, error: DiskError) -> None:
         self._room.drop_ballast()
@@ -128,15 +128,15 @@ class Store:
             self._compact(self._disk)
         return True
 
-    def _compact(self, disk: Disk) -> None:
+    def _compact(self, disk: Database) -> None:
         try:
             if disk.room() > COMPACT_FROM:
                 disk.compact()
         except DiskError as error:
             self._fail(error)
 
-    def read(self, kind: Class, after: int, upto: int, rows: int, size: int) -> list[Parcel] | None:
-        """Read messages, see ``Disk.read``; ``None`` if they cannot be read now."""
+    def read(self, kind: Class, after: int, upto: int, rows: int, size: int) -> list[StoredEntry] | None:
+        """Read messages, see ``Database.read``; ``None`` if they cannot be read now."""
         try:
             return self._disk.read(kind, after, upto, rows, size) if self._disk else None
         except DiskError as error:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from limpet.contracts.dialect import Dialect
     from limpet.contracts.messages import Origin
-    from limpet.delivery.mqtt.pack import Outgoing
+    from limpet.delivery.mqtt.outgoing import Outgoing
 
 NATIVE = "json"
 """The dialect that the outbox keeps messages in, so that nothing is to be done for it."""
@@ -45,7 +45,7 @@ def configs(tables: Mapping[str, Mapping[str, Any]], base: Path) -> dict[str, tu
     return found
 
 
-class Told:
+class Dialects:
     """The dialects of one reporter. Belongs to the network thread.
 
     ``will`` is kept by the broker while connected. A dialect may have one of its own, such as Sparkplug; a

@@ -20,7 +20,7 @@ from limpet.untrusted import reading
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from limpet.delivery.mqtt.link import Incoming
+    from limpet.delivery.mqtt.connection import Incoming
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ LARGEST_CORRELATION = 4096
 _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
-class Request:
+class IncomingCommand:
     """A ``limpet.plugins.Command``. The answer goes to the response topic that came with it.
 
     In MQTT 3.1.1, which has none, it goes to ``reply/<name>`` below the device.
@@ -62,7 +62,7 @@ class Request:
         self._send(Publish(self._topic, payload, content_type="application/json"), self._correlation)
 
 
-class Requests:
+class IncomingCommands:
     """Takes what came on ``command/+``. ``ignored`` counts by cause what is not passed on.
 
     ``reserved`` are the roots of topics that dialects speak on, to which no reply goes.
@@ -76,15 +76,15 @@ class Requests:
         self._root = root
         self._reserved = reserved
         self._send = send
-        self._open: list[tuple[Request, float]] = []
+        self._open: list[tuple[IncomingCommand, float]] = []
 
-    def take(self, incoming: Incoming) -> Request | None:
+    def take(self, incoming: Incoming) -> IncomingCommand | None:
         """Return the command to pass on; ``None`` if it is ignored, or answered already."""
         cause, why = self._objection(incoming)
         if cause:
             self.ignore(cause, f"{incoming.topic[:100]!r} is not obeyed: {why}")
             return None
-        request = Request(incoming, self._root, self._send)
+        request = IncomingCommand(incoming, self._root, self._send)
         self._open = [(one, at) for one, at in self._open if not one.answered and monotonic() < at]
         size = sum(len(one.payload) for one, _ in self._open)
         if len(self._open) >= MOST or size + len(request.payload) > LARGEST_OPEN:

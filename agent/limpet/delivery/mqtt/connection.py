@@ -12,8 +12,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
-from limpet.delivery.mqtt import frames, reasons, topics
-from limpet.delivery.mqtt.broker import Broker, endpoint, password, tls_context
+from limpet.delivery.mqtt import packet_limits, reasons, topics
+from limpet.delivery.mqtt.broker_settings import BrokerSettings, endpoint, password, tls_context
 from limpet.errors import LimpetError, TransportError, UnreadableError
 from limpet.untrusted import reading
 
@@ -44,7 +44,7 @@ MOST_ALIASES = 256
 LARGEST_ANSWER, LONGEST_ANSWER = 1 << 14, 10.0
 """Bytes of the answer to a websocket's request, and the seconds that it may take."""
 
-LARGEST_FRAME = 2 * frames.LARGEST
+LARGEST_FRAME = 2 * packet_limits.LARGEST
 """Bytes of a websocket frame, which paho keeps until it is complete."""
 
 UNANSWERED = 1000
@@ -93,10 +93,10 @@ class GuardedClient(Client):
     def __init__(self, version: str, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.complaint = ""
-        self._frames = frames.Frames(version)
+        self._frames = packet_limits.PacketLimits(version)
 
     def _sock_recv(self, bufsize: int) -> bytes:
-        data = super()._sock_recv(min(bufsize, frames.LARGEST))
+        data = super()._sock_recv(min(bufsize, packet_limits.LARGEST))
         try:
             self._frames.feed(data)
         except UnreadableError as error:
@@ -112,7 +112,9 @@ class GuardedClient(Client):
     def _generalise(self, kind: int, packet: bytearray) -> None:
         codes: Iterable[int] = ()
         if kind == PacketTypes.SUBACK << 4:
-            codes = range(frames.after_properties(packet, 2) if self._protocol == MQTTv5 else 2, len(packet))
+            codes = range(
+                packet_limits.after_properties(packet, 2) if self._protocol == MQTTv5 else 2, len(packet)
+            )
         elif self._protocol == MQTTv5 and kind >> 4 in _CODE_AT:
             codes = range(_CODE_AT[kind >> 4], min(_CODE_AT[kind >> 4] + 1, len(packet)))
         for at in codes:
@@ -171,7 +173,7 @@ class _Handshake:
         return self._sock.recv(size)
 
 
-class Link:
+class Connection:
     """A connection. All of its methods belong to the thread that made it.
 
     ``acks`` holds what the broker has acknowledged, as (message id, reason code), ``incoming`` what came on
@@ -184,7 +186,7 @@ class Link:
 
     def __init__(  # noqa: PLR0913 - what a CONNECT has
         self,
-        broker: Broker,
+        broker: BrokerSettings,
         client_id: str,
         version: str,
         will: Publish | None,
@@ -220,7 +222,7 @@ class Link:
         self._usual: dict[tuple[str, int | None, int], _Packed] = {}
         self._client = self._make_client(broker, client_id, will)
 
-    def _make_client(self, broker: Broker, client_id: str, will: Publish | None) -> GuardedClient:
+    def _make_client(self, broker: BrokerSettings, client_id: str, will: Publish | None) -> GuardedClient:
         client = GuardedClient(
             self.version,
             CallbackAPIVersion.VERSION2,
@@ -285,7 +287,7 @@ class Link:
             return {}
         properties = _properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = self._session_expiry
-        properties.MaximumPacketSize = frames.LARGEST
+        properties.MaximumPacketSize = packet_limits.LARGEST
         return {"clean_start": self._clean, "properties": properties}
 
     def subscribe(self, wanted: Sequence[str]) -> list[str]:

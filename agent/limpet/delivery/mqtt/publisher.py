@@ -8,9 +8,9 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from limpet.delivery.mqtt import caution
-from limpet.delivery.mqtt.caution import Caution
-from limpet.delivery.mqtt.link import LARGEST, QUOTA_EXCEEDED, UnpublishableError
+from limpet.delivery.mqtt import poison
+from limpet.delivery.mqtt.connection import LARGEST, QUOTA_EXCEEDED, UnpublishableError
+from limpet.delivery.mqtt.poison import PoisonSearch
 from limpet.errors import TransportError, UnreadableError
 
 if TYPE_CHECKING:
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
     from limpet.contracts.dialect import Publish
     from limpet.contracts.messages import Message
-    from limpet.delivery.mqtt.caution import Key
-    from limpet.delivery.mqtt.link import Link
-    from limpet.delivery.mqtt.pack import Outgoing
-    from limpet.delivery.mqtt.told import Told
-    from limpet.delivery.outbox import Token
+    from limpet.delivery.mqtt.connection import Connection
+    from limpet.delivery.mqtt.dialects import Dialects
+    from limpet.delivery.mqtt.outgoing import Outgoing
+    from limpet.delivery.mqtt.poison import Key
+    from limpet.delivery.outbox import EntryId
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,7 @@ class Line:
 class _Group:
     """A message of the outbox, on its way in parts and dialects; done when ``left`` of them are none."""
 
-    def __init__(self, tokens: tuple[Token, ...]) -> None:
+    def __init__(self, tokens: tuple[EntryId, ...]) -> None:
         self.tokens = tokens
         self.left = 0
 
@@ -104,15 +104,15 @@ class _Trial:
     passed: int = 0
 
 
-class Outflow:
+class Publisher:
     """Fills connections. ``acked`` are tokens of what has arrived, or never will and is counted in ``refused``.
 
     Tokens are released in the order in which their messages were sent.
     """
 
-    def __init__(self, broker: str, told: Told, expiry: float) -> None:
+    def __init__(self, broker: str, told: Dialects, expiry: float) -> None:
         self.line: Line | None = None
-        self.acked: deque[Token] = deque()
+        self.acked: deque[EntryId] = deque()
         self.published = 0
         self.state_bytes = 0
         self.acknowledged = 0
@@ -121,7 +121,7 @@ class Outflow:
         self._broker = broker
         self._told = told
         self._expiry = expiry
-        self._caution = Caution()
+        self._caution = PoisonSearch()
         self._state: dict[str, tuple[Publish, Message]] = {}
         self._changed: dict[str, tuple[Publish, Message]] = {}
         self._replies: deque[_Sending] = deque()
@@ -167,7 +167,7 @@ class Outflow:
         """Whether messages go out one at a time, as one of them is suspected."""
         return self._caution.active
 
-    def begin(self, link: Link, first: Iterable[Publish]) -> None:
+    def begin(self, link: Connection, first: Iterable[Publish]) -> None:
         """Start on a new connection, with these messages first."""
         self._began = time.monotonic()
         self._acks = 0
@@ -176,7 +176,7 @@ class Outflow:
         self._changed.update(self._state)
         self.line = Line(max(1, link.limit - min(OVERHEAD, link.limit // 2)))
 
-    def end(self, link: Link) -> bool:
+    def end(self, link: Connection) -> bool:
         """Take note of the end of a connection; return whether that says more about a suspected message."""
         learned = link.end in SUSPICIOUS and link.code in REFUSALS and self._note_break(link)
         self._flight.clear()
@@ -187,7 +187,7 @@ class Outflow:
         self._unconfirmed = None
         return learned
 
-    def send_now(self, link: Link, publishes: Iterable[Publish]) -> None:
+    def send_now(self, link: Connection, publishes: Iterable[Publish]) -> None:
         """Send messages before all that waits."""
         for publish in publishes:
             self._send(link, _Sending(publish))
@@ -196,7 +196,7 @@ class Outflow:
         """Send messages that are not kept in the outbox."""
         self._queue.extend(_Sending(publish) for publish in publishes)
 
-    def fill(self, link: Link) -> bool:
+    def fill(self, link: Connection) -> bool:
         """Send as much as the broker takes unacknowledged, state before all else; whether the line runs low."""
         assert self.line
         low = False
@@ -225,7 +225,7 @@ class Outflow:
                 return low
         return low
 
-    def settle(self, link: Link) -> bool:
+    def settle(self, link: Connection) -> bool:
         """Take note of acknowledgements; whether there were any. ``TransportError`` if they do not come.
 
         Below 0x80 a reason code is a success: 0x10 means that there was no subscriber.
@@ -251,7 +251,7 @@ class Outflow:
 
     # --- a message on its way
 
-    def _take_apart(self, link: Link, message: Outgoing) -> None:
+    def _take_apart(self, link: Connection, message: Outgoing) -> None:
         """Queue a message in the parts in which it may go out."""
         group = _Group(message.tokens)
         self._groups.append(group)
@@ -260,7 +260,7 @@ class Outflow:
         self._parts.extend((part, group) for part in made)
         self._release()
 
-    def _made_of(self, link: Link, message: Outgoing) -> list[Outgoing]:
+    def _made_of(self, link: Connection, message: Outgoing) -> list[Outgoing]:
         if not message.payload:
             self._refuse(message.topic, message.items, "unreadable")
             return []
@@ -269,14 +269,14 @@ class Outflow:
         if small and not self._caution.part and not self._caution.remembers:
             return [message]
         try:
-            items = caution.items_of(message)
+            items = poison.items_of(message)
         except UnreadableError:
             self._refuse(message.topic, message.items, "unreadable")
             return []
         if self._caution.remembers:
             now = time.monotonic()
-            items = [raw for raw in items if not self._caution.is_refused(caution.key_of(raw), now)]
-        return caution.parts(message.topic, items, self._caution.part, size)
+            items = [raw for raw in items if not self._caution.is_refused(poison.key_of(raw), now)]
+        return poison.parts(message.topic, items, self._caution.part, size)
 
     def _tell(self, part: Outgoing, group: _Group) -> None:
         """Queue what a part is in all dialects."""
@@ -286,7 +286,7 @@ class Outflow:
         self._queue.extend(_Sending(publish, part, group) for publish in publishes)
         self._release()
 
-    def _send(self, link: Link, sending: _Sending) -> None:
+    def _send(self, link: Connection, sending: _Sending) -> None:
         publish, part, group, correlation = sending
         size = len(publish.payload)
         if self._caution.is_topic_refused(publish.topic, size, time.monotonic()):
@@ -364,7 +364,7 @@ class Outflow:
     def _refuse(self, topic: str, items: int, cause: str, detail: str = "") -> None:
         """Count messages that are dropped. The first of a topic has a line in the log."""
         self.refused[cause] += items
-        if topic not in self._named and len(self._named) < caution.MOST:
+        if topic not in self._named and len(self._named) < poison.MOST:
             self._named.add(topic)
             why = f"{cause}: {detail[:200]}" if detail else cause
             if cause in OURS:
@@ -383,7 +383,7 @@ class Outflow:
             self._unconfirmed = None
         return now - self._began >= CALM and not self._unconfirmed
 
-    def _note_break(self, link: Link) -> bool:
+    def _note_break(self, link: Connection) -> bool:
         """Take note that the broker closed the connection; return whether that says more than before."""
         sent = [flight.sending for flight in self._flight.values()]
         # The acknowledgement of a message before it may be lost with the connection, so that both are suspected.
@@ -413,14 +413,14 @@ class Outflow:
         self._refuse(topic, 1, "closes connection", detail)
         self._in_a_row[topic] += 1
         if self._in_a_row[topic] >= ROW:
-            self._caution.refuse(caution.topic_key(topic, 0), now + PENALTY)
+            self._caution.refuse(poison.topic_key(topic, 0), now + PENALTY)
             log.error("%r: the broker refused %d messages in a row; the next one is tried in an hour", topic, ROW)
 
 
 def _keys(sending: _Sending) -> Sequence[Key]:
     if sending.part is None:
-        return [caution.topic_key(sending.publish.topic, len(sending.publish.payload))]
+        return [poison.topic_key(sending.publish.topic, len(sending.publish.payload))]
     try:
-        return caution.keys_of(sending.part)
+        return poison.keys_of(sending.part)
     except UnreadableError:
-        return [caution.key_of(sending.part.payload)]
+        return [poison.key_of(sending.part.payload)]

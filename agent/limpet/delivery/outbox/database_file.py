@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from limpet.delivery.outbox import CLASSES, LARGEST, MOST_ITEMS, OVERHEAD, Class, is_owner, log_file
+from limpet.delivery.outbox import CLASSES, LARGEST, MOST_ITEMS, OVERHEAD, Class, is_owner, sqlite_wal
 from limpet.device import state_files
 from limpet.errors import LimpetError
 from limpet.untrusted import open_file
@@ -188,7 +188,7 @@ def _check_files(path: Path) -> None:
     if state_files.is_regular(path):
         with open_file(path) as file:
             _check_header(path, file.read(_HEADER.size))
-    log = log_file.read(path.with_name(f"{path.name}-wal"))
+    log = sqlite_wal.read(path.with_name(f"{path.name}-wal"))
     if log.damaged:
         raise DiskDamagedError(f"{path}-wal: a part of the write-ahead log is not what was written")
     size = path.lstat().st_size if state_files.is_regular(path) else PAGE

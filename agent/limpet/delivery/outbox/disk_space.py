@@ -18,7 +18,7 @@ BALLAST = 2 * 1024 * 1024
 """Bytes: enough for the write-ahead log of the deletions that make room for good."""
 
 
-class Room:
+class DiskSpace:
     """The room in ``directory``. On a full file system even deleting from a database needs some."""
 
     def __init__(self, directory: Path, min_free: int) -> None:

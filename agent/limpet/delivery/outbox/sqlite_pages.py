@@ -14,7 +14,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from limpet.delivery.outbox import CLASSES, LARGEST
-from limpet.delivery.outbox.log_file import PAGE, Log
+from limpet.delivery.outbox.sqlite_wal import PAGE, Log
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,8 +6,8 @@ import random
 from collections import Counter, OrderedDict, deque
 from typing import TYPE_CHECKING
 
-from limpet.delivery.outbox import Class, Entry, Parcel, Part, Token
-from limpet.delivery.outbox.disk import Head
+from limpet.delivery.outbox import Class, Entry, EntryId, Freshness, StoredEntry
+from limpet.delivery.outbox.database import Head
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from limpet.delivery.outbox.rules import Rules
 
 
-class Lane:
+class ClassQueue:
     """Sequence numbers rise; what is on the disk is older than what is in ``recent``.
 
     ``recent`` is neither acknowledged nor on the disk, ``size`` its bytes. ``taken`` is under way, ``dead`` is to
@@ -33,8 +33,8 @@ class Lane:
         self.mark = 0
         self.taken: set[int] = set()
         self.dead: set[int] = set()
-        self.cursor: dict[Part, int] = {"backlog": 0, "fresh": 0}
-        self.queue: dict[Part, deque[int]] = {"backlog": deque(), "fresh": deque()}
+        self.cursor: dict[Freshness, int] = {"backlog": 0, "fresh": 0}
+        self.queue: dict[Freshness, deque[int]] = {"backlog": deque(), "fresh": deque()}
         self.unchecked = False
         self.thinned = 0
         self.counts: Counter[str] = Counter()
@@ -88,7 +88,7 @@ class Lane:
         """Whether an entry is neither under way nor to be deleted."""
         return sequence not in self.taken and sequence not in self.dead
 
-    def take(self, part: Part) -> Iterator[Parcel]:
+    def take(self, part: Freshness) -> Iterator[StoredEntry]:
         """Take what is in memory, oldest first."""
         queue = self.queue[part]
         while queue:
@@ -96,19 +96,19 @@ class Lane:
             if sequence in self.recent and sequence not in self.taken:
                 self.taken.add(sequence)
                 self.cursor[part] = max(self.cursor[part], sequence)
-                yield Parcel(Token(self.kind, sequence), self.recent[sequence])
+                yield StoredEntry(EntryId(self.kind, sequence), self.recent[sequence])
 
     def oldest(self) -> float | None:
         """Return when the oldest in memory was born."""
         return next(iter(self.recent.values())).born if self.recent else None
 
-    def late(self, born_before: float) -> list[Parcel]:
+    def late(self, born_before: float) -> list[StoredEntry]:
         """Return what is in memory and was born before then: all that is to be written to the disk now."""
         late = []
         for sequence, entry in self.recent.items():
             if entry.born > born_before:
                 break
-            late.append(Parcel(Token(self.kind, sequence), entry))
+            late.append(StoredEntry(EntryId(self.kind, sequence), entry))
         return late
 
     def sizes(self) -> Counter[str]:

@@ -6,20 +6,20 @@ import math
 import random
 from typing import TYPE_CHECKING
 
-from limpet.delivery.mqtt import pace, pack
-from limpet.delivery.mqtt.link import WINDOW
-from limpet.delivery.mqtt.redate import redated
+from limpet.delivery.mqtt import outgoing, rate_limits
+from limpet.delivery.mqtt.clock_correction import redated
+from limpet.delivery.mqtt.connection import WINDOW
 from limpet.delivery.outbox import CLASSES
 from limpet.device import clock
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from limpet.delivery.mqtt.outflow import Line
-    from limpet.delivery.mqtt.pace import ReplayRules
-    from limpet.delivery.mqtt.pack import Outgoing
+    from limpet.delivery.mqtt.outgoing import Outgoing
+    from limpet.delivery.mqtt.publisher import Line
+    from limpet.delivery.mqtt.rate_limits import ReplayRules
     from limpet.delivery.mqtt.sender import Sender
-    from limpet.delivery.outbox import Class, Parcel, Part
+    from limpet.delivery.outbox import Class, Freshness, StoredEntry
     from limpet.delivery.outbox.queue import Outbox
 
 READY = 2 * WINDOW
@@ -34,7 +34,7 @@ OUTAGE_SHARE = 0.1
 """A replay begins within that share of the outage, at random."""
 
 
-class Dispatch:
+class Scheduler:
     """Belongs to the thread that owns the outbox. ``root`` begins each topic.
 
     ``batch`` is how many results and bytes a replayed message may have. ``held_back`` counts the results that had
@@ -50,9 +50,9 @@ class Dispatch:
         self._rules = rules
         self._batch_count, self._batch_bytes = batch
         self._line: Line | None = None
-        self._replay = pace.replay(rules.messages_per_second)
+        self._replay = rate_limits.replay(rules.messages_per_second)
         self._replay_at = 0.0
-        self._budget = pace.budget(bytes_per_hour) if bytes_per_hour else None
+        self._budget = rate_limits.budget(bytes_per_hour) if bytes_per_hour else None
         self._state_bytes = 0
         self._held_upto = 0
         self._due = math.inf
@@ -94,7 +94,7 @@ class Dispatch:
         room, space = _room(line)
         if room > 0 and (size := min(room * self._batch_bytes, space, self._affordable(kind, now))):
             parcels = self._take(kind, "fresh", room, size)
-            self._push(line, pack.fresh(parcels, self._root, line.limit))
+            self._push(line, outgoing.fresh(parcels, self._root, line.limit))
 
     def _hand_over_backlog(self, line: Line, kind: Class, now: float) -> None:
         room, space = _room(line)
@@ -108,9 +108,9 @@ class Dispatch:
             return
         parcels = self._take(kind, "backlog", room * self._batch_count, size)
         limit = min(line.limit, self._batch_bytes)
-        self._replay.spend(self._push(line, pack.replayed(parcels, self._root, self._batch_count, limit)))
+        self._replay.spend(self._push(line, outgoing.replayed(parcels, self._root, self._batch_count, limit)))
 
-    def _take(self, kind: Class, part: Part, rows: int, size: int) -> list[Parcel]:
+    def _take(self, kind: Class, part: Freshness, rows: int, size: int) -> list[StoredEntry]:
         ahead = clock.ahead()
         return [redated(parcel, ahead) for parcel in self._outbox.take(kind, part, rows, size)]
 

@@ -34,7 +34,7 @@ class Endpoint(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class Broker(msgspec.Struct, kw_only=True):
+class BrokerSettings(msgspec.Struct, kw_only=True):
     """A broker and how to log in.
 
     ``url`` is ``mqtt://``, ``mqtts://`` (TLS), ``ws://`` or ``wss://`` with host and port. Secrets stand in files;
@@ -102,7 +102,7 @@ def _target(path: Path) -> Path:
     return Path(os.path.realpath(path))
 
 
-def check_files(broker: Broker) -> None:
+def check_files(broker: BrokerSettings) -> None:
     """See that the files are there and readable. ``ConfigError`` names each that is not."""
     problems = []
     for key in ("password_file", "ca_file", "cert_file", "key_file"):
@@ -118,7 +118,7 @@ def check_files(broker: Broker) -> None:
         raise ConfigError(problems)
 
 
-def password(broker: Broker) -> str | None:
+def password(broker: BrokerSettings) -> str | None:
     """Read the password, without the line break that editors put at its end. ``TransportError``."""
     if broker.password_file is None:
         return None
@@ -132,7 +132,7 @@ def password(broker: Broker) -> str | None:
         raise TransportError(f"the password cannot be read from {path}: {error}") from error
 
 
-def tls_context(broker: Broker) -> ssl.SSLContext:
+def tls_context(broker: BrokerSettings) -> ssl.SSLContext:
     """Make a TLS context that trusts ``ca_file``, or the system's authorities. ``TransportError``."""
     try:
         context = ssl.create_default_context(cafile=locate(broker.ca_file) if broker.ca_file else None)
@@ -147,7 +147,7 @@ def tls_context(broker: Broker) -> ssl.SSLContext:
     return context
 
 
-def secrets_version(broker: Broker) -> tuple[int, ...]:
+def secrets_version(broker: BrokerSettings) -> tuple[int, ...]:
     """Return what changes when a file with a certificate, a key or a password is replaced."""
     versions: list[int] = []
     for path in (broker.ca_file, broker.cert_file, broker.key_file, broker.password_file):

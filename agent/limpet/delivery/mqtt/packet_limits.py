@@ -27,7 +27,7 @@ _FROM_BROKERS = frozenset({0x20, 0x30, 0x40, 0x90, 0xB0, 0xC0, 0xD0, 0xE0})
 """Types of packets that a broker sends to a client that publishes and subscribes with at most QoS 1."""
 
 
-class Frames:
+class PacketLimits:
     """Follows the bytes of one connection. ``version`` is that of MQTT, "5" or "3.1.1"."""
 
     def __init__(self, version: str) -> None:

@@ -12,7 +12,7 @@ from limpet.errors import UnreadableError
 from limpet.untrusted import reading
 
 if TYPE_CHECKING:
-    from limpet.delivery.outbox import Entry, Parcel
+    from limpet.delivery.outbox import Entry, StoredEntry
 
 _MARK = b'"clock":"unsynchronised"'
 
@@ -21,7 +21,7 @@ _EVENT = msgspec.json.Decoder(EventMessage)
 _ENCODER = msgspec.json.Encoder()
 
 
-def redated(parcel: Parcel, ahead: float | None) -> Parcel:
+def redated(parcel: StoredEntry, ahead: float | None) -> StoredEntry:
     """Return a parcel as it is to be sent. ``ahead`` is that of ``clock.ahead``.
 
     What was made in another boot of the machine keeps the time and the mark that it has: nobody can tell its age.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import msgspec
 
 from limpet.delivery.mqtt.batch import join
-from limpet.delivery.mqtt.pack import MARK, Outgoing
+from limpet.delivery.mqtt.outgoing import MARK, Outgoing
 from limpet.untrusted import reading
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ MOST = 10_000
 """Keys that are remembered."""
 
 
-class Caution:
+class PoisonSearch:
     """What is known about the messages that were under way when connections ended.
 
     ``part`` is the largest number of items that a message may have now, ``None`` for no limit.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from limpet.delivery.outbox import LARGEST, Class, Entry, is_owner
-from limpet.delivery.outbox.disk import boot_id
+from limpet.delivery.outbox.database import boot_id
 from limpet.device import state_files
 from limpet.errors import UnreadableError
 from limpet.untrusted import open_file, read_file, reading
@@ -105,7 +105,7 @@ class _Sealed(msgspec.Struct, array_like=True):
         return int.from_bytes(head[1 : 1 + size], "big")
 
 
-class Journal:
+class WriteAheadLog:
     """The journal in ``directory``; ``read`` before ``append``. It never raises: a second line of defence.
 
     ``damaged`` counts the places of its files that could not be read, and ``refused`` the messages in it that no

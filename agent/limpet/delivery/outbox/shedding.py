@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from limpet.delivery.outbox.disk import Head
-    from limpet.delivery.outbox.lane import Lane
+    from limpet.delivery.outbox.class_queue import ClassQueue
+    from limpet.delivery.outbox.database import Head
 
 
 def too_old(heads: Iterable[Head], born_before: float) -> Iterator[Head]:
@@ -56,7 +56,7 @@ def above(sizes: Mapping[str, int], surplus: int) -> dict[str, float]:
     return {name: max(size - max(level, 0.0), 0.0) for name, size in sizes.items()}
 
 
-def thinned(lane: Lane, heads: Callable[[int], Iterable[Head]], surplus: int) -> Iterator[Head]:
+def thinned(lane: ClassQueue, heads: Callable[[int], Iterable[Head]], surplus: int) -> Iterator[Head]:
     """Yield all but every nth message of each pipeline, oldest first, until ``surplus`` bytes are free.
 
     It goes on where it stopped the last time. At the end it begins again from the oldest, whose resolution then

@@ -14,8 +14,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from limpet.delivery.outbox import CLASSES, OVERHEAD, Class, Entry, Parcel, Token
-from limpet.delivery.outbox.file import (
+from limpet.delivery.outbox import CLASSES, OVERHEAD, Class, Entry, EntryId, StoredEntry
+from limpet.delivery.outbox.database_file import (
     HEADS,
     INSERT,
     NEWEST,
@@ -71,7 +71,7 @@ class Head(NamedTuple):
 class Change(NamedTuple):
     """One transaction: rows to add, sequence numbers to delete, and all that was ever shed."""
 
-    added: list[Parcel]
+    added: list[StoredEntry]
     deleted: dict[Class, list[int]]
     shed: Mapping[str, int]
 
@@ -84,7 +84,7 @@ def boot_id() -> str:
         return f"{os.getpid()}.{time.monotonic_ns()}"
 
 
-class Disk:
+class Database:
     """The file. ``last`` is the highest sequence number that it ever held; ``messages`` and ``bytes`` it holds.
 
     Every method may raise ``DiskError``; after another one than ``DiskFullError`` it is to be closed.
@@ -134,9 +134,9 @@ class Disk:
             raise DiskDamagedError(f"{self.path}: its totals do not fit its messages")
         return last or 0
 
-    def read(self, kind: Class, after: int, upto: int, rows: int, size: int) -> list[Parcel]:
+    def read(self, kind: Class, after: int, upto: int, rows: int, size: int) -> list[StoredEntry]:
         """Return rows with ``after`` < sequence <= ``upto``: at most ``rows``, until ``size`` bytes are there."""
-        found: list[Parcel] = []
+        found: list[StoredEntry] = []
         with explained(self.path):
             cursor = self._db.execute(of(kind, SELECT), (after, upto, rows))
             with closing(cursor):
@@ -220,13 +220,13 @@ class Disk:
         crc = zlib.crc32(payload)
         return *head, crc, check(entry.kind, *head, crc), payload
 
-    def _parcel(self, kind: Class, row: Row) -> Parcel:
+    def _parcel(self, kind: Class, row: Row) -> StoredEntry:
         if not is_sound(kind, row):
             raise self._damaged()
         sequence, pipeline, items, boot, born, wall, *_ = row
         payload = unpacked(row)
         born, here = self._born(boot, born, wall), boot == self._boot
-        return Parcel(Token(kind, sequence), Entry(kind, pipeline, payload, items, born, here))
+        return StoredEntry(EntryId(kind, sequence), Entry(kind, pipeline, payload, items, born, here))
 
     def _born(self, boot: str, born: float, wall: float) -> float:
         """Return when a row was born on this kernel's monotonic clock; now, where nobody can tell."""

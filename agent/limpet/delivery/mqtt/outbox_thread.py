@@ -15,11 +15,11 @@ import msgspec
 
 from limpet.contracts.messages import EventMessage, Message, ResultMessage
 from limpet.delivery.mqtt.batch import Batch, Batcher, join
-from limpet.delivery.mqtt.dispatch import Dispatch
+from limpet.delivery.mqtt.scheduler import Scheduler
 from limpet.delivery.mqtt.topics import subtopic
 from limpet.delivery.outbox import Entry
-from limpet.delivery.outbox.journal import Item, Journal
 from limpet.delivery.outbox.queue import Outbox
+from limpet.delivery.outbox.write_ahead_log import Item, WriteAheadLog
 from limpet.device import clock
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Figures(NamedTuple):
     accepted: int
 
 
-class Intake:
+class OutboxThread:
     """Owns the outbox. ``add`` is called from another thread, and is all that happens there."""
 
     def __init__(
@@ -79,9 +79,9 @@ class Intake:
         self._rules = {"event": config.outbox.events, "result": config.outbox.results}
         persists = any(rules.keep != "memory" for rules in self._rules.values())
         self._outbox = Outbox(config.outbox, directories.disk if persists else None)
-        self._journal = Journal(directories.journal) if persists else None
+        self._journal = WriteAheadLog(directories.journal) if persists else None
         batch = (config.batch_count, config.batch_bytes)
-        self._dispatch = Dispatch(self._outbox, root, config.replay, batch, config.bytes_per_hour)
+        self._dispatch = Scheduler(self._outbox, root, config.replay, batch, config.bytes_per_hour)
         self._batcher = Batcher(config.batch_count, config.batch_age, config.batch_bytes)
         self._inbox: deque[Message] = deque()
         self._encode = msgspec.json.Encoder().encode
@@ -229,7 +229,7 @@ class Intake:
             log.warning("%s: %s", event, reason)
             self.note(event, reason)
 
-    def _report_damage(self, journal: Journal) -> None:
+    def _report_damage(self, journal: WriteAheadLog) -> None:
         for reason in journal.trouble:
             log.warning("%s", reason)
             self.note("state-damaged", reason)

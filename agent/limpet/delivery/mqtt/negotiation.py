@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, TypeAlias
 
-from limpet.delivery.mqtt.link import UNSUPPORTED_VERSION
+from limpet.delivery.mqtt.connection import UNSUPPORTED_VERSION
 
 Version: TypeAlias = Literal["5", "3.1.1"]
 
@@ -38,7 +38,7 @@ _ROUND = (WHOLE, WHOLE, *LESSER)
 """Wills tried in turn while the broker closes the connection without an answer."""
 
 
-class Attempts:
+class Negotiation:
     """Decides on the next attempt. ``version`` and ``will`` are those of the attempt at hand."""
 
     def __init__(self, protocol: Literal["auto", "5", "3.1.1"]) -> None:

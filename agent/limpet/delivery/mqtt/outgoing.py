@@ -13,7 +13,7 @@ from limpet.untrusted import reading
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from limpet.delivery.outbox import Entry, Parcel, Token
+    from limpet.delivery.outbox import Entry, EntryId, StoredEntry
 
 MARK = b'{"replayed":true,'
 """How an item begins that could not be sent when it was made."""
@@ -28,10 +28,10 @@ class Outgoing(NamedTuple):
     topic: str
     payload: bytes
     items: int
-    tokens: tuple[Token, ...]
+    tokens: tuple[EntryId, ...]
 
 
-def fresh(parcels: Iterable[Parcel], root: str, limit: int) -> Iterator[Outgoing]:
+def fresh(parcels: Iterable[StoredEntry], root: str, limit: int) -> Iterator[Outgoing]:
     """Yield each as it is kept; only what is larger than ``limit`` bytes is taken apart."""
     for token, entry in parcels:
         if len(entry.payload) <= limit or entry.items == 1:
@@ -45,12 +45,12 @@ def fresh(parcels: Iterable[Parcel], root: str, limit: int) -> Iterator[Outgoing
             yield from _chunks(_topic(root, entry), items, entry.items, limit)
 
 
-def replayed(parcels: Iterable[Parcel], root: str, count: int, limit: int) -> Iterator[Outgoing]:
+def replayed(parcels: Iterable[StoredEntry], root: str, count: int, limit: int) -> Iterator[Outgoing]:
     """Mark each item ``replayed`` and make batches of up to ``count`` of them and ``limit`` bytes.
 
     The order is kept within each topic.
     """
-    topics: dict[str, list[tuple[bytes, Token | None]]] = {}
+    topics: dict[str, list[tuple[bytes, EntryId | None]]] = {}
     for token, entry in parcels:
         try:
             items = [(_marked(raw), last) for raw, last in _items(token, entry)]
@@ -66,7 +66,7 @@ def _topic(root: str, entry: Entry) -> str:
     return f"{root}/{entry.kind}/{entry.pipeline}" if entry.pipeline else f"{root}/{entry.kind}"
 
 
-def _unreadable(root: str, token: Token, entry: Entry) -> Outgoing:
+def _unreadable(root: str, token: EntryId, entry: Entry) -> Outgoing:
     return Outgoing(_topic(root, entry), b"", max(1, entry.items), (token,))
 
 
@@ -76,20 +76,20 @@ def _marked(raw: bytes) -> bytes:
     return MARK + raw[1:]
 
 
-def _items(token: Token, entry: Entry) -> list[tuple[bytes, Token | None]]:
+def _items(token: EntryId, entry: Entry) -> list[tuple[bytes, EntryId | None]]:
     """Take an entry apart; its last item has the token. ``UnreadableError`` if it is damaged."""
     if entry.items == 1:
         return [(entry.payload, token)]
     with reading("a batch"):
-        raws: list[tuple[bytes, Token | None]] = [
+        raws: list[tuple[bytes, EntryId | None]] = [
             (bytes(raw), None) for raw in msgspec.json.decode(entry.payload, type=list[msgspec.Raw])
         ]
         raws[-1] = (raws[-1][0], token)
     return raws
 
 
-def _chunks(topic: str, items: list[tuple[bytes, Token | None]], count: int, limit: int) -> Iterator[Outgoing]:
-    chunk: list[tuple[bytes, Token | None]] = []
+def _chunks(topic: str, items: list[tuple[bytes, EntryId | None]], count: int, limit: int) -> Iterator[Outgoing]:
+    chunk: list[tuple[bytes, EntryId | None]] = []
     size = 2
     for item in items:
         if chunk and (len(chunk) >= count or size + len(item[0]) > limit):
@@ -101,6 +101,6 @@ def _chunks(topic: str, items: list[tuple[bytes, Token | None]], count: int, lim
         yield _outgoing(topic, chunk)
 
 
-def _outgoing(topic: str, chunk: list[tuple[bytes, Token | None]]) -> Outgoing:
+def _outgoing(topic: str, chunk: list[tuple[bytes, EntryId | None]]) -> Outgoing:
     tokens = tuple(token for _, token in chunk if token)
     return Outgoing(topic, join([raw for raw, _ in chunk]), len(chunk), tokens)
