@@ -18,7 +18,8 @@ from limpet import plugins
 from limpet.config import fill
 from limpet.contracts.data import Samples, SampleSpec
 from limpet.errors import ConfigError, ModelError
-from limpet.inference import planning
+from limpet.inference.input_fit import open_transforms, taken
+from limpet.inference.resolving import resolve_transforms
 from limpet.inference.window import Windower
 from limpet.sources._recordings import load
 from limpet.sources._tables import Form
@@ -183,11 +184,11 @@ def _play(project: Project, file: Path, dropped: Counter[str]) -> Iterator[Array
     """Yield the model inputs of one recording, made by the device's own rules for channels and transforms."""
     bundle = project.bundle
     spec, blocks = _source(project, file, dropped)
-    parts = planning.resolve_transforms(bundle.transforms, "bundle.transforms", project.base)
+    parts = resolve_transforms(bundle.transforms, "bundle.transforms", project.base)
     try:
-        chosen, taken = planning.taken(bundle.channels, spec)
-        windower = Windower(bundle.window, taken)
-        _, transforms = planning.open_transforms(parts, windower)
+        chosen, narrowed = taken(bundle.channels, spec)
+        windower = Windower(bundle.window, narrowed)
+        _, transforms = open_transforms(parts, windower)
     except ModelError as error:
         raise ConfigError([f"bundle: {error}"]) from error
     for block in blocks:

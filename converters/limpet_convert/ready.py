@@ -23,8 +23,8 @@ from limpet.contracts.delegate import CPU
 from limpet.contracts.fields import Count, GivenInput, InputValue, Positive, WindowSpec
 from limpet.errors import ModelError
 from limpet.inference import admission
+from limpet.inference.input_fit import open_transforms, resized, windowed_columns
 from limpet.inference.inputs import refuse_unnamed
-from limpet.inference.planning import open_transforms, resized, windowed_columns
 from limpet.inference.single import plan_model
 from limpet.inference.window import Windower
 from limpet.models import bundle as bundles

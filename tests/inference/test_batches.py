@@ -161,10 +161,10 @@ def test_not_for_every_pipeline(cache: Path, tmp_path: Path, change: dict[str, A
 
 
 def _statistics() -> tuple[Any, ...]:
-    from limpet.inference.plan import Part
+    from limpet.inference.plan import Configured
 
     statistics = plugins.load("transforms", "statistics")
-    return (Part(statistics, statistics.Config()),)
+    return (Configured("statistics", statistics, statistics.Config()),)
 
 
 def test_not_for_a_model_with_a_closed_batch(tmp_path: Path) -> None:

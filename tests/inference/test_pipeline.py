@@ -15,8 +15,9 @@ from limpet.contracts.data import Samples, SampleSpec
 from limpet.contracts.fields import WindowSpec
 from limpet.errors import ModelError
 from limpet.inference import batches
+from limpet.inference.input_fit import columns
 from limpet.inference.pipeline import Pipeline
-from limpet.inference.planning import columns, plan_pipeline
+from limpet.inference.planning import plan_pipeline
 from limpet.inference.window import Windower
 from limpet.models import bundle
 from limpet.transforms import resize

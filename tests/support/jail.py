@@ -26,7 +26,7 @@ from limpet import config
 from limpet.contracts.data import Samples
 from limpet.inference import needs
 from limpet.inference.pipeline import Pipeline
-from limpet.inference.planning import plan_pipeline, plan_source, source_part
+from limpet.inference.planning import plan_pipeline, plan_source, source_plugin
 from limpet.isolation import sandbox
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def _say(value: object) -> None:
 
 def of_worker(wanted: config.Config) -> Needs:
     (name,) = wanted.sources
-    return needs.of_worker(wanted.only(name), source_part(wanted, name))
+    return needs.of_worker(wanted.only(name), source_plugin(wanted, name))
 
 
 def of_executor(wanted: config.Config, delegate: str) -> Needs:

@@ -14,7 +14,7 @@ import msgspec
 from limpet.config import Device
 from limpet.errors import ModelError
 from limpet.inference import admission, trial
-from limpet.inference.planning import open_transforms, resized
+from limpet.inference.input_fit import open_transforms, resized
 from limpet.inference.single import plan_model
 from limpet.inference.window import Windower
 from limpet.models import bundle as bundles

@@ -20,14 +20,9 @@ from limpet.contracts.delegate import CPU
 from limpet.device import directories
 from limpet.errors import LimpetError, UnreadableError
 from limpet.inference import admission, needs
-from limpet.inference.planning import (
-    delegates_of,
-    open_transforms,
-    plan_pipeline,
-    plan_source,
-    resized,
-    source_part,
-)
+from limpet.inference.delegates import delegates_of
+from limpet.inference.input_fit import open_transforms, resized
+from limpet.inference.planning import plan_pipeline, plan_source, source_plugin
 from limpet.inference.window import Windower
 from limpet.isolation import sandbox
 from limpet.untrusted import reading
@@ -84,7 +79,7 @@ class _Executor:
         source = config.pipelines[name].source
         self._choice = next(choice for choice in delegates_of(config, name) if choice.name == wanted.delegate)
         # Foreign bytes are parsed from here on: a recording's, a manifest's. Then it needs even less.
-        sandbox.enter(needs.of_planning(config, name, source_part(config, source), self._choice))
+        sandbox.enter(needs.of_planning(config, name, source_plugin(config, source), self._choice))
         self._plan = plan_pipeline(config, name, plan_source(config, source).spec)
         in_force = _confine(config, self._plan, self._choice)
         shape, _ = open_transforms(self._plan.transforms, Windower(self._plan.window, self._plan.spec))

@@ -37,7 +37,7 @@ THROTTLED = 0.5
 def opened(plan: PipelinePlan, choice: Choice, shapes: Sequence[tuple[int, ...]] | None) -> Iterator[Model]:
     """Load the bundle's file for a delegate on it. ``ModelError``."""
     path, _ = plan.bundle.suited({choice.name, choice.kind})
-    with plan.runtime.plugin.open(path, plan.runtime.config, choice, shapes) as model:
+    with plan.runtime.module.open(path, plan.runtime.config, choice, shapes) as model:
         yield model
 
 
@@ -153,7 +153,7 @@ def _time(plan: PipelinePlan, placement: Placement, proof: Proof) -> float | Non
     from limpet.inference.proof import time_share
 
     with suppress(ModelError, AttributeError):
-        make = plan.runtime.plugin.Interpreter
+        make = plan.runtime.module.Interpreter
         path, _ = plan.bundle.suited({CPU.name})
         return time_share(path, placement, make, proof.delegate_us, RACE).on_delegate
     return None

@@ -18,7 +18,8 @@ import numpy as np
 from limpet.contracts.delegate import CPU
 from limpet.errors import ModelError
 from limpet.inference.admission import opened
-from limpet.inference.planning import open_transforms, refuse_not_finite, resized
+from limpet.inference.finite import refuse_not_finite
+from limpet.inference.input_fit import open_transforms, resized
 from limpet.wire.records import Result
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def suited(plan: PipelinePlan, windower: Windower) -> bool:
         now is not None
         and now[0][0] == 1
         and plan.inputs[0].shape[0] == -1
-        and all(part.plugin.ELEMENTWISE for part in plan.transforms)
+        and all(part.module.ELEMENTWISE for part in plan.transforms)
         and plan.bundle.model.stat().st_size <= SMALL
     )
 
@@ -155,7 +156,7 @@ class Batches:
         plan, shape = self._plan, self._values.shape
         transforms = []
         for part in plan.transforms:
-            transform = part.plugin.open(part.config, self._windower.rows, shape)
+            transform = part.module.open(part.config, self._windower.rows, shape)
             shape = transform.shape
             transforms.append(transform)
         (one,) = resized(plan, shape[1:]) or [()]

@@ -111,6 +111,6 @@ def digest(plan: PipelinePlan, delegate: str) -> str:
 
 def runtime(plan: PipelinePlan) -> str:
     """Return the runtime's package and version."""
-    module = plan.runtime.plugin
+    module = plan.runtime.module
     kind = module.__name__.rpartition(".")[2]
     return f"{getattr(module, 'package', kind)} {getattr(module, 'version', '')}".strip()

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
     from limpet.config import Config
     from limpet.contracts.delegate import Choice
     from limpet.contracts.source import SourceNeeds
-    from limpet.inference.plan import Part, PipelinePlan
+    from limpet.inference.plan import Configured, PipelinePlan
 
 DEV = Path("/dev")
 
 
-def of_worker(config: Config, source: Part) -> Needs:
+def of_worker(config: Config, source: Configured) -> Needs:
     """Return what the worker of the one source of a configuration needs. Nothing is opened."""
     (name,) = config.sources
-    declared: SourceNeeds = source.plugin.needs(source.config)
+    declared: SourceNeeds = source.module.needs(source.config)
     return Needs(
         _of_inputs(config, source),
         frozenset({directories.models_cache(config.device.state.resolve(), name)}),
@@ -36,14 +36,14 @@ def of_worker(config: Config, source: Part) -> Needs:
     )
 
 
-def _of_inputs(config: Config, source: Part) -> frozenset[Path]:
+def _of_inputs(config: Config, source: Configured) -> frozenset[Path]:
     """Return what is read to make plans: the files of a source, the store, the models, and what tables name."""
     paths = {config.models, *_paths(source.config), *_named(config, config.base)}
     paths |= {_model(config, pipeline.model) for pipeline in config.pipelines.values()}
     return _with_folders(paths, config)
 
 
-def of_description(config: Config, source: Part) -> frozenset[Path]:
+def of_description(config: Config, source: Configured) -> frozenset[Path]:
     """Return what can be read to find out what a source's samples are: the files that its options name."""
     return _with_folders({*_paths(source.config), *_named(source.config, config.base)}, config)
 
@@ -59,7 +59,7 @@ def of_executor(config: Config, plan: PipelinePlan, choice: Choice) -> Needs:
     return _of_delegate(config, plan.name, choice, frozenset(path.resolve() for path in files))
 
 
-def of_planning(config: Config, name: str, source: Part, choice: Choice) -> Needs:
+def of_planning(config: Config, name: str, source: Configured, choice: Choice) -> Needs:
     """Return what an executor needs until it knows from the bundle which files it needs, and afterwards."""
     unpacked = directories.models_cache(config.device.state.resolve(), config.pipelines[name].source)
     return _of_delegate(config, name, choice, _of_inputs(config, source) | {unpacked})

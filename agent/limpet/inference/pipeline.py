@@ -17,19 +17,18 @@ from limpet.errors import ConfigError, ModelError
 from limpet.inference.admission import load
 from limpet.inference.batches import Batches, suited
 from limpet.inference.clipping import Clipping
-from limpet.inference.inputs import complete
-from limpet.inference.latency import Latency
-from limpet.inference.planning import (
+from limpet.inference.finite import refuse_not_finite
+from limpet.inference.input_fit import (
     narrowed,
     open_transforms,
-    plan_pipeline,
-    plan_source,
     refuse_misfit,
-    refuse_not_finite,
     refuse_type,
     resized,
     windowed_columns,
 )
+from limpet.inference.inputs import complete
+from limpet.inference.latency import Latency
+from limpet.inference.planning import plan_pipeline, plan_source
 from limpet.inference.rates import watch
 from limpet.inference.reader import Reader
 from limpet.inference.window import Windower
@@ -93,7 +92,7 @@ class Pipeline:
             self._select = _selector(plan, self.completed, shape)
             for tensor in self.completed.inputs:
                 refuse_type(plan, self._windower.rows.dtype, tensor.name, tensor.dtype, quantized=tensor.quantized)
-            self.decoder: Decoder = plan.decoder.plugin.open(
+            self.decoder: Decoder = plan.decoder.module.open(
                 plan.decoder.config, self.completed.outputs, plan.bundle.labels
             )
             self._absorb_normalise()
@@ -125,8 +124,8 @@ class Pipeline:
         """Read the source and yield a result for each window, until the source ends."""
         if self._source is None:
             raise TypeError("a pipeline made from a plan is fed, not iterated over")
-        part, silence = self._source.part, self._source.silence
-        for samples in Reader(part.plugin, part.config, Counter(), silence):
+        source, silence = self._source.plugin, self._source.silence
+        for samples in Reader(source.module, source.config, Counter(), silence):
             yield from self.feed(samples)
 
     def _absorb_normalise(self) -> None:
@@ -134,7 +133,7 @@ class Pipeline:
         alone = len(self._transforms) == 1 and self._windower.rows.dtype == np.uint8
         pixels = getattr(self._transforms[0], "pixels", None) if alone else None
         absorb = getattr(self.model, "absorb", None)
-        if pixels is None or absorb is None or self.plan.decoder.plugin.READS_INPUTS:
+        if pixels is None or absorb is None or self.plan.decoder.module.READS_INPUTS:
             return
         if absorb(pixels):
             self._transforms = []

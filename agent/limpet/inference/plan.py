@@ -13,10 +13,11 @@ from limpet.inference.inputs import InputPlan, StatePlan
 from limpet.models import bundle as bundles
 
 
-class Part(msgspec.Struct, frozen=True):
-    """A plugin module and its filled ``Config``."""
+class Configured(msgspec.Struct, frozen=True):
+    """A plugin: its ``kind``, its module and its filled ``Config``."""
 
-    plugin: Any
+    kind: str
+    module: Any
     config: Any
 
 
@@ -24,7 +25,7 @@ class SourcePlan(msgspec.Struct, frozen=True):
     """A source that can be opened, and what its samples are. ``silence``: see ``limpet.config.SourceTable``."""
 
     name: str
-    part: Part
+    plugin: Configured
     spec: SampleSpec
     queue: int
     silence: float | None = None
@@ -44,9 +45,9 @@ class PipelinePlan(msgspec.Struct, frozen=True):
     columns: list[int] | None
     spec: SampleSpec
     window: WindowSpec
-    transforms: tuple[Part, ...]
-    runtime: Part
-    decoder: Part
+    transforms: tuple[Configured, ...]
+    runtime: Configured
+    decoder: Configured
     delegates: tuple[Choice, ...]
     inputs: tuple[InputPlan, ...]
     state: StatePlan

@@ -13,7 +13,7 @@ from limpet.config import Config, Device, PipelineConfig
 from limpet.contracts.data import SampleSpec
 from limpet.contracts.fields import GivenInput, WindowSpec
 from limpet.errors import ModelError
-from limpet.inference.plan import Part, PipelinePlan
+from limpet.inference.plan import Configured, PipelinePlan
 from limpet.inference.planning import plan_pipeline, read_facts
 from limpet.models import bundle as bundles
 
@@ -63,7 +63,7 @@ def _any_inputs(manifest: Manifest) -> dict[str, InputValue] | None:
 def _any_state(bundle: bundles.Bundle) -> bool | None:
     """Return how to treat state of which nothing says how long it lasts: it lasts, which costs least."""
     runtime = plugins.load("runtimes", bundle.manifest.runtime)
-    facts = read_facts(Part(runtime, runtime.Config()), bundle)
+    facts = read_facts(Configured(bundle.manifest.runtime, runtime, runtime.Config()), bundle)
     unknown = facts is not None and facts.stateful is None and bundle.manifest.stateful is None
     return True if unknown else None
 

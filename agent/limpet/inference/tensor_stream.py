@@ -18,7 +18,7 @@ from limpet.contracts.delegate import CPU
 from limpet.contracts.messages import Tensor
 from limpet.errors import TransportError, UnreadableError
 from limpet.inference import admission, infer_request
-from limpet.inference.planning import resized
+from limpet.inference.input_fit import resized
 from limpet.inference.single import plan_tensors
 from limpet.untrusted import reading
 

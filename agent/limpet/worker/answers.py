@@ -65,7 +65,7 @@ def _set_threshold(pipeline: Pipeline, what: SetThreshold) -> str:
     """Return why it cannot be done, if it cannot."""
     decoder: Any = pipeline.decoder
     if not hasattr(decoder, "threshold"):
-        return f"the decoder {pipeline.plan.decoder.plugin.__name__.rpartition('.')[2]!r} has no threshold"
+        return f"the decoder {pipeline.plan.decoder.kind!r} has no threshold"
     decoder.threshold = what.value
     return ""
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from limpet.errors import ConfigError
 from limpet.inference import needs
-from limpet.inference.planning import options_of, plan_source, source_part
+from limpet.inference.planning import options_of, plan_source, source_plugin
 from limpet.isolation import sandbox
 from limpet.isolation.needs import Needs
 from limpet.wire.border import cleaned
@@ -44,7 +44,7 @@ def problems_of(wanted: Config) -> list[str]:
     sound = []
     for name in used:
         try:
-            read |= needs.of_description(wanted, source_part(wanted, name))
+            read |= needs.of_description(wanted, source_plugin(wanted, name))
         except ConfigError as error:
             problems += error.problems
         else:

@@ -23,7 +23,7 @@ class Intake:
     def __init__(self, source: SourcePlan) -> None:
         self.dropped: Counter[str] = Counter()
         self.mailbox = Mailbox(source.queue, wait=not source.spec.live)
-        self.reader = Reader(source.part.plugin, source.part.config, self.dropped, source.silence)
+        self.reader = Reader(source.plugin.module, source.plugin.config, self.dropped, source.silence)
         self.crash: BaseException | None = None
         self._turned = monotonic()
         threading.Thread(target=self._read, name=f"read {source.name}", daemon=True).start()

@@ -22,7 +22,7 @@ from limpet.errors import LimpetError, ModelError, UnreadableError
 from limpet.inference import needs
 from limpet.inference.admission import judge, load
 from limpet.inference.pipeline import Pipeline
-from limpet.inference.planning import plan_pipeline, plan_source, source_part
+from limpet.inference.planning import plan_pipeline, plan_source, source_plugin
 from limpet.isolation import sandbox
 from limpet.untrusted import reading
 from limpet.wire.border import cleaned, cleaned_placed, folded
@@ -94,7 +94,7 @@ def run(end: socket.socket, task: Serve) -> None:  # noqa: ARG001 - what it runs
         config = first.config
         (name,) = config.sources
         try:
-            allowed = needs.of_worker(config, source_part(config, name))
+            allowed = needs.of_worker(config, source_plugin(config, name))
             in_force = sandbox.enter(allowed)
             # From here on bytes are parsed that somebody else wrote, those of a recording first.
             with reading(f"sources.{name}"):
@@ -275,7 +275,7 @@ class Worker:
     def _obey(self, record: ToWorker) -> bool:
         """Do what the supervisor says; return False if that is to stop."""
         if isinstance(record, Assign):
-            if not self._allowed.covers(needs.of_worker(record.config, self._source.part)):
+            if not self._allowed.covers(needs.of_worker(record.config, self._source.plugin)):
                 return False  # what was given up cannot be had again: a new worker is started
             self.assign(record.config)
         elif isinstance(record, Ask):

@@ -1,0 +1,49 @@
+"""Which delegates a pipeline may run on, best first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from limpet.accelerators.delegate_kinds import resolve as resolve_delegate
+from limpet.contracts.delegate import CPU, Choice
+from limpet.errors import ConfigError
+from limpet.inference import needs
+
+if TYPE_CHECKING:
+    from limpet.config import Config, PipelineConfig
+
+
+def delegates_of(config: Config, name: str) -> tuple[Choice, ...]:
+    """Resolve the delegates of a pipeline, best first. ``ConfigError`` has all that is wrong with them."""
+    problems: list[str] = []
+    choices = resolve_delegates(config, config.pipelines[name], f"pipelines.{name}", problems)
+    if problems:
+        raise ConfigError(problems)
+    return choices
+
+
+def resolve_delegates(
+    config: Config, wanted: PipelineConfig, where: str, problems: list[str]
+) -> tuple[Choice, ...]:
+    """Resolve a list of delegates; the CPU comes last unless that much is required to be elsewhere."""
+    choices: list[Choice] = []
+    for name in dict.fromkeys(wanted.delegates):
+        try:
+            choices.append(resolve_delegate(name, config.delegates))
+        except ConfigError as error:
+            problems.extend(f"{where}.delegates: {problem}" for problem in error.problems)
+        else:
+            problems.extend(
+                f"{where}.delegates: {name!r}: {path} lies in a folder that workers may write; put it elsewhere"
+                for path in needs.not_to_be_run(config, choices[-1])
+            )
+    if CPU not in choices and not wanted.require:
+        choices.append(CPU)
+    return tuple(
+        msgspec.structs.replace(
+            choice, libraries=tuple(str(config.base / n) if "/" in n else n for n in choice.libraries)
+        )
+        for choice in choices
+    )
