@@ -6,11 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from limpet.accelerators.failover import FIRST_DELAY, LONGEST_DELAY, STABLE, Failover
+from limpet.accelerators.failover import BACKOFF, STABLE, Failover
 
 LIST = ["edgetpu", "gpu", "cpu"]
 MOST = 1.25
 """Jitter adds a quarter at most."""
+FIRST_DELAY, LONGEST_DELAY = BACKOFF.first / MOST, BACKOFF.longest / MOST
 
 
 def test_begins_with_the_best() -> None:

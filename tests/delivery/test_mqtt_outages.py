@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from limpet.delivery.mqtt.backoff import Backoff
 from limpet.delivery.outbox.rules import EventRules, OutboxRules, ResultRules
 from limpet.reporters import mqtt
 from support import certificates, reports
@@ -121,16 +120,6 @@ def test_a_silent_broker_holds_up_nobody(tmp_path: Path) -> None:
         for message in reports.results(1000):
             reporter.report(message)
         assert not reporter.health()["connected"]
-
-
-def test_pauses_grow_to_their_limit_with_jitter_and_start_again() -> None:
-    backoff = Backoff(1.0, 60.0)
-    pauses = [backoff.next() for _ in range(10)]
-    for pause, whole in zip(pauses, [1, 2, 4, 8, 16, 32, 60, 60, 60, 60], strict=True):
-        assert whole / 2 <= pause <= whole
-    assert len(set(pauses)) == 10
-    backoff.reset()
-    assert backoff.next() <= 1.0
 
 
 def said(caplog: pytest.LogCaptureFixture, url: str, directory: Path, **options: Any) -> str:

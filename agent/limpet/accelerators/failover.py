@@ -5,16 +5,16 @@ Times are seconds on any steady clock.
 
 from __future__ import annotations
 
-import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from limpet.backoff import Backoff
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-FIRST_DELAY = 1.0
-LONGEST_DELAY = 300.0
-"""Seconds to the first probe after a failure, doubled with each failure up to the longest."""
+BACKOFF = Backoff(first=1.25, longest=375.0, jitter=0.2)
+"""Seconds from a failure to the next probe."""
 STABLE = 60.0
 """Seconds that a delegate must have run for its earlier failures to be forgotten."""
 
@@ -32,8 +32,7 @@ class _Standing:
             self.failures = 0
         self.failures += 1
         self.since = None
-        delay = min(FIRST_DELAY * 2.0 ** (self.failures - 1), LONGEST_DELAY)
-        self.not_before = now + delay * random.uniform(1.0, 1.25)
+        self.not_before = now + BACKOFF.pause(self.failures)
 
 
 class Failover:

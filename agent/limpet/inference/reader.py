@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
+from limpet.backoff import Backoff
 from limpet.contracts.data import Samples, empty_samples
 from limpet.errors import SilentError, SourceError
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from limpet.contracts.source import Source
 
-FIRST_WAIT = 0.1
-LONGEST_WAIT = 5.0
+BACKOFF = Backoff(first=0.1, longest=5.0)
+"""Seconds until a source that is away is opened again."""
 SIGN_OF_LIFE = 0.5
 LONGEST_SILENCE = 16
 """How many times as long a source may be silent after it was opened again and again: it may take long to begin."""
@@ -51,7 +51,7 @@ class Reader:
         self._config = config
         self._dropped = dropped
         self._next = 0
-        self._wait = FIRST_WAIT
+        self._failures = 0
         self._there = False
 
     def __iter__(self) -> Iterator[Samples]:
@@ -81,7 +81,7 @@ class Reader:
                     samples.gap |= gap
                     gap = self._silent = False
                     self._next = samples.index + len(samples)
-                    self._wait, self._patience = FIRST_WAIT, 1
+                    self._failures, self._patience = 0, 1
                 elif samples.note:
                     self._note_silent(samples.note)
                 self._note_back()
@@ -102,8 +102,8 @@ class Reader:
     def _pause(self) -> Iterator[Samples]:
         """Wait before the next try, longer each time until samples come."""
         spec = self._plugin.describe(self._config)
-        until = time.monotonic() + self._wait * random.uniform(0.5, 1)
-        self._wait = min(2 * self._wait, LONGEST_WAIT)
+        self._failures += 1
+        until = time.monotonic() + BACKOFF.pause(self._failures)
         while True:
             yield empty_samples(spec, self._next)
             left = until - time.monotonic()

@@ -6,11 +6,13 @@ import random
 from collections import deque
 from dataclasses import dataclass, field
 
+from limpet.backoff import Backoff
+
 MEMORY = 60.0
 """Seconds after which a crash is forgotten."""
 LIMIT = 5
 """Crashes within ``MEMORY`` that open the circuit."""
-FIRST_DELAY = 0.1
+BACKOFF = Backoff(first=0.125, longest=2.0, jitter=0.2)
 COOL_OFF = 300.0
 """Seconds that the circuit stays open before one more try."""
 
@@ -35,8 +37,8 @@ class Restarts:
         while self._crashes[0] < now - MEMORY:
             self._crashes.popleft()
         self.open = self.open or len(self._crashes) >= LIMIT
-        delay = COOL_OFF if self.open else FIRST_DELAY * 2.0 ** (len(self._crashes) - 1)
-        self.not_before = now + delay * random.uniform(1.0, 1.25)
+        pause = COOL_OFF * random.uniform(1.0, 1.25) if self.open else BACKOFF.pause(len(self._crashes))
+        self.not_before = now + pause
 
     def proven(self) -> None:
         """Take note that it works: the circuit closes."""

@@ -10,9 +10,9 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
+from limpet.backoff import Backoff
 from limpet.contracts.commands import REQUESTS
 from limpet.contracts.dialect import Publish
-from limpet.delivery.mqtt.backoff import Backoff
 from limpet.delivery.mqtt.broker_settings import endpoint, secrets_version
 from limpet.delivery.mqtt.connection import WINDOW, Connection, RefusedError
 from limpet.delivery.mqtt.incoming_commands import IncomingCommands
@@ -119,6 +119,7 @@ class Sender:
         self._news: Callable[[str], None]
         self._obey: Callable[[Command], None]
         self._backoff = Backoff(1.0, broker.reconnect_max)
+        self._failures = 0
         self._said: set[str] = set()
         self._stop = threading.Event()
         self._wake_in, self._wake_out = socket.socketpair()
@@ -161,7 +162,8 @@ class Sender:
                     self._connect_once()
                 except Exception:
                     log.exception("%s: a bug ended the connection; trying again", endpoint(self._broker.url))
-                self._stop.wait(self._backoff.next())
+                self._failures += 1
+                self._stop.wait(self._backoff.pause(self._failures))
 
     def _connect_once(self) -> None:
         """Try to connect, and use the connection until it ends."""
@@ -173,7 +175,7 @@ class Sender:
         began = time.monotonic()
         learned = self._serve(link)
         if time.monotonic() - began >= GOOD or learned:
-            self._backoff.reset()
+            self._failures = 0
 
     def _connect(self) -> Connection:
         """Connect with the version and the last will that are due; at once with less where the broker says so."""
