@@ -23,7 +23,7 @@ from limpet.inference.planning import plan_pipeline
 from limpet.inference.single import plan_model
 from limpet.inference.window import Windower
 from limpet.wire.records import Answered, Ask, Capture
-from limpet.worker.answers import answer
+from limpet.worker.commands import answer
 from support import models
 
 if TYPE_CHECKING:

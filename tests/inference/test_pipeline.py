@@ -22,7 +22,7 @@ from limpet.inference.window import Windower
 from limpet.models import bundle
 from limpet.transforms import resize
 from limpet.wire.records import Answered, Ask, Capture, SetThreshold
-from limpet.worker.answers import answer
+from limpet.worker.commands import answer
 from support import models
 from support.bundles import bundle as write_bundle
 

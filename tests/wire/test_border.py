@@ -39,7 +39,7 @@ from limpet.wire.records import (
     SetLogLevel,
     Transition,
 )
-from limpet.worker import answers as answering
+from limpet.worker.commands import captured_answer
 
 DECODER = msgspec.msgpack.Decoder(FromWorker)
 TEXTS = st.one_of(st.text(max_size=20), st.sampled_from(["a", "b", "a/#", "\0", "x" * 70_000, "running", "gap"]))
@@ -379,5 +379,5 @@ def test_every_version_that_a_manifest_may_have_can_be_reported() -> None:
 
 def test_a_window_with_more_inputs_or_dimensions_than_an_answer_holds_is_an_error() -> None:
     for inputs in ([np.zeros(1)] * 300, [np.zeros((1,) * 9)]):
-        answer = answering._captured(1, ["x"] * len(inputs), inputs)
+        answer = captured_answer(1, ["x"] * len(inputs), inputs)
         assert "are not sent" in said(answer, {1: Capture}).error

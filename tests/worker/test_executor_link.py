@@ -22,7 +22,7 @@ from limpet.executor.process import lay_out
 from limpet.wire.channel import LENGTH, Channel
 from limpet.wire.executor_records import Opened
 from limpet.wire.memory_file import anonymous_file, seal
-from limpet.worker.executor_link import SILENCE, ExecutorLink, Expected, refuse_misfit
+from limpet.worker.executor_link import ANSWER_TIMEOUT, ExecutorLink, Expected, check_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -160,7 +160,7 @@ def test_a_worker_waits_no_longer_than_it_may_be_silent_itself(executor: Executo
     started = time.monotonic()
     with pytest.raises(ModelError, match="does not answer"):
         executor.link.run(GIVEN)
-    assert time.monotonic() - started < 10 * max(SILENCE, EXPECTED.silence)
+    assert time.monotonic() - started < 10 * max(ANSWER_TIMEOUT, EXPECTED.timeout)
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_what_it_says_is_printable(opened: Executor) -> None:
 def test_an_output_that_is_let_pass_fits_its_place(name: str, shape: list[int], spec: TensorSpec) -> None:
     room = 64
     try:
-        refuse_misfit((name, tuple(shape)), room, spec)
+        check_output((name, tuple(shape)), room, spec)
     except ModelError:
         return
     assert np.dtype(name) in {spec.dtype, np.dtype(np.float32)}

@@ -1,7 +1,7 @@
-"""The model of one pipeline, wherever it runs best: on the CPU here, or on an accelerator in an executor.
+"""The model of one pipeline on its best delegate: on the CPU here, or on an accelerator in an executor.
 
-No window is lost when an accelerator is: the CPU runs it again. A better one is opened and proven in an executor
-of its own while the old goes on, and takes over between two windows.
+If an accelerator fails, the CPU runs the window at hand again, so no window is lost. A better delegate is opened
+and proven in an executor of its own while the old one goes on. It takes over between two windows.
 """
 
 from __future__ import annotations
@@ -33,24 +33,24 @@ FIRST_WAIT = 0.5
 """Seconds that samples wait at a pipeline's start for its first delegate, before the CPU takes them."""
 
 
-class Delegation:
-    """A ``Model``. ``turn`` looks after executors and is to be called often."""
+class DelegatedModel:
+    """A ``Model`` on the best delegate that works. Call ``poll`` often: it looks after executors."""
 
     def __init__(
-        self, plan: PipelinePlan, cpu: Model, config: PipelineConfig, say: Callable[[Need | Dismiss], None]
+        self, plan: PipelinePlan, cpu: Model, config: PipelineConfig, send: Callable[[Need | Dismiss], None]
     ) -> None:
         self.inputs, self.outputs = cpu.inputs, cpu.outputs
         self._reason = ""
         self._plan = plan
         self._cpu = cpu
         self._config = config
-        self._say = say
+        self._send = send
         self._failover = Failover([choice.name for choice in plan.delegates], monotonic())
-        self._fallback = CPU in plan.delegates
+        self._may_use_cpu = CPU in plan.delegates
         self._link: ExecutorLink | None = None
         self._candidate: ExecutorLink | None = None
         self._changed = False
-        self._patience = monotonic() + FIRST_WAIT
+        self._settle_until = monotonic() + FIRST_WAIT
         self._next_check = 0.0
 
     @property
@@ -78,13 +78,13 @@ class Delegation:
     @property
     def ready(self) -> bool:
         """Whether windows can be run."""
-        return self._fallback or self._link is not None
+        return self._may_use_cpu or self._link is not None
 
     @property
     def settled(self) -> bool:
-        """Whether it is decided what to start on, or has taken too long."""
+        """True once a delegate is chosen or the time limit for opening the first one has passed."""
         decided = self._link is not None or self._failover.current in {None, CPU.name}
-        return decided or monotonic() > self._patience
+        return decided or monotonic() > self._settle_until
 
     def run(self, inputs: Sequence[Array]) -> Sequence[Array]:
         """Run on the accelerator; on the CPU if there is none, or it breaks on this very window."""
@@ -92,8 +92,8 @@ class Delegation:
             try:
                 return self._link.run(inputs)
             except ModelError as error:
-                self._lose(str(error))
-        if not self._fallback:
+                self._fall_back(str(error))
+        if not self._may_use_cpu:
             raise ModelError(f"no delegate is left: {self.reason}")
         return self._cpu.run(inputs)
 
@@ -105,53 +105,53 @@ class Delegation:
         try:
             self._link.reset()
         except ModelError as error:
-            self._lose(str(error))
+            self._fall_back(str(error))
 
-    def turn(self) -> bool:
-        """Look after executors; return whether there is something new to tell."""
+    def poll(self) -> bool:
+        """Look after executors. Return whether the delegate in use or the reason for it changed."""
         now = monotonic()
         if self._candidate is not None:
-            self._look_at(self._candidate, now)
+            self._poll_candidate(self._candidate, now)
         else:
-            self._seek(now)
+            self._request_executor(now)
         if self._link is not None:
-            self._check(self._link, now)
+            self._recheck(self._link, now)
         changed, self._changed = self._changed, False
         return changed
 
-    def lend(self, number: int, end: socket.socket) -> bool:
-        """Take the socket of an executor, if it is the one that was asked for."""
+    def connect_executor(self, number: int, end: socket.socket) -> bool:
+        """Take the socket of an executor, if this model requested it. Return whether it did."""
         if self._candidate is None or self._candidate.number != number:
             return False
         self._candidate.connect(end)
         return True
 
     def close(self) -> None:
-        """Let go of all executors."""
+        """Dismiss all executors."""
         for link in (self._link, self._candidate):
             self._dismiss(link)
         self._link = self._candidate = None
 
-    def _seek(self, now: float) -> None:
-        """Have an executor started for the delegate to be on, or for a better one whose time has come."""
+    def _request_executor(self, now: float) -> None:
+        """Request an executor for the delegate to be on, or for a better one whose next try is due."""
         current = self._failover.current
-        waits = self._link is None and current not in {None, CPU.name}
-        wanted = current if waits else self._failover.due(now)
+        missing = self._link is None and current not in {None, CPU.name}
+        wanted = current if missing else self._failover.due(now)
         if wanted is None:
             return
         from limpet.worker.executor_link import ExecutorLink, Expected
 
-        number = next(_numbers)
+        number = next(_executor_numbers)
         expected = Expected(self.inputs, self.outputs, self._config.deadline / 2)
         self._candidate = ExecutorLink(number, wanted, expected, now + self._config.opening)
-        self._say(Need(number, self._plan.name, wanted))
+        self._send(Need(number, self._plan.name, wanted))
 
-    def _look_at(self, candidate: ExecutorLink, now: float) -> None:
+    def _poll_candidate(self, candidate: ExecutorLink, now: float) -> None:
         try:
             if candidate.poll():
                 self._adopt(candidate, now)
         except ModelError as error:
-            self._refuse(candidate, str(error), now)
+            self._reject(candidate, str(error), now)
 
     def _adopt(self, candidate: ExecutorLink, now: float) -> None:
         self._dismiss(self._link)
@@ -162,46 +162,46 @@ class Delegation:
         if not self._failover.degraded:
             self._reason = ""
 
-    def _refuse(self, candidate: ExecutorLink, reason: str, now: float) -> None:
+    def _reject(self, candidate: ExecutorLink, reason: str, now: float) -> None:
         self._candidate = None
         self._dismiss(candidate)
         log.info("%s: delegate %r: %s", self._plan.name, candidate.delegate, reason)
         if self._link is None and candidate.delegate == self._failover.current:
             self._failover.failed(now)
-            self._reason = _named(candidate, reason)
+            self._reason = _with_delegate(candidate, reason)
             self._changed = True
         else:
             self._failover.refused(candidate.delegate, now)
 
-    def _lose(self, reason: str) -> None:
-        """Go on without the accelerator in use."""
+    def _fall_back(self, reason: str) -> None:
+        """Give up the accelerator in use: the CPU or the next executor runs the windows from here on."""
         link, self._link = self._link, None
         assert link is not None
         self._dismiss(link)
         self._failover.failed(monotonic())
-        self._reason = _named(link, reason)
+        self._reason = _with_delegate(link, reason)
         self._changed = True
         if self._plan.state.inside:
             self._cpu.reset()
 
-    def _check(self, link: ExecutorLink, now: float) -> None:
-        """See from time to time whether the numbers are still right, unless the model would lose its state."""
-        keeps = self._plan.state.inside and self._plan.state.lasting
+    def _recheck(self, link: ExecutorLink, now: float) -> None:
+        """Check from time to time that the outputs are still right, unless the model would lose its state."""
+        keeps_state = self._plan.state.inside and self._plan.state.lasting
         try:
-            if link.recheck_over() and now >= self._next_check and not keeps:
+            if link.recheck_over() and now >= self._next_check and not keeps_state:
                 self._next_check = now + self._plan.recheck
                 link.recheck()
         except ModelError as error:
-            self._lose(str(error))
+            self._fall_back(str(error))
 
     def _dismiss(self, link: ExecutorLink | None) -> None:
         if link is not None:
             link.close()
-            self._say(Dismiss(link.number))
+            self._send(Dismiss(link.number))
 
 
-def _named(link: ExecutorLink, reason: str) -> str:
+def _with_delegate(link: ExecutorLink, reason: str) -> str:
     return reason if repr(link.delegate) in reason else f"delegate {link.delegate!r}: {reason}"
 
 
-_numbers = count(1)
+_executor_numbers = count(1)

@@ -1,7 +1,7 @@
-"""An executor as its worker sees it: it opens or says why not, then runs windows until it fails.
+"""An executor as its worker sees it: it opens or reports why not, then runs windows until it fails.
 
-An executor runs the code of vendors, and a model. So what it answers is checked like anything from outside, and
-whatever is wrong with it costs that executor alone.
+An executor runs a model and code of vendors. So its answers are checked like anything from outside. A bad answer
+ends that executor alone.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ if TYPE_CHECKING:
     from limpet.contracts.data import Array, TensorSpec
     from limpet.wire.executor_records import Done, Form
 
-SILENCE = 0.5
+ANSWER_TIMEOUT = 0.5
 """Seconds after which an executor that does not answer counts as hung. Samples wait meanwhile, in a mailbox."""
-PATIENCE = 20
-"""What it has been seen to take, times this, is granted where that is more."""
+TIMEOUT_FACTOR = 20
+"""An answer may take this many times what the first one took, if that is more than ``ANSWER_TIMEOUT``."""
 MOST_MEMORY = 1 << 31
 """Bytes of the memory that the two share."""
 
 
 class Expected(NamedTuple):
-    """What an executor must fit: the model's tensors, and the most ``silence`` in seconds."""
+    """What an executor must fit: the model's tensors, and the longest ``timeout`` of an answer in seconds."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    silence: float
+    timeout: float
 
 
 class ExecutorLink:
@@ -60,11 +60,11 @@ class ExecutorLink:
         self._expected = expected
         self._until = until
         self._channel: Channel[FromExecutor] | None = None
-        self._silence = self._recheck_silence = SILENCE
+        self._timeout = self._recheck_timeout = ANSWER_TIMEOUT
         self._rechecking = False
 
     def connect(self, end: socket.socket) -> None:
-        """Take the socket that leads to it. What it loads it knows from the supervisor."""
+        """Take the socket that leads to it. The supervisor has given it the model to load."""
         self._channel = Channel(end, FromExecutor, largest=LARGEST, fds=1)
         self._ready = poll()
         self._ready.register(end, POLLIN)
@@ -74,8 +74,8 @@ class ExecutorLink:
         if self._channel is not None and self._ready.poll(0):
             answer = self._receive(0.0)
             if not isinstance(answer, Opened):
-                raise ModelError(border.cleaned(answer.error) or "it says nothing of its model")
-            self._take(answer)
+                raise ModelError(border.cleaned(answer.error) or "it reports nothing about its model")
+            self._map(answer)
             return True
         if monotonic() > self._until:
             raise ModelError("it did not open in time")
@@ -86,11 +86,11 @@ class ExecutorLink:
         if self._rechecking:
             self._finish_recheck()
         forms = [put(self._memory, *pair) for pair in zip(self._ins, inputs, strict=True)]
-        done = self._do(Run(forms), self._silence)
+        done = self._do(Run(forms), self._timeout)
         if len(done.outputs) != len(self._outs):
             raise ModelError(f"it gives {len(done.outputs)} outputs; the model has {len(self._outs)}")
         for form, place, spec in zip(done.outputs, self._outs, self._expected.outputs, strict=True):
-            refuse_misfit(form, place[1], spec)
+            check_output(form, place[1], spec)
         # Copied: it could change them while they are being decoded.
         return [view(self._memory, *pair).copy() for pair in zip(self._outs, done.outputs, strict=True)]
 
@@ -98,13 +98,13 @@ class ExecutorLink:
         """Have the model forget earlier inputs."""
         if self._rechecking:
             self._finish_recheck()
-        self._do(Reset(), self._recheck_silence)
+        self._do(Reset(), self._recheck_timeout)
 
     def recheck(self) -> None:
-        """Have it see whether its numbers are right, without waiting for the answer."""
+        """Have it check its outputs, without waiting for the answer."""
         self._send(Recheck())
         self._rechecking = True
-        self._until = monotonic() + self._recheck_silence
+        self._until = monotonic() + self._recheck_timeout
 
     def recheck_over(self) -> bool:
         """Whether it has passed. ``ModelError`` if it has not, or does not answer."""
@@ -113,26 +113,26 @@ class ExecutorLink:
         return not self._rechecking
 
     def close(self) -> None:
-        """Let it go. One that hangs does not notice."""
+        """Close the channel to it. An executor that hangs does not notice."""
         if self._channel is not None:
             self._channel.close()
             self._channel = None
 
-    def _take(self, opened: Opened) -> None:
+    def _map(self, opened: Opened) -> None:
         assert self._channel is not None
         self.opened = opened
         try:
             border.check_placed(opened.placed)
         except UnreadableError as error:
             raise ModelError(str(error)) from error
-        self._silence = self._granted(opened.run_s)
-        self._recheck_silence = self._granted(opened.recheck_s)
+        self._timeout = self._timeout_of(opened.run_s)
+        self._recheck_timeout = self._timeout_of(opened.recheck_s)
         if not self._channel.received_fds:
             raise ModelError("it shares no memory")
         fd = self._channel.received_fds.pop()
         try:
             size = os.fstat(fd).st_size
-            refuse_layout(opened, size, self._expected)
+            check_layout(opened, size, self._expected)
             if not sealed(fd):
                 raise ModelError("it shares memory that it could take away")
             self._memory = mmap.mmap(fd, size)
@@ -143,11 +143,11 @@ class ExecutorLink:
         inputs = len(opened.places) - opened.outputs
         self._ins, self._outs = opened.places[:inputs], opened.places[inputs:]
 
-    def _granted(self, seconds: float) -> float:
-        """Return how long it may be silent. A worker that waits for longer would be killed itself."""
+    def _timeout_of(self, seconds: float) -> float:
+        """Return the timeout of an answer. A worker that waits for longer would be killed itself."""
         if not (math.isfinite(seconds) and seconds >= 0):
             raise ModelError(f"it says that a run takes {seconds} s")
-        return max(SILENCE, min(PATIENCE * seconds, self._expected.silence))
+        return max(ANSWER_TIMEOUT, min(TIMEOUT_FACTOR * seconds, self._expected.timeout))
 
     def _finish_recheck(self) -> None:
         self._rechecking = False
@@ -167,7 +167,7 @@ class ExecutorLink:
     def _answered(self, timeout: float) -> Done:
         answer = self._receive(timeout)
         if isinstance(answer, Opened):
-            raise ModelError("it answers what it was not asked")
+            raise ModelError("it sent an answer to another question")
         if answer.error:
             raise ModelError(border.cleaned(answer.error))
         return answer
@@ -187,7 +187,7 @@ class ExecutorLink:
                 raise ModelError(f"its answer: {error}") from error
 
 
-def refuse_layout(opened: Opened, size: int, expected: Expected) -> None:
+def check_layout(opened: Opened, size: int, expected: Expected) -> None:
     """Raise ``ModelError`` where the places for tensors do not fit the model, or the memory of ``size`` bytes."""
     tensors = len(expected.inputs) + len(expected.outputs)
     if len(opened.places) != tensors or opened.outputs != len(expected.outputs):
@@ -198,14 +198,14 @@ def refuse_layout(opened: Opened, size: int, expected: Expected) -> None:
         raise ModelError("it has places for tensors outside the memory that it shares")
 
 
-def refuse_misfit(form: Form, room: int, spec: TensorSpec) -> None:
-    """Raise ``ModelError`` where an output is not what the model gives, or needs more than ``room`` bytes."""
+def check_output(form: Form, size: int, spec: TensorSpec) -> None:
+    """Raise ``ModelError`` where an output is not what the model gives, or needs more than ``size`` bytes."""
     name, shape = form
     types = [spec.dtype, np.dtype(np.float32)] if spec.quantized else [spec.dtype]
     itemsize = next((dtype.itemsize for dtype in types if dtype.str == name), 0)
     fits = len(shape) == len(spec.shape) and all(
         have >= 0 and want in (-1, have) for have, want in zip(shape, spec.shape, strict=True)
     )
-    if not (itemsize and fits) or math.prod(shape) * itemsize > room:
+    if not (itemsize and fits) or math.prod(shape) * itemsize > size:
         given = f"{border.cleaned(name, 20)} of shape {list(shape)[:8]}"
         raise ModelError(f"it gives {given} for {spec.name!r}, which is {spec.dtype} of shape {list(spec.shape)}")

@@ -1,0 +1,68 @@
+"""Commands that a worker carries out, see ``limpet.supervision.commands``."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from limpet.wire.border import MOST_LISTS, cleaned, lists_of
+from limpet.wire.records import (
+    MOST_CAPTURED,
+    MOST_DIMENSIONS,
+    MOST_TENSORS,
+    Answered,
+    Ask,
+    CapturedTensor,
+    CapturedWindow,
+    SetLogLevel,
+    SetThreshold,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from limpet.contracts.data import Array
+    from limpet.inference.pipeline import Pipeline
+
+
+def answer(ask: Ask, pipelines: Mapping[str, Pipeline], send: Callable[[Answered], None]) -> None:
+    """Carry out a command. Send the answer now, or when it is known."""
+    what = ask.what
+    if isinstance(what, SetLogLevel):
+        logging.getLogger().setLevel(what.level)
+        send(Answered(ask.number))
+    elif what.pipeline not in pipelines:
+        send(Answered(ask.number, f"the pipeline {what.pipeline!r} does not run"))
+    elif isinstance(what, SetThreshold):
+        send(Answered(ask.number, _set_threshold(pipelines[what.pipeline], what)))
+    else:
+        _capture(pipelines[what.pipeline], ask.number, send)
+
+
+def _set_threshold(pipeline: Pipeline, what: SetThreshold) -> str:
+    """Set the threshold of a decoder. Return why that is not possible, else an empty text."""
+    decoder: Any = pipeline.decoder
+    if not hasattr(decoder, "threshold"):
+        return f"the decoder {pipeline.plan.decoder.kind!r} has no threshold"
+    decoder.threshold = what.value
+    return ""
+
+
+def _capture(pipeline: Pipeline, number: int, send: Callable[[Answered], None]) -> None:
+    """Send the inputs of the next window that runs."""
+    names = [tensor.name for tensor in pipeline.completed.inputs]
+    pipeline.capture(lambda inputs: send(captured_answer(number, names, inputs)))
+
+
+def captured_answer(number: int, names: Sequence[str], inputs: Sequence[Array]) -> Answered:
+    """Return the answer with the inputs of a window, real values row by row. An error if they are too large."""
+    size = sum(values.size for values in inputs)
+    if len(inputs) > MOST_TENSORS or any(values.ndim > MOST_DIMENSIONS for values in inputs):
+        return Answered(number, f"more than {MOST_TENSORS} inputs or {MOST_DIMENSIONS} dimensions are not sent")
+    if size > MOST_CAPTURED or any(lists_of(values.shape) > MOST_LISTS for values in inputs):
+        return Answered(number, f"the window has {size} numbers; at most {MOST_CAPTURED} are sent")
+    tensors = [
+        CapturedTensor(cleaned(name), list(values.shape), str(values.dtype), values.ravel().tolist())
+        for name, values in zip(names, inputs, strict=True)
+    ]
+    return Answered(number, result=CapturedWindow(tensors))

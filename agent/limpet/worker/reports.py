@@ -1,0 +1,139 @@
+"""What a worker reports to the supervisor besides results: states, notices and heartbeats."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from limpet.wire.border import cleaned, cleaned_placed, folded
+from limpet.wire.records import Figures, Heartbeat, Notice, Transition, WorkerEvent
+from limpet.worker.intake import Gaps
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from limpet.contracts.data import Samples
+    from limpet.contracts.messages import State
+    from limpet.worker.intake import Intake
+    from limpet.worker.result_sender import Supervisor
+    from limpet.worker.running import RunningPipeline
+
+log = logging.getLogger(__name__)
+
+HEARTBEAT = 1.0
+"""Seconds between heartbeats, a quarter of the deadline if that is less."""
+GAP_NOTICES = 10.0
+"""Seconds between two notices of gaps in the samples."""
+
+
+class Reports:
+    """Sends them. ``sandbox``: what this process has given up. ``deadline``: seconds, see ``PipelineConfig``."""
+
+    def __init__(self, supervisor: Supervisor, source: str, intake: Intake, sandbox: list[str]) -> None:
+        self.deadline = 10.0
+        self._supervisor = supervisor
+        self._source = source
+        self._intake = intake
+        self._sandbox = sandbox
+        self._source_away: str | None = None
+        self._gaps = Gaps()
+        self._counted: Counter[str] = Counter()
+        self._next_heartbeat = 0.0
+
+    # --- states
+
+    def starting(self, name: str) -> None:
+        """Report that a pipeline is being opened."""
+        self._supervisor.send(Transition(name, "starting"))
+
+    def not_opened(self, name: str, error: Exception) -> None:
+        """Report that a pipeline could not be opened."""
+        self._supervisor.send(Transition(name, "failed", cleaned(str(error))))
+
+    def at_work(self, running: RunningPipeline) -> None:
+        """Report that a pipeline runs and on which delegate, or what it waits for."""
+        delegated, rate = running.delegated, running.pipeline.rate
+        reasons = [delegated.reason if delegated else "", rate.reason if rate else ""]
+        if self._source_away is not None:
+            self.state(running, "waiting", self._source_away)
+        else:
+            self.state(running, "running" if running.ready else "waiting", "; ".join(filter(None, reasons)))
+
+    def state(self, running: RunningPipeline, state: State, reason: str = "") -> None:
+        """Report the state of a pipeline that was opened."""
+        pipeline, delegated = running.pipeline, running.delegated
+        manifest, model = pipeline.plan.bundle.manifest, pipeline.model
+        self._supervisor.send(
+            Transition(
+                running.name,
+                state,
+                cleaned(reason),
+                manifest.name,
+                manifest.version,
+                model.delegate,
+                model.delegate_share,
+                pipeline.degraded,
+                cleaned_placed(delegated.placed) if delegated and delegated.placed else None,
+                self._sandbox,
+            )
+        )
+
+    def source_changed(self) -> bool:
+        """Whether the source went away or came back since this was called last. ``at_work`` says so then."""
+        before, self._source_away = self._source_away, self._intake.reader.away
+        return before != self._source_away
+
+    # --- notices
+
+    def notice(self, name: str, event: WorkerEvent, reason: str) -> None:
+        """Report an event that changes no state, and log it."""
+        log.warning("pipeline %s: %s", name, reason)
+        self._supervisor.send(Notice(name, event, cleaned(reason)))
+
+    def check_rate(self, running: RunningPipeline, samples: Samples) -> None:
+        """Report if samples no longer come at the rate that the model was made for, or do so again."""
+        watched = running.pipeline.rate
+        if watched is not None and watched.see(samples):
+            self.notice(running.name, "rate", watched.reason or "samples come at the model's rate again")
+            self.at_work(running)
+
+    def count_gaps(self, samples: Samples) -> None:
+        """Look for gaps in a block before it goes to the pipelines. ``heartbeat`` reports them."""
+        self._gaps.see(samples)
+
+    # --- heartbeats
+
+    def heartbeat(self, pipelines: Collection[RunningPipeline], *, now: bool = False) -> None:
+        """Send a heartbeat if one is due, unless the source hangs: then silence has this worker restarted."""
+        time = monotonic()
+        if (time < self._next_heartbeat and not now) or self._intake.hangs(self.deadline):
+            return
+        self._next_heartbeat = time + min(HEARTBEAT, self.deadline / 4)
+        figures = {running.name: self._figures(running) for running in pipelines}
+        self._supervisor.send(Heartbeat(figures, self._newly_dropped()))
+        if self._gaps.count and time >= self._gaps.next_notice:
+            self._report_gaps(pipelines, time)
+
+    def _figures(self, running: RunningPipeline) -> Figures:
+        pipeline = running.pipeline
+        clipping = pipeline.clipping
+        errors, running.errors = running.errors, 0
+        figures = Figures(errors, pipeline.discarded(), *clipping.take(), pipeline.latency.take())
+        if news := clipping.news():
+            self.notice(running.name, "clipped", news)
+        return figures
+
+    def _newly_dropped(self) -> dict[str, int]:
+        total = Counter(dict(self._intake.dropped))
+        total["queue"] = self._intake.mailbox.dropped
+        new = total - self._counted
+        self._counted = total
+        return folded(new)
+
+    def _report_gaps(self, pipelines: Collection[RunningPipeline], time: float) -> None:
+        reason = f"{self._gaps.count} gaps in the samples of {self._source}, {self._gaps.missing} known missing"
+        for running in pipelines:
+            self._supervisor.send(Notice(running.name, "gap", cleaned(reason)))
+        self._gaps = Gaps(next_notice=time + GAP_NOTICES, expected=self._gaps.expected)

@@ -1,0 +1,70 @@
+"""Results on their way from a worker to the supervisor, many to a record."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING, TypeAlias
+
+from limpet.wire.channel import LENGTH, Channel
+from limpet.wire.records import LARGEST_OUTPUT, Result, Results, ToWorker
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+BATCH = 64
+"""Results in one record."""
+BATCH_AGE = 0.02
+"""Seconds from one record that is not full to the next: a result after a quiet time crosses the border at once."""
+
+Supervisor: TypeAlias = Channel[ToWorker]
+"""The supervisor, as its worker sees it."""
+
+
+class ResultSender:
+    """Sends results in batches. ``too_large`` is called with a result that no record can hold, and its bytes."""
+
+    def __init__(self, supervisor: Supervisor, too_large: Callable[[Result, int], None]) -> None:
+        self._supervisor = supervisor
+        self._too_large = too_large
+        self._batch: list[Result] = []
+        self._due = 0.0
+
+    def add(self, result: Result) -> None:
+        """Take a result. Send the batch if it is full."""
+        self._batch.append(result)
+        if len(self._batch) >= BATCH:
+            self.flush()
+
+    @property
+    def pending(self) -> bool:
+        """Whether there are results that were not sent yet."""
+        return bool(self._batch)
+
+    def flush_if_due(self) -> None:
+        """Send the batch, unless the record before has only just gone."""
+        if self._batch and monotonic() >= self._due:
+            self.flush()
+
+    def flush(self) -> None:
+        """Send the batch."""
+        if self._batch:
+            batch, self._batch = self._batch, []
+            self._send(batch)
+            self._due = monotonic() + BATCH_AGE
+
+    def _send(self, batch: list[Result]) -> None:
+        """Send results in as many records as they need. A result that is too large for any is left out."""
+        data = self._supervisor.encode(Results(batch))
+        if len(data) <= LARGEST_OUTPUT:
+            self._supervisor.send_encoded(data)
+        elif len(batch) > 1:
+            self._send(batch[: len(batch) // 2])
+            self._send(batch[len(batch) // 2 :])
+        elif (size := self._output_size(batch[0])) <= LARGEST_OUTPUT:
+            self._supervisor.send_encoded(data)
+        else:
+            self._too_large(batch[0], size)
+
+    def _output_size(self, result: Result) -> int:
+        """Return how many bytes the output of a result has as the supervisor receives it."""
+        return len(self._supervisor.encode(result.output)) - LENGTH.size

@@ -1,0 +1,106 @@
+"""A pipeline at work in a worker, and what is counted of it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from limpet.config import PipelineConfig
+from limpet.inference.pipeline import Pipeline
+from limpet.worker import no_result
+from limpet.worker.delegation import DelegatedModel
+
+if TYPE_CHECKING:
+    from limpet.contracts.data import Samples
+    from limpet.errors import ModelError
+
+log = logging.getLogger(__name__)
+
+ERRORS_IN_A_ROW = 10
+"""Failed windows after which a pipeline is failed."""
+
+
+class RunningPipeline(msgspec.Struct):
+    """A pipeline, the options that it was opened with, and its counters.
+
+    ``errors`` counts since the last heartbeat; ``samples``, ``results`` and ``failures`` since it was opened.
+    """
+
+    pipeline: Pipeline
+    config: PipelineConfig
+    errors: int = 0
+    errors_in_a_row: int = 0
+    samples: int = 0
+    results: int = 0
+    failures: int = 0
+    reported: bool = False
+    """Whether the supervisor knows that it runs."""
+    skipped: bool = False
+    """Whether samples passed while no delegate was ready. A gap follows."""
+    output_too_large: bool = False
+    """Whether the log says already that a result was too large to be sent."""
+
+    @property
+    def name(self) -> str:
+        """The pipeline's name."""
+        return self.pipeline.plan.name
+
+    @property
+    def delegated(self) -> DelegatedModel | None:
+        """Its model, if that may run on an accelerator."""
+        model = self.pipeline.model
+        return model if isinstance(model, DelegatedModel) else None
+
+    @property
+    def ready(self) -> bool:
+        """Whether windows can be run."""
+        return self.delegated is None or self.delegated.ready
+
+    @property
+    def settled(self) -> bool:
+        """Whether its first delegate is chosen, or has taken too long to open."""
+        return self.delegated is None or self.delegated.settled
+
+    def accept(self, samples: Samples) -> Samples | None:
+        """Count a block of samples and return it, marked if there is a gap before it. ``None`` if not ready."""
+        if not self.ready:
+            self.skipped = True
+            return None
+        block = msgspec.structs.replace(samples, gap=True) if self.skipped else samples
+        self.skipped = False
+        self.samples += len(block)
+        return block
+
+    def count_result(self) -> None:
+        """Count a window with a result."""
+        self.errors_in_a_row = 0
+        self.results += 1
+
+    def count_error(self, error: ModelError) -> None:
+        """Count a window without a result. Raise ``error`` if that makes too many in a row."""
+        self.errors += 1
+        self.failures += 1
+        self.errors_in_a_row += 1
+        if self.errors_in_a_row == 1:
+            log.warning("pipeline %s: %s", self.name, error)
+        if self.errors_in_a_row >= ERRORS_IN_A_ROW:
+            raise error
+
+    def count_too_large(self, size: int, limit: int) -> None:
+        """Count a result whose output of ``size`` bytes no record can hold. The first one is logged."""
+        self.errors += 1
+        if not self.output_too_large:
+            self.output_too_large = True
+            text = f"an output has {size} bytes; the limit is {limit}. The result is not reported"
+            log.error("pipeline %s: %s", self.name, text)
+
+    def end_reason(self) -> str:
+        """Return what to report when the source has ended: also why there was no result, if there was none."""
+        if self.results:
+            return "its source came to an end"
+        pipeline = self.pipeline
+        why = no_result.reason(pipeline.plan, self.samples, pipeline.in_no_window, self.failures)
+        log.warning("pipeline %s: its source came to an end after %s", self.name, why)
+        return f"its source came to an end after {why}"
