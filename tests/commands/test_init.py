@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import tomli_w
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -275,10 +276,22 @@ def test_a_bare_model_has_channels_by_number() -> None:
 @example(text='\x7f\\"\n', number=1.0)
 @given(text=st.text(max_size=20), number=st.floats(0.001, 1e6))
 def test_any_text_comes_through_toml(text: str, number: float) -> None:
-    tables = {"device": {"id": text, "state": number}, 'pipelines."a.b"': {"delegates": [text, "cpu"]}}
-    read = tomllib.loads(_new_config.toml(tables))
-    assert read["device"] == {"id": text, "state": number}
-    assert read["pipelines"]["a.b"]["delegates"] == [text, "cpu"]
+    made = _new_config.NewConfig(
+        device=text,
+        state="",
+        broker={"url": text},
+        port=text,
+        baud=9600,
+        framing="csv",
+        channels=[text],
+        model=text,
+        pipeline=text,
+        rate=number,
+    )
+    read = tomllib.loads(tomli_w.dumps(made.tables()))
+    assert read == made.tables()
+    assert read["device"] == {"id": text}
+    assert read["pipelines"] == {text: {"source": "sensor", "model": text, "delegates": ["cpu"]}}
 
 
 @given(name=st.text(max_size=80))

@@ -8,6 +8,8 @@ import signal
 import subprocess
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from support.broker import free_port
 
 if TYPE_CHECKING:
@@ -16,17 +18,6 @@ if TYPE_CHECKING:
 
 STATES = "states"
 """Where it tells the states of its entities: its mqtt_statestream."""
-
-CONFIGURATION = """\
-http:
-  server_host: 127.0.0.1
-  server_port: {http}
-mqtt_statestream:
-  base_topic: {states}
-  publish_attributes: true
-logger:
-  default: warning
-"""
 
 
 def _entries(port: int) -> dict[str, Any]:
@@ -53,7 +44,12 @@ def running(hass: Path, directory: Path, port: int) -> Iterator[Path]:
     """Yield the file that it logs to while it runs; when it has ended its registries are under ``.storage``."""
     (directory / ".storage").mkdir(parents=True)
     (directory / ".storage" / "core.config_entries").write_text(json.dumps(_entries(port)))
-    (directory / "configuration.yaml").write_text(CONFIGURATION.format(http=free_port(), states=STATES))
+    configuration = {
+        "http": {"server_host": "127.0.0.1", "server_port": free_port()},
+        "mqtt_statestream": {"base_topic": STATES, "publish_attributes": True},
+        "logger": {"default": "warning"},
+    }
+    (directory / "configuration.yaml").write_text(yaml.safe_dump(configuration))
     log = directory / "home-assistant.log"
     process = subprocess.Popen(
         [hass, "--config", directory, "--skip-pip"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL

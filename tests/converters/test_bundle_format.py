@@ -9,11 +9,11 @@ import jsonschema
 import msgspec
 import pytest
 
+import schemas
 from limpet import cli
 from limpet.contracts.fields import TensorInfo, WindowSpec
 from limpet.models import bundle as bundles
 from limpet.models.manifest import Manifest, Variant
-from limpet.wire import schemas
 from support import models
 
 ROOT = Path(__file__).parents[2]

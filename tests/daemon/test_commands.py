@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import jsonschema
 import pytest
 
+import schemas
 from limpet.contracts.commands import REQUESTS
 from limpet.supervision.commands import AT_ONCE
-from limpet.wire import schemas
 from support import models
 from support.broker import Mosquitto, mosquitto, wait_until
 from support.caller import Caller, caller

@@ -14,8 +14,8 @@ import jsonschema
 import numpy as np
 import pytest
 
+import schemas
 from limpet.contracts.commands import MOST_WINDOWS
-from limpet.wire import schemas
 from limpet_convert.devices import DeviceError, Login, mqtt, open_device
 from support import delegate, models
 from support.broker import Mosquitto, mosquitto, wait_until

@@ -255,7 +255,7 @@ def test_transforms_that_replace_the_models_own_normalisation_are_warned_of(tmp_
     metadata = {"TFLITE_METADATA": models.tflite_metadata(127.0, 128.0, labels=False)}
     model = models.same(tmp_path / "image.tflite", (1, 8, 8, 3), "float32", metadata=metadata)
     (warning,) = planned(tmp_path, model, BIG_IMAGE, transforms=[RESIZE]).warnings
-    assert 'replaces the model\'s own, which has { kind = "normalise", mean = 127.0, std = 128.0 }' in warning
+    assert "replaces the model's own, and leaves out its 'normalise' (mean, std)" in warning
     own = {"kind": "normalise", "mean": 127.0, "std": 128.0}
     assert planned(tmp_path, model, BIG_IMAGE, transforms=[RESIZE, own]).warnings == ()
     assert planned(tmp_path, model, IMAGE).warnings == ()

@@ -10,10 +10,11 @@ import msgspec
 import pytest
 import yaml
 
+import asyncapi
+import schemas
 from limpet.contracts.commands import REQUESTS
 from limpet.contracts.messages import Reply
 from limpet.reporters import mqtt
-from limpet.wire import asyncapi, schemas
 from support import reports
 from support.broker import listener, mosquitto, wait_until
 from support.caller import caller
@@ -71,7 +72,7 @@ def kind_of(topic: str) -> str:
 def test_the_published_schemas_are_current() -> None:
     found = {path.stem: path.read_text(encoding="utf-8") for path in PUBLISHED.glob("*.json")}
     found |= {f"output/{path.stem}": path.read_text(encoding="utf-8") for path in PUBLISHED.glob("output/*.json")}
-    again = "python -m limpet.wire.schemas docs/schemas"
+    again = "python tools/schemas.py docs/schemas"
     assert found == {name: schemas.text(name) for name in [*schemas.KINDS, *schemas.FILES, *schemas.outputs()]}, (
         again
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Draft:
+class NewConfig:
     """What a configuration with one serial source and one pipeline needs. ``state`` is empty for the usual one."""
 
     device: str
@@ -29,8 +28,8 @@ class Draft:
     rate: float | None = None
     delegates: Sequence[str] = field(default_factory=lambda: ["cpu"])
 
-    def tables(self) -> dict[str, dict[str, Any]]:
-        """Return the tables by their headers, in the order in which they are written."""
+    def tables(self) -> dict[str, Any]:
+        """Return the tables in the order in which they are written."""
         source: dict[str, Any] = {
             "kind": "serial",
             "port": self.port,
@@ -43,21 +42,11 @@ class Draft:
         return {
             "device": {"id": self.device, **({"state": self.state} if self.state else {})},
             "mqtt": dict(self.broker),
-            "sources.sensor": source,
-            f"pipelines.{_key(self.pipeline)}": {
-                "source": "sensor",
-                "model": self.model,
-                "delegates": list(self.delegates),
+            "sources": {"sensor": source},
+            "pipelines": {
+                self.pipeline: {"source": "sensor", "model": self.model, "delegates": list(self.delegates)}
             },
         }
-
-
-def toml(tables: Mapping[str, Mapping[str, Any]]) -> str:
-    """Write tables of strings, numbers and lists of them as TOML. Headers must be valid as they are."""
-    lines = []
-    for header, table in tables.items():
-        lines += [f"[{header}]", *(f"{key} = {_value(value)}" for key, value in table.items()), ""]
-    return "\n".join(lines)
 
 
 def channels_of(manifest: Manifest) -> list[str]:
@@ -73,12 +62,3 @@ def channels_of(manifest: Manifest) -> list[str]:
 def identifier(text: str) -> str:
     """Return a device's id made of a host name."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:64] or "limpet"
-
-
-def _key(name: str) -> str:
-    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _value(name)
-
-
-def _value(value: Any) -> str:
-    """JSON is TOML for numbers, lists and all strings without DEL."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -10,6 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import tomli_w
+
 from limpet import config, plugins
 from limpet.accelerators import inventory
 from limpet.accelerators.delegate_kinds import KINDS
@@ -64,7 +66,7 @@ def main(arguments: argparse.Namespace) -> int:
     if output.exists() and not arguments.force:
         raise ConfigError([f"{output} is there already; --force writes over it, --output names another"])
     machine = Machine()
-    text = _new_config.toml(_draft(arguments, machine).tables())
+    text = tomli_w.dumps(_collect(arguments, machine).tables())
     _refuse_problems(text, output)
     output.parent.mkdir(parents=True, exist_ok=True)
     state_files.replace(output, text.encode())
@@ -75,7 +77,8 @@ def main(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _draft(arguments: argparse.Namespace, machine: Machine) -> _new_config.Draft:
+def _collect(arguments: argparse.Namespace, machine: Machine) -> _new_config.NewConfig:
+    """Return what the configuration says: what was passed, found or answered. ``ConfigError``."""
     base = arguments.output.absolute().parent
     state = _state(arguments.state)
     model = arguments.model or _newest(base / state / "models")
@@ -85,7 +88,7 @@ def _draft(arguments: argparse.Namespace, machine: Machine) -> _new_config.Draft
         channels = _ask("names of the sensor's values", "", "--channels").split(",")
     port = arguments.port or _port(_sensors.serial_ports(machine))
     heard = _listen(arguments, port, channels)
-    return _new_config.Draft(
+    return _new_config.NewConfig(
         device=arguments.id or _ask("name of this device", _new_config.identifier(socket.gethostname())),
         state="" if state == directories.state() else str(state),
         broker=_broker(arguments),

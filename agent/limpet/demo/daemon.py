@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import signal
 import socket
@@ -10,7 +9,9 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from importlib import resources
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import tomli_w
 
 from limpet.errors import LimpetError
 
@@ -22,50 +23,34 @@ if TYPE_CHECKING:
 
 PIPELINE = "shuttle"
 
-_CONFIGURATION = """\
-# Made by `limpet demo`. `limpet check` says that it is sound; one for your own sensor has the same shape.
+_HEAD = "# Made by `limpet demo`. One for your own sensor has the same shape; `limpet init` writes it.\n\n"
 
-[device]
-id = {device}
-state = "state"
-health_interval = 1.0
 
-[mqtt]
-url = {url}
-
-[sources.board]
-kind = "serial"
-port = {port}
-baud = 921600
-framing = "cobs"
-channels = {channels}
-
-[pipelines.{pipeline}]
-source = "board"
-model = {model}
-"""
-
-_BROKER = """\
-id = 0
-
-[router]
-id = 0
-max_connections = 32
-max_outgoing_packet_count = 200
-max_segment_size = 104857600
-max_segment_count = 10
-
-[v5.1]
-name = "mqtt5"
-listen = "127.0.0.1:{port}"
-next_connection_delay_ms = 1
-
-[v5.1.connections]
-connection_timeout_ms = 60000
-max_payload_size = 1048576
-max_inflight_count = 100
-dynamic_filters = true
-"""
+def _broker(port: int) -> dict[str, Any]:
+    """Return the configuration of a broker at this port of the loopback interface."""
+    return {
+        "id": 0,
+        "router": {
+            "id": 0,
+            "max_connections": 32,
+            "max_outgoing_packet_count": 200,
+            "max_segment_size": 100 << 20,
+            "max_segment_count": 10,
+        },
+        "v5": {
+            "1": {
+                "name": "mqtt5",
+                "listen": f"127.0.0.1:{port}",
+                "next_connection_delay_ms": 1,
+                "connections": {
+                    "connection_timeout_ms": 60_000,
+                    "max_payload_size": 1 << 20,
+                    "max_inflight_count": 100,
+                    "dynamic_filters": True,
+                },
+            }
+        },
+    }
 
 
 @contextmanager
@@ -77,7 +62,7 @@ def embedded_broker(folder: Path) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     path = folder / "broker.toml"
-    path.write_text(_BROKER.format(port=port), encoding="utf-8")
+    path.write_text(tomli_w.dumps(_broker(port)), encoding="utf-8")
     logging.getLogger("iotcore").setLevel(logging.WARNING)
     with Broker(config_path=str(path)):
         yield f"mqtt://127.0.0.1:{port}"
@@ -87,15 +72,21 @@ def write_configuration(folder: Path, device: str, url: str, port: str, channels
     """Write the file that the daemon runs with."""
     path = folder / "limpet.toml"
     model = resources.files("limpet").joinpath("demo_data", "shuttle-1.limpet")
-    text = _CONFIGURATION.format(
-        device=json.dumps(device),
-        url=json.dumps(url),
-        port=json.dumps(port),
-        channels=json.dumps(list(channels)),
-        pipeline=PIPELINE,
-        model=json.dumps(str(model)),
-    )
-    path.write_text(text, encoding="utf-8")
+    tables = {
+        "device": {"id": device, "state": "state", "health_interval": 1.0},
+        "mqtt": {"url": url},
+        "sources": {
+            "board": {
+                "kind": "serial",
+                "port": port,
+                "baud": 921600,
+                "framing": "cobs",
+                "channels": list(channels),
+            }
+        },
+        "pipelines": {PIPELINE: {"source": "board", "model": str(model)}},
+    }
+    path.write_text(_HEAD + tomli_w.dumps(tables), encoding="utf-8")
     return path
 
 

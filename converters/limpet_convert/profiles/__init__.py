@@ -8,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
+import tomli_w
 from msgspec import Meta
 
 from limpet import text_file
@@ -105,9 +106,7 @@ def measure(device: Device) -> Profile:
 
 def toml(profile: Profile) -> str:
     """Write a profile."""
-    lines = [f"{key} = {msgspec.json.encode(getattr(profile, key)).decode()}" for key in ("name", "source")]
-    lines += ["", "[run_us] # median of a run in µs, of models that limpet-convert makes"]
-    return "\n".join([*lines, *(f"{name} = {time}" for name, time in profile.run_us.items())]) + "\n"
+    return "# run_us: median time of a run in µs\n" + tomli_w.dumps(msgspec.to_builtins(profile))
 
 
 class Estimate:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import json
-import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from limpet import __version__
@@ -112,16 +110,7 @@ def _obeys(name: str) -> dict[str, Any]:
 
 
 def text(content: Any) -> str:
-    """Return a document as YAML: each scalar is written as JSON writes it, which YAML reads alike."""
-    return "\n".join(_lines(content)) + "\n"
+    """Return a document as YAML, which needs PyYAML."""
+    import yaml
 
-
-def _lines(content: Any) -> list[str]:
-    lines = []
-    for key, value in content.items():
-        name = key if re.fullmatch(r"[A-Za-z_][\w-]*", key) else json.dumps(key)
-        if isinstance(value, dict):
-            lines += [f"{name}:", *(f"  {line}" for line in _lines(value))]
-        else:
-            lines.append(f"{name}: {json.dumps(value, ensure_ascii=False)}")
-    return lines
+    return str(yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=115))

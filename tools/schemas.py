@@ -1,4 +1,4 @@
-"""Writes the JSON Schemas of what goes out and comes in: ``python -m limpet.wire.schemas docs/schemas``.
+"""Writes the JSON Schemas of what goes out and comes in: ``python tools/schemas.py docs/schemas``.
 
 ``asyncapi.yaml`` beside them says what of it goes over which topic, ``output/KIND.json`` what a result's output is
 if a decoder of that kind made it.
@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+import asyncapi
 from limpet import plugins
 from limpet.contracts.commands import REQUESTS
 from limpet.contracts.messages import (
@@ -25,7 +26,6 @@ from limpet.contracts.messages import (
     StatusMessage,
 )
 from limpet.models.manifest import Manifest
-from limpet.wire import asyncapi
 
 KINDS: dict[str, Any] = {
     "result": ResultMessage | list[ResultMessage],
