@@ -22,6 +22,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _launch() -> ForkServerProcess:
     """Start the fork server, which takes longest to load, with no more imported than both processes need."""
+    from limpet import deferred
+
+    deferred.save_memory()
     from limpet import config  # noqa: F401 - once for both, in memory that they share
     from limpet.device import logs  # noqa: F401 - once for both, in memory that they share
     from limpet.fork.launch import ForkServerProcess

@@ -6,7 +6,6 @@ No function here follows a symbolic link, blocks on a FIFO, or writes into a fil
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from contextlib import contextmanager, suppress
 from itertools import count
@@ -95,7 +94,7 @@ def remove(path: Path) -> None:
 
 def _empty(folder: Path) -> None:
     """Delete what is in a folder, however deep. A worker can nest folders beyond any recursion and any path."""
-    prefix, numbers = secrets.token_hex(8), count()
+    prefix, numbers = os.urandom(8).hex(), count()
     with _opened(folder) as top:
         while names := _names(top):
             for name in names:

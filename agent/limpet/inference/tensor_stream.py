@@ -7,7 +7,6 @@ has more than ``LARGEST`` bytes, and the device never holds more than one.
 
 from __future__ import annotations
 
-import hashlib
 import struct
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
@@ -20,6 +19,7 @@ from limpet.errors import TransportError, UnreadableError
 from limpet.inference import admission, infer_request
 from limpet.inference.input_fit import resized
 from limpet.inference.single import plan_tensors
+from limpet.sha256 import sha256
 from limpet.untrusted import reading
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _receive(source: IO[bytes], order: Order, path: Path) -> None:
         raise UnreadableError(
             f"the stream announces a model of {order.length} bytes; the limit is {LARGEST_MODEL}"
         )
-    digest, left = hashlib.sha256(), order.length
+    digest, left = sha256(order.length), order.length
     with path.open("wb") as file:
         while left > 0:
             data = read(source, Part).data

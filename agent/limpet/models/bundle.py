@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import zipfile
@@ -21,6 +20,7 @@ from limpet.errors import DeployError, LimpetError, UnreadableError
 from limpet.models import manifest as manifests
 from limpet.models.manifest import Manifest, Member, Tolerance, Variant
 from limpet.models.tflite import model_file
+from limpet.sha256 import sha256
 from limpet.untrusted import reading
 
 if TYPE_CHECKING:
@@ -152,7 +152,7 @@ def _labels(path: Path, archive: zipfile.ZipFile, manifest: Manifest) -> tuple[s
     if manifest.members[manifest.labels].length > _SMALL:
         raise DeployError(f"{path}: member {manifest.labels!r} is too large for labels")
     data = archive.read(manifest.labels)
-    _refuse_other(path, manifest.labels, hashlib.sha256(data).hexdigest(), manifest.members)
+    _refuse_other(path, manifest.labels, _digest_of(data), manifest.members)
     return _lines(data)
 
 
@@ -185,7 +185,7 @@ def _unpack(path: Path, archive: zipfile.ZipFile, name: str, members: Mapping[st
 
 def _copy(archive: zipfile.ZipFile, name: str, file: Any) -> str:
     """Copy a member to an open file and return its SHA-256."""
-    whole = hashlib.sha256()
+    whole = sha256(archive.getinfo(name).file_size)
     with archive.open(name) as member:
         while chunk := member.read(_CHUNK):
             whole.update(chunk)
@@ -195,10 +195,16 @@ def _copy(archive: zipfile.ZipFile, name: str, file: Any) -> str:
 
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal."""
-    whole = hashlib.sha256()
+    whole = sha256(path.stat().st_size)
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
             whole.update(chunk)
+    return whole.hexdigest()
+
+
+def _digest_of(data: bytes) -> str:
+    whole = sha256(len(data))
+    whole.update(data)
     return whole.hexdigest()
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import tempfile
 from typing import IO
 
 _SEALS = 2 | 4
@@ -15,6 +14,8 @@ def anonymous_file() -> IO[bytes]:
     """Return an empty file in memory, or without a name on the disk where the system has no such files."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("limpet", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "r+b")
+    import tempfile  # which would take 0.5 MB in every process
+
     return tempfile.TemporaryFile()
 
 

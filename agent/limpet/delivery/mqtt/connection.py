@@ -96,13 +96,24 @@ class GuardedClient(Client):
         self._frames = packet_limits.PacketLimits(version)
 
     def _sock_recv(self, bufsize: int) -> bytes:
-        data = super()._sock_recv(min(bufsize, packet_limits.LARGEST))
+        size = min(bufsize, packet_limits.LARGEST)
+        # Without TLS: what paho does about its exceptions would import ssl.
+        data = super()._sock_recv(size) if self._ssl or self._sock is None else self._sock.recv(size)
         try:
             self._frames.feed(data)
         except UnreadableError as error:
             self.complaint = str(error)
             raise ConnectionError(self.complaint) from error
         return data
+
+    def _sock_send(self, buf: bytes | bytearray) -> int:
+        if self._ssl or self._sock is None:
+            return super()._sock_send(buf)
+        try:
+            return self._sock.send(buf)
+        except BlockingIOError:
+            self._call_socket_register_write()
+            raise
 
     def _packet_handle(self) -> MQTTErrorCode:
         """Handle a packet. A reason code that paho does not know becomes the unspecified one."""

@@ -7,8 +7,8 @@ then in ever smaller parts, until a single one is left. If that ends the connect
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from hashlib import blake2b
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
@@ -113,12 +113,12 @@ class PoisonSearch:
 
 def key_of(raw: bytes) -> Key:
     """Return what names one result or event, whether marked ``replayed`` or not."""
-    return blake2b(b"{" + raw.removeprefix(MARK) if raw.startswith(MARK) else raw, digest_size=16).digest()
+    return hashlib.blake2b(b"{" + raw.removeprefix(MARK) if raw.startswith(MARK) else raw, digest_size=16).digest()
 
 
 def topic_key(topic: str, size: int) -> Key:
     """Return what names messages of a topic that have about a size in bytes, 0 for any."""
-    return blake2b(topic.encode(errors="replace"), digest_size=16).digest() + bytes([size.bit_length()])
+    return hashlib.blake2b(topic.encode(errors="replace"), digest_size=16).digest() + bytes([size.bit_length()])
 
 
 def keys_of(message: Outgoing) -> list[Key]:
