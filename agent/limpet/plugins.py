@@ -13,7 +13,7 @@ import importlib
 import pkgutil
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from limpet.contracts.source import SourceNeeds
+from limpet.contracts.needs import Needs
 from limpet.errors import ConfigError
 from limpet.wording import suggest
 
@@ -30,7 +30,6 @@ _DISTRIBUTIONS = {"google": "protobuf"}
 
 
 _DEFAULTS: dict[Group, dict[str, Any]] = {
-    "sources": {"needs": lambda _config: SourceNeeds(devices=True)},
     "transforms": {"ELEMENTWISE": False, "KEEPS_RANGE": False},
     "runtimes": {"check": lambda _path, _delegates: [], "describe": lambda _path, _config: None},
     "decoders": {"READS_INPUTS": True},
@@ -71,6 +70,23 @@ def load(group: Group, kind: str) -> Any:
     for name, default in _DEFAULTS.get(group, {}).items():
         vars(module).setdefault(name, default)
     return module
+
+
+def needs_of(plugin: Any, config: Any) -> Needs:
+    """Return what a plugin declares with ``needs(config)``: nothing if its module has no such function.
+
+    ``ConfigError`` if the function returns something else.
+    """
+    declare = vars(plugin).get("needs")
+    if declare is None:
+        return Needs()
+    declared = declare(config)
+    if not isinstance(declared, Needs):
+        kind = type(declared).__name__
+        raise ConfigError(
+            [f"{plugin.__name__}.needs() returned {kind}; it must return limpet.contracts.needs.Needs"]
+        )
+    return declared
 
 
 def _import(group: Group, kind: str) -> Any:

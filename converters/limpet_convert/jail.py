@@ -21,7 +21,7 @@ import msgspec
 
 from limpet.errors import ConfigError, LimpetError
 from limpet.isolation import sandbox
-from limpet.isolation.needs import Needs
+from limpet.isolation.permissions import Permissions
 from limpet.untrusted import reading
 from limpet_convert.errors import ConvertError
 
@@ -169,7 +169,7 @@ def work() -> None:
     orders, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # What a library prints must not get between the answers.
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    in_force = sandbox.enter(Needs(read=frozenset(read), scratch=frozenset(scratch)))
+    in_force = sandbox.enter(Permissions(read=frozenset(read), scratch=frozenset(scratch)))
     _write(answers, Answer(in_force))
     while head := orders.read(_LENGTH.size):
         order = msgspec.msgpack.decode(orders.read(_LENGTH.unpack(head)[0]))

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     import numpy as np
     from typing_extensions import Self
 
-    from limpet.isolation.needs import Needs
+    from limpet.isolation.permissions import Permissions
 
 ROOT = Path(__file__).parent.parent
 
@@ -92,6 +92,19 @@ def _listen(_: str) -> None:
 def _family(name: str) -> None:
     with socket.socket(getattr(socket, name), socket.SOCK_DGRAM):
         pass
+
+
+def _stream(protocol: str) -> None:
+    """Open a stream of another protocol than TCP, with all 64 bits of its number."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.socket(socket.AF_INET, socket.SOCK_STREAM, ctypes.c_ulong(int(protocol))) < 0:
+        raise OSError(ctypes.get_errno(), "socket")
+
+
+def _fast_open(port: str) -> None:
+    """Connect without connect(2)."""
+    with socket.socket() as unconnected:
+        unconnected.sendto(b"x", socket.MSG_FASTOPEN, ("127.0.0.1", int(port)))
 
 
 def _fork(_: str) -> None:
@@ -171,6 +184,9 @@ def _samples(channels: tuple[str, ...]) -> Samples:
 ATTEMPTS: dict[str, Callable[[str], object]] = {
     "tcp": _tcp,
     "listen": _listen,
+    "stream": _stream,
+    "fastopen": _fast_open,
+    "datagram": lambda _: _family("AF_INET"),
     "socket": _family,
     "read": lambda path: Path(path).read_bytes(),
     "list": os.listdir,
@@ -207,12 +223,12 @@ def _say(value: object) -> None:
     sys.stdout.flush()
 
 
-def of_worker(wanted: config.Config) -> Needs:
+def of_worker(wanted: config.Config) -> Permissions:
     (name,) = wanted.sources
     return needs.of_worker(wanted.only(name), source_plugin(wanted, name))
 
 
-def of_executor(wanted: config.Config, delegate: str) -> Needs:
+def of_executor(wanted: config.Config, delegate: str) -> Permissions:
     (name,) = wanted.sources
     (pipeline,) = wanted.pipelines
     plan = plan_pipeline(wanted, pipeline, plan_source(wanted, name).spec)

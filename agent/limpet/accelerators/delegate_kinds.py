@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import msgspec
 
 from limpet.config import DelegateTable, Option
 from limpet.contracts.delegate import Choice, How
+from limpet.contracts.needs import Needs
 from limpet.errors import ConfigError
 from limpet.wording import suggest
 
 EXTERNAL = "external"
+_DEV = Path("/dev")
 
 
 class Kind(msgspec.Struct, frozen=True):
@@ -113,6 +116,21 @@ def resolve(name: str, tables: Mapping[str, DelegateTable]) -> Choice:
         known = {*KINDS, *tables} - {EXTERNAL}
         raise ConfigError([f"delegate {name!r} is neither known nor described by a table{suggest(name, known)}"])
     return _choose(name, table or DelegateTable())
+
+
+def needs(choice: Choice) -> Needs:
+    """Return what the executor of a delegate opens: its kind's devices, and the paths among its options.
+
+    An option with "cache" in its name is a folder that the delegate writes in, or a file there.
+    """
+    paths = {key: Path(text).absolute() for key, text in choice.options.items() if "/" in text}
+    nodes = {path for path in paths.values() if _DEV in path.parents}
+    caches = {path.parent if path.suffix else path for key, path in paths.items() if "cache" in key}
+    return Needs(
+        devices=(*KINDS[choice.kind].devices, *sorted(map(str, nodes))),
+        read=tuple(sorted({*paths.values()} - nodes)),
+        write=tuple(sorted(caches)),
+    )
 
 
 def _choose(name: str, table: DelegateTable) -> Choice:

@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-import msgspec
-
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator
     from contextlib import AbstractContextManager
 
     from limpet.contracts.data import Samples, SampleSpec
-
-
-class SourceNeeds(msgspec.Struct, frozen=True, kw_only=True):
-    """What the sandbox of a source's worker leaves open: ``devices`` in ``/dev``, connections to a ``network``.
-
-    Files that its ``Config`` names can always be read.
-    """
-
-    devices: bool = False
-    network: bool = False
+    from limpet.contracts.needs import Needs
 
 
 class Source(Protocol):
@@ -29,8 +18,11 @@ class Source(Protocol):
 
     Config: Any
 
-    def needs(self, config: Any) -> SourceNeeds:
-        """Say what its sandbox leaves open. Default: devices, and no network."""
+    def needs(self, config: Any) -> Needs:
+        """Say what it opens: its sandbox leaves that open, and the paths in its ``Config``, and nothing else.
+
+        Default: nothing. Called before anything is opened; the device may be away.
+        """
 
     def describe(self, config: Any) -> SampleSpec:
         """Say what its samples are. ``ConfigError`` where the configuration cannot be right."""

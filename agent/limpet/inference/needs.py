@@ -1,54 +1,77 @@
-"""What a worker or an executor cannot do without, found out from the configuration before it gives up the rest."""
+"""What a worker or an executor may open: what its plugins declare, its files, and its caches."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from limpet.accelerators.delegate_kinds import KINDS
+from limpet.accelerators import delegate_kinds
 from limpet.device import directories
-from limpet.errors import DeployError
-from limpet.isolation.needs import Needs
+from limpet.errors import ConfigError, DeployError
+from limpet.inference.resolving import Resolver
+from limpet.isolation.permissions import Permissions
 from limpet.models import store
+from limpet.plugins import needs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from limpet.config import Config
     from limpet.contracts.delegate import Choice
-    from limpet.contracts.source import SourceNeeds
+    from limpet.contracts.needs import Needs
     from limpet.inference.plan import Configured, PipelinePlan
 
-DEV = Path("/dev")
 
+def of_worker(config: Config, source: Configured) -> Permissions:
+    """Return what the worker of the one source of a configuration may open. Nothing is opened.
 
-def of_worker(config: Config, source: Configured) -> Needs:
-    """Return what the worker of the one source of a configuration needs. Nothing is opened."""
+    ``ConfigError`` if its plugin wants to write where secrets or Limpet's own files lie.
+    """
     (name,) = config.sources
-    declared: SourceNeeds = source.module.needs(source.config)
-    return Needs(
-        _of_inputs(config, source),
-        frozenset({directories.models_cache(config.device.state.resolve(), name)}),
-        frozenset({DEV}) if declared.devices else frozenset(),
+    declared = needs_of(source.module, source.config)
+    return Permissions(
+        read=_of_inputs(config, source),
+        change=frozenset({directories.models_cache(config.device.state.resolve(), name)})
+        | _written(config, name, source),
+        devices=frozenset(declared.devices),
+        endpoints=frozenset(declared.endpoints),
         network=declared.network,
     )
 
 
 def _of_inputs(config: Config, source: Configured) -> frozenset[Path]:
     """Return what is read to make plans: the files of a source, the store, the models, and what tables name."""
-    paths = {config.models, *_paths(source.config), *_named(config, config.base)}
+    paths = {config.models, *_of_source(source), *_named(config, config.base)}
     paths |= {_model(config, pipeline.model) for pipeline in config.pipelines.values()}
     return _with_folders(paths, config)
 
 
-def of_description(config: Config, source: Configured) -> frozenset[Path]:
-    """Return what can be read to find out what a source's samples are: the files that its options name."""
-    return _with_folders({*_paths(source.config), *_named(source.config, config.base)}, config)
+def of_description(config: Config, name: str, source: Configured) -> frozenset[Path]:
+    """Return what can be read to find out what a source's samples are: the files that it names or declares.
+
+    ``ConfigError`` if it declares what it cannot have.
+    """
+    _written(config, name, source)
+    return _with_folders({*_of_source(source), *_named(source.config, config.base)}, config)
 
 
-def of_executor(config: Config, plan: PipelinePlan, choice: Choice) -> Needs:
+def _of_source(source: Configured) -> set[Path]:
+    """Return the files and folders that a source reads."""
+    return {*_paths(source.config), *needs_of(source.module, source.config).read}
+
+
+def _written(config: Config, name: str, source: Configured) -> frozenset[Path]:
+    """Return the folders that a source's plugin writes in."""
+    folders = frozenset(path.resolve() for path in needs_of(source.module, source.config).write)
+    if precious := sorted(folder for folder in folders if _is_precious(folder, config)):
+        raise ConfigError([f"sources.{name}: it writes in {precious[0]}, which holds Limpet's own files"])
+    return folders
+
+
+def of_executor(config: Config, plan: PipelinePlan, choice: Choice) -> Permissions:
     """Return what an executor of one model on one delegate needs. Nothing is opened.
 
     The model has been unpacked by then, so it only reads it. Its source and the other models are not its business.
@@ -59,20 +82,19 @@ def of_executor(config: Config, plan: PipelinePlan, choice: Choice) -> Needs:
     return _of_delegate(config, plan.name, choice, frozenset(path.resolve() for path in files))
 
 
-def of_planning(config: Config, name: str, source: Configured, choice: Choice) -> Needs:
+def of_planning(config: Config, name: str, source: Configured, choice: Choice) -> Permissions:
     """Return what an executor needs until it knows from the bundle which files it needs, and afterwards."""
     unpacked = directories.models_cache(config.device.state.resolve(), config.pipelines[name].source)
     return _of_delegate(config, name, choice, _of_inputs(config, source) | {unpacked})
 
 
-def _of_delegate(config: Config, name: str, choice: Choice, files: frozenset[Path]) -> Needs:
-    given = {path for text in choice.options.values() if "/" in text for path in [Path(text).absolute()]}
-    nodes = {path for path in given if DEV in path.parents}
-    return Needs(
-        files | _with_folders(_named(choice.libraries, config.base) | given - nodes, config),
-        frozenset({directories.drivers_cache(config.device.state.resolve(), name)})
-        | _caches(config, choice.options),
-        frozenset(nodes.union(*(DEV.parent.glob(pattern[1:]) for pattern in KINDS[choice.kind].devices))),
+def _of_delegate(config: Config, name: str, choice: Choice, files: frozenset[Path]) -> Permissions:
+    declared = delegate_kinds.needs(choice)
+    return Permissions(
+        read=files | _with_folders(_named(choice.libraries, config.base) | {*declared.read}, config),
+        change=frozenset({directories.drivers_cache(config.device.state.resolve(), name)})
+        | _caches(config, declared),
+        devices=frozenset(declared.devices),
     )
 
 
@@ -81,10 +103,22 @@ def not_to_be_run(config: Config, choice: Choice) -> list[Path]:
 
     A process that was taken over could put its own code there, and an executor would run it.
     """
-    writable = {config.device.state.resolve() / "cache", *_caches(config, choice.options)}
+    declared = delegate_kinds.needs(choice)
+    writable = {config.device.state.resolve() / "cache", *_caches(config, declared), *_written_by_sources(config)}
     options = (text for key, text in choice.options.items() if "/" in text and "cache" not in key)
     files = [config.base / text for text in (*choice.libraries, *options) if "/" in text]
     return [path for path in files if not writable.isdisjoint({path.resolve(), *path.resolve().parents})]
+
+
+def _written_by_sources(config: Config) -> set[Path]:
+    """Return the folders that the plugins of sources write in. Sources with bad options are left out."""
+    folders: set[Path] = set()
+    for name in config.sources:
+        table = config.sources[name]
+        with suppress(ConfigError):
+            source = Resolver(config.base, []).plugin("sources", table.kind, table.options, "")
+            folders |= _written(config, name, source) if source else set()
+    return folders
 
 
 def _model(config: Config, model: str) -> Path:
@@ -121,33 +155,37 @@ def _may_hold_secrets(folder: Path, config: Config) -> bool:
 
 
 def _paths(value: Any) -> set[Path]:
-    """Return the paths among the fields of a plugin's ``Config``."""
-    return {path for path in msgspec.structs.asdict(value).values() if isinstance(path, Path)}
+    """Return the paths in a plugin's ``Config``, also those in lists and tables."""
+    return {leaf for leaf in _leaves(value) if isinstance(leaf, Path)}
 
 
 def _named(value: Any, base: Path) -> set[Path]:
     """Return the files that tables name: a delegate's library, a list of labels."""
-    words = {word.partition(":")[2] or word for word in _texts(value)}
+    words = {word.partition(":")[2] or word for word in _leaves(value) if isinstance(word, str)}
     return {path for word in words if "/" in word and (path := base / word).is_file()}
 
 
-def _caches(config: Config, options: Mapping[str, str]) -> frozenset[Path]:
-    """Return the folders in which a delegate's options say that it keeps something, unless others do so, too."""
-    paths = {Path(text).resolve() for key, text in options.items() if "cache" in key and "/" in text}
-    precious = [path.resolve() for path in (config.base, config.device.state, config.models)]
-    folders = {path.parent if path.suffix else path for path in paths}
-    return frozenset(folder for folder in folders if not any(folder in {path, *path.parents} for path in precious))
+def _caches(config: Config, declared: Needs) -> frozenset[Path]:
+    """Return the folders in which a delegate keeps something, unless others do so, too."""
+    folders = frozenset(path.resolve() for path in declared.write)
+    return frozenset(folder for folder in folders if not _is_precious(folder, config))
 
 
-def _texts(value: Any) -> Iterator[str]:
-    """Return every text in a tree of structs, tables and lists."""
+def _is_precious(folder: Path, config: Config) -> bool:
+    """Whether the configuration, the state or the store lies in a folder, or the folder in the state."""
+    state = config.device.state.resolve()
+    places = (config.base.resolve(), state, config.models.resolve())
+    return any(folder in {place, *place.parents} for place in places) or state in folder.parents
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """Yield everything in a tree of structs, tables and lists."""
     if isinstance(value, msgspec.Struct):
         value = msgspec.structs.asdict(value)
-    if isinstance(value, str):
+    if isinstance(value, dict):
+        value = value.values()
+    elif not isinstance(value, list | tuple):
         yield value
-    elif isinstance(value, dict):
-        for inner in value.values():
-            yield from _texts(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _texts(inner)
+        return
+    for inner in value:
+        yield from _leaves(inner)

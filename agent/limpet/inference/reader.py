@@ -12,7 +12,7 @@ from limpet.contracts.data import Samples, empty_samples
 from limpet.errors import SilentError, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from limpet.contracts.source import Source
 
@@ -40,10 +40,20 @@ class Reader:
 
     A source without a sample for ``silence`` seconds (0 or ``None``: for ever) is away, and is opened again. Each
     time in a row it may be silent for twice as long.
+
+    ``explain`` says why the sandbox refused what an error is about, empty if it did not. Such a source is away.
     """
 
-    def __init__(self, plugin: Source, config: Any, dropped: Counter[str], silence: float | None = None) -> None:
+    def __init__(
+        self,
+        plugin: Source,
+        config: Any,
+        dropped: Counter[str],
+        silence: float | None = None,
+        explain: Callable[[BaseException], str] = lambda _: "",
+    ) -> None:
         self.away: str | None = None
+        self._explain = explain
         self._silence = silence or None
         self._patience = 1
         self._silent = False
@@ -55,7 +65,7 @@ class Reader:
         self._there = False
 
     def __iter__(self) -> Iterator[Samples]:
-        """Read until the source ends. Anything but ``SourceError`` passes through."""
+        """Read until the source ends. Errors but ``SourceError`` and what the sandbox refuses pass through."""
         while True:
             try:
                 yield from self._read()
@@ -64,7 +74,12 @@ class Reader:
                 self._note_away(str(error))
             except SourceError as error:
                 self._silent = False
-                self._note_away(str(error))
+                self._note_away("; ".join(filter(None, [str(error), self._explain(error)])))
+            except OSError as error:
+                if not (refusal := self._explain(error)):
+                    raise
+                self._silent = False
+                self._note_away(f"{error}; {refusal}")
             else:
                 return
             yield from self._pause()

@@ -14,7 +14,7 @@ from limpet.inference import needs
 from limpet.inference.admission import judge, load
 from limpet.inference.pipeline import Pipeline
 from limpet.isolation import confined
-from limpet.isolation.needs import Needs
+from limpet.isolation.permissions import Permissions
 from limpet.models.tflite.coverage import Coverage
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def failure(config: Config, plan: PipelinePlan) -> str:
 
 def refuse_crashing(plan: PipelinePlan) -> None:
     """Raise ``ModelError`` if the runtime does not survive one run of a model, before it runs in this process."""
-    needed = Needs(frozenset({plan.bundle.model.resolve()}))
+    needed = Permissions(frozenset({plan.bundle.model.resolve()}))
     try:
         confined.run(lambda: _attempt(plan), needed, SECONDS)
     except confined.LostError as error:
@@ -77,7 +77,7 @@ def coverage(model: Path) -> Coverage:
             return f"!{error}"
 
     try:
-        answered = confined.run(answer, Needs(frozenset({model.resolve()})), SECONDS)
+        answered = confined.run(answer, Permissions(frozenset({model.resolve()})), SECONDS)
     except confined.LostError as error:
         raise ModelError(f"{tflite.package} {tflite.version} did not survive the model: {error}") from error
     try:

@@ -17,7 +17,7 @@ from limpet.isolation.child import describe, die_before_parent, die_with_parent
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from limpet.isolation.needs import Needs
+    from limpet.isolation.permissions import Permissions
 
 LARGEST_ANSWER = 1 << 16
 """Bytes that are read of an answer."""
@@ -29,7 +29,7 @@ class LostError(Exception):
     """The child gave no answer. The text says how it ended."""
 
 
-def run(work: Callable[[], str], wanted: Needs, seconds: float) -> str:
+def run(work: Callable[[], str], wanted: Permissions, seconds: float) -> str:
     """Return what ``work`` returns in a child process. ``LostError`` if it crashes, hangs or takes all memory.
 
     The child is forked, so no other thread of the parent may hold a lock. What the child prints is dropped.
@@ -66,7 +66,7 @@ def _read(reader: int, until: float) -> bytes | None:
     return answer
 
 
-def _work(work: Callable[[], str], wanted: Needs, parent: int, writer: int) -> NoReturn:
+def _work(work: Callable[[], str], wanted: Permissions, parent: int, writer: int) -> NoReturn:
     """Do the work and end. Nothing returns to the parent's code, whatever is raised."""
     status = 1
     try:

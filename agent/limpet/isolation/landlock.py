@@ -12,24 +12,28 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
 # Of include/uapi/linux/landlock.h; the system calls have these numbers on every architecture.
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION = 1
-_PATH_BENEATH = 1
+_PATH_BENEATH, _NET_PORT = 1, 2
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = (1 << bit for bit in range(4))
 _REMOVE_DIR, _REMOVE_FILE, _MAKE_DIR, _MAKE_REG = 1 << 4, 1 << 5, 1 << 7, 1 << 8
 _TRUNCATE, _IOCTL_DEV = 1 << 14, 1 << 15
 _OF_FILES = _EXECUTE | _WRITE_FILE | _READ_FILE | _TRUNCATE | _IOCTL_DEV
 _BIND_TCP, _CONNECT_TCP = 1, 2
+TCP = 4
+"""The version from which on TCP connections can be limited."""
 _SCOPES = 3
 """Abstract Unix sockets and signals."""
 _RIGHTS_OF_ABI = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
 
 READ = _READ_FILE | _READ_DIR
 """Read files and list directories. Libraries can be loaded so; programs cannot be executed."""
+LIST = _READ_DIR
+"""List directories."""
 USE = READ | _WRITE_FILE | _IOCTL_DEV
 """Use what is there, devices most of all; make nothing new."""
 CHANGE = READ | _WRITE_FILE | _TRUNCATE | _MAKE_REG | _REMOVE_FILE | _MAKE_DIR | _REMOVE_DIR
@@ -45,6 +49,10 @@ class _Ruleset(ctypes.Structure):
     _fields_ = (("fs", ctypes.c_uint64), ("net", ctypes.c_uint64), ("scoped", ctypes.c_uint64))
 
 
+class _NetPort(ctypes.Structure):
+    _fields_ = (("allowed", ctypes.c_uint64), ("port", ctypes.c_uint64))
+
+
 class _PathBeneath(ctypes.Structure):
     _pack_ = 1
     _fields_ = (("allowed", ctypes.c_uint64), ("parent", ctypes.c_int32))
@@ -57,22 +65,25 @@ def abi() -> int:
     return _call(_CREATE_RULESET, None, 0, _VERSION)
 
 
-def restrict(allowed: Mapping[Path, int], *, network: bool) -> int:
+def restrict(allowed: Mapping[Path, int], ports: Iterable[int], *, network: bool) -> int:
     """Allow this thread, and all that it will start, only these rights beneath these paths, for ever.
 
     A path that is not there is left out: what appears there later stays out of reach, unless it lies beneath
-    another path. From version 4 on nobody may listen for TCP connections, and only with ``network`` may they be
-    made. Needs ``no_new_privs``. Returns the version in force; ``OSError`` if the kernel refuses: then none is.
+    another path. From version ``TCP`` on, no TCP port can be listened at, and connections can be made to ``ports``
+    alone, or with ``network`` to all. Needs ``no_new_privs``. Returns the version in force; ``OSError`` if the
+    kernel refuses: then none is.
     """
     version = abi()
     handled = _RIGHTS_OF_ABI[max(known for known in _RIGHTS_OF_ABI if known <= version)]
-    tcp = 0 if version < 4 else _BIND_TCP if network else _BIND_TCP | _CONNECT_TCP
+    tcp = 0 if version < TCP else _BIND_TCP if network else _BIND_TCP | _CONNECT_TCP
     attributes = _Ruleset(handled, tcp, _SCOPES if version >= 6 else 0)
-    size = 24 if version >= 6 else 16 if version >= 4 else 8
+    size = 24 if version >= 6 else 16 if version >= TCP else 8
     ruleset = _call(_CREATE_RULESET, ctypes.byref(attributes), size, 0)
     try:
         for path, rights in allowed.items():
             _allow(ruleset, path, rights & handled)
+        for port in ports if tcp & _CONNECT_TCP else ():
+            _call(_ADD_RULE, ruleset, _NET_PORT, ctypes.byref(_NetPort(_CONNECT_TCP, port)), 0)
         _call(_RESTRICT_SELF, ruleset, 0)
     finally:
         os.close(ruleset)

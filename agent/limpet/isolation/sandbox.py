@@ -1,7 +1,7 @@
 """What a worker or an executor gives up before bytes that somebody else wrote can do harm.
 
 Afterwards it can read Python, the system's libraries and the files that it needs; write its cache; open devices
-if it has any; and start threads. It can start no program, open no socket, signal nobody and gain no privilege.
+that it needs; and start threads. It can start no program, open no socket, signal nobody and gain no privilege.
 All of it works without any privilege.
 """
 
@@ -15,12 +15,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from limpet.isolation import landlock, seccomp
+from limpet.isolation import device_nodes, landlock, seccomp
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from limpet.isolation.needs import Needs
+    from limpet.isolation.permissions import Permissions
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +41,13 @@ _OWN = str(Path(__file__).parents[1])
 _libc = ctypes.CDLL(None)
 
 
-def enter(wanted: Needs) -> list[str]:
+def enter(wanted: Permissions) -> list[str]:
     """Give up everything else, for ever; return in words what is in force.
 
-    Of ``no-new-privileges``, ``limits``, ``landlock-VERSION``, ``seccomp`` and ``no-network``. What this system
-    cannot do is ``without-landlock`` or ``without-seccomp``, and one line of the log says why. To be called in a
-    process without other threads: Landlock holds for the thread that calls it and for what that one starts.
+    Of ``no-new-privileges``, ``limits``, ``landlock-VERSION``, ``seccomp``, and ``no-network`` or ``tcp-ports``:
+    it can connect to no port but those of its endpoints. What this system cannot do is ``without-landlock`` or
+    ``without-seccomp``, and one line of the log says why. To be called in a process without other threads:
+    Landlock holds for the thread that calls it and for what that one starts.
     """
     if sys.platform != "linux":
         log.info("no sandbox: this is not Linux")
@@ -59,13 +60,13 @@ def enter(wanted: Needs) -> list[str]:
     if _limit():
         in_force.append("limits")
     try:
-        in_force.append(f"landlock-{landlock.restrict(_allowed(wanted), network=wanted.network)}")
+        in_force += _restrict(wanted)
     except OSError as error:
         in_force.append("without-landlock")
         missing.append(f"landlock: {error.strerror}; it may read and write what its user may")
     try:
-        seccomp.install(seccomp.rules(devices=bool(wanted.devices), network=wanted.network))
-        in_force += ["seccomp"] if wanted.network else ["seccomp", "no-network"]
+        seccomp.install(seccomp.rules(wanted))
+        in_force += ["seccomp"] if wanted.connects else ["seccomp", "no-network"]
     except seccomp.Unavailable as reason:
         in_force.append("without-seccomp")
         missing.append(f"seccomp: {reason}; it may start programs and open sockets")
@@ -74,15 +75,28 @@ def enter(wanted: Needs) -> list[str]:
     return in_force
 
 
-def _allowed(wanted: Needs) -> dict[Path, int]:
+def _restrict(wanted: Permissions) -> list[str]:
+    version = landlock.restrict(
+        _allowed(wanted), {endpoint.port for endpoint in wanted.endpoints}, network=wanted.network
+    )
+    if not wanted.endpoints or wanted.network:
+        return [f"landlock-{version}"]
+    if version < landlock.TCP:
+        log.warning("landlock %d does not limit connections: the source may connect to any address", version)
+        return [f"landlock-{version}"]
+    return [f"landlock-{version}", "tcp-ports"]
+
+
+def _allowed(wanted: Permissions) -> dict[Path, int]:
     """Return rights by path; of two rights on one path the later is the greater."""
     proc = (f"/proc/{name}" for name in _PROC)
-    system = [*_SYSTEM, *proc, *_DRIVERS, *(_RESOLVER if wanted.network else ())]
+    system = [*_SYSTEM, *proc, *_DRIVERS, *(_RESOLVER if wanted.connects else ())]
     return {
         **{Path(path): landlock.READ for path in (*system, *_python(), *_libraries())},
+        **dict.fromkeys(device_nodes.folders_of_patterns(wanted.devices), landlock.LIST),
         **dict.fromkeys(wanted.read, landlock.READ),
         **{Path(path): landlock.USE for path in _ALWAYS},
-        **dict.fromkeys(wanted.devices, landlock.USE),
+        **{node.path: landlock.USE for node in device_nodes.present(wanted.devices)},
         **dict.fromkeys(wanted.change, landlock.CHANGE),
         **dict.fromkeys(wanted.scratch, landlock.MOVE),
     }

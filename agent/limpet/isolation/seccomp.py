@@ -11,7 +11,10 @@ import ctypes
 import errno
 import os
 import socket
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from limpet.isolation.permissions import Permissions
 
 _ALLOW, _ERRNO = 0x7FFF0000, 0x00050000
 _NOT_EQUAL, _EQUAL, _AT_LEAST, _MASKED = 1, 4, 5, 7
@@ -25,6 +28,7 @@ _INT = 0xFFFFFFFF
 """The bits of an argument that the kernel takes for an int: the others must not make it look like another one."""
 _UEVENT = 15
 """The netlink protocol by which the kernel says that a device came or went; libusb will not start without."""
+_FAST_OPEN = 0x20000000
 _FAMILIES = 64
 """More than there are."""
 
@@ -92,14 +96,11 @@ class _Rule(NamedTuple):
     code: int = errno.EPERM
 
 
-def rules(*, devices: bool, network: bool) -> list[_Rule]:
-    """Return what is refused to a worker that uses devices, or a source somewhere on the network.
-
-    Its own process id is part of it: it may signal nobody else.
-    """
+def rules(wanted: Permissions) -> list[_Rule]:
+    """Return what is refused to a process. Its own process id is part of it: it may signal nobody else."""
     me = os.getpid()
-    families = {socket.AF_NETLINK} if devices or network else set()
-    if network:
+    families = {socket.AF_NETLINK} if wanted.devices or wanted.connects else set()
+    if wanted.connects:
         families |= {socket.AF_INET, socket.AF_INET6}
     return [
         *map(_Rule, REFUSED),
@@ -118,10 +119,33 @@ def rules(*, devices: bool, network: bool) -> list[_Rule]:
         *_truncating(),
         # With one of such a pair it could write to any socket of the system that takes datagrams.
         *(_Rule("socketpair", ((1, _MASKED, _KIND, kind),)) for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW)),
-        *([] if network else [_Rule("connect")]),
+        *([] if wanted.connects else [_Rule("connect")]),
+        *(_beside_tcp(resolves=wanted.resolves) if wanted.endpoints and not wanted.network else []),
         *(_Rule("socket", ((0, _EQUAL, family, 0),)) for family in range(_FAMILIES) if family not in families),
         _Rule("socket", ((0, _AT_LEAST, _FAMILIES, 0),)),
         _Rule("socket", ((0, _EQUAL, socket.AF_NETLINK, 0), (2, _NOT_EQUAL, _UEVENT, 0))),
+    ]
+
+
+def _beside_tcp(*, resolves: bool) -> list[_Rule]:
+    """Return rules against all connections that Landlock does not see, as it limits those of plain TCP alone."""
+    kinds = {socket.SOCK_STREAM, *({socket.SOCK_DGRAM} if resolves else ())}
+    families = (socket.AF_INET, socket.AF_INET6)
+    others = [((1, _MASKED, _KIND, kind),) for kind in range(_KIND + 1) if kind not in kinds] + [
+        # SCTP, multipath TCP and others that are streams, too. 0 stands for TCP.
+        ((1, _MASKED, _KIND, socket.SOCK_STREAM), (2, comparison, protocol, 0))
+        for comparison, protocol in (
+            *((_EQUAL, number) for number in range(1, socket.IPPROTO_TCP)),
+            (_AT_LEAST, socket.IPPROTO_TCP + 1),
+        )
+    ]
+    return [
+        *(_Rule("socket", ((0, _EQUAL, family, 0), *other)) for family in families for other in others),
+        # It connects without connect(2).
+        *(
+            _Rule(name, ((argument, _MASKED, _FAST_OPEN, _FAST_OPEN),))
+            for name, argument in (("sendto", 3), ("sendmsg", 2), ("sendmmsg", 3))
+        ),
     ]
 
 

@@ -22,7 +22,7 @@ from msgspec import Meta
 
 from limpet.contracts.data import SampleSpec, empty_samples
 from limpet.contracts.fields import Positive
-from limpet.contracts.source import SourceNeeds
+from limpet.contracts.needs import Needs
 from limpet.errors import ConfigError
 from limpet.sources._recordings import load
 from limpet.sources._rows import Cutter
@@ -67,9 +67,9 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     time: str | None = None
 
 
-def needs(config: Config) -> SourceNeeds:  # noqa: ARG001
-    """Say what the sandbox must leave open: nothing but the recording, which ``path`` names."""
-    return SourceNeeds()
+def needs(config: Config) -> Needs:
+    """Return the recording."""
+    return Needs(read=(config.path,))
 
 
 def describe(config: Config) -> SampleSpec:

@@ -25,6 +25,7 @@ from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
+from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
@@ -35,7 +36,7 @@ from limpet import plugins
 from limpet.config import fill
 from limpet.contracts.data import SampleSpec, empty_samples
 from limpet.contracts.fields import Positive
-from limpet.contracts.source import SourceNeeds
+from limpet.contracts.needs import Endpoint, Needs
 from limpet.errors import ConfigError, SourceError
 from limpet.sources import _recognition
 from limpet.sources._rows import Calibration, Continuity, Shaper
@@ -66,7 +67,15 @@ WRITING = 5.0
 _KEEP_ALIVE = {"TCP_KEEPIDLE": 10, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 25_000}
 """A connection whose other end is gone without a word is closed after 25 s."""
 
-_ON_NETWORK = ("socket://", "rfc2217://")
+_ON_NETWORK = {"socket", "rfc2217"}
+_AROUND_A_PORT = {"spy", "alt"}
+_SEARCHED = {
+    "hwgrep": tuple(
+        f"/dev/{name}*" for name in ("ttyS", "ttyUSB", "ttyXRUSB", "ttyACM", "ttyAMA", "rfcomm", "ttyAP")
+    ),
+    "cp2110": ("/dev/hidraw*", "/dev/bus/usb"),
+}
+"""Schemes of pyserial's URLs, and for those that find a port by themselves, where they look."""
 
 _PARITIES = {
     "none": serial.PARITY_NONE,
@@ -151,10 +160,22 @@ def _per_channel(numbers: PerChannel, count: int, key: str) -> NDArray[np.float6
     return np.array(numbers, np.float64)
 
 
-def needs(config: Config) -> SourceNeeds:
-    """Say what the sandbox must leave open: the device, or the network where the port is there."""
-    network = config.port.lower().startswith(_ON_NETWORK)
-    return SourceNeeds(devices=not network, network=network)
+def needs(config: Config) -> Needs:
+    """Return the port's device node, or the server that it is at. ``ConfigError``: it is a URL without a port."""
+    if not _is_url(config):
+        return Needs(devices=(str(Path(config.port).absolute()),))
+    url = urlsplit(config.port)
+    if url.scheme in _ON_NETWORK:
+        try:
+            endpoint = Endpoint(url.hostname or "", url.port or 0)
+        except ValueError as error:
+            raise ConfigError([f"port: {error}"]) from error
+        if not (endpoint.host and endpoint.port):
+            raise ConfigError([f'port: {config.port!r} has no host or no port; write "{url.scheme}://HOST:PORT"'])
+        return Needs(endpoints=(endpoint,))
+    if url.scheme in _AROUND_A_PORT:
+        return Needs(devices=(str(Path(url.netloc + url.path).absolute()),))
+    return Needs(devices=_SEARCHED.get(url.scheme, ()))
 
 
 def describe(config: Config) -> SampleSpec:

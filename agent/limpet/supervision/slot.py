@@ -31,7 +31,7 @@ MOVES_PER_SECOND, MOVES_AT_ONCE = 1.0, 20
 """Transitions of a pipeline that take effect at once. The last one of the others does so a little later."""
 LEAVING = 10.0
 """Seconds for which a worker may still speak about a pipeline that was taken from it."""
-ENDS_PER_SECOND, ENDS_AT_ONCE = 0.1, 5
+ENDS_PER_SECOND, ENDS_AT_ONCE = 0.25, 5
 """Times that a process may end of its own accord, to be started again at once. More often counts as a crash."""
 MOST_ASKED = 256
 """Questions whose answers are waited for."""

@@ -13,7 +13,7 @@ from limpet.errors import ConfigError
 from limpet.inference import needs
 from limpet.inference.planning import options_of, plan_source, source_plugin
 from limpet.isolation import sandbox
-from limpet.isolation.needs import Needs
+from limpet.isolation.permissions import Permissions
 from limpet.wire.border import cleaned
 from limpet.wire.channel import Channel
 from limpet.wire.records import MOST_PROBLEMS, Checked
@@ -44,14 +44,14 @@ def problems_of(wanted: Config) -> list[str]:
     sound = []
     for name in used:
         try:
-            read |= needs.of_description(wanted, source_plugin(wanted, name))
+            read |= needs.of_description(wanted, name, source_plugin(wanted, name))
         except ConfigError as error:
             problems += error.problems
         else:
             sound.append(name)
     for name in wanted.pipelines:
         problems += options_of(wanted, name)
-    sandbox.enter(Needs(frozenset(read)))
+    sandbox.enter(Permissions(frozenset(read)))
     for name in sound:
         try:
             plan_source(wanted, name)

@@ -10,20 +10,28 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from limpet.inference.reader import Reader
+from limpet.isolation import refusal
 from limpet.worker.mailbox import Mailbox
 
 if TYPE_CHECKING:
     from limpet.contracts.data import Samples
     from limpet.inference.plan import SourcePlan
+    from limpet.isolation.permissions import Permissions
 
 
 class Intake:
     """The reader thread: source to mailbox, and a trace of whether it is alive."""
 
-    def __init__(self, source: SourcePlan) -> None:
+    def __init__(self, source: SourcePlan, allowed: Permissions) -> None:
         self.dropped: Counter[str] = Counter()
         self.mailbox = Mailbox(source.queue, wait=not source.spec.live)
-        self.reader = Reader(source.plugin.module, source.plugin.config, self.dropped, source.silence)
+        self.reader = Reader(
+            source.plugin.module,
+            source.plugin.config,
+            self.dropped,
+            source.silence,
+            lambda error: refusal.explain(error, allowed),
+        )
         self.crash: BaseException | None = None
         self._turned = monotonic()
         threading.Thread(target=self._read, name=f"read {source.name}", daemon=True).start()

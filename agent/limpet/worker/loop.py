@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from limpet.contracts.runtime import Model
     from limpet.inference.admission import Load
     from limpet.inference.plan import PipelinePlan, SourcePlan
-    from limpet.isolation.needs import Needs
+    from limpet.isolation.permissions import Permissions
+    from limpet.worker.device_watch import DeviceWatch
     from limpet.worker.result_sender import Supervisor
 
 log = logging.getLogger(__name__)
@@ -48,11 +49,19 @@ SETTLING = 0.002
 class Worker:
     """The pipelines of one source."""
 
-    def __init__(self, supervisor: Supervisor, source: SourcePlan, allowed: Needs, in_force: list[str]) -> None:
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        source: SourcePlan,
+        allowed: Permissions,
+        devices: DeviceWatch,
+        in_force: list[str],
+    ) -> None:
         self._supervisor = supervisor
         self._source = source
         self._allowed = allowed
-        self._intake = Intake(source)
+        self._devices = devices
+        self._intake = Intake(source, allowed)
         self._reports = Reports(supervisor, source.name, self._intake, in_force)
         self._results = ResultSender(supervisor, self._leave_out)
         self._requests = InferenceRequests(self._send_answer)
@@ -82,6 +91,8 @@ class Worker:
             while self._pipelines and all(map(self._obey, (*records, *self._receive()))):
                 records = ()
                 self._turn()
+                if self._device_came_back():
+                    break
         except EOFError:
             if self._intake.crash:
                 raise self._intake.crash from None
@@ -196,6 +207,15 @@ class Worker:
         if self._reports.source_changed():
             for running in self._pipelines.values():
                 self._reports.at_work(running)
+
+    def _device_came_back(self) -> bool:
+        """Whether the source's device is there again as a node that only a new worker can open."""
+        node = self._devices.replaced() if self._intake.reader.away is not None else None
+        for name in self._pipelines if node else ():
+            self._reports.notice(
+                name, "gap", f"the worker starts again: {node} is a new device node; samples are missing"
+            )
+        return node is not None
 
     def _watch_delegates(self) -> None:
         """Report pipelines that have just started, and those that moved to another delegate."""

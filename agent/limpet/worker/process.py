@@ -19,6 +19,7 @@ from limpet.untrusted import reading
 from limpet.wire.border import cleaned
 from limpet.wire.channel import Channel
 from limpet.wire.records import Assign, Serve, ToWorker, Transition
+from limpet.worker.device_watch import DeviceWatch
 from limpet.worker.loop import Worker
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def _open(supervisor: Supervisor, config: Config) -> Worker | None:
     (name,) = config.sources
     try:
         allowed = needs.of_worker(config, source_plugin(config, name))
+        devices = DeviceWatch(allowed.devices)
         in_force = sandbox.enter(allowed)
         # From here on bytes are parsed that somebody else wrote, those of a recording first.
         with reading(f"sources.{name}"):
@@ -67,4 +69,4 @@ def _open(supervisor: Supervisor, config: Config) -> Worker | None:
         for pipeline in config.pipelines:
             supervisor.send(Transition(pipeline, "failed", cleaned(str(error))))
         return None
-    return Worker(supervisor, source, allowed, in_force)
+    return Worker(supervisor, source, allowed, devices, in_force)

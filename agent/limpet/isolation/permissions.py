@@ -1,0 +1,60 @@
+"""What a process may still open once it is in its sandbox."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from limpet.contracts.needs import Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Permissions:
+    """Paths to read, folders to change, devices to use, servers to connect to.
+
+    ``devices``: device nodes, folders in ``/dev`` or patterns, as plugins declare them. ``network``: any
+    connection. ``scratch``: folders of its own, in which it may also rename from one folder to another.
+    """
+
+    read: frozenset[Path] = frozenset()
+    change: frozenset[Path] = frozenset()
+    devices: frozenset[str] = frozenset()
+    endpoints: frozenset[Endpoint] = frozenset()
+    network: bool = False
+    scratch: frozenset[Path] = frozenset()
+
+    @property
+    def connects(self) -> bool:
+        """Whether it may connect to anything."""
+        return self.network or bool(self.endpoints)
+
+    @property
+    def resolves(self) -> bool:
+        """Whether it has to find the addresses of names, which takes datagrams."""
+        return self.network or not all(_is_address(endpoint.host) for endpoint in self.endpoints)
+
+    def covers(self, other: Permissions) -> bool:
+        """Whether a process in a sandbox with these permissions can do what ``other`` permits."""
+        return (
+            all(self.reads(path) for path in other.read)
+            and other.change <= self.change
+            and other.scratch <= self.scratch
+            and other.devices <= self.devices
+            and (self.network or (other.endpoints <= self.endpoints and not other.network))
+        )
+
+    def reads(self, path: Path) -> bool:
+        """Whether a path, or a folder above it, may be read."""
+        return not self.read.isdisjoint({path, *path.parents})
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,31 @@
+"""When a worker has to start again because its device came back as another node."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from limpet.isolation import device_nodes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+PACE = 4.0
+"""Seconds from one start to the next: a loose plug may come and go all the time. A little longer than what
+``limpet.supervision.slot`` grants in the long run before it takes such an end for a crash."""
+
+
+class DeviceWatch:
+    """The device nodes that were there before this worker entered its sandbox: the only ones that it can open."""
+
+    def __init__(self, devices: Iterable[str]) -> None:
+        self._devices = tuple(devices)
+        self._before = device_nodes.present(self._devices)
+        self._not_before = monotonic() + PACE if self._before else 0.0
+
+    def replaced(self) -> Path | None:
+        """Return a node that is there now and cannot be opened; ``None`` for none, or if it is too early."""
+        if not self._devices or monotonic() < self._not_before:
+            return None
+        return next(iter(device_nodes.replaced(self._devices, self._before)), None)
