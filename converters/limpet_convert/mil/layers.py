@@ -31,8 +31,8 @@ def pads(
     if pad_type == "valid":
         return [(0, 0)] * len(sizes)
     if pad_type == "custom":
-        given = [int(n) for n in (pad if pad is not None else [0] * 2 * len(sizes))]
-        return list(zip(given[::2], given[1::2], strict=True))
+        amounts = [int(n) for n in (pad if pad is not None else [0] * 2 * len(sizes))]
+        return list(zip(amounts[::2], amounts[1::2], strict=True))
     totals = [
         max(0, int(s) * math.ceil(n / s) - n + int(k) - int(s))
         for n, k, s in zip(sizes, kernel, strides, strict=True)
@@ -63,8 +63,7 @@ def conv(  # noqa: PLR0913 - MIL's inputs
 ) -> Array:
     """Convolve over 1, 2 or 3 axes. ``weight``: (channels out, channels in / groups, *kernel)."""
     kernel, count = weight.shape[2:], weight.ndim - 2
-    strides = [1] * count if strides is None else strides
-    dilations = [1] * count if dilations is None else dilations
+    strides, dilations = _per_axis(strides, count), _per_axis(dilations, count)
     spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
     around = pads(pad_type, pad, x.shape[2:], spans, strides)
     view = windows(np.pad(x, [(0, 0), (0, 0), *around]), kernel, strides, dilations)
@@ -89,36 +88,65 @@ def conv_transpose(  # noqa: PLR0913 - MIL's inputs
     groups: int = 1,
     output_shape: Sequence[int] | None = None,
 ) -> Array:
-    """Transpose a convolution. ``weight``: (channels in, channels out / groups, *kernel)."""
-    kernel, count = weight.shape[2:], weight.ndim - 2
-    strides = [1] * count if strides is None else [int(s) for s in strides]
-    dilations = [1] * count if dilations is None else [int(d) for d in dilations]
-    spans = [(k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True)]
-    full = [(n - 1) * s + k for n, s, k in zip(x.shape[2:], strides, spans, strict=True)]
-    if pad_type in ("same", "same_lower"):
-        excess = [max(k - s, 0) for k, s in zip(spans, strides, strict=True)]
-        before = [e // 2 if pad_type == "same" else e - e // 2 for e in excess]
-        sizes = [n * s for n, s in zip(x.shape[2:], strides, strict=True)]
-    else:
-        around = pads(pad_type, pad, x.shape[2:], spans, strides)
-        before = [b for b, _ in around]
-        sizes = [n - b - a for n, (b, a) in zip(full, around, strict=True)]
-    if output_shape is not None:
-        sizes = [int(n) for n in output_shape[2:]]
-    room = [max(f, b + n) for f, b, n in zip(full, before, sizes, strict=True)]
-    n, channels, groups = x.shape[0], weight.shape[1] * int(groups), int(groups)
-    out = np.zeros((n, channels, *room), np.float32)
-    flat = x.reshape(n, groups, -1, math.prod(x.shape[2:]))
-    grouped = weight.reshape(groups, -1, *weight.shape[1:])
+    """Transpose a convolution. ``weight``: (channels in, channels out / groups, *kernel).
+
+    Each place of ``x`` adds its value times the kernel to the output. Neighbours do so ``strides`` apart. Padding
+    is cut off at the borders.
+    """
+    count = weight.ndim - 2
+    strides, dilations = _per_axis(strides, count), _per_axis(dilations, count)
+    out = _add_kernels(x, weight, strides, dilations, int(groups))
+    begins, sizes = _kept(pad_type, pad, x.shape[2:], out.shape[2:], strides)
+    out = _cut(out, begins, sizes if output_shape is None else [int(n) for n in output_shape[2:]])
+    return out if bias is None else out + bias.reshape(-1, *[1] * count)
+
+
+def _add_kernels(x: Array, weight: Array, strides: Sequence[int], dilations: Sequence[int], groups: int) -> Array:
+    """Return the output of a transposed convolution without padding: (n, channels out, *spatial)."""
+    n, places, kernel = x.shape[0], x.shape[2:], weight.shape[2:]
+    sizes = [(p - 1) * s + (k - 1) * d + 1 for p, s, k, d in zip(places, strides, kernel, dilations, strict=True)]
+    out = np.zeros((n, groups * weight.shape[1], *sizes), np.float32)
+    values = x.reshape(n, groups, -1, math.prod(places))
+    # (groups, channels out / groups, channels in / groups, *kernel)
+    grouped = np.swapaxes(weight.reshape(groups, -1, *weight.shape[1:]), 1, 2)
     for tap in np.ndindex(*kernel):
-        part = np.swapaxes(grouped[(..., *tap)], 1, 2) @ flat
-        where = [
-            slice(t * d, t * d + (size - 1) * s + 1, s)
-            for t, d, s, size in zip(tap, dilations, strides, x.shape[2:], strict=True)
+        added = grouped[(..., *tap)] @ values
+        reached = [
+            slice(t * d, t * d + (p - 1) * s + 1, s)
+            for t, d, p, s in zip(tap, dilations, places, strides, strict=True)
         ]
-        out[(slice(None), slice(None), *where)] += part.reshape(n, channels, *x.shape[2:])
-    cut = out[(slice(None), slice(None), *(slice(b, b + size) for b, size in zip(before, sizes, strict=True)))]
-    return cut if bias is None else cut + bias.reshape(-1, *[1] * count)
+        out[(slice(None), slice(None), *reached)] += added.reshape(n, -1, *places)
+    return out
+
+
+def _kept(
+    pad_type: str, pad: Sequence[int] | None, places: Sequence[int], sizes: Sequence[int], strides: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """Return where what is left of each spatial axis begins, and its size. ``sizes`` are those without padding.
+
+    ``same`` leaves input * stride places; of an odd excess the larger half is cut off behind, with ``same_lower``
+    before.
+    """
+    if pad_type in ("same", "same_lower"):
+        kept = [p * s for p, s in zip(places, strides, strict=True)]
+        excess = [max(0, size - k) for size, k in zip(sizes, kept, strict=True)]
+        return [e // 2 if pad_type == "same" else e - e // 2 for e in excess], kept
+    around = pads(pad_type, pad, places, [1] * len(sizes), strides)
+    return [before for before, _ in around], [
+        size - before - after for size, (before, after) in zip(sizes, around, strict=True)
+    ]
+
+
+def _cut(x: Array, begins: Sequence[int], sizes: Sequence[int]) -> Array:
+    """Return so many places of each spatial axis from ``begins`` on, zeros where ``x`` has none."""
+    missing = [max(0, b + size - n) for b, size, n in zip(begins, sizes, x.shape[2:], strict=True)]
+    kept = [slice(b, b + size) for b, size in zip(begins, sizes, strict=True)]
+    return np.pad(x, [(0, 0), (0, 0), *((0, m) for m in missing)])[(slice(None), slice(None), *kept)]
+
+
+def _per_axis(values: Sequence[int] | None, count: int) -> list[int]:
+    """Return one number for each spatial axis. Default: 1."""
+    return [1] * count if values is None else [int(value) for value in values]
 
 
 def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
