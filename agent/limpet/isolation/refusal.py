@@ -26,7 +26,7 @@ def explain(error: BaseException, allowed: Permissions) -> str:
     if refused is None:
         return ""
     if not isinstance(refused.filename, str | bytes):
-        return "the sandbox may have refused it: a plugin names all that it opens in its function needs(config)"
+        return "the sandbox may have refused it: a plugin declares all that it opens in its function needs(config)"
     return _explain_path(Path(os.fsdecode(refused.filename)), allowed)
 
 
@@ -35,7 +35,7 @@ def _explain_path(path: Path, allowed: Permissions) -> str:
         return ""
     if path.resolve() in {node.path for node in device_nodes.present(allowed.devices)}:
         return f"{path} came back as another device node, which this worker cannot open"
-    return f"the sandbox refuses {path}: a plugin names all that it opens in its function needs(config)"
+    return f"the sandbox refuses {path}: a plugin declares all that it opens in its function needs(config)"
 
 
 def _user_may(path: Path) -> bool:
