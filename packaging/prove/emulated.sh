@@ -28,8 +28,12 @@ demo=$($limpet demo --json --broker "$2" 2>/proof/demo.txt | tail -n 1) || true
 tests="tests/inference/test_window.py tests/test_histogram.py tests/wire/test_channel.py tests/test_config.py tests/decoders
     tests/sources/test_framing_cobs.py tests/sources/test_framing_csv.py tests/sources/test_serial.py
     tests/runtimes/test_tflite.py tests/runtimes/test_tensors.py tests/delivery/test_outbox.py"
-# qemu-user has no ioctl for any baud rate.
-without="test_the_line_is_set_as_configured or test_a_custom_baud_rate_is_set"
+# qemu-user has no ioctl for any baud rate. It also doubles the space for control data that recvmsg offers to the
+# kernel, cuts what came to the space that the program offered, and sets no MSG_CTRUNC. So one file descriptor too many
+# stays open, and its number never reaches the program. Linux itself closes it and sets the flag. With space for none
+# there is nothing to double.
+without="test_the_line_is_set_as_configured or test_a_custom_baud_rate_is_set
+    or (test_more_file_descriptors_than_expected_end_it and not [0])"
 # Floats below the normal range are flushed to zero on armhf, with which hypothesis will not make any; and tflite-runtime
 # has no XNNPACK for int8 there.
 [ "$arch" = arm64 ] || without="$without or test_whatever_the_model_gives_the_output_conforms or test_what_is_encoded_is_read
