@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from limpet_convert.metrics import Metrics
     from limpet_convert.project import Bundle
 
-OVERLAPS = np.arange(50, 100, 5) / 100
-RECALLS = np.arange(101) / 100
+OVERLAPS = np.linspace(0.5, 0.95, 10)
+RECALLS = np.linspace(0, 1, 101)
+"""As pycocotools has them: 0.35 among them is a little more than 7 / 20."""
 LEAST = 0.001
 """Threshold under which average precision takes no detections: all that matter are above."""
 MOST = 100
