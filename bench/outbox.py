@@ -42,10 +42,10 @@ NOBODY = "mqtt://127.0.0.1:9"
 
 def open_reporter(url: str, folder: Path, **table: Any) -> Any:
     config = msgspec.convert({"url": url, "reconnect_max": 1.0} | table, mqtt.Config)
-    return mqtt.open(config, reports.ORIGIN, folder / "state", reports.deaf)
+    return reports.opened(mqtt, config, folder / "state")
 
 
-def feed(reporter: mqtt.MqttReporter, count: int) -> None:
+def feed(reporter: reports.Fed[mqtt.MqttReporter], count: int) -> None:
     """Hand over results as fast as they are taken in."""
     for sequence, message in enumerate(reports.results(count)):
         reporter.report(message)
@@ -54,7 +54,7 @@ def feed(reporter: mqtt.MqttReporter, count: int) -> None:
                 time.sleep(0.001)
 
 
-def drained(reporter: mqtt.MqttReporter, count: int) -> bool:
+def drained(reporter: reports.Fed[mqtt.MqttReporter], count: int) -> bool:
     health = reporter.health()
     return bool(health["accepted"] == count and not health["outbox_depth"])
 
@@ -130,7 +130,7 @@ def outage(folder: Path, hours: float) -> dict[str, float]:
 
     They are batched and written as in that time, on a clock of its own.
     """
-    outbox = Outbox(OutboxRules(), folder / "state" / "outbox")
+    outbox = Outbox(OutboxRules(), folder / "state")
     batcher = Batcher(100, 0.25, 65_536)
     start = now = time.monotonic()
     outbox.open(now)
@@ -145,7 +145,7 @@ def outage(folder: Path, hours: float) -> dict[str, float]:
         outbox.put(Entry("result", batch.key, join(batch.items), len(batch.items), batch.since))
     size, shed = outbox.size, sum(outbox.counts.values())
     outbox.close()
-    _age(folder / "state" / "outbox" / "outbox.db", now - start)
+    _age(folder / "state" / "outbox.db", now - start)
     with mosquitto(folder / "broker") as broker, open_reporter(broker.url, folder) as reporter:
         began = time.monotonic()
         wait_until(lambda: reporter.health()["connected"])

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet import config
+from limpet.config import ReporterTable
 from limpet.errors import ConfigError
 
 GOOD = """
@@ -45,7 +46,7 @@ def test_ten_lines_are_enough(tmp_path: Path) -> None:
     assert read.models == tmp_path / "state" / "models"
     assert read.sources["accelerometer"].options["port"] == "/dev/ttyUSB0"
     assert read.pipelines["motion"].delegates == ["cpu"]
-    assert read.reporters == {"mqtt": {"url": "mqtt://127.0.0.1"}}
+    assert read.reporters == {"mqtt": ReporterTable("mqtt", {"url": "mqtt://127.0.0.1"}, "mqtt")}
 
 
 def test_every_problem_is_told_at_once_with_its_path(tmp_path: Path) -> None:
@@ -74,10 +75,35 @@ def test_every_problem_is_told_at_once_with_its_path(tmp_path: Path) -> None:
         ("[device]", f"x = {'[' * 5000}\n[device]", "not TOML"),
         ('kind = "serial"', 'kind = "serial"\nqueue = 0', "at least 1"),
         ("[sources.accelerometer]", "[elsewhere.accelerometer]", "sources: missing"),
+        ("[sources.accelerometer]", "[source.accelerometer]", "source: unknown table (did you mean 'sources'?)"),
+        ("[mqtt]", "[mqt]", "mqt: unknown table (did you mean 'mqtt'?)"),
+        ("[mqtt]", "[kafka]", '; a reporter of another package is [reporters.NAME] with kind = "kafka"'),
+        ("[device]", "x = 1\n[device]", "x: unknown key"),
+        ("[mqtt]", "[reporters.cloud]", 'reporters.cloud.kind: missing; it names the plugin, as kind = "mqtt"'),
+        ("[mqtt]", '[reporters."../up"]\nkind = "mqtt"', "reporters.../up: a name has letters, digits"),
+        (
+            "[mqtt]",
+            '[reporters.mqtt]\nkind = "mqtt"\n[mqtt]',
+            "[mqtt] is short for [reporters.mqtt], which is there",
+        ),
+        ("[mqtt]", "[reporters]\nmqtt = 1\n[jsonl]", "reporters.mqtt: must be a table, as [reporters.mqtt]"),
     ],
 )
 def test_a_problem_says_what_to_do(line: str, wrong: str, said: str, tmp_path: Path) -> None:
     assert said in "\n".join(problems(GOOD.replace(line, wrong), tmp_path))
+
+
+def test_reporters_have_names_and_kinds_and_a_table_of_a_kind_is_short_for_one(tmp_path: Path) -> None:
+    path = tmp_path / "limpet.toml"
+    path.write_text(
+        f'{GOOD}[jsonl]\n[reporters.cloud]\nkind = "mqtt"\nurl = "mqtts://cloud"\n[reporters.x]\nkind = "kafka"\n'
+    )
+    assert config.read(path).reporters == {
+        "mqtt": ReporterTable("mqtt", {"url": "mqtt://127.0.0.1"}, "mqtt"),
+        "jsonl": ReporterTable("jsonl", {}, "jsonl"),
+        "cloud": ReporterTable("mqtt", {"url": "mqtts://cloud"}, "reporters.cloud"),
+        "x": ReporterTable("kafka", {}, "reporters.x"),
+    }
 
 
 def test_a_rung_that_runs_more_windows_is_refused(tmp_path: Path) -> None:

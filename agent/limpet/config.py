@@ -67,6 +67,17 @@ class SourceTable(msgspec.Struct):
     silence: float | None = None
 
 
+class ReporterTable(msgspec.Struct):
+    """A reporter: its plugin, and what the plugin's own ``Config`` will read.
+
+    ``where`` is the table's name as a person wrote it: ``mqtt``, or ``reporters.NAME``.
+    """
+
+    kind: str
+    options: dict[str, Any]
+    where: str
+
+
 class Rung(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A lighter way to run a pipeline: another model, other delegates, or only every so many windows.
 
@@ -157,6 +168,11 @@ class DelegateTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     options: dict[str, Option] = {}
 
 
+SHORT_REPORTERS = ("mqtt", "jsonl")
+"""Kinds of reporters that may have a table of their own: ``[mqtt]`` is short for ``[reporters.mqtt]``."""
+TABLES = ("device", "sources", "pipelines", "reporters", "delegates", "governor", *SHORT_REPORTERS)
+
+
 class Config(msgspec.Struct):
     """A whole configuration. ``base`` is the directory of its file: relative paths start there."""
 
@@ -164,7 +180,7 @@ class Config(msgspec.Struct):
     device: Device
     sources: dict[str, SourceTable]
     pipelines: dict[str, PipelineConfig]
-    reporters: dict[str, dict[str, Any]]
+    reporters: dict[str, ReporterTable]
     delegates: dict[str, DelegateTable] = {}
     governor: GovernorTable = msgspec.field(default_factory=GovernorTable)
 
@@ -227,7 +243,8 @@ def build(tables: Mapping[str, Any], base: Path) -> Config:
         if (meant := fill(DelegateTable, raw, f"delegates.{name}", base, problems))
     }
     governor = fill(GovernorTable, extras.get("governor", {}), "governor", base, problems)
-    reporters = {name: _group(tables, name, problems) for name in tables if name not in {*groups, *extras}}
+    reporters = _reporters(tables, problems)
+    problems.extend(_unknown(name, tables[name]) for name in tables if name not in TABLES)
     if problems or device is None or governor is None:
         raise ConfigError(problems)
     return Config(base, device, sources, pipelines, reporters, delegates, governor)
@@ -337,6 +354,37 @@ def _table(raw: Mapping[str, Any], where: str, problems: list[str]) -> SourceTab
     else:
         return SourceTable(kind, queue, options, silence)
     return None
+
+
+def _reporters(tables: Mapping[str, Any], problems: list[str]) -> dict[str, ReporterTable]:
+    """Return the reporters by name: those of ``[reporters.NAME]``, and those that a table of their kind makes."""
+    found: dict[str, ReporterTable] = {}
+    group = _group(tables, "reporters", problems) if "reporters" in tables else {}
+    for name, raw in _named(group, "reporters", problems):
+        options, where = dict(raw), f"reporters.{name}"
+        kind = options.pop("kind", None)
+        if isinstance(kind, str):
+            found[name] = ReporterTable(kind, options, where)
+        else:
+            problems.append(f'{where}.kind: missing; it names the plugin, as kind = "mqtt"')
+    for kind in SHORT_REPORTERS:
+        if kind not in tables:
+            continue
+        options = _group(tables, kind, problems)
+        if kind in group:
+            problems.append(f"{kind}: [{kind}] is short for [reporters.{kind}], which is there too; remove one")
+        found[kind] = ReporterTable(kind, options, kind)
+    return found
+
+
+def _unknown(name: str, value: Any) -> str:
+    """Return what is wrong with a name that no table of a configuration has."""
+    if not isinstance(value, dict):
+        return f"{name}: unknown key; keys stand in tables, as [device]"
+    hint = suggest(name, TABLES)
+    if "did you mean" not in hint:
+        hint = f'; a reporter of another package is [reporters.NAME] with kind = "{name}"'
+    return f"{name}: unknown table{hint}"
 
 
 def _is_number(value: Any) -> bool:

@@ -33,7 +33,7 @@ _DEFAULTS: dict[Group, dict[str, Any]] = {
     "transforms": {"ELEMENTWISE": False, "KEEPS_RANGE": False},
     "runtimes": {"check": lambda _path, _delegates: [], "describe": lambda _path, _config: None},
     "decoders": {"READS_INPUTS": True},
-    "reporters": {"check": lambda _config, _state: None},
+    "reporters": {"check": lambda _config: None},
 }
 """What stands in the place of what a module of a group leaves out."""
 

@@ -129,8 +129,8 @@ class Ground:
 
     def wait_for_disk(self) -> None:
         """Wait until messages lie on the disk, as the broker does not take them."""
-        before = (self.state / "outbox" / "outbox.db-wal").stat().st_size
-        wait_until(lambda: (self.state / "outbox" / "outbox.db-wal").stat().st_size > before, 6)
+        before = (self.state / "reporters" / "mqtt" / "outbox.db-wal").stat().st_size
+        wait_until(lambda: (self.state / "reporters" / "mqtt" / "outbox.db-wal").stat().st_size > before, 6)
 
     def warnings(self) -> str:
         """Return the first warning since the last start."""

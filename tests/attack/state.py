@@ -28,7 +28,9 @@ if TYPE_CHECKING:
 
 BORDER = "the state directory"
 TESTS = Path(__file__).parents[1]
-DATABASE = "outbox/outbox.db"
+OUTBOX = "reporters/mqtt"
+JOURNAL = f"{OUTBOX}/journal"
+DATABASE = f"{OUTBOX}/outbox.db"
 HUGE = 1 << 30
 THOUSANDS = {
     "outbox database": 1000,
@@ -96,7 +98,7 @@ def _row(**fields: Any) -> Callable[[Path], None]:
         } | fields  # fmt: skip
         row.pop("payload", None)
         values = [*row.values(), check("result", *row.values()), payload]
-        with contextlib.closing(sqlite3.connect(state / "outbox" / "outbox.db")) as db:
+        with contextlib.closing(sqlite3.connect(state / DATABASE)) as db:
             db.execute("INSERT OR REPLACE INTO result VALUES (?,?,?,?,?,?,?,?,?,?,?)", values)
             db.execute("UPDATE total SET messages = messages + 1 WHERE kind = 'result'")
             db.commit()
@@ -106,7 +108,7 @@ def _row(**fields: Any) -> Callable[[Path], None]:
 
 def _statement(sql: str) -> Callable[[Path], None]:
     def damage(state: Path) -> None:
-        with contextlib.closing(sqlite3.connect(state / "outbox" / "outbox.db")) as db:
+        with contextlib.closing(sqlite3.connect(state / DATABASE)) as db:
             db.executescript(sql)
 
     return damage
@@ -116,7 +118,7 @@ def _journal(*items: Item) -> Callable[[Path], None]:
     """Return what writes a journal as the daemon does, with checksums that are right."""
 
     def damage(state: Path) -> None:
-        journal = WriteAheadLog(state / "outbox")
+        journal = WriteAheadLog(state / OUTBOX)
         journal.read(0.0)
         journal.append(list(items), time.monotonic(), 0.0)
 
@@ -142,24 +144,24 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "a FIFO in place of the lock": ("lock", _instead("lock", os.mkfifo)),
     "a folder in place of the lock": ("lock", _instead("lock", os.mkdir)),
     "a link in place of the lock": ("lock", _linked("lock", "../limpet.toml")),
-    "a database of garbage": (DATABASE, _garbage("outbox/outbox.db")),
-    "a database with flipped bytes": (DATABASE, _flipped("outbox/outbox.db")),
-    "a database cut in half": (DATABASE, _cut("outbox/outbox.db")),
-    "a database of 1 GiB of zeros": (DATABASE, _instead("outbox/outbox.db", _sparse)),
-    "a FIFO in place of the database": (DATABASE, _instead("outbox/outbox.db", os.mkfifo)),
-    "a folder in place of the database": (DATABASE, _instead("outbox/outbox.db", os.mkdir)),
+    "a database of garbage": (DATABASE, _garbage(DATABASE)),
+    "a database with flipped bytes": (DATABASE, _flipped(DATABASE)),
+    "a database cut in half": (DATABASE, _cut(DATABASE)),
+    "a database of 1 GiB of zeros": (DATABASE, _instead(DATABASE, _sparse)),
+    "a FIFO in place of the database": (DATABASE, _instead(DATABASE, os.mkfifo)),
+    "a folder in place of the database": (DATABASE, _instead(DATABASE, os.mkdir)),
     "a link in place of the database": (
-        DATABASE, _linked("outbox/outbox.db", "/dev/zero")
+        DATABASE, _linked(DATABASE, "/dev/zero")
     ),
-    "a log of the database of garbage": ("outbox/outbox.db-wal", _garbage("outbox/outbox.db-wal")),
-    "a folder in place of the log": ("outbox/outbox.db-wal", _instead("outbox/outbox.db-wal", os.mkdir)),
-    "a FIFO in place of the ballast": ("outbox/ballast", _instead("outbox/ballast", os.mkfifo)),
-    "a folder in place of the ballast": ("outbox/ballast", _instead("outbox/ballast", os.mkdir)),
+    "a log of the database of garbage": (f"{DATABASE}-wal", _garbage(f"{DATABASE}-wal")),
+    "a folder in place of the log": (f"{DATABASE}-wal", _instead(f"{DATABASE}-wal", os.mkdir)),
+    "a FIFO in place of the ballast": (f"{OUTBOX}/ballast", _instead(f"{OUTBOX}/ballast", os.mkfifo)),
+    "a folder in place of the ballast": (f"{OUTBOX}/ballast", _instead(f"{OUTBOX}/ballast", os.mkdir)),
     "a link in place of the ballast": (
-        "outbox/ballast", _linked("outbox/ballast", "../../limpet.toml")
+        f"{OUTBOX}/ballast", _linked(f"{OUTBOX}/ballast", "../../limpet.toml")
     ),
-    "a file in place of the outbox": ("outbox", _instead("outbox", lambda path: path.write_bytes(b"x"))),
-    "a link in place of the outbox": ("outbox", _linked("outbox", "/proc/self")),
+    "a file in place of the outbox": (OUTBOX, _instead(OUTBOX, lambda path: path.write_bytes(b"x"))),
+    "a link in place of the outbox": (OUTBOX, _linked(OUTBOX, "/proc/self")),
     "a file in place of the cache": ("cache", _instead("cache", lambda path: path.write_bytes(b"x"))),
     "a row for the pipeline a/#": (DATABASE, _row(pipeline="a/#")),
     "a row for a pipeline with a NUL": (DATABASE, _row(pipeline="a\0b")),
@@ -198,15 +200,15 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
     ),
     "a cause of drops that is a number": (DATABASE, _statement("INSERT INTO shed VALUES (x'ff00', 'many', 7)")),
     "a database of a later version": (DATABASE, _statement("PRAGMA user_version = 99")),
-    "a journal for the pipeline a/#": ("outbox/journal", _journal(Item("result", "a/#", b"{}"))),
-    "a journal for a name of 70,000 letters": ("outbox/journal", _journal(Item("result", "x" * 70_000, b"{}"))),
-    "a journal of an unknown class": ("outbox/journal", _journal(Item("secret", "p", b"{}"))),
-    "a journal that is not UTF-8": ("outbox/journal", _garbage("outbox/journal/00000098.log")),
-    "a journal of 1 GiB": ("outbox/journal", _instead("outbox/journal/00000097.log", _sparse)),
-    "a FIFO in place of a journal": ("outbox/journal", _instead("outbox/journal/00000096.log", os.mkfifo)),
-    "a folder in place of a journal": ("outbox/journal", _instead("outbox/journal/00000095.log", os.mkdir)),
+    "a journal for the pipeline a/#": (JOURNAL, _journal(Item("result", "a/#", b"{}"))),
+    "a journal for a name of 70,000 letters": (JOURNAL, _journal(Item("result", "x" * 70_000, b"{}"))),
+    "a journal of an unknown class": (JOURNAL, _journal(Item("secret", "p", b"{}"))),
+    "a journal that is not UTF-8": (JOURNAL, _garbage(f"{JOURNAL}/00000098.log")),
+    "a journal of 1 GiB": (JOURNAL, _instead(f"{JOURNAL}/00000097.log", _sparse)),
+    "a FIFO in place of a journal": (JOURNAL, _instead(f"{JOURNAL}/00000096.log", os.mkfifo)),
+    "a folder in place of a journal": (JOURNAL, _instead(f"{JOURNAL}/00000095.log", os.mkdir)),
     "a file in place of the journal's folder": (
-        "outbox/journal", _instead("outbox/journal", lambda path: path.write_bytes(b"x"))
+        JOURNAL, _instead(JOURNAL, lambda path: path.write_bytes(b"x"))
     ),
 }  # fmt: skip
 """What is damaged, and how. Each is followed by a start of the daemon."""

@@ -32,7 +32,7 @@ def test_each_thing_that_grows(tmp_path: Path) -> None:
     write(tmp_path / "out.jsonl.1", 4_000_000)
     finding = only(usage.usage, patient(tmp_path, config=table(tmp_path, jsonl={"path": "out.jsonl"})))
     assert finding.result == "ok"
-    assert finding.what == "outbox 0.0 MB, cache 2.0 MB, models 3.0 MB, out.jsonl 5.0 MB"
+    assert finding.what == "reporters 0.0 MB, cache 2.0 MB, models 3.0 MB, out.jsonl 5.0 MB"
 
 
 def test_a_store_beyond_its_bound(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ def test_core_dumps(tmp_path: Path) -> None:
 
 
 def test_an_outbox_of_a_later_version(tmp_path: Path) -> None:
-    path = tmp_path / "state/outbox/outbox.db"
+    path = tmp_path / "state/reporters/mqtt/outbox.db"
     Database(path).close()
     who = patient(tmp_path, config=table(tmp_path))
     assert only(usage.usage, who).result == "ok"

@@ -80,7 +80,7 @@ def talkative(tmp_path: Path) -> Iterator[Mosquitto]:
 def reporter(broker: Mosquitto, directory: Path, protocol: str = "5", **dialects: Any) -> Iterator[MqttReporter]:
     """Yield Limpet's own reporter, connected."""
     config = mqtt.Config(url=broker.url, protocol=protocol, dialects=dialects)  # type: ignore[arg-type]
-    with mqtt.open(config, reports.ORIGIN, directory, reports.deaf) as opened:
+    with reports.opened(mqtt, config, directory) as opened:
         wait_until(lambda: opened.health()["connected"])
         yield opened
 

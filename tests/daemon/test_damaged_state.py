@@ -29,15 +29,15 @@ def test_it_starts_on_any_state_says_what_was_damaged_and_follows_no_link(
     precious = tmp_path / "precious"
     precious.write_bytes(b"x" * 5000)
     state, run = tmp_path / "state", tmp_path / "run"
-    (state / "outbox").mkdir(parents=True)
-    (state / "outbox/outbox.db").write_bytes(os.urandom(20_000))
-    (state / "outbox/ballast").symlink_to(precious)
+    (state / "reporters/mqtt").mkdir(parents=True)
+    (state / "reporters/mqtt/outbox.db").write_bytes(os.urandom(20_000))
+    (state / "reporters/mqtt/ballast").symlink_to(precious)
     (state / "boot.json").write_bytes(b'{"count": 1, "installation": "a/\xff"}')
     (state / "boot.new").symlink_to(precious)
     os.mkfifo(state / "lock")
     run.mkdir()
-    (run / "journal").mkdir()
-    os.mkfifo(run / "journal/00000001.log")
+    (run / "reporters/mqtt/journal").mkdir(parents=True)
+    os.mkfifo(run / "reporters/mqtt/journal/00000001.log")
     for name in ("alive", "alive.new"):
         (run / name).symlink_to(precious)
     with daemon(path, {"RUNTIME_DIRECTORY": str(run)}) as running:
@@ -51,7 +51,7 @@ def test_it_starts_on_any_state_says_what_was_damaged_and_follows_no_link(
         assert what in reasons
 
 
-@pytest.mark.parametrize("what", ["boot.json", "outbox/outbox.db", "lock", "outbox/ballast"])
+@pytest.mark.parametrize("what", ["boot.json", "reporters/mqtt/outbox.db", "lock", "reporters/mqtt/ballast"])
 @pytest.mark.parametrize("how", ["noise", "directory", "fifo"])
 def test_a_reset_works_on_any_state(tmp_path: Path, what: str, how: str) -> None:
     path = tmp_path / "state" / what

@@ -21,6 +21,7 @@ FRAGILE = '''
 
 import contextlib
 import pathlib
+import threading
 
 import msgspec
 
@@ -31,12 +32,21 @@ class Config(msgspec.Struct):
 
 
 class Fragile:
-    def __init__(self, config):
+    def __init__(self, config, feed):
         self.file = open_(config.path, "a", buffering=1)
+        self.feed = feed
+        self.stopping = False
+        self.thread = threading.Thread(target=self.work)
+        self.thread.start()
 
-    def report(self, message):
-        if hasattr(message, "sample"):
-            print(message.sequence, file=self.file)
+    def work(self):
+        while not self.stopping or self.feed.waiting:
+            self.feed.wait(0.1)
+            for message in self.feed.read():
+                if hasattr(message, "sample"):
+                    print(message.sequence, file=self.file)
+            self.feed.commit()
+        self.file.close()
 
     def health(self):
         return {}
@@ -46,13 +56,14 @@ open_ = open
 
 
 @contextlib.contextmanager
-def open(config, origin, state, obey):
+def open(config, context):
     needed = pathlib.Path(config.needs)
     if not needed.exists():
         raise OSError(f"{needed} is not there")
-    reporter = Fragile(config)
+    reporter = Fragile(config, context.feed)
     yield reporter
-    reporter.file.close()
+    reporter.stopping = True
+    reporter.thread.join()
     if config.path.endswith("once"):
         needed.unlink()
 '''
@@ -118,7 +129,7 @@ def test_a_reporter_that_cannot_be_opened_after_all_is_as_it_was_before(
 ) -> None:
     (tmp_path / "there").touch()
     parts = replay("left"), pipeline("one", "left")
-    table = '[fragile]\npath = "{0}/old"\nneeds = "{0}/{1}"\n'
+    table = '[reporters.fragile]\nkind = "fragile"\npath = "{0}/old"\nneeds = "{0}/{1}"\n'
     path = configure(*parts, table.format(tmp_path, "there"))
     with daemon(path, install(tmp_path / "site")) as running:
         consumer.wait_results("one", 20)
@@ -137,7 +148,7 @@ def test_what_is_made_while_no_reporter_can_be_opened_waits_for_it(
     there = tmp_path / "there"
     there.touch()
     parts = replay("left"), pipeline("one", "left")
-    table = '[fragile]\npath = "{0}/once"\nneeds = "{0}/{1}"\n'
+    table = '[reporters.fragile]\nkind = "fragile"\npath = "{0}/once"\nneeds = "{0}/{1}"\n'
     path = configure(*parts, table.format(tmp_path, "there"))
     with daemon(path, install(tmp_path / "site")) as running:
         consumer.wait_results("one", 20)

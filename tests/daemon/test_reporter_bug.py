@@ -24,26 +24,24 @@ class Config(msgspec.Struct):
 
 
 class Buggy:
-    def __init__(self):
-        self.seen = threading.Event()
+    def __init__(self, feed):
+        self.feed = feed
         threading.Thread(target=self.work, name="buggy", daemon=True).start()
 
     def work(self):
-        self.seen.wait()
+        while not self.feed.read():
+            self.feed.wait()
         while not pathlib.Path(__file__).with_name("now").exists():
             time.sleep(0.01)
         {}["nobody thought of this"]
-
-    def report(self, message):
-        self.seen.set()
 
     def health(self):
         return {}
 
 
 @contextlib.contextmanager
-def open(config, origin, state, obey):
-    yield Buggy()
+def open(config, context):
+    yield Buggy(context.feed)
 '''
 
 
@@ -53,7 +51,7 @@ def test_a_bug_in_a_reporters_thread_is_logged_and_ends_the_daemon(configure: Co
     (site / "buggy.py").write_text(BUGGY)
     (site / "buggy-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: buggy\nVersion: 1\n")
     (site / "buggy-1.dist-info" / "entry_points.txt").write_text("[limpet.reporters]\nbuggy = buggy\n")
-    path = configure(replay("left"), pipeline("one", "left"), "[buggy]\n")
+    path = configure(replay("left"), pipeline("one", "left"), '[reporters.buggy]\nkind = "buggy"\n')
     with daemon(path, {"PYTHONPATH": str(site)}) as running:
         wait_until(running.descendants)
         processes = running.descendants()

@@ -48,8 +48,8 @@ def used(tmp_path: Path) -> Path:
     """Return a state directory as a daemon leaves it, with a file in it that is not Limpet's."""
     state = tmp_path / "state"
     for name in (
-        "outbox/journal/00000001.log",
-        "outbox/outbox.db",
+        "reporters/mqtt/journal/00000001.log",
+        "reporters/mqtt/outbox.db",
         "cache/x.tflite",
         "models/m-1.limpet",
         "diary",
@@ -80,7 +80,7 @@ def test_what_waits_is_gone_and_ids_do_not_come_again(
         broker.stop()
         assert running.stop() == 0
     earlier = consumer.results("one")
-    with closing(Database(state / "outbox/outbox.db")) as disk:
+    with closing(Database(state / "reporters/mqtt/outbox.db")) as disk:
         assert disk.messages["result"] + disk.messages["event"] > 0
 
     done = reset("--yes", path)
@@ -146,7 +146,7 @@ def test_a_configuration_that_cannot_be_read_says_what_to_do(tmp_path: Path) -> 
     assert "nothing to reset" in reset("--yes", "--state", tmp_path / "absent").stderr
 
 
-@pytest.mark.parametrize("name", ["models", "outbox", "cache", "lock", "boot.json", "boot.new"])
+@pytest.mark.parametrize("name", ["models", "reporters", "cache", "lock", "boot.json", "boot.new"])
 def test_what_a_link_leads_to_is_left_alone(used: Path, tmp_path: Path, name: str) -> None:
     """Root resets a directory in which the service's user could have laid links to anywhere."""
     elsewhere = tmp_path / "elsewhere"
@@ -178,7 +178,7 @@ def test_what_cannot_be_written_is_told_in_one_line(used: Path) -> None:
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 1
     assert refused.stderr.splitlines()[-1] == f"limpet: {used} cannot be written by this user"
-    assert "outbox/outbox.db" in left(used)
+    assert "reporters/mqtt/outbox.db" in left(used)
 
 
 def test_a_damaged_record_of_boots_is_renewed(used: Path) -> None:

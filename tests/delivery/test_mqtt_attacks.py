@@ -42,9 +42,9 @@ ROOT = "limpet/press-07"
 @contextmanager
 def reporting(
     url: str, directory: Path, obey: Callable[[Command], None] = lambda _command: None, **options: Any
-) -> Iterator[mqtt.MqttReporter]:
+) -> Iterator[reports.Fed[mqtt.MqttReporter]]:
     config = mqtt.Config(url=url, reconnect_max=0.05, **options)
-    with mqtt.open(config, reports.ORIGIN, directory, obey) as reporter:
+    with reports.opened(mqtt, config, directory, obey) as reporter:
         yield reporter
 
 

@@ -145,5 +145,5 @@ def test_a_fifo_or_a_folder_in_place_of_a_secret_is_refused_at_once(tmp_path: Pa
     os.mkfifo(tmp_path / "fifo")
     for name in ("fifo", ""):
         options: dict[str, Any] = {key: tmp_path / name}
-        with pytest.raises(ConfigError, match=f"mqtt.{key}: .*not a regular file"):
+        with pytest.raises(ConfigError, match=f"^{key}: .*not a regular file"):
             check_files(mqtt.Config(url="mqtts://b", username="u", **options))

@@ -51,7 +51,7 @@ def open_all(broker: Mosquitto | Wire, directory: Path, *kinds: str) -> Any:
     tables = {kind: EVERY[kind] for kind in kinds or EVERY}
     config = mqtt.Config(url=broker.url, reconnect_max=0.2, batch_age=0.01, dialects=tables)
     config.replay.jitter = 0.05
-    return mqtt.open(config, reports.ORIGIN, directory, reports.deaf)
+    return reports.opened(mqtt, config, directory)
 
 
 def ids(kind: str, heard: Listener) -> set[str]:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 @contextmanager
 def reporting(
     url: str, directory: Path, reconnect_max: float = 0.1, **options: Any
-) -> Iterator[mqtt.MqttReporter]:
+) -> Iterator[reports.Fed[mqtt.MqttReporter]]:
     config = mqtt.Config(url=url, reconnect_max=reconnect_max, **options)
-    with mqtt.open(config, reports.ORIGIN, directory, reports.deaf) as reporter:
+    with reports.opened(mqtt, config, directory) as reporter:
         yield reporter
 
 

@@ -33,9 +33,9 @@ def broker(tmp_path: Path) -> Iterator[Mosquitto]:
 @contextmanager
 def reporting(
     url: str, directory: Path, obey: Callable[[Command], None] = reports.deaf, **options: Any
-) -> Iterator[mqtt.MqttReporter]:
+) -> Iterator[reports.Fed[mqtt.MqttReporter]]:
     config = mqtt.Config(url=url, reconnect_max=0.1, **options)
-    with mqtt.open(config, reports.ORIGIN, directory, obey) as reporter:
+    with reports.opened(mqtt, config, directory, obey) as reporter:
         yield reporter
 
 

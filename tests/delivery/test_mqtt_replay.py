@@ -24,13 +24,15 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def after_an_outage(tmp_path: Path, backlog: int, **options: Any) -> Iterator[tuple[mqtt.MqttReporter, Listener]]:
+def after_an_outage(
+    tmp_path: Path, backlog: int, **options: Any
+) -> Iterator[tuple[reports.Fed[mqtt.MqttReporter], Listener]]:
     """Start a broker when ``backlog`` results of two seconds ago are waiting; then come ten fresh ones."""
     table = {"reconnect_max": 0.05} | options
     with mosquitto(tmp_path / "broker") as broker, listener(broker.port, lasting=True) as heard:
         broker.stop()
         config = msgspec.convert({"url": broker.url} | table, mqtt.Config)
-        with mqtt.open(config, reports.ORIGIN, tmp_path / "state", reports.deaf) as reporter:
+        with reports.opened(mqtt, config, tmp_path / "state") as reporter:
             for message in reports.results(backlog):
                 reporter.report(message)
             wait_until(lambda: reporter.health()["outbox_oldest_s"] > 2)
@@ -153,9 +155,7 @@ def test_a_broker_that_takes_small_packets_only_gets_small_ones(tmp_path: Path) 
     try:
         with (
             listener(broker.port) as heard,
-            mqtt.open(
-                mqtt.Config(url=broker.url, batch_age=0.05), reports.ORIGIN, tmp_path / "state", reports.deaf
-            ) as reporter,
+            reports.opened(mqtt, mqtt.Config(url=broker.url, batch_age=0.05), tmp_path / "state") as reporter,
         ):
             wait_until(lambda: reporter.health()["connected"])
             for message in reports.results(100):

@@ -28,9 +28,9 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mosquitto]:
 
 
 @contextmanager
-def reporting(url: str, directory: Path, **options: Any) -> Iterator[mqtt.MqttReporter]:
+def reporting(url: str, directory: Path, **options: Any) -> Iterator[reports.Fed[mqtt.MqttReporter]]:
     config = mqtt.Config(url=url, reconnect_max=0.1, **options)
-    with mqtt.open(config, reports.ORIGIN, directory, reports.deaf) as reporter:
+    with reports.opened(mqtt, config, directory) as reporter:
         wait_until(lambda: reporter.health()["connected"])
         yield reporter
 
@@ -122,7 +122,7 @@ import sys, time
 from pathlib import Path
 from limpet.reporters import mqtt
 from support import reports
-with mqtt.open(mqtt.Config(url=sys.argv[1]), reports.ORIGIN, Path(), reports.deaf) as reporter:
+with reports.opened(mqtt, mqtt.Config(url=sys.argv[1]), Path()) as reporter:
     time.sleep(60)
 """
 

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def reporting(url: str, directory: Path, **options: Any) -> Iterator[mqtt.MqttReporter]:
+def reporting(url: str, directory: Path, **options: Any) -> Iterator[reports.Fed[mqtt.MqttReporter]]:
     config = mqtt.Config(url=url, reconnect_max=0.05, **options)
-    with mqtt.open(config, reports.ORIGIN, directory, lambda _command: None) as reporter:
+    with reports.opened(mqtt, config, directory, lambda _command: None) as reporter:
         yield reporter
 
 
@@ -225,7 +225,7 @@ def test_where_no_command_is_allowed_nothing_is_subscribed_to(tmp_path: Path) ->
     config = mqtt.Config(url="mqtt://127.0.0.1")
     with serving(Deaf) as broker:
         config.url = broker.url
-        with mqtt.open(config, reports.ORIGIN, tmp_path, None) as reporter:
+        with reports.opened(mqtt, config, tmp_path, None) as reporter:
             reporter.report(reports.result())
             wait_until(lambda: broker.results()["motion"])
             assert reporter.health()["lost"] == []
@@ -352,7 +352,7 @@ def test_a_hostile_broker_ends_a_connection_at_most(
             command.reply(Reply(device="press-07", command=command.name, ok=True))
 
         config = mqtt.Config(url=broker.url, reconnect_max=0.05)
-        with mqtt.open(config, reports.ORIGIN, tmp_path, obey) as reporter:
+        with reports.opened(mqtt, config, tmp_path, obey) as reporter:
             for message in reports.results(50):
                 reporter.report(message)
             wait_until(
@@ -401,14 +401,14 @@ def test_a_flood_of_commands_is_bounded_and_counted(tmp_path: Path) -> None:
     waiting: list[Command] = []
     with serving(Floods) as broker:
         config = mqtt.Config(url=broker.url, reconnect_max=0.05)
-        with mqtt.open(config, reports.ORIGIN, tmp_path, waiting.append) as reporter:
+        with reports.opened(mqtt, config, tmp_path, waiting.append) as reporter:
             wait_until(lambda: reporter.health()["ignored"].get("too many", 0) == 3000 - MOST, 30)
             health = reporter.health()
     assert len(waiting) == MOST
     assert health["refused"]["too many replies"] > 2000
 
 
-def dropped(reporter: mqtt.MqttReporter) -> int:
+def dropped(reporter: reports.Fed[mqtt.MqttReporter]) -> int:
     health = reporter.health()
     return sum(health["shed"].values()) + sum(health["refused"].values())
 
@@ -417,7 +417,7 @@ def test_a_result_for_a_topic_that_cannot_be_published_to_is_counted_and_poisons
     with serving(Rules) as broker:
         config = mqtt.Config(url=broker.url, reconnect_max=0.05)
         for start in range(2):
-            with mqtt.open(config, reports.ORIGIN, tmp_path, None) as reporter:
+            with reports.opened(mqtt, config, tmp_path, None) as reporter:
                 if start == 0:
                     for pipeline in ("a/#", "a+b", "nul\0", "x" * 70_000, "\ufffe", "c1\x85"):
                         reporter.report(reports.result(0, pipeline))
@@ -508,7 +508,7 @@ def test_the_documented_configuration_keeps_to_the_rules_of_the_service(
 ) -> None:
     with serving(rules) as broker:
         config = documented(page, broker)
-        with mqtt.open(config, reports.ORIGIN, tmp_path, lambda _command: None) as reporter:
+        with reports.opened(mqtt, config, tmp_path, lambda _command: None) as reporter:
             for message in [*reports.one_of_each(), *reports.results(500)]:
                 reporter.report(message)
             wait_until(lambda: reporter.health()["outbox_depth"] == 0 and len(broker.said) > 7, 20)

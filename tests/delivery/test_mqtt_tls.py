@@ -45,9 +45,7 @@ def test_a_replaced_certificate_is_taken_up_without_a_last_will(tmp_path: Path) 
     with (
         secured(tmp_path, ca) as (broker, url),
         listener(broker.port) as heard,
-        mqtt.open(
-            mqtt.Config(url=url, ca_file=ca, cert_file=cert, key_file=key), reports.ORIGIN, tmp_path, reports.deaf
-        ) as reporter,
+        reports.opened(mqtt, mqtt.Config(url=url, ca_file=ca, cert_file=cert, key_file=key), tmp_path) as reporter,
     ):
         wait_until(lambda: "u'first'" in broker.log)
         for message in reports.results(100):
@@ -80,7 +78,7 @@ def test_a_bad_certificate_is_one_line_and_one_event_and_no_storm(
         wire(int(url.rpartition(":")[2])) as line,
     ):
         config = mqtt.Config(url=f"mqtts://localhost:{line.port}", ca_file=trusted)
-        with mqtt.open(config, reports.ORIGIN, tmp_path, reports.deaf) as reporter:
+        with reports.opened(mqtt, config, tmp_path) as reporter:
             wait_until(lambda: len(line.visits) == 4)
             assert reporter.health()["outbox_depth"] == 1  # the event
         pauses = [later - sooner for sooner, later in itertools.pairwise(line.visits)]

@@ -380,7 +380,7 @@ from pathlib import Path
 from limpet.reporters import mqtt
 from support import reports
 url, state, first = sys.argv[1:]
-with mqtt.open(mqtt.Config(url=url, reconnect_max=0.1), reports.ORIGIN, Path(state), reports.deaf) as reporter:
+with reports.opened(mqtt, mqtt.Config(url=url, reconnect_max=0.1), Path(state)) as reporter:
     for sequence in range(int(first), 1 << 30):
         reporter.report(reports.result(sequence))
         if sequence % 10 == 9:
@@ -417,7 +417,7 @@ def test_a_killed_process_loses_nothing_that_it_had_accepted(tmp_path: Path, *, 
             last = accepted_until_killed(url, tmp_path / "state", first, seconds)
             accepted += range(first, last + 1)
             first = last + 1_000_000
-        with mqtt.open(mqtt.Config(url=broker.url), reports.ORIGIN, tmp_path / "state", reports.deaf) as reporter:
+        with reports.opened(mqtt, mqtt.Config(url=broker.url), tmp_path / "state") as reporter:
             wait_until(lambda: reporter.health()["connected"] and reporter.health()["outbox_depth"] == 0, 30)
             wait_until(lambda: set(accepted) <= {r["sequence"] for r in heard.results()["motion"]}, 30)
             assert reporter.health()["shed"] == {}

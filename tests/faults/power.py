@@ -78,7 +78,7 @@ def _confirmed_until_cut(state: Path, where: Path, first: int, seconds: float) -
     """Have a process fill the outbox, cut the power, and return the last number that it had confirmed."""
     environment = os.environ | {"PYTHONPATH": str(TESTS)}
     writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, state / "outbox", str(first)],
+        [sys.executable, "-c", WRITER, state / "reporters/mqtt", str(first)],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=environment,

@@ -65,9 +65,9 @@ class Tally:
 def held(state: Path, scratch: Path) -> set[str]:
     """Return the ids that a daemon's outbox had accepted and not got rid of, read from a copy of its files."""
     shutil.rmtree(scratch, ignore_errors=True)
-    if not (state / "outbox").exists():
+    if not (state / "reporters/mqtt").exists():
         return set()
-    shutil.copytree(state / "outbox", scratch, ignore=shutil.ignore_patterns("ballast"))
+    shutil.copytree(state / "reporters/mqtt", scratch, ignore=shutil.ignore_patterns("ballast"))
     now = time.monotonic()
     outbox = Outbox(msgspec.convert({"min_free_bytes": 0}, OutboxRules), scratch)
     outbox.open(now)
@@ -86,7 +86,7 @@ def held(state: Path, scratch: Path) -> set[str]:
 def size_of(state: Path) -> int:
     """Return the bytes that an outbox takes on the disk, its ballast aside."""
     total = 0
-    for path in (state / "outbox").rglob("*"):
+    for path in (state / "reporters/mqtt").rglob("*"):
         if path.is_file() and path.name != "ballast":
             total += path.stat().st_size
     return total

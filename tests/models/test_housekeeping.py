@@ -140,7 +140,7 @@ def test_what_is_young_may_be_about_to_be_used(tmp_path: Path) -> None:
 
 
 def test_a_damaged_outbox_is_kept_for_a_month(tmp_path: Path) -> None:
-    outbox = tmp_path / "state/outbox"
+    outbox = tmp_path / "state/reporters/mqtt"
     outbox.mkdir(parents=True)
     for name, age in (
         ("outbox.db.damaged", DAMAGED + HOUR),
@@ -185,14 +185,23 @@ def test_the_command_says_what_it_deletes(tmp_path: Path) -> None:
 
 
 CONFIGURATION = (
-    '[device]\nid = "d"\nstate = "state"\nmodels_bytes = 1000\n[sources.s]\nkind = "replay"\npath = "x"\n'
+    '[device]\nid = "d"\nstate = "state"\nmodels_bytes = 1000\n[sources.s]\nkind = "replay"\npath = "x"\n[mqtt]\n'
     '[pipelines.p]\nsource = "s"\nmodel = "motion"\n'
 )
 
 
 @pytest.mark.parametrize(
     "name",
-    ["models", "cache", "cache/drivers", "cache/models", "cache/drivers/p", "cache/models/s", "outbox"],
+    [
+        "models",
+        "cache",
+        "cache/drivers",
+        "cache/models",
+        "cache/drivers/p",
+        "cache/models/s",
+        "reporters",
+        "reporters/mqtt",
+    ],
 )
 def test_nothing_is_deleted_through_a_link(tmp_path: Path, name: str) -> None:
     """A person may run it as root, in a directory that the user of the service has prepared."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from limpet.delivery.bus import Bus
 from limpet.errors import ConfigError
 from limpet.reporters import jsonl
 from support import reports
@@ -29,7 +30,7 @@ def lines(path: Path) -> list[Any]:
 def test_each_message_is_a_line_with_its_type(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     path.write_text('{"type":"before"}\n')
-    with jsonl.open(jsonl.Config(path=path), reports.ORIGIN, tmp_path, reports.deaf) as reporter:
+    with reports.opened(jsonl, jsonl.Config(path=path), tmp_path) as reporter:
         for message in reports.one_of_each():
             reporter.report(message)
     assert [line["type"] for line in lines(path)] == [
@@ -42,7 +43,7 @@ def test_each_message_is_a_line_with_its_type(tmp_path: Path) -> None:
 def test_a_dash_is_standard_output() -> None:
     code = (
         "from pathlib import Path; from support import reports; from limpet.reporters import jsonl\n"
-        "opened = jsonl.open(jsonl.Config(path=Path('/x/-')), reports.ORIGIN, Path(), reports.deaf)\n"
+        "opened = reports.opened(jsonl, jsonl.Config(path=Path('/x/-')), Path())\n"
         "with opened as reporter: reporter.report(reports.event())"
     )
     done = subprocess.run(
@@ -56,8 +57,8 @@ def test_a_dash_is_standard_output() -> None:
 
 def test_a_file_that_cannot_be_opened_is_a_config_error(tmp_path: Path) -> None:
     with (
-        pytest.raises(ConfigError, match=r"jsonl.path: .*No such file"),
-        jsonl.open(jsonl.Config(path=tmp_path / "absent" / "out"), reports.ORIGIN, tmp_path, reports.deaf),
+        pytest.raises(ConfigError, match=r"^path: .*No such file"),
+        reports.opened(jsonl, jsonl.Config(path=tmp_path / "absent" / "out"), tmp_path),
     ):
         pass
 
@@ -72,7 +73,7 @@ directory = Path(sys.argv[1])
 def mount(*options): subprocess.run(["mount", "-t", "tmpfs", "-o", *options, "none", directory], check=True)
 mount("ro")
 config = jsonl.Config(path=directory / "out", flush_age=0)
-with jsonl.open(config, reports.ORIGIN, directory, reports.deaf) as reporter:
+with reports.opened(jsonl, config, directory) as reporter:
     for count in (1, 2, 3):
         reporter.report(reports.result(count))
         wait_until(lambda: reporter.health()["failed"] == count)
@@ -101,23 +102,22 @@ def test_a_reader_that_does_not_read_costs_the_oldest_lines_only(tmp_path: Path)
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
-    with jsonl.open(
-        jsonl.Config(path=pipe, flush_age=0, queue=500), reports.ORIGIN, tmp_path, reports.deaf
-    ) as reporter:
+    config = jsonl.Config(path=pipe, flush_age=0)
+    with reports.opened(jsonl, config, tmp_path, bus=Bus(most_messages=500)) as reporter:
         reporter.report(reports.result(0))
         wait_until(lambda: reporter.health()["written"])
         for message in reports.results(5000):
             reporter.report(message)
-            # The pipe holds 64 KiB, a few hundred lines, and the thread what it took out at once.
-        assert reporter.health()["dropped"] > 1000
+            # The pipe holds 64 KiB, a few hundred lines, and the thread what it read at once.
+        assert reporter.health()["missed"] > 1000
         os.set_blocking(reader, True)
         text = b""
-        while text.count(b"\n") < 5001 - reporter.health()["dropped"]:
+        while text.count(b"\n") < 5001 - reporter.health()["missed"]:
             text += os.read(reader, 65536)
     os.close(reader)
     found = [json.loads(line) for line in text.splitlines()]
     assert found[-1]["sequence"] == 4999
-    assert len(found) == reporter.health()["written"] == 5001 - reporter.health()["dropped"]
+    assert len(found) == reporter.health()["written"] == 5001 - reporter.health()["missed"]
 
 
 @contextmanager
@@ -134,7 +134,7 @@ def small_files(most: int) -> Iterator[None]:
 def test_a_failing_write_is_counted_and_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "out.jsonl"
     config = jsonl.Config(path=path, flush_age=0)
-    with small_files(10_000), jsonl.open(config, reports.ORIGIN, tmp_path, reports.deaf) as reporter:
+    with small_files(10_000), reports.opened(jsonl, config, tmp_path) as reporter:
         for sequence in range(100):
             reporter.report(reports.result(sequence))
         wait_until(lambda: reporter.health()["failed"])
@@ -153,7 +153,7 @@ def test_a_failing_write_is_counted_and_said_once(tmp_path: Path, caplog: pytest
 def test_a_large_file_makes_room_for_another_and_the_one_before_goes(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     config = jsonl.Config(path=path, flush_age=0, max_bytes=4096)
-    with jsonl.open(config, reports.ORIGIN, tmp_path, reports.deaf) as reporter:
+    with reports.opened(jsonl, config, tmp_path) as reporter:
         for sequence in range(100):
             reporter.report(reports.result(sequence))
             wait_until(lambda: reporter.health()["written"] > sequence)  # noqa: B023 - called before the next turn
@@ -167,9 +167,7 @@ def test_a_large_file_makes_room_for_another_and_the_one_before_goes(tmp_path: P
 def test_a_file_that_somebody_else_moved_away_is_begun_anew(tmp_path: Path) -> None:
     path = tmp_path / "out.jsonl"
     path.write_text(" " * 4096 + "\n")
-    with jsonl.open(
-        jsonl.Config(path=path, flush_age=0, max_bytes=4096), reports.ORIGIN, tmp_path, reports.deaf
-    ) as reporter:
+    with reports.opened(jsonl, jsonl.Config(path=path, flush_age=0, max_bytes=4096), tmp_path) as reporter:
         path.rename(tmp_path / "moved")
         reporter.report(reports.result(0))
         wait_until(path.exists)
@@ -184,7 +182,7 @@ def test_a_file_that_cannot_be_replaced_grows_and_that_is_said_once(
     path = tmp_path / "out.jsonl"
     (tmp_path / "out.jsonl.1").mkdir()
     config = jsonl.Config(path=path, flush_age=0, max_bytes=4096)
-    with jsonl.open(config, reports.ORIGIN, tmp_path, reports.deaf) as reporter:
+    with reports.opened(jsonl, config, tmp_path) as reporter:
         for sequence in range(100):
             reporter.report(reports.result(sequence))
             wait_until(lambda: reporter.health()["written"] > sequence)  # noqa: B023 - called before the next turn
@@ -195,8 +193,8 @@ def test_a_file_that_cannot_be_replaced_grows_and_that_is_said_once(
 def test_a_link_is_refused_and_not_followed(tmp_path: Path) -> None:
     (tmp_path / "precious").write_text("x")
     (tmp_path / "out").symlink_to(tmp_path / "precious")
-    opened = jsonl.open(jsonl.Config(path=tmp_path / "out"), reports.ORIGIN, tmp_path, reports.deaf)
-    with pytest.raises(ConfigError, match=r"jsonl.path: .*out: is a symbolic link; name the file"), opened:
+    opened = reports.opened(jsonl, jsonl.Config(path=tmp_path / "out"), tmp_path)
+    with pytest.raises(ConfigError, match=r"^path: .*out: is a symbolic link; name the file"), opened:
         pass
     assert (tmp_path / "precious").read_text() == "x"
 
@@ -205,9 +203,7 @@ def test_a_link_that_comes_at_a_rotation_is_not_followed(tmp_path: Path) -> None
     path = tmp_path / "out"
     (tmp_path / "precious").write_text("x")
     path.write_text(" " * 4096 + "\n")
-    with jsonl.open(
-        jsonl.Config(path=path, flush_age=0, max_bytes=4096), reports.ORIGIN, tmp_path, reports.deaf
-    ) as reporter:
+    with reports.opened(jsonl, jsonl.Config(path=path, flush_age=0, max_bytes=4096), tmp_path) as reporter:
         path.rename(tmp_path / "moved")
         path.symlink_to(tmp_path / "precious")
         reporter.report(reports.result(0))
@@ -220,7 +216,7 @@ def test_a_fifo_that_nobody_reads_holds_up_nothing_and_its_next_reader_gets_line
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     config = jsonl.Config(path=pipe, flush_age=0)
-    with jsonl.open(config, reports.ORIGIN, tmp_path, reports.deaf) as reporter:
+    with reports.opened(jsonl, config, tmp_path) as reporter:
         for count in range(1, 4):
             reporter.report(reports.result(count))
             wait_until(lambda: reporter.health()["failed"] == count)  # noqa: B023 - called before the next turn
@@ -238,6 +234,6 @@ def test_a_fifo_that_nobody_reads_holds_up_nothing_and_its_next_reader_gets_line
 
 
 def test_a_directory_is_refused(tmp_path: Path) -> None:
-    opened = jsonl.open(jsonl.Config(path=tmp_path), reports.ORIGIN, tmp_path, reports.deaf)
+    opened = reports.opened(jsonl, jsonl.Config(path=tmp_path), tmp_path)
     with pytest.raises(ConfigError, match="Is a directory"), opened:
         pass

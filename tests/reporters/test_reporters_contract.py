@@ -49,27 +49,21 @@ def test_it_says_what_it_is(kind: str) -> None:
 
 
 def test_it_takes_every_kind_of_message_and_what_cannot_be_written(kind: str, tmp_path: Path) -> None:
-    with plugins.load("reporters", kind).open(
-        settings(kind, tmp_path), reports.ORIGIN, tmp_path, reports.deaf
-    ) as reporter:
+    with reports.opened(plugins.load("reporters", kind), settings(kind, tmp_path), tmp_path) as reporter:
         for message in [*reports.one_of_each(), reports.result(output=object())]:
             reporter.report(message)
         assert msgspec.json.encode(reporter.health())
 
 
 def test_many_messages_at_once_are_taken_while_the_destination_is_away(kind: str, tmp_path: Path) -> None:
-    with plugins.load("reporters", kind).open(
-        settings(kind, tmp_path), reports.ORIGIN, tmp_path, reports.deaf
-    ) as reporter:
+    with reports.opened(plugins.load("reporters", kind), settings(kind, tmp_path), tmp_path) as reporter:
         for message in reports.results(30_000):
             reporter.report(message)
 
 
 def test_it_can_be_opened_again_after_it_was_closed(kind: str, tmp_path: Path) -> None:
     for _ in range(2):
-        with plugins.load("reporters", kind).open(
-            settings(kind, tmp_path), reports.ORIGIN, tmp_path, reports.deaf
-        ) as reporter:
+        with reports.opened(plugins.load("reporters", kind), settings(kind, tmp_path), tmp_path) as reporter:
             reporter.report(reports.event())
 
 

@@ -48,7 +48,7 @@ def traffic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Received]
     directory = tmp_path_factory.mktemp("traffic")
     with mosquitto(directory) as broker, listener(broker.port) as heard:
         with (
-            mqtt.open(mqtt.Config(url=broker.url), reports.ORIGIN, directory, obey) as reporter,
+            reports.opened(mqtt, mqtt.Config(url=broker.url), directory, obey) as reporter,
             caller(broker.port, "3.1.1") as operator,
         ):
             wait_until(lambda: reporter.health()["connected"])

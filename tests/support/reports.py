@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from limpet.contracts import messages
+from limpet.contracts.reporter import Reporter, ReporterContext
+from limpet.delivery.bus import Bus
+from limpet.device import directories
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from limpet.contracts.reporter import Command
+    from limpet.delivery.bus import Cursor
+
+R = TypeVar("R", bound=Reporter)
 
 ORIGIN = messages.Origin("press-07", "boot1", "0.1.0")
 
@@ -18,6 +26,41 @@ ORIGIN = messages.Origin("press-07", "boot1", "0.1.0")
 def deaf(command: Command) -> None:
     """Take no command."""
     raise AssertionError(f"nobody should have sent {command.name}")
+
+
+def context(
+    state: Path, cursor: Cursor, obey: Callable[[Command], None] | None = deaf, name: str = "mqtt"
+) -> ReporterContext:
+    """Return what a reporter gets that is opened alone, its folder being ``state``."""
+    return ReporterContext(name, ORIGIN, state, directories.runtime() or state, cursor, obey)
+
+
+class Fed(Generic[R]):
+    """A reporter that is open, and the bus that it reads."""
+
+    def __init__(self, reporter: R, bus: Bus, cursor: Cursor) -> None:
+        self.reporter, self.bus, self.cursor = reporter, bus, cursor
+
+    def report(self, message: messages.Message) -> None:
+        self.bus.append(message)
+
+    def health(self) -> dict[str, Any]:
+        return self.reporter.health() | {"waiting": self.cursor.uncommitted, "missed": self.cursor.missed}
+
+
+@contextmanager
+def opened(
+    module: Any,
+    config: Any,
+    state: Path,
+    obey: Callable[[Command], None] | None = deaf,
+    bus: Bus | None = None,
+) -> Iterator[Fed[Any]]:
+    """Open a reporter of a plugin's module on a bus of its own."""
+    bus = bus or Bus()
+    cursor = bus.subscribe()
+    with module.open(config, context(state, cursor, obey)) as reporter:
+        yield Fed(reporter, bus, cursor)
 
 
 NOW = datetime(2026, 11, 21, 12, 30, 15, 250_000, tzinfo=timezone.utc)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 HELP = "delete what Limpet has learnt, queued and was sent; its daemon must not run"
 
-_OWN = ("cache", "models", "outbox")
+_OWN = ("cache", "models", directories.REPORTERS)
 """Folders of the state directory. Nothing else in it is touched: it may be one that others use, too."""
 _FILES = ("lock", "boot.json", "boot.new")
 _FORGOTTEN = ("pipelines.json", "pipelines.new")
@@ -55,7 +55,7 @@ def _reset(arguments: argparse.Namespace) -> int:
     with _claim(state):
         _agree(state, arguments)
         for folder in folders:
-            if folder.name == "outbox":
+            if folder == state / directories.REPORTERS:
                 # Before this, as results of another life must not have the names of earlier ones, whatever comes
                 # between; after the others, as it takes room, and the disk may be full.
                 boot.renew(state)
@@ -120,7 +120,7 @@ def _agree(state: Path, arguments: argparse.Namespace) -> None:
 
 def _journal() -> list[Path]:
     runtime = directories.runtime()
-    return [runtime / "journal"] if runtime else []
+    return [runtime / directories.REPORTERS] if runtime else []
 
 
 def _empty(folder: Path) -> None:

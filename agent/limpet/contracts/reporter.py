@@ -1,8 +1,8 @@
-"""What a reporter must do."""
+"""What a reporter must do, and what it gets: its place on the bus, and a folder of its own."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -12,14 +12,41 @@ if TYPE_CHECKING:
     from limpet.contracts.messages import Message, Origin, Reply
 
 
-class Reporter(Protocol):
-    """Where messages go. It batches, queues and sends on a thread of its own."""
+class Feed(Protocol):
+    """A reporter's cursor on the bus. One thread reads it; ``wake`` and ``waiting`` are for any thread.
 
-    def report(self, message: Message) -> None:
-        """Take a message. Called by the supervisor's main thread; never blocks, never raises."""
+    The bus is bounded. What a reporter reads too late is gone, and is counted in its health as ``missed``.
+    """
+
+    @property
+    def waiting(self) -> int:
+        """How many messages are not read yet."""
+
+    def read(self, most: int = 1000) -> list[Message]:
+        """Return the next messages, oldest first, without waiting: at most ``most``, and the snapshot.
+
+        The snapshot comes before the first message, and again after messages were missed. It has the last state
+        message of each kind and pipeline: health of the device, health of a pipeline, the model that runs.
+        """
+
+    def commit(self) -> None:
+        """Declare that all that was read is kept or sent. Other messages are read again after a reopening."""
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait until there is a message to read, ``wake`` is called, or so many seconds are over."""
+
+    def wake(self) -> None:
+        """End the wait, or the next one."""
+
+
+class Reporter(Protocol):
+    """Where messages go. It reads its feed, batches and sends on a thread of its own."""
 
     def health(self) -> dict[str, Any]:
-        """Return its own figures for the device's health."""
+        """Return its own figures for the device's health. Never blocks, never raises.
+
+        ``connected`` says whether it can send now. A reporter without a connection leaves that out.
+        """
 
 
 class Command(Protocol):
@@ -29,7 +56,25 @@ class Command(Protocol):
     payload: bytes
 
     def reply(self, reply: Reply) -> None:
-        """Send the answer to who asked. Never blocks, never raises; called at most once, from any thread."""
+        """Send the answer to the sender. Never blocks, never raises; called at most once, from any thread."""
+
+
+class ReporterContext(NamedTuple):
+    """What a reporter gets when it is opened.
+
+    ``name`` is that of its table ``[reporters.NAME]``: an identifier, so it may stand in a topic or a file name.
+    ``state`` is a folder for what must survive a reboot. ``runtime`` is a folder for what must survive the
+    process; it is in memory where the service has such a folder. Both belong to this reporter alone, and may not
+    exist yet. ``obey`` takes a command from any thread and answers it later, or at once where it refuses it.
+    ``None``: this device takes no commands.
+    """
+
+    name: str
+    origin: Origin
+    state: Path
+    runtime: Path
+    feed: Feed
+    obey: Callable[[Command], None] | None
 
 
 class ReporterPlugin(Protocol):
@@ -37,17 +82,11 @@ class ReporterPlugin(Protocol):
 
     Config: Any
 
-    def check(self, config: Any, state: Path) -> None:
+    def check(self, config: Any) -> None:
         """Raise ``ConfigError`` where ``open`` would, without opening anything. Default: nothing is checked.
 
-        A reporter whose options changed is closed only if this finds nothing.
+        A reporter whose options changed is closed only if this finds nothing. Problems begin with the key.
         """
 
-    def open(
-        self, config: Any, origin: Origin, state: Path, obey: Callable[[Command], None] | None
-    ) -> AbstractContextManager[Reporter]:
-        """Open it. ``ConfigError``, never ``TransportError``.
-
-        ``state`` is a directory for what must survive a reboot. ``obey`` takes a command from any thread and
-        answers it later, or at once where it refuses it.
-        """
+    def open(self, config: Any, context: ReporterContext) -> AbstractContextManager[Reporter]:
+        """Open it. ``ConfigError``, whose problems begin with the key; never ``TransportError``."""

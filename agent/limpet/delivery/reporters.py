@@ -1,38 +1,40 @@
-"""The reporters of a configuration, opened and closed as it changes."""
+"""The reporters of a configuration, opened and closed as it changes. Each reads the bus at its own pace."""
 
 from __future__ import annotations
 
 import logging
-from collections import deque
-from contextlib import ExitStack
-from dataclasses import dataclass, field
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from limpet import config, plugins
+from limpet.contracts.reporter import ReporterContext
+from limpet.device import directories, state_files
 from limpet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
-    from limpet.config import Config
-    from limpet.contracts.messages import Message, Origin
+    from limpet.config import Config, ReporterTable
+    from limpet.contracts.messages import Origin
     from limpet.contracts.reporter import Command, Reporter
+    from limpet.delivery.bus import Bus, Cursor
 
 log = logging.getLogger(__name__)
 
-MOST_HELD = 10_000
-"""Messages that wait for a reporter that cannot be opened again. Beyond, the oldest are dropped and counted."""
-AGAIN = 5.0
-"""Seconds between two attempts to open such a reporter."""
+RETRY = 5.0
+"""Seconds between two attempts to open a reporter again that should be open."""
 
 
 @dataclass
-class _Wanted:
-    """A reporter that is to be open: its plugin, and its filled ``Config`` from ``table``."""
+class _Settings:
+    """What a reporter is to be: its table, the module of its kind, and that module's filled ``Config``."""
 
-    kind: str
-    table: dict[str, Any]
+    name: str
+    table: ReporterTable
     module: Any
     options: Any
 
@@ -41,170 +43,209 @@ class _Wanted:
 class _Opened:
     """A reporter that is open, and how to close it."""
 
-    wanted: _Wanted
     reporter: Reporter
     stack: ExitStack
 
 
 @dataclass
-class _Held:
-    """What waits for a reporter that could not be opened again, which should never be."""
+class _Consumer:
+    """A reporter of the configuration. Its cursor stays while it is closed and opened again.
 
-    wanted: _Wanted
+    ``opened`` is ``None`` while it cannot be opened: ``error`` says why, ``retry_at`` when it is tried again.
+    """
+
+    settings: _Settings
+    cursor: Cursor
+    opened: _Opened | None = None
     error: str = ""
-    due: float = 0.0
-    messages: deque[Message] = field(default_factory=deque)
-    dropped: int = 0
-
-    def hold(self, message: Message) -> None:
-        self.messages.append(message)
-        if len(self.messages) > MOST_HELD:
-            self.messages.popleft()
-            self.dropped += 1
+    retry_at: float = 0.0
+    missed_logged: int = 0
 
 
 class Reporters:
-    """The reporters that are open, by kind."""
+    """The reporters, by name. ``state`` is the device's state directory."""
 
-    def __init__(self, origin: Origin, obey: Callable[[Command], None] | None) -> None:
+    def __init__(self, origin: Origin, state: Path, bus: Bus, obey: Callable[[Command], None] | None) -> None:
         self._origin = origin
+        self._state = state
+        self._bus = bus
         self._obey = obey
-        self._open: dict[str, _Opened] = {}
-        self._held: dict[str, _Held] = {}
+        self._consumers: dict[str, _Consumer] = {}
 
     def adopt(self, wanted: Config) -> None:
-        """Open, close or reopen until what is open is what is wanted.
+        """Open, close or reopen until what is open is what is wanted. What did not change is left alone.
 
-        What an error is raised for leaves all as it was: new reporters are opened first. One whose options changed
-        is checked first, then closed and opened again, as two of a kind cannot share an outbox or a name at the
-        broker. If it cannot be opened after all, the old one is opened again.
+        If an error is raised, all is as it was before: new reporters are opened first. One whose options changed
+        is checked first, then closed and opened again, as the old and the new one cannot share an outbox or a
+        client id. If it cannot be opened, the old one is opened again.
         """
-        found = {
-            kind: _Wanted(kind, wanted.reporters[kind], module, options)
-            for kind, (module, options) in resolve(wanted).items()
-        }
-        changed = {kind: one for kind, one in found.items() if self._changes(kind, one)}
+        found = resolve(wanted)
+        changed = {name: one for name, one in found.items() if self._has_changed(one)}
         for one in changed.values():
-            one.module.check(one.options, wanted.device.state)
+            with _named(one.table):
+                one.module.check(one.options)
         with ExitStack() as undo:
-            added = {kind: one for kind, one in found.items() if kind not in self._open and kind not in self._held}
-            for kind, one in added.items():
-                self._open[kind] = self._start(one, wanted)
-                undo.callback(self._close, kind)
-            for kind, one in changed.items():
-                held = self._held.pop(kind, None)
-                before = held.wanted if held else self._close(kind)
-                undo.callback(self._return_to, before, wanted, held)
-                self._open[kind] = self._start(one, wanted)
-                self._hand_over(kind, held)
+            for name, one in found.items():
+                if name not in self._consumers:
+                    self._consumers[name] = _Consumer(one, self._bus.subscribe())
+                    undo.callback(self._remove, name)
+                    self._open(self._consumers[name])
+            for name, one in changed.items():
+                consumer = self._consumers[name]
+                undo.callback(self._return_to, consumer, consumer.settings)
+                self._close(consumer)
+                consumer.settings = one
+                self._open(consumer)
             undo.pop_all()
-        for kind in self._open.keys() - found.keys():
-            self._close(kind)
-        for kind in self._held.keys() - found.keys():
-            self._give_up(kind)
+        for name in self._consumers.keys() - found.keys():
+            self._remove(name)
 
-    def _changes(self, kind: str, wanted: _Wanted) -> bool:
-        if kind in self._held:
-            return True
-        return kind in self._open and self._open[kind].wanted.table != wanted.table
-
-    def _start(self, one: _Wanted, wanted: Config) -> _Opened:
-        stack = ExitStack()
-        opened = one.module.open(one.options, self._origin, wanted.device.state, self._obey)
-        return _Opened(one, stack.enter_context(opened), stack)
-
-    def _close(self, kind: str) -> _Wanted:
-        """Let a reporter send what it can, and close it; return what it was."""
-        opened = self._open.pop(kind)
-        try:
-            opened.stack.close()
-        except Exception:
-            log.exception("the reporter %r failed while it was closed", kind)
-        return opened.wanted
-
-    def _return_to(self, before: _Wanted, wanted: Config, held: _Held | None = None) -> None:
-        """Open a reporter again as it was. If even that fails, its messages wait. ``held`` are those that do."""
-        kind = before.kind
-        if kind in self._open:
-            self._close(kind)
-        try:
-            self._open[kind] = self._start(before, wanted)
-        except Exception as error:
-            log.exception("the reporter %r cannot be opened again; its messages wait", kind)
-            held = held or _Held(before)
-            held.error, held.due = str(error), monotonic() + AGAIN
-            self._held[kind] = held
-        else:
-            self._hand_over(kind, held)
-
-    def _hand_over(self, kind: str, held: _Held | None) -> None:
-        """Give a reporter what waited for it."""
-        if held is None:
-            return
-        log.warning(
-            "the reporter %r is open again; %d messages waited, %d were lost",
-            kind,
-            len(held.messages),
-            held.dropped,
-        )
-        while held.messages:
-            self._open[kind].reporter.report(held.messages.popleft())
-
-    def _give_up(self, kind: str) -> None:
-        held = self._held.pop(kind)
-        log.error(
-            "%d messages for the reporter %r are lost: %s", len(held.messages) + held.dropped, kind, held.error
-        )
-
-    def tend(self, wanted: Config) -> None:
-        """Try again to open a reporter whose messages wait."""
-        for kind, held in list(self._held.items()):
-            if held.due > monotonic():
-                continue
-            del self._held[kind]
-            self._return_to(held.wanted, wanted, held)
-
-    def report(self, message: Message) -> None:
-        """Hand a message to each."""
-        for opened in self._open.values():
-            opened.reporter.report(message)
-        for held in self._held.values():
-            held.hold(message)
+    def tend(self) -> None:
+        """Try again to open reporters that could not be opened again."""
+        for consumer in self._consumers.values():
+            if consumer.opened is None and consumer.retry_at <= monotonic():
+                self._reopen(consumer)
 
     def connected(self) -> bool:
-        """Whether all reporters can send. One that says nothing of a connection needs none."""
-        return not self._held and all(
-            opened.reporter.health().get("connected", True) for opened in self._open.values()
+        """Whether all reporters can send."""
+        return all(
+            consumer.opened and consumer.opened.reporter.health().get("connected", True)
+            for consumer in self._consumers.values()
         )
 
     def health(self) -> dict[str, dict[str, Any]]:
-        """Return each reporter's own figures."""
-        figures = {kind: opened.reporter.health() for kind, opened in self._open.items()}
-        for kind, held in self._held.items():
-            figures[kind] = {"waiting": len(held.messages), "dropped": held.dropped, "last_error": held.error}
-        return figures
+        """Return each reporter's figures: its own, and those of its place on the bus."""
+        return {name: self._health(name, consumer) for name, consumer in self._consumers.items()}
 
     def close(self) -> None:
-        """Let each send what it can, and close it."""
-        for kind in list(self._open):
-            self._close(kind)
-        for kind in list(self._held):
-            self._give_up(kind)
+        """Let each send what it can, all at the same time, and close it."""
+        threads = [Thread(target=self._close, args=(consumer,)) for consumer in self._consumers.values()]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for name in list(self._consumers):
+            self._remove(name)
+
+    # --- one reporter
+
+    def _has_changed(self, one: _Settings) -> bool:
+        consumer = self._consumers.get(one.name)
+        return consumer is not None and (consumer.opened is None or consumer.settings.table != one.table)
+
+    def _open(self, consumer: _Consumer) -> None:
+        settings = consumer.settings
+        consumer.cursor = self._bus.reopen(consumer.cursor)
+        state = directories.reporter(self._state, settings.name)
+        context = ReporterContext(
+            name=settings.name,
+            origin=self._origin,
+            state=state,
+            runtime=_runtime_folder(settings.name) or state,
+            feed=consumer.cursor,
+            obey=self._obey,
+        )
+        stack = ExitStack()
+        with _named(settings.table):
+            reporter = stack.enter_context(settings.module.open(settings.options, context))
+        consumer.opened, consumer.error = _Opened(reporter, stack), ""
+
+    def _close(self, consumer: _Consumer) -> None:
+        """Let a reporter send what it can, and close it."""
+        opened, consumer.opened = consumer.opened, None
+        if opened is None:
+            return
+        try:
+            opened.stack.close()
+        except Exception:
+            log.exception("the reporter %r failed while it was closed", consumer.settings.name)
+
+    def _return_to(self, consumer: _Consumer, before: _Settings) -> None:
+        """Open a reporter again as it was."""
+        self._close(consumer)
+        consumer.settings = before
+        self._reopen(consumer)
+
+    def _reopen(self, consumer: _Consumer) -> None:
+        """Open a reporter again. If even that fails, its cursor waits."""
+        name, failed_before = consumer.settings.name, consumer.error
+        try:
+            self._open(consumer)
+        except Exception as error:
+            if not failed_before:
+                log.exception("the reporter %r cannot be opened again; its messages wait", name)
+            consumer.error, consumer.retry_at = str(error), monotonic() + RETRY
+        else:
+            log.warning(
+                "the reporter %r is open again; %d messages waited, %d were missed",
+                name,
+                consumer.cursor.uncommitted,
+                consumer.cursor.missed,
+            )
+
+    def _remove(self, name: str) -> None:
+        """Close a reporter for good. What it did not take from the bus is lost, and is logged."""
+        consumer = self._consumers.pop(name)
+        self._close(consumer)
+        if lost := self._bus.close(consumer.cursor):
+            reason = f": {consumer.error}" if consumer.error else ""
+            log.error("%d messages for the reporter %r are lost%s", lost, name, reason)
+
+    def _health(self, name: str, consumer: _Consumer) -> dict[str, Any]:
+        missed = consumer.cursor.missed
+        if missed > consumer.missed_logged:
+            log.error(
+                "the reporter %r is too slow: %d messages more were dropped before it read them",
+                name,
+                missed - consumer.missed_logged,
+            )
+            consumer.missed_logged = missed
+        own = consumer.opened.reporter.health() if consumer.opened else {"last_error": consumer.error}
+        kind = consumer.settings.table.kind
+        return {"kind": kind, **own, "waiting": consumer.cursor.uncommitted, "missed": missed}
 
 
-def resolve(wanted: Config) -> dict[str, tuple[Any, Any]]:
+def _runtime_folder(name: str) -> Path | None:
+    """Return a reporter's folder in the runtime directory. What is there and is no folder is set aside."""
+    if (runtime := directories.runtime()) is None:
+        return None
+    folder = directories.reporter(runtime, name)
+    for each in (folder.parent, folder):
+        with suppress(OSError):
+            if state_files.strange_folder(each):
+                state_files.set_aside(each)
+    return folder
+
+
+@contextmanager
+def _named(table: ReporterTable) -> Iterator[None]:
+    """Put the name of a reporter's table before the problems that its plugin finds."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError([_in_table(table.where, problem) for problem in error.problems]) from error
+
+
+def _in_table(where: str, problem: str) -> str:
+    """Return a problem with the name of its table: ``mqtt.path: ...`` if it begins with a key."""
+    key, colon, _ = problem.partition(": ")
+    return f"{where}.{problem}" if colon and key.isidentifier() else f"{where}: {problem}"
+
+
+def resolve(wanted: Config) -> dict[str, _Settings]:
     """Return module and filled ``Config`` of each reporter. ``ConfigError`` has all that is wrong."""
     problems: list[str] = []
-    configs = {}
-    for kind, table in wanted.reporters.items():
+    found: dict[str, _Settings] = {}
+    for name, table in wanted.reporters.items():
         try:
-            module = plugins.load("reporters", kind)
+            module = plugins.load("reporters", table.kind)
         except ConfigError as error:
-            problems += [f"{kind}: {problem}" for problem in error.problems]
+            problems += [f"{table.where}.kind: {problem}" for problem in error.problems]
             continue
-        configs[kind] = (module, config.fill(module.Config, table, kind, wanted.base, problems))
+        options = config.fill(module.Config, table.options, table.where, wanted.base, problems)
+        found[name] = _Settings(name, table, module, options)
     if not wanted.reporters:
-        problems.append("no reporter: add [mqtt] with a url, or [jsonl], or nobody will hear of the results")
+        problems.append("no reporter: add [mqtt] with a url, or [jsonl]; without one, no result leaves the device")
     if problems:
         raise ConfigError(problems)
-    return configs
+    return found

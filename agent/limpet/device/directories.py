@@ -33,6 +33,15 @@ def drivers_cache(state: Path, pipeline: str) -> Path:
     return state / CACHE / "drivers" / pipeline
 
 
+REPORTERS = "reporters"
+"""In the state directory and in the runtime directory: a folder for each reporter."""
+
+
+def reporter(parent: Path, name: str) -> Path:
+    """Return the folder of a reporter in the state directory or in the runtime directory."""
+    return parent / REPORTERS / name
+
+
 def _first(variable: str) -> Path | None:
     given = os.environ.get(variable, "").partition(":")[0]
     return Path(given) if given else None

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import stat
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from limpet import config
 from limpet.delivery.mqtt import reasons
 from limpet.delivery.mqtt.broker_settings import check_files, endpoint, locate, tls_context
-from limpet.delivery.mqtt.settings import Config
+from limpet.delivery.mqtt.settings import Config, client_id
 from limpet.doctor import certificate
 from limpet.doctor.finding import bad, ok, skip, warn
 from limpet.doctor.login import log_in
@@ -33,27 +34,43 @@ _AFTER = "the outbox keeps what is to be sent until it is full, then sheds the o
 
 
 def connection(installation: Installation) -> Iterator[Finding]:
-    """Look at files, network, TLS and login, each only where the one before is well."""
-    settings = _settings(installation)
-    if settings is None or installation.config is None:
+    """Look at files, network, TLS and login of each MQTT reporter, each only where the one before is well."""
+    reporters = _reporters(installation)
+    if not reporters:
         yield skip("broker", "no usable table [mqtt] is configured")
-        return
-    device = installation.config.device.id
-    for step in (_files, _network, _tls):
-        found = list(step(settings, installation.now))
+    for one in reporters:
+        yield from _one_connection(one, installation.now)
+
+
+class _Reporter(NamedTuple):
+    """An MQTT reporter. ``where`` is the name of its table."""
+
+    where: str
+    settings: Config
+    client_id: str
+
+
+def _reporters(installation: Installation) -> list[_Reporter]:
+    found: list[_Reporter] = []
+    if installation.config is None:
+        return found
+    wanted = installation.config
+    for name, table in wanted.reporters.items():
+        if table.kind == "mqtt" and (filled := config.fill(Config, table.options, table.where, wanted.base, [])):
+            found.append(_Reporter(table.where, filled, client_id(filled, wanted.device.id, name)))
+    return found
+
+
+def _one_connection(reporter: _Reporter, now: float) -> Iterator[Finding]:
+    for step in (partial(_files, reporter.where), _network, _tls):
+        found = list(step(reporter.settings, now))
         yield from found
         if any(finding.result in {"bad", "skip"} for finding in found):
             return
-    yield _login(settings, device)
+    yield _login(reporter)
 
 
-def _settings(installation: Installation) -> Config | None:
-    if installation.config is None or "mqtt" not in installation.config.reporters:
-        return None
-    return config.fill(Config, installation.config.reporters["mqtt"], "mqtt", installation.config.base, [])
-
-
-def _files(settings: Config, now: float) -> Iterator[Finding]:
+def _files(where: str, settings: Config, now: float) -> Iterator[Finding]:
     named = (settings.password_file, settings.ca_file, settings.cert_file, settings.key_file)
     if closed := [str(path) for path in named if path and not _may_read(locate(path))]:
         # A file for LoadCredential= is rightly root's alone.
@@ -64,7 +81,7 @@ def _files(settings: Config, now: float) -> Iterator[Finding]:
     except ConfigError as error:
         fix = "put it there readable for the service's user, or name it with LoadCredential= in the unit"
         for problem in error.problems:
-            yield bad("broker", problem, "the daemon ends with status 78", fix)
+            yield bad("broker", f"{where}.{problem}", "the daemon ends with status 78", fix)
         return
     for path in filter(None, (settings.password_file, settings.key_file)):
         yield from _secret(locate(path))
@@ -162,10 +179,10 @@ def _is_local(host: str) -> bool:
     return host in {"localhost", "::1"} or host.startswith("127.")
 
 
-def _login(settings: Config, device: str) -> Finding:
-    client_id = f"{settings.client_id or f'limpet-{device}'}-doctor"
+def _login(reporter: _Reporter) -> Finding:
+    name = f"{reporter.client_id}-doctor"
     try:
-        version = log_in(settings, client_id)
+        version = log_in(reporter.settings, name)
     except TransportError as error:
-        return bad("broker", f"login as {client_id}: {error}", _AFTER, "see the broker's own log")
+        return bad("broker", f"login as {name}: {error}", _AFTER, "see the broker's own log")
     return ok("broker", f"login with MQTT {version}")

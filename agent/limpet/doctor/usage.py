@@ -6,7 +6,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from limpet.delivery.outbox.database_file import FORMAT
-from limpet.device import state_files
+from limpet.device import directories, state_files
 from limpet.device.host import MB
 from limpet.doctor.finding import bad, ok, skip, warn
 from limpet.models.housekeeping import look
@@ -31,7 +31,8 @@ def usage(installation: Installation) -> Iterator[Finding]:
         return
     try:
         yield from _usage(installation.config)
-        yield from _format(installation.config.device.state / "outbox/outbox.db")
+        for path in sorted((installation.config.device.state / directories.REPORTERS).glob("*/outbox.db")):
+            yield from _format(path)
     except PermissionError as error:
         yield skip("usage", f"{error.filename} cannot be read by this user")
     dumps = [look(path).size for path in installation.machine.paths("var/lib/systemd/coredump/core.limpet*")]
@@ -43,16 +44,20 @@ def usage(installation: Installation) -> Iterator[Finding]:
 def _usage(config: Config) -> Iterator[Finding]:
     state, most = config.device.state, config.device.models_bytes
     models = _size(config.models)
-    parts = {"outbox": _size(state / "outbox"), "cache": _size(state / "cache"), "models": models}
+    parts = {"reporters": _size(state / directories.REPORTERS), "cache": _size(state / "cache"), "models": models}
     what = ", ".join(f"{name} {_mb(size)}" for name, size in parts.items())
-    path = config.reporters.get("jsonl", {}).get("path", "-")
-    if path != "-":
+    for path in _jsonl_paths(config):
         what += f", {path} {_mb(sum(_size(config.base / f'{path}{end}') for end in ('', '.1')))}"
     if config.device.models is None and models > most:
         why = f"models may take {_mb(most)}, device.models_bytes"
         yield warn("usage", what, why, "limpet housekeeping deletes what nothing names; raise models_bytes")
     else:
         yield ok("usage", what)
+
+
+def _jsonl_paths(config: Config) -> list[str]:
+    paths = [table.options.get("path", "-") for table in config.reporters.values() if table.kind == "jsonl"]
+    return [path for path in paths if path != "-"]
 
 
 def _size(path: Path) -> int:

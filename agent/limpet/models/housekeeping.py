@@ -9,7 +9,7 @@ import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
-from limpet.device.directories import CACHE, drivers_cache, models_cache
+from limpet.device.directories import CACHE, REPORTERS, drivers_cache, models_cache, reporter
 from limpet.device.state_files import below
 from limpet.models import bundle, store
 
@@ -76,7 +76,8 @@ def links(wanted: Config) -> list[Path]:
     state = wanted.device.state
     cache = state / CACHE
     folders = [
-        state / "outbox",
+        state / REPORTERS,
+        *(reporter(state, name) for name in wanted.reporters),
         *([state / "models"] if wanted.device.models is None else []),
         *(cache, cache / "models", cache / "drivers"),
         *(cache / "models" / name for name in wanted.sources),
@@ -102,7 +103,7 @@ def _waste(wanted: Config, keep: set[Path], now: float) -> Iterator[File]:
             _look(wanted.models.glob("*.limpet"), f"the store is over its {most} bytes, and nothing names it")
         )
         yield from beyond(bundles, keep, most)
-    for found in _look([*state.glob("*.damaged"), *state.glob("outbox/*.damaged*")], "kept for 30 days"):
+    for found in _look([*state.glob("*.damaged"), *state.glob(f"{REPORTERS}/*/*.damaged*")], "kept for 30 days"):
         if now - found.modified > DAMAGED:
             yield found
     # Not the folders of pipelines and sources: running executors and workers may write into these alone.

@@ -8,8 +8,8 @@ import os
 import stat
 import sys
 import threading
-from collections import Counter, deque
-from contextlib import contextmanager, suppress
+from collections import Counter
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,10 +20,10 @@ from limpet.contracts.messages import DeviceHealth, EventMessage, ModelReported,
 from limpet.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
-    from limpet.contracts.messages import Message, Origin
-    from limpet.contracts.reporter import Command
+    from limpet.contracts.messages import Message
+    from limpet.contracts.reporter import Feed, ReporterContext
 
 log = logging.getLogger(__name__)
 
@@ -53,32 +53,29 @@ DRAIN = 3.0
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """``path`` is a file, a FIFO, a character device, or "-" for standard output. Links are not followed.
 
-    ``flush_age``: seconds that a line may wait for others to be written with. ``queue``: lines that may wait for a
-    reader that is slow; beyond, the oldest are dropped. ``max_bytes``: a file of that size is renamed to end in
-    ``.1``, in place of the one before, and another begun.
+    ``flush_age``: seconds that a line may wait for others to be written with. ``max_bytes``: a file of that size
+    is renamed to end in ``.1``, in place of the one before, and another begun.
     """
 
     path: Path = Path("-")
     max_bytes: Annotated[int, Meta(ge=4096)] = 100_000_000
     flush_age: Annotated[float, Meta(ge=0)] = 0.1
-    queue: Annotated[int, Meta(ge=1)] = 10_000
 
 
 class JsonlReporter:
-    """Takes messages; a thread of its own writes them, so that a full pipe holds up nobody else.
+    """Writes what its feed has. It does so on a thread of its own, so that a full pipe holds up nothing else.
 
     ``OSError`` where the file cannot be opened, unless its medium is to blame: then it is tried again.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, feed: Feed) -> None:
         self._fd = -1
         self._config = config
+        self._feed = feed
         self._encode = msgspec.json.Encoder().encode
-        self._queue: deque[Message] = deque()
         self._counts: Counter[str] = Counter()
         self._trouble = ""
         self._torn = b""
-        self._awake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jsonl", daemon=True)
         try:
@@ -100,42 +97,35 @@ class JsonlReporter:
     def stop(self) -> None:
         """Write what is left, unless the reader is stuck."""
         self._stopping.set()
-        self._awake.set()
+        self._feed.wake()
         self._thread.join(DRAIN)
         if not self._thread.is_alive() and self._fd >= 0:
             os.close(self._fd)
 
-    def report(self, message: Message) -> None:
-        """Take a message. Never blocks, never raises."""
-        self._queue.append(message)
-        if len(self._queue) > self._config.queue:
-            with suppress(IndexError):  # the thread may have emptied it meanwhile
-                self._queue.popleft()
-                self._counts["dropped"] += 1
-        if not self._awake.is_set():
-            self._awake.set()
-
     def health(self) -> dict[str, Any]:
-        """Return how many lines were written, dropped as the reader was slow, or failed to be written."""
+        """Return how many lines were written, or failed to be written."""
         counts = dict(self._counts)
         return {
             "written": counts.get("written", 0),
-            "waiting": len(self._queue),
-            "dropped": counts.get("dropped", 0),
             "failed": counts.get("failed", 0),
             "last_error": self._trouble,
         }
 
     def _run(self) -> None:
         while not self._stopping.is_set():
-            self._awake.wait()
+            self._feed.wait()
             self._stopping.wait(self._config.flush_age)
-            self._awake.clear()
-            self._write()
-        self._write()
+            self._write_all()
+        self._write_all()
 
-    def _write(self) -> None:
-        lines = [line for _ in range(len(self._queue)) if (line := self._line(self._queue.popleft()))]
+    def _write_all(self) -> None:
+        """Write what waits. What a full pipe holds up is not committed, so that the next reporter writes it."""
+        while messages := self._feed.read():
+            self._write(messages)
+            self._feed.commit()
+
+    def _write(self, messages: list[Message]) -> None:
+        lines = [line for message in messages if (line := self._line(message))]
         text = memoryview(self._torn + b"".join(lines))
         self._torn = b""
         try:
@@ -192,14 +182,14 @@ class JsonlReporter:
         self._trouble = trouble
 
 
-def check(config: Config, state: Path) -> None:  # noqa: ARG001
+def check(config: Config) -> None:
     """See that the file can be written to. ``ConfigError`` where it cannot be opened."""
     try:
         if config.path.name != "-":
             os.close(os.open(config.path, APPEND, 0o640))
     except OSError as error:
         if error.errno not in _LATER:
-            raise ConfigError([f"jsonl.path: {config.path}: {_reason(error)}"]) from error
+            raise ConfigError([f"path: {config.path}: {_reason(error)}"]) from error
 
 
 def _append_to(path: Path) -> int:
@@ -229,17 +219,12 @@ def _reason(error: OSError) -> str:
 
 
 @contextmanager
-def open(
-    config: Config,
-    origin: Origin,  # noqa: ARG001
-    state: Path,  # noqa: ARG001
-    obey: Callable[[Command], None] | None,  # noqa: ARG001 - no command comes through a file
-) -> Iterator[JsonlReporter]:
+def open(config: Config, context: ReporterContext) -> Iterator[JsonlReporter]:
     """Start writing. ``ConfigError`` where the file cannot be opened."""
     try:
-        reporter = JsonlReporter(config)
+        reporter = JsonlReporter(config, context.feed)
     except OSError as error:
-        raise ConfigError([f"jsonl.path: {config.path}: {_reason(error)}"]) from error
+        raise ConfigError([f"path: {config.path}: {_reason(error)}"]) from error
     reporter.start()
     try:
         yield reporter

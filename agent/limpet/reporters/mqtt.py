@@ -11,38 +11,35 @@ import msgspec
 from limpet.contracts.messages import StatusMessage
 from limpet.delivery.mqtt.broker_settings import check_files, endpoint, password, tls_context
 from limpet.delivery.mqtt.dialects import Dialects, configs
-from limpet.delivery.mqtt.outbox_thread import Directories, OutboxThread
+from limpet.delivery.mqtt.outbox_thread import OutboxThread
 from limpet.delivery.mqtt.sender import Presence, Sender
-from limpet.delivery.mqtt.settings import Config
-from limpet.device import directories
+from limpet.delivery.mqtt.settings import Config, client_id
 from limpet.errors import ConfigError, TransportError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterator
 
-    from limpet.contracts.messages import Message, Origin
-    from limpet.contracts.reporter import Command
+    from limpet.contracts.messages import Origin
+    from limpet.contracts.reporter import Command, ReporterContext
 
 
 __all__ = ["Config", "MqttReporter", "open"]
 
 
 class MqttReporter:
-    """Takes messages for the broker. Two threads of its own do the work."""
+    """Takes messages from its feed to the broker. Two threads of its own do the work."""
 
-    def __init__(
-        self, config: Config, origin: Origin, directories: Directories, obey: Callable[[Command], None] | None
-    ) -> None:
+    def __init__(self, config: Config, context: ReporterContext) -> None:
+        origin, obey = context.origin, context.obey
         root = f"{config.topic.rstrip('/')}/{origin.device}"
-        client_id = config.client_id or f"limpet-{origin.device}"
         self._host = str(endpoint(config.url))
-        dialects = Dialects(configs(config.dialects, directories.disk), origin, root, config.qos)
+        dialects = Dialects(configs(config.dialects, context.state), origin, root, config.qos)
         expiry = config.outbox.results.max_age
         presence = _presence(root, origin)
-        self._sender = Sender(config, client_id, presence, dialects, expiry, commands=obey is not None)
+        name = client_id(config, origin.device, context.name)
+        self._sender = Sender(config, name, presence, dialects, expiry, commands=obey is not None)
         self._obey = obey or _ignore
-        self._intake = OutboxThread(config, origin, root, directories, self._sender)
+        self._intake = OutboxThread(config, context, root, self._sender)
 
     def start(self) -> None:
         """Start both threads."""
@@ -52,10 +49,6 @@ class MqttReporter:
     def stop(self) -> None:
         """Send what can be sent in a few seconds, report ``offline`` and end."""
         self._intake.stop()
-
-    def report(self, message: Message) -> None:
-        """Take a message. Never blocks, never raises."""
-        self._intake.add(message)
 
     def health(self) -> dict[str, Any]:
         """Return the state of the connection and of the outbox. Ages are in seconds."""
@@ -101,7 +94,7 @@ def _presence(root: str, origin: Origin) -> Presence:
     )
 
 
-def check(config: Config, state: Path) -> None:  # noqa: ARG001 - nothing in it is needed to know
+def check(config: Config) -> None:
     """See that the files with secrets can be used. ``ConfigError`` says which cannot."""
     check_files(config)
     try:
@@ -109,20 +102,14 @@ def check(config: Config, state: Path) -> None:  # noqa: ARG001 - nothing in it 
         if endpoint(config.url).tls:
             tls_context(config)
     except TransportError as error:
-        raise ConfigError([f"mqtt: {error}"]) from error
+        raise ConfigError([str(error)]) from error
 
 
 @contextmanager
-def open(
-    config: Config,
-    origin: Origin,
-    state: Path,
-    obey: Callable[[Command], None] | None,
-) -> Iterator[MqttReporter]:
+def open(config: Config, context: ReporterContext) -> Iterator[MqttReporter]:
     """Start reporting; the broker may be away. ``ConfigError`` where a file with a secret is missing."""
     check_files(config)
-    outbox = state / "outbox"
-    reporter = MqttReporter(config, origin, Directories(outbox, directories.runtime() or outbox), obey)
+    reporter = MqttReporter(config, context)
     reporter.start()
     try:
         yield reporter

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from limpet import __version__, config
 from limpet.accelerators import inventory
 from limpet.contracts.messages import AcceleratorHealth, DeviceHealth, EventMessage, Origin
+from limpet.delivery.bus import Bus
 from limpet.delivery.reporters import Reporters, resolve
 from limpet.device import boot, clock, directories, host, liveness
 from limpet.device.notify import notify, watchdog_interval
@@ -103,8 +104,11 @@ class Supervisor:
         self._told = 0
         # Not epoll: what it may watch is limited for all processes of a user, and a worker could use that up.
         self._selector = selectors.PollSelector()
+        self._bus = Bus()
         self._fleet = Fleet(self._selector, launched, self._hear)
-        self._reporters = Reporters(origin, self._take_command if wanted.device.commands else None)
+        self._reporters = Reporters(
+            origin, wanted.device.state, self._bus, self._take_command if wanted.device.commands else None
+        )
         self._remote = Commands(origin, wanted.device.commands, self)
         self._commands: deque[Command] = deque()
         self._wake: socket.socket | None = None
@@ -158,7 +162,7 @@ class Supervisor:
             self._remote.obey(self._commands.popleft())
         self._remote.tend()
         self._fleet.tend()
-        self._reporters.tend(self._config)
+        self._reporters.tend()
         self._tell_systemd()
         self._watch_clock()
         self._govern()
@@ -190,7 +194,7 @@ class Supervisor:
     def _hear(self, record: ToSupervisor) -> None:
         if isinstance(record, RawResults):
             for result in record.items:
-                self._reporters.report(self._record(result.pipeline).accept(result))
+                self._bus.append(self._record(result.pipeline).accept(result))
         elif isinstance(record, Heartbeat):
             for name, figures in record.pipelines.items():
                 self._record(name).add(figures, record.dropped)
@@ -211,8 +215,8 @@ class Supervisor:
         record = self._record(to.pipeline)
         for event, reason in record.move(to):
             self._event(event, to.pipeline, reason)
-        self._reporters.report(record.health())
-        self._reporters.report(record.model())
+        self._bus.append(record.health())
+        self._bus.append(record.model())
 
     def _watch_clock(self) -> None:
         if (step := self._clock.step()) is not None:
@@ -223,7 +227,7 @@ class Supervisor:
         fields = {"limpet_pipeline": pipeline, "limpet_event": event}
         log.log(level, "%s: %s%s", pipeline or "device", event, f": {reason}" if reason else "", extra=fields)
         time = now()
-        self._reporters.report(
+        self._bus.append(
             EventMessage(
                 device=self._origin.device,
                 boot=self._origin.boot,
@@ -287,9 +291,9 @@ class Supervisor:
 
     def _report_health(self) -> DeviceHealth:
         for record in self._records.values():
-            self._reporters.report(record.health())
+            self._bus.append(record.health())
         health = self._device_health()
-        self._reporters.report(health)
+        self._bus.append(health)
         self._forget_dismissed()
         return health
 

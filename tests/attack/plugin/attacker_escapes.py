@@ -90,7 +90,7 @@ def _(border: Border) -> str:
 
 @ATTEMPTS.named("read and write the outbox")
 def _(border: Border) -> str:
-    outbox = border.target / "state" / "outbox"
+    outbox = border.target / "state" / "reporters/mqtt"
     return _all(
         lambda: os.listdir(outbox),
         _read(outbox / "outbox.db"),

@@ -45,7 +45,7 @@ def _(border: Border) -> str:
 
 @ATTEMPTS.named("empty files by their paths")
 def _(border: Border) -> str:
-    outbox = border.target / "state" / "outbox" / "outbox.db"
+    outbox = border.target / "state" / "reporters" / "mqtt" / "outbox.db"
     return _all(
         lambda: os.truncate(outbox, 0) or "truncated",
         lambda: os.open(outbox, os.O_ACCMODE | os.O_TRUNC),

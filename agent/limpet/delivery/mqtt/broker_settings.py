@@ -111,9 +111,9 @@ def check_files(broker: BrokerSettings) -> None:
             if path:
                 open_file(_target(locate(path))).close()
         except OSError as error:
-            problems.append(f"mqtt.{key}: {path}: {error.strerror}")
+            problems.append(f"{key}: {path}: {error.strerror}")
         except UnreadableError as error:
-            problems.append(f"mqtt.{key}: {error}")
+            problems.append(f"{key}: {error}")
     if problems:
         raise ConfigError(problems)
 

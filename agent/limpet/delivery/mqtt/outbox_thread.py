@@ -23,20 +23,19 @@ from limpet.delivery.outbox.write_ahead_log import Item, WriteAheadLog
 from limpet.device import clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
+    from collections.abc import Callable, Iterable
 
-    from limpet.contracts.messages import Origin
+    from limpet.contracts.reporter import ReporterContext
     from limpet.delivery.mqtt.sender import Sender
     from limpet.delivery.mqtt.settings import Config
 
 log = logging.getLogger(__name__)
 
-INBOX = 20_000
-"""Messages that may wait for this thread; beyond, the oldest are shed."""
+MOST_NOTES = 1000
+"""Events of its own that may wait for this thread; beyond, the oldest are shed."""
 
 TICK = 0.005
-"""Seconds between two looks into the inbox while messages keep coming: fewer wake-ups, hardly any delay."""
+"""Seconds between two looks at the feed while messages keep coming: fewer wake-ups, hardly any delay."""
 
 IDLE = 1.0
 """Seconds between two looks at the disk while nothing happens."""
@@ -46,13 +45,6 @@ AFTER_BUG = 1.0
 
 DRAIN = 3.0
 """Seconds to send what is left when the program stops."""
-
-
-class Directories(NamedTuple):
-    """Where the outbox lives: ``disk`` survives a reboot, ``journal`` the end of the process."""
-
-    disk: Path
-    journal: Path
 
 
 class Figures(NamedTuple):
@@ -69,26 +61,23 @@ class Figures(NamedTuple):
 class OutboxThread:
     """Owns the outbox. ``add`` is called from another thread, and is all that happens there."""
 
-    def __init__(
-        self, config: Config, origin: Origin, root: str, directories: Directories, sender: Sender
-    ) -> None:
+    def __init__(self, config: Config, context: ReporterContext, root: str, sender: Sender) -> None:
         self.figures = Figures(0, 0, None, {}, 0, 0)
-        self._origin = origin
+        self._origin = context.origin
+        self._feed = context.feed
         self._root = root
         self._sender = sender
         self._rules = {"event": config.outbox.events, "result": config.outbox.results}
         persists = any(rules.keep != "memory" for rules in self._rules.values())
-        self._outbox = Outbox(config.outbox, directories.disk if persists else None)
-        self._journal = WriteAheadLog(directories.journal) if persists else None
+        self._outbox = Outbox(config.outbox, context.state if persists else None)
+        self._journal = WriteAheadLog(context.runtime) if persists else None
         batch = (config.batch_count, config.batch_bytes)
         self._dispatch = Scheduler(self._outbox, root, config.replay, batch, config.bytes_per_hour)
         self._batcher = Batcher(config.batch_count, config.batch_age, config.batch_bytes)
-        self._inbox: deque[Message] = deque()
+        self._notes: deque[Message] = deque()
         self._encode = msgspec.json.Encoder().encode
         self._shed: Counter[str] = Counter()
         self._accepted = 0
-        self._asleep = False
-        self._awake = threading.Event()
         self._stop_by: float | None = None
         self._thread = threading.Thread(target=self._run, name="outbox", daemon=True)
 
@@ -96,24 +85,14 @@ class OutboxThread:
         """Start the thread."""
         self._thread.start()
 
-    def add(self, message: Message) -> None:
-        """Take a message in. Never blocks, never raises."""
-        self._inbox.append(message)
-        if len(self._inbox) > INBOX:
-            with suppress(IndexError):  # the thread may have emptied it meanwhile
-                self._inbox.popleft()
-                self._shed["inbox full"] += 1
-        if self._asleep:
-            self._awake.set()
-
     def wake(self) -> None:
         """Have the thread look at what the sender has done."""
-        self._awake.set()
+        self._feed.wake()
 
     def stop(self) -> None:
         """Send what can be sent within a few seconds, then end the sender and this thread."""
         self._stop_by = time.monotonic() + DRAIN
-        self._awake.set()
+        self._feed.wake()
         self._thread.join(3 * DRAIN)
 
     # --- on the thread
@@ -147,7 +126,7 @@ class OutboxThread:
     def _done(self, now: float) -> bool:
         if self._stop_by is None:
             return False
-        waiting = bool(self._inbox) or self._batcher.since() < math.inf
+        waiting = bool(self._feed.waiting or self._notes) or self._batcher.since() < math.inf
         sent = not self._outbox.depth or not self._sender.connected
         return (not waiting and (sent or now > self._stop_by)) or now > self._stop_by + DRAIN
 
@@ -175,20 +154,29 @@ class OutboxThread:
         return busy
 
     def _wait(self) -> None:
-        self._asleep = True
         now = time.monotonic()
         due = [now + IDLE, self._dispatch.next_due(), self._outbox.next_due(), self._batcher.next_due()]
         timeout = 0.05 if self._stop_by else min(due) - now
-        if not self._inbox and timeout > 0:
-            self._awake.wait(timeout)
-        self._asleep = False
-        self._awake.clear()
+        if timeout > 0:
+            self._feed.wait(timeout)
 
     def _take_in(self, now: float) -> bool:
-        count = len(self._inbox)
-        items = [item for _ in range(count) if (item := self._item(self._inbox.popleft()))]
-        if not items:
-            return bool(count)
+        messages = self._feed.read()
+        messages += [self._notes.popleft() for _ in range(len(self._notes))]
+        if not messages:
+            return False
+        try:
+            self._keep(messages, now)
+        except Exception:
+            self._shed["lost to a bug"] += len(messages)
+            raise
+        finally:
+            self._feed.commit()
+        return True
+
+    def _keep(self, messages: Iterable[Message], now: float) -> None:
+        """Keep results and events in the journal and the outbox, so that the feed needs them no more."""
+        items = [item for message in messages if (item := self._item(message))]
         kept = [item for item in items if self._rules[item.kind].keep != "memory"]
         if self._journal and kept:
             self._journal.append(kept, now, self._safe(now))
@@ -199,7 +187,6 @@ class OutboxThread:
             else:
                 for batch in self._batcher.add(item.pipeline, item.payload, now):
                     self._keep_results(batch)
-        return True
 
     def _item(self, message: Message) -> Item | None:
         """Encode a message that is to be kept; state goes on to the sender."""
@@ -239,9 +226,9 @@ class OutboxThread:
             self._outbox.counts["messages, no pipeline has that name"] += journal.refused
 
     def note(self, event: str, reason: str) -> None:
-        """Take in an event of the whole device."""
+        """Report an event of the whole device through this outbox alone. From any thread."""
         now = datetime.now(timezone.utc)
-        self.add(
+        self._notes.append(
             EventMessage(
                 device=self._origin.device,
                 boot=self._origin.boot,
@@ -251,6 +238,11 @@ class OutboxThread:
                 clock=clock.mark(now),
             )
         )
+        if len(self._notes) > MOST_NOTES:
+            with suppress(IndexError):  # the thread may have emptied it meanwhile
+                self._notes.popleft()
+                self._shed["notes"] += 1
+        self._feed.wake()
 
     def _count(self) -> None:
         self.figures = Figures(

@@ -38,3 +38,11 @@ class Config(BrokerSettings, kw_only=True, forbid_unknown_fields=True):
         if not self.dialects:
             raise ValueError("dialects: name at least one, as [mqtt.dialects.json]")
         dialects.configs(self.dialects, Path())
+
+
+def client_id(config: Config, device: str, name: str) -> str:
+    """Return the client id of a reporter of this name.
+
+    Two reporters of one device need two ids: at one broker, each would end the other's connection.
+    """
+    return config.client_id or (f"limpet-{device}" if name == "mqtt" else f"limpet-{device}-{name}")

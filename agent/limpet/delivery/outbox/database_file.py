@@ -136,14 +136,19 @@ def connect(path: Path) -> sqlite3.Connection:
 
 
 def prepare(folder: Path) -> None:
-    """Make the outbox's folder. A file or FIFO in its place is set aside; ``DiskError`` at a symbolic link."""
-    if folder.is_symlink():
-        raise DiskError(
-            f"{folder} is a symbolic link, which Limpet does not follow; delete it, or mount the other disk there"
-        )
-    if os.path.lexists(folder) and not folder.is_dir():
-        state_files.set_aside(folder)
-    folder.mkdir(0o700, parents=True, exist_ok=True)
+    """Make the outbox's folder in the folder of all reporters.
+
+    A file or FIFO in the place of either is set aside; ``DiskError`` at a symbolic link.
+    """
+    for each in (folder.parent, folder):
+        if each.is_symlink():
+            raise DiskError(
+                f"{each} is a symbolic link, which Limpet does not follow; "
+                "delete it, or mount the other disk there"
+            )
+        if os.path.lexists(each) and not each.is_dir():
+            state_files.set_aside(each)
+        each.mkdir(0o700, parents=True, exist_ok=True)
 
 
 def rescue(path: Path) -> Path:

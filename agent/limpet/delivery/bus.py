@@ -1,0 +1,204 @@
+"""The bus: a bounded, append-only log of messages, with a cursor for each consumer and a snapshot of the state.
+
+The log holds what some consumer has not committed. If it is full, the oldest messages go; each cursor counts what
+it missed. Nothing here waits for a consumer, so that a slow one holds up neither the daemon nor the others.
+
+The snapshot is what a late consumer needs to begin: the last message of each kind of state. A cursor hands it over
+before all else, and again after it missed messages, as a change of state may have been among them.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from threading import Event, Lock
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from limpet.contracts.messages import DeviceHealth, ModelReported, PipelineHealth, ResultMessage
+
+if TYPE_CHECKING:
+    from limpet.contracts.messages import Message
+
+MOST_MESSAGES = 20_000
+"""Messages that the slowest consumer may have to read."""
+MOST_BYTES = 32 << 20
+"""Bytes of those."""
+OVERHEAD = 512
+"""Bytes that a message is charged with in addition to its output."""
+
+
+class _Entry(NamedTuple):
+    message: Message
+    size: int
+
+
+class Bus:
+    """Any thread may append and read. Positions count messages from the first one that was ever appended."""
+
+    def __init__(self, most_messages: int = MOST_MESSAGES, most_bytes: int = MOST_BYTES) -> None:
+        self._most_messages, self._most_bytes = most_messages, most_bytes
+        self._lock = Lock()
+        self._log: deque[_Entry] = deque()
+        self._first = 0
+        """Position of the log's first message."""
+        self._bytes = 0
+        self._state: dict[tuple[type[Message], str], Message] = {}
+        self._cursors: list[Cursor] = []
+
+    def append(self, message: Message) -> None:
+        """Add a message. Waits for no consumer."""
+        entry = _Entry(message, _size(message))
+        with self._lock:
+            if (key := _state_key(message)) is not None:
+                self._state[key] = message
+            self._log.append(entry)
+            self._bytes += entry.size
+            while len(self._log) > self._most_messages or self._bytes > self._most_bytes:
+                self._drop_first()
+            if not self._cursors:
+                self._trim()
+            asleep = [cursor for cursor in self._cursors if cursor.asleep]
+        for cursor in asleep:
+            cursor.wake()
+
+    def snapshot(self) -> list[Message]:
+        """Return the last message of each kind of state."""
+        with self._lock:
+            return list(self._state.values())
+
+    def subscribe(self) -> Cursor:
+        """Return a cursor that reads the snapshot and all messages from now on."""
+        with self._lock:
+            cursor = Cursor(self, self._end, list(self._state.values()))
+            self._cursors.append(cursor)
+        return cursor
+
+    def reopen(self, before: Cursor) -> Cursor:
+        """Return a cursor that reads the snapshot and what ``before`` did not commit. ``before`` reads no more."""
+        with self._lock:
+            cursor = Cursor(self, before.committed, list(self._state.values()), before.missed_at_commit)
+            self._cursors[self._cursors.index(before)] = cursor
+        before.wake()
+        return cursor
+
+    def close(self, cursor: Cursor) -> int:
+        """End a cursor. Return how many messages there were that it did not commit."""
+        with self._lock:
+            uncommitted = self._end - max(cursor.committed, self._first)
+            self._cursors.remove(cursor)
+            self._trim()
+        cursor.wake()
+        return uncommitted
+
+    # --- for cursors
+
+    def read(self, cursor: Cursor, most: int) -> list[Message]:
+        """Return the snapshot if it is due, and the next messages; move the cursor behind them."""
+        with self._lock:
+            if cursor not in self._cursors:
+                return []
+            if cursor.position < self._first:
+                cursor.missed_since_commit += self._first - cursor.position
+                cursor.position = self._first
+                cursor.snapshot = list(self._state.values())
+            state, cursor.snapshot = cursor.snapshot, []
+            end = min(cursor.position + most, self._end)
+            indices = range(cursor.position - self._first, end - self._first)
+            cursor.position = end
+            return [*state, *(self._log[index].message for index in indices)]
+
+    def commit(self, cursor: Cursor) -> None:
+        """Take note that a cursor is done with all that it has read."""
+        with self._lock:
+            if cursor in self._cursors:
+                cursor.committed = cursor.position
+                cursor.missed_at_commit += cursor.missed_since_commit
+                cursor.missed_since_commit = 0
+                self._trim()
+
+    def waiting(self, cursor: Cursor, position: int) -> int:
+        """Return how many messages lie behind a position, for a cursor that is open."""
+        with self._lock:
+            return self._end - max(position, self._first) if cursor in self._cursors else 0
+
+    def missed(self, cursor: Cursor) -> int:
+        """Return how many messages were dropped before a cursor read them."""
+        with self._lock:
+            unseen = max(self._first - cursor.position, 0)
+            return cursor.missed_at_commit + cursor.missed_since_commit + unseen
+
+    # --- under the lock
+
+    @property
+    def _end(self) -> int:
+        return self._first + len(self._log)
+
+    def _drop_first(self) -> None:
+        self._bytes -= self._log.popleft().size
+        self._first += 1
+
+    def _trim(self) -> None:
+        """Forget what every consumer has committed."""
+        needed = min((cursor.committed for cursor in self._cursors), default=self._end)
+        while self._first < needed:
+            self._drop_first()
+
+
+class Cursor:
+    """A consumer's place on the bus; a ``limpet.contracts.reporter.Feed``. Its fields are the bus's to change."""
+
+    def __init__(self, bus: Bus, position: int, snapshot: list[Message], missed: int = 0) -> None:
+        self.position = self.committed = position
+        self.snapshot = snapshot
+        self.missed_at_commit, self.missed_since_commit = missed, 0
+        self.asleep = False
+        self._bus = bus
+        self._awake = Event()
+
+    @property
+    def waiting(self) -> int:
+        """How many messages are not read yet."""
+        return self._bus.waiting(self, self.position)
+
+    @property
+    def uncommitted(self) -> int:
+        """How many messages are not committed yet."""
+        return self._bus.waiting(self, self.committed)
+
+    @property
+    def missed(self) -> int:
+        """How many messages were dropped before they were read."""
+        return self._bus.missed(self)
+
+    def read(self, most: int = 1000) -> list[Message]:
+        """Return the snapshot if it is due, and at most ``most`` messages, oldest first. Does not wait."""
+        return self._bus.read(self, most)
+
+    def commit(self) -> None:
+        """Declare that all that was read is kept or sent."""
+        self._bus.commit(self)
+
+    def wait(self, seconds: float | None = None) -> None:
+        """Wait until there is a message to read, ``wake`` is called, or so many seconds are over."""
+        self.asleep = True
+        if not self.waiting:  # looked at after ``asleep`` is set, so that no message comes unnoticed
+            self._awake.wait(seconds)
+        self.asleep = False
+        self._awake.clear()
+
+    def wake(self) -> None:
+        """End the wait, or the next one. From any thread."""
+        self._awake.set()
+
+
+def _size(message: Message) -> int:
+    output = message.output if isinstance(message, ResultMessage) else None
+    return OVERHEAD + (memoryview(output).nbytes if isinstance(output, msgspec.Raw) else 0)
+
+
+def _state_key(message: Message) -> tuple[type[Message], str] | None:
+    """Return what a message is the state of. ``None`` for results and events, of which each one counts."""
+    if isinstance(message, PipelineHealth | ModelReported):
+        return type(message), message.pipeline
+    return (DeviceHealth, "") if isinstance(message, DeviceHealth) else None
