@@ -79,8 +79,8 @@ class Fleet:
 
     def check(self, wanted: Config) -> Checking:
         """Begin to check the options in a configuration, as far as no model is needed to know."""
-        self._preload(wanted)
         checking = Checking(self._forks, wanted)
+        self._preload(wanted)  # the fork server imports the runtime while the checker works
         if checking.number is not None:
             # One that was taken over would stay. Its process id is read from the fork server later.
             self._unwanted.add(checking.number)

@@ -40,6 +40,8 @@ class Forks:
 
     def preload(self, modules: Sequence[str]) -> None:
         """Have it import modules, now and whenever it is replaced."""
+        if self._modules == list(modules):
+            return
         self._modules = list(modules)
         if self.channel is not None:
             self.channel.send(Preload(self._modules))
