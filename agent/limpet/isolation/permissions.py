@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
 from dataclasses import dataclass
-from ipaddress import ip_address
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Permissions:
 
 def _is_address(host: str) -> bool:
     try:
-        ip_address(host)
+        ipaddress.ip_address(host)
     except ValueError:
         return False
     return True
