@@ -7,6 +7,9 @@ from statistics import median
 from time import perf_counter
 
 from limpet import config
+from limpet.deployment.assignments import assignments
+from limpet.deployment.desired import desired
+from limpet.deployment.local import look_up
 from limpet.fork.launch import ForkServerProcess
 from limpet.supervision.fleet import Fleet
 from limpet.wire.records import FromWorker, Transition
@@ -51,7 +54,7 @@ def _one_restart(first: config.Config, both: config.Config) -> tuple[float, floa
 def _when_running(
     selector: selectors.BaseSelector, fleet: Fleet, wanted: config.Config, running: set[str], name: str
 ) -> float:
-    fleet.assign(wanted)
+    fleet.assign(assignments(desired(wanted, look_up(wanted))))
     while name not in running:
         for key, _ in selector.select(1):
             key.data()

@@ -58,9 +58,9 @@ def test_every_problem_is_told_at_once_with_its_path(tmp_path: Path) -> None:
         "device.id",
         "sources.other.kind",
         "pipelines.motion.modell",
-        "pipelines.motion.model",
         "pipelines.motion.window",
         "pipelines.motion.deadline",
+        "pipelines.motion.model",
     ]
     assert "did you mean 'model'?" in found[2]
 
@@ -124,15 +124,6 @@ def test_a_rung_that_runs_more_windows_is_refused(tmp_path: Path) -> None:
 def test_a_missing_file_is_a_problem_of_the_configuration(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="No such file"):
         config.read(tmp_path / "none.toml")
-
-
-def test_a_worker_is_told_nothing_of_reporters_and_other_sources(tmp_path: Path) -> None:
-    path = tmp_path / "limpet.toml"
-    path.write_text(GOOD + '[sources.other]\nkind = "replay"\n[pipelines.p]\nsource = "other"\nmodel = "m"\n')
-    narrowed = config.read(path).only("other")
-    assert list(narrowed.sources) == ["other"]
-    assert list(narrowed.pipelines) == ["p"]
-    assert narrowed.reporters == {}
 
 
 @given(

@@ -16,6 +16,7 @@ from limpet import config, plugins
 from limpet.contracts.fields import WindowSpec
 from limpet.contracts.messages import DeviceHealth, PipelineHealth
 from limpet.delivery import reporters
+from limpet.deployment.assignments import sources_alone
 from limpet.errors import ConfigError, SourceError
 from limpet.inference import planning
 
@@ -72,7 +73,7 @@ def check(wanted: config.Config, *, unknown: frozenset[str] = frozenset()) -> li
     for name, source in wanted.sources.items():
         if source.kind not in unknown:
             try:
-                planning.plan_source(wanted, name)
+                planning.plan_source(sources_alone(wanted, [name]), name)
             except ConfigError as error:
                 problems += error.problems
     for name, pipeline in wanted.pipelines.items():

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
 
 import msgspec
 from msgspec import Meta
 
 from limpet import text_file
-from limpet.contracts.fields import Count, InputValue, Positive, WindowSpec
+from limpet.contracts.assignment import DelegateTable, Folders, PipelineOptions, SourceTable
+from limpet.contracts.fields import Count, Positive, Share
 from limpet.device import directories
 from limpet.errors import ConfigError
 from limpet.wording import suggest
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 
 Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 """A word that may stand in an MQTT topic, a file name and a result's id."""
-
-Share = Annotated[float, Meta(ge=0, le=1)]
 
 S = TypeVar("S", bound=msgspec.Struct)
 
@@ -51,20 +50,6 @@ class Device(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     health_interval: Positive = 10.0
     sysroot: Path = Path("/")
     commands: list[CommandName] = msgspec.field(default_factory=lambda: ["ping", "health"])
-
-
-class SourceTable(msgspec.Struct):
-    """A source's plugin and what its own ``Config`` will read.
-
-    ``queue``: blocks of samples that may wait for the model; beyond that the oldest are dropped and counted.
-    ``silence``: seconds without a sample after which the source is opened again, 0 for never; the kind's own
-    unless given.
-    """
-
-    kind: str
-    queue: Count
-    options: dict[str, Any]
-    silence: float | None = None
 
 
 class ReporterTable(msgspec.Struct):
@@ -113,59 +98,26 @@ class GovernorTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("cool must be below hot, idle below busy, empty below charged")
 
 
-class PipelineConfig(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """One pipeline. ``window``, ``transforms`` and ``decoder`` stand in for the manifest's where given.
+class PipelineConfig(PipelineOptions, kw_only=True, forbid_unknown_fields=True):
+    """One pipeline. ``source`` feeds it. ``ladder``: lighter ways to run, for a device in distress.
 
-    ``inputs``: what each input of the model gets, by its name. It is a list of channels of the source, ``[]`` for
-    all; or ``{ state = "OUTPUT" }``, an output of the run before; or ``{ constant = NUMBER }``.
-    A model with several inputs needs it, unless its manifest says so.
-    ``stateful``: whether the model's state lasts from window to window, or is cleared before each. Default: as the
-    manifest says, else as the model file shows.
-
-    ``deadline``: seconds without progress after which its worker is killed and restarted.
-
-    ``delegates`` are tried in order, the CPU last unless ``require`` is set: the share of the model's
-    multiply-adds that must be on a delegate. ``least_speed``: how many times as fast as the CPU it must be.
-    ``recheck``: seconds between two looks at whether its numbers are still right; ``opening``: seconds that it may
-    take to open, which for a GPU's first compilation is most of a minute.
-
-    Only one window in ``every`` is run. ``ladder``: lighter ways to run, for a device in distress.
-
-    ``rate_tolerance``: by which share the rate of the samples may differ from the one that the model was made for.
+    ``model`` is a file; or the name of a bundle in the store, of which the highest sound version runs; or
+    ``NAME@VERSION``, that version in the store and no other.
     """
 
     source: str
     model: str
-    runtime: dict[str, Any] = {}
-    delegates: Annotated[list[str], Meta(min_length=1)] = msgspec.field(default_factory=lambda: ["cpu"])
-    window: WindowSpec | None = None
-    transforms: list[dict[str, Any]] | None = None
-    decoder: dict[str, Any] | None = None
-    inputs: dict[str, InputValue] | None = None
-    stateful: bool | None = None
-    deadline: Positive = 10.0
-    require: Share = 0.0
-    least_speed: Annotated[float, Meta(ge=0)] = 1.0
-    recheck: Positive = 3600.0
-    opening: Positive = 120.0
-    every: Count = 1
-    ladder: list[Rung] = []
-    rate_tolerance: Annotated[float, Meta(ge=0)] = 0.05
+    ladder: list[Rung] = msgspec.field(default_factory=list)
 
+    @property
+    def models(self) -> list[str]:
+        """The models of the pipeline and its rungs, as they are written."""
+        return list(dict.fromkeys([self.model, *(rung.model for rung in self.ladder if rung.model)]))
 
-Option: TypeAlias = str | int | float | bool
-
-
-class DelegateTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``[delegates.NAME]``: what a name in a pipeline's list of delegates means.
-
-    ``kind`` is the name itself unless given. ``library`` is looked for instead of the kind's own; the kind
-    ``external`` needs it. ``options`` are passed to the library as text, ``true`` and ``false`` as 1 and 0.
-    """
-
-    kind: str = ""
-    library: str = ""
-    options: dict[str, Option] = {}
+    @property
+    def options(self) -> PipelineOptions:
+        """What its worker needs to know."""
+        return PipelineOptions(**{field: getattr(self, field) for field in PipelineOptions.__struct_fields__})
 
 
 SHORT_REPORTERS = ("mqtt", "jsonl")
@@ -184,15 +136,15 @@ class Config(msgspec.Struct):
     delegates: dict[str, DelegateTable] = {}
     governor: GovernorTable = msgspec.field(default_factory=GovernorTable)
 
-    def only(self, source: str) -> Config:
-        """Return what the worker of one source may know: no other source, and no reporter's secrets."""
-        pipelines = {name: p for name, p in self.pipelines.items() if p.source == source}
-        return Config(self.base, self.device, {source: self.sources[source]}, pipelines, {}, self.delegates)
-
     @property
     def models(self) -> Path:
         """The store: where bundles are looked up by name."""
         return self.device.models or self.device.state / "models"
+
+    @property
+    def folders(self) -> Folders:
+        """The folders that a worker knows."""
+        return Folders(self.base, self.device.state, self.models)
 
 
 def usual() -> Path:

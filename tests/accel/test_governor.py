@@ -13,8 +13,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.config import GovernorTable, PipelineConfig, Rung
+from limpet.deployment.desired import on_rung
 from limpet.device.host import Host, Readings
-from limpet.supervision.governor import Governor, on_rung
+from limpet.supervision.governor import Governor
 from support import models
 from support.broker import mosquitto, wait_until
 from support.daemon import Consumer, daemon, missing

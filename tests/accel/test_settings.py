@@ -16,6 +16,7 @@ from limpet import config
 from limpet.commands import check
 from limpet.contracts.data import SampleSpec, TensorSpec
 from limpet.contracts.delegate import CPU
+from limpet.deployment.local import assignment_of
 from limpet.errors import ConfigError, ModelError
 from limpet.executor.process import lay_out
 from limpet.inference.pipeline import Pipeline
@@ -26,6 +27,8 @@ from support.bundles import bundle
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from limpet.contracts.assignment import Assignment
 
 SAMPLES = SampleSpec((3,), np.dtype(np.float32))
 
@@ -46,9 +49,13 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def motion(folder: Path, **pipeline: Any) -> Assignment:
+    return assignment_of(config.build(tables(**pipeline), folder), "motion")
+
+
 def test_the_cpu_comes_last_unless_something_is_required(folder: Path) -> None:
     def names(**pipeline: Any) -> list[str]:
-        made = plan_pipeline(config.build(tables(**pipeline), folder), "motion", SAMPLES)
+        made = plan_pipeline(motion(folder, **pipeline), "motion", SAMPLES)
         return [choice.name for choice in made.delegates]
 
     assert names() == ["cpu"]
@@ -62,7 +69,7 @@ def test_a_library_starts_at_the_configurations_folder(folder: Path) -> None:
     wanted = config.build(
         {**tables(delegates=["mine", "external:/opt/other.so", "vx"]), "delegates": {"mine": mine}}, folder
     )
-    made = plan_pipeline(wanted.only("line"), "motion", SAMPLES)
+    made = plan_pipeline(assignment_of(wanted, "motion"), "motion", SAMPLES)
     first, second, third, last = made.delegates
     assert (first.libraries, first.options) == ((str(folder / "lib/libmine.so"),), {"threads": "2"})
     assert second.libraries == ("/opt/other.so",)
@@ -116,12 +123,12 @@ def test_check_says_that_core_ml_needs_macos(folder: Path) -> None:
 
 
 def test_a_program_that_embeds_a_pipeline_falls_back_too(folder: Path) -> None:
-    with Pipeline(plan_pipeline(config.build(tables(delegates=["vx"]), folder), "motion", SAMPLES)) as pipeline:
+    with Pipeline(plan_pipeline(motion(folder, delegates=["vx"]), "motion", SAMPLES)) as pipeline:
         assert pipeline.model.delegate == "cpu"
         assert pipeline.degraded
     with (
         pytest.raises(ModelError, match="libvx_delegate"),
-        Pipeline(plan_pipeline(config.build(tables(delegates=["vx"], require=1), folder), "motion", SAMPLES)),
+        Pipeline(plan_pipeline(motion(folder, delegates=["vx"], require=1), "motion", SAMPLES)),
     ):
         pass
 

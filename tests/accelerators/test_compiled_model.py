@@ -18,7 +18,7 @@ import pytest
 
 from limpet.accelerators.delegate_kinds import resolve
 from limpet.accelerators.placement import shortfall
-from limpet.config import DelegateTable
+from limpet.contracts.assignment import DelegateTable
 from limpet.errors import ModelError
 from limpet.inference.proof import noise, prove
 from limpet.models import bundle as bundles
@@ -31,7 +31,7 @@ from support.accel import NO_GPU, NO_NPU, use_swiftshader
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from limpet.config import Option
+    from limpet.contracts.assignment import Option
     from limpet.contracts.delegate import Choice
 
 pytestmark = pytest.mark.skipif(

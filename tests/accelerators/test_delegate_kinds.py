@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from limpet.accelerators.delegate_kinds import KINDS, resolve
-from limpet.config import DelegateTable
+from limpet.contracts.assignment import DelegateTable
 from limpet.contracts.delegate import CPU
 from limpet.errors import ConfigError
 

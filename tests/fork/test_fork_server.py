@@ -15,6 +15,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from limpet.config import build
+from limpet.deployment.assignments import assignments
+from limpet.deployment.desired import desired
+from limpet.deployment.local import look_up
 from limpet.fork.launch import ForkServerProcess
 from limpet.supervision.checking import Checking
 from limpet.supervision.fleet import Fleet
@@ -220,7 +223,7 @@ def test_a_worker_that_cannot_be_forked_is_started_later_and_the_others_go_on(tm
         crew = Crew(running)
         try:
             assert crew.fleet.check(wanted).problems() == []
-            crew.fleet.assign(wanted)
+            crew.fleet.assign(assignments(desired(wanted, look_up(wanted))))
             crew.turn_until(lambda: "running" in crew.states("a") and "running" in crew.states("b"))
             before = crew.fleet.pids()
             running.limit(none=True)

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from limpet import plugins
-from limpet.config import Config as Configuration
-from limpet.config import Device, PipelineConfig
+from limpet.config import PipelineConfig
 from limpet.contracts.data import Samples, SampleSpec
 from limpet.contracts.fields import WindowSpec
 from limpet.inference import batches
@@ -25,6 +24,7 @@ from limpet.inference.window import Windower
 from limpet.wire.records import Answered, Ask, Capture
 from limpet.worker.commands import answer
 from support import models
+from support.assigned import single
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,10 +39,11 @@ CHANNELS = 9
 def _plan(cache: Path, **wanted: Any) -> PipelinePlan:
     """Return the plan of the demo's model, with what is ``wanted`` otherwise."""
     pipeline = PipelineConfig(source="s", model=str(SHUTTLE), **wanted)
-    config = Configuration(cache, Device(id="d", state=cache), {}, {"demo": pipeline}, {})
     manifest = plan_model(SHUTTLE, None, ["cpu"], cache).bundle.manifest
     names = tuple(manifest.inputs[0].channels)
-    return plan_pipeline(config, "demo", SampleSpec((CHANNELS,), np.dtype(np.float32), names))
+    return plan_pipeline(
+        single(cache, pipeline, "demo"), "demo", SampleSpec((CHANNELS,), np.dtype(np.float32), names)
+    )
 
 
 @pytest.fixture(scope="module")

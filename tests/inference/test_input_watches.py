@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from limpet.config import Config, Device, PipelineConfig
+from limpet.config import PipelineConfig
 from limpet.contracts.data import Array, Samples, SampleSpec, TensorSpec
 from limpet.inference.clipping import FEWEST, Clipping
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.planning import plan_pipeline
 from limpet.inference.rates import RateWatch
 from support import models
+from support.assigned import single
 from support.broker import wait_until
 from support.bundles import bundle
 from support.daemon import daemon
@@ -108,9 +109,8 @@ def test_gaps_do_not_lower_the_rate() -> None:
 def test_batches_are_looked_at_as_well(tmp_path: Path) -> None:
     models.dense(tmp_path / "m.tflite", 1, 1, batch=-1)
     wanted = PipelineConfig(source="s", model="m.tflite", decoder={"kind": "regress"})
-    config = Config(tmp_path, Device(id="d", state=tmp_path), {}, {"p": wanted}, {})
     spec = SampleSpec((1,), np.dtype(np.float32))
-    with Pipeline(plan_pipeline(config, "p", spec)) as pipeline:
+    with Pipeline(plan_pipeline(single(tmp_path, wanted), "p", spec)) as pipeline:
         samples = block(0, 200, 1000)
         samples.values[:] = 99
         assert len(list(pipeline.feed(samples))) == 200

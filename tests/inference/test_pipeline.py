@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from limpet.config import Config, Device, PipelineConfig
+from limpet.config import PipelineConfig
 from limpet.contracts.data import Samples, SampleSpec
 from limpet.contracts.fields import WindowSpec
 from limpet.errors import ModelError
@@ -24,6 +24,7 @@ from limpet.transforms import resize
 from limpet.wire.records import Answered, Ask, Capture, SetThreshold
 from limpet.worker.commands import answer
 from support import models
+from support.assigned import single
 from support.bundles import bundle as write_bundle
 
 if TYPE_CHECKING:
@@ -39,8 +40,7 @@ def pipeline(tmp_path: Path, decoder: str, transform: dict[str, object]) -> Pipe
     )
     if decoder != "anomaly":
         wanted.decoder = {"kind": decoder}
-    config = Config(tmp_path, Device(id="d", state=tmp_path / "state"), {}, {"p": wanted}, {})
-    return Pipeline(plan_pipeline(config, "p", SPEC))
+    return Pipeline(plan_pipeline(single(tmp_path, wanted), "p", SPEC))
 
 
 def images() -> Samples:
@@ -71,8 +71,7 @@ def test_normalised_bytes_are_stored_as_if_normalised_first(tmp_path: Path, norm
 def planned(tmp_path: Path, model: Path, spec: SampleSpec, **wanted: Any) -> PipelinePlan:
     """Return the plan of a pipeline for a bare model."""
     pipeline = PipelineConfig(source="s", model=str(model), **{"decoder": {"kind": "regress"}, **wanted})
-    config = Config(tmp_path, Device(id="d", state=tmp_path / "state"), {}, {"p": pipeline}, {})
-    return plan_pipeline(config, "p", spec)
+    return plan_pipeline(single(tmp_path, pipeline), "p", spec)
 
 
 def block(values: Any, index: int = 0, *, gap: bool = False) -> Samples:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from limpet.config import Config, DelegateTable, Device, PipelineConfig
+from limpet.config import PipelineConfig
+from limpet.contracts.assignment import DelegateTable
 from limpet.contracts.data import Samples, SampleSpec
 from limpet.contracts.fields import GivenInput, WindowSpec
 from limpet.errors import ModelError
@@ -17,6 +18,7 @@ from limpet.inference.pipeline import Pipeline
 from limpet.inference.planning import plan_pipeline
 from limpet.inference.window import Windower
 from support import delegate, models
+from support.assigned import single
 from support.bundles import bundle
 
 if TYPE_CHECKING:
@@ -38,8 +40,7 @@ def planned(
 ) -> PipelinePlan:
     wanted |= {"delegates": [*delegates]} if delegates else {}
     pipeline = PipelineConfig(source="s", model=str(model), **{"decoder": {"kind": "regress"}, **wanted})
-    config = Config(folder, Device(id="d", state=folder / "state"), {}, {"p": pipeline}, {}, delegates or {})
-    return plan_pipeline(config, "p", spec)
+    return plan_pipeline(single(folder, pipeline, delegates=delegates), "p", spec)
 
 
 def feed(pipeline: Pipeline, rows: Sequence[Any], index: int = 0, *, gap: bool = False) -> list[list[float]]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from limpet.contracts.assignment import Folders
 from limpet.errors import DeployError
 from limpet.models.store import find, stored
 
@@ -22,15 +23,18 @@ def store(tmp_path: Path) -> Path:
 
 
 def test_the_highest_version_counts(tmp_path: Path, store: Path) -> None:
-    assert find("motion", tmp_path, store) == store / "motion-10.limpet"
-    assert find("motion-fast", tmp_path, store) == store / "motion-fast-1.limpet"
+    assert find("motion", Folders(tmp_path, tmp_path, store)) == store / "motion-10.limpet"
+    assert find("motion-fast", Folders(tmp_path, tmp_path, store)) == store / "motion-fast-1.limpet"
 
 
 def test_a_path_starts_at_the_base(tmp_path: Path, store: Path) -> None:
     (tmp_path / "here.tflite").touch()
-    assert find("here.tflite", tmp_path, store) == tmp_path / "here.tflite"
-    assert find("models/door-3.limpet", tmp_path, store) == store / "door-3.limpet"
-    assert find(str(store / "door-3.limpet"), tmp_path / "elsewhere", store) == store / "door-3.limpet"
+    assert find("here.tflite", Folders(tmp_path, tmp_path, store)) == tmp_path / "here.tflite"
+    assert find("models/door-3.limpet", Folders(tmp_path, tmp_path, store)) == store / "door-3.limpet"
+    assert (
+        find(str(store / "door-3.limpet"), Folders(tmp_path / "elsewhere", tmp_path, store))
+        == store / "door-3.limpet"
+    )
 
 
 @pytest.mark.parametrize(
@@ -47,13 +51,13 @@ def test_a_path_starts_at_the_base(tmp_path: Path, store: Path) -> None:
 )
 def test_what_is_not_there(tmp_path: Path, store: Path, name: str, reason: str) -> None:
     with pytest.raises(DeployError, match=reason):
-        find(name, tmp_path, store)
+        find(name, Folders(tmp_path, tmp_path, store))
 
 
 def test_no_store_at_all(tmp_path: Path) -> None:
     assert stored(tmp_path / "nowhere") == {}
     with pytest.raises(DeployError, match="no model 'motion' in "):
-        find("motion", tmp_path, tmp_path / "nowhere")
+        find("motion", Folders(tmp_path, tmp_path, tmp_path / "nowhere"))
 
 
 def test_a_folder_or_a_fifo_in_place_of_a_model_is_named_as_such(tmp_path: Path) -> None:
@@ -61,4 +65,4 @@ def test_a_folder_or_a_fifo_in_place_of_a_model_is_named_as_such(tmp_path: Path)
     os.mkfifo(tmp_path / "fifo.tflite")
     for name in ("folder.tflite", "fifo.tflite"):
         with pytest.raises(DeployError, match="is not a regular file"):
-            find(name, tmp_path, tmp_path)
+            find(name, Folders(tmp_path, tmp_path, tmp_path))

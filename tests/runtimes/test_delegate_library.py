@@ -11,7 +11,7 @@ from test_fault_delegate import Interpreter
 
 from limpet.accelerators.delegate_kinds import resolve
 from limpet.accelerators.delegate_library import load
-from limpet.config import DelegateTable
+from limpet.contracts.assignment import DelegateTable
 from limpet.errors import ModelError
 from support import models
 from support.delegate import Control, build

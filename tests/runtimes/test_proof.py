@@ -11,7 +11,7 @@ import pytest
 from limpet.accelerators.delegate_kinds import resolve
 from limpet.accelerators.delegate_library import load
 from limpet.accelerators.placement import Placement, doubt, of_coverage, shortfall
-from limpet.config import DelegateTable
+from limpet.contracts.assignment import DelegateTable
 from limpet.contracts.data import TensorSpec
 from limpet.errors import ModelError
 from limpet.inference.proof import admit, noise, prove, time_share

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from limpet import config
+from limpet.deployment.assignments import sources_alone
 from limpet.inference.planning import plan_source
 from limpet.inference.reader import Reader
 from limpet.sources import _recognition, serial
@@ -124,16 +125,29 @@ def test_a_dead_connection_is_found_by_the_kernel() -> None:
 )
 def test_how_long_a_source_may_be_silent(tmp_path: Path, value: str, silence: float) -> None:
     assert (
-        plan_source(written(tmp_path, f'kind = "serial"\nport = "/dev/x"\nchannels = ["a"]\n{value}'), "s").silence
+        plan_source(
+            sources_alone(
+                written(tmp_path, f'kind = "serial"\nport = "/dev/x"\nchannels = ["a"]\n{value}'), ["s"]
+            ),
+            "s",
+        ).silence
         == silence
     )
 
 
 def test_a_recording_is_never_silent(tmp_path: Path) -> None:
     (tmp_path / "r.csv").write_text("time,a\n0,1\n3600,2\n")
-    assert plan_source(written(tmp_path, 'kind = "replay"\npath = "r.csv"\n'), "s").silence is None
+    assert (
+        plan_source(sources_alone(written(tmp_path, 'kind = "replay"\npath = "r.csv"\n'), ["s"]), "s").silence
+        is None
+    )
     with pytest.raises(config.ConfigError, match=r"sources\.s\.silence: a source that waits for the model"):
-        plan_source(written(tmp_path, 'kind = "replay"\npath = "r.csv"\nspeed = "flat-out"\nsilence = 3\n'), "s")
+        plan_source(
+            sources_alone(
+                written(tmp_path, 'kind = "replay"\npath = "r.csv"\nspeed = "flat-out"\nsilence = 3\n'), ["s"]
+            ),
+            "s",
+        )
 
 
 @pytest.mark.parametrize("value", ["-1", '"3 s"', "true", "inf", "nan"])

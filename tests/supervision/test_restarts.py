@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.config import build
 from limpet.errors import UnreadableError
 from limpet.supervision.restarts import COOL_OFF, LIMIT, Restarts
 from limpet.supervision.slot import (
@@ -23,8 +22,10 @@ from limpet.supervision.slot import (
     Slot,
 )
 from limpet.wire.records import Ask, Notice, RawAnswered, RawResult, RawResults, SetLogLevel, Transition
+from support.assigned import cells
 
 if TYPE_CHECKING:
+    from limpet.contracts.assignment import Assignment
     from limpet.contracts.messages import State
 
 TABLES = {
@@ -38,8 +39,12 @@ TABLES = {
 }
 
 
+def cell(tables: dict[str, object]) -> Assignment:
+    return cells(tables, Path("/nowhere"))["s"]
+
+
 def slot(**changes: object) -> Slot:
-    return Slot(build(TABLES | changes, Path("/nowhere")).only("s"))
+    return Slot(cell(TABLES | changes))
 
 
 def running(names: list[str], now: float = 0.0) -> Slot:
@@ -183,7 +188,7 @@ def test_a_question_that_was_asked_twice_is_answered_twice() -> None:
 def test_a_pipeline_that_was_taken_away_may_still_say_its_last_words() -> None:
     made = running(["a", "b"])
     tables = TABLES | {"pipelines": {"a": TABLES["pipelines"]["a"]}}  # type: ignore[index]
-    made.want(build(tables, Path("/nowhere")).only("s"), 100.0)
+    made.want(cell(tables), 100.0)
     made.check(Transition("b", "stopped"), 101.0)
     with pytest.raises(UnreadableError, match="no pipeline of its source"):
         made.check(Transition("b", "stopped"), 101.0 + LEAVING)
@@ -234,7 +239,7 @@ def test_silence_is_measured_by_the_shortest_deadline_once_all_models_are_loaded
 
 def test_another_source_starts_every_pipeline_anew() -> None:
     made = running(["a", "b"])
-    made.want(build(TABLES | {"sources": {"s": {"kind": "replay", "queue": 3}}}, Path("/nowhere")).only("s"))
+    made.want(cell(TABLES | {"sources": {"s": {"kind": "replay", "queue": 3}}}))
     made.ending = "its source changed"
     assert made.ended(0, 5.0) == []
     assert made.next_start() == 0.0
@@ -245,6 +250,6 @@ def test_only_the_changed_pipeline_is_forgiven_its_crashes() -> None:
     made = running(["a", "b"])
     made.ended(-9, 1.0)
     pipelines = TABLES["pipelines"] | {"b": {"source": "s", "model": "other"}}  # type: ignore[operator]
-    made.want(build(TABLES | {"pipelines": pipelines}, Path("/nowhere")).only("s"))
+    made.want(cell(TABLES | {"pipelines": pipelines}))
     assert made.runnable(1.0) == ["b"]
     assert made.runnable(2.0) == ["a", "b"]

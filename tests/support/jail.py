@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from limpet import config
 from limpet.contracts.data import Samples
+from limpet.deployment.local import assignment_of
 from limpet.inference import needs
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.planning import plan_pipeline, plan_source, source_plugin
@@ -169,8 +170,9 @@ def _invoke(path: str) -> None:
     """Load the models of a configuration, as after a reassignment, and run each once."""
     wanted = config.read(path)
     for name, table in wanted.pipelines.items():
-        spec = plan_source(wanted, table.source).spec
-        with Pipeline(plan_pipeline(wanted, name, spec)) as pipeline:
+        assignment = assignment_of(wanted, name)
+        spec = plan_source(assignment, table.source).spec
+        with Pipeline(plan_pipeline(assignment, name, spec)) as pipeline:
             assert list(pipeline.feed(_samples(spec.channels)))
 
 
@@ -225,15 +227,18 @@ def _say(value: object) -> None:
 
 def of_worker(wanted: config.Config) -> Permissions:
     (name,) = wanted.sources
-    return needs.of_worker(wanted.only(name), source_plugin(wanted, name))
+    (pipeline,) = wanted.pipelines
+    assignment = assignment_of(wanted, pipeline)
+    return needs.of_worker(assignment, source_plugin(assignment, name))
 
 
 def of_executor(wanted: config.Config, delegate: str) -> Permissions:
     (name,) = wanted.sources
     (pipeline,) = wanted.pipelines
-    plan = plan_pipeline(wanted, pipeline, plan_source(wanted, name).spec)
+    assignment = assignment_of(wanted, pipeline)
+    plan = plan_pipeline(assignment, pipeline, plan_source(assignment, name).spec)
     (choice,) = (choice for choice in plan.delegates if choice.name == delegate)
-    return needs.of_executor(wanted.only(name), plan, choice)
+    return needs.of_executor(assignment, plan, choice)
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import tracemalloc
 import typing
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.config import PipelineConfig
+from limpet.contracts.assignment import ModelFile, PipelineAssignment, PipelineOptions
 from limpet.contracts.messages import Origin, Placed
 from limpet.errors import UnreadableError
 from limpet.models.manifest import Manifest
@@ -226,7 +227,14 @@ def test_causes_of_many_heartbeats_do_not_add_up_without_end() -> None:
     assert sum(record.dropped.values()) == 3000
 
 
-PIPELINES = {"a": PipelineConfig(source="s", model="m", delegates=["edgetpu"])}
+MODEL = ModelFile(Path("m.tflite"), "m", 0)
+
+
+def on(delegate: str) -> dict[str, PipelineAssignment]:
+    return {"a": PipelineAssignment("a", ("s",), MODEL, PipelineOptions(delegates=[delegate]))}
+
+
+PIPELINES = on("edgetpu")
 
 
 def need(number: int, pipeline: str = "a", delegate: str = "edgetpu") -> Need:
@@ -238,8 +246,7 @@ def test_an_executor_is_for_a_delegate_that_the_configuration_names() -> None:
     assert executors.refusal(need(1), PIPELINES, 0.0) == ""
     assert "no delegate '/tmp/evil.so'" in executors.refusal(need(2, delegate="/tmp/evil.so"), PIPELINES, 0.0)  # noqa: S108
     assert "no delegate" in executors.refusal(need(3, pipeline="gone"), PIPELINES, 0.0)
-    on_cpu = {"a": PipelineConfig(source="s", model="m", delegates=["cpu"])}
-    assert "no delegate 'cpu'" in executors.refusal(need(4, delegate="cpu"), on_cpu, 0.0)
+    assert "no delegate 'cpu'" in executors.refusal(need(4, delegate="cpu"), on("cpu"), 0.0)
 
 
 def test_a_pipeline_uses_two_executors_at_once_and_no_number_twice() -> None:

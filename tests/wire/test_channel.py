@@ -13,7 +13,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.config import build
 from limpet.contracts.data import Samples
 from limpet.errors import UnreadableError
 from limpet.wire.channel import LENGTH, Channel
@@ -30,6 +29,7 @@ from limpet.wire.records import (
     ToWorker,
 )
 from limpet.worker.mailbox import Mailbox
+from support.assigned import cells
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,13 +72,13 @@ def test_records_survive_any_cut_of_the_stream(sizes: list[int], piece: int) -> 
     assert all(isinstance(record, RawResults) and record.items[0].pipeline == "p" for record in received)
 
 
-def test_a_configuration_crosses_with_its_paths(tmp_path: Path) -> None:
+def test_an_assignment_crosses_with_its_paths(tmp_path: Path) -> None:
     tables = {
         "device": {"id": "d", "state": "state"},
         "sources": {"s": {"kind": "replay"}},
         "pipelines": {"p": {"source": "s", "model": "m", "window": {"size": 3}}},
     }
-    wanted = build(tables, tmp_path)
+    wanted = cells(tables, tmp_path)["s"]
     with pair(ToWorker) as (a, b):
         a.send(Assign(wanted))
         assert list(b.receive()) == [Assign(wanted)]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from limpet.config import DelegateTable, Option
+from limpet.contracts.assignment import DelegateTable, Option
 from limpet.contracts.delegate import Choice, How
 from limpet.contracts.needs import Needs
 from limpet.errors import ConfigError

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from limpet.commands._model_report import Coverage, ModelReport, lines
-from limpet.config import Device
+from limpet.config import Config, Device
 from limpet.errors import ModelError
 from limpet.inference import admission, trial
 from limpet.inference.input_fit import open_transforms, resized
@@ -47,7 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Print what is known; 1 where the runtime here refuses the model."""
     named = Path(arguments.model)
-    path = named if named.exists() else store.find(arguments.model, Path(), Device(id="here").state / "models")
+    path = (
+        named
+        if named.exists()
+        else store.find(arguments.model, Config(Path(), Device(id="here"), {}, {}, {}).folders)
+    )
     kind = model_kind.of(path)
     if kind not in {model_kind.TFLITE, model_kind.BUNDLE}:
         raise ModelError(model_kind.refused(path, kind))

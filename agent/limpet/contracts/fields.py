@@ -10,6 +10,7 @@ from msgspec import Meta
 Positive = Annotated[float, Meta(gt=0, le=1e9)]
 """Also no infinity: as nanoseconds it must fit into 64 bits."""
 Count = Annotated[int, Meta(ge=1, le=1 << 31)]
+Share = Annotated[float, Meta(ge=0, le=1)]
 Samples = Annotated[int, Meta(ge=1, le=1 << 24)]
 """Samples of a window. How many bytes they may take depends on the source, see ``limpet.inference.window``."""
 Dimension = Annotated[int, Meta(ge=-1, le=1 << 31)]

@@ -13,18 +13,19 @@ from msgspec import structs
 from limpet.accelerators.inventory import missing
 from limpet.contracts.delegate import CPU
 from limpet.delivery import reporters
+from limpet.deployment.assignments import sources_alone
+from limpet.deployment.local import assignment_of
 from limpet.device import directories
 from limpet.device.machine import Machine
 from limpet.errors import ConfigError, LimpetError, ModelError
 from limpet.inference import planning, trial
 from limpet.models import bundle as bundles
-from limpet.models import store
-from limpet.supervision import governor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from limpet.config import Config
+    from limpet.contracts.assignment import Assignment
     from limpet.contracts.data import SampleSpec
     from limpet.inference.plan import PipelinePlan
 
@@ -40,7 +41,7 @@ def inspect(wanted: Config) -> tuple[list[str], list[str]]:
     sources = {}
     for name in wanted.sources:
         try:
-            sources[name] = planning.plan_source(wanted, name)
+            sources[name] = planning.plan_source(sources_alone(wanted, [name]), name)
         except ConfigError as error:
             problems += error.problems
     with _aside(wanted) as aside:
@@ -49,7 +50,8 @@ def inspect(wanted: Config) -> tuple[list[str], list[str]]:
                 continue
             for level in range(len(pipeline.ladder) + 1):
                 try:
-                    made = _tried(governor.apply(aside, level), name, sources[pipeline.source].spec)
+                    assignment = assignment_of(aside, name, level)
+                    made = _tried(assignment, name, sources[pipeline.source].spec)
                 except ConfigError as error:
                     problems += error.problems
                 except LimpetError as error:
@@ -60,31 +62,31 @@ def inspect(wanted: Config) -> tuple[list[str], list[str]]:
     return problems, lines
 
 
-def _tried(wanted: Config, name: str, spec: SampleSpec) -> PipelinePlan:
+def _tried(assignment: Assignment, name: str, spec: SampleSpec) -> PipelinePlan:
     """Plan a pipeline, and run it once. ``LimpetError`` says why it would fail at its start."""
     try:
-        made = planning.plan_pipeline(wanted, name, spec)
+        made = planning.plan_pipeline(assignment, name, spec)
     except LimpetError as error:
-        if refusal := _refusal(wanted, name):
+        if refusal := _refusal(assignment, name):
             raise ModelError(f"{error}; {refusal}") from error
         raise
     lacking = _lacking(made)
     if CPU not in made.delegates and len(lacking) == len(made.delegates):
         raise ModelError(f"{'; '.join(lacking)}; with `require` the CPU does not stand in")
-    if reason := trial.failure(wanted, made):
+    if reason := trial.failure(assignment, made):
         raise ModelError(reason)
     return made
 
 
-def _refusal(wanted: Config, name: str) -> str:
+def _refusal(assignment: Assignment, name: str) -> str:
     """Return why the runtime does not load a pipeline's ``.tflite`` model; empty if it does."""
-    pipeline = wanted.pipelines[name]
+    pipeline = assignment.pipelines[name]
+    cache = directories.models_cache(assignment.folders.state, assignment.cell)
     try:
-        path = store.find(pipeline.model, wanted.base, wanted.models)
-        model = bundles.load(path, directories.models_cache(wanted.device.state, pipeline.source)).model
+        model = bundles.load(pipeline.model.path, cache).model
     except LimpetError:
         return ""  # the plan has said so
-    if model.suffix != ".tflite" or pipeline.delegates != [CPU.name]:
+    if model.suffix != ".tflite" or pipeline.options.delegates != [CPU.name]:
         return ""
     try:
         trial.coverage(model)

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from limpet.accelerators.inventory import Accelerator
-    from limpet.config import DelegateTable
+    from limpet.contracts.assignment import DelegateTable
     from limpet.device.machine import Machine
     from limpet.doctor.finding import Finding
     from limpet.doctor.installation import Installation

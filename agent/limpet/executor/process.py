@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
-    from limpet.config import Config
+    from limpet.contracts.assignment import Assignment
     from limpet.contracts.data import TensorSpec
     from limpet.contracts.delegate import Choice
     from limpet.inference.plan import PipelinePlan
@@ -75,13 +75,13 @@ def run(end: socket.socket, task: Open) -> None:
 class _Executor:
     def __init__(self, worker: Channel[ToExecutor], wanted: Open, stack: ExitStack) -> None:
         self._worker = worker
-        config, name = wanted.config, wanted.pipeline
-        source = config.pipelines[name].source
-        self._choice = next(choice for choice in delegates_of(config, name) if choice.name == wanted.delegate)
+        assignment, name = wanted.assignment, wanted.pipeline
+        (source,) = assignment.pipelines[name].sources
+        self._choice = next(choice for choice in delegates_of(assignment, name) if choice.name == wanted.delegate)
         # Foreign bytes are parsed from here on: a recording's, a manifest's. Then it needs even less.
-        sandbox.enter(needs.of_planning(config, name, source_plugin(config, source), self._choice))
-        self._plan = plan_pipeline(config, name, plan_source(config, source).spec)
-        in_force = _confine(config, self._plan, self._choice)
+        sandbox.enter(needs.of_planning(assignment, name, source_plugin(assignment, source), self._choice))
+        self._plan = plan_pipeline(assignment, name, plan_source(assignment, source).spec)
+        in_force = _confine(assignment, self._plan, self._choice)
         shape, _ = open_transforms(self._plan.transforms, Windower(self._plan.window, self._plan.spec))
         self._shapes = resized(self._plan, shape)
         self._model, placed = stack.enter_context(admission.admitted(self._plan, self._choice, self._shapes))
@@ -127,11 +127,11 @@ class _Executor:
         return monotonic() - started
 
 
-def _confine(config: Config, plan: PipelinePlan, choice: Choice) -> list[str]:
+def _confine(assignment: Assignment, plan: PipelinePlan, choice: Choice) -> list[str]:
     """Enter the sandbox, as from here on the code of strangers runs: a delegate's, its driver's and the model."""
-    wanted = needs.of_executor(config, plan, choice)
+    wanted = needs.of_executor(assignment, plan, choice)
     # Where drivers of GPUs keep what they compiled, instead of in the user's home.
-    os.environ["XDG_CACHE_HOME"] = str(directories.drivers_cache(config.device.state.resolve(), plan.name))
+    os.environ["XDG_CACHE_HOME"] = str(directories.drivers_cache(assignment.folders.state.resolve(), plan.name))
     return sandbox.enter(wanted)
 
 

@@ -12,38 +12,39 @@ from limpet.errors import ConfigError
 from limpet.inference import needs
 
 if TYPE_CHECKING:
-    from limpet.config import Config, PipelineConfig
+    from limpet.contracts.assignment import Assignment, PipelineOptions
 
 
-def delegates_of(config: Config, name: str) -> tuple[Choice, ...]:
+def delegates_of(assignment: Assignment, name: str) -> tuple[Choice, ...]:
     """Resolve the delegates of a pipeline, best first. ``ConfigError`` has all that is wrong with them."""
     problems: list[str] = []
-    choices = resolve_delegates(config, config.pipelines[name], f"pipelines.{name}", problems)
+    choices = resolve_delegates(assignment, assignment.pipelines[name].options, f"pipelines.{name}", problems)
     if problems:
         raise ConfigError(problems)
     return choices
 
 
 def resolve_delegates(
-    config: Config, wanted: PipelineConfig, where: str, problems: list[str]
+    assignment: Assignment, wanted: PipelineOptions, where: str, problems: list[str]
 ) -> tuple[Choice, ...]:
     """Resolve a list of delegates; the CPU comes last unless that much is required to be elsewhere."""
     choices: list[Choice] = []
     for name in dict.fromkeys(wanted.delegates):
         try:
-            choices.append(resolve_delegate(name, config.delegates))
+            choices.append(resolve_delegate(name, assignment.delegates))
         except ConfigError as error:
             problems.extend(f"{where}.delegates: {problem}" for problem in error.problems)
         else:
             problems.extend(
                 f"{where}.delegates: {name!r}: {path} lies in a folder that workers may write; put it elsewhere"
-                for path in needs.not_to_be_run(config, choices[-1])
+                for path in needs.not_to_be_run(assignment, choices[-1])
             )
     if CPU not in choices and not wanted.require:
         choices.append(CPU)
+    base = assignment.folders.base
     return tuple(
         msgspec.structs.replace(
-            choice, libraries=tuple(str(config.base / n) if "/" in n else n for n in choice.libraries)
+            choice, libraries=tuple(str(base / name) if "/" in name else name for name in choice.libraries)
         )
         for choice in choices
     )

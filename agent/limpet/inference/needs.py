@@ -10,52 +10,52 @@ import msgspec
 
 from limpet.accelerators import delegate_kinds
 from limpet.device import directories
-from limpet.errors import ConfigError, DeployError
+from limpet.errors import ConfigError
 from limpet.inference.resolving import Resolver
 from limpet.isolation.permissions import Permissions
-from limpet.models import store
 from limpet.plugins import needs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from limpet.config import Config
+    from limpet.contracts.assignment import Assignment, Folders
     from limpet.contracts.delegate import Choice
     from limpet.contracts.needs import Needs
     from limpet.inference.plan import Configured, PipelinePlan
 
 
-def of_worker(config: Config, source: Configured) -> Permissions:
-    """Return what the worker of the one source of a configuration may open. Nothing is opened.
+def of_worker(assignment: Assignment, source: Configured) -> Permissions:
+    """Return what the worker of a cell with one source may open. Nothing is opened.
 
     ``ConfigError`` if its plugin wants to write where secrets or Limpet's own files lie.
     """
-    (name,) = config.sources
+    (name,) = assignment.sources
     declared = needs_of(source.module, source.config)
     return Permissions(
-        read=_of_inputs(config, source),
-        change=frozenset({directories.models_cache(config.device.state.resolve(), name)})
-        | _written(config, name, source),
+        read=_of_inputs(assignment, source),
+        change=frozenset({directories.models_cache(assignment.folders.state.resolve(), assignment.cell)})
+        | _written(assignment.folders, name, source),
         devices=frozenset(declared.devices),
         endpoints=frozenset(declared.endpoints),
         network=declared.network,
     )
 
 
-def _of_inputs(config: Config, source: Configured) -> frozenset[Path]:
+def _of_inputs(assignment: Assignment, source: Configured) -> frozenset[Path]:
     """Return what is read to make plans: the files of a source, the store, the models, and what tables name."""
-    paths = {config.models, *_of_source(source), *_named(config, config.base)}
-    paths |= {_model(config, pipeline.model) for pipeline in config.pipelines.values()}
-    return _with_folders(paths, config)
+    folders = assignment.folders
+    tables = (assignment.sources, assignment.delegates, [one.options for one in assignment.pipelines.values()])
+    paths = {folders.store, *assignment.models, *_of_source(source), *_named(tables, folders.base)}
+    return _with_folders(paths, folders)
 
 
-def of_description(config: Config, name: str, source: Configured) -> frozenset[Path]:
+def of_description(folders: Folders, name: str, source: Configured) -> frozenset[Path]:
     """Return what can be read to find out what a source's samples are: the files that it names or declares.
 
     ``ConfigError`` if it declares what it cannot have.
     """
-    _written(config, name, source)
-    return _with_folders({*_of_source(source), *_named(source.config, config.base)}, config)
+    _written(folders, name, source)
+    return _with_folders({*_of_source(source), *_named(source.config, folders.base)}, folders)
 
 
 def _of_source(source: Configured) -> set[Path]:
@@ -63,83 +63,74 @@ def _of_source(source: Configured) -> set[Path]:
     return {*_paths(source.config), *needs_of(source.module, source.config).read}
 
 
-def _written(config: Config, name: str, source: Configured) -> frozenset[Path]:
+def _written(folders: Folders, name: str, source: Configured) -> frozenset[Path]:
     """Return the folders that a source's plugin writes in."""
-    folders = frozenset(path.resolve() for path in needs_of(source.module, source.config).write)
-    if precious := sorted(folder for folder in folders if _is_precious(folder, config)):
+    written = frozenset(path.resolve() for path in needs_of(source.module, source.config).write)
+    if precious := sorted(folder for folder in written if _is_precious(folder, folders)):
         raise ConfigError([f"sources.{name}: it writes in {precious[0]}, which holds Limpet's own files"])
-    return folders
+    return written
 
 
-def of_executor(config: Config, plan: PipelinePlan, choice: Choice) -> Permissions:
+def of_executor(assignment: Assignment, plan: PipelinePlan, choice: Choice) -> Permissions:
     """Return what an executor of one model on one delegate needs. Nothing is opened.
 
     The model has been unpacked by then, so it only reads it. Its source and the other models are not its business.
     """
     bundle = plan.bundle
     files = {bundle.model, *(path for _, path in bundle.variants), *([bundle.golden] if bundle.golden else [])}
-    files |= _named(config.pipelines, config.base)
-    return _of_delegate(config, plan.name, choice, frozenset(path.resolve() for path in files))
+    files |= _named(assignment.pipelines[plan.name].options, assignment.folders.base)
+    return _of_delegate(assignment.folders, plan.name, choice, frozenset(path.resolve() for path in files))
 
 
-def of_planning(config: Config, name: str, source: Configured, choice: Choice) -> Permissions:
+def of_planning(assignment: Assignment, name: str, source: Configured, choice: Choice) -> Permissions:
     """Return what an executor needs until it knows from the bundle which files it needs, and afterwards."""
-    unpacked = directories.models_cache(config.device.state.resolve(), config.pipelines[name].source)
-    return _of_delegate(config, name, choice, _of_inputs(config, source) | {unpacked})
+    unpacked = directories.models_cache(assignment.folders.state.resolve(), assignment.cell)
+    return _of_delegate(assignment.folders, name, choice, _of_inputs(assignment, source) | {unpacked})
 
 
-def _of_delegate(config: Config, name: str, choice: Choice, files: frozenset[Path]) -> Permissions:
+def _of_delegate(folders: Folders, name: str, choice: Choice, files: frozenset[Path]) -> Permissions:
     declared = delegate_kinds.needs(choice)
     return Permissions(
-        read=files | _with_folders(_named(choice.libraries, config.base) | {*declared.read}, config),
-        change=frozenset({directories.drivers_cache(config.device.state.resolve(), name)})
-        | _caches(config, declared),
+        read=files | _with_folders(_named(choice.libraries, folders.base) | {*declared.read}, folders),
+        change=frozenset({directories.drivers_cache(folders.state.resolve(), name)}) | _caches(folders, declared),
         devices=frozenset(declared.devices),
     )
 
 
-def not_to_be_run(config: Config, choice: Choice) -> list[Path]:
+def not_to_be_run(assignment: Assignment, choice: Choice) -> list[Path]:
     """Return files of a delegate that lie where a worker or an executor may write.
 
     A process that was taken over could put its own code there, and an executor would run it.
     """
     declared = delegate_kinds.needs(choice)
-    writable = {config.device.state.resolve() / "cache", *_caches(config, declared), *_written_by_sources(config)}
+    folders = assignment.folders
+    writable = {folders.state.resolve() / "cache", *_caches(folders, declared), *_written_by_sources(assignment)}
     options = (text for key, text in choice.options.items() if "/" in text and "cache" not in key)
-    files = [config.base / text for text in (*choice.libraries, *options) if "/" in text]
+    files = [folders.base / text for text in (*choice.libraries, *options) if "/" in text]
     return [path for path in files if not writable.isdisjoint({path.resolve(), *path.resolve().parents})]
 
 
-def _written_by_sources(config: Config) -> set[Path]:
+def _written_by_sources(assignment: Assignment) -> set[Path]:
     """Return the folders that the plugins of sources write in. Sources with bad options are left out."""
-    folders: set[Path] = set()
-    for name in config.sources:
-        table = config.sources[name]
+    written: set[Path] = set()
+    for name, table in assignment.sources.items():
         with suppress(ConfigError):
-            source = Resolver(config.base, []).plugin("sources", table.kind, table.options, "")
-            folders |= _written(config, name, source) if source else set()
-    return folders
+            source = Resolver(assignment.folders.base, []).plugin("sources", table.kind, table.options, "")
+            written |= _written(assignment.folders, name, source) if source else set()
+    return written
 
 
-def _model(config: Config, model: str) -> Path:
-    """Return a model's file; the store where it is not there yet."""
-    try:
-        return store.find(model, config.base, config.models)
-    except DeployError:
-        return config.models
+def _with_folders(paths: set[Path], folders: Folders) -> frozenset[Path]:
+    return frozenset(beside.resolve() for path in paths for beside in _with_folder(path, folders))
 
 
-def _with_folders(paths: set[Path], config: Config) -> frozenset[Path]:
-    return frozenset(beside.resolve() for path in paths for beside in _with_folder(path, config))
-
-
-def _with_folder(path: Path, config: Config) -> set[Path]:
+def _with_folder(path: Path, folders: Folders) -> set[Path]:
     """Return a path and its folder, so that a file put in its place by renaming can be read as well.
 
     The folders of the configuration and of the state may hold secrets, as may those above them: of these only the
     file.
     """
-    return {path} if _is_folder(path) or _may_hold_secrets(path.parent, config) else {path, path.parent}
+    return {path} if _is_folder(path) or _may_hold_secrets(path.parent, folders) else {path, path.parent}
 
 
 def _is_folder(path: Path) -> bool:
@@ -149,8 +140,8 @@ def _is_folder(path: Path) -> bool:
         return False
 
 
-def _may_hold_secrets(folder: Path, config: Config) -> bool:
-    places = (config.base.resolve(), config.device.state.resolve())
+def _may_hold_secrets(folder: Path, folders: Folders) -> bool:
+    places = (folders.base.resolve(), folders.state.resolve())
     return any(folder.resolve() in {place, *place.parents} for place in places)
 
 
@@ -165,16 +156,16 @@ def _named(value: Any, base: Path) -> set[Path]:
     return {path for word in words if "/" in word and (path := base / word).is_file()}
 
 
-def _caches(config: Config, declared: Needs) -> frozenset[Path]:
+def _caches(folders: Folders, declared: Needs) -> frozenset[Path]:
     """Return the folders in which a delegate keeps something, unless others do so, too."""
-    folders = frozenset(path.resolve() for path in declared.write)
-    return frozenset(folder for folder in folders if not _is_precious(folder, config))
+    caches = frozenset(path.resolve() for path in declared.write)
+    return frozenset(folder for folder in caches if not _is_precious(folder, folders))
 
 
-def _is_precious(folder: Path, config: Config) -> bool:
+def _is_precious(folder: Path, folders: Folders) -> bool:
     """Whether the configuration, the state or the store lies in a folder, or the folder in the state."""
-    state = config.device.state.resolve()
-    places = (config.base.resolve(), state, config.models.resolve())
+    state = folders.state.resolve()
+    places = (folders.base.resolve(), state, folders.store.resolve())
     return any(folder in {place, *place.parents} for place in places) or state in folder.parents
 
 

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from limpet import config as configuration
 from limpet.contracts.data import Samples, Window
+from limpet.deployment.local import assignment_of
 from limpet.errors import ConfigError, ModelError
 from limpet.inference.admission import load
 from limpet.inference.batches import Batches, suited
@@ -115,8 +116,9 @@ class Pipeline:
         config = configuration.read(path)
         if name not in config.pipelines:
             raise ConfigError([f"{path}: no pipeline {name!r}"])
-        source = plan_source(config, config.pipelines[name].source)
-        pipeline = cls(plan_pipeline(config, name, source.spec))
+        assignment = assignment_of(config, name)
+        source = plan_source(assignment, config.pipelines[name].source)
+        pipeline = cls(plan_pipeline(assignment, name, source.spec))
         pipeline._source = source
         return pipeline
 

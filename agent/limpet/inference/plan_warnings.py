@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from limpet.config import PipelineConfig
+    from limpet.contracts.assignment import PipelineOptions
     from limpet.inference.inputs import StatePlan
     from limpet.models.manifest import Manifest
 
 
-def warnings(wanted: PipelineConfig, manifest: Manifest, state: StatePlan) -> Iterator[str]:
+def warnings(wanted: PipelineOptions, manifest: Manifest, state: StatePlan) -> Iterator[str]:
     """Yield what is most likely not meant."""
     if wanted.transforms is not None:
         kept = {table.get("kind") for table in wanted.transforms}

@@ -20,24 +20,23 @@ from limpet.inference.plan_warnings import warnings
 from limpet.inference.resolving import Resolver
 from limpet.inference.window import refuse_oversize
 from limpet.models import bundle as bundles
-from limpet.models import store
 from limpet.untrusted import reading
 
 if TYPE_CHECKING:
-    from limpet.config import Config, PipelineConfig
+    from limpet.contracts.assignment import Assignment, PipelineAssignment, PipelineOptions
     from limpet.contracts.data import SampleSpec
     from limpet.contracts.model_facts import ModelFacts
     from limpet.models.manifest import Manifest
 
 
-def plan_source(config: Config, name: str) -> SourcePlan:
+def plan_source(assignment: Assignment, name: str) -> SourcePlan:
     """Resolve one source. ``ConfigError`` has all that is wrong with it."""
-    plugin = source_plugin(config, name)
+    plugin = source_plugin(assignment, name)
     try:
         spec = plugin.module.describe(plugin.config)
     except ConfigError as error:
         raise ConfigError([f"sources.{name}: {problem}" for problem in error.problems]) from error
-    table = config.sources[name]
+    table = assignment.sources[name]
     if table.silence is not None and not spec.live:
         raise ConfigError([f"sources.{name}.silence: a source that waits for the model is never silent"])
     return SourcePlan(
@@ -45,49 +44,53 @@ def plan_source(config: Config, name: str) -> SourcePlan:
     )
 
 
-def source_plugin(config: Config, name: str) -> Configured:
+def source_plugin(assignment: Assignment, name: str) -> Configured:
     """Resolve the options of one source. ``ConfigError`` has all that is wrong with them."""
-    table = config.sources[name]
-    resolve = Resolver(config.base, [])
+    table = assignment.sources[name]
+    resolve = Resolver(assignment.folders.base, [])
     plugin = resolve.plugin("sources", table.kind, table.options, f"sources.{name}")
     if plugin is None:
         raise ConfigError(resolve.problems)
     return plugin
 
 
-def options_of(config: Config, name: str) -> list[str]:
-    """Return what is wrong with the options of a pipeline, as far as its model is not needed to know."""
-    wanted = config.pipelines[name]
+def problems_of_options(assignment: Assignment, name: str, wanted: PipelineOptions) -> list[str]:
+    """Return what is wrong with the options of a pipeline, as far as its model is not needed to know.
+
+    The assignment need not have the pipeline yet.
+    """
     where = f"pipelines.{name}"
-    resolve = Resolver(config.base, [])
+    resolve = Resolver(assignment.folders.base, [])
     resolve.all("transforms", wanted.transforms or [], f"{where}.transforms")
     if wanted.decoder is not None:
         resolve.table("decoders", wanted.decoder, f"{where}.decoder")
-    resolve_delegates(config, wanted, where, resolve.problems)
+    resolve_delegates(assignment, wanted, where, resolve.problems)
     return resolve.problems
 
 
-def plan_pipeline(config: Config, name: str, spec: SampleSpec, *, decodes: bool = True) -> PipelinePlan:
+def plan_pipeline(assignment: Assignment, name: str, spec: SampleSpec, *, decodes: bool = True) -> PipelinePlan:
     """Resolve one pipeline on a source whose samples are ``spec``. Without ``decodes``, its outputs stay tensors.
 
     ``ConfigError`` has all that is wrong with what a person wrote; ``ModelError``, ``DeployError`` or
     ``UnreadableError`` says why its model cannot be used, such as a manifest that asks for an unknown decoder.
     """
-    wanted = config.pipelines[name]
-    path = store.find(wanted.model, config.base, config.models)
-    bundle = bundles.load(path, directories.models_cache(config.device.state, wanted.source))
+    path = assignment.pipelines[name].model.path
+    bundle = bundles.load(path, directories.models_cache(assignment.folders.state, assignment.cell))
     with reading(f"the manifest of {path.name}"):
-        plan = _plan(config, name, spec, bundle)
+        plan = _plan(assignment, assignment.pipelines[name], spec, bundle)
         given = check_input(plan)
         if decodes:
             check_decoder(plan, given)
         return plan
 
 
-def _plan(config: Config, name: str, spec: SampleSpec, bundle: bundles.Bundle) -> PipelinePlan:
-    wanted, manifest = config.pipelines[name], bundle.manifest
-    where = f"pipelines.{name}"
-    written, bundled = Resolver(config.base, []), Resolver(config.base, [])
+def _plan(
+    assignment: Assignment, pipeline: PipelineAssignment, spec: SampleSpec, bundle: bundles.Bundle
+) -> PipelinePlan:
+    wanted, manifest = pipeline.options, bundle.manifest
+    where = f"pipelines.{pipeline.name}"
+    base = assignment.folders.base
+    written, bundled = Resolver(base, []), Resolver(base, [])
     transforms = (
         bundled.all("transforms", manifest.transforms, "transforms")
         if wanted.transforms is None
@@ -103,14 +106,14 @@ def _plan(config: Config, name: str, spec: SampleSpec, bundle: bundles.Bundle) -
         if wanted.decoder is None
         else written.table("decoders", wanted.decoder, f"{where}.decoder")
     )
-    delegates = resolve_delegates(config, wanted, where, written.problems)
+    delegates = resolve_delegates(assignment, wanted, where, written.problems)
     if written.problems:
         raise ConfigError(written.problems)
     if runtime is None or decoder is None or bundled.problems:
         raise ModelError(f"{manifest.name}: its manifest: {'; '.join(bundled.problems)}")
     if problems := runtime.module.check(bundle.model, [choice.name for choice in delegates]):
         raise ModelError("; ".join(problems))
-    window = _window(wanted, manifest, spec, where)
+    window = _window(pipeline, manifest, spec)
     read = read_facts(runtime, bundle)
     if read is not None:
         refuse_unnamed(read)
@@ -119,7 +122,7 @@ def _plan(config: Config, name: str, spec: SampleSpec, bundle: bundles.Bundle) -
     chosen, narrow = taken(taken_channels(inputs), spec)
     state = plan_state(wanted.stateful, manifest, facts, inputs)
     return PipelinePlan(
-        name,
+        pipeline.name,
         bundle,
         chosen,
         narrow,
@@ -139,11 +142,11 @@ def _plan(config: Config, name: str, spec: SampleSpec, bundle: bundles.Bundle) -
     )
 
 
-def _window(wanted: PipelineConfig, manifest: Manifest, spec: SampleSpec, where: str) -> WindowSpec:
-    window = wanted.window or manifest.window or WindowSpec(size=1)
+def _window(pipeline: PipelineAssignment, manifest: Manifest, spec: SampleSpec) -> WindowSpec:
+    window = pipeline.options.window or manifest.window or WindowSpec(size=1)
     if window.seconds is not None and not spec.timed:
-        why = f"the window of {where} is {window.seconds:g} s, but these samples carry no time"
-        raise ConfigError([f"sources.{wanted.source}.rate: missing; {why}: give their number a second"])
+        why = f"the window of pipelines.{pipeline.name} is {window.seconds:g} s, but these samples carry no time"
+        raise ConfigError([f"sources.{pipeline.sources[0]}.rate: missing; {why}: give their number a second"])
     refuse_oversize(window, spec)
     return window
 

@@ -10,8 +10,10 @@ import numpy as np
 
 from limpet import plugins
 from limpet.config import Config, Device, PipelineConfig
+from limpet.contracts.assignment import SourceTable
 from limpet.contracts.data import SampleSpec
 from limpet.contracts.fields import GivenInput, WindowSpec
+from limpet.deployment.local import assignment_of
 from limpet.errors import ModelError
 from limpet.inference.plan import Configured, PipelinePlan
 from limpet.inference.planning import plan_pipeline, read_facts
@@ -84,8 +86,9 @@ def plan_tensors(path: Path, shape: tuple[int, ...], delegate: str, cache: Path)
 def _plan(
     wanted: PipelineConfig, name: str, spec: SampleSpec, cache: Path, *, decodes: bool = True
 ) -> PipelinePlan:
-    config = Config(Path.cwd(), Device(id="single", state=cache), {}, {name: wanted}, {})
-    plan = plan_pipeline(config, name, spec, decodes=decodes)
+    sources = {wanted.source: SourceTable("replay", 1, {})}
+    config = Config(Path.cwd(), Device(id="single", state=cache), sources, {name: wanted}, {})
+    plan = plan_pipeline(assignment_of(config, name), name, spec, decodes=decodes)
     asked = tuple(choice for choice in plan.delegates if choice.name in wanted.delegates)
     return msgspec.structs.replace(plan, delegates=asked, least_speed=0.0)
 

@@ -20,7 +20,7 @@ from limpet.models.tflite.coverage import Coverage
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from limpet.config import Config
+    from limpet.contracts.assignment import Assignment
     from limpet.inference.plan import PipelinePlan
 
 SHARE = 2.0
@@ -30,13 +30,13 @@ SECONDS = 60.0
 """For the same where there is no deadline."""
 
 
-def failure(config: Config, plan: PipelinePlan) -> str:
+def failure(assignment: Assignment, plan: PipelinePlan) -> str:
     """Return why a pipeline cannot run, in a line; empty if it can.
 
     It runs on the CPU, which an accelerator is measured by. The accelerator may be in use, so it is left alone.
     """
-    seconds = max(LEAST, config.pipelines[plan.name].deadline * SHARE)
-    wanted = replace(needs.of_executor(config, plan, CPU), change=frozenset(), devices=frozenset())
+    seconds = max(LEAST, assignment.pipelines[plan.name].options.deadline * SHARE)
+    wanted = replace(needs.of_executor(assignment, plan, CPU), change=frozenset(), devices=frozenset())
     try:
         return confined.run(lambda: _attempt(plan), wanted, seconds)
     except confined.LostError as error:

@@ -1,32 +1,61 @@
-"""Where models are: a path, or a name that is looked up in the store."""
+"""Where models are: a path, or a name that is looked up in the store. Folders are listed here, files not read."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
+from limpet.contracts.assignment import FoundModel
 from limpet.errors import DeployError
 from limpet.wording import suggest
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from limpet.contracts.assignment import Folders
+
 SUFFIXES = (".limpet", ".tflite")
 _FILE = re.compile(r"(?P<name>.+)-(?P<version>\d+)\.limpet")
 
 
-def find(name: str, base: Path, store: Path) -> Path:
-    """Return the file of a model.
+def candidates(model: str, folders: Folders) -> list[FoundModel]:
+    """Return the files that a configuration may mean by a model, the highest version first.
 
-    A name with a separator or the suffix of a model file is a path that starts at ``base``. Any other is that of
-    a bundle in ``store``, of which the highest version counts. ``DeployError`` says what there is instead.
+    A text with a separator or the suffix of a model file is a path that starts at ``folders.base``. Any other is
+    the name of a bundle in the store: all its versions, or that one of ``NAME@VERSION``. If there is no such file,
+    the only candidate says so in its ``problem``.
     """
-    if "/" in name or name.endswith(SUFFIXES):
-        return _existing(base, name)
-    versions = stored(store)
+    try:
+        return _candidates(model, folders)
+    except DeployError as error:
+        return [FoundModel(folders.store, model, 0, problem=str(error))]
+
+
+def find(model: str, folders: Folders) -> Path:
+    """Return the file of the highest version. ``DeployError`` says what there is instead."""
+    return _candidates(model, folders)[0].path
+
+
+def _candidates(model: str, folders: Folders) -> list[FoundModel]:
+    if "/" in model or model.endswith(SUFFIXES):
+        path = _existing(folders.base, model)
+        return [FoundModel(path, *_parts(path))]
+    name, _, wanted = model.partition("@")
+    versions = stored(folders.store)
     if name not in versions:
-        raise DeployError(f"there is no model {name!r} in {store}{suggest(name, versions)}")
-    return versions[name][max(versions[name])]
+        raise DeployError(f"there is no model {name!r} in {folders.store}{suggest(name, versions)}")
+    found = [FoundModel(path, name, number) for number, path in sorted(versions[name].items(), reverse=True)]
+    chosen = [one for one in found if not wanted or str(one.version) == wanted]
+    if not chosen:
+        there = ", ".join(str(one.version) for one in found)
+        raise DeployError(f"there is no version {wanted} of {name!r} in {folders.store}; there are: {there}")
+    return chosen
+
+
+def _parts(path: Path) -> tuple[str, int]:
+    """Return name and version as a file name says them; version 0 if it says none."""
+    match = _FILE.fullmatch(path.name)
+    return (match["name"], int(match["version"])) if match else (path.stem, 0)
 
 
 def stored(store: Path) -> dict[str, dict[int, Path]]:

@@ -7,8 +7,7 @@ import socket
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from msgspec import structs
-
+from limpet.deployment.assignments import to_check
 from limpet.errors import UnreadableError
 from limpet.wire.border import cleaned
 from limpet.wire.channel import Channel
@@ -38,7 +37,7 @@ class Checking:
         self._ours, theirs = socket.socketpair()
         with theirs:
             try:
-                self.number = forks.fork("check", Check(structs.replace(wanted, reporters={})), theirs)
+                self.number = forks.fork("check", Check(*to_check(wanted)), theirs)
             except OSError as error:
                 self._error = error.strerror or str(error)
 

@@ -11,7 +11,7 @@ from limpet.contracts.delegate import CPU
 from limpet.errors import UnreadableError
 
 if TYPE_CHECKING:
-    from limpet.config import PipelineConfig
+    from limpet.contracts.assignment import PipelineAssignment
     from limpet.wire.records import Need
 
 MOST_IN_USE = 2
@@ -40,7 +40,7 @@ class Executors:
         self._all: dict[int, Executor] = {}
         self._bucket: Bucket | None = None
 
-    def refusal(self, need: Need, pipelines: dict[str, PipelineConfig], now: float) -> str:
+    def refusal(self, need: Need, pipelines: dict[str, PipelineAssignment], now: float) -> str:
         """Return why a worker cannot have an executor, if it cannot. ``UnreadableError`` if it should not ask."""
         if self._bucket is None:
             self._bucket = Bucket(PER_SECOND, AT_ONCE * max(len(pipelines), 1))
@@ -55,7 +55,7 @@ class Executors:
         if sum(one.pipeline == need.pipeline for one in self._all.values()) >= MOST_OF_A_PIPELINE:
             return "those before it have not ended yet"
         pipeline = pipelines.get(need.pipeline)
-        if pipeline is None or need.delegate not in pipeline.delegates or need.delegate == CPU.name:
+        if pipeline is None or need.delegate not in pipeline.options.delegates or need.delegate == CPU.name:
             return f"the configuration has no delegate {need.delegate!r} for it"
         return ""
 

@@ -15,7 +15,6 @@ from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from limpet.config import Config
 from limpet.errors import UnreadableError
 from limpet.isolation.child import describe
 from limpet.plugins import built_in
@@ -46,8 +45,10 @@ from limpet.wire.records import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
+    from limpet.config import Config
+    from limpet.contracts.assignment import Assignment
     from limpet.fork.launch import ForkServerProcess
     from limpet.plugins import Group
     from limpet.supervision.executors import Executor
@@ -62,7 +63,7 @@ LAST_WORDS = 64
 
 
 class Fleet:
-    """The slots of a configuration's sources and the fork server that fills them."""
+    """The slots of all cells and the fork server that fills them."""
 
     def __init__(
         self,
@@ -80,37 +81,36 @@ class Fleet:
     def check(self, wanted: Config) -> Checking:
         """Begin to check the options in a configuration, as far as no model is needed to know."""
         checking = Checking(self._forks, wanted)
-        self._preload(wanted)  # the fork server imports the runtime while the checker works
+        # The fork server imports the runtime while the checker works.
+        self._preload(wanted.sources[pipeline.source].kind for pipeline in wanted.pipelines.values())
         if checking.number is not None:
             # One that was taken over would stay. Its process id is read from the fork server later.
             self._unwanted.add(checking.number)
         return checking
 
-    def assign(self, wanted: Config) -> None:
-        """Bring the workers from whatever they run to this configuration, leaving alone what did not change."""
-        used = self._preload(wanted)
-        for name in self._slots.keys() - used:
-            nothing = Config(wanted.base, wanted.device, self._slots[name].config.sources, {}, {})
-            self._slots[name].want(nothing, monotonic())
-            self._end(self._slots[name], "no longer configured")
-        for name in used:
-            self._assign_slot(name, wanted.only(name))
+    def assign(self, cells: Mapping[str, Assignment]) -> None:
+        """Bring the workers from whatever they run to these assignments, leaving alone what did not change."""
+        self._preload(table.kind for cell in cells.values() for table in cell.sources.values())
+        for name in self._slots.keys() - cells.keys():
+            slot = self._slots[name]
+            slot.want(slot.assignment.only(()), monotonic())
+            self._end(slot, "no longer configured")
+        for name, assignment in cells.items():
+            self._assign_slot(name, assignment)
         self.tend()
 
-    def _preload(self, wanted: Config) -> set[str]:
-        """Have the fork server import what is needed. Return the sources that are in use."""
-        used = {pipeline.source for pipeline in wanted.pipelines.values()}
-        self._forks.preload(_modules(wanted.sources[name].kind for name in sorted(used)))
-        return used
+    def _preload(self, kinds: Iterable[str]) -> None:
+        """Have the fork server import what workers with these kinds of source need."""
+        self._forks.preload(_modules(sorted(set(kinds))))
 
-    def _assign_slot(self, name: str, wanted: Config) -> None:
+    def _assign_slot(self, name: str, assignment: Assignment) -> None:
         slot = self._slots.get(name)
         if slot is None:
-            self._slots[name] = Slot(wanted)
+            self._slots[name] = Slot(assignment)
             return
-        source_changed = wanted.sources != slot.config.sources
-        slot.want(wanted, monotonic())
-        if source_changed:
+        sources_changed = assignment.sources != slot.assignment.sources
+        slot.want(assignment, monotonic())
+        if sources_changed:
             self._end(slot, "its source changed")
         elif slot.channel is not None:
             self._tell(slot)
@@ -135,7 +135,11 @@ class Fleet:
     def next_due(self) -> float:
         """Return when ``tend`` should be called next, on the monotonic clock."""
         starts = [start for slot in self._slots.values() if (start := slot.next_start()) is not None]
-        deadlines = [p.deadline for slot in self._slots.values() for p in slot.config.pipelines.values()]
+        deadlines = [
+            pipeline.options.deadline
+            for slot in self._slots.values()
+            for pipeline in slot.assignment.pipelines.values()
+        ]
         pauses = [slot.paused_until for slot in self._slots.values() if slot.paused_until is not None]
         return min([monotonic() + min([1.0, *(deadline / 4 for deadline in deadlines)]), *starts, *pauses])
 
@@ -169,7 +173,7 @@ class Fleet:
 
     def _slot_of(self, pipeline: str) -> Slot:
         for slot in self._slots.values():
-            if pipeline in slot.config.pipelines and slot.channel is not None:
+            if pipeline in slot.assignment.pipelines and slot.channel is not None:
                 return slot
         raise KeyError(pipeline)
 
@@ -244,11 +248,7 @@ class Fleet:
         """Tell a worker which pipelines to run. One that does not listen is killed."""
         names = slot.runnable(monotonic())
         slot.assigned(names, monotonic())
-        wanted = slot.config
-        pipelines = {name: wanted.pipelines[name] for name in names}
-        self._send(
-            slot, Assign(Config(wanted.base, wanted.device, wanted.sources, pipelines, {}, wanted.delegates))
-        )
+        self._send(slot, Assign(slot.assignment.only(names)))
 
     def _end(self, slot: Slot, reason: str) -> None:
         if slot.channel is not None:
@@ -257,16 +257,14 @@ class Fleet:
 
     def _lend(self, slot: Slot, need: Need) -> None:
         """Have an executor forked, and give its worker the other end of its socket."""
-        if refusal := slot.executors.refusal(need, slot.config.pipelines, monotonic()):
+        if refusal := slot.executors.refusal(need, slot.assignment.pipelines, monotonic()):
             log.warning("pipeline %s gets no executor: %s", need.pipeline, refusal)
             return
-        wanted = slot.config
-        own = {need.pipeline: wanted.pipelines[need.pipeline]}
-        config = Config(wanted.base, wanted.device, wanted.sources, own, {}, wanted.delegates)
+        task = Open(slot.assignment.only([need.pipeline]), need.pipeline, need.delegate)
         ours, theirs = socket.socketpair()
         with ours, theirs:
             with suppress(OSError):  # as in _start
-                number = self._forks.fork(need.pipeline, Open(config, need.pipeline, need.delegate), theirs)
+                number = self._forks.fork(need.pipeline, task, theirs)
                 slot.executors.add(number, need)
             self._send(slot, Lent(need.number), (ours.fileno(),))
 
@@ -397,7 +395,7 @@ class Fleet:
         for transition in slot.ended(status, monotonic()):
             self._listener(Incident(transition.pipeline, "crashed", f"worker {slot.name}: {transition.reason}"))
             self._listener(transition)
-        if not slot.config.pipelines:
+        if not slot.assignment.pipelines:
             self._unwanted |= slot.executors.unborn()
             del self._slots[slot.name]
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import msgspec
-
 if TYPE_CHECKING:
-    from limpet.config import Config, GovernorTable, PipelineConfig
+    from limpet.config import GovernorTable
+    from limpet.deployment.desired import DesiredPipeline
     from limpet.device.host import Readings
 
 Mood: TypeAlias = Literal["distress", "between", "calm"]
@@ -75,31 +74,9 @@ def calm(table: GovernorTable, readings: Readings) -> bool:
     )
 
 
-def deepest(config: Config) -> int:
-    """Return how many rungs the longest ladder has."""
-    return max((len(pipeline.ladder) for pipeline in config.pipelines.values()), default=0)
-
-
-def apply(config: Config, level: int) -> Config:
-    """Return the configuration with every pipeline on the rung for a level."""
-    pipelines = {name: on_rung(pipeline, level) for name, pipeline in config.pipelines.items()}
-    return msgspec.structs.replace(config, pipelines=pipelines)
-
-
-def on_rung(pipeline: PipelineConfig, level: int) -> PipelineConfig:
-    """Return a pipeline as it runs on a level, on its last rung where the ladder is shorter."""
-    if not level or not pipeline.ladder:
-        return pipeline
-    rung = pipeline.ladder[min(level, len(pipeline.ladder)) - 1]
-    return msgspec.structs.replace(
-        pipeline,
-        model=rung.model or pipeline.model,
-        delegates=rung.delegates or pipeline.delegates,
-        every=rung.every or pipeline.every,
-    )
-
-
-def described(pipeline: PipelineConfig) -> str:
+def described(pipeline: DesiredPipeline) -> str:
     """Say in a few words how a pipeline runs."""
-    every = f", one window in {pipeline.every}" if pipeline.every > 1 else ""
-    return f"{pipeline.model} on {', '.join(pipeline.delegates)}{every}"
+    options = pipeline.options
+    every = f", one window in {options.every}" if options.every > 1 else ""
+    model = pipeline.model.path.name if pipeline.model else "no model"
+    return f"{model} on {', '.join(options.delegates)}{every}"

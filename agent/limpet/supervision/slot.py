@@ -1,4 +1,4 @@
-"""A worker as the supervisor sees it: the place of one source, whether a process fills it or not. No I/O."""
+"""A worker as the supervisor sees it: the place of one cell, whether a process fills it or not. No I/O."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from limpet.wire import border
 from limpet.wire.records import Ask, Notice, RawAnswered, RawResults, Transition
 
 if TYPE_CHECKING:
-    from limpet.config import Config
+    from limpet.contracts.assignment import Assignment
     from limpet.contracts.messages import State
     from limpet.wire.channel import Channel
     from limpet.wire.records import FromWorker
@@ -38,14 +38,14 @@ MOST_ASKED = 256
 
 
 class Slot:
-    """The worker of one source: what it should run, when it was heard, when it may be restarted.
+    """The worker of one cell: what it should run, when it was heard, when it may be restarted.
 
     Times are seconds on any steady clock.
     """
 
-    def __init__(self, config: Config) -> None:
-        (self.name,) = config.sources
-        self.config = config
+    def __init__(self, assignment: Assignment) -> None:
+        self.name = assignment.cell
+        self.assignment = assignment
         self.channel: Channel[FromWorker] | None = None
         self.pid: int | None = None
         self.heard = 0.0
@@ -66,24 +66,23 @@ class Slot:
         self._rates: dict[str, Rates] = {}
         self._states: dict[str, State] = {}
         self._restarts: dict[str, Restarts] = {}
-        self.want(config)
+        self.want(assignment)
 
-    def want(self, config: Config, now: float = 0.0) -> None:
-        """Take another configuration of the same source."""
-        self._leaving |= dict.fromkeys(self.config.pipelines.keys() - config.pipelines.keys(), now + LEAVING)
+    def want(self, assignment: Assignment, now: float = 0.0) -> None:
+        """Take another assignment of the same cell."""
+        before, names = self.assignment, assignment.pipelines.keys()
+        self._leaving |= dict.fromkeys(before.pipelines.keys() - names, now + LEAVING)
         changed = {
             name
-            for name, pipeline in config.pipelines.items()
+            for name, pipeline in assignment.pipelines.items()
             if name not in self._states
-            or pipeline != self.config.pipelines.get(name)
-            or config.sources != self.config.sources
-            or config.delegates != self.config.delegates
+            or pipeline != before.pipelines.get(name)
+            or assignment.sources != before.sources
+            or assignment.delegates != before.delegates
         }
-        self._restarts = {
-            name: Restarts() if name in changed else self._restarts[name] for name in config.pipelines
-        }
-        self._states = {name: "starting" if name in changed else self._states[name] for name in config.pipelines}
-        self.config = config
+        self._restarts = {name: Restarts() if name in changed else self._restarts[name] for name in names}
+        self._states = {name: "starting" if name in changed else self._states[name] for name in names}
+        self.assignment = assignment
 
     def retry(self, pipeline: str) -> None:
         """Forget what went wrong with a pipeline."""
@@ -147,7 +146,7 @@ class Slot:
     def check(self, record: FromWorker, now: float) -> None:
         """See that the process may say this. ``UnreadableError`` says why not."""
         self._leaving = {name: until for name, until in self._leaving.items() if until > now}
-        border.check(record, {*self.config.pipelines, *self._leaving}, self._asked)
+        border.check(record, {*self.assignment.pipelines, *self._leaving}, self._asked)
 
     def hear(self, record: FromWorker, now: float) -> None:
         """Take note of a record."""
@@ -195,7 +194,7 @@ class Slot:
         """Return for how many seconds the process has been silent, if that is longer than its deadline."""
         if self.channel is None or self.paused_until is not None:
             return None
-        deadline = min((p.deadline for p in self.config.pipelines.values()), default=LOADING_DEADLINE)
+        deadline = min((p.options.deadline for p in self.assignment.pipelines.values()), default=LOADING_DEADLINE)
         if "starting" in self._states.values():
             deadline = max(deadline, LOADING_DEADLINE)
         silent = now - self.heard

@@ -20,11 +20,14 @@ from limpet.accelerators import inventory
 from limpet.contracts.messages import AcceleratorHealth, DeviceHealth, EventMessage, Origin
 from limpet.delivery.bus import Bus
 from limpet.delivery.reporters import Reporters, resolve
+from limpet.deployment.assignments import assignments
+from limpet.deployment.desired import deepest, desired
 from limpet.device import boot, clock, directories, host, liveness
 from limpet.device.notify import notify, watchdog_interval
 from limpet.device.state_files import give_to_owner
 from limpet.errors import ConfigError
 from limpet.isolation import unreadable
+from limpet.models import store
 from limpet.supervision import governor
 from limpet.supervision.commands import Commands
 from limpet.supervision.fleet import Fleet
@@ -48,6 +51,7 @@ if TYPE_CHECKING:
 
     from limpet.config import Config
     from limpet.contracts.reporter import Command
+    from limpet.deployment.desired import Desired
     from limpet.fork.launch import ForkServerProcess
 
 log = logging.getLogger(__name__)
@@ -115,6 +119,7 @@ class Supervisor:
         self._records: dict[str, PipelineRecord] = {}
         self._host = host.Host(wanted.device.sysroot)
         self._governor = governor.Governor(wanted.governor)
+        self._desired: Desired
         self._next_look = 0.0
         self._next_search = 0.0
         self._found: list[AcceleratorHealth] = []
@@ -136,8 +141,9 @@ class Supervisor:
                 resolve(self._config)  # imports the reporters while the checker works
                 if problems := checking.problems():
                     raise ConfigError(problems)
-                self._fleet.assign(self._governed())
+                self._assign()
                 self._reporters.adopt(self._config)
+                self._report_models()
                 self._dismiss()
                 for reason in damaged:
                     self._event("state-damaged", "", reason)
@@ -343,24 +349,39 @@ class Supervisor:
 
     # --- configuration
 
-    def _governed(self) -> Config:
-        return governor.apply(self._config, self._governor.level)
+    def _desire(self) -> Desired:
+        found = {
+            model: store.candidates(model, self._config.folders)
+            for pipeline in self._config.pipelines.values()
+            for model in pipeline.models
+        }
+        return desired(self._config, found, level=self._governor.level)
+
+    def _assign(self) -> None:
+        """Have the workers run what should run."""
+        self._desired = self._desire()
+        self._fleet.assign(assignments(self._desired))
+
+    def _report_models(self) -> None:
+        """Report the pipelines that have no model as failed."""
+        for name, pipeline in self._desired.pipelines.items():
+            if pipeline.model is None:
+                self._move(Transition(name, "failed", pipeline.problem))
 
     def _govern(self) -> None:
         """Have pipelines step down or up their ladders if it is time to."""
-        deepest = governor.deepest(self._config)
-        if not deepest or monotonic() < self._next_look:
+        lowest = deepest(self._config)
+        if not lowest or monotonic() < self._next_look:
             return
         self._next_look = monotonic() + self._config.governor.interval
-        before = self._governed()
-        level = self._governor.level
-        if reason := self._governor.update(self._host.readings(), deepest, monotonic()):
-            after = self._governed()
+        before, level = self._desired, self._governor.level
+        if reason := self._governor.update(self._host.readings(), lowest, monotonic()):
+            self._assign()
+            self._report_models()
             event = "stepped_down" if self._governor.level > level else "stepped_up"
-            for name, pipeline in after.pipelines.items():
+            for name, pipeline in self._desired.pipelines.items():
                 if pipeline != before.pipelines[name]:
                     self._event(event, name, f"{reason}; runs {governor.described(pipeline)}")
-            self._fleet.assign(after)
 
     def _reload(self) -> None:
         try:
@@ -380,5 +401,6 @@ class Supervisor:
         log.info("configuration read again")
         self._config = wanted
         self._governor.table = wanted.governor
-        self._fleet.assign(self._governed())
+        self._assign()
+        self._report_models()
         self._dismiss()

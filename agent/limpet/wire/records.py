@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from limpet.config import Config
+from limpet.contracts.assignment import Assignment, PipelineOptions
 from limpet.contracts.messages import MOST_IN_FORCE, Placed, State
 from limpet.histogram import BUCKETS
 
@@ -207,9 +207,9 @@ ToSupervisor: TypeAlias = RawResults | Heartbeat | Transition | Notice | RawAnsw
 
 
 class Assign(msgspec.Struct, tag=True):
-    """Run these pipelines of one source. Those that already run with the same configuration are left alone."""
+    """Run these pipelines of one cell. Those that already run with the same assignment are left alone."""
 
-    config: Config
+    assignment: Assignment
 
 
 class Stop(msgspec.Struct, tag=True):
@@ -266,15 +266,20 @@ class Preload(msgspec.Struct, tag=True):
 class Open(msgspec.Struct, tag=True):
     """To an executor: load the model of a pipeline on one of its delegates."""
 
-    config: Config
+    assignment: Assignment
     pipeline: str
     delegate: str
 
 
 class Check(msgspec.Struct, tag=True):
-    """To a checker: find what is wrong with the options that a person wrote."""
+    """To a checker: find what is wrong with the options that a person wrote.
 
-    config: Config
+    ``assignment`` has the sources of all pipelines, and no pipeline: their models are not known yet. ``pipelines``
+    has the options of each.
+    """
+
+    assignment: Assignment
+    pipelines: dict[str, PipelineOptions]
 
 
 class Serve(msgspec.Struct, tag=True, frozen=True):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from limpet.errors import ConfigError
 from limpet.inference import needs
-from limpet.inference.planning import options_of, plan_source, source_plugin
+from limpet.inference.planning import plan_source, problems_of_options, source_plugin
 from limpet.isolation import sandbox
 from limpet.isolation.permissions import Permissions
 from limpet.wire.border import cleaned
@@ -21,7 +21,6 @@ from limpet.wire.records import MOST_PROBLEMS, Checked
 if TYPE_CHECKING:
     import socket
 
-    from limpet.config import Config
     from limpet.wire.records import Check
 
 PATIENCE = 10
@@ -32,29 +31,29 @@ def run(end: socket.socket, task: Check) -> None:
     """Find what is wrong, and send it."""
     signal.alarm(PATIENCE)
     supervisor: Channel[Any] = Channel(end, Checked)
-    problems = problems_of(task.config)[:MOST_PROBLEMS]
+    problems = problems_of(task)[:MOST_PROBLEMS]
     supervisor.send(Checked([cleaned(problem) for problem in problems]))
 
 
-def problems_of(wanted: Config) -> list[str]:
+def problems_of(task: Check) -> list[str]:
     """Return all that is wrong. Enters a sandbox for ever."""
     problems: list[str] = []
     read: set[Any] = set()
-    used = sorted({pipeline.source for pipeline in wanted.pipelines.values()})
+    assignment = task.assignment
     sound = []
-    for name in used:
+    for name in assignment.sources:
         try:
-            read |= needs.of_description(wanted, name, source_plugin(wanted, name))
+            read |= needs.of_description(assignment.folders, name, source_plugin(assignment, name))
         except ConfigError as error:
             problems += error.problems
         else:
             sound.append(name)
-    for name in wanted.pipelines:
-        problems += options_of(wanted, name)
+    for name, options in task.pipelines.items():
+        problems += problems_of_options(assignment, name, options)
     sandbox.enter(Permissions(frozenset(read)))
     for name in sound:
         try:
-            plan_source(wanted, name)
+            plan_source(assignment, name)
         except ConfigError as error:
             problems += error.problems
     return problems

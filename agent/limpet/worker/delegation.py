@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Sequence
 
-    from limpet.config import PipelineConfig
+    from limpet.contracts.assignment import PipelineOptions
     from limpet.contracts.data import Array
     from limpet.contracts.messages import Placed
     from limpet.contracts.runtime import Model
@@ -37,13 +37,13 @@ class DelegatedModel:
     """A ``Model`` on the best delegate that works. Call ``poll`` often: it looks after executors."""
 
     def __init__(
-        self, plan: PipelinePlan, cpu: Model, config: PipelineConfig, send: Callable[[Need | Dismiss], None]
+        self, plan: PipelinePlan, cpu: Model, options: PipelineOptions, send: Callable[[Need | Dismiss], None]
     ) -> None:
         self.inputs, self.outputs = cpu.inputs, cpu.outputs
         self._reason = ""
         self._plan = plan
         self._cpu = cpu
-        self._config = config
+        self._options = options
         self._send = send
         self._failover = Failover([choice.name for choice in plan.delegates], monotonic())
         self._may_use_cpu = CPU in plan.delegates
@@ -142,8 +142,8 @@ class DelegatedModel:
         from limpet.worker.executor_link import ExecutorLink, Expected
 
         number = next(_executor_numbers)
-        expected = Expected(self.inputs, self.outputs, self._config.deadline / 2)
-        self._candidate = ExecutorLink(number, wanted, expected, now + self._config.opening)
+        expected = Expected(self.inputs, self.outputs, self._options.deadline / 2)
+        self._candidate = ExecutorLink(number, wanted, expected, now + self._options.opening)
         self._send(Need(number, self._plan.name, wanted))
 
     def _poll_candidate(self, candidate: ExecutorLink, now: float) -> None:

@@ -28,7 +28,7 @@ from limpet.worker.running import RunningPipeline
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from limpet.config import Config, DelegateTable, PipelineConfig
+    from limpet.contracts.assignment import Assignment, DelegateTable
     from limpet.contracts.data import Samples
     from limpet.contracts.messages import State
     from limpet.contracts.runtime import Model
@@ -68,19 +68,24 @@ class Worker:
         self._pipelines: dict[str, RunningPipeline] = {}
         self._delegates: dict[str, DelegateTable] = {}
 
-    def assign(self, config: Config) -> None:
+    def assign(self, assignment: Assignment) -> None:
         """Close the pipelines that changed or are gone, open those that are new or changed."""
         for name in list(self._pipelines):
-            if name not in config.pipelines:
+            if name not in assignment.pipelines:
                 self._close(name, "stopped", "no longer configured")
-            elif config.pipelines[name] != self._pipelines[name].config or config.delegates != self._delegates:
+            elif not self._runs(assignment, name):
                 self._release(name)
-        for name, wanted in config.pipelines.items():
+        for name in assignment.pipelines:
             if name not in self._pipelines:
-                self._open(config, name, wanted)
-        self._delegates = config.delegates
-        deadlines = [running.config.deadline for running in self._pipelines.values()]
+                self._open(assignment, name)
+        self._delegates = assignment.delegates
+        deadlines = [running.assigned.options.deadline for running in self._pipelines.values()]
         self._reports.deadline = min(deadlines, default=self._reports.deadline)
+
+    def _runs(self, assignment: Assignment, name: str) -> bool:
+        """Whether a pipeline already runs as an assignment says."""
+        same = assignment.pipelines[name] == self._pipelines[name].assigned
+        return same and assignment.delegates == self._delegates
 
     def serve(self, records: Sequence[ToWorker] = ()) -> None:
         """Turn samples into results until told to stop, the source ends or no pipeline is left.
@@ -125,9 +130,9 @@ class Worker:
     def _obey(self, record: ToWorker) -> bool:
         """Do what the supervisor says. Return False if this process is to end."""
         if isinstance(record, Assign):
-            if not self._allowed.covers(needs.of_worker(record.config, self._source.plugin)):
+            if not self._allowed.covers(needs.of_worker(record.assignment, self._source.plugin)):
                 return False  # A sandbox cannot be widened: a new worker is started.
-            self.assign(record.config)
+            self.assign(record.assignment)
         elif isinstance(record, Ask):
             self._answer(record)
         elif isinstance(record, Lent):
@@ -156,28 +161,29 @@ class Worker:
 
     # --- pipelines open and close
 
-    def _open(self, config: Config, name: str, wanted: PipelineConfig) -> None:
+    def _open(self, assignment: Assignment, name: str) -> None:
         self._reports.starting(name)
         try:
             # A model comes from elsewhere: whatever goes wrong with it fails its pipeline alone.
             with reading(f"the model of pipeline {name}"):
-                plan = plan_pipeline(config, name, self._source.spec)
-                pipeline = Pipeline(plan, self._with_executors(config) if plan.accelerators else load)
+                plan = plan_pipeline(assignment, name, self._source.spec)
+                pipeline = Pipeline(plan, self._with_executors(assignment) if plan.accelerators else load)
         except LimpetError as error:
             if isinstance(error, UnreadableError):
                 log.error("pipeline %s: %s", name, error, exc_info=error.__cause__)  # noqa: TRY400 - of the cause
             self._reports.not_opened(name, error)
         else:
-            self._pipelines[name] = RunningPipeline(pipeline, wanted)
+            self._pipelines[name] = RunningPipeline(pipeline, assignment.pipelines[name])
             for warning in plan.warnings:
                 self._reports.notice(name, "warning", warning)
             self._watch_delegates()
 
-    def _with_executors(self, config: Config) -> Load:
+    def _with_executors(self, assignment: Assignment) -> Load:
         @contextmanager
         def load(plan: PipelinePlan, shapes: Sequence[tuple[int, ...]] | None) -> Iterator[Model]:
             with judge(plan, shapes) as cpu:
-                model = DelegatedModel(plan, cpu, config.pipelines[plan.name], self._supervisor.send)
+                options = assignment.pipelines[plan.name].options
+                model = DelegatedModel(plan, cpu, options, self._supervisor.send)
                 try:
                     yield model
                 finally:

@@ -25,7 +25,7 @@ from limpet.worker.loop import Worker
 if TYPE_CHECKING:
     import socket
 
-    from limpet.config import Config
+    from limpet.contracts.assignment import Assignment
     from limpet.worker.result_sender import Supervisor
 
 log = logging.getLogger(__name__)
@@ -41,8 +41,8 @@ def run(end: socket.socket, task: Serve) -> None:  # noqa: ARG001 - what it runs
     supervisor: Supervisor = Channel(end, ToWorker, fds=MOST_FDS)
     try:
         first, *others = _first_records(supervisor)
-        if isinstance(first, Assign) and (worker := _open(supervisor, first.config)):
-            worker.assign(first.config)
+        if isinstance(first, Assign) and (worker := _open(supervisor, first.assignment)):
+            worker.assign(first.assignment)
             worker.serve(others)
     except (EOFError, BrokenPipeError, ConnectionResetError):
         log.debug("the supervisor is gone")
@@ -55,18 +55,18 @@ def _first_records(supervisor: Supervisor) -> list[ToWorker]:
     return records
 
 
-def _open(supervisor: Supervisor, config: Config) -> Worker | None:
+def _open(supervisor: Supervisor, assignment: Assignment) -> Worker | None:
     """Enter the sandbox and open the source. If that fails, its pipelines are failed."""
-    (name,) = config.sources
+    (name,) = assignment.sources
     try:
-        allowed = needs.of_worker(config, source_plugin(config, name))
+        allowed = needs.of_worker(assignment, source_plugin(assignment, name))
         devices = DeviceWatch(allowed.devices)
         in_force = sandbox.enter(allowed)
         # From here on bytes are parsed that somebody else wrote, those of a recording first.
         with reading(f"sources.{name}"):
-            source = plan_source(config, name)
+            source = plan_source(assignment, name)
     except LimpetError as error:
-        for pipeline in config.pipelines:
+        for pipeline in assignment.pipelines:
             supervisor.send(Transition(pipeline, "failed", cleaned(str(error))))
         return None
     return Worker(supervisor, source, allowed, devices, in_force)

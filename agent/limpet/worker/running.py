@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from limpet.config import PipelineConfig
+from limpet.contracts.assignment import PipelineAssignment
 from limpet.inference.pipeline import Pipeline
 from limpet.worker import no_result
 from limpet.worker.delegation import DelegatedModel
@@ -23,13 +23,13 @@ ERRORS_IN_A_ROW = 10
 
 
 class RunningPipeline(msgspec.Struct):
-    """A pipeline, the options that it was opened with, and its counters.
+    """A pipeline, the assignment that it was opened with, and its counters.
 
     ``errors`` counts since the last heartbeat; ``samples``, ``results`` and ``failures`` since it was opened.
     """
 
     pipeline: Pipeline
-    config: PipelineConfig
+    assigned: PipelineAssignment
     errors: int = 0
     errors_in_a_row: int = 0
     samples: int = 0

@@ -1,0 +1,1 @@
+"""What should run, as values: pure functions from configuration and models found to assignments."""

@@ -1,0 +1,95 @@
+"""Who runs what: one assignment for each cell, the sources and pipelines that share a worker.
+
+Decides, without I/O.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from limpet.contracts.assignment import Assignment, PipelineAssignment
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from limpet.config import Config
+    from limpet.contracts.assignment import PipelineOptions
+    from limpet.deployment.desired import Desired, DesiredPipeline
+
+
+def assignments(desired: Desired) -> dict[str, Assignment]:
+    """Return an assignment for each cell, by its name.
+
+    Sources that one pipeline joins are one cell, and so is a pipeline with the one that it follows. A source that
+    no pipeline uses has no cell, and a pipeline without a model has no place in one.
+    """
+    fed = {name: sources for name in runnable(desired) if (sources := fed_by(desired, name))}
+    cells: dict[str, Assignment] = {}
+    for sources in connected(fed.values()):
+        pipelines = {
+            name: _assigned(name, desired.pipelines[name])
+            for name, feeding in fed.items()
+            if not sources.isdisjoint(feeding)
+        }
+        tables = {name: desired.sources[name] for name in sorted(sources)}
+        models = {path for name in pipelines for path in desired.pipelines[name].models}
+        cell = min(sources)
+        cells[cell] = Assignment(
+            cell, desired.folders, tables, pipelines, desired.delegates, tuple(sorted(models))
+        )
+    return dict(sorted(cells.items()))
+
+
+def to_check(config: Config) -> tuple[Assignment, dict[str, PipelineOptions]]:
+    """Return the sources that are in use, as an assignment without a pipeline, and the options of all pipelines.
+
+    That is what can be checked before models are looked for.
+    """
+    used = {pipeline.source for pipeline in config.pipelines.values()}
+    options = {name: pipeline.options for name, pipeline in config.pipelines.items()}
+    return sources_alone(config, used), options
+
+
+def sources_alone(config: Config, names: Collection[str]) -> Assignment:
+    """Return these sources as an assignment without a pipeline: what is needed to find out what they give."""
+    sources = {name: table for name, table in config.sources.items() if name in names}
+    return Assignment("", config.folders, sources, {}, config.delegates)
+
+
+def runnable(desired: Desired) -> list[str]:
+    """Return the pipelines that have a model, as do all that they follow."""
+    return [name for name in desired.pipelines if all(one.model for one in _line(desired, name))]
+
+
+def fed_by(desired: Desired, name: str) -> frozenset[str]:
+    """Return the sources that feed a pipeline, also those of the pipelines that it follows."""
+    return frozenset(source for one in _line(desired, name) for source in one.sources)
+
+
+def connected(groups: Iterable[frozenset[str]]) -> list[frozenset[str]]:
+    """Merge groups that have a member in common."""
+    merged: list[frozenset[str]] = []
+    for group in groups:
+        touching = [other for other in merged if not other.isdisjoint(group)]
+        merged = [other for other in merged if other.isdisjoint(group)]
+        merged.append(group.union(*touching))
+    return merged
+
+
+def _line(desired: Desired, name: str) -> Iterable[DesiredPipeline]:
+    """Return a pipeline and all that it follows. In a circle, which has no first one, each comes once."""
+    seen: dict[str, DesiredPipeline] = {}
+    while name and name not in seen:
+        seen[name] = desired.pipelines[name]
+        name = seen[name].after
+    return seen.values()
+
+
+def _assigned(name: str, one: DesiredPipeline) -> PipelineAssignment:
+    assert one.model is not None
+    return PipelineAssignment(name, one.sources, one.model, one.options, one.after)
+
+
+def placed(cells: Mapping[str, Assignment]) -> dict[str, PipelineAssignment]:
+    """Return all pipelines of all cells, by their names."""
+    return {name: one for cell in cells.values() for name, one in cell.pipelines.items()}

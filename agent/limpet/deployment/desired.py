@@ -1,0 +1,146 @@
+"""What should run: a value, made of the configuration and of what is known of models. Decides, without I/O."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from limpet.contracts.assignment import (
+    DelegateTable,
+    Folders,
+    ModelFile,
+    PipelineAssignment,
+    PipelineOptions,
+    SourceTable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from limpet.config import Config, PipelineConfig
+    from limpet.contracts.assignment import FoundModel
+
+
+class Pin(msgspec.Struct, frozen=True):
+    """A version of a bundle in the store that a pipeline is to run, where it would run the highest one."""
+
+    model: str
+    version: int
+
+
+class Rollout(msgspec.Struct, frozen=True):
+    """What is known of each pipeline from this run of the daemon.
+
+    ``running``: what it runs. It goes on with that if no model that it should run is sound.
+    ``failed``: by SHA-256, why a model did not work on this device. It is passed over if there is another one.
+    """
+
+    running: dict[str, PipelineAssignment] = {}
+    failed: dict[str, dict[str, str]] = {}
+
+
+class DesiredPipeline(msgspec.Struct, frozen=True, kw_only=True):
+    """A pipeline as it should run. ``sources`` and ``after`` are as in ``PipelineAssignment``.
+
+    ``model`` is ``None`` if there is none to run. ``problem`` says why not, or why it is not what the
+    configuration names. ``passed_over``: why higher versions are not run, one sentence each. ``models`` are all
+    files that it may run, also those of its ladder.
+    """
+
+    sources: tuple[str, ...]
+    options: PipelineOptions
+    model: ModelFile | None
+    problem: str = ""
+    passed_over: tuple[str, ...] = ()
+    models: tuple[Path, ...] = ()
+    after: str = ""
+
+
+class Desired(msgspec.Struct, frozen=True):
+    """All that should run on this device."""
+
+    folders: Folders
+    sources: dict[str, SourceTable]
+    pipelines: dict[str, DesiredPipeline]
+    delegates: dict[str, DelegateTable]
+
+
+NOTHING_KNOWN = Rollout()
+
+
+def desired(
+    config: Config,
+    found: Mapping[str, Sequence[FoundModel]],
+    pins: Mapping[str, Pin] | None = None,
+    rollout: Rollout = NOTHING_KNOWN,
+    level: int = 0,
+) -> Desired:
+    """Return what should run on a level of the governor.
+
+    ``found`` has the files for each model, by the model as the configuration writes it. ``pins`` are by pipeline.
+    """
+    pins = pins or {}
+    pipelines = {}
+    for name, wanted in config.pipelines.items():
+        files = [choice.path for model in wanted.models if (choice := choose(found.get(model, ()), {}))]
+        one = _pipeline(name, on_rung(wanted, level), found, pins.get(name), rollout)
+        pipelines[name] = msgspec.structs.replace(one, models=tuple(files))
+    return Desired(config.folders, config.sources, pipelines, config.delegates)
+
+
+def on_rung(pipeline: PipelineConfig, level: int) -> PipelineConfig:
+    """Return a pipeline as it runs on a level. A ladder that is shorter than that is at its last rung."""
+    if not level or not pipeline.ladder:
+        return pipeline
+    rung = pipeline.ladder[min(level, len(pipeline.ladder)) - 1]
+    return msgspec.structs.replace(
+        pipeline,
+        model=rung.model or pipeline.model,
+        delegates=rung.delegates or pipeline.delegates,
+        every=rung.every or pipeline.every,
+    )
+
+
+def deepest(config: Config) -> int:
+    """Return how many rungs the longest ladder has."""
+    return max((len(pipeline.ladder) for pipeline in config.pipelines.values()), default=0)
+
+
+def _pipeline(
+    name: str,
+    wanted: PipelineConfig,
+    found: Mapping[str, Sequence[FoundModel]],
+    pin: Pin | None,
+    rollout: Rollout,
+) -> DesiredPipeline:
+    candidates = found.get(wanted.model, ())
+    if pin is not None and pin.model == wanted.model:
+        candidates = [one for one in candidates if one.version == pin.version]
+    failed = rollout.failed.get(name, {})
+    sources = (wanted.source,)
+    if choice := choose(candidates, failed):
+        passed_over = tuple(_why_not(one, failed) for one in candidates if one.version > choice.version)
+        return DesiredPipeline(sources=sources, options=wanted.options, model=choice.file, passed_over=passed_over)
+    problem = "; ".join(one.problem for one in candidates) or _nothing(wanted.model, pin)
+    before = rollout.running.get(name)
+    if before is not None and before.sources == sources:
+        return DesiredPipeline(sources=sources, options=before.options, model=before.model, problem=problem)
+    return DesiredPipeline(sources=sources, options=wanted.options, model=None, problem=problem)
+
+
+def choose(candidates: Sequence[FoundModel], failed: Mapping[str, str]) -> FoundModel | None:
+    """Return the highest version that is sound, ``None`` if none is. One that has failed is the last resort."""
+    sound = [one for one in candidates if not one.problem]
+    return max(sound, key=lambda one: (one.sha256 not in failed, one.version), default=None)
+
+
+def _why_not(one: FoundModel, failed: Mapping[str, str]) -> str:
+    return one.problem or f"{one.path.name}: {failed.get(one.sha256, 'it was not tried')}"
+
+
+def _nothing(model: str, pin: Pin | None) -> str:
+    if pin is not None and pin.model == model:
+        return f"version {pin.version} of the model {model!r} is pinned, and the store does not have it"
+    return f"there is no model {model!r}"
