@@ -46,6 +46,11 @@ class Intruder(Caller):
         with contextlib.suppress(ValueError, RuntimeError):
             sent.wait_for_publish(5)
 
+    def flood(self, name: str, times: int) -> None:
+        """Send an empty command again and again, and wait for no acknowledgement."""
+        for _ in range(times):
+            self._client.publish(f"{ROOT}/command/{name}", b"{}", 1)
+
     def proof(self, ground: Ground, before: int) -> str:
         """Ask something sound after all that was sent: commands arrive in order, so its answer proves the rest.
 
@@ -171,8 +176,7 @@ def _properties(ground: Ground, client: Intruder, attempt: Attempt) -> None:
 
 def _flood(ground: Ground, client: Intruder, attempt: Attempt) -> None:
     del ground, attempt
-    for _ in range(3000):
-        client._client.publish(f"{ROOT}/command/health", b"{}", 1)
+    client.flood("health", 3000)
 
 
 def _queued(ground: Ground, client: Intruder, attempt: Attempt) -> None:

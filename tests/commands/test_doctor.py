@@ -96,9 +96,9 @@ def configured(tmp_path: Path, port: str) -> config.Config:
 
 def board(tmp_path: Path) -> Board:
     made = Board("raspberry-pi-5-coral-usb", tmp_path / "board")
-    made._lay(tmp_path / "board/dev/ttyUSB0", "crw-rw---- root dialout")
+    made.lay(tmp_path / "board/dev/ttyUSB0", "crw-rw---- root dialout")
     if "dialout" not in made.groups:
-        made._lay(tmp_path / "board/etc/group", "dialout:x:20:")
+        made.lay(tmp_path / "board/etc/group", "dialout:x:20:")
         made.groups["dialout"] = 20
     return made
 

@@ -69,8 +69,7 @@ def sending(path: Path, frame: Callable[[int], bytes]) -> Iterator[None]:
             count += 1
 
     with Board(path) as board:
-        assert board._master is not None
-        os.set_blocking(board._master, False)
+        os.set_blocking(board.fileno(), False)
         thread = threading.Thread(target=send, args=(board,))
         thread.start()
         try:
@@ -217,9 +216,9 @@ def converse(command: list[Any], folder: Path, answers: dict[bytes, bytes]) -> t
 
 
 def test_of_several_ports_one_must_be_named() -> None:
-    assert init._port(["/dev/a"]) == "/dev/a"
+    assert init.choose_port(["/dev/a"]) == "/dev/a"
     with pytest.raises(ConfigError, match="--port: say which, there are /dev/a, /dev/b"):
-        init._port(["/dev/a", "/dev/b"])
+        init.choose_port(["/dev/a", "/dev/b"])
 
 
 # --- what is there

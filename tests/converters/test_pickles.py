@@ -107,7 +107,7 @@ def test_a_name_cannot_be_hidden_behind_others() -> None:
     ],
 )
 def test_only_what_tensors_are_made_of_is_harmless(name: str, *, harmless: bool) -> None:
-    assert _pickles._harmless(name) == harmless
+    assert _pickles.is_harmless(name) == harmless
 
 
 def test_a_tensor_that_an_exported_program_keeps_as_a_pickle_and_compiled_code(tmp_path: Path) -> None:
@@ -166,4 +166,4 @@ def test_bytes_of_any_kind_are_looked_through_or_refused(data: bytes) -> None:
         path.write_bytes(data)
         with contextlib.suppress(ConvertError):
             _pickles.refuse_code(path)
-            assert all(_pickles._harmless(name) for name in _pickles.names(data))
+            assert all(_pickles.is_harmless(name) for name in _pickles.names(data))

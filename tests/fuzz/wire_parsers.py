@@ -145,7 +145,7 @@ def _stream(folder: Path) -> Prepared:
             tensor_stream.exactly(source, len(tensor_stream.MAGIC))
             wanted = tensor_stream.read(source, tensor_stream.Order)
             try:
-                tensor_stream._receive(source, wanted, folder / "model.tflite")
+                tensor_stream.receive_model(source, wanted, folder / "model.tflite")
             except TransportError:
                 source.seek(len(tensor_stream.MAGIC))
             while True:

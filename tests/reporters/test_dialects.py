@@ -285,7 +285,7 @@ def test_texts_are_no_longer_than_a_state_may_be() -> None:
 
 
 def parse(publish: Any) -> Any:
-    return spb._Payload.FromString(publish.payload)
+    return spb.Payload.FromString(publish.payload)
 
 
 def metrics(publish: Any) -> dict[str, Any]:

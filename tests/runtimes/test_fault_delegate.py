@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from support import models
-from support.delegate import Control, build
+from support.delegate import Control, build, ops
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ class Run:
     def __init__(self, model: Path, library: str = "", options: dict[str, str] | None = None) -> None:
         delegates = [] if options is None else [load_delegate(library, options)]
         self._interpreter = Interpreter(str(model), experimental_delegates=delegates)
-        self.claimed = [op for op in self._interpreter._get_ops_details() if op["op_name"] == "DELEGATE"]
+        self.claimed = [op for op in ops(self._interpreter) if op["op_name"] == "DELEGATE"]
         self._interpreter.allocate_tensors()
         self._input = self._interpreter.get_input_details()[0]
         self._output = self._interpreter.get_output_details()[0]["index"]
@@ -88,7 +88,7 @@ def test_leaves_alone_what_it_does_not_know(library: str, control: Control, tmp_
         str(models.two(tmp_path / "model.tflite")),
         experimental_delegates=[load_delegate(library, control.options())],
     )
-    assert [op["op_name"] for op in interpreter._get_ops_details()] == ["ADD", "MUL"]
+    assert [op["op_name"] for op in ops(interpreter)] == ["ADD", "MUL"]
 
 
 @pytest.mark.parametrize("fault", ["create", "unplugged"])

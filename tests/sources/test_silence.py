@@ -166,9 +166,8 @@ def test_the_start_command_is_sent_and_what_came_before_is_thrown_away(tmp_path:
     with Board(tmp_path / "node") as board:
 
         def restart() -> None:
-            assert board._master is not None
             board.send(b"\n7,7\n")  # what it was at before it restarted
-            assert os.read(board._master, 64) == b"stream on\r\n"
+            assert board.receive(64) == b"stream on\r\n"
             board.send(b"\n1,2\n")
 
         options = {"settle": 0.6, "start": "stream on\r\n"}

@@ -22,11 +22,12 @@ class Board:
         for line in (TREES / f"{name}.tree").read_text().splitlines():
             if line.startswith("/"):
                 path, _, rest = line.partition("  ")
-                self._lay(root / path[1:], rest)
+                self.lay(root / path[1:], rest)
         groups = (line.split(":") for line in (root / "etc/group").read_text().splitlines())
         self.groups = {fields[0]: int(fields[2]) for fields in groups}
 
-    def _lay(self, path: Path, rest: str) -> None:
+    def lay(self, path: Path, rest: str) -> None:
+        """Make a file, a link or a device as a line of a tree describes it."""
         path.parent.mkdir(parents=True, exist_ok=True)
         words = rest.split()
         if words[:1] == ["->"]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 SOURCE = Path(__file__).parent / "fault_delegate" / "fault_delegate.c"
 
@@ -18,6 +19,12 @@ def build(folder: Path) -> Path:
         subprocess.run([os.environ.get("CC", "cc"), *flags, "-o", new, SOURCE, "-lm"], check=True, timeout=60)
         new.rename(library)
     return library
+
+
+def ops(interpreter: Any) -> list[dict[str, Any]]:
+    """Return the ops that an interpreter has planned; one that a delegate took is named DELEGATE."""
+    found: list[dict[str, Any]] = interpreter._get_ops_details()  # noqa: SLF001 - it has no public way
+    return found
 
 
 class Control:

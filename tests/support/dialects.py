@@ -46,7 +46,7 @@ class SparkplugHost:
         self.received: list[Received] = []
 
     def take(self, publish: Publish) -> None:
-        payload = _sparkplug_payload._Payload.FromString(publish.payload)
+        payload = _sparkplug_payload.Payload.FromString(publish.payload)
         if "/NBIRTH/" in publish.topic:
             self.births += 1
             self.names = {m.alias: m.name for m in payload.metrics if m.HasField("alias")}

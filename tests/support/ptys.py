@@ -41,15 +41,22 @@ class Board:
 
     def send(self, data: bytes) -> None:
         """Write all of ``data``, waiting where the far end does not keep up."""
-        assert self._master is not None, "unplugged"
         while data:
-            data = data[os.write(self._master, data) :]
+            data = data[os.write(self.fileno(), data) :]
+
+    def fileno(self) -> int:
+        """Return the file descriptor of the board's end."""
+        assert self._master is not None, "unplugged"
+        return self._master
+
+    def receive(self, size: int) -> bytes:
+        """Wait for what the other end sends, and return at most so many bytes of it."""
+        return os.read(self.fileno(), size)
 
     def wait_opened(self, timeout: float = 10.0) -> None:
         """Wait until somebody has the port open and has thrown away what was sent before."""
-        assert self._master is not None, "unplugged"
         poll = select.poll()
-        poll.register(self._master, 0)
+        poll.register(self, 0)
         end = time.monotonic() + timeout
         while poll.poll(0):  # POLLHUP: nobody has it open
             assert time.monotonic() < end, f"nobody opened {self.path}"

@@ -86,7 +86,7 @@ def _collect(arguments: argparse.Namespace, machine: Machine) -> _new_config.New
     channels = arguments.channels or _new_config.channels_of(manifest)
     if not channels:
         channels = _ask("names of the sensor's values", "", "--channels").split(",")
-    port = arguments.port or _port(_sensors.serial_ports(machine))
+    port = arguments.port or choose_port(_sensors.serial_ports(machine))
     heard = _listen(arguments, port, channels)
     return _new_config.NewConfig(
         device=arguments.id or _ask("name of this device", _new_config.identifier(socket.gethostname())),
@@ -133,7 +133,8 @@ def _named(model: Path, base: Path, models: Path, manifest: Manifest) -> str:
     return str(path.relative_to(base)) if path.is_relative_to(base) else str(path)
 
 
-def _port(ports: Sequence[str]) -> str:
+def choose_port(ports: Sequence[str]) -> str:
+    """Return the only port, or the one that a person chooses. ``ConfigError`` where nobody can be asked."""
     if len(ports) == 1:
         return ports[0]
     if not ports:

@@ -101,7 +101,7 @@ def serve(source: IO[bytes], sink: IO[bytes], folder: Path) -> None:
         raise TransportError("this stream is not from a limpet-convert of the same version")
     order = read(source, Order)
     path = folder / "model.tflite"
-    _receive(source, order, path)
+    receive_model(source, order, path)
     plan = plan_tensors(path, tuple(order.shape), order.delegate, folder)
     with _loaded(plan, tuple(order.shape)) as (model, placed):
         sink.write(MAGIC)
@@ -115,7 +115,8 @@ def serve(source: IO[bytes], sink: IO[bytes], folder: Path) -> None:
                 sink.flush()
 
 
-def _receive(source: IO[bytes], order: Order, path: Path) -> None:
+def receive_model(source: IO[bytes], order: Order, path: Path) -> None:
+    """Write the model that an order announces to ``path``. ``UnreadableError``, ``TransportError``."""
     if not 0 < order.length <= LARGEST_MODEL:
         raise UnreadableError(
             f"the stream announces a model of {order.length} bytes; the limit is {LARGEST_MODEL}"

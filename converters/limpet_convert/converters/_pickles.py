@@ -36,7 +36,7 @@ def refuse_code(path: Path) -> None:
     """Raise ``ConvertError`` where a file, or a member of a zip, is a pickle that names more than tensors."""
     for where, data in _pickles(path):
         try:
-            found = [name for name in names(data) if not _harmless(name)]
+            found = [name for name in names(data) if not is_harmless(name)]
         except Exception as error:  # pickletools raises what comes on bytes that are no pickle.
             raise ConvertError(f"{where}: not a whole pickle: {error}") from error
         if found:
@@ -148,5 +148,6 @@ def names(data: bytes) -> Iterator[str]:
             pushed.append(argument if isinstance(argument, str) and kind != "GLOBAL" else None)
 
 
-def _harmless(name: str) -> bool:
+def is_harmless(name: str) -> bool:
+    """Whether a global that a pickle names makes tensors and nothing else."""
     return _SAFE.fullmatch(name) is not None and _CALLS.fullmatch(name) is None

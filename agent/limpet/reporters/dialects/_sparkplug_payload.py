@@ -61,7 +61,7 @@ def _payload_class() -> Any:
     return message_factory.GetMessageClass(pool.FindMessageTypeByName("limpet.Payload"))
 
 
-_Payload = _payload_class()
+Payload = _payload_class()
 
 
 class Metric(NamedTuple):
@@ -78,7 +78,7 @@ class Metric(NamedTuple):
 
 def encode(metrics: Iterable[Metric], time: int, seq: int | None = None) -> bytes:
     """Return a payload that is sent at ``time``; a death has no ``seq``."""
-    payload = _Payload(timestamp=time)
+    payload = Payload(timestamp=time)
     if seq is not None:
         payload.seq = seq
     for metric in metrics:
@@ -108,7 +108,7 @@ def _write(target: Any, metric: Metric) -> None:
 def wants_rebirth(payload: bytes) -> bool:
     """Whether a command to the node, which anybody may have sent, asks for a birth."""
     try:
-        command = _Payload.FromString(payload)
+        command = Payload.FromString(payload)
     except DecodeError:
         return False
     return any(metric.name == REBIRTH and metric.boolean_value for metric in command.metrics)
