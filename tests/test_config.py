@@ -73,7 +73,12 @@ def test_every_problem_is_told_at_once_with_its_path(tmp_path: Path) -> None:
         ('kind = "serial"', "kind = 3", "names the plugin"),
         ("[device]", "[device", "not TOML"),
         ("[device]", f"x = {'[' * 5000}\n[device]", "not TOML"),
-        ('kind = "serial"', 'kind = "serial"\nqueue = 0', "at least 1"),
+        ('kind = "serial"', 'kind = "serial"\nqueue = 0', "queue: expected an integer of at least 1"),
+        (
+            'kind = "serial"',
+            'kind = "serial"\nqueue_bytes = true',
+            "queue_bytes: expected an integer of at least 1",
+        ),
         ("[sources.accelerometer]", "[elsewhere.accelerometer]", "sources: missing"),
         ("[sources.accelerometer]", "[source.accelerometer]", "source: unknown table (did you mean 'sources'?)"),
         ("[mqtt]", "[mqt]", "mqt: unknown table (did you mean 'mqtt'?)"),

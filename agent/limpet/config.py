@@ -296,16 +296,21 @@ def _named(group: Mapping[str, Any], where: str, problems: list[str]) -> list[tu
 
 def _table(raw: Mapping[str, Any], where: str, problems: list[str]) -> SourceTable | None:
     options = dict(raw)
-    kind, queue, silence = options.pop("kind", None), options.pop("queue", 64), options.pop("silence", None)
+    kind, silence = options.pop("kind", None), options.pop("silence", None)
+    bounds = {key: options.pop(key) for key in ("queue", "queue_bytes") if key in options}
     if not isinstance(kind, str):
         problems.append(f'{where}.kind: missing; it names the plugin, as kind = "serial"')
-    elif not isinstance(queue, int) or queue < 1:
-        problems.append(f"{where}.queue: expected an integer of at least 1")
+    elif wrong := [key for key, value in bounds.items() if not _is_count(value)]:
+        problems += [f"{where}.{key}: expected an integer of at least 1" for key in wrong]
     elif silence is not None and not (_is_number(silence) and 0 <= silence < math.inf):
         problems.append(f"{where}.silence: expected seconds, at least 0; 0 means never")
     else:
-        return SourceTable(kind, queue, options, silence)
+        return SourceTable(kind, options, silence=silence, **bounds)
     return None
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _reporters(tables: Mapping[str, Any], problems: list[str]) -> dict[str, ReporterTable]:

@@ -14,13 +14,19 @@ import numpy as np
 import pytest
 
 from limpet import plugins
+from limpet.contracts.data import Samples
+from limpet.contracts.fields import WindowSpec
+from limpet.contracts.needs import Needs
+from limpet.inference.window import Windower
+from limpet.worker.mailbox import Mailbox
+from sources.outside import camera
 from support.ptys import Board
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from limpet.contracts.data import Samples, SampleSpec
+    from limpet.contracts.data import SampleSpec
 
 
 @contextmanager
@@ -52,15 +58,24 @@ def recording(path: Path) -> Iterator[dict[str, Any]]:
     yield {"path": path / "r.npy", "rate": 200.0, "loop": True}
 
 
-LIVE: dict[str, Callable[[Path], Any]] = {"serial": board, "replay": recording}
+@contextmanager
+def moving_square(path: Path) -> Iterator[dict[str, Any]]:  # noqa: ARG001 - it has no files
+    yield {"rate": 200.0}
+
+
+LIVE: dict[str, Callable[[Path], Any]] = {"serial": board, "replay": recording, "camera": moving_square}
 """A context manager for each kind, which yields a configuration of a source that has samples, some of them bad."""
 
-kinds = pytest.mark.parametrize("kind", plugins.names("sources"))
+kinds = pytest.mark.parametrize("kind", [*plugins.names("sources"), "camera"])
+
+
+def load(kind: str) -> Any:
+    return camera if kind == "camera" else plugins.load("sources", kind)
 
 
 @contextmanager
 def opened(kind: str, path: Path) -> Iterator[tuple[SampleSpec, Iterator[Samples], Counter[str]]]:
-    source: plugins.Source = plugins.load("sources", kind)
+    source: plugins.Source = load(kind)
     dropped: Counter[str] = Counter()
     with LIVE[kind](path) as table:
         config = source.Config(**table)
@@ -70,13 +85,21 @@ def opened(kind: str, path: Path) -> Iterator[tuple[SampleSpec, Iterator[Samples
 
 @kinds
 def test_it_has_the_form_of_a_plugin(kind: str) -> None:
-    source = plugins.load("sources", kind)
+    source = load(kind)
     assert source.__doc__
     assert source.Config.__doc__
     assert source.Config.__struct_config__.forbid_unknown_fields
     assert issubclass(source.Config, msgspec.Struct)
     assert list(inspect.signature(source.describe).parameters) == ["config"]
     assert list(inspect.signature(source.open).parameters) == ["config", "dropped"]
+
+
+@kinds
+def test_it_says_what_it_needs_while_the_device_is_away(kind: str, tmp_path: Path) -> None:
+    source: plugins.Source = load(kind)
+    with LIVE[kind](tmp_path) as table:
+        config = source.Config(**table)
+    assert isinstance(source.needs(config), Needs)
 
 
 @kinds
@@ -119,8 +142,70 @@ def test_what_is_bad_is_dropped_counted_and_leaves_a_gap(kind: str, tmp_path: Pa
 
 @kinds
 def test_it_closes_and_opens_again(kind: str, tmp_path: Path) -> None:
-    source: plugins.Source = plugins.load("sources", kind)
+    source: plugins.Source = load(kind)
     with LIVE[kind](tmp_path) as table:
         for _ in range(2):
             with source.open(source.Config(**table), Counter()) as samples:
                 assert next(block for block in samples if len(block)).index < 5
+
+
+@kinds
+def test_a_block_stays_as_it_is_as_long_as_something_refers_to_it(kind: str, tmp_path: Path) -> None:
+    """Windows are views of blocks, and several pipelines see the same block."""
+    with opened(kind, tmp_path) as (_, samples, _):
+        kept = [block for block, _ in zip(samples, range(40), strict=False)]
+        seen = [copied(block) for block in kept]
+        for _ in range(40):
+            next(samples)
+        for block, before in zip(kept, seen, strict=True):
+            for now, then in zip(copied(block), before, strict=True):
+                np.testing.assert_array_equal(now, then)
+
+
+@kinds
+def test_nobody_else_needs_to_write_to_its_samples(kind: str, tmp_path: Path) -> None:
+    with opened(kind, tmp_path) as (spec, samples, _):
+        windower = Windower(WindowSpec(size=1), spec)
+        windows = 0
+        while windows < 20:
+            block = next(samples)
+            block.values.setflags(write=False)
+            windows += sum(1 for _ in windower.push(block))
+
+
+def copied(block: Samples) -> list[np.ndarray[Any, Any]]:
+    return [array.copy() for array in (block.values, block.monotonic_ns, block.wall_ns)]
+
+
+def test_frames_reach_a_window_without_a_copy_and_their_buffers_come_back() -> None:
+    buffers = camera.Buffers(3)
+    mailbox = Mailbox(1, 1 << 20, wait=False)
+    windower = Windower(WindowSpec(size=1), camera.describe(camera.Config()))
+    for index in range(20):
+        frame = buffers.take()
+        assert frame is not None
+        frame[...] = index
+        at = frame.ctypes.data
+        stamps = np.array([index])
+        mailbox.put(Samples(frame[np.newaxis], stamps, stamps, index))
+        del frame
+        if index % 3 == 2:
+            block = mailbox.get(0)
+            assert block is not None
+            (window,) = windower.push(block)
+            assert window.values.ctypes.data == at
+            assert (window.values == index).all()
+            del block, window
+    assert mailbox.dropped == 20 - 6 - len(mailbox)
+    assert len(buffers) == 3 - len(mailbox)
+
+
+def test_a_camera_whose_buffers_are_all_out_drops_frames_and_goes_on() -> None:
+    dropped: Counter[str] = Counter()
+    with camera.open(camera.Config(rate=1000, buffers=2, torn=1000), dropped) as frames:
+        kept = [next(frames) for _ in range(4)]
+        assert [len(block) for block in kept] == [1, 1, 0, 0]
+        assert dropped == {"no_buffer": 2}
+        del kept[0]
+        after = next(frames)
+        assert (len(after), after.gap, after.index) == (1, True, 4)

@@ -23,7 +23,7 @@ def single(
     folder: Path, wanted: PipelineConfig, name: str = "p", delegates: dict[str, DelegateTable] | None = None
 ) -> Assignment:
     """Return what the cell of one pipeline runs, the state beside its model."""
-    sources = {wanted.source: SourceTable("replay", 1, {})}
+    sources = {wanted.source: SourceTable("replay", {})}
     device = Device(id="d", state=folder / "state")
     return assignment_of(Config(folder, device, sources, {name: wanted}, {}, delegates or {}), name)
 

@@ -21,14 +21,15 @@ if TYPE_CHECKING:
 class SourceTable(msgspec.Struct):
     """A source's plugin and what its own ``Config`` will read.
 
-    ``queue``: blocks of samples that may wait for the model; beyond that the oldest are dropped and counted.
-    ``silence``: seconds without a sample after which the source is opened again, 0 for never. Default: the kind's
-    own.
+    ``queue`` and ``queue_bytes``: how many blocks of samples may wait for the model, and how large they may be
+    together; beyond that the oldest are dropped and counted. ``silence``: seconds without a sample after which the
+    source is opened again, 0 for never. ``queue`` and ``silence`` are the kind's own unless given.
     """
 
     kind: str
-    queue: Count
     options: dict[str, Any]
+    queue: Count | None = None
+    queue_bytes: Count = 16_000_000
     silence: float | None = None
 
 

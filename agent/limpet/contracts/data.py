@@ -27,7 +27,8 @@ class SampleSpec(msgspec.Struct, frozen=True):
     waits for the model; of a live one, samples that come faster than the model takes them are dropped. ``timed``:
     its stamps are when the samples were taken, so that a window may be so many seconds. ``patience``: seconds
     without a sample after which the source is opened again unless the configuration has another time; ``None``:
-    it may be silent.
+    it may be silent. ``queue``: blocks that may wait for the model unless the configuration has another number; a
+    camera has 1, so that the latest frame wins.
     """
 
     shape: tuple[int, ...]
@@ -37,6 +38,7 @@ class SampleSpec(msgspec.Struct, frozen=True):
     live: bool = True
     timed: bool = True
     patience: float | None = None
+    queue: int = 64
 
 
 class Samples(msgspec.Struct):
@@ -47,6 +49,9 @@ class Samples(msgspec.Struct):
     ``index`` is the ordinal of the first sample in the source's own count, so that lost samples show as a
     jump; ``gap`` says that the first sample does not follow the one before it. ``note``, where there are no
     samples: why the source, which is open, has none, as far as it knows.
+
+    The arrays stay as they are as long as anything refers to them: neither the source nor who takes them, such as
+    several pipelines, writes to them. See ``limpet.contracts.source``.
     """
 
     values: Array

@@ -1,4 +1,14 @@
-"""What a source must do."""
+"""What a source must do.
+
+Whose memory a block is: the source hands it over. It never writes to the arrays of a block again, nor has a driver
+do so, as long as anything refers to them. So a window can be a view of a block, and several pipelines see the same
+memory. A source that makes new arrays for each block has nothing to do for that.
+
+A camera need not copy its frames. It hands out the memory that the driver wrote to, each frame in a block of its
+own, and gives a buffer back to the driver when nothing refers to it any more: ``weakref.finalize`` on the array
+calls it then. Views of the array keep it. With ``queue`` blocks in the mailbox, up to ``queue + 3`` are out at a
+time: the reader thread and the models hold some. If no buffer is left, the source drops the frame and counts it.
+"""
 
 from __future__ import annotations
 

@@ -22,12 +22,13 @@ class Configured(msgspec.Struct, frozen=True):
 
 
 class SourcePlan(msgspec.Struct, frozen=True):
-    """A source that can be opened, and what its samples are. ``silence``: see ``limpet.config.SourceTable``."""
+    """A source that can be opened, and what its samples are. The rest: see ``limpet.config.SourceTable``."""
 
     name: str
     plugin: Configured
     spec: SampleSpec
     queue: int
+    queue_bytes: int
     silence: float | None = None
 
 

@@ -39,9 +39,8 @@ def plan_source(assignment: Assignment, name: str) -> SourcePlan:
     table = assignment.sources[name]
     if table.silence is not None and not spec.live:
         raise ConfigError([f"sources.{name}.silence: a source that waits for the model is never silent"])
-    return SourcePlan(
-        name, plugin, spec, table.queue, table.silence if table.silence is not None else spec.patience
-    )
+    silence = spec.patience if table.silence is None else table.silence
+    return SourcePlan(name, plugin, spec, table.queue or spec.queue, table.queue_bytes, silence)
 
 
 def source_plugin(assignment: Assignment, name: str) -> Configured:

@@ -86,7 +86,7 @@ def plan_tensors(path: Path, shape: tuple[int, ...], delegate: str, cache: Path)
 def _plan(
     wanted: PipelineConfig, name: str, spec: SampleSpec, cache: Path, *, decodes: bool = True
 ) -> PipelinePlan:
-    sources = {wanted.source: SourceTable("replay", 1, {})}
+    sources = {wanted.source: SourceTable("replay", {})}
     config = Config(Path.cwd(), Device(id="single", state=cache), sources, {name: wanted}, {})
     plan = plan_pipeline(assignment_of(config, name), name, spec, decodes=decodes)
     asked = tuple(choice for choice in plan.delegates if choice.name in wanted.delegates)

@@ -24,7 +24,7 @@ class Intake:
 
     def __init__(self, source: SourcePlan, allowed: Permissions) -> None:
         self.dropped: Counter[str] = Counter()
-        self.mailbox = Mailbox(source.queue, wait=not source.spec.live)
+        self.mailbox = Mailbox(source.queue, source.queue_bytes, wait=not source.spec.live)
         self.reader = Reader(
             source.plugin.module,
             source.plugin.config,

@@ -11,31 +11,51 @@ if TYPE_CHECKING:
 
 
 class Mailbox:
-    """A bounded queue of sample blocks between two threads.
+    """A queue of sample blocks between two threads, bounded in blocks and in bytes.
 
-    Full, it drops the oldest block, as fresh samples of a live sensor are worth more than old ones; with
-    ``wait`` (a recording) the writer waits instead. ``dropped`` counts samples.
+    Full, it drops the oldest blocks, as fresh samples of a live sensor are worth more than old ones; with
+    ``wait`` (a recording) the writer waits instead. The newest block always fits, however large it is.
+    ``dropped`` counts samples.
     """
 
-    def __init__(self, size: int, *, wait: bool) -> None:
+    def __init__(self, blocks: int, size: int, *, wait: bool) -> None:
+        """``blocks`` and ``size`` in bytes: how much may wait."""
         self.dropped = 0
-        self._blocks: deque[Samples] = deque()
-        self._size = size
-        self._wait = wait
         self.closed = False
+        self._blocks: deque[tuple[Samples, int]] = deque()
+        self._bytes = 0
+        self._most_blocks = blocks
+        self._most_bytes = size
+        self._wait = wait
         self._changed = Condition()
 
     def put(self, samples: Samples) -> None:
         """Add a block."""
+        size = samples.values.nbytes + samples.monotonic_ns.nbytes + samples.wall_ns.nbytes
         with self._changed:
-            while self._wait and len(self._blocks) >= self._size:
+            while self._wait and not self._has_room(size):
                 self._changed.wait()
-            if len(self._blocks) >= self._size:
-                self.dropped += len(self._blocks.popleft())
-                oldest = self._blocks[0] if self._blocks else samples
-                oldest.gap = True
-            self._blocks.append(samples)
+            while not self._has_room(size):
+                self._drop_oldest(samples)
+            self._blocks.append((samples, size))
+            self._bytes += size
             self._changed.notify_all()
+
+    def _has_room(self, size: int) -> bool:
+        return not self._blocks or (
+            len(self._blocks) < self._most_blocks and self._bytes + size <= self._most_bytes
+        )
+
+    def _drop_oldest(self, newest: Samples) -> None:
+        """Drop a block, and mark the one that comes after it."""
+        self.dropped += len(self._take())
+        following = self._blocks[0][0] if self._blocks else newest
+        following.gap = True
+
+    def _take(self) -> Samples:
+        block, size = self._blocks.popleft()
+        self._bytes -= size
+        return block
 
     def close(self) -> None:
         """Say that no block will come any more."""
@@ -49,12 +69,18 @@ class Mailbox:
             if not self._blocks and not self.closed:
                 self._changed.wait(timeout)
             if self._blocks:
-                block = self._blocks.popleft()
+                block = self._take()
                 self._changed.notify_all()
                 return block
             if self.closed:
                 raise EOFError("the source has ended")
             return None
 
+    @property
+    def waiting_bytes(self) -> int:
+        """The bytes of the arrays of all blocks that wait."""
+        return self._bytes
+
     def __len__(self) -> int:
+        """Return how many blocks wait."""
         return len(self._blocks)
