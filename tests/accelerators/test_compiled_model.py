@@ -80,7 +80,7 @@ def test_runs_and_is_right(kind: str, make: Callable[[Path], Path], tmp_path: Pa
 
 def test_tells_the_truth_about_its_placement(kind: str, tmp_path: Path) -> None:
     with compiled_model.open(models.conv(tmp_path / "model.tflite", layers=3), choice(kind)) as model:
-        assert model.placement.executors() == {kind: 3}
+        assert [op.executor for op in model.placement.ops] == [kind] * 3
         assert (model.placement.mac_share, model.delegate, model.delegate_share) == (1.0, kind, 1.0)
         assert shortfall(model.placement, 1.0) == ""
         # Neither is what it passes for, and it shows.

@@ -81,10 +81,6 @@ class Failover:
                 return self.delegates[i]
         return None
 
-    def next_due(self) -> float | None:
-        """Return when ``due`` will next have one."""
-        return min((self._standings[i].not_before for i in self._above()), default=None)
-
     def refused(self, delegate: str, now: float) -> None:
         """Take note that a probe failed."""
         self._standings[self.delegates.index(delegate)].fail(now)

@@ -40,7 +40,7 @@ class Accelerator(msgspec.Struct, kw_only=True):
     todo: list[str] = []
     notes: list[str] = []
 
-    def suffer(self, *problems: Problem | None) -> Accelerator:
+    def add_problems(self, *problems: Problem | None) -> Accelerator:
         """Take note of what stands in the way."""
         for problem in problems:
             if problem:
@@ -134,7 +134,7 @@ def _edgetpu_usb(machine: Machine) -> Iterator[Accelerator]:
             found.notes.append("not used since it was plugged in: its firmware is loaded on first use")
         if machine.text(device / "speed") in {"12", "480"}:
             found.notes.append("plugged into USB 2: transfers are ten times slower than on USB 3")
-        yield found.suffer(machine.refusal(node), _library(machine, "edgetpu"))
+        yield found.add_problems(machine.refusal(node), _library(machine, "edgetpu"))
 
 
 def _edgetpu_pci(machine: Machine) -> Iterator[Accelerator]:
@@ -148,17 +148,19 @@ def _edgetpu_pci(machine: Machine) -> Iterator[Accelerator]:
         )
         chips = [path for path in machine.paths("sys/class/apex/apex_*") if _belongs(path, device)]
         if not chips:
-            found.suffer(Problem("no driver serves it", "install gasket-dkms from Coral's package repository"))
+            found.add_problems(
+                Problem("no driver serves it", "install gasket-dkms from Coral's package repository")
+            )
         for chip in chips[:1]:
             found.node = f"/dev/{chip.name}"
-            found.suffer(machine.refusal(found.node))
+            found.add_problems(machine.refusal(found.node))
             state = machine.text(chip / "status")
             if state and state != "ALIVE":
-                found.suffer(Problem(f"the chip says {state}", "switch the power off and on"))
+                found.add_problems(Problem(f"the chip says {state}", "switch the power off and on"))
             temperature = machine.text(chip / "temp")
             if temperature.isdecimal():
                 found.notes.append(f"{int(temperature) / 1000:.0f} °C")
-        yield found.suffer(_library(machine, "edgetpu"))
+        yield found.add_problems(_library(machine, "edgetpu"))
 
 
 # --- GPUs
@@ -199,14 +201,16 @@ def _gpus(machine: Machine) -> Iterator[Accelerator]:
 def _gpu(machine: Machine, driver: str, node: str, where: str) -> Accelerator:
     name, word = _GPU_DRIVERS.get(driver, (f"GPU with driver {driver or 'unknown'}", driver))
     found = Accelerator(sort="gpu", name=name, where=where, node=node, driver=driver, delegate="gpu")
-    found.suffer(machine.refusal(node), _litert(machine, "libLiteRtWebGpuAccelerator.*", "WebGPU accelerator"))
+    found.add_problems(
+        machine.refusal(node), _litert(machine, "libLiteRtWebGpuAccelerator.*", "WebGPU accelerator")
+    )
     if not machine.has_library("libvulkan.so.1"):
-        found.suffer(Problem("libvulkan.so.1 is not installed", "sudo apt install libvulkan1"))
+        found.add_problems(Problem("libvulkan.so.1 is not installed", "sudo apt install libvulkan1"))
     drivers = machine.vulkan_drivers()
     if not any(word and word in library.lower() for library in drivers):
         having = f"there are {', '.join(drivers)}" if drivers else "there are none"
         todo = "sudo apt install mesa-vulkan-drivers, or the vendor's Vulkan driver"
-        found.suffer(Problem(f"no Vulkan driver for {driver or 'it'} ({having})", todo))
+        found.add_problems(Problem(f"no Vulkan driver for {driver or 'it'} ({having})", todo))
     return found
 
 
@@ -214,11 +218,11 @@ def _apple(machine: Machine) -> Iterator[Accelerator]:
     if machine.platform != "darwin":
         return
     gpu = Accelerator(sort="gpu", name="Apple GPU (Metal)", driver="Metal", delegate="gpu")
-    yield gpu.suffer(_litert(machine, "libLiteRtMetalAccelerator.*", "Metal accelerator"))
+    yield gpu.add_problems(_litert(machine, "libLiteRtMetalAccelerator.*", "Metal accelerator"))
     engine = Accelerator(sort="npu", name="Apple Neural Engine", driver="Core ML")
     engine.notes.append("for Core ML models: runtime coreml with compute units that include it")
     if not machine.has_module("coremltools"):
-        engine.suffer(Problem("coremltools is not installed", "pip install 'limpet[coreml]'"))
+        engine.add_problems(Problem("coremltools is not installed", "pip install 'limpet[coreml]'"))
     yield engine
 
 
@@ -242,11 +246,13 @@ def _accel(machine: Machine) -> Iterator[Accelerator]:
         name, delegate = _ACCEL_DRIVERS.get(driver, (f"accelerator with driver {driver or 'unknown'}", ""))
         node = f"/dev/accel/{entry.name}"
         found = Accelerator(sort="npu", name=name, where=entry.name, node=node, driver=driver, delegate=delegate)
-        found.suffer(machine.refusal(node))
+        found.add_problems(machine.refusal(node))
         if delegate == "npu":
-            found.suffer(*_dispatch(machine, "intel_openvino", "ai_edge_litert_sdk_intel"), _intel_npu(machine))
+            found.add_problems(
+                *_dispatch(machine, "intel_openvino", "ai_edge_litert_sdk_intel"), _intel_npu(machine)
+            )
         else:
-            found.suffer(_library(machine, delegate) if delegate else _NOTHING)
+            found.add_problems(_library(machine, delegate) if delegate else _NOTHING)
         yield found
 
 
@@ -272,7 +278,7 @@ def _with_delegate(machine: Machine) -> Iterator[Accelerator]:
                 continue
             node = f"/dev/{path.name}"
             found = Accelerator(sort=sort, name=name, where=node, node=node, driver=driver, delegate=delegate)
-            yield found.suffer(machine.refusal(node), _library(machine, delegate))
+            yield found.add_problems(machine.refusal(node), _library(machine, delegate))
 
 
 def _with_dispatch(machine: Machine) -> Iterator[Accelerator]:
@@ -284,7 +290,7 @@ def _with_dispatch(machine: Machine) -> Iterator[Accelerator]:
         for path in list(machine.paths(*patterns))[:1]:
             node = f"/dev/{path.name}"
             found = Accelerator(sort="npu", name=name, where=node, node=node, delegate="npu")
-            yield found.suffer(machine.refusal(node), *_dispatch(machine, vendor))
+            yield found.add_problems(machine.refusal(node), *_dispatch(machine, vendor))
 
 
 def _etnaviv(machine: Machine) -> Iterator[Accelerator]:
@@ -300,7 +306,7 @@ def _etnaviv(machine: Machine) -> Iterator[Accelerator]:
                 delegate="teflon",
             )
             found.notes.append("of use only if the core is an NPU; the driver serves GPUs too")
-            yield found.suffer(machine.refusal(node), _library(machine, "teflon"))
+            yield found.add_problems(machine.refusal(node), _library(machine, "teflon"))
 
 
 def _rknpu(machine: Machine) -> Iterator[Accelerator]:
@@ -313,7 +319,9 @@ def _rknpu(machine: Machine) -> Iterator[Accelerator]:
     for node in nodes:
         found = Accelerator(sort="npu", name="Rockchip NPU", where=node, node=node, driver="rknpu")
         todo = "use a kernel with the driver rocket (6.18 or later) and the delegate teflon"
-        yield found.suffer(Problem("the vendor's driver runs .rknn files only, and has no TFLite delegate", todo))
+        yield found.add_problems(
+            Problem("the vendor's driver runs .rknn files only, and has no TFLite delegate", todo)
+        )
 
 
 def _hailo(machine: Machine) -> Iterator[Accelerator]:
@@ -325,7 +333,9 @@ def _hailo(machine: Machine) -> Iterator[Accelerator]:
         for path in [p for p in machine.paths("sys/class/hailo_chardev/hailo*") if _belongs(p, device)]:
             found.node = f"/dev/{path.name}"
         todo = "use the CPU, or HailoRT beside Limpet"
-        yield found.suffer(Problem("it runs HEF files of Hailo's own compiler, and has no TFLite delegate", todo))
+        yield found.add_problems(
+            Problem("it runs HEF files of Hailo's own compiler, and has no TFLite delegate", todo)
+        )
 
 
 def _pci(machine: Machine, vendor: str, devices: set[str] | None = None) -> Iterator[Path]:

@@ -52,10 +52,6 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
         """Whether an op is where it was meant to be. On the CPU, its own delegate counts as the CPU."""
         return self.delegate in {CPU, op.executor}
 
-    def executors(self) -> dict[str, int]:
-        """Return how many ops each executor has."""
-        return dict(Counter(op.executor for op in self.ops))
-
 
 def place(delegate: str, ops: Sequence[OpPlace], whole: int | None = None, device: str = "") -> Placement:
     """Make up the shares of a placement.
@@ -82,16 +78,18 @@ def _sum(ops: Sequence[OpPlace]) -> int | None:
 
 
 def of_coverage(
-    delegate: str, asked: Coverage, allocated: Coverage, graph: Graph, whole: int | None = None
+    delegate: str, requested: Coverage, allocated: Coverage, graph: Graph, whole: int | None = None
 ) -> Placement:
-    """Make a placement of what an interpreter tells.
+    """Make a placement of what an interpreter reports.
 
-    ``asked``: before ``allocate_tensors``, when only the delegates that were asked for have claimed their ops.
+    ``requested``: before ``allocate_tensors``, when only the requested delegates have claimed their ops.
     ``allocated``: after it, when XNNPACK has taken what it can of the rest.
     """
     ops = [
         OpPlace(name, delegate if first else XNNPACK if second else CPU, op.macs)
-        for name, first, second, op in zip(asked.ops, asked.delegated, allocated.delegated, graph.ops, strict=True)
+        for name, first, second, op in zip(
+            requested.ops, requested.delegated, allocated.delegated, graph.ops, strict=True
+        )
     ]
     return place(delegate, ops, whole)
 
@@ -166,11 +164,6 @@ class TimeShare(msgspec.Struct, frozen=True, kw_only=True):
     def on_delegate(self) -> float:
         """Share of a run that is not spent in the CPU's ops: the delegate's work and the way there and back."""
         return max(0.0, 1 - self.left_us / self.total_us) if self.total_us else 0.0
-
-    @property
-    def moved(self) -> float:
-        """Share of the CPU's own time for the model that the delegate takes off it."""
-        return max(0.0, 1 - self.left_us / self.cpu_us) if self.cpu_us else 0.0
 
 
 def borders(placement: Placement) -> list[tuple[int, int]]:

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from limpet.device.clock import PLAUSIBLE
+from limpet.device.system_files import MB, SystemFiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-MB = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,16 +27,16 @@ class Readings:
     power_w: float | None = None
 
 
-@dataclass(slots=True)
 class Host:
     """Reads ``/proc`` and ``/sys`` below ``root``."""
 
-    root: Path = Path("/")
-    _cpu: tuple[int, int] | None = None
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._files = SystemFiles(root)
+        self._cpu: tuple[int, int] | None = None
 
     def cpu_share(self) -> float | None:
         """Return the busy share, 0 to 1, of all cores since this was asked last."""
-        first = self._text("proc/stat").partition("\n")[0].split()[1:]
+        first = self._files.text("proc/stat").partition("\n")[0].split()[1:]
         if len(first) < 5:
             return None
         ticks = [int(field) for field in first[:8]]
@@ -49,23 +48,27 @@ class Host:
 
     def load_1m(self) -> float | None:
         """Return the load average over a minute."""
-        fields = self._text("proc/loadavg").split()
+        fields = self._files.text("proc/loadavg").split()
         return float(fields[0]) if fields else None
 
     def memory_available_mb(self) -> float | None:
         """Return the memory that could be had without swapping, in MB."""
-        return _kilobytes(self._text("proc/meminfo"), "MemAvailable:")
+        return self._files.megabytes("proc/meminfo", "MemAvailable")
+
+    def address_space_mb(self) -> float | None:
+        """Return the address space that this process has taken, in MB."""
+        return self._files.megabytes("proc/self/status", "VmSize")
 
     def pss_mb(self, pids: Iterable[int]) -> float | None:
         """Return the proportional set size of these processes together, in MB."""
-        sizes = [_kilobytes(self._text(f"proc/{pid}/smaps_rollup"), "Pss:") for pid in pids]
+        sizes = [self._files.megabytes(f"proc/{pid}/smaps_rollup", "Pss") for pid in pids]
         known = [size for size in sizes if size is not None]
         return sum(known) if known else None
 
     def temperature_c(self) -> float | None:
         """Return the temperature in °C of the hottest thermal zone or Edge TPU."""
         patterns = ("sys/class/thermal/thermal_zone*/temp", "sys/class/apex/apex_*/temp")
-        zones = [self._number(path) for pattern in patterns for path in self._glob(pattern)]
+        zones = [self._files.number(path) for path in self._files.paths(*patterns)]
         return max((zone / 1000 for zone in zones if zone is not None), default=None)
 
     def throttled(self) -> bool | None:
@@ -75,11 +78,11 @@ class Host:
         """
         slowing = [
             path
-            for path in self._glob("sys/class/thermal/cooling_device*")
-            if "fan" not in self._text(str((path / "type").relative_to(self.root))).lower()
+            for path in self._files.paths("sys/class/thermal/cooling_device*")
+            if "fan" not in self._files.text(path / "type").lower()
         ]
-        states = [self._number(path / "cur_state") for path in slowing]
-        word = self._text("sys/devices/platform/soc/soc:firmware/get_throttled").strip()
+        states = [self._files.number(path / "cur_state") for path in slowing]
+        word = self._files.text("sys/devices/platform/soc/soc:firmware/get_throttled")
         # Intel's powerclamp is at -1 while it does nothing.
         known = [state > 0 for state in states if state is not None]
         if word:
@@ -93,22 +96,18 @@ class Host:
 
     def pressure(self) -> float | None:
         """Return the share of the last ten seconds in which some task waited for a CPU."""
-        match = re.search(r"some avg10=([\d.]+)", self._text("proc/pressure/cpu"))
+        match = re.search(r"some avg10=([\d.]+)", self._files.text("proc/pressure/cpu"))
         return float(match[1]) / 100 if match else None
 
     def _battery(self) -> tuple[float | None, float | None]:
         """Return the charge, 0 to 1, of the emptiest battery that discharges, and the W that all of them give."""
         charges: list[int] = []
         powers: list[float] = []
-        for path in self._glob("sys/class/power_supply/*"):
-            supply = path.relative_to(self.root)
-            if [self._text(f"{supply}/{name}").strip() for name in ("type", "status")] != [
-                "Battery",
-                "Discharging",
-            ]:
+        for path in self._files.paths("sys/class/power_supply/*"):
+            if (self._files.text(path / "type"), self._files.text(path / "status")) != ("Battery", "Discharging"):
                 continue
             names = ("capacity", "power_now", "current_now", "voltage_now")
-            capacity, power, current, voltage = (self._number(path / name) for name in names)
+            capacity, power, current, voltage = (self._files.number(path / name) for name in names)
             if capacity is not None:
                 charges.append(capacity)
             if power is not None:
@@ -116,21 +115,6 @@ class Host:
             elif current is not None and voltage is not None:
                 powers.append(abs(current) * voltage / 1e12)
         return min(charges) / 100 if charges else None, sum(powers) if powers else None
-
-    def _text(self, path: str) -> str:
-        try:
-            return (self.root / path).read_text()
-        except OSError:
-            return ""
-
-    def _number(self, path: Path) -> int | None:
-        try:
-            return int(path.read_text())
-        except (OSError, ValueError):
-            return None
-
-    def _glob(self, pattern: str) -> list[Path]:
-        return sorted(self.root.glob(pattern))
 
 
 def disk_free_mb(path: Path) -> float | None:
@@ -153,10 +137,3 @@ def clock_synchronised() -> bool | None:
 def uptime_s() -> float:
     """Return the seconds since this machine started."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
-
-
-def _kilobytes(text: str, key: str) -> float | None:
-    for line in text.splitlines():
-        if line.startswith(key):
-            return int(line.split()[1]) * 1024 / MB
-    return None

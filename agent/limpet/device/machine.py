@@ -12,8 +12,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from limpet.device.system_files import SystemFiles
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 _LIBRARIES = ("lib", "usr/lib", "usr/local/lib", "lib/*-linux-gnu*", "usr/lib/*-linux-gnu*", "opt/*/lib")
 
@@ -63,30 +65,17 @@ def _litert() -> Path | None:
 
 
 @dataclass(frozen=True)
-class Machine:
-    """Reads ``/sys``, ``/proc``, ``/dev``, ``/etc`` and the library folders below ``root``.
+class Machine(SystemFiles):
+    """Reads what the system's files say, and the library folders below ``root``.
 
     ``litert`` is the folder of the package ai_edge_litert, ``has_module`` whether Python could import a module.
     """
 
-    root: Path = Path("/")
     user: User = field(default_factory=this_user)
     owner: Callable[[Path], Owner] = owner_of
     litert: Path | None = field(default_factory=_litert)
     has_module: Callable[[str], bool] = lambda name: find_spec(name) is not None
     platform: str = sys.platform
-
-    def text(self, path: str | Path) -> str:
-        """Return a file's text without surrounding blanks, empty where there is none."""
-        try:
-            return (self.root / path).read_bytes().rstrip(b"\0").decode("utf-8", "replace").strip()
-        except OSError:
-            return ""
-
-    def paths(self, *patterns: str) -> Iterator[Path]:
-        """Yield what matches the patterns, which begin at the root."""
-        for pattern in patterns:
-            yield from sorted(self.root.glob(pattern))
 
     def link(self, path: Path) -> str:
         """Return the last part of where a symbolic link leads, as sysfs names drivers; empty if it is none."""

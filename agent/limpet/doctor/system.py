@@ -6,7 +6,8 @@ import os
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from limpet.device.host import MB, Host
+from limpet.device.host import Host
+from limpet.device.system_files import MB
 from limpet.doctor.access import nearest
 from limpet.doctor.finding import bad, ok, skip, warn
 

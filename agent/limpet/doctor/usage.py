@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from limpet.delivery.outbox.database_file import FORMAT
 from limpet.device import directories, state_files
-from limpet.device.host import MB
+from limpet.device.system_files import MB
 from limpet.doctor.finding import bad, ok, skip, warn
 from limpet.models.housekeeping import look
 from limpet.untrusted import open_file

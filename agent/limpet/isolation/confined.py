@@ -6,11 +6,12 @@ import faulthandler
 import os
 import resource
 import signal
-from pathlib import Path
 from select import select
 from time import monotonic
 from typing import TYPE_CHECKING, NoReturn
 
+from limpet.device.host import Host
+from limpet.device.system_files import MB
 from limpet.isolation import sandbox
 from limpet.isolation.child import describe, die_before_parent, die_with_parent
 
@@ -97,11 +98,7 @@ def _silence() -> None:
 
 def _limit_memory() -> None:
     """Refuse allocations beyond what is available now, so that the child fails before the system is short."""
-    page = resource.getpagesize()
-    try:
-        used = int(Path("/proc/self/statm").read_text("ascii").split()[0]) * page
-        lines = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text("ascii").splitlines())
-        available = int(lines["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        used, available = 0, LARGEST_MEMORY
-    resource.setrlimit(resource.RLIMIT_AS, (used + available, used + available))
+    host = Host()
+    used, available = host.address_space_mb(), host.memory_available_mb()
+    most = LARGEST_MEMORY if used is None or available is None else int((used + available) * MB)
+    resource.setrlimit(resource.RLIMIT_AS, (most, most))
