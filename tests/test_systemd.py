@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from limpet.supervision.supervisor import start_complete
+from limpet.supervision.service_manager import start_complete
 
 SYSTEMD = Path(__file__).parent.parent / "systemd"
 UNITS = sorted(path.name for path in SYSTEMD.iterdir() if path.suffix in {".service", ".timer", ".slice"})

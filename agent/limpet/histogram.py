@@ -41,6 +41,12 @@ def merge(into: MutableMapping[int, int], other: Mapping[int, int]) -> None:
         into[bucket] = into.get(bucket, 0) + count
 
 
+def difference(now: Mapping[int, int], before: Mapping[int, int]) -> dict[int, int]:
+    """Return the counts that came between two states of a histogram that only grows."""
+    counts = {bucket: count - before.get(bucket, 0) for bucket, count in now.items()}
+    return {bucket: count for bucket, count in counts.items() if count}
+
+
 def quantile(buckets: Mapping[int, int], q: float) -> float | None:
     """Return the duration in ns below which a share ``q`` of the values lies, to a bucket's middle.
 

@@ -194,7 +194,7 @@ class Crew:
         self.said: list[ToSupervisor] = []
         self._selector = selectors.DefaultSelector()
         process: ForkServerProcess = started  # type: ignore[assignment]
-        self.fleet = Fleet(self._selector, process, self.said.append)
+        self.fleet = Fleet(self._selector, process, lambda _cell, record: self.said.append(record))
 
     def states(self, pipeline: str) -> list[str]:
         return [move.state for move in self.said if isinstance(move, Transition) and move.pipeline == pipeline]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import socket
 import threading
 import time
@@ -22,7 +23,8 @@ from limpet.delivery.mqtt.incoming_commands import IncomingCommands
 from limpet.errors import TransportError
 from limpet.inference import infer_request, tensor_stream
 from limpet.supervision.commands import Commands
-from limpet.supervision.health import PipelineRecord
+from limpet.supervision.health import HealthReader, now
+from limpet.supervision.ledger import Ledger
 from limpet.wire import border
 from limpet.wire.channel import Channel
 from limpet.wire.executor_records import Done, Opened
@@ -49,7 +51,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from limpet.contracts.dialect import Publish
-    from limpet.contracts.messages import DeviceHealth, Reply
+    from limpet.contracts.messages import Reply
     from limpet.wire.records import Ask
 
 ROOT = f"limpet/{reports.ORIGIN.device}"
@@ -80,27 +82,26 @@ def _records(_: Path) -> Prepared:
             channel: Channel[FromWorker] = Channel(ours, FromWorker, largest=LARGEST_RECORD)
             theirs.sendall(data[:65536])
             theirs.shutdown(socket.SHUT_WR)
-            health = PipelineRecord(reports.ORIGIN, "p", Transition("p", "stopped"))
+            ledger = Ledger(reports.ORIGIN, msgspec.json.encode)
+            ledger.assign({"p": "cell"}, 0.0)
             with contextlib.suppress(EOFError):
                 while True:
                     for record in channel.receive():
                         border.check(record, {"p"}, {1: Capture})
-                        _believe(health, record)
+                        _believe(ledger, record)
 
     return Prepared([*map(_framed, records), b"".join(map(_framed, records))], take)
 
 
-def _believe(health: PipelineRecord, record: FromWorker) -> None:
+def _believe(ledger: Ledger, record: FromWorker) -> None:
     """Do with a record what the supervisor does, and encode what it would report."""
     if isinstance(record, RawResults):
-        for result in record.items:
-            msgspec.json.encode(health.accept(result))
+        ledger.accept("cell", record.items, 0.0)
     elif isinstance(record, Heartbeat):
-        for figures in record.pipelines.values():
-            health.add(figures, record.dropped)
+        ledger.add("cell", record, 0.0)
     elif isinstance(record, Transition):
-        health.move(record)
-    msgspec.json.encode(health.health())
+        ledger.account("p").move(record)
+    msgspec.json.encode(HealthReader(reports.ORIGIN).pipeline(ledger.account("p"), now()))
 
 
 @parser("executor records")
@@ -156,22 +157,23 @@ def _stream(folder: Path) -> Prepared:
     return Prepared([tensor_stream.MAGIC + whole, tensor_stream.MAGIC + _framed(windows)], take)
 
 
-class _Daemon:
-    """What commands need of the supervisor."""
-
-    def health_now(self) -> DeviceHealth:
-        return reports.device_health()
+class _Workers:
+    """What commands need of the fleet."""
 
     def restart(self, pipeline: str) -> None:
         raise KeyError(pipeline)
 
-    def ask(self, pipeline: str, ask: Ask, payload: bytes = b"") -> None:
+    def ask(self, pipeline: str, ask: Ask, fds: tuple[int, ...] = ()) -> None:
         del pipeline, ask
-        if payload:
-            infer_request.windows(msgspec.msgpack.decode(payload, type=Tensor))
+        for fd in fds:
+            infer_request.windows(msgspec.msgpack.decode(os.pread(fd, 1 << 22, 0), type=Tensor))
 
-    def set_log_level(self, level: str) -> None:
+    def ask_all(self, ask: Ask) -> None:
         """Take it."""
+
+
+def _commands_of(allowed: list[str]) -> Commands:
+    return Commands(reports.ORIGIN, allowed, _Workers(), reports.device_health, lambda: None)
 
 
 class _Command:
@@ -194,7 +196,7 @@ def _commands(_: Path) -> Prepared:
 
     def take(data: bytes) -> None:
         name = names[data[0] % len(names)] if data else "none"
-        Commands(reports.ORIGIN, names, _Daemon()).obey(_Command(name, data[1:]))
+        _commands_of(names).obey(_Command(name, data[1:]))
 
     return Prepared([bytes([i]) + payload for i in range(len(names)) for payload in payloads], take)
 
@@ -211,7 +213,7 @@ def _requests(_: Path) -> Prepared:
         )
         request = IncomingCommands(reports.ORIGIN.device, ROOT, [], _check_publish).take(incoming)
         if request:
-            Commands(reports.ORIGIN, list(REQUESTS), _Daemon()).obey(request)
+            _commands_of(list(REQUESTS)).obey(request)
 
     return Prepared([b"\x1e".join(sound), b"\x1e".join([*sound[:1], b"", b"", b"[]"])], take)
 

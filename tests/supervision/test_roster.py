@@ -22,7 +22,8 @@ def test_a_pipeline_that_is_gone_is_named_in_each_run_until_it_is_forgotten(tmp_
     third = roster(tmp_path)[0]
     assert third.adopt(["one"]) == {"two"}
     assert third.adopt(["one"]) == set()  # a reload names it no second time
-    third.forget()
+    for _ in range(3):
+        third.health_published(connected=True)
     assert roster(tmp_path)[0].adopt(["one"]) == set()
 
 

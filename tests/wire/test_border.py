@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.contracts.assignment import ModelFile, PipelineAssignment, PipelineOptions
-from limpet.contracts.messages import Origin, Placed
+from limpet.contracts.messages import Message, Origin, Placed
 from limpet.errors import UnreadableError
 from limpet.models.manifest import Manifest
 from limpet.supervision.executors import AT_ONCE, MOST_IN_USE, MOST_OF_A_PIPELINE, Executors
-from limpet.supervision.health import PipelineRecord
+from limpet.supervision.health import HealthReader, model_reported, now
+from limpet.supervision.ledger import Account, Ledger
 from limpet.wire import border
 from limpet.wire.records import (
     LARGEST_OUTPUT,
@@ -74,6 +75,9 @@ def records(draw: st.DrawFn) -> dict[str, Any]:
     return record
 
 
+ORIGIN = Origin("d", "1-a", "0")
+
+
 def received(record: Any) -> Any:
     return DECODER.decode(msgspec.msgpack.encode(record))
 
@@ -109,21 +113,24 @@ def test_whatever_is_said_is_about_its_own_pipelines_or_refused(record: dict[str
 
 @given(records())
 def test_what_is_believed_can_be_put_into_every_message(record: dict[str, Any]) -> None:
-    of_pipeline = PipelineRecord(Origin("d", "1-a", "0"), "a", Transition("a", "stopped"))
+    messages: list[Message] = []
+    ledger = Ledger(ORIGIN, messages.append)
+    ledger.assign({"a": "cell", "b": "cell"}, 0.0)
     try:
         decoded = said(record)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, UnreadableError):
         return
     if isinstance(decoded, RawResults):
-        for item in decoded.items:
-            msgspec.json.encode(of_pipeline.accept(item))
+        ledger.accept("cell", decoded.items, 0.0)
+        assert len(messages) == len(decoded.items)
     elif isinstance(decoded, Heartbeat):
-        for figures in decoded.pipelines.values():
-            of_pipeline.add(figures, decoded.dropped)
+        ledger.add("cell", decoded, 0.0)
     elif isinstance(decoded, Transition):
-        of_pipeline.move(decoded)
-    msgspec.json.encode(of_pipeline.health())
-    msgspec.json.encode(of_pipeline.model())
+        ledger.account(decoded.pipeline).move(decoded)
+    for account in ledger.accounts.values():
+        messages += [HealthReader(ORIGIN).pipeline(account, now()), model_reported(ORIGIN, account, now())]
+    for message in messages:
+        msgspec.json.encode(message)
 
 
 @pytest.mark.parametrize("pipeline", ["c", "a/#", "", "../a", "a\0", "A"])
@@ -208,23 +215,23 @@ def test_causes_beyond_the_limit_are_counted_as_other(counts: dict[str, int]) ->
 
 
 def test_counts_stay_numbers_that_can_be_written_however_many_a_worker_adds() -> None:
-    record = PipelineRecord(Origin("d", "1-a", "0"), "a", Transition("a", "stopped"))
+    account = Account("a", Transition("a", "stopped"))
     most = 1 << 40
     for _ in range(1 << 14):
-        record.add(Figures(errors=most, discarded=most, looked_at=most, clipped=most), {"queue": most})
-    health = msgspec.json.decode(msgspec.json.encode(record.health()))
+        account.add(Figures(errors=most, discarded=most, looked_at=most, clipped=most), {"queue": most})
+    health = msgspec.json.decode(msgspec.json.encode(HealthReader(ORIGIN).pipeline(account, now())))
     assert health["errors"] == health["dropped"]["queue"] == health["dropped"]["gap"] == (1 << 53) - 1
     assert health["clipped"] == 1.0
 
 
 def test_causes_of_many_heartbeats_do_not_add_up_without_end() -> None:
-    record = PipelineRecord(Origin("d", "1-a", "0"), "a", Transition("a", "stopped"))
+    account = Account("a", Transition("a", "stopped"))
     for number in range(1000):
-        record.add(Figures(discarded=1), {f"cause {number}": 1, "crc": 1})
-    assert len(record.dropped) <= MOST_CAUSES + 1
-    assert record.dropped["crc"] == 1000
-    assert record.dropped["gap"] == 1000
-    assert sum(record.dropped.values()) == 3000
+        account.add(Figures(discarded=1), {f"cause {number}": 1, "crc": 1})
+    assert len(account.dropped) <= MOST_CAUSES + 1
+    assert account.dropped["crc"] == 1000
+    assert account.dropped["gap"] == 1000
+    assert sum(account.dropped.values()) == 3000
 
 
 MODEL = ModelFile(Path("m.tflite"), "m", 0)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from limpet.device import logs
 from limpet.isolation.child import die_before_parent, die_with_parent, set_name
+from limpet.wakeup import Wakeup
 from limpet.wire.channel import Channel
 from limpet.wire.records import Check, Exited, Fork, Forked, NotForked, Open, Serve, ToForkServer
 
@@ -56,20 +57,17 @@ class ForkServer:
     def __init__(self, supervisor: Channel[ToForkServer]) -> None:
         self._supervisor = supervisor
         self._children: set[int] = set()
-        self._wake, wakeup = socket.socketpair()
-        self._wake.setblocking(False)
-        wakeup.setblocking(False)
-        self._wakeup = wakeup
+        self._wakeup = Wakeup()
         signal.signal(signal.SIGCHLD, lambda *_: None)
-        signal.set_wakeup_fd(wakeup.fileno())
+        self._wakeup.on_signals()
 
     def serve(self) -> None:
         """Work until the supervisor is gone; then end the workers."""
         try:
             while True:
-                ready = select([self._supervisor.socket, self._wake], [], [])[0]
-                if self._wake in ready:
-                    self._wake.recv(4096)
+                ready = select([self._supervisor.socket, self._wakeup.socket], [], [])[0]
+                if self._wakeup.socket in ready:
+                    self._wakeup.clear()
                     self._reap()
                 if self._supervisor.socket in ready:
                     for record in self._supervisor.receive():
@@ -122,7 +120,6 @@ class ForkServer:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         self._supervisor.close()
-        self._wake.close()
         self._wakeup.close()
         gc.enable()
 

@@ -1,12 +1,13 @@
 """Commands from outside: checked, limited in rate, written to the log, done or refused, and answered.
 
-A command is JSON on ``command/<name>``. What each takes is a struct here; what it needs of the daemon stands in
-``Daemon``. What must survive a restart belongs into the configuration or the desired state, not into a command.
+A command is JSON on ``command/<name>``. ``limpet.contracts.commands`` has a struct for each. What must survive a
+restart belongs into the configuration or the desired state, not into a command.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import deque
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -33,10 +34,11 @@ from limpet.contracts.commands import (
 from limpet.contracts.messages import Reply
 from limpet.errors import UnreadableError
 from limpet.untrusted import reading
-from limpet.wire.records import NIL, Ask, Capture, RunWindows, SetThreshold
+from limpet.wire.memory_file import anonymous_file
+from limpet.wire.records import NIL, Ask, Capture, RunWindows, SetLogLevel, SetThreshold
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from limpet.contracts.messages import DeviceHealth, Origin
     from limpet.contracts.reporter import Command
@@ -48,36 +50,48 @@ PER_SECOND, AT_ONCE = 2.0, 10.0
 """Commands that are obeyed a second in the long run, and in a burst."""
 
 
-class Daemon(Protocol):
-    """What commands need of the supervisor."""
-
-    def health_now(self) -> DeviceHealth:
-        """Publish all health, and return the device's."""
+class Workers(Protocol):
+    """What commands need of the fleet."""
 
     def restart(self, pipeline: str) -> None:
-        """End a pipeline's worker so that it is started anew. ``KeyError`` if there is no such pipeline."""
+        """End a pipeline's worker so that it is started anew. ``KeyError`` if it has none."""
 
-    def ask(self, pipeline: str, ask: Ask, payload: bytes = b"") -> None:
-        """Have a pipeline's worker answer. ``KeyError`` if there is no such pipeline or no worker of it.
+    def ask(self, pipeline: str, ask: Ask, fds: tuple[int, ...] = ()) -> None:
+        """Have a pipeline's worker answer. ``KeyError`` if it has none."""
 
-        ``payload`` is handed over in a file of its own.
-        """
-
-    def set_log_level(self, level: str) -> None:
-        """Set it everywhere."""
+    def ask_all(self, ask: Ask) -> None:
+        """Have every worker answer."""
 
 
 class Commands:
-    """Obeys commands on the supervisor's main thread."""
+    """Obeys commands on the supervisor's main thread.
 
-    def __init__(self, origin: Origin, allowed: Sequence[str], daemon: Daemon) -> None:
-        self.allowed = allowed
+    ``publish_health`` publishes all health and returns the device's. ``wake`` has the main thread call ``tend``.
+    """
+
+    def __init__(
+        self,
+        origin: Origin,
+        allowed: Sequence[str],
+        workers: Workers,
+        publish_health: Callable[[], DeviceHealth],
+        wake: Callable[[], None],
+    ) -> None:
         self._origin = origin
-        self._daemon = daemon
+        self._allowed = allowed
+        self._workers = workers
+        self._publish_health = publish_health
+        self._wake = wake
+        self._incoming: deque[Command] = deque()
         self._bucket = Bucket(PER_SECOND, AT_ONCE)
         self._waiting: dict[int, tuple[Command, float]] = {}
         self._number = 0
         self._flooded = False
+
+    def take(self, command: Command) -> None:
+        """Have the main thread obey a command. Called by a reporter's thread."""
+        self._incoming.append(command)
+        self._wake()
 
     def obey(self, command: Command) -> None:
         """Do a command, and answer it now or when its worker has."""
@@ -113,7 +127,9 @@ class Commands:
             self._answer(waiting[0], error=answer.error, result=result)
 
     def tend(self) -> None:
-        """Answer what no worker will answer any more."""
+        """Obey what came, and answer what no worker will answer any more."""
+        while self._incoming:
+            self.obey(self._incoming.popleft())
         late = [number for number, (_, deadline) in self._waiting.items() if deadline < monotonic()]
         for number in late:
             self._answer(self._waiting.pop(number)[0], error=f"its worker did not answer within {PATIENCE:.0f} s")
@@ -122,7 +138,7 @@ class Commands:
         """Return the request. What it raises says why there is none."""
         if command.name not in REQUESTS:
             raise PermissionError(f"there is no command {command.name!r}; there are {', '.join(REQUESTS)}")
-        if command.name not in self.allowed:
+        if command.name not in self._allowed:
             raise PermissionError(f"not allowed here: {command.name!r} is not among device.commands")
         if len(command.payload) > LARGEST:
             raise PermissionError(f"the payload has {len(command.payload)} bytes; {LARGEST} is the limit")
@@ -135,12 +151,13 @@ class Commands:
         if isinstance(request, Ping):
             self._answer(command, result={"boot": self._origin.boot, "version": self._origin.version})
         elif isinstance(request, Health):
-            self._answer(command, result=self._daemon.health_now())
+            self._answer(command, result=self._publish_health())
         elif isinstance(request, Restart):
-            self._daemon.restart(request.pipeline)
+            self._workers.restart(request.pipeline)
             self._answer(command)
         elif isinstance(request, LogLevel):
-            self._daemon.set_log_level(request.level)
+            logging.getLogger().setLevel(request.level)
+            self._workers.ask_all(Ask(0, SetLogLevel(request.level)))
             self._answer(command)
         elif isinstance(request, Threshold):
             self._ask(command, request.pipeline, SetThreshold(request.pipeline, request.value))
@@ -156,8 +173,8 @@ class Commands:
         if any(waiting.name == command.name for waiting, _ in self._waiting.values()):
             self._answer(command, error=f"{BUSY} with another {command.name!r}; wait for its answer")
         elif windows.shape[0] > MOST_WINDOWS or size > LARGEST_WINDOWS:
-            given = f"{windows.shape[0]} windows, {size} bytes"
-            self._answer(command, error=f"{given}: at most {MOST_WINDOWS} and {LARGEST_WINDOWS} at once")
+            sent = f"{windows.shape[0]} windows, {size} bytes"
+            self._answer(command, error=f"{sent}: at most {MOST_WINDOWS} and {LARGEST_WINDOWS} at once")
         else:
             payload = msgspec.msgpack.encode(windows)
             self._ask(command, request.pipeline, RunWindows(request.pipeline), payload)
@@ -170,7 +187,15 @@ class Commands:
         payload: bytes = b"",
     ) -> None:
         self._number += 1
-        self._daemon.ask(pipeline, Ask(self._number, what), payload)
+        ask = Ask(self._number, what)
+        if payload:
+            # Through the socket it could fill what the worker has not read yet, which is taken for not listening.
+            with anonymous_file() as file:
+                file.write(payload)
+                file.flush()
+                self._workers.ask(pipeline, ask, (file.fileno(),))
+        else:
+            self._workers.ask(pipeline, ask)
         self._waiting[self._number] = command, monotonic() + PATIENCE
 
     def _answer(self, command: Command, *, error: str = "", result: Any = None) -> None:

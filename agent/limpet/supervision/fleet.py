@@ -1,7 +1,8 @@
 """The worker processes: forked, heard, killed when silent, restarted when they crash.
 
-What workers say, and what their ends mean, goes as records to one listener. One selector, no thread. A worker that
-says what it may not say is killed, and no other one with it.
+What workers say, and what their ends mean, goes to one listener: the name of the cell, and a record. It raises
+``UnreadableError`` for what the worker may not say. That worker is killed, and no other one with it. One selector,
+no thread.
 """
 
 from __future__ import annotations
@@ -69,7 +70,7 @@ class Fleet:
         self,
         selector: selectors.BaseSelector,
         launched: ForkServerProcess,
-        listener: Callable[[ToSupervisor], None],
+        listener: Callable[[str, ToSupervisor], None],
     ) -> None:
         self._selector = selector
         self._listener = listener
@@ -123,7 +124,7 @@ class Fleet:
         for slot in self._slots.values():
             self._resume(slot, now)
             for move in slot.postponed(now):
-                self._listener(move)
+                self._listener(slot.name, move)
             start = slot.next_start()
             if start is not None and start <= now:
                 self._start(slot)
@@ -323,9 +324,9 @@ class Fleet:
         elif isinstance(record, Dismiss):
             self._dismiss(slot, record.number)
         elif not isinstance(record, Notice | Transition):
-            self._listener(record)
+            self._listener(slot.name, record)
         elif passed := slot.admit(record, monotonic()):
-            self._listener(passed)
+            self._listener(slot.name, passed)
 
     def _condemn(self, slot: Slot, error: UnreadableError) -> None:
         """Kill a process that said what it may not say. Only that one: the others did nothing."""
@@ -391,10 +392,11 @@ class Fleet:
             slot.channel.close()
         self._dismiss(slot)
         for move in slot.last_moves():
-            self._listener(move)
+            self._listener(slot.name, move)
         for transition in slot.ended(status, monotonic()):
-            self._listener(Incident(transition.pipeline, "crashed", f"worker {slot.name}: {transition.reason}"))
-            self._listener(transition)
+            crash = Incident(transition.pipeline, "crashed", f"worker {slot.name}: {transition.reason}")
+            self._listener(slot.name, crash)
+            self._listener(slot.name, transition)
         if not slot.assignment.pipelines:
             self._unwanted |= slot.executors.unborn()
             del self._slots[slot.name]

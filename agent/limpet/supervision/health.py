@@ -1,25 +1,35 @@
-"""What the supervisor knows of each pipeline, and the health messages made of it. No I/O but the clock."""
+"""Health messages: of each pipeline from the ledger, of the device from the machine."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
+import os
 from datetime import datetime, timezone
+from time import monotonic
 from typing import TYPE_CHECKING
 
-from limpet.contracts.messages import ModelReported, PipelineHealth, ResultMessage, StageLatency
-from limpet.device import clock
-from limpet.histogram import merge, quantile
-from limpet.wire.border import folded
+from limpet.accelerators import inventory
+from limpet.contracts.messages import (
+    AcceleratorHealth,
+    DeviceHealth,
+    ModelReported,
+    PipelineHealth,
+    StageLatency,
+)
+from limpet.device import host
+from limpet.histogram import difference, quantile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable
+    from pathlib import Path
+    from typing import Any
 
     from limpet.contracts.messages import Origin
-    from limpet.wire.records import Figures, Result, Stage, Transition
+    from limpet.device.host import Host
+    from limpet.supervision.ledger import Account, Ledger
+    from limpet.wire.records import Stage
 
-LARGEST_COUNT = (1 << 53) - 1
-"""Readers of JSON have integers up to here exactly, and msgspec writes none above 2^64."""
+SEARCH = 60.0
+"""Seconds between two searches for accelerators, each of which reads some hundred files."""
 
 
 def now() -> datetime:
@@ -27,84 +37,24 @@ def now() -> datetime:
     return datetime.now(timezone.utc)
 
 
-@dataclass(slots=True)
-class PipelineRecord:
-    """One pipeline since the supervisor started."""
+class HealthReader:
+    """Makes the health messages of one series of readers.
 
-    origin: Origin
-    name: str
-    last: Transition
-    sequence: int = 0
-    errors: int = 0
-    restarts: int = 0
-    looked_at: int = 0
-    clipped: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    latency: dict[Stage, dict[int, int]] = field(default_factory=dict)
+    Latencies in a message are those since the message before. Each ``HealthReader`` takes that difference for
+    itself: the ledger's histograms only rise.
+    """
 
-    def accept(self, result: Result) -> ResultMessage:
-        """Give a result its number: from here on it is the supervisor's."""
-        self.sequence += 1
-        origin = self.origin
-        time = datetime.fromtimestamp(result.wall_ns / 1e9, timezone.utc)
-        return ResultMessage(
-            id=f"{origin.device}/{self.name}/{origin.boot}/{self.sequence}",
-            device=origin.device,
-            pipeline=self.name,
-            boot=origin.boot,
-            sequence=self.sequence,
-            time=time,
-            monotonic_ns=result.monotonic_ns,
-            sample=result.sample,
-            model=result.model,
-            version=result.version,
-            delegate=result.delegate,
-            degraded=result.degraded,
-            latency_us=result.latency_ns / 1000,
-            output=result.output,
-            clock=clock.mark(time),
-        )
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+        self._before: dict[str, dict[Stage, dict[int, int]]] = {}
 
-    def add(self, figures: Figures, dropped: Mapping[str, int]) -> None:
-        """Add what a heartbeat brought; ``dropped`` are samples of its source, by cause.
-
-        Causes beyond ``MOST_CAUSES`` count as "other".
-        """
-        new = Counter(folded(dropped, self.dropped))
-        new["gap"] += figures.discarded
-        for cause, count in new.items():
-            if count:
-                self.dropped[cause] = min(self.dropped[cause] + count, LARGEST_COUNT)
-        self.errors = min(self.errors + figures.errors, LARGEST_COUNT)
-        self.looked_at = min(self.looked_at + figures.looked_at, LARGEST_COUNT)
-        self.clipped = min(self.clipped + figures.clipped, LARGEST_COUNT)
-        for stage, buckets in figures.latency.items():
-            merge(self.latency.setdefault(stage, {}), buckets)
-
-    def move(self, to: Transition) -> list[tuple[str, str]]:
-        """Take note of a transition; return the events that it is, each with its reason."""
-        before, self.last = self.last, to
-        if not to.model:
-            to.model, to.version, to.delegate = before.model, before.version, before.delegate
-            to.delegate_share, to.degraded = before.delegate_share, before.degraded
-            to.placement, to.sandbox = before.placement, before.sandbox
-        events: list[tuple[str, str]] = []
-        if to.state != before.state:
-            events.append((to.state, to.reason))
-        worse = to.degraded and to.reason and (to.delegate, to.reason) != (before.delegate, before.reason)
-        if to.state == "running" and (to.degraded != before.degraded or worse):
-            why = f"; {to.reason}" if to.reason else ""
-            events.append(("degraded" if to.degraded else "recovered", f"runs on {to.delegate}{why}"))
-        return events
-
-    def health(self) -> PipelineHealth:
-        """Make the health message; the latencies begin anew."""
-        latency, self.latency = self.latency, {}
-        last = self.last
+    def pipeline(self, account: Account, time: datetime) -> PipelineHealth:
+        """Make the health message of a pipeline: ``time`` is in UTC."""
+        last, latency = account.last, self._new_latency(account)
         return PipelineHealth(
-            device=self.origin.device,
-            pipeline=self.name,
-            time=now(),
+            device=self._origin.device,
+            pipeline=account.pipeline,
+            time=time,
             state=last.state,
             reason=last.reason,
             model=last.model,
@@ -114,32 +64,81 @@ class PipelineRecord:
             degraded=last.degraded,
             placement=last.placement,
             sandbox=last.sandbox,
-            results=self.sequence,
-            errors=self.errors,
-            restarts=self.restarts,
-            clipped=round(self.clipped / self.looked_at, 4) if self.looked_at else None,
-            dropped=dict(self.dropped),
-            latency_us={stage: _figures(buckets) for stage, buckets in latency.items()},
+            results=account.results,
+            errors=account.errors,
+            restarts=account.restarts,
+            clipped=round(account.clipped / account.looked_at, 4) if account.looked_at else None,
+            dropped=dict(account.dropped),
+            latency_us={stage: _summary(buckets) for stage, buckets in latency.items()},
         )
 
-    def model(self) -> ModelReported:
-        """Make the message that says which model runs."""
-        last = self.last
-        return ModelReported(
-            device=self.origin.device,
-            pipeline=self.name,
-            time=now(),
-            model=last.model,
-            version=last.version,
-            state=last.state,
-            reason=last.reason,
-            delegate=last.delegate,
-            degraded=last.degraded,
-            placement=last.placement,
-        )
+    def _new_latency(self, account: Account) -> dict[Stage, dict[int, int]]:
+        before = self._before.get(account.pipeline, {})
+        self._before[account.pipeline] = {stage: dict(buckets) for stage, buckets in account.latency.items()}
+        return {stage: difference(buckets, before.get(stage, {})) for stage, buckets in account.latency.items()}
 
 
-def _figures(buckets: dict[int, int]) -> StageLatency:
+def _summary(buckets: dict[int, int]) -> StageLatency:
     p50, p95, p99 = (round((quantile(buckets, q) or 0.0) / 1000, 3) for q in (0.5, 0.95, 0.99))
     counts = {str(bucket): count for bucket, count in sorted(buckets.items())}
     return StageLatency(count=sum(buckets.values()), p50=p50, p95=p95, p99=p99, buckets=counts)
+
+
+def model_reported(origin: Origin, account: Account, time: datetime) -> ModelReported:
+    """Make the message that says which model a pipeline runs."""
+    last = account.last
+    return ModelReported(
+        device=origin.device,
+        pipeline=account.pipeline,
+        time=time,
+        model=last.model,
+        version=last.version,
+        state=last.state,
+        reason=last.reason,
+        delegate=last.delegate,
+        degraded=last.degraded,
+        placement=last.placement,
+    )
+
+
+class DeviceReader:
+    """Reads what the device's health message has of the machine. ``state`` is the state directory."""
+
+    def __init__(self, origin: Origin, machine: Host, state: Path) -> None:
+        self._origin = origin
+        self._machine = machine
+        self._state = state
+        self._accelerators: list[AcceleratorHealth] = []
+        self._next_search = 0.0
+
+    def device(self, ledger: Ledger, pids: Iterable[int], reporters: dict[str, dict[str, Any]]) -> DeviceHealth:
+        """Make the health message of the device. ``pids`` are those of the daemon's other processes."""
+        return DeviceHealth(
+            device=self._origin.device,
+            boot=self._origin.boot,
+            version=self._origin.version,
+            time=now(),
+            uptime_s=host.uptime_s(),
+            cpu_share=self._machine.cpu_share(),
+            load_1m=self._machine.load_1m(),
+            pss_mb=self._machine.pss_mb([os.getpid(), *pids]),
+            memory_available_mb=self._machine.memory_available_mb(),
+            temperature_c=self._machine.temperature_c(),
+            throttled=self._machine.throttled(),
+            disk_free_mb=host.disk_free_mb(self._state),
+            clock_synchronised=host.clock_synchronised(),
+            accelerators=self._find_accelerators(),
+            pipelines={name: account.last.state for name, account in ledger.accounts.items()},
+            reporters=reporters,
+        )
+
+    def _find_accelerators(self) -> list[AcceleratorHealth]:
+        if monotonic() >= self._next_search:
+            self._next_search = monotonic() + SEARCH
+            self._accelerators = [
+                AcceleratorHealth(
+                    name=one.name, where=one.where, delegate=one.delegate, usable=one.usable, why_not=one.why_not
+                )
+                for one in inventory.discover()
+            ]
+        return self._accelerators

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 NAME = "pipelines.json"
 _LARGEST = 1 << 20
+_REPORTS = 3
+"""Health reports in a row over all connections, after which brokers have the state of a pipeline that is gone."""
 _MOST_GONE = 100
 """Pipelines that are gone and are still remembered, if the broker is never there."""
 
@@ -53,6 +55,7 @@ class Roster:
         self._path = state / NAME
         self._written: list[str] = []
         self.gone: set[str] = set()
+        self._reports = 0
         self._known = self._read(damaged)
 
     def adopt(self, configured: Iterable[str]) -> set[str]:
@@ -61,13 +64,16 @@ class Roster:
         news = self._known - now - self.gone
         self.gone = set(sorted((self.gone | self._known) - now)[:_MOST_GONE])
         self._known = now
+        self._reports = 0
         self._write()
         return news & self.gone
 
-    def forget(self) -> None:
-        """Forget what is gone: the broker knows."""
-        self.gone.clear()
-        self._write()
+    def health_published(self, *, connected: bool) -> None:
+        """Take note of a health report. After enough of them over a connection, forget what is gone."""
+        self._reports = self._reports + 1 if connected else 0
+        if self._reports >= _REPORTS and self.gone:
+            self.gone.clear()
+            self._write()
 
     def _read(self, damaged: Callable[[str], object]) -> set[str]:
         try:

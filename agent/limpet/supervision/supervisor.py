@@ -1,4 +1,4 @@
-"""The supervisor: numbers the workers' results, hands them to the reporters, and keeps the health of it all.
+"""The supervisor's loop: what workers made goes to the ledger, and from there on the bus to the reporters.
 
 One thread and one selector. It imports no numpy, opens no model and parses nothing that came from a sensor.
 """
@@ -6,66 +6,44 @@ One thread and one selector. It imports no numpy, opens no model and parses noth
 from __future__ import annotations
 
 import logging
-import os
 import selectors
 import signal
-import socket
-from collections import deque
 from contextlib import ExitStack, contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from limpet import __version__, config
-from limpet.accelerators import inventory
-from limpet.contracts.messages import AcceleratorHealth, DeviceHealth, EventMessage, Origin
+from limpet.contracts.messages import Origin
 from limpet.delivery.bus import Bus
 from limpet.delivery.reporters import Reporters, resolve
 from limpet.deployment.assignments import assignments
 from limpet.deployment.desired import deepest, desired
-from limpet.device import boot, clock, directories, host, liveness
-from limpet.device.notify import notify, watchdog_interval
+from limpet.device import boot, host
 from limpet.device.state_files import give_to_owner
 from limpet.errors import ConfigError
 from limpet.isolation import unreadable
 from limpet.models import store
 from limpet.supervision import governor
 from limpet.supervision.commands import Commands
+from limpet.supervision.events import Events
 from limpet.supervision.fleet import Fleet
-from limpet.supervision.health import PipelineRecord, now
+from limpet.supervision.health import DeviceReader, HealthReader, model_reported, now
+from limpet.supervision.ledger import Ledger
 from limpet.supervision.roster import Roster
-from limpet.wire.memory_file import anonymous_file
-from limpet.wire.records import (
-    Ask,
-    Heartbeat,
-    Incident,
-    Notice,
-    RawResults,
-    SetLogLevel,
-    ToSupervisor,
-    Transition,
-)
+from limpet.supervision.service_manager import ServiceManager
+from limpet.wakeup import Wakeup
+from limpet.wire.records import Heartbeat, Incident, Notice, RawResults, ToSupervisor, Transition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from limpet.config import Config
-    from limpet.contracts.reporter import Command
+    from limpet.contracts.messages import DeviceHealth
     from limpet.deployment.desired import Desired
     from limpet.fork.launch import ForkServerProcess
 
 log = logging.getLogger(__name__)
-
-SEARCH = 60.0
-"""Seconds between two searches for inventory."""
-READY_AFTER = 150.0
-"""Seconds after which the start is complete even if a pipeline loads. TimeoutStartSec= in the unit is longer."""
-BEAT = 5.0
-"""Seconds between two signs of life where systemd does not want them more often."""
-_TOLD = 2
-"""Health reports over a connection after which the broker has the state of a pipeline that is gone."""
-BAD = frozenset({"crashed", "failed", "degraded", "waiting", "stepped_down", "state-damaged"})
-"""Events that a person should look at."""
 
 
 def supervise(path: Path, launched: ForkServerProcess) -> None:
@@ -87,14 +65,6 @@ def supervise(path: Path, launched: ForkServerProcess) -> None:
         Supervisor(path, wanted, origin, launched, roster).run(damaged)
 
 
-def start_complete(states: Iterable[str], seconds: float) -> bool:
-    """Whether to report to systemd that the start is complete, ``seconds`` after it began.
-
-    A worker that always says "starting" would otherwise have systemd end the service, again and again.
-    """
-    return seconds >= READY_AFTER or not {"starting", "stopped"}.intersection(states)
-
-
 class Supervisor:
     """The event loop and what it does with each record."""
 
@@ -103,32 +73,29 @@ class Supervisor:
     ) -> None:
         self._path = path
         self._config = wanted
-        self._origin = origin
         self._roster = roster
-        self._told = 0
         # Not epoll: what it may watch is limited for all processes of a user, and a worker could use that up.
         self._selector = selectors.PollSelector()
+        self._wakeup = Wakeup()
+        self._signals: set[int] = set()
         self._bus = Bus()
+        self._ledger = Ledger(origin, self._bus.append)
+        self._events = Events(origin, self._bus.append)
         self._fleet = Fleet(self._selector, launched, self._hear)
-        self._reporters = Reporters(
-            origin, wanted.device.state, self._bus, self._take_command if wanted.device.commands else None
+        self._commands = Commands(
+            origin, wanted.device.commands, self._fleet, self._publish_health, self._wakeup.wake
         )
-        self._remote = Commands(origin, wanted.device.commands, self)
-        self._commands: deque[Command] = deque()
-        self._wake: socket.socket | None = None
-        self._records: dict[str, PipelineRecord] = {}
+        obey = self._commands.take if wanted.device.commands else None
+        self._reporters = Reporters(origin, wanted.device.state, self._bus, obey)
+        self._origin = origin
         self._host = host.Host(wanted.device.sysroot)
+        self._health = HealthReader(origin)
+        self._device = DeviceReader(origin, self._host, wanted.device.state)
+        self._next_health = 0.0
+        self._service_manager = ServiceManager()
         self._governor = governor.Governor(wanted.governor)
         self._desired: Desired
         self._next_look = 0.0
-        self._next_search = 0.0
-        self._found: list[AcceleratorHealth] = []
-        self._clock = clock.Watch()
-        self._signals: set[int] = set()
-        self._ready = False
-        self._started = monotonic()
-        self._next_health = 0.0
-        self._next_sign = 0.0
 
     def run(self, damaged: Sequence[str] = ()) -> None:
         """Work until told to stop. ``ConfigError`` if the options of plugins cannot be used.
@@ -136,7 +103,7 @@ class Supervisor:
         ``damaged`` says what was wrong with the state directory.
         """
         try:
-            with self._signal_wakeup():
+            with self._signal_handlers():
                 checking = self._fleet.check(self._config)
                 resolve(self._config)  # imports the reporters while the checker works
                 if problems := checking.problems():
@@ -146,16 +113,17 @@ class Supervisor:
                 self._report_models()
                 self._dismiss()
                 for reason in damaged:
-                    self._event("state-damaged", "", reason)
+                    self._events.report("state-damaged", "", reason)
                 while not self._signals & {signal.SIGTERM, signal.SIGINT}:
                     self._turn()
-                notify("STOPPING=1")
+                self._service_manager.stopping()
                 self._fleet.stop()
-                self._report_health()
+                self._publish_health()
         finally:
             self._reporters.close()
             self._fleet.close()
             self._selector.close()
+            self._wakeup.close()
 
     def _turn(self) -> None:
         due = min(self._fleet.next_due(), self._next_health, self._next_look or self._next_health)
@@ -164,188 +132,69 @@ class Supervisor:
         if signal.SIGHUP in self._signals:
             self._signals.discard(signal.SIGHUP)
             self._reload()
-        while self._commands:
-            self._remote.obey(self._commands.popleft())
-        self._remote.tend()
+        self._commands.tend()
         self._fleet.tend()
         self._reporters.tend()
-        self._tell_systemd()
-        self._watch_clock()
+        states = [self._ledger.account(name).last.state for name in self._config.pipelines]
+        self._service_manager.update(states, progresses=self._fleet.progresses())
+        self._events.watch_clock()
         self._govern()
         if monotonic() >= self._next_health:
             self._next_health = monotonic() + self._config.device.health_interval
-            self._report_health()
+            self._publish_health()
 
     @contextmanager
-    def _signal_wakeup(self) -> Iterator[None]:
+    def _signal_handlers(self) -> Iterator[None]:
         """Have SIGTERM, SIGINT and SIGHUP end the wait of the selector."""
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            ours.setblocking(False)
-            theirs.setblocking(False)
-            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-                signal.signal(number, lambda received, _: self._signals.add(received))
-            signal.set_wakeup_fd(theirs.fileno())
-            self._wake = theirs
-            self._selector.register(ours, selectors.EVENT_READ, lambda: ours.recv(4096))
-            try:
-                yield
-            finally:
-                signal.set_wakeup_fd(-1)
-                self._wake = None
-                self._selector.unregister(ours)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, lambda received, _: self._signals.add(received))
+        self._wakeup.on_signals()
+        self._selector.register(self._wakeup.socket, selectors.EVENT_READ, self._wakeup.clear)
+        try:
+            yield
+        finally:
+            signal.set_wakeup_fd(-1)
+            self._selector.unregister(self._wakeup.socket)
 
-    # --- what workers say
+    # --- what workers report
 
-    def _hear(self, record: ToSupervisor) -> None:
+    def _hear(self, cell: str, record: ToSupervisor) -> None:
+        """Take a record of a cell's worker, or about it. ``UnreadableError`` if the worker may not say that."""
         if isinstance(record, RawResults):
-            for result in record.items:
-                self._bus.append(self._record(result.pipeline).accept(result))
+            self._ledger.accept(cell, record.items, monotonic())
         elif isinstance(record, Heartbeat):
-            for name, figures in record.pipelines.items():
-                self._record(name).add(figures, record.dropped)
+            self._ledger.add(cell, record, monotonic())
         elif isinstance(record, Transition):
             self._move(record)
         elif isinstance(record, Incident | Notice):
-            self._record(record.pipeline).restarts += record.event == "crashed"
-            self._event(record.event, record.pipeline, record.reason)
+            self._ledger.account(record.pipeline).restarts += record.event == "crashed"
+            self._events.report(record.event, record.pipeline, record.reason)
         else:
-            self._remote.answered(record)
-
-    def _record(self, pipeline: str) -> PipelineRecord:
-        if pipeline not in self._records:
-            self._records[pipeline] = PipelineRecord(self._origin, pipeline, Transition(pipeline, "stopped"))
-        return self._records[pipeline]
+            self._commands.answered(record)
 
     def _move(self, to: Transition) -> None:
-        record = self._record(to.pipeline)
-        for event, reason in record.move(to):
-            self._event(event, to.pipeline, reason)
-        self._bus.append(record.health())
-        self._bus.append(record.model())
-
-    def _watch_clock(self) -> None:
-        if (step := self._clock.step()) is not None:
-            self._event("clock-set", "", f"the wall clock was set by {step:+.3f} s", offset_s=step)
-
-    def _event(self, event: str, pipeline: str, reason: str, offset_s: float | None = None) -> None:
-        level = logging.WARNING if event in BAD else logging.INFO
-        fields = {"limpet_pipeline": pipeline, "limpet_event": event}
-        log.log(level, "%s: %s%s", pipeline or "device", event, f": {reason}" if reason else "", extra=fields)
-        time = now()
-        self._bus.append(
-            EventMessage(
-                device=self._origin.device,
-                boot=self._origin.boot,
-                time=time,
-                event=event,
-                pipeline=pipeline,
-                reason=reason,
-                offset_s=offset_s,
-                clock=clock.mark(time),
-            )
-        )
-
-    # --- commands, see limpet.supervision.commands
-
-    def _take_command(self, command: Command) -> None:
-        """Have the main thread obey a command. Called by a reporter's thread."""
-        self._commands.append(command)
-        wake = self._wake
-        if wake is not None:
-            with suppress(OSError):  # full: it has wake-ups enough; closed: the daemon stops
-                wake.send(b"\0")
-
-    def health_now(self) -> DeviceHealth:
-        """Publish all health, and return the device's."""
-        return self._report_health()
-
-    def restart(self, pipeline: str) -> None:
-        """End a pipeline's worker so that it is started anew. ``KeyError`` if it has none."""
-        self._fleet.restart(pipeline)
-
-    def ask(self, pipeline: str, ask: Ask, payload: bytes = b"") -> None:
-        """Have a pipeline's worker answer. ``KeyError`` if it has none."""
-        if not payload:
-            self._fleet.ask(pipeline, ask)
-            return
-        # Through the socket it could fill what the worker has not read yet, which is taken for not listening.
-        with anonymous_file() as file:
-            file.write(payload)
-            file.flush()
-            self._fleet.ask(pipeline, ask, (file.fileno(),))
-
-    def set_log_level(self, level: str) -> None:
-        """Set it in this process and all workers."""
-        logging.getLogger().setLevel(level)
-        self._fleet.ask_all(Ask(0, SetLogLevel(level)))
+        account = self._ledger.account(to.pipeline)
+        for event, reason in account.move(to):
+            self._events.report(event, to.pipeline, reason)
+        self._bus.append(self._health.pipeline(account, now()))
+        self._bus.append(model_reported(self._origin, account, now()))
 
     # --- health
+
+    def _publish_health(self) -> DeviceHealth:
+        """Publish all health, and return the device's."""
+        for account in self._ledger.accounts.values():
+            self._bus.append(self._health.pipeline(account, now()))
+        health = self._device.device(self._ledger, self._fleet.pids().values(), self._reporters.health())
+        self._bus.append(health)
+        self._roster.health_published(connected=self._reporters.connected())
+        return health
 
     def _dismiss(self) -> None:
         """Report that the pipelines of earlier configurations are stopped: a broker may retain another state."""
         for name in self._roster.adopt(self._config.pipelines):
-            if name not in self._records:  # else its worker says so
+            if name not in self._ledger.accounts:  # else its worker reports it
                 self._move(Transition(name, "stopped", "no longer configured"))
-        self._told = 0
-
-    def _forget_dismissed(self) -> None:
-        """Forget what is gone once its last state is out: after two health reports over a connection."""
-        self._told = self._told + 1 if self._reporters.connected() else 0
-        if self._told > _TOLD and self._roster.gone:
-            self._roster.forget()
-
-    def _report_health(self) -> DeviceHealth:
-        for record in self._records.values():
-            self._bus.append(record.health())
-        health = self._device_health()
-        self._bus.append(health)
-        self._forget_dismissed()
-        return health
-
-    def _device_health(self) -> DeviceHealth:
-        return DeviceHealth(
-            device=self._origin.device,
-            boot=self._origin.boot,
-            version=self._origin.version,
-            time=now(),
-            uptime_s=host.uptime_s(),
-            cpu_share=self._host.cpu_share(),
-            load_1m=self._host.load_1m(),
-            pss_mb=self._host.pss_mb([os.getpid(), *self._fleet.pids().values()]),
-            memory_available_mb=self._host.memory_available_mb(),
-            temperature_c=self._host.temperature_c(),
-            throttled=self._host.throttled(),
-            disk_free_mb=host.disk_free_mb(self._config.device.state),
-            clock_synchronised=host.clock_synchronised(),
-            accelerators=self._accelerators(),
-            pipelines={name: record.last.state for name, record in self._records.items()},
-            reporters=self._reporters.health(),
-        )
-
-    def _accelerators(self) -> list[AcceleratorHealth]:
-        """Return what there is; looked for once a minute at most, as that reads some hundred files."""
-        if monotonic() >= self._next_search:
-            self._next_search = monotonic() + SEARCH
-            self._found = [
-                AcceleratorHealth(
-                    name=one.name, where=one.where, delegate=one.delegate, usable=one.usable, why_not=one.why_not
-                )
-                for one in inventory.discover()
-            ]
-        return self._found
-
-    def _tell_systemd(self) -> None:
-        states = [self._record(name).last.state for name in self._config.pipelines]
-        if not self._ready and start_complete(states, monotonic() - self._started):
-            self._ready = True
-            self._next_sign = 0.0
-            notify("READY=1")
-        if monotonic() >= self._next_sign and self._fleet.progresses():
-            self._next_sign = monotonic() + (watchdog_interval() or BEAT)
-            notify("WATCHDOG=1")
-            if directory := directories.runtime():
-                liveness.beat(directory, ready=self._ready)
 
     # --- configuration
 
@@ -360,7 +209,10 @@ class Supervisor:
     def _assign(self) -> None:
         """Have the workers run what should run."""
         self._desired = self._desire()
-        self._fleet.assign(assignments(self._desired))
+        cells = assignments(self._desired)
+        owners = {pipeline: name for name, cell in cells.items() for pipeline in cell.pipelines}
+        self._ledger.assign(owners, monotonic())
+        self._fleet.assign(cells)
 
     def _report_models(self) -> None:
         """Report the pipelines that have no model as failed."""
@@ -381,7 +233,7 @@ class Supervisor:
             event = "stepped_down" if self._governor.level > level else "stepped_up"
             for name, pipeline in self._desired.pipelines.items():
                 if pipeline != before.pipelines[name]:
-                    self._event(event, name, f"{reason}; runs {governor.described(pipeline)}")
+                    self._events.report(event, name, f"{reason}; runs {governor.described(pipeline)}")
 
     def _reload(self) -> None:
         try:
@@ -394,7 +246,7 @@ class Supervisor:
         except Exception as error:
             if not isinstance(error, ConfigError):
                 log.exception("the configuration is not taken")
-            self._event("refused", "", f"configuration not taken: {error}")
+            self._events.report("refused", "", f"configuration not taken: {error}")
             return
         finally:
             self._fleet.excuse()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import socket
 import threading
 import time
 from collections import deque
@@ -19,6 +18,7 @@ from limpet.delivery.mqtt.incoming_commands import IncomingCommands
 from limpet.delivery.mqtt.negotiation import Negotiation
 from limpet.delivery.mqtt.publisher import Publisher
 from limpet.errors import TransportError
+from limpet.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,9 +122,7 @@ class Sender:
         self._failures = 0
         self._said: set[str] = set()
         self._stop = threading.Event()
-        self._wake_in, self._wake_out = socket.socketpair()
-        self._wake_in.setblocking(False)
-        self._wake_out.setblocking(False)
+        self._wakeup = Wakeup()
         self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
 
     def start(
@@ -146,8 +144,7 @@ class Sender:
 
     def wake(self) -> None:
         """Have the thread look at ``ready``. From any thread."""
-        with contextlib.suppress(OSError):  # full: it has wake-ups enough; closed: the thread has ended
-            self._wake_out.send(b"\0")
+        self._wakeup.wake()
 
     def set_state(self, topic: str, payload: bytes, message: Message) -> None:
         """Publish a retained message, now and on each new connection, until another one replaces it."""
@@ -156,7 +153,7 @@ class Sender:
         self.wake()
 
     def _run(self) -> None:
-        with self._wake_in, self._wake_out:
+        with contextlib.closing(self._wakeup):
             while not self._stop.is_set():
                 try:
                     self._connect_once()
@@ -197,7 +194,7 @@ class Sender:
         if self._garbled == GARBLED:
             self._say("it keeps a message that cannot be read; its session, with commands that wait, is given up")
         link = Connection(
-            self._broker, self._client_id, version, will if asked.there else None, self._wake_in, clean=clean
+            self._broker, self._client_id, version, will if asked.there else None, self._wakeup.socket, clean=clean
         )
         try:
             link.connect(self._broker.keepalive, self._stop)

@@ -1,0 +1,53 @@
+"""Events: each has a line in the log and a message on the bus."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from limpet.contracts.messages import EventMessage
+from limpet.device import clock
+from limpet.supervision.health import now
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from limpet.contracts.messages import Message, Origin
+
+log = logging.getLogger(__name__)
+
+BAD = frozenset({"crashed", "failed", "degraded", "waiting", "stepped_down", "state-damaged"})
+"""Events that a person should look at."""
+
+
+class Events:
+    """Reports events. ``append`` puts a message on the bus."""
+
+    def __init__(self, origin: Origin, append: Callable[[Message], None]) -> None:
+        self._origin = origin
+        self._append = append
+        self._clock = clock.Watch()
+
+    def report(self, event: str, pipeline: str, reason: str, offset_s: float | None = None) -> None:
+        """Report an event. ``pipeline`` is empty for one of the whole device."""
+        level = logging.WARNING if event in BAD else logging.INFO
+        fields = {"limpet_pipeline": pipeline, "limpet_event": event}
+        log.log(level, "%s: %s%s", pipeline or "device", event, f": {reason}" if reason else "", extra=fields)
+        time = now()
+        self._append(
+            EventMessage(
+                device=self._origin.device,
+                boot=self._origin.boot,
+                time=time,
+                event=event,
+                pipeline=pipeline,
+                reason=reason,
+                offset_s=offset_s,
+                clock=clock.mark(time),
+            )
+        )
+
+    def watch_clock(self) -> None:
+        """Report if the wall clock was set since the last call."""
+        if (step := self._clock.step()) is not None:
+            self.report("clock-set", "", f"the wall clock was set by {step:+.3f} s", offset_s=step)

@@ -1,0 +1,163 @@
+"""The ledger: accepts what workers made, and counts it. Decides, without I/O.
+
+From the number that a result gets here on, it is the supervisor's: it is appended to the bus, and whatever happens
+to its worker, consumers get it. The same number twice is the same result, so they can drop what comes twice.
+
+All counters only rise. A reader that wants what happened since it last looked takes the difference itself, see
+``limpet.supervision.health``, so that one reader takes nothing from another.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from limpet.contracts.messages import ResultMessage
+from limpet.device import clock
+from limpet.errors import UnreadableError
+from limpet.histogram import merge
+from limpet.wire.border import folded
+from limpet.wire.records import Transition
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from limpet.contracts.messages import Message, Origin
+    from limpet.wire.records import Figures, Heartbeat, Result, Stage
+
+LARGEST_COUNT = (1 << 53) - 1
+"""Readers of JSON have integers up to here exactly, and msgspec writes none above 2^64."""
+LEAVING = 10.0
+"""Seconds for which the worker of a cell may still hand over results of a pipeline that was taken from it."""
+
+
+@dataclass(slots=True)
+class Account:
+    """One pipeline since the supervisor started: its state, and its counts.
+
+    ``results`` is the number of the last result. ``looked_at`` counts windows that were compared with the range of
+    the model's quantized input, and ``clipped`` those that exceeded it. ``dropped`` has samples by cause.
+    ``latency`` has a histogram in ns for each stage, see ``limpet.histogram``.
+    """
+
+    pipeline: str
+    last: Transition
+    results: int = 0
+    errors: int = 0
+    restarts: int = 0
+    looked_at: int = 0
+    clipped: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    latency: dict[Stage, dict[int, int]] = field(default_factory=dict)
+
+    def add(self, figures: Figures, dropped: Mapping[str, int]) -> None:
+        """Add what a heartbeat brought; ``dropped`` are samples of its source, by cause.
+
+        Causes beyond ``MOST_CAUSES`` count as "other".
+        """
+        new = Counter(folded(dropped, self.dropped))
+        new["gap"] += figures.discarded
+        for cause, count in new.items():
+            if count:
+                self.dropped[cause] = min(self.dropped[cause] + count, LARGEST_COUNT)
+        self.errors = min(self.errors + figures.errors, LARGEST_COUNT)
+        self.looked_at = min(self.looked_at + figures.looked_at, LARGEST_COUNT)
+        self.clipped = min(self.clipped + figures.clipped, LARGEST_COUNT)
+        for stage, buckets in figures.latency.items():
+            merge(self.latency.setdefault(stage, {}), buckets)
+
+    def move(self, to: Transition) -> list[tuple[str, str]]:
+        """Take note of a transition. Return the events that it is, each with its reason."""
+        before, self.last = self.last, to
+        if not to.model:
+            to.model, to.version, to.delegate = before.model, before.version, before.delegate
+            to.delegate_share, to.degraded = before.delegate_share, before.degraded
+            to.placement, to.sandbox = before.placement, before.sandbox
+        events: list[tuple[str, str]] = []
+        if to.state != before.state:
+            events.append((to.state, to.reason))
+        worse = to.degraded and to.reason and (to.delegate, to.reason) != (before.delegate, before.reason)
+        if to.state == "running" and (to.degraded != before.degraded or worse):
+            why = f"; {to.reason}" if to.reason else ""
+            events.append(("degraded" if to.degraded else "recovered", f"runs on {to.delegate}{why}"))
+        return events
+
+
+class Ledger:
+    """The accounts of all pipelines, and which cell may add to each. ``append`` puts a message on the bus.
+
+    Times are seconds on any steady clock.
+    """
+
+    def __init__(self, origin: Origin, append: Callable[[Message], None]) -> None:
+        self._origin = origin
+        self._append = append
+        self._accounts: dict[str, Account] = {}
+        self._owners: dict[str, str] = {}
+        self._former: dict[tuple[str, str], float] = {}
+        """Until when a cell may hand over results of a pipeline that it does not own any more."""
+
+    @property
+    def accounts(self) -> Mapping[str, Account]:
+        """The accounts by pipeline, those of earlier configurations among them."""
+        return self._accounts
+
+    def account(self, pipeline: str) -> Account:
+        """Return the account of a pipeline, opened at its first use."""
+        if pipeline not in self._accounts:
+            self._accounts[pipeline] = Account(pipeline, Transition(pipeline, "stopped"))
+        return self._accounts[pipeline]
+
+    def assign(self, owners: Mapping[str, str], now: float) -> None:
+        """Take note of which cell runs each pipeline. The cell before has ``LEAVING`` seconds to finish."""
+        self._former = {who: until for who, until in self._former.items() if until > now}
+        for pipeline, cell in self._owners.items():
+            if owners.get(pipeline) != cell:
+                self._former[cell, pipeline] = now + LEAVING
+        self._owners = dict(owners)
+
+    def accept(self, cell: str, results: Iterable[Result], now: float) -> None:
+        """Give results their numbers, and append them to the bus.
+
+        ``UnreadableError`` if one is of a pipeline that the cell does not own; then none is accepted.
+        """
+        results = list(results)
+        for pipeline in {result.pipeline for result in results}:
+            self._check_owner(cell, pipeline, now)
+        for result in results:
+            self._append(self._numbered(result))
+
+    def add(self, cell: str, heartbeat: Heartbeat, now: float) -> None:
+        """Count what happened in pipelines of a cell. ``UnreadableError`` if it does not own one."""
+        for pipeline in heartbeat.pipelines:
+            self._check_owner(cell, pipeline, now)
+        for pipeline, figures in heartbeat.pipelines.items():
+            self.account(pipeline).add(figures, heartbeat.dropped)
+
+    def _check_owner(self, cell: str, pipeline: str, now: float) -> None:
+        if self._owners.get(pipeline) != cell and self._former.get((cell, pipeline), now) <= now:
+            raise UnreadableError(f"it sent results or counts of {pipeline!r}, which is no pipeline of {cell!r}")
+
+    def _numbered(self, result: Result) -> ResultMessage:
+        account, origin = self.account(result.pipeline), self._origin
+        account.results += 1
+        time = datetime.fromtimestamp(result.wall_ns / 1e9, timezone.utc)
+        return ResultMessage(
+            id=f"{origin.device}/{result.pipeline}/{origin.boot}/{account.results}",
+            device=origin.device,
+            pipeline=result.pipeline,
+            boot=origin.boot,
+            sequence=account.results,
+            time=time,
+            monotonic_ns=result.monotonic_ns,
+            sample=result.sample,
+            model=result.model,
+            version=result.version,
+            delegate=result.delegate,
+            degraded=result.degraded,
+            latency_us=result.latency_ns / 1000,
+            output=result.output,
+            clock=clock.mark(time),
+        )

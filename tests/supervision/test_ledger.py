@@ -1,0 +1,144 @@
+"""The ledger: who may add to a pipeline, which number a result gets, and counts that only rise."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from limpet.contracts.messages import Message, Origin, ResultMessage
+from limpet.errors import UnreadableError
+from limpet.histogram import difference
+from limpet.supervision.health import HealthReader
+from limpet.supervision.ledger import LEAVING, Ledger
+from limpet.wire.records import Figures, Heartbeat, RawResult, Transition
+
+ORIGIN = Origin("press-07", "4-abc", "1.0")
+NOON = datetime(2026, 11, 28, 12, 0, tzinfo=timezone.utc)
+
+
+class Books:
+    """A ledger, and what it appended to the bus."""
+
+    def __init__(self, **owners: str) -> None:
+        self.messages: list[Message] = []
+        self.ledger = Ledger(ORIGIN, self.messages.append)
+        self.ledger.assign(owners, 0.0)
+
+    def accept(self, cell: str, *pipelines: str, now: float = 0.0) -> None:
+        self.ledger.accept(cell, [result(pipeline) for pipeline in pipelines], now)
+
+    @property
+    def ids(self) -> list[str]:
+        return [message.id for message in self.messages if isinstance(message, ResultMessage)]
+
+
+def result(pipeline: str, wall_ns: int = 1_770_000_000_000_000_000) -> RawResult:
+    return RawResult(pipeline, "m", 3, "cpu", False, 5, wall_ns, 70, 2500, msgspec.Raw(b'{"x":1}'))
+
+
+def test_results_of_each_pipeline_are_numbered_in_the_order_in_which_they_come() -> None:
+    books = Books(one="left", two="left", three="right")
+    books.accept("left", "one", "two", "one")
+    books.accept("right", "three")
+    books.accept("left", "one")
+    assert books.ids == [
+        f"press-07/{name}/4-abc/{number}"
+        for name, number in (("one", 1), ("two", 1), ("one", 2), ("three", 1), ("one", 3))
+    ]
+    assert {name: account.results for name, account in books.ledger.accounts.items()} == {
+        "one": 3, "two": 1, "three": 1,
+    }  # fmt: skip
+
+
+def test_a_result_is_reported_with_the_times_of_its_window() -> None:
+    books = Books(one="left")
+    books.accept("left", "one")
+    (message,) = books.messages
+    assert isinstance(message, ResultMessage)
+    assert (message.time, message.monotonic_ns, message.sample, message.latency_us) == (
+        datetime.fromtimestamp(1_770_000_000, timezone.utc), 5, 70, 2.5,
+    )  # fmt: skip
+    assert (message.model, message.version, message.delegate, message.clock) == ("m", 3, "cpu", None)
+
+
+def test_a_result_of_a_time_before_the_clock_was_set_is_marked() -> None:
+    books = Books(one="left")
+    books.ledger.accept("left", [result("one", wall_ns=10**9)], 0.0)
+    (message,) = books.messages
+    assert isinstance(message, ResultMessage)
+    assert message.clock == "unsynchronised"
+
+
+@pytest.mark.parametrize("pipelines", [("three",), ("one", "three"), ("nothing",)])
+def test_a_cell_adds_nothing_to_a_pipeline_of_another(pipelines: tuple[str, ...]) -> None:
+    books = Books(one="left", three="right")
+    with pytest.raises(UnreadableError, match="no pipeline of 'left'"):
+        books.accept("left", *pipelines)
+    with pytest.raises(UnreadableError, match="no pipeline of 'left'"):
+        books.ledger.add("left", Heartbeat({name: Figures(errors=1) for name in pipelines}, {}), 0.0)
+    assert books.messages == []
+    assert all(not account.results and not account.errors for account in books.ledger.accounts.values())
+
+
+def test_a_pipeline_that_moves_to_another_cell_goes_on_counting_and_the_cell_before_may_finish() -> None:
+    books = Books(one="left")
+    books.accept("left", "one")
+    books.ledger.assign({"one": "right"}, 100.0)
+    books.accept("left", "one", now=100.0 + LEAVING - 0.1)
+    books.accept("right", "one", now=100.0 + LEAVING)
+    assert [identifier.rpartition("/")[2] for identifier in books.ids] == ["1", "2", "3"]
+    with pytest.raises(UnreadableError):
+        books.accept("left", "one", now=100.0 + LEAVING)
+
+
+def test_a_pipeline_that_comes_back_is_its_cells_at_once() -> None:
+    books = Books(one="left")
+    books.ledger.assign({}, 1.0)
+    books.ledger.assign({"one": "left"}, 2.0)
+    books.accept("left", "one", now=1000.0)
+    assert len(books.ids) == 1
+
+
+def heartbeat(**latency: int) -> Heartbeat:
+    return Heartbeat(
+        {"one": Figures(errors=1, latency={"invoke": {int(k[1:]): n for k, n in latency.items()}})}, {}
+    )
+
+
+def test_each_reader_of_health_gets_the_latencies_since_its_own_last_message() -> None:
+    books = Books(one="left")
+    first, second = HealthReader(ORIGIN), HealthReader(ORIGIN)
+
+    def counts(reader: HealthReader) -> dict[str, int]:
+        return reader.pipeline(books.ledger.account("one"), NOON).latency_us["invoke"].buckets
+
+    books.ledger.add("left", heartbeat(b31=2), 0.0)
+    assert counts(first) == {"31": 2}
+    books.ledger.add("left", heartbeat(b31=1, b40=5), 0.0)
+    assert counts(first) == {"31": 1, "40": 5}
+    assert counts(first) == {}
+    assert counts(second) == {"31": 3, "40": 5}
+    assert books.ledger.account("one").errors == 2
+
+
+def test_a_state_without_a_model_keeps_what_ran_and_changes_are_events() -> None:
+    account = Books(one="left").ledger.account("one")
+    assert account.move(Transition("one", "running", model="m", version=2, delegate="gpu")) == [("running", "")]
+    assert account.move(Transition("one", "running", "too hot", "m", 2, "cpu", degraded=True)) == [
+        ("degraded", "runs on cpu; too hot")
+    ]
+    assert account.move(Transition("one", "waiting", "unplugged")) == [("waiting", "unplugged")]
+    assert (account.last.model, account.last.version, account.last.delegate) == ("m", 2, "cpu")
+
+
+COUNTS = st.dictionaries(st.integers(0, 900), st.integers(1, 9), max_size=8)
+
+
+@given(COUNTS, COUNTS)
+def test_a_difference_of_histograms_is_what_was_added(before: dict[int, int], added: dict[int, int]) -> None:
+    now = {bucket: before.get(bucket, 0) + added.get(bucket, 0) for bucket in {*before, *added}}
+    assert difference(now, before) == added
