@@ -17,7 +17,7 @@ from limpet.delivery.mqtt.clock_correction import redated
 from limpet.delivery.outbox import Entry, EntryId, StoredEntry
 from support import reports
 from support.broker import Mosquitto, wait_until
-from support.daemon import Consumer, daemon, missing
+from support.daemon import Consumer, Daemon, daemon, missing
 from support.wire import wire
 
 if TYPE_CHECKING:
@@ -46,6 +46,13 @@ class WallClock:
             file.write(struct.pack("d", offset))
 
 
+def wait_written(state: Path, running: Daemon) -> None:
+    """Wait until the pipeline runs, and then until the outbox moves results from its journal to its database."""
+    wait_until(lambda: "one: running" in running.log.rpartition(" starts as press-07")[2], 20)
+    began = time.time_ns()
+    wait_until(lambda: any(path.stat().st_mtime_ns > began for path in state.rglob("outbox.db-wal")), 20)
+
+
 def stamp(message: dict[str, Any]) -> float:
     return datetime.fromisoformat(message["time"].replace("Z", "+00:00")).timestamp()
 
@@ -67,13 +74,13 @@ def test_what_was_made_in_1970_gets_its_true_time_once_that_is_known(
             consumer.wait_results("one", 20)
             line.fault = "refuse"
             line.cut()
-            time.sleep(3)  # some of it comes to the disk
+            wait_written(tmp_path / "state", running)
             early = len(consumer.results("one"))
             running.signal(signal.SIGKILL)
             running.wait()
             wait_until(lambda: not running.survivors())
             running.start()
-            time.sleep(2)
+            wait_written(tmp_path / "state", running)
             clock.set(0.0)
             wait_until(lambda: "clock-set" in running.log)
             line.fault = "none"
