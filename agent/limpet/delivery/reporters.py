@@ -52,6 +52,7 @@ class _Consumer:
     """A reporter of the configuration. Its cursor stays while it is closed and opened again.
 
     ``opened`` is ``None`` while it cannot be opened: ``error`` says why, ``retry_at`` when it is tried again.
+    ``missed`` is what it had missed at the last look; ``behind``: since then it has not caught up.
     """
 
     settings: _Settings
@@ -59,7 +60,8 @@ class _Consumer:
     opened: _Opened | None = None
     error: str = ""
     retry_at: float = 0.0
-    missed_logged: int = 0
+    missed: int = 0
+    behind: bool = False
 
 
 class Reporters:
@@ -131,7 +133,11 @@ class Reporters:
 
     def _has_changed(self, one: _Settings) -> bool:
         consumer = self._consumers.get(one.name)
-        return consumer is not None and (consumer.opened is None or consumer.settings.table != one.table)
+        if consumer is None:
+            return False
+        before = consumer.settings.table
+        same = (before.kind, before.options) == (one.table.kind, one.table.options)
+        return consumer.opened is None or not same
 
     def _open(self, consumer: _Consumer) -> None:
         settings = consumer.settings
@@ -192,17 +198,22 @@ class Reporters:
             log.error("%d messages for the reporter %r are lost%s", lost, name, reason)
 
     def _health(self, name: str, consumer: _Consumer) -> dict[str, Any]:
-        missed = consumer.cursor.missed
-        if missed > consumer.missed_logged:
-            log.error(
-                "the reporter %r is too slow: %d messages more were dropped before it read them",
-                name,
-                missed - consumer.missed_logged,
-            )
-            consumer.missed_logged = missed
+        _log_loss(name, consumer)
         own = consumer.opened.reporter.health() if consumer.opened else {"last_error": consumer.error}
+        cursor = consumer.cursor
         kind = consumer.settings.table.kind
-        return {"kind": kind, **own, "waiting": consumer.cursor.uncommitted, "missed": missed}
+        return {"kind": kind, **own, "waiting": cursor.uncommitted, "missed": cursor.missed}
+
+
+def _log_loss(name: str, consumer: _Consumer) -> None:
+    """Log once that messages are dropped before a reporter reads them, until it has read everything."""
+    missed = consumer.cursor.missed
+    if missed > consumer.missed and not consumer.behind:
+        consumer.behind = True
+        log.error("the reporter %r is too slow: the oldest messages are dropped before it reads them", name)
+    elif not consumer.cursor.uncommitted:
+        consumer.behind = False
+    consumer.missed = missed
 
 
 def _runtime_folder(name: str) -> Path | None:
