@@ -50,7 +50,7 @@ def slot(**changes: object) -> Slot:
 def running(names: list[str], now: float = 0.0) -> Slot:
     made = slot()
     made.channel = object()  # type: ignore[assignment]
-    made.assigned(made.runnable(now), now)
+    made.assign(now)
     for name in names:
         made.hear(Transition(name, "running"), now)
     return made
@@ -110,7 +110,7 @@ def test_a_pipeline_that_always_crashes_does_not_take_the_others_along() -> None
     now = 0.0
     for _ in range(LIMIT):
         made.channel = object()  # type: ignore[assignment]
-        made.assigned(made.runnable(now), now)
+        made.assign(now)
         made.hear(Transition("a", "running"), now)
         (broken,) = made.ended(-11, now)
         now = made.next_start() or 0.0
@@ -124,15 +124,15 @@ def test_a_failed_pipeline_is_tried_again_beside_the_running_ones() -> None:
     made = slot()
     for _ in range(LIMIT):
         made.channel = object()  # type: ignore[assignment]
-        made.assigned(["a", "b"], 0.0)
+        made.assign(0.0)
         made.hear(Transition("a", "running"), 0.0)
         made.ended(-11, 0.0)
     made.channel = object()  # type: ignore[assignment]
-    made.assigned(made.runnable(1.0), 1.0)
+    made.assign(1.0)
     made.hear(Transition("a", "running"), 1.0)
     assert not made.revived(1.0)
     assert made.revived(2 * COOL_OFF)
-    made.assigned(made.runnable(2 * COOL_OFF), 2 * COOL_OFF)
+    made.assign(2 * COOL_OFF)
     assert not made.revived(2 * COOL_OFF)
     made.hear(result("b"), 2 * COOL_OFF)
     assert made.ended(-11, 2 * COOL_OFF)[0].state == "starting"

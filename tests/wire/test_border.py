@@ -237,36 +237,37 @@ def test_causes_of_many_heartbeats_do_not_add_up_without_end() -> None:
 MODEL = ModelFile(Path("m.tflite"), "m", 0)
 
 
-def on(delegate: str) -> dict[str, PipelineAssignment]:
-    return {"a": PipelineAssignment("a", ("s",), MODEL, PipelineOptions(delegates=[delegate]))}
+def on(delegate: str) -> PipelineAssignment:
+    return PipelineAssignment("a", ("s",), MODEL, PipelineOptions(delegates=[delegate]))
 
 
-PIPELINES = on("edgetpu")
+PIPELINE = on("edgetpu")
 
 
-def need(number: int, pipeline: str = "a", delegate: str = "edgetpu") -> Need:
-    return Need(number, pipeline, delegate)
+def need(number: int, pipeline: str = "a", delegate: str = "edgetpu", revision: int = 1) -> Need:
+    return Need(number, pipeline, delegate, revision)
 
 
 def test_an_executor_is_for_a_delegate_that_the_configuration_names() -> None:
     executors = Executors()
-    assert executors.refusal(need(1), PIPELINES, 0.0) == ""
-    assert "no delegate '/tmp/evil.so'" in executors.refusal(need(2, delegate="/tmp/evil.so"), PIPELINES, 0.0)  # noqa: S108
-    assert "no delegate" in executors.refusal(need(3, pipeline="gone"), PIPELINES, 0.0)
-    assert "no delegate 'cpu'" in executors.refusal(need(4, delegate="cpu"), on("cpu"), 0.0)
+    assert executors.refusal(need(1), PIPELINE, 1, 0.0) == ""
+    assert "no delegate '/tmp/evil.so'" in executors.refusal(need(2, delegate="/tmp/evil.so"), PIPELINE, 1, 0.0)  # noqa: S108
+    assert "no delegate" in executors.refusal(need(3, pipeline="gone"), None, 1, 0.0)
+    assert "no delegate 'cpu'" in executors.refusal(need(4, delegate="cpu"), on("cpu"), 1, 0.0)
 
 
 def test_a_pipeline_uses_two_executors_at_once_and_no_number_twice() -> None:
     executors = Executors()
     executors.add(100, need(1))
     with pytest.raises(UnreadableError, match="twice"):
-        executors.refusal(need(1), PIPELINES, 0.0)
+        executors.refusal(need(1), PIPELINE, 1, 0.0)
     for number in range(1, MOST_IN_USE):
         executors.add(100 + number, need(1 + number))
     with pytest.raises(UnreadableError, match="more than 2 executors"):
-        executors.refusal(need(9), PIPELINES, 0.0)
+        executors.refusal(need(9), PIPELINE, 1, 0.0)
+    assert executors.refusal(need(9, revision=2), PIPELINE, 1, 0.0) == ""  # its successor, beside it
     executors.dismiss(1)
-    assert executors.refusal(need(9), PIPELINES, 0.0) == ""
+    assert executors.refusal(need(9), PIPELINE, 1, 0.0) == ""
 
 
 def test_executors_that_do_not_end_when_killed_count() -> None:
@@ -275,11 +276,11 @@ def test_executors_that_do_not_end_when_killed_count() -> None:
         executors.add(number, need(number))
         assert executors.born(number, 1000 + number) is None
         assert executors.dismiss(number) == [1000 + number]
-    assert "have not ended" in executors.refusal(need(9), PIPELINES, 0.0)
+    assert "have not ended" in executors.refusal(need(9), PIPELINE, 1, 0.0)
     ended = executors.ended(1000)
     assert ended
     assert ended.dismissed
-    assert executors.refusal(need(9), PIPELINES, 0.0) == ""
+    assert executors.refusal(need(9), PIPELINE, 1, 0.0) == ""
 
 
 def test_one_that_is_dismissed_before_it_is_born_is_killed_at_its_birth() -> None:
@@ -293,9 +294,9 @@ def test_one_that_is_dismissed_before_it_is_born_is_killed_at_its_birth() -> Non
 def test_asking_for_executors_without_end_is_refused() -> None:
     executors = Executors()
     for number in range(int(AT_ONCE)):
-        executors.refusal(need(number), PIPELINES, 0.0)
+        executors.refusal(need(number), PIPELINE, 1, 0.0)
     with pytest.raises(UnreadableError, match="too often"):
-        executors.refusal(need(99), PIPELINES, 0.0)
+        executors.refusal(need(99), PIPELINE, 1, 0.0)
 
 
 def _packed(number: int, tag: bytes = b"\xdd") -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from contextlib import ExitStack
+from copy import deepcopy
 from itertools import chain, pairwise
 from time import monotonic_ns
 from typing import TYPE_CHECKING, TypeAlias
@@ -253,6 +254,30 @@ class Pipeline:
         if noise:
             values[...] = np.random.default_rng(0).uniform(0, 255 if values.dtype == np.uint8 else 1, shape)
         self._infer(Window(values, 0, 0, 0))
+
+    def take_over(self, old: Pipeline) -> None:
+        """Go on where ``old`` stands, between two of its windows. ``old`` stays as it is, and can go on itself.
+
+        If both cut windows alike, the samples of the window under way are copied, and ``every`` counts on.
+        Otherwise the first window begins with the next sample. Model and stages begin anew, as after a gap.
+        """
+        if (self.plan.window, self.plan.spec, self.plan.columns) == (
+            old.plan.window,
+            old.plan.spec,
+            old.plan.columns,
+        ):
+            self._windower = deepcopy(old._windower)
+            if self.plan.every == old.plan.every:
+                self._turn, self._skipped_gap = old._turn, old._skipped_gap
+        self._discarded = self.in_no_window
+        self._missed = True
+        self.latency.take()
+        self.clipping.take()
+
+    def adopt_captures(self, other: Pipeline) -> None:
+        """Show the next window to those who wait for one of another pipeline, which is about to be closed."""
+        self._captures.extend(other._captures)
+        other._captures.clear()
 
     def capture(self, show: Captured) -> None:
         """Call ``show`` once with what the model is given for the next window that runs."""

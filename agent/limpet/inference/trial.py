@@ -13,6 +13,7 @@ from limpet.errors import LimpetError, ModelError
 from limpet.inference import needs
 from limpet.inference.admission import judge, load
 from limpet.inference.pipeline import Pipeline
+from limpet.inference.proving import run_one_window
 from limpet.isolation import confined
 from limpet.isolation.permissions import Permissions
 from limpet.models.tflite.coverage import Coverage
@@ -53,14 +54,11 @@ def refuse_crashing(plan: PipelinePlan) -> None:
 
 
 def _attempt(plan: PipelinePlan) -> str:
-    """Open the pipeline and run it. A decoder may refuse what zeros give, so noise is tried as well."""
+    """Open the pipeline and run it."""
     np.seterr(all="ignore")
     try:
         with Pipeline(plan, judge if plan.accelerators else load) as pipeline:
-            try:
-                pipeline.try_once(noise=False)
-            except ModelError:
-                pipeline.try_once(noise=True)
+            run_one_window(pipeline)
     except LimpetError as error:
         return str(error)
     return ""

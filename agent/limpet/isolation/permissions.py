@@ -47,6 +47,17 @@ class Permissions:
             and (self.network or (other.endpoints <= self.endpoints and not other.network))
         )
 
+    def joined(self, other: Permissions) -> Permissions:
+        """Return the permissions of a process that does the work of both."""
+        return Permissions(
+            self.read | other.read,
+            self.change | other.change,
+            self.devices | other.devices,
+            self.endpoints | other.endpoints,
+            self.network or other.network,
+            self.scratch | other.scratch,
+        )
+
     def reads(self, path: Path) -> bool:
         """Whether a path, or a folder above it, may be read."""
         return not self.read.isdisjoint({path, *path.parents})

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BAD = frozenset({"crashed", "failed", "degraded", "waiting", "stepped_down", "state-damaged"})
+BAD = frozenset({"crashed", "failed", "degraded", "waiting", "stepped_down", "swap_failed", "state-damaged"})
 """Events that a person should look at."""
 
 

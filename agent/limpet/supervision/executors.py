@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from limpet.wire.records import Need
 
 MOST_IN_USE = 2
-"""Executors that a pipeline uses at once: the one in use, and a better one that opens."""
+"""Executors that a revision of a pipeline uses at once: the one in use, and a better one that opens."""
 MOST_OF_A_PIPELINE = 4
 """Executors of a pipeline, those that were killed and have not ended among them."""
 PER_SECOND, AT_ONCE = 1.0, 8.0
@@ -29,6 +29,7 @@ class Executor:
     ours: int
     number: int
     pipeline: str
+    revision: int
     pid: int | None = None
     dismissed: bool = False
 
@@ -40,28 +41,31 @@ class Executors:
         self._all: dict[int, Executor] = {}
         self._bucket: Bucket | None = None
 
-    def refusal(self, need: Need, pipelines: dict[str, PipelineAssignment], now: float) -> str:
-        """Return why a worker cannot have an executor, if it cannot. ``UnreadableError`` if it should not ask."""
+    def refusal(self, need: Need, pipeline: PipelineAssignment | None, pipelines: int, now: float) -> str:
+        """Return why a worker cannot have an executor, if it cannot. ``UnreadableError`` if it should not ask.
+
+        ``pipeline``: what the pipeline runs in the revision that the worker names, ``None`` if there is none.
+        ``pipelines``: how many the worker has.
+        """
         if self._bucket is None:
-            self._bucket = Bucket(PER_SECOND, AT_ONCE * max(len(pipelines), 1))
+            self._bucket = Bucket(PER_SECOND, AT_ONCE * max(pipelines, 1))
         if self._bucket.level(now) < 1:
             raise UnreadableError("it asked for executors too often")
         self._bucket.spend(1)
         if any(one.number == need.number and not one.dismissed for one in self._all.values()):
             raise UnreadableError(f"it asked for the executor {need.number} twice")
-        used = Counter(one.pipeline for one in self._all.values() if not one.dismissed)
-        if used[need.pipeline] >= MOST_IN_USE:
+        used = Counter((one.pipeline, one.revision) for one in self._all.values() if not one.dismissed)
+        if used[need.pipeline, need.revision] >= MOST_IN_USE:
             raise UnreadableError(f"it asked for more than {MOST_IN_USE} executors of {need.pipeline!r}")
         if sum(one.pipeline == need.pipeline for one in self._all.values()) >= MOST_OF_A_PIPELINE:
             return "those before it have not ended yet"
-        pipeline = pipelines.get(need.pipeline)
         if pipeline is None or need.delegate not in pipeline.options.delegates or need.delegate == CPU.name:
             return f"the configuration has no delegate {need.delegate!r} for it"
         return ""
 
     def add(self, ours: int, need: Need) -> None:
         """Take note of an executor that the fork server was asked for."""
-        self._all[ours] = Executor(ours, need.number, need.pipeline)
+        self._all[ours] = Executor(ours, need.number, need.pipeline, need.revision)
 
     def born(self, ours: int, pid: int) -> int | None:
         """Take note of its process; return the process id if it is to be killed at once."""

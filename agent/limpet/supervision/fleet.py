@@ -27,7 +27,6 @@ from limpet.wire.channel import Channel
 from limpet.wire.records import (
     LARGEST_RECORD,
     Ask,
-    Assign,
     Dismiss,
     Exited,
     Forked,
@@ -41,6 +40,7 @@ from limpet.wire.records import (
     RawResults,
     Serve,
     Stop,
+    SwapReport,
     ToSupervisor,
     Transition,
 )
@@ -247,9 +247,7 @@ class Fleet:
 
     def _tell(self, slot: Slot) -> None:
         """Tell a worker which pipelines to run. One that does not listen is killed."""
-        names = slot.runnable(monotonic())
-        slot.assigned(names, monotonic())
-        self._send(slot, Assign(slot.assignment.only(names)))
+        self._send(slot, slot.assign(monotonic()))
 
     def _end(self, slot: Slot, reason: str) -> None:
         if slot.channel is not None:
@@ -258,10 +256,13 @@ class Fleet:
 
     def _lend(self, slot: Slot, need: Need) -> None:
         """Have an executor forked, and give its worker the other end of its socket."""
-        if refusal := slot.executors.refusal(need, slot.assignment.pipelines, monotonic()):
+        revision = slot.revision_of(need)
+        wanted = revision.pipeline if revision else None
+        if refusal := slot.executors.refusal(need, wanted, len(slot.assignment.pipelines), monotonic()):
             log.warning("pipeline %s gets no executor: %s", need.pipeline, refusal)
             return
-        task = Open(slot.assignment.only([need.pipeline]), need.pipeline, need.delegate)
+        assert revision is not None
+        task = Open(revision.assignment, need.pipeline, need.delegate)
         ours, theirs = socket.socketpair()
         with ours, theirs:
             with suppress(OSError):  # as in _start
@@ -319,14 +320,21 @@ class Fleet:
 
     def _take(self, slot: Slot, record: FromWorker) -> None:
         slot.hear(record, monotonic())
+        self._report_incidents(slot)
+        if slot.outdated:
+            self._tell(slot)
         if isinstance(record, Need):
             self._lend(slot, record)
         elif isinstance(record, Dismiss):
             self._dismiss(slot, record.number)
-        elif not isinstance(record, Notice | Transition):
+        elif not isinstance(record, Notice | Transition | SwapReport):
             self._listener(slot.name, record)
-        elif passed := slot.admit(record, monotonic()):
+        elif not isinstance(record, SwapReport) and (passed := slot.admit(record, monotonic())):
             self._listener(slot.name, passed)
+
+    def _report_incidents(self, slot: Slot) -> None:
+        for incident in slot.take_incidents():
+            self._listener(slot.name, incident)
 
     def _condemn(self, slot: Slot, error: UnreadableError) -> None:
         """Kill a process that said what it may not say. Only that one: the others did nothing."""
@@ -397,6 +405,7 @@ class Fleet:
             crash = Incident(transition.pipeline, "crashed", f"worker {slot.name}: {transition.reason}")
             self._listener(slot.name, crash)
             self._listener(slot.name, transition)
+        self._report_incidents(slot)
         if not slot.assignment.pipelines:
             self._unwanted |= slot.executors.unborn()
             del self._slots[slot.name]

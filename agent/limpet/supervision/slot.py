@@ -9,18 +9,21 @@ from limpet.bucket import Bucket
 from limpet.isolation.child import describe
 from limpet.supervision.executors import Executors
 from limpet.supervision.restarts import Restarts
+from limpet.supervision.revisions import Revisions
 from limpet.wire import border
-from limpet.wire.records import Ask, Notice, RawAnswered, RawResults, Transition
+from limpet.wire.records import Ask, Assign, Notice, RawAnswered, RawResults, SwapReport, Transition
 
 if TYPE_CHECKING:
     from limpet.contracts.assignment import Assignment
     from limpet.contracts.messages import State
+    from limpet.supervision.revisions import Revision
     from limpet.wire.channel import Channel
-    from limpet.wire.records import FromWorker
+    from limpet.wire.records import FromWorker, Incident, Need
 
 LOADING_DEADLINE = 120.0
 """Seconds that loading models may take: a GPU's first compilation takes most of a minute."""
 OVER: tuple[State, ...] = ("failed", "finished")
+AT_WORK: tuple[State, ...] = ("running", "waiting")
 BYTES_PER_SECOND, BYTES_AT_ONCE = 8 << 20, 8 << 20
 """Bytes that are read of a worker, and made of what it sends, in the long run and in a burst. Then it waits."""
 OVERHEAD = 1024
@@ -66,28 +69,32 @@ class Slot:
         self._rates: dict[str, Rates] = {}
         self._states: dict[str, State] = {}
         self._restarts: dict[str, Restarts] = {}
+        self._revisions: dict[str, Revisions] = {}
+        self._incidents: list[Incident] = []
+        self._outdated = False
         self.want(assignment)
 
     def want(self, assignment: Assignment, now: float = 0.0) -> None:
         """Take another assignment of the same cell."""
         before, names = self.assignment, assignment.pipelines.keys()
         self._leaving |= dict.fromkeys(before.pipelines.keys() - names, now + LEAVING)
+        known = self._revisions if assignment.sources == before.sources else {}
+        self._revisions = {name: known.get(name) or Revisions(assignment.only([name])) for name in names}
         changed = {
             name
-            for name, pipeline in assignment.pipelines.items()
-            if name not in self._states
-            or pipeline != before.pipelines.get(name)
-            or assignment.sources != before.sources
-            or assignment.delegates != before.delegates
+            for name, revisions in self._revisions.items()
+            if revisions.want(assignment.only([name])) or name not in known
         }
+        swapped = {name for name in changed & known.keys() if self.channel and self._states[name] in AT_WORK}
         self._restarts = {name: Restarts() if name in changed else self._restarts[name] for name in names}
-        self._states = {name: "starting" if name in changed else self._states[name] for name in names}
+        self._states = {name: "starting" if name in changed - swapped else self._states[name] for name in names}
         self.assignment = assignment
 
     def retry(self, pipeline: str) -> None:
         """Forget what went wrong with a pipeline."""
         self._restarts[pipeline] = Restarts()
         self._states[pipeline] = "starting"
+        self._revisions[pipeline].retry()
 
     def runnable(self, now: float) -> list[str]:
         """Return the pipelines that should run and may: those whose circuit was open get one more try."""
@@ -120,12 +127,35 @@ class Slot:
             return max(closed)
         return min((restarts.not_before for restarts in self._restarts.values() if restarts.open), default=None)
 
-    def assigned(self, names: list[str], now: float) -> None:
-        """Take note that the process was told to run these pipelines."""
-        self.heard = now
+    def assign(self, now: float) -> Assign:
+        """Return what the process is to run now, and take note that it is told so."""
+        names = self.runnable(now)
+        self.heard, self._outdated = now, False
         for name in names:
-            if self._states[name] != "running":
+            if self._states[name] not in AT_WORK:
                 self._states[name] = "starting"
+        chosen = {name: self._revisions[name].chosen for name in names}
+        wanted = [name for name in names if chosen[name] is self._revisions[name].wanted]
+        return Assign(
+            self.assignment.only(wanted),
+            {name: revision.number for name, revision in chosen.items()},
+            {name: revision.assignment for name, revision in chosen.items() if name not in wanted},
+            [name for name in wanted if self._revisions[name].unproven],
+        )
+
+    @property
+    def outdated(self) -> bool:
+        """Whether the process is to be told again what to run, as what it was told has failed."""
+        return self._outdated and self.channel is not None
+
+    def take_incidents(self) -> list[Incident]:
+        """Return the events that this slot found since it was last asked."""
+        found, self._incidents = self._incidents, []
+        return found
+
+    def revision_of(self, need: Need) -> Revision | None:
+        """Return what the executor is to run that a worker requests, ``None`` if it was given no such thing."""
+        return self._revisions[need.pipeline].find(need.revision) if need.pipeline in self._revisions else None
 
     def started(self, channel: Channel[FromWorker], number: int) -> None:
         """Take note of a new process."""
@@ -134,6 +164,8 @@ class Slot:
         self.paused_until = None
         self._leaving, self._asked, self._rates = {}, {}, {}
         self._times = Counter()
+        for revisions in self._revisions.values():
+            revisions.started()
 
     def asks(self, ask: Ask) -> None:
         """Take note of a question to the process."""
@@ -152,17 +184,29 @@ class Slot:
         """Take note of a record."""
         self.heard = now
         if isinstance(record, Transition) and record.pipeline in self._states:
-            # A pipeline that stopped and is still wanted is to be started again.
-            self._states[record.pipeline] = "starting" if record.state == "stopped" else record.state
-            if record.state in OVER:
-                self._restarts[record.pipeline].open = False
+            self._hear_transition(record)
+        elif isinstance(record, SwapReport) and record.pipeline in self._revisions:
+            self._incidents += self._revisions[record.pipeline].swap(record)
         elif isinstance(record, RawResults):
             for name in {item.pipeline for item in record.items} & self._restarts.keys():
                 self._restarts[name].open = False
+                self._revisions[name].gave_results()
         elif isinstance(record, RawAnswered):
             self._times[record.number] -= 1
             if not self._times[record.number]:
                 del self._asked[record.number], self._times[record.number]
+
+    def _hear_transition(self, record: Transition) -> None:
+        revisions = self._revisions[record.pipeline]
+        revisions.runs(record.revision)
+        if record.state == "failed" and revisions.not_opened(record.revision, record.reason):
+            # The proven one is started instead.
+            self._incidents.append(revisions.failure(record.reason))
+            self._outdated, record.state = True, "starting"
+        # A pipeline that stopped and is still wanted is to be started again.
+        self._states[record.pipeline] = "starting" if record.state == "stopped" else record.state
+        if record.state in OVER:
+            self._restarts[record.pipeline].open = False
 
     def admit(self, record: Notice | Transition, now: float) -> Notice | Transition | None:
         """Return what is passed on now, if anything: a worker cannot flood the others' events."""
@@ -194,8 +238,9 @@ class Slot:
         """Return for how many seconds the process has been silent, if that is longer than its deadline."""
         if self.channel is None or self.paused_until is not None:
             return None
-        deadline = min((p.options.deadline for p in self.assignment.pipelines.values()), default=LOADING_DEADLINE)
-        if "starting" in self._states.values():
+        chosen = [revisions.chosen.pipeline.options for revisions in self._revisions.values()]
+        deadline = min((options.deadline for options in chosen), default=LOADING_DEADLINE)
+        if "starting" in self._states.values() or any(one.swapping for one in self._revisions.values()):
             deadline = max(deadline, LOADING_DEADLINE)
         silent = now - self.heard
         return silent if silent > deadline else None
@@ -207,11 +252,20 @@ class Slot:
         self.channel = self.pid = self.ending = None
         if status == 0 and not condemned and (told or not running or self._may_end(now)):
             return []
-        blamed = list(self._states) if condemned else self._to_blame(running)
+        refused = self._refuse_successors(reason)
+        blamed = list(self._states) if condemned else [] if refused else self._to_blame(running)
         for name in blamed:
             self._restarts[name].crashed(now)
             self._states[name] = "failed" if self._restarts[name].open else "starting"
-        return [self._broken(name, reason, now) for name in blamed]
+        return [self._broken(name, reason, now) for name in dict.fromkeys([*refused, *blamed])]
+
+    def _refuse_successors(self, reason: str) -> list[str]:
+        """Return the pipelines whose successor is to blame for a crash. They go back to what is proven."""
+        failed = {name: revisions.crashed(reason) for name, revisions in self._revisions.items()}
+        self._incidents += [incident for incident in failed.values() if incident]
+        for name in (refused := [name for name, incident in failed.items() if incident]):
+            self._states[name] = "starting"
+        return refused
 
     def _to_blame(self, running: list[str]) -> list[str]:
         """Return the pipelines to blame for a crash: those that were loading; if none was, all that ran."""

@@ -38,6 +38,7 @@ from limpet.wire.records import (
     RunWindows,
     SetLogLevel,
     SetThreshold,
+    SwapReport,
     Transition,
 )
 
@@ -99,7 +100,7 @@ def check(record: FromWorker, own: Collection[str], asked: Mapping[int, Question
         _check_transition(record)
     elif isinstance(record, RawAnswered):
         _check_answer(record, asked)
-    elif isinstance(record, Notice):
+    elif isinstance(record, Notice | SwapReport):
         _refuse_unprintable(record.reason)
 
 
@@ -109,7 +110,7 @@ def _pipelines(record: FromWorker) -> Collection[str]:
         return {result.pipeline for result in record.items}
     if isinstance(record, Heartbeat):
         return record.pipelines
-    if isinstance(record, Transition | Notice | Need):
+    if isinstance(record, Transition | SwapReport | Notice | Need):
         return (record.pipeline,)
     return ()
 

@@ -18,6 +18,8 @@ from limpet.histogram import BUCKETS
 Stage: TypeAlias = Literal["queue", "transform", "invoke", "decode"]
 STAGES: tuple[Stage, ...] = ("queue", "transform", "invoke", "decode")
 
+SwapStep: TypeAlias = Literal["begun", "done", "failed"]
+
 WorkerEvent: TypeAlias = Literal["gap", "rate", "clipped", "warning"]
 """Events that a worker may report with ``Notice``. The others are the supervisor's own."""
 
@@ -118,7 +120,8 @@ class Heartbeat(msgspec.Struct, tag=True):
 class Transition(msgspec.Struct, tag=True, omit_defaults=True):
     """A pipeline came into another state, or is in it with another delegate or model.
 
-    ``placement`` is that of a delegate other than the CPU, ``sandbox`` what the worker has given up.
+    ``placement`` is that of a delegate other than the CPU, ``sandbox`` what the worker has given up. ``revision``
+    is that of the assignment that it runs, see ``Assign``.
     """
 
     pipeline: Name
@@ -131,6 +134,20 @@ class Transition(msgspec.Struct, tag=True, omit_defaults=True):
     degraded: bool = False
     placement: Placed | None = None
     sandbox: Annotated[list[str], Meta(max_length=MOST_IN_FORCE)] = []
+    revision: Count = 0
+
+
+class SwapReport(msgspec.Struct, tag=True, omit_defaults=True):
+    """A pipeline that runs is being changed to another revision of its assignment, see ``Assign``.
+
+    ``begun``: the successor is being opened. ``done``: it has run its first window. ``failed``: the old pipeline
+    goes on. ``reason`` says what took over, or why not.
+    """
+
+    pipeline: Name
+    revision: Count
+    step: SwapStep
+    reason: Text = ""
 
 
 class Notice(msgspec.Struct, tag=True):
@@ -179,12 +196,13 @@ class CapturedWindow(msgspec.Struct):
 class Need(msgspec.Struct, tag=True):
     """Start an executor for a pipeline on one of its delegates, and hand over the end of its socket with ``Lent``.
 
-    The worker chooses the number. The supervisor gives the executor its configuration.
+    The worker chooses the number. The supervisor gives the executor the assignment with this revision.
     """
 
     number: Count
     pipeline: Name
     delegate: Path
+    revision: Count = 0
 
 
 class Dismiss(msgspec.Struct, tag=True):
@@ -201,15 +219,27 @@ class Incident(msgspec.Struct):
     reason: str
 
 
-FromWorker: TypeAlias = RawResults | Heartbeat | Transition | Notice | RawAnswered | Need | Dismiss
+FromWorker: TypeAlias = RawResults | Heartbeat | Transition | SwapReport | Notice | RawAnswered | Need | Dismiss
 ToSupervisor: TypeAlias = RawResults | Heartbeat | Transition | Notice | RawAnswered | Incident
 """What is not for the fleet alone."""
 
 
 class Assign(msgspec.Struct, tag=True):
-    """Run these pipelines of one cell. Those that already run with the same assignment are left alone."""
+    """Run these pipelines of one cell.
+
+    ``revisions`` numbers the assignment of each pipeline: a pipeline that runs with this number is left alone.
+    ``proven`` has the pipelines whose newer assignment failed: each runs an earlier one, which is given alone.
+    ``prove``: pipelines that have another assignment to go back to. They are proven before they run.
+    """
 
     assignment: Assignment
+    revisions: dict[str, int] = {}
+    proven: dict[str, Assignment] = {}
+    prove: list[str] = []
+
+    def of(self, pipeline: str) -> Assignment:
+        """Return the assignment that a pipeline runs."""
+        return self.proven.get(pipeline, self.assignment)
 
 
 class Stop(msgspec.Struct, tag=True):

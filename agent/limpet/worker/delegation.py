@@ -37,13 +37,19 @@ class DelegatedModel:
     """A ``Model`` on the best delegate that works. Call ``poll`` often: it looks after executors."""
 
     def __init__(
-        self, plan: PipelinePlan, cpu: Model, options: PipelineOptions, send: Callable[[Need | Dismiss], None]
+        self,
+        plan: PipelinePlan,
+        cpu: Model,
+        options: PipelineOptions,
+        revision: int,
+        send: Callable[[Need | Dismiss], None],
     ) -> None:
         self.inputs, self.outputs = cpu.inputs, cpu.outputs
         self._reason = ""
         self._plan = plan
         self._cpu = cpu
         self._options = options
+        self._revision = revision
         self._send = send
         self._failover = Failover([choice.name for choice in plan.delegates], monotonic())
         self._may_use_cpu = CPU in plan.delegates
@@ -81,10 +87,14 @@ class DelegatedModel:
         return self._may_use_cpu or self._link is not None
 
     @property
+    def chosen(self) -> bool:
+        """Whether a delegate is chosen: the accelerator in use, the CPU, or none as all have failed."""
+        return self._link is not None or self._failover.current in {None, CPU.name}
+
+    @property
     def settled(self) -> bool:
         """True once a delegate is chosen or the time limit for opening the first one has passed."""
-        decided = self._link is not None or self._failover.current in {None, CPU.name}
-        return decided or monotonic() > self._settle_until
+        return self.chosen or monotonic() > self._settle_until
 
     def run(self, inputs: Sequence[Array]) -> Sequence[Array]:
         """Run on the accelerator; on the CPU if there is none, or it breaks on this very window."""
@@ -126,6 +136,11 @@ class DelegatedModel:
         self._candidate.connect(end)
         return True
 
+    def drop_candidate(self) -> None:
+        """Dismiss an executor that is still being opened. ``poll`` may request it again."""
+        self._dismiss(self._candidate)
+        self._candidate = None
+
     def close(self) -> None:
         """Dismiss all executors."""
         for link in (self._link, self._candidate):
@@ -144,7 +159,7 @@ class DelegatedModel:
         number = next(_executor_numbers)
         expected = Expected(self.inputs, self.outputs, self._options.deadline / 2)
         self._candidate = ExecutorLink(number, wanted, expected, now + self._options.opening)
-        self._send(Need(number, self._plan.name, wanted))
+        self._send(Need(number, self._plan.name, wanted, self._revision))
 
     def _poll_candidate(self, candidate: ExecutorLink, now: float) -> None:
         try:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from limpet.errors import LimpetError
-from limpet.inference import needs
 from limpet.inference.planning import plan_source, source_plugin
 from limpet.isolation import sandbox
 from limpet.untrusted import reading
@@ -20,12 +19,11 @@ from limpet.wire.border import cleaned
 from limpet.wire.channel import Channel
 from limpet.wire.records import Assign, Serve, ToWorker, Transition
 from limpet.worker.device_watch import DeviceWatch
-from limpet.worker.loop import Worker
+from limpet.worker.loop import Worker, needs_of
 
 if TYPE_CHECKING:
     import socket
 
-    from limpet.contracts.assignment import Assignment
     from limpet.worker.result_sender import Supervisor
 
 log = logging.getLogger(__name__)
@@ -41,9 +39,8 @@ def run(end: socket.socket, task: Serve) -> None:  # noqa: ARG001 - what it runs
     supervisor: Supervisor = Channel(end, ToWorker, fds=MOST_FDS)
     try:
         first, *others = _first_records(supervisor)
-        if isinstance(first, Assign) and (worker := _open(supervisor, first.assignment)):
-            worker.assign(first.assignment)
-            worker.serve(others)
+        if isinstance(first, Assign) and (worker := _open(supervisor, first)):
+            worker.serve([first, *others])
     except (EOFError, BrokenPipeError, ConnectionResetError):
         log.debug("the supervisor is gone")
 
@@ -55,18 +52,19 @@ def _first_records(supervisor: Supervisor) -> list[ToWorker]:
     return records
 
 
-def _open(supervisor: Supervisor, assignment: Assignment) -> Worker | None:
+def _open(supervisor: Supervisor, assigned: Assign) -> Worker | None:
     """Enter the sandbox and open the source. If that fails, its pipelines are failed."""
+    assignment = assigned.assignment
     (name,) = assignment.sources
     try:
-        allowed = needs.of_worker(assignment, source_plugin(assignment, name))
+        allowed = needs_of(assigned, source_plugin(assignment, name))
         devices = DeviceWatch(allowed.devices)
         in_force = sandbox.enter(allowed)
         # From here on bytes are parsed that somebody else wrote, those of a recording first.
         with reading(f"sources.{name}"):
             source = plan_source(assignment, name)
     except LimpetError as error:
-        for pipeline in assignment.pipelines:
-            supervisor.send(Transition(pipeline, "failed", cleaned(str(error))))
+        for pipeline, revision in assigned.revisions.items():
+            supervisor.send(Transition(pipeline, "failed", cleaned(str(error)), revision=revision))
         return None
     return Worker(supervisor, source, allowed, devices, in_force)

@@ -8,7 +8,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from limpet.wire.border import cleaned, cleaned_placed, folded
-from limpet.wire.records import Figures, Heartbeat, Notice, Transition, WorkerEvent
+from limpet.wire.records import Figures, Heartbeat, Notice, SwapReport, SwapStep, Transition, WorkerEvent
 from limpet.worker.intake import Gaps
 
 if TYPE_CHECKING:
@@ -44,16 +44,21 @@ class Reports:
 
     # --- states
 
-    def starting(self, name: str) -> None:
+    def starting(self, name: str, revision: int) -> None:
         """Report that a pipeline is being opened."""
-        self._supervisor.send(Transition(name, "starting"))
+        self._supervisor.send(Transition(name, "starting", revision=revision))
 
-    def not_opened(self, name: str, error: Exception) -> None:
+    def not_opened(self, name: str, revision: int, error: Exception) -> None:
         """Report that a pipeline could not be opened."""
-        self._supervisor.send(Transition(name, "failed", cleaned(str(error))))
+        self._supervisor.send(Transition(name, "failed", cleaned(str(error)), revision=revision))
+
+    def swap(self, name: str, revision: int, step: SwapStep, reason: str = "") -> None:
+        """Report how far a swap is."""
+        self._supervisor.send(SwapReport(name, revision, step, cleaned(reason)))
 
     def at_work(self, running: RunningPipeline) -> None:
-        """Report that a pipeline runs and on which delegate, or what it waits for."""
+        """Report that a pipeline runs and on which delegate, or what it waits for. In a trial: the old one."""
+        running = running.known
         delegated, rate = running.delegated, running.pipeline.rate
         reasons = [delegated.reason if delegated else "", rate.reason if rate else ""]
         if self._source_away is not None:
@@ -77,6 +82,7 @@ class Reports:
                 pipeline.degraded,
                 cleaned_placed(delegated.placed) if delegated and delegated.placed else None,
                 self._sandbox,
+                running.revision,
             )
         )
 
@@ -111,7 +117,7 @@ class Reports:
         if (time < self._next_heartbeat and not now) or self._intake.hangs(self.deadline):
             return
         self._next_heartbeat = time + min(HEARTBEAT, self.deadline / 4)
-        figures = {running.name: self._figures(running) for running in pipelines}
+        figures = {running.name: self._figures(running.known) for running in pipelines}
         self._supervisor.send(Heartbeat(figures, self._newly_dropped()))
         if self._gaps.count and time >= self._gaps.next_notice:
             self._report_gaps(pipelines, time)

@@ -7,29 +7,38 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from limpet.contracts.assignment import PipelineAssignment
+from limpet.contracts.assignment import PipelineOptions
+from limpet.contracts.data import Samples
 from limpet.inference.pipeline import Pipeline
+from limpet.untrusted import reading
 from limpet.worker import no_result
 from limpet.worker.delegation import DelegatedModel
 
 if TYPE_CHECKING:
-    from limpet.contracts.data import Samples
+    from collections.abc import Iterator
+
     from limpet.errors import ModelError
+    from limpet.wire.records import Result
 
 log = logging.getLogger(__name__)
 
 ERRORS_IN_A_ROW = 10
 """Failed windows after which a pipeline is failed."""
+LARGEST_HELD = 32 << 20
+"""Bytes of samples that a trial keeps for the old pipeline. With more, the successor is taken to work."""
 
 
 class RunningPipeline(msgspec.Struct):
-    """A pipeline, the assignment that it was opened with, and its counters.
+    """A pipeline, the revision of its assignment and its options, and its counters.
 
     ``errors`` counts since the last heartbeat; ``samples``, ``results`` and ``failures`` since it was opened.
     """
 
     pipeline: Pipeline
-    assigned: PipelineAssignment
+    options: PipelineOptions
+    revision: int
+    trial: Trial | None = None
+    """The pipeline that it has taken over from, until it has run its first window."""
     errors: int = 0
     errors_in_a_row: int = 0
     samples: int = 0
@@ -46,6 +55,11 @@ class RunningPipeline(msgspec.Struct):
     def name(self) -> str:
         """The pipeline's name."""
         return self.pipeline.plan.name
+
+    @property
+    def known(self) -> RunningPipeline:
+        """The pipeline that the supervisor knows of: the old one during a trial."""
+        return self.trial.old if self.trial else self
 
     @property
     def delegated(self) -> DelegatedModel | None:
@@ -73,13 +87,29 @@ class RunningPipeline(msgspec.Struct):
         self.samples += len(block)
         return block
 
+    def feed(self, block: Samples) -> Iterator[Result]:
+        """Yield a result for each window. ``ModelError`` after too many failed windows in a row.
+
+        In a trial, whatever goes wrong with the first window is a ``LimpetError``.
+        """
+        results = self.pipeline.feed(block, self._count_error)
+        if self.trial is not None:
+            with reading("its first window"):
+                first = next(results, None)
+            if first is None:
+                return
+            yield first
+        yield from results
+
     def count_result(self) -> None:
         """Count a window with a result."""
         self.errors_in_a_row = 0
         self.results += 1
 
-    def count_error(self, error: ModelError) -> None:
-        """Count a window without a result. Raise ``error`` if that makes too many in a row."""
+    def _count_error(self, error: ModelError) -> None:
+        """Count a window without a result. Raise ``error`` if that makes too many, which in a trial is one."""
+        if self.trial is not None:
+            raise error
         self.errors += 1
         self.failures += 1
         self.errors_in_a_row += 1
@@ -96,6 +126,16 @@ class RunningPipeline(msgspec.Struct):
             text = f"an output has {size} bytes; the limit is {limit}. The result is not reported"
             log.error("pipeline %s: %s", self.name, text)
 
+    def end_trial(self) -> RunningPipeline:
+        """Go on for good, and count on from the old pipeline. Return the old pipeline."""
+        assert self.trial is not None
+        old, self.trial = self.trial.old, None
+        self.samples += old.samples
+        self.results += old.results
+        self.failures += old.failures
+        self.pipeline.adopt_captures(old.pipeline)
+        return old
+
     def end_reason(self) -> str:
         """Return what to report when the source has ended: also why there was no result, if there was none."""
         if self.results:
@@ -104,3 +144,21 @@ class RunningPipeline(msgspec.Struct):
         why = no_result.reason(pipeline.plan, self.samples, pipeline.in_no_window, self.failures)
         log.warning("pipeline %s: its source came to an end after %s", self.name, why)
         return f"its source came to an end after {why}"
+
+
+class Trial(msgspec.Struct):
+    """The old pipeline, and the samples since its successor took over: it gets them if the successor fails."""
+
+    old: RunningPipeline
+    samples: list[Samples] = []
+    size: int = 0
+
+    def hold(self, samples: Samples) -> None:
+        """Keep a copy of a block. Its source may use the memory again."""
+        self.samples.append(msgspec.structs.replace(samples, values=samples.values.copy()))
+        self.size += samples.values.nbytes
+
+    @property
+    def full(self) -> bool:
+        """Whether no more samples are to be kept."""
+        return self.size > LARGEST_HELD

@@ -1,0 +1,343 @@
+"""The pipelines of a worker: opened, swapped for their successors, fed and closed as the supervisor assigns them.
+
+``limpet.worker.swap`` decides; this does it.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import sys
+from dataclasses import dataclass
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from limpet.errors import LimpetError, ModelError, UnreadableError
+from limpet.wire.records import LARGEST_OUTPUT, Assign, Result
+from limpet.worker.delegation import DelegatedModel
+from limpet.worker.running import RunningPipeline, Trial
+from limpet.worker.successor import Opening, Successor
+from limpet.worker.swap import Phase, Seen, Step, changes, next_step, superseded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from limpet.contracts.data import Samples, SampleSpec
+    from limpet.contracts.messages import State
+    from limpet.inference.pipeline import Pipeline
+    from limpet.worker.inference_requests import InferenceRequests
+    from limpet.worker.reports import Reports
+    from limpet.worker.result_sender import ResultSender, Supervisor
+
+log = logging.getLogger(__name__)
+
+SWITCH_INTERVAL = 0.0005
+"""Seconds for which a thread keeps Python's lock while a successor opens. Python's default of 0.005 would hold up
+a pipeline that runs thousands of windows a second."""
+DEFAULT_SWITCH_INTERVAL = 0.005
+
+
+@dataclass
+class _Swap:
+    """A swap at work."""
+
+    successor: Successor
+    phase: Phase = Phase.OPENING
+
+    @property
+    def revision(self) -> int:
+        return self.successor.opening.revision
+
+    @property
+    def delegated(self) -> DelegatedModel | None:
+        """The successor's model, while it is settling and if it may run on an accelerator."""
+        pipeline = self.successor.pipeline if self.phase is Phase.SETTLING else None
+        return pipeline.model if pipeline and isinstance(pipeline.model, DelegatedModel) else None
+
+    def seen(self) -> Seen:
+        """Look at the successor."""
+        delegated = self.delegated
+        if delegated is not None:
+            delegated.poll()
+        return Seen(
+            self.successor.finished,
+            self.successor.error,
+            chosen=delegated is None or delegated.chosen,
+            ready=delegated is None or delegated.ready,
+            overdue=monotonic() > self.successor.overdue_from,
+        )
+
+
+class Pipelines:
+    """The pipelines of a worker, by name."""
+
+    def __init__(
+        self,
+        supervisor: Supervisor,
+        spec: SampleSpec,
+        reports: Reports,
+        results: ResultSender,
+        requests: InferenceRequests,
+    ) -> None:
+        self.running: dict[str, RunningPipeline] = {}
+        self._supervisor = supervisor
+        self._spec = spec
+        self._reports = reports
+        self._results = results
+        self._requests = requests
+        self._assigned: Assign | None = None
+        self._swaps: dict[str, _Swap] = {}
+        self._failed: dict[str, int] = {}
+
+    @property
+    def at_work(self) -> bool:
+        """Whether any pipeline runs, or will as soon as it is open."""
+        return bool(self.running) or any(swap.phase is not Phase.ABANDONED for swap in self._swaps.values())
+
+    @property
+    def by_name(self) -> dict[str, Pipeline]:
+        """The pipelines that run windows."""
+        return {name: running.pipeline for name, running in self.running.items()}
+
+    def assign(self, assigned: Assign) -> None:
+        """Close pipelines that are no longer assigned, open new ones, and begin to swap those that changed."""
+        self._assigned = assigned
+        self._reconcile(assigned)
+
+    def advance(self) -> None:
+        """Go on with every swap as far as it can."""
+        for name, swap in list(self._swaps.items()):
+            step = next_step(swap.phase, swap.seen())
+            if step is Step.SETTLE:
+                swap.phase = Phase.SETTLING
+            elif step is Step.TAKE_OVER:
+                self._take_over(name, swap)
+            elif step is Step.FAIL:
+                self._fail(name, swap, _why_not(swap))
+            elif step is Step.DISCARD:
+                self._discard(name, swap)
+
+    def feed(self, samples: Samples) -> None:
+        """Run the windows that a block of samples completes."""
+        for name in list(self.running):
+            self._feed(name, samples)
+
+    def watch_delegates(self) -> None:
+        """Report pipelines that have just started, and those that moved to another delegate."""
+        for running in self.running.values():
+            moved = running.delegated is not None and running.delegated.poll()
+            if running.trial is None and running.settled and (moved or not running.reported):
+                running.reported = True
+                self._reports.at_work(running)
+
+    def connect_executor(self, number: int, fd: int) -> None:
+        """Give the socket of an executor to the model that requested it."""
+        end = socket.socket(fileno=fd)
+        if not any(model.connect_executor(number, end) for model in self._delegated()):
+            end.close()
+
+    def leave_out(self, result: Result, size: int) -> None:
+        """Count a result that is too large to be sent."""
+        if result.pipeline in self.running:
+            self.running[result.pipeline].count_too_large(size, LARGEST_OUTPUT)
+
+    def close_all(self, state: State) -> None:
+        """Close all pipelines, as they are ``stopped`` or their source has ``finished``."""
+        for name, swap in list(self._swaps.items()):
+            self._cancel(name, swap)
+        for name, running in list(self.running.items()):
+            self._close(name, state, running.end_reason() if state == "finished" else "")
+
+    # --- assignments
+
+    def _reconcile(self, assigned: Assign) -> None:
+        for name in superseded(self._successors(), assigned.revisions):
+            self._cancel(name, self._swaps[name])
+        revisions = {name: running.known.revision for name, running in self.running.items()}
+        todo = changes(revisions, self._failed, self._swaps, assigned.revisions)
+        for name in todo.close:
+            self._close(name, "stopped", "no longer configured")
+        for name in todo.open:
+            self._open(self._opening(assigned, name), prove=name in assigned.prove)
+        for name in todo.swap:
+            self._begin(self._opening(assigned, name))
+        self._set_deadline()
+
+    def _successors(self) -> dict[str, int]:
+        """Return the revisions of successors that are wanted."""
+        return {name: swap.revision for name, swap in self._swaps.items() if swap.phase is not Phase.ABANDONED}
+
+    def _opening(self, assigned: Assign, name: str) -> Opening:
+        return Opening(assigned.of(name), name, assigned.revisions[name], self._supervisor.send)
+
+    def _open(self, opening: Opening, *, prove: bool) -> None:
+        """Open a pipeline that does not run."""
+        self._reports.starting(opening.name, opening.revision)
+        try:
+            pipeline = opening.open(self._spec, prove=prove)
+        except LimpetError as error:
+            if isinstance(error, UnreadableError):
+                log.error("pipeline %s: %s", opening.name, error, exc_info=error.__cause__)  # noqa: TRY400
+            self._reports.not_opened(opening.name, opening.revision, error)
+        else:
+            self._run(opening, pipeline)
+            self.watch_delegates()
+
+    def _run(self, opening: Opening, pipeline: Pipeline) -> None:
+        self.running[opening.name] = RunningPipeline(pipeline, opening.options, opening.revision)
+        self._warn(opening.name, pipeline)
+
+    def _warn(self, name: str, pipeline: Pipeline) -> None:
+        for warning in pipeline.plan.warnings:
+            self._reports.notice(name, "warning", warning)
+
+    def _set_deadline(self) -> None:
+        """Have the heartbeats come often enough for the shortest deadline of all that run."""
+        deadlines = [running.known.options.deadline for running in self.running.values()]
+        self._reports.deadline = min(deadlines, default=self._reports.deadline)
+
+    # --- swaps
+
+    def _begin(self, opening: Opening) -> None:
+        """Open a successor beside a pipeline that runs."""
+        self._reports.swap(opening.name, opening.revision, "begun")
+        self._swaps[opening.name] = _Swap(Successor(opening, self._spec))
+        self._set_switch_interval()
+
+    def _take_over(self, name: str, swap: _Swap) -> None:
+        """Hand the successor the next samples. The old pipeline waits for it to run its first window."""
+        self._set_switch_interval()
+        opening, pipeline = swap.successor.opening, swap.successor.pipeline
+        assert pipeline is not None
+        old = self.running.get(name)
+        if old is None:  # It failed meanwhile.
+            del self._swaps[name]
+            self._run(opening, pipeline)
+            self._reports.swap(name, opening.revision, "done", _described(pipeline))
+            return
+        if old.delegated is not None:
+            old.delegated.drop_candidate()
+        pipeline.take_over(old.pipeline)
+        swap.phase = Phase.TRIAL
+        self.running[name] = RunningPipeline(
+            pipeline, opening.options, opening.revision, Trial(old), reported=True
+        )
+
+    def _commit(self, running: RunningPipeline) -> None:
+        """Go on with a successor for good, and free the old pipeline."""
+        name = running.name
+        self._results.flush()
+        self._reports.heartbeat(self.running.values(), now=True)
+        del self._swaps[name]
+        self._free(running.end_trial())
+        self._set_deadline()
+        self._reports.at_work(running)
+        self._reports.swap(name, running.revision, "done", _described(running.pipeline))
+        self._warn(name, running.pipeline)
+
+    def _fail(self, name: str, swap: _Swap, reason: str) -> None:
+        """Go on with the old pipeline, and report why."""
+        self._failed[name] = swap.revision
+        self._cancel(name, swap)
+        self._reports.swap(name, swap.revision, "failed", reason)
+
+    def _cancel(self, name: str, swap: _Swap) -> None:
+        """Give up a successor. The old pipeline goes on."""
+        if swap.phase is Phase.OPENING and not swap.successor.finished:
+            swap.phase = Phase.ABANDONED
+        elif swap.phase is Phase.TRIAL:
+            del self._swaps[name]
+            self._revert(name)
+        elif swap.phase is not Phase.ABANDONED:
+            self._close_successor(name, swap)
+
+    def _revert(self, name: str) -> None:
+        """Have the old pipeline go on from where the successor took over: it gets all samples since then."""
+        successor = self.running[name]
+        trial = successor.trial
+        assert trial is not None
+        trial.old.pipeline.adopt_captures(successor.pipeline)
+        self.running[name] = trial.old
+        self._free(successor)
+        for samples in trial.samples:
+            if name in self.running:
+                self._feed(name, samples)
+
+    def _discard(self, name: str, swap: _Swap) -> None:
+        """Close what an abandoned thread has opened, and open what is assigned now."""
+        self._close_successor(name, swap)
+        if self._assigned is not None:
+            self._reconcile(self._assigned)
+
+    def _close_successor(self, name: str, swap: _Swap) -> None:
+        del self._swaps[name]
+        self._set_switch_interval()
+        if swap.successor.pipeline is not None:
+            swap.successor.pipeline.close()
+
+    def _set_switch_interval(self) -> None:
+        opening = any(not swap.successor.finished for swap in self._swaps.values())
+        sys.setswitchinterval(SWITCH_INTERVAL if opening else DEFAULT_SWITCH_INTERVAL)
+
+    # --- while they run
+
+    def _feed(self, name: str, samples: Samples) -> None:
+        running = self.running[name]
+        if running.trial is not None:
+            running.trial.hold(samples)
+        try:
+            if (block := running.accept(samples)) is None:
+                return
+            self._reports.check_rate(running, block)
+            for result in running.feed(block):
+                if running.trial is not None:
+                    self._commit(running)
+                running.count_result()
+                self._results.add(result)
+                self._reports.heartbeat(self.running.values())
+        except (ModelError, UnreadableError) as error:
+            if running.trial is not None:
+                self._fail(name, self._swaps[name], str(error))
+            else:
+                self._close(name, "failed", str(error))
+        else:
+            if running.trial is not None and running.trial.full:
+                self._commit(running)
+
+    def _delegated(self) -> Iterator[DelegatedModel]:
+        """Yield all models that may run on accelerators."""
+        for running in self.running.values():
+            for one in (running, running.known):
+                if one.delegated is not None:
+                    yield one.delegated
+        for swap in self._swaps.values():
+            if swap.delegated is not None:
+                yield swap.delegated
+
+    def _close(self, name: str, state: State, reason: str) -> None:
+        """Send all that a pipeline has still to report, then close it."""
+        self._results.flush()
+        self._reports.heartbeat(self.running.values(), now=True)
+        self._reports.state(self.running[name], state, reason)
+        self._free(self.running.pop(name))
+
+    def _free(self, running: RunningPipeline) -> None:
+        self._requests.cancel(running.pipeline)
+        running.pipeline.close()
+
+
+def _described(pipeline: Pipeline) -> str:
+    """Say what took over."""
+    manifest = pipeline.plan.bundle.manifest
+    version = f" {manifest.version}" if manifest.version else ""
+    return f"{manifest.name}{version} on {pipeline.model.delegate}"
+
+
+def _why_not(swap: _Swap) -> str:
+    """Say why a successor does not take over."""
+    delegated = swap.delegated
+    if swap.successor.error:
+        return swap.successor.error
+    if delegated is not None:
+        return f"no delegate is left: {delegated.reason}"
+    return f"it did not open within {swap.successor.opening.options.opening:g} s"
