@@ -61,6 +61,9 @@ class Continuity:
 
     def place(self, rows: Rows, now_us: int) -> tuple[Rows, NDArray[np.int64]]:
         """Return the rows that are not duplicates, ``gap`` set, and their ordinals, int64 ``(n,)``."""
+        if rows.sequence is rows.time_us is None:  # nothing to find out
+            first, self.next = self.next, self.next + len(rows.values)
+            return rows, np.arange(first, self.next)
         missing: NDArray[np.int64] | int = 0
         restarted = False
         if self._follows(rows.sequence):
@@ -178,9 +181,13 @@ class Shaper:
 
     def __init__(self, calibration: Calibration, rate: float | None, dropped: Counter[str]) -> None:
         self._calibration = calibration
+        scale, offset, low, high = calibration
+        self._as_sent = bool((scale == 1).all() and (offset == 0).all())
+        self._unlimited = bool((low == -np.inf).all() and (high == np.inf).all())
         self._interval_ns = None if rate is None else 1e9 / rate
         self._dropped = dropped
         self._last_ns = 0
+        self._ages: TimeArray = np.zeros(0, np.int64)  # of consecutive rows, the newest last
         self._cutter = Cutter()
 
     def shape(self, rows: Rows, ordinals: NDArray[np.int64], monotonic_ns: int, wall_ns: int) -> Iterator[Samples]:
@@ -198,9 +205,11 @@ class Shaper:
         """Return real values and which rows are good, ``None`` for all."""
         scale, offset, low, high = self._calibration
         with np.errstate(over="ignore", invalid="ignore"):
-            real = raw * scale + offset
+            real = raw if self._as_sent else raw * scale + offset
             values = real.astype(np.float32)
         finite = np.isfinite(values)
+        if self._unlimited and finite.all():
+            return values, None
         inside = (real >= low) & (real <= high)
         if finite.all() and inside.all():
             return values, None
@@ -212,13 +221,20 @@ class Shaper:
 
     def _times(self, rows: Rows, ordinals: NDArray[np.int64], now_ns: int) -> TimeArray:
         """Return when each row was taken on our monotonic clock; it never goes back."""
-        if self._interval_ns is not None:
+        count = len(ordinals)
+        if self._interval_ns is not None and ordinals[-1] - ordinals[0] == count - 1:
+            if count > len(self._ages):
+                self._ages = (np.arange(2 * count)[::-1] * self._interval_ns).astype(np.int64)
+            age = self._ages[-count:]
+        elif self._interval_ns is not None:
             age = ((ordinals[-1] - ordinals) * self._interval_ns).astype(np.int64)
         elif rows.time_us is not None:
             age = np.maximum.accumulate(signed(rows.time_us[-1] - rows.time_us)[::-1])[::-1] * 1000
         else:
-            age = np.zeros(len(ordinals), np.int64)
-        times: TimeArray = np.maximum(now_ns - age, self._last_ns)
+            age = np.zeros(count, np.int64)
+        times: TimeArray = now_ns - age
+        if times[0] < self._last_ns:
+            times = np.maximum(times, self._last_ns)
         self._last_ns = int(times[-1])
         return times
 

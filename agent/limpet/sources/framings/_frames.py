@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 
 _ESCAPES = re.compile(rb"\x1b(?:\[[0-9;?]*[ -/]*[@-~]|[@-Z\\-_])")
 """How a terminal is told to change colour or to clear a line: a shell and a logger do so."""
+_NO_COUNTERS = (False, False)
 _WORD = re.compile(r"(?<![^\W_])[^\W\d_]{2,}")
 _NUMBER_WORDS = {"nan", "inf", "infinity", "ovf", "null", "none", "nil", "undefined", "na"}
 _UNIT_WORDS = {word for unit in UNITS for word in _WORD.findall(unit)}
@@ -102,6 +103,9 @@ class LineParser(Protocol):
     channels: int
     checked: bool
 
+    def plain(self, raw: bytes) -> Line | None:
+        """Return the sample of a line as it came, ``None`` for a line that needs a closer look."""
+
     def parse(self, text: bytes) -> Line | None:
         """Return a line's sample, or ``None`` for one to be passed over.
 
@@ -146,6 +150,8 @@ class LineFraming:
         return _rows(lines, gaps, self._parser.channels)
 
     def _read(self, raw: bytes | None) -> Line | None:
+        if not self._opening and raw is not None and (line := self._parser.plain(raw)) is not None:
+            return self._alike(line)
         opening, self._opening = self._opening, False
         if raw is None:
             if not self._dropped["overlong"]:
@@ -171,6 +177,8 @@ class LineFraming:
 
     def _alike(self, line: Line) -> Line:
         """Check the counters of a line: in their bounds, and there if they were in the first line."""
+        if line.sequence is line.time_us is None and self._counters == _NO_COUNTERS:
+            return line
         counters = (line.sequence is not None, line.time_us is not None)
         if counters != (self._counters or counters):
             raise BadFrameError("fields")

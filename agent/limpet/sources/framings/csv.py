@@ -115,16 +115,16 @@ class _Columns:
         self._units: list[str | None] = [None] * len(channels)
         self._rival = ""
         self._split: bytes | None = None
-        self._plain = False
+        self._plain = self._unstripped = False
         self._choose(delimiter)
+
+    def plain(self, raw: bytes) -> Line | None:
+        """Return the sample of a line of numbers and nothing else; blanks around them do no harm."""
+        return self._fast(raw) if self._unstripped else None
 
     def parse(self, text: bytes) -> Line | None:
         """Return the sample of one line."""
-        if self._plain:
-            words = text.split(self._split)
-            if len(words) == self.columns and (line := self._fast(words, text)):
-                return line
-        return self._slow(text_of(text))
+        return (self._fast(text) if self._plain else None) or self._slow(text_of(text))
 
     def comment(self, text: bytes) -> None:
         """Take the order of the columns from a header behind ``#``."""
@@ -137,15 +137,23 @@ class _Columns:
         self._sequence = fields.index(SEQUENCE) if SEQUENCE in fields else None
         self._time = fields.index(TIME) if TIME in fields else None
         self._used = [fields.index(name) for name in (*self._wanted, *RESERVED) if name in fields]
+        self._in_order = self._used == self._channels == list(range(self.columns))
 
     def _choose(self, delimiter: str) -> None:
         self._delimiter = delimiter
         self._split = None if delimiter == " " else delimiter.encode() or None
         self._plain = bool(delimiter) and self._decimal != "," and not any(self._units)
+        # An empty first or last column, as a tab makes it, shows only where every column is read.
+        self._unstripped = self._plain and (delimiter != "\t" or len(self._used) == self.columns)
 
-    def _fast(self, words: Sequence[bytes], text: bytes) -> Line | None:
-        """Read plain numbers, the words of ``text``; ``None`` if one is something else."""
+    def _fast(self, text: bytes) -> Line | None:
+        """Read plain numbers; ``None`` if something is none, or if there are more or fewer than columns."""
+        words = text.split(self._split)
+        if len(words) != self.columns:
+            return None
         try:
+            if self._in_order and b"_" not in text:
+                return Line(list(map(float, words)), None, None)
             values = [float(words[i]) for i in self._channels]
             sequence = None if self._sequence is None else int(words[self._sequence])
             time_us = None if self._time is None else int(words[self._time])

@@ -18,14 +18,12 @@ import re
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
-from msgspec import UNSET, Meta, UnsetType
+from msgspec import Meta, structs
 
 from limpet.sources import _numbers
 from limpet.sources.framings._frames import (
     LONGEST,
     RESERVED,
-    SEQUENCE,
-    TIME,
     BadFrameError,
     Line,
     LineFraming,
@@ -98,29 +96,38 @@ class _Lines:
         self._units: dict[str, str] = {}
         self._columns = [fields.index(name) if name in fields else None for name in (*channels, *RESERVED)]
         members: list[tuple[str, Any, Any]] = [
-            (f"v{i}", float | None | UnsetType, msgspec.field(name=name, default=UNSET))
-            for i, name in enumerate(channels)
+            (f"v{i}", float | None, msgspec.field(name=name)) for i, name in enumerate(channels)
         ]
         members += [(name, int | None, None) for name in RESERVED]
         sample = msgspec.defstruct("Sample", members)
-        self._members = sample.__struct_fields__[: len(channels)]
         self._decoder = msgspec.json.Decoder(sample | list[float | None])
         self._plain = not paths
 
     def parse(self, text: bytes) -> Line | None:
         """Return the sample of one line."""
-        if self._plain:
-            try:
-                sample = self._decoder.decode(text)
-            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                return self._slow(text)
-            if isinstance(sample, list):
-                return self._array(sample)
-            values = [getattr(sample, name) for name in self._members]
-            if UNSET not in values:
-                self._arrays = self._arrays or False
-                return Line(values, getattr(sample, SEQUENCE), getattr(sample, TIME))
-        return self._slow(text)
+        sample = self._decoded(text)
+        if sample is None:
+            return self._slow(text)
+        return self._array(sample) if isinstance(sample, list) else self._line(sample)
+
+    def plain(self, raw: bytes) -> Line | None:
+        """Return the sample of an object that has all channels as numbers."""
+        sample = self._decoded(raw)
+        return None if sample is None or isinstance(sample, list) else self._line(sample)
+
+    def _decoded(self, text: bytes) -> Any:
+        """Return an array, or a struct that has all channels; ``None`` for anything else."""
+        if not self._plain:
+            return None
+        try:
+            return self._decoder.decode(text)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+
+    def _line(self, sample: msgspec.Struct) -> Line:
+        self._arrays = self._arrays or False
+        *values, sequence, time_us = structs.astuple(sample)
+        return Line(values, sequence, time_us)
 
     def comment(self, text: bytes) -> None:
         """Pass it over."""
