@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import codecs
 import io
+import tokenize
 import zlib
 from contextlib import ExitStack, contextmanager
-from tokenize import TokenError
 from typing import IO, TYPE_CHECKING, cast
 
 import msgspec
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from limpet.sources._tables import Form
+    from limpet.sources._table_form import Form
 
 _GZIP = b"\x1f\x8b"
 _SHOWN = 80
@@ -88,7 +88,7 @@ def load(path: Path, channels: Sequence[str], rate: float | None, form: Form | N
 def _npy(path: Path, channels: Sequence[str]) -> Recording:
     try:
         values: Array = np.lib.format.open_memmap(path, mode="r")
-    except (SyntaxError, TokenError, TypeError, OverflowError) as error:
+    except (SyntaxError, tokenize.TokenError, TypeError, OverflowError) as error:
         raise ValueError(f"has a damaged header: {error}") from error
     if values.ndim == 0 or values.dtype.kind not in "biuf":
         raise ValueError(f"has shape {values.shape} and dtype {values.dtype}; expected (n, ...) real numbers")
@@ -115,8 +115,9 @@ def _check_channels(channels: Sequence[str], count: int) -> None:
 
 def _csv(path: Path, channels: Sequence[str], form: Form | None) -> Recording:
     from limpet.sources import _tables
+    from limpet.sources._table_form import Form
 
-    form = form or _tables.Form(channels=tuple(channels))
+    form = form or Form(channels=tuple(channels))
     with _text(path) as file:
         table = _tables.read(file, form)
     columns = len(table.channels)

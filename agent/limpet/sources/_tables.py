@@ -11,7 +11,7 @@ import re
 from array import array
 from collections import Counter
 from itertools import chain, islice, pairwise
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from msgspec import structs
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from limpet.sources._numbers import Decimal
+    from limpet.sources._table_form import Form
 
 SAMPLE = 50
 """Lines that the form of a table is detected from."""
@@ -69,15 +70,6 @@ _NO_VALUE = {
 }
 """What loggers write in place of a number, besides what boards write."""
 _TYPES = {"float", "double", "int", "integer", "number", "real", "string", "datetime", "float32", "float64"}
-
-
-class Form(msgspec.Struct, kw_only=True):
-    """What the configuration says of a table. What it leaves out is detected in the table."""
-
-    channels: tuple[str, ...] = ()
-    delimiter: str = ""
-    decimal: Literal[".", ","] | None = None
-    time: str | None = None
 
 
 class Table(msgspec.Struct):

@@ -26,7 +26,7 @@ from limpet.contracts.needs import Needs
 from limpet.errors import ConfigError
 from limpet.sources._recordings import load
 from limpet.sources._rows import Cutter
-from limpet.sources._tables import Form
+from limpet.sources._table_form import Form
 
 if TYPE_CHECKING:
     from collections import Counter
