@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status, see ``limpet.command_line``."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    launched = _launch() if given[:1] == ["run"] else None
-    return command_line.run("limpet", "On-device inference agent.", commands, given, launched=launched)
+    argv = list(sys.argv[1:] if arguments is None else arguments)
+    launched = _launch() if argv[:1] == ["run"] else None
+    return command_line.run("limpet", "On-device inference agent.", commands, argv, launched=launched)
 
 
 def _launch() -> ForkServerProcess:

@@ -24,14 +24,14 @@ EX_CLOSED = 141
 """What a shell says of a program that SIGPIPE ended."""
 
 
-def run(program: str, description: str, commands: ModuleType, given: Sequence[str], **defaults: Any) -> int:
-    """Run a command. Errors that a person can mend are one line each on stderr.
+def run(program: str, description: str, commands: ModuleType, argv: Sequence[str], **defaults: Any) -> int:
+    """Run a command. Errors that a user can correct are one line each on stderr.
 
     ``defaults`` are set in the arguments that the command gets. Returns the exit status: 78 where a configuration
     cannot be used, 130 where the user interrupted it, 141 where the reader of its output is gone, 1 for others.
     """
     try:
-        parsed = _parser(program, description, commands, given).parse_args(given)
+        parsed = _parser(program, description, commands, argv).parse_args(argv)
         vars(parsed).update(defaults)
         status: int = parsed.main(parsed)
         sys.stdout.flush()
@@ -59,8 +59,8 @@ def _reader_is_gone() -> bool:
     return bool(poll.poll(0))
 
 
-def _parser(program: str, description: str, commands: ModuleType, given: Sequence[str]) -> argparse.ArgumentParser:
-    """Return the parser; only the command that was given is imported, so that each starts fast."""
+def _parser(program: str, description: str, commands: ModuleType, argv: Sequence[str]) -> argparse.ArgumentParser:
+    """Return the parser. Only the module of the wanted command is imported, so that each starts fast."""
     import argparse
     import importlib
     import pkgutil
@@ -68,7 +68,7 @@ def _parser(program: str, description: str, commands: ModuleType, given: Sequenc
     parser = argparse.ArgumentParser(prog=program, description=description)
     parser.add_argument("--version", action="version", version=f"{program} {__version__}")
     known = sorted(m.name for m in pkgutil.iter_modules(commands.__path__) if not m.name.startswith("_"))
-    wanted = [given[0]] if given and given[0] in known else known
+    wanted = [argv[0]] if argv and argv[0] in known else known
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in wanted:
         command: Any = importlib.import_module(f"{commands.__name__}.{name}")

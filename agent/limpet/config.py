@@ -28,7 +28,7 @@ Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-USUAL = "configuration file (TOML); unless given limpet.toml here, or /etc/limpet/limpet.toml"
+USUAL = "Configuration file (TOML). Default: ./limpet.toml, then /etc/limpet/limpet.toml."
 
 
 CommandName = Literal["ping", "health", "restart", "log_level", "threshold", "capture", "infer"]

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class LimpetError(Exception):
-    """Base of what a person can mend; its text says what, where and what to do."""
+    """Base of errors that a user can correct. The text says what happened, where, and what to do."""
 
 
 class ConfigError(LimpetError):

@@ -20,11 +20,11 @@ TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status; 1 also for a model that does not keep its thresholds."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    argv = list(sys.argv[1:] if arguments is None else arguments)
     for key, value in TENSORFLOW.items():
         os.environ.setdefault(key, value)
     try:
-        return command_line.run("limpet-convert", DESCRIPTION, commands, given)
+        return command_line.run("limpet-convert", DESCRIPTION, commands, argv)
     except OSError as error:  # A full disk or a folder that may not be written: any step writes files.
         where = f"{error.filename}: " if error.filename else ""
         sys.stderr.write(f"limpet-convert: {where}{error.strerror or error}\n")

@@ -61,7 +61,7 @@ FIRMWARE = "sys/devices/platform/soc/soc:firmware/get_throttled"
         ({}, "ok", ""),
         ({FIRMWARE: "0\n"}, "ok", ""),
         ({FIRMWARE: "50005\n"}, "bad", "now: too low a voltage, throttling"),
-        ({FIRMWARE: "10000\n"}, "warn", "since the start: too low a voltage"),
+        ({FIRMWARE: "10000\n"}, "warn", "since boot: too low a voltage"),
         ({"sys/class/hwmon/hwmon1/name": "rpi_volt", "sys/class/hwmon/hwmon1/in0_lcrit_alarm": "1"}, "bad", "now"),
         ({"sys/class/hwmon/hwmon1/name": "rpi_volt", "sys/class/hwmon/hwmon1/in0_lcrit_alarm": "0"}, "ok", ""),
         (

@@ -97,7 +97,7 @@ def test_a_fresh_machine(tmp_path: Path) -> None:
         assert "samples of 9 channels as cobs" in printed
         assert run(tmp_path, "check") == "shuttle: sensor -> shuttle 1 on cpu\n"
         found = run(tmp_path, "doctor").splitlines()
-    assert f"ok    ports: sensor: {sensor} may be opened" in found
+    assert f"ok    ports: sensor: {sensor} can be opened" in found
     assert "ok    configuration: shuttle: sensor -> shuttle 1 on cpu" in found
     assert "ok    broker: login with MQTT 5" in found
     source = written(tmp_path)["sources"]["sensor"]
@@ -122,7 +122,7 @@ FLAGS = ("--framing", "json", "--state", "state", "--baud", 9600)
 
 def test_a_sensor_that_is_away(tmp_path: Path) -> None:
     printed = run(tmp_path, "init", "--port", tmp_path / "none", "--model", BUNDLE, "--state", "state")
-    assert "cannot be listened to" in printed
+    assert "cannot be opened" in printed
     assert written(tmp_path)["sources"]["sensor"]["framing"] == "csv"
 
 
@@ -217,7 +217,7 @@ def converse(command: list[Any], folder: Path, answers: dict[bytes, bytes]) -> t
 
 def test_of_several_ports_one_must_be_named() -> None:
     assert init.choose_port(["/dev/a"]) == "/dev/a"
-    with pytest.raises(ConfigError, match="--port: say which, there are /dev/a, /dev/b"):
+    with pytest.raises(ConfigError, match="--port: choose one of /dev/a, /dev/b"):
         init.choose_port(["/dev/a", "/dev/b"])
 
 
@@ -259,7 +259,7 @@ def test_noise_never_crashes_it(data: bytes, channels: int) -> None:
 
 
 def test_a_port_that_cannot_be_opened_is_a_source_error(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="cannot be listened to"):
+    with pytest.raises(SourceError, match="cannot be opened"):
         _sensors.listen(str(tmp_path / "none"), [9600], NAMES, 0.1)
 
 

@@ -109,7 +109,10 @@ def test_what_is_not_limpets_stays(used: Path) -> None:
 def test_nobody_to_ask(used: Path) -> None:
     before = left(used)
     refused = reset("--state", used)
-    assert (refused.returncode, refused.stderr) == (1, "limpet: nobody can be asked here; --yes agrees\n")
+    assert (refused.returncode, refused.stderr) == (
+        1,
+        "limpet: not a terminal, so Limpet cannot ask. Run again with --yes\n",
+    )
     assert left(used) == before | {"lock"}
 
 

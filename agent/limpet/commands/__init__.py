@@ -1,1 +1,1 @@
-"""What ``limpet`` can be told to do: one module a command, with ``HELP``, ``add_arguments`` and ``main``."""
+"""The commands of ``limpet``: one module each, with ``HELP``, ``add_arguments`` and ``main``."""

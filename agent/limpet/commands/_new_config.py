@@ -1,4 +1,4 @@
-"""A first configuration: from what is known of sensor, model and broker to TOML, without I/O."""
+"""A first configuration, from what is known of sensor, model and broker. No I/O."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class NewConfig:
-    """What a configuration with one serial source and one pipeline needs. ``state`` is empty for the usual one."""
+    """What a configuration with one serial source and one pipeline needs. ``state`` is empty for the default."""
 
     device: str
     state: str
@@ -50,7 +50,7 @@ class NewConfig:
 
 
 def channels_of(manifest: Manifest) -> list[str]:
-    """Return the channels that a model takes: by their names, or as many as its input has. None if unknown."""
+    """Return the names of the channels that a model takes, or c0, c1, ... Empty if the model does not show it."""
     named = list(dict.fromkeys(channel for tensor in manifest.inputs for channel in tensor.channels))
     if named or len(manifest.inputs) != 1:
         return named
@@ -60,5 +60,5 @@ def channels_of(manifest: Manifest) -> list[str]:
 
 
 def identifier(text: str) -> str:
-    """Return a device's id made of a host name."""
+    """Turn a host name into a device id."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text).strip("-._")[:64] or "limpet"

@@ -1,4 +1,4 @@
-"""Sensors that this machine has: serial ports and cameras, and what is being sent on a port."""
+"""Sensors that this machine has: serial ports and cameras, and what a port receives."""
 
 from __future__ import annotations
 
@@ -18,20 +18,24 @@ if TYPE_CHECKING:
     from limpet.device.machine import Machine
 
 BAUDS = (115_200, 921_600, 9_600)
-"""What boards are usually set to, in the order in which they are tried."""
+"""Usual bit rates of boards, in the order in which ``listen`` tries them."""
 _ENOUGH = 8192
-"""Bytes that tell one framing from another."""
+"""Bytes that are enough to recognise a framing."""
 
 
 class Camera(NamedTuple):
-    """A video node that gives frames, and the name of its device."""
+    """A video node that delivers frames, and the name of its device."""
 
     node: str
     name: str
 
 
-class Heard(NamedTuple):
-    """What reads the bytes on a port. ``framing`` is empty where nothing does; ``seen`` says what came."""
+class PortProbe(NamedTuple):
+    """What ``listen`` found on a port.
+
+    ``framing`` reads the bytes; it is empty if none does. ``rows``: samples in them. ``size``: bytes received.
+    ``seen``: what came, in words, if no framing reads it.
+    """
 
     framing: str
     baud: int
@@ -41,15 +45,15 @@ class Heard(NamedTuple):
 
 
 def serial_ports(machine: Machine) -> list[str]:
-    """Return serial ports with a device on them, by the names that stay where the system gives such."""
-    lasting = [f"/{path.relative_to(machine.root)}" for path in machine.paths("dev/serial/by-id/*")]
-    if lasting or machine.root != Path("/"):
-        return lasting
+    """Return the serial ports with a device, by names that survive a reboot if the system has such names."""
+    stable = [f"/{path.relative_to(machine.root)}" for path in machine.paths("dev/serial/by-id/*")]
+    if stable or machine.root != Path("/"):
+        return stable
     return sorted(port.device for port in list_ports.comports() if port.vid is not None)
 
 
 def cameras(machine: Machine) -> list[Camera]:
-    """Return cameras. A device's further nodes, as for its metadata, have an index above 0."""
+    """Return the cameras. A camera's other nodes, such as for metadata, have an index above 0."""
     return [
         Camera(f"/dev/{path.name}", machine.text(path / "name"))
         for path in machine.paths("sys/class/video4linux/video*")
@@ -57,23 +61,23 @@ def cameras(machine: Machine) -> list[Camera]:
     ]
 
 
-def listen(port: str, bauds: Sequence[int], channels: Sequence[str], seconds: float) -> Heard:
-    """Listen at each rate until something makes sense. ``SourceError`` where the port cannot be opened."""
-    heard = Heard("", bauds[0], 0, 0)
+def listen(port: str, bauds: Sequence[int], channels: Sequence[str], seconds: float) -> PortProbe:
+    """Listen at each bit rate until a framing reads what comes. ``SourceError`` if the port cannot be opened."""
+    heard = PortProbe("", bauds[0], 0, 0)
     for baud in bauds:
         data = _read(port, baud, seconds)
         framing, rows = recognise(data, channels)
         seen = heard.seen or (
             f"at {baud} baud {described}" if (described := describe(data, channels, "csv")) else ""
         )
-        heard = Heard(framing, baud if framing else heard.baud, rows, heard.size + len(data), seen)
+        heard = PortProbe(framing, baud if framing else heard.baud, rows, heard.size + len(data), seen)
         if framing:
             break
     return heard
 
 
 def _read(port: str, baud: int, seconds: float) -> bytes:
-    """Return what comes within so many seconds, or enough."""
+    """Return what comes within so many seconds, or the first ``_ENOUGH`` bytes."""
     data = b""
     end = time.monotonic() + seconds
     try:
@@ -81,5 +85,5 @@ def _read(port: str, baud: int, seconds: float) -> bytes:
             while time.monotonic() < end and len(data) < _ENOUGH:
                 data += line.read(max(1, line.in_waiting))
     except (OSError, ValueError) as error:
-        raise SourceError(f"{port}: cannot be listened to: {error}") from error
+        raise SourceError(f"{port}: cannot be opened: {error}") from error
     return data

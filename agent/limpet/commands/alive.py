@@ -10,19 +10,21 @@ from limpet.errors import LimpetError
 if TYPE_CHECKING:
     import argparse
 
-HELP = "tell whether the daemon with this $RUNTIME_DIRECTORY makes progress; 1 if it does not"
+HELP = "check that the daemon with this $RUNTIME_DIRECTORY makes progress"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("--within", type=float, default=30.0, help="seconds that it may have been silent (30)")
-    parser.add_argument("--ready", action="store_true", help="every pipeline must run, too, or have failed")
+    parser.add_argument(
+        "--within", type=float, default=30.0, help="Longest age of its last sign of life, in seconds. Default: 30."
+    )
+    parser.add_argument("--ready", action="store_true", help="Fail also while a pipeline is still starting.")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print its last sign of life. ``LimpetError`` says what is wrong."""
+    """Print the daemon's last sign of life. ``LimpetError`` if it is missing or too old."""
     directory = directories.runtime()
     if directory is None:
-        raise LimpetError("RUNTIME_DIRECTORY is not set; the daemon and this command need the same one")
+        raise LimpetError("RUNTIME_DIRECTORY is not set. Set it to the directory that the daemon was started with")
     print(liveness.look(directory, arguments.within, ready=arguments.ready))
     return 0

@@ -16,15 +16,15 @@ from limpet.inference.trial import refuse_crashing
 if TYPE_CHECKING:
     import argparse
 
-HELP = "measure a model: bare invoke beside the whole pipeline, and each stage"
+HELP = "measure a model: each stage of a pipeline, and a bare invoke() loop beside it"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("model", type=Path, help="a bundle (.limpet) or a bare .tflite")
-    parser.add_argument("--delegate", default="cpu", help="where to run it (default: cpu)")
-    parser.add_argument("--seconds", type=float, default=5.0, help="how long to measure (default: 5)")
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("model", type=Path, help="A bundle (.limpet) or a .tflite file.")
+    parser.add_argument("--delegate", default="cpu", help="Delegate to run it on. Default: cpu.")
+    parser.add_argument("--seconds", type=float, default=5.0, help="How long to measure. Default: 5.")
+    parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
 
 def main(arguments: argparse.Namespace) -> int:

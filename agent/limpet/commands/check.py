@@ -1,4 +1,4 @@
-"""``limpet check``: find whatever is wrong with a configuration before the daemon starts."""
+"""``limpet check``: find all mistakes in a configuration before the daemon starts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import argparse
 
 
-HELP = "check a configuration and the models it names; every problem at once, nothing is started"
+HELP = "check a configuration and its models, and report every problem at once"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -39,11 +39,15 @@ QUIET = 5.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--seconds", type=_positive, default=20.0, help="how long to send (default 20)")
-    parser.add_argument("--rate", type=_positive, default=500.0, help="rows a second (default 500)")
-    parser.add_argument("--broker", metavar="URL", help="an MQTT 5 broker of yours, mqtt://HOST:PORT")
-    parser.add_argument("--json", action="store_true", help="print the scoreboard alone, as one JSON object")
-    parser.add_argument("--svg", type=Path, metavar="FILE", help="save a still of the screen")
+    parser.add_argument("--seconds", type=_positive, default=20.0, help="How long to send. Default: 20.")
+    parser.add_argument("--rate", type=_positive, default=500.0, help="Rows a second. Default: 500.")
+    parser.add_argument(
+        "--broker",
+        metavar="URL",
+        help="Your own MQTT 5 broker, as mqtt://HOST:PORT. Default: one that the demo starts.",
+    )
+    parser.add_argument("--json", action="store_true", help="Print only the scoreboard, as one JSON object.")
+    parser.add_argument("--svg", type=Path, metavar="FILE", help="Save a picture of the screen.")
 
 
 def _positive(text: str) -> float:
@@ -68,7 +72,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _play(args: argparse.Namespace) -> int:
-    """Set the stage, run, score."""
+    """Prepare everything, run the demo and print the score."""
     from limpet.demo import daemon as real
     from limpet.demo import screen
     from limpet.demo.board import Board, telemetry
@@ -100,7 +104,7 @@ def _play(args: argparse.Namespace) -> int:
 
 @dataclass
 class _Run:
-    """Everything that takes part, from the daemon's start to its end."""
+    """The board, the daemon and the client, from the daemon's start to its end."""
 
     watch: Watch
     board: Board
@@ -120,7 +124,7 @@ class _Run:
                 moved, before = monotonic(), now
 
     def stop(self) -> None:
-        """Stop the daemon, and take its last words."""
+        """Stop the daemon, and read the messages that it sends at its end."""
         self.daemon.stop()
         until = monotonic() + QUIET
         while not self.watch.offline and monotonic() < until:

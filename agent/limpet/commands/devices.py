@@ -18,17 +18,17 @@ HELP = "list the accelerators of this machine, whether Limpet can use each, and 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--json", action="store_true", help="Print one JSON object.")
     parser.add_argument(
         "--root",
         type=Path,
         default=Path("/"),
-        help="read sys, proc, dev, etc and usr below this folder; Python's packages stay those of this machine",
+        help="Read sys, proc, dev, etc and usr below this folder. Python's packages are still this machine's.",
     )
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print what was found. Having none is no error."""
+    """Print the accelerators. If there are none, that is no error."""
     machine = Machine(arguments.root)
     found = discover(machine)
     if arguments.json:

@@ -1,4 +1,4 @@
-"""``limpet doctor``: what is wrong with this installation, and how to mend it."""
+"""``limpet doctor``: check this installation and suggest fixes."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ if TYPE_CHECKING:
 
     from limpet.doctor.finding import Finding
 
-HELP = "find out what is wrong with this installation and how to mend it; 1 if anything is"
+HELP = "check this installation and suggest fixes; exit status 1 if a problem is found"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("config", type=Path, nargs="?", default=config.usual(), help=config.USUAL)
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.add_argument("--user", help="whose permissions count; the one who runs this unless given")
+    parser.add_argument("--json", action="store_true", help="Print one JSON object.")
+    parser.add_argument("--user", help="User whose permissions are checked. Default: the user who runs this.")
     parser.add_argument(
         "--root",
         type=Path,
         default=Path("/"),
-        help="read sys, proc, dev, etc, run and usr below this folder; Python and state stay this machine's",
+        help="Read sys, proc, dev, etc, run and usr below this folder. Python and state are still this machine's.",
     )
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print what was found; exit status 1 if anything is bad."""
+    """Print the findings. Return 1 if one of them is bad."""
     if not arguments.root.is_dir():
         raise LimpetError(f"--root: there is no folder {arguments.root}")
     machine = Machine(arguments.root, _user(arguments.user))

@@ -15,7 +15,7 @@ from limpet.models.housekeeping import File, links, waste
 if TYPE_CHECKING:
     import argparse
 
-HELP = "delete bundles beyond the store's budget, and what was unpacked from those that nothing names"
+HELP = "delete bundles beyond models_bytes that no pipeline names, and what was unpacked from them"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Delete and say what. ``LimpetError`` if something is left that should not be."""
+    """Delete, and print what was deleted. ``LimpetError`` if something could not be deleted."""
     wanted = config.read(arguments.config)
     refused = [f"{link} is a symbolic link; nothing is deleted through it" for link in links(wanted)]
     found: list[File] = []
@@ -46,7 +46,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _become_owner(state: Path) -> None:
-    """Where root runs this, go on as the user of the service, who may have prepared the directory for root."""
+    """If root runs this, go on as the owner of the directory: that user may have put links into it."""
     owner = state.stat() if state.is_dir() else None
     if os.geteuid() == 0 and owner and owner.st_uid:
         os.setgroups([])

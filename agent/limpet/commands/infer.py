@@ -25,15 +25,15 @@ from limpet.worker import no_result
 HELP = "run a model over a recording (.csv, .npy, .wav) and print the results, one JSON object a line"
 
 _REASONS = 3
-"""Reasons of failed windows that are printed, those of most windows first."""
+"""How many reasons of failed windows are printed. The most frequent come first."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     add = parser.add_argument
-    add("model", type=Path, help="a bundle (.limpet) or a bare .tflite")
-    add("input", type=Path, help="a recording")
-    add("--delegate", default="cpu", help="Where to run it. Default: cpu.")
+    add("model", type=Path, help="A bundle (.limpet) or a .tflite file.")
+    add("input", type=Path, help="A recording: .csv, .npy or .wav.")
+    add("--delegate", default="cpu", help="Delegate to run it on. Default: cpu.")
     add("--rate", type=float, help="Samples a second. Default: what the recording says.")
     add("--channels", metavar="A,B", help="Columns to read, in this order. Default: all but the time.")
     add("--window", metavar="LENGTH", help="Samples (128) or time (2s, 500ms) of a window. Default: the model's.")
@@ -59,9 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Keep the model's state from window to window, or clear it. Default: what the model says.",
     )
     add("--signature", metavar="KEY", help="Which signature of the model to run. Default: its first graph.")
-    add("--time", metavar="COLUMN", help="Column of a table with the times. Default: told from its name.")
-    add("--delimiter", metavar="CHARACTER", help="What parts the columns of a table. Default: told from the file.")
-    add("--decimal", choices=[".", ","], help="Decimal character of a table. Default: told from the file.")
+    add("--time", metavar="COLUMN", help="Column of a table with the times. Default: recognised by its name.")
+    add(
+        "--delimiter",
+        metavar="CHARACTER",
+        help="Separator of the columns of a table. Default: recognised from the file.",
+    )
+    add("--decimal", choices=[".", ","], help="Decimal character of a table. Default: recognised from the file.")
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -103,7 +107,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _recording(arguments: argparse.Namespace, replay: Any) -> Any:
     """Return the options of the source ``replay``. ``ConfigError``."""
-    given = {
+    wanted = {
         "rate": arguments.rate,
         "channels": arguments.channels and [name.strip() for name in arguments.channels.split(",")],
         "time": arguments.time,
@@ -111,7 +115,7 @@ def _recording(arguments: argparse.Namespace, replay: Any) -> Any:
         "decimal": arguments.decimal,
     }
     options = {"path": str(arguments.input.absolute()), "speed": "flat-out"}
-    options |= {key: value for key, value in given.items() if value is not None}
+    options |= {key: value for key, value in wanted.items() if value is not None}
     return filled(replay.Config, options)
 
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
-    from limpet.commands._sensors import Heard
+    from limpet.commands._sensors import PortProbe
     from limpet.models.manifest import Manifest
 
 HELP = "write a configuration for the sensors, models and accelerators of this machine"
@@ -42,29 +42,49 @@ _BROKER = "mqtt://localhost:1883"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command line. What is not given is found out, or asked for on a terminal."""
+    """Declare the command line. What it leaves out is detected, or asked for on a terminal."""
     add = parser.add_argument
-    add("--output", type=Path, default=Path("limpet.toml"), help="file to write")
-    add("--force", action="store_true", help="write over a file that is there")
-    add("--id", help="name of this device; the host's unless given")
-    add("--model", type=Path, help="a .limpet or .tflite file; the newest bundle of the store unless given")
-    add("--port", help="serial port of the sensor; the only one there is unless given")
-    add("--baud", type=int, help="its bit rate; usual ones are tried unless given")
-    add("--framing", help="how it sends: cobs, csv or json; listened for unless given")
-    add("--channels", type=lambda text: text.split(","), help="names of its values, as ax,ay,az; the model's")
-    add("--url", help=f"the MQTT broker; {_BROKER} unless given")
-    add("--username", help="for the broker; goes with --password-file")
-    add("--password-file", type=Path, help="file with the password")
-    add("--ca-file", type=Path, help="whom to trust, for mqtts:// with an authority of your own")
-    add("--state", type=Path, help=f"directory that survives a reboot; {directories.state()} if it can be written")
-    add("--listen", type=float, default=2.0, metavar="SECONDS", help="how long to listen at each bit rate")
+    add("--output", type=Path, default=Path("limpet.toml"), help="File to write. Default: limpet.toml.")
+    add("--force", action="store_true", help="Overwrite an existing file.")
+    add("--id", help="Id of this device. Default: the host name.")
+    add("--model", type=Path, help="A .limpet or .tflite file. Default: the newest bundle in the store.")
+    add("--port", help="Serial port of the sensor. Default: the port, if there is only one.")
+    add("--baud", type=int, help="Bit rate of the port. Default: the usual ones are tried.")
+    add("--framing", help="cobs, csv or json. Default: recognised from what the sensor sends.")
+    add(
+        "--channels",
+        type=lambda text: text.split(","),
+        help="Names of the sensor's values, such as ax,ay,az. Default: the model's channels.",
+    )
+    add("--url", help=f"URL of the MQTT broker. Default: {_BROKER}.")
+    add("--username", help="User name at the broker. Default: none (anonymous login).")
+    add("--password-file", type=Path, help="File with the password for --username.")
+    add(
+        "--ca-file",
+        type=Path,
+        help="Certificate authority to trust, for mqtts://. Default: the system's authorities.",
+    )
+    add(
+        "--state",
+        type=Path,
+        help=f"State directory. Default: {directories.state()} if it can be written, else limpet-state.",
+    )
+    add(
+        "--listen",
+        type=float,
+        default=2.0,
+        metavar="SECONDS",
+        help="How long to listen at each bit rate. Default: 2.",
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Write the file and say what it is made of. ``ConfigError`` says what is missing, and nothing is written."""
+    """Write the file and print it. ``ConfigError`` says what is missing; then nothing is written."""
     output: Path = arguments.output
     if output.exists() and not arguments.force:
-        raise ConfigError([f"{output} is there already; --force writes over it, --output names another"])
+        raise ConfigError(
+            [f"{output} exists already. Use --force to overwrite it, or --output to write another file"]
+        )
     machine = Machine()
     text = tomli_w.dumps(_collect(arguments, machine).tables())
     _refuse_problems(text, output)
@@ -104,7 +124,7 @@ def _collect(arguments: argparse.Namespace, machine: Machine) -> _new_config.New
 
 
 def _state(wanted: Path | None) -> Path:
-    """Return the state directory: what is wanted, the usual one if it can be made, or one beside the file."""
+    """Return the state directory: from the command line, the default if it can be made, or one beside the file."""
     if wanted:
         return wanted.absolute()
     usual = directories.state()
@@ -126,7 +146,7 @@ def _manifest(model: Path) -> Manifest:
 
 
 def _named(model: Path, base: Path, models: Path, manifest: Manifest) -> str:
-    """Return how the file names a model: by name in the store, or by a path."""
+    """Return the configuration's name for a model: its name in the store, or a path."""
     path = model.absolute()
     if path.parent == models.absolute() and path.suffix == ".limpet":
         return manifest.name
@@ -134,7 +154,7 @@ def _named(model: Path, base: Path, models: Path, manifest: Manifest) -> str:
 
 
 def choose_port(ports: Sequence[str]) -> str:
-    """Return the only port, or the one that a person chooses. ``ConfigError`` where nobody can be asked."""
+    """Return the only port, or the one that the user chooses. ``ConfigError`` if this is no terminal."""
     if len(ports) == 1:
         return ports[0]
     if not ports:
@@ -143,19 +163,19 @@ def choose_port(ports: Sequence[str]) -> str:
         print(f"{number}  {port}")
     answer = _ask("which of these is the sensor", "1", "--port") if sys.stdin.isatty() else ""
     if not answer.isdecimal() or not 1 <= int(answer) <= len(ports):
-        raise ConfigError([f"--port: say which, there are {', '.join(ports)}"])
+        raise ConfigError([f"--port: choose one of {', '.join(ports)}"])
     return ports[int(answer) - 1]
 
 
-def _listen(arguments: argparse.Namespace, port: str, channels: Sequence[str]) -> Heard:
+def _listen(arguments: argparse.Namespace, port: str, channels: Sequence[str]) -> PortProbe:
     bauds = [arguments.baud] if arguments.baud else _sensors.BAUDS
     if arguments.framing:
-        return _sensors.Heard(arguments.framing, bauds[0], 0, 0)
+        return _sensors.PortProbe(arguments.framing, bauds[0], 0, 0)
     try:
         heard = _sensors.listen(port, bauds, channels, arguments.listen)
     except SourceError as error:
-        print(f"{error}; taken to send csv at {bauds[0]} baud")
-        return _sensors.Heard("", bauds[0], 0, 0)
+        print(f"{error}\nThe configuration says csv at {bauds[0]} baud; check it.")
+        return _sensors.PortProbe("", bauds[0], 0, 0)
     if heard.framing:
         print(f"{port}: {heard.rows} samples of {len(channels)} channels as {heard.framing} at {heard.baud} baud")
     else:
@@ -174,14 +194,14 @@ def _broker(arguments: argparse.Namespace) -> dict[str, Any]:
 def _delegates(machine: Machine) -> list[str]:
     """Return the accelerators' delegates that are ready for use, and the CPU.
 
-    Not those of LiteRT's CompiledModel: they pay for larger models only, which `limpet bench` tells.
+    Not those of LiteRT's CompiledModel: they are worth it for larger models only. `limpet bench` measures that.
     """
     ready = [d.delegate for d in inventory.discover(machine) if d.usable and d.delegate]
     return [*dict.fromkeys(name for name in ready if KINDS[name].how == "library"), "cpu"]
 
 
 def _ask(question: str, default: str, flag: str = "") -> str:
-    """Ask on a terminal; elsewhere, and after Ctrl-D, take the default, or say which flag is missing."""
+    """Ask on a terminal. Elsewhere, or after Ctrl-D, return the default. ``ConfigError`` if there is none."""
     answer = default
     if sys.stdin.isatty():
         with suppress(EOFError):
@@ -194,4 +214,4 @@ def _ask(question: str, default: str, flag: str = "") -> str:
 def _refuse_problems(text: str, output: Path) -> None:
     wanted = config.build(tomllib.loads(text), output.absolute().parent)
     if problems := inspect(wanted)[0]:
-        raise ConfigError([*problems, "nothing was written; `limpet init --help` has a flag for each of these"])
+        raise ConfigError([*problems, "nothing was written; `limpet init --help` lists a flag for each of these"])

@@ -1,4 +1,4 @@
-"""``limpet inspect``: what a model is, what it wants, and what runs it here."""
+"""``limpet inspect``: show a model, and what runs it on this machine."""
 
 from __future__ import annotations
 
@@ -37,15 +37,18 @@ HELP = "show a model: inputs, outputs, quantization, ops, labels, metadata, and 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("model", help="a bundle (.limpet), a bare .tflite, or a name in this device's store")
+    parser.add_argument("model", help="A bundle (.limpet), a .tflite file, or a name in this device's store.")
     parser.add_argument(
-        "--delegate", action="append", default=[], help="run it on this delegate too, and prove where each op runs"
+        "--delegate",
+        action="append",
+        default=[],
+        help="Run it on this delegate too, and prove where each op runs.",
     )
-    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print what is known; 1 where the runtime here refuses the model."""
+    """Print the report. Return 1 if the runtime or a delegate here refuses the model."""
     named = Path(arguments.model)
     path = (
         named

@@ -1,4 +1,4 @@
-"""``limpet reset``: a state directory as on the day of installation."""
+"""``limpet reset``: factory reset of a state directory."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import IO
 
-HELP = "delete what Limpet has learnt, queued and was sent; its daemon must not run"
+HELP = "delete models, cache, outbox and captured data, but keep the device's id; the daemon must not run"
 
 _OWN = ("cache", "models", directories.REPORTERS)
-"""Folders of the state directory. Nothing else in it is touched: it may be one that others use, too."""
+"""Folders in the state directory that are deleted. Nothing else in it is touched: others may use it too."""
 _FILES = ("lock", "boot.json", "boot.new")
 _FORGOTTEN = ("pipelines.json", "pipelines.new")
 """Names of the pipelines that ran."""
@@ -32,18 +32,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     add = parser.add_argument
     add("config", type=Path, nargs="?", default=config.usual(), help=config.USUAL)
-    add("--state", type=Path, help="the state directory, where no configuration can tell")
-    add("--all", action="store_true", help="the configuration file, too")
-    add("--yes", action="store_true", help="do not ask")
+    add("--state", type=Path, help="State directory. Default: the one in the configuration.")
+    add("--all", action="store_true", help="Delete the configuration file too.")
+    add("--yes", action="store_true", help="Do not ask for confirmation.")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Ask, delete and say so. ``LimpetError`` if the daemon runs, or nobody agrees; then nothing is deleted."""
+    """Ask, then delete. ``LimpetError`` if the daemon runs or the user does not agree; then nothing is deleted."""
     try:
         return _reset(arguments)
     except OSError as error:
         where = error.filename or "the disk"
-        raise LimpetError(f"{where}: {error.strerror}; mend that and run this again") from error
+        raise LimpetError(f"{where}: {error.strerror}. Correct that and run this again") from error
 
 
 def _reset(arguments: argparse.Namespace) -> int:
@@ -67,7 +67,7 @@ def _reset(arguments: argparse.Namespace) -> int:
         _hand_over(state)
         if arguments.all:
             arguments.config.unlink(missing_ok=True)
-    print(f"{state} is as on the first day")
+    print(f"{state} was reset")
     return 0
 
 
@@ -78,7 +78,7 @@ def _state(path: Path) -> Path:
     except FileNotFoundError:
         return directories.state()
     except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
-        raise ConfigError([f"{path}: {error}", "mend that, or name the directory with --state"]) from error
+        raise ConfigError([f"{path}: {error}", "correct that, or name the directory with --state"]) from error
     device = tables.get("device")
     named = device.get("state") if isinstance(device, dict) else None
     return path.absolute().parent / Path(named).expanduser() if isinstance(named, str) else directories.state()
@@ -104,11 +104,11 @@ def _claim(state: Path) -> IO[bytes]:
 
 
 def _agree(state: Path, arguments: argparse.Namespace) -> None:
-    """Return if the person at the terminal agrees."""
+    """Return if the user at the terminal agrees, else raise ``LimpetError``."""
     if arguments.yes:
         return
     if not sys.stdin.isatty():
-        raise LimpetError("nobody can be asked here; --yes agrees")
+        raise LimpetError("not a terminal, so Limpet cannot ask. Run again with --yes")
     also = f" and {arguments.config}" if arguments.all else ""
     print(f"Deletes all models, counts and results not yet sent in {state}{also}.")
     answer = ""
@@ -132,7 +132,7 @@ def _empty(folder: Path) -> None:
 
 
 def _hand_over(state: Path) -> None:
-    """Give what this made to the directory's owner: root may have run it, and the service must write it."""
+    """Give new files to the directory's owner: root may have run this, and the service must write them."""
     owner = state.stat()
     for name in ("lock", "boot.json"):
         if not state_files.is_regular(state / name) or state_files.shared(state / name):

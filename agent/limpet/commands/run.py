@@ -21,7 +21,7 @@ HELP = "run the pipelines of a configuration until SIGTERM; SIGHUP reads it agai
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("config", type=Path, help="configuration file (TOML)")
+    parser.add_argument("config", type=Path, help="Configuration file (TOML).")
     parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
 
 

@@ -18,7 +18,7 @@ HELP = "run a model and windows that come on stdin, and answer on stdout; for li
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Nothing is asked for on the command line: all of it comes on stdin."""
+    """Declare no arguments: everything comes on stdin."""
     del parser
 
 
@@ -40,7 +40,7 @@ def _work(folder: Path) -> NoReturn:
         _serve(folder)
         status = 0
     except BrokenPipeError:
-        pass  # who asked is gone
+        pass  # the client is gone
     except LimpetError as error:
         print(f"limpet: {error}", file=sys.stderr, flush=True)
     finally:

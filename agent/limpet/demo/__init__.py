@@ -1,1 +1,1 @@
-"""The parts of ``limpet demo`` around the real daemon: a sensor board, a broker, a client, a screen, a score."""
+"""The parts of ``limpet demo`` around the daemon: a sensor board, a broker, a client, a screen, a score."""

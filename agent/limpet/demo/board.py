@@ -42,7 +42,7 @@ def telemetry() -> Telemetry:
 
 
 class Board:
-    """Sends ``count`` rows, beginning again after the last, ``rate`` a second, once it is started.
+    """Sends ``count`` rows, ``rate`` a second, from ``start`` on. After the last row it begins again.
 
     ``sent`` is the number of rows that left it whole. ``port`` is what a serial port's device file would be.
     """
@@ -56,7 +56,7 @@ class Board:
         self._thread = threading.Thread(target=self._send, name="board", daemon=True)
 
     def __enter__(self) -> Self:
-        # Our hold on the other end keeps the line up, as a cable would, while the daemon opens and closes it.
+        # This end stays open, as a cable would, so that the line stays up while the daemon opens and closes it.
         self._line, self._far_end = os.openpty()
         tty.setraw(self._far_end)
         os.set_blocking(self._line, False)
@@ -92,7 +92,7 @@ class Board:
         return cobs.encode(self._rows[row : row + 1], n, int(n / self._rate * 1e6))
 
     def _write(self, data: bytes) -> bool:
-        """Write all of it, waiting while the line is full; ``False`` if told to stop meanwhile."""
+        """Write all data, waiting while the line is full. ``False`` if ``stop`` was called meanwhile."""
         while data:
             if self._stop.is_set():
                 return False

@@ -1,4 +1,4 @@
-"""A client as anyone would write one: it subscribes to the device and hands on what comes."""
+"""An ordinary MQTT client: it subscribes to the device and yields its messages."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 PATIENCE = 10.0
-"""Seconds that the broker may take to answer."""
+"""Longest time in seconds until the broker answers."""
 
 
 class Received(NamedTuple):
-    """A message: its topic below ``limpet/<device>/``, what it says, and when it came on the wall clock."""
+    """A message: its topic below ``limpet/<device>/``, its content, and its arrival on the wall clock."""
 
     topic: str
     payload: bytes
@@ -31,7 +31,7 @@ class Received(NamedTuple):
 
 
 class Subscriber:
-    """Subscribed to all that one device says, from ``with`` on."""
+    """Subscribed to all messages of one device while its ``with`` block lasts."""
 
     def __init__(self, url: str, device: str) -> None:
         self._root = f"limpet/{device}/"
@@ -55,7 +55,7 @@ class Subscriber:
         self._client.loop_start()
         if not self._subscribed.wait(PATIENCE):
             self._client.loop_stop()
-            raise TransportError(f"the broker at {self._url} lets nobody subscribe with MQTT 5")
+            raise TransportError(f"the broker at {self._url} refuses subscriptions with MQTT 5")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -65,7 +65,7 @@ class Subscriber:
         self._client.loop_stop()
 
     def messages(self, wait: float) -> Iterator[Received]:
-        """Yield what has come, after waiting up to ``wait`` seconds for the first."""
+        """Wait up to ``wait`` seconds for a message, then yield all that have come."""
         try:
             yield self._messages.get(timeout=wait)
             while True:
@@ -77,5 +77,7 @@ class Subscriber:
         """Put a message in the queue; called in paho's thread."""
         topic = message.topic.removeprefix(self._root)
         if topic.partition("/")[0] not in ("result", "event"):
-            self._retained.add(message.topic)  # nothing of the demo stays on somebody's broker
+            self._retained.add(
+                message.topic
+            )  # deleted at the end, so that nothing of the demo stays on the broker
         self._messages.put(Received(topic, bytes(message.payload), time.time_ns()))

@@ -55,7 +55,7 @@ def _broker(port: int) -> dict[str, Any]:
 
 @contextmanager
 def embedded_broker(folder: Path) -> Iterator[str]:
-    """Run a broker on a free port of the loopback interface, as long as this process; give its URL."""
+    """Run a broker in this process, on a free port of the loopback interface. Yield its URL."""
     from iotcore import Broker
 
     with socket.socket() as probe:
@@ -91,7 +91,7 @@ def write_configuration(folder: Path, device: str, url: str, port: str, channels
 
 
 class Daemon:
-    """``limpet run`` in a process of its own. It is stopped as systemd would when the context is left."""
+    """``limpet run`` in a process of its own. Leaving the context stops it as systemd does."""
 
     def __init__(self, configuration: Path, log: Path) -> None:
         self._command = [sys.executable, "-m", "limpet", "run", str(configuration)]
@@ -99,7 +99,7 @@ class Daemon:
 
     def __enter__(self) -> Self:
         with self.log.open("wb") as log:
-            # A session of its own: Ctrl-C is for the demo, which then stops the daemon in order.
+            # A session of its own: Ctrl-C reaches the demo alone, which then stops the daemon.
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
@@ -113,11 +113,11 @@ class Daemon:
         if self._process.poll() is not None:
             tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-5:])
             raise LimpetError(
-                f"the daemon ended with exit status {self._process.returncode}; its last words:\n{tail}"
+                f"the daemon ended with exit status {self._process.returncode}; the end of its log:\n{tail}"
             )
 
     def stop(self) -> None:
-        """Ask it to end; make it, if it does not within ten seconds."""
+        """Send SIGTERM, and SIGKILL if the daemon does not end within ten seconds."""
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         try:

@@ -1,4 +1,4 @@
-"""What came out of the demo against what went in. No I/O."""
+"""Compares the results of the demo with what was sent. No I/O."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Verdict(msgspec.Struct):
 
 
 class Scoreboard(msgspec.Struct, kw_only=True):
-    """How it went. Latencies in µs: by stage, and from the sample to the client as ``delivered``."""
+    """The figures of a run. Latencies in µs: by stage, and ``delivered`` from the sample to the client."""
 
     rows: int
     published: int
@@ -47,7 +47,7 @@ class Scoreboard(msgspec.Struct, kw_only=True):
 
 
 class Watch:
-    """All that a client can know of one pipeline, kept up to date message by message.
+    """What a client knows of one pipeline, updated with each message.
 
     ``truth[sample % len(truth)]`` says whether the sample of a result was an anomaly.
     """
@@ -72,11 +72,11 @@ class Watch:
 
     @property
     def published(self) -> int:
-        """Results that the daemon says, or shows by their numbers, to have made."""
+        """Number of results that the daemon made, by its health or by their sequence numbers."""
         return max(self.pipeline.results if self.pipeline else 0, max(self._sequences, default=0))
 
     def take(self, message: Received) -> None:
-        """Take a message of the device. Other topics than those shown are let pass."""
+        """Take a message of the device. Topics that are not shown are ignored."""
         if message.topic == f"result/{self._pipeline}":
             results = _results.decode(message.payload)
             for result in results if isinstance(results, list) else [results]:
@@ -117,7 +117,7 @@ class Watch:
         }
 
     def scoreboard(self, rows: int) -> Scoreboard:
-        """Sum up, ``rows`` having been sent, each of which should have given a result."""
+        """Return the figures. ``rows`` were sent, and each should have given a result."""
         detections, anomalies = self.right + self.false_alarms, self.right + self.missed
         lost = max(rows, self.published) - self.received
         precision, recall = _share(self.right, detections), _share(self.right, anomalies)

@@ -1,4 +1,4 @@
-"""The demo on a terminal: what a client sees of the device, live, and the scoreboard."""
+"""The demo on a terminal: a live view of what the client receives, and the scoreboard."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ BARS = "▁▂▃▄▅▆▇█"
 
 
 def frame(watch: Watch, sent: int, count: int) -> Group:
-    """Draw what is known now."""
+    """Draw the current state."""
     latest = list(watch.latest)
     detections = [(result, verdict) for result, verdict in latest if verdict.anomalous]
     columns = Table.grid(padding=(0, 1))
@@ -124,7 +124,7 @@ def _spark(latest: Sequence[tuple[ResultMessage, Verdict]]) -> Panel:
 
 
 def scoreboard(board: Scoreboard) -> Table:
-    """Draw the sums."""
+    """Draw the figures of the run."""
     table = Table(title="scoreboard", width=WIDTH, title_style="bold", show_header=False)
     table.add_column(style="cyan")
     table.add_column()

@@ -54,7 +54,7 @@ def _bytes(count: int, installation: str) -> bytes:
 
 
 def warn(problem: str) -> None:
-    """Log what was damaged in the state directory."""
+    """Log a damaged file of the state directory."""
     log.warning("%s", problem)
 
 
@@ -102,7 +102,7 @@ def next_boot(state: Path, damaged: Callable[[str], object] = warn) -> str:
     except OSError as error:
         log.warning("%s: %s; this run's name is random", path, error.strerror)
         return f"0-{os.urandom(6).hex()}"
-    # A record that somebody has put back, or copied to another card, must not bring ids again.
+    # A record that was restored from a backup, or copied to another card, must not repeat ids.
     return f"{count}-{installation}{os.urandom(3).hex()}"
 
 

@@ -1,4 +1,4 @@
-"""The device's wall clock: whether it can be believed, and by how much it was set.
+"""The device's wall clock: whether it is right, and by how much it was set.
 
 A device without a battery-backed clock starts in 1970 until a time service sets it. What it says before that is
 marked, so that it can be set right by the monotonic clock.
@@ -13,19 +13,19 @@ from typing import Literal, TypeAlias
 Mark: TypeAlias = Literal["unsynchronised"]
 
 PLAUSIBLE = 1_700_000_000.0
-"""Wall clocks before this instant (2023) are those of a device that does not know the time."""
+"""A wall clock before this time (2023) was never set."""
 
 STEP = 1.0
-"""Seconds from which a change is a step: time services make smaller ones gradually."""
+"""Smallest step in seconds. Time services make smaller changes gradually."""
 
 
 def mark(when: datetime) -> Mark | None:
-    """Return what a message with that time is to be marked with."""
+    """Return the mark of a message with that time, ``None`` if the clock was right."""
     return "unsynchronised" if when.timestamp() < PLAUSIBLE else None
 
 
 def ahead() -> float | None:
-    """Return by how many seconds the wall clock is ahead of ``time.monotonic``, ``None`` if it knows no time."""
+    """Return by how many seconds the wall clock is ahead of ``time.monotonic``, ``None`` if it was never set."""
     wall = time.time()
     return wall - time.monotonic() if wall >= PLAUSIBLE else None
 
@@ -36,7 +36,7 @@ def at(monotonic: float, ahead: float) -> datetime:
 
 
 class Watch:
-    """Notices when somebody sets the wall clock."""
+    """Notices that the wall clock was set."""
 
     def __init__(self) -> None:
         self._since_boot = _since_boot()

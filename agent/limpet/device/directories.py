@@ -1,4 +1,4 @@
-"""Directories that whoever starts the service has made for it, as systemd.exec(5) hands them over."""
+"""Directories of the service, as systemd.exec(5) passes them in the environment."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def state() -> Path:
-    """Return where state is kept unless the configuration says so: it survives a reboot."""
+    """Return the default state directory, which survives a reboot."""
     return _first("STATE_DIRECTORY") or Path("/var/lib/limpet")
 
 
@@ -17,7 +17,7 @@ def runtime() -> Path | None:
 
 
 CACHE = "cache"
-"""In the state directory: what can be made again."""
+"""Folder in the state directory for files that can be made again."""
 
 
 def models_cache(state: Path, source: str) -> Path:

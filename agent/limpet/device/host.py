@@ -1,4 +1,4 @@
-"""What the kernel says of this machine, read under a root that tests can set. What is absent is ``None``."""
+"""Load, memory, temperature and power of this machine. What the kernel does not report is ``None``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Readings:
-    """What tells of distress. ``pressure`` and ``charge`` are shares, ``charge`` only that of a battery in use."""
+    """Signs of distress. ``pressure`` and ``charge`` are shares, 0 to 1; ``charge`` only of a battery in use."""
 
     temperature_c: float | None = None
     throttled: bool | None = None
@@ -35,7 +35,7 @@ class Host:
         self._cpu: tuple[int, int] | None = None
 
     def cpu_share(self) -> float | None:
-        """Return the busy share, 0 to 1, of all cores since this was asked last."""
+        """Return the busy share, 0 to 1, of all cores since the last call."""
         first = self._files.text("proc/stat").partition("\n")[0].split()[1:]
         if len(first) < 5:
             return None
@@ -52,7 +52,7 @@ class Host:
         return float(fields[0]) if fields else None
 
     def memory_available_mb(self) -> float | None:
-        """Return the memory that could be had without swapping, in MB."""
+        """Return the memory that is available without swapping, in MB."""
         return self._files.megabytes("proc/meminfo", "MemAvailable")
 
     def address_space_mb(self) -> float | None:
@@ -72,7 +72,7 @@ class Host:
         return max((zone / 1000 for zone in zones if zone is not None), default=None)
 
     def throttled(self) -> bool | None:
-        """Return whether something is slowed down: a cooling device that is no fan is at work, or a Pi says so.
+        """Return whether something is slowed down: a cooling device that is no fan is active, or a Pi says so.
 
         The four lowest bits of what a Raspberry Pi says are about now: low voltage, capped, throttled, hot.
         """
@@ -90,7 +90,7 @@ class Host:
         return any(known) if known else None
 
     def readings(self) -> Readings:
-        """Return what tells whether this machine is in distress."""
+        """Return the signs of distress of this machine."""
         charge, power = self._battery()
         return Readings(self.temperature_c(), self.throttled(), self.pressure(), charge, power)
 

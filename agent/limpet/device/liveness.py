@@ -1,4 +1,4 @@
-"""A sign of life for those who look instead of being told, such as a container's health check.
+"""A sign of life in a file, for a container's health check.
 
 It is given whenever systemd's watchdog would be fed: a file in the runtime directory, written anew.
 """
@@ -23,9 +23,9 @@ _LARGEST = 100
 
 
 def beat(directory: Path, *, ready: bool) -> None:
-    """Give a sign of life. One that cannot be given is noticed by whoever looks for it."""
+    """Write a sign of life. If that fails, the health check notices that it is missing."""
     path = directory / NAME
-    # By the clock that nobody sets: a device that learns the time after its start was not dead until then.
+    # Monotonic: setting the wall clock must not look like a silence.
     with suppress(OSError):
         temporary = path.with_suffix(".new")
         text = f"{monotonic():.3f} {'ready' if ready else 'starting'}\n"

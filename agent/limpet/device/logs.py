@@ -1,4 +1,4 @@
-"""Logging as every Limpet process does it: changes of state, one line each, to the journal or standard error."""
+"""Logging of every Limpet process, to the journal or standard error."""
 
 from __future__ import annotations
 

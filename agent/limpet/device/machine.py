@@ -1,4 +1,4 @@
-"""A machine as Linux shows it in files, below a root that tests set, and what one of its users may open there."""
+"""A machine as Linux shows it in files below a root that tests set, and what a user may open there."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Owner(NamedTuple):
 
 
 class User(NamedTuple):
-    """Whose permissions count."""
+    """A user and its groups."""
 
     name: str
     uid: int
@@ -37,7 +37,7 @@ class User(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What stands in the way, and what to do about it."""
+    """Why something is refused, and what to do about it."""
 
     reason: str
     todo: str
@@ -116,7 +116,7 @@ class Machine(SystemFiles):
         return drivers
 
     def refusal(self, node: str) -> Problem | None:
-        """Return why the user cannot open a device node for reading and writing, ``None`` if he can."""
+        """Return why the user cannot open a device node for reading and writing, ``None`` if possible."""
         try:
             owner = self.owner(self.root / node.lstrip("/"))
         except OSError:

@@ -7,7 +7,7 @@ import socket
 
 
 def notify(state: str) -> None:
-    """Tell systemd, if it started this process, for instance ``READY=1`` or ``WATCHDOG=1``."""
+    """Send a state, such as ``READY=1`` or ``WATCHDOG=1``, to systemd if it started this process."""
     address = os.environ.get("NOTIFY_SOCKET")
     if not address:
         return

@@ -1,4 +1,4 @@
-"""What is wrong with an installation, found in the order in which a person would mend it."""
+"""Checks of an installation, in the order in which a user would fix what they find."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may open what: serial ports, cameras, accelerators' nodes, the state directory."""
+"""Permissions: serial ports, cameras, accelerators' device nodes, the state directory."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ _KINDS = {
 _RIVALS = {
     "ModemManager": (
         "it writes AT commands to serial ports that it takes for modems",
-        "install 99-limpet.rules of your board in firmware-configs/, which tell it not to",
+        "install 99-limpet.rules of your board in firmware-configs/, which keep it away",
     ),
     "brltty": ("it takes USB serial adapters for Braille displays", "sudo apt remove brltty"),
     "gpsd": (
-        "it opens USB serial adapters by itself",
+        "it opens USB serial adapters on its own",
         "sudo systemctl disable --now gpsd.socket",
     ),
 }
 
 
 def ports(installation: Installation) -> Iterator[Finding]:
-    """Look at each serial port that the configuration names."""
+    """Check that each configured serial port exists and can be opened."""
     sources = installation.config.sources if installation.config else {}
     named = {name: str(table.options.get("port", "")) for name, table in sources.items() if table.kind == "serial"}
     for source, port in named.items():
@@ -52,10 +52,10 @@ def _port(machine: Machine, source: str, port: str) -> Finding:
     if not (machine.root / port[1:]).exists():
         there = ", ".join(f"/{path.relative_to(machine.root)}" for path in _serial(machine)) or "none"
         fix = "plug it in, or correct port"
-        return bad("ports", f"{source}: {port} is not there", f"serial ports here: {there}", fix)
+        return bad("ports", f"{source}: {port} does not exist", f"serial ports here: {there}", fix)
     if problem := machine.refusal(port):
         return bad("ports", f"{source}: {port}", problem.reason, problem.todo)
-    return ok("ports", f"{source}: {port} may be opened")
+    return ok("ports", f"{source}: {port} can be opened")
 
 
 def _serial(machine: Machine) -> list[Path]:
@@ -64,47 +64,47 @@ def _serial(machine: Machine) -> list[Path]:
 
 
 def groups(installation: Installation) -> Iterator[Finding]:
-    """Look at all nodes that a sensor or an accelerator may have."""
+    """Check that the device nodes of sensors and accelerators can be opened."""
     machine = installation.machine
     for kind, patterns in _KINDS.items():
         nodes = [f"/{path.relative_to(machine.root)}" for path in machine.paths(*patterns)]
         refused = [problem for node in nodes if (problem := machine.refusal(node))]
         if not nodes:
-            yield skip("groups", f"{kind}: there are none")
+            yield skip("groups", f"{kind}: none")
         elif refused:
-            what = f"{kind}: {len(refused)} of {len(nodes)} may not be opened"
+            what = f"{kind}: {len(refused)} of {len(nodes)} cannot be opened"
             yield warn("groups", what, refused[0].reason, refused[0].todo)
         else:
-            yield ok("groups", f"{kind}: {', '.join(nodes)} may be opened")
+            yield ok("groups", f"{kind}: {', '.join(nodes)} can be opened")
 
 
 def rivals(installation: Installation) -> Iterator[Finding]:
-    """Look for programs that open serial ports uninvited."""
+    """Look for programs that open serial ports on their own."""
     running = {installation.machine.text(path) for path in installation.machine.paths("proc/[0-9]*/comm")}
     for name, (why, fix) in _RIVALS.items():
         if name in running:
             yield warn("rivals", f"{name} is running", why, fix)
     if not running.intersection(_RIVALS):
-        yield ok("rivals", "no other program is known to take serial ports")
+        yield ok("rivals", "no program runs that is known to open serial ports")
 
 
 def state(installation: Installation) -> Iterator[Finding]:
-    """Look at whether the state directory can be written."""
+    """Check that the state directory can be written."""
     if not installation.config:
-        yield skip("state", "no configuration says where it is")
+        yield skip("state", "no configuration says where the state directory is")
         return
     folder = installation.config.device.state
     there = nearest(folder)
     if _may_write(installation.machine, there):
         yield ok("state", f"{folder} can be {'written' if there == folder else 'made'}")
     else:
-        why = "without it every start is a first one, and what waits for the broker is lost with the power"
+        why = "without it, unsent messages are lost at a power cut, and ids begin again at each start"
         fix = f"sudo install -d -o {installation.machine.user.name} {folder}"
-        yield bad("state", f"{installation.machine.user.name} may not write to {there}", why, fix)
+        yield bad("state", f"{installation.machine.user.name} cannot write to {there}", why, fix)
 
 
 def _may_write(machine: Machine, folder: Path) -> bool:
-    """Whether the user may make files in a folder: by asking the system, or for another user by the mode."""
+    """Whether the user may create files in a folder. For another user, the folder's mode decides."""
     if machine.user.uid in {0, os.geteuid()}:
         return os.access(folder, os.W_OK | os.X_OK)
     owner = machine.owner(folder)
@@ -113,7 +113,7 @@ def _may_write(machine: Machine, folder: Path) -> bool:
 
 
 def nearest(folder: Path) -> Path:
-    """Return a folder, or the first above it that there is."""
+    """Return a folder, or its nearest parent that exists."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return folder

@@ -1,4 +1,4 @@
-"""The way to the MQTT broker, step by step, with the reporter's own settings and connection."""
+"""The connection to the MQTT broker, checked step by step with the reporter's own settings."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
 
 _TIMEOUT = 5.0
 _PATIENCE = 0.5
-"""Seconds in which a broker that does not want us says so."""
+"""Seconds in which a broker refuses a client after the TLS handshake."""
 _DAY = 86_400.0
 _SOON = 30
-"""Days before its end in which a certificate is to be renewed."""
-_AFTER = "the outbox keeps what is to be sent until it is full, then sheds the oldest"
+"""Days before the end of a certificate from which it should be renewed."""
+_AFTER = "the outbox keeps messages until it is full, then drops the oldest"
 
 
 def connection(installation: Installation) -> Iterator[Finding]:
-    """Look at files, network, TLS and login of each MQTT reporter, each only where the one before is well."""
+    """Look at files, network, TLS and login of each MQTT reporter, each only if the one before it is fine."""
     reporters = _reporters(installation)
     if not reporters:
         yield skip("broker", "no usable table [mqtt] is configured")
@@ -73,13 +73,13 @@ def _one_connection(reporter: _Reporter, now: float) -> Iterator[Finding]:
 def _files(where: str, settings: Config, now: float) -> Iterator[Finding]:
     named = (settings.password_file, settings.ca_file, settings.cert_file, settings.key_file)
     if closed := [str(path) for path in named if path and not _may_read(locate(path))]:
-        # A file for LoadCredential= is rightly root's alone.
-        yield skip("broker", f"{', '.join(closed)} may not be read by this user: run this as root, with --user")
+        # A file for LoadCredential= belongs to root alone, as it should.
+        yield skip("broker", f"{', '.join(closed)} cannot be read by this user. Run this as root, with --user")
         return
     try:
         check_files(settings)
     except ConfigError as error:
-        fix = "put it there readable for the service's user, or name it with LoadCredential= in the unit"
+        fix = "make it readable for the service's user, or name it with LoadCredential= in the unit"
         for problem in error.problems:
             yield bad("broker", f"{where}.{problem}", "the daemon ends with status 78", fix)
         return
@@ -90,7 +90,7 @@ def _files(where: str, settings: Config, now: float) -> Iterator[Finding]:
 
 
 def _may_read(path: Path) -> bool:
-    """Whether nobody forbids it; the file may well be missing."""
+    """Whether permissions allow to read the file. It may be missing."""
     try:
         path.open("rb").close()
     except PermissionError:
@@ -121,7 +121,7 @@ def _expiry(what: str, end: float, now: float) -> Finding:
     if days < 0:
         return bad("tls", f"{what} ended {-days} days ago", "TLS refuses it", "renew it; or is the clock wrong?")
     if days < _SOON:
-        return warn("tls", f"{what} ends in {days} days", "then there is no connection any more", "renew it")
+        return warn("tls", f"{what} ends in {days} days", "after that, there is no connection", "renew it")
     return ok("tls", f"{what} is valid for {days} days")
 
 
@@ -140,7 +140,7 @@ def _tls(settings: Config, now: float) -> Iterator[Finding]:
     to = endpoint(settings.url)
     if not to.tls:
         if not _is_local(to.host):
-            why = "anybody on the way can read and change what is sent, the password too"
+            why = "anyone on the network can read and change messages and the password"
             yield warn("tls", f"{to} is not encrypted", why, "use mqtts:// and ca_file")
         return
     try:
@@ -152,8 +152,8 @@ def _tls(settings: Config, now: float) -> Iterator[Finding]:
             der = secure.getpeercert(binary_form=True) or b""
             refusal = _refusal(secure)
     except (OSError, TransportError) as error:
-        told = str(error) if isinstance(error, TransportError) else reasons.failure(error, to)
-        yield bad("tls", told, _AFTER, "see ca_file, cert_file and key_file, and the clock")
+        reason = str(error) if isinstance(error, TransportError) else reasons.failure(error, to)
+        yield bad("tls", reason, _AFTER, "check ca_file, cert_file and key_file, and the clock")
     else:
         yield _expiry(f"{version}; the broker's certificate", certificate.not_after(der), now)
         if refusal:
@@ -161,7 +161,7 @@ def _tls(settings: Config, now: float) -> Iterator[Finding]:
 
 
 def _refusal(secure: ssl.SSLSocket) -> str:
-    """Return why the broker does not take our certificate: in TLS 1.3 it says so after the handshake only.
+    """Return why the broker refuses our certificate. In TLS 1.3 it says so only after the handshake.
 
     A broker that is content waits for our first packet.
     """
@@ -184,5 +184,5 @@ def _login(reporter: _Reporter) -> Finding:
     try:
         version = log_in(reporter.settings, name)
     except TransportError as error:
-        return bad("broker", f"login as {name}: {error}", _AFTER, "see the broker's own log")
+        return bad("broker", f"login as {name}: {error}", _AFTER, "read the broker's log")
     return ok("broker", f"login with MQTT {version}")

@@ -1,4 +1,4 @@
-"""When a certificate ends, read from its file; Python's ``ssl`` shows that of the other side only."""
+"""When a certificate expires, read from its file. Python's ``ssl`` shows only the other side's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All that is wrong with a configuration, and what would run. A pipeline is tried once, in a child process."""
+"""All problems of a configuration, and what it would run. Each pipeline runs once, in a child process."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _refusal(assignment: Assignment, name: str) -> str:
 
 
 def _lacking(made: PipelinePlan) -> list[str]:
-    """Return what accelerators lack here, a line for each that lacks something."""
+    """Return a line for each accelerator that cannot be used here, with the reason."""
     reasons = {choice.name: missing(Machine(), choice)[0] for choice in made.accelerators}
     return [f"{name}: {reason}" for name, reason in reasons.items() if reason]
 

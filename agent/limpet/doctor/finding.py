@@ -10,8 +10,8 @@ import msgspec
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One result of one check.
 
-    ``bad`` keeps Limpet from doing what it is to do, ``warn`` may do so one day, ``skip`` could not be looked at
-    or is not there. ``what`` was seen, ``why`` it matters, ``fix`` says what to do about it.
+    ``bad``: Limpet does not work as configured. ``warn``: it may stop working. ``skip``: nothing was checked.
+    ``what`` was found, ``why`` it matters, ``fix``: what to do about it.
     """
 
     check: str
@@ -22,20 +22,20 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def ok(check: str, what: str) -> Finding:
-    """Return that all is well."""
+    """Return a finding without a problem."""
     return Finding(check=check, result="ok", what=what)
 
 
 def skip(check: str, what: str) -> Finding:
-    """Return that there was nothing to look at."""
+    """Return a finding of a check that did not run."""
     return Finding(check=check, result="skip", what=what)
 
 
 def warn(check: str, what: str, why: str, fix: str) -> Finding:
-    """Return what may go wrong."""
+    """Return a finding that may become a problem."""
     return Finding(check=check, result="warn", what=what, why=why, fix=fix)
 
 
 def bad(check: str, what: str, why: str, fix: str) -> Finding:
-    """Return what is wrong."""
+    """Return a problem."""
     return Finding(check=check, result="bad", what=what, why=why, fix=fix)

@@ -1,4 +1,4 @@
-"""Accelerators, and the delegates that the configuration wants to run models on."""
+"""Accelerators, and the delegates that pipelines are configured with."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 
 def accelerators(installation: Installation) -> Iterator[Finding]:
-    """Look for accelerators; one that cannot be used keeps nobody from using the CPU."""
+    """Look for accelerators. One that cannot be used is a warning: the CPU still runs models."""
     found = discover(installation.machine)
     yield from map(_accelerator, found)
     if not found:
-        yield skip("accelerators", "there are none: models run on the CPU")
+        yield skip("accelerators", "none: models run on the CPU")
 
 
 def _accelerator(device: Accelerator) -> Finding:
@@ -36,7 +36,7 @@ def _accelerator(device: Accelerator) -> Finding:
 
 
 def delegates(installation: Installation) -> Iterator[Finding]:
-    """Look at each delegate of each pipeline but the CPU."""
+    """Check each delegate of each pipeline except the CPU."""
     pipelines = installation.config.pipelines if installation.config else {}
     tables = installation.config.delegates if installation.config else {}
     seen = False
@@ -48,7 +48,7 @@ def delegates(installation: Installation) -> Iterator[Finding]:
             seen = True
             yield _delegate(installation.machine, f"{pipeline}: {name}", name, tables, next_one)
     if not seen:
-        yield skip("delegates", "none but the CPU is configured")
+        yield skip("delegates", "only the CPU is configured")
 
 
 def _delegate(
@@ -60,7 +60,7 @@ def _delegate(
         return bad("delegates", what, "; ".join(error.problems), "correct the pipeline's delegates")
     problem, fix = missing(machine, choice)
     if not problem:
-        return ok("delegates", f"{what} is there")
+        return ok("delegates", f"{what} can be used")
     if next_one:
-        return warn("delegates", what, f"{problem}; {next_one} will run it, degraded", fix)
-    return bad("delegates", what, f"{problem}, and no other delegate follows it", fix)
+        return warn("delegates", what, f"{problem}; it will run on {next_one}, degraded", fix)
+    return bad("delegates", what, f"{problem}, and there is no other delegate", fix)

@@ -1,4 +1,4 @@
-"""Who is examined: a machine, the software on it and a configuration."""
+"""What ``limpet doctor`` checks: a machine, the software on it and a configuration."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Installation:
-    """``config`` is ``None`` where there is no file, or ``problems`` say why it cannot be read.
+    """``config`` is ``None`` if there is no file, or if it cannot be read; ``problems`` then say why.
 
     ``now`` is in seconds since 1970. Files of the machine are looked up below ``machine.root``.
     """
@@ -33,7 +33,7 @@ class Installation:
 
 
 def read(path: Path, machine: Machine) -> Installation:
-    """Make a installation of this Python and a configuration file, which may be missing or wrong."""
+    """Return the installation of this Python and a configuration file, which may be missing or wrong."""
     if not path.exists():
         return Installation(path, machine=machine)
     try:

@@ -1,4 +1,4 @@
-"""What the kernel has for keeping a worker in its place."""
+"""What the kernel offers for the sandbox."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def sandbox(installation: Installation) -> Iterator[Finding]:
-    """Look for landlock (files) and seccomp (system calls); without them a worker runs with less around it."""
+    """Look for Landlock (files) and seccomp (system calls). Without them a worker's sandbox is weaker."""
     if not installation.machine.text("proc/sys/kernel/osrelease"):
         yield skip("sandbox", "not a Linux kernel")
         return
@@ -35,17 +35,17 @@ def _landlock(machine: Machine) -> Finding:
             return ok("sandbox", f"landlock {landlock.abi()}, kernel {release}")
     elif "landlock" in modules.split(","):
         return ok("sandbox", f"landlock, kernel {release}")
-    why = "a worker may then read and write what its user may"
+    why = "without it, a worker can read and write all files of its user"
     if _version(release) < (5, 13):
         return warn("sandbox", f"no landlock in kernel {release}", why, "use kernel 5.13 or later")
     if not modules:
         return skip("sandbox", "landlock: /sys/kernel/security cannot be read here")
-    fix = f"add lsm=landlock,{modules} to the kernel's command line; CONFIG_SECURITY_LANDLOCK=y is needed"
-    return warn("sandbox", f"landlock is not switched on in kernel {release}", why, fix)
+    fix = f"add lsm=landlock,{modules} to the kernel's command line; the kernel needs CONFIG_SECURITY_LANDLOCK=y"
+    return warn("sandbox", f"landlock is not enabled in kernel {release}", why, fix)
 
 
 def _seccomp(machine: Machine) -> Finding:
-    why = "a worker may then start programs and open sockets"
+    why = "without it, a worker can start programs and open sockets"
     if not machine.text("proc/sys/kernel/seccomp/actions_avail"):
         return warn("sandbox", "no seccomp", why, "use a kernel with CONFIG_SECCOMP_FILTER=y")
     if not machine.has_library("libseccomp.so.2"):
@@ -59,15 +59,15 @@ def _version(release: str) -> tuple[int, int]:
 
 
 def cgroups(installation: Installation) -> Iterator[Finding]:
-    """Look for the unified hierarchy and its memory controller, by which systemd bounds the service."""
+    """Look for cgroup v2 and its memory controller, with which systemd limits the service."""
     controllers = installation.machine.text("sys/fs/cgroup/cgroup.controllers").split()
     if not controllers:
-        why = "systemd cannot bound the memory of the service"
+        why = "systemd cannot limit the memory of the service"
         yield warn(
             "cgroups", "no unified hierarchy (cgroup v2)", why, "boot with systemd.unified_cgroup_hierarchy=1"
         )
     elif "memory" not in controllers:
-        why = "MemoryMax= of the service has no effect, and a leak takes the whole board"
+        why = "MemoryMax= of the service has no effect, and a leak can take down the whole board"
         fix = "add cgroup_enable=memory to the kernel's command line (/boot/firmware/cmdline.txt)"
         yield warn("cgroups", f"cgroup v2 with {', '.join(controllers)}, not memory", why, fix)
     else:

@@ -1,4 +1,4 @@
-"""A login at the broker and nothing more: no last will, no session that stays, an id of its own.
+"""A login at the broker and nothing else: no last will, no lasting session, a client id of its own.
 
 The reporter's own connection has all three, and a second one of it would end the running daemon's.
 """
@@ -25,9 +25,9 @@ _UNSUPPORTED_VERSION = 0x84
 
 
 def log_in(broker: BrokerSettings, client_id: str) -> str:
-    """Return the version of MQTT in which the broker took us. ``TransportError`` says why it did not.
+    """Return the version of MQTT in which the login succeeded. ``TransportError`` says why it failed.
 
-    "auto" goes on to 3.1.1 where the broker says that it knows no 5, or hangs up.
+    "auto" tries 3.1.1 if the broker says that it does not know 5, or closes the connection.
     """
     if broker.protocol != "auto":
         return _attempt(broker, client_id, broker.protocol)
@@ -50,7 +50,7 @@ def _judge(answer: ReasonCode | None, version: str) -> str:
 
 
 def _answer(broker: BrokerSettings, client_id: str, version: str) -> ReasonCode | None:
-    """Connect and leave; return what the broker said, ``None`` if nothing. ``TransportError``."""
+    """Connect and disconnect. Return the broker's answer, ``None`` if there was none. ``TransportError``."""
     answers: list[ReasonCode] = []
     to = endpoint(broker.url)
     client = _client(broker, client_id, version)

@@ -20,7 +20,7 @@ _TRIAL_SECONDS = 60
 
 
 class Platform(NamedTuple):
-    """What decides which wheels fit. ``glibc`` is ``None`` where the C library is another one, such as musl."""
+    """What decides which wheels fit. ``glibc`` is ``None`` if the C library is another one, such as musl."""
 
     system: str
     machine: str
@@ -38,7 +38,7 @@ class Software(NamedTuple):
 
 
 def installed() -> Software:
-    """Return what this Python has."""
+    """Return the platform and packages of this Python."""
     found = {}
     for name in (LITERT, LEGACY, "numpy"):
         try:
@@ -49,7 +49,7 @@ def installed() -> Software:
 
 
 def _load(module: str) -> str:
-    """Try in a process of its own: a library for another processor kills it."""
+    """Import a module in a child process: a library for another processor kills it."""
     try:
         done = subprocess.run(
             [sys.executable, "-c", f"import {module}"],

@@ -1,4 +1,4 @@
-"""The installed service: whether its unit opens the devices that there are, and the drop-in that would."""
+"""The installed service: whether its unit allows the devices that are needed, and which drop-in would."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ DROP_INS = (
     ("/dev/i2c-", "char-i2c", "gpio-i2c-spi"),
     ("/dev/spidev", "char-spi", "gpio-i2c-spi"),
 )
-"""How a node begins, as what a unit allows it, and the file of systemd/drop-ins that does."""
+"""Beginning of a node's path, the ``DeviceAllow=`` that opens it, and the file in systemd/drop-ins with it."""
 
 _SERIAL = ("ttyUSB", "ttyACM", "ttyS", "ttyAMA", "ttymxc", "ttyTHS")
 
 
 class Unit(NamedTuple):
-    """``opens``: what ``DeviceAllow=`` has, ``None`` where no device is closed. With all drop-ins."""
+    """A unit with all its drop-ins. ``opens``: its ``DeviceAllow=``, ``None`` if it closes no device."""
 
     user: str
     groups: frozenset[str]
@@ -56,7 +56,7 @@ class Unit(NamedTuple):
 
 
 def installed(machine: Machine) -> Unit | None:
-    """Return limpet.service as it is installed with its drop-ins, ``None`` where it is not."""
+    """Return limpet.service with its drop-ins, ``None`` if it is not installed."""
     units = [path for folder in _FOLDERS if (path := machine.root / folder / "limpet.service").exists()]
     if not units:
         return None
@@ -86,17 +86,17 @@ def _settings(machine: Machine, files: list[Path]) -> Iterator[tuple[str, str]]:
 
 
 def with_groups(machine: Machine) -> User:
-    """Return the machine's user with the groups that the unit gives him, if it is the service's."""
+    """Return the machine's user. If it is the service's, the groups of the unit are added."""
     user, unit = machine.user, installed(machine)
     if unit is None or unit.user != user.name:
         return user
     lines = (line.split(":") for line in machine.text("etc/group").splitlines())
-    given = {int(fields[2]) for fields in lines if len(fields) > 2 and fields[0] in unit.groups}
-    return user._replace(gids=user.gids | given)
+    added = {int(fields[2]) for fields in lines if len(fields) > 2 and fields[0] in unit.groups}
+    return user._replace(gids=user.gids | added)
 
 
 def service(installation: Installation) -> Iterator[Finding]:
-    """Look at whether the service may open what is configured, and the accelerators that there are."""
+    """Check that the service may open the configured devices and the accelerators of this machine."""
     unit = installed(installation.machine)
     if unit is None:
         yield skip("service", "limpet.service is not installed")
@@ -109,12 +109,12 @@ def service(installation: Installation) -> Iterator[Finding]:
             closed = True
             yield finding
     if not closed:
-        what = ", ".join([*configured, *found]) or "nothing, which is all that there is and is configured"
+        what = ", ".join([*configured, *found]) or "no device; none is needed"
         yield ok("service", f"limpet.service opens {what}")
 
 
 def _configured(installation: Installation) -> dict[str, str]:
-    """Return the device nodes that sources name, and which do."""
+    """Return the device nodes that sources name, each with its source."""
     sources = installation.config.sources if installation.config else {}
     named = [(value, name) for name, table in sources.items() for value in table.options.values()]
     root = installation.machine.root
@@ -134,7 +134,7 @@ def _accelerators(machine: Machine) -> Iterator[tuple[str, str]]:
 
 
 def _closed(opens: frozenset[str], node: str, name: str, *, configured: bool) -> Finding | None:
-    """Return what to say of a node that the unit does not open, ``None`` if it does or nothing is known of it."""
+    """Return the finding for a node that the unit does not open, ``None`` if it does or if that is unknown."""
     serial = next((f"char-{kind}" for kind in _SERIAL if node.startswith(f"/dev/{kind}")), "")
     allow, drop_in = next((row[1:] for row in DROP_INS if node.startswith(row[0])), (serial or node, ""))
     if {allow, node} & opens or node.startswith("/dev/pts/"):
@@ -148,6 +148,6 @@ def _closed(opens: frozenset[str], node: str, name: str, *, configured: bool) ->
     return say(
         "service",
         f"limpet.service may not open {node} ({name})",
-        "its unit opens serial ports only, and no drop-in of it opens this",
+        "the unit opens serial ports only, and none of its drop-ins opens this device",
         f"{fix}; then sudo systemctl daemon-reload && sudo systemctl restart limpet",
     )

@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 
 
 def configuration(installation: Installation) -> Iterator[Finding]:
-    """Look for all that ``limpet check`` finds."""
+    """Return what ``limpet check`` finds."""
     if installation.config:
         problems, lines = inspect(installation.config)
         yield from (ok("configuration", line) for line in lines)
     elif installation.problems:
         problems = list(installation.problems)
     else:
-        yield warn("configuration", f"there is no {installation.path}", "nothing says what to run", "limpet init")
+        yield warn(
+            "configuration", f"{installation.path} does not exist", "Limpet has nothing to run", "limpet init"
+        )
         return
     why = "the daemon ends with status 78, or the pipeline is failed"
     for problem in problems:

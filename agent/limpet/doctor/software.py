@@ -1,4 +1,4 @@
-"""Python, and the packages that execute models: which there are for this platform, and which are here."""
+"""Python, and the packages that execute models: which fit this platform, and which are installed."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def no_wheel(package: str, here: Platform) -> str:
 
 
 def python(installation: Installation) -> Iterator[Finding]:
-    """Look at the interpreter."""
+    """Check the Python interpreter."""
     here = installation.software.platform
     what = f"Python {_dotted(here.python)} on {here.system} {here.machine}, {here.bits} bit"
     if not OLDEST <= here.python <= NEWEST:
         why = f"Limpet runs on {_dotted(OLDEST)} to {_dotted(NEWEST)}"
-        yield bad("python", what, why, "make a virtual environment with such a Python and install Limpet there")
+        yield bad("python", what, why, "create a virtual environment with such a Python and install Limpet in it")
     elif here.bits == 32 and here.machine in {"aarch64", "x86_64"}:
         why = "32-bit programs under a 64-bit kernel: no wheel of LiteRT fits"
         yield warn("python", what, why, "install the 64-bit edition of the system")
@@ -53,7 +53,7 @@ def python(installation: Installation) -> Iterator[Finding]:
 
 
 def runtime(installation: Installation) -> Iterator[Finding]:
-    """Look for what executes TFLite models, its numpy, and whether it can be loaded."""
+    """Check the package that executes TFLite models, and its numpy."""
     here, versions, load = installation.software
     if LITERT not in versions and LEGACY not in versions:
         yield _none(here)

@@ -27,7 +27,7 @@ _KEEPERS = {
     "ntpd": ("run/ntpd.pid", "run/ntpsec/ntpd.pid"),
 }
 _LITTLE, _SCARCE = 50, 500
-"""Free disk in MB that is too little, and that soon will be."""
+"""Free MB on the disk: below the first it is a problem, below the second a warning."""
 _HOT = 80.0
 _VOLATILE = {"tmpfs", "ramfs", "overlay"}
 _THROTTLED = {0: "too low a voltage", 1: "a capped frequency", 2: "throttling", 3: "the soft temperature limit"}
@@ -35,26 +35,33 @@ _THROTTLED = {0: "too low a voltage", 1: "a capped frequency", 2: "throttling", 
 
 
 def clock(installation: Installation) -> Iterator[Finding]:
-    """Look at whether the wall clock is right: results carry it, and TLS needs it."""
+    """Check that the wall clock is synchronised: results carry its time, and TLS needs it."""
     shown = datetime.fromtimestamp(installation.now, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     keeper = next(
         (n for n, files in _KEEPERS.items() if any(True for _ in installation.machine.paths(*files))), ""
     )
-    fix = "sudo timedatectl set-ntp true; away from the Internet name your own server in timesyncd.conf"
+    fix = "sudo timedatectl set-ntp true; without Internet access, name your own server in timesyncd.conf"
     if installation.now < _RELEASED:
         yield bad(
-            "clock", f"it shows {shown}", "certificates seem not valid yet, and results carry the wrong time", fix
+            "clock",
+            f"it shows {shown}",
+            "certificates seem not to be valid yet, and results carry the wrong time",
+            fix,
         )
     elif keeper:
         yield ok("clock", f"{shown}, kept by {keeper}")
     else:
         battery = any(True for _ in installation.machine.paths("sys/class/rtc/rtc*"))
-        why = "nobody sets it" if battery else "nobody sets it, and without a battery it stops with the power"
+        why = (
+            "no time service sets it"
+            if battery
+            else "no time service sets it, and without a battery it stops at power-off"
+        )
         yield warn("clock", f"{shown}, not synchronised", why, fix)
 
 
 def disk(installation: Installation) -> Iterator[Finding]:
-    """Look at the file system that holds the state directory."""
+    """Check the file system that holds the state directory."""
     if not installation.config:
         yield skip("disk", "no configuration says where the state directory is")
         return
@@ -63,23 +70,23 @@ def disk(installation: Installation) -> Iterator[Finding]:
     free = status.f_bavail * status.f_frsize / MB
     what = f"{folder}: {free:.0f} MB free"
     if status.f_flag & os.ST_RDONLY:
-        why = "nothing survives a restart; the kernel mounts a disk so after an error"
-        fix = "look at dmesg; put device.state where it can be written"
+        why = "nothing survives a restart. The kernel remounts a disk read-only after an error"
+        fix = "read dmesg, or set device.state to a directory that can be written"
         yield bad("disk", f"{folder} is mounted read-only", why, fix)
     elif free < _LITTLE or (status.f_files and not status.f_favail):
-        yield bad("disk", what, "what waits for the broker finds no room", "delete what is not needed")
+        yield bad("disk", what, "messages that wait for the broker cannot be stored", "delete what is not needed")
     elif free < _SCARCE:
-        why = "logs and what waits for the broker will fill it"
+        why = "logs and messages that wait for the broker will fill it"
         yield warn("disk", what, why, "delete what is not needed; journalctl --vacuum-size=50M")
     elif (kind := _file_system(installation.machine, folder)) in _VOLATILE:
-        fix = "put device.state on a real disk"
-        yield warn("disk", f"{what}, on {kind}", "it may be gone after a reboot", fix)
+        fix = "set device.state to a directory on a disk"
+        yield warn("disk", f"{what}, on {kind}", "its files may be gone after a reboot", fix)
     else:
         yield ok("disk", what)
 
 
 def _file_system(machine: Machine, folder: Path) -> str:
-    """Return the kind of the file system that a folder is on, empty where the kernel does not tell."""
+    """Return the kind of file system that a folder is on, empty if the kernel does not say."""
     kind, longest = "", -1
     for line in machine.text("proc/mounts").splitlines():
         fields = line.split()
@@ -89,10 +96,10 @@ def _file_system(machine: Machine, folder: Path) -> str:
 
 
 def memory(installation: Installation) -> Iterator[Finding]:
-    """Look at what is free for a supervisor, its fork server and a worker."""
+    """Check that there is memory for a supervisor, its fork server and a worker."""
     free = Host(installation.machine.root).memory_available_mb()
     if free is None:
-        yield skip("memory", "the kernel does not tell")
+        yield skip("memory", "the kernel does not say how much is available")
     elif free < 100:
         why = "the daemon with one small model takes about 50 MB"
         yield warn(
@@ -106,9 +113,9 @@ def memory(installation: Installation) -> Iterator[Finding]:
 
 
 def power(installation: Installation) -> Iterator[Finding]:
-    """Look at the supply, as the Raspberry Pi's firmware and batteries tell, and at the governor."""
+    """Check the power supply (Raspberry Pi firmware, batteries) and the CPU frequency governor."""
     found = [*_raspberry(installation.machine), *_battery(installation.machine), *_governor(installation.machine)]
-    yield from found or [ok("power", "nothing is known against it")]
+    yield from found or [ok("power", "no undervoltage reported")]
 
 
 def _raspberry(machine: Machine) -> Iterator[Finding]:
@@ -125,7 +132,7 @@ def _raspberry(machine: Machine) -> Iterator[Finding]:
     elif past := [name for bit, name in _THROTTLED.items() if bits >> (bit + 16) & 1]:
         yield warn(
             "power",
-            f"since the start: {', '.join(past)}",
+            f"since boot: {', '.join(past)}",
             "the board was slow, and USB devices may drop out",
             fix,
         )
@@ -135,7 +142,12 @@ def _battery(machine: Machine) -> Iterator[Finding]:
     for path in machine.paths("sys/class/power_supply/*"):
         if machine.text(path / "type") == "Battery" and machine.text(path / "status") == "Discharging":
             charge = machine.text(path / "capacity") or "?"
-            yield warn("power", f"on battery, {charge} %", "it ends when the battery does", "connect the supply")
+            yield warn(
+                "power",
+                f"on battery, {charge} %",
+                "Limpet stops when the battery is empty",
+                "connect the power supply",
+            )
 
 
 def _governor(machine: Machine) -> Iterator[Finding]:
@@ -147,7 +159,7 @@ def _governor(machine: Machine) -> Iterator[Finding]:
 
 
 def heat(installation: Installation) -> Iterator[Finding]:
-    """Look at the hottest zone, and at what the kernel does against heat; fans are meant to turn."""
+    """Check the hottest thermal zone, and whether the kernel slows something down. Fans do not count."""
     temperature = Host(installation.machine.root).temperature_c()
     slowed = [
         kind

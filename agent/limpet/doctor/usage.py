@@ -25,7 +25,7 @@ _VERSION = struct.Struct(">60xI")
 
 
 def usage(installation: Installation) -> Iterator[Finding]:
-    """Look at each thing that grows, and at whether this version can read the outbox that is there."""
+    """Check the size of everything that grows, and that this version can read the outboxes."""
     if not installation.config or not installation.config.device.state.is_dir():
         yield skip("usage", "nothing is written yet")
         return
@@ -38,7 +38,9 @@ def usage(installation: Installation) -> Iterator[Finding]:
     dumps = [look(path).size for path in installation.machine.paths("var/lib/systemd/coredump/core.limpet*")]
     if dumps:
         fix = "sudo rm /var/lib/systemd/coredump/core.limpet*"
-        yield warn("usage", f"core dumps: {_mb(sum(dumps))}", "the service writes none, something else did", fix)
+        yield warn(
+            "usage", f"core dumps: {_mb(sum(dumps))}", "the service writes none, so another program did", fix
+        )
 
 
 def _usage(config: Config) -> Iterator[Finding]:
@@ -50,7 +52,12 @@ def _usage(config: Config) -> Iterator[Finding]:
         what += f", {path} {_mb(sum(_size(config.base / f'{path}{end}') for end in ('', '.1')))}"
     if config.device.models is None and models > most:
         why = f"models may take {_mb(most)}, device.models_bytes"
-        yield warn("usage", what, why, "limpet housekeeping deletes what nothing names; raise models_bytes")
+        yield warn(
+            "usage",
+            what,
+            why,
+            "run `limpet housekeeping`, which deletes bundles that no pipeline names; or raise models_bytes",
+        )
     else:
         yield ok("usage", what)
 
@@ -72,9 +79,9 @@ def _format(path: Path) -> Iterator[Finding]:
     head = _head(path)
     (found,) = _VERSION.unpack(head) if len(head) == _VERSION.size else (0,)
     if found > FORMAT:
-        why = "its messages stay unsent, and what comes is kept in memory only"
-        fix = f"install the later version again; or move {path} away to begin an empty one"
-        yield bad("usage", f"{path} is of a later version of Limpet (format {found})", why, fix)
+        why = "its messages are not sent, and new ones are kept in memory only"
+        fix = f"install the later version again; or move {path} away to start with an empty one"
+        yield bad("usage", f"{path} was written by a later version of Limpet (format {found})", why, fix)
 
 
 def _head(path: Path) -> bytes:
