@@ -11,7 +11,7 @@ import pytest
 
 from limpet import plugins
 from limpet.sources import _recognition
-from limpet.sources.framings._frames import LONGER
+from limpet.sources.framings._lines import LONGER
 
 if TYPE_CHECKING:
     from limpet.contracts.data import Rows

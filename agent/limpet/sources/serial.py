@@ -42,7 +42,7 @@ from limpet.contracts.needs import Endpoint, Needs
 from limpet.errors import ConfigError, SourceError
 from limpet.sources import _recognition
 from limpet.sources._rows import Calibration, Continuity, Shaper
-from limpet.sources.framings._frames import LONGER
+from limpet.sources.framings._lines import LONGER
 from limpet.wording import suggest
 
 if TYPE_CHECKING:

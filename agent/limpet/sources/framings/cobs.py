@@ -14,7 +14,8 @@ import numpy as np
 from cobs import cobs
 
 from limpet.contracts.data import Rows
-from limpet.sources.framings._frames import CLOCK, BadFrameError, Splitter
+from limpet.sources.framings._lines import CLOCK
+from limpet.sources.framings._splitter import BadFrameError, Splitter
 
 if TYPE_CHECKING:
     from collections import Counter

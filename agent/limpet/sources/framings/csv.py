@@ -1,6 +1,6 @@
 """One sample a line, its numbers parted by a delimiter, or each behind its name: what most boards print.
 
-Delimiter and decimal character are told from the lines, unless configured: ``1.5,2``, ``1,5;2``, ``1.5 2``,
+Delimiter and decimal character are detected in the lines, unless configured: ``1.5,2``, ``1,5;2``, ``1.5 2``,
 ``x:1.5,y:2``, ``x=1.5 y=2``. A unit may follow a number, the same one in each line. A line that is not data, such
 as a log message or a header, is counted as ``not_data``; no sample is lost. A damaged sample is ``malformed``, one
 with too few or too many columns ``fields``.
@@ -19,58 +19,51 @@ import csv
 import logging
 import math
 import re
+from operator import itemgetter
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
-import msgspec
 from msgspec import Meta
 
 from limpet.sources import _numbers
-from limpet.sources.framings._frames import (
-    LONGEST,
+from limpet.sources.framings._lines import (
     RESERVED,
     SEQUENCE,
     TIME,
-    BadFrameError,
     Line,
     LineFraming,
-    MaxLine,
+    LineOptions,
     NoSampleError,
-    check_names,
-    has_words,
-    is_garbage,
-    text_of,
+    Units,
+    whole,
 )
+from limpet.sources.framings._splitter import BadFrameError
+from limpet.sources.framings._words import has_words, is_garbage, text_of
 
 if TYPE_CHECKING:
     from collections import Counter
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from limpet.contracts.framing import Framing
     from limpet.sources._numbers import Decimal
 
 
-class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``delimiter``: one character; a blank stands for any run of blanks and tabs. Default: told from the lines.
+class Config(LineOptions, kw_only=True, forbid_unknown_fields=True):
+    """``delimiter``: one character; a blank stands for any run of blanks and tabs. Default: detected in the lines.
 
-    ``decimal``: the decimal character. Default: told from the lines. ``max_line``: bytes of the longest line.
-    ``sequence_modulo``: the sequence goes from one below it to 0, as 65536 for a 16-bit counter.
+    ``decimal``: the decimal character. Default: detected in the lines. ``fields``, ``max_line`` and
+    ``sequence_modulo`` are those of every framing of lines.
     """
 
     delimiter: Annotated[str, Meta(pattern=r"^[ -~\t]?$")] = ""
     decimal: Literal[".", ","] | None = None
-    fields: list[str] = []
-    max_line: MaxLine = LONGEST
-    sequence_modulo: Annotated[int, Meta(ge=2, le=1 << 32)] | None = None
 
 
 def open(config: Config, channels: Sequence[str], dropped: Counter[str]) -> Framing:
     """Count ``partial``, ``overlong``, ``fields`` (their number), ``malformed`` and ``not_data`` lines."""
-    fields = config.fields or list(channels)
-    check_names(channels, fields)
+    fields = config.columns(channels)
     if config.decimal == "," and config.delimiter == ",":
         raise ValueError('decimal: "," is the delimiter as well')
-    parser = _Columns(fields, channels, config.delimiter, config.decimal)
-    return LineFraming(parser, config.sequence_modulo, config.max_line, dropped)
+    return LineFraming(_Columns(fields, channels, config.delimiter, config.decimal), config, dropped)
 
 
 log = logging.getLogger(__name__)
@@ -88,7 +81,7 @@ _NO_SAMPLE = re.compile(
 
 
 class _Sample(NamedTuple):
-    """The numbers of a line, by their place among the columns."""
+    """The numbers of a line, by their place among the columns, and their units."""
 
     line: Line
     units: tuple[str, ...]
@@ -112,19 +105,20 @@ class _Columns:
         self._fixed = delimiter
         self._delimiter = delimiter
         self._decimal: Decimal | None = decimal
-        self._units: list[str | None] = [None] * len(channels)
+        self._units = Units()
         self._rival = ""
         self._split: bytes | None = None
-        self._plain = self._unstripped = False
+        self._plain = False
         self._choose(delimiter)
 
-    def plain(self, raw: bytes) -> Line | None:
-        """Return the sample of a line of numbers and nothing else; blanks around them do no harm."""
-        return self._fast(raw) if self._unstripped else None
+    def quick(self, raw: bytes) -> Line | None:
+        """Read a line of plain numbers, all of which are used: no comment and no other text passes for one."""
+        return self._numbers_of(raw) if self._plain and self._all_used else None
 
     def parse(self, text: bytes) -> Line | None:
         """Return the sample of one line."""
-        return (self._fast(text) if self._plain else None) or self._slow(text_of(text))
+        line = self._numbers_of(text) if self._plain else None
+        return line or self._slow(text_of(text))
 
     def comment(self, text: bytes) -> None:
         """Take the order of the columns from a header behind ``#``."""
@@ -137,31 +131,33 @@ class _Columns:
         self._sequence = fields.index(SEQUENCE) if SEQUENCE in fields else None
         self._time = fields.index(TIME) if TIME in fields else None
         self._used = [fields.index(name) for name in (*self._wanted, *RESERVED) if name in fields]
-        self._in_order = self._used == self._channels == list(range(self.columns))
+        self._all_used = len(self._used) == self.columns
+        self._pick: Callable[[list[bytes]], Sequence[bytes]] | None = None
+        if self._channels != list(range(self.columns)):
+            self._pick = itemgetter(*self._channels, self._channels[0])  # one more, so that it returns a tuple
 
     def _choose(self, delimiter: str) -> None:
         self._delimiter = delimiter
         self._split = None if delimiter == " " else delimiter.encode() or None
-        self._plain = bool(delimiter) and self._decimal != "," and not any(self._units)
-        # An empty first or last column, as a tab makes it, shows only where every column is read.
-        self._unstripped = self._plain and (delimiter != "\t" or len(self._used) == self.columns)
+        self._plain = bool(delimiter) and self._decimal != "," and not self._units
 
-    def _fast(self, text: bytes) -> Line | None:
-        """Read plain numbers; ``None`` if something is none, or if there are more or fewer than columns."""
+    def _numbers_of(self, text: bytes) -> Line | None:
+        """Read plain numbers, parted as those before; ``None`` if one is something else."""
         words = text.split(self._split)
         if len(words) != self.columns:
             return None
         try:
-            if self._in_order and b"_" not in text:
-                return Line(list(map(float, words)), None, None)
-            values = [float(words[i]) for i in self._channels]
-            sequence = None if self._sequence is None else int(words[self._sequence])
-            time_us = None if self._time is None else int(words[self._time])
+            if self._pick is None:
+                values, sequence, time_us = list(map(float, words)), None, None
+            else:
+                values = list(map(float, self._pick(words)[:-1]))
+                sequence = None if self._sequence is None else int(words[self._sequence])
+                time_us = None if self._time is None else int(words[self._time])
         except ValueError:
             return None
         if b"_" in text and any(b"_" in words[i] for i in self._used):
             return None  # Python would read 1_000 as a number
-        return Line(values, sequence, time_us)
+        return values, sequence, time_us
 
     def _slow(self, text: str) -> Line | None:
         """Find out what a line is that is not plain numbers, parted as those before."""
@@ -173,7 +169,7 @@ class _Columns:
             return self._of_pairs(pairs)
         if sample := self._sample(text):
             return sample
-        raise self._verdict(text)
+        raise self._without_sample(text)
 
     def _is_header(self, text: str) -> bool:
         """Whether a line names the columns. Its order is that of the columns, whatever the configuration says."""
@@ -231,10 +227,10 @@ class _Columns:
         if decimal == "." and any("," in cell for cell in used):
             raise ValueError("a comma in a number")
         numbers = {i: _number(cells[i], decimal) for i in self._used}
-        sequence = None if self._sequence is None else _whole(numbers[self._sequence])
-        time_us = None if self._time is None else _whole(numbers[self._time])
+        sequence = None if self._sequence is None else _counter(numbers[self._sequence])
+        time_us = None if self._time is None else _counter(numbers[self._time])
         values = [numbers[i] for i in self._channels]
-        return _Sample(Line([n.value for n in values], sequence, time_us), tuple(n.unit for n in values))
+        return _Sample(([n.value for n in values], sequence, time_us), tuple(n.unit for n in values))
 
     def _accept(self, sample: _Sample, delimiter: str) -> None:
         """Take what this line shows of those to come."""
@@ -242,13 +238,10 @@ class _Columns:
         self._choose(delimiter)
 
     def _check_units(self, sample: _Sample) -> None:
-        """Refuse another unit than before: it is damage, or such values cannot be compared."""
-        for n, (unit, value) in enumerate(zip(sample.units, sample.line.values, strict=True)):
-            before = self._units[n]
-            if before is None and not math.isnan(value or 0.0):
-                self._units[n] = unit
-            elif before not in {None, unit} and not math.isnan(value or 0.0):
-                raise BadFrameError("malformed")
+        """Refuse another unit than before."""
+        for channel, (unit, value) in enumerate(zip(sample.units, sample.line[0], strict=True)):
+            if value is None or not math.isnan(value):
+                self._units.check(channel, unit)
 
     def _pairs(self, text: str) -> dict[int, str] | None:
         """Return the numbers of a line that names them, by column; ``None`` where it names none of ours."""
@@ -293,7 +286,7 @@ class _Columns:
         self._check_units(sample)
         return sample.line
 
-    def _verdict(self, text: str) -> Exception:
+    def _without_sample(self, text: str) -> Exception:
         """Return what a line is that holds no sample: a damaged sample, or no data."""
         if is_garbage(text):
             return BadFrameError("malformed")
@@ -336,7 +329,7 @@ def _is_number(cell: str) -> bool:
     return bool(cell.strip()) and (_numbers.is_number(cell) or _numbers.is_number(cell, ","))
 
 
-def _whole(number: _numbers.Number) -> int:
-    if not number.value.is_integer() or number.unit:
-        raise ValueError("no whole number")
-    return int(number.value)
+def _counter(number: _numbers.Number) -> int:
+    if number.unit:
+        raise ValueError("a counter with a unit")
+    return whole(number.value)

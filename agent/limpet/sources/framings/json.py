@@ -15,25 +15,22 @@ from __future__ import annotations
 import json
 import math
 import re
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
-from msgspec import Meta, structs
 
 from limpet.sources import _numbers
-from limpet.sources.framings._frames import (
-    LONGEST,
+from limpet.sources.framings._lines import (
     RESERVED,
-    BadFrameError,
     Line,
     LineFraming,
-    MaxLine,
+    LineOptions,
     NoSampleError,
-    check_names,
-    has_words,
-    is_garbage,
-    text_of,
+    Units,
+    whole,
 )
+from limpet.sources.framings._splitter import BadFrameError
+from limpet.sources.framings._words import has_words, is_garbage, text_of
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -43,28 +40,23 @@ if TYPE_CHECKING:
     from limpet.sources._numbers import Decimal
 
 
-class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``fields``: what an array's elements are, where not just the channels.
+class Config(LineOptions, kw_only=True, forbid_unknown_fields=True):
+    """``paths``: where in an object a channel is, as ``{ ax = "imu.accel.x" }``.
 
-    ``paths``: where in an object a channel is, as ``{ ax = "imu.accel.x" }``. ``max_line``: bytes of a line.
-    ``sequence_modulo``: the sequence goes from one below it to 0, as 65536 for a 16-bit counter.
+    ``decimal``: the decimal character of numbers in quotes. ``fields`` (of arrays), ``max_line`` and
+    ``sequence_modulo`` are those of every framing of lines.
     """
 
-    fields: list[str] = []
-    paths: dict[str, str] = {}
+    paths: dict[str, str] = msgspec.field(default_factory=dict)
     decimal: Literal[".", ","] = "."
-    max_line: MaxLine = LONGEST
-    sequence_modulo: Annotated[int, Meta(ge=2, le=1 << 32)] | None = None
 
 
 def open(config: Config, channels: Sequence[str], dropped: Counter[str]) -> Framing:
     """Count ``partial``, ``overlong``, ``fields`` (too few, too many), ``malformed`` and ``not_data`` lines."""
-    fields = config.fields or list(channels)
-    check_names(channels, fields)
+    fields = config.columns(channels)
     if strangers := set(config.paths) - set(channels):
         raise ValueError(f"paths: {min(strangers)!r} is not one of the channels")
-    parser = _Lines(fields, channels, config.paths, config.decimal)
-    return LineFraming(parser, config.sequence_modulo, config.max_line, dropped)
+    return LineFraming(_Values(fields, channels, config.paths, config.decimal), config, dropped)
 
 
 _PYTHON = {"None": "null", "True": "true", "False": "false", "nan": "NaN", "inf": "Infinity"}
@@ -77,7 +69,7 @@ _TAGS = re.compile(r'(?:[^{}"]*\{[^{}":]*\})+(?=[^{}"]*\{)')
 _ONLY_NUMBERS = re.compile(r"[\[\]\s.,eE+-]*\d[\[\]\s0-9.,eE+-]*")
 
 
-class _Lines:
+class _Values:
     """Reads objects and arrays without building more of them than is asked for."""
 
     checked = True
@@ -93,41 +85,44 @@ class _Lines:
         self._found: dict[str, str] = {}
         self._arrays: bool | None = None
         """Whether the first sample was an array. If it was an object, arrays are no samples."""
-        self._units: dict[str, str] = {}
+        self._units = Units()
         self._columns = [fields.index(name) if name in fields else None for name in (*channels, *RESERVED)]
-        members: list[tuple[str, Any, Any]] = [
-            (f"v{i}", float | None, msgspec.field(name=name)) for i, name in enumerate(channels)
-        ]
+        self._just_channels = self._columns == [*range(len(fields)), None, None]
+        members: list[Any] = [(f"v{i}", float | None, msgspec.field(name=name)) for i, name in enumerate(channels)]
         members += [(name, int | None, None) for name in RESERVED]
+        # All channels have to be there. Then msgspec builds nothing but the sample.
         sample = msgspec.defstruct("Sample", members)
         self._decoder = msgspec.json.Decoder(sample | list[float | None])
         self._plain = not paths
 
+    def quick(self, raw: bytes) -> Line | None:
+        """Read an object that has each channel as a number, or an array of numbers, but not the first of all."""
+        sample = self._decode(raw)
+        if sample is None or self._arrays is None:
+            return None
+        if not isinstance(sample, list):
+            return _line(sample)
+        plain = self._arrays and self._just_channels and len(sample) == self.channels
+        return (sample, None, None) if plain else None
+
     def parse(self, text: bytes) -> Line | None:
         """Return the sample of one line."""
-        sample = self._decoded(text)
+        sample = self._decode(text)
         if sample is None:
             return self._slow(text)
-        return self._array(sample) if isinstance(sample, list) else self._line(sample)
+        if isinstance(sample, list):
+            return self._array(sample)
+        self._arrays = self._arrays or False
+        return _line(sample)
 
-    def plain(self, raw: bytes) -> Line | None:
-        """Return the sample of an object that has all channels as numbers."""
-        sample = self._decoded(raw)
-        return None if sample is None or isinstance(sample, list) else self._line(sample)
-
-    def _decoded(self, text: bytes) -> Any:
-        """Return an array, or a struct that has all channels; ``None`` for anything else."""
+    def _decode(self, text: bytes) -> Any:
+        """Return a sample or a list of numbers; ``None`` for anything else."""
         if not self._plain:
             return None
         try:
             return self._decoder.decode(text)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
-
-    def _line(self, sample: msgspec.Struct) -> Line:
-        self._arrays = self._arrays or False
-        *values, sequence, time_us = structs.astuple(sample)
-        return Line(values, sequence, time_us)
 
     def comment(self, text: bytes) -> None:
         """Pass it over."""
@@ -139,7 +134,7 @@ class _Lines:
             raise BadFrameError("fields")
         self._arrays = True
         *values, sequence, time_us = [None if i is None else elements[i] for i in self._columns]
-        return Line(values, _whole(sequence), _whole(time_us))
+        return values, _whole(sequence), _whole(time_us)
 
     def _slow(self, raw: bytes) -> Line:
         """Read a line that is not simply an object of numbers."""
@@ -153,7 +148,7 @@ class _Lines:
             return self._array([self._number(str(n), element) for n, element in enumerate(value)])
         if self._arrays is False and not any(mark in text for mark in '{}":') and not is_garbage(text):
             raise NoSampleError
-        raise _verdict(text)
+        raise _without_sample(text)
 
     def _object(self, value: dict[str, Any]) -> Line:
         leaves = _leaves(value)
@@ -165,7 +160,7 @@ class _Lines:
         values = [self._number(name, leaves[path]) for name, path in found.items()]
         self._found, self._arrays = found, self._arrays or False
         sequence, time_us = (_counter(value.get(name)) for name in RESERVED)
-        return Line(values, sequence, time_us)
+        return values, sequence, time_us
 
     def _path(self, name: str, leaves: Mapping[str, Any]) -> str | None:
         """Return where a channel is. It stays there: a part of another object may have the same last word."""
@@ -189,9 +184,14 @@ class _Lines:
             number = _numbers.read(value, self._decimal)
         except ValueError:
             raise BadFrameError("malformed") from None
-        if not math.isnan(number.value) and self._units.setdefault(name, number.unit) != number.unit:
-            raise BadFrameError("malformed")  # values in two units cannot be compared
+        if not math.isnan(number.value):
+            self._units.check(name, number.unit)
         return number.value
+
+
+def _line(sample: Any) -> Line:
+    *values, sequence, time_us = msgspec.structs.astuple(sample)
+    return values, sequence, time_us
 
 
 def _value(text: str) -> Any:
@@ -234,7 +234,7 @@ def _leaves(value: dict[str, Any]) -> dict[str, Any]:
     return leaves
 
 
-def _verdict(text: str) -> Exception:
+def _without_sample(text: str) -> Exception:
     """Return what a line is that is no JSON: a damaged sample, or no data."""
     if is_garbage(text) or "{" in text or "}" in text or '":' in text or _ONLY_NUMBERS.fullmatch(text):
         return BadFrameError("malformed")
@@ -256,6 +256,7 @@ def _counter(value: Any) -> int | None:
 
 def _whole(number: float | None) -> int | None:
     """Return a counter out of an array of numbers."""
-    if number is None or number.is_integer():
-        return None if number is None else int(number)
-    raise BadFrameError("malformed")
+    try:
+        return None if number is None else whole(number)
+    except ValueError:
+        raise BadFrameError("malformed") from None
