@@ -2,24 +2,27 @@
 
 Built-in plugins are the modules of ``limpet.GROUP``; third parties register theirs as an entry point named
 after the kind in the group ``limpet.GROUP``. Each has ``Config``, a msgspec struct with what may be configured,
-and ``open``, whose form is that of its group (see the protocols here). A module may leave out what else a protocol
-names: ``load`` puts the default in its place. The contract suite of each group, under tests/, holds every
-plugin to it.
+and ``open``, whose form is that of its group: ``limpet.contracts`` has a file for each. What else a module can do,
+it declares in the way that its contract names. The contract suite of each group, under tests/, holds every plugin
+to it.
 """
 
 from __future__ import annotations
 
 import importlib
 import pkgutil
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from limpet.contracts.needs import Needs
 from limpet.errors import ConfigError
 from limpet.wording import suggest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from importlib import metadata
 
+
+T = TypeVar("T")
 
 Group: TypeAlias = Literal["sources", "framings", "transforms", "runtimes", "decoders", "reporters", "dialects"]
 
@@ -27,15 +30,6 @@ _PACKAGES: dict[Group, str] = {"framings": "limpet.sources.framings", "dialects"
 
 _DISTRIBUTIONS = {"google": "protobuf"}
 """Distributions that modules come from that are not called like them."""
-
-
-_DEFAULTS: dict[Group, dict[str, Any]] = {
-    "transforms": {"ELEMENTWISE": False, "KEEPS_RANGE": False},
-    "runtimes": {"check": lambda _path, _delegates: [], "describe": lambda _path, _config: None},
-    "decoders": {"READS_INPUTS": True},
-    "reporters": {"check": lambda _config: None},
-}
-"""What stands in the place of what a module of a group leaves out."""
 
 
 def _package(group: Group) -> str:
@@ -62,13 +56,14 @@ def names(group: Group) -> list[str]:
 
 
 def load(group: Group, kind: str) -> Any:
-    """Import the plugin ``kind`` of ``group``, and put defaults in the place of what it leaves out.
+    """Import the plugin ``kind`` of ``group``.
 
-    ``ConfigError`` says that there is none, or which extra it lacks.
+    ``ConfigError`` says that there is none, which extra it lacks, or which of its group's members.
     """
     module = _import(group, kind)
-    for name, default in _DEFAULTS.get(group, {}).items():
-        vars(module).setdefault(name, default)
+    lacking = [name for name in ("Config", "open") if name not in vars(module)]
+    if lacking:
+        raise ConfigError([f"{group} {kind!r} has no {' and no '.join(lacking)}; see limpet.contracts"])
     return module
 
 
@@ -77,7 +72,7 @@ def needs_of(plugin: Any, config: Any) -> Needs:
 
     ``ConfigError`` if the function returns something else.
     """
-    declare = vars(plugin).get("needs")
+    declare: Callable[[Any], Any] | None = optional(plugin, "needs", None)
     if declare is None:
         return Needs()
     declared = declare(config)
@@ -86,6 +81,23 @@ def needs_of(plugin: Any, config: Any) -> Needs:
         raise ConfigError(
             [f"{plugin.__name__}.needs() returned {kind}; it must return limpet.contracts.needs.Needs"]
         )
+    return declared
+
+
+def optional(module: Any, name: str, default: T) -> T:
+    """Return a member of a plugin that its contract declares as optional, ``default`` if it has none."""
+    member: T = vars(module).get(name, default)
+    return member
+
+
+def abilities(module: Any, contract: type[T]) -> T:
+    """Return what a plugin declares as its ``ABILITIES``, the defaults of its group's ``contract`` if nothing.
+
+    ``ConfigError`` if they are those of another group.
+    """
+    declared = optional(module, "ABILITIES", contract())
+    if not isinstance(declared, contract):
+        raise ConfigError([f"ABILITIES of {module} is no {contract.__module__}.{contract.__name__}"])
     return declared
 
 

@@ -18,8 +18,9 @@ from limpet import plugins
 from limpet.config import fill
 from limpet.contracts.data import Samples, SampleSpec
 from limpet.errors import ConfigError, ModelError
-from limpet.inference.input_fit import open_transforms, taken
+from limpet.inference.input_fit import taken
 from limpet.inference.resolving import resolve_transforms
+from limpet.inference.stages import Transforms
 from limpet.inference.window import Windower
 from limpet.sources._recordings import load
 from limpet.sources._table_form import Form
@@ -28,10 +29,11 @@ from limpet_convert import detections
 from limpet_convert.errors import ConvertError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from limpet.contracts.data import Array
+    from limpet.contracts.data import Array, Window
+    from limpet.contracts.stage import Stage
     from limpet.sources._recordings import Recording
     from limpet_convert.project import Bundle, Project
 
@@ -184,20 +186,26 @@ def _play(project: Project, file: Path, dropped: Counter[str]) -> Iterator[Array
     """Yield the model inputs of one recording, made by the device's own rules for channels and transforms."""
     bundle = project.bundle
     spec, blocks = _source(project, file, dropped)
-    parts = resolve_transforms(bundle.transforms, "bundle.transforms", project.base)
+    plugins_of = resolve_transforms(bundle.transforms, "bundle.transforms", project.base)
     try:
         chosen, narrowed = taken(bundle.channels, spec)
         windower = Windower(bundle.window, narrowed)
-        _, transforms = open_transforms(parts, windower)
+        transforms = Transforms(plugins_of, windower.spec).take()
     except ModelError as error:
         raise ConfigError([f"bundle: {error}"]) from error
     for block in blocks:
         samples = block if chosen is None else replace(block, values=block.values.take(chosen, axis=1))
         for window in windower.push(samples):
-            values = window.values
-            for transform in transforms:
-                values = transform(values)
-            yield np.array(values, np.float32)
+            yield transformed(window, transforms)
+
+
+def transformed(window: Window, transforms: Sequence[Stage]) -> Array:
+    """Return a copy of what the transforms make of a window, float32. They are reset after a gap."""
+    for transform in transforms:
+        if window.gap:
+            transform.reset()
+        window = transform(window)
+    return np.array(window.values, np.float32)
 
 
 def _source(project: Project, file: Path, dropped: Counter[str]) -> tuple[SampleSpec, Iterator[Samples]]:

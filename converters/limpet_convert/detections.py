@@ -18,7 +18,8 @@ import numpy as np
 
 from limpet import text_file
 from limpet.config import fill
-from limpet.contracts.data import TensorSpec
+from limpet.contracts.data import TensorSpec, Window
+from limpet.contracts.stage import Spec
 from limpet.decoders import detect
 from limpet.errors import ConfigError
 from limpet.wording import suggest
@@ -123,7 +124,7 @@ class Reader:
         """Return outputs of these shapes, batch of 1 in front. ``ConvertError`` where the decoder refuses them."""
         specs = [TensorSpec(f"output {n}", tuple(shape), np.dtype(np.float32)) for n, shape in enumerate(shapes)]
         try:
-            detect.open(self.config, specs, self.labels)
+            detect.open(self.config, self._spec(specs))
         except ValueError as error:
             raise ConvertError(f"bundle.decoder: {error}") from error
         return specs
@@ -135,10 +136,16 @@ class Reader:
             least = min(LEAST, config.threshold)
             config = msgspec.structs.replace(config, threshold=least, most=MOST)
         specs = self.specs([(1, *output.shape[1:]) for output in outputs])
-        decoder = detect.open(config, specs, self.labels)
+        decoder = detect.open(config, self._spec(specs))
         kinds = {label: number for number, label in enumerate(self.labels)}
-        found = (decoder([output[n] for output in outputs], []) for n in range(len(outputs[0])))
-        return [_boxes(one.detections, kinds) for one in found]
+        found = []
+        for n in range(len(outputs[0])):
+            window = Window(outputs[0][n], 0, 0, n, outputs=[output[n] for output in outputs])
+            found.append(_boxes(decoder(window).result.detections, kinds))
+        return found
+
+    def _spec(self, specs: Sequence[TensorSpec]) -> Spec:
+        return Spec(shape=specs[0].shape, dtype=specs[0].dtype, outputs=tuple(specs), labels=tuple(self.labels))
 
     def parts(self, shapes: Sequence[Sequence[int]]) -> list[NDArray[np.intp]]:
         """Return which numbers of all outputs, flat and one after the other, are boxes, and which are scores.
@@ -149,7 +156,7 @@ class Reader:
         ends = np.cumsum([0] + [int(np.prod(spec.shape)) for spec in specs])
         places = [np.arange(begin, end) for begin, end in pairwise(ends)]
         layout = self.config.layout
-        layout = detect.told(specs, len(self.labels)) if layout == "auto" else layout
+        layout = detect.layout_of(specs, len(self.labels)) if layout == "auto" else layout
         if layout == "ssd":
             return places
         return [table.columns(places).ravel() for table in detect.tables(specs, layout, len(self.labels))]

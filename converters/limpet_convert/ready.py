@@ -18,12 +18,12 @@ import numpy as np
 from msgspec.structs import replace
 
 from limpet import plugins, text_file
-from limpet.contracts.data import Samples, SampleSpec, fits
+from limpet.contracts.data import Samples, SampleSpec, Window, fits
 from limpet.contracts.delegate import CPU
 from limpet.contracts.fields import Count, GivenInput, InputValue, Positive, WindowSpec
 from limpet.errors import ModelError
 from limpet.inference import admission
-from limpet.inference.input_fit import open_transforms, resized, windowed_columns
+from limpet.inference.input_fit import resized, windowed_columns
 from limpet.inference.inputs import refuse_unnamed
 from limpet.inference.single import plan_model
 from limpet.inference.window import Windower
@@ -216,39 +216,38 @@ def _windows(path: Path, shape: Sequence[int], wanted: Wanted) -> Array | None:
 def _vectors(plan: PipelinePlan, wanted: Wanted) -> tuple[list[Array], str]:
     """Return the golden inputs, ``(vectors, *shape)`` for each of the model's, and what they are made of."""
     windower = Windower(plan.window, plan.spec)
-    shape, transforms = open_transforms(plan.transforms, windower)
+    shape, transforms = plan.transforms.spec.shape, plan.transforms.take()
     if wanted.samples:
-        found = [_transformed(window, transforms) for window in _recorded(plan, windower, wanted)]
+        found = [data.transformed(window, transforms) for window in _recorded(plan, windower, wanted)]
         if not found:
             raise ConvertError(f"{wanted.samples[0]}: no window of {plan.window} in it; give a longer recording")
         chosen = np.unique(np.linspace(0, len(found) - 1, wanted.golden).round().astype(int))
         where = f"{len(chosen)} windows of {', '.join(path.name for path in wanted.samples)}"
-        return _inputs(plan, shape, [found[n] for n in chosen]), where
+        return _inputs(plan, [found[n] for n in chosen]), where
     random = np.random.default_rng(SEED)
     if plan.spec.dtype == np.uint8 and transforms:
-        drawn = [random.integers(0, 256, _closed(windower.shape), np.uint8) for _ in range(wanted.golden)]
-        windows = [_transformed(window, transforms) for window in drawn]
+        size = _closed(windower.spec.shape)
+        drawn = [_window(random.integers(0, 256, size, np.uint8)) for _ in range(wanted.golden)]
+        windows = [data.transformed(window, transforms) for window in drawn]
     else:
         windows = [_drawn(random, plan, _closed(shape)) for _ in range(wanted.golden)]
-    return _inputs(plan, shape, windows), f"random values with seed {SEED}, no data of a sensor"
+    return _inputs(plan, windows), f"random values with seed {SEED}, no data of a sensor"
 
 
-def _transformed(window: Array, transforms: Sequence[Any]) -> Array:
-    for transform in transforms:
-        window = transform(window)
-    return np.array(window, np.float32)
+def _window(values: Array) -> Window:
+    return Window(values, 0, 0, 0)
 
 
-def _recorded(plan: PipelinePlan, windower: Windower, wanted: Wanted) -> Iterator[Array]:
+def _recorded(plan: PipelinePlan, windower: Windower, wanted: Wanted) -> Iterator[Window]:
     """Yield windows before the transforms: those of a file, or those that the device cuts out of a recording."""
     for path in wanted.samples:
         windows = _windows(path, plan.bundle.manifest.inputs[0].shape, wanted)
         if windows is not None:
-            yield from windows
+            yield from map(_window, windows)
             continue
         with _replay().open(_played(path, wanted), Counter()) as recording:
             for samples in recording:
-                yield from (window.values for window in windower.push(_narrowed(samples, plan)))
+                yield from windower.push(_narrowed(samples, plan))
         none = np.empty(0, np.int64)
         windower.push(
             Samples(np.empty((0, *plan.spec.shape)), none, none, 0, gap=True)
@@ -278,9 +277,9 @@ def _closed(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(1 if size == -1 else size for size in shape)
 
 
-def _inputs(plan: PipelinePlan, shape: tuple[int, ...], windows: Sequence[Array]) -> list[Array]:
+def _inputs(plan: PipelinePlan, windows: Sequence[Array]) -> list[Array]:
     """Return what each input of the model gets, with the shape that it has there."""
-    chosen = {one.name: columns for one, columns in windowed_columns(plan, shape)}
+    chosen = {one.name: columns for one, columns in windowed_columns(plan)}
     found = []
     for one, size in zip(plan.inputs, _sizes(plan, windows[0].shape), strict=True):
         if one.windowed:

@@ -15,6 +15,7 @@ import numpy as np
 from limpet import plugins
 from limpet.config import fill
 from limpet.contracts.data import TensorSpec, fits
+from limpet.contracts.stage import Spec
 from limpet.errors import ConfigError
 from limpet.wording import suggest
 from limpet_convert import converters, foreign, packed
@@ -177,9 +178,11 @@ def _refuse_undecodable(graph: Graph, bundle: Bundle) -> None:
     if config is None:
         raise ConfigError(problems)
     shapes = [(index, tuple(int(n) for n in graph.subgraph.tensors[index].shape)) for index in graph.outputs]
+    outputs = tuple(TensorSpec(graph.names[i], shape, np.dtype(np.float32)) for i, shape in shapes)
+    shape = outputs[0].shape if outputs else ()
     try:
         module.open(
-            config, [TensorSpec(graph.names[i], s, np.dtype(np.float32)) for i, s in shapes], bundle.labels
+            config, Spec(shape=shape, dtype=np.dtype(np.float32), outputs=outputs, labels=tuple(bundle.labels))
         )
     except ValueError as error:
         raise ConvertError(f"bundle.decoder: {error}") from error

@@ -10,10 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.accelerators.placement import (
-    CPU,
-    XNNPACK,
-    OpPlace,
-    Placement,
     Proof,
     TimeShare,
     borders,
@@ -22,6 +18,7 @@ from limpet.accelerators.placement import (
     place,
     shortfall,
 )
+from limpet.contracts.placement import CPU, XNNPACK, OpPlace, Placement
 from limpet.models.tflite.coverage import Coverage
 from limpet.models.tflite.model_graph import Graph, GraphOp
 

@@ -90,7 +90,7 @@ def test_outputs_that_no_decoder_reads_are_found(tmp_path: Path, capsys: pytest.
     path.write_text(DETECTOR)
     models.dense(tmp_path / "boxes.tflite", 2, 9)
     assert cli.main(["check", str(path)]) == 78
-    assert "decoder: the layout of outputs of shape [1, 9] is not to be told" in capsys.readouterr().err
+    assert "decoder: the layout of outputs of shape [1, 9] is unclear" in capsys.readouterr().err
     models.dense(tmp_path / "boxes.tflite", 2, 6)
     assert cli.main(["check", str(path)]) == 0
 

@@ -142,7 +142,7 @@ def test_two_detectors_are_compared_as_the_device_reads_them() -> None:
 
 
 def test_outputs_that_the_decoder_cannot_read_are_refused() -> None:
-    with pytest.raises(ConvertError, match="not to be told with 2 labels"):
+    with pytest.raises(ConvertError, match="unclear with 2 labels"):
         Reader.of(bundle()).specs([(1, 10, 9)])
     with pytest.raises(ConfigError) as caught:
         Reader.of(bundle(pixel=[100, 100]))
@@ -213,5 +213,5 @@ def test_each_picture_has_its_line(tmp_path: Path) -> None:
 
 def test_a_model_that_gives_no_detections_is_refused_before_anything_is_run(tmp_path: Path) -> None:
     wanted = pictures(tmp_path, "[]\n[]\n")
-    with pytest.raises(ConvertError, match=r"bundle.decoder: .* shape \[1, 9\] is not to be told with 2 labels"):
+    with pytest.raises(ConvertError, match=r"bundle.decoder: .* shape \[1, 9\] is unclear with 2 labels"):
         sources.refuse_misfit(wanted.model.path.read_bytes(), np.zeros((1, 16), np.float32), wanted.bundle)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from limpet.contracts.data import FloatArray, TensorSpec
 from limpet.decoders import anomaly, classify, regress
 from limpet.errors import ModelError
+from support.stages import decoded, output_spec
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,7 @@ def row(*values: float) -> FloatArray:
 
 def classified(values: Sequence[float], labels: Sequence[str] = (), **options: Any) -> classify.Output:
     spec = TensorSpec("scores", (1, len(values)), np.dtype(np.float32))
-    return classify.open(classify.Config(**options), [spec], labels)([row(*values)], [])
+    return decoded(classify.open(classify.Config(**options), output_spec([spec], labels)), [row(*values)])
 
 
 def test_the_best_class_is_named() -> None:
@@ -42,8 +43,8 @@ def test_without_labels_a_class_is_called_by_its_number() -> None:
 
 def test_the_configured_labels_stand_in_for_the_models() -> None:
     spec = TensorSpec("scores", (1, 2), np.dtype(np.float32))
-    decoder = classify.open(classify.Config(labels=["no", "yes"]), [spec], ["x", "y"])
-    assert decoder([row(0.1, 0.9)], []).label == "yes"
+    decoder = classify.open(classify.Config(labels=["no", "yes"]), output_spec([spec], ["x", "y"]))
+    assert decoded(decoder, [row(0.1, 0.9)], []).label == "yes"
 
 
 @pytest.mark.parametrize(("threshold", "label"), [(0.5, "walk"), (0.51, None)])
@@ -97,7 +98,7 @@ def opened(
     """Classify these outputs, each with its type."""
     outputs = [np.array(values, kind) for values, kind in tensors]
     specs = [TensorSpec(f"out{n}", output.shape, output.dtype) for n, output in enumerate(outputs)]
-    return classify.open(classify.Config(**options), specs, labels)(outputs, [])
+    return decoded(classify.open(classify.Config(**options), output_spec(specs, labels)), outputs)
 
 
 @pytest.mark.parametrize("kind", ["int32", "int64", "uint32"])
@@ -166,11 +167,11 @@ def test_one_probability_with_two_labels_abstains_below_the_threshold() -> None:
 @pytest.mark.parametrize("scale", [1 / 32768, 0.7 / 32768], ids=["of the kernel", "calibrated"])
 def test_a_probability_of_16_bits_is_symmetric(scale: float) -> None:
     spec = TensorSpec("out", (1, 1), np.dtype(np.int16), (scale,), (0,))
-    decoder = classify.open(classify.Config(labels=["no", "yes"]), [spec], [])
-    assert decoder([np.float32([[0.625]])], []).label == "yes"
-    assert decoder([np.float32([[0.25]])], []).label == "no"
+    decoder = classify.open(classify.Config(labels=["no", "yes"]), output_spec([spec], []))
+    assert decoded(decoder, [np.float32([[0.625]])], []).label == "yes"
+    assert decoded(decoder, [np.float32([[0.25]])], []).label == "no"
     with pytest.raises(ModelError, match="no probability"):
-        decoder([np.float32([[-0.5]])], [])
+        decoded(decoder, [np.float32([[-0.5]])], [])
 
 
 def test_one_logit_with_two_labels_needs_its_activation() -> None:
@@ -195,12 +196,14 @@ def test_integers_are_scores_if_the_configuration_says_so() -> None:
 
 
 def detector(**options: Any) -> anomaly.Anomaly:
-    return anomaly.open(anomaly.Config(**options), [TensorSpec("score", (1, 1), np.dtype(np.float32))], [])
+    return anomaly.open(
+        anomaly.Config(**options), output_spec([TensorSpec("score", (1, 1), np.dtype(np.float32))], [])
+    )
 
 
 def verdicts(decoder: anomaly.Anomaly, scores: Sequence[float]) -> str:
     """Feed scores; return a letter for each: anomaly or not."""
-    return "".join("A" if decoder([row(score)], [row(0.0)]).anomalous else "." for score in scores)
+    return "".join("A" if decoded(decoder, [row(score)], [row(0.0)]).anomalous else "." for score in scores)
 
 
 @patient
@@ -211,7 +214,9 @@ def test_the_score_is_the_mean_error(pairs: list[tuple[float, float]]) -> None:
     given_, made = (row(*(pair[side] for pair in pairs)) for side in (0, 1))
     spec = TensorSpec("reconstruction", made.shape, np.dtype(np.float32))
     found = {
-        metric: anomaly.open(anomaly.Config(threshold=1, metric=metric), [spec], [])([made], [given_]).score
+        metric: decoded(
+            anomaly.open(anomaly.Config(threshold=1, metric=metric), output_spec([spec], [])), [made], [given_]
+        ).score
         for metric in ("mse", "mae")
     }
     errors = [abs(a - b) for a, b in pairs]
@@ -220,16 +225,23 @@ def test_the_score_is_the_mean_error(pairs: list[tuple[float, float]]) -> None:
 
 
 def test_input_and_output_may_differ_in_dimensions_of_one_but_not_in_size() -> None:
-    decoder = anomaly.open(anomaly.Config(threshold=1), [TensorSpec("o", (-1, 2, 3), np.dtype(np.float32))], [])
+    decoder = anomaly.open(
+        anomaly.Config(threshold=1), output_spec([TensorSpec("o", (-1, 2, 3), np.dtype(np.float32))], [])
+    )
     made = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
-    assert decoder([made], [made.reshape(2, 1, 3) + 2]).score == 4.0
+    assert decoded(decoder, [made], [made.reshape(2, 1, 3) + 2]).score == 4.0
     with pytest.raises(ModelError, match=r"\[1, 3\].*\[1, 2, 3\]"):
-        decoder([made], [made[:, 0]])
+        decoded(decoder, [made], [made[:, 0]])
 
 
 def test_bytes_differ_without_wrapping_around() -> None:
-    decoder = anomaly.open(anomaly.Config(threshold=1), [TensorSpec("o", (1, 2), np.dtype(np.uint8))], [])
-    assert decoder([np.array([[0, 3]], np.uint8)], [np.array([[255, 0]], np.uint8)]).score == (255**2 + 9) / 2
+    decoder = anomaly.open(
+        anomaly.Config(threshold=1), output_spec([TensorSpec("o", (1, 2), np.dtype(np.uint8))], [])
+    )
+    assert (
+        decoded(decoder, [np.array([[0, 3]], np.uint8)], [np.array([[255, 0]], np.uint8)]).score
+        == (255**2 + 9) / 2
+    )
 
 
 def test_an_anomaly_begins_at_the_threshold_and_ends_below_it() -> None:
@@ -254,16 +266,16 @@ def test_nan_says_nothing_and_infinity_is_over_every_threshold() -> None:
 def test_the_threshold_may_be_set_while_it_runs() -> None:
     decoder = detector(threshold=10.0, release=8.0, metric="output")
     assert verdicts(decoder, [5, 9]) == ".."
-    decoder.threshold = 4.0
+    decoder.set_threshold(4.0)
     assert verdicts(decoder, [5, 4, 3.9]) == "AA."
-    assert decoder([row(0.0)], [row(0.0)]) == anomaly.Output(anomalous=False, score=0.0, threshold=4.0)
+    assert decoded(decoder, [row(0.0)], [row(0.0)]) == anomaly.Output(anomalous=False, score=0.0, threshold=4.0)
 
 
 def regressed(outputs: list[FloatArray], labels: Sequence[str] = (), **options: Any) -> regress.Output:
     specs = [
         TensorSpec(f"out{number}", output.shape, np.dtype(np.float32)) for number, output in enumerate(outputs)
     ]
-    return regress.open(regress.Config(**options), specs, labels)(outputs, [])
+    return decoded(regress.open(regress.Config(**options), output_spec(specs, labels)), outputs)
 
 
 def test_values_are_scaled_and_named_with_their_units() -> None:

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from limpet.contracts.data import FloatArray, TensorSpec
+from limpet.contracts.data import Cut, FloatArray, TensorSpec
 from limpet.decoders import detect
+from support.stages import decoded, output_spec, window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,11 +27,11 @@ DOG: Truth = ("dog", 0.625, (0.5, 0.0, 1.0, 0.5))
 
 def decoder(outputs: Sequence[FloatArray], labels: Sequence[str] = LABELS, **options: Any) -> detect.Detect:
     specs = [TensorSpec(f"out{number}", output.shape, FLOAT) for number, output in enumerate(outputs)]
-    return detect.open(detect.Config(**options), specs, labels)
+    return detect.open(detect.Config(**options), output_spec(specs, labels))
 
 
 def detected(outputs: Sequence[FloatArray], labels: Sequence[str] = LABELS, **options: Any) -> list[Truth]:
-    found = decoder(outputs, labels, **options)(outputs, [])
+    found = decoded(decoder(outputs, labels, **options), outputs)
     return [(one.label, one.score, one.box) for one in found.detections]
 
 
@@ -110,17 +111,17 @@ def test_a_box_that_overlaps_a_better_one_of_its_label_is_left_out() -> None:
 def test_the_threshold_may_be_set_while_it_runs() -> None:
     output = table("yolov8", [CAT, DOG])
     opened = decoder([output], threshold=0.625)
-    assert len(opened([output], []).detections) == 2
-    opened.threshold = 0.626
-    assert [one.label for one in opened([output], []).detections] == ["cat"]
+    assert len(decoded(opened, [output]).detections) == 2
+    opened.set_threshold(0.626)
+    assert [one.label for one in decoded(opened, [output]).detections] == ["cat"]
 
 
 def test_a_label_that_is_gone_is_counted_as_none() -> None:
     seen, gone = table("yolov8", [CAT, DOG, ("cat", 0.5, (0.6, 0.6, 0.9, 0.9))]), table("yolov8", [DOG])
     opened = decoder([seen])
-    assert opened([gone], []).counts == {"dog": 1}
-    assert opened([seen], []).counts == {"cat": 2, "dog": 1}
-    assert opened([gone], []).counts == {"cat": 0, "dog": 1}
+    assert decoded(opened, [gone]).counts == {"dog": 1}
+    assert decoded(opened, [seen]).counts == {"cat": 2, "dog": 1}
+    assert decoded(opened, [gone]).counts == {"cat": 0, "dog": 1}
 
 
 def test_boxes_are_cut_off_at_the_border_and_those_outside_left_out() -> None:
@@ -187,6 +188,12 @@ def test_what_is_left_out_is_what_the_definition_leaves_out(found: list[Truth], 
 
 strange = st.sampled_from([math.nan, math.inf, -math.inf, 3e38, 1e-45])
 anything = st.lists(st.floats(width=32) | strange, min_size=1)
+
+
+def test_boxes_of_a_cut_lie_where_they_do_in_the_sources_picture() -> None:
+    output = table("yolov8", [CAT])
+    found = decoder([output])(window(output, outputs=[output], cut=Cut(0.5, 0.0, 1.0, 0.25))).result
+    assert [one.box for one in found.detections] == [(0.625, 0.0625, 0.75, 0.1875)]
 
 
 @settings(deadline=None)

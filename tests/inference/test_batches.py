@@ -12,7 +12,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from limpet import plugins
 from limpet.config import PipelineConfig
 from limpet.contracts.data import Samples, SampleSpec
 from limpet.contracts.fields import WindowSpec
@@ -20,7 +19,6 @@ from limpet.inference import batches
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.planning import plan_pipeline
 from limpet.inference.single import plan_model
-from limpet.inference.window import Windower
 from limpet.wire.records import Answered, Ask, Capture
 from limpet.worker.commands import answer
 from support import models
@@ -107,7 +105,7 @@ def test_same_results_in_the_same_order(
     # What a quantized model makes of NaN is left open; the decoder anomaly makes no score of it.
     missing = 0.0 if wanted == REGRESS else 0.02
     plan = replace(_plan(cache, **wanted), every=every)
-    assert batches.suited(plan, Windower(plan.window, plan.spec))
+    assert batches.suited(plan)
     with Pipeline(plan) as together, Pipeline(plan) as alone, np.errstate(all="ignore"):
         many = [result for block in _blocks(sizes, missing) for result in together.feed(block)]
         ones = [
@@ -143,7 +141,12 @@ def test_a_batch_s_results_have_its_time(cache: Path) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"stateful": True}, {"transforms": [{"kind": "statistics"}]}, {"delegates": ["gpu", "cpu"]}, {"large": True}],
+    [
+        {"stateful": True},
+        {"transforms": [{"kind": "statistics", "features": ["mean"]}]},
+        {"delegates": ["gpu", "cpu"]},
+        {"large": True},
+    ],
     ids=lambda change: next(iter(change)),
 )
 def test_not_for_every_pipeline(cache: Path, tmp_path: Path, change: dict[str, Any]) -> None:
@@ -157,18 +160,11 @@ def test_not_for_every_pipeline(cache: Path, tmp_path: Path, change: dict[str, A
     elif "delegates" in change:
         plan = _plan(cache, **change)
     else:
-        plan = replace(plan, window=WindowSpec(size=4), transforms=_statistics())
-    assert not batches.suited(plan, Windower(plan.window, plan.spec))
-
-
-def _statistics() -> tuple[Any, ...]:
-    from limpet.inference.plan import Configured
-
-    statistics = plugins.load("transforms", "statistics")
-    return (Configured("statistics", statistics, statistics.Config()),)
+        plan = _plan(cache, **change)
+    assert not batches.suited(plan)
 
 
 def test_not_for_a_model_with_a_closed_batch(tmp_path: Path) -> None:
     path = models.dense(tmp_path / "closed.tflite", inputs=4, outputs=4)
     plan = plan_model(path, None, ["cpu"], tmp_path)
-    assert not batches.suited(plan, Windower(plan.window, plan.spec))
+    assert not batches.suited(plan)

@@ -18,7 +18,6 @@ from limpet.inference import batches
 from limpet.inference.input_fit import columns
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.planning import plan_pipeline
-from limpet.inference.window import Windower
 from limpet.models import bundle
 from limpet.transforms import resize
 from limpet.wire.records import Answered, Ask, Capture, SetThreshold
@@ -26,6 +25,7 @@ from limpet.worker.commands import answer
 from support import models
 from support.assigned import single
 from support.bundles import bundle as write_bundle
+from support.stages import transformed, window_spec
 
 if TYPE_CHECKING:
     from limpet.inference.plan import PipelinePlan
@@ -62,9 +62,10 @@ def test_normalised_bytes_are_stored_as_if_normalised_first(tmp_path: Path, norm
     table = {"kind": "normalise", **normalise}
     with pipeline(tmp_path, "regress", table) as fast, pipeline(tmp_path, "anomaly", table) as plain:
         said = [list(result.output.values.values()) for result in fast.feed(images())]
-        assert bool(fast._transforms) == isinstance(normalise["mean"], list)
-        (transform,) = plain._transforms
-        wanted = [plain.model.run((transform(image[None]),))[0].ravel().tolist() for image in images().values]
+        assert bool(fast.graph.transforms) == isinstance(normalise["mean"], list)
+        (transform,) = plain.graph.transforms
+        seen = (transformed(transform, image[None]) for image in images().values)
+        wanted = [plain.model.run((values,))[0].ravel().tolist() for values in seen]
     assert said == wanted
 
 
@@ -118,7 +119,7 @@ def test_a_window_that_fails_in_a_batch_costs_no_other(tmp_path: Path) -> None:
     model = models.dense(tmp_path / "logit.tflite", 1, 1, int8=False, batch=-1)
     decoder = {"kind": "classify", "labels": ["no", "yes"]}
     plan = planned(tmp_path, model, ONE, decoder=decoder)
-    assert batches.suited(plan, Windower(plan.window, plan.spec))
+    assert batches.suited(plan)
     errors: list[ModelError] = []
     with Pipeline(plan) as pipeline:
         results = list(pipeline.feed(block([0.9] * 30 + [7] + [0.1] * 100), errors.append))
@@ -149,7 +150,7 @@ def test_a_capture_of_an_image_has_the_values_that_the_model_sees(tmp_path: Path
     with pipeline(tmp_path, "regress", table) as fast:
         answer(Ask(1, Capture("p")), {"p": fast}, answers.append)
         list(fast.feed(images()))
-        assert not fast._transforms
+        assert not fast.graph.transforms
     np.testing.assert_array_equal(
         np.array(answers[0].result.inputs[0].values, np.float32),
         ((images().values[:1].astype(np.float32) - 127) / 32).ravel(),
@@ -179,7 +180,8 @@ def test_resized_pixels_are_rounded_for_an_input_without_quantization(tmp_path: 
     model = plain(tmp_path, "uint8")
     with Pipeline(planned(tmp_path, model, BIG_IMAGE, transforms=[RESIZE])) as pipeline:
         (result,) = pipeline.feed(block(values))
-    exact = resize.open(resize.Config(height=8, width=8), BIG_IMAGE, values.shape)(values)
+    opened = resize.open(resize.Config(height=8, width=8), window_spec(BIG_IMAGE, values.shape))
+    exact = transformed(opened, values)
     assert list(result.output.values.values()) == np.rint(exact).ravel().tolist()
 
 
@@ -284,7 +286,7 @@ def test_a_model_for_another_rate_is_refused_with_the_way_out(tmp_path: Path) ->
 
 def test_a_channel_that_a_source_has_twice_is_refused() -> None:
     with pytest.raises(ModelError, match="more than one of that name"):
-        columns(["x"], SampleSpec((2,), np.dtype(np.float32), ("x", "x")), (2,))
+        columns(["x"], ("x", "x"))
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])

@@ -16,7 +16,6 @@ from limpet.errors import ModelError
 from limpet.inference import batches
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.planning import plan_pipeline
-from limpet.inference.window import Windower
 from support import delegate, models
 from support.assigned import single
 from support.bundles import bundle
@@ -127,8 +126,8 @@ def test_weights_in_variables_are_no_state(tmp_path: Path) -> None:
 def test_windows_of_a_model_with_state_never_go_side_by_side(tmp_path: Path) -> None:
     plain = planned(tmp_path, models.dense(tmp_path / "dense.tflite", 1, 1, batch=-1))
     stateful = planned(tmp_path, models.dense(tmp_path / "dense.tflite", 1, 1, batch=-1), stateful=True)
-    assert batches.suited(plain, Windower(plain.window, plain.spec))
-    assert not batches.suited(stateful, Windower(stateful.window, stateful.spec))
+    assert batches.suited(plain)
+    assert not batches.suited(stateful)
 
 
 PAIR = {"step": ["x"], "total_in": GivenInput(state="total_out")}

@@ -66,14 +66,14 @@ def blocks(samples: list[Sample], cuts: Iterable[int], spec: SampleSpec = SENSOR
 
 
 def windows(windower: Windower, given: Iterable[Samples]) -> list[tuple[list[Any], int, bool]]:
-    """Push blocks; return rows, ordinal and ``after_gap`` of each window, its stamps checked."""
+    """Push blocks; return rows, ordinal and ``gap`` of each window, its stamps checked."""
     found = []
     for block in given:
         for window in windower.push(block):
             assert window.wall_ns == window.monotonic_ns + 7
             assert window.values.flags.c_contiguous
-            assert windower.shape[0] in (-1, len(window.values))
-            found.append((window.values.tolist(), window.index, window.after_gap))
+            assert windower.spec.shape[0] in (-1, len(window.values))
+            found.append((window.values.tolist(), window.ordinal, window.gap))
     return found
 
 
@@ -211,8 +211,8 @@ def test_a_source_at_the_wanted_rate_is_resampled_to_its_own_samples() -> None:
     samples = regular(31)
     found = windows(windower, blocks(samples, []))
     assert [row[0] for rows, *_ in found for row in rows] == [s.ordinal for s in samples[:30]]
-    assert windower.rows.rate == 100.0
-    assert windower.rows.dtype == np.float32
+    assert windower.spec.rate == 100.0
+    assert windower.spec.dtype == np.float32
 
 
 def test_a_sample_on_the_grid_is_not_spoilt_by_the_one_after_it() -> None:
@@ -246,7 +246,7 @@ def test_images_pass_as_they_are(size: int) -> None:
     images = np.random.default_rng(0).integers(0, 256, (10, 4, 6, 3), np.uint8)
     stamps = np.arange(10, dtype=np.int64)
     windower = Windower(WindowSpec(size=size), spec)
-    assert windower.shape == (size, 4, 6, 3)
+    assert windower.spec.shape == (size, 4, 6, 3)
     found = [
         window.values.copy()
         for at in range(10)
@@ -257,9 +257,9 @@ def test_images_pass_as_they_are(size: int) -> None:
 
 
 def test_shapes_are_known_before_data_flow() -> None:
-    assert Windower(WindowSpec(size=5), SENSOR).shape == (5, 2)
-    assert Windower(WindowSpec(seconds=1.0), SENSOR).shape == (-1, 2)
-    assert Windower(WindowSpec(seconds=1.0, size=7), SENSOR).shape == (7, 2)
+    assert Windower(WindowSpec(size=5), SENSOR).spec.shape == (5, 2)
+    assert Windower(WindowSpec(seconds=1.0), SENSOR).spec.shape == (-1, 2)
+    assert Windower(WindowSpec(seconds=1.0, size=7), SENSOR).spec.shape == (7, 2)
 
 
 def test_a_jump_of_the_ordinal_is_a_gap() -> None:
@@ -290,7 +290,7 @@ def test_a_clock_that_stands_still_costs_bounded_memory() -> None:
     assert not [w for at in range(70) for w in windower.push(Samples(block, stamp, stamp, at))]
     assert windower.discarded >= 30
     later = [list(windower.push(Samples(block, stamp + at * 10**9, stamp, 70 + at))) for at in range(3)]
-    assert [window.after_gap for made in later for window in made] == [True, False]
+    assert [window.gap for made in later for window in made] == [True, False]
 
 
 def test_a_clock_that_runs_backwards_is_a_gap_even_where_gaps_are_spanned() -> None:

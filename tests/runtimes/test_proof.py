@@ -10,7 +10,7 @@ import pytest
 
 from limpet.accelerators.delegate_kinds import resolve
 from limpet.accelerators.delegate_library import load
-from limpet.accelerators.placement import Placement, doubt, of_coverage, shortfall
+from limpet.accelerators.placement import doubt, of_coverage, shortfall
 from limpet.contracts.assignment import DelegateTable
 from limpet.contracts.data import TensorSpec
 from limpet.errors import ModelError
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from limpet.contracts.data import Array
+    from limpet.contracts.placement import Placement
 
 DEMO = Path(bundles.__file__).parents[1] / "demo_data" / "shuttle-1.limpet"
 
@@ -46,7 +47,7 @@ def placed(model: Path, library: Path, fault: str = "") -> Placement:
 
 def test_placement_of_a_delegate_that_takes_all(library: Path, tmp_path: Path) -> None:
     placement = placed(models.conv(tmp_path / "model", layers=3), library)
-    assert placement.executors() == {"board": 3}
+    assert [op.executor for op in placement.ops] == ["board"] * 3
     assert shortfall(placement, 1.0) == ""
 
 
@@ -60,7 +61,7 @@ def test_placement_of_a_delegate_that_takes_some(library: Path, tmp_path: Path) 
 def test_placement_of_a_delegate_that_takes_none(library: Path, tmp_path: Path) -> None:
     placement = placed(models.two(tmp_path / "model"), library)
     assert placement.share == 0.0
-    assert "board" not in placement.executors()
+    assert "board" not in {op.executor for op in placement.ops}
 
 
 MODELS: dict[str, Callable[[Path], Path]] = {

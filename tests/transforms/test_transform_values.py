@@ -13,6 +13,7 @@ from hypothesis.extra.numpy import arrays
 
 from limpet.contracts.data import Array, SampleSpec
 from limpet.transforms import normalise, resize, spectrum, statistics
+from support.stages import transformed, window_spec
 
 patient = settings(deadline=None)
 readings = st.floats(-1000, 1000, width=32)
@@ -24,7 +25,8 @@ def sensor(channels: int, rate: float | None = 100.0) -> SampleSpec:
 
 def spectrum_of(values: Array, rate: float = 100.0, **options: Any) -> Array:
     spec = sensor(values.shape[-1], rate)
-    return spectrum.open(spectrum.Config(**options), spec, values.shape)(values).copy()
+    opened = spectrum.open(spectrum.Config(**options), window_spec(spec, values.shape))
+    return transformed(opened, values).copy()
 
 
 @patient
@@ -36,7 +38,9 @@ def test_normalise_is_its_formula(values: Array, clip: float | None) -> None:
         [min(max((float(a) - 1.5) / 4.0, -limit), limit), min(max((float(b) + 2.0) / 0.25, -limit), limit)]
         for a, b in values
     ]
-    np.testing.assert_allclose(normalise.open(config, sensor(2), (4, 2))(values), wanted, rtol=1e-6)
+    np.testing.assert_allclose(
+        transformed(normalise.open(config, window_spec(sensor(2), (4, 2))), values), wanted, rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize(
@@ -65,17 +69,17 @@ def test_normalise_takes_a_number_for_each_channel_element_or_row(
             values / (as_array + 1),
         ),
     ):
-        transform = normalise.open(config, spec, shape)
-        np.testing.assert_allclose(transform(values), wanted, rtol=1e-6)
-        many = normalise.open(config, spec, (64, *shape))(np.stack([values] * 64))
-        np.testing.assert_array_equal(many[7], transform(values))
+        transform = normalise.open(config, window_spec(spec, shape))
+        np.testing.assert_allclose(transformed(transform, values), wanted, rtol=1e-6)
+        many = transformed(normalise.open(config, window_spec(spec, (64, *shape))), np.stack([values] * 64))
+        np.testing.assert_array_equal(many[7], transformed(transform, values))
 
 
 def test_normalise_keeps_small_changes_of_large_integers() -> None:
     spec = SampleSpec((1,), np.dtype(np.int32))
     config = normalise.Config(mean=float(2**27), std=1.0)
     values = np.array([[2**27 - 3], [2**27 + 5]], np.int32)
-    assert normalise.open(config, spec, (2, 1))(values).tolist() == [[-3.0], [5.0]]
+    assert transformed(normalise.open(config, window_spec(spec, (2, 1))), values).tolist() == [[-3.0], [5.0]]
 
 
 @pytest.mark.parametrize("window", ["hann", "none"])
@@ -143,7 +147,9 @@ def test_bands_begin_on_their_lower_edge_and_end_before_their_upper_one() -> Non
 @given(arrays(np.float32, st.tuples(st.integers(1, 40), st.just(2)), elements=readings))
 def test_statistics_are_their_formulas(values: Array) -> None:
     features: list[statistics.Feature] = ["rms", "mean", "max", "std", "min", "crest"]
-    found = statistics.open(statistics.Config(features=features), sensor(2), values.shape)(values)
+    found = transformed(
+        statistics.open(statistics.Config(features=features), window_spec(sensor(2), values.shape)), values
+    )
     for channel in range(2):
         x = [float(value) for value in values[:, channel]]
         mean = math.fsum(x) / len(x)
@@ -163,7 +169,7 @@ def test_kurtosis_tells_a_sine_noise_and_shocks_apart() -> None:
     rest = np.full(10_000, 0.1)
     values = np.stack([sine, noise, shocks, rest], axis=1).astype(np.float32)
     config = statistics.Config(features=["kurtosis"])
-    found = statistics.open(config, sensor(4), values.shape)(values)[0]
+    found = transformed(statistics.open(config, window_spec(sensor(4), values.shape)), values)[0]
     assert found[0] == pytest.approx(1.5, rel=1e-3)
     assert found[1] == pytest.approx(3.0, abs=0.15)
     assert found[2] > 50
@@ -173,7 +179,7 @@ def test_kurtosis_tells_a_sine_noise_and_shocks_apart() -> None:
 def test_a_broken_channel_leaves_the_others_their_statistics() -> None:
     values = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
     values[3, 0] = np.nan
-    found = statistics.open(statistics.Config(), sensor(2), values.shape)(values)
+    found = transformed(statistics.open(statistics.Config(), window_spec(sensor(2), values.shape)), values)
     assert np.isnan(found[:, 0]).all()
     assert np.isfinite(found[:, 1]).all()
 
@@ -201,7 +207,9 @@ def test_resize_is_bilinear_between_pixel_centres(
     rng = np.random.default_rng(old_height * 100 + old_width)
     images = rng.integers(0, 256, (2, old_height, old_width, channels), np.uint8)
     spec = SampleSpec(images.shape[1:], images.dtype)
-    found = resize.open(resize.Config(height=height, width=width), spec, images.shape)(images)
+    found = transformed(
+        resize.open(resize.Config(height=height, width=width), window_spec(spec, images.shape)), images
+    )
     for image, out in zip(images, found, strict=True):
         np.testing.assert_allclose(out, naive_resize(image.astype(float), height, width), atol=1e-3)
 
@@ -209,7 +217,9 @@ def test_resize_is_bilinear_between_pixel_centres(
 def test_an_image_of_the_right_size_stays_as_it_is() -> None:
     image = np.random.default_rng(0).integers(0, 256, (1, 7, 5, 3), np.uint8)
     spec = SampleSpec(image.shape[1:], image.dtype)
-    np.testing.assert_array_equal(resize.open(resize.Config(height=7, width=5), spec, image.shape)(image), image)
+    np.testing.assert_array_equal(
+        transformed(resize.open(resize.Config(height=7, width=5), window_spec(spec, image.shape)), image), image
+    )
 
 
 @pytest.mark.parametrize("mean", [math.nan, math.inf, 1e300, [0.0, -1e39]])

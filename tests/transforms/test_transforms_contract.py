@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -12,7 +12,13 @@ import pytest
 
 from limpet import plugins
 from limpet.config import fill
-from limpet.contracts.data import Array, SampleSpec
+from limpet.contracts.data import Array, Cut, SampleSpec
+from limpet.contracts.transform import Abilities
+from support.memory import keeps_no_memory_of_others
+from support.stages import transformed, window, window_spec
+
+if TYPE_CHECKING:
+    from limpet.contracts.stage import Stage
 
 VIBRATION = SampleSpec((3,), np.dtype(np.float32), ("x", "y", "z"), rate=100.0)
 CAMERA = SampleSpec((8, 12, 3), np.dtype(np.uint8), rate=30.0)
@@ -30,11 +36,15 @@ class Case:
     shape: tuple[int, ...]
     refusal: str = ""
 
-    def open(self) -> plugins.Transform:
+    def open(self) -> Stage:
         module = plugins.load("transforms", self.kind)
         config = msgspec.convert(self.options, module.Config)
-        transform: plugins.Transform = module.open(config, self.spec, self.shape)
+        transform: Stage = module.open(config, window_spec(self.spec, self.shape))
         return transform
+
+    @property
+    def abilities(self) -> Abilities:
+        return plugins.abilities(plugins.load("transforms", self.kind), Abilities)
 
     def values(self, seed: int = 0) -> Array:
         shape = [16 if size == -1 else size for size in self.shape]
@@ -110,14 +120,13 @@ def test_every_transform_has_cases() -> None:
 
 @working
 def test_elementwise_ones_take_many_windows_at_once(case: Case) -> None:
-    module = plugins.load("transforms", case.kind)
-    if not getattr(module, "ELEMENTWISE", False) or -1 in case.shape:
+    if not case.abilities.elementwise or -1 in case.shape:
         return
     alone, together = case.open(), replace(case, shape=(5, *case.shape)).open()
     windows = [case.values(seed) for seed in range(5)]
-    assert together.shape == (5, *alone.shape)
-    expected = np.stack([alone(window).copy() for window in windows])
-    assert np.array_equal(together(np.stack(windows)), expected)
+    assert together.spec.shape == (5, *alone.spec.shape)
+    expected = np.stack([transformed(alone, window).copy() for window in windows])
+    assert np.array_equal(transformed(together, np.stack(windows)), expected)
 
 
 @pytest.mark.parametrize("kind", plugins.names("transforms"))
@@ -148,19 +157,22 @@ def test_what_cannot_work_is_refused_with_the_reason(case: Case) -> None:
 def test_shape_and_dtype_are_as_declared(case: Case) -> None:
     transform = case.open()
     values = case.values()
-    out = transform(values)
-    declared = [len(values) if size == -1 else size for size in transform.shape]
+    out = transformed(transform, values)
+    declared = [len(values) if size == -1 else size for size in transform.spec.shape]
     assert list(out.shape) == declared
-    assert out.dtype == transform.dtype == np.float32
+    assert out.dtype == transform.spec.dtype == np.float32
     assert np.isfinite(out).all()
+    assert transform.spec.channels in {(), case.spec.channels}
+    assert len(transform.spec.channels) in {0, out.shape[-1]}
+    assert transform.spec.rate in {None, case.spec.rate}
 
 
 @working
 def test_a_call_depends_on_its_own_input_alone_and_leaves_it_as_it_was(case: Case) -> None:
     transform, values = case.open(), case.values()
-    first = transform(values).copy()
-    second = transform(case.values(seed=1)).copy()
-    again = transform(values)
+    first = transformed(transform, values).copy()
+    second = transformed(transform, case.values(seed=1)).copy()
+    again = transformed(transform, values)
     assert not np.array_equal(first, second)
     np.testing.assert_array_equal(again, first)
     np.testing.assert_array_equal(values, case.values())
@@ -169,16 +181,16 @@ def test_a_call_depends_on_its_own_input_alone_and_leaves_it_as_it_was(case: Cas
 @working
 def test_one_buffer_serves_all_calls(case: Case) -> None:
     transform = case.open()
-    if -1 not in transform.shape:
-        assert transform(case.values()) is transform(case.values(seed=1))
+    if -1 not in transform.spec.shape:
+        assert transformed(transform, case.values()) is transformed(transform, case.values(seed=1))
 
 
 @working
 @pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32, np.float32, np.float64])
 def test_every_real_dtype_gives_the_same(case: Case, dtype: type[np.generic]) -> None:
     values = np.floor(case.values())
-    wanted = case.open()(values.astype(np.float64)).copy()
-    np.testing.assert_allclose(case.open()(values.astype(dtype)), wanted, rtol=2e-4, atol=2e-4)
+    wanted = transformed(case.open(), values.astype(np.float64)).copy()
+    np.testing.assert_allclose(transformed(case.open(), values.astype(dtype)), wanted, rtol=2e-4, atol=2e-4)
 
 
 @working
@@ -188,12 +200,35 @@ def test_numbers_that_are_none_are_no_error(case: Case, bad: float) -> None:
     values.flat[::3] = bad
     transform = case.open()
     with np.errstate(all="ignore"):  # whether numpy warns is the caller's choice
-        transform(values)
+        transformed(transform, values)
     good = case.values()
-    np.testing.assert_array_equal(transform(good), case.open()(good))
+    np.testing.assert_array_equal(transformed(transform, good), transformed(case.open(), good))
 
 
 @working
 def test_memory_in_another_order_is_taken_as_well(case: Case) -> None:
     values = case.values()
-    np.testing.assert_allclose(case.open()(np.asfortranarray(values)), case.open()(values), rtol=1e-5, atol=1e-5)
+    found = transformed(case.open(), np.asfortranarray(values))
+    np.testing.assert_allclose(found, transformed(case.open(), values), rtol=1e-5, atol=1e-5)
+
+
+@working
+def test_memory_that_it_gets_is_left_alone_and_not_needed_afterwards(case: Case) -> None:
+    windows = [window(case.values(seed)) for seed in range(4)]
+    keeps_no_memory_of_others(case.open, windows, lambda found: found.values)
+
+
+@working
+def test_after_a_reset_it_goes_on_as_if_newly_opened(case: Case) -> None:
+    used = case.open()
+    for seed in range(3):
+        transformed(used, case.values(seed))
+    used.reset()
+    np.testing.assert_array_equal(transformed(used, case.values(7)), transformed(case.open(), case.values(7)))
+
+
+@working
+def test_what_it_does_not_change_passes_on(case: Case) -> None:
+    cut = Cut(0.25, 0, 1, 0.5)
+    found = case.open()(window(case.values(), cut=cut))
+    assert (found.cut, found.monotonic_ns, found.wall_ns, found.ordinal) == (cut, 0, 0, 0)

@@ -14,9 +14,8 @@ from limpet.commands._model_report import Coverage, ModelReport, lines
 from limpet.config import Config, Device
 from limpet.errors import ModelError
 from limpet.inference import admission, trial
-from limpet.inference.input_fit import open_transforms, resized
+from limpet.inference.input_fit import resized
 from limpet.inference.single import plan_model
-from limpet.inference.window import Windower
 from limpet.models import bundle as bundles
 from limpet.models import model_kind, store
 from limpet.models.tflite import model_file
@@ -115,9 +114,8 @@ def _state(manifest: Manifest, facts: ModelFacts) -> str:
 def _placement(path: Path, name: str, cache: Path) -> Placed | str:
     """Return the proof of a delegate's placement, or why it is refused."""
     plan = plan_model(path, None, [name], cache)
-    shape, _ = open_transforms(plan.transforms, Windower(plan.window, plan.spec))
     try:
-        with admission.admitted(plan, plan.delegates[0], resized(plan, shape)) as (_, placed):
+        with admission.admitted(plan, plan.delegates[0], resized(plan)) as (_, placed):
             return placed
     except ModelError as error:
         return str(error)

@@ -1,11 +1,12 @@
 """What flows through a pipeline inside one process: samples, windows, tensors.
 
-What crosses a process border or goes out to a broker stands in ``records``.
+What crosses a process border or goes out to a broker is in ``limpet.wire.records``.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
@@ -14,9 +15,6 @@ from numpy.typing import NDArray
 Array: TypeAlias = NDArray[Any]
 FloatArray: TypeAlias = NDArray[np.float32]
 TimeArray: TypeAlias = NDArray[np.int64]
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 
 class SampleSpec(msgspec.Struct, frozen=True):
@@ -79,18 +77,44 @@ class Rows(msgspec.Struct):
     time_us: NDArray[np.int64] | None = None
 
 
-class Window(msgspec.Struct, eq=False, gc=False):
-    """What a model sees at once. ``values`` is a view, valid until the window after it is asked for.
+class Cut(NamedTuple):
+    """A rectangle of a source's picture, as fractions of its width and height: (0, 0, 1, 1) is all of it."""
 
-    ``values`` has shape ``(size, *SampleSpec.shape)``. The times and the ordinal are those of its last
-    sample. ``after_gap`` says that samples are missing between the window before and this one.
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+    def of(self, box: tuple[float, float, float, float]) -> Cut:
+        """Return where a box lies in the source's picture, given where it lies in the picture that was cut out."""
+        width, height = self.right - self.left, self.bottom - self.top
+        return Cut(
+            self.left + box[0] * width,
+            self.top + box[1] * height,
+            self.left + box[2] * width,
+            self.top + box[3] * height,
+        )
+
+
+class Window(msgspec.Struct, eq=False, gc=False):
+    """What passes from stage to stage of a pipeline. ``limpet.contracts.stage`` says who owns its memory.
+
+    ``values`` has shape ``(rows, *shape of one row)``: samples at first, then what the stages made of them. The
+    times, in nanoseconds, and the ``ordinal`` are those of the window's last sample. ``gap``: samples are missing
+    between the window before and this one. ``cut``: the part of the source's picture that ``values`` shows,
+    ``None`` for all of it. ``inputs`` are what the model got and ``outputs`` what it gave, as real values;
+    ``result`` is what the decoder made of them.
     """
 
     values: Array
     monotonic_ns: int
     wall_ns: int
-    index: int
-    after_gap: bool = False
+    ordinal: int
+    gap: bool = False
+    cut: Cut | None = None
+    inputs: Sequence[Array] = ()
+    outputs: Sequence[Array] = ()
+    result: Any = None
 
 
 class TensorSpec(msgspec.Struct, frozen=True):

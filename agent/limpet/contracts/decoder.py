@@ -1,33 +1,63 @@
-"""What a decoder must do."""
+"""What a decoder must do: output tensors to meaning."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
+from limpet.contracts.stage import Stage
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.contracts.data import FloatArray, TensorSpec
+    from limpet.contracts.data import Array, FloatArray, Window
+    from limpet.contracts.stage import Spec
 
 
-class Decoder(Protocol):
-    """Output tensors to meaning."""
+class Abilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a module of decoders declares as ``ABILITIES``. One that declares nothing has the defaults.
 
-    def __call__(self, outputs: Sequence[FloatArray], inputs: Sequence[FloatArray]) -> Any:
-        """Return a mapping, or a struct that encodes as one. ``inputs`` are what the model was given.
+    ``reads_inputs``: its stages look at ``Window.inputs``. ``batches``: they have ``decode_batch``, see
+    ``Batching``.
+    ``threshold``: they have ``set_threshold``, see ``Adjustable``. ``outlives_gaps``: their memory is kept over a
+    gap; the graph never resets them.
+    """
 
-        A decoder may have ``many`` too, which takes the same with a batch of windows in front and returns a list.
+    reads_inputs: bool = True
+    batches: bool = False
+    threshold: bool = False
+    outlives_gaps: bool = False
+
+
+class Batching(Stage, Protocol):
+    """A decoder that decodes many windows in one call."""
+
+    def decode_batch(
+        self, windows: Sequence[Window], outputs: Sequence[FloatArray], inputs: Sequence[Array]
+    ) -> None:
+        """Set ``result`` of each window, in their order.
+
+        ``outputs`` and ``inputs`` are those of all windows together, with the windows along the first axis.
         """
 
 
-class DecoderPlugin(Protocol):
-    """``ValueError`` from ``open`` says why it cannot decode such outputs.
+class Adjustable(Stage, Protocol):
+    """A decoder whose threshold can be set while it runs."""
 
-    A module with ``READS_INPUTS = False`` says that its decoders do not look at what the model was given.
+    def set_threshold(self, value: float) -> None:
+        """Use another threshold from the next window on. ``ValueError`` if this decoder has none as configured."""
+
+
+class DecoderPlugin(Protocol):
+    """A module that makes decoders. It may declare ``ABILITIES``.
+
+    A decoder reads ``Window.outputs`` and sets ``Window.result``: a mapping, or a struct that encodes as one.
+    Behind the model, ``Window.values`` is the model's first output. A decoder may replace it, and ``Window.cut``,
+    by what a pipeline that is fed by this one is to see; its own ``spec`` then says what that is.
     """
 
     Config: Any
-    READS_INPUTS: bool
 
-    def open(self, config: Any, outputs: Sequence[TensorSpec], labels: Sequence[str]) -> Decoder:
-        """Prepare to decode the model's ``outputs`` with the bundle's ``labels``."""
+    def open(self, config: Any, spec: Spec) -> Stage:
+        """Prepare to decode ``spec.outputs`` with ``spec.labels``. ``ValueError`` says why it cannot."""

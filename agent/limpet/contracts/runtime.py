@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import msgspec
+
+from limpet.contracts.model_facts import ModelFacts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from contextlib import AbstractContextManager
-    from pathlib import Path
 
-    from limpet.contracts.data import Array, TensorSpec
+    from limpet.contracts.data import Array, FloatArray, TensorSpec
     from limpet.contracts.delegate import Choice
-    from limpet.contracts.model_facts import ModelFacts
+    from limpet.contracts.placement import Placement
 
 
 class Model(Protocol):
-    """A loaded model. Used by one thread."""
+    """A model that can be run. Used by one thread."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
@@ -37,19 +41,54 @@ class Model(Protocol):
     def reset(self) -> None:
         """Forget earlier inputs, for a model with state."""
 
+    def absorb(self, byte_values: FloatArray) -> bool:
+        """Take images of bytes from now on, which stand for these 256 real values. Return False to refuse."""
+
+
+class LoadedModel(Model, Protocol):
+    """A model as a runtime has loaded it."""
+
+    @property
+    def placement(self) -> Placement | None:
+        """Which executor runs each op, ``None`` if the runtime does not say."""
+
+
+Check: TypeAlias = Callable[[Path, Sequence[str]], list[str]]
+"""Return why a model file cannot be run here on delegates of these names, without loading it."""
+
+Describe: TypeAlias = Callable[[Path, Any], ModelFacts | None]
+"""Return what a model file says, without loading it; ``None`` if unknown. The second is a ``Config``.
+``ModelError``."""
+
+
+def _no_problem(_path: Path, _delegates: Sequence[str]) -> list[str]:
+    return []
+
+
+def _unknown(_path: Path, _config: Any) -> None:
+    return None
+
+
+class Abilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a module of a runtime declares as ``ABILITIES``. One that declares nothing has the defaults.
+
+    ``package`` and ``version`` are those of the library that runs models. ``interpreter`` makes TFLite
+    interpreters on the CPU, which show how long single ops take.
+    """
+
+    check: Check = _no_problem
+    describe: Describe = _unknown
+    package: str = ""
+    version: str = ""
+    interpreter: Callable[..., Any] | None = None
+
 
 class RuntimePlugin(Protocol):
-    """Who executes the model."""
+    """Who executes the model. It may declare ``ABILITIES``."""
 
     Config: Any
 
-    def check(self, path: Path, delegates: Sequence[str]) -> list[str]:
-        """Return why a model cannot be run here on these delegates, without loading it. Default: none."""
-
-    def describe(self, path: Path, config: Any) -> ModelFacts | None:
-        """Return what the model's file says, without loading it. ``ModelError``. Default: ``None``, unknown."""
-
     def open(
         self, path: Path, config: Any, delegate: Choice, shapes: Sequence[tuple[int, ...]] | None
-    ) -> AbstractContextManager[Model]:
+    ) -> AbstractContextManager[LoadedModel]:
         """Load the model file on one delegate, inputs resized to ``shapes`` where given. ``ModelError``."""

@@ -1,36 +1,47 @@
-"""What a transform must do."""
+"""What a transform must do: windows to model input."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
+import msgspec
+
+from limpet.contracts.stage import Stage
+
 if TYPE_CHECKING:
-    from limpet.contracts.data import Array, SampleSpec
+    from limpet.contracts.data import FloatArray
+    from limpet.contracts.stage import Spec
 
 
-class Transform(Protocol):
-    """Windows to model input. ``shape`` and ``dtype`` of what it returns are known before data flow."""
+class Abilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What a module of transforms declares as ``ABILITIES``. One that declares nothing has the defaults.
 
-    shape: tuple[int, ...]
-    dtype: Any
+    ``elementwise``: each number of the result depends on the number in its place and on its channel alone. The
+    transform can be opened for many windows in one array, along an axis more, and keeps no memory.
+    ``keeps_range``: the result has the unit and the range of what it gets, so that a model whose input is an
+    integer without quantization can take it, rounded.
+    ``byte_table``: stages have ``byte_values``, see ``ByteTable``.
+    ``outlives_gaps``: the stage's memory is kept over a gap; the graph never resets it.
+    """
 
-    def __call__(self, values: Array) -> Array:
-        """Return what the model, or the next transform, sees; valid until the next call."""
+    elementwise: bool = False
+    keeps_range: bool = False
+    byte_table: bool = False
+    outlives_gaps: bool = False
+
+
+class ByteTable(Stage, Protocol):
+    """A transform that can be replaced by a table for images of bytes."""
+
+    @property
+    def byte_values(self) -> FloatArray | None:
+        """What becomes of each byte, float32 ``(256,)``. ``None`` if that differs between channels."""
 
 
 class TransformPlugin(Protocol):
-    """``ValueError`` from ``open`` says why it cannot work on such windows.
-
-    A module with ``ELEMENTWISE = True`` says that of its result each number depends on the number in its place and
-    its channel alone, so that it may be opened for, and be given, many windows in one array, along an axis more.
-
-    A module with ``KEEPS_RANGE = True`` says that its result is in the unit and the range of what it gets, so that
-    a model may take it as integers that are not quantized, rounded.
-    """
+    """A module that makes transforms. It may declare ``ABILITIES``."""
 
     Config: Any
-    ELEMENTWISE: bool
-    KEEPS_RANGE: bool
 
-    def open(self, config: Any, spec: SampleSpec, shape: tuple[int, ...]) -> Transform:
-        """``shape`` is that of the arrays that it will get, ``spec`` that of the source's samples."""
+    def open(self, config: Any, spec: Spec) -> Stage:
+        """Prepare for windows of the form ``spec``. ``ValueError`` says why the transform cannot take them."""

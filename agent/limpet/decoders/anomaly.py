@@ -8,13 +8,18 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import numpy as np
 
+from limpet.contracts.decoder import Abilities
 from limpet.contracts.fields import Count
 from limpet.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.contracts.data import FloatArray, TensorSpec
+    from limpet.contracts.data import Array, FloatArray, Window
+    from limpet.contracts.stage import Spec
+
+ABILITIES = Abilities(batches=True, threshold=True, outlives_gaps=True)
+"""An anomaly goes on over a gap: nothing says that it is over."""
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -50,8 +55,9 @@ class Output(msgspec.Struct, gc=False):
     threshold: float
 
 
-def open(config: Config, outputs: Sequence[TensorSpec], labels: Sequence[str]) -> Anomaly:  # noqa: ARG001
+def open(config: Config, spec: Spec) -> Anomaly:
     """Prepare to score. ``ValueError`` where ``metric`` is ``output`` and that is not one number."""
+    outputs = spec.outputs
     if not outputs:
         raise ValueError("anomaly needs a model with an output")
     if outputs[0].dtype.kind not in "fiub":
@@ -61,38 +67,55 @@ def open(config: Config, outputs: Sequence[TensorSpec], labels: Sequence[str]) -
             f'metric = "output" takes a score, not an output of shape {list(outputs[0].shape)}; '
             'for a model that reconstructs its input take "mse"'
         )
-    return Anomaly(config)
+    return Anomaly(config, spec)
 
 
 class Anomaly:
     """Remembers whether an anomaly is on, and for how many windows the score has said otherwise.
 
-    ``threshold`` may be set between two calls. A NaN score says nothing: it changes nothing.
+    A NaN score says nothing: it changes nothing.
     """
 
-    def __init__(self, config: Config) -> None:
-        self.threshold = config.threshold
+    def __init__(self, config: Config, spec: Spec) -> None:
+        self.spec = spec
+        self._threshold = config.threshold
         self._release = config.release
         self._rise, self._fall = config.rise, config.fall
         self._measure = {"mse": _squared, "mae": _absolute, "output": None}[config.metric]
         self._anomalous = False
         self._against = 0  # windows in a row that contradict _anomalous
 
-    def __call__(self, outputs: Sequence[FloatArray], inputs: Sequence[FloatArray]) -> Output:
-        """Return the score and what follows. ``ModelError`` where input and output are not of one size."""
-        measure = self._measure
-        return self._judge(measure(_difference(outputs[0], inputs[0])) if measure else float(outputs[0].item()))
+    def __call__(self, window: Window) -> Window:
+        """Return the window with its score and what follows. ``ModelError`` if input and output differ in size."""
+        output, measure = window.outputs[0], self._measure
+        score = measure(_difference(output, window.inputs[0])) if measure else float(output.item())
+        window.result = self._judge(score)
+        return window
 
-    def many(self, outputs: Sequence[FloatArray], inputs: Sequence[FloatArray]) -> list[Output]:
-        """Return the same for each of the windows along the first axis, in their order."""
+    def decode_batch(
+        self, windows: Sequence[Window], outputs: Sequence[FloatArray], inputs: Sequence[Array]
+    ) -> None:
+        """Score each window, in their order."""
         measure = self._measure
         if measure is None:
-            return [self._judge(score) for score in outputs[0].ravel().tolist()]
-        differences = _difference(outputs[0], inputs[0]).reshape(len(outputs[0]), -1)
-        return [self._judge(measure(difference)) for difference in differences]
+            scores = outputs[0].ravel().tolist()
+        else:
+            differences = _difference(outputs[0], inputs[0]).reshape(len(outputs[0]), -1)
+            scores = [measure(difference) for difference in differences]
+        for window, score in zip(windows, scores, strict=True):
+            window.result = self._judge(score)
+
+    def reset(self) -> None:
+        """Begin without an anomaly."""
+        self._anomalous = False
+        self._against = 0
+
+    def set_threshold(self, value: float) -> None:
+        """Compare with another threshold from the next window on."""
+        self._threshold = value
 
     def _judge(self, score: float) -> Output:
-        threshold = self.threshold
+        threshold = self._threshold
         if self._anomalous:
             release = threshold if self._release is None else min(self._release, threshold)
             contradicts, enough = score < release, self._fall
@@ -108,18 +131,18 @@ class Anomaly:
         return Output(self._anomalous, score if isfinite(score) else None, threshold)
 
 
-def _difference(output: FloatArray, given: FloatArray) -> FloatArray:
+def _difference(output: Array, seen: Array) -> FloatArray:
     """Return what the model got wrong, flat. The two may differ in dimensions of 1."""
-    if output.dtype.kind != "f" or given.dtype.kind != "f":  # Bytes would wrap around.
-        output, given = output.astype(np.float32), given.astype(np.float32)
-    if output.shape == given.shape:
-        return (output - given).ravel()
-    if output.size != given.size:
+    if output.dtype.kind != "f" or seen.dtype.kind != "f":  # Bytes would wrap around.
+        output, seen = output.astype(np.float32), seen.astype(np.float32)
+    if output.shape == seen.shape:
+        return (output - seen).ravel()
+    if output.size != seen.size:
         raise ModelError(
-            f"decoder anomaly compares the model's input, of shape {list(given.shape)}, with its output, of shape "
+            f"decoder anomaly compares the model's input, of shape {list(seen.shape)}, with its output, of shape "
             f'{list(output.shape)}: not as many numbers; a model whose output is the score takes metric = "output"'
         )
-    return output.ravel() - given.ravel()
+    return output.ravel() - seen.ravel()
 
 
 def _squared(difference: FloatArray) -> float:

@@ -8,17 +8,18 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import msgspec
 import numpy as np
 
+from limpet.contracts.decoder import Abilities
 from limpet.contracts.fields import Count
 from limpet.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.contracts.data import Array, FloatArray, TensorSpec
+    from limpet.contracts.data import Array, FloatArray, TensorSpec, Window
+    from limpet.contracts.stage import Spec
 
 
-READS_INPUTS = False
-"""What the model was given does not matter here."""
+ABILITIES = Abilities(reads_inputs=False, threshold=True)
 
 Activation: TypeAlias = Literal["none", "softmax", "sigmoid"]
 _INDICES = ("int32", "int64", "uint32", "uint64", "bool")
@@ -70,14 +71,13 @@ class Output(msgspec.Struct, gc=False):
     abstained: bool
 
 
-def open(
-    config: Config, outputs: Sequence[TensorSpec], labels: Sequence[str]
-) -> Classify | Binary | Index | Ranked:
+def open(config: Config, spec: Spec) -> Classify | Binary | Index | Ranked:
     """Prepare to decode the model's outputs.
 
     ``ValueError`` where the first is no row of scores or indices, or has not as many classes as there are labels.
     """
-    names = list(config.labels or labels)
+    outputs = spec.outputs
+    names = list(config.labels or spec.labels)
     for tensor in outputs[:1]:
         if tensor.dtype.kind not in "fiub":
             raise ValueError(f"classify takes numbers, and output {tensor.name!r} has {_kind(tensor)}")
@@ -85,20 +85,22 @@ def open(
         raise ValueError("classify takes one row of scores, and the model has no output")
     pair = _pair(outputs) if config.output == "auto" else None
     if pair is not None:
-        return _ranked(config, *pair, names)
+        return _ranked(config, pair, names, spec)
     place = _place(config, outputs, len(names))
     tensor = outputs[place]
     size = _size(tensor)
     if config.output == "index" or (config.output == "auto" and _whole(tensor)):
-        return _index(config, tensor, size, names)
+        return _index(config, tensor, names, spec)
     _refuse_activation(config.activation, tensor, size)
     if size == 1 and len(names) == 2:
         _refuse_logit(config.activation, tensor)
-        return Binary(config, place, names)
-    return _rows(config, tensor, place, size, names)
+        return Binary(config, place, names, spec)
+    return _rows(config, place, names, spec)
 
 
-def _rows(config: Config, tensor: TensorSpec, place: int, size: int, names: list[str]) -> Classify:
+def _rows(config: Config, place: int, names: list[str], spec: Spec) -> Classify:
+    tensor = spec.outputs[place]
+    size = _size(tensor)
     if names and len(names) != size:
         raise ValueError(_misfit(tensor, size, len(names)))
     if size == 1 and (config.threshold is None or not names):
@@ -106,10 +108,11 @@ def _rows(config: Config, tensor: TensorSpec, place: int, size: int, names: list
             f"output {tensor.name!r} is a single score; give two labels, the first for a score of 0, or one label "
             "and a threshold"
         )
-    return Classify(config, place, names or [str(index) for index in range(size)])
+    return Classify(config, place, names or [str(index) for index in range(size)], spec)
 
 
-def _index(config: Config, tensor: TensorSpec, size: int, names: list[str]) -> Index:
+def _index(config: Config, tensor: TensorSpec, names: list[str], spec: Spec) -> Index:
+    size = _size(tensor)
     if config.threshold is not None or config.activation != "none":
         raise ValueError(
             f"output {tensor.name!r} ({tensor.dtype}) is the index of a class and has no score; remove threshold "
@@ -127,25 +130,27 @@ def _index(config: Config, tensor: TensorSpec, size: int, names: list[str]) -> I
             f"output {tensor.name!r} is one {tensor.dtype} that is not quantized; set "
             'output = "index" if it is the number of a class, or output = "scores"'
         )
-    return Index(config, names)
+    return Index(config, names, spec)
 
 
-def _ranked(config: Config, scores: int, indices: int, tensor: TensorSpec, names: list[str]) -> Ranked:
+def _ranked(config: Config, pair: tuple[int, int], names: list[str], spec: Spec) -> Ranked:
+    scores, indices = pair
     if config.activation == "softmax":
         raise ValueError(
-            f"output {tensor.name!r} has the best scores only; softmax needs the scores of all classes"
+            f"output {spec.outputs[scores].name!r} has the best scores only; "
+            "softmax needs the scores of all classes"
         )
-    return Ranked(config, scores, indices, names)
+    return Ranked(config, scores, indices, names, spec)
 
 
-def _pair(outputs: Sequence[TensorSpec]) -> tuple[int, int, TensorSpec] | None:
+def _pair(outputs: Sequence[TensorSpec]) -> tuple[int, int] | None:
     """Return the first scores and the first indices if they belong together, as those of TOPK_V2 do."""
     indices = [n for n, tensor in enumerate(outputs) if tensor.dtype.name in _INDICES and _whole(tensor)]
     scores = [n for n, tensor in enumerate(outputs) if _is_real(tensor)]
     if not indices or not scores or 0 not in {indices[0], scores[0]} or outputs[indices[0]].dtype.kind == "b":
         return None
     one, other = outputs[scores[0]], outputs[indices[0]]
-    return (scores[0], indices[0], one) if _flat(one.shape) == _flat(other.shape) else None
+    return (scores[0], indices[0]) if _flat(one.shape) == _flat(other.shape) else None
 
 
 def _place(config: Config, outputs: Sequence[TensorSpec], labels: int) -> int:
@@ -248,10 +253,11 @@ def _activated(activation: Activation, score: float) -> float:
 
 
 class Classify:
-    """The scores are float32, NaN or infinite ones too. ``threshold`` may be set between two calls."""
+    """The scores are float32, NaN or infinite ones too."""
 
-    def __init__(self, config: Config, place: int, labels: list[str]) -> None:
-        self.threshold = config.threshold
+    def __init__(self, config: Config, place: int, labels: list[str], spec: Spec) -> None:
+        self.spec = spec
+        self._threshold = config.threshold
         self._place = place
         self._labels = labels
         self._top_k = min(config.top_k, len(labels))
@@ -259,9 +265,19 @@ class Classify:
         self._powers = np.empty(len(labels), np.float32)
         self._ones = np.ones(len(labels), np.float32)
 
-    def __call__(self, outputs: Sequence[Array], inputs: Sequence[Array]) -> Output:  # noqa: ARG002
-        """Return the best class, of equals the first."""
-        raw = outputs[self._place].ravel()
+    def __call__(self, window: Window) -> Window:
+        """Return the window with its best class, of equals the first."""
+        window.result = self._decode(window.outputs[self._place].ravel())
+        return window
+
+    def reset(self) -> None:
+        """Do nothing: nothing is remembered."""
+
+    def set_threshold(self, value: float) -> None:
+        """Give no label to what scores below another threshold, from the next window on."""
+        self._threshold = value
+
+    def _decode(self, raw: FloatArray) -> Output:
         if raw.dtype is not _SINGLE:
             raw = raw.astype(_SINGLE)
         best = int(raw.argmax())  # a NaN, if there is one
@@ -272,7 +288,7 @@ class Classify:
         score = self._activated(peak, peak, whole)
         label = self._labels[best]
         top = [Scored(label, score)] if self._top_k == 1 else self._ranked(raw, peak, whole)
-        if self.threshold is not None and score < self.threshold:
+        if self._threshold is not None and score < self._threshold:
             return Output(None, score, top, True)
         return Output(label, score, top, False)
 
@@ -298,18 +314,29 @@ class Classify:
 
 
 class Binary:
-    """One probability for two labels: that of the second. ``threshold`` may be set between two calls."""
+    """One probability for two labels: that of the second."""
 
-    def __init__(self, config: Config, place: int, labels: list[str]) -> None:
-        self.threshold = config.threshold
+    def __init__(self, config: Config, place: int, labels: list[str], spec: Spec) -> None:
+        self.spec = spec
+        self._threshold = config.threshold
         self._place = place
         self._labels = labels
         self._top_k = config.top_k
         self._activation = config.activation
 
-    def __call__(self, outputs: Sequence[Array], inputs: Sequence[Array]) -> Output:  # noqa: ARG002
-        """Return the likelier label. ``ModelError`` where the model gives no probability."""
-        raw = float(outputs[self._place].item())
+    def __call__(self, window: Window) -> Window:
+        """Return the window with its likelier label. ``ModelError`` where the model gives no probability."""
+        window.result = self._decode(float(window.outputs[self._place].item()))
+        return window
+
+    def reset(self) -> None:
+        """Do nothing: nothing is remembered."""
+
+    def set_threshold(self, value: float) -> None:
+        """Give no label to what scores below another threshold, from the next window on."""
+        self._threshold = value
+
+    def _decode(self, raw: float) -> Output:
         if not isfinite(raw):
             return Output(None, None, [], True)
         share = _activated(self._activation, raw)
@@ -323,7 +350,7 @@ class Binary:
         if share > 0.5:
             both.reverse()
         best, top = both[0], both[: self._top_k]
-        if self.threshold is not None and best.score is not None and best.score < self.threshold:
+        if self._threshold is not None and best.score is not None and best.score < self._threshold:
             return Output(None, best.score, top, True)
         return Output(best.label, best.score, top, False)
 
@@ -331,29 +358,50 @@ class Binary:
 class Index:
     """Numbers of classes, best first, as ARG_MAX gives one. There are no scores, so there is no threshold."""
 
-    def __init__(self, config: Config, labels: list[str]) -> None:
+    def __init__(self, config: Config, labels: list[str], spec: Spec) -> None:
+        self.spec = spec
         self._labels = labels
         self._top_k = config.top_k
 
-    def __call__(self, outputs: Sequence[Array], inputs: Sequence[Array]) -> Output:  # noqa: ARG002
-        """Return the class of the first number. ``ModelError`` where there is no such class."""
-        numbers = outputs[0].ravel()[: self._top_k].tolist()
+    def __call__(self, window: Window) -> Window:
+        """Return the window with the class of the first number. ``ModelError`` where there is no such class."""
+        numbers = window.outputs[0].ravel()[: self._top_k].tolist()
         top = [Scored(_label(self._labels, number), None) for number in numbers]
-        return Output(top[0].label, None, top, False)
+        window.result = Output(top[0].label, None, top, False)
+        return window
+
+    def reset(self) -> None:
+        """Do nothing: nothing is remembered."""
+
+    def set_threshold(self, value: float) -> None:  # noqa: ARG002
+        """Raise ``ValueError``: there are no scores to compare with it."""
+        raise ValueError("the model gives the number of a class, and no score that a threshold could be for")
 
 
 class Ranked:
-    """Scores and the numbers of their classes, as TOPK_V2 gives them. ``threshold`` as ``Classify``."""
+    """Scores and the numbers of their classes, as TOPK_V2 gives them."""
 
-    def __init__(self, config: Config, scores: int, indices: int, labels: list[str]) -> None:
-        self.threshold = config.threshold
+    def __init__(self, config: Config, scores: int, indices: int, labels: list[str], spec: Spec) -> None:
+        self.spec = spec
+        self._threshold = config.threshold
         self._scores, self._indices = scores, indices
         self._labels = labels
         self._top_k = config.top_k
         self._activation = config.activation
 
-    def __call__(self, outputs: Sequence[Array], inputs: Sequence[Array]) -> Output:  # noqa: ARG002
-        """Return the class with the best score. ``ModelError`` where there is no such class."""
+    def __call__(self, window: Window) -> Window:
+        """Return the window with the class of its best score. ``ModelError`` where there is no such class."""
+        window.result = self._decode(window.outputs)
+        return window
+
+    def reset(self) -> None:
+        """Do nothing: nothing is remembered."""
+
+    def set_threshold(self, value: float) -> None:
+        """Give no label to what scores below another threshold, from the next window on."""
+        self._threshold = value
+
+    def _decode(self, outputs: Sequence[Array]) -> Output:
         scores = outputs[self._scores].ravel()
         order = (-scores.astype(np.float64)).argsort(kind="stable")[: self._top_k]
         if not np.isfinite(scores).all():
@@ -364,7 +412,7 @@ class Ranked:
             for number, score in zip(numbers, scores[order].tolist(), strict=True)
         ]
         best = top[0]
-        if self.threshold is not None and best.score is not None and best.score < self.threshold:
+        if self._threshold is not None and best.score is not None and best.score < self._threshold:
             return Output(None, best.score, top, True)
         return Output(best.label, best.score, top, False)
 

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
+from limpet.contracts.decoder import Abilities
 from limpet.contracts.fields import Count
 
 if TYPE_CHECKING:
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from limpet.contracts.data import Array, FloatArray, TensorSpec
+    from limpet.contracts.data import Array, Cut, FloatArray, TensorSpec, Window
+    from limpet.contracts.stage import Spec
 
 Layout: TypeAlias = Literal["auto", "ssd", "yolov5", "yolov8", "end2end"]
 
@@ -27,8 +29,8 @@ CLASSES = 10_000
 DIGITS = 5
 """Of scores and fractions that are reported: a hundredth of a pixel is 0.00001 of a picture 1000 wide."""
 
-READS_INPUTS = False
-"""What the model was given does not matter here."""
+ABILITIES = Abilities(reads_inputs=False, threshold=True, outlives_gaps=True)
+"""Labels that were there before a gap are counted after it, too: with 0 if they are gone."""
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -60,7 +62,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Detection(msgspec.Struct, gc=False):
-    """A box: left, top, right and bottom as fractions, 0 to 1, of the picture's width and height."""
+    """A box: left, top, right and bottom as fractions, 0 to 1, of the width and height of the source's picture."""
 
     label: str
     score: float
@@ -77,19 +79,20 @@ class Output(msgspec.Struct, gc=False):
     counts: dict[str, int]
 
 
-def open(config: Config, outputs: Sequence[TensorSpec], labels: Sequence[str]) -> Detect:
+def open(config: Config, spec: Spec) -> Detect:
     """Prepare to decode. ``ValueError`` where the outputs are of no such layout, or have not as many classes."""
-    names = list(config.labels or labels)
-    layout = told(outputs, len(names)) if config.layout == "auto" else config.layout
+    outputs = spec.outputs
+    names = list(config.labels or spec.labels)
+    layout = layout_of(outputs, len(names)) if config.layout == "auto" else config.layout
     if layout == "ssd":
         order = _ssd_order(outputs)
         _refuse_types([outputs[order.boxes], outputs[order.scores]])
-        return Detect(config, _Processed(order), names)
+        return Detect(config, _Processed(order), names, spec)
     _refuse_types(outputs)
     places, scores = tables(outputs, layout, len(names))
     if layout == "end2end":
-        return Detect(config, _End2End(places, scores), names)
-    return Detect(config, _Raw(places, scores, layout == "yolov5", config.activation), names)
+        return Detect(config, _End2End(places, scores), names, spec)
+    return Detect(config, _Raw(places, scores, layout == "yolov5", config.activation), names, spec)
 
 
 class Boxes(NamedTuple):
@@ -109,29 +112,39 @@ class _Head(Protocol):
 
 
 class Detect:
-    """Takes float32, whatever is in it. ``threshold`` may be set between two calls."""
+    """Takes float32, whatever is in it."""
 
-    def __init__(self, config: Config, head: _Head, labels: list[str]) -> None:
-        self.threshold = config.threshold
+    def __init__(self, config: Config, head: _Head, labels: list[str], spec: Spec) -> None:
+        self.spec = spec
+        self._threshold = config.threshold
         self._head = head
         self._labels = labels
         self._most, self._overlap = config.most, config.overlap
         self._scale: FloatArray = np.reciprocal(np.array((config.pixels or [1, 1]) * 2, np.float32))
         self._none: dict[str, int] = {}
 
-    def __call__(self, outputs: Sequence[FloatArray], inputs: Sequence[FloatArray]) -> Output:  # noqa: ARG002
-        """Return what is in the picture."""
-        found = _best(_real(self._head(outputs, self.threshold), self._scale))
+    def __call__(self, window: Window) -> Window:
+        """Return the window with what is in its picture."""
+        found = _best(_real(self._head(window.outputs, self._threshold), self._scale))
         chosen: Sequence[int] | slice = slice(self._most)
         if not self._head.suppressed:
             chosen = _apart(found, self._overlap, self._most)
-        corners = found.corners[chosen].astype(np.float64).round(DIGITS).tolist()
+        corners = _in_source(found.corners[chosen].astype(np.float64), window.cut).round(DIGITS).tolist()
         scores = found.scores[chosen].astype(np.float64).round(DIGITS).tolist()
         detections = [
             Detection(self._label(kind), score, tuple(box))
             for kind, score, box in zip(found.classes[chosen].tolist(), scores, corners, strict=True)
         ]
-        return Output(detections, self._counted(detections))
+        window.result = Output(detections, self._counted(detections))
+        return window
+
+    def reset(self) -> None:
+        """Forget which labels were there."""
+        self._none = {}
+
+    def set_threshold(self, value: float) -> None:
+        """Leave out what scores below another threshold, from the next window on."""
+        self._threshold = value
 
     def _label(self, kind: int) -> str:
         return self._labels[kind] if kind < len(self._labels) else str(kind)
@@ -151,6 +164,15 @@ def _real(found: Boxes, scale: FloatArray) -> Boxes:
     good = (corners[:, 2:] - corners[:, :2]).min(axis=1, initial=1) > 0
     good &= np.isfinite(found.scores)
     return Boxes(corners[good], found.scores[good], found.classes[good])
+
+
+def _in_source(corners: NDArray[np.float64], cut: Cut | None) -> NDArray[np.float64]:
+    """Return where boxes ``(n, 4)`` of a picture lie in the source's picture that it was cut from."""
+    if cut is None:
+        return corners
+    left, top, right, bottom = cut
+    size, origin = [right - left, bottom - top] * 2, [left, top] * 2
+    return corners * size + origin
 
 
 def _best(found: Boxes) -> Boxes:
@@ -203,14 +225,14 @@ class _Raw:
         self._activated = _sigmoid if activation == "sigmoid" else _as_it_is
 
     def __call__(self, outputs: Sequence[FloatArray], threshold: float) -> Boxes:
-        given = self._scores.columns(outputs)
+        raw = self._scores.columns(outputs)
         # A box whose own score is too low cannot score more with that of a class, which is 1 at most.
-        best = self._activated(given[0] if self._own else given.max(axis=0))
+        best = self._activated(raw[0] if self._own else raw.max(axis=0))
         likely = np.flatnonzero(best >= threshold)
-        given, scores = given[int(self._own) :, likely], best[likely]
-        classes = given.argmax(axis=0)
+        raw, scores = raw[int(self._own) :, likely], best[likely]
+        classes = raw.argmax(axis=0)
         if self._own:
-            scores = scores * self._activated(given[classes, np.arange(len(likely))])
+            scores = scores * self._activated(raw[classes, np.arange(len(likely))])
         places = self._places.columns(outputs)[:, likely]
         half = places[2:] / 2
         corners = np.concatenate([places[:2] - half, places[:2] + half]).T
@@ -259,8 +281,8 @@ def _known(corners: FloatArray, scores: FloatArray, classes: FloatArray, thresho
     return Boxes(corners[good], scores[good], classes[good].round().astype(np.intp))
 
 
-def told(outputs: Sequence[TensorSpec], labels: int) -> Layout:
-    """Return which layout outputs are of. ``ValueError`` where that is not to be told."""
+def layout_of(outputs: Sequence[TensorSpec], labels: int) -> Layout:
+    """Return which layout outputs are of. ``ValueError`` if the shapes do not say."""
     if len(outputs) == 4:
         return "ssd"
     known: list[Layout] = ["yolov8", "yolov5"]
@@ -270,7 +292,7 @@ def told(outputs: Sequence[TensorSpec], labels: int) -> Layout:
     if len(outputs) == 1 and _plain(outputs[0])[1] == 6:
         return "end2end"
     raise ValueError(
-        f"the layout of outputs of shape {_shapes(outputs)} is not to be told with {labels} labels: yolov8 has "
+        f"the layout of outputs of shape {_shapes(outputs)} is unclear with {labels} labels: yolov8 has "
         f"{labels + 4} numbers for each box then, yolov5 {labels + 5}, end2end 6; set labels, one for each class, "
         "or layout"
     )

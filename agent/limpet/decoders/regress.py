@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from limpet.contracts.decoder import Abilities
 
-    from limpet.contracts.data import FloatArray, TensorSpec
+if TYPE_CHECKING:
+    from limpet.contracts.data import TensorSpec, Window
+    from limpet.contracts.stage import Spec
 
 _LARGEST = sys.float_info.max
 
-READS_INPUTS = False
-"""What the model was given does not matter here."""
+ABILITIES = Abilities(reads_inputs=False)
 
 MOST = 4096
 """Numbers that a result may name. A picture, as segmentation gives it, is no result."""
@@ -60,24 +60,25 @@ class Output(msgspec.Struct, gc=False):
     out_of_range: list[str]
 
 
-def open(config: Config, outputs: Sequence[TensorSpec], labels: Sequence[str]) -> Regress:
-    """Prepare to name the numbers of all ``outputs``, whose first dimension may be open.
+def open(config: Config, spec: Spec) -> Regress:
+    """Prepare to name the numbers of all outputs, whose first dimension may be open.
 
     ``ValueError`` where there are not as many names, units ... as numbers, or two of one name.
     """
+    outputs = spec.outputs
     count = sum(_size(tensor) for tensor in outputs)
     if not count:
         raise ValueError("regress needs a model with an output")
     if count > MOST:
         shapes = ", ".join(str(list(tensor.shape)) for tensor in outputs)
         raise ValueError(f"regress names at most {MOST} numbers, and the model's outputs {shapes} have {count}")
-    names = list(config.names or labels) or [name for tensor in outputs for name in _names(tensor)]
+    names = list(config.names or spec.labels) or [name for tensor in outputs for name in _names(tensor)]
     if len(names) != count:
         raise ValueError(f"there are {len(names)} names for the {count} numbers that the model gives")
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
         raise ValueError(f"the name {twice[0]!r} is there twice; set names")
-    return Regress(config, names)
+    return Regress(config, names, spec)
 
 
 class _Quantity(NamedTuple):
@@ -91,7 +92,8 @@ class _Quantity(NamedTuple):
 class Regress:
     """Scales and names what the model gives, float32 of any shape."""
 
-    def __init__(self, config: Config, names: list[str]) -> None:
+    def __init__(self, config: Config, names: list[str], spec: Spec) -> None:
+        self.spec = spec
         count = len(names)
         units = _each("unit", config.unit if isinstance(config.unit, list) else [config.unit], count)
         scales = _each("scale", config.scale if isinstance(config.scale, list) else [config.scale], count)
@@ -103,10 +105,10 @@ class Regress:
             for name, scale, offset, (low, high) in zip(names, scales, offsets, ranges, strict=True)
         ]
 
-    def __call__(self, outputs: Sequence[FloatArray], inputs: Sequence[FloatArray]) -> Output:  # noqa: ARG002
-        """Return the named values."""
+    def __call__(self, window: Window) -> Window:
+        """Return the window with its named values."""
         numbers: list[float] = []
-        for output in outputs:
+        for output in window.outputs:
             numbers += output.ravel().tolist()
         values: dict[str, float | None] = {}
         strange = []
@@ -117,7 +119,11 @@ class Regress:
                 strange.append(name)
                 if not isfinite(value):
                     values[name] = None
-        return Output(values, self._units, not strange, strange)
+        window.result = Output(values, self._units, not strange, strange)
+        return window
+
+    def reset(self) -> None:
+        """Do nothing: nothing is remembered."""
 
 
 def _size(tensor: TensorSpec) -> int:

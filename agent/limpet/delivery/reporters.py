@@ -85,7 +85,7 @@ class Reporters:
         changed = {name: one for name, one in found.items() if self._has_changed(one)}
         for one in changed.values():
             with _named(one.table):
-                one.module.check(one.options)
+                plugins.optional(one.module, "check", _nothing_to_check)(one.options)
         with ExitStack() as undo:
             for name, one in found.items():
                 if name not in self._consumers:
@@ -203,6 +203,10 @@ class Reporters:
         cursor = consumer.cursor
         kind = consumer.settings.table.kind
         return {"kind": kind, **own, "waiting": cursor.uncommitted, "missed": cursor.missed}
+
+
+def _nothing_to_check(_options: Any) -> None:
+    """Stand in for a reporter without ``check``."""
 
 
 def _log_loss(name: str, consumer: _Consumer) -> None:

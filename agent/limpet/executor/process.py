@@ -21,9 +21,8 @@ from limpet.device import directories
 from limpet.errors import LimpetError, UnreadableError
 from limpet.inference import admission, needs
 from limpet.inference.delegates import delegates_of
-from limpet.inference.input_fit import open_transforms, resized
+from limpet.inference.input_fit import resized
 from limpet.inference.planning import plan_pipeline, plan_source, source_plugin
-from limpet.inference.window import Windower
 from limpet.isolation import sandbox
 from limpet.untrusted import reading
 from limpet.wire.border import cleaned, cleaned_placed
@@ -82,8 +81,7 @@ class _Executor:
         sandbox.enter(needs.of_planning(assignment, name, source_plugin(assignment, source), self._choice))
         self._plan = plan_pipeline(assignment, name, plan_source(assignment, source).spec)
         in_force = _confine(assignment, self._plan, self._choice)
-        shape, _ = open_transforms(self._plan.transforms, Windower(self._plan.window, self._plan.spec))
-        self._shapes = resized(self._plan, shape)
+        self._shapes = resized(self._plan)
         self._model, placed = stack.enter_context(admission.admitted(self._plan, self._choice, self._shapes))
         placed = cleaned_placed(placed)
         placed.sandbox = in_force

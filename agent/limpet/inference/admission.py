@@ -5,13 +5,8 @@ What the proof takes is imported with it: a worker on the CPU proves nothing.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
-
-if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
-
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec.structs import replace
 
@@ -21,10 +16,12 @@ from limpet.errors import DeployError, ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from contextlib import AbstractContextManager
 
-    from limpet.accelerators.placement import Placement, Proof
+    from limpet.accelerators.placement import Proof
     from limpet.contracts.delegate import Choice
-    from limpet.contracts.runtime import Model
+    from limpet.contracts.placement import Placement
+    from limpet.contracts.runtime import LoadedModel, Model
     from limpet.inference.plan import PipelinePlan
 
 RACE = 0.1
@@ -34,7 +31,7 @@ THROTTLED = 0.5
 
 
 @contextmanager
-def opened(plan: PipelinePlan, choice: Choice, shapes: Sequence[tuple[int, ...]] | None) -> Iterator[Model]:
+def opened(plan: PipelinePlan, choice: Choice, shapes: Sequence[tuple[int, ...]] | None) -> Iterator[LoadedModel]:
     """Load the bundle's file for a delegate on it. ``ModelError``."""
     path, _ = plan.bundle.suited({choice.name, choice.kind})
     with plan.runtime.module.open(path, plan.runtime.config, choice, shapes) as model:
@@ -60,6 +57,7 @@ def load(plan: PipelinePlan, shapes: Sequence[tuple[int, ...]] | None) -> Iterat
     """Load the model in this process on the first delegate that takes it. ``ModelError`` if none does."""
     refusals: list[str] = []
     with ExitStack() as stack:
+        model: Model
         for choice in plan.delegates:
             try:
                 if choice == CPU:
@@ -117,9 +115,9 @@ def _alone(plan: PipelinePlan) -> bool:
     return bool(plan.state.inside) and not plan.state.lasting
 
 
-def _placement(plan: PipelinePlan, choice: Choice, model: Model) -> Placement | None:
+def _placement(plan: PipelinePlan, choice: Choice, model: LoadedModel) -> Placement | None:
     """Return what the runtime says; for a file that a vendor compiled, measured by the CPU's file."""
-    placement: Placement | None = getattr(model, "placement", None)
+    placement = model.placement
     path, _ = plan.bundle.suited({choice.name, choice.kind})
     plain, _ = plan.bundle.suited({CPU.name})
     if placement is None or path == plain:
@@ -152,8 +150,10 @@ def _time(plan: PipelinePlan, placement: Placement, proof: Proof) -> float | Non
         return 1.0
     from limpet.inference.proof import time_share
 
-    with suppress(ModelError, AttributeError):
-        make = plan.runtime.module.Interpreter
+    make = plan.runtime.abilities.interpreter
+    if make is None:
+        return None
+    with suppress(ModelError):
         path, _ = plan.bundle.suited({CPU.name})
         return time_share(path, placement, make, proof.delegate_us, RACE).on_delegate
     return None

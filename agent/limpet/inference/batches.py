@@ -11,27 +11,27 @@ from __future__ import annotations
 from contextlib import ExitStack
 from itertools import islice
 from time import monotonic_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 import numpy as np
+from msgspec.structs import replace
 
+from limpet.contracts.data import Window
 from limpet.contracts.delegate import CPU
 from limpet.errors import ModelError
 from limpet.inference.admission import opened
 from limpet.inference.finite import refuse_not_finite
-from limpet.inference.input_fit import open_transforms, resized
-from limpet.wire.records import Result
+from limpet.inference.input_fit import resized
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from limpet.contracts.data import Array, Window
-    from limpet.contracts.decoder import Decoder
+    from limpet.contracts.data import Array
+    from limpet.contracts.decoder import Batching
     from limpet.contracts.runtime import Model
-    from limpet.inference.clipping import Clipping
-    from limpet.inference.latency import Latency
+    from limpet.contracts.stage import Stage
+    from limpet.inference.graph import Graph
     from limpet.inference.plan import PipelinePlan
-    from limpet.inference.window import Windower
 
 SIZE = 64
 """Windows in a batch. Those that are missing from one are computed all the same, from what was there before."""
@@ -41,44 +41,40 @@ SMALL = 1 << 18
 """Bytes of a model file beyond which a second copy of its weights costs more than it saves."""
 
 
-def suited(plan: PipelinePlan, windower: Windower) -> bool:
-    """Whether windows may go through the model side by side, and nobody can tell but by the time."""
-    if plan.state or plan.delegates != (CPU,) or len(plan.inputs) != 1 or -1 in windower.shape:
+class Decoded(NamedTuple):
+    """When a batch was decoded, in ns of the monotonic clock, and the errors of its windows by their place."""
+
+    at: int
+    errors: dict[int, ModelError]
+
+
+def suited(plan: PipelinePlan) -> bool:
+    """Whether windows may go through the model side by side, with the same results."""
+    if plan.state or plan.delegates != (CPU,) or len(plan.inputs) != 1 or -1 in plan.transforms.windows.shape:
         return False
-    shape, _ = open_transforms(plan.transforms, windower)
-    now = resized(plan, shape)
+    shapes = resized(plan)
     return (
-        now is not None
-        and now[0][0] == 1
+        shapes is not None
+        and shapes[0][0] == 1
         and plan.inputs[0].shape[0] == -1
-        and all(part.module.ELEMENTWISE for part in plan.transforms)
+        and all(plugin.abilities.elementwise for plugin in plan.transforms.plugins)
         and plan.bundle.model.stat().st_size <= SMALL
     )
 
 
 class Batches:
-    """The way of a ``suited`` pipeline's windows through a copy of its model. Opened with the first backlog."""
+    """Takes the windows of a ``suited`` pipeline through a copy of its model, opened with the first backlog."""
 
-    def __init__(
-        self,
-        plan: PipelinePlan,
-        windower: Windower,
-        select: Callable[[Array], Sequence[Array]],
-        decoder: Decoder,
-        clipping: Clipping,
-    ) -> None:
-        self._plan = plan
-        self._windower = windower
-        self._select = select
-        self._decoder = decoder
-        self._clipping = clipping
-        self._values = np.empty((SIZE, *windower.shape), windower.rows.dtype)
-        self._values.fill(0)
+    def __init__(self, graph: Graph) -> None:
+        windows = graph.plan.transforms.windows
+        self._graph = graph
+        self._spec = replace(windows, shape=(SIZE, *windows.shape))
+        self._values = np.zeros(self._spec.shape, windows.dtype)
         self._stack = ExitStack()
-        self._transforms: list[Callable[[Array], Array]] = []
+        self._transforms: list[Stage] = []
         self._model: Model | None = None
         self._refused = False
-        self._computed = bool(plan.transforms) or plan.resamples
+        self._computed = bool(graph.plan.transforms.plugins) or graph.plan.resamples
 
     def gather(self, windows: Iterator[Window]) -> list[Window]:
         """Take the next windows, at most as many as a batch has; their values stay until the next call."""
@@ -91,7 +87,7 @@ class Batches:
 
     def ready(self, windows: list[Window]) -> bool:
         """Whether these windows are to be run as a batch. Opens the model for that when it first pays."""
-        if len(windows) < FEW or self._refused:
+        if len(windows) < FEW or self._refused or self._resets(windows):
             return False
         if self._model is None:
             try:
@@ -100,67 +96,73 @@ class Batches:
                 self._refused = True
         return not self._refused
 
-    def run(self, windows: list[Window], latency: Latency) -> Iterator[Result]:
-        """Return the results of the windows that were gathered last. ``ModelError`` comes before the first."""
+    def run(self, windows: list[Window]) -> Decoded:
+        """Give each of the windows that were gathered last its result.
+
+        ``ModelError`` if transforms or model refuse one of them: then the decoder has seen none.
+        """
         assert self._model is not None
+        graph = self._graph
         started = monotonic_ns()
-        values: Array = self._values
+        batch = Window(self._values, 0, 0, 0)
         for transform in self._transforms:
-            values = transform(values)
+            batch = transform(batch)
         if self._computed:
-            refuse_not_finite(values[: len(windows)])
-        inputs = self._select(values)
+            refuse_not_finite(batch.values[: len(windows)])
+        inputs = graph.select(batch.values)
         transformed = monotonic_ns()
-        if transformed >= self._clipping.due:
-            self._clipping.look([values[0] for values in inputs], transformed)
+        if transformed >= graph.clipping.due:
+            graph.clipping.look([values[0] for values in inputs], transformed)
         outputs = self._model.run(inputs)
         invoked = monotonic_ns()
-        decoded_windows = self._decode(outputs, inputs, len(windows))
+        errors = self._decode(windows, outputs, inputs)
         decoded = monotonic_ns()
         stages = transformed - started, invoked - transformed, decoded - invoked
+        record = graph.latency.record
         for window in windows:
-            latency.record(started - window.monotonic_ns, *stages)
-        return self._results(windows, decoded_windows, decoded)
-
-    def _results(self, windows: list[Window], outputs: list[object], decoded: int) -> Iterator[Result]:
-        assert self._model is not None
-        name, delegate, manifest = self._plan.name, self._model.delegate, self._plan.bundle.manifest
-        model, version = manifest.name, manifest.version
-        for window, output in zip(windows, outputs, strict=True):
-            taken = window.monotonic_ns
-            yield Result(
-                name,
-                model,
-                version,
-                delegate,
-                False,
-                taken,
-                window.wall_ns,
-                window.index,
-                decoded - taken,
-                output,
-            )
+            record(started - window.monotonic_ns, *stages)
+        return Decoded(decoded, errors)
 
     def close(self) -> None:
         """Free the model."""
         self._stack.close()
 
-    def _decode(self, outputs: Sequence[Array], inputs: Sequence[Array], count: int) -> list[object]:
-        many = getattr(self._decoder, "many", None)
-        if many is not None:
-            decoded: list[object] = many([o[:count] for o in outputs], [i[:count] for i in inputs])
-            return decoded
-        return [self._decoder([o[n : n + 1] for o in outputs], [i[n] for i in inputs]) for n in range(count)]
+    def _resets(self, windows: list[Window]) -> bool:
+        """Whether a decoder that takes all windows in one call is to be reset before one of them."""
+        able = self._graph.plan.decoder.abilities
+        if not able.batches or able.outlives_gaps:
+            return False
+        return self._graph.missed or any(window.gap for window in windows)
+
+    def _decode(
+        self, windows: list[Window], outputs: Sequence[Array], inputs: Sequence[Array]
+    ) -> dict[int, ModelError]:
+        """Decode all windows; return the errors of those that the decoder refuses, by their place."""
+        graph, count = self._graph, len(windows)
+        able = graph.plan.decoder.abilities
+        if able.batches:
+            decoder = cast("Batching", graph.decoder)
+            decoder.decode_batch(windows, [o[:count] for o in outputs], [i[:count] for i in inputs])
+            return {}
+        errors: dict[int, ModelError] = {}
+        for n, window in enumerate(windows):
+            if not able.outlives_gaps and (window.gap or graph.missed):
+                graph.decoder.reset()
+            graph.missed = False
+            window.inputs = [values[n] for values in inputs]
+            window.outputs = [values[n : n + 1] for values in outputs]
+            window.values = window.outputs[0] if outputs else window.values
+            try:
+                windows[n] = graph.decoder(window)
+            except ModelError as error:
+                errors[n] = error
+        return errors
 
     def _open(self) -> Model:
-        plan, shape = self._plan, self._values.shape
-        transforms = []
-        for part in plan.transforms:
-            transform = part.module.open(part.config, self._windower.rows, shape)
-            shape = transform.shape
-            transforms.append(transform)
-        (one,) = resized(plan, shape[1:]) or [()]
-        model = self._stack.enter_context(opened(plan, CPU, [(SIZE, *one[1:])]))
+        graph = self._graph
+        transforms = graph.plan.transforms.open(self._spec)
+        (shape,) = resized(graph.plan) or [()]
+        model = self._stack.enter_context(opened(graph.plan, CPU, [(SIZE, *shape[1:])]))
         if any(tensor.shape[:1] != (SIZE,) for tensor in model.outputs):
             raise ModelError("its outputs do not have the batch first")
         self._transforms = transforms

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from limpet.contracts.data import TensorSpec
-from limpet.errors import ModelError
+from limpet.contracts.data import TensorSpec, Window
 from limpet.inference.input_fit import TENSOR_TYPES, narrowed, windowed_columns
+from limpet.inference.stages import behind_model, open_decoder
 
 if TYPE_CHECKING:
     from limpet.contracts.data import Array
@@ -20,24 +20,24 @@ _LARGEST = 1 << 24
 """Numbers in a tensor with which a decoder is tried at most."""
 
 
-def check_decoder(plan: PipelinePlan, given: tuple[int, ...]) -> None:
+def check_decoder(plan: PipelinePlan) -> None:
     """Refuse outputs that the decoder cannot read with ``ModelError``, as far as the manifest has their shapes.
 
     The decoder is tried on zeros: what it refuses then it would refuse of every window.
     """
     handed_back = {one.state for one in plan.inputs}
     there = [tensor for tensor in plan.bundle.manifest.outputs if tensor.name not in handed_back]
-    outputs = [_tensor_spec(tensor) for tensor in there]
-    specs = [spec for spec in outputs if spec is not None and _is_closed(spec.shape)]
-    if not specs or len(specs) < len(outputs):
+    described = [_tensor_spec(tensor) for tensor in there]
+    specs = [spec for spec in described if spec is not None and _is_closed(spec.shape)]
+    if not specs or len(specs) < len(described):
         return
-    try:
-        decoder = plan.decoder.module.open(plan.decoder.config, specs, plan.bundle.labels)
-    except ValueError as error:
-        raise ModelError(f"decoder: {error}") from error
-    if _is_closed((1, *given)):
-        inputs = [narrowed(given, chosen) for _, chosen in windowed_columns(plan, given)] or [given]
-        decoder([_zeros(spec) for spec in specs], [np.zeros(shape, np.float32) for shape in inputs])
+    features = plan.transforms.spec
+    decoder = open_decoder(plan.decoder, behind_model(features, specs, plan.bundle.labels, None))
+    if _is_closed((1, *features.shape)):
+        shapes = [narrowed(features.shape, chosen) for _, chosen in windowed_columns(plan)] or [features.shape]
+        inputs = [np.zeros(shape, np.float32) for shape in shapes]
+        outputs = [_zeros(spec) for spec in specs]
+        decoder(Window(outputs[0], 0, 0, 0, inputs=inputs, outputs=outputs))
 
 
 def _tensor_spec(tensor: TensorInfo) -> TensorSpec | None:

@@ -111,6 +111,5 @@ def digest(plan: PipelinePlan, delegate: str) -> str:
 
 def runtime(plan: PipelinePlan) -> str:
     """Return the runtime's package and version."""
-    module = plan.runtime.module
-    kind = module.__name__.rpartition(".")[2]
-    return f"{getattr(module, 'package', kind)} {getattr(module, 'version', '')}".strip()
+    able = plan.runtime.abilities
+    return f"{able.package or plan.runtime.kind} {able.version}".strip()

@@ -21,7 +21,7 @@ from limpet.wording import suggest
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from limpet.contracts.data import Array, SampleSpec, TensorSpec
+    from limpet.contracts.data import Array, FloatArray, SampleSpec, TensorSpec
     from limpet.contracts.fields import InputValue, TensorInfo
     from limpet.contracts.runtime import Model
     from limpet.models.manifest import Manifest
@@ -277,6 +277,10 @@ class Completed:
                 raise ModelError(f"the state {self._model.outputs[output].name!r} changes its size")
             state[...] = outputs[output].reshape(state.shape)
         return [outputs[number] for number in self._shown]
+
+    def absorb(self, byte_values: FloatArray) -> bool:
+        """Leave it to the model."""
+        return self._model.absorb(byte_values)
 
     def reset(self) -> None:
         """Begin with zeros as the state."""

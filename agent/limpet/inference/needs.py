@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from limpet.contracts.assignment import Assignment, Folders
     from limpet.contracts.delegate import Choice
     from limpet.contracts.needs import Needs
-    from limpet.inference.plan import Configured, PipelinePlan
+    from limpet.inference.plan import PipelinePlan
+    from limpet.inference.resolving import Configured
 
 
 def of_worker(assignment: Assignment, source: Configured) -> Permissions:

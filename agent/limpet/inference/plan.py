@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
 
 from limpet.contracts.data import SampleSpec
 from limpet.contracts.delegate import Choice
 from limpet.contracts.fields import WindowSpec
 from limpet.inference.inputs import InputPlan, StatePlan
+from limpet.inference.resolving import Configured
+from limpet.inference.stages import Transforms
 from limpet.models import bundle as bundles
-
-
-class Configured(msgspec.Struct, frozen=True):
-    """A plugin: its ``kind``, its module and its filled ``Config``."""
-
-    kind: str
-    module: Any
-    config: Any
 
 
 class SourcePlan(msgspec.Struct, frozen=True):
@@ -46,7 +38,7 @@ class PipelinePlan(msgspec.Struct, frozen=True):
     columns: list[int] | None
     spec: SampleSpec
     window: WindowSpec
-    transforms: tuple[Configured, ...]
+    transforms: Transforms
     runtime: Configured
     decoder: Configured
     delegates: tuple[Choice, ...]

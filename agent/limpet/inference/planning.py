@@ -15,10 +15,11 @@ from limpet.inference.decoder_fit import check_decoder
 from limpet.inference.delegates import resolve_delegates
 from limpet.inference.input_fit import check_input, taken, taken_channels
 from limpet.inference.inputs import describe, plan_inputs, plan_state, refuse_unnamed
-from limpet.inference.plan import Configured, PipelinePlan, SourcePlan
+from limpet.inference.plan import PipelinePlan, SourcePlan
 from limpet.inference.plan_warnings import warnings
-from limpet.inference.resolving import Resolver
-from limpet.inference.window import refuse_oversize
+from limpet.inference.resolving import Configured, Resolver
+from limpet.inference.stages import Transforms
+from limpet.inference.window import refuse_oversize, windows_of
 from limpet.models import bundle as bundles
 from limpet.untrusted import reading
 
@@ -77,9 +78,9 @@ def plan_pipeline(assignment: Assignment, name: str, spec: SampleSpec, *, decode
     bundle = bundles.load(path, directories.models_cache(assignment.folders.state, assignment.cell))
     with reading(f"the manifest of {path.name}"):
         plan = _plan(assignment, assignment.pipelines[name], spec, bundle)
-        given = check_input(plan)
+        check_input(plan)
         if decodes:
-            check_decoder(plan, given)
+            check_decoder(plan)
         return plan
 
 
@@ -110,7 +111,7 @@ def _plan(
         raise ConfigError(written.problems)
     if runtime is None or decoder is None or bundled.problems:
         raise ModelError(f"{manifest.name}: its manifest: {'; '.join(bundled.problems)}")
-    if problems := runtime.module.check(bundle.model, [choice.name for choice in delegates]):
+    if problems := runtime.abilities.check(bundle.model, [choice.name for choice in delegates]):
         raise ModelError("; ".join(problems))
     window = _window(pipeline, manifest, spec)
     read = read_facts(runtime, bundle)
@@ -126,7 +127,7 @@ def _plan(
         chosen,
         narrow,
         window,
-        transforms,
+        Transforms(transforms, windows_of(window, narrow)),
         runtime,
         decoder,
         delegates,
@@ -152,5 +153,5 @@ def _window(pipeline: PipelineAssignment, manifest: Manifest, spec: SampleSpec) 
 
 def read_facts(runtime: Configured, bundle: bundles.Bundle) -> ModelFacts | None:
     """Return what the runtime reads of the model's file, ``None`` if it reads none."""
-    facts: ModelFacts | None = runtime.module.describe(bundle.model, runtime.config)
+    facts: ModelFacts | None = runtime.abilities.describe(bundle.model, runtime.config)
     return facts

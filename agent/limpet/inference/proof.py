@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 import numpy as np
 
-from limpet.accelerators.placement import Placement, Proof, TimeShare, borders, doubt
+from limpet.accelerators.placement import Proof, TimeShare, borders, doubt
 from limpet.errors import ModelError
 from limpet.models.golden import check_golden
 from limpet.models.tflite import model_graph
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from limpet.contracts.data import Array, TensorSpec
+    from limpet.contracts.placement import Placement
     from limpet.contracts.runtime import Model
     from limpet.models.bundle import Bundle
     from limpet.models.tflite.model_graph import Graph

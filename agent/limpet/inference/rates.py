@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from limpet.contracts.data import Samples, SampleSpec
+    from limpet.contracts.data import Samples
     from limpet.inference.plan import PipelinePlan
 
 PERIOD = 5_000_000_000
@@ -53,9 +53,9 @@ class RateWatch:
         )
 
 
-def watch(plan: PipelinePlan, rows: SampleSpec) -> RateWatch | None:
+def watch(plan: PipelinePlan, rate: float | None) -> RateWatch | None:
     """Return what watches the rate of a pipeline's windows, ``None`` where it is known or does not matter."""
     made_for = plan.bundle.manifest.rate
-    if made_for is None or rows.rate is not None or not plan.spec.live:
+    if made_for is None or rate is not None or not plan.spec.live:
         return None
     return RateWatch(made_for, plan.rate_tolerance)

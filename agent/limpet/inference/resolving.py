@@ -9,12 +9,29 @@ import msgspec
 
 from limpet import plugins
 from limpet.config import fill
+from limpet.contracts import decoder, runtime, transform
 from limpet.errors import ConfigError
-from limpet.inference.plan import Configured
 from limpet.wording import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+
+_CONTRACTS: dict[plugins.Group, type[Any]] = {
+    "transforms": transform.Abilities,
+    "runtimes": runtime.Abilities,
+    "decoders": decoder.Abilities,
+}
+"""What a plugin of a group may declare that it can do."""
+
+
+class Configured(msgspec.Struct, frozen=True):
+    """A plugin: its ``kind``, its module, its filled ``Config``, and the abilities that it declares."""
+
+    kind: str
+    module: Any
+    config: Any
+    abilities: Any = None
 
 
 class Resolver(msgspec.Struct, frozen=True):
@@ -25,26 +42,32 @@ class Resolver(msgspec.Struct, frozen=True):
 
     def plugin(self, group: plugins.Group, kind: str, options: Mapping[str, Any], where: str) -> Configured | None:
         """Resolve a plugin whose kind is known."""
-        try:
-            module = plugins.load(group, kind)
-        except ConfigError as error:
-            self.problems.extend(f"{where}: {problem}" for problem in error.problems)
-            return None
-        config = fill(module.Config, options, where, self.base, self.problems)
-        return None if config is None else Configured(kind, module, config)
+        return self._resolve(group, kind, options, (where, where), self.problems)
 
     def runtime(self, kind: str, options: Mapping[str, Any], where: str, written: list[str]) -> Configured | None:
         """Resolve a runtime that a manifest names, with ``options`` of the configuration.
 
         What is wrong with those is added to ``written``.
         """
+        return self._resolve("runtimes", kind, options, ("runtime", where), written)
+
+    def _resolve(
+        self,
+        group: plugins.Group,
+        kind: str,
+        options: Mapping[str, Any],
+        where: tuple[str, str],
+        written: list[str],
+    ) -> Configured | None:
+        """Resolve a plugin. ``where`` names it and its options in messages."""
         try:
-            module = plugins.load("runtimes", kind)
+            module = plugins.load(group, kind)
+            declared = plugins.abilities(module, _CONTRACTS[group]) if group in _CONTRACTS else None
         except ConfigError as error:
-            self.problems.extend(f"runtime: {problem}" for problem in error.problems)
+            self.problems.extend(f"{where[0]}: {problem}" for problem in error.problems)
             return None
-        config = fill(module.Config, options, where, self.base, written)
-        return None if config is None else Configured(kind, module, config)
+        config = fill(module.Config, options, where[1], self.base, written)
+        return None if config is None else Configured(kind, module, config, declared)
 
     def table(self, group: plugins.Group, table: Mapping[str, Any], where: str) -> Configured | None:
         """Resolve a table that names its own kind."""

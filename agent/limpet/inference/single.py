@@ -8,21 +8,21 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from limpet import plugins
 from limpet.config import Config, Device, PipelineConfig
 from limpet.contracts.assignment import SourceTable
 from limpet.contracts.data import SampleSpec
 from limpet.contracts.fields import GivenInput, WindowSpec
 from limpet.deployment.local import assignment_of
 from limpet.errors import ModelError
-from limpet.inference.plan import Configured, PipelinePlan
 from limpet.inference.planning import plan_pipeline, read_facts
+from limpet.inference.resolving import Resolver
 from limpet.models import bundle as bundles
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from limpet.contracts.fields import InputValue
+    from limpet.inference.plan import PipelinePlan
     from limpet.models.manifest import Manifest
 
 
@@ -64,8 +64,9 @@ def _any_inputs(manifest: Manifest) -> dict[str, InputValue] | None:
 
 def _any_state(bundle: bundles.Bundle) -> bool | None:
     """Return how to treat state of which nothing says how long it lasts: it lasts, which costs least."""
-    runtime = plugins.load("runtimes", bundle.manifest.runtime)
-    facts = read_facts(Configured(bundle.manifest.runtime, runtime, runtime.Config()), bundle)
+    problems: list[str] = []
+    runtime = Resolver(Path(), problems).runtime(bundle.manifest.runtime, {}, "runtime", problems)
+    facts = read_facts(runtime, bundle) if runtime else None
     unknown = facts is not None and facts.stateful is None and bundle.manifest.stateful is None
     return True if unknown else None
 

@@ -7,9 +7,9 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
-from msgspec.structs import replace
 
 from limpet.contracts.data import Window
+from limpet.contracts.stage import Spec
 from limpet.errors import ModelError
 
 if TYPE_CHECKING:
@@ -37,17 +37,34 @@ def refuse_oversize(spec: WindowSpec, samples: SampleSpec) -> None:
         )
 
 
-class Windower:
-    """Cuts blocks of samples into windows.
+def windows_of(spec: WindowSpec, samples: SampleSpec) -> Spec:
+    """Return the form of windows of these samples, which are float32 at another rate if they are resampled.
 
-    ``shape`` is that of the windows' values, -1 first where time alone says how many rows there are. ``rows`` is
-    what one row of them is: the source's samples, or float32 at another rate where they are resampled.
+    The shape has -1 first if time alone says how many rows there are.
     """
+    rows, dtype, rate = spec.size or 1, samples.dtype, samples.rate
+    if spec.seconds is not None:
+        rows = spec.size or -1
+        if spec.size is not None:
+            dtype, rate = np.dtype(np.float32), spec.size / spec.seconds
+    shape = (rows, *samples.shape)
+    channels = samples.channels if shape[-1] == len(samples.channels) else ()
+    return Spec(shape=shape, dtype=dtype, rate=rate, channels=channels)
+
+
+def windows_a_second(spec: WindowSpec, samples: SampleSpec) -> float | None:
+    """Return at which rate windows come, ``None`` if the samples have no steady rate."""
+    if spec.seconds is not None:
+        return 1 / (spec.hop_seconds or spec.seconds)
+    return None if samples.rate is None else samples.rate / (spec.hop or spec.size or 1)
+
+
+class Windower:
+    """Cuts blocks of samples into windows. ``spec`` is the form of these."""
 
     def __init__(self, spec: WindowSpec, samples: SampleSpec) -> None:
         self._cutter = _cutter(spec, samples)
-        self.rows = self._cutter.rows
-        self.shape = (self._cutter.size, *samples.shape)
+        self.spec = windows_of(spec, samples)
         self._span_gaps = spec.span_gaps
         self._max_gap = _max_gap(spec)
         self._expected: int | None = None
@@ -57,6 +74,10 @@ class Windower:
     def discarded(self) -> int:
         """How many samples came to lie in no window because of a gap after them."""
         return self._cutter.discarded
+
+    def forget(self) -> None:
+        """Forget the samples under way; they count as discarded."""
+        self._cutter.forget()
 
     def push(self, samples: Samples) -> Iterator[Window]:
         """Take a block and return the windows that it completes. Iterate to the end before the next push.
@@ -77,7 +98,7 @@ class Windower:
             self._gap()
         cutter = self._cutter
         windows = cutter.cut(samples.values, samples.monotonic_ns, samples.wall_ns, samples.index)
-        return self._marked(windows) if cutter.after_gap else windows
+        return self._marked(windows) if cutter.gap_pending else windows
 
     def _breaks(self, stamps: TimeArray, max_gap: int) -> set[int]:
         """Return the positions of the samples that lie too far from the one before."""
@@ -105,14 +126,14 @@ class Windower:
             )
 
     def _gap(self) -> None:
-        self._cutter.after_gap = True
+        self._cutter.gap_pending = True
         if not self._span_gaps:
             self._cutter.forget()
 
     def _marked(self, windows: Iterator[Window]) -> Iterator[Window]:
         """Say of the first window that it comes after a gap; it may come with a later block."""
         for window in windows:
-            window.after_gap, self._cutter.after_gap = self._cutter.after_gap, False
+            window.gap, self._cutter.gap_pending = self._cutter.gap_pending, False
             yield window
 
 
@@ -121,7 +142,7 @@ def _cutter(spec: WindowSpec, samples: SampleSpec) -> _Single | _ByCount | _ByTi
         return _ByTime(spec, samples, spec.seconds)
     size = spec.size or 1
     hop = spec.hop or size
-    return _Single(samples) if size == hop == 1 else _ByCount(samples, size, hop)
+    return _Single() if size == hop == 1 else _ByCount(samples, size, hop)
 
 
 def _max_gap(spec: WindowSpec) -> int | None:
@@ -134,11 +155,9 @@ def _max_gap(spec: WindowSpec) -> int | None:
 class _Single:
     """Every sample is a window: nothing is kept, nothing can be lost."""
 
-    def __init__(self, samples: SampleSpec) -> None:
-        self.rows = samples
-        self.size = 1
+    def __init__(self) -> None:
         self.discarded = 0
-        self.after_gap = False
+        self.gap_pending = False
 
     def forget(self) -> None:
         """Forget the samples under way: there are none."""
@@ -153,77 +172,83 @@ class _Single:
 class _ByCount:
     """Windows of ``size`` samples, one every ``hop``.
 
-    ``_start`` is where the next window starts, counted from the first sample of the next block: negative where its
-    first samples are the last of ``_buffer[:_end]``, positive where samples are still to be skipped. Only what
-    windows across two blocks need is copied.
+    ``_buffer[_first:_last]`` are the samples of earlier blocks with which the next window begins. If it begins
+    later than the next block does, there are none, and ``_skip`` samples of the block lie before it. A window that
+    lies wholly inside a block is a view of the block; only what windows across two blocks need is copied.
     """
 
     def __init__(self, samples: SampleSpec, size: int, hop: int) -> None:
-        self.rows = samples
         self.size = size
         self.discarded = 0
+        self.gap_pending = False
         self._hop = hop
-        # One block adds fewer than 2 * size rows to fewer than size that are there.
-        self._buffer = np.empty((4 * self.size, *samples.shape), samples.dtype)
-        self._end = 0
-        self._start = 0
-        self._seen = 0  # of the buffered samples, how many were in a window already
-        self.after_gap = False
+        # Fewer than size samples are held, and one block adds fewer than 3 * size to them, see _stitch and _hold.
+        self._buffer = np.empty((4 * size, *samples.shape), samples.dtype)
+        self._first = self._last = 0
+        self._skip = 0
+        self._seen = 0  # How many of the held samples were in a window already.
 
     def forget(self) -> None:
         """Forget the samples under way."""
-        self.discarded += max(-self._start - self._seen, 0)
-        self._start = self._seen = 0
+        self.discarded += max(self._last - self._first - self._seen, 0)
+        self._first = self._last = self._skip = self._seen = 0
 
     def cut(self, values: Array, mono: TimeArray, wall: TimeArray, index: int) -> Iterator[Window]:
-        """Return the windows that these samples complete. Buffers are already as the next call needs them."""
-        count, start, hop = len(values), self._start, self._hop
-        last = range(start + self.size - 1, count, hop)
-        following = start + len(last) * hop
-        views = self._views(values, start, following)
-        self._start = following - count
-        if not last:
+        """Return the windows that these samples complete. The buffer is already as the next call needs it."""
+        count, hop, held = len(values), self._hop, self._last - self._first
+        available = held + count - self._skip
+        windows = max((available - self.size) // hop + 1, 0)
+        first_end = self._skip - held + self.size - 1  # Where in the block the first of them ends.
+        left = available - windows * hop  # Samples for the windows after them.
+        views = self._views(values, windows, max(left, 0))
+        self._skip = max(-left, 0)
+        if not windows:
             return iter(())
         self._seen = max(self.size - hop, 0)
-        taken = slice(last.start, None, hop)
-        ordinals = range(index + last.start, index + count, hop)
-        return map(Window, views, mono[taken].tolist(), wall[taken].tolist(), ordinals)
+        ends = slice(first_end, None, hop)
+        ordinals = range(index + first_end, index + count, hop)
+        return map(Window, views, mono[ends].tolist(), wall[ends].tolist(), ordinals)
 
-    def _views(self, values: Array, start: int, following: int) -> Iterable[Array]:
-        """Return the windows from ``start`` up to the one at ``following``; keep what that one needs."""
-        held, stitched = 0, []
-        if start < 0:
-            held = self._extend(values, start)
-            origin = self._end - held
-            stitched = [
-                self._buffer[origin + at : origin + at + self.size]
-                for at in range(start, min(0, following), self._hop)
-            ]
-        else:
-            self._end = 0
-        tail = len(values) - following
-        if tail > 0 and held < len(values):
-            self._buffer[self._end : self._end + tail] = values[following:]
-            self._end += tail
-        inside = self._inside(values, start + len(stitched) * self._hop, following)
+    def _views(self, values: Array, windows: int, left: int) -> Iterable[Array]:
+        """Return so many windows, and hold the ``left`` samples after their beginnings for the next ones."""
+        held, hop = self._last - self._first, self._hop
+        if left > len(values):  # The next window begins before this block, so these do, too.
+            first = self._append(values)
+            self._first = first + windows * hop
+            return self._buffered(first, windows)
+        stitched: list[Array] = []
+        if held and windows:
+            across = min(windows, -(-held // hop))  # Windows that begin before this block.
+            first = self._append(values[: (across - 1) * hop + self.size - held])
+            stitched = self._buffered(first, across)
+        inside = self._inside(values, len(stitched) * hop + self._skip - held, windows - len(stitched))
+        self._first = self._last
+        if left:
+            self._append(values[len(values) - left :])
         return [*stitched, *inside] if stitched else inside
 
-    def _extend(self, values: Array, start: int) -> int:
-        """Put behind the buffered samples what the windows that start among them need; return how many."""
-        latest = start + (-1 - start) // self._hop * self._hop
-        held = min(len(values), latest + self.size)
-        if self._end + 2 * self.size > len(self._buffer):
-            self._buffer[:-start] = self._buffer[self._end + start : self._end]
-            self._end = -start
-        self._buffer[self._end : self._end + held] = values[:held]
-        self._end += held
-        return held
+    def _append(self, values: Array) -> int:
+        """Put samples behind those that are held; return where in the buffer these begin."""
+        if self._last + len(values) > len(self._buffer):
+            held = self._last - self._first
+            self._buffer[:held] = self._buffer[self._first : self._last]
+            self._first, self._last = 0, held
+        end = self._last + len(values)
+        self._buffer[self._last : end] = values
+        self._last = end
+        return self._first
 
-    def _inside(self, values: Array, start: int, following: int) -> Iterable[Array]:
-        """Return the windows that lie wholly in ``values``, as views of it."""
-        if self._hop == self.size and following > start:
-            return values[start:following].reshape(-1, self.size, *values.shape[1:])
-        return [values[at : at + self.size] for at in range(start, following, self._hop)]
+    def _buffered(self, first: int, windows: int) -> list[Array]:
+        """Return so many windows of the buffer as views of it."""
+        begins = range(first, first + windows * self._hop, self._hop)
+        return [self._buffer[at : at + self.size] for at in begins]
+
+    def _inside(self, values: Array, first: int, windows: int) -> Iterable[Array]:
+        """Return so many windows that lie wholly in ``values``, as views of it."""
+        end = first + windows * self._hop
+        if self._hop == self.size and windows:
+            return values[first:end].reshape(-1, self.size, *values.shape[1:])
+        return [values[at : at + self.size] for at in range(first, end, self._hop)]
 
 
 class _ByTime:
@@ -234,15 +259,12 @@ class _ByTime:
     """
 
     def __init__(self, spec: WindowSpec, samples: SampleSpec, seconds: float) -> None:
-        self.rows = samples
-        self.size = spec.size or -1
         self.discarded = 0
         self._span = max(round(seconds * 1e9), 1)
         self._hop = max(round((spec.hop_seconds or seconds) * 1e9), 1)
         self._reach = self._span
         self._resampler: _Resampler | None = None
         if spec.size:
-            self.rows = replace(samples, dtype=np.dtype(np.float32), rate=spec.size / seconds)
             self._resampler = _Resampler(spec.size, self._span, samples.shape)
             self._reach = int(self._resampler.grid[-1])
         self._values = np.empty((0, *samples.shape), samples.dtype)
@@ -252,7 +274,7 @@ class _ByTime:
         self._used = 0  # how many of the buffered samples were in a window
         self._start: int | None = None  # of the next window
         self._newest = 0
-        self.after_gap = False
+        self.gap_pending = False
 
     def forget(self) -> None:
         """Forget the samples under way."""
@@ -282,7 +304,7 @@ class _ByTime:
         kept = 0 if self._start is None else self._needed_from(self._start)
         if (self._end - kept) * self._row_bytes > _LIMIT:
             self.forget()
-            self.after_gap = True
+            self.gap_pending = True
             kept = 0
         live = slice(kept, self._end)
         self._end -= kept

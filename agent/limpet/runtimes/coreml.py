@@ -22,6 +22,7 @@ import numpy as np
 
 from limpet.contracts.data import fits
 from limpet.contracts.delegate import CPU
+from limpet.contracts.runtime import Abilities
 from limpet.errors import ModelError
 from limpet.models.coreml import specification
 from limpet.wording import suggest
@@ -29,7 +30,7 @@ from limpet.wording import suggest
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from limpet.contracts.data import Array, TensorSpec
+    from limpet.contracts.data import Array, FloatArray, TensorSpec
     from limpet.contracts.delegate import Choice
     from limpet.models.coreml.specification import Feature
 
@@ -129,6 +130,14 @@ class CoreMLModel:
         except Exception as error:  # as above
             raise ModelError(f"{self._path.name}: {_first_line(error)}") from error
         return decode(self._description.outputs, self._description.labels, found)
+
+    @property
+    def placement(self) -> None:
+        """Unknown: Core ML's plan has shares of cost, not ops."""
+
+    def absorb(self, byte_values: FloatArray) -> bool:  # noqa: ARG002
+        """Return False: Core ML takes pictures as they are."""
+        return False
 
     def close(self) -> None:
         """Let go of the model. ``run`` is refused from then on."""
@@ -281,3 +290,6 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0].strip() or type(error).__name__
+
+
+ABILITIES = Abilities(check=check)

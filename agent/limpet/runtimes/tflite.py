@@ -15,6 +15,7 @@ import numpy as np
 from limpet.contracts.delegate import CPU
 from limpet.contracts.fields import Count
 from limpet.contracts.model_facts import ModelFacts
+from limpet.contracts.runtime import Abilities
 from limpet.errors import ModelError
 from limpet.models.tflite import carried_state, model_file
 from limpet.models.tflite.coverage import coverage
@@ -38,9 +39,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from limpet.accelerators.delegate_library import LibraryDelegate
-    from limpet.accelerators.placement import Placement
     from limpet.contracts.data import Array, FloatArray, TensorSpec
     from limpet.contracts.delegate import Choice
+    from limpet.contracts.placement import Placement
     from limpet.models.tflite.coverage import Coverage
     from limpet.runtimes.litert.bindings import Place
     from limpet.runtimes.litert.compiled_model import AcceleratedModel
@@ -52,7 +53,7 @@ _RUNTIME_HAS = {"TFLite_Detection_PostProcess", "AudioSpectrogram", "Mfcc", "Num
 """Custom ops that come with either runtime."""
 
 
-__all__ = ["Config", "Interpreter", "TFLiteModel", "cover", "describe", "open", "package", "version"]
+__all__ = ["ABILITIES", "Config", "Interpreter", "TFLiteModel", "cover", "describe", "open", "package", "version"]
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -196,14 +197,14 @@ class TFLiteModel:
         except (ValueError, RuntimeError, SystemError) as error:
             raise ModelError(f"{self._path.name}: {self._explain_load(error)}") from error
 
-    def absorb(self, pixels: FloatArray) -> bool:
-        """Take bytes of images for these 256 real values from now on; return whether that can be done.
+    def absorb(self, byte_values: FloatArray) -> bool:
+        """Take images of bytes from now on, which stand for these 256 real values. Return False to refuse.
 
         It saves a pass over the image in floats, and its cost in cache.
         """
         if len(self.inputs) != 1 or not takes_pixels(self.inputs[0]):
             return False
-        self._pixels = pixels
+        self._pixels = byte_values
         self._start()
         return True
 
@@ -360,3 +361,6 @@ def _lacking(names: Sequence[str]) -> str:
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0].strip(" .") or type(error).__name__
+
+
+ABILITIES = Abilities(describe=describe, package=package, version=version, interpreter=Interpreter)

@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from limpet.contracts.fields import Positive
-
-ELEMENTWISE = True
+from limpet.contracts.stage import Spec
+from limpet.contracts.transform import Abilities
 
 if TYPE_CHECKING:
-    from limpet.contracts.data import Array, FloatArray, SampleSpec
+    from limpet.contracts.data import Array, FloatArray, Window
+
+ABILITIES = Abilities(elementwise=True, byte_table=True)
 
 
 Numbers: TypeAlias = float | list[float | list[float]]
@@ -43,27 +46,34 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             raise ValueError(f"std must be above 0, not {self.std}; drop a channel that never changes")
 
 
-def open(config: Config, spec: SampleSpec, shape: tuple[int, ...]) -> Normalise:
-    """Prepare for arrays of ``shape``. ``ValueError`` where mean or std is not of its channels."""
+def open(config: Config, spec: Spec) -> Normalise:
+    """Prepare for arrays of ``spec.shape``. ``ValueError`` if mean or std does not fit their channels."""
     # float64 for wide integers and float64, where float32 could not hold the difference of large numbers.
     work = np.result_type(spec.dtype, np.float32)
-    mean, std = (_fitted(name, getattr(config, name), shape).astype(work) for name in ("mean", "std"))
-    return Normalise(mean, std, config.clip, shape)
+    mean = _fitted("mean", config.mean, spec.shape).astype(work)
+    std = _fitted("std", config.std, spec.shape).astype(work)
+    return Normalise(mean, std, config.clip, replace(spec, dtype=np.dtype(np.float32)))
 
 
 class Normalise:
-    """Arrays of any real dtype to float32 of the same shape; one buffer serves all calls."""
+    """Values of any real dtype to float32 of the same shape; one buffer serves all calls."""
 
-    def __init__(self, mean: Array, std: Array, clip: float | None, shape: tuple[int, ...]) -> None:
-        self.shape = shape
-        self.dtype = np.dtype(np.float32)
+    def __init__(self, mean: Array, std: Array, clip: float | None, spec: Spec) -> None:
+        self.spec = spec
         self._mean, self._std = mean, std
         # As arrays of no dimension: numpy would convert a number at each call, and is slow to repeat a single one.
         self._clip = None if clip is None else (np.array(-clip, mean.dtype), np.array(clip, mean.dtype))
-        self._buffers = None if -1 in shape else self._make_buffers(shape)
+        self._buffers = None if -1 in spec.shape else self._make_buffers(spec.shape)
 
-    def __call__(self, values: Array) -> Array:
-        """Return ``values`` normalised. NaN stays NaN."""
+    def __call__(self, window: Window) -> Window:
+        """Return the window with its values normalised. NaN stays NaN."""
+        window.values = self._normalise(window.values)
+        return window
+
+    def reset(self) -> None:
+        """Do nothing: nothing is remembered."""
+
+    def _normalise(self, values: Array) -> Array:
         work, out = self._buffers or self._make_buffers(values.shape)
         np.subtract(values, self._mean, work)
         np.divide(work, self._std, work)
@@ -76,13 +86,14 @@ class Normalise:
         return out
 
     @property
-    def pixels(self) -> FloatArray | None:
-        """What becomes of each byte from 0 to 255, where that is the same for all of an image."""
+    def byte_values(self) -> FloatArray | None:
+        """What becomes of each byte from 0 to 255. ``None`` if that differs between channels."""
         if self._mean.ndim or self._std.ndim:
             return None
-        alike = Normalise(self._mean, self._std, None, (256,))
-        alike._clip = self._clip
-        values: FloatArray = alike(np.arange(256, dtype=np.uint8))
+        clip = None if self._clip is None else float(self._clip[1])
+        every_byte = np.arange(256, dtype=np.uint8)
+        alike = Normalise(self._mean, self._std, clip, Spec(shape=every_byte.shape, dtype=every_byte.dtype))
+        values: FloatArray = alike._normalise(every_byte)
         return values
 
     def _make_buffers(self, shape: tuple[int, ...]) -> tuple[Array, Array]:

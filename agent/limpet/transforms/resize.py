@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from limpet.contracts.fields import Count
-
-KEEPS_RANGE = True
-"""Pixels stay between those that they are made from."""
+from limpet.contracts.transform import Abilities
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from limpet.contracts.data import Array, FloatArray, SampleSpec
+    from limpet.contracts.data import Array, FloatArray, Window
+    from limpet.contracts.stage import Spec
+
+ABILITIES = Abilities(keeps_range=True)
+"""Pixels stay between those that they are made from."""
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -25,11 +28,11 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     width: Count
 
 
-def open(config: Config, spec: SampleSpec, shape: tuple[int, ...]) -> Resize:  # noqa: ARG001
+def open(config: Config, spec: Spec) -> Resize:
     """Prepare for images ``(n, height, width, channels)``. ``ValueError`` for other arrays."""
-    if len(shape) != 4 or -1 in shape:
-        raise ValueError(f"resize takes images (n, height, width, channels), not {list(shape)}")
-    return Resize(shape, config.height, config.width)
+    if len(spec.shape) != 4 or -1 in spec.shape:
+        raise ValueError(f"resize takes images (n, height, width, channels), not {list(spec.shape)}")
+    return Resize(spec, config.height, config.width)
 
 
 class Resize:
@@ -42,10 +45,9 @@ class Resize:
     Source: TensorFlow Lite's kernel RESIZE_BILINEAR with ``half_pixel_centers``, ``tf.image.resize``.
     """
 
-    def __init__(self, shape: tuple[int, ...], height: int, width: int) -> None:
-        count, old_height, old_width, channels = shape
-        self.shape = (count, height, width, channels)
-        self.dtype = np.dtype(np.float32)
+    def __init__(self, spec: Spec, height: int, width: int) -> None:
+        count, old_height, old_width, channels = spec.shape
+        self.spec = replace(spec, shape=(count, height, width, channels), dtype=np.dtype(np.float32))
         above, below, down = _neighbours(old_height, height)
         left, right, across = _neighbours(old_width, width)
         # Of every pixel the four neighbours, by position in the image: above left, above right, below left ...
@@ -56,15 +58,20 @@ class Resize:
         self._across = np.repeat(across, channels)
         self._found = np.empty((*self._neighbours.shape, channels), np.uint8)
         self._work = np.empty((2, 2, height, width * channels), np.float32)
-        self._out = np.empty(self.shape, np.float32)
+        self._out = np.empty(self.spec.shape, np.float32)
 
-    def __call__(self, values: Array) -> Array:
-        """Return ``values`` resized."""
+    def __call__(self, window: Window) -> Window:
+        """Return the window with its images resized."""
+        values = window.values
         if values.dtype != self._found.dtype:
             self._found = np.empty(self._found.shape, values.dtype)
         for image, out in zip(values, self._out, strict=True):
             self._resize(image, out)
-        return self._out
+        window.values = self._out
+        return window
+
+    def reset(self) -> None:
+        """Do nothing: nothing is remembered."""
 
     def _resize(self, image: Array, out: Array) -> None:
         work = self._work

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 import numpy as np
 from msgspec import Meta
+from msgspec.structs import replace
 
 from limpet.contracts.fields import Count
 
 if TYPE_CHECKING:
-    from limpet.contracts.data import Array, FloatArray, SampleSpec
+    from limpet.contracts.data import FloatArray, Window
+    from limpet.contracts.stage import Spec
 
 _FLOOR = 1e-12
 """Mean square of -120 dB: what ``log`` gives for silence."""
@@ -36,19 +38,19 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             raise ValueError(f"bands must be rising edges in Hz from 0 on, not {self.bands}")
 
 
-def open(config: Config, spec: SampleSpec, shape: tuple[int, ...]) -> Spectrum:
+def open(config: Config, spec: Spec) -> Spectrum:
     """Prepare for arrays ``(samples, channels)`` or ``(samples,)`` at ``spec.rate``.
 
     ``ValueError`` where the rate or the number of samples is open, or too low for a band.
     """
     if spec.rate is None:
         raise ValueError(
-            "spectrum needs a source with a steady rate; set its rate, or a window in seconds with a size"
+            "spectrum needs samples at a steady rate; set the source's rate, or a window in seconds with a size"
         )
-    if len(shape) not in (1, 2) or shape[0] < 2:
-        raise ValueError(f"spectrum takes arrays (samples, channels) of 2 samples or more, not {list(shape)}")
+    if len(spec.shape) not in (1, 2) or spec.shape[0] < 2:
+        raise ValueError(f"spectrum takes arrays (samples, channels) of 2 samples or more, not {list(spec.shape)}")
     edges = _edges(config.bands, spec.rate)
-    return Spectrum(_band_starts(edges, shape[0], spec.rate), shape, config.window, log=config.log)
+    return Spectrum(_band_starts(edges, spec.shape[0], spec.rate), spec, config.window, log=config.log)
 
 
 class Spectrum:
@@ -64,21 +66,20 @@ class Spectrum:
     Fourier transform, 2002, section 9 (normalisation by S2 = sum(w^2)).
     """
 
-    def __init__(self, starts: list[int], shape: tuple[int, ...], window: str, *, log: bool) -> None:
-        size, *rest = shape
-        self.shape = (len(starts) - 1, *rest)
-        self.dtype = np.dtype(np.float32)
+    def __init__(self, starts: list[int], spec: Spec, window: str, *, log: bool) -> None:
+        size, *rest = spec.shape
+        self.spec = replace(spec, shape=(len(starts) - 1, *rest), dtype=np.dtype(np.float32), rate=None)
         self._log = log
-        self._out = np.empty(self.shape, np.float32)
+        self._out = np.empty(self.spec.shape, np.float32)
         self._bins = slice(starts[0], starts[-1])
         self._starts = np.array(starts[:-1]) - starts[0]
         self._window = _window(window, size).reshape(-1, *[1] * len(rest))
         share = _share(size, float(np.sum(self._window.astype(np.float64) ** 2)))
         self._share = share[self._bins].reshape(-1, *[1] * len(rest))
 
-    def __call__(self, values: Array) -> Array:
-        """Return the bands of ``values``. A NaN or an infinity in a channel makes all its bands NaN."""
-        bins = np.fft.rfft(values * self._window, axis=0)[self._bins]
+    def __call__(self, window: Window) -> Window:
+        """Return the window with its bands. A NaN or an infinity in a channel makes all its bands NaN."""
+        bins = np.fft.rfft(window.values * self._window, axis=0)[self._bins]
         power = np.square(bins.real)
         power += np.square(bins.imag)
         power *= self._share
@@ -90,7 +91,11 @@ class Spectrum:
             np.multiply(out, 10, out)
         else:
             np.sqrt(out, out)
-        return out
+        window.values = out
+        return window
+
+    def reset(self) -> None:
+        """Do nothing: nothing is remembered."""
 
 
 def _edges(bands: int | list[float], rate: float) -> list[float]:

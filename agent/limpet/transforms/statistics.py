@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from functools import cached_property
+from operator import attrgetter
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias, get_args
 
 import msgspec
 import numpy as np
 from msgspec import Meta
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from limpet.contracts.data import Array, SampleSpec
+    from collections.abc import Callable
+
+    from limpet.contracts.data import Array, Window
+    from limpet.contracts.stage import Spec
 
 Doubles: TypeAlias = NDArray[np.float64]
 Feature: TypeAlias = Literal["mean", "std", "min", "max", "rms", "crest", "kurtosis"]
@@ -38,28 +43,32 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             raise ValueError(f"features has one twice: {self.features}")
 
 
-def open(config: Config, spec: SampleSpec, shape: tuple[int, ...]) -> Statistics:  # noqa: ARG001
+def open(config: Config, spec: Spec) -> Statistics:
     """Prepare for arrays ``(samples, channels)`` or ``(samples,)``. ``ValueError`` for others."""
-    if len(shape) not in (1, 2):
-        raise ValueError(f"statistics takes arrays (samples, channels), not {list(shape)}")
-    return Statistics(config.features, shape)
+    if len(spec.shape) not in (1, 2):
+        raise ValueError(f"statistics takes arrays (samples, channels), not {list(spec.shape)}")
+    return Statistics(config.features, spec)
 
 
 class Statistics:
     """Real arrays ``(samples, channels)`` to float32 ``(features, channels)``; one buffer serves all calls."""
 
-    def __init__(self, features: list[Feature], shape: tuple[int, ...]) -> None:
-        self.shape = (len(features), *shape[1:])
-        self.dtype = np.dtype(np.float32)
-        self._features = features
-        self._out = np.empty(self.shape, np.float32)
+    def __init__(self, features: list[Feature], spec: Spec) -> None:
+        shape = (len(features), *spec.shape[1:])
+        self.spec = replace(spec, shape=shape, dtype=np.dtype(np.float32), rate=None)
+        self._features = [_FEATURES[feature] for feature in features]
+        self._out = np.empty(shape, np.float32)
 
-    def __call__(self, values: Array) -> Array:
-        """Return the features of ``values``. A NaN in a channel makes all its features NaN."""
-        channels = _Channels(values)
+    def __call__(self, window: Window) -> Window:
+        """Return the window with its features. A NaN in a channel makes all its features NaN."""
+        channels = _Channels(window.values)
         for row, feature in enumerate(self._features):
-            self._out[row] = getattr(channels, feature)
-        return self._out
+            self._out[row] = feature(channels)
+        window.values = self._out
+        return window
+
+    def reset(self) -> None:
+        """Do nothing: nothing is remembered."""
 
 
 class _Channels:
@@ -104,6 +113,9 @@ class _Channels:
     def _squares(self) -> Doubles:
         squares: Doubles = np.square(self._x - self.mean[..., np.newaxis])
         return squares
+
+
+_FEATURES: dict[str, Callable[[_Channels], Doubles]] = {name: attrgetter(name) for name in get_args(Feature)}
 
 
 def _mean(x: Doubles) -> Doubles:

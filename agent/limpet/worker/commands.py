@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, cast
 
 from limpet.wire.border import MOST_LISTS, cleaned, lists_of
 from limpet.wire.records import (
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from limpet.contracts.data import Array
+    from limpet.contracts.decoder import Adjustable
     from limpet.inference.pipeline import Pipeline
 
 
@@ -41,17 +42,19 @@ def answer(ask: Ask, pipelines: Mapping[str, Pipeline], send: Callable[[Answered
 
 def _set_threshold(pipeline: Pipeline, what: SetThreshold) -> str:
     """Set the threshold of a decoder. Return why that is not possible, else an empty text."""
-    decoder: Any = pipeline.decoder
-    if not hasattr(decoder, "threshold"):
-        return f"the decoder {pipeline.plan.decoder.kind!r} has no threshold"
-    decoder.threshold = what.value
+    decoder = pipeline.plan.decoder
+    if not decoder.abilities.threshold:
+        return f"the decoder {decoder.kind!r} has no threshold"
+    try:
+        cast("Adjustable", pipeline.decoder).set_threshold(what.value)
+    except ValueError as error:
+        return f"the decoder {decoder.kind!r}: {error}"
     return ""
 
 
 def _capture(pipeline: Pipeline, number: int, send: Callable[[Answered], None]) -> None:
     """Send the inputs of the next window that runs."""
-    names = [tensor.name for tensor in pipeline.completed.inputs]
-    pipeline.capture(lambda inputs: send(captured_answer(number, names, inputs)))
+    pipeline.capture(lambda specs, inputs: send(captured_answer(number, [spec.name for spec in specs], inputs)))
 
 
 def captured_answer(number: int, names: Sequence[str], inputs: Sequence[Array]) -> Answered:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from limpet.contracts.assignment import PipelineOptions
-    from limpet.contracts.data import Array
+    from limpet.contracts.data import Array, FloatArray
     from limpet.contracts.messages import Placed
     from limpet.contracts.runtime import Model
     from limpet.inference.plan import PipelinePlan
@@ -106,6 +106,10 @@ class DelegatedModel:
         if not self._may_use_cpu:
             raise ModelError(f"no delegate is left: {self.reason}")
         return self._cpu.run(inputs)
+
+    def absorb(self, byte_values: FloatArray) -> bool:  # noqa: ARG002
+        """Return False: executors get real values."""
+        return False
 
     def reset(self) -> None:
         """Forget earlier inputs. The CPU's model forgets when it takes over."""

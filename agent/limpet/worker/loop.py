@@ -19,7 +19,8 @@ from limpet.worker.result_sender import BATCH_AGE, ResultSender
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.inference.plan import Configured, SourcePlan
+    from limpet.inference.plan import SourcePlan
+    from limpet.inference.resolving import Configured
     from limpet.isolation.permissions import Permissions
     from limpet.worker.device_watch import DeviceWatch
     from limpet.worker.result_sender import Supervisor

@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union, get_args, get_origin, g
 import numpy as np
 
 from limpet.accelerators.delegate_kinds import KINDS
-from limpet.accelerators.placement import OpPlace, Placement, place
+from limpet.accelerators.placement import place
 from limpet.contracts.data import TensorSpec
+from limpet.contracts.placement import OpPlace, Placement
 from limpet.errors import ModelError
 from limpet.models.tflite import model_file, model_graph
 from limpet.runtimes.litert import compiler_log
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from limpet.contracts.data import Array
+    from limpet.contracts.data import Array, FloatArray
     from limpet.contracts.delegate import Choice
     from limpet.runtimes.litert.bindings import Run
 
@@ -86,6 +87,10 @@ class AcceleratedModel:
 
     def reset(self) -> None:
         """Do nothing: a model with state is refused."""
+
+    def absorb(self, byte_values: FloatArray) -> bool:  # noqa: ARG002
+        """Return False: the accelerator gets real values."""
+        return False
 
     def close(self) -> None:
         """Free the accelerator. ``run`` is refused from then on."""

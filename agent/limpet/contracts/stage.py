@@ -1,0 +1,62 @@
+"""What every stage of a pipeline must do: transforms and decoders, and the model between them.
+
+A stage takes a window and returns one. It knows the form of what it returns before data flows.
+
+Memory
+    A stage does not own the window that it gets. It must not write to the arrays of that window, and they are
+    valid until its call returns: a source may use the memory again. A stage that needs earlier values copies them.
+
+    A stage owns what it returns. The arrays are valid until its next call or ``reset``, so one buffer can serve
+    all calls. They may be views of the arrays that it got. The graph makes no second call before a window has left
+    the pipeline.
+
+    The ``Window`` itself passes on: a stage sets its attributes and returns it, and keeps no reference to it.
+    ``Window.result`` alone outlives the call: it shares no memory with any array.
+
+Gaps
+    The graph calls ``reset`` between a window that follows on from earlier ones and one that does not: samples are
+    missing between them, or a stage failed on the window before. A stage does not look at ``Window.gap``. Memory
+    that must outlive a gap, as an alarm does, is declared in the ``Abilities`` of its group.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+import numpy as np
+
+from limpet.contracts.data import TensorSpec
+
+if TYPE_CHECKING:
+    from limpet.contracts.data import Window
+
+
+class Spec(msgspec.Struct, frozen=True, kw_only=True):
+    """The form of the windows between two stages.
+
+    ``shape`` and ``dtype`` are those of ``Window.values``; the shape has -1 first if the number of rows varies.
+    ``rate``: rows a second if rows follow each other in time at a steady rate, else ``None``. ``channels``: names
+    along the last axis, empty if it has none. Behind the model, ``outputs`` describes ``Window.outputs``, and
+    ``labels`` are those of the bundle; both are empty before it.
+    """
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    rate: float | None = None
+    channels: tuple[str, ...] = ()
+    outputs: tuple[TensorSpec, ...] = ()
+    labels: tuple[str, ...] = ()
+
+
+class Stage(Protocol):
+    """One step of a pipeline. Used by one thread."""
+
+    spec: Spec
+    """The form of the windows that it returns."""
+
+    def __call__(self, window: Window) -> Window:
+        """Return the window for the next stage. ``ModelError``: this window has no result; the next ones go on."""
+
+    def reset(self) -> None:
+        """Forget all earlier windows: go on as if newly opened."""

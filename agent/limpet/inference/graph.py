@@ -1,0 +1,208 @@
+"""The graph of one pipeline: transforms, model, decoder. Compiled once, when it is opened, to a list of calls.
+
+The graph alone handles gaps and ``every``; a stage sees one window after the other.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from time import monotonic_ns
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+import numpy as np
+
+from limpet.contracts.data import Array, TensorSpec, Window
+from limpet.errors import ModelError
+from limpet.inference.clipping import Clipping
+from limpet.inference.finite import refuse_not_finite
+from limpet.inference.input_fit import narrowed, refuse_misfit, refuse_type, resized, windowed_columns
+from limpet.inference.inputs import complete
+from limpet.inference.latency import Latency
+from limpet.inference.stages import behind_model, open_decoder
+from limpet.inference.window import windows_a_second
+from limpet.wire.records import Result
+
+if TYPE_CHECKING:
+    from contextlib import ExitStack
+
+    from typing_extensions import Self
+
+    from limpet.contracts.data import FloatArray
+    from limpet.contracts.runtime import Model
+    from limpet.contracts.transform import ByteTable
+    from limpet.inference.admission import Load
+    from limpet.inference.plan import PipelinePlan
+
+Captured: TypeAlias = Callable[[Sequence[TensorSpec], Sequence[Array]], None]
+"""What takes a model's inputs: what they are, and their real values, which are valid during the call."""
+
+Select: TypeAlias = Callable[[Array], Sequence[Array]]
+"""What cuts a model's inputs from the values that the transforms give."""
+
+
+class Graph:
+    """The stages of one pipeline, opened. Not thread-safe.
+
+    ``model`` is the one that was loaded; ``completed`` takes windows alone, see ``inputs.complete``. ``shapes``
+    are those that the model's inputs were given if it leaves some open. ``infer`` takes one window through all
+    stages, and ``result`` makes a result of it.
+    """
+
+    def __init__(self, plan: PipelinePlan, load: Load, stack: ExitStack) -> None:
+        """Open the stages, to be closed with ``stack``. ``ModelError`` if one of them cannot be opened."""
+        self.plan = plan
+        self.latency = Latency()
+        self.captures: deque[Captured] = deque()
+        self.byte_values: FloatArray | None = None
+        self.missed = False  # Whether a window since the last reset did not reach the decoder: that is a gap, too.
+        self._turn = -1
+        self._skipped_gap = False
+        self.transforms = plan.transforms.take()
+        self.shapes = resized(plan)
+        self.model: Model = stack.enter_context(load(plan, self.shapes))
+        self.completed: Model = complete(self.model, plan.inputs, plan.state)
+        self.select = _selector(plan, self.completed)
+        for tensor in self.completed.inputs:
+            refuse_type(plan, tensor.name, tensor.dtype, quantized=tensor.quantized)
+        rate = windows_a_second(plan.window, plan.spec)
+        outputs = self.completed.outputs
+        self.decoder = open_decoder(
+            plan.decoder,
+            behind_model(plan.transforms.spec, outputs, plan.bundle.labels, rate and rate / plan.every),
+        )
+        self._absorb_normalise()
+        self.clipping = Clipping(self.completed.inputs, self.byte_values)
+        self.infer = self._compile()
+        self.result = _result_maker(plan, self.model)
+
+    def _absorb_normalise(self) -> None:
+        """Leave normalising the bytes of an image to the model's input, unless the decoder looks at the inputs."""
+        plugins = self.plan.transforms.plugins
+        if len(plugins) != 1 or not plugins[0].abilities.byte_table or self.plan.decoder.abilities.reads_inputs:
+            return
+        if self.plan.transforms.windows.dtype != np.uint8:
+            return
+        byte_values = cast("ByteTable", self.transforms[0]).byte_values
+        if byte_values is not None and self.model.absorb(byte_values):
+            self.transforms = []
+            self.byte_values = byte_values
+
+    def each_so_many(self, windows: Iterator[Window]) -> Iterator[Window]:
+        """Yield one window in ``every``. It comes after a gap if one of those before it does that were skipped."""
+        for window in windows:
+            self._turn = (self._turn + 1) % self.plan.every
+            self._skipped_gap |= window.gap
+            if not self._turn:
+                window.gap, self._skipped_gap = self._skipped_gap, False
+                yield window
+
+    def continue_turn(self, old: Self) -> None:
+        """Go on counting for ``every`` where another graph stands. If it leaves out others, begin anew."""
+        if self.plan.every == old.plan.every:
+            self._turn, self._skipped_gap = old._turn, old._skipped_gap
+
+    def reset(self) -> None:
+        """Forget all earlier windows, but for what is declared to outlive gaps."""
+        self.missed = False
+        for plugin, stage in zip(self.plan.transforms.plugins, self.transforms, strict=False):
+            if not plugin.abilities.outlives_gaps:
+                stage.reset()
+        if self.plan.state:
+            self.completed.reset()
+        if not self.plan.decoder.abilities.outlives_gaps:
+            self.decoder.reset()
+
+    def restart(self) -> None:
+        """Forget all earlier windows, whatever is declared to outlive gaps."""
+        for stage in (*self.transforms, self.decoder):
+            stage.reset()
+        self.reset()
+
+    def _compile(self) -> Callable[[Window], tuple[Window, int]]:
+        """Return what takes a window through all stages. It is called for each window, so it looks up little.
+
+        It returns the window with its result, and when it was decoded, in ns of the monotonic clock.
+        ``ModelError`` if a stage refuses the window.
+        """
+        transforms = tuple(stage.__call__ for stage in self.transforms)
+        select, model, decode = self.select, self.completed, self.decoder.__call__
+        clipping, captures, record = self.clipping, self.captures, self.latency.record
+        computed = bool(transforms) or self.plan.resamples
+        forgets = bool(self.plan.state) and not self.plan.state.lasting
+
+        def infer(window: Window) -> tuple[Window, int]:
+            if window.gap or self.missed:
+                self.reset()
+            elif forgets:
+                model.reset()
+            started = monotonic_ns()
+            try:
+                for transform in transforms:
+                    window = transform(window)
+                values = window.values
+                if computed:
+                    refuse_not_finite(values)
+                window.inputs = inputs = select(values)
+                transformed = monotonic_ns()
+                if transformed >= clipping.due:
+                    clipping.look(inputs, transformed)
+                if captures:
+                    self.show(inputs)
+                window.outputs = outputs = model.run(inputs)
+            except BaseException:
+                self.missed = True
+                raise
+            invoked = monotonic_ns()
+            window.values = outputs[0] if outputs else values
+            window = decode(window)
+            decoded = monotonic_ns()
+            record(started - window.monotonic_ns, transformed - started, invoked - transformed, decoded - invoked)
+            return window, decoded
+
+        return infer
+
+    def show(self, inputs: Sequence[Array]) -> None:
+        """Show the model's inputs to those who wait for them, as real values."""
+        if self.byte_values is not None:
+            inputs = [self.byte_values[values] for values in inputs]
+        while self.captures:
+            self.captures.popleft()(self.completed.inputs, inputs)
+
+
+def _selector(plan: PipelinePlan, model: Model) -> Select:
+    """Return how the model's inputs are cut from what the transforms give. ``ModelError`` if they cannot be."""
+    shape = plan.transforms.spec.shape
+    chosen = [columns for _, columns in windowed_columns(plan)] or [None]
+    if len(chosen) != len(model.inputs):
+        raise ModelError(
+            f"the model has {len(model.inputs)} inputs, and nothing says what each gets; set `inputs`"
+        )
+    for tensor, columns in zip(model.inputs, chosen, strict=True):
+        refuse_misfit(narrowed(shape, columns), tensor.name, tensor.shape)
+    if chosen == [None]:
+        return lambda values: (values,)
+    return lambda values: [values if some is None else values[..., some] for some in chosen]
+
+
+def _result_maker(plan: PipelinePlan, model: Model) -> Callable[[Window, int], Result]:
+    """Return what makes the result of a window that was decoded at a time in ns of the monotonic clock."""
+    name, best = plan.name, plan.delegates[0].name
+    made_by, version = plan.bundle.manifest.name, plan.bundle.manifest.version
+
+    def result(window: Window, decoded: int) -> Result:
+        delegate, taken = model.delegate, window.monotonic_ns
+        return Result(
+            name,
+            made_by,
+            version,
+            delegate,
+            delegate != best,
+            taken,
+            window.wall_ns,
+            window.ordinal,
+            decoded - taken,
+            window.result,
+        )
+
+    return result

@@ -1,0 +1,72 @@
+"""The stages of a pipeline, opened one behind the other: each is told the form of what it will get."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from msgspec.structs import replace
+
+from limpet.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from limpet.contracts.data import TensorSpec
+    from limpet.contracts.stage import Spec, Stage
+    from limpet.inference.resolving import Configured
+
+
+class Transforms:
+    """The transforms of a plan. ``windows`` is the form of what the first one gets, ``spec`` that of the result.
+
+    They are opened once to find that out. The first pipeline that takes them gets the very same stages, so that a
+    start opens them once. A stage may have memory, so each further pipeline gets new ones.
+    """
+
+    def __init__(self, plugins: Sequence[Configured], windows: Spec) -> None:
+        """Raise ``ModelError`` if one of them cannot work on what it gets."""
+        self.plugins = tuple(plugins)
+        self.windows = windows
+        self._opened: list[Stage] | None = self.open(windows)
+        self.spec = self._opened[-1].spec if self._opened else windows
+
+    def take(self) -> list[Stage]:
+        """Return stages that no other pipeline has."""
+        stages, self._opened = self._opened, None
+        return self.open(self.windows) if stages is None else stages
+
+    def open(self, windows: Spec) -> list[Stage]:
+        """Return new stages for windows of another form. ``ModelError`` if one of them cannot work on those."""
+        stages: list[Stage] = []
+        spec = windows
+        for number, plugin in enumerate(self.plugins):
+            try:
+                stages.append(plugin.module.open(plugin.config, spec))
+            except (ValueError, MemoryError) as error:
+                raise ModelError(f"transforms[{number}]: {error}") from error
+            spec = stages[-1].spec
+        return stages
+
+
+def open_decoder(plugin: Configured, spec: Spec) -> Stage:
+    """Open a decoder behind a model. ``ModelError`` if it cannot read what the model gives."""
+    try:
+        decoder: Stage = plugin.module.open(plugin.config, spec)
+    except ValueError as error:
+        raise ModelError(f"decoder: {error}") from error
+    return decoder
+
+
+def behind_model(features: Spec, outputs: Sequence[TensorSpec], labels: Sequence[str], rate: float | None) -> Spec:
+    """Return the form of windows behind a model: their values are its first output.
+
+    ``rate``: windows a second. The labels name the last axis if there are as many.
+    """
+    spec = replace(features, outputs=tuple(outputs), labels=tuple(labels), rate=rate, channels=())
+    if not outputs:
+        return spec
+    first = outputs[0]
+    dtype = np.dtype(np.float32) if first.quantized else first.dtype
+    named = bool(first.shape) and first.shape[-1] == len(labels) == len(set(labels))
+    return replace(spec, shape=first.shape, dtype=dtype, channels=tuple(labels) if named else ())
