@@ -274,9 +274,9 @@ def pair(path: Path, size: int = 2) -> Path:
     return _write(path, Graph([Tensor(name, (1, size)) for name in names], ops, [0, 1], [2, 3]))
 
 
-def crashing(path: Path) -> Path:
+def crashing(path: Path, size: int = 4) -> Path:
     """A custom op of the runtimes without the options that it reads: a segmentation fault in both."""
-    tensors = [Tensor("image", (1, 4)), *(Tensor(f"output{i}", (1, 4)) for i in range(4))]
+    tensors = [Tensor("image", (1, size)), *(Tensor(f"output{i}", (1, 4)) for i in range(4))]
     op = Op(CUSTOM, [0], [1, 2, 3, 4], custom="TFLite_Detection_PostProcess")
     return _write(path, Graph(tensors, [op], [0], [1, 2, 3, 4]))
 

@@ -148,9 +148,9 @@ class Revisions:
         return True
 
     def _failed(self, revision: Revision, reason: str) -> Incident:
-        goes_on = f"{_named(self.proven)} goes on" if self.proven else "the old pipeline goes on"
-        text = f"{_named(revision)} did not take over, {goes_on}: {reason}"
-        return Incident(revision.pipeline.name, "swap_failed", text)
+        old, new = _named(self.proven or revision), _named(revision)
+        what = f"{new} is not used" if new != old else "its new options are not used"
+        return Incident(revision.pipeline.name, "swap_failed", f"{what}, {old} goes on: {reason}")
 
 
 def _named(revision: Revision) -> str:

@@ -9,7 +9,6 @@ import logging
 import socket
 import sys
 from dataclasses import dataclass
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from limpet.errors import LimpetError, ModelError, UnreadableError
@@ -17,7 +16,7 @@ from limpet.wire.records import LARGEST_OUTPUT, Assign, Result
 from limpet.worker.delegation import DelegatedModel
 from limpet.worker.running import RunningPipeline, Trial
 from limpet.worker.successor import Opening, Successor
-from limpet.worker.swap import Phase, Seen, Step, changes, next_step, superseded
+from limpet.worker.swap import Phase, Seen, Step, blocked, changes, next_step, superseded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +34,7 @@ SWITCH_INTERVAL = 0.0005
 """Seconds for which a thread keeps Python's lock while a successor opens. Python's default of 0.005 would hold up
 a pipeline that runs thousands of windows a second."""
 DEFAULT_SWITCH_INTERVAL = 0.005
+_HANGS = "an earlier successor still opens; the command `restart` ends it"
 
 
 @dataclass
@@ -64,7 +64,7 @@ class _Swap:
             self.successor.error,
             chosen=delegated is None or delegated.chosen,
             ready=delegated is None or delegated.ready,
-            overdue=monotonic() > self.successor.overdue_from,
+            overdue=self.successor.overdue,
         )
 
 
@@ -116,6 +116,7 @@ class Pipelines:
                 self._fail(name, swap, _why_not(swap))
             elif step is Step.DISCARD:
                 self._discard(name, swap)
+        self._refuse_blocked()
 
     def feed(self, samples: Samples) -> None:
         """Run the windows that a block of samples completes."""
@@ -153,8 +154,7 @@ class Pipelines:
     def _reconcile(self, assigned: Assign) -> None:
         for name in superseded(self._successors(), assigned.revisions):
             self._cancel(name, self._swaps[name])
-        revisions = {name: running.known.revision for name, running in self.running.items()}
-        todo = changes(revisions, self._failed, self._swaps, assigned.revisions)
+        todo = changes(self._revisions(), self._failed, self._swaps, assigned.revisions)
         for name in todo.close:
             self._close(name, "stopped", "no longer configured")
         for name in todo.open:
@@ -268,6 +268,23 @@ class Pipelines:
         self._close_successor(name, swap)
         if self._assigned is not None:
             self._reconcile(self._assigned)
+
+    def _refuse_blocked(self) -> None:
+        """Report changes that cannot be made, as the thread of an earlier successor hangs."""
+        hanging = [
+            name for name, swap in self._swaps.items() if swap.phase is Phase.ABANDONED and swap.successor.overdue
+        ]
+        if not hanging or self._assigned is None:
+            return
+        wanted = self._assigned.revisions
+        for name in blocked(self._revisions(), self._failed, hanging, wanted):
+            self._failed[name] = wanted[name]
+            self._reports.swap(name, wanted[name], "begun")
+            self._reports.swap(name, wanted[name], "failed", _HANGS)
+
+    def _revisions(self) -> dict[str, int]:
+        """Return what runs, the old pipelines during trials."""
+        return {name: running.known.revision for name, running in self.running.items()}
 
     def _close_successor(self, name: str, swap: _Swap) -> None:
         del self._swaps[name]

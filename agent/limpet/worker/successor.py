@@ -91,7 +91,7 @@ class Successor:
         self.pipeline: Pipeline | None = None
         """What was opened, once the thread has ``finished`` without an ``error``."""
         self.error = ""
-        self.overdue_from = monotonic() + opening.options.opening
+        self._deadline = monotonic() + opening.options.opening
         self._spec = spec
         self._thread = threading.Thread(target=self._open, name=f"open {opening.name}", daemon=True)
         self._thread.start()
@@ -100,6 +100,11 @@ class Successor:
     def finished(self) -> bool:
         """Whether the thread has ended."""
         return not self._thread.is_alive()
+
+    @property
+    def overdue(self) -> bool:
+        """Whether the thread works for longer than it may."""
+        return not self.finished and monotonic() > self._deadline
 
     def _open(self) -> None:
         try:

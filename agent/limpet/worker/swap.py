@@ -75,6 +75,16 @@ class Changes(NamedTuple):
     swap: list[str]
 
 
+def blocked(
+    running: Mapping[str, int], failed: Mapping[str, int], hanging: Container[str], wanted: Mapping[str, int]
+) -> list[str]:
+    """Return the pipelines that wait in vain for a thread that is ``hanging``, as their successor is due.
+
+    The mappings are those of ``changes``.
+    """
+    return [name for name in changes(running, failed, (), wanted).swap if name in hanging]
+
+
 def superseded(opening: Mapping[str, int], wanted: Mapping[str, int]) -> list[str]:
     """Return the pipelines whose successor is not the wanted one. Both map a pipeline's name to a revision."""
     return [name for name, revision in opening.items() if revision != wanted.get(name)]
