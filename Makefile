@@ -34,7 +34,7 @@ test: .venv/.dev tflite-runtime programs lint ## check everything: style, types,
 		then $(TFLITE_PYTHON) -m pytest -q tests/runtimes tests/daemon; fi
 
 .PHONY: lint
-lint: .venv/.dev ## check style and types
+lint: .venv/.dev ## check style, types and import contracts
 	@$(PYTHON) -m ruff check --quiet .
 	@$(PYTHON) -m ruff format --check --quiet .
 	@$(PYTHON) -m mypy
