@@ -142,6 +142,11 @@ class Config(msgspec.Struct):
         return self.device.models or self.device.state / "models"
 
     @property
+    def models_named(self) -> list[str]:
+        """The models of all pipelines and their rungs, as they are written."""
+        return list(dict.fromkeys(model for pipeline in self.pipelines.values() for model in pipeline.models))
+
+    @property
     def folders(self) -> Folders:
         """The folders that a worker knows."""
         return Folders(self.base, self.device.state, self.models)

@@ -15,14 +15,23 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from limpet.config import build
-from limpet.deployment.assignments import assignments
+from limpet.deployment.assignments import assignments, to_check
 from limpet.deployment.desired import desired
-from limpet.deployment.local import look_up
 from limpet.fork.launch import ForkServerProcess
-from limpet.supervision.checking import Checking
 from limpet.supervision.fleet import Fleet
+from limpet.supervision.helpers import Helpers
 from limpet.wire.channel import Channel
-from limpet.wire.records import Exited, Fork, Forked, FromForkServer, Incident, NotForked, Transition
+from limpet.wire.records import (
+    Check,
+    Checked,
+    Exited,
+    Fork,
+    Forked,
+    FromForkServer,
+    Incident,
+    NotForked,
+    Transition,
+)
 from support import models
 
 if TYPE_CHECKING:
@@ -165,10 +174,20 @@ class Dripping:
 def test_a_checker_that_never_ends_its_answer_is_not_waited_for(tmp_path: Path) -> None:
     dripping = Dripping(b"\xff\xff\0\0" + b"x" * 10_000)
     forks: Forks = dripping  # type: ignore[assignment]
-    try:
-        assert Checking(forks, configured(tmp_path)).problems() == []
-    finally:
-        dripping.close()
+    answers: list[tuple[object, str]] = []
+    with selectors.DefaultSelector() as selector:
+        helpers = Helpers(selector, forks)
+        try:
+            task = Check(*to_check(configured(tmp_path)))
+            helpers.start("check", task, Checked, 1.2, lambda *answer: answers.append(answer))
+            while not answers:
+                for key, _ in selector.select(0.1):
+                    key.data()
+                helpers.tend(time.monotonic())
+        finally:
+            dripping.close()
+            helpers.close()
+    assert answers == [(None, "it took too long")]
 
 
 def configured(folder: Path) -> Config:
@@ -222,8 +241,10 @@ def test_a_worker_that_cannot_be_forked_is_started_later_and_the_others_go_on(tm
     with launched() as running:
         crew = Crew(running)
         try:
-            assert crew.fleet.check(wanted).problems() == []
-            crew.fleet.assign(assignments(desired(wanted, look_up(wanted))))
+            checking = crew.fleet.check(wanted)
+            crew.turn_until(lambda: checking.done)
+            assert checking.problems == []
+            crew.fleet.assign(assignments(desired(wanted, checking.found)))
             crew.turn_until(lambda: "running" in crew.states("a") and "running" in crew.states("b"))
             before = crew.fleet.pids()
             running.limit(none=True)

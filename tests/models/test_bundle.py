@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from limpet.errors import DeployError, ModelError
 from limpet.models import manifest as manifests
-from limpet.models.bundle import load
+from limpet.models.bundle import examine, load
 from support import bundles, models
 
 if TYPE_CHECKING:
@@ -261,3 +261,32 @@ def test_what_is_no_file_in_the_cache_is_replaced_and_not_followed(tmp_path: Pat
     assert load(path, tmp_path / "cache").model.read_bytes() == b"m" * 100
     assert not target.is_symlink()
     assert precious.read_bytes() == b"x"
+
+
+def test_an_examination_reads_every_member_and_unpacks_nothing(tmp_path: Path) -> None:
+    path = bundles.bundle(tmp_path / "motion-3.limpet", {"model.tflite": MODEL, "other": b"x" * 100})
+    found = examine(path)
+    assert (found.name, found.version) == ("motion", 3)
+    assert sorted(tmp_path.iterdir()) == [path]
+    data = path.read_bytes()
+    path.write_bytes(data.replace(b"x" * 100, b"x" * 99 + b"y"))
+    with pytest.raises(DeployError, match=r"motion-3\.limpet"):
+        examine(path)
+
+
+def test_a_bundle_with_another_identity_is_refused(tmp_path: Path) -> None:
+    path = bundles.bundle(tmp_path / "motion-3.limpet", {"model.tflite": MODEL})
+    identity = examine(path).sha256
+    assert load(path, tmp_path / "cache", identity).manifest.version == 3
+    bundles.bundle(path, {"model.tflite": MODEL}, description="another")
+    with pytest.raises(DeployError, match="changed since the models were examined"):
+        load(path, tmp_path / "cache", identity)
+
+
+def test_a_bare_model_with_another_identity_is_refused(tmp_path: Path) -> None:
+    path = models.dense(tmp_path / "m.tflite", 3, 3)
+    identity = examine(path).sha256
+    assert load(path, tmp_path, identity).model == path
+    models.dense(path, 3, 4)
+    with pytest.raises(DeployError, match="changed since the models were examined"):
+        load(path, tmp_path, identity)

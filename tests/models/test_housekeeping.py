@@ -79,6 +79,26 @@ def test_beyond_the_budget_the_oldest_go_that_nothing_names(tmp_path: Path) -> N
     assert left == ["motion-10.limpet", "motion-2.limpet"]
 
 
+def test_damaged_newer_versions_do_not_cost_the_sound_ones_their_place(tmp_path: Path) -> None:
+    store(tmp_path, "motion-1", "motion-2", "motion-3", "spare-8")
+    for version in (4, 5):
+        path = tmp_path / f"state/models/motion-{version}.limpet"
+        path.write_bytes(
+            (tmp_path / "state/models/motion-3.limpet").read_bytes().replace(b"motion-3 ", b"motion-x ")
+        )
+    kept = housekeeping.needed(wanted(tmp_path, "motion", models_bytes=1))
+    assert sorted(path.name for path in kept) == [f"motion-{version}.limpet" for version in (2, 3, 4, 5)]
+
+
+def test_a_version_that_is_named_stays(tmp_path: Path) -> None:
+    store(tmp_path, "motion-1", "motion-2", "motion-3", "motion-4")
+    assert clean(wanted(tmp_path, "motion@1", models_bytes=1)) == [
+        "motion-2.limpet",
+        "motion-3.limpet",
+        "motion-4.limpet",
+    ]
+
+
 def test_a_store_elsewhere_is_its_owners(tmp_path: Path) -> None:
     store(tmp_path, "motion-1", "spare-8")
     elsewhere = wanted(tmp_path, "motion", models=str(tmp_path / "state/models"), models_bytes=1)

@@ -7,7 +7,7 @@ import pytest
 
 from limpet.contracts.assignment import Folders
 from limpet.errors import DeployError
-from limpet.models.store import find, stored
+from limpet.models.store import candidates, find, stored
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -66,3 +66,22 @@ def test_a_folder_or_a_fifo_in_place_of_a_model_is_named_as_such(tmp_path: Path)
     for name in ("folder.tflite", "fifo.tflite"):
         with pytest.raises(DeployError, match="is not a regular file"):
             find(name, Folders(tmp_path, tmp_path, tmp_path))
+
+
+def test_all_versions_are_candidates_the_highest_first(tmp_path: Path, store: Path) -> None:
+    found = candidates("motion", Folders(tmp_path, tmp_path, store))
+    assert [one.path.name for one in found] == ["motion-10.limpet", "motion-9.limpet", "motion-2.limpet"]
+    assert [one.version for one in found] == [10, 9, 2]
+
+
+def test_a_version_that_is_named_is_the_only_candidate(tmp_path: Path, store: Path) -> None:
+    folders = Folders(tmp_path, tmp_path, store)
+    assert [one.path for one in candidates("motion@9", folders)] == [store / "motion-9.limpet"]
+    (absent,) = candidates("motion@3", folders)
+    assert "no version 3 of 'motion'" in absent.problem
+    assert "there are: 10, 9, 2" in absent.problem
+
+
+def test_a_model_that_is_not_there_is_a_candidate_with_a_problem(tmp_path: Path, store: Path) -> None:
+    (absent,) = candidates("motoin", Folders(tmp_path, tmp_path, store))
+    assert "did you mean 'motion'" in absent.problem

@@ -96,14 +96,14 @@ class Folders(msgspec.Struct, frozen=True):
 class ModelFile(msgspec.Struct, frozen=True):
     """The one file that a pipeline runs.
 
-    ``sha256`` is what ``limpet.models.bundle.identity`` returns for it. Whoever opens the file compares, unless it
-    is empty. ``version`` is 0 for a bare model.
+    ``sha256`` is what ``limpet.models.bundle.examine`` found. Whoever opens the file compares. ``version`` is 0
+    for a bare model.
     """
 
     path: Path
     name: str
     version: int
-    sha256: str = ""
+    sha256: str
 
 
 class FoundModel(msgspec.Struct, frozen=True):

@@ -1,34 +1,55 @@
 """Assignments in one process: for `limpet check`, for `limpet infer` and for programs that embed a pipeline.
 
-A daemon lets a process of its own read bundles. Here the caller reads them.
+A daemon lets a process of its own read each model. Here the caller reads them.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from limpet.contracts.assignment import FoundModel
 from limpet.deployment.assignments import assignments
 from limpet.deployment.desired import desired
-from limpet.errors import DeployError
-from limpet.models import store
+from limpet.deployment.survey import Survey
+from limpet.errors import DeployError, LimpetError
+from limpet.models import bundle, store
+from limpet.untrusted import reading
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
     from limpet.config import Config
-    from limpet.contracts.assignment import Assignment, FoundModel
+    from limpet.contracts.assignment import Assignment
+
+
+def examined(path: Path) -> FoundModel:
+    """Read a whole model file. What is wrong with it becomes its ``problem``."""
+    try:
+        with reading(str(path)):
+            found = bundle.examine(path)
+    except LimpetError as error:
+        return FoundModel(path, "", 0, problem=str(error))
+    return FoundModel(path, found.name, found.version, found.sha256)
 
 
 def look_up(config: Config) -> dict[str, list[FoundModel]]:
-    """Return the files for each model that a configuration names."""
-    models = [model for pipeline in config.pipelines.values() for model in pipeline.models]
-    return {model: store.candidates(model, config.folders) for model in dict.fromkeys(models)}
+    """Examine the files of each model that a configuration names."""
+    survey = Survey(store.candidates_of(config.models_named, config.folders))
+    while due := survey.due():
+        for path in due:
+            survey.take(examined(path))
+    return survey.found
 
 
-def assignment_of(config: Config, name: str, level: int = 0) -> Assignment:
-    """Return what the cell of one pipeline would run on a level of the governor.
+def assignment_of(
+    config: Config, name: str, level: int = 0, found: Mapping[str, Sequence[FoundModel]] | None = None
+) -> Assignment:
+    """Return what the cell of one pipeline runs on a level of the governor.
 
-    ``DeployError`` says why the pipeline has no model.
+    ``found`` is what ``look_up`` returns. ``DeployError`` says why the pipeline has no model.
     """
-    wanted = desired(config, look_up(config), level=level)
+    wanted = desired(config, look_up(config) if found is None else found, level=level)
     for cell in assignments(wanted).values():
         if name in cell.pipelines:
             return cell

@@ -14,7 +14,8 @@ from limpet.accelerators.inventory import missing
 from limpet.contracts.delegate import CPU
 from limpet.delivery import reporters
 from limpet.deployment.assignments import sources_alone
-from limpet.deployment.local import assignment_of
+from limpet.deployment.desired import desired
+from limpet.deployment.local import assignment_of, look_up
 from limpet.device import directories
 from limpet.device.machine import Machine
 from limpet.errors import ConfigError, LimpetError, ModelError
@@ -45,12 +46,13 @@ def inspect(wanted: Config) -> tuple[list[str], list[str]]:
         except ConfigError as error:
             problems += error.problems
     with _aside(wanted) as aside:
+        found = look_up(aside)
         for name, pipeline in wanted.pipelines.items():
             if pipeline.source not in sources:
                 continue
             for level in range(len(pipeline.ladder) + 1):
                 try:
-                    assignment = assignment_of(aside, name, level)
+                    assignment = assignment_of(aside, name, level, found)
                     made = _tried(assignment, name, sources[pipeline.source].spec)
                 except ConfigError as error:
                     problems += error.problems
@@ -58,7 +60,9 @@ def inspect(wanted: Config) -> tuple[list[str], list[str]]:
                     problems.append(f"pipelines.{name}{f'.ladder[{level - 1}]' if level else ''}: {error}")
                 else:
                     lines.append(_describe(made, pipeline.source, level))
-                    lines += [f"{name}: warning: {warning}" for warning in made.warnings]
+                    passed_over = desired(aside, found, level=level).pipelines[name].passed_over
+                    warnings = [*made.warnings, *(f"passed over {why}" for why in passed_over)]
+                    lines += [f"{name}: warning: {warning}" for warning in warnings]
     return problems, lines
 
 

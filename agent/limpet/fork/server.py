@@ -20,17 +20,18 @@ from limpet.device import logs
 from limpet.isolation.child import die_before_parent, die_with_parent, set_name
 from limpet.wakeup import Wakeup
 from limpet.wire.channel import Channel
-from limpet.wire.records import Check, Exited, Fork, Forked, NotForked, Open, Serve, ToForkServer
+from limpet.wire.records import Check, Examine, Exited, Fork, Forked, NotForked, Open, Serve, ToForkServer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 log = logging.getLogger(__name__)
 
-_ROLES: dict[type[Serve | Open | Check], tuple[str, str]] = {
+_ROLES: dict[type[Serve | Open | Check | Examine], tuple[str, str]] = {
     Serve: ("limpet.worker.process", "limpet:"),
     Open: ("limpet.executor.process", "limpet+"),
     Check: ("limpet.worker.checker", "limpet="),
+    Examine: ("limpet.worker.examiner", "limpet="),
 }
 """The module that does a task, and how its process's name begins."""
 MOST_FDS = 64

@@ -74,8 +74,9 @@ def plan_pipeline(assignment: Assignment, name: str, spec: SampleSpec, *, decode
     ``ConfigError`` has all that is wrong with what a person wrote; ``ModelError``, ``DeployError`` or
     ``UnreadableError`` says why its model cannot be used, such as a manifest that asks for an unknown decoder.
     """
-    path = assignment.pipelines[name].model.path
-    bundle = bundles.load(path, directories.models_cache(assignment.folders.state, assignment.cell))
+    model = assignment.pipelines[name].model
+    path = model.path
+    bundle = bundles.load(path, directories.models_cache(assignment.folders.state, assignment.cell), model.sha256)
     with reading(f"the manifest of {path.name}"):
         plan = _plan(assignment, assignment.pipelines[name], spec, bundle)
         check_input(plan)

@@ -10,7 +10,7 @@ import re
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
@@ -59,17 +59,50 @@ class Bundle(msgspec.Struct, frozen=True):
         return self.model, self.manifest.tolerance
 
 
-def load(path: Path, cache: Path) -> Bundle:
+class Identity(msgspec.Struct, frozen=True):
+    """Which model a file is.
+
+    ``sha256`` is that of a bundle's manifest, which has the hashes of all other members. Of a bare model it is
+    that of the file.
+    """
+
+    name: str
+    version: int
+    sha256: str
+
+
+def examine(path: Path) -> Identity:
+    """Read a whole file, unpack nothing, and return which model it is. Errors as ``load``."""
+    if path.suffix == ".tflite":
+        return Identity(_bare(path).manifest.name, 0, digest(path))
+    with _reading(path), zipfile.ZipFile(path) as archive:
+        members = _members(path, archive)
+        data = archive.read(MANIFEST)
+        manifest = _manifest(path, data)
+        _compare(path, manifest, members)
+        _labels(path, archive, manifest)
+        for name in manifest.members:
+            _refuse_other(path, name, _copy(archive, name, None), manifest.members)
+        return Identity(manifest.name, manifest.version, _digest_of(data))
+
+
+def load(path: Path, cache: Path, identity: str = "") -> Bundle:
     """Open a ``.limpet`` bundle, or a bare ``.tflite`` that may describe itself by TFLite's own metadata.
 
     The model and the golden vectors of a bundle are unpacked once into ``cache``, under their hash, and checked
     against it each time. ``DeployError`` says what is wrong with the bundle, ``ModelError`` with a bare model.
+    Also where the file is not the one with the SHA-256 ``identity``, see ``Identity``.
     """
     if path.suffix == ".tflite":
+        if identity:
+            _refuse_changed(path, digest(path), identity)
         return _bare(path)
     with _reading(path), zipfile.ZipFile(path) as archive:
         members = _members(path, archive)
-        manifest = _manifest(path, archive.read(MANIFEST))
+        data = archive.read(MANIFEST)
+        if identity:
+            _refuse_changed(path, _digest_of(data), identity)
+        manifest = _manifest(path, data)
         _compare(path, manifest, members)
         return Bundle(
             manifest,
@@ -183,13 +216,14 @@ def _unpack(path: Path, archive: zipfile.ZipFile, name: str, members: Mapping[st
     return target
 
 
-def _copy(archive: zipfile.ZipFile, name: str, file: Any) -> str:
-    """Copy a member to an open file and return its SHA-256."""
+def _copy(archive: zipfile.ZipFile, name: str, file: IO[bytes] | None) -> str:
+    """Return the SHA-256 of a member, and copy it to an open file if there is one."""
     whole = sha256(archive.getinfo(name).file_size)
     with archive.open(name) as member:
         while chunk := member.read(_CHUNK):
             whole.update(chunk)
-            file.write(chunk)
+            if file is not None:
+                file.write(chunk)
     return whole.hexdigest()
 
 
@@ -206,6 +240,14 @@ def _digest_of(data: bytes) -> str:
     whole = sha256(len(data))
     whole.update(data)
     return whole.hexdigest()
+
+
+def _refuse_changed(path: Path, found: str, wanted: str) -> None:
+    if found != wanted:
+        raise DeployError(
+            f"{path}: changed since the models were examined; to take the file as it is now, reload the "
+            "configuration (SIGHUP)"
+        )
 
 
 def _refuse_other(path: Path, name: str, found: str, members: Mapping[str, Member]) -> None:

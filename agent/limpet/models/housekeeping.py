@@ -1,6 +1,6 @@
 """What can be deleted of a state directory: bundles beyond the store's budget, and what was unpacked of others.
 
-Never what the configuration names, nor the version before it, so that there is a way back.
+Never what the configuration names, nor the sound version before it, so that there is a way back.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from limpet.device.directories import CACHE, REPORTERS, drivers_cache, models_cache, reporter
 from limpet.device.state_files import below
+from limpet.errors import LimpetError
 from limpet.models import bundle, store
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from limpet.config import Config
@@ -56,19 +57,34 @@ def _look(paths: Iterable[Path], reason: str = "") -> Iterator[File]:
 
 
 def needed(wanted: Config) -> set[Path]:
-    """Return the model files that the configuration names, of names in the store the two highest versions.
+    """Return the model files that the configuration names: of names in the store the two highest sound versions.
 
-    Without links and ``..``: a path may lead into the store by another way.
+    Damaged versions above these are kept for a person to look at. Paths have no links and no ``..``: a path may
+    lead into the store by another way.
     """
-    versions = store.stored(wanted.models)
     found: set[Path] = set()
-    for pipeline in wanted.pipelines.values():
-        for name in {pipeline.model, *(rung.model for rung in pipeline.ladder if rung.model)}:
-            if name in versions:
-                found.update(versions[name][number] for number in sorted(versions[name])[-2:])
-            elif (wanted.base / name).is_file():
-                found.add(wanted.base / name)
+    for model in wanted.models_named:
+        candidates = [one.path for one in store.candidates(model, wanted.folders) if not one.problem]
+        found.update(_down_to_the_second_sound(candidates))
     return {path.resolve() for path in found}
+
+
+def _down_to_the_second_sound(paths: Sequence[Path]) -> Iterator[Path]:
+    """Yield bundles until two of them are sound. Where there are only two, nothing has to be read."""
+    sound = 0
+    for path in paths:
+        yield path
+        sound += len(paths) <= 2 or _is_sound(path)
+        if sound == 2:
+            return
+
+
+def _is_sound(path: Path) -> bool:
+    try:
+        bundle.examine(path)
+    except LimpetError:
+        return False
+    return True
 
 
 def links(wanted: Config) -> list[Path]:

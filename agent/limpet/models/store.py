@@ -10,12 +10,23 @@ from limpet.errors import DeployError
 from limpet.wording import suggest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from limpet.contracts.assignment import Folders
 
 SUFFIXES = (".limpet", ".tflite")
 _FILE = re.compile(r"(?P<name>.+)-(?P<version>\d+)\.limpet")
+
+
+def is_path(model: str) -> bool:
+    """Whether a model is named by its path, and not by its name in the store."""
+    return "/" in model or model.endswith(SUFFIXES)
+
+
+def candidates_of(models: Iterable[str], folders: Folders) -> dict[str, list[FoundModel]]:
+    """Return the candidates of several models."""
+    return {model: candidates(model, folders) for model in models}
 
 
 def candidates(model: str, folders: Folders) -> list[FoundModel]:
@@ -37,7 +48,7 @@ def find(model: str, folders: Folders) -> Path:
 
 
 def _candidates(model: str, folders: Folders) -> list[FoundModel]:
-    if "/" in model or model.endswith(SUFFIXES):
+    if is_path(model):
         path = _existing(folders.base, model)
         return [FoundModel(path, *_parts(path))]
     name, _, wanted = model.partition("@")

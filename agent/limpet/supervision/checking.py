@@ -1,59 +1,83 @@
-"""The supervisor's end of a checker: starts one, and takes its answer."""
+"""A check of a configuration: what is wrong with its options, and which models there are to run.
+
+Options are for plugins to understand, and plugins may read files. Models are files that somebody else wrote. So
+the supervisor reads neither: each question goes to a process of its own, in a sandbox.
+"""
 
 from __future__ import annotations
 
 import logging
-import socket
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from limpet.contracts.assignment import FoundModel
 from limpet.deployment.assignments import to_check
-from limpet.errors import UnreadableError
+from limpet.deployment.survey import Survey
+from limpet.models import store
 from limpet.wire.border import cleaned
-from limpet.wire.channel import Channel
-from limpet.wire.records import LARGEST_RECORD, Check, Checked
+from limpet.wire.records import Check, Checked, Examine, Examined
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from limpet.config import Config
-    from limpet.supervision.forks import Forks
+    from limpet.supervision.helpers import Helpers
 
 log = logging.getLogger(__name__)
 
 CHECKING = 5.0
-"""Seconds to wait for the answer."""
+"""Seconds for the check of all options."""
+EXAMINING = 30.0
+"""Seconds for one model file."""
+SURVEYING = 60.0
+"""Seconds for all model files. Files that were not examined by then are not run."""
 
 
 class Checking:
-    """A check of the options in a configuration, which a process of its own does in a sandbox.
+    """One check. It is over once it is ``done``; then ``problems`` and ``found`` have the answers."""
 
-    Options of plugins are for plugins to understand, and those may read files.
-    """
+    def __init__(self, helpers: Helpers, config: Config) -> None:
+        """Begin. Answers come while the selector of ``helpers`` is served."""
+        self.config = config
+        self.problems: list[str] = []
+        self._helpers = helpers
+        self._options_checked = False
+        self._until = monotonic() + SURVEYING
+        self._survey = Survey(store.candidates_of(config.models_named, config.folders))
+        helpers.start("check", Check(*to_check(config)), Checked, CHECKING, self._take_options)
+        self._examine()
 
-    def __init__(self, forks: Forks, wanted: Config) -> None:
-        """Start the process. The caller can do other things before it asks for ``problems``."""
-        self._error = ""
-        self.number: int | None = None
-        """The number of the fork, if there is one."""
-        self._ours, theirs = socket.socketpair()
-        with theirs:
-            try:
-                self.number = forks.fork("check", Check(*to_check(wanted)), theirs)
-            except OSError as error:
-                self._error = error.strerror or str(error)
+    @property
+    def done(self) -> bool:
+        """Whether all answers are there."""
+        return self._options_checked and self._survey.done
 
-    def problems(self) -> list[str]:
-        """Return all that is wrong. If the process fails or takes too long, nothing is known to be wrong."""
-        with self._ours:
-            until = monotonic() + CHECKING
-            channel: Channel[Checked] = Channel(self._ours, Checked, largest=LARGEST_RECORD)
-            try:
-                # One that was taken over may send a byte now and then.
-                while (left := until - monotonic()) > 0:
-                    self._ours.settimeout(left)
-                    for checked in channel.receive():
-                        return [cleaned(problem) for problem in checked.problems]
-                raise TimeoutError  # noqa: TRY301 - as ``receive`` does
-            except (EOFError, TimeoutError, UnreadableError) as error:
-                reason = self._error or str(error) or "it took too long"
-                log.warning("the options are not checked: %s", reason)
-                return []
+    @property
+    def found(self) -> dict[str, list[FoundModel]]:
+        """The models, as ``limpet.deployment.desired`` takes them."""
+        return self._survey.found
+
+    def _examine(self) -> None:
+        if monotonic() > self._until:
+            self._survey.give_up(f"not examined: the models took longer than {SURVEYING:.0f} s")
+        for path in self._survey.due():
+            answer = partial(self._take_model, path)
+            self._helpers.start(path.name, Examine(path), Examined, EXAMINING, answer)
+
+    def _take_options(self, checked: Checked | None, reason: str) -> None:
+        """If the process failed, nothing is known to be wrong."""
+        self._options_checked = True
+        if checked is None:
+            log.warning("the options are not checked: %s", reason)
+        else:
+            self.problems = [cleaned(problem) for problem in checked.problems]
+
+    def _take_model(self, path: Path, examined: Examined | None, reason: str) -> None:
+        if examined is None:
+            found = FoundModel(path, "", 0, problem=f"{path}: the process that examines it failed: {reason}")
+        else:
+            problem = cleaned(examined.problem)
+            found = FoundModel(path, examined.name, examined.version, examined.sha256, problem)
+        self._survey.take(found)
+        self._examine()

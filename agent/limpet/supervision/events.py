@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-BAD = frozenset({"crashed", "failed", "degraded", "waiting", "stepped_down", "swap_failed", "state-damaged"})
+BAD = frozenset(
+    {"crashed", "failed", "degraded", "waiting", "stepped_down", "swap_failed", "passed_over", "state-damaged"}
+)
 """Events that a person should look at."""
 
 

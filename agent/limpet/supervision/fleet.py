@@ -21,6 +21,7 @@ from limpet.isolation.child import describe
 from limpet.plugins import built_in
 from limpet.supervision.checking import Checking
 from limpet.supervision.forks import Forks
+from limpet.supervision.helpers import Helpers
 from limpet.supervision.slot import OVERHEAD, Slot
 from limpet.wire.border import cleaned
 from limpet.wire.channel import Channel
@@ -76,17 +77,15 @@ class Fleet:
         self._listener = listener
         self._slots: dict[str, Slot] = {}
         self._forks = Forks(launched)
+        self._helpers = Helpers(selector, self._forks)
         self._unwanted: set[int] = set()
         self._attach()
 
     def check(self, wanted: Config) -> Checking:
-        """Begin to check the options in a configuration, as far as no model is needed to know."""
-        checking = Checking(self._forks, wanted)
-        # The fork server imports the runtime while the checker works.
+        """Begin to check a configuration: its options and its models. ``tend`` and the selector go on with it."""
+        checking = Checking(self._helpers, wanted)
+        # The fork server imports the runtime while those processes work.
         self._preload(wanted.sources[pipeline.source].kind for pipeline in wanted.pipelines.values())
-        if checking.number is not None:
-            # One that was taken over would stay. Its process id is read from the fork server later.
-            self._unwanted.add(checking.number)
         return checking
 
     def assign(self, cells: Mapping[str, Assignment]) -> None:
@@ -121,6 +120,7 @@ class Fleet:
         if self._forks.replace():
             self._attach()
         now = monotonic()
+        self._helpers.tend(now)
         for slot in self._slots.values():
             self._resume(slot, now)
             for move in slot.postponed(now):
@@ -142,7 +142,10 @@ class Fleet:
             for pipeline in slot.assignment.pipelines.values()
         ]
         pauses = [slot.paused_until for slot in self._slots.values() if slot.paused_until is not None]
-        return min([monotonic() + min([1.0, *(deadline / 4 for deadline in deadlines)]), *starts, *pauses])
+        answers = [due for due in [self._helpers.next_due()] if due is not None]
+        return min(
+            [monotonic() + min([1.0, *(deadline / 4 for deadline in deadlines)]), *starts, *pauses, *answers]
+        )
 
     def excuse(self) -> None:
         """Take note that this process did not listen for a while: no worker was silent."""
@@ -199,6 +202,7 @@ class Fleet:
     def close(self) -> None:
         """End the fork server, and with it every worker that is left."""
         self._close_forks()
+        self._helpers.close()
         for slot in self._slots.values():
             if slot.channel is not None:
                 self._ignore(slot)
@@ -361,6 +365,7 @@ class Fleet:
 
     def _born(self, forked: Forked) -> None:
         kill: int | None = None
+        self._helpers.forked(forked.number, forked.pid)
         for slot in self._slots.values():
             if slot.number == forked.number and slot.channel is not None:
                 slot.pid = forked.pid
@@ -376,6 +381,7 @@ class Fleet:
 
     def _not_born(self, refused: NotForked) -> None:
         log.error("no process could be forked: %s", refused.reason)
+        self._helpers.not_forked(refused.number, refused.reason)
         self._unwanted.discard(refused.number)
         for slot in list(self._slots.values()):
             if slot.number == refused.number and slot.channel is not None:
@@ -385,6 +391,7 @@ class Fleet:
                 slot.executors.forget(refused.number)  # its worker sees the end of its socket
 
     def _bury(self, exited: Exited) -> None:
+        self._helpers.exited(exited.pid, exited.status)
         for slot in list(self._slots.values()):
             if slot.pid == exited.pid:
                 self._handle_exit(slot, exited.status)
@@ -426,6 +433,7 @@ class Fleet:
         log.error("the fork server is gone; replacing it and every worker")
         self._close_forks()
         self._unwanted.clear()
+        self._helpers.fork_server_gone()
         for slot in list(self._slots.values()):
             slot.executors.clear()
             if slot.channel is not None:

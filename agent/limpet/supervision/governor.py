@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 if TYPE_CHECKING:
     from limpet.config import GovernorTable
-    from limpet.deployment.desired import DesiredPipeline
     from limpet.device.host import Readings
 
 Mood: TypeAlias = Literal["distress", "between", "calm"]
@@ -72,11 +71,3 @@ def calm(table: GovernorTable, readings: Readings) -> bool:
         and (readings.charge is None or readings.charge >= table.charged)
         and (readings.power_w is None or most_power is None or readings.power_w <= most_power)
     )
-
-
-def described(pipeline: DesiredPipeline) -> str:
-    """Say in a few words how a pipeline runs."""
-    options = pipeline.options
-    every = f", one window in {options.every}" if options.every > 1 else ""
-    model = pipeline.model.path.name if pipeline.model else "no model"
-    return f"{model} on {', '.join(options.delegates)}{every}"

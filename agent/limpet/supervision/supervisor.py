@@ -16,19 +16,17 @@ from limpet import __version__, config
 from limpet.contracts.messages import Origin
 from limpet.delivery.bus import Bus
 from limpet.delivery.reporters import Reporters, resolve
-from limpet.deployment.assignments import assignments
-from limpet.deployment.desired import deepest, desired
 from limpet.device import boot, host
 from limpet.device.state_files import give_to_owner
 from limpet.errors import ConfigError
 from limpet.isolation import unreadable
-from limpet.models import store
 from limpet.supervision import governor
 from limpet.supervision.commands import Commands
 from limpet.supervision.events import Events
 from limpet.supervision.fleet import Fleet
 from limpet.supervision.health import DeviceReader, HealthReader, model_reported, now
 from limpet.supervision.ledger import Ledger
+from limpet.supervision.plan import Plan
 from limpet.supervision.roster import Roster
 from limpet.supervision.service_manager import ServiceManager
 from limpet.wakeup import Wakeup
@@ -39,9 +37,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from limpet.config import Config
-    from limpet.contracts.messages import DeviceHealth
-    from limpet.deployment.desired import Desired
+    from limpet.contracts.messages import DeviceHealth, State
     from limpet.fork.launch import ForkServerProcess
+    from limpet.supervision.checking import Checking
 
 log = logging.getLogger(__name__)
 
@@ -94,7 +92,8 @@ class Supervisor:
         self._next_health = 0.0
         self._service_manager = ServiceManager()
         self._governor = governor.Governor(wanted.governor)
-        self._desired: Desired
+        self._plan: Plan
+        self._checking: Checking | None = None
         self._next_look = 0.0
 
     def run(self, damaged: Sequence[str] = ()) -> None:
@@ -106,15 +105,18 @@ class Supervisor:
             with self._signal_handlers():
                 checking = self._fleet.check(self._config)
                 resolve(self._config)  # imports the reporters while the checker works
-                if problems := checking.problems():
-                    raise ConfigError(problems)
+                if not self._wait_for(checking):
+                    return
+                if checking.problems:
+                    raise ConfigError(checking.problems)
+                self._plan = Plan(self._config, checking.found)
                 self._assign()
                 self._reporters.adopt(self._config)
-                self._report_models()
+                self._report_plan()
                 self._dismiss()
                 for reason in damaged:
                     self._events.report("state-damaged", "", reason)
-                while not self._signals & {signal.SIGTERM, signal.SIGINT}:
+                while not self._stopping():
                     self._turn()
                 self._service_manager.stopping()
                 self._fleet.stop()
@@ -125,13 +127,28 @@ class Supervisor:
             self._selector.close()
             self._wakeup.close()
 
-    def _turn(self) -> None:
-        due = min(self._fleet.next_due(), self._next_health, self._next_look or self._next_health)
+    def _stopping(self) -> bool:
+        return bool(self._signals & {signal.SIGTERM, signal.SIGINT})
+
+    def _wait_for(self, checking: Checking) -> bool:
+        """Do nothing else until a check is done. Return ``False`` if the daemon is to stop before that."""
+        while not checking.done and not self._stopping():
+            self._select(self._fleet.next_due())
+            self._fleet.tend()
+        return checking.done
+
+    def _select(self, due: float) -> None:
         for key, _ in self._selector.select(max(0.0, due - monotonic())):
             key.data()
+
+    def _turn(self) -> None:
+        due = min(self._fleet.next_due(), self._next_health, self._next_look or self._next_health)
+        self._select(due)
         if signal.SIGHUP in self._signals:
             self._signals.discard(signal.SIGHUP)
-            self._reload()
+            self._begin_reload()
+        if self._checking is not None and self._checking.done:
+            self._finish_reload(self._checking)
         self._commands.tend()
         self._fleet.tend()
         self._reporters.tend()
@@ -198,61 +215,65 @@ class Supervisor:
 
     # --- configuration
 
-    def _desire(self) -> Desired:
-        found = {
-            model: store.candidates(model, self._config.folders)
-            for pipeline in self._config.pipelines.values()
-            for model in pipeline.models
-        }
-        return desired(self._config, found, level=self._governor.level)
-
     def _assign(self) -> None:
         """Have the workers run what should run."""
-        self._desired = self._desire()
-        cells = assignments(self._desired)
+        cells = self._plan.cells
         owners = {pipeline: name for name, cell in cells.items() for pipeline in cell.pipelines}
         self._ledger.assign(owners, monotonic())
         self._fleet.assign(cells)
 
-    def _report_models(self) -> None:
-        """Report the pipelines that have no model as failed."""
-        for name, pipeline in self._desired.pipelines.items():
-            if pipeline.model is None:
-                self._move(Transition(name, "failed", pipeline.problem))
+    def _report_plan(self) -> None:
+        """Report pipelines that have no model, and those that do not run the one that they should."""
+        for move in self._plan.failed:
+            self._move(move)
+        for news in self._plan.news:
+            self._events.report(news.event, news.pipeline, news.reason)
+
+    def _states(self) -> dict[str, State]:
+        return {name: account.last.state for name, account in self._ledger.accounts.items()}
 
     def _govern(self) -> None:
         """Have pipelines step down or up their ladders if it is time to."""
-        lowest = deepest(self._config)
-        if not lowest or monotonic() < self._next_look:
+        if not self._plan.deepest or monotonic() < self._next_look:
             return
         self._next_look = monotonic() + self._config.governor.interval
-        before, level = self._desired, self._governor.level
-        if reason := self._governor.update(self._host.readings(), lowest, monotonic()):
+        if reason := self._governor.update(self._host.readings(), self._plan.deepest, monotonic()):
+            self._plan.step(self._governor.level, reason, self._states())
             self._assign()
-            self._report_models()
-            event = "stepped_down" if self._governor.level > level else "stepped_up"
-            for name, pipeline in self._desired.pipelines.items():
-                if pipeline != before.pipelines[name]:
-                    self._events.report(event, name, f"{reason}; runs {governor.described(pipeline)}")
+            self._report_plan()
 
-    def _reload(self) -> None:
+    def _begin_reload(self) -> None:
+        """Read the configuration again, and have it checked. If another check still runs, it does not count."""
+        self._checking = None
         try:
             wanted = config.read(self._path)
             if wanted.device != self._config.device:
                 raise ConfigError(["device: changes here need a restart of the service"])  # noqa: TRY301
-            if problems := self._fleet.check(wanted).problems():
-                raise ConfigError(problems)  # noqa: TRY301
-            self._reporters.adopt(wanted)
-        except Exception as error:
-            if not isinstance(error, ConfigError):
-                log.exception("the configuration is not taken")
-            self._events.report("refused", "", f"configuration not taken: {error}")
+            self._checking = self._fleet.check(wanted)
+        except Exception as error:  # noqa: BLE001 - a bug there must not end what runs
+            self._refuse(error)
+
+    def _finish_reload(self, checking: Checking) -> None:
+        """Take a configuration that was checked."""
+        self._checking = None
+        try:
+            if checking.problems:
+                raise ConfigError(checking.problems)  # noqa: TRY301
+            self._reporters.adopt(checking.config)
+        except Exception as error:  # noqa: BLE001 - a bug there must not end what runs
+            self._refuse(error)
             return
         finally:
             self._fleet.excuse()
         log.info("configuration read again")
-        self._config = wanted
-        self._governor.table = wanted.governor
+        self._config = checking.config
+        self._governor.table = checking.config.governor
+        self._plan.reload(checking.config, checking.found, self._states())
         self._assign()
-        self._report_models()
+        self._report_plan()
         self._dismiss()
+
+    def _refuse(self, error: Exception) -> None:
+        if not isinstance(error, ConfigError):
+            log.error("the configuration is not taken", exc_info=error)
+        self._events.report("refused", "", f"configuration not taken: {error}")

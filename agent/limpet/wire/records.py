@@ -6,6 +6,7 @@ The supervisor imports this module, so it imports no numpy. The limits here hold
 
 from __future__ import annotations
 
+import pathlib
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -312,6 +313,12 @@ class Check(msgspec.Struct, tag=True):
     pipelines: dict[str, PipelineOptions]
 
 
+class Examine(msgspec.Struct, tag=True):
+    """To an examiner: find out which model a file is, and whether it is whole."""
+
+    path: pathlib.Path
+
+
 class Serve(msgspec.Struct, tag=True, frozen=True):
     """To a worker: what it runs follows on its channel."""
 
@@ -324,7 +331,7 @@ class Fork(msgspec.Struct, tag=True):
 
     number: int
     name: str
-    task: Serve | Open | Check = Serve()
+    task: Serve | Open | Check | Examine = Serve()
 
 
 class Forked(msgspec.Struct, tag=True):
@@ -352,6 +359,19 @@ class Checked(msgspec.Struct, tag=True):
     """From a checker: all that is wrong with the options."""
 
     problems: Annotated[list[str], Meta(max_length=MOST_PROBLEMS)]
+
+
+class Examined(msgspec.Struct, tag=True):
+    """From an examiner: which model a file is; or, if ``problem`` is not empty, what is wrong with it."""
+
+    name: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9._-]{0,63})?\Z")] = ""
+    version: Version = 0
+    sha256: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
+    problem: Text = ""
+
+    def __post_init__(self) -> None:
+        if not (self.problem or (self.name and self.sha256)):
+            raise ValueError("neither a model nor a problem")
 
 
 ToForkServer: TypeAlias = Preload | Fork

@@ -1,0 +1,87 @@
+"""Which model files are examined, and what is known once they are. Decides, without I/O."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from limpet.models import store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from limpet.contracts.assignment import FoundModel
+
+MOST_DAMAGED = 8
+"""Damaged versions of a model that are passed over. Lower ones are not examined."""
+
+
+class Survey:
+    """The versions of each model are examined from the highest down to the first one that is sound.
+
+    ``candidates`` has them in this order, by the model as the configuration writes it. Whoever examines calls
+    ``due`` for the files to begin with, and ``take`` with what is found.
+    """
+
+    def __init__(self, candidates: Mapping[str, Sequence[FoundModel]]) -> None:
+        self._candidates = candidates
+        self._begun: set[Path] = set()
+        self._examined: dict[Path, FoundModel] = {}
+
+    def due(self) -> list[Path]:
+        """Return the files that are to be examined now. Each is returned once."""
+        files = {path: None for model in self._candidates if (path := self._next(model)) is not None}
+        due = [path for path in files if path not in self._begun]
+        self._begun.update(due)
+        return due
+
+    def take(self, examined: FoundModel) -> None:
+        """Take note of what was found in a file."""
+        self._examined[examined.path] = examined
+
+    def give_up(self, reason: str) -> None:
+        """Take note that no file is examined any more. All that were not get this problem."""
+        for files in self._candidates.values():
+            for one in files:
+                problem = f"{one.path}: {reason}"
+                self._examined.setdefault(one.path, msgspec.structs.replace(one, problem=problem))
+
+    @property
+    def done(self) -> bool:
+        """Whether all is known that is needed."""
+        return all(self._next(model) is None for model in self._candidates)
+
+    @property
+    def found(self) -> dict[str, list[FoundModel]]:
+        """What was found of each model, as ``limpet.deployment.desired`` takes it."""
+        return {model: self._walk(model)[0] for model in self._candidates}
+
+    def _next(self, model: str) -> Path | None:
+        return self._walk(model)[1]
+
+    def _walk(self, model: str) -> tuple[list[FoundModel], Path | None]:
+        """Return what is known of a model's files down to the first sound one, and the file to examine next."""
+        known: list[FoundModel] = []
+        for candidate in self._candidates[model][:MOST_DAMAGED]:
+            if candidate.problem:
+                known.append(candidate)
+                continue
+            if candidate.path not in self._examined:
+                return known, candidate.path
+            known.append(_judged(model, candidate, self._examined[candidate.path]))
+            if not known[-1].problem:
+                break
+        return known, None
+
+
+def _judged(model: str, candidate: FoundModel, examined: FoundModel) -> FoundModel:
+    """Return what an examination means for a model: a name in the store must be that of the bundle."""
+    if examined.problem:
+        return msgspec.structs.replace(candidate, problem=examined.problem)
+    if store.is_path(model) or (examined.name, examined.version) == (candidate.name, candidate.version):
+        return msgspec.structs.replace(examined, path=candidate.path)
+    right = f"{examined.name}-{examined.version}.limpet"
+    problem = f"{candidate.path}: it holds {examined.name} version {examined.version}; rename it to {right}"
+    return msgspec.structs.replace(candidate, problem=problem)

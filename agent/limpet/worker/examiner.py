@@ -1,0 +1,34 @@
+"""An examiner: a short-lived process that reads one model file, and finds out which model it is.
+
+Somebody else wrote that file, so it is read in a sandbox that leaves open nothing else. Each file has an examiner
+of its own: what a file does to its examiner changes nothing that is known of others.
+"""
+
+from __future__ import annotations
+
+import signal
+from typing import TYPE_CHECKING, Any
+
+from limpet.deployment.local import examined
+from limpet.isolation import sandbox
+from limpet.isolation.permissions import Permissions
+from limpet.wire.border import cleaned
+from limpet.wire.channel import Channel
+from limpet.wire.records import Examined
+
+if TYPE_CHECKING:
+    import socket
+
+    from limpet.wire.records import Examine
+
+TIME_LIMIT = 60
+"""Seconds after which the kernel ends an examination that hangs. The supervisor gives up before that."""
+
+
+def run(end: socket.socket, task: Examine) -> None:
+    """Examine the file, and send what was found."""
+    signal.alarm(TIME_LIMIT)
+    supervisor: Channel[Any] = Channel(end, Examined)
+    sandbox.enter(Permissions(frozenset({task.path.resolve()})))
+    found = examined(task.path)
+    supervisor.send(Examined(found.name, found.version, found.sha256, cleaned(found.problem)))

@@ -1,0 +1,130 @@
+"""Bundles in the store: which version runs, and that `check`, `run` and health agree on it."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from typing import TYPE_CHECKING
+
+from daemon.conftest import Configure, pipeline, replay
+from limpet import config
+from limpet.doctor.check import inspect
+from support import bundles
+from support.broker import wait_until
+from support.daemon import Consumer, Daemon, daemon, missing
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def put(folder: Path, version: int, *, damaged: bool = False, description: str = "") -> Path:
+    """Put a version of the bundle ``motion`` into the store, in one step as an installer does."""
+    store = folder / "state" / "models"
+    store.mkdir(parents=True, exist_ok=True)
+    model = (folder / "dense.tflite").read_bytes()
+    part = bundles.bundle(
+        store / ".part", {"model.tflite": model}, name="motion", version=version, description=description
+    )
+    if damaged:
+        data = bytearray(part.read_bytes())
+        data[data.index(model) + len(model) // 2] ^= 1
+        part.write_bytes(data)
+    return part.replace(store / f"motion-{version}.limpet")
+
+
+def check(path: Path) -> str:
+    """Return what ``limpet check`` finds."""
+    problems, lines = inspect(config.read(path))
+    return "\n".join([*lines, *problems])
+
+
+def runs(consumer: Consumer, version: int) -> bool:
+    health = consumer.last("health/one") or {}
+    return (health.get("state"), health.get("version")) == ("running", version)
+
+
+def reload_until_passed_over(running: Daemon, consumer: Consumer) -> str:
+    before = len(consumer.events("one", "passed_over"))
+    running.signal(signal.SIGHUP)
+    wait_until(lambda: len(consumer.events("one", "passed_over")) > before)
+    return str(consumer.events("one", "passed_over")[-1]["reason"])
+
+
+def test_a_new_bundle_is_taken_on_sighup_and_a_damaged_newer_one_is_passed_over(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    put(tmp_path, 1)
+    path = configure(replay("left"), pipeline("one", "left", "motion"))
+    with daemon(path) as running:
+        wait_until(lambda: runs(consumer, 1))
+        put(tmp_path, 2)
+        running.signal(signal.SIGHUP)
+        wait_until(lambda: runs(consumer, 2))
+        worker = running.pid_of("left")
+        put(tmp_path, 3, damaged=True)
+        reason = reload_until_passed_over(running, consumer)
+        assert re.search(r"motion-3\.limpet.*; runs motion-2\.limpet", reason)
+        consumer.wait_results("one", len(consumer.results("one")) + 20)
+        assert running.pid_of("left") == worker
+        said = check(path)
+        assert "left -> motion 2 on cpu" in said
+        assert re.search(r"one: warning: passed over .*motion-3\.limpet", said)
+        running.stop()
+        assert not missing(consumer.results("one"))
+        running.start()
+        wait_until(lambda: len(consumer.events("one", "passed_over")) == 2)
+        wait_until(lambda: runs(consumer, 2))
+    assert {result["version"] for result in consumer.results("one")} == {1, 2}
+
+
+def test_a_pipeline_that_names_a_version_or_a_file_runs_that_one(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    for version in (1, 2, 3):
+        put(tmp_path, version)
+    path = configure(
+        replay("left"),
+        pipeline("pinned", "left", "motion@2"),
+        pipeline("file", "left", "state/models/motion-1.limpet"),
+        pipeline("highest", "left", "motion"),
+        pipeline("absent", "left", "motion@7"),
+    )
+    with daemon(path):
+        for name, version in (("pinned", 2), ("file", 1), ("highest", 3)):
+            consumer.wait_results(name, 1)
+            assert consumer.results(name)[0]["version"] == version
+        wait_until(lambda: consumer.events("absent", "failed"))
+    assert "no version 7 of 'motion'" in consumer.events("absent", "failed")[0]["reason"]
+    assert "there are: 3, 2, 1" in check(path)
+
+
+def test_a_file_that_changed_after_it_was_examined_is_refused_until_the_next_reload(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    put(tmp_path, 1)
+    path = configure(replay("left"), pipeline("one", "left", "motion"))
+    with daemon(path) as running:
+        wait_until(lambda: runs(consumer, 1))
+        put(tmp_path, 1, description="another bundle under the same name")
+        os.kill(running.pid_of("left"), signal.SIGKILL)
+        wait_until(lambda: consumer.events("one", "failed"))
+        assert "changed since the models were examined" in consumer.events("one", "failed")[0]["reason"]
+        running.signal(signal.SIGHUP)
+        wait_until(lambda: runs(consumer, 1))
+
+
+def test_what_runs_goes_on_while_its_model_is_nowhere_to_be_found(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    bundle = put(tmp_path, 1)
+    path = configure(replay("left"), pipeline("one", "left", "motion"))
+    with daemon(path) as running:
+        consumer.wait_results("one", 20)
+        bundle.unlink()
+        reason = reload_until_passed_over(running, consumer)
+        assert re.search(r"there is no model 'motion' in .*; runs motion-1\.limpet", reason)
+        consumer.wait_results("one", len(consumer.results("one")) + 20)
+        running.stop()
+    assert not missing(consumer.results("one"))
+    assert not consumer.events("one", "failed")

@@ -1,0 +1,107 @@
+"""Which model files are examined, and what is known then: no file is opened."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from limpet.contracts.assignment import FoundModel
+from limpet.deployment.survey import MOST_DAMAGED, Survey
+
+
+def candidate(version: int, name: str = "motion") -> FoundModel:
+    return FoundModel(Path(f"/store/{name}-{version}.limpet"), name, version)
+
+
+def sound(one: FoundModel) -> FoundModel:
+    return msgspec.structs.replace(one, sha256=f"sha-{one.name}-{one.version}")
+
+
+def damaged(one: FoundModel) -> FoundModel:
+    return FoundModel(one.path, "", 0, problem="damaged")
+
+
+def test_versions_are_examined_from_the_highest_down_to_the_first_sound_one() -> None:
+    three, two, one = (candidate(version) for version in (3, 2, 1))
+    survey = Survey({"motion": [three, two, one]})
+    assert survey.due() == [three.path]
+    assert survey.due() == []
+    survey.take(damaged(three))
+    assert survey.due() == [two.path]
+    assert not survey.done
+    survey.take(sound(two))
+    assert survey.done
+    assert survey.due() == []
+    found = survey.found["motion"]
+    assert [(each.version, each.problem) for each in found] == [(3, "damaged"), (2, "")]
+    assert found[1].sha256 == "sha-motion-2"
+
+
+def test_a_file_that_two_models_mean_is_examined_once() -> None:
+    one = candidate(1)
+    survey = Survey({"motion": [one], "models/motion-1.limpet": [one]})
+    assert survey.due() == [one.path]
+    survey.take(sound(one))
+    assert survey.done
+
+
+def test_a_name_in_the_store_must_be_that_of_the_bundle() -> None:
+    one = candidate(1)
+    other = FoundModel(one.path, "door", 7, "sha")
+    survey = Survey({"motion": [one], "models/motion-1.limpet": [one]})
+    survey.take(other)
+    (wrong,) = survey.found["motion"]
+    assert wrong.problem.endswith("it holds door version 7; rename it to door-7.limpet")
+    assert survey.found["models/motion-1.limpet"] == [other]
+
+
+def test_what_is_not_there_needs_no_examination() -> None:
+    absent = FoundModel(Path("/store"), "motion", 0, problem="there is no model 'motion'")
+    survey = Survey({"motion": [absent]})
+    assert survey.done
+    assert survey.found == {"motion": [absent]}
+
+
+def test_only_so_many_damaged_versions_are_passed_over() -> None:
+    survey = Survey({"motion": [candidate(version) for version in range(100, 0, -1)]})
+    examined = 0
+    while due := survey.due():
+        examined += len(due)
+        for path in due:
+            survey.take(FoundModel(path, "", 0, problem="damaged"))
+    assert examined == MOST_DAMAGED
+    assert survey.done
+
+
+def test_files_that_were_not_examined_in_time_do_not_run() -> None:
+    two, one = candidate(2), candidate(1)
+    survey = Survey({"motion": [two, one], "door": [candidate(1, "door")]})
+    survey.take(sound(candidate(1, "door")))
+    survey.give_up("not examined")
+    assert survey.done
+    assert [each.problem for each in survey.found["motion"]] == [
+        f"{each.path}: not examined" for each in (two, one)
+    ]
+    assert survey.found["door"][0].problem == ""
+
+
+@given(
+    st.lists(st.booleans(), max_size=MOST_DAMAGED),
+    st.lists(st.booleans(), max_size=MOST_DAMAGED),
+)
+def test_the_highest_sound_version_is_always_found(first: list[bool], second: list[bool]) -> None:
+    good = {"motion": first, "door": second}
+    files = {name: [candidate(number, name) for number in range(len(each), 0, -1)] for name, each in good.items()}
+    survey = Survey(files)
+    while due := survey.due():
+        for path in due:
+            (one,) = (each for group in files.values() for each in group if each.path == path)
+            survey.take(sound(one) if good[one.name][one.version - 1] else damaged(one))
+    assert survey.done
+    for name, each in good.items():
+        highest = max((number for number, whole in enumerate(each, 1) if whole), default=None)
+        found = [one.version for one in survey.found[name] if not one.problem]
+        assert found == ([] if highest is None else [highest])
