@@ -14,6 +14,7 @@ from limpet.inference.window import Windower
 from limpet.transforms import normalise
 from limpet_convert import data, project
 from limpet_convert.errors import ConvertError
+from support.stages import window_spec
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,10 +53,11 @@ def test_windows_are_those_of_the_device(tmp_path: Path) -> None:
     csv(tmp_path / "seen" / "one.csv", values)
     found = data.windows(make(tmp_path), tmp_path / "seen")
     spec = SampleSpec((2,), np.dtype(np.float32), ("ax", "ay"), 10.0)
-    transform = normalise.open(normalise.Config(mean=[1.0, 2.0], std=[2.0, 4.0], clip=3.0), spec, (8, 2))
+    config = normalise.Config(mean=[1.0, 2.0], std=[2.0, 4.0], clip=3.0)
+    transform = normalise.open(config, window_spec(spec, (8, 2)))
     stamps = np.arange(50) * 100_000_000
     pushed = Windower(WindowSpec(size=8, hop=3), spec).push(Samples(values, stamps, stamps, 0))
-    expected = np.stack([transform(window.values).copy() for window in pushed])
+    expected = np.stack([transform(window).values.copy() for window in pushed])
     np.testing.assert_allclose(found.values, expected, atol=1e-6)
     assert len(found) == 15
 

@@ -10,6 +10,7 @@ import pytest
 from daemon.conftest import Configure, pipeline
 from support.broker import wait_until
 from support.daemon import Consumer, daemon
+from support.outside import install
 
 OUTSIDE = Path(__file__).parent / "outside"
 SOURCE = '[sources.{name}]\nkind = "{kind}"\ndevice = "{device}"\n'
@@ -31,11 +32,7 @@ def site(tmp_path: Path) -> dict[str, str]:
     text = (OUTSIDE / "noise.py").read_text()
     declaration = text.index("def needs(")
     for name, plugin in (("noise", text), ("undeclared", text[:declaration])):
-        info = tmp_path / "site" / f"{name}-1.dist-info"
-        info.mkdir(parents=True)
-        (tmp_path / "site" / f"{name}.py").write_text(plugin)
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1\n")
-        (info / "entry_points.txt").write_text(f"[limpet.sources]\n{name} = {name}\n")
+        install(tmp_path / "site", "sources", name, plugin)
     return {"PYTHONPATH": str(tmp_path / "site")}
 
 
