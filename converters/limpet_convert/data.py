@@ -23,7 +23,7 @@ from limpet.inference.resolving import resolve_transforms
 from limpet.inference.stages import Transforms
 from limpet.inference.window import Windower
 from limpet.sources._recordings import load
-from limpet.sources._table_form import Form
+from limpet.sources.tables.form import Form
 from limpet.wording import suggest
 from limpet_convert import detections
 from limpet_convert.errors import ConvertError

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from limpet.errors import ConfigError
 from limpet.sources._recordings import Recording, load
-from limpet.sources._table_form import Form
+from limpet.sources.tables.form import Form
 
 CASES = Path(__file__).parents[1] / "data" / "cases"
 NAN = math.nan

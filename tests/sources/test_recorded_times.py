@@ -9,7 +9,7 @@ import pytest
 
 from limpet.errors import ConfigError
 from limpet.sources._recordings import load
-from limpet.sources._table_form import Form
+from limpet.sources.tables.form import Form
 
 if TYPE_CHECKING:
     from pathlib import Path

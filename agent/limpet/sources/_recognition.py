@@ -47,7 +47,7 @@ def recognise(data: bytes, channels: Sequence[str]) -> tuple[str, int]:
 def describe(data: bytes, channels: Sequence[str], kind: str) -> str:
     """Return what a board sends that the framing ``kind`` reads no sample from, and which key is to be changed.
 
-    It goes on from "the board". The empty string where too little came to tell.
+    It goes on from "the board". The empty string if too little came to see that.
     """
     other, rows = recognise(data, channels)
     if other and other != kind:

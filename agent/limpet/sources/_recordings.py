@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from limpet.sources._table_form import Form
+    from limpet.sources.tables.form import Form
 
 _GZIP = b"\x1f\x8b"
 _SHOWN = 80
@@ -114,12 +114,12 @@ def _check_channels(channels: Sequence[str], count: int) -> None:
 
 
 def _csv(path: Path, channels: Sequence[str], form: Form | None) -> Recording:
-    from limpet.sources import _tables
-    from limpet.sources._table_form import Form
+    from limpet.sources.tables import reading
+    from limpet.sources.tables.form import Form
 
     form = form or Form(channels=tuple(channels))
     with _text(path) as file:
-        table = _tables.read(file, form)
+        table = reading.read(file, form)
     columns = len(table.channels)
     with np.errstate(over="ignore"):
         values = np.array(table.values).reshape(-1, columns).astype(np.float32)

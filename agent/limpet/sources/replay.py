@@ -1,9 +1,9 @@
 """A recording, played as if it were live: CSV (also gzipped), NPY or WAV, by the file's suffix.
 
 CSV, TSV: a row of column names, or ``channels`` in the configuration. Delimiter, decimal character and the column
-with the times are told from the file, see ``limpet.sources._tables``. Samples are float32 ``(channels,)``. NPY: an
-array ``(n, *shape)`` of any real dtype; samples are ``shape`` of that dtype, and an array ``(n,)`` is one channel.
-WAV: samples are float32 ``(channels,)`` from -1 to 1.
+with the times are detected in the file, see ``limpet.sources.tables``. Samples are float32 ``(channels,)``.
+NPY: an array ``(n, *shape)`` of any real dtype; samples are ``shape`` of that dtype, and an array ``(n,)`` is one
+channel. WAV: samples are float32 ``(channels,)`` from -1 to 1.
 
 Samples with a NaN or an infinite value are dropped and counted as ``not_finite``.
 """
@@ -26,7 +26,7 @@ from limpet.contracts.needs import Needs
 from limpet.errors import ConfigError
 from limpet.sources._recordings import load
 from limpet.sources._rows import Cutter
-from limpet.sources._table_form import Form
+from limpet.sources.tables.form import Form
 
 if TYPE_CHECKING:
     from collections import Counter

@@ -1,4 +1,4 @@
-"""One sample a line, its numbers parted by a delimiter, or each behind its name: what most boards print.
+"""One sample a line, its numbers separated by a delimiter, or each behind its name: what most boards print.
 
 Delimiter and decimal character are detected in the lines, unless configured: ``1.5,2``, ``1,5;2``, ``1.5 2``,
 ``x:1.5,y:2``, ``x=1.5 y=2``. A unit may follow a number, the same one in each line. A line that is not data, such
@@ -88,7 +88,7 @@ class _Sample(NamedTuple):
 
 
 class _Columns:
-    """Which column is what, and how columns are parted: ``_delimiter`` is empty while that is unknown."""
+    """Which column is what, and how columns are separated: ``_delimiter`` is empty while that is unknown."""
 
     checked = False
 
@@ -142,7 +142,7 @@ class _Columns:
         self._plain = bool(delimiter) and self._decimal != "," and not self._units
 
     def _numbers_of(self, text: bytes) -> Line | None:
-        """Read plain numbers, parted as those before; ``None`` if one is something else."""
+        """Read plain numbers, separated as those before; ``None`` if one is something else."""
         words = text.split(self._split)
         if len(words) != self.columns:
             return None
@@ -160,7 +160,7 @@ class _Columns:
         return values, sequence, time_us
 
     def _slow(self, text: str) -> Line | None:
-        """Find out what a line is that is not plain numbers, parted as those before."""
+        """Find out what a line is that is not plain numbers, separated as those before."""
         if not text.strip("-=*_ "):
             raise NoSampleError  # a rule between two samples
         if self._is_header(text):
@@ -194,7 +194,7 @@ class _Columns:
             log.warning("the board names its columns in another order than the configuration; its order is used")
 
     def _sample(self, text: str) -> Line | None:
-        """Read a line of numbers, parted as those before or, the second time in a row, in another way."""
+        """Read a line of numbers, separated as those before or, the second time in a row, in another way."""
         match = _BRACKETS.fullmatch(text)
         text = match[1] if match else text
         if text.endswith(";") and text.count(";") == 1:
@@ -247,11 +247,11 @@ class _Columns:
         """Return the numbers of a line that names them, by column; ``None`` where it names none of ours."""
         if not (":" in text or "=" in text):
             return None
-        # In "x:1,5 y:2,5" the comma parts no columns.
-        parted = all(
+        # In "x:1,5 y:2,5" the comma separates no columns.
+        separated = all(
             _NAMED.search(part) and not part[:1].isdigit() for part in text.split(",")[1:] if part.strip()
         )
-        return self._named(re.split(r"[,;|\t]" if parted else r"[;|\t]", text)) or None
+        return self._named(re.split(r"[,;|\t]" if separated else r"[;|\t]", text)) or None
 
     def _named(self, parts: Sequence[str]) -> dict[int, str]:
         found: dict[int, str] = {}
