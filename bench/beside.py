@@ -30,7 +30,6 @@ SCRIPT = Path(__file__).with_name("script.py")
 PARTS = {"": "supervisor", "limpet-fork": "forkserver", "limpet": "worker"}
 """Processes of Limpet by how their names begin."""
 SETTLING = 2.0
-"""Seconds from the first sample to the first look, and from the last look to the last sample."""
 
 
 @dataclass
@@ -43,13 +42,16 @@ class Cost:
     lost: int
 
 
-def measure(stand: Stand, seconds: float, rounds: int) -> dict[str, Any]:
-    """Compare in interleaved rounds, each side for ``seconds`` in each."""
+def measure(stand: Stand, seconds: float, rounds: int, settling: float = SETTLING) -> dict[str, Any]:
+    """Compare in interleaved rounds, each side for ``seconds`` in each.
+
+    ``settling``: seconds from the first sample to the first look, and from the last look to the last sample.
+    """
     ours, theirs, buffered = [], [], []
     for _ in range(rounds):
-        ours.append(_cost(stand, _limpet(stand), seconds))
-        theirs.append(_cost(stand, _script(stand), seconds))
-        buffered.append(_cost(stand, _script(stand, "buffered"), seconds))
+        ours.append(_cost(stand, _limpet(stand), seconds, settling))
+        theirs.append(_cost(stand, _script(stand), seconds, settling))
+        buffered.append(_cost(stand, _script(stand, "buffered"), seconds, settling))
     return {
         "limpet_cpu_share": round(median(one.cpu for one in ours), 4),
         "script_cpu_share": round(median(one.cpu for one in theirs), 4),
@@ -105,14 +107,14 @@ def _script(stand: Stand, *options: str) -> Iterator[_Running]:
             process.terminate()
 
 
-def _cost(stand: Stand, side: AbstractContextManager[_Running], seconds: float) -> Cost:
+def _cost(stand: Stand, side: AbstractContextManager[_Running], seconds: float, settling: float) -> Cost:
     rows = np.random.default_rng(0).normal(50, 20, (1024, 9))
     lines = [",".join(f"{value:.2f}" for value in row).encode() + b"\r\n" for row in rows]
     with Board(stand.folder / "board") as board, side as running:
         board.wait_opened(20)
         board.send(b"\r\n")  # what comes before the first line end may be the rest of a line
-        player = Player(board, lambda number: lines[number % 1024], seconds + 2 * SETTLING)
-        time.sleep(SETTLING)
+        player = Player(board, lambda number: lines[number % 1024], seconds + 2 * settling)
+        time.sleep(settling)
         used, started = running.processes.cpu_s(), time.monotonic()
         time.sleep(seconds)
         used, took = running.processes.cpu_s() - used, time.monotonic() - started

@@ -12,7 +12,7 @@ from limpet.deployment.desired import desired
 from limpet.deployment.local import look_up
 from limpet.fork.launch import ForkServerProcess
 from limpet.supervision.fleet import Fleet
-from limpet.wire.records import FromWorker, Transition
+from limpet.wire.records import ToSupervisor, Transition
 from stand import SHUTTLE, Stand
 
 
@@ -36,7 +36,7 @@ def restart(stand: Stand, rounds: int) -> dict[str, float]:
 def _one_restart(first: config.Config, both: config.Config) -> tuple[float, float]:
     running: set[str] = set()
 
-    def listen(record: FromWorker) -> None:
+    def listen(_cell: str, record: ToSupervisor) -> None:
         if isinstance(record, Transition) and record.state == "running":
             running.add(record.pipeline)
 
