@@ -1,0 +1,70 @@
+"""What a plugin declares becomes what its worker may open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from limpet.contracts.assignment import Folders
+from limpet.contracts.needs import Endpoint, Needs
+from limpet.errors import ConfigError
+from limpet.inference import needs
+from limpet.inference.plan import Configured
+from limpet.plugins import needs_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+class Config(msgspec.Struct):
+    table: Path
+    more: list[Path] = []
+
+
+def plugin(declare: Callable[[Any], object] | None = None) -> ModuleType:
+    module = ModuleType("outside")
+    if declare is not None:
+        vars(module)["needs"] = declare
+    return module
+
+
+def readable(tmp_path: Path, declared: Needs) -> frozenset[Path]:
+    for name in ("config", "state", "store", "data", "more", "lib"):
+        (tmp_path / name).mkdir(exist_ok=True)
+    config = Config(tmp_path / "data" / "table.csv", [tmp_path / "more"])
+    source = Configured("outside", plugin(lambda _: declared), config)
+    folders = Folders(tmp_path / "config", tmp_path / "state", tmp_path / "store")
+    return needs.of_description(folders, "s", source)
+
+
+def test_a_plugin_that_declares_nothing_needs_nothing() -> None:
+    assert needs_of(plugin(), Config(Path("/x"))) == Needs()
+
+
+def test_needs_of_another_type_are_refused_with_what_to_return() -> None:
+    with pytest.raises(ConfigError, match=r"outside.needs\(\) returned bool; it must return limpet"):
+        needs_of(plugin(lambda _: True), Config(Path("/x")))
+
+
+def test_paths_of_the_options_and_declared_paths_can_be_read(tmp_path: Path) -> None:
+    declared = Needs(read=(tmp_path / "lib",), endpoints=(Endpoint("h", 1),))
+    assert readable(tmp_path, declared) == {
+        tmp_path / "data" / "table.csv",
+        tmp_path / "data",
+        tmp_path / "more",
+        tmp_path / "lib",
+    }
+
+
+@pytest.mark.parametrize("folder", ["state", "state/cache/models", "config", "store", "."])
+def test_no_plugin_writes_where_limpets_own_files_lie(tmp_path: Path, folder: str) -> None:
+    with pytest.raises(ConfigError, match=r"sources.s: it writes in .*, which holds Limpet's own files"):
+        readable(tmp_path, Needs(write=(tmp_path / folder,)))
+
+
+def test_a_plugin_may_have_a_folder_of_its_own(tmp_path: Path) -> None:
+    assert readable(tmp_path, Needs(write=(tmp_path / "own",)))
