@@ -2,11 +2,11 @@
 
 The first source leads. Each of its samples is joined with the newest sample of every other source that is not
 later than it and at most ``tolerance`` earlier. It keeps its own times and its own ordinal. A sample of the first
-source that has no such partner is left out and counted, which shows as a gap. A gap in another source that is
+source without such a partner is left out and counted, which shows as a gap. A gap in another source that is
 shorter than the tolerance does not show.
 
-A sample waits until each other source has sent one that is not earlier, or until the first source is ``tolerance``
-ahead: a source that is silent delays the others by no more than that.
+A sample waits until every other source has sent one that is not earlier, for at most ``patience``: then the first
+source is that far ahead. So a source that is silent delays the others by no more.
 """
 
 from __future__ import annotations
@@ -88,12 +88,15 @@ class _Waiting:
 class Join:
     """Joins the samples of several sources. ``unmatched`` counts samples of the first that found no partner."""
 
-    def __init__(self, names: Sequence[str], specs: Sequence[SampleSpec], tolerance: float) -> None:
-        """``tolerance`` is in seconds. ``ConfigError`` as ``joined_spec``."""
+    def __init__(
+        self, names: Sequence[str], specs: Sequence[SampleSpec], tolerance: float, patience: float = 1.0
+    ) -> None:
+        """``tolerance`` and ``patience`` are in seconds. ``ConfigError`` as ``joined_spec``."""
         self.spec = joined_spec(names, specs)
         self.unmatched = 0
         self._numbers = {name: number for number, name in enumerate(names)}
         self._tolerance = round(tolerance * 1e9)
+        self._patience = round(patience * 1e9)
         self._lead, *self._others = (_Waiting(spec) for spec in specs)
 
     def push(self, source: str, samples: Samples) -> list[Samples]:
@@ -115,7 +118,7 @@ class Join:
             return 0
         reached = [other.newest for other in self._others]
         complete = min((-1 if time is None else time) for time in reached)
-        return int(np.searchsorted(lead, max(complete, newest - self._tolerance), "right"))
+        return int(np.searchsorted(lead, max(complete, newest - self._patience), "right"))
 
     def _join(self, count: int) -> list[Samples]:
         """Join the first ``count`` samples that wait, and drop what no later one can need."""

@@ -231,13 +231,15 @@ class Pipeline:
 
         If both cut the same samples into the same windows, return True: the samples of the window under way are
         copied, so that no window is lost and none comes twice, and ``every`` counts on. Otherwise the first window
-        begins with the next sample. Model and stages begin anew, as after a gap.
+        begins with the next sample. Model and stages begin anew, as after a gap. Pipelines that ``old`` feeds are
+        fed by this one.
         """
         mine, its = self.plan, old.plan
         same = (mine.window, mine.spec, mine.columns) == (its.window, its.spec, its.columns)
         if same:
-            self._windower = deepcopy(old._windower)
+            self._windower, self._join = deepcopy((old._windower, old._join))
             self.graph.continue_turn(old.graph)
+        self._rows, self._followers = deepcopy(old._rows), list(old._followers)
         self._discarded = self.in_no_window
         self.graph.missed = True
         self.latency.take()
