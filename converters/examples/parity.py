@@ -49,16 +49,16 @@ def main() -> int:
     for name in arguments.names:
         train(name, again=arguments.train)
         examples[name] = example(name)
-        tell(f"{name}: {json.dumps(examples[name])}")
+        log(f"{name}: {json.dumps(examples[name])}")
     spoiled = poisoned.main()
     problems = [f"{name}: {problem}" for name, one in examples.items() for problem in one["problems"]]
     problems += [
-        f"{case}: {one['guilty_layer'] or 'no layer'} is guilty, {one['named_layer'] or 'none'} was named"
+        f"{case}: {one['poisoned_layer'] or 'no layer'} is poisoned, {one['found_layer'] or 'none'} was found"
         for case, one in spoiled.items()
-        if one["named_layer"] != one["guilty_layer"]
+        if one["found_layer"] != one["poisoned_layer"]
     ]
     for problem in problems:
-        tell(f"parity: {problem}")
+        log(f"parity: {problem}")
     print(
         json.dumps(
             {
@@ -73,14 +73,14 @@ def main() -> int:
     return 1 if problems else 0
 
 
-def tell(text: str) -> None:
+def log(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
 def train(name: str, *, again: bool) -> None:
     folder = HERE / name
     if again or not list((folder / "build").glob("model.*")):
-        tell(f"{name}: training")
+        log(f"{name}: training")
         subprocess.run([sys.executable, str(folder / "train.py")], check=True, stdout=sys.stderr)
 
 
@@ -175,7 +175,7 @@ def on_runtimes(wanted: Project, bundle: Path) -> dict[str, dict[str, Any]]:
     agent = {}
     for runtime, python in RUNTIMES.items():
         if not python.exists():
-            tell(f"not run: {runtime}, whose environment {python.parents[1]} is not there")
+            log(f"not run: {runtime}, whose environment {python.parents[1]} is not there")
             continue
         command = [str(python), str(script), str(bundle), str(recording), str(windows), channels]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)

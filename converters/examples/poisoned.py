@@ -30,7 +30,7 @@ LIMITS = project.Verify()
 
 
 def main() -> dict[str, dict[str, Any]]:
-    """Return, for each case, which layer is guilty and which one was named, and why."""
+    """Return, for each case, which layer is poisoned and which one was named, and why."""
     digits = project.read(DIGITS)
     seen, test = data.calibration(digits).values, data.held_back(digits).values
     network = load(digits.model.path)
@@ -44,9 +44,9 @@ def main() -> dict[str, dict[str, Any]]:
     spoiled = to_tflite(network)
     cases["channel"] = ("parts", spoiled, observers.ranges(spoiled, seen))
     found = {}
-    for name, (guilty, model, calibrated) in cases.items():
+    for name, (poisoned, model, calibrated) in cases.items():
         diagnosis = layers.diagnose(model, quantize(model, "int8", calibrated), test)
-        found[name] = _verdict(guilty, diagnosis)
+        found[name] = _verdict(poisoned, diagnosis)
     healthy = layers.diagnose(plain, quantize(plain, "int8", ranges), test)
     found["healthy"] = _verdict("", healthy)
     return found | {"shared": shared_scale()}
@@ -58,11 +58,11 @@ def shared_scale() -> dict[str, Any]:
     seen, test = data.calibration(detection).values, data.held_back(detection).values
     model = to_tflite(load(detection.model.path))
     graph = Graph(model)
-    (guilty,) = (graph.layer(op) for op in graph.ops if op.kind == "CONCATENATION")
+    (poisoned,) = (graph.layer(op) for op in graph.ops if op.kind == "CONCATENATION")
     shapes = [graph.subgraph.tensors[index].shape for index in graph.outputs]
     parts = detections.Reader.of(detection.bundle).parts(shapes)
     whole = quantize(model, "int8", observers.ranges(model, seen))
-    return _verdict(guilty, layers.diagnose(model, whole, test, parts=parts))
+    return _verdict(poisoned, layers.diagnose(model, whole, test, parts=parts))
 
 
 def poison_channel(network: Any, layer: str, reader: str) -> None:
@@ -113,11 +113,11 @@ def repaired() -> dict[str, Any]:
     return found | {"kept": dict.fromkeys(mixture.layers, next(iter(mixture.kept.values()), ""))}
 
 
-def _verdict(guilty: str, diagnosis: Diagnosis) -> dict[str, Any]:
-    named = diagnosis.named
+def _verdict(poisoned: str, diagnosis: Diagnosis) -> dict[str, Any]:
+    named = diagnosis.faulty_layer
     return {
-        "guilty_layer": guilty,
-        "named_layer": named.name if named else "",
+        "poisoned_layer": poisoned,
+        "found_layer": named.name if named else "",
         "cause": named.cause if named else "",
         "why": named.why if named else "",
         "moved": float(np.round(named.blame, 3)) if named else 0.0,

@@ -1,4 +1,4 @@
-"""A model against the float one it was made of: what each is worth, and how far they agree."""
+"""A model against the float model that it was made from: their metrics, and how far they agree."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Outputs:
-    """What a model made of the held-back windows: each output ``(n, *shape)``."""
+    """A model's outputs on the held-back windows: each output ``(n, *shape)``."""
 
     values: list[FloatArray]
     size: int

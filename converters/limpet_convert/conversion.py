@@ -1,4 +1,4 @@
-"""The way from a trained model to a bundle, step by step; each command of ``limpet-convert`` takes some of them.
+"""The steps from a trained model to a bundle. Each command of ``limpet-convert`` takes some of them.
 
 What a step makes lies in the build folder under a fixed name, so that the next step, or a person, finds it.
 """
@@ -52,24 +52,24 @@ KERNEL_WINDOWS = 50
 
 @dataclass
 class Conversion:
-    """One project on its way. Everything is made when it is first asked for, and once."""
+    """The conversion of a project. Each result is made when it is first used, and once."""
 
     project: Project
     folder: Path
     progress: Progress
     comparisons: list[Comparison] = field(default_factory=list)
     mixture: Mixture | None = None
-    blamed: Diagnosis | None = None
-    """What shows the guilty layer: of a mixture, int8 throughout."""
+    diagnosed: Diagnosis | None = None
+    """Shows the layer that causes the error. For a mixture it is about plain int8."""
     there: OnDevice | None = None
-    """The packaged variant on a device, where it was verified on one."""
+    """The packaged variant on a device, if it was verified on one."""
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
 
     @cached_property
     def model(self) -> bytes:
-        """The float model as TFLite, looked over against the data and the labels."""
+        """The float model as TFLite, checked against the data and the labels."""
         with self.progress.step("convert"):
             made = sources.to_float(self.project)
             sources.refuse_misfit(made, self.calibration.values, self.project.bundle)
@@ -99,7 +99,7 @@ class Conversion:
         return found
 
     def path(self, variant: Variant) -> Path:
-        """Where a variant lies."""
+        """Return the path of a variant."""
         return self.folder / f"{variant}.tflite"
 
     def variant(self, variant: Variant) -> Path:
@@ -114,7 +114,7 @@ class Conversion:
 
     @cached_property
     def exact(self) -> Outputs:
-        """What the float model makes of the test windows."""
+        """The float model's outputs on the test windows."""
         _ = self.model
         with self.progress.step("run float"):
             return compare.run(self.folder / FLOAT, self.test.values)
@@ -130,7 +130,7 @@ class Conversion:
             found = compare.compare(variant, self.exact, other, self.test, self.project.bundle, groups)
         if variant == "mixed" and self.mixture:
             found.kept = dict.fromkeys(self.mixture.layers, next(iter(self.mixture.kept.values()), ""))
-        if variant == self.project.bundle.variant:  # The others are made to be compared, not to be shipped.
+        if variant == self.project.bundle.variant:  # Only this one is shipped. The others are for comparison.
             compare.judged(found, self.project.verify)
         self.comparisons.append(found)
         return found
@@ -149,10 +149,10 @@ class Conversion:
         return detections.Reader.of(self.project.bundle).parts(shapes)
 
     def mix(self) -> Path:
-        """Search the mixture: from int8 towards as few layers of more precision as keep the thresholds."""
+        """Search the mixture: int8 with as few layers of more precision as the thresholds need."""
         self.variant("int8")
         diagnosis = self.diagnose("int8")
-        self.blamed = diagnosis
+        self.diagnosed = diagnosis
         wanted = self.project.search
         target = self.path("mixed")
 
@@ -176,9 +176,9 @@ class Conversion:
             return sources.coreml(project, table, self.calibration.values, self.folder)
 
     def verify(self, device: Device | None = None) -> bool:
-        """Make and measure what is asked for, write the report, tell whether the packaged variant passes.
+        """Make and measure the wanted variants, and write the report. Return whether the packaged variant passes.
 
-        On the device too, if one is given.
+        With a device, the packaged variant also runs there.
         """
         wanted = list(dict.fromkeys([*self.project.quantize.variants, self.project.bundle.variant]))
         for variant in wanted:
@@ -187,10 +187,10 @@ class Conversion:
         packaged = self.project.bundle.variant
         inspected = packaged if packaged in STATIC else next((v for v in wanted if v in STATIC), None)
         diagnosis = self.diagnose(inspected) if inspected else None
-        self.blamed = self.blamed or diagnosis
+        self.diagnosed = self.diagnosed or diagnosis
         if device:
             self.there = self._on(device, packaged)
-        found = report.Found(self.comparisons, diagnosis, self.blamed, self._runtimes(packaged), self.there)
+        found = report.Found(self.comparisons, diagnosis, self.diagnosed, self._runtimes(packaged), self.there)
         report.write(self.folder, self.project, found)
         return not self.measure(packaged).failures and not (self.there and self.there.exact.failures)
 

@@ -148,7 +148,7 @@ def windows(project: Project, path: Path) -> Windows:
 
 
 def recordings(path: Path, labels: list[str]) -> list[tuple[Path, int | None]]:
-    """Return the recordings of a path with their class, told by the folder. ``ConvertError`` on a wrong label."""
+    """Return the recordings of a path, each with its folder's name as its class. ``ConvertError``."""
     if path.is_file():
         return [(path, None)]
     files = sorted(f for f in path.rglob("*") if f.is_file() and f.name.lower().endswith(SUFFIXES))

@@ -1,4 +1,4 @@
-"""What a detector is worth, and how far two agree, as the device reads their outputs.
+"""Metrics of a detector, and the agreement of two, as the device reads their outputs.
 
 The decoder is the agent's own: what is measured is what will be reported. Average precision is COCO's (Lin and
 others, 2014; cocodataset.org/#detection-eval): precision at 101 recalls, the highest at that recall or above. A
@@ -235,7 +235,7 @@ def _all_hits(found: Sequence[Boxes], true: Sequence[Boxes]) -> tuple[Array, Arr
 
 
 def _pairs(a: Boxes, b: Boxes, *, same: bool) -> list[tuple[int, int]]:
-    """Return which detection of one goes with which of the other: overlap .5 at least, the closest first."""
+    """Match the detections of two models: overlap .5 at least, the closest first. Return pairs of indices."""
     shared = overlaps(a.corners, b.corners)
     if same:
         shared *= a.kinds[:, None] == b.kinds

@@ -1,4 +1,4 @@
-"""What a person can mend when a model is converted, and where the plain words for it are made."""
+"""Errors that a user can correct when a model is converted."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from limpet.errors import LimpetError
 
 
 class ConvertError(LimpetError):
-    """A model, its data or what is asked for cannot be used as it is; the text says what to write instead."""
+    """A model, its data or an option cannot be used as it is. The text says what to write instead."""
 
 
 def need(module: str, extra: str = "convert") -> Any:
-    """Import a heavy package where it is first used. ``ConvertError`` names the extra that brings it."""
+    """Import a heavy package when it is first used. ``ConvertError`` names its extra."""
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Looks at a foreign model before a library opens it: what would run, or be read, that a model does not need.
+"""Checks a foreign model before a library opens it: whether it would run code or read files.
 
 This refuses early and says why. It is not the border: that is the sandbox of ``jail``.
 """

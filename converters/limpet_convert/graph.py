@@ -1,4 +1,4 @@
-"""A ``.tflite`` model as a graph that can be read, changed and run with every tensor laid open."""
+"""A ``.tflite`` model as a graph that can be read, changed and run with every tensor visible."""
 
 from __future__ import annotations
 
@@ -79,12 +79,12 @@ class Graph:
 
     @cached_property
     def inputs(self) -> tuple[int, ...]:
-        """Tensors that are given."""
+        """The model's inputs."""
         return _indices(self.subgraph.inputs)
 
     @cached_property
     def outputs(self) -> tuple[int, ...]:
-        """Tensors that are asked for."""
+        """The model's outputs."""
         return _indices(self.subgraph.outputs)
 
     def constant(self, tensor: int) -> Array | None:
@@ -99,7 +99,7 @@ class Graph:
         return values.reshape(found.shape) if found.shape is not None and len(found.shape) else values
 
     def layer(self, op: Op) -> str:
-        """Return what a person calls an operation: the layer that made it, as far as the converter kept it."""
+        """Return the name of the layer that made an operation, as far as the converter kept it."""
         weights = sorted((i for i in op.inputs if self.constant(i) is not None), key=self._size, reverse=True)
         names = (layer_name(self.names[i]) for i in (*op.outputs[:1], *weights[:1]))
         return next((name for name in names if name), f"{op.kind.lower()}_{op.index}")

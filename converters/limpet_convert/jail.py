@@ -1,4 +1,4 @@
-"""Opens foreign models in a child process that has given up everything else, as the agent's workers do.
+"""Opens foreign models in a sandboxed child process, as the agent's workers do.
 
 A model of TensorFlow, Keras, PyTorch, ONNX or Core ML is read by a large library, and may hold code that runs
 there. The child can read Python, the libraries and the model; it can write its own scratch folder. It has no
@@ -39,7 +39,7 @@ _told: set[str] = set()
 
 
 class Answer(msgspec.Struct, forbid_unknown_fields=True):
-    """What a job gave. ``problems``: those of a ``ConfigError``; ``error``: any other."""
+    """Result of a job. ``problems``: those of a ``ConfigError``; ``error``: any other."""
 
     result: Any = None
     error: str = ""
@@ -114,7 +114,7 @@ class Jail:
 
     @staticmethod
     def _warn(in_force: Any) -> None:
-        """Say on stderr what holds no model here, once each."""
+        """Print on stderr, once each, which parts of the sandbox this system lacks."""
         names = [str(name) for name in in_force] if isinstance(in_force, list) else []
         for border, harm in _BORDERS.items():
             if border not in _told and not any(name.startswith(border) for name in names):
@@ -164,7 +164,7 @@ def _write(pipe: IO[bytes], value: Any) -> None:
 
 
 def work() -> None:
-    """Be the child: enter the sandbox, then do what comes on stdin until it ends."""
+    """Run in the child: enter the sandbox, then do the jobs that come on stdin until it ends."""
     read, scratch = ([Path(path) for path in group] for group in json.loads(sys.argv[1]))
     orders, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # What a library prints must not get between the answers.

@@ -1,9 +1,9 @@
-"""Which layer of a quantized model goes wrong, and why.
+"""Which layer of a quantized model causes its error, and why.
 
 Three figures a layer. ``error``: how far its output lies from the float model's, with all that went wrong before
 it. ``effect``: how far the *model's* output moves when this layer's output alone is quantized and everything else
 stays float; ``weight_effect`` the same for its weights. Error adds up along the model, so the last layer always
-looks bad; the effect is what tells the guilty one.
+looks bad. Its effect on the output shows which one causes the error.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from limpet.contracts.data import Array, FloatArray
     from limpet_convert.graph import Op
 
-GUILTY = 0.05
-"""Relative movement of the output from which a layer is called guilty rather than merely rounded."""
+FAULTY = 0.05
+"""Relative movement of the output from which a layer counts as faulty. Below it, the error is rounding."""
 SAMPLES = 24
 FEW_STEPS = 4.0
 FEW_OF_A_PART = 16.0
@@ -56,15 +56,15 @@ class Layer:
 
 @dataclass
 class Diagnosis:
-    """``layers`` in the order in which they run. ``guilty``: the tensor of the layer that is named, or empty."""
+    """``layers`` in the order in which they run. ``faulty_tensor``: of the layer that causes the error."""
 
     layers: list[Layer] = field(default_factory=list)
-    guilty: str = ""
+    faulty_tensor: str = ""
 
     @property
-    def named(self) -> Layer | None:
-        """The guilty layer."""
-        return next((layer for layer in self.layers if layer.tensor == self.guilty), None)
+    def faulty_layer(self) -> Layer | None:
+        """The layer that causes the error."""
+        return next((layer for layer in self.layers if layer.tensor == self.faulty_tensor), None)
 
 
 def distance(exact: FloatArray, other: FloatArray) -> float:
@@ -111,13 +111,13 @@ def diagnose(
         progress(done / len(ops))
     layers = _with_inputs(graph, details, seen, truth) + layers
     outputs = {graph.names[index] for index in graph.outputs}
-    return Diagnosis(layers, _guilty([a for a in layers if a.cause != "rounding" or a.tensor not in outputs]))
+    return Diagnosis(layers, _faulty([a for a in layers if a.cause != "rounding" or a.tensor not in outputs]))
 
 
-def _guilty(layers: Sequence[Layer]) -> str:
-    """Return the first layer with at least half the largest effect: a bad range is handed on to what follows."""
+def _faulty(layers: Sequence[Layer]) -> str:
+    """Return the first layer with at least half the largest effect: a bad range affects all layers after it."""
     worst = max((layer.blame for layer in layers), default=0.0)
-    if worst < GUILTY:
+    if worst < FAULTY:
         return ""
     return next(layer.tensor for layer in layers if layer.blame >= worst / 2)
 

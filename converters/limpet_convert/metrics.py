@@ -1,4 +1,4 @@
-"""What a model is worth on data with known answers, and how two models differ. Pure functions of arrays."""
+"""Metrics of a model on data with known answers, and of two models' differences. Pure functions of arrays."""
 
 from __future__ import annotations
 

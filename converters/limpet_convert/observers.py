@@ -1,4 +1,4 @@
-"""What range a tensor is given: by its extremes, a percentile or the least squared error.
+"""Chooses the range of a tensor: by its extremes, a percentile or the least squared error.
 
 The extremes are the true ones over all samples. The default of litert-quantizer is a moving average over the
 samples, which lies inside them and clips: measured on one model, a relative error of .232 against .034.
@@ -100,7 +100,7 @@ def ranges(
 ) -> dict[str, Range]:
     """Return the range of each tensor of a float model over ``inputs`` ``(n, *shape)``, by the tensor's name.
 
-    ``ConvertError`` where a tensor is not finite. ``progress`` is told the share that is done.
+    ``ConvertError`` where a tensor is not finite. ``progress`` is called with the share that is done.
     """
     tracer = Tracer(model)
     spreads = _extremes(tracer, _counted(inputs, progress, 0.0, 1.0 if observer == "minmax" else 0.5))

@@ -1,4 +1,4 @@
-"""Which input and output of one model is which of another: formats name and order them as they like."""
+"""Matches the inputs and outputs of two models: each format names and orders them in its own way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is being done, shown on a terminal as it goes; elsewhere silence."""
+"""Progress bars on a terminal, and nothing elsewhere."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The project file, ``convert.toml``: one model's whole way from its training framework to a bundle.
+"""The project file, ``convert.toml``: how one model is converted, from its training framework to a bundle.
 
-Like the agent's configuration it is TOML, typed, with unknown keys refused and every problem told at once.
+Like the agent's configuration it is TOML, typed, with unknown keys refused and every problem reported at once.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 Variant: TypeAlias = Literal["float", "float16", "dynamic", "int8", "int16x8", "mixed"]
 """``dynamic``: int8 weights, float activations. ``int16x8``: int8 weights, int16 activations. ``mixed``: int8, but
-for the layers that a search found guilty."""
+for layers that cause too large an error."""
 
 Observer: TypeAlias = Literal["minmax", "percentile", "mse"]
 Share = Annotated[float, Meta(ge=0, le=1)]
@@ -36,7 +36,7 @@ Loss = Annotated[float, Meta(ge=0)]
 
 
 class Model(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The trained model. ``kind`` names the converter, by default told from the file's name.
+    """The trained model. ``kind`` names the converter, by default recognised by the file's name.
 
     ``options`` are the converter's own.
     """
@@ -120,7 +120,7 @@ class Verify(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Search(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Mixed precision: what guilty layers may be kept in, and how many; of those that do, the smaller is taken."""
+    """Mixed precision: what to keep faulty layers in, and how many at most. The smallest solution is taken."""
 
     precisions: list[Literal["int16", "float"]] = msgspec.field(default_factory=lambda: ["int16", "float"])
     max_layers: Count = 8

@@ -1,4 +1,4 @@
-"""A bundle from a ready-made ``.tflite`` model, without a project file: what most models that people have are.
+"""A bundle from a ready-made ``.tflite`` model, without a project file.
 
 What the file says of itself (labels, normalisation, text) is taken; options say the rest. The plan is the device's
 own, so that what ``limpet check`` would refuse is refused here.

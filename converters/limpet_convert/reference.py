@@ -1,4 +1,4 @@
-"""Three models that every workstation makes alike, to tell by how fast they run how fast another model will be."""
+"""Three models that every workstation makes alike. Their speed predicts that of other models."""
 
 from __future__ import annotations
 

@@ -24,14 +24,14 @@ SHOWN_LAYERS = 40
 
 @dataclass(frozen=True)
 class Found:
-    """What ``verify`` found. ``blamed`` shows the guilty layer, of a mixture in int8 throughout.
+    """What ``verify`` found. ``diagnosed`` shows the layer that causes the error, of a mixture in int8.
 
     ``there``: the packaged variant on a device, where one was asked for.
     """
 
     comparisons: list[Comparison]
     diagnosis: Diagnosis | None
-    blamed: Diagnosis | None
+    diagnosed: Diagnosis | None
     runtimes: dict[str, float]
     there: OnDevice | None = None
 
@@ -41,7 +41,7 @@ def write(folder: Path, project: Project, found: Found) -> None:
     text = msgspec.json.encode(as_dict(project, found), order="sorted")
     (folder / "report.json").write_bytes(msgspec.json.format(text) + b"\n")
     (folder / "report.md").write_text(markdown(project, found), encoding="utf-8")
-    plot(folder / "report.png", found.comparisons, found.blamed)
+    plot(folder / "report.png", found.comparisons, found.diagnosed)
 
 
 def as_dict(project: Project, found: Found) -> dict[str, Any]:
@@ -53,7 +53,7 @@ def as_dict(project: Project, found: Found) -> dict[str, Any]:
         "passed": not any(c.failures for c in _decisive(project, found)),
         "variants": {c.variant: c.as_dict() for c in comparisons},
         "layers": [asdict(layer) | {"blame": layer.blame} for layer in diagnosis.layers] if diagnosis else [],
-        "guilty": asdict(named) if found.blamed and (named := found.blamed.named) else None,
+        "faulty_layer": asdict(named) if found.diagnosed and (named := found.diagnosed.faulty_layer) else None,
         "runtimes": found.runtimes,
         "device": found.there.as_dict() if found.there else None,
     }
@@ -73,7 +73,7 @@ def markdown(project: Project, found: Found) -> str:
         if one.variant == bundle.variant:
             verdict = "Yes" if not one.failures else "No: " + "; ".join(one.failures)
             lines += [f"**{verdict}.** `{one.variant}` is what gets packaged.", ""]
-    lines += _guilty(found.blamed, bundle.variant)
+    lines += _faulty(found.diagnosed, bundle.variant)
     if found.there:
         lines += on_device.markdown(found.there)
     lines += _variants(comparisons)
@@ -93,8 +93,8 @@ def markdown(project: Project, found: Found) -> str:
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _guilty(blamed: Diagnosis | None, variant: str) -> list[str]:
-    named = blamed.named if blamed else None
+def _faulty(diagnosed: Diagnosis | None, variant: str) -> list[str]:
+    named = diagnosed.faulty_layer if diagnosed else None
     if named is None:
         return []
     begin = "In int8 throughout: quantizing" if variant == "mixed" else "Quantizing"
@@ -102,7 +102,7 @@ def _guilty(blamed: Diagnosis | None, variant: str) -> list[str]:
         f"{begin} `{named.name}` ({named.kind}) alone moves the output by {named.blame:.0%} of its spread. "
         "It is the first layer to do so."
     )
-    return ["## The guilty layer", "", f"{what} {named.why[:1].upper()}{named.why[1:]}.", ""]
+    return ["## The layer that causes the error", "", f"{what} {named.why[:1].upper()}{named.why[1:]}.", ""]
 
 
 def _variants(comparisons: list[Comparison]) -> list[str]:
@@ -226,7 +226,9 @@ def plot(path: Path, comparisons: list[Comparison], diagnosis: Diagnosis | None)
     )
     left.grid(alpha=0.3)
     layers = diagnosis.layers if diagnosis else []
-    colours = ["tab:red" if diagnosis and layer.tensor == diagnosis.guilty else "tab:blue" for layer in layers]
+    colours = [
+        "tab:red" if diagnosis and layer.tensor == diagnosis.faulty_tensor else "tab:blue" for layer in layers
+    ]
     right.bar(range(len(layers)), [layer.blame for layer in layers], color=colours)
     if 0 < len(layers) <= SHOWN_LAYERS:
         right.set_xticks(range(len(layers)), [layer.name for layer in layers], rotation=75, ha="right", fontsize=7)

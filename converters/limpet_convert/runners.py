@@ -153,7 +153,7 @@ class TFLite:
 
 
 def _closed(given: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
-    """Return ``wanted`` with what it leaves open taken from ``given``, 1 for a batch that is not there."""
+    """Return ``wanted`` with what it leaves open taken from ``shape``, 1 for a missing batch."""
     if -1 not in wanted:
         return wanted
     padded = (1,) * (len(wanted) - len(given)) + given

@@ -40,7 +40,7 @@ def kinds() -> dict[str, Any]:
 def to_float(project: Project) -> bytes:
     """Return the project's model as float TFLite. ``ConfigError`` or ``ConvertError``.
 
-    Where it is to be Core ML too, what that lacks is told before the work is done.
+    Where it is to be Core ML too, what that lacks is an error before the work begins.
     """
     if project.coreml:
         _live(project)

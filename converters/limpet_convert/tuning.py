@@ -1,4 +1,4 @@
-"""Which variant suits a target: all are measured, and those kept that none beats in size, time and loss."""
+"""Which variant suits a target: the Pareto front of size, time and loss of all variants."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Candidate:
     refused: str = ""
 
     def beats(self, other: Candidate) -> bool:
-        """Whether it is nowhere worse and somewhere better."""
+        """Whether it is no worse in any figure and better in one."""
         mine, theirs = self._figures(), other._figures()
         return mine != theirs and all(a <= b for a, b in zip(mine, theirs, strict=True))
 
@@ -51,14 +51,14 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Target:
-    """What is asked for; ``None`` for anything."""
+    """The limits of a target; ``None`` for no limit."""
 
     size: int | None = None
     loss: float | None = None
     microseconds: float | None = None
 
     def met(self, one: Candidate) -> bool:
-        """Whether a candidate keeps all of it, and can be used at all."""
+        """Whether a candidate can be used and keeps all limits."""
         if one.refused:
             return False
         pairs = ((one.size, self.size), (one.loss, self.loss), (one.microseconds, self.microseconds))
@@ -92,7 +92,7 @@ class Here:
 
 
 class There:
-    """A device. ``answer`` is what it said of itself last."""
+    """A device. ``answer`` is its last one."""
 
     answer: Inferred
 

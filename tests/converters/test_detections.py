@@ -180,12 +180,15 @@ def test_boxes_and_scores_on_one_scale_are_named_with_what_to_do(joined: tuple[b
     inputs = np.random.default_rng(0).uniform(0, 1, (20, 1, 4)).astype(np.float32)
     parts = [np.arange(4), np.arange(4, 8)]
     found = layers.diagnose(*joined, inputs, parts=parts)
-    assert found.named is not None
-    assert (found.named.kind, found.named.cause) == ("CONCATENATION", "shared")
-    assert "`boxes` (" in found.named.why
-    assert "joined in one tensor and share its one scale, whose step of 0.4 leaves 2.5 steps" in found.named.why
+    assert found.faulty_layer is not None
+    assert (found.faulty_layer.kind, found.faulty_layer.cause) == ("CONCATENATION", "shared")
+    assert "`boxes` (" in found.faulty_layer.why
+    assert (
+        "joined in one tensor and share its one scale, whose step of 0.4 leaves 2.5 steps"
+        in found.faulty_layer.why
+    )
     # As one vector the large ones drown the small ones: that is why they are measured apart.
-    assert layers.diagnose(*joined, inputs).named is None
+    assert layers.diagnose(*joined, inputs).faulty_layer is None
 
 
 def pictures(folder: Path, lines: str) -> project.Project:

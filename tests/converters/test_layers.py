@@ -25,15 +25,15 @@ def pair(tmp_path: Path) -> tuple[bytes, bytes]:
 def test_a_clipped_range_is_called_that_where_it_begins(pair: tuple[bytes, bytes]) -> None:
     inputs = np.random.default_rng(0).uniform(-40, 40, (20, 1, 6)).astype(np.float32)
     found = layers.diagnose(*pair, inputs)
-    assert found.named is not None
-    assert (found.named.tensor, found.named.cause) == ("input", "clipped")
-    assert "-8.188 to 7.75" in found.named.why
+    assert found.faulty_layer is not None
+    assert (found.faulty_layer.tensor, found.faulty_layer.cause) == ("input", "clipped")
+    assert "-8.188 to 7.75" in found.faulty_layer.why
 
 
-def test_a_healthy_model_has_no_guilty_layer(pair: tuple[bytes, bytes]) -> None:
+def test_a_healthy_model_has_no_faulty_layer(pair: tuple[bytes, bytes]) -> None:
     inputs = np.random.default_rng(0).uniform(-7, 7, (20, 1, 6)).astype(np.float32)
     found = layers.diagnose(*pair, inputs)
-    assert found.named is None
+    assert found.faulty_layer is None
     assert all(layer.error < 0.02 for layer in found.layers)
     assert [layer.kind for layer in found.layers] == ["INPUT", "FULLY_CONNECTED", "FULLY_CONNECTED"]
 
@@ -50,7 +50,7 @@ def test_values_that_use_a_few_steps_of_their_range_are_named(pair: tuple[bytes,
     inputs = np.random.default_rng(0).uniform(-0.02, 0.02, (400, 1, 6)).astype(np.float32)
     named = layers.diagnose(*pair, inputs).layers[0]
     assert named.cause == "outlier"
-    assert named.effect > layers.GUILTY
+    assert named.effect > layers.FAULTY
 
 
 def test_an_effect_is_that_of_one_layer_alone(pair: tuple[bytes, bytes]) -> None:

@@ -101,7 +101,7 @@ def test_boxes_and_scores_on_one_scale_detect_nothing_and_the_report_says_why(
     assert report["variants"]["int8"]["exact"]["map"] == pytest.approx(1)
     assert report["variants"]["int8"]["converted"]["map"] == 0
     assert report["variants"]["int8"]["changes"][0]["to"] == "nothing"
-    assert (report["guilty"]["kind"], report["guilty"]["cause"]) == ("CONCATENATION", "shared")
+    assert (report["faulty_layer"]["kind"], report["faulty_layer"]["cause"]) == ("CONCATENATION", "shared")
     printed = capsys.readouterr().out
     assert "misses: map lost 100.00 points" in printed
     assert "shared scale: `boxes` (" in printed
@@ -116,7 +116,7 @@ def test_a_mixture_or_two_outputs_save_it_and_the_agent_runs_the_bundle(
     status, report = converted(tmp_path, variant, joined=joined)
     assert status == 0
     assert report["variants"][variant]["agreement"] == 1
-    assert (report["guilty"] is not None) == joined
+    assert (report["faulty_layer"] is not None) == joined
     images, truth = pictures()
     spec = SampleSpec(images.shape[1:], images.dtype)
     stamps = np.arange(len(images), dtype=np.int64)

@@ -135,7 +135,7 @@ def measure(network: Any, digits: Digits) -> dict[str, float]:
     return found
 
 
-def tell(results: dict[str, dict[str, float]]) -> None:
+def print_comparisons(results: dict[str, dict[str, float]]) -> None:
     """Print a line a result."""
     for name, figures in results.items():
         print(f"{name:34} {json.dumps(figures)}")

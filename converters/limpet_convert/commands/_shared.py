@@ -22,38 +22,38 @@ if TYPE_CHECKING:
     from limpet_convert.project import Project
 
 
-def add_project(parser: argparse.ArgumentParser, meaning: str = "project file (default: convert.toml)") -> None:
+def add_project(parser: argparse.ArgumentParser, meaning: str = "Project file. Default: convert.toml.") -> None:
     """Declare the project file and where results go."""
     parser.add_argument("project", type=Path, nargs="?", default=Path("convert.toml"), help=meaning)
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="where results go (default: build beside a project)"
+        "--out", type=Path, metavar="FOLDER", help="Folder for results. Default: build, beside the project file."
     )
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
-    """Declare a device, and what it takes to be let in."""
+    """Declare a device, and the options to log in."""
     group = parser.add_argument_group("on a device")
     group.add_argument(
         "--device",
         metavar="URL",
         help="ssh://[user@]host[:port][?limpet=PATH], or mqtt[s]://[user@]broker/[prefix/]device/pipeline",
     )
-    group.add_argument("--delegate", default="", help="where to run it there, by ssh (default: cpu)")
+    group.add_argument("--delegate", default="", help="Delegate on the device, by ssh. Default: cpu.")
     for flag, what in (
-        ("--password-file", "a file with the password for the broker"),
-        ("--ca-file", "the authority of the broker's certificate"),
-        ("--cert-file", "a certificate of this client"),
-        ("--key-file", "its key"),
+        ("--password-file", "File with the password for the broker."),
+        ("--ca-file", "Certificate authority of the broker."),
+        ("--cert-file", "Certificate of this client."),
+        ("--key-file", "Private key of this client."),
     ):
         group.add_argument(flag, type=Path, metavar="FILE", help=what)
 
 
 def device(arguments: argparse.Namespace) -> Device | None:
-    """Return the device that is asked for, if one is."""
+    """Return the device of the command line, ``None`` if there is none."""
     files = (arguments.password_file, arguments.ca_file, arguments.cert_file, arguments.key_file)
     if not arguments.device:
         if arguments.delegate or any(files):
-            raise ConfigError(["--device: missing; the delegate and the files are for a device"])
+            raise ConfigError(["--device: missing; --delegate and the files need a device"])
         return None
     return devices.open_device(arguments.device, Login(arguments.delegate, *files))
 
@@ -63,8 +63,8 @@ def conversion(wanted: Project, out: Path | None) -> Conversion:
     return Conversion(wanted, out or wanted.build, Progress())
 
 
-def tell_device(found: OnDevice) -> None:
-    """Print what a device made of a model."""
+def print_device(found: OnDevice) -> None:
+    """Print how a model ran on a device."""
     answer = found.answer
     print(
         f"{found.name}: {answer.runtime} (Limpet {answer.limpet}), {answer.delegate}, {found.run_us:,.1f} µs a run"
@@ -72,14 +72,14 @@ def tell_device(found: OnDevice) -> None:
     print(f"  agreement with the same model here {found.here.agreement:.2%}")
 
 
-def tell_guilty(found: Diagnosis | None) -> None:
-    """Print which layer goes wrong, and why."""
-    if found and (named := found.named):
-        print(f"guilty: {named.name} ({named.kind}): {named.why}")
+def print_faulty_layer(found: Diagnosis | None) -> None:
+    """Print which layer causes the error, and why."""
+    if found and (named := found.faulty_layer):
+        print(f"faulty layer: {named.name} ({named.kind}): {named.why}")
 
 
-def tell(comparisons: Sequence[Comparison]) -> None:
-    """Print one line a variant, and what it misses."""
+def print_comparisons(comparisons: Sequence[Comparison]) -> None:
+    """Print a line for each variant, and the thresholds that it misses."""
     for one in comparisons:
         print(
             f"{one.variant}: {one.size:,} B ({one.size_ratio:.3f} of float), {one.metric} "

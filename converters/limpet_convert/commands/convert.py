@@ -19,21 +19,24 @@ else:
 if TYPE_CHECKING:
     import argparse
 
-HELP = "turn a trained model into float TFLite; of a project, look it over against the data and the labels"
+HELP = "convert a trained model to float TFLite; check a project's model against its data and labels"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     _shared.add_project(
-        parser, "project file (default: convert.toml), or a model, which needs none and comes out here"
+        parser, "Project file, or a model, which needs no project and is written here. Default: convert.toml."
     )
     parser.add_argument(
-        "--options", default="{}", metavar="TOML", help="of a model's converter, as '{ shape = [100, 6] }'"
+        "--options",
+        default="{}",
+        metavar="TOML",
+        help="Options of the model's converter, as '{ shape = [100, 6] }'.",
     )
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print where it is and how large."""
+    """Print the path and size of the float model."""
     path = arguments.project
     if path.suffix == ".toml":
         conversion = _shared.conversion(project.read(path), arguments.out)

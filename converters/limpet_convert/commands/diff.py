@@ -1,4 +1,4 @@
-"""``limpet-convert diff``: how two models differ, in what they are made of and in what they answer."""
+"""``limpet-convert diff``: how two models differ, in their parts and in their outputs."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ SEED = 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("first", type=Path, help="a model: .tflite, .onnx, .mlpackage, .keras or .pt2")
-    parser.add_argument("second", type=Path, help="another")
+    parser.add_argument("first", type=Path, help="A model: .tflite, .onnx, .mlpackage, .keras or .pt2.")
+    parser.add_argument("second", type=Path, help="Another model.")
     parser.add_argument(
         "--inputs",
         type=Path,
         metavar="FILE",
-        help="inputs (n, *shape) as .npy, or as .npz by the first model's names; by default random normal ones",
+        help="Inputs (n, *shape) as .npy, or as .npz by the first model's names. Default: random normal ones.",
     )
-    parser.add_argument("--count", type=int, default=8, help="how many random inputs")
+    parser.add_argument("--count", type=int, default=8, help="How many random inputs. Default: 8.")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print the differences; return 0 whatever they are."""
+    """Print the differences. Return 0, whatever they are."""
     for path in (arguments.first, arguments.second):
         if not path.exists():
             raise ConvertError(f"{path}: no such file")

@@ -24,12 +24,12 @@ HELP = "show what is in a model or a bundle"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("file", type=Path, help="A model of any format, told by its content, or a bundle.")
+    parser.add_argument("file", type=Path, help="A model of any format, recognised by its content, or a bundle.")
     parser.add_argument(
         "--key",
         type=Path,
         metavar="FILE.pub",
-        help="of a bundle: refuse it unless this public key's owner signed it",
+        help="Refuse a bundle that this public key's owner did not sign.",
     )
 
 
@@ -67,7 +67,7 @@ def _bundle(path: Path, key: Path | None) -> list[str]:
 
 
 def _signed(path: Path, archive: zipfile.ZipFile, named: str, key: Path | None) -> str:
-    """Return who signed it. ``ConvertError`` where it is not so, as far as that can be told."""
+    """Return who signed it. ``ConvertError`` if the signature is known to be wrong."""
     there = bundles.SIGNATURE in archive.namelist()
     if there != bool(named):
         raise ConvertError(f"{path}: its signature was taken out or put in; package it again")

@@ -16,7 +16,7 @@ HELP = "make an Ed25519 key to sign bundles with"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument(
-        "key", type=Path, help="where the private key goes; the public one goes beside it, as .pub"
+        "key", type=Path, help="File for the private key. The public key is written beside it, as .pub."
     )
 
 

@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TOML",
         help="""As '[{kind = "normalise", mean = 0.5, std = 2.0}]'. [] for none. Default: the file's own.""",
     )
-    add("--decoder", metavar="TOML", help="""classify, or '{kind = "detect"}'. Default: told from the labels.""")
+    add("--decoder", metavar="TOML", help="""classify, or '{kind = "detect"}'. Default: chosen by the labels.""")
     add("--stateful", choices=["true", "false"], help="Whether the model's state lasts from window to window.")
     add("--samples", metavar="FILE", action="append", help="Recording, or .npy of windows, for golden vectors.")
     add("--golden", type=int, metavar="N", help="How many golden vectors. Default: 8.")
@@ -56,12 +56,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Write it whatever it measures: the figures are in it. ``run`` writes it only if it passes."""
-    given = {key: value for key, value in vars(arguments).items() if key in _OPTIONS and value is not None}
+    """Write the bundle, whatever the figures are. ``run`` writes it only if the model passes."""
+    options = {key: value for key, value in vars(arguments).items() if key in _OPTIONS and value is not None}
     if arguments.project.suffix == ".tflite":
-        manifest, path = _ready(arguments, given)
-    elif given:
-        raise ConfigError([f"--{min(given)}: is for a .tflite model; a project file says it in [bundle]"])
+        manifest, path = _ready(arguments, options)
+    elif options:
+        raise ConfigError([f"--{min(options)}: is for a .tflite model; a project file says it in [bundle]"])
     else:
         manifest, path = _of_project(arguments)
     print(f"bundle: {path}")
@@ -88,9 +88,9 @@ def _of_project(arguments: argparse.Namespace) -> tuple[Manifest, Path]:
     return manifest, conversion.folder / package.file_name(manifest)
 
 
-def _ready(arguments: argparse.Namespace, given: dict[str, Any]) -> tuple[Manifest, Path]:
-    table = {key: value for key, value in given.items() if key not in {"window", "hop", "sign"}}
-    if window := option_values.window(given.get("window"), given.get("hop")):
+def _ready(arguments: argparse.Namespace, options: dict[str, Any]) -> tuple[Manifest, Path]:
+    table = {key: value for key, value in options.items() if key not in {"window", "hop", "sign"}}
+    if window := option_values.window(options.get("window"), options.get("hop")):
         table["window"] = window
     if "channels" in table:
         table["channels"] = [name.strip() for name in table["channels"].split(",")]
@@ -102,8 +102,8 @@ def _ready(arguments: argparse.Namespace, given: dict[str, Any]) -> tuple[Manife
         table["stateful"] = table["stateful"] == "true"
     wanted: ready.Wanted = option_values.filled(ready.Wanted, table)
     signer = (
-        sign.signer(given["sign"] if given["sign"].startswith(sign.AGENT) else Path(given["sign"]))
-        if "sign" in given
+        sign.signer(options["sign"] if options["sign"].startswith(sign.AGENT) else Path(options["sign"]))
+        if "sign" in options
         else None
     )
     return ready.bundle(arguments.project, wanted, arguments.out or Path(), signer)

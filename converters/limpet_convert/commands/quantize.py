@@ -1,4 +1,4 @@
-"""``limpet-convert quantize``: every variant that the project file asks for."""
+"""``limpet-convert quantize``: all variants in the project file."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from limpet_convert.commands import _shared
 if TYPE_CHECKING:
     import argparse
 
-HELP = "calibrate and make the variants that the project file asks for"
+HELP = "calibrate, and make the variants in the project file"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,7 +19,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print where they are and how large."""
+    """Print the path and size of each variant."""
     wanted = project.read(arguments.project)
     conversion = _shared.conversion(wanted, arguments.out)
     for variant in dict.fromkeys([*wanted.quantize.variants, wanted.bundle.variant]):

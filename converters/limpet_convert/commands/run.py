@@ -1,4 +1,4 @@
-"""``limpet-convert run``: the whole way of a project file."""
+"""``limpet-convert run``: all steps of a project file."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Return 1 where the packaged variant misses a threshold: then no bundle is written."""
+    """Return 1 if the packaged variant misses a threshold. Then no bundle is written."""
     wanted = project.read(arguments.project)
-    signer = bundling.signer(wanted)  # A key that is not there is told of now, not after all the work.
+    signer = bundling.signer(wanted)  # A missing key is an error before the work begins.
     conversion = _shared.conversion(wanted, arguments.out)
     passed = conversion.verify()
-    _shared.tell(conversion.comparisons)
-    _shared.tell_guilty(conversion.blamed)
+    _shared.print_comparisons(conversion.comparisons)
+    _shared.print_faulty_layer(conversion.diagnosed)
     print(f"report: {conversion.folder / 'report.md'}")
     if not passed:
         return 1

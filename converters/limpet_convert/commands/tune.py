@@ -31,22 +31,25 @@ CALIBRATED: tuple[Variant, ...] = ("int8", "int16x8", "mixed")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     _shared.add_project(parser)
-    parser.add_argument("--size", type=int, metavar="BYTES", help="at most so large")
-    parser.add_argument("--loss", type=float, metavar="POINTS", help="at most so many points of the metric lost")
-    parser.add_argument("--latency", type=float, metavar="MICROSECONDS", help="at most so long a run")
+    parser.add_argument("--size", type=int, metavar="BYTES", help="Largest model.")
+    parser.add_argument("--loss", type=float, metavar="POINTS", help="Largest loss of the metric, in hundredths.")
+    parser.add_argument("--latency", type=float, metavar="MICROSECONDS", help="Longest time of a run.")
     parser.add_argument(
         "--profile",
         metavar="NAME|FILE",
-        help=f"leave out what such a device does not take, and estimate its times; {', '.join(profiles.names())}",
+        help=f"Leave out variants that this device cannot run, and estimate times: {', '.join(profiles.names())}.",
     )
     parser.add_argument(
-        "--measure-profile", type=Path, metavar="FILE", help="write a profile of --device there, and try nothing"
+        "--measure-profile",
+        type=Path,
+        metavar="FILE",
+        help="Write a profile of --device to this file, and try nothing.",
     )
     _shared.add_device(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Return 1 where nothing meets the target."""
+    """Return 1 if no candidate meets the target."""
     device = _shared.device(arguments)
     if device and not device.any_model:
         raise ConvertError("--device: a pipeline at work runs the model that it has; tune takes ssh://...")
@@ -80,7 +83,7 @@ def _measure_profile(device: Device | None, path: Path) -> int:
 
 
 def _clock(device: Device | None, profile: Profile | None) -> Clock:
-    """Return what times: the device, else its profile, else this machine."""
+    """Return what measures times: the device, else its profile, else this machine."""
     if device is not None:
         return There(device)
     return profiles.Estimate(profile, Here()) if profile and profile.run_us else Here()

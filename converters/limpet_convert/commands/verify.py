@@ -1,4 +1,4 @@
-"""``limpet-convert verify``: is the quantized model still the same model? Report and exit status."""
+"""``limpet-convert verify``: compare the quantized model with the float model."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs=2,
         metavar=("FLOAT", "OTHER"),
-        help="compare these two model files, of any format, on the project's held-back data instead",
+        help="Compare these two model files, of any format, on the project's held-back data instead.",
     )
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Return 0 where the packaged variant keeps every threshold."""
+    """Return 0 if the packaged variant keeps every threshold."""
     wanted = project.read(arguments.project)
     device = _shared.device(arguments)
     if arguments.models:
@@ -44,12 +44,12 @@ def main(arguments: argparse.Namespace) -> int:
         conversion = _shared.conversion(wanted, arguments.out)
         conversion.verify(device)
         comparisons, there = conversion.comparisons, conversion.there
-        _shared.tell_guilty(conversion.blamed)
+        _shared.print_faulty_layer(conversion.diagnosed)
         print(f"report: {conversion.folder / 'report.md'}")
     if there:
-        _shared.tell_device(there)
+        _shared.print_device(there)
         comparisons = [*comparisons, there.exact]
-    _shared.tell(comparisons)
+    _shared.print_comparisons(comparisons)
     return 1 if any(one.failures for one in comparisons) else 0
 
 

@@ -28,12 +28,12 @@ _UNSHOWN = "\N{REPLACEMENT CHARACTER}"
 
 
 class DeviceError(ConvertError):
-    """A device cannot be reached, or does not do what is asked; the text says what to do."""
+    """A device cannot be reached, or refuses. The text says what to do."""
 
 
 @dataclass(frozen=True)
 class Login:
-    """What is needed to be let in, beside what the URL says. Those but ``delegate`` are for MQTT."""
+    """What it takes to log in, besides the URL. All but ``delegate`` are for MQTT."""
 
     delegate: str = ""
     password_file: Path | None = None
@@ -46,7 +46,7 @@ class Login:
 class Ran:
     """What a model made of windows on a device: each output ``(n, ...)``, and the time of each run there in µs.
 
-    ``answer`` is what the device says of itself, without outputs and times.
+    ``answer`` is the device's answer without outputs and times.
     """
 
     values: list[FloatArray]
@@ -55,7 +55,7 @@ class Ran:
 
 
 class Device(Protocol):
-    """A device that runs models. ``any_model``: not just the one that it has."""
+    """A device that runs models. ``any_model``: whether it runs other models than its own."""
 
     name: str
     any_model: bool

@@ -46,7 +46,7 @@ KEEPALIVE = 30
 NOBODY = 0x10
 """The broker's reason code for a message that no subscription matches."""
 LATE = 10.0
-"""Seconds beyond ``PATIENCE`` for an answer: it has a way to go."""
+"""Seconds for the transport of an answer, beyond ``PATIENCE``."""
 PRESENCE = 3.0
 """Seconds for the device's retained status, which the broker sends at once."""
 _LARGEST = 2 * LARGEST_OUTPUTS
@@ -64,7 +64,7 @@ class Answer(msgspec.Struct):
 
 
 class Pipeline:
-    """``mqtt[s]://[user@]broker[:port]/[PREFIX/]DEVICE/PIPELINE``. ``PREFIX`` is ``limpet`` unless given.
+    """``mqtt[s]://[user@]broker[:port]/[PREFIX/]DEVICE/PIPELINE``. Default of ``PREFIX``: ``limpet``.
 
     It runs the model that it has: only that one can be verified.
     """

@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from limpet_convert.devices import Login
 
 SILENCE = 300.0
-"""Seconds without an answer: the model may be on its way for long, and a GPU compiles for most of a minute."""
+"""Seconds without an answer: sending a model takes long, and a GPU compiles for most of a minute."""
 GOODBYE = 10.0
-"""Seconds for the end of ssh, which says why it failed."""
+"""Seconds until ssh ends and says why it failed."""
 LARGEST_OUTPUTS = 1 << 30
 """Bytes of all outputs of a model. They are kept in memory."""
 _NOT_FOUND, _NOT_STARTED, _UNKNOWN_COMMAND, _SSH = 127, 126, 2, 255
@@ -139,7 +139,7 @@ class _Pipe:
 
 
 def ask(file: IO[bytes], model: bytes, windows: FloatArray, delegate: str) -> None:
-    """Write all that the device is told."""
+    """Write the model and the windows."""
     file.write(MAGIC)
     order = Order(len(model), hashlib.sha256(model).hexdigest(), list(windows.shape[1:]), len(windows), delegate)
     write(file, order)
@@ -179,7 +179,7 @@ def answers(pipe: Readable, windows: int) -> list[Inferred]:
 
 
 def explain(target: str, limpet: str, status: int | None, said: str) -> str:
-    """Say why there is no answer, by ssh's exit status and what was printed on stderr, and what to do."""
+    """Return why there is no answer and what to do, from ssh's exit status and its stderr."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     last = lines[-1] if lines else ""
     reasons = [line.removeprefix("limpet: ") for line in lines if line.startswith("limpet: ")]

@@ -1,4 +1,4 @@
-"""What is known of a device that is not at hand: what it takes, and how long it takes for reference models."""
+"""Profiles of devices that are not at hand: what they run, and how fast reference models run there."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Reference = Annotated[str, Meta(pattern=f"^({'|'.join(reference.NAMES)})$")]
 
 
 class Profile(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A device profile. ``source`` says where it all comes from.
+    """A device profile. ``source`` says where the figures come from.
 
     ``variants`` it takes, empty for all; ``max_size`` of a model's file in bytes. ``run_us``: the median time of a
     run of each of ``limpet_convert.reference``'s models there, in µs.
