@@ -194,7 +194,7 @@ def test_the_ladder_under_a_thermal_trace(tmp_path: Path) -> None:
             consumer.wait_results("motion", 20)
             running.stop()
         down, up = consumer.events("motion", "stepped_down"), consumer.events("motion", "stepped_up")
-        results = consumer.results("motion")
+        results, swapped = consumer.results("motion"), consumer.events("motion", "swapped")
         beside = [result["sample"] for result in consumer.results("beside")]
         consumer.close()
     assert [event["reason"].split("; ")[1] for event in down] == [
@@ -205,6 +205,12 @@ def test_the_ladder_under_a_thermal_trace(tmp_path: Path) -> None:
     assert [event["reason"].split("; ")[1] for event in up] == [
         "runs light.tflite on cpu",
         "runs full.tflite on cpu",
+    ]
+    assert [event["reason"] for event in swapped] == [
+        "light on cpu took over",
+        "light on cpu took over",
+        "light on cpu took over",
+        "full on cpu took over",
     ]
     assert [model for model, _ in groupby(result["model"] for result in results)] == ["full", "light", "full"]
     samples = [result["sample"] for result in results]

@@ -1,0 +1,205 @@
+"""Which assignment a pipeline goes back to if its successor fails, or crashes the worker that both are in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from limpet.contracts.assignment import (
+    Assignment,
+    DelegateTable,
+    Folders,
+    ModelFile,
+    PipelineAssignment,
+    PipelineOptions,
+    SourceTable,
+)
+from limpet.supervision.slot import LOADING_DEADLINE, Slot
+from limpet.wire.records import Need, RawResult, RawResults, SwapReport, Transition
+
+if TYPE_CHECKING:
+    from limpet.wire.records import Assign, SwapStep
+
+
+def cell(version: int = 1, library: str = "one.so", **options: Any) -> Assignment:
+    """Two pipelines of one source. All but ``library`` is about the first."""
+    pipelines = {
+        "a": _pipeline("a", version, deadline=2.0, **options),
+        "b": _pipeline("b", 1),
+    }
+    folders = Folders(Path("/base"), Path("/state"), Path("/store"))
+    tables = {"gpu": DelegateTable(kind="external", library=library)}
+    return Assignment("s", folders, {"s": SourceTable("replay", 1, {})}, pipelines, tables)
+
+
+def _pipeline(name: str, version: int, **options: Any) -> PipelineAssignment:
+    model = ModelFile(Path(f"/store/{name}-{version}.limpet"), name, version)
+    return PipelineAssignment(name, ("s",), model, PipelineOptions(**options))
+
+
+class Worker:
+    """A worker as a slot sees it."""
+
+    def __init__(self) -> None:
+        self.slot = Slot(cell())
+        self.start()
+
+    def start(self) -> Assign:
+        """Begin a process that opens all pipelines and gives a result of each."""
+        self.slot.started(object(), 1)  # type: ignore[arg-type]
+        assigned = self.slot.assign(0.0)
+        for name in assigned.revisions:
+            self.run(name, assigned.revisions[name])
+        return assigned
+
+    def run(self, name: str, revision: int) -> None:
+        self.slot.hear(Transition(name, "running", revision=revision), 0.0)
+        self.slot.hear(RawResults([RawResult(name, "m", 1, "cpu", False, 0, 0, 0, 0, msgspec.Raw(b"{}"))]), 0.0)
+
+    def want(self, assignment: Assignment) -> int:
+        """Assign something else, and return the revision of the first pipeline."""
+        self.slot.want(assignment)
+        return self.slot.assign(0.0).revisions["a"]
+
+    def swap(self, revision: int, *steps: SwapStep, reason: str = "why") -> None:
+        for step in steps:
+            self.slot.hear(SwapReport("a", revision, step, reason), 0.0)
+
+    def crash(self) -> list[str]:
+        return [move.pipeline for move in self.slot.ended(-11, 0.0)]
+
+    def events(self) -> list[tuple[str, str, str]]:
+        return [(one.pipeline, one.event, one.reason) for one in self.slot.take_incidents()]
+
+    def model(self) -> str:
+        """Return the model of the first pipeline that a new process would be told to run."""
+        assigned = self.slot.assign(100.0)
+        return assigned.of("a").pipelines["a"].model.path.name
+
+
+def test_a_successor_that_took_over_is_what_a_new_process_runs() -> None:
+    worker = Worker()
+    worker.swap(worker.want(cell(2)), "begun", "done", reason="a 2 on cpu")
+    assert worker.events() == [("a", "swapped", "a 2 on cpu took over")]
+    assert worker.crash() == ["a", "b"]
+    assert worker.events() == []
+    assert worker.model() == "a-2.limpet"
+
+
+def test_after_a_successor_failed_a_new_process_runs_the_old_one() -> None:
+    worker = Worker()
+    worker.swap(worker.want(cell(2)), "begun", "failed", reason="wrong numbers")
+    assert worker.events() == [("a", "swap_failed", "a 2 is not used, a 1 goes on: wrong numbers")]
+    assert worker.crash() == ["a", "b"]
+    assert worker.events() == []
+    assert worker.model() == "a-1.limpet"
+    assert worker.slot.assign(0.0).prove == []
+
+
+def test_a_crash_in_the_middle_of_a_swap_is_the_successors_fault() -> None:
+    worker = Worker()
+    worker.swap(worker.want(cell(2)), "begun")
+    assert worker.crash() == ["a"]
+    assert worker.events() == [("a", "swap_failed", "a 2 is not used, a 1 goes on: killed by SIGSEGV")]
+    assert worker.slot.next_start() == 0.0  # At once: what crashed is gone.
+    assert worker.model() == "a-1.limpet"
+    worker.start()
+    assert worker.crash() == ["a", "b"]
+    assert worker.events() == []
+
+
+def test_a_crash_before_the_swap_has_begun_is_not_the_successors_fault() -> None:
+    worker = Worker()
+    worker.want(cell(2))
+    assert worker.crash() == ["a", "b"]
+    assert worker.events() == []
+    assert worker.model() == "a-2.limpet"
+
+
+def test_what_failed_is_tried_again_when_it_changes_or_a_person_restarts_it() -> None:
+    worker = Worker()
+    failed = worker.want(cell(2))
+    worker.swap(failed, "begun", "failed")
+    assert worker.want(cell(2)) != failed
+    assert worker.want(cell(2, every=2)) > failed
+    assert worker.model() == "a-2.limpet"
+    worker.swap(worker.want(cell(3)), "begun", "failed")
+    assert worker.model() == "a-1.limpet"
+    worker.slot.retry("a")
+    assert worker.model() == "a-3.limpet"
+
+
+def test_a_change_back_is_no_change() -> None:
+    worker = Worker()
+    first = worker.slot.assign(0.0).revisions["a"]
+    worker.swap(worker.want(cell(2)), "begun")
+    assert worker.want(cell()) == first
+
+
+def test_a_new_process_proves_what_is_new_before_it_runs_it_and_goes_back_if_it_fails() -> None:
+    worker = Worker()
+    second = worker.want(cell(2))
+    worker.slot.ended(0, 0.0)  # its sandbox lacks the folder of the new model
+    worker.slot.started(object(), 2)  # type: ignore[arg-type]
+    assert worker.slot.assign(0.0).prove == ["a"]
+    record = Transition("a", "failed", "no such file", revision=second)
+    worker.slot.hear(record, 0.0)
+    assert record.state == "starting"
+    assert worker.slot.outdated
+    assert worker.events() == [("a", "swap_failed", "a 2 is not used, a 1 goes on: no such file")]
+    assert worker.model() == "a-1.limpet"
+    assert not worker.slot.outdated
+
+
+def test_a_first_assignment_that_fails_has_nothing_to_go_back_to() -> None:
+    worker = Worker()
+    slot = Slot(cell())
+    slot.started(object(), 1)  # type: ignore[arg-type]
+    revision = slot.assign(0.0).revisions["a"]
+    slot.hear(Transition("a", "failed", "no such model", revision=revision), 0.0)
+    assert not slot.outdated
+    assert slot.runnable(0.0) == ["b"]
+    assert worker.slot.take_incidents() == []
+
+
+def test_reports_about_other_revisions_change_nothing() -> None:
+    worker = Worker()
+    revision = worker.want(cell(2))
+    worker.swap(revision, "done", "failed")  # never begun
+    worker.swap(revision + 1000, "begun", "failed", "done")
+    assert worker.events() == []
+    worker.swap(revision, "begun", "done", "failed", "done")
+    assert [event for _, event, _ in worker.events()] == ["swapped"]
+
+
+def test_an_executor_runs_the_revision_that_asks_for_it() -> None:
+    worker = Worker()
+    first = worker.slot.assign(0.0).revisions["a"]
+    second = worker.want(cell(2))
+    for number, model in ((first, "a-1.limpet"), (second, "a-2.limpet")):
+        revision = worker.slot.revision_of(Need(1, "a", "gpu", number))
+        assert revision
+        assert revision.pipeline.model.path.name == model
+        assert list(revision.assignment.pipelines) == ["a"]
+    assert worker.slot.revision_of(Need(1, "a", "gpu", second + 1000)) is None
+    assert worker.slot.revision_of(Need(1, "gone", "gpu", first)) is None
+
+
+def test_another_table_of_a_delegate_changes_the_pipelines_that_name_it() -> None:
+    worker = Worker()
+    with_it = cell(delegates=["gpu"])
+    first = worker.want(with_it)
+    before = worker.slot.assign(0.0).revisions["b"]
+    assert worker.want(cell(delegates=["gpu"], library="two.so")) > first
+    assert worker.slot.assign(0.0).revisions["b"] == before
+
+
+def test_a_worker_that_opens_a_successor_has_the_time_that_loading_takes() -> None:
+    worker = Worker()
+    assert worker.slot.overdue(2.5) == 2.5
+    worker.swap(worker.want(cell(2)), "begun")
+    assert worker.slot.overdue(LOADING_DEADLINE) is None
+    worker.slot.hear(SwapReport("a", worker.slot.assign(0.0).revisions["a"], "done", "a 2"), 10.0)
+    assert worker.slot.overdue(12.5) == 2.5
