@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from daemon.conftest import Configure, pipeline, replay
-from limpet.isolation import unreadable
+from limpet.isolation import closed_memory
 from support.broker import wait_until
 from support.daemon import Consumer, daemon
 
@@ -73,7 +73,7 @@ def test_a_reset_works_on_any_state(tmp_path: Path, what: str, how: str) -> None
 HIDDEN = """
 import os, sys, time
 from pathlib import Path
-from limpet.isolation.unreadable import close_memory
+from limpet.isolation.closed_memory import close_memory
 assert close_memory()
 assert "Pss:" in Path(f"/proc/{os.getpid()}/smaps_rollup").read_text()
 print("closed", flush=True)
@@ -97,8 +97,8 @@ def test_another_process_of_the_same_user_reads_neither_memory_nor_environment(t
     if as_nobody and not shutil.which("setpriv"):
         pytest.skip("root without setpriv")
     # Another user may not be allowed to read this folder, so the module goes along as text.
-    module = Path(unreadable.__file__).read_text()
-    code = HIDDEN.replace("from limpet.isolation.unreadable import close_memory", module, 1)
+    module = Path(closed_memory.__file__).read_text()
+    code = HIDDEN.replace("from limpet.isolation.closed_memory import close_memory", module, 1)
     code = code.replace("from __future__ import annotations\n", "")
     with subprocess.Popen([*as_nobody, "/usr/bin/env", "python3", "-c", code], stdout=subprocess.PIPE) as hidden:
         assert hidden.stdout

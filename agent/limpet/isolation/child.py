@@ -1,4 +1,4 @@
-"""What a child process asks of the kernel, and how it ended. On systems without ``prctl``, nothing is asked."""
+"""What a child process requests of the kernel, and how it ended. Systems without ``prctl`` get no request."""
 
 from __future__ import annotations
 

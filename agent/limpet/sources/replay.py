@@ -111,7 +111,7 @@ def _spec(config: Config, recording: Recording) -> SampleSpec:
 
 
 def _play(config: Config, recording: Recording, dropped: Counter[str]) -> Iterator[Samples]:
-    sieve = _Sieve(recording, dropped)
+    finite = _FiniteFilter(recording, dropped)
     spec = _spec(config, recording)
     begin, first = time.monotonic_ns(), 0
     if config.speed == "flat-out":
@@ -119,7 +119,7 @@ def _play(config: Config, recording: Recording, dropped: Counter[str]) -> Iterat
     while True:
         for part, times in _lap(config, recording, begin):
             if len(times):
-                yield from sieve.samples(part, times, first)
+                yield from finite.samples(part, times, first)
             else:
                 yield empty_samples(spec, first + part.start)
         if not config.loop:
@@ -157,7 +157,7 @@ def _on_schedule(due: TimeArray, block: int) -> Iterator[tuple[slice, TimeArray]
             time.sleep(min(max((int(due[position]) - now) / 1e9, PACE), IDLE))
 
 
-class _Sieve:
+class _FiniteFilter:
     """Drops what is not finite, and cuts there, at the recording's own gaps and where a lap begins."""
 
     def __init__(self, recording: Recording, dropped: Counter[str]) -> None:

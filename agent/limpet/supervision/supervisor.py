@@ -19,7 +19,7 @@ from limpet.delivery.reporters import Reporters, resolve
 from limpet.device import boot, host
 from limpet.device.state_files import give_to_owner
 from limpet.errors import ConfigError
-from limpet.isolation import unreadable
+from limpet.isolation import closed_memory
 from limpet.supervision import governor
 from limpet.supervision.commands import Commands
 from limpet.supervision.events import Events
@@ -48,7 +48,7 @@ def supervise(path: Path, launched: ForkServerProcess) -> None:
     """Run a configuration file until SIGTERM or SIGINT. ``ConfigError`` if it cannot be used."""
     with ExitStack() as stack:
         stack.callback(launched.close)
-        unreadable.close_memory()
+        closed_memory.close_memory()
         wanted = config.read(path)
         damaged: list[str] = []
         stack.callback(give_to_owner, wanted.device.state)

@@ -70,7 +70,7 @@ _ONLY_NUMBERS = re.compile(r"[\[\]\s.,eE+-]*\d[\[\]\s0-9.,eE+-]*")
 
 
 class _Values:
-    """Reads objects and arrays without building more of them than is asked for."""
+    """Reads objects and arrays without building more of them than is needed."""
 
     checked = True
 
