@@ -22,6 +22,7 @@ SHORT: dict[str, Callable[[Ground], None]] = {
         [
             "read the password of the broker",
             "read and write the outbox",
+            "use devices that its source does not declare",
             "change modes and times of files outside",
             "set limits and priorities of the supervisor",
             "garbage instead of a record",

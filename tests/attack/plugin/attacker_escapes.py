@@ -142,6 +142,20 @@ def _(border: Border) -> str:
     )
 
 
+@ATTEMPTS.named("use devices that its source does not declare")
+def _(border: Border) -> str:
+    del border
+    nodes = [path for path in Path("/dev").rglob("*") if path.is_char_device() or path.is_block_device()]
+    undeclared = [path for path in nodes if path.name not in {"null", "zero", "urandom"}]
+    known = [Path("/dev", name) for name in ("full", "random", "tty", "ptmx", "mem", "uinput", "net/tun", "sda")]
+    return _all(
+        lambda: os.listdir("/dev"),
+        *(lambda path=path: os.open(path, os.O_RDWR | os.O_NONBLOCK) for path in (*known, *undeclared)),
+        *(lambda path=path: os.open(path, os.O_RDONLY | os.O_NONBLOCK) for path in (*known, *undeclared)),
+        lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 15) or "what the kernel says of devices",
+    )
+
+
 @ATTEMPTS.named("change modes and times of files outside")
 def _(border: Border) -> str:
     secret, state = border.target / "mqtt-password", border.target / "state"
