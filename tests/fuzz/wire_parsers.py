@@ -82,7 +82,9 @@ def _records(_: Path) -> Prepared:
             channel: Channel[FromWorker] = Channel(ours, FromWorker, largest=LARGEST_RECORD)
             theirs.sendall(data[:65536])
             theirs.shutdown(socket.SHUT_WR)
-            ledger = Ledger(reports.ORIGIN, msgspec.json.encode)
+            ledger = Ledger(
+                reports.ORIGIN, lambda messages: [msgspec.json.encode(message) for message in messages]
+            )
             ledger.assign({"p": "cell"}, 0.0)
             with contextlib.suppress(EOFError):
                 while True:

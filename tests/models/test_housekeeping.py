@@ -8,13 +8,15 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 from limpet import config
+from limpet.config import ReporterTable
 from limpet.device import state_files
 from limpet.errors import DeployError
 from limpet.models import bundle, housekeeping
-from limpet.models.housekeeping import DAMAGED, DRIVERS, HOUR, File, look
+from limpet.models.housekeeping import DAMAGED, DRIVERS, HOUR, UNCONFIGURED, File, look
 from support import bundles
 
 if TYPE_CHECKING:
@@ -171,6 +173,19 @@ def test_a_damaged_outbox_is_kept_for_a_month(tmp_path: Path) -> None:
         os.utime(outbox / name, (NOW - age, NOW - age))
     found = [file.path.name for file in housekeeping.waste(wanted(tmp_path, "motion"), NOW)]
     assert found == ["outbox.db.damaged"]
+
+
+def test_the_outbox_of_a_reporter_that_is_no_longer_configured_is_kept_for_a_month(tmp_path: Path) -> None:
+    reporters = tmp_path / "state/reporters"
+    for name, written in (("mqtt", 1.0), ("cloud", NOW - UNCONFIGURED - HOUR), ("recent", NOW - HOUR)):
+        (reporters / name).mkdir(parents=True)
+        (reporters / name / "outbox.db").touch()
+        os.utime(reporters / name / "outbox.db", (written, written))
+        os.utime(reporters / name, (1.0, 1.0))
+    changed = msgspec.structs.replace(
+        wanted(tmp_path, "motion"), reporters={"mqtt": ReporterTable("mqtt", {}, "mqtt")}
+    )
+    assert [file.path for file in housekeeping.waste(changed, NOW)] == [reporters / "cloud"]
 
 
 def test_where_a_needed_bundle_cannot_be_read_nothing_unpacked_goes(tmp_path: Path) -> None:

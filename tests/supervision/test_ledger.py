@@ -25,7 +25,7 @@ class Books:
 
     def __init__(self, **owners: str) -> None:
         self.messages: list[Message] = []
-        self.ledger = Ledger(ORIGIN, self.messages.append)
+        self.ledger = Ledger(ORIGIN, self.messages.extend)
         self.ledger.assign(owners, 0.0)
 
     def accept(self, cell: str, *pipelines: str, now: float = 0.0) -> None:

@@ -114,7 +114,7 @@ def test_whatever_is_said_is_about_its_own_pipelines_or_refused(record: dict[str
 @given(records())
 def test_what_is_believed_can_be_put_into_every_message(record: dict[str, Any]) -> None:
     messages: list[Message] = []
-    ledger = Ledger(ORIGIN, messages.append)
+    ledger = Ledger(ORIGIN, messages.extend)
     ledger.assign({"a": "cell", "b": "cell"}, 0.0)
     try:
         decoded = said(record)
@@ -215,7 +215,7 @@ def test_causes_beyond_the_limit_are_counted_as_other(counts: dict[str, int]) ->
 
 
 def test_counts_stay_numbers_that_can_be_written_however_many_a_worker_adds() -> None:
-    account = Account("a", Transition("a", "stopped"))
+    account = Account("a", "d/a/1-a/", Transition("a", "stopped"))
     most = 1 << 40
     for _ in range(1 << 14):
         account.add(Figures(errors=most, discarded=most, looked_at=most, clipped=most), {"queue": most})
@@ -225,7 +225,7 @@ def test_counts_stay_numbers_that_can_be_written_however_many_a_worker_adds() ->
 
 
 def test_causes_of_many_heartbeats_do_not_add_up_without_end() -> None:
-    account = Account("a", Transition("a", "stopped"))
+    account = Account("a", "d/a/1-a/", Transition("a", "stopped"))
     for number in range(1000):
         account.add(Figures(discarded=1), {f"cause {number}": 1, "crc": 1})
     assert len(account.dropped) <= MOST_CAUSES + 1
@@ -234,7 +234,7 @@ def test_causes_of_many_heartbeats_do_not_add_up_without_end() -> None:
     assert sum(account.dropped.values()) == 3000
 
 
-MODEL = ModelFile(Path("m.tflite"), "m", 0)
+MODEL = ModelFile(Path("m.tflite"), "m", 0, "")
 
 
 def on(delegate: str) -> PipelineAssignment:

@@ -134,7 +134,9 @@ class DeviceHealth(msgspec.Struct, kw_only=True):
 
     ``cpu_share`` is that of all cores since the message before, ``pss_mb`` that of the supervisor and all its
     children, ``temperature_c`` the hottest thermal zone's, ``throttled`` whether a cooling device is active.
-    ``reporters`` has each reporter's own figures: outbox depth and oldest age, reconnects, shed messages.
+    ``reporters`` has for each reporter, by name, its ``kind`` and its own figures: outbox depth and oldest age,
+    reconnects, shed messages. ``waiting`` are the messages that it has not taken from the bus, ``missed`` those
+    that were dropped before it read them.
     """
 
     device: str

@@ -11,13 +11,15 @@ from __future__ import annotations
 
 from collections import deque
 from threading import Event, Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from limpet.contracts.messages import DeviceHealth, ModelReported, PipelineHealth, ResultMessage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from limpet.contracts.messages import Message
 
 MOST_MESSAGES = 20_000
@@ -28,18 +30,14 @@ OVERHEAD = 512
 """Bytes that a message is charged with in addition to its output."""
 
 
-class _Entry(NamedTuple):
-    message: Message
-    size: int
-
-
 class Bus:
     """Any thread may append and read. Positions count messages from the first one that was ever appended."""
 
     def __init__(self, most_messages: int = MOST_MESSAGES, most_bytes: int = MOST_BYTES) -> None:
         self._most_messages, self._most_bytes = most_messages, most_bytes
         self._lock = Lock()
-        self._log: deque[_Entry] = deque()
+        self._log: deque[tuple[Message, int]] = deque()
+        """Messages with their sizes in bytes."""
         self._first = 0
         """Position of the log's first message."""
         self._bytes = 0
@@ -48,12 +46,17 @@ class Bus:
 
     def append(self, message: Message) -> None:
         """Add a message. Waits for no consumer."""
-        entry = _Entry(message, _size(message))
+        self.extend((message,))
+
+    def extend(self, messages: Iterable[Message]) -> None:
+        """Add messages, oldest first. Waits for no consumer."""
+        entries = [(message, _size(message)) for message in messages]
         with self._lock:
-            if (key := _state_key(message)) is not None:
-                self._state[key] = message
-            self._log.append(entry)
-            self._bytes += entry.size
+            self._log.extend(entries)
+            for message, size in entries:
+                self._bytes += size
+                if not isinstance(message, ResultMessage) and (key := _state_key(message)) is not None:
+                    self._state[key] = message
             while len(self._log) > self._most_messages or self._bytes > self._most_bytes:
                 self._drop_first()
             if not self._cursors:
@@ -104,9 +107,10 @@ class Bus:
                 cursor.snapshot = list(self._state.values())
             state, cursor.snapshot = cursor.snapshot, []
             end = min(cursor.position + most, self._end)
-            indices = range(cursor.position - self._first, end - self._first)
+            log = self._log
+            messages = [log[i][0] for i in range(cursor.position - self._first, end - self._first)]
             cursor.position = end
-            return [*state, *(self._log[index].message for index in indices)]
+            return state + messages
 
     def commit(self, cursor: Cursor) -> None:
         """Take note that a cursor is done with all that it has read."""
@@ -135,7 +139,7 @@ class Bus:
         return self._first + len(self._log)
 
     def _drop_first(self) -> None:
-        self._bytes -= self._log.popleft().size
+        self._bytes -= self._log.popleft()[1]
         self._first += 1
 
     def _trim(self) -> None:
@@ -193,12 +197,14 @@ class Cursor:
 
 
 def _size(message: Message) -> int:
-    output = message.output if isinstance(message, ResultMessage) else None
-    return OVERHEAD + (memoryview(output).nbytes if isinstance(output, msgspec.Raw) else 0)
+    """Return the bytes that a message is charged with. An output is charged as it came from a worker."""
+    if isinstance(message, ResultMessage) and isinstance(message.output, msgspec.Raw):
+        return OVERHEAD + memoryview(message.output).nbytes
+    return OVERHEAD
 
 
 def _state_key(message: Message) -> tuple[type[Message], str] | None:
     """Return what a message is the state of. ``None`` for results and events, of which each one counts."""
-    if isinstance(message, PipelineHealth | ModelReported):
+    if isinstance(message, (PipelineHealth, ModelReported)):
         return type(message), message.pipeline
     return (DeviceHealth, "") if isinstance(message, DeviceHealth) else None

@@ -21,7 +21,12 @@ STEP = 1.0
 
 def mark(when: datetime) -> Mark | None:
     """Return the mark of a message with that time, ``None`` if the clock was right."""
-    return "unsynchronised" if when.timestamp() < PLAUSIBLE else None
+    return mark_at(when.timestamp())
+
+
+def mark_at(seconds: float) -> Mark | None:
+    """Return the mark of a message with a time in seconds since 1970, ``None`` if the clock was right."""
+    return "unsynchronised" if seconds < PLAUSIBLE else None
 
 
 def ahead() -> float | None:

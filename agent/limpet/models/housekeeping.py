@@ -26,6 +26,9 @@ HOUR = 3600.0
 DAMAGED = 30 * 24 * HOUR
 """Seconds for which a damaged outbox is kept for a person to look at; what could be read of it was saved."""
 
+UNCONFIGURED = 30 * 24 * HOUR
+"""Seconds for which the folder of a reporter is kept that the configuration does not name any more."""
+
 DRIVERS = 256 * 1024 * 1024
 """Bytes of what drivers of accelerators have compiled: without it a start may take minutes."""
 
@@ -122,12 +125,25 @@ def _waste(wanted: Config, keep: set[Path], now: float) -> Iterator[File]:
     for found in _look([*state.glob("*.damaged"), *state.glob(f"{REPORTERS}/*/*.damaged*")], "kept for 30 days"):
         if now - found.modified > DAMAGED:
             yield found
+    for found in _look(path for path in (state / REPORTERS).glob("*") if path.name not in wanted.reporters):
+        if now - _last_change(found) > UNCONFIGURED:
+            yield found._replace(reason="no reporter of that name is configured for 30 days")
     # Not the folders of pipelines and sources: running executors and workers may write into these alone.
     compiled = (path for name in wanted.pipelines for path in below(drivers_cache(state, name)))
     files = [path for path in compiled if path.is_file() and not path.is_symlink()]
     yield from beyond(list(_look(files, f"drivers have compiled more than {DRIVERS} bytes")), (), DRIVERS)
     unpacked = [path for name in wanted.sources for path in models_cache(state, name).glob("*")]
     yield from _stale([*unpacked, *_unused(wanted)], keep, now)
+
+
+def _last_change(found: File) -> float:
+    """Return when a folder or a file in it was last changed, in seconds since 1970."""
+    times = [found.modified]
+    if found.path.is_dir() and not found.path.is_symlink():
+        for each in below(found.path):
+            with suppress(OSError):
+                times.append(each.lstat().st_mtime)
+    return max(times)
 
 
 def _unused(wanted: Config) -> Iterator[Path]:

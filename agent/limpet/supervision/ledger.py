@@ -22,7 +22,7 @@ from limpet.wire.border import folded
 from limpet.wire.records import Transition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from limpet.contracts.messages import Message, Origin
     from limpet.wire.records import Figures, Heartbeat, Result, Stage
@@ -39,10 +39,12 @@ class Account:
 
     ``results`` is the number of the last result. ``looked_at`` counts windows that were compared with the range of
     the model's quantized input, and ``clipped`` those that exceeded it. ``dropped`` has samples by cause.
-    ``latency`` has a histogram in ns for each stage, see ``limpet.histogram``.
+    ``latency`` has a histogram in ns for each stage, see ``limpet.histogram``. The ids of results begin with
+    ``prefix``.
     """
 
     pipeline: str
+    prefix: str
     last: Transition
     results: int = 0
     errors: int = 0
@@ -86,14 +88,14 @@ class Account:
 
 
 class Ledger:
-    """The accounts of all pipelines, and which cell may add to each. ``append`` puts a message on the bus.
+    """The accounts of all pipelines, and which cell may add to each. ``publish`` puts messages on the bus.
 
     Times are seconds on any steady clock.
     """
 
-    def __init__(self, origin: Origin, append: Callable[[Message], None]) -> None:
+    def __init__(self, origin: Origin, publish: Callable[[list[Message]], None]) -> None:
         self._origin = origin
-        self._append = append
+        self._publish = publish
         self._accounts: dict[str, Account] = {}
         self._owners: dict[str, str] = {}
         self._former: dict[tuple[str, str], float] = {}
@@ -107,7 +109,8 @@ class Ledger:
     def account(self, pipeline: str) -> Account:
         """Return the account of a pipeline, opened at its first use."""
         if pipeline not in self._accounts:
-            self._accounts[pipeline] = Account(pipeline, Transition(pipeline, "stopped"))
+            prefix = f"{self._origin.device}/{pipeline}/{self._origin.boot}/"
+            self._accounts[pipeline] = Account(pipeline, prefix, Transition(pipeline, "stopped"))
         return self._accounts[pipeline]
 
     def assign(self, owners: Mapping[str, str], now: float) -> None:
@@ -118,16 +121,14 @@ class Ledger:
                 self._former[cell, pipeline] = now + LEAVING
         self._owners = dict(owners)
 
-    def accept(self, cell: str, results: Iterable[Result], now: float) -> None:
+    def accept(self, cell: str, results: Sequence[Result], now: float) -> None:
         """Give results their numbers, and append them to the bus.
 
         ``UnreadableError`` if one is of a pipeline that the cell does not own; then none is accepted.
         """
-        results = list(results)
         for pipeline in {result.pipeline for result in results}:
             self._check_owner(cell, pipeline, now)
-        for result in results:
-            self._append(self._numbered(result))
+        self._publish([self._numbered(result) for result in results])
 
     def add(self, cell: str, heartbeat: Heartbeat, now: float) -> None:
         """Count what happened in pipelines of a cell. ``UnreadableError`` if it does not own one."""
@@ -143,14 +144,14 @@ class Ledger:
     def _numbered(self, result: Result) -> ResultMessage:
         account, origin = self.account(result.pipeline), self._origin
         account.results += 1
-        time = datetime.fromtimestamp(result.wall_ns / 1e9, timezone.utc)
+        seconds = result.wall_ns / 1e9
         return ResultMessage(
-            id=f"{origin.device}/{result.pipeline}/{origin.boot}/{account.results}",
+            id=f"{account.prefix}{account.results}",
             device=origin.device,
             pipeline=result.pipeline,
             boot=origin.boot,
             sequence=account.results,
-            time=time,
+            time=datetime.fromtimestamp(seconds, timezone.utc),
             monotonic_ns=result.monotonic_ns,
             sample=result.sample,
             model=result.model,
@@ -159,5 +160,5 @@ class Ledger:
             degraded=result.degraded,
             latency_us=result.latency_ns / 1000,
             output=result.output,
-            clock=clock.mark(time),
+            clock=clock.mark_at(seconds),
         )

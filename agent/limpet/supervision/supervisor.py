@@ -77,7 +77,7 @@ class Supervisor:
         self._wakeup = Wakeup()
         self._signals: set[int] = set()
         self._bus = Bus()
-        self._ledger = Ledger(origin, self._bus.append)
+        self._ledger = Ledger(origin, self._bus.extend)
         self._events = Events(origin, self._bus.append)
         self._fleet = Fleet(self._selector, launched, self._hear)
         self._commands = Commands(
