@@ -26,7 +26,7 @@ import msgspec  # noqa: E402
 from paho.mqtt.client import Client  # noqa: E402
 from paho.mqtt.enums import CallbackAPIVersion, MQTTProtocolVersion  # noqa: E402
 
-from limpet.delivery.mqtt.batch import Batcher, join  # noqa: E402
+from limpet.delivery.mqtt.batch import Batcher  # noqa: E402
 from limpet.delivery.mqtt.connection import WINDOW  # noqa: E402
 from limpet.delivery.outbox import Entry  # noqa: E402
 from limpet.delivery.outbox.queue import Outbox  # noqa: E402
@@ -139,10 +139,10 @@ def outage(folder: Path, hours: float) -> dict[str, float]:
     for sequence in range(count):
         now = start + sequence / 10
         for batch in [*batcher.due(now), *batcher.add("motion", encode(reports.result(sequence)), now)]:
-            outbox.put(Entry("result", batch.key, join(batch.items), len(batch.items), batch.since))
+            outbox.put(Entry("result", batch.key, batch.items, batch.since))
         outbox.maintain(now, away=True)
     for batch in batcher.flush(now):
-        outbox.put(Entry("result", batch.key, join(batch.items), len(batch.items), batch.since))
+        outbox.put(Entry("result", batch.key, batch.items, batch.since))
     size, shed = outbox.size, sum(outbox.counts.values())
     outbox.close()
     _age(folder / "state" / "outbox.db", now - start)

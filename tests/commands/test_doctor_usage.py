@@ -7,7 +7,7 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from limpet.delivery.outbox.database import Database
-from limpet.delivery.outbox.database_file import FORMAT
+from limpet.delivery.outbox.schema import FORMAT
 from limpet.doctor import usage
 from support.patients import only, patient, table
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.conftest import Configure, pipeline, replay
 from limpet.contracts.messages import EventMessage
-from limpet.delivery.mqtt.clock_correction import redated
+from limpet.delivery.mqtt.clock_correction import corrected
 from limpet.delivery.outbox import Entry, EntryId, StoredEntry
 from support import reports
 from support.broker import Mosquitto, wait_until
@@ -104,9 +104,9 @@ def device_events(consumer: Consumer, event: str) -> Sequence[dict[str, Any]]:
     return [content for content in said if content["event"] == event]
 
 
-def parcel(message: Any, *, here: bool = True, kind: Any = "result") -> StoredEntry:
-    payload = msgspec.json.encode(message)
-    return StoredEntry(EntryId(kind, 7), Entry(kind, "motion", payload, 1, 12.5, here))
+def stored(*messages: Any, same_boot: bool = True, kind: Any = "result") -> StoredEntry:
+    items = tuple(msgspec.json.encode(message) for message in messages)
+    return StoredEntry(EntryId(kind, 7), Entry(kind, "motion", items, 12.5, same_boot))
 
 
 def old_result(**changes: Any) -> Any:
@@ -117,21 +117,21 @@ def old_result(**changes: Any) -> Any:
 def test_only_what_is_marked_and_of_this_boot_is_set_right() -> None:
     ahead = 1_800_000_000.0
     for untouched in (
-        (parcel(reports.result()), ahead),
-        (parcel(old_result()), None),
-        (parcel(old_result(), here=False), ahead),
-        (parcel(reports.result(output={"text": '"clock":"unsynchronised"'})), ahead),
+        (stored(reports.result()), ahead),
+        (stored(old_result()), None),
+        (stored(old_result(), same_boot=False), ahead),
+        (stored(reports.result(output={"text": '"clock":"unsynchronised"'})), ahead),
     ):
-        assert redated(*untouched) is untouched[0]
-    made = redated(parcel([old_result(monotonic_ns=2_000_000_000), reports.result(1)]), ahead)
-    first, second = msgspec.json.decode(made.entry.payload)
+        assert corrected(*untouched) is untouched[0]
+    made = corrected(stored(old_result(monotonic_ns=2_000_000_000), reports.result(1)), ahead)
+    first, second = map(msgspec.json.decode, made.entry.items)
     assert (first["time"], first.get("clock")) == ("2027-01-15T08:00:02Z", None)
     assert second == msgspec.to_builtins(reports.result(1), str_keys=True) | {"time": second["time"]}
-    assert made.token == EntryId("result", 7)
+    assert made.id == EntryId("result", 7)
 
 
 def test_an_event_gets_the_time_at_which_it_was_taken_in() -> None:
     event = msgspec.structs.replace(reports.event(), clock="unsynchronised")
-    made = redated(parcel(event, kind="event"), 1_800_000_000.0)
-    message = msgspec.json.decode(made.entry.payload, type=EventMessage)
+    made = corrected(stored(event, kind="event"), 1_800_000_000.0)
+    message = msgspec.json.decode(made.entry.items[0], type=EventMessage)
     assert (message.time.isoformat(), message.clock) == ("2027-01-15T08:00:12.500000+00:00", None)

@@ -256,8 +256,8 @@ def test_a_websocket_frame_without_end_is_given_up(tmp_path: Path) -> None:
 def test_a_result_of_another_pipeline_than_its_topic_is_not_told_in_dialects(tmp_path: Path) -> None:
     told = Dialects(configs({"json": {}, "homeassistant": {}}, tmp_path), reports.ORIGIN, ROOT, 1)
     forged = msgspec.structs.replace(reports.result(0), pipeline="x/y")
-    outgoing = Outgoing(f"{ROOT}/result/motion", msgspec.json.encode(forged), 1, ())
-    assert [publish.topic for publish in told.outgoing(outgoing)] == [f"{ROOT}/result/motion"]
+    outgoing = Outgoing(f"{ROOT}/result/motion", (msgspec.json.encode(forged),))
+    assert [publish.topic for publish in told.results_or_event(outgoing)] == [f"{ROOT}/result/motion"]
     assert "another pipeline" in told.faults[0]
 
 

@@ -60,7 +60,7 @@ def ids(kind: str, heard: Listener) -> set[str]:
         for m in list(heard.messages)
         if m.topic.startswith(PREFIXES[kind]) and not m.retained
     ]
-    return {result.id for result in dialects.told(kind, said)}
+    return {result.id for result in dialects.received(kind, said)}
 
 
 def test_each_dialect_is_told_the_same_results(broker: Mosquitto, heard: Listener, tmp_path: Path) -> None:

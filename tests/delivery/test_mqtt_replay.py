@@ -113,10 +113,9 @@ def test_no_hour_costs_more_than_its_budget(wishes: list[tuple[float, int]]) -> 
         assert sum(size for at, size in spent if start <= at < start + 3600) <= 20_000 + 5000
 
 
-def parcel(sequence: int, items: int, pipeline: str = "p") -> StoredEntry:
-    objects = [msgspec.json.encode({"sequence": sequence * 1000 + item}) for item in range(items)]
-    payload = objects[0] if items == 1 else b"[" + b",".join(objects) + b"]"
-    return StoredEntry(EntryId("result", sequence), Entry("result", pipeline, payload, items, 0.0))
+def stored(sequence: int, items: int, pipeline: str = "p") -> StoredEntry:
+    objects = (msgspec.json.encode({"sequence": sequence * 1000 + item}) for item in range(items))
+    return StoredEntry(EntryId("result", sequence), Entry("result", pipeline, tuple(objects), 0.0))
 
 
 @given(
@@ -124,29 +123,41 @@ def parcel(sequence: int, items: int, pipeline: str = "p") -> StoredEntry:
     count=st.integers(1, 10),
     limit=st.integers(50, 500),
 )
-def test_packing_keeps_order_bounds_and_tokens(sizes: list[tuple[int, str]], count: int, limit: int) -> None:
-    parcels = [parcel(number, items, pipeline) for number, (items, pipeline) in enumerate(sizes)]
-    messages = list(outgoing.replayed(parcels, "limpet/d", count, limit))
+def test_replayed_messages_keep_order_bounds_and_ids(sizes: list[tuple[int, str]], count: int, limit: int) -> None:
+    entries = [stored(number, items, pipeline) for number, (items, pipeline) in enumerate(sizes)]
+    messages = list(outgoing.replayed(entries, "limpet/d", count, limit))
     for pipeline in "pq":
         found = []
         for message in messages:
             if message.topic == f"limpet/d/result/{pipeline}":
-                content = msgspec.json.decode(message.payload)
-                found += content if isinstance(content, list) else [content]
+                found += [msgspec.json.decode(item) for item in message.items]
         assert all(item["replayed"] for item in found)
         expected = [(n, k) for n, (items, p) in enumerate(sizes) if p == pipeline for k in range(items)]
         assert [item["sequence"] for item in found] == [n * 1000 + k for n, k in expected]
-    assert sorted(token for message in messages for token in message.tokens) == [p.token for p in parcels]
-    assert all(m.items <= count and (m.items == 1 or len(m.payload) <= limit) for m in messages)
+    assert sorted(each for message in messages for each in message.ids) == [entry.id for entry in entries]
+    payloads = [outgoing.json_array(message.items) for message in messages]
+    assert [len(payload) for payload in payloads] == [message.size for message in messages]
+    assert all(len(m.items) <= count and (len(m.items) == 1 or m.size <= limit) for m in messages)
+
+
+def test_damaged_items_are_left_out_and_counted_and_their_entry_is_acknowledged() -> None:
+    half = StoredEntry(EntryId("result", 1), Entry("result", "p", (b'{"a":1}', b"x"), 0.0))
+    none = StoredEntry(EntryId("result", 2), Entry("result", "p", (b"", b"[]"), 0.0))
+    messages = list(outgoing.replayed([half, none], "limpet/d", 10, 1000))
+    assert [(message.items, message.ids, message.damaged) for message in messages] == [
+        ((), (), 1),
+        ((), (none.id,), 2),
+        ((b'{"replayed":true,"a":1}',), (half.id,), 0),
+    ]
 
 
 def test_fresh_messages_go_as_they_are_unless_they_are_too_large() -> None:
-    small, large = parcel(1, 2), parcel(2, 50)
+    small, large = stored(1, 2), stored(2, 50)
     messages = list(outgoing.fresh([small, large], "limpet/d", 300))
-    assert messages[0] == outgoing.Outgoing("limpet/d/result/p", small.entry.payload, 2, (small.token,))
-    assert all(len(message.payload) <= 300 for message in messages)
-    assert sum(message.items for message in messages[1:]) == 50
-    assert [message.tokens for message in messages[1:]] == [()] * (len(messages) - 2) + [(large.token,)]
+    assert messages[0] == outgoing.Outgoing("limpet/d/result/p", small.entry.items, (small.id,))
+    assert all(message.size <= 300 for message in messages)
+    assert [item for message in messages[1:] for item in message.items] == list(large.entry.items)
+    assert [message.ids for message in messages[1:]] == [()] * (len(messages) - 2) + [(large.id,)]
 
 
 def test_a_broker_that_takes_small_packets_only_gets_small_ones(tmp_path: Path) -> None:

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from limpet.delivery.mqtt.publisher import Line
 from limpet.delivery.mqtt.rate_limits import ReplayRules
+from limpet.delivery.mqtt.ready_queue import ReadyQueue
 from limpet.delivery.mqtt.scheduler import LARGEST_READY, Scheduler
-from limpet.delivery.outbox import OVERHEAD, Entry
+from limpet.delivery.outbox import OVERHEAD, Entry, framing
 from limpet.delivery.outbox.database import MOST_CAUSES, Database, boot_id, set_shed
-from limpet.delivery.outbox.database_file import HIGHEST, NEWEST, PLACES, check, connect
+from limpet.delivery.outbox.database_file import connect
 from limpet.delivery.outbox.queue import Outbox
 from limpet.delivery.outbox.rules import OutboxRules, ResultRules
-from limpet.delivery.outbox.sqlite_pages import PAGE, Pages
+from limpet.delivery.outbox.schema import HIGHEST, NEWEST, PAGE, PLACES, check
+from limpet.delivery.outbox.sqlite_pages import Pages
 from limpet.delivery.outbox.sqlite_wal import Log
 from limpet.delivery.outbox.write_ahead_log import FORMAT, MOST_MESSAGES, WriteAheadLog, parse
 
@@ -40,13 +41,13 @@ def outbox(directory: Path, rules: OutboxRules | None = None) -> Outbox:
 def put(opened: Outbox, first: int, count: int) -> None:
     now = time.monotonic()
     for number in range(first, first + count):
-        opened.put(Entry("result", "motion", b'{"sequence":%d}' % number, 1, now))
+        opened.put(Entry("result", "motion", (b'{"sequence":%d}' % number,), now))
     opened.maintain(now + 10, away=True)
 
 
 def everything(opened: Outbox) -> list[bytes]:
-    opened.release(time.monotonic())
-    return [parcel.entry.payload for parcel in opened.take("result", "backlog", 100_000, 1 << 40)]
+    opened.requeue(time.monotonic())
+    return [stored.entry.items[0] for stored in opened.take("result", "backlog", 100_000, 1 << 40)]
 
 
 def set_total(db: sqlite3.Connection, messages: int, size: int) -> None:
@@ -70,7 +71,7 @@ def test_a_message_with_the_highest_number_costs_no_later_message(tmp_path: Path
     put(first, 0, 10)
     first.close()
     with closing(connect(tmp_path / "outbox.db")) as db:
-        poison(db, number, b"{}")
+        poison(db, number, framing.join([b"{}"]))
     for start in (10, 20, 30):
         again = outbox(tmp_path)
         put(again, start, 10)
@@ -88,7 +89,7 @@ def test_totals_that_are_far_too_high_shed_no_later_message(tmp_path: Path) -> N
     put(first, 0, 10)
     first.close()
     with closing(connect(tmp_path / "outbox.db")) as db:
-        poison(db, 1 << 40, b"{}")
+        poison(db, 1 << 40, framing.join([b"{}"]))
         total = (1 << 40, 1 << 52)
         set_total(db, *total)
     second = outbox(tmp_path, rules)
@@ -103,38 +104,18 @@ def test_totals_that_are_far_too_high_shed_no_later_message(tmp_path: Path) -> N
 
 def test_payloads_that_unpack_to_megabytes_are_not_all_kept_ready(tmp_path: Path) -> None:
     outbox(tmp_path).close()
-    large = zlib.compress(b"{" + b" " * (3 * MIB) + b"}", 9)
+    large = zlib.compress(framing.join([b'{"a":1' + b" " * (3 * MIB) + b"}"]), 9)
     with closing(connect(tmp_path / "outbox.db")) as db:
         for number in range(1, 61):
             poison(db, number, large, 1)
     opened = outbox(tmp_path)
-    line = Line(1 << 28)
-    dispatch = Scheduler(opened, "limpet/press-07", ReplayRules(jitter=0), (100, 65_536), None)
+    ready = ReadyQueue(1 << 28)
+    scheduler = Scheduler(opened, "limpet/press-07", ReplayRules(jitter=0), (100, 65_536), None)
+    scheduler.start_connection(ready, time.monotonic())
     for _ in range(50):
-        give(dispatch, line)
-    assert 1 <= sum(len(message.payload) for message in line.ready) <= LARGEST_READY + 4 * MIB
+        scheduler.hand_over(0, time.monotonic() + 1)
+    assert 1 <= ready.size <= LARGEST_READY + 4 * MIB
     opened.close()
-
-
-class Waiting:
-    """What a dispatch needs to know of a sender that is connected and sends nothing."""
-
-    def __init__(self, line: Line) -> None:
-        self.connected = True
-        self.out = self
-        self.line = line
-        self.acked: list[object] = []
-        self.state_bytes = 0
-
-    def wake(self) -> None:
-        """Send nothing."""
-
-
-def give(dispatch: Scheduler, line: Line) -> None:
-    sender = Waiting(line)
-    now = time.monotonic() + 1
-    dispatch.sync(sender, now)  # type: ignore[arg-type] # has all that is asked for
-    dispatch.hand_over(sender, now)  # type: ignore[arg-type]
 
 
 def test_causes_that_a_stranger_made_up_do_not_fill_the_health_messages(tmp_path: Path) -> None:

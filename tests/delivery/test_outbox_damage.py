@@ -15,10 +15,11 @@ import pytest
 
 from limpet.delivery.outbox import LARGEST, Entry
 from limpet.delivery.outbox.database import Database, set_totals
-from limpet.delivery.outbox.database_file import DiskDamagedError, check
+from limpet.delivery.outbox.disk_errors import DiskDamagedError
 from limpet.delivery.outbox.queue import Outbox
 from limpet.delivery.outbox.rules import OutboxRules
 from limpet.delivery.outbox.salvage import salvage
+from limpet.delivery.outbox.schema import check
 from limpet.delivery.outbox.write_ahead_log import DAMAGED, Item, WriteAheadLog
 from support import state_damage
 from support.state_damage import PAGE, PLENTY
@@ -38,7 +39,7 @@ def filled(directory: Path, count: int, size: int = 300) -> list[bytes]:
     outbox.open(now)
     payloads = [b"%06d" % number + os.urandom(size) for number in range(count)]
     for payload in payloads:
-        outbox.put(Entry("result", "motion", payload, 1, now))
+        outbox.put(Entry("result", "motion", (payload,), now))
     outbox.close()
     return payloads
 
@@ -48,13 +49,13 @@ def content(directory: Path) -> tuple[list[bytes], Counter[str], list[tuple[str,
     now = time.monotonic()
     outbox = Outbox(OutboxRules(min_free_bytes=0), directory)
     outbox.open(now)
-    outbox.release(now)
+    outbox.requeue(now)
     found = outbox.take("result", "backlog", 100_000, PLENTY)
     outbox.maintain(now + 10, away=True)
-    outbox.release(now)
+    outbox.requeue(now)
     found = outbox.take("result", "backlog", 100_000, PLENTY)
     outbox.close()
-    return [parcel.entry.payload for parcel in found], outbox.counts, outbox.notices()
+    return [stored.entry.items[0] for stored in found], outbox.counts, outbox.notices()
 
 
 def test_any_damage_to_the_outbox_raises_nothing_alters_nothing_and_is_counted(tmp_path: Path) -> None:
@@ -197,9 +198,9 @@ def test_a_message_of_no_valid_pipeline_is_dropped_though_its_checksum_is_right(
 def test_what_no_outbox_can_keep_is_counted_and_not_taken(tmp_path: Path) -> None:
     outbox = Outbox(OutboxRules(min_free_bytes=0), tmp_path)
     outbox.open(1.0)
-    outbox.put(Entry("result", "a/#", b"x", 3, 1.0))
-    outbox.put(Entry("event", "\n", b"x", 1, 1.0))
-    outbox.put(Entry("result", "motion", bytes(LARGEST + 1), 1, 1.0))
+    outbox.put(Entry("result", "a/#", (b"x", b"y", b"z"), 1.0))
+    outbox.put(Entry("event", "\n", (b"x",), 1.0))
+    outbox.put(Entry("result", "motion", (bytes(LARGEST + 1),), 1.0))
     assert outbox.depth == 0
     assert outbox.counts == {
         "results, no pipeline has that name": 3,
@@ -216,7 +217,7 @@ def test_counts_of_what_was_shed_survive_damage(tmp_path: Path) -> None:
     outbox = Outbox(rules, tmp_path)
     outbox.open(now)
     for number in range(200):
-        outbox.put(Entry("result", "motion", os.urandom(300), 1, now))
+        outbox.put(Entry("result", "motion", (os.urandom(300),), now))
         outbox.maintain(now + number, away=True)
     outbox.close()
     shed = outbox.counts["results, outbox full"]
@@ -258,7 +259,7 @@ def test_an_outbox_that_is_a_link_is_told_and_kept_in_memory_until_it_is_gone(tm
     now = time.monotonic()
     outbox = Outbox(OutboxRules(min_free_bytes=0), tmp_path / "outbox")
     outbox.open(now)
-    outbox.put(Entry("result", "motion", b"1", 1, now))
+    outbox.put(Entry("result", "motion", (b"1",), now))
     outbox.maintain(now + 10, away=True)
     assert list(elsewhere.iterdir()) == []
     (notice,) = outbox.notices()
@@ -301,7 +302,7 @@ def test_a_damaged_record_in_the_middle_of_the_journal_costs_that_record_only(tm
     data = path.read_bytes()
     path.write_bytes(data.replace(b"\xc4\x012", b"\xc4\x01x"))
     again = WriteAheadLog(tmp_path)
-    assert [entry.payload for entry in again.read(30.0)] == [b"0", b"1", b"3", b"4"]
+    assert [entry.items[0] for entry in again.read(30.0)] == [b"0", b"1", b"3", b"4"]
     assert again.damaged == 1
     assert "1 places are damaged" in again.trouble[0]
     again.close(40.0, 50.0)
@@ -328,7 +329,7 @@ def test_a_journal_of_too_many_files_and_strange_names_is_bounded(tmp_path: Path
     journal = WriteAheadLog(tmp_path)
     assert journal.read(1.0) == []
     journal.append([Item("result", "motion", b"1")], 2.0, 0.0)
-    assert [entry.payload for entry in WriteAheadLog(tmp_path).read(3.0)] == [b"1"]
+    assert [entry.items[0] for entry in WriteAheadLog(tmp_path).read(3.0)] == [b"1"]
     assert len(list(folder.iterdir())) < 45
     assert journal.damaged > 100
 
@@ -343,4 +344,4 @@ def test_a_journal_whose_folder_is_a_link_is_not_written_elsewhere(tmp_path: Pat
     journal.append([Item("result", "motion", b"1")], 2.0, 0.0)
     assert list(elsewhere.iterdir()) == []
     assert "is a symbolic link" in journal.trouble[0]
-    assert [entry.payload for entry in WriteAheadLog(tmp_path / "run").read(3.0)] == [b"1"]
+    assert [entry.items[0] for entry in WriteAheadLog(tmp_path / "run").read(3.0)] == [b"1"]

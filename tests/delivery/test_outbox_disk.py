@@ -18,7 +18,7 @@ import pytest
 
 from limpet.delivery.outbox import Entry
 from limpet.delivery.outbox.database import Database
-from limpet.delivery.outbox.database_file import DiskDamagedError
+from limpet.delivery.outbox.disk_errors import DiskDamagedError
 from limpet.delivery.outbox.queue import Outbox
 from limpet.delivery.outbox.rules import OutboxRules
 from limpet.delivery.outbox.salvage import salvage
@@ -46,7 +46,7 @@ class Clocked:
     def put(self, first: int, last: int) -> None:
         for number in range(first, last):
             payload = f"{number:06d}".encode() + os.urandom(300)
-            self.outbox.put(Entry("result", "p", payload, 1, self.now))
+            self.outbox.put(Entry("result", "p", (payload,), self.now))
             if number % 50 == 49:
                 self.outbox.maintain(self.now, away=True)
 
@@ -57,10 +57,10 @@ class Clocked:
 
     def numbers(self) -> list[int]:
         """Take everything, as on a new connection; return the numbers."""
-        self.outbox.release(self.now + 10)
-        parcels = self.outbox.take("result", "backlog", 100_000, PLENTY)
-        parcels += self.outbox.take("result", "fresh", 100_000, PLENTY)
-        return [int(parcel.entry.payload[:6]) for parcel in parcels]
+        self.outbox.requeue(self.now + 10)
+        entries = self.outbox.take("result", "backlog", 100_000, PLENTY)
+        entries += self.outbox.take("result", "fresh", 100_000, PLENTY)
+        return [int(stored.entry.items[0][:6]) for stored in entries]
 
     def said(self) -> list[str]:
         return [event for event, _ in self.notices]
@@ -71,7 +71,7 @@ def test_nothing_touches_the_disk_while_the_broker_keeps_up(tmp_path: Path) -> N
     before = (tmp_path / "outbox.db-wal").stat().st_size
     for number in range(100):
         clocked.put(number, number + 1)
-        clocked.outbox.ack(parcel.token for parcel in clocked.outbox.take("result", "fresh", 10, PLENTY))
+        clocked.outbox.ack(stored.id for stored in clocked.outbox.take("result", "fresh", 10, PLENTY))
         clocked.wait()
     assert (tmp_path / "outbox.db-wal").stat().st_size == before
     clocked.outbox.close()
@@ -120,8 +120,8 @@ def test_an_empty_file_gives_its_room_back(tmp_path: Path) -> None:
     clocked.put(0, 30_000)
     clocked.wait()
     assert (tmp_path / "outbox.db").stat().st_size > 8_000_000
-    clocked.outbox.release(clocked.now)
-    clocked.outbox.ack(parcel.token for parcel in clocked.outbox.take("result", "backlog", 100_000, PLENTY))
+    clocked.outbox.requeue(clocked.now)
+    clocked.outbox.ack(stored.id for stored in clocked.outbox.take("result", "backlog", 100_000, PLENTY))
     clocked.wait()
     assert (tmp_path / "outbox.db").stat().st_size < 100_000
     clocked.outbox.close()
@@ -184,7 +184,7 @@ def test_a_damaged_file_costs_what_cannot_be_read_and_is_kept(
 def test_a_message_that_does_not_unpack_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "outbox.db"
     clocked = Clocked(tmp_path)
-    clocked.outbox.put(Entry("result", "p", b"[" + b"1," * 1000 + b"1]", 1001, clocked.now))
+    clocked.outbox.put(Entry("result", "p", (b"1",) * 1001, clocked.now))
     clocked.wait()
     clocked.outbox.close()
     db = sqlite3.connect(path)
@@ -244,10 +244,10 @@ def test_a_full_disk_degrades_to_memory_and_is_used_again_when_there_is_room(tmp
         assert not (directory / "ballast").exists()
         assert clocked.outbox.depth == 4000
         # What is on the full disk can be sent, and deleted.
-        clocked.outbox.release(clocked.now)
-        parcels = clocked.outbox.take("result", "backlog", 800, 1 << 30)
-        assert len(parcels) == 800
-        clocked.outbox.ack(parcel.token for parcel in parcels)
+        clocked.outbox.requeue(clocked.now)
+        entries = clocked.outbox.take("result", "backlog", 800, 1 << 30)
+        assert len(entries) == 800
+        clocked.outbox.ack(stored.id for stored in entries)
         clocked.wait()
         assert clocked.outbox.depth == 3200
         filler.unlink()
@@ -267,7 +267,7 @@ def test_what_was_shed_while_the_disk_was_full_is_written_once_there_is_room(tmp
         tmp_path,
         """
         from limpet.delivery.outbox.database import Change, Database
-        from limpet.delivery.outbox.database_file import DiskFullError
+        from limpet.delivery.outbox.disk_errors import DiskFullError
         disk = Database(directory / "outbox.db")
         with (directory / "filler").open("wb", buffering=0) as file:
             try:
@@ -299,7 +299,7 @@ def test_room_for_others_is_left_on_the_disk(tmp_path: Path) -> None:
         import shutil
         assert shutil.disk_usage(directory).free > 2 << 20
         assert clocked.said() == ["outbox-degraded"]
-        assert "little room" in clocked.notices[0][1]
+        assert "little space" in clocked.notices[0][1]
         shed = clocked.outbox.counts["results, outbox full"]
         assert shed + clocked.outbox.depth == 40_000
         """,
@@ -333,9 +333,9 @@ def test_the_journal_brings_back_what_was_accepted_and_not_safe(tmp_path: Path) 
     journal.append([Item("result", "motion", b"1"), Item("event", "", b"2")], 10.0, 0.0)
     journal.append([Item("result", "motion", b"3")], 11.0, 10.5)
     again = WriteAheadLog(tmp_path)
-    assert again.read(12.0) == [Entry("result", "motion", b"3", 1, 11.0)]
+    assert again.read(12.0) == [Entry("result", "motion", (b"3",), 11.0)]
     again.append([Item("result", "motion", b"4")], 13.0, 0.0)
-    assert [entry.payload for entry in WriteAheadLog(tmp_path).read(14.0)] == [b"3", b"4"]
+    assert [entry.items[0] for entry in WriteAheadLog(tmp_path).read(14.0)] == [b"3", b"4"]
 
 
 def test_the_journal_forgets_what_is_safe(tmp_path: Path) -> None:
@@ -360,9 +360,9 @@ def test_a_torn_or_damaged_end_of_the_journal_costs_its_last_record_only(tmp_pat
     (file,) = (tmp_path / "journal").iterdir()
     whole = file.read_bytes()
     file.write_bytes(whole[:-cut])
-    assert [entry.payload for entry in WriteAheadLog(tmp_path).read(12.0)] == [b"1"]
+    assert [entry.items[0] for entry in WriteAheadLog(tmp_path).read(12.0)] == [b"1"]
     file.write_bytes(whole[:-cut] + b"\\xff" * cut)
-    assert [entry.payload for entry in WriteAheadLog(tmp_path).read(12.0)] == [b"1"]
+    assert [entry.items[0] for entry in WriteAheadLog(tmp_path).read(12.0)] == [b"1"]
 
 
 def test_a_journal_that_cannot_be_written_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

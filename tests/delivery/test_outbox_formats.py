@@ -11,9 +11,10 @@ import pytest
 
 from limpet.delivery.outbox import Entry
 from limpet.delivery.outbox.database import Database
-from limpet.delivery.outbox.database_file import FORMAT, DiskNewerError
+from limpet.delivery.outbox.disk_errors import DiskNewerError
 from limpet.delivery.outbox.queue import Outbox
 from limpet.delivery.outbox.rules import OutboxRules
+from limpet.delivery.outbox.schema import FORMAT
 from limpet.delivery.outbox.write_ahead_log import Item, WriteAheadLog
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def test_a_file_of_no_known_format_is_set_aside_and_that_is_told(tmp_path: Path,
     outbox.open(now)
     assert [event for event, _ in outbox.notices()] == ["outbox-degraded", "outbox-recovered"]
     assert outbox.counts == {"unknown numbers of messages, disk damaged": 1}
-    outbox.put(Entry("result", "motion", b"new", 1, now))
+    outbox.put(Entry("result", "motion", (b"new",), now))
     outbox.close()
     assert version(path) == FORMAT
     assert version(tmp_path / "outbox.db.damaged") == marked
@@ -80,10 +81,10 @@ def test_beside_a_later_versions_file_the_outbox_works_in_memory_and_says_so_onc
     now = time.monotonic()
     outbox = Outbox(OutboxRules(min_free_bytes=0), tmp_path)
     outbox.open(now)
-    outbox.put(Entry("result", "motion", b"new", 1, now))
+    outbox.put(Entry("result", "motion", (b"new",), now))
     for later in (10, 20, 30):
         outbox.maintain(now + later, away=True)
-    assert [parcel.entry.payload for parcel in outbox.take("result", "fresh", 10, 10_000)] == [b"new"]
+    assert [stored.entry.items[0] for stored in outbox.take("result", "fresh", 10, 10_000)] == [b"new"]
     (notice,) = outbox.notices()
     assert notice[0] == "outbox-degraded"
     assert "later Limpet" in notice[1]
@@ -94,7 +95,7 @@ def test_beside_a_later_versions_file_the_outbox_works_in_memory_and_says_so_onc
 
 
 def journal(directory: Path) -> list[bytes]:
-    return [entry.payload for entry in WriteAheadLog(directory).read(time.monotonic())]
+    return [entry.items[0] for entry in WriteAheadLog(directory).read(time.monotonic())]
 
 
 def test_a_later_versions_journal_is_neither_read_nor_deleted(

@@ -42,7 +42,7 @@ sequence = first
 while True:
     for _ in range(10):
         payload = json.dumps({"id": f"d/p/1-a/{sequence}", "filler": "x" * 200}).encode()
-        outbox.put(Entry("result", "p", payload, 1, time.monotonic()))
+        outbox.put(Entry("result", "p", (payload,), time.monotonic()))
         sequence += 1
     outbox.maintain(time.monotonic() + 1, away=True)
     if outbox.unsafe_since() == float("inf"):

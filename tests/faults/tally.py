@@ -72,13 +72,12 @@ def held(state: Path, scratch: Path) -> set[str]:
     outbox = Outbox(msgspec.convert({"min_free_bytes": 0}, OutboxRules), scratch)
     outbox.open(now)
     outbox.restore(WriteAheadLog(scratch).read(now))
-    outbox.release(now + 1)
+    outbox.requeue(now + 1)
     found: set[str] = set()
     for part in ("backlog", "fresh"):
-        while parcels := outbox.take("result", part, 1000, 1 << 30):
-            for parcel in parcels:
-                content = json.loads(parcel.entry.payload)
-                found |= {result["id"] for result in (content if isinstance(content, list) else [content])}
+        while entries := outbox.take("result", part, 1000, 1 << 30):
+            for stored in entries:
+                found |= {json.loads(item)["id"] for item in stored.entry.items}
     outbox.close()
     return found
 

@@ -32,8 +32,8 @@ def fill(folder: Path, count: int = 40) -> Outbox:
     now = time.monotonic()
     outbox.open(now)
     for message in reports.results(count):
-        outbox.put(Entry("result", "motion", msgspec.json.encode(message), 1, now))
-    outbox.put(Entry("event", "motion", msgspec.json.encode(reports.event()), 1, now))
+        outbox.put(Entry("result", "motion", (msgspec.json.encode(message),), now))
+    outbox.put(Entry("event", "motion", (msgspec.json.encode(reports.event()),), now))
     outbox.maintain(now + 10, away=True)
     return outbox
 
@@ -45,13 +45,13 @@ def reopen(folder: Path) -> int:
     journal = WriteAheadLog(folder)
     outbox.open(now)
     outbox.restore(journal.read(now))
-    outbox.release(now + 10)
+    outbox.requeue(now + 10)
     taken = 0
     for kind in ("event", "result"):
         for part in ("backlog", "fresh"):
-            while parcels := outbox.take(kind, part, 100, 1 << 20):
-                taken += len(parcels)
-                outbox.ack(parcel.token for parcel in parcels)
+            while entries := outbox.take(kind, part, 100, 1 << 20):
+                taken += len(entries)
+                outbox.ack(stored.id for stored in entries)
     outbox.maintain(now + 20, away=False)
     outbox.notices()
     outbox.close()

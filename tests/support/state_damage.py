@@ -57,7 +57,7 @@ def _build(directory: Path, *, killed: bool) -> Base:
     outbox = Outbox(OutboxRules(min_free_bytes=0), directory)
     outbox.open(now)
     entries = [
-        Entry("event" if number % 5 == 0 else "result", "abc"[number % 3], payload(number), 1, now)
+        Entry("event" if number % 5 == 0 else "result", "abc"[number % 3], (payload(number),), now)
         for number in range(250)
     ]
     for start in range(0, len(entries), 50):
@@ -65,9 +65,9 @@ def _build(directory: Path, *, killed: bool) -> Base:
             outbox.put(entry)
         now += 10
         outbox.maintain(now, away=True)
-    outbox.release(now)
+    outbox.requeue(now)
     gone = outbox.take("result", "backlog", 60, PLENTY)
-    outbox.ack(parcel.token for parcel in gone)
+    outbox.ack(stored.id for stored in gone)
     outbox.maintain(now + 10, away=True)
     outbox.maintain(now + 20, away=True)
     if not killed:
@@ -75,9 +75,9 @@ def _build(directory: Path, *, killed: bool) -> Base:
     files = {
         suffix: path.read_bytes() for suffix in ("", "-wal") if (path := directory / f"outbox.db{suffix}").exists()
     }
-    sent = {parcel.entry.payload for parcel in gone}
+    sent = {stored.entry.items[0] for stored in gone}
     outbox.close()
-    return Base(files, {entry.payload: entry for entry in entries if entry.payload not in sent}, sent)
+    return Base(files, {entry.items[0]: entry for entry in entries if entry.items[0] not in sent}, sent)
 
 
 def outbox(folder: Path, seed: int) -> dict[str, int]:
@@ -112,19 +112,19 @@ def running(folder: Path, seed: int) -> dict[str, int]:
         for turn in range(12):
             for number in range(turn * 20, turn * 20 + 20):
                 put.add(payload(number))
-                used.put(Entry("result", "a", payload(number), 1, now))
+                used.put(Entry("result", "a", (payload(number),), now))
             now += 10
             used.maintain(now, away=True)
             if turn in {3, 7}:
                 chance.choice((flip, flip_structure, cut, zero, noise, strange))(directory, chance)
             if turn % 2:
-                used.release(now)
-                parcels = used.take("result", "backlog", 30, PLENTY)
-                came += [parcel.entry.payload for parcel in parcels]
-                used.ack(parcel.token for parcel in parcels)
+                used.requeue(now)
+                stored_entries = used.take("result", "backlog", 30, PLENTY)
+                came += [stored.entry.items[0] for stored in stored_entries]
+                used.ack(stored.id for stored in stored_entries)
         used.close()
         left, counts, _ = _all_of(directory, now, f"seed {seed}")
-        came += [entry.payload for entry in left]
+        came += [entry.items[0] for entry in left]
         assert put.issuperset(came), f"seed {seed}: a message was altered"
         lost = counts.get("messages, disk damaged", 0) + used.counts["messages, disk damaged"]
         unknown = {**used.counts, **counts}.get("unknown numbers of messages, disk damaged", 0)
@@ -148,19 +148,21 @@ def _look(directory: Path, sound: Base, name: str) -> dict[str, int]:
     found, counts, notices = _all_of(directory, now, name)
     if "later Limpet" in notices:
         return {}
-    payloads = [entry.payload for entry in found]
+    payloads = [entry.items[0] for entry in found]
     assert len(set(payloads)) == len(payloads), f"{name}: a message came twice"
     for entry in found:
-        ours = sound.waiting.get(entry.payload)
-        assert ours or entry.payload in sound.sent, f"{name}: a message was altered"
-        assert not ours or entry[:4] == ours[:4], f"{name}: a message was altered"
+        ours = sound.waiting.get(entry.items[0])
+        assert ours or entry.items[0] in sound.sent, f"{name}: a message was altered"
+        assert not ours or (entry.kind, entry.pipeline) == (ours.kind, ours.pipeline), (
+            f"{name}: a message was altered"
+        )
     missing = len(sound.waiting) - len([each for each in payloads if each in sound.waiting])
     lost = counts.get("messages, disk damaged", 0)
     unknown = counts.get("unknown numbers of messages, disk damaged", 0)
     assert unknown or missing <= lost, f"{name}: {missing} are missing, {lost} are counted"
     # What is saved is still there the next time, and the file is sound again.
     again, _, _ = _all_of(directory, now + 100, name)
-    assert {entry.payload for entry in again} >= set(payloads), f"{name}: the second start loses messages"
+    assert {entry.items[0] for entry in again} >= set(payloads), f"{name}: the second start loses messages"
     assert len([path for path in directory.iterdir() if "damaged" in path.name]) <= 4
     revived = len([each for each in payloads if each in sound.sent])
     return {"saved": len(found), "missing": missing, "lost": lost, "unknown": unknown, "revived": revived}
@@ -172,12 +174,12 @@ def _all_of(directory: Path, now: float, name: str) -> tuple[list[Entry], dict[s
     outbox.open(now)
     found: list[Entry] = []
     for _ in range(4):
-        outbox.release(now)
+        outbox.requeue(now)
         found = [
-            parcel.entry
+            stored.entry
             for kind in ("event", "result")
             for part in ("backlog", "fresh")
-            for parcel in outbox.take(kind, part, 100_000, PLENTY)
+            for stored in outbox.take(kind, part, 100_000, PLENTY)
         ]
         outbox.oldest()
         now += 10
@@ -390,12 +392,12 @@ def journal(folder: Path, seed: int) -> int:
     _spoil(path, chance)
     try:
         again = WriteAheadLog(directory)
-        found = [entry.payload for entry in again.read(100.0)]
+        found = [entry.items[0] for entry in again.read(100.0)]
         assert len(set(found)) == len(found)
         assert found == [payload(number) for number in range(40) if payload(number) in found]
         assert len(found) == 40 or again.trouble or path.is_file(), f"seed {seed}: silence"
         again.append([Item("event", "", b"new")], 100.0, 0.0)
-        assert WriteAheadLog(directory).read(101.0)[-1].payload == b"new"
+        assert WriteAheadLog(directory).read(101.0)[-1].items[0] == b"new"
         return len(found)
     finally:
         shutil.rmtree(directory)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from limpet.delivery.outbox.database_file import FORMAT
+from limpet.delivery.outbox.schema import FORMAT
 from limpet.device import directories, state_files
 from limpet.device.system_files import MB
 from limpet.doctor.finding import bad, ok, skip, warn

@@ -53,7 +53,7 @@ class MqttReporter:
     def health(self) -> dict[str, Any]:
         """Return the state of the connection and of the outbox. Ages are in seconds."""
         sender, figures = self._sender, self._intake.figures
-        out = sender.out
+        out = sender.publisher
         return {
             "connected": sender.connected,
             "protocol": sender.version,

@@ -1,7 +1,8 @@
-"""Gives messages their true time that were made before the device knew it."""
+"""Corrects the time of messages that were made before the device knew the time. No I/O."""
 
 from __future__ import annotations
 
+from itertools import repeat
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,40 +15,47 @@ from limpet.untrusted import reading
 if TYPE_CHECKING:
     from limpet.delivery.outbox import Entry, StoredEntry
 
-_MARK = b'"clock":"unsynchronised"'
+_MARK = b'"clock":"unsynchronised"}'
+"""How a marked item ends: ``clock`` is the last field that is set when a message is made."""
 
-_RESULTS = msgspec.json.Decoder(ResultMessage | list[ResultMessage])
+_RESULT = msgspec.json.Decoder(ResultMessage)
 _EVENT = msgspec.json.Decoder(EventMessage)
 _ENCODER = msgspec.json.Encoder()
 
 
-def redated(parcel: StoredEntry, ahead: float | None) -> StoredEntry:
-    """Return a parcel as it is to be sent. ``ahead`` is that of ``clock.ahead``.
+def corrected(stored: StoredEntry, ahead: float | None) -> StoredEntry:
+    """Return an entry with the true times. ``ahead`` is what ``clock.ahead`` returns.
 
-    What was made in another boot of the machine keeps the time and the mark that it has: nobody can tell its age.
+    An entry of another boot of the machine keeps its time and its mark: nobody knows its age.
     """
-    entry = parcel.entry
-    if ahead is None or not entry.here or _MARK not in entry.payload:
-        return parcel
+    entry = stored.entry
+    if ahead is None or not entry.same_boot or not any(map(bytes.endswith, entry.items, repeat(_MARK))):
+        return stored
+    items = tuple(_corrected(item, entry, ahead) for item in entry.items)
+    return stored._replace(entry=msgspec.structs.replace(entry, items=items))
+
+
+def _corrected(item: bytes, entry: Entry, ahead: float) -> bytes:
+    """Return an item with its true time. A damaged one stays as it is."""
+    if not item.endswith(_MARK):
+        return item
     try:
         with reading("a message"):
-            payload = _ENCODER.encode(_event(entry, ahead) if entry.kind == "event" else _results(entry, ahead))
+            return _ENCODER.encode(_event(item, entry, ahead) if entry.kind == "event" else _result(item, ahead))
     except UnreadableError:
-        return parcel  # a damaged one keeps what it has
-    return parcel._replace(entry=entry._replace(payload=payload))
+        return item
 
 
-def _event(entry: Entry, ahead: float) -> EventMessage:
-    """Take the time at which it came to the outbox, which is milliseconds later."""
-    event = _EVENT.decode(entry.payload)
+def _event(item: bytes, entry: Entry, ahead: float) -> EventMessage:
+    """Use the time at which the event came to the outbox, milliseconds after it happened."""
+    event = _EVENT.decode(item)
     if event.clock:
         event.time, event.clock = clock.at(entry.born, ahead), None
     return event
 
 
-def _results(entry: Entry, ahead: float) -> ResultMessage | list[ResultMessage]:
-    decoded: ResultMessage | list[ResultMessage] = _RESULTS.decode(entry.payload)
-    for result in decoded if isinstance(decoded, list) else [decoded]:
-        if result.clock:
-            result.time, result.clock = clock.at(result.monotonic_ns / 1e9, ahead), None
-    return decoded
+def _result(item: bytes, ahead: float) -> ResultMessage:
+    result = _RESULT.decode(item)
+    if result.clock:
+        result.time, result.clock = clock.at(result.monotonic_ns / 1e9, ahead), None
+    return result

@@ -1,4 +1,4 @@
-"""Messages in the languages that are configured: each message becomes what every dialect makes of it."""
+"""The configured message formats of one reporter: what each makes of a message."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from limpet import plugins
 from limpet.config import fill
 from limpet.contracts.dialect import Exclusive, Publish
 from limpet.contracts.messages import EventMessage, Message, ResultMessage
+from limpet.delivery.mqtt.outgoing import json_array
 from limpet.errors import UnreadableError
 from limpet.untrusted import reading
 
@@ -24,9 +25,9 @@ if TYPE_CHECKING:
     from limpet.delivery.mqtt.outgoing import Outgoing
 
 NATIVE = "json"
-"""The dialect that the outbox keeps messages in, so that nothing is to be done for it."""
+"""The dialect whose encoding the outbox keeps, so that its messages need no decoding."""
 
-_RESULTS = msgspec.json.Decoder(ResultMessage | list[ResultMessage])
+_RESULT = msgspec.json.Decoder(ResultMessage)
 _EVENT = msgspec.json.Decoder(EventMessage)
 
 
@@ -37,9 +38,9 @@ def configs(tables: Mapping[str, Mapping[str, Any]], base: Path) -> dict[str, tu
     for kind, table in tables.items():
         module = plugins.load("dialects", kind)
         found[kind] = module, fill(module.Config, table, f"dialects.{kind}", base, problems)
-    alone = [kind for kind, (_, config) in found.items() if isinstance(config, Exclusive)]
-    if alone and len(found) > 1:
-        problems.append(f"dialects.{alone[0]}: its broker takes no other topics; remove the other dialects")
+    exclusive = [kind for kind, (_, config) in found.items() if isinstance(config, Exclusive)]
+    if exclusive and len(found) > 1:
+        problems.append(f"dialects.{exclusive[0]}: its broker takes no other topics; remove the other dialects")
     if problems:
         raise ValueError("; ".join(problems))
     return found
@@ -48,8 +49,8 @@ def configs(tables: Mapping[str, Mapping[str, Any]], base: Path) -> dict[str, tu
 class Dialects:
     """The dialects of one reporter. Belongs to the network thread.
 
-    ``will`` is kept by the broker while connected. A dialect may have one of its own, such as Sparkplug; a
-    connection has one, so then the topic ``status`` is left to what is said on a clean end.
+    A dialect may have a last will of its own, as Sparkplug has. A connection has only one, so the topic ``status``
+    then has none.
     ``exclusive``: the broker takes the topics of the only dialect and no others.
     ``faults`` says what a dialect could not express; the owner empties it.
     """
@@ -71,74 +72,78 @@ class Dialects:
 
     @property
     def subscriptions(self) -> list[str]:
-        """Topics that dialects want to hear."""
+        """Topics to which dialects subscribe."""
         return [topic for dialect in self._others for topic in dialect.subscriptions]
 
-    def will(self, protocol: Literal["5", "3.1.1"], otherwise: Publish) -> Publish:
-        """Return the last will for the connection now tried."""
+    def will(self, protocol: Literal["5", "3.1.1"], default: Publish) -> Publish:
+        """Return the last will for the next connection: that of the first dialect that has one, or ``default``."""
         wills: list[Publish] = []
         for dialect in self._others:
-            with self._trying("its last will"):
+            with self._noting_faults("its last will"):
                 wills += [will] if (will := dialect.connecting(protocol)) else []
-        return next(iter(wills), otherwise)
+        return next(iter(wills), default)
 
     def connected(self) -> list[Publish]:
-        """Return what to say first."""
-        return self._each(lambda dialect: dialect.connected())
+        """Return what to publish first on a new connection."""
+        return self._from_each(lambda dialect: dialect.connected())
 
     def leaving(self) -> list[Publish]:
-        """Return what to say last."""
-        return self._each(lambda dialect: dialect.leaving())
+        """Return what to publish last before a clean end."""
+        return self._from_each(lambda dialect: dialect.leaving())
 
     def received(self, topic: str, payload: bytes) -> list[Publish]:
-        """Answer what came on a subscription."""
-        return self._each(
+        """Return the answers to a message on a subscription."""
+        return self._from_each(
             lambda dialect: dialect.received(topic, payload) if topic in dialect.subscriptions else []
         )
 
-    def outgoing(self, message: Outgoing) -> list[Publish]:
-        """Tell results or an event as they come out of the outbox."""
-        told = [Publish(message.topic, message.payload, self._qos, content_type="application/json")]
+    def results_or_event(self, message: Outgoing) -> list[Publish]:
+        """Return what results or an event of the outbox are in each dialect."""
+        native = []
+        if self.native:
+            payload = json_array(message.items)
+            native = [Publish(message.topic, payload, self._qos, content_type="application/json")]
         if not self._others:
-            return told
-        about, _, pipeline = message.topic.removeprefix(f"{self._root}/").partition("/")
-        tell = self._event if about == "event" else self._results
+            return native
+        kind, _, pipeline = message.topic.removeprefix(f"{self._root}/").partition("/")
         others: list[Publish] = []
-        with self._trying(message.topic):
-            others = tell(message.payload, pipeline)
-        return (told if self.native else []) + others
+        with self._noting_faults(message.topic):
+            if kind == "event":
+                for event in _decoded(_EVENT, message.items, pipeline):
+                    others += self._from_each(lambda dialect, event=event: dialect.event(event))  # type: ignore[misc]
+            else:
+                results = _decoded(_RESULT, message.items, pipeline)
+                others = self._from_each(lambda dialect: dialect.results(results))
+        return native + others
 
     def state(self, message: Message, native: Publish) -> list[Publish]:
-        """Tell a state."""
-        others = self._each(lambda dialect: dialect.state(message))  # type: ignore[arg-type]
+        """Return what a state is in each dialect."""
+        others = self._from_each(lambda dialect: dialect.state(message))  # type: ignore[arg-type]
         return ([native] if self.native else []) + others
 
-    def _results(self, payload: bytes, pipeline: str) -> list[Publish]:
-        decoded = _RESULTS.decode(payload)
-        results: Sequence[ResultMessage] = decoded if isinstance(decoded, list) else [decoded]
-        # The payload may come from a damaged disk, and dialects keep something for each pipeline.
-        if any(result.pipeline != pipeline for result in results):
-            raise UnreadableError("results of another pipeline than the topic says")
-        return self._each(lambda dialect: dialect.results(results))
-
-    def _event(self, payload: bytes, pipeline: str) -> list[Publish]:
-        event = _EVENT.decode(payload)
-        if event.pipeline != pipeline:
-            raise UnreadableError("an event of another pipeline than the topic says")
-        return self._each(lambda dialect: dialect.event(event))
-
-    def _each(self, tell: Callable[[Dialect], list[Publish]]) -> list[Publish]:
-        said: list[Publish] = []
+    def _from_each(self, publishes: Callable[[Dialect], list[Publish]]) -> list[Publish]:
+        found: list[Publish] = []
         for dialect in self._others:
-            with self._trying(type(dialect).__name__):
-                said += tell(dialect)
-        return said
+            with self._noting_faults(type(dialect).__name__):
+                found += publishes(dialect)
+        return found
 
     @contextmanager
-    def _trying(self, what: str) -> Iterator[None]:
-        """Note a fault in place of raising it: results hold what models and plugins give."""
+    def _noting_faults(self, what: str) -> Iterator[None]:
+        """Note a fault and do not raise it: results hold whatever models and plugins make."""
         try:
             with reading(what):
                 yield
         except UnreadableError as error:
             self.faults.append(str(error))
+
+
+def _decoded(decoder: Any, items: Sequence[bytes], pipeline: str) -> list[Any]:
+    """Return results or events of a pipeline. ``UnreadableError`` if they are of another one.
+
+    They may come from a damaged disk, and dialects keep something for each pipeline.
+    """
+    decoded = [decoder.decode(item) for item in items]
+    if any(each.pipeline != pipeline for each in decoded):
+        raise UnreadableError("the messages are of another pipeline than the topic says")
+    return decoded

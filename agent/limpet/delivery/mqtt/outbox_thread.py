@@ -1,4 +1,4 @@
-"""The outbox thread: takes messages in, encodes, batches and keeps them, and hands them to the sender."""
+"""The outbox's thread: takes messages from its feed, encodes, batches and keeps them, and has them sent."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 
 from limpet.contracts.messages import EventMessage, Message, ResultMessage
-from limpet.delivery.mqtt.batch import Batch, Batcher, join
+from limpet.delivery.mqtt.batch import Batch, Batcher
 from limpet.delivery.mqtt.scheduler import Scheduler
 from limpet.delivery.mqtt.topics import subtopic
 from limpet.delivery.outbox import Entry
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MOST_NOTES = 1000
-"""Events of its own that may wait for this thread; beyond, the oldest are shed."""
+"""Events of its own that may wait for this thread. Beyond, the oldest are shed."""
 
 TICK = 0.005
 """Seconds between two looks at the feed while messages keep coming: fewer wake-ups, hardly any delay."""
@@ -48,7 +48,7 @@ DRAIN = 3.0
 
 
 class Figures(NamedTuple):
-    """The outbox as it was at the end of the last turn. ``oldest`` is a ``time.monotonic``."""
+    """The outbox at the end of the last turn. ``oldest`` is a ``time.monotonic``."""
 
     depth: int
     size: int
@@ -59,7 +59,7 @@ class Figures(NamedTuple):
 
 
 class OutboxThread:
-    """Owns the outbox. ``add`` is called from another thread, and is all that happens there."""
+    """Owns the outbox, and reads the reporter's feed into it."""
 
     def __init__(self, config: Config, context: ReporterContext, root: str, sender: Sender) -> None:
         self.figures = Figures(0, 0, None, {}, 0, 0)
@@ -70,9 +70,9 @@ class OutboxThread:
         self._rules = {"event": config.outbox.events, "result": config.outbox.results}
         persists = any(rules.keep != "memory" for rules in self._rules.values())
         self._outbox = Outbox(config.outbox, context.state if persists else None)
-        self._journal = WriteAheadLog(context.runtime) if persists else None
+        self._wal = WriteAheadLog(context.runtime) if persists else None
         batch = (config.batch_count, config.batch_bytes)
-        self._dispatch = Scheduler(self._outbox, root, config.replay, batch, config.bytes_per_hour)
+        self._scheduler = Scheduler(self._outbox, root, config.replay, batch, config.bytes_per_hour)
         self._batcher = Batcher(config.batch_count, config.batch_age, config.batch_bytes)
         self._notes: deque[Message] = deque()
         self._encode = msgspec.json.Encoder().encode
@@ -109,7 +109,7 @@ class OutboxThread:
         self._safely(self._close)
 
     def _safely(self, step: Callable[[float], bool | None]) -> bool:
-        """Do a step. What it raises does not end the thread, without which nothing is sent any more."""
+        """Do a step. An exception in it does not end the thread: without it nothing would be sent any more."""
         try:
             return bool(step(time.monotonic()))
         except Exception:
@@ -119,9 +119,9 @@ class OutboxThread:
 
     def _begin(self, now: float) -> None:
         self._outbox.open(now)
-        if self._journal:
-            self._outbox.restore(self._journal.read(now))
-            self._report_damage(self._journal)
+        if self._wal:
+            self._outbox.restore(self._wal.read(now))
+            self._report_damage(self._wal)
 
     def _done(self, now: float) -> bool:
         if self._stop_by is None:
@@ -131,34 +131,45 @@ class OutboxThread:
         return (not waiting and (sent or now > self._stop_by)) or now > self._stop_by + DRAIN
 
     def _close(self, now: float) -> None:
-        self._dispatch.sync(self._sender, now)
+        self._take_acknowledgements(now)
         self._outbox.close()
-        if self._journal:
-            self._journal.close(now, self._outbox.unsafe_since())
+        if self._wal:
+            self._wal.close(now, self._outbox.unsafe_since())
         if depth := self._outbox.depth:
             fate = "are kept" if self._outbox.unsafe_since() == math.inf else "may be lost"
             log.warning("%d messages had not been acknowledged when the program stopped; they %s", depth, fate)
 
     def _turn(self, now: float) -> bool:
         """Do what there is to do; return whether messages had come in."""
-        self._dispatch.sync(self._sender, now)
+        self._take_acknowledgements(now)
         busy = self._take_in(now)
         for batch in self._batcher.due(now) if self._stop_by is None else self._batcher.flush(now):
             self._keep_results(batch)
-        self._dispatch.hand_over(self._sender, now)
+        if self._sender.connected and self._scheduler.hand_over(self._sender.publisher.state_bytes, now):
+            self._sender.wake()
         self._outbox.maintain(now, away=not self._sender.connected)
-        if self._journal:
-            self._journal.note(now, self._safe(now))
+        if self._wal:
+            self._wal.note(now, self._safe(now))
         self._report_notices()
         self._count()
         return busy
 
     def _wait(self) -> None:
         now = time.monotonic()
-        due = [now + IDLE, self._dispatch.next_due(), self._outbox.next_due(), self._batcher.next_due()]
+        due = [now + IDLE, self._outbox.next_due(), self._batcher.next_due()]
+        if self._sender.connected:
+            due.append(self._scheduler.next_due())
         timeout = 0.05 if self._stop_by else min(due) - now
         if timeout > 0:
             self._feed.wait(timeout)
+
+    def _take_acknowledgements(self, now: float) -> None:
+        """Forget what has arrived. On a new connection, begin again with all that has not."""
+        # ``ready`` is read first: what the connection before has acknowledged is then in ``acked``.
+        ready, acked = self._sender.publisher.ready, self._sender.publisher.acked
+        self._outbox.ack([acked.popleft() for _ in range(len(acked))])
+        if ready is not self._scheduler.ready:
+            self._scheduler.start_connection(ready, now)
 
     def _take_in(self, now: float) -> bool:
         messages = self._feed.read()
@@ -175,21 +186,24 @@ class OutboxThread:
         return True
 
     def _keep(self, messages: Iterable[Message], now: float) -> None:
-        """Keep results and events in the journal and the outbox, so that the feed needs them no more."""
+        """Keep results and events in the write-ahead log and the outbox, so that the feed needs them no more."""
         items = [item for message in messages if (item := self._item(message))]
         kept = [item for item in items if self._rules[item.kind].keep != "memory"]
-        if self._journal and kept:
-            self._journal.append(kept, now, self._safe(now))
+        if self._wal and kept:
+            self._wal.append(kept, now, self._safe(now))
         self._accepted += len(items)
         for item in items:
             if item.kind == "event":
-                self._outbox.put(Entry("event", item.pipeline, item.payload, 1, now))
+                self._outbox.put(Entry("event", item.pipeline, (item.payload,), now))
             else:
                 for batch in self._batcher.add(item.pipeline, item.payload, now):
                     self._keep_results(batch)
 
     def _item(self, message: Message) -> Item | None:
-        """Encode a message that is to be kept; state goes on to the sender."""
+        """Encode a message that is to be kept. This is the only place where results and events are encoded.
+
+        State goes on to the sender.
+        """
         try:
             payload = self._encode(message)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:
@@ -205,7 +219,7 @@ class OutboxThread:
         return None
 
     def _keep_results(self, batch: Batch) -> None:
-        self._outbox.put(Entry("result", batch.key, join(batch.items), len(batch.items), batch.since))
+        self._outbox.put(Entry("result", batch.key, batch.items, batch.since))
 
     def _safe(self, now: float) -> float:
         """Return the time before which all that was accepted is acknowledged or on the disk."""
@@ -216,14 +230,14 @@ class OutboxThread:
             log.warning("%s: %s", event, reason)
             self.note(event, reason)
 
-    def _report_damage(self, journal: WriteAheadLog) -> None:
-        for reason in journal.trouble:
+    def _report_damage(self, wal: WriteAheadLog) -> None:
+        for reason in wal.trouble:
             log.warning("%s", reason)
             self.note("state-damaged", reason)
-        if journal.damaged:
-            self._outbox.counts["unknown numbers of messages, journal damaged"] += journal.damaged
-        if journal.refused:
-            self._outbox.counts["messages, no pipeline has that name"] += journal.refused
+        if wal.damaged:
+            self._outbox.counts["unknown numbers of messages, journal damaged"] += wal.damaged
+        if wal.refused:
+            self._outbox.counts["messages, no pipeline has that name"] += wal.refused
 
     def note(self, event: str, reason: str) -> None:
         """Report an event of the whole device through this outbox alone. From any thread."""
@@ -250,6 +264,6 @@ class OutboxThread:
             self._outbox.size,
             self._outbox.oldest(),
             {**self._shed, **self._outbox.counts},
-            self._dispatch.held_back,
+            self._scheduler.held_back,
             self._accepted,
         )

@@ -1,106 +1,111 @@
-"""From messages as they are kept to messages as they are sent."""
+"""From entries of the outbox to messages for the broker: topic, marks, and how many items to a message. No I/O.
+
+Items stay the bytes as which they were encoded when they came. Only here is anything added to them: the mark
+``replayed``.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
-
-import msgspec
-
-from limpet.delivery.mqtt.batch import join
-from limpet.errors import UnreadableError
-from limpet.untrusted import reading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from limpet.delivery.outbox import Entry, EntryId, StoredEntry
 
-MARK = b'{"replayed":true,'
-"""How an item begins that could not be sent when it was made."""
+_OBJECT = b'{"'
+_MARK = b'{"replayed":true,"'
+"""How an item begins, and how it begins when it could not be sent as soon as it was made."""
 
 
-class Outgoing(NamedTuple):
-    """A message to publish. When the broker has it, ``tokens`` are what the outbox may forget.
+@dataclass(slots=True, frozen=True)
+class Outgoing:
+    """Results of one pipeline, or an event, to publish. When the broker has them, the outbox may forget ``ids``.
 
-    ``payload`` is empty where it could not be read from the outbox: the message is then counted and dropped.
+    ``damaged`` counts items that were not what Limpet writes and are left out. ``size`` is that of a JSON array of
+    the items, in bytes.
     """
 
     topic: str
-    payload: bytes
-    items: int
-    tokens: tuple[EntryId, ...]
+    items: tuple[bytes, ...]
+    ids: tuple[EntryId, ...] = ()
+    damaged: int = 0
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", json_size(self.items))
 
 
-def fresh(parcels: Iterable[StoredEntry], root: str, limit: int) -> Iterator[Outgoing]:
-    """Yield each as it is kept; only what is larger than ``limit`` bytes is taken apart."""
-    for token, entry in parcels:
-        if len(entry.payload) <= limit or entry.items == 1:
-            yield Outgoing(_topic(root, entry), entry.payload, entry.items, (token,))
-            continue
-        try:
-            items = _items(token, entry)
-        except UnreadableError:
-            yield _unreadable(root, token, entry)
+def json_size(items: Sequence[bytes]) -> int:
+    """Return how many bytes ``json_array`` makes of items."""
+    return sum(map(len, items)) + (len(items) + 1 if len(items) > 1 else 0)
+
+
+def json_array(items: Sequence[bytes]) -> bytes:
+    """Return one payload for items: the JSON object itself, or an array of several."""
+    return items[0] if len(items) == 1 else b"[" + b",".join(items) + b"]"
+
+
+def fresh(entries: Iterable[StoredEntry], root: str, limit: int) -> Iterator[Outgoing]:
+    """Yield a message for each entry; several if it is larger than ``limit`` bytes."""
+    for entry_id, entry in entries:
+        message = Outgoing(_topic(root, entry), entry.items, (entry_id,))
+        if message.size <= limit:
+            yield message
         else:
-            yield from _chunks(_topic(root, entry), items, entry.items, limit)
+            yield from _in_chunks(message.topic, [(entry_id, entry.items)], len(entry.items), limit)
 
 
-def replayed(parcels: Iterable[StoredEntry], root: str, count: int, limit: int) -> Iterator[Outgoing]:
-    """Mark each item ``replayed`` and make batches of up to ``count`` of them and ``limit`` bytes.
+def replayed(entries: Iterable[StoredEntry], root: str, count: int, limit: int) -> Iterator[Outgoing]:
+    """Mark each item ``replayed``, and yield messages of up to ``count`` items and ``limit`` bytes.
 
     The order is kept within each topic.
     """
-    topics: dict[str, list[tuple[bytes, EntryId | None]]] = {}
-    for token, entry in parcels:
-        try:
-            items = [(_marked(raw), last) for raw, last in _items(token, entry)]
-        except UnreadableError:
-            yield _unreadable(root, token, entry)
-        else:
-            topics.setdefault(_topic(root, entry), []).extend(items)
-    for topic, items in topics.items():
-        yield from _chunks(topic, items, 1 if topic.startswith(f"{root}/event") else count, limit)
+    topics: dict[str, list[tuple[EntryId | None, tuple[bytes, ...]]]] = {}
+    for entry_id, entry in entries:
+        topic = _topic(root, entry)
+        marked = tuple(_MARK + item[2:] for item in entry.items if item[:2] == _OBJECT)
+        if len(marked) < len(entry.items):
+            yield Outgoing(topic, (), () if marked else (entry_id,), damaged=len(entry.items) - len(marked))
+        if marked:
+            topics.setdefault(topic, []).append((entry_id, marked))
+    for topic, content in topics.items():
+        yield from _in_chunks(topic, content, 1 if topic.startswith(f"{root}/event") else count, limit)
+
+
+def unmarked(item: bytes) -> bytes:
+    """Return an item as it is without the mark ``replayed``."""
+    return _OBJECT + item.removeprefix(_MARK) if item.startswith(_MARK) else item
+
+
+def split(message: Outgoing, items: tuple[bytes, ...], count: int, limit: int) -> list[Outgoing]:
+    """Return messages with some items of a message: up to ``count`` and ``limit`` bytes each. None has ids."""
+    return list(_in_chunks(message.topic, [(None, items)], count, limit))
 
 
 def _topic(root: str, entry: Entry) -> str:
     return f"{root}/{entry.kind}/{entry.pipeline}" if entry.pipeline else f"{root}/{entry.kind}"
 
 
-def _unreadable(root: str, token: EntryId, entry: Entry) -> Outgoing:
-    return Outgoing(_topic(root, entry), b"", max(1, entry.items), (token,))
+def _in_chunks(
+    topic: str, content: Iterable[tuple[EntryId | None, tuple[bytes, ...]]], count: int, limit: int
+) -> Iterator[Outgoing]:
+    """Yield messages of up to ``count`` items and ``limit`` bytes; a single item may be larger.
 
-
-def _marked(raw: bytes) -> bytes:
-    if not raw.startswith(b"{"):
-        raise UnreadableError("a message is no JSON object")
-    return MARK + raw[1:]
-
-
-def _items(token: EntryId, entry: Entry) -> list[tuple[bytes, EntryId | None]]:
-    """Take an entry apart; its last item has the token. ``UnreadableError`` if it is damaged."""
-    if entry.items == 1:
-        return [(entry.payload, token)]
-    with reading("a batch"):
-        raws: list[tuple[bytes, EntryId | None]] = [
-            (bytes(raw), None) for raw in msgspec.json.decode(entry.payload, type=list[msgspec.Raw])
-        ]
-        raws[-1] = (raws[-1][0], token)
-    return raws
-
-
-def _chunks(topic: str, items: list[tuple[bytes, EntryId | None]], count: int, limit: int) -> Iterator[Outgoing]:
-    chunk: list[tuple[bytes, EntryId | None]] = []
+    The id of an entry goes with its last item.
+    """
+    chunk: list[bytes] = []
+    ids: list[EntryId] = []
     size = 2
-    for item in items:
-        if chunk and (len(chunk) >= count or size + len(item[0]) > limit):
-            yield _outgoing(topic, chunk)
-            chunk, size = [], 2
-        chunk.append(item)
-        size += len(item[0]) + 1
+    for entry_id, items in content:
+        for item in items:
+            if chunk and (len(chunk) >= count or size + len(item) > limit):
+                yield Outgoing(topic, tuple(chunk), tuple(ids))
+                chunk, ids, size = [], [], 2
+            chunk.append(item)
+            size += len(item) + 1
+        if entry_id:
+            ids.append(entry_id)
     if chunk:
-        yield _outgoing(topic, chunk)
-
-
-def _outgoing(topic: str, chunk: list[tuple[bytes, EntryId | None]]) -> Outgoing:
-    tokens = tuple(token for _, token in chunk if token)
-    return Outgoing(topic, join([raw for raw, _ in chunk]), len(chunk), tokens)
+        yield Outgoing(topic, tuple(chunk), tuple(ids))

@@ -1,8 +1,8 @@
-"""Finds the message over which a broker closes the connection. No I/O.
+"""Finds the poison message: the one over which a broker closes the connection. No I/O.
 
-A broker that speaks MQTT 3.1.1 cannot say that it refuses a message: it closes the connection, and the same
+A broker that speaks MQTT 3.1.1 cannot say that it refuses a message. It closes the connection, and the same
 message comes again on the next one. After two such ends with a message in common, messages go out one at a time,
-then in ever smaller parts, until a single one is left. If that ends the connection twice more, it is refused.
+then in ever smaller parts, until a single item is left. If that ends the connection twice more, it is refused.
 """
 
 from __future__ import annotations
@@ -11,94 +11,110 @@ import hashlib
 from collections import Counter
 from typing import TYPE_CHECKING, TypeAlias
 
-import msgspec
-
-from limpet.delivery.mqtt.batch import join
-from limpet.delivery.mqtt.outgoing import MARK, Outgoing
-from limpet.untrusted import reading
+from limpet.delivery.mqtt.outgoing import unmarked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 Key: TypeAlias = bytes
+"""Names a result, an event, or the messages of one topic."""
 
 BREAKS = 2
-"""Connections that must end over a message until it is looked at alone, and again until it is refused."""
+"""Connections that must end over a message until it is sent alone, and again until it is refused."""
 
 PARTS = 10
-"""Parts that a suspected message is split into."""
+"""Parts into which a suspected message is split."""
 
 MOST = 10_000
 """Keys that are remembered."""
 
 
 class PoisonSearch:
-    """What is known about the messages that were under way when connections ended.
+    """What is known about the messages that were in flight when connections ended.
 
-    ``part`` is the largest number of items that a message may have now, ``None`` for no limit.
+    ``most_items`` is how many items a message may have now, ``None`` for no limit.
     """
 
     def __init__(self) -> None:
-        self.part: int | None = None
+        self.most_items: int | None = None
         self._breaks = 0
         self._suspects: set[Key] = set()
         self._strikes: Counter[Key] = Counter()
         self._refused: dict[Key, float] = {}
+        self._was_split = False
+        self._found = False
+        self._largest_passed = 0
 
     @property
     def active(self) -> bool:
-        """Whether messages go out one at a time."""
+        """Whether a message is suspected, so that messages go out one at a time."""
         return self._breaks >= BREAKS
 
     @property
-    def remembers(self) -> bool:
-        """Whether any message was refused, so that each must be looked at."""
+    def has_refused(self) -> bool:
+        """Whether any message was refused, so that each must be compared with those."""
         return bool(self._refused)
 
-    def broke(self, under_way: Sequence[Sequence[Key]]) -> Key | None:
-        """Take note that the broker closed a connection; return the key that is to be refused, if one is found.
+    def broke(self, in_flight: Sequence[Sequence[Key]]) -> Key | None:
+        """Take in that the broker closed a connection; return the key of the poison message if it is found.
 
-        ``under_way`` has the keys of each message that was not acknowledged.
+        ``in_flight`` has the keys of each message that was not acknowledged, in the order of sending.
         """
-        if not under_way:
+        if not in_flight:
             return None
         if self.active:
-            return self._narrow(under_way[0])
-        keys = {key for message in under_way for key in message[:MOST]}
+            return self._narrow(in_flight[0])
+        self._was_split, self._found, self._largest_passed = False, False, 0
+        keys = {key for message in in_flight for key in message[:MOST]}
         common = keys & self._suspects
         self._suspects = common or keys
         self._breaks = self._breaks + 1 if common else 1
         return None
 
     def _narrow(self, keys: Sequence[Key]) -> Key | None:
+        """Take in that the connection ended over one message; return its key if that is proof enough."""
         if len(keys) > 1:
+            self._was_split = True
             self._suspects = set(keys)
-            self.part = max(1, len(keys) // PARTS)
+            self.most_items = max(1, len(keys) // PARTS)
             return None
         (key,) = keys
         self._suspects.add(key)
         self._strikes[key] += 1
         if self._strikes[key] < BREAKS:
             return None
-        self.cleared([key])
+        self._found = True
+        self._clear([key])
         return key
 
-    def refuse(self, key: Key, until: float) -> None:
-        """Have a message, or the messages of a topic, not sent before a time."""
-        self._refused[key] = until
-        if len(self._refused) > MOST:
-            del self._refused[next(iter(self._refused))]
+    def passed(self, keys: Iterable[Key], size: int) -> int | None:
+        """Take in that the broker took a message of ``size`` bytes.
 
-    def cleared(self, keys: Iterable[Key]) -> bool:
-        """Take note that messages arrived, or will not be sent again; return whether none is suspected now."""
+        Return the largest size that passed if this ends the search without a poison message, though a batch was
+        split: then the batch was too large, and not one of its items at fault.
+        """
+        if not self.active:
+            return None
+        self._largest_passed = max(self._largest_passed, size)
+        self._clear(keys)
+        if self._suspects:
+            return None
+        return self._largest_passed if self._was_split and not self._found else None
+
+    def _clear(self, keys: Iterable[Key]) -> None:
         for key in keys:
             self._suspects.discard(key)
             self._strikes.pop(key, None)
         if not self._suspects:
             self._breaks = 0
-            self.part = None
+            self.most_items = None
             self._strikes.clear()
-        return not self._suspects
+
+    def refuse(self, key: Key, until: float) -> None:
+        """Do not send a message, or the messages of a topic, before a time."""
+        self._refused[key] = until
+        if len(self._refused) > MOST:
+            del self._refused[next(iter(self._refused))]
 
     def is_refused(self, key: Key, now: float) -> bool:
         """Whether a message is not to be sent."""
@@ -111,40 +127,11 @@ class PoisonSearch:
         return any(self.is_refused(topic_key(topic, 1 << bits >> 1), now) for bits in range(size.bit_length() + 1))
 
 
-def key_of(raw: bytes) -> Key:
-    """Return what names one result or event, whether marked ``replayed`` or not."""
-    return hashlib.blake2b(b"{" + raw.removeprefix(MARK) if raw.startswith(MARK) else raw, digest_size=16).digest()
+def item_key(item: bytes) -> Key:
+    """Return the key of one result or event, whether it is marked ``replayed`` or not."""
+    return hashlib.blake2b(unmarked(item), digest_size=16).digest()
 
 
 def topic_key(topic: str, size: int) -> Key:
-    """Return what names messages of a topic that have about a size in bytes, 0 for any."""
+    """Return the key of the messages of a topic that have about a size in bytes, 0 for any size."""
     return hashlib.blake2b(topic.encode(errors="replace"), digest_size=16).digest() + bytes([size.bit_length()])
-
-
-def keys_of(message: Outgoing) -> list[Key]:
-    """Return the keys of all items of a message."""
-    return [key_of(raw) for raw in items_of(message)]
-
-
-def items_of(message: Outgoing) -> list[bytes]:
-    """Return the items of a message. ``UnreadableError`` if its payload is damaged."""
-    if message.items == 1:
-        return [message.payload]
-    with reading(f"a batch for {message.topic!r}"):
-        return [bytes(raw) for raw in msgspec.json.decode(message.payload, type=list[msgspec.Raw])]
-
-
-def parts(topic: str, items: Sequence[bytes], most: int | None, size: int) -> list[Outgoing]:
-    """Return messages of at most ``most`` items and ``size`` bytes each; a single item may be larger."""
-    made: list[Outgoing] = []
-    chunk: list[bytes] = []
-    length = 2
-    for item in items:
-        if chunk and ((most and len(chunk) >= most) or length + len(item) > size):
-            made.append(Outgoing(topic, join(chunk), len(chunk), ()))
-            chunk, length = [], 2
-        chunk.append(item)
-        length += len(item) + 1
-    if chunk:
-        made.append(Outgoing(topic, join(chunk), len(chunk), ()))
-    return made

@@ -1,4 +1,7 @@
-"""Hands messages from the outbox to the sender: which first, how fast, how many bytes an hour."""
+"""Decides which messages of the outbox go to the broker next: in which order, how fast, how many bytes an hour.
+
+Belongs to the thread that owns the outbox.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ import random
 from typing import TYPE_CHECKING
 
 from limpet.delivery.mqtt import outgoing, rate_limits
-from limpet.delivery.mqtt.clock_correction import redated
+from limpet.delivery.mqtt.clock_correction import corrected
 from limpet.delivery.mqtt.connection import WINDOW
 from limpet.delivery.outbox import CLASSES
 from limpet.device import clock
@@ -16,40 +19,39 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from limpet.delivery.mqtt.outgoing import Outgoing
-    from limpet.delivery.mqtt.publisher import Line
     from limpet.delivery.mqtt.rate_limits import ReplayRules
-    from limpet.delivery.mqtt.sender import Sender
+    from limpet.delivery.mqtt.ready_queue import ReadyQueue
     from limpet.delivery.outbox import Class, Freshness, StoredEntry
     from limpet.delivery.outbox.queue import Outbox
 
-READY = 2 * WINDOW
-"""Messages that are kept ready with the sender."""
+MOST_READY = 2 * WINDOW
+"""Messages that are kept ready for the network thread."""
 
 LARGEST_READY = 1 << 21
-"""Bytes that are kept ready with the sender."""
+"""Bytes that are kept ready for the network thread."""
 
 UNLIMITED = 1 << 40
 
 OUTAGE_SHARE = 0.1
-"""A replay begins within that share of the outage, at random."""
+"""A replay begins at a random time within this share of the outage."""
 
 
 class Scheduler:
-    """Belongs to the thread that owns the outbox. ``root`` begins each topic.
+    """Fills the queue ``ready`` of the present connection. ``root`` begins each topic.
 
     ``batch`` is how many results and bytes a replayed message may have. ``held_back`` counts the results that had
-    to wait for the byte budget, once they are on their way.
+    to wait for the byte budget, once they are handed over.
     """
 
     def __init__(
         self, outbox: Outbox, root: str, rules: ReplayRules, batch: tuple[int, int], bytes_per_hour: int | None
     ) -> None:
+        self.ready: ReadyQueue | None = None
         self.held_back = 0
         self._outbox = outbox
         self._root = root
         self._rules = rules
         self._batch_count, self._batch_bytes = batch
-        self._line: Line | None = None
         self._replay = rate_limits.replay(rules.messages_per_second)
         self._replay_at = 0.0
         self._budget = rate_limits.budget(bytes_per_hour) if bytes_per_hour else None
@@ -57,83 +59,82 @@ class Scheduler:
         self._held_upto = 0
         self._due = math.inf
 
-    def sync(self, sender: Sender, now: float) -> None:
-        """Note what has arrived; on a new connection, begin anew with all that has not."""
-        # The line is read first: what the one before has acknowledged is then in ``acked``.
-        line, acked = sender.out.line, sender.out.acked
-        self._outbox.ack([acked.popleft() for _ in range(len(acked))])
-        if line is not self._line:
-            self._line = line
-            self._outbox.release(now)
-            oldest = self._outbox.oldest()
-            outage = 0.0 if oldest is None else now - oldest
-            self._replay_at = now + random.uniform(0, min(outage * OUTAGE_SHARE, self._rules.jitter))
+    def start_connection(self, ready: ReadyQueue | None, now: float) -> None:
+        """Begin again, on a new connection, with everything that is not acknowledged."""
+        self.ready = ready
+        self._outbox.requeue(now)
+        oldest = self._outbox.oldest()
+        outage = 0.0 if oldest is None else now - oldest
+        self._replay_at = now + random.uniform(0, min(outage * OUTAGE_SHARE, self._rules.jitter))
 
-    def hand_over(self, sender: Sender, now: float) -> None:
-        """Fill the sender's line: events, then results."""
+    def hand_over(self, state_bytes: int, now: float) -> bool:
+        """Fill the queue: events, then results. Return whether anything was added.
+
+        ``state_bytes``: bytes of health and the like that went out so far. They always go out, and are charged to
+        the budget.
+        """
         self._due = math.inf
-        line = self._line
-        if line is None or not sender.connected:
-            return
-        before = len(line.ready)
-        self._pay_for_state(sender)
+        ready = self.ready
+        if ready is None:
+            return False
+        before = len(ready)
+        if self._budget:
+            self._budget.spend(state_bytes - self._state_bytes)
+            self._state_bytes = state_bytes
         for kind in CLASSES:
             if self._rules.fresh == "first":
-                self._hand_over_fresh(line, kind, now)
-            self._hand_over_backlog(line, kind, now)
+                self._hand_over_fresh(ready, kind, now)
+            self._hand_over_backlog(ready, kind, now)
             if not self._outbox.has_backlog(kind):
-                self._hand_over_fresh(line, kind, now)
-        if len(line.ready) > before:
-            sender.wake()
+                self._hand_over_fresh(ready, kind, now)
+        return len(ready) > before
 
     def next_due(self) -> float:
         """Return when ``hand_over`` can go on with what it had to leave."""
         return self._due
 
-    def _hand_over_fresh(self, line: Line, kind: Class, now: float) -> None:
-        room, space = _room(line)
-        if room > 0 and (size := min(room * self._batch_bytes, space, self._affordable(kind, now))):
-            parcels = self._take(kind, "fresh", room, size)
-            self._push(line, outgoing.fresh(parcels, self._root, line.limit))
-
-    def _hand_over_backlog(self, line: Line, kind: Class, now: float) -> None:
-        room, space = _room(line)
-        if not self._outbox.has_backlog(kind) or room <= 0:
+    def _hand_over_fresh(self, ready: ReadyQueue, kind: Class, now: float) -> None:
+        count, space = _free(ready)
+        if count <= 0:
             return
-        room = min(room, int(self._replay.level(now)))
-        if now < self._replay_at or room <= 0:
+        size = min(count * self._batch_bytes, space, self._affordable(kind, now))
+        if size:
+            self._add(ready, outgoing.fresh(self._take(kind, "fresh", count, size), self._root, ready.limit))
+
+    def _hand_over_backlog(self, ready: ReadyQueue, kind: Class, now: float) -> None:
+        count, space = _free(ready)
+        if not self._outbox.has_backlog(kind) or count <= 0:
+            return
+        count = min(count, int(self._replay.level(now)))
+        if now < self._replay_at or count <= 0:
             self._due = min(self._due, max(self._replay_at, self._replay.full_at(1.0)))
             return
-        if not (size := min(room * self._batch_bytes // 2, space, self._affordable(kind, now))):
+        size = min(count * self._batch_bytes // 2, space, self._affordable(kind, now))
+        if not size:
             return
-        parcels = self._take(kind, "backlog", room * self._batch_count, size)
-        limit = min(line.limit, self._batch_bytes)
-        self._replay.spend(self._push(line, outgoing.replayed(parcels, self._root, self._batch_count, limit)))
+        entries = self._take(kind, "backlog", count * self._batch_count, size)
+        limit = min(ready.limit, self._batch_bytes)
+        added = self._add(ready, outgoing.replayed(entries, self._root, self._batch_count, limit))
+        self._replay.spend(added)
 
-    def _take(self, kind: Class, part: Freshness, rows: int, size: int) -> list[StoredEntry]:
+    def _take(self, kind: Class, freshness: Freshness, rows: int, size: int) -> list[StoredEntry]:
         ahead = clock.ahead()
-        return [redated(parcel, ahead) for parcel in self._outbox.take(kind, part, rows, size)]
+        return [corrected(stored, ahead) for stored in self._outbox.take(kind, freshness, rows, size)]
 
-    def _push(self, line: Line, messages: Iterable[Outgoing]) -> int:
+    def _add(self, ready: ReadyQueue, messages: Iterable[Outgoing]) -> int:
+        """Add messages to the queue, charge them to the budget, and return how many they were."""
         count = 0
         for message in messages:
-            line.ready.append(message)
+            ready.add(message)
             count += 1
             if self._budget:
-                self._budget.spend(len(message.payload) + len(message.topic))
-                if any(token.kind == "result" and token.sequence <= self._held_upto for token in message.tokens):
-                    self.held_back += message.items
+                self._budget.spend(message.size + len(message.topic))
+                if any(kind == "result" and sequence <= self._held_upto for kind, sequence in message.ids):
+                    self.held_back += len(message.items)
         return count
 
-    def _pay_for_state(self, sender: Sender) -> None:
-        """Health and the like always go out, and are paid for."""
-        if self._budget:
-            sent = sender.out.state_bytes
-            self._budget.spend(sent - self._state_bytes)
-            self._state_bytes = sent
-
     def _affordable(self, kind: Class, now: float) -> int:
-        """Return how many bytes the budget allows. Events go out all the same, and are paid for later."""
+        """Return how many bytes the budget allows. Events always go out, and are charged later."""
         if self._budget is None or kind == "event":
             return UNLIMITED
         left = int(self._budget.level(now))
@@ -144,8 +145,7 @@ class Scheduler:
         return 0
 
 
-def _room(line: Line) -> tuple[int, int]:
-    """Return how many messages, and how many bytes of them, can be added to a line; 0 if either is full."""
-    ready = line.ready.copy()
-    space = LARGEST_READY - sum(len(message.payload) for message in ready)
-    return (READY - len(ready), space) if space > 0 else (0, 0)
+def _free(ready: ReadyQueue) -> tuple[int, int]:
+    """Return how many messages, and how many bytes of them, can be added to a queue; 0 if either is full."""
+    space = LARGEST_READY - ready.size
+    return (MOST_READY - len(ready), space) if space > 0 else (0, 0)

@@ -78,10 +78,10 @@ class Presence(NamedTuple):
 
 
 class Sender:
-    """Owns paho. ``out`` is what goes out.
+    """Owns paho. ``publisher`` is what goes out.
 
-    The thread that owns the outbox fills ``out.line`` and empties ``out.acked``; ``refill`` wakes it. Each
-    connection has a line of its own: what the one before did not get acknowledged is handed over again.
+    The outbox's thread fills ``publisher.ready`` and empties ``publisher.acked``; ``refill`` wakes it. Each
+    connection has a queue of its own: what the one before did not get acknowledged is handed over again.
     ``commands``: whether there are any, so that the broker is asked for them. ``lost`` has in words what the
     broker does not give. What is raised on the thread ends the connection, and not the thread.
     """
@@ -96,7 +96,7 @@ class Sender:
         *,
         commands: bool = True,
     ) -> None:
-        self.out = Publisher(str(endpoint(broker.url)), told, expiry)
+        self.publisher = Publisher(str(endpoint(broker.url)), told, expiry)
         self.connected = False
         self.version = ""
         self.connections = 0
@@ -149,7 +149,7 @@ class Sender:
     def set_state(self, topic: str, payload: bytes, message: Message) -> None:
         """Publish a retained message, now and on each new connection, until another one replaces it."""
         native = Publish(topic, payload, 1, retain=True, content_type="application/json")
-        self.out.set_state(native, message)
+        self.publisher.set_state(native, message)
         self.wake()
 
     def _run(self) -> None:
@@ -209,13 +209,13 @@ class Sender:
 
     def _serve(self, link: Connection) -> bool:
         """Use a connection until it ends or the thread is to stop; return what ``Publisher.end`` does."""
-        before = self.out.acknowledged
+        before = self.publisher.acknowledged
         try:
             self._begin(link)
             while not self._stop.is_set() and not self._secrets_replaced():
-                if self.out.fill(link):
+                if self.publisher.fill(link):
                     self._refill()
-                link.poll(0.0 if link.acks else 0.2 if self.out.is_careful else 1.0)
+                link.poll(0.0 if link.acks else 0.2 if self.publisher.is_careful else 1.0)
                 self._settle(link)
                 self._hear(link)
                 self._answer_dialects()
@@ -224,7 +224,7 @@ class Sender:
             self._say_goodbye(link)
         except TransportError as error:
             link.drop()
-            self.last_disconnect = self._explain(str(error), link, used=self.out.acknowledged > before)
+            self.last_disconnect = self._explain(str(error), link, used=self.publisher.acknowledged > before)
             self._say(str(error))
             self._hint()
             with contextlib.suppress(TransportError):
@@ -233,7 +233,7 @@ class Sender:
             self.connected = False
             link.drop()
             self._garbled = self._garbled + 1 if link.end == "unreadable" else 0
-            learned = self.out.end(link)
+            learned = self.publisher.end(link)
         return learned
 
     def _explain(self, reason: str, link: Connection, *, used: bool) -> str:
@@ -262,7 +262,7 @@ class Sender:
         # After ``online``, clients can send commands.
         deaf = [topic for topic in self._wanted(wildcards=link.wildcards) if not self._subscribe(link, topic)]
         status = [] if self._told.exclusive else [self._status(self._presence.online)]
-        self.out.begin(link, [*status, *self._told.connected()])
+        self.publisher.begin(link, [*status, *self._told.connected()])
         self._say(f"connected with MQTT {link.version}", logging.INFO)
         self._name_losses(link, deaf)
         self.connected = True
@@ -315,8 +315,8 @@ class Sender:
             self._said.clear()
 
     def _settle(self, link: Connection) -> None:
-        out = self.out
-        if out.settle(link) and (not out.under_way or len(out.acked) >= WINDOW):
+        publisher = self.publisher
+        if publisher.settle(link) and (not publisher.in_flight or len(publisher.acked) >= WINDOW):
             self._refill()
 
     def _hear(self, link: Connection) -> None:
@@ -353,11 +353,11 @@ class Sender:
             while waiting and now - self._answered_at.get(topic, -ASKED_AGAIN) >= ASKED_AGAIN:
                 if answer := self._told.received(topic, waiting.popleft()):
                     self._answered_at[topic] = now
-                    self.out.say(answer)
+                    self.publisher.enqueue(answer)
 
     def _reply(self, publish: Publish, correlation: bytes) -> None:
         """Send an answer. From any thread."""
-        self.out.reply(publish, correlation)
+        self.publisher.reply(publish, correlation)
         self.wake()
 
     def _secrets_replaced(self) -> bool:
@@ -371,11 +371,11 @@ class Sender:
     def _say_goodbye(self, link: Connection) -> None:
         """End a connection in order: for good, or as a secret was replaced and the next one follows."""
         stopped = [self._status(self._presence.stopped)] if self._stop.is_set() else []
-        self.out.send_now(link, [*self._told.leaving(), *(stopped if not self._told.exclusive else [])])
+        self.publisher.send_now(link, [*self._told.leaving(), *(stopped if not self._told.exclusive else [])])
         deadline = time.monotonic() + FAREWELL
-        while self.out.under_way and time.monotonic() < deadline:
+        while self.publisher.in_flight and time.monotonic() < deadline:
             link.poll(0.1)
-            self.out.settle(link)
+            self.publisher.settle(link)
         link.disconnect()
         self.last_disconnect = "stopped" if stopped else "a secret was replaced"
         if not stopped:

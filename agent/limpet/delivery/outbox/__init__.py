@@ -1,7 +1,7 @@
 """Where results and events wait until the broker has acknowledged them.
 
-``queue`` is the outbox itself: recent messages in memory, older ones in ``disk``, under the bounds of ``rules``.
-``journal`` brings what is in memory over the death of the process, ``disk`` over a power cut.
+``queue`` is the outbox itself: recent messages in memory, older ones in ``database``, within the bounds of
+``rules``. ``write_ahead_log`` brings what is in memory over the end of the process, ``database`` over a power cut.
 """
 
 from __future__ import annotations
@@ -9,32 +9,33 @@ from __future__ import annotations
 import re
 from typing import Literal, NamedTuple, TypeAlias
 
+import msgspec
+
 Class: TypeAlias = Literal["event", "result"]
 CLASSES: tuple[Class, ...] = ("event", "result")
-"""In the order in which they are sent. Retained state is not kept here: of that only the newest matters."""
+"""In the order in which they are sent. Retained state is not kept here: only its newest value matters."""
 
 Freshness: TypeAlias = Literal["backlog", "fresh"]
-"""``backlog``: what was there before the connection at hand; ``fresh``: what came since."""
+"""``backlog``: what was there before the present connection; ``fresh``: what came since."""
 
 
-class Entry(NamedTuple):
-    """One message as it is kept. ``payload`` is the JSON of one result or event, or an array of results.
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """Results of one pipeline, or one event, that are kept and acknowledged together.
 
-    ``items`` is how many they are, ``born`` the ``time.monotonic`` of the oldest; ``here``: in this boot of the
-    machine, so that times of its monotonic clock mean something.
+    ``items``: the JSON of each, as it was encoded when it came. ``born`` is the ``time.monotonic`` of the oldest.
+    ``same_boot``: it was made in this boot of the machine, so that times of its monotonic clock mean something.
+    ``size``: bytes of memory that the bounds charge for it.
     """
 
     kind: Class
     pipeline: str
-    payload: bytes
-    items: int
+    items: tuple[bytes, ...]
     born: float
-    here: bool = True
+    same_boot: bool = True
+    size: int = 0
 
-    @property
-    def size(self) -> int:
-        """Bytes that it is charged with in memory."""
-        return len(self.payload) + OVERHEAD
+    def __post_init__(self) -> None:
+        msgspec.structs.force_setattr(self, "size", sum(map(len, self.items)) + OVERHEAD)
 
 
 class EntryId(NamedTuple):
@@ -45,24 +46,24 @@ class EntryId(NamedTuple):
 
 
 class StoredEntry(NamedTuple):
-    """An entry on its way."""
+    """An entry of the outbox with its id, by which it is acknowledged."""
 
-    token: EntryId
+    id: EntryId
     entry: Entry
 
 
 OVERHEAD = 64
-"""Bytes that a message costs besides its payload: its row, its topic."""
+"""Bytes that the bounds charge for an entry besides its items: its row, its topic."""
 
 LARGEST = 4 * 1024 * 1024
-"""Bytes of the largest payload that is kept. A longer one in a file is damage."""
+"""Bytes of the items of an entry, at most. More of them in a file is damage."""
 
-MOST_ITEMS = 1_000_000
-"""Results in one message, at most."""
+MOST_ITEMS = 100_000
+"""Items of an entry, at most. A result has some 250 bytes, so no batch comes near."""
 
 _IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def is_owner(kind: Class, pipeline: str) -> bool:
-    """Whether messages of a class can be of this pipeline. Events of the whole device have none."""
+    """Whether messages of a class can be of this pipeline. Events of the whole device have no pipeline."""
     return _IDENTIFIER.fullmatch(pipeline) is not None or (kind == "event" and not pipeline)

@@ -14,29 +14,24 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from limpet.delivery.outbox import CLASSES, OVERHEAD, Class, Entry, EntryId, StoredEntry
-from limpet.delivery.outbox.database_file import (
-    HEADS,
+from limpet.delivery.outbox import CLASSES, OVERHEAD, Class, Entry, EntryId, StoredEntry, framing
+from limpet.delivery.outbox.database_file import connect, finish_repair, prepare, set_strange_aside
+from limpet.delivery.outbox.disk_errors import DiskDamagedError, DiskGoneError, disk_errors
+from limpet.delivery.outbox.schema import (
     INSERT,
     NEWEST,
     PLACES,
     SELECT,
+    SELECT_HEADS,
     SUM,
-    DiskDamagedError,
-    DiskGoneError,
     Row,
     check,
-    connect,
-    explained,
-    finish,
     is_sound,
     is_sound_head,
     is_sound_shed,
     is_sound_total,
+    items_of,
     of,
-    prepare,
-    set_strange_aside,
-    unpacked,
 )
 from limpet.device.clock import PLAUSIBLE
 
@@ -51,11 +46,11 @@ MOST_CAUSES = 100
 MOST_PIPELINES = 10_000
 """Pipelines whose sizes are read from the file, at most."""
 
-_PACK_FROM = 512
-"""Payloads of that many bytes are compressed."""
+_COMPRESS_FROM = 512
+"""Payloads of at least this many bytes are compressed."""
 
 _ROWS = 64
-"""Rows to an INSERT: sqlite3 gives up the GIL at each statement, and would wait for it again at each row."""
+"""Rows of one INSERT. sqlite3 releases the GIL for each statement, and would wait for it again after each row."""
 
 
 class Head(NamedTuple):
@@ -77,7 +72,7 @@ class Change(NamedTuple):
 
 
 def boot_id() -> str:
-    """Name this run of the kernel: ``time.monotonic`` means nothing in another one."""
+    """Return the name of this boot of the machine: ``time.monotonic`` means nothing in another one."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
     except OSError:
@@ -85,9 +80,9 @@ def boot_id() -> str:
 
 
 class Database:
-    """The file. ``last`` is the highest sequence number that it ever held; ``messages`` and ``bytes`` it holds.
+    """The file. ``last`` is its highest sequence number ever, ``messages`` and ``bytes`` are what it holds.
 
-    Every method may raise ``DiskError``; after another one than ``DiskFullError`` it is to be closed.
+    Every method may raise ``DiskError``. After any but ``DiskFullError``, close it.
     """
 
     def __init__(self, path: Path) -> None:
@@ -97,9 +92,9 @@ class Database:
         self.bytes: Counter[Class] = Counter()
         self.shed: Counter[str] = Counter()
         self._boot = boot_id()
-        with explained(path):
+        with disk_errors(path):
             prepare(path.parent)
-            finish(path)
+            finish_repair(path)
             self._db = connect(path)
             try:
                 self._load()
@@ -137,11 +132,11 @@ class Database:
     def read(self, kind: Class, after: int, upto: int, rows: int, size: int) -> list[StoredEntry]:
         """Return rows with ``after`` < sequence <= ``upto``: at most ``rows``, until ``size`` bytes are there."""
         found: list[StoredEntry] = []
-        with explained(self.path):
+        with disk_errors(self.path):
             cursor = self._db.execute(of(kind, SELECT), (after, upto, rows))
             with closing(cursor):
                 for row in cursor:
-                    found.append(self._parcel(kind, row))
+                    found.append(self._stored(kind, row))
                     size -= found[-1].entry.size
                     if size <= 0:
                         break
@@ -149,12 +144,12 @@ class Database:
 
     def heads(self, kind: Class, after: int, rows: int) -> list[Head]:
         """Return what the bounds need to know of the rows after a sequence number."""
-        with explained(self.path):
-            return [self._head(kind, row) for row in self._db.execute(of(kind, HEADS), (after, rows))]
+        with disk_errors(self.path):
+            return [self._head(kind, row) for row in self._db.execute(of(kind, SELECT_HEADS), (after, rows))]
 
     def sizes(self, kind: Class) -> dict[str, int]:
-        """Return about how many bytes each pipeline has: rows are checked where they are read."""
-        with explained(self.path):
+        """Return about how many bytes each pipeline has. Rows are not checked here, but when they are read."""
+        with disk_errors(self.path):
             rows = self._db.execute(of(kind, _SIZES)).fetchmany(MOST_PIPELINES)
         return {str(pipeline): int(size) for pipeline, size in rows}
 
@@ -171,7 +166,7 @@ class Database:
         """Make a change durably, all of it or nothing."""
         if not self.present():
             raise DiskGoneError(f"{self.path} was deleted")
-        with explained(self.path):
+        with disk_errors(self.path):
             self._db.execute("BEGIN IMMEDIATE")
             try:
                 totals = self._apply(change)
@@ -211,25 +206,24 @@ class Database:
         self._db.execute(statement, [value for row in rows for value in row])
 
     def _row(self, sequence: int, entry: Entry) -> Row:
-        payload, packed = entry.payload, 0
-        if len(payload) >= _PACK_FROM:
+        payload, packed = framing.join(entry.items), 0
+        if len(payload) >= _COMPRESS_FROM:
             payload, packed = zlib.compress(payload, 1), 1
         wall = time.time() - time.monotonic() + entry.born
         size = len(payload) + OVERHEAD
-        head = (sequence, entry.pipeline, entry.items, self._boot, float(entry.born), wall, size, packed)
+        head = (sequence, entry.pipeline, len(entry.items), self._boot, float(entry.born), wall, size, packed)
         crc = zlib.crc32(payload)
         return *head, crc, check(entry.kind, *head, crc), payload
 
-    def _parcel(self, kind: Class, row: Row) -> StoredEntry:
+    def _stored(self, kind: Class, row: Row) -> StoredEntry:
         if not is_sound(kind, row):
             raise self._damaged()
-        sequence, pipeline, items, boot, born, wall, *_ = row
-        payload = unpacked(row)
-        born, here = self._born(boot, born, wall), boot == self._boot
-        return StoredEntry(EntryId(kind, sequence), Entry(kind, pipeline, payload, items, born, here))
+        sequence, pipeline, _, boot, born, wall, *_ = row
+        entry = Entry(kind, pipeline, items_of(row), self._born(boot, born, wall), boot == self._boot)
+        return StoredEntry(EntryId(kind, sequence), entry)
 
     def _born(self, boot: str, born: float, wall: float) -> float:
-        """Return when a row was born on this kernel's monotonic clock; now, where nobody can tell."""
+        """Return when a row was born on the monotonic clock of this boot; now, if that is unknown."""
         if boot == self._boot:
             return min(born, time.monotonic())
         now = time.time()
@@ -243,14 +237,14 @@ class Database:
         except OSError:
             return False
 
-    def room(self) -> int:
+    def length(self) -> int:
         """Return the file's length in bytes."""
-        with explained(self.path):
+        with disk_errors(self.path):
             return self.path.stat().st_size
 
     def compact(self) -> None:
-        """Give an empty file's room back to the file system."""
-        with explained(self.path):
+        """Give the space of an empty file back to the file system."""
+        with disk_errors(self.path):
             self._db.execute("VACUUM")
             self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
@@ -261,7 +255,7 @@ class Database:
 
     def copy_to(self, path: Path) -> None:
         """Copy all of it into another file, from the open one if its name is gone."""
-        with explained(path):
+        with disk_errors(path):
             prepare(path.parent)
             set_strange_aside(path)
             with closing(connect(path)) as copy:

@@ -1,4 +1,4 @@
-"""Room on the file system: a limit to stay clear of, and a ballast file to throw off when there is none left."""
+"""Free space on the file system: a reserve that is left to others, and ballast that is deleted when it is full."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BALLAST = 2 * 1024 * 1024
-"""Bytes: enough for the write-ahead log of the deletions that make room for good."""
+"""Bytes: enough for the write-ahead log of the deletions that free more space."""
 
 
 class DiskSpace:
-    """The room in ``directory``. On a full file system even deleting from a database needs some."""
+    """The free space where ``directory`` is. On a full file system, even deleting from a database needs some."""
 
     def __init__(self, directory: Path, min_free: int) -> None:
         self._directory = directory
         self._min_free = min_free
         self._ballast = directory / "ballast"
 
-    def short(self) -> bool:
+    def is_short(self) -> bool:
         """Whether so little is free that nothing should be added."""
         return self._free() < self._min_free
 
-    def plenty(self) -> bool:
+    def is_plenty(self) -> bool:
         """Whether so much is free that adding can begin again, the ballast taken into account."""
         return self._free() >= self._min_free + self._min_free // 4 + 2 * BALLAST
 
     def take_ballast(self) -> None:
-        """Occupy room that can be given back. Without it, a full disk can only be relieved from outside."""
+        """Occupy space that can be freed later. Without it, nobody but the user could free a full disk."""
         try:
             if state_files.is_regular(self._ballast) and self._ballast.lstat().st_size == BALLAST:
                 return
@@ -49,7 +49,7 @@ class DiskSpace:
             self.drop_ballast()
 
     def drop_ballast(self) -> None:
-        """Give the ballast's room back."""
+        """Free the space of the ballast."""
         with suppress(OSError):
             self._ballast.unlink(missing_ok=True)
 

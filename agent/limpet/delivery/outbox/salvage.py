@@ -1,4 +1,4 @@
-"""What can be saved of a damaged outbox."""
+"""Copies what can be read of a damaged outbox into a new one."""
 
 from __future__ import annotations
 
@@ -10,26 +10,24 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from limpet.delivery.outbox import CLASSES, Class, sqlite_wal
 from limpet.delivery.outbox.database import MOST_CAUSES, set_shed, set_totals
-from limpet.delivery.outbox.database_file import (
-    HEADS,
+from limpet.delivery.outbox.database_file import SUFFIXES, connect, delete, replacement
+from limpet.delivery.outbox.disk_errors import disk_errors
+from limpet.delivery.outbox.schema import (
     HIGHEST,
     NEWEST,
     PLACES,
-    SUFFIXES,
+    SELECT_HEADS,
     SUM,
     check,
-    connect,
-    delete,
-    explained,
     is_sound,
     is_sound_shed,
     is_sound_total,
+    items_of,
     of,
-    rescue,
-    unpacked,
 )
 from limpet.delivery.outbox.sqlite_pages import Pages
 from limpet.device import state_files
+from limpet.errors import UnreadableError
 from limpet.untrusted import open_file
 
 if TYPE_CHECKING:
@@ -45,19 +43,19 @@ _INSERT = "INSERT OR IGNORE INTO $kind VALUES "
 
 
 class Salvaged(NamedTuple):
-    """How many messages could be read of a damaged file, and how many could not. ``None``: that is unknown."""
+    """How many messages could be read of a damaged file, and how many could not, ``None`` if that is unknown."""
 
     saved: int
     lost: int | None
 
 
 def salvage(path: Path) -> Salvaged:
-    """Bring what can be read of a damaged file into a new one, and set the damaged one aside.
+    """Copy what can be read of a damaged file into a new one, and set the damaged one aside.
 
     The new one takes its place only when it is complete: a power cut before that changes nothing.
     """
-    fresh = rescue(path)
-    with explained(path):
+    fresh = replacement(path)
+    with disk_errors(path):
         delete(fresh)
         found = _copy(path, fresh)
         _set_aside(path)
@@ -68,7 +66,7 @@ def salvage(path: Path) -> Salvaged:
 
 def begin_anew(path: Path) -> None:
     """Set a damaged file aside, of which nothing can be read."""
-    with explained(path):
+    with disk_errors(path):
         _set_aside(path)
 
 
@@ -96,7 +94,7 @@ def _copy(path: Path, fresh: Path) -> Salvaged:
         db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     with fresh.open("r+b") as written:
         os.fsync(written.fileno())
-    # The totals at hand are old where the log is damaged.
+    # If the log is damaged, the totals that were found are old.
     known = expected.keys() >= set(CLASSES) and not log.damaged
     return Salvaged(saved, max(sum(expected.values()) - saved, 0) if known else None)
 
@@ -130,13 +128,13 @@ def _put(db: sqlite3.Connection, row: Values, expected: Counter[str], shed: dict
 
 
 def _renumber(db: sqlite3.Connection, kind: Class) -> None:
-    """Give the messages numbers from 1 where a stranger's number left too few for those to come."""
+    """Renumber the messages from 1 if a stranger's number leaves too few for those to come."""
     (last,) = db.execute(of(kind, "SELECT max(sequence) FROM $kind")).fetchone()
     if last is None or last <= NEWEST:
         return
     number = cursor = 0
     db.execute("BEGIN")
-    while rows := db.execute(of(kind, HEADS), (cursor, _ROWS)).fetchall():
+    while rows := db.execute(of(kind, SELECT_HEADS), (cursor, _ROWS)).fetchall():
         for sequence, *values, _ in rows:
             number += 1
             fresh = number, check(kind, number, *values), sequence
@@ -150,8 +148,8 @@ def _is_message(kind: Class, row: Values) -> bool:
     if len(row) != PLACES.count("?") or not is_sound(kind, _with_floats(row)):
         return False
     try:
-        unpacked(row)
-    except ValueError:
+        items_of(row)
+    except UnreadableError:
         return False
     return True
 

@@ -1,13 +1,13 @@
-"""Which messages to shed when a bound is reached. No I/O: the caller brings the heads, oldest first."""
+"""Which messages to shed when a bound is reached. No I/O: the caller brings their heads, oldest first."""
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from limpet.delivery.outbox.class_queue import ClassQueue
     from limpet.delivery.outbox.database import Head
 
 
@@ -28,12 +28,12 @@ def oldest(heads: Iterable[Head], surplus: int) -> Iterator[Head]:
         yield head
 
 
-def fairly(sizes: Mapping[str, int], heads: Callable[[int], Iterable[Head]], surplus: int) -> Iterator[Head]:
+def largest(sizes: Mapping[str, int], heads: Callable[[int], Iterable[Head]], surplus: int) -> Iterator[Head]:
     """Yield the oldest messages of the pipelines that hold most, until ``surplus`` bytes are free.
 
-    ``sizes``: the bytes of each pipeline. So one pipeline that floods the outbox pushes out its own messages.
+    ``sizes``: the bytes of each pipeline. So a pipeline that floods the outbox pushes out its own messages.
     """
-    excess = above(sizes, surplus)
+    excess = excesses(sizes, surplus)
     for head in heads(0):
         if surplus <= 0:
             return
@@ -44,8 +44,8 @@ def fairly(sizes: Mapping[str, int], heads: Callable[[int], Iterable[Head]], sur
     yield from oldest(heads(0), surplus)
 
 
-def above(sizes: Mapping[str, int], surplus: int) -> dict[str, float]:
-    """Return how much of each size lies above a level, such that ``surplus`` does in all."""
+def excesses(sizes: Mapping[str, int], surplus: int) -> dict[str, float]:
+    """Return by how much each size lies above a level: the one above which ``surplus`` lies in all."""
     ordered = sorted(sizes.values(), reverse=True)
     level, total = 0.0, 0
     for count, size in enumerate(ordered, 1):
@@ -56,20 +56,28 @@ def above(sizes: Mapping[str, int], surplus: int) -> dict[str, float]:
     return {name: max(size - max(level, 0.0), 0.0) for name, size in sizes.items()}
 
 
-def thinned(lane: ClassQueue, heads: Callable[[int], Iterable[Head]], surplus: int) -> Iterator[Head]:
-    """Yield all but every nth message of each pipeline, oldest first, until ``surplus`` bytes are free.
+class Thinning:
+    """Sheds all but every nth message of each pipeline, oldest first."""
 
-    It goes on where it stopped the last time. At the end it begins again from the oldest, whose resolution then
-    becomes coarser still; where even that frees nothing, the oldest go.
-    """
-    for _ in range(2):
-        for head in heads(lane.thinned):
-            if surplus <= 0:
-                return
-            lane.thinned = head.sequence
-            lane.counts[head.pipeline] += 1
-            if lane.counts[head.pipeline] % lane.rules.nth:
-                surplus -= head.size
-                yield head
-        lane.thinned = 0
-    yield from oldest(heads(0), surplus)
+    def __init__(self, nth: int) -> None:
+        self._nth = nth
+        self._upto = 0
+        self._seen: Counter[str] = Counter()
+
+    def victims(self, heads: Callable[[int], Iterable[Head]], surplus: int) -> Iterator[Head]:
+        """Yield messages to shed until ``surplus`` bytes are free.
+
+        Each call goes on where the one before stopped. At the end it begins again with the oldest messages, whose
+        resolution then becomes coarser still. If even that frees nothing, the oldest messages are shed.
+        """
+        for _ in range(2):
+            for head in heads(self._upto):
+                if surplus <= 0:
+                    return
+                self._upto = head.sequence
+                self._seen[head.pipeline] += 1
+                if self._seen[head.pipeline] % self._nth:
+                    surplus -= head.size
+                    yield head
+            self._upto = 0
+        yield from oldest(heads(0), surplus)

@@ -13,11 +13,13 @@ import struct
 from collections import defaultdict
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from limpet.delivery.outbox import CLASSES, LARGEST
-from limpet.delivery.outbox.sqlite_wal import PAGE, Log
+from limpet.delivery.outbox import CLASSES
+from limpet.delivery.outbox.schema import LARGEST_PAYLOAD, PAGE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from limpet.delivery.outbox.sqlite_wal import Log
 
 _LEAF, _INTERIOR = 13, 5
 _FIRST = 100
@@ -167,7 +169,7 @@ def _cells(page: bytes, start: int) -> Iterator[Cell]:
         if start + 8 <= place < PAGE:
             length, place = varint(page, place)
             rowid, place = varint(page, place)
-            if 0 < length <= LARGEST + PAGE and (cell := _cell(page, place, length, rowid)):
+            if 0 < length <= LARGEST_PAYLOAD + PAGE and (cell := _cell(page, place, length, rowid)):
                 yield cell
 
 

@@ -11,6 +11,7 @@ import struct
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
+from limpet.delivery.outbox.schema import PAGE
 from limpet.device import state_files
 from limpet.untrusted import open_file
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PAGE = 4096
 _HEADER = struct.Struct(">IIIIIIII")
 _FRAME = struct.Struct(">IIIIII")
 _STEP = _FRAME.size + PAGE

@@ -1,4 +1,7 @@
-"""Keeps a disk under the outbox: opens it, and goes on without it while it is full, read-only, damaged or gone."""
+"""The disk's part of the outbox, as far as it can be had.
+
+Opens the database, repairs it, and goes on without it while the disk is full, read-only, damaged or gone.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from limpet.delivery.outbox.database import Change, Database
-from limpet.delivery.outbox.database_file import DiskDamagedError, DiskError, DiskFullError, DiskGoneError
+from limpet.delivery.outbox.disk_errors import DiskDamagedError, DiskError, DiskFullError, DiskGoneError
 from limpet.delivery.outbox.disk_space import DiskSpace
 from limpet.delivery.outbox.salvage import begin_anew, salvage
 
@@ -25,30 +28,30 @@ RETRY = 5.0
 REPAIR_RETRY = 60.0
 """Seconds more after a repair that failed, such as on a full disk: it reads and writes all of the file."""
 
-LOOK = 1.0
-"""Seconds between two looks at the room that is left."""
+CHECK_SPACE = 1.0
+"""Seconds between two checks of the free space."""
 
 COMPACT_FROM = 8 * 1024 * 1024
 """Bytes that an empty file may keep."""
 
 
 class Store:
-    """A disk, if it can be had. ``usable`` says whether messages can be added now.
+    """A database that may be away. ``usable`` says whether messages can be added now.
 
-    ``lost`` counts messages that could not be read of damaged files, ``unknown`` the files for which it is unknown
-    how many were lost.
+    ``lost`` counts the messages that could not be read of damaged files, ``unknown`` the files of which nobody
+    knows how many messages were lost.
     ``notices`` has each change, ``outbox-degraded`` or ``outbox-recovered``, with its reason.
     """
 
     def __init__(self, directory: Path, min_free: int) -> None:
         self._path = directory / "outbox.db"
-        self._room = DiskSpace(directory, min_free)
+        self._space = DiskSpace(directory, min_free)
         self.notices: list[tuple[str, str]] = []
         self._disk: Database | None = None
         self._full = False
         self._trouble = ""
         self._retry_at = 0.0
-        self._look_at = 0.0
+        self._check_at = 0.0
         self.lost = 0
         self.unknown = 0
 
@@ -58,11 +61,11 @@ class Store:
         return self._disk is not None and not self._full
 
     def tend(self, now: float) -> bool:
-        """Look after the disk; return whether it was opened anew."""
+        """Open the database if it is due, and check the disk; return whether the database was opened."""
         opened = self._disk is None and now >= self._retry_at and self._open(now)
-        if self._disk and now >= self._look_at:
-            self._look_at = now + LOOK
-            self._look()
+        if self._disk and now >= self._check_at:
+            self._check_at = now + CHECK_SPACE
+            self._check()
         return opened
 
     def _open(self, now: float) -> bool:
@@ -73,10 +76,10 @@ class Store:
             self._degrade(str(error))
             return False
         self._full = False
-        self._look_at = now + LOOK
-        self._look()
+        self._check_at = now + CHECK_SPACE
+        self._check()
         if not self._full:
-            self._room.take_ballast()
+            self._space.take_ballast()
             self._recover()
         return True
 
@@ -88,7 +91,7 @@ class Store:
             return Database(self._path)
 
     def _salvage(self, error: DiskError) -> None:
-        self._room.drop_ballast()
+        self._space.drop_ballast()
         try:
             saved, lost = salvage(self._path)
         except DiskDamagedError:
@@ -104,15 +107,15 @@ class Store:
         could_not = "an unknown number" if lost is None else lost
         self._degrade(f"{error}; {saved} messages could be read, {could_not} could not; {kept}")
 
-    def _look(self) -> None:
+    def _check(self) -> None:
         if self._disk and not self._disk.present():
             self._fail(DiskGoneError(f"{self._path} was deleted"))
-        elif not self._full and self._room.short():
+        elif not self._full and self._space.is_short():
             self._full = True
-            self._degrade(f"little room is left on the disk of {self._path}")
-        elif self._full and self._room.plenty():
+            self._degrade(f"little space is left on the disk of {self._path}")
+        elif self._full and self._space.is_plenty():
             self._full = False
-            self._room.take_ballast()
+            self._space.take_ballast()
             self._recover()
 
     def write(self, change: Change) -> bool:
@@ -130,7 +133,7 @@ class Store:
 
     def _compact(self, disk: Database) -> None:
         try:
-            if disk.room() > COMPACT_FROM:
+            if disk.length() > COMPACT_FROM:
                 disk.compact()
         except DiskError as error:
             self._fail(error)
@@ -144,7 +147,7 @@ class Store:
             return None
 
     def heads(self, kind: Class, after: int, rows: int) -> list[Head]:
-        """Read what the bounds need to know of messages, none if they cannot be read now."""
+        """Read what the bounds need to know of messages; nothing if they cannot be read now."""
         try:
             return self._disk.heads(kind, after, rows) if self._disk else []
         except DiskError as error:
@@ -152,7 +155,7 @@ class Store:
             return []
 
     def sizes(self, kind: Class) -> dict[str, int]:
-        """Return how many bytes of each pipeline it holds, nothing if that cannot be read now."""
+        """Return how many bytes of each pipeline it holds; nothing if that cannot be read now."""
         try:
             return self._disk.sizes(kind) if self._disk else {}
         except DiskError as error:
@@ -186,10 +189,10 @@ class Store:
             self._disk = None
 
     def _fail(self, error: DiskError) -> None:
-        """Do what can be done about a failure; what was on the disk may be read again once it is opened anew."""
+        """React to a failure. What is on the disk may be read again once the database is opened again."""
         if isinstance(error, DiskFullError):
             self._full = True
-            self._room.drop_ballast()
+            self._space.drop_ballast()
             self._degrade(str(error))
             return
         if isinstance(error, DiskGoneError):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from limpet.delivery.outbox import LARGEST, Class, Entry, is_owner
+from limpet.delivery.outbox import LARGEST, Class, Entry, framing, is_owner
 from limpet.delivery.outbox.database import boot_id
 from limpet.device import state_files
 from limpet.errors import UnreadableError
@@ -94,15 +94,9 @@ class _Sealed(msgspec.Struct, array_like=True):
     items: msgspec.Raw
 
     @property
-    def many(self) -> int:
-        """How many items it says that it has, by the head of a MessagePack array."""
-        head = bytes(self.items)[:5]
-        if 0x90 <= head[0] <= 0x9F:
-            return head[0] & 0x0F
-        size = {0xDC: 2, 0xDD: 4}.get(head[0])
-        if size is None:
-            raise UnreadableError("a record without items")
-        return int.from_bytes(head[1 : 1 + size], "big")
+    def count(self) -> int:
+        """How many items it says that it has."""
+        return framing.array_length(bytes(self.items)[:5])
 
 
 class WriteAheadLog:
@@ -201,8 +195,9 @@ class WriteAheadLog:
 
     def _entry(self, item: Item, record: _Record, now: float) -> Entry:
         """Make an entry; another boot's clock says nothing here."""
-        here = record.boot == self._boot
-        return Entry(item.kind, item.pipeline, item.payload, 1, min(record.born, now) if here else now, here)
+        same_boot = record.boot == self._boot
+        born = min(record.born, now) if same_boot else now
+        return Entry(item.kind, item.pipeline, (item.payload,), born, same_boot)
 
     def append(self, items: list[Item], born: float, safe: float) -> None:
         """Note what was accepted; what came before ``safe`` is acknowledged or on the disk."""
@@ -344,7 +339,7 @@ def _record(data: bytes, at: int, most: int) -> tuple[_Record | None, int]:
     try:
         with reading("a record"):
             sealed = msgspec.msgpack.decode(body, type=_Sealed)
-            if sealed.many > most:
+            if sealed.count > most:
                 return None, at
             record = msgspec.msgpack.decode(body, type=_Record)
     except UnreadableError:
