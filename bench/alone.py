@@ -27,16 +27,21 @@ def python(folder: Path) -> Path:
     """Copy what this Python runs Limpet's dependencies with into ``folder``; return the copy of its program."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     program = folder / "bin" / version
-    if not (folder / "done").exists():
+    if Path(sys.executable).resolve() == program.resolve():
+        return program
+    names = sorted(_needed("limpet"))
+    versions = "\n".join([sys.version, *(f"{name} {distribution(name).version}" for name in names)])
+    done = folder / "done"
+    if not done.exists() or done.read_text() != versions:
         shutil.rmtree(folder, ignore_errors=True)
         program.parent.mkdir(parents=True)
         shutil.copy(Path(sys.executable).resolve(), program)
         shutil.copytree(sysconfig.get_path("stdlib"), folder / "lib" / version, ignore=LEFT_OUT)
-        for name in sorted(_needed("limpet")):
+        for name in names:
             _copy_package(name, folder / "packages")
         compileall.compile_dir(folder / "packages", quiet=2)
         _copy_libraries(folder)
-        (folder / "done").touch()
+        done.write_text(versions)
     return program
 
 
