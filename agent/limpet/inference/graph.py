@@ -73,8 +73,8 @@ class Graph:
         )
         self._absorb_normalise()
         self.clipping = Clipping(self.completed.inputs, self.byte_values)
-        self.infer = self._compile()
         self.result = _result_maker(plan, self.model)
+        self.infer = self._compile()
 
     def _absorb_normalise(self) -> None:
         """Leave normalising the bytes of an image to the model's input, unless the decoder looks at the inputs."""
@@ -119,19 +119,19 @@ class Graph:
             stage.reset()
         self.reset()
 
-    def _compile(self) -> Callable[[Window], tuple[Window, int]]:
+    def _compile(self) -> Callable[[Window], tuple[Result, Window]]:
         """Return what takes a window through all stages. It is called for each window, so it looks up little.
 
-        It returns the window with its result, and when it was decoded, in ns of the monotonic clock.
-        ``ModelError`` if a stage refuses the window.
+        It returns the result, and the window as the decoder left it. ``ModelError`` if a stage refuses the window.
         """
         transforms = tuple(stage.__call__ for stage in self.transforms)
-        select, model, decode = self.select, self.completed, self.decoder.__call__
+        select, model, decode, result = self.select, self.completed, self.decoder.__call__, self.result
         clipping, captures, record = self.clipping, self.captures, self.latency.record
+        whole = select is _whole
         computed = bool(transforms) or self.plan.resamples
         forgets = bool(self.plan.state) and not self.plan.state.lasting
 
-        def infer(window: Window) -> tuple[Window, int]:
+        def infer(window: Window) -> tuple[Result, Window]:
             if window.gap or self.missed:
                 self.reset()
             elif forgets:
@@ -143,7 +143,7 @@ class Graph:
                 values = window.values
                 if computed:
                     refuse_not_finite(values)
-                window.inputs = inputs = select(values)
+                window.inputs = inputs = (values,) if whole else select(values)
                 transformed = monotonic_ns()
                 if transformed >= clipping.due:
                     clipping.look(inputs, transformed)
@@ -158,7 +158,7 @@ class Graph:
             window = decode(window)
             decoded = monotonic_ns()
             record(started - window.monotonic_ns, transformed - started, invoked - transformed, decoded - invoked)
-            return window, decoded
+            return result(window, decoded), window
 
         return infer
 
@@ -181,8 +181,13 @@ def _selector(plan: PipelinePlan, model: Model) -> Select:
     for tensor, columns in zip(model.inputs, chosen, strict=True):
         refuse_misfit(narrowed(shape, columns), tensor.name, tensor.shape)
     if chosen == [None]:
-        return lambda values: (values,)
+        return _whole
     return lambda values: [values if some is None else values[..., some] for some in chosen]
+
+
+def _whole(values: Array) -> Sequence[Array]:
+    """Give the values as they are to the only input."""
+    return (values,)
 
 
 def _result_maker(plan: PipelinePlan, model: Model) -> Callable[[Window, int], Result]:

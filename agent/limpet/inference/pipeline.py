@@ -184,10 +184,10 @@ class Pipeline:
                 yield from self._together(self._batches, gathered, failed)
 
     def _one_by_one(self, windows: Iterable[Window], failed: Failed | None) -> Iterator[Result]:
-        infer, result = self.graph.infer, self.graph.result
+        infer = self.graph.infer
         for window in windows:
             try:
-                done, decoded = infer(window)
+                result, done = infer(window)
             except ModelError as error:
                 if failed is None:
                     raise
@@ -195,7 +195,7 @@ class Pipeline:
                 for follower, _ in self._followers:
                     follower.miss()
             else:
-                yield result(done, decoded)
+                yield result
                 for follower, its_failed in self._followers:
                     yield from follower.follow(done, its_failed)
 
