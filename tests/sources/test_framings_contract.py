@@ -166,3 +166,20 @@ def test_half_a_frame_is_counted_and_marks_the_next(kind: str) -> None:
             continue
         assert (rows[-1][0][0], rows[-1][1]) == ("3.0", True), length
         assert set(dropped) <= {"malformed", "crc", "fields", "partial"}
+
+
+LINES = {
+    "csv": st.lists(st.sampled_from([*"12,,,.-+_ \t#;e/x", "nan", "\x1b[0m", "1,2", "3,4,5,6"]), max_size=8),
+    "json": st.lists(st.sampled_from([*'{}[]":,1. ', '"ax"', '"ay":1', '{"ax":1,"ay":2}', "[1,2]"]), max_size=8),
+}
+FIRST = {"csv": "\n1,2,3,4\n", "json": '{"ax":0,"ay":0,"sequence":1,"time_us":2}\n'}
+
+
+@pytest.mark.parametrize("kind", sorted(LINES))
+@given(st.data())
+def test_an_ordinary_line_is_read_as_with_a_closer_look(kind: str, data: st.DataObject) -> None:
+    """A byte order mark has a framing look closer; ordinary lines are read without that."""
+    lines = ["".join(parts).strip(" \t") for parts in data.draw(st.lists(LINES[kind], max_size=12))]
+    quick = read(kind, *(f"{line}\n".encode() for line in [FIRST[kind], *lines]))
+    closer = read(kind, *(f"\ufeff{line}\n".encode() for line in [FIRST[kind], *lines]))
+    assert quick == closer

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from limpet.isolation import device_nodes
 from limpet.worker.device_watch import DeviceWatch
 from support.broker import wait_until
 from support.ptys import Board
@@ -13,8 +14,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def watch_over(port: Path) -> DeviceWatch:
+    return DeviceWatch([str(port)], device_nodes.present([str(port)]))
+
+
 def test_a_device_that_was_away_at_the_start_is_seen_at_once(tmp_path: Path) -> None:
-    watch = DeviceWatch([str(tmp_path / "port")])
+    watch = watch_over(tmp_path / "port")
     assert watch.replaced() is None
     with Board(tmp_path / "port") as board:
         assert watch.replaced() == board.path.resolve()
@@ -22,7 +27,7 @@ def test_a_device_that_was_away_at_the_start_is_seen_at_once(tmp_path: Path) -> 
 
 def test_a_device_that_comes_back_is_seen_after_a_pause(tmp_path: Path) -> None:
     with Board(tmp_path / "port") as board:
-        watch = DeviceWatch([str(board.path)])
+        watch = watch_over(board.path)
         held = os.open(board.path, os.O_RDWR | os.O_NOCTTY)  # so that the next has another number
         board.unplug()
         board.plug()
@@ -32,4 +37,4 @@ def test_a_device_that_comes_back_is_seen_after_a_pause(tmp_path: Path) -> None:
 
 
 def test_a_worker_without_devices_never_starts_again() -> None:
-    assert DeviceWatch([]).replaced() is None
+    assert DeviceWatch([], frozenset()).replaced() is None

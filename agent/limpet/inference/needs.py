@@ -31,7 +31,7 @@ def of_worker(assignment: Assignment, source: Configured) -> Permissions:
     ``ConfigError`` if its plugin wants to write where secrets or Limpet's own files lie.
     """
     (name,) = assignment.sources
-    declared = needs_of(source.module, source.config)
+    declared = _declared(name, source)
     return Permissions(
         read=_of_inputs(assignment, source),
         change=frozenset({directories.models_cache(assignment.folders.state.resolve(), assignment.cell)})
@@ -45,8 +45,9 @@ def of_worker(assignment: Assignment, source: Configured) -> Permissions:
 def _of_inputs(assignment: Assignment, source: Configured) -> frozenset[Path]:
     """Return what is read to make plans: the files of a source, the store, the models, and what tables name."""
     folders = assignment.folders
+    (name,) = assignment.sources
     tables = (assignment.sources, assignment.delegates, [one.options for one in assignment.pipelines.values()])
-    paths = {folders.store, *assignment.models, *_of_source(source), *_named(tables, folders.base)}
+    paths = {folders.store, *assignment.models, *_of_source(name, source), *_named(tables, folders.base)}
     return _with_folders(paths, folders)
 
 
@@ -56,17 +57,25 @@ def of_description(folders: Folders, name: str, source: Configured) -> frozenset
     ``ConfigError`` if it declares what it cannot have.
     """
     _written(folders, name, source)
-    return _with_folders({*_of_source(source), *_named(source.config, folders.base)}, folders)
+    return _with_folders({*_of_source(name, source), *_named(source.config, folders.base)}, folders)
 
 
-def _of_source(source: Configured) -> set[Path]:
+def _declared(name: str, source: Configured) -> Needs:
+    """Return what the plugin of a source declares."""
+    try:
+        return needs_of(source.module, source.config)
+    except ConfigError as error:
+        raise ConfigError([f"sources.{name}: {problem}" for problem in error.problems]) from error
+
+
+def _of_source(name: str, source: Configured) -> set[Path]:
     """Return the files and folders that a source reads."""
-    return {*_paths(source.config), *needs_of(source.module, source.config).read}
+    return {*_paths(source.config), *_declared(name, source).read}
 
 
 def _written(folders: Folders, name: str, source: Configured) -> frozenset[Path]:
     """Return the folders that a source's plugin writes in."""
-    written = frozenset(path.resolve() for path in needs_of(source.module, source.config).write)
+    written = frozenset(path.resolve() for path in _declared(name, source).write)
     if precious := sorted(folder for folder in written if _is_precious(folder, folders)):
         raise ConfigError([f"sources.{name}: it writes in {precious[0]}, which holds Limpet's own files"])
     return written

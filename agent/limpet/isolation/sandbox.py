@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from limpet.isolation import device_nodes, landlock, seccomp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from limpet.isolation.permissions import Permissions
 
@@ -73,6 +73,11 @@ def enter(wanted: Permissions) -> list[str]:
     if missing:
         log.warning("sandbox not complete: %s", "; ".join(missing))
     return in_force
+
+
+def limits_devices(in_force: Iterable[str]) -> bool:
+    """Whether ``in_force``, as ``enter`` returned it, keeps a process from devices that it was not permitted."""
+    return any(word.startswith("landlock-") for word in in_force)
 
 
 def _restrict(wanted: Permissions) -> list[str]:

@@ -27,7 +27,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from select import select
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
-from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
@@ -166,6 +165,8 @@ def needs(config: Config) -> Needs:
     """Return the port's device node, or the server that it is at. ``ConfigError``: it is a URL without a port."""
     if not _is_url(config):
         return Needs(devices=(str(Path(config.port).absolute()),))
+    from urllib.parse import urlsplit  # it takes memory that most sources do without
+
     url = urlsplit(config.port)
     if url.scheme in _ON_NETWORK:
         try:

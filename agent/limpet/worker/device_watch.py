@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
+    from limpet.isolation.device_nodes import Node
+
 PACE = 4.0
 """Seconds from one start to the next: a loose plug may come and go all the time. A little longer than what
 ``limpet.supervision.slot`` grants in the long run before it takes such an end for a crash."""
@@ -19,9 +21,10 @@ PACE = 4.0
 class DeviceWatch:
     """The device nodes that were there before this worker entered its sandbox: the only ones that it can open."""
 
-    def __init__(self, devices: Iterable[str]) -> None:
+    def __init__(self, devices: Iterable[str], before: frozenset[Node]) -> None:
+        """``before``: what was there of ``devices``."""
         self._devices = tuple(devices)
-        self._before = device_nodes.present(self._devices)
+        self._before = before
         self._not_before = monotonic() + PACE if self._before else 0.0
 
     def replaced(self) -> Path | None:

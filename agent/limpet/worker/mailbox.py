@@ -76,11 +76,6 @@ class Mailbox:
                 raise EOFError("the source has ended")
             return None
 
-    @property
-    def waiting_bytes(self) -> int:
-        """The bytes of the arrays of all blocks that wait."""
-        return self._bytes
-
     def __len__(self) -> int:
         """Return how many blocks wait."""
         return len(self._blocks)

@@ -13,7 +13,7 @@ import numpy as np
 
 from limpet.errors import LimpetError
 from limpet.inference.planning import plan_source, source_plugin
-from limpet.isolation import sandbox
+from limpet.isolation import device_nodes, sandbox
 from limpet.untrusted import reading
 from limpet.wire.border import cleaned
 from limpet.wire.channel import Channel
@@ -58,8 +58,10 @@ def _open(supervisor: Supervisor, assigned: Assign) -> Worker | None:
     (name,) = assignment.sources
     try:
         allowed = needs_of(assigned, source_plugin(assignment, name))
-        devices = DeviceWatch(allowed.devices)
+        nodes = device_nodes.present(allowed.devices)
         in_force = sandbox.enter(allowed)
+        # Without Landlock, it can open a device that comes back.
+        devices = DeviceWatch(allowed.devices if sandbox.limits_devices(in_force) else (), nodes)
         # From here on bytes are parsed that somebody else wrote, those of a recording first.
         with reading(f"sources.{name}"):
             source = plan_source(assignment, name)
