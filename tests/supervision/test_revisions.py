@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,11 +17,13 @@ from limpet.contracts.assignment import (
     PipelineOptions,
     SourceTable,
 )
+from limpet.supervision.instructions import Lend, Report, Send
 from limpet.supervision.slot import LOADING_DEADLINE, Slot
-from limpet.wire.records import Need, RawResult, RawResults, SwapReport, Transition
+from limpet.wire.records import Assign, Incident, Need, RawResult, RawResults, SwapReport, Transition
 
 if TYPE_CHECKING:
-    from limpet.wire.records import Assign, SwapStep
+    from limpet.supervision.instructions import Instruction
+    from limpet.wire.records import FromWorker, SwapStep
 
 
 def cell(version: int = 1, library: str = "one.so", **options: Any) -> Assignment:
@@ -35,7 +38,7 @@ def cell(version: int = 1, library: str = "one.so", **options: Any) -> Assignmen
 
 
 def _pipeline(name: str, version: int, **options: Any) -> PipelineAssignment:
-    model = ModelFile(Path(f"/store/{name}-{version}.limpet"), name, version)
+    model = ModelFile(Path(f"/store/{name}-{version}.limpet"), name, version, f"sha-{version}")
     return PipelineAssignment(name, ("s",), model, PipelineOptions(**options))
 
 
@@ -44,34 +47,46 @@ class Worker:
 
     def __init__(self) -> None:
         self.slot = Slot(cell())
+        self._reported: list[Incident] = []
         self.start()
+
+    def hear(self, record: FromWorker, now: float = 0.0) -> list[Instruction]:
+        return self._take(self.slot.hear(record, now))
+
+    def _take(self, instructions: list[Instruction]) -> list[Instruction]:
+        records = [one.record for one in instructions if isinstance(one, Report)]
+        self._reported += [one for one in records if isinstance(one, Incident) and one.event != "crashed"]
+        return instructions
 
     def start(self) -> Assign:
         """Begin a process that opens all pipelines and gives a result of each."""
-        self.slot.started(object(), 1)  # type: ignore[arg-type]
+        self.slot.started(1)
         assigned = self.slot.assign(0.0)
         for name in assigned.revisions:
             self.run(name, assigned.revisions[name])
         return assigned
 
     def run(self, name: str, revision: int) -> None:
-        self.slot.hear(Transition(name, "running", revision=revision), 0.0)
-        self.slot.hear(RawResults([RawResult(name, "m", 1, "cpu", False, 0, 0, 0, 0, msgspec.Raw(b"{}"))]), 0.0)
+        self.hear(Transition(name, "running", revision=revision))
+        self.hear(RawResults([RawResult(name, "m", 1, "cpu", False, 0, 0, 0, 0, msgspec.Raw(b"{}"))]))
 
     def want(self, assignment: Assignment) -> int:
         """Assign something else, and return the revision of the first pipeline."""
-        self.slot.want(assignment)
+        self.slot.want(assignment, 0.0)
         return self.slot.assign(0.0).revisions["a"]
 
     def swap(self, revision: int, *steps: SwapStep, reason: str = "why") -> None:
         for step in steps:
-            self.slot.hear(SwapReport("a", revision, step, reason), 0.0)
+            self.hear(SwapReport("a", revision, step, reason))
 
     def crash(self) -> list[str]:
-        return [move.pipeline for move in self.slot.ended(-11, 0.0)]
+        instructions = self._take(self.slot.exited(-signal.SIGSEGV, 0.0))
+        records = [one.record for one in instructions if isinstance(one, Report)]
+        return [record.pipeline for record in records if isinstance(record, Transition)]
 
     def events(self) -> list[tuple[str, str, str]]:
-        return [(one.pipeline, one.event, one.reason) for one in self.slot.take_incidents()]
+        found, self._reported = self._reported, []
+        return [(one.pipeline, one.event, one.reason) for one in found]
 
     def model(self) -> str:
         """Return the model of the first pipeline that a new process would be told to run."""
@@ -127,7 +142,7 @@ def test_what_failed_is_tried_again_when_it_changes_or_a_person_restarts_it() ->
     assert worker.model() == "a-2.limpet"
     worker.swap(worker.want(cell(3)), "begun", "failed")
     assert worker.model() == "a-1.limpet"
-    worker.slot.retry("a")
+    worker.slot.restart("a")
     assert worker.model() == "a-3.limpet"
 
 
@@ -142,26 +157,24 @@ def test_a_new_process_proves_what_is_new_before_it_runs_it_and_goes_back_if_it_
     worker = Worker()
     second = worker.want(cell(2))
     worker.slot.ended(0, 0.0)  # its sandbox lacks the folder of the new model
-    worker.slot.started(object(), 2)  # type: ignore[arg-type]
+    worker.slot.started(2)
     assert worker.slot.assign(0.0).prove == ["a"]
     record = Transition("a", "failed", "no such file", revision=second)
-    worker.slot.hear(record, 0.0)
+    (told,) = [one.record for one in worker.hear(record) if isinstance(one, Send)]
     assert record.state == "starting"
-    assert worker.slot.outdated
+    assert isinstance(told, Assign)
+    assert told.of("a").pipelines["a"].model.path.name == "a-1.limpet"
     assert worker.events() == [("a", "swap_failed", "a 2 is not used, a 1 goes on: no such file")]
     assert worker.model() == "a-1.limpet"
-    assert not worker.slot.outdated
 
 
 def test_a_first_assignment_that_fails_has_nothing_to_go_back_to() -> None:
-    worker = Worker()
     slot = Slot(cell())
-    slot.started(object(), 1)  # type: ignore[arg-type]
+    slot.started(1)
     revision = slot.assign(0.0).revisions["a"]
-    slot.hear(Transition("a", "failed", "no such model", revision=revision), 0.0)
-    assert not slot.outdated
+    record = Transition("a", "failed", "no such model", revision=revision)
+    assert slot.hear(record, 0.0) == [Report(record)]
     assert slot.runnable(0.0) == ["b"]
-    assert worker.slot.take_incidents() == []
 
 
 def test_reports_about_other_revisions_change_nothing() -> None:
@@ -176,15 +189,16 @@ def test_reports_about_other_revisions_change_nothing() -> None:
 
 def test_an_executor_runs_the_revision_that_asks_for_it() -> None:
     worker = Worker()
-    first = worker.slot.assign(0.0).revisions["a"]
-    second = worker.want(cell(2))
+    first = worker.want(cell(1, delegates=["gpu"]))
+    worker.run("a", first)
+    second = worker.want(cell(2, delegates=["gpu"]))
     for number, model in ((first, "a-1.limpet"), (second, "a-2.limpet")):
-        revision = worker.slot.revision_of(Need(1, "a", "gpu", number))
-        assert revision
-        assert revision.pipeline.model.path.name == model
-        assert list(revision.assignment.pipelines) == ["a"]
-    assert worker.slot.revision_of(Need(1, "a", "gpu", second + 1000)) is None
-    assert worker.slot.revision_of(Need(1, "gone", "gpu", first)) is None
+        (lend,) = worker.hear(Need(1, "a", "gpu", number))
+        assert isinstance(lend, Lend)
+        assert lend.task.assignment.pipelines["a"].model.path.name == model
+        assert list(lend.task.assignment.pipelines) == ["a"]
+    assert worker.hear(Need(1, "a", "gpu", second + 1000)) == []
+    assert worker.hear(Need(1, "gone", "gpu", first)) == []
 
 
 def test_another_table_of_a_delegate_changes_the_pipelines_that_name_it() -> None:
@@ -201,5 +215,5 @@ def test_a_worker_that_opens_a_successor_has_the_time_that_loading_takes() -> No
     assert worker.slot.overdue(2.5) == 2.5
     worker.swap(worker.want(cell(2)), "begun")
     assert worker.slot.overdue(LOADING_DEADLINE) is None
-    worker.slot.hear(SwapReport("a", worker.slot.assign(0.0).revisions["a"], "done", "a 2"), 10.0)
+    worker.hear(SwapReport("a", worker.slot.assign(0.0).revisions["a"], "done", "a 2"), 10.0)
     assert worker.slot.overdue(12.5) == 2.5

@@ -274,7 +274,7 @@ def test_executors_that_do_not_end_when_killed_count() -> None:
     executors = Executors()
     for number in range(MOST_OF_A_PIPELINE):
         executors.add(number, need(number))
-        assert executors.born(number, 1000 + number) is None
+        assert executors.forked(number, 1000 + number) is None
         assert executors.dismiss(number) == [1000 + number]
     assert "have not ended" in executors.refusal(need(9), PIPELINE, 1, 0.0)
     ended = executors.ended(1000)
@@ -287,8 +287,8 @@ def test_one_that_is_dismissed_before_it_is_born_is_killed_at_its_birth() -> Non
     executors = Executors()
     executors.add(7, need(1))
     assert executors.dismiss() == []
-    assert executors.unborn() == {7}
-    assert executors.born(7, 4711) == 4711
+    assert executors.not_forked_yet() == {7}
+    assert executors.forked(7, 4711) == 4711
 
 
 def test_asking_for_executors_without_end_is_refused() -> None:

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import os
 import socket
-import threading
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,7 +27,6 @@ from limpet.wire.records import (
     ToForkServer,
     ToWorker,
 )
-from limpet.worker.mailbox import Mailbox
 from support.assigned import cells
 
 if TYPE_CHECKING:
@@ -175,39 +173,3 @@ def test_deep_nesting_is_read_only_where_it_is_needed(depth: int) -> None:
             return
         assert isinstance(record, RawResults)
         assert isinstance(record.items[0], RawResult)
-
-
-def test_a_full_mailbox_drops_the_oldest_and_marks_the_gap() -> None:
-    mailbox = Mailbox(2, wait=False)
-    for index in range(4):
-        mailbox.put(samples(10 * index, 10))
-    assert mailbox.dropped == 20
-    first, second = mailbox.get(0), mailbox.get(0)
-    assert first is not None
-    assert second is not None
-    assert (first.index, first.gap) == (20, True)
-    assert (second.index, second.gap) == (30, False)
-    assert mailbox.get(0) is None
-
-
-def test_a_recording_waits_for_the_model() -> None:
-    mailbox = Mailbox(2, wait=True)
-
-    def play() -> None:
-        for index in range(20):
-            mailbox.put(samples(index, 1))
-        mailbox.close()
-
-    thread = threading.Thread(target=play)
-    thread.start()
-    seen = []
-    for _ in range(20):
-        block = mailbox.get(5)
-        assert block is not None
-        assert len(mailbox) <= 2
-        seen.append(block.index)
-    thread.join()
-    assert seen == list(range(20))
-    with pytest.raises(EOFError):
-        mailbox.get(0)
-    assert mailbox.dropped == 0

@@ -19,7 +19,7 @@ MOST_IN_USE = 2
 MOST_OF_A_PIPELINE = 4
 """Executors of a pipeline, those that were killed and have not ended among them."""
 PER_SECOND, AT_ONCE = 1.0, 8.0
-"""Executors that one worker may ask for in the long run, and at once for each of its pipelines."""
+"""Executors that one worker may request in the long run, and at once for each of its pipelines."""
 
 
 @dataclass(slots=True)
@@ -50,13 +50,13 @@ class Executors:
         if self._bucket is None:
             self._bucket = Bucket(PER_SECOND, AT_ONCE * max(pipelines, 1))
         if self._bucket.level(now) < 1:
-            raise UnreadableError("it asked for executors too often")
+            raise UnreadableError("it requested executors too often")
         self._bucket.spend(1)
         if any(one.number == need.number and not one.dismissed for one in self._all.values()):
-            raise UnreadableError(f"it asked for the executor {need.number} twice")
+            raise UnreadableError(f"it requested the executor {need.number} twice")
         used = Counter((one.pipeline, one.revision) for one in self._all.values() if not one.dismissed)
         if used[need.pipeline, need.revision] >= MOST_IN_USE:
-            raise UnreadableError(f"it asked for more than {MOST_IN_USE} executors of {need.pipeline!r}")
+            raise UnreadableError(f"it requested more than {MOST_IN_USE} executors of {need.pipeline!r}")
         if sum(one.pipeline == need.pipeline for one in self._all.values()) >= MOST_OF_A_PIPELINE:
             return "those before it have not ended yet"
         if pipeline is None or need.delegate not in pipeline.options.delegates or need.delegate == CPU.name:
@@ -64,10 +64,10 @@ class Executors:
         return ""
 
     def add(self, ours: int, need: Need) -> None:
-        """Take note of an executor that the fork server was asked for."""
+        """Take note of an executor that the fork server is to fork."""
         self._all[ours] = Executor(ours, need.number, need.pipeline, need.revision)
 
-    def born(self, ours: int, pid: int) -> int | None:
+    def forked(self, ours: int, pid: int) -> int | None:
         """Take note of its process; return the process id if it is to be killed at once."""
         self._all[ours].pid = pid
         return pid if self._all[ours].dismissed else None
@@ -90,8 +90,8 @@ class Executors:
                 return self._all.pop(ours)
         return None
 
-    def unborn(self) -> set[int]:
-        """Return the numbers of the forks that were asked for and have not been answered."""
+    def not_forked_yet(self) -> set[int]:
+        """Return the numbers of the forks that the fork server has not answered yet."""
         return {ours for ours, one in self._all.items() if one.pid is None}
 
     def __contains__(self, ours: object) -> bool:

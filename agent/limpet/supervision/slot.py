@@ -1,47 +1,54 @@
-"""A worker as the supervisor sees it: the place of one cell, whether a process fills it or not. No I/O."""
+"""The worker of one cell, as the supervisor sees it. Decides, without I/O: something happens, instructions follow.
+
+``limpet.supervision.worker_process`` follows them.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+import logging
 from typing import TYPE_CHECKING
 
 from limpet.bucket import Bucket
 from limpet.isolation.child import describe
 from limpet.supervision.executors import Executors
+from limpet.supervision.instructions import Kill, Lend, Report, Send, Start
 from limpet.supervision.restarts import Restarts
 from limpet.supervision.revisions import Revisions
-from limpet.wire import border
-from limpet.wire.records import Ask, Assign, Notice, RawAnswered, RawResults, SwapReport, Transition
+from limpet.supervision.traffic import Traffic
+from limpet.wire.records import (
+    Assign,
+    Dismiss,
+    Incident,
+    Need,
+    Notice,
+    Open,
+    RawAnswered,
+    RawResults,
+    Stop,
+    SwapReport,
+    Transition,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from limpet.contracts.assignment import Assignment
     from limpet.contracts.messages import State
-    from limpet.supervision.revisions import Revision
-    from limpet.wire.channel import Channel
-    from limpet.wire.records import FromWorker, Incident, Need
+    from limpet.supervision.instructions import Instruction
+    from limpet.wire.records import Ask, FromWorker
+
+log = logging.getLogger(__name__)
 
 LOADING_DEADLINE = 120.0
 """Seconds that loading models may take: a GPU's first compilation takes most of a minute."""
 OVER: tuple[State, ...] = ("failed", "finished")
 AT_WORK: tuple[State, ...] = ("running", "waiting")
-BYTES_PER_SECOND, BYTES_AT_ONCE = 8 << 20, 8 << 20
-"""Bytes that are read of a worker, and made of what it sends, in the long run and in a burst. Then it waits."""
-OVERHEAD = 1024
-"""Bytes that a record counts in addition to its own: so many small ones cost as much time."""
-NOTICES_PER_SECOND, NOTICES_AT_ONCE = 0.5, 10
-"""Notices of a pipeline that become events. The others are counted."""
-MOVES_PER_SECOND, MOVES_AT_ONCE = 1.0, 20
-"""Transitions of a pipeline that take effect at once. The last one of the others does so a little later."""
-LEAVING = 10.0
-"""Seconds for which a worker may still speak about a pipeline that was taken from it."""
 ENDS_PER_SECOND, ENDS_AT_ONCE = 0.25, 5
 """Times that a process may end of its own accord, to be started again at once. More often counts as a crash."""
-MOST_ASKED = 256
-"""Questions whose answers are waited for."""
 
 
 class Slot:
-    """The worker of one cell: what it should run, when it was heard, when it may be restarted.
+    """The place of one cell, whether a process fills it or not.
 
     Times are seconds on any steady clock.
     """
@@ -49,83 +56,72 @@ class Slot:
     def __init__(self, assignment: Assignment) -> None:
         self.name = assignment.cell
         self.assignment = assignment
-        self.channel: Channel[FromWorker] | None = None
+        self.alive = False
+        """Whether there is a process, or one was asked for."""
         self.pid: int | None = None
-        self.heard = 0.0
-        self.ending: str | None = None
-        """Why this process was told to end, or was killed, if it was."""
-        self.condemned = False
-        """Whether this process sent what it may not send: nothing of it is read any more."""
         self.number = 0
-        """The number under which the fork server was asked for this process."""
+        """The number under which the fork server was asked for the process."""
+        self.heard = 0.0
+        """When the process sent something last."""
+        self.ending: str | None = None
+        """Why the process was told to end, or was killed, if it was."""
+        self.condemned = False
+        """Whether the process sent what it may not send. Nothing of it is read any more."""
         self.executors = Executors()
-        self.budget = Bucket(BYTES_PER_SECOND, BYTES_AT_ONCE)
-        self.paused_until: float | None = None
-        """When the process is read again, if it has sent too much."""
+        self.traffic = Traffic()
         self._ends = Bucket(ENDS_PER_SECOND, ENDS_AT_ONCE)
-        self._leaving: dict[str, float] = {}
-        self._asked: dict[int, border.Question] = {}
-        self._times: Counter[int] = Counter()
-        self._rates: dict[str, Rates] = {}
         self._states: dict[str, State] = {}
         self._restarts: dict[str, Restarts] = {}
         self._revisions: dict[str, Revisions] = {}
         self._incidents: list[Incident] = []
         self._outdated = False
-        self.want(assignment)
+        self._adopt(assignment)
 
-    def want(self, assignment: Assignment, now: float = 0.0) -> None:
+    # --- what should run
+
+    def want(self, assignment: Assignment, now: float) -> list[Instruction]:
         """Take another assignment of the same cell."""
-        before, names = self.assignment, assignment.pipelines.keys()
-        self._leaving |= dict.fromkeys(before.pipelines.keys() - names, now + LEAVING)
-        known = self._revisions if assignment.sources == before.sources else {}
+        sources_changed = assignment.sources != self.assignment.sources
+        self.traffic.leave(self.assignment.pipelines.keys() - assignment.pipelines.keys(), now)
+        self._adopt(assignment)
+        if sources_changed:
+            return self.end("its source changed")
+        if not assignment.pipelines:
+            return self.end("no longer configured")
+        return [Send(self.assign(now))] if self.alive else []
+
+    def _adopt(self, assignment: Assignment) -> None:
+        names = assignment.pipelines.keys()
+        known = self._revisions if assignment.sources == self.assignment.sources else {}
         self._revisions = {name: known.get(name) or Revisions(assignment.only([name])) for name in names}
         changed = {
             name
             for name, revisions in self._revisions.items()
             if revisions.want(assignment.only([name])) or name not in known
         }
-        swapped = {name for name in changed & known.keys() if self.channel and self._states[name] in AT_WORK}
+        swapped = {name for name in changed & known.keys() if self.alive and self._states[name] in AT_WORK}
         self._restarts = {name: Restarts() if name in changed else self._restarts[name] for name in names}
         self._states = {name: "starting" if name in changed - swapped else self._states[name] for name in names}
         self.assignment = assignment
 
-    def retry(self, pipeline: str) -> None:
-        """Forget what went wrong with a pipeline."""
+    def restart(self, pipeline: str) -> list[Instruction]:
+        """Forget what went wrong with a pipeline, and have the process end, so that another one is started."""
         self._restarts[pipeline] = Restarts()
         self._states[pipeline] = "starting"
         self._revisions[pipeline].retry()
+        return self.end("a restart was requested")
 
-    def runnable(self, now: float) -> list[str]:
-        """Return the pipelines that should run and may: those whose circuit was open get one more try."""
-        return [
-            name
-            for name, restarts in self._restarts.items()
-            if (restarts.open or self._states[name] not in OVER) and restarts.not_before <= now
-        ]
+    def end(self, reason: str) -> list[Instruction]:
+        """Have the process hand over its last results, and end."""
+        if not self.alive:
+            return []
+        self.ending = reason
+        return [Send(Stop())]
 
-    def revived(self, now: float) -> bool:
-        """Whether a pipeline's circuit has cooled off while the process ran the others."""
-        return self.channel is not None and any(
-            restarts.open and restarts.not_before <= now and self._states[name] == "failed"
-            for name, restarts in self._restarts.items()
-        )
-
-    def next_start(self) -> float | None:
-        """Return when a process should be started: in the past for now, ``None`` for not at all.
-
-        Pipelines whose circuit is open do not hold up the others.
-        """
-        if self.channel is not None:
-            return None
-        closed = [
-            restarts.not_before
-            for name, restarts in self._restarts.items()
-            if not restarts.open and self._states[name] not in OVER
-        ]
-        if closed:
-            return max(closed)
-        return min((restarts.not_before for restarts in self._restarts.values() if restarts.open), default=None)
+    def ask(self, ask: Ask) -> list[Instruction]:
+        """Have the process answer a question."""
+        self.traffic.ask(ask)
+        return [Send(ask)]
 
     def assign(self, now: float) -> Assign:
         """Return what the process is to run now, and take note that it is told so."""
@@ -143,58 +139,138 @@ class Slot:
             [name for name in wanted if self._revisions[name].unproven],
         )
 
-    @property
-    def outdated(self) -> bool:
-        """Whether the process is to be told again what to run, as what it was told has failed."""
-        return self._outdated and self.channel is not None
+    def runnable(self, now: float) -> list[str]:
+        """Return the pipelines that should run and may: those whose circuit was open get one more try."""
+        return [
+            name
+            for name, restarts in self._restarts.items()
+            if (restarts.open or self._states[name] not in OVER) and restarts.not_before <= now
+        ]
 
-    def take_incidents(self) -> list[Incident]:
-        """Return the events that this slot found since it was last asked."""
-        found, self._incidents = self._incidents, []
-        return found
+    # --- time passes
 
-    def revision_of(self, need: Need) -> Revision | None:
-        """Return what the executor is to run that a worker requests, ``None`` if it was given no such thing."""
-        return self._revisions[need.pipeline].find(need.revision) if need.pipeline in self._revisions else None
+    def tend(self, now: float) -> list[Instruction]:
+        """Return what is due."""
+        due: list[Instruction] = [Report(move) for move in self.traffic.postponed(now)]
+        start, silent = self.next_start(), self.overdue(now)
+        if start is not None and start <= now:
+            due.append(Start())
+        elif self.revived(now):
+            due.append(Send(self.assign(now)))
+        elif silent is not None:
+            due += self.kill(f"no progress for {silent:.1f} s")
+        return due
 
-    def started(self, channel: Channel[FromWorker], number: int) -> None:
-        """Take note of a new process."""
-        self.channel, self.number = channel, number
+    def next_due(self, now: float) -> float:
+        """Return when ``tend`` should be called next."""
+        quarters = [pipeline.options.deadline / 4 for pipeline in self.assignment.pipelines.values()]
+        times = [now + min([1.0, *quarters]), self.next_start(), self.traffic.paused_until]
+        return min(time for time in times if time is not None)
+
+    def revived(self, now: float) -> bool:
+        """Whether a pipeline's circuit has cooled off while the process ran the others."""
+        return self.alive and any(
+            restarts.open and restarts.not_before <= now and self._states[name] == "failed"
+            for name, restarts in self._restarts.items()
+        )
+
+    def next_start(self) -> float | None:
+        """Return when a process should be started: in the past for now, ``None`` for not at all.
+
+        Pipelines whose circuit is open do not hold up the others.
+        """
+        if self.alive:
+            return None
+        closed = [
+            restarts.not_before
+            for name, restarts in self._restarts.items()
+            if not restarts.open and self._states[name] not in OVER
+        ]
+        if closed:
+            return max(closed)
+        return min((restarts.not_before for restarts in self._restarts.values() if restarts.open), default=None)
+
+    def overdue(self, now: float) -> float | None:
+        """Return for how many seconds the process has been silent, if that is longer than its deadline."""
+        if not self.alive or self.traffic.paused_until is not None:
+            return None
+        chosen = [revisions.chosen.pipeline.options for revisions in self._revisions.values()]
+        deadline = min((options.deadline for options in chosen), default=LOADING_DEADLINE)
+        if "starting" in self._states.values() or any(one.swapping for one in self._revisions.values()):
+            deadline = max(deadline, LOADING_DEADLINE)
+        silent = now - self.heard
+        return silent if silent > deadline else None
+
+    # --- the process
+
+    def started(self, number: int) -> None:
+        """Take note that a process was asked for."""
+        self.alive, self.number = True, number
         self.condemned = False
-        self.paused_until = None
-        self._leaving, self._asked, self._rates = {}, {}, {}
-        self._times = Counter()
+        self.traffic.restart()
         for revisions in self._revisions.values():
             revisions.started()
 
-    def asks(self, ask: Ask) -> None:
-        """Take note of a question to the process."""
-        while len(self._asked) >= MOST_ASKED:
-            number = next(iter(self._asked))
-            del self._asked[number], self._times[number]
-        self._asked[ask.number] = type(ask.what)
-        self._times[ask.number] += 1
+    def forked(self, number: int, pid: int) -> list[Instruction]:
+        """Take note of the id of a process, if it is one of this slot: the worker, or an executor."""
+        kill: int | None = None
+        if self.alive and self.number == number:
+            self.pid = pid
+            kill = pid if self.condemned else None
+        elif number in self.executors:
+            kill = self.executors.forked(number, pid)
+        return [Kill(kill)] if kill is not None else []
+
+    def kill(self, reason: str) -> list[Instruction]:
+        """Kill the process."""
+        if self.pid is None:
+            return []
+        self.ending = self.ending or reason
+        return [Kill(self.pid)]
+
+    def condemn(self, reason: str) -> list[Instruction]:
+        """Kill a process that sent what it may not send, and its executors."""
+        self.condemned, self.ending, self.traffic.paused_until = True, reason, None
+        return [*self._dismiss(), *self.kill(reason)]
 
     def check(self, record: FromWorker, now: float) -> None:
-        """See that the process may say this. ``UnreadableError`` says why not."""
-        self._leaving = {name: until for name, until in self._leaving.items() if until > now}
-        border.check(record, {*self.assignment.pipelines, *self._leaving}, self._asked)
+        """Check that the process may send this. ``UnreadableError`` says why not."""
+        self.traffic.check(record, self.assignment.pipelines, now)
 
-    def hear(self, record: FromWorker, now: float) -> None:
-        """Take note of a record."""
+    def hear(self, record: FromWorker, now: float) -> list[Instruction]:
+        """Take a record that the process may send. ``UnreadableError`` if it requests what it may not have."""
         self.heard = now
-        if isinstance(record, Transition) and record.pipeline in self._states:
-            self._hear_transition(record)
-        elif isinstance(record, SwapReport) and record.pipeline in self._revisions:
+        if isinstance(record, Need):
+            return self._lend(record, now)
+        if isinstance(record, Dismiss):
+            return self._dismiss(record.number)
+        instructions: list[Instruction] = []
+        if isinstance(record, SwapReport):
+            self._hear_swap(record)
+        elif isinstance(record, Transition | Notice):
+            if isinstance(record, Transition) and record.pipeline in self._states:
+                self._hear_transition(record)
+            passed = self.traffic.admit(record, now)
+            instructions += [Report(passed)] if passed else []
+        else:
+            self._hear_rest(record)
+            instructions.append(Report(record))
+        instructions = [*self._take_incidents(), *instructions]
+        if self._outdated and self.alive:
+            instructions.append(Send(self.assign(now)))
+        return instructions
+
+    def _hear_swap(self, record: SwapReport) -> None:
+        if record.pipeline in self._revisions:
             self._incidents += self._revisions[record.pipeline].swap(record)
-        elif isinstance(record, RawResults):
+
+    def _hear_rest(self, record: FromWorker) -> None:
+        if isinstance(record, RawResults):
             for name in {item.pipeline for item in record.items} & self._restarts.keys():
                 self._restarts[name].open = False
                 self._revisions[name].gave_results()
         elif isinstance(record, RawAnswered):
-            self._times[record.number] -= 1
-            if not self._times[record.number]:
-                del self._asked[record.number], self._times[record.number]
+            self.traffic.answered(record)
 
     def _hear_transition(self, record: Transition) -> None:
         revisions = self._revisions[record.pipeline]
@@ -208,49 +284,42 @@ class Slot:
         if record.state in OVER:
             self._restarts[record.pipeline].open = False
 
-    def admit(self, record: Notice | Transition, now: float) -> Notice | Transition | None:
-        """Return what is passed on now, if anything: a worker cannot flood the others' events."""
-        return self._rates_of(record.pipeline).admit(record, now)
+    def _lend(self, need: Need, now: float) -> list[Instruction]:
+        known = self._revisions.get(need.pipeline)
+        revision = known.find(need.revision) if known else None
+        wanted = revision.pipeline if revision else None
+        if refusal := self.executors.refusal(need, wanted, len(self.assignment.pipelines), now):
+            log.warning("pipeline %s gets no executor: %s", need.pipeline, refusal)
+            return []
+        assert revision is not None
+        return [Lend(Open(revision.assignment, need.pipeline, need.delegate), need)]
 
-    def postponed(self, now: float) -> list[Transition]:
-        """Return transitions that had to wait and are due now."""
-        return [move for rates in self._rates.values() if (move := rates.postponed(now))]
+    def _dismiss(self, number: int | None = None) -> list[Instruction]:
+        """Kill executors: one that hangs does not notice that its worker let go of it."""
+        return [Kill(pid) for pid in self.executors.dismiss(number)]
 
-    def last_moves(self) -> list[Transition]:
-        """Return transitions that had to wait, as the process is gone."""
-        return [move for rates in self._rates.values() if (move := rates.take())]
+    def _take_incidents(self) -> Iterator[Report]:
+        found, self._incidents = self._incidents, []
+        return map(Report, found)
 
-    def spent(self, size: int, now: float) -> bool:
-        """Take note of bytes that were read; return whether the process has to wait."""
-        level = self.budget.level(now)
-        self.budget.spend(size)
-        if level >= size:
-            return False
-        self.paused_until = self.budget.full_at(1.0)
-        return True
+    # --- the process is gone
 
-    def _rates_of(self, pipeline: str) -> Rates:
-        if pipeline not in self._rates:
-            self._rates[pipeline] = Rates()
-        return self._rates[pipeline]
-
-    def overdue(self, now: float) -> float | None:
-        """Return for how many seconds the process has been silent, if that is longer than its deadline."""
-        if self.channel is None or self.paused_until is not None:
-            return None
-        chosen = [revisions.chosen.pipeline.options for revisions in self._revisions.values()]
-        deadline = min((options.deadline for options in chosen), default=LOADING_DEADLINE)
-        if "starting" in self._states.values() or any(one.swapping for one in self._revisions.values()):
-            deadline = max(deadline, LOADING_DEADLINE)
-        silent = now - self.heard
-        return silent if silent > deadline else None
+    def exited(self, status: int, now: float) -> list[Instruction]:
+        """Take note that the process is gone, and that nothing of it is left to be read."""
+        instructions = self._dismiss()
+        instructions += map(Report, self.traffic.last_moves())
+        for move in self.ended(status, now):
+            crash = Incident(move.pipeline, "crashed", f"worker {self.name}: {move.reason}")
+            instructions += [Report(crash), Report(move)]
+        return [*instructions, *self._take_incidents()]
 
     def ended(self, status: int, now: float) -> list[Transition]:
-        """Take note that the process is gone; return what that means for the pipelines that it broke."""
+        """Return what the end of the process means for the pipelines that it broke."""
         running = [name for name, state in self._states.items() if state not in OVER]
-        reason, condemned, told = self.ending or describe(status), self.condemned, self.ending is not None
-        self.channel = self.pid = self.ending = None
-        if status == 0 and not condemned and (told or not running or self._may_end(now)):
+        reason, condemned, intended = self.ending or describe(status), self.condemned, self.ending is not None
+        self.alive, self.pid, self.ending = False, None, None
+        self.traffic.paused_until = None
+        if status == 0 and not condemned and (intended or not running or self._may_end(now)):
             return []
         refused = self._refuse_successors(reason)
         blamed = list(self._states) if condemned else [] if refused else self._to_blame(running)
@@ -283,39 +352,3 @@ class Slot:
         if restarts.open:
             reason = f"crashed too often ({reason}); next try in {pause:.0f} s"
         return Transition(name, self._states[name], reason)
-
-
-class Rates:
-    """How often one pipeline's worker may move it and report events."""
-
-    def __init__(self) -> None:
-        self._notices = Bucket(NOTICES_PER_SECOND, NOTICES_AT_ONCE)
-        self._moves = Bucket(MOVES_PER_SECOND, MOVES_AT_ONCE)
-        self._folded = 0
-        self._last: Transition | None = None
-
-    def admit(self, record: Notice | Transition, now: float) -> Notice | Transition | None:
-        """Return what is passed on now."""
-        if isinstance(record, Transition):
-            self._last = record
-            return self.postponed(now)
-        if self._notices.level(now) < 1:
-            self._folded += 1
-            return None
-        self._notices.spend(1)
-        if self._folded:
-            record.reason += f" (and {self._folded} more such notices that were not passed on)"
-            self._folded = 0
-        return record
-
-    def postponed(self, now: float) -> Transition | None:
-        """Return the last transition, if it has not been passed on and may be now."""
-        if self._last is None or self._moves.level(now) < 1:
-            return None
-        self._moves.spend(1)
-        return self.take()
-
-    def take(self) -> Transition | None:
-        """Return the last transition, if it has not been passed on."""
-        last, self._last = self._last, None
-        return last

@@ -1,0 +1,40 @@
+"""What a slot decides and ``limpet.supervision.worker_process`` does."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+
+if TYPE_CHECKING:
+    from limpet.wire.records import Need, Open, ToSupervisor, ToWorker
+
+
+class Start(NamedTuple):
+    """Fork a process for this slot, and send it its assignment."""
+
+
+class Send(NamedTuple):
+    """Send a record to the process."""
+
+    record: ToWorker
+
+
+class Kill(NamedTuple):
+    """Kill a process: the worker, or one of its executors."""
+
+    pid: int
+
+
+class Lend(NamedTuple):
+    """Fork an executor, and give the worker the other end of its socket."""
+
+    task: Open
+    need: Need
+
+
+class Report(NamedTuple):
+    """Pass a record on to the supervisor."""
+
+    record: ToSupervisor
+
+
+Instruction: TypeAlias = Start | Send | Kill | Lend | Report

@@ -1,0 +1,217 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from limpet.errors import UnreadableError
+from limpet.supervision.restarts import COOL_OFF, LIMIT
+from limpet.supervision.slot import ENDS_AT_ONCE, LOADING_DEADLINE, Slot
+from limpet.supervision.traffic import (
+    BYTES_AT_ONCE,
+    BYTES_PER_SECOND,
+    LEAVING,
+    MOVES_AT_ONCE,
+    NOTICES_AT_ONCE,
+)
+from limpet.wire.records import Ask, Notice, RawAnswered, RawResult, RawResults, SetLogLevel, Transition
+from support.assigned import cells
+
+if TYPE_CHECKING:
+    from limpet.contracts.assignment import Assignment
+    from limpet.contracts.messages import State
+
+TABLES = {
+    "device": {"id": "d"},
+    "jsonl": {},
+    "sources": {"s": {"kind": "replay"}},
+    "pipelines": {
+        "a": {"source": "s", "model": "a", "deadline": 2.0},
+        "b": {"source": "s", "model": "b"},
+    },
+}
+
+
+def cell(tables: dict[str, object]) -> Assignment:
+    return cells(tables, Path("/nowhere"))["s"]
+
+
+def slot(**changes: object) -> Slot:
+    return Slot(cell(TABLES | changes))
+
+
+def running(names: list[str], now: float = 0.0) -> Slot:
+    made = slot()
+    made.started(1)
+    made.assign(now)
+    for name in names:
+        made.hear(Transition(name, "running"), now)
+    return made
+
+
+def result(pipeline: str) -> RawResults:
+    return RawResults([RawResult(pipeline, "m", 1, "cpu", False, 0, 0, 0, 0, msgspec.Raw(b"{}"))])
+
+
+def test_who_was_loading_is_to_blame() -> None:
+    made = running(["a"])
+    broken = made.ended(-11, 1.0)
+    assert [(t.pipeline, t.state, t.reason) for t in broken] == [("b", "starting", "killed by SIGSEGV")]
+
+
+def test_when_nobody_was_loading_all_are_to_blame() -> None:
+    broken = running(["a", "b"]).ended(1, 1.0)
+    assert [t.pipeline for t in broken] == ["a", "b"]
+    assert broken[0].reason == "ended with exit status 1"
+
+
+def test_a_pipeline_that_always_crashes_does_not_take_the_others_along() -> None:
+    made = running(["a"])
+    now = 0.0
+    for _ in range(LIMIT):
+        made.started(1)
+        made.assign(now)
+        made.hear(Transition("a", "running"), now)
+        (broken,) = made.ended(-11, now)
+        now = made.next_start() or 0.0
+    assert (broken.pipeline, broken.state) == ("b", "failed")
+    assert "next try in" in broken.reason
+    assert made.runnable(now) == ["a"]
+    assert made.runnable(now + 2 * COOL_OFF) == ["a", "b"]
+
+
+def test_a_failed_pipeline_is_tried_again_beside_the_running_ones() -> None:
+    made = slot()
+    for _ in range(LIMIT):
+        made.started(1)
+        made.assign(0.0)
+        made.hear(Transition("a", "running"), 0.0)
+        made.ended(-11, 0.0)
+    made.started(1)
+    made.assign(1.0)
+    made.hear(Transition("a", "running"), 1.0)
+    assert not made.revived(1.0)
+    assert made.revived(2 * COOL_OFF)
+    made.assign(2 * COOL_OFF)
+    assert not made.revived(2 * COOL_OFF)
+    made.hear(result("b"), 2 * COOL_OFF)
+    assert made.ended(-11, 2 * COOL_OFF)[0].state == "starting"
+
+
+def test_a_pipeline_that_failed_in_good_order_is_left_alone() -> None:
+    made = running(["a"])
+    made.hear(Transition("b", "failed", "no such model"), 0.0)
+    assert made.runnable(1e6) == ["a"]
+    made.hear(Transition("a", "finished"), 0.0)
+    assert made.ended(0, 1.0) == []
+    assert made.next_start() is None
+
+
+def test_a_source_whose_pipelines_all_failed_is_not_started_again() -> None:
+    made = running([])
+    for name in ("a", "b"):
+        made.hear(Transition(name, "failed", "sources.s.kind: ..."), 0.0)
+    made.ended(0, 0.0)
+    assert made.next_start() is None
+
+
+def test_a_process_that_keeps_ending_of_its_own_accord_is_slowed_down() -> None:
+    made = running(["a"])
+    ends = [made.ended(0, 0.0) for _ in range(ENDS_AT_ONCE + 1)]
+    assert ends[:-1] == [[]] * ENDS_AT_ONCE
+    assert [move.pipeline for move in ends[-1]] == ["b"]
+    assert (made.next_start() or 0.0) > 0.0
+
+
+def test_a_process_that_lied_is_to_blame_however_it_ended() -> None:
+    made = running(["a"])
+    made.hear(Transition("b", "finished"), 0.0)
+    made.condemned, made.ending = True, "it sent garbage"
+    assert [(move.pipeline, move.reason) for move in made.ended(0, 0.0)] == [
+        ("a", "it sent garbage"),
+        ("b", "it sent garbage"),
+    ]
+
+
+def test_a_question_that_was_asked_twice_is_answered_twice() -> None:
+    made = running(["a"])
+    for _ in range(2):
+        made.traffic.ask(Ask(0, SetLogLevel("DEBUG")))
+    for _ in range(2):
+        answer = RawAnswered(0)
+        made.check(answer, 0.0)
+        made.hear(answer, 0.0)
+    with pytest.raises(UnreadableError, match="not asked"):
+        made.check(RawAnswered(0), 0.0)
+
+
+def test_a_pipeline_that_was_taken_away_may_still_say_its_last_words() -> None:
+    made = running(["a", "b"])
+    tables = TABLES | {"pipelines": {"a": TABLES["pipelines"]["a"]}}  # type: ignore[index]
+    made.want(cell(tables), 100.0)
+    made.check(Transition("b", "stopped"), 101.0)
+    with pytest.raises(UnreadableError, match="no pipeline of its source"):
+        made.check(Transition("b", "stopped"), 101.0 + LEAVING)
+
+
+def test_notices_beyond_the_rate_are_counted_in_the_next_one() -> None:
+    made = running(["a"])
+    passed = [made.traffic.admit(Notice("a", "gap", "1 gap"), 0.0) for _ in range(100)]
+    assert sum(notice is not None for notice in passed) == NOTICES_AT_ONCE
+    later = made.traffic.admit(Notice("a", "gap", "1 gap"), 60.0)
+    assert later is not None
+    assert f"{100 - NOTICES_AT_ONCE} more" in later.reason
+
+
+def test_of_transitions_beyond_the_rate_the_last_one_counts() -> None:
+    made = running(["a"])
+    states: tuple[State, ...] = ("running", "waiting")
+    passed = [made.traffic.admit(Transition("a", states[i % 2], str(i)), 0.0) for i in range(100)]
+    assert sum(move is not None for move in passed) == MOVES_AT_ONCE - 1  # It has reported that it runs.
+    assert made.traffic.postponed(0.5) == []
+    assert [move.reason for move in made.traffic.postponed(60.0)] == ["99"]
+    assert made.traffic.postponed(120.0) == []
+
+
+def test_what_had_to_wait_is_said_at_the_end() -> None:
+    made = running(["a"])
+    for i in range(100):
+        made.traffic.admit(Transition("a", "waiting", str(i)), 0.0)
+    assert [move.reason for move in made.traffic.last_moves()] == ["99"]
+
+
+def test_a_process_that_sends_too_much_waits() -> None:
+    made = running(["a"])
+    assert not made.traffic.spend(BYTES_AT_ONCE, 10.0)
+    assert made.traffic.spend(BYTES_PER_SECOND, 10.0)
+    assert made.traffic.paused_until == pytest.approx(11.0)
+    assert made.overdue(1e6) is None
+
+
+def test_silence_is_measured_by_the_shortest_deadline_once_all_models_are_loaded() -> None:
+    made = running(["a"])
+    assert made.overdue(60.0) is None
+    assert made.overdue(LOADING_DEADLINE + 1) is not None
+    made.hear(Transition("b", "running"), 60.0)
+    assert made.overdue(61.9) is None
+    assert made.overdue(62.5) == 2.5
+
+
+def test_another_source_starts_every_pipeline_anew() -> None:
+    made = running(["a", "b"])
+    made.want(cell(TABLES | {"sources": {"s": {"kind": "replay", "queue": 3}}}), 0.0)
+    made.ending = "its source changed"
+    assert made.ended(0, 5.0) == []
+    assert made.next_start() == 0.0
+    assert made.runnable(5.0) == ["a", "b"]
+
+
+def test_only_the_changed_pipeline_is_forgiven_its_crashes() -> None:
+    made = running(["a", "b"])
+    made.ended(-9, 1.0)
+    pipelines = TABLES["pipelines"] | {"b": {"source": "s", "model": "other"}}  # type: ignore[operator]
+    made.want(cell(TABLES | {"pipelines": pipelines}), 0.0)
+    assert made.runnable(1.0) == ["b"]
+    assert made.runnable(2.0) == ["a", "b"]
