@@ -241,3 +241,66 @@ def run_at_once(ground: Ground) -> None:
         ground.configure(*parts)
         ground.start(attempt)
         attempt.reached = f"{len(parts)} pipelines at once"
+
+
+def _crashing(folder: Path, name: str) -> Path:
+    model = _changed(models.joined, (624, 2))(folder).read_bytes()
+    path = folder / "crashing.limpet"
+    return bundles.bundle(path, {"model.tflite": model}, name=name, version=2, decoder={"kind": "regress"})
+
+
+NEWER: dict[str, Callable[[Path, str], Path]] = {
+    **{
+        name: lambda folder, _, make=BUNDLES[name]: make(folder)  # type: ignore[misc]
+        for name in (
+            "a manifest of 100,000 nested lists",
+            "a manifest of 64 MB",
+            "a model with the wrong hash",
+            "a member that is a link",
+            "a zip of 200 MB of zeros",
+            "a zip of 20,000 members",
+            "a zip cut in half",
+            "a zip of garbage",
+            "an unknown decoder",
+        )
+    },
+    "a model that crashes the runtime when it is loaded": _crashing,
+}
+"""What is put into the store as a newer version of a bundle that runs."""
+
+
+def run_newer(ground: Ground, names: Iterable[str] | None = None) -> None:
+    """Put each into the store as a newer version of a bundle that is at work. The older version must go on."""
+    for name in names or NEWER:
+        number = f"n{next(_numbers)}"
+        folder = ground.folder / number
+        folder.mkdir()
+        store = ground.state / "models"
+        model = models.dense(folder / "sound.tflite", 3, 3).read_bytes()
+        fields: dict[str, Any] = {"inputs": [INPUT], "decoder": {"kind": "regress"}}
+        bundles.bundle(store / f"{number}-1.limpet", {"model.tflite": model}, name=number, version=1, **fields)
+        ground.spy.pipelines.add(number)
+        ground.reload(PIPELINE.format(name=number, model=number))
+
+        def results(number: str = number) -> list[Any]:
+            return ground.spy.results(number)
+
+        with ground.attempt(f"{name}, as a newer version in the store", BORDER) as attempt:
+            wait_until(results, PATIENCE)
+            NEWER[name](folder, number).replace(store / f"{number}-2.limpet")
+            ground.reload(PIPELINE.format(name=number, model=number))
+
+            def refused(number: str = number) -> dict[str, Any]:
+                events = ground.spy.said(f"event/{number}")
+                return next((one for one in events if one["event"] in {"passed_over", "swap_failed"}), {})
+
+            with contextlib.suppress(AssertionError):
+                wait_until(lambda refused=refused: refused() or not ground.alive(), PATIENCE)
+            if event := refused():
+                attempt.reached = "it was examined"
+                attempt.happened = f"{event['event']}: {event.get('reason', '')}"[:300]
+            before = len(results())
+            try:
+                wait_until(lambda results=results, before=before: len(results()) > before, PATIENCE)
+            except AssertionError:
+                attempt.harmed("others_lost")

@@ -33,6 +33,7 @@ def _workers(prepared: Ground) -> None:
 
 def _bundles(prepared: Ground) -> None:
     bundles.run(prepared)
+    bundles.run_newer(prepared)
     bundles.run_at_once(prepared)
 
 
