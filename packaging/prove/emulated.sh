@@ -21,8 +21,8 @@ limpet="$python -m limpet"
 version=$($limpet --version)
 $limpet inspect "$($python -c 'import limpet; print(limpet.__path__[0])')/demo_data/shuttle-1.limpet" >/dev/null
 sandbox=$($python -c '
-from limpet.isolation import needs, sandbox
-print(" ".join(sandbox.enter(needs.Needs())))' 2>/proof/sandbox.txt || true)
+from limpet.isolation import permissions, sandbox
+print(" ".join(sandbox.enter(permissions.Permissions())))' 2>/proof/sandbox.txt || true)
 demo=$($limpet demo --json --broker "$2" 2>/proof/demo.txt | tail -n 1) || true
 [ -n "$demo" ] || { tail -n 20 /proof/demo.txt >&2; demo=null; }
 tests="tests/inference/test_window.py tests/test_histogram.py tests/wire/test_channel.py tests/test_config.py tests/decoders

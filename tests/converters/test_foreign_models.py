@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import struct
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from limpet.errors import UnreadableError
 from limpet.isolation import landlock
 from limpet.models.protobuf import Message
 from limpet_convert import foreign, sources
+from limpet_convert.converters import onnx as onnx_converter
 from limpet_convert.errors import ConvertError
 from limpet_convert.jail import Jail
 from support import models
@@ -163,3 +166,22 @@ def test_a_child_sees_no_secrets_of_the_environment(tmp_path: Path, monkeypatch:
     jail = Jail([tmp_path])
     assert b"hunter2" not in Path(f"/proc/{jail.pid}/environ").read_bytes()
     jail.close()
+
+
+def test_onnx2tf_runs_in_the_sandbox_with_a_python_that_has_the_standard_library_alone(tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("a key")
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "onnx2tf.py").write_text(
+        "import sys\nopen('out', 'w').write(sys.argv[1])\ntry:\n    print(open('../secret').read())\n"
+        "except PermissionError:\n    print('refused')\n"
+    )
+    command = [sys.executable, "-S", "-c", onnx_converter.IN_SANDBOX, onnx_converter.AGENT, work, "-i"]
+    done = subprocess.run(command, cwd=work, capture_output=True, text=True, check=True, timeout=60)
+    assert (work / "out").read_text() == "-i"
+    try:
+        landlock.abi()
+    except OSError:
+        return  # nothing can forbid it here
+    assert done.stdout == "refused\n"

@@ -34,17 +34,16 @@ IN_JAIL = False
 """Whether it is opened in a sandboxed child: here each of several steps is, see ``convert``."""
 LOCK = Path(__file__).parent.parent / "locks" / "onnx2tf.txt"
 _TEXT = 400
-_AGENT = Path(limpet.__file__).resolve().parents[1]
-_IN_SANDBOX = """
+AGENT = Path(limpet.__file__).resolve().parents[1]
+IN_SANDBOX = """
 import runpy, sys
 agent, scratch = sys.argv[1:3]
 sys.path.insert(0, agent)
 from pathlib import Path
 from limpet.isolation import sandbox
+from limpet.isolation.permissions import Permissions
 sys.path.remove(agent)
-class Needs:
-    read, change, devices, network, scratch = [], [], [], False, [Path(scratch)]
-sandbox.enter(Needs)
+sandbox.enter(Permissions(scratch=frozenset([Path(scratch)])))
 sys.argv[:3] = ["onnx2tf"]
 runpy.run_module("onnx2tf", run_name="__main__", alter_sys=True)
 """
@@ -92,7 +91,7 @@ def _made(files: Sequence[Path], config: Config, names: Sequence[str]) -> bytes:
             copy = work / "model" / file.relative_to(path.parent if file is path else path.parent.resolve())
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, copy)
-        begin = [str(python), "-c", _IN_SANDBOX, str(_AGENT), str(work.resolve())]
+        begin = [str(python), "-c", IN_SANDBOX, str(AGENT), str(work.resolve())]
         command = [*begin, "-i", str(work / "model" / path.name), "-o", "out", "-n", "-v", "error"]
         if config.shape:
             command += ["-ois", f"{names[0]}:{','.join(map(str, config.shape))}"]
