@@ -85,6 +85,8 @@ def run(folder: Path, kills: int, seed: int = 0) -> dict[str, Any]:
             if number % 3 == 2:
                 broker.stop()
             running.start()
+            if number % 3 == 1:  # a busy machine may take longer to start than the pause below
+                consumer.wait_results("one", 150, 60)
             time.sleep(chance.uniform(0.3, 2.0))
             running.signal(signal.SIGKILL)
             running.wait()
@@ -95,6 +97,7 @@ def run(folder: Path, kills: int, seed: int = 0) -> dict[str, Any]:
                 broker.start()
                 wait_until(consumer.connected.is_set)
         running.start()
+        consumer.wait_results("one", 150, 60)
         drain(running, consumer)
         consumer.close()
         tally.take(consumer.messages)
