@@ -322,13 +322,6 @@ def _reporters(tables: Mapping[str, Any], problems: list[str]) -> dict[str, Repo
     """Return the reporters by name: those of ``[reporters.NAME]``, and those that a table of their kind makes."""
     found: dict[str, ReporterTable] = {}
     group = _group(tables, "reporters", problems) if "reporters" in tables else {}
-    for name, raw in _named(group, "reporters", problems):
-        options, where = dict(raw), f"reporters.{name}"
-        kind = options.pop("kind", None)
-        if isinstance(kind, str):
-            found[name] = ReporterTable(kind, options, where)
-        else:
-            problems.append(f'{where}.kind: missing; it names the plugin, as kind = "mqtt"')
     for kind in SHORT_REPORTERS:
         if kind not in tables:
             continue
@@ -336,6 +329,13 @@ def _reporters(tables: Mapping[str, Any], problems: list[str]) -> dict[str, Repo
         if kind in group:
             problems.append(f"{kind}: [{kind}] is short for [reporters.{kind}], which is there too; remove one")
         found[kind] = ReporterTable(kind, options, kind)
+    for name, raw in _named(group, "reporters", problems):
+        options, where = dict(raw), f"reporters.{name}"
+        kind = options.pop("kind", None)
+        if isinstance(kind, str):
+            found[name] = ReporterTable(kind, options, where)
+        else:
+            problems.append(f'{where}.kind: missing; it names the plugin, as kind = "mqtt"')
     return found
 
 

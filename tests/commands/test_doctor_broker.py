@@ -32,8 +32,11 @@ if TYPE_CHECKING:
 DAY = 86_400
 
 
-def look(folder: Path, now: float | None = None, **mqtt: Any) -> list[Finding]:
+def look(
+    folder: Path, now: float | None = None, reporters: dict[str, Any] | None = None, **mqtt: Any
+) -> list[Finding]:
     tables: dict[str, Any] = {
+        "reporters": reporters or {},
         "device": {"id": "press-07"},
         "sources": {"s": {"kind": "serial", "port": "/dev/null", "channels": ["a"]}},
         "pipelines": {"p": {"source": "s", "model": "m"}},
@@ -54,6 +57,28 @@ def test_a_broker_that_takes_us(tmp_path: Path) -> None:
         assert "MQTT 5" in found[-1].what
         assert "limpet-press-07-doctor" in running.log  # an id of its own: a running daemon keeps its session
         assert client.messages == []  # and no last will
+
+
+def test_each_of_two_brokers_is_looked_at_and_named(tmp_path: Path) -> None:
+    with mosquitto(tmp_path / "broker") as running:
+        cloud = {"kind": "mqtt", "url": "mqtt://127.0.0.1", "username": "u", "password_file": "none"}
+        found = look(tmp_path, url=running.url, reporters={"cloud": cloud})
+        assert results(found) == [("broker", "ok"), ("broker", "ok"), ("broker", "bad")]
+        assert found[-1].what.startswith("reporters.cloud.password_file: ")
+
+
+def test_two_reporters_of_one_broker_need_client_ids_and_topics_of_their_own(tmp_path: Path) -> None:
+    with mosquitto(tmp_path / "broker") as running:
+        second = {"kind": "mqtt", "url": running.url}
+        found = look(tmp_path, url=running.url, reporters={"second": second})
+        assert found[0].what.startswith("mqtt and reporters.second use 127.0.0.1")
+        assert "and the topic 'limpet'" in found[0].what
+        assert results(found) == [("broker", "bad"), *[("broker", "ok")] * 4]
+        same = {**second, "client_id": "a", "topic": "other"}
+        found = look(tmp_path, url=running.url, client_id="a", reporters={"s": same})
+        assert "as 'a'" in found[0].what
+        assert results(found)[0] == ("broker", "bad")
+        assert look(tmp_path, url=running.url, reporters={"s": {**second, "topic": "other"}})[0].result == "ok"
 
 
 def listens(port: int) -> bool:

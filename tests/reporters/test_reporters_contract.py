@@ -61,6 +61,13 @@ def test_many_messages_at_once_are_taken_while_the_destination_is_away(kind: str
             reporter.report(message)
 
 
+def test_it_reads_and_commits_everything_before_it_is_closed(kind: str, tmp_path: Path) -> None:
+    with reports.opened(plugins.load("reporters", kind), settings(kind, tmp_path), tmp_path) as reporter:
+        for message in [*reports.one_of_each(), *reports.results(2000)]:
+            reporter.report(message)
+    assert (reporter.cursor.uncommitted, reporter.cursor.missed) == (0, 0)
+
+
 def test_it_can_be_opened_again_after_it_was_closed(kind: str, tmp_path: Path) -> None:
     for _ in range(2):
         with reports.opened(plugins.load("reporters", kind), settings(kind, tmp_path), tmp_path) as reporter:

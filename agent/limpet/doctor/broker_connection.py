@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import stat
 from functools import partial
+from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
 from limpet import config
@@ -38,6 +39,8 @@ def connection(installation: Installation) -> Iterator[Finding]:
     reporters = _reporters(installation)
     if not reporters:
         yield skip("broker", "no usable table [mqtt] is configured")
+    for first, second in combinations(reporters, 2):
+        yield from _conflict(first, second)
     for one in reporters:
         yield from _one_connection(one, installation.now)
 
@@ -59,6 +62,19 @@ def _reporters(installation: Installation) -> list[_Reporter]:
         if table.kind == "mqtt" and (filled := config.fill(Config, table.options, table.where, wanted.base, [])):
             found.append(_Reporter(table.where, filled, client_id(filled, wanted.device.id, name)))
     return found
+
+
+def _conflict(first: _Reporter, second: _Reporter) -> Iterator[Finding]:
+    """Look for what two reporters cannot share at one broker."""
+    if endpoint(first.settings.url) != endpoint(second.settings.url):
+        return
+    what = f"{first.where} and {second.where} use {endpoint(first.settings.url)}"
+    if first.client_id == second.client_id:
+        why = "each ends the other's connection"
+        yield bad("broker", f"{what} as {first.client_id!r}", why, "give each a client_id of its own")
+    if first.settings.topic == second.settings.topic:
+        why = "every message comes twice, and one reports offline while the other is connected"
+        yield bad("broker", f"{what} and the topic {first.settings.topic!r}", why, "give each a topic of its own")
 
 
 def _one_connection(reporter: _Reporter, now: float) -> Iterator[Finding]:

@@ -1,0 +1,152 @@
+"""Commands: which are obeyed, how many, and what is answered if no worker does."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import pytest
+
+from limpet.contracts.commands import REQUESTS
+from limpet.supervision.commands import AT_ONCE, Commands
+from limpet.wire.records import NIL, Ask, RawAnswered, RunWindows, SetLogLevel, SetThreshold
+from support import reports
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from limpet.contracts.messages import Reply
+
+
+class Command:
+    """A command as a reporter brings it, and the answers that it got."""
+
+    def __init__(self, name: str, **arguments: Any) -> None:
+        self.name, self.payload = name, json.dumps(arguments).encode()
+        self.replies: list[Reply] = []
+
+    def reply(self, reply: Reply) -> None:
+        self.replies.append(reply)
+
+    @property
+    def error(self) -> str:
+        (reply,) = self.replies
+        assert reply.ok is (not reply.error)
+        return reply.error
+
+
+class Workers:
+    """Workers of the pipeline ``press``, which remember what they were asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[Ask] = []
+        self.restarted: list[str] = []
+        self.files = 0
+
+    def restart(self, pipeline: str) -> None:
+        if pipeline != "press":
+            raise KeyError(pipeline)
+        self.restarted.append(pipeline)
+
+    def ask(self, pipeline: str, ask: Ask, fds: tuple[int, ...] = ()) -> None:
+        if pipeline != "press":
+            raise KeyError(pipeline)
+        self.asked.append(ask)
+        self.files += len(fds)
+
+    def ask_all(self, ask: Ask) -> None:
+        self.asked.append(ask)
+
+
+class Desk:
+    def __init__(self, *allowed: str) -> None:
+        self.workers = Workers()
+        self.woken = 0
+        self.commands = Commands(
+            reports.ORIGIN, allowed or list(REQUESTS), self.workers, reports.device_health, self._wake
+        )
+
+    def _wake(self) -> None:
+        self.woken += 1
+
+    def do(self, name: str, **arguments: Any) -> Command:
+        command = Command(name, **arguments)
+        self.commands.take(command)
+        self.commands.tend()
+        return command
+
+
+@pytest.fixture(autouse=True)
+def log_level() -> Iterator[None]:
+    before = logging.getLogger().level
+    yield
+    logging.getLogger().setLevel(before)
+
+
+def test_a_command_of_another_thread_wakes_the_main_thread_and_is_obeyed_there() -> None:
+    desk = Desk()
+    command = Command("ping")
+    desk.commands.take(command)
+    assert (desk.woken, command.replies) == (1, [])
+    desk.commands.tend()
+    assert command.replies[0].result == {"boot": "boot1", "version": "0.1.0"}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "error"),
+    [
+        ("reboot", {}, "there is no command 'reboot'"),
+        ("restart", {"pipeline": "press"}, "not allowed here: 'restart' is not among device.commands"),
+        ("ping", {"x": 1}, "the payload is not what 'ping' takes"),
+        ("capture", {"pipeline": "pump"}, "no pipeline 'pump' is running"),
+    ],
+)
+def test_what_is_refused_is_answered(name: str, arguments: dict[str, Any], error: str) -> None:
+    desk = Desk("ping", "capture")
+    assert error in desk.do(name, **arguments).error
+    assert (desk.workers.asked, desk.workers.restarted) == ([], [])
+
+
+def test_more_than_a_burst_is_turned_away_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    desk = Desk()
+    commands = [desk.do("health") for _ in range(2 * int(AT_ONCE))]
+    refused = [command for command in commands if command.error]
+    assert len(refused) >= AT_ONCE - 1
+    assert all("too many commands" in command.error for command in refused)
+    assert caplog.text.count("too many commands") == 1
+
+
+def test_a_worker_answers_the_command_that_asked_it_and_no_other() -> None:
+    desk = Desk()
+    first = desk.do("threshold", pipeline="press", value=0.5)
+    second = desk.do("capture", pipeline="press")
+    assert desk.workers.asked[0].what == SetThreshold("press", 0.5)
+    desk.commands.answered(RawAnswered(desk.workers.asked[1].number, "", msgspec.Raw(b"[1]")))
+    desk.commands.answered(RawAnswered(desk.workers.asked[0].number, "no threshold", msgspec.Raw(NIL)))
+    desk.commands.answered(RawAnswered(desk.workers.asked[0].number, "again", msgspec.Raw(NIL)))
+    assert (first.error, second.error, second.replies[0].result) == ("no threshold", "", msgspec.Raw(b"[1]"))
+
+
+def test_windows_go_to_the_worker_in_a_file_and_one_command_at_a_time() -> None:
+    desk = Desk()
+    windows = {"shape": [1, 2], "values": [0.5, 1.0]}
+    first = desk.do("infer", pipeline="press", windows=windows)
+    assert (first.replies, desk.workers.files) == ([], 1)
+    assert desk.workers.asked[0].what == RunWindows("press")
+    assert desk.do("infer", pipeline="press", windows=windows).error.startswith("busy")
+    assert "at most 256" in Desk().do("infer", pipeline="press", windows={"shape": [257], "values": [0.0]}).error
+
+
+def test_the_log_level_is_that_of_all_processes() -> None:
+    desk = Desk()
+    assert not desk.do("log_level", level="ERROR").error
+    assert desk.workers.asked == [Ask(0, SetLogLevel("ERROR"))]
+    assert logging.getLogger().level == logging.ERROR
+
+
+def test_a_restart_is_the_workers() -> None:
+    desk = Desk()
+    assert not desk.do("restart", pipeline="press").error
+    assert desk.workers.restarted == ["press"]
