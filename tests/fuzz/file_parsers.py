@@ -17,6 +17,7 @@ from fuzz.registry import Prepared, parser
 from limpet import config
 from limpet.contracts.data import TensorSpec
 from limpet.delivery import reporters
+from limpet.deployment.local import examined
 from limpet.inference import single
 from limpet.models import bundle as bundles
 from limpet.models import golden
@@ -126,6 +127,22 @@ def _metadata(folder: Path) -> Prepared:
 
 @parser("bundle")
 def _bundle(folder: Path) -> Prepared:
+    return Prepared(_bundles(folder), _written(folder / "c-1.limpet", lambda path: _load(path, folder / "cache")))
+
+
+@parser("bundle under examination")
+def _examined(folder: Path) -> Prepared:
+    """Whatever a bundle is, its examination has an answer."""
+
+    def take(path: Path) -> None:
+        found = examined(path)
+        assert found.problem or (found.name and found.sha256)
+
+    return Prepared(_bundles(folder), _written(folder / "c-1.limpet", take))
+
+
+def _bundles(folder: Path) -> list[bytes]:
+    """Return a plain bundle, and one with all that a bundle may have."""
     model = models.dense(folder / "dense.tflite").read_bytes()
     vectors = made.golden([np.zeros((1, 1, 3))], [np.zeros((1, 1, 3))])
     plain = made.bundle(folder / "a-1.limpet", {"model.tflite": model}).read_bytes()
@@ -135,7 +152,7 @@ def _bundle(folder: Path) -> Prepared:
         labels="labels.txt",
         golden="golden.npz",
     ).read_bytes()
-    return Prepared([plain, full], _written(folder / "c-1.limpet", lambda path: _load(path, folder / "cache")))
+    return [plain, full]
 
 
 def _load(path: Path, cache: Path) -> None:

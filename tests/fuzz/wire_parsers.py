@@ -33,7 +33,9 @@ from limpet.wire.records import (
     LARGEST_RECORD,
     Answered,
     Capture,
+    Checked,
     Dismiss,
+    Examined,
     Figures,
     FromWorker,
     Heartbeat,
@@ -60,6 +62,24 @@ ROOT = f"limpet/{reports.ORIGIN.device}"
 def _framed(record: Any) -> bytes:
     payload = msgspec.msgpack.encode(record)
     return len(payload).to_bytes(4, "little") + payload
+
+
+@parser("answers of checkers and examiners")
+def _answers_of_helpers(_: Path) -> Prepared:
+    records = [Examined("motion", 3, "0" * 64), Examined(problem="damaged"), Checked(["a problem"])]
+
+    def take(data: bytes) -> None:
+        for kind in (Examined, Checked):
+            ours, theirs = socket.socketpair()
+            with ours, theirs:
+                ours.sendall(data[:60_000])
+                ours.close()
+                channel: Channel[Any] = Channel(theirs, kind, largest=LARGEST_RECORD)
+                with contextlib.suppress(EOFError):
+                    while True:
+                        list(channel.receive())
+
+    return Prepared([_framed(record) for record in records], take)
 
 
 @parser("channel records")

@@ -54,8 +54,8 @@ def plan_model(
 
 
 def _any_inputs(manifest: Manifest) -> dict[str, InputValue] | None:
-    told = [tensor.channels or tensor.state or tensor.constant is not None for tensor in manifest.inputs]
-    if len(told) < 2 or all(told):
+    described = [tensor.channels or tensor.state or tensor.constant is not None for tensor in manifest.inputs]
+    if len(described) < 2 or all(described):
         return None
     first, *others = manifest.inputs
     zeros: dict[str, InputValue] = {tensor.name: GivenInput(constant=0.0) for tensor in others}
@@ -90,8 +90,8 @@ def _plan(
     sources = {wanted.source: SourceTable("replay", {})}
     config = Config(Path.cwd(), Device(id="single", state=cache), sources, {name: wanted}, {})
     plan = plan_pipeline(assignment_of(config, name), name, spec, decodes=decodes)
-    asked = tuple(choice for choice in plan.delegates if choice.name in wanted.delegates)
-    return msgspec.structs.replace(plan, delegates=asked, least_speed=0.0)
+    requested = tuple(choice for choice in plan.delegates if choice.name in wanted.delegates)
+    return msgspec.structs.replace(plan, delegates=requested, least_speed=0.0)
 
 
 def likely_samples(manifest: Manifest) -> SampleSpec:

@@ -277,12 +277,12 @@ def _embedded_labels(path: Path, name: str) -> tuple[tuple[str, ...], str]:
 
 
 def _describe(path: Path, file: model_file.TFLiteFile, labels: tuple[str, ...]) -> Manifest:
-    said = file.description
+    description = file.description
     return Manifest(
         name=re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-._")[:64] or "model",
         version=0,
-        description=said.text or file.text,
-        licence=said.licence,
+        description=description.text or file.text,
+        licence=description.licence,
         inputs=[tensor.info for tensor in file.inputs],
         outputs=[tensor.info for tensor in file.outputs],
         transforms=_transforms(file),
@@ -296,12 +296,12 @@ def _transforms(file: model_file.TFLiteFile) -> list[dict[str, Any]]:
     It normalises for float inputs alone. Into a quantized uint8 input it copies bytes, whatever mean and deviation
     the metadata has; the real value of a byte is then ``(byte - zero_point) * scale``.
     """
-    said = file.description
-    if not (said.mean and said.std):
+    description = file.description
+    if not (description.mean and description.std):
         return []
     first = file.inputs[0]
     if first.dtype != "uint8":
-        return [{"kind": "normalise", "mean": _one_or_all(said.mean), "std": _one_or_all(said.std)}]
+        return [{"kind": "normalise", "mean": _one_or_all(description.mean), "std": _one_or_all(description.std)}]
     if len(first.scale) != 1 or len(first.zero_point) != 1 or first.scale[0] <= 0:
         return []
     return [{"kind": "normalise", "mean": float(first.zero_point[0]), "std": 1 / first.scale[0]}]

@@ -24,9 +24,9 @@ PER_SECOND, AT_ONCE = 1.0, 8.0
 
 @dataclass(slots=True)
 class Executor:
-    """One executor. ``ours``: the number of the fork, ``number``: the worker's own for it."""
+    """One executor. ``fork`` is the number of its fork, ``number`` is the worker's own for it."""
 
-    ours: int
+    fork: int
     number: int
     pipeline: str
     revision: int
@@ -63,14 +63,14 @@ class Executors:
             return f"the configuration has no delegate {need.delegate!r} for it"
         return ""
 
-    def add(self, ours: int, need: Need) -> None:
+    def add(self, fork: int, need: Need) -> None:
         """Take note of an executor that the fork server is to fork."""
-        self._all[ours] = Executor(ours, need.number, need.pipeline, need.revision)
+        self._all[fork] = Executor(fork, need.number, need.pipeline, need.revision)
 
-    def forked(self, ours: int, pid: int) -> int | None:
+    def forked(self, fork: int, pid: int) -> int | None:
         """Take note of its process; return the process id if it is to be killed at once."""
-        self._all[ours].pid = pid
-        return pid if self._all[ours].dismissed else None
+        self._all[fork].pid = pid
+        return pid if self._all[fork].dismissed else None
 
     def dismiss(self, number: int | None = None) -> list[int]:
         """Dismiss one executor, or all. Return the process ids to kill."""
@@ -79,27 +79,27 @@ class Executors:
             one.dismissed = True
         return [one.pid for one in gone if one.pid is not None]
 
-    def forget(self, ours: int) -> None:
+    def forget(self, fork: int) -> None:
         """Take note that an executor was never forked."""
-        self._all.pop(ours, None)
+        self._all.pop(fork, None)
 
     def ended(self, pid: int) -> Executor | None:
         """Take note of the end of a process; return the executor that it was, if it was one of these."""
-        for ours, one in self._all.items():
+        for fork, one in self._all.items():
             if one.pid == pid:
-                return self._all.pop(ours)
+                return self._all.pop(fork)
         return None
 
     def not_forked_yet(self) -> set[int]:
         """Return the numbers of the forks that the fork server has not answered yet."""
-        return {ours for ours, one in self._all.items() if one.pid is None}
+        return {fork for fork, one in self._all.items() if one.pid is None}
 
-    def __contains__(self, ours: object) -> bool:
-        return ours in self._all
+    def __contains__(self, fork: object) -> bool:
+        return fork in self._all
 
     def pids(self) -> dict[str, int]:
         """Return the process ids by a name for people."""
-        return {f"{one.pipeline}/{one.ours}": one.pid for one in self._all.values() if one.pid is not None}
+        return {f"{one.pipeline}/{one.fork}": one.pid for one in self._all.values() if one.pid is not None}
 
     def clear(self) -> None:
         """Forget all: the fork server is gone, and they with it."""

@@ -233,7 +233,7 @@ class Fleet:
 def _log_end(executor: Executor, status: int) -> None:
     """Log how an executor ended, unless it was killed. Its worker often notices a crash first."""
     if not executor.dismissed or status not in (0, -signal.SIGKILL):
-        log.warning("executor %s/%d: %s", executor.pipeline, executor.ours, describe(status))
+        log.warning("executor %s/%d: %s", executor.pipeline, executor.fork, describe(status))
 
 
 def _modules(kinds: Iterable[str]) -> list[str]:

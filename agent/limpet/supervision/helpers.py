@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True, eq=False)
 class _Helper:
-    """``channel`` is ``None`` until the process is asked for. ``number`` is that of its fork."""
+    """``channel`` is ``None`` until the fork server has the order. ``number`` is that of the fork."""
 
     name: str
     task: Check | Examine

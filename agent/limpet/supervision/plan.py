@@ -50,6 +50,14 @@ class Plan:
             if one.model is None
         ]
 
+    def runs(self, pipeline: str) -> bool:
+        """Whether a pipeline is to run, or is not configured any more.
+
+        If not, what a worker still reports of it is of the past.
+        """
+        one = self.desired.pipelines.get(pipeline)
+        return one is None or one.model is not None
+
     def reload(
         self, config: Config, found: Mapping[str, Sequence[FoundModel]], states: Mapping[str, State]
     ) -> None:

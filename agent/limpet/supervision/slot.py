@@ -57,14 +57,14 @@ class Slot:
         self.name = assignment.cell
         self.assignment = assignment
         self.alive = False
-        """Whether there is a process, or one was asked for."""
+        """Whether there is a process, or one is being forked."""
         self.pid: int | None = None
         self.number = 0
-        """The number under which the fork server was asked for the process."""
+        """The number of its fork."""
         self.heard = 0.0
         """When the process sent something last."""
         self.ending: str | None = None
-        """Why the process was told to end, or was killed, if it was."""
+        """Why the process is to end, if it is: it was sent ``Stop``, or killed."""
         self.condemned = False
         """Whether the process sent what it may not send. Nothing of it is read any more."""
         self.executors = Executors()
@@ -124,7 +124,7 @@ class Slot:
         return [Send(ask)]
 
     def assign(self, now: float) -> Assign:
-        """Return what the process is to run now, and take note that it is told so."""
+        """Return what the process is to run now, and take note that it gets to know."""
         names = self.runnable(now)
         self.heard, self._outdated = now, False
         for name in names:
@@ -204,7 +204,7 @@ class Slot:
     # --- the process
 
     def started(self, number: int) -> None:
-        """Take note that a process was asked for."""
+        """Take note that a process is being forked."""
         self.alive, self.number = True, number
         self.condemned = False
         self.traffic.restart()

@@ -182,7 +182,8 @@ class Supervisor:
         elif isinstance(record, Heartbeat):
             self._ledger.add(cell, record, monotonic())
         elif isinstance(record, Transition):
-            self._move(record)
+            if self._plan.runs(record.pipeline):
+                self._move(record)
         elif isinstance(record, Incident | Notice):
             self._ledger.account(record.pipeline).restarts += record.event == "crashed"
             self._events.report(record.event, record.pipeline, record.reason)
