@@ -201,6 +201,7 @@ def test_swaps_under_load(tmp_path: Path, store: Path, lines: Lines, board: Boar
         sent = sending.stop() - 1  # the line takes the first one for the rest of another
         wait_until(lambda: len(lines.results("single")) >= sent)
         assert running.pid_of("line") == worker
+        assert len(mapped(worker)) == 2, "the old models are still in memory"
         assert running.stop() == 0
     results = lines.results("single")
     assert whole(results, step=1)
@@ -299,6 +300,30 @@ def test_a_successor_that_crashes_its_worker_is_not_tried_again(
     assert not lines.events("other", "crashed")
 
 
+def test_a_model_that_only_a_new_sandbox_can_read_is_proven_there_or_the_old_one_comes_back(
+    tmp_path: Path, store: Path, lines: Lines, board: Board
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    made(store, "single", 1, plain)
+    made(tmp_path / "elsewhere", "single", 2, plus_five, **vectors(4))
+    made(tmp_path / "elsewhere", "single", 3, plus_five, **vectors(5))
+    with daemon(configured(tmp_path, single("single-1.limpet"))) as running, counting(board, 200):
+        lines.wait_results("single", 20)
+        change(running, tmp_path, single("../elsewhere/single-2.limpet"))
+        assert lines.wait_event("single", "swap_failed").startswith(
+            "single 2 is not used, single 1 goes on: wrong"
+        )
+        lines.wait_results("single", 20)
+        assert lines.health("single")["version"] == 1
+        change(running, tmp_path, single("../elsewhere/single-3.limpet"))
+        wait_until(lambda: lines.health("single")["version"] == 3)
+        lines.wait_results("single", 20)
+        running.stop()
+    assert [version for version, _ in groupby(one["version"] for one in lines.results("single"))] == [1, 3]
+    assert not lines.events("single", "failed")
+    assert not lines.events("single", "crashed")
+
+
 def test_a_successor_that_fails_on_its_first_window_gives_it_back(
     tmp_path: Path, store: Path, lines: Lines, board: Board
 ) -> None:
@@ -332,6 +357,12 @@ def counting(board: Board, rate: int) -> Iterator[Counting]:
 
 def threads(process: int) -> int:
     return len(list(Path(f"/proc/{process}/task").iterdir()))
+
+
+def mapped(process: int) -> set[str]:
+    """Return the model files that a process has in memory."""
+    lines = Path(f"/proc/{process}/maps").read_text().splitlines()
+    return {line.split()[-1] for line in lines if line.endswith(".tflite")}
 
 
 def whole(results: list[dict[str, Any]], step: int) -> bool:

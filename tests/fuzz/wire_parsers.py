@@ -44,6 +44,7 @@ from limpet.wire.records import (
     RawResults,
     Result,
     Results,
+    SwapReport,
     Transition,
 )
 from limpet.worker.executor_link import ExecutorLink, Expected
@@ -93,6 +94,7 @@ def _records(_: Path) -> Prepared:
         Notice("p", "gap", "a gap"),
         Answered(1, "", {"x": [1, 2]}),
         Need(1, "p", "gpu"),
+        SwapReport("p", 1, "failed", "why"),
         Dismiss(1),
     ]
 

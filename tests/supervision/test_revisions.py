@@ -183,7 +183,7 @@ def test_reports_about_other_revisions_change_nothing() -> None:
     worker.swap(revision, "done", "failed")  # never begun
     worker.swap(revision + 1000, "begun", "failed", "done")
     assert worker.events() == []
-    worker.swap(revision, "begun", "done", "failed", "done")
+    worker.swap(revision, "begun", "done", "failed", "done", "begun", "done", "begun", "failed")
     assert [event for _, event, _ in worker.events()] == ["swapped"]
 
 

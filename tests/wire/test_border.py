@@ -39,6 +39,7 @@ from limpet.wire.records import (
     Results,
     RunWindows,
     SetLogLevel,
+    SwapReport,
     Transition,
 )
 from limpet.worker.commands import captured_answer
@@ -141,6 +142,7 @@ def test_a_worker_speaks_about_no_other_pipeline(pipeline: str) -> None:
         Transition(pipeline, "running"),
         Notice(pipeline, "gap", ""),
         Need(1, pipeline, "edgetpu"),
+        SwapReport(pipeline, 1, "begun"),
     ):
         with pytest.raises(UnreadableError, match="no pipeline of its source"):
             said(record)

@@ -60,6 +60,7 @@ class Revisions:
         self._offered = {self.wanted.number: self.wanted}
         self._at_work = 0
         self._swapping = 0
+        self._begun: set[int] = set()
 
     @property
     def chosen(self) -> Revision:
@@ -99,6 +100,7 @@ class Revisions:
         """Take note of a new process. It will run the chosen revision."""
         self._offered = {one.number: one for one in (self.wanted, self.proven) if one is not None}
         self._at_work, self._swapping = self.chosen.number, 0
+        self._begun.clear()
 
     def runs(self, number: int) -> None:
         """Take note that the worker loads or runs a revision."""
@@ -114,11 +116,14 @@ class Revisions:
         return self._refuse(number, reason)
 
     def swap(self, report: SwapReport) -> Iterator[Incident]:
-        """Take note of a swap. Yield the event that it is."""
+        """Take note of a swap. Yield the event that it is: one for each revision, whatever a worker reports."""
         revision = self._offered.get(report.revision)
         if revision is None:
             return
         if report.step == "begun":
+            if revision.number in self._begun:
+                return
+            self._begun.add(revision.number)
             self._swapping = revision.number
             self.proven = self.proven or self._offered.get(self._at_work)
         elif revision.number == self._swapping:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -30,10 +29,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SWITCH_INTERVAL = 0.0005
-"""Seconds for which a thread keeps Python's lock while a successor opens. Python's default of 0.005 would hold up
-a pipeline that runs thousands of windows a second."""
-DEFAULT_SWITCH_INTERVAL = 0.005
 _HANGS = "an earlier successor still opens; the command `restart` ends it"
 
 
@@ -202,11 +197,9 @@ class Pipelines:
         """Open a successor beside a pipeline that runs."""
         self._reports.swap(opening.name, opening.revision, "begun")
         self._swaps[opening.name] = _Swap(Successor(opening, self._spec))
-        self._set_switch_interval()
 
     def _take_over(self, name: str, swap: _Swap) -> None:
         """Hand the successor the next samples. The old pipeline waits for it to run its first window."""
-        self._set_switch_interval()
         opening, pipeline = swap.successor.opening, swap.successor.pipeline
         assert pipeline is not None
         old = self.running.get(name)
@@ -288,13 +281,8 @@ class Pipelines:
 
     def _close_successor(self, name: str, swap: _Swap) -> None:
         del self._swaps[name]
-        self._set_switch_interval()
         if swap.successor.pipeline is not None:
             swap.successor.pipeline.close()
-
-    def _set_switch_interval(self) -> None:
-        opening = any(not swap.successor.finished for swap in self._swaps.values())
-        sys.setswitchinterval(SWITCH_INTERVAL if opening else DEFAULT_SWITCH_INTERVAL)
 
     # --- while they run
 
