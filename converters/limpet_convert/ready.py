@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from limpet import plugins, text_file
 from limpet.contracts.data import Samples, SampleSpec, Window, fits
 from limpet.contracts.delegate import CPU
-from limpet.contracts.fields import Count, GivenInput, InputValue, Positive, WindowSpec
+from limpet.contracts.fields import Count, InputValue, Positive, UnwindowedInput, WindowSpec
 from limpet.errors import ModelError
 from limpet.inference import admission
 from limpet.inference.input_fit import resized, windowed_columns
@@ -175,7 +175,7 @@ def _manifest(described: Bundle, wanted: Wanted, labels: Sequence[str]) -> Manif
 def _input(tensor: TensorInfo, given: Mapping[str, InputValue], wanted: Wanted) -> TensorInfo:
     """Return what an input gets: what ``given`` says of it, else all ``channels``."""
     value = given.get(tensor.name, wanted.channels)
-    if isinstance(value, GivenInput):
+    if isinstance(value, UnwindowedInput):
         return replace(tensor, channels=[], state=value.state, constant=value.constant)
     return replace(tensor, channels=list(value), unit=wanted.unit)
 

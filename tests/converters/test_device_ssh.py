@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from limpet.contracts.messages import Inferred, Tensor
 from limpet.errors import LimpetError, ModelError, TransportError, UnreadableError
 from limpet.inference import infer_request, tensor_stream
-from limpet.inference.tensor_stream import MAGIC, Order, Part
+from limpet.inference.tensor_stream import MAGIC, Chunk, Order
 from limpet_convert.devices import DeviceError, Login, gather, open_device, ssh
 from support import delegate, models
 from support.sshd import Sshd, sshd
@@ -198,7 +198,7 @@ def test_a_stream_that_ends_too_early_or_is_damaged_is_one_line(model: Path) -> 
 def test_no_bytes_crash_who_serves_them(data: st.DataObject) -> None:
     frames = [
         msgspec.msgpack.encode(Order(4, "0" * 64, [data.draw(st.integers(-2, 5))], 2)),
-        msgspec.msgpack.encode(Part(data.draw(st.binary(max_size=6)))),
+        msgspec.msgpack.encode(Chunk(data.draw(st.binary(max_size=6)))),
         msgspec.msgpack.encode(Tensor(shape=data.draw(st.lists(st.integers(1, 5), min_size=1, max_size=3)))),
         data.draw(st.binary(max_size=40)),
     ]

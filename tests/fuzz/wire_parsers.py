@@ -162,7 +162,7 @@ def _stream(folder: Path) -> Prepared:
     model = bytes(100)
     order = tensor_stream.Order(100, "0" * 64, [3], 2)
     windows = infer_request.tensor(np.zeros((2, 3), np.float32))
-    whole = b"".join(map(_framed, (order, tensor_stream.Part(model), windows)))
+    whole = b"".join(map(_framed, (order, tensor_stream.Chunk(model), windows)))
 
     def take(data: bytes) -> None:
         source = io.BytesIO(data)

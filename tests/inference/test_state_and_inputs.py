@@ -11,7 +11,7 @@ import pytest
 from limpet.config import PipelineConfig
 from limpet.contracts.assignment import DelegateTable
 from limpet.contracts.data import Samples, SampleSpec
-from limpet.contracts.fields import GivenInput, WindowSpec
+from limpet.contracts.fields import UnwindowedInput, WindowSpec
 from limpet.errors import ModelError
 from limpet.inference import batches
 from limpet.inference.pipeline import Pipeline
@@ -130,7 +130,7 @@ def test_windows_of_a_model_with_state_never_go_side_by_side(tmp_path: Path) -> 
     assert not batches.suited(stateful)
 
 
-PAIR = {"step": ["x"], "total_in": GivenInput(state="total_out")}
+PAIR = {"step": ["x"], "total_in": UnwindowedInput(state="total_out")}
 
 
 def test_an_output_that_comes_in_again_is_the_state(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_a_signature_orders_the_inputs(tmp_path: Path) -> None:
 
 def test_an_input_can_be_a_constant(tmp_path: Path) -> None:
     for constant, wanted in ((2.0, [3, 4, 5, 2, 4, 6]), ([1, 2, 3], [2, 4, 6, 1, 4, 9])):
-        inputs = {"a": ["a", "b", "c"], "b": GivenInput(constant=constant)}
+        inputs = {"a": ["a", "b", "c"], "b": UnwindowedInput(constant=constant)}
         with Pipeline(planned(tmp_path, DATA / "two.tflite", SIX, inputs=inputs)) as pipeline:
             assert feed(pipeline, [[1, 2, 3, 9, 9, 9]]) == [wanted]
 
@@ -217,9 +217,9 @@ def test_a_manifest_says_what_each_input_gets(tmp_path: Path) -> None:
         ({"a": ["a", "b", "c"], "q": ["d", "e", "f"]}, r"inputs\.q: the model has no such input"),
         ({"a": ["a", "b", "z"], "b": ["d", "e", "f"]}, r"takes channels \['z'\], which its source does not have"),
         ({"a": ["a", "b", "c"], "b": ["d"]}, r"'second' has shape \[1, 3\], but .* give \[1, 1\]"),
-        ({"a": ["a", "b", "c"], "b": GivenInput(state="no")}, r"inputs\.second\.state: no output 'no'"),
-        ({"a": ["a", "b", "c"], "b": GivenInput(constant=[1, 2])}, "give one number, or 3 for shape"),
-        ({"a": GivenInput(constant=1), "b": GivenInput(constant=2)}, "none of them gets a window"),
+        ({"a": ["a", "b", "c"], "b": UnwindowedInput(state="no")}, r"inputs\.second\.state: no output 'no'"),
+        ({"a": ["a", "b", "c"], "b": UnwindowedInput(constant=[1, 2])}, "give one number, or 3 for shape"),
+        ({"a": UnwindowedInput(constant=1), "b": UnwindowedInput(constant=2)}, "none of them gets a window"),
     ],
 )
 def test_inputs_that_cannot_be_are_refused(tmp_path: Path, inputs: dict[str, Any], says: str) -> None:

@@ -47,8 +47,8 @@ class Threshold(msgspec.Struct, forbid_unknown_fields=True):
     value: float
 
 
-class Window(msgspec.Struct, forbid_unknown_fields=True):
-    """Answers with what the model of a pipeline is given for its next window."""
+class CaptureInputs(msgspec.Struct, forbid_unknown_fields=True):
+    """Answers with the inputs of a pipeline's model for its next window."""
 
     pipeline: str
 
@@ -63,13 +63,13 @@ class Infer(msgspec.Struct, forbid_unknown_fields=True):
     windows: Tensor
 
 
-Request: TypeAlias = Ping | Health | Restart | LogLevel | Threshold | Window | Infer
+Request: TypeAlias = Ping | Health | Restart | LogLevel | Threshold | CaptureInputs | Infer
 REQUESTS: dict[str, type[Request]] = {
     "ping": Ping,
     "health": Health,
     "restart": Restart,
     "log_level": LogLevel,
     "threshold": Threshold,
-    "capture": Window,
+    "capture": CaptureInputs,
     "infer": Infer,
 }

@@ -86,7 +86,7 @@ class Cut(NamedTuple):
     bottom: float
 
     def of(self, box: tuple[float, float, float, float]) -> Cut:
-        """Return where a box lies in the source's picture, given where it lies in the picture that was cut out."""
+        """Return where a box of the picture that was cut out lies in the source's picture."""
         width, height = self.right - self.left, self.bottom - self.top
         return Cut(
             self.left + box[0] * width,

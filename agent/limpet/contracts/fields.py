@@ -42,7 +42,7 @@ class WindowSpec(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_
             raise ValueError("hop goes with a window by count; use hop_seconds with seconds")
 
 
-class GivenInput(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class UnwindowedInput(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """What an input of a model gets that is no part of a window.
 
     ``state``: the model's output of the run before, by its name; zeros at the start and after a gap.
@@ -57,7 +57,7 @@ class GivenInput(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_
             raise ValueError("an input gets either a state or a constant")
 
 
-InputValue: TypeAlias = list[str] | GivenInput
+InputValue: TypeAlias = list[str] | UnwindowedInput
 """Channels of the source, all as they are if the list is empty; or something else."""
 
 
@@ -66,7 +66,7 @@ class TensorInfo(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_
 
     ``shape`` has -1 for a dimension that may vary. ``channels`` are the channels of the source, in order, that
     this input takes; empty for all. ``unit`` is that of its real values. ``state`` and ``constant``: what an input
-    gets in place of channels, see ``GivenInput``.
+    gets in place of channels, see ``UnwindowedInput``.
     """
 
     name: str

@@ -28,7 +28,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     ``metric`` makes the score: the mean squared (``mse``) or mean absolute (``mae``) difference between the
     model's first input and its first output, or that ``output`` itself, one number. An anomaly begins with
     ``rise`` windows in a row at or above ``threshold`` and ends with ``fall`` windows in a row below ``release``,
-    which is ``threshold`` unless it is given.
+    Default of ``release``: ``threshold``.
     """
 
     threshold: float

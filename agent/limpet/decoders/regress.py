@@ -29,7 +29,7 @@ T = TypeVar("T")
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What the numbers of all outputs, in order, are called and mean: ``value * scale + offset`` in ``unit``.
 
-    ``names`` are the model's labels or its outputs' names unless given. ``unit``, ``scale``, ``offset`` and
+    Default of ``names``: the model's labels, else its outputs' names. ``unit``, ``scale``, ``offset`` and
     ``range``, the ``[low, high]`` that can be believed, are one for all or a list with one for each.
     """
 

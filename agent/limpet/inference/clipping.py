@@ -1,4 +1,4 @@
-"""Whether the values that a quantized model is given fit into what its input can hold.
+"""Whether the values for a quantized model fit into the range of its input.
 
 Values beyond that are clipped, and the model answers all the same. That happens when a transform is missing, or
 when a sensor measures what the calibration never saw. At most ten windows a second are looked at.
@@ -42,7 +42,7 @@ class Clipping:
         self._said = False
 
     def look(self, inputs: Sequence[Array], now: int) -> None:
-        """Look at what the model is given."""
+        """Look at the model's inputs."""
         self.due = now + PAUSE
         pairs = zip(inputs, self._limits, strict=False)
         clipped = any(
@@ -54,13 +54,13 @@ class Clipping:
         self._recent[1] += clipped
 
     def take(self) -> tuple[int, int]:
-        """Return how many windows were looked at since this was asked last, and how many were clipped."""
+        """Return how many windows were looked at since the last call, and how many were clipped."""
         counts = self._looked, self._clipped
         self._looked = self._clipped = 0
         return counts
 
     def news(self) -> str:
-        """Return what is worth an event since this was asked last: that many windows are clipped now."""
+        """Return the text of an event if many windows are clipped since the last call, and were not before."""
         looked, clipped = self._recent
         if looked < FEWEST:
             return ""

@@ -45,7 +45,7 @@ class Graph:
     """The stages of one pipeline, opened. Not thread-safe.
 
     ``model`` is the one that was loaded; ``completed`` takes windows alone, see ``inputs.complete``. ``shapes``
-    are those that the model's inputs were given if it leaves some open. ``infer`` takes one window through all
+    are those of the model's inputs if it leaves some open. ``infer`` takes one window through all
     stages, and ``result`` makes a result of it.
     """
 

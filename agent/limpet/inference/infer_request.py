@@ -45,17 +45,17 @@ def tensor(values: Array) -> Tensor:
     return Tensor(shape=list(values.shape), data=values.astype("<f4").tobytes())
 
 
-def refuse(model: Model, given: FloatArray) -> None:
+def refuse(model: Model, windows: FloatArray) -> None:
     """Raise ``ModelError`` where windows are none that the model can take, before an accelerator stumbles."""
     if len(model.inputs) != 1:
-        raise ModelError(f"the model has {len(model.inputs)} inputs; windows can be given to models with one")
+        raise ModelError(f"the model has {len(model.inputs)} inputs; only a model with one takes windows")
     (wanted,) = model.inputs
     if wanted.dtype.kind not in "fiub":
-        raise ModelError(f"the model's input {wanted.name!r} takes {wanted.dtype}, and real values are given")
-    if not fits(given.shape[1:], wanted.shape):
+        raise ModelError(f"the model's input {wanted.name!r} takes {wanted.dtype}, and windows are real values")
+    if not fits(windows.shape[1:], wanted.shape):
         raise ModelError(
             f"the model's input {wanted.name!r} has shape {list(wanted.shape)}, but windows of "
-            f"{list(given.shape[1:])} are given"
+            f"{list(windows.shape[1:])} came"
         )
 
 
@@ -84,7 +84,7 @@ class Answers:
 
 
 def inferred(plan: PipelinePlan, model: Model, answers: Answers, placed: Placed | None, sha256: str) -> Inferred:
-    """Return what is told of it. ``ModelError`` as ``Answers.tensors``."""
+    """Return the reply's part about a model. ``ModelError`` as ``Answers.tensors``."""
     manifest = plan.bundle.manifest
     return Inferred(
         model=manifest.name,

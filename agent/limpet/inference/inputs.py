@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from limpet.contracts.fields import GivenInput
+from limpet.contracts.fields import UnwindowedInput
 from limpet.contracts.model_facts import ModelFacts
 from limpet.errors import ModelError
 from limpet.wording import suggest
@@ -83,9 +83,9 @@ def plan_inputs(
     ``wanted`` is the key ``inputs`` of the configuration. Without it the manifest decides.
     """
     values = _from_manifest(manifest, facts) if wanted is None else _from_config(wanted, facts)
-    untold = [tensor for tensor in facts.inputs if tensor.name not in values]
-    if untold and (len(facts.inputs) > 1 or wanted):
-        raise ModelError(_question(facts, untold, spec))
+    unassigned = [tensor for tensor in facts.inputs if tensor.name not in values]
+    if unassigned and (len(facts.inputs) > 1 or wanted):
+        raise ModelError(_refusal(facts, unassigned, spec))
     if wanted and not spec.channels and any(isinstance(value, list) and value for value in values.values()):
         raise ModelError("inputs: the channels of this source have no names, so an input cannot take some of them")
     planned = tuple(_plan_input(tensor, values.get(tensor.name, []), facts) for tensor in facts.inputs)
@@ -99,7 +99,7 @@ def refuse_unnamed(facts: ModelFacts) -> None:
     others = " or ".join(f'runtime = {{ signature = "{key}" }}' for key in facts.signatures)
     hint = f"; set {others}" if others else ""
     if not facts.inputs:
-        raise ModelError(f"the model's first graph takes no input{hint or ', so no window can be given to it'}")
+        raise ModelError(f"the model's first graph takes no input{hint or ', so it cannot get a window'}")
     for name, times in Counter(tensor.name for tensor in facts.inputs).items():
         if times > 1:
             raise ModelError(f"{times} of the model's inputs have the name {name!r}{hint or '; rename them'}")
@@ -111,7 +111,7 @@ def plan_state(
     facts: ModelFacts,
     inputs: Sequence[InputPlan],
 ) -> StatePlan:
-    """Return how a model's state is treated. ``ModelError`` asks if nothing says so.
+    """Return how a model's state is treated. ``ModelError`` if nothing says so.
 
     ``wanted`` is the key ``stateful`` of the configuration. Without it the manifest decides, then the model file.
     """
@@ -136,38 +136,36 @@ def _from_manifest(manifest: Manifest, facts: ModelFacts) -> dict[str, InputValu
     if len(facts.inputs) == len(manifest.inputs) == 1:
         return {facts.inputs[0].name: _value(manifest.inputs[0])}
     names = {tensor.name for tensor in facts.inputs}
-    told: dict[str, InputValue] = {}
+    values: dict[str, InputValue] = {}
     for tensor in manifest.inputs:
         name = tensor.name if tensor.name in names else facts.aliases.get(tensor.name, tensor.name)
         if tensor.channels or tensor.state or tensor.constant is not None:
-            told[name] = _value(tensor)
-    return told
+            values[name] = _value(tensor)
+    return values
 
 
 def _value(tensor: TensorInfo) -> InputValue:
     if tensor.state or tensor.constant is not None:
-        return GivenInput(state=tensor.state, constant=tensor.constant)
+        return UnwindowedInput(state=tensor.state, constant=tensor.constant)
     return tensor.channels
 
 
 def _from_config(wanted: Mapping[str, InputValue], facts: ModelFacts) -> dict[str, InputValue]:
     names = [tensor.name for tensor in facts.inputs]
-    told: dict[str, InputValue] = {}
-    for given, value in wanted.items():
-        name = given if given in names else facts.aliases.get(given, "")
+    values: dict[str, InputValue] = {}
+    for key, value in wanted.items():
+        name = key if key in names else facts.aliases.get(key, "")
         if name not in names:
-            raise ModelError(
-                f"inputs.{given}: the model has no such input{suggest(given, _shown(facts).values())}"
-            )
-        told[name] = value
-    return told
+            raise ModelError(f"inputs.{key}: the model has no such input{suggest(key, _shown(facts).values())}")
+        values[name] = value
+    return values
 
 
 def _plan_input(tensor: TensorInfo, value: InputValue, facts: ModelFacts) -> InputPlan:
     planned = InputPlan(
         name=tensor.name, shape=tuple(tensor.shape), dtype=tensor.dtype, quantized=bool(tensor.scale)
     )
-    if not isinstance(value, GivenInput):
+    if not isinstance(value, UnwindowedInput):
         return msgspec.structs.replace(planned, channels=tuple(value))
     if not value.state:
         return msgspec.structs.replace(planned, constant=_refuse_constant(tensor, value.constant))
@@ -200,12 +198,12 @@ def _shown(facts: ModelFacts) -> dict[str, str]:
     return names
 
 
-def _question(facts: ModelFacts, untold: Sequence[TensorInfo], spec: SampleSpec) -> str:
-    """Return what is asked of a person, with a line that they can copy."""
+def _refusal(facts: ModelFacts, unassigned: Sequence[TensorInfo], spec: SampleSpec) -> str:
+    """Return which inputs are not assigned, with a line that a person can copy into the configuration."""
     shown = _shown(facts)
     inputs = ", ".join(f"{shown[tensor.name]} {tensor.shape} {tensor.dtype}" for tensor in facts.inputs)
     outputs = ", ".join(f"{shown[tensor.name]} {tensor.shape}" for tensor in facts.outputs)
-    missing = ", ".join(shown[tensor.name] for tensor in untold)
+    missing = ", ".join(shown[tensor.name] for tensor in unassigned)
     return (
         f"inputs: nothing says what {missing} of this model gets. Its inputs are {inputs}; its outputs are "
         f"{outputs}. Name channels of the source, an output to hand back as state, or a constant, for example: "
@@ -235,7 +233,7 @@ def _toml_key(name: str) -> str:
 
 
 def complete(model: Model, inputs: Sequence[InputPlan], state: StatePlan) -> Model:
-    """Return a model that is given windows only: constants and state that comes in again are added to them."""
+    """Return a model that takes windows alone: constants and the state of earlier runs are added to them."""
     return model if all(one.windowed for one in inputs) else Completed(model, inputs, state)
 
 

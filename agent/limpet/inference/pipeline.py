@@ -252,7 +252,7 @@ class Pipeline:
         other.graph.captures.clear()
 
     def capture(self, show: Captured) -> None:
-        """Call ``show`` once with what the model is given for the next window that runs."""
+        """Call ``show`` once with the model's inputs for the next window that runs."""
         self.graph.captures.append(show)
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 from limpet.config import Config, Device, PipelineConfig
 from limpet.contracts.assignment import SourceTable
 from limpet.contracts.data import SampleSpec
-from limpet.contracts.fields import GivenInput, WindowSpec
+from limpet.contracts.fields import UnwindowedInput, WindowSpec
 from limpet.deployment.local import assignment_of
 from limpet.errors import ModelError
 from limpet.inference.planning import plan_pipeline, read_facts
@@ -58,7 +58,7 @@ def _any_inputs(manifest: Manifest) -> dict[str, InputValue] | None:
     if len(described) < 2 or all(described):
         return None
     first, *others = manifest.inputs
-    zeros: dict[str, InputValue] = {tensor.name: GivenInput(constant=0.0) for tensor in others}
+    zeros: dict[str, InputValue] = {tensor.name: UnwindowedInput(constant=0.0) for tensor in others}
     return {first.name: [], **zeros}
 
 
@@ -72,7 +72,7 @@ def _any_state(bundle: bundles.Bundle) -> bool | None:
 
 
 def plan_tensors(path: Path, shape: tuple[int, ...], delegate: str, cache: Path) -> PipelinePlan:
-    """Plan a pipeline for a bare model that is given its input as it is, windows of ``shape``. Errors as above."""
+    """Plan a pipeline for a bare model whose input is the windows, of ``shape``, as they are. Errors as above."""
     wanted = PipelineConfig(
         source="samples",
         model=str(path.absolute()),

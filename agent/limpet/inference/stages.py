@@ -1,4 +1,4 @@
-"""The stages of a pipeline, opened one behind the other: each is told the form of what it will get."""
+"""The stages of a pipeline, opened one behind the other: each knows the form of what it will get."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ LARGEST = 1 << 25
 """Bytes of a frame."""
 LARGEST_MODEL = 1 << 31
 """Bytes of a model: a flatbuffer cannot be larger."""
-PART = 1 << 20
+CHUNK = 1 << 20
 """Bytes of the model in one frame."""
 
 _LENGTH = struct.Struct("<I")
@@ -54,7 +54,7 @@ class Order(msgspec.Struct, forbid_unknown_fields=True):
     delegate: str = "cpu"
 
 
-class Part(msgspec.Struct, array_like=True):
+class Chunk(msgspec.Struct, array_like=True):
     """Some of the model's bytes."""
 
     data: bytes
@@ -124,7 +124,7 @@ def receive_model(source: IO[bytes], order: Order, path: Path) -> None:
     digest, left = sha256(order.length), order.length
     with path.open("wb") as file:
         while left > 0:
-            data = read(source, Part).data
+            data = read(source, Chunk).data
             left -= len(data) or left + 1  # nothing in it: it is not what was announced
             digest.update(data)
             file.write(data)
@@ -134,7 +134,7 @@ def receive_model(source: IO[bytes], order: Order, path: Path) -> None:
 
 @contextmanager
 def _loaded(plan: PipelinePlan, shape: tuple[int, ...]) -> Iterator[tuple[Model, Placed | None]]:
-    """Load the model on the one delegate that is asked for."""
+    """Load the model on the one delegate of the plan."""
     (choice,) = plan.delegates
     shapes = resized(plan, (1, *shape))
     if choice == CPU:
@@ -155,7 +155,7 @@ def _answers(model: Model, windows: FloatArray, *, alone: bool) -> Iterator[infe
         if alone:
             model.reset()
         answers.add(model, window)
-        if answers.size >= PART:
+        if answers.size >= CHUNK:
             yield answers
             answers = infer_request.Answers()
     if answers.run_us:

@@ -1,4 +1,4 @@
-"""Samples to windows: by count or by time, never across a gap unless told to."""
+"""Samples to windows: by count or by time, never across a gap, except with ``span_gaps``."""
 
 from __future__ import annotations
 

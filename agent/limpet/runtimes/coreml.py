@@ -124,9 +124,9 @@ class CoreMLModel:
         """
         if self._model is None:
             raise ModelError("the model is closed")
-        given = encode(self._description.inputs, self.inputs, inputs, self._path.name)
+        encoded = encode(self._description.inputs, self.inputs, inputs, self._path.name)
         try:
-            found = self._model.predict(given, self._state)
+            found = self._model.predict(encoded, self._state)
         except Exception as error:  # as above
             raise ModelError(f"{self._path.name}: {_first_line(error)}") from error
         return decode(self._description.outputs, self._description.labels, found)
@@ -157,14 +157,14 @@ def encode(
     """
     if len(inputs) != len(specs):
         raise ModelError(f"{name}: takes {len(specs)} inputs, got {len(inputs)}")
-    given: dict[str, Any] = {}
+    encoded: dict[str, Any] = {}
     for feature, spec, values in zip(features, specs, inputs, strict=True):
         if not fits(values.shape, spec.shape):
             raise ModelError(
                 f"{name}: input {spec.name!r} has shape {list(spec.shape)}, but got {list(values.shape)}"
             )
-        given[spec.name] = _picture(values, feature) if feature.layout else _array(values, spec)
-    return given
+        encoded[spec.name] = _picture(values, feature) if feature.layout else _array(values, spec)
+    return encoded
 
 
 def decode(features: Sequence[Feature], labels: Sequence[str], found: dict[str, Any]) -> list[Array]:

@@ -1,6 +1,6 @@
 """TensorFlow Lite models, run by ai-edge-litert or by its predecessor tflite-runtime, whichever is installed.
 
-What accelerators alone need is imported when one is asked for: most workers never do.
+What only accelerators need is imported when one is used: most workers use none.
 """
 
 from __future__ import annotations
@@ -119,13 +119,13 @@ def cover(path: Path) -> Coverage:
 class TFLiteModel:
     """A loaded model. ``delegate_share`` is the share of its ops on the delegate, 1 on the CPU by definition.
 
-    ``asked`` and ``allocated`` tell which ops were on a delegate before and after XNNPACK took what was left.
+    ``claimed`` and ``allocated``: the ops on a delegate before and after XNNPACK took what was left.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     delegate_share: float
-    asked: Coverage
+    claimed: Coverage
     allocated: Coverage
     run: bindings.Run
     """Run once. Integers are real values too: a pixel is 0 to 255 whatever the tensor's quantization.
@@ -220,7 +220,7 @@ class TFLiteModel:
         from limpet.models.tflite import model_graph
 
         graph = model_graph.read(self._path.read_bytes())
-        return of_coverage(self.delegate, self.asked, self.allocated, graph)
+        return of_coverage(self.delegate, self.claimed, self.allocated, graph)
 
     def close(self) -> None:
         """Let go of the interpreter and of what points into its memory. ``run`` is refused from then on."""
@@ -234,8 +234,8 @@ class TFLiteModel:
             experimental_delegates=_delegates(self._choice),
         )
         # Before allocation, which hands what is left to the CPU's own delegate.
-        self.asked = self.allocated = coverage(interpreter)
-        self.delegate_share = 1.0 if self._choice.how == "cpu" else self.asked.share
+        self.claimed = self.allocated = coverage(interpreter)
+        self.delegate_share = 1.0 if self._choice.how == "cpu" else self.claimed.share
         key = self._config.signature
         _refuse_signature(key, self._file)
         if key and self._file.signatures[key].subgraph:
@@ -309,9 +309,9 @@ class TFLiteModel:
         newer = f"; it says that it needs TFLite {needed} or later" if needed else ""
         return f"{package} {version} refuses it: {reason}{newer}"
 
-    def _complain(self, error: Exception, given: int) -> ModelError:
-        if given != len(self.inputs):
-            return ModelError(f"{self._path.name} takes {len(self.inputs)} inputs, but got {given}")
+    def _complain(self, error: Exception, count: int) -> ModelError:
+        if count != len(self.inputs):
+            return ModelError(f"{self._path.name} takes {len(self.inputs)} inputs, but got {count}")
         return ModelError(f"{self._path.name}: {_first_line(error)}")
 
 

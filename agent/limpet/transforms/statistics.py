@@ -72,7 +72,7 @@ class Statistics:
 
 
 class _Channels:
-    """The features of one window, each computed when it is asked for, and once."""
+    """The features of one window, each computed when it is first used, and once."""
 
     def __init__(self, values: Array) -> None:
         # Channel by channel in memory: numpy reduces along the last axis up to ten times as fast.

@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 from limpet.contracts.messages import Inferred
 from limpet.errors import TransportError, UnreadableError
 from limpet.inference import infer_request
-from limpet.inference.tensor_stream import MAGIC, PART, Order, Part, Readable, read, write
+from limpet.inference.tensor_stream import CHUNK, MAGIC, Chunk, Order, Readable, read, write
 from limpet_convert.devices import DeviceError, Ran, gather, read_model, shown
 
 if TYPE_CHECKING:
@@ -143,9 +143,9 @@ def ask(file: IO[bytes], model: bytes, windows: FloatArray, delegate: str) -> No
     file.write(MAGIC)
     order = Order(len(model), hashlib.sha256(model).hexdigest(), list(windows.shape[1:]), len(windows), delegate)
     write(file, order)
-    for start in range(0, len(model), PART):
-        write(file, Part(model[start : start + PART]))
-    at_once = max(1, PART // max(1, windows[0].nbytes))
+    for start in range(0, len(model), CHUNK):
+        write(file, Chunk(model[start : start + CHUNK]))
+    at_once = max(1, CHUNK // max(1, windows[0].nbytes))
     for start in range(0, len(windows), at_once):
         write(file, infer_request.tensor(windows[start : start + at_once]))
 

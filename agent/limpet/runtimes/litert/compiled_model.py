@@ -188,9 +188,9 @@ class AcceleratedModel:
             tensor.quantized_dimension,
         )
 
-    def _complain(self, error: Exception, given: int) -> ModelError:
-        if given != len(self.inputs):
-            return ModelError(f"{self._path.name} takes {len(self.inputs)} inputs, but got {given}")
+    def _complain(self, error: Exception, count: int) -> ModelError:
+        if count != len(self.inputs):
+            return ModelError(f"{self._path.name} takes {len(self.inputs)} inputs, but got {count}")
         return ModelError(f"{self._path.name} on {self.delegate!r}: {compiler_log.last_line(error)}")
 
 
