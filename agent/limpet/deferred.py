@@ -56,7 +56,7 @@ def save_memory() -> None:
     """Defer what is rarely used. For a process that has imported next to nothing."""
     for name in RARELY_USED:
         defer(name)
-    if sys.version_info >= (3, 11):
+    if sys.version_info >= (3, 11) and "typing_extensions" not in sys.modules:
         # msgspec takes what typing has as well from there, if it can: 1.5 MB.
         sys.modules["typing_extensions"] = None  # type: ignore[assignment]
         importlib.import_module("msgspec")
