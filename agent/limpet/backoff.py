@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+
+import msgspec
 
 _MOST_DOUBLINGS = 60
 """More doublings would only overflow: 2^60 seconds are longer than any pause."""
 
 
-@dataclass(frozen=True, slots=True)
-class Backoff:
+class Backoff(msgspec.Struct, frozen=True):
     """Pauses that double with each failure, from ``first`` to ``longest`` seconds.
 
     Each pause is shortened at random, by up to the share ``jitter`` of it. So a thousand devices that fail

@@ -5,8 +5,9 @@ Times are seconds on any steady clock.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from limpet.backoff import Backoff
 
@@ -19,8 +20,7 @@ STABLE = 60.0
 """Seconds that a delegate must have run for its earlier failures to be forgotten."""
 
 
-@dataclass(slots=True)
-class _Standing:
+class _Standing(msgspec.Struct):
     """How it goes with one delegate. ``since``: when it was last taken up, ``None`` before the first time."""
 
     failures: int = 0

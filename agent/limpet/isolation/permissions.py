@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from pathlib import Path
+import msgspec
 
-    from limpet.contracts.needs import Endpoint
+from limpet.contracts.needs import Endpoint
 
 
-@dataclass(frozen=True, slots=True)
-class Permissions:
+class Permissions(msgspec.Struct, frozen=True):
     """Paths to read, folders to change, devices to use, servers to connect to.
 
     ``devices``: device nodes, folders in ``/dev`` or patterns, as plugins declare them. ``network``: any

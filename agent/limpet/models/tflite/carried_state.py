@@ -13,17 +13,18 @@ A loop (WHILE) of an unfused layer keeps nothing: its state begins anew in each 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
 from itertools import chain
 from math import prod
 from typing import TYPE_CHECKING
 
 import msgspec
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+from limpet.models.tflite.tensor import Tensor
 
-    from limpet.models.tflite.tensor import Tensor
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
 
 ASSIGN_VARIABLE = 144
 _RECURRENT = {
@@ -88,8 +89,7 @@ class Op(msgspec.Struct, frozen=True):
     time_major: bool = False
 
 
-@dataclass(frozen=True)
-class GraphParts:
+class GraphParts(msgspec.Struct, frozen=True):
     """What matters of a graph. ``variable``: the tensors that the file marks so."""
 
     tensors: Sequence[Tensor]
