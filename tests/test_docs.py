@@ -10,15 +10,18 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 
 from limpet import config, plugins
 from limpet.contracts.fields import WindowSpec
 from limpet.contracts.messages import DeviceHealth, PipelineHealth
+from limpet.contracts.stage import Spec
 from limpet.delivery import reporters
 from limpet.deployment.assignments import sources_alone
 from limpet.errors import ConfigError, SourceError
 from limpet.inference import planning
+from support.stages import transformed
 
 if TYPE_CHECKING:
     from msgspec import Struct
@@ -135,6 +138,19 @@ def test_example_source(thermal: Any, tmp_path: Path) -> None:
         (tmp_path / "gpu" / "temp").unlink()
         with pytest.raises(SourceError, match="gpu/temp"):
             next(samples)
+
+
+def test_example_transform(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (text,) = (code for code in blocks(ROOT / "CONTRIBUTING.md", "python") if "class Smoothed" in code)
+    (tmp_path / "smoothed_example.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    module = importlib.import_module("smoothed_example")
+    stage = module.open(module.Config(weight=0.5), Spec(shape=(1, 1), dtype=np.dtype(np.uint8)))
+    levels = [np.full((1, 1), level, np.uint8) for level in (0, 8, 8)]
+    assert [transformed(stage, level).item() for level in levels] == [0, 4, 6]
+    stage.reset()
+    assert transformed(stage, levels[-1]).item() == 8
+    del sys.modules["smoothed_example"]
 
 
 def verify(unit: str, folder: Path) -> str:
