@@ -63,3 +63,9 @@ def test_a_declared_device_came_back() -> None:
     allowed = Permissions(devices=frozenset({"/dev/null"}))
     text = explain(refused("/dev/null"), allowed)
     assert text == "/dev/null came back as another device node, which this worker cannot open"
+
+
+def test_a_file_that_is_declared_as_a_device_is_none(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    allowed = Permissions(devices=frozenset({str(tmp_path / "file")}))
+    assert explain(refused(tmp_path / "file"), allowed) == f"{tmp_path / 'file'} is no device"

@@ -6,7 +6,6 @@ node, even if it has the same name.
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 from glob import has_magic
@@ -15,8 +14,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-
-log = logging.getLogger(__name__)
 
 DEV = Path("/dev")
 _PSEUDO_TERMINALS = range(136, 144)
@@ -42,6 +39,11 @@ def replaced(devices: Iterable[str], before: frozenset[Node]) -> list[Path]:
     return sorted(node.path for node in present(devices) - before)
 
 
+def other_files(devices: Iterable[str]) -> list[str]:
+    """Return those of these paths that are there and lead to no device."""
+    return sorted(device for device in devices if Path(device).exists() and _node(device) is None)
+
+
 def folders_of_patterns(devices: Iterable[str]) -> set[Path]:
     """Return the folders that have to be listed to find what patterns match."""
     return {Path(device).parent for device in devices if has_magic(device) and not os.path.lexists(device)}
@@ -63,7 +65,6 @@ def _node(path: str) -> Node | None:
         return None
     is_folder = stat.S_ISDIR(status.st_mode) and (real == DEV or DEV in real.parents)
     if not (is_folder or stat.S_ISCHR(status.st_mode) or stat.S_ISBLK(status.st_mode)):
-        log.warning("%s is no device; it stays closed", path)
         return None
     changed = status.st_ctime_ns if os.major(status.st_rdev) in _PSEUDO_TERMINALS else 0
     return Node(real, status.st_dev, status.st_ino, changed)

@@ -35,6 +35,8 @@ def _explain_path(path: Path, allowed: Permissions) -> str:
         return ""
     if path.resolve() in {node.path for node in device_nodes.present(allowed.devices)}:
         return f"{path} came back as another device node, which this worker cannot open"
+    if str(path) in device_nodes.other_files(allowed.devices):
+        return f"{path} is no device"
     return f"the sandbox refuses {path}: a plugin declares all that it opens in its function needs(config)"
 
 

@@ -54,6 +54,8 @@ def enter(wanted: Permissions) -> list[str]:
         return []
     for folder in wanted.change:
         _make(folder)
+    for file in device_nodes.other_files(wanted.devices):
+        log.warning("%s is no device; it stays closed", file)
     in_force, missing = [], []
     if _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:
         in_force.append("no-new-privileges")

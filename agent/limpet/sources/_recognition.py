@@ -98,12 +98,12 @@ def _of_objects(lines: Sequence[str], channels: Sequence[str], kind: str) -> str
         except (ValueError, RecursionError):
             continue
         keys = _paths(value)
-        way = "Name the channels like the keys, or set `paths` of the framing."
+        advice = "Name the channels like the keys, or set `paths` of the framing."
         if kind == "json" and set(channels) <= set(keys):
             return _COMMAS if _has_commas(value) else f"{_NO_NUMBERS}, such as {line[:_SHOWN]!r}. Send numbers."
         if kind != "json":
-            way = 'Set framing = "json", and name the channels like the keys.'
-        return f"sends JSON with the keys {_listed(keys)}. The channels are {_wanted(channels)}. {way}"
+            advice = 'Set framing = "json", and name the channels like the keys.'
+        return f"sends JSON with the keys {_listed(keys)}. The channels are {_wanted(channels)}. {advice}"
     if 2 * sum(_JOINED.search(line) is not None for line in lines) > len(lines):
         return "sends several objects a line. Send each object on a line of its own."
     if broken := next((line for line in lines if _OBJECT.search(line)), ""):
@@ -149,8 +149,8 @@ def _of_names(lines: Sequence[str], channels: Sequence[str]) -> str:
     names = Counter(found).most_common(1)[0][0]
     if {name.casefold() for name in names} == {name.casefold() for name in channels}:
         return f"sends lines such as {lines[-1][:_SHOWN]!r}. Check `delimiter` and `decimal` of the framing."
-    way = "Name the channels like them."
-    return f"sends the names {_listed(list(names))}. The channels are {_wanted(channels)}. {way}"
+    advice = "Name the channels like them."
+    return f"sends the names {_listed(list(names))}. The channels are {_wanted(channels)}. {advice}"
 
 
 def _of_numbers(lines: Sequence[str], channels: Sequence[str]) -> str:
@@ -168,12 +168,12 @@ def _of_numbers(lines: Sequence[str], channels: Sequence[str]) -> str:
     labelled = not all(_numbers.is_number(cell) or _numbers.is_number(cell, ",") for cell in _cells(lines[-1]))
     noun = "columns" if labelled else "number" if count == 1 else "numbers"
     if count == width:
-        way = "Send numbers alone, or check `delimiter` and `decimal` of the framing."
-        return f"sends lines such as {lines[-1][:_SHOWN]!r}. {way}"
-    way = "Name all columns in `fields` of the framing, or check `channels`."
+        advice = "Send numbers alone, or check `delimiter` and `decimal` of the framing."
+        return f"sends lines such as {lines[-1][:_SHOWN]!r}. {advice}"
+    advice = "Name all columns in `fields` of the framing, or check `channels`."
     if count < width:
-        way = "Check `channels`, or use a model with as many inputs."
-    return f"sends {count} {noun} a line. The channels are {width} ({_wanted(channels)}). {way}"
+        advice = "Check `channels`, or use a model with as many inputs."
+    return f"sends {count} {noun} a line. The channels are {width} ({_wanted(channels)}). {advice}"
 
 
 def _cells(line: str) -> list[str]:
