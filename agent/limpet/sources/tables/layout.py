@@ -6,7 +6,8 @@ import csv
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from limpet.sources import _numbers, _times
+from limpet.sources import _numbers
+from limpet.sources.tables import times
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +54,7 @@ def delimiter_of(texts: Sequence[str]) -> str:
 
 def is_data(cell: str, decimal: Decimal) -> bool:
     """Whether a cell holds a number, stands for a missing one, or is a time."""
-    return not cell or _numbers.is_number(cell, decimal) or _times.is_time(cell)
+    return not cell or _numbers.is_number(cell, decimal) or times.is_time(cell)
 
 
 def width_of(rows: Sequence[Sequence[str]]) -> int:

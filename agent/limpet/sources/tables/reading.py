@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from limpet.sources._times import TIME
 from limpet.sources.tables import logs
 from limpet.sources.tables.body import Body
 from limpet.sources.tables.head import Head, names_in_comment
 from limpet.sources.tables.layout import decimal_of, delimiter_of, width_of
 from limpet.sources.tables.lines import Lines
+from limpet.sources.tables.times import TIME
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

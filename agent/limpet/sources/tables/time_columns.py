@@ -6,8 +6,8 @@ import math
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from limpet.sources import _times
-from limpet.sources._times import TIME, Clock
+from limpet.sources.tables import times
+from limpet.sources.tables.times import TIME, Clock
 from limpet.wording import suggest
 
 if TYPE_CHECKING:
@@ -51,35 +51,33 @@ class TimeColumns:
             self.columns = [days[0], sound[0]]
         self._others = {*sound, *self.columns}
         for name in (self._names[n] for n in self.columns):
-            if _times.could_be_a_channel(name):
+            if times.could_be_a_channel(name):
                 self.notes.append(f'column {name!r} is taken for the time; if it is a channel, set time = ""')
 
     def _likely(self) -> list[int]:
         """Return the columns that may have times: by their names, by the row of units, or as they have dates."""
-        likely = _times.likely(self._names)
+        likely = times.likely(self._names)
         likely += [n for n in range(len(self._names)) if n not in likely and self._has_times(n)]
-        if 0 not in likely and self._units and _times.is_unit(self._units[0]):
+        if 0 not in likely and self._units and times.is_unit(self._units[0]):
             likely.append(0)
         return likely
 
     def _has_times(self, column: int) -> bool:
         words = [word for word in self._words([column]) if word]
-        return bool(words) and all(_times.is_time(word) for word in words)
+        return bool(words) and all(times.is_time(word) for word in words)
 
     def _has_days(self, column: int) -> bool:
         words = [word for word in self._words([column]) if word]
-        named = _times.unit_of(self._names[column])[0] in _times.DATES
-        return named or (bool(words) and all(_times.is_day(word) for word in words))
+        named = times.unit_of(self._names[column])[0] in times.DATES
+        return named or (bool(words) and all(times.is_day(word) for word in words))
 
     def _go_together(self, day: int, time: int) -> bool:
-        times = self._words([time])
-        return all(_times.is_time_of_day(word) for word in times) or _times.are_digits_of(
-            self._words([day]), times
-        )
+        words = self._words([time])
+        return all(times.is_time_of_day(word) for word in words) or times.are_digits_of(self._words([day]), words)
 
     def _is_index(self, column: int) -> bool:
         """Whether one of the first two columns counts rows. A count is no channel unless it is named as one."""
-        if column > 1 or _times.unit_of(self._names[column])[0] not in _INDEX:
+        if column > 1 or times.unit_of(self._names[column])[0] not in _INDEX:
             return False
         words = self._words([column])
         return (
@@ -90,13 +88,13 @@ class TimeColumns:
 
     def channels(self) -> list[str]:
         """Return the names of the columns with values."""
-        times = {self._names[n] for n in self.columns}
+        timed = {self._names[n] for n in self.columns}
         if self._form.channels:
-            return [name for name in self._form.channels if name not in times]
+            return [name for name in self._form.channels if name not in timed]
         others = self._others | {n for n in range(len(self._names)) if self._is_index(n)}
-        if out := [self._names[n] for n in sorted(others) if self._names[n] not in times and self._names[n]]:
+        if out := [self._names[n] for n in sorted(others) if self._names[n] not in timed and self._names[n]]:
             self.notes.append(f"no channels, as they hold times or numbers of rows: {', '.join(out)}")
-        return [name for n, name in enumerate(self._names) if name and name not in times and n not in others]
+        return [name for n, name in enumerate(self._names) if name and name not in timed and n not in others]
 
     def clock(self) -> Clock | None:
         """Return what reads the time of a row."""
@@ -120,7 +118,7 @@ class TimeColumns:
         moments = [moment for moment in moments if math.isfinite(moment)]
         steps = [after - before for before, after in pairwise(moments)]
         back = sum(step < 0 for step in steps)
-        if _times.is_weak(self._names[column]):
+        if times.is_weak(self._names[column]):
             return bool(steps) and not back and moments[-1] > moments[0]
         return bool(moments) and 4 * back <= len(steps)
 
