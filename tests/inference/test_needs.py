@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from limpet.contracts.assignment import Folders
+from limpet.contracts.assignment import Assignment, Folders, SourceTable
 from limpet.contracts.needs import Endpoint, Needs
+from limpet.device import directories
 from limpet.errors import ConfigError
 from limpet.inference import needs
 from limpet.inference.plan import Configured
@@ -68,3 +69,17 @@ def test_no_plugin_writes_where_limpets_own_files_lie(tmp_path: Path, folder: st
 
 def test_a_plugin_may_have_a_folder_of_its_own(tmp_path: Path) -> None:
     assert readable(tmp_path, Needs(write=(tmp_path / "own",)))
+
+
+def test_a_worker_may_open_what_its_source_declares_its_files_and_its_cache(tmp_path: Path) -> None:
+    folders = Folders(tmp_path / "config", tmp_path / "state", tmp_path / "store")
+    declared = Needs(
+        devices=("/dev/video*",), endpoints=(Endpoint("h", 1),), read=(tmp_path / "r",), write=(tmp_path / "w",)
+    )
+    source = Configured("outside", plugin(lambda _: declared), Config(tmp_path / "table.csv"))
+    assignment = Assignment("s", folders, {"s": SourceTable("outside", {})}, {}, {})
+    allowed = needs.of_worker(assignment, source)
+    assert (allowed.devices, allowed.endpoints) == ({"/dev/video*"}, {Endpoint("h", 1)})
+    assert not allowed.network
+    assert {tmp_path / "table.csv", tmp_path / "r", tmp_path / "store"} <= allowed.read
+    assert allowed.change == {tmp_path / "w", directories.models_cache(tmp_path / "state", "s")}

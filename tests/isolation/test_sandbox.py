@@ -265,8 +265,23 @@ def test_a_pattern_opens_the_devices_that_match(tmp_path: Path) -> None:
     with Jail(write(tmp_path, SERIAL.format(port="hwgrep://USB"))) as jail:
         assert jail.attempt("list /dev") == "done"
         assert jail.attempt("overwrite /dev/full") in REFUSED
-    found = {node.path for node in device_nodes.present(["/dev/ful?", "/dev/null"])}
-    assert found == {Path("/dev/full"), Path("/dev/null")}
+    done = subprocess.run([sys.executable, "-c", PATTERN], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["opened", "refused"]
+
+
+PATTERN = """
+import os
+from limpet.isolation import sandbox
+from limpet.isolation.permissions import Permissions
+sandbox.enter(Permissions(devices=frozenset({"/dev/ful?"})))
+for device in ("/dev/full", "/dev/random"):
+    try:
+        os.close(os.open(device, os.O_RDWR))
+    except PermissionError:
+        print("refused")
+    else:
+        print("opened")
+"""
 
 
 def test_only_devices_are_taken_for_devices(tmp_path: Path) -> None:
