@@ -16,12 +16,13 @@ import msgspec
 import pytest
 
 from limpet.delivery.mqtt import packet_limits
-from limpet.delivery.mqtt.connection import LARGEST_FRAME, LARGEST_INCOMING, MOST_INCOMING, Incoming
+from limpet.delivery.mqtt.connection import LARGEST_INCOMING, MOST_INCOMING, Incoming
+from limpet.delivery.mqtt.dialect_requests import MOST_WAITING
 from limpet.delivery.mqtt.dialects import Dialects, configs
+from limpet.delivery.mqtt.guarded_client import LARGEST_FRAME
 from limpet.delivery.mqtt.incoming_commands import LARGEST_OPEN, IncomingCommands
 from limpet.delivery.mqtt.outgoing import Outgoing
 from limpet.delivery.mqtt.packet_limits import PacketLimits
-from limpet.delivery.mqtt.sender import MOST_ASKED
 from limpet.errors import UnreadableError
 from limpet.reporters import mqtt
 from limpet.reporters.dialects import azure_iot_hub, homeassistant, sparkplug
@@ -69,7 +70,7 @@ def test_a_flood_of_questions_to_a_dialect_is_no_flood_of_answers(tmp_path: Path
             for message in reports.results(20):
                 reporter.report(message)
             wait_until(lambda: len(broker.results()["motion"]) == 20)
-            wait_until(lambda: reporter.health()["ignored"].get("too many", 0) >= 500 - 3 * MOST_ASKED)
+            wait_until(lambda: reporter.health()["ignored"].get("too many", 0) >= 500 - 3 * MOST_WAITING)
             assert len(broker.on("homeassistant/device/press-07/config")) <= 25
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from limpet.delivery.mqtt import sender
+from limpet.delivery.mqtt import broker_settings
 from limpet.delivery.mqtt.broker_settings import tls_context
 from limpet.reporters import mqtt
 from support import certificates, reports
@@ -54,7 +54,7 @@ def test_a_replaced_certificate_is_taken_up_without_a_last_will(tmp_path: Path) 
         for name, path in (("second.key", key), ("second.pem", cert)):
             shutil.copy(tmp_path / name, tmp_path / "new")
             (tmp_path / "new").replace(path)
-        wait_until(lambda: "u'second'" in broker.log, 2 * sender.SECRETS + 5)
+        wait_until(lambda: "u'second'" in broker.log, 2 * broker_settings.SECRETS_INTERVAL + 5)
         wait_until(lambda: reporter.health()["connected"])
         reporter.report(reports.result(100))
         wait_until(lambda: len({r["id"] for r in heard.results()["motion"]}) == 101)

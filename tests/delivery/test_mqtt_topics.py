@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from limpet.contracts.dialect import Publish
 from limpet.delivery.mqtt import packet_limits, topics
 from limpet.delivery.mqtt.broker_settings import BrokerSettings
-from limpet.delivery.mqtt.connection import Connection, UnpublishableError, packet_size
-from limpet.delivery.mqtt.negotiation import LESSER, WHOLE, Negotiation
+from limpet.delivery.mqtt.connection import Connection, UnpublishableError
+from limpet.delivery.mqtt.negotiation import FULL, REDUCED, Negotiation
 from limpet.delivery.mqtt.packet_limits import PacketLimits
+from limpet.delivery.mqtt.publish_packets import packet_size
 from limpet.errors import TransportError, UnreadableError
 from support.hostile import Rules, length, packet, publish, serving, text
 
@@ -149,8 +150,8 @@ def test_a_lesser_will_is_tried_only_after_the_whole_one_was_refused_twice() -> 
         attempts.start()
         tried.append((attempts.version, attempts.will))
         assert not attempts.refused(0)
-    assert tried[:4] == [("5", WHOLE), ("3.1.1", WHOLE)] * 2
-    assert [will for _, will in tried[4:]] == [will for will in LESSER for _ in range(2)]
+    assert tried[:4] == [("5", FULL), ("3.1.1", FULL)] * 2
+    assert [will for _, will in tried[4:]] == [will for will in REDUCED for _ in range(2)]
 
 
 def test_what_was_accepted_after_silence_is_proved_once_more() -> None:
@@ -161,13 +162,13 @@ def test_what_was_accepted_after_silence_is_proved_once_more() -> None:
     attempts.start()
     attempts.accepted()
     attempts.start()
-    assert attempts.will == WHOLE
+    assert attempts.will == FULL
     attempts.refused(0)
     attempts.start()
-    assert attempts.will == LESSER[0]
+    assert attempts.will == REDUCED[0]
     attempts.accepted()
     attempts.start()
-    assert attempts.will == LESSER[0]
+    assert attempts.will == REDUCED[0]
 
 
 @pytest.mark.parametrize(("code", "lost"), [(0x9A, "retained"), (0x9B, "QoS 1"), (0x90, "last will")])
@@ -175,8 +176,8 @@ def test_a_reason_code_leads_to_less_at_once(code: int, lost: str) -> None:
     attempts = Negotiation("5")
     attempts.start()
     assert attempts.refused(code)
-    assert lost in attempts.will.lost()[0]
+    assert lost in attempts.will.missing()[0]
     assert not attempts.refused(code)
     attempts.accepted()
     attempts.start()
-    assert lost in attempts.will.lost()[0]
+    assert lost in attempts.will.missing()[0]

@@ -12,7 +12,7 @@ from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersi
 
 from limpet.delivery.mqtt import reasons
 from limpet.delivery.mqtt.broker_settings import endpoint, password, tls_context
-from limpet.delivery.mqtt.connection import GuardedClient
+from limpet.delivery.mqtt.guarded_client import GuardedClient
 from limpet.errors import TransportError
 
 if TYPE_CHECKING:

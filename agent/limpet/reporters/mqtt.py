@@ -70,7 +70,7 @@ class MqttReporter:
             "held_back": figures.held_back,
             "refused": dict(out.refused),
             "ignored": dict(sender.requests.ignored),
-            "lost": list(sender.lost),
+            "lost": sender.missing,
         }
 
 

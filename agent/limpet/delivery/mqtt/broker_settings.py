@@ -19,6 +19,9 @@ from limpet.untrusted import open_file, read_file
 
 _LONGEST = 65_540
 """Bytes of a file with a password; MQTT takes 65,535 and a file may have a mark and line ends."""
+SECRETS_INTERVAL = 5.0
+"""Seconds between two checks whether a file with a secret was replaced."""
+
 _PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 
 
@@ -156,3 +159,19 @@ def secrets_version(broker: BrokerSettings) -> tuple[int, ...]:
                 status = locate(path).stat()
                 versions += [status.st_mtime_ns, status.st_ino, status.st_size]
     return tuple(versions)
+
+
+class SecretsWatch:
+    """Notices when a file with a certificate, a key or a password is replaced after a connection is made."""
+
+    def __init__(self, broker: BrokerSettings, now: float) -> None:
+        self._broker = broker
+        self._version = secrets_version(broker)
+        self._check_at = now + SECRETS_INTERVAL
+
+    def replaced(self, now: float) -> bool:
+        """Whether any file is another one now. Checks every ``SECRETS_INTERVAL`` seconds."""
+        if now < self._check_at:
+            return False
+        self._check_at = now + SECRETS_INTERVAL
+        return secrets_version(self._broker) != self._version

@@ -4,32 +4,34 @@ from __future__ import annotations
 
 import select
 import time
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from paho.mqtt.client import Client, MQTTv5, _WebsocketWrapper
 from paho.mqtt.enums import CallbackAPIVersion, LogLevel, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
 
 from limpet.delivery.mqtt import packet_limits, reasons, topics
 from limpet.delivery.mqtt.broker_settings import BrokerSettings, endpoint, password, tls_context
+from limpet.delivery.mqtt.guarded_client import GuardedClient
+from limpet.delivery.mqtt.publish_packets import MOST_ALIASES, PublishHeads, new_properties, packet_size
 from limpet.errors import LimpetError, TransportError, UnreadableError
 from limpet.untrusted import reading
 
 if TYPE_CHECKING:
     import socket
     import threading
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
-    from paho.mqtt.client import ConnectFlags, DisconnectFlags, MQTTMessage
+    from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
+    from paho.mqtt.properties import Properties
+    from paho.mqtt.reasoncodes import ReasonCode
 
     from limpet.contracts.dialect import Publish
+    from limpet.delivery.mqtt.connection_state import End
+    from limpet.delivery.mqtt.negotiation import Version
 
 CONNECT_TIMEOUT = 10.0
 WINDOW = 20
 LARGEST = 256 * 1024 * 1024
-UNSUPPORTED_VERSION = 0x84
 KEEP_ALIVE_TIMEOUT = 0x8D
 QUOTA_EXCEEDED = 0x97
 PROTOCOL_ERROR = 0x82
@@ -38,28 +40,12 @@ MOST_INCOMING, LARGEST_INCOMING = 100, 1 << 22
 """Messages that may wait for the owner, and their bytes. A broker may send them before it answers a subscription.
 """
 
-MOST_ALIASES = 256
-"""Topics that are sent as numbers."""
-
-LARGEST_ANSWER, LONGEST_ANSWER = 1 << 14, 10.0
-"""Bytes of the answer to a websocket's request, and the seconds that it may take."""
-
-LARGEST_FRAME = 2 * packet_limits.LARGEST
-"""Bytes of a websocket frame, which paho keeps until it is complete."""
-
 UNANSWERED = 1000
-"""Packets that are taken from a broker that takes none from us."""
-
-_CODE_AT = {PacketTypes.CONNACK: 1, PacketTypes.PUBACK: 2, PacketTypes.DISCONNECT: 0}
-"""Where the reason code is in a packet of MQTT 5."""
-
-End: TypeAlias = Literal["", "closed", "unreadable", "silent", "unacknowledged"]
-"""How a connection ended: the broker closed it, sent what could not be read, stopped answering, or answered
-everything but one message."""
+"""Packets that are read from a broker that reads none of ours."""
 
 
 class Incoming(NamedTuple):
-    """A message on one of our subscriptions. The last two are empty where the sender gave none, as in 3.1.1."""
+    """A message on one of our subscriptions. The last two are empty if the sender gave none, as in 3.1.1."""
 
     topic: str
     payload: bytes
@@ -69,7 +55,7 @@ class Incoming(NamedTuple):
 
 
 class RefusedError(TransportError):
-    """The broker answered, and said no with an MQTT 5 reason code; 0 where it hung up without a word."""
+    """The broker refused the connection with an MQTT 5 reason code; 0: it closed it without an answer."""
 
     def __init__(self, text: str, code: int) -> None:
         super().__init__(text)
@@ -77,111 +63,11 @@ class RefusedError(TransportError):
 
 
 class UnpublishableError(LimpetError):
-    """A message cannot be sent on this connection. ``cause`` is what it is counted by."""
+    """A message cannot be sent on this connection. It is counted under ``cause``."""
 
     def __init__(self, cause: str, text: str) -> None:
         super().__init__(text)
         self.cause = cause
-
-
-class GuardedClient(Client):
-    """A paho client that takes nothing beyond the limits of ``frames``.
-
-    paho has no setting for that. All bytes that it receives come through this method, TLS and websockets included.
-    """
-
-    def __init__(self, version: str, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.complaint = ""
-        self._frames = packet_limits.PacketLimits(version)
-
-    def _sock_recv(self, bufsize: int) -> bytes:
-        size = min(bufsize, packet_limits.LARGEST)
-        # Without TLS: what paho does about its exceptions would import ssl.
-        data = super()._sock_recv(size) if self._ssl or self._sock is None else self._sock.recv(size)
-        try:
-            self._frames.feed(data)
-        except UnreadableError as error:
-            self.complaint = str(error)
-            raise ConnectionError(self.complaint) from error
-        return data
-
-    def _sock_send(self, buf: bytes | bytearray) -> int:
-        if self._ssl or self._sock is None:
-            return super()._sock_send(buf)
-        try:
-            return self._sock.send(buf)
-        except BlockingIOError:
-            self._call_socket_register_write()
-            raise
-
-    def _packet_handle(self) -> MQTTErrorCode:
-        """Handle a packet. A reason code that paho does not know becomes the unspecified one."""
-        self._generalise(self._in_packet["command"] & 0xF0, self._in_packet["packet"])
-        return super()._packet_handle()
-
-    def _generalise(self, kind: int, packet: bytearray) -> None:
-        codes: Iterable[int] = ()
-        if kind == PacketTypes.SUBACK << 4:
-            codes = range(
-                packet_limits.after_properties(packet, 2) if self._protocol == MQTTv5 else 2, len(packet)
-            )
-        elif self._protocol == MQTTv5 and kind >> 4 in _CODE_AT:
-            codes = range(_CODE_AT[kind >> 4], min(_CODE_AT[kind >> 4] + 1, len(packet)))
-        for at in codes:
-            try:
-                ReasonCode(kind >> 4, identifier=packet[at])
-            except (KeyError, ValueError):
-                packet[at] = 0x80
-
-    def _create_socket(self) -> Any:
-        if self._transport != "websockets":
-            return super()._create_socket()
-        connection = self._create_socket_connection()
-        sock = self._ssl_wrap_socket(connection) if self._ssl else connection
-        sock.settimeout(self._connect_timeout)
-        try:
-            return GuardedWebsocket(
-                sock, self._host, self._port, self._ssl, self._websocket_path, self._websocket_extra_headers
-            )
-        except BaseException:
-            sock.close()
-            raise
-
-
-class GuardedWebsocket(_WebsocketWrapper):
-    """A websocket of paho's with limits: paho keeps each line of a header and each frame until it is complete."""
-
-    def _do_handshake(self, extra_headers: Any) -> None:
-        sock: Any = self._socket
-        limited: Any = _Handshake(sock)
-        self._socket = limited
-        try:
-            super()._do_handshake(extra_headers)
-        finally:
-            self._socket = sock
-
-    def _buffered_read(self, length: int) -> bytearray:
-        if self._readbuffer_head + length > LARGEST_FRAME:
-            raise ConnectionAbortedError(f"a websocket frame of more than {LARGEST_FRAME} bytes")
-        return super()._buffered_read(length)
-
-
-class _Handshake:
-    """Stands in for a socket while a broker answers a websocket's request."""
-
-    def __init__(self, sock: socket.socket) -> None:
-        self._sock = sock
-        self._left = LARGEST_ANSWER
-        self._until = time.monotonic() + LONGEST_ANSWER
-        self.send = sock.send
-
-    def recv(self, size: int) -> bytes:
-        """Return received bytes. ``ConnectionAbortedError`` beyond the limits."""
-        self._left -= size
-        if self._left < 0 or time.monotonic() > self._until:
-            raise ConnectionAbortedError("the answer to a websocket's request has no end")
-        return self._sock.recv(size)
 
 
 class Connection:
@@ -199,7 +85,7 @@ class Connection:
         self,
         broker: BrokerSettings,
         client_id: str,
-        version: str,
+        version: Version,
         will: Publish | None,
         wake: socket.socket,
         *,
@@ -226,11 +112,7 @@ class Connection:
         self._clean = clean or not broker.session_expiry
         self._unanswered = 0
         self._subscribed: dict[int, list[ReasonCode]] = {}
-        self._aliases: dict[str, int] = {}
-        self._introduced: dict[int, str] = {}
-        self._established: set[str] = set()
-        self._alias_limit = 0
-        self._usual: dict[tuple[str, int | None, int], _Packed] = {}
+        self._heads = PublishHeads(version)
         self._client = self._make_client(broker, client_id, will)
 
     def _make_client(self, broker: BrokerSettings, client_id: str, will: Publish | None) -> GuardedClient:
@@ -278,7 +160,7 @@ class Connection:
             if stop.is_set():
                 raise TransportError("stopped while connecting")
             if time.monotonic() > deadline:
-                raise TransportError("it takes the connection and says nothing; is this an MQTT port?")
+                raise TransportError("it accepts the connection and says nothing; is this an MQTT port?")
             self._poll_until_answer()
         self._client.on_log = None
         code, name = self._answer
@@ -296,7 +178,7 @@ class Connection:
         """Return how to connect so that the broker keeps the session."""
         if self.version != "5":
             return {}
-        properties = _properties(PacketTypes.CONNECT)
+        properties = new_properties(PacketTypes.CONNECT)
         properties.SessionExpiryInterval = self._session_expiry
         properties.MaximumPacketSize = packet_limits.LARGEST
         return {"clean_start": self._clean, "properties": properties}
@@ -322,74 +204,28 @@ class Connection:
     def publish(self, message: Publish, expiry: float | None = None, correlation: bytes = b"") -> int:
         """Send a message; return its id, which ``acks`` will name. The caller keeps to ``window``.
 
-        In MQTT 5 with all that it says of itself, and the broker drops it after ``expiry`` seconds undelivered.
-        What the broker does not take, a retained message or QoS 1, is left out. ``UnpublishableError`` if it
-        cannot be sent at all.
+        In MQTT 5 the broker drops it after ``expiry`` seconds undelivered. Its retained flag and QoS are lowered
+        to what the broker takes. ``UnpublishableError`` if it cannot be sent at all.
         """
         if why := topics.problem(message.topic):
             raise UnpublishableError("topic", why)
         qos, retain = min(message.qos, self.qos), message.retain and self.retain
         try:
-            topic, alias, properties = self._head(message, expiry, correlation)
-            size = packet_size(topic, message.payload, qos, properties)
+            head = self._heads.head(message, expiry, correlation)
+            size = packet_size(head.topic, message.payload, qos, head.properties)
         except Exception as error:
             raise UnpublishableError("not encodable", f"{type(error).__name__}: {error}") from error
         if size > self.limit:
             raise UnpublishableError("too large", f"{size} bytes; the broker takes {self.limit}")
+        properties: Any = head.properties  # paho calls ``pack`` of them, and nothing else
         try:
-            info = self._client.publish(topic, message.payload, qos, retain, properties)
+            info = self._client.publish(head.topic, message.payload, qos, retain, properties)
         except Exception as error:
             raise UnpublishableError("not encodable", f"{type(error).__name__}: {error}") from error
         if info.rc == MQTTErrorCode.MQTT_ERR_QUEUE_SIZE:
             raise TransportError("it leaves a message unacknowledged though it has acknowledged later ones")
-        if topic and alias:
-            self._introduced[info.mid] = topic
+        self._heads.aliases.sent(info.mid, head)
         return info.mid
-
-    def _head(self, message: Publish, expiry: float | None, correlation: bytes) -> tuple[str, int, Any]:
-        """Return the topic to write, its alias, and the properties. Any: paho asks them for ``pack`` only."""
-        if self.version != "5":
-            return message.topic, 0, None
-        # Replies go to topics that clients choose: those would use the numbers up.
-        topic, alias = self._alias(message.topic) if expiry or message.retain else (message.topic, 0)
-        seconds = None if expiry is None else max(1, min(int(expiry), 0xFFFF_FFFF))
-        return topic, alias, self._publish_properties(message, seconds, correlation, alias)
-
-    def _publish_properties(self, message: Publish, expiry: int | None, correlation: bytes, alias: int) -> _Packed:
-        """Return what goes with a message, made anew only where it must be, as that takes paho long."""
-        key = (message.content_type, expiry, alias)
-        changing = message.user_properties or message.response_topic or correlation
-        if changing or key not in self._usual:
-            properties = _properties(PacketTypes.PUBLISH)
-            if message.content_type:
-                properties.ContentType = message.content_type
-            if message.user_properties:
-                properties.UserProperty = list(message.user_properties)
-            if expiry is not None:
-                properties.MessageExpiryInterval = expiry
-            if message.response_topic:
-                properties.ResponseTopic = message.response_topic
-            if correlation:
-                properties.CorrelationData = correlation
-            if alias:
-                properties.TopicAlias = alias
-            packed = _Packed(properties.pack())
-            if changing:
-                return packed
-            self._usual[key] = packed
-        return self._usual[key]
-
-    def _alias(self, topic: str) -> tuple[str, int]:
-        """Return the topic to write, and its number, 0 for none.
-
-        It is not written once the broker has confirmed the number on this connection; it may not remember that
-        of a message that it refused.
-        """
-        if topic not in self._aliases:
-            if len(self._aliases) >= self._alias_limit:
-                return topic, 0
-            self._aliases[topic] = len(self._aliases) + 1
-        return "" if topic in self._established else topic, self._aliases[topic]
 
     def poll(self, timeout: float) -> None:
         """Wait for the broker, for the owner's wake-up or for ``timeout`` seconds, and do what is to be done.
@@ -429,16 +265,16 @@ class Connection:
         if self._unanswered > UNANSWERED:
             self.end = "silent"
             self.drop()
-            raise TransportError("it sends, and takes nothing of what it is sent")
+            raise TransportError("it sends, and reads nothing of what it is sent")
 
     def disconnect(self) -> None:
-        """Say goodbye, so that the broker does not publish the will."""
+        """Close the connection in order, so that the broker does not publish the will."""
         self._client.on_disconnect = None
         self._client.disconnect()
         self.drop()
 
     def drop(self) -> None:
-        """Close the socket, without a word if it is still open."""
+        """Close the socket if it is open, without a DISCONNECT."""
         self._client.on_disconnect = None
         if (sock := self._client.socket()) is not None:
             sock.close()
@@ -447,14 +283,14 @@ class Connection:
         self, _client: Client, _data: Any, _flags: ConnectFlags, reason: ReasonCode, properties: Properties | None
     ) -> None:
         if self._answer:
-            return  # a second answer means nothing
+            return  # a second answer has no meaning
         self._answer = (reason.value, reason.getName())
         self.window = min(WINDOW, getattr(properties, "ReceiveMaximum", WINDOW))
         self.limit = getattr(properties, "MaximumPacketSize", LARGEST)
         self.qos = getattr(properties, "MaximumQoS", 1)
         self.retain = bool(getattr(properties, "RetainAvailable", True))
         self.wildcards = bool(getattr(properties, "WildcardSubscriptionAvailable", True))
-        self._alias_limit = min(MOST_ALIASES, getattr(properties, "TopicAliasMaximum", 0))
+        self._heads.aliases.limit = min(MOST_ALIASES, getattr(properties, "TopicAliasMaximum", 0))
 
     def _on_disconnect(
         self,
@@ -513,28 +349,4 @@ class Connection:
         self, _client: Client, _data: Any, mid: int, reason: ReasonCode, _properties: Properties | None
     ) -> None:
         self.acks.append((mid, reason.value))
-        topic = self._introduced.pop(mid, None)
-        if topic and reason.value < 0x80:
-            self._established.add(topic)
-
-
-class _Packed(NamedTuple):
-    """Properties as they go over the wire; paho asks them for no more."""
-
-    wire: bytes
-
-    def pack(self) -> bytes:
-        """Return them."""
-        return self.wire
-
-
-def packet_size(topic: str, payload: bytes, qos: int, properties: _Packed | None) -> int:
-    """Return how many bytes a PUBLISH has."""
-    body = 2 + len(topic.encode()) + (2 if qos else 0) + (len(properties.wire) if properties else 0) + len(payload)
-    return 1 + max(1, -(-body.bit_length() // 7)) + body
-
-
-def _properties(packet: int) -> Any:
-    """Return an empty set of properties. Any: paho sets them as attributes that no type knows."""
-    make: Any = Properties
-    return make(packet)
+        self._heads.aliases.acknowledged(mid, reason.value)
