@@ -4,6 +4,7 @@ import hashlib
 import os
 import warnings
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -66,6 +67,15 @@ def test_the_model_is_unpacked_once(path: Path, cache: Path) -> None:
         hashlib.sha256(MEMBERS[name]).hexdigest() + suffix
         for name, suffix in (("model.tflite", ".tflite"), ("golden.npz", ".npz"))
     )
+
+
+def test_threads_that_unpack_one_bundle_at_once_all_get_it_whole(path: Path, cache: Path) -> None:
+    large = os.urandom(1 << 22)
+    bundles.bundle(path, {"model.tflite": large})
+    with ThreadPoolExecutor(4) as threads:
+        loaded = list(threads.map(lambda _: load(path, cache).model.read_bytes() == large, range(8)))
+    assert all(loaded)
+    assert len(list(cache.iterdir())) == 1
 
 
 def test_a_damaged_copy_is_replaced_but_not_in_place(path: Path, cache: Path) -> None:

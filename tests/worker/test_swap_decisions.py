@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.worker.swap import Changes, Phase, Seen, Step, blocked, changes, next_step, superseded
+from limpet.worker.swap import Changes, Phase, Seen, Step, changes, next_step, superseded
 
 NAMES = st.sampled_from("abc")
 REVISIONS = st.dictionaries(NAMES, st.integers(1, 3))
@@ -23,9 +23,6 @@ REVISIONS = st.dictionaries(NAMES, st.integers(1, 3))
         (Phase.SETTLING, Seen(finished=True, chosen=True, ready=True), Step.TAKE_OVER),
         (Phase.SETTLING, Seen(finished=True, chosen=True), Step.FAIL),
         (Phase.TRIAL, Seen(finished=True, chosen=True, ready=True), Step.WAIT),
-        (Phase.ABANDONED, Seen(), Step.WAIT),
-        (Phase.ABANDONED, Seen(overdue=True), Step.WAIT),
-        (Phase.ABANDONED, Seen(finished=True, error="too late"), Step.DISCARD),
     ],
 )
 def test_what_is_seen_of_a_successor_decides_the_next_step(phase: Phase, seen: Seen, step: Step) -> None:
@@ -61,12 +58,6 @@ def test_a_pipeline_has_one_successor_at_a_time() -> None:
 
 def test_a_successor_is_given_up_once_another_one_is_assigned_or_none() -> None:
     assert superseded({"a": 2, "b": 2, "c": 2}, {"a": 2, "b": 3}) == ["b", "c"]
-
-
-def test_a_thread_that_hangs_blocks_only_changes_of_its_pipeline() -> None:
-    assert blocked({"a": 1, "b": 1}, {"a": 2}, {"a"}, {"a": 3, "b": 3}) == ["a"]
-    assert blocked({"a": 1}, {"a": 3}, {"a"}, {"a": 3}) == []
-    assert blocked({"a": 1}, {"a": 2}, {"a"}, {"a": 1}) == []
 
 
 @given(REVISIONS, REVISIONS, st.sets(NAMES), REVISIONS)

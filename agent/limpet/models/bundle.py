@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import re
+import threading
 import zipfile
 from contextlib import contextmanager
 from pathlib import Path
@@ -201,7 +202,8 @@ def _unpack(path: Path, archive: zipfile.ZipFile, name: str, members: Mapping[st
     if state_files.is_regular(target) and digest(target) == wanted:
         return target
     cache.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
+    # A worker may unpack the same bundle for two pipelines at once, in a thread each.
+    temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}")
     try:
         with os.fdopen(state_files.create(temporary), "wb") as file:
             _refuse_other(path, name, _copy(archive, name, file), members)

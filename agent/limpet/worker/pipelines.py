@@ -15,7 +15,7 @@ from limpet.wire.records import LARGEST_OUTPUT, Assign, Result
 from limpet.worker.delegation import DelegatedModel
 from limpet.worker.running import RunningPipeline, Trial
 from limpet.worker.successor import Opening, Successor
-from limpet.worker.swap import Phase, Seen, Step, blocked, changes, next_step, superseded
+from limpet.worker.swap import Phase, Seen, Step, changes, next_step, superseded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_HANGS = "an earlier successor still opens; the command `restart` ends it"
+MOST_ABANDONED = 2
+"""Threads of a pipeline that still open a successor which is no longer wanted. They cannot be ended."""
+_HANG = f"{MOST_ABANDONED} earlier successors still open; the command `restart` ends them"
 
 
 @dataclass
@@ -80,14 +82,14 @@ class Pipelines:
         self._reports = reports
         self._results = results
         self._requests = requests
-        self._assigned: Assign | None = None
         self._swaps: dict[str, _Swap] = {}
+        self._abandoned: list[Successor] = []
         self._failed: dict[str, int] = {}
 
     @property
     def at_work(self) -> bool:
         """Whether any pipeline runs, or will as soon as it is open."""
-        return bool(self.running) or any(swap.phase is not Phase.ABANDONED for swap in self._swaps.values())
+        return bool(self.running or self._swaps)
 
     @property
     def by_name(self) -> dict[str, Pipeline]:
@@ -96,8 +98,16 @@ class Pipelines:
 
     def assign(self, assigned: Assign) -> None:
         """Close pipelines that are no longer assigned, open new ones, and begin to swap those that changed."""
-        self._assigned = assigned
-        self._reconcile(assigned)
+        for name in superseded(self._successors(), assigned.revisions):
+            self._cancel(name, self._swaps[name])
+        todo = changes(self._revisions(), self._failed, self._swaps, assigned.revisions)
+        for name in todo.close:
+            self._close(name, "stopped", "no longer configured")
+        for name in todo.open:
+            self._open(self._opening(assigned, name), prove=name in assigned.prove)
+        for name in todo.swap:
+            self._begin(self._opening(assigned, name))
+        self._set_deadline()
 
     def advance(self) -> None:
         """Go on with every swap as far as it can."""
@@ -109,9 +119,9 @@ class Pipelines:
                 self._take_over(name, swap)
             elif step is Step.FAIL:
                 self._fail(name, swap, _why_not(swap))
-            elif step is Step.DISCARD:
-                self._discard(name, swap)
-        self._refuse_blocked()
+        for successor in [one for one in self._abandoned if one.finished]:
+            self._abandoned.remove(successor)
+            successor.close()
 
     def feed(self, samples: Samples) -> None:
         """Run the windows that a block of samples completes."""
@@ -146,21 +156,13 @@ class Pipelines:
 
     # --- assignments
 
-    def _reconcile(self, assigned: Assign) -> None:
-        for name in superseded(self._successors(), assigned.revisions):
-            self._cancel(name, self._swaps[name])
-        todo = changes(self._revisions(), self._failed, self._swaps, assigned.revisions)
-        for name in todo.close:
-            self._close(name, "stopped", "no longer configured")
-        for name in todo.open:
-            self._open(self._opening(assigned, name), prove=name in assigned.prove)
-        for name in todo.swap:
-            self._begin(self._opening(assigned, name))
-        self._set_deadline()
+    def _revisions(self) -> dict[str, int]:
+        """Return what runs, the old pipelines during trials."""
+        return {name: running.known.revision for name, running in self.running.items()}
 
     def _successors(self) -> dict[str, int]:
-        """Return the revisions of successors that are wanted."""
-        return {name: swap.revision for name, swap in self._swaps.items() if swap.phase is not Phase.ABANDONED}
+        """Return the revisions of all successors."""
+        return {name: swap.revision for name, swap in self._swaps.items()}
 
     def _opening(self, assigned: Assign, name: str) -> Opening:
         return Opening(assigned.of(name), name, assigned.revisions[name], self._supervisor.send)
@@ -195,8 +197,13 @@ class Pipelines:
 
     def _begin(self, opening: Opening) -> None:
         """Open a successor beside a pipeline that runs."""
-        self._reports.swap(opening.name, opening.revision, "begun")
-        self._swaps[opening.name] = _Swap(Successor(opening, self._spec))
+        name = opening.name
+        self._reports.swap(name, opening.revision, "begun")
+        if [one.opening.name for one in self._abandoned].count(name) < MOST_ABANDONED:
+            self._swaps[name] = _Swap(Successor(opening, self._spec))
+        else:
+            self._failed[name] = opening.revision
+            self._reports.swap(name, opening.revision, "failed", _HANG)
 
     def _take_over(self, name: str, swap: _Swap) -> None:
         """Hand the successor the next samples. The old pipeline waits for it to run its first window."""
@@ -206,6 +213,7 @@ class Pipelines:
         if old is None:  # It failed meanwhile.
             del self._swaps[name]
             self._run(opening, pipeline)
+            self._set_deadline()
             self._reports.swap(name, opening.revision, "done", _described(pipeline))
             return
         if old.delegated is not None:
@@ -236,13 +244,11 @@ class Pipelines:
 
     def _cancel(self, name: str, swap: _Swap) -> None:
         """Give up a successor. The old pipeline goes on."""
-        if swap.phase is Phase.OPENING and not swap.successor.finished:
-            swap.phase = Phase.ABANDONED
-        elif swap.phase is Phase.TRIAL:
-            del self._swaps[name]
+        del self._swaps[name]
+        if swap.phase is Phase.TRIAL:
             self._revert(name)
-        elif swap.phase is not Phase.ABANDONED:
-            self._close_successor(name, swap)
+        else:
+            self._abandoned.append(swap.successor)  # ``advance`` closes it as soon as its thread has ended.
 
     def _revert(self, name: str) -> None:
         """Have the old pipeline go on from where the successor took over: it gets all samples since then."""
@@ -255,34 +261,6 @@ class Pipelines:
         for samples in trial.samples:
             if name in self.running:
                 self._feed(name, samples)
-
-    def _discard(self, name: str, swap: _Swap) -> None:
-        """Close what an abandoned thread has opened, and open what is assigned now."""
-        self._close_successor(name, swap)
-        if self._assigned is not None:
-            self._reconcile(self._assigned)
-
-    def _refuse_blocked(self) -> None:
-        """Report changes that cannot be made, as the thread of an earlier successor hangs."""
-        hanging = [
-            name for name, swap in self._swaps.items() if swap.phase is Phase.ABANDONED and swap.successor.overdue
-        ]
-        if not hanging or self._assigned is None:
-            return
-        wanted = self._assigned.revisions
-        for name in blocked(self._revisions(), self._failed, hanging, wanted):
-            self._failed[name] = wanted[name]
-            self._reports.swap(name, wanted[name], "begun")
-            self._reports.swap(name, wanted[name], "failed", _HANGS)
-
-    def _revisions(self) -> dict[str, int]:
-        """Return what runs, the old pipelines during trials."""
-        return {name: running.known.revision for name, running in self.running.items()}
-
-    def _close_successor(self, name: str, swap: _Swap) -> None:
-        del self._swaps[name]
-        if swap.successor.pipeline is not None:
-            swap.successor.pipeline.close()
 
     # --- while they run
 

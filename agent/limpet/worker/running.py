@@ -9,6 +9,7 @@ import msgspec
 
 from limpet.contracts.assignment import PipelineOptions
 from limpet.contracts.data import Samples
+from limpet.errors import ModelError
 from limpet.inference.pipeline import Pipeline
 from limpet.untrusted import reading
 from limpet.worker import no_result
@@ -17,7 +18,6 @@ from limpet.worker.delegation import DelegatedModel
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from limpet.errors import ModelError
     from limpet.wire.records import Result
 
 log = logging.getLogger(__name__)
@@ -78,8 +78,13 @@ class RunningPipeline(msgspec.Struct):
         return self.delegated is None or self.delegated.settled
 
     def accept(self, samples: Samples) -> Samples | None:
-        """Count a block of samples and return it, marked if there is a gap before it. ``None`` if not ready."""
+        """Count a block of samples and return it, marked if there is a gap before it. ``None`` if not ready.
+
+        ``ModelError`` if a trial ends so.
+        """
         if not self.ready:
+            if self.trial is not None:
+                raise ModelError("no delegate is left")
             self.skipped = True
             return None
         block = msgspec.structs.replace(samples, gap=True) if self.skipped else samples

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from limpet.contracts.delegate import CPU
 from limpet.errors import LimpetError, UnreadableError
 from limpet.inference.admission import judge, load
@@ -106,7 +108,13 @@ class Successor:
         """Whether the thread works for longer than it may."""
         return not self.finished and monotonic() > self._deadline
 
+    def close(self) -> None:
+        """Close what was opened, once the thread has ``finished``."""
+        if self.pipeline is not None:
+            self.pipeline.close()
+
     def _open(self) -> None:
+        np.seterr(all="ignore")  # This is a thread's own. What a sensor sends may overflow.
         try:
             self.pipeline = self.opening.open(self._spec, prove=True)
         except LimpetError as error:

@@ -22,8 +22,6 @@ class Phase(Enum):
     """The successor is proven on the CPU, and its accelerator opens."""
     TRIAL = auto()
     """The successor has taken over, and has not run its first window yet."""
-    ABANDONED = auto()
-    """The successor is no longer wanted, and its thread still works: a thread cannot be ended."""
 
 
 class Seen(NamedTuple):
@@ -50,8 +48,6 @@ class Step(Enum):
     """Hand it the next samples."""
     FAIL = auto()
     """Report why, and close it or abandon its thread. The old pipeline goes on."""
-    DISCARD = auto()
-    """Close what the thread opened after all. Another successor may be opened now."""
 
 
 def next_step(phase: Phase, seen: Seen) -> Step:
@@ -62,8 +58,6 @@ def next_step(phase: Phase, seen: Seen) -> Step:
         return Step.FAIL if seen.overdue else Step.WAIT
     if phase is Phase.SETTLING and seen.chosen:
         return Step.TAKE_OVER if seen.ready else Step.FAIL
-    if phase is Phase.ABANDONED and seen.finished:
-        return Step.DISCARD
     return Step.WAIT
 
 
@@ -73,16 +67,6 @@ class Changes(NamedTuple):
     close: list[str]
     open: list[str]
     swap: list[str]
-
-
-def blocked(
-    running: Mapping[str, int], failed: Mapping[str, int], hanging: Container[str], wanted: Mapping[str, int]
-) -> list[str]:
-    """Return the pipelines that wait in vain for a thread that is ``hanging``, as their successor is due.
-
-    The mappings are those of ``changes``.
-    """
-    return [name for name in changes(running, failed, (), wanted).swap if name in hanging]
 
 
 def superseded(opening: Mapping[str, int], wanted: Mapping[str, int]) -> list[str]:
@@ -96,7 +80,7 @@ def changes(
     """Compare what runs with what is assigned. Every mapping is from a pipeline's name to a revision.
 
     ``running``: pipelines at work. ``failed``: the successor that failed last, which is not tried again.
-    ``swapping``: pipelines that have a successor, or one whose thread still works. Others wait for it.
+    ``swapping``: pipelines that have a successor already.
     """
     return Changes(
         close=[name for name in running if name not in wanted],
