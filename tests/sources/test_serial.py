@@ -209,7 +209,7 @@ def test_it_shows_that_it_is_alive_while_nothing_comes(board: Board) -> None:
     with serial.open(configured(board.path), Counter()) as samples:
         began = time.monotonic()
         assert [len(next(samples)) for _ in range(2)] == [0, 0]
-        assert 0.5 < time.monotonic() - began < 5
+        assert time.monotonic() - began > 0.5
 
 
 def test_it_shows_that_it_is_alive_while_only_garbage_comes(board: Board) -> None:
