@@ -86,7 +86,7 @@ def test_a_reload_that_adds_changes_or_removes_a_reporter_touches_only_that_one(
     with daemon(path) as running:
         consumer.wait_results("one", 20)
         reload(writing("stays", "stays"), writing("moves", "new"), writing("comes", "late"))
-        assert set(consumer.last("health")["reporters"]) == {"mqtt", "stays", "moves", "comes"}
+        wait_until(lambda: set(consumer.last("health")["reporters"]) == {"mqtt", "stays", "moves", "comes"})
         reload(writing("stays", "stays"), writing("moves", "new"))
         gone = len(sequences(files["late"]))
         consumer.wait_results("one", 20)

@@ -23,6 +23,7 @@ STUBBORN = '''
 
 import contextlib
 import pathlib
+import threading
 
 import msgspec
 
@@ -30,6 +31,7 @@ import msgspec
 class Config(msgspec.Struct):
     opens_while: str
     fails_to_close: bool = False
+    hangs_to_close: bool = False
 
 
 class Stubborn:
@@ -44,6 +46,8 @@ def open(config, context):
     yield Stubborn()
     if config.fails_to_close:
         raise RuntimeError("it cannot end")
+    if config.hangs_to_close:
+        threading.Event().wait()
 '''
 
 
@@ -53,7 +57,7 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.bus = Bus(most_messages=10)
-        self.reporters = Reporters(reports.ORIGIN, folder / "state", self.bus, None)
+        self.reporters = Reporters(reports.ORIGIN, folder / "state", self.bus, None, patience=0.5)
 
     def adopt(self, **tables: dict[str, Any]) -> None:
         whole = {
@@ -149,6 +153,18 @@ def test_one_that_fails_while_it_is_closed_is_logged_and_the_others_are_closed(
     assert "the reporter 'fails' failed while it was closed" in caplog.text
     assert bench.written() == [1]
     assert bench.reporters.health() == {}
+
+
+def test_one_that_does_not_close_is_left_behind(
+    bench: Bench, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench.adopt(file=FILE, hangs=stubborn(str(tmp_path / "there"), hangs_to_close=True))
+    bench.report(1)
+    bench.adopt(file=FILE)
+    assert "the reporter 'hangs' does not close; going on without it" in caplog.text
+    bench.report(2)
+    bench.reporters.close()
+    assert bench.written() == [1, 2]
 
 
 def test_a_problem_names_the_table_and_the_key(bench: Bench) -> None:

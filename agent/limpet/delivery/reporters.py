@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+PATIENCE = 15.0
+"""Seconds that a reporter may take to close. The daemon then goes on without it."""
 RETRY = 5.0
 """Seconds between two attempts to open a reporter again that should be open."""
 
@@ -67,11 +69,19 @@ class _Consumer:
 class Reporters:
     """The reporters, by name. ``state`` is the device's state directory."""
 
-    def __init__(self, origin: Origin, state: Path, bus: Bus, obey: Callable[[Command], None] | None) -> None:
+    def __init__(
+        self,
+        origin: Origin,
+        state: Path,
+        bus: Bus,
+        obey: Callable[[Command], None] | None,
+        patience: float = PATIENCE,
+    ) -> None:
         self._origin = origin
         self._state = state
         self._bus = bus
         self._obey = obey
+        self._patience = patience
         self._consumers: dict[str, _Consumer] = {}
 
     def adopt(self, wanted: Config) -> None:
@@ -121,11 +131,7 @@ class Reporters:
 
     def close(self) -> None:
         """Let each send what it can, all at the same time, and close it."""
-        threads = [Thread(target=self._close, args=(consumer,)) for consumer in self._consumers.values()]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        self._close(*self._consumers.values())
         for name in list(self._consumers):
             self._remove(name)
 
@@ -156,15 +162,22 @@ class Reporters:
             reporter = stack.enter_context(settings.module.open(settings.options, context))
         consumer.opened, consumer.error = _Opened(reporter, stack), ""
 
-    def _close(self, consumer: _Consumer) -> None:
-        """Let a reporter send what it can, and close it."""
-        opened, consumer.opened = consumer.opened, None
-        if opened is None:
-            return
-        try:
-            opened.stack.close()
-        except Exception:
-            log.exception("the reporter %r failed while it was closed", consumer.settings.name)
+    def _close(self, *consumers: _Consumer) -> None:
+        """Let reporters send what they can, at the same time, and close them. Those that hang are left behind."""
+        until = monotonic() + self._patience
+        threads: list[tuple[str, Thread]] = []
+        for consumer in consumers:
+            opened, consumer.opened = consumer.opened, None
+            if opened is not None:
+                name = consumer.settings.name
+                threads.append(
+                    (name, Thread(target=_leave, args=(name, opened), name=f"close {name}", daemon=True))
+                )
+                threads[-1][1].start()
+        for name, thread in threads:
+            thread.join(max(0.0, until - monotonic()))
+            if thread.is_alive():
+                log.error("the reporter %r does not close; going on without it", name)
 
     def _return_to(self, consumer: _Consumer, before: _Settings) -> None:
         """Open a reporter again as it was."""
@@ -207,6 +220,13 @@ class Reporters:
 
 def _nothing_to_check(_options: Any) -> None:
     """Stand in for a reporter without ``check``."""
+
+
+def _leave(name: str, opened: _Opened) -> None:
+    try:
+        opened.stack.close()
+    except Exception:
+        log.exception("the reporter %r failed while it was closed", name)
 
 
 def _log_loss(name: str, consumer: _Consumer) -> None:

@@ -113,7 +113,7 @@ class Supervisor:
                 self._assign()
                 self._reporters.adopt(self._config)
                 self._report_plan()
-                self._dismiss()
+                self._report_removed_pipelines()
                 for reason in damaged:
                     self._events.report("state-damaged", "", reason)
                 while not self._stopping():
@@ -208,7 +208,7 @@ class Supervisor:
         self._roster.health_published(connected=self._reporters.connected())
         return health
 
-    def _dismiss(self) -> None:
+    def _report_removed_pipelines(self) -> None:
         """Report that the pipelines of earlier configurations are stopped: a broker may retain another state."""
         for name in self._roster.adopt(self._config.pipelines):
             if name not in self._ledger.accounts:  # else its worker reports it
@@ -272,7 +272,7 @@ class Supervisor:
         self._plan.reload(checking.config, checking.found, self._states())
         self._assign()
         self._report_plan()
-        self._dismiss()
+        self._report_removed_pipelines()
 
     def _refuse(self, error: Exception) -> None:
         if not isinstance(error, ConfigError):
