@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from limpet import __version__
 from limpet.errors import ConfigError, LimpetError
+from limpet.module_names import module_names
 from limpet.untrusted import printable
 
 if TYPE_CHECKING:
@@ -63,11 +64,10 @@ def _parser(program: str, description: str, commands: ModuleType, argv: Sequence
     """Return the parser. Only the module of the wanted command is imported, so that each starts fast."""
     import argparse
     import importlib
-    import pkgutil
 
     parser = argparse.ArgumentParser(prog=program, description=description)
     parser.add_argument("--version", action="version", version=f"{program} {__version__}")
-    known = sorted(m.name for m in pkgutil.iter_modules(commands.__path__) if not m.name.startswith("_"))
+    known = module_names(commands)
     wanted = [argv[0]] if argv and argv[0] in known else known
     subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
     for name in wanted:

@@ -10,11 +10,11 @@ to it.
 from __future__ import annotations
 
 import importlib
-import pkgutil
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from limpet.contracts.needs import Needs
 from limpet.errors import ConfigError
+from limpet.module_names import module_names
 from limpet.wording import suggest
 
 if TYPE_CHECKING:
@@ -38,9 +38,7 @@ def _package(group: Group) -> str:
 
 def built_in(group: Group) -> list[str]:
     """Return the kinds that come with Limpet."""
-    package = importlib.import_module(_package(group))
-    modules = pkgutil.iter_modules(package.__path__)
-    return [module.name for module in modules if not (module.ispkg or module.name.startswith("_"))]
+    return module_names(importlib.import_module(_package(group)))
 
 
 def _others(group: Group) -> dict[str, metadata.EntryPoint]:
