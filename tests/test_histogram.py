@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from limpet.histogram import BUCKETS, bounds, bucket_of, merge, quantile
 from limpet.inference.latency import Latency, buckets_of
-from limpet.wire.records import STAGES
+from limpet.wire.records import TIMED_STEPS
 
 durations = st.integers(-(2**63), 2**63 - 1) | st.integers(-5, 10**9)
 patient = settings(deadline=None)
@@ -68,13 +68,13 @@ def test_merging_adds_counts() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 1023, 1024, 1025, 5000])
 def test_the_recorder_counts_every_duration_in_its_stage(count: int) -> None:
-    rows = np.random.default_rng(count).integers(-10, 10**7, (count, len(STAGES))) >> np.array([0, 5, 10, 20])
+    rows = np.random.default_rng(count).integers(-10, 10**7, (count, len(TIMED_STEPS))) >> np.array([0, 5, 10, 20])
     latency = Latency()
     for row in rows.tolist():
         latency.record(*row)
     taken = latency.take()
-    assert list(taken) == list(STAGES)
-    for stage, column in zip(STAGES, rows.T.tolist(), strict=True):
+    assert list(taken) == list(TIMED_STEPS)
+    for stage, column in zip(TIMED_STEPS, rows.T.tolist(), strict=True):
         assert taken[stage] == Counter(bucket_of(value) for value in column)
 
 
@@ -82,6 +82,6 @@ def test_taking_starts_anew() -> None:
     latency = Latency()
     latency.record(1, 2, 3, 4)
     assert latency.take() == {"queue": {1: 1}, "transform": {2: 1}, "invoke": {3: 1}, "decode": {4: 1}}
-    assert latency.take() == {stage: {} for stage in STAGES}
+    assert latency.take() == {stage: {} for stage in TIMED_STEPS}
     latency.record(-7, 0, 0, 0)
     assert latency.take()["queue"] == {0: 1}

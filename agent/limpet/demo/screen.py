@@ -12,7 +12,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from limpet.wire.records import STAGES
+from limpet.wire.records import TIMED_STEPS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,7 +80,7 @@ def _health(watch: Watch) -> Panel:
     for name in ("p50", "p95", "p99"):
         table.add_column(name, justify="right", no_wrap=True)
     latencies = watch.latencies()
-    for stage in (*STAGES, "delivered"):
+    for stage in (*TIMED_STEPS, "delivered"):
         table.add_row(stage, *map(_span, latencies.get(stage, {}).values()))
     return Panel(Group(table, Text(), *_lines(watch)), title="health", height=2 * (ROWS + 3))
 
@@ -134,7 +134,7 @@ def scoreboard(board: Scoreboard) -> Table:
     table.add_row("lost, duplicates", lost)
     table.add_row("anomalies recorded, detections", f"{board.anomalies}, {board.detections}")
     table.add_row("precision, recall", f"{board.precision:.1%}, {board.recall:.1%}")
-    for stage in (*STAGES, "delivered"):
+    for stage in (*TIMED_STEPS, "delivered"):
         figures = board.latency_us.get(stage, {})
         name = "from sample to client" if stage == "delivered" else f"{stage} latency"
         table.add_row(name, "  ".join(f"{key} {_span(value)}" for key, value in figures.items()))

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from limpet.histogram import BUCKETS, SUB_BITS, SUB_BUCKETS
-from limpet.wire.records import STAGES
+from limpet.wire.records import TIMED_STEPS
 
 if TYPE_CHECKING:
     from limpet.contracts.data import TimeArray
-    from limpet.wire.records import Stage
+    from limpet.wire.records import TimedStep
 
 _ROWS = 1024
-_ROW = Struct(f"{len(STAGES)}q")
+_ROW = Struct(f"{len(TIMED_STEPS)}q")
 _pack_into = _ROW.pack_into
 _ROW_BYTES = _ROW.size
 _FULL = _ROWS * _ROW_BYTES
@@ -35,21 +35,21 @@ class Latency:
     def __init__(self) -> None:
         self._rows = bytearray(_FULL)
         self._end = 0
-        self._counts = np.zeros((len(STAGES), BUCKETS), np.int64)
+        self._counts = np.zeros((len(TIMED_STEPS), BUCKETS), np.int64)
 
     def record(self, queue_ns: int, transform_ns: int, invoke_ns: int, decode_ns: int) -> None:
-        """Take the durations of one inference, in the order of ``records.STAGES``."""
+        """Take the durations of one inference, in the order of ``records.TIMED_STEPS``."""
         end = self._end
         _pack_into(self._rows, end, queue_ns, transform_ns, invoke_ns, decode_ns)
         self._end = end = end + _ROW_BYTES
         if end == _FULL:
             self._fold()
 
-    def take(self) -> dict[Stage, dict[int, int]]:
+    def take(self) -> dict[TimedStep, dict[int, int]]:
         """Return a sparse histogram for each stage of what was recorded since the last call."""
         self._fold()
-        taken: dict[Stage, dict[int, int]] = {}
-        for stage, counts in zip(STAGES, self._counts, strict=True):
+        taken: dict[TimedStep, dict[int, int]] = {}
+        for stage, counts in zip(TIMED_STEPS, self._counts, strict=True):
             filled = np.flatnonzero(counts)
             taken[stage] = dict(zip(filled.tolist(), counts[filled].tolist(), strict=True))
         self._counts[:] = 0
@@ -57,8 +57,8 @@ class Latency:
 
     def _fold(self) -> None:
         """Count the recorded rows."""
-        durations = np.frombuffer(self._rows, np.int64, self._end // 8).reshape(-1, len(STAGES))
-        cells = buckets_of(durations) + np.arange(len(STAGES)) * BUCKETS
+        durations = np.frombuffer(self._rows, np.int64, self._end // 8).reshape(-1, len(TIMED_STEPS))
+        cells = buckets_of(durations) + np.arange(len(TIMED_STEPS)) * BUCKETS
         # On 32-bit Arm bincount takes no int64.
         counts = np.bincount(cells.ravel().astype(np.intp), minlength=self._counts.size)
         self._counts += counts.reshape(self._counts.shape)

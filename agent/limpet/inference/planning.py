@@ -5,7 +5,7 @@ A plan is made without opening a device or loading a model, so ``limpet check`` 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from limpet import plugins
 from limpet.contracts.fields import WindowSpec
@@ -26,6 +26,7 @@ from limpet.untrusted import reading
 if TYPE_CHECKING:
     from limpet.contracts.assignment import Assignment, PipelineAssignment, PipelineOptions
     from limpet.contracts.data import SampleSpec
+    from limpet.contracts.delegate import Choice
     from limpet.contracts.model_facts import ModelFacts
     from limpet.models.manifest import Manifest
 
@@ -89,58 +90,73 @@ def _plan(
     assignment: Assignment, pipeline: PipelineAssignment, spec: SampleSpec, bundle: bundles.Bundle
 ) -> PipelinePlan:
     wanted, manifest = pipeline.options, bundle.manifest
-    where = f"pipelines.{pipeline.name}"
-    base = assignment.folders.base
-    written, bundled = Resolver(base, []), Resolver(base, [])
-    transforms = (
-        bundled.all("transforms", manifest.transforms, "transforms")
-        if wanted.transforms is None
-        else written.all("transforms", wanted.transforms, f"{where}.transforms")
+    chosen = _plugins(assignment, pipeline, manifest)
+    if problems := chosen.runtime.abilities.check(bundle.model, [choice.name for choice in chosen.delegates]):
+        raise ModelError("; ".join(problems))
+    window = _window(pipeline, manifest, spec)
+    read = read_facts(chosen.runtime, bundle)
+    if read is not None:
+        refuse_unnamed(read)
+    facts = describe(manifest, read)
+    inputs = plan_inputs(wanted.inputs, manifest, facts, spec)
+    columns, samples = taken(taken_channels(inputs), spec)
+    state = plan_state(wanted.stateful, manifest, facts, inputs)
+    return PipelinePlan(
+        name=pipeline.name,
+        bundle=bundle,
+        columns=columns,
+        spec=samples,
+        window=window,
+        transforms=Transforms(chosen.transforms, windows_of(window, samples)),
+        runtime=chosen.runtime,
+        decoder=chosen.decoder,
+        delegates=chosen.delegates,
+        inputs=inputs,
+        state=state,
+        require=wanted.require,
+        least_speed=wanted.least_speed,
+        recheck=wanted.recheck,
+        every=wanted.every,
+        rate_tolerance=wanted.rate_tolerance,
+        warnings=tuple(warnings(wanted, manifest, state)),
     )
+
+
+class _Plugins(NamedTuple):
+    """What a pipeline is made of."""
+
+    transforms: tuple[Configured, ...]
+    runtime: Configured
+    decoder: Configured
+    delegates: tuple[Choice, ...]
+
+
+def _plugins(assignment: Assignment, pipeline: PipelineAssignment, manifest: Manifest) -> _Plugins:
+    """Resolve the plugins of a pipeline: those of the configuration, else those of the manifest.
+
+    ``ConfigError`` has all that is wrong with the former, ``ModelError`` with the latter.
+    """
+    wanted, where, base = pipeline.options, f"pipelines.{pipeline.name}", assignment.folders.base
+    written, bundled = Resolver(base, []), Resolver(base, [])
+    if wanted.transforms is None:
+        transforms = bundled.all("transforms", manifest.transforms, "transforms")
+    else:
+        transforms = written.all("transforms", wanted.transforms, f"{where}.transforms")
     runtime = bundled.runtime(manifest.runtime, wanted.runtime, f"{where}.runtime", written.problems)
-    if wanted.decoder is None and not manifest.decoder:
+    if wanted.decoder is not None:
+        decoder = written.table("decoders", wanted.decoder, f"{where}.decoder")
+    elif manifest.decoder:
+        decoder = bundled.table("decoders", manifest.decoder, "decoder")
+    else:
         example = 'for example decoder = { kind = "classify" }'
         names = ", ".join(plugins.names("decoders"))
         raise ModelError(f"{where}.decoder: missing, and the model names none; {example} (there are: {names})")
-    decoder = (
-        bundled.table("decoders", manifest.decoder, "decoder")
-        if wanted.decoder is None
-        else written.table("decoders", wanted.decoder, f"{where}.decoder")
-    )
     delegates = resolve_delegates(assignment, wanted, where, written.problems)
     if written.problems:
         raise ConfigError(written.problems)
     if runtime is None or decoder is None or bundled.problems:
         raise ModelError(f"{manifest.name}: its manifest: {'; '.join(bundled.problems)}")
-    if problems := runtime.abilities.check(bundle.model, [choice.name for choice in delegates]):
-        raise ModelError("; ".join(problems))
-    window = _window(pipeline, manifest, spec)
-    read = read_facts(runtime, bundle)
-    if read is not None:
-        refuse_unnamed(read)
-    facts = describe(manifest, read)
-    inputs = plan_inputs(wanted.inputs, manifest, facts, spec)
-    chosen, narrow = taken(taken_channels(inputs), spec)
-    state = plan_state(wanted.stateful, manifest, facts, inputs)
-    return PipelinePlan(
-        pipeline.name,
-        bundle,
-        chosen,
-        narrow,
-        window,
-        Transforms(transforms, windows_of(window, narrow)),
-        runtime,
-        decoder,
-        delegates,
-        inputs,
-        state,
-        wanted.require,
-        wanted.least_speed,
-        wanted.recheck,
-        wanted.every,
-        wanted.rate_tolerance,
-        tuple(warnings(wanted, manifest, state)),
-    )
+    return _Plugins(transforms, runtime, decoder, delegates)
 
 
 def _window(pipeline: PipelineAssignment, manifest: Manifest, spec: SampleSpec) -> WindowSpec:

@@ -13,12 +13,13 @@ import platform
 import shutil
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from limpet.contracts.data import fits
 from limpet.contracts.delegate import CPU

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from limpet.contracts.messages import Origin
     from limpet.device.host import Host
     from limpet.supervision.ledger import Account, Ledger
-    from limpet.wire.records import Stage
+    from limpet.wire.records import TimedStep
 
 SEARCH = 60.0
 """Seconds between two searches for accelerators, each of which reads some hundred files."""
@@ -46,7 +46,7 @@ class HealthReader:
 
     def __init__(self, origin: Origin) -> None:
         self._origin = origin
-        self._before: dict[str, dict[Stage, dict[int, int]]] = {}
+        self._before: dict[str, dict[TimedStep, dict[int, int]]] = {}
 
     def pipeline(self, account: Account, time: datetime) -> PipelineHealth:
         """Make the health message of a pipeline: ``time`` is in UTC."""
@@ -72,7 +72,7 @@ class HealthReader:
             latency_us={stage: _summary(buckets) for stage, buckets in latency.items()},
         )
 
-    def _new_latency(self, account: Account) -> dict[Stage, dict[int, int]]:
+    def _new_latency(self, account: Account) -> dict[TimedStep, dict[int, int]]:
         before = self._before.get(account.pipeline, {})
         self._before[account.pipeline] = {stage: dict(buckets) for stage, buckets in account.latency.items()}
         return {stage: difference(buckets, before.get(stage, {})) for stage, buckets in account.latency.items()}

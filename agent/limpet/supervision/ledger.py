@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from limpet.contracts.messages import Message, Origin
-    from limpet.wire.records import Figures, Heartbeat, Result, Stage
+    from limpet.wire.records import Figures, Heartbeat, Result, TimedStep
 
 LARGEST_COUNT = (1 << 53) - 1
 """Readers of JSON have integers up to here exactly, and msgspec writes none above 2^64."""
@@ -52,7 +52,7 @@ class Account:
     looked_at: int = 0
     clipped: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
-    latency: dict[Stage, dict[int, int]] = field(default_factory=dict)
+    latency: dict[TimedStep, dict[int, int]] = field(default_factory=dict)
 
     def add(self, figures: Figures, dropped: Mapping[str, int]) -> None:
         """Add what a heartbeat brought; ``dropped`` are samples of its source, by cause.

@@ -16,8 +16,8 @@ from limpet.contracts.assignment import Assignment, PipelineOptions
 from limpet.contracts.messages import MOST_IN_FORCE, Placed, State
 from limpet.histogram import BUCKETS
 
-Stage: TypeAlias = Literal["queue", "transform", "invoke", "decode"]
-STAGES: tuple[Stage, ...] = ("queue", "transform", "invoke", "decode")
+TimedStep: TypeAlias = Literal["queue", "transform", "invoke", "decode"]
+TIMED_STEPS: tuple[TimedStep, ...] = ("queue", "transform", "invoke", "decode")
 
 SwapStep: TypeAlias = Literal["begun", "done", "failed"]
 
@@ -108,7 +108,7 @@ class Figures(msgspec.Struct, omit_defaults=True):
     discarded: Count = 0
     looked_at: Count = 0
     clipped: Count = 0
-    latency: dict[Stage, dict[Bucket, Times]] = msgspec.field(default_factory=dict)
+    latency: dict[TimedStep, dict[Bucket, Times]] = msgspec.field(default_factory=dict)
 
 
 class Heartbeat(msgspec.Struct, tag=True):
