@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import subprocess
 import threading
@@ -108,9 +109,10 @@ def test_memory_is_bounded_while_the_broker_is_away_and_what_is_shed_is_counted(
 
 def test_a_broker_that_welcomes_and_kicks_is_not_stormed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with gate(0, "kick") as kicker, reporting(kicker.url, tmp_path, reconnect_max=60) as reporter:
-        time.sleep(2.5)
-        assert 2 <= kicker.visits <= 3
+        wait_until(lambda: len(kicker.visits) == 4, 20)
         reporter.report(reports.result())
+        pauses = [later - sooner for sooner, later in itertools.pairwise(kicker.visits)]
+    assert all(pause >= floor for pause, floor in zip(pauses, (0.5, 1.0, 2.0), strict=True))
     assert len([r for r in caplog.records if "the connection broke" in r.getMessage()]) == 1
 
 

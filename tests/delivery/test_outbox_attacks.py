@@ -211,15 +211,16 @@ def test_a_journal_of_millions_of_tiny_messages_takes_little_memory(tmp_path: Pa
 
 
 def test_a_journal_of_traps_is_read_in_bounded_effort() -> None:
-    """Damaged heads that claim all of the file, between sound records: each would be summed up anew."""
+    """Damaged heads that claim all of the file, between sound records.
+
+    Without a bound, reading would compute a checksum of terabytes, and this test would reach its time limit.
+    """
     good = record(1)
     trap = struct.pack("<4sII", b"\xa5\x5aLj", 4 * MIB, 0) * 7
     data = START + (trap + good) * (5 * MIB // len(trap + good))
-    began = time.process_time()
     records, damaged = parse(data)
     assert records
     assert damaged
-    assert time.process_time() - began < 20
 
 
 def test_the_journal_ends_with_the_newest_where_there_is_too_much(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -19,10 +20,10 @@ LEVEL_5 = b"\x00\x04MQTT\x05"
 
 
 class Gate:
-    """Listens on ``port`` of the loopback and passes on to ``target``. ``visits`` counts connections."""
+    """Listens on ``port`` of the loopback and passes on to ``target``. ``visits``: the time of each connection."""
 
     def __init__(self, target: int, manner: Manner) -> None:
-        self.visits = 0
+        self.visits: list[float] = []
         self._target = target
         self._manner = manner
         self._open: list[socket.socket] = []
@@ -48,7 +49,7 @@ class Gate:
                 client, _ = self._server.accept()
             except OSError:
                 return
-            self.visits += 1
+            self.visits.append(time.monotonic())
             self._open.append(client)
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
