@@ -17,7 +17,7 @@ from limpet.contracts.assignment import (
     PipelineOptions,
     SourceTable,
 )
-from limpet.supervision.instructions import Lend, Report, Send
+from limpet.supervision.instructions import Report, Send, StartExecutor
 from limpet.supervision.slot import LOADING_DEADLINE, Slot
 from limpet.wire.records import Assign, Incident, Need, RawResult, RawResults, SwapReport, Transition
 
@@ -193,10 +193,10 @@ def test_an_executor_runs_the_revision_that_asks_for_it() -> None:
     worker.run("a", first)
     second = worker.want(cell(2, delegates=["gpu"]))
     for number, model in ((first, "a-1.limpet"), (second, "a-2.limpet")):
-        (lend,) = worker.hear(Need(1, "a", "gpu", number))
-        assert isinstance(lend, Lend)
-        assert lend.task.assignment.pipelines["a"].model.path.name == model
-        assert list(lend.task.assignment.pipelines) == ["a"]
+        (start,) = worker.hear(Need(1, "a", "gpu", number))
+        assert isinstance(start, StartExecutor)
+        assert start.task.assignment.pipelines["a"].model.path.name == model
+        assert list(start.task.assignment.pipelines) == ["a"]
     assert worker.hear(Need(1, "a", "gpu", second + 1000)) == []
     assert worker.hear(Need(1, "gone", "gpu", first)) == []
 

@@ -1,7 +1,8 @@
 """An executor: a process that holds one model on one accelerator, and nothing else.
 
-Its worker hands it inputs through shared memory and waits; should the accelerator crash it or hang, the worker
-goes on without it, and runs the window at hand elsewhere. What is said between the two stands here as well.
+Its worker puts inputs into shared memory and waits for outputs. If the accelerator crashes this process or hangs,
+the worker goes on without it, and runs the window at hand elsewhere. ``limpet.wire.executor_records`` has what the
+two send each other.
 """
 
 from __future__ import annotations
@@ -43,10 +44,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-
 _ALIGN = 64
+"""Bytes on which tensors are aligned in the shared memory."""
 _WIDEST = 8
-"""Bytes of a value at most."""
+"""Largest size of a value, in bytes."""
 _OPEN_SIZE = 1 << 20
 """Bytes for an output whose size depends on the data."""
 
@@ -54,8 +55,8 @@ _OPEN_SIZE = 1 << 20
 def run(end: socket.socket, task: Open) -> None:
     """Serve the worker at the other end of the socket until it goes away.
 
-    ``task`` comes from the supervisor. The worker may have been taken over: it has no say in what is loaded, nor
-    in what the sandbox leaves open.
+    ``task`` comes from the supervisor. The worker may have been taken over, so it decides neither what is loaded
+    nor what the sandbox leaves open.
     """
     np.seterr(all="ignore")
     worker: Channel[ToExecutor] = Channel(end, ToExecutor, largest=LARGEST)
@@ -72,11 +73,13 @@ def run(end: socket.socket, task: Open) -> None:
 
 
 class _Executor:
-    def __init__(self, worker: Channel[ToExecutor], wanted: Open, stack: ExitStack) -> None:
+    """The model, and the memory that this process shares with its worker."""
+
+    def __init__(self, worker: Channel[ToExecutor], task: Open, stack: ExitStack) -> None:
         self._worker = worker
-        assignment, name = wanted.assignment, wanted.pipeline
+        assignment, name = task.assignment, task.pipeline
         (source,) = assignment.pipelines[name].sources
-        self._choice = next(choice for choice in delegates_of(assignment, name) if choice.name == wanted.delegate)
+        self._choice = next(choice for choice in delegates_of(assignment, name) if choice.name == task.delegate)
         # Foreign bytes are parsed from here on: a recording's, a manifest's. Then it needs even less.
         sandbox.enter(needs.of_planning(assignment, name, source_plugin(assignment, source), self._choice))
         self._plan = plan_pipeline(assignment, name, plan_source(assignment, source).spec)
@@ -89,7 +92,7 @@ class _Executor:
         self._ins, self._outs = places[: len(self._model.inputs)], places[len(self._model.inputs) :]
         with anonymous_file() as file:
             file.truncate(places[-1][0] + places[-1][1])
-            # The worker may rely on it: what it has mapped cannot be taken away from under it.
+            # The memory cannot shrink any more, so the worker can rely on what it has mapped.
             seal(file)
             self._memory = mmap.mmap(file.fileno(), 0)
             opened = Opened(placed, placed.run_us / 1e6, self._recheck(), places, len(self._outs))
@@ -118,7 +121,7 @@ class _Executor:
         return Done()
 
     def _recheck(self) -> float:
-        """See whether it is still right and fast, and return how many seconds that took."""
+        """Check that outputs are still right and come fast enough. Return how many seconds that took."""
         started = monotonic()
         with admission.opened(self._plan, CPU, self._shapes) as cpu:
             admission.examine(self._plan, self._choice, self._model, cpu, share=admission.THROTTLED)

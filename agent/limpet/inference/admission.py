@@ -1,6 +1,6 @@
-"""A model on a delegate, let in only where its placement, its numbers and its speed are what was asked for.
+"""A model on a delegate is admitted only if its placement, its outputs and its speed are as required.
 
-What the proof takes is imported with it: a worker on the CPU proves nothing.
+The proof's imports happen with the first proof: a worker on the CPU needs none.
 """
 
 from __future__ import annotations

@@ -24,7 +24,7 @@ class Kill(NamedTuple):
     pid: int
 
 
-class Lend(NamedTuple):
+class StartExecutor(NamedTuple):
     """Fork an executor, and give the worker the other end of its socket."""
 
     task: Open
@@ -37,4 +37,4 @@ class Report(NamedTuple):
     record: ToSupervisor
 
 
-Instruction: TypeAlias = Start | Send | Kill | Lend | Report
+Instruction: TypeAlias = Start | Send | Kill | StartExecutor | Report

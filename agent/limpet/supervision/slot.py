@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from limpet.bucket import Bucket
 from limpet.isolation.child import describe
 from limpet.supervision.executors import Executors
-from limpet.supervision.instructions import Kill, Lend, Report, Send, Start
+from limpet.supervision.instructions import Kill, Report, Send, Start, StartExecutor
 from limpet.supervision.restarts import Restarts
 from limpet.supervision.revisions import Revisions
 from limpet.supervision.traffic import Traffic
@@ -241,7 +241,7 @@ class Slot:
         """Take a record that the process may send. ``UnreadableError`` if it requests what it may not have."""
         self.heard = now
         if isinstance(record, Need):
-            return self._lend(record, now)
+            return self._start_executor(record, now)
         if isinstance(record, Dismiss):
             return self._dismiss(record.number)
         instructions: list[Instruction] = []
@@ -284,7 +284,7 @@ class Slot:
         if record.state in OVER:
             self._restarts[record.pipeline].open = False
 
-    def _lend(self, need: Need, now: float) -> list[Instruction]:
+    def _start_executor(self, need: Need, now: float) -> list[Instruction]:
         known = self._revisions.get(need.pipeline)
         revision = known.find(need.revision) if known else None
         wanted = revision.pipeline if revision else None
@@ -292,7 +292,7 @@ class Slot:
             log.warning("pipeline %s gets no executor: %s", need.pipeline, refusal)
             return []
         assert revision is not None
-        return [Lend(Open(revision.assignment, need.pipeline, need.delegate), need)]
+        return [StartExecutor(Open(revision.assignment, need.pipeline, need.delegate), need)]
 
     def _dismiss(self, number: int | None = None) -> list[Instruction]:
         """Kill executors: one that hangs does not notice that its worker let go of it."""

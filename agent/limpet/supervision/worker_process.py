@@ -12,12 +12,12 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from limpet.errors import UnreadableError
-from limpet.supervision.instructions import Kill, Lend, Report, Send, Start
+from limpet.supervision.instructions import Kill, Report, Send, Start, StartExecutor
 from limpet.supervision.slot import Slot
 from limpet.supervision.traffic import size_of
 from limpet.wire.border import cleaned
 from limpet.wire.channel import Channel
-from limpet.wire.records import LARGEST_RECORD, FromWorker, Lent, Serve, ToSupervisor
+from limpet.wire.records import LARGEST_RECORD, ExecutorSocket, FromWorker, Serve, ToSupervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -61,8 +61,8 @@ class WorkerProcess:
                 self._send(instruction.record, fds)
             elif isinstance(instruction, Kill):
                 kill(instruction.pid)
-            elif isinstance(instruction, Lend):
-                self._lend(instruction)
+            elif isinstance(instruction, StartExecutor):
+                self._start_executor(instruction)
             elif isinstance(instruction, Start):
                 self._start()
 
@@ -109,13 +109,13 @@ class WorkerProcess:
         self._listen()
         self._send(self.slot.assign(monotonic()))
 
-    def _lend(self, wanted: Lend) -> None:
+    def _start_executor(self, wanted: StartExecutor) -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             with suppress(OSError):  # as in _start
                 number = self._forks.fork(wanted.need.pipeline, wanted.task, theirs)
                 self.slot.executors.add(number, wanted.need)
-            self._send(Lent(wanted.need.number), (ours.fileno(),))
+            self._send(ExecutorSocket(wanted.need.number), (ours.fileno(),))
 
     def _send(self, record: ToWorker, fds: tuple[int, ...] = ()) -> None:
         if self._channel is None or self.slot.condemned:

@@ -195,7 +195,7 @@ class CapturedWindow(msgspec.Struct):
 
 
 class Need(msgspec.Struct, tag=True):
-    """Start an executor for a pipeline on one of its delegates, and hand over the end of its socket with ``Lent``.
+    """Start an executor for a pipeline on one of its delegates, and hand over its socket with ``ExecutorSocket``.
 
     The worker chooses the number. The supervisor gives the executor the assignment with this revision.
     """
@@ -279,13 +279,13 @@ class Ask(msgspec.Struct, tag=True):
     what: SetLogLevel | SetThreshold | Capture | RunWindows
 
 
-class Lent(msgspec.Struct, tag=True):
-    """The executor that was asked for. The end of its socket comes along as a file descriptor."""
+class ExecutorSocket(msgspec.Struct, tag=True):
+    """The worker's end of the socket of an executor that it requested. It comes along as a file descriptor."""
 
     number: int
 
 
-ToWorker: TypeAlias = Assign | Stop | Ask | Lent
+ToWorker: TypeAlias = Assign | Stop | Ask | ExecutorSocket
 
 
 class Preload(msgspec.Struct, tag=True):

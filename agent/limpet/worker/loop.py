@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from limpet.inference import needs
 from limpet.wire.border import cleaned
-from limpet.wire.records import Answered, Ask, Assign, Lent, Result, RunWindows, ToWorker
+from limpet.wire.records import Answered, Ask, Assign, ExecutorSocket, Result, RunWindows, ToWorker
 from limpet.worker.commands import answer
 from limpet.worker.inference_requests import InferenceRequests
 from limpet.worker.intake import Intake
@@ -121,7 +121,7 @@ class Worker:
             self._pipelines.assign(record)
         elif isinstance(record, Ask):
             self._answer(record)
-        elif isinstance(record, Lent):
+        elif isinstance(record, ExecutorSocket):
             self._pipelines.connect_executor(record.number, self._supervisor.received_fds.pop(0))
         else:
             return False

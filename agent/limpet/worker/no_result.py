@@ -1,4 +1,4 @@
-"""Why a source ended without a single result. Silence is a fault, so it is said."""
+"""Why a source ended without a single result. Silence is a fault, so Limpet reports the reason."""
 
 from __future__ import annotations
 
