@@ -12,6 +12,7 @@ import pytest
 from limpet import plugins
 from limpet.config import fill
 from limpet.contracts.delegate import CPU, Choice
+from limpet.contracts.runtime import Abilities
 from limpet.errors import ModelError
 from support import models
 
@@ -77,6 +78,29 @@ def test_it_says_what_the_model_is(runtime: Any, sample: Path) -> None:
         assert taken.quantized
         assert given.quantized
         assert (model.delegate, model.delegate_share) == ("cpu", 1.0)
+
+
+def test_it_says_what_it_can_do(kind: str, runtime: Any, sample: Path) -> None:
+    able = plugins.abilities(runtime, Abilities)
+    assert able.check(sample, ["cpu"]) == []
+    assert able.package
+    assert able.version
+    facts = able.describe(sample, runtime.Config())
+    assert facts is not None, kind
+    with runtime.open(sample, runtime.Config(), CPU, None) as model:
+        assert [tensor.name for tensor in facts.inputs] == [tensor.name for tensor in model.inputs]
+        assert model.placement is None or model.placement.delegate == model.delegate
+
+
+def test_bytes_that_it_absorbs_stand_for_the_real_values(runtime: Any, sample: Path) -> None:
+    byte_values = np.linspace(-3, 3, 256, dtype=np.float32)
+    pixels = np.arange(0, 256, 30, dtype=np.uint8)
+    with runtime.open(sample, runtime.Config(), CPU, None) as model:
+        wanted = model.run([byte_values[pixels]])[0].copy()
+        if model.absorb(byte_values):
+            np.testing.assert_array_equal(model.run([pixels])[0], wanted)
+        else:
+            np.testing.assert_array_equal(model.run([byte_values[pixels]])[0], wanted)
 
 
 def test_it_runs_on_real_values(runtime: Any, sample: Path) -> None:
