@@ -61,7 +61,7 @@ class Failover:
         return self._current != 0
 
     def failed(self, now: float) -> str | None:
-        """Take note that the delegate in use broke, and return the one to go on with.
+        """Note that the delegate in use failed, and return the one to go on with.
 
         When all are broken, that is the first whose time comes: ask ``due`` for it.
         """
@@ -82,11 +82,11 @@ class Failover:
         return None
 
     def refused(self, delegate: str, now: float) -> None:
-        """Take note that a probe failed."""
+        """Note that a probe failed."""
         self._standings[self.delegates.index(delegate)].fail(now)
 
     def passed(self, delegate: str, now: float) -> None:
-        """Take note that a probe passed: it is the delegate in use from now on."""
+        """Note that a probe passed: its delegate is the delegate in use from now on."""
         self._take(self.delegates.index(delegate), now)
 
     def _above(self) -> range:

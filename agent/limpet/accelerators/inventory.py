@@ -41,7 +41,7 @@ class Accelerator(msgspec.Struct, kw_only=True):
     notes: list[str] = []
 
     def add_problems(self, *problems: Problem | None) -> Accelerator:
-        """Take note of what stands in the way."""
+        """Note problems: the accelerator is not usable."""
         for problem in problems:
             if problem:
                 self.usable = False

@@ -89,7 +89,7 @@ class Reader:
         base, gap = self._next, self._next > 0
         before = Counter(self._dropped)
         with self._plugin.open(self._config, self._dropped) as blocks:
-            heard = time.monotonic()
+            last_sample = time.monotonic()
             for samples in blocks:
                 samples.index += base
                 if len(samples):
@@ -102,14 +102,14 @@ class Reader:
                 self._note_back()
                 yield samples
                 if len(samples):
-                    heard = time.monotonic()  # the consumer may take long
+                    last_sample = time.monotonic()  # the consumer may take long
                     before = Counter(self._dropped)
                 else:
-                    self._refuse_silence(heard, samples.note or _lost(self._dropped - before))
+                    self._refuse_silence(last_sample, samples.note or _lost(self._dropped - before))
 
-    def _refuse_silence(self, heard: float, note: str) -> None:
+    def _refuse_silence(self, last_sample: float, note: str) -> None:
         """Raise ``SilentError`` if there was no sample for too long."""
-        if self._silence is None or time.monotonic() - heard <= self._silence * self._patience:
+        if self._silence is None or time.monotonic() - last_sample <= self._silence * self._patience:
             return
         self._patience = min(2 * self._patience, LONGEST_SILENCE)
         raise SilentError(f"no sample for {self._silence:g} s{f': {note}' if note else ''}")

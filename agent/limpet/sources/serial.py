@@ -335,18 +335,18 @@ class _Explainer:
     def __init__(self, config: Config) -> None:
         self.note = ""
         self._config = config
-        self._heard = b""
+        self._received = b""
         self._since = time.monotonic()
         self._done = False
 
-    def hear(self, data: bytes, rows: int, overlong: int) -> None:
+    def receive(self, data: bytes, rows: int, overlong: int) -> None:
         """Take what came, how many samples it held, and how many lines were too long so far."""
         if self._done:
             return
-        self._heard = (self._heard + data)[:CHUNK]
+        self._received = (self._received + data)[:CHUNK]
         if rows:
-            self._done, self._heard = True, b""
-        elif time.monotonic() - self._since > EXPLAIN and self._heard:
+            self._done, self._received = True, b""
+        elif time.monotonic() - self._since > EXPLAIN and self._received:
             self.note = self._explain(overlong)
             self._done = bool(self.note)
 
@@ -354,7 +354,7 @@ class _Explainer:
         config = self._config
         kind = config.framing if isinstance(config.framing, str) else str(config.framing.get("kind"))
         seen = f"sends lines that are too long; {LONGER}" if overlong else ""
-        seen = seen or _recognition.describe(self._heard, config.channels, kind)
+        seen = seen or _recognition.describe(self._received, config.channels, kind)
         place = config.port if _is_url(config) else f"{config.port} at {config.baud} baud"
         return f"{place} {seen}" if seen else ""
 
@@ -366,17 +366,17 @@ def _samples(
     continuity = Continuity(framing.modulo, dropped)
     shaper = Shaper(calibration(config), config.rate, dropped)
     spec = _spec(config)
-    spoke = time.monotonic_ns()
+    yielded_ns = time.monotonic_ns()
     while True:
         data = receive()
         now, wall = time.monotonic_ns(), time.time_ns()
         rows, ordinals = continuity.place(framing.feed(data), now // 1000)
-        explainer.hear(data, len(ordinals), dropped["overlong"])
+        explainer.receive(data, len(ordinals), dropped["overlong"])
         for samples in shaper.shape(rows, ordinals, now, wall):
-            spoke = now
+            yielded_ns = now
             yield samples
-        if now - spoke > IDLE * 0.9e9:
-            spoke = now
+        if now - yielded_ns > IDLE * 0.9e9:
+            yielded_ns = now
             yield empty_samples(spec, continuity.next, explainer.note)
         if len(data) < CHUNK // 2:
             time.sleep(max(0.0, PACE - (time.monotonic_ns() - now) / 1e9))
