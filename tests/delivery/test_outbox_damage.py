@@ -252,22 +252,26 @@ def test_what_is_no_file_is_set_aside_and_never_followed(tmp_path: Path, name: s
     assert path.is_file() or not os.path.lexists(path)
 
 
-def test_an_outbox_that_is_a_link_is_told_and_kept_in_memory_until_it_is_gone(tmp_path: Path) -> None:
-    elsewhere = tmp_path / "elsewhere"
+@pytest.mark.parametrize("link", ["reporters", "reporters/mqtt"])
+def test_an_outbox_behind_a_link_is_reported_and_kept_in_memory_until_the_link_is_gone(
+    tmp_path: Path, link: str
+) -> None:
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "reporters/mqtt"
     elsewhere.mkdir()
-    (tmp_path / "outbox").symlink_to(elsewhere)
+    (tmp_path / link).parent.mkdir(exist_ok=True)
+    (tmp_path / link).symlink_to(elsewhere)
     now = time.monotonic()
-    outbox = Outbox(OutboxRules(min_free_bytes=0), tmp_path / "outbox")
+    outbox = Outbox(OutboxRules(min_free_bytes=0), folder)
     outbox.open(now)
     outbox.put(Entry("result", "motion", (b"1",), now))
     outbox.maintain(now + 10, away=True)
     assert list(elsewhere.iterdir()) == []
     (notice,) = outbox.notices()
     assert "is a symbolic link, which Limpet does not follow" in notice[1]
-    (tmp_path / "outbox").unlink()
+    (tmp_path / link).unlink()
     outbox.maintain(now + 20, away=True)
     outbox.close()
-    assert content(tmp_path / "outbox")[0] == [b"1"]
+    assert content(folder)[0] == [b"1"]
 
 
 def test_a_power_cut_during_the_repair_loses_nothing(tmp_path: Path) -> None:
