@@ -253,6 +253,22 @@ def test_what_is_no_file_is_set_aside_and_never_followed(tmp_path: Path, name: s
 
 
 @pytest.mark.parametrize("link", ["reporters", "reporters/mqtt"])
+def test_a_journal_behind_a_link_is_neither_read_nor_written(tmp_path: Path, link: str) -> None:
+    elsewhere, folder = tmp_path / "elsewhere", tmp_path / "reporters/mqtt"
+    for name in ("journal", "mqtt/journal"):
+        (elsewhere / name).mkdir(parents=True)
+        (elsewhere / name / "00000001.log").write_bytes(b"precious")
+    before = sorted(elsewhere.rglob("*"))
+    (tmp_path / link).parent.mkdir(exist_ok=True)
+    (tmp_path / link).symlink_to(elsewhere)
+    journal = WriteAheadLog(folder)
+    assert journal.read(1.0) == []
+    journal.append([Item("result", "motion", b"1")], 1.0, 0.0)
+    journal.close(2.0, 2.0)
+    assert sorted(elsewhere.rglob("*")) == before
+
+
+@pytest.mark.parametrize("link", ["reporters", "reporters/mqtt"])
 def test_an_outbox_behind_a_link_is_reported_and_kept_in_memory_until_the_link_is_gone(
     tmp_path: Path, link: str
 ) -> None:

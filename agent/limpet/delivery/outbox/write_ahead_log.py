@@ -7,6 +7,7 @@ hold is acknowledged or on the disk.
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
@@ -129,6 +130,7 @@ class WriteAheadLog:
     def _found(self) -> list[Path]:
         """Return the files of earlier runs, oldest first, no more than a run would leave."""
         try:
+            self._refuse_links()
             if state_files.strange_folder(self._folder):
                 what = state_files.kind(self._folder)
                 aside = state_files.set_aside(self._folder)
@@ -248,7 +250,14 @@ class WriteAheadLog:
         self._end(now)
         self.release(safe)
 
+    def _refuse_links(self) -> None:
+        """Raise ``OSError`` if the reporter's folder, or that of all reporters, is a symbolic link."""
+        for folder in (self._folder.parent.parent, self._folder.parent):
+            if folder.is_symlink():
+                raise OSError(errno.ELOOP, f"{folder} is a symbolic link, which Limpet does not follow")
+
     def _begin(self) -> None:
+        self._refuse_links()
         self._folder.mkdir(0o700, parents=True, exist_ok=True)
         self._path = self._folder / f"{self._number:08d}.log"
         self._number += 1
