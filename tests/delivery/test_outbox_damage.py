@@ -324,7 +324,7 @@ def test_a_damaged_record_in_the_middle_of_the_journal_costs_that_record_only(tm
     again = WriteAheadLog(tmp_path)
     assert [entry.items[0] for entry in again.read(30.0)] == [b"0", b"1", b"3", b"4"]
     assert again.damaged == 1
-    assert "1 places are damaged" in again.trouble[0]
+    assert "1 places are damaged" in again.problems[0]
     again.close(40.0, 50.0)
     assert [path.name for path in (tmp_path / "journal").iterdir()] == [DAMAGED]
 
@@ -363,5 +363,5 @@ def test_a_journal_whose_folder_is_a_link_is_not_written_elsewhere(tmp_path: Pat
     journal.read(1.0)
     journal.append([Item("result", "motion", b"1")], 2.0, 0.0)
     assert list(elsewhere.iterdir()) == []
-    assert "is a symbolic link" in journal.trouble[0]
+    assert "is a symbolic link" in journal.problems[0]
     assert [entry.items[0] for entry in WriteAheadLog(tmp_path / "run").read(3.0)] == [b"1"]

@@ -338,7 +338,7 @@ def test_the_journal_forgets_what_is_safe(tmp_path: Path) -> None:
     for number in range(40):
         journal.append([Item("result", "motion", os.urandom(100_000))], 10.0 + number, 0.0)
     assert len(list((tmp_path / "journal").iterdir())) > 3
-    journal.note(60.0, 59.0)
+    journal.advance(60.0, 59.0)
     assert len(list((tmp_path / "journal").iterdir())) == 1
     assert WriteAheadLog(tmp_path).read(61.0) == []
     journal.close(61.0, 62.0)

@@ -1,4 +1,4 @@
-"""What a dialect of MQTT is: messages to topics and payloads, without I/O."""
+"""What a dialect of MQTT must do: turn messages into topics and payloads, without I/O."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Publish(NamedTuple):
-    """An MQTT message. What 3.1.1 cannot carry, ``content_type`` and what follows, is left out there."""
+    """An MQTT message. MQTT 3.1.1 has no ``content_type`` and none of the fields after it: they are left out."""
 
     topic: str
     payload: bytes
@@ -32,70 +32,73 @@ class Publish(NamedTuple):
 
 
 class Exclusive(msgspec.Struct):
-    """Base of the ``Config`` of a dialect whose broker takes no topics but the dialect's own.
+    """Base of the ``Config`` of a dialect whose broker accepts only the topics of that dialect.
 
-    With it there are no other dialect, no topic ``status`` and no commands.
+    Then there is no other dialect, no topic ``status`` and no command.
     """
 
 
 class Sessionless:
-    """The part of a dialect that has nothing to say about connections, and listens to nothing."""
+    """Base of a dialect that publishes nothing about connections and subscribes to nothing."""
 
     subscriptions: tuple[str, ...] = ()
     reserved: tuple[str, ...] = ()
 
     def connecting(self, protocol: str) -> Publish | None:  # noqa: ARG002
-        """Have no last will of its own."""
+        """Return no last will."""
         return None
 
     def connected(self) -> list[Publish]:
-        """Say nothing."""
+        """Publish nothing."""
         return []
 
     def received(self, topic: str, payload: bytes) -> list[Publish]:  # noqa: ARG002
-        """Say nothing."""
+        """Publish nothing."""
         return []
 
     def leaving(self) -> list[Publish]:
-        """Say nothing."""
+        """Publish nothing."""
         return []
 
 
 class Dialect(Protocol):
-    """How messages are told over MQTT, without I/O. All calls come from one thread.
+    """A message format, without I/O. All calls come from one thread.
 
-    What the calls return is published in that order, and nothing else in between of the same dialect. A call may
-    return nothing. ``subscriptions`` are topics that it wants to hear, with QoS 1, on each connection.
-    ``reserved`` are roots of topics on which other systems act, so that no reply to a command may go there.
+    Each call returns what is to be published, which may be nothing. It is published in that order, with nothing
+    else of the same dialect in between. ``subscriptions``: topics to subscribe to, with QoS 1, on each connection.
+    ``reserved``: roots of topics on which other systems act, so no reply to a command may go there.
     """
 
     subscriptions: tuple[str, ...]
     reserved: tuple[str, ...]
 
     def connecting(self, protocol: Literal["5", "3.1.1"]) -> Publish | None:
-        """Return the last will for the connection now tried; none: that of the topic ``status`` will do."""
+        """Return the last will for the next connection. Default: that of the topic ``status``."""
 
     def connected(self) -> list[Publish]:
-        """Return what to say first on a new connection, after subscribing. What was unsent before is void."""
+        """Return what to publish first on a new connection, after subscribing. What was unsent is dropped."""
 
     def results(self, results: Sequence[ResultMessage]) -> list[Publish]:
-        """Tell results of one pipeline, at least one, oldest first. Their outputs are as decoded from JSON."""
+        """Return what results of one pipeline become. There is at least one, and the oldest is first.
+
+        Their outputs are as decoded from JSON.
+        """
 
     def event(self, event: EventMessage) -> list[Publish]:
-        """Tell an event."""
+        """Return what an event becomes."""
 
     def state(self, message: PipelineHealth | DeviceHealth | ModelReported) -> list[Publish]:
-        """Tell a state; it replaces the one before."""
+        """Return what a state becomes. It replaces the one before."""
 
     def received(self, topic: str, payload: bytes) -> list[Publish]:
-        """Answer what came on one of the subscriptions; it is not to be trusted."""
+        """Return the answer to a message on one of the subscriptions. The payload is not to be trusted."""
 
     def leaving(self) -> list[Publish]:
-        """Return what to say last before a clean end."""
+        """Return what to publish last before a clean end."""
 
 
 class DialectPlugin(Protocol):
-    """A language that messages are told in over MQTT.
+    """A message format, such as Home Assistant discovery or Sparkplug B.
 
     ``root`` is ``limpet/DEVICE``, where its topics begin unless a standard says where.
     """
@@ -103,4 +106,4 @@ class DialectPlugin(Protocol):
     Config: Any
 
     def open(self, config: Any, origin: Origin, root: str) -> Dialect:
-        """Begin as after a start of the daemon: nothing is known yet."""
+        """Return a dialect as after a start of the daemon, which knows nothing yet."""

@@ -40,9 +40,9 @@ class Endpoint(NamedTuple):
 class BrokerSettings(msgspec.Struct, kw_only=True):
     """A broker and how to log in.
 
-    ``url`` is ``mqtt://``, ``mqtts://`` (TLS), ``ws://`` or ``wss://`` with host and port. Secrets stand in files;
-    one of the same name in ``$CREDENTIALS_DIRECTORY`` (systemd) is read instead. ``protocol``
-    "auto" is MQTT 5, or 3.1.1 where the broker knows no better. ``keepalive`` and ``reconnect_max``, the longest
+    ``url`` is ``mqtt://``, ``mqtts://`` (TLS), ``ws://`` or ``wss://`` with host and port. Secrets are in files; a
+    file of the same name in ``$CREDENTIALS_DIRECTORY`` (systemd) is read instead. ``protocol`` "auto" is MQTT 5,
+    or 3.1.1 if the broker does not know 5. ``keepalive`` and ``reconnect_max``, the longest
     pause between two attempts to connect, are in seconds. ``session_expiry``: seconds for which the broker keeps
     the subscriptions, and what came for them, while the device is away. ``alpn``: protocols to offer in TLS, for
     brokers that share port 443.
@@ -72,7 +72,7 @@ class BrokerSettings(msgspec.Struct, kw_only=True):
 
 
 def endpoint(url: str) -> Endpoint:
-    """Take a broker's URL apart. ``ValueError`` says what is wrong with it."""
+    """Return the parts of a broker's URL. ``ValueError`` says what is wrong with it."""
     parts = urlsplit(url)
     if parts.scheme not in _PORTS:
         raise ValueError(f"url: {url!r} must start with one of mqtt://, mqtts://, ws://, wss://")
@@ -101,12 +101,12 @@ def locate(path: Path) -> Path:
 
 
 def _target(path: Path) -> Path:
-    """Return what a link leads to: Kubernetes and systemd lay secrets out as links."""
+    """Return the file that a link leads to: Kubernetes and systemd provide secrets as links."""
     return Path(os.path.realpath(path))
 
 
 def check_files(broker: BrokerSettings) -> None:
-    """See that the files are there and readable. ``ConfigError`` names each that is not."""
+    """Check that the files exist and can be read. ``ConfigError`` names each that cannot."""
     problems = []
     for key in ("password_file", "ca_file", "cert_file", "key_file"):
         path: Path | None = getattr(broker, key)

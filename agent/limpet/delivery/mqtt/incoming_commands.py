@@ -1,4 +1,4 @@
-"""Commands that come over MQTT: which are passed on, and the way back to who sent them."""
+"""Commands that come over MQTT: which are carried out, and where their answers go."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
 class IncomingCommand:
-    """A ``limpet.plugins.Command``. The answer goes to the response topic that came with it.
+    """A ``limpet.contracts.reporter.Command``. The answer goes to the response topic that came with it.
 
     In MQTT 3.1.1, which has none, it goes to ``reply/<name>`` below the device.
     """
@@ -63,7 +63,7 @@ class IncomingCommand:
 
 
 class IncomingCommands:
-    """Takes what came on ``command/+``. ``ignored`` counts by cause what is not passed on.
+    """Checks what comes on ``command/+``. ``ignored`` counts by cause what is not a valid command.
 
     ``reserved`` are the roots of topics that dialects speak on, to which no reply goes.
     """
@@ -79,7 +79,7 @@ class IncomingCommands:
         self._open: list[tuple[IncomingCommand, float]] = []
 
     def take(self, incoming: Incoming) -> IncomingCommand | None:
-        """Return the command to pass on; ``None`` if it is ignored, or answered already."""
+        """Return the command to carry out; ``None`` if it is ignored, or answered already."""
         cause, why = self._objection(incoming)
         if cause:
             self.ignore(cause, f"{incoming.topic[:100]!r} is not obeyed: {why}")
@@ -96,7 +96,7 @@ class IncomingCommands:
         return request
 
     def ignore(self, cause: str, text: str, count: int = 1) -> None:
-        """Count messages that are not taken. The first of each cause has a line in the log."""
+        """Count messages that are ignored. The first of each cause has a line in the log."""
         self.ignored[cause] += count
         if self.ignored[cause] == count:
             log.warning("%s; health counts further ones as ignored: %r", text, cause)

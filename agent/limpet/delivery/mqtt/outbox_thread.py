@@ -149,7 +149,7 @@ class OutboxThread:
             self._sender.wake()
         self._outbox.maintain(now, away=not self._sender.connected)
         if self._wal:
-            self._wal.note(now, self._safe(now))
+            self._wal.advance(now, self._safe(now))
         self._report_notices()
         self._count()
         return busy
@@ -231,7 +231,7 @@ class OutboxThread:
             self.note(event, reason)
 
     def _report_damage(self, wal: WriteAheadLog) -> None:
-        for reason in wal.trouble:
+        for reason in wal.problems:
             log.warning("%s", reason)
             self.note("state-damaged", reason)
         if wal.damaged:

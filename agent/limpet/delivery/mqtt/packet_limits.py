@@ -1,4 +1,4 @@
-"""The limits of what a broker may send, checked at the head of each packet before its content is read.
+"""Limits what a broker may send: each packet is checked at its head, before its content is read.
 
 paho takes packets of up to 256 MB, keeps messages of QoS 2 until the broker releases them, and needs time that
 grows with the square of the number of user properties. A broker may be hostile, or pass on what a client sent.
@@ -20,7 +20,7 @@ LARGEST_PROPERTIES = 1 << 15
 """Bytes of the properties of a message."""
 
 LARGEST_ANSWER = 1 << 15
-"""Bytes of a packet that is no message: hardly more than its properties."""
+"""Bytes of any other packet than a message: hardly more than its properties."""
 
 _PUBLISH = 0x30
 _FROM_BROKERS = frozenset({0x20, 0x30, 0x40, 0x90, 0xB0, 0xC0, 0xD0, 0xE0})
@@ -28,14 +28,14 @@ _FROM_BROKERS = frozenset({0x20, 0x30, 0x40, 0x90, 0xB0, 0xC0, 0xD0, 0xE0})
 
 
 class PacketLimits:
-    """Follows the bytes of one connection. ``version`` is that of MQTT, "5" or "3.1.1"."""
+    """Checks the bytes of one connection. ``version`` is that of MQTT, "5" or "3.1.1"."""
 
     def __init__(self, version: str) -> None:
         self._packets = _packets(properties=version == "5")
         self._skip = next(self._packets)
 
     def feed(self, data: bytes) -> None:
-        """Take note of received bytes. ``UnreadableError`` names the limit that they break."""
+        """Take in received bytes. ``UnreadableError`` names the limit that they break."""
         at = 0
         while at < len(data):
             if self._skip:

@@ -1,4 +1,4 @@
-"""How fast the backlog may go out, and how many bytes an hour may cost. The caller brings the time."""
+"""Limits how fast the backlog goes out, and how many bytes go out an hour. No I/O: the caller brings the time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from limpet.bucket import Bucket
 
 
 class ReplayRules(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """How what piled up while the broker was away goes out.
+    """How the backlog goes out: what came while the broker was away.
 
     ``fresh``: whether new results go before or after it; "last" keeps everything in order. It begins after a
     random pause of up to a tenth of the outage, at most ``jitter`` seconds, and goes on at
@@ -24,10 +24,10 @@ class ReplayRules(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def replay(messages_per_second: float) -> Bucket:
-    """Make a bucket of messages: a second's worth may go at once, so that a short break is made up for at once."""
+    """Make a bucket of messages. The messages of one second may go at once, as after a short break."""
     return Bucket(messages_per_second, messages_per_second)
 
 
 def budget(bytes_per_hour: int) -> Bucket:
-    """Make a bucket of bytes of which no hour gets more: a quarter saved up, three quarters over the hour."""
+    """Make a bucket of bytes. No hour gets more: a quarter may be saved up, the rest comes over the hour."""
     return Bucket(bytes_per_hour * 0.75 / 3600, bytes_per_hour * 0.25)

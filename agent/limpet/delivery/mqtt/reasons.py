@@ -1,4 +1,4 @@
-"""Why there is no connection, in words that say what to do."""
+"""Explains why there is no connection, and what to do about it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def refusal(code: int, name: str) -> str:
 
 
 def silence(trouble: str) -> str:
-    """Explain a connection closed instead of an answer; ``trouble`` is what the socket said, if anything."""
+    """Explain a connection that was closed without an answer. ``trouble`` is the socket's error, if any."""
     if "CERTIFICATE_REQUIRED" in trouble:
         return "TLS: the broker wants a client certificate; set cert_file and key_file"
     if "alert" in trouble:

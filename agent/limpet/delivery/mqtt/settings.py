@@ -1,4 +1,4 @@
-"""What may be configured about reporting over MQTT."""
+"""The configuration of a reporter to MQTT."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Config(BrokerSettings, kw_only=True, forbid_unknown_fields=True):
 
     ``batch_age`` is in seconds, ``batch_bytes`` in bytes: how old and how large a batch may become.
     ``bytes_per_hour`` bounds what is sent on a metered link: results wait, events and state go on.
-    ``dialects`` has a table for each language that messages are told in, see docs/dialects.md.
+    ``dialects`` has a table for each message format, see docs/dialects.md.
     """
 
     topic: Annotated[str, Meta(pattern=r"^[^+#/\x00-\x1f\x7f-\x9f][^+#\x00-\x1f\x7f-\x9f]{0,200}\Z")] = "limpet"

@@ -1,4 +1,4 @@
-"""Which topics may be published to. Checked before every publish, as parts of topics come from other processes."""
+"""Checks topics before each publish, as parts of them come from other processes."""
 
 from __future__ import annotations
 

@@ -279,7 +279,7 @@ def set_shed(db: sqlite3.Connection, shed: Mapping[str, int]) -> None:
 
 
 def _runs(sequences: Iterable[int]) -> Iterator[tuple[int, int]]:
-    """Cut numbers into runs without a hole, as (first, last)."""
+    """Yield runs of consecutive numbers, as (first, last)."""
     low = high = None
     for number in sorted(sequences):
         if high is not None and number == high + 1:

@@ -1,4 +1,4 @@
-"""What may be configured about keeping messages."""
+"""The configuration of the outbox."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Seconds = Annotated[float, Meta(gt=0)]
 class Rules(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How one class of messages is kept.
 
-    ``keep``: "durable" is on the disk at once, "spill" when it was not acknowledged for ``spill_after`` seconds,
-    "memory" never. ``max_bytes`` bounds the class, ``max_age`` is in seconds. ``when_full``: shed the oldest of
-    the pipelines that hold most; thin what there is to every ``nth`` message of a pipeline, oldest first; or take
-    nothing more.
+    ``keep``: "durable" writes to the disk at once, "spill" what is not acknowledged within ``spill_after``
+    seconds, "memory" never. ``max_bytes`` bounds the class, ``max_age`` is in seconds.
+    ``when_full``: "drop-oldest" sheds the oldest of the pipelines that hold most, "keep-every-nth" all but every
+    ``nth`` message of a pipeline, oldest first, and "refuse" what comes.
     """
 
     keep: Keep
@@ -51,8 +51,8 @@ class ResultRules(Rules, kw_only=True, forbid_unknown_fields=True):
 class OutboxRules(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The outbox. Times are in seconds.
 
-    ``memory_bytes`` bounds what is in memory and not on the disk. The disk is left alone while it has less than
-    ``min_free_bytes`` free.
+    ``memory_bytes`` bounds what is in memory and not on the disk. Nothing is written while the disk
+    has less than ``min_free_bytes`` free.
     """
 
     events: EventRules = msgspec.field(default_factory=EventRules)

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from limpet.delivery.outbox.sqlite_pages import Values
 
 _ROWS = 64
-"""Rows to a transaction: they are in memory at once, and may be long."""
+"""Rows of one transaction. They are in memory at once, and may be long."""
 
 _INSERT = "INSERT OR IGNORE INTO $kind VALUES "
 
@@ -71,7 +71,7 @@ def begin_anew(path: Path) -> None:
 
 
 def _set_aside(path: Path) -> None:
-    """Set aside all files of a database; one that SQLite can create again is deleted. The database goes last."""
+    """Set aside all files of a database, the database itself last."""
     for suffix in reversed(SUFFIXES):
         each = path.with_name(path.name + suffix)
         damaged = path.with_name(f"{path.name}.damaged{suffix}")
@@ -116,7 +116,7 @@ def _fill(db: sqlite3.Connection, pages: Pages) -> Counter[str]:
 
 
 def _put(db: sqlite3.Connection, row: Values, expected: Counter[str], shed: dict[str, int]) -> None:
-    """Copy a message if it is sound, note a count. The newest of several comes first."""
+    """Copy a row if it is sound. Of several counts with one name, the newest comes first and is used."""
     if is_sound_total(row):
         expected.setdefault(row[0], row[1])
     elif is_sound_shed(row):

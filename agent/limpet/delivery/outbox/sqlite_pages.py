@@ -1,8 +1,8 @@
 """The rows of a damaged SQLite file, page by page: https://sqlite.org/fileformat2.html.
 
-Each page of a table that can be read gives its rows, whatever has become of the pages above it. Rows are checked
-by their own checksums, so nothing of the file's structure is believed. Pages that are free hold messages that were
-deleted; they are left out, unless the tables lead to them.
+Each page of a table gives its rows, even if the pages above it are damaged. Rows have checksums of their own, so
+the file's structure need not be trusted. Free pages hold deleted messages. They are left out unless a table leads
+to them.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _INTEGERS = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 _MOST = 1 << 22
 """Pages that are looked at: 16 GiB."""
 _CELLS = 400
-"""More rows than fit on a page: those that overlap are a trap."""
+"""More rows than fit on a page. A stranger's page may have rows that overlap."""
 _COLUMNS = 20
 """More than any table has."""
 
@@ -56,7 +56,7 @@ class Pages:
         self._wal = wal.fileno() if wal else -1
         length = os.fstat(self._file).st_size if file else 0
         self.count = max([log.pages or -(-length // PAGE), *(frame.page for frame in log.frames if frame.whole)])
-        # As long as a stranger says, but no longer than what there is to read.
+        # The header says how long the file is, but no more pages are read than there are.
         self.count = min(self.count, -(-length // PAGE) + len(log.frames), _MOST)
         self._budget = 4 * PAGE * self.count
         self._log: defaultdict[int, list[tuple[int, bool]]] = defaultdict(list)
@@ -64,7 +64,7 @@ class Pages:
             self._log[frame.page].append((frame.at, frame.whole))
 
     def images(self, number: int) -> Iterator[bytes]:
-        """Yield what a page holds, the newest first; older ones only where the newer are damaged."""
+        """Yield the images of a page, the newest first. Older ones follow only if the newer are damaged."""
         for at, whole in reversed(self._log.get(number, ())):
             yield os.pread(self._wal, PAGE, at).ljust(PAGE, b"\0")
             if whole:
@@ -73,7 +73,7 @@ class Pages:
             yield data.ljust(PAGE, b"\0")
 
     def newest(self, number: int) -> bytes:
-        """Return what a page holds, zeros where there is none."""
+        """Return the newest image of a page, zeros if there is none."""
         return next(self.images(number), bytes(PAGE)) if 0 < number <= self.count else bytes(PAGE)
 
     def rows(self) -> Iterator[Values]:
@@ -116,7 +116,7 @@ class Pages:
                 yield (cell.rowid, *values[1:]) if values[0] is None else values
 
     def _overflow(self, cell: Cell) -> bytes:
-        """Return what of a record is on other pages.
+        """Return the part of a record that is on other pages.
 
         Many rows that share pages are a trap, so reading has an end.
         """
@@ -154,7 +154,7 @@ class Pages:
             number = todo.pop()
             if 0 < number <= self.count and not found[number]:
                 found[number] = 1
-                # Of the same child, however often it is named, one place in the list is enough.
+                # A page may name the same child a thousand times: it is looked at once.
                 children = {child for child in _children(self.newest(number)) if 0 < child <= self.count}
                 todo += [child for child in children if not found[child]]
         return found
@@ -197,7 +197,7 @@ def _children(page: bytes) -> Iterator[int]:
 
 
 def decode(record: bytes) -> Values | None:
-    """Return the values of a record; ``None`` where it is none."""
+    """Return the values of a record, ``None`` if it is not one."""
     size, at = varint(record, 0)
     if not at <= size <= len(record):
         return None

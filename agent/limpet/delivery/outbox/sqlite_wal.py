@@ -1,7 +1,7 @@
 """SQLite's write-ahead log, read without SQLite: https://sqlite.org/fileformat2.html, section 4.
 
-SQLite takes a log up to its first damaged frame and deletes the rest without a word. Here the frames after it are
-found, too.
+SQLite reads a log up to its first damaged frame, and deletes the rest without a message. Here the frames after it
+are found, too.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Frame(NamedTuple):
 
 
 class Log(NamedTuple):
-    """The frames up to the last commit, oldest first. ``pages`` of the database then, 0 where that is not known.
+    """The frames up to the last commit, oldest first. ``pages``: those of the database then, 0 if unknown.
 
     ``damaged``: SQLite would not read all of it.
     """
@@ -47,7 +47,7 @@ class Log(NamedTuple):
 
 
 def read(path: Path) -> Log:
-    """Read a log; one that is missing, or no regular file, is empty. ``OSError`` as from reading."""
+    """Read a log. One that is missing, or is no regular file, is empty. ``OSError`` as from reading."""
     if not state_files.is_regular(path):
         return Log([], 0, damaged=False)
     with open_file(path) as file:
@@ -77,12 +77,12 @@ class _Frames:
 
     @property
     def many(self) -> int:
-        """How many there are, the last perhaps not whole."""
+        """How many there are. The last may be cut short."""
         return -(-(self._length - _HEADER.size) // _STEP)
 
     @property
     def begun(self) -> bool:
-        """Whether the last is shorter than its header, as SQLite leaves none."""
+        """Whether the last is shorter than its header. SQLite leaves no such frame."""
         return 0 < (self._length - _HEADER.size) % _STEP < _FRAME.size
 
     def __iter__(self) -> Iterator[tuple[int, bytes]]:
@@ -98,10 +98,10 @@ def _frames(frames: _Frames, salts: list[int], before: tuple[int, int], words: s
     damaged = frames.many > _MOST or frames.begun
     for at, data in frames:
         page, commit, *their_salts, one, two = _FRAME.unpack_from(data)
-        # Others are of an earlier generation, or damaged. There is no page 0: a hole is full of it.
+        # Frames with other salts are of an earlier generation, or damaged. Page 0 is a hole in the file.
         if their_salts == salts and page:
             whole = len(data) == _STEP and _checksum(data[:8] + data[_FRAME.size :], before, words) == (one, two)
-            # SQLite reads on from one to the next only.
+            # SQLite reads only frames without a gap between them.
             damaged = damaged or not whole or at != _HEADER.size + len(found) * _STEP
             found.append(Frame(page, at + _FRAME.size, whole))
             if commit:

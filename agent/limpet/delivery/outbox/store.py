@@ -163,7 +163,7 @@ class Store:
             return {}
 
     def mistrust(self) -> None:
-        """Treat the disk as damaged: it does not give what it should hold."""
+        """Treat the disk as damaged: it holds less than its totals say."""
         self._fail(DiskDamagedError(f"{self._path}: messages are missing"))
 
     def last(self, kind: Class) -> int:

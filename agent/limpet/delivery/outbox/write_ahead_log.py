@@ -1,8 +1,8 @@
-"""A journal of what has been accepted, so that it outlives the process at no cost to the medium.
+"""The write-ahead log of the outbox: what is accepted is appended here first, and so outlives the process.
 
-Files are appended to without being synced: what was written survives the death of the process, not a power cut.
-They live a few seconds, in a directory in memory where systemd gives one (``$RUNTIME_DIRECTORY``), until all they
-hold is acknowledged or on the disk.
+Files are not synced: what was written survives the end of the process, not a power cut. So it wears out no medium.
+A file lives a few seconds, until all that it holds is acknowledged or in the database. If systemd provides a
+directory in memory (``$RUNTIME_DIRECTORY``), the files are there.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ SEGMENT = 1024 * 1024
 """Bytes after which another file is begun."""
 
 LIMIT = 32
-"""Files that may be there; beyond, the oldest is deleted, though only memory holds what is in it."""
+"""Files that there may be. Beyond, the oldest is deleted, though its messages are then in memory only."""
 
 DAMAGED = "damaged"
-"""Name of the last file that was damaged, kept for a person to look at."""
+"""Name of the last file that was damaged. It is kept for a person to look at."""
 
 RETRY = 5.0
 """Seconds until a directory that could not be written to is tried again."""
@@ -51,22 +51,22 @@ _PLAUSIBLE = 100
 """No later version of Limpet has a higher format; such a number is damage."""
 
 _SYNC = b"\xa5\x5aLj"
-"""Each record begins with this, so that the next one is found behind a damaged one."""
+"""Each record begins with this, so that the next one is found after a damaged one."""
 
 _HEAD = struct.Struct("<4sII")
 MOST_MESSAGES = 100_000
-"""Messages that are read of all files; more would not fit into the memory that they are kept in."""
+"""Messages that are read of all files. More would not fit into memory."""
 
 MOST_BYTES = LIMIT * SEGMENT + LARGEST
 """Bytes that are read of all files."""
 
 _LARGEST = SEGMENT + LARGEST + 4096
-"""Bytes of a file, at most: it is ended after the record that makes it longer than a segment."""
+"""Bytes of a file, at most. The record that makes it longer than a segment is its last."""
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAME = re.compile(r"[0-9]{8}\.log")
 _NUMBERS = 10**8 - 10**6
-"""No file has a higher number: they begin with 1 whenever all messages are safe."""
+"""No file of Limpet has a higher number: they begin with 1 whenever all messages are safe."""
 
 
 class Item(NamedTuple):
@@ -78,7 +78,7 @@ class Item(NamedTuple):
 
 
 class _Record(msgspec.Struct, array_like=True):
-    """What came at one time. All that came before ``safe`` needs the journal no more."""
+    """What came at one time. Everything that came before ``safe`` is acknowledged or in the database."""
 
     boot: str
     born: float
@@ -101,23 +101,23 @@ class _Sealed(msgspec.Struct, array_like=True):
 
 
 class WriteAheadLog:
-    """The journal in ``directory``; ``read`` before ``append``. It never raises: a second line of defence.
+    """The log in ``directory``. Call ``read`` before ``append``. No call raises: the outbox works without it.
 
-    ``damaged`` counts the places of its files that could not be read, and ``refused`` the messages in it that no
-    pipeline can have sent. ``trouble`` says in words what was damaged, once it is read.
+    ``damaged`` counts the places of its files that could not be read. ``refused`` counts the messages in it that
+    are of no pipeline. After ``read``, ``problems`` has a sentence for each.
     """
 
     def __init__(self, directory: Path) -> None:
         self._folder = directory / "journal"
         self.damaged = 0
         self.refused = 0
-        self.trouble: list[str] = []
+        self.problems: list[str] = []
         self._boot = boot_id()
         self._encoder = msgspec.msgpack.Encoder()
         found = self._found()
         self._number = int(found[-1].stem) + 1 if found else 1
         self._old = [path for path in found if not _later(path)]
-        self._spoilt: set[Path] = set()
+        self._damaged_files: set[Path] = set()
         self._closed: list[tuple[Path, float]] = []
         self._fd = -1
         self._size = 0
@@ -134,7 +134,7 @@ class WriteAheadLog:
             if state_files.strange_folder(self._folder):
                 what = state_files.kind(self._folder)
                 aside = state_files.set_aside(self._folder)
-                self._note(f"{self._folder} is {what}; it was set aside as {aside.name}")
+                self._add_problem(f"{self._folder} is {what}; it was set aside as {aside.name}")
             found = sorted(path for path in self._folder.glob("*.log") if _NAME.fullmatch(path.name))
         except OSError as error:
             log.warning("outbox journal: %s: %s", self._folder, error.strerror)
@@ -143,7 +143,7 @@ class WriteAheadLog:
         for path in sorted({*found}.difference(kept)):
             _unlink(path)
         if surplus := len(found) - len(kept):
-            self._note(f"{surplus} files more than Limpet leaves were deleted", surplus)
+            self._add_problem(f"{surplus} files more than Limpet leaves were deleted", surplus)
         return kept
 
     def read(self, now: float) -> list[Entry]:
@@ -162,11 +162,11 @@ class WriteAheadLog:
         sound = [entry for entry in found if is_owner(entry.kind, entry.pipeline) and entry.size <= LARGEST]
         self.refused = len(found) - len(sound)
         if self.refused:
-            self.trouble.append(f"{self._folder}: {self.refused} messages are of no pipeline, and are dropped")
+            self.problems.append(f"{self._folder}: {self.refused} messages are of no pipeline, and are dropped")
         return sound
 
     def _all_records(self) -> list[_Record]:
-        """Return the records of all files, oldest first. Where there are too many, the newest count."""
+        """Return the records of all files, oldest first. If there are too many, return the newest."""
         files: list[list[_Record]] = []
         messages, size = MOST_MESSAGES, MOST_BYTES
         for path in reversed(self._old):
@@ -180,41 +180,41 @@ class WriteAheadLog:
         try:
             data = read_file(path, max(0, min(_LARGEST, space)))
         except (OSError, UnreadableError) as error:
-            self._spoil(path, str(error))
+            self._add_damaged(path, str(error))
             return []
         records, damaged = parse(data, most)
         if damaged:
-            self._spoil(path, f"{path}: {damaged} places are damaged; what came there is lost", damaged)
+            self._add_damaged(path, f"{path}: {damaged} places are damaged; what came there is lost", damaged)
         return records
 
-    def _spoil(self, path: Path, reason: str, places: int = 1) -> None:
-        self._spoilt.add(path)
-        self._note(f"{reason}; the file is kept as {DAMAGED}", places)
+    def _add_damaged(self, path: Path, reason: str, places: int = 1) -> None:
+        self._damaged_files.add(path)
+        self._add_problem(f"{reason}; the file is kept as {DAMAGED}", places)
 
-    def _note(self, reason: str, places: int = 1) -> None:
+    def _add_problem(self, reason: str, places: int = 1) -> None:
         self.damaged += places
-        self.trouble.append(f"outbox journal: {reason}")
+        self.problems.append(f"outbox journal: {reason}")
 
     def _entry(self, item: Item, record: _Record, now: float) -> Entry:
-        """Make an entry; another boot's clock says nothing here."""
+        """Make an entry. The clock of another boot of the machine means nothing here."""
         same_boot = record.boot == self._boot
         born = min(record.born, now) if same_boot else now
         return Entry(item.kind, item.pipeline, (item.payload,), born, same_boot)
 
     def append(self, items: list[Item], born: float, safe: float) -> None:
-        """Note what was accepted; what came before ``safe`` is acknowledged or on the disk."""
+        """Append what was accepted. What came before ``safe`` is acknowledged or in the database."""
         if born < self._retry_at:
             return
         self._safe, self._noted_at = safe, born
         try:
-            for part in _parts(items):
+            for part in _split(items):
                 self._append(self._encoder.encode(_Record(self._boot, born, safe, part)), born)
         except OSError as error:
             self._end(born)
             self._retry_at = born + RETRY
-            self._say(f"{self._folder}: {error.strerror}")
+            self._log_once(f"{self._folder}: {error.strerror}")
         else:
-            self._say("")
+            self._log_once("")
 
     def _append(self, body: bytes, born: float) -> None:
         if self._fd < 0:
@@ -223,8 +223,8 @@ class WriteAheadLog:
         if self._size >= SEGMENT:
             self._end(born)
 
-    def note(self, now: float, safe: float) -> None:
-        """Note once a second how far all is acknowledged or on the disk, though nothing new has come."""
+    def advance(self, now: float, safe: float) -> None:
+        """Append once a second how far all is safe, though nothing new has come; delete files not needed."""
         if self._fd >= 0 and safe > self._safe and now - self._noted_at >= 1.0:
             self.append([], now, safe)
         self.release(safe)
@@ -233,7 +233,7 @@ class WriteAheadLog:
         """Delete the files all of which came before ``safe``."""
         while self._closed and (self._closed[0][1] < safe or len(self._closed) > LIMIT):
             path, _ = self._closed.pop(0)
-            if path in self._spoilt:
+            if path in self._damaged_files:
                 self._keep(path)
             else:
                 _unlink(path)
@@ -278,14 +278,14 @@ class WriteAheadLog:
             self._closed.append((self._path, now))
         self._fd = -1
 
-    def _say(self, trouble: str) -> None:
+    def _log_once(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:
             log.warning("outbox journal: %s; a crash would now lose the last seconds", trouble)
         self._trouble = trouble
 
 
-def _parts(items: list[Item]) -> Iterator[list[Item]]:
-    """Cut what came at one time into records of about a segment at most; no items make one record, too."""
+def _split(items: list[Item]) -> Iterator[list[Item]]:
+    """Split what came at one time into records of about a segment at most. No items make one record, too."""
     part: list[Item] = []
     size = 0
     for item in items:
@@ -298,7 +298,7 @@ def _parts(items: list[Item]) -> Iterator[list[Item]]:
 
 
 def _later(path: Path) -> bool:
-    """Whether a later version has written a file, which is then left to it."""
+    """Whether a later version has written a file. Then it is not touched."""
     try:
         with open_file(path) as file:
             head = file.read(len(_MARK) + 1)
@@ -322,7 +322,7 @@ def parse(data: bytes, most: int = MOST_MESSAGES) -> tuple[list[_Record], int]:
     damaged = int(len(data) >= start and data[:start] != _MARK + bytes([FORMAT]))
     records: list[_Record] = []
     at = start
-    # Many beginnings whose records overlap are a trap: looking at them has an end.
+    # A stranger's file may begin a thousand overlapping records: the effort of reading them is bounded.
     budget = 8 * len(data)
     while at < len(data):
         record, after = _record(data, at, most)
@@ -353,7 +353,7 @@ def _record(data: bytes, at: int, most: int) -> tuple[_Record | None, int]:
             record = msgspec.msgpack.decode(body, type=_Record)
     except UnreadableError:
         return None, at
-    # Times that no clock gives would make everything else look old.
+    # A time in the far future would make all other records look old.
     if not (math.isfinite(record.born) and 0 <= record.safe <= record.born):
         return None, at
     return record, at + _HEAD.size + length

@@ -1,1 +1,1 @@
-"""Languages that messages are sent in over MQTT: one module a kind, without I/O. See docs/dialects.md."""
+"""Message formats for MQTT: one module a kind, without I/O. See docs/dialects.md."""

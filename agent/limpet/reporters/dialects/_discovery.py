@@ -1,4 +1,4 @@
-"""Home Assistant's MQTT discovery: which entities there are, and the messages that tell of them.
+"""Home Assistant's MQTT discovery: which entities there are, and the messages that announce them.
 
 Keys are those of https://www.home-assistant.io/integrations/mqtt/, written out.
 """
@@ -71,9 +71,9 @@ class Device:
             "qos": 1,
         }
 
-    def whole(self, entities: Sequence[Entity], news: Sequence[Entity]) -> list[Publish]:
-        """Return one message with all entities, if there is news."""
-        if not news:
+    def whole(self, entities: Sequence[Entity], new: Sequence[Entity]) -> list[Publish]:
+        """Return one message with all entities, if any is new."""
+        if not new:
             return []
         components = {
             _slug(entity.key): {"platform": entity.platform, **self._component(entity)} for entity in entities
@@ -84,14 +84,14 @@ class Device:
             )
         ]
 
-    def each(self, entities: Sequence[Entity], news: Sequence[Entity]) -> list[Publish]:  # noqa: ARG002
+    def each(self, entities: Sequence[Entity], new: Sequence[Entity]) -> list[Publish]:  # noqa: ARG002
         """Return a message for each new entity."""
         return [
             _publish(
                 f"{self._prefix}/{entity.platform}/{_slug(self._name)}/{_slug(entity.key)}/config",
                 self._common | self._component(entity),
             )
-            for entity in news
+            for entity in new
         ]
 
     def _component(self, entity: Entity) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class Device:
 def result_entities(
     pipeline: str, topic: str, health: str, kinds: Mapping[str, Kind], units: Mapping[str, str]
 ) -> list[Entity]:
-    """Return what a pipeline concludes, one for each value of its output, and how long that takes.
+    """Return an entity for each value of a pipeline's output, and one for its latency.
 
     They are available while the pipeline, whose health is on the topic ``health``, gives results.
     """
@@ -137,7 +137,7 @@ def result_entities(
 
 
 def pipeline_entities(pipeline: str, topic: str) -> list[Entity]:
-    """Return how a pipeline is."""
+    """Return the entities of a pipeline's state."""
     state = {
         "device_class": "enum",
         "options": list(get_args(State)),
@@ -155,7 +155,7 @@ def pipeline_entities(pipeline: str, topic: str) -> list[Entity]:
 
 
 def device_entities(topic: str, figures: Mapping[str, Any]) -> list[Entity]:
-    """Return how the device is: what it can tell."""
+    """Return the entities of the figures that this device has."""
     options: dict[str, tuple[str, dict[str, Any]]] = {
         "temperature": ("sensor", _figure("°C", "temperature")),
         "cpu": ("sensor", _figure("%")),

@@ -1,4 +1,4 @@
-"""What a decoder gives, or a message has, as flat named values: for dialects that know tags or entities."""
+"""Outputs and messages as flat named values, for dialects that have tags or entities."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Kind: TypeAlias = Literal["number", "text", "flag"]
 Value: TypeAlias = float | str | bool | None
 
 DEPTH = 6
-"""Mappings in mappings deeper than that are told as JSON text."""
+"""Mappings that are nested deeper become JSON text."""
 
 
 def output(content: Any) -> tuple[list[tuple[str, Any]], dict[str, str]]:
@@ -26,12 +26,12 @@ def output(content: Any) -> tuple[list[tuple[str, Any]], dict[str, str]]:
     content = msgspec.to_builtins(content)
     units: Mapping[str, Any] = {}
     if isinstance(content, dict) and isinstance(content.get("values"), dict):
-        given = content.get("units")
-        if isinstance(given, dict):
-            units = given
+        named = content.get("units")
+        if isinstance(named, dict):
+            units = named
             content = {key: value for key, value in content.items() if key != "units"}
-    named = {f"values/{name}": unit for name, unit in units.items() if isinstance(unit, str)}
-    return list(flatten(content)), named
+    by_path = {f"values/{name}": unit for name, unit in units.items() if isinstance(unit, str)}
+    return list(flatten(content)), by_path
 
 
 def flatten(content: Any, path: str = "", depth: int = DEPTH) -> Iterator[tuple[str, Any]]:
@@ -44,14 +44,14 @@ def flatten(content: Any, path: str = "", depth: int = DEPTH) -> Iterator[tuple[
 
 
 class Known:
-    """The paths seen so far and what each holds, at most ``limit``. The first value that is not null decides."""
+    """The paths seen so far, at most ``limit``, and the kind of each. The first value that is not null decides."""
 
     def __init__(self, limit: int) -> None:
         self.kinds: dict[str, Kind] = {}
         self._limit = limit
 
     def take(self, values: Iterable[tuple[str, Any]]) -> dict[str, Value]:
-        """Return the values as what their paths hold, null where they are something else."""
+        """Return the values of known paths. A value of another kind than its path has becomes null."""
         fitted: dict[str, Value] = {}
         for path, value in values:
             if path not in self.kinds and len(self.kinds) < self._limit and (kind := _kind(value)):

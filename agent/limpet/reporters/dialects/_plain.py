@@ -1,4 +1,4 @@
-"""The messages as they are, in one encoding or another."""
+"""Dialects that encode each message as it is."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ class Plain(Sessionless):
         self._content_type = content_type
 
     def results(self, results: Sequence[ResultMessage]) -> list[Publish]:
-        """Tell all in one message."""
+        """Return one message with all results."""
         return [self._publish(subtopic(results[0]), results if len(results) > 1 else results[0], retain=False)]
 
     def event(self, event: EventMessage) -> list[Publish]:
-        """Tell it."""
+        """Return the event."""
         return [self._publish(subtopic(event), event, retain=False)]
 
     def state(self, message: PipelineHealth | DeviceHealth | ModelReported) -> list[Publish]:
-        """Tell it, for whoever comes later as well."""
+        """Return the state as a retained message."""
         return [self._publish(subtopic(message), message, retain=True)]
 
     def _publish(self, topic: str, content: object, *, retain: bool) -> Publish:

@@ -30,7 +30,7 @@ class Config(Exclusive, kw_only=True, forbid_unknown_fields=True):
 
 
 def open(config: Config, origin: Origin, root: str) -> AzureIotHub:  # noqa: ARG001
-    """Tell messages under ``devices/DEVICE/messages/events/``."""
+    """Return a dialect that publishes under ``devices/DEVICE/messages/events/``."""
     return AzureIotHub(config.device or origin.device, origin)
 
 
@@ -48,24 +48,24 @@ class AzureIotHub(Sessionless):
         return self._status("offline", "connection lost")
 
     def connected(self) -> list[Publish]:
-        """Tell that the device is there."""
+        """Return the status ``online``."""
         return [self._status("online", "")]
 
     def leaving(self) -> list[Publish]:
-        """Tell that the device goes."""
+        """Return the status ``offline``."""
         return [self._status("offline", "stopped")]
 
     def results(self, results: Sequence[ResultMessage]) -> list[Publish]:
-        """Tell all in one message: an array, or the result itself if it is one."""
+        """Return one message with all results: an array, or the result itself if it is one."""
         content = results if len(results) > 1 else results[0]
         return [self._publish("result", results[0].pipeline, content)]
 
     def event(self, event: EventMessage) -> list[Publish]:
-        """Tell it."""
+        """Return the event."""
         return [self._publish("event", event.pipeline, event)]
 
     def state(self, message: PipelineHealth | DeviceHealth | ModelReported) -> list[Publish]:
-        """Tell it."""
+        """Return the state."""
         if isinstance(message, DeviceHealth):
             return [self._publish("health", "", message)]
         kind = "pipeline-health" if isinstance(message, PipelineHealth) else "model-reported"

@@ -30,7 +30,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def open(config: Config, origin: Origin, root: str) -> CloudEvents:  # noqa: ARG001
-    """Tell messages under ``root/cloudevents``."""
+    """Return a dialect that publishes under ``root/cloudevents``."""
     return CloudEvents(f"{root}/cloudevents", config.source or "/" + quote(root))
 
 
@@ -47,15 +47,15 @@ class CloudEvents(Sessionless):
         self._binary = protocol == "5"
 
     def results(self, results: Sequence[ResultMessage]) -> list[Publish]:
-        """Tell each by itself: the MQTT binding knows no batches."""
+        """Return a message for each result: the MQTT binding knows no batches."""
         return [self._publish(result, retain=False) for result in results]
 
     def event(self, event: EventMessage) -> list[Publish]:
-        """Tell it."""
+        """Return the event."""
         return [self._publish(event, retain=False)]
 
     def state(self, message: PipelineHealth | DeviceHealth | ModelReported) -> list[Publish]:
-        """Tell it, for whoever comes later as well."""
+        """Return the state as a retained message."""
         return [self._publish(message, retain=True)]
 
     def _publish(self, message: Message, *, retain: bool) -> Publish:

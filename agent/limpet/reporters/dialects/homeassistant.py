@@ -45,7 +45,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def open(config: Config, origin: Origin, root: str) -> HomeAssistant:
-    """Tell states under ``root/homeassistant``, and of what there is under ``prefix``."""
+    """Return a dialect that publishes states under ``root/homeassistant``, and discovery under ``prefix``."""
     return HomeAssistant(config, origin, root)
 
 
@@ -68,12 +68,12 @@ class HomeAssistant:
         """Have no last will of its own: availability is that of the topic ``status``."""
 
     def connected(self) -> list[Publish]:
-        """Tell all entities and their states."""
+        """Return the discovery of all entities, and their states."""
         entities = list(self._entities.values())
         return [*self._discover(entities, entities), *self._states.values()]
 
     def results(self, results: Sequence[ResultMessage]) -> list[Publish]:
-        """Tell the newest, unless a newer one has been told."""
+        """Return the newest result, unless a newer one is published already."""
         newest = results[-1]
         pipeline = newest.pipeline
         full = pipeline not in self._shown and len(self._shown) >= PIPELINES
@@ -95,36 +95,36 @@ class HomeAssistant:
             "latency_ms": newest.latency_us / 1000,
             "fields": {path: _state(value) for path, value in values.items()},
         }
-        return self._tell(entities, topic, state)
+        return self._publish(entities, topic, state)
 
     def event(self, event: EventMessage) -> list[Publish]:
-        """Tell it as the device's last."""
+        """Return the event as the device's last one."""
         topic = f"{self._root}/event"
-        return self._tell(_discovery.event_entities(topic), topic, event)
+        return self._publish(_discovery.event_entities(topic), topic, event)
 
     def state(self, message: PipelineHealth | DeviceHealth | ModelReported) -> list[Publish]:
-        """Tell the figures that a person wants to see."""
+        """Return the figures that a person wants to see."""
         if isinstance(message, ModelReported):
             return []
         if isinstance(message, PipelineHealth):
             topic = f"{self._root}/health/{message.pipeline}"
-            return self._tell(
+            return self._publish(
                 _discovery.pipeline_entities(message.pipeline, topic), topic, _pipeline_figures(message)
             )
         topic = f"{self._root}/health"
         figures = _device_figures(message)
-        return self._tell(_discovery.device_entities(topic, figures), topic, figures)
+        return self._publish(_discovery.device_entities(topic, figures), topic, figures)
 
     def received(self, topic: str, payload: bytes) -> list[Publish]:
-        """Tell all again when Home Assistant has started."""
+        """Return everything again when Home Assistant has started."""
         return self.connected() if topic in self.subscriptions and payload == b"online" else []
 
     def leaving(self) -> list[Publish]:
-        """Say nothing: the topic ``status`` does."""
+        """Return nothing: the topic ``status`` says that the device leaves."""
         return []
 
     def _is_older(self, result: ResultMessage) -> bool:
-        """Whether a later one of its pipeline has been told: a backlog may go out after what is fresh."""
+        """Whether a later result is published already: a backlog may go out after fresh results."""
         shown = self._shown.get(result.pipeline)
         if shown is None:
             return False
@@ -132,12 +132,12 @@ class HomeAssistant:
             return result.sequence < shown.sequence
         return shown.boot == self._boot
 
-    def _tell(self, entities: list[Entity], topic: str, state: object) -> list[Publish]:
-        news = [entity for entity in entities if self._entities.get(entity.key) != entity]
-        self._entities.update((entity.key, entity) for entity in news)
+    def _publish(self, entities: list[Entity], topic: str, state: object) -> list[Publish]:
+        new = [entity for entity in entities if self._entities.get(entity.key) != entity]
+        self._entities.update((entity.key, entity) for entity in new)
         publish = Publish(topic, msgspec.json.encode(state), retain=True, content_type="application/json")
         self._states[topic] = publish
-        return [*self._discover(list(self._entities.values()), news), publish]
+        return [*self._discover(list(self._entities.values()), new), publish]
 
 
 def _state(value: _fields.Value) -> Any:

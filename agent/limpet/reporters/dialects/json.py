@@ -19,5 +19,5 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def open(config: Config, origin: Origin, root: str) -> Plain:  # noqa: ARG001
-    """Tell messages under ``root``."""
+    """Return a dialect that publishes under ``root``."""
     return Plain(root, msgspec.json.encode, "application/json")

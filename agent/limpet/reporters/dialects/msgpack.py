@@ -19,5 +19,5 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def open(config: Config, origin: Origin, root: str) -> Plain:  # noqa: ARG001
-    """Tell messages under ``root/msgpack``. Times are MessagePack timestamps."""
+    """Return a dialect that publishes under ``root/msgpack``. Times are MessagePack timestamps."""
     return Plain(f"{root}/msgpack", msgspec.msgpack.encode, "application/vnd.msgpack")

@@ -1,7 +1,7 @@
-"""Sparkplug B 3.0: the device is an edge node, what its pipelines conclude are its metrics.
+"""Sparkplug B 3.0: the device is an edge node, the outputs of its pipelines are its metrics.
 
-See the specification, https://sparkplug.eclipse.org. Metrics become known by what comes: with the first result of
-a pipeline a new birth goes out that has its metrics, too.
+See the specification, https://sparkplug.eclipse.org. The first result of a pipeline adds its metrics: a new birth
+that has them goes out before it.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 __all__ = ["Config", "Sparkplug", "open"]
 
 METRICS = 2000
-"""Metrics that a node may have; what a decoder with ever new names gives beyond that is not told."""
+"""Metrics that a node may have; further names of a decoder's output are left out."""
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -50,13 +50,13 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def open(config: Config, origin: Origin, root: str) -> Sparkplug:  # noqa: ARG001
-    """Tell messages under ``spBv1.0/GROUP/``."""
+    """Return a dialect that publishes under ``spBv1.0/GROUP/``."""
     return Sparkplug(config, origin)
 
 
 @dataclass(slots=True)
 class _Tag:
-    """What a birth says of a metric: its newest value that was not historical, too."""
+    """What a birth says of a metric, with its newest value that was not historical."""
 
     alias: int
     type: int
@@ -87,11 +87,11 @@ class Sparkplug:
         return self._death()
 
     def connected(self) -> list[Publish]:
-        """Tell all metrics."""
+        """Return a birth with all metrics."""
         return [self._birth()]
 
     def results(self, results: Sequence[ResultMessage]) -> list[Publish]:
-        """Tell all results in one message, each value with the time of its result."""
+        """Return one message with all results, each value with the time of its result."""
         metrics: list[Metric] = []
         for result in results:
             values, units = _fields.output(result.output)
@@ -101,13 +101,13 @@ class Sparkplug:
         return self._data(metrics)
 
     def event(self, event: EventMessage) -> list[Publish]:
-        """Tell its name and reason."""
+        """Return the event's name and reason."""
         group = f"Pipelines/{event.pipeline}" if event.pipeline else "Device"
         values = [("event/name", event.event), ("event/reason", event.reason)]
         return self._data(self._observe(group, values, event.time, {}, event.replayed))
 
     def state(self, message: PipelineHealth | DeviceHealth | ModelReported) -> list[Publish]:
-        """Tell all figures, but not the histograms."""
+        """Return all figures, but not the histograms."""
         content: dict[str, Any] = msgspec.to_builtins(message)
         for key in ("device", "pipeline", "time", "boot"):
             content.pop(key, None)
@@ -119,11 +119,11 @@ class Sparkplug:
         return self._data(metrics)
 
     def received(self, topic: str, payload: bytes) -> list[Publish]:
-        """Tell all metrics again where a host asks for it."""
+        """Return a birth with all metrics if a host asks for it."""
         return [self._birth()] if topic in self.subscriptions and wants_rebirth(payload) else []
 
     def leaving(self) -> list[Publish]:
-        """Say that the node goes; the last will is not sent after a clean end."""
+        """Return the death: the broker does not send the last will after a clean end."""
         return [self._death()]
 
     def _observe(
@@ -134,7 +134,7 @@ class Sparkplug:
         units: Mapping[str, str],
         historical: bool,  # noqa: FBT001
     ) -> list[Metric]:
-        """Take note of values, new ones among them; return them as metrics of a data message."""
+        """Store values, those of new names too; return them as metrics of a data message."""
         fitted = self._known.take((f"{group}/{path}", value) for path, value in values)
         at = max(round(when.timestamp() * 1000), 0)
         metrics = []
@@ -150,7 +150,7 @@ class Sparkplug:
         return metrics
 
     def _data(self, metrics: list[Metric]) -> list[Publish]:
-        """Return the message, and before it a birth where it has metrics that the last one had not."""
+        """Return the message, after a new birth if it has metrics that the last birth lacks."""
         if not metrics:
             return []
         births = [self._birth()] if len(self._tags) > self._born else []
