@@ -219,7 +219,7 @@ def test_swaps_under_load(tmp_path: Path, store: Path, lines: Lines, board: Boar
     assert (lines.health("single")["model"], lines.health("single")["version"]) == ("single", 2)
 
 
-def test_a_successor_that_gives_wrong_golden_outputs_does_not_take_over(
+def test_a_successor_that_is_wrong_damaged_slow_or_missing_does_not_take_over(
     tmp_path: Path, store: Path, lines: Lines, board: Board
 ) -> None:
     made(store, "single", 1, plain, **vectors(0))
@@ -237,6 +237,10 @@ def test_a_successor_that_gives_wrong_golden_outputs_does_not_take_over(
             lines.wait_results("single", 20)
             assert lines.health("single")["version"] == 1
             assert lines.health("single")["state"] == "running"
+        change(running, tmp_path, single("absent-1.limpet"))
+        assert "there is no file" in lines.wait_event("single", "passed_over")
+        lines.wait_results("single", 20)
+        assert lines.health("single")["state"] == "running"
         assert running.pid_of("line") == worker
         sent = sending.stop() - 1
         wait_until(lambda: len(lines.results("single")) >= sent)
