@@ -41,3 +41,18 @@ def test_what_it_lacks_it_lacks() -> None:
 
 def test_a_module_that_is_loaded_stays_as_it_is() -> None:
     run("sys", "assert not isinstance(sys, Deferred)\n")
+
+
+def test_many_threads_load_it_once() -> None:
+    run(
+        "decimal",
+        "import decimal, threading\n"
+        "start, found = threading.Barrier(16), []\n"
+        "def use():\n"
+        "    start.wait()\n"
+        "    found.append(decimal.Decimal)\n"
+        "threads = [threading.Thread(target=use) for _ in range(16)]\n"
+        "[thread.start() for thread in threads]\n"
+        "[thread.join() for thread in threads]\n"
+        "assert found == [sys.modules['decimal'].Decimal] * 16, found\n",
+    )

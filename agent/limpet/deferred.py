@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from time import sleep
 from types import ModuleType
 from typing import Any
 
@@ -35,8 +36,10 @@ class Deferred(ModuleType):
         if attribute.startswith("__"):
             raise AttributeError(attribute)
         name = self.__name__
-        if sys.modules.get(name) is self:
+        if self.__dict__.pop("_stands_in", False):  # True for one thread alone
             del sys.modules[name]
+        while sys.modules.get(name) is self:
+            sleep(0)
         module = importlib.import_module(name)
         self.__dict__.update(module.__dict__)
         return getattr(module, attribute)
@@ -47,6 +50,7 @@ def defer(name: str) -> None:
     if name in sys.modules:
         return
     sys.modules[name] = module = Deferred(name)
+    module.__dict__["_stands_in"] = True
     parent, _, child = name.rpartition(".")
     if parent:
         setattr(importlib.import_module(parent), child, module)
