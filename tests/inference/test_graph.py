@@ -16,8 +16,12 @@ from msgspec.structs import replace
 from limpet import plugins
 from limpet.config import PipelineConfig
 from limpet.contracts import decoder, transform
+from limpet.contracts.assignment import Folders, PipelineOptions, SourceTable
 from limpet.contracts.data import Samples, SampleSpec
 from limpet.contracts.fields import WindowSpec
+from limpet.deployment.assignments import assignments
+from limpet.deployment.desired import Desired, DesiredPipeline
+from limpet.deployment.local import examined
 from limpet.errors import ConfigError, ModelError
 from limpet.inference.join import Join
 from limpet.inference.pipeline import Pipeline
@@ -317,6 +321,34 @@ def test_sources_without_named_channels_or_times_are_not_joined() -> None:
         Join(["a", "b"], [LEFT, PICTURE], 1)
     with pytest.raises(ConfigError, match=r"sources.b: its samples carry no time"):
         Join(["a", "b"], [LEFT, replace(RIGHT, timed=False)], 1)
+
+
+def test_a_cell_runs_as_it_is_assigned_one_pipeline_joins_two_sources_and_feeds_another(tmp_path: Path) -> None:
+    sources = {"left": LEFT, "right": RIGHT, "other": ONE}
+    models.dense(tmp_path / "three.tflite", 3, 3, int8=False)
+    options = PipelineOptions(decoder={"kind": "regress"})
+    model = examined(tmp_path / "three.tflite").file
+    wanted = Desired(
+        Folders(tmp_path, tmp_path / "state", tmp_path / "store"),
+        {name: SourceTable("replay", {}) for name in sources},
+        {
+            "second": DesiredPipeline(sources=(), options=options, model=model, after="first"),
+            "first": DesiredPipeline(sources=("right", "left"), options=options, model=model),
+        },
+        {},
+    )
+    (cell,) = assignments(wanted).values()
+    assert (cell.cell, list(cell.sources)) == ("left", ["left", "right"])
+    leads = cell.pipelines["first"].sources
+    join = Join(leads, [sources[name] for name in leads], tolerance=1.0)
+    with Pipeline(plan_pipeline(cell, "first", join.spec), join=join) as first:
+        assert cell.pipelines["second"].after == "first"
+        with Pipeline(plan_pipeline(cell, "second", first.output)) as second:
+            first.then(second)
+            assert list(first.feed(block([1, 2]), source="left")) == []
+            results = list(first.feed(block([[10, 20], [11, 21]]), source="right"))
+    assert [r.pipeline for r in results] == ["first", "second"] * 2
+    assert values(results) == [[10, 20, 1], [10, 20, 1], [11, 21, 2], [11, 21, 2]]
 
 
 steps = st.lists(st.tuples(st.integers(0, 1), st.integers(1, 30)), min_size=1, max_size=60)

@@ -1,10 +1,11 @@
-"""What every stage of a pipeline must do: transforms and decoders, and the model between them.
+"""What every stage of a pipeline must do: transforms before the model, and the decoder behind it.
 
 A stage takes a window and returns one. It knows the form of what it returns before data flows.
 
 Memory
     A stage does not own the window that it gets. It must not write to the arrays of that window, and they are
-    valid until its call returns: a source may use the memory again. A stage that needs earlier values copies them.
+    valid until its call returns: whoever cut or made them uses the memory again. A stage that needs earlier
+    values copies them.
 
     A stage owns what it returns. The arrays are valid until its next call or ``reset``, so one buffer can serve
     all calls. They may be views of the arrays that it got. The graph makes no second call before a window has left
@@ -14,9 +15,9 @@ Memory
     ``Window.result`` alone outlives the call: it shares no memory with any array.
 
 Gaps
-    The graph calls ``reset`` between a window that follows on from earlier ones and one that does not: samples are
-    missing between them, or a stage failed on the window before. A stage does not look at ``Window.gap``. Memory
-    that must outlive a gap, as an alarm does, is declared in the ``Abilities`` of its group.
+    The graph calls ``reset`` before a window that does not follow on from the one before: samples are missing
+    between them, or a transform or the model failed on a window between them. A stage does not look at
+    ``Window.gap``. A stage whose memory must outlive a gap, as an alarm does, declares that in its ``ABILITIES``.
 """
 
 from __future__ import annotations
