@@ -221,11 +221,13 @@ def test_a_broker_that_closes_on_subscribe_is_used_without(
     assert "subscription to limpet/press-07/command/+" in caplog.text
 
 
-def test_where_no_command_is_allowed_nothing_is_subscribed_to(tmp_path: Path) -> None:
-    config = mqtt.Config(url="mqtt://127.0.0.1")
+@pytest.mark.parametrize("refused_by", ["device.commands", "mqtt.commands"])
+def test_where_no_command_is_allowed_nothing_is_subscribed_to(tmp_path: Path, refused_by: str) -> None:
+    config = mqtt.Config(url="mqtt://127.0.0.1", commands=refused_by == "device.commands")
     with serving(Deaf) as broker:
         config.url = broker.url
-        with reports.opened(mqtt, config, tmp_path, None) as reporter:
+        obey = None if config.commands else reports.deaf
+        with reports.opened(mqtt, config, tmp_path, obey) as reporter:
             reporter.report(reports.result())
             wait_until(lambda: broker.results()["motion"])
             assert reporter.health()["lost"] == []

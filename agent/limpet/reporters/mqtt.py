@@ -30,7 +30,8 @@ class MqttReporter:
     """Takes messages from its feed to the broker. Two threads of its own do the work."""
 
     def __init__(self, config: Config, context: ReporterContext) -> None:
-        origin, obey = context.origin, context.obey
+        origin = context.origin
+        obey = context.obey if config.commands else None
         root = f"{config.topic.rstrip('/')}/{origin.device}"
         self._host = str(endpoint(config.url))
         dialects = Dialects(configs(config.dialects, context.state), origin, root, config.qos)

@@ -41,12 +41,12 @@ class Traffic:
         self._leaving: dict[str, float] = {}
         self._questions: dict[int, border.Question] = {}
         self._times: Counter[int] = Counter()
-        self._rates: dict[str, Rates] = {}
+        self._limits: dict[str, ReportLimits] = {}
 
     def restart(self) -> None:
         """Take note of a new process. What it may send per second does not begin anew."""
         self.paused_until = None
-        self._leaving, self._questions, self._rates = {}, {}, {}
+        self._leaving, self._questions, self._limits = {}, {}, {}
         self._times = Counter()
 
     def leave(self, pipelines: Collection[str], now: float) -> None:
@@ -83,17 +83,17 @@ class Traffic:
 
     def admit(self, record: Notice | Transition, now: float) -> Notice | Transition | None:
         """Return what is passed on now, if anything: a worker cannot flood the events of others."""
-        if record.pipeline not in self._rates:
-            self._rates[record.pipeline] = Rates()
-        return self._rates[record.pipeline].admit(record, now)
+        if record.pipeline not in self._limits:
+            self._limits[record.pipeline] = ReportLimits()
+        return self._limits[record.pipeline].admit(record, now)
 
     def postponed(self, now: float) -> list[Transition]:
         """Return transitions that had to wait and are due now."""
-        return [move for rates in self._rates.values() if (move := rates.postponed(now))]
+        return [move for limits in self._limits.values() if (move := limits.postponed(now))]
 
     def last_moves(self) -> list[Transition]:
         """Return transitions that had to wait, as the process is gone."""
-        return [move for rates in self._rates.values() if (move := rates.take())]
+        return [move for limits in self._limits.values() if (move := limits.take())]
 
 
 def size_of(record: FromWorker) -> int:
@@ -102,7 +102,7 @@ def size_of(record: FromWorker) -> int:
     return OVERHEAD + sum(len(memoryview(item.output)) for item in items)
 
 
-class Rates:
+class ReportLimits:
     """How often one pipeline's worker may move it and report events."""
 
     def __init__(self) -> None:

@@ -20,11 +20,13 @@ class Config(BrokerSettings, kw_only=True, forbid_unknown_fields=True):
 
     ``batch_age`` is in seconds, ``batch_bytes`` in bytes: how old and how large a batch may become.
     ``bytes_per_hour`` bounds what is sent on a metered link: results wait, events and state go on.
-    ``dialects`` has a table for each message format, see docs/dialects.md.
+    ``dialects`` has a table for each message format, see docs/dialects.md. ``commands``: whether commands that
+    ``device.commands`` allows may come from this broker.
     """
 
     topic: Annotated[str, Meta(pattern=r"^[^+#/\x00-\x1f\x7f-\x9f][^+#\x00-\x1f\x7f-\x9f]{0,200}\Z")] = "limpet"
     qos: Literal[0, 1] = 1
+    commands: bool = True
     batch_count: Annotated[int, Meta(ge=1)] = 100
     batch_age: Annotated[float, Meta(ge=0)] = 0.25
     batch_bytes: Annotated[int, Meta(ge=1024, le=LARGEST)] = 65_536
