@@ -128,3 +128,19 @@ def test_what_runs_goes_on_while_its_model_is_nowhere_to_be_found(
         running.stop()
     assert not missing(consumer.results("one"))
     assert not consumer.events("one", "failed")
+
+
+def test_file_names_of_the_store_reach_no_message_unchecked(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    put(tmp_path, 1)
+    os.close(
+        os.open(os.fsencode(tmp_path) + b"/state/models/\xff\x1b[2Jmotion-1.limpet", os.O_CREAT | os.O_WRONLY)
+    )
+    path = configure(replay("left"), pipeline("one", "left", "motion"), pipeline("absent", "left", "door"))
+    with daemon(path):
+        consumer.wait_results("one", 1)
+        wait_until(lambda: consumer.events("absent", "failed"))
+    reason = consumer.events("absent", "failed")[0]["reason"]
+    assert "there is no model 'door'" in reason
+    assert reason.isprintable()

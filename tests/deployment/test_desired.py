@@ -113,7 +113,13 @@ def test_a_worker_may_read_the_models_of_all_rungs() -> None:
     files = {"motion": [found(4, "damaged"), found(3)], "light": [found(5, name="light")]}
     for level in range(2):
         models = desired(config(Rung(model="light")), files, level=level).pipelines["p"].models
-        assert models == (STORE / "motion-3.limpet", STORE / "light-5.limpet")
+        assert set(models) == {STORE / "motion-3.limpet", STORE / "light-5.limpet"}
+
+
+def test_a_worker_may_read_what_it_runs() -> None:
+    assert one(found(10), found(2), pins={"p": Pin("motion", 2)}).models[0] == STORE / "motion-2.limpet"
+    before = Rollout(running={"p": running(3)})
+    assert one(found(4, "damaged"), rollout=before).models == (STORE / "motion-3.limpet",)
 
 
 def test_a_rung_without_a_sound_model_leaves_what_runs() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.contracts.assignment import FoundModel
-from limpet.deployment.survey import MOST_DAMAGED, Survey
+from limpet.deployment.survey import MOST_AT_ONCE, MOST_DAMAGED, Survey
 
 
 def candidate(version: int, name: str = "motion") -> FoundModel:
@@ -56,6 +56,15 @@ def test_a_name_in_the_store_must_be_that_of_the_bundle() -> None:
     (wrong,) = survey.found["motion"]
     assert wrong.problem.endswith("it holds door version 7; rename it to door-7.limpet")
     assert survey.found["models/motion-1.limpet"] == [other]
+
+
+def test_only_some_files_are_examined_at_the_same_time() -> None:
+    survey = Survey({f"m{number}": [candidate(1, f"m{number}")] for number in range(MOST_AT_ONCE + 2)})
+    begun = survey.due()
+    assert len(begun) == MOST_AT_ONCE
+    survey.take(sound(candidate(1, "m0")))
+    assert survey.due() == [candidate(1, f"m{MOST_AT_ONCE}").path]
+    assert not survey.done
 
 
 def test_what_is_not_there_needs_no_examination() -> None:

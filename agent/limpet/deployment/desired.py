@@ -84,9 +84,8 @@ def desired(
     pins = pins or {}
     pipelines = {}
     for name, wanted in config.pipelines.items():
-        files = [choice.path for model in wanted.models if (choice := choose(found.get(model, ()), {}))]
         one = _pipeline(name, on_rung(wanted, level), found, pins.get(name), rollout)
-        pipelines[name] = msgspec.structs.replace(one, models=tuple(files))
+        pipelines[name] = msgspec.structs.replace(one, models=_files(one, wanted, found))
     return Desired(config.folders, config.sources, pipelines, config.delegates)
 
 
@@ -128,6 +127,15 @@ def _pipeline(
     if before is not None and before.sources == sources:
         return DesiredPipeline(sources=sources, options=before.options, model=before.model, problem=problem)
     return DesiredPipeline(sources=sources, options=wanted.options, model=None, problem=problem)
+
+
+def _files(
+    one: DesiredPipeline, wanted: PipelineConfig, found: Mapping[str, Sequence[FoundModel]]
+) -> tuple[Path, ...]:
+    """Return the file that a pipeline runs, and those of its ladder."""
+    rungs = [choice.path for model in wanted.models if (choice := choose(found.get(model, ()), {}))]
+    own = [one.model.path] if one.model else []
+    return tuple(dict.fromkeys([*own, *rungs]))
 
 
 def choose(candidates: Sequence[FoundModel], failed: Mapping[str, str]) -> FoundModel | None:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from limpet.contracts.assignment import FoundModel
 
+MOST_AT_ONCE = 4
+"""Files that are examined at the same time."""
 MOST_DAMAGED = 8
 """Damaged versions of a model that are passed over. Lower ones are not examined."""
 
@@ -31,9 +33,10 @@ class Survey:
         self._examined: dict[Path, FoundModel] = {}
 
     def due(self) -> list[Path]:
-        """Return the files that are to be examined now. Each is returned once."""
+        """Return the files that are to be examined now. Each is returned once, and only some at a time."""
         files = {path: None for model in self._candidates if (path := self._next(model)) is not None}
-        due = [path for path in files if path not in self._begun]
+        room = MOST_AT_ONCE - len(self._begun - self._examined.keys())
+        due = [path for path in files if path not in self._begun][:room]
         self._begun.update(due)
         return due
 

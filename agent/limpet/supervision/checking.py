@@ -11,6 +11,8 @@ from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from limpet.contracts.assignment import FoundModel
 from limpet.deployment.assignments import to_check
 from limpet.deployment.survey import Survey
@@ -30,7 +32,7 @@ CHECKING = 5.0
 """Seconds for the check of all options."""
 EXAMINING = 30.0
 """Seconds for one model file."""
-SURVEYING = 60.0
+SURVEYING = 120.0
 """Seconds for all model files. Files that were not examined by then are not run."""
 
 
@@ -44,7 +46,7 @@ class Checking:
         self._helpers = helpers
         self._options_checked = False
         self._until = monotonic() + SURVEYING
-        self._survey = Survey(store.candidates_of(config.models_named, config.folders))
+        self._survey = Survey(_candidates(config))
         helpers.start("check", Check(*to_check(config)), Checked, CHECKING, self._take_options)
         self._examine()
 
@@ -81,3 +83,11 @@ class Checking:
             found = FoundModel(path, examined.name, examined.version, examined.sha256, problem)
         self._survey.take(found)
         self._examine()
+
+
+def _candidates(config: Config) -> dict[str, list[FoundModel]]:
+    """Return the files that a configuration may mean. What is wrong may have any file name of the store in it."""
+    return {
+        model: [structs.replace(one, problem=cleaned(one.problem)) for one in found]
+        for model, found in store.candidates_of(config.models_named, config.folders).items()
+    }
