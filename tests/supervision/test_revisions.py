@@ -17,8 +17,9 @@ from limpet.contracts.assignment import (
     PipelineOptions,
     SourceTable,
 )
+from limpet.supervision.cell_pipelines import LOADING_DEADLINE
 from limpet.supervision.instructions import Report, Send, StartExecutor
-from limpet.supervision.slot import LOADING_DEADLINE, Slot
+from limpet.supervision.slot import Slot
 from limpet.wire.records import Assign, Incident, Need, RawResult, RawResults, SwapReport, Transition
 
 if TYPE_CHECKING:
@@ -174,7 +175,7 @@ def test_a_first_assignment_that_fails_has_nothing_to_go_back_to() -> None:
     revision = slot.assign(0.0).revisions["a"]
     record = Transition("a", "failed", "no such model", revision=revision)
     assert slot.hear(record, 0.0) == [Report(record)]
-    assert slot.runnable(0.0) == ["b"]
+    assert slot.pipelines.runnable(0.0) == ["b"]
 
 
 def test_reports_about_other_revisions_change_nothing() -> None:

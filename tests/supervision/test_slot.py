@@ -7,8 +7,9 @@ import msgspec
 import pytest
 
 from limpet.errors import UnreadableError
+from limpet.supervision.cell_pipelines import LOADING_DEADLINE
 from limpet.supervision.restarts import COOL_OFF, LIMIT
-from limpet.supervision.slot import ENDS_AT_ONCE, LOADING_DEADLINE, Slot
+from limpet.supervision.slot import ENDS_AT_ONCE, Slot
 from limpet.supervision.traffic import (
     BYTES_AT_ONCE,
     BYTES_PER_SECOND,
@@ -78,8 +79,8 @@ def test_a_pipeline_that_always_crashes_does_not_take_the_others_along() -> None
         now = made.next_start() or 0.0
     assert (broken.pipeline, broken.state) == ("b", "failed")
     assert "next try in" in broken.reason
-    assert made.runnable(now) == ["a"]
-    assert made.runnable(now + 2 * COOL_OFF) == ["a", "b"]
+    assert made.pipelines.runnable(now) == ["a"]
+    assert made.pipelines.runnable(now + 2 * COOL_OFF) == ["a", "b"]
 
 
 def test_a_failed_pipeline_is_tried_again_beside_the_running_ones() -> None:
@@ -92,10 +93,10 @@ def test_a_failed_pipeline_is_tried_again_beside_the_running_ones() -> None:
     made.started(1)
     made.assign(1.0)
     made.hear(Transition("a", "running"), 1.0)
-    assert not made.revived(1.0)
-    assert made.revived(2 * COOL_OFF)
+    assert not made.pipelines.revived(1.0)
+    assert made.pipelines.revived(2 * COOL_OFF)
     made.assign(2 * COOL_OFF)
-    assert not made.revived(2 * COOL_OFF)
+    assert not made.pipelines.revived(2 * COOL_OFF)
     made.hear(result("b"), 2 * COOL_OFF)
     assert made.ended(-11, 2 * COOL_OFF)[0].state == "starting"
 
@@ -103,7 +104,7 @@ def test_a_failed_pipeline_is_tried_again_beside_the_running_ones() -> None:
 def test_a_pipeline_that_failed_in_good_order_is_left_alone() -> None:
     made = running(["a"])
     made.hear(Transition("b", "failed", "no such model"), 0.0)
-    assert made.runnable(1e6) == ["a"]
+    assert made.pipelines.runnable(1e6) == ["a"]
     made.hear(Transition("a", "finished"), 0.0)
     assert made.ended(0, 1.0) == []
     assert made.next_start() is None
@@ -205,7 +206,7 @@ def test_another_source_starts_every_pipeline_anew() -> None:
     made.ending = "its source changed"
     assert made.ended(0, 5.0) == []
     assert made.next_start() == 0.0
-    assert made.runnable(5.0) == ["a", "b"]
+    assert made.pipelines.runnable(5.0) == ["a", "b"]
 
 
 def test_only_the_changed_pipeline_is_forgiven_its_crashes() -> None:
@@ -213,5 +214,5 @@ def test_only_the_changed_pipeline_is_forgiven_its_crashes() -> None:
     made.ended(-9, 1.0)
     pipelines = TABLES["pipelines"] | {"b": {"source": "s", "model": "other"}}  # type: ignore[operator]
     made.want(cell(TABLES | {"pipelines": pipelines}), 0.0)
-    assert made.runnable(1.0) == ["b"]
-    assert made.runnable(2.0) == ["a", "b"]
+    assert made.pipelines.runnable(1.0) == ["b"]
+    assert made.pipelines.runnable(2.0) == ["a", "b"]

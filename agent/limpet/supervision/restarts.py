@@ -27,19 +27,13 @@ class Restarts:
 
     not_before: float = 0.0
     open: bool = False
-    count: int = 0
     _crashes: deque[float] = field(default_factory=deque)
 
     def crashed(self, now: float) -> None:
         """Take note of a crash at ``now`` (seconds on any steady clock) and set ``not_before`` and ``open``."""
-        self.count += 1
         self._crashes.append(now)
         while self._crashes[0] < now - MEMORY:
             self._crashes.popleft()
         self.open = self.open or len(self._crashes) >= LIMIT
         pause = COOL_OFF * random.uniform(1.0, 1.25) if self.open else BACKOFF.pause(len(self._crashes))
         self.not_before = now + pause
-
-    def proven(self) -> None:
-        """Take note that it works: the circuit closes."""
-        self.open = False

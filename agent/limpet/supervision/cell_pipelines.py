@@ -1,0 +1,196 @@
+"""The pipelines of one cell: what each runs, in which state it is, and when it may be started. No I/O.
+
+Times are seconds on any steady clock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from limpet.supervision.restarts import Restarts
+from limpet.supervision.revisions import Revisions
+from limpet.wire.records import Assign, SwapReport, Transition
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from limpet.contracts.assignment import Assignment
+    from limpet.contracts.messages import State
+    from limpet.supervision.revisions import Revision
+    from limpet.wire.records import Incident, Need, RawResults
+
+LOADING_DEADLINE = 120.0
+"""Seconds that loading models may take: a GPU's first compilation takes most of a minute."""
+OVER: tuple[State, ...] = ("failed", "finished")
+AT_WORK: tuple[State, ...] = ("running", "waiting")
+
+
+class CellPipelines:
+    """For each pipeline its revisions, its state and its restarts."""
+
+    def __init__(self, assignment: Assignment) -> None:
+        self.assignment = assignment
+        self.outdated = False
+        """Whether what a process was assigned has failed, so that it must be assigned something else."""
+        self._states: dict[str, State] = {}
+        self._restarts: dict[str, Restarts] = {}
+        self._revisions: dict[str, Revisions] = {}
+        self._incidents: list[Incident] = []
+        self.want(assignment, alive=False)
+
+    def want(self, assignment: Assignment, *, alive: bool) -> None:
+        """Take another assignment. ``alive``: whether a process runs the one before."""
+        names = assignment.pipelines.keys()
+        known = self._revisions if assignment.sources == self.assignment.sources else {}
+        self._revisions = {name: known.get(name) or Revisions(assignment.only([name])) for name in names}
+        changed = {
+            name
+            for name, revisions in self._revisions.items()
+            if revisions.want(assignment.only([name])) or name not in known
+        }
+        swapped = {name for name in changed & known.keys() if alive and self._states[name] in AT_WORK}
+        self._restarts = {name: Restarts() if name in changed else self._restarts[name] for name in names}
+        self._states = {name: "starting" if name in changed - swapped else self._states[name] for name in names}
+        self.assignment = assignment
+
+    def retry(self, pipeline: str) -> None:
+        """Forget what went wrong with a pipeline."""
+        self._restarts[pipeline] = Restarts()
+        self._states[pipeline] = "starting"
+        self._revisions[pipeline].retry()
+
+    def runnable(self, now: float) -> list[str]:
+        """Return the pipelines that should run and may: those whose circuit was open get one more try."""
+        return [
+            name
+            for name, restarts in self._restarts.items()
+            if (restarts.open or self._states[name] not in OVER) and restarts.not_before <= now
+        ]
+
+    def revived(self, now: float) -> bool:
+        """Whether the circuit of a pipeline has cooled off while the process ran the others."""
+        return any(
+            restarts.open and restarts.not_before <= now and self._states[name] == "failed"
+            for name, restarts in self._restarts.items()
+        )
+
+    def next_start(self) -> float | None:
+        """Return when a process should be started: in the past for now, ``None`` for not at all.
+
+        Pipelines whose circuit is open do not hold up the others.
+        """
+        closed = [
+            restarts.not_before
+            for name, restarts in self._restarts.items()
+            if not restarts.open and self._states[name] not in OVER
+        ]
+        if closed:
+            return max(closed)
+        return min((restarts.not_before for restarts in self._restarts.values() if restarts.open), default=None)
+
+    def longest_silence(self) -> float:
+        """Return the seconds for which the process may be silent."""
+        chosen = [revisions.chosen.pipeline.options for revisions in self._revisions.values()]
+        deadline = min((options.deadline for options in chosen), default=LOADING_DEADLINE)
+        loads = "starting" in self._states.values() or any(one.swapping for one in self._revisions.values())
+        return max(deadline, LOADING_DEADLINE) if loads else deadline
+
+    # --- a process
+
+    def started(self) -> None:
+        """Take note of a new process."""
+        for revisions in self._revisions.values():
+            revisions.started()
+
+    def assign(self, now: float) -> Assign:
+        """Return what the process is to run now, and take note that it gets to know."""
+        names = self.runnable(now)
+        self.outdated = False
+        for name in names:
+            if self._states[name] not in AT_WORK:
+                self._states[name] = "starting"
+        chosen = {name: self._revisions[name].chosen for name in names}
+        wanted = [name for name in names if chosen[name] is self._revisions[name].wanted]
+        return Assign(
+            self.assignment.only(wanted),
+            {name: revision.number for name, revision in chosen.items()},
+            {name: revision.assignment for name, revision in chosen.items() if name not in wanted},
+            [name for name in wanted if self._revisions[name].unproven],
+        )
+
+    def revision_of(self, need: Need) -> Revision | None:
+        """Return what an executor is to run that a worker requests, ``None`` if the worker has no such thing."""
+        known = self._revisions.get(need.pipeline)
+        return known.find(need.revision) if known else None
+
+    def hear_results(self, record: RawResults) -> None:
+        """Take note of results: what gives them works."""
+        for name in {item.pipeline for item in record.items} & self._restarts.keys():
+            self._restarts[name].open = False
+            self._revisions[name].gave_results()
+
+    def hear_swap(self, record: SwapReport) -> None:
+        """Take note of a step of a swap."""
+        if record.pipeline in self._revisions:
+            self._incidents += self._revisions[record.pipeline].swap(record)
+
+    def hear_transition(self, record: Transition) -> None:
+        """Take note of a transition. If the proven revision is to be run instead, the record says ``starting``."""
+        if record.pipeline not in self._states:
+            return
+        revisions = self._revisions[record.pipeline]
+        revisions.runs(record.revision)
+        if record.state == "failed" and revisions.not_opened(record.revision, record.reason):
+            self._incidents.append(revisions.failure(record.reason))
+            self.outdated, record.state = True, "starting"
+        # A pipeline that stopped and is still wanted is to be started again.
+        self._states[record.pipeline] = "starting" if record.state == "stopped" else record.state
+        if record.state in OVER:
+            self._restarts[record.pipeline].open = False
+
+    def take_incidents(self) -> list[Incident]:
+        """Return the events that were found since the last call."""
+        found, self._incidents = self._incidents, []
+        return found
+
+    # --- the process is gone
+
+    def running(self) -> list[str]:
+        """Return the pipelines that a process ran or loaded."""
+        return [name for name, state in self._states.items() if state not in OVER]
+
+    def crashed(self, reason: str, now: float, *, condemned: bool) -> list[Transition]:
+        """Take note of a crash. Return what it means for the pipelines that are to blame.
+
+        If the process sent what it may not send (``condemned``), all of them are.
+        """
+        refused = self._refuse_successors(reason)
+        blamed = list(self._states) if condemned else [] if refused else self._to_blame()
+        for name in blamed:
+            self._restarts[name].crashed(now)
+            self._states[name] = "failed" if self._restarts[name].open else "starting"
+        return [self._broken(name, reason, now) for name in _once([*refused, *blamed])]
+
+    def _refuse_successors(self, reason: str) -> list[str]:
+        """Return the pipelines whose successor is to blame for a crash. They go back to what is proven."""
+        failed = {name: revisions.crashed(reason) for name, revisions in self._revisions.items()}
+        self._incidents += [incident for incident in failed.values() if incident]
+        refused = [name for name, incident in failed.items() if incident]
+        self._states |= dict.fromkeys(refused, "starting")
+        return refused
+
+    def _to_blame(self) -> list[str]:
+        """Return the pipelines to blame for a crash: those that were loading; if none was, all that ran."""
+        running = self.running()
+        return [name for name in running if self._states[name] == "starting"] or running
+
+    def _broken(self, name: str, reason: str, now: float) -> Transition:
+        restarts = self._restarts[name]
+        if restarts.open:
+            pause = restarts.not_before - now
+            reason = f"crashed too often ({reason}); next try in {pause:.0f} s"
+        return Transition(name, self._states[name], reason)
+
+
+def _once(names: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(names))
