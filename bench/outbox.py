@@ -235,7 +235,7 @@ compress well: with others the outbox takes more, up to its bound.
 | results shed of {day["results"]} | {day["shed"]} | 0 |
 | seconds to catch up, share of the outage | {day["catch_up_s"]:.0f}, {day["share"]:.4f} | below 0.01 |
 
-Bytes written to the disk for 1,000 results, at 100 results a second and with the journal in memory
+Bytes written to the disk for 1,000 results, at 100 results a second and with the write-ahead log in memory
 (`$RUNTIME_DIRECTORY`), as the kernel counts them for the process:
 
 | | bytes |

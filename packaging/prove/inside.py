@@ -264,7 +264,7 @@ def housekeeping(result: dict[str, Any]) -> None:
         "unpacked_long_ago_deleted": not stale.exists(),
         "timer": run("systemctl", "is-active", "limpet-housekeeping.timer"),
     }
-    # The outbox's journal and the sign of life are in memory.
+    # The outbox's write-ahead log and the sign of life are in memory.
     result["runtime_directory"] = {
         "files": sorted(path.name for path in Path("/run/limpet").iterdir()),
         "on": run("stat", "--file-system", "--format=%T", "/run/limpet"),

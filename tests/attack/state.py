@@ -29,14 +29,14 @@ if TYPE_CHECKING:
 BORDER = "the state directory"
 TESTS = Path(__file__).parents[1]
 OUTBOX = "reporters/mqtt"
-JOURNAL = f"{OUTBOX}/journal"
+WAL = f"{OUTBOX}/write-ahead-log"
 DATABASE = f"{OUTBOX}/outbox.db"
 HUGE = 1 << 30
 THOUSANDS = {
     "outbox database": 1000,
     "outbox log": 1000,
-    "journal": 3000,
-    "journal record": 3000,
+    "write-ahead log": 3000,
+    "write-ahead log record": 3000,
     "boot.json": 3000,
 }
 """How many damaged ones of each kind are opened."""
@@ -114,13 +114,13 @@ def _statement(sql: str) -> Callable[[Path], None]:
     return damage
 
 
-def _journal(*items: Item) -> Callable[[Path], None]:
-    """Return what writes a journal as the daemon does, with checksums that are right."""
+def _wal(*items: Item) -> Callable[[Path], None]:
+    """Return what writes a write-ahead log as the daemon does, with checksums that are right."""
 
     def damage(state: Path) -> None:
-        journal = WriteAheadLog(state / OUTBOX)
-        journal.read(0.0)
-        journal.append(list(items), time.monotonic(), 0.0)
+        wal = WriteAheadLog(state / OUTBOX)
+        wal.read(0.0)
+        wal.append(list(items), time.monotonic(), 0.0)
 
     return damage
 
@@ -203,15 +203,15 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
     ),
     "a cause of drops that is a number": (DATABASE, _statement("INSERT INTO shed VALUES (x'ff00', 'many', 7)")),
     "a database of a later version": (DATABASE, _statement("PRAGMA user_version = 99")),
-    "a journal for the pipeline a/#": (JOURNAL, _journal(Item("result", "a/#", b"{}"))),
-    "a journal for a name of 70,000 letters": (JOURNAL, _journal(Item("result", "x" * 70_000, b"{}"))),
-    "a journal of an unknown class": (JOURNAL, _journal(Item("secret", "p", b"{}"))),
-    "a journal that is not UTF-8": (JOURNAL, _garbage(f"{JOURNAL}/00000098.log")),
-    "a journal of 1 GiB": (JOURNAL, _instead(f"{JOURNAL}/00000097.log", _sparse)),
-    "a FIFO in place of a journal": (JOURNAL, _instead(f"{JOURNAL}/00000096.log", os.mkfifo)),
-    "a folder in place of a journal": (JOURNAL, _instead(f"{JOURNAL}/00000095.log", os.mkdir)),
-    "a file in place of the journal's folder": (
-        JOURNAL, _instead(JOURNAL, lambda path: path.write_bytes(b"x"))
+    "a write-ahead log for the pipeline a/#": (WAL, _wal(Item("result", "a/#", b"{}"))),
+    "a write-ahead log for a name of 70,000 letters": (WAL, _wal(Item("result", "x" * 70_000, b"{}"))),
+    "a write-ahead log of an unknown class": (WAL, _wal(Item("secret", "p", b"{}"))),
+    "a write-ahead log that is not UTF-8": (WAL, _garbage(f"{WAL}/00000098.log")),
+    "a write-ahead log of 1 GiB": (WAL, _instead(f"{WAL}/00000097.log", _sparse)),
+    "a FIFO in place of a write-ahead log": (WAL, _instead(f"{WAL}/00000096.log", os.mkfifo)),
+    "a folder in place of a write-ahead log": (WAL, _instead(f"{WAL}/00000095.log", os.mkdir)),
+    "a file in place of the write-ahead log's folder": (
+        WAL, _instead(WAL, lambda path: path.write_bytes(b"x"))
     ),
 }  # fmt: skip
 """What is damaged, and how. Each is followed by a start of the daemon."""
@@ -236,7 +236,7 @@ def run(ground: Ground, names: Iterable[str] | None = None) -> None:
 
 
 def _leave_messages(ground: Ground) -> None:
-    """Kill the daemon when it has messages on its disk and in its journal."""
+    """Kill the daemon when it has messages on its disk and in its write-ahead log."""
     ground.broker.freeze()
     with contextlib.suppress(AssertionError):
         ground.wait_for_disk()

@@ -47,7 +47,7 @@ class WallClock:
 
 
 def wait_written(state: Path, running: Daemon) -> None:
-    """Wait until the pipeline runs, and then until the outbox moves results from its journal to its database."""
+    """Wait until the pipeline runs, and then until the outbox moves results from memory to its database."""
     wait_until(lambda: "one: running" in running.log.rpartition(" starts as press-07")[2], 20)
     began = time.time_ns()
     wait_until(lambda: any(path.stat().st_mtime_ns > began for path in state.rglob("outbox.db-wal")), 20)

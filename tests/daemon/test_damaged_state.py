@@ -36,8 +36,8 @@ def test_it_starts_on_any_state_says_what_was_damaged_and_follows_no_link(
     (state / "boot.new").symlink_to(precious)
     os.mkfifo(state / "lock")
     run.mkdir()
-    (run / "reporters/mqtt/journal").mkdir(parents=True)
-    os.mkfifo(run / "reporters/mqtt/journal/00000001.log")
+    (run / "reporters/mqtt/write-ahead-log").mkdir(parents=True)
+    os.mkfifo(run / "reporters/mqtt/write-ahead-log/00000001.log")
     for name in ("alive", "alive.new"):
         (run / name).symlink_to(precious)
     with daemon(path, {"RUNTIME_DIRECTORY": str(run)}) as running:

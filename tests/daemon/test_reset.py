@@ -48,7 +48,7 @@ def used(tmp_path: Path) -> Path:
     """Return a state directory as a daemon leaves it, with a file in it that is not Limpet's."""
     state = tmp_path / "state"
     for name in (
-        "reporters/mqtt/journal/00000001.log",
+        "reporters/mqtt/write-ahead-log/00000001.log",
         "reporters/mqtt/outbox.db",
         "cache/x.tflite",
         "models/m-1.limpet",

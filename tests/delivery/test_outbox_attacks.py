@@ -178,7 +178,7 @@ def test_pages_that_lead_to_each_other_a_million_times_take_little_memory(tmp_pa
             tracemalloc.stop()
 
 
-# --- the journal
+# --- the write-ahead log
 
 
 def sealed(body: bytes) -> bytes:
@@ -194,23 +194,23 @@ def record(items: int) -> bytes:
 START = b"limpetj" + bytes([FORMAT])
 
 
-def test_a_journal_of_millions_of_tiny_messages_takes_little_memory(tmp_path: Path) -> None:
-    folder = tmp_path / "journal"
+def test_a_write_ahead_log_of_millions_of_tiny_messages_takes_little_memory(tmp_path: Path) -> None:
+    folder = tmp_path / "write-ahead-log"
     folder.mkdir()
     for number in range(1, 6):
         (folder / f"{number:08d}.log").write_bytes(START + record(40_000) + record(350_000))
     tracemalloc.start()
     try:
-        journal = WriteAheadLog(tmp_path)
-        found = journal.read(time.monotonic())
+        wal = WriteAheadLog(tmp_path)
+        found = wal.read(time.monotonic())
         assert tracemalloc.get_traced_memory()[1] < 80 * MIB
     finally:
         tracemalloc.stop()
     assert 40_000 <= len(found) <= MOST_MESSAGES
-    assert journal.damaged >= 5
+    assert wal.damaged >= 5
 
 
-def test_a_journal_of_traps_is_read_in_bounded_effort() -> None:
+def test_a_write_ahead_log_of_traps_is_read_in_bounded_effort() -> None:
     """Damaged heads that claim all of the file, between sound records.
 
     Without a bound, reading would compute a checksum of terabytes, and this test would reach its time limit.
@@ -223,11 +223,11 @@ def test_a_journal_of_traps_is_read_in_bounded_effort() -> None:
     assert damaged
 
 
-def test_the_journal_ends_with_the_newest_where_there_is_too_much(tmp_path: Path) -> None:
-    folder = tmp_path / "journal"
+def test_the_write_ahead_log_ends_with_the_newest_where_there_is_too_much(tmp_path: Path) -> None:
+    folder = tmp_path / "write-ahead-log"
     folder.mkdir()
     for number in range(1, 5):
         (folder / f"{number:08d}.log").write_bytes(START + record(30_000))
-    journal = WriteAheadLog(tmp_path)
-    assert len(journal.read(time.monotonic())) == 90_000
-    assert journal.damaged == 1
+    wal = WriteAheadLog(tmp_path)
+    assert len(wal.read(time.monotonic())) == 90_000
+    assert wal.damaged == 1

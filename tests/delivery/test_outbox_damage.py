@@ -72,8 +72,8 @@ def test_damage_while_it_is_in_use_is_survived_and_counted(tmp_path: Path) -> No
     assert figures["came"] > 9 * figures["missing"]
 
 
-def test_any_damage_to_the_journal_costs_only_what_was_damaged(tmp_path: Path) -> None:
-    assert sum(state_damage.journal(tmp_path, seed) for seed in range(ROUNDS)) > 20 * ROUNDS
+def test_any_damage_to_the_write_ahead_log_costs_only_what_was_damaged(tmp_path: Path) -> None:
+    assert sum(state_damage.wal(tmp_path, seed) for seed in range(ROUNDS)) > 20 * ROUNDS
 
 
 def test_any_damage_to_the_record_of_boots_ends_in_another_name(tmp_path: Path) -> None:
@@ -253,18 +253,18 @@ def test_what_is_no_file_is_set_aside_and_never_followed(tmp_path: Path, name: s
 
 
 @pytest.mark.parametrize("link", ["reporters", "reporters/mqtt"])
-def test_a_journal_behind_a_link_is_neither_read_nor_written(tmp_path: Path, link: str) -> None:
+def test_a_write_ahead_log_behind_a_link_is_neither_read_nor_written(tmp_path: Path, link: str) -> None:
     elsewhere, folder = tmp_path / "elsewhere", tmp_path / "reporters/mqtt"
-    for name in ("journal", "mqtt/journal"):
+    for name in ("write-ahead-log", "mqtt/write-ahead-log"):
         (elsewhere / name).mkdir(parents=True)
         (elsewhere / name / "00000001.log").write_bytes(b"precious")
     before = sorted(elsewhere.rglob("*"))
     (tmp_path / link).parent.mkdir(exist_ok=True)
     (tmp_path / link).symlink_to(elsewhere)
-    journal = WriteAheadLog(folder)
-    assert journal.read(1.0) == []
-    journal.append([Item("result", "motion", b"1")], 1.0, 0.0)
-    journal.close(2.0, 2.0)
+    wal = WriteAheadLog(folder)
+    assert wal.read(1.0) == []
+    wal.append([Item("result", "motion", b"1")], 1.0, 0.0)
+    wal.close(2.0, 2.0)
     assert sorted(elsewhere.rglob("*")) == before
 
 
@@ -312,13 +312,13 @@ def test_only_the_last_damaged_file_is_kept(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["ballast", "outbox.db", "outbox.db.damaged"]
 
 
-def test_a_damaged_record_in_the_middle_of_the_journal_costs_that_record_only(tmp_path: Path) -> None:
-    journal = WriteAheadLog(tmp_path)
-    journal.read(1.0)
+def test_a_damaged_record_in_the_middle_of_the_write_ahead_log_costs_that_record_only(tmp_path: Path) -> None:
+    wal = WriteAheadLog(tmp_path)
+    wal.read(1.0)
     for number in range(5):
-        journal.append([Item("result", "motion", b"%d" % number)], 10.0 + number, 0.0)
-    journal.close(20.0, 0.0)
-    (path,) = tmp_path.glob("journal/*.log")
+        wal.append([Item("result", "motion", b"%d" % number)], 10.0 + number, 0.0)
+    wal.close(20.0, 0.0)
+    (path,) = tmp_path.glob("write-ahead-log/*.log")
     data = path.read_bytes()
     path.write_bytes(data.replace(b"\xc4\x012", b"\xc4\x01x"))
     again = WriteAheadLog(tmp_path)
@@ -326,42 +326,42 @@ def test_a_damaged_record_in_the_middle_of_the_journal_costs_that_record_only(tm
     assert again.damaged == 1
     assert "1 places are damaged" in again.problems[0]
     again.close(40.0, 50.0)
-    assert [path.name for path in (tmp_path / "journal").iterdir()] == [DAMAGED]
+    assert [path.name for path in (tmp_path / "write-ahead-log").iterdir()] == [DAMAGED]
 
 
-def test_messages_of_no_pipeline_in_the_journal_are_counted_and_dropped(tmp_path: Path) -> None:
-    journal = WriteAheadLog(tmp_path)
-    journal.read(1.0)
+def test_messages_of_no_pipeline_in_the_write_ahead_log_are_counted_and_dropped(tmp_path: Path) -> None:
+    wal = WriteAheadLog(tmp_path)
+    wal.read(1.0)
     names = ("a/#", "a\0", "p" * 70_000, "", "motion")
-    journal.append([Item("result", name, b"1") for name in names], 10.0, 0.0)
+    wal.append([Item("result", name, b"1") for name in names], 10.0, 0.0)
     again = WriteAheadLog(tmp_path)
     assert [entry.pipeline for entry in again.read(30.0)] == ["motion"]
     assert again.refused == 4
 
 
-def test_a_journal_of_too_many_files_and_strange_names_is_bounded(tmp_path: Path) -> None:
-    folder = tmp_path / "journal"
+def test_a_write_ahead_log_of_too_many_files_and_strange_names_is_bounded(tmp_path: Path) -> None:
+    folder = tmp_path / "write-ahead-log"
     folder.mkdir()
     for number in range(200):
         (folder / f"{number:08d}.log").write_bytes(b"limpetj\x02")
     for name in ("99999999.log", "²³.log", "x.log", "123456789012345678901234567890.log"):
         (folder / name).write_bytes(b"limpetj\x02")
-    journal = WriteAheadLog(tmp_path)
-    assert journal.read(1.0) == []
-    journal.append([Item("result", "motion", b"1")], 2.0, 0.0)
+    wal = WriteAheadLog(tmp_path)
+    assert wal.read(1.0) == []
+    wal.append([Item("result", "motion", b"1")], 2.0, 0.0)
     assert [entry.items[0] for entry in WriteAheadLog(tmp_path).read(3.0)] == [b"1"]
     assert len(list(folder.iterdir())) < 45
-    assert journal.damaged > 100
+    assert wal.damaged > 100
 
 
-def test_a_journal_whose_folder_is_a_link_is_not_written_elsewhere(tmp_path: Path) -> None:
+def test_a_write_ahead_log_whose_folder_is_a_link_is_not_written_elsewhere(tmp_path: Path) -> None:
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (tmp_path / "run").mkdir()
-    (tmp_path / "run/journal").symlink_to(elsewhere)
-    journal = WriteAheadLog(tmp_path / "run")
-    journal.read(1.0)
-    journal.append([Item("result", "motion", b"1")], 2.0, 0.0)
+    (tmp_path / "run/write-ahead-log").symlink_to(elsewhere)
+    wal = WriteAheadLog(tmp_path / "run")
+    wal.read(1.0)
+    wal.append([Item("result", "motion", b"1")], 2.0, 0.0)
     assert list(elsewhere.iterdir()) == []
-    assert "is a symbolic link" in journal.problems[0]
+    assert "is a symbolic link" in wal.problems[0]
     assert [entry.items[0] for entry in WriteAheadLog(tmp_path / "run").read(3.0)] == [b"1"]

@@ -321,37 +321,37 @@ def test_a_read_only_disk_degrades_to_memory_and_is_used_again_when_it_can_be(tm
     )
 
 
-def test_the_journal_brings_back_what_was_accepted_and_not_safe(tmp_path: Path) -> None:
-    journal = WriteAheadLog(tmp_path)
-    assert journal.read(1.0) == []
-    journal.append([Item("result", "motion", b"1"), Item("event", "", b"2")], 10.0, 0.0)
-    journal.append([Item("result", "motion", b"3")], 11.0, 10.5)
+def test_the_write_ahead_log_brings_back_what_was_accepted_and_not_safe(tmp_path: Path) -> None:
+    wal = WriteAheadLog(tmp_path)
+    assert wal.read(1.0) == []
+    wal.append([Item("result", "motion", b"1"), Item("event", "", b"2")], 10.0, 0.0)
+    wal.append([Item("result", "motion", b"3")], 11.0, 10.5)
     again = WriteAheadLog(tmp_path)
     assert again.read(12.0) == [Entry("result", "motion", (b"3",), 11.0)]
     again.append([Item("result", "motion", b"4")], 13.0, 0.0)
     assert [entry.items[0] for entry in WriteAheadLog(tmp_path).read(14.0)] == [b"3", b"4"]
 
 
-def test_the_journal_forgets_what_is_safe(tmp_path: Path) -> None:
-    journal = WriteAheadLog(tmp_path)
-    journal.read(1.0)
+def test_the_write_ahead_log_forgets_what_is_safe(tmp_path: Path) -> None:
+    wal = WriteAheadLog(tmp_path)
+    wal.read(1.0)
     for number in range(40):
-        journal.append([Item("result", "motion", os.urandom(100_000))], 10.0 + number, 0.0)
-    assert len(list((tmp_path / "journal").iterdir())) > 3
-    journal.advance(60.0, 59.0)
-    assert len(list((tmp_path / "journal").iterdir())) == 1
+        wal.append([Item("result", "motion", os.urandom(100_000))], 10.0 + number, 0.0)
+    assert len(list((tmp_path / "write-ahead-log").iterdir())) > 3
+    wal.advance(60.0, 59.0)
+    assert len(list((tmp_path / "write-ahead-log").iterdir())) == 1
     assert WriteAheadLog(tmp_path).read(61.0) == []
-    journal.close(61.0, 62.0)
-    assert list((tmp_path / "journal").iterdir()) == []
+    wal.close(61.0, 62.0)
+    assert list((tmp_path / "write-ahead-log").iterdir()) == []
 
 
 @pytest.mark.parametrize("cut", [1, 5, 30])
-def test_a_torn_or_damaged_end_of_the_journal_costs_its_last_record_only(tmp_path: Path, cut: int) -> None:
-    journal = WriteAheadLog(tmp_path)
-    journal.read(1.0)
-    journal.append([Item("result", "motion", b"1")], 10.0, 0.0)
-    journal.append([Item("result", "motion", b"2")], 11.0, 0.0)
-    (file,) = (tmp_path / "journal").iterdir()
+def test_a_torn_or_damaged_end_of_the_write_ahead_log_costs_its_last_record_only(tmp_path: Path, cut: int) -> None:
+    wal = WriteAheadLog(tmp_path)
+    wal.read(1.0)
+    wal.append([Item("result", "motion", b"1")], 10.0, 0.0)
+    wal.append([Item("result", "motion", b"2")], 11.0, 0.0)
+    (file,) = (tmp_path / "write-ahead-log").iterdir()
     whole = file.read_bytes()
     file.write_bytes(whole[:-cut])
     assert [entry.items[0] for entry in WriteAheadLog(tmp_path).read(12.0)] == [b"1"]
@@ -359,11 +359,13 @@ def test_a_torn_or_damaged_end_of_the_journal_costs_its_last_record_only(tmp_pat
     assert [entry.items[0] for entry in WriteAheadLog(tmp_path).read(12.0)] == [b"1"]
 
 
-def test_a_journal_that_cannot_be_written_is_said_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_write_ahead_log_that_cannot_be_written_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "runtime").touch()
-    journal = WriteAheadLog(tmp_path / "runtime")
+    wal = WriteAheadLog(tmp_path / "runtime")
     for number in range(20):
-        journal.append([Item("result", "motion", b"1")], 10.0 + number, 0.0)
+        wal.append([Item("result", "motion", b"1")], 10.0 + number, 0.0)
     assert len(caplog.records) == 1
     assert "a crash would now lose the last seconds" in caplog.text
 

@@ -94,19 +94,19 @@ def test_beside_a_later_versions_file_the_outbox_works_in_memory_and_says_so_onc
         assert db.execute("SELECT payload FROM result").fetchall() == [(b"on",), (b"tw",)]
 
 
-def journal(directory: Path) -> list[bytes]:
+def wal(directory: Path) -> list[bytes]:
     return [entry.items[0] for entry in WriteAheadLog(directory).read(time.monotonic())]
 
 
-def test_a_later_versions_journal_is_neither_read_nor_deleted(
+def test_a_later_versions_write_ahead_log_is_neither_read_nor_deleted(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     first = WriteAheadLog(tmp_path)
     first.append([Item("result", "motion", b"kept")], 1.0, 0.0)
     first.close(1.0, 0.0)
-    (path,) = tmp_path.glob("journal/*.log")
+    (path,) = tmp_path.glob("write-ahead-log/*.log")
     data = path.read_bytes()
-    assert journal(tmp_path) == [b"kept"]
+    assert wal(tmp_path) == [b"kept"]
 
     theirs = data[:7] + bytes([data[7] + 1]) + data[8:]
     path.write_bytes(theirs)
@@ -115,13 +115,13 @@ def test_a_later_versions_journal_is_neither_read_nor_deleted(
     assert second.read(now) == []
     second.append([Item("result", "motion", b"ours")], now, now)
     second.close(now + 1, now + 2)
-    assert [(entry, entry.read_bytes()) for entry in tmp_path.glob("journal/*.log")] == [(path, theirs)]
+    assert [(entry, entry.read_bytes()) for entry in tmp_path.glob("write-ahead-log/*.log")] == [(path, theirs)]
     assert "later Limpet" in caplog.text
 
 
 @pytest.mark.parametrize("content", [b"", b"limpet", b"limpetj", b"something else altogether"])
-def test_a_journal_that_is_none_is_empty(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "journal" / "00000001.log"
+def test_a_write_ahead_log_that_is_none_is_empty(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "write-ahead-log" / "00000001.log"
     path.parent.mkdir()
     path.write_bytes(content)
-    assert journal(tmp_path) == []
+    assert wal(tmp_path) == []

@@ -42,9 +42,9 @@ def reopen(folder: Path) -> int:
     """Start on what lies in a folder, as the daemon does, and take all of it; return how much that was."""
     now = time.monotonic()
     outbox = Outbox(msgspec.convert(RULES, OutboxRules), folder)
-    journal = WriteAheadLog(folder)
+    wal = WriteAheadLog(folder)
     outbox.open(now)
-    outbox.restore(journal.read(now))
+    outbox.restore(wal.read(now))
     outbox.requeue(now + 10)
     taken = 0
     for kind in ("event", "result"):
@@ -55,7 +55,7 @@ def reopen(folder: Path) -> int:
     outbox.maintain(now + 20, away=False)
     outbox.notices()
     outbox.close()
-    journal.close(now, now)
+    wal.close(now, now)
     return taken
 
 
@@ -94,8 +94,8 @@ def _log(folder: Path) -> Prepared:
     return _files(folder, "outbox.db-wal")
 
 
-def _journal(folder: Path) -> tuple[bytes, Callable[[bytes], None]]:
-    """Return a sound file of the journal, and what reads one."""
+def _wal(folder: Path) -> tuple[bytes, Callable[[bytes], None]]:
+    """Return a sound file of the wal, and what reads one."""
     sound = WriteAheadLog(folder / "sound")
     sound.read(0)
     items = [Item("result", "motion", msgspec.json.encode(message)) for message in reports.results(4)]
@@ -107,8 +107,8 @@ def _journal(folder: Path) -> tuple[bytes, Callable[[bytes], None]]:
 
     def take(damaged: bytes) -> None:
         shutil.rmtree(place, ignore_errors=True)
-        (place / "journal").mkdir(parents=True)
-        (place / "journal" / "00000001.log").write_bytes(damaged)
+        (place / "write-ahead-log").mkdir(parents=True)
+        (place / "write-ahead-log" / "00000001.log").write_bytes(damaged)
         now = time.monotonic()
         outbox = Outbox(msgspec.convert(RULES, OutboxRules), None)
         outbox.restore(WriteAheadLog(place).read(now))
@@ -116,16 +116,16 @@ def _journal(folder: Path) -> tuple[bytes, Callable[[bytes], None]]:
     return data, take
 
 
-@parser("journal")
-def _whole_journal(folder: Path) -> Prepared:
-    data, take = _journal(folder)
+@parser("write-ahead log")
+def _whole_log(folder: Path) -> Prepared:
+    data, take = _wal(folder)
     return Prepared([data], take)
 
 
-@parser("journal record")
-def _journal_record(folder: Path) -> Prepared:
+@parser("write-ahead log record")
+def _log_record(folder: Path) -> Prepared:
     """The body of a record, under a checksum that is right."""
-    data, take = _journal(folder)
+    data, take = _wal(folder)
     head = data[:8]
     (length,) = struct.unpack_from("<I", data, 8)
     body = data[16 : 16 + length]

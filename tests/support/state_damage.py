@@ -1,7 +1,7 @@
 """Damage to the state directory by the thousand: each function takes a seed, damages one file, and uses it.
 
 Whatever the damage is, nothing is raised, no message comes that was not put in, none comes twice, and what is
-missing is counted. ``outbox``, ``journal`` and ``boot`` work in a folder that the caller deletes.
+missing is counted. ``outbox``, ``wal`` and ``boot`` work in a folder that the caller deletes.
 """
 
 from __future__ import annotations
@@ -376,19 +376,19 @@ DAMAGES = (
 )
 
 
-# --- the journal and the record of boots
+# --- the write-ahead log and the record of boots
 
 
-def journal(folder: Path, seed: int) -> int:
-    """Damage a journal and read it; return how many messages came out."""
+def wal(folder: Path, seed: int) -> int:
+    """Damage a write-ahead log and read it; return how many messages came out."""
     chance = random.Random(seed)
-    directory = folder / f"journal{seed}"
+    directory = folder / f"write-ahead log{seed}"
     written = WriteAheadLog(directory)
     written.read(1.0)
     for number in range(40):
         written.append([Item("result", "abc"[number % 3], payload(number))], 10.0 + number, 0.0)
     written.close(50.0, 0.0)
-    (path,) = (directory / "journal").iterdir()
+    (path,) = (directory / "write-ahead-log").iterdir()
     _spoil(path, chance)
     try:
         again = WriteAheadLog(directory)

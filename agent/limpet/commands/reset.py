@@ -50,7 +50,7 @@ def _reset(arguments: argparse.Namespace) -> int:
     state = arguments.state or _state(arguments.config)
     if not state.is_dir():
         raise LimpetError(f"there is no {state}, so there is nothing to reset")
-    folders = [*(state / name for name in _OWN), *_journal()]
+    folders = [*(state / name for name in _OWN), *_runtime_folders()]
     _refuse_links([*folders, *(state / name for name in (*_FILES, *_FORGOTTEN))])
     with _claim(state):
         _agree(state, arguments)
@@ -118,7 +118,7 @@ def _agree(state: Path, arguments: argparse.Namespace) -> None:
         raise LimpetError("nothing was deleted")
 
 
-def _journal() -> list[Path]:
+def _runtime_folders() -> list[Path]:
     runtime = directories.runtime()
     return [runtime / directories.REPORTERS] if runtime else []
 

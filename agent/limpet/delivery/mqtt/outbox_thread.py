@@ -235,7 +235,7 @@ class OutboxThread:
             log.warning("%s", reason)
             self.note("state-damaged", reason)
         if wal.damaged:
-            self._outbox.counts["unknown numbers of messages, journal damaged"] += wal.damaged
+            self._outbox.counts["unknown numbers of messages, write-ahead log damaged"] += wal.damaged
         if wal.refused:
             self._outbox.counts["messages, no pipeline has that name"] += wal.refused
 

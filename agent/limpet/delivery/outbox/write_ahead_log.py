@@ -108,7 +108,7 @@ class WriteAheadLog:
     """
 
     def __init__(self, directory: Path) -> None:
-        self._folder = directory / "journal"
+        self._folder = directory / "write-ahead-log"
         self.damaged = 0
         self.refused = 0
         self.problems: list[str] = []
@@ -137,7 +137,7 @@ class WriteAheadLog:
                 self._add_problem(f"{self._folder} is {what}; it was set aside as {aside.name}")
             found = sorted(path for path in self._folder.glob("*.log") if _NAME.fullmatch(path.name))
         except OSError as error:
-            log.warning("outbox journal: %s: %s", self._folder, error.strerror)
+            log.warning("write-ahead log: %s: %s", self._folder, error.strerror)
             return []
         kept = [path for path in found if int(path.stem) < _NUMBERS][-LIMIT - 1 :]
         for path in sorted({*found}.difference(kept)):
@@ -193,7 +193,7 @@ class WriteAheadLog:
 
     def _add_problem(self, reason: str, places: int = 1) -> None:
         self.damaged += places
-        self.problems.append(f"outbox journal: {reason}")
+        self.problems.append(f"write-ahead log: {reason}")
 
     def _entry(self, item: Item, record: _Record, now: float) -> Entry:
         """Make an entry. The clock of another boot of the machine means nothing here."""
@@ -280,7 +280,7 @@ class WriteAheadLog:
 
     def _log_once(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:
-            log.warning("outbox journal: %s; a crash would now lose the last seconds", trouble)
+            log.warning("write-ahead log: %s; a crash would now lose the last seconds", trouble)
         self._trouble = trouble
 
 
@@ -307,7 +307,7 @@ def _later(path: Path) -> bool:
     later = head.startswith(_MARK) and FORMAT < int.from_bytes(head[len(_MARK) :], "big") < _PLAUSIBLE
     if later:
         log.warning(
-            "outbox journal: %s: a later Limpet wrote it; install that again to have it sent, or delete it",
+            "write-ahead log: %s: a later Limpet wrote it; install that again to have it sent, or delete it",
             path,
         )
     return later
