@@ -18,7 +18,7 @@ from limpet import plugins
 from limpet.config import fill
 from limpet.contracts.data import Samples, SampleSpec
 from limpet.errors import ConfigError, ModelError
-from limpet.inference.input_fit import taken
+from limpet.inference.input_fit import narrow_samples
 from limpet.inference.resolving import resolve_transforms
 from limpet.inference.stages import Transforms
 from limpet.inference.window import Windower
@@ -188,7 +188,7 @@ def _play(project: Project, file: Path, dropped: Counter[str]) -> Iterator[Array
     spec, blocks = _source(project, file, dropped)
     plugins_of = resolve_transforms(bundle.transforms, "bundle.transforms", project.base)
     try:
-        chosen, narrowed = taken(bundle.channels, spec)
+        chosen, narrowed = narrow_samples(bundle.channels, spec)
         windower = Windower(bundle.window, narrowed)
         transforms = Transforms(plugins_of, windower.spec).take()
     except ModelError as error:

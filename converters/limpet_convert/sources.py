@@ -34,7 +34,7 @@ def kinds() -> dict[str, Any]:
     """Return the input converters there are; the heavy packages load when they convert."""
     names = [m.name for m in pkgutil.iter_modules(converters.__path__) if not m.name.startswith("_")]
     modules = {name: importlib.import_module(f"limpet_convert.converters.{name}") for name in names}
-    return {name: module for name, module in modules.items() if hasattr(module, "SUFFIXES")}
+    return {name: module for name, module in modules.items() if module.SUFFIXES}
 
 
 def to_float(project: Project) -> bytes:
@@ -74,7 +74,7 @@ def coreml(project: Project, table: dict[str, Any], windows: Array, folder: Path
 
 def _live(project: Project) -> tuple[Any, Any]:
     module, config = _resolve(project.model.path, project.model.kind, project.model.options, project.base)
-    if not hasattr(module, "live"):
+    if not module.LIVE:
         raise ConvertError(f"{project.model.path}: Core ML is made from Keras and PyTorch models only")
     return module, config
 

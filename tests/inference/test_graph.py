@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import weakref
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -451,3 +452,14 @@ def test_windows_are_views_that_a_source_may_overwrite_after_the_feed(tmp_path: 
             found += values(list(pipeline.feed(samples)))
             memory[...] = np.nan
     assert found == [[n, n + 1, n + 2] for n in range(0, 18, 2)]
+
+
+def test_nothing_of_a_block_is_kept_once_its_results_are_there(tmp_path: Path) -> None:
+    model = models.conv(tmp_path / "picture.tflite", 8, 1)
+    with Pipeline(planned(tmp_path, model, PICTURE)) as pipeline:
+        pictures = np.zeros((2, *PICTURE.shape), np.uint8)
+        stamps = np.arange(2, dtype=np.int64)
+        gone = weakref.ref(pictures)
+        assert len(list(pipeline.feed(Samples(pictures, stamps, stamps, 0)))) == 2
+        del pictures
+        assert gone() is None  # so that a camera can fill its buffer again

@@ -38,7 +38,7 @@ def check_input(plan: PipelinePlan) -> None:
     refuse_rate(plan, windows.rate)
 
 
-def taken(channels: Sequence[str], spec: SampleSpec) -> tuple[list[int] | None, SampleSpec]:
+def narrow_samples(channels: Sequence[str], spec: SampleSpec) -> tuple[list[int] | None, SampleSpec]:
     """Return which columns of a source hold these channels, and what its samples are with only those."""
     named = bool(spec.shape) and spec.shape[-1] == len(spec.channels)
     chosen = columns(channels, spec.channels if named else ())
@@ -47,7 +47,7 @@ def taken(channels: Sequence[str], spec: SampleSpec) -> tuple[list[int] | None, 
     )
 
 
-def taken_channels(inputs: Sequence[InputPlan]) -> tuple[str, ...]:
+def channels_of_inputs(inputs: Sequence[InputPlan]) -> tuple[str, ...]:
     """Return the channels that all inputs together take, none if one of them takes the window as it is."""
     windowed = [one.channels for one in inputs if one.windowed]
     return tuple(dict.fromkeys(chain.from_iterable(windowed))) if all(windowed) else ()

@@ -13,7 +13,7 @@ from limpet.device import directories
 from limpet.errors import ConfigError, ModelError
 from limpet.inference.decoder_fit import check_decoder
 from limpet.inference.delegates import resolve_delegates
-from limpet.inference.input_fit import check_input, taken, taken_channels
+from limpet.inference.input_fit import channels_of_inputs, check_input, narrow_samples
 from limpet.inference.inputs import describe, plan_inputs, plan_state, refuse_unnamed
 from limpet.inference.plan import PipelinePlan, SourcePlan
 from limpet.inference.plan_warnings import warnings
@@ -99,7 +99,7 @@ def _plan(
         refuse_unnamed(read)
     facts = describe(manifest, read)
     inputs = plan_inputs(wanted.inputs, manifest, facts, spec)
-    columns, samples = taken(taken_channels(inputs), spec)
+    columns, samples = narrow_samples(channels_of_inputs(inputs), spec)
     state = plan_state(wanted.stateful, manifest, facts, inputs)
     return PipelinePlan(
         name=pipeline.name,

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from limpet.contracts.data import Array
 
+SUFFIXES = ()
 _TARGETS = {"13": "iOS16", "14": "iOS17", "15": "iOS18"}
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from limpet_convert.errors import ConvertError
 
+SUFFIXES = ()
 COMPILER = "edgetpu_compiler"
 
 

@@ -17,6 +17,7 @@ from limpet_convert.errors import ConvertError, need
 
 SUFFIXES = (".keras", ".h5")
 IN_JAIL = True
+LIVE = True
 """Whether it is opened in a sandboxed child: its library runs what the model says."""
 _SHARED = re.compile(rb'"shared_object_id": (\d+)')
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".onnx",)
 IN_JAIL = False
+LIVE = False
 """Whether it is opened in a sandboxed child: here each of several steps is, see ``convert``."""
 LOCK = Path(__file__).parent.parent / "locks" / "onnx2tf.txt"
 _TEXT = 400

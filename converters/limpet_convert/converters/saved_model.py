@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = ("",)
 IN_JAIL = True
+LIVE = False
 """Whether it is opened in a sandboxed child: its library runs what the model says."""
 
 

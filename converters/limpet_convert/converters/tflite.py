@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".tflite",)
 IN_JAIL = False
+LIVE = False
 """Whether it is opened in a sandboxed child. Our own reader is all that reads it here."""
 
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".pt2", ".pt", ".pth", ".ts", ".torchscript")
 IN_JAIL = True
+LIVE = True
 """Whether it is opened in a sandboxed child: its library runs what the model says."""
 
 
