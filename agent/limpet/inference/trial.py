@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-from msgspec.structs import replace
 
 from limpet.contracts.delegate import CPU
 from limpet.errors import LimpetError, ModelError
@@ -37,7 +36,7 @@ def failure(assignment: Assignment, plan: PipelinePlan) -> str:
     It runs on the CPU, which an accelerator is measured by. The accelerator may be in use, so it is left alone.
     """
     seconds = max(LEAST, assignment.pipelines[plan.name].options.deadline * SHARE)
-    wanted = replace(needs.of_executor(assignment, plan, CPU), change=frozenset(), devices=frozenset())
+    wanted = needs.of_executor(assignment, plan, CPU)._replace(change=frozenset(), devices=frozenset())
     try:
         return confined.run(lambda: _attempt(plan), wanted, seconds)
     except confined.LostError as error:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
-from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-import msgspec
+if TYPE_CHECKING:
+    from pathlib import Path
 
-from limpet.contracts.needs import Endpoint
+    from limpet.contracts.needs import Endpoint
 
 
-class Permissions(msgspec.Struct, frozen=True):
+class Permissions(NamedTuple):
     """Paths to read, folders to change, devices to use, servers to connect to.
 
     ``devices``: device nodes, folders in ``/dev`` or patterns, as plugins declare them. ``network``: any
