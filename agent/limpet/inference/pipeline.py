@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from contextlib import ExitStack
 from copy import deepcopy
-from itertools import chain, pairwise
+from itertools import chain
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
@@ -19,6 +19,7 @@ from limpet.errors import ConfigError, ModelError
 from limpet.inference import chain as chains
 from limpet.inference.admission import load
 from limpet.inference.batches import Batches, suited
+from limpet.inference.finite import finite_runs
 from limpet.inference.graph import Graph
 from limpet.inference.planning import plan_pipeline, plan_source
 from limpet.inference.rates import watch
@@ -149,27 +150,10 @@ class Pipeline:
         """Return the windows that a block completes."""
         if self.plan.columns is not None:
             samples = replace(samples, values=samples.values.take(self.plan.columns, axis=1))
-        return chain.from_iterable(map(self._windower.push, self._finite(samples)))
-
-    def _finite(self, samples: Samples) -> list[Samples]:
-        """Return the samples without those that have a NaN or an infinite value: a quantized model hides it."""
-        values = samples.values
-        if values.dtype.kind != "f" or np.isfinite(values).all():
-            return [samples]
-        good = np.logical_and.reduce(np.isfinite(values.reshape(len(values), -1)), axis=1)
-        self._not_finite += int((~good).sum())
-        edges = np.flatnonzero(np.diff(good)) + 1
-        return [
-            Samples(
-                values[first:end],
-                samples.monotonic_ns[first:end],
-                samples.wall_ns[first:end],
-                samples.index + first,
-                samples.gap or first > 0,
-            )
-            for first, end in pairwise([0, *edges.tolist(), len(values)])
-            if good[first]
-        ] or [replace(samples, values=values[:0], gap=True)]
+        blocks = finite_runs(samples)
+        if blocks[0] is not samples:
+            self._not_finite += len(samples) - sum(map(len, blocks))
+        return chain.from_iterable(map(self._windower.push, blocks))
 
     def _run(self, windows: Iterator[Window], failed: Failed | None) -> Iterator[Result]:
         if self.plan.every > 1:
