@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from support.tcp import Server, pump
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,38 +21,18 @@ LEVEL_5 = b"\x00\x04MQTT\x05"
 
 
 class Gate:
-    """Listens on ``port`` of the loopback and passes on to ``target``. ``visits``: the time of each connection."""
+    """Passes connections on to ``target``."""
 
     def __init__(self, target: int, manner: Manner) -> None:
-        self.visits: list[float] = []
         self._target = target
         self._manner = manner
-        self._open: list[socket.socket] = []
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._server.getsockname()[1]
-        threading.Thread(target=self._run, daemon=True).start()
+        self.server = Server(self._serve)
+        self.url = self.server.url
 
     @property
-    def url(self) -> str:
-        return f"mqtt://127.0.0.1:{self.port}"
-
-    def close(self) -> None:
-        self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-        for sock in self._open:
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-            sock.close()
-
-    def _run(self) -> None:
-        while True:
-            try:
-                client, _ = self._server.accept()
-            except OSError:
-                return
-            self.visits.append(time.monotonic())
-            self._open.append(client)
-            threading.Thread(target=self._serve, args=(client,), daemon=True).start()
+    def visits(self) -> list[float]:
+        """Times of the connections on the monotonic clock."""
+        return self.server.visits
 
     def _serve(self, client: socket.socket) -> None:
         with suppress(OSError):
@@ -70,17 +51,10 @@ class Gate:
     def _join(self, client: socket.socket, hello: bytes) -> None:
         with socket.create_connection(("127.0.0.1", self._target)) as broker:
             broker.sendall(hello)
-            back = threading.Thread(target=_pump, args=(broker, client), daemon=True)
+            back = threading.Thread(target=pump, args=(broker, client), daemon=True)
             back.start()
-            _pump(client, broker)
+            pump(client, broker)
             back.join()
-
-
-def _pump(source: socket.socket, sink: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-        sink.shutdown(socket.SHUT_WR)
 
 
 @contextmanager
@@ -89,4 +63,4 @@ def gate(target: int, manner: Manner) -> Iterator[Gate]:
     try:
         yield running
     finally:
-        running.close()
+        running.server.close()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import socket
 import struct
-import threading
-import time
 from collections import Counter, defaultdict
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
+
+from support.tcp import Server
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -247,17 +247,15 @@ class Rules:
     def __init__(self) -> None:
         self.said: list[Said] = []
         self.closed: Counter[str] = Counter()
-        self.visits: list[float] = []
         self.hellos: list[Hello] = []
         self.subscriptions: list[str] = []
-        self._open: list[socket.socket] = []
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._server.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.server = Server(lambda client: Visit(self, client).serve())
+        self.url, self.port = self.server.url, self.server.port
 
     @property
-    def url(self) -> str:
-        return f"mqtt://127.0.0.1:{self.port}"
+    def visits(self) -> list[float]:
+        """Times of the connections on the monotonic clock."""
+        return self.server.visits
 
     # --- rules
 
@@ -301,24 +299,7 @@ class Rules:
 
     def drop(self) -> None:
         """End all connections."""
-        for sock in self._open:
-            with suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-
-    def close(self) -> None:
-        self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-        self.drop()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._server.accept()
-            except OSError:
-                return
-            self.visits.append(time.monotonic())
-            self._open.append(client)
-            threading.Thread(target=Visit(self, client).serve, daemon=True).start()
+        self.server.drop()
 
 
 @contextmanager
@@ -328,4 +309,4 @@ def serving(make: Callable[[], Rules]) -> Iterator[Any]:
     try:
         yield broker
     finally:
-        broker.close()
+        broker.server.close()

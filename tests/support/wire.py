@@ -8,6 +8,8 @@ import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from support.tcp import Server
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -24,48 +26,33 @@ class Wire:
     def __init__(self, target: int, *, record: bool = False) -> None:
         self.fault: Fault = "none"
         self.sent = bytearray()
-        self.visits: list[float] = []
         self._target = target
         self._record = record
-        self._open: list[socket.socket] = []
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self.port: int = self._server.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self.server = Server(self._serve)
+        self.url, self.port = self.server.url, self.server.port
 
     @property
-    def url(self) -> str:
-        return f"mqtt://127.0.0.1:{self.port}"
+    def visits(self) -> list[float]:
+        """Times of the connections on the monotonic clock."""
+        return self.server.visits
 
     def cut(self) -> None:
         """Break every connection, as a reset does."""
-        for end in self._open:
-            with suppress(OSError):
-                end.shutdown(socket.SHUT_RDWR)
-        self._open.clear()
+        self.server.drop()
 
-    def close(self) -> None:
-        self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
-        self.cut()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                client, _ = self._server.accept()
-            except OSError:
-                return
-            self.visits.append(time.monotonic())
-            if self.fault in {"refuse", "kick"}:
-                client.close()
-                continue
-            try:
-                broker = socket.create_connection(("127.0.0.1", self._target), 1)
-            except OSError:
-                client.close()
-                continue
-            self._open += [client, broker]
-            for source, sink, record in ((client, broker, self._record), (broker, client, False)):
-                threading.Thread(target=self._pump, args=(source, sink, record), daemon=True).start()
+    def _serve(self, client: socket.socket) -> None:
+        if self.fault in {"refuse", "kick"}:
+            client.close()
+            return
+        try:
+            broker = socket.create_connection(("127.0.0.1", self._target), 1)
+        except OSError:
+            client.close()
+            return
+        back = threading.Thread(target=self._pump, args=(broker, client, False), daemon=True)
+        back.start()
+        self._pump(client, broker, self._record)
+        back.join()
 
     def _pump(self, source: socket.socket, sink: socket.socket, record: bool) -> None:  # noqa: FBT001 - a thread's
         with suppress(OSError):
@@ -89,4 +76,4 @@ def wire(target: int, *, record: bool = False) -> Iterator[Wire]:
     try:
         yield running
     finally:
-        running.close()
+        running.server.close()
