@@ -18,12 +18,13 @@ from hypothesis import given as given_by_hypothesis
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from limpet.contracts.messages import Inferred, Tensor
+from limpet.contracts.messages import Tensor
 from limpet.errors import LimpetError, ModelError, TransportError, UnreadableError
 from limpet.inference import infer_request, tensor_stream
 from limpet.inference.tensor_stream import MAGIC, Chunk, Order
 from limpet_convert.devices import DeviceError, Login, gather, open_device, ssh
 from support import delegate, models
+from support.answers import inferred
 from support.sshd import Sshd, sshd
 
 if TYPE_CHECKING:
@@ -234,19 +235,8 @@ def test_no_answer_crashes_who_asked(data: bytes) -> None:
 def answer(**changes: Any) -> dict[str, Any]:
     """An honest answer to one window of two numbers, as it lies in the stream, but for ``changes``."""
     output = Tensor(shape=[1, 2], data=np.zeros(2, "<f4").tobytes())
-    answer = Inferred(
-        model="m",
-        version=0,
-        sha256="",
-        limpet="0",
-        runtime="",
-        delegate="cpu",
-        delegate_share=1.0,
-        placement=None,
-        outputs=[output],
-        run_us=[1.0],
-    )
-    return {**msgspec.to_builtins(answer, builtin_types=(bytes,)), **changes}
+    made = inferred(outputs=[output], run_us=[1.0])
+    return {**msgspec.to_builtins(made, builtin_types=(bytes,)), **changes}
 
 
 def nested(depth: int) -> Any:

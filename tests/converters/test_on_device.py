@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from limpet.contracts.messages import Inferred
 from limpet.errors import ConfigError
 from limpet.runtimes import tflite
 from limpet_convert import cli, on_device, profiles, project, reference, report, runners, tuning
@@ -21,6 +20,7 @@ from limpet_convert.project import Verify
 from limpet_convert.report import Found
 from limpet_convert.tuning import Candidate, Target
 from support import models
+from support.answers import inferred
 from support.sshd import Sshd, sshd
 
 if TYPE_CHECKING:
@@ -92,18 +92,7 @@ class Liar:
 
     def run(self, model: Path, windows: FloatArray) -> Ran:
         values = runners.run_all(runners.open_model(model), windows)
-        answer = Inferred(
-            model="m",
-            version=0,
-            sha256="",
-            limpet="9",
-            runtime="r 1",
-            delegate="npu",
-            delegate_share=0.5,
-            placement=None,
-            outputs=[],
-            run_us=[],
-        )
+        answer = inferred(limpet="9", runtime="r 1", delegate="npu", delegate_share=0.5)
         return Ran([np.ascontiguousarray(one[::-1]) for one in values], [3.0, 1.0, 2.0], answer)
 
 

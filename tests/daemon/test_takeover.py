@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from daemon.conftest import Configure, pipeline, replay
 from support.broker import wait_until
 from support.daemon import Consumer, daemon, missing
@@ -124,33 +126,23 @@ def test_a_worker_that_talks_nonsense_is_killed_alone_and_in_the_end_for_a_while
     assert unharmed(consumer)
 
 
-def test_a_worker_cannot_end_the_daemon_by_refusing_its_configuration(
-    configure: Configure, consumer: Consumer, tmp_path: Path
+@pytest.mark.parametrize(
+    ("says", "reason"),
+    [
+        ("refused", ""),
+        ("for another", "'one', which is no pipeline of its source"),
+        ("goodbye", "ended with exit status 0"),
+    ],
+    ids=["refuses its configuration", "speaks for another pipeline", "ends as if all were well"],
+)
+def test_a_worker_that_breaks_the_rules_ends_alone(
+    configure: Configure, consumer: Consumer, tmp_path: Path, says: str, reason: str
 ) -> None:
-    with daemon(taken_over(configure, "refused"), site(tmp_path)) as running:
+    with daemon(taken_over(configure, says), site(tmp_path)) as running:
         wait_until(lambda: consumer.events("own", "crashed"))
         consumer.wait_results("one", 20)
         assert running.stop() == 0
-    assert unharmed(consumer)
-
-
-def test_a_worker_speaks_for_no_other_pipeline(configure: Configure, consumer: Consumer, tmp_path: Path) -> None:
-    with daemon(taken_over(configure, "for another"), site(tmp_path)) as running:
-        wait_until(lambda: consumer.events("own", "crashed"))
-        consumer.wait_results("one", 20)
-        assert running.stop() == 0
-    assert "'one', which is no pipeline of its source" in consumer.events("own", "crashed")[0]["reason"]
-    assert unharmed(consumer)
-
-
-def test_a_worker_that_ends_as_if_all_were_well_is_not_started_without_end(
-    configure: Configure, consumer: Consumer, tmp_path: Path
-) -> None:
-    with daemon(taken_over(configure, "goodbye"), site(tmp_path)) as running:
-        wait_until(lambda: consumer.events("own", "crashed"))
-        consumer.wait_results("one", 20)
-        assert running.stop() == 0
-    assert "ended with exit status 0" in consumer.events("own", "crashed")[0]["reason"]
+    assert reason in consumer.events("own", "crashed")[0]["reason"]
     assert unharmed(consumer)
 
 

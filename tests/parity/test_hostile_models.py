@@ -11,10 +11,10 @@ tf = pytest.importorskip("tensorflow", reason="needs the environment of `make pa
 
 from tensorflow.python.trackable import resource  # noqa: E402
 
-from limpet.isolation import landlock  # noqa: E402
 from limpet_convert import cli, sources  # noqa: E402
 from limpet_convert.errors import ConvertError  # noqa: E402
 from limpet_convert.jail import Jail  # noqa: E402
+from support.kernel import has_landlock  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the frameworks warn of each other's versions
 
@@ -143,14 +143,7 @@ def test_a_saved_model_in_another_form_is_refused(ending: str, tmp_path: Path) -
         sources.convert(path, "", {}, tmp_path)
 
 
-def sandboxed() -> bool:
-    try:
-        return landlock.abi() > 0
-    except OSError:
-        return False
-
-
-@pytest.mark.skipif(not sandboxed(), reason="this kernel has no Landlock")
+@pytest.mark.skipif(not has_landlock(), reason="this kernel has no Landlock")
 def test_what_runs_when_a_model_is_loaded_cannot_write_outside_the_sandbox(tmp_path: Path) -> None:
     """The second border: this model gets past the first one, and its op runs."""
     path = saved(tmp_path, WhenLoaded)

@@ -9,7 +9,6 @@ from collections import Counter
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 import pytest
 
@@ -86,10 +85,6 @@ def opened(kind: str, path: Path) -> Iterator[tuple[SampleSpec, Iterator[Samples
 @kinds
 def test_it_has_the_form_of_a_plugin(kind: str) -> None:
     source = load(kind)
-    assert source.__doc__
-    assert source.Config.__doc__
-    assert source.Config.__struct_config__.forbid_unknown_fields
-    assert issubclass(source.Config, msgspec.Struct)
     assert list(inspect.signature(source.describe).parameters) == ["config"]
     assert list(inspect.signature(source.open).parameters) == ["config", "dropped"]
 

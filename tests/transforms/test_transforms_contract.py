@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 
 from limpet import plugins
-from limpet.config import fill
 from limpet.contracts.data import Array, Cut, SampleSpec
 from limpet.contracts.transform import Abilities
 from support.memory import keeps_no_memory_of_others
@@ -127,24 +125,6 @@ def test_elementwise_ones_take_many_windows_at_once(case: Case) -> None:
     assert together.spec.shape == (5, *alone.spec.shape)
     expected = np.stack([transformed(alone, window).copy() for window in windows])
     assert np.array_equal(transformed(together, np.stack(windows)), expected)
-
-
-@pytest.mark.parametrize("kind", plugins.names("transforms"))
-def test_it_says_what_it_is(kind: str) -> None:
-    module = plugins.load("transforms", kind)
-    assert module.__doc__
-    assert module.Config.__doc__
-    assert module.open.__doc__
-
-
-@pytest.mark.parametrize("kind", plugins.names("transforms"))
-def test_unknown_keys_are_refused(kind: str) -> None:
-    config = plugins.load("transforms", kind).Config
-    problems: list[str] = []
-    assert fill(config, {"no_such_key": 1}, "here", Path(), problems) is None
-    assert any(problem.startswith("here.no_such_key: unknown key") for problem in problems)
-    with pytest.raises(msgspec.ValidationError, match="no_such_key"):
-        msgspec.convert({"no_such_key": 1}, config)
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=named)

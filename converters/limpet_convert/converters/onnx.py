@@ -42,13 +42,19 @@ agent, scratch = sys.argv[1:3]
 sys.path.insert(0, agent)
 from pathlib import Path
 from limpet.isolation import sandbox
-from limpet.isolation.permissions import Permissions
 sys.path.remove(agent)
-sandbox.enter(Permissions(scratch=frozenset([Path(scratch)])))
+class Permissions:
+    read = change = devices = endpoints = frozenset()
+    network = connects = resolves = False
+    scratch = frozenset([Path(scratch)])
+sandbox.enter(Permissions)
 sys.argv[:3] = ["onnx2tf"]
 runpy.run_module("onnx2tf", run_name="__main__", alter_sys=True)
 """
-"""What onnx2tf's Python runs: it has no Limpet of its own, and the sandbox needs the standard library alone."""
+"""What onnx2tf's Python runs. It has no Limpet and no msgspec; the sandbox needs the standard library alone.
+
+``Permissions`` stands for ``limpet.isolation.permissions.Permissions``, which is a msgspec struct.
+"""
 _CALIBRATION = "calibration_image_sample_data_20x128x128x3_float32.npy"
 
 

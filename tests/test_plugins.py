@@ -1,0 +1,47 @@
+"""What the contracts of all plugin groups have in common: a plugin has docstrings, and refuses unknown keys."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+import msgspec
+import pytest
+
+from limpet import plugins
+from limpet.config import fill
+from limpet.errors import ConfigError
+
+if TYPE_CHECKING:
+    from limpet.plugins import Group
+
+each = pytest.mark.parametrize(
+    ("group", "kind"), [(group, kind) for group in get_args(plugins.Group) for kind in plugins.names(group)]
+)
+
+
+@each
+def test_it_has_docstrings(group: Group, kind: str) -> None:
+    module = plugins.load(group, kind)
+    assert module.__doc__
+    assert issubclass(module.Config, msgspec.Struct)
+    assert inspect.getdoc(module.Config)
+    assert inspect.getdoc(module.open)
+
+
+@each
+def test_unknown_keys_are_refused(group: Group, kind: str) -> None:
+    config = plugins.load(group, kind).Config
+    problems: list[str] = []
+    assert fill(config, {"no_such_key": 1}, "here", Path(), problems) is None
+    assert any(problem.startswith("here.no_such_key: unknown key") for problem in problems)
+    with pytest.raises(msgspec.ValidationError):
+        msgspec.convert({"no_such_key": 1}, config)
+
+
+@pytest.mark.parametrize("group", get_args(plugins.Group))
+def test_an_unknown_kind_is_named_with_what_was_probably_meant(group: Group) -> None:
+    kind = plugins.names(group)[0]
+    with pytest.raises(ConfigError, match=f"did you mean '{kind}'"):
+        plugins.load(group, f"{kind}x")
