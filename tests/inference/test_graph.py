@@ -224,6 +224,25 @@ def test_a_plugin_that_lacks_a_member_or_declares_those_of_another_group_is_refu
         planned(tmp_path, copying, decoder={"kind": "wrong"})
 
 
+@pytest.mark.parametrize(
+    ("group", "abilities", "contract"),
+    [
+        ("transform", "", "stage.Stage"),
+        ("transform", "byte_table=True", "transform.ByteTable"),
+        ("decoder", "batches=True", "decoder.Batching"),
+        ("decoder", "threshold=True", "decoder.Adjustable"),
+    ],
+)
+def test_a_stage_that_lacks_what_its_plugin_promises_is_refused_before_data_flows(
+    site: Path, copying: Path, group: str, abilities: str, contract: str
+) -> None:
+    text = PROBE.format(group=group, abilities=abilities, work=COUNTS if group == "decoder" else "")
+    install(site, f"{group}s", "probe", text if abilities else text.replace("def reset", "def forget"))
+    wanted = {"transforms": [{"kind": "probe"}]} if group == "transform" else {"decoder": {"kind": "probe"}}
+    with pytest.raises(ModelError, match=rf"'probe' breaks its contract: .* is no limpet\.contracts\.{contract}"):
+        Pipeline(planned(copying.parent, copying, **wanted))
+
+
 def test_abilities_are_the_contracts_defaults_where_none_are_declared() -> None:
     module = ModuleType("plain")
     assert plugins.abilities(module, transform.Abilities) == transform.Abilities()
@@ -395,7 +414,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @settings(deadline=None, max_examples=40)
 @given(
-    spec=st.builds(WindowSpec, size=st.integers(1, 5), hop=st.integers(1, 7)),
+    spec=st.builds(WindowSpec, size=st.integers(1, 5), hop=st.integers(1, 7))
+    | st.builds(
+        WindowSpec, size=st.integers(1, 5), seconds=st.just(0.05), hop_seconds=st.sampled_from([0.02, 0.07])
+    ),
     every=st.integers(1, 3),
     stream=st.tuples(st.integers(1, 40), st.integers(1, 6)),
     switch=st.integers(0, 39),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -30,6 +30,7 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     outlives_gaps: bool = False
 
 
+@runtime_checkable
 class Batching(Stage, Protocol):
     """A decoder that decodes many windows in one call."""
 
@@ -42,6 +43,7 @@ class Batching(Stage, Protocol):
         """
 
 
+@runtime_checkable
 class Adjustable(Stage, Protocol):
     """A decoder whose threshold can be set while it runs."""
 

@@ -22,7 +22,7 @@ Gaps
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import msgspec
 import numpy as np
@@ -50,6 +50,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[str, ...] = ()
 
 
+@runtime_checkable
 class Stage(Protocol):
     """One step of a pipeline. Used by one thread."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import msgspec
 
@@ -30,6 +30,7 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     outlives_gaps: bool = False
 
 
+@runtime_checkable
 class ByteTable(Stage, Protocol):
     """A transform that can be replaced by a table for images of bytes."""
 

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec.structs import replace
 
+from limpet.contracts.decoder import Adjustable, Batching
+from limpet.contracts.stage import Stage
+from limpet.contracts.transform import ByteTable
 from limpet.errors import ModelError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from limpet.contracts.data import TensorSpec
-    from limpet.contracts.stage import Spec, Stage
+    from limpet.contracts.stage import Spec
     from limpet.inference.resolving import Configured
 
 
@@ -42,20 +45,34 @@ class Transforms:
         spec = windows
         for number, plugin in enumerate(self.plugins):
             try:
-                stages.append(plugin.module.open(plugin.config, spec))
+                stage = plugin.module.open(plugin.config, spec)
             except (ValueError, MemoryError) as error:
                 raise ModelError(f"transforms[{number}]: {error}") from error
-            spec = stages[-1].spec
+            _refuse_breach(plugin, stage, [ByteTable] if plugin.abilities.byte_table else [])
+            stages.append(stage)
+            spec = stage.spec
         return stages
 
 
 def open_decoder(plugin: Configured, spec: Spec) -> Stage:
     """Open a decoder behind a model. ``ModelError`` if it cannot read what the model gives."""
     try:
-        decoder: Stage = plugin.module.open(plugin.config, spec)
+        stage: Stage = plugin.module.open(plugin.config, spec)
     except ValueError as error:
         raise ModelError(f"decoder: {error}") from error
-    return decoder
+    able = plugin.abilities
+    _refuse_breach(plugin, stage, [Batching] * able.batches + [Adjustable] * able.threshold)
+    return stage
+
+
+def _refuse_breach(plugin: Configured, stage: Stage, declared: Sequence[type]) -> None:
+    """Raise ``ModelError`` if a plugin's stage lacks what its contract or its abilities promise."""
+    for contract in (Stage, *declared):
+        if not isinstance(stage, contract):
+            raise ModelError(
+                f"the plugin {plugin.kind!r} breaks its contract: what its open() returns is no "
+                f"{contract.__module__}.{contract.__name__}"
+            )
 
 
 def behind_model(features: Spec, outputs: Sequence[TensorSpec], labels: Sequence[str], rate: float | None) -> Spec:
