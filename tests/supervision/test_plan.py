@@ -12,9 +12,7 @@ from limpet.contracts.assignment import FoundModel, SourceTable
 from limpet.supervision.plan import News, Plan
 
 if TYPE_CHECKING:
-    from limpet.contracts.messages import State
-
-RUNNING: dict[str, State] = {"p": "running"}
+    from limpet.contracts.assignment import PipelineAssignment
 
 
 def config(*rungs: Rung, source: str = "line", model: str = "motion") -> Config:
@@ -25,6 +23,11 @@ def config(*rungs: Rung, source: str = "line", model: str = "motion") -> Config:
 
 def found(version: int, problem: str = "", name: str = "motion") -> FoundModel:
     return FoundModel(Path(f"/store/{name}-{version}.limpet"), name, version, f"sha-{version}", problem)
+
+
+def in_use(plan: Plan) -> dict[str, PipelineAssignment]:
+    """Return what pipelines run whose workers do as planned."""
+    return {name: one for cell in plan.cells.values() for name, one in cell.pipelines.items()}
 
 
 def runs(plan: Plan) -> str:
@@ -52,30 +55,39 @@ def test_a_start_without_a_model_is_a_failure() -> None:
 def test_what_is_passed_over_is_reported_once() -> None:
     damaged = {"motion": [found(3, "three is damaged"), found(2)]}
     plan = Plan(config(), damaged)
-    plan.reload(config(), damaged, RUNNING)
+    plan.reload(config(), damaged, in_use(plan))
     assert plan.news == []
-    plan.reload(config(), {"motion": [found(4, "four, too"), *damaged["motion"]]}, RUNNING)
+    plan.reload(config(), {"motion": [found(4, "four, too"), *damaged["motion"]]}, in_use(plan))
     assert plan.news == [News("passed_over", "p", "four, too; three is damaged; runs motion-2.limpet")]
-    plan.reload(config(), {"motion": [found(5)]}, RUNNING)
+    plan.reload(config(), {"motion": [found(5)]}, in_use(plan))
     assert (runs(plan), plan.news) == ("motion-5.limpet", [])
 
 
 def test_what_runs_goes_on_if_a_reload_finds_nothing_sound() -> None:
     plan = Plan(config(), {"motion": [found(2)]})
-    plan.reload(config(), {"motion": [found(2, "it is damaged now")]}, RUNNING)
+    plan.reload(config(), {"motion": [found(2, "it is damaged now")]}, in_use(plan))
     assert runs(plan) == "motion-2.limpet"
     assert plan.news == [News("passed_over", "p", "it is damaged now; runs motion-2.limpet")]
 
 
+def test_what_goes_on_is_what_runs_and_not_what_was_given_up() -> None:
+    plan = Plan(config(), {"motion": [found(2)]})
+    second = in_use(plan)
+    plan.reload(config(), {"motion": [found(3)]}, second)
+    plan.reload(config(), {"motion": [found(3, "it is gone")]}, second)  # version 3 had failed
+    assert runs(plan) == "motion-2.limpet"
+    assert plan.news == [News("passed_over", "p", "it is gone; runs motion-2.limpet")]
+
+
 def test_what_has_failed_does_not_go_on() -> None:
     plan = Plan(config(), {"motion": [found(2)]})
-    plan.reload(config(), {"motion": [found(2, "it is damaged now")]}, {"p": "failed"})
+    plan.reload(config(), {"motion": [found(2, "it is damaged now")]}, {})
     assert [move.reason for move in plan.failed] == ["it is damaged now"]
 
 
 def test_a_pipeline_that_moves_to_another_source_takes_no_old_model_along() -> None:
     plan = Plan(config(), {"motion": [found(2)]})
-    plan.reload(config(source="other"), {"motion": [found(2, "it is damaged now")]}, RUNNING)
+    plan.reload(config(source="other"), {"motion": [found(2, "it is damaged now")]}, in_use(plan))
     assert plan.cells == {}
     assert [move.state for move in plan.failed] == ["failed"]
 
@@ -84,33 +96,33 @@ def test_a_step_of_the_governor_is_reported_with_what_runs_then() -> None:
     files = {"motion": [found(2)], "light": [found(1, name="light")]}
     plan = Plan(config(Rung(model="light"), Rung(every=4)), files)
     assert plan.deepest == 2
-    plan.step(1, "81 °C", RUNNING)
+    plan.step(1, "81 °C", in_use(plan))
     assert plan.news == [News("stepped_down", "p", "81 °C; runs light-1.limpet on cpu")]
-    plan.step(2, "82 °C", RUNNING)
+    plan.step(2, "82 °C", in_use(plan))
     assert plan.news == [News("stepped_down", "p", "82 °C; runs motion-2.limpet on cpu, one window in 4")]
-    plan.step(1, "within all limits", RUNNING)
+    plan.step(1, "within all limits", in_use(plan))
     assert plan.news == [News("stepped_up", "p", "within all limits; runs light-1.limpet on cpu")]
 
 
 def test_a_rung_whose_model_is_damaged_leaves_what_runs() -> None:
     files = {"motion": [found(2)], "light": [found(1, "light is damaged", name="light")]}
     plan = Plan(config(Rung(model="light")), files)
-    plan.step(1, "81 °C", RUNNING)
+    plan.step(1, "81 °C", in_use(plan))
     assert runs(plan) == "motion-2.limpet"
     assert plan.news == [News("passed_over", "p", "light is damaged; runs motion-2.limpet")]
-    plan.step(0, "within all limits", RUNNING)
+    plan.step(0, "within all limits", in_use(plan))
     assert (runs(plan), plan.news) == ("motion-2.limpet", [])
 
 
 def test_a_reload_keeps_the_level_of_the_governor() -> None:
     plan = Plan(config(Rung(every=4)), {"motion": [found(2)]})
-    plan.step(1, "81 °C", RUNNING)
-    plan.reload(config(Rung(every=8)), {"motion": [found(2)]}, RUNNING)
+    plan.step(1, "81 °C", in_use(plan))
+    plan.reload(config(Rung(every=8)), {"motion": [found(2)]}, in_use(plan))
     assert plan.desired.pipelines["p"].options.every == 8
 
 
 def test_a_new_file_under_the_same_name_is_another_assignment() -> None:
     plan = Plan(config(), {"motion": [found(2)]})
     before = plan.cells["line"].pipelines["p"]
-    plan.reload(config(), {"motion": [msgspec.structs.replace(found(2), sha256="another")]}, RUNNING)
+    plan.reload(config(), {"motion": [msgspec.structs.replace(found(2), sha256="another")]}, in_use(plan))
     assert plan.cells["line"].pipelines["p"] != before

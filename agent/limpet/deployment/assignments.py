@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from limpet.contracts.assignment import Assignment, PipelineAssignment
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping
+    from collections.abc import Collection, Iterable
 
     from limpet.config import Config
     from limpet.contracts.assignment import PipelineOptions
@@ -88,8 +88,3 @@ def _line(desired: Desired, name: str) -> Iterable[DesiredPipeline]:
 def _assigned(name: str, one: DesiredPipeline) -> PipelineAssignment:
     assert one.model is not None
     return PipelineAssignment(name, one.sources, one.model, one.options, one.after)
-
-
-def placed(cells: Mapping[str, Assignment]) -> dict[str, PipelineAssignment]:
-    """Return all pipelines of all cells, by their names."""
-    return {name: one for cell in cells.values() for name, one in cell.pipelines.items()}

@@ -14,7 +14,7 @@ from limpet.wire.records import Assign, SwapReport, Transition
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from limpet.contracts.assignment import Assignment
+    from limpet.contracts.assignment import Assignment, PipelineAssignment
     from limpet.contracts.messages import State
     from limpet.supervision.revisions import Revision
     from limpet.wire.records import Incident, Need, RawResults
@@ -58,6 +58,11 @@ class CellPipelines:
         self._restarts[pipeline] = Restarts()
         self._states[pipeline] = "starting"
         self._revisions[pipeline].retry()
+
+    def in_use(self) -> dict[str, PipelineAssignment]:
+        """Return what each pipeline runs or is about to run, without those that have failed."""
+        chosen = {name: revisions.chosen.pipeline for name, revisions in self._revisions.items()}
+        return {name: one for name, one in chosen.items() if self._states[name] != "failed"}
 
     def runnable(self, now: float) -> list[str]:
         """Return the pipelines that should run and may: those whose circuit was open get one more try."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from limpet.config import Config
-    from limpet.contracts.assignment import Assignment
+    from limpet.contracts.assignment import Assignment, PipelineAssignment
     from limpet.fork.launch import ForkServerProcess
     from limpet.plugins import Group
     from limpet.supervision.executors import Executor
@@ -127,6 +127,13 @@ class Fleet:
             if pipeline in worker.slot.assignment.pipelines and worker.slot.alive:
                 return worker
         raise KeyError(pipeline)
+
+    def in_use(self) -> dict[str, PipelineAssignment]:
+        """Return what each pipeline runs that has not failed. That may be older than what it should run."""
+        in_use: dict[str, PipelineAssignment] = {}
+        for worker in self._workers.values():
+            in_use |= worker.slot.pipelines.in_use()
+        return in_use
 
     def pids(self) -> dict[str, int]:
         """Return the process ids of the fork server and, by cell, of the workers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from limpet.deployment.assignments import assignments, placed
+from limpet.deployment.assignments import assignments
 from limpet.deployment.desired import Rollout, deepest, desired
 from limpet.wire.records import Transition
 
@@ -12,8 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from limpet.config import Config
-    from limpet.contracts.assignment import Assignment, FoundModel
-    from limpet.contracts.messages import State
+    from limpet.contracts.assignment import Assignment, FoundModel, PipelineAssignment
     from limpet.deployment.desired import Desired, DesiredPipeline
 
 
@@ -59,19 +58,19 @@ class Plan:
         return one is None or one.model is not None
 
     def reload(
-        self, config: Config, found: Mapping[str, Sequence[FoundModel]], states: Mapping[str, State]
+        self, config: Config, found: Mapping[str, Sequence[FoundModel]], in_use: Mapping[str, PipelineAssignment]
     ) -> None:
-        """Take a configuration, and the models that were found for it."""
+        """Take a configuration, and the models that were found for it. ``in_use``: what pipelines run now."""
         before = self.desired.pipelines
         self._config, self._found = config, found
-        self._update(states)
+        self._update(in_use)
         self.news = models_news(before, self.desired.pipelines)
 
-    def step(self, level: int, reason: str, states: Mapping[str, State]) -> None:
-        """Take another level of the governor, for a reason."""
+    def step(self, level: int, reason: str, in_use: Mapping[str, PipelineAssignment]) -> None:
+        """Take another level of the governor, for a reason. ``in_use``: what pipelines run now."""
         before, event = self.desired.pipelines, "stepped_down" if level > self.level else "stepped_up"
         self.level = level
-        self._update(states)
+        self._update(in_use)
         moved = [
             News(event, name, f"{reason}; runs {described(one)}")
             for name, one in self.desired.pipelines.items()
@@ -79,9 +78,8 @@ class Plan:
         ]
         self.news = [*moved, *models_news(before, self.desired.pipelines)]
 
-    def _update(self, states: Mapping[str, State]) -> None:
-        running = {name: one for name, one in placed(self.cells).items() if states.get(name) != "failed"}
-        self.desired = desired(self._config, self._found, rollout=Rollout(running), level=self.level)
+    def _update(self, in_use: Mapping[str, PipelineAssignment]) -> None:
+        self.desired = desired(self._config, self._found, rollout=Rollout(dict(in_use)), level=self.level)
         self.cells = assignments(self.desired)
 
 

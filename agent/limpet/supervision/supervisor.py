@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from limpet.config import Config
-    from limpet.contracts.messages import DeviceHealth, State
+    from limpet.contracts.messages import DeviceHealth
     from limpet.fork.launch import ForkServerProcess
     from limpet.supervision.checking import Checking
 
@@ -230,16 +230,13 @@ class Supervisor:
         for news in self._plan.news:
             self._events.report(news.event, news.pipeline, news.reason)
 
-    def _states(self) -> dict[str, State]:
-        return {name: account.last.state for name, account in self._ledger.accounts.items()}
-
     def _govern(self) -> None:
         """Have pipelines step down or up their ladders if it is time to."""
         if not self._plan.deepest or monotonic() < self._next_look:
             return
         self._next_look = monotonic() + self._config.governor.interval
         if reason := self._governor.update(self._host.readings(), self._plan.deepest, monotonic()):
-            self._plan.step(self._governor.level, reason, self._states())
+            self._plan.step(self._governor.level, reason, self._fleet.in_use())
             self._assign()
             self._report_plan()
 
@@ -269,7 +266,7 @@ class Supervisor:
         log.info("configuration read again")
         self._config = checking.config
         self._governor.table = checking.config.governor
-        self._plan.reload(checking.config, checking.found, self._states())
+        self._plan.reload(checking.config, checking.found, self._fleet.in_use())
         self._assign()
         self._report_plan()
         self._report_removed_pipelines()
