@@ -10,7 +10,9 @@ import logging
 import math
 from collections import deque
 from enum import Enum
-from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import msgspec
 
 from limpet.backoff import Backoff
 from limpet.delivery.mqtt.negotiation import Negotiation, Version, WillOptions
@@ -55,11 +57,11 @@ everything but one message."""
 # --- stimuli
 
 
-class PauseOver(NamedTuple):
+class PauseOver(msgspec.Struct, frozen=True):
     """It is time to connect."""
 
 
-class Accepted(NamedTuple):
+class Accepted(msgspec.Struct, frozen=True):
     """The broker accepted the connection. What it takes: retained messages, wildcards, the highest QoS."""
 
     version: Version
@@ -68,7 +70,7 @@ class Accepted(NamedTuple):
     qos: int
 
 
-class Refused(NamedTuple):
+class Refused(msgspec.Struct, frozen=True):
     """The broker refused the connection with a reason code of MQTT 5; 0: it closed it without an answer."""
 
     reason: str
@@ -76,33 +78,33 @@ class Refused(NamedTuple):
     end: End = ""
 
 
-class Failed(NamedTuple):
+class Failed(msgspec.Struct, frozen=True):
     """No connection could be made."""
 
     reason: str
     end: End = ""
 
 
-class Subscribed(NamedTuple):
+class Subscribed(msgspec.Struct, frozen=True):
     """The broker answered a subscription. ``refusal`` is empty if it accepted it."""
 
     topic: str
     refusal: str = ""
 
 
-class Due(NamedTuple):
+class Due(msgspec.Struct, frozen=True):
     """The time has come that ``Exchange`` named."""
 
 
-class SecretReplaced(NamedTuple):
+class SecretReplaced(msgspec.Struct, frozen=True):
     """A certificate, a key or the password is another one."""
 
 
-class StopRequested(NamedTuple):
+class StopRequested(msgspec.Struct, frozen=True):
     """The reporter closes."""
 
 
-class Lost(NamedTuple):
+class Lost(msgspec.Struct, frozen=True):
     """The connection ended, with this reason code of the broker, 0 for none.
 
     ``used``: the broker had acknowledged messages on it. ``learned``: its end says more about a suspected message.
@@ -115,11 +117,11 @@ class Lost(NamedTuple):
     learned: bool = False
 
 
-class Left(NamedTuple):
+class Left(msgspec.Struct, frozen=True):
     """The last messages are sent, and the connection is closed."""
 
 
-class Crashed(NamedTuple):
+class Crashed(msgspec.Struct, frozen=True):
     """A bug ended the connection. It is logged already."""
 
 
@@ -141,13 +143,13 @@ Stimulus: TypeAlias = (
 # --- instructions
 
 
-class Wait(NamedTuple):
+class Wait(msgspec.Struct, frozen=True):
     """Wait, then say ``PauseOver``."""
 
     seconds: float
 
 
-class Connect(NamedTuple):
+class Connect(msgspec.Struct, frozen=True):
     """Connect. ``clean``: without the session that the broker has kept."""
 
     version: Version
@@ -155,29 +157,29 @@ class Connect(NamedTuple):
     clean: bool
 
 
-class Subscribe(NamedTuple):
+class Subscribe(msgspec.Struct, frozen=True):
     """Subscribe to a topic."""
 
     topic: str
 
 
-class Begin(NamedTuple):
+class Begin(msgspec.Struct, frozen=True):
     """Publish ``online`` and the state of everything first."""
 
 
-class Exchange(NamedTuple):
+class Exchange(msgspec.Struct, frozen=True):
     """Publish and receive until something happens, or say ``Due`` at a ``time.monotonic``."""
 
     until: float
 
 
-class Leave(NamedTuple):
+class Leave(msgspec.Struct, frozen=True):
     """Send the last messages and close the connection. ``stopped``: for good, so ``offline`` is among them."""
 
     stopped: bool
 
 
-class Log(NamedTuple):
+class Log(msgspec.Struct, frozen=True):
     """Log a line. ``event``: report it as an event, too."""
 
     text: str

@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 MOST_NOTES = 1000
 """Events of its own that may wait for this thread. Beyond, the oldest are shed."""
 
+MOST_READ = 5000
+"""Messages that are read from the feed at once."""
+
 TICK = 0.005
 """Seconds between two looks at the feed while messages keep coming: fewer wake-ups, hardly any delay."""
 
@@ -67,8 +70,9 @@ class OutboxThread:
         self._feed = context.feed
         self._root = root
         self._sender = sender
-        self._rules = {"event": config.outbox.events, "result": config.outbox.results}
-        persists = any(rules.keep != "memory" for rules in self._rules.values())
+        rules = {"event": config.outbox.events, "result": config.outbox.results}
+        self._persistent = {kind for kind, each in rules.items() if each.keep != "memory"}
+        persists = bool(self._persistent)
         self._outbox = Outbox(config.outbox, context.state if persists else None)
         self._wal = WriteAheadLog(context.runtime) if persists else None
         batch = (config.batch_count, config.batch_bytes)
@@ -172,7 +176,7 @@ class OutboxThread:
             self._scheduler.start_connection(ready, now)
 
     def _take_in(self, now: float) -> bool:
-        messages = self._feed.read()
+        messages = self._feed.read(MOST_READ)
         messages += [self._notes.popleft() for _ in range(len(self._notes))]
         if not messages:
             return False
@@ -188,7 +192,7 @@ class OutboxThread:
     def _keep(self, messages: Iterable[Message], now: float) -> None:
         """Keep results and events in the write-ahead log and the outbox, so that the feed needs them no more."""
         items = [item for message in messages if (item := self._item(message))]
-        kept = [item for item in items if self._rules[item.kind].keep != "memory"]
+        kept = [item for item in items if item.kind in self._persistent]
         if self._wal and kept:
             self._wal.append(kept, now, self._safe(now))
         self._accepted += len(items)

@@ -15,7 +15,7 @@ import re
 import struct
 import zlib
 from contextlib import suppress
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -69,7 +69,7 @@ _NUMBERS = 10**8 - 10**6
 """No file of Limpet has a higher number: they begin with 1 whenever all messages are safe."""
 
 
-class Item(NamedTuple):
+class Item(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """One result or event."""
 
     kind: Class
