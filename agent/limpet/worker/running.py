@@ -159,8 +159,8 @@ class Trial(msgspec.Struct):
     size: int = 0
 
     def hold(self, samples: Samples) -> None:
-        """Keep a copy of a block. Its source may use the memory again."""
-        self.samples.append(msgspec.structs.replace(samples, values=samples.values.copy()))
+        """Keep a block. Its memory stays as it is for that long, see ``Samples``."""
+        self.samples.append(samples)
         self.size += samples.values.nbytes
 
     @property
