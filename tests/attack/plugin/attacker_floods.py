@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from attacker_attempts import Attempts
-from attacker_records import FORGED, answered, dismiss, heartbeat, need, notice, own, result, transition
+from attacker_records import FORGED, answered, dismiss, heartbeat, need, notice, own, result, swap, transition
 
 if TYPE_CHECKING:
     from attacker_border import Border
@@ -85,6 +85,11 @@ def _(border: Border) -> str:
 @ATTEMPTS.named("a flood of changes of state")
 def _(border: Border) -> str:
     return _flood(border, lambda n: transition(own(), ("running", "waiting")[n % 2]))
+
+
+@ATTEMPTS.named("a flood of swaps")
+def _(border: Border) -> str:
+    return _flood(border, lambda n: swap(own(), n // 2 % 10, ("begun", "done")[n % 2]))
 
 
 @ATTEMPTS.named("a flood of refusals")

@@ -128,6 +128,9 @@ RECORDS: dict[str, Callable[[], Any]] = {
     "a notice for the pipeline a/#": lambda: notice("a/#", "gap"),
     "a notice of the whole device": lambda: notice("", "crashed"),
     "a notice with an event of 1 MB": lambda: notice(own(), "e" * 1_000_000),
+    "a swap for the pipeline of another worker": lambda: swap(VICTIM, 1, "done"),
+    "a swap to an assignment that it was not given": lambda: swap(own(), 1 << 30, "done"),
+    "a swap with a reason of 1 MB": lambda: {**swap(own(), 1, "failed"), "reason": "r" * 1_000_000},
     "a refusal for the pipeline of another worker": lambda: {
         "type": "Refused", "problems": [FORGED], "pipeline": VICTIM,
     },
@@ -162,8 +165,12 @@ def notice(pipeline: str, event: str) -> dict[str, Any]:
     return {"type": "Notice", "pipeline": pipeline, "event": event, "reason": FORGED}
 
 
+def swap(pipeline: str, revision: int, step: str) -> dict[str, Any]:
+    return {"type": "SwapReport", "pipeline": pipeline, "revision": revision, "step": step, "reason": FORGED}
+
+
 def need(pipeline: str, delegate: str, number: int = 1) -> dict[str, Any]:
-    return {"type": "Need", "number": number, "pipeline": pipeline, "delegate": delegate}
+    return {"type": "Need", "number": number, "pipeline": pipeline, "delegate": delegate, "revision": 1}
 
 
 def dismiss(number: Any) -> dict[str, Any]:
