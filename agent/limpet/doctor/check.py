@@ -26,9 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from limpet.config import Config
-    from limpet.contracts.assignment import Assignment
+    from limpet.contracts.assignment import Assignment, FoundModel
     from limpet.contracts.data import SampleSpec
     from limpet.inference.plan import PipelinePlan
+
+    Found = dict[str, list[FoundModel]]
 
 
 def inspect(wanted: Config) -> tuple[list[str], list[str]]:
@@ -39,31 +41,40 @@ def inspect(wanted: Config) -> tuple[list[str], list[str]]:
         reporters.resolve(wanted)
     except ConfigError as error:
         problems += error.problems
-    sources = {}
-    for name in wanted.sources:
-        try:
-            sources[name] = planning.plan_source(sources_alone(wanted, [name]), name)
-        except ConfigError as error:
-            problems += error.problems
+    specs = _sources(wanted, problems)
     with _aside(wanted) as aside:
         found = look_up(aside)
         for name, pipeline in wanted.pipelines.items():
-            if pipeline.source not in sources:
-                continue
-            for level in range(len(pipeline.ladder) + 1):
+            for level in range(len(pipeline.ladder) + 1) if pipeline.source in specs else ():
                 try:
-                    assignment = assignment_of(aside, name, level, found)
-                    made = _tried(assignment, name, sources[pipeline.source].spec)
+                    lines += _rung(aside, found, name, level, specs[pipeline.source])
                 except ConfigError as error:
                     problems += error.problems
                 except LimpetError as error:
                     problems.append(f"pipelines.{name}{f'.ladder[{level - 1}]' if level else ''}: {error}")
-                else:
-                    lines.append(_describe(made, pipeline.source, level))
-                    passed_over = desired(aside, found, level=level).pipelines[name].passed_over
-                    warnings = [*made.warnings, *(f"passed over {why}" for why in passed_over)]
-                    lines += [f"{name}: warning: {warning}" for warning in warnings]
     return problems, lines
+
+
+def _sources(wanted: Config, problems: list[str]) -> dict[str, SampleSpec]:
+    """Return what the samples of each source are, and add what is wrong with the others to ``problems``."""
+    specs = {}
+    for name in wanted.sources:
+        try:
+            specs[name] = planning.plan_source(sources_alone(wanted, [name]), name).spec
+        except ConfigError as error:
+            problems += error.problems
+    return specs
+
+
+def _rung(config: Config, found: Found, name: str, level: int, spec: SampleSpec) -> list[str]:
+    """Return lines about a pipeline on one rung of its ladder. ``LimpetError`` says why it does not run."""
+    made = _tried(assignment_of(config, name, level, found), name, spec)
+    passed_over = desired(config, found, level=level).pipelines[name].passed_over
+    warnings = [*made.warnings, *(f"passed over {why}" for why in passed_over)]
+    return [
+        _describe(made, config.pipelines[name].source, level),
+        *(f"{name}: warning: {warning}" for warning in warnings),
+    ]
 
 
 def _tried(assignment: Assignment, name: str, spec: SampleSpec) -> PipelinePlan:
