@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from daemon.conftest import Configure, pipeline, replay
 from limpet import config
@@ -18,14 +18,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def put(folder: Path, version: int, *, damaged: bool = False, description: str = "") -> Path:
+def put(folder: Path, version: int, *, damaged: bool = False, **fields: Any) -> Path:
     """Put a version of the bundle ``motion`` into the store, in one step as an installer does."""
     store = folder / "state" / "models"
     store.mkdir(parents=True, exist_ok=True)
     model = (folder / "dense.tflite").read_bytes()
-    part = bundles.bundle(
-        store / ".part", {"model.tflite": model}, name="motion", version=version, description=description
-    )
+    part = bundles.bundle(store / ".part", {"model.tflite": model}, name="motion", version=version, **fields)
     if damaged:
         data = bytearray(part.read_bytes())
         data[data.index(model) + len(model) // 2] ^= 1
@@ -128,6 +126,37 @@ def test_what_runs_goes_on_while_its_model_is_nowhere_to_be_found(
         running.stop()
     assert not missing(consumer.results("one"))
     assert not consumer.events("one", "failed")
+
+
+def test_a_newer_bundle_that_cannot_run_here_takes_down_no_older_one_not_even_at_the_start(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    put(tmp_path, 1)
+    store = tmp_path / "state" / "models"
+    for version, content in ((2, b"no model"), (3, (tmp_path / "dense.tflite").read_bytes())):
+        decoder = {"kind": "of the future"} if version == 3 else {}
+        bundles.bundle(
+            store / f"motion-{version}.limpet",
+            {"model.tflite": content},
+            name="motion",
+            version=version,
+            decoder=decoder,
+        )
+    parts = (
+        pipeline("one", "left", "motion").replace("decoder", "# decoder"),
+        pipeline("other", "left", "motion@1"),
+    )
+    put(tmp_path, 1, decoder={"kind": "regress"})
+    path = configure(replay("left"), *parts)
+    with daemon(path):
+        wait_until(lambda: runs(consumer, 1))
+        consumer.wait_results("other", 1)
+        reason = consumer.events("one", "passed_over")[-1]["reason"]
+        assert re.search(r"motion-3\.limpet: .*of the future", reason)
+        assert re.search(r"motion-2\.limpet: .*; runs motion-1\.limpet", reason)
+        said = check(path)
+    assert "one: left -> motion 1 on cpu" in said
+    assert re.search(r"one: warning: passed over motion-3\.limpet: .*of the future", said)
 
 
 def test_file_names_of_the_store_reach_no_message_unchecked(

@@ -40,6 +40,16 @@ def test_versions_are_examined_from_the_highest_down_to_the_first_sound_one() ->
     assert found[1].sha256 == "sha-motion-2"
 
 
+def test_below_a_model_that_failed_the_survey_goes_on() -> None:
+    three, two, one = (candidate(version) for version in (3, 2, 1))
+    survey = Survey({"motion": [three, two, one]}, {"sha-motion-3"})
+    survey.take(sound(three))
+    assert survey.due() == [two.path]
+    survey.take(sound(two))
+    assert survey.done
+    assert [each.version for each in survey.found["motion"]] == [3, 2]
+
+
 def test_a_file_that_two_models_mean_is_examined_once() -> None:
     one = candidate(1)
     survey = Survey({"motion": [one], "models/motion-1.limpet": [one]})

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+import pytest
 
 from limpet.config import Config, Device, PipelineConfig, Rung
 from limpet.contracts.assignment import FoundModel, SourceTable
 from limpet.supervision.plan import News, Plan
+from limpet.wire.records import Transition
 
 if TYPE_CHECKING:
     from limpet.contracts.assignment import PipelineAssignment
@@ -119,6 +121,60 @@ def test_a_reload_keeps_the_level_of_the_governor() -> None:
     plan.step(1, "81 °C", in_use(plan))
     plan.reload(config(Rung(every=8)), {"motion": [found(2)]}, in_use(plan))
     assert plan.desired.pipelines["p"].options.every == 8
+
+
+def failing(plan: Plan, reason: str = "wrong numbers") -> bool:
+    """Have a worker report that it opens the model, and that this fails."""
+    assert not plan.hear(Transition("p", "starting", revision=1))
+    return plan.hear(Transition("p", "failed", reason, revision=1))
+
+
+def test_a_model_that_fails_before_it_ever_ran_gives_way_to_a_lower_version() -> None:
+    plan = Plan(config(), {"motion": [found(3)]})
+    assert failing(plan)
+    assert plan.failed_models == {"sha-3"}
+    plan.look_again({"motion": [found(3), found(2)]}, {})
+    assert runs(plan) == "motion-2.limpet"
+    assert plan.news == [News("passed_over", "p", "motion-3.limpet: wrong numbers; runs motion-2.limpet")]
+
+
+def test_if_all_versions_fail_the_highest_is_the_last_to_be_tried() -> None:
+    plan = Plan(config(), {"motion": [found(3)]})
+    both = {"motion": [found(3), found(2)]}
+    assert failing(plan)
+    plan.look_again(both, {})
+    assert failing(plan)
+    plan.look_again(both, {})
+    assert runs(plan) == "motion-3.limpet"
+    assert not failing(plan)
+
+
+def test_a_reload_tries_what_failed_again() -> None:
+    plan = Plan(config(), {"motion": [found(3)]})
+    assert failing(plan)
+    plan.look_again({"motion": [found(3), found(2)]}, {})
+    plan.reload(config(), {"motion": [found(3)]}, in_use(plan))
+    assert runs(plan) == "motion-3.limpet"
+    assert plan.failed_models == frozenset()
+
+
+def test_what_ran_does_not_give_way_when_it_fails() -> None:
+    plan = Plan(config(), {"motion": [found(3)]})
+    plan.hear(Transition("p", "starting", revision=1))
+    plan.hear(Transition("p", "running", model="motion", version=3, revision=1))
+    assert not plan.hear(Transition("p", "failed", "ten windows in a row", revision=1))
+
+
+def test_a_source_that_fails_is_no_matter_of_the_version() -> None:
+    plan = Plan(config(), {"motion": [found(3)]})
+    assert not plan.hear(Transition("p", "starting", "killed by SIGSEGV"))
+    assert not plan.hear(Transition("p", "failed", "sources.line: no such file", revision=1))
+
+
+@pytest.mark.parametrize("model", ["motion@3", "models/motion-3.limpet", "motion.tflite"])
+def test_a_version_or_a_file_that_is_named_gives_way_to_no_other(model: str) -> None:
+    plan = Plan(config(model=model), {model: [found(3)]})
+    assert not failing(plan)
 
 
 def test_a_new_file_under_the_same_name_is_another_assignment() -> None:

@@ -16,11 +16,12 @@ from limpet.models import bundle, store
 from limpet.untrusted import reading
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection
     from pathlib import Path
 
     from limpet.config import Config
     from limpet.contracts.assignment import Assignment
+    from limpet.deployment.desired import Desired
 
 
 def examined(path: Path) -> FoundModel:
@@ -33,23 +34,22 @@ def examined(path: Path) -> FoundModel:
     return FoundModel(path, found.name, found.version, found.sha256)
 
 
-def look_up(config: Config) -> dict[str, list[FoundModel]]:
-    """Examine the files of each model that a configuration names."""
-    survey = Survey(store.candidates_of(config.models_named, config.folders))
+def look_up(config: Config, failed: Collection[str] = frozenset()) -> dict[str, list[FoundModel]]:
+    """Examine the files of each model that a configuration names. ``failed``: see ``Survey``."""
+    survey = Survey(store.candidates_of(config.models_named, config.folders), failed)
     while due := survey.due():
         for path in due:
             survey.take(examined(path))
     return survey.found
 
 
-def assignment_of(
-    config: Config, name: str, level: int = 0, found: Mapping[str, Sequence[FoundModel]] | None = None
-) -> Assignment:
-    """Return what the cell of one pipeline runs on a level of the governor.
+def assignment_of(config: Config, name: str) -> Assignment:
+    """Return what the cell of one pipeline runs. ``DeployError`` says why the pipeline has no model."""
+    return cell_of(desired(config, look_up(config)), name)
 
-    ``found`` is what ``look_up`` returns. ``DeployError`` says why the pipeline has no model.
-    """
-    wanted = desired(config, look_up(config) if found is None else found, level=level)
+
+def cell_of(wanted: Desired, name: str) -> Assignment:
+    """Return the assignment that a pipeline is in. ``DeployError`` says why it has no model."""
     for cell in assignments(wanted).values():
         if name in cell.pipelines:
             return cell

@@ -9,7 +9,7 @@ import msgspec
 from limpet.models import store
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from limpet.contracts.assignment import FoundModel
@@ -23,12 +23,16 @@ MOST_DAMAGED = 8
 class Survey:
     """The versions of each model are examined from the highest down to the first one that is sound.
 
-    ``candidates`` has them in this order, by the model as the configuration writes it. Whoever examines calls
-    ``due`` for the files to begin with, and ``take`` with what is found.
+    ``candidates`` has them in this order, by the model as the configuration writes it. ``failed`` has the SHA-256
+    of models that are sound and did not work here: below them, the survey goes on. Whoever examines calls ``due``
+    for the files to begin with, and ``take`` with what is found.
     """
 
-    def __init__(self, candidates: Mapping[str, Sequence[FoundModel]]) -> None:
+    def __init__(
+        self, candidates: Mapping[str, Sequence[FoundModel]], failed: Collection[str] = frozenset()
+    ) -> None:
         self._candidates = candidates
+        self._failed = failed
         self._begun: set[Path] = set()
         self._examined: dict[Path, FoundModel] = {}
 
@@ -65,7 +69,7 @@ class Survey:
         return self._walk(model)[1]
 
     def _walk(self, model: str) -> tuple[list[FoundModel], Path | None]:
-        """Return what is known of a model's files down to the first sound one, and the file to examine next."""
+        """Return what is known of a model's files down to the first that may run, and the file to examine next."""
         known: list[FoundModel] = []
         for candidate in self._candidates[model][:MOST_DAMAGED]:
             if candidate.problem:
@@ -74,7 +78,7 @@ class Survey:
             if candidate.path not in self._examined:
                 return known, candidate.path
             known.append(_judged(model, candidate, self._examined[candidate.path]))
-            if not known[-1].problem:
+            if not known[-1].problem and known[-1].sha256 not in self._failed:
                 break
         return known, None
 

@@ -24,6 +24,11 @@ def is_path(model: str) -> bool:
     return "/" in model or model.endswith(SUFFIXES)
 
 
+def has_versions(model: str) -> bool:
+    """Whether a model is a name in the store of which the highest version runs."""
+    return not is_path(model) and "@" not in model
+
+
 def candidates_of(models: Iterable[str], folders: Folders) -> dict[str, list[FoundModel]]:
     """Return the candidates of several models."""
     return {model: candidates(model, folders) for model in models}

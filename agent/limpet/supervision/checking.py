@@ -39,15 +39,21 @@ SURVEYING = 120.0
 class Checking:
     """One check. It is over once it is ``done``; then ``problems`` and ``found`` have the answers."""
 
-    def __init__(self, helpers: Helpers, config: Config) -> None:
-        """Begin. Answers come while the selector of ``helpers`` is served."""
+    def __init__(self, helpers: Helpers, config: Config, failed: frozenset[str] = frozenset()) -> None:
+        """Begin. Answers come while the selector of ``helpers`` is served.
+
+        ``failed`` has the SHA-256 of models that did not work. If there are any, the configuration is at work
+        already: lower versions of the models are looked for, and options are not checked again.
+        """
         self.config = config
+        self.failed = failed
         self.problems: list[str] = []
         self._helpers = helpers
-        self._options_checked = False
+        self._options_checked = bool(failed)
         self._until = monotonic() + SURVEYING
-        self._survey = Survey(_candidates(config))
-        helpers.start("check", Check(*to_check(config)), Checked, CHECKING, self._take_options)
+        self._survey = Survey(_candidates(config), failed)
+        if not failed:
+            helpers.start("check", Check(*to_check(config)), Checked, CHECKING, self._take_options)
         self._examine()
 
     @property

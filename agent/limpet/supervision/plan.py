@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from limpet.deployment.assignments import assignments
-from limpet.deployment.desired import Rollout, deepest, desired
+from limpet.deployment.desired import Rollout, deepest, desired, on_rung
+from limpet.models import store
 from limpet.wire.records import Transition
 
 if TYPE_CHECKING:
@@ -30,6 +31,9 @@ class Plan:
     def __init__(self, config: Config, found: Mapping[str, Sequence[FoundModel]]) -> None:
         self._config = config
         self._found = found
+        self._failed: dict[str, dict[str, str]] = {}
+        self._opened: set[tuple[str, str]] = set()
+        self._worked: set[tuple[str, str]] = set()
         self.level = 0
         self.desired: Desired = desired(config, found)
         self.cells: dict[str, Assignment] = assignments(self.desired)
@@ -57,12 +61,52 @@ class Plan:
         one = self.desired.pipelines.get(pipeline)
         return one is None or one.model is not None
 
+    @property
+    def failed_models(self) -> frozenset[str]:
+        """The SHA-256 of the models that did not work."""
+        return frozenset(sha256 for models in self._failed.values() for sha256 in models)
+
+    def hear(self, move: Transition) -> bool:
+        """Take note of what a worker reports. Return whether a lower version of its model is of interest now.
+
+        It is if a model of the store was opened, and failed before it ever ran. What fails later, or before that,
+        is no matter of the version.
+        """
+        wanted, one = self._config.pipelines.get(move.pipeline), self.desired.pipelines.get(move.pipeline)
+        if wanted is None or one is None or one.model is None:
+            return False
+        key = (move.pipeline, one.model.sha256)
+        if move.state == "starting" and move.revision:
+            self._opened.add(key)
+        elif move.state == "running" and (move.model, move.version) == (one.model.name, one.model.version):
+            self._worked.add(key)
+        failed = self._failed.get(move.pipeline, {})
+        if move.state != "failed" or key not in self._opened - self._worked or key[1] in failed:
+            return False
+        if not store.has_versions(on_rung(wanted, self.level).model):
+            return False
+        self._failed[move.pipeline] = {**failed, key[1]: move.reason}
+        return True
+
     def reload(
         self, config: Config, found: Mapping[str, Sequence[FoundModel]], in_use: Mapping[str, PipelineAssignment]
     ) -> None:
-        """Take a configuration, and the models that were found for it. ``in_use``: what pipelines run now."""
+        """Take a configuration, and the models that were found for it. ``in_use``: what pipelines run now.
+
+        What failed before may be tried again.
+        """
+        self._failed.clear()
+        self._opened.clear()
+        self._worked.clear()
+        self._config = config
+        self.look_again(found, in_use)
+
+    def look_again(
+        self, found: Mapping[str, Sequence[FoundModel]], in_use: Mapping[str, PipelineAssignment]
+    ) -> None:
+        """Take what was found below the models that failed."""
         before = self.desired.pipelines
-        self._config, self._found = config, found
+        self._found = found
         self._update(in_use)
         self.news = models_news(before, self.desired.pipelines)
 
@@ -79,7 +123,8 @@ class Plan:
         self.news = [*moved, *models_news(before, self.desired.pipelines)]
 
     def _update(self, in_use: Mapping[str, PipelineAssignment]) -> None:
-        self.desired = desired(self._config, self._found, rollout=Rollout(dict(in_use)), level=self.level)
+        rollout = Rollout(dict(in_use), self._failed)
+        self.desired = desired(self._config, self._found, rollout=rollout, level=self.level)
         self.cells = assignments(self.desired)
 
 

@@ -184,6 +184,8 @@ class Supervisor:
         elif isinstance(record, Transition):
             if self._plan.runs(record.pipeline):
                 self._move(record)
+                if self._plan.hear(record):
+                    self._look_again()
         elif isinstance(record, Incident | Notice):
             self._ledger.account(record.pipeline).restarts += record.event == "crashed"
             self._events.report(record.event, record.pipeline, record.reason)
@@ -240,6 +242,11 @@ class Supervisor:
             self._assign()
             self._report_plan()
 
+    def _look_again(self) -> None:
+        """Have lower versions looked for of models that failed. Another check that goes on comes first."""
+        if self._checking is None:
+            self._checking = self._fleet.check(self._config, self._plan.failed_models)
+
     def _begin_reload(self) -> None:
         """Read the configuration again, and have it checked. If another check still runs, it does not count."""
         self._checking = None
@@ -252,8 +259,15 @@ class Supervisor:
             self._refuse(error)
 
     def _finish_reload(self, checking: Checking) -> None:
-        """Take a configuration that was checked."""
+        """Take a configuration that was checked, or models that were found in place of those that failed."""
         self._checking = None
+        if checking.failed:
+            self._plan.look_again(checking.found, self._fleet.in_use())
+            self._assign()
+            self._report_plan()
+            if self._plan.failed_models - checking.failed:
+                self._look_again()
+            return
         try:
             if checking.problems:
                 raise ConfigError(checking.problems)  # noqa: TRY301
