@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from limpet.delivery.outbox import OVERHEAD, framing
+from limpet.delivery.outbox.log_records import Item
 from limpet.delivery.outbox.schema import check
-from limpet.delivery.outbox.write_ahead_log import Item, WriteAheadLog
+from limpet.delivery.outbox.write_ahead_log import WriteAheadLog
 from limpet.device import boot
 
 if TYPE_CHECKING:

@@ -18,12 +18,13 @@ from limpet.delivery.mqtt.scheduler import LARGEST_READY, Scheduler
 from limpet.delivery.outbox import OVERHEAD, Entry, framing
 from limpet.delivery.outbox.database import MOST_CAUSES, Database, boot_id, set_shed
 from limpet.delivery.outbox.database_file import connect
+from limpet.delivery.outbox.log_records import FORMAT, MOST_MESSAGES, parse
 from limpet.delivery.outbox.queue import Outbox
 from limpet.delivery.outbox.rules import OutboxRules, ResultRules
 from limpet.delivery.outbox.schema import HIGHEST, NEWEST, PAGE, PLACES, check
 from limpet.delivery.outbox.sqlite_pages import Pages
 from limpet.delivery.outbox.sqlite_wal import Log
-from limpet.delivery.outbox.write_ahead_log import FORMAT, MOST_MESSAGES, WriteAheadLog, parse
+from limpet.delivery.outbox.write_ahead_log import WriteAheadLog
 
 if TYPE_CHECKING:
     import sqlite3

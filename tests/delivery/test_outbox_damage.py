@@ -16,11 +16,12 @@ import pytest
 from limpet.delivery.outbox import LARGEST, Entry
 from limpet.delivery.outbox.database import Database, set_totals
 from limpet.delivery.outbox.disk_errors import DiskDamagedError
+from limpet.delivery.outbox.log_records import Item
 from limpet.delivery.outbox.queue import Outbox
 from limpet.delivery.outbox.rules import OutboxRules
 from limpet.delivery.outbox.salvage import salvage
 from limpet.delivery.outbox.schema import check
-from limpet.delivery.outbox.write_ahead_log import DAMAGED, Item, WriteAheadLog
+from limpet.delivery.outbox.write_ahead_log import DAMAGED, WriteAheadLog
 from support import state_damage
 from support.state_damage import PAGE, PLENTY
 

@@ -19,10 +19,11 @@ import pytest
 from limpet.delivery.outbox import Entry
 from limpet.delivery.outbox.database import Database
 from limpet.delivery.outbox.disk_errors import DiskDamagedError
+from limpet.delivery.outbox.log_records import Item
 from limpet.delivery.outbox.queue import Outbox
 from limpet.delivery.outbox.rules import OutboxRules
 from limpet.delivery.outbox.salvage import salvage
-from limpet.delivery.outbox.write_ahead_log import Item, WriteAheadLog
+from limpet.delivery.outbox.write_ahead_log import WriteAheadLog
 from limpet.reporters import mqtt
 from support import reports
 from support.broker import free_port, listener, mosquitto, wait_until

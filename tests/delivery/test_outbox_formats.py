@@ -12,10 +12,11 @@ import pytest
 from limpet.delivery.outbox import Entry
 from limpet.delivery.outbox.database import Database
 from limpet.delivery.outbox.disk_errors import DiskNewerError
+from limpet.delivery.outbox.log_records import Item
 from limpet.delivery.outbox.queue import Outbox
 from limpet.delivery.outbox.rules import OutboxRules
 from limpet.delivery.outbox.schema import FORMAT
-from limpet.delivery.outbox.write_ahead_log import Item, WriteAheadLog
+from limpet.delivery.outbox.write_ahead_log import WriteAheadLog
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,9 +12,10 @@ import msgspec
 
 from fuzz.registry import Prepared, parser
 from limpet.delivery.outbox import Entry
+from limpet.delivery.outbox.log_records import Item
 from limpet.delivery.outbox.queue import Outbox
 from limpet.delivery.outbox.rules import OutboxRules
-from limpet.delivery.outbox.write_ahead_log import Item, WriteAheadLog
+from limpet.delivery.outbox.write_ahead_log import WriteAheadLog
 from limpet.device import boot
 from limpet.supervision import roster
 from support import reports

@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from limpet.delivery.outbox import Entry
+from limpet.delivery.outbox.log_records import Item
 from limpet.delivery.outbox.queue import Outbox
 from limpet.delivery.outbox.rules import OutboxRules
-from limpet.delivery.outbox.write_ahead_log import Item, WriteAheadLog
+from limpet.delivery.outbox.write_ahead_log import WriteAheadLog
 from limpet.device import boot as boots
 from limpet.device import state_files
 

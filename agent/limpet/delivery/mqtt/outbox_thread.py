@@ -18,8 +18,9 @@ from limpet.delivery.mqtt.batch import Batch, Batcher
 from limpet.delivery.mqtt.scheduler import Scheduler
 from limpet.delivery.mqtt.topics import subtopic
 from limpet.delivery.outbox import Entry
+from limpet.delivery.outbox.log_records import Item
 from limpet.delivery.outbox.queue import Outbox
-from limpet.delivery.outbox.write_ahead_log import Item, WriteAheadLog
+from limpet.delivery.outbox.write_ahead_log import WriteAheadLog
 from limpet.device import clock
 
 if TYPE_CHECKING:

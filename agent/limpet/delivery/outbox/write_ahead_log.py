@@ -9,30 +9,35 @@ from __future__ import annotations
 
 import errno
 import logging
-import math
 import os
 import re
-import struct
-import zlib
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from limpet.delivery.outbox import LARGEST, Class, Entry, framing, is_owner
+from limpet.delivery.outbox import LARGEST, Entry, is_owner
 from limpet.delivery.outbox.database import boot_id
+from limpet.delivery.outbox.log_records import (
+    FORMAT,
+    LARGEST_FILE,
+    MARK,
+    MOST_MESSAGES,
+    SEGMENT,
+    START,
+    Record,
+    encode,
+    parse,
+    split,
+)
 from limpet.device import state_files
 from limpet.errors import UnreadableError
-from limpet.untrusted import open_file, read_file, reading
+from limpet.untrusted import open_file, read_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
-log = logging.getLogger(__name__)
+    from limpet.delivery.outbox.log_records import Item
 
-SEGMENT = 1024 * 1024
-"""Bytes after which another file is begun."""
+log = logging.getLogger(__name__)
 
 LIMIT = 32
 """Files that there may be. Beyond, the oldest is deleted, though its messages are then in memory only."""
@@ -43,61 +48,16 @@ DAMAGED = "damaged"
 RETRY = 5.0
 """Seconds until a directory that could not be written to is tried again."""
 
-FORMAT = 2
-_MARK = b"limpetj"
-"""A file begins with this and a byte that says its format."""
-
 _PLAUSIBLE = 100
 """No later version of Limpet has a higher format; such a number is damage."""
 
-_SYNC = b"\xa5\x5aLj"
-"""Each record begins with this, so that the next one is found after a damaged one."""
-
-_HEAD = struct.Struct("<4sII")
-MOST_MESSAGES = 100_000
-"""Messages that are read of all files. More would not fit into memory."""
-
 MOST_BYTES = LIMIT * SEGMENT + LARGEST
 """Bytes that are read of all files."""
-
-_LARGEST = SEGMENT + LARGEST + 4096
-"""Bytes of a file, at most. The record that makes it longer than a segment is its last."""
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _NAME = re.compile(r"[0-9]{8}\.log")
 _NUMBERS = 10**8 - 10**6
 """No file of Limpet has a higher number: they begin with 1 whenever all messages are safe."""
-
-
-class Item(msgspec.Struct, array_like=True, frozen=True, gc=False):
-    """One result or event."""
-
-    kind: Class
-    pipeline: str
-    payload: bytes
-
-
-class _Record(msgspec.Struct, array_like=True):
-    """What came at one time. Everything that came before ``safe`` is acknowledged or in the database."""
-
-    boot: str
-    born: float
-    safe: float
-    items: list[Item]
-
-
-class _Sealed(msgspec.Struct, array_like=True):
-    """A record whose items are not decoded yet: they may be many more than there is memory for."""
-
-    boot: str
-    born: float
-    safe: float
-    items: msgspec.Raw
-
-    @property
-    def count(self) -> int:
-        """How many items it says that it has."""
-        return framing.array_length(bytes(self.items)[:5])
 
 
 class WriteAheadLog:
@@ -113,7 +73,6 @@ class WriteAheadLog:
         self.refused = 0
         self.problems: list[str] = []
         self._boot = boot_id()
-        self._encoder = msgspec.msgpack.Encoder()
         found = self._found()
         self._number = int(found[-1].stem) + 1 if found else 1
         self._old = [path for path in found if not _later(path)]
@@ -165,9 +124,9 @@ class WriteAheadLog:
             self.problems.append(f"{self._folder}: {self.refused} messages are of no pipeline, and are dropped")
         return sound
 
-    def _all_records(self) -> list[_Record]:
+    def _all_records(self) -> list[Record]:
         """Return the records of all files, oldest first. If there are too many, return the newest."""
-        files: list[list[_Record]] = []
+        files: list[list[Record]] = []
         messages, size = MOST_MESSAGES, MOST_BYTES
         for path in reversed(self._old):
             files.append(self._records(path, messages, size))
@@ -175,10 +134,10 @@ class WriteAheadLog:
             size -= _length(path)
         return [record for file in reversed(files) for record in file]
 
-    def _records(self, path: Path, most: int, space: int) -> list[_Record]:
+    def _records(self, path: Path, most: int, space: int) -> list[Record]:
         """Return the records of a file that can be read; the others are counted."""
         try:
-            data = read_file(path, max(0, min(_LARGEST, space)))
+            data = read_file(path, max(0, min(LARGEST_FILE, space)))
         except (OSError, UnreadableError) as error:
             self._add_damaged(path, str(error))
             return []
@@ -195,7 +154,7 @@ class WriteAheadLog:
         self.damaged += places
         self.problems.append(f"write-ahead log: {reason}")
 
-    def _entry(self, item: Item, record: _Record, now: float) -> Entry:
+    def _entry(self, item: Item, record: Record, now: float) -> Entry:
         """Make an entry. The clock of another boot of the machine means nothing here."""
         same_boot = record.boot == self._boot
         born = min(record.born, now) if same_boot else now
@@ -207,8 +166,8 @@ class WriteAheadLog:
             return
         self._safe, self._noted_at = safe, born
         try:
-            for part in _split(items):
-                self._append(self._encoder.encode(_Record(self._boot, born, safe, part)), born)
+            for part in split(items):
+                self._append(encode(Record(self._boot, born, safe, part)), born)
         except OSError as error:
             self._end(born)
             self._retry_at = born + RETRY
@@ -216,10 +175,10 @@ class WriteAheadLog:
         else:
             self._log_once("")
 
-    def _append(self, body: bytes, born: float) -> None:
+    def _append(self, record: bytes, born: float) -> None:
         if self._fd < 0:
             self._begin()
-        self._write(_HEAD.pack(_SYNC, len(body), zlib.crc32(body)) + body)
+        self._write(record)
         if self._size >= SEGMENT:
             self._end(born)
 
@@ -263,7 +222,7 @@ class WriteAheadLog:
         self._number += 1
         self._fd = os.open(self._path, _FLAGS, 0o600)
         self._size = 0
-        self._write(_MARK + bytes([FORMAT]))
+        self._write(START)
 
     def _write(self, record: bytes) -> None:
         left = memoryview(record)
@@ -284,106 +243,20 @@ class WriteAheadLog:
         self._trouble = trouble
 
 
-def _split(items: list[Item]) -> Iterator[list[Item]]:
-    """Split what came at one time into records of about a segment at most. No items make one record, too."""
-    part: list[Item] = []
-    size = 0
-    for item in items:
-        if part and size + len(item.payload) > SEGMENT:
-            yield part
-            part, size = [], 0
-        part.append(item)
-        size += len(item.payload)
-    yield part
-
-
 def _later(path: Path) -> bool:
     """Whether a later version has written a file. Then it is not touched."""
     try:
         with open_file(path) as file:
-            head = file.read(len(_MARK) + 1)
+            head = file.read(len(MARK) + 1)
     except (OSError, UnreadableError):
         return False
-    later = head.startswith(_MARK) and FORMAT < int.from_bytes(head[len(_MARK) :], "big") < _PLAUSIBLE
+    later = head.startswith(MARK) and FORMAT < int.from_bytes(head[len(MARK) :], "big") < _PLAUSIBLE
     if later:
         log.warning(
             "write-ahead log: %s: a later Limpet wrote it; install that again to have it sent, or delete it",
             path,
         )
     return later
-
-
-def parse(data: bytes, most: int = MOST_MESSAGES) -> tuple[list[_Record], int]:
-    """Return a file's records of ``most`` messages in all, and how many places between them could not be read.
-
-    A record that is cut short by the end of the file is no damage: the process ended while it wrote it.
-    """
-    start = len(_MARK) + 1
-    damaged = int(len(data) >= start and data[:start] != _MARK + bytes([FORMAT]))
-    records: list[_Record] = []
-    at = start
-    # A stranger's file may begin a thousand overlapping records: the effort of reading them is bounded.
-    budget = 8 * len(data)
-    while at < len(data):
-        record, after = _record(data, at, most)
-        if record:
-            records.append(record)
-            most -= len(record.items)
-            at = after
-            continue
-        after, budget = _next(data, at, most, budget)
-        damaged += after < len(data) or not _is_torn(data, at)
-        at = after
-    return records, damaged
-
-
-def _record(data: bytes, at: int, most: int) -> tuple[_Record | None, int]:
-    """Return the record at a place, ``None`` if it is damaged, and where the next one begins."""
-    if at + _HEAD.size > len(data):
-        return None, at
-    sync, length, crc = _HEAD.unpack_from(data, at)
-    body = data[at + _HEAD.size : at + _HEAD.size + length]
-    if sync != _SYNC or len(body) < length or zlib.crc32(body) != crc:
-        return None, at
-    try:
-        with reading("a record"):
-            sealed = msgspec.msgpack.decode(body, type=_Sealed)
-            if sealed.count > most:
-                return None, at
-            record = msgspec.msgpack.decode(body, type=_Record)
-    except UnreadableError:
-        return None, at
-    # A time in the far future would make all other records look old.
-    if not (math.isfinite(record.born) and 0 <= record.safe <= record.born):
-        return None, at
-    return record, at + _HEAD.size + length
-
-
-def _next(data: bytes, at: int, most: int, budget: int) -> tuple[int, int]:
-    """Return where the next sound record begins, the end if there is none, and what is left of the budget."""
-    budget -= _effort(data, at)
-    while budget > 0 and 0 <= (at := data.find(_SYNC, at + 1)) <= len(data) - _HEAD.size:
-        if _record(data, at, most)[0]:
-            return at, budget
-        budget -= _effort(data, at)
-    return len(data), budget
-
-
-def _effort(data: bytes, at: int) -> int:
-    """Return how many bytes were looked at to find that a record is damaged."""
-    if at + _HEAD.size > len(data):
-        return _HEAD.size
-    length: int = _HEAD.unpack_from(data, at)[1]
-    return _HEAD.size + min(length, len(data))
-
-
-def _is_torn(data: bytes, at: int) -> bool:
-    """Whether a record is cut short by the end of the file."""
-    head = data[at : at + _HEAD.size]
-    if len(head) < _HEAD.size:
-        return head[:4] == _SYNC[: len(head)]
-    sync, length, _ = _HEAD.unpack(head)
-    return bool(sync == _SYNC and at + _HEAD.size + length > len(data) and length <= _LARGEST)
 
 
 def _length(path: Path) -> int:
