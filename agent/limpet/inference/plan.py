@@ -14,7 +14,7 @@ from limpet.models import bundle as bundles
 
 
 class SourcePlan(msgspec.Struct, frozen=True):
-    """A source that can be opened, and what its samples are. The rest: see ``limpet.config.SourceTable``."""
+    """A source that can be opened, and what its samples are. The rest: see ``limpet.contracts.assignment``."""
 
     name: str
     plugin: Configured
