@@ -23,11 +23,9 @@ if TYPE_CHECKING:
     from limpet.contracts.messages import Message
 
 MOST_MESSAGES = 20_000
-"""Messages that the slowest consumer may have to read."""
+"""Messages that may wait for the slowest consumer."""
 MOST_BYTES = 32 << 20
-"""Bytes of those."""
-OVERHEAD = 512
-"""Bytes that a message is charged with in addition to its output."""
+"""Bytes of outputs in those. Whatever else a message has is small."""
 
 
 class Bus:
@@ -36,8 +34,7 @@ class Bus:
     def __init__(self, most_messages: int = MOST_MESSAGES, most_bytes: int = MOST_BYTES) -> None:
         self._most_messages, self._most_bytes = most_messages, most_bytes
         self._lock = Lock()
-        self._log: deque[tuple[Message, int]] = deque()
-        """Messages with their sizes in bytes."""
+        self._log: deque[Message] = deque()
         self._first = 0
         """Position of the log's first message."""
         self._bytes = 0
@@ -50,20 +47,20 @@ class Bus:
 
     def extend(self, messages: Iterable[Message]) -> None:
         """Add messages, oldest first. Waits for no consumer."""
-        entries = [(message, _size(message)) for message in messages]
         with self._lock:
-            self._log.extend(entries)
-            for message, size in entries:
-                self._bytes += size
-                if not isinstance(message, ResultMessage) and (key := _state_key(message)) is not None:
+            for message in messages:
+                self._log.append(message)
+                if isinstance(message, ResultMessage):
+                    self._bytes += _output_bytes(message)
+                elif (key := _state_key(message)) is not None:
                     self._state[key] = message
             while len(self._log) > self._most_messages or self._bytes > self._most_bytes:
                 self._drop_first()
+            for cursor in self._cursors:
+                if cursor.asleep:
+                    cursor.wake()
             if not self._cursors:
                 self._trim()
-            asleep = [cursor for cursor in self._cursors if cursor.asleep]
-        for cursor in asleep:
-            cursor.wake()
 
     def snapshot(self) -> list[Message]:
         """Return the last message of each kind of state."""
@@ -82,6 +79,7 @@ class Bus:
         with self._lock:
             cursor = Cursor(self, before.committed, list(self._state.values()), before.missed_at_commit)
             self._cursors[self._cursors.index(before)] = cursor
+            before.closed = True
         before.wake()
         return cursor
 
@@ -90,6 +88,7 @@ class Bus:
         with self._lock:
             uncommitted = self._end - max(cursor.committed, self._first)
             self._cursors.remove(cursor)
+            cursor.closed = True
             self._trim()
         cursor.wake()
         return uncommitted
@@ -99,23 +98,22 @@ class Bus:
     def read(self, cursor: Cursor, most: int) -> list[Message]:
         """Return the snapshot if it is due, and the next messages; move the cursor behind them."""
         with self._lock:
-            if cursor not in self._cursors:
+            if cursor.closed:
                 return []
             if cursor.position < self._first:
                 cursor.missed_since_commit += self._first - cursor.position
                 cursor.position = self._first
                 cursor.snapshot = list(self._state.values())
             state, cursor.snapshot = cursor.snapshot, []
-            end = min(cursor.position + most, self._end)
-            log = self._log
-            messages = [log[i][0] for i in range(cursor.position - self._first, end - self._first)]
-            cursor.position = end
-            return state + messages
+            begin = cursor.position - self._first
+            end = min(begin + most, len(self._log))
+            cursor.position = self._first + end
+            return state + self._slice(begin, end)
 
     def commit(self, cursor: Cursor) -> None:
         """Take note that a cursor is done with all that it has read."""
         with self._lock:
-            if cursor in self._cursors:
+            if not cursor.closed:
                 cursor.committed = cursor.position
                 cursor.missed_at_commit += cursor.missed_since_commit
                 cursor.missed_since_commit = 0
@@ -124,7 +122,7 @@ class Bus:
     def waiting(self, cursor: Cursor, position: int) -> int:
         """Return how many messages lie behind a position, for a cursor that is open."""
         with self._lock:
-            return self._end - max(position, self._first) if cursor in self._cursors else 0
+            return 0 if cursor.closed else self._end - max(position, self._first)
 
     def missed(self, cursor: Cursor) -> int:
         """Return how many messages were dropped before a cursor read them."""
@@ -138,13 +136,22 @@ class Bus:
     def _end(self) -> int:
         return self._first + len(self._log)
 
+    def _slice(self, begin: int, end: int) -> list[Message]:
+        log = self._log
+        return list(log) if begin == 0 and end == len(log) else [log[index] for index in range(begin, end)]
+
     def _drop_first(self) -> None:
-        self._bytes -= self._log.popleft()[1]
+        message = self._log.popleft()
         self._first += 1
+        if isinstance(message, ResultMessage):
+            self._bytes -= _output_bytes(message)
 
     def _trim(self) -> None:
         """Forget what every consumer has committed."""
-        needed = min((cursor.committed for cursor in self._cursors), default=self._end)
+        needed = min([cursor.committed for cursor in self._cursors], default=self._end)
+        if needed == self._end:  # the usual case, and the quickest
+            self._log.clear()
+            self._first, self._bytes = needed, 0
         while self._first < needed:
             self._drop_first()
 
@@ -156,7 +163,7 @@ class Cursor:
         self.position = self.committed = position
         self.snapshot = snapshot
         self.missed_at_commit, self.missed_since_commit = missed, 0
-        self.asleep = False
+        self.asleep = self.closed = False
         self._bus = bus
         self._awake = Event()
 
@@ -196,11 +203,10 @@ class Cursor:
         self._awake.set()
 
 
-def _size(message: Message) -> int:
-    """Return the bytes that a message is charged with. An output is charged as it came from a worker."""
-    if isinstance(message, ResultMessage) and isinstance(message.output, msgspec.Raw):
-        return OVERHEAD + memoryview(message.output).nbytes
-    return OVERHEAD
+def _output_bytes(result: ResultMessage) -> int:
+    """Return the bytes of an output that came from a worker."""
+    output = result.output
+    return memoryview(output).nbytes if isinstance(output, msgspec.Raw) else 0
 
 
 def _state_key(message: Message) -> tuple[type[Message], str] | None:
