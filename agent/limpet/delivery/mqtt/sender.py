@@ -1,4 +1,4 @@
-"""The network thread: carries out the instructions of ``connection_state`` on a connection to the broker."""
+"""The network thread: carries out the instructions of ``connection_machine`` on a connection to the broker."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from limpet.contracts.dialect import Publish
 from limpet.delivery.mqtt.broker_settings import SecretsWatch, endpoint
 from limpet.delivery.mqtt.connection import WINDOW, Connection, RefusedError
+from limpet.delivery.mqtt.connection_machine import ConnectionMachine
 from limpet.delivery.mqtt.connection_state import (
     Accepted,
     Begin,
     Connect,
-    ConnectionMachine,
     Crashed,
     Due,
     Exchange,

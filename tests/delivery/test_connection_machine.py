@@ -10,14 +10,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
 
+from limpet.delivery.mqtt.connection_machine import BREAKS, GOOD, ConnectionMachine
 from limpet.delivery.mqtt.connection_state import (
-    BREAKS,
-    GOOD,
     TRANSITIONS,
     Accepted,
     Begin,
     Connect,
-    ConnectionMachine,
     Crashed,
     Due,
     Exchange,
