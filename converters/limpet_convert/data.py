@@ -174,7 +174,7 @@ def refuse_unusable(values: Array, path: Path) -> None:
         nan, infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
         raise ConvertError(
             f"{path}: {nan} NaN and {infinite} infinite values after the transforms,"
-            f" first in window {first}; a range cannot be taken from them: mend the recording or the transforms"
+            f" first in window {first}; a range cannot be taken from them: correct the recording or the transforms"
         )
     if values.min() == values.max():
         raise ConvertError(

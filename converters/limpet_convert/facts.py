@@ -132,9 +132,9 @@ def _saved_model(path: Path) -> Facts:
     graphs = foreign.SavedModel(path).graphs
     nodes = [node for graph in graphs for node in (*graph.nodes, *chain.from_iterable(graph.functions.values()))]
     signatures = [(name, one) for graph in graphs for name, one in graph.signatures.items()]
-    given = [f"{name}: {_tf_tensor(key, t)}" for name, one in signatures for key, t in one.inputs.items()]
+    inputs = [f"{name}: {_tf_tensor(key, t)}" for name, one in signatures for key, t in one.inputs.items()]
     made = [f"{name}: {_tf_tensor(key, t)}" for name, one in signatures for key, t in one.outputs.items()]
-    return Facts(size(path), dict(sorted(Counter(node.op for node in nodes).items())), {}, 0, 0, given, made)
+    return Facts(size(path), dict(sorted(Counter(node.op for node in nodes).items())), {}, 0, 0, inputs, made)
 
 
 def _tf_tensor(name: str, tensor: Any) -> str:

@@ -133,7 +133,7 @@ def _extremes(tracer: Tracer, inputs: Iterable[FloatArray]) -> dict[str, Spread]
             low, high = float(values.min()), float(values.max())
             if not (np.isfinite(low) and np.isfinite(high)):
                 raise ConvertError(
-                    f"tensor {detail['name']!r} is not finite on a calibration window; mend the model"
+                    f"tensor {detail['name']!r} is not finite on a calibration window; correct the model"
                 )
             spread = spreads.setdefault(detail["name"], Spread(low, high, np.zeros(BINS, np.int64)))
             spread.low, spread.high = min(spread.low, low), max(spread.high, high)

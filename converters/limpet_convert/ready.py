@@ -142,8 +142,8 @@ def _manifest(described: Bundle, wanted: Wanted, labels: Sequence[str]) -> Manif
     refuse_unnamed(facts)
     said = replace(described.manifest, inputs=list(facts.inputs), outputs=list(facts.outputs))
     names = {tensor.name for tensor in said.inputs}
-    given = {key if key in names else facts.aliases.get(key, key): value for key, value in wanted.inputs.items()}
-    if unknown := given.keys() - names:
+    inputs = {key if key in names else facts.aliases.get(key, key): value for key, value in wanted.inputs.items()}
+    if unknown := inputs.keys() - names:
         name, known = min(unknown), names | (facts.aliases.keys() - {tensor.name for tensor in said.outputs})
         raise ConvertError(f"--inputs: the model has no input {name!r}{suggest(name, known)}")
     decoder = said.decoder if wanted.decoder is None else wanted.decoder
@@ -160,7 +160,7 @@ def _manifest(described: Bundle, wanted: Wanted, labels: Sequence[str]) -> Manif
                 task=wanted.task or (str(decoder.get("kind")) if decoder.get("kind") in _TASKS else ""),
                 description=wanted.description or said.description,
                 licence=wanted.licence or said.licence,
-                inputs=[_input(tensor, given, wanted) for tensor in said.inputs],
+                inputs=[_input(tensor, inputs, wanted) for tensor in said.inputs],
                 stateful=said.stateful if wanted.stateful is None else wanted.stateful,
                 rate=wanted.rate or said.rate,
                 window=wanted.window or said.window,
@@ -172,9 +172,9 @@ def _manifest(described: Bundle, wanted: Wanted, labels: Sequence[str]) -> Manif
     return manifest
 
 
-def _input(tensor: TensorInfo, given: Mapping[str, InputValue], wanted: Wanted) -> TensorInfo:
-    """Return what an input gets: what ``given`` says of it, else all ``channels``."""
-    value = given.get(tensor.name, wanted.channels)
+def _input(tensor: TensorInfo, inputs: Mapping[str, InputValue], wanted: Wanted) -> TensorInfo:
+    """Return what an input gets: what ``inputs`` says of it, else all ``channels``."""
+    value = inputs.get(tensor.name, wanted.channels)
     if isinstance(value, UnwindowedInput):
         return replace(tensor, channels=[], state=value.state, constant=value.constant)
     return replace(tensor, channels=list(value), unit=wanted.unit)

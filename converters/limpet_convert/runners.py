@@ -92,9 +92,9 @@ def run_all(runner: Runner, *inputs: Array) -> list[Array]:
     """
     if len(inputs) != len(runner.inputs):
         names = ", ".join(spec.name for spec in runner.inputs)
-        raise ConvertError(f"the model has {len(runner.inputs)} inputs ({names}), and is given {len(inputs)}")
-    given = [laid_out(values, spec) for values, spec in zip(inputs, runner.inputs, strict=True)]
-    found = [[np.array(output) for output in runner.run(each)] for each in zip(*given, strict=True)]
+        raise ConvertError(f"the model has {len(runner.inputs)} inputs ({names}), but got {len(inputs)}")
+    arrays = [laid_out(values, spec) for values, spec in zip(inputs, runner.inputs, strict=True)]
+    found = [[np.array(output) for output in runner.run(each)] for each in zip(*arrays, strict=True)]
     return [np.stack([flat(outputs[i]) for outputs in found]) for i in range(len(found[0]))]
 
 
@@ -143,7 +143,7 @@ class TFLite:
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """See ``Runner``."""
         if any(-1 in spec.shape for spec in self.inputs):
-            shapes = [_closed(given.shape, spec.shape) for given, spec in zip(inputs, self.inputs, strict=True)]
+            shapes = [_closed(values.shape, spec.shape) for values, spec in zip(inputs, self.inputs, strict=True)]
             if shapes != self._shapes:
                 self._load(shapes)
                 self._shapes = shapes
@@ -152,11 +152,11 @@ class TFLite:
         return [np.asarray(output) for output in self._model.run(inputs)]
 
 
-def _closed(given: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
+def _closed(shape: tuple[int, ...], wanted: tuple[int, ...]) -> tuple[int, ...]:
     """Return ``wanted`` with what it leaves open taken from ``shape``, 1 for a missing batch."""
     if -1 not in wanted:
         return wanted
-    padded = (1,) * (len(wanted) - len(given)) + given
+    padded = (1,) * (len(wanted) - len(shape)) + shape
     return tuple(have if want == -1 else want for have, want in zip(padded, wanted, strict=True))
 
 
@@ -174,8 +174,8 @@ class _Function:
     def run(self, inputs: Sequence[Array]) -> list[Array]:
         """See ``Runner``."""
         shaped = [
-            np.asarray(given, np.float32).reshape(_closed(given.shape, spec.shape))
-            for given, spec in zip(inputs, self.inputs, strict=True)
+            np.asarray(values, np.float32).reshape(_closed(values.shape, spec.shape))
+            for values, spec in zip(inputs, self.inputs, strict=True)
         ]
         return self._function(shaped)
 
@@ -196,7 +196,9 @@ def _onnx(path: Path) -> Runner:
     inputs = [_spec(i.name, i.shape) for i in session.get_inputs()]
     outputs = [_spec(o.name, o.shape) for o in session.get_outputs()]
     names = [spec.name for spec in inputs]
-    return _Function(inputs, outputs, lambda given: list(session.run(None, dict(zip(names, given, strict=True)))))
+    return _Function(
+        inputs, outputs, lambda arrays: list(session.run(None, dict(zip(names, arrays, strict=True))))
+    )
 
 
 def _keras(path: Path) -> Runner:
@@ -206,8 +208,8 @@ def _keras(path: Path) -> Runner:
     inputs = [_spec(i.name, i.shape) for i in model.inputs]
     outputs = [_spec(o.name, o.shape) for o in model.outputs]
 
-    def run(given: list[Array]) -> list[Array]:
-        found = model(given if len(given) > 1 else given[0], training=False)
+    def run(arrays: list[Array]) -> list[Array]:
+        found = model(arrays if len(arrays) > 1 else arrays[0], training=False)
         return [np.asarray(one) for one in (found if isinstance(found, (list, tuple)) else [found])]
 
     return _Function(inputs, outputs, run)
@@ -221,9 +223,9 @@ def _exported(path: Path) -> Runner:
     module, examples = program.module(), program.example_inputs[0]
     inputs = [_spec(f"args_{i}", example.shape) for i, example in enumerate(examples)]
 
-    def run(given: list[Array]) -> list[Array]:
+    def run(arrays: list[Array]) -> list[Array]:
         with torch.no_grad():
-            found = module(*(torch.from_numpy(np.ascontiguousarray(one)) for one in given))
+            found = module(*(torch.from_numpy(np.ascontiguousarray(one)) for one in arrays))
         return [one.numpy() for one in (found if isinstance(found, (list, tuple)) else [found])]
 
     return _Function(inputs, (), run)

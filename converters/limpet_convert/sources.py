@@ -142,20 +142,20 @@ def refuse_misfit(model: bytes, inputs: Array, bundle: Bundle) -> None:
             " one and slice it in the model's first layer"
         )
     shape = [int(n) for n in tensors[graph.inputs[0]].shape]
-    given = list(inputs.shape[1:])
-    if shape and shape[0] > 1 and fits(given, shape[1:]):
+    window = list(inputs.shape[1:])
+    if shape and shape[0] > 1 and fits(window, shape[1:]):
         raise ConvertError(
             f"the model's input has shape {shape}, a batch of {shape[0]}; export it with a batch of 1, as a device"
             " runs one window at a time"
         )
-    if not fits(given, shape):
+    if not fits(window, shape):
         moved = [n for n in shape if n != 1]
-        have = [n for n in given if n != 1]
+        have = [n for n in window if n != 1]
         order = ""
         if sorted(moved) == sorted(have):
             order = "; the sizes are the same in another order: put the channels last (model.options.layout)"
         raise ConvertError(
-            f"the model's input has shape {shape}, but the source, window and transforms give {given}{order}"
+            f"the model's input has shape {shape}, but the source, window and transforms give {window}{order}"
         )
     if bundle.task == "classify":
         outputs = math.prod(int(n) for n in tensors[graph.outputs[0]].shape)

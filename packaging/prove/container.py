@@ -171,7 +171,7 @@ def live(result: dict[str, Any]) -> None:
 
 
 def freeze(result: dict[str, Any], main: int) -> None:
-    """Freeze worker and fork server, which the supervisor cannot mend: it is not alive until they thaw."""
+    """Freeze worker and fork server. The supervisor then writes no sign of life until they thaw."""
     listed = run("ps", "-e", "-o", "pid=,ppid=,comm=").splitlines()
     parents = {int(pid): int(parent) for pid, parent, _ in (line.split(None, 2) for line in listed)}
     fork = next(pid for pid, parent in parents.items() if parent == main)

@@ -224,7 +224,7 @@ def look_at_processes(result: dict[str, Any]) -> None:
 
 
 def freeze(result: dict[str, Any]) -> None:
-    """Freeze a worker, which its supervisor mends; then one that it cannot mend, which systemd has to."""
+    """Freeze a worker, which its supervisor restarts; then the fork server too: systemd restarts all."""
     now = time.time()
     os.kill(processes()["limpet:shuttle"], signal.SIGSTOP)
     wait(lambda: heard("event/shuttle", now), 15, "an event")

@@ -79,7 +79,7 @@ def describe(config: Config) -> SampleSpec:
 
 @contextmanager
 def open(config: Config, dropped: Counter[str]) -> Iterator[Iterator[Samples]]:
-    """Play it. A sample's stamp is the time at which it was due, now. See ``limpet.plugins.Source``.
+    """Play it. A sample's stamp is the time at which it was due, now. See ``limpet.contracts.source.Source``.
 
     Flat out, the stamps lie as far apart as in the recording, and the first time through ends now.
     """

@@ -222,7 +222,7 @@ def _framing(config: Config, dropped: Counter[str], problems: list[str]) -> Fram
 
 @contextmanager
 def open(config: Config, dropped: Counter[str]) -> Iterator[Iterator[Samples]]:
-    """Open the port for ourselves alone. See ``limpet.plugins.Source``; the causes in ``dropped`` stand above."""
+    """Open the port exclusively. See ``contracts.source.Source``; the causes in ``dropped`` stand above."""
     problems: list[str] = []
     framing = _framing(config, dropped, problems)
     if framing is None:

@@ -81,8 +81,8 @@ def _run(onnx_model: Any, inputs: Mapping[str, tuple[FloatArray, FloatArray]]) -
     constants = {one.name for one in onnx_model.graph.initializer}
     made, first = dict[str, _Made](), dict[str, str]()
     for (node, out), value in zip(nodes, values, strict=True):
-        given = next((i for i in node.input if i not in constants), "")
-        one = _Made(node.name or out, first.get(given, given), _sorted(value))
+        source = next((i for i in node.input if i not in constants), "")
+        one = _Made(node.name or out, first.get(source, source), _sorted(value))
         moved = one.source in made and _same(made[one.source].values, one.values)
         first[out] = one.source if moved else out  # A node that only moves values is nobody's name.
         made[out] = made[one.source] if moved else one

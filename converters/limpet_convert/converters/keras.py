@@ -84,13 +84,13 @@ def to_tflite(model: Any, shape: list[int] | None = None, batch: int | None = 1)
     shapes = [tuple(one.shape[1:]) for one in model.inputs]
     if shape and len(shapes) > 1:
         raise ConvertError(f"options.shape is for a model with one input; this one has {len(shapes)}")
-    for given in [] if shape else shapes:
-        if any(n is None for n in given):
+    for sizes in [] if shape else shapes:
+        if any(n is None for n in sizes):
             raise ConvertError(
-                f"the model's input has shape {list(given)} with sizes left open, which an int8 model cannot have;"
+                f"the model's input has shape {list(sizes)} with sizes left open, which an int8 model cannot have;"
                 " say them as options = { shape = [100, 6] } in [model]"
             )
-    wanted = {one.name: (batch, *(shape or given)) for one, given in zip(model.inputs, shapes, strict=True)}
+    wanted = {one.name: (batch, *(shape or sizes)) for one, sizes in zip(model.inputs, shapes, strict=True)}
     if len(wanted) == 1:
         return _tensorflow.freeze(lambda x: model(x, training=False), {"input": next(iter(wanted.values()))})
     return _tensorflow.freeze(lambda *x: model(list(x), training=False), wanted)

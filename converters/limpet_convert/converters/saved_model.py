@@ -51,8 +51,8 @@ def convert(path: Path, config: Config) -> bytes:
             )
     outputs = sorted(signature.structured_outputs)
 
-    def run(*given: Any) -> Any:
-        found = signature(**dict(zip(shapes, given, strict=True)))
+    def run(*values: Any) -> Any:
+        found = signature(**dict(zip(shapes, values, strict=True)))
         return [found[key] for key in outputs] if len(outputs) > 1 else found[outputs[0]]
 
     names = ["input"] if len(shapes) == 1 else list(shapes)

@@ -88,7 +88,7 @@ def _widen(found: Ranges, name: str, values: Array, number: int) -> None:
         return
     low, high = float(values.min()), float(values.max())
     if not np.isfinite([low, high]).all():
-        raise ConvertError(f"calibration sample {number}: {name!r} becomes {low} to {high}; mend the sample")
+        raise ConvertError(f"calibration sample {number}: {name!r} becomes {low} to {high}; correct the sample")
     known = found.setdefault(name, {"rmin": low, "rmax": high})
     known["rmin"], known["rmax"] = min(known["rmin"], low), max(known["rmax"], high)
 

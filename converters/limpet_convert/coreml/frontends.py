@@ -55,8 +55,8 @@ def _tensorflow(model: Any, inputs: Sequence[Any], options: dict[str, Any]) -> t
     coremltools, tf = need("coremltools", "coreml"), need("tensorflow")
     _teach_erfc()
     function, names = _concrete(tf, model, inputs)
-    given = [tensor for tensor in function.inputs if tensor.dtype != tf.resource]
-    for kind, tensor in zip(inputs, given, strict=True):
+    tensors = [tensor for tensor in function.inputs if tensor.dtype != tf.resource]
+    for kind, tensor in zip(inputs, tensors, strict=True):
         kind.name = tensor.op.name
     outputs = [coremltools.TensorType(name=tensor.op.name, dtype=np.float32) for tensor in function.outputs]
     try:
@@ -85,7 +85,7 @@ def _concrete(tf: Any, model: Any, inputs: Sequence[Any]) -> tuple[Any, list[str
     """Return a concrete function of fixed shapes, and the names of Keras' outputs."""
     if hasattr(model, "structured_input_signature"):
         return model, []
-    specs = [tf.TensorSpec(given.shape.shape, tf.float32, given.name) for given in inputs]
+    specs = [tf.TensorSpec(kind.shape.shape, tf.float32, kind.name) for kind in inputs]
     function = tf.function(lambda *tensors: model(tensors[0] if len(tensors) == 1 else list(tensors)))
     return function.get_concrete_function(*specs), list(getattr(model, "output_names", []))
 
@@ -100,7 +100,7 @@ def _torch(model: Any, inputs: Sequence[Any], options: dict[str, Any]) -> tuple[
         return _torch_graph(model, inputs, options), []
     if not isinstance(model, torch.nn.Module):
         return _torch_graph(_taken(_decomposed, model, ()), inputs, options), []
-    examples = tuple(torch.zeros(tuple(given.shape.shape)) for given in inputs)
+    examples = tuple(torch.zeros(tuple(kind.shape.shape)) for kind in inputs)
     model.eval()
     try:
         return _torch_graph(_taken(torch.jit.trace, model, examples), inputs, options), []

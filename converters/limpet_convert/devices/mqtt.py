@@ -125,7 +125,7 @@ class Pipeline:
         for some in batches(windows[1:], answer.run_us[0] / 1e6, size):
             answer = caller.call(self._request(some))
             if answer.sha256 != digest:
-                raise DeviceError(f"{self.name} was given another model meanwhile; verify it again")
+                raise DeviceError(f"{self.name} runs another model now; verify it again")
             yield answer
 
     def _request(self, windows: FloatArray) -> bytes:

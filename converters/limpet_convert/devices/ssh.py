@@ -174,7 +174,7 @@ def answers(pipe: Readable, windows: int) -> list[Inferred]:
         if size > LARGEST_OUTPUTS:
             raise TransportError(f"its outputs have more than {LARGEST_OUTPUTS} bytes; use fewer test windows")
     if count > windows:
-        raise TransportError(f"it answered {count} windows; it was given {windows}")
+        raise TransportError(f"it answered {count} windows of {windows}")
     return found
 
 

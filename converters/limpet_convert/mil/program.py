@@ -100,14 +100,14 @@ class Program:
         if len(inputs) != len(self.inputs):
             raise ModelError(f"{self._path.name} takes {len(self.inputs)} inputs, got {len(inputs)}")
         values: Values = {}
-        for feature, given in zip(self._description.inputs, inputs, strict=True):
-            if not fits(given.shape, feature.spec.shape):
+        for feature, array in zip(self._description.inputs, inputs, strict=True):
+            if not fits(array.shape, feature.spec.shape):
                 raise ModelError(
                     f"{self._path.name}: input {feature.spec.name!r} has shape {list(feature.spec.shape)}, "
-                    f"but got {list(given.shape)}"
+                    f"but got {list(array.shape)}"
                 )
             variable = self._function.inputs[feature.spec.name]
-            shaped = _planes(given, feature.layout) if feature.layout else _like(given, variable.shape)
+            shaped = _planes(array, feature.layout) if feature.layout else _like(array, variable.shape)
             values[variable] = _stated(shaped, variable)
         return values
 
@@ -133,8 +133,8 @@ class Program:
     def _step(self, op: Any, values: Values) -> Sequence[Any]:
         if op.op_type in _FLOW:
             return self._flow(op, values)
-        given = {name: self._value(variable, values) for name, variable in op.inputs.items()}
-        results = OPS[op.op_type](**{name: value for name, value in given.items() if value is not None})
+        arguments = {name: self._value(variable, values) for name, variable in op.inputs.items()}
+        results = OPS[op.op_type](**{name: value for name, value in arguments.items() if value is not None})
         return results if isinstance(results, (tuple, list)) else [results]
 
     def _value(self, variable: Any, values: Values) -> Any:
@@ -219,11 +219,11 @@ def _planes(image: Array, layout: str) -> Array:
     return image.reshape(image.shape[-3:])[..., _LAYOUTS[layout]].transpose(2, 0, 1)[None]
 
 
-def _like(given: Array, shape: Sequence[Any]) -> Array:
+def _like(values: Array, shape: Sequence[Any]) -> Array:
     """Return the array with the 1s of ``shape``; sizes that the program leaves open are symbols, not integers."""
     sizes = [n if isinstance(n, int) else -1 for n in shape]
-    same = len(sizes) == given.ndim and all(size in (-1, n) for size, n in zip(sizes, given.shape, strict=True))
-    return given if same else given.reshape(sizes)
+    same = len(sizes) == values.ndim and all(size in (-1, n) for size, n in zip(sizes, values.shape, strict=True))
+    return values if same else values.reshape(sizes)
 
 
 def _stated(result: Any, variable: Any) -> Any:

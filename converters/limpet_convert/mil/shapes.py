@@ -91,8 +91,8 @@ def _concat(values: Sequence[Array], axis: int, *, interleave: bool = False) -> 
 def _pad(x: Array, pad: Sequence[int], mode: str = "constant", constant_val: float = 0.0) -> Array:
     """Pad the last axes; ``pad`` has the amounts before and after each of them."""
     amounts = _ints(pad)
-    given = list(zip(amounts[::2], amounts[1::2], strict=True))
-    around = [(0, 0)] * (x.ndim - len(given)) + given
+    pairs = list(zip(amounts[::2], amounts[1::2], strict=True))
+    around = [(0, 0)] * (x.ndim - len(pairs)) + pairs
     if mode == "constant":
         return np.pad(x, around, constant_values=constant_val)
     return np.pad(x, around, mode=_MODES[mode])  # type: ignore[call-overload,no-any-return]  # a str, not a literal
