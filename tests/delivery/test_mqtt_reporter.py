@@ -205,4 +205,4 @@ def test_what_cannot_be_written_as_json_is_counted(broker: Mosquitto, tmp_path: 
         reporter.report(reports.result(1, output={"score": float("nan")}))
         wait_until(lambda: heard.on("result/motion"))
         assert heard.on("result/motion")[0].json["output"] == {"score": None}
-        assert reporter.health()["shed"] == {"not encodable": 1}
+        wait_until(lambda: reporter.health()["shed"] == {"not encodable": 1})
