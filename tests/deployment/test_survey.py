@@ -30,7 +30,7 @@ def test_versions_are_examined_from_the_highest_down_to_the_first_sound_one() ->
     assert survey.due() == [three.path]
     assert survey.due() == []
     survey.take(damaged(three))
-    assert survey.due() == [two.path]
+    assert survey.due() == [two.path, one.path]
     assert not survey.done
     survey.take(sound(two))
     assert survey.done
@@ -44,7 +44,7 @@ def test_below_a_model_that_failed_the_survey_goes_on() -> None:
     three, two, one = (candidate(version) for version in (3, 2, 1))
     survey = Survey({"motion": [three, two, one]}, {"sha-motion-3"})
     survey.take(sound(three))
-    assert survey.due() == [two.path]
+    assert survey.due() == [two.path, one.path]
     survey.take(sound(two))
     assert survey.done
     assert [each.version for each in survey.found["motion"]] == [3, 2]
@@ -95,6 +95,46 @@ def test_only_so_many_damaged_versions_are_passed_over() -> None:
     assert survey.done
 
 
+def test_versions_that_take_long_do_not_keep_the_sound_one_below_from_being_examined() -> None:
+    """Each round is one in which all that are examined take as long as they may."""
+    versions = [candidate(version) for version in range(9, 0, -1)]
+    survey = Survey({"motion": versions})
+    rounds = 0
+    while due := survey.due():
+        rounds += 1
+        for path in due:
+            survey.take(
+                sound(versions[-1]) if path == versions[-1].path else FoundModel(path, "", 0, problem="slow")
+            )
+    assert rounds == 3
+    assert [one.version for one in survey.found["motion"] if not one.problem] == [1]
+
+
+def test_models_whose_versions_are_damaged_do_not_hold_up_others() -> None:
+    hostile = {
+        f"h{number}": [candidate(version, f"h{number}") for version in (2, 1)] for number in range(MOST_AT_ONCE)
+    }
+    survey = Survey({**hostile, "door": [candidate(1, "door")]})
+    for path in survey.due():
+        survey.take(FoundModel(path, "", 0, problem="slow"))
+    assert survey.due()[0] == candidate(1, "door").path
+
+
+def test_no_version_below_a_sound_one_is_examined() -> None:
+    versions = [candidate(version) for version in range(8, 0, -1)]
+    survey = Survey({"motion": versions})
+    survey.due()
+    survey.take(damaged(versions[0]))
+    begun = survey.due()
+    assert begun == [one.path for one in versions[1 : 1 + MOST_AT_ONCE]]
+    survey.take(sound(versions[2]))
+    assert survey.due() == []
+    assert not survey.done
+    survey.take(damaged(versions[1]))
+    assert survey.done
+    assert [one.version for one in survey.found["motion"] if not one.problem] == [6]
+
+
 def test_files_that_were_not_examined_in_time_do_not_run() -> None:
     two, one = candidate(2), candidate(1)
     survey = Survey({"motion": [two, one], "door": [candidate(1, "door")]})
@@ -108,8 +148,8 @@ def test_files_that_were_not_examined_in_time_do_not_run() -> None:
 
 
 @given(
-    st.lists(st.booleans(), max_size=MOST_DAMAGED),
-    st.lists(st.booleans(), max_size=MOST_DAMAGED),
+    st.lists(st.booleans(), max_size=12),
+    st.lists(st.booleans(), max_size=12),
 )
 def test_the_highest_sound_version_is_always_found(first: list[bool], second: list[bool]) -> None:
     good = {"motion": first, "door": second}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import struct
 import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
@@ -128,6 +129,20 @@ def test_what_is_wrong_with_the_zip_is_said(path: Path, cache: Path, case: str) 
     with pytest.raises(DeployError, match=rf"motion-3\.limpet: .*{reason}"):
         load(path, cache)
     assert not list(cache.glob(".*"))
+
+
+def test_members_that_are_too_large_together_are_refused_unread(path: Path, cache: Path) -> None:
+    """A file with holes takes no space on the disk, but all the time that its size says to read."""
+    data = bytearray(bundles.bundle(path, MEMBERS, **NAMES).read_bytes())
+    entry = data.index(b"PK\x01\x02")
+    for _ in range(2):
+        entry = data.index(b"PK\x01\x02", entry + 1)
+        data[entry + 20 : entry + 28] = struct.pack("<II", 3 << 29, 3 << 29)
+    path.write_bytes(data)
+    with pytest.raises(DeployError, match="too large together: 32212"):
+        load(path, cache)
+    with pytest.raises(DeployError, match="too large together: 32212"):
+        examine(path)
 
 
 @pytest.mark.parametrize(

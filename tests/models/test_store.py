@@ -85,3 +85,36 @@ def test_a_version_that_is_named_is_the_only_candidate(tmp_path: Path, store: Pa
 def test_a_model_that_is_not_there_is_a_candidate_with_a_problem(tmp_path: Path, store: Path) -> None:
     (absent,) = candidates("motoin", Folders(tmp_path, tmp_path, store))
     assert "did you mean 'motion'" in absent.problem
+
+
+def test_names_that_no_bundle_can_have_go_into_no_message(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for name in (b"\xff\x1b[31m-1", b"../../x-1".replace(b"/", b"_"), b"x" * 65 + b"-1", b"motion-1"):
+        (folder / os.fsdecode(name + b".limpet")).touch()
+    assert stored(folder).keys() == {"motion"}
+    (absent,) = candidates("zebra", Folders(tmp_path, tmp_path, folder))
+    assert absent.problem.endswith("there is no model 'zebra' in " + f"{folder} (there are: motion)")
+    (folder / os.fsdecode(b"\xff\x1b[31m.tflite")).touch()
+    (absent,) = candidates("models/zebra.tflite", Folders(tmp_path, tmp_path, folder))
+    assert absent.problem.encode().decode().isprintable()
+
+
+def test_a_version_has_the_digits_0_to_9(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for version in ("1", "01", "\N{ARABIC-INDIC DIGIT ONE}", "\N{FULLWIDTH DIGIT ONE}"):
+        (folder / f"motion-{version}.limpet").touch()
+    assert stored(folder) == {"motion": {1: folder / "motion-1.limpet"}}
+
+
+def test_a_store_of_thousands_of_names_makes_a_short_message(tmp_path: Path) -> None:
+    folder = tmp_path / "models"
+    folder.mkdir()
+    for number in range(2000):
+        (folder / f"{number}-{'x' * 50}-1.limpet").touch()
+        (folder / f"motion-{number}.limpet").touch()
+    for model in ("zebra", "motion@9999"):
+        (absent,) = candidates(model, Folders(tmp_path, tmp_path, folder))
+        assert len(absent.problem) < 4000
+        assert " more" in absent.problem

@@ -54,6 +54,16 @@ def test_a_start_without_a_model_is_a_failure() -> None:
     assert plan.runs("of an earlier configuration")
 
 
+def test_many_damaged_versions_make_a_short_reason() -> None:
+    damaged = [found(version, f"{version} is damaged") for version in range(31, 1, -1)]
+    plan = Plan(config(), {"motion": [*damaged, found(1)]})
+    (news,) = plan.news
+    assert news.reason.startswith("31 is damaged; 30 is damaged; ")
+    assert news.reason.endswith("; and 25 more; runs motion-1.limpet")
+    (move,) = Plan(config(), {"motion": damaged}).failed
+    assert move.reason.endswith("; and 25 more")
+
+
 def test_what_is_passed_over_is_reported_once() -> None:
     damaged = {"motion": [found(3, "three is damaged"), found(2)]}
     plan = Plan(config(), damaged)

@@ -15,6 +15,7 @@ from limpet.contracts.assignment import (
     PipelineOptions,
     SourceTable,
 )
+from limpet.wording import joined
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -122,7 +123,7 @@ def _pipeline(
     if choice := choose(candidates, failed):
         passed_over = tuple(_why_not(one, failed) for one in candidates if one.version > choice.version)
         return DesiredPipeline(sources=sources, options=wanted.options, model=choice.file, passed_over=passed_over)
-    problem = "; ".join(one.problem for one in candidates) or _nothing(wanted.model, pin)
+    problem = joined([one.problem for one in candidates]) or _nothing(wanted.model, pin)
     before = rollout.running.get(name)
     if before is not None and before.sources == sources:
         return DesiredPipeline(sources=sources, options=before.options, model=before.model, problem=problem)

@@ -16,12 +16,15 @@ if TYPE_CHECKING:
 
 MOST_AT_ONCE = 4
 """Files that are examined at the same time."""
-MOST_DAMAGED = 8
+MOST_DAMAGED = 32
 """Damaged versions of a model that are passed over. Lower ones are not examined."""
 
 
 class Survey:
     """The versions of each model are examined from the highest down to the first one that is sound.
+
+    Once a version is known to be damaged, several lower ones are examined at a time: if they are hostile and take
+    as long as they may, a sound one below them is still reached. Models with few damaged versions come first.
 
     ``candidates`` has them in this order, by the model as the configuration writes it. ``failed`` has the SHA-256
     of models that are sound and did not work here: below them, the survey goes on. Whoever examines calls ``due``
@@ -38,7 +41,8 @@ class Survey:
 
     def due(self) -> list[Path]:
         """Return the files that are to be examined now. Each is returned once, and only some at a time."""
-        files = {path: None for model in self._candidates if (path := self._next(model)) is not None}
+        walks = sorted(map(self._walk, self._candidates), key=lambda walk: len(walk[0]))
+        files = dict.fromkeys(path for _, following in walks for path in following)
         room = MOST_AT_ONCE - len(self._begun - self._examined.keys())
         due = [path for path in files if path not in self._begun][:room]
         self._begun.update(due)
@@ -58,29 +62,40 @@ class Survey:
     @property
     def done(self) -> bool:
         """Whether all is known that is needed."""
-        return all(self._next(model) is None for model in self._candidates)
+        return not any(self._walk(model)[1] for model in self._candidates)
 
     @property
     def found(self) -> dict[str, list[FoundModel]]:
         """What was found of each model, as ``limpet.deployment.desired`` takes it."""
         return {model: self._walk(model)[0] for model in self._candidates}
 
-    def _next(self, model: str) -> Path | None:
-        return self._walk(model)[1]
-
-    def _walk(self, model: str) -> tuple[list[FoundModel], Path | None]:
-        """Return what is known of a model's files down to the first that may run, and the file to examine next."""
+    def _walk(self, model: str) -> tuple[list[FoundModel], list[Path]]:
+        """Return what is known of a model down to the first file that may run, and the files to examine next."""
         known: list[FoundModel] = []
-        for candidate in self._candidates[model][:MOST_DAMAGED]:
+        candidates = self._candidates[model][:MOST_DAMAGED]
+        for place, candidate in enumerate(candidates):
             if candidate.problem:
                 known.append(candidate)
                 continue
             if candidate.path not in self._examined:
-                return known, candidate.path
+                return known, self._following(model, candidates[place : place + (MOST_AT_ONCE if known else 1)])
             known.append(_judged(model, candidate, self._examined[candidate.path]))
-            if not known[-1].problem and known[-1].sha256 not in self._failed:
+            if self._may_run(known[-1]):
                 break
-        return known, None
+        return known, []
+
+    def _following(self, model: str, candidates: Sequence[FoundModel]) -> list[Path]:
+        """Return which of these files are not examined yet, down to the first that is known to be one to run."""
+        paths = []
+        for one in candidates:
+            if one.path not in self._examined:
+                paths.append(one.path)
+            elif self._may_run(_judged(model, one, self._examined[one.path])):
+                break
+        return paths
+
+    def _may_run(self, one: FoundModel) -> bool:
+        return not one.problem and one.sha256 not in self._failed
 
 
 def _judged(model: str, candidate: FoundModel, examined: FoundModel) -> FoundModel:

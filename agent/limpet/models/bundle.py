@@ -153,6 +153,9 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
         if info.file_size > (_SMALL if name in {MANIFEST, SIGNATURE} else _LARGEST):
             raise DeployError(f"{path}: member {name!r} is too large: {info.file_size} bytes")
         members[name] = info
+    # Whoever examines a bundle reads all of it. A file with holes is larger than what it takes on the disk.
+    if (total := sum(info.file_size for info in members.values())) > _LARGEST:
+        raise DeployError(f"{path}: its members are too large together: {total} bytes")
     if next(iter(members), "") != MANIFEST:
         raise DeployError(f"{path}: its first member is not {MANIFEST}")
     return members

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from limpet.contracts.assignment import FoundModel
 from limpet.errors import DeployError
-from limpet.wording import suggest
+from limpet.wording import listed, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from limpet.contracts.assignment import Folders
 
 SUFFIXES = (".limpet", ".tflite")
-_FILE = re.compile(r"(?P<name>.+)-(?P<version>\d+)\.limpet")
+_FILE = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,63})-(?P<version>[0-9]+)\.limpet")
+"""Other names are no bundle's. Whoever writes into the store chooses them, so they go into no message."""
 
 
 def is_path(model: str) -> bool:
@@ -63,7 +64,7 @@ def _candidates(model: str, folders: Folders) -> list[FoundModel]:
     found = [FoundModel(path, name, number) for number, path in sorted(versions[name].items(), reverse=True)]
     chosen = [one for one in found if not wanted or str(one.version) == wanted]
     if not chosen:
-        there = ", ".join(str(one.version) for one in found)
+        there = listed([str(one.version) for one in found])
         raise DeployError(f"there is no version {wanted} of {name!r} in {folders.store}; there are: {there}")
     return chosen
 

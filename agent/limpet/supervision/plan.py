@@ -8,6 +8,7 @@ from limpet.deployment.assignments import assignments
 from limpet.deployment.desired import Rollout, deepest, desired, on_rung
 from limpet.models import store
 from limpet.wire.records import Transition
+from limpet.wording import joined
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -136,7 +137,7 @@ def models_news(before: Mapping[str, DesiredPipeline], after: Mapping[str, Desir
         old = before.get(name)
         known = old is not None and (old.passed_over, old.problem) == (one.passed_over, one.problem)
         if one.model and reasons and not known:
-            news.append(News("passed_over", name, f"{'; '.join(reasons)}; runs {one.model.path.name}"))
+            news.append(News("passed_over", name, f"{joined(reasons)}; runs {one.model.path.name}"))
     return news
 
 
