@@ -1,4 +1,4 @@
-"""For consumers: tells a redelivery from news by the ids of results.
+"""For consumers: recognises redelivered results by their ids.
 
 Results are delivered at least once. An id is ``device/pipeline/boot/sequence``, and a sequence never repeats
 within its boot, so what was seen of a pipeline is a few runs of numbers, however long it runs::
@@ -18,7 +18,7 @@ LONGEST = 300
 """Characters of an id, at most: four names and the slashes between them."""
 
 RUNS = 10_000
-"""Runs that are kept of a stream. A stream with more holes is no redelivery; the lowest are forgotten."""
+"""Runs that are kept of a stream. If it has more holes, the lowest runs are forgotten."""
 
 
 class Runs:

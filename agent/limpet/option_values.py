@@ -27,7 +27,7 @@ def filled(kind: type[Any], table: dict[str, Any], where: str = "--") -> Any:
 
 
 def window(length: str | None, hop: str | None) -> dict[str, Any]:
-    """Return the table of a window, empty if neither is given. ``ConfigError``."""
+    """Return the table of a window, empty if both options are missing. ``ConfigError``."""
     if hop is not None and length is None:
         raise ConfigError(["--hop: goes with --window"])
     table = _length(length, "--window", ("size", "seconds")) if length else {}

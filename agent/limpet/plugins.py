@@ -29,7 +29,7 @@ Group: TypeAlias = Literal["sources", "framings", "transforms", "runtimes", "dec
 _PACKAGES: dict[Group, str] = {"framings": "limpet.sources.framings", "dialects": "limpet.reporters.dialects"}
 
 _DISTRIBUTIONS = {"google": "protobuf"}
-"""Distributions that modules come from that are not called like them."""
+"""Distributions whose modules have another name, by module."""
 
 
 def _package(group: Group) -> str:

@@ -1,4 +1,4 @@
-"""Parts of sentences that several messages have."""
+"""Parts of messages that several modules use."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are nowhere, for what is too large to go through a socket between two processes. No numpy."""
+"""Anonymous files, for data that is too large for a socket between two processes. No numpy."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _SEALS = 2 | 4
 
 
 def anonymous_file() -> IO[bytes]:
-    """Return an empty file in memory, or without a name on the disk where the system has no such files."""
+    """Return an empty file in memory, or an unnamed one on the disk if the system has no files in memory."""
     if hasattr(os, "memfd_create"):
         return os.fdopen(os.memfd_create("limpet", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING), "r+b")
     import tempfile  # which would take 0.5 MB in every process
@@ -20,7 +20,7 @@ def anonymous_file() -> IO[bytes]:
 
 
 def seal(file: IO[bytes]) -> None:
-    """Fix the size of such a file for ever, where the system can."""
+    """Fix the size of such a file, if the system can."""
     if hasattr(fcntl, "F_ADD_SEALS"):
         fcntl.fcntl(file, fcntl.F_ADD_SEALS, _SEALS)
 
