@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 import weakref
 from types import ModuleType
@@ -485,3 +486,17 @@ def test_nothing_of_a_block_is_kept_once_its_results_are_there(tmp_path: Path) -
         assert len(list(pipeline.feed(Samples(pictures, stamps, stamps, 0)))) == 2
         del pictures
         assert gone() is None  # so that a camera can fill its buffer again
+
+
+def test_a_closed_pipeline_is_freed_without_a_garbage_collector(tmp_path: Path, copying: Path) -> None:
+    # Workers have none: a fork server disables it so that they share memory.
+    gc.collect()
+    gc.disable()
+    try:
+        with Pipeline(planned(tmp_path, copying)) as pipeline:
+            assert values(list(pipeline.feed(block([1])))) == [[1]]
+        gone = weakref.ref(pipeline), weakref.ref(pipeline.graph), weakref.ref(pipeline.decoder)
+        del pipeline
+        assert [one() for one in gone] == [None] * 3
+    finally:
+        gc.enable()

@@ -45,8 +45,8 @@ class Graph:
     """The stages of one pipeline, opened. Not thread-safe.
 
     ``model`` is the one that was loaded; ``completed`` takes windows alone, see ``inputs.complete``. ``shapes``
-    are those of the model's inputs if it leaves some open. ``infer`` takes one window through all
-    stages, and ``result`` makes a result of it.
+    are those of the model's inputs if it leaves some open. ``infer`` takes one window through all stages, and
+    returns its result.
     """
 
     def __init__(self, plan: PipelinePlan, load: Load, stack: ExitStack) -> None:
@@ -75,6 +75,7 @@ class Graph:
         self.clipping = Clipping(self.completed.inputs, self.byte_values)
         self.result = _result_maker(plan, self.model)
         self.infer = self._compile()
+        stack.callback(self._forget)
 
     def _absorb_normalise(self) -> None:
         """Leave normalising the bytes of an image to the model's input, unless the decoder looks at the inputs."""
@@ -104,7 +105,6 @@ class Graph:
 
     def reset(self) -> None:
         """Forget all earlier windows, but for what is declared to outlive gaps."""
-        self.missed = False
         for plugin, stage in zip(self.plan.transforms.plugins, self.transforms, strict=False):
             if not plugin.abilities.outlives_gaps:
                 stage.reset()
@@ -112,6 +112,7 @@ class Graph:
             self.completed.reset()
         if not self.plan.decoder.abilities.outlives_gaps:
             self.decoder.reset()
+        self.missed = False
 
     def restart(self) -> None:
         """Forget all earlier windows, whatever is declared to outlive gaps."""
@@ -132,12 +133,12 @@ class Graph:
         forgets = bool(self.plan.state) and not self.plan.state.lasting
 
         def infer(window: Window) -> tuple[Result, Window]:
-            if window.gap or self.missed:
-                self.reset()
-            elif forgets:
-                model.reset()
-            started = monotonic_ns()
             try:
+                if window.gap or self.missed:
+                    self.reset()
+                elif forgets:
+                    model.reset()
+                started = monotonic_ns()
                 for transform in transforms:
                     window = transform(window)
                 values = window.values
@@ -162,6 +163,10 @@ class Graph:
 
         return infer
 
+    def _forget(self) -> None:
+        """Let go of the compiled calls, which refer to this graph: workers collect no reference cycles."""
+        self.infer = _closed
+
     def show(self, inputs: Sequence[Array]) -> None:
         """Show the model's inputs to those who wait for them, as real values."""
         if self.byte_values is not None:
@@ -183,6 +188,10 @@ def _selector(plan: PipelinePlan, model: Model) -> Select:
     if chosen == [None]:
         return _whole
     return lambda values: [values if some is None else values[..., some] for some in chosen]
+
+
+def _closed(_: Window) -> tuple[Result, Window]:
+    raise ModelError("the pipeline is closed")
 
 
 def _whole(values: Array) -> Sequence[Array]:
