@@ -82,7 +82,7 @@ def test_an_assignment_crosses_with_its_paths(tmp_path: Path) -> None:
         assert list(b.receive()) == [Assign(wanted)]
 
 
-def test_the_end_of_the_other_side_is_told() -> None:
+def test_the_end_of_the_other_side_is_an_error() -> None:
     with pair(ToWorker) as (a, b):
         a.send(Stop())
         a.close()
