@@ -40,20 +40,20 @@ class MqttReporter:
         name = client_id(config, origin.device, context.name)
         self._sender = Sender(config, name, presence, dialects, expiry, commands=obey is not None)
         self._obey = obey or _ignore
-        self._intake = OutboxThread(config, context, root, self._sender)
+        self._outbox = OutboxThread(config, context, root, self._sender)
 
     def start(self) -> None:
         """Start both threads."""
-        self._intake.start()
-        self._sender.start(self._intake.wake, lambda reason: self._intake.note("disconnected", reason), self._obey)
+        self._outbox.start()
+        self._sender.start(self._outbox.wake, lambda reason: self._outbox.note("disconnected", reason), self._obey)
 
     def stop(self) -> None:
         """Send what can be sent in a few seconds, report ``offline`` and end."""
-        self._intake.stop()
+        self._outbox.stop()
 
     def health(self) -> dict[str, Any]:
         """Return the state of the connection and of the outbox. Ages are in seconds."""
-        sender, figures = self._sender, self._intake.figures
+        sender, figures = self._sender, self._outbox.figures
         out = sender.publisher
         return {
             "connected": sender.connected,
