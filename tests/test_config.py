@@ -49,7 +49,7 @@ def test_ten_lines_are_enough(tmp_path: Path) -> None:
     assert read.reporters == {"mqtt": ReporterTable("mqtt", {"url": "mqtt://127.0.0.1"}, "mqtt")}
 
 
-def test_every_problem_is_told_at_once_with_its_path(tmp_path: Path) -> None:
+def test_every_problem_is_reported_at_once_with_its_path(tmp_path: Path) -> None:
     text = GOOD.replace('id = "press-07"', 'id = "press 07"').replace('model = "motion"', "modell = 3")
     text += "deadline = -1\n[pipelines.motion.window]\nhop = 3\n[sources.other]\nport = 1\n"
     found = problems(text, tmp_path)

@@ -231,7 +231,7 @@ def test_npu_with_cpu_silently_on_the_cpu_is_seen_through(tmp_path: Path) -> Non
 
 
 @pytest.mark.skipif(bool(NO_NPU), reason=NO_NPU)
-def test_a_real_npu_that_is_absent_is_told(tmp_path: Path) -> None:
+def test_a_real_npu_that_is_absent_is_reported(tmp_path: Path) -> None:
     path = models.dense(tmp_path / "model.tflite")
     with (
         pytest.raises(ModelError, match="'npu' cannot run it: "),

@@ -198,7 +198,9 @@ def test_integers_and_flags_are_fed(dtype: str, tmp_path: Path, capsys: pytest.C
     assert tried(tmp_path, capsys)[0] == 0
 
 
-def test_the_treatment_of_state_is_told_or_asked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_treatment_of_state_is_reported_or_required(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     models.accumulator(tmp_path / "model.tflite", 4)
     status, said = tried(tmp_path, capsys)
     assert status == 0
@@ -212,7 +214,7 @@ def test_the_treatment_of_state_is_told_or_asked(tmp_path: Path, capsys: pytest.
     assert "recurrent ops (SVDF): cleared before each window" in said
 
 
-def test_windows_that_overlap_are_told_of_a_model_with_state(
+def test_windows_that_overlap_are_reported_for_a_model_with_state(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.copy(DATA / "lstm_cell.tflite", tmp_path / "model.tflite")
@@ -230,7 +232,7 @@ def test_windows_that_overlap_are_told_of_a_model_with_state(
         ('delegates = ["edgetpu"]\nrequire = 0.5', 78, "with `require` the CPU does not stand in"),
     ],
 )
-def test_accelerators_that_are_not_here_are_told(
+def test_accelerators_that_are_not_here_are_reported(
     more: str, status: int, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     models.dense(tmp_path / "model.tflite", 4, 4)

@@ -147,7 +147,7 @@ def test_errors_are_a_line_and_an_exit_status(
     assert said in capsys.readouterr().err
 
 
-def test_a_model_cut_short_and_no_inputs_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_model_cut_short_and_no_inputs_are_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = models.dense(tmp_path / "m.tflite", 4, 4)
     short = tmp_path / "short.tflite"
     short.write_bytes(model.read_bytes()[:200])

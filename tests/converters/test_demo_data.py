@@ -117,7 +117,7 @@ def test_no_row_of_the_excerpt_was_trained_on(rows: shuttle.Rows) -> None:
     assert 0.06 < rows.anomalous.mean() < 0.08
 
 
-def test_where_it_comes_from_is_told_without_the_place_it_was_made(members: dict[str, bytes]) -> None:
+def test_provenance_names_no_place(members: dict[str, bytes]) -> None:
     provenance = manifests.parse(members["manifest.json"]).provenance
     assert provenance["inputs"]["project"] == hashlib.sha256(PROJECT.read_bytes()).hexdigest()
     assert set(provenance["inputs"]) == {"project", "model", "calibration", "test", "targets"}

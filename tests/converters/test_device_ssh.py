@@ -83,7 +83,9 @@ def test_windows_of_many_frames_and_several_outputs_come_whole(server: Sshd, tmp
         ({"limpet": LIMPET, "delegate": "edgetpu"}, "edgetpu"),
     ],
 )
-def test_a_device_that_cannot_is_told_of(server: Sshd, model: Path, options: dict[str, str], says: str) -> None:
+def test_a_device_that_cannot_run_it_is_reported(
+    server: Sshd, model: Path, options: dict[str, str], says: str
+) -> None:
     with pytest.raises(DeviceError) as caught:
         open_device(server.url(**options), Login()).run(model, windows(2, 4))
     assert says in str(caught.value)
@@ -97,7 +99,7 @@ def test_a_delegate_is_proven_there(server: Sshd, model: Path, tmp_path: Path) -
     assert (ran.answer.delegate, ran.answer.placement.op_share) == (f"external:{library}", 1.0)
 
 
-def test_a_delegate_that_crashes_is_told_of_and_leaves_nothing(server: Sshd, model: Path, tmp_path: Path) -> None:
+def test_a_delegate_that_crashes_is_reported_and_leaves_nothing(server: Sshd, model: Path, tmp_path: Path) -> None:
     source, library = tmp_path / "crash.c", tmp_path / "libcrash.so"
     source.write_text(
         "#include <stdlib.h>\n"
@@ -111,7 +113,7 @@ def test_a_delegate_that_crashes_is_told_of_and_leaves_nothing(server: Sshd, mod
     assert set(Path(tempfile.gettempdir()).glob("limpet-*")) <= before
 
 
-def test_what_the_model_cannot_take_is_told_of(server: Sshd, model: Path, tmp_path: Path) -> None:
+def test_what_the_model_cannot_take_is_reported(server: Sshd, model: Path, tmp_path: Path) -> None:
     device = open_device(server.url(limpet=LIMPET), Login())
     with pytest.raises(DeviceError, match=r"has shape \[1, 4\]"):
         device.run(model, windows(2, 5))
@@ -123,7 +125,7 @@ def test_what_the_model_cannot_take_is_told_of(server: Sshd, model: Path, tmp_pa
         device.run(damaged, windows(2, 4))
 
 
-def test_a_device_that_cannot_be_reached_is_told_of(server: Sshd, model: Path) -> None:
+def test_a_device_that_cannot_be_reached_is_reported(server: Sshd, model: Path) -> None:
     with pytest.raises(DeviceError, match="Connection refused; nothing listens there"):
         open_device("ssh://127.0.0.1:1", Login()).run(model, windows(1, 4))
     with pytest.raises(DeviceError, match=r"Could not resolve.*is the name right"):

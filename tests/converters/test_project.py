@@ -46,7 +46,7 @@ def test_what_comes_last_is_looked_at_first(tmp_path: Path) -> None:
     assert found == [f"data.groups: {tmp_path / 'gone.npy'}: no such file or folder"]
 
 
-def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     wrong = {"variants": ["int4"], "obsever": "mse"}
     found = problems(tmp_path, quantize=wrong, modell={}, data={"samples": 0})
     assert len(found) == 4
@@ -76,7 +76,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
         ({"bundle": {"decoder": {"kind": "classify", "tob": 1}}}, "bundle.decoder.tob: unknown key"),
     ],
 )
-def test_what_no_single_key_shows_is_told(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
+def test_what_no_single_key_shows_is_reported(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     assert any(said in problem for problem in problems(tmp_path, **changes))
 
 

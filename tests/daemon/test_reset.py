@@ -176,7 +176,7 @@ sys.exit(subprocess.run([sys.executable, "-m", "limpet", "reset", "--yes", "--st
 """
 
 
-def test_what_cannot_be_written_is_told_in_one_line(used: Path) -> None:
+def test_what_cannot_be_written_is_reported_in_one_line(used: Path) -> None:
     command = ["unshare", "-Urm", sys.executable, "-c", READ_ONLY, used]
     refused = subprocess.run(command, capture_output=True, text=True, check=False)
     assert refused.returncode == 1

@@ -64,7 +64,7 @@ def processed(truths: Sequence[Truth], count: float, room: int = 5) -> list[Floa
 
 @pytest.mark.parametrize("pixels", [False, True])
 @pytest.mark.parametrize("layout", ["yolov8", "yolov8 rows", "yolov5", "end2end"])
-def test_every_layout_is_told_by_its_shape_and_gives_the_same_boxes(layout: str, *, pixels: bool) -> None:
+def test_every_layout_is_recognised_by_its_shape_and_gives_the_same_boxes(layout: str, *, pixels: bool) -> None:
     output = table(layout, [DOG, CAT], pixels=pixels)
     assert detected([output], pixels=PICTURE if pixels else []) == [CAT, DOG]
 

@@ -227,7 +227,7 @@ def test_inputs_that_cannot_be_are_refused(tmp_path: Path, inputs: dict[str, Any
         planned(tmp_path, DATA / "two.tflite", SIX, inputs=inputs)
 
 
-def test_channels_without_names_are_not_told_apart(tmp_path: Path) -> None:
+def test_channels_without_names_cannot_be_chosen(tmp_path: Path) -> None:
     inputs = {"a": ["a", "b", "c"], "b": ["d", "e", "f"]}
     with pytest.raises(ModelError, match="the channels of this source have no names"):
         planned(tmp_path, DATA / "two.tflite", SampleSpec((6,), np.dtype(np.float32)), inputs=inputs)

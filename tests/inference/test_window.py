@@ -271,7 +271,7 @@ def test_a_jump_of_the_ordinal_is_a_gap() -> None:
     assert windower.discarded == 3
 
 
-def test_a_gap_told_by_an_empty_block_holds_for_the_next_samples() -> None:
+def test_a_gap_marked_on_an_empty_block_holds_for_the_next_samples() -> None:
     lost = empty_samples(SENSOR)
     lost.gap = True
     first, second = blocks(regular(6), [3])[::2]

@@ -119,7 +119,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 @settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(changes=st.lists(st.tuples(st.integers(8, 3000), st.integers(0, 255)), min_size=1, max_size=4))
-def test_damage_is_told_or_harmless(changes: list[tuple[int, int]], sound: bytes) -> None:
+def test_damage_is_reported_or_harmless(changes: list[tuple[int, int]], sound: bytes) -> None:
     data = bytearray(sound)
     for at, value in changes:
         data[at % len(data)] = value

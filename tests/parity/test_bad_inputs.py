@@ -198,7 +198,7 @@ def test_labels_that_are_too_few(tmp_path: Path) -> None:
         _ = conversion(tmp_path, values, ["a", "b"], (20, 6)).model
 
 
-def test_nan_in_calibration_is_left_out_and_all_nan_is_told(tmp_path: Path) -> None:
+def test_nan_in_calibration_is_left_out_and_all_nan_is_reported(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(200, 6))
     values[30] = np.nan
     found = conversion(tmp_path, values, ["a", "b", "c"], (20, 6)).calibration

@@ -258,7 +258,7 @@ def test_unique_ids_are_unique_and_the_same_after_a_restart() -> None:
     assert ids() == ids()
 
 
-def test_home_assistant_that_starts_is_told_everything() -> None:
+def test_home_assistant_that_starts_gets_everything() -> None:
     dialect = dialects.opened("homeassistant")
     dialect.results([reports.result()])
     assert dialect.received("homeassistant/status", b"online") == dialect.connected()

@@ -99,14 +99,14 @@ def test_what_has_been_replayed_says_so(kind: str) -> None:
     assert received[-1] == dialects.Received("press-07/motion/boot1/3", replayed=False)
 
 
-def test_every_result_of_a_batch_is_told_or_at_least_the_newest(kind: str) -> None:
+def test_every_result_of_a_batch_is_published_or_at_least_the_newest(kind: str) -> None:
     received = dialects.received(kind, dialects.opened(kind).results(list(reports.results(50))))
     ids = [result.id for result in received]
     every = [f"press-07/motion/boot1/{sequence}" for sequence in range(50)]
     assert ids == (every[-1:] if kind == "homeassistant" else every)
 
 
-def test_a_new_connection_is_told_what_there_is(kind: str) -> None:
+def test_a_new_connection_gets_the_current_state(kind: str) -> None:
     dialect = dialects.opened(kind)
     everything(dialect)
     dialect.connecting("3.1.1")
@@ -118,7 +118,7 @@ def test_a_new_connection_is_told_what_there_is(kind: str) -> None:
 
 @settings(max_examples=50)
 @given(st.lists(outputs | units, min_size=1, max_size=5))
-def test_any_output_can_be_told(made: list[Any]) -> None:
+def test_any_output_can_be_published(made: list[Any]) -> None:
     results = [reports.result(number, output=output) for number, output in enumerate(made)]
     for kind in DIALECTS:
         dialect = dialects.opened(kind)
@@ -130,7 +130,7 @@ def test_any_output_can_be_told(made: list[Any]) -> None:
 
 @settings(max_examples=50)
 @given(text, text, st.booleans(), st.datetimes(timezones=st.just(timezone.utc)))
-def test_any_event_can_be_told(name: str, reason: str, replayed: bool, when: datetime) -> None:  # noqa: FBT001
+def test_any_event_can_be_published(name: str, reason: str, replayed: bool, when: datetime) -> None:  # noqa: FBT001
     event = msgspec.structs.replace(reports.event(), event=name, reason=reason, replayed=replayed, time=when)
     for kind in DIALECTS:
         said = dialects.opened(kind).event(event)
