@@ -488,15 +488,34 @@ def test_nothing_of_a_block_is_kept_once_its_results_are_there(tmp_path: Path) -
         assert gone() is None  # so that a camera can fill its buffer again
 
 
-def test_a_closed_pipeline_is_freed_without_a_garbage_collector(tmp_path: Path, copying: Path) -> None:
-    # Workers have none: a fork server disables it so that they share memory.
+@pytest.fixture
+def _uncollected() -> Iterator[None]:
+    """Collect no reference cycles, as in workers: a fork server disables that so that they share memory."""
     gc.collect()
     gc.disable()
-    try:
-        with Pipeline(planned(tmp_path, copying)) as pipeline:
-            assert values(list(pipeline.feed(block([1])))) == [[1]]
-        gone = weakref.ref(pipeline), weakref.ref(pipeline.graph), weakref.ref(pipeline.decoder)
-        del pipeline
-        assert [one() for one in gone] == [None] * 3
-    finally:
-        gc.enable()
+    yield
+    gc.enable()
+
+
+@pytest.mark.usefixtures("_uncollected")
+def test_a_closed_pipeline_is_freed_without_a_garbage_collector(tmp_path: Path, copying: Path) -> None:
+    with Pipeline(planned(tmp_path, copying)) as pipeline:
+        assert values(list(pipeline.feed(block([1])))) == [[1]]
+    gone = weakref.ref(pipeline), weakref.ref(pipeline.graph), weakref.ref(pipeline.decoder)
+    del pipeline
+    assert [one() for one in gone] == [None] * 3
+
+
+@pytest.mark.usefixtures("_uncollected")
+@pytest.mark.parametrize("batch", [1, -1])
+def test_windows_that_fail_are_freed_without_a_garbage_collector(tmp_path: Path, batch: int) -> None:
+    model = models.dense(tmp_path / "logit.tflite", 1, 1, int8=False, batch=batch)
+    decoder = {"kind": "classify", "labels": ["no", "yes"]}
+    with Pipeline(planned(tmp_path, model, decoder=decoder)) as pipeline:
+        samples = block([0.25] * 20 + [9] + [0.25] * 20)
+        gone = weakref.ref(samples.values)
+        errors: list[weakref.ref[ModelError]] = []
+        assert len(list(pipeline.feed(samples, lambda error: errors.append(weakref.ref(error))))) == 40
+        assert [error() for error in errors] == [None]
+        del samples
+        assert gone() is None

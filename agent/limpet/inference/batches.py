@@ -155,7 +155,7 @@ class Batches:
             try:
                 windows[n] = graph.decoder(window)
             except ModelError as error:
-                errors[n] = error
+                errors[n] = error.with_traceback(None)  # It would refer to this dictionary, a cycle.
         return errors
 
     def _open(self) -> Model:
