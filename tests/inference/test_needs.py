@@ -83,3 +83,18 @@ def test_a_worker_may_open_what_its_source_declares_its_files_and_its_cache(tmp_
     assert not allowed.network
     assert {tmp_path / "table.csv", tmp_path / "r", tmp_path / "store"} <= allowed.read
     assert allowed.change == {tmp_path / "w", directories.models_cache(tmp_path / "state", "s")}
+
+
+def test_a_link_in_place_of_a_model_opens_nothing_but_another_model(tmp_path: Path) -> None:
+    folders = Folders(tmp_path / "config", tmp_path / "state", tmp_path / "store")
+    (tmp_path / "store").mkdir()
+    (tmp_path / "elsewhere").mkdir()
+    for name, target in (("a", "mqtt-password"), ("b", "elsewhere"), ("c", "elsewhere/door-1.limpet")):
+        (tmp_path / target).touch()
+        (tmp_path / "store" / f"{name}-1.limpet").symlink_to(tmp_path / target)
+    source = Configured("outside", plugin(), Config(tmp_path / "table.csv"))
+    models = tuple((tmp_path / "store").glob("*.limpet"))
+    allowed = needs.of_worker(Assignment("s", folders, {"s": SourceTable("outside", {})}, {}, {}, models), source)
+    assert not allowed.reads(tmp_path / "mqtt-password")
+    assert not allowed.reads(tmp_path / "elsewhere" / "secret")
+    assert allowed.reads(tmp_path / "elsewhere" / "door-1.limpet")

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 
 def examined(path: Path) -> FoundModel:
     """Read a whole model file. What is wrong with it becomes its ``problem``."""
+    if not store.leads_to_model(path):
+        problem = (
+            f"{path}: is a link to a file that is no model: its name does not end in {' or '.join(store.SUFFIXES)}"
+        )
+        return FoundModel(path, "", 0, problem=problem)
     try:
         with reading(str(path)):
             found = bundle.examine(path)

@@ -13,6 +13,7 @@ from limpet.device import directories
 from limpet.errors import ConfigError
 from limpet.inference.resolving import Resolver
 from limpet.isolation.permissions import Permissions
+from limpet.models.store import leads_to_model
 from limpet.plugins import needs_of
 
 if TYPE_CHECKING:
@@ -47,7 +48,8 @@ def _of_inputs(assignment: Assignment, source: Configured) -> frozenset[Path]:
     folders = assignment.folders
     (name,) = assignment.sources
     tables = (assignment.sources, assignment.delegates, [one.options for one in assignment.pipelines.values()])
-    paths = {folders.store, *assignment.models, *_of_source(name, source), *_named(tables, folders.base)}
+    models = filter(leads_to_model, assignment.models)
+    paths = {folders.store, *models, *_of_source(name, source), *_named(tables, folders.base)}
     return _with_folders(paths, folders)
 
 

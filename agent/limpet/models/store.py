@@ -30,6 +30,17 @@ def has_versions(model: str) -> bool:
     return not is_path(model) and "@" not in model
 
 
+def leads_to_model(path: Path) -> bool:
+    """Whether a model's path is that of a model also after symbolic links are followed.
+
+    Whoever may write where models lie could put a link there that leads to a secret, for a worker to read.
+    """
+    try:
+        return path.resolve().suffix in SUFFIXES
+    except (OSError, RuntimeError):  # its links lead round in a circle
+        return False
+
+
 def candidates_of(models: Iterable[str], folders: Folders) -> dict[str, list[FoundModel]]:
     """Return the candidates of several models."""
     return {model: candidates(model, folders) for model in models}
