@@ -191,7 +191,7 @@ def test_what_the_access_list_refuses_is_counted_and_dropped_and_the_rest_passes
         reporter.report(reports.result())
         wait_until(lambda: heard.on("result/motion"))
         wait_until(lambda: reporter.health()["outbox_depth"] == 0)
-        # mosquitto hangs up after it has refused a message; each reason is news once, and refused as well.
+        # mosquitto hangs up after it has refused a message. Each reason is an event once, which it refuses too.
         wait_until(lambda: reporter.health()["refused"].get("0x87", 0) >= 4)
         assert reporter.health()["refused"].keys() == {"0x87"}
         assert heard.on("event/motion") == []

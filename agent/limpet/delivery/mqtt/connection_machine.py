@@ -228,7 +228,7 @@ class ConnectionMachine:
         return self._pause(logs)
 
     def _forgive(self, now: float, *, learned: bool) -> None:
-        """After a good connection, or one that told more about a suspected message, the pause is short again."""
+        """Make the pause short again after a good connection, or one that narrowed a search."""
         if learned or now - self._accepted_at >= GOOD:
             self._failures = 0
 
