@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -84,6 +85,50 @@ def test_the_log_is_bounded_in_bytes_too() -> None:
         bus.append(reports.result(sequence, output=msgspec.Raw(b" " * 4000)))
     assert numbers(cursor.read()) == [8, 9]
     assert cursor.missed == 8
+
+
+def test_health_with_large_histograms_counts_as_what_it_takes() -> None:
+    bus = Bus(most_bytes=1_000_000)
+    cursor = bus.subscribe()
+    tracemalloc.start()
+    try:
+        for count in range(100):
+            health = reports.pipeline_health(count=count)
+            for latency in health.latency_us.values():
+                latency.buckets = {str(bucket): bucket for bucket in range(1000, 2900)}
+            bus.append(health)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1_500_000
+    assert cursor.missed > 0
+    assert cursor.waiting > 0
+
+
+def test_dropped_and_committed_messages_are_counted_no_more() -> None:
+    bus = Bus(most_messages=10, most_bytes=100_000)
+    cursor = bus.subscribe()
+    for sequence in range(1000):
+        bus.append(reports.pipeline_health(count=sequence))
+        bus.append(reports.result(sequence))
+        if sequence % 7 == 0:
+            cursor.read()
+            cursor.commit()
+    before = cursor.missed
+    cursor.read()
+    cursor.commit()
+    for message in reports.one_of_each():
+        bus.append(message)
+    assert cursor.missed == before
+
+
+def test_a_message_that_is_no_json_is_carried_all_the_same() -> None:
+    bus = Bus()
+    cursor = bus.subscribe()
+    health = reports.pipeline_health()
+    health.reason = "\udcff"
+    bus.append(health)
+    assert cursor.read() == [health]
 
 
 def test_what_was_not_committed_is_read_again_after_a_reopening() -> None:

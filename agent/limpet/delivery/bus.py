@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 MOST_MESSAGES = 20_000
 """Messages that may wait for the slowest consumer."""
 MOST_BYTES = 32 << 20
-"""Bytes of outputs in those. Whatever else a message has is small."""
+"""Bytes in those: outputs of results, and all of other messages. What else a result has is small."""
+MEMORY_PER_BYTE = 10
+"""Bytes of memory for each byte of JSON of a message that is no result: a histogram is many small objects."""
+UNKNOWN = 1 << 16
+"""Bytes that are counted for a message that cannot be written as JSON."""
+_JSON = msgspec.json.Encoder()
 
 
 class Bus:
@@ -38,6 +43,8 @@ class Bus:
         self._first = 0
         """Position of the log's first message."""
         self._bytes = 0
+        self._sizes: dict[int, int] = {}
+        """Bytes of the messages that are no results, by their positions."""
         self._state: dict[tuple[type[Message], str], Message] = {}
         self._cursors: list[Cursor] = []
 
@@ -52,8 +59,8 @@ class Bus:
                 self._log.append(message)
                 if isinstance(message, ResultMessage):
                     self._bytes += _output_bytes(message)
-                elif (key := _state_key(message)) is not None:
-                    self._state[key] = message
+                else:
+                    self._append_other(message)
             while len(self._log) > self._most_messages or self._bytes > self._most_bytes:
                 self._drop_first()
             for cursor in self._cursors:
@@ -140,17 +147,26 @@ class Bus:
         log = self._log
         return list(log) if begin == 0 and end == len(log) else [log[index] for index in range(begin, end)]
 
+    def _append_other(self, message: Message) -> None:
+        """Count a message that is no result, the last one of the log, and remember it if it is a state."""
+        self._sizes[self._end - 1] = size = _size(message)
+        self._bytes += size
+        if (key := _state_key(message)) is not None:
+            self._state[key] = message
+
     def _drop_first(self) -> None:
         message = self._log.popleft()
+        self._bytes -= (
+            _output_bytes(message) if isinstance(message, ResultMessage) else self._sizes.pop(self._first)
+        )
         self._first += 1
-        if isinstance(message, ResultMessage):
-            self._bytes -= _output_bytes(message)
 
     def _trim(self) -> None:
         """Forget what every consumer has committed."""
         needed = min([cursor.committed for cursor in self._cursors], default=self._end)
         if needed == self._end:  # the usual case, and the quickest
             self._log.clear()
+            self._sizes.clear()
             self._first, self._bytes = needed, 0
         while self._first < needed:
             self._drop_first()
@@ -207,6 +223,14 @@ def _output_bytes(result: ResultMessage) -> int:
     """Return the bytes of an output that came from a worker."""
     output = result.output
     return memoryview(output).nbytes if isinstance(output, msgspec.Raw) else 0
+
+
+def _size(message: Message) -> int:
+    """Return about how many bytes of memory a message takes that is no result."""
+    try:
+        return MEMORY_PER_BYTE * len(_JSON.encode(message))
+    except (TypeError, ValueError, OverflowError, RecursionError):  # the reporters say that it is lost
+        return UNKNOWN
 
 
 def _state_key(message: Message) -> tuple[type[Message], str] | None:
