@@ -57,6 +57,20 @@ def test_a_late_consumer_gets_the_snapshot_and_then_everything_after_it() -> Non
     assert late.read() == []
 
 
+def test_a_late_consumer_does_not_wait_for_a_message_to_get_the_snapshot() -> None:
+    bus = Bus()
+    bus.append(reports.model_reported())
+    late = bus.subscribe()
+    found: list[Message] = []
+
+    def consume() -> None:
+        late.wait()
+        found.extend(late.read())
+
+    threading.Thread(target=consume, daemon=True).start()
+    wait_until(lambda: found == [reports.model_reported()])
+
+
 def test_the_state_of_each_pipeline_is_in_the_snapshot() -> None:
     bus = Bus()
     for pipeline, count in (("one", 1), ("two", 2), ("one", 3)):

@@ -209,7 +209,7 @@ class Cursor:
     def wait(self, seconds: float | None = None) -> None:
         """Wait until there is a message to read, ``wake`` is called, or so many seconds are over."""
         self.asleep = True
-        if not self.waiting:  # looked at after ``asleep`` is set, so that no message comes unnoticed
+        if not self.snapshot and not self.waiting:  # looked at after ``asleep`` is set: no message comes unnoticed
             self._awake.wait(seconds)
         self.asleep = False
         self._awake.clear()
