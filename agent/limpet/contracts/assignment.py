@@ -137,8 +137,8 @@ class PipelineAssignment(msgspec.Struct, frozen=True):
 class Assignment(msgspec.Struct, frozen=True):
     """All that one cell runs. ``cell`` is the name of its first source in alphabetical order.
 
-    ``models`` are the files that its pipelines may run, those of their ladders among them. A worker that cannot
-    read a file could not change to it.
+    ``models`` has the files that each pipeline may run, those of its ladder among them. A worker that cannot read
+    a file could not change to it.
     """
 
     cell: str
@@ -146,9 +146,10 @@ class Assignment(msgspec.Struct, frozen=True):
     sources: dict[str, SourceTable]
     pipelines: dict[str, PipelineAssignment]
     delegates: dict[str, DelegateTable]
-    models: tuple[Path, ...] = ()
+    models: dict[str, tuple[Path, ...]] = {}
 
     def only(self, names: Collection[str]) -> Assignment:
         """Return the assignment with these pipelines alone."""
         chosen = {name: one for name, one in self.pipelines.items() if name in names}
-        return msgspec.structs.replace(self, pipelines=chosen)
+        models = {name: files for name, files in self.models.items() if name in names}
+        return msgspec.structs.replace(self, pipelines=chosen, models=models)

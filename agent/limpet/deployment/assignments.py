@@ -32,11 +32,9 @@ def assignments(desired: Desired) -> dict[str, Assignment]:
             if not sources.isdisjoint(feeding)
         }
         tables = {name: desired.sources[name] for name in sorted(sources)}
-        models = {path for name in pipelines for path in desired.pipelines[name].models}
+        models = {name: desired.pipelines[name].models for name in pipelines}
         cell = min(sources)
-        cells[cell] = Assignment(
-            cell, desired.folders, tables, pipelines, desired.delegates, tuple(sorted(models))
-        )
+        cells[cell] = Assignment(cell, desired.folders, tables, pipelines, desired.delegates, models)
     return dict(sorted(cells.items()))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,7 +49,7 @@ def _of_inputs(assignment: Assignment, source: Configured) -> frozenset[Path]:
     folders = assignment.folders
     (name,) = assignment.sources
     tables = (assignment.sources, assignment.delegates, [one.options for one in assignment.pipelines.values()])
-    models = filter(leads_to_model, assignment.models)
+    models = filter(leads_to_model, chain.from_iterable(assignment.models.values()))
     paths = {folders.store, *models, *_of_source(name, source), *_named(tables, folders.base)}
     return _with_folders(paths, folders)
 
