@@ -74,7 +74,7 @@ def _work(work: Callable[[], str], wanted: Permissions, parent: int, writer: int
         _silence()
         die_with_parent(parent)
         die_before_parent()
-        _limit_memory()
+        limit_memory()
         sandbox.enter(wanted)
         try:
             answer = work()
@@ -96,7 +96,7 @@ def _silence() -> None:
         os.dup2(null, descriptor)
 
 
-def _limit_memory() -> None:
+def limit_memory() -> None:
     """Refuse allocations beyond what is available now, so that the child fails before the system is short."""
     host = Host()
     used, available = host.address_space_mb(), host.memory_available_mb()

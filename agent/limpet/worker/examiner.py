@@ -10,7 +10,7 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from limpet.deployment.local import examined
-from limpet.isolation import sandbox
+from limpet.isolation import confined, sandbox
 from limpet.isolation.permissions import Permissions
 from limpet.models.store import leads_to_model
 from limpet.wire.border import cleaned
@@ -30,6 +30,7 @@ def run(end: socket.socket, task: Examine) -> None:
     """Examine the file, and send what was found."""
     signal.alarm(TIME_LIMIT)
     supervisor: Channel[Any] = Channel(end, Examined)
+    confined.limit_memory()
     sandbox.enter(Permissions(frozenset({task.path.resolve()} if leads_to_model(task.path) else ())))
     found = examined(task.path)
     supervisor.send(Examined(found.name, found.version, found.sha256, cleaned(found.problem)))
