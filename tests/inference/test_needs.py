@@ -93,7 +93,7 @@ def test_a_link_in_place_of_a_model_opens_nothing_but_another_model(tmp_path: Pa
         (tmp_path / target).touch()
         (tmp_path / "store" / f"{name}-1.limpet").symlink_to(tmp_path / target)
     source = Configured("outside", plugin(), Config(tmp_path / "table.csv"))
-    models = tuple((tmp_path / "store").glob("*.limpet"))
+    models = {"p": tuple((tmp_path / "store").glob("*.limpet"))}
     allowed = needs.of_worker(Assignment("s", folders, {"s": SourceTable("outside", {})}, {}, {}, models), source)
     assert not allowed.reads(tmp_path / "mqtt-password")
     assert not allowed.reads(tmp_path / "elsewhere" / "secret")
