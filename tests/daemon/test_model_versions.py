@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 from typing import TYPE_CHECKING, Any
 
 from daemon.conftest import Configure, pipeline, replay
 from limpet import config
 from limpet.doctor.check import inspect
-from support import bundles
+from support import bundles, models
 from support.broker import wait_until
 from support.daemon import Consumer, Daemon, daemon, missing
 
@@ -173,3 +174,46 @@ def test_file_names_of_the_store_reach_no_message_unchecked(
     reason = consumer.events("absent", "failed")[0]["reason"]
     assert "there is no model 'door'" in reason
     assert reason.isprintable()
+
+
+def test_a_store_or_a_file_that_was_replaced_under_its_name_is_read_by_a_new_worker(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    put(tmp_path, 1)
+    store, beside = tmp_path / "state" / "models", tmp_path / "beside"
+    path = configure(replay("left"), pipeline("one", "left", "motion"), pipeline("two", "left"))
+    with daemon(path) as running:
+        wait_until(lambda: runs(consumer, 1))
+        consumer.wait_results("two", 20)
+        shutil.copytree(store, beside)
+        shutil.rmtree(store)
+        beside.rename(store)
+        put(tmp_path, 2)
+        running.signal(signal.SIGHUP)
+        wait_until(lambda: runs(consumer, 2))
+        consumer.wait_results("two", 20)
+        # The folder of the configuration is closed to a worker, but for the file.
+        models.dense(tmp_path / "new", inputs=3, outputs=3, int8=False)
+        (tmp_path / "new").replace(tmp_path / "dense.tflite")
+        worker = running.pid_of("left")
+        running.signal(signal.SIGHUP)
+        wait_until(lambda: running.pid_of("left") != worker)
+        consumer.wait_results("two", 20)
+        # What was unpacked is gone, and its folder.
+        shutil.rmtree(tmp_path / "state" / "cache")
+        put(tmp_path, 3)
+        running.signal(signal.SIGHUP)
+        wait_until(lambda: runs(consumer, 3))
+        consumer.wait_results("two", 20)
+        # What is damaged takes down nothing: no worker starts again for it.
+        worker = running.pid_of("left")
+        (tmp_path / "new").write_bytes(b"no model")
+        (tmp_path / "new").replace(tmp_path / "dense.tflite")
+        running.signal(signal.SIGHUP)
+        wait_until(lambda: consumer.events("two", "passed_over"))
+        consumer.wait_results("two", 20)
+        assert running.pid_of("left") == worker
+        running.stop()
+    for name in ("one", "two"):
+        assert not missing(consumer.results(name))
+        assert not consumer.events(name, "swap_failed")

@@ -54,6 +54,14 @@ def _of_inputs(assignment: Assignment, source: Configured) -> frozenset[Path]:
     return _with_folders(paths, folders)
 
 
+def of_pipelines(assignment: Assignment) -> frozenset[Path]:
+    """Return the files that the pipelines of an assignment read: their models, and what their tables name."""
+    pipelines = assignment.pipelines.values()
+    files = set(filter(leads_to_model, (one.model.path for one in pipelines)))
+    files |= _named([assignment.delegates, [one.options for one in pipelines]], assignment.folders.base)
+    return frozenset(path.resolve() for path in files)
+
+
 def of_description(folders: Folders, name: str, source: Configured) -> frozenset[Path]:
     """Return what can be read to find out what a source's samples are: the files that it names or declares.
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from limpet.inference.plan import SourcePlan
     from limpet.inference.resolving import Configured
     from limpet.isolation.permissions import Permissions
+    from limpet.isolation.places import Places
     from limpet.worker.device_watch import DeviceWatch
     from limpet.worker.result_sender import Supervisor
 
@@ -40,21 +41,21 @@ def needs_of(assigned: Assign, source: Configured) -> Permissions:
 
 
 class Worker:
-    """Serves the supervisor. ``allowed``: what the sandbox leaves open, ``in_force``: what it has given up."""
+    """Serves the supervisor. ``places``: what the sandbox leaves open, ``in_force``: what it has given up."""
 
     def __init__(
         self,
         supervisor: Supervisor,
         source: SourcePlan,
-        allowed: Permissions,
+        places: Places,
         devices: DeviceWatch,
         in_force: list[str],
     ) -> None:
         self._supervisor = supervisor
         self._source = source
-        self._allowed = allowed
+        self._places = places
         self._devices = devices
-        self._intake = Intake(source, allowed)
+        self._intake = Intake(source, places.allowed)
         self._reports = Reports(supervisor, source.name, self._intake, in_force)
         self._results = ResultSender(supervisor, self._leave_out)
         self._requests = InferenceRequests(self._send_answer)
@@ -116,7 +117,7 @@ class Worker:
     def _obey(self, record: ToWorker) -> bool:
         """Do what the supervisor says. Return False if this process is to end."""
         if isinstance(record, Assign):
-            if not self._allowed.covers(needs_of(record, self._source.plugin)):
+            if not self._can_open(record):
                 return False  # A sandbox cannot be widened: a new worker is started.
             self._pipelines.assign(record)
         elif isinstance(record, Ask):
@@ -126,6 +127,14 @@ class Worker:
         else:
             return False
         return True
+
+    def _can_open(self, assigned: Assign) -> bool:
+        """Whether the sandbox leaves open what is assigned. Files and folders may have been replaced."""
+        if not self._places.allowed.covers(needs_of(assigned, self._source.plugin)):
+            return False
+        new = self._pipelines.to_open(assigned) if self._pipelines.at_work else []
+        files = {file for name in new for file in needs.of_pipelines(assigned.of(name).only([name]))}
+        return not new or self._places.open(files)
 
     def _answer(self, ask: Ask) -> None:
         pipelines = self._pipelines.by_name

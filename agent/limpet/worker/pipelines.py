@@ -15,7 +15,7 @@ from limpet.wire.records import LARGEST_OUTPUT, Assign, Result
 from limpet.worker.delegation import DelegatedModel
 from limpet.worker.running import RunningPipeline, Trial
 from limpet.worker.successor import Opening, Successor
-from limpet.worker.swap import Phase, Seen, Step, changes, next_step, superseded
+from limpet.worker.swap import Changes, Phase, Seen, Step, changes, next_step, superseded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,7 +100,7 @@ class Pipelines:
         """Close pipelines that are no longer assigned, open new ones, and begin to swap those that changed."""
         for name in superseded(self._successors(), assigned.revisions):
             self._cancel(name, self._swaps[name])
-        todo = changes(self._revisions(), self._failed, self._swaps, assigned.revisions)
+        todo = self._changes(assigned)
         for name in todo.close:
             self._close(name, "stopped", "no longer configured")
         for name in todo.open:
@@ -108,6 +108,11 @@ class Pipelines:
         for name in todo.swap:
             self._begin(self._opening(assigned, name))
         self._set_deadline()
+
+    def to_open(self, assigned: Assign) -> list[str]:
+        """Return the pipelines of an assignment that are not open in this revision, and will be opened."""
+        todo = self._changes(assigned)
+        return [*todo.open, *todo.swap]
 
     def advance(self) -> None:
         """Go on with every swap as far as it can."""
@@ -163,6 +168,10 @@ class Pipelines:
     def _successors(self) -> dict[str, int]:
         """Return the revisions of all successors."""
         return {name: swap.revision for name, swap in self._swaps.items()}
+
+    def _changes(self, assigned: Assign) -> Changes:
+        kept = self._successors().items() & assigned.revisions.items()
+        return changes(self._revisions(), self._failed, {name for name, _ in kept}, assigned.revisions)
 
     def _opening(self, assigned: Assign, name: str) -> Opening:
         return Opening(assigned.of(name), name, assigned.revisions[name], self._supervisor.send)

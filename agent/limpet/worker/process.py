@@ -15,6 +15,7 @@ import numpy as np
 from limpet.errors import LimpetError
 from limpet.inference.planning import plan_source, source_plugin
 from limpet.isolation import device_nodes, sandbox
+from limpet.isolation.places import Places
 from limpet.untrusted import reading
 from limpet.wire.border import cleaned
 from limpet.wire.channel import Channel
@@ -61,6 +62,7 @@ def _open(supervisor: Supervisor, assigned: Assign) -> Worker | None:
         allowed = needs_of(assigned, source_plugin(assignment, name))
         nodes = device_nodes.present(allowed.devices)
         in_force = sandbox.enter(allowed)
+        places = Places(allowed)
         # Without Landlock, it can open a device that comes back.
         devices = DeviceWatch(allowed.devices if sandbox.limits_devices(in_force) else (), nodes)
         # From here on bytes are parsed that somebody else wrote, those of a recording first.
@@ -70,4 +72,4 @@ def _open(supervisor: Supervisor, assigned: Assign) -> Worker | None:
         for pipeline, revision in assigned.revisions.items():
             supervisor.send(Transition(pipeline, "failed", cleaned(str(error)), revision=revision))
         return None
-    return Worker(supervisor, source, allowed, devices, in_force)
+    return Worker(supervisor, source, places, devices, in_force)
