@@ -100,6 +100,13 @@ def test_names_that_no_bundle_can_have_go_into_no_message(tmp_path: Path) -> Non
     assert absent.problem.encode().decode().isprintable()
 
 
+def test_a_store_whose_files_have_no_version_says_how_they_must_be_named(tmp_path: Path) -> None:
+    for name in ("motion", "motion-v3", "motion-1.2"):
+        (tmp_path / f"{name}.limpet").touch()
+    (absent,) = candidates("motion", Folders(tmp_path, tmp_path, tmp_path))
+    assert absent.problem.endswith("(no file there is named motion-VERSION.limpet)")
+
+
 def test_a_version_has_the_digits_0_to_9(tmp_path: Path) -> None:
     folder = tmp_path / "models"
     folder.mkdir()

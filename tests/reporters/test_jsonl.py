@@ -164,16 +164,32 @@ def test_a_large_file_makes_room_for_another_and_the_one_before_goes(tmp_path: P
     assert kept[0] > 0
 
 
-def test_a_file_that_somebody_else_moved_away_is_begun_anew(tmp_path: Path) -> None:
-    path = tmp_path / "out.jsonl"
-    path.write_text(" " * 4096 + "\n")
-    with reports.opened(jsonl, jsonl.Config(path=path, flush_age=0, max_bytes=4096), tmp_path) as reporter:
+def test_a_file_that_somebody_else_moved_away_or_deleted_is_begun_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "folder" / "out.jsonl"
+    path.parent.mkdir()
+    with reports.opened(jsonl, jsonl.Config(path=path, flush_age=0), tmp_path) as reporter:
+
+        def report(sequence: int) -> None:
+            reporter.report(reports.result(sequence))
+            wait_until(lambda: reporter.health()["written"] == sequence + 1)
+
+        report(0)
         path.rename(tmp_path / "moved")
-        reporter.report(reports.result(0))
-        wait_until(path.exists)
-        reporter.report(reports.result(1))
-    assert [line["sequence"] for line in lines(path)] == [1]
-    assert not (tmp_path / "out.jsonl.1").exists()
+        report(1)
+        path.unlink()
+        report(2)
+        path.parent.rename(tmp_path / "away")
+        for sequence in range(3, 6):
+            report(sequence)
+        assert "lines still go to the file that had this name" in reporter.health()["last_error"]
+        path.parent.mkdir()
+        report(6)
+        wait_until(lambda: not reporter.health()["last_error"])
+    files = tmp_path / "moved", tmp_path / "away" / "out.jsonl", path
+    assert [[line["sequence"] for line in lines(file)] for file in files] == [[0], [2, 3, 4, 5], [6]]
+    assert len([r for r in caplog.records if "No such file" in r.getMessage()]) == 1
 
 
 def test_a_file_that_cannot_be_replaced_grows_and_that_is_said_once(

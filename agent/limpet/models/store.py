@@ -71,7 +71,8 @@ def _candidates(model: str, folders: Folders) -> list[FoundModel]:
     name, _, wanted = model.partition("@")
     versions = stored(folders.store)
     if name not in versions:
-        raise DeployError(f"there is no model {name!r} in {folders.store}{suggest(name, versions)}")
+        hint = suggest(name, versions) or f" (no file there is named {name}-VERSION.limpet)"
+        raise DeployError(f"there is no model {name!r} in {folders.store}{hint}")
     found = [FoundModel(path, name, number) for number, path in sorted(versions[name].items(), reverse=True)]
     chosen = [one for one in found if not wanted or str(one.version) == wanted]
     if not chosen:

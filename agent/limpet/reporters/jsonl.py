@@ -126,6 +126,7 @@ class JsonlReporter:
 
     def _write(self, messages: list[Message]) -> None:
         lines = [line for message in messages if (line := self._line(message))]
+        in_place = self._follow()
         text = memoryview(self._torn + b"".join(lines))
         self._torn = b""
         try:
@@ -146,9 +147,23 @@ class JsonlReporter:
                 self._fd, self._torn = -1, b""
         else:
             self._counts["written"] += len(lines)
-            if self._rotate() and lines and self._trouble:
+            if in_place and self._rotate() and lines and self._trouble:
                 log.info("%s: written to again", self._config.path)
                 self._trouble = ""
+
+    def _follow(self) -> bool:
+        """Begin another file if this one was moved away or deleted, as by logrotate. Return whether it could."""
+        path = self._config.path
+        if self._fd < 0 or path.name == "-" or _is_same(path, os.fstat(self._fd)):
+            return True
+        try:
+            fd = _append_to(path)
+        except OSError as error:
+            self._note(f"{_reason(error)}; lines still go to the file that had this name")
+            return False
+        os.close(self._fd)
+        self._fd, self._torn = fd, b""
+        return True
 
     def _rotate(self) -> bool:
         """Begin another file once this one, no pipe, is large enough; return whether all is well."""
@@ -206,7 +221,7 @@ def _append_to(path: Path) -> int:
 def _is_same(path: Path, status: os.stat_result) -> bool:
     try:
         return os.path.samestat(path.lstat(), status)
-    except FileNotFoundError:
+    except OSError:
         return False
 
 
