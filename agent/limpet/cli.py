@@ -22,8 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _launch() -> ForkServerProcess:
     """Start the fork server, which takes longest to load, with no more imported than both processes need."""
+    import signal
+
     from limpet import deferred
 
+    # It would end this process. The supervisor takes it once it can.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     deferred.save_memory()
     from limpet import config  # noqa: F401 - once for both, in memory that they share
     from limpet.device import logs  # noqa: F401 - once for both, in memory that they share

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from daemon.conftest import Configure, pipeline, replay
@@ -11,8 +12,7 @@ from support.broker import listener, wait_until
 from support.daemon import Consumer, Daemon, daemon, missing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from pathlib import Path
+    from collections.abc import Iterable, Sequence
 
     from support.broker import Mosquitto
 
@@ -189,3 +189,20 @@ def test_a_pipeline_removed_while_the_daemon_was_away_is_reported_as_stopped(
     with listener(broker.port) as late:
         wait_until(lambda: late.on("health/two"))
         assert late.on("health/two")[-1].json["state"] == "stopped"
+
+
+def test_sighup_while_the_daemon_starts_is_taken_once_it_runs(configure: Configure, consumer: Consumer) -> None:
+    with daemon(configure(replay("left"), pipeline("one", "left"))) as running:
+        wait_until(lambda: ready_for(signal.SIGHUP, running.process.pid))
+        running.process.send_signal(signal.SIGHUP)
+        consumer.wait_results("one", 1)
+        wait_until(lambda: "configuration read again" in running.log)
+        assert not ready_for(signal.SIGHUP, running.process.pid, ["SigBlk"])
+        assert running.stop() == 0
+
+
+def ready_for(number: int, process: int, fields: Sequence[str] = ("SigBlk", "SigCgt")) -> bool:
+    """Whether a process blocks or handles a signal."""
+    status = Path(f"/proc/{process}/status").read_text()
+    masks = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith(tuple(fields))]
+    return any(mask >> (number - 1) & 1 for mask in masks)

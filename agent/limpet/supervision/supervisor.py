@@ -166,6 +166,7 @@ class Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda received, _: self._signals.add(received))
         self._wakeup.on_signals()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # blocked by ``limpet.cli``
         self._selector.register(self._wakeup.socket, selectors.EVENT_READ, self._wakeup.clear)
         try:
             yield
