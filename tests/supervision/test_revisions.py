@@ -17,8 +17,10 @@ from limpet.contracts.assignment import (
     PipelineOptions,
     SourceTable,
 )
+from limpet.errors import UnreadableError
 from limpet.supervision.cell_pipelines import LOADING_DEADLINE
 from limpet.supervision.instructions import Report, Send, StartExecutor
+from limpet.supervision.revisions import MOST_OFFERED
 from limpet.supervision.slot import Slot
 from limpet.wire.records import Assign, Incident, Need, RawResult, RawResults, SwapReport, Transition
 
@@ -186,6 +188,61 @@ def test_reports_about_other_revisions_change_nothing() -> None:
     assert worker.events() == []
     worker.swap(revision, "begun", "done", "failed", "done", "begun", "done", "begun", "failed")
     assert [event for _, event, _ in worker.events()] == ["swapped"]
+
+
+def may_report(worker: Worker, name: str, model: str, version: int) -> bool:
+    """Whether a worker may say, with a result and with a state, that a pipeline runs a model."""
+    result = RawResult(name, model, version, "cpu", False, 0, 0, 0, 0, msgspec.Raw(b"\x80"))
+    refusals = set()
+    for record in (RawResults([result]), Transition(name, "running", model=model, version=version)):
+        try:
+            worker.slot.check(record, 0.0)
+        except UnreadableError as error:
+            refusals.add(str(error))
+        else:
+            refusals.add("")
+    (refusal,) = refusals
+    return not refusal
+
+
+def test_a_worker_may_report_the_models_that_it_was_given_and_no_other() -> None:
+    worker = Worker()
+    assert may_report(worker, "a", "a", 1)
+    assert not may_report(worker, "a", "a", 2)
+    assert not may_report(worker, "a", "b", 1)
+    worker.want(cell(version=2))
+    assert may_report(worker, "a", "a", 1)
+    assert may_report(worker, "a", "a", 2)
+    worker.slot.exited(0, 0.0)
+    worker.start()
+    assert may_report(worker, "a", "a", 2)
+    worker.want(cell(version=3))
+    worker.slot.exited(0, 0.0)
+    worker.start()
+    assert not may_report(worker, "a", "a", 1)
+
+
+def test_a_pipeline_that_was_taken_away_may_still_report_its_model() -> None:
+    worker = Worker()
+    worker.slot.want(cell().only(["b"]), 0.0)
+    assert may_report(worker, "a", "a", 1)
+    assert not may_report(worker, "a", "a", 2)
+
+
+def test_a_worker_whose_source_changes_may_hand_over_what_the_model_before_gave() -> None:
+    worker = Worker()
+    changed = msgspec.structs.replace(cell(version=2), sources={"s": SourceTable("serial", 1, {})})
+    worker.slot.want(changed, 0.0)
+    assert may_report(worker, "a", "a", 1)
+
+
+def test_a_ladder_that_is_gone_up_and_down_for_ever_is_not_remembered_for_ever() -> None:
+    worker = Worker()
+    first = worker.want(cell(every=1, version=2))
+    latest = [worker.want(cell(every=2 + number % 2)) for number in range(100)][-1]
+    for number, known in ((latest, True), (latest - 2 * MOST_OFFERED, False), (first, False)):
+        need = Need(1, "a", "gpu", number)
+        assert (worker.slot.pipelines.revision_of(need) is not None) == known
 
 
 def test_an_executor_runs_the_revision_that_asks_for_it() -> None:

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from limpet.errors import UnreadableError
 from limpet.supervision.restarts import Restarts
 from limpet.supervision.revisions import Revisions
-from limpet.wire.records import Assign, SwapReport, Transition
+from limpet.wire.records import Assign, RawResults, SwapReport, Transition
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from limpet.contracts.assignment import Assignment, PipelineAssignment
     from limpet.contracts.messages import State
     from limpet.supervision.revisions import Revision
-    from limpet.wire.records import Incident, Need, RawResults
+    from limpet.wire.records import FromWorker, Incident, Need
 
 LOADING_DEADLINE = 120.0
 """Seconds that loading models may take: a GPU's first compilation takes most of a minute."""
@@ -35,6 +36,8 @@ class CellPipelines:
         self._states: dict[str, State] = {}
         self._restarts: dict[str, Restarts] = {}
         self._revisions: dict[str, Revisions] = {}
+        self._given: dict[str, set[tuple[str, int]]] = {}
+        """Names and versions of the models that a process was given, by pipeline."""
         self._incidents: list[Incident] = []
         self.want(assignment, alive=False)
 
@@ -52,6 +55,16 @@ class CellPipelines:
         self._restarts = {name: Restarts() if name in changed else self._restarts[name] for name in names}
         self._states = {name: "starting" if name in changed - swapped else self._states[name] for name in names}
         self.assignment = assignment
+        self._give()
+
+    def _give(self) -> None:
+        """Take note of the models that pipelines may report from now on, besides those from before."""
+        for name, revisions in self._revisions.items():
+            self._given.setdefault(name, set()).update(
+                (one.pipeline.model.name, one.pipeline.model.version)
+                for one in (revisions.wanted, revisions.proven)
+                if one is not None
+            )
 
     def retry(self, pipeline: str) -> None:
         """Forget what went wrong with a pipeline."""
@@ -104,6 +117,8 @@ class CellPipelines:
 
     def started(self) -> None:
         """Take note of a new process."""
+        self._given.clear()
+        self._give()
         for revisions in self._revisions.values():
             revisions.started()
 
@@ -127,6 +142,20 @@ class CellPipelines:
         """Return what an executor is to run that a worker requests, ``None`` if the worker has no such thing."""
         known = self._revisions.get(need.pipeline)
         return known.find(need.revision) if known else None
+
+    def check(self, record: FromWorker) -> None:
+        """Check that the process reports models that it was given. ``UnreadableError`` if it reports another."""
+        if isinstance(record, RawResults):
+            reported = {(item.pipeline, item.model, item.version) for item in record.items}
+        elif isinstance(record, Transition) and record.model:
+            reported = {(record.pipeline, record.model, record.version)}
+        else:
+            return
+        for pipeline, model, version in reported:
+            if (model, version) not in self._given.get(pipeline, ()):
+                raise UnreadableError(
+                    f"it reported that {pipeline!r} runs {model!r} {version}, which it was not given"
+                )
 
     def hear_results(self, record: RawResults) -> None:
         """Take note of results: what gives them works."""

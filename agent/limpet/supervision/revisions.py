@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from limpet.contracts.assignment import PipelineAssignment
 
+MOST_OFFERED = 8
+"""Revisions that are remembered because a process was given them, besides those that it runs or is to run."""
 _numbers = count(1)
 
 
@@ -89,8 +91,16 @@ class Revisions:
         back = self.proven is not None and self.proven.same(assignment)
         self.wanted = self.proven if back and self.proven else Revision(next(_numbers), assignment)
         self._offered[self.wanted.number] = self.wanted
+        self._forget()
         self.refused = ""
         return True
+
+    def _forget(self) -> None:
+        """Forget the oldest revisions: a governor may go up and down its ladder for years."""
+        kept = {self.wanted.number, self._at_work, self._swapping, self.proven.number if self.proven else 0}
+        for number in [number for number in self._offered if number not in kept][:-MOST_OFFERED]:
+            del self._offered[number]
+        self._begun &= self._offered.keys()
 
     def retry(self) -> None:
         """Forget that the wanted revision failed."""

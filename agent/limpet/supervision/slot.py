@@ -167,6 +167,7 @@ class Slot:
     def check(self, record: FromWorker, now: float) -> None:
         """Check that the process may send this. ``UnreadableError`` says why not."""
         self.traffic.check(record, self.assignment.pipelines, now)
+        self.pipelines.check(record)
 
     def hear(self, record: FromWorker, now: float) -> list[Instruction]:
         """Take a record that the process may send. ``UnreadableError`` if it requests what it may not have."""

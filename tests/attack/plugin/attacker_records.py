@@ -27,8 +27,8 @@ def result(pipeline: Any, **fields: Any) -> dict[str, Any]:
     """Return a record with one result; ``fields`` stand in place of what a sound one has."""
     item = {
         "pipeline": pipeline,
-        "model": "m",
-        "version": 1,
+        "model": "evil",
+        "version": 0,
         "delegate": "cpu",
         "degraded": False,
         "monotonic_ns": time.monotonic_ns(),
@@ -120,8 +120,11 @@ RECORDS: dict[str, Callable[[], Any]] = {
     "a state that does not exist": lambda: transition(own(), "on fire"),
     "a state for the pipeline a/#": lambda: transition("a/#", "running"),
     "a reason of 8 MB": lambda: {**transition(own(), "running"), "reason": "x" * 8_000_000},
+    "a result of a model that it was not given": lambda: result(own(), model=FORGED, version=9),
+    "a result of a version that it was not given": lambda: result(own(), version=1),
+    "a model that it was not given": lambda: transition(own(), "running", model=FORGED, version=9),
     "a model's name of 200,000 letters": lambda: transition(own(), "running", model="m" * 200_000),
-    "a model's share that is NaN": lambda: transition(own(), "running", model="m", delegate_share=float("nan")),
+    "a model's share that is NaN": lambda: transition(own(), "running", model="evil", delegate_share=float("nan")),
     "a sandbox of 100,000 words": lambda: transition(own(), "running", sandbox=["w"] * 100_000),
     "a heartbeat for the pipeline of another worker": lambda: heartbeat(VICTIM, {FORGED: 10**9}, errors=10**9),
     "a notice for the pipeline of another worker": lambda: notice(VICTIM, "crashed"),
