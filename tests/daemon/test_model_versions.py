@@ -217,3 +217,18 @@ def test_a_store_or_a_file_that_was_replaced_under_its_name_is_read_by_a_new_wor
     for name in ("one", "two"):
         assert not missing(consumer.results(name))
         assert not consumer.events(name, "swap_failed")
+
+
+def test_a_refused_configuration_loses_no_search_for_a_lower_version(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    put(tmp_path, 1)
+    put(tmp_path, 2, window={"size": 7})
+    parts = replay("left"), pipeline("one", "left", "motion"), pipeline("other", "left", "motion@1")
+    path = configure(*parts)
+    with daemon(path) as running:
+        consumer.wait_results("other", 1)
+        configure(*parts, "[nonsense]\n")
+        running.signal(signal.SIGHUP)
+        wait_until(lambda: consumer.events_of_device("refused"))
+        wait_until(lambda: runs(consumer, 1))

@@ -13,7 +13,7 @@ from limpet.deployment.desired import Desired, DesiredPipeline
 
 MODEL = ModelFile(Path("/m.tflite"), "m", 0, "sha")
 FOLDERS = Folders(Path("/base"), Path("/state"), Path("/store"))
-SOURCES = {name: SourceTable("replay", 1, {}) for name in "abcdef"}
+SOURCES = {name: SourceTable("replay", {}) for name in "abcdef"}
 
 
 def wanted(**pipelines: DesiredPipeline) -> Desired:
@@ -77,7 +77,7 @@ def test_the_name_of_a_cell_does_not_depend_on_the_order() -> None:
 
 
 def test_an_assignment_has_what_its_cell_needs_and_nothing_of_others() -> None:
-    secret = SourceTable("serial", 1, {"port": "tcp://user:password@host"})
+    secret = SourceTable("serial", {"port": "tcp://user:password@host"})
     made = Desired(FOLDERS, {**SOURCES, "b": secret}, {"one": on("a"), "two": on("b")}, {})
     assert "b" not in assignments(made)["a"].sources
     assert "password" not in repr(assignments(made)["a"])

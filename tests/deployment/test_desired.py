@@ -24,7 +24,7 @@ def found(version: int, problem: str = "", name: str = "motion") -> FoundModel:
 def config(*rungs: Rung, model: str = "motion", **options: Any) -> Config:
     pipeline = PipelineConfig(source="line", model=model, ladder=list(rungs), **options)
     device = Device(id="d", state=Path("/state"), models=STORE)
-    return Config(Path("/base"), device, {"line": SourceTable("replay", 1, {})}, {"p": pipeline}, {})
+    return Config(Path("/base"), device, {"line": SourceTable("replay", {})}, {"p": pipeline}, {})
 
 
 def one(*versions: FoundModel, wanted: Config | None = None, **more: Any) -> DesiredPipeline:

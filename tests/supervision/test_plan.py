@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def config(*rungs: Rung, source: str = "line", model: str = "motion") -> Config:
-    sources = {name: SourceTable("replay", 1, {}) for name in ("line", "other")}
+    sources = {name: SourceTable("replay", {}) for name in ("line", "other")}
     pipelines = {"p": PipelineConfig(source=source, model=model, ladder=list(rungs))}
     return Config(Path("/base"), Device(id="d", state=Path("/state")), sources, pipelines, {})
 

@@ -37,7 +37,7 @@ def cell(version: int = 1, library: str = "one.so", **options: Any) -> Assignmen
     }
     folders = Folders(Path("/base"), Path("/state"), Path("/store"))
     tables = {"gpu": DelegateTable(kind="external", library=library)}
-    return Assignment("s", folders, {"s": SourceTable("replay", 1, {})}, pipelines, tables)
+    return Assignment("s", folders, {"s": SourceTable("replay", {})}, pipelines, tables)
 
 
 def _pipeline(name: str, version: int, **options: Any) -> PipelineAssignment:

@@ -148,7 +148,11 @@ class Supervisor:
             self._signals.discard(signal.SIGHUP)
             self._begin_reload()
         if self._checking is not None and self._checking.done:
-            self._finish_reload(self._checking)
+            checking, self._checking = self._checking, None
+            if checking.failed:
+                self._take_lower_versions(checking)
+            else:
+                self._finish_reload(checking)
         self._commands.tend()
         self._fleet.tend()
         self._reporters.tend()
@@ -248,6 +252,14 @@ class Supervisor:
         if self._checking is None:
             self._checking = self._fleet.check(self._config, self._plan.failed_models)
 
+    def _take_lower_versions(self, checking: Checking) -> None:
+        """Take what was found in place of models that failed."""
+        self._plan.look_again(checking.found, self._fleet.in_use())
+        self._assign()
+        self._report_plan()
+        if self._plan.failed_models - checking.failed:
+            self._look_again()
+
     def _begin_reload(self) -> None:
         """Read the configuration again, and have it checked. If another check still runs, it does not count."""
         self._checking = None
@@ -260,15 +272,7 @@ class Supervisor:
             self._refuse(error)
 
     def _finish_reload(self, checking: Checking) -> None:
-        """Take a configuration that was checked, or models that were found in place of those that failed."""
-        self._checking = None
-        if checking.failed:
-            self._plan.look_again(checking.found, self._fleet.in_use())
-            self._assign()
-            self._report_plan()
-            if self._plan.failed_models - checking.failed:
-                self._look_again()
-            return
+        """Take a configuration that was checked."""
         try:
             if checking.problems:
                 raise ConfigError(checking.problems)  # noqa: TRY301
@@ -290,3 +294,5 @@ class Supervisor:
         if not isinstance(error, ConfigError):
             log.error("the configuration is not taken", exc_info=error)
         self._events.report("refused", "", f"configuration not taken: {error}")
+        if self._plan.failed_models:
+            self._look_again()
