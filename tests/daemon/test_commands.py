@@ -141,6 +141,29 @@ def test_restart_starts_the_worker_anew(broker: Mosquitto, running: Daemon, oper
     consumer.close()
 
 
+def test_restart_starts_a_pipeline_that_has_ended_or_failed(broker: Mosquitto, tmp_path: Path) -> None:
+    text = (
+        CONFIGURATION.replace("press-07", "press-09")
+        .replace("loop = true", "")
+        .replace("rate = 20", "rate = 1000")
+    )
+    crossed = text[text.index("[sources.ramp]") : text.index("[pipelines.oil]")]
+    for old, new in (("ramp", "crossed"), ("press", "unfit"), ("dense.tflite", "crossed.tflite")):
+        crossed = crossed.replace(old, new)
+    models.dense(tmp_path / "crossed.tflite", inputs=4, outputs=3)
+    path = write(tmp_path, broker.url, text + crossed)
+    consumer = Consumer(broker.port)
+    topics = ["limpet/press-09/#"]
+    with daemon(path) as running, caller(broker.port, topics=topics, device="press-09") as operator:
+        for name, event in (("press", "finished"), ("unfit", "failed")):
+            wait_until(lambda name=name, event=event: consumer.events(name, event))
+            wait_until(lambda: "limpet:" not in "".join(running.descendants().values()))
+            assert operator.call("restart", pipeline=name)["ok"]
+            wait_until(lambda name=name, event=event: len(consumer.events(name, event)) == 2)
+        assert len([one for one in consumer.results("press") if one["device"] == "press-09"]) == 200
+    consumer.close()
+
+
 @pytest.mark.parametrize(
     ("command", "payload", "says"),
     [

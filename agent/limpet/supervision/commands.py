@@ -54,7 +54,7 @@ class Workers(Protocol):
     """What commands need of the fleet."""
 
     def restart(self, pipeline: str) -> None:
-        """End a pipeline's worker so that it is started anew. ``KeyError`` if it has none."""
+        """Start a pipeline's worker anew, whether it works or not. ``KeyError`` if it is to have none."""
 
     def ask(self, pipeline: str, ask: Ask, fds: tuple[int, ...] = ()) -> None:
         """Have a pipeline's worker answer. ``KeyError`` if it has none."""

@@ -111,13 +111,15 @@ class Fleet:
         return all(worker.slot.overdue(now) is None for worker in self._workers.values())
 
     def restart(self, pipeline: str) -> None:
-        """Have the worker of a pipeline end, so that it is started anew. ``KeyError`` if there is none."""
+        """Start the worker of a pipeline anew, whether it works or not. ``KeyError`` if it is to have none."""
         worker = self._worker_of(pipeline)
         worker.do(worker.slot.restart(pipeline))
 
     def ask(self, pipeline: str, ask: Ask, fds: tuple[int, ...] = ()) -> None:
         """Have the worker of a pipeline answer. ``KeyError`` if there is none."""
         worker = self._worker_of(pipeline)
+        if not worker.slot.alive:
+            raise KeyError(pipeline)
         worker.do(worker.slot.ask(ask), fds)
 
     def ask_all(self, ask: Ask) -> None:
@@ -127,7 +129,7 @@ class Fleet:
 
     def _worker_of(self, pipeline: str) -> WorkerProcess:
         for worker in self._workers.values():
-            if pipeline in worker.slot.assignment.pipelines and worker.slot.alive:
+            if pipeline in worker.slot.assignment.pipelines:
                 return worker
         raise KeyError(pipeline)
 
