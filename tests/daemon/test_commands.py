@@ -160,7 +160,7 @@ def test_restart_starts_a_pipeline_that_has_ended_or_failed(broker: Mosquitto, t
             wait_until(lambda: "limpet:" not in "".join(running.descendants().values()))
             assert operator.call("restart", pipeline=name)["ok"]
             wait_until(lambda name=name, event=event: len(consumer.events(name, event)) == 2)
-        assert len([one for one in consumer.results("press") if one["device"] == "press-09"]) == 200
+        wait_until(lambda: len([one for one in consumer.results("press") if one["device"] == "press-09"]) == 200)
     consumer.close()
 
 
