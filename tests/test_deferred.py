@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DEFER = """
 import sys
@@ -25,14 +29,59 @@ def test_an_import_does_not_load_and_a_use_does(name: str) -> None:
     run(
         name,
         f"import {name}\n"
-        f"assert isinstance(sys.modules[{name!r}], Deferred)\n"
+        f"module = sys.modules[{name!r}]\n"
+        "assert isinstance(module, Deferred)\n"
+        "assert module.__spec__ is None\n"
         f"assert callable({use})\n"
-        f"assert not isinstance(sys.modules[{name!r}], Deferred)\n",
+        f"assert module.__spec__.name == {name!r}\n",
     )
 
 
 def test_a_name_imported_from_it_is_the_modules_own() -> None:
     run("wave", "from wave import Error\nimport wave\nassert Error is wave.Error is sys.modules['wave'].Error\n")
+
+
+def test_there_is_one_module_before_and_after_it_is_loaded() -> None:
+    run(
+        "tempfile",
+        "import tempfile as early\n"
+        "early.gettempdir()\n"
+        "import tempfile as late\n"
+        "assert early is late\n"
+        "early.tempdir = '/nowhere'\n"
+        "assert late.gettempdir() == '/nowhere'\n",
+    )
+
+
+@pytest.mark.parametrize("name", ["wave", "ast"])  # one has __all__, and one has not
+def test_all_names_can_be_imported_from_it(name: str) -> None:
+    some = {"wave": "open", "ast": "parse"}[name]
+    run(name, f"from {name} import *\nassert {some} is sys.modules[{name!r}].{some}\n")
+
+
+def test_a_module_that_cannot_be_loaded_says_why_each_time(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("import nothing_of_that_name\n")
+    run(
+        "broken",
+        f"sys.path.insert(0, {str(tmp_path)!r})\n"
+        "import broken\n"
+        "for _ in range(2):\n"
+        "    try:\n"
+        "        broken.attribute\n"
+        "    except ImportError as error:\n"
+        "        assert 'nothing_of_that_name' in str(error)\n"
+        "    else:\n"
+        "        raise AssertionError\n",
+    )
+
+
+def test_modules_that_import_each_other_load(tmp_path: Path) -> None:
+    (tmp_path / "left.py").write_text("import right\nONE = 1\nTWO = right.TWO\n")
+    (tmp_path / "right.py").write_text("import left\nTWO = 2\ndef one(): return left.ONE\n")
+    run(
+        "left",
+        f"sys.path.insert(0, {str(tmp_path)!r})\nimport left, right\nassert (right.one(), left.TWO) == (1, 2)\n",
+    )
 
 
 def test_what_it_lacks_it_lacks() -> None:

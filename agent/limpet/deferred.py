@@ -1,4 +1,4 @@
-"""Modules that the daemon imports when it first uses something of them: memory that most devices then save.
+"""Modules that the daemon loads when it first uses something of them: memory that most devices then save.
 
 ``importlib.util.LazyLoader`` does not do it: the next ``import`` statement loads the module all the same.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 import sys
-from time import sleep
+from threading import RLock
 from types import ModuleType
 from typing import Any
 
@@ -27,30 +27,36 @@ RARELY_USED = (
 )
 """Others import these: paho for TLS, websockets and proxies, the rest dataclasses, numpy and zipfile."""
 
+_locks: dict[str, RLock] = {}
+"""One for each deferred module. Threads wait there for the first one, which loads the module."""
+
 
 class Deferred(ModuleType):
-    """Stands for a module until one of its attributes is used."""
+    """A module that is empty until one of its attributes is used. It is loaded into this very object."""
 
     def __getattr__(self, attribute: str) -> Any:
-        """Load the module. Called only for what this one lacks, so ``import NAME`` does not."""
-        if attribute.startswith("__"):
+        """Load the module. Called only for what it lacks, so ``import NAME`` does not load it."""
+        if attribute.startswith("__") and attribute != "__all__":  # which ``from NAME import *`` looks for
             raise AttributeError(attribute)
-        name = self.__name__
-        if self.__dict__.pop("_stands_in", False):  # True for one thread alone
-            del sys.modules[name]
-        while sys.modules.get(name) is self:
-            sleep(0)
-        module = importlib.import_module(name)
-        self.__dict__.update(module.__dict__)
-        return getattr(module, attribute)
+        with _locks[self.__name__]:
+            if self.__spec__ is None:  # else it is loaded, or is being loaded by this thread
+                self._load()
+        return super().__getattribute__(attribute)
+
+    def _load(self) -> None:
+        try:
+            importlib.reload(self)
+        except BaseException:
+            self.__spec__ = None
+            raise
 
 
 def defer(name: str) -> None:
     """Have ``import NAME`` load a module when something of it is first used. One that is loaded stays so."""
     if name in sys.modules:
         return
+    _locks[name] = RLock()
     sys.modules[name] = module = Deferred(name)
-    module.__dict__["_stands_in"] = True
     parent, _, child = name.rpartition(".")
     if parent:
         setattr(importlib.import_module(parent), child, module)
