@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from limpet.contracts.data import TensorSpec
-    from limpet.models.model_kind import Kind
-    from limpet.models.protobuf import Message
+    from limpet.models.model_kind import ModelKind
+    from limpet.models.protobuf import ProtobufMessage
 
 _ONNX_TYPES = {1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string"}
 _ONNX_TYPES |= {9: "bool", 10: "float16", 11: "float64", 12: "uint32", 13: "uint64"}
@@ -77,7 +77,7 @@ def read(path: Path) -> Facts:
         raise ConvertError(f"{error} ({path.name} is {kind.words})") from error
 
 
-def _readers() -> dict[Kind, Callable[[Path, Path], Facts]]:
+def _readers() -> dict[ModelKind, Callable[[Path, Path], Facts]]:
     return {
         model_kind.TFLITE: lambda path, folder: _tflite(model_kind.by_content(path, model_kind.TFLITE, folder)),
         model_kind.ONNX: lambda path, _: _onnx(path),
@@ -122,7 +122,7 @@ def _onnx(path: Path) -> Facts:
     )
 
 
-def _onnx_value(value: Message) -> str:
+def _onnx_value(value: ProtobufMessage) -> str:
     tensor = value.message(2).message(1)
     sizes = [one.number(1) or -1 for one in tensor.message(2).messages(1)]
     return f"{value.text(1)} {sizes} {_ONNX_TYPES.get(tensor.number(1), 'unknown')}"

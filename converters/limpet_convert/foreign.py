@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from limpet.errors import UnreadableError
-from limpet.models.protobuf import Message
+from limpet.models.protobuf import ProtobufMessage
 from limpet.untrusted import read_file, reading
 from limpet_convert.errors import ConvertError
 
@@ -106,7 +106,7 @@ class SavedModel:
         data = read_file(path, _GRAPH)
         try:
             with reading("it"):
-                self.graphs = [_MetaGraph(meta) for meta in Message(data).messages(2)]
+                self.graphs = [_MetaGraph(meta) for meta in ProtobufMessage(data).messages(2)]
         except UnreadableError as error:
             raise UnreadableError(f"{path}: not a whole SavedModel: {error}") from error
 
@@ -114,7 +114,7 @@ class SavedModel:
 class _Node:
     """``functions``: those that its attributes name."""
 
-    def __init__(self, node: Message) -> None:
+    def __init__(self, node: ProtobufMessage) -> None:
         self.name, self.op = node.text(1), node.text(2)
         self.inputs = [name.lstrip("^").partition(":")[0] for name in node.texts(3)]
         self.attributes = {entry.text(1): entry.message(2) for entry in node.messages(5)}
@@ -126,7 +126,7 @@ class _Node:
 class _MetaGraph:
     """``functions``: the nodes of each. ``saver``: the nodes that TensorFlow saves and restores by."""
 
-    def __init__(self, meta: Message) -> None:
+    def __init__(self, meta: ProtobufMessage) -> None:
         graph = meta.message(2)
         self.nodes = [_Node(node) for node in graph.messages(1)]
         self.functions = {
@@ -140,7 +140,7 @@ class _MetaGraph:
 
 
 class _Signature:
-    def __init__(self, signature: Message) -> None:
+    def __init__(self, signature: ProtobufMessage) -> None:
         self.inputs = {entry.text(1): _Tensor(entry.message(2)) for entry in signature.messages(1)}
         self.outputs = {entry.text(1): _Tensor(entry.message(2)) for entry in signature.messages(2)}
 
@@ -148,7 +148,7 @@ class _Signature:
 class _Tensor:
     """``node`` makes it; ``shape`` has -1 for what may vary; ``dtype`` is TensorFlow's number."""
 
-    def __init__(self, info: Message) -> None:
+    def __init__(self, info: ProtobufMessage) -> None:
         self.node = info.text(1).partition(":")[0]
         self.dtype = info.number(2)
         self.shape = [size.number(1) for size in info.message(3).messages(2)]
@@ -204,7 +204,7 @@ class Onnx:
         data = read_file(path.resolve(), _GRAPH)
         try:
             with reading("it"):
-                self.model = Message(data)
+                self.model = ProtobufMessage(data)
                 self.graph = self.model.message(7)
                 self.nodes = list(_onnx_nodes(self.graph))
                 for function in self.model.messages(25):
@@ -212,7 +212,7 @@ class Onnx:
         except UnreadableError as error:
             raise UnreadableError(f"{path}: not a whole ONNX model: {error}") from error
 
-    def tensors(self) -> Iterator[Message]:
+    def tensors(self) -> Iterator[ProtobufMessage]:
         """Yield the constants, those in attributes and in nested graphs too."""
         graphs = [self.graph, *(g for training in self.model.messages(20) for g in training.messages(1))]
         for graph in graphs:
@@ -221,25 +221,25 @@ class Onnx:
             yield from _attribute_tensors(node)
 
 
-def _onnx_tensors(graph: Message) -> Iterator[Message]:
+def _onnx_tensors(graph: ProtobufMessage) -> Iterator[ProtobufMessage]:
     yield from graph.messages(5)
     for sparse in graph.messages(15):
         yield from (*sparse.messages(1), *sparse.messages(2))
 
 
-def _attribute_tensors(node: Message) -> Iterator[Message]:
+def _attribute_tensors(node: ProtobufMessage) -> Iterator[ProtobufMessage]:
     for attribute in node.messages(5):
         yield from (*attribute.messages(5), *attribute.messages(10))
         for graph in (*attribute.messages(6), *attribute.messages(11)):
             yield from _onnx_tensors(graph)
 
 
-def _onnx_nodes(graph: Message) -> Iterator[Message]:
+def _onnx_nodes(graph: ProtobufMessage) -> Iterator[ProtobufMessage]:
     for node in graph.messages(1):
         yield from _nested(node)
 
 
-def _nested(node: Message) -> Iterator[Message]:
+def _nested(node: ProtobufMessage) -> Iterator[ProtobufMessage]:
     yield node
     for attribute in node.messages(5):
         for graph in (*attribute.messages(6), *attribute.messages(11)):

@@ -20,11 +20,11 @@ from limpet.accelerators.placement import (
 )
 from limpet.contracts.placement import CPU, XNNPACK, OpPlace, Placement
 from limpet.models.tflite.coverage import Coverage
-from limpet.models.tflite.model_graph import Graph, GraphOp
+from limpet.models.tflite.model_graph import GraphOp, ModelGraph
 
 
-def graph(*macs: int | None) -> Graph:
-    return Graph((), tuple(GraphOp(0, "", (), (), count) for count in macs), (), ())
+def graph(*macs: int | None) -> ModelGraph:
+    return ModelGraph((), tuple(GraphOp(0, "", (), (), count) for count in macs), (), ())
 
 
 def covered(names: str, delegated: str) -> Coverage:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.errors import UnreadableError
-from limpet.models.protobuf import Message
+from limpet.models.protobuf import ProtobufMessage
 from limpet_convert import foreign, sources
 from limpet_convert.converters import onnx as onnx_converter
 from limpet_convert.errors import ConvertError
@@ -69,9 +69,9 @@ def test_a_saved_model_that_reaches_outside_is_refused(tmp_path: Path, data: byt
 @given(st.binary(max_size=200))
 def test_no_bytes_crash_the_reader_of_messages(data: bytes) -> None:
     try:
-        found = Message(data)
+        found = ProtobufMessage(data)
         assert all(isinstance(n, int) for number in range(1, 20) for n in found.numbers(number))
-        assert all(isinstance(one, Message) for number in range(1, 20) for one in found.messages(number))
+        assert all(isinstance(one, ProtobufMessage) for number in range(1, 20) for one in found.messages(number))
     except UnreadableError:
         return
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from limpet.delivery.outbox import Entry, EntryId, StoredEntry
 from limpet.delivery.outbox.class_queue import ClassQueue
-from limpet.delivery.outbox.database import Head
+from limpet.delivery.outbox.database import RowHead
 from limpet.delivery.outbox.rules import ResultRules
 from limpet.delivery.outbox.shedding import Thinning
 
@@ -105,10 +105,10 @@ def test_entries_in_flight_are_not_shed() -> None:
 def test_thinning_sheds_the_surplus_and_keeps_every_nth_of_each_pipeline(
     pipelines: list[str], nth: int, surplus: int
 ) -> None:
-    heads = [Head(number, pipeline, 1, 1, 0.0) for number, pipeline in enumerate(pipelines, 1)]
+    heads = [RowHead(number, pipeline, 1, 1, 0.0) for number, pipeline in enumerate(pipelines, 1)]
     shed: set[int] = set()
 
-    def left(after: int) -> list[Head]:
+    def left(after: int) -> list[RowHead]:
         return [head for head in heads if head.sequence > after and head.sequence not in shed]
 
     for head in Thinning(nth).victims(left, surplus):

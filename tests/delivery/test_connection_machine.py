@@ -16,18 +16,18 @@ from limpet.delivery.mqtt.connection_state import (
     Accepted,
     Begin,
     Connect,
+    ConnectionState,
     Crashed,
     Due,
     Exchange,
     Failed,
     Leave,
     Left,
-    Log,
+    LogLine,
     Lost,
     PauseOver,
     Refused,
     SecretReplaced,
-    State,
     StopRequested,
     Subscribe,
     Subscribed,
@@ -53,7 +53,7 @@ def last(instructions: list[Instruction]) -> Instruction:
 
 
 def logged(instructions: list[Instruction]) -> list[str]:
-    return [each.text for each in instructions if isinstance(each, Log)]
+    return [each.text for each in instructions if isinstance(each, LogLine)]
 
 
 def online(made: ConnectionMachine, now: float = 0.0) -> list[Instruction]:
@@ -69,12 +69,12 @@ def test_it_connects_subscribes_and_then_says_that_it_is_online() -> None:
     made = machine(dialects=("homeassistant/status",))
     assert made.handle(PauseOver(), 0.0) == [Connect("5", FULL, clean=False)]
     assert made.handle(ACCEPTED, 0.0) == [Subscribe(COMMANDS)]
-    assert made.state is State.SUBSCRIBING
+    assert made.state is ConnectionState.SUBSCRIBING
     assert made.handle(Subscribed(COMMANDS), 0.0) == [Subscribe("homeassistant/status")]
     begin, log, exchange = made.handle(Subscribed("homeassistant/status"), 0.0)
-    assert (begin, log) == (Begin(), Log("connected with MQTT 5", logging.INFO))
+    assert (begin, log) == (Begin(), LogLine("connected with MQTT 5", logging.INFO))
     assert exchange == Exchange(GOOD)  # when the log of failures is to be forgotten
-    assert (made.state, made.connections, made.missing) == (State.ONLINE, 1, [])
+    assert (made.state, made.connections, made.missing) == (ConnectionState.ONLINE, 1, [])
 
 
 def test_without_a_subscription_it_asks_for_no_session() -> None:
@@ -119,7 +119,7 @@ def test_a_version_that_the_broker_lacks_is_replaced_at_once() -> None:
     made = machine(protocol="auto")
     made.handle(PauseOver(), 0.0)
     assert made.handle(Refused("unsupported", 0x84), 0.0) == [Connect("3.1.1", FULL, clean=False)]
-    assert made.state is State.CONNECTING
+    assert made.state is ConnectionState.CONNECTING
 
 
 def test_a_subscription_that_ends_connections_is_left_out_and_tried_again_later() -> None:
@@ -135,9 +135,9 @@ def test_a_subscription_that_ends_connections_is_left_out_and_tried_again_later(
     made.handle(Due(), GOOD)
     assert last(made.handle(Due(), GOOD)) == Exchange(REST)
     assert made.handle(Due(), REST) == [Subscribe(COMMANDS)]
-    assert made.state is State.RESUBSCRIBING
+    assert made.state is ConnectionState.RESUBSCRIBING
     assert isinstance(last(made.handle(Subscribed(COMMANDS), REST)), Exchange)
-    assert (made.state, made.missing) == (State.ONLINE, [])
+    assert (made.state, made.missing) == (ConnectionState.ONLINE, [])
 
 
 def test_a_refused_subscription_is_logged_and_named() -> None:
@@ -193,13 +193,13 @@ def test_a_stop_leaves_in_order_and_a_replaced_secret_connects_again() -> None:
     online(made, 2.0)
     assert made.handle(StopRequested(), 3.0) == [Leave(stopped=True)]
     assert made.handle(Left(), 3.0) == []
-    assert (made.state, made.last_disconnect) == (State.STOPPED, "stopped")
+    assert (made.state, made.last_disconnect) == (ConnectionState.STOPPED, "stopped")
 
 
 def test_a_stop_between_two_attempts_ends_it_at_once() -> None:
     made = machine()
     assert made.handle(StopRequested(), 0.0) == []
-    assert made.state is State.STOPPED
+    assert made.state is ConnectionState.STOPPED
 
 
 def test_a_stimulus_that_may_not_come_is_refused() -> None:
@@ -209,8 +209,8 @@ def test_a_stimulus_that_may_not_come_is_refused() -> None:
 
 def test_every_state_is_reached_and_only_stopped_has_no_way_on() -> None:
     reached = {state for allowed in TRANSITIONS.values() for state in allowed}
-    assert reached == set(State)
-    assert {state for state, _ in TRANSITIONS} == set(State) - {State.STOPPED}
+    assert reached == set(ConnectionState)
+    assert {state for state, _ in TRANSITIONS} == set(ConnectionState) - {ConnectionState.STOPPED}
 
 
 OUTCOMES: dict[type[Any], st.SearchStrategy[Any]] = {
@@ -234,7 +234,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(data=st.data(), seconds=st.floats(0, 5000))
     def step(self, data: st.DataObject, seconds: float) -> None:
-        if self.machine.state is State.STOPPED:
+        if self.machine.state is ConnectionState.STOPPED:
             return
         self.now += seconds
         kinds = [kind for state, kind in TRANSITIONS if state is self.machine.state]
@@ -247,18 +247,18 @@ class Life(RuleBasedStateMachine):
         else:
             stimulus = data.draw(OUTCOMES.get(kind, st.builds(kind)))
         self.instructions = self.machine.handle(stimulus, self.now)
-        if self.machine.state is State.STOPPED:
+        if self.machine.state is ConnectionState.STOPPED:
             assert self.instructions == []
             return
         *first, outcome = self.instructions
-        assert all(isinstance(each, Log | Begin) for each in first)
+        assert all(isinstance(each, LogLine | Begin) for each in first)
         expected = {
-            State.WAITING: Wait,
-            State.CONNECTING: Connect,
-            State.SUBSCRIBING: Subscribe,
-            State.ONLINE: Exchange,
-            State.RESUBSCRIBING: Subscribe,
-            State.LEAVING: Leave,
+            ConnectionState.WAITING: Wait,
+            ConnectionState.CONNECTING: Connect,
+            ConnectionState.SUBSCRIBING: Subscribe,
+            ConnectionState.ONLINE: Exchange,
+            ConnectionState.RESUBSCRIBING: Subscribe,
+            ConnectionState.LEAVING: Leave,
         }
         assert isinstance(outcome, expected[self.machine.state])
         if isinstance(outcome, Exchange):
@@ -266,7 +266,7 @@ class Life(RuleBasedStateMachine):
         if isinstance(outcome, Wait):
             assert 0 < outcome.seconds <= 60
         if isinstance(stimulus, Crashed):
-            assert self.machine.state is State.WAITING
+            assert self.machine.state is ConnectionState.WAITING
 
 
 TestLife = Life.TestCase

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet import config
-from limpet.delivery.mqtt.broker_settings import Endpoint, check_files, endpoint, password
+from limpet.delivery.mqtt.broker_settings import BrokerEndpoint, check_files, endpoint, password
 from limpet.errors import ConfigError, TransportError
 from limpet.reporters import mqtt
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("mqtt://broker", Endpoint("broker", 1883, False, "")),
-        ("mqtts://broker/", Endpoint("broker", 8883, True, "")),
-        ("mqtt://[::1]:1884", Endpoint("::1", 1884, False, "")),
-        ("ws://broker", Endpoint("broker", 80, False, "/mqtt")),
-        ("wss://broker:443/path", Endpoint("broker", 443, True, "/path")),
+        ("mqtt://broker", BrokerEndpoint("broker", 1883, False, "")),
+        ("mqtts://broker/", BrokerEndpoint("broker", 8883, True, "")),
+        ("mqtt://[::1]:1884", BrokerEndpoint("::1", 1884, False, "")),
+        ("ws://broker", BrokerEndpoint("broker", 80, False, "/mqtt")),
+        ("wss://broker:443/path", BrokerEndpoint("broker", 443, True, "/path")),
     ],
 )
-def test_endpoint(url: str, expected: Endpoint) -> None:
+def test_endpoint(url: str, expected: BrokerEndpoint) -> None:
     assert endpoint(url) == expected
 
 

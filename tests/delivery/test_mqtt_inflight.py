@@ -14,7 +14,7 @@ from limpet.delivery.mqtt.dialect_requests import INTERVAL, LARGEST, MOST_WAITIN
 from limpet.delivery.mqtt.inflight import Flight, InFlight, Releases, Sending
 from limpet.delivery.mqtt.outgoing import Outgoing
 from limpet.delivery.mqtt.poison import BREAKS, MOST, PARTS, PoisonSearch
-from limpet.delivery.mqtt.publish_packets import Head, PublishHeads, TopicAliases
+from limpet.delivery.mqtt.publish_packets import PublishHead, PublishHeads, TopicAliases
 from limpet.delivery.mqtt.ready_queue import ReadyQueue
 from limpet.delivery.outbox import EntryId, framing
 from limpet.errors import UnreadableError
@@ -143,10 +143,10 @@ def test_a_topic_is_left_out_once_the_broker_has_acknowledged_its_number() -> No
     aliases.limit = 1
     assert aliases.write("a") == ("a", 1)
     assert aliases.write("b") == ("b", 0)
-    aliases.sent(5, Head("a", 1, None))
+    aliases.sent(5, PublishHead("a", 1, None))
     aliases.acknowledged(5, 0x87)
     assert aliases.write("a") == ("a", 1)
-    aliases.sent(6, Head("a", 1, None))
+    aliases.sent(6, PublishHead("a", 1, None))
     aliases.acknowledged(6, 0x10)
     assert aliases.write("a") == ("", 1)
 
@@ -156,7 +156,7 @@ def test_replies_take_no_number_and_3_1_1_has_none() -> None:
     heads.aliases.limit = 10
     assert heads.head(Publish("answers/me", b""), None, b"1").alias == 0
     assert heads.head(Publish("result/a", b""), 60.0, b"").alias == 1
-    assert PublishHeads("3.1.1").head(Publish("result/a", b"", content_type="x"), 60.0, b"") == Head(
+    assert PublishHeads("3.1.1").head(Publish("result/a", b"", content_type="x"), 60.0, b"") == PublishHead(
         "result/a", 0, None
     )
 

@@ -23,7 +23,7 @@ from limpet.delivery.outbox.queue import Outbox
 from limpet.delivery.outbox.rules import OutboxRules, ResultRules
 from limpet.delivery.outbox.schema import HIGHEST, NEWEST, PAGE, PLACES, check
 from limpet.delivery.outbox.sqlite_pages import Pages
-from limpet.delivery.outbox.sqlite_wal import Log
+from limpet.delivery.outbox.sqlite_wal import CommittedFrames
 from limpet.delivery.outbox.write_ahead_log import WriteAheadLog
 
 if TYPE_CHECKING:
@@ -170,7 +170,7 @@ def test_pages_that_lead_to_each_other_a_million_times_take_little_memory(tmp_pa
         page[place : place + len(cell)] = cell
         file.write(page)
     with path.open("rb") as file:
-        pages = Pages(file, None, Log([], 0, damaged=False))
+        pages = Pages(file, None, CommittedFrames([], 0, damaged=False))
         tracemalloc.start()
         try:
             assert sum(1 for _ in pages.rows()) <= 1

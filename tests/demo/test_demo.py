@@ -20,7 +20,7 @@ import pytest
 from limpet.contracts.messages import ResultMessage
 from limpet.demo.board import Board, telemetry
 from limpet.demo.client import Received
-from limpet.demo.score import Watch
+from limpet.demo.score import PipelineWatch
 from limpet.sources.framings import cobs
 from support.broker import listener, mosquitto, wait_until
 
@@ -123,8 +123,8 @@ def message(sequence: int, *, anomalous: bool, sample: int | None = None) -> Res
     )
 
 
-def watched(truth: list[bool], messages: Iterable[ResultMessage | list[ResultMessage]]) -> Watch:
-    watch = Watch(truth, "shuttle")
+def watched(truth: list[bool], messages: Iterable[ResultMessage | list[ResultMessage]]) -> PipelineWatch:
+    watch = PipelineWatch(truth, "shuttle")
     for one in messages:
         watch.take(Received("result/shuttle", msgspec.json.encode(one), time.time_ns()))
     return watch

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def read(path: Path) -> model_graph.Graph:
+def read(path: Path) -> model_graph.ModelGraph:
     return model_graph.read(path.read_bytes())
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from limpet.contracts.data import TensorSpec
-from limpet.runtimes.litert.tensors import Feed, dequantizer, reader
+from limpet.runtimes.litert.tensors import InputWriter, dequantizer, reader
 
 SCALES = st.floats(2.0**-20, 2.0**20, width=32)
 ZEROS = st.integers(-128, 127)
@@ -31,7 +31,7 @@ def expected(values: np.ndarray, spec: TensorSpec) -> np.ndarray:
 
 def written(values: np.ndarray, spec: TensorSpec) -> np.ndarray:
     target = np.zeros(spec.shape, spec.dtype)
-    Feed(target, spec)(values)
+    InputWriter(target, spec)(values)
     return target
 
 

@@ -17,7 +17,7 @@ EXTERNAL = "external"
 _DEV = Path("/dev")
 
 
-class Kind(msgspec.Struct, frozen=True):
+class DelegateKind(msgspec.Struct, frozen=True):
     """A sort of delegate.
 
     ``how`` it is reached: a shared ``library`` with TFLite's external delegate interface, or ``compiled``, by
@@ -38,66 +38,66 @@ _GPUS = ("/dev/dri", "/dev/mali*", "/dev/dma_heap")
 _NPUS = ("/dev/accel", "/dev/dri")
 _HEXAGON = ("/dev/fastrpc-*", "/dev/adsprpc-smd*", "/dev/dma_heap")
 
-KINDS: Mapping[str, Kind] = {
-    "cpu": Kind("the CPU", "cpu", devices=()),
-    "gpu": Kind(
+KINDS: Mapping[str, DelegateKind] = {
+    "cpu": DelegateKind("the CPU", "cpu", devices=()),
+    "gpu": DelegateKind(
         "GPU through LiteRT",
         "compiled",
         install="pip install 'ai-edge-litert>=2.1'",
         devices=(*_GPUS, "/dev/nvidia*", "/dev/nvhost*", "/dev/nvmap", "/dev/nvgpu", "/dev/kgsl-3d0", "/dev/dxg"),
     ),
-    "npu": Kind(
+    "npu": DelegateKind(
         "NPU through LiteRT's dispatch",
         "compiled",
         install="install ai-edge-litert 2.1 or later and the SDK package for the NPU, as ai-edge-litert-sdk-intel",
         devices=(*_NPUS, *_HEXAGON, "/dev/apusys*", "/dev/vpu*", "/dev/abrolhos*", "/dev/janeiro*", "/dev/rio*"),
     ),
-    "edgetpu": Kind(
+    "edgetpu": DelegateKind(
         "Google Edge TPU (Coral)",
         libraries=("libedgetpu.so.1", "libedgetpu.1.dylib"),
         install="install libedgetpu1-std from Coral's package repository",
         # All of USB: it comes back as another device once its firmware is loaded.
         devices=("/dev/bus/usb", "/dev/apex_*"),
     ),
-    "vx": Kind(
+    "vx": DelegateKind(
         "Vivante NPU, vendor's driver (i.MX 8M Plus, STM32MP2)",
         libraries=("libvx_delegate.so", "libvx_delegate.so.2"),
         install="install tensorflow-lite-vx-delegate, which NXP's and ST's images have",
         devices=("/dev/galcore", "/dev/dri", "/dev/dma_heap"),
     ),
-    "teflon": Kind(
+    "teflon": DelegateKind(
         "NPU through Mesa (Vivante, RK3588, Ethos-U)",
         libraries=("libteflon.so",),
         install="install mesa-teflon-delegate; the kernel must have the driver etnaviv, rocket or ethosu",
         devices=_NPUS,
     ),
-    "ethosu": Kind(
+    "ethosu": DelegateKind(
         "Arm Ethos-U, vendor's driver (i.MX 93)",
         libraries=("libethosu_delegate.so",),
         install="install tensorflow-lite-ethosu-delegate, which NXP's images have; compile the model with Vela",
         devices=("/dev/ethosu*",),
     ),
-    "armnn": Kind(
+    "armnn": DelegateKind(
         "Arm NN (Mali GPU, Neon)",
         libraries=("libarmnnDelegate.so",),
         install="install Arm NN with its TFLite delegate; Debian's package is too old to have it",
         options={"backends": "GpuAcc,CpuAcc"},
         devices=_GPUS,
     ),
-    "hexagon": Kind(
+    "hexagon": DelegateKind(
         "Qualcomm Hexagon through AI Engine Direct (QNN)",
         libraries=("libQnnTFLiteDelegate.so",),
         install="install the Qualcomm AI Runtime SDK (libQnnTFLiteDelegate.so and libQnnHtp.so)",
         options={"backend_type": "htp"},
         devices=_HEXAGON,
     ),
-    "tidl": Kind(
+    "tidl": DelegateKind(
         "TI deep learning accelerator (AM62A, AM68A)",
         libraries=("libtidl_tfl_delegate.so",),
         install="use TI's Processor SDK image; the option artifacts_folder names the compiled model",
     ),
-    "ane": Kind("Apple Neural Engine", "coreml", install="use the runtime coreml on a Mac", devices=()),
-    EXTERNAL: Kind(
+    "ane": DelegateKind("Apple Neural Engine", "coreml", install="use the runtime coreml on a Mac", devices=()),
+    EXTERNAL: DelegateKind(
         "any library with TFLite's external delegate interface", install="install it, or correct its path"
     ),
 }

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from limpet.models.tflite.coverage import Coverage
-    from limpet.models.tflite.model_graph import Graph
+    from limpet.models.tflite.model_graph import ModelGraph
 
 
 def place(delegate: str, ops: Sequence[OpPlace], whole: int | None = None, device: str = "") -> Placement:
@@ -40,7 +40,7 @@ def _sum(ops: Sequence[OpPlace]) -> int | None:
 
 
 def of_coverage(
-    delegate: str, requested: Coverage, allocated: Coverage, graph: Graph, whole: int | None = None
+    delegate: str, requested: Coverage, allocated: Coverage, graph: ModelGraph, whole: int | None = None
 ) -> Placement:
     """Make a placement of what an interpreter reports.
 

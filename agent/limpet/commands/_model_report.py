@@ -10,7 +10,7 @@ import msgspec
 from limpet.contracts.fields import TensorInfo
 from limpet.contracts.messages import Placed
 from limpet.models.manifest import Manifest
-from limpet.models.tflite.model_file import Description, Signature
+from limpet.models.tflite.model_file import FileMetadata, Signature
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -21,7 +21,7 @@ Row: TypeAlias = "tuple[str, str]"
 """A label of at most 11 characters, and what stands beside it."""
 
 
-class Coverage(msgspec.Struct, frozen=True):
+class XnnpackCoverage(msgspec.Struct, frozen=True):
     """What XNNPACK runs of a model: the ``share`` of the ops, 0 to 1, and the ops by kind."""
 
     share: float
@@ -49,7 +49,7 @@ class ModelReport(msgspec.Struct, kw_only=True):
     outputs: list[TensorInfo]
     signatures: dict[str, Signature]
     ops: dict[str, int] = {}
-    delegates: dict[str, Coverage] = {}
+    delegates: dict[str, XnnpackCoverage] = {}
     placements: dict[str, Placed | str] = {}
     state: str
     state_pairs: dict[str, str]
@@ -57,7 +57,7 @@ class ModelReport(msgspec.Struct, kw_only=True):
     problem: str
     golden: bool
     signed: bool
-    metadata: Description
+    metadata: FileMetadata
     manifest: Manifest
 
     @property

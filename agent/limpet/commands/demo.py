@@ -25,9 +25,9 @@ if TYPE_CHECKING:
     from limpet.demo.board import Board
     from limpet.demo.client import Subscriber
     from limpet.demo.daemon import Daemon
-    from limpet.demo.score import Scoreboard, Watch
+    from limpet.demo.score import PipelineWatch, Scoreboard
 
-    Show = Callable[[Watch, int], None]
+    Show = Callable[[PipelineWatch, int], None]
 
 HELP = "play recorded telemetry through the real daemon and score what comes out"
 
@@ -77,13 +77,13 @@ def _play(args: argparse.Namespace) -> int:
     from limpet.demo import screen
     from limpet.demo.board import Board, telemetry
     from limpet.demo.client import Subscriber
-    from limpet.demo.score import Watch
+    from limpet.demo.score import PipelineWatch
 
     out = sys.stderr if args.json else sys.stdout
     folder = Path(tempfile.mkdtemp(prefix="limpet-demo-"))
     data = telemetry()
     count = round(args.seconds * args.rate)
-    watch = Watch(data.anomalous, real.PIPELINE)
+    watch = PipelineWatch(data.anomalous, real.PIPELINE)
     device = f"demo-{secrets.token_hex(3)}"
     with ExitStack() as stack:
         url = args.broker or stack.enter_context(real.embedded_broker(folder))
@@ -106,7 +106,7 @@ def _play(args: argparse.Namespace) -> int:
 class _Run:
     """The board, the daemon and the client, from the daemon's start to its end."""
 
-    watch: Watch
+    watch: PipelineWatch
     board: Board
     client: Subscriber
     daemon: Daemon
@@ -159,7 +159,7 @@ def _live(out: TextIO, count: int) -> Iterator[Show]:
     due = 0.0
     with Live(console=Console(file=out), auto_refresh=False, transient=True) as live:
 
-        def show(watch: Watch, sent: int) -> None:
+        def show(watch: PipelineWatch, sent: int) -> None:
             nonlocal due
             if monotonic() >= due:
                 due = monotonic() + 0.125
@@ -173,7 +173,7 @@ def _plain(out: TextIO, count: int) -> Iterator[Show]:
     """Write a line every two seconds."""
     due = 0.0
 
-    def show(watch: Watch, sent: int) -> None:
+    def show(watch: PipelineWatch, sent: int) -> None:
         nonlocal due
         if monotonic() >= due:
             due = monotonic() + 2

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from limpet.commands._model_report import Coverage, ModelReport, lines
+from limpet.commands._model_report import ModelReport, XnnpackCoverage, lines
 from limpet.config import Config, Device
 from limpet.errors import ModelError
 from limpet.inference import admission, trial
@@ -121,10 +121,10 @@ def _placement(path: Path, name: str, cache: Path) -> Placed | str:
         return str(error)
 
 
-def _covered(coverage: coverages.Coverage) -> Coverage:
+def _covered(coverage: coverages.Coverage) -> XnnpackCoverage:
     """Count the ops that XNNPACK runs, and those that are left to plain kernels."""
     each = list(zip(coverage.ops, coverage.delegated, strict=True))
-    return Coverage(
+    return XnnpackCoverage(
         share=coverage.share,
         covered=dict(Counter(op for op, on in each if on)),
         left=dict(Counter(op for op, on in each if not on)),

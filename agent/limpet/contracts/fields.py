@@ -11,7 +11,7 @@ Positive = Annotated[float, Meta(gt=0, le=1e9)]
 """Also no infinity: as nanoseconds it must fit into 64 bits."""
 Count = Annotated[int, Meta(ge=1, le=1 << 31)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-Samples = Annotated[int, Meta(ge=1, le=1 << 24)]
+SampleCount = Annotated[int, Meta(ge=1, le=1 << 24)]
 """Samples of a window. How many bytes they may take depends on the source, see ``limpet.inference.window``."""
 Dimension = Annotated[int, Meta(ge=-1, le=1 << 31)]
 _MANY = Meta(max_length=65_536)
@@ -26,7 +26,7 @@ class WindowSpec(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_
     window spans unless ``span_gaps``.
     """
 
-    size: Samples | None = None
+    size: SampleCount | None = None
     hop: Count | None = None
     seconds: Positive | None = None
     hop_seconds: Positive | None = None

@@ -53,10 +53,10 @@ class LoadedModel(Model, Protocol):
         """Which executor runs each op, ``None`` if the runtime does not say."""
 
 
-Check: TypeAlias = Callable[[Path, Sequence[str]], list[str]]
+CheckModel: TypeAlias = Callable[[Path, Sequence[str]], list[str]]
 """Return why a model file cannot be run here on delegates of these names, without loading it."""
 
-Describe: TypeAlias = Callable[[Path, Any], ModelFacts | None]
+DescribeModel: TypeAlias = Callable[[Path, Any], ModelFacts | None]
 """Return what a model file says, without loading it; ``None`` if unknown. The second is a ``Config``.
 ``ModelError``."""
 
@@ -76,8 +76,8 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     interpreters on the CPU, which show how long single ops take.
     """
 
-    check: Check = _no_problem
-    describe: Describe = _unknown
+    check: CheckModel = _no_problem
+    describe: DescribeModel = _unknown
     package: str = ""
     version: str = ""
     interpreter: Callable[..., Any] | None = None

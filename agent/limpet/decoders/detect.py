@@ -197,7 +197,7 @@ def _apart(found: Boxes, overlap: float, most: int) -> list[int]:
     return kept
 
 
-class Table(NamedTuple):
+class BoxTable(NamedTuple):
     """What an output has of each box: ``part`` of it. ``shape`` is the output's without dimensions of 1 in front.
 
     ``across``: each box is a column of the output.
@@ -219,7 +219,7 @@ class _Raw:
 
     suppressed = False
 
-    def __init__(self, places: Table, scores: Table, own: bool, activation: str) -> None:  # noqa: FBT001
+    def __init__(self, places: BoxTable, scores: BoxTable, own: bool, activation: str) -> None:  # noqa: FBT001
         self._places, self._scores = places, scores
         self._own = own
         self._activated = _sigmoid if activation == "sigmoid" else _as_it_is
@@ -245,7 +245,7 @@ class _End2End:
 
     suppressed = True
 
-    def __init__(self, places: Table, scores: Table) -> None:
+    def __init__(self, places: BoxTable, scores: BoxTable) -> None:
         self._places, self._scores = places, scores
 
     def __call__(self, outputs: Sequence[FloatArray], threshold: float) -> Boxes:
@@ -298,7 +298,7 @@ def layout_of(outputs: Sequence[TensorSpec], labels: int) -> Layout:
     )
 
 
-def tables(outputs: Sequence[TensorSpec], layout: Layout, labels: int) -> tuple[Table, Table]:
+def tables(outputs: Sequence[TensorSpec], layout: Layout, labels: int) -> tuple[BoxTable, BoxTable]:
     """Return where a box's four places are, and where its scores are. ``ValueError`` if they are nowhere."""
     found = _tables(outputs, layout, labels)
     if found is None:
@@ -314,7 +314,7 @@ _BEHIND = {"yolov8": 0, "yolov5": 1, "end2end": 2}
 """What comes behind a box's places, before the scores of the classes if there are such."""
 
 
-def _tables(outputs: Sequence[TensorSpec], layout: Layout, labels: int) -> tuple[Table, Table] | None:
+def _tables(outputs: Sequence[TensorSpec], layout: Layout, labels: int) -> tuple[BoxTable, BoxTable] | None:
     shapes = [_plain(tensor) for tensor in outputs]
     known = labels or layout == "end2end"
     behind = _BEHIND[layout] + labels * (layout != "end2end")
@@ -331,13 +331,13 @@ def _tables(outputs: Sequence[TensorSpec], layout: Layout, labels: int) -> tuple
     return None
 
 
-def _axis(output: int, shape: tuple[int, int], wanted: int, layout: Layout) -> Table | None:
+def _axis(output: int, shape: tuple[int, int], wanted: int, layout: Layout) -> BoxTable | None:
     """Return the table that has ``wanted`` numbers for each box, ``None`` if this is none."""
     if wanted not in shape:
         return None
     # Where either would do: yolov8 is exported with a column for each box, the others with a row.
     across = shape[0] == wanted and (shape[1] != wanted or layout == "yolov8")
-    return Table(output, shape, across, slice(None))
+    return BoxTable(output, shape, across, slice(None))
 
 
 def _plain(tensor: TensorSpec) -> tuple[int, int]:

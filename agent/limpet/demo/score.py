@@ -46,7 +46,7 @@ class Scoreboard(msgspec.Struct, kw_only=True):
     passed: bool
 
 
-class Watch:
+class PipelineWatch:
     """What a client knows of one pipeline, updated with each message.
 
     ``truth[sample % len(truth)]`` says whether the sample of a result was an anomaly.

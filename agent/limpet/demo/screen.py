@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from limpet.contracts.messages import ResultMessage
-    from limpet.demo.score import Scoreboard, Verdict, Watch
+    from limpet.demo.score import PipelineWatch, Scoreboard, Verdict
 
 WIDTH = 80
 ROWS = 5
@@ -27,7 +27,7 @@ ROWS = 5
 BARS = "▁▂▃▄▅▆▇█"
 
 
-def frame(watch: Watch, sent: int, count: int) -> Group:
+def frame(watch: PipelineWatch, sent: int, count: int) -> Group:
     """Draw the current state."""
     latest = list(watch.latest)
     detections = [(result, verdict) for result, verdict in latest if verdict.anomalous]
@@ -44,7 +44,7 @@ def frame(watch: Watch, sent: int, count: int) -> Group:
     return Group(_counts(watch, sent, count), columns, _spark(latest))
 
 
-def _counts(watch: Watch, sent: int, count: int) -> Panel:
+def _counts(watch: PipelineWatch, sent: int, count: int) -> Panel:
     text = Text.assemble("rows ", (f"{sent:,} of {count:,}", "bold"))
     text.append(f"  results {watch.received:,}", "bold cyan")
     text.append(f"  found {watch.right}", "bold green")
@@ -53,7 +53,7 @@ def _counts(watch: Watch, sent: int, count: int) -> Panel:
     return Panel(text, title="limpet demo: space shuttle telemetry", width=WIDTH, border_style="cyan")
 
 
-def _results(watch: Watch, chosen: Sequence[tuple[ResultMessage, Verdict]], title: str) -> Panel:
+def _results(watch: PipelineWatch, chosen: Sequence[tuple[ResultMessage, Verdict]], title: str) -> Panel:
     table = Table(box=None, expand=True, padding=(0, 0, 0, 1))
     for name in ("time", "sample", "score"):
         table.add_column(name, justify="right", no_wrap=True)
@@ -68,13 +68,13 @@ def _results(watch: Watch, chosen: Sequence[tuple[ResultMessage, Verdict]], titl
     return Panel(table, title=title, height=ROWS + 3)
 
 
-def _verdict(watch: Watch, result: ResultMessage, *, anomalous: bool) -> Text:
+def _verdict(watch: PipelineWatch, result: ResultMessage, *, anomalous: bool) -> Text:
     truth = watch.truth[result.sample % len(watch.truth)]
     word = Text("anomaly" if anomalous else "normal", "bold red" if anomalous else "green")
     return word.append(" ✓" if anomalous == truth else " ✗", "dim" if anomalous == truth else "bold yellow")
 
 
-def _health(watch: Watch) -> Panel:
+def _health(watch: PipelineWatch) -> Panel:
     table = Table(box=None, expand=True, padding=(0, 0, 0, 1))
     table.add_column("stage", no_wrap=True)
     for name in ("p50", "p95", "p99"):
@@ -85,7 +85,7 @@ def _health(watch: Watch) -> Panel:
     return Panel(Group(table, Text(), *_lines(watch)), title="health", height=2 * (ROWS + 3))
 
 
-def _lines(watch: Watch) -> list[Text]:
+def _lines(watch: PipelineWatch) -> list[Text]:
     pipeline, device = watch.pipeline, watch.device
     if pipeline is None or device is None:
         return [Text(" starting", "dim")]

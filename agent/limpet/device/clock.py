@@ -40,7 +40,7 @@ def at(monotonic: float, ahead: float) -> datetime:
     return datetime.fromtimestamp(monotonic + ahead, timezone.utc)
 
 
-class Watch:
+class ClockWatch:
     """Notices that the wall clock was set."""
 
     def __init__(self) -> None:

@@ -25,7 +25,7 @@ def samples_of(output: Spec, source: SampleSpec) -> SampleSpec:
     )
 
 
-class Rows:
+class ChainedSamples:
     """Makes samples of windows. Their ordinals count rows, so that a window that is missing shows as a gap."""
 
     def __init__(self) -> None:

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from limpet.inference.plan import PipelinePlan, SourcePlan
     from limpet.wire.records import Result
 
-    Failed = Callable[[ModelError], None]
+    OnFailure = Callable[[ModelError], None]
     """What takes the reason why a window has no result."""
 
 _SOME = 16
@@ -67,8 +67,8 @@ class Pipeline:
         self._discarded = 0
         self._not_finite = 0
         self._batches: Batches | None = None
-        self._followers: list[tuple[Pipeline, Failed | None]] = []
-        self._rows = chains.Rows()
+        self._followers: list[tuple[Pipeline, OnFailure | None]] = []
+        self._chained = chains.ChainedSamples()
         self._windower = Windower(plan.window, plan.spec)
         try:
             self.graph = Graph(plan, load, self._stack)
@@ -106,7 +106,7 @@ class Pipeline:
         for samples in Reader(source.module, source.config, Counter(), silence):
             yield from self.feed(samples)
 
-    def feed(self, samples: Samples, failed: Failed | None = None, source: str = "") -> Iterator[Result]:
+    def feed(self, samples: Samples, failed: OnFailure | None = None, source: str = "") -> Iterator[Result]:
         """Take a block of samples and yield a result for each window, or each so many, that it completes.
 
         After a result come those of the pipelines that it feeds, see ``then``. ``source`` names the source of the
@@ -121,7 +121,7 @@ class Pipeline:
             windows = _stamped_now(windows)
         return self._run(windows, failed)
 
-    def then(self, follower: Pipeline, failed: Failed | None = None) -> None:
+    def then(self, follower: Pipeline, failed: OnFailure | None = None) -> None:
         """Feed another pipeline with the windows of this one that have a result.
 
         The follower is planned on samples as ``output`` says; each row of a window's values is one. Its results
@@ -130,16 +130,16 @@ class Pipeline:
         """
         self._followers.append((follower, failed))
 
-    def follow(self, window: Window, failed: Failed | None = None) -> Iterator[Result]:
+    def follow(self, window: Window, failed: OnFailure | None = None) -> Iterator[Result]:
         """Take a window of the pipeline that feeds this one; yield results as ``feed`` does."""
-        windows = self._windows(self._rows.of(window))
+        windows = self._windows(self._chained.of(window))
         if window.cut is not None and self.plan.window.size == 1:
             windows = _cut_from(windows, window.cut)
         return self._run(windows, failed)
 
     def miss(self) -> None:
         """Take note that a window of the pipeline that feeds this one has no result: that is a gap."""
-        self._rows.missed = True
+        self._chained.missed = True
 
     @property
     def output(self) -> SampleSpec:
@@ -155,7 +155,7 @@ class Pipeline:
             self._not_finite += len(samples) - sum(map(len, blocks))
         return chain.from_iterable(map(self._windower.push, blocks))
 
-    def _run(self, windows: Iterator[Window], failed: Failed | None) -> Iterator[Result]:
+    def _run(self, windows: Iterator[Window], failed: OnFailure | None) -> Iterator[Result]:
         if self.plan.every > 1:
             windows = self.graph.each_so_many(windows)
         if self._batches is None or self._followers:
@@ -167,7 +167,7 @@ class Pipeline:
             else:
                 yield from self._together(self._batches, gathered, failed)
 
-    def _one_by_one(self, windows: Iterable[Window], failed: Failed | None) -> Iterator[Result]:
+    def _one_by_one(self, windows: Iterable[Window], failed: OnFailure | None) -> Iterator[Result]:
         infer = self.graph.infer
         for window in windows:
             try:
@@ -183,7 +183,7 @@ class Pipeline:
                 for follower, its_failed in self._followers:
                     yield from follower.follow(done, its_failed)
 
-    def _together(self, batches: Batches, windows: list[Window], failed: Failed | None) -> Iterator[Result]:
+    def _together(self, batches: Batches, windows: list[Window], failed: OnFailure | None) -> Iterator[Result]:
         try:
             decoded = batches.run(windows)
         except ModelError:  # Which of them it is shows one by one.
@@ -223,7 +223,7 @@ class Pipeline:
         if same:
             self._windower, self._join = deepcopy((old._windower, old._join))
             self.graph.continue_turn(old.graph)
-        self._rows, self._followers = deepcopy(old._rows), list(old._followers)
+        self._chained, self._followers = deepcopy(old._chained), list(old._followers)
         self._discarded = self.in_no_window
         self.graph.missed = True
         self.latency.take()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from limpet.contracts.placement import Placement
     from limpet.contracts.runtime import Model
     from limpet.models.bundle import Bundle
-    from limpet.models.tflite.model_graph import Graph
+    from limpet.models.tflite.model_graph import ModelGraph
 
 Vector: TypeAlias = "tuple[Sequence[Array], Sequence[Array] | None]"
 """Inputs, and the outputs that are expected; ``None`` for those of the CPU."""
@@ -118,7 +118,7 @@ def time_share(
     )
 
 
-def _beginning_us(data: bytes, graph: Graph, end: int, make: Callable[..., Any], seconds: float) -> float:
+def _beginning_us(data: bytes, graph: ModelGraph, end: int, make: Callable[..., Any], seconds: float) -> float:
     if end < len(graph.ops):
         outputs = [output for op in graph.ops[:end] for output in op.outputs]
         if not outputs:

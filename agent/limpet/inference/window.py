@@ -182,7 +182,7 @@ class _ByCount:
         self.discarded = 0
         self.gap_pending = False
         self._hop = hop
-        # Fewer than size samples are held, and one block adds fewer than 3 * size to them, see _stitch and _hold.
+        # Fewer than size samples are held, and _views adds fewer than 3 * size to them.
         self._buffer = np.empty((4 * size, *samples.shape), samples.dtype)
         self._first = self._last = 0
         self._skip = 0

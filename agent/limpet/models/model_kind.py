@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from limpet.errors import LimpetError, UnreadableError
-from limpet.models.protobuf import Message
+from limpet.models.protobuf import ProtobufMessage
 from limpet.untrusted import reading
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ _COREML_TYPES = 200
 """From this field on, a Core ML message says which type of model it holds."""
 
 
-class Kind(msgspec.Struct, frozen=True):
+class ModelKind(msgspec.Struct, frozen=True):
     """``words`` say what it is. ``reader``: the command that reads it, empty if none does."""
 
     name: str
@@ -29,27 +29,29 @@ class Kind(msgspec.Struct, frozen=True):
     reader: str = "limpet-convert inspect"
 
 
-TFLITE = Kind("tflite", "a TFLite model", "limpet inspect")
-BUNDLE = Kind("bundle", "a bundle", "limpet inspect")
-ONNX = Kind("onnx", "an ONNX model")
-MLMODEL = Kind("mlmodel", "a Core ML model")
-MLPACKAGE = Kind("mlpackage", "a Core ML package")
-COMPILED = Kind("mlmodelc", "a compiled Core ML model, which only macOS reads; use the .mlpackage", "")
-KERAS = Kind("keras", "a Keras model")
-KERAS_H5 = Kind("keras_h5", "a Keras model or weights in HDF5", "limpet-convert convert")
-SAVED_MODEL = Kind("saved_model", "a TensorFlow SavedModel")
-EXPORTED = Kind("exported", "an exported program of PyTorch")
-TRACED = Kind("traced", "a traced model of PyTorch", "limpet-convert convert")
-STATE_DICT = Kind("weights", "weights of PyTorch without a program; export the model with torch.export.save", "")
-PICKLE = Kind("pickle", "a pickle, which can hold code and is not opened", "")
-ARCHIVE = Kind("archive", "a zip archive, but none of a model that Limpet knows", "")
-FOLDER = Kind("folder", "a folder, but none of a model that Limpet knows", "")
-SPECIAL = Kind("special", "neither a file nor a folder", "")
-EMPTY = Kind("empty", "an empty file", "")
-UNKNOWN = Kind("unknown", "no model that Limpet knows", "")
+TFLITE = ModelKind("tflite", "a TFLite model", "limpet inspect")
+BUNDLE = ModelKind("bundle", "a bundle", "limpet inspect")
+ONNX = ModelKind("onnx", "an ONNX model")
+MLMODEL = ModelKind("mlmodel", "a Core ML model")
+MLPACKAGE = ModelKind("mlpackage", "a Core ML package")
+COMPILED = ModelKind("mlmodelc", "a compiled Core ML model, which only macOS reads; use the .mlpackage", "")
+KERAS = ModelKind("keras", "a Keras model")
+KERAS_H5 = ModelKind("keras_h5", "a Keras model or weights in HDF5", "limpet-convert convert")
+SAVED_MODEL = ModelKind("saved_model", "a TensorFlow SavedModel")
+EXPORTED = ModelKind("exported", "an exported program of PyTorch")
+TRACED = ModelKind("traced", "a traced model of PyTorch", "limpet-convert convert")
+STATE_DICT = ModelKind(
+    "weights", "weights of PyTorch without a program; export the model with torch.export.save", ""
+)
+PICKLE = ModelKind("pickle", "a pickle, which can hold code and is not opened", "")
+ARCHIVE = ModelKind("archive", "a zip archive, but none of a model that Limpet knows", "")
+FOLDER = ModelKind("folder", "a folder, but none of a model that Limpet knows", "")
+SPECIAL = ModelKind("special", "neither a file nor a folder", "")
+EMPTY = ModelKind("empty", "an empty file", "")
+UNKNOWN = ModelKind("unknown", "no model that Limpet knows", "")
 
 
-def of(path: Path) -> Kind:
+def of(path: Path) -> ModelKind:
     """Return the kind of a file or folder. ``OSError`` if it is not there."""
     if path.is_dir():
         return _folder(path)
@@ -62,7 +64,7 @@ def of(path: Path) -> Kind:
     return _marked(head) or _message(path)
 
 
-def _marked(head: bytes) -> Kind | None:
+def _marked(head: bytes) -> ModelKind | None:
     """Return the kind of a file by its first bytes, ``None`` if they show none."""
     if not head:
         return EMPTY
@@ -73,7 +75,7 @@ def _marked(head: bytes) -> Kind | None:
     return PICKLE if re.match(rb"\x80[\x02-\x05]", head) else None
 
 
-def _folder(path: Path) -> Kind:
+def _folder(path: Path) -> ModelKind:
     if any((path / f"saved_model.{ending}").exists() for ending in ("pb", "pbtxt", "cpb")):
         return SAVED_MODEL
     if (path / "Manifest.json").exists() and (path / "Data").is_dir():
@@ -81,12 +83,12 @@ def _folder(path: Path) -> Kind:
     return COMPILED if (path / "coremldata.bin").exists() else FOLDER
 
 
-def _archive(path: Path) -> Kind:
+def _archive(path: Path) -> ModelKind:
     try:
         with reading(str(path)), zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except UnreadableError:
-        return Kind("archive", "a damaged zip archive", "")
+        return ModelKind("archive", "a damaged zip archive", "")
     if "manifest.json" in names:
         return BUNDLE
     inner = {name.partition("/")[2] for name in names}
@@ -99,7 +101,7 @@ def _archive(path: Path) -> Kind:
     return STATE_DICT if "data.pkl" in inner else ARCHIVE
 
 
-def _message(path: Path) -> Kind:
+def _message(path: Path) -> ModelKind:
     """Tell ONNX and Core ML apart, whose files have no mark: by the fields of the message."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
@@ -108,9 +110,9 @@ def _message(path: Path) -> Kind:
         return UNKNOWN
 
 
-def _fields(data: bytes) -> Kind:
+def _fields(data: bytes) -> ModelKind:
     with reading("it"):
-        message = Message(data)
+        message = ProtobufMessage(data)
         if message.number(1) and message.spans(7) and message.spans(8):
             return ONNX
         if message.number(1) and message.spans(2) and any(n >= _COREML_TYPES for n in message.present):
@@ -118,12 +120,12 @@ def _fields(data: bytes) -> Kind:
     return UNKNOWN
 
 
-def refused(path: Path, kind: Kind) -> str:
+def refused(path: Path, kind: ModelKind) -> str:
     """Return a sentence: what it is, and which command reads it."""
     return f"{path}: {kind.words}" + (f": {kind.reader} reads it" if kind.reader else "")
 
 
-def by_content(path: Path, kind: Kind, folder: Path) -> Path:
+def by_content(path: Path, kind: ModelKind, folder: Path) -> Path:
     """Return a path with the suffix of a TFLite model or a bundle, if need be that of a link in ``folder``."""
     suffix = {TFLITE: ".tflite", BUNDLE: ".limpet"}[kind]
     if path.suffix == suffix:

@@ -18,7 +18,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SIZES = {_FIXED64: 8, _FIXED32: 4}
 
 
-class Message:
+class ProtobufMessage:
     """A message's fields. ``UnreadableError`` if the bytes are no message."""
 
     def __init__(self, data: bytes | memoryview) -> None:
@@ -31,14 +31,14 @@ class Message:
         """The numbers of the fields that are there."""
         return set(self._fields)
 
-    def messages(self, number: int) -> list[Message]:
+    def messages(self, number: int) -> list[ProtobufMessage]:
         """Return the messages in a field, in their order."""
-        return [Message(value) for value in self.spans(number)]
+        return [ProtobufMessage(value) for value in self.spans(number)]
 
-    def message(self, number: int) -> Message:
+    def message(self, number: int) -> ProtobufMessage:
         """Return the last message in a field, an empty one if there is none."""
         spans = self.spans(number)
-        return Message(spans[-1]) if spans else Message(b"")
+        return ProtobufMessage(spans[-1]) if spans else ProtobufMessage(b"")
 
     def spans(self, number: int) -> list[memoryview]:
         """Return the bytes of each value of a field."""

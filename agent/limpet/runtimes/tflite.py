@@ -127,7 +127,7 @@ class TFLiteModel:
     delegate_share: float
     claimed: Coverage
     allocated: Coverage
-    run: bindings.Run
+    run: bindings.Runner
     """Run once. Integers are real values too: a pixel is 0 to 255 whatever the tensor's quantization.
 
     Returns float32 real values for quantized outputs, others as they are, valid until the next run.
@@ -208,9 +208,9 @@ class TFLiteModel:
         self._start()
         return True
 
-    def _runner(self, binding: bindings.Binding) -> bindings.Run:
-        for feed in binding.feeds:
-            feed.pixels = self._pixels
+    def _runner(self, binding: bindings.Binding) -> bindings.Runner:
+        for writer in binding.writers:
+            writer.pixels = self._pixels
         return binding.runner(self._complain)
 
     @property

@@ -28,7 +28,7 @@ class Events:
     def __init__(self, origin: Origin, append: Callable[[Message], None]) -> None:
         self._origin = origin
         self._append = append
-        self._clock = clock.Watch()
+        self._clock = clock.ClockWatch()
 
     def report(self, event: str, pipeline: str, reason: str, offset_s: float | None = None) -> None:
         """Report an event. ``pipeline`` is empty for one of the whole device."""

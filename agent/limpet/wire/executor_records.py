@@ -8,7 +8,7 @@ import msgspec
 
 from limpet.contracts.messages import Placed
 
-Form: TypeAlias = tuple[str, tuple[int, ...]]
+ArrayForm: TypeAlias = tuple[str, tuple[int, ...]]
 """The dtype and the shape of an array in shared memory."""
 LARGEST = 1 << 20
 """Bytes of a record between a worker and its executor, in both directions."""
@@ -17,7 +17,7 @@ LARGEST = 1 << 20
 class Run(msgspec.Struct, tag=True):
     """Run on the inputs that are in memory, each where its place begins."""
 
-    inputs: list[Form]
+    inputs: list[ArrayForm]
 
 
 class Reset(msgspec.Struct, tag=True):
@@ -49,7 +49,7 @@ class Done(msgspec.Struct, tag=True, omit_defaults=True):
     """It was done, or ``error`` says why not."""
 
     error: str = ""
-    outputs: list[Form] = []
+    outputs: list[ArrayForm] = []
 
 
 FromExecutor: TypeAlias = Opened | Done

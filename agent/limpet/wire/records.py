@@ -6,7 +6,7 @@ The supervisor imports this module, so it imports no numpy. The limits here hold
 
 from __future__ import annotations
 
-import pathlib
+from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
@@ -48,13 +48,13 @@ MOST_CAPTURED = 65_536
 
 Text = Annotated[str, Meta(max_length=LONGEST_TEXT)]
 Name = Annotated[str, Meta(max_length=LONGEST_NAME)]
-Path = Annotated[str, Meta(max_length=512)]
+DelegateName = Annotated[str, Meta(max_length=512)]
 """The name of a delegate, which may have a library's path in it."""
-Count = Annotated[int, Meta(ge=0, le=1 << 40)]
-Version = Annotated[int, Meta(ge=0, le=1 << 53)]
+NonNegative = Annotated[int, Meta(ge=0, le=1 << 40)]
+ModelVersion = Annotated[int, Meta(ge=0, le=1 << 53)]
 """As large as a manifest may say."""
 Times = Annotated[int, Meta(ge=0, le=1 << 32)]
-Bucket = Annotated[int, Meta(ge=0, lt=BUCKETS)]
+BucketIndex = Annotated[int, Meta(ge=0, lt=BUCKETS)]
 Int64 = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 
 
@@ -68,8 +68,8 @@ class Result(msgspec.Struct, array_like=True):
 
     pipeline: Name
     model: Name
-    version: Version
-    delegate: Path
+    version: ModelVersion
+    delegate: DelegateName
     degraded: bool
     monotonic_ns: Int64
     wall_ns: Int64
@@ -104,18 +104,18 @@ class Figures(msgspec.Struct, omit_defaults=True):
     ``latency`` has a sparse histogram for each stage, see ``limpet.histogram``.
     """
 
-    errors: Count = 0
-    discarded: Count = 0
-    looked_at: Count = 0
-    clipped: Count = 0
-    latency: dict[TimedStep, dict[Bucket, Times]] = msgspec.field(default_factory=dict)
+    errors: NonNegative = 0
+    discarded: NonNegative = 0
+    looked_at: NonNegative = 0
+    clipped: NonNegative = 0
+    latency: dict[TimedStep, dict[BucketIndex, Times]] = msgspec.field(default_factory=dict)
 
 
 class Heartbeat(msgspec.Struct, tag=True):
     """A sign of progress. ``dropped`` counts samples by cause since the heartbeat before."""
 
     pipelines: Annotated[dict[Name, Figures], Meta(max_length=MOST_PIPELINES)]
-    dropped: Annotated[dict[Name, Count], Meta(max_length=MOST_CAUSES)]
+    dropped: Annotated[dict[Name, NonNegative], Meta(max_length=MOST_CAUSES)]
 
 
 class Transition(msgspec.Struct, tag=True, omit_defaults=True):
@@ -129,13 +129,13 @@ class Transition(msgspec.Struct, tag=True, omit_defaults=True):
     state: State
     reason: Text = ""
     model: Name = ""
-    version: Version = 0
-    delegate: Path = ""
+    version: ModelVersion = 0
+    delegate: DelegateName = ""
     delegate_share: float = 0.0
     degraded: bool = False
     placement: Placed | None = None
     sandbox: Annotated[list[str], Meta(max_length=MOST_IN_FORCE)] = []
-    revision: Count = 0
+    revision: NonNegative = 0
 
 
 class SwapReport(msgspec.Struct, tag=True, omit_defaults=True):
@@ -146,7 +146,7 @@ class SwapReport(msgspec.Struct, tag=True, omit_defaults=True):
     """
 
     pipeline: Name
-    revision: Count
+    revision: NonNegative
     step: SwapStep
     reason: Text = ""
 
@@ -166,7 +166,7 @@ NIL = b"\xc0"
 class Answered(msgspec.Struct, tag=True, omit_defaults=True):
     """The answer to an ``Ask``; ``error`` says why it could not be done."""
 
-    number: Count
+    number: NonNegative
     error: Text = ""
     result: Any = None
 
@@ -174,7 +174,7 @@ class Answered(msgspec.Struct, tag=True, omit_defaults=True):
 class RawAnswered(msgspec.Struct, tag="Answered"):
     """An answer as it is received."""
 
-    number: Count
+    number: NonNegative
     error: Text = ""
     result: msgspec.Raw = msgspec.Raw(NIL)
 
@@ -200,16 +200,16 @@ class Need(msgspec.Struct, tag=True):
     The worker chooses the number. The supervisor gives the executor the assignment with this revision.
     """
 
-    number: Count
+    number: NonNegative
     pipeline: Name
-    delegate: Path
-    revision: Count = 0
+    delegate: DelegateName
+    revision: NonNegative = 0
 
 
 class Dismiss(msgspec.Struct, tag=True):
     """Kill this executor: it is of no use any more."""
 
-    number: Count
+    number: NonNegative
 
 
 class Incident(msgspec.Struct):
@@ -316,7 +316,7 @@ class Check(msgspec.Struct, tag=True):
 class Examine(msgspec.Struct, tag=True):
     """To an examiner: find out which model a file is, and whether it is whole."""
 
-    path: pathlib.Path
+    path: Path
 
 
 class Serve(msgspec.Struct, tag=True, frozen=True):
@@ -365,7 +365,7 @@ class Examined(msgspec.Struct, tag=True):
     """From an examiner: which model a file is; or, if ``problem`` is not empty, what is wrong with it."""
 
     name: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9._-]{0,63})?\Z")] = ""
-    version: Version = 0
+    version: ModelVersion = 0
     sha256: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
     problem: Text = ""
 

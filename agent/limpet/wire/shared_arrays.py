@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     import mmap
 
     from limpet.contracts.data import Array
-    from limpet.wire.executor_records import Form
+    from limpet.wire.executor_records import ArrayForm
 
 import numpy as np
 
 
-def view(memory: mmap.mmap, place: tuple[int, int], form: Form) -> Array:
+def view(memory: mmap.mmap, place: tuple[int, int], form: ArrayForm) -> Array:
     """Return the array that was put at a place."""
     dtype, shape = form
     return np.frombuffer(memory, np.dtype(dtype), prod(shape), place[0]).reshape(shape)
 
 
-def put(memory: mmap.mmap, place: tuple[int, int], values: Array) -> Form:
+def put(memory: mmap.mmap, place: tuple[int, int], values: Array) -> ArrayForm:
     """Copy an array to its place. ``ModelError`` where it is too large."""
     values = np.ascontiguousarray(values)
     if values.nbytes > place[1]:

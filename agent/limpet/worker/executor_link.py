@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from limpet.contracts.data import Array, TensorSpec
-    from limpet.wire.executor_records import Done, Form
+    from limpet.wire.executor_records import ArrayForm, Done
 
 ANSWER_TIMEOUT = 0.5
 """Seconds after which an executor that does not answer counts as hung. Samples wait meanwhile, in a mailbox."""
@@ -198,7 +198,7 @@ def check_layout(opened: Opened, size: int, expected: Expected) -> None:
         raise ModelError("it has places for tensors outside the memory that it shares")
 
 
-def check_output(form: Form, size: int, spec: TensorSpec) -> None:
+def check_output(form: ArrayForm, size: int, spec: TensorSpec) -> None:
     """Raise ``ModelError`` where an output is not what the model gives, or needs more than ``size`` bytes."""
     name, shape = form
     types = [spec.dtype, np.dtype(np.float32)] if spec.quantized else [spec.dtype]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from limpet.isolation.permissions import Permissions
     from limpet.isolation.places import Places
     from limpet.worker.device_watch import DeviceWatch
-    from limpet.worker.result_sender import Supervisor
+    from limpet.worker.result_sender import SupervisorChannel
 
 IDLE = 0.1
 """Seconds to wait for samples before looking after other things."""
@@ -45,7 +45,7 @@ class Worker:
 
     def __init__(
         self,
-        supervisor: Supervisor,
+        supervisor: SupervisorChannel,
         source: SourcePlan,
         places: Places,
         devices: DeviceWatch,

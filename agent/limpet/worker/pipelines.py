@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from limpet.inference.pipeline import Pipeline
     from limpet.worker.inference_requests import InferenceRequests
     from limpet.worker.reports import Reports
-    from limpet.worker.result_sender import ResultSender, Supervisor
+    from limpet.worker.result_sender import ResultSender, SupervisorChannel
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Pipelines:
 
     def __init__(
         self,
-        supervisor: Supervisor,
+        supervisor: SupervisorChannel,
         spec: SampleSpec,
         reports: Reports,
         results: ResultSender,

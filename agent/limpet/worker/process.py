@@ -26,7 +26,7 @@ from limpet.worker.loop import Worker, needs_of
 if TYPE_CHECKING:
     import socket
 
-    from limpet.worker.result_sender import Supervisor
+    from limpet.worker.result_sender import SupervisorChannel
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,7 @@ def run(end: socket.socket, task: Serve) -> None:  # noqa: ARG001 - what it runs
     """Serve the supervisor at the other end of the socket until it says stop or goes away."""
     # What a sensor sends may overflow; decoders say what infinity and NaN mean.
     np.seterr(all="ignore")
-    supervisor: Supervisor = Channel(end, ToWorker, fds=MOST_FDS)
+    supervisor: SupervisorChannel = Channel(end, ToWorker, fds=MOST_FDS)
     try:
         first, *others = _first_records(supervisor)
         if isinstance(first, Assign) and (worker := _open(supervisor, first)):
@@ -47,14 +47,14 @@ def run(end: socket.socket, task: Serve) -> None:  # noqa: ARG001 - what it runs
         log.debug("the supervisor is gone")
 
 
-def _first_records(supervisor: Supervisor) -> list[ToWorker]:
+def _first_records(supervisor: SupervisorChannel) -> list[ToWorker]:
     """Wait for what this worker is to run. Commands for it may follow in the same read."""
     while not (records := list(supervisor.receive())):
         pass
     return records
 
 
-def _open(supervisor: Supervisor, assigned: Assign) -> Worker | None:
+def _open(supervisor: SupervisorChannel, assigned: Assign) -> Worker | None:
     """Enter the sandbox and open the source. If that fails, its pipelines are failed."""
     assignment = assigned.assignment
     (name,) = assignment.sources

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from limpet.contracts.data import Samples
     from limpet.contracts.messages import State
     from limpet.worker.intake import Intake
-    from limpet.worker.result_sender import Supervisor
+    from limpet.worker.result_sender import SupervisorChannel
     from limpet.worker.running import RunningPipeline
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ GAP_NOTICES = 10.0
 class Reports:
     """Sends them. ``sandbox``: what this process has given up. ``deadline``: seconds, see ``PipelineConfig``."""
 
-    def __init__(self, supervisor: Supervisor, source: str, intake: Intake, sandbox: list[str]) -> None:
+    def __init__(self, supervisor: SupervisorChannel, source: str, intake: Intake, sandbox: list[str]) -> None:
         self.deadline = 10.0
         self._supervisor = supervisor
         self._source = source

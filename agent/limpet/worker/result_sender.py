@@ -16,14 +16,14 @@ BATCH = 64
 BATCH_AGE = 0.02
 """Seconds from one record that is not full to the next: a result after a quiet time crosses the border at once."""
 
-Supervisor: TypeAlias = Channel[ToWorker]
+SupervisorChannel: TypeAlias = Channel[ToWorker]
 """The supervisor, as its worker sees it."""
 
 
 class ResultSender:
     """Sends results in batches. ``too_large`` is called with a result that no record can hold, and its bytes."""
 
-    def __init__(self, supervisor: Supervisor, too_large: Callable[[Result, int], None]) -> None:
+    def __init__(self, supervisor: SupervisorChannel, too_large: Callable[[Result, int], None]) -> None:
         self._supervisor = supervisor
         self._too_large = too_large
         self._batch: list[Result] = []

@@ -17,7 +17,7 @@ from limpet_convert.quantize import left_in_float
 if TYPE_CHECKING:
     import argparse
 
-    from limpet.models.model_kind import Kind
+    from limpet.models.model_kind import ModelKind
 
 HELP = "show what is in a model or a bundle"
 
@@ -82,7 +82,7 @@ def _signed(path: Path, archive: zipfile.ZipFile, named: str, key: Path | None) 
     return f"signed by {named}, as {key} proves"
 
 
-def _model(path: Path, kind: Kind) -> list[str]:
+def _model(path: Path, kind: ModelKind) -> list[str]:
     found = facts.read(path)
     held = f", {found.parameters:,} parameters in {found.parameter_bytes:,} B" if found.parameters else ""
     lines = [f"{path.name}: {kind.words}, {found.size:,} B{held}"]

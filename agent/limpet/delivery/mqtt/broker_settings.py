@@ -25,7 +25,7 @@ SECRETS_INTERVAL = 5.0
 _PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
 
 
-class Endpoint(NamedTuple):
+class BrokerEndpoint(NamedTuple):
     """Where a URL leads. ``path`` is that of a websocket, empty for plain TCP."""
 
     host: str
@@ -71,7 +71,7 @@ class BrokerSettings(msgspec.Struct, kw_only=True):
             raise ValueError("password_file goes with username")
 
 
-def endpoint(url: str) -> Endpoint:
+def endpoint(url: str) -> BrokerEndpoint:
     """Return the parts of a broker's URL. ``ValueError`` says what is wrong with it."""
     parts = urlsplit(url)
     if parts.scheme not in _PORTS:
@@ -88,7 +88,7 @@ def endpoint(url: str) -> Endpoint:
     except ValueError:
         raise ValueError(f"url: the port in {url!r} must be a number from 1 to 65535") from None
     path = (parts.path or "/mqtt") if websocket else ""
-    return Endpoint(parts.hostname, port, parts.scheme in ("mqtts", "wss"), path)
+    return BrokerEndpoint(parts.hostname, port, parts.scheme in ("mqtts", "wss"), path)
 
 
 def locate(path: Path) -> Path:

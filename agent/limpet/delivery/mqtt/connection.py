@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from limpet.contracts.dialect import Publish
     from limpet.delivery.mqtt.connection_state import End
-    from limpet.delivery.mqtt.negotiation import Version
+    from limpet.delivery.mqtt.negotiation import MqttVersion
 
 CONNECT_TIMEOUT = 10.0
 WINDOW = 20
@@ -85,7 +85,7 @@ class Connection:
         self,
         broker: BrokerSettings,
         client_id: str,
-        version: Version,
+        version: MqttVersion,
         will: Publish | None,
         wake: socket.socket,
         *,

@@ -1,7 +1,7 @@
 """Decides what happens to the connection to a broker: a stimulus in, instructions out. No I/O, no clock.
 
 ``Sender`` carries the instructions out. Each ``handle`` returns one that ends in the next stimulus, until the
-state is ``STOPPED``. Those without an outcome, ``Log`` and ``Begin``, come before it.
+state is ``STOPPED``. Those without an outcome, ``LogLine`` and ``Begin``, come before it.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from limpet.delivery.mqtt.connection_state import (
     Accepted,
     Begin,
     Connect,
+    ConnectionState,
     Crashed,
     Due,
     Exchange,
     Failed,
     Leave,
     Left,
-    Log,
+    LogLine,
     Lost,
     PauseOver,
     Refused,
     SecretReplaced,
-    State,
     StopRequested,
     Subscribe,
     Subscribed,
@@ -67,7 +67,7 @@ class ConnectionMachine:
         longest_pause: float,
         subscriptions: Subscriptions,
     ) -> None:
-        self.state = State.WAITING
+        self.state = ConnectionState.WAITING
         self.connections = 0
         self.last_disconnect = ""
         self.missing: list[str] = []
@@ -92,7 +92,7 @@ class ConnectionMachine:
         assert self.state in allowed
         return instructions
 
-    def _react(self, stimulus: Stimulus, now: float) -> tuple[State, list[Instruction]]:  # noqa: C901, PLR0911 - one case for each
+    def _react(self, stimulus: Stimulus, now: float) -> tuple[ConnectionState, list[Instruction]]:  # noqa: C901, PLR0911 - one case for each
         match stimulus:
             case PauseOver():
                 self._negotiation.start()
@@ -120,50 +120,53 @@ class ConnectionMachine:
 
     # --- connecting
 
-    def _connect(self) -> tuple[State, list[Instruction]]:
+    def _connect(self) -> tuple[ConnectionState, list[Instruction]]:
         """Try the next version and will. Without a subscription, a session with the broker is of no use."""
         given_up = self._unreadable_ends >= UNREADABLE_ENDS
         text = "it keeps a message that cannot be read; its session, with commands that wait, is given up"
         logs = self._log(text) if given_up else []
         clean = given_up or not self._subscriptions.wanted()
-        return State.CONNECTING, [*logs, Connect(self._negotiation.version, self._negotiation.will, clean)]
+        return ConnectionState.CONNECTING, [
+            *logs,
+            Connect(self._negotiation.version, self._negotiation.will, clean),
+        ]
 
     def _note_end(self, end: End) -> None:
         """Count a failed attempt that ended with something unreadable. Other failures reset no count."""
         self._unreadable_ends += end == "unreadable"
 
-    def _accept(self, accepted: Accepted, now: float) -> tuple[State, list[Instruction]]:
+    def _accept(self, accepted: Accepted, now: float) -> tuple[ConnectionState, list[Instruction]]:
         self._negotiation.accepted()
         self._accepted, self._accepted_at = accepted, now
         self.connections += 1
         wanted = self._subscriptions.wanted(wildcards=accepted.wildcards)
         self._not_heard = [topic for topic in wanted if self._subscriptions.is_left_out(topic, now)]
         self._to_subscribe = [topic for topic in wanted if topic not in self._not_heard]
-        return self._next_subscription(State.SUBSCRIBING, [], now)
+        return self._next_subscription(ConnectionState.SUBSCRIBING, [], now)
 
     # --- subscribing
 
-    def _subscribed(self, answer: Subscribed, now: float) -> tuple[State, list[Instruction]]:
+    def _subscribed(self, answer: Subscribed, now: float) -> tuple[ConnectionState, list[Instruction]]:
         self._to_subscribe.remove(answer.topic)
         self._subscriptions.answered(answer.topic)
         logs: list[Instruction] = []
         if answer.refusal:
             self._not_heard.append(answer.topic)
             logs = self._log(answer.refusal)
-        elif self.state is State.RESUBSCRIBING:
+        elif self.state is ConnectionState.RESUBSCRIBING:
             self.missing = [what for what in self.missing if answer.topic not in what]
         return self._next_subscription(self.state, logs, now)
 
     def _next_subscription(
-        self, state: State, logs: list[Instruction], now: float
-    ) -> tuple[State, list[Instruction]]:
+        self, state: ConnectionState, logs: list[Instruction], now: float
+    ) -> tuple[ConnectionState, list[Instruction]]:
         if self._to_subscribe:
             return state, [*logs, Subscribe(self._to_subscribe[0])]
-        if state is State.SUBSCRIBING:
+        if state is ConnectionState.SUBSCRIBING:
             # After ``online``, clients can send commands.
             logs += [Begin(), *self._log(f"connected with MQTT {self._accepted.version}", logging.INFO)]
             logs += self._name_missing()
-        return State.ONLINE, [*logs, self._exchange(now)]
+        return ConnectionState.ONLINE, [*logs, self._exchange(now)]
 
     def _name_missing(self) -> list[Instruction]:
         """Say once what the broker does not give."""
@@ -175,7 +178,7 @@ class ConnectionMachine:
         missing += [f"subscription to {topic}" for topic in self._not_heard]
         is_new = missing and missing != self.missing
         self.missing = missing
-        return [Log(f"the broker does not give: {'; '.join(missing)}")] if is_new else []
+        return [LogLine(f"the broker does not give: {'; '.join(missing)}")] if is_new else []
 
     # --- online
 
@@ -184,33 +187,33 @@ class ConnectionMachine:
         good_at = self._accepted_at + GOOD if self._logged else math.inf
         return Exchange(max(now, min(good_at, self._subscriptions.next_due())))
 
-    def _resubscribe_or_exchange(self, now: float) -> tuple[State, list[Instruction]]:
+    def _resubscribe_or_exchange(self, now: float) -> tuple[ConnectionState, list[Instruction]]:
         if self._logged and now - self._accepted_at >= GOOD:
             self._logged.clear()  # the next failure is logged again
         self._to_subscribe = self._subscriptions.due(now)
         if self._to_subscribe:
-            return State.RESUBSCRIBING, [Subscribe(self._to_subscribe[0])]
-        return State.ONLINE, [self._exchange(now)]
+            return ConnectionState.RESUBSCRIBING, [Subscribe(self._to_subscribe[0])]
+        return ConnectionState.ONLINE, [self._exchange(now)]
 
     # --- the end of a connection
 
-    def _stop(self, *, stopped: bool) -> tuple[State, list[Instruction]]:
+    def _stop(self, *, stopped: bool) -> tuple[ConnectionState, list[Instruction]]:
         self._stops = stopped
-        if self.state is State.WAITING:
-            return State.STOPPED, []
-        return State.LEAVING, [Leave(stopped)]
+        if self.state is ConnectionState.WAITING:
+            return ConnectionState.STOPPED, []
+        return ConnectionState.LEAVING, [Leave(stopped)]
 
-    def _left(self, now: float) -> tuple[State, list[Instruction]]:
+    def _left(self, now: float) -> tuple[ConnectionState, list[Instruction]]:
         self._unreadable_ends = 0
         self._forgive(now, learned=False)
         if self._stops:
             self.last_disconnect = "stopped"
-            return State.STOPPED, []
+            return ConnectionState.STOPPED, []
         self.last_disconnect = "a secret was replaced"
-        return self._pause([Log("a secret was replaced; connecting again", logging.INFO)])
+        return self._pause([LogLine("a secret was replaced; connecting again", logging.INFO)])
 
-    def _lost(self, lost: Lost, now: float) -> tuple[State, list[Instruction]]:
-        if self.state in {State.SUBSCRIBING, State.RESUBSCRIBING}:
+    def _lost(self, lost: Lost, now: float) -> tuple[ConnectionState, list[Instruction]]:
+        if self.state in {ConnectionState.SUBSCRIBING, ConnectionState.RESUBSCRIBING}:
             self._subscriptions.ended(self._to_subscribe[0], now)
         self._unreadable_ends = self._unreadable_ends + 1 if lost.end == "unreadable" else 0
         if lost.used and lost.end == "closed" and not lost.code:
@@ -232,9 +235,9 @@ class ConnectionMachine:
         if learned or now - self._accepted_at >= GOOD:
             self._failures = 0
 
-    def _pause(self, logs: list[Instruction]) -> tuple[State, list[Instruction]]:
+    def _pause(self, logs: list[Instruction]) -> tuple[ConnectionState, list[Instruction]]:
         self._failures += 1
-        return State.WAITING, [*logs, Wait(self._backoff.pause(self._failures))]
+        return ConnectionState.WAITING, [*logs, Wait(self._backoff.pause(self._failures))]
 
     def _log(self, text: str, level: int = logging.WARNING, *, event: bool = True) -> list[Instruction]:
         """Return the instruction to log a line, once until a connection has been good."""
@@ -243,4 +246,4 @@ class ConnectionMachine:
         if len(self._logged) >= MOST_LOGGED:
             self._logged.clear()
         self._logged.add(text)
-        return [Log(text, level, event and level >= logging.WARNING)]
+        return [LogLine(text, level, event and level >= logging.WARNING)]

@@ -8,10 +8,10 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from limpet.delivery.mqtt.negotiation import Version, WillOptions
+from limpet.delivery.mqtt.negotiation import MqttVersion, WillOptions
 
 
-class State(Enum):
+class ConnectionState(Enum):
     """``WAITING``: between two attempts to connect. ``RESUBSCRIBING``: online, and trying a topic left out before.
 
     ``LEAVING``: the last messages go out.
@@ -41,7 +41,7 @@ class PauseOver(msgspec.Struct, frozen=True):
 class Accepted(msgspec.Struct, frozen=True):
     """The broker accepted the connection. What it takes: retained messages, wildcards, the highest QoS."""
 
-    version: Version
+    version: MqttVersion
     retain: bool
     wildcards: bool
     qos: int
@@ -129,7 +129,7 @@ class Wait(msgspec.Struct, frozen=True):
 class Connect(msgspec.Struct, frozen=True):
     """Connect. ``clean``: without the session that the broker has kept."""
 
-    version: Version
+    version: MqttVersion
     will: WillOptions
     clean: bool
 
@@ -156,7 +156,7 @@ class Leave(msgspec.Struct, frozen=True):
     stopped: bool
 
 
-class Log(msgspec.Struct, frozen=True):
+class LogLine(msgspec.Struct, frozen=True):
     """Log a line. ``event``: report it as an event, too."""
 
     text: str
@@ -164,10 +164,10 @@ class Log(msgspec.Struct, frozen=True):
     event: bool = False
 
 
-Instruction: TypeAlias = Wait | Connect | Subscribe | Begin | Exchange | Leave | Log
+Instruction: TypeAlias = Wait | Connect | Subscribe | Begin | Exchange | Leave | LogLine
 
-_S = State
-TRANSITIONS: dict[tuple[State, type[Stimulus]], tuple[State, ...]] = {
+_S = ConnectionState
+TRANSITIONS: dict[tuple[ConnectionState, type[Stimulus]], tuple[ConnectionState, ...]] = {
     (_S.WAITING, PauseOver): (_S.CONNECTING,),
     (_S.WAITING, StopRequested): (_S.STOPPED,),
     (_S.WAITING, Crashed): (_S.WAITING,),

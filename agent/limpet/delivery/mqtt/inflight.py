@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(slots=True)
-class Group:
+class AckGroup:
     """The publishes that one message of the outbox becomes, in parts and dialects. ``left`` are not done."""
 
     ids: tuple[EntryId, ...]
@@ -27,21 +27,21 @@ class Releases:
 
     def __init__(self) -> None:
         self.acked: deque[EntryId] = deque()
-        self._groups: deque[Group] = deque()
+        self._groups: deque[AckGroup] = deque()
 
-    def begin(self, ids: tuple[EntryId, ...], publishes: int) -> Group:
+    def begin(self, ids: tuple[EntryId, ...], publishes: int) -> AckGroup:
         """Add a message that becomes a number of publishes."""
-        group = Group(ids, publishes)
+        group = AckGroup(ids, publishes)
         self._groups.append(group)
         self._release()
         return group
 
-    def expect(self, group: Group, more: int) -> None:
+    def expect(self, group: AckGroup, more: int) -> None:
         """Take in that a message becomes more publishes, or fewer."""
         group.left += more
         self._release()
 
-    def finish(self, group: Group | None) -> None:
+    def finish(self, group: AckGroup | None) -> None:
         """Take in that one publish of a message is done."""
         if group:
             self.expect(group, -1)
@@ -60,7 +60,7 @@ class Sending(NamedTuple):
 
     publish: Publish
     source: Outgoing | None = None
-    group: Group | None = None
+    group: AckGroup | None = None
     correlation: bytes = b""
 
 

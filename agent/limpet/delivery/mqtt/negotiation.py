@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple, TypeAlias
 
-Version: TypeAlias = Literal["5", "3.1.1"]
+MqttVersion: TypeAlias = Literal["5", "3.1.1"]
 
 UNSUPPORTED_VERSION = 0x84
 TOPIC_INVALID = 0x90
@@ -45,7 +45,7 @@ class Negotiation:
     """``version`` and ``will`` are those of the present attempt."""
 
     def __init__(self, protocol: Literal["auto", "5", "3.1.1"]) -> None:
-        self.version: Version = "3.1.1" if protocol == "3.1.1" else "5"
+        self.version: MqttVersion = "3.1.1" if protocol == "3.1.1" else "5"
         self.will = FULL
         self._auto = protocol == "auto"
         self._has_5 = False

@@ -51,7 +51,7 @@ DRAIN = 3.0
 """Seconds to send what is left when the program stops."""
 
 
-class Figures(NamedTuple):
+class OutboxFigures(NamedTuple):
     """The outbox at the end of the last turn. ``oldest`` is a ``time.monotonic``."""
 
     depth: int
@@ -66,7 +66,7 @@ class OutboxThread:
     """Owns the outbox, and reads the reporter's feed into it."""
 
     def __init__(self, config: Config, context: ReporterContext, root: str, sender: Sender) -> None:
-        self.figures = Figures(0, 0, None, {}, 0, 0)
+        self.figures = OutboxFigures(0, 0, None, {}, 0, 0)
         self._origin = context.origin
         self._feed = context.feed
         self._root = root
@@ -264,7 +264,7 @@ class OutboxThread:
         self._feed.wake()
 
     def _count(self) -> None:
-        self.figures = Figures(
+        self.figures = OutboxFigures(
             self._outbox.depth,
             self._outbox.size,
             self._outbox.oldest(),

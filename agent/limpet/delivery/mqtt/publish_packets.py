@@ -9,7 +9,7 @@ from paho.mqtt.properties import Properties
 
 if TYPE_CHECKING:
     from limpet.contracts.dialect import Publish
-    from limpet.delivery.mqtt.negotiation import Version
+    from limpet.delivery.mqtt.negotiation import MqttVersion
 
 MOST_ALIASES = 256
 """Topics that are sent as numbers."""
@@ -25,7 +25,7 @@ class PackedProperties(NamedTuple):
         return self.wire
 
 
-class Head(NamedTuple):
+class PublishHead(NamedTuple):
     """``topic`` is what is written: empty if the broker knows it by its ``alias``, which is 0 if there is none."""
 
     topic: str
@@ -54,7 +54,7 @@ class TopicAliases:
             self._numbers[topic] = len(self._numbers) + 1
         return "" if topic in self._established else topic, self._numbers[topic]
 
-    def sent(self, mid: int, head: Head) -> None:
+    def sent(self, mid: int, head: PublishHead) -> None:
         """Take in that a message with this head was sent under a message id."""
         if head.topic and head.alias:
             self._sent[mid] = head.topic
@@ -69,19 +69,19 @@ class TopicAliases:
 class PublishHeads:
     """Makes the heads of one connection's messages. Topic and properties have limits only in MQTT 5."""
 
-    def __init__(self, version: Version) -> None:
+    def __init__(self, version: MqttVersion) -> None:
         self.aliases = TopicAliases()
         self._has_properties = version == "5"
         self._cache: dict[tuple[str, int | None, int], PackedProperties] = {}
 
-    def head(self, message: Publish, expiry: float | None, correlation: bytes) -> Head:
+    def head(self, message: Publish, expiry: float | None, correlation: bytes) -> PublishHead:
         """Return the head of a message, which the broker drops after ``expiry`` seconds undelivered."""
         if not self._has_properties:
-            return Head(message.topic, 0, None)
+            return PublishHead(message.topic, 0, None)
         # Replies go to topics that clients choose: those would use the numbers up.
         topic, alias = self.aliases.write(message.topic) if expiry or message.retain else (message.topic, 0)
         seconds = None if expiry is None else max(1, min(int(expiry), 0xFFFF_FFFF))
-        return Head(topic, alias, self._properties(message, seconds, correlation, alias))
+        return PublishHead(topic, alias, self._properties(message, seconds, correlation, alias))
 
     def _properties(
         self, message: Publish, expiry: int | None, correlation: bytes, alias: int

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from limpet.contracts.messages import Message
     from limpet.delivery.mqtt.connection import Connection
     from limpet.delivery.mqtt.dialects import Dialects
-    from limpet.delivery.mqtt.inflight import Group
+    from limpet.delivery.mqtt.inflight import AckGroup
     from limpet.delivery.mqtt.outgoing import Outgoing
     from limpet.delivery.mqtt.poison import Key
     from limpet.delivery.outbox import EntryId
@@ -85,7 +85,7 @@ class Publisher:
         self._changed: dict[str, tuple[Publish, Message]] = {}
         self._replies: deque[Sending] = deque()
         self._queue: deque[Sending] = deque()
-        self._parts: deque[tuple[Outgoing, Group]] = deque()
+        self._parts: deque[tuple[Outgoing, AckGroup]] = deque()
         self._in_flight = InFlight()
         self._unconfirmed: Flight | None = None
         self._refused_in_a_row: dict[str, int] = {}
@@ -238,7 +238,7 @@ class Publisher:
             return [message]
         return outgoing.split(message, items, self._poison.most_items or len(message.items), limit)
 
-    def _format(self, part: Outgoing, group: Group) -> None:
+    def _format(self, part: Outgoing, group: AckGroup) -> None:
         """Queue what a part is in all dialects."""
         publishes = self._dialects.results_or_event(part)
         self._count_faults(part.topic, len(part.items))

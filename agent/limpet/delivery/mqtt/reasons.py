@@ -7,7 +7,7 @@ import ssl
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from limpet.delivery.mqtt.broker_settings import Endpoint
+    from limpet.delivery.mqtt.broker_settings import BrokerEndpoint
 
 # X.509 verification errors, as OpenSSL numbers them (x509_vfy.h).
 _CERTIFICATE = {
@@ -61,7 +61,7 @@ def silence(trouble: str) -> str:
     return "it closes the connection without an answer"
 
 
-def failure(error: Exception, endpoint: Endpoint) -> str:
+def failure(error: Exception, endpoint: BrokerEndpoint) -> str:
     """Explain an exception raised while connecting."""
     if isinstance(error, ssl.SSLCertVerificationError):
         text = _CERTIFICATE.get(error.verify_code, f"its certificate does not verify: {error.verify_message}")

@@ -22,7 +22,7 @@ from limpet.delivery.mqtt.connection_state import (
     Failed,
     Leave,
     Left,
-    Log,
+    LogLine,
     Lost,
     PauseOver,
     Refused,
@@ -182,7 +182,7 @@ class Sender:
 
     def _do(self, instruction: Instruction) -> Stimulus | None:  # noqa: PLR0911 - one for each
         match instruction:
-            case Log():
+            case LogLine():
                 self._log(instruction)
                 return None
             case Begin():
@@ -323,7 +323,7 @@ class Sender:
     def _status(self, payload: bytes) -> Publish:
         return Publish(self._presence.topic, payload, 1, retain=True, content_type="application/json")
 
-    def _log(self, line: Log) -> None:
+    def _log(self, line: LogLine) -> None:
         if self._stop.is_set():
             return
         log.log(line.level, "%s: %s", self._name, line.text)

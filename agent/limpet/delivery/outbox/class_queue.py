@@ -10,7 +10,7 @@ from collections import Counter, OrderedDict, deque
 from typing import TYPE_CHECKING
 
 from limpet.delivery.outbox import Class, Entry, EntryId, Freshness, StoredEntry
-from limpet.delivery.outbox.database import Head
+from limpet.delivery.outbox.database import RowHead
 from limpet.delivery.outbox.shedding import Thinning
 
 if TYPE_CHECKING:
@@ -159,10 +159,10 @@ class ClassQueue:
             sizes[entry.pipeline] += entry.size
         return sizes
 
-    def heads(self, after: int) -> list[Head]:
+    def heads(self, after: int) -> list[RowHead]:
         """Return what the bounds need to know of the entries in memory that may be shed, oldest first."""
         return [
-            Head(sequence, entry.pipeline, len(entry.items), entry.size, entry.born)
+            RowHead(sequence, entry.pipeline, len(entry.items), entry.size, entry.born)
             for sequence, entry in self.memory.items()
             if sequence > after and self.is_waiting(sequence)
         ]

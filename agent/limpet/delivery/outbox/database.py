@@ -53,7 +53,7 @@ _ROWS = 64
 """Rows of one INSERT. sqlite3 releases the GIL for each statement, and would wait for it again after each row."""
 
 
-class Head(NamedTuple):
+class RowHead(NamedTuple):
     """What the bounds need to know of a row."""
 
     sequence: int
@@ -142,7 +142,7 @@ class Database:
                         break
         return found
 
-    def heads(self, kind: Class, after: int, rows: int) -> list[Head]:
+    def heads(self, kind: Class, after: int, rows: int) -> list[RowHead]:
         """Return what the bounds need to know of the rows after a sequence number."""
         with disk_errors(self.path):
             return [self._head(kind, row) for row in self._db.execute(of(kind, SELECT_HEADS), (after, rows))]
@@ -153,11 +153,11 @@ class Database:
             rows = self._db.execute(of(kind, _SIZES)).fetchmany(MOST_PIPELINES)
         return {str(pipeline): int(size) for pipeline, size in rows}
 
-    def _head(self, kind: Class, row: tuple[int, str, int, str, float, float, int, int, int, int]) -> Head:
+    def _head(self, kind: Class, row: tuple[int, str, int, str, float, float, int, int, int, int]) -> RowHead:
         if not is_sound_head(kind, row):
             raise self._damaged()
         sequence, pipeline, items, boot, born, wall, size, *_ = row
-        return Head(sequence, pipeline, items, size, self._born(boot, born, wall))
+        return RowHead(sequence, pipeline, items, size, self._born(boot, born, wall))
 
     def _damaged(self) -> DiskDamagedError:
         return DiskDamagedError(f"{self.path}: a message is not what was written")

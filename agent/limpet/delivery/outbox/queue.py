@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from limpet.delivery.outbox import Class, Entry, EntryId, Freshness, StoredEntry
-    from limpet.delivery.outbox.database import Head
+    from limpet.delivery.outbox.database import RowHead
     from limpet.delivery.outbox.rules import OutboxRules
 
 COMMIT_AFTER = 0.05
@@ -316,7 +316,7 @@ class Outbox:
                 self._shed(each, each.sizes(), each.heads, surplus + limit // SLACK)
 
     def _shed(
-        self, queue: ClassQueue, sizes: Mapping[str, int], heads: Callable[[int], Iterable[Head]], surplus: int
+        self, queue: ClassQueue, sizes: Mapping[str, int], heads: Callable[[int], Iterable[RowHead]], surplus: int
     ) -> None:
         if queue.rules.when_full == "keep-every-nth":
             self._drop(queue, queue.thinning.victims(heads, surplus), "thinned")
@@ -331,12 +331,12 @@ class Outbox:
             old = shedding.too_old(self._heads(queue, 0), now - queue.rules.max_age)
             self._drop(queue, old, "too old")
 
-    def _drop(self, queue: ClassQueue, heads: Iterable[Head], cause: str) -> None:
+    def _drop(self, queue: ClassQueue, heads: Iterable[RowHead], cause: str) -> None:
         for head in heads:
             queue.forget(head.sequence)
             self.counts[f"{queue.kind}s, {cause}"] += head.items
 
-    def _heads(self, queue: ClassQueue, after: int) -> Iterator[Head]:
+    def _heads(self, queue: ClassQueue, after: int) -> Iterator[RowHead]:
         """Yield what may be shed after a sequence number, oldest first."""
         while self._store and (rows := self._store.heads(queue.kind, after, CHUNK)):
             after = rows[-1].sequence

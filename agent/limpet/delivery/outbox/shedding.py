@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from limpet.delivery.outbox.database import Head
+    from limpet.delivery.outbox.database import RowHead
 
 
-def too_old(heads: Iterable[Head], born_before: float) -> Iterator[Head]:
+def too_old(heads: Iterable[RowHead], born_before: float) -> Iterator[RowHead]:
     """Yield the messages born before then."""
     for head in heads:
         if head.born >= born_before:
@@ -19,7 +19,7 @@ def too_old(heads: Iterable[Head], born_before: float) -> Iterator[Head]:
         yield head
 
 
-def oldest(heads: Iterable[Head], surplus: int) -> Iterator[Head]:
+def oldest(heads: Iterable[RowHead], surplus: int) -> Iterator[RowHead]:
     """Yield the oldest messages until ``surplus`` bytes are free."""
     for head in heads:
         if surplus <= 0:
@@ -28,7 +28,9 @@ def oldest(heads: Iterable[Head], surplus: int) -> Iterator[Head]:
         yield head
 
 
-def largest(sizes: Mapping[str, int], heads: Callable[[int], Iterable[Head]], surplus: int) -> Iterator[Head]:
+def largest(
+    sizes: Mapping[str, int], heads: Callable[[int], Iterable[RowHead]], surplus: int
+) -> Iterator[RowHead]:
     """Yield the oldest messages of the pipelines that hold most, until ``surplus`` bytes are free.
 
     ``sizes``: the bytes of each pipeline. So a pipeline that floods the outbox pushes out its own messages.
@@ -64,7 +66,7 @@ class Thinning:
         self._upto = 0
         self._seen: Counter[str] = Counter()
 
-    def victims(self, heads: Callable[[int], Iterable[Head]], surplus: int) -> Iterator[Head]:
+    def victims(self, heads: Callable[[int], Iterable[RowHead]], surplus: int) -> Iterator[RowHead]:
         """Yield messages to shed until ``surplus`` bytes are free.
 
         Each call goes on where the one before stopped. At the end it begins again with the oldest messages, whose

@@ -19,7 +19,7 @@ from limpet.delivery.outbox.schema import LARGEST_PAYLOAD, PAGE
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from limpet.delivery.outbox.sqlite_wal import Log
+    from limpet.delivery.outbox.sqlite_wal import CommittedFrames
 
 _LEAF, _INTERIOR = 13, 5
 _FIRST = 100
@@ -51,7 +51,7 @@ class Cell(NamedTuple):
 class Pages:
     """The pages of an open file, with what its log has of them."""
 
-    def __init__(self, file: BinaryIO | None, wal: BinaryIO | None, log: Log) -> None:
+    def __init__(self, file: BinaryIO | None, wal: BinaryIO | None, log: CommittedFrames) -> None:
         self._file = file.fileno() if file else -1
         self._wal = wal.fileno() if wal else -1
         length = os.fstat(self._file).st_size if file else 0

@@ -35,7 +35,7 @@ class Frame(NamedTuple):
     whole: bool
 
 
-class Log(NamedTuple):
+class CommittedFrames(NamedTuple):
     """The frames up to the last commit, oldest first. ``pages``: those of the database then, 0 if unknown.
 
     ``damaged``: SQLite would not read all of it.
@@ -46,18 +46,18 @@ class Log(NamedTuple):
     damaged: bool
 
 
-def read(path: Path) -> Log:
+def read(path: Path) -> CommittedFrames:
     """Read a log. One that is missing, or is no regular file, is empty. ``OSError`` as from reading."""
     if not state_files.is_regular(path):
-        return Log([], 0, damaged=False)
+        return CommittedFrames([], 0, damaged=False)
     with open_file(path) as file:
         return _read(file.fileno(), os.fstat(file.fileno()).st_size)
 
 
-def _read(fd: int, length: int) -> Log:
+def _read(fd: int, length: int) -> CommittedFrames:
     head = os.pread(fd, _HEADER.size, 0)
     if length <= _HEADER.size:
-        return Log([], 0, damaged=False)
+        return CommittedFrames([], 0, damaged=False)
     magic, _, _, _, *salts, one, two = _HEADER.unpack(head)
     words = {_LITTLE: "<II", _BIG: ">II"}.get(magic, "<II" if sys.byteorder == "little" else ">II")
     sound = magic in {_LITTLE, _BIG} and _checksum(head[:24], (0, 0), words) == (one, two)
@@ -92,7 +92,7 @@ class _Frames:
                 yield at, data
 
 
-def _frames(frames: _Frames, salts: list[int], before: tuple[int, int], words: str) -> Log:
+def _frames(frames: _Frames, salts: list[int], before: tuple[int, int], words: str) -> CommittedFrames:
     found: list[Frame] = []
     committed = pages = 0
     damaged = frames.many > _MOST or frames.begun
@@ -107,7 +107,7 @@ def _frames(frames: _Frames, salts: list[int], before: tuple[int, int], words: s
             if commit:
                 committed, pages = len(found), commit if whole else pages
         before = (one, two)
-    return Log(found[:committed], pages, damaged)
+    return CommittedFrames(found[:committed], pages, damaged)
 
 
 def _checksum(data: bytes, start: tuple[int, int], words: str) -> tuple[int, int]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from limpet.delivery.outbox import Class, StoredEntry
-    from limpet.delivery.outbox.database import Head
+    from limpet.delivery.outbox.database import RowHead
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ class Store:
             self._fail(error)
             return None
 
-    def heads(self, kind: Class, after: int, rows: int) -> list[Head]:
+    def heads(self, kind: Class, after: int, rows: int) -> list[RowHead]:
         """Read what the bounds need to know of messages; nothing if they cannot be read now."""
         try:
             return self._disk.heads(kind, after, rows) if self._disk else []

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from limpet.models.tflite.tensor import Tensor
+from limpet.models.tflite.tensor import FileTensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -92,7 +92,7 @@ class Op(msgspec.Struct, frozen=True):
 class GraphParts(msgspec.Struct, frozen=True):
     """What matters of a graph. ``variable``: the tensors that the file marks so."""
 
-    tensors: Sequence[Tensor]
+    tensors: Sequence[FileTensor]
     ops: Sequence[Op]
     variable: frozenset[int]
 
@@ -129,7 +129,7 @@ def _reached(graphs: Sequence[GraphParts], first: int) -> Iterator[GraphParts]:
         waiting += chain.from_iterable(op.graphs for op in graphs[number].ops)
 
 
-def _takes_one_step(op: Op, tensors: Sequence[Tensor]) -> bool:
+def _takes_one_step(op: Op, tensors: Sequence[FileTensor]) -> bool:
     if op.code in _BOTH_WAYS:
         return False
     if op.code not in _TIME_MAJOR:
@@ -138,7 +138,9 @@ def _takes_one_step(op: Op, tensors: Sequence[Tensor]) -> bool:
     return len(shape) < 3 or shape[0 if op.time_major else 1] == 1
 
 
-def state_pairs(inputs: Sequence[Tensor], outputs: Sequence[Tensor], names: Mapping[str, str]) -> dict[str, str]:
+def state_pairs(
+    inputs: Sequence[FileTensor], outputs: Sequence[FileTensor], names: Mapping[str, str]
+) -> dict[str, str]:
     """Return inputs that look like state, each with the output that looks like its next value.
 
     It is a guess, for a person to confirm. Shape and dtype must be equal. Names must differ only in words such as
@@ -157,7 +159,7 @@ def state_pairs(inputs: Sequence[Tensor], outputs: Sequence[Tensor], names: Mapp
     return found
 
 
-def _key(tensor: Tensor, names: Mapping[str, str], *, by_name: bool) -> tuple[object, ...]:
+def _key(tensor: FileTensor, names: Mapping[str, str], *, by_name: bool) -> tuple[object, ...]:
     """Return what an input and an output of a pair have in common; empty if that says nothing."""
     if by_name:
         stem = _stem(names.get(tensor.name, tensor.name))

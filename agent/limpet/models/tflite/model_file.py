@@ -18,7 +18,7 @@ from limpet.errors import ModelError
 from limpet.models.tflite import carried_state
 from limpet.models.tflite.carried_state import GraphParts, GraphState, Op
 from limpet.models.tflite.flatbuffer import Buffer, DamagedError, Table, root
-from limpet.models.tflite.tensor import Tensor
+from limpet.models.tflite.tensor import FileTensor
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -50,8 +50,8 @@ _NORMALIZATION = 1
 class Port(msgspec.Struct, frozen=True):
     """What a run takes and gives, in the runtime's order: that of the graph, or of a signature's names."""
 
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    inputs: tuple[FileTensor, ...]
+    outputs: tuple[FileTensor, ...]
     state: GraphState
 
 
@@ -63,7 +63,7 @@ class Signature(msgspec.Struct, frozen=True):
     outputs: tuple[str, ...]
 
 
-class Description(msgspec.Struct, frozen=True):
+class FileMetadata(msgspec.Struct, frozen=True):
     """What the embedded ``TFLITE_METADATA`` tells. ``mean`` and ``std`` normalise the first input.
 
     ``problem`` says why it cannot be read. The model runs all the same.
@@ -92,12 +92,12 @@ class TFLiteFile(msgspec.Struct, frozen=True):
 
     size: int
     text: str
-    inputs: tuple[Tensor, ...]
-    outputs: tuple[Tensor, ...]
+    inputs: tuple[FileTensor, ...]
+    outputs: tuple[FileTensor, ...]
     ops: tuple[str, ...]
     signatures: Mapping[str, Signature]
     min_runtime_version: str
-    description: Description
+    description: FileMetadata
     custom_ops: tuple[str, ...]
     ports: Mapping[str, Port]
     aliases: Mapping[str, str]
@@ -179,7 +179,7 @@ class _Graph(msgspec.Struct, frozen=True):
     outputs: tuple[int, ...]
 
 
-def _of(graph: _Graph, indices: Iterable[int]) -> tuple[Tensor, ...]:
+def _of(graph: _Graph, indices: Iterable[int]) -> tuple[FileTensor, ...]:
     return tuple(graph.parts.tensors[index] for index in indices)
 
 
@@ -195,7 +195,7 @@ def _graph(graph: Table, codes: Sequence[tuple[int, str]], buffers: Sequence[tup
     return _Graph(GraphParts(tensors, ops, variable), inputs, outputs)
 
 
-def _op(table: Table, codes: Sequence[tuple[int, str]], tensors: Sequence[Tensor]) -> Op:
+def _op(table: Table, codes: Sequence[tuple[int, str]], tensors: Sequence[FileTensor]) -> Op:
     code, name = _item(codes, table.number(0, "I"), "op code")
     options, newer = table.table(4), table.table(12)
     inputs = table.numbers(1, "i")
@@ -214,7 +214,7 @@ def _custom_ops(graphs: Sequence[_Graph]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(names))
 
 
-def _check_tensor(table: Table, buffers: Sequence[tuple[int, int]]) -> Tensor:
+def _check_tensor(table: Table, buffers: Sequence[tuple[int, int]]) -> FileTensor:
     code = table.number(1, "b")
     dtype, width = _DTYPES[code] if 0 <= code < len(_DTYPES) else (f"type {code}", 0)
     name = table.text(3)
@@ -230,7 +230,7 @@ def _check_tensor(table: Table, buffers: Sequence[tuple[int, int]]) -> Tensor:
     quantization = table.table(4)
     scale = quantization.floats(2) if quantization else ()
     zero_point = quantization.numbers(3, "q") if quantization else ()
-    return Tensor(name, table.numbers(7, "i") or shape, dtype, scale, zero_point)
+    return FileTensor(name, table.numbers(7, "i") or shape, dtype, scale, zero_point)
 
 
 class _Signature(msgspec.Struct, frozen=True):
@@ -272,7 +272,7 @@ def _ports(graphs: Sequence[_Graph], signatures: Sequence[_Signature]) -> dict[s
     return ports
 
 
-def _renamed(tensors: Sequence[Tensor], indices: Mapping[str, int]) -> tuple[Tensor, ...]:
+def _renamed(tensors: Sequence[FileTensor], indices: Mapping[str, int]) -> tuple[FileTensor, ...]:
     return tuple(msgspec.structs.replace(tensors[index], name=name) for name, index in indices.items())
 
 
@@ -292,23 +292,23 @@ def _version(content: bytes) -> str:
     return text if re.fullmatch(r"\d+(\.\d+)*", text) else ""
 
 
-def _description(content: bytes) -> Description:
+def _description(content: bytes) -> FileMetadata:
     """Return what the metadata says. What cannot be read becomes a problem in it."""
     if not content:
-        return Description()
+        return FileMetadata()
     try:
         return _described(content)
     except DamagedError as error:
-        return Description(problem=f"its {_METADATA} cannot be read: {error}")
+        return FileMetadata(problem=f"its {_METADATA} cannot be read: {error}")
 
 
-def _described(content: bytes) -> Description:
+def _described(content: bytes) -> FileMetadata:
     model = root(content, b"M001")
     graphs = model.tables(3)
     inputs = graphs[0].tables(2) if graphs else []
     outputs = graphs[0].tables(3) if graphs else []
     mean, std = _normalization(inputs)
-    return Description(
+    return FileMetadata(
         name=model.text(0),
         text=model.text(1),
         version=model.text(2),

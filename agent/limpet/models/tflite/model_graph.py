@@ -50,7 +50,7 @@ class GraphOp:
 
 
 @dataclass(frozen=True)
-class Graph:
+class ModelGraph:
     """The first graph of a model, the one that is run. Inputs and outputs are indices of tensors."""
 
     tensors: tuple[GraphTensor, ...]
@@ -65,7 +65,7 @@ class Graph:
         return None if None in counts else sum(count or 0 for count in counts)
 
 
-def read(data: Buffer) -> Graph:
+def read(data: Buffer) -> ModelGraph:
     """Read the first graph. ``ModelError`` where the file is damaged."""
     try:
         model = root(data, b"TFL3")
@@ -74,7 +74,7 @@ def read(data: Buffer) -> Graph:
         tensors = tuple(_tensor(table, full) for table in graph.tables(0))
         codes = [(max(t.number(0, "b"), t.number(3, "i")), t.text(1)) for t in model.tables(1)]
         ops = tuple(_op(table, codes, tensors) for table in graph.tables(3))
-        return Graph(tensors, ops, _indices(graph, 1), _indices(graph, 2))
+        return ModelGraph(tensors, ops, _indices(graph, 1), _indices(graph, 2))
     except (DamagedError, IndexError) as error:
         raise ModelError(f"not a TFLite model, or damaged: {error}") from error
 

@@ -7,7 +7,7 @@ import msgspec
 from limpet.contracts.fields import TensorInfo
 
 
-class Tensor(msgspec.Struct, frozen=True):
+class FileTensor(msgspec.Struct, frozen=True):
     """A tensor as the file has it. ``shape`` has -1 for a dimension that may vary."""
 
     name: str

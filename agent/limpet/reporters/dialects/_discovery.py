@@ -51,7 +51,7 @@ class Entity(NamedTuple):
     health: str = ""
 
 
-class Device:
+class DiscoveryDevice:
     """What all entities of a device have in common."""
 
     def __init__(self, origin: Origin, prefix: str, status: str) -> None:

@@ -57,7 +57,7 @@ class HomeAssistant:
         self.reserved = (config.prefix,)
         self._root = f"{root}/homeassistant"
         self._boot = origin.boot
-        self._device = _discovery.Device(origin, config.prefix, f"{root}/status")
+        self._device = _discovery.DiscoveryDevice(origin, config.prefix, f"{root}/status")
         self._discover = self._device.whole if config.discovery == "device" else self._device.each
         self._known: dict[str, _fields.Known] = {}
         self._entities: dict[str, Entity] = {}

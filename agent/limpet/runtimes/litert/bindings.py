@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from limpet.contracts.data import Array, TensorSpec
-from limpet.runtimes.litert.tensors import Feed, dequantizer, reader
+from limpet.runtimes.litert.tensors import InputWriter, dequantizer, reader
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,27 +25,27 @@ Place: TypeAlias = "tuple[int, TensorSpec, tuple[int, ...]]"
 """Index of a tensor in its graph, what it is, and the shape that it has now."""
 
 
-Run: TypeAlias = "Callable[[Sequence[Array]], Sequence[Array]]"
+Runner: TypeAlias = "Callable[[Sequence[Array]], Sequence[Array]]"
 
 
 class Binding(msgspec.Struct):
-    """What one run does: each feed takes an input, ``invoke`` runs, each fetch returns an output."""
+    """What one run does: each writer takes an input, ``invoke`` runs, each fetch returns an output."""
 
-    feeds: list[Feed]
+    writers: list[InputWriter]
     invoke: Callable[[], object]
     fetches: list[Callable[[], Array]]
     addresses: dict[int, int] = msgspec.field(default_factory=dict)
 
-    def runner(self, complain: Callable[[Exception, int], Exception]) -> Run:
+    def runner(self, complain: Callable[[Exception, int], Exception]) -> Runner:
         """Return what runs once. ``complain`` makes an error of the runtime's and the number of inputs."""
-        if len(self.feeds) == len(self.fetches) == 1:
+        if len(self.writers) == len(self.fetches) == 1:
             return self._single(complain)
-        feeds, invoke, fetches = self.feeds, self.invoke, self.fetches
+        writers, invoke, fetches = self.writers, self.invoke, self.fetches
 
         def run(inputs: Sequence[Array]) -> Sequence[Array]:
             try:
-                for feed, values in zip(feeds, inputs, strict=True):
-                    feed(values)
+                for writer, values in zip(writers, inputs, strict=True):
+                    writer(values)
                 invoke()
                 return [fetch() for fetch in fetches]
             except (ValueError, RuntimeError) as error:
@@ -53,16 +53,16 @@ class Binding(msgspec.Struct):
 
         return run
 
-    def _single(self, complain: Callable[[Exception, int], Exception]) -> Run:
+    def _single(self, complain: Callable[[Exception, int], Exception]) -> Runner:
         """Return the same for one input and one output: 1.5 µs less, which is half for the smallest models."""
-        (feed,), invoke, (fetch,) = self.feeds, self.invoke, self.fetches
+        (writer,), invoke, (fetch,) = self.writers, self.invoke, self.fetches
 
         def run(inputs: Sequence[Array]) -> Sequence[Array]:
             try:
                 (values,) = inputs
-                if values.shape != feed.shape or values.dtype is not feed.dtype:
-                    feed.adapt(values)
-                feed.write(values)
+                if values.shape != writer.shape or values.dtype is not writer.dtype:
+                    writer.adapt(values)
+                writer.write(values)
                 invoke()
                 return (fetch(),)
             except (ValueError, RuntimeError) as error:
@@ -124,7 +124,7 @@ def address(interpreter: Any, tensor: int) -> int:
 def direct(interpreter: Any, inputs: Sequence[Place], outputs: Sequence[Place]) -> Binding:
     """Bind to the memory itself. Whoever holds the binding holds the interpreter and lets go of both at once."""
     return Binding(
-        [Feed(_memory(interpreter, place), place[1]) for place in inputs],
+        [InputWriter(_memory(interpreter, place), place[1]) for place in inputs],
         interpreter.invoke,
         [reader(_memory(interpreter, place), place[1]) for place in outputs],
         {index: address(interpreter, index) for index, _, _ in (*inputs, *outputs)},
@@ -150,8 +150,8 @@ def by_copies(interpreter: Any, inputs: Sequence[Place], outputs: Sequence[Place
         real = dequantizer(spec)
         return lambda: real(_get(interpreter, index, spec))
 
-    feeds = [Feed(array, spec) for (_, array), (_, spec, _) in zip(staged, inputs, strict=True)]
-    return Binding(feeds, invoke, [fetch(place) for place in outputs])
+    writers = [InputWriter(array, spec) for (_, array), (_, spec, _) in zip(staged, inputs, strict=True)]
+    return Binding(writers, invoke, [fetch(place) for place in outputs])
 
 
 def _get(interpreter: Any, index: int, spec: TensorSpec) -> Array:
@@ -175,8 +175,8 @@ def by_signature(runner: Any, inputs: Sequence[Place], outputs: Sequence[Place])
         real = dequantizer(spec)
         return lambda: real(results[spec.name])
 
-    feeds = [Feed(staged[spec.name], spec) for _, spec, _ in inputs]
-    return Binding(feeds, lambda: results.update(runner(**staged)), [fetch(spec) for _, spec, _ in outputs])
+    writers = [InputWriter(staged[spec.name], spec) for _, spec, _ in inputs]
+    return Binding(writers, lambda: results.update(runner(**staged)), [fetch(spec) for _, spec, _ in outputs])
 
 
 def _memory(interpreter: Any, place: Place) -> Array:

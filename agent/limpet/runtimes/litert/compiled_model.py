@@ -24,7 +24,7 @@ from limpet.errors import ModelError
 from limpet.models.tflite import model_file, model_graph
 from limpet.runtimes.litert import compiler_log
 from limpet.runtimes.litert.bindings import Binding
-from limpet.runtimes.litert.tensors import Feed, dequantizer
+from limpet.runtimes.litert.tensors import InputWriter, dequantizer
 from limpet.wording import suggest
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
     from limpet.contracts.data import Array, FloatArray
     from limpet.contracts.delegate import Choice
-    from limpet.runtimes.litert.bindings import Run
+    from limpet.runtimes.litert.bindings import Runner
 
-Port: TypeAlias = "tuple[int, TensorSpec]"
+IndexedTensor: TypeAlias = "tuple[int, TensorSpec]"
 """LiteRT's number of an input or output in its signature, and what it is."""
 
 _STATE = {142, 143, 144}
@@ -63,7 +63,7 @@ class AcceleratedModel:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     placement: Placement
-    run: Run
+    run: Runner
 
     def __init__(
         self, path: Path, choice: Choice, signature: str, shapes: Sequence[tuple[int, ...]] | None
@@ -147,8 +147,8 @@ class AcceleratedModel:
                 write(array)
             model.run_by_index(number, sources, sinks)
 
-        feeds = [Feed(array, spec) for array, spec in zip(staged, self.inputs, strict=True)]
-        self.run = Binding(feeds, invoke, [_fetch(sinks[i], spec) for i, spec in outs]).runner(self._complain)
+        writers = [InputWriter(array, spec) for array, spec in zip(staged, self.inputs, strict=True)]
+        self.run = Binding(writers, invoke, [_fetch(sinks[i], spec) for i, spec in outs]).runner(self._complain)
 
     def _key(self, model: Any, signature: str) -> str:
         """Return LiteRT's name of the signature to run, that of the first graph if none is asked for."""
@@ -159,7 +159,7 @@ class AcceleratedModel:
             raise ModelError(f"{self.delegate!r} takes the first graph, and signature {signature!r} is of another")
         return signature or str(model.get_signature_by_index(0)["key"])
 
-    def _ports(self, model: Any, key: str, signature: str) -> tuple[list[Port], list[Port]]:
+    def _ports(self, model: Any, key: str, signature: str) -> tuple[list[IndexedTensor], list[IndexedTensor]]:
         """Return inputs and outputs in the order and with the names that the runtime ``tflite`` gives them."""
         names = model.get_signature_list()[key]
         sides = []

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from limpet.sources._numbers import Decimal
     from limpet.sources.tables.form import Form
-    from limpet.sources.tables.head import Head
+    from limpet.sources.tables.head import TableHead
     from limpet.sources.tables.lines import Row
 
 _SURE = 5
@@ -51,7 +51,7 @@ _NO_VALUE = {
 class Body:
     """Takes the rows below the head."""
 
-    def __init__(self, head: Head, form: Form, decimal: Decimal, samples: Sequence[Sequence[str]]) -> None:
+    def __init__(self, head: TableHead, form: Form, decimal: Decimal, samples: Sequence[Sequence[str]]) -> None:
         self._header = head.header
         self._names = head.names
         self._decimal: Decimal = decimal

@@ -21,7 +21,7 @@ _UNNAMED = re.compile(r"Unnamed: \d+")
 _TYPES = {"float", "double", "int", "integer", "number", "real", "string", "datetime", "float32", "float64"}
 
 
-class Head:
+class TableHead:
     """The names of the columns, and what stands above and below them."""
 
     def __init__(self, width: int, decimal: Decimal, form: Form) -> None:

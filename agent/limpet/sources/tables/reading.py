@@ -10,7 +10,7 @@ from msgspec import structs
 
 from limpet.sources.tables import logs
 from limpet.sources.tables.body import Body
-from limpet.sources.tables.head import Head, names_in_comment
+from limpet.sources.tables.head import TableHead, names_in_comment
 from limpet.sources.tables.layout import decimal_of, delimiter_of, width_of
 from limpet.sources.tables.lines import Lines
 from limpet.sources.tables.times import TIME
@@ -55,7 +55,7 @@ def _read(lines: Lines, form: Form, named: Sequence[str], *, stamped: bool) -> T
     lines.at = top[0].number
     width = width_of([row.cells for row in top])
     decimal = form.decimal or decimal_of([row.cells for row in top if len(row.cells) >= width])
-    head = Head(width, decimal, form)
+    head = TableHead(width, decimal, form)
     below = head.read(top)
     if not head.names:
         head.names = list(named) or names_in_comment(comment, width, lines.delimiter, form) or list(form.channels)

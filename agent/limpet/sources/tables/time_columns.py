@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from limpet.sources._numbers import Decimal
     from limpet.sources.tables.form import Form
-    from limpet.sources.tables.head import Head
+    from limpet.sources.tables.head import TableHead
 
 _INDEX = {"index", "idx", "row", "no", "no.", "nr", "nr.", "sample", "sample number", "record"}
 
@@ -23,7 +23,7 @@ _INDEX = {"index", "idx", "row", "no", "no.", "nr", "nr.", "sample", "sample num
 class TimeColumns:
     """Finds the columns that say when. ``columns``: one, or a date and a time of day; none if there is no time."""
 
-    def __init__(self, head: Head, form: Form, decimal: Decimal, samples: Sequence[Sequence[str]]) -> None:
+    def __init__(self, head: TableHead, form: Form, decimal: Decimal, samples: Sequence[Sequence[str]]) -> None:
         self.columns: list[int] = []
         self.notes: list[str] = []
         self._names = head.names
