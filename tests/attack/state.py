@@ -15,7 +15,7 @@ import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from limpet.delivery.outbox import OVERHEAD, framing
+from limpet.delivery.outbox import OVERHEAD, item_array
 from limpet.delivery.outbox.log_records import Item
 from limpet.delivery.outbox.schema import check
 from limpet.delivery.outbox.write_ahead_log import WriteAheadLog
@@ -92,7 +92,7 @@ def _row(**fields: Any) -> Callable[[Path], None]:
     """Return what writes a row as the outbox does, its checksums too, but for these columns."""
 
     def damage(state: Path) -> None:
-        payload = fields.get("payload", framing.join([b'{"id":"x"}']))
+        payload = fields.get("payload", item_array.join([b'{"id":"x"}']))
         row = {
             "sequence": 1_000_000, "pipeline": "bystander", "items": 1, "boot": "b", "born": 1.0, "wall": 1.0,
             "size": len(payload) + OVERHEAD, "packed": 0, "crc": zlib.crc32(payload),
@@ -177,7 +177,7 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "a row born at infinity": (DATABASE, _row(born=float("inf"), wall=float("-inf"))),
     "a row that is packed twice": (DATABASE, _row(packed=1)),
     "a row whose payload is no JSON": (
-        DATABASE, _row(payload=(noise := framing.join([b"\xff\xfe["] * 3)), crc=zlib.crc32(noise), items=3)
+        DATABASE, _row(payload=(noise := item_array.join([b"\xff\xfe["] * 3)), crc=zlib.crc32(noise), items=3)
     ),
     "a row of 1 MB that is said to be packed": (
         DATABASE, _row(payload=(bomb := zlib.compress(bytes(1 << 30))), crc=zlib.crc32(bomb), packed=1)

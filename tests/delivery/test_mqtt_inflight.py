@@ -16,7 +16,7 @@ from limpet.delivery.mqtt.outgoing import Outgoing
 from limpet.delivery.mqtt.poison import BREAKS, MOST, PARTS, PoisonSearch
 from limpet.delivery.mqtt.publish_packets import PublishHead, PublishHeads, TopicAliases
 from limpet.delivery.mqtt.ready_queue import ReadyQueue
-from limpet.delivery.outbox import EntryId, framing
+from limpet.delivery.outbox import EntryId, item_array
 from limpet.errors import UnreadableError
 
 
@@ -184,14 +184,14 @@ def test_messages_to_dialects_are_answered_one_at_a_time_and_bounded() -> None:
 
 @given(st.lists(st.binary(max_size=40), max_size=40))
 def test_items_come_out_of_their_frame_as_they_went_in(items: list[bytes]) -> None:
-    data = framing.join(items)
-    assert len(data) <= sum(map(len, items)) + framing.MOST_OVERHEAD * (len(items) + 1)
-    assert framing.split(data, len(items)) == tuple(items)
+    data = item_array.join(items)
+    assert len(data) <= sum(map(len, items)) + item_array.MOST_OVERHEAD * (len(items) + 1)
+    assert item_array.split(data, len(items)) == tuple(items)
     with pytest.raises(UnreadableError):
-        framing.split(data, len(items) + 1)
+        item_array.split(data, len(items) + 1)
 
 
 @given(st.binary(max_size=60), st.integers(0, 5))
 def test_any_other_bytes_are_unreadable_or_items(data: bytes, count: int) -> None:
     with suppress(UnreadableError):
-        assert len(framing.split(data, count)) == count
+        assert len(item_array.split(data, count)) == count

@@ -15,7 +15,7 @@ import pytest
 from limpet.delivery.mqtt.rate_limits import ReplayRules
 from limpet.delivery.mqtt.ready_queue import ReadyQueue
 from limpet.delivery.mqtt.scheduler import LARGEST_READY, Scheduler
-from limpet.delivery.outbox import OVERHEAD, Entry, framing
+from limpet.delivery.outbox import OVERHEAD, Entry, item_array
 from limpet.delivery.outbox.database import MOST_CAUSES, Database, boot_id, set_shed
 from limpet.delivery.outbox.database_file import connect
 from limpet.delivery.outbox.log_records import FORMAT, MOST_MESSAGES, parse
@@ -72,7 +72,7 @@ def test_a_message_with_the_highest_number_costs_no_later_message(tmp_path: Path
     put(first, 0, 10)
     first.close()
     with closing(connect(tmp_path / "outbox.db")) as db:
-        poison(db, number, framing.join([b"{}"]))
+        poison(db, number, item_array.join([b"{}"]))
     for start in (10, 20, 30):
         again = outbox(tmp_path)
         put(again, start, 10)
@@ -90,7 +90,7 @@ def test_totals_that_are_far_too_high_shed_no_later_message(tmp_path: Path) -> N
     put(first, 0, 10)
     first.close()
     with closing(connect(tmp_path / "outbox.db")) as db:
-        poison(db, 1 << 40, framing.join([b"{}"]))
+        poison(db, 1 << 40, item_array.join([b"{}"]))
         total = (1 << 40, 1 << 52)
         set_total(db, *total)
     second = outbox(tmp_path, rules)
@@ -105,7 +105,7 @@ def test_totals_that_are_far_too_high_shed_no_later_message(tmp_path: Path) -> N
 
 def test_payloads_that_unpack_to_megabytes_are_not_all_kept_ready(tmp_path: Path) -> None:
     outbox(tmp_path).close()
-    large = zlib.compress(framing.join([b'{"a":1' + b" " * (3 * MIB) + b"}"]), 9)
+    large = zlib.compress(item_array.join([b'{"a":1' + b" " * (3 * MIB) + b"}"]), 9)
     with closing(connect(tmp_path / "outbox.db")) as db:
         for number in range(1, 61):
             poison(db, number, large, 1)

@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from limpet.device.machine import Machine, Owner, User
-from limpet.doctor import CHECKS, access, examine, hardware, installation, runtime_packages, settings, software
+from limpet.doctor import (
+    CHECKS,
+    access,
+    configuration,
+    examine,
+    hardware,
+    installation,
+    runtime_packages,
+    software,
+)
 from limpet.doctor.installation import Installation
 from limpet.doctor.runtime_packages import Software
 from support.boards import Board
@@ -212,14 +221,14 @@ def test_delegates(tmp_path: Path, delegates: list[str], require: float, results
 def test_configuration(tmp_path: Path) -> None:
     path = tmp_path / "limpet.toml"
     machine = Machine(tmp_path)
-    missing = only(settings.configuration, installation.read(path, machine))
+    missing = only(configuration.configuration, installation.read(path, machine))
     assert (missing.result, missing.fix) == ("warn", "limpet init")
     path.write_text('[device]\nid = "a b"\n')
-    found = list(settings.configuration(installation.read(path, machine)))
+    found = list(configuration.configuration(installation.read(path, machine)))
     assert Counter(finding.result for finding in found) == {"bad": len(found)}
     assert any("device.id" in finding.what for finding in found)
     who = patient(tmp_path, config=table(tmp_path))
-    assert "there is no model 'm'" in only(settings.configuration, who).what
+    assert "there is no model 'm'" in only(configuration.configuration, who).what
 
 
 # --- all of it

@@ -13,7 +13,8 @@ from limpet.contracts.messages import Message, Origin, ResultMessage
 from limpet.errors import UnreadableError
 from limpet.histogram import difference
 from limpet.supervision.health import HealthReader
-from limpet.supervision.ledger import LEAVING, Ledger
+from limpet.supervision.ledger import Ledger
+from limpet.supervision.traffic import LEAVING
 from limpet.wire.records import Figures, Heartbeat, RawResult, Transition
 
 ORIGIN = Origin("press-07", "4-abc", "1.0")

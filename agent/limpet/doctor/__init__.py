@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from limpet.doctor import access, broker_connection, hardware, kernel, service, settings, software, system, usage
+from limpet.doctor import (
+    access,
+    broker_connection,
+    configuration,
+    hardware,
+    kernel,
+    service,
+    software,
+    system,
+    usage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,7 +41,7 @@ CHECKS: tuple[Callable[[Installation], Iterator[Finding]], ...] = (
     system.heat,
     kernel.sandbox,
     kernel.cgroups,
-    settings.configuration,
+    configuration.configuration,
 )
 
 

@@ -17,7 +17,7 @@ from select import select
 from typing import TYPE_CHECKING
 
 from limpet.device import logs
-from limpet.isolation.child import die_before_parent, die_with_parent, set_name
+from limpet.isolation.child import die_before_parent, die_with_parent, kill, set_name
 from limpet.wakeup import Wakeup
 from limpet.wire.channel import Channel
 from limpet.wire.records import Check, Examine, Exited, Fork, Forked, NotForked, Open, Serve, ToForkServer
@@ -75,8 +75,7 @@ class ForkServer:
                         self._do(record)
         except (EOFError, BrokenPipeError):
             for pid in self._children:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
+                kill(pid)
 
     def _do(self, record: ToForkServer) -> None:
         if isinstance(record, Fork):

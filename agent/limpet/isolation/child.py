@@ -1,4 +1,7 @@
-"""What a child process requests of the kernel, and how it ended. Systems without ``prctl`` get no request."""
+"""What a child process requests of the kernel, and how its parent kills it and says how it ended.
+
+Systems without ``prctl`` get no request.
+"""
 
 from __future__ import annotations
 
@@ -35,6 +38,12 @@ def die_before_parent() -> None:
     """Have the kernel, when memory runs out, kill this process rather than its parent, see proc(5)."""
     with contextlib.suppress(OSError):
         _OOM_SCORE.write_text(str(min(int(_OOM_SCORE.read_text()) + 500, _OOM_WORST)), encoding="ascii")
+
+
+def kill(pid: int) -> None:
+    """Kill a process. One that is gone already is no error."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 def describe(status: int) -> str:

@@ -14,12 +14,12 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from limpet.errors import UnreadableError
-from limpet.isolation.child import describe
+from limpet.isolation.child import describe, kill
 from limpet.plugins import built_in
 from limpet.supervision.checking import Checking
 from limpet.supervision.forks import Forks
 from limpet.supervision.helpers import Helpers
-from limpet.supervision.worker_process import WorkerProcess, kill
+from limpet.supervision.worker_process import WorkerProcess
 from limpet.wire.records import Ask, Exited, Forked, NotForked, ToSupervisor
 
 if TYPE_CHECKING:

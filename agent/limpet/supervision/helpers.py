@@ -6,9 +6,7 @@ in time, and it is killed once it has answered.
 
 from __future__ import annotations
 
-import os
 import selectors
-import signal
 import socket
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from limpet.errors import UnreadableError
-from limpet.isolation.child import describe
+from limpet.isolation.child import describe, kill
 from limpet.wire.border import cleaned
 from limpet.wire.channel import Channel
 from limpet.wire.records import LARGEST_RECORD
@@ -155,5 +153,4 @@ class Helpers:
 
 def _kill(helper: _Helper) -> None:
     if helper.pid is not None:
-        with suppress(ProcessLookupError):
-            os.kill(helper.pid, signal.SIGKILL)
+        kill(helper.pid)

@@ -18,6 +18,7 @@ from limpet.contracts.messages import ResultMessage
 from limpet.device import clock
 from limpet.errors import UnreadableError
 from limpet.histogram import merge
+from limpet.supervision.traffic import LEAVING
 from limpet.wire.border import folded
 from limpet.wire.records import Transition
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
 
 LARGEST_COUNT = (1 << 53) - 1
 """Readers of JSON have integers up to here exactly, and msgspec writes none above 2^64."""
-LEAVING = 10.0
-"""Seconds for which the worker of a cell may still hand over results of a pipeline that was taken from it."""
 
 
 @dataclass(slots=True)

@@ -26,7 +26,7 @@ NOTICES_PER_SECOND, NOTICES_AT_ONCE = 0.5, 10
 MOVES_PER_SECOND, MOVES_AT_ONCE = 1.0, 20
 """Transitions of a pipeline that take effect at once. The last one of the others does so a little later."""
 LEAVING = 10.0
-"""Seconds for which a worker may still send records about a pipeline that was taken from it."""
+"""Seconds for which a worker may still send results and other records of a pipeline that was taken from it."""
 MOST_ASKED = 256
 """Questions whose answers are waited for."""
 

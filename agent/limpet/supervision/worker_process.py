@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import logging
-import os
 import selectors
-import signal
 import socket
 from contextlib import suppress
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from limpet.errors import UnreadableError
+from limpet.isolation.child import kill
 from limpet.supervision.instructions import Kill, Report, Send, Start, StartExecutor
 from limpet.supervision.slot import Slot
 from limpet.supervision.traffic import size_of
@@ -172,9 +171,3 @@ class WorkerProcess:
                 reason = cleaned(str(error))
                 log.error("worker %s: %s", self.slot.name, reason)  # noqa: TRY400 - the text is enough
                 self.slot.condemned, self.slot.ending = True, reason
-
-
-def kill(pid: int) -> None:
-    """Kill a process. One that is gone already is no error."""
-    with suppress(ProcessLookupError):
-        os.kill(pid, signal.SIGKILL)

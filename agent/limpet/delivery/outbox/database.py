@@ -14,7 +14,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from limpet.delivery.outbox import CLASSES, OVERHEAD, Class, Entry, EntryId, StoredEntry, framing
+from limpet.delivery.outbox import CLASSES, OVERHEAD, Class, Entry, EntryId, StoredEntry, item_array
 from limpet.delivery.outbox.database_file import connect, finish_repair, prepare, set_strange_aside
 from limpet.delivery.outbox.disk_errors import DiskDamagedError, DiskGoneError, disk_errors
 from limpet.delivery.outbox.schema import (
@@ -206,7 +206,7 @@ class Database:
         self._db.execute(statement, [value for row in rows for value in row])
 
     def _row(self, sequence: int, entry: Entry) -> Row:
-        payload, packed = framing.join(entry.items), 0
+        payload, packed = item_array.join(entry.items), 0
         if len(payload) >= _COMPRESS_FROM:
             payload, packed = zlib.compress(payload, 1), 1
         wall = time.time() - time.monotonic() + entry.born

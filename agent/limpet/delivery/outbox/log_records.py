@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from limpet.delivery.outbox import LARGEST, Class, framing
+from limpet.delivery.outbox import LARGEST, Class, item_array
 from limpet.errors import UnreadableError
 from limpet.untrusted import reading
 
@@ -67,7 +67,7 @@ class _Sealed(msgspec.Struct, array_like=True):
     @property
     def count(self) -> int:
         """How many items it says that it has."""
-        return framing.array_length(bytes(self.items)[:5])
+        return item_array.array_length(bytes(self.items)[:5])
 
 
 def encode(record: Record) -> bytes:

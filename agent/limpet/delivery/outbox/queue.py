@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from limpet.delivery.outbox import LARGEST, MOST_ITEMS, OVERHEAD, is_owner, shedding
 from limpet.delivery.outbox.class_queue import ClassQueue
 from limpet.delivery.outbox.database import Change
-from limpet.delivery.outbox.store import Store
+from limpet.delivery.outbox.disk_store import DiskStore
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -54,7 +54,7 @@ class Outbox:
             "event": ClassQueue("event", rules.events),
             "result": ClassQueue("result", rules.results),
         }
-        self._store = Store(directory, rules.min_free_bytes) if directory else None
+        self._store = DiskStore(directory, rules.min_free_bytes) if directory else None
         self._delete_at = math.inf
         self._blocked_until = 0.0
         self._check_age_at = 0.0

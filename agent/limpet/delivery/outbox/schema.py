@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from limpet.delivery.outbox import CLASSES, LARGEST, MOST_ITEMS, OVERHEAD, Class, framing, is_owner
+from limpet.delivery.outbox import CLASSES, LARGEST, MOST_ITEMS, OVERHEAD, Class, is_owner, item_array
 from limpet.errors import UnreadableError
 from limpet.untrusted import reading
 
@@ -21,7 +21,7 @@ FORMAT = 3
 PAGE = 4096
 """Bytes of a page."""
 
-LARGEST_PAYLOAD = LARGEST + framing.MOST_OVERHEAD * (MOST_ITEMS + 1)
+LARGEST_PAYLOAD = LARGEST + item_array.MOST_OVERHEAD * (MOST_ITEMS + 1)
 """Bytes of the items of a row, at most. More of them in a file is damage."""
 
 HIGHEST = (1 << 62) - 1
@@ -33,7 +33,7 @@ NEWEST = HIGHEST - (1 << 59)
 Row: TypeAlias = "tuple[int, str, int, str, float, float, int, int, int, int, bytes]"
 """Results or an event: the columns of its table.
 
-``payload`` has the items, as in ``framing``; if ``packed`` is 1, compressed by zlib. ``crc`` is its checksum,
+``payload`` has the items, as in ``item_array``; if ``packed`` is 1, compressed by zlib. ``crc`` is its checksum,
 ``head`` that of all other columns and of the table's name.
 """
 
@@ -127,7 +127,7 @@ def _is_counted(table: str, row: Sequence[object], kinds: tuple[type, ...]) -> b
 def items_of(row: Row) -> tuple[bytes, ...]:
     """Return the items of a sound row. ``UnreadableError`` if they do not unpack, or are too large or too few."""
     payload, packed, count = row[10], row[7], row[2]
-    return framing.split(_decompressed(payload) if packed else payload, count)
+    return item_array.split(_decompressed(payload) if packed else payload, count)
 
 
 def _decompressed(payload: bytes) -> bytes:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from limpet.sources.tables import logs
+from limpet.sources.tables import serial_monitor
 from limpet.sources.tables.body import Body
 from limpet.sources.tables.head import TableHead, names_in_comment
 from limpet.sources.tables.layout import decimal_of, delimiter_of, width_of
@@ -30,13 +30,13 @@ def read(lines: Iterable[str], form: Form) -> Table:
     lines = iter(lines)
     first = list(islice(lines, SAMPLE))
     whole = [line for line in first if line.strip()]
-    stamped = bool(whole) and all(logs.STAMP.match(line) for line in whole)
+    stamped = bool(whole) and all(serial_monitor.STAMP.match(line) for line in whole)
     lines = chain(first, lines)
-    named = () if stamped else logs.names_of(whole)
+    named = () if stamped else serial_monitor.names_of(whole)
     if named:
-        lines = logs.without_names(lines, named)
+        lines = serial_monitor.without_names(lines, named)
         form = structs.replace(form, delimiter=";")
-    numbered = Lines(logs.with_time_column(lines, whole, form.delimiter) if stamped else lines)
+    numbered = Lines(serial_monitor.with_time_column(lines, whole, form.delimiter) if stamped else lines)
     try:
         return _read(numbered, form, named, stamped=stamped)
     except (ValueError, OverflowError, csv.Error) as error:

@@ -35,7 +35,7 @@ COMPACT_FROM = 8 * 1024 * 1024
 """Bytes that an empty file may keep."""
 
 
-class Store:
+class DiskStore:
     """A database that may be away. ``usable`` says whether messages can be added now.
 
     ``lost`` counts the messages that could not be read of damaged files, ``unknown`` the files of which nobody
