@@ -251,6 +251,28 @@ def test_a_successor_that_is_wrong_damaged_slow_or_missing_does_not_take_over(
     assert {one["version"] for one in lines.results("single")} == {1}
 
 
+def test_a_bad_newer_bundle_does_not_keep_changed_options_from_the_version_that_works(
+    tmp_path: Path, lines: Lines, board: Board
+) -> None:
+    store = tmp_path / "state" / "models"
+    store.mkdir(parents=True)
+    made(store, "single", 1, plain, **vectors(0))
+    text = SINGLE.format(model="", options="").replace("models/", "single")
+    with daemon(configured(tmp_path, text)) as running, counting(board, 200):
+        lines.wait_results("single", 20)
+        made(store, "single", 2, plus_five, **vectors(4))
+        change(running, tmp_path, text + "every = 2\n")
+        assert lines.wait_event("single", "swap_failed").startswith("single 2 is not used, single 1 goes on")
+        assert lines.wait_event("single", "swapped") == "single 1 on cpu took over"
+        (why,) = lines.events("single", "passed_over")
+        assert why.startswith("single-2.limpet: wrong outputs")
+        assert why.endswith("; runs single-1.limpet")
+        lines.wait_results("single", 20)
+        running.stop()
+    last, before = lines.results("single")[-1], lines.results("single")[-2]
+    assert (last["version"], last["sample"] - before["sample"]) == (1, 2)
+
+
 def test_a_successor_that_hangs_does_not_hold_up_the_next_change(
     tmp_path: Path, store: Path, lines: Lines, board: Board
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 from limpet.config import Config, Device, PipelineConfig, Rung
 from limpet.contracts.assignment import FoundModel, SourceTable
 from limpet.supervision.plan import News, Plan
-from limpet.wire.records import Transition
+from limpet.wire.records import Incident, Transition
 
 if TYPE_CHECKING:
     from limpet.contracts.assignment import PipelineAssignment
@@ -192,3 +192,66 @@ def test_a_new_file_under_the_same_name_is_another_assignment() -> None:
     before = plan.cells["line"].pipelines["p"]
     plan.reload(config(), {"motion": [msgspec.structs.replace(found(2), sha256="another")]}, in_use(plan))
     assert plan.cells["line"].pipelines["p"] != before
+
+
+def refused(version: int) -> Incident:
+    """Have a worker report that a model did not take over from another one."""
+    return Incident("p", "swap_failed", f"{version} is not used", f"sha-{version}", "wrong numbers")
+
+
+def test_a_model_that_does_not_take_over_gives_way_to_a_lower_version_with_the_new_options() -> None:
+    plan = Plan(config(), {"motion": [found(2)]})
+    before = in_use(plan)
+    wanted = config()
+    wanted.pipelines["p"].every = 4
+    plan.reload(wanted, {"motion": [found(3)]}, before)
+    assert plan.hear_incident(refused(3))
+    assert plan.failed_models == {"sha-3"}
+    plan.look_again({"motion": [found(3), found(2)]}, before)
+    assert (runs(plan), plan.desired.pipelines["p"].options.every) == ("motion-2.limpet", 4)
+    assert plan.news == [News("passed_over", "p", "motion-3.limpet: wrong numbers; runs motion-2.limpet")]
+
+
+def test_if_no_lower_version_works_either_the_old_model_goes_on() -> None:
+    plan = Plan(config(), {"motion": [found(1)]})
+    before = in_use(plan)
+    plan.reload(config(), {"motion": [found(3)]}, before)
+    assert plan.hear_incident(refused(3))
+    plan.look_again({"motion": [found(3), found(2)]}, before)
+    assert plan.hear_incident(refused(2))
+    plan.look_again({"motion": [found(3), found(2)]}, before)
+    assert runs(plan) == "motion-1.limpet"
+    assert plan.news == [
+        News(
+            "passed_over",
+            "p",
+            "motion-3.limpet: wrong numbers; motion-2.limpet: wrong numbers; runs motion-1.limpet",
+        )
+    ]
+
+
+def test_a_model_that_did_not_take_over_is_tried_again_with_other_options_or_by_hand() -> None:
+    plan = Plan(config(), {"motion": [found(2)]})
+    before, files = in_use(plan), {"motion": [found(3), found(2)]}
+    plan.reload(config(), files, before)
+    assert plan.hear_incident(refused(3))
+    assert plan.refused_models(config()) == {"sha-3"}
+    plan.reload(config(), files, before)
+    assert runs(plan) == "motion-2.limpet"
+    assert plan.retry("p", before)
+    assert runs(plan) == "motion-3.limpet"
+    assert not plan.retry("p", before)
+    assert plan.hear_incident(refused(3))
+    assert plan.refused_models(config(Rung(every=2))) == frozenset()
+    plan.reload(config(Rung(every=2)), files, before)
+    assert runs(plan) == "motion-3.limpet"
+
+
+def test_a_swap_that_failed_says_nothing_of_the_model_that_is_wanted_now_or_that_has_run() -> None:
+    plan = Plan(config(), {"motion": [found(4)]})
+    assert not plan.hear_incident(refused(3))
+    assert not plan.hear_incident(Incident("p", "swap_failed", "its new options are not used"))
+    plan.hear(Transition("p", "starting", revision=1))
+    plan.hear(Transition("p", "running", model="motion", version=4, revision=1))
+    assert not plan.hear_incident(refused(4))
+    assert not Plan(config(model="motion@3"), {"motion@3": [found(3)]}).hear_incident(refused(3))

@@ -87,6 +87,9 @@ class Worker:
         records = [one.record for one in instructions if isinstance(one, Report)]
         return [record.pipeline for record in records if isinstance(record, Transition)]
 
+    def incidents(self) -> list[Incident]:
+        return self._reported
+
     def events(self) -> list[tuple[str, str, str]]:
         found, self._reported = self._reported, []
         return [(one.pipeline, one.event, one.reason) for one in found]
@@ -109,6 +112,7 @@ def test_a_successor_that_took_over_is_what_a_new_process_runs() -> None:
 def test_after_a_successor_failed_a_new_process_runs_the_old_one() -> None:
     worker = Worker()
     worker.swap(worker.want(cell(2)), "begun", "failed", reason="wrong numbers")
+    assert [(one.sha256, one.why) for one in worker.incidents()] == [("sha-2", "wrong numbers")]
     assert worker.events() == [("a", "swap_failed", "a 2 is not used, a 1 goes on: wrong numbers")]
     assert worker.crash() == ["a", "b"]
     assert worker.events() == []

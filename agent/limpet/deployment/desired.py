@@ -120,12 +120,13 @@ def _pipeline(
         candidates = [one for one in candidates if one.version == pin.version]
     failed = rollout.failed.get(name, {})
     sources = (wanted.source,)
-    if choice := choose(candidates, failed):
+    before = rollout.running.get(name)
+    goes_on = before is not None and before.sources == sources
+    if (choice := choose(candidates, failed)) and not (goes_on and choice.sha256 in failed):
         passed_over = tuple(_why_not(one, failed) for one in candidates if one.version > choice.version)
         return DesiredPipeline(sources=sources, options=wanted.options, model=choice.file, passed_over=passed_over)
-    problem = joined([one.problem for one in candidates]) or _nothing(wanted.model, pin)
-    before = rollout.running.get(name)
-    if before is not None and before.sources == sources:
+    problem = joined([_why_not(one, failed) for one in candidates]) or _nothing(wanted.model, pin)
+    if before is not None and goes_on:
         return DesiredPipeline(sources=sources, options=before.options, model=before.model, problem=problem)
     return DesiredPipeline(sources=sources, options=wanted.options, model=None, problem=problem)
 

@@ -39,20 +39,23 @@ SURVEYING = 120.0
 class Checking:
     """One check. It is over once it is ``done``; then ``problems`` and ``found`` have the answers."""
 
-    def __init__(self, helpers: Helpers, config: Config, failed: frozenset[str] = frozenset()) -> None:
+    def __init__(
+        self, helpers: Helpers, config: Config, failed: frozenset[str] = frozenset(), *, options: bool = True
+    ) -> None:
         """Begin. Answers come while the selector of ``helpers`` is served.
 
-        ``failed`` has the SHA-256 of models that did not work. If there are any, the configuration is at work
-        already: lower versions of the models are looked for, and options are not checked again.
+        ``failed`` has the SHA-256 of models that did not work: lower versions of them are looked for. ``options``:
+        whether the options are checked. They are not if the configuration is at work already.
         """
         self.config = config
         self.failed = failed
+        self.options = options
         self.problems: list[str] = []
         self._helpers = helpers
-        self._options_checked = bool(failed)
+        self._options_checked = not options
         self._until = monotonic() + SURVEYING
         self._survey = Survey(_candidates(config), failed)
-        if not failed:
+        if options:
             helpers.start("check", Check(*to_check(config)), Checked, CHECKING, self._take_options)
         self._examine()
 

@@ -55,12 +55,12 @@ class Fleet:
         """Numbers of executors that will be forked although their worker is gone. They are killed then."""
         self._attach()
 
-    def check(self, wanted: Config, failed: frozenset[str] = frozenset()) -> Checking:
+    def check(self, wanted: Config, failed: frozenset[str] = frozenset(), *, options: bool = True) -> Checking:
         """Begin to check a configuration: its options and its models. ``tend`` and the selector go on with it.
 
-        ``failed``: see ``Checking``.
+        ``failed`` and ``options``: see ``Checking``.
         """
-        checking = Checking(self._helpers, wanted, failed)
+        checking = Checking(self._helpers, wanted, failed, options=options)
         # The fork server imports the runtime while those processes work.
         self._preload(wanted.sources[pipeline.source].kind for pipeline in wanted.pipelines.values())
         return checking

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from limpet.config import Config
     from limpet.contracts.assignment import Assignment, FoundModel, PipelineAssignment
     from limpet.deployment.desired import Desired, DesiredPipeline
+    from limpet.wire.records import Incident
 
 
 class News(NamedTuple):
@@ -33,6 +34,7 @@ class Plan:
         self._config = config
         self._found = found
         self._failed: dict[str, dict[str, str]] = {}
+        self._refused: dict[str, dict[str, str]] = {}
         self._opened: set[tuple[str, str]] = set()
         self._worked: set[tuple[str, str]] = set()
         self.level = 0
@@ -65,7 +67,7 @@ class Plan:
     @property
     def failed_models(self) -> frozenset[str]:
         """The SHA-256 of the models that did not work."""
-        return frozenset(sha256 for models in self._failed.values() for sha256 in models)
+        return _all_of(self._failed) | _all_of(self._refused)
 
     def hear(self, move: Transition) -> bool:
         """Take note of what a worker reports. Return whether a lower version of its model is of interest now.
@@ -81,21 +83,60 @@ class Plan:
             self._opened.add(key)
         elif move.state == "running" and (move.model, move.version) == (one.model.name, one.model.version):
             self._worked.add(key)
-        failed = self._failed.get(move.pipeline, {})
-        if move.state != "failed" or key not in self._opened - self._worked or key[1] in failed:
+        if move.state != "failed" or key not in self._opened:
+            return False
+        return self._note(self._failed, key, move.reason)
+
+    def hear_incident(self, incident: Incident) -> bool:
+        """Take note of an event. Return whether a lower version of a model is of interest now.
+
+        It is if a model of the store did not take over from another one: the options that are new with it can
+        still be right for a lower version.
+        """
+        one = self.desired.pipelines.get(incident.pipeline)
+        if not incident.sha256 or one is None or one.model is None or one.model.sha256 != incident.sha256:
+            return False
+        return self._note(self._refused, (incident.pipeline, incident.sha256), incident.why)
+
+    def _note(self, where: dict[str, dict[str, str]], key: tuple[str, str], reason: str) -> bool:
+        """Take note of a model that failed before it ever ran. Return whether it may have lower versions."""
+        pipeline, sha256 = key
+        wanted = self._config.pipelines.get(pipeline)
+        if wanted is None or key in self._worked or sha256 in self.failed_models:
             return False
         if not store.has_versions(on_rung(wanted, self.level).model):
             return False
-        self._failed[move.pipeline] = {**failed, key[1]: move.reason}
+        where[pipeline] = {**where.get(pipeline, {}), sha256: reason}
         return True
+
+    def refused_models(self, config: Config) -> frozenset[str]:
+        """Return the SHA-256 of the models that did not take over, and are not tried again with ``config``."""
+        return _all_of(self._still_refused(config))
+
+    def _still_refused(self, config: Config) -> dict[str, dict[str, str]]:
+        if config.delegates != self._config.delegates:
+            return {}
+        same = {name for name, one in config.pipelines.items() if one == self._config.pipelines.get(name)}
+        return {name: models for name, models in self._refused.items() if name in same}
+
+    def retry(self, pipeline: str, in_use: Mapping[str, PipelineAssignment]) -> bool:
+        """Forget which models of a pipeline failed. Return whether it should run another one now."""
+        before = self.desired.pipelines
+        self._failed.pop(pipeline, None)
+        self._refused.pop(pipeline, None)
+        self._update(in_use)
+        self.news = models_news(before, self.desired.pipelines)
+        return self.desired.pipelines != before
 
     def reload(
         self, config: Config, found: Mapping[str, Sequence[FoundModel]], in_use: Mapping[str, PipelineAssignment]
     ) -> None:
         """Take a configuration, and the models that were found for it. ``in_use``: what pipelines run now.
 
-        What failed before may be tried again.
+        What failed before may be tried again. What did not take over from another model is, if the options of its
+        pipeline changed.
         """
+        self._refused = self._still_refused(config)
         self._failed.clear()
         self._opened.clear()
         self._worked.clear()
@@ -124,9 +165,16 @@ class Plan:
         self.news = [*moved, *models_news(before, self.desired.pipelines)]
 
     def _update(self, in_use: Mapping[str, PipelineAssignment]) -> None:
-        rollout = Rollout(dict(in_use), self._failed)
+        names = self._failed.keys() | self._refused.keys()
+        failed = {name: {**self._failed.get(name, {}), **self._refused.get(name, {})} for name in names}
+        rollout = Rollout(dict(in_use), failed)
         self.desired = desired(self._config, self._found, rollout=rollout, level=self.level)
         self.cells = assignments(self.desired)
+
+
+def _all_of(failed: Mapping[str, Mapping[str, str]]) -> frozenset[str]:
+    """Return the SHA-256 of all models that are noted for a pipeline."""
+    return frozenset(sha256 for models in failed.values() for sha256 in models)
 
 
 def models_news(before: Mapping[str, DesiredPipeline], after: Mapping[str, DesiredPipeline]) -> list[News]:

@@ -165,7 +165,11 @@ class Revisions:
     def _failed(self, revision: Revision, reason: str) -> Incident:
         old, new = _named(self.proven or revision), _named(revision)
         what = f"{new} is not used" if new != old else "its new options are not used"
-        return Incident(revision.pipeline.name, "swap_failed", f"{what}, {old} goes on: {reason}")
+        text = f"{what}, {old} goes on: {reason}"
+        sha256 = revision.pipeline.model.sha256
+        if self.proven is None or sha256 == self.proven.pipeline.model.sha256:
+            return Incident(revision.pipeline.name, "swap_failed", text)
+        return Incident(revision.pipeline.name, "swap_failed", text, sha256, reason)
 
 
 def _named(revision: Revision) -> str:

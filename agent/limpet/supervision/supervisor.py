@@ -33,13 +33,14 @@ from limpet.wakeup import Wakeup
 from limpet.wire.records import Heartbeat, Incident, Notice, RawResults, ToSupervisor, Transition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from limpet.config import Config
     from limpet.contracts.messages import DeviceHealth
     from limpet.fork.launch import ForkServerProcess
     from limpet.supervision.checking import Checking
+    from limpet.wire.records import Ask
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +64,27 @@ def supervise(path: Path, launched: ForkServerProcess) -> None:
         Supervisor(path, wanted, origin, launched, roster).run(damaged)
 
 
+class _Workers:
+    """The workers, as commands use them: ``restart`` also tries the models again that failed."""
+
+    def __init__(self, fleet: Fleet, retry: Callable[[str], None]) -> None:
+        self._fleet = fleet
+        self._retry = retry
+
+    def restart(self, pipeline: str) -> None:
+        """End a pipeline's worker so that it is started anew. ``KeyError`` if it has none."""
+        self._fleet.restart(pipeline)
+        self._retry(pipeline)
+
+    def ask(self, pipeline: str, ask: Ask, fds: tuple[int, ...] = ()) -> None:
+        """Have a pipeline's worker answer. ``KeyError`` if it has none."""
+        self._fleet.ask(pipeline, ask, fds)
+
+    def ask_all(self, ask: Ask) -> None:
+        """Have every worker answer."""
+        self._fleet.ask_all(ask)
+
+
 class Supervisor:
     """The event loop and what it does with each record."""
 
@@ -81,7 +103,11 @@ class Supervisor:
         self._events = Events(origin, self._bus.append)
         self._fleet = Fleet(self._selector, launched, self._hear)
         self._commands = Commands(
-            origin, wanted.device.commands, self._fleet, self._publish_health, self._wakeup.wake
+            origin,
+            wanted.device.commands,
+            _Workers(self._fleet, self._retry),
+            self._publish_health,
+            self._wakeup.wake,
         )
         obey = self._commands.take if wanted.device.commands else None
         self._reporters = Reporters(origin, wanted.device.state, self._bus, obey)
@@ -149,10 +175,10 @@ class Supervisor:
             self._begin_reload()
         if self._checking is not None and self._checking.done:
             checking, self._checking = self._checking, None
-            if checking.failed:
-                self._take_lower_versions(checking)
-            else:
+            if checking.options:
                 self._finish_reload(checking)
+            else:
+                self._take_lower_versions(checking)
         self._commands.tend()
         self._fleet.tend()
         self._reporters.tend()
@@ -194,6 +220,8 @@ class Supervisor:
         elif isinstance(record, Incident | Notice):
             self._ledger.account(record.pipeline).restarts += record.event == "crashed"
             self._events.report(record.event, record.pipeline, record.reason)
+            if isinstance(record, Incident) and self._plan.hear_incident(record):
+                self._look_again()
         else:
             self._commands.answered(record)
 
@@ -250,15 +278,12 @@ class Supervisor:
     def _look_again(self) -> None:
         """Have lower versions looked for of models that failed. Another check that goes on comes first."""
         if self._checking is None:
-            self._checking = self._fleet.check(self._config, self._plan.failed_models)
+            self._checking = self._fleet.check(self._config, self._plan.failed_models, options=False)
 
     def _take_lower_versions(self, checking: Checking) -> None:
         """Take what was found in place of models that failed."""
         self._plan.look_again(checking.found, self._fleet.in_use())
-        self._assign()
-        self._report_plan()
-        if self._plan.failed_models - checking.failed:
-            self._look_again()
+        self._follow_plan(checking)
 
     def _begin_reload(self) -> None:
         """Read the configuration again, and have it checked. If another check still runs, it does not count."""
@@ -267,7 +292,7 @@ class Supervisor:
             wanted = config.read(self._path)
             if wanted.device != self._config.device:
                 raise ConfigError(["device: changes here need a restart of the service"])  # noqa: TRY301
-            self._checking = self._fleet.check(wanted)
+            self._checking = self._fleet.check(wanted, self._plan.refused_models(wanted))
         except Exception as error:  # noqa: BLE001 - a bug there must not end what runs
             self._refuse(error)
 
@@ -286,9 +311,21 @@ class Supervisor:
         self._config = checking.config
         self._governor.table = checking.config.governor
         self._plan.reload(checking.config, checking.found, self._fleet.in_use())
+        self._follow_plan(checking)
+        self._report_removed_pipelines()
+
+    def _follow_plan(self, checking: Checking) -> None:
+        """Have the workers run what should run after a check, and look below models that failed meanwhile."""
         self._assign()
         self._report_plan()
-        self._report_removed_pipelines()
+        if self._plan.failed_models - checking.failed:
+            self._look_again()
+
+    def _retry(self, pipeline: str) -> None:
+        """Have the models of a pipeline that failed tried again."""
+        if self._plan.retry(pipeline, self._fleet.in_use()):
+            self._assign()
+            self._report_plan()
 
     def _refuse(self, error: Exception) -> None:
         if not isinstance(error, ConfigError):

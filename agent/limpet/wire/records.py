@@ -213,11 +213,16 @@ class Dismiss(msgspec.Struct, tag=True):
 
 
 class Incident(msgspec.Struct):
-    """An event that the supervisor itself found. It crosses no border."""
+    """An event that the supervisor itself found. It crosses no border.
+
+    ``sha256``: of ``swap_failed``, the model that did not take over from another one. ``why``: what was wrong.
+    """
 
     pipeline: str
     event: str
     reason: str
+    sha256: str = ""
+    why: str = ""
 
 
 FromWorker: TypeAlias = RawResults | Heartbeat | Transition | SwapReport | Notice | RawAnswered | Need | Dismiss
