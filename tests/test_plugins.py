@@ -45,3 +45,24 @@ def test_an_unknown_kind_is_named_with_what_was_probably_meant(group: Group) -> 
     kind = plugins.names(group)[0]
     with pytest.raises(ConfigError, match=f"did you mean '{kind}'"):
         plugins.load(group, f"{kind}x")
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("import nothing_there", r"ModuleNotFoundError: No module named 'nothing_there' \(.*frail\.py, line 1\)"),
+        ("x = 1\nraise RuntimeError('no licence')", r"RuntimeError: no licence \(.*frail\.py, line 2\)"),
+        ("def (", r"SyntaxError: invalid syntax \(frail\.py, line 1\)"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+    ],
+)
+def test_code_of_a_third_party_that_fails_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, why: str
+) -> None:
+    (tmp_path / "frail.py").write_text(code)
+    (tmp_path / "frail-1.dist-info").mkdir()
+    (tmp_path / "frail-1.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: frail\nVersion: 1\n")
+    (tmp_path / "frail-1.dist-info" / "entry_points.txt").write_text("[limpet.decoders]\nfrail = frail\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=f"decoders 'frail' of the package 'frail' cannot be imported: {why}"):
+        plugins.load("decoders", "frail")

@@ -56,7 +56,8 @@ def names(group: Group) -> list[str]:
 def load(group: Group, kind: str) -> Any:
     """Import the plugin ``kind`` of ``group``.
 
-    ``ConfigError`` says that there is none, which extra it lacks, or which of its group's members.
+    ``ConfigError`` says that there is none, which extra it lacks, which of its group's members, or what went wrong
+    in its code.
     """
     module = _import(group, kind)
     lacking = [name for name in ("Config", "open") if name not in vars(module)]
@@ -103,12 +104,31 @@ def _import(group: Group, kind: str) -> Any:
     if kind not in built_in(group):
         others = _others(group)
         if kind in others:
-            return others[kind].load()
+            return _loaded(group, others[kind])
         raise ConfigError([f"{kind!r} is not one of the {group}{suggest(kind, names(group))}"])
     try:
         return importlib.import_module(f"{_package(group)}.{kind}")
     except ModuleNotFoundError as error:
         raise ConfigError([_missing(group, kind, error.name or "")]) from error
+
+
+def _loaded(group: Group, entry: metadata.EntryPoint) -> Any:
+    """Import a third party's plugin. Whatever goes wrong in its code is a ``ConfigError`` that says where."""
+    try:
+        return entry.load()
+    except (Exception, SystemExit) as error:
+        package = f" of the package {entry.dist.name!r}" if entry.dist else ""
+        what = f"{type(error).__name__}: {error}"
+        where = "" if isinstance(error, SyntaxError) else _line_of(error)  # a SyntaxError says where
+        raise ConfigError([f"{group} {entry.name!r}{package} cannot be imported: {what}{where}"]) from error
+
+
+def _line_of(error: BaseException) -> str:
+    """Return the line that an error comes from, in words."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f" ({trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno})" if trace else ""
 
 
 def _missing(group: Group, kind: str, module: str) -> str:
