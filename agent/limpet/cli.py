@@ -34,7 +34,7 @@ def _launch() -> ForkServerProcess:
     from limpet.fork.launch import ForkServerProcess
     from limpet.wire import (
         channel,  # noqa: F401 - once for both, in memory that they share
-        records,  # noqa: F401 - once for both, in memory that they share
+        fork_records,  # noqa: F401 - once for both, in memory that they share
     )
 
     return ForkServerProcess(fork=True)

@@ -21,17 +21,8 @@ from limpet.fork.launch import ForkServerProcess
 from limpet.supervision.fleet import Fleet
 from limpet.supervision.helpers import Helpers
 from limpet.wire.channel import Channel
-from limpet.wire.records import (
-    Check,
-    Checked,
-    Exited,
-    Fork,
-    Forked,
-    FromForkServer,
-    Incident,
-    NotForked,
-    Transition,
-)
+from limpet.wire.fork_records import Check, Checked, Exited, Fork, Forked, FromForkServer, NotForked
+from limpet.wire.records import Incident, Transition
 from support import models
 
 if TYPE_CHECKING:

@@ -28,14 +28,13 @@ from limpet.supervision.ledger import Ledger
 from limpet.wire import border
 from limpet.wire.channel import Channel
 from limpet.wire.executor_records import Done, Opened
+from limpet.wire.fork_records import Checked, Examined
 from limpet.wire.memory_file import anonymous_file, seal
 from limpet.wire.records import (
     LARGEST_RECORD,
     Answered,
     Capture,
-    Checked,
     Dismiss,
-    Examined,
     Figures,
     FromWorker,
     Heartbeat,

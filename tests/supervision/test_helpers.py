@@ -13,7 +13,7 @@ import pytest
 
 from limpet.supervision.helpers import Helpers
 from limpet.wire.channel import Channel
-from limpet.wire.records import Checked, Examine, Examined
+from limpet.wire.fork_records import Checked, Examine, Examined
 
 if TYPE_CHECKING:
     import socket

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from limpet.contracts.data import TensorSpec
     from limpet.contracts.delegate import Choice
     from limpet.inference.plan import PipelinePlan
-    from limpet.wire.records import Open
+    from limpet.wire.fork_records import Open
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from limpet.device import logs
 from limpet.isolation.child import die_before_parent, die_with_parent, kill, set_name
 from limpet.wakeup import Wakeup
 from limpet.wire.channel import Channel
-from limpet.wire.records import Check, Examine, Exited, Fork, Forked, NotForked, Open, Serve, ToForkServer
+from limpet.wire.fork_records import Check, Examine, Exited, Fork, Forked, NotForked, Open, Serve, ToForkServer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

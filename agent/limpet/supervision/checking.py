@@ -18,7 +18,7 @@ from limpet.deployment.assignments import to_check
 from limpet.deployment.survey import Survey
 from limpet.models import store
 from limpet.wire.border import cleaned
-from limpet.wire.records import Check, Checked, Examine, Examined
+from limpet.wire.fork_records import Check, Checked, Examine, Examined
 
 if TYPE_CHECKING:
     from pathlib import Path

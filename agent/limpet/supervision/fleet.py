@@ -20,7 +20,7 @@ from limpet.supervision.checking import Checking
 from limpet.supervision.forks import Forks
 from limpet.supervision.helpers import Helpers
 from limpet.supervision.worker_process import WorkerProcess
-from limpet.wire.records import Ask, Exited, Forked, NotForked, ToSupervisor
+from limpet.wire.fork_records import Exited, Forked, NotForked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from limpet.fork.launch import ForkServerProcess
     from limpet.plugins import Group
     from limpet.supervision.executors import Executor
+    from limpet.wire.records import Ask, ToSupervisor
 
 log = logging.getLogger(__name__)
 

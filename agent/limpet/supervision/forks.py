@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from limpet.fork.launch import ForkServerProcess
 from limpet.wire.channel import Channel
-from limpet.wire.records import Fork, FromForkServer, Preload
+from limpet.wire.fork_records import Fork, FromForkServer, Preload
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
-    from limpet.wire.records import Check, Examine, Open, Serve
+    from limpet.wire.fork_records import Check, Examine, Open, Serve
 
 log = logging.getLogger(__name__)
 

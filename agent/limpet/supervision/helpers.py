@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from limpet.supervision.forks import Forks
-    from limpet.wire.records import Check, Examine
+    from limpet.wire.fork_records import Check, Examine
 
     Answer = Callable[[Any, str], None]
     """What takes the answer; or ``None``, and why there is none."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from limpet.wire.records import Need, Open, ToSupervisor, ToWorker
+    from limpet.wire.fork_records import Open
+    from limpet.wire.records import Need, ToSupervisor, ToWorker
 
 
 class Start(NamedTuple):

@@ -14,12 +14,12 @@ from limpet.supervision.cell_pipelines import CellPipelines
 from limpet.supervision.executors import Executors
 from limpet.supervision.instructions import Kill, Report, Send, Start, StartExecutor
 from limpet.supervision.traffic import Traffic
+from limpet.wire.fork_records import Open
 from limpet.wire.records import (
     Dismiss,
     Incident,
     Need,
     Notice,
-    Open,
     RawAnswered,
     RawResults,
     Stop,

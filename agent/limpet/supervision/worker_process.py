@@ -16,7 +16,8 @@ from limpet.supervision.slot import Slot
 from limpet.supervision.traffic import size_of
 from limpet.wire.border import cleaned
 from limpet.wire.channel import Channel
-from limpet.wire.records import LARGEST_RECORD, ExecutorSocket, FromWorker, Serve, ToSupervisor
+from limpet.wire.fork_records import Serve
+from limpet.wire.records import LARGEST_RECORD, ExecutorSocket, FromWorker, ToSupervisor
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -6,13 +6,12 @@ The supervisor imports this module, so it imports no numpy. The limits here hold
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
-from limpet.contracts.assignment import Assignment, PipelineOptions
+from limpet.contracts.assignment import Assignment
 from limpet.contracts.messages import MOST_IN_FORCE, Placed, State
 from limpet.histogram import BUCKETS
 
@@ -39,8 +38,6 @@ MOST_RESULTS = 1024
 """Results in one record."""
 MOST_PIPELINES = 1024
 """Pipelines in one heartbeat."""
-MOST_PROBLEMS = 1024
-"""Faults of a configuration that a checker tells."""
 MOST_TENSORS, MOST_DIMENSIONS = 256, 8
 """Tensors in an answer, and the dimensions of each."""
 MOST_CAPTURED = 65_536
@@ -291,93 +288,3 @@ class ExecutorSocket(msgspec.Struct, tag=True):
 
 
 ToWorker: TypeAlias = Assign | Stop | Ask | ExecutorSocket
-
-
-class Preload(msgspec.Struct, tag=True):
-    """To the fork server: import these modules, so that workers need not."""
-
-    modules: list[str]
-
-
-class Open(msgspec.Struct, tag=True):
-    """To an executor: load the model of a pipeline on one of its delegates."""
-
-    assignment: Assignment
-    pipeline: str
-    delegate: str
-
-
-class Check(msgspec.Struct, tag=True):
-    """To a checker: find what is wrong with the options that a person wrote.
-
-    ``assignment`` has the sources of all pipelines, and no pipeline: their models are not known yet. ``pipelines``
-    has the options of each.
-    """
-
-    assignment: Assignment
-    pipelines: dict[str, PipelineOptions]
-
-
-class Examine(msgspec.Struct, tag=True):
-    """To an examiner: find out which model a file is, and whether it is whole."""
-
-    path: Path
-
-
-class Serve(msgspec.Struct, tag=True, frozen=True):
-    """To a worker: what it runs follows on its channel."""
-
-
-class Fork(msgspec.Struct, tag=True):
-    """To the fork server: make a process. Its end of a socket pair comes along as a descriptor.
-
-    ``number`` is the supervisor's for it, ``name`` is for people.
-    """
-
-    number: int
-    name: str
-    task: Serve | Open | Check | Examine = Serve()
-
-
-class Forked(msgspec.Struct, tag=True):
-    """From the fork server: the process is there."""
-
-    number: int
-    pid: int
-
-
-class NotForked(msgspec.Struct, tag=True):
-    """From the fork server: the kernel refused to fork, for this reason."""
-
-    number: int
-    reason: str
-
-
-class Exited(msgspec.Struct, tag=True):
-    """From the fork server: a process is gone. ``status`` is negative for the signal that ended it."""
-
-    pid: int
-    status: int
-
-
-class Checked(msgspec.Struct, tag=True):
-    """From a checker: all that is wrong with the options."""
-
-    problems: Annotated[list[str], Meta(max_length=MOST_PROBLEMS)]
-
-
-class Examined(msgspec.Struct, tag=True):
-    """From an examiner: which model a file is; or, if ``problem`` is not empty, what is wrong with it."""
-
-    name: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9._-]{0,63})?\Z")] = ""
-    version: ModelVersion = 0
-    sha256: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
-    problem: Text = ""
-
-    def __post_init__(self) -> None:
-        if not (self.problem or (self.name and self.sha256)):
-            raise ValueError("neither a model nor a problem")
-
-
-ToForkServer: TypeAlias = Preload | Fork
-FromForkServer: TypeAlias = Forked | NotForked | Exited

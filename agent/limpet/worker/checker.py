@@ -16,12 +16,12 @@ from limpet.isolation import sandbox
 from limpet.isolation.permissions import Permissions
 from limpet.wire.border import cleaned
 from limpet.wire.channel import Channel
-from limpet.wire.records import MOST_PROBLEMS, Checked
+from limpet.wire.fork_records import MOST_PROBLEMS, Checked
 
 if TYPE_CHECKING:
     import socket
 
-    from limpet.wire.records import Check
+    from limpet.wire.fork_records import Check
 
 PATIENCE = 10
 """Seconds after which the kernel ends a check that hangs."""

@@ -15,12 +15,12 @@ from limpet.isolation.permissions import Permissions
 from limpet.models.store import leads_to_model
 from limpet.wire.border import cleaned
 from limpet.wire.channel import Channel
-from limpet.wire.records import Examined
+from limpet.wire.fork_records import Examined
 
 if TYPE_CHECKING:
     import socket
 
-    from limpet.wire.records import Examine
+    from limpet.wire.fork_records import Examine
 
 TIME_LIMIT = 60
 """Seconds after which the kernel ends an examination that hangs. The supervisor gives up before that."""

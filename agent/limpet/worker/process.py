@@ -19,13 +19,14 @@ from limpet.isolation.places import Places
 from limpet.untrusted import reading
 from limpet.wire.border import cleaned
 from limpet.wire.channel import Channel
-from limpet.wire.records import Assign, Serve, ToWorker, Transition
+from limpet.wire.records import Assign, ToWorker, Transition
 from limpet.worker.device_watch import DeviceWatch
 from limpet.worker.loop import Worker, needs_of
 
 if TYPE_CHECKING:
     import socket
 
+    from limpet.wire.fork_records import Serve
     from limpet.worker.result_sender import SupervisorChannel
 
 log = logging.getLogger(__name__)
