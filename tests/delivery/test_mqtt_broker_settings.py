@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from limpet import config
 from limpet.delivery.mqtt.broker_settings import BrokerEndpoint, check_files, endpoint, password
+from limpet.delivery.mqtt.settings import client_id
 from limpet.errors import ConfigError, TransportError
 from limpet.reporters import mqtt
 
@@ -147,3 +148,12 @@ def test_a_fifo_or_a_folder_in_place_of_a_secret_is_refused_at_once(tmp_path: Pa
         options: dict[str, Any] = {key: tmp_path / name}
         with pytest.raises(ConfigError, match=f"^{key}: .*not a regular file"):
             check_files(mqtt.Config(url="mqtts://b", username="u", **options))
+
+
+def test_no_two_reporters_of_two_devices_have_one_client_id() -> None:
+    config = mqtt.Config(url="mqtt://broker")
+    names = ("mqtt", "07", "07-x", "x", "07.x")
+    pairs = [(device, name) for device in ("press", "press-07", "press-07-x", "press.07") for name in names]
+    assert len({client_id(config, *pair) for pair in pairs}) == len(pairs)
+    assert client_id(config, "press", "mqtt") == "limpet-press"
+    assert client_id(mqtt.Config(url="mqtt://broker", client_id="own"), "press", "x") == "own"

@@ -62,6 +62,18 @@ def test_who_was_loading_is_to_blame() -> None:
     assert [(t.pipeline, t.state, t.reason) for t in broken] == [("b", "starting", "killed by SIGSEGV")]
 
 
+def test_a_pipeline_that_was_not_loaded_yet_is_not_to_blame() -> None:
+    made = running([])
+    made.hear(Transition("a", "starting"), 0.0)
+    assert [move.pipeline for move in made.ended(-11, 0.0)] == ["a"]
+    made.started(2)
+    made.assign(1.0)
+    made.hear(Transition("a", "starting"), 1.0)
+    made.hear(Transition("a", "running"), 1.0)
+    made.hear(Transition("b", "starting"), 1.0)
+    assert [move.pipeline for move in made.ended(-11, 1.0)] == ["b"]
+
+
 def test_when_nobody_was_loading_all_are_to_blame() -> None:
     broken = running(["a", "b"]).ended(1, 1.0)
     assert [t.pipeline for t in broken] == ["a", "b"]

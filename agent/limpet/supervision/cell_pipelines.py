@@ -34,6 +34,8 @@ class CellPipelines:
         self.outdated = False
         """Whether what a process was assigned has failed, so that it must be assigned something else."""
         self._states: dict[str, State] = {}
+        self._loading = ""
+        """The pipeline that the process has begun to open, and has not reported since. It opens one at a time."""
         self._restarts: dict[str, Restarts] = {}
         self._revisions: dict[str, Revisions] = {}
         self._given: dict[str, set[tuple[str, int]]] = {}
@@ -117,6 +119,7 @@ class CellPipelines:
 
     def started(self) -> None:
         """Take note of a new process."""
+        self._loading = ""
         self._given.clear()
         self._give()
         for revisions in self._revisions.values():
@@ -172,6 +175,10 @@ class CellPipelines:
         """Take note of a transition. If the proven revision is to be run instead, the record says ``starting``."""
         if record.pipeline not in self._states:
             return
+        if record.state == "starting":
+            self._loading = record.pipeline
+        elif record.pipeline == self._loading:
+            self._loading = ""
         revisions = self._revisions[record.pipeline]
         revisions.runs(record.revision)
         if record.state == "failed" and revisions.not_opened(record.revision, record.reason):
@@ -214,8 +221,13 @@ class CellPipelines:
         return refused
 
     def _to_blame(self) -> list[str]:
-        """Return the pipelines to blame for a crash: those that were loading; if none was, all that ran."""
+        """Return the pipelines to blame for a crash.
+
+        That is the one that was loading. If none was, those that were about to be loaded, else all that ran.
+        """
         running = self.running()
+        if self._loading in running:
+            return [self._loading]
         return [name for name in running if self._states[name] == "starting"] or running
 
     def _broken(self, name: str, reason: str, now: float) -> Transition:

@@ -107,6 +107,26 @@ def _(border: Border) -> str:
     return _flood(border, lambda n: result(own(), sample=n, output={"x": n}))
 
 
+@ATTEMPTS.named("a flood of outputs as large as they may be")
+def _(border: Border) -> str:
+    return _flood(border, lambda n: result(own(), sample=n, output="\1" * 130_000))
+
+
+@ATTEMPTS.named("a flood of histograms with every bucket")
+def _(border: Border) -> str:
+    buckets = dict.fromkeys(range(900), 1 << 31)
+    every = dict.fromkeys(("queue", "transform", "invoke", "decode"), buckets)
+
+    def make(number: int) -> dict[str, Any]:
+        return (
+            heartbeat(own(), latency=every)
+            if number % 2
+            else transition(own(), ("running", "waiting")[number % 4 // 2])
+        )
+
+    return _flood(border, make)
+
+
 @ATTEMPTS.named("a flood of answers to questions never asked")
 def _(border: Border) -> str:
     return _flood(border, answered)

@@ -45,6 +45,7 @@ class Config(BrokerSettings, kw_only=True, forbid_unknown_fields=True):
 def client_id(config: Config, device: str, name: str) -> str:
     """Return the client id of a reporter of this name.
 
-    Two reporters of one device need two ids: at one broker, each would end the other's connection.
+    Two reporters of one device need two ids: at one broker, each would end the other's connection. No device or
+    reporter has a colon in its name, so that a reporter of ``press`` has no id of a device ``press-07``.
     """
-    return config.client_id or (f"limpet-{device}" if name == "mqtt" else f"limpet-{device}-{name}")
+    return config.client_id or (f"limpet-{device}" if name == "mqtt" else f"limpet-{device}:{name}")
