@@ -85,6 +85,16 @@ def test_every_problem_is_reported_at_once_with_its_path(tmp_path: Path) -> None
         ("[mqtt]", "[kafka]", '; a reporter of another package is [reporters.NAME] with kind = "kafka"'),
         ("[device]", "x = 1\n[device]", "x: unknown key"),
         ("[mqtt]", "[reporters.cloud]", 'reporters.cloud.kind: missing; it names the plugin, as kind = "mqtt"'),
+        (
+            "[mqtt]",
+            '[mqtt]\n[reporters.MQTT]\nkind = "mqtt"',
+            "reporters.MQTT: on some disks its folder would be that of",
+        ),
+        (
+            "[mqtt]",
+            '[reporters."mqtt.damaged"]\nkind = "mqtt"',
+            "reporters.mqtt.damaged: no name ends in .damaged",
+        ),
         ("[mqtt]", '[reporters."../up"]\nkind = "mqtt"', "reporters.../up: a name has letters, digits"),
         (
             "[mqtt]",

@@ -21,7 +21,7 @@ from limpet.errors import ConfigError
 from limpet.wording import suggest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 """A word that may stand in an MQTT topic, a file name and a result's id."""
@@ -336,7 +336,18 @@ def _reporters(tables: Mapping[str, Any], problems: list[str]) -> dict[str, Repo
             found[name] = ReporterTable(kind, options, where)
         else:
             problems.append(f'{where}.kind: missing; it names the plugin, as kind = "mqtt"')
+        if problem := _unfit_for_folder(name, found):
+            problems.append(f"{where}: {problem}")
     return found
+
+
+def _unfit_for_folder(name: str, names: Iterable[str]) -> str:
+    """Return why a reporter of this name cannot have a folder of its own, if it cannot."""
+    if name.endswith(".damaged"):
+        return "no name ends in .damaged; folders that are set aside do"
+    if same := [other for other in names if other != name and other.lower() == name.lower()]:
+        return f"on some disks its folder would be that of {same[0]!r}; take another name"
+    return ""
 
 
 def _unknown(name: str, value: Any) -> str:
