@@ -95,6 +95,22 @@ def test_commands_that_wait_are_bounded_in_bytes() -> None:
     assert requests.ignored == {"too many": 40 - LARGEST_OPEN // size}
 
 
+def test_no_reply_goes_where_another_reporter_speaks(tmp_path: Path) -> None:
+    requests = IncomingCommands("press-07", ROOT, (), lambda _publish, _correlation: None)
+
+    def taken(topic: str) -> bool:
+        incoming = Incoming(COMMAND, b"", retained=False, response_topic=topic, correlation=b"")
+        return requests.take(incoming) is not None
+
+    topics = ("site/press-07/status", "ha/sensor/x/config", "site")
+    assert all(taken(topic) for topic in topics)
+    dialects = {"json": {}, "homeassistant": {"prefix": "ha"}}
+    with serving(Rules) as broker, reporting(broker.url, tmp_path, topic="site", dialects=dialects):
+        assert not any(taken(topic) for topic in topics)
+        assert taken("sites/press-07/status")
+    assert all(taken(topic) for topic in topics)
+
+
 class SpeaksFirst(Rules):
     """Sends commands, as it may, before it answers the subscription."""
 

@@ -14,6 +14,7 @@ from limpet.delivery.mqtt.dialects import Dialects, configs
 from limpet.delivery.mqtt.outbox_thread import OutboxThread
 from limpet.delivery.mqtt.sender import Presence, Sender
 from limpet.delivery.mqtt.settings import Config, client_id
+from limpet.delivery.mqtt.spoken_topics import speaking
 from limpet.errors import ConfigError, TransportError
 
 if TYPE_CHECKING:
@@ -32,9 +33,11 @@ class MqttReporter:
     def __init__(self, config: Config, context: ReporterContext) -> None:
         origin = context.origin
         obey = context.obey if config.commands else None
-        root = f"{config.topic.rstrip('/')}/{origin.device}"
+        parent = config.topic.rstrip("/")
+        root = f"{parent}/{origin.device}"
         self._host = str(endpoint(config.url))
         dialects = Dialects(configs(config.dialects, context.state), origin, root, config.qos)
+        self.speaks_below = (parent, *dialects.reserved)
         expiry = config.outbox.results.max_age
         presence = _presence(root, origin)
         name = client_id(config, origin.device, context.name)
@@ -111,8 +114,9 @@ def open(config: Config, context: ReporterContext) -> Iterator[MqttReporter]:
     """Start reporting; the broker may be away. ``ConfigError`` where a file with a secret is missing."""
     check_files(config)
     reporter = MqttReporter(config, context)
-    reporter.start()
-    try:
-        yield reporter
-    finally:
-        reporter.stop()
+    with speaking(reporter.speaks_below):
+        reporter.start()
+        try:
+            yield reporter
+        finally:
+            reporter.stop()

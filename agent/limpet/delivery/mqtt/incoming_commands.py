@@ -14,6 +14,7 @@ from limpet.contracts.commands import BUSY, PATIENCE
 from limpet.contracts.dialect import Publish
 from limpet.contracts.messages import Reply
 from limpet.delivery.mqtt import topics
+from limpet.delivery.mqtt.spoken_topics import spoken
 from limpet.errors import UnreadableError
 from limpet.untrusted import reading
 
@@ -65,7 +66,8 @@ class IncomingCommand:
 class IncomingCommands:
     """Checks what comes on ``command/+``. ``ignored`` counts by cause what is not a valid command.
 
-    ``reserved`` are the roots of topics that dialects speak on, to which no reply goes.
+    ``reserved`` are the roots of topics that dialects speak on. No reply goes there, nor where another reporter
+    of this process speaks.
     """
 
     def __init__(
@@ -111,6 +113,6 @@ class IncomingCommands:
         if len(incoming.correlation) > LARGEST_CORRELATION:
             return "correlation", f"its correlation data has more than {LARGEST_CORRELATION} bytes"
         topic = incoming.response_topic
-        if topic and (why := topics.reply_problem(topic, self._root, self._reserved)):
+        if topic and (why := topics.reply_problem(topic, self._root, [*self._reserved, *spoken()])):
             return "response topic", f"no reply may go to its response topic {topic[:100]!r}: {why}"
         return "", ""
