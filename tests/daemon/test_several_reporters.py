@@ -103,3 +103,65 @@ def test_a_reload_that_adds_changes_or_removes_a_reporter_touches_only_that_one(
     assert sorted(begin) == ["health", "model-reported", "pipeline-health"]
     assert running.log.count("connected with MQTT") == 1
     assert not missing(consumer.results("one"))
+
+
+LINGERING = '''
+"""A reporter of a third party that is closed only when a file is there."""
+
+import contextlib
+import pathlib
+import time
+
+import msgspec
+
+
+class Config(msgspec.Struct):
+    until: str
+    number: int
+
+
+class Lingering:
+    def health(self):
+        return {}
+
+
+@contextlib.contextmanager
+def open(config, context):
+    yield Lingering()
+    pathlib.Path(config.until + ".closing").touch()
+    while not pathlib.Path(config.until).exists():
+        time.sleep(0.01)
+'''
+
+
+def test_a_reload_that_waits_for_a_reporter_to_close_holds_up_no_other_one(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    package, until = tmp_path / "site" / "lingering-1.dist-info", tmp_path / "until"
+    package.mkdir(parents=True)
+    (package.parent / "lingering.py").write_text(LINGERING)
+    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: lingering\nVersion: 1\n")
+    (package / "entry_points.txt").write_text("[limpet.reporters]\nlingering = lingering\n")
+
+    def parts(number: int) -> tuple[str, ...]:
+        table = f'\n[reporters.lingering]\nkind = "lingering"\nuntil = "{until}"\nnumber = {number}\n'
+        return table, replay("left"), pipeline("one", "left")
+
+    path = configure(*parts(1))
+    with daemon(path, {"PYTHONPATH": str(package.parent)}) as running:
+        consumer.wait_results("one", 20)
+        configure(*parts(2))
+        running.signal(signal.SIGHUP)
+        wait_until(until.with_name("until.closing").exists)
+        consumer.wait_results("one", 100, 5)
+        configure(replay("left"), pipeline("one", "left") + "every = 2\n")
+        running.signal(signal.SIGHUP)
+        consumer.wait_results("one", 20, 5)
+        assert "configuration read again" not in running.log
+        until.touch()
+        wait_until(lambda: running.log.count("configuration read again") == 2)
+        wait_until(lambda: consumer.events("one", "swapped"))
+        wait_until(lambda: set(consumer.last("health")["reporters"]) == {"mqtt"})
+        assert running.stop() == 0
+    assert not missing(consumer.results("one"))
+    assert not consumer.last("health/one")["dropped"].get("queue")

@@ -89,4 +89,4 @@ class ReporterPlugin(Protocol):
         """
 
     def open(self, config: Any, context: ReporterContext) -> AbstractContextManager[Reporter]:
-        """Open it. ``ConfigError``, whose problems begin with the key; never ``TransportError``."""
+        """Open it, on any thread. ``ConfigError``, whose problems begin with the key; never ``TransportError``."""

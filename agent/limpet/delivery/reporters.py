@@ -67,7 +67,10 @@ class _Consumer:
 
 
 class Reporters:
-    """The reporters, by name. ``state`` is the device's state directory."""
+    """The reporters, by name. ``state`` is the device's state directory.
+
+    ``adopt`` may run in a thread of its own. Meanwhile only ``health`` and ``connected`` may be called.
+    """
 
     def __init__(
         self,
@@ -120,14 +123,12 @@ class Reporters:
 
     def connected(self) -> bool:
         """Whether all reporters can send."""
-        return all(
-            consumer.opened and consumer.opened.reporter.health().get("connected", True)
-            for consumer in self._consumers.values()
-        )
+        everyone = [consumer.opened for consumer in list(self._consumers.values())]
+        return all(opened and opened.reporter.health().get("connected", True) for opened in everyone)
 
     def health(self) -> dict[str, dict[str, Any]]:
         """Return each reporter's figures: its own, and those of its place on the bus."""
-        return {name: self._health(name, consumer) for name, consumer in self._consumers.items()}
+        return {name: self._health(name, consumer) for name, consumer in list(self._consumers.items())}
 
     def close(self) -> None:
         """Let each send what it can, all at the same time, and close it."""
@@ -212,7 +213,8 @@ class Reporters:
 
     def _health(self, name: str, consumer: _Consumer) -> dict[str, Any]:
         _log_loss(name, consumer)
-        own = consumer.opened.reporter.health() if consumer.opened else {"last_error": consumer.error}
+        opened = consumer.opened
+        own = opened.reporter.health() if opened else {"last_error": consumer.error}
         cursor = consumer.cursor
         kind = consumer.settings.table.kind
         return {"kind": kind, **own, "waiting": cursor.uncommitted, "missed": cursor.missed}

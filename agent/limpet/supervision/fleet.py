@@ -101,11 +101,6 @@ class Fleet:
         answer = self._helpers.next_due()
         return min([now + 1.0, *times, *([] if answer is None else [answer])])
 
-    def excuse(self) -> None:
-        """Take note that this process did not listen for a while: no worker was silent."""
-        for worker in self._workers.values():
-            worker.slot.heard = monotonic()
-
     def progresses(self) -> bool:
         """Whether no worker is silent for longer than it may be."""
         now = monotonic()

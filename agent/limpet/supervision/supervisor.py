@@ -21,6 +21,7 @@ from limpet.device.state_files import give_to_owner
 from limpet.errors import ConfigError
 from limpet.isolation import closed_memory
 from limpet.supervision import governor
+from limpet.supervision.adoption import Adoption
 from limpet.supervision.commands import Commands
 from limpet.supervision.events import Events
 from limpet.supervision.fleet import Fleet
@@ -120,6 +121,7 @@ class Supervisor:
         self._governor = governor.Governor(wanted.governor)
         self._plan: Plan
         self._checking: Checking | None = None
+        self._adoption: Adoption | None = None
         self._next_look = 0.0
 
     def run(self, damaged: Sequence[str] = ()) -> None:
@@ -148,6 +150,8 @@ class Supervisor:
                 self._fleet.stop()
                 self._publish_health()
         finally:
+            if self._adoption is not None:
+                self._adoption.wait()
             self._reporters.close()
             self._fleet.close()
             self._selector.close()
@@ -173,15 +177,18 @@ class Supervisor:
         if signal.SIGHUP in self._signals:
             self._signals.discard(signal.SIGHUP)
             self._begin_reload()
-        if self._checking is not None and self._checking.done:
+        if self._adoption is not None and self._adoption.done:
+            self._finish_reload(self._adoption)
+        if self._adoption is None and self._checking is not None and self._checking.done:
             checking, self._checking = self._checking, None
             if checking.options:
-                self._finish_reload(checking)
+                self._adopt_reporters(checking)
             else:
                 self._take_lower_versions(checking)
         self._commands.tend()
         self._fleet.tend()
-        self._reporters.tend()
+        if self._adoption is None:
+            self._reporters.tend()
         states = [self._ledger.account(name).last.state for name in self._config.pipelines]
         self._service_manager.update(states, progresses=self._fleet.progresses())
         self._events.watch_clock()
@@ -276,8 +283,8 @@ class Supervisor:
             self._report_plan()
 
     def _look_again(self) -> None:
-        """Have lower versions looked for of models that failed. Another check that goes on comes first."""
-        if self._checking is None:
+        """Have lower versions looked for of models that failed. A check or a reload that goes on comes first."""
+        if self._checking is None and self._adoption is None:
             self._checking = self._fleet.check(self._config, self._plan.failed_models, options=False)
 
     def _take_lower_versions(self, checking: Checking) -> None:
@@ -296,17 +303,20 @@ class Supervisor:
         except Exception as error:  # noqa: BLE001 - a bug there must not end what runs
             self._refuse(error)
 
-    def _finish_reload(self, checking: Checking) -> None:
-        """Take a configuration that was checked."""
-        try:
-            if checking.problems:
-                raise ConfigError(checking.problems)  # noqa: TRY301
-            self._reporters.adopt(checking.config)
-        except Exception as error:  # noqa: BLE001 - a bug there must not end what runs
-            self._refuse(error)
+    def _adopt_reporters(self, checking: Checking) -> None:
+        """Change the reporters to those of a configuration that was checked."""
+        if checking.problems:
+            self._refuse(ConfigError(checking.problems))
+        else:
+            self._adoption = Adoption(self._reporters, checking, self._wakeup.wake)
+
+    def _finish_reload(self, adoption: Adoption) -> None:
+        """Take a configuration whose reporters are open."""
+        self._adoption = None
+        if adoption.error is not None:
+            self._refuse(adoption.error)
             return
-        finally:
-            self._fleet.excuse()
+        checking = adoption.checking
         log.info("configuration read again")
         self._config = checking.config
         self._governor.table = checking.config.governor
