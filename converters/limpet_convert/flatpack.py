@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Any
 import flatbuffers
 import numpy as np
 
-from limpet_convert.graph import IDENTIFIER, Graph
-
 if TYPE_CHECKING:
     from limpet.contracts.data import Array
 
+IDENTIFIER = b"TFL3"
 ALIGNMENT = 16
 _OUTSIDE = 1
 """A buffer's offset above it points behind the flatbuffer, where large models keep their constants."""
@@ -58,8 +57,3 @@ def pack(model: Any, size: int) -> bytes:
     builder = Builder(size)
     builder.Finish(model.Pack(builder), IDENTIFIER)
     return bytes(builder.Output())
-
-
-def smaller(data: bytes) -> bytes:
-    """Return a model that computes the same in fewer bytes."""
-    return Graph(data).pack()

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from limpet.contracts.data import Array, FloatArray
 
-IDENTIFIER = b"TFL3"
 _PLAIN = {"RESHAPE", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "PAD", "SLICE", "STRIDED_SLICE", "GATHER", "SPLIT"}
 """Ops that move values without computing: input and output share one range."""
 
@@ -46,7 +45,7 @@ class Graph:
 
         from limpet_convert import flatpack
 
-        if data[4:8] != IDENTIFIER:
+        if data[4:8] != flatpack.IDENTIFIER:
             raise ConvertError("not a .tflite model")
         self.schema: Any = schema
         self.data = data
@@ -194,3 +193,8 @@ def real(stored: Array, detail: dict[str, Any]) -> FloatArray:
     if not scale:
         return np.asarray(stored, np.float32)
     return np.asarray((stored.astype(np.float32) - zero) * np.float32(scale), np.float32)
+
+
+def smaller(data: bytes) -> bytes:
+    """Return a model that computes the same in fewer bytes."""
+    return Graph(data).pack()

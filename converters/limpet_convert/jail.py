@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import struct
 import subprocess
 import sys
 import tempfile
@@ -19,23 +18,20 @@ from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
-from limpet.errors import ConfigError, LimpetError
-from limpet.isolation import sandbox
-from limpet.isolation.permissions import Permissions
-from limpet.untrusted import reading
+from limpet.errors import ConfigError, UnreadableError
+from limpet.wire import stream
 from limpet_convert.errors import ConvertError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-_LENGTH = struct.Struct("<Q")
-LARGEST = 1 << 32
+LARGEST = (1 << 32) - 1
 """Bytes of an answer: a model of 2 GiB, or the outputs of one run."""
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONHASHSEED", "OMP_NUM_THREADS")
 _PREFIXES = ("TF_", "KERAS_", "XLA_")
 _BORDERS = {"landlock": "it can read and write your files", "seccomp": "it can start programs and use the network"}
 _UNSHOWN = "\N{REPLACEMENT CHARACTER}"
-_told: set[str] = set()
+_warned: set[str] = set()
 
 
 class Answer(msgspec.Struct, forbid_unknown_fields=True):
@@ -55,7 +51,7 @@ class Jail:
         self.scratch = Path(self._scratch.name)
         paths = [[str(path.resolve()) for path in group] for group in (read, [self.scratch])]
         self._child = subprocess.Popen(
-            [sys.executable, "-c", "from limpet_convert import jail; jail.work()", json.dumps(paths)],
+            [sys.executable, "-c", "from limpet_convert import jailed; jailed.work()", json.dumps(paths)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._said,
@@ -69,7 +65,9 @@ class Jail:
     def call(self, job: str, *arguments: Any) -> Any:
         """Have a job done. ``ConvertError`` or ``ConfigError`` if it cannot be, or the child does not survive."""
         try:
-            _write(self._pipe(self._child.stdin), [job, *arguments])
+            orders = self._pipe(self._child.stdin)
+            stream.write(orders, [job, *arguments])
+            orders.flush()
         except OSError:
             raise self._crashed() from None
         answer = self._receive()
@@ -84,18 +82,12 @@ class Jail:
         self._end()
 
     def _receive(self) -> Answer:
-        pipe = self._pipe(self._child.stdout)
-        head = pipe.read(_LENGTH.size)
-        if len(head) < _LENGTH.size:
-            raise self._crashed()
-        (length,) = _LENGTH.unpack(head)
-        if length > LARGEST:
-            raise ConvertError(f"the model's process answers {length} bytes; the limit is {LARGEST}")
-        data = pipe.read(length)
-        if len(data) < length:
-            raise self._crashed()
-        with reading("the answer of the model's process"):
-            return msgspec.msgpack.decode(data, type=Answer)
+        try:
+            return stream.read(self._pipe(self._child.stdout), Answer, LARGEST)
+        except EOFError:
+            raise self._crashed() from None
+        except UnreadableError as error:
+            raise ConvertError(f"the answer of the model's process: {error}") from error
 
     @staticmethod
     def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
@@ -117,8 +109,8 @@ class Jail:
         """Print on stderr, once each, which parts of the sandbox this system lacks."""
         names = [str(name) for name in in_force] if isinstance(in_force, list) else []
         for border, harm in _BORDERS.items():
-            if border not in _told and not any(name.startswith(border) for name in names):
-                _told.add(border)
+            if border not in _warned and not any(name.startswith(border) for name in names):
+                _warned.add(border)
                 sys.stderr.write(
                     f"limpet-convert: warning: this system has no {border}. If the model holds code, {harm}. "
                     "Convert models of others on a system that has it.\n"
@@ -154,37 +146,3 @@ def _module_paths() -> list[str]:
     here = Path(__file__).resolve().parents[1]
     paths = [Path(path).resolve() for path in sys.path if path]
     return [str(path) for path in paths if path == here or path != Path.cwd()]
-
-
-def _write(pipe: IO[bytes], value: Any) -> None:
-    data = msgspec.msgpack.encode(value)
-    pipe.write(_LENGTH.pack(len(data)))
-    pipe.write(data)
-    pipe.flush()
-
-
-def work() -> None:
-    """Run in the child: enter the sandbox, then do the jobs that come on stdin until it ends."""
-    read, scratch = ([Path(path) for path in group] for group in json.loads(sys.argv[1]))
-    orders, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # What a library prints must not get between the answers.
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    in_force = sandbox.enter(Permissions(read=frozenset(read), scratch=frozenset(scratch)))
-    _write(answers, Answer(in_force))
-    while head := orders.read(_LENGTH.size):
-        order = msgspec.msgpack.decode(orders.read(_LENGTH.unpack(head)[0]))
-        _write(answers, _done(*order))
-
-
-def _done(job: str, *arguments: Any) -> Answer:
-    from limpet_convert import jobs  # After the sandbox: importing NumPy starts threads.
-
-    try:
-        return Answer(jobs.JOBS[job](*arguments))
-    except ConfigError as error:
-        return Answer(problems=list(error.problems))
-    except LimpetError as error:
-        return Answer(error=str(error) or type(error).__name__)
-    except Exception as error:  # noqa: BLE001 - a library, or code of the model, raises anything
-        text = " ".join(str(error).split())[:500]
-        return Answer(error=f"the model could not be read: {type(error).__name__}: {text}")

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import numpy as np
 
 from limpet_convert.errors import ConvertError, need
-from limpet_convert.flatpack import smaller
-from limpet_convert.graph import Graph
+from limpet_convert.graph import Graph, smaller
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,7 +10,7 @@ import pytest
 
 from limpet.contracts.data import TensorSpec
 from limpet.contracts.fields import WindowSpec
-from limpet_convert import cli, compare, flatpack, pairing, runners, tuning
+from limpet_convert import cli, compare, graph, pairing, runners, tuning
 from limpet_convert.compare import Outputs
 from limpet_convert.data import Windows
 from limpet_convert.errors import ConvertError
@@ -169,15 +169,15 @@ def test_where_nothing_can_be_written_is_said_in_a_line(
 
 def test_sharing_vectors_makes_a_file_smaller_and_changes_nothing_else(tmp_path: Path) -> None:
     data = models.conv(tmp_path / "m.tflite", channels=16, layers=4).read_bytes()
-    smaller = flatpack.smaller(data)
+    smaller = graph.smaller(data)
     assert len(smaller) < len(data)
-    assert flatpack.smaller(smaller) == smaller
+    assert graph.smaller(smaller) == smaller
     image = np.random.default_rng(0).uniform(-7, 7, (1, 8, 8, 16)).astype(np.float32)
     np.testing.assert_array_equal(Tracer(data)(image)[0], Tracer(smaller)(image)[0])
 
 
 def test_constants_lie_on_sixteen_bytes(tmp_path: Path) -> None:
-    smaller = flatpack.smaller(models.conv(tmp_path / "m.tflite", channels=12, layers=3).read_bytes())
+    smaller = graph.smaller(models.conv(tmp_path / "m.tflite", channels=12, layers=3).read_bytes())
     weights = [bytes(b.data) for b in Graph(smaller).model.buffers if b.data is not None and len(b.data) > 64]
     assert weights
     assert all(any(smaller.startswith(w, at) for at in range(0, len(smaller), 16)) for w in weights)

@@ -22,6 +22,7 @@ from limpet.contracts.messages import Tensor
 from limpet.errors import LimpetError, ModelError, TransportError, UnreadableError
 from limpet.inference import infer_request, tensor_stream
 from limpet.inference.tensor_stream import MAGIC, Chunk, Order
+from limpet.wire import stream
 from limpet_convert.devices import DeviceError, Login, gather, open_device, ssh
 from support import delegate, models
 from support.answers import inferred
@@ -229,9 +230,9 @@ def test_tensors_from_outside_are_windows_or_refused(
 
 @given_by_hypothesis(st.binary(max_size=200))
 def test_no_answer_crashes_who_asked(data: bytes) -> None:
-    for stream in (data, MAGIC + data):
+    for whole in (data, MAGIC + data):
         with pytest.raises((LimpetError, EOFError)):
-            ssh.answers(io.BytesIO(stream), 3)
+            ssh.answers(io.BytesIO(whole), 3)
 
 
 def answer(**changes: Any) -> dict[str, Any]:
@@ -276,7 +277,7 @@ def test_an_answer_that_lies_ends_as_an_error_of_the_device(changes: dict[str, A
 def test_an_honest_answer_is_read_and_its_texts_can_be_shown() -> None:
     file = io.BytesIO(MAGIC)
     file.seek(len(MAGIC))
-    tensor_stream.write(file, answer(runtime="litert\x1b]0;pwned\x07"))
+    stream.write(file, answer(runtime="litert\x1b]0;pwned\x07"))
     file.seek(0)
     ran = gather(ssh.answers(file, 1))
     assert ran.answer.runtime == "litert\N{REPLACEMENT CHARACTER}]0;pwned\N{REPLACEMENT CHARACTER}"

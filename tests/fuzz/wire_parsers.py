@@ -25,7 +25,7 @@ from limpet.inference import infer_request, tensor_stream
 from limpet.supervision.commands import Commands
 from limpet.supervision.health import HealthReader, now
 from limpet.supervision.ledger import Ledger
-from limpet.wire import border
+from limpet.wire import border, stream
 from limpet.wire.channel import Channel
 from limpet.wire.executor_records import Done, Opened
 from limpet.wire.fork_records import Checked, Examined
@@ -166,7 +166,7 @@ def _stream(folder: Path) -> Prepared:
     def take(data: bytes) -> None:
         source = io.BytesIO(data)
         try:
-            tensor_stream.exactly(source, len(tensor_stream.MAGIC))
+            stream.exactly(source, len(tensor_stream.MAGIC))
             wanted = tensor_stream.read(source, tensor_stream.Order)
             try:
                 tensor_stream.receive_model(source, wanted, folder / "model.tflite")

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 
 from limpet.contracts.data import Samples
 from limpet.errors import UnreadableError
-from limpet.wire.channel import LENGTH, Channel
+from limpet.wire.channel import Channel
 from limpet.wire.fork_records import Fork, ToForkServer
 from limpet.wire.records import Assign, FromWorker, RawResult, RawResults, Result, Results, Stop, ToWorker
+from limpet.wire.stream import LENGTH
 from support.assigned import cells
 
 if TYPE_CHECKING:

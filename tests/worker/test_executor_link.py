@@ -19,9 +19,10 @@ from limpet.contracts.data import TensorSpec
 from limpet.contracts.messages import Placed
 from limpet.errors import ModelError
 from limpet.executor.process import lay_out
-from limpet.wire.channel import LENGTH, Channel
+from limpet.wire.channel import Channel
 from limpet.wire.executor_records import Opened
 from limpet.wire.memory_file import anonymous_file, seal
+from limpet.wire.stream import LENGTH
 from limpet.worker.executor_link import ANSWER_TIMEOUT, ExecutorLink, Expected, check_output
 
 if TYPE_CHECKING:

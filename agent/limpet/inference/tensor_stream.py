@@ -1,15 +1,14 @@
 """A model and windows for it over a pair of pipes, and back what it made of them: what ``limpet tensors`` speaks.
 
-Both ways begin with ``MAGIC``; then come frames: four bytes of length, little-endian, and msgpack. There is an
-``Order``, the model's bytes in parts, then tensors of windows, each answered by one ``Inferred`` or more. No frame
-has more than ``LARGEST`` bytes, and the device never holds more than one.
+Both ways begin with ``MAGIC``; then come frames, see ``limpet.wire.stream``. There is an ``Order``, the model's
+bytes in parts, then tensors of windows, each answered by one ``Inferred`` or more. No frame has more than
+``LARGEST`` bytes, and the device never holds more than one.
 """
 
 from __future__ import annotations
 
-import struct
 from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -20,7 +19,7 @@ from limpet.inference import admission, infer_request
 from limpet.inference.input_fit import resized
 from limpet.inference.single import plan_tensors
 from limpet.sha256 import sha256
-from limpet.untrusted import reading
+from limpet.wire import stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,8 +37,6 @@ LARGEST_MODEL = 1 << 31
 """Bytes of a model: a flatbuffer cannot be larger."""
 CHUNK = 1 << 20
 """Bytes of the model in one frame."""
-
-_LENGTH = struct.Struct("<I")
 
 R = TypeVar("R")
 
@@ -60,35 +57,9 @@ class Chunk(msgspec.Struct, array_like=True):
     data: bytes
 
 
-class Readable(Protocol):
-    """What is read from."""
-
-    def read(self, size: int, /) -> bytes:
-        """Return so many bytes, fewer at the end."""
-
-
-def write(file: IO[bytes], record: Any) -> None:
-    """Write a frame."""
-    payload = msgspec.msgpack.encode(record)
-    file.write(_LENGTH.pack(len(payload)) + payload)
-
-
-def read(file: Readable, kind: type[R]) -> R:
+def read(file: stream.Readable, kind: type[R]) -> R:
     """Read a frame. ``EOFError`` if the stream ends early, ``UnreadableError`` if it is not such a frame."""
-    (length,) = _LENGTH.unpack(exactly(file, _LENGTH.size))
-    if length > LARGEST:
-        raise UnreadableError(f"the stream is damaged: a frame has {length} bytes, the limit is {LARGEST}")
-    data = exactly(file, length)
-    with reading("a frame of the stream"):
-        return msgspec.msgpack.decode(data, type=kind)
-
-
-def exactly(file: Readable, size: int) -> bytes:
-    """Read so many bytes. ``EOFError`` where there are fewer."""
-    data = file.read(size)
-    if len(data) < size:
-        raise EOFError("the stream ended too early")
-    return data
+    return stream.read(file, kind, LARGEST)
 
 
 def serve(source: IO[bytes], sink: IO[bytes], folder: Path) -> None:
@@ -97,7 +68,7 @@ def serve(source: IO[bytes], sink: IO[bytes], folder: Path) -> None:
     ``UnreadableError``, ``TransportError`` or ``EOFError`` where the stream is not whole, ``ModelError`` or
     ``ConfigError`` where model or delegate cannot be used.
     """
-    if exactly(source, len(MAGIC)) != MAGIC:
+    if stream.exactly(source, len(MAGIC)) != MAGIC:
         raise TransportError("this stream is not from a limpet-convert of the same version")
     order = read(source, Order)
     path = folder / "model.tflite"
@@ -111,7 +82,7 @@ def serve(source: IO[bytes], sink: IO[bytes], folder: Path) -> None:
             infer_request.refuse(model, windows)
             left -= len(windows)
             for answers in _answers(model, windows, alone=bool(plan.state) and not plan.state.lasting):
-                write(sink, infer_request.inferred(plan, model, answers, placed, order.sha256))
+                stream.write(sink, infer_request.inferred(plan, model, answers, placed, order.sha256))
                 sink.flush()
 
 

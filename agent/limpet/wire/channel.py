@@ -9,7 +9,6 @@ from __future__ import annotations
 import array
 import os
 import socket
-import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -17,6 +16,7 @@ import msgspec
 
 from limpet.errors import UnreadableError
 from limpet.untrusted import reading
+from limpet.wire.stream import LENGTH, framed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,6 @@ R = TypeVar("R")
 
 LARGEST = 1 << 24
 """Bytes of a record from a process that is trusted, unless its reader says otherwise."""
-LENGTH = struct.Struct("<I")
 _CHUNK = 1 << 16
 """Bytes of one read. A larger buffer would be mapped and unmapped for each, as malloc does above 128 KiB."""
 _FDS = array.array("i").itemsize
@@ -65,8 +64,7 @@ class Channel(Generic[R]):
 
     def encode(self, record: Any) -> bytes:
         """Return a record as ``send_encoded`` takes it."""
-        payload = self._encoder.encode(record)
-        return LENGTH.pack(len(payload)) + payload
+        return framed(self._encoder.encode(record))
 
     def send(self, record: Any, fds: tuple[int, ...] = ()) -> None:
         """Send a record, with file descriptors where given. ``OSError`` if the other end is gone."""

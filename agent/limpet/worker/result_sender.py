@@ -5,8 +5,9 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, TypeAlias
 
-from limpet.wire.channel import LENGTH, Channel
+from limpet.wire.channel import Channel
 from limpet.wire.records import LARGEST_OUTPUT, Result, Results, ToWorker
+from limpet.wire.stream import LENGTH
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -19,7 +19,8 @@ from urllib.parse import parse_qs, urlsplit
 from limpet.contracts.messages import Inferred
 from limpet.errors import TransportError, UnreadableError
 from limpet.inference import infer_request
-from limpet.inference.tensor_stream import CHUNK, MAGIC, Chunk, Order, Readable, read, write
+from limpet.inference.tensor_stream import CHUNK, MAGIC, Chunk, Order, read
+from limpet.wire.stream import Readable, write
 from limpet_convert.devices import DeviceError, Ran, gather, read_model, shown
 
 if TYPE_CHECKING:
