@@ -7,6 +7,7 @@ import io
 import json
 import os
 import stat
+import struct
 import zipfile
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -118,6 +119,16 @@ def _link(folder: Path) -> Path:
     return _path(folder)
 
 
+def _huge_directory(folder: Path) -> Path:
+    """A file with a hole of 3 GB, which says that all of it is its directory."""
+    size, end = 3 << 30, struct.Struct("<4s4H2LH")
+    with _path(folder).open("wb") as file:
+        file.truncate(size)
+        file.seek(size - end.size)
+        file.write(end.pack(b"PK\x05\x06", 0, 0, 1, 1, size - end.size, 0, 0))
+    return _path(folder)
+
+
 def _nested_zip(_: bytes) -> bytes:
     """A central directory that says that there are 65,535 members."""
     buffer = io.BytesIO()
@@ -181,6 +192,7 @@ BUNDLES: dict[str, Callable[[Path], Path]] = {
     "a member that is a link": _link,
     "a zip of 200 MB of zeros": _bomb,
     "a zip of 20,000 members": _damaged(_nested_zip),
+    "a zip with a directory of 3 GB": _huge_directory,
     "a zip cut in half": _damaged(lambda data: data[: len(data) // 2]),
     "a zip of garbage": _damaged(lambda data: os.urandom(len(data))),
     "a zip whose directory points outside": _damaged(lambda data: data[:-8] + b"\xff\xff\xff\x7f" + data[-4:]),
@@ -259,6 +271,7 @@ NEWER: dict[str, Callable[[Path, str], Path]] = {
             "a member that is a link",
             "a zip of 200 MB of zeros",
             "a zip of 20,000 members",
+            "a zip with a directory of 3 GB",
             "a zip cut in half",
             "a zip of garbage",
             "an unknown decoder",

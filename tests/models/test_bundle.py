@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from limpet.errors import DeployError, ModelError
 from limpet.models import manifest as manifests
-from limpet.models.bundle import examine, load
+from limpet.models.bundle import examine, load, manifest_of
 from support import bundles, models
 
 if TYPE_CHECKING:
@@ -143,6 +143,18 @@ def test_members_that_are_too_large_together_are_refused_unread(path: Path, cach
         load(path, cache)
     with pytest.raises(DeployError, match="too large together: 32212"):
         examine(path)
+
+
+def test_a_zip_that_says_that_its_directory_is_huge_is_refused_unread(path: Path, cache: Path) -> None:
+    """``zipfile`` reads a directory into memory as it is. In a file with holes it costs nothing to be huge."""
+    size, end = 3 << 30, struct.Struct("<4s4H2LH")
+    with path.open("wb") as file:
+        file.truncate(size)
+        file.seek(size - end.size)
+        file.write(end.pack(b"PK\x05\x06", 0, 0, 1, 1, size - end.size, 0, 0))
+    for read in (examine, manifest_of, lambda path: load(path, cache)):
+        with pytest.raises(DeployError, match="its directory has 32212254"):
+            read(path)
 
 
 @pytest.mark.parametrize(

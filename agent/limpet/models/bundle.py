@@ -19,6 +19,7 @@ from limpet import text_file
 from limpet.device import state_files
 from limpet.errors import DeployError, LimpetError, UnreadableError
 from limpet.models import manifest as manifests
+from limpet.models.archive import opened
 from limpet.models.manifest import Manifest, Member, Tolerance, Variant
 from limpet.models.tflite import model_file
 from limpet.sha256 import sha256
@@ -76,7 +77,7 @@ def examine(path: Path) -> Identity:
     """Read a whole file, unpack nothing, and return which model it is. Errors as ``load``."""
     if path.suffix == ".tflite":
         return Identity(_bare(path).manifest.name, 0, digest(path))
-    with _reading(path), zipfile.ZipFile(path) as archive:
+    with _reading(path), opened(path) as archive:
         members = _members(path, archive)
         data = archive.read(MANIFEST)
         manifest = _manifest(path, data)
@@ -98,7 +99,7 @@ def load(path: Path, cache: Path, identity: str = "") -> Bundle:
         if identity:
             _refuse_changed(path, digest(path), identity)
         return _bare(path)
-    with _reading(path), zipfile.ZipFile(path) as archive:
+    with _reading(path), opened(path) as archive:
         members = _members(path, archive)
         data = archive.read(MANIFEST)
         if identity:
@@ -121,7 +122,7 @@ def load(path: Path, cache: Path, identity: str = "") -> Bundle:
 
 def manifest_of(path: Path) -> Manifest:
     """Return a bundle's manifest; nothing is unpacked. ``DeployError`` says what is wrong with it."""
-    with _reading(path), zipfile.ZipFile(path) as archive:
+    with _reading(path), opened(path) as archive:
         _members(path, archive)
         return _manifest(path, archive.read(MANIFEST))
 
@@ -272,7 +273,7 @@ def _embedded_labels(path: Path, name: str) -> tuple[tuple[str, ...], str]:
     if not name:
         return (), ""
     try:
-        with reading(f"its labels {name!r}"), zipfile.ZipFile(path) as archive:
+        with reading(f"its labels {name!r}"), opened(path) as archive:
             info = archive.getinfo(name)
             if info.file_size > _SMALL:
                 return (), f"its labels {name!r} are too large: {info.file_size} bytes"

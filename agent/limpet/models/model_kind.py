@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from limpet.errors import LimpetError, UnreadableError
+from limpet.errors import LimpetError
+from limpet.models.archive import opened
 from limpet.models.protobuf import ProtobufMessage
 from limpet.untrusted import reading
 
@@ -85,9 +86,9 @@ def _folder(path: Path) -> ModelKind:
 
 def _archive(path: Path) -> ModelKind:
     try:
-        with reading(str(path)), zipfile.ZipFile(path) as archive:
+        with reading(str(path)), opened(path) as archive:
             names = archive.namelist()
-    except UnreadableError:
+    except LimpetError:
         return ModelKind("archive", "a damaged zip archive", "")
     if "manifest.json" in names:
         return BUNDLE
