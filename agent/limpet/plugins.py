@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 from limpet.contracts.needs import Needs
 from limpet.errors import ConfigError
 from limpet.module_names import module_names
-from limpet.wording import suggest
+from limpet.wording import line_of, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -119,16 +119,8 @@ def _loaded(group: Group, entry: metadata.EntryPoint) -> Any:
     except (Exception, SystemExit) as error:
         package = f" of the package {entry.dist.name!r}" if entry.dist else ""
         what = f"{type(error).__name__}: {error}"
-        where = "" if isinstance(error, SyntaxError) else _line_of(error)  # a SyntaxError says where
+        where = "" if isinstance(error, SyntaxError) else line_of(error)  # a SyntaxError says where
         raise ConfigError([f"{group} {entry.name!r}{package} cannot be imported: {what}{where}"]) from error
-
-
-def _line_of(error: BaseException) -> str:
-    """Return the line that an error comes from, in words."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    return f" ({trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno})" if trace else ""
 
 
 def _missing(group: Group, kind: str, module: str) -> str:

@@ -11,6 +11,8 @@ MOST_COMPARED = 500
 """Known words that may be meant: a comparison takes up to a millisecond."""
 MOST_LISTED = 40
 MOST_REASONS = 5
+MOST_OF_A_REASON = 200
+"""Characters of an error that plugins or libraries raise."""
 
 
 def suggest(word: str, known: Iterable[str]) -> str:
@@ -38,3 +40,16 @@ def joined(reasons: Sequence[str]) -> str:
     """Return reasons with semicolons between them. If there are too many, the last ones are counted only."""
     more = len(reasons) - MOST_REASONS
     return "; ".join(reasons[:MOST_REASONS]) + (f"; and {more} more" if more > 0 else "")
+
+
+def line_of(error: BaseException) -> str:
+    """Return the line of code that an error comes from, as the end of a sentence."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return f" ({trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno})" if trace else ""
+
+
+def bug(error: Exception) -> str:
+    """Say what a plugin raised that it should not, and in which line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:MOST_OF_A_REASON]}{line_of(error)}"

@@ -30,6 +30,7 @@ from limpet.inference.pipeline import Pipeline
 from limpet.inference.planning import plan_pipeline
 from support import models
 from support.assigned import single
+from support.bundles import bundle
 from support.outside import install
 
 if TYPE_CHECKING:
@@ -228,10 +229,10 @@ def test_a_plugin_that_lacks_a_member_or_declares_those_of_another_group_is_refu
 @pytest.mark.parametrize(
     ("group", "abilities", "contract"),
     [
-        ("transform", "", "stage.Stage"),
-        ("transform", "byte_table=True", "transform.ByteTable"),
-        ("decoder", "batches=True", "decoder.Batching"),
-        ("decoder", "threshold=True", "decoder.Adjustable"),
+        ("transform", "", r"stage\.Stage: it has no reset"),
+        ("transform", "byte_table=True", r"transform\.ByteTable: it has no byte_values"),
+        ("decoder", "batches=True", r"decoder\.Batching: it has no decode_batch"),
+        ("decoder", "threshold=True", r"decoder\.Adjustable: it has no set_threshold"),
     ],
 )
 def test_a_stage_that_lacks_what_its_plugin_promises_is_refused_before_data_flows(
@@ -242,6 +243,51 @@ def test_a_stage_that_lacks_what_its_plugin_promises_is_refused_before_data_flow
     wanted = {"transforms": [{"kind": "probe"}]} if group == "transform" else {"decoder": {"kind": "probe"}}
     with pytest.raises(ModelError, match=rf"'probe' breaks its contract: .* is no limpet\.contracts\.{contract}"):
         Pipeline(planned(copying.parent, copying, **wanted))
+
+
+@pytest.mark.parametrize(
+    ("work", "reason"),
+    [
+        (
+            "boom()",
+            r"the decoder 'probe' failed on outputs of zeros: NameError: .*boom.* \(.*probe\.py, line 21\)",
+        ),
+        ("return None", "the decoder 'probe' returned NoneType; it must return the window"),
+        ("pass", "the result of the decoder 'probe' is a NoneType; it must be a mapping or a struct"),
+        (
+            "window.result = {'at': window.outputs[0].argmax()}",
+            "the result of the decoder 'probe' cannot be encoded: .*numpy.int64",
+        ),
+    ],
+)
+def test_a_decoder_that_breaks_its_contract_is_refused_before_data_flows_with_its_name(
+    site: Path, copying: Path, work: str, reason: str
+) -> None:
+    probe(site, "decoder", "probe", work=work)
+    output = {"name": "y", "shape": [1, 1], "dtype": "float32"}
+    members = {"model.tflite": copying.read_bytes()}
+    made = bundle(copying.with_name("copy-1.limpet"), members, name="copy", outputs=[output])
+    with pytest.raises(ModelError, match=reason):
+        planned(copying.parent, made, decoder={"kind": "probe"})
+
+
+def test_a_transform_that_writes_to_its_window_fails_the_window_that_is_tried(site: Path, copying: Path) -> None:
+    probe(site, "transform", "probe", work="window.values *= 2")
+    made = planned(copying.parent, copying, transforms=[{"kind": "probe"}])
+    with (
+        Pipeline(made) as pipeline,
+        pytest.raises(ModelError, match=r"failed: ValueError: .* read-only \(.*probe\.py, line 21\)"),
+    ):
+        pipeline.try_once(noise=False)
+
+
+def test_an_error_in_open_names_the_plugin_and_the_line(site: Path, copying: Path) -> None:
+    text = PROBE.format(group="decoder", abilities="", work=COUNTS)
+    install(site, "decoders", "probe", text.replace("def open(config, spec)", "def open(config)"))
+    with pytest.raises(
+        ModelError, match=r"decoder: open\(\) of the plugin 'probe' failed: TypeError: open\(\) takes"
+    ):
+        Pipeline(planned(copying.parent, copying, decoder={"kind": "probe"}))
 
 
 def test_abilities_are_the_contracts_defaults_where_none_are_declared() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from limpet.contracts.data import TensorSpec, Window
 from limpet.inference.input_fit import TENSOR_TYPES, narrowed, windowed_columns
-from limpet.inference.stages import behind_model, open_decoder
+from limpet.inference.stages import behind_model, decode_once, open_decoder
 
 if TYPE_CHECKING:
     from limpet.contracts.data import Array
@@ -37,7 +37,7 @@ def check_decoder(plan: PipelinePlan) -> None:
         shapes = [narrowed(features.shape, chosen) for _, chosen in windowed_columns(plan)] or [features.shape]
         inputs = [np.zeros(shape, np.float32) for shape in shapes]
         outputs = [_zeros(spec) for spec in specs]
-        decoder(Window(outputs[0], 0, 0, 0, inputs=inputs, outputs=outputs))
+        decode_once(plan.decoder, decoder, Window(outputs[0], 0, 0, 0, inputs=inputs, outputs=outputs))
 
 
 def _tensor_spec(tensor: TensorInfo) -> TensorSpec | None:

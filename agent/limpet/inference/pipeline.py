@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from limpet import config as configuration
 from limpet.contracts.data import Cut, Samples, SampleSpec, Window
 from limpet.deployment.local import assignment_of
-from limpet.errors import ConfigError, ModelError
+from limpet.errors import ConfigError, LimpetError, ModelError
 from limpet.inference import chain as chains
 from limpet.inference.admission import load
 from limpet.inference.batches import Batches, suited
@@ -24,7 +24,9 @@ from limpet.inference.graph import Graph
 from limpet.inference.planning import plan_pipeline, plan_source
 from limpet.inference.rates import watch
 from limpet.inference.reader import Reader
+from limpet.inference.stages import refuse_result
 from limpet.inference.window import Windower
+from limpet.wording import bug
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -199,14 +201,23 @@ class Pipeline:
                 failed(error)
 
     def try_once(self, *, noise: bool) -> None:
-        """Run one window of zeros or of noise, and leave no trace of it. ``ModelError`` as ``feed``."""
+        """Run one window of zeros or of noise, and leave no trace of it.
+
+        ``ModelError`` as ``feed``, and if a stage is at fault. The window cannot be written to, as stages may not.
+        """
         spec = self.plan.transforms.windows
         shape = [_SOME if size == -1 else size for size in spec.shape]
         values = np.zeros(shape, spec.dtype)
         if noise:
             values[...] = np.random.default_rng(0).uniform(0, 255 if values.dtype == np.uint8 else 1, shape)
+        values.flags.writeable = False
         try:
-            self.graph.infer(Window(values, 0, 0, 0))
+            result, _ = self.graph.infer(Window(values, 0, 0, 0))
+            refuse_result(self.plan.decoder.kind, result.output)
+        except LimpetError:
+            raise
+        except Exception as error:
+            raise ModelError(f"a window that was made up failed: {bug(error)}") from error
         finally:
             self.graph.restart()
 

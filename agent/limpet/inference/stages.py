@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from msgspec.structs import replace
 
+from limpet.contracts.data import Window
 from limpet.contracts.decoder import Adjustable, Batching
 from limpet.contracts.stage import Stage
 from limpet.contracts.transform import ByteTable
-from limpet.errors import ModelError
+from limpet.errors import LimpetError, ModelError
+from limpet.wording import bug
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,10 +47,7 @@ class Transforms:
         stages: list[Stage] = []
         spec = windows
         for number, plugin in enumerate(self.plugins):
-            try:
-                stage = plugin.module.open(plugin.config, spec)
-            except (ValueError, MemoryError) as error:
-                raise ModelError(f"transforms[{number}]: {error}") from error
+            stage = _open(plugin, spec, f"transforms[{number}]")
             _refuse_breach(plugin, stage, [ByteTable] if plugin.abilities.byte_table else [])
             stages.append(stage)
             spec = stage.spec
@@ -56,13 +56,50 @@ class Transforms:
 
 def open_decoder(plugin: Configured, spec: Spec) -> Stage:
     """Open a decoder behind a model. ``ModelError`` if it cannot read what the model gives."""
-    try:
-        stage: Stage = plugin.module.open(plugin.config, spec)
-    except ValueError as error:
-        raise ModelError(f"decoder: {error}") from error
+    stage = _open(plugin, spec, "decoder")
     able = plugin.abilities
     _refuse_breach(plugin, stage, [Batching] * able.batches + [Adjustable] * able.threshold)
     return stage
+
+
+def _open(plugin: Configured, spec: Spec, where: str) -> Stage:
+    """Open a stage. ``ModelError`` says why it cannot work on what it would get, or what is wrong in its code."""
+    try:
+        stage: Stage = plugin.module.open(plugin.config, spec)
+    except LimpetError:
+        raise
+    except (ValueError, MemoryError) as error:
+        raise ModelError(f"{where}: {error}") from error
+    except Exception as error:
+        raise ModelError(f"{where}: open() of the plugin {plugin.kind!r} failed: {bug(error)}") from error
+    return stage
+
+
+def decode_once(plugin: Configured, decoder: Stage, window: Window) -> None:
+    """Have a decoder decode a window that is made up. ``ModelError`` says what is wrong with it or its result."""
+    try:
+        decoded = decoder(window)
+    except LimpetError:
+        raise
+    except Exception as error:
+        raise ModelError(f"the decoder {plugin.kind!r} failed on outputs of zeros: {bug(error)}") from error
+    if not isinstance(decoded, Window):
+        raise ModelError(
+            f"the decoder {plugin.kind!r} returned {type(decoded).__name__}; it must return the window"
+        )
+    refuse_result(plugin.kind, decoded.result)
+
+
+def refuse_result(kind: str, result: Any) -> None:
+    """Raise ``ModelError`` if the result of a decoder cannot be reported."""
+    try:
+        plain = msgspec.to_builtins(result)
+    except Exception as error:
+        raise ModelError(f"the result of the decoder {kind!r} cannot be encoded: {error}") from error
+    if not isinstance(plain, dict):
+        raise ModelError(
+            f"the result of the decoder {kind!r} is a {type(result).__name__}; it must be a mapping or a struct"
+        )
 
 
 def _refuse_breach(plugin: Configured, stage: Stage, declared: Sequence[type]) -> None:
@@ -71,8 +108,15 @@ def _refuse_breach(plugin: Configured, stage: Stage, declared: Sequence[type]) -
         if not isinstance(stage, contract):
             raise ModelError(
                 f"the plugin {plugin.kind!r} breaks its contract: what its open() returns is no "
-                f"{contract.__module__}.{contract.__name__}"
+                f"{contract.__module__}.{contract.__name__}{_lacks(stage, contract)}"
             )
+
+
+def _lacks(stage: object, contract: type) -> str:
+    """Return which members of a contract an object does not have, as the end of a sentence."""
+    public = [name for name in vars(contract) if name == "__call__" or not name.startswith("_")]
+    lacking = [name for name in (*contract.__annotations__, *public) if name not in dir(stage)]
+    return f": it has no {' and no '.join(lacking)}" if lacking else ""
 
 
 def behind_model(features: Spec, outputs: Sequence[TensorSpec], labels: Sequence[str], rate: float | None) -> Spec:

@@ -148,5 +148,5 @@ class Worker:
         answered.error = cleaned(answered.error)
         self._supervisor.send(answered)
 
-    def _leave_out(self, result: Result, size: int) -> None:
-        self._pipelines.leave_out(result, size)
+    def _leave_out(self, result: Result, reason: str) -> None:
+        self._pipelines.leave_out(result, reason)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from limpet.errors import LimpetError, ModelError, UnreadableError
-from limpet.wire.records import LARGEST_OUTPUT, Assign, Result
 from limpet.worker.delegation import DelegatedModel
 from limpet.worker.running import RunningPipeline, Trial
 from limpet.worker.successor import Opening, Successor
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from limpet.contracts.data import Samples, SampleSpec
     from limpet.contracts.messages import State
     from limpet.inference.pipeline import Pipeline
+    from limpet.wire.records import Assign, Result
     from limpet.worker.inference_requests import InferenceRequests
     from limpet.worker.reports import Reports
     from limpet.worker.result_sender import ResultSender, SupervisorChannel
@@ -147,10 +147,10 @@ class Pipelines:
         if not any(model.connect_executor(number, end) for model in self._delegated()):
             end.close()
 
-    def leave_out(self, result: Result, size: int) -> None:
-        """Count a result that is too large to be sent."""
+    def leave_out(self, result: Result, reason: str) -> None:
+        """Count a result that cannot be sent."""
         if result.pipeline in self.running:
-            self.running[result.pipeline].count_too_large(size, LARGEST_OUTPUT)
+            self.running[result.pipeline].count_left_out(reason)
 
     def close_all(self, state: State) -> None:
         """Close all pipelines, as they are ``stopped`` or their source has ``finished``."""

@@ -22,11 +22,11 @@ SupervisorChannel: TypeAlias = Channel[ToWorker]
 
 
 class ResultSender:
-    """Sends results in batches. ``too_large`` is called with a result that no record can hold, and its bytes."""
+    """Sends results in batches. ``left_out`` is called with a result that cannot be sent, and the reason."""
 
-    def __init__(self, supervisor: SupervisorChannel, too_large: Callable[[Result, int], None]) -> None:
+    def __init__(self, supervisor: SupervisorChannel, left_out: Callable[[Result, str], None]) -> None:
         self._supervisor = supervisor
-        self._too_large = too_large
+        self._left_out = left_out
         self._batch: list[Result] = []
         self._due = 0.0
 
@@ -54,17 +54,27 @@ class ResultSender:
             self._due = monotonic() + BATCH_AGE
 
     def _send(self, batch: list[Result]) -> None:
-        """Send results in as many records as they need. A result that is too large for any is left out."""
-        data = self._supervisor.encode(Results(batch))
+        """Send results in as many records as they need. A result that no record can hold is left out."""
+        try:
+            data = self._supervisor.encode(Results(batch))
+        except Exception as error:  # noqa: BLE001 - a decoder of another package made what is encoded
+            if len(batch) > 1:
+                self._send_halves(batch)
+            else:
+                self._left_out(batch[0], f"an output cannot be encoded: {error}")
+            return
         if len(data) <= LARGEST_OUTPUT:
             self._supervisor.send_encoded(data)
         elif len(batch) > 1:
-            self._send(batch[: len(batch) // 2])
-            self._send(batch[len(batch) // 2 :])
+            self._send_halves(batch)
         elif (size := self._output_size(batch[0])) <= LARGEST_OUTPUT:
             self._supervisor.send_encoded(data)
         else:
-            self._too_large(batch[0], size)
+            self._left_out(batch[0], f"an output has {size} bytes; the limit is {LARGEST_OUTPUT}")
+
+    def _send_halves(self, batch: list[Result]) -> None:
+        self._send(batch[: len(batch) // 2])
+        self._send(batch[len(batch) // 2 :])
 
     def _output_size(self, result: Result) -> int:
         """Return how many bytes the output of a result has as the supervisor receives it."""

@@ -48,8 +48,8 @@ class RunningPipeline(msgspec.Struct):
     """Whether the supervisor knows that it runs."""
     skipped: bool = False
     """Whether samples passed while no delegate was ready. A gap follows."""
-    output_too_large: bool = False
-    """Whether the log says already that a result was too large to be sent."""
+    left_out: bool = False
+    """Whether the log says already that a result could not be sent."""
 
     @property
     def name(self) -> str:
@@ -123,13 +123,12 @@ class RunningPipeline(msgspec.Struct):
         if self.errors_in_a_row >= ERRORS_IN_A_ROW:
             raise error
 
-    def count_too_large(self, size: int, limit: int) -> None:
-        """Count a result whose output of ``size`` bytes no record can hold. The first one is logged."""
+    def count_left_out(self, reason: str) -> None:
+        """Count a result that cannot be sent. The first one is logged."""
         self.errors += 1
-        if not self.output_too_large:
-            self.output_too_large = True
-            text = f"an output has {size} bytes; the limit is {limit}. The result is not reported"
-            log.error("pipeline %s: %s", self.name, text)
+        if not self.left_out:
+            self.left_out = True
+            log.error("pipeline %s: %s. The result is not reported", self.name, reason)
 
     def end_trial(self) -> RunningPipeline:
         """Go on for good, and count on from the old pipeline. Return the old pipeline."""
