@@ -180,8 +180,29 @@ def test_a_problem_names_the_table_and_the_key(bench: Bench) -> None:
 
 def test_two_of_a_kind_have_folders_and_client_ids_of_their_own(bench: Bench, tmp_path: Path) -> None:
     away = {"kind": "mqtt", "url": "mqtt://127.0.0.1:9", "outbox": {"min_free_bytes": 0}}
-    bench.adopt(mqtt=away, cloud=away)
+    bench.adopt(mqtt=away, cloud=away | {"topic": "cloud"})
     bench.report(1)
     folders = [tmp_path / "state/reporters" / name for name in ("mqtt", "cloud")]
     wait_until(lambda: all((folder / "outbox.db").exists() for folder in folders))
     assert bench.health("mqtt")["kind"] == bench.health("cloud")["kind"] == "mqtt"
+
+
+def test_two_reporters_cannot_have_one_file_one_client_id_or_one_topic(bench: Bench) -> None:
+    broker = {"kind": "mqtt", "url": "mqtt://127.0.0.1:1"}
+    with pytest.raises(ConfigError) as refused:
+        bench.adopt(
+            file=FILE,
+            copy={"kind": "jsonl", "path": "out", "max_bytes": 5000},
+            mqtt=broker,
+            again=broker | {"client_id": "limpet-d", "topic": "again"},
+            also=broker,
+        )
+    assert list(refused.value.problems) == [
+        f"reporters.copy: the file {bench.folder / 'out'} is used by [reporters.file] already",
+        "reporters.again: the client id 'limpet-d' at 127.0.0.1:1 is used by [reporters.mqtt] already",
+        "reporters.also: the topic 'limpet/d' at 127.0.0.1:1 is used by [reporters.mqtt] already",
+    ]
+    assert bench.reporters.health() == {}
+    pair = {"mqtt": broker, "also": broker | {"topic": "also"}, "cloud": broker | {"url": "mqtt://127.0.0.1:2"}}
+    bench.adopt(file=FILE, copy=FILE | {"path": "copy"}, **pair)
+    assert bench.reporters.health().keys() == {"file", "copy", *pair}

@@ -88,5 +88,11 @@ class ReporterPlugin(Protocol):
         A reporter whose options changed is closed only if this finds nothing. Problems begin with the key.
         """
 
+    def exclusive(self, config: Any, name: str, device: str) -> list[str]:
+        """Return in words what only one reporter can use, such as a file. Default: nothing.
+
+        ``name`` is that of the reporter. A configuration in which two reporters return the same text is refused.
+        """
+
     def open(self, config: Any, context: ReporterContext) -> AbstractContextManager[Reporter]:
         """Open it, on any thread. ``ConfigError``, whose problems begin with the key; never ``TransportError``."""

@@ -224,6 +224,11 @@ def _nothing_to_check(_options: Any) -> None:
     """Stand in for a reporter without ``check``."""
 
 
+def _nothing_exclusive(_options: Any, _name: str, _device: str) -> list[str]:
+    """Stand in for a reporter without ``exclusive``."""
+    return []
+
+
 def _leave(name: str, opened: _Opened) -> None:
     try:
         opened.stack.close()
@@ -283,6 +288,19 @@ def resolve(wanted: Config) -> dict[str, _Settings]:
         found[name] = _Settings(name, table, module, options)
     if not wanted.reporters:
         problems.append("no reporter: add [mqtt] with a url, or [jsonl]; without one, no result leaves the device")
+    problems = problems or _conflicts(found, wanted.device.id)
     if problems:
         raise ConfigError(problems)
     return found
+
+
+def _conflicts(found: dict[str, _Settings], device: str) -> list[str]:
+    """Return which reporters use what only one of them can use."""
+    problems: list[str] = []
+    users: dict[str, str] = {}
+    for name, one in found.items():
+        for what in plugins.optional(one.module, "exclusive", _nothing_exclusive)(one.options, name, device):
+            if what in users:
+                problems.append(f"{one.table.where}: {what} is used by [{users[what]}] already")
+            users.setdefault(what, one.table.where)
+    return problems

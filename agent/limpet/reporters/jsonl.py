@@ -207,6 +207,11 @@ def check(config: Config) -> None:
             raise ConfigError([f"path: {config.path}: {_reason(error)}"]) from error
 
 
+def exclusive(config: Config, _name: str, _device: str) -> list[str]:
+    """Return the file: two would move it away from each other."""
+    return [] if config.path.name == "-" else [f"the file {config.path}"]
+
+
 def _append_to(path: Path) -> int:
     """Open a file to write to its end. Writing to it may wait for a reader, opening never does."""
     fd = os.open(path, APPEND, 0o640)

@@ -109,6 +109,13 @@ def check(config: Config) -> None:
         raise ConfigError([str(error)]) from error
 
 
+def exclusive(config: Config, name: str, device: str) -> list[str]:
+    """Return client id and topics: with one client id, two connections end each other, and each has its status."""
+    broker = str(endpoint(config.url))
+    topic = f"{config.topic.rstrip('/')}/{device}"
+    return [f"the client id {client_id(config, device, name)!r} at {broker}", f"the topic {topic!r} at {broker}"]
+
+
 @contextmanager
 def open(config: Config, context: ReporterContext) -> Iterator[MqttReporter]:
     """Start reporting; the broker may be away. ``ConfigError`` where a file with a secret is missing."""
