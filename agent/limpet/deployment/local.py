@@ -5,23 +5,25 @@ A daemon lets a process of its own read each model. Here the caller reads them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from limpet.contracts.assignment import FoundModel
 from limpet.deployment.assignments import assignments
-from limpet.deployment.desired import desired
+from limpet.deployment.desired import Rollout, desired, on_rung
 from limpet.deployment.survey import Survey
-from limpet.errors import DeployError, LimpetError
+from limpet.errors import DeployError, LimpetError, ModelError, UnreadableError
 from limpet.models import bundle, store
 from limpet.untrusted import reading
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from limpet.config import Config
     from limpet.contracts.assignment import Assignment
-    from limpet.deployment.desired import Desired
+    from limpet.deployment.desired import Desired, DesiredPipeline
+
+T = TypeVar("T")
 
 
 def examined(path: Path) -> FoundModel:
@@ -46,6 +48,33 @@ def look_up(config: Config, failed: Collection[str] = frozenset()) -> dict[str, 
         for path in due:
             survey.take(examined(path))
     return survey.found
+
+
+def first_that_works(
+    config: Config,
+    name: str,
+    attempt: Callable[[Assignment], T],
+    found: Mapping[str, Sequence[FoundModel]] | None = None,
+    level: int = 0,
+) -> tuple[T, DesiredPipeline]:
+    """Return what ``attempt`` makes of the assignment of a pipeline, and the pipeline that it is for.
+
+    As in the daemon, a version in the store that does not work gives way to the highest one that does. If none
+    does, the error of the last attempt is raised. ``found``: the models, if they were looked up before.
+    """
+    failed: dict[str, str] = {}
+    found = look_up(config) if found is None else found
+    while True:
+        wanted = desired(config, found, rollout=Rollout(failed={name: failed}), level=level)
+        one = wanted.pipelines[name]
+        try:
+            return attempt(cell_of(wanted, name)), one
+        except (ModelError, DeployError, UnreadableError) as error:
+            model = on_rung(config.pipelines[name], level).model
+            if one.model is None or one.model.sha256 in failed or not store.has_versions(model):
+                raise
+            failed[one.model.sha256] = str(error)
+            found = look_up(config, failed)
 
 
 def assignment_of(config: Config, name: str) -> Assignment:

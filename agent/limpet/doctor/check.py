@@ -14,14 +14,12 @@ from limpet.accelerators.inventory import missing
 from limpet.contracts.delegate import CPU
 from limpet.delivery import reporters
 from limpet.deployment.assignments import sources_alone
-from limpet.deployment.desired import Rollout, desired, on_rung
-from limpet.deployment.local import cell_of, look_up
+from limpet.deployment.local import first_that_works, look_up
 from limpet.device import directories
 from limpet.device.machine import Machine
-from limpet.errors import ConfigError, DeployError, LimpetError, ModelError, UnreadableError
+from limpet.errors import ConfigError, LimpetError, ModelError
 from limpet.inference import planning, trial
 from limpet.models import bundle as bundles
-from limpet.models import store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -72,22 +70,10 @@ def _rung(config: Config, found: Found, name: str, level: int, spec: SampleSpec)
 
     As the daemon does, this passes over versions that do not work, if there is a lower one that does.
     """
-    failed: dict[str, str] = {}
-    while True:
-        wanted = desired(config, found, rollout=Rollout(failed={name: failed}), level=level)
-        one = wanted.pipelines[name]
-        try:
-            made = _tried(cell_of(wanted, name), name, spec)
-        except (ModelError, DeployError, UnreadableError) as error:
-            model = on_rung(config.pipelines[name], level).model
-            if one.model is None or one.model.sha256 in failed or not store.has_versions(model):
-                raise
-            failed[one.model.sha256] = str(error)
-            found = look_up(config, failed)
-        else:
-            warnings = [*made.warnings, *(f"passed over {why}" for why in one.passed_over)]
-            line = _describe(made, config.pipelines[name].source, level)
-            return [line, *(f"{name}: warning: {warning}" for warning in warnings)]
+    made, one = first_that_works(config, name, lambda cell: _tried(cell, name, spec), found, level)
+    warnings = [*made.warnings, *(f"passed over {why}" for why in one.passed_over)]
+    line = _describe(made, config.pipelines[name].source, level)
+    return [line, *(f"{name}: warning: {warning}" for warning in warnings)]
 
 
 def _tried(assignment: Assignment, name: str, spec: SampleSpec) -> PipelinePlan:

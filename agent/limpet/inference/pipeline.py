@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from contextlib import ExitStack
 from copy import deepcopy
+from functools import partial
 from itertools import chain
 from time import monotonic_ns
 from typing import TYPE_CHECKING
@@ -14,7 +16,8 @@ from msgspec.structs import replace
 
 from limpet import config as configuration
 from limpet.contracts.data import Cut, Samples, SampleSpec, Window
-from limpet.deployment.local import assignment_of
+from limpet.deployment.assignments import sources_alone
+from limpet.deployment.local import first_that_works
 from limpet.errors import ConfigError, LimpetError, ModelError
 from limpet.inference import chain as chains
 from limpet.inference.admission import load
@@ -26,7 +29,7 @@ from limpet.inference.rates import watch
 from limpet.inference.reader import Reader
 from limpet.inference.stages import refuse_result
 from limpet.inference.window import Windower
-from limpet.wording import bug
+from limpet.wording import bug, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -34,6 +37,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from limpet.contracts.assignment import Assignment
     from limpet.inference.admission import Load
     from limpet.inference.graph import Captured
     from limpet.inference.join import Join
@@ -42,6 +46,8 @@ if TYPE_CHECKING:
 
     OnFailure = Callable[[ModelError], None]
     """What takes the reason why a window has no result."""
+
+log = logging.getLogger(__name__)
 
 _SOME = 16
 """Samples in a window that is tried, if the source's rate alone says how many there are."""
@@ -90,12 +96,23 @@ class Pipeline:
 
     @classmethod
     def from_config(cls, path: Path | str, name: str) -> Self:
-        """Open the pipeline ``name`` of a configuration file, to be iterated over in this process."""
+        """Open the pipeline ``name`` of a configuration file, to be iterated over in this process.
+
+        ``ConfigError`` has all that is wrong with the file. ``LimpetError`` says why the pipeline cannot run. A
+        version in the store that does not work is passed over as in the daemon, with a warning in the log.
+        """
         config = configuration.read(path)
         if name not in config.pipelines:
-            raise ConfigError([f"{path}: no pipeline {name!r}"])
-        assignment = assignment_of(config, name)
-        source = plan_source(assignment, config.pipelines[name].source)
+            raise ConfigError([f"{path}: no pipeline {name!r}{suggest(name, config.pipelines)}"])
+        wanted = config.pipelines[name].source
+        source = plan_source(sources_alone(config, [wanted]), wanted)
+        pipeline, runs = first_that_works(config, name, partial(cls._on_source, source, name))
+        for why in runs.passed_over:
+            log.warning("pipeline %s: passed over %s", name, why)
+        return pipeline
+
+    @classmethod
+    def _on_source(cls, source: SourcePlan, name: str, assignment: Assignment) -> Self:
         pipeline = cls(plan_pipeline(assignment, name, source.spec))
         pipeline._source = source
         return pipeline
