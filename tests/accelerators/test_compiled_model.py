@@ -202,7 +202,7 @@ def test_without_a_gpu_it_says_so(tmp_path: Path) -> None:
         timeout=60,
         check=True,
     )
-    assert "no GPU with a Vulkan driver was found; `limpet devices` tells what is missing" in done.stdout
+    assert "no GPU with a Vulkan driver was found; `limpet devices` shows what is missing" in done.stdout
 
 
 @pytest.mark.skipif(not NO_NPU, reason="ai-edge-litert-sdk-intel is there")

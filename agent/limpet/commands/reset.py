@@ -125,7 +125,7 @@ def _runtime_folders() -> list[Path]:
 
 def _empty(folder: Path) -> None:
     """Delete what is in a folder. The folder itself stays, as its owner and mode are what the service needs."""
-    if state_files.strange_folder(folder):
+    if state_files.is_irregular_folder(folder):
         state_files.remove(folder)
     for entry in folder.glob("*"):
         state_files.remove(entry)

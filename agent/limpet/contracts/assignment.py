@@ -96,8 +96,8 @@ class Folders(msgspec.Struct, frozen=True):
 class ModelFile(msgspec.Struct, frozen=True):
     """The one file that a pipeline runs.
 
-    ``sha256`` is what ``limpet.models.bundle.examine`` found. Whoever opens the file compares. ``version`` is 0
-    for a bare model.
+    ``sha256`` is what ``limpet.models.bundle.examine`` found. Each process that opens the file
+    compares it. ``version`` is 0 for a bare model.
     """
 
     path: Path

@@ -227,8 +227,8 @@ MOST_IN_FORCE = 16
 class Placed(msgspec.Struct, omit_defaults=True):
     """Where a model runs, as proven when it was loaded on a delegate.
 
-    Shares of the ops, of the multiply-adds and of a run's time that are the delegate's; ``None`` where nobody can
-    tell. ``speed``: times the CPU's. ``error``: largest absolute difference of real values to what is expected.
+    Shares of the ops, of the multiply-adds and of a run's time that are the delegate's; ``None`` if that is
+    unknown. ``speed``: times the CPU's. ``error``: largest absolute difference of real values to what is expected.
     ``run_us``: median of a run in µs. ``device``: what the delegate calls it. ``left``: ops that are the CPU's.
     ``sandbox``: what its executor has given up.
     """

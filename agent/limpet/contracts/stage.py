@@ -4,7 +4,7 @@ A stage takes a window and returns one. It knows the form of what it returns bef
 
 Memory
     A stage does not own the window that it gets. It must not write to the arrays of that window, and they are
-    valid until its call returns: whoever cut or made them uses the memory again. A stage that needs earlier
+    valid until its call returns: their maker uses the memory again. A stage that needs earlier
     values copies them.
 
     A stage owns what it returns. The arrays are valid until its next call or ``reset``, so one buffer can serve

@@ -39,7 +39,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     ``labels`` stand in for the model's. ``layout``: ``ssd`` is the four tensors of TFLite's detection
     post-processing; ``yolov8`` has centre, width, height and a score for each class, for each box a row or a
     column, in one tensor or two; ``yolov5`` the same with a score of the box before those of the classes;
-    ``end2end`` a row for each box with left, top, right, bottom, score and class. ``auto`` tells them apart by
+    ``end2end`` a row for each box with left, top, right, bottom, score and class. ``auto`` distinguishes them by
     shape and number of labels. ``pixels``: ``[width, height]`` of the picture that boxes are measured in, empty
     where they are fractions of it. ``activation`` is what a YOLO left out of its scores. What scores below
     ``threshold`` is left out, and what overlaps a better box of its label by more than ``overlap``, intersection

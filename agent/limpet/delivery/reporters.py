@@ -254,7 +254,7 @@ def _runtime_folder(name: str) -> Path | None:
     folder = directories.reporter(runtime, name)
     for each in (folder.parent, folder):
         with suppress(OSError):
-            if state_files.strange_folder(each):
+            if state_files.is_irregular_folder(each):
                 state_files.set_aside(each)
     return folder
 

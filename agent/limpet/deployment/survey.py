@@ -27,8 +27,8 @@ class Survey:
     as long as they may, a sound one below them is still reached. Models with few damaged versions come first.
 
     ``candidates`` has them in this order, by the model as the configuration writes it. ``failed`` has the SHA-256
-    of models that are sound and did not work here: below them, the survey goes on. Whoever examines calls ``due``
-    for the files to begin with, and ``take`` with what is found.
+    of models that are sound and did not work here: below them, the survey goes on. The caller examines: it calls
+    ``due`` for the files to begin with, and ``take`` with what is found.
     """
 
     def __init__(

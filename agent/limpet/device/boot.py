@@ -30,7 +30,7 @@ _OPEN_LOCK = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEX
 
 
 class _Boot(msgspec.Struct):
-    """``count`` of runs so far; ``installation`` tells this state directory from one that was lost.
+    """``count`` of runs so far; ``installation`` distinguishes this state directory from one that was lost.
 
     Both become part of the ids of results, so no other text is taken for them. ``crc`` is of both: with a damaged
     count, ids would come again.
@@ -68,7 +68,7 @@ def lock(state: Path, damaged: Callable[[str], object] = warn) -> IO[bytes] | No
     path = state / "lock"
     try:
         state.mkdir(parents=True, exist_ok=True)
-        if state_files.strange(path):
+        if state_files.is_irregular(path):
             _set_aside(path, f"{path} is {state_files.kind(path)}; a regular file is expected", damaged)
         elif state_files.shared(path):
             _set_aside(path, f"{path} has another name elsewhere", damaged)

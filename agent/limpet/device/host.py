@@ -127,7 +127,7 @@ def disk_free_mb(path: Path) -> float | None:
 
 
 def clock_synchronised() -> bool | None:
-    """Return whether the kernel's clock is kept by a time service, where the system tells."""
+    """Return whether the kernel's clock is kept by a time service, if the system says so."""
     if Path("/run/systemd/timesync/synchronized").exists():
         return True
     # Before any service has set it, a device without a battery-backed clock believes that it is 1970.

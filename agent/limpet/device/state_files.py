@@ -60,7 +60,7 @@ def is_regular(path: Path) -> bool:
         return False
 
 
-def strange(path: Path) -> bool:
+def is_irregular(path: Path) -> bool:
     """Whether something is there that is no regular file."""
     return os.path.lexists(path) and not is_regular(path)
 
@@ -70,7 +70,7 @@ def shared(path: Path) -> bool:
     return is_regular(path) and path.lstat().st_nlink > 1
 
 
-def strange_folder(path: Path) -> bool:
+def is_irregular_folder(path: Path) -> bool:
     """Whether something is there that is no directory itself."""
     return os.path.lexists(path) and not _is_folder(path)
 

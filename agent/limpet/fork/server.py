@@ -53,7 +53,7 @@ def main(arguments: Sequence[str]) -> None:
 
 
 class ForkServer:
-    """Forks workers on request and tells when they end."""
+    """Forks workers on request, and reports how they end."""
 
     def __init__(self, supervisor: Channel[ToForkServer]) -> None:
         self._supervisor = supervisor

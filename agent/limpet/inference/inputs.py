@@ -95,7 +95,7 @@ def plan_inputs(
 
 
 def refuse_unnamed(facts: ModelFacts) -> None:
-    """Raise ``ModelError`` where a model has no inputs, or two that nothing tells apart."""
+    """Raise ``ModelError`` where a model has no inputs, or two that cannot be told apart."""
     others = " or ".join(f'runtime = {{ signature = "{key}" }}' for key in facts.signatures)
     hint = f"; set {others}" if others else ""
     if not facts.inputs:

@@ -97,7 +97,7 @@ def time_share(
 ) -> TimeShare:
     """Estimate where the time of a run on a delegate goes, of which ``total_us`` is the whole.
 
-    No TFLite runtime tells times by op from Python. So models that are the beginning of this one run on the CPU,
+    No TFLite runtime reports times by op to Python. So models that are the beginning of this one run on the CPU,
     and the difference of two is the time of the ops between. ``make`` is the runtime's ``Interpreter``. Each takes
     its share of ``seconds`` and at least two runs; the shortest counts, as others on this machine only add time.
     """

@@ -21,7 +21,7 @@ _PSEUDO_TERMINALS = range(136, 144)
 
 
 class Node(NamedTuple):
-    """A device node or a folder in ``/dev``: its path without symbolic links, and what tells it from others."""
+    """A device node or a folder in ``/dev``: its path without symbolic links, and its identity."""
 
     path: Path
     file_system: int

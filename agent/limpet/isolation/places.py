@@ -38,7 +38,7 @@ class Places:
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Return what tells a file or a folder from others, ``None`` if there is nothing."""
+    """Return what distinguishes a file or a folder from others, ``None`` if there is nothing."""
     try:
         found = path.stat()
     except OSError:

@@ -154,7 +154,7 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
         if info.file_size > (_SMALL if name in {MANIFEST, SIGNATURE} else _LARGEST):
             raise DeployError(f"{path}: member {name!r} is too large: {info.file_size} bytes")
         members[name] = info
-    # Whoever examines a bundle reads all of it. A file with holes is larger than what it takes on the disk.
+    # An examination reads all of a bundle. A file with holes is larger than what it takes on the disk.
     if (total := sum(info.file_size for info in members.values())) > _LARGEST:
         raise DeployError(f"{path}: its members are too large together: {total} bytes")
     if next(iter(members), "") != MANIFEST:
@@ -213,7 +213,7 @@ def _unpack(path: Path, archive: zipfile.ZipFile, name: str, members: Mapping[st
             _refuse_other(path, name, _copy(archive, name, file), members)
             file.flush()
             os.fsync(file.fileno())
-        if state_files.strange(target):
+        if state_files.is_irregular(target):
             state_files.remove(target)
         # Never in place: the old file may be mapped by a running interpreter.
         temporary.replace(target)

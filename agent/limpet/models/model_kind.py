@@ -1,4 +1,4 @@
-"""Which kind of model a file or a folder is, told by its content and not by its name. No library opens it."""
+"""Which kind of model a file or a folder is, found by its content and not by its name. No library opens it."""
 
 from __future__ import annotations
 

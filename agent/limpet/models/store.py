@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".limpet", ".tflite")
 _FILE = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,63})-(?P<version>[0-9]+)\.limpet")
-"""Other names are no bundle's. Whoever writes into the store chooses them, so they go into no message."""
+"""Other names are no bundle's. Anybody who can write into the store chooses them, so no message has them."""
 
 
 def is_path(model: str) -> bool:
@@ -33,7 +33,7 @@ def has_versions(model: str) -> bool:
 def leads_to_model(path: Path) -> bool:
     """Whether a model's path is that of a model also after symbolic links are followed.
 
-    Whoever may write where models lie could put a link there that leads to a secret, for a worker to read.
+    A person who may write where models lie could put a link there that leads to a secret, for a worker to read.
     """
     try:
         return path.resolve().suffix in SUFFIXES

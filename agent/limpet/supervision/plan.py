@@ -73,7 +73,7 @@ class Plan:
         """Take note of what a worker reports. Return whether a lower version of its model is of interest now.
 
         It is if a model of the store was opened, and failed before it ever ran. What fails later, or before that,
-        is no matter of the version.
+        does not depend on the version.
         """
         wanted, one = self._config.pipelines.get(move.pipeline), self.desired.pipelines.get(move.pipeline)
         if wanted is None or one is None or one.model is None:

@@ -1,4 +1,4 @@
-"""What the service manager is told: systemd, and whoever looks at the sign of life in the runtime directory."""
+"""Signs of life: for systemd, and as a file in the runtime directory for everybody else."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ class Supervisor:
         self._next_look = 0.0
 
     def run(self, damaged: Sequence[str] = ()) -> None:
-        """Work until told to stop. ``ConfigError`` if the options of plugins cannot be used.
+        """Work until SIGTERM or SIGINT. ``ConfigError`` if the options of plugins cannot be used.
 
         ``damaged`` says what was wrong with the state directory.
         """

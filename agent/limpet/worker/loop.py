@@ -62,7 +62,7 @@ class Worker:
         self._pipelines = Pipelines(supervisor, source.spec, self._reports, self._results, self._requests)
 
     def serve(self, records: Sequence[ToWorker]) -> None:
-        """Turn samples into results until told to stop, the source ends or no pipeline is left.
+        """Turn samples into results until a ``Stop`` comes, the source ends or no pipeline is left.
 
         ``records`` were received from the supervisor before; the first one assigns pipelines.
         """

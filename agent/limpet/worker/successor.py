@@ -84,8 +84,7 @@ class Opening:
 class Successor:
     """Opens and proves a pipeline in a thread.
 
-    A thread cannot be ended. Whoever no longer wants its pipeline waits until it has ``finished``, and closes what
-    it opened.
+    A thread cannot be ended. To give up a successor, wait until it has ``finished``, and ``close`` it.
     """
 
     def __init__(self, opening: Opening, spec: SampleSpec) -> None:

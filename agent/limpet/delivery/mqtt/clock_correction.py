@@ -26,7 +26,7 @@ _ENCODER = msgspec.json.Encoder()
 def corrected(stored: StoredEntry, ahead: float | None) -> StoredEntry:
     """Return an entry with the true times. ``ahead`` is what ``clock.ahead`` returns.
 
-    An entry of another boot of the machine keeps its time and its mark: nobody knows its age.
+    An entry of another boot of the machine keeps its time and its mark: its age is unknown.
     """
     entry = stored.entry
     if ahead is None or not entry.same_boot or not any(map(bytes.endswith, entry.items, repeat(_MARK))):

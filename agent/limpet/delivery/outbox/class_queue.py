@@ -1,6 +1,6 @@
 """The queue of one class of messages: what waits in memory, what is in flight, what is backlog. No I/O.
 
-The caller owns the disk. It tells this queue what was read from there, and what was written.
+The caller owns the disk. It reports to this queue what was read from there, and what was written.
 """
 
 from __future__ import annotations

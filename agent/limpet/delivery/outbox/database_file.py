@@ -116,7 +116,7 @@ def set_strange_aside(path: Path) -> None:
     """Set aside what has the name of one of a database's files and is no regular file."""
     for suffix in SUFFIXES:
         each = path.with_name(path.name + suffix)
-        if state_files.strange(each):
+        if state_files.is_irregular(each):
             state_files.set_aside(each)
 
 
@@ -124,7 +124,7 @@ def _check_files(path: Path) -> None:
     """Check the files before SQLite opens them: it trusts a journal, and skips what it cannot read of a log."""
     for suffix in SUFFIXES:
         each = path.with_name(path.name + suffix)
-        if state_files.strange(each):
+        if state_files.is_irregular(each):
             raise DiskDamagedError(f"{each} is {state_files.kind(each)}; a regular file is expected")
     if state_files.is_regular(path.with_name(f"{path.name}-journal")):
         raise DiskDamagedError(f"{path}-journal: the outbox has no such journal")

@@ -38,9 +38,9 @@ COMPACT_FROM = 8 * 1024 * 1024
 class DiskStore:
     """A database that may be away. ``usable`` says whether messages can be added now.
 
-    ``lost`` counts the messages that could not be read of damaged files, ``unknown`` the files of which nobody
-    knows how many messages were lost.
-    ``notices`` has each change, ``outbox-degraded`` or ``outbox-recovered``, with its reason.
+    ``lost`` counts the messages of damaged files that could not be read. ``unknown`` counts the files that may
+    have lost any number of messages. ``notices`` has each change with its reason: ``outbox-degraded`` or
+    ``outbox-recovered``.
     """
 
     def __init__(self, directory: Path, min_free: int) -> None:

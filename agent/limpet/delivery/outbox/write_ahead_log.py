@@ -90,7 +90,7 @@ class WriteAheadLog:
         """Return the files of earlier runs, oldest first, no more than a run would leave."""
         try:
             self._refuse_links()
-            if state_files.strange_folder(self._folder):
+            if state_files.is_irregular_folder(self._folder):
                 what = state_files.kind(self._folder)
                 aside = state_files.set_aside(self._folder)
                 self._add_problem(f"{self._folder} is {what}; it was set aside as {aside.name}")

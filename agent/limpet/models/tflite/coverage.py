@@ -1,4 +1,4 @@
-"""Which ops of a graph a delegate runs, as far as the interpreter tells."""
+"""Which ops of a graph a delegate runs, as far as the interpreter reports."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ def coverage(interpreter: Any) -> Coverage:
     """Find the ops that delegates have taken over so far.
 
     An interpreter lists the model's ops and behind them a node for each partition that a delegate took. What
-    lies between that node's outputs and its inputs is what it covers. The list is private to the runtimes, but
-    nothing public tells, and both have had it since TensorFlow 2.5.
+    lies between that node's outputs and its inputs is what it covers. The list is private to the runtimes.
+    There is no public way, and both have had it since TensorFlow 2.5.
     """
     nodes = interpreter._get_ops_details()  # noqa: SLF001
     ops = [node for node in nodes if node["op_name"] != "DELEGATE"]

@@ -64,7 +64,7 @@ class Signature(msgspec.Struct, frozen=True):
 
 
 class FileMetadata(msgspec.Struct, frozen=True):
-    """What the embedded ``TFLITE_METADATA`` tells. ``mean`` and ``std`` normalise the first input.
+    """What the embedded ``TFLITE_METADATA`` says. ``mean`` and ``std`` normalise the first input.
 
     ``problem`` says why it cannot be read. The model runs all the same.
     """

@@ -39,7 +39,7 @@ class GraphOp:
     """An op. ``custom`` is the name of one that is not built in.
 
     ``macs`` is how many multiply-adds a run takes, counted for ops that consist of them: convolutions, matrix
-    products, recurrent layers. Others have 0. ``None``: nobody knows what is in a custom op.
+    products, recurrent layers. Others have 0. ``None``: unknown, for a custom op.
     """
 
     code: int

@@ -122,7 +122,7 @@ def address(interpreter: Any, tensor: int) -> int:
 
 
 def direct(interpreter: Any, inputs: Sequence[Place], outputs: Sequence[Place]) -> Binding:
-    """Bind to the memory itself. Whoever holds the binding holds the interpreter and lets go of both at once."""
+    """Bind to the memory itself. A binding keeps its interpreter alive; both are freed together."""
     return Binding(
         [InputWriter(_memory(interpreter, place), place[1]) for place in inputs],
         interpreter.invoke,

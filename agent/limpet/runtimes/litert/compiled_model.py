@@ -58,7 +58,7 @@ def open(
 
 
 class AcceleratedModel:
-    """A model on an accelerator. ``placement`` has the name of the device, where LiteRT tells it."""
+    """A model on an accelerator. ``placement`` has the name of the device, if LiteRT reports it."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]

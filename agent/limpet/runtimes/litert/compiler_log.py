@@ -95,7 +95,7 @@ def explain(kind: str, said: Sequence[str], error: Exception) -> str:
     """Say in a line why a delegate of this kind was refused, from what was said on the way."""
     text = "\n".join([*said, str(error)])
     if kind == "gpu" and _NO_ADAPTER.search(text):
-        return "no GPU with a Vulkan driver was found; `limpet devices` tells what is missing"
+        return "no GPU with a Vulkan driver was found; `limpet devices` shows what is missing"
     if kind == "npu" and (library := _NO_LIBRARY.search(text)):
         return f"{library[1]} is missing; {KINDS['npu'].install}"
     if _NOT_ALL.search(text):

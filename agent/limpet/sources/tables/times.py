@@ -207,12 +207,12 @@ def is_time(word: str) -> bool:
 
 
 def is_time_of_day(word: str) -> bool:
-    """Whether a word tells a time and no day."""
+    """Whether a word is a time of day without a date."""
     return _OF_DAY.fullmatch(word.strip()) is not None
 
 
 def is_day(word: str) -> bool:
-    """Whether a word tells a day and no time."""
+    """Whether a word is a date without a time of day."""
     return ":" not in word and is_time(word)
 
 
@@ -288,7 +288,7 @@ class Clock:
         return number.value * (self._scale or 1.0)
 
     def _written(self, text: str) -> float | None:
-        """Return the time that a text tells, ``None`` where it tells none."""
+        """Return the time that a text means, ``None`` if it means none."""
         self._check_zone(text)
         if match := _ISO.fullmatch(text):
             return self._since(*_moment(match[1], match[2], match[3], match.groups()[3:]))
