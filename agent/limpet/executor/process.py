@@ -81,7 +81,8 @@ class _Executor:
         (source,) = assignment.pipelines[name].sources
         self._choice = next(choice for choice in delegates_of(assignment, name) if choice.name == task.delegate)
         # Foreign bytes are parsed from here on: a recording's, a manifest's. Then it needs even less.
-        sandbox.enter(needs.of_planning(assignment, name, source_plugin(assignment, source), self._choice))
+        planning = needs.of_planning(assignment, name, source_plugin(assignment, source), self._choice)
+        sandbox.enter(planning, assignment.folders.state.resolve())
         self._plan = plan_pipeline(assignment, name, plan_source(assignment, source).spec)
         in_force = _confine(assignment, self._plan, self._choice)
         self._shapes = resized(self._plan)
@@ -132,8 +133,9 @@ def _confine(assignment: Assignment, plan: PipelinePlan, choice: Choice) -> list
     """Enter the sandbox, as from here on the code of strangers runs: a delegate's, its driver's and the model."""
     wanted = needs.of_executor(assignment, plan, choice)
     # Where drivers of GPUs keep what they compiled, instead of in the user's home.
-    os.environ["XDG_CACHE_HOME"] = str(directories.drivers_cache(assignment.folders.state.resolve(), plan.name))
-    return sandbox.enter(wanted)
+    state = assignment.folders.state.resolve()
+    os.environ["XDG_CACHE_HOME"] = str(directories.drivers_cache(state, plan.name))
+    return sandbox.enter(wanted, state)
 
 
 def lay_out(specs: Sequence[TensorSpec]) -> list[tuple[int, int]]:

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from limpet.device import state_files
 from limpet.isolation import device_nodes, landlock, seccomp
 
 if TYPE_CHECKING:
@@ -41,9 +42,10 @@ _OWN = str(Path(__file__).parents[1])
 _libc = ctypes.CDLL(None)
 
 
-def enter(wanted: Permissions) -> list[str]:
+def enter(wanted: Permissions, state: Path | None = None) -> list[str]:
     """Give up everything else, for ever; return in words what is in force.
 
+    Below ``state``, the state directory without links, no link is followed to a folder to change.
     Of ``no-new-privileges``, ``limits``, ``landlock-VERSION``, ``seccomp``, and ``no-network`` or ``tcp-ports``:
     it can connect to no port but those of its endpoints. What this system cannot do is ``without-landlock`` or
     ``without-seccomp``, and one line of the log says why. To be called in a process without other threads:
@@ -52,8 +54,7 @@ def enter(wanted: Permissions) -> list[str]:
     if sys.platform != "linux":
         log.info("no sandbox: this is not Linux")
         return []
-    for folder in wanted.change:
-        _make(folder)
+    wanted = wanted._replace(change=frozenset(folder for folder in wanted.change if _made(folder, state)))
     for file in device_nodes.other_files(wanted.devices):
         log.warning("%s is no device; it stays closed", file)
     in_force, missing = [], []
@@ -132,11 +133,23 @@ def _libraries() -> Iterator[str]:
                 yield path if Path(path).is_dir() else str(Path(path).parent)
 
 
-def _make(folder: Path) -> None:
+def _made(folder: Path, state: Path | None) -> bool:
+    """Make a folder, unless it is there. Return whether it may be changed.
+
+    Whoever owns the disk could have a link below the state directory lead anywhere. It is set aside.
+    """
+    below = [each for each in (folder, *folder.parents) if state in each.parents]
     try:
+        for each in reversed(below):
+            if state_files.is_irregular_folder(each):
+                log.warning(
+                    "%s is %s; it was renamed to %s", each, state_files.kind(each), state_files.set_aside(each)
+                )
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         log.warning("%s: %s", folder, error.strerror)
+        return False
+    return True
 
 
 def _limit() -> bool:

@@ -62,7 +62,7 @@ def _open(supervisor: SupervisorChannel, assigned: Assign) -> Worker | None:
     try:
         allowed = needs_of(assigned, source_plugin(assignment, name))
         nodes = device_nodes.present(allowed.devices)
-        in_force = sandbox.enter(allowed)
+        in_force = sandbox.enter(allowed, assignment.folders.state.resolve())
         places = Places(allowed)
         # Without Landlock, it can open a device that comes back.
         devices = DeviceWatch(allowed.devices if sandbox.limits_devices(in_force) else (), nodes)
