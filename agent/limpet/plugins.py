@@ -13,9 +13,9 @@ import importlib
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from limpet.contracts.needs import Needs
-from limpet.errors import ConfigError
+from limpet.errors import ConfigError, LimpetError
 from limpet.module_names import module_names
-from limpet.wording import line_of, suggest
+from limpet.wording import bug, line_of, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,12 +69,17 @@ def load(group: Group, kind: str) -> Any:
 def needs_of(plugin: Any, config: Any) -> Needs:
     """Return what a plugin declares with ``needs(config)``: nothing if its module has no such function.
 
-    ``ConfigError`` if the function returns something else.
+    ``ConfigError`` if the function fails or returns something else.
     """
     declare: Callable[[Any], Any] | None = optional(plugin, "needs", None)
     if declare is None:
         return Needs()
-    declared = declare(config)
+    try:
+        declared = declare(config)
+    except LimpetError:
+        raise
+    except Exception as error:
+        raise ConfigError([f"{plugin.__name__}.needs() failed: {bug(error)}"]) from error
     if not isinstance(declared, Needs):
         kind = type(declared).__name__
         raise ConfigError(

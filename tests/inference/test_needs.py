@@ -51,6 +51,13 @@ def test_needs_of_another_type_are_refused_with_what_to_return() -> None:
         needs_of(plugin(lambda _: True), Config(Path("/x")))
 
 
+def test_an_error_in_needs_names_the_function_and_the_line() -> None:
+    with pytest.raises(
+        ConfigError, match=r"outside.needs\(\) failed: AttributeError: .*'devic' \(.*test_needs\.py, "
+    ):
+        needs_of(plugin(lambda config: Needs(devices=(config.devic,))), Config(Path("/x")))
+
+
 def test_paths_of_the_options_and_declared_paths_can_be_read(tmp_path: Path) -> None:
     declared = Needs(read=(tmp_path / "lib",), endpoints=(Endpoint("h", 1),))
     assert readable(tmp_path, declared) == {

@@ -18,7 +18,7 @@ from limpet.deployment.local import first_that_works, look_up
 from limpet.device import directories
 from limpet.device.machine import Machine
 from limpet.errors import ConfigError, LimpetError, ModelError
-from limpet.inference import planning, trial
+from limpet.inference import needs, planning, trial
 from limpet.models import bundle as bundles
 
 if TYPE_CHECKING:
@@ -59,7 +59,9 @@ def _sources(wanted: Config, problems: list[str]) -> dict[str, SampleSpec]:
     specs = {}
     for name in wanted.sources:
         try:
-            specs[name] = planning.plan_source(sources_alone(wanted, [name]), name).spec
+            alone = sources_alone(wanted, [name])
+            needs.of_description(alone.folders, name, planning.source_plugin(alone, name))
+            specs[name] = planning.plan_source(alone, name).spec
         except ConfigError as error:
             problems += error.problems
     return specs

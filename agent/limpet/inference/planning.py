@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from limpet import plugins
+from limpet.contracts.data import SampleSpec
 from limpet.contracts.fields import WindowSpec
 from limpet.device import directories
-from limpet.errors import ConfigError, ModelError
+from limpet.errors import ConfigError, LimpetError, ModelError
 from limpet.inference.decoder_fit import check_decoder
 from limpet.inference.delegates import resolve_delegates
 from limpet.inference.input_fit import channels_of_inputs, check_input, narrow_samples
@@ -22,10 +23,10 @@ from limpet.inference.stages import Transforms
 from limpet.inference.window import refuse_oversize, windows_of
 from limpet.models import bundle as bundles
 from limpet.untrusted import reading
+from limpet.wording import bug
 
 if TYPE_CHECKING:
     from limpet.contracts.assignment import Assignment, PipelineAssignment, PipelineOptions
-    from limpet.contracts.data import SampleSpec
     from limpet.contracts.delegate import Choice
     from limpet.contracts.model_facts import ModelFacts
     from limpet.models.manifest import Manifest
@@ -38,6 +39,13 @@ def plan_source(assignment: Assignment, name: str) -> SourcePlan:
         spec = plugin.module.describe(plugin.config)
     except ConfigError as error:
         raise ConfigError([f"sources.{name}: {problem}" for problem in error.problems]) from error
+    except LimpetError:
+        raise
+    except Exception as error:
+        raise ConfigError([f"sources.{name}: describe() of {plugin.kind!r} failed: {bug(error)}"]) from error
+    if not isinstance(spec, SampleSpec):
+        kind = type(spec).__name__
+        raise ConfigError([f"sources.{name}: describe() of {plugin.kind!r} returned {kind}, not a SampleSpec"])
     table = assignment.sources[name]
     if table.silence is not None and not spec.live:
         raise ConfigError([f"sources.{name}.silence: a source that waits for the model is never silent"])
