@@ -27,9 +27,9 @@ from support.ptys import Board  # noqa: E402
 
 LEAST_MINUTES = 10
 """A shorter run shows that the soak works; it is no proof and writes no page."""
-ALLOWED = {"own_mb": 1.0, "descriptors": 2, "threads": 0, "disk_mb": 0.3, "journal_mb": 1.05}
-"""Growth from the second third of the run to the last. The journal is deleted by files of 1.05 MB."""
-PEAKS = frozenset({"disk_mb", "journal_mb"})
+ALLOWED = {"own_mb": 1.0, "descriptors": 2, "threads": 0, "disk_mb": 0.3, "wal_mb": 1.05}
+"""Growth from the second third of the run to the last. The write-ahead log is deleted by files of 1.05 MB."""
+PEAKS = frozenset({"disk_mb", "wal_mb"})
 """What rises and falls with each outage is compared by its highest, the rest by its median."""
 TITLES = {
     "own_mb": "memory of its own, MB",
@@ -37,7 +37,7 @@ TITLES = {
     "descriptors": "open files",
     "threads": "threads",
     "disk_mb": "state directory, MB",
-    "journal_mb": "journal in memory, MB",
+    "wal_mb": "write-ahead log in memory, MB",
 }
 ROW = b"50,21,77,0,28,0,27,48,22\n"
 
@@ -52,7 +52,7 @@ class Look:
     descriptors: int
     threads: int
     disk_mb: float
-    journal_mb: float
+    wal_mb: float
 
 
 def look(running: Daemon, folder: Path, minute: float) -> Look | None:
@@ -70,7 +70,7 @@ def look(running: Daemon, folder: Path, minute: float) -> Look | None:
 
 
 def sizes(folder: Path) -> tuple[float, float]:
-    """Return the size of the state directory and of the journal in MB."""
+    """Return the size of the state directory and of the write-ahead log in MB."""
     return _size(folder / "state"), _size(folder / "runtime")
 
 
@@ -145,7 +145,7 @@ def soak(folder: Path, minutes: float) -> tuple[list[Look], dict[str, int]]:
                 else:
                     peaks = watch(folder, pause)
                 if seen := look(running, folder, (now - began) / 60):
-                    seen.disk_mb, seen.journal_mb = map(max, peaks, sizes(folder))
+                    seen.disk_mb, seen.wal_mb = map(max, peaks, sizes(folder))
                     looks.append(seen)
             sensor.stop()
             with contextlib.suppress(AssertionError):
@@ -157,12 +157,12 @@ def soak(folder: Path, minutes: float) -> tuple[list[Look], dict[str, int]]:
 
 def watch(folder: Path, seconds: float) -> tuple[float, float]:
     """Wait; return the largest sizes meanwhile."""
-    disk = journal = 0.0
+    disk = wal = 0.0
     until = time.monotonic() + seconds
     while time.monotonic() < until:
-        disk, journal = map(max, (disk, journal), sizes(folder))
+        disk, wal = map(max, (disk, wal), sizes(folder))
         time.sleep(0.25)
-    return disk, journal
+    return disk, wal
 
 
 def growth(looks: list[Look]) -> dict[str, float]:
@@ -218,12 +218,13 @@ def page(looks: list[Look], counted: dict[str, int]) -> str:
             "two workers, 600 samples a second.",
             f"The sensor was unplugged {counted['unplugged']} times, the broker away {counted['outages']} times.",
             "Growth is from the second third of the run to the last, all processes together: of medians, and of",
-            "the state directory and the journal, which rise and fall with each outage, of the highest. The share",
-            "of libraries also changes as other programs on the machine load them; it is not judged.",
+            "the state directory and the write-ahead log, which rise and fall with each outage, of the highest.",
+            "The share of libraries also changes as other programs on the machine load them; it is not judged.",
             "",
             "The state directory reaches its height within the first outages and keeps it: 2.1 MB of ballast, a",
-            "write-ahead log of 1 MB, and a database whose free pages are used again. The journal, deleted by",
-            "files of 1 MB once what is in it is acknowledged or on the disk, is in memory, as in the service.",
+            "database whose free pages are used again, and its own log of 1 MB. The outbox's write-ahead log,",
+            "deleted by files of 1 MB once what is in it is acknowledged or on the disk, is in memory, as in the",
+            "service.",
             "",
             "![what grew](soak.svg)",
             "",

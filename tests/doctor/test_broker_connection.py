@@ -142,7 +142,7 @@ def test_a_secret_that_is_missing(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def nobody() -> Iterator[None]:
+def not_root() -> Iterator[None]:
     """Not root, who may read everything."""
     before = os.geteuid()
     if before == 0:
@@ -151,7 +151,7 @@ def nobody() -> Iterator[None]:
     os.seteuid(before)
 
 
-@pytest.mark.usefixtures("nobody")
+@pytest.mark.usefixtures("not_root")
 def test_a_secret_for_root_alone_is_no_mistake() -> None:
     (finding,) = look(Path("/"), url="mqtt://127.0.0.1", username="u", password_file=Path("/etc/shadow"))
     assert finding.result == "skip"
@@ -213,9 +213,9 @@ def test_the_devices_own_certificate(tmp_path: Path, ca: Path) -> None:
         found = look(tmp_path, **wanted, cert_file=cert, key_file=key)
         assert [finding.result for finding in found if "device's certificate" in finding.what] == ["warn"]
         assert results(found)[-1] == ("broker", "ok")
-        nameless = look(tmp_path, **wanted)
-        assert nameless[-1].result == "bad"
-        assert "client certificate" in nameless[-1].what
+        without_certificate = look(tmp_path, **wanted)
+        assert without_certificate[-1].result == "bad"
+        assert "client certificate" in without_certificate[-1].what
 
 
 def test_a_device_certificate_that_is_none(tmp_path: Path, ca: Path) -> None:

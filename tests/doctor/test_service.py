@@ -25,7 +25,7 @@ def drop_in(name: str) -> dict[str, str]:
     return {f"etc/systemd/system/limpet.service.d/{name}.conf": text}
 
 
-def asked(tmp_path: Path, files: dict[str, str], option: dict[str, Any]) -> Finding:
+def finding_of(tmp_path: Path, files: dict[str, str], option: dict[str, Any]) -> Finding:
     config = table(tmp_path, sources={"s": {"kind": "camera", **option}})
     return only(service.service, patient(tmp_path, files, config=config))
 
@@ -34,32 +34,32 @@ def asked(tmp_path: Path, files: dict[str, str], option: dict[str, Any]) -> Find
 def test_the_drop_in_that_is_named_opens_the_node(tmp_path: Path, begin: str, allow: str, name: str) -> None:
     node = f"{begin}0"
     files = UNIT | {node[1:]: ""}
-    refused = asked(tmp_path, files, {"device": node})
+    refused = finding_of(tmp_path, files, {"device": node})
     assert (refused.result, refused.what) == ("bad", f"limpet.service may not open {node} (source s)")
     assert (
         f"/usr/share/limpet/drop-ins/{name}.conf /etc/systemd/system/limpet.service.d/{name}.conf" in refused.fix
     )
     assert f"DeviceAllow={allow} rw" in (SYSTEMD / f"drop-ins/{name}.conf").read_text()
-    opened = asked(tmp_path, files | drop_in(name), {"device": node})
+    opened = finding_of(tmp_path, files | drop_in(name), {"device": node})
     assert (opened.result, opened.what) == ("ok", f"limpet.service opens {node}")
 
 
 @pytest.mark.parametrize("node", ["/dev/ttyUSB0", "/dev/ttyAMA10", "/dev/pts/3"])
 def test_serial_lines_are_open(tmp_path: Path, node: str) -> None:
-    assert asked(tmp_path, UNIT | {node[1:]: ""}, {"port": node}).result == "ok"
+    assert finding_of(tmp_path, UNIT | {node[1:]: ""}, {"port": node}).result == "ok"
 
 
 def test_a_link_is_what_it_leads_to(tmp_path: Path) -> None:
     lay(tmp_path / "root", {"dev/video0": ""})
     (tmp_path / "root/dev/limpet-eye").symlink_to("video0")
-    assert "/dev/video0" in asked(tmp_path, UNIT, {"device": "/dev/limpet-eye"}).what
+    assert "/dev/video0" in finding_of(tmp_path, UNIT, {"device": "/dev/limpet-eye"}).what
 
 
 def test_what_no_drop_in_opens_is_a_line_to_write(tmp_path: Path) -> None:
-    finding = asked(tmp_path, UNIT, {"device": "/dev/lidar0"})
+    finding = finding_of(tmp_path, UNIT, {"device": "/dev/lidar0"})
     assert "DeviceAllow=/dev/lidar0 rw" in finding.fix
     own = {"run/systemd/system/limpet.service.d/lidar.conf": "[Service]\nDeviceAllow=/dev/lidar0 rw\n"}
-    assert asked(tmp_path, UNIT | own, {"device": "/dev/lidar0"}).result == "ok"
+    assert finding_of(tmp_path, UNIT | own, {"device": "/dev/lidar0"}).result == "ok"
 
 
 @pytest.mark.parametrize(
@@ -90,8 +90,8 @@ def test_without_a_unit_there_is_nothing_to_say(tmp_path: Path) -> None:
 
 def test_a_unit_that_closes_nothing(tmp_path: Path) -> None:
     unit = {"etc/systemd/system/limpet.service": "[Service]\nExecStart=/usr/bin/limpet run x\n# DeviceAllow=no\n"}
-    assert asked(tmp_path, UNIT | unit, {"device": "/dev/video0"}).result == "ok"
-    assert asked(tmp_path, UNIT, {"device": "/dev/video0"}).result == "ok"  # the one in etc still counts
+    assert finding_of(tmp_path, UNIT | unit, {"device": "/dev/video0"}).result == "ok"
+    assert finding_of(tmp_path, UNIT, {"device": "/dev/video0"}).result == "ok"  # the one in etc still counts
 
 
 def test_an_empty_line_takes_back_what_was_opened(tmp_path: Path) -> None:
@@ -100,7 +100,7 @@ def test_an_empty_line_takes_back_what_was_opened(tmp_path: Path) -> None:
         | drop_in("camera")
         | {"etc/systemd/system/limpet.service.d/zz.conf": "[Service]\nDeviceAllow=\nSupplementaryGroups=\n"}
     )
-    assert asked(tmp_path, files, {"device": "/dev/video0"}).result == "bad"
+    assert finding_of(tmp_path, files, {"device": "/dev/video0"}).result == "bad"
     unit = service.installed(lay(tmp_path / "root", {}))
     assert unit == service.Unit("limpet", frozenset(), frozenset())
 

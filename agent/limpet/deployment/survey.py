@@ -43,8 +43,8 @@ class Survey:
         """Return the files that are to be examined now. Each is returned once, and only some at a time."""
         walks = sorted(map(self._walk, self._candidates), key=lambda walk: len(walk[0]))
         files = dict.fromkeys(path for _, following in walks for path in following)
-        room = MOST_AT_ONCE - len(self._begun - self._examined.keys())
-        due = [path for path in files if path not in self._begun][:room]
+        free = MOST_AT_ONCE - len(self._begun - self._examined.keys())
+        due = [path for path in files if path not in self._begun][:free]
         self._begun.update(due)
         return due
 

@@ -43,5 +43,5 @@ def reporter(parent: Path, name: str) -> Path:
 
 
 def _first(variable: str) -> Path | None:
-    given = os.environ.get(variable, "").partition(":")[0]
-    return Path(given) if given else None
+    found = os.environ.get(variable, "").partition(":")[0]
+    return Path(found) if found else None

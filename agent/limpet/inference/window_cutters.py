@@ -186,10 +186,10 @@ class _ByTime:
         self._end -= kept
         self._used = max(self._used - kept, 0)
         values, stamps = self._values, self._stamps
-        room = 2 * (self._end + count)
-        if room > len(values):
-            self._values = np.empty((room, *values.shape[1:]), values.dtype)
-            self._stamps = np.empty((3, room), np.int64)
+        capacity = 2 * (self._end + count)
+        if capacity > len(values):
+            self._values = np.empty((capacity, *values.shape[1:]), values.dtype)
+            self._stamps = np.empty((3, capacity), np.int64)
         self._values[: self._end] = values[live]
         self._stamps[:, : self._end] = stamps[:, live]
         return self._end + count

@@ -83,10 +83,10 @@ _JSON = msgspec.json.Encoder()
 """JSON that this process wrote itself is valid wherever it is put."""
 
 
-def check(record: FromWorker, own: Collection[str], asked: Mapping[int, Question]) -> None:
+def check(record: FromWorker, own: Collection[str], questions: Mapping[int, Question]) -> None:
     """See that a worker may say this. ``UnreadableError`` says why not.
 
-    ``own`` are the names of its pipelines, ``asked`` the questions that it has not answered, by number. Outputs
+    ``own`` are the names of its pipelines, ``questions`` those that it has not answered, by number. Outputs
     and answers become JSON.
     """
     for pipeline in _pipelines(record):
@@ -99,7 +99,7 @@ def check(record: FromWorker, own: Collection[str], asked: Mapping[int, Question
     elif isinstance(record, Transition):
         _check_transition(record)
     elif isinstance(record, RawAnswered):
-        _check_answer(record, asked)
+        _check_answer(record, questions)
     elif isinstance(record, Notice | SwapReport):
         _refuse_unprintable(record.reason)
 
@@ -124,9 +124,9 @@ def _check_results(results: Sequence[RawResult]) -> None:
             result.output = msgspec.Raw(_JSON.encode(_VALUE.decode(result.output)))
 
 
-def _check_answer(record: RawAnswered, asked: Mapping[int, Question]) -> None:
+def _check_answer(record: RawAnswered, questions: Mapping[int, Question]) -> None:
     _refuse_unprintable(record.error)
-    question = asked.get(record.number)
+    question = questions.get(record.number)
     if question is None:
         raise UnreadableError("it sent an answer to a question that it was not asked")
     if bytes(record.result) != NIL:
@@ -229,8 +229,8 @@ def folded(counts: Mapping[str, int], known: Collection[str] = ()) -> dict[str, 
     """Return counts with no more causes than ``MOST_CAUSES``, ``known`` ones among them; the rest is ``OTHER``."""
     causes: dict[str, int] = {}
     for name, count in _cleaned_causes(counts):
-        room = len({*known, *causes, OTHER}) < MOST_CAUSES
-        cause = name if room or name in known or name in causes else OTHER
+        has_room = len({*known, *causes, OTHER}) < MOST_CAUSES
+        cause = name if has_room or name in known or name in causes else OTHER
         causes[cause] = causes.get(cause, 0) + count
     return causes
 

@@ -207,5 +207,5 @@ def check_output(form: ArrayForm, size: int, spec: TensorSpec) -> None:
         have >= 0 and want in (-1, have) for have, want in zip(shape, spec.shape, strict=True)
     )
     if not (itemsize and fits) or math.prod(shape) * itemsize > size:
-        given = f"{border.cleaned(name, 20)} of shape {list(shape)[:8]}"
-        raise ModelError(f"it gives {given} for {spec.name!r}, which is {spec.dtype} of shape {list(spec.shape)}")
+        found = f"{border.cleaned(name, 20)} of shape {list(shape)[:8]}"
+        raise ModelError(f"it gives {found} for {spec.name!r}, which is {spec.dtype} of shape {list(spec.shape)}")

@@ -93,8 +93,8 @@ def _session(onnx_model: Any, outputs: list[str]) -> Any:
     """Open the model so that it gives every node's output."""
     onnx, runtime = need("onnx", "convert-onnx"), need("onnxruntime", "convert-onnx")
     laid_open = onnx.ModelProto.FromString(onnx_model.SerializeToString())
-    asked = {one.name for one in laid_open.graph.output}
-    laid_open.graph.output.extend(onnx.ValueInfoProto(name=out) for out in outputs if out not in asked)
+    requested = {one.name for one in laid_open.graph.output}
+    laid_open.graph.output.extend(onnx.ValueInfoProto(name=out) for out in outputs if out not in requested)
     options = runtime.SessionOptions()
     options.log_severity_level = 4
     try:
