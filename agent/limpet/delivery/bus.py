@@ -222,7 +222,7 @@ class Cursor:
 def _output_bytes(result: ResultMessage) -> int:
     """Return the bytes of an output that came from a worker."""
     output = result.output
-    return memoryview(output).nbytes if isinstance(output, msgspec.Raw) else 0
+    return len(output) if isinstance(output, msgspec.Raw) else 0
 
 
 def _size(message: Message) -> int:

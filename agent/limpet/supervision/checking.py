@@ -55,9 +55,9 @@ class Checking:
         self._options_checked = not options
         self._until = monotonic() + SURVEYING
         self._survey = Survey(_candidates(config), failed)
+        self._examine()  # This takes longer than the check of the options.
         if options:
             helpers.start("check", Check(*to_check(config)), Checked, CHECKING, self._take_options)
-        self._examine()
 
     @property
     def done(self) -> bool:

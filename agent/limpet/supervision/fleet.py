@@ -61,10 +61,9 @@ class Fleet:
 
         ``failed`` and ``options``: see ``Checking``.
         """
-        checking = Checking(self._helpers, wanted, failed, options=options)
-        # The fork server imports the runtime while those processes work.
+        # First: then none of those processes imports the same, and each is forked from frozen memory.
         self._preload(wanted.sources[pipeline.source].kind for pipeline in wanted.pipelines.values())
-        return checking
+        return Checking(self._helpers, wanted, failed, options=options)
 
     def assign(self, cells: Mapping[str, Assignment]) -> None:
         """Bring the workers from whatever they run to these assignments, leaving alone what did not change."""

@@ -99,7 +99,7 @@ class Traffic:
 def size_of(record: FromWorker) -> int:
     """Return how many bytes a record counts, in addition to those of its channel."""
     items = record.items if isinstance(record, RawResults) else []
-    return OVERHEAD + sum(len(memoryview(item.output)) for item in items)
+    return OVERHEAD + sum(len(item.output) for item in items)
 
 
 class ReportLimits:

@@ -166,7 +166,7 @@ def lists_of(shape: Sequence[int]) -> int:
 
 
 def _refuse_large(value: msgspec.Raw, largest: int) -> None:
-    if (size := len(memoryview(value))) > largest:
+    if (size := len(value)) > largest:
         raise UnreadableError(f"it sent a value of {size} bytes; the limit is {largest}")
 
 
