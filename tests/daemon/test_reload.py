@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -206,3 +207,22 @@ def ready_for(number: int, process: int, fields: Sequence[str] = ("SigBlk", "Sig
     status = Path(f"/proc/{process}/status").read_text()
     masks = [int(line.split()[1], 16) for line in status.splitlines() if line.startswith(tuple(fields))]
     return any(mask >> (number - 1) & 1 for mask in masks)
+
+
+def test_the_worker_from_which_a_pipeline_was_taken_says_no_more_about_its_state(
+    configure: Configure, consumer: Consumer
+) -> None:
+    stays = replay("left"), replay("right"), pipeline("stays", "left")
+    with daemon(configure(*stays, pipeline("moves", "left"))) as running:
+        consumer.wait_results("moves", 20)
+        left = running.pid_of("left")
+        # It learns only after the other worker runs the pipeline that it has lost it.
+        os.kill(left, signal.SIGSTOP)
+        configure(*stays, pipeline("moves", "right"))
+        running.signal(signal.SIGHUP)
+        consumer.wait_results("moves", 60)
+        os.kill(left, signal.SIGCONT)
+        consumer.wait_results("stays", 100)
+        assert consumer.last("health/moves")["state"] == "running"
+        assert consumer.last("health")["pipelines"]["moves"] == "running"
+        assert not consumer.events("moves", "stopped")

@@ -120,6 +120,10 @@ class Ledger:
                 self._former[cell, pipeline] = now + LEAVING
         self._owners = dict(owners)
 
+    def has_moved(self, cell: str, pipeline: str) -> bool:
+        """Whether another cell runs a pipeline now: its state is not this cell's to report any more."""
+        return self._owners.get(pipeline, cell) != cell
+
     def accept(self, cell: str, results: Sequence[Result], now: float) -> None:
         """Give results their numbers, and append them to the bus.
 

@@ -220,7 +220,7 @@ class Supervisor:
         elif isinstance(record, Heartbeat):
             self._ledger.add(cell, record, monotonic())
         elif isinstance(record, Transition):
-            if self._plan.runs(record.pipeline):
+            if self._plan.runs(record.pipeline) and not self._ledger.has_moved(cell, record.pipeline):
                 self._move(record)
                 if self._plan.hear(record):
                     self._look_again()
