@@ -428,3 +428,27 @@ def values(result: dict[str, Any]) -> list[float]:
 def number(result: dict[str, Any]) -> float:
     (only,) = values(result)
     return only
+
+
+def test_a_version_that_gives_wrong_outputs_does_not_run_at_a_start_either(
+    tmp_path: Path, store: Path, lines: Lines, board: Board
+) -> None:
+    made(store, "single", 1, plain, **vectors(0))
+    path = configured(tmp_path, single("x").replace('"models/x"', '"single"'))
+    path.write_text(path.read_text().replace('state = "state"', 'state = "state"\nmodels = "models"'))
+    with daemon(path) as running, counting(board, 200):
+        lines.wait_results("single", 20)
+        made(store, "single", 2, plus_five, **vectors(4))
+        running.signal(signal.SIGHUP)
+        lines.wait_event("single", "swap_failed")
+        lines.wait_results("single", 20)
+        running.process.kill()  # as a power cut ends it
+        running.wait()
+        running.start()
+        lines.wait_results("single", 20)
+        assert lines.health("single")["version"] == 1
+        reason = lines.events("single", "passed_over")[-1]
+        assert reason.startswith("single-2.limpet: wrong outputs for its golden vectors: off by 1")
+        assert reason.endswith("; runs single-1.limpet")
+        assert running.stop() == 0
+    assert {one["version"] for one in lines.results("single")} == {1}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -82,6 +83,11 @@ def test_an_assignment_has_what_its_cell_needs_and_nothing_of_others() -> None:
     assert "b" not in assignments(made)["a"].sources
     assert "password" not in repr(assignments(made)["a"])
     assert assignments(made)["a"].folders == FOLDERS
+
+
+def test_an_assignment_names_the_pipelines_that_are_to_prove_themselves() -> None:
+    made = wanted(one=on("a"), two=msgspec.structs.replace(on("a"), prove=True), three=on("b"))
+    assert {name: cell.prove for name, cell in assignments(made).items()} == {"a": ("two",), "b": ()}
 
 
 def test_only_some_pipelines_of_an_assignment() -> None:

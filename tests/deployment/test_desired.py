@@ -62,6 +62,13 @@ def test_a_pipeline_without_a_sound_model_says_what_is_wrong_with_each() -> None
     assert one().problem == "there is no model 'motion'"
 
 
+def test_a_model_with_lower_versions_is_to_prove_itself() -> None:
+    above = msgspec.structs.replace(found(3), lower=True)
+    assert one(above).prove
+    assert not one(found(2)).prove
+    assert not one(above, pins={"p": Pin("motion", 3)}).prove
+
+
 def test_a_pinned_version_runs_and_no_other() -> None:
     pins = {"p": Pin("motion", 2)}
     assert version(one(found(10), found(2), pins=pins)) == 2

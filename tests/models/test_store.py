@@ -71,12 +71,13 @@ def test_a_folder_or_a_fifo_in_place_of_a_model_is_named_as_such(tmp_path: Path)
 def test_all_versions_are_candidates_the_highest_first(tmp_path: Path, store: Path) -> None:
     found = candidates("motion", Folders(tmp_path, tmp_path, store))
     assert [one.path.name for one in found] == ["motion-10.limpet", "motion-9.limpet", "motion-2.limpet"]
-    assert [one.version for one in found] == [10, 9, 2]
+    assert [(one.version, one.lower) for one in found] == [(10, True), (9, True), (2, False)]
 
 
 def test_a_version_that_is_named_is_the_only_candidate(tmp_path: Path, store: Path) -> None:
     folders = Folders(tmp_path, tmp_path, store)
-    assert [one.path for one in candidates("motion@9", folders)] == [store / "motion-9.limpet"]
+    (named,) = candidates("motion@9", folders)
+    assert (named.path, named.lower) == (store / "motion-9.limpet", False)
     (absent,) = candidates("motion@3", folders)
     assert "no version 3 of 'motion'" in absent.problem
     assert "there are: 10, 9, 2" in absent.problem

@@ -109,7 +109,8 @@ class ModelFile(msgspec.Struct, frozen=True):
 class FoundModel(msgspec.Struct, frozen=True):
     """A file that a pipeline may run, and why it cannot (``problem``), if so.
 
-    A file with a problem has the name and the version that its file name says.
+    A file with a problem has the name and the version that its file name says. ``lower``: whether there are lower
+    versions that could run in its place.
     """
 
     path: Path
@@ -117,6 +118,7 @@ class FoundModel(msgspec.Struct, frozen=True):
     version: int
     sha256: str = ""
     problem: str = ""
+    lower: bool = False
 
     @property
     def file(self) -> ModelFile:
@@ -138,7 +140,8 @@ class Assignment(msgspec.Struct, frozen=True):
     """All that one cell runs. ``cell`` is the name of its first source in alphabetical order.
 
     ``models`` has the files that each pipeline may run, those of its ladder among them. A worker that cannot read
-    a file could not change to it.
+    a file could not change to it. ``prove`` has the pipelines whose model must give its golden outputs also at its
+    first start, as there are lower versions of it.
     """
 
     cell: str
@@ -147,6 +150,7 @@ class Assignment(msgspec.Struct, frozen=True):
     pipelines: dict[str, PipelineAssignment]
     delegates: dict[str, DelegateTable]
     models: dict[str, tuple[Path, ...]] = {}
+    prove: tuple[str, ...] = ()
 
     def only(self, names: Collection[str]) -> Assignment:
         """Return the assignment with these pipelines alone."""

@@ -33,8 +33,9 @@ def assignments(desired: Desired) -> dict[str, Assignment]:
         }
         tables = {name: desired.sources[name] for name in sorted(sources)}
         models = {name: desired.pipelines[name].models for name in pipelines}
+        prove = tuple(name for name in pipelines if desired.pipelines[name].prove)
         cell = min(sources)
-        cells[cell] = Assignment(cell, desired.folders, tables, pipelines, desired.delegates, models)
+        cells[cell] = Assignment(cell, desired.folders, tables, pipelines, desired.delegates, models, prove)
     return dict(sorted(cells.items()))
 
 

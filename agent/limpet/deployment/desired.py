@@ -47,7 +47,8 @@ class DesiredPipeline(msgspec.Struct, frozen=True, kw_only=True):
 
     ``model`` is ``None`` if there is none to run. ``problem`` says why not, or why it is not what the
     configuration names. ``passed_over``: why higher versions are not run, one sentence each. ``models`` are all
-    files that it may run, also those of its ladder.
+    files that it may run, also those of its ladder. ``prove``: whether lower versions could run if this one does
+    not give its golden outputs.
     """
 
     sources: tuple[str, ...]
@@ -57,6 +58,7 @@ class DesiredPipeline(msgspec.Struct, frozen=True, kw_only=True):
     passed_over: tuple[str, ...] = ()
     models: tuple[Path, ...] = ()
     after: str = ""
+    prove: bool = False
 
 
 class Desired(msgspec.Struct, frozen=True):
@@ -116,7 +118,8 @@ def _pipeline(
     rollout: Rollout,
 ) -> DesiredPipeline:
     candidates = found.get(wanted.model, ())
-    if pin is not None and pin.model == wanted.model:
+    pinned = pin is not None and pin.model == wanted.model
+    if pin is not None and pinned:
         candidates = [one for one in candidates if one.version == pin.version]
     failed = rollout.failed.get(name, {})
     sources = (wanted.source,)
@@ -124,7 +127,13 @@ def _pipeline(
     goes_on = before is not None and before.sources == sources
     if (choice := choose(candidates, failed)) and not (goes_on and choice.sha256 in failed):
         passed_over = tuple(_why_not(one, failed) for one in candidates if one.version > choice.version)
-        return DesiredPipeline(sources=sources, options=wanted.options, model=choice.file, passed_over=passed_over)
+        return DesiredPipeline(
+            sources=sources,
+            options=wanted.options,
+            model=choice.file,
+            passed_over=passed_over,
+            prove=choice.lower and not pinned,
+        )
     problem = joined([_why_not(one, failed) for one in candidates]) or _nothing(wanted.model, pin)
     if before is not None and goes_on:
         return DesiredPipeline(sources=sources, options=before.options, model=before.model, problem=problem)

@@ -103,7 +103,7 @@ def _judged(model: str, candidate: FoundModel, examined: FoundModel) -> FoundMod
     if examined.problem:
         return msgspec.structs.replace(candidate, problem=examined.problem)
     if store.is_path(model) or (examined.name, examined.version) == (candidate.name, candidate.version):
-        return msgspec.structs.replace(examined, path=candidate.path)
+        return msgspec.structs.replace(examined, path=candidate.path, lower=candidate.lower)
     right = f"{examined.name}-{examined.version}.limpet"
     problem = f"{candidate.path}: it holds {examined.name} version {examined.version}; rename it to {right}"
     return msgspec.structs.replace(candidate, problem=problem)

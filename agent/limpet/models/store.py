@@ -73,7 +73,11 @@ def _candidates(model: str, folders: Folders) -> list[FoundModel]:
     if name not in versions:
         hint = suggest(name, versions) or f" (no file there is named {name}-VERSION.limpet)"
         raise DeployError(f"there is no model {name!r} in {folders.store}{hint}")
-    found = [FoundModel(path, name, number) for number, path in sorted(versions[name].items(), reverse=True)]
+    lowest = min(versions[name])
+    found = [
+        FoundModel(path, name, number, lower=not wanted and number > lowest)
+        for number, path in sorted(versions[name].items(), reverse=True)
+    ]
     chosen = [one for one in found if not wanted or str(one.version) == wanted]
     if not chosen:
         there = listed([str(one.version) for one in found])

@@ -138,8 +138,14 @@ class CellPipelines:
             self.assignment.only(wanted),
             {name: revision.number for name, revision in chosen.items()},
             {name: revision.assignment for name, revision in chosen.items() if name not in wanted},
-            [name for name in wanted if self._revisions[name].unproven],
+            [name for name in wanted if self._is_to_prove(name)],
         )
+
+    def _is_to_prove(self, name: str) -> bool:
+        """Whether a pipeline has another model to go back to, one that worked or a lower version."""
+        revisions = self._revisions[name]
+        first = name in self.assignment.prove and revisions.proven is None
+        return first or revisions.unproven is not None
 
     def revision_of(self, need: Need) -> Revision | None:
         """Return what an executor is to run that a worker requests, ``None`` if the worker has no such thing."""

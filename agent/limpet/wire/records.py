@@ -232,7 +232,7 @@ class Assign(msgspec.Struct, tag=True):
 
     ``revisions`` numbers the assignment of each pipeline: a pipeline that runs with this number is left alone.
     ``proven`` has the pipelines whose newer assignment failed: each runs an earlier one, which is given alone.
-    ``prove``: pipelines that have another assignment to go back to. They are proven before they run.
+    ``prove``: pipelines that have another model to go back to. They are proven before they run.
     """
 
     assignment: Assignment
