@@ -148,6 +148,18 @@ def test_a_model_that_fails_before_it_ever_ran_gives_way_to_a_lower_version() ->
     assert plan.news == [News("passed_over", "p", "motion-3.limpet: wrong numbers; runs motion-2.limpet")]
 
 
+def test_two_pipelines_whose_common_model_fails_both_give_way_to_a_lower_version() -> None:
+    wanted = config()
+    wanted.pipelines["q"] = PipelineConfig(source="other", model="motion")
+    plan = Plan(wanted, {"motion": [found(3)]})
+    for name in ("p", "q"):
+        plan.hear(Transition(name, "starting", revision=1))
+        assert plan.hear(Transition(name, "failed", "wrong numbers", revision=1))
+        assert not plan.hear(Transition(name, "failed", "wrong numbers", revision=1))
+    plan.look_again({"motion": [found(3), found(2)]}, {})
+    assert {name: one.model.version for name, one in in_use(plan).items()} == {"p": 2, "q": 2}
+
+
 def test_if_all_versions_fail_the_highest_is_the_last_to_be_tried() -> None:
     plan = Plan(config(), {"motion": [found(3)]})
     both = {"motion": [found(3), found(2)]}

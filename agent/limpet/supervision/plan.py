@@ -102,7 +102,8 @@ class Plan:
         """Take note of a model that failed before it ever ran. Return whether it may have lower versions."""
         pipeline, sha256 = key
         wanted = self._config.pipelines.get(pipeline)
-        if wanted is None or key in self._worked or sha256 in self.failed_models:
+        known = self._failed.get(pipeline, {}).keys() | self._refused.get(pipeline, {}).keys()
+        if wanted is None or key in self._worked or sha256 in known:
             return False
         if not store.has_versions(on_rung(wanted, self.level).model):
             return False
