@@ -7,7 +7,7 @@ from collections import Counter
 from contextlib import ExitStack
 from copy import deepcopy
 from functools import partial
-from itertools import chain
+from itertools import chain, repeat
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from limpet.deployment.local import first_that_works
 from limpet.errors import ConfigError, LimpetError, ModelError
 from limpet.inference import chain as chains
 from limpet.inference.admission import load
-from limpet.inference.batches import Batches, suited
+from limpet.inference.batches import Batches, Decoded, suited
 from limpet.inference.finite import finite_runs
 from limpet.inference.graph import Graph
 from limpet.inference.planning import plan_pipeline, plan_source
@@ -206,8 +206,14 @@ class Pipeline:
         try:
             decoded = batches.run(windows)
         except ModelError:  # Which of them it is shows one by one.
-            yield from self._one_by_one(windows, failed)
-            return
+            return self._one_by_one(windows, failed)
+        if not decoded.errors:
+            return map(self.graph.result, windows, repeat(decoded.at))
+        return self._but_for_errors(windows, decoded, failed)
+
+    def _but_for_errors(
+        self, windows: list[Window], decoded: Decoded, failed: OnFailure | None
+    ) -> Iterator[Result]:
         for place, window in enumerate(windows):
             error = decoded.errors.get(place)
             if error is None:

@@ -93,18 +93,12 @@ class RunningPipeline(msgspec.Struct):
         return block
 
     def feed(self, block: Samples) -> Iterator[Result]:
-        """Yield a result for each window. ``ModelError`` after too many failed windows in a row.
+        """Return a result for each window. ``ModelError`` after too many failed windows in a row.
 
         In a trial, whatever goes wrong with the first window is a ``LimpetError``.
         """
         results = self.pipeline.feed(block, self._count_error)
-        if self.trial is not None:
-            with reading("its first window"):
-                first = next(results, None)
-            if first is None:
-                return
-            yield first
-        yield from results
+        return results if self.trial is None else _tried(results)
 
     def count_result(self) -> None:
         """Count a window with a result."""
@@ -166,3 +160,12 @@ class Trial(msgspec.Struct):
     def full(self) -> bool:
         """Whether no more samples are to be kept."""
         return self.size > LARGEST_HELD
+
+
+def _tried(results: Iterator[Result]) -> Iterator[Result]:
+    """Return the results of a trial. Whatever goes wrong with the first window is a ``LimpetError``."""
+    with reading("its first window"):
+        first = next(results, None)
+    if first is not None:
+        yield first
+        yield from results
