@@ -42,12 +42,9 @@ agent, scratch = sys.argv[1:3]
 sys.path.insert(0, agent)
 from pathlib import Path
 from limpet.isolation import sandbox
+from limpet.isolation.permissions import Permissions
 sys.path.remove(agent)
-class Permissions:
-    read = change = devices = endpoints = frozenset()
-    network = connects = resolves = False
-    scratch = frozenset([Path(scratch)])
-sandbox.enter(Permissions)
+sandbox.enter(Permissions(scratch=frozenset([Path(scratch)])))
 sys.argv[:3] = ["onnx2tf"]
 runpy.run_module("onnx2tf", run_name="__main__", alter_sys=True)
 """
