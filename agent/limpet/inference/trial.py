@@ -12,7 +12,7 @@ from limpet.errors import LimpetError, ModelError
 from limpet.inference import needs
 from limpet.inference.admission import judge, load
 from limpet.inference.pipeline import Pipeline
-from limpet.inference.proving import run_one_window
+from limpet.inference.proving import check_golden_vectors, run_one_window
 from limpet.isolation import confined
 from limpet.isolation.permissions import Permissions
 from limpet.models.tflite.coverage import Coverage
@@ -38,7 +38,7 @@ def failure(assignment: Assignment, plan: PipelinePlan) -> str:
     seconds = max(LEAST, assignment.pipelines[plan.name].options.deadline * SHARE)
     wanted = needs.of_executor(assignment, plan, CPU)._replace(change=frozenset(), devices=frozenset())
     try:
-        return confined.run(lambda: _attempt(plan), wanted, seconds)
+        return confined.run(lambda: _attempt(plan, prove=plan.name in assignment.prove), wanted, seconds)
     except confined.LostError as error:
         return f"the runtime did not survive the model {plan.bundle.manifest.name}: {error}"
 
@@ -52,11 +52,13 @@ def refuse_crashing(plan: PipelinePlan) -> None:
         raise ModelError(f"the runtime did not survive the model {plan.bundle.manifest.name}: {error}") from error
 
 
-def _attempt(plan: PipelinePlan) -> str:
-    """Open the pipeline and run it."""
+def _attempt(plan: PipelinePlan, *, prove: bool = False) -> str:
+    """Open the pipeline and run it. With ``prove``, its model must give the golden outputs of its bundle."""
     np.seterr(all="ignore")
     try:
         with Pipeline(plan, judge if plan.accelerators else load) as pipeline:
+            if prove:
+                check_golden_vectors(plan, pipeline.model)
             run_one_window(pipeline)
     except LimpetError as error:
         return str(error)
