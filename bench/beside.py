@@ -21,6 +21,7 @@ import numpy as np
 from stand import SHUTTLE, Counting, Player, Processes, Stand
 from support.broker import wait_until
 from support.ptys import Board
+from support.resting import rests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,13 +31,19 @@ SCRIPT = Path(__file__).with_name("script.py")
 PARTS = {"": "supervisor", "limpet-fork": "forkserver", "limpet": "worker"}
 """Processes of Limpet by how their names begin."""
 SETTLING = 2.0
+RESTING_WITHIN = 20.0
+"""Seconds after the last sample in which the fork server rests."""
 
 
 @dataclass
 class Cost:
-    """What all processes together took: a share of a core, and PSS in MB; ``lost`` results."""
+    """What all processes together took: a share of a core, and PSS in MB; ``lost`` results.
+
+    ``awake_mb``: PSS before the fork server rested.
+    """
 
     cpu: float
+    awake_mb: float
     pss_mb: float
     parts_mb: dict[str, float]
     lost: int
@@ -59,6 +66,7 @@ def measure(stand: Stand, seconds: float, rounds: int, settling: float = SETTLIN
         "script_cpu_ratio": _ratio("cpu", ours, theirs),
         "buffered_cpu_ratio": _ratio("cpu", ours, buffered),
         "total_pss_mb": round(median(one.pss_mb for one in ours), 1),
+        "awake_pss_mb": round(median(one.awake_mb for one in ours), 1),
         "script_pss_mb": round(median(one.pss_mb for one in theirs), 1),
         "script_pss_ratio": _ratio("pss_mb", ours, theirs),
         **{f"beside_{part}_mb": round(median(one.parts_mb[part] for one in ours), 1) for part in PARTS.values()},
@@ -115,15 +123,26 @@ def _cost(stand: Stand, side: AbstractContextManager[_Running], seconds: float, 
         board.send(b"\r\n")  # what comes before the first line end may be the rest of a line
         player = Player(board, lambda number: lines[number % 1024], seconds + 2 * settling)
         time.sleep(settling)
+        awake = sum(running.processes.pss_mb().values())
         used, started = running.processes.cpu_s(), time.monotonic()
         time.sleep(seconds)
         used, took = running.processes.cpu_s() - used, time.monotonic() - started
-        names, sizes = running.processes.names(), running.processes.pss_mb()
         sent = player.wait()
         with suppress(AssertionError):  # Then some were lost.
             wait_until(lambda: running.consumer.results >= sent, 5)
         lost = sent - running.consumer.results
+        _wait_for_rest(running.processes)
+        names, sizes = running.processes.names(), running.processes.pss_mb()
     parts: dict[str, float] = defaultdict(float)
     for pid, size in sizes.items():
         parts[PARTS.get(names[pid].partition(":")[0], "supervisor")] += size
-    return Cost(used / took, sum(sizes.values()), parts, lost)
+    return Cost(used / took, awake, sum(sizes.values()), parts, lost)
+
+
+def _wait_for_rest(processes: Processes) -> None:
+    """Wait until Limpet's fork server rests. The script has none, nor does one of an earlier version rest."""
+    servers = [pid for pid, name in processes.names().items() if name == "limpet-fork"]
+    with suppress(AssertionError):
+        wait_until(lambda: all(map(rests, servers)), RESTING_WITHIN)
+    if servers:
+        time.sleep(0.5)

@@ -32,14 +32,18 @@ TARGETS = {
     "vision_fed_ratio": ("the same beside a loop that copies images in and results out", "at least 0.99"),
     "keyword_int8": ("throughput ratio, DS-CNN int8 (MLPerf Tiny's keyword model)", "at least 0.6"),
     "demo": ("throughput ratio, the demo's autoencoder", "reported"),
-    "total_pss_mb": ("all of Limpet with one serial pipeline and MQTT, PSS in MB", "reported"),
+    "total_pss_mb": (
+        "all of Limpet with one serial pipeline and MQTT, PSS in MB, while the fork server rests",
+        "reported",
+    ),
     "script_pss_ratio": ("the same by `bench/script.py`", "at most 1.25"),
     "script_cpu_ratio": ("CPU at 1 kHz x 9 channels by `bench/script.py`", "at most 0.25"),
     "buffered_cpu_ratio": ("the same by the script with a buffer of its own for lines", "reported"),
     "supervisor_pss_mb": ("with two workers: supervisor, PSS in MB", "at most 25"),
-    "forkserver_pss_mb": ("fork server, PSS in MB", "at most 25"),
+    "forkserver_pss_mb": ("fork server before it rests, PSS in MB", "at most 25"),
     "worker_pss_mb": ("a worker with the demo's model, PSS in MB", "at most 12"),
     "restart_ratio": ("a worker from the warm fork server, by a cold start", "at most 0.25"),
+    "rested_ratio": ("a worker from a resting fork server, by a cold start", "reported"),
     "first_result_ratio": ("first published result, by Python + numpy + runtime + model", "at most 1.5"),
     "busy_first_result_ratio": ("the same while other processes keep every core busy", "at most 1.5"),
     "serial_1khz_dropped": ("samples or results lost of 1 kHz x 6 channels", "0"),
@@ -106,8 +110,10 @@ are those of all processes of each, and medians of rounds in turn.
 | PSS in MB | {figures["total_pss_mb"]} | {figures["script_pss_mb"]} | |
 | samples without a result | {figures["beside_lost"]} | {figures["script_lost"]} | |
 
-Limpet's memory is that of the supervisor, {figures["beside_supervisor_mb"]} MB, of the fork server,
-{figures["beside_forkserver_mb"]} MB, and of the worker, {figures["beside_worker_mb"]} MB.
+Memory is measured while the fork server rests: it does so after ten seconds in which no process was to be started.
+Before that all of Limpet takes {figures["awake_pss_mb"]} MB. Then the supervisor takes
+{figures["beside_supervisor_mb"]} MB, the fork server {figures["beside_forkserver_mb"]} MB, and the worker
+{figures["beside_worker_mb"]} MB.
 
 ## The hot path, µs an inference
 
@@ -131,6 +137,7 @@ three columns are the time of a whole batch.
 | `limpet run` to the first result at a subscriber, while every core is busy | {figures["busy_first_result_ms"]} |
 | first worker, from nothing | {figures["cold_ms"]} |
 | one more worker from the warm fork server | {figures["restarted_ms"]} |
+| one more worker from a resting fork server | {figures["rested_ms"]} |
 """
 
 

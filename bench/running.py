@@ -16,10 +16,14 @@ from stand import SHUTTLE, Player, Processes, Stand
 from support import models
 from support.broker import wait_until
 from support.ptys import Board
+from support.resting import rests
 
 
 def footprint(stand: Stand, seconds: float) -> dict[str, float]:
-    """Median PSS of each process, in MB, with two workers that run the demo's model at 100 samples a second."""
+    """Median PSS of each process, in MB, with two workers that run the demo's model at 100 samples a second.
+
+    For ``seconds`` at most: it ends when the fork server rests.
+    """
     parts = [part for name in ("one", "two") for part in (stand.replay(name, 100), stand.pipeline(name, SHUTTLE))]
     seen: dict[str, list[float]] = defaultdict(list)
     with stand.consumer() as consumer, stand.daemon(*parts) as running:
@@ -28,6 +32,8 @@ def footprint(stand: Stand, seconds: float) -> dict[str, float]:
         processes = Processes(running.process.pid)
         while time.monotonic() < end:
             names = processes.names()
+            if any(name == "limpet-fork" and rests(pid) for pid, name in names.items()):
+                break
             for pid, size in processes.pss_mb().items():
                 name = "supervisor" if pid == processes.pid else names.get(pid, "").partition(":")[0]
                 seen[name].append(size)

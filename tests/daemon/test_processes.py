@@ -9,6 +9,7 @@ from pathlib import Path
 from daemon.conftest import Configure, pipeline, replay
 from support.broker import wait_until
 from support.daemon import Consumer, daemon, missing
+from support.resting import rests
 
 
 def two_sources(configure: Configure) -> Path:
@@ -91,6 +92,26 @@ def test_a_killed_fork_server_is_replaced_with_all_workers(configure: Configure,
         consumer.wait_results("one", 20)
         consumer.wait_results("two", 20)
         assert running.stop() == 0
+
+
+def test_a_worker_that_is_killed_while_the_fork_server_rests_is_back(
+    configure: Configure, consumer: Consumer
+) -> None:
+    with daemon(two_sources(configure)) as running:
+        consumer.wait_results("one", 20)
+        consumer.wait_results("two", 20)
+        before, fork = running.pid_of("left"), running.pid_of("limpet-fork")
+        wait_until(lambda: rests(fork), 30)
+        os.kill(before, signal.SIGKILL)
+        wait_until(lambda: consumer.events("one", "crashed"))
+        consumer.wait_results("one", 20)
+        assert running.pid_of("left") != before
+        assert running.pid_of("limpet-fork") == fork
+        assert not rests(fork)
+        assert running.stop() == 0
+    assert "SIGKILL" in consumer.events("one", "crashed")[0]["reason"]
+    assert unbroken(consumer.results("two"))
+    assert not consumer.events("two", "crashed")
 
 
 def test_a_killed_supervisor_leaves_no_orphan_and_its_last_will(configure: Configure, consumer: Consumer) -> None:

@@ -14,16 +14,12 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from limpet.config import build
-from limpet.deployment.assignments import assignments, to_check
-from limpet.deployment.desired import desired
+from limpet.deployment.assignments import to_check
 from limpet.fork.launch import ForkServerProcess
-from limpet.supervision.fleet import Fleet
 from limpet.supervision.helpers import Helpers
 from limpet.wire.channel import Channel
 from limpet.wire.fork_records import Check, Checked, Exited, Fork, Forked, FromForkServer, NotForked
-from limpet.wire.records import Incident, Transition
-from support import models
+from support.crew import Crew, configured
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,9 +27,7 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from limpet.config import Config
     from limpet.supervision.forks import Forks
-    from limpet.wire.records import ToSupervisor
 
 LIMITED = """
 import ctypes, os, resource, signal, sys
@@ -181,62 +175,13 @@ def test_a_checker_that_never_ends_its_answer_is_not_waited_for(tmp_path: Path) 
     assert answers == [(None, "it took too long")]
 
 
-def configured(folder: Path) -> Config:
-    models.dense(folder / "dense.tflite", inputs=3, outputs=3)
-    (folder / "recording.csv").write_text("a,b,c\n" + "1,2,3\n" * 50)
-    pipeline = {"model": "dense.tflite", "decoder": {"kind": "regress"}}
-    source = {"kind": "replay", "path": str(folder / "recording.csv"), "rate": 50, "loop": True}
-    return build(
-        {
-            "device": {"id": "d", "state": str(folder / "state")},
-            "sources": {"one": source, "two": source},
-            "pipelines": {"a": {"source": "one", **pipeline}, "b": {"source": "two", **pipeline}},
-            "jsonl": {},
-        },
-        folder,
-    )
-
-
-class Crew:
-    """A fleet, and what it said."""
-
-    def __init__(self, started: Launched) -> None:
-        self.said: list[ToSupervisor] = []
-        self._selector = selectors.DefaultSelector()
-        process: ForkServerProcess = started  # type: ignore[assignment]
-        self.fleet = Fleet(self._selector, process, lambda _cell, record: self.said.append(record))
-
-    def states(self, pipeline: str) -> list[str]:
-        return [move.state for move in self.said if isinstance(move, Transition) and move.pipeline == pipeline]
-
-    def crashes(self, pipeline: str) -> list[str]:
-        return [one.reason for one in self.said if isinstance(one, Incident) and one.pipeline == pipeline]
-
-    def turn_until(self, condition: object) -> None:
-        assert callable(condition)
-        deadline = time.monotonic() + 20
-        while not condition():
-            assert time.monotonic() < deadline, self.said
-            self.fleet.tend()
-            for key, _ in self._selector.select(0.05):
-                key.data()
-
-    def close(self) -> None:
-        with contextlib.suppress(KeyError):
-            self.fleet.close()
-        self._selector.close()
-
-
 def test_a_worker_that_cannot_be_forked_is_started_later_and_the_others_go_on(tmp_path: Path) -> None:
     wanted = configured(tmp_path)
     with launched() as running:
-        crew = Crew(running)
+        process: ForkServerProcess = running  # type: ignore[assignment]
+        crew = Crew(process)
         try:
-            checking = crew.fleet.check(wanted)
-            crew.turn_until(lambda: checking.done)
-            assert checking.problems == []
-            crew.fleet.assign(assignments(desired(wanted, checking.found)))
-            crew.turn_until(lambda: "running" in crew.states("a") and "running" in crew.states("b"))
+            crew.run(wanted)
             before = crew.fleet.pids()
             running.limit(none=True)
             os.kill(before["worker one"], signal.SIGKILL)

@@ -8,6 +8,8 @@ import socket
 import sys
 from contextlib import suppress
 
+from limpet.fork.command import command
+
 SECRETS = ("CREDENTIALS_DIRECTORY",)
 """Environment variables that lead to secrets: no worker sees them."""
 
@@ -51,18 +53,12 @@ class ForkServerProcess:
             os.waitpid(self.pid, 0)
 
 
-_START = "import sys; sys.path[:] = sys.argv[3:]; from limpet.fork.server import main; main(sys.argv[1:3])"
-"""Has the modules of this process. ``python -m`` would look in the working directory first, and the sandbox of
-every worker would leave that folder open: for a service it is ``/``."""
-
-
 def _spawn(theirs: socket.socket) -> int:
     theirs.set_inheritable(True)
-    parent, fd, modules = str(os.getpid()), str(theirs.fileno()), [path for path in sys.path if path]
     # subprocess alone would take 15 ms to import.
     return os.posix_spawn(
         sys.executable,
-        [sys.executable, "-c", _START, parent, fd, *modules],
+        [*command(os.getpid(), theirs.fileno()), ""],
         _environment(),
         file_actions=[(os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0)],
     )

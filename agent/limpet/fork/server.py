@@ -2,6 +2,9 @@
 
 A forked worker is ready in milliseconds and shares that memory. Nothing is ever invoked here: a runtime's
 threads would not survive the fork. ``limpet.fork.launch`` starts it.
+
+While nothing is to be forked it rests: ``limpet.fork.resting`` runs in its place (``exec``), and then a fork
+server again. What that one has to know is in its command line.
 """
 
 from __future__ import annotations
@@ -13,14 +16,29 @@ import logging
 import os
 import signal
 import socket
+import sys
+from pathlib import Path
 from select import select
 from typing import TYPE_CHECKING
 
 from limpet.device import logs
+from limpet.fork.command import command
 from limpet.isolation.child import die_before_parent, die_with_parent, kill, set_name
 from limpet.wakeup import Wakeup
 from limpet.wire.channel import Channel
-from limpet.wire.fork_records import Check, Examine, Exited, Fork, Forked, NotForked, Open, Serve, ToForkServer
+from limpet.wire.fork_records import (
+    Check,
+    Examine,
+    Exited,
+    Fork,
+    Forked,
+    NotForked,
+    Open,
+    Preload,
+    Rest,
+    Serve,
+    ToForkServer,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,43 +54,63 @@ _ROLES: dict[type[Serve | Open | Check | Examine], tuple[str, str]] = {
 """The module that does a task, and how its process's name begins."""
 MOST_FDS = 64
 """Sockets of processes that wait to be forked. The kernel gives those of one request at a time."""
+_RESTING = Path(__file__).with_name("resting.py")
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Serve the supervisor, whose process id and socket are the arguments, until it goes away."""
-    parent, fd = map(int, arguments)
+    """Serve the supervisor until it goes away.
+
+    Arguments: its process id, the socket to it; after a rest also modules to import, and the process ids of the
+    children, with commas between them.
+    """
+    parent, fd, (modules, children) = int(arguments[0]), int(arguments[1]), arguments[2:] or ("", "")
     die_with_parent(parent)
+    set_name("limpet-fork")
     # Collecting would take a tenth of the time that follows, and leave holes in memory that workers share.
     gc.disable()
     importlib.import_module("limpet.worker.process")
-    set_name("limpet-fork")
     logs.configure()
     for ignored in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
-    ForkServer(Channel(socket.socket(fileno=fd), ToForkServer, fds=MOST_FDS)).serve()
+    server = ForkServer(parent, Channel(socket.socket(fileno=fd), ToForkServer, fds=MOST_FDS))
+    server.resume([name for name in modules.split(",") if name], {int(pid) for pid in children.split(",") if pid})
+    server.serve()
 
 
 class ForkServer:
     """Forks workers on request, and reports how they end."""
 
-    def __init__(self, supervisor: Channel[ToForkServer]) -> None:
+    def __init__(self, parent: int, supervisor: Channel[ToForkServer]) -> None:
+        self._parent = parent
         self._supervisor = supervisor
         self._children: set[int] = set()
+        self._modules: list[str] = []
         self._wakeup = Wakeup()
         signal.signal(signal.SIGCHLD, lambda *_: None)
         self._wakeup.on_signals()
 
+    def resume(self, modules: list[str], children: set[int]) -> None:
+        """Go on where another fork server in this process stopped to rest."""
+        self._children = children
+        if modules:
+            self._preload(modules)
+
     def serve(self) -> None:
         """Work until the supervisor is gone; then end the workers."""
         try:
+            self._reap()  # those that ended before this process could take a signal
             while True:
                 ready = select([self._supervisor.socket, self._wakeup.socket], [], [])[0]
                 if self._wakeup.socket in ready:
                     self._wakeup.clear()
                     self._reap()
                 if self._supervisor.socket in ready:
+                    rest = False
                     for record in self._supervisor.receive():
                         self._do(record)
+                        rest = isinstance(record, Rest)
+                    if rest and self._supervisor.drained:
+                        self._rest()
         except (EOFError, BrokenPipeError):
             for pid in self._children:
                 kill(pid)
@@ -80,8 +118,12 @@ class ForkServer:
     def _do(self, record: ToForkServer) -> None:
         if isinstance(record, Fork):
             self._fork(record, self._supervisor.received_fds.pop(0))
-            return
-        for module in record.modules:
+        elif isinstance(record, Preload):
+            self._preload(record.modules)
+
+    def _preload(self, modules: list[str]) -> None:
+        self._modules = modules
+        for module in modules:
             # A missing extra or a broken plugin is the worker's to report.
             with contextlib.suppress(Exception):
                 importlib.import_module(module)
@@ -123,6 +165,20 @@ class ForkServer:
         self._wakeup.close()
         gc.enable()
 
+    def _rest(self) -> None:
+        """Run ``resting`` in this process's place. Return if that cannot be."""
+        if not hasattr(os, "pidfd_open"):  # not Linux, or Python was built for an old one
+            return
+        children: dict[int, int] = {}
+        try:
+            children.update((os.pidfd_open(pid), pid) for pid in self._children)
+            again = command(self._parent, self._supervisor.fileno(), self._modules)
+            _run_in_this_place(self._supervisor.fileno(), children, again)
+        except OSError as error:
+            log.info("the fork server stays in memory, as it cannot rest: %s", error.strerror)
+            for fd in children:
+                os.close(fd)
+
     def _reap(self) -> None:
         while self._children:
             pid, status = os.waitpid(-1, os.WNOHANG)
@@ -130,3 +186,16 @@ class ForkServer:
                 return
             self._children.discard(pid)
             self._supervisor.send(Exited(pid, os.waitstatus_to_exitcode(status)))
+
+
+def _run_in_this_place(supervisor: int, children: dict[int, int], again: list[str]) -> None:
+    """Have ``resting`` wait, and then run the command ``again``. Returns only with an ``OSError``."""
+    for fd in (supervisor, *children):
+        os.set_inheritable(fd, True)
+    waiting = ",".join(f"{fd}:{pid}" for fd, pid in children.items())
+    _RESTING.stat()  # Python would start and find nothing to run.
+    os.execv(  # noqa: S606 - its own program
+        sys.executable,
+        # Without ``site`` no module of another package is imported.
+        [sys.executable, "-S", str(_RESTING), str(supervisor), waiting, *again],
+    )

@@ -19,6 +19,7 @@ from limpet.plugins import built_in
 from limpet.supervision.checking import Checking
 from limpet.supervision.forks import Forks
 from limpet.supervision.helpers import Helpers
+from limpet.supervision.rests import REST_AFTER
 from limpet.supervision.worker_process import WorkerProcess
 from limpet.wire.fork_records import Exited, Forked, NotForked
 
@@ -46,10 +47,11 @@ class Fleet:
         selector: selectors.BaseSelector,
         launched: ForkServerProcess,
         listener: Callable[[str, ToSupervisor], None],
+        rest_after: float = REST_AFTER,
     ) -> None:
         self._selector = selector
         self._listener = listener
-        self._forks = Forks(launched)
+        self._forks = Forks(launched, rest_after)
         self._helpers = Helpers(selector, self._forks)
         self._workers: dict[str, WorkerProcess] = {}
         self._orphans: set[int] = set()
@@ -92,6 +94,9 @@ class Fleet:
         self._helpers.tend(now)
         for worker in self._workers.values():
             worker.tend(now)
+        if self._helpers.next_due() is None:
+            starts = [worker.slot.next_start() for worker in self._workers.values()]
+            self._forks.rest(min((start for start in starts if start is not None), default=None))
 
     def next_due(self) -> float:
         """Return when ``tend`` should be called next, on the monotonic clock."""
@@ -174,10 +179,8 @@ class Fleet:
         self._forks.close()
 
     def _read_fork_server(self) -> None:
-        if self._forks.channel is None:
-            return
         try:
-            for record in self._forks.channel.receive():
+            for record in self._forks.receive():
                 if isinstance(record, Forked):
                     self._take_forked(record)
                 elif isinstance(record, NotForked):

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING
 
 from limpet.fork.launch import ForkServerProcess
+from limpet.supervision.rests import REST_AFTER, Rests
 from limpet.wire.channel import Channel
-from limpet.wire.fork_records import Fork, FromForkServer, Preload
+from limpet.wire.fork_records import Fork, FromForkServer, Preload, Rest
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from limpet.wire.fork_records import Check, Examine, Open, Serve
 
@@ -26,11 +28,13 @@ AGAIN = 1.0
 class Forks:
     """The fork server. ``channel`` is ``None`` while there is none, as the kernel refuses to start one."""
 
-    def __init__(self, launched: ForkServerProcess) -> None:
+    def __init__(self, launched: ForkServerProcess, rest_after: float = REST_AFTER) -> None:
         self._launched: ForkServerProcess | None = launched
         self._numbers = count(1)
         self._modules: list[str] = []
         self._next_attempt = 0.0
+        self._rest_after = rest_after
+        self._rests = Rests(monotonic(), rest_after)
         self.channel: Channel[FromForkServer] | None = Channel(launched.socket, FromForkServer)
 
     @property
@@ -43,6 +47,7 @@ class Forks:
         if self._modules == list(modules):
             return
         self._modules = list(modules)
+        self._rests.use(monotonic())
         if self.channel is not None:
             self.channel.send(Preload(self._modules))
 
@@ -51,8 +56,25 @@ class Forks:
         if self.channel is None:
             raise BrokenPipeError("there is no fork server")
         number = next(self._numbers)
+        self._rests.use(monotonic())
         self.channel.send(Fork(number, name, task), (end.fileno(),))
         return number
+
+    def receive(self) -> Iterator[FromForkServer]:
+        """Return what it reports. ``EOFError`` if it is gone, ``UnreadableError`` for what cannot be read."""
+        if self.channel is None:
+            return iter(())
+        self._rests.use(monotonic())
+        return self.channel.receive()
+
+    def rest(self, next_use: float | None) -> None:
+        """Have it rest if it has had nothing to do for a while.
+
+        ``next_use``: when a process is to be started next, ``None`` if none is.
+        """
+        if self.channel is not None and self._rests.due(monotonic(), next_use):
+            with suppress(OSError):  # It is gone. That is read in a moment.
+                self.channel.send(Rest())
 
     def replace(self) -> bool:
         """Start another fork server if it is time for an attempt. Return whether there is one."""
@@ -64,6 +86,7 @@ class Forks:
         except OSError as error:
             log.error("the fork server cannot be started: %s; next try in %.0f s", error.strerror, AGAIN)  # noqa: TRY400
             return False
+        self._rests = Rests(monotonic(), self._rest_after)
         self.channel = Channel(self._launched.socket, FromForkServer)
         self.channel.send(Preload(self._modules))
         return True

@@ -62,6 +62,11 @@ class Channel(Generic[R]):
         """Return the socket's file descriptor, for selectors."""
         return self.socket.fileno()
 
+    @property
+    def drained(self) -> bool:
+        """Whether all that was received was taken: no part of a record is left, and no file descriptor."""
+        return not self._buffer and not self.received_fds
+
     def encode(self, record: Any) -> bytes:
         """Return a record as ``send_encoded`` takes it."""
         return framed(self._encoder.encode(record))

@@ -24,6 +24,10 @@ class Preload(msgspec.Struct, tag=True):
     modules: list[str]
 
 
+class Rest(msgspec.Struct, tag=True):
+    """To the fork server: nothing is to be forked for a while, so it needs no memory."""
+
+
 class Open(msgspec.Struct, tag=True):
     """To an executor: load the model of a pipeline on one of its delegates."""
 
@@ -104,5 +108,5 @@ class Examined(msgspec.Struct, tag=True):
             raise ValueError("neither a model nor a problem")
 
 
-ToForkServer: TypeAlias = Preload | Fork
+ToForkServer: TypeAlias = Preload | Rest | Fork
 FromForkServer: TypeAlias = Forked | NotForked | Exited
