@@ -84,6 +84,12 @@ def test_every_problem_is_reported_at_once_with_its_path(tmp_path: Path) -> None
         ("[mqtt]", "[mqt]", "mqt: unknown table (did you mean 'mqtt'?)"),
         ("[mqtt]", "[kafka]", '; a reporter of another package is [reporters.NAME] with kind = "kafka"'),
         ("[device]", "x = 1\n[device]", "x: unknown key"),
+        ('id = "press-07"', 'id = "press 07"', "device.id: use letters, digits, '.', '_' and '-', at most 64"),
+        (
+            'source = "accelerometer"',
+            'source = "x"\nladder = [{ every = 0 }]',
+            "motion.ladder[0].every: expected `int`",
+        ),
         ("[mqtt]", "[reporters.cloud]", 'reporters.cloud.kind: missing; it names the plugin, as kind = "mqtt"'),
         (
             "[mqtt]",

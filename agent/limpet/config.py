@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Meta
@@ -23,7 +23,10 @@ from limpet.wording import suggest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-Identifier = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
+_NAMES = f"matching regex {_NAME_PATTERN!r}"
+_NAME_RULE = "use letters, digits, '.', '_' and '-', at most 64; begin with a letter or a digit"
+Identifier = Annotated[str, Meta(pattern=_NAME_PATTERN)]
 """A word that may stand in an MQTT topic, a file name and a result's id."""
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -228,7 +231,7 @@ def fill(kind: type[S], table: Mapping[str, Any], where: str, base: Path, proble
             try:
                 values[field.name] = msgspec.convert(table[key], field.type, dec_hook=locate)
             except msgspec.ValidationError as error:
-                problems.append(f"{where}.{key}: {_plain(error)}{_choices(field.type, table[key])}")
+                problems.append(f"{where}.{key}{_plain(error)}{_choices(field.type, table[key])}")
         elif field.required:
             problems.append(f"{where}.{key}: missing")
     if len(problems) > before:
@@ -260,16 +263,19 @@ def _heavier(pipeline: PipelineConfig) -> list[str]:
 
 
 def _choices(kind: Any, value: Any) -> str:
-    """Return what a field that takes one of a few words was probably meant to say, or all of them."""
+    """Return what a field that takes one of a few words or numbers was probably meant to say, or all of them."""
+    known = get_args(kind) if get_origin(kind) is Literal else ()
     words = [word for word in get_args(kind) if isinstance(word, str)]
-    return suggest(value, words) if words and isinstance(value, str) else ""
+    if words and isinstance(value, str):
+        return suggest(value, words)
+    return f" (there are: {', '.join(map(str, known))})" if known else ""
 
 
 def _plain(error: msgspec.ValidationError) -> str:
-    """Return msgspec's sentence with its own path, ``- at `$.x``` , made part of it."""
+    """Return msgspec's sentence behind its own path, ``- at `$[0].x```: ``[0].x: sentence``."""
     text, _, inner = str(error).partition(" - at `$")
-    text = text[:1].lower() + text[1:]
-    return f"{inner.rstrip('`').lstrip('.')}: {text}" if inner else text
+    text = _NAME_RULE if text.endswith(_NAMES) else text[:1].lower() + text[1:]
+    return f"{inner.rstrip('`')}: {text}"
 
 
 def _group(tables: Mapping[str, Any], name: str, problems: list[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What `limpet check` says of a source of another package whose code is wrong."""
+"""What `limpet check` says of a source that is wrong, or whose code is, and of what depends on it."""
 
 from __future__ import annotations
 
@@ -62,3 +62,17 @@ def test_a_source_whose_code_is_wrong_is_a_problem_that_names_it(
     monkeypatch.delitem(sys.modules, "wrong", raising=False)
     (found,) = problems
     assert problem in found
+
+
+def test_options_of_a_pipeline_are_checked_although_its_source_is_wrong(tmp_path: Path) -> None:
+    source = {"kind": "serail"}
+    pipeline = {"source": "s", "model": "m", "transforms": [{"kind": "normalize"}], "decoder": {"kind": "detekt"}}
+    tables = {"device": {"id": "d", "state": "state"}, "mqtt": {"url": "mqtt://b", "qos": 3}}
+    problems, _ = inspect(build({**tables, "sources": {"s": source}, "pipelines": {"p": pipeline}}, tmp_path))
+    assert [problem.partition(": ")[0] for problem in problems] == [
+        "mqtt.qos",
+        "sources.s",
+        "pipelines.p.transforms[0]",
+        "pipelines.p.decoder",
+    ]
+    assert problems[0].endswith("(there are: 0, 1)")

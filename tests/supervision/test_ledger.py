@@ -143,3 +143,13 @@ COUNTS = st.dictionaries(st.integers(0, 900), st.integers(1, 9), max_size=8)
 def test_a_difference_of_histograms_is_what_was_added(before: dict[int, int], added: dict[int, int]) -> None:
     now = {bucket: before.get(bucket, 0) + added.get(bucket, 0) for bucket in {*before, *added}}
     assert difference(now, before) == added
+
+
+def test_a_pipeline_that_was_assigned_starts_before_its_worker_reports_anything() -> None:
+    books = Books(one="left")
+    account = books.ledger.account("one")
+    assert account.last.state == "starting"
+    assert account.move(Transition("one", "starting")) == [("starting", "")]
+    assert account.move(Transition("one", "starting")) == []
+    former = books.ledger.account("of an earlier configuration")
+    assert former.move(Transition(former.pipeline, "stopped", "no longer configured")) == []

@@ -44,13 +44,19 @@ def inspect(wanted: Config) -> tuple[list[str], list[str]]:
     with _aside(wanted) as aside:
         found = look_up(aside)
         for name, pipeline in wanted.pipelines.items():
-            for level in range(len(pipeline.ladder) + 1) if pipeline.source in specs else ():
+            if pipeline.source not in specs:
+                problems += planning.problems_of_options(sources_alone(wanted, ()), name, pipeline.options)
+                continue
+            for level in range(len(pipeline.ladder) + 1):
                 try:
                     lines += _rung(aside, found, name, level, specs[pipeline.source])
                 except ConfigError as error:
                     problems += error.problems
                 except LimpetError as error:
-                    problems.append(f"pipelines.{name}{f'.ladder[{level - 1}]' if level else ''}: {error}")
+                    where = f"pipelines.{name}"
+                    named = str(error).startswith(f"{where}.")
+                    rung = f".ladder[{level - 1}]" if level else ""
+                    problems.append(str(error) if named else f"{where}{rung}: {error}")
     return problems, lines
 
 

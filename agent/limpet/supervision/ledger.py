@@ -45,6 +45,8 @@ class Account:
     pipeline: str
     prefix: str
     last: Transition
+    assigned: bool = False
+    """Whether the pipeline was assigned to a cell, and nothing was reported of it yet."""
     results: int = 0
     errors: int = 0
     restarts: int = 0
@@ -77,8 +79,9 @@ class Account:
             to.delegate_share, to.degraded = before.delegate_share, before.degraded
             to.placement, to.sandbox = before.placement, before.sandbox
         events: list[tuple[str, str]] = []
-        if to.state != before.state:
+        if to.state != before.state or self.assigned:
             events.append((to.state, to.reason))
+        self.assigned = False
         worse = to.degraded and to.reason and (to.delegate, to.reason) != (before.delegate, before.reason)
         if to.state == "running" and (to.degraded != before.degraded or worse):
             why = f"; {to.reason}" if to.reason else ""
@@ -119,6 +122,9 @@ class Ledger:
             if owners.get(pipeline) != cell:
                 self._former[cell, pipeline] = now + LEAVING
         self._owners = dict(owners)
+        for pipeline in owners.keys() - self._accounts.keys():
+            account = self.account(pipeline)
+            account.last, account.assigned = Transition(pipeline, "starting"), True
 
     def has_moved(self, cell: str, pipeline: str) -> bool:
         """Whether another cell runs a pipeline now: its state is not this cell's to report any more."""
