@@ -166,6 +166,10 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], object]]] = {
     "a file in place of all outboxes": ("reporters", _instead("reporters", lambda path: path.write_bytes(b"x"))),
     "a FIFO in place of all outboxes": ("reporters", _instead("reporters", os.mkfifo)),
     "a link in place of all outboxes": ("reporters", _linked("reporters", "/proc/self")),
+    "a link in place of the cache": ("cache", _linked("cache", "/proc/self")),
+    "a link in place of the folder that a worker may change": (
+        "cache/models/calm", _linked("cache/models/calm", "../../reporters/mqtt")
+    ),
     "a file in place of the cache": ("cache", _instead("cache", lambda path: path.write_bytes(b"x"))),
     "a row for the pipeline a/#": (DATABASE, _row(pipeline="a/#")),
     "a row for a pipeline with a NUL": (DATABASE, _row(pipeline="a\0b")),
