@@ -565,3 +565,27 @@ def test_windows_that_fail_are_freed_without_a_garbage_collector(tmp_path: Path,
         assert [error() for error in errors] == [None]
         del samples
         assert gone() is None
+
+
+@pytest.mark.parametrize("shape", [(2,), (2, 3), (2, 1, 1)])
+def test_a_block_of_another_shape_than_the_source_declares_is_refused(
+    tmp_path: Path, copying: Path, shape: tuple[int, ...]
+) -> None:
+    stamps = np.arange(2, dtype=np.int64)
+    with Pipeline(planned(tmp_path, copying)) as pipeline:
+        with pytest.raises(
+            ModelError, match=r"values of shape \(2.*\) with 2 times; .* shape \('n', 1\) and n times"
+        ):
+            list(pipeline.feed(Samples(np.zeros(shape, np.float32), stamps, stamps, 0)))
+        with pytest.raises(ModelError, match="with 1 times"):
+            list(pipeline.feed(Samples(np.zeros((2, 1), np.float32), stamps[:1], stamps, 0)))
+
+
+def test_a_block_that_lacks_the_channels_of_a_model_is_refused(tmp_path: Path, copying: Path) -> None:
+    stamps = np.arange(2, dtype=np.int64)
+    two = SampleSpec((2,), np.dtype(np.float32), ("x", "y"), 100.0)
+    with (
+        Pipeline(planned(tmp_path, copying, two, inputs={"input": ["y"]})) as pipeline,
+        pytest.raises(ModelError, match="without all channels"),
+    ):
+        list(pipeline.feed(Samples(np.zeros((2, 1), np.float32), stamps, stamps, 0)))

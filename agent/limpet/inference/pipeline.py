@@ -166,9 +166,18 @@ class Pipeline:
         return chains.samples_of(self.decoder.spec, self.plan.spec)
 
     def _windows(self, samples: Samples) -> Iterator[Window]:
-        """Return the windows that a block completes."""
+        """Return the windows that a block completes. ``ModelError`` if its arrays have other shapes."""
         if self.plan.columns is not None:
-            samples = replace(samples, values=samples.values.take(self.plan.columns, axis=1))
+            try:
+                samples = replace(samples, values=samples.values.take(self.plan.columns, axis=1))
+            except IndexError as error:
+                shape = samples.values.shape
+                raise ModelError(f"the source gave values of shape {shape}, without all channels") from error
+        if samples.values.shape[1:] != self.plan.spec.shape or len(samples.monotonic_ns) != len(samples):
+            raise ModelError(
+                f"the source gave values of shape {samples.values.shape} with {len(samples.monotonic_ns)} times; "
+                f"a block of n samples has values of shape {('n', *self.plan.spec.shape)} and n times"
+            )
         blocks = finite_runs(samples)
         if blocks[0] is not samples:
             self._not_finite += len(samples) - sum(map(len, blocks))
