@@ -156,7 +156,9 @@ def _from_config(wanted: Mapping[str, InputValue], facts: ModelFacts) -> dict[st
     for key, value in wanted.items():
         name = key if key in names else facts.aliases.get(key, "")
         if name not in names:
-            raise ModelError(f"inputs.{key}: the model has no such input{suggest(key, _shown(facts).values())}")
+            shown = _shown(facts)
+            there = [shown[tensor.name] for tensor in facts.inputs]
+            raise ModelError(f"inputs.{key}: the model has no such input{suggest(key, there)}")
         values[name] = value
     return values
 
