@@ -140,10 +140,11 @@ def test_a_worker_that_ends_during_a_rest_is_reported_once_and_the_others_stay_k
         one.rest()
         os.kill(pids[0], signal.SIGSEGV)
         assert one.next() == Exited(pids[0], -signal.SIGSEGV)
-        wait_until(lambda: not rests(one.pid))  # another worker is likely to be requested
         one.ends[1].close()
         assert one.next() == Exited(pids[1], 0)
-        one.rest()
+        assert rests(one.pid)
+        one.preload()
+        wait_until(lambda: not rests(one.pid))
         os.kill(pids[2], signal.SIGKILL)
         assert one.next() == Exited(pids[2], -signal.SIGKILL)
         assert isinstance(one.forked(4), int)
@@ -317,6 +318,7 @@ def test_a_fleet_has_its_fork_server_rest_and_replaces_what_is_killed(tmp_path: 
         assert "its fork server is gone" in crew.crashes("b")[0]
         crew.turn_until(lambda: rests(replaced["fork server"]))
         crew.fleet.stop()
+        assert rests(replaced["fork server"])  # it imports nothing in order to end
         assert not [name for name in crew.fleet.pids() if "worker" in name]
     finally:
         crew.close()

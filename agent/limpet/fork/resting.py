@@ -1,9 +1,8 @@
 """The fork server while it has nothing to do: a program that waits, without numpy and the runtime.
 
 It runs in the fork server's place (``exec``): it has the same process id and is still the parent of the workers.
-Once the supervisor writes or a worker ends, the fork server runs in its place again. This program reads nothing:
-records and file descriptors from the supervisor wait for the fork server. It only reports which worker has ended,
-as the supervisor waits for that.
+Once the supervisor writes, the fork server runs in its place again. This program reads nothing: records and file
+descriptors from the supervisor wait for the fork server. It only reports which worker has ended.
 
 It imports no other module of Limpet, and few of Python: each would cost memory. ``limpet.fork.server`` starts it.
 """
@@ -38,6 +37,8 @@ def main(supervisor: int, workers: dict[int, int], command: list[str]) -> None:
             poll.unregister(fd)
             pid, status = os.waitpid(workers.pop(fd), 0)
             send(supervisor, exited(pid, os.waitstatus_to_exitcode(status)))
+        if supervisor not in events:
+            continue
         try:
             os.execv(command[0], [*command, ",".join(map(str, workers.values()))])  # noqa: S606 - its own program
         except OSError as error:

@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 STOPPING = 5.0
 """Seconds that workers have to hand over their last results."""
+WAKE_BEFORE = 2.0
+"""Seconds before the start of a worker in which a resting fork server gets ready."""
 
 
 class Fleet:
@@ -56,6 +58,7 @@ class Fleet:
         self._workers: dict[str, WorkerProcess] = {}
         self._orphans: set[int] = set()
         """Numbers of executors that will be forked although their worker is gone. They are killed then."""
+        self._stopping = False
         self._attach()
 
     def check(self, wanted: Config, failed: frozenset[str] = frozenset(), *, options: bool = True) -> Checking:
@@ -151,6 +154,7 @@ class Fleet:
 
     def stop(self) -> None:
         """Let every worker hand over its last results, then end them all."""
+        self._stopping = True
         for worker in self._workers.values():
             worker.do(worker.slot.end("stopped"))
         until = monotonic() + STOPPING
@@ -179,8 +183,10 @@ class Fleet:
         self._forks.close()
 
     def _read_fork_server(self) -> None:
+        if self._forks.channel is None:
+            return
         try:
-            for record in self._forks.receive():
+            for record in self._forks.channel.receive():
                 if isinstance(record, Forked):
                     self._take_forked(record)
                 elif isinstance(record, NotForked):
@@ -219,6 +225,9 @@ class Fleet:
 
     def _handle_exit(self, worker: WorkerProcess, status: int) -> None:
         worker.exited(status)
+        start = worker.slot.next_start()
+        if not self._stopping and start is not None and start - monotonic() < WAKE_BEFORE:
+            self._forks.wake()  # It imports during the pause before the start.
         self._forget_if_over(worker)
 
     def _forget_if_over(self, worker: WorkerProcess) -> None:

@@ -15,7 +15,7 @@ from limpet.wire.fork_records import Fork, FromForkServer, Preload, Rest
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from limpet.wire.fork_records import Check, Examine, Open, Serve
 
@@ -60,13 +60,6 @@ class Forks:
         self.channel.send(Fork(number, name, task), (end.fileno(),))
         return number
 
-    def receive(self) -> Iterator[FromForkServer]:
-        """Return what it reports. ``EOFError`` if it is gone, ``UnreadableError`` for what cannot be read."""
-        if self.channel is None:
-            return iter(())
-        self._rests.use(monotonic())
-        return self.channel.receive()
-
     def rest(self, next_use: float | None) -> None:
         """Have it rest if it has had nothing to do for a while.
 
@@ -75,6 +68,13 @@ class Forks:
         if self.channel is not None and self._rests.due(monotonic(), next_use):
             with suppress(OSError):  # It is gone. That is read in a moment.
                 self.channel.send(Rest())
+
+    def wake(self) -> None:
+        """Have it get ready if it rests: a process will be requested soon."""
+        if self.channel is not None and self._rests.resting:
+            self._rests.use(monotonic())
+            with suppress(OSError):  # as in ``rest``
+                self.channel.send(Preload(self._modules))
 
     def replace(self) -> bool:
         """Start another fork server if it is time for an attempt. Return whether there is one."""

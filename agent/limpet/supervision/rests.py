@@ -20,6 +20,11 @@ class Rests:
         self._used = now
         self._resting_since: float | None = None
 
+    @property
+    def resting(self) -> bool:
+        """Whether it rests."""
+        return self._resting_since is not None
+
     def use(self, now: float) -> None:
         """Take note that the fork server has or had something to do, so it does not rest now."""
         if self._resting_since is not None:
