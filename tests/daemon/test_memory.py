@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from daemon.conftest import Configure, pipeline, replay
 from limpet import sha256
 from support import certificates
 from support.broker import free_port, mosquitto
 from support.daemon import Consumer, Daemon, daemon
 
+NUMPY_1 = np.lib.NumpyVersion(np.__version__) < "2.0.0"
+"""It imports ``secrets`` as a whole, and with it OpenSSL, into every process that has numpy."""
+
 
 def with_openssl(running: Daemon) -> set[str]:
-    """Return which processes have mapped OpenSSL's library."""
-    processes = running.descendants() | {running.process.pid: "supervisor"}
+    """Return which processes have mapped OpenSSL's library and need not, as far as that is Limpet's doing."""
+    ours = {running.process.pid: "supervisor"}
+    processes = ours if NUMPY_1 else running.descendants() | ours
     maps = {name: Path(f"/proc/{pid}/maps").read_text() for pid, name in processes.items()}
     return {name for name, text in maps.items() if "libcrypto" in text}
 
