@@ -23,7 +23,7 @@ class SourceTable(msgspec.Struct):
 
     ``queue`` and ``queue_bytes``: how many blocks of samples may wait for the model, and how large they may be
     together; beyond that the oldest are dropped and counted. ``silence``: seconds without a sample after which the
-    source is opened again, 0 for never. ``queue`` and ``silence`` are the kind's own unless given.
+    source is opened again, 0 for never. Default of ``queue`` and ``silence``: the kind's own.
     """
 
     kind: str

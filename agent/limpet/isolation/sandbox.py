@@ -1,7 +1,7 @@
 """What a worker or an executor gives up before bytes that somebody else wrote can do harm.
 
 Afterwards it can read Python, the system's libraries and the files that it needs; write its cache; open devices
-that it needs; and start threads. It can start no program, open no socket, signal nobody and gain no privilege.
+that it needs; and start threads. It can start no program, open no socket, signal no process and gain no privilege.
 All of it works without any privilege.
 """
 
@@ -136,7 +136,7 @@ def _libraries() -> Iterator[str]:
 def _made(folder: Path, state: Path | None) -> bool:
     """Make a folder, unless it is there. Return whether it may be changed.
 
-    Whoever owns the disk could have a link below the state directory lead anywhere. It is set aside.
+    A link below the state directory could lead anywhere. It is set aside.
     """
     below = [each for each in (folder, *folder.parents) if state in each.parents]
     try:

@@ -1,7 +1,7 @@
 """A seccomp filter by libseccomp, which every system with systemd or apt has, through ctypes.
 
 The filter refuses what no worker has to do and lets the rest through. It does not list what is allowed: vendors'
-delegates and their drivers make system calls that nobody here has seen, and the service's own SystemCallFilter=
+delegates and their drivers make system calls that were not seen here, and the service's own SystemCallFilter=
 lists groups already.
 """
 
@@ -97,7 +97,7 @@ class _Rule(NamedTuple):
 
 
 def rules(wanted: Permissions) -> list[_Rule]:
-    """Return what is refused to a process. Its own process id is part of it: it may signal nobody else."""
+    """Return what is refused to a process. Its own process id is part of it: it may signal no other process."""
     me = os.getpid()
     families = {socket.AF_NETLINK} if wanted.devices or wanted.connects else set()
     if wanted.connects:

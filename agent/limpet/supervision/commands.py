@@ -1,7 +1,7 @@
 """Commands from outside: checked, limited in rate, written to the log, done or refused, and answered.
 
 A command is JSON on ``command/<name>``. ``limpet.contracts.commands`` has a struct for each. What must survive a
-restart belongs into the configuration or the desired state, not into a command.
+restart belongs in the configuration or the desired state, not into a command.
 """
 
 from __future__ import annotations

@@ -35,7 +35,7 @@ class DiskSpace:
         return self._free() >= self._min_free + self._min_free // 4 + 2 * BALLAST
 
     def take_ballast(self) -> None:
-        """Occupy space that can be freed later. Without it, nobody but the user could free a full disk."""
+        """Occupy space that can be freed later. Without it, only the user could free a full disk."""
         try:
             if state_files.is_regular(self._ballast) and self._ballast.lstat().st_size == BALLAST:
                 return

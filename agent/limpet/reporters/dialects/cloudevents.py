@@ -24,7 +24,7 @@ __all__ = ["CloudEvents", "Config", "open"]
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``source`` is the attribute of that name, a URI; unless given it is the path ``/limpet/DEVICE``."""
+    """``source`` is the attribute of that name, a URI. Default: the path ``/limpet/DEVICE``."""
 
     source: str = ""
 

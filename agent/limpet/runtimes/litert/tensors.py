@@ -33,7 +33,7 @@ class InputWriter:
     """Writes arrays of real values into the memory of one tensor.
 
     ``write`` takes arrays of ``shape`` and ``dtype``, those that came last. For others call ``adapt`` first.
-    ``pixels`` are the real values that bytes from 0 to 255 stand for, themselves unless given.
+    ``pixels`` are the real values that bytes from 0 to 255 stand for. Default: the bytes themselves.
     """
 
     __slots__ = ("_spec", "_target", "dtype", "pixels", "shape", "write")
