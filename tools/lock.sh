@@ -14,6 +14,7 @@ everywhere pyproject.toml --extra sound --constraint requirements/dev.txt --outp
 everywhere pyproject.toml --extra demo --extra sound --constraint requirements/dev.txt --output-file requirements/demo.txt
 everywhere requirements/build.in --constraint requirements/dev.txt --output-file requirements/build.txt
 everywhere requirements/tflite-runtime.in --output-file requirements/tflite-runtime.txt
+everywhere requirements/docs.in --output-file requirements/docs.txt
 everywhere requirements/npu.in --output-file requirements/npu.txt
 everywhere requirements/sparkplug-host.in --output-file requirements/sparkplug-host.txt
 target=3.11 everywhere requirements/homeassistant.in --output-file requirements/homeassistant.txt
