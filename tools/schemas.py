@@ -44,7 +44,7 @@ FILES: dict[str, Any] = {"manifest": Manifest}
 def outputs() -> dict[str, Any]:
     """Return what each decoder gives, under ``output/KIND``."""
     kinds = plugins.built_in("decoders")
-    return {f"output/{kind}": plugins.load("decoders", kind).Output for kind in kinds}
+    return {f"output/{kind}": plugins.load("decoders", kind).ABILITIES.output for kind in kinds}
 
 
 def schema(name: str) -> Any:

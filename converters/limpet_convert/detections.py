@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from limpet.contracts.data import Array, FloatArray
+    from limpet.contracts.outputs import Detection
     from limpet_convert.metrics import Metrics
     from limpet_convert.project import Bundle
 
@@ -162,7 +163,7 @@ class Reader:
         return [table.columns(places).ravel() for table in detect.tables(specs, layout, len(self.labels))]
 
 
-def _boxes(found: Sequence[detect.Detection], kinds: dict[str, int]) -> Boxes:
+def _boxes(found: Sequence[Detection], kinds: dict[str, int]) -> Boxes:
     known = [one for one in found if one.label in kinds]
     return Boxes(
         np.array([one.box for one in known]).reshape(-1, 4),

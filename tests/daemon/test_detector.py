@@ -9,7 +9,7 @@ import jsonschema
 import msgspec
 import pytest
 
-from limpet.decoders import detect
+from limpet.contracts.outputs import Detection, Detections
 from support import models
 from support.broker import Mosquitto, mosquitto, wait_until
 from support.caller import caller
@@ -39,8 +39,8 @@ source = "boxes"
 model = "detector.tflite"
 decoder = {{ kind = "detect", labels = ["cat", "dog"], pixels = [4, 4], threshold = 0.5 }}
 """
-CAT = detect.Detection("cat", 0.75, (0.25, 0.125, 0.75, 0.375))
-DOG = detect.Detection("dog", 0.5625, (0.5, 0.5, 1.0, 1.0))
+CAT = Detection("cat", 0.75, (0.25, 0.125, 0.75, 0.375))
+DOG = Detection("dog", 0.5625, (0.5, 0.5, 1.0, 1.0))
 
 
 @pytest.fixture
@@ -56,16 +56,16 @@ def test_boxes_arrive_and_the_threshold_can_be_set(broker: Mosquitto, tmp_path: 
     (tmp_path / "limpet.toml").write_text(CONFIGURATION.format(url=broker.url))
     consumer = Consumer(broker.port)
 
-    def seen() -> list[detect.Output]:
-        return [msgspec.convert(r["output"], detect.Output) for r in consumer.results("seen")]
+    def seen() -> list[Detections]:
+        return [msgspec.convert(r["output"], Detections) for r in consumer.results("seen")]
 
     published = jsonschema.Draft202012Validator(msgspec.json.decode(SCHEMA.read_bytes()))
 
     with daemon(tmp_path / "limpet.toml"), caller(broker.port) as operator:
         wait_until(lambda: len(seen()) >= 4)
         published.validate(consumer.results("seen")[1]["output"])
-        assert seen()[0] == detect.Output([CAT], {"cat": 1})
-        assert seen()[1] == detect.Output([DOG], {"cat": 0, "dog": 1})
+        assert seen()[0] == Detections([CAT], {"cat": 1})
+        assert seen()[1] == Detections([DOG], {"cat": 0, "dog": 1})
         assert operator.call("threshold", pipeline="seen", value=0.625)["ok"]
         wait_until(lambda: any(not output.detections for output in seen()))
         assert seen()[-1].counts in ({"cat": 1, "dog": 0}, {"cat": 0, "dog": 0})

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limpet.contracts.data import FloatArray, TensorSpec
+from limpet.contracts.outputs import Anomaly, Classification, Regression, ScoredLabel
 from limpet.decoders import anomaly, classify, regress
 from limpet.errors import ModelError
 from support.stages import decoded, output_spec
@@ -26,14 +27,14 @@ def row(*values: float) -> FloatArray:
     return np.array([values], np.float32)
 
 
-def classified(values: Sequence[float], labels: Sequence[str] = (), **options: Any) -> classify.Output:
+def classified(values: Sequence[float], labels: Sequence[str] = (), **options: Any) -> Classification:
     spec = TensorSpec("scores", (1, len(values)), np.dtype(np.float32))
     return decoded(classify.open(classify.Config(**options), output_spec([spec], labels)), [row(*values)])
 
 
 def test_the_best_class_is_named() -> None:
-    assert classified([0.25, 0.5, 0.125], ["rest", "walk", "run"]) == classify.Output(
-        "walk", 0.5, [classify.Scored("walk", 0.5)], abstained=False
+    assert classified([0.25, 0.5, 0.125], ["rest", "walk", "run"]) == Classification(
+        "walk", 0.5, [ScoredLabel("walk", 0.5)], abstained=False
     )
 
 
@@ -53,7 +54,7 @@ def test_it_abstains_below_the_threshold_and_still_shows_what_it_saw(threshold: 
     assert found.label == label
     assert found.abstained == (label is None)
     assert found.score == 0.5
-    assert found.top == [classify.Scored("walk", 0.5)]
+    assert found.top == [ScoredLabel("walk", 0.5)]
 
 
 @patient
@@ -84,7 +85,7 @@ def test_huge_logits_overflow_nothing(activation: str) -> None:
 @pytest.mark.parametrize("top_k", [1, 2])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_scores_that_are_no_numbers_name_no_class(bad: float, top_k: int) -> None:
-    assert classified([0.1, bad, 0.9], top_k=top_k) == classify.Output(None, None, [], abstained=True)
+    assert classified([0.1, bad, 0.9], top_k=top_k) == Classification(None, None, [], abstained=True)
 
 
 def test_a_class_that_is_ruled_out_has_no_score() -> None:
@@ -94,7 +95,7 @@ def test_a_class_that_is_ruled_out_has_no_score() -> None:
 
 def opened(
     *tensors: tuple[Any, str], labels: Sequence[str] = ("cat", "dog", "bird"), **options: Any
-) -> classify.Output:
+) -> Classification:
     """Classify these outputs, each with its type."""
     outputs = [np.array(values, kind) for values, kind in tensors]
     specs = [TensorSpec(f"out{n}", output.shape, output.dtype) for n, output in enumerate(outputs)]
@@ -104,7 +105,7 @@ def opened(
 @pytest.mark.parametrize("kind", ["int32", "int64", "uint32"])
 @pytest.mark.parametrize("index", [2, [2], [[2]]])
 def test_the_index_of_a_class_names_it_without_a_score(kind: str, index: Any) -> None:
-    assert opened((index, kind)) == classify.Output("bird", None, [classify.Scored("bird", None)], abstained=False)
+    assert opened((index, kind)) == Classification("bird", None, [ScoredLabel("bird", None)], abstained=False)
 
 
 @pytest.mark.parametrize("index", [3, -1, 2**40])
@@ -161,7 +162,7 @@ def test_one_probability_with_two_labels_is_that_of_the_second(
 def test_one_probability_with_two_labels_abstains_below_the_threshold() -> None:
     found = opened(([0.6], "float32"), labels=["no", "yes"], threshold=0.9)
     assert (found.label, found.score, found.abstained) == (None, pytest.approx(0.6), True)
-    assert opened(([math.nan], "float32"), labels=["no", "yes"]) == classify.Output(None, None, [], abstained=True)
+    assert opened(([math.nan], "float32"), labels=["no", "yes"]) == Classification(None, None, [], abstained=True)
 
 
 @pytest.mark.parametrize("scale", [1 / 32768, 0.7 / 32768], ids=["of the kernel", "calibrated"])
@@ -195,13 +196,13 @@ def test_integers_are_scores_if_the_configuration_says_so() -> None:
     assert opened(([[1, 200, 3]], "uint8"), output="scores").label == "dog"
 
 
-def detector(**options: Any) -> anomaly.Anomaly:
+def detector(**options: Any) -> anomaly.AnomalyDecoder:
     return anomaly.open(
         anomaly.Config(**options), output_spec([TensorSpec("score", (1, 1), np.dtype(np.float32))], [])
     )
 
 
-def verdicts(decoder: anomaly.Anomaly, scores: Sequence[float]) -> str:
+def verdicts(decoder: anomaly.AnomalyDecoder, scores: Sequence[float]) -> str:
     """Feed scores; return a letter for each: anomaly or not."""
     return "".join("A" if decoded(decoder, [row(score)], [row(0.0)]).anomalous else "." for score in scores)
 
@@ -268,10 +269,10 @@ def test_the_threshold_may_be_set_while_it_runs() -> None:
     assert verdicts(decoder, [5, 9]) == ".."
     decoder.set_threshold(4.0)
     assert verdicts(decoder, [5, 4, 3.9]) == "AA."
-    assert decoded(decoder, [row(0.0)], [row(0.0)]) == anomaly.Output(anomalous=False, score=0.0, threshold=4.0)
+    assert decoded(decoder, [row(0.0)], [row(0.0)]) == Anomaly(anomalous=False, score=0.0, threshold=4.0)
 
 
-def regressed(outputs: list[FloatArray], labels: Sequence[str] = (), **options: Any) -> regress.Output:
+def regressed(outputs: list[FloatArray], labels: Sequence[str] = (), **options: Any) -> Regression:
     specs = [
         TensorSpec(f"out{number}", output.shape, np.dtype(np.float32)) for number, output in enumerate(outputs)
     ]
@@ -282,7 +283,7 @@ def test_values_are_scaled_and_named_with_their_units() -> None:
     found = regressed(
         [row(2.0, 0.5)], names=["temperature", "load"], unit=["°C", ""], scale=[10, 100], offset=[-5.0, 0]
     )
-    assert found == regress.Output({"temperature": 15.0, "load": 50.0}, {"temperature": "°C"}, True, [])
+    assert found == Regression({"temperature": 15.0, "load": 50.0}, {"temperature": "°C"}, True, [])
 
 
 def test_names_come_from_labels_or_from_the_outputs() -> None:

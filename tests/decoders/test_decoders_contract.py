@@ -220,7 +220,7 @@ def validator(kind: Any) -> Any:
 
 def conforms(case: Case, output: Any) -> None:
     """Check that an output is what its schema says, on every way that it can leave the device."""
-    kind = plugins.load("decoders", case.kind).Output
+    kind = plugins.load("decoders", case.kind).ABILITIES.output
     text = msgspec.json.encode(output)
     assert msgspec.json.decode(text, type=kind) == output
     assert msgspec.msgpack.decode(msgspec.msgpack.encode(output), type=kind) == output
@@ -249,7 +249,7 @@ def test_many_windows_are_decoded_as_one_by_one(case: Case) -> None:
 
 @each_kind
 def test_it_says_what_its_output_is(kind: str) -> None:
-    assert plugins.load("decoders", kind).Output.__doc__
+    assert plugins.load("decoders", kind).ABILITIES.output.__doc__
 
 
 @pytest.mark.parametrize("case", REFUSED, ids=named)

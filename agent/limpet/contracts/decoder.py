@@ -21,13 +21,14 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     ``reads_inputs``: its stages look at ``Window.inputs``. ``batches``: they have ``decode_batch``, see
     ``Batching``.
     ``threshold``: they have ``set_threshold``, see ``Adjustable``. ``outlives_gaps``: their memory is kept over a
-    gap; the graph never resets them.
+    gap; the graph never resets them. ``output``: the type of their results, where it is always the same struct.
     """
 
     reads_inputs: bool = True
     batches: bool = False
     threshold: bool = False
     outlives_gaps: bool = False
+    output: type | None = None
 
 
 @runtime_checkable

@@ -10,6 +10,7 @@ import numpy as np
 
 from limpet.contracts.decoder import Abilities
 from limpet.contracts.fields import Count
+from limpet.contracts.outputs import Anomaly
 from limpet.errors import ModelError
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from limpet.contracts.data import Array, FloatArray, Window
     from limpet.contracts.stage import Spec
 
-ABILITIES = Abilities(batches=True, threshold=True, outlives_gaps=True)
+ABILITIES = Abilities(output=Anomaly, batches=True, threshold=True, outlives_gaps=True)
 """An anomaly goes on over a gap: nothing says that it is over."""
 
 
@@ -44,18 +45,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             raise ValueError(f"release, {self.release:g}, must not be above threshold, {self.threshold:g}")
 
 
-class Output(msgspec.Struct, gc=False):
-    """Whether there is an anomaly, by the score of this window and those before.
-
-    ``score`` is null where it is not finite. ``threshold`` is what it was compared with.
-    """
-
-    anomalous: bool
-    score: float | None
-    threshold: float
-
-
-def open(config: Config, spec: Spec) -> Anomaly:
+def open(config: Config, spec: Spec) -> AnomalyDecoder:
     """Prepare to score. ``ValueError`` where ``metric`` is ``output`` and that is not one number."""
     outputs = spec.outputs
     if not outputs:
@@ -67,10 +57,10 @@ def open(config: Config, spec: Spec) -> Anomaly:
             f'metric = "output" takes a score, not an output of shape {list(outputs[0].shape)}; '
             'for a model that reconstructs its input take "mse"'
         )
-    return Anomaly(config, spec)
+    return AnomalyDecoder(config, spec)
 
 
-class Anomaly:
+class AnomalyDecoder:
     """Remembers whether an anomaly is on, and for how many windows the score has said otherwise.
 
     A NaN score says nothing: it changes nothing.
@@ -114,7 +104,7 @@ class Anomaly:
         """Compare with another threshold from the next window on."""
         self._threshold = value
 
-    def _judge(self, score: float) -> Output:
+    def _judge(self, score: float) -> Anomaly:
         threshold = self._threshold
         if self._anomalous:
             release = threshold if self._release is None else min(self._release, threshold)
@@ -128,7 +118,7 @@ class Anomaly:
                 self._against = 0
         elif not isnan(score):
             self._against = 0
-        return Output(self._anomalous, score if isfinite(score) else None, threshold)
+        return Anomaly(self._anomalous, score if isfinite(score) else None, threshold)
 
 
 def _difference(output: Array, seen: Array) -> FloatArray:

@@ -10,6 +10,7 @@ import numpy as np
 
 from limpet.contracts.decoder import Abilities
 from limpet.contracts.fields import Count
+from limpet.contracts.outputs import Classification, ScoredLabel
 from limpet.errors import ModelError
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from limpet.contracts.stage import Spec
 
 
-ABILITIES = Abilities(reads_inputs=False, threshold=True)
+ABILITIES = Abilities(output=Classification, reads_inputs=False, threshold=True)
 
 Activation: TypeAlias = Literal["none", "softmax", "sigmoid"]
 _INDICES = ("int32", "int64", "uint32", "uint64", "bool")
@@ -49,26 +50,6 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.threshold is not None and isnan(self.threshold):
             raise ValueError("threshold must be a number")
-
-
-class Scored(msgspec.Struct, gc=False):
-    """A class and its score, null where that is not finite or the model gives none."""
-
-    label: str
-    score: float | None
-
-
-class Output(msgspec.Struct, gc=False):
-    """The best class and its score; ``top`` has the best few, best first.
-
-    ``score`` is null where the model gives an index alone. ``abstained``: the score is below the threshold, or the
-    model gave NaN or infinity (then ``score`` is null and ``top`` empty). ``label`` is null then.
-    """
-
-    label: str | None
-    score: float | None
-    top: list[Scored]
-    abstained: bool
 
 
 def open(config: Config, spec: Spec) -> Classify | Binary | Index | Ranked:
@@ -277,20 +258,20 @@ class Classify:
         """Give no label to what scores below another threshold, from the next window on."""
         self._threshold = value
 
-    def _decode(self, raw: FloatArray) -> Output:
+    def _decode(self, raw: FloatArray) -> Classification:
         if raw.dtype is not _SINGLE:
             raw = raw.astype(_SINGLE)
         best = int(raw.argmax())  # a NaN, if there is one
         peak: float = raw.item(best)
         if not isfinite(peak):
-            return Output(None, None, [], True)
+            return Classification(None, None, [], True)
         whole = self._whole(raw, peak) if self._activation == "softmax" else 1.0
         score = self._activated(peak, peak, whole)
         label = self._labels[best]
-        top = [Scored(label, score)] if self._top_k == 1 else self._ranked(raw, peak, whole)
+        top = [ScoredLabel(label, score)] if self._top_k == 1 else self._ranked(raw, peak, whole)
         if self._threshold is not None and score < self._threshold:
-            return Output(None, score, top, True)
-        return Output(label, score, top, False)
+            return Classification(None, score, top, True)
+        return Classification(label, score, top, False)
 
     def _whole(self, raw: FloatArray, peak: float) -> float:
         """Return the sum of the powers of all scores, ``peak`` taken off so that none overflows."""
@@ -303,12 +284,12 @@ class Classify:
             return exp(score - peak) / whole
         return _activated(self._activation, score)
 
-    def _ranked(self, raw: FloatArray, peak: float, whole: float) -> list[Scored]:
+    def _ranked(self, raw: FloatArray, peak: float, whole: float) -> list[ScoredLabel]:
         """Return the best few, best first, of equals the first."""
         chosen = (-raw).argsort(kind="stable")[: self._top_k]
         scores = [self._activated(value, peak, whole) for value in raw[chosen].tolist()]
         return [
-            Scored(self._labels[index], score if isfinite(score) else None)
+            ScoredLabel(self._labels[index], score if isfinite(score) else None)
             for index, score in zip(chosen.tolist(), scores, strict=True)
         ]
 
@@ -336,9 +317,9 @@ class Binary:
         """Give no label to what scores below another threshold, from the next window on."""
         self._threshold = value
 
-    def _decode(self, raw: float) -> Output:
+    def _decode(self, raw: float) -> Classification:
         if not isfinite(raw):
-            return Output(None, None, [], True)
+            return Classification(None, None, [], True)
         share = _activated(self._activation, raw)
         if not -_SLACK <= share <= 1 + _SLACK:
             raise ModelError(
@@ -346,13 +327,13 @@ class Binary:
                 'one score set activation = "sigmoid"'
             )
         share = min(max(share, 0.0), 1.0)
-        both = [Scored(label, score) for label, score in zip(self._labels, (1 - share, share), strict=True)]
+        both = [ScoredLabel(label, score) for label, score in zip(self._labels, (1 - share, share), strict=True)]
         if share > 0.5:
             both.reverse()
         best, top = both[0], both[: self._top_k]
         if self._threshold is not None and best.score is not None and best.score < self._threshold:
-            return Output(None, best.score, top, True)
-        return Output(best.label, best.score, top, False)
+            return Classification(None, best.score, top, True)
+        return Classification(best.label, best.score, top, False)
 
 
 class Index:
@@ -366,8 +347,8 @@ class Index:
     def __call__(self, window: Window) -> Window:
         """Return the window with the class of the first number. ``ModelError`` where there is no such class."""
         numbers = window.outputs[0].ravel()[: self._top_k].tolist()
-        top = [Scored(_label(self._labels, number), None) for number in numbers]
-        window.result = Output(top[0].label, None, top, False)
+        top = [ScoredLabel(_label(self._labels, number), None) for number in numbers]
+        window.result = Classification(top[0].label, None, top, False)
         return window
 
     def reset(self) -> None:
@@ -401,20 +382,20 @@ class Ranked:
         """Give no label to what scores below another threshold, from the next window on."""
         self._threshold = value
 
-    def _decode(self, outputs: Sequence[Array]) -> Output:
+    def _decode(self, outputs: Sequence[Array]) -> Classification:
         scores = outputs[self._scores].ravel()
         order = (-scores.astype(np.float64)).argsort(kind="stable")[: self._top_k]
         if not np.isfinite(scores).all():
-            return Output(None, None, [], True)
+            return Classification(None, None, [], True)
         numbers = outputs[self._indices].ravel()[order].tolist()
         top = [
-            Scored(_label(self._labels, number), _activated(self._activation, score))
+            ScoredLabel(_label(self._labels, number), _activated(self._activation, score))
             for number, score in zip(numbers, scores[order].tolist(), strict=True)
         ]
         best = top[0]
         if self._threshold is not None and best.score is not None and best.score < self._threshold:
-            return Output(None, best.score, top, True)
-        return Output(best.label, best.score, top, False)
+            return Classification(None, best.score, top, True)
+        return Classification(best.label, best.score, top, False)
 
 
 def _label(labels: Sequence[str], number: float) -> str:

@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from limpet.contracts.decoder import Abilities
 from limpet.contracts.fields import Count
+from limpet.contracts.outputs import Detection, Detections
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,7 @@ CLASSES = 10_000
 DIGITS = 5
 """Of scores and fractions that are reported: a hundredth of a pixel is 0.00001 of a picture 1000 wide."""
 
-ABILITIES = Abilities(reads_inputs=False, threshold=True, outlives_gaps=True)
+ABILITIES = Abilities(output=Detections, reads_inputs=False, threshold=True, outlives_gaps=True)
 """Labels that were there before a gap are counted after it, too: with 0 if they are gone."""
 
 
@@ -59,24 +60,6 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             raise ValueError("threshold must be a number")
         if len(self.pixels) not in {0, 2}:
             raise ValueError(f"pixels must be [width, height], as [320, 320], not {self.pixels}")
-
-
-class Detection(msgspec.Struct, gc=False):
-    """A box: left, top, right and bottom as fractions, 0 to 1, of the width and height of the source's picture."""
-
-    label: str
-    score: float
-    box: tuple[float, float, float, float]
-
-
-class Output(msgspec.Struct, gc=False):
-    """What is in the picture, best first.
-
-    ``counts`` has how many there are of each label, 0 of one that was there earlier.
-    """
-
-    detections: list[Detection]
-    counts: dict[str, int]
 
 
 def open(config: Config, spec: Spec) -> Detect:
@@ -135,7 +118,7 @@ class Detect:
             Detection(self._label(kind), score, tuple(box))
             for kind, score, box in zip(found.classes[chosen].tolist(), scores, corners, strict=True)
         ]
-        window.result = Output(detections, self._counted(detections))
+        window.result = Detections(detections, self._counted(detections))
         return window
 
     def reset(self) -> None:

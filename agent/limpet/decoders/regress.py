@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import msgspec
 
 from limpet.contracts.decoder import Abilities
+from limpet.contracts.outputs import Regression
 
 if TYPE_CHECKING:
     from limpet.contracts.data import TensorSpec, Window
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 _LARGEST = sys.float_info.max
 
-ABILITIES = Abilities(reads_inputs=False)
+ABILITIES = Abilities(output=Regression, reads_inputs=False)
 
 MOST = 4096
 """Numbers that a result may name. A picture, as segmentation gives it, is no result."""
@@ -45,19 +46,6 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
                 raise ValueError(
                     f"range must be [low, high] with low below high, or a list of such, not {self.range}"
                 )
-
-
-class Output(msgspec.Struct, gc=False):
-    """The quantities by name, in the unit of the same name in ``units``; those without a unit have none there.
-
-    A value is null where the model gave NaN or infinity. ``out_of_range`` names the values that are null or
-    outside what can be believed, and ``in_range`` says that there are none.
-    """
-
-    values: dict[str, float | None]
-    units: dict[str, str]
-    in_range: bool
-    out_of_range: list[str]
 
 
 def open(config: Config, spec: Spec) -> Regress:
@@ -119,7 +107,7 @@ class Regress:
                 strange.append(name)
                 if not isfinite(value):
                     values[name] = None
-        window.result = Output(values, self._units, not strange, strange)
+        window.result = Regression(values, self._units, not strange, strange)
         return window
 
     def reset(self) -> None:

@@ -15,6 +15,7 @@ from limpet.decoders import detect
 
 if TYPE_CHECKING:
     from limpet.contracts.data import Window
+    from limpet.contracts.outputs import Detection
     from limpet.contracts.stage import Spec
 
 ABILITIES = Abilities(reads_inputs=False)
@@ -84,7 +85,7 @@ class Tracked:
         self._known.clear()
         self._next = 1
 
-    def _match(self, found: detect.Detection, free: dict[int, tuple[Object, int]]) -> int:
+    def _match(self, found: Detection, free: dict[int, tuple[Object, int]]) -> int:
         """Return the id of the object that this is, a new one if it is none of those that are ``free``."""
         shared = {key: _shared(one.box, found.box) for key, (one, _) in free.items() if one.label == found.label}
         best = max(shared, key=shared.__getitem__, default=0)
