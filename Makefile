@@ -41,11 +41,11 @@ lint: .venv/.dev ## check style, types and import contracts
 	@.venv/bin/lint-imports --no-cache --no-logo >/dev/null || .venv/bin/lint-imports --no-cache --no-logo
 
 .PHONY: bench
-bench: .venv/.dev programs ## measure Limpet on this machine, into docs/benchmarks.md
+bench: .venv/.dev programs ## measure Limpet on this machine, into docs/explanation/benchmarks.md
 	@$(PYTHON) bench/run.py
 
 .PHONY: bench-mqtt
-bench-mqtt: .venv/.dev programs ## measure the outbox and the sender, into docs/benchmarks-mqtt.md
+bench-mqtt: .venv/.dev programs ## measure the outbox and the sender, into docs/explanation/benchmarks-mqtt.md
 	@$(PYTHON) bench/outbox.py
 
 .PHONY: model

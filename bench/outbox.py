@@ -1,4 +1,4 @@
-"""Measure the outbox and the sender here, and write docs/benchmarks-mqtt.md. The last line is one JSON object.
+"""Measure the outbox and the sender here, and write docs/explanation/benchmarks-mqtt.md. The last line is one JSON object.
 
 BENCH_SCALE shortens it, for instance 0.1 for a look; then nothing is written.
 """
@@ -212,7 +212,7 @@ def measure(folder: Path, scale: float) -> dict[str, Any]:
 
 
 def page(figures: dict[str, Any]) -> str:
-    """Return docs/benchmarks-mqtt.md."""
+    """Return docs/explanation/benchmarks-mqtt.md."""
     machine = f"{platform.machine()}, {os.cpu_count()} shared cores, Python {platform.python_version()}"
     day = figures["outage"]
     return f"""# Benchmarks of the outbox
@@ -254,7 +254,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         figures = measure(Path(folder), scale)
     if scale >= 1:
-        (ROOT / "docs" / "benchmarks-mqtt.md").write_text(page(figures))
+        (ROOT / "docs" / "explanation" / "benchmarks-mqtt.md").write_text(page(figures))
     print(json.dumps(figures))
 
 

@@ -1,4 +1,4 @@
-"""Measure Limpet here and write docs/benchmarks.md. The last line printed is one JSON object.
+"""Measure Limpet here and write docs/explanation/benchmarks.md. The last line printed is one JSON object.
 
 BENCH_SCALE shortens it, for instance 0.1 for a look.
 """
@@ -75,12 +75,12 @@ def main() -> None:
         print("beside a script ...", flush=True)
         figures |= beside.measure(stand, max(3.0, 10 * scale), max(1, round(5 * scale)))
     if scale >= 1:
-        (ROOT / "docs" / "benchmarks.md").write_text(page(figures))
+        (ROOT / "docs" / "explanation" / "benchmarks.md").write_text(page(figures))
     print(json.dumps(figures))
 
 
 def page(figures: dict[str, Any]) -> str:
-    """Return docs/benchmarks.md."""
+    """Return docs/explanation/benchmarks.md."""
     rows = [f"| {said} | {shown(figures[key])} | {target} |" for key, (said, target) in TARGETS.items()]
     shares = " | ".join(str(figures[f"{side}_cpu_share"]) for side in ("limpet", "script", "buffered"))
     machine = f"{platform.machine()}, {os.cpu_count()} shared cores, Python {platform.python_version()}"

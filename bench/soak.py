@@ -1,4 +1,4 @@
-"""The daemon for half an hour under trouble: what grows? Writes docs/soak.md and docs/soak.svg.
+"""The daemon for half an hour under trouble: what grows? Writes docs/explanation/soak.md and docs/explanation/soak.svg.
 
 Two workers run; the sensor of one is unplugged each minute, the broker is gone for five seconds every two minutes.
 The last line is one JSON object. Exit status 1 if anything grew, or a worker had to be restarted.
@@ -245,8 +245,8 @@ def main() -> int:
     grown = growth(looks)
     grew = [key for key, most in ALLOWED.items() if grown[key] > most]
     if minutes >= LEAST_MINUTES:
-        (ROOT / "docs/soak.md").write_text(page(looks, counted))
-        (ROOT / "docs/soak.svg").write_text(plot(looks))
+        (ROOT / "docs/explanation/soak.md").write_text(page(looks, counted))
+        (ROOT / "docs/explanation/soak.svg").write_text(plot(looks))
     print(json.dumps({"minutes": minutes, "grew": grew, "growth": grown, "last": asdict(looks[-1]), **counted}))
     return 1 if grew or counted["restarts"] else 0
 

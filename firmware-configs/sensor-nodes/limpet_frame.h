@@ -1,5 +1,5 @@
 /*
- * The binary frame that Limpet reads from a serial line: docs/serial-frame.md of Limpet has its layout.
+ * The binary frame that Limpet reads from a serial line: docs/reference/serial-frame.md of Limpet has its layout.
  *
  * C99 and C++11, no dependency, no allocation, no floating point unless you send floats, any byte order. A frame is
  * built in a buffer of yours in its form on the wire, value by value, so there is no second copy of it:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from limpet.contracts.data import Array
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "serial-frame.md"
+DOCUMENT = Path(__file__).parents[2] / "docs" / "reference" / "serial-frame.md"
 INT16, INT32, FLOAT32 = np.dtype("<i2"), np.dtype("<i4"), np.dtype("<f4")
 
 

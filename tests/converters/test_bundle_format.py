@@ -1,4 +1,4 @@
-"""docs/bundle-format.md: its example is a bundle, and it names every key of the manifest."""
+"""docs/reference/bundle-format.md: its example is a bundle, and it names every key of the manifest."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from limpet.models.manifest import Manifest, Variant
 from support import models
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs/bundle-format.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs/reference/bundle-format.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("kind", [Manifest, TensorInfo, Variant, WindowSpec])

@@ -488,8 +488,8 @@ class AzureEventGrid(Rules):
 
 
 def documented(page: str, broker: Rules) -> mqtt.Config:
-    """Return the configuration of a page in docs/brokers, with this broker and without files of secrets."""
-    content = (Path(__file__).parents[2] / "docs" / "brokers" / page).read_text()
+    """Return the configuration of a page in docs/how-to/brokers, with this broker and without files of secrets."""
+    content = (Path(__file__).parents[2] / "docs" / "how-to" / "brokers" / page).read_text()
     table = msgspec.toml.decode(content.partition("```toml\n")[2].partition("```")[0])["mqtt"]
     assert table["url"].startswith("mqtts://")
     for key in ("ca_file", "cert_file", "key_file", "password_file", "alpn"):

@@ -1,4 +1,4 @@
-"""The binary frame, and its description in docs/serial-frame.md."""
+"""The binary frame, and its description in docs/reference/serial-frame.md."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from limpet.contracts.data import Array
     from limpet.contracts.framing import Framing
 
-DOC = Path(__file__).parents[2] / "docs" / "serial-frame.md"
+DOC = Path(__file__).parents[2] / "docs" / "reference" / "serial-frame.md"
 ONE = np.array([[1, 2]], np.int16)
 
 

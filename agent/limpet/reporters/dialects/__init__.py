@@ -1,1 +1,1 @@
-"""Message formats for MQTT: one module a kind, without I/O. See docs/dialects.md."""
+"""Message formats for MQTT: one module a kind, without I/O. See docs/reference/dialects.md."""

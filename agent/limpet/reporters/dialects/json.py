@@ -1,4 +1,4 @@
-"""Limpet's own: JSON, as docs/mqtt.md describes and docs/schemas/ defines."""
+"""Limpet's own: JSON, as docs/reference/mqtt.md describes and docs/schemas/ defines."""
 
 from __future__ import annotations
 

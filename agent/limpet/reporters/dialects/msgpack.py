@@ -1,4 +1,4 @@
-"""The messages of docs/mqtt.md in MessagePack, under ``limpet/DEVICE/msgpack/``: smaller, and quicker to read."""
+"""The messages of docs/reference/mqtt.md in MessagePack, under ``limpet/DEVICE/msgpack/``: smaller, and quicker to read."""
 
 from __future__ import annotations
 

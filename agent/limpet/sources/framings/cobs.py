@@ -1,4 +1,4 @@
-"""Binary frames with a CRC, a sequence number and the node's clock; docs/serial-frame.md has the layout.
+"""Binary frames with a CRC, a sequence number and the node's clock; docs/reference/serial-frame.md has the layout.
 
 The only framing in which no damage goes unseen, and the cheapest: use it wherever you write the firmware.
 """
