@@ -1,4 +1,6 @@
-"""Measure the outbox and the sender here, and write docs/explanation/benchmarks-mqtt.md. The last line is one JSON object.
+"""Measure the outbox and the sender here, and write docs/explanation/benchmarks-mqtt.md.
+
+The last line is one JSON object.
 
 BENCH_SCALE shortens it, for instance 0.1 for a look; then nothing is written.
 """

@@ -1,4 +1,4 @@
-"""The daemon for half an hour under trouble: what grows? Writes docs/explanation/soak.md and docs/explanation/soak.svg.
+"""The daemon for half an hour under trouble: what grows? Writes soak.md and soak.svg in docs/explanation.
 
 Two workers run; the sensor of one is unplugged each minute, the broker is gone for five seconds every two minutes.
 The last line is one JSON object. Exit status 1 if anything grew, or a worker had to be restarted.
