@@ -77,7 +77,11 @@ def _none(here: Platform) -> Finding:
     reasons = {package: no_wheel(package, here) for package in (LITERT, LEGACY)}
     fits = [package for package, reason in reasons.items() if not reason]
     why = "; ".join(f"{package}: {reason}" for package, reason in reasons.items() if reason)
-    fix = f"pip install {fits[0]}" if fits else "use a platform that one of them has a wheel for; docs/reference/boards.md"
+    fix = (
+        f"pip install {fits[0]}"
+        if fits
+        else "use a platform that one of them has a wheel for; docs/reference/boards.md"
+    )
     return bad("runtime", "nothing that executes TFLite models is installed", why or "models cannot run", fix)
 
 

@@ -1,4 +1,4 @@
-"""Reports to an MQTT broker, as docs/reference/mqtt.md describes: topics under ``limpet/<device>/``, JSON, QoS 1."""
+"""Reports to an MQTT broker, as docs/reference/mqtt.md describes: under ``limpet/<device>/``, JSON, QoS 1."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """Core ML models (``.mlpackage``, ``.mlmodel``) on Apple's CPU, GPU and Neural Engine. macOS only.
 
 What needs no Mac (the model's inputs, outputs and labels) stands in ``limpet.models.coreml.specification``.
-What stands here is written from the documentation of coremltools 9. It has not yet run on a Mac: docs/explanation/coreml.md.
+What stands here is written from the documentation of coremltools 9.
+It has not yet run on a Mac: docs/explanation/coreml.md.
 """
 
 from __future__ import annotations

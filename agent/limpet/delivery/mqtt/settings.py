@@ -20,8 +20,8 @@ class Config(BrokerSettings, kw_only=True, forbid_unknown_fields=True):
 
     ``batch_age`` is in seconds, ``batch_bytes`` in bytes: how old and how large a batch may become.
     ``bytes_per_hour`` bounds what is sent on a metered link: results wait, events and state go on.
-    ``dialects`` has a table for each message format, see docs/reference/dialects.md. ``commands``: whether commands that
-    ``device.commands`` allows may come from this broker.
+    ``dialects`` has a table for each message format (docs/reference/dialects.md).
+    ``commands``: whether commands that ``device.commands`` allows may come from this broker.
     """
 
     topic: Annotated[str, Meta(pattern=r"^[^+#/\x00-\x1f\x7f-\x9f][^+#\x00-\x1f\x7f-\x9f]{0,200}\Z")] = "limpet"

@@ -1,4 +1,6 @@
-"""The messages of docs/reference/mqtt.md in MessagePack, under ``limpet/DEVICE/msgpack/``: smaller, and quicker to read."""
+"""The messages of docs/reference/mqtt.md in MessagePack, under ``limpet/DEVICE/msgpack/``.
+
+They are smaller than JSON, and quicker to read."""
 
 from __future__ import annotations
 
