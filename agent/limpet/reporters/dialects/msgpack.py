@@ -1,6 +1,7 @@
 """The messages of docs/reference/mqtt.md in MessagePack, under ``limpet/DEVICE/msgpack/``.
 
-They are smaller than JSON, and quicker to read."""
+They are smaller than JSON, and quicker to read.
+"""
 
 from __future__ import annotations
 
