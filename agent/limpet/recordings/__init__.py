@@ -1,0 +1,1 @@
+"""Recordings with labels: what `limpet record` writes, `limpet label` changes, and the trainer reads."""
