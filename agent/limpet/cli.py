@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status, see ``limpet.command_line``."""
     argv = list(sys.argv[1:] if arguments is None else arguments)
     launched = _launch() if argv[:1] == ["run"] else None
-    return command_line.run("limpet", "On-device inference agent.", commands, argv, launched=launched)
+    return command_line.run(commands, argv, launched=launched)
 
 
 def _launch() -> ForkServerProcess:

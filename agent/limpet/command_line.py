@@ -1,6 +1,6 @@
 """A command line ``PROGRAM COMMAND ...``, where a command is a module of a package, found by its name.
 
-Such a module has ``HELP``, ``add_arguments(parser)`` and ``main(arguments)``, which returns the exit status.
+``limpet.command_parser`` says what the package and the modules declare.
 """
 
 from __future__ import annotations
@@ -11,31 +11,34 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from limpet import __version__
-from limpet.errors import ConfigError, LimpetError
+from limpet.errors import ConfigError, LimpetError, UsageError
 from limpet.module_names import module_names
 from limpet.untrusted import printable
 
 if TYPE_CHECKING:
-    import argparse
-    from collections.abc import Sequence
-    from types import ModuleType
+    from collections.abc import Mapping, Sequence
 
+EX_USAGE = 2
+"""As of every program that parses its command line with argparse."""
 EX_CONFIG = 78
 EX_CLOSED = 141
 """What a shell says of a program that SIGPIPE ended."""
 
 
-def run(program: str, description: str, commands: ModuleType, argv: Sequence[str], **defaults: Any) -> int:
-    """Run a command. Errors that a user can correct are one line each on stderr.
+def run(commands: Any, argv: Sequence[str], **defaults: Any) -> int:
+    """Run a command of a package. Errors that a user can correct are one line each on stderr.
 
-    ``defaults`` are set in the arguments that the command gets. Returns the exit status: 78 where a configuration
-    cannot be used, 130 where the user interrupted it, 141 where the reader of its output is gone, 1 for others.
+    ``defaults`` are set in the arguments that the command gets. Returns the exit status: 2 where the command line
+    cannot be read, 78 where a configuration cannot be used, 130 where the user interrupted it, 141 where the
+    program that reads its output has ended, 1 for others.
     """
+    program = commands.PROGRAM
     try:
-        parsed = _parser(program, description, commands, argv).parse_args(argv)
-        vars(parsed).update(defaults)
-        status: int = parsed.main(parsed)
+        status = _run(commands, argv, defaults)
         sys.stdout.flush()
+    except UsageError as error:
+        print(printable(str(error)), file=sys.stderr)
+        return EX_USAGE
     except ConfigError as error:
         for problem in error.problems:
             print(printable(f"{program}: {problem}"), file=sys.stderr)
@@ -60,19 +63,22 @@ def _reader_is_gone() -> bool:
     return bool(poll.poll(0))
 
 
-def _parser(program: str, description: str, commands: ModuleType, argv: Sequence[str]) -> argparse.ArgumentParser:
-    """Return the parser. Only the module of the wanted command is imported, so that each starts fast."""
-    import argparse
-    import importlib
+def _run(commands: Any, argv: Sequence[str], defaults: Mapping[str, Any]) -> int:
+    """Run a command. Only its module is imported, so that each starts fast."""
+    name = argv[0] if argv else ""
+    if name in module_names(commands):
+        from limpet import command_parser
 
-    parser = argparse.ArgumentParser(prog=program, description=description)
-    parser.add_argument("--version", action="version", version=f"{program} {__version__}")
-    known = module_names(commands)
-    wanted = [argv[0]] if argv and argv[0] in known else known
-    subparsers = parser.add_subparsers(required=True, metavar="COMMAND")
-    for name in wanted:
-        command: Any = importlib.import_module(f"{commands.__name__}.{name}")
-        subparser = subparsers.add_parser(name, help=command.HELP, description=command.HELP)
-        command.add_arguments(subparser)
-        subparser.set_defaults(main=command.main)
-    return parser
+        parsed = command_parser.of_command(commands, name).parse_args(argv[1:])
+        vars(parsed).update(defaults)
+        status: int = parsed.main(parsed)
+        return status
+    if name == "--version":
+        print(f"{commands.PROGRAM} {__version__}")
+        return 0
+    from limpet import command_parser
+
+    if name and name not in {"-h", "--help"}:
+        raise command_parser.unknown_command(commands, name)
+    print(command_parser.overview(commands), end="", file=sys.stdout if name else sys.stderr)
+    return 0 if name else EX_USAGE

@@ -12,6 +12,10 @@ class LimpetError(Exception):
     """Base of errors that a user can correct. The text says what happened, where, and what to do."""
 
 
+class UsageError(LimpetError):
+    """A command line cannot be read. The program ends with exit status 2. The text begins with the program."""
+
+
 class ConfigError(LimpetError):
     """The configuration cannot be used. The program ends with exit status 78 (EX_CONFIG)."""
 

@@ -12,8 +12,6 @@ from limpet_convert import commands
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DESCRIPTION = "From a trained model to a small bundle that provably gives the same answers."
-
 TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
 """What TensorFlow reads when it is imported: no talk, and the same sums on every processor."""
 
@@ -24,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for key, value in TENSORFLOW.items():
         os.environ.setdefault(key, value)
     try:
-        return command_line.run("limpet-convert", DESCRIPTION, commands, argv)
+        return command_line.run(commands, argv)
     except OSError as error:  # A full disk or a folder that may not be written: any step writes files.
         where = f"{error.filename}: " if error.filename else ""
         sys.stderr.write(f"limpet-convert: {where}{error.strerror or error}\n")

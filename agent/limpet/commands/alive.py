@@ -10,7 +10,12 @@ from limpet.errors import LimpetError
 if TYPE_CHECKING:
     import argparse
 
-HELP = "check that the daemon with this $RUNTIME_DIRECTORY makes progress"
+HELP = "Check that the daemon with this $RUNTIME_DIRECTORY makes progress"
+GROUP = "service"
+EXAMPLES = (
+    ("limpet alive", "Exit status 1 if the daemon has made no progress for 30 seconds."),
+    ("limpet alive --ready", "Exit status 1 also while a pipeline starts."),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

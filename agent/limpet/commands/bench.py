@@ -16,12 +16,17 @@ from limpet.inference.trial import refuse_crashing
 if TYPE_CHECKING:
     import argparse
 
-HELP = "measure a model: each stage of a pipeline, and a bare invoke() loop beside it"
+HELP = "Measure a model: its runtime alone, and a whole pipeline"
+GROUP = "models"
+EXAMPLES = (
+    ("limpet bench motion-1.limpet", "Measure on the CPU for 5 seconds."),
+    ("limpet bench motion-1.limpet --delegate gpu", "Measure on another delegate."),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("model", type=Path, help="A bundle (.limpet) or a .tflite file.")
+    parser.add_argument("model", type=Path, metavar="MODEL", help="A bundle (.limpet) or a .tflite file.")
     parser.add_argument("--delegate", default="cpu", help="Delegate to run it on. Default: cpu.")
     parser.add_argument("--seconds", type=float, default=5.0, help="How long to measure. Default: 5.")
     parser.add_argument("--json", action="store_true", help="Print one JSON object.")

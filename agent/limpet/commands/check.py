@@ -14,12 +14,17 @@ if TYPE_CHECKING:
     import argparse
 
 
-HELP = "check a configuration and its models, and report every problem at once"
+HELP = "Check a configuration and its models"
+GROUP = "start"
+EXAMPLES = (
+    ("limpet check", "Check the usual configuration file."),
+    ("limpet check site.toml", "Check another file."),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("config", type=Path, nargs="?", default=config.usual(), help=config.USUAL)
+    parser.add_argument("config", type=Path, metavar="FILE", nargs="?", default=config.usual(), help=config.USUAL)
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -29,7 +29,13 @@ if TYPE_CHECKING:
 
     Show = Callable[[PipelineWatch, int], None]
 
-HELP = "play recorded telemetry through the real daemon and score what comes out"
+HELP = "Play recorded telemetry through the daemon and score the results"
+GROUP = "start"
+EXAMPLES = (
+    ("limpet demo", "Watch the demo for 20 seconds."),
+    ("limpet demo --rate 2000 --seconds 5", "Send more rows a second."),
+    ("limpet demo --broker mqtt://localhost:1883", "Use your own broker."),
+)
 
 STARTING = 30.0
 """Seconds until the pipeline must run."""

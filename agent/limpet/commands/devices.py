@@ -13,7 +13,12 @@ from limpet.device.machine import Machine
 if TYPE_CHECKING:
     import argparse
 
-HELP = "list the accelerators of this machine, whether Limpet can use each, and what to do if not"
+HELP = "List the accelerators of this machine and how to use each"
+GROUP = "look"
+EXAMPLES = (
+    ("limpet devices", "List the accelerators."),
+    ("limpet devices --json", "Print them for a program."),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--root",
         type=Path,
+        metavar="FOLDER",
         default=Path("/"),
         help="Read sys, proc, dev, etc and usr below this folder. Python's packages are still this machine's.",
     )

@@ -22,17 +22,23 @@ if TYPE_CHECKING:
 
     from limpet.doctor.finding import Finding
 
-HELP = "check this installation and suggest fixes; exit status 1 if a problem is found"
+HELP = "Check this installation and suggest fixes"
+GROUP = "look"
+EXAMPLES = (
+    ("limpet doctor", "Check the usual configuration and this machine."),
+    ("sudo limpet doctor --user limpet", "Check with the permissions of the service."),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("config", type=Path, nargs="?", default=config.usual(), help=config.USUAL)
+    parser.add_argument("config", type=Path, metavar="FILE", nargs="?", default=config.usual(), help=config.USUAL)
     parser.add_argument("--json", action="store_true", help="Print one JSON object.")
     parser.add_argument("--user", help="User whose permissions are checked. Default: the user who runs this.")
     parser.add_argument(
         "--root",
         type=Path,
+        metavar="FOLDER",
         default=Path("/"),
         help="Read sys, proc, dev, etc, run and usr below this folder. Python and state are still this machine's.",
     )

@@ -15,12 +15,14 @@ from limpet.models.housekeeping import File, links, waste
 if TYPE_CHECKING:
     import argparse
 
-HELP = "delete bundles beyond models_bytes that no pipeline names, and what was unpacked from them"
+HELP = "Delete old bundles that no pipeline uses"
+GROUP = "service"
+EXAMPLES = (("limpet housekeeping", "Delete bundles beyond models_bytes, oldest first."),)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("config", type=Path, nargs="?", default=config.usual(), help=config.USUAL)
+    parser.add_argument("config", type=Path, metavar="FILE", nargs="?", default=config.usual(), help=config.USUAL)
 
 
 def main(arguments: argparse.Namespace) -> int:

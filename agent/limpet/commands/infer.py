@@ -22,7 +22,16 @@ from limpet.inference.trial import refuse_crashing
 from limpet.option_values import filled
 from limpet.worker import no_result
 
-HELP = "run a model over a recording (.csv, .npy, .wav) and print the results, one JSON object a line"
+HELP = "Run a model over a recording (.csv, .npy, .wav)"
+GROUP = "models"
+EXAMPLES = (
+    ("limpet infer motion-1.limpet walk.csv", "Print a result for each window."),
+    ("limpet infer motion-1.limpet walk.csv --channels ax,ay,az --rate 100", "Choose the columns and the rate."),
+    (
+        "limpet infer keyword.tflite yes.wav --window 1s --decoder classify",
+        "Describe what the model's file does not say.",
+    ),
+)
 
 _REASONS = 3
 """How many reasons of failed windows are printed. The most frequent come first."""
@@ -31,8 +40,8 @@ _REASONS = 3
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     add = parser.add_argument
-    add("model", type=Path, help="A bundle (.limpet) or a .tflite file.")
-    add("input", type=Path, help="A recording: .csv, .npy or .wav.")
+    add("model", type=Path, metavar="MODEL", help="A bundle (.limpet) or a .tflite file.")
+    add("input", type=Path, metavar="RECORDING", help="A recording: .csv, .npy or .wav.")
     add("--delegate", default="cpu", help="Delegate to run it on. Default: cpu.")
     add("--rate", type=float, help="Samples a second. Default: what the recording says.")
     add("--channels", metavar="A,B", help="Columns to read, in this order. Default: all but the time.")

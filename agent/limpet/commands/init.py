@@ -36,7 +36,13 @@ if TYPE_CHECKING:
     from limpet.commands._sensors import PortProbe
     from limpet.models.manifest import Manifest
 
-HELP = "write a configuration for the sensors, models and accelerators of this machine"
+HELP = "Write a configuration for this machine's sensors and models"
+GROUP = "start"
+EXAMPLES = (
+    ("limpet init", "Write limpet.toml. Limpet asks for what it cannot detect."),
+    ("limpet init --port /dev/ttyUSB0 --model motion-1.limpet --url mqtt://localhost:1883", "Ask for less."),
+    ("limpet init --output site.toml --force", "Overwrite another file."),
+)
 
 _BROKER = "mqtt://localhost:1883"
 
@@ -44,10 +50,21 @@ _BROKER = "mqtt://localhost:1883"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line. What it leaves out is detected, or asked for on a terminal."""
     add = parser.add_argument
-    add("--output", type=Path, default=Path("limpet.toml"), help="File to write. Default: limpet.toml.")
+    add(
+        "--output",
+        type=Path,
+        metavar="FILE",
+        default=Path("limpet.toml"),
+        help="File to write. Default: limpet.toml.",
+    )
     add("--force", action="store_true", help="Overwrite an existing file.")
     add("--id", help="Id of this device. Default: the host name.")
-    add("--model", type=Path, help="A .limpet or .tflite file. Default: the newest bundle in the store.")
+    add(
+        "--model",
+        type=Path,
+        metavar="FILE",
+        help="A .limpet or .tflite file. Default: the newest bundle in the store.",
+    )
     add("--port", help="Serial port of the sensor. Default: the port, if there is only one.")
     add("--baud", type=int, help="Bit rate of the port. Default: the usual ones are tried.")
     add("--framing", help="cobs, csv or json. Default: recognised from what the sensor sends.")
@@ -58,15 +75,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--url", help=f"URL of the MQTT broker. Default: {_BROKER}.")
     add("--username", help="User name at the broker. Default: none (anonymous login).")
-    add("--password-file", type=Path, help="File with the password for --username.")
+    add("--password-file", type=Path, metavar="FILE", help="File with the password for --username.")
     add(
         "--ca-file",
         type=Path,
+        metavar="FILE",
         help="Certificate authority to trust, for mqtts://. Default: the system's authorities.",
     )
     add(
         "--state",
         type=Path,
+        metavar="FOLDER",
         help=f"State directory. Default: {directories.state()} if it can be written, else limpet-state.",
     )
     add(

@@ -31,12 +31,19 @@ if TYPE_CHECKING:
     from limpet.models.manifest import Manifest
     from limpet.models.tflite import coverage as coverages
 
-HELP = "show a model: inputs, outputs, quantization, ops, labels, metadata, and what its delegates cover here"
+HELP = "Show a model: inputs, outputs, ops and what delegates cover"
+GROUP = "models"
+EXAMPLES = (
+    ("limpet inspect motion-1.limpet", "Show a bundle."),
+    ("limpet inspect motion --delegate gpu", "Show a model of the store, and run it on a delegate."),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("model", help="A bundle (.limpet), a .tflite file, or a name in this device's store.")
+    parser.add_argument(
+        "model", metavar="FILE|NAME", help="A bundle (.limpet), a .tflite file, or a name in this device's store."
+    )
     parser.add_argument(
         "--delegate",
         action="append",

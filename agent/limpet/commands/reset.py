@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import IO
 
-HELP = "delete models, cache, outbox and captured data, but keep the device's id; the daemon must not run"
+HELP = "Delete models, cache, outbox and captured data, keep the id"
+GROUP = "service"
+EXAMPLES = (
+    ("sudo systemctl stop limpet && sudo limpet reset", "Ask, then reset the state directory of the service."),
+    ("limpet reset --yes", "Do not ask."),
+)
 
 _OWN = ("cache", "models", directories.REPORTERS)
 """Folders in the state directory that are deleted. Nothing else in it is touched: others may use it too."""
@@ -31,8 +36,8 @@ _FORGOTTEN = ("pipelines.json", "pipelines.new")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     add = parser.add_argument
-    add("config", type=Path, nargs="?", default=config.usual(), help=config.USUAL)
-    add("--state", type=Path, help="State directory. Default: the one in the configuration.")
+    add("config", type=Path, metavar="FILE", nargs="?", default=config.usual(), help=config.USUAL)
+    add("--state", type=Path, metavar="FOLDER", help="State directory. Default: the one in the configuration.")
     add("--all", action="store_true", help="Delete the configuration file too.")
     add("--yes", action="store_true", help="Do not ask for confirmation.")
 

@@ -16,13 +16,23 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-HELP = "run the pipelines of a configuration until SIGTERM; SIGHUP reads it again"
+HELP = "Run the pipelines of a configuration"
+GROUP = "start"
+EXAMPLES = (
+    ("limpet run limpet.toml", "Run until Ctrl-C."),
+    ("limpet run limpet.toml --log-level DEBUG", "Log more."),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("config", type=Path, help="Configuration file (TOML).")
-    parser.add_argument("--log-level", default="INFO", choices=["DEBUG", "INFO", "WARNING", "ERROR"])
+    parser.add_argument("config", type=Path, metavar="FILE", help="Configuration file (TOML).")
+    parser.add_argument(
+        "--log-level",
+        default="INFO",
+        choices=["DEBUG", "INFO", "WARNING", "ERROR"],
+        help="Lowest level that is logged. Default: INFO.",
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -14,7 +14,11 @@ from limpet.isolation.child import describe
 if TYPE_CHECKING:
     import argparse
 
-HELP = "run a model and windows that come on stdin, and answer on stdout; for limpet-convert --device ssh://..."
+HELP = "Run a model that comes on stdin, for limpet-convert --device"
+GROUP = "internal"
+EXAMPLES = (
+    ("ssh pi@kitchen.local limpet tensors", "What limpet-convert --device ssh://pi@kitchen.local starts."),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -36,7 +36,7 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--device",
         metavar="URL",
-        help="ssh://[user@]host[:port][?limpet=PATH], or mqtt[s]://[user@]broker/[prefix/]device/pipeline",
+        help="ssh://[user@]host[:port][?limpet=PATH], or mqtt[s]://[user@]broker/[prefix/]device/pipeline.",
     )
     group.add_argument("--delegate", default="", help="Delegate on the device, by ssh. Default: cpu.")
     for flag, what in (

@@ -19,7 +19,13 @@ else:
 if TYPE_CHECKING:
     import argparse
 
-HELP = "convert a trained model to float TFLite; check a project's model against its data and labels"
+HELP = "Convert a trained model to float TFLite"
+GROUP = "steps"
+EXAMPLES = (
+    ("limpet-convert convert", "Convert the model of convert.toml, and check it against the data."),
+    ("limpet-convert convert motion.onnx", "Convert a model without a project."),
+    ("limpet-convert convert motion.pt2 --options '{ shape = [100, 6] }'", "Pass options to the converter."),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

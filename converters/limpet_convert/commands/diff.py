@@ -20,7 +20,12 @@ if TYPE_CHECKING:
 
     from limpet.contracts.data import Array, TensorSpec
 
-HELP = "compare two model files of any format: ops, sizes, quantization, and their outputs on the same inputs"
+HELP = "Compare two model files: ops, sizes, quantization and outputs"
+GROUP = "look"
+EXAMPLES = (
+    ("limpet-convert diff motion.onnx build/float.tflite", "Compare on random inputs."),
+    ("limpet-convert diff old.tflite new.tflite --inputs windows.npy", "Compare on your own inputs."),
+)
 SEED = 1
 
 

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
     from limpet.models.model_kind import ModelKind
 
-HELP = "show what is in a model or a bundle"
+HELP = "Show what is in a model or a bundle"
+GROUP = "look"
+EXAMPLES = (
+    ("limpet-convert inspect motion.onnx", "Show a model of any format."),
+    ("limpet-convert inspect motion-1.limpet --key release.pub", "Show a bundle, and check its signature."),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

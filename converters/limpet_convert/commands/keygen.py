@@ -10,7 +10,9 @@ from limpet_convert import sign
 if TYPE_CHECKING:
     import argparse
 
-HELP = "make an Ed25519 key to sign bundles with"
+HELP = "Make an Ed25519 key to sign bundles with"
+GROUP = "sign"
+EXAMPLES = (("limpet-convert keygen release.key", "Write release.key (secret) and release.pub."),)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

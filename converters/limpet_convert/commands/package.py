@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
     from limpet.models.manifest import Manifest
 
-HELP = "write a bundle: of the project's packaged variant, or of a ready-made .tflite model without a project"
+HELP = "Write a bundle of a project's model or of a .tflite file"
+GROUP = "steps"
+EXAMPLES = (
+    ("limpet-convert package", "Write the bundle of convert.toml."),
+    (
+        "limpet-convert package motion.tflite --window 100 --channels ax,ay,az --labels labels.txt",
+        "Write a bundle of a .tflite model, without a project.",
+    ),
+)
 
 _TEXTS = ("name", "task", "description", "licence", "unit", "purpose", "limits")
 

@@ -10,7 +10,9 @@ from limpet_convert.commands import _shared
 if TYPE_CHECKING:
     import argparse
 
-HELP = "calibrate, and make the variants in the project file"
+HELP = "Calibrate, and make the variants of the project"
+GROUP = "steps"
+EXAMPLES = (("limpet-convert quantize", "Make the variants that convert.toml names."),)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

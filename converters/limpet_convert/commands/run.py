@@ -10,7 +10,12 @@ from limpet_convert.commands import _shared
 if TYPE_CHECKING:
     import argparse
 
-HELP = "convert, quantize, verify and package, as the project file says"
+HELP = "Convert, quantize, verify and package in one go"
+GROUP = "start"
+EXAMPLES = (
+    ("limpet-convert run", "Run all steps of convert.toml."),
+    ("limpet-convert run motion/convert.toml --out build/motion", "Run another project."),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     from limpet_convert.project import Project, Variant
     from limpet_convert.tuning import Clock
 
-HELP = "try the variants and observers, print the Pareto front of size, time and loss, and what meets a target"
+HELP = "Find the variant that meets a target of size, time and loss"
+GROUP = "look"
+EXAMPLES = (
+    ("limpet-convert tune", "Print size, time and loss of each variant."),
+    (
+        "limpet-convert tune --size 100000 --loss 1",
+        "Mark the variants of at most 100 kB that lose at most 1 point.",
+    ),
+    ("limpet-convert tune --device ssh://pi@kitchen.local", "Measure the time on a device."),
+)
 PLAIN: tuple[Variant, ...] = ("float16", "dynamic")
 CALIBRATED: tuple[Variant, ...] = ("int8", "int16x8", "mixed")
 

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from limpet_convert.on_device import OnDevice
     from limpet_convert.project import Project
 
-HELP = "compare the variants with float on held-back data, layer by layer; exit status 1 if a threshold is missed"
+HELP = "Compare the variants with the float model on held-back data"
+GROUP = "steps"
+EXAMPLES = (
+    ("limpet-convert verify", "Exit status 1 if the packaged variant misses a threshold."),
+    ("limpet-convert verify --device ssh://pi@kitchen.local", "Compare on a device, too."),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
