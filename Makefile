@@ -1,4 +1,4 @@
-# Each target does the set-up that it needs, once. `make help` lists them.
+# Each target does the set-up that it needs, once. `make help` lists the targets whose line ends with `## GROUP: TEXT`.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .SUFFIXES:
@@ -15,53 +15,53 @@ TFLITE_PYTHON := .venv-tflite-runtime/bin/python
 PIP_INSTALL := -m pip install --quiet --no-input
 EDITABLE := --no-deps --no-build-isolation --editable .
 
-.PHONY: help
-help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
-
-.PHONY: venv
-venv: .venv/.dev ## make .venv, with all that working on Limpet needs
-	@true
-
 .PHONY: demo
-demo: .venv/.demo ## run real telemetry through the real daemon, and watch
+demo: .venv/.demo ## first: run real telemetry through the real daemon, and watch
 	@.venv/bin/limpet demo
 
+.PHONY: venv
+venv: .venv/.dev ## first: make .venv, with all that working on Limpet needs
+	@true
+
 .PHONY: test
-test: .venv/.dev tflite-runtime programs lint ## check everything: style, types, tests on both TFLite runtimes
+test: .venv/.dev tflite-runtime programs lint ## first: check everything: style, types, tests on both TFLite runtimes
 	@$(PYTHON) -m pytest -q
 	@if test -e .venv-tflite-runtime/.installed; \
 		then $(TFLITE_PYTHON) -m pytest -q tests/runtimes tests/daemon; fi
 
+.PHONY: help
+help: ## first: list the targets
+	@awk -f tools/targets.awk $(MAKEFILE_LIST)
+
 .PHONY: lint
-lint: .venv/.dev ## check style, types and import contracts
+lint: .venv/.dev ## develop: check style, types and import contracts
 	@$(PYTHON) -m ruff check --quiet .
 	@$(PYTHON) -m ruff format --check --quiet .
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports --no-cache --no-logo >/dev/null || .venv/bin/lint-imports --no-cache --no-logo
 
 .PHONY: bench
-bench: .venv/.dev programs ## measure Limpet on this machine, into docs/explanation/benchmarks.md
+bench: .venv/.dev programs ## measure: measure Limpet on this machine, into docs/explanation/benchmarks.md
 	@$(PYTHON) bench/run.py
 
 .PHONY: bench-mqtt
-bench-mqtt: .venv/.dev programs ## measure the outbox and the sender, into docs/explanation/benchmarks-mqtt.md
+bench-mqtt: .venv/.dev programs ## measure: measure the outbox and the sender, into docs/explanation/benchmarks-mqtt.md
 	@$(PYTHON) bench/outbox.py
 
 .PHONY: model
-model: .venv-convert/.installed ## make the demo's and the benchmarks' models again; needs Python 3.11 and 5 GB
+model: .venv-convert/.installed ## build: make the demo's and the benchmarks' models again; needs Python 3.11 and 5 GB
 	@.venv-convert/bin/python converters/examples/shuttle/train.py
 	@.venv-convert/bin/limpet-convert run converters/examples/shuttle/convert.toml
 	@cd converters/examples/shuttle/build && cp shuttle-1.limpet shuttle-test.csv.gz ../../../../agent/limpet/demo_data
 	@.venv-convert/bin/python -m limpet_convert.dscnn --out bench/models
 
 .PHONY: accel
-accel: .venv/.dev programs accel-setup ## break accelerators in every way, and run LiteRT's GPU and NPU in software
+accel: .venv/.dev programs accel-setup ## prove: break accelerators in every way, and run LiteRT's GPU and NPU in software
 	@cd tests && PYTHONPATH=. ../$(PYTHON) -m accel.table
 
 # LiteRT's GPU and NPU accelerators, on a machine that has neither. Debian and x86-64 only.
 .PHONY: accel-setup
-accel-setup: build/accel/.installed .venv-npu/.installed ## get what the tests of accelerators run on, 300 MB
+accel-setup: build/accel/.installed .venv-npu/.installed ## build: get what the tests of accelerators run on, 300 MB
 
 build/accel/.installed: tools/swiftshader.sh
 	@echo "Fetching SwiftShader into build/accel"
@@ -77,7 +77,7 @@ build/accel/.installed: tools/swiftshader.sh
 
 # Programs that others wrote, each with what it needs: an old paho, Python 3.11.
 .PHONY: consumers
-consumers: .venv/.dev programs .venv-sparkplug/.installed .venv-homeassistant/.installed ## have programs that others wrote read what Limpet sends; Python 3.11, 1 GB
+consumers: .venv/.dev programs .venv-sparkplug/.installed .venv-homeassistant/.installed ## prove: have programs that others wrote read what Limpet sends; Python 3.11, 1 GB
 	@$(PYTHON) -m pytest -q tests/consumers/check_consumers.py
 
 .venv-sparkplug/.installed: requirements/sparkplug-host.txt
@@ -93,12 +93,12 @@ consumers: .venv/.dev programs .venv-sparkplug/.installed .venv-homeassistant/.i
 	@touch $@
 
 .PHONY: clean
-clean: ## delete everything that these targets made
+clean: ## develop: delete everything that these targets made
 	@rm -rf build dist .venv .venv-* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	@find agent converters tests bench -name __pycache__ -prune -exec rm -r {} +
 
 .PHONY: lock
-lock: .venv/.dev ## choose the newest versions and write requirements/*.txt
+lock: .venv/.dev ## develop: choose the newest versions and write requirements/*.txt
 	@tools/lock.sh
 
 .PHONY: programs
@@ -149,24 +149,24 @@ tflite-runtime:
 	@touch $@
 
 .PHONY: parity
-parity: .venv-convert/.examples tflite-runtime ## convert every example and prove that the answers stay the same
+parity: .venv-convert/.examples tflite-runtime ## prove: convert every example and prove that the answers stay the same
 	@.venv-convert/bin/python -c 'from limpet_convert.converters import onnx; onnx.environment()'
 	@.venv-convert/bin/python -m pytest -q -p no:cacheprovider -p no:anyio --timeout 600 tests/parity \
 		tests/converters/test_mil.py tests/converters/test_coreml_file.py
 	@.venv-convert/bin/python converters/examples/parity.py
 
 .PHONY: faults
-faults: .venv/.dev programs ## kill, freeze, cut and unplug under load, and count every result
+faults: .venv/.dev programs ## prove: kill, freeze, cut and unplug under load, and count every result
 	@tools/need.sh mkfs.ext4=e2fsprogs mount=mount ip=iproute2 tc=iproute2 iptables=iptables
 	@$(PYTHON) tests/faults/run.py
 
 .PHONY: attack
-attack: .venv/.dev programs ## attack every border: workers, executors, broker, state and bundles; table in build/attack.md
+attack: .venv/.dev programs ## prove: attack every border: workers, executors, broker, state and bundles; table in build/attack.md
 	@$(PYTHON) tests/attack/run.py
 
 # Its environment has atheris, which needs Python 3.11 to 3.13; without it the same parsers get mutated inputs.
 .PHONY: fuzz
-fuzz: .venv-fuzz/.installed ## feed damaged input to every parser for SECONDS=n, default 60; needs Python 3.11
+fuzz: .venv-fuzz/.installed ## prove: feed damaged input to every parser for SECONDS=n, default 60; needs Python 3.11
 	@.venv-fuzz/bin/python tests/fuzz/run.py $(SECONDS)
 
 .venv-fuzz/.installed: requirements/fuzz.txt pyproject.toml
@@ -177,16 +177,16 @@ fuzz: .venv-fuzz/.installed ## feed damaged input to every parser for SECONDS=n,
 	@touch $@
 
 .PHONY: soak
-soak: .venv/.dev programs ## run the daemon under trouble for 30 minutes, and see that nothing grows
+soak: .venv/.dev programs ## measure: run the daemon under trouble for 30 minutes, and see that nothing grows
 	@$(PYTHON) bench/soak.py
 
 .PHONY: package
-package: .venv/.dev ## build wheel, sdist, Debian packages and offline bundles into dist/
+package: .venv/.dev ## build: build wheel, sdist, Debian packages and offline bundles into dist/
 	@for arch in amd64 arm64; do packaging/wheelhouse.sh $$arch && packaging/deb/build.sh $$arch \
 		&& packaging/offline/build.sh $$arch || exit; done
 
 .PHONY: service
-service: .venv/.dev programs ## prove units, packages and other architectures: needs root, Debian 12 and 3 GB
+service: .venv/.dev programs ## prove: prove units, packages and other architectures: needs root, Debian 12 and 3 GB
 	@tools/need.sh systemd-nspawn=systemd-container debootstrap=debootstrap qemu-aarch64-static=qemu-user-static \
 		/lib/udev/rules.d=udev unshare=util-linux podman=podman runc=runc ps=procps
 	@$(PYTHON) packaging/prove/service.py
