@@ -148,6 +148,16 @@ tflite-runtime:
 	@.venv-convert/bin/python $(PIP_INSTALL) --no-deps --require-hashes -r requirements/convert-data.txt
 	@touch $@
 
+.PHONY: docs
+docs: .venv-docs/.installed ## build the documentation as a site into build/site, and check its links
+	@NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build
+
+.venv-docs/.installed: requirements/docs.txt
+	@echo "Installing MkDocs into .venv-docs"
+	@test -e .venv-docs/pyvenv.cfg || $$(tools/python.sh 3.11 3.12 3.13 3.10) -m venv .venv-docs
+	@.venv-docs/bin/python $(PIP_INSTALL) --require-hashes -r requirements/docs.txt
+	@touch $@
+
 .PHONY: parity
 parity: .venv-convert/.examples tflite-runtime ## prove: convert every example and prove that the answers stay the same
 	@.venv-convert/bin/python -c 'from limpet_convert.converters import onnx; onnx.environment()'

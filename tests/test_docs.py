@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+import site_pages
 from limpet import config, plugins
 from limpet.contracts.fields import WindowSpec
 from limpet.contracts.messages import DeviceHealth, PipelineHealth
@@ -39,6 +40,12 @@ PAGES = [
     ROOT / "CONTRIBUTING.md",
     *sorted(ROOT.glob("docs/**/*.md")),
 ]
+
+
+def name(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
 BOARDS = sorted(ROOT.glob("firmware-configs/*/limpet.toml"))
 
 
@@ -47,7 +54,7 @@ def blocks(page: Path, language: str) -> list[str]:
 
 
 TOML = [
-    pytest.param(text, id=f"{page.name}-{n}") for page in PAGES for n, text in enumerate(blocks(page, "toml"), 1)
+    pytest.param(text, id=f"{name(page)}-{n}") for page in PAGES for n, text in enumerate(blocks(page, "toml"), 1)
 ]
 
 
@@ -104,10 +111,42 @@ def test_board_configuration(path: Path) -> None:
     assert (path.parent / "README.md").exists()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def prose(page: Path) -> str:
+    """Return a page without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> list[str]:
+    """Return the anchors that a forge and the site make of a page's headings."""
+    headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
+    return [re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links_lead_somewhere(page: Path) -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
-    assert [link for link in links if not (page.parent / link).exists()] == []
+    links = re.findall(r"\]\((?![a-z]+:)([^)#\s]*)(?:#([^)\s]+))?\)", prose(page))
+    assert [link for link, _ in links if not (page.parent / link).exists()] == []
+    pages = [(page.parent / link if link else page, anchor) for link, anchor in links if anchor]
+    assert [anchor for target, anchor in pages if anchor not in anchors(target)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name)
+def test_a_page_has_one_title_and_no_anchor_twice(page: Path) -> None:
+    assert page.read_text().startswith("# ")
+    assert len(re.findall(r"^# ", prose(page), re.MULTILINE)) == 1
+    assert [anchor for anchor, times in Counter(anchors(page)).items() if times > 1] == []
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    def pages(entry: Any) -> list[str]:
+        if isinstance(entry, str):
+            return [entry]
+        return [page for part in (entry if isinstance(entry, list) else entry.values()) for page in pages(part)]
+
+    docs = ROOT / "docs"
+    found = pages(site_pages.navigation(docs))
+    assert sorted(found) == sorted(str(page.relative_to(docs)) for page in docs.rglob("*.md"))
+    assert found[0] == "index.md"
 
 
 @pytest.fixture

@@ -41,7 +41,8 @@ install -m 644 systemd/limpet.modules-load "$root/usr/lib/modules-load.d/limpet.
 cp -r systemd/drop-ins firmware-configs "$root/usr/share/limpet/"
 install -m 644 README.md CHANGELOG.md NOTICE "$root/usr/share/doc/limpet/"
 install -m 644 LICENSE "$root/usr/share/doc/limpet/copyright"
-cp -r docs/tutorials docs/how-to docs/reference docs/explanation docs/index.md "$root/usr/share/doc/limpet/"
+cp -r docs "$root/usr/share/doc/limpet/"
+ln -s ../../limpet/firmware-configs "$root/usr/share/doc/limpet/firmware-configs"
 
 size=$(du -sk --exclude=DEBIAN "$root" | cut -f1)
 sed -e "s/@VERSION@/$version/" -e "s/@ARCH@/$arch/" -e "s/@SIZE@/$size/" $here/control >"$root/DEBIAN/control"
