@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from limpet import config
 from limpet.config import ReporterTable
-from limpet.errors import ConfigError
+from limpet.errors import ConfigError, ConfigFileError
 
 GOOD = """
 [device]
@@ -33,9 +33,9 @@ model = "motion"
 def problems(text: str, tmp_path: Path) -> list[str]:
     path = tmp_path / "limpet.toml"
     path.write_text(text)
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigFileError) as caught:
         config.read(path)
-    return list(caught.value.problems)
+    return [problem.message for problem in caught.value.found]
 
 
 def test_ten_lines_are_enough(tmp_path: Path) -> None:
@@ -56,11 +56,11 @@ def test_every_problem_is_reported_at_once_with_its_path(tmp_path: Path) -> None
     paths = [problem.split(":")[0] for problem in found]
     assert paths == [
         "device.id",
-        "sources.other.kind",
-        "pipelines.motion.modell",
-        "pipelines.motion.window",
-        "pipelines.motion.deadline",
         "pipelines.motion.model",
+        "pipelines.motion.modell",
+        "pipelines.motion.deadline",
+        "pipelines.motion.window",
+        "sources.other.kind",
     ]
     assert "did you mean 'model'?" in found[2]
 

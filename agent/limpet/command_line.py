@@ -40,8 +40,10 @@ def run(commands: Any, argv: Sequence[str], **defaults: Any) -> int:
         print(printable(str(error)), file=sys.stderr)
         return EX_USAGE
     except ConfigError as error:
-        for problem in error.problems:
-            print(printable(f"{program}: {problem}"), file=sys.stderr)
+        from limpet.problems.report import report
+        from limpet.terminal import takes_colour
+
+        print(report(program, error, colour=takes_colour(sys.stderr)), file=sys.stderr)
         return EX_CONFIG
     except LimpetError as error:
         print(printable(f"{program}: {error}"), file=sys.stderr)

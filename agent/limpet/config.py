@@ -17,7 +17,7 @@ from limpet import text_file
 from limpet.contracts.assignment import DelegateTable, Folders, PipelineOptions, SourceTable
 from limpet.contracts.fields import Count, Positive, Share
 from limpet.device import directories
-from limpet.errors import ConfigError
+from limpet.errors import ConfigError, ConfigFileError, Problem
 from limpet.wording import suggest
 
 if TYPE_CHECKING:
@@ -162,15 +162,33 @@ def usual() -> Path:
 
 
 def read(path: Path | str) -> Config:
-    """Read a configuration file. ``ConfigError`` has all that is wrong with its form."""
+    """Read a configuration file. ``ConfigFileError`` has all that is wrong with its form."""
+    text, tables = parse(path)
     try:
+        return build(tables, Path(path).absolute().parent)
+    except ConfigError as error:
+        from limpet.problems.locate import locate  # where all is well, it costs no memory
+
+        raise ConfigFileError(locate(path, text, error.problems)) from error
+
+
+def parse(path: Path | str) -> tuple[str, dict[str, Any]]:
+    """Return the text of a TOML file and its tables. ``ConfigFileError``."""
+    text = ""
+    try:
+        text = text_file.read(Path(path))
         # msgspec imports the parser when it is called; workers, which get their configuration parsed, never do.
-        tables = msgspec.toml.decode(text_file.read(Path(path)))
+        return text, msgspec.toml.decode(text)
     except OSError as error:
-        raise ConfigError([f"{path}: {error.strerror}"]) from error
-    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError) as error:
-        raise ConfigError([f"{path}: not TOML: {error}"]) from error
-    return build(tables, Path(path).absolute().parent)
+        raise ConfigFileError([Problem(str(path), error.strerror or "cannot be read")]) from error
+    except UnicodeDecodeError as error:
+        from limpet.problems.locate import of_encoding
+
+        raise ConfigFileError([of_encoding(path, error)]) from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        from limpet.problems.locate import of_syntax
+
+        raise ConfigFileError([of_syntax(path, text, str(error))]) from error
 
 
 def build(tables: Mapping[str, Any], base: Path) -> Config:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +23,37 @@ class ConfigError(LimpetError):
     def __init__(self, problems: Sequence[str]) -> None:
         super().__init__("; ".join(problems))
         self.problems = tuple(problems)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a configuration file, and where it is.
+
+    ``message`` is a sentence that names the key. ``path`` has the keys and the numbers of list entries that lead
+    to it. ``line`` and ``column`` count characters from 1; they are 0 if the file cannot be read. ``excerpt`` is
+    that line, and ``length`` the number of its characters that are meant. Both are empty for the whole file.
+    """
+
+    file: str
+    message: str
+    path: tuple[str | int, ...] = ()
+    line: int = 0
+    column: int = 0
+    length: int = 0
+    excerpt: str = ""
+
+    def __str__(self) -> str:
+        """Return one line: ``limpet.toml:9:7: mqtt.qos is 3; use 0 or 1``."""
+        where = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{where}: {self.message}"
+
+
+class ConfigFileError(ConfigError):
+    """A ``ConfigError`` that knows where in the file each problem is. ``found`` has the problems in that order."""
+
+    def __init__(self, found: Sequence[Problem]) -> None:
+        super().__init__([str(problem) for problem in found])
+        self.found = tuple(found)
 
 
 class SourceError(LimpetError):

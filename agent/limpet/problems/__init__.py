@@ -1,0 +1,1 @@
+"""What is wrong with a configuration file: sentences for people, with line and column."""
