@@ -1,6 +1,7 @@
 """Limpet: an on-device inference agent.
 
-``Pipeline`` embeds it: ``for result in Pipeline.from_config(path, "motion"): ...``
+``Pipeline`` runs a model in a program of one's own: ``Pipeline("motion-1.limpet").feed(rows)``. Its results have
+an ``output`` that is a ``Classification``, an ``Anomaly``, ``Detections`` or a ``Regression``.
 """
 
 from __future__ import annotations
@@ -8,16 +9,47 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from limpet.inference.pipeline import Pipeline
+    from limpet.contracts.outputs import (
+        Anomaly,
+        Classification,
+        Detection,
+        Detections,
+        Output,
+        Regression,
+        ScoredLabel,
+    )
+    from limpet.errors import ConfigError, LimpetError, ModelError
+    from limpet.pipeline import Pipeline
+    from limpet.wire.records import Result
 
 __version__ = "0.1.0"
-__all__ = ["Pipeline", "__version__"]
+__all__ = [
+    "Anomaly",
+    "Classification",
+    "ConfigError",
+    "Detection",
+    "Detections",
+    "LimpetError",
+    "ModelError",
+    "Output",
+    "Pipeline",
+    "Regression",
+    "Result",
+    "ScoredLabel",
+    "__version__",
+]
+
+_MODULES = {
+    "Pipeline": "limpet.pipeline",
+    "Result": "limpet.wire.records",
+    **dict.fromkeys(("ConfigError", "LimpetError", "ModelError"), "limpet.errors"),
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import ``Pipeline`` when it is asked for: the supervisor must never load numpy."""
-    if name == "Pipeline":
-        from limpet.inference.pipeline import Pipeline
+    """Import a public name when it is first used: the supervisor must never load numpy."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib
 
-        return Pipeline
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_MODULES.get(name, "limpet.contracts.outputs")), name)

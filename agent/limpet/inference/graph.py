@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from time import monotonic_ns
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
@@ -120,7 +120,7 @@ class Graph:
             stage.reset()
         self.reset()
 
-    def _compile(self) -> Callable[[Window], tuple[Result, Window]]:
+    def _compile(self) -> Callable[[Window], tuple[Result[Any], Window]]:
         """Return what takes a window through all stages. It is called for each window, so it looks up little.
 
         It returns the result, and the window as the decoder left it. ``ModelError`` if a stage refuses the window.
@@ -132,7 +132,7 @@ class Graph:
         computed = bool(transforms) or self.plan.resamples
         forgets = bool(self.plan.state) and not self.plan.state.lasting
 
-        def infer(window: Window) -> tuple[Result, Window]:
+        def infer(window: Window) -> tuple[Result[Any], Window]:
             try:
                 if window.gap or self.missed:
                     self.reset()
@@ -190,7 +190,7 @@ def _selector(plan: PipelinePlan, model: Model) -> Select:
     return lambda values: [values if some is None else values[..., some] for some in chosen]
 
 
-def _closed(_: Window) -> tuple[Result, Window]:
+def _closed(_: Window) -> tuple[Result[Any], Window]:
     raise ModelError("the pipeline is closed")
 
 
@@ -199,12 +199,12 @@ def _whole(values: Array) -> Sequence[Array]:
     return (values,)
 
 
-def _result_maker(plan: PipelinePlan, model: Model) -> Callable[[Window, int], Result]:
+def _result_maker(plan: PipelinePlan, model: Model) -> Callable[[Window, int], Result[Any]]:
     """Return what makes the result of a window that was decoded at a time in ns of the monotonic clock."""
     name, best = plan.name, plan.delegates[0].name
     made_by, version = plan.bundle.manifest.name, plan.bundle.manifest.version
 
-    def result(window: Window, decoded: int) -> Result:
+    def result(window: Window, decoded: int) -> Result[Any]:
         delegate, taken = model.delegate, window.monotonic_ns
         return Result(
             name,

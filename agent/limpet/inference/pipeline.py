@@ -2,52 +2,40 @@
 
 from __future__ import annotations
 
-import logging
-from collections import Counter
 from contextlib import ExitStack
 from copy import deepcopy
-from functools import partial
 from itertools import chain, repeat
 from time import monotonic_ns
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from msgspec.structs import replace
 
-from limpet import config as configuration
 from limpet.contracts.data import Cut, Samples, SampleSpec, Window
-from limpet.deployment.assignments import sources_alone
-from limpet.deployment.local import first_that_works
-from limpet.errors import ConfigError, LimpetError, ModelError
+from limpet.errors import LimpetError, ModelError
 from limpet.inference import chain as chains
 from limpet.inference.admission import load
 from limpet.inference.batches import Batches, Decoded, suited
 from limpet.inference.finite import finite_runs
 from limpet.inference.graph import Graph
-from limpet.inference.planning import plan_pipeline, plan_source
 from limpet.inference.rates import watch
-from limpet.inference.reader import Reader
 from limpet.inference.stages import refuse_result
 from limpet.inference.window import Windower
-from limpet.wording import bug, suggest
+from limpet.wording import bug
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
 
     from typing_extensions import Self
 
-    from limpet.contracts.assignment import Assignment
     from limpet.inference.admission import Load
     from limpet.inference.graph import Captured
     from limpet.inference.join import Join
-    from limpet.inference.plan import PipelinePlan, SourcePlan
+    from limpet.inference.plan import PipelinePlan
     from limpet.wire.records import Result
 
     OnFailure = Callable[[ModelError], None]
     """What takes the reason why a window has no result."""
-
-log = logging.getLogger(__name__)
 
 _SOME = 16
 """Samples in a window that is tried, if the source's rate alone says how many there are."""
@@ -56,11 +44,8 @@ _SOME = 16
 class Pipeline:
     """One model on the samples of one source, of several that are joined, or of another pipeline. Not thread-safe.
 
-    A worker feeds it blocks of samples; a program that embeds Limpet iterates over it::
-
-        with Pipeline.from_config("limpet.toml", "motion") as pipeline:
-            for result in pipeline:
-                print(result.output)
+    A worker feeds it blocks of samples. Programs that embed Limpet use ``limpet.Pipeline``, which has one of
+    these.
     """
 
     def __init__(self, plan: PipelinePlan, load: Load = load, join: Join | None = None) -> None:
@@ -70,7 +55,6 @@ class Pipeline:
         """
         self.plan = plan
         self._stack = ExitStack()
-        self._source: SourcePlan | None = None
         self._join = join
         self._discarded = 0
         self._not_finite = 0
@@ -94,38 +78,7 @@ class Pipeline:
         self.latency = self.graph.latency
         self.clipping = self.graph.clipping
 
-    @classmethod
-    def from_config(cls, path: Path | str, name: str) -> Self:
-        """Open the pipeline ``name`` of a configuration file, to be iterated over in this process.
-
-        ``ConfigError`` has all that is wrong with the file. ``LimpetError`` says why the pipeline cannot run. A
-        version in the store that does not work is passed over as in the daemon, with a warning in the log.
-        """
-        config = configuration.read(path)
-        if name not in config.pipelines:
-            raise ConfigError([f"{path}: no pipeline {name!r}{suggest(name, config.pipelines)}"])
-        wanted = config.pipelines[name].source
-        source = plan_source(sources_alone(config, [wanted]), wanted)
-        pipeline, runs = first_that_works(config, name, partial(cls._on_source, source, name))
-        for why in runs.passed_over:
-            log.warning("pipeline %s: passed over %s", name, why)
-        return pipeline
-
-    @classmethod
-    def _on_source(cls, source: SourcePlan, name: str, assignment: Assignment) -> Self:
-        pipeline = cls(plan_pipeline(assignment, name, source.spec))
-        pipeline._source = source
-        return pipeline
-
-    def __iter__(self) -> Iterator[Result]:
-        """Read the source and yield a result for each window, until the source ends."""
-        if self._source is None:
-            raise TypeError("a pipeline made from a plan is fed, not iterated over")
-        source, silence = self._source.plugin, self._source.silence
-        for samples in Reader(source.module, source.config, Counter(), silence):
-            yield from self.feed(samples)
-
-    def feed(self, samples: Samples, failed: OnFailure | None = None, source: str = "") -> Iterator[Result]:
+    def feed(self, samples: Samples, failed: OnFailure | None = None, source: str = "") -> Iterator[Result[Any]]:
         """Take a block of samples and yield a result for each window, or each so many, that it completes.
 
         After a result come those of the pipelines that it feeds, see ``then``. ``source`` names the source of the
@@ -149,7 +102,7 @@ class Pipeline:
         """
         self._followers.append((follower, failed))
 
-    def follow(self, window: Window, failed: OnFailure | None = None) -> Iterator[Result]:
+    def follow(self, window: Window, failed: OnFailure | None = None) -> Iterator[Result[Any]]:
         """Take a window of the pipeline that feeds this one; yield results as ``feed`` does."""
         windows = self._windows(self._chained.of(window))
         if window.cut is not None and self.plan.window.size == 1:
@@ -183,7 +136,7 @@ class Pipeline:
             self._not_finite += len(samples) - sum(map(len, blocks))
         return chain.from_iterable(map(self._windower.push, blocks))
 
-    def _run(self, windows: Iterator[Window], failed: OnFailure | None) -> Iterator[Result]:
+    def _run(self, windows: Iterator[Window], failed: OnFailure | None) -> Iterator[Result[Any]]:
         if self.plan.every > 1:
             windows = self.graph.each_so_many(windows)
         if self._batches is None or self._followers:
@@ -195,7 +148,7 @@ class Pipeline:
             else:
                 yield from self._together(self._batches, gathered, failed)
 
-    def _one_by_one(self, windows: Iterable[Window], failed: OnFailure | None) -> Iterator[Result]:
+    def _one_by_one(self, windows: Iterable[Window], failed: OnFailure | None) -> Iterator[Result[Any]]:
         infer = self.graph.infer
         for window in windows:
             try:
@@ -211,7 +164,9 @@ class Pipeline:
                 for follower, its_failed in self._followers:
                     yield from follower.follow(done, its_failed)
 
-    def _together(self, batches: Batches, windows: list[Window], failed: OnFailure | None) -> Iterator[Result]:
+    def _together(
+        self, batches: Batches, windows: list[Window], failed: OnFailure | None
+    ) -> Iterator[Result[Any]]:
         try:
             decoded = batches.run(windows)
         except ModelError:  # Which of them it is shows one by one.
@@ -222,7 +177,7 @@ class Pipeline:
 
     def _but_for_errors(
         self, windows: list[Window], decoded: Decoded, failed: OnFailure | None
-    ) -> Iterator[Result]:
+    ) -> Iterator[Result[Any]]:
         for place, window in enumerate(windows):
             error = decoded.errors.get(place)
             if error is None:

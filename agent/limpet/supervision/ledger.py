@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from limpet.contracts.messages import ResultMessage
 from limpet.device import clock
@@ -130,7 +130,7 @@ class Ledger:
         """Whether another cell runs a pipeline now: its state is not this cell's to report any more."""
         return self._owners.get(pipeline, cell) != cell
 
-    def accept(self, cell: str, results: Sequence[Result], now: float) -> None:
+    def accept(self, cell: str, results: Sequence[Result[Any]], now: float) -> None:
         """Give results their numbers, and append them to the bus.
 
         ``UnreadableError`` if one is of a pipeline that the cell does not own; then none is accepted.
@@ -150,7 +150,7 @@ class Ledger:
         if self._owners.get(pipeline) != cell and self._former.get((cell, pipeline), now) <= now:
             raise UnreadableError(f"it sent results or counts of {pipeline!r}, which is no pipeline of {cell!r}")
 
-    def _numbered(self, result: Result) -> ResultMessage:
+    def _numbered(self, result: Result[Any]) -> ResultMessage:
         account, origin = self.account(result.pipeline), self._origin
         account.results += 1
         seconds = result.wall_ns / 1e9

@@ -6,7 +6,7 @@ The supervisor imports this module, so it imports no numpy. The limits here hold
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Generic, Literal, TypeAlias, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -14,6 +14,8 @@ from msgspec import Meta
 from limpet.contracts.assignment import Assignment
 from limpet.contracts.messages import MOST_IN_FORCE, Placed, State
 from limpet.histogram import BUCKETS
+
+T = TypeVar("T")
 
 TimedStep: TypeAlias = Literal["queue", "transform", "invoke", "decode"]
 TIMED_STEPS: tuple[TimedStep, ...] = ("queue", "transform", "invoke", "decode")
@@ -55,12 +57,13 @@ BucketIndex = Annotated[int, Meta(ge=0, lt=BUCKETS)]
 Int64 = Annotated[int, Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 
 
-class Result(msgspec.Struct, array_like=True):
+class Result(msgspec.Struct, Generic[T], array_like=True):
     """What a pipeline concluded from one window.
 
     The times, in nanoseconds, are those of the window's last sample: ``monotonic_ns`` for durations,
     ``wall_ns`` for people. ``sample`` is that sample's ordinal in its source. ``latency_ns`` runs from the
-    last sample to the decoded output. ``output`` is the decoder's: a mapping, or a struct that encodes as one.
+    last sample to the decoded output. ``output``, of type ``T``, is the decoder's: a mapping, or a struct that
+    encodes as one.
     """
 
     pipeline: Name
@@ -72,10 +75,10 @@ class Result(msgspec.Struct, array_like=True):
     wall_ns: Int64
     sample: Int64
     latency_ns: Int64
-    output: Any
+    output: T
 
 
-class RawResult(Result, array_like=True):
+class RawResult(Result[msgspec.Raw], array_like=True):
     """A result as it is received: the bytes of its output are looked at later, one result at a time."""
 
     output: msgspec.Raw
@@ -84,7 +87,7 @@ class RawResult(Result, array_like=True):
 class Results(msgspec.Struct, tag=True):
     """Results in the order in which they were made, possibly of several pipelines."""
 
-    items: list[Result]
+    items: list[Result[Any]]
 
 
 class RawResults(msgspec.Struct, tag="Results"):

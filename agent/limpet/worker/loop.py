@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from select import select
 from time import sleep
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from limpet.inference import needs
 from limpet.wire.border import cleaned
@@ -148,5 +148,5 @@ class Worker:
         answered.error = cleaned(answered.error)
         self._supervisor.send(answered)
 
-    def _leave_out(self, result: Result, reason: str) -> None:
+    def _leave_out(self, result: Result[Any], reason: str) -> None:
         self._pipelines.leave_out(result, reason)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from limpet.errors import LimpetError, ModelError, UnreadableError
 from limpet.worker.delegation import DelegatedModel
@@ -147,7 +147,7 @@ class Pipelines:
         if not any(model.connect_executor(number, end) for model in self._delegated()):
             end.close()
 
-    def leave_out(self, result: Result, reason: str) -> None:
+    def leave_out(self, result: Result[Any], reason: str) -> None:
         """Count a result that cannot be sent."""
         if result.pipeline in self.running:
             self.running[result.pipeline].count_left_out(reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from limpet.wire.channel import Channel
 from limpet.wire.records import LARGEST_OUTPUT, Result, Results, ToWorker
@@ -24,13 +24,13 @@ SupervisorChannel: TypeAlias = Channel[ToWorker]
 class ResultSender:
     """Sends results in batches. ``left_out`` is called with a result that cannot be sent, and the reason."""
 
-    def __init__(self, supervisor: SupervisorChannel, left_out: Callable[[Result, str], None]) -> None:
+    def __init__(self, supervisor: SupervisorChannel, left_out: Callable[[Result[Any], str], None]) -> None:
         self._supervisor = supervisor
         self._left_out = left_out
-        self._batch: list[Result] = []
+        self._batch: list[Result[Any]] = []
         self._due = 0.0
 
-    def add(self, result: Result) -> None:
+    def add(self, result: Result[Any]) -> None:
         """Take a result. Send the batch if it is full."""
         self._batch.append(result)
         if len(self._batch) >= BATCH:
@@ -53,7 +53,7 @@ class ResultSender:
             self._send(batch)
             self._due = monotonic() + BATCH_AGE
 
-    def _send(self, batch: list[Result]) -> None:
+    def _send(self, batch: list[Result[Any]]) -> None:
         """Send results in as many records as they need. A result that no record can hold is left out."""
         try:
             data = self._supervisor.encode(Results(batch))
@@ -72,10 +72,10 @@ class ResultSender:
         else:
             self._left_out(batch[0], f"an output has {size} bytes; the limit is {LARGEST_OUTPUT}")
 
-    def _send_halves(self, batch: list[Result]) -> None:
+    def _send_halves(self, batch: list[Result[Any]]) -> None:
         self._send(batch[: len(batch) // 2])
         self._send(batch[len(batch) // 2 :])
 
-    def _output_size(self, result: Result) -> int:
+    def _output_size(self, result: Result[Any]) -> int:
         """Return how many bytes the output of a result has as the supervisor receives it."""
         return len(self._supervisor.encode(result.output)) - LENGTH.size

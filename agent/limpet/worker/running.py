@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -92,7 +92,7 @@ class RunningPipeline(msgspec.Struct):
         self.samples += len(block)
         return block
 
-    def feed(self, block: Samples) -> Iterator[Result]:
+    def feed(self, block: Samples) -> Iterator[Result[Any]]:
         """Return a result for each window. ``ModelError`` after too many failed windows in a row.
 
         In a trial, whatever goes wrong with the first window is a ``LimpetError``.
@@ -162,7 +162,7 @@ class Trial(msgspec.Struct):
         return self.size > LARGEST_HELD
 
 
-def _tried(results: Iterator[Result]) -> Iterator[Result]:
+def _tried(results: Iterator[Result[Any]]) -> Iterator[Result[Any]]:
     """Return the results of a trial. Whatever goes wrong with the first window is a ``LimpetError``."""
     with reading("its first window"):
         first = next(results, None)
