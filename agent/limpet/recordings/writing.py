@@ -1,0 +1,229 @@
+"""Writes one recording so that whatever happens, at most its last second is lost.
+
+While a recording is written, ``NAME.running.json`` beside it describes it. Once a second, the samples are made
+durable and that description is replaced. At the end, the description moves to ``recordings.json``. After a crash
+it is still there, and ``recover`` does the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import fcntl
+import io
+import os
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Annotated, Any
+
+import msgspec
+from msgspec import Meta
+
+from limpet.device import state_files
+from limpet.errors import UnreadableError
+from limpet.recordings.folder import Recording, changing
+from limpet.recordings.spans import clipped
+from limpet.untrusted import open_file, read_file, reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+    from typing import BinaryIO
+
+RUNNING = ".running.json"
+TIME = "time"
+_LARGEST = 1 << 20
+_LONGEST_LINE = 1 << 16
+_LATEST = 1e8
+"""Seconds from the first sample that a row can have."""
+_SAME_SECOND = 100
+"""Recordings that may begin in the same second."""
+
+
+class Running(msgspec.Struct, forbid_unknown_fields=True):
+    """The content of ``NAME.running.json``: the recording so far, and how many bytes of its file that is."""
+
+    recording: Recording
+    size: Annotated[int, Meta(ge=0, le=1 << 53)]
+
+
+class RecordingFile:
+    """The file of a recording while it is written. ``size``: bytes so far.
+
+    A lock on the file shows others that it is still being written.
+    """
+
+    def __init__(self, folder: Path, channels: Sequence[str], started: float) -> None:
+        """Make the file. ``started``: Unix time of the first sample. ``OSError`` if it cannot be made."""
+        self._folder = folder
+        descriptor, self.name = _create(folder, started)
+        self._file = descriptor
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.size = 0
+        header = io.StringIO()
+        csv.writer(header, lineterminator="\n").writerow([TIME, *channels])
+        try:
+            self.write(header.getvalue().encode())
+        except OSError:
+            self.discard()
+            raise
+
+    @property
+    def path(self) -> Path:
+        """The path of the file."""
+        return self._folder / self.name
+
+    def write(self, data: bytes) -> None:
+        """Add whole lines. ``OSError`` if they do not fit; then the file ends with the line before."""
+        done = 0
+        try:
+            while done < len(data):
+                done += os.write(self._file, data[done:])
+        except OSError:
+            os.ftruncate(self._file, self.size)
+            raise
+        self.size += len(data)
+
+    def sync(self, recording: Recording) -> None:
+        """Make the file durable, and describe it so that ``recover`` can find it. ``OSError``."""
+        os.fdatasync(self._file)
+        data = msgspec.json.encode(Running(recording, self.size))
+        state_files.replace(_description(self.path), data)
+
+    def finish(self, recording: Recording) -> None:
+        """Add the recording to ``recordings.json``. After an ``OSError``, ``recover`` can do that later."""
+        try:
+            self.sync(recording)
+            with changing(self._folder) as found:
+                found.recordings.append(recording)
+            _description(self.path).unlink()
+        finally:
+            os.close(self._file)
+
+    def abandon(self) -> None:
+        """Let go of the file as it is, for ``recover``."""
+        os.close(self._file)
+
+    def discard(self) -> None:
+        """Delete the file."""
+        os.close(self._file)
+        self.path.unlink(missing_ok=True)
+        _description(self.path).unlink(missing_ok=True)
+
+
+def rows(seconds: Sequence[float], words: Sequence[Sequence[str]]) -> bytes:
+    """Return lines of the file: a time and the values of each sample."""
+    lines = [f"{time:.6f},{','.join(values)}\n" for time, values in zip(seconds, words, strict=True)]
+    return "".join(lines).encode()
+
+
+def _create(folder: Path, started: float) -> tuple[int, str]:
+    """Make a file with a name that no recording had before; return its descriptor and its name."""
+    stem = datetime.fromtimestamp(started, timezone.utc).strftime("%Y-%m-%dT%H-%M-%S")
+    for number in range(1, _SAME_SECOND):
+        name = f"{stem}.csv" if number == 1 else f"{stem}-{number}.csv"
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with contextlib.suppress(FileExistsError):
+            return os.open(folder / name, flags, 0o666), name
+    raise FileExistsError(f"{folder / stem} and further names exist already")
+
+
+def _description(path: Path) -> Path:
+    return path.with_name(f"{path.stem}{RUNNING}")
+
+
+def running(folder: Path) -> Iterator[str]:
+    """Yield the names of the recordings that are being written now."""
+    for description in sorted(folder.glob(f"*{RUNNING}")):
+        path = _recording_of(description)
+        with contextlib.suppress(OSError, UnreadableError), open_file(path) as file:
+            if not _lock(file.fileno()):
+                yield path.name
+
+
+def recover(folder: Path) -> Iterator[str]:
+    """Add recordings that were not ended in order to ``recordings.json``; yield a sentence about each.
+
+    Those that are being written are left alone. Names and content of the files are foreign data.
+    """
+    for description in sorted(folder.glob(f"*{RUNNING}")):
+        path = _recording_of(description)
+        try:
+            flags = os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+            with os.fdopen(os.open(path, flags), "r+b") as file:
+                if state_files.is_regular(path) and _lock(file.fileno()):
+                    yield _recovered(folder, path, description, file)
+        except FileNotFoundError:
+            description.unlink(missing_ok=True)
+            yield f"{path} is gone; its description was deleted."
+        except (OSError, UnreadableError) as error:
+            yield f"{path} could not be recovered: {error}"
+
+
+def _recording_of(description: Path) -> Path:
+    return description.with_name(f"{description.name.removesuffix(RUNNING)}.csv")
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a file. Whether nobody writes to it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _recovered(folder: Path, path: Path, description: Path, file: BinaryIO) -> str:
+    try:
+        with reading(str(description)):
+            known = msgspec.json.decode(read_file(description, _LARGEST), type=Running)
+    except UnreadableError as error:
+        aside = state_files.set_aside(description)
+        return f"{path} could not be recovered: {error}. Its description was renamed to {aside.name}."
+    known.recording.file = path.name
+    recording = _completed(known, file)
+    if not recording.samples:
+        path.unlink()
+        description.unlink()
+        return f"{path} had no samples and was deleted."
+    with changing(folder) as found:
+        if found.find(recording.file) is None:
+            found.recordings.append(recording)
+    description.unlink()
+    return (
+        f"{path} was not ended in order. Recovered {recording.samples:,} samples "
+        f"({recording.seconds:.1f} s); it is marked as not complete."
+    )
+
+
+def _completed(known: Running, file: BinaryIO) -> Recording:
+    """Return the recording with the rows after its last description. Half a row at the end is cut off."""
+    before = known.recording
+    offset, samples, width = known.size, before.samples, len(before.channels) + 1
+    if os.fstat(file.fileno()).st_size < offset or not samples:
+        file.seek(0)
+        offset, samples = len(file.readline(_LONGEST_LINE)), 0
+    file.seek(offset)
+    last: float | None = None
+    while (time := _time_of(line := file.readline(_LONGEST_LINE), width)) is not None:
+        samples, offset, last = samples + 1, offset + len(line), time
+    file.truncate(offset)
+    os.fsync(file.fileno())
+    interval = before.seconds / before.samples if before.samples else 0.0
+    seconds = before.seconds if last is None else round(last + interval, 6)
+    spans = clipped(before.spans, seconds)
+    if spans and spans[-1].end == before.seconds < seconds:  # the label at the end went on
+        spans[-1] = msgspec.structs.replace(spans[-1], end=seconds)
+    changes: dict[str, Any] = {"samples": samples, "seconds": seconds, "complete": False, "spans": spans}
+    return msgspec.structs.replace(before, **changes, gaps=[gap for gap in before.gaps if gap <= seconds])
+
+
+def _time_of(line: bytes, width: int) -> float | None:
+    """Return the time of a whole row, ``None`` for what is none."""
+    cells = line.split(b",")
+    if not line.endswith(b"\n") or len(cells) != width:
+        return None
+    try:
+        time, *_ = map(float, cells)
+    except ValueError:
+        return None
+    return time if 0 <= time <= _LATEST else None
