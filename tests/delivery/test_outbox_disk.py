@@ -415,7 +415,7 @@ def test_a_killed_process_loses_nothing_that_it_had_accepted(tmp_path: Path, *, 
         url = f"mqtt://127.0.0.1:{free_port()}" if away else broker.url
         accepted = []
         first = 0
-        for tens in (1, 30, 200):
+        for tens in (1, 30, 100):
             last = accepted_until_killed(url, tmp_path / "state", first, tens)
             accepted += range(first, last + 1)
             first = last + 1_000_000

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.timeout(300)
 def test_a_killed_supervisor_loses_nothing_that_it_accepted(tmp_path: Path) -> None:
-    counted = kills.run(tmp_path, 6)
+    counted = kills.run(tmp_path, 3)
     assert counted["accepted"] > 500
     assert counted["lost"] == 0
     assert counted["altered"] == 0

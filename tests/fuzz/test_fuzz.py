@@ -9,7 +9,7 @@ from fuzz.run import fuzz
 if TYPE_CHECKING:
     from pathlib import Path
 
-SECONDS = 8.0
+SECONDS = 5.0
 
 
 def test_damaged_input_is_refused_and_does_no_more(tmp_path: Path) -> None:
