@@ -19,6 +19,7 @@ from limpet.contracts.commands import REQUESTS
 from limpet.contracts.messages import (
     DeviceHealth,
     EventMessage,
+    InputMessage,
     ModelReported,
     PipelineHealth,
     Reply,
@@ -37,8 +38,8 @@ KINDS: dict[str, Any] = {
     "reply": Reply,
 } | {f"command-{name}": request for name, request in REQUESTS.items()}
 
-FILES: dict[str, Any] = {"manifest": Manifest}
-"""What lies in a bundle, and goes over no topic."""
+FILES: dict[str, Any] = {"manifest": Manifest, "input": InputMessage}
+"""What goes over no MQTT topic: the manifest lies in a bundle, inputs go to the monitor socket alone."""
 
 
 def outputs() -> dict[str, Any]:

@@ -50,7 +50,7 @@ class Worker:
         intake = Intake(plan_source(cells(tables, folder)["s"], "s"), Permissions())
         self._results = ResultSender(self._channel, lambda *_: None)
         requests = InferenceRequests(self._channel.send)
-        reports = Reports(self._channel, "s", intake, [])
+        reports = Reports(self._channel, "s", SPEC, intake, [])
         self.pipelines = Pipelines(self._channel, SPEC, reports, self._results, requests)
         self._revision = 0
         self._fed = 0

@@ -5,6 +5,7 @@ No numpy here: the supervisor makes these messages.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, Any, Literal, TypeAlias
 
@@ -170,6 +171,24 @@ class ModelReported(msgspec.Struct, kw_only=True):
     delegate: str
     degraded: bool
     placement: Placed | None = None
+
+
+class InputMessage(msgspec.Struct, kw_only=True):
+    """What a source gives, once a second on ``input/<source>`` of the monitor socket. It never goes to a broker.
+
+    ``rate``: samples a second. ``values``: a few of the newest samples, oldest first, with a value of each of the
+    first channels. It is empty if a sample is no row of numbers, such as a picture. ``shape``: that of one sample.
+    ``pipelines``: those that the source feeds.
+    """
+
+    device: str
+    source: str
+    pipelines: list[str]
+    time: datetime
+    rate: float
+    shape: list[int]
+    channels: list[str]
+    values: Sequence[Sequence[float | None]]
 
 
 class Reply(msgspec.Struct, kw_only=True, omit_defaults=True):

@@ -16,6 +16,14 @@ def runtime() -> Path | None:
     return _first("RUNTIME_DIRECTORY")
 
 
+MONITOR = "monitor.sock"
+
+
+def monitor(state: Path) -> Path:
+    """Return the path of the monitor socket of a daemon with this state directory."""
+    return (runtime() or state) / MONITOR
+
+
 CACHE = "cache"
 """Folder in the state directory for files that can be made again."""
 

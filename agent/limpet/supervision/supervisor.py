@@ -13,10 +13,12 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from limpet import __version__, config
-from limpet.contracts.messages import Origin
+from limpet.contracts.messages import InputMessage, Origin
 from limpet.delivery.bus import Bus
+from limpet.delivery.monitor import Monitor
+from limpet.delivery.monitor_socket import MonitorSocket
 from limpet.delivery.reporters import Reporters, resolve
-from limpet.device import boot, host
+from limpet.device import boot, directories, host
 from limpet.device.state_files import give_to_owner
 from limpet.errors import ConfigError
 from limpet.isolation import closed_memory
@@ -44,6 +46,9 @@ if TYPE_CHECKING:
     from limpet.wire.records import Ask
 
 log = logging.getLogger(__name__)
+
+WATCHED_INTERVAL = 1.0
+"""Seconds between two looks at the pipelines' health while somebody watches."""
 
 
 def supervise(path: Path, launched: ForkServerProcess) -> None:
@@ -115,6 +120,12 @@ class Supervisor:
         self._origin = origin
         self._host = host.Host(wanted.device.sysroot)
         self._health = HealthReader(origin)
+        self._monitor = Monitor(self._bus)
+        self._monitor_socket = MonitorSocket(
+            directories.monitor(wanted.device.state), self._monitor, origin, self._selector
+        )
+        self._shown_health = HealthReader(origin)
+        self._next_shown = 0.0
         self._device = DeviceReader(origin, self._host, wanted.device.state)
         self._next_health = 0.0
         self._service_manager = ServiceManager()
@@ -138,6 +149,7 @@ class Supervisor:
                 if checking.problems:
                     raise ConfigError(checking.problems)
                 self._plan = Plan(self._config, checking.found)
+                self._monitor_socket.open()
                 self._assign()
                 self._reporters.adopt(self._config)
                 self._report_plan()
@@ -153,6 +165,7 @@ class Supervisor:
             if self._adoption is not None:
                 self._adoption.wait()
             self._reporters.close()
+            self._monitor_socket.close()
             self._fleet.close()
             self._selector.close()
             self._wakeup.close()
@@ -193,6 +206,7 @@ class Supervisor:
         self._service_manager.update(states, progresses=self._fleet.progresses())
         self._events.watch_clock()
         self._govern()
+        self._show_health()
         if monotonic() >= self._next_health:
             self._next_health = monotonic() + self._config.device.health_interval
             self._publish_health()
@@ -219,6 +233,7 @@ class Supervisor:
             self._ledger.accept(cell, record.items, monotonic())
         elif isinstance(record, Heartbeat):
             self._ledger.add(cell, record, monotonic())
+            self._show_inputs(cell, record)
         elif isinstance(record, Transition):
             if self._plan.runs(record.pipeline) and not self._ledger.has_moved(cell, record.pipeline):
                 self._move(record)
@@ -250,6 +265,31 @@ class Supervisor:
         self._roster.health_published(connected=self._reporters.connected())
         return health
 
+    def _show_health(self) -> None:
+        """Show those who watch how the pipelines are, once a second."""
+        self._monitor_socket.tend()
+        if self._monitor.watched and monotonic() >= self._next_shown:
+            self._next_shown = monotonic() + WATCHED_INTERVAL
+            for account in self._ledger.accounts.values():
+                self._monitor.show(self._shown_health.pipeline(account, now()))
+
+    def _show_inputs(self, cell: str, heartbeat: Heartbeat) -> None:
+        """Show those who watch what a source of a cell gives. The values go to no reporter."""
+        inputs, assigned = heartbeat.inputs, self._plan.cells.get(cell)
+        if inputs is not None and assigned is not None and inputs.source in assigned.sources:
+            self._monitor.show(
+                InputMessage(
+                    device=self._origin.device,
+                    source=inputs.source,
+                    pipelines=list(heartbeat.pipelines),
+                    time=now(),
+                    rate=inputs.rate,
+                    shape=inputs.shape,
+                    channels=inputs.channels,
+                    values=inputs.rows,
+                )
+            )
+
     def _report_removed_pipelines(self) -> None:
         """Report that the pipelines of earlier configurations are stopped: a broker may retain another state."""
         for name in self._roster.adopt(self._config.pipelines):
@@ -263,6 +303,7 @@ class Supervisor:
         cells = self._plan.cells
         owners = {pipeline: name for name, cell in cells.items() for pipeline in cell.pipelines}
         self._ledger.assign(owners, monotonic())
+        self._monitor.keep(self._config.sources, self._ledger.accounts)
         self._fleet.assign(cells)
 
     def _report_plan(self) -> None:

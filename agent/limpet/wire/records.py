@@ -36,6 +36,9 @@ LONGEST_NAME = 64
 MOST_CAUSES = 32
 """Causes of dropped samples in one heartbeat, and in the health of one pipeline."""
 
+MOST_SHOWN_CHANNELS, MOST_SHOWN_ROWS = 16, 8
+"""Values of a source that a heartbeat carries: of so many channels, and so many samples."""
+
 MOST_RESULTS = 1024
 """Results in one record."""
 MOST_PIPELINES = 1024
@@ -111,11 +114,27 @@ class Figures(msgspec.Struct, omit_defaults=True):
     latency: dict[TimedStep, dict[BucketIndex, Times]] = msgspec.field(default_factory=dict)
 
 
+class Inputs(msgspec.Struct):
+    """What came from a source since the heartbeat before: samples a second, and the values of a few of them.
+
+    ``rows``: oldest first, with the values of the first channels. ``shape`` is that of one sample.
+    """
+
+    source: Name
+    rate: Annotated[float, Meta(ge=0, le=1e12)]
+    shape: Annotated[list[NonNegative], Meta(max_length=MOST_DIMENSIONS)]
+    channels: Annotated[list[Name], Meta(max_length=MOST_SHOWN_CHANNELS)]
+    rows: Annotated[
+        list[Annotated[list[float], Meta(max_length=MOST_SHOWN_CHANNELS)]], Meta(max_length=MOST_SHOWN_ROWS)
+    ]
+
+
 class Heartbeat(msgspec.Struct, tag=True):
     """A sign of progress. ``dropped`` counts samples by cause since the heartbeat before."""
 
     pipelines: Annotated[dict[Name, Figures], Meta(max_length=MOST_PIPELINES)]
     dropped: Annotated[dict[Name, NonNegative], Meta(max_length=MOST_CAUSES)]
+    inputs: Inputs | None = None
 
 
 class Transition(msgspec.Struct, tag=True, omit_defaults=True):

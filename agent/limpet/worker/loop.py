@@ -56,7 +56,7 @@ class Worker:
         self._places = places
         self._devices = devices
         self._intake = Intake(source, places.allowed)
-        self._reports = Reports(supervisor, source.name, self._intake, in_force)
+        self._reports = Reports(supervisor, source.name, source.spec, self._intake, in_force)
         self._results = ResultSender(supervisor, self._leave_out)
         self._requests = InferenceRequests(self._send_answer)
         self._pipelines = Pipelines(supervisor, source.spec, self._reports, self._results, self._requests)
@@ -95,7 +95,7 @@ class Worker:
         longest = BATCH_AGE if self._results.pending else IDLE
         samples = self._intake.mailbox.get(0.0 if self._requests else longest)
         if samples is not None:
-            self._reports.count_gaps(samples)
+            self._reports.see(samples)
             pipelines.feed(samples)
         self._results.flush_if_due()
         self._reports.heartbeat(pipelines.running.values())

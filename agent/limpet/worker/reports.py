@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from limpet.wire.border import cleaned, cleaned_placed, folded
 from limpet.wire.records import Figures, Heartbeat, Notice, SwapReport, SwapStep, Transition, WorkerEvent
 from limpet.worker.intake import Gaps
+from limpet.worker.live_inputs import LiveInputs
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from limpet.contracts.data import Samples
+    from limpet.contracts.data import Samples, SampleSpec
     from limpet.contracts.messages import State
     from limpet.worker.intake import Intake
     from limpet.worker.result_sender import SupervisorChannel
@@ -31,7 +32,9 @@ GAP_NOTICES = 10.0
 class Reports:
     """Sends them. ``sandbox``: what this process has given up. ``deadline``: seconds, see ``PipelineConfig``."""
 
-    def __init__(self, supervisor: SupervisorChannel, source: str, intake: Intake, sandbox: list[str]) -> None:
+    def __init__(
+        self, supervisor: SupervisorChannel, source: str, spec: SampleSpec, intake: Intake, sandbox: list[str]
+    ) -> None:
         self.deadline = 10.0
         self._supervisor = supervisor
         self._source = source
@@ -39,6 +42,7 @@ class Reports:
         self._sandbox = sandbox
         self._source_away: str | None = None
         self._gaps = Gaps()
+        self._inputs = LiveInputs(source, spec)
         self._counted: Counter[str] = Counter()
         self._next_heartbeat = 0.0
 
@@ -105,9 +109,10 @@ class Reports:
             self.notice(running.name, "rate", watched.reason or "samples come at the model's rate again")
             self.at_work(running)
 
-    def count_gaps(self, samples: Samples) -> None:
-        """Look for gaps in a block before it goes to the pipelines. ``heartbeat`` reports them."""
+    def see(self, samples: Samples) -> None:
+        """Look at a block before it goes to the pipelines. ``heartbeat`` reports gaps and some of the values."""
         self._gaps.see(samples)
+        self._inputs.see(samples)
 
     # --- heartbeats
 
@@ -118,7 +123,7 @@ class Reports:
             return
         self._next_heartbeat = time + min(HEARTBEAT, self.deadline / 4)
         figures = {running.name: self._figures(running.known) for running in pipelines}
-        self._supervisor.send(Heartbeat(figures, self._newly_dropped()))
+        self._supervisor.send(Heartbeat(figures, self._newly_dropped(), self._inputs.take()))
         if self._gaps.count and time >= self._gaps.next_notice:
             self._report_gaps(pipelines, time)
 
