@@ -116,14 +116,22 @@ def unknown_command(commands: Any, name: str) -> UsageError:
     return UsageError(f"{program}: no {what} {name!r}.{_meant(name, known)} Run: {program} --help")
 
 
+def below(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
+    """Return the parsers of a command's own commands."""
+    found = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001 - argparse has no other way to list them
+    return [one for action in found for one in action.choices.values()]
+
+
+def own_actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """Return the arguments that a parser declares, without its commands."""
+    return [action for action in parser._actions if not isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001 - as above
+
+
 def actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
-    """Yield what a parser and those below it declare. Each name of a command below is left out."""
-    for action in parser._actions:  # noqa: SLF001 - argparse has no other way to list them
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001
-            for below in action.choices.values():
-                yield from actions(below)
-        else:
-            yield action
+    """Yield the arguments that a parser and those below it declare."""
+    yield from own_actions(parser)
+    for one in below(parser):
+        yield from actions(one)
 
 
 def _examples(module: Any) -> str:

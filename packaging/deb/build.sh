@@ -43,6 +43,7 @@ install -m 644 README.md CHANGELOG.md NOTICE "$root/usr/share/doc/limpet/"
 install -m 644 LICENSE "$root/usr/share/doc/limpet/copyright"
 cp -r docs "$root/usr/share/doc/limpet/"
 ln -s ../../limpet/firmware-configs "$root/usr/share/doc/limpet/firmware-configs"
+.venv/bin/python tools/share.py "$root/usr/share" limpet
 
 size=$(du -sk --exclude=DEBIAN "$root" | cut -f1)
 sed -e "s/@VERSION@/$version/" -e "s/@ARCH@/$arch/" -e "s/@SIZE@/$size/" $here/control >"$root/DEBIAN/control"

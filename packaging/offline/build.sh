@@ -15,6 +15,8 @@ mv "$root/wheels/requirements.txt" "$root/"
     --dest "$root/wheels"
 cp packaging/offline/install.sh "$root/"
 cp -r systemd firmware-configs docs LICENSE NOTICE "$root/"
+.venv/bin/python tools/share.py "$root/share" limpet
+mv "$root/share/zsh/vendor-completions" "$root/share/zsh/site-functions"
 echo "$arch" >"$root/arch"
 (cd "$root" && find . -type f ! -name SHA256SUMS -print0 | sort -z | xargs -0 sha256sum >SHA256SUMS)
 tar --sort=name --owner=0 --group=0 --numeric-owner --mtime="@${SOURCE_DATE_EPOCH:-$(git log -1 --format=%ct)}" \

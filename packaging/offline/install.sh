@@ -6,6 +6,7 @@ cd "$(dirname "$0")"
 prefix=/opt/limpet
 units=/etc/systemd/system
 share=/usr/share/limpet
+pages=/usr/local/share
 command=/usr/local/bin/limpet
 running=
 [ ! -d /run/systemd/system ] || running=yes
@@ -22,6 +23,7 @@ uninstall() {
     for unit in systemd/*.service systemd/*.timer systemd/*.slice; do
         rm -f "$units/$(basename "$unit")"
     done
+    (cd share && find . -type f) | while read -r file; do rm -f "$pages/$file"; done
     rm -rf $prefix $share $command /etc/sysusers.d/limpet.conf /etc/tmpfiles.d/limpet.conf /etc/modules-load.d/limpet.conf
     [ -z "$running" ] || systemctl daemon-reload
     echo "Limpet is gone. /etc/limpet and /var/lib/limpet are left."
@@ -56,6 +58,8 @@ ln -sf $prefix/bin/limpet $command
 install -m 644 systemd/*.service systemd/*.timer systemd/*.slice $units/
 mkdir -p $share
 cp -r systemd/drop-ins firmware-configs $share/
+# Manual pages, and completion for bash, zsh and fish.
+(cd share && find . -type f) | while read -r file; do install -D -m 644 "share/$file" "$pages/$file"; done
 install -D -m 644 systemd/limpet.sysusers /etc/sysusers.d/limpet.conf
 install -D -m 644 systemd/limpet.tmpfiles /etc/tmpfiles.d/limpet.conf
 install -D -m 644 systemd/limpet.modules-load /etc/modules-load.d/limpet.conf

@@ -40,7 +40,7 @@ HELP = "Write a configuration for this machine's sensors and models"
 GROUP = "start"
 EXAMPLES = (
     ("limpet init", "Write limpet.toml. Limpet asks for what it cannot detect."),
-    ("limpet init --port /dev/ttyUSB0 --model motion-1.limpet --url mqtt://localhost:1883", "Ask for less."),
+    ("limpet init --port /dev/ttyUSB0 --url mqtt://localhost:1883", "Name the port and the broker."),
     ("limpet init --output site.toml --force", "Overwrite another file."),
 )
 
@@ -86,7 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--state",
         type=Path,
         metavar="FOLDER",
-        help=f"State directory. Default: {directories.state()} if it can be written, else limpet-state.",
+        help="State directory. Default: /var/lib/limpet if it can be written, else limpet-state.",
     )
     add(
         "--listen",
