@@ -26,7 +26,7 @@ EXAMPLES = (
     ("limpet reset --yes", "Do not ask."),
 )
 
-_OWN = ("cache", "models", directories.REPORTERS)
+_OWN = ("cache", directories.LEARNED, "models", directories.REPORTERS)
 """Folders in the state directory that are deleted. Nothing else in it is touched: others may use it too."""
 _FILES = ("lock", "boot.json", "boot.new")
 _FORGOTTEN = ("pipelines.json", "pipelines.new")

@@ -97,13 +97,14 @@ class ModelFile(msgspec.Struct, frozen=True):
     """The one file that a pipeline runs.
 
     ``sha256`` is what ``limpet.models.bundle.examine`` found. Each process that opens the file
-    compares it. ``version`` is 0 for a bare model.
+    compares it. ``version`` is 0 for a bare model. ``runtime``: the kind of plugin that runs it; empty if unknown.
     """
 
     path: Path
     name: str
     version: int
     sha256: str
+    runtime: str = ""
 
 
 class FoundModel(msgspec.Struct, frozen=True):
@@ -119,11 +120,12 @@ class FoundModel(msgspec.Struct, frozen=True):
     sha256: str = ""
     problem: str = ""
     lower: bool = False
+    runtime: str = ""
 
     @property
     def file(self) -> ModelFile:
         """What a pipeline is assigned."""
-        return ModelFile(self.path, self.name, self.version, self.sha256)
+        return ModelFile(self.path, self.name, self.version, self.sha256, self.runtime)
 
 
 class PipelineAssignment(msgspec.Struct, frozen=True):

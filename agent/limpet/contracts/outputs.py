@@ -30,15 +30,19 @@ class Classification(msgspec.Struct, gc=False):
     abstained: bool
 
 
-class Anomaly(msgspec.Struct, gc=False):
+class Anomaly(msgspec.Struct, gc=False, omit_defaults=True):
     """Whether there is an anomaly, by the score of this window and those before.
 
-    ``score`` is null where it is not finite. ``threshold`` is what it was compared with.
+    ``score`` is null where it is not finite. ``threshold`` is what it was compared with, null while there is none.
+    Only models that learn on the device have the rest. ``untrained``: the model still learns what is normal, so
+    ``anomalous`` is false whatever the score. ``learned``: share of its learning time that is over, 0 to 1.
     """
 
     anomalous: bool
     score: float | None
-    threshold: float
+    threshold: float | None
+    untrained: bool | None = None
+    learned: float | None = None
 
 
 class Detection(msgspec.Struct, gc=False):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, runtime_checkable
 
 import msgspec
 
@@ -45,6 +45,25 @@ class Model(Protocol):
         """Take images of bytes from now on, which stand for these 256 real values. Return False to refuse."""
 
 
+@runtime_checkable
+class Learning(Protocol):
+    """A model that learns from the windows that it runs.
+
+    It does so only between ``learn`` and ``stop_learning``. Before, its runs leave no trace: a model is tried,
+    proven and measured with windows that are made up.
+    """
+
+    def learn(self, folder: Path | None, meaning: str) -> str:
+        """Begin to learn, or go on. Return what a person should know about that, empty if nothing.
+
+        ``folder`` is the pipeline's own and survives restarts; ``None`` if nothing is to be kept. ``meaning``
+        identifies what the inputs are: what was learned from inputs with another meaning does not count.
+        """
+
+    def stop_learning(self) -> None:
+        """Keep what was learned, and learn no more until ``learn`` is called. ``close`` does that too."""
+
+
 class LoadedModel(Model, Protocol):
     """A model as a runtime has loaded it."""
 
@@ -73,7 +92,8 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     """What a module of a runtime declares as ``ABILITIES``. One that declares nothing has the defaults.
 
     ``package`` and ``version`` are those of the library that runs models. ``interpreter`` makes TFLite
-    interpreters on the CPU, which show how long single ops take.
+    interpreters on the CPU, which show how long single ops take. ``learns``: its models learn on the device, see
+    ``Learning``. Their worker may write in a folder of its pipeline's own, see ``limpet.device.directories``.
     """
 
     check: CheckModel = _no_problem
@@ -81,6 +101,7 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     package: str = ""
     version: str = ""
     interpreter: Callable[..., Any] | None = None
+    learns: bool = False
 
 
 class RuntimePlugin(Protocol):

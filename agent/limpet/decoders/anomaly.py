@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isfinite, isnan
+from math import floor, isfinite, isnan, nan
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
@@ -27,18 +27,24 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What counts as an anomaly, and when it is over.
 
     ``metric`` makes the score: the mean squared (``mse``) or mean absolute (``mae``) difference between the
-    model's first input and its first output, or that ``output`` itself, one number. An anomaly begins with
-    ``rise`` windows in a row at or above ``threshold`` and ends with ``fall`` windows in a row below ``release``,
-    Default of ``release``: ``threshold``.
+    model's first input and its first output, or that ``output`` itself, one number. ``learning`` is for a model
+    that learns on the device: its outputs are the score, a threshold, and the share of its learning time that is
+    over. An anomaly begins with ``rise`` windows in a row at or above ``threshold`` and ends with ``fall`` windows
+    in a row below ``release``. Default of ``release``: ``threshold``. Only ``learning`` needs no ``threshold``:
+    its default is the model's.
     """
 
-    threshold: float
+    threshold: float | None = None
     release: float | None = None
     rise: Count = 1
     fall: Count = 1
-    metric: Literal["mse", "mae", "output"] = "mse"
+    metric: Literal["mse", "mae", "output", "learning"] = "mse"
 
     def __post_init__(self) -> None:
+        if self.threshold is None:
+            if self.metric != "learning":
+                raise ValueError("threshold is missing; only a model that learns on the device has its own")
+            return
         if isnan(self.threshold):
             raise ValueError("threshold must be a number")
         if self.release is not None and not self.release <= self.threshold:
@@ -57,6 +63,11 @@ def open(config: Config, spec: Spec) -> AnomalyDecoder:
             f'metric = "output" takes a score, not an output of shape {list(outputs[0].shape)}; '
             'for a model that reconstructs its input take "mse"'
         )
+    if config.metric == "learning" and (len(outputs) != 3 or any(np.prod(one.shape) != 1 for one in outputs)):
+        raise ValueError(
+            'metric = "learning" takes a score, a threshold and the share that is learned, one number each; '
+            f"the model has outputs of the shapes {[list(one.shape) for one in outputs]}"
+        )
     return AnomalyDecoder(config, spec)
 
 
@@ -68,16 +79,21 @@ class AnomalyDecoder:
 
     def __init__(self, config: Config, spec: Spec) -> None:
         self.spec = spec
-        self._threshold = config.threshold
+        self._threshold = nan if config.threshold is None else config.threshold
+        self._learning = config.metric == "learning"
+        self._follows_model = config.threshold is None
         self._release = config.release
         self._rise, self._fall = config.rise, config.fall
-        self._measure = {"mse": _squared, "mae": _absolute, "output": None}[config.metric]
+        self._measure = {"mse": _squared, "mae": _absolute, "output": None, "learning": None}[config.metric]
         self._anomalous = False
         self._against = 0  # windows in a row that contradict _anomalous
 
     def __call__(self, window: Window) -> Window:
         """Return the window with its score and what follows. ``ModelError`` if input and output differ in size."""
         output, measure = window.outputs[0], self._measure
+        if self._learning:
+            window.result = self._judge_learning(*(float(one.item()) for one in window.outputs))
+            return window
         score = measure(_difference(output, window.inputs[0])) if measure else float(output.item())
         window.result = self._judge(score)
         return window
@@ -87,6 +103,12 @@ class AnomalyDecoder:
     ) -> None:
         """Score each window, in their order."""
         measure = self._measure
+        if self._learning:
+            for window, values in zip(
+                windows, zip(*(one.ravel().tolist() for one in outputs), strict=True), strict=True
+            ):
+                window.result = self._judge_learning(*values)
+            return
         if measure is None:
             scores = outputs[0].ravel().tolist()
         else:
@@ -103,6 +125,20 @@ class AnomalyDecoder:
     def set_threshold(self, value: float) -> None:
         """Compare with another threshold from the next window on."""
         self._threshold = value
+        self._follows_model = False
+
+    def _judge_learning(self, score: float, threshold: float, learned: float) -> Anomaly:
+        """Judge by the model's threshold, unless there is another. Before it has learned, there is no anomaly."""
+        if self._follows_model:
+            self._threshold = threshold
+        if learned >= 1:
+            judged = self._judge(score)
+            judged.untrained, judged.learned = False, 1.0
+            return judged
+        self.reset()
+        # Rounded down: 1 only once the time is over.
+        share = floor(learned * 1000) / 1000
+        return Anomaly(False, _finite(score), _finite(self._threshold), untrained=True, learned=share)
 
     def _judge(self, score: float) -> Anomaly:
         threshold = self._threshold
@@ -118,7 +154,11 @@ class AnomalyDecoder:
                 self._against = 0
         elif not isnan(score):
             self._against = 0
-        return Anomaly(self._anomalous, score if isfinite(score) else None, threshold)
+        return Anomaly(self._anomalous, _finite(score), _finite(threshold))
+
+
+def _finite(value: float) -> float | None:
+    return value if isfinite(value) else None
 
 
 def _difference(output: Array, seen: Array) -> FloatArray:

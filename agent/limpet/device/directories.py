@@ -41,6 +41,18 @@ def drivers_cache(state: Path, pipeline: str) -> Path:
     return state / CACHE / "drivers" / pipeline
 
 
+LEARNED = "learned"
+"""Folder in the state directory for what models learn on this device: a folder for each pipeline."""
+
+
+def learned(state: Path, pipeline: str) -> Path:
+    """Return where the model of one pipeline keeps what it learns.
+
+    Only the worker of that pipeline may write there.
+    """
+    return state / LEARNED / pipeline
+
+
 REPORTERS = "reporters"
 """In the state directory and in the runtime directory: a folder for each reporter."""
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from limpet.accelerators import delegate_kinds
+from limpet.contracts.runtime import Abilities
 from limpet.device import directories
 from limpet.errors import ConfigError
 from limpet.inference.resolving import Resolver
 from limpet.isolation.permissions import Permissions
 from limpet.models.store import leads_to_model
-from limpet.plugins import needs_of
+from limpet.plugins import abilities, load, needs_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,11 +38,34 @@ def of_worker(assignment: Assignment, source: Configured) -> Permissions:
     return Permissions(
         read=_of_inputs(assignment, source),
         change=frozenset({directories.models_cache(assignment.folders.state.resolve(), assignment.cell)})
+        | _learned(assignment)
         | _written(assignment.folders, name, source),
         devices=frozenset(declared.devices),
         endpoints=frozenset(declared.endpoints),
         network=declared.network,
     )
+
+
+def _learned(assignment: Assignment) -> frozenset[Path]:
+    """Return the folders in which models keep what they learn: one for each pipeline whose runtime declares that.
+
+    A runtime that cannot be imported fails its pipeline when that is planned.
+    """
+    state = assignment.folders.state.resolve()
+    return frozenset(
+        directories.learned(state, name)
+        for name, pipeline in assignment.pipelines.items()
+        if learns(pipeline.model.runtime)
+    )
+
+
+def learns(runtime: str) -> bool:
+    """Whether the models of this kind of runtime learn on the device."""
+    if not runtime:
+        return False
+    with suppress(ConfigError):
+        return abilities(load("runtimes", runtime), Abilities).learns
+    return False
 
 
 def _of_inputs(assignment: Assignment, source: Configured) -> frozenset[Path]:

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from copy import deepcopy
 from itertools import chain, repeat
 from time import monotonic_ns
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from msgspec.structs import replace
@@ -18,6 +18,7 @@ from limpet.inference.admission import load
 from limpet.inference.batches import Batches, Decoded, suited
 from limpet.inference.finite import finite_runs
 from limpet.inference.graph import Graph
+from limpet.inference.meaning import meaning
 from limpet.inference.rates import watch
 from limpet.inference.stages import refuse_result
 from limpet.inference.window import Windower
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from limpet.contracts.runtime import Learning
     from limpet.inference.admission import Load
     from limpet.inference.graph import Captured
     from limpet.inference.join import Join
@@ -227,6 +229,21 @@ class Pipeline:
         self.latency.take()
         self.clipping.take()
         return same
+
+    def learn(self) -> str:
+        """Have a model that learns on the device do so from now on, from where its folder or itself stands.
+
+        Return what a person should know about that, empty if nothing. A pipeline that is only tried does not
+        learn.
+        """
+        if not self.plan.runtime.abilities.learns:
+            return ""
+        return cast("Learning", self.model).learn(self.plan.learned, meaning(self.plan))
+
+    def stop_learning(self) -> None:
+        """Have a model that learns keep what it learned, and learn no more."""
+        if self.plan.runtime.abilities.learns:
+            cast("Learning", self.model).stop_learning()
 
     def adopt_captures(self, other: Pipeline) -> None:
         """Show the next window to those who wait for one of another pipeline, which is about to be closed."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 
 from limpet.contracts.data import SampleSpec
@@ -30,7 +32,8 @@ class PipelinePlan(msgspec.Struct, frozen=True):
     ``columns`` are the source's channels that the model takes, ``None`` for all as they are; ``spec`` is what the
     samples are with only those. ``inputs`` are the model's, in its order; none if its runtime does not read files
     and its manifest names none. ``delegates`` come best first; ``require`` and what follows is as configured.
-    ``warnings``: what is allowed and most likely not meant, a sentence each.
+    ``warnings``: what is allowed and most likely not meant, a sentence each. ``learned``: where a model that
+    learns keeps what it learns.
     """
 
     name: str
@@ -50,6 +53,7 @@ class PipelinePlan(msgspec.Struct, frozen=True):
     every: int = 1
     rate_tolerance: float = 0.05
     warnings: tuple[str, ...] = ()
+    learned: Path | None = None
 
     @property
     def resamples(self) -> bool:

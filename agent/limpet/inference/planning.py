@@ -127,6 +127,7 @@ def _plan(
         every=wanted.every,
         rate_tolerance=wanted.rate_tolerance,
         warnings=tuple(warnings(wanted, manifest, state)),
+        learned=directories.learned(assignment.folders.state, pipeline.name),
     )
 
 

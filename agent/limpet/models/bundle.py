@@ -65,12 +65,13 @@ class Identity(msgspec.Struct, frozen=True):
     """Which model a file is.
 
     ``sha256`` is that of a bundle's manifest, which has the hashes of all other members. Of a bare model it is
-    that of the file.
+    that of the file. ``runtime``: the kind of plugin that runs it.
     """
 
     name: str
     version: int
     sha256: str
+    runtime: str = "tflite"
 
 
 def examine(path: Path) -> Identity:
@@ -85,7 +86,7 @@ def examine(path: Path) -> Identity:
         _labels(path, archive, manifest)
         for name in manifest.members:
             _refuse_other(path, name, _copy(archive, name, None), manifest.members)
-        return Identity(manifest.name, manifest.version, _digest_of(data))
+        return Identity(manifest.name, manifest.version, _digest_of(data), manifest.runtime)
 
 
 def load(path: Path, cache: Path, identity: str = "") -> Bundle:

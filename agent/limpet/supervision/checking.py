@@ -89,7 +89,9 @@ class Checking:
             found = FoundModel(path, "", 0, problem=f"{path}: the process that examines it failed: {reason}")
         else:
             problem = cleaned(examined.problem)
-            found = FoundModel(path, examined.name, examined.version, examined.sha256, problem)
+            found = FoundModel(
+                path, examined.name, examined.version, examined.sha256, problem, runtime=examined.runtime
+            )
         self._survey.take(found)
         self._examine()
 

@@ -18,6 +18,10 @@ MOST_PROBLEMS = 1024
 """Faults of a configuration that a checker reports."""
 
 
+RUNTIME = r"^[A-Za-z0-9._-]{0,64}\Z"
+"""Names that a runtime may have."""
+
+
 class Preload(msgspec.Struct, tag=True):
     """To the fork server: import these modules, so that workers need not."""
 
@@ -96,12 +100,16 @@ class Checked(msgspec.Struct, tag=True):
 
 
 class Examined(msgspec.Struct, tag=True):
-    """From an examiner: which model a file is; or, if ``problem`` is not empty, what is wrong with it."""
+    """From an examiner: which model a file is; or, if ``problem`` is not empty, what is wrong with it.
+
+    ``runtime``: the kind of plugin that runs it.
+    """
 
     name: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9._-]{0,63})?\Z")] = ""
     version: ModelVersion = 0
     sha256: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
     problem: Text = ""
+    runtime: Annotated[str, Meta(pattern=RUNTIME)] = ""
 
     def __post_init__(self) -> None:
         if not (self.problem or (self.name and self.sha256)):

@@ -6,6 +6,7 @@ of its own: what a file does to its examiner changes nothing that is known of ot
 
 from __future__ import annotations
 
+import re
 import signal
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,12 @@ from limpet.isolation.permissions import Permissions
 from limpet.models.store import leads_to_model
 from limpet.wire.border import cleaned
 from limpet.wire.channel import Channel
-from limpet.wire.fork_records import Examined
+from limpet.wire.fork_records import RUNTIME, Examined
 
 if TYPE_CHECKING:
     import socket
 
+    from limpet.contracts.assignment import FoundModel
     from limpet.wire.fork_records import Examine
 
 TIME_LIMIT = 60
@@ -33,4 +35,9 @@ def run(end: socket.socket, task: Examine) -> None:
     confined.limit_memory()
     sandbox.enter(Permissions(frozenset({task.path.resolve()} if leads_to_model(task.path) else ())))
     found = examined(task.path)
-    supervisor.send(Examined(found.name, found.version, found.sha256, cleaned(found.problem)))
+    supervisor.send(Examined(found.name, found.version, found.sha256, cleaned(found.problem), _runtime(found)))
+
+
+def _runtime(found: FoundModel) -> str:
+    """Return the runtime that a model names, empty if no plugin can have such a name: that fails its pipeline."""
+    return found.runtime if re.fullmatch(RUNTIME, found.runtime) else ""

@@ -192,6 +192,11 @@ class Pipelines:
     def _run(self, opening: Opening, pipeline: Pipeline) -> None:
         self.running[opening.name] = RunningPipeline(pipeline, opening.options, opening.revision)
         self._warn(opening.name, pipeline)
+        self._learn(opening.name, pipeline)
+
+    def _learn(self, name: str, pipeline: Pipeline) -> None:
+        if problem := pipeline.learn():
+            self._reports.notice(name, "warning", problem)
 
     def _warn(self, name: str, pipeline: Pipeline) -> None:
         for warning in pipeline.plan.warnings:
@@ -227,7 +232,9 @@ class Pipelines:
             return
         if old.delegated is not None:
             old.delegated.drop_candidate()
+        old.pipeline.stop_learning()  # What it learned is kept: the successor may go on from there.
         pipeline.take_over(old.pipeline)
+        self._learn(name, pipeline)
         swap.phase = Phase.TRIAL
         self.running[name] = RunningPipeline(
             pipeline, opening.options, opening.revision, Trial(old), reported=True
@@ -267,6 +274,7 @@ class Pipelines:
         trial.old.pipeline.adopt_captures(successor.pipeline)
         self.running[name] = trial.old
         self._free(successor)
+        self._learn(name, trial.old.pipeline)
         for samples in trial.samples:
             if name in self.running:
                 self._feed(name, samples)
