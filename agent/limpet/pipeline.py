@@ -110,7 +110,7 @@ class Pipeline(Generic[T]):
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="limpet-")))
             delegates = options.get("delegates", ["cpu"])
             plan = plan_model(Path(model), _samples(Path(model), folder, options), delegates, folder, wanted)
-            core = stack.enter_context(Core(plan))
+            core = stack.enter_context(Core(replace(plan, learned=None)))
             for warning in core.plan.warnings:
                 log.warning("%s: %s", model, warning)
             self._take(core, None, output)
@@ -162,6 +162,8 @@ class Pipeline(Generic[T]):
             )
         self._core, self._source = core, source
         self._next = 0
+        if problem := core.learn():
+            log.warning("%s: %s", core.plan.name, problem)
 
     # --- what it is
 

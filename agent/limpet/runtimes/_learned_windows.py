@@ -112,6 +112,7 @@ class LearnedWindows:
 
     def save(self, path: Path, meaning: str) -> None:
         """Write the file so that after a power cut it is either the old one or the new one. ``OSError``."""
+        path.parent.mkdir(parents=True, exist_ok=True)
         state_files.replace(path, self.encoded(meaning))
 
 
