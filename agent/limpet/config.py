@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -18,15 +18,14 @@ from limpet.contracts.assignment import DelegateTable, Folders, PipelineOptions,
 from limpet.contracts.fields import Count, Positive, Share
 from limpet.device import directories
 from limpet.errors import ConfigError, ConfigFileError, Problem
-from limpet.wording import suggest
+from limpet.wording import below, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
-_NAMES = f"matching regex {_NAME_PATTERN!r}"
-_NAME_RULE = "use letters, digits, '.', '_' and '-', at most 64; begin with a letter or a digit"
-Identifier = Annotated[str, Meta(pattern=_NAME_PATTERN)]
+_NAME_RULE = 'letters, digits, ".", "_" and "-", at most 64 characters, the first one a letter or a digit'
+Identifier = Annotated[str, Meta(pattern=_NAME_PATTERN, extra={"use": _NAME_RULE})]
 """A word that may stand in an MQTT topic, a file name and a result's id."""
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -238,7 +237,10 @@ def fill(kind: type[S], table: Mapping[str, Any], where: str, base: Path, proble
     def locate(wanted: type, value: Any) -> Any:
         if wanted is Path and isinstance(value, str):
             return base / Path(value).expanduser()
-        raise ValueError(f"expected a path in quotes, got {value!r}")
+        raise ValueError("use a path in quotes")
+
+    def convert(value: Any, wanted: Any) -> Any:
+        return msgspec.convert(value, wanted, dec_hook=locate)
 
     before = len(problems)
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
@@ -247,18 +249,25 @@ def fill(kind: type[S], table: Mapping[str, Any], where: str, base: Path, proble
     for key, field in fields.items():
         if key in table:
             try:
-                values[field.name] = msgspec.convert(table[key], field.type, dec_hook=locate)
-            except msgspec.ValidationError as error:
-                problems.append(f"{where}.{key}{_plain(error)}{_choices(field.type, table[key])}")
+                values[field.name] = convert(table[key], field.type)
+            except (msgspec.ValidationError, RecursionError):
+                problems += _form().problems_of(table[key], field.type, f"{where}.{key}", convert)
         elif field.required:
-            problems.append(f"{where}.{key}: missing")
+            problems.append(_form().missing(field.type, f"{where}.{key}"))
     if len(problems) > before:
         return None
     try:
         return kind(**values)
     except ValueError as error:
-        problems.append(f"{where}: {error}")
+        problems.append(below(where, str(error), fields))
         return None
+
+
+def _form() -> Any:
+    """Import what finds words for a problem: where all is well, it costs no memory."""
+    from limpet.problems import form
+
+    return form
 
 
 def _heavier(pipeline: PipelineConfig) -> list[str]:
@@ -280,26 +289,10 @@ def _heavier(pipeline: PipelineConfig) -> list[str]:
     return problems
 
 
-def _choices(kind: Any, value: Any) -> str:
-    """Return what a field that takes one of a few words or numbers was probably meant to say, or all of them."""
-    known = get_args(kind) if get_origin(kind) is Literal else ()
-    words = [word for word in get_args(kind) if isinstance(word, str)]
-    if words and isinstance(value, str):
-        return suggest(value, words)
-    return f" (there are: {', '.join(map(str, known))})" if known else ""
-
-
-def _plain(error: msgspec.ValidationError) -> str:
-    """Return msgspec's sentence behind its own path, ``- at `$[0].x```: ``[0].x: sentence``."""
-    text, _, inner = str(error).partition(" - at `$")
-    text = _NAME_RULE if text.endswith(_NAMES) else text[:1].lower() + text[1:]
-    return f"{inner.rstrip('`')}: {text}"
-
-
 def _group(tables: Mapping[str, Any], name: str, problems: list[str]) -> dict[str, Any]:
     group = tables.get(name)
     if group is None:
-        problems.append(f"{name}: missing; every configuration has a table [{name}]")
+        problems.append(f"{name} is missing; every configuration has a table [{name}]")
     elif not isinstance(group, dict):
         problems.append(f"{name}: must be a table, as [{name}]")
     else:
@@ -314,7 +307,7 @@ def _named(group: Mapping[str, Any], where: str, problems: list[str]) -> list[tu
         try:
             msgspec.convert(name, Identifier)
         except msgspec.ValidationError:
-            problems.append(f"{where}.{name}: a name has letters, digits, '.', '_' and '-' only, at most 64")
+            problems.append(f"{where}.{name}: use a name of {_NAME_RULE}")
             continue
         if isinstance(raw, dict):
             named.append((name, raw))
@@ -328,14 +321,22 @@ def _table(raw: Mapping[str, Any], where: str, problems: list[str]) -> SourceTab
     kind, silence = options.pop("kind", None), options.pop("silence", None)
     bounds = {key: options.pop(key) for key in ("queue", "queue_bytes") if key in options}
     if not isinstance(kind, str):
-        problems.append(f'{where}.kind: missing; it names the plugin, as kind = "serial"')
+        problems.append(_no_kind(where, raw, "serial"))
     elif wrong := [key for key, value in bounds.items() if not _is_count(value)]:
-        problems += [f"{where}.{key}: expected an integer of at least 1" for key in wrong]
+        problems += [
+            f"{where}.{key} is {_form().shown(raw[key])}; use a whole number of at least 1" for key in wrong
+        ]
     elif silence is not None and not (_is_number(silence) and 0 <= silence < math.inf):
-        problems.append(f"{where}.silence: expected seconds, at least 0; 0 means never")
+        problems.append(f"{where}.silence is {_form().shown(silence)}; use seconds, or 0 for never")
     else:
         return SourceTable(kind, options, silence=silence, **bounds)
     return None
+
+
+def _no_kind(where: str, table: Mapping[str, Any], example: str) -> str:
+    """Return that a table does not say which plugin it is for."""
+    state = f"is {_form().shown(table['kind'])}" if "kind" in table else "is missing"
+    return f'{where}.kind {state}; it names the plugin, as kind = "{example}"'
 
 
 def _is_count(value: Any) -> bool:
@@ -359,7 +360,7 @@ def _reporters(tables: Mapping[str, Any], problems: list[str]) -> dict[str, Repo
         if isinstance(kind, str):
             found[name] = ReporterTable(kind, options, where)
         else:
-            problems.append(f'{where}.kind: missing; it names the plugin, as kind = "mqtt"')
+            problems.append(_no_kind(where, raw, "mqtt"))
         if problem := _unfit_for_folder(name, found):
             problems.append(f"{where}: {problem}")
     return found

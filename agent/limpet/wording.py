@@ -29,6 +29,12 @@ def suggest(word: str, known: Iterable[str]) -> str:
     return f" (there are: {listed(words)})" if words else ""
 
 
+def below(where: str, reason: str, keys: Iterable[str]) -> str:
+    """Return a reason with the table that it is about in front: ``mqtt.url: ...`` if it begins with a key."""
+    key = reason.partition(" ")[0].rstrip(":,").partition(".")[0].partition("[")[0]
+    return f"{where}.{reason}" if key in set(keys) else f"{where}: {reason}"
+
+
 def listed(words: Sequence[str]) -> str:
     """Return words with commas between them. If there are too many, the last ones are counted only."""
     shown = [word if word.isprintable() else ascii(word)[1:-1] for word in words[:MOST_LISTED]]

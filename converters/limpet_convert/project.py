@@ -188,7 +188,7 @@ def build(tables: Mapping[str, Any], file: Path) -> Project:
     filled: dict[str, Any] = {}
     for name, kind in _TABLES.items():
         if name not in tables and name in _REQUIRED:
-            problems.append(f"{name}: missing; every project has a table [{name}]")
+            problems.append(f"{name} is missing; every project has a table [{name}]")
         elif name == "sign" and name not in tables:
             filled[name] = None
         else:

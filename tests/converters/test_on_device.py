@@ -147,7 +147,7 @@ def test_what_tune_cannot_do_is_one_line(
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('name = "x"', "source: missing"),
+        ('name = "x"', "source is missing"),
         ('name = "x"\nsource = "s"\nvariants = ["int4"]', "variants"),
         ('name = "x"\nsource = "s"\nmax_size = 0', "max_size"),
         ('name = "x"\nsource = "s"\n[run_us]\nconv-int8 = 3', "conv-float is missing"),

@@ -64,8 +64,8 @@ def test_models_that_cannot_run_fail_alone(configure: Configure, consumer: Consu
         ('kind = "replay"', 'kind = "repaly"', "did you mean 'replay'?"),
         ("loop = true", "looop = true", "sources.left.looop: unknown key (did you mean 'loop'?)"),
         ('kind = "regress"', 'kind = "regres"', "pipelines.one.decoder: 'regres' is not one of the decoders"),
-        ("deadline = 2.0", "deadline = 0", "pipelines.one.deadline: expected `float` > 0"),
-        ('url = "mqtt', 'url = "http', "mqtt: url: "),
+        ("deadline = 2.0", "deadline = 0", "pipelines.one.deadline is 0; use a number above 0"),
+        ('url = "mqtt', 'url = "http', "mqtt.url: "),
     ],
 )
 def test_a_configuration_that_cannot_be_used_ends_the_daemon_with_78(

@@ -61,7 +61,7 @@ def test_any_text_is_an_endpoint_or_a_value_error(text: str) -> None:
 @pytest.mark.parametrize(
     ("table", "says"),
     [
-        ({}, "mqtt.url: missing"),
+        ({}, "mqtt.url is missing"),
         ({"url": "mqtt://b", "ca_file": "ca.pem"}, "go with mqtts://"),
         ({"url": "mqtts://b", "key_file": "k.pem"}, "goes with cert_file"),
         ({"url": "mqtt://b", "password_file": "p"}, "goes with username"),

@@ -11,7 +11,13 @@ from limpet.contracts.fields import Positive, TensorInfo, WindowSpec
 
 FORMAT = 1
 
-Name = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z",
+        extra={"use": 'small letters, digits, ".", "_" and "-", at most 64 characters'},
+    ),
+]
 _FEW = Meta(max_length=256)
 """Tensors, transforms or variants of a model, at most."""
 

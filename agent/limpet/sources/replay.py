@@ -62,7 +62,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     rate: Positive | None = None
     speed: Literal["recorded", "flat-out"] | Positive = "recorded"
     loop: bool = False
-    delimiter: Annotated[str, Meta(pattern=r"^[^\w.+\-]?$")] = ""
+    delimiter: Annotated[str, Meta(pattern=r"^[^\w.+\-]?$", extra={"use": 'one character, such as ";"'})] = ""
     decimal: Literal[".", ","] | None = None
     time: str | None = None
 

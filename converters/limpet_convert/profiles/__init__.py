@@ -36,7 +36,9 @@ _REFERENCES: dict[Variant, str] = {
     "int16x8": reference.INT16,
 }
 """Which reference a variant is scaled by, where that is not the one in int8."""
-Reference = Annotated[str, Meta(pattern=f"^({'|'.join(reference.NAMES)})$")]
+Reference = Annotated[
+    str, Meta(pattern=f"^({'|'.join(reference.NAMES)})$", extra={"use": f"one of {', '.join(reference.NAMES)}"})
+]
 
 
 class Profile(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -46,7 +48,9 @@ class Profile(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_def
     run of each of ``limpet_convert.reference``'s models there, in µs.
     """
 
-    name: Annotated[str, Meta(pattern=r"^[\w.@/-]+$")]
+    name: Annotated[
+        str, Meta(pattern=r"^[\w.@/-]+$", extra={"use": 'letters, digits, "_", ".", "@", "/" and "-"'})
+    ]
     source: str
     variants: list[Variant] = []
     max_size: Count | None = None

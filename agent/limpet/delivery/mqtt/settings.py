@@ -24,7 +24,15 @@ class Config(BrokerSettings, kw_only=True, forbid_unknown_fields=True):
     ``commands``: whether commands that ``device.commands`` allows may come from this broker.
     """
 
-    topic: Annotated[str, Meta(pattern=r"^[^+#/\x00-\x1f\x7f-\x9f][^+#\x00-\x1f\x7f-\x9f]{0,200}\Z")] = "limpet"
+    topic: Annotated[
+        str,
+        Meta(
+            pattern=r"^[^+#/\x00-\x1f\x7f-\x9f][^+#\x00-\x1f\x7f-\x9f]{0,200}\Z",
+            extra={
+                "use": 'a topic without "+" and "#", that does not begin with "/", with at most 201 characters'
+            },
+        ),
+    ] = "limpet"
     qos: Literal[0, 1] = 1
     commands: bool = True
     batch_count: Annotated[int, Meta(ge=1)] = 100

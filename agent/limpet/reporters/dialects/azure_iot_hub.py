@@ -26,7 +26,15 @@ __all__ = ["AzureIotHub", "Config", "open"]
 class Config(Exclusive, kw_only=True, forbid_unknown_fields=True):
     """``device`` is the id that the device has in IoT Hub. Default: the ``id`` in ``[device]``."""
 
-    device: Annotated[str, Meta(pattern=r"^[A-Za-z0-9.%_*?!(),:=@$'-]{0,128}\Z")] = ""
+    device: Annotated[
+        str,
+        Meta(
+            pattern=r"^[A-Za-z0-9.%_*?!(),:=@$'-]{0,128}\Z",
+            extra={
+                "use": "a device ID of Azure: letters, digits and .%_*?!(),:=@$'- only, at most 128 characters"
+            },
+        ),
+    ] = ""
 
 
 def open(config: Config, origin: Origin, root: str) -> AzureIotHub:  # noqa: ARG001

@@ -40,7 +40,13 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     for each, for all versions.
     """
 
-    prefix: Annotated[str, Meta(pattern=r"^[^+#\x00-\x1f\x7f-\x9f]{1,100}\Z")] = "homeassistant"
+    prefix: Annotated[
+        str,
+        Meta(
+            pattern=r"^[^+#\x00-\x1f\x7f-\x9f]{1,100}\Z",
+            extra={"use": 'a topic without "+" and "#", with at most 100 characters'},
+        ),
+    ] = "homeassistant"
     discovery: Literal["device", "entity"] = "device"
 
 

@@ -45,7 +45,13 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     ``qos`` of births and data is 0 in the specification; with 1 the broker confirms them, and hosts take both.
     """
 
-    group: Annotated[str, Meta(pattern=r"^[^+#/\x00-\x1f\x7f-\x9f]{1,100}\Z")] = "limpet"
+    group: Annotated[
+        str,
+        Meta(
+            pattern=r"^[^+#/\x00-\x1f\x7f-\x9f]{1,100}\Z",
+            extra={"use": 'a name without "+", "#" and "/", with at most 100 characters'},
+        ),
+    ] = "limpet"
     qos: Literal[0, 1] = 0
 
 

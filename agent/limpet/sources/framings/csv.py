@@ -54,7 +54,7 @@ class Config(LineOptions, kw_only=True, forbid_unknown_fields=True):
     ``sequence_modulo`` are those of every framing of lines.
     """
 
-    delimiter: Annotated[str, Meta(pattern=r"^[ -~\t]?$")] = ""
+    delimiter: Annotated[str, Meta(pattern=r"^[ -~\t]?$", extra={"use": 'one ASCII character, such as ";"'})] = ""
     decimal: Literal[".", ","] | None = None
 
 
