@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypedDict, TypeVar, overload
 import numpy as np
 from msgspec.structs import replace
 
-from limpet import config as configuration
 from limpet.config import PipelineConfig
 from limpet.contracts.data import Samples, SampleSpec, Window
 from limpet.deployment.assignments import sources_alone
@@ -27,6 +26,7 @@ from limpet.inference.planning import plan_pipeline, plan_source
 from limpet.inference.reader import Reader
 from limpet.inference.single import likely_samples, plan_model
 from limpet.models import bundle as bundles
+from limpet.models import pins
 from limpet.option_values import filled
 from limpet.wording import suggest
 
@@ -131,7 +131,7 @@ class Pipeline(Generic[T]):
         ``ConfigError`` has all that is wrong with the file. ``LimpetError`` says why the pipeline cannot run. A
         version in the store that does not work is passed over as in the daemon, with a warning in the log.
         """
-        config = configuration.read(path)
+        config = pins.read_config(path)
         if name not in config.pipelines:
             raise ConfigError([f"{path}: no pipeline {name!r}{suggest(name, config.pipelines)}"])
         wanted = config.pipelines[name].source

@@ -9,8 +9,8 @@ import signal
 from typing import TYPE_CHECKING, Any
 
 from daemon.conftest import Configure, pipeline, replay
-from limpet import config
 from limpet.doctor.check import inspect
+from limpet.models import pins
 from support import bundles, models
 from support.broker import wait_until
 from support.daemon import Consumer, Daemon, daemon, missing
@@ -34,7 +34,7 @@ def put(folder: Path, version: int, *, damaged: bool = False, **fields: Any) -> 
 
 def check(path: Path) -> str:
     """Return what ``limpet check`` finds."""
-    problems, lines = inspect(config.read(path))
+    problems, lines = inspect(pins.read_config(path))
     return "\n".join([*lines, *problems])
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from limpet.config import Config, Device, PipelineConfig, Rung
 from limpet.contracts.assignment import FoundModel, ModelFile, PipelineAssignment, SourceTable
-from limpet.deployment.desired import DesiredPipeline, Pin, Rollout, choose, deepest, desired, on_rung
+from limpet.deployment.desired import DesiredPipeline, Rollout, choose, deepest, desired, on_rung
 
 STORE = Path("/store")
 
@@ -66,23 +66,6 @@ def test_a_model_with_lower_versions_is_to_prove_itself() -> None:
     above = msgspec.structs.replace(found(3), lower=True)
     assert one(above).prove
     assert not one(found(2)).prove
-    assert not one(above, pins={"p": Pin("motion", 3)}).prove
-
-
-def test_a_pinned_version_runs_and_no_other() -> None:
-    pins = {"p": Pin("motion", 2)}
-    assert version(one(found(10), found(2), pins=pins)) == 2
-    assert one(found(10), found(2), pins=pins).passed_over == ()
-    damaged = one(found(10), found(2, "two is damaged"), pins=pins)
-    assert (damaged.model, damaged.problem) == (None, "two is damaged")
-    assert one(found(10), pins=pins).problem.startswith("version 2 of the model 'motion' is pinned")
-
-
-def test_a_pin_holds_for_the_model_that_it_names() -> None:
-    ladder = config(Rung(model="light"))
-    files = {"motion": [found(3), found(2)], "light": [found(5, name="light")]}
-    made = desired(ladder, files, {"p": Pin("motion", 2)}, level=1)
-    assert version(made.pipelines["p"]) == 5
 
 
 def test_a_model_that_failed_here_is_passed_over_while_there_is_another() -> None:
@@ -124,7 +107,7 @@ def test_a_worker_may_read_the_models_of_all_rungs() -> None:
 
 
 def test_a_worker_may_read_what_it_runs() -> None:
-    assert one(found(10), found(2), pins={"p": Pin("motion", 2)}).models[0] == STORE / "motion-2.limpet"
+    assert one(found(10), found(2)).models == (STORE / "motion-10.limpet",)
     before = Rollout(running={"p": running(3)})
     assert one(found(4, "damaged"), rollout=before).models == (STORE / "motion-3.limpet",)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from limpet import config
 from limpet.doctor.check import inspect
 from limpet.errors import ConfigError
+from limpet.models import pins
 from limpet.untrusted import printable
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Print what would run. ``ConfigError`` has all problems."""
-    wanted = config.read(arguments.config)
+    wanted = pins.read_config(arguments.config)
     problems, lines = inspect(wanted)
     if problems:
         raise ConfigError(problems)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from limpet import config
 from limpet.device import state_files
 from limpet.errors import DeployError, LimpetError
+from limpet.models import pins
 from limpet.models.housekeeping import File, links, waste
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Delete, and print what was deleted. ``LimpetError`` if something could not be deleted."""
-    wanted = config.read(arguments.config)
+    wanted = pins.read_config(arguments.config)
     refused = [f"{link} is a symbolic link; nothing is deleted through it" for link in links(wanted)]
     found: list[File] = []
     try:
         found.extend(waste(wanted, time.time()))
     except DeployError as error:
         refused.append(str(error))
-    _become_owner(wanted.device.state)
+    state_files.become_owner(wanted.device.state)
     for file in found:
         try:
             state_files.remove(file.path)
@@ -45,12 +45,3 @@ def main(arguments: argparse.Namespace) -> int:
     if refused:
         raise LimpetError("; ".join(refused))
     return 0
-
-
-def _become_owner(state: Path) -> None:
-    """If root runs this, go on as the owner of the directory: that user may have put links into it."""
-    owner = state.stat() if state.is_dir() else None
-    if os.geteuid() == 0 and owner and owner.st_uid:
-        os.setgroups([])
-        os.setegid(owner.st_gid)
-        os.seteuid(owner.st_uid)

@@ -29,8 +29,8 @@ EXAMPLES = (
 _OWN = ("cache", directories.LEARNED, "models", directories.REPORTERS)
 """Folders in the state directory that are deleted. Nothing else in it is touched: others may use it too."""
 _FILES = ("lock", "boot.json", "boot.new")
-_FORGOTTEN = ("pipelines.json", "pipelines.new")
-"""Names of the pipelines that ran."""
+_FORGOTTEN = ("pipelines.json", "pipelines.new", "pins.json", "pins.new", "models.json", "models.new")
+"""Names of the pipelines that ran, and of their models; the versions that a person chose."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -24,13 +24,6 @@ if TYPE_CHECKING:
     from limpet.contracts.assignment import FoundModel
 
 
-class Pin(msgspec.Struct, frozen=True):
-    """A version of a bundle in the store that a pipeline is to run, where it would run the highest one."""
-
-    model: str
-    version: int
-
-
 class Rollout(msgspec.Struct, frozen=True):
     """What is known of each pipeline from this run of the daemon.
 
@@ -76,18 +69,16 @@ NOTHING_KNOWN = Rollout()
 def desired(
     config: Config,
     found: Mapping[str, Sequence[FoundModel]],
-    pins: Mapping[str, Pin] | None = None,
     rollout: Rollout = NOTHING_KNOWN,
     level: int = 0,
 ) -> Desired:
     """Return what should run on a level of the governor.
 
-    ``found`` has the files for each model, by the model as the configuration writes it. ``pins`` are by pipeline.
+    ``found`` has the files for each model, by the model as the configuration writes it.
     """
-    pins = pins or {}
     pipelines = {}
     for name, wanted in config.pipelines.items():
-        one = _pipeline(name, on_rung(wanted, level), found, pins.get(name), rollout)
+        one = _pipeline(name, on_rung(wanted, level), found, rollout)
         pipelines[name] = msgspec.structs.replace(one, models=_files(one, wanted, found))
     return Desired(config.folders, config.sources, pipelines, config.delegates)
 
@@ -114,13 +105,9 @@ def _pipeline(
     name: str,
     wanted: PipelineConfig,
     found: Mapping[str, Sequence[FoundModel]],
-    pin: Pin | None,
     rollout: Rollout,
 ) -> DesiredPipeline:
     candidates = found.get(wanted.model, ())
-    pinned = pin is not None and pin.model == wanted.model
-    if pin is not None and pinned:
-        candidates = [one for one in candidates if one.version == pin.version]
     failed = rollout.failed.get(name, {})
     sources = (wanted.source,)
     before = rollout.running.get(name)
@@ -132,9 +119,9 @@ def _pipeline(
             options=wanted.options,
             model=choice.file,
             passed_over=passed_over,
-            prove=choice.lower and not pinned,
+            prove=choice.lower,
         )
-    problem = joined([_why_not(one, failed) for one in candidates]) or _nothing(wanted.model, pin)
+    problem = joined([_why_not(one, failed) for one in candidates]) or f"there is no model {wanted.model!r}"
     if before is not None and goes_on:
         return DesiredPipeline(sources=sources, options=before.options, model=before.model, problem=problem)
     return DesiredPipeline(sources=sources, options=wanted.options, model=None, problem=problem)
@@ -157,9 +144,3 @@ def choose(candidates: Sequence[FoundModel], failed: Mapping[str, str]) -> Found
 
 def _why_not(one: FoundModel, failed: Mapping[str, str]) -> str:
     return one.problem or f"{one.path.name}: {failed.get(one.sha256, 'it was not tried')}"
-
-
-def _nothing(model: str, pin: Pin | None) -> str:
-    if pin is not None and pin.model == model:
-        return f"version {pin.version} of the model {model!r} is pinned, and the store does not have it"
-    return f"there is no model {model!r}"

@@ -7,6 +7,7 @@ import fcntl
 import logging
 import os
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -18,7 +19,6 @@ from limpet.untrusted import read_file, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from typing import IO
 
 log = logging.getLogger(__name__)
@@ -84,6 +84,20 @@ def lock(state: Path, damaged: Callable[[str], object] = warn) -> IO[bytes] | No
             raise ConfigError([f"device.state: another limpet runs with {state}"]) from error
         log.warning("%s: %s; another limpet with this directory would not be noticed", path, error.strerror)
     return file
+
+
+def holder(state: Path) -> int | None:
+    """Return the process that has claimed a state directory, ``None`` if there is none or it cannot be known."""
+    try:
+        status = (state / "lock").stat()
+        locks = Path("/proc/locks").read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return None
+    for line in locks.splitlines():
+        fields = line.split()
+        if fields[1:2] == ["FLOCK"] and fields[5].endswith(f":{status.st_ino}"):
+            return int(fields[4])
+    return None
 
 
 def next_boot(state: Path, damaged: Callable[[str], object] = warn) -> str:

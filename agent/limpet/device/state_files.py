@@ -196,3 +196,12 @@ def give_to_owner(folder: Path) -> None:
                 status = os.stat(name, dir_fd=here, follow_symlinks=False)
                 if not status.st_uid and (stat.S_ISDIR(status.st_mode) or status.st_nlink == 1):
                     os.chown(name, owner.st_uid, owner.st_gid, dir_fd=here, follow_symlinks=False)
+
+
+def become_owner(folder: Path) -> None:
+    """If root runs this, go on as the owner of a folder: that user may have put links into it."""
+    owner = folder.stat() if folder.is_dir() else None
+    if os.geteuid() == 0 and owner and owner.st_uid:
+        os.setgroups([])
+        os.setegid(owner.st_gid)
+        os.seteuid(owner.st_uid)

@@ -66,10 +66,16 @@ def needed(wanted: Config) -> set[Path]:
     lead into the store by another way.
     """
     found: set[Path] = set()
-    for model in wanted.models_named:
+    for model in _with_all_versions(wanted.models_named):
         candidates = [one.path for one in store.candidates(model, wanted.folders) if not one.problem]
         found.update(_down_to_the_second_sound(candidates))
     return {path.resolve() for path in found}
+
+
+def _with_all_versions(models: Iterable[str]) -> list[str]:
+    """Return models, and beside a single version of a name the name alone: a person may go back to the others."""
+    names = [model.partition("@")[0] for model in models if "@" in model and not store.is_path(model)]
+    return list(dict.fromkeys([*models, *names]))
 
 
 def _down_to_the_second_sound(paths: Sequence[Path]) -> Iterator[Path]:

@@ -10,9 +10,9 @@ import selectors
 import signal
 from contextlib import ExitStack, contextmanager, suppress
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from limpet import __version__, config
+from limpet import __version__
 from limpet.contracts.messages import InputMessage, Origin
 from limpet.delivery.bus import Bus
 from limpet.delivery.monitor import Monitor
@@ -22,6 +22,8 @@ from limpet.device import boot, directories, host
 from limpet.device.state_files import give_to_owner
 from limpet.errors import ConfigError
 from limpet.isolation import closed_memory
+from limpet.models import pins
+from limpet.models.history import History
 from limpet.supervision import governor
 from limpet.supervision.adoption import Adoption
 from limpet.supervision.commands import Commands
@@ -56,8 +58,8 @@ def supervise(path: Path, launched: ForkServerProcess) -> None:
     with ExitStack() as stack:
         stack.callback(launched.close)
         closed_memory.close_memory()
-        wanted = config.read(path)
         damaged: list[str] = []
+        wanted = pins.read_config(path, damaged.append)
         stack.callback(give_to_owner, wanted.device.state)
         claim = boot.lock(wanted.device.state, damaged.append)
         if claim:
@@ -66,8 +68,16 @@ def supervise(path: Path, launched: ForkServerProcess) -> None:
             wanted.models.mkdir(parents=True, exist_ok=True)
         origin = Origin(wanted.device.id, boot.next_boot(wanted.device.state, damaged.append), __version__)
         log.info("limpet %s starts as %s, boot %s", origin.version, origin.device, origin.boot)
-        roster = Roster(wanted.device.state, damaged.append)
-        Supervisor(path, wanted, origin, launched, roster).run(damaged)
+        state = wanted.device.state
+        memory = _Memory(Roster(state, damaged.append), History(state, damaged.append))
+        Supervisor(path, wanted, origin, launched, memory).run(damaged)
+
+
+class _Memory(NamedTuple):
+    """What is known from earlier runs."""
+
+    roster: Roster
+    history: History
 
 
 class _Workers:
@@ -95,11 +105,11 @@ class Supervisor:
     """The event loop and what it does with each record."""
 
     def __init__(
-        self, path: Path, wanted: Config, origin: Origin, launched: ForkServerProcess, roster: Roster
+        self, path: Path, wanted: Config, origin: Origin, launched: ForkServerProcess, memory: _Memory
     ) -> None:
         self._path = path
         self._config = wanted
-        self._roster = roster
+        self._roster, self._history = memory
         # Not epoll: what it may watch is limited for all processes of a user, and a worker could use that up.
         self._selector = selectors.PollSelector()
         self._wakeup = Wakeup()
@@ -155,7 +165,7 @@ class Supervisor:
                 self._report_plan()
                 self._report_removed_pipelines()
                 for reason in damaged:
-                    self._events.report("state-damaged", "", reason)
+                    self._report_damage(reason)
                 while not self._stopping():
                     self._turn()
                 self._service_manager.stopping()
@@ -251,6 +261,8 @@ class Supervisor:
         account = self._ledger.account(to.pipeline)
         for event, reason in account.move(to):
             self._events.report(event, to.pipeline, reason)
+        if to.state == "running":
+            self._history.ran(to.pipeline, to.model, to.version)
         self._bus.append(self._health.pipeline(account, now()))
         self._bus.append(model_reported(self._origin, account, now()))
 
@@ -292,6 +304,7 @@ class Supervisor:
 
     def _report_removed_pipelines(self) -> None:
         """Report that the pipelines of earlier configurations are stopped: a broker may retain another state."""
+        self._history.forget_all_but(self._config.pipelines)
         for name in self._roster.adopt(self._config.pipelines):
             if name not in self._ledger.accounts:  # else its worker reports it
                 self._move(Transition(name, "stopped", "no longer configured"))
@@ -337,7 +350,7 @@ class Supervisor:
         """Read the configuration again, and have it checked. If another check still runs, it does not count."""
         self._checking = None
         try:
-            wanted = config.read(self._path)
+            wanted = pins.read_config(self._path, self._report_damage)
             if wanted.device != self._config.device:
                 raise ConfigError(["device: changes here need a restart of the service"])  # noqa: TRY301
             self._checking = self._fleet.check(wanted, self._plan.refused_models(wanted))
@@ -377,6 +390,9 @@ class Supervisor:
         if self._plan.retry(pipeline, self._fleet.in_use()):
             self._assign()
             self._report_plan()
+
+    def _report_damage(self, reason: str) -> None:
+        self._events.report("state-damaged", "", reason)
 
     def _refuse(self, error: Exception) -> None:
         if not isinstance(error, ConfigError):
