@@ -23,7 +23,7 @@ from limpet.deployment.local import first_that_works
 from limpet.errors import ConfigError, ModelError
 from limpet.inference.pipeline import Pipeline as Core
 from limpet.inference.planning import plan_pipeline, plan_source
-from limpet.inference.reader import Reader
+from limpet.inference.reader import Expected, Reader
 from limpet.inference.single import likely_samples, plan_model
 from limpet.models import bundle as bundles
 from limpet.models import pins
@@ -268,8 +268,8 @@ class Pipeline(Generic[T]):
             raise TypeError(
                 "this pipeline has no source: use infer() or feed(), or open it with Pipeline.from_config()"
             )
-        source, silence = self._source.plugin, self._source.silence
-        for samples in Reader(source.module, source.config, Counter(), silence):
+        source, expected = self._source.plugin, Expected(self._source.silence, self._source.spec)
+        for samples in Reader(source.module, source.config, Counter(), expected):
             yield self._results(samples, None)
 
     def _results(self, samples: Samples, failed: OnFailure | None) -> list[Result[T]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -11,6 +12,8 @@ MOST_COMPARED = 500
 """Known words that may be meant: a comparison takes up to a millisecond."""
 MOST_LISTED = 40
 MOST_REASONS = 5
+_EXCERPT = re.compile(r"'[^']*'|\"[^\"]*\"")
+"""Part of a reason that changes while the reason stays the same."""
 MOST_OF_A_REASON = 200
 """Characters of an error that plugins or libraries raise."""
 
@@ -59,3 +62,13 @@ def line_of(error: BaseException) -> str:
 def bug(error: Exception) -> str:
     """Say what a plugin raised that it should not, and in which line."""
     return f"{type(error).__name__}: {' '.join(str(error).split())[:MOST_OF_A_REASON]}{line_of(error)}"
+
+
+def same_reason(one: str, other: str) -> bool:
+    """Whether two texts give the same reason: they differ at most in excerpts, which are quoted."""
+    return one == other or _EXCERPT.sub("", one) == _EXCERPT.sub("", other)
+
+
+def updated(old: str, new: str) -> str:
+    """Return the reason that holds now: ``old`` if nothing is known or ``new`` gives the same one."""
+    return old if not new or same_reason(old, new) else new

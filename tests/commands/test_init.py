@@ -120,23 +120,40 @@ def test_the_stores_newest_bundle_by_name(tmp_path: Path) -> None:
 FLAGS = ("--framing", "json", "--state", "state", "--baud", 9600)
 
 
-def test_a_sensor_that_is_away(tmp_path: Path) -> None:
-    printed = run(tmp_path, "init", "--port", tmp_path / "none", "--model", BUNDLE, "--state", "state")
-    assert "cannot be opened" in printed
-    assert written(tmp_path)["sources"]["sensor"]["framing"] == "csv"
+def test_a_sensor_that_is_not_attached_yet(tmp_path: Path) -> None:
+    options = ("--port", tmp_path / "none", "--model", BUNDLE, "--state", "state")
+    printed = run(tmp_path, "init", *options, code=78)
+    assert f"{tmp_path}/none: cannot be opened" in printed
+    assert init.NOT_WRITTEN in printed
+    assert not (tmp_path / "limpet.toml").exists()
+    run(tmp_path, "init", *options, "--framing", "csv", "--baud", 57600)
+    assert (
+        written(tmp_path)["sources"]["sensor"] | {"baud": 57600, "framing": "csv"}
+        == written(tmp_path)["sources"]["sensor"]
+    )
 
 
-def test_a_sensor_that_is_silent_or_sends_something_else(tmp_path: Path) -> None:
-    with sending(tmp_path / "sensor", lambda _: b"hello\n"):
+@pytest.mark.parametrize(
+    ("sent", "seen"),
+    [
+        (b"hello\n", "sends text without samples, such as 'hello'"),
+        (b"1,2,3\n", "sends 3 numbers a line. The model needs 9 (f1 ... f9). Check `channels`, or use a model"),
+        (b'{"ax":1,"ay":2}\n', "sends JSON with the keys ax, ay. The channels are f1 ... f9."),
+        (b"", "sends nothing. Check the cable, the power of the board and its program, and `baud`."),
+        (bytes(range(128, 250)), "sends bytes that are no text. Check `baud`, `parity` and `framing`."),
+    ],
+)
+def test_a_board_that_sends_no_samples_of_the_model_gets_no_file(tmp_path: Path, sent: bytes, seen: str) -> None:
+    with sending(tmp_path / "sensor", lambda _: sent):
         printed = run(
-            tmp_path, "init", "--port", tmp_path / "sensor", "--model", BUNDLE, *("--state", "s", "--listen", 0.2)
+            tmp_path,
+            *("init", "--port", tmp_path / "sensor", "--model", BUNDLE, "--state", "s", "--listen", 0.15),
+            code=78,
         )
-    assert "at 115200 baud sends text without samples, such as 'hello'" in printed
-    with Board(tmp_path / "sensor"):
-        options = ("--force", "--state", "s", "--listen", 0.1, "--baud", 57600)
-        printed = run(tmp_path, "init", "--port", tmp_path / "sensor", "--model", BUNDLE, *options)
-    assert "sent nothing" in printed
-    assert written(tmp_path)["sources"]["sensor"]["baud"] == 57600
+    assert f"{tmp_path}/sensor at 115200" in printed
+    assert f" baud {seen}" in printed
+    assert init.NOT_WRITTEN in printed
+    assert not (tmp_path / "limpet.toml").exists()
 
 
 @pytest.mark.parametrize(

@@ -93,6 +93,7 @@ def test_away_says_why_while_it_is_away(caplog: pytest.LogCaptureFixture) -> Non
     assert seen == [None, "port: gone", "port: denied", None]
     assert [record.getMessage() for record in caplog.records] == [
         "source away: port: gone",
+        "source away: port: denied",
         "source back; it was away: port: denied",
     ]
 

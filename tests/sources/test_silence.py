@@ -17,7 +17,7 @@ import pytest
 from limpet import config
 from limpet.deployment.assignments import sources_alone
 from limpet.inference.planning import plan_source
-from limpet.inference.reader import Reader
+from limpet.inference.reader import Expected, Reader
 from limpet.sources import _recognition, serial
 from support.ptys import Board
 
@@ -81,7 +81,7 @@ def until(reader: Reader, samples: Iterator[Samples], away: str | None) -> list[
 def test_a_network_port_that_stalls_is_away_and_is_opened_again() -> None:
     dropped: Counter[str] = Counter()
     with server(b"\n1,2\n", b"", b"\n3,4\n") as (url, taken):
-        reader = Reader(serial, configured(url), dropped, 0.3)
+        reader = Reader(serial, configured(url), dropped, Expected(0.3))
         with contextlib.closing(reading(reader)) as samples:
             assert until(reader, samples, "no sample for 0.3 s")[0].values.tolist() == [[1, 2]]
             (block, *_) = until(reader, samples, None)
@@ -93,7 +93,7 @@ def test_a_network_port_that_stalls_is_away_and_is_opened_again() -> None:
 
 def test_without_samples_an_open_port_stays_away() -> None:
     with server(b"\n1,2\n", b"") as (url, taken):
-        reader = Reader(serial, configured(url), Counter(), 0.2)
+        reader = Reader(serial, configured(url), Counter(), Expected(0.2))
         with contextlib.closing(reading(reader)) as samples:
             until(reader, samples, "no sample")
             while len(taken) < 2:
@@ -106,7 +106,7 @@ def test_without_samples_an_open_port_stays_away() -> None:
 def test_the_reason_names_what_was_dropped_instead() -> None:
     dropped = Counter({"out_of_range": 7})
     with server(b"\n5,6\n7,8\n") as (url, _):
-        reader = Reader(serial, configured(url, range=[0, 1]), dropped, 0.3)
+        reader = Reader(serial, configured(url, range=[0, 1]), dropped, Expected(0.3))
         with contextlib.closing(reading(reader)) as samples:
             until(reader, samples, "no sample for 0.3 s: dropped 2 out_of_range")
 
@@ -191,13 +191,11 @@ def test_flow_control_is_set(tmp_path: Path) -> None:
 
 def test_what_comes_instead_of_samples_is_said(tmp_path: Path) -> None:
     with Board(tmp_path / "node") as board:
-        reader = Reader(serial, configured(board.path, channels=["a", "b", "c"]), Counter(), 60)
+        reader = Reader(serial, configured(board.path, channels=["a", "b", "c"]), Counter(), Expected(60))
         samples = iter(reader)
         next(samples)
         board.send(b"\n1,2\n3,4\n5,6\n")
-        until(
-            reader, samples, f"{board.path} at 115200 baud sends 2 numbers a line. The channels are 3 (a, b, c)."
-        )
+        until(reader, samples, f"{board.path} at 115200 baud sends 2 numbers a line. The model needs 3 (a, b, c).")
         board.send(b"1,2,3\n4,5,6\n")
         assert until(reader, samples, None)[-1].values[-1].tolist() == [4, 5, 6]
 
@@ -211,12 +209,12 @@ CHANNELS = ("ax", "ay", "az")
         (
             b"x\n1,2\n3,4\n5,6\n",
             "csv",
-            "sends 2 numbers a line. The channels are 3 (ax, ay, az). Check `channels`",
+            "sends 2 numbers a line. The model needs 3 (ax, ay, az). Check `channels`",
         ),
         (
             b"x\n1,2,3,4\n3,4,5,6\n",
             "csv",
-            "sends 4 numbers a line. The channels are 3 (ax, ay, az). Name all columns",
+            "sends 4 numbers a line. The model needs 3 (ax, ay, az). Name all columns",
         ),
         (b'x\n{"ax":1,"ay":2,"az":3}\n' * 3, "csv", 'sends samples as json. Set framing = "json".'),
         (b"x\n1,2,3\n4,5,6\n", "json", 'sends samples as csv. Set framing = "csv".'),
@@ -226,7 +224,7 @@ CHANNELS = ("ax", "ay", "az")
         (
             b"x\nDATA,1,2,3\nDATA,4,5,6\n",
             "csv",
-            "sends 4 columns a line. The channels are 3 (ax, ay, az). Name all",
+            "sends 4 columns a line. The model needs 3 (ax, ay, az). Name all",
         ),
         (b"x\n1,5,2,5,3,5\n1,5,2,5,3,5\n", "csv", 'If each number has a decimal comma, set decimal = ","'),
         (b'x\n{\n"ax": 1,\n"ay": 2\n}\n', "json", "sends JSON over several lines."),

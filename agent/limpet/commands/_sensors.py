@@ -10,10 +10,10 @@ import serial
 from serial.tools import list_ports
 
 from limpet.errors import SourceError
-from limpet.sources._recognition import describe, recognise
+from limpet.sources._recognition import NO_TEXT, NOTHING, describe, recognise
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from limpet.device.machine import Machine
 
@@ -33,14 +33,13 @@ class Camera(NamedTuple):
 class PortProbe(NamedTuple):
     """What ``listen`` found on a port.
 
-    ``framing`` reads the bytes; it is empty if none does. ``rows``: samples in them. ``size``: bytes received.
-    ``seen``: what came, in words, if no framing reads it.
+    ``framing`` reads the bytes; it is empty if none does. ``rows``: samples in them. ``seen``: what came, in words
+    that go on from the name of the port, if no framing reads it.
     """
 
     framing: str
     baud: int
     rows: int
-    size: int
     seen: str = ""
 
 
@@ -63,17 +62,34 @@ def cameras(machine: Machine) -> list[Camera]:
 
 def listen(port: str, bauds: Sequence[int], channels: Sequence[str], seconds: float) -> PortProbe:
     """Listen at each bit rate until a framing reads what comes. ``SourceError`` if the port cannot be opened."""
-    heard = PortProbe("", bauds[0], 0, 0)
+    heard: dict[int, bytes] = {}
     for baud in bauds:
-        data = _read(port, baud, seconds)
-        framing, rows = recognise(data, channels)
-        seen = heard.seen or (
-            f"at {baud} baud {described}" if (described := describe(data, channels, "csv")) else ""
-        )
-        heard = PortProbe(framing, baud if framing else heard.baud, rows, heard.size + len(data), seen)
+        heard[baud] = _read(port, baud, seconds)
+        framing, rows = recognise(heard[baud], channels)
         if framing:
-            break
-    return heard
+            return PortProbe(framing, baud, rows)
+    return PortProbe("", bauds[0], 0, _seen(heard, channels, seconds))
+
+
+def _seen(heard: Mapping[int, bytes], channels: Sequence[str], seconds: float) -> str:
+    """Return what came at each bit rate, none of it samples. Text says more than what is no text."""
+    rates = _alternatives([str(baud) for baud in heard])
+    if not any(heard.values()):
+        slow = f"If it sends less often than every {seconds:g} s, use a longer --listen."
+        return f"at {rates} baud {NOTHING} {slow}"
+    described = {baud: text for baud, data in heard.items() if (text := describe(data, channels, "csv"))}
+    if text := next((f"at {baud} baud {text}" for baud, text in described.items() if text != NO_TEXT), ""):
+        return text
+    if described:
+        return f"at {rates} baud {NO_TEXT} Use --baud if the board has another bit rate."
+    size = sum(map(len, heard.values()))
+    few = f"sends {size} bytes in {len(heard) * seconds:g} s, too few to recognise"
+    return f"at {rates} baud {few}. Use a longer --listen."
+
+
+def _alternatives(words: Sequence[str]) -> str:
+    """Return words with commas between them, and "or" before the last."""
+    return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
 def _read(port: str, baud: int, seconds: float) -> bytes:

@@ -44,6 +44,9 @@ EXAMPLES = (
     ("limpet init --output site.toml --force", "Overwrite another file."),
 )
 
+NOT_WRITTEN = (
+    "no file was written. If the board is not attached yet, add --framing csv: then init does not listen to it"
+)
 _BROKER = "mqtt://localhost:1883"
 
 
@@ -67,7 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--port", help="Serial port of the sensor. Default: the port, if there is only one.")
     add("--baud", type=int, help="Bit rate of the port. Default: the usual ones are tried.")
-    add("--framing", help="cobs, csv or json. Default: recognised from what the sensor sends.")
+    add(
+        "--framing",
+        help="cobs, csv or json; init does not listen to the port then, and the board can be attached later. "
+        "Default: recognised from what the sensor sends.",
+    )
     add(
         "--channels",
         type=lambda text: text.split(","),
@@ -187,19 +194,17 @@ def choose_port(ports: Sequence[str]) -> str:
 
 
 def _listen(arguments: argparse.Namespace, port: str, channels: Sequence[str]) -> PortProbe:
+    """Return how to read the port. ``ConfigError`` if it was found that this cannot work."""
     bauds = [arguments.baud] if arguments.baud else _sensors.BAUDS
     if arguments.framing:
-        return _sensors.PortProbe(arguments.framing, bauds[0], 0, 0)
+        return _sensors.PortProbe(arguments.framing, bauds[0], 0)
     try:
         heard = _sensors.listen(port, bauds, channels, arguments.listen)
     except SourceError as error:
-        print(f"{error}\nThe configuration says csv at {bauds[0]} baud; check it.")
-        return _sensors.PortProbe("", bauds[0], 0, 0)
-    if heard.framing:
-        print(f"{port}: {heard.rows} samples of {len(channels)} channels as {heard.framing} at {heard.baud} baud")
-    else:
-        came = heard.seen or (f"sent {heard.size} bytes without samples" if heard.size else "sent nothing")
-        print(f"{port} {came}\nThe configuration says csv at {heard.baud} baud; check it.")
+        raise ConfigError([str(error), NOT_WRITTEN]) from error
+    if not heard.framing:
+        raise ConfigError([f"{port} {heard.seen}", NOT_WRITTEN])
+    print(f"{port}: {heard.rows} samples of {len(channels)} channels as {heard.framing} at {heard.baud} baud")
     return heard
 
 

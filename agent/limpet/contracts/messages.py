@@ -236,7 +236,10 @@ Message: TypeAlias = ResultMessage | EventMessage | PipelineHealth | DeviceHealt
 
 
 State: TypeAlias = Literal["starting", "running", "waiting", "failed", "finished", "stopped"]
-"""``waiting``: its source is away, or a delegate that it requires; ``finished``: its source came to an end."""
+"""``waiting``: no usable sample, no complete window, or no delegate that it requires.
+
+``finished``: its source came to an end.
+"""
 MOST_OPS = 256
 """Names of ops that a delegate left to the CPU."""
 MOST_IN_FORCE = 16

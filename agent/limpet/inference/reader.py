@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from limpet.backoff import Backoff
-from limpet.contracts.data import Samples, empty_samples
+from limpet.contracts.data import Samples, SampleSpec, empty_samples
 from limpet.errors import SilentError, SourceError
+from limpet.sample_watch import SampleWatch
+from limpet.wording import updated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 BACKOFF = Backoff(first=0.1, longest=5.0)
 """Seconds until a source that is away is opened again."""
 SIGN_OF_LIFE = 0.5
+GRACE = 1.0
+"""Seconds that a source has to say by itself why samples are overdue."""
 LONGEST_SILENCE = 16
 """How many times as long a source may be silent after it was opened again and again: it may take long to begin."""
 
@@ -30,16 +34,34 @@ def _lost(dropped: Counter[str]) -> str:
     return f"dropped {', '.join(f'{n:,} {cause}' for cause, n in sorted(dropped.items()))}" if dropped else ""
 
 
+class Expected(NamedTuple):
+    """What to expect of a source.
+
+    A source without a sample for ``silence`` seconds (``None``: for ever) is away, and is opened again. Each time
+    in a row it may be silent for twice as long. 0: it may be silent for ever, and silence is no fault.
+
+    With a ``spec``, samples of a live source are overdue after a few seconds. If the source has neither a rate nor
+    patience, that is so only while it drops samples. ``reported``: whether others report ``away``, so that the log
+    need not.
+    """
+
+    silence: float | None = None
+    spec: SampleSpec | None = None
+    reported: bool = False
+
+
+ANYTHING = Expected()
+
+
 class Reader:
     """The samples of a source, over all its interruptions; ends when the source ends.
 
-    ``away`` says why there are no samples while the source is away, else ``None``: the text of the
-    ``SourceError``, or the note of a source that is open. Whatever happens, something is yielded at least once a
-    second, samples or none. After an interruption the first samples have ``gap`` set, and their ``index`` goes on
-    where it was. How often the source went away is counted as ``disconnected``.
-
-    A source without a sample for ``silence`` seconds (0 or ``None``: for ever) is away, and is opened again. Each
-    time in a row it may be silent for twice as long.
+    ``away`` says why there are no samples while there are none, else ``None``: the text of the ``SourceError``,
+    the note of a source that is open, or that samples are overdue. A source whose spec has ``patience`` is back
+    with its first sample, another one when it is open. ``tried``: whether the first opening has ended. Whatever
+    happens, something is yielded at least once a second, samples or none. After an interruption the first samples
+    have ``gap`` set, and their ``index`` goes on where it was. How often the source went away is counted as
+    ``disconnected``.
 
     ``explain`` says why the sandbox refused what an error is about, empty if it did not. Such a source is away.
     """
@@ -49,12 +71,20 @@ class Reader:
         plugin: Source,
         config: Any,
         dropped: Counter[str],
-        silence: float | None = None,
+        expected: Expected = ANYTHING,
         explain: Callable[[BaseException], str] = lambda _: "",
     ) -> None:
+        silence, spec = expected.silence, expected.spec
         self.away: str | None = None
+        self.tried = False
         self._explain = explain
+        self._level = logging.DEBUG if expected.reported else logging.WARNING
         self._silence = silence or None
+        self._may_be_silent = silence == 0
+        self._sends = spec is not None and spec.live and (spec.rate or spec.patience) is not None
+        self._returns_with_sample = spec is not None and spec.patience is not None
+        rate = spec.rate if spec is not None and spec.live else None
+        self._watch = None if spec is None else SampleWatch(rate, time.monotonic(), GRACE)
         self._patience = 1
         self._silent = False
         self._plugin = plugin
@@ -70,8 +100,11 @@ class Reader:
             try:
                 yield from self._read()
             except SilentError as error:
-                self._silent = True
-                self._note_away(str(error))
+                if not self._silent or self.away is None:
+                    self._silent = True
+                    self._note_away(str(error))
+                else:
+                    self._note_away(self.away)
             except SourceError as error:
                 self._silent = False
                 self._note_away("; ".join(filter(None, [str(error), self._explain(error)])))
@@ -89,7 +122,10 @@ class Reader:
         base, gap = self._next, self._next > 0
         before = Counter(self._dropped)
         with self._plugin.open(self._config, self._dropped) as blocks:
+            self.tried = True
             last_sample = time.monotonic()
+            if self._watch is not None:
+                self._watch.opened(last_sample)
             for samples in blocks:
                 samples.index += base
                 if len(samples):
@@ -97,13 +133,17 @@ class Reader:
                     gap = self._silent = False
                     self._next = samples.index + len(samples)
                     self._failures, self._patience = 0, 1
-                elif samples.note:
-                    self._note_silent(samples.note)
-                self._note_back()
+                else:
+                    self._note_nothing(samples.note, self._dropped - before)
+                if len(samples) or not self._returns_with_sample:
+                    self._note_back()
+                self._there = True
                 yield samples
                 if len(samples):
                     last_sample = time.monotonic()  # the consumer may take long
                     before = Counter(self._dropped)
+                    if self._watch is not None:
+                        self._watch.sample(last_sample)
                 else:
                     self._refuse_silence(last_sample, samples.note or _lost(self._dropped - before))
 
@@ -126,23 +166,34 @@ class Reader:
                 return
             time.sleep(min(left, SIGN_OF_LIFE))
 
+    def _note_nothing(self, note: str, dropped: Counter[str]) -> None:
+        """Take that there is no sample. ``note`` is the source's, ``dropped`` counts since the last sample."""
+        if note and (dropped or not self._may_be_silent):
+            self._silent = True
+            self._set_away("no samples", note)
+        elif self.away is None and self._is_overdue(dropped):
+            self._silent = True
+            what = f"all are dropped: {', '.join(sorted(dropped))}" if dropped else "the source sends none"
+            self._set_away("no samples", f"no usable sample for some seconds; {what}")
+
+    def _is_overdue(self, dropped: Counter[str]) -> bool:
+        expected = bool(dropped) or (self._sends and not self._may_be_silent)
+        return expected and self._watch is not None and self._watch.overdue(time.monotonic())
+
     def _note_away(self, reason: str) -> None:
+        self.tried = True
         if self._there:
             self._dropped["disconnected"] += 1
             self._there = False
-        if self.away is None:
-            log.warning("source away: %s", reason)
-        self.away = reason
+        self._set_away("source away", reason)
 
-    def _note_silent(self, reason: str) -> None:
-        """Take why a source that is open has no samples. It says so again and again."""
-        self._silent = True
-        if self.away is None:
-            log.warning("no samples: %s", reason)
-            self.away = reason
+    def _set_away(self, what: str, reason: str) -> None:
+        """Note why there are no samples. It is logged if it is another reason than before."""
+        before, self.away = self.away, updated(self.away or "", reason)
+        if self.away != before:
+            log.log(self._level, "%s: %s", what, self.away)
 
     def _note_back(self) -> None:
-        self._there = True
         if self.away is not None and not self._silent:
-            log.info("source back; it was away: %s", self.away)
+            log.log(min(self._level, logging.INFO), "source back; it was away: %s", self.away)
             self.away = None

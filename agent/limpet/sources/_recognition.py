@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from limpet import plugins
 from limpet.sources import _numbers
+from limpet.sources.framings._lines import LONGER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +21,17 @@ _DECIMAL = 'If each number has a decimal comma, set decimal = "," and `delimiter
 _COMMAS = 'sends numbers with a comma in quotes. If it is the decimal character, set decimal = "," of the framing.'
 _NO_NUMBERS = "sends objects with values that are no numbers"
 _OBJECT = re.compile(r"\{.*\}")
+NOTHING = "sends nothing. Check the cable, the power of the board and its program, and `baud`."
+NO_TEXT = "sends bytes that are no text. Check `baud`, `parity` and `framing`."
+_UNUSABLE = {
+    "out_of_range": "sends values outside `range`. Check `range`, `scale` and `offset`, and the sensor.",
+    "not_finite": "sends values that are missing, NaN or infinite. Check the sensor and its wiring.",
+    "crc": "sends frames with a wrong checksum. Check `baud`, the cable and how the board computes it.",
+    "duplicate": "sends the same sample again and again. Check how the board counts `sequence`.",
+}
+"""What a board sends if most frames were dropped for this cause."""
+_NO_FRAMES = {"not_data", "partial", "sequence_gap", "restarted"}
+"""Causes that do not count frames."""
 _SOME = 3
 _SHOWN = 60
 """Characters of a line that are shown."""
@@ -44,6 +56,22 @@ def recognise(data: bytes, channels: Sequence[str]) -> tuple[str, int]:
     return best
 
 
+def why_no_samples(data: bytes, channels: Sequence[str], kind: str, dropped: Counter[str]) -> str:
+    """Return why the framing ``kind`` made no sample of ``data``, and what to do. ``dropped``: causes, counted.
+
+    It goes on from the name of the port. The empty string if too little came to see that.
+    """
+    if not data:
+        return NOTHING
+    if dropped["overlong"]:
+        return f"sends lines that are too long; {LONGER}"
+    frames = sum(count for cause, count in dropped.items() if cause not in _NO_FRAMES)
+    for cause, seen in _UNUSABLE.items():
+        if 2 * dropped[cause] > frames:
+            return seen
+    return describe(data, channels, kind)
+
+
 def describe(data: bytes, channels: Sequence[str], kind: str) -> str:
     """Return what a board sends that the framing ``kind`` reads no sample from, and which key is to be changed.
 
@@ -58,7 +86,7 @@ def describe(data: bytes, channels: Sequence[str], kind: str) -> str:
         return f"sends samples that {kind} reads by itself, but not with these keys of the framing. Check them."
     whole = re.split(rb"[\r\n]+", data)[1:-1]
     if _is_binary(data):
-        return "sends bytes that are no text. Check `baud`, `parity` and `framing`."
+        return NO_TEXT
     lines = [line.decode("utf-8", "replace").strip() for line in whole if line.strip()]
     if not lines:
         long = "sends text without line ends. Check `framing`, and its `max_line` if lines are very long."
@@ -172,8 +200,8 @@ def _of_numbers(lines: Sequence[str], channels: Sequence[str]) -> str:
         return f"sends lines such as {lines[-1][:_SHOWN]!r}. {advice}"
     advice = "Name all columns in `fields` of the framing, or check `channels`."
     if count < width:
-        advice = "Check `channels`, or use a model with as many inputs."
-    return f"sends {count} {noun} a line. The channels are {width} ({_wanted(channels)}). {advice}"
+        advice = f"Check `channels`, or use a model with {count} input{'' if count == 1 else 's'}."
+    return f"sends {count} {noun} a line. The model needs {width} ({_wanted(channels)}). {advice}"
 
 
 def _cells(line: str) -> list[str]:

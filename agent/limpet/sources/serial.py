@@ -39,10 +39,10 @@ from limpet.contracts.data import SampleSpec, empty_samples
 from limpet.contracts.fields import Positive
 from limpet.contracts.needs import Endpoint, Needs
 from limpet.errors import ConfigError, SourceError
+from limpet.sample_watch import LEAST, SampleWatch
 from limpet.sources import _recognition
 from limpet.sources._rows import Calibration, Continuity, Shaper
-from limpet.sources.framings._lines import LONGER
-from limpet.wording import suggest
+from limpet.wording import suggest, updated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -59,8 +59,8 @@ PACE = 0.01
 LINGER = 0.02
 """Seconds that a network port may gather bytes: it cannot tell how many are there."""
 CHUNK = 4096
-EXPLAIN = 5.0
-"""Seconds without a sample, since the port was opened, after which it is said what comes instead."""
+AGAIN = 3.0
+"""Seconds after which it is looked at again what comes instead of samples."""
 PATIENCE = 60.0
 """Seconds without a sample after which the port is opened again, unless the rate is lower than one in three."""
 WRITING = 5.0
@@ -318,9 +318,10 @@ def _device_reader(fd: int) -> Callable[[], bytes]:
 def _from(config: Config, port: Any, framing: Framing, dropped: Counter[str]) -> Iterator[Samples]:
     receive = _receiver(config, port)
     until = time.monotonic() + config.settle
+    note = f"{config.port}: `settle` gives the board {config.settle:g} s to start" if config.settle > LEAST else ""
     while time.monotonic() < until:
         receive()
-        yield empty_samples(_spec(config))
+        yield empty_samples(_spec(config), note=note)
     if config.start:
         try:
             port.write(config.start.encode())
@@ -330,31 +331,37 @@ def _from(config: Config, port: Any, framing: Framing, dropped: Counter[str]) ->
 
 
 class _Explainer:
-    """Says what a board sends as long as none of it is a sample."""
+    """Says what comes instead of samples while there are none. ``note`` is empty while samples come."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, dropped: Counter[str]) -> None:
         self.note = ""
         self._config = config
+        self._dropped = dropped
+        self._before = Counter(dropped)
+        """What had been dropped when the last sample came."""
         self._received = b""
-        self._since = time.monotonic()
-        self._done = False
+        self._watch = SampleWatch(config.rate, time.monotonic())
+        self._look_at = 0.0
 
-    def receive(self, data: bytes, rows: int, overlong: int) -> None:
-        """Take what came, how many samples it held, and how many lines were too long so far."""
-        if self._done:
+    def sampled(self) -> None:
+        """Take note of samples."""
+        self._watch.sample(time.monotonic())
+        self._before = Counter(self._dropped)
+        self._received, self.note = b"", ""
+
+    def received(self, data: bytes) -> None:
+        """Take bytes that held no sample."""
+        self._received = (self._received + data)[-CHUNK:]
+        now = time.monotonic()
+        if now < self._look_at or not self._watch.overdue(now):
             return
-        self._received = (self._received + data)[:CHUNK]
-        if rows:
-            self._done, self._received = True, b""
-        elif time.monotonic() - self._since > EXPLAIN and self._received:
-            self.note = self._explain(overlong)
-            self._done = bool(self.note)
+        self._look_at = now + AGAIN
+        self.note = updated(self.note, self._explain())
 
-    def _explain(self, overlong: int) -> str:
+    def _explain(self) -> str:
         config = self._config
         kind = config.framing if isinstance(config.framing, str) else str(config.framing.get("kind"))
-        seen = f"sends lines that are too long; {LONGER}" if overlong else ""
-        seen = seen or _recognition.describe(self._received, config.channels, kind)
+        seen = _recognition.why_no_samples(self._received, config.channels, kind, self._dropped - self._before)
         place = config.port if _is_url(config) else f"{config.port} at {config.baud} baud"
         return f"{place} {seen}" if seen else ""
 
@@ -362,7 +369,7 @@ class _Explainer:
 def _samples(
     config: Config, receive: Callable[[], bytes], framing: Framing, dropped: Counter[str]
 ) -> Iterator[Samples]:
-    explainer = _Explainer(config)
+    explainer = _Explainer(config, dropped)
     continuity = Continuity(framing.modulo, dropped)
     shaper = Shaper(calibration(config), config.rate, dropped)
     spec = _spec(config)
@@ -371,10 +378,12 @@ def _samples(
         data = receive()
         now, wall = time.monotonic_ns(), time.time_ns()
         rows, ordinals = continuity.place(framing.feed(data), now // 1000)
-        explainer.receive(data, len(ordinals), dropped["overlong"])
         for samples in shaper.shape(rows, ordinals, now, wall):
             yielded_ns = now
+            explainer.sampled()
             yield samples
+        if yielded_ns != now:
+            explainer.received(data)
         if now - yielded_ns > IDLE * 0.9e9:
             yielded_ns = now
             yield empty_samples(spec, continuity.next, explainer.note)

@@ -21,6 +21,7 @@ from limpet.histogram import merge
 from limpet.supervision.traffic import LEAVING
 from limpet.wire.border import folded
 from limpet.wire.records import Transition
+from limpet.wording import same_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -79,7 +80,8 @@ class Account:
             to.delegate_share, to.degraded = before.delegate_share, before.degraded
             to.placement, to.sandbox = before.placement, before.sandbox
         events: list[tuple[str, str]] = []
-        if to.state != before.state or self.assigned:
+        waits_for_else = to.state == "waiting" and not same_reason(to.reason, before.reason)
+        if to.state != before.state or self.assigned or waits_for_else:
             events.append((to.state, to.reason))
         self.assigned = False
         worse = to.degraded and to.reason and (to.delegate, to.reason) != (before.delegate, before.reason)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from limpet.inference.reader import Reader
+from limpet.inference.reader import Expected, Reader
 from limpet.isolation import refusal
 from limpet.worker.mailbox import Mailbox
 
@@ -29,7 +29,7 @@ class Intake:
             source.plugin.module,
             source.plugin.config,
             self.dropped,
-            source.silence,
+            Expected(source.silence, source.spec, reported=True),
             lambda error: refusal.explain(error, allowed),
         )
         self.crash: BaseException | None = None
@@ -46,6 +46,11 @@ class Intake:
             self.crash = error
         finally:
             self.mailbox.close()
+
+    @property
+    def tried(self) -> bool:
+        """Whether it is known if the source can be opened."""
+        return self.reader.tried or self.mailbox.closed
 
     def hangs(self, deadline: float) -> bool:
         """Whether the source has neither given nor said anything for ``deadline`` seconds."""

@@ -137,7 +137,8 @@ class Pipelines:
         """Report pipelines that have just started, and those that moved to another delegate."""
         for running in self.running.values():
             moved = running.delegated is not None and running.delegated.poll()
-            if running.trial is None and running.settled and (moved or not running.reported):
+            settled = running.settled and self._reports.source_known()
+            if running.trial is None and settled and (moved or not running.reported):
                 running.reported = True
                 self._reports.at_work(running)
 

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 HEARTBEAT = 1.0
 """Seconds between heartbeats, a quarter of the deadline if that is less."""
+PROGRESS = 0.5
+"""Seconds between two looks at whether samples complete windows."""
 GAP_NOTICES = 10.0
 """Seconds between two notices of gaps in the samples."""
 
@@ -45,6 +47,7 @@ class Reports:
         self._inputs = LiveInputs(source, spec)
         self._counted: Counter[str] = Counter()
         self._next_heartbeat = 0.0
+        self._next_look = 0.0
 
     # --- states
 
@@ -65,8 +68,10 @@ class Reports:
         running = running.known
         delegated, rate = running.delegated, running.pipeline.rate
         reasons = [delegated.reason if delegated else "", rate.reason if rate else ""]
-        if self._source_away is not None:
-            self.state(running, "waiting", self._source_away)
+        if (away := self._intake.reader.away) is not None:
+            self.state(running, "waiting", away)
+        elif running.ready and (no_window := running.progress.reason):
+            self.state(running, "waiting", no_window)
         else:
             self.state(running, "running" if running.ready else "waiting", "; ".join(filter(None, reasons)))
 
@@ -95,6 +100,10 @@ class Reports:
         before, self._source_away = self._source_away, self._intake.reader.away
         return before != self._source_away
 
+    def source_known(self) -> bool:
+        """Whether it is known if the source is there, so that a pipeline is not reported as running too early."""
+        return self._intake.tried
+
     # --- notices
 
     def notice(self, name: str, event: WorkerEvent, reason: str) -> None:
@@ -108,6 +117,18 @@ class Reports:
         if watched is not None and watched.see(samples):
             self.notice(running.name, "rate", watched.reason or "samples come at the model's rate again")
             self.at_work(running)
+
+    def check_progress(self, pipelines: Collection[RunningPipeline]) -> None:
+        """Report if samples come and complete no window for long, or do so again."""
+        if (now := monotonic()) < self._next_look:
+            return
+        self._next_look = now + PROGRESS
+        for running in pipelines:
+            known = running.known
+            if self._intake.reader.away is not None:
+                known.progress.pause()
+            elif known.watch_progress(now):
+                self.at_work(known)
 
     def see(self, samples: Samples) -> None:
         """Look at a block before it goes to the pipelines. ``heartbeat`` reports gaps and some of the values."""

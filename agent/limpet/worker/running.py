@@ -9,11 +9,13 @@ import msgspec
 
 from limpet.contracts.assignment import PipelineOptions
 from limpet.contracts.data import Samples
+from limpet.contracts.fields import WindowSpec
 from limpet.errors import ModelError
 from limpet.inference.pipeline import Pipeline
 from limpet.untrusted import reading
 from limpet.worker import no_result
 from limpet.worker.delegation import DelegatedModel
+from limpet.worker.progress import Counts, Progress
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,6 +52,11 @@ class RunningPipeline(msgspec.Struct):
     """Whether samples passed while no delegate was ready. A gap follows."""
     left_out: bool = False
     """Whether the log says already that a result could not be sent."""
+    progress: Progress = msgspec.field(default_factory=lambda: Progress(WindowSpec(size=1), 1))
+    """Whether its samples complete windows."""
+
+    def __post_init__(self) -> None:
+        self.progress = Progress(self.pipeline.plan.window, self.pipeline.plan.every)
 
     @property
     def name(self) -> str:
@@ -116,6 +123,11 @@ class RunningPipeline(msgspec.Struct):
             log.warning("pipeline %s: %s", self.name, error)
         if self.errors_in_a_row >= ERRORS_IN_A_ROW:
             raise error
+
+    def watch_progress(self, now: float) -> bool:
+        """Look whether samples complete windows. Return whether ``progress.reason`` is another one now."""
+        counted = Counts(self.samples, self.results + self.failures, self.pipeline.in_no_window)
+        return self.progress.look(now, counted)
 
     def count_left_out(self, reason: str) -> None:
         """Count a result that cannot be sent. The first one is logged."""

@@ -148,6 +148,7 @@ def pipeline_entities(pipeline: str, topic: str) -> list[Entity]:
     invoke = {**_figure("ms", "duration"), "entity_category": "diagnostic"}
     return [
         _of(pipeline, "sensor", topic, "state", state),
+        _of(pipeline, "sensor", topic, "reason", {"entity_category": "diagnostic"}),
         _of(pipeline, "binary_sensor", topic, "degraded", problem),
         _of(pipeline, "sensor", topic, "model", {"entity_category": "diagnostic"}),
         _of(pipeline, "sensor", topic, "invoke_p95_ms", invoke),

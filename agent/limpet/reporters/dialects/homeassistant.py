@@ -156,9 +156,9 @@ def _pipeline_figures(health: PipelineHealth) -> dict[str, Any]:
     invoke = health.latency_us.get("invoke")
     return {
         "state": health.state,
-        "reason": health.reason[:LONGEST],
+        "reason": health.reason[:LONGEST] or None,
         "degraded": _state(health.degraded),
-        "model": f"{health.model} {health.version}"[:LONGEST],
+        "model": f"{health.model} {health.version}"[:LONGEST] if health.model else None,
         "delegate": health.delegate,
         "invoke_p95_ms": invoke.p95 / 1000 if invoke and invoke.count else None,
         "results": health.results,
