@@ -14,19 +14,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class NewConfig:
-    """What a configuration with one serial source and one pipeline needs. ``state`` is empty for the default."""
+    """What a configuration with one serial source and one pipeline needs. ``state`` is empty for the default.
+
+    ``bundle``: a model that is made with it, its file name in the store and its content.
+    """
 
     device: str
     state: str
     broker: Mapping[str, Any]
     port: str
     baud: int
-    framing: str
+    framing: str | Mapping[str, Any]
     channels: Sequence[str]
     model: str
     pipeline: str
     rate: float | None = None
     delegates: Sequence[str] = field(default_factory=lambda: ["cpu"])
+    bundle: tuple[str, bytes] | None = None
 
     def tables(self) -> dict[str, Any]:
         """Return the tables in the order in which they are written."""

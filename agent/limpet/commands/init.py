@@ -6,7 +6,7 @@ import os
 import socket
 import sys
 import tempfile
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ import tomli_w
 from limpet import config, plugins
 from limpet.accelerators import inventory
 from limpet.accelerators.delegate_kinds import KINDS
-from limpet.commands import _new_config, _sensors
+from limpet.commands import _new_config, _sensors, _starter
 from limpet.device import directories, state_files
 from limpet.device.machine import Machine
 from limpet.doctor.access import nearest
@@ -30,7 +30,7 @@ else:
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any
 
     from limpet.commands._sensors import PortProbe
@@ -41,6 +41,7 @@ GROUP = "start"
 EXAMPLES = (
     ("limpet init", "Write limpet.toml. Limpet asks for what it cannot detect."),
     ("limpet init --port /dev/ttyUSB0 --url mqtt://localhost:1883", "Name the port and the broker."),
+    ("limpet init --anomaly --learn 1h", "Use a model that learns in one hour what is normal."),
     ("limpet init --output site.toml --force", "Overwrite another file."),
 )
 
@@ -102,6 +103,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="How long to listen at each bit rate. Default: 2.",
     )
+    _starter.add_arguments(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -112,8 +114,10 @@ def main(arguments: argparse.Namespace) -> int:
             [f"{output} exists already. Use --force to overwrite it, or --output to write another file"]
         )
     machine = Machine()
-    text = tomli_w.dumps(_collect(arguments, machine).tables())
-    _refuse_problems(text, output)
+    new = _collect(arguments, machine)
+    text = tomli_w.dumps(new.tables())
+    with _stored(new, output.absolute().parent / _state(arguments.state) / "models", force=arguments.force):
+        _refuse_problems(text, output)
     output.parent.mkdir(parents=True, exist_ok=True)
     state_files.replace(output, text.encode())
     use = 'kind = "camera" reads it' if "camera" in plugins.names("sources") else "Limpet has no source for it"
@@ -127,6 +131,8 @@ def _collect(arguments: argparse.Namespace, machine: Machine) -> _new_config.New
     """Return what the configuration says: what was passed, found or answered. ``ConfigError``."""
     base = arguments.output.absolute().parent
     state = _state(arguments.state)
+    if arguments.anomaly:
+        return _starting(arguments, machine, state)
     model = arguments.model or _newest(base / state / "models")
     manifest = _manifest(model)
     channels = arguments.channels or _new_config.channels_of(manifest)
@@ -147,6 +153,47 @@ def _collect(arguments: argparse.Namespace, machine: Machine) -> _new_config.New
         pipeline=_new_config.identifier(manifest.name),
         delegates=_delegates(machine),
     )
+
+
+def _starting(arguments: argparse.Namespace, machine: Machine, state: Path) -> _new_config.NewConfig:
+    """Return a configuration whose model learns on the device."""
+    port = arguments.port or choose_port(_sensors.serial_ports(machine))
+    starter = _starter.prepare(arguments, port, [arguments.baud] if arguments.baud else _sensors.BAUDS)
+    return _new_config.NewConfig(
+        device=arguments.id or _new_config.identifier(socket.gethostname()),
+        state="" if state == directories.state() else str(state),
+        broker=_broker(arguments),
+        port=port,
+        baud=starter.baud,
+        framing=starter.framing,
+        channels=starter.channels,
+        model=_starter.NAME,
+        pipeline=_starter.NAME,
+        bundle=(starter.file, starter.content),
+    )
+
+
+@contextmanager
+def _stored(new: _new_config.NewConfig, models: Path, *, force: bool) -> Iterator[None]:
+    """Put the bundle of a new configuration into the store. It does not stay if the configuration is refused."""
+    if new.bundle is None:
+        yield
+        return
+    name, content = new.bundle
+    path = models / name
+    before = path.read_bytes() if path.is_file() else None
+    if before not in {None, content} and not force:
+        raise ConfigError([f"{path} exists already. Use --force to overwrite it"])
+    models.mkdir(parents=True, exist_ok=True)
+    state_files.replace(path, content)
+    try:
+        yield
+    except ConfigError:
+        if before is None:
+            path.unlink()
+        else:
+            state_files.replace(path, before)
+        raise
 
 
 def _state(wanted: Path | None) -> Path:

@@ -1,0 +1,188 @@
+"""``limpet init --anomaly``: listens to a board, and makes a bundle that learns on the device what is normal."""
+
+from __future__ import annotations
+
+import io
+import re
+import time
+import zipfile
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import serial
+
+from limpet.commands import _channels
+from limpet.contracts.fields import TensorInfo, WindowSpec
+from limpet.errors import ConfigError
+from limpet.models import bundle, manifest
+from limpet.models.manifest import Manifest, Member
+from limpet.runtimes import mahalanobis
+from limpet.sha256 import sha256
+from limpet.sources._recognition import describe
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Sequence
+
+    from limpet.commands._channels import Found, WindowChoice
+
+NAME = "machine"
+"""Name of the model and its pipeline."""
+MODEL = "model.json"
+_UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s?(s|m|min|h|d)")
+_ENOUGH = 1 << 18
+"""Bytes that are read at most."""
+_BACKLOG = 0.25
+"""Seconds in which what the system has buffered may come. That says nothing about the rate."""
+
+
+class Heard(NamedTuple):
+    """What came from a port. ``rate``: rows a second, ``None`` if too few came to see that."""
+
+    baud: int
+    found: Found
+    rate: float | None
+
+
+class Starter(NamedTuple):
+    """A bundle and what is known of its source. ``framing`` is as the configuration has it."""
+
+    baud: int
+    framing: str | dict[str, Any]
+    channels: tuple[str, ...]
+    file: str
+    content: bytes
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    group = parser.add_argument_group("a model that learns what is normal")
+    group.add_argument(
+        "--anomaly", action="store_true", help="Make a model that learns on this device, and use it."
+    )
+    group.add_argument(
+        "--learn",
+        default="1h",
+        metavar="TIME",
+        help="With --anomaly: how long it learns: 30s, 10m, 1h or 2d, or a number of windows. Default: 1h.",
+    )
+    group.add_argument(
+        "--window",
+        type=int,
+        metavar="SAMPLES",
+        help="With --anomaly: samples of a window. Default: 1 for slow sensors, 1 to 2 s of fast ones.",
+    )
+
+
+def learning_time(text: str) -> dict[str, Any]:
+    """Return the keys of a model's file for a duration or a number of windows. ``ConfigError``."""
+    if text.isascii() and text.isdecimal() and 0 < int(text) <= 1 << 31:
+        return {"windows": int(text)}
+    match = _DURATION.fullmatch(text)
+    if match is None or not 0 < (seconds := float(match[1]) * _UNITS[match[2]]) <= 1e9:
+        raise ConfigError([f"--learn: {text!r} is no time. Use 30s, 10m, 1h or 2d, or a number of windows"])
+    return {"seconds": seconds}
+
+
+def prepare(arguments: argparse.Namespace, port: str, bauds: Sequence[int]) -> Starter:
+    """Listen to a port and make a starter. ``ConfigError`` says what came if that cannot be used."""
+    learn = learning_time(arguments.learn)
+    if arguments.window is not None and not 1 <= arguments.window <= 1 << 16:
+        raise ConfigError([f"--window: {arguments.window} is not between 1 and {1 << 16} samples"])
+    heard = listen(port, bauds, arguments.listen, arguments.channels or ())
+    found = heard.found
+    if len(found.channels) > _channels.MOST:
+        raise ConfigError([f"{port} sends {len(found.channels)} values; a starter takes {_channels.MOST}"])
+    choice = _channels.window(heard.rate, len(found.channels), arguments.window)
+    rate = "at an unknown rate" if heard.rate is None else f"about {heard.rate:.3g} times a second"
+    print(f"{port}: {', '.join(found.channels)} as {found.framing} at {heard.baud} baud, {rate}")
+    if found.left_out:
+        print(f"left out, as they count or are a clock: {', '.join(found.left_out)}")
+    print(described(choice, arguments.learn))
+    framing = {"kind": found.framing, "fields": list(found.fields)} if found.fields else found.framing
+    content = packed(NAME, found.channels, choice, learn)
+    return Starter(heard.baud, framing, found.channels, f"{NAME}-0.limpet", content)
+
+
+def described(choice: WindowChoice, learn: str) -> str:
+    """Say what the model looks at, and for how long it learns."""
+    each = f"the {', '.join(choice.features)} of {choice.size} samples" if choice.features else "each sample"
+    if not choice.features and choice.size > 1:
+        each = f"{choice.size} samples together"
+    much = f"{learn} windows" if learn.isdecimal() else learn
+    return f"The model looks at {each}. It learns what is normal for {much}; until then results say untrained."
+
+
+def listen(port: str, bauds: Sequence[int], seconds: float, names: Sequence[str]) -> Heard:
+    """Listen at each bit rate until channels are found. ``ConfigError`` if there are none."""
+    seen = ""
+    for baud in bauds:
+        data, times = _read(port, baud, seconds)
+        if found := _channels.find(data, names):
+            return Heard(baud, found, rate_of(data, times, found))
+        words = describe(data, names or ("c0",), "csv") if data else ""
+        seen = seen or (f"at {baud} baud {words}" if words else "")
+    rates = ", ".join(map(str, bauds))
+    seen = seen or f"sends nothing that can be read at {rates} baud in {seconds:g} s each. Use a longer --listen"
+    raise ConfigError([f"{port} {seen}", "nothing was written"])
+
+
+def rate_of(data: bytes, times: Sequence[tuple[float, int]], found: Found) -> float | None:
+    """Return the rows a second. ``times``: at so many seconds so many bytes were there."""
+    usable = [(at, size) for at, size in times if at >= _BACKLOG]
+    if len(usable) < 2 or usable[-1][0] - usable[0][0] < _BACKLOG:
+        return None
+    (begin, before), (end, after) = usable[0], usable[-1]
+    rows = found.rows / min(len(data), 4096) * (after - before)
+    return rows / (end - begin)
+
+
+def packed(name: str, channels: Sequence[str], choice: WindowChoice, learn: dict[str, Any]) -> bytes:
+    """Return the bundle of a starter."""
+    options = mahalanobis.Options(shape=list(choice.shape), **learn)
+    model = msgspec.json.format(msgspec.json.encode(options), indent=2) + b"\n"
+    outputs = [TensorInfo(name=one.name, shape=list(one.shape), dtype=str(one.dtype)) for one in options.outputs]
+    statistics = [{"kind": "statistics", "features": list(choice.features)}] if choice.features else []
+    told = Manifest(
+        name=name,
+        version=0,
+        task="anomaly",
+        description="Learns on the device what is normal",
+        runtime="mahalanobis",
+        model=MODEL,
+        inputs=[
+            TensorInfo(name="window", shape=list(choice.shape), dtype="float32", channels=list(channels)),
+        ],
+        outputs=outputs,
+        window=WindowSpec(size=choice.size),
+        transforms=statistics,
+        decoder={"kind": "anomaly", "metric": "learning"},
+        members={MODEL: _member(model)},
+    )
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
+        archive.writestr(zipfile.ZipInfo(bundle.MANIFEST), manifest.dump(told))
+        archive.writestr(zipfile.ZipInfo(MODEL), model)
+    return buffer.getvalue()
+
+
+def _member(content: bytes) -> Member:
+    digest = sha256(len(content))
+    digest.update(content)
+    return Member(len(content), digest.hexdigest())
+
+
+def _read(port: str, baud: int, seconds: float) -> tuple[bytes, list[tuple[float, int]]]:
+    """Return what comes within so many seconds, and how many bytes were there at which time."""
+    data, times = bytearray(), []
+    begin = time.monotonic()
+    try:
+        with serial.serial_for_url(port, baudrate=baud, timeout=0.05) as line:
+            while (at := time.monotonic() - begin) < seconds and len(data) < _ENOUGH:
+                if came := line.read(max(1, line.in_waiting)):
+                    data += came
+                    times.append((at, len(data)))
+    except (OSError, ValueError) as error:
+        raise ConfigError([f"{port}: cannot be opened: {error}", "nothing was written"]) from error
+    return bytes(data), times
