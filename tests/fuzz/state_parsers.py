@@ -9,6 +9,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
 from fuzz.registry import Prepared, parser
 from limpet.delivery.outbox import Entry
@@ -17,6 +18,8 @@ from limpet.delivery.outbox.queue import Outbox
 from limpet.delivery.outbox.rules import OutboxRules
 from limpet.delivery.outbox.write_ahead_log import WriteAheadLog
 from limpet.device import boot
+from limpet.runtimes._learned_windows import DIGEST, LearnedWindows, checksum
+from limpet.runtimes._mahalanobis import fit
 from limpet.supervision import roster
 from support import reports
 
@@ -131,6 +134,25 @@ def _log_record(folder: Path) -> Prepared:
     (length,) = struct.unpack_from("<I", data, 8)
     body = data[16 : 16 + length]
     return Prepared([body], lambda raw: take(head + struct.pack("<II", len(raw), zlib.crc32(raw)) + raw))
+
+
+@parser("learned windows")
+def _learned(folder: Path) -> Prepared:
+    """What a model has learned, under a checksum that is right."""
+    sound = LearnedWindows(3, seed=0)
+    for number in range(40):
+        sound.add(np.arange(3, dtype=np.float32) + number, 1000)
+    data = sound.encoded("accelerations")[DIGEST:]
+    path = folder / "windows.bin"
+
+    def take(damaged: bytes) -> None:
+        path.write_bytes(checksum(damaged) + damaged)
+        windows = LearnedWindows(3, seed=0)
+        windows.load(path, "accelerations")
+        windows.add(np.zeros(3, np.float32), 1000)
+        fit(windows.rows) if len(windows.rows) > 1 else None
+
+    return Prepared([data], take)
 
 
 @parser("pipelines.json")

@@ -136,7 +136,8 @@ def _origin(report: ModelReport) -> Iterator[Row]:
 
 
 def _execution(report: ModelReport) -> Iterator[Row]:
-    yield "ops", f"{sum(report.ops.values())}: {_counts(report.ops)}"
+    if report.ops:
+        yield "ops", f"{sum(report.ops.values())}: {_counts(report.ops)}"
     for name, coverage in report.delegates.items():
         covered = _counts(coverage.covered) or "none"
         yield name, f"XNNPACK covers {coverage.share:.0%} of the ops: {covered}"

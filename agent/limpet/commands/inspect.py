@@ -12,13 +12,17 @@ import msgspec
 
 from limpet.commands._model_report import ModelReport, XnnpackCoverage, lines
 from limpet.config import Config, Device
+from limpet.contracts.runtime import Abilities
 from limpet.errors import ModelError
 from limpet.inference import admission, trial
 from limpet.inference.input_fit import resized
+from limpet.inference.planning import read_facts
+from limpet.inference.resolving import Resolver
 from limpet.inference.single import plan_model
 from limpet.models import bundle as bundles
 from limpet.models import model_kind, store
 from limpet.models.tflite import model_file
+from limpet.models.tflite.model_file import FileMetadata
 from limpet.runtimes import tflite
 from limpet.untrusted import printable
 
@@ -74,6 +78,8 @@ def main(arguments: argparse.Namespace) -> int:
 
 def inspect(path: Path, bundle: Bundle) -> ModelReport:
     """Read a model, and load it once in a child process. ``ModelError`` where the model file is damaged."""
+    if bundle.manifest.runtime != "tflite":
+        return _of_another_runtime(path, bundle)
     content = bundle.model.read_bytes()
     file = model_file.read(bundle.model)
     facts = tflite.describe(bundle.model, tflite.Config())
@@ -104,6 +110,38 @@ def inspect(path: Path, bundle: Bundle) -> ModelReport:
         report.ops = dict(Counter(coverage.ops))
         report.delegates = {"cpu": _covered(coverage)}
     return report
+
+
+def _of_another_runtime(path: Path, bundle: Bundle) -> ModelReport:
+    """Return what a runtime other than TFLite says of its model: it has no ops that are known here."""
+    content = bundle.model.read_bytes()
+    manifest = bundle.manifest
+    problems: list[str] = []
+    runtime = Resolver(path.parent, problems).runtime(manifest.runtime, {}, "runtime", problems)
+    refused, facts = "; ".join(problems), None
+    if runtime is not None:
+        refused = "; ".join(runtime.abilities.check(bundle.model, ["cpu"]))
+        facts = None if refused else read_facts(runtime, bundle)
+    able = runtime.abilities if runtime else Abilities()
+    return ModelReport(
+        file=str(path),
+        size=len(content),
+        sha256=hashlib.sha256(content).hexdigest(),
+        min_runtime_version="",
+        runtime=" ".join(word for word in (manifest.runtime, able.package, able.version) if word),
+        refused=refused,
+        inputs=manifest.inputs or list(facts.inputs if facts else ()),
+        outputs=manifest.outputs or list(facts.outputs if facts else ()),
+        signatures={},
+        state="learns on the device what is normal" if able.learns else "",
+        state_pairs={},
+        labels=bundle.labels,
+        problem=bundle.problem,
+        golden=bundle.golden is not None,
+        signed=bundle.signature is not None,
+        metadata=FileMetadata(),
+        manifest=manifest,
+    )
 
 
 def _state(manifest: Manifest, facts: ModelFacts) -> str:

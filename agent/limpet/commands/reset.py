@@ -24,6 +24,7 @@ GROUP = "service"
 EXAMPLES = (
     ("sudo systemctl stop limpet && sudo limpet reset", "Ask, then reset the state directory of the service."),
     ("limpet reset --yes", "Do not ask."),
+    ("limpet reset --learned", "Have models that learn on this device learn anew. Delete nothing else."),
 )
 
 _OWN = ("cache", directories.LEARNED, "models", directories.REPORTERS)
@@ -39,6 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("config", type=Path, metavar="FILE", nargs="?", default=config.usual(), help=config.USUAL)
     add("--state", type=Path, metavar="FOLDER", help="State directory. Default: the one in the configuration.")
     add("--all", action="store_true", help="Delete the configuration file too.")
+    add(
+        "--learned",
+        action="store_true",
+        help="Delete only what models have learned on this device. They then learn anew.",
+    )
     add("--yes", action="store_true", help="Do not ask for confirmation.")
 
 
@@ -55,10 +61,13 @@ def _reset(arguments: argparse.Namespace) -> int:
     state = arguments.state or _state(arguments.config)
     if not state.is_dir():
         raise LimpetError(f"there is no {state}, so there is nothing to reset")
+    if arguments.learned:
+        return _forget_learned(state, arguments)
     folders = [*(state / name for name in _OWN), *_runtime_folders()]
     _refuse_links([*folders, *(state / name for name in (*_FILES, *_FORGOTTEN))])
     with _claim(state):
-        _agree(state, arguments)
+        also = f" and {arguments.config}" if arguments.all else ""
+        _agree(f"all models, counts and results not yet sent in {state}{also}", arguments)
         for folder in folders:
             if folder == state / directories.REPORTERS:
                 # Before this, as results of another life must not have the names of earlier ones, whatever comes
@@ -73,6 +82,17 @@ def _reset(arguments: argparse.Namespace) -> int:
         if arguments.all:
             arguments.config.unlink(missing_ok=True)
     print(f"{state} was reset")
+    return 0
+
+
+def _forget_learned(state: Path, arguments: argparse.Namespace) -> int:
+    """Delete what models have learned, and nothing else."""
+    folder = state / directories.LEARNED
+    _refuse_links([folder])
+    with _claim(state):
+        _agree(f"what models have learned, in {folder}", arguments)
+        _empty(folder)
+    print(f"{folder} is empty; models that learn begin anew")
     return 0
 
 
@@ -108,14 +128,13 @@ def _claim(state: Path) -> IO[bytes]:
     return claim
 
 
-def _agree(state: Path, arguments: argparse.Namespace) -> None:
+def _agree(what: str, arguments: argparse.Namespace) -> None:
     """Return if the user at the terminal agrees, else raise ``LimpetError``."""
     if arguments.yes:
         return
     if not sys.stdin.isatty():
         raise LimpetError("not a terminal, so Limpet cannot ask. Run again with --yes")
-    also = f" and {arguments.config}" if arguments.all else ""
-    print(f"Deletes all models, counts and results not yet sent in {state}{also}.")
+    print(f"Deletes {what}.")
     answer = ""
     with suppress(EOFError):
         answer = input("Go on? [y/N] ")

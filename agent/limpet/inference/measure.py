@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 
 from limpet.contracts.data import Samples
+from limpet.errors import ModelError
 from limpet.histogram import merge, quantile
 from limpet.inference.pipeline import Pipeline
 from limpet.runtimes import tflite
@@ -68,7 +69,10 @@ def throughput(plan: PipelinePlan, seconds: float = 5.0, rounds: int = 20) -> Th
     """Run bare, fed and whole in turn for about ``seconds``.
 
     The model is opened several times: where its memory comes to lie makes it faster or slower by a percent.
+    ``ModelError`` if it is no TFLite model.
     """
+    if plan.runtime.kind != "tflite":
+        raise ModelError(f"limpet bench measures TFLite models; this one runs on {plan.runtime.kind!r}")
     times = _Times()
     for number in range(OPENED):
         loops = (_bare(plan), _fed(plan)) if number % 2 else None  # Those opened first may lie better.

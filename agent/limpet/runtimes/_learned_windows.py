@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from limpet.contracts.data import FloatArray
 
 FORMAT = 1
-_DIGEST = 64
+DIGEST = 64
+"""Bytes of the checksum before the rest."""
 _VALUES, _FEWEST, _MOST = 1 << 17, 1024, 4096
 """Values that are kept, and between how many windows."""
 _MASK = (1 << 64) - 1
@@ -73,7 +74,7 @@ class LearnedWindows:
         """Return the file's content."""
         rows = self.rows.astype("<f4").tobytes()
         data = msgspec.msgpack.encode(Kept(FORMAT, meaning, self.windows, self.learned_ns, rows))
-        return _checksum(data) + data
+        return checksum(data) + data
 
     def restore(self, content: bytes, meaning: str) -> str:
         """Go on from a file's content. Return why that is not possible, empty if it is.
@@ -117,8 +118,8 @@ class LearnedWindows:
 
 
 def _decoded(content: bytes) -> Kept:
-    digest, data = content[:_DIGEST], content[_DIGEST:]
-    if _checksum(data) != digest:
+    digest, data = content[:DIGEST], content[DIGEST:]
+    if checksum(data) != digest:
         raise ValueError("its checksum is wrong")
     kept = msgspec.msgpack.decode(data, type=Kept)
     if kept.format != FORMAT:
@@ -126,7 +127,8 @@ def _decoded(content: bytes) -> Kept:
     return kept
 
 
-def _checksum(data: bytes) -> bytes:
+def checksum(data: bytes) -> bytes:
+    """Return the SHA-256 of the rest of a file, in hexadecimal."""
     whole = sha256(len(data))
     whole.update(data)
     return whole.hexdigest().encode()

@@ -241,7 +241,8 @@ class MahalanobisModel:
             self._save()
             self._saved_ns = now
         if self._share == 1:
-            log.info("%s: has learned what is normal from %d windows", self._name, self._seen.windows)
+            where = self._name if self._path is None else self._path.parent
+            log.info("%s: what is normal is learned, from %d windows", where, self._seen.windows)
 
     def _fit(self) -> None:
         rows = self._seen.rows
