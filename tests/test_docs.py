@@ -22,6 +22,7 @@ from limpet.delivery import reporters
 from limpet.deployment.assignments import sources_alone
 from limpet.errors import ConfigError, SourceError
 from limpet.inference import planning
+from limpet_convert import project
 from support.stages import transformed
 
 if TYPE_CHECKING:
@@ -95,9 +96,14 @@ def check(wanted: config.Config, *, unknown: frozenset[str] = frozenset()) -> li
 
 
 @pytest.mark.parametrize("text", TOML)
-def test_toml_on_a_page_is_a_configuration(text: str) -> None:
-    wanted = config.build(whole(tomllib.loads(text)), ROOT)
-    assert check(wanted, unknown=frozenset({"thermal"})) == []
+def test_toml_on_a_page_is_a_configuration(text: str, tmp_path: Path) -> None:
+    tables = tomllib.loads(text)
+    if "bundle" in tables:
+        for path in (tables["model"]["path"], tables["data"]["calibration"], tables["data"]["test"]):
+            (tmp_path / path).mkdir(parents=True)
+        assert project.build(tables, tmp_path / "convert.toml").bundle.name
+    else:
+        assert check(config.build(whole(tables), ROOT), unknown=frozenset({"thermal"})) == []
 
 
 def test_a_page_with_a_mistake_would_be_found() -> None:

@@ -27,6 +27,8 @@ SECTIONS = {
     "decisions": "Decisions",
 }
 FENCE = re.compile(r"^(```.*?^```$)", re.DOTALL | re.MULTILINE)
+CELL = re.compile(r"(?<=\| )[^\n`|]*`[^`\n]*\\\|[^`\n]*`")
+"""Code with ``\\|`` in a table: a forge needs the backslash, MkDocs shows it."""
 LINK = re.compile(r"(!?)\[((?:`[^`]*`|[^\[\]])*)\]\(([^)\s]+)\)")
 
 
@@ -78,7 +80,7 @@ def navigation(docs: Path) -> list[Any]:
         below = [path for path in sorted(folder.iterdir()) if path.is_dir() and any(path.rglob("*.md"))]
         return here + [{path.name.capitalize(): pages(path)} for path in below]
 
-    return ["index.md", *({name: pages(docs / folder)} for folder, name in SECTIONS.items())]
+    return [{"Home": "index.md"}, *({name: pages(docs / folder)} for folder, name in SECTIONS.items())]
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -109,7 +111,7 @@ def on_page_markdown(markdown: str, page: Page, **_: object) -> str:
         relative = os.path.relpath(uri(wanted), Path(page.file.src_uri).parent)
         return f"{mark}[{label}]({relative}{'#' + anchor if anchor else ''})"
 
-    return replaced(markdown, link)
+    return CELL.sub(lambda cell: cell[0].replace(r"\|", "|"), replaced(markdown, link))
 
 
 def _readme(path: Path) -> Path:

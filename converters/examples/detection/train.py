@@ -5,7 +5,7 @@ to four times as large, on a noisy ground. Pictures to test with are made of dig
 
 The head is as many exports are: one tensor with a row a cell, with the box in pixels of the camera's picture, 0 to
 640, beside the scores, 0 to 1. In int8 both share one scale, which leaves no scores: it detects nothing. See
-``docs/how-to/convert-a-model.md``.
+``docs/how-to/convert-a-detector.md``.
 """
 
 import json
