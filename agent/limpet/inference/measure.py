@@ -15,6 +15,7 @@ from limpet.errors import ModelError
 from limpet.histogram import merge, quantile
 from limpet.inference.pipeline import Pipeline
 from limpet.runtimes import tflite
+from limpet.runtimes.litert import quiet_start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -140,6 +141,7 @@ def _fed(plan: PipelinePlan) -> Loop:
 
 
 def _interpreter(plan: PipelinePlan) -> Any:
+    quiet_start.greet(tflite.Interpreter)
     interpreter = tflite.Interpreter(model_path=str(plan.bundle.model), num_threads=plan.runtime.config.threads)
     interpreter.allocate_tensors()
     return interpreter

@@ -19,7 +19,7 @@ from limpet.contracts.runtime import Abilities
 from limpet.errors import ModelError
 from limpet.models.tflite import carried_state, model_file
 from limpet.models.tflite.coverage import coverage
-from limpet.runtimes.litert import bindings
+from limpet.runtimes.litert import bindings, quiet_start
 from limpet.runtimes.litert.tensors import takes_pixels
 from limpet.wording import suggest
 
@@ -228,6 +228,7 @@ class TFLiteModel:
         self._forget = None
 
     def _load(self) -> None:
+        quiet_start.greet(Interpreter)
         interpreter = Interpreter(
             model_path=str(self._path),
             num_threads=self._config.threads,
