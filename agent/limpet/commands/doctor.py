@@ -12,7 +12,7 @@ import msgspec
 
 from limpet import config
 from limpet.device.machine import Machine, User, this_user
-from limpet.doctor import examine, installation, service
+from limpet.doctor import examine, installation, report, service
 from limpet.errors import LimpetError
 from limpet.untrusted import printable
 
@@ -21,12 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from limpet.doctor.finding import Finding
+    from limpet.doctor.report import Written
 
 HELP = "Check this installation and suggest fixes"
 GROUP = "look"
 EXAMPLES = (
     ("limpet doctor", "Check the usual configuration and this machine."),
     ("sudo limpet doctor --user limpet", "Check with the permissions of the service."),
+    ("limpet doctor --report", "Write an archive for a bug report, without names, addresses and secrets."),
 )
 
 
@@ -34,6 +36,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("config", type=Path, metavar="FILE", nargs="?", default=config.usual(), help=config.USUAL)
     parser.add_argument("--json", action="store_true", help="Print one JSON object.")
+    parser.add_argument(
+        "--report",
+        type=Path,
+        metavar="FILE",
+        nargs="?",
+        const=Path(),
+        help="Write an archive for a bug report. Default: limpet-report-TIME.tar.gz, in this folder.",
+    )
     parser.add_argument("--user", help="User whose permissions are checked. Default: the user who runs this.")
     parser.add_argument(
         "--root",
@@ -50,15 +60,29 @@ def main(arguments: argparse.Namespace) -> int:
         raise LimpetError(f"--root: there is no folder {arguments.root}")
     machine = Machine(arguments.root, _user(arguments.user))
     machine = replace(machine, user=service.with_groups(machine))
-    found = examine(installation.read(arguments.config, machine))
+    examined = installation.read(arguments.config, machine)
+    found = examine(examined)
+    if arguments.report:
+        wanted = arguments.report if arguments.report.name else report.usual()
+        print(printable("\n".join(_contents(report.write(examined, found, wanted)))))
+        return 0
     counts = {result: sum(f.result == result for f in found) for result in ("ok", "warn", "bad", "skip")}
     if arguments.json:
-        report = {"machine": machine.model(), "user": machine.user.name, **counts, "findings": found}
-        print(msgspec.json.encode(report).decode())
+        document = {"machine": machine.model(), "user": machine.user.name, **counts, "findings": found}
+        print(msgspec.json.encode(document).decode())
     else:
         print(printable("\n".join(line for finding in found for line in _describe(finding))))
         print(_summary(counts["bad"], counts["warn"], found))
     return 1 if counts["bad"] else 0
+
+
+def _contents(written: Written) -> Iterator[str]:
+    """Yield what is in an archive."""
+    yield f"{written.path}: a bug report. Read it before you send it: tar -xzf {written.path.name}"
+    for part in written.parts:
+        yield f"  {part.name:20}{part.what}"
+    if written.missing:
+        yield from ("Not included:", *(f"  {line}" for line in written.missing))
 
 
 def _user(name: str | None) -> User:
