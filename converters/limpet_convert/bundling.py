@@ -77,7 +77,7 @@ def bundle(  # noqa: PLR0913, PLR0917 - the parts of a bundle
         window=said.window,
         transforms=said.transforms,
         decoder=said.decoder,
-        metrics=_figures(comparison),
+        metrics=said.metrics | _figures(comparison, seen=project.data.seen),
         provenance=where,
     )
     folder.mkdir(parents=True, exist_ok=True)
@@ -161,15 +161,17 @@ def _variants(
     return variants, files
 
 
-def _figures(comparison: Comparison | None) -> dict[str, Any]:
+def _figures(comparison: Comparison | None, *, seen: bool) -> dict[str, Any]:
+    """Return what was measured. Windows that the model has ``seen`` only compare variants."""
     if comparison is None:
         return {}
-    found = {
-        "float": _plain(comparison.exact),
-        comparison.variant: _plain(comparison.converted),
+    found: dict[str, Any] = {
         "agreement": round(comparison.agreement, 5),
         "size_ratio": round(comparison.size_ratio, 4),
     }
+    if seen:
+        return found
+    found |= {"float": _plain(comparison.exact), comparison.variant: _plain(comparison.converted)}
     return found | ({"groups": comparison.groups} if comparison.groups else {})
 
 

@@ -32,7 +32,7 @@ def markdown(project: Project, comparison: Comparison | None, provenance: dict[s
     if bundle.labels:
         lines += ["## Labels", "", ", ".join(bundle.labels), ""]
     if comparison:
-        lines += _measured(comparison)
+        lines += _compared(comparison) if project.data.seen else _measured(comparison)
     lines += ["## Provenance", "", *(f"* {k}: {v}" for k, v in sorted(provenance.get("inputs", {}).items())), ""]
     return "\n".join(lines)
 
@@ -64,6 +64,16 @@ def ready_made(manifest: Manifest, labels: Sequence[str], said: Said, provenance
     lines += ["## Golden vectors", "", f"Made of {said.golden}.", ""]
     lines += ["## Provenance", "", *(f"* {k}: {v}" for k, v in sorted(provenance["inputs"].items())), ""]
     return "\n".join(lines)
+
+
+def _compared(comparison: Comparison) -> list[str]:
+    """Return whether this variant gives the same answers as float, on windows that both learned from."""
+    return [
+        "## Compared with float",
+        "",
+        f"Both give the same answer on {comparison.agreement:.2%} of the windows that the model learned from.",
+        "",
+    ]
 
 
 def _measured(comparison: Comparison) -> list[str]:

@@ -52,13 +52,15 @@ class Data(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     In a folder with sub-folders, a sub-folder's name is the label of what is in it. Otherwise ``targets`` is an
     ``.npy`` file with a class index, a number or, for anomalies, 0 or 1 for each window; for detection a
     ``.jsonl`` file, see ``detections.read_targets``. ``source`` holds the options of the device's source,
-    ``groups`` an ``.npy`` file with a group's name for each test window.
+    ``groups`` an ``.npy`` file with a group's name for each test window. ``seen``: the model learnt from the test
+    windows too, so they compare variants, and their metrics are not in the bundle.
     """
 
     calibration: Path
     test: Path
     targets: Path | None = None
     groups: Path | None = None
+    seen: bool = False
     source: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "replay"})
     samples: Count = 200
     golden: Count = 8
@@ -67,7 +69,8 @@ class Data(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class Bundle(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What the manifest will say: see ``limpet.models.manifest``. ``labels`` are in order of the model's outputs.
 
-    ``edgetpu``: compile the int8 model for the Edge TPU too, by the vendor's compiler.
+    ``edgetpu``: compile the int8 model for the Edge TPU too, by the vendor's compiler. ``metrics``: what was
+    measured before, such as by ``train``.
     """
 
     name: Name
@@ -85,6 +88,7 @@ class Bundle(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     decoder: dict[str, Any] = {}
     variant: Variant = "int8"
     edgetpu: bool = False
+    metrics: dict[str, Any] = {}
 
 
 class Card(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

@@ -1,0 +1,111 @@
+"""``limpet-convert train``: from a folder of recordings to a bundle."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from limpet.errors import ConfigError
+from limpet_convert.progress import Progress
+from limpet_convert.training import job, outcome
+
+if TYPE_CHECKING:
+    import argparse
+
+HELP = "train a small model from a folder of recordings, and package it as a bundle"
+GROUP = "start"
+EXAMPLES = (
+    ("limpet-convert train recordings", "Train a classifier of the labels, and write build/motion-1.limpet."),
+    ("limpet-convert train recordings --test other-day", "Also measure the bundle on recordings of another day."),
+)
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command line."""
+    add = parser.add_argument
+    add("folder", type=Path, help="Folder of recordings, as `limpet record` writes it.")
+    add("--task", choices=["classify"], default="classify", help="Default: classify.")
+    add("--name", default="motion", help="Name of the bundle. Default: motion.")
+    add(
+        "--version",
+        type=int,
+        metavar="N",
+        help="Version of the bundle. Default: the next one in the output folder.",
+    )
+    add("--output", type=Path, default=Path("build"), metavar="FOLDER", help="Folder for results. Default: build.")
+    add("--budget", type=float, default=60.0, metavar="SECONDS", help="Time for the search. Default: 60.")
+    add("--max-kb", type=float, metavar="N", help="Largest size of the model in KiB. Default: no limit.")
+    add(
+        "--target",
+        default="",
+        metavar="CHANNEL",
+        help="For regress: channel to predict. Default: labels as numbers.",
+    )
+    add("--channels", default="", metavar="A,B", help="Channels to learn from. Default: all that are usable.")
+    add("--window", type=int, metavar="SAMPLES", help="Length of a window. Default: chosen from the data.")
+    add("--test", type=Path, metavar="FOLDER", help="More recordings, which only measure the bundle.")
+    add("--framework", choices=["torch", "keras"], default="", help="Default: the one that is installed.")
+    add("--force", action="store_true", help="Write a bundle also if the model is no better than chance.")
+    add("--json", action="store_true", help="Print the report as one JSON document.")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Return 1 if the model is no better than chance. Then no bundle is written."""
+    wanted = _wanted(arguments)
+    stream = sys.stderr if arguments.json else sys.stdout
+
+    def say(line: str) -> None:
+        print(line, file=stream, flush=True)
+
+    report = job.run(wanted, Progress(), say)
+    if arguments.json:
+        print(json.dumps(report))
+    else:
+        _print(report, wanted)
+    return 0 if report["bundle"] else 1
+
+
+def _print(report: dict[str, Any], wanted: job.Wanted) -> None:
+    print(outcome.summary(report))
+    print(f"report: {wanted.output / outcome.MARKDOWN}")
+    if report["bundle"]:
+        print(f"bundle: {report['bundle']}")
+    else:
+        print(f"No bundle was written. {report['why']} Run again with --force to write one.")
+
+
+def _wanted(arguments: argparse.Namespace) -> job.Wanted:
+    problems = []
+    if not _NAME.fullmatch(arguments.name):
+        problems.append("--name: use small letters, digits, '.', '_' and '-', at most 64 characters")
+    problems += [
+        f"--{name.replace('_', '-')}: must be above 0"
+        for name in ("budget", "max_kb", "window", "version")
+        if (value := getattr(arguments, name)) is not None and not 0 < value < 1e9
+    ]
+    if arguments.target and arguments.task != "regress":
+        problems.append("--target: is for --task regress")
+    if not arguments.folder.is_dir():
+        problems.append(f"{arguments.folder}: no such folder. Run: limpet record")
+    if problems:
+        raise ConfigError(problems)
+    return job.Wanted(
+        folder=arguments.folder,
+        task=arguments.task,
+        name=arguments.name,
+        output=arguments.output,
+        budget=arguments.budget,
+        version=arguments.version,
+        kilobytes=arguments.max_kb,
+        target=arguments.target,
+        channels=tuple(name.strip() for name in arguments.channels.split(",") if name.strip()),
+        window=arguments.window,
+        framework=arguments.framework,
+        test=arguments.test,
+        force=arguments.force,
+    )

@@ -1,0 +1,143 @@
+"""One training: batches, early stopping, and the weights of the best epoch. Frameworks are in ``backends``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from limpet.contracts.data import Array, FloatArray
+    from limpet_convert.training.networks import Network
+
+BATCH = 32
+STEPS = 100
+"""Batches of an epoch, at most: of many windows, each epoch sees others."""
+_LEAST = 1e-7
+_JITTER, _SCALE = 0.05, 0.1
+"""Noise added to a raw window, in standard deviations, and the share by which it is made larger or smaller."""
+
+
+class Model(Protocol):
+    """A network in a framework."""
+
+    def step(self, inputs: FloatArray, targets: Array, weights: FloatArray) -> None:
+        """Learn from a batch of ``BATCH`` windows ``(BATCH, rows, channels)``."""
+
+    def predict(self, inputs: FloatArray) -> FloatArray:
+        """Return the outputs ``(n, outputs)``: probabilities or numbers."""
+
+    def weights(self) -> Any:
+        """Return a copy of all weights."""
+
+    def restore(self, weights: Any) -> None:
+        """Set all weights."""
+
+    def stretch(self, scale: float, offset: float) -> None:
+        """Make the last layer's outputs ``outputs * scale + offset``."""
+
+    def save(self, path: Path) -> None:
+        """Write the model. The same weights give the same bytes."""
+
+
+class Backend(Protocol):
+    """A framework. ``suffix`` is that of its model files, ``options`` are those of ``[model]``."""
+
+    name: str
+    suffix: str
+    options: dict[str, Any]
+
+    def make(self, network: Network, rate: float, seed: int) -> Model:
+        """Make a network with random weights. ``rate`` is the learning rate. ``noise``: see ``batches``."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """``inputs``: float32 ``(n, rows, channels)``. ``targets``: int64 ``(n,)`` or float32 ``(n, outputs)``.
+
+    ``weights``: float32 ``(n,)``, of a mean of 1.
+    """
+
+    inputs: FloatArray
+    targets: Array
+    weights: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """``epochs`` at most. After ``patience`` epochs without a better loss, training stops.
+
+    ``rate`` is the learning rate. ``noise``: see ``batches``.
+    """
+
+    rate: float
+    epochs: int
+    patience: int
+    seed: int
+    noise: bool = False
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A trained model. ``epoch`` (from 1) is that of its weights, ``loss`` is that of the held-back windows."""
+
+    model: Model
+    epoch: int
+    loss: float
+
+
+def fit(backend: Backend, network: Network, seen: Examples, held: Examples | None, schedule: Schedule) -> Fitted:
+    """Train a network. With ``held``, its weights are those of the epoch with the least loss on it."""
+    model = backend.make(network, schedule.rate, schedule.seed)
+    random = np.random.default_rng(schedule.seed)
+    best, epoch, kept = float("inf"), 0, None
+    for number in range(1, schedule.epochs + 1):
+        for inputs, targets, weights in batches(seen, random, noise=schedule.noise):
+            model.step(inputs, targets, weights)
+        if held is None:
+            continue
+        now = loss(network, model.predict(held.inputs), held)
+        if now < best:
+            best, epoch, kept = now, number, model.weights()
+        elif number - epoch >= schedule.patience:
+            break
+    if kept is not None:
+        model.restore(kept)
+    return Fitted(model, epoch or schedule.epochs, best)
+
+
+def batches(
+    seen: Examples, random: np.random.Generator, *, noise: bool
+) -> Iterator[tuple[FloatArray, Array, FloatArray]]:
+    """Yield an epoch's batches in random order. The last one is filled up with windows of weight 0.
+
+    With ``noise``, each window is made a little larger or smaller and gets noise: the next sensor is not the same.
+    """
+    order = random.permutation(len(seen))[: STEPS * BATCH]
+    for start in range(0, len(order), BATCH):
+        chosen = order[start : start + BATCH]
+        weights = np.zeros(BATCH, np.float32)
+        weights[: len(chosen)] = seen.weights[chosen]
+        chosen = np.resize(chosen, BATCH)
+        inputs = seen.inputs[chosen]
+        if noise:
+            scale = 1 + _SCALE * random.standard_normal((BATCH, 1, 1), np.float32)
+            inputs = inputs * scale + np.float32(_JITTER) * random.standard_normal(inputs.shape, np.float32)
+        yield inputs, seen.targets[chosen], weights
+
+
+def loss(network: Network, outputs: FloatArray, examples: Examples) -> float:
+    """Return the weighted mean loss, as the frameworks compute it."""
+    if network.loss == "cross_entropy":
+        right = outputs[np.arange(len(outputs)), examples.targets.astype(int)]
+        each = -np.log(np.maximum(right, _LEAST))
+    else:
+        each = np.square(outputs - examples.targets.reshape(outputs.shape)).mean(axis=1)
+    return float((each * examples.weights).sum() / max(float(examples.weights.sum()), _LEAST))

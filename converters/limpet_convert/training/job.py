@@ -1,0 +1,349 @@
+"""All steps from a folder of recordings to a bundle. What is written appears in the output folder at the end."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import Counter
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from limpet.models import store
+from limpet_convert import compare, package, project
+from limpet_convert.conversion import Conversion
+from limpet_convert.errors import ConvertError
+from limpet_convert.training import (
+    backends,
+    outcome,
+    pieces,
+    problem,
+    project_file,
+    recorded,
+    scoring,
+    trainer,
+    windows,
+)
+from limpet_convert.training.trainer import EPOCHS, Trainer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from limpet_convert.progress import Progress
+    from limpet_convert.project import Variant
+    from limpet_convert.training.fitting import Fitted
+    from limpet_convert.training.networks import Network
+    from limpet_convert.training.problem import Problem, Task
+    from limpet_convert.training.proposals import Candidate
+    from limpet_convert.training.recorded import Session
+    from limpet_convert.training.search import Found
+    from limpet_convert.training.trainer import Held
+
+VARIANTS: tuple[Variant, ...] = ("int8", "int16x8", "float")
+"""In this order: the first that keeps what the float model does is packaged."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the command line says. ``window`` in samples, ``budget`` in seconds."""
+
+    folder: Path
+    task: Task
+    name: str
+    output: Path
+    budget: float
+    version: int | None = None
+    kilobytes: float | None = None
+    target: str = ""
+    channels: tuple[str, ...] = ()
+    window: int | None = None
+    framework: str = ""
+    test: Path | None = None
+    force: bool = False
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A trained setting. ``transforms`` are those of the bundle, ``decoder`` too."""
+
+    candidate: Candidate
+    network: Network
+    fitted: Fitted
+    transforms: list[dict[str, Any]]
+    decoder: dict[str, Any]
+
+
+def run(wanted: Wanted, progress: Progress, say: Callable[[str], object]) -> dict[str, Any]:
+    """Train, convert and package. Return the report; its ``bundle`` is ``None`` if none was written, and ``why``.
+
+    ``say`` takes a line for people. ``ConvertError`` says what cannot be learned, and what is needed for it.
+    """
+    backend = backends.choose(wanted.framework)
+    with progress.step("read"):
+        session = recorded.read(wanted.folder, wanted.channels)
+        test = recorded.read(wanted.test) if wanted.test else None
+    session, notes = _channels(session, wanted)
+    found = _problem(session, wanted)
+    for line in (*session.notes, *notes, *found.warnings):
+        say(f"Note: {line}")
+    course = Trainer(backend, found)
+    with progress.step("windows"):
+        plan = trainer.propose(found, [wanted.window] if wanted.window else ())
+        usable = course.usable(plan.candidates, wanted.kilobytes)
+    for line in plan.reasons:
+        say(line)
+    if not usable:
+        raise ConvertError(_none_usable(wanted, found))
+    with progress.step("search") as share:
+        searched = course.search(usable, wanted.budget, share)
+    say(_searched(searched, len(usable)))
+    held = course.held(searched.best, range(found.fold_count), EPOCHS)
+    figures = _figures(course, searched.best, held)
+    with progress.step("train"):
+        chosen = _final(course, searched.best, held)
+    report = {
+        "format": 1,
+        "task": wanted.task,
+        "framework": backend.name,
+        "labels": list(found.labels),
+        "channels": list(found.channels),
+        "recordings": len(session.recordings),
+        "held_by": found.held_by,
+        "folds": found.fold_count,
+        "held_out": figures,
+        "setting": _setting(chosen, held),
+        "search": outcome.searched(searched),
+        "reasons": list(plan.reasons),
+        "notes": [*session.notes, *notes, *found.warnings],
+        "bundle": None,
+    }
+    if not figures["better_than_chance"] and not wanted.force:
+        report["why"] = "The model is no better than chance on recordings that it did not learn from."
+        wanted.output.mkdir(parents=True, exist_ok=True)
+        outcome.write(wanted.output, report)
+        return report
+    with _scratch(wanted.output) as scratch:
+        _package(wanted, course, chosen, test, scratch, report, progress)
+        outcome.write(scratch, report)
+        _move(scratch, wanted.output)
+    return report
+
+
+def _channels(session: Session, wanted: Wanted) -> tuple[Session, list[str]]:
+    """Return the session with the channels to learn from, and what is left out and why."""
+    if wanted.channels:
+        return session, []
+    notes = []
+    still = problem.still(session)
+    if still:
+        notes.append(f"{', '.join(still)}: never changes; left out.")
+    leaking = problem.leaking(session.recordings, session.channels) if wanted.task == "classify" else []
+    if leaking := [name for name in leaking if name not in still]:
+        notes.append(
+            f"{', '.join(leaking)}: changes with the label alone, so it gives the label away; left out. "
+            "Name it in --channels to learn from it."
+        )
+    left = [name for name in session.channels if name not in {*still, *leaking}]
+    if not left:
+        raise ConvertError(f"no channel is left to learn from: {' '.join(notes)}")
+    return session.chosen(left), notes
+
+
+def _problem(session: Session, wanted: Wanted) -> Problem:
+    return problem.classify(session, wanted.window)
+
+
+def _none_usable(wanted: Wanted, found: Problem) -> str:
+    if wanted.kilobytes is not None:
+        return f"--max-kb {wanted.kilobytes:g}: no network is that small. Allow more, or use a shorter --window."
+    counts = Counter[str]()
+    for piece in found.pieces:
+        counts[piece.label] += len(piece.values)
+    label, samples = min(counts.items(), key=lambda one: one[1])
+    return f"no window fits: label {label!r} has {samples} samples. Record more of it, or use a shorter --window."
+
+
+def _searched(found: Found[Candidate], usable: int) -> str:
+    tried = sum(1 for one in found.trials if not one.rung)
+    early = "" if found.complete else " The time was too short for the whole plan; allow more with --budget."
+    return f"Tried {tried} of {usable} settings. Chosen: {found.best.words}.{early}"
+
+
+def _figures(course: Trainer, candidate: Candidate, held: Held) -> dict[str, Any]:
+    found, cut = course.problem, course.windows(candidate)
+    true = found.targets(cut)[held.at]
+    recordings = found.recording_of(cut)[held.at]
+    figures = scoring.classification(held.outputs, true, found.labels, recordings, found.names)
+    said, of_pieces = held.outputs.argmax(axis=1), cut.piece[held.at]
+    labels = [found.pieces[piece].label for piece in np.unique(of_pieces)]
+    least = scoring.fewest_chance(labels)
+    chance = scoring.chance(said, true, of_pieces)
+    better = chance <= scoring.CHANCE or (least > scoring.CHANCE and chance <= 2 * least)
+    better &= figures["balanced_accuracy"] > figures["baselines"]["chance"]
+    return figures | {"p_chance": round(chance, 4), "better_than_chance": bool(better)}
+
+
+def _final(course: Trainer, candidate: Candidate, held: Held) -> Chosen:
+    fitted, normalise = course.final(candidate, max(1, int(np.median(held.epochs))))
+    found = course.problem
+    decoder: dict[str, Any] = {"kind": "classify"}
+    if found.task == "regress":
+        decoder = {"kind": "regress", "names": [found.target or "value"], "unit": found.unit}
+    return Chosen(
+        candidate, course.network(candidate), fitted, [*candidate.features.transforms, normalise], decoder
+    )
+
+
+def _setting(chosen: Chosen, held: Held) -> dict[str, Any]:
+    one = chosen.candidate
+    return {
+        "window": one.size,
+        "hop": one.hop,
+        "features": one.features.name,
+        "network": chosen.network.kind,
+        "width": one.width,
+        "learning_rate": one.rate,
+        "parameters": chosen.network.parameters,
+        "operations": chosen.network.operations,
+        "epochs": list(held.epochs),
+    }
+
+
+def _package(  # noqa: PLR0913, PLR0917 - what goes into a bundle
+    wanted: Wanted,
+    course: Trainer,
+    chosen: Chosen,
+    test: Session | None,
+    scratch: Path,
+    report: dict[str, Any],
+    progress: Progress,
+) -> None:
+    """Write the model, its data and its project file, and make the bundle of them. Fill in the report."""
+    found, one = course.problem, chosen.candidate
+    model = f"model{course.backend.suffix}"
+    chosen.fitted.model.save(scratch / model)
+    data: dict[str, Any] = {"calibration": "data/calibration", "test": "data/calibration", "seen": True}
+    seen = project_file.excerpt(found.whole, one.size, one.hop)
+    project_file.write_pieces(seen, scratch / "data" / "calibration")
+    tested, held_back = replace(found, pieces=tuple(seen)), None
+    if test is not None:
+        tested = held_back = _test_problem(found, test, wanted)
+        project_file.write_pieces(tested.pieces, scratch / "data" / "test")
+        data |= {"test": "data/test", "seen": False}
+    cut = windows.cut(tested.pieces, one.window, chosen.transforms, found.rate)
+    project_file.write_targets(tested.targets(cut), scratch / "data" / "targets.npy")
+    data["targets"] = "data/targets.npy"
+    version = wanted.version or _next_version(wanted.output, wanted.name)
+    tables = _tables(wanted, found, chosen, report, model, version)
+    tables["data"] = data
+    conversion = _converted(tables, scratch, progress)
+    if held_back is not None:
+        report["test"] = _tested(conversion, held_back, cut)
+    manifest = conversion.package(None)
+    report["bundle"] = str(wanted.output / package.file_name(manifest))
+    report["version"] = version
+    report["variant"] = conversion.project.bundle.variant
+    compared = conversion.measure(conversion.project.bundle.variant)
+    report["sizes"] = {
+        "model": compared.size,
+        "float": round(compared.size / compared.size_ratio),
+        "bundle": (scratch / package.file_name(manifest)).stat().st_size,
+    }
+    report["agreement_with_float"] = compared.agreement
+
+
+def _tables(  # noqa: PLR0913, PLR0917 - what a project file says
+    wanted: Wanted, found: Problem, chosen: Chosen, report: dict[str, Any], model: str, version: int
+) -> dict[str, dict[str, Any]]:
+    one, figures = chosen.candidate, report["held_out"]
+    units = {unit for unit in found.units if unit}
+    held = {"by": found.held_by, "folds": found.fold_count} | {
+        name: round(figures[name], 4)
+        for name in ("accuracy", "balanced_accuracy", "f1", "mae", "r2")
+        if name in figures
+    }
+    bundle: dict[str, Any] = {
+        "name": wanted.name,
+        "version": version,
+        "task": found.task,
+        "description": outcome.description(found, one),
+        "channels": list(found.channels),
+        "window": {"size": one.size, "hop": one.hop},
+        "transforms": chosen.transforms,
+        "decoder": chosen.decoder,
+        "metrics": {"held_out": held},
+    }
+    if found.task == "classify":
+        bundle["labels"] = list(found.labels)
+    if len(units) == 1:
+        bundle["unit"] = next(iter(units))
+    if found.rate:
+        bundle["rate"] = found.rate
+    return {
+        "model": {"path": model, "options": {"layout": "as_is"} if model.endswith(".pt2") else {}},
+        "bundle": bundle,
+        "card": {"data": outcome.data_line(report), "limits": outcome.limits_line(found)},
+    }
+
+
+def _converted(tables: dict[str, dict[str, Any]], scratch: Path, progress: Progress) -> Conversion:
+    """Convert to the first variant that keeps what the float model does."""
+    file = scratch / project_file.NAME
+    for variant in VARIANTS:
+        tables["bundle"]["variant"] = variant
+        tables["quantize"] = {"variants": [variant]}
+        project_file.write(file, tables)
+        conversion = Conversion(project.read(file), scratch, progress)
+        if conversion.verify():
+            return conversion
+    raise ConvertError(f"{file.name}: no variant keeps what the float model does; see report.md")
+
+
+def _test_problem(found: Problem, test: Session, wanted: Wanted) -> Problem:
+    """Return the pieces of the test session. ``ConvertError`` if it does not go with what was learned."""
+    chosen = test.chosen(found.channels)
+    if found.rate and test.rate and abs(test.rate - found.rate) > recorded.RATES * found.rate:
+        raise ConvertError(
+            f"{wanted.test}: has {test.rate:g} samples a second, but {wanted.folder} has {found.rate:g}."
+        )
+    split = pieces.of_spans(chosen.recordings)
+    unknown = sorted({piece.label for piece in split} - set(found.labels))
+    if unknown:
+        raise ConvertError(f"{wanted.test}: label {unknown[0]!r} is not in {wanted.folder}.")
+    if not split:
+        raise ConvertError(f"{wanted.test}: nothing has a label. Run: limpet label {wanted.test}")
+    names = tuple(one.file for one in chosen.recordings)
+    return replace(found, pieces=tuple(split), names=names, folds={})
+
+
+def _tested(conversion: Conversion, found: Problem, cut: windows.Windows) -> dict[str, Any]:
+    """Return what the packaged model makes of the test session."""
+    variant = conversion.project.bundle.variant
+    outputs = compare.run(conversion.path(variant), conversion.test.values).values[0].reshape(len(cut), -1)
+    return scoring.classification(outputs, found.targets(cut), found.labels, found.recording_of(cut), found.names)
+
+
+def _next_version(folder: Path, name: str) -> int:
+    """Return the version after the highest one in the folder."""
+    return max(store.stored(folder).get(name, {}), default=0) + 1
+
+
+@contextmanager
+def _scratch(output: Path) -> Iterator[Path]:
+    """Make a folder in the output folder that is gone at the end, whatever happens."""
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output, prefix=".train-") as folder:
+        yield Path(folder)
+
+
+def _move(scratch: Path, output: Path) -> None:
+    """Move everything into the output folder, the bundle last."""
+    bundles_last: Sequence[Path] = sorted(scratch.iterdir(), key=lambda path: path.suffix == ".limpet")
+    for path in bundles_last:
+        target = output / path.name
+        if target.is_dir():
+            shutil.rmtree(target)
+        path.replace(target)

@@ -1,0 +1,148 @@
+"""What the trainer makes of a folder of recordings: pieces, windows, and what it refuses or says."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pytest
+
+from limpet.contracts.fields import WindowSpec
+from limpet.recordings import folder as recordings
+from limpet_convert.errors import ConvertError
+from limpet_convert.training import pieces, problem, proposals, recorded, windows
+from support.recorded_motion import RATE, motion, write
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_window_lies_in_one_span_and_spans_no_gap(tmp_path: Path) -> None:
+    values = np.arange(300, dtype=np.float32)[:, np.newaxis] + np.zeros(2, np.float32)
+    folder = write(tmp_path, [[("a", values[:120]), ("", values[120:150]), ("b", values[150:])]], gaps=[1.0])
+    found = pieces.of_spans(recorded.read(folder).recordings)
+    assert [(p.label, int(p.values[0, 0]), int(p.values[-1, 0])) for p in found] == [
+        ("a", 0, 49),
+        ("a", 50, 119),
+        ("b", 150, 299),
+    ]
+    cut = windows.cut(found, WindowSpec(size=20, hop=10), [], RATE)
+    assert cut.values.shape == (4 + 6 + 14, 20, 2)
+    for window, piece in zip(cut.values, cut.piece, strict=True):
+        assert np.isin(window[:, 0], found[piece].values[:, 0]).all()
+        assert all(b - a == 1 for a, b in pairwise(window[:, 0].tolist()))
+
+
+def test_values_that_are_not_numbers_are_left_out_and_named(tmp_path: Path) -> None:
+    values = motion("idle", 4, 1)
+    values[100, 1] = np.nan
+    found = recorded.read(write(tmp_path, [[("idle", values)]]))
+    assert "1 of 200 samples" in found.notes[0]
+    assert "'ay'" in found.notes[0]
+    assert [len(piece.values) for piece in pieces.of_spans(found.recordings)] == [100, 99]
+
+
+def test_a_channel_without_any_number_is_named_and_can_be_left_out(tmp_path: Path) -> None:
+    values = motion("idle", 4, 1)
+    values[:, 2] = np.nan
+    folder = write(tmp_path, [[("idle", values)]])
+    with pytest.raises(ConvertError, match="'az' has none"):
+        recorded.read(folder)
+    assert len(recorded.read(folder, ["ax", "ay"]).recordings[0].values) == 200
+
+
+def test_recordings_that_differ_in_channels_or_rate_are_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path, [[("idle", motion("idle", 2, n))] for n in range(2)])
+    both = recordings.read(folder)
+    both.recordings[1].rate = 40.0
+    (folder / recordings.MANIFEST).write_bytes(recordings.encode(both))
+    with pytest.raises(ConvertError, match=r"has 40 samples a second, but .* has 50"):
+        recorded.read(folder)
+    both.recordings[1] = msgspec.structs.replace(both.recordings[1], rate=50.0, channels=["x", "y", "z"])
+    (folder / recordings.MANIFEST).write_bytes(recordings.encode(both))
+    with pytest.raises(ConvertError, match="has the channels x, y, z, but"):
+        recorded.read(folder)
+
+
+def test_a_folder_without_recordings_says_what_to_run(tmp_path: Path) -> None:
+    with pytest.raises(ConvertError, match="Run: limpet record"):
+        recorded.read(tmp_path)
+
+
+def test_whole_recordings_are_held_back_where_each_label_is_in_two(tmp_path: Path) -> None:
+    session = [[(label, motion(label, 4, n)) for label in ("idle", "walk")] for n in range(3)]
+    found = problem.classify(recorded.read(write(tmp_path, session)), None)
+    assert (found.held_by, found.fold_count, found.warnings) == ("recording", 3, ())
+
+
+def test_of_one_recording_blocks_are_held_back_and_it_is_said_to_be_no_honest_measure(tmp_path: Path) -> None:
+    session = [[(label, motion(label, 8, 1)) for label in ("idle", "walk")]]
+    found = problem.classify(recorded.read(write(tmp_path, session)), None)
+    assert found.held_by == "block"
+    assert "cannot be measured" in found.warnings[0]
+    assert "two recordings or more" in found.warnings[0]
+
+
+def test_a_label_of_one_recording_alone_may_be_learned_by_its_place_and_this_is_said(tmp_path: Path) -> None:
+    session = [[(label, motion(label, 8, 1))] for label in ("idle", "walk")]
+    found = problem.classify(recorded.read(write(tmp_path, session)), None)
+    assert found.held_by == "block"
+    assert "place of the sensor" in found.warnings[1]
+
+
+def test_one_label_and_too_little_of_a_label_are_refused_with_what_is_needed(tmp_path: Path) -> None:
+    alone = recorded.read(write(tmp_path / "alone", [[("idle", motion("idle", 4, 1))]]))
+    with pytest.raises(ConvertError, match="needs two labels or more, and the only label is 'idle'"):
+        problem.classify(alone, None)
+    few = [[("idle", motion("idle", 4, 1)), ("walk", motion("walk", 0.4, 2))]]
+    with pytest.raises(ConvertError, match="'walk' has 20 samples; it needs 40"):
+        problem.classify(recorded.read(write(tmp_path / "few", few)), None)
+
+
+def test_a_channel_that_gives_the_label_away_is_found_and_one_that_never_changes(tmp_path: Path) -> None:
+    def with_more(label: str, number: float) -> np.ndarray:
+        values = motion(label, 4, 1)
+        more = np.broadcast_to(np.array([number, 7.0], np.float32), (len(values), 2))
+        return np.concatenate([values, more], axis=1)
+
+    session = recorded.read(
+        write(tmp_path, [[("idle", with_more("idle", 0)), ("walk", with_more("walk", 1))]] * 2)
+    )
+    assert problem.leaking(session.recordings, session.channels) == ["c3"]
+    assert problem.still(session) == ["c4"]
+
+
+def test_windows_hold_two_periods_and_fit_into_the_spans(tmp_path: Path) -> None:
+    session = [[(label, motion(label, 8, n)) for label in ("walk", "shake")] for n in range(3)]
+    found = pieces.of_spans(recorded.read(write(tmp_path, session)).recordings)
+    plan = proposals.plan(found, RATE)
+    sizes = sorted({one.size for one in plan.candidates})
+    assert (
+        proposals.period([piece.values for piece in found if piece.label == "walk"]) == 25
+    )  # 2 Hz at 50 a second
+    assert min(sizes) >= 2 * proposals.period([piece.values for piece in found])  # type: ignore[operator]
+    assert max(sizes) <= min(len(piece.values) for piece in found)
+    assert {one.features.name for one in plan.candidates} == {"raw windows", "statistics", "spectrum"}
+
+
+def test_rows_that_do_not_follow_each_other_get_windows_of_one_sample(tmp_path: Path) -> None:
+    random = np.random.default_rng(1).normal(size=(400, 3)).astype(np.float32)
+    found = pieces.of_spans(
+        recorded.read(write(tmp_path, [[("a", random[:200]), ("b", random[200:])]])).recordings
+    )
+    plan = proposals.plan(found, RATE)
+    assert {one.size for one in plan.candidates} == {1}
+    assert "1 sample" in plan.reasons[0]
+
+
+def test_normalise_divides_by_1_what_never_changes() -> None:
+    values = np.random.default_rng(1).normal(5, 2, (50, 8, 2)).astype(np.float32)
+    values[..., 1] = 3.0
+    transform = windows.normaliser(values, by_channel=True)
+    assert transform["mean"][1] == 3.0
+    assert transform["std"][1] == 1.0
+    found = windows.normalised(values, transform)
+    assert found[..., 0].std() == pytest.approx(1, abs=0.01)
+    assert not found[..., 1].any()
