@@ -15,7 +15,7 @@ import msgspec
 
 import asyncapi
 from limpet import plugins
-from limpet.contracts.commands import REQUESTS
+from limpet.contracts.commands import LABEL, REQUESTS
 from limpet.contracts.messages import (
     DeviceHealth,
     EventMessage,
@@ -27,6 +27,10 @@ from limpet.contracts.messages import (
     StatusMessage,
 )
 from limpet.models.manifest import Manifest
+from limpet.recordings.folder import Recordings
+from limpet.recordings.label_command import SetLabel
+
+COMMANDS = REQUESTS | {LABEL: SetLabel}
 
 KINDS: dict[str, Any] = {
     "result": ResultMessage | list[ResultMessage],
@@ -36,9 +40,9 @@ KINDS: dict[str, Any] = {
     "pipeline-health": PipelineHealth,
     "model-reported": ModelReported,
     "reply": Reply,
-} | {f"command-{name}": request for name, request in REQUESTS.items()}
+} | {f"command-{name}": request for name, request in COMMANDS.items()}
 
-FILES: dict[str, Any] = {"manifest": Manifest, "input": InputMessage}
+FILES: dict[str, Any] = {"manifest": Manifest, "input": InputMessage, "recordings": Recordings}
 """What goes over no MQTT topic: the manifest lies in a bundle, inputs go to the monitor socket alone."""
 
 
@@ -74,7 +78,7 @@ def main(directory: Path) -> None:
     (directory / "output").mkdir(exist_ok=True)
     for name in [*KINDS, *FILES, *outputs()]:
         (directory / f"{name}.json").write_text(text(name), encoding="utf-8")
-    (directory / "asyncapi.yaml").write_text(asyncapi.text(asyncapi.document(REQUESTS)), encoding="utf-8")
+    (directory / "asyncapi.yaml").write_text(asyncapi.text(asyncapi.document(COMMANDS)), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -95,6 +95,18 @@ def of_description(folders: Folders, name: str, source: Configured) -> frozenset
     return _with_folders({*_of_source(name, source), *_named(source.config, folders.base)}, folders)
 
 
+def of_source(folders: Folders, name: str, source: Configured) -> Permissions:
+    """Return what a process that reads a source and runs no model may open. ``ConfigError`` as ``of_worker``."""
+    declared = _declared(name, source)
+    return Permissions(
+        read=of_description(folders, name, source),
+        change=_written(folders, name, source),
+        devices=frozenset(declared.devices),
+        endpoints=frozenset(declared.endpoints),
+        network=declared.network,
+    )
+
+
 def _declared(name: str, source: Configured) -> Needs:
     """Return what the plugin of a source declares."""
     try:

@@ -27,6 +27,11 @@ class LabelTrack:
             self._closed.append(Span(self.label, self._since, seconds))
         self.label, self._since = label, seconds
 
+    @property
+    def changes(self) -> int:
+        """How many spans have ended."""
+        return len(self._closed)
+
     def spans(self, end: float) -> list[Span]:
         """Return the spans of a recording that ends here. Later changes are left out."""
         spans = [*self._closed]

@@ -8,6 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from limpet.contracts.commands import LABEL
 from limpet.contracts.dialect import Publish
 from limpet.delivery.mqtt.broker_settings import SecretsWatch, endpoint
 from limpet.delivery.mqtt.connection import WINDOW, Connection, RefusedError
@@ -305,6 +306,8 @@ class Sender:
         for incoming in connection.incoming:
             if incoming.topic in self._dialects.subscriptions:
                 self._dialect_requests.add(incoming.topic, incoming.payload)
+            elif incoming.topic == f"{self._root}/command/{LABEL}":
+                continue  # `limpet record` answers it
             elif not self._takes_commands or not incoming.topic.startswith(f"{self._root}/command/"):
                 self.requests.ignore("unexpected topic", f"a message on {incoming.topic[:100]!r} is ignored")
             elif request := self.requests.take(incoming):

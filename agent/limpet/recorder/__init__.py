@@ -1,0 +1,1 @@
+"""What `limpet record` and `limpet label` do on a terminal."""

@@ -1,0 +1,119 @@
+"""Keys of a terminal, one by one. Whatever happens, the terminal gets its own mode back."""
+
+from __future__ import annotations
+
+import atexit
+import codecs
+import os
+import re
+import select
+import signal
+import sys
+import termios
+import tty
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from typing_extensions import Self
+
+_SEQUENCES = {
+    "[A": "up",
+    "[B": "down",
+    "[C": "right",
+    "[D": "left",
+    "[H": "home",
+    "[F": "end",
+    "[1~": "home",
+    "[4~": "end",
+    "[7~": "home",
+    "[8~": "end",
+    "[5~": "page up",
+    "[6~": "page down",
+    "[3~": "delete",
+    "[1;2C": "shift right",
+    "[1;2D": "shift left",
+    "OA": "up",
+    "OB": "down",
+    "OC": "right",
+    "OD": "left",
+    "OH": "home",
+    "OF": "end",
+}
+_SEQUENCE = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|O[@-~])")
+_NAMES = {"\r": "enter", "\n": "enter", "\x7f": "backspace", "\b": "backspace", "\x1b": "escape", "\t": "tab"}
+_LARGEST = 4096
+
+
+def parse(text: str) -> tuple[list[str], str]:
+    """Return the keys in a text, and what may be the begin of a sequence.
+
+    A key is its character, or a name such as ``left``. Unknown sequences are left out.
+    """
+    keys: list[str] = []
+    at = 0
+    while at < len(text):
+        if match := _SEQUENCE.match(text, at):
+            if name := _SEQUENCES.get(match[1]):
+                keys.append(name)
+            at = match.end()
+            continue
+        if text[at] == "\x1b" and re.fullmatch(r"\x1b(\[[0-9;?]*|O)", text[at:]):
+            return keys, text[at:]
+        keys.append(_NAMES.get(text[at], text[at]))
+        at += 1
+    return keys, ""
+
+
+class Keyboard:
+    """Standard input as keys while its ``with`` block lasts, without echo. Ctrl-C is a signal as ever.
+
+    If standard input is no terminal, there are no keys.
+    """
+
+    def __init__(self) -> None:
+        self.present = sys.stdin.isatty()
+        self._descriptor = sys.stdin.fileno() if self.present else -1
+        self._mode: list[Any] = []
+        self._decoder = codecs.getincrementaldecoder("utf-8")("ignore")
+        self._rest = ""
+        self._before: Any = None
+
+    def __enter__(self) -> Self:
+        if self.present:
+            self._mode = termios.tcgetattr(self._descriptor)
+            atexit.register(self._restore)
+            self._before = signal.signal(signal.SIGCONT, self._again)
+            tty.setcbreak(self._descriptor, termios.TCSADRAIN)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.present:
+            signal.signal(signal.SIGCONT, self._before)
+            atexit.unregister(self._restore)
+            self._restore()
+
+    def _restore(self) -> None:
+        termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._mode)
+
+    def _again(self, _number: int, _frame: FrameType | None) -> None:
+        """Take the terminal again after Ctrl-Z and `fg`: the shell has set its own mode."""
+        tty.setcbreak(self._descriptor, termios.TCSADRAIN)
+
+    def descriptors(self) -> list[int]:
+        """Return what to ``select`` on: the descriptor of the terminal, if there is one."""
+        return [self._descriptor] if self.present else []
+
+    def read(self, timeout: float = 0.0) -> list[str]:
+        """Return the keys that were pressed, after waiting up to ``timeout`` seconds for the first one."""
+        if not self.present or not select.select([self._descriptor], [], [], timeout)[0]:
+            keys = ["escape"] if self._rest == "\x1b" else []
+            self._rest = "" if keys else self._rest
+            return keys
+        data = os.read(self._descriptor, _LARGEST)
+        if not data:  # the terminal is gone
+            self.present = False
+            return []
+        keys, self._rest = parse(self._rest + self._decoder.decode(data))
+        return keys

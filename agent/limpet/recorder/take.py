@@ -1,0 +1,106 @@
+"""One recording while it runs: samples in, lines of the file and the description out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from limpet.recordings.folder import MOST_GAPS, MOST_SPANS, Recording
+from limpet.recordings.label_track import LabelTrack
+from limpet.recordings.writing import rows
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from limpet.contracts.data import Array, TimeArray
+
+
+class Origin:
+    """Where samples come from. ``units`` has one for each channel, or none at all."""
+
+    def __init__(
+        self, source: str, kind: str, channels: Sequence[str], units: Sequence[str], rate: float | None
+    ) -> None:
+        self.source = source
+        self.kind = kind
+        self.channels = list(channels)
+        self.units = list(units)
+        self.rate = rate
+
+
+class Take:
+    """One recording. ``samples`` and ``gaps`` so far; ``last`` is the time of the last sample in seconds."""
+
+    def __init__(self, origin: Origin, first_ns: int, wall_ns: int, label: str) -> None:
+        """``first_ns`` and ``wall_ns``: the time of the first sample, monotonic and Unix."""
+        self.samples = 0
+        self.last = 0.0
+        self.gaps: list[float] = []
+        self.labelled: Counter[str] = Counter()
+        self.track = LabelTrack(label)
+        self._origin = origin
+        self._first_ns = first_ns
+        self._wall_ns = wall_ns
+
+    def seconds(self, monotonic_ns: int) -> float:
+        """Return a time as seconds from the first sample. A time before that is 0."""
+        return round(max(0, monotonic_ns - self._first_ns) / 1e9, 6)
+
+    def times(self, monotonic_ns: TimeArray) -> NDArray[np.float64]:
+        """Return the times of samples in seconds from the first sample."""
+        since: NDArray[np.float64] = (monotonic_ns - self._first_ns) / 1e9
+        return np.maximum(since, self.last).round(6)
+
+    def lines(self, values: Array, seconds: NDArray[np.float64]) -> bytes:
+        """Return the lines of samples, values ``(n, channels)``, in the file."""
+        return rows(seconds.tolist(), values.astype(str).tolist())
+
+    def add(self, seconds: NDArray[np.float64], *, gap: bool) -> None:
+        """Count samples that were written. ``gap``: the first does not follow the sample before."""
+        times = seconds.tolist()
+        if gap and self.samples:
+            self.gaps.append(times[0])
+        self.labelled.update(self.track.counts(times))
+        self.samples += len(times)
+        self.last = times[-1]
+
+    @property
+    def full(self) -> bool:
+        """Whether its description has reached a limit, so that a new recording must begin."""
+        return len(self.gaps) >= MOST_GAPS or self.track.changes >= MOST_SPANS
+
+    @property
+    def rate(self) -> float | None:
+        """Samples a second: as the source says, else as measured."""
+        if self._origin.rate is None and self.samples > 1 and self.last:
+            return (self.samples - 1) / self.last
+        return self._origin.rate
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the first sample to where one after the last would be."""
+        return round(self.last + (1 / self.rate if self.rate else 0.0), 6)
+
+    def described(self, file: str, dropped: Mapping[str, int], *, complete: bool) -> Recording:
+        """Return its description."""
+        origin, end = self._origin, self.duration
+        return Recording(
+            file=file,
+            source=origin.source,
+            kind=origin.kind,
+            channels=origin.channels,
+            units=origin.units,
+            rate=None if self.rate is None else round(self.rate, 6) or None,
+            samples=self.samples,
+            seconds=end,
+            started=datetime.fromtimestamp(self._wall_ns / 1e9, timezone.utc),
+            complete=complete,
+            dropped=dict(dropped),
+            gaps=self.gaps,
+            spans=self.track.spans(end),
+        )

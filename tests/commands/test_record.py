@@ -1,0 +1,351 @@
+"""``limpet record`` as a process, with boards on pseudo-terminals."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import resource
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from limpet.recordings import folder, writing
+from recordings.test_folder import recording
+from support.broker import mosquitto, wait_until
+from support.caller import caller
+from support.ptys import Board
+from support.screens import Terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from limpet.recordings.folder import Recording
+
+LIMPET = (sys.executable, "-m", "limpet")
+HEAD = '[device]\nid = "press"\nstate = "state"\n'
+BOARD = '[sources.imu]\nkind = "serial"\nport = "board"\nchannels = ["ax", "ay"]\nrate = 100\n'
+TAIL = '[pipelines.p]\nsource = "imu"\nmodel = "none.limpet"\n'
+
+
+def configured(path: Path, sources: str = BOARD, more: str = "") -> None:
+    text = HEAD + sources.replace('port = "board"', f'port = "{path}/board"') + TAIL + more
+    (path / "limpet.toml").write_text(text)
+
+
+def played(path: Path, rows: int = 300, **options: Any) -> None:
+    """A configuration with a recording as its source."""
+    lines = [f"{n / 100:.2f},{math.sin(n / 20):.4f},{n % 7},{n // 100}" for n in range(rows)]
+    (path / "imu.csv").write_text("\n".join(["time,ax,ay,code", *lines]) + "\n")
+    keys = {"path": f'"{path}/imu.csv"', "speed": '"flat-out"', **options}
+    configured(
+        path, '[sources.imu]\nkind = "replay"\n' + "".join(f"{key} = {value}\n" for key, value in keys.items())
+    )
+
+
+def run(path: Path, *arguments: object, code: int = 0, **options: Any) -> str:
+    done = subprocess.run(
+        [*LIMPET, "record", *map(str, arguments)],
+        cwd=path,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        check=False,
+        timeout=60,
+        **options,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def recorded(path: Path) -> list[Recording]:
+    return folder.read(path / "recordings").recordings
+
+
+@contextlib.contextmanager
+def sending(board: Board, text: bytes = b"%d,0.5\n") -> Iterator[None]:
+    """Have a board send 100 samples a second."""
+    stop = threading.Event()
+
+    def send() -> None:
+        count = 0
+        while not stop.wait(0.01):
+            with contextlib.suppress(OSError, AssertionError):
+                board.send(text % count if b"%" in text else text)
+            count += 1
+
+    os.set_blocking(board.fileno(), False)
+    thread = threading.Thread(target=send)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(10)
+
+
+def test_a_source_is_recorded_with_times_units_and_one_label(tmp_path: Path) -> None:
+    played(tmp_path, channels='["ax", "ay"]')
+    out = run(tmp_path, "--label", "walk", "--units", "g,m/s2")
+    assert "300 samples, 3.0 s" in out
+    assert "Next: limpet label recordings" in out
+    (one,) = recorded(tmp_path)
+    assert (one.source, one.kind, one.channels, one.units) == ("imu", "replay", ["ax", "ay"], ["g", "m/s2"])
+    assert (one.samples, one.seconds, one.rate, one.complete, one.gaps) == (300, 3.0, 100.0, True, [])
+    assert one.spans == [folder.Span("walk", 0, 3.0)]
+    lines = (tmp_path / "recordings" / one.file).read_text().splitlines()
+    assert lines[:3] == ["time,ax,ay", "0.000000,0.0,0.0", "0.010000,0.05,1.0"]
+    assert len(lines) == 301
+
+
+def test_a_channel_can_carry_the_label(tmp_path: Path) -> None:
+    played(tmp_path)
+    out = run(tmp_path, "--label-channel", "code", "--labels", "sit,walk")
+    (one,) = recorded(tmp_path)
+    assert one.channels == ["ax", "ay"]
+    assert one.spans == [folder.Span("sit", 1, 2), folder.Span("walk", 2, 3)]
+    assert "sit                         1.0        100" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "samples", "why"),
+    [
+        (["--samples", 120], 120, "120 samples are recorded"),
+        (["--seconds", "0.5"], 50, "0.5 seconds are recorded"),
+        (["--max-bytes", 200], 9, "The limit of 200 bytes is reached"),
+    ],
+)
+def test_a_recording_ends_at_its_limit(tmp_path: Path, arguments: list[Any], samples: int, why: str) -> None:
+    played(tmp_path, channels='["ax", "ay"]')
+    assert why in run(tmp_path, *arguments)
+    (one,) = recorded(tmp_path)
+    assert one.samples == samples
+    text = (tmp_path / "recordings" / one.file).read_text()
+    assert len(text.splitlines()) == samples + 1
+    assert "--max-bytes" not in arguments or len(text) <= 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--label", "a/b"], "--label: 'a/b' is no label"),
+        (["--label-channel", "code"], "name the labels for its values"),
+        (["--label-channel", "x", "--labels", "a"], "the source has no channel 'x'; it has ax, ay, code"),
+        (["--source", "imv"], "no source 'imv' (did you mean 'imu'?)"),
+        (["--units", "g"], "1 units for 3 channels"),
+        (["--mqtt"], "has no table [mqtt]"),
+        (["--port", "x"], "--channels: missing"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_recorded_is_said_and_leaves_no_recording(
+    tmp_path: Path, arguments: list[str], problem: str
+) -> None:
+    played(tmp_path)
+    assert problem in run(tmp_path, *arguments, code=78)
+    assert not list(tmp_path.glob("recordings/*.csv"))
+
+
+def test_keys_choose_labels_and_the_terminal_gets_its_mode_back(tmp_path: Path) -> None:
+    configured(tmp_path)
+    with (
+        Board(tmp_path / "board") as board,
+        sending(board),
+        Terminal([*LIMPET, "record", "--labels", "sit,walk"], tmp_path) as terminal,
+    ):
+        terminal.wait_for("label   (none)")
+        terminal.wait_for("ay")
+        terminal.press("2")
+        terminal.wait_for("label   walk")
+        terminal.press("1")
+        terminal.wait_for("label   sit")
+        terminal.press("0")
+        terminal.wait_for("label   (none)")
+        terminal.press("\x03")
+        assert terminal.wait() == 0
+        assert terminal.mode == terminal.mode_before
+        assert "Ended with Ctrl-C." in terminal.text
+    (one,) = recorded(tmp_path)
+    assert [span.label for span in one.spans] == ["walk", "sit"]
+    assert one.spans[0].begin > 0
+    assert one.spans[0].end == one.spans[1].begin
+    assert one.spans[1].end < one.seconds
+
+
+def test_an_unplugged_board_leaves_a_gap_and_the_recording_goes_on(tmp_path: Path) -> None:
+    configured(tmp_path)
+    with Board(tmp_path / "board") as board:
+        command = [*LIMPET, "record", "--label", "walk"]
+        with Terminal(command, tmp_path) as terminal:
+            with sending(board):
+                terminal.wait_for("ay")
+            board.unplug()
+            terminal.wait_for("no samples: ")
+            board.plug()
+            with sending(board):
+                terminal.wait_for("gaps 1")
+            terminal.process.send_signal(signal.SIGTERM)
+            assert terminal.wait() == 0
+    (one,) = recorded(tmp_path)
+    assert len(one.gaps) == 1
+    assert one.dropped["disconnected"] == 1
+    lines = (tmp_path / "recordings" / one.file).read_text().splitlines()[1:]
+    assert one.gaps[0] in [float(line.split(",")[0]) for line in lines]
+
+
+def test_a_crash_of_the_process_that_reads_the_source_ends_the_recording_in_order(tmp_path: Path) -> None:
+    configured(tmp_path)
+    with Board(tmp_path / "board") as board, sending(board):
+        process = subprocess.Popen([*LIMPET, "record"], cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        wait_until(lambda: list(tmp_path.glob("recordings/*.running.json")))
+        (guard,) = children(process.pid)
+        (reader,) = children(guard)
+        os.kill(reader, signal.SIGSEGV)
+        assert "the process that reads the source was killed by SIGSEGV" in process.communicate(timeout=20)[1]
+        assert process.returncode == 1
+    (one,) = recorded(tmp_path)
+    assert one.samples
+
+
+def children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def test_after_kill_9_the_next_run_recovers_the_recording_and_begins_another(tmp_path: Path) -> None:
+    configured(tmp_path)
+    with Board(tmp_path / "board") as board, sending(board):
+        process = subprocess.Popen([*LIMPET, "record", "--label", "walk"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+        wait_until(lambda: any(f.stat().st_size > 2000 for f in tmp_path.glob("recordings/*.csv")))
+        process.kill()
+        process.wait()
+        assert not recorded(tmp_path)
+        out = run(tmp_path, "--samples", 10)
+    assert "was not ended in order. Recovered" in out
+    first, second = recorded(tmp_path)
+    assert (first.complete, second.complete) == (False, True)
+    assert first.spans == [folder.Span("walk", 0, first.seconds)]
+    assert len((tmp_path / "recordings" / first.file).read_text().splitlines()) == first.samples + 1
+    assert first.samples > 50
+
+
+def test_a_full_disk_ends_the_recording_and_keeps_it(tmp_path: Path) -> None:
+    played(tmp_path, rows=3000)
+
+    def little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    out = run(tmp_path, "--label", "walk", code=1, preexec_fn=little_room)
+    assert "has reached the largest size of a file here" in out
+    (one,) = recorded(tmp_path)
+    text = (tmp_path / "recordings" / one.file).read_text()
+    assert len(text) <= 20_000
+    assert text.endswith("\n")
+    assert len(text.splitlines()) == one.samples + 1
+
+
+def test_without_room_for_the_description_the_next_run_adds_the_recording(tmp_path: Path) -> None:
+    played(tmp_path, rows=50)
+    (tmp_path / "recordings").mkdir()
+    with folder.changing(tmp_path / "recordings") as found:
+        spans = [folder.Span("walk", n, n + 1) for n in range(0, 200, 2)]
+        found.recordings.append(recording("old.csv", spans=spans))
+
+    def little_room() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+
+    out = run(tmp_path, code=1, preexec_fn=little_room)
+    assert "is not in recordings.json yet" in out
+    out = run(tmp_path, "--samples", "1")
+    assert "Recovered 50 samples" in out
+    assert [one.samples for one in recorded(tmp_path)] == [100, 50, 1]
+
+
+def test_a_damaged_folder_is_refused_before_anything_is_recorded(tmp_path: Path) -> None:
+    played(tmp_path)
+    (tmp_path / "recordings").mkdir()
+    (tmp_path / "recordings" / "recordings.json").write_text("{")
+    assert "recordings.json could not be read" in run(tmp_path, code=1)
+    assert not list(tmp_path.glob("recordings/*.csv"))
+
+
+def test_a_port_in_use_names_the_daemon_and_leaves_no_recording(tmp_path: Path) -> None:
+    configured(tmp_path)
+    with Board(tmp_path / "board") as board, sending(board):
+        other = subprocess.Popen([*LIMPET, "record", "--output", "other"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+        try:
+            wait_until(lambda: list(tmp_path.glob("other/*.csv")))
+            out = run(tmp_path, code=1)
+        finally:
+            other.terminate()
+            assert other.wait(20) == 0
+    assert "in use by another program" in out
+    assert "Run: sudo systemctl stop limpet" in out
+    assert not recorded(tmp_path)
+
+
+def test_a_board_with_other_values_is_diagnosed_and_leaves_no_recording(tmp_path: Path) -> None:
+    configured(tmp_path)
+    with (
+        Board(tmp_path / "board") as board,
+        sending(board, b"1,2,3\n"),
+        Terminal([*LIMPET, "record"], tmp_path) as terminal,
+    ):
+        terminal.wait_for("numbers")
+        terminal.press("q")
+        assert terminal.wait() == 1
+    assert "Nothing was recorded." in terminal.text
+    assert not list(tmp_path.glob("recordings/*.csv"))
+
+
+def test_a_board_is_recorded_without_a_configuration(tmp_path: Path) -> None:
+    with Board(tmp_path / "board") as board, sending(board):
+        run(tmp_path, "--port", tmp_path / "board", "--channels", "ax,ay", "--baud", 115200, "--samples", 50)
+    (one,) = recorded(tmp_path)
+    assert (one.kind, one.channels, one.samples) == ("serial", ["ax", "ay"], 50)
+
+
+def test_commands_over_mqtt_set_labels_and_are_answered(tmp_path: Path) -> None:
+    with mosquitto(tmp_path / "broker") as broker, Board(tmp_path / "board") as board, sending(board):
+        configured(tmp_path, more=f'[mqtt]\nurl = "{broker.url}"\n')
+        process = subprocess.Popen(
+            [*LIMPET, "record", "--mqtt", "--labels", "sit,walk"], cwd=tmp_path, stdout=subprocess.DEVNULL
+        )
+        try:
+            wait_until(lambda: list(tmp_path.glob("recordings/*.csv")))
+            with caller(broker.port, device="press") as operator:
+                assert operator.call("label", label="walk")["result"] == {"label": "walk"}
+                assert "'run' is not one of sit, walk" in operator.call("label", label="run")["error"]
+                for bad in (b'{"label":"../x"}', b"\xff{", b"[" * 5000, b"{}", b'{"label":1}'):
+                    assert not operator.call("label", bad)["ok"]
+                assert operator.call("label", label=None)["ok"]
+        finally:
+            process.terminate()
+            assert process.wait(20) == 0
+    (one,) = recorded(tmp_path)
+    assert [span.label for span in one.spans] == ["walk"]
+
+
+def test_no_broker_is_an_error_before_anything_is_recorded(tmp_path: Path) -> None:
+    played(tmp_path)
+    with (tmp_path / "limpet.toml").open("a") as file:
+        file.write('[mqtt]\nurl = "mqtt://127.0.0.1:1"\n')
+    assert "no labels over MQTT" in run(tmp_path, "--mqtt", code=1)
+    assert not recorded(tmp_path)
+
+
+def test_a_recording_that_is_running_is_seen_as_such(tmp_path: Path) -> None:
+    configured(tmp_path)
+    with Board(tmp_path / "board") as board, sending(board):
+        process = subprocess.Popen([*LIMPET, "record"], cwd=tmp_path, stdout=subprocess.DEVNULL)
+        wait_until(lambda: list(tmp_path.glob("recordings/*.running.json")))
+        assert len(list(writing.running(tmp_path / "recordings"))) == 1
+        process.terminate()
+        assert process.wait(20) == 0
+    assert not list(writing.running(tmp_path / "recordings"))
+    assert json.loads((tmp_path / "recordings" / "recordings.json").read_text())["format"] == 1
