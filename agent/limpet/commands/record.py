@@ -331,8 +331,7 @@ def _board(arguments: argparse.Namespace) -> SourceTable:
             arguments.port, [baud] if baud else _sensors.BAUDS, arguments.channels, seconds=2.0
         )
         if not (framing or found.framing):
-            came = found.seen or ("sent no samples" if found.size else "sent nothing")
-            raise SourceError(f"{arguments.port} {came}")
+            raise SourceError(f"{arguments.port} {found.seen}")
         baud, framing = baud or found.baud, framing or found.framing
     options = {"port": arguments.port, "channels": list(arguments.channels), "baud": baud, "framing": framing}
     if arguments.rate:

@@ -25,7 +25,7 @@ import numpy as np
 from limpet.errors import ConfigError, LimpetError, SourceError, UnreadableError
 from limpet.inference import needs
 from limpet.inference.planning import plan_source, source_plugin
-from limpet.inference.reader import Reader
+from limpet.inference.reader import Expected, Reader
 from limpet.isolation import device_nodes, refusal, sandbox
 from limpet.isolation.child import describe, die_with_parent, kill
 from limpet.recorder.source_records import LARGEST, Block, Described, Ended, Failed, FromSource, Note, Status
@@ -218,7 +218,7 @@ class _Forwarder:
             source.plugin.module,
             source.plugin.config,
             self._dropped,
-            source.silence,
+            Expected(source.silence, source.spec, reported=True),
             lambda error: refusal.explain(error, allowed),
         )
 
