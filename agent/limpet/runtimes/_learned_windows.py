@@ -114,6 +114,8 @@ class LearnedWindows:
     def save(self, path: Path, meaning: str) -> None:
         """Write the file so that after a power cut it is either the old one or the new one. ``OSError``."""
         path.parent.mkdir(parents=True, exist_ok=True)
+        if state_files.is_irregular(path):
+            state_files.remove(path)
         state_files.replace(path, self.encoded(meaning))
 
 

@@ -185,12 +185,16 @@ class MahalanobisModel:
         """Do nothing: what is normal does not depend on the window before."""
 
     def run(self, inputs: Sequence[Array]) -> list[Array]:
-        """Return score, threshold and share, float32 ``(1,)`` each, for one window. ``ModelError``."""
+        """Return score, threshold and share, float32 ``(1,)`` each, by what came before this window.
+
+        ``ModelError`` if the window has another shape, or values that are not finite.
+        """
         window = self._taken(inputs)
         score = math.nan if self._normal is None else float(self._normal.distances(window[None])[0])
+        outputs = [np.array([value], np.float32) for value in (score, self._threshold, self._share)]
         if self._learning and self._share < 1:
             self._learn_from(window)
-        return [np.array([value], np.float32) for value in (score, self._threshold, self._share)]
+        return outputs
 
     def learn(self, folder: Path | None, meaning: str) -> str:
         """Begin to learn from the windows that come, or go on where ``folder`` or this model stands."""
@@ -259,12 +263,7 @@ class MahalanobisModel:
             self._seen.save(self._path, self._meaning)
         except OSError as error:
             if not self._failed:
-                log.warning(
-                    "%s: %s: %s. What is learned is lost if Limpet ends now",
-                    self._name,
-                    self._path,
-                    error.strerror,
-                )
+                log.warning("%s: %s. A restart loses what is learned", self._path, error.strerror)
             self._failed = True
         else:
             self._failed = False

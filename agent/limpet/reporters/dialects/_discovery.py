@@ -26,7 +26,7 @@ _CLASSES = {
 }  # fmt: skip
 """Device classes of sensors whose unit leaves no doubt; Home Assistant can then convert it."""
 
-_ASIDE = {"threshold", "abstained", "in_range"}
+_ASIDE = {"threshold", "untrained", "learned", "abstained", "in_range"}
 """Values of Limpet's decoders that explain others."""
 
 _PLATFORMS: dict[Kind, str] = {"number": "sensor", "text": "sensor", "flag": "binary_sensor"}

@@ -1,0 +1,141 @@
+"""A model that learns in the running daemon: what it finds, what it keeps, and what takes over from it."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import signal
+from importlib import resources
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from daemon.conftest import Configure, replay
+from limpet.commands import _channels, _starter
+from limpet.runtimes import mahalanobis
+from support import bundles
+from support.broker import wait_until
+from support.daemon import Consumer, daemon
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
+LEARNED_FROM = 2000
+SHUTTLE = """
+[sources.played]
+kind = "replay"
+path = "shuttle.csv"
+speed = "flat-out"
+
+[pipelines.machine]
+source = "played"
+model = "machine"
+"""
+MACHINE = """
+[pipelines.machine]
+source = "left"
+model = "machine"
+"""
+
+
+def put_starter(folder: Path, channels: list[str], **learn: Any) -> None:
+    store = folder / "state" / "models"
+    store.mkdir(parents=True, exist_ok=True)
+    content = _starter.packed("machine", channels, _channels.window(None, len(channels)), learn)
+    (store / "machine-0.limpet").write_bytes(content)
+
+
+def put_shuttle(folder: Path, count: int) -> np.ndarray:
+    """Write rows of the demo's telemetry without their labels, and return the labels."""
+    packed = resources.files("limpet").joinpath("demo_data", "shuttle-test.csv.gz").read_bytes()
+    head, *rows = list(csv.reader(gzip.decompress(packed).decode().splitlines()))[: count + 1]
+    (folder / "shuttle.csv").write_text("".join(",".join(row[:-1]) + "\n" for row in [head, *rows]))
+    return np.array([row[-1] == "1" for row in rows])
+
+
+def area_under_roc(scores: np.ndarray, anomalous: np.ndarray) -> float:
+    """Return how often an anomaly has a higher score than another row. Ties count half."""
+    higher = scores[anomalous][:, None] > scores[~anomalous]
+    equal = scores[anomalous][:, None] == scores[~anomalous]
+    return float((higher + 0.5 * equal).mean())
+
+
+def learned(consumer: Consumer) -> list[float]:
+    return [result["output"]["learned"] for result in consumer.results("machine")]
+
+
+def test_it_finds_anomalies_in_telemetry_after_learning_from_some_with_anomalies(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    anomalous = put_shuttle(tmp_path, 6000)
+    assert 0.05 < anomalous[:LEARNED_FROM].mean() < 0.1
+    put_starter(tmp_path, [f"f{n}" for n in range(1, 10)], windows=LEARNED_FROM)
+    with daemon(configure(SHUTTLE)):
+        wait_until(lambda: consumer.events("machine", "finished"))
+        wait_until(lambda: len(consumer.results("machine")) == len(anomalous))
+    assert (consumer.last("health/machine") or {})["version"] == 0
+    first, later = np.split([result["output"] for result in consumer.results("machine")], [LEARNED_FROM])
+    assert all(output["untrained"] and not output["anomalous"] for output in first)
+    assert not any(output["untrained"] for output in later)
+    assert {output["learned"] for output in later} == {1.0}
+    labels = anomalous[LEARNED_FROM:]
+    assert area_under_roc(np.array([output["score"] for output in later]), labels) >= 0.95
+    alarms = np.array([output["anomalous"] for output in later])
+    assert alarms[labels].mean() > 0.9
+    assert alarms[~labels].mean() < 0.02
+
+
+def test_what_it_learned_survives_kill_and_restart_and_a_damaged_file_means_learning_anew(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    put_starter(tmp_path, ["ax", "ay", "az"], seconds=20)
+    file = tmp_path / "state" / "learned" / "machine" / mahalanobis.FILE
+    with daemon(configure(replay("left", 1000), MACHINE)) as running:
+        wait_until(file.is_file)
+        kept = learned(consumer)[-1]
+        assert kept > 0
+        os.kill(running.pid_of("left"), signal.SIGKILL)
+        wait_until(lambda: len(consumer.events("machine", "running")) == 2)
+        seen = len(learned(consumer))
+        wait_until(lambda: len(learned(consumer)) > seen)
+        assert min(learned(consumer)[seen:]) >= 0.04
+        assert not consumer.events("machine", "warning")
+        running.stop()
+        data = bytearray(file.read_bytes())
+        data[len(data) // 2] ^= 1
+        file.write_bytes(data)
+        running.start()
+        wait_until(lambda: consumer.events("machine", "warning"))
+        (event,) = consumer.events("machine", "warning")
+        assert "checksum" in event["reason"]
+        assert "learns anew" in event["reason"]
+        wait_until(lambda: learned(consumer)[-1] < 0.04)
+
+
+def test_a_trained_version_takes_over_without_a_lost_sample(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    put_starter(tmp_path, ["ax", "ay", "az"], windows=100)
+    trained = tmp_path / "state" / "models" / "machine-1.limpet"
+    model = {"model.tflite": (tmp_path / "dense.tflite").read_bytes()}
+    bundles.bundle(trained, model, name="machine", version=1, decoder={"kind": "anomaly", "threshold": 1.0})
+    with daemon(configure(replay("left", 500), MACHINE)) as running:
+        wait_until(lambda: consumer.results("machine"))
+        assert "untrained" not in consumer.results("machine")[-1]["output"]
+        worker = running.pid_of("left")
+        trained.rename(tmp_path / "aside")
+        running.signal(signal.SIGHUP)
+        wait_until(lambda: consumer.results("machine")[-1]["output"].get("untrained") is False)
+        assert running.pid_of("left") != worker  # only this one may write what it learns
+        assert (tmp_path / "state" / "learned" / "machine" / mahalanobis.FILE).is_file()
+        before = len(consumer.results("machine"))
+        (tmp_path / "aside").rename(trained)
+        running.signal(signal.SIGHUP)
+        wait_until(lambda: consumer.results("machine")[-1]["version"] == 1)
+        consumer.wait_results("machine", len(consumer.results("machine")) + 20)
+    later = consumer.results("machine")[before:]
+    samples = [result["sample"] for result in later]
+    assert samples == list(range(samples[0], samples[0] + len(samples)))
+    assert [result["version"] for result in later] == sorted(result["version"] for result in later)
