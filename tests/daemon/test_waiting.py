@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import termios
 import threading
 from typing import TYPE_CHECKING
 
@@ -38,6 +40,8 @@ def test_what_comes_instead_of_samples_is_the_reason(
         + 'window = { size = 100000 }\ntransforms = [{ kind = "statistics", features = ["mean"] }]\n',
     )
     boards = {name: Board(tmp_path / name) for name in SOURCES if name != "away"}
+    line = os.open(boards["few"].path, os.O_RDWR | os.O_NOCTTY)
+    before = termios.tcgetattr(line)
     ended = threading.Event()
 
     def send() -> None:
@@ -58,8 +62,10 @@ def test_what_comes_instead_of_samples_is_the_reason(
         finally:
             ended.set()
             thread.join()
-            for board in boards.values():
-                board.unplug()
+    assert termios.tcgetattr(line) == before, "the workers left their ports as they were"
+    os.close(line)
+    for board in boards.values():
+        board.unplug()
     for name, (_, seen) in CASES.items():
         assert seen in health[name]["reason"]
         assert f"{name}: waiting: {health[name]['reason']}" in running.log

@@ -152,7 +152,7 @@ def test_a_recording_is_never_silent(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", ["-1", '"3 s"', "true", "inf", "nan"])
 def test_a_silence_that_cannot_be(tmp_path: Path, value: str) -> None:
-    with pytest.raises(config.ConfigError, match=r"sources\.s\.silence: expected seconds, at least 0"):
+    with pytest.raises(config.ConfigError, match=r"sources\.s\.silence is .*; use seconds, or 0 for never"):
         written(tmp_path, f'kind = "serial"\nport = "/dev/x"\nchannels = ["a"]\nsilence = {value}\n')
 
 
@@ -187,6 +187,23 @@ def test_flow_control_is_set(tmp_path: Path) -> None:
         os.close(line)
     assert iflag & termios.IXON
     assert cflag & termios.CRTSCTS
+
+
+def settings_of(board: Board) -> list[Any]:
+    line = os.open(board.path, os.O_RDWR | os.O_NOCTTY)
+    try:
+        return termios.tcgetattr(line)
+    finally:
+        os.close(line)
+
+
+def test_a_port_is_left_with_the_settings_that_it_had(tmp_path: Path) -> None:
+    with Board(tmp_path / "node") as board:
+        before = settings_of(board)
+        with serial.open(configured(board.path), Counter()) as samples:
+            next(samples)
+            assert settings_of(board) != before
+        assert settings_of(board) == before
 
 
 def test_what_comes_instead_of_samples_is_said(tmp_path: Path) -> None:

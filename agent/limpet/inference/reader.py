@@ -14,7 +14,7 @@ from limpet.sample_watch import SampleWatch
 from limpet.wording import updated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from limpet.contracts.source import Source
 
@@ -94,7 +94,7 @@ class Reader:
         self._failures = 0
         self._there = False
 
-    def __iter__(self) -> Iterator[Samples]:
+    def __iter__(self) -> Generator[Samples]:
         """Read until the source ends. Errors but ``SourceError`` and what the sandbox refuses pass through."""
         while True:
             try:

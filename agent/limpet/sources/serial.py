@@ -23,7 +23,7 @@ import socket
 import termios
 import time
 from collections import Counter
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from select import select
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
@@ -227,11 +227,34 @@ def open(config: Config, dropped: Counter[str]) -> Iterator[Iterator[Samples]]:
     framing = _framing(config, dropped, problems)
     if framing is None:
         raise ConfigError(problems)
-    port = _connect(config)
+    with _settings(config) as before:
+        port = _connect(config)
     try:
         yield _from(config, port, framing, dropped)
     finally:
+        if before is not None:
+            with suppress(OSError, termios.error):  # the device may be gone
+                termios.tcsetattr(port.fileno(), termios.TCSANOW, before)
         port.close()
+
+
+@contextmanager
+def _settings(config: Config) -> Iterator[list[Any] | None]:
+    """Yield the settings of a device before pyserial changes them: with its own, ``cat`` would end at once.
+
+    The device stays open meanwhile, so that a board does not restart twice.
+    """
+    fd = None
+    before = None
+    if not _is_url(config):
+        with suppress(OSError, termios.error):  # ``_connect`` says why it cannot be opened
+            fd = os.open(config.port, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC)
+            before = termios.tcgetattr(fd)
+    try:
+        yield before
+    finally:
+        if fd is not None:
+            os.close(fd)
 
 
 def _connect(config: Config) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from contextlib import closing
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from limpet.contracts.data import Samples
     from limpet.inference.plan import SourcePlan
     from limpet.isolation.permissions import Permissions
+
+PATIENCE = 1.5
+"""Seconds that a source may take to close. It shows that it is alive once a second, and can be closed then."""
 
 
 class Intake:
@@ -34,14 +38,25 @@ class Intake:
         )
         self.crash: BaseException | None = None
         self._turned = monotonic()
-        threading.Thread(target=self._read, name=f"read {source.name}", daemon=True).start()
+        self._ending = threading.Event()
+        self._thread = threading.Thread(target=self._read, name=f"read {source.name}", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Have the source closed, so that its device is left as it was. One that hangs is left behind."""
+        self._ending.set()
+        self.mailbox.close()
+        self._thread.join(PATIENCE)
 
     def _read(self) -> None:
         try:
-            for samples in self.reader:
-                self._turned = monotonic()
-                if len(samples):
-                    self.mailbox.put(samples)
+            with closing(iter(self.reader)) as blocks:
+                for samples in blocks:
+                    self._turned = monotonic()
+                    if len(samples):
+                        self.mailbox.put(samples)
+                    if self._ending.is_set():
+                        break
         except BaseException as error:  # noqa: BLE001 - raised again in the main thread
             self.crash = error
         finally:

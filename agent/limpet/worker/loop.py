@@ -78,6 +78,8 @@ class Worker:
             self._pipelines.close_all("finished")
         else:
             self._pipelines.close_all("stopped")
+        finally:
+            self._intake.close()
 
     def _turn(self) -> None:
         """Look after everything once: the source, delegates, swaps, commands, and the next block of samples."""

@@ -33,7 +33,7 @@ class Mailbox:
         """Add a block."""
         size = samples.values.nbytes + samples.monotonic_ns.nbytes + samples.wall_ns.nbytes
         with self._changed:
-            while self._wait and not self._has_room(size):
+            while self._wait and not self.closed and not self._has_room(size):
                 self._changed.wait()
             while not self._has_room(size):
                 self._drop_oldest(samples)
