@@ -1,7 +1,8 @@
 """The parsers of ``PROGRAM COMMAND ...``, made from a package whose modules are the commands.
 
-The package has ``PROGRAM``, ``DESCRIPTION`` (one or two sentences) and ``GROUPS``: the titles of the groups, in
-the order in which ``PROGRAM --help`` lists them. Each of its public modules is a command:
+The package has ``PROGRAM``, ``DESCRIPTION`` (one or two sentences), ``GROUPS`` (titles of the groups, in the order
+in which ``PROGRAM --help`` lists them) and ``ORDER`` (the commands that come first in their group, in that order).
+Each of its public modules is a command:
 
 * ``HELP``: one line of at most 72 characters, with a capital first and no full stop.
 * ``GROUP``: a key of ``GROUPS``, or ``internal`` for a command that is not listed.
@@ -23,7 +24,6 @@ from limpet.module_names import module_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from types import ModuleType
 
 INTERNAL = "internal"
 _WIDEST = 100
@@ -42,6 +42,16 @@ class Parser(argparse.ArgumentParser):
         options.setdefault("formatter_class", _Formatter)
         super().__init__(add_help=False, allow_abbrev=False, **options)
         self.add_argument("-h", "--help", action="help", help="Show this help.")
+
+    def format_usage(self) -> str:
+        """Return one line: the arguments by name, the options as one word."""
+        self.usage = self.usage or _usage(self)
+        return super().format_usage()
+
+    def format_help(self) -> str:
+        """Return the text of ``--help``."""
+        self.usage = self.usage or _usage(self)
+        return super().format_help()
 
     def error(self, message: str) -> NoReturn:
         """Raise ``UsageError``, with the name that the user probably meant."""
@@ -66,9 +76,11 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
         super().start_section(heading and heading[:1].upper() + heading[1:])
 
 
-def modules(commands: ModuleType) -> dict[str, Any]:
+def modules(commands: Any) -> dict[str, Any]:
     """Import all commands, and return them by name."""
-    return {name: importlib.import_module(f"{commands.__name__}.{name}") for name in module_names(commands)}
+    names = module_names(commands)
+    ordered = [*(name for name in commands.ORDER if name in names), *names]
+    return {name: importlib.import_module(f"{commands.__name__}.{name}") for name in dict.fromkeys(ordered)}
 
 
 def of_command(commands: Any, name: str) -> Parser:
@@ -118,13 +130,20 @@ def unknown_command(commands: Any, name: str) -> UsageError:
 
 def below(parser: argparse.ArgumentParser) -> list[argparse.ArgumentParser]:
     """Return the parsers of a command's own commands."""
-    found = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001 - argparse has no other way to list them
-    return [one for action in found for one in action.choices.values()]
+    return [one for commands in _sets_of_commands(parser) for one in commands.choices.values()]
 
 
 def own_actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
     """Return the arguments that a parser declares, without its commands."""
-    return [action for action in parser._actions if not isinstance(action, argparse._SubParsersAction)]  # noqa: SLF001 - as above
+    return [action for action in _declared(parser) if action.nargs != argparse.PARSER]
+
+
+def _sets_of_commands(parser: argparse.ArgumentParser) -> list[Any]:
+    return [action for action in _declared(parser) if action.nargs == argparse.PARSER]
+
+
+def _declared(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    return parser._actions  # noqa: SLF001 - argparse has no other way to list them
 
 
 def actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
@@ -132,6 +151,23 @@ def actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
     yield from own_actions(parser)
     for one in below(parser):
         yield from actions(one)
+
+
+def _usage(parser: argparse.ArgumentParser) -> str:
+    needed = [
+        f"{action.option_strings[-1]} {_value(action)}"
+        for action in own_actions(parser)
+        if action.required and action.option_strings
+    ]
+    named = [_value(action) for action in own_actions(parser) if not action.option_strings]
+    commands = [f"{_value(action)} ..." for action in _sets_of_commands(parser)]
+    return " ".join(["%(prog)s", "[OPTIONS]", *needed, *named, *commands])
+
+
+def _value(action: argparse.Action) -> str:
+    name = action.metavar if isinstance(action.metavar, str) else " ".join(action.metavar or [action.dest.upper()])
+    forms = {"?": f"[{name}]", "*": f"[{name} ...]", "+": f"{name} [{name} ...]"}
+    return forms.get(str(action.nargs), name)
 
 
 def _examples(module: Any) -> str:

@@ -5,3 +5,4 @@ DESCRIPTION = """\
 Runs models on sensor values, on this device, and sends the results over MQTT.
 Start with `limpet demo`, then `limpet init`."""
 GROUPS = {"start": "Get started", "look": "Look", "models": "Models", "service": "Service"}
+ORDER = ("demo", "init", "check", "run", "record", "label", "watch", "doctor")

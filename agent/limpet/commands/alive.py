@@ -21,7 +21,11 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument(
-        "--within", type=float, default=30.0, help="Longest age of its last sign of life, in seconds. Default: 30."
+        "--within",
+        type=float,
+        metavar="SECONDS",
+        default=30.0,
+        help="Longest age of the last sign of life. Default: 30.",
     )
     parser.add_argument("--ready", action="store_true", help="Fail also while a pipeline is still starting.")
 

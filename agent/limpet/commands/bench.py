@@ -27,8 +27,10 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("model", type=Path, metavar="MODEL", help="A bundle (.limpet) or a .tflite file.")
-    parser.add_argument("--delegate", default="cpu", help="Delegate to run it on. Default: cpu.")
-    parser.add_argument("--seconds", type=float, default=5.0, help="How long to measure. Default: 5.")
+    parser.add_argument(
+        "--delegate", metavar="NAME", default="cpu", help="Delegate to run the model on. Default: cpu."
+    )
+    parser.add_argument("--seconds", type=float, default=5.0, help="Time to measure for. Default: 5.")
     parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 
 

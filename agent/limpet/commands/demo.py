@@ -45,7 +45,7 @@ QUIET = 5.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--seconds", type=_positive, default=20.0, help="How long to send. Default: 20.")
+    parser.add_argument("--seconds", type=_positive, default=20.0, help="Time to send for. Default: 20.")
     parser.add_argument("--rate", type=_positive, default=500.0, help="Rows a second. Default: 500.")
     parser.add_argument(
         "--broker",

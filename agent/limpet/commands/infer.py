@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("model", type=Path, metavar="MODEL", help="A bundle (.limpet) or a .tflite file.")
     add("input", type=Path, metavar="RECORDING", help="A recording: .csv, .npy or .wav.")
-    add("--delegate", default="cpu", help="Delegate to run it on. Default: cpu.")
+    add("--delegate", metavar="NAME", default="cpu", help="Delegate to run the model on. Default: cpu.")
     add("--rate", type=float, help="Samples a second. Default: what the recording says.")
     add("--channels", metavar="A,B", help="Columns to read, in this order. Default: all but the time.")
     add("--window", metavar="LENGTH", help="Samples (128) or time (2s, 500ms) of a window. Default: the model's.")

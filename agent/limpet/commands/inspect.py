@@ -50,9 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--delegate",
+        metavar="NAME",
         action="append",
         default=[],
-        help="Run it on this delegate too, and prove where each op runs.",
+        help="Run the model on this delegate too, and prove where each op runs.",
     )
     parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 

@@ -3,3 +3,4 @@
 PROGRAM = "limpet-convert"
 DESCRIPTION = "Makes a bundle for Limpet from a trained model, and proves that its results stay the same."
 GROUPS = {"start": "Get started", "steps": "Single steps", "look": "Look", "sign": "Sign", "service": "Shell"}
+ORDER = ("init", "train", "run", "convert", "quantize", "verify", "package")

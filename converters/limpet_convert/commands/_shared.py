@@ -38,7 +38,9 @@ def add_device(parser: argparse.ArgumentParser) -> None:
         metavar="URL",
         help="ssh://[user@]host[:port][?limpet=PATH], or mqtt[s]://[user@]broker/[prefix/]device/pipeline.",
     )
-    group.add_argument("--delegate", default="", help="Delegate on the device, by ssh. Default: cpu.")
+    group.add_argument(
+        "--delegate", metavar="NAME", default="", help="Delegate on the device, by ssh. Default: cpu."
+    )
     for flag, what in (
         ("--password-file", "File with the password for the broker."),
         ("--ca-file", "Certificate authority of the broker."),
