@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LENGTH = re.compile(r"(\d+)|(\d+(?:\.\d+)?|\.\d+)\s*(ms|s)")
+
+
+def positive(text: str) -> float:
+    """Return a number above 0, for argparse."""
+    value = float(text)
+    if not 0 < value < 1e6:
+        raise argparse.ArgumentTypeError(f"{text} is not above 0")
+    return value
 
 
 def filled(kind: type[Any], table: dict[str, Any], where: str = "--") -> Any:

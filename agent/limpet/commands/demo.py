@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import secrets
 import signal
 import sys
@@ -16,8 +15,10 @@ from typing import TYPE_CHECKING, TextIO
 import msgspec
 
 from limpet.errors import LimpetError
+from limpet.option_values import positive
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable, Iterator
 
     from rich.console import Group
@@ -45,8 +46,8 @@ QUIET = 5.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
-    parser.add_argument("--seconds", type=_positive, default=20.0, help="Time to send for. Default: 20.")
-    parser.add_argument("--rate", type=_positive, default=500.0, help="Rows a second. Default: 500.")
+    parser.add_argument("--seconds", type=positive, default=20.0, help="Time to send for. Default: 20.")
+    parser.add_argument("--rate", type=positive, default=500.0, help="Rows a second. Default: 500.")
     parser.add_argument(
         "--broker",
         metavar="URL",
@@ -54,13 +55,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="Print only the scoreboard, as one JSON object.")
     parser.add_argument("--svg", type=Path, metavar="FILE", help="Save a picture of the screen.")
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
 
 
 def main(args: argparse.Namespace) -> int:

@@ -5,12 +5,13 @@ Each watcher has a cursor of its own. Without a watcher nothing here costs anyth
 
 from __future__ import annotations
 
+from collections import deque
 from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from limpet.contracts.messages import InputMessage, PipelineHealth, ResultMessage
+from limpet.contracts.messages import EventMessage, InputMessage, PipelineHealth, ResultMessage
 from limpet.delivery.mqtt.topics import subtopic
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 Shown: TypeAlias = "Message | InputMessage"
 
+MOST_EVENTS = 8
+"""Events that are remembered for those who watch later."""
 AT_ONCE = 20_000
 """Messages that are read of the bus at once, which is all that it can hold."""
 
@@ -40,12 +43,18 @@ class Monitor:
         self._lock = Lock()
         self._newest: dict[str, _Newest] = {}
         self._count = 0
+        self._events: deque[EventMessage] = deque(maxlen=MOST_EVENTS)
         self._watches: list[Watch] = []
 
     @property
     def watched(self) -> bool:
         """Whether anybody watches."""
         return bool(self._watches)
+
+    def append(self, event: EventMessage) -> None:
+        """Put an event on the bus, and remember it for those who come later."""
+        self._events.append(event)
+        self._bus.append(event)
 
     def show(self, message: InputMessage | PipelineHealth) -> None:
         """Show watchers a message that does not go on the bus, in place of the one before of its topic."""
@@ -61,7 +70,8 @@ class Monitor:
 
     def watch(self) -> Watch:
         """Begin to watch, with the state of everything."""
-        watch = Watch(self._bus, self._bus.subscribe(), self._shown_since, self._end)
+        before = list(self._events)
+        watch = Watch(self._bus, self._bus.subscribe(), before, self._shown_since, self._end)
         self._watches.append(watch)
         return watch
 
@@ -80,11 +90,13 @@ class Watch:
         self,
         bus: Bus,
         cursor: Cursor,
+        before: list[EventMessage],
         shown_since: Callable[[int], tuple[int, list[Shown]]],
         end: Callable[[Watch], None],
     ) -> None:
         self._bus = bus
         self._cursor = cursor
+        self._before: list[Shown] = list(before)
         self._shown_since = shown_since
         self._end = end
         self._shown = 0
@@ -92,7 +104,7 @@ class Watch:
 
     def read(self) -> list[Shown]:
         """Return what is new, without waiting. The bus keeps none of it for this watcher any longer."""
-        messages: list[Shown] = list(self._cursor.read(AT_ONCE))
+        messages, self._before = [*self._before, *self._cursor.read(AT_ONCE)], []
         self._cursor.commit()
         self._shown, shown = self._shown_since(self._shown)
         return messages + shown

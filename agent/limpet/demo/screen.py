@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
 import math
-import re
 from typing import TYPE_CHECKING
 
-from rich.console import Console, Group
+from rich.console import Group
 from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
+from limpet.screen import picture, words
 from limpet.wire.records import TIMED_STEPS
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 WIDTH = 80
 ROWS = 5
 """Results in each of the two tables."""
-BARS = "▁▂▃▄▅▆▇█"
 
 
 def frame(watch: PipelineWatch, sent: int, count: int) -> Group:
@@ -62,7 +60,7 @@ def _results(watch: PipelineWatch, chosen: Sequence[tuple[ResultMessage, Verdict
         table.add_row(
             f"{result.time:%H:%M:%S}",
             str(result.sample),
-            _known(verdict.score, ".3f"),
+            "?" if verdict.score is None else f"{verdict.score:.3f}",
             _verdict(watch, result, anomalous=verdict.anomalous),
         )
     return Panel(table, title=title, height=ROWS + 3)
@@ -81,7 +79,7 @@ def _health(watch: PipelineWatch) -> Panel:
         table.add_column(name, justify="right", no_wrap=True)
     latencies = watch.latencies()
     for stage in (*TIMED_STEPS, "delivered"):
-        table.add_row(stage, *map(_span, latencies.get(stage, {}).values()))
+        table.add_row(stage, *map(words.span, latencies.get(stage, {}).values()))
     return Panel(Group(table, Text(), *_lines(watch)), title="health", height=2 * (ROWS + 3))
 
 
@@ -97,20 +95,12 @@ def _lines(watch: PipelineWatch) -> list[Text]:
     return [
         state,
         Text(f" dropped {dropped}  errors {pipeline.errors}  restarts {pipeline.restarts}"),
-        Text(f" cpu {_known(device.cpu_share, '.0%')}  load {_known(device.load_1m, '.1f')}"),
-        Text(f" memory {_known(device.pss_mb, '.0f')} MB{temperature}"),
+        Text(f" cpu {words.share(device.cpu_share)}  load {words.number(device.load_1m)}"),
+        Text(f" memory {words.number(device.pss_mb)} MB{temperature}"),
         Text(
             f" MQTT {mqtt.get('protocol')}  outbox {mqtt.get('outbox_depth')}  reconnects {mqtt.get('reconnects')}"
         ),
     ]
-
-
-def _known(value: float | None, form: str) -> str:
-    return "?" if value is None else format(value, form)
-
-
-def _span(us: float) -> str:
-    return f"{us:.3g} µs" if us < 999.5 else f"{us / 1000:.3g} ms"
 
 
 def _spark(latest: Sequence[tuple[ResultMessage, Verdict]]) -> Panel:
@@ -118,7 +108,7 @@ def _spark(latest: Sequence[tuple[ResultMessage, Verdict]]) -> Panel:
     line = Text()
     for _, verdict in latest[-(WIDTH - 4) :]:
         height = (math.log10(max(verdict.score or 0.0, 1e-4)) + 3) / 4
-        bar = BARS[min(max(int(height * len(BARS)), 0), len(BARS) - 1)]
+        bar = words.curve([height], 0.0, 1.0)
         line.append(bar, "bold red" if verdict.anomalous else "green")
     return Panel(line, title="score", width=WIDTH)
 
@@ -137,7 +127,7 @@ def scoreboard(board: Scoreboard) -> Table:
     for stage in (*TIMED_STEPS, "delivered"):
         figures = board.latency_us.get(stage, {})
         name = "from sample to client" if stage == "delivered" else f"{stage} latency"
-        table.add_row(name, "  ".join(f"{key} {_span(value)}" for key, value in figures.items()))
+        table.add_row(name, "  ".join(f"{key} {words.span(value)}" for key, value in figures.items()))
     verdict = ("passed", "bold green") if board.passed else ("FAILED: something was lost or not found", "bold red")
     table.add_row("verdict", Text(*verdict))
     return table
@@ -145,10 +135,4 @@ def scoreboard(board: Scoreboard) -> Table:
 
 def save_still(path: Path, still: Group, board: Scoreboard) -> None:
     """Write one frame of the live view and the scoreboard as SVG."""
-    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
-    console.print(still)
-    console.print(scoreboard(board))
-    svg = console.export_svg(title="limpet demo")
-    # The fonts would be fetched from somebody's server; any monospaced one will do.
-    svg = re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
-    path.write_text(svg, encoding="utf-8")
+    picture.save_svg(path, WIDTH, "limpet demo", still, scoreboard(board))

@@ -16,6 +16,9 @@ def runtime() -> Path | None:
     return _first("RUNTIME_DIRECTORY")
 
 
+CONFIGURATION, RUNTIME = Path("/etc/limpet"), Path("/run")
+"""Where the configuration files of services are, and the parent of their runtime directories."""
+
 MONITOR = "monitor.sock"
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTErrorCode
 
 from limpet.delivery.mqtt import reasons
-from limpet.delivery.mqtt.broker_settings import endpoint, password, tls_context
-from limpet.delivery.mqtt.guarded_client import GuardedClient
+from limpet.delivery.mqtt.broker_settings import endpoint
+from limpet.delivery.mqtt.plain_client import plain_client
 from limpet.errors import TransportError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def _answer(broker: BrokerSettings, client_id: str, version: str) -> ReasonCode 
     """Connect and disconnect. Return the broker's answer, ``None`` if there was none. ``TransportError``."""
     answers: list[ReasonCode] = []
     to = endpoint(broker.url)
-    client = _client(broker, client_id, version)
+    client = plain_client(broker, client_id, version)
     client.on_connect = lambda _client, _data, _flags, reason, _properties: answers.append(reason)
     try:
         client.connect(to.host, to.port, broker.keepalive)
@@ -64,23 +64,3 @@ def _answer(broker: BrokerSettings, client_id: str, version: str) -> ReasonCode 
         raise TransportError(reasons.failure(error, to)) from error
     client.disconnect()
     return answers[0] if answers else None
-
-
-def _client(broker: BrokerSettings, client_id: str, version: str) -> GuardedClient:
-    to = endpoint(broker.url)
-    client = GuardedClient(
-        version,
-        CallbackAPIVersion.VERSION2,
-        client_id,
-        protocol=MQTTProtocolVersion.MQTTv5 if version == "5" else MQTTProtocolVersion.MQTTv311,
-        transport="websockets" if to.path else "tcp",
-        reconnect_on_failure=False,
-    )
-    client.connect_timeout = _TIMEOUT
-    if to.path:
-        client.ws_set_options(to.path)
-    if to.tls:
-        client.tls_set_context(tls_context(broker))
-    if broker.username:
-        client.username_pw_set(broker.username, password(broker))
-    return client

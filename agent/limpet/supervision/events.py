@@ -12,7 +12,7 @@ from limpet.supervision.health import now
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from limpet.contracts.messages import Message, Origin
+    from limpet.contracts.messages import Origin
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ BAD = frozenset(
 class Events:
     """Reports events. ``append`` puts a message on the bus."""
 
-    def __init__(self, origin: Origin, append: Callable[[Message], None]) -> None:
+    def __init__(self, origin: Origin, append: Callable[[EventMessage], None]) -> None:
         self._origin = origin
         self._append = append
         self._clock = clock.ClockWatch()

@@ -116,7 +116,8 @@ class Supervisor:
         self._signals: set[int] = set()
         self._bus = Bus()
         self._ledger = Ledger(origin, self._bus.extend)
-        self._events = Events(origin, self._bus.append)
+        self._monitor = Monitor(self._bus)
+        self._events = Events(origin, self._monitor.append)
         self._fleet = Fleet(self._selector, launched, self._hear)
         self._commands = Commands(
             origin,
@@ -130,7 +131,6 @@ class Supervisor:
         self._origin = origin
         self._host = host.Host(wanted.device.sysroot)
         self._health = HealthReader(origin)
-        self._monitor = Monitor(self._bus)
         self._monitor_socket = MonitorSocket(
             directories.monitor(wanted.device.state), self._monitor, origin, self._selector
         )

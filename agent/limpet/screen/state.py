@@ -1,0 +1,277 @@
+"""What is known of the devices that are watched: a message goes in, and changes what is shown. No I/O.
+
+Messages may come from anyone who can publish at a broker. The topic decides what a message is about. A message
+that says otherwise shows nothing and is counted, as is one of another form or about one device too many. Texts are
+cleaned where they are drawn, see ``limpet.screen.words``.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import msgspec
+
+from limpet.contracts.messages import (
+    DeviceHealth,
+    EventMessage,
+    InputMessage,
+    ModelReported,
+    PipelineHealth,
+    ResultMessage,
+    StageLatency,
+    StatusMessage,
+)
+from limpet.errors import UnreadableError
+from limpet.screen import words
+from limpet.untrusted import reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Content: TypeAlias = (
+    StatusMessage | DeviceHealth | PipelineHealth | ModelReported | EventMessage | InputMessage | ResultMessage
+)
+
+LARGEST = 1 << 20
+"""Bytes of a message."""
+MOST_DEVICES, MOST_PIPELINES, MOST_SOURCES = 32, 64, 64
+MOST_EVENTS = 50
+HISTORY = 240
+"""Values of a curve."""
+MOST_CURVES = 16
+RATE_SECONDS, LEAST_SECONDS = 10.0, 0.5
+"""Seconds over which results are counted: at most, and at least."""
+MARKS = 64
+"""Times that are kept to count results."""
+SPACING = 0.1
+"""Seconds between two of those."""
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+"""As ``limpet.config.Identifier``."""
+
+_results = msgspec.json.Decoder(ResultMessage | list[ResultMessage])
+_one: dict[type, msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind)
+    for kind in (StatusMessage, DeviceHealth, PipelineHealth, ModelReported, EventMessage, InputMessage)
+}
+
+
+@dataclass
+class Pipeline:
+    """One pipeline. ``latency`` is the last one of each stage that has one. ``curves`` are what results named."""
+
+    name: str
+    health: PipelineHealth | None = None
+    model: ModelReported | None = None
+    result: ResultMessage | None = None
+    words: words.Result | None = None
+    latency: dict[str, StageLatency] = field(default_factory=dict)
+    curves: dict[str, deque[float]] = field(default_factory=dict)
+    results: int = 0
+    _marks: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=MARKS))
+
+    @property
+    def state(self) -> str:
+        """The last state that was reported."""
+        return self.health.state if self.health else self.model.state if self.model else "?"
+
+    @property
+    def reason(self) -> str:
+        """Why it is in that state."""
+        return self.health.reason if self.health else self.model.reason if self.model else ""
+
+    @property
+    def dropped(self) -> dict[str, int]:
+        """Samples by cause."""
+        return self.health.dropped if self.health else {}
+
+    def rate(self, now: float) -> float | None:
+        """Return results a second, lately. ``None`` before there are two."""
+        recent = [mark for mark in self._marks if mark[0] > now - RATE_SECONDS] or []
+        marks = recent if len(recent) > 1 else list(self._marks)[-2:]
+        if len(marks) < 2:
+            return None
+        elapsed = now - marks[0][0]
+        return max(marks[-1][1] - marks[0][1], 0) / elapsed if elapsed >= LEAST_SECONDS else None
+
+    def take_result(self, result: ResultMessage, now: float) -> None:
+        """Take a result that is newer than those before."""
+        output = result.output
+        if isinstance(output, msgspec.Raw):
+            with reading("a result"):
+                output = msgspec.json.decode(output)
+        self.result, self.words = result, words.result(output)
+        self.results = max(self.results, result.sequence)
+        if self._marks and now - self._marks[-1][0] < SPACING and len(self._marks) > 1:
+            self._marks[-1] = self._marks[-1][0], self.results
+        else:
+            self._marks.append((now, self.results))
+        for name, value in self.words.numbers:
+            if (name in self.curves or len(self.curves) < MOST_CURVES) and math.isfinite(value):
+                self.curves.setdefault(name, deque(maxlen=HISTORY)).append(value)
+
+    def take_health(self, health: PipelineHealth) -> None:
+        """Take a health message."""
+        self.health = health
+        self.results = max(self.results, health.results)
+        self.latency |= {stage: one for stage, one in health.latency_us.items() if one.count and len(stage) < 40}
+        for stage in list(self.latency)[:-8]:
+            del self.latency[stage]
+
+
+@dataclass
+class Source:
+    """The newest inputs of a source, and what its first channels were before."""
+
+    newest: InputMessage
+    curves: list[deque[float]] = field(default_factory=list)
+
+    def take(self, inputs: InputMessage) -> None:
+        """Take values."""
+        self.newest = inputs
+        for row in inputs.values[-HISTORY:]:
+            for place, value in enumerate(row[:MOST_CURVES]):
+                if place == len(self.curves):
+                    self.curves.append(deque(maxlen=HISTORY))
+                if value is not None and math.isfinite(value):
+                    self.curves[place].append(value)
+
+
+@dataclass
+class Device:
+    """One device. ``heard``: when its last message came, on the clock of ``now``."""
+
+    name: str
+    heard: float = 0.0
+    status: StatusMessage | None = None
+    health: DeviceHealth | None = None
+    boot: str = ""
+    pipelines: dict[str, Pipeline] = field(default_factory=dict)
+    sources: dict[str, Source] = field(default_factory=dict)
+    events: deque[EventMessage] = field(default_factory=lambda: deque(maxlen=MOST_EVENTS))
+    event_count: int = 0
+
+    def source_of(self, pipeline: str) -> Source | None:
+        """Return the source that feeds a pipeline, if its values are known."""
+        for source in self.sources.values():
+            if pipeline in source.newest.pipelines:
+                return source
+        return None
+
+    def take(self, name: str, message: Content, now: float) -> None:
+        """Take a message about the device (``name`` is empty), or about a pipeline or a source of that name."""
+        self.heard = now
+        if isinstance(message, StatusMessage):
+            self.status = message
+            self._begin(message.boot)
+        elif isinstance(message, DeviceHealth):
+            self.health = message
+        elif isinstance(message, EventMessage):
+            self.events.append(message)
+            self.event_count += 1
+        elif isinstance(message, InputMessage):
+            if name in self.sources or len(self.sources) < MOST_SOURCES:
+                self.sources.setdefault(name, Source(message)).take(message)
+        elif (pipeline := self._pipeline(name)) is not None:
+            if isinstance(message, ResultMessage):
+                pipeline.take_result(message, now)
+            elif isinstance(message, PipelineHealth):
+                pipeline.take_health(message)
+            else:
+                pipeline.model = message
+
+    def _begin(self, boot: str) -> None:
+        """Forget the counts of the run before, if this is another one."""
+        if self.boot and boot != self.boot:
+            self.pipelines, self.sources, self.health = {}, {}, None
+        self.boot = boot
+
+    def _pipeline(self, name: str) -> Pipeline | None:
+        if name not in self.pipelines and len(self.pipelines) >= MOST_PIPELINES:
+            return None
+        return self.pipelines.setdefault(name, Pipeline(name))
+
+
+@dataclass
+class Watched:
+    """All devices. ``notice`` says what is wrong with the connection, if anything is.
+
+    ``unreadable`` counts messages that were passed over, and ``missed`` those that this reader was too slow for.
+    """
+
+    devices: dict[str, Device] = field(default_factory=dict)
+    notice: str = ""
+    unreadable: int = 0
+    missed: int = 0
+
+    def take(self, device: str, topic: str, payload: bytes, now: float) -> None:
+        """Take a message as it was received, on a topic below a device. Nothing in it can raise an exception."""
+        if not payload and topic.partition("/")[0] in {"health", "model", "status"}:
+            return  # a retained message that was deleted
+        try:
+            name, messages = read(device, topic, payload)
+            for message in messages:
+                self.take_message(device, name, message, now)
+        except UnreadableError:
+            self.unreadable += 1
+
+    def take_message(self, device: str, name: str, message: Content, now: float) -> None:
+        """Take a message that was read."""
+        if device not in self.devices:
+            if len(self.devices) >= MOST_DEVICES:
+                raise UnreadableError(f"there are more than {MOST_DEVICES} devices")
+            self.devices[device] = Device(device)
+        self.devices[device].take(name, message, now)
+
+
+def read(device: str, topic: str, payload: bytes) -> tuple[str, Iterable[Content]]:
+    """Return the messages of a payload, and the pipeline or source that they are about.
+
+    ``UnreadableError`` if the payload has another form than the topic says, or is about something else.
+    """
+    kind, name = _kind_of(topic)
+    if not _NAME.fullmatch(device) or (name and not _NAME.fullmatch(name)):
+        raise UnreadableError("a topic has a name that no device or pipeline can have")
+    if len(payload) > LARGEST:
+        raise UnreadableError(f"a message is larger than {LARGEST} bytes")
+    with reading(f"a message on {topic}"):
+        if kind is ResultMessage:
+            found = _results.decode(payload)
+            messages: list[Any] = found if isinstance(found, list) else [found]
+        else:
+            messages = [_one[kind].decode(payload)]
+    for message in messages:
+        if message.device != device or name_of(message) != name:
+            raise UnreadableError(f"a message on {topic} is about something else")
+    return name, messages
+
+
+def name_of(message: Content) -> str:
+    """Return the pipeline or the source that a message is about."""
+    if isinstance(message, InputMessage):
+        return message.source
+    return "" if isinstance(message, StatusMessage | DeviceHealth) else message.pipeline
+
+
+def _kind_of(topic: str) -> tuple[type[Content], str]:
+    """Return the type of the messages on a topic below a device, and the name in the topic."""
+    head, _, name = topic.partition("/")
+    if topic in _WHOLE:
+        return _WHOLE[topic], ""
+    if head == "model" and name.endswith("/reported"):
+        return ModelReported, name.removesuffix("/reported")
+    if head in _NAMED and name:
+        return _NAMED[head], name
+    raise UnreadableError(f"messages on {topic[:80]!r} are not shown")
+
+
+_WHOLE: dict[str, type[Content]] = {"status": StatusMessage, "health": DeviceHealth, "event": EventMessage}
+_NAMED: dict[str, type[Content]] = {
+    "result": ResultMessage,
+    "health": PipelineHealth,
+    "event": EventMessage,
+    "input": InputMessage,
+}

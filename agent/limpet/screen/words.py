@@ -1,0 +1,184 @@
+"""Results, counts and times in words, short enough for a line. Texts that come from outside are cleaned here."""
+
+from __future__ import annotations
+
+import math
+import unicodedata
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+
+from limpet.contracts.outputs import Anomaly, Classification, Detections, Regression
+from limpet.untrusted import printable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+LONGEST = 200
+"""Characters of a text from outside."""
+SHOWN = 8
+"""Quantities, labels or causes of one result or pipeline that are named."""
+BARS = "▁▂▃▄▅▆▇█"
+
+
+class Result(NamedTuple):
+    """A result in words.
+
+    ``alarm``: it is one that a person should see. ``shares``: classes with their scores, best first. ``numbers``
+    by name are what is worth a curve, and ``limit`` is what the only one is compared with.
+    """
+
+    text: str
+    alarm: bool = False
+    shares: tuple[tuple[str, float], ...] = ()
+    numbers: tuple[tuple[str, float], ...] = ()
+    limit: float | None = None
+
+
+def cleaned(text: str, longest: int = LONGEST) -> str:
+    """Return a text from outside in one line of printable characters."""
+    text = text[: longest + 1]
+    return printable(" ".join(text.split()))[:longest] + ("…" if len(text) > longest else "")
+
+
+def result(output: Any) -> Result:
+    """Return a decoder's output in words. A mapping of another shape is shown as JSON."""
+    for kind, describe in _KINDS:
+        try:
+            known: Any = msgspec.convert(output, kind)
+        except (msgspec.ValidationError, RecursionError):
+            continue
+        learns = isinstance(output, dict) and output.get("untrained") is True
+        described: Result = describe(known)
+        return described._replace(text=f"{described.text} (still learning)") if learns else described
+    try:
+        return Result(cleaned(msgspec.json.encode(output).decode()))
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        return Result("a result that cannot be shown")
+
+
+def _classification(output: Classification) -> Result:
+    shares = tuple((cleaned(one.label, 40), one.score) for one in output.top[:SHOWN] if one.score is not None)
+    if output.label is not None and not output.abstained:
+        return Result(f"{cleaned(output.label, 40)}{_percent(output.score)}", shares=shares)
+    best = f": {shares[0][0]}{_percent(shares[0][1])}" if shares else ""
+    return Result(f"unsure{best}", shares=shares)
+
+
+def _anomaly(output: Anomaly) -> Result:
+    if output.score is None:
+        return Result("no score", alarm=output.anomalous)
+    text = f"{'ANOMALY' if output.anomalous else 'normal'} {number(output.score)} of {number(output.threshold)}"
+    return Result(text, output.anomalous, numbers=(("score", output.score),), limit=output.threshold)
+
+
+def _detections(output: Detections) -> Result:
+    there = [(label, count) for label, count in output.counts.items() if count]
+    named = ", ".join(f"{counted(count)} {cleaned(label, 40)}" for label, count in there[:SHOWN])
+    numbers = (("boxes", float(min(len(output.detections), 1 << 32))),)
+    return Result(f"{named}{', …' if len(there) > SHOWN else ''}" or "nothing found", numbers=numbers)
+
+
+def _regression(output: Regression) -> Result:
+    parts, numbers = [], []
+    for name, value in list(output.values.items())[:SHOWN]:
+        unit = f" {cleaned(output.units[name], 10)}" if name in output.units else ""
+        parts.append(f"{cleaned(name, 30)} {'?' if value is None else number(value)}{unit}")
+        if value is not None:
+            numbers.append((cleaned(name, 30), value))
+    more = ", …" if len(output.values) > SHOWN else ""
+    strange = "" if output.in_range else " (out of range)"
+    return Result(f"{', '.join(parts)}{more}{strange}", not output.in_range, numbers=tuple(numbers))
+
+
+_KINDS: tuple[tuple[type, Any], ...] = (
+    (Classification, _classification),
+    (Anomaly, _anomaly),
+    (Detections, _detections),
+    (Regression, _regression),
+)
+
+
+def _percent(score: float | None) -> str:
+    return "" if score is None or not math.isfinite(score) or abs(score) > 10 else f" {score:.0%}"
+
+
+def number(value: float | None) -> str:
+    """Return a number with three digits."""
+    if value is None or not math.isfinite(value):
+        return "?"
+    return f"{value:.0f}" if 100 <= abs(value) < 1e6 else f"{value:.3g}"
+
+
+def counted(count: int) -> str:
+    """Return a count with commas."""
+    return f"{count:,}" if abs(count) < 10**15 else "very many"
+
+
+def span(us: float) -> str:
+    """Return a duration, from µs."""
+    if not math.isfinite(us) or us < 0:
+        return "?"
+    if us < 999.5:
+        return f"{us:.3g} µs"
+    return f"{us / 1000:.3g} ms" if us < 999_500 else f"{us / 1e6:.3g} s"
+
+
+def share(value: float | None) -> str:
+    """Return a share as percent."""
+    return "?" if value is None or not -10 < value < 1000 else f"{value:.0%}"
+
+
+def rate(per_second: float | None) -> str:
+    """Return how many a second."""
+    return "?/s" if per_second is None or not math.isfinite(per_second) else f"{number(per_second)}/s"
+
+
+def causes(dropped: Mapping[str, int]) -> str:
+    """Return counts of dropped samples by cause."""
+    named = [f"{cleaned(cause, 40)} {counted(count)}" for cause, count in dropped.items() if count]
+    return ", ".join(named[:SHOWN]) + (", …" if len(named) > SHOWN else "") if named else "none"
+
+
+def curve(values: Iterable[float], low: float | None = None, high: float | None = None) -> str:
+    """Return a sparkline, scaled to these bounds or to its own."""
+    finite = [value for value in values if math.isfinite(value)]
+    if not finite:
+        return ""
+    low = min(finite) if low is None else low
+    high = max(finite) if high is None else high
+    size = high - low
+    if not math.isfinite(size) or size <= 0:
+        return BARS[0] * len(finite)
+    places = ((value - low) / size for value in finite)
+    return "".join(BARS[min(max(int(place * len(BARS)), 0), len(BARS) - 1)] for place in places)
+
+
+def bar(share: float, width: int) -> str:
+    """Return a bar for a share of 0 to 1."""
+    full = round(min(max(share, 0.0), 1.0) * width) if math.isfinite(share) else 0
+    return "█" * full + "░" * (width - full)
+
+
+def cells(text: str) -> int:
+    """Return how many columns of a terminal a printable text takes."""
+    return sum(_cells(character) for character in text)
+
+
+def fitted(text: str, width: int) -> str:
+    """Return a printable text that takes at most ``width`` columns."""
+    if cells(text) <= width:
+        return text
+    kept, used = "", 0
+    for character in text:
+        used += _cells(character)
+        if used > width - 1:
+            break
+        kept += character
+    return kept + "…" if width > 0 else ""
+
+
+def _cells(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1

@@ -1,0 +1,136 @@
+"""The screen fits any terminal, and shows what matters most."""
+
+from __future__ import annotations
+
+import io
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from limpet.screen.frame import View, frame
+from limpet.screen.state import Watched
+from limpet.screen.words import cells
+from screen import messages as said
+from screen.test_state import WALK, after, damaged
+
+
+def drawn(watched: Watched, width: int, height: int, view: View | None = None) -> list[str]:
+    """Return the lines that a terminal would show."""
+    console = Console(width=width, height=height, file=io.StringIO(), force_terminal=True, color_system=None)
+    with console.capture() as capture:
+        console.print(frame(watched, view or View(), (width, height), 101.0))
+    return capture.get().splitlines()
+
+
+def whole() -> Watched:
+    watched = after(
+        ("status", said.status()),
+        ("health", said.device_health()),
+        ("health/motion", said.pipeline_health()),
+        ("input/board", said.inputs([0.5, -2.0], [1.5, 3.0])),
+        ("event/motion", said.event("waiting", reason="no port")),
+    )
+    for number in range(30):
+        watched.take("press-07", "result/motion", said.result(8 + number, WALK), 99.0 + number / 15)
+    return watched
+
+
+def test_everything_that_is_known_is_shown() -> None:
+    text = "\n".join(drawn(whole(), 100, 30))
+    for part in (
+        "press-07", "online", "cpu 25%", "memory 57 MB", "51 °C", "outbox mqtt 12 (not connected)", "limpet 1.0",
+        "motion  running  motion v3 on cpu", "walking 92%", "1.5 ms", "█", "99.6 samples/s", "results/s",
+        "37 in all", "ax    1.5", "ay      3", "dropped queue 3", "queue 100 µs/2 ms", "invoke 100 µs/2 ms",
+        "motion: waiting: no port", "q quit",
+    ):  # fmt: skip
+        assert part in text
+
+
+def test_a_terminal_of_40_by_15_shows_state_result_rates_and_drops() -> None:
+    lines = drawn(whole(), 40, 15)
+    text = "\n".join(lines)
+    for part in ("press-07", "motion  running", "walking 92%", "99.6 samples/s", "dropped queue 3", "waiting: no"):
+        assert part in text
+    assert len(lines) <= 15
+    assert max(map(cells, lines)) <= 40
+
+
+def test_a_score_is_drawn_against_its_limit() -> None:
+    watched = Watched()
+    for number, score in enumerate([0.1, 0.2, 3.0]):
+        output = {"anomalous": score > 1, "score": score, "threshold": 1.0}
+        watched.take("press-07", "result/motion", said.result(number + 1, output), 100.0)
+    text = "\n".join(drawn(watched, 80, 24))
+    assert "ANOMALY 3 of 1" in text
+    assert "score ▁▁█ limit 1" in text
+
+
+def test_what_is_wrong_with_the_connection_is_said_first() -> None:
+    watched = whole()
+    watched.notice = "the daemon has stopped; connecting again"
+    watched.missed, watched.unreadable = 3, 1
+    lines = drawn(watched, 80, 24)
+    assert "the daemon has stopped" in lines[1]
+    assert "3 messages missed" in lines[2]
+    assert "1 messages that cannot be read" in lines[2]
+
+
+def test_before_the_first_message_there_is_a_screen() -> None:
+    assert "no message yet" in drawn(Watched(), 40, 15)[1]
+
+
+def test_pipelines_that_have_no_room_are_reached_with_keys() -> None:
+    watched = Watched()
+    for number in range(10):
+        name = f"p{number}"
+        watched.take("press-07", f"health/{name}", said.pipeline_health(pipeline=name), 100.0)
+    view = View()
+    text = "\n".join(drawn(watched, 60, 15, view))
+    assert "p0" in text
+    assert "more pipelines" in text
+    assert "p9" not in text
+    for _ in range(20):
+        view.press("down", watched)
+    assert "p9" in "\n".join(drawn(watched, 60, 15, view))
+    view.press("up", watched)
+    assert "p8" in "\n".join(drawn(watched, 60, 15, view))
+
+
+def test_tab_shows_the_next_device() -> None:
+    watched = whole()
+    watched.take("pump-2", "status", said.status(device="pump-2"), 100.0)
+    view = View()
+    assert "press-07 (1 of 2)" in drawn(watched, 80, 24, view)[0]
+    view.press("tab", watched)
+    assert "pump-2 (2 of 2)" in drawn(watched, 80, 24, view)[0]
+    view.press("tab", watched)
+    assert "press-07" in drawn(watched, 80, 24, view)[0]
+
+
+@settings(max_examples=30)
+@given(st.lists(damaged(), max_size=8), st.integers(1, 120), st.integers(1, 40))
+def test_no_message_breaks_the_screen_of_any_size(
+    received: list[tuple[str, bytes]], width: int, height: int
+) -> None:
+    lines = drawn(after(*received), width, height)
+    assert len(lines) <= height
+    for line in lines:
+        assert line.isprintable()
+        assert cells(line) <= width
+
+
+@pytest.mark.parametrize("text", ["[bold red]", "[/]", "\x1b[31mred\x1b[0m", "\x9b2J", "a\nb", "\u202eevil"])
+def test_texts_from_outside_are_shown_and_not_obeyed(text: str) -> None:
+    fields: dict[str, Any] = {"reason": text, "model": text, "delegate": text, "dropped": {text: 3}}
+    watched = after(
+        ("health/motion", said.pipeline_health(**fields)),
+        ("event/motion", said.event(text, reason=text)),
+        ("input/board", said.inputs([1.0], channels=[text])),
+        ("result/motion", said.result(1, {**WALK, "label": text, "top": [{"label": text, "score": 0.5}]})),
+    )
+    lines = drawn(watched, 100, 30)
+    assert all(line.isprintable() for line in lines)
+    assert any("[bold red]" in line for line in lines) == (text == "[bold red]")
