@@ -37,7 +37,7 @@ EXAMPLES = (
         "limpet watch mqtts://ada@broker.local --password-file pw --device press-07",
         "Show one device, with a login.",
     ),
-    ("limpet watch --plain | tee log.txt", "Print lines."),
+    ("limpet watch --plain", "Print lines."),
 )
 
 FRAMES = 8
