@@ -166,6 +166,17 @@ def test_entities_appear_with_the_first_result() -> None:
     assert json.loads(state.payload)["fields"] == {"anomalous": "ON", "score": 1.5, "threshold": 1.0}
 
 
+def test_a_model_that_still_learns_raises_no_problem_in_home_assistant() -> None:
+    dialect = dialects.opened("homeassistant", discovery="entity")
+    output = {"anomalous": False, "score": 9.5, "threshold": 1.0, "untrained": True, "learned": 0.5}
+    said = dialect.results([reports.result(0, "press", output)])
+    entities = discovered(said)
+    assert entities["press untrained"]["platform"] == "binary_sensor"
+    assert {entities[f"press {name}"]["entity_category"] for name in ("untrained", "learned")} == {"diagnostic"}
+    fields = json.loads(said[-1].payload)["fields"]
+    assert (fields["anomalous"], fields["untrained"], fields["learned"]) == ("OFF", "ON", 0.5)
+
+
 def test_units_come_from_the_decoder_and_a_value_that_was_null_appears_later() -> None:
     dialect = dialects.opened("homeassistant", discovery="entity")
     entities = discovered(dialect.results([reports.result(0, "oil", REGRESS)]))
