@@ -8,6 +8,9 @@ import threading
 from typing import TYPE_CHECKING
 
 from daemon.conftest import Configure, pipeline
+from limpet import config
+from limpet.doctor import ports
+from limpet.doctor.installation import Installation
 from support.broker import wait_until
 from support.daemon import Consumer, daemon
 from support.ptys import Board
@@ -59,6 +62,7 @@ def test_what_comes_instead_of_samples_is_the_reason(
             for name in SOURCES:
                 wait_until(lambda name=name: consumer.events(name, "waiting"))
             health = {name: consumer.last(f"health/{name}") for name in SOURCES}
+            found = list(ports.samples(Installation(path, config.read(path))))
         finally:
             ended.set()
             thread.join()
@@ -73,4 +77,7 @@ def test_what_comes_instead_of_samples_is_the_reason(
     assert consumer.events("changing", "running")
     assert "sends 2 numbers a line" in health["changing"]["reason"]
     assert health["long"]["reason"].startswith("a window needs 100,000 samples: at ")
+    assert {(one.result, one.what) for one in found} == {
+        ("bad", f"{name}: {name} is waiting: {each['reason']}") for name, each in health.items()
+    }, "the doctor has it from the daemon, which holds the ports"
     assert not consumer.events("away", "running"), "a pipeline whose port is not there never ran"

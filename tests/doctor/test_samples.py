@@ -1,0 +1,78 @@
+"""Whether samples come from the configured sensors: by listening, and by a running daemon."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from limpet import config
+from limpet.doctor import ports, running_daemon
+from limpet.doctor.installation import Installation
+from limpet.errors import UnreadableError
+from support.patients import only
+from support.ptys import Board
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FILE = """
+[device]
+id = "d"
+state = "state"
+[sources.node]
+kind = "serial"
+port = "{port}"
+channels = ["a", "b", "c"]
+[pipelines.p]
+source = "node"
+model = "m"
+"""
+
+
+def installation(folder: Path) -> Installation:
+    path = folder / "limpet.toml"
+    path.write_text(FILE.format(port=folder / "node"))
+    return Installation(path, config.read(path))
+
+
+@pytest.mark.parametrize(
+    ("line", "result", "what"),
+    [
+        (b"1,2,3\n", "ok", " samples of 3 channels in 1."),
+        (b"1,2\n", "bad", "/node at 115200 baud sends 2 numbers a line. The model needs 3 (a, b, c). Check"),
+    ],
+)
+def test_the_doctor_listens_to_the_port(tmp_path: Path, line: bytes, result: str, what: str) -> None:
+    ended = threading.Event()
+    with Board(tmp_path / "node") as board:
+
+        def send() -> None:
+            while not ended.wait(0.02):
+                board.send(line)
+
+        thread = threading.Thread(target=send)
+        thread.start()
+        try:
+            found = only(ports.samples, installation(tmp_path))
+        finally:
+            ended.set()
+            thread.join()
+    assert (found.check, found.result) == ("samples", result)
+    assert what in found.what
+
+
+def test_a_port_that_does_not_exist_is_left_to_the_check_of_ports(tmp_path: Path) -> None:
+    assert only(ports.samples, installation(tmp_path)).result == "skip"
+
+
+@given(st.binary() | st.binary().map(lambda data: b'{"topic":"health/p","message":' + data + b"}\n"))
+def test_what_a_daemon_sends_can_be_anything(data: bytes) -> None:
+    try:
+        states = list(running_daemon.read_states(data))
+    except UnreadableError:
+        return
+    assert all(isinstance(one.pipeline, str) for one in states)
