@@ -23,9 +23,9 @@ from limpet.wording import below, suggest
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-_NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
 _NAME_RULE = 'letters, digits, ".", "_" and "-", at most 64 characters, the first one a letter or a digit'
-Identifier = Annotated[str, Meta(pattern=_NAME_PATTERN, extra={"use": _NAME_RULE})]
+Identifier = Annotated[str, Meta(pattern=NAME_PATTERN, extra={"use": _NAME_RULE})]
 """A word that may stand in an MQTT topic, a file name and a result's id."""
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -37,21 +37,26 @@ CommandName = Literal["ping", "health", "restart", "log_level", "threshold", "ca
 
 
 class Device(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """This device. ``state`` is a directory that survives a reboot; ``models`` is in it unless named.
-
-    ``models_bytes``: what the store may hold; beyond, bundles go that nothing here names, the oldest first.
-    ``commands`` are those that it obeys, see ``limpet.supervision.commands``. The broker's access list says
-    who may send them.
-    ``sysroot`` is where this machine's ``/proc`` and ``/sys`` are: elsewhere in a container.
-    """
+    """This device."""
 
     id: Identifier
+    """Name of the device in topics and results: letters, digits, `.`, `_` and `-`. Example: `"press-07"`."""
     state: Path = msgspec.field(default_factory=directories.state)
+    """Folder that survives a reboot. Only one daemon can run with it. Default: `$STATE_DIRECTORY`, which systemd
+    sets, else `/var/lib/limpet`. Example: `"/data/limpet"`."""
     models: Path | None = None
+    """Store: the folder where bundles are looked up by name. Default: `models` in `state`. Example:
+    `"/data/models"`."""
     models_bytes: Count = 1_000_000_000
+    """Bytes that the store may hold. Above that, housekeeping deletes the oldest bundles that no pipeline
+    names."""
     health_interval: Positive = 10.0
+    """Seconds between two health messages."""
     sysroot: Path = Path("/")
+    """Folder with this machine's `/proc` and `/sys`, for containers. Example: `"/host"`."""
     commands: list[CommandName] = msgspec.field(default_factory=lambda: ["ping", "health"])
+    """Commands that the device accepts over MQTT. The broker's access list says who can send them. Example:
+    `["ping", "health", "restart"]`."""
 
 
 class ReporterTable(msgspec.Struct):
@@ -66,34 +71,39 @@ class ReporterTable(msgspec.Struct):
 
 
 class Rung(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """A lighter way to run a pipeline: another model, other delegates, or only every so many windows.
-
-    What a rung does not name is as in the pipeline.
-    """
+    """A lighter way to run a pipeline. What a rung does not name is as in the pipeline."""
 
     model: str = ""
+    """Name or file of a lighter model. Default: that of the pipeline. Example: `"motion-small"`."""
     delegates: list[str] = []
+    """Other delegates. Default: those of the pipeline. Example: `["cpu"]`."""
     every: Count | None = None
+    """Run one window in so many. Default: as the pipeline. Example: `4`."""
 
 
 class GovernorTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``[governor]``: when pipelines step down their ladders, and when they may step up again.
-
-    °C of the hottest zone, share of time (0 to 1, over ten seconds) that some task waited for a CPU, share of the
-    battery's charge while it discharges, and W drawn from it. Each has a limit to step down at and one to be back
-    within: between them nothing changes. It must have been so for ``down_after`` or ``up_after`` seconds.
-    """
+    """``[governor]``: when pipelines step down their ladders, and when they may step up again."""
 
     hot: float = 80.0
+    """Temperature in °C of the hottest zone at which pipelines step down."""
     cool: float = 70.0
+    """Temperature in °C below which they may step up again."""
     busy: Share = 0.6
+    """Share of ten seconds, 0 to 1, that some task waited for a CPU, at which pipelines step down."""
     idle: Share = 0.2
+    """Share below which they may step up again."""
     empty: Share = 0.2
+    """Share of the battery's charge, while it discharges, at which pipelines step down."""
     charged: Share = 0.4
+    """Share above which they may step up again."""
     most_power: Positive | None = None
+    """Power in W drawn from the battery at which pipelines step down. Default: no limit. Example: `6.5`."""
     interval: Positive = 1.0
+    """Seconds between two looks at these figures."""
     down_after: Annotated[float, Meta(ge=0)] = 5.0
+    """Seconds for which a limit must be exceeded before pipelines step down."""
     up_after: Annotated[float, Meta(ge=0)] = 60.0
+    """Seconds for which all must be well before pipelines step up."""
 
     def __post_init__(self) -> None:
         if not (self.cool < self.hot and self.idle < self.busy and self.empty < self.charged):
@@ -101,15 +111,16 @@ class GovernorTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class PipelineConfig(PipelineOptions, kw_only=True, forbid_unknown_fields=True):
-    """One pipeline. ``source`` feeds it. ``ladder``: lighter ways to run, for a device in distress.
-
-    ``model`` is a file; or the name of a bundle in the store, of which the highest sound version runs; or
-    ``NAME@VERSION``, that version in the store and no other.
-    """
+    """One pipeline of a configuration."""
 
     source: str
+    """Name of the source that feeds it. Example: `"accelerometer"`."""
     model: str
+    """Name of a bundle in the store, `NAME@VERSION`, or the path of a `.limpet` or `.tflite` file. Example:
+    `"motion"`."""
     ladder: list[Rung] = msgspec.field(default_factory=list)
+    """Lighter ways to run, for a device in distress. Each is a table with `model`, `delegates` or `every`.
+    Example: `[{ every = 4 }]`."""
 
     @property
     def models(self) -> list[str]:

@@ -36,104 +36,130 @@ Loss = Annotated[float, Meta(ge=0)]
 
 
 class Model(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The trained model. ``kind`` names the converter, by default recognised by the file's name.
-
-    ``options`` are the converter's own.
-    """
+    """The trained model."""
 
     path: Path
+    """File or folder of the model. Example: `"motion.keras"`."""
     kind: str = ""
+    """Converter. Default: by the name of the file. Example: `"keras"`."""
     options: dict[str, Any] = {}
+    """The converter's own options. Example: `{ shape = [128, 6] }`."""
 
 
 class Data(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What calibrates and what is held back to verify with; each a recording or a folder of recordings.
-
-    In a folder with sub-folders, a sub-folder's name is the label of what is in it. Otherwise ``targets`` is an
-    ``.npy`` file with a class index, a number or, for anomalies, 0 or 1 for each window; for detection a
-    ``.jsonl`` file, see ``detections.read_targets``. ``source`` holds the options of the device's source,
-    ``groups`` an ``.npy`` file with a group's name for each test window. ``seen``: the model learnt from the test
-    windows too, so they compare variants, and their metrics are not in the bundle.
-    """
+    """What calibrates, and what is held back to verify with."""
 
     calibration: Path
+    """A recording, or a folder of recordings. Example: `"recordings/train"`."""
     test: Path
+    """Held back: what is verified with. In a folder with sub-folders, these are the labels. Example:
+    `"recordings/test"`."""
     targets: Path | None = None
+    """`.npy` file with a class index, a number, or 0 or 1 for each test window; `.jsonl` for detection. Default:
+    from sub-folders or labels. Example: `"targets.npy"`."""
     groups: Path | None = None
+    """`.npy` file with a group's name for each test window. Default: no groups. Example: `"groups.npy"`."""
     seen: bool = False
+    """Whether the model learned from the test windows too. Then they compare variants only."""
     source: dict[str, Any] = msgspec.field(default_factory=lambda: {"kind": "replay"})
+    """Options of the source of the device. Example: `{ kind = "replay", rate = 100 }`."""
     samples: Count = 200
+    """Windows to calibrate with, evenly spread."""
     golden: Count = 8
+    """Golden vectors in the bundle."""
 
 
 class Bundle(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What the manifest will say: see ``limpet.models.manifest``. ``labels`` are in order of the model's outputs.
-
-    ``edgetpu``: compile the int8 model for the Edge TPU too, by the vendor's compiler. ``metrics``: what was
-    measured before, such as by ``train``.
-    """
+    """What the manifest of the bundle says."""
 
     name: Name
+    """Name of the bundle. Example: `"motion"`."""
     version: Annotated[int, Meta(ge=0)]
+    """Version of the bundle. Example: `1`."""
     task: Literal["classify", "regress", "anomaly", "detect"]
+    """What the model does."""
     description: str = ""
+    """One sentence about the model. Example: `"Motion of the arm"`."""
     licence: str = ""
+    """Licence of the model. Example: `"Apache-2.0"`."""
     labels: list[str] = []
+    """Names of the classes, in the order of the model's outputs. Example: `["idle", "walk"]`."""
     channels: list[str] = []
+    """Channels of the source that the model takes, in order. Example: `["ax", "ay", "az"]`."""
     unit: str = ""
+    """Unit of the channels. Example: `"m/s²"`."""
     rate: Positive | None = None
+    """Samples a second that the model was made for. Default: any rate. Example: `100`."""
     stateful: bool | None = None
+    """Whether the model's state lasts from window to window. Default: as the model file shows. Example: `true`."""
     window: WindowSpec = msgspec.field(default_factory=lambda: WindowSpec(size=1))
+    """How samples become windows. Example: `{ size = 50, hop = 10 }`."""
     transforms: list[dict[str, Any]] = []
+    """Steps before the model, each a table with `kind`. Example: `[{ kind = "normalise", std = 2.0 }]`."""
     decoder: dict[str, Any] = {}
+    """How the outputs are read. Default: the task's own. Example: `{ kind = "classify" }`."""
     variant: Variant = "int8"
+    """Variant of the model that is packaged."""
     edgetpu: bool = False
+    """Also compile the int8 model for the Edge TPU, with the vendor's compiler."""
     metrics: dict[str, Any] = {}
+    """What was measured before, such as by `limpet-convert train`. Example: `{ accuracy = 0.97 }`."""
 
 
 class Card(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What the model card says beside what was measured."""
 
     purpose: str = ""
+    """What the model is for. Example: `"Tells walking from running"`."""
     data: str = ""
+    """What it was trained with. Example: `"12 people, 3 hours"`."""
     data_licence: str = ""
+    """Licence of the data. Example: `"CC-BY-4.0"`."""
     limits: str = ""
+    """What it cannot do. Example: `"Not for stairs"`."""
 
 
 class Quantize(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """How ranges are chosen. ``percentile``: the share of values in percent that the range must hold."""
+    """Which variants are made, and how ranges are chosen."""
 
     variants: list[Variant] = msgspec.field(default_factory=lambda: ["int8"])
+    """Variants to make and compare. Example: `["float16", "int8"]`."""
     observer: Observer = "minmax"
+    """How the range of a tensor is chosen."""
     percentile: Annotated[float, Meta(gt=50, le=100)] = 99.99
+    """For the observer `percentile`: share of the values, in percent, that the range must hold."""
 
 
 class Verify(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What the packaged variant must keep, or the exit status is 1.
-
-    ``max_metric_loss`` in points (hundredths of the task's metric). ``max_size_ratio``: size divided by the float
-    model's size. Without this key the size is reported, but is no reason to fail.
-    ``min_metric``: what it must reach whatever the float model does, which two bad models do not that agree.
-    """
+    """What the packaged variant must keep. Otherwise the exit status is 1, and no bundle is written."""
 
     max_metric_loss: Loss = 1.0
+    """Largest loss in points: hundredths of the task's metric."""
     min_metric: float | None = None
+    """What the metric must reach at all. Default: no limit. Example: `0.9`."""
     min_agreement: Share = 0.98
+    """Share of the test windows on which the variant and the float model must agree."""
     max_size_ratio: Loss | None = None
+    """Largest size, divided by the float model's. Default: no limit. Example: `0.3`."""
     max_calibration_loss: Loss = 1.0
+    """Largest loss of calibration error, in points."""
 
 
 class Search(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Mixed precision: what to keep faulty layers in, and how many at most. The smallest solution is taken."""
+    """Mixed precision. The smallest solution is taken."""
 
     precisions: list[Literal["int16", "float"]] = msgspec.field(default_factory=lambda: ["int16", "float"])
+    """What layers with too large an error may be kept in."""
     max_layers: Count = 8
+    """How many layers, at most."""
 
 
 class Sign(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``key``: a private key's file, as ``keygen`` writes it, or ``agent:COMMENT`` for one of an ssh-agent."""
+    """The signature."""
 
     key: str
+    """A private key's file, as `limpet-convert keygen` writes it, or `agent:COMMENT` for a key of an ssh-agent.
+    Example: `"release.key"`."""
 
 
 class Project(msgspec.Struct, kw_only=True):
@@ -157,7 +183,7 @@ class Project(msgspec.Struct, kw_only=True):
         return self.base / "build"
 
 
-_TABLES: dict[str, type[msgspec.Struct]] = {
+TABLES: dict[str, type[msgspec.Struct]] = {
     "model": Model,
     "data": Data,
     "bundle": Bundle,
@@ -167,7 +193,7 @@ _TABLES: dict[str, type[msgspec.Struct]] = {
     "search": Search,
     "sign": Sign,
 }
-_REQUIRED = ("model", "data", "bundle")
+REQUIRED = ("model", "data", "bundle")
 
 
 def read(path: Path) -> Project:
@@ -185,13 +211,13 @@ def build(tables: Mapping[str, Any], file: Path) -> Project:
     """Turn parsed TOML into a ``Project``. ``ConfigError`` has all that is wrong with its form."""
     base = file.parent
     problems = [
-        f"{name}: unknown table (there are: {', '.join([*_TABLES, 'coreml'])})"
+        f"{name}: unknown table (there are: {', '.join([*TABLES, 'coreml'])})"
         for name in tables
-        if name not in _TABLES and name != "coreml"
+        if name not in TABLES and name != "coreml"
     ]
     filled: dict[str, Any] = {}
-    for name, kind in _TABLES.items():
-        if name not in tables and name in _REQUIRED:
+    for name, kind in TABLES.items():
+        if name not in tables and name in REQUIRED:
             problems.append(f"{name} is missing; every project has a table [{name}]")
         elif name == "sign" and name not in tables:
             filled[name] = None

@@ -19,70 +19,73 @@ if TYPE_CHECKING:
 
 
 class SourceTable(msgspec.Struct):
-    """A source's plugin and what its own ``Config`` will read.
-
-    ``queue`` and ``queue_bytes``: how many blocks of samples may wait for the model, and how large they may be
-    together; beyond that the oldest are dropped and counted. ``silence``: seconds without a sample after which the
-    source is opened again, 0 for never. Default of ``queue`` and ``silence``: the kind's own.
-    """
+    """A source's plugin, what its own ``Config`` will read, and how its samples wait for the model."""
 
     kind: str
     options: dict[str, Any]
     queue: Count | None = None
+    """Blocks of samples that may wait for the model. If more come, the oldest are dropped and counted as `queue`.
+    Default: 64; 1 for kinds with frames. Example: `16`."""
     queue_bytes: Count = 16_000_000
+    """Bytes that these blocks may have together. The newest block always fits."""
     silence: float | None = None
+    """Seconds without a sample after which Limpet opens the source again. `0`: never. Default: 60 for `serial`, or
+    20 samples if `rate` is below 1/3; 0 for others. Example: `30`."""
 
 
 Option: TypeAlias = str | int | float | bool
 
 
 class DelegateTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``[delegates.NAME]``: what a name in a pipeline's list of delegates means.
-
-    ``kind``: default is the name itself. ``library`` is looked for instead of the kind's own; the kind
-    ``external`` needs it. ``options`` are passed to the library as text, ``true`` and ``false`` as 1 and 0.
-    """
+    """``[delegates.NAME]``: what a name in a pipeline's list of delegates means."""
 
     kind: str = ""
+    """Kind of delegate. Default: the name of the table. Example: `"external"`."""
     library: str = ""
+    """Library to load. The kind `external` needs it. Default: the kind's own. Example:
+    `"/usr/lib/libvx_delegate.so"`."""
     options: dict[str, Option] = {}
+    """Options that are passed to the library as text; `true` and `false` become 1 and 0. Example: `{ device = "0"
+    }`."""
 
 
 class PipelineOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """How a pipeline runs its model. ``window``, ``transforms`` and ``decoder`` replace the manifest's own.
-
-    ``inputs``: what each input of the model gets, by its name. It is a list of channels of the source, ``[]`` for
-    all; or ``{ state = "OUTPUT" }``, an output of the run before; or ``{ constant = NUMBER }``.
-    A model with several inputs needs it, unless its manifest says so.
-    ``stateful``: whether the model's state lasts from window to window, or is cleared before each. Default: as the
-    manifest says, else as the model file shows.
-
-    ``deadline``: seconds without progress after which its worker is killed and restarted.
-
-    ``delegates`` are tried in order, the CPU last unless ``require`` is set: the share of the model's
-    multiply-adds that must be on a delegate. ``least_speed``: how many times as fast as the CPU it must be.
-    ``recheck``: seconds between two looks at whether its numbers are still right; ``opening``: seconds that it may
-    take to open, which for a GPU's first compilation is most of a minute.
-
-    Only one window in ``every`` is run.
-
-    ``rate_tolerance``: by which share the rate of the samples may differ from the one that the model was made for.
-    """
+    """How a pipeline runs its model."""
 
     runtime: dict[str, Any] = {}
+    """Options of the runtime, such as `threads`. Example: `{ threads = 2 }`."""
     delegates: Annotated[list[str], Meta(min_length=1)] = msgspec.field(default_factory=lambda: ["cpu"])
+    """Where to run the model, tried in order, the CPU last unless `require` is set. Example: `["edgetpu",
+    "cpu"]`."""
     window: WindowSpec | None = None
+    """How samples become windows. Default: the model's. Example: `{ size = 128, hop = 64 }`."""
     transforms: list[dict[str, Any]] | None = None
+    """Steps before the model, each a table with `kind`. Default: the model's. Example: `[{ kind = "normalise", std
+    = 4.0 }]`."""
     decoder: dict[str, Any] | None = None
+    """How the model's outputs are read, a table with `kind`. Default: the model's. Example: `{ kind = "classify"
+    }`."""
     inputs: dict[str, InputValue] | None = None
+    """What each input of the model gets: channels, `{ state = "OUTPUT" }` or `{ constant = NUMBER }`. Default: the
+    model's. Example: `{ motion = ["ax", "ay"] }`."""
     stateful: bool | None = None
+    """Whether the model's state lasts from window to window. Otherwise it is cleared before each. Default: as the
+    manifest or the model file says. Example: `true`."""
     deadline: Positive = 10.0
+    """Seconds without progress after which the worker is killed and started again."""
     require: Share = 0.0
+    """Share of the model's multiply-adds that must run on a delegate. If it is set, the CPU does not stand in.
+    Example: `0.95`."""
     least_speed: Annotated[float, Meta(ge=0)] = 1.0
+    """How many times as fast as the CPU a delegate must be."""
     recheck: Positive = 3600.0
+    """Seconds between two checks of a delegate's numbers."""
     opening: Positive = 120.0
+    """Seconds that a delegate may take to open. A GPU's first compilation takes most of a minute."""
     every: Count = 1
+    """Run one window in so many. Example: `4`."""
     rate_tolerance: Annotated[float, Meta(ge=0)] = 0.05
+    """Share by which the samples' rate may differ from the model's."""
 
 
 class Folders(msgspec.Struct, frozen=True):

@@ -19,19 +19,21 @@ _MANY = Meta(max_length=65_536)
 
 
 class WindowSpec(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """How samples become windows: by count (``size``, ``hop``) or by time (``seconds``, ``hop_seconds``).
-
-    A window by time with a ``size`` is resampled to that many samples by linear interpolation. ``hop`` defaults
-    to the whole window. ``max_gap`` in seconds: two samples further apart have a gap between them, which no
-    window spans unless ``span_gaps``.
-    """
+    """How samples become windows: by count (``size``, ``hop``) or by time (``seconds``, ``hop_seconds``)."""
 
     size: SampleCount | None = None
+    """Samples in a window. With `seconds`, the window is resampled to that many samples by linear interpolation.
+    Example: `128`."""
     hop: Count | None = None
+    """Samples from the start of one window to the next. Default: `size`. Example: `64`."""
     seconds: Positive | None = None
+    """Length of a window in seconds. Example: `2.0`."""
     hop_seconds: Positive | None = None
+    """Seconds from the start of one window to the next. Default: `seconds`. Example: `0.5`."""
     max_gap: Positive | None = None
+    """Seconds between two samples above which there is a gap between them. Default: no limit. Example: `0.1`."""
     span_gaps: bool = False
+    """Whether a window may span a gap. Otherwise the samples before it count as `gap`."""
 
     def __post_init__(self) -> None:
         if self.size is None and self.seconds is None:
@@ -43,14 +45,13 @@ class WindowSpec(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_
 
 
 class UnwindowedInput(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
-    """What an input of a model gets that is no part of a window.
-
-    ``state``: the model's output of the run before, by its name; zeros at the start and after a gap.
-    ``constant``: one number, or as many as the input holds.
-    """
+    """What an input of a model gets that is no part of a window."""
 
     state: str = ""
+    """The model's output of the run before, by its name. It is zeros at the start and after a gap. Example:
+    `"hidden_out"`."""
     constant: float | list[float] | None = None
+    """One number, or as many as the input holds. Example: `16000`."""
 
     def __post_init__(self) -> None:
         if bool(self.state) == (self.constant is not None):

@@ -35,10 +35,17 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """
 
     threshold: float | None = None
+    """Lowest anomalous score. Only `metric = "learning"` needs none: its default is the model's. Example:
+    `0.15`."""
     release: float | None = None
+    """An anomaly ends when the score falls below this. Default: `threshold`. Example: `0.1`."""
     rise: Count = 1
+    """Windows in a row until an anomaly begins."""
     fall: Count = 1
+    """Windows in a row until it ends."""
     metric: Literal["mse", "mae", "output", "learning"] = "mse"
+    """Mean squared (`"mse"`) or absolute (`"mae"`) difference of input and output, the `"output"` itself, or
+    `"learning"` for a model of the runtime `mahalanobis`."""
 
     def __post_init__(self) -> None:
         if self.threshold is None:

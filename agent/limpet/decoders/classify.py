@@ -42,10 +42,18 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """
 
     labels: list[str] = []
+    """Names of the classes, in the order of the model's scores. Default: the model's. Example: `["idle",
+    "walk"]`."""
     top_k: Count = 1
+    """How many classes are reported, best first."""
     threshold: float | None = None
+    """A best score below this gives no label. Default: every score gives one. Example: `0.6`."""
     activation: Activation = "none"
+    """What the model left out: `"softmax"` makes probabilities that add up to 1, `"sigmoid"` makes one of each
+    score alone."""
     output: Literal["auto", "scores", "index"] = "auto"
+    """What the first output has: `"scores"`, or `"index"`, numbers of classes, best first. `"auto"`: a single
+    integer without quantization is an index."""
 
     def __post_init__(self) -> None:
         if self.threshold is not None and isnan(self.threshold):

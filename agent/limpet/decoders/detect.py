@@ -48,12 +48,20 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """
 
     labels: list[str] = []
+    """Names of the classes. Default: the model's. Example: `["person", "car"]`."""
     layout: Layout = "auto"
+    """What the outputs are. `"auto"` finds it by their shapes and the number of labels."""
     pixels: list[Count] = []
+    """`[width, height]` of the picture in whose pixels the model gives boxes. Default: boxes are fractions of it.
+    Example: `[640, 640]`."""
     activation: Literal["none", "sigmoid"] = "none"
+    """What a YOLO left out of its scores."""
     threshold: float = 0.25
+    """Lowest score that is reported."""
     overlap: Annotated[float, Meta(ge=0, le=1)] = 0.45
+    """Intersection over union, 0 to 1, above which the worse of two boxes of a label is left out."""
     most: Annotated[int, Meta(ge=1, le=CANDIDATES)] = 100
+    """How many boxes are reported, best first."""
 
     def __post_init__(self) -> None:
         if isnan(self.threshold):

@@ -35,10 +35,17 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """
 
     names: list[str] = []
+    """Names of the numbers, in order. Default: the model's labels, else its outputs' names. Example:
+    `["temperature"]`."""
     unit: str | list[str] = ""
+    """Unit of the values: one for all, or a list. Example: `"°C"`."""
     scale: float | list[float] = 1.0
+    """One for all, or a list: value = output * `scale` + `offset`. Example: `100.0`."""
     offset: float | list[float] = 0.0
+    """One for all, or a list, in the unit of the values. Example: `-40.0`."""
     range: list[float | list[float]] = []
+    """`[low, high]` of plausible values, or a list of such pairs. Values outside are named in `out_of_range`.
+    Default: all values. Example: `[-40, 125]`."""
 
     def __post_init__(self) -> None:
         for pair in _pairs(self.range):

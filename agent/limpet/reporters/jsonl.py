@@ -51,15 +51,15 @@ DRAIN = 3.0
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``path`` is a file, a FIFO, a character device, or "-" for standard output. Links are not followed.
-
-    ``flush_age``: seconds that a line may wait for others to be written with. ``max_bytes``: a file of that size
-    is renamed to end in ``.1``, in place of the one before, and another begun.
-    """
+    """One JSON object a line."""
 
     path: Path = Path("-")
+    """File, FIFO or character device to append to; `"-"` is standard output. Links are not followed. Example:
+    `"/var/log/limpet.jsonl"`."""
     max_bytes: Annotated[int, Meta(ge=4096)] = 100_000_000
+    """Size in bytes at which the file is renamed to end in `.1`, in place of an earlier one."""
     flush_age: Annotated[float, Meta(ge=0)] = 0.1
+    """Seconds that a line may wait for others."""
 
 
 class JsonlReporter:

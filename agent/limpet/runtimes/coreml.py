@@ -43,13 +43,12 @@ _DEVICES = {"MLCPUComputeDevice": "cpu", "MLGPUComputeDevice": "gpu", "MLNeuralE
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``cache``: where compiled models are kept, by default beside the model.
-
-    ``function`` names one of a package that has several, by default its own default.
-    """
+    """Core ML, on macOS."""
 
     cache: Path | None = None
+    """Folder for compiled models. Default: beside the model. Example: `"coreml-cache"`."""
     function: str = ""
+    """Function of a package that has several. Default: the package's own default. Example: `"main"`."""
 
 
 def check(path: Path, delegates: Sequence[str]) -> list[str]:

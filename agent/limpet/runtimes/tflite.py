@@ -57,10 +57,13 @@ __all__ = ["ABILITIES", "Config", "Interpreter", "TFLiteModel", "cover", "descri
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``signature``: the key of the signature to run; inputs and outputs are then in order of its names."""
+    """TFLite, on ai-edge-litert or tflite-runtime."""
 
     threads: Count = 1
+    """Threads of the interpreter. More than one helps little, and not at all if several pipelines run."""
     signature: str = ""
+    """Key of the signature to run; inputs and outputs are then in order of its names. Default: the model's first
+    graph. Example: `"serving_default"`."""
 
 
 @contextmanager

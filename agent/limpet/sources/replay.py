@@ -50,21 +50,24 @@ log = logging.getLogger(__name__)
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``rate`` in samples a second stands in for what the recording says of time.
-
-    ``speed``: ``"recorded"``, a number of times that, or ``"flat-out"``: as fast as the samples are taken.
-    ``loop``: begin again at the end, with a gap. ``delimiter``, ``decimal`` and ``time`` (the column with the
-    times, empty for none) are for tables where the file does not show them.
-    """
+    """A recording, played as if it were live."""
 
     path: Path
+    """A `.csv`, `.tsv`, `.txt` (each also `.gz`), `.npy` or `.wav` file. Example: `"run-3.csv"`."""
     channels: list[str] = []
+    """Names of the columns to read. Default: the file's header. Example: `["ax", "ay"]`."""
     rate: Positive | None = None
+    """Samples a second. It replaces what the file says of time. Default: the file's. Example: `100`."""
     speed: Literal["recorded", "flat-out"] | Positive = "recorded"
+    """`"recorded"`, a number of times that, or `"flat-out"`: as fast as the model takes samples. Example: `10`."""
     loop: bool = False
+    """Begin again at the end, with a gap."""
     delimiter: Annotated[str, Meta(pattern=r"^[^\w.+\-]?$", extra={"use": 'one character, such as ";"'})] = ""
+    """Character between columns. Default: from the file. Example: `";"`."""
     decimal: Literal[".", ","] | None = None
+    """Decimal character. Default: from the file. Example: `","`."""
     time: str | None = None
+    """Column with the times. `""`: there is none. Default: from its name. Example: `"t_ms"`."""
 
 
 def needs(config: Config) -> Needs:

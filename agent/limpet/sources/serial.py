@@ -95,36 +95,50 @@ PerChannel: TypeAlias = float | list[float]
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """One node on one port.
-
-    ``port``: a device, best under ``/dev/serial/by-id/``, or a pyserial URL (``socket://host:port``,
-    ``rfc2217://host:port``). ``framing``: its kind, or a table with ``kind`` and the framing's own keys. ``rate``:
-    samples a second. ``scale``, ``offset``: one number or one a channel, real = raw * scale + offset. ``range``:
-    ``[low, high]`` of real values, or one such pair a channel.
-
-    ``dtr``, ``rts``: set these lines on opening; many boards restart when DTR is raised. ``settle``: seconds to
-    wait after opening, for a board that restarts then; what comes meanwhile is thrown away. ``start``: text to
-    send after that. ``rtscts``, ``dsrdtr``, ``xonxoff``: flow control.
-    """
+    """One node on one port."""
 
     port: Annotated[str, Meta(min_length=1)]
+    """Device, best under `/dev/serial/by-id/`, or a URL: `socket://HOST:PORT`, `rfc2217://HOST:PORT`. Example:
+    `"/dev/ttyACM0"`."""
     channels: Annotated[list[str], Meta(min_length=1)]
+    """Names of the values of a sample, in the order in which the board sends them. Example: `["ax", "ay",
+    "az"]`."""
     baud: Annotated[int, Meta(gt=0)] = 115200
+    """Bit rate in bits a second."""
     framing: str | dict[str, Any] = "csv"
+    """How bytes become samples: a kind, or a table with `kind` and its keys. Example: `{ kind = "csv", delimiter =
+    ";" }`."""
     rate: Positive | None = None
+    """Samples a second, for boards without a clock of their own. Stamps are then evenly spaced. Default: samples
+    are stamped when they come. Example: `100`."""
     scale: PerChannel = 1.0
+    """One number, or one a channel: real = raw * `scale` + `offset`. Example: `[0.1, 0.1, 1.0]`."""
     offset: PerChannel = 0.0
+    """One number, or one a channel, in the unit of the real values. Example: `-273.15`."""
     range: list[float | list[float]] = []
+    """`[low, high]` of real values, or one such pair a channel. Samples outside are dropped. Default: all values.
+    Example: `[-40, 125]`."""
     bytesize: Literal[5, 6, 7, 8] = 8
+    """Data bits of a character."""
     parity: Literal["none", "even", "odd", "mark", "space"] = "none"
+    """Parity bit of a character."""
     stopbits: Literal[1, 2] = 1
+    """Stop bits of a character."""
     rtscts: bool = False
+    """Hardware flow control with RTS and CTS."""
     dsrdtr: bool = False
+    """Hardware flow control with DSR and DTR."""
     xonxoff: bool = False
+    """Software flow control."""
     dtr: bool | None = None
+    """Set this line when the port is opened. Many boards restart when it is raised. Default: the system's, usually
+    on. Example: `false`."""
     rts: bool | None = None
+    """Set this line when the port is opened. Default: the system's, usually on. Example: `false`."""
     settle: Annotated[float, Meta(ge=0, le=60)] = 0.0
+    """Seconds to wait after the port is opened. What the board sends meanwhile is thrown away. Example: `2`."""
     start: str = ""
+    r"""Text to send after that. Example: `"start\r\n"`."""
 
     def __post_init__(self) -> None:
         if len(set(self.channels)) < len(self.channels):

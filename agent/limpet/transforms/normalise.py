@@ -35,8 +35,12 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """
 
     mean: Numbers = 0.0
+    """What is subtracted, in the source's unit: a number, or a list for channels, rows or elements. Example:
+    `[0.0, 0.0, 9.81]`."""
     std: Numbers = 1.0
+    """What the difference is divided by, in the source's unit. Example: `[2.0, 2.0, 2.0]`."""
     clip: Positive | None = None
+    """Largest absolute value of the result, in standard deviations. Default: no limit. Example: `5`."""
 
     def __post_init__(self) -> None:
         least, most = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)

@@ -22,10 +22,12 @@ ABILITIES = Abilities(keeps_range=True)
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Height and width in pixels of the images that come out. The picture is stretched, not cut."""
+    """Images of another size. The picture is stretched, not cut."""
 
     height: Count
+    """Height in pixels. Example: `96`."""
     width: Count
+    """Width in pixels. Example: `96`."""
 
 
 def open(config: Config, spec: Spec) -> Resize:

@@ -30,8 +30,12 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """
 
     bands: Count | Annotated[list[float], Meta(min_length=2)]
+    """Rising edges in Hz, or how many bands of equal width reach from 0 Hz to half the rate. Example: `[1, 5, 10,
+    25]`."""
     window: Literal["hann", "none"] = "hann"
+    """What a window is multiplied with before it is transformed. `"hann"` keeps a tone out of far bands."""
     log: bool = False
+    """Give the level in dB in place of the root mean square in the source's unit."""
 
     def __post_init__(self) -> None:
         if isinstance(self.bands, list) and not all(0 <= low < high for low, high in pairwise(self.bands)):

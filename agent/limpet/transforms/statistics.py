@@ -37,6 +37,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     features: Annotated[list[Feature], Meta(min_length=1)] = msgspec.field(
         default_factory=lambda: list(get_args(Feature))
     )
+    """Features of each channel, in the order in which the model sees them. Example: `["mean", "std"]`."""
 
     def __post_init__(self) -> None:
         if len(set(self.features)) < len(self.features):

@@ -29,34 +29,44 @@ _TARGETS = {"13": "iOS16", "14": "iOS17", "15": "iOS18"}
 
 
 class Image(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The one input as an image: the model gets ``pixel * scale + bias``, a bias a channel or none."""
+    """The one input as an image: the model gets ``pixel * scale + bias``."""
 
     layout: Literal["RGB", "BGR", "GRAYSCALE"] = "RGB"
+    """Order of the colours."""
     scale: float = 1.0
+    """Factor of each pixel. Example: `0.00392`."""
     bias: list[float] = []
+    """One number a colour. Default: none. Example: `[-1, -1, -1]`."""
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """What the package is to be.
-
-    ``weights``: ``int8``, ``palettized`` (a table of 2**``bits`` values a layer) and ``w8a8`` (activations in int8
-    too) compute in float16, as the Neural Engine does. ``macos`` is the least that must run it; w8a8 needs 14.
-    ``inputs`` and ``outputs`` rename in the model's order. ``classifier``: labels inside, so that Apple's Vision
-    gives words; otherwise they lie in the metadata, and the output stays an array.
-    """
+    """The Core ML package."""
 
     weights: Literal["float32", "float16", "int8", "palettized", "w8a8"] = "float16"
+    """Form of the weights. `int8`, `palettized` and `w8a8` (activations too) compute in float16, as the Neural
+    Engine does."""
     bits: Literal[1, 2, 4, 6, 8] = 6
+    """For `palettized`: a table of 2 to the power of `bits` values a layer."""
     macos: Literal["13", "14", "15"] | None = None
+    """Oldest macOS that must run it. `w8a8` needs 14. Default: as old as possible. Example: `"14"`."""
     image: Image | None = None
+    """Takes the input as an image. Default: an array. Example: `{ scale = 0.00392 }`."""
     inputs: list[str] = []
+    """Names of the inputs, in the model's order. Default: the model's. Example: `["motion"]`."""
     outputs: list[str] = []
+    """Names of the outputs, in the model's order. Default: the model's. Example: `["scores"]`."""
     labels: list[str] = []
+    """Names of the classes. Default: the bundle's. Example: `["idle", "walk"]`."""
     classifier: bool = False
+    """Put the labels inside, so that Apple's Vision gives words. Otherwise the output stays an array."""
     author: str = ""
+    """Author in the metadata. Example: `"Plant 2"`."""
     licence: str = ""
+    """Licence in the metadata. Example: `"Apache-2.0"`."""
     description: str = ""
+    """Description in the metadata. Example: `"Motion of the arm"`."""
     version: str = ""
+    """Version in the metadata. Example: `"1"`."""
 
     def __post_init__(self) -> None:
         if self.classifier and not self.labels:

@@ -23,13 +23,13 @@ _SHARED = re.compile(rb'"shared_object_id": (\d+)')
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``shape`` of the input without the batch, where the model leaves it open.
-
-    ``open_batch``: leave the batch open, so that a device may run many windows at once; an accelerator may not.
-    """
+    """Keras."""
 
     shape: list[int] | None = None
+    """Shape of the input without the batch, if the model leaves it open. Example: `[128, 6]`."""
     open_batch: bool = False
+    """Leave the batch open, so that a device may run many windows at once. An accelerator may refuse such a
+    model."""
 
 
 def convert(path: Path, config: Config) -> bytes:

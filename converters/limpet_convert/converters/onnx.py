@@ -56,13 +56,12 @@ _CALIBRATION = "calibration_image_sample_data_20x128x128x3_float32.npy"
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``shape`` of the input with the batch, where the model leaves it open. ``layout`` of the model made.
-
-    onnx2tf turns channels-first into channels-last, as windows have them; ``as_is`` keeps the input's order.
-    """
+    """ONNX, through onnx2tf."""
 
     shape: list[int] | None = None
+    """Shape of the input with the batch, if the model leaves it open. Example: `[1, 128, 6]`."""
     layout: str = "channels_last"
+    """`"channels_last"`, as windows have them, or `"as_is"`."""
 
 
 def convert(path: Path, config: Config) -> bytes:

@@ -21,10 +21,12 @@ LIVE = False
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``signature`` to convert; ``shape`` of its input without the batch, where it leaves it open."""
+    """A SavedModel."""
 
     signature: str = "serving_default"
+    """Signature to convert."""
     shape: list[int] | None = None
+    """Shape of its input without the batch, if it leaves it open. Example: `[128, 6]`."""
 
 
 def convert(path: Path, config: Config) -> bytes:

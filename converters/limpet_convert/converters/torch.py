@@ -30,13 +30,12 @@ LIVE = True
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``layout``: where the device's windows have their channels. PyTorch has them first, windows have them last.
-
-    ``shape`` of the model's own input without the batch: needed for a traced model, which does not keep it.
-    """
+    """PyTorch, which has channels first. Windows have them last."""
 
     layout: str = "channels_last"
+    """`"channels_last"`, as windows have them, or `"as_is"`."""
     shape: list[int] | None = None
+    """Shape of the model's own input without the batch. A traced model needs it. Example: `[6, 128]`."""
 
     def __post_init__(self) -> None:
         if self.layout not in {"channels_last", "as_is"}:

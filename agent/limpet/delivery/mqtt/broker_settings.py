@@ -38,28 +38,34 @@ class BrokerEndpoint(NamedTuple):
 
 
 class BrokerSettings(msgspec.Struct, kw_only=True):
-    """A broker and how to log in.
-
-    ``url`` is ``mqtt://``, ``mqtts://`` (TLS), ``ws://`` or ``wss://`` with host and port. Secrets are in files; a
-    file of the same name in ``$CREDENTIALS_DIRECTORY`` (systemd) is read instead. ``protocol`` "auto" is MQTT 5,
-    or 3.1.1 if the broker does not know 5. ``keepalive`` and ``reconnect_max``, the longest
-    pause between two attempts to connect, are in seconds. ``session_expiry``: seconds for which the broker keeps
-    the subscriptions, and what came for them, while the device is away. ``alpn``: protocols to offer in TLS, for
-    brokers that share port 443.
-    """
+    """A broker and how to log in. Secrets are in files, or in systemd's credentials of the same names."""
 
     url: str
+    """`mqtt://`, `mqtts://` (TLS), `ws://` or `wss://` with host and port. Example:
+    `"mqtts://broker.example:8883"`."""
     protocol: Literal["auto", "5", "3.1.1"] = "auto"
+    """MQTT version. `"auto"`: 5, and 3.1.1 if the broker does not know 5."""
     client_id: Annotated[str, Meta(max_length=1000)] = ""
+    """Client id at the broker. Default: `limpet-ID`; `limpet-ID:NAME` in `[reporters.NAME]`. Example:
+    `"press-07"`."""
     username: str = ""
+    """User name at the broker. Default: none (anonymous login). Example: `"press-07"`."""
     password_file: Path | None = None
+    """File with the password alone on one line. Default: no password. Example: `"mqtt-password"`."""
     ca_file: Path | None = None
+    """File with the certificate authorities to trust. Default: the system's. Example: `"/etc/limpet/ca.pem"`."""
     cert_file: Path | None = None
+    """File with the device's own certificate. Default: none. Example: `"device.pem"`."""
     key_file: Path | None = None
+    """File with the private key of `cert_file`. Default: none. Example: `"device.key"`."""
     keepalive: Annotated[int, Meta(ge=1, le=65535)] = 30
+    """Seconds of the MQTT keep alive."""
     reconnect_max: Positive = 60.0
+    """Longest pause in seconds between two attempts to connect."""
     session_expiry: Annotated[int, Meta(ge=0, le=0xFFFF_FFFF)] = 3600
+    """Seconds for which the broker keeps subscriptions, and commands that came, while the device is away."""
     alpn: list[str] = []
+    """Protocols to offer in TLS, for brokers that share port 443. Example: `["x-amzn-mqtt-ca"]`."""
 
     def __post_init__(self) -> None:
         tls = endpoint(self.url).tls

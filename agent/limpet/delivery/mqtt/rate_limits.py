@@ -11,16 +11,14 @@ from limpet.bucket import Bucket
 
 
 class ReplayRules(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """How the backlog goes out: what came while the broker was away.
-
-    ``fresh``: whether new results go before or after it; "last" keeps everything in order. It begins after a
-    random pause of up to a tenth of the outage, at most ``jitter`` seconds, and goes on at
-    ``messages_per_second``, each with up to a whole batch of results.
-    """
+    """How the backlog goes out: what came while the broker was away."""
 
     fresh: Literal["first", "last"] = "last"
+    """`"last"` keeps all messages in order. `"first"`: new results go before those that waited."""
     messages_per_second: Annotated[float, Meta(gt=0)] = 100.0
+    """Messages a second, each with up to `batch_count` results."""
     jitter: Annotated[float, Meta(ge=0)] = 10.0
+    """Longest random wait in seconds before it begins. The wait is at most a tenth of the outage."""
 
 
 def replay(messages_per_second: float) -> Bucket:

@@ -16,13 +16,7 @@ from limpet.delivery.outbox.rules import OutboxRules
 
 
 class Config(BrokerSettings, kw_only=True, forbid_unknown_fields=True):
-    """The broker, and how results go out to it.
-
-    ``batch_age`` is in seconds, ``batch_bytes`` in bytes: how old and how large a batch may become.
-    ``bytes_per_hour`` bounds what is sent on a metered link: results wait, events and state go on.
-    ``dialects`` has a table for each message format (docs/reference/dialects.md).
-    ``commands``: whether commands that ``device.commands`` allows may come from this broker.
-    """
+    """The broker, and how results go out to it."""
 
     topic: Annotated[
         str,
@@ -33,15 +27,26 @@ class Config(BrokerSettings, kw_only=True, forbid_unknown_fields=True):
             },
         ),
     ] = "limpet"
+    """Root of all topics. Example: `"plant-2/limpet"`."""
     qos: Literal[0, 1] = 1
+    """QoS of results. With 0 a result counts as delivered when it is written to the connection."""
     commands: bool = True
+    """Whether commands that `device.commands` allows may come from this broker."""
     batch_count: Annotated[int, Meta(ge=1)] = 100
+    """Results in one message, at most."""
     batch_age: Annotated[float, Meta(ge=0)] = 0.25
+    """Seconds that a result may wait for others of its message."""
     batch_bytes: Annotated[int, Meta(ge=1024, le=LARGEST)] = 65_536
+    """Bytes of one message, at most."""
     bytes_per_hour: Annotated[int, Meta(ge=1024)] | None = None
+    """Bytes an hour for metered links. When they are used up, results wait; events and health go on. Default: no
+    limit. Example: `1000000`."""
     dialects: dict[str, dict[str, Any]] = msgspec.field(default_factory=lambda: {"json": {}})
+    """Message formats, a table each. Example: `{ json = {}, homeassistant = {} }`."""
     outbox: OutboxRules = msgspec.field(default_factory=OutboxRules)
+    """What is kept while the broker does not answer."""
     replay: ReplayRules = msgspec.field(default_factory=ReplayRules)
+    """How what was kept goes out."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -17,19 +17,20 @@ Seconds = Annotated[float, Meta(gt=0)]
 
 
 class Rules(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """How one class of messages is kept.
-
-    ``keep``: "durable" writes to the disk at once, "spill" what is not acknowledged within ``spill_after``
-    seconds, "memory" never. ``max_bytes`` bounds the class, ``max_age`` is in seconds.
-    ``when_full``: "drop-oldest" sheds the oldest of the pipelines that hold most, "keep-every-nth" all but every
-    ``nth`` message of a pipeline, oldest first, and "refuse" what comes.
-    """
+    """How one class of messages is kept."""
 
     keep: Keep
+    """`"durable"`: on the disk at once. `"spill"`: on the disk if the broker is away or late. `"memory"`: never on
+    the disk."""
     max_bytes: Bytes
+    """Bytes on the disk, where batches are compressed."""
     max_age: Seconds
+    """Seconds for which a message is kept."""
     when_full: WhenFull = "drop-oldest"
+    """`"drop-oldest"` of the pipelines with most messages; `"keep-every-nth"` thins them, oldest first; `"refuse"`
+    drops new ones."""
     nth: Annotated[int, Meta(ge=2)] = 10
+    """For `"keep-every-nth"`: one message in so many stays."""
 
 
 class EventRules(Rules, kw_only=True, forbid_unknown_fields=True):
@@ -49,14 +50,15 @@ class ResultRules(Rules, kw_only=True, forbid_unknown_fields=True):
 
 
 class OutboxRules(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The outbox. Times are in seconds.
-
-    ``memory_bytes`` bounds what is in memory and not on the disk. Nothing is written while the disk
-    has less than ``min_free_bytes`` free.
-    """
+    """The outbox keeps messages until the broker acknowledges them."""
 
     events: EventRules = msgspec.field(default_factory=EventRules)
+    """Rules for events."""
     results: ResultRules = msgspec.field(default_factory=ResultRules)
+    """Rules for results."""
     memory_bytes: Annotated[int, Meta(ge=65_536)] = 16 * MIB
+    """Bytes that may be in memory and not on the disk."""
     min_free_bytes: Annotated[int, Meta(ge=0)] = 64 * MIB
+    """Free bytes that the outbox leaves on the disk."""
     spill_after: Seconds = 2.0
+    """Seconds without acknowledgement after which `"spill"` writes to the disk."""

@@ -24,7 +24,7 @@ __all__ = ["AzureIotHub", "Config", "open"]
 
 
 class Config(Exclusive, kw_only=True, forbid_unknown_fields=True):
-    """``device`` is the id that the device has in IoT Hub. Default: the ``id`` in ``[device]``."""
+    """Azure IoT Hub."""
 
     device: Annotated[
         str,
@@ -35,6 +35,7 @@ class Config(Exclusive, kw_only=True, forbid_unknown_fields=True):
             },
         ),
     ] = ""
+    """The device's id in IoT Hub. Default: the `id` in `[device]`. Example: `"press-07"`."""
 
 
 def open(config: Config, origin: Origin, root: str) -> AzureIotHub:  # noqa: ARG001

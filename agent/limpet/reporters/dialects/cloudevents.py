@@ -24,9 +24,10 @@ __all__ = ["CloudEvents", "Config", "open"]
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``source`` is the attribute of that name, a URI. Default: the path ``/limpet/DEVICE``."""
+    """CloudEvents."""
 
     source: str = ""
+    """Attribute `source`, a URI reference. Default: `/limpet/DEVICE`. Example: `"//plant-2.example/press-07"`."""
 
 
 def open(config: Config, origin: Origin, root: str) -> CloudEvents:  # noqa: ARG001

@@ -34,11 +34,7 @@ LONGEST = 255
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``prefix`` is the discovery prefix that Home Assistant is set to.
-
-    ``discovery``: "device" is one message with all entities, for Home Assistant 2024.11 and later; "entity" is one
-    for each, for all versions.
-    """
+    """Home Assistant."""
 
     prefix: Annotated[
         str,
@@ -47,7 +43,10 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             extra={"use": 'a topic without "+" and "#", with at most 100 characters'},
         ),
     ] = "homeassistant"
+    """Discovery prefix that Home Assistant's MQTT integration is set to."""
     discovery: Literal["device", "entity"] = "device"
+    """`"device"`: one message for the whole device, for Home Assistant 2024.11 and later. `"entity"`: one for each
+    entity, for all versions."""
 
 
 def open(config: Config, origin: Origin, root: str) -> HomeAssistant:

@@ -40,10 +40,7 @@ METRICS = 2000
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """The group that the node belongs to. The node's name is the device's.
-
-    ``qos`` of births and data is 0 in the specification; with 1 the broker confirms them, and hosts take both.
-    """
+    """Sparkplug B. The edge node has the name of the device."""
 
     group: Annotated[
         str,
@@ -52,7 +49,9 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
             extra={"use": 'a name without "+", "#" and "/", with at most 100 characters'},
         ),
     ] = "limpet"
+    """Sparkplug group of the edge node. Example: `"plant-2"`."""
     qos: Literal[0, 1] = 0
+    """QoS of births and data. The specification says 0. With 1 the broker confirms each."""
 
 
 def open(config: Config, origin: Origin, root: str) -> Sparkplug:  # noqa: ARG001

@@ -48,14 +48,15 @@ Line: TypeAlias = tuple[Sequence[float | None], int | None, int | None]
 
 
 class LineOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``fields``: what the columns are, if not just the channels. ``max_line``: bytes of the longest line.
-
-    ``sequence_modulo``: the sequence goes from one below it to 0, as 65536 for a 16-bit counter.
-    """
+    """What all framings of lines have."""
 
     fields: list[str] = []
+    """All columns in order. `sequence` counts samples, `time_us` is the board's clock, others are ignored.
+    Default: the channels. Example: `["sequence", "ax", "ay"]`."""
     max_line: Annotated[int, Meta(ge=64, le=1 << 20)] = LONGEST
+    """Bytes of the longest line. Longer ones count as `overlong`."""
     sequence_modulo: Annotated[int, Meta(ge=2, le=1 << 32)] | None = None
+    """Where `sequence` begins again at 0. Default: it does not. Example: `65536`."""
 
     def columns(self, channels: Sequence[str]) -> list[str]:
         """Return the fields. ``ValueError`` unless each channel is there once, the reserved names at most once."""

@@ -48,14 +48,12 @@ if TYPE_CHECKING:
 
 
 class Config(LineOptions, kw_only=True, forbid_unknown_fields=True):
-    """``delimiter``: one character; a blank stands for any run of blanks and tabs. Default: detected in the lines.
-
-    ``decimal``: the decimal character. Default: detected in the lines. ``fields``, ``max_line`` and
-    ``sequence_modulo`` are those of every framing of lines.
-    """
+    """One sample a line."""
 
     delimiter: Annotated[str, Meta(pattern=r"^[ -~\t]?$", extra={"use": 'one ASCII character, such as ";"'})] = ""
+    """One character. A blank stands for any run of blanks and tabs. Default: from the lines. Example: `";"`."""
     decimal: Literal[".", ","] | None = None
+    """Decimal character. Default: from the lines. Example: `","`."""
 
 
 def open(config: Config, channels: Sequence[str], dropped: Counter[str]) -> Framing:

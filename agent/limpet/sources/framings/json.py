@@ -41,14 +41,13 @@ if TYPE_CHECKING:
 
 
 class Config(LineOptions, kw_only=True, forbid_unknown_fields=True):
-    """``paths``: where in an object a channel is, as ``{ ax = "imu.accel.x" }``.
-
-    ``decimal``: the decimal character of numbers in quotes. ``fields`` (of arrays), ``max_line`` and
-    ``sequence_modulo`` are those of every framing of lines.
-    """
+    """One JSON object or array a line."""
 
     paths: dict[str, str] = msgspec.field(default_factory=dict)
+    """Where in the object a channel is. Default: under its own name, at the top or in exactly one inner object.
+    Example: `{ ax = "imu.accel.x" }`."""
     decimal: Literal[".", ","] = "."
+    """Decimal character of numbers in quotes."""
 
 
 def open(config: Config, channels: Sequence[str], dropped: Counter[str]) -> Framing:
