@@ -129,7 +129,8 @@ ENTITY = {
     "unique_id", "name", "state_topic", "value_template", "device_class", "entity_category",
     "json_attributes_topic", "json_attributes_template", "availability", "availability_mode",
 }  # fmt: skip
-OPTIONS = {"sensor": ENTITY | {"unit_of_measurement", "state_class", "options"}, "binary_sensor": ENTITY}
+FIGURE = {"unit_of_measurement", "state_class", "options", "suggested_display_precision"}
+OPTIONS = {"sensor": ENTITY | FIGURE, "binary_sensor": ENTITY}
 """Keys that the documentation of the two platforms has."""
 
 
@@ -175,6 +176,17 @@ def test_a_model_that_still_learns_raises_no_problem_in_home_assistant() -> None
     assert {entities[f"press {name}"]["entity_category"] for name in ("untrained", "learned")} == {"diagnostic"}
     fields = json.loads(said[-1].payload)["fields"]
     assert (fields["anomalous"], fields["untrained"], fields["learned"]) == ("OFF", "ON", 0.5)
+
+
+def test_scores_have_three_digits_and_milliseconds_are_no_duration() -> None:
+    """Home Assistant shows a duration in whole seconds: a latency of half a millisecond would be 0."""
+    dialect = dialects.opened("homeassistant", discovery="entity")
+    output = {"anomalous": True, "score": 0.000778666, "threshold": 1.0}
+    entities = discovered(dialect.results([reports.result(0, "press", output)]))
+    assert entities["press score"]["suggested_display_precision"] == 3
+    latency = entities["press latency"]
+    assert (latency["unit_of_measurement"], latency["suggested_display_precision"]) == ("ms", 2)
+    assert "device_class" not in latency
 
 
 def test_units_come_from_the_decoder_and_a_value_that_was_null_appears_later() -> None:

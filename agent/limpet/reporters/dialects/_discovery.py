@@ -25,6 +25,8 @@ _CLASSES = {
     "bar": "pressure", "Hz": "frequency", "lx": "illuminance",
 }  # fmt: skip
 """Device classes of sensors whose unit leaves no doubt; Home Assistant can then convert it."""
+_SCORES = {"score", "threshold"}
+"""Values of which Home Assistant shows three digits behind the point. Its state has all of them."""
 
 _ASIDE = {"threshold", "untrained", "learned", "abstained", "in_range"}
 """Values of Limpet's decoders that explain others."""
@@ -123,6 +125,8 @@ def result_entities(
         options: dict[str, Any] = {"json_attributes_topic": topic, "json_attributes_template": about}
         if kind == "number":
             options |= {"state_class": "measurement", **_unit(units.get(path, ""))}
+        if kind == "number" and path in _SCORES:
+            options["suggested_display_precision"] = 3
         if path == "anomalous":
             options["device_class"] = "problem"
         if path in _ASIDE:
@@ -131,7 +135,7 @@ def result_entities(
         template = f"{{{{ value_json.fields.get({msgspec.json.encode(path).decode()}) }}}}"
         title = f"{pipeline} {name.replace('/', ' ').replace('_', ' ')}"
         entities.append(Entity(f"{pipeline}/{path}", _PLATFORMS[kind], title, topic, template, options, health))
-    figure = {**_figure("ms", "duration"), "entity_category": "diagnostic"}
+    figure = {**_figure("ms", digits=2), "entity_category": "diagnostic"}
     latency = _of(pipeline, "sensor", topic, "latency_ms", figure)._replace(health=health)
     return [*entities, latency]
 
@@ -145,7 +149,7 @@ def pipeline_entities(pipeline: str, topic: str) -> list[Entity]:
         "entity_category": "diagnostic",
     }
     problem = {"device_class": "problem", "entity_category": "diagnostic"}
-    invoke = {**_figure("ms", "duration"), "entity_category": "diagnostic"}
+    invoke = {**_figure("ms", digits=2), "entity_category": "diagnostic"}
     return [
         _of(pipeline, "sensor", topic, "state", state),
         _of(pipeline, "sensor", topic, "reason", {"entity_category": "diagnostic"}),
@@ -158,10 +162,10 @@ def pipeline_entities(pipeline: str, topic: str) -> list[Entity]:
 def device_entities(topic: str, figures: Mapping[str, Any]) -> list[Entity]:
     """Return the entities of the figures that this device has."""
     options: dict[str, tuple[str, dict[str, Any]]] = {
-        "temperature": ("sensor", _figure("°C", "temperature")),
-        "cpu": ("sensor", _figure("%")),
-        "memory": ("sensor", _figure("MB", "data_size")),
-        "disk_free": ("sensor", _figure("MB", "data_size")),
+        "temperature": ("sensor", _figure("°C", "temperature", digits=1)),
+        "cpu": ("sensor", _figure("%", digits=0)),
+        "memory": ("sensor", _figure("MB", "data_size", digits=0)),
+        "disk_free": ("sensor", _figure("MB", "data_size", digits=0)),
         "throttled": ("binary_sensor", {"device_class": "problem"}),
         "outbox_depth": ("sensor", {"state_class": "measurement"}),
     }
@@ -189,8 +193,16 @@ def _available(topic: str, template: str) -> dict[str, str]:
     return {"topic": topic, "value_template": template}
 
 
-def _figure(unit: str, device_class: str = "") -> dict[str, Any]:
-    figure = {"state_class": "measurement", "unit_of_measurement": unit}
+def _figure(unit: str, device_class: str = "", *, digits: int) -> dict[str, Any]:
+    """Return the options of a figure with a unit. ``digits`` are those behind the point that Home Assistant shows.
+
+    Home Assistant shows the device class ``duration`` in whole seconds, so a figure in milliseconds has none.
+    """
+    figure = {
+        "state_class": "measurement",
+        "unit_of_measurement": unit,
+        "suggested_display_precision": digits,
+    }
     return figure | ({"device_class": device_class} if device_class else {})
 
 
