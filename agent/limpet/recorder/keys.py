@@ -66,6 +66,11 @@ def parse(text: str) -> tuple[list[str], str]:
     return keys, ""
 
 
+def _leave(number: int, _frame: FrameType | None) -> None:
+    """End by an exception, so that the terminal gets its mode back."""
+    sys.exit(128 + number)
+
+
 class Keyboard:
     """Standard input as keys while its ``with`` block lasts, without echo. Ctrl-C is a signal as ever.
 
@@ -78,19 +83,21 @@ class Keyboard:
         self._mode: list[Any] = []
         self._decoder = codecs.getincrementaldecoder("utf-8")("ignore")
         self._rest = ""
-        self._before: Any = None
+        self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         if self.present:
             self._mode = termios.tcgetattr(self._descriptor)
             atexit.register(self._restore)
-            self._before = signal.signal(signal.SIGCONT, self._again)
+            handlers = {signal.SIGCONT: self._again, signal.SIGTERM: _leave, signal.SIGHUP: _leave}
+            self._before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
             tty.setcbreak(self._descriptor, termios.TCSADRAIN)
         return self
 
     def __exit__(self, *_: object) -> None:
         if self.present:
-            signal.signal(signal.SIGCONT, self._before)
+            for number, handler in self._before.items():
+                signal.signal(number, handler)
             atexit.unregister(self._restore)
             self._restore()
 
