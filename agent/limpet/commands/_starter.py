@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from limpet.commands._channels import Found, WindowChoice
 
 NAME = "machine"
-"""Name of the model and its pipeline."""
+"""Name of the model and its pipeline, unless a person gives another one."""
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 MODEL = "model.json"
 _UNITS = {"s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(\d{1,9}(?:\.\d{1,6})?)\s?(s|m|min|h|d)")
@@ -68,6 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="With --anomaly: how long it learns: 30s, 10m, 1h or 2d, or a number of windows. Default: 1h.",
     )
     group.add_argument(
+        "--name",
+        default=NAME,
+        help=f"With --anomaly: name of the model and its pipeline. Default: {NAME}.",
+    )
+    group.add_argument(
         "--window",
         type=int,
         metavar="SAMPLES",
@@ -90,6 +96,8 @@ def prepare(arguments: argparse.Namespace, port: str, bauds: Sequence[int]) -> S
     learn = learning_time(arguments.learn)
     if arguments.window is not None and not 1 <= arguments.window <= 1 << 16:
         raise ConfigError([f"--window: {arguments.window} is not between 1 and {1 << 16} samples"])
+    if not _NAME.fullmatch(arguments.name):
+        raise ConfigError([f"--name: {arguments.name!r}: use up to 64 of a-z, 0-9, ., _ and -"])
     heard = listen(port, bauds, arguments.listen, arguments.channels or ())
     found = heard.found
     if len(found.channels) > _channels.MOST:
@@ -101,8 +109,8 @@ def prepare(arguments: argparse.Namespace, port: str, bauds: Sequence[int]) -> S
         print(f"left out, as they count or are a clock: {', '.join(found.left_out)}")
     print(described(choice, arguments.learn))
     framing = {"kind": found.framing, "fields": list(found.fields)} if found.fields else found.framing
-    content = packed(NAME, found.channels, choice, learn)
-    return Starter(heard.baud, framing, found.channels, f"{NAME}-0.limpet", content)
+    content = packed(arguments.name, found.channels, choice, learn)
+    return Starter(heard.baud, framing, found.channels, f"{arguments.name}-0.limpet", content)
 
 
 def described(choice: WindowChoice, learn: str) -> str:

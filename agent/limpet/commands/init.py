@@ -167,8 +167,8 @@ def _starting(arguments: argparse.Namespace, machine: Machine, state: Path) -> _
         baud=starter.baud,
         framing=starter.framing,
         channels=starter.channels,
-        model=_starter.NAME,
-        pipeline=_starter.NAME,
+        model=arguments.name,
+        pipeline=arguments.name,
         bundle=(starter.file, starter.content),
     )
 
