@@ -32,7 +32,7 @@ def reason(
 def test_a_first_result_that_is_far_away_is_reported_at_once(
     window: WindowSpec, rate: int, every: int, takes: str
 ) -> None:
-    assert f"samples a second the first result takes {takes}." in reason(window, 7, rate, every=every)
+    assert f"Hz the first result takes {takes}." in reason(window, 7, rate, every=every)
 
 
 def test_a_long_window_that_was_complete_before_is_waited_for() -> None:

@@ -85,7 +85,7 @@ _PARITIES = {
     "mark": serial.PARITY_MARK,
     "space": serial.PARITY_SPACE,
 }
-_REASONS = {
+REASONS = {
     errno.ENOENT: "is not there; is the device plugged in?",
     errno.EACCES: "may not be opened by this user; on most systems the group dialout may",
     errno.EAGAIN: "is in use by another program",
@@ -310,7 +310,7 @@ def _keep_alive(port: Any) -> None:
 
 def _reason(error: Exception) -> str:
     """Return what a person can do something about, where we know it, instead of pyserial's words."""
-    known = _REASONS.get(error.errno or 0) if isinstance(error, OSError) else None
+    known = REASONS.get(error.errno or 0) if isinstance(error, OSError) else None
     return known or str(error)
 
 

@@ -69,7 +69,7 @@ class Progress(msgspec.Struct):
         runs = f", and Limpet runs one window in {self.every:,}" if self.every > 1 else ""
         if takes > LONG and not counted.windows:
             return (
-                f"a window needs {needs}{runs}: at {rate:.3g} samples a second the first result takes "
+                f"a window needs {needs}{runs}: at {rate:.3g} Hz the first result takes "
                 f"{_duration(takes)}. Use a smaller window or a faster sensor"
             )
         if seconds < LATE * max(takes, PATIENCE):
