@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import gzip
 import os
 import signal
-from importlib import resources
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,7 +11,7 @@ import numpy as np
 from daemon.conftest import Configure, replay
 from limpet.commands import _channels, _starter
 from limpet.runtimes import mahalanobis
-from support import bundles
+from support import bundles, shuttle
 from support.broker import wait_until
 from support.daemon import Consumer, daemon
 
@@ -47,21 +44,6 @@ def put_starter(folder: Path, channels: list[str], **learn: Any) -> None:
     (store / "machine-0.limpet").write_bytes(content)
 
 
-def put_shuttle(folder: Path, count: int) -> np.ndarray:
-    """Write rows of the demo's telemetry without their labels, and return the labels."""
-    packed = resources.files("limpet").joinpath("demo_data", "shuttle-test.csv.gz").read_bytes()
-    head, *rows = list(csv.reader(gzip.decompress(packed).decode().splitlines()))[: count + 1]
-    (folder / "shuttle.csv").write_text("".join(",".join(row[:-1]) + "\n" for row in [head, *rows]))
-    return np.array([row[-1] == "1" for row in rows])
-
-
-def area_under_roc(scores: np.ndarray, anomalous: np.ndarray) -> float:
-    """Return how often an anomaly has a higher score than another row. Ties count half."""
-    higher = scores[anomalous][:, None] > scores[~anomalous]
-    equal = scores[anomalous][:, None] == scores[~anomalous]
-    return float((higher + 0.5 * equal).mean())
-
-
 def learned(consumer: Consumer) -> list[float]:
     return [result["output"]["learned"] for result in consumer.results("machine")]
 
@@ -69,9 +51,10 @@ def learned(consumer: Consumer) -> list[float]:
 def test_it_finds_anomalies_in_telemetry_after_learning_from_some_with_anomalies(
     configure: Configure, consumer: Consumer, tmp_path: Path
 ) -> None:
-    anomalous = put_shuttle(tmp_path, 6000)
+    lines, anomalous = shuttle.rows(6000)
+    (tmp_path / "shuttle.csv").write_text("\n".join([",".join(shuttle.CHANNELS), *lines, ""]))
     assert 0.05 < anomalous[:LEARNED_FROM].mean() < 0.1
-    put_starter(tmp_path, [f"f{n}" for n in range(1, 10)], windows=LEARNED_FROM)
+    put_starter(tmp_path, shuttle.CHANNELS, windows=LEARNED_FROM)
     with daemon(configure(SHUTTLE)):
         wait_until(lambda: consumer.events("machine", "finished"))
         wait_until(lambda: len(consumer.results("machine")) == len(anomalous))
@@ -81,7 +64,7 @@ def test_it_finds_anomalies_in_telemetry_after_learning_from_some_with_anomalies
     assert not any(output["untrained"] for output in later)
     assert {output["learned"] for output in later} == {1.0}
     labels = anomalous[LEARNED_FROM:]
-    assert area_under_roc(np.array([output["score"] for output in later]), labels) >= 0.95
+    assert shuttle.area_of_results(consumer.results("machine"), anomalous) >= 0.95
     alarms = np.array([output["anomalous"] for output in later])
     assert alarms[labels].mean() > 0.9
     assert alarms[~labels].mean() < 0.02

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from limpet.contracts.assignment import Assignment, Folders, SourceTable
+from limpet.contracts.assignment import (
+    Assignment,
+    Folders,
+    ModelFile,
+    PipelineAssignment,
+    PipelineOptions,
+    SourceTable,
+)
 from limpet.contracts.needs import Endpoint, Needs
 from limpet.device import directories
 from limpet.errors import ConfigError
@@ -90,6 +97,20 @@ def test_a_worker_may_open_what_its_source_declares_its_files_and_its_cache(tmp_
     assert not allowed.network
     assert {tmp_path / "table.csv", tmp_path / "r", tmp_path / "store"} <= allowed.read
     assert allowed.change == {tmp_path / "w", directories.models_cache(tmp_path / "state", "s")}
+
+
+def test_a_worker_may_write_what_a_model_learns_in_the_folder_of_its_pipeline_alone(tmp_path: Path) -> None:
+    folders = Folders(tmp_path / "config", tmp_path / "state", tmp_path / "store")
+    source = Configured("outside", plugin(), Config(tmp_path / "table.csv"))
+    pipelines = {
+        name: PipelineAssignment(
+            name, ("s",), ModelFile(tmp_path / "m", "m", 0, "sha", runtime), PipelineOptions()
+        )
+        for name, runtime in [("one", "mahalanobis"), ("two", "tflite"), ("three", "gone"), ("four", "")]
+    }
+    allowed = needs.of_worker(Assignment("s", folders, {"s": SourceTable("outside", {})}, pipelines, {}), source)
+    own = {directories.learned(tmp_path / "state", "one"), directories.models_cache(tmp_path / "state", "s")}
+    assert allowed.change == own
 
 
 def test_a_link_in_place_of_a_model_opens_nothing_but_another_model(tmp_path: Path) -> None:

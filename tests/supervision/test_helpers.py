@@ -115,9 +115,10 @@ def test_an_answer_counts_even_if_the_end_of_its_process_is_known_first(desk: De
         Examined("motion", 3, "../../etc/passwd", "a problem"),
         Examined("motion", -1, "a" * 64),
         Examined("motion", 3, "a" * 64, "x" * 2000),
+        Examined("motion", 3, "a" * 64, runtime="../mahalanobis"),
         Checked([]),
     ],
-    ids=["name", "hash", "version", "text", "another record"],
+    ids=["name", "hash", "version", "text", "runtime", "another record"],
 )
 def test_an_answer_that_may_not_be_is_none(desk: Desk, record: object) -> None:
     desk.ask()

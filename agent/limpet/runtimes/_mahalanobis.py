@@ -17,7 +17,7 @@ Doubles: TypeAlias = NDArray[np.float64]
 
 _KEEP = 0.9
 """Share of the windows that count as normal: those that lie closest together."""
-_STEPS = 10
+_STEPS = 5
 """Rounds in which that share is chosen again, by the distances that it gives."""
 _FAR = 1000.0
 """Deviations from the median, in units of the spread, beyond which a value counts as no farther."""
