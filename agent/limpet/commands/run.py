@@ -4,43 +4,103 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from limpet import config
 from limpet.device import logs
-from limpet.supervision.supervisor import supervise
+from limpet.supervision.supervisor import Attendance, supervise
+from limpet.terminal import is_terminal
+from limpet.untrusted import printable
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+    from limpet.contracts.messages import State
+    from limpet.delivery.monitor import Monitor
 
 log = logging.getLogger(__name__)
 
 HELP = "Run the pipelines of a configuration"
 GROUP = "start"
 EXAMPLES = (
-    ("limpet run limpet.toml", "Run until Ctrl-C."),
-    ("limpet run limpet.toml --log-level DEBUG", "Log more."),
+    ("limpet run", "Run the usual configuration file until Ctrl-C, or until its recordings end."),
+    ("limpet run site.toml --log-level debug", "Run another file and log more."),
+    ("limpet run --once --print", "Run recordings, print each result as JSON, and end."),
 )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("config", type=Path, metavar="FILE", help="Configuration file (TOML).")
+    parser.add_argument("config", type=Path, metavar="FILE", nargs="?", default=config.usual(), help=config.USUAL)
     parser.add_argument(
         "--log-level",
+        type=str.upper,
         default="INFO",
         choices=["DEBUG", "INFO", "WARNING", "ERROR"],
         help="Lowest level that is logged. Default: INFO.",
     )
+    parser.add_argument(
+        "--print", action="store_true", help="Print each result as a line of JSON. The log is on standard error."
+    )
+    parser.add_argument(
+        "--once",
+        action="store_true",
+        help="End when all pipelines have finished or failed. Exit status 1 if one failed. "
+        "Default: on a terminal, end when all have finished; as a service, never.",
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Run the supervisor. Its fork server was started already, see ``limpet.cli``."""
+    """Run the supervisor. Its fork server was started already, see ``limpet.cli``.
+
+    Return 1 if a pipeline failed and ``--once`` is set. ``BrokenPipeError`` if the program that read the printed
+    results has ended.
+    """
     logs.configure(arguments.log_level)
     threading.excepthook = _give_up
-    supervise(arguments.config, arguments.launched)
-    return 0
+    view = _View(print_results=arguments.print)
+    failed = supervise(arguments.config, arguments.launched, Attendance(_ends(once=arguments.once), view.open))
+    if view.is_closed():
+        raise BrokenPipeError
+    if not arguments.once:
+        return 0
+    for pipeline, reason in failed.items():
+        print(printable(f"limpet: the pipeline {pipeline!r} failed: {reason}"), file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _ends(*, once: bool) -> tuple[State, ...]:
+    """Return the states in which a pipeline is over: if all are, the daemon ends."""
+    if once:
+        return ("finished", "failed")
+    return ("finished",) if is_terminal(sys.stdout) or is_terminal(sys.stderr) else ()
+
+
+class _View:
+    """What a person sees besides the log: results, or on a terminal a line about all pipelines, or nothing."""
+
+    def __init__(self, *, print_results: bool) -> None:
+        self._prints = print_results
+        self.is_closed: Callable[[], bool] = lambda: False
+
+    def open(self, monitor: Monitor, stop: Callable[[], None]) -> AbstractContextManager[object] | None:
+        """Begin to show what the monitor shows. ``stop`` ends the daemon."""
+        if self._prints:
+            from limpet.screen.console import ResultPrinter
+
+            printer = ResultPrinter(monitor, sys.stdout.fileno(), stop)
+            self.is_closed = lambda: printer.closed
+            return printer
+        if is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb":
+            from limpet.screen.console import StatusLine
+
+            return StatusLine(monitor, sys.stdout.fileno())
+        return None
 
 
 def _give_up(failed: threading.ExceptHookArgs) -> None:

@@ -46,6 +46,7 @@ class Reporter(Protocol):
         """Return its own figures for the device's health. Never blocks, never raises.
 
         ``connected`` says whether it can send now. A reporter without a connection leaves that out.
+        ``outbox_depth`` says how many messages it keeps to be sent. One without an outbox leaves that out.
         """
 
 

@@ -126,6 +126,11 @@ class Reporters:
         everyone = [consumer.opened for consumer in list(self._consumers.values())]
         return all(opened and opened.reporter.health().get("connected", True) for opened in everyone)
 
+    def undelivered(self) -> int:
+        """Return how many messages reporters have not taken yet, or keep to be sent."""
+        health = self.health().values()
+        return sum(one["waiting"] + one.get("outbox_depth", 0) for one in health)
+
     def health(self) -> dict[str, dict[str, Any]]:
         """Return each reporter's figures: its own, and those of its place on the bus."""
         return {name: self._health(name, consumer) for name, consumer in list(self._consumers.items())}

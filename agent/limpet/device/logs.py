@@ -8,6 +8,9 @@ import sys
 
 from limpet.device.systemd_journal import ADDRESS, JournalHandler
 
+ERASE = "\r\x1b[2K"
+"""Goes to the begin of a terminal's line and empties it: the status line of ``limpet run`` may be there."""
+
 
 def configure(level: str = "INFO") -> None:
     """Set up the root logger of this process. Under systemd entries go to the journal with their fields."""
@@ -16,5 +19,6 @@ def configure(level: str = "INFO") -> None:
         handler.setFormatter(logging.Formatter("%(name)s: %(message)s"))
     else:
         handler = logging.StreamHandler(sys.stderr)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        erase = ERASE if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else ""
+        handler.setFormatter(logging.Formatter(f"{erase}%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])

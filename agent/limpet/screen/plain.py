@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from limpet.screen import words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from limpet.contracts.messages import EventMessage
     from limpet.screen.state import Device, Pipeline
@@ -32,14 +32,19 @@ def event_line(event: EventMessage) -> str:
     return f"{about}{words.cleaned(event.event)}{reason}"
 
 
-def status_line(devices: Sequence[Device], now: float, width: int, turn: int) -> str:
+def status_line(devices: Iterable[Device], now: float, width: int, turn: int) -> str:
     """Return one line about all pipelines. If they need more than ``width`` columns, each turn shows the next."""
-    parts = [pipeline_line(device, pipeline, now) for device in devices for pipeline in device.pipelines.values()]
+    parts = pipeline_lines(devices, now)
     whole = SEPARATOR.join(parts)
     if not parts or words.cells(whole) <= width:
         return words.fitted(whole, width)
     first = turn % len(parts)
     return words.fitted(SEPARATOR.join(parts[first:] + parts[:first]), width)
+
+
+def pipeline_lines(devices: Iterable[Device], now: float) -> list[str]:
+    """Return a line for each pipeline."""
+    return [pipeline_line(device, pipeline, now) for device in devices for pipeline in device.pipelines.values()]
 
 
 def _rates(device: Device, pipeline: Pipeline, now: float) -> str:

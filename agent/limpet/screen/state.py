@@ -49,6 +49,8 @@ MARKS = 64
 """Times that are kept to count results."""
 SPACING = 0.1
 """Seconds between two of those."""
+OVERTAKEN = 5.0
+"""Seconds by which a health message can be late. If it is older, the device's clock was set."""
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """As ``limpet.config.Identifier``."""
 
@@ -105,16 +107,23 @@ class Pipeline:
                 output = msgspec.json.decode(output)
         self.result, self.words = result, words.result(output)
         self.results = max(self.results, result.sequence)
-        if self._marks and now - self._marks[-1][0] < SPACING and len(self._marks) > 1:
-            self._marks[-1] = self._marks[-1][0], self.results
-        else:
-            self._marks.append((now, self.results))
+        self._mark(now)
         for name, value in self.words.numbers:
             if (name in self.curves or len(self.curves) < MOST_CURVES) and math.isfinite(value):
                 self.curves.setdefault(name, deque(maxlen=HISTORY)).append(value)
 
+    def _mark(self, now: float) -> None:
+        """Take note of how many results there are now. Those that came at once are one mark."""
+        marks = self._marks
+        if marks and (marks[-1][0] == now or (len(marks) > 1 and now - marks[-2][0] < SPACING)):
+            marks.pop()
+        marks.append((now, self.results))
+
     def take_health(self, health: PipelineHealth) -> None:
-        """Take a health message."""
+        """Take a health message, unless it was overtaken by a newer one."""
+        age = (self.health.time - health.time).total_seconds() if self.health else 0.0
+        if 0 < age < OVERTAKEN:
+            return
         self.health = health
         self.results = max(self.results, health.results)
         self.latency |= {stage: one for stage, one in health.latency_us.items() if one.count and len(stage) < 40}

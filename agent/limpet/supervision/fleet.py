@@ -37,6 +37,8 @@ log = logging.getLogger(__name__)
 
 STOPPING = 5.0
 """Seconds that workers have to hand over their last results."""
+SOON = 10.0
+"""Seconds within which a worker that crashed is started again, unless it crashed too often."""
 WAKE_BEFORE = 2.0
 """Seconds before the start of a worker in which a resting fork server gets ready."""
 
@@ -107,6 +109,14 @@ class Fleet:
         times = [worker.slot.next_due(now) for worker in self._workers.values()]
         answer = self._helpers.next_due()
         return min([now + 1.0, *times, *([] if answer is None else [answer])])
+
+    def rests(self) -> bool:
+        """Whether no worker runs, and none is started soon: one that crashed too often is, only much later."""
+        soon = monotonic() + SOON
+        starts = [worker.slot.next_start() for worker in self._workers.values()]
+        return not any(worker.slot.alive for worker in self._workers.values()) and all(
+            start is None or start > soon for start in starts
+        )
 
     def progresses(self) -> bool:
         """Whether no worker is silent for longer than it may be."""

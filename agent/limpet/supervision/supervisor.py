@@ -27,6 +27,7 @@ from limpet.models.history import History
 from limpet.supervision import governor
 from limpet.supervision.adoption import Adoption
 from limpet.supervision.commands import Commands
+from limpet.supervision.ending import Ending
 from limpet.supervision.events import Events
 from limpet.supervision.fleet import Fleet
 from limpet.supervision.health import DeviceReader, HealthReader, model_reported, now
@@ -38,23 +39,40 @@ from limpet.wakeup import Wakeup
 from limpet.wire.records import Heartbeat, Incident, Notice, RawResults, ToSupervisor, Transition
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from limpet.config import Config
-    from limpet.contracts.messages import DeviceHealth
+    from limpet.contracts.messages import DeviceHealth, State
     from limpet.fork.launch import ForkServerProcess
     from limpet.supervision.checking import Checking
     from limpet.wire.records import Ask
 
 log = logging.getLogger(__name__)
 
+DELIVERY_LOOK = 0.05
+"""Seconds between two looks at what is not delivered, when that is all that is left to do."""
 WATCHED_INTERVAL = 1.0
 """Seconds between two looks at the pipelines' health while somebody watches."""
 
 
-def supervise(path: Path, launched: ForkServerProcess) -> None:
-    """Run a configuration file until SIGTERM or SIGINT. ``ConfigError`` if it cannot be used."""
+class Attendance(NamedTuple):
+    """A person or a script that started the daemon.
+
+    ``ends``: if all pipelines are in these states, the daemon ends. ``open`` begins to show what happens. It gets
+    a function to end the daemon with.
+    """
+
+    ends: Collection[State]
+    open: Callable[[Monitor, Callable[[], None]], AbstractContextManager[object] | None]
+
+
+def supervise(path: Path, launched: ForkServerProcess, attendance: Attendance) -> dict[str, str]:
+    """Run a configuration file until SIGTERM or SIGINT, or until ``attendance`` ends it.
+
+    Return the reasons of pipelines that have failed. ``ConfigError`` if the file cannot be used.
+    """
     with ExitStack() as stack:
         stack.callback(launched.close)
         closed_memory.close_memory()
@@ -70,7 +88,7 @@ def supervise(path: Path, launched: ForkServerProcess) -> None:
         log.info("limpet %s starts as %s, boot %s", origin.version, origin.device, origin.boot)
         state = wanted.device.state
         memory = _Memory(Roster(state, damaged.append), History(state, damaged.append))
-        Supervisor(path, wanted, origin, launched, memory).run(damaged)
+        return Supervisor(path, wanted, origin, launched, memory).run(attendance, damaged)
 
 
 class _Memory(NamedTuple):
@@ -140,26 +158,33 @@ class Supervisor:
         self._next_health = 0.0
         self._service_manager = ServiceManager()
         self._governor = governor.Governor(wanted.governor)
+        self._ending = Ending(())
+        self._view = ExitStack()
+        self._over = False
         self._plan: Plan
         self._checking: Checking | None = None
         self._adoption: Adoption | None = None
         self._next_look = 0.0
 
-    def run(self, damaged: Sequence[str] = ()) -> None:
-        """Work until SIGTERM or SIGINT. ``ConfigError`` if the options of plugins cannot be used.
+    def run(self, attendance: Attendance, damaged: Sequence[str] = ()) -> dict[str, str]:
+        """Work until SIGTERM or SIGINT, or the end. Return the reasons of pipelines that have failed.
 
-        ``damaged`` says what was wrong with the state directory.
+        ``damaged`` says what was wrong with the state directory. ``ConfigError`` if the options of plugins cannot
+        be used.
         """
+        self._ending = Ending(attendance.ends)
         try:
             with self._signal_handlers():
                 checking = self._fleet.check(self._config)
                 resolve(self._config)  # imports the reporters while the checker works
                 if not self._wait_for(checking):
-                    return
+                    return {}
                 if checking.problems:
                     raise ConfigError(checking.problems)
                 self._plan = Plan(self._config, checking.found)
                 self._monitor_socket.open()
+                if view := attendance.open(self._monitor, self._end):
+                    self._view.enter_context(view)
                 self._assign()
                 self._reporters.adopt(self._config)
                 self._report_plan()
@@ -169,11 +194,14 @@ class Supervisor:
                 while not self._stopping():
                     self._turn()
                 self._service_manager.stopping()
+                failed = self._failed()
                 self._fleet.stop()
                 self._publish_health()
+                return failed
         finally:
             if self._adoption is not None:
                 self._adoption.wait()
+            self._view.close()
             self._reporters.close()
             self._monitor_socket.close()
             self._fleet.close()
@@ -181,7 +209,28 @@ class Supervisor:
             self._wakeup.close()
 
     def _stopping(self) -> bool:
-        return bool(self._signals & {signal.SIGTERM, signal.SIGINT})
+        return self._over or bool(self._signals & {signal.SIGTERM, signal.SIGINT})
+
+    def _end(self) -> None:
+        """End the daemon. From any thread."""
+        self._over = True
+        self._wakeup.wake()
+
+    def _failed(self) -> dict[str, str]:
+        """Return the reasons of pipelines that have failed."""
+        last = {name: self._ledger.account(name).last for name in self._config.pipelines}
+        return {name: one.reason for name, one in last.items() if one.state == "failed"}
+
+    def _end_if_over(self) -> None:
+        """End the daemon if all pipelines are over, nothing is tried again, and the reporters have sent it all."""
+        states = [self._ledger.account(name).last.state for name in self._config.pipelines]
+        if not self._ending.is_over(states) or self._checking or self._adoption or not self._fleet.rests():
+            return
+        if not self._ending.begun:
+            log.info("all pipelines are over; the daemon ends once their results are delivered")
+        undelivered, connected = self._reporters.undelivered(), self._reporters.connected()
+        if self._ending.is_delivered(undelivered, connected=connected, now=monotonic()):
+            self._over = True
 
     def _wait_for(self, checking: Checking) -> bool:
         """Do nothing else until a check is done. Return ``False`` if the daemon is to stop before that."""
@@ -196,6 +245,8 @@ class Supervisor:
 
     def _turn(self) -> None:
         due = min(self._fleet.next_due(), self._next_health, self._next_look or self._next_health)
+        if self._ending.begun:
+            due = min(due, monotonic() + DELIVERY_LOOK)
         self._select(due)
         if signal.SIGHUP in self._signals:
             self._signals.discard(signal.SIGHUP)
@@ -217,6 +268,7 @@ class Supervisor:
         self._events.watch_clock()
         self._govern()
         self._show_health()
+        self._end_if_over()
         if monotonic() >= self._next_health:
             self._next_health = monotonic() + self._config.device.health_interval
             self._publish_health()
