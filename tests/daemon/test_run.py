@@ -91,7 +91,7 @@ def test_on_a_terminal_a_line_says_what_happens_and_the_log_stays_whole(
         lines = [line for line in terminal.raw.replace("\r\x1b[2K", "\n").splitlines() if line.strip()]
     status = [line for line in lines if line.startswith("one: output[0]")]
     assert status
-    assert all(line.endswith(" results/s") or line.endswith(" results") for line in status)
+    assert all(line.endswith((" results/s", " results")) for line in status)
     assert all(len(line) < 100 for line in status)
     logged = [line for line in lines if " INFO " in line]
     assert all(line.startswith("20") for line in logged)

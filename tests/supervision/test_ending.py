@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from limpet.contracts.messages import State
 from limpet.supervision.ending import PATIENCE, Ending
+
+if TYPE_CHECKING:
+    from limpet.contracts.messages import State
 
 
 @pytest.mark.parametrize(
