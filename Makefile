@@ -43,6 +43,10 @@ lint: .venv/.dev ## develop: check style, types and import contracts
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports --no-cache --no-logo >/dev/null || .venv/bin/lint-imports --no-cache --no-logo
 
+.PHONY: prose
+prose: .venv/.dev ## develop: check the house style of all texts
+	@$(PYTHON) tools/prose.py
+
 .PHONY: bench
 bench: .venv/.dev programs ## measure: measure Limpet on this machine, into docs/explanation/benchmarks.md
 	@$(PYTHON) bench/run.py
