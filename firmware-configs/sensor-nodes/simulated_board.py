@@ -3,7 +3,7 @@
     python3 simulated_board.py recording.csv --rate 10 --columns 3 --port ./board
 
 It needs Python on Linux or macOS, and nothing else. ``--port`` becomes a link to the pseudo-terminal, and
-programs open it as they open ``/dev/ttyUSB0``. After the last row, the board begins again. Ctrl-C ends it.
+programs open it as they open ``/dev/ttyUSB0``. After the last row, the board begins again. Ctrl-C or SIGTERM ends it.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import csv
 import gzip
 import itertools
 import os
+import signal
 import time
 import tty
 from pathlib import Path
@@ -54,6 +55,7 @@ def main() -> None:
     parser.add_argument("--columns", type=int, help="Send the first COLUMNS of each row. Default: all.")
     parser.add_argument("--port", type=Path, default=Path("board"), help="Link to make. Default: ./board.")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     play(rows(arguments.recording, arguments.columns), arguments.rate, arguments.port)
 
 

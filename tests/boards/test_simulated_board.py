@@ -45,8 +45,11 @@ def test_the_simulated_board_plays_the_rows_again_and_again(tmp_path: Path) -> N
 
 
 def test_the_simulated_board_sends_all_columns_to_the_port_that_it_names(tmp_path: Path) -> None:
-    with playing(tmp_path, "--port", "other"):
+    with playing(tmp_path, "--port", "other") as process:
         wait_until((tmp_path / "other").exists)
         with serial.Serial(str(tmp_path / "other"), timeout=10) as port:
             port.readline()
             assert port.readline() in {b"1,2,still\r\n", b"3,4,moving\r\n"}
+        process.terminate()
+        assert process.wait(10) == 0
+    assert not (tmp_path / "other").is_symlink()
