@@ -3,7 +3,8 @@
     python3 simulated_board.py recording.csv --rate 10 --columns 3 --port ./board
 
 It needs Python on Linux or macOS, and nothing else. ``--port`` becomes a link to the pseudo-terminal, and
-programs open it as they open ``/dev/ttyUSB0``. After the last row, the board begins again. Ctrl-C or SIGTERM ends it.
+programs open it as they open ``/dev/ttyUSB0``. After the last row, the board begins again. Ctrl-C or
+SIGTERM ends it.
 """
 
 from __future__ import annotations
