@@ -6,10 +6,11 @@ What calibrates is what infers: this module holds no arithmetic of its own, it o
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from msgspec.structs import replace
@@ -17,11 +18,13 @@ from msgspec.structs import replace
 from limpet import plugins
 from limpet.config import fill
 from limpet.contracts.data import Samples, SampleSpec
-from limpet.errors import ConfigError, ModelError
+from limpet.errors import ConfigError, ModelError, UnreadableError
 from limpet.inference.input_fit import narrow_samples
 from limpet.inference.resolving import resolve_transforms
 from limpet.inference.stages import Transforms
 from limpet.inference.window import Windower
+from limpet.recordings import folder as recordings_folder
+from limpet.recordings.spans import label_of
 from limpet.sources._recordings import load
 from limpet.sources.tables.form import Form
 from limpet.wording import suggest
@@ -34,8 +37,11 @@ if TYPE_CHECKING:
 
     from limpet.contracts.data import Array, Window
     from limpet.contracts.stage import Stage
+    from limpet.recordings.folder import Span
     from limpet.sources._recordings import Recording
     from limpet_convert.project import Bundle, Project
+
+log = logging.getLogger(__name__)
 
 SUFFIXES = (".csv", ".csv.gz", ".npy", ".wav")
 BLOCK = 4096
@@ -46,12 +52,14 @@ MANY = 1 << 20
 class Windows:
     """Model inputs: ``values`` float32 ``(n, *what the transforms give)``; ``targets`` ``(n,)`` where known.
 
-    ``dropped`` counts samples that the source left out, by cause.
+    ``dropped`` counts samples that the source left out, by cause. ``left_out`` counts windows without a label in a
+    folder of recordings, by cause.
     """
 
     values: Array
     targets: Array | None
     dropped: dict[str, int]
+    left_out: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.values)
@@ -62,7 +70,7 @@ def calibration(project: Project) -> Windows:
     found = windows(project, project.data.calibration)
     chosen = np.unique(np.linspace(0, len(found) - 1, project.data.samples).round().astype(int))
     targets = None if found.targets is None else found.targets[chosen]
-    return Windows(found.values[chosen], targets, found.dropped)
+    return Windows(found.values[chosen], targets, found.dropped, found.left_out)
 
 
 def held_back(project: Project) -> Windows:
@@ -132,6 +140,8 @@ def windows(project: Project, path: Path) -> Windows:
     ``ConvertError`` where there are none, or what the transforms give is not finite; ``ConfigError`` has what is
     wrong with the source, the window or the transforms.
     """
+    if listed := _listed(path):
+        return _recorded(project, path, listed)
     values: list[Array] = []
     targets: list[int] = []
     dropped: Counter[str] = Counter()
@@ -145,6 +155,59 @@ def windows(project: Project, path: Path) -> Windows:
     stacked = np.stack(values)
     refuse_unusable(stacked, path)
     return Windows(stacked, np.array(targets) if len(targets) == len(values) else None, dict(dropped))
+
+
+def _listed(path: Path) -> list[tuple[Path, list[Span]]]:
+    """Return files and their labels if a path is a folder of recordings, or a file listed in one; else nothing."""
+    base = path if path.is_dir() else path.parent
+    try:
+        found = recordings_folder.read(base).recordings
+        return [
+            (recordings_folder.path_of(base, one), one.spans) for one in found if path in {base, base / one.file}
+        ]
+    except UnreadableError as error:
+        raise ConvertError(str(error)) from error
+
+
+def _recorded(project: Project, path: Path, files: Sequence[tuple[Path, Sequence[Span]]]) -> Windows:
+    """Return the windows of a folder that `limpet record` wrote, or of a file in it, with targets from the spans.
+
+    A window that does not lie wholly in one span, or has a label that the bundle has not, is left out. If the
+    bundle has no labels, all windows stay, without targets.
+    """
+    if project.data.source.get("kind", "replay") != "replay":
+        raise ConvertError(f'data.source: kind must be "replay", as {path} is a folder of recordings')
+    values: list[Array] = []
+    targets: list[int] = []
+    dropped: Counter[str] = Counter()
+    left_out: Counter[str] = Counter()
+    labels = project.bundle.labels
+    for file, spans in files:
+        for first, last, window in _timed(project, file, dropped):
+            label = label_of(spans, first, last)
+            if labels and label not in labels:
+                left_out["other label" if label else "border" if _touches(spans, first, last) else "no label"] += 1
+                continue
+            values.append(window)
+            targets += [labels.index(label)] if labels else []
+    if left_out:
+        counts = ", ".join(f"{cause} {count:,}" for cause, count in sorted(left_out.items()))
+        log.warning("%s: windows left out: %s", path, counts)
+    if not values:
+        raise ConvertError(
+            f"{path}: no window in it with a label of bundle.labels ({', '.join(labels)}). "
+            f"Run: limpet label {path} --list"
+            if left_out
+            else f"{path}: no window in it; recordings are shorter than one window of the bundle's"
+        )
+    stacked = np.stack(values)
+    refuse_unusable(stacked, path)
+    return Windows(stacked, np.array(targets) if labels else None, dict(dropped), dict(left_out))
+
+
+def _touches(spans: Sequence[Span], first: float, last: float) -> bool:
+    """Whether a part of a window has a label."""
+    return any(span.begin <= last and first < span.end for span in spans)
 
 
 def recordings(path: Path, labels: list[str]) -> list[tuple[Path, int | None]]:
@@ -184,8 +247,42 @@ def refuse_unusable(values: Array, path: Path) -> None:
 
 def _play(project: Project, file: Path, dropped: Counter[str]) -> Iterator[Array]:
     """Yield the model inputs of one recording, made by the device's own rules for channels and transforms."""
-    bundle = project.bundle
     spec, blocks = _source(project, file, dropped)
+    for _, window in _windows(project, spec, blocks):
+        yield window
+
+
+def _timed(project: Project, file: Path, dropped: Counter[str]) -> Iterator[tuple[float, float, Array]]:
+    """Yield the model inputs of one recording, each with the times of its first and its last sample in seconds."""
+    spec, played = _source(project, file, dropped)
+    blocks = list(played)
+    times = np.concatenate([block.monotonic_ns for block in blocks]) if blocks else np.zeros(0, np.int64)
+    rows = np.concatenate([np.arange(len(block)) + block.index for block in blocks]) if blocks else times
+    wanted = project.bundle.window
+    for cut, window in _windows(project, spec, iter(blocks)):
+        at = int(np.searchsorted(rows, cut.ordinal))
+        if wanted.seconds is not None and wanted.size is not None:  # its rows are no samples
+            first = int(np.searchsorted(times, cut.monotonic_ns - wanted.seconds * 1e9, "right"))
+        else:
+            first = max(0, at - cut.rows + 1)
+        yield _seconds(times[first]), _seconds(times[at]), window
+
+
+def _seconds(stamp: np.int64) -> float:
+    """Return a stamp as a time of the file, which has six decimals."""
+    return round(int(stamp) / 1e9, 6)
+
+
+class _Cut(NamedTuple):
+    """Where a window was cut: the ordinal and the stamp of its last sample, and how many rows it has."""
+
+    ordinal: int
+    monotonic_ns: int
+    rows: int
+
+
+def _windows(project: Project, spec: SampleSpec, blocks: Iterator[Samples]) -> Iterator[tuple[_Cut, Array]]:
+    bundle = project.bundle
     plugins_of = resolve_transforms(bundle.transforms, "bundle.transforms", project.base)
     try:
         chosen, narrowed = narrow_samples(bundle.channels, spec)
@@ -196,7 +293,8 @@ def _play(project: Project, file: Path, dropped: Counter[str]) -> Iterator[Array
     for block in blocks:
         samples = block if chosen is None else replace(block, values=block.values.take(chosen, axis=1))
         for window in windower.push(samples):
-            yield transformed(window, transforms)
+            cut = _Cut(window.ordinal, window.monotonic_ns, len(window.values))
+            yield cut, transformed(window, transforms)
 
 
 def transformed(window: Window, transforms: Sequence[Stage]) -> Array:

@@ -11,9 +11,12 @@ from limpet.contracts.data import Samples, SampleSpec
 from limpet.contracts.fields import WindowSpec
 from limpet.errors import ConfigError
 from limpet.inference.window import Windower
+from limpet.recordings import folder as recordings_folder
+from limpet.recordings.folder import Span
 from limpet.transforms import normalise
 from limpet_convert import data, project
 from limpet_convert.errors import ConvertError
+from recordings.test_folder import recording
 from support.stages import window_spec
 
 if TYPE_CHECKING:
@@ -230,3 +233,62 @@ def test_transforms_are_found_and_checked_like_the_device_does(tmp_path: Path) -
     ):
         with pytest.raises(ConfigError, match=said):
             data.calibration(make(tmp_path, {"transforms": [table]}))
+
+
+def recorded(path: Path, *spans: Span, count: int = 50, gaps: tuple[float, ...] = ()) -> Project:
+    """A folder of one recording at 10 Hz, and a project whose windows have 8 samples, one every 3."""
+    csv(path / "seen" / "one.csv", np.random.default_rng(0).normal(size=(count, 2)))
+    with recordings_folder.changing(path / "seen") as found:
+        entry = recording("one.csv", samples=count, seconds=count / 10, spans=list(spans), gaps=list(gaps))
+        found.recordings.append(entry)
+    return make(path)
+
+
+def test_targets_come_from_spans_and_windows_across_a_border_are_left_out(tmp_path: Path) -> None:
+    wanted = recorded(tmp_path, Span("walking", 0, 2), Span("still", 2, 4), Span("other", 4, 4.2))
+    found = data.windows(wanted, tmp_path / "seen")
+    # Windows begin at 0, 3, 6 ... 42; those up to 12 lie in the first span, those from 20 to 32 in the second.
+    assert found.targets is not None
+    assert found.targets.tolist() == [1] * 5 + [0] * 4
+    assert found.left_out == {"border": 5, "no label": 1}
+    assert data.windows(wanted, tmp_path / "seen" / "one.csv").targets is not None
+
+
+def test_a_label_that_the_bundle_has_not_is_left_out_and_counted(tmp_path: Path) -> None:
+    wanted = recorded(tmp_path, Span("running", 0, 2), Span("still", 2, 5))
+    found = data.windows(wanted, tmp_path / "seen")
+    assert found.left_out == {"other label": 5, "border": 2}
+    (tmp_path / "b").mkdir()
+    only = recorded(tmp_path / "b", Span("running", 0, 5))
+    with pytest.raises(ConvertError, match=r"no window in it with a label of bundle.labels \(still, walking\)"):
+        data.windows(only, tmp_path / "b" / "seen")
+
+
+def test_without_labels_in_the_bundle_all_windows_stay(tmp_path: Path) -> None:
+    recorded(tmp_path, Span("still", 0, 2))
+    decoder = {"kind": "anomaly", "threshold": 1.0}
+    found = data.windows(make(tmp_path, {"task": "anomaly", "labels": [], "decoder": decoder}), tmp_path / "seen")
+    assert (len(found), found.targets, found.left_out) == (15, None, {})
+
+
+def test_a_resampled_window_by_time_gets_the_label_of_its_span(tmp_path: Path) -> None:
+    recorded(tmp_path, Span("walking", 0, 2.5), Span("still", 2.5, 5))
+    window = {"window": {"seconds": 1.0, "size": 20}}
+    found = data.windows(make(tmp_path, window), tmp_path / "seen")
+    assert found.targets is not None
+    assert set(found.targets.tolist()) == {0, 1}
+    assert found.left_out == {"border": 1}
+
+
+def test_the_gaps_of_a_folder_of_recordings_break_windows(tmp_path: Path) -> None:
+    whole = data.windows(recorded(tmp_path, Span("still", 0, 5)), tmp_path / "seen")
+    (tmp_path / "b").mkdir()
+    broken = recorded(tmp_path / "b", Span("still", 0, 5), gaps=(2.5,))
+    assert len(data.windows(broken, tmp_path / "b" / "seen")) == 2 * 6 < len(whole)
+
+
+def test_a_damaged_folder_of_recordings_is_an_error(tmp_path: Path) -> None:
+    wanted = recorded(tmp_path)
+    (tmp_path / "seen" / "recordings.json").write_text("{")
+    with pytest.raises(ConvertError, match=r"recordings.json could not be read"):
+        data.windows(wanted, tmp_path / "seen")

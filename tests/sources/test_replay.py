@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from limpet import config
 from limpet.contracts.data import SampleSpec
 from limpet.errors import ConfigError
+from limpet.recordings import folder
 from limpet.sources import replay
+from recordings.test_folder import recording
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -276,3 +278,40 @@ def test_a_recording_over_centuries_is_refused(tmp_path: Path) -> None:
     path.write_text("timestamp,a\n2026-11-28T07:00:00Z,1\n2826-11-28T07:00:01Z,2\n")
     with pytest.raises(ConfigError, match=r"would take 5\.05e\+10 s to play"):
         replay.describe(replay.Config(path=path))
+
+
+def listed(path: Path, **more: Any) -> Path:
+    """A file of a folder of recordings, with a column that is no channel."""
+    written(path / "one.csv", "time,ax,ay,label\n0.000000,1,2,walk\n0.100000,3,4,walk\n0.900000,5,6,sit\n")
+    with folder.changing(path) as found:
+        found.recordings.append(recording("one.csv", samples=3, **more))
+    return path / "one.csv"
+
+
+def test_a_folder_of_recordings_says_channels_rate_units_and_gaps(tmp_path: Path) -> None:
+    path = listed(tmp_path, units=["g", "m/s2"], rate=10.0, gaps=[0.9])
+    spec = replay.describe(configured(path))
+    assert (spec.channels, spec.units, spec.rate) == (("ax", "ay"), ("g", "m/s2"), 10.0)
+    blocks, _ = played(path, speed="flat-out")
+    assert [(block.values.tolist(), block.gap) for block in blocks] == [
+        ([[1, 2], [3, 4]], False),
+        ([[5, 6]], True),
+    ]
+    chosen = replay.describe(configured(path, channels=["ay"]))
+    assert (chosen.channels, chosen.units) == (("ay",), ("m/s2",))
+    assert tmp_path / "recordings.json" in replay.needs(configured(path)).read
+
+
+def test_a_folder_of_recordings_that_is_damaged_is_an_error(tmp_path: Path) -> None:
+    path = listed(tmp_path)
+    (tmp_path / "recordings.json").write_text("[]")
+    with pytest.raises(ConfigError, match=r"recordings.json could not be read"):
+        replay.describe(configured(path))
+
+
+def test_the_folder_itself_is_no_recording(tmp_path: Path) -> None:
+    inner = tmp_path / "recordings"
+    inner.mkdir()
+    listed(inner)
+    with pytest.raises(ConfigError, match="is a folder of recordings; name one of them"):
+        replay.describe(configured(inner))

@@ -26,7 +26,7 @@ class SampleSpec(msgspec.Struct, frozen=True):
     its stamps are when the samples were taken, so that a window may be so many seconds. ``patience``: seconds
     without a sample after which the source is opened again unless the configuration has another time; ``None``:
     it may be silent. ``queue``: blocks that may wait for the model unless the configuration has another number; a
-    camera has 1, so that the latest frame wins.
+    camera has 1, so that the latest frame wins. ``units``: one for each channel where they are known, else none.
     """
 
     shape: tuple[int, ...]
@@ -37,6 +37,7 @@ class SampleSpec(msgspec.Struct, frozen=True):
     timed: bool = True
     patience: float | None = None
     queue: int = 64
+    units: tuple[str, ...] = ()
 
 
 class Samples(msgspec.Struct):

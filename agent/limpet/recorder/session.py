@@ -221,7 +221,8 @@ class Session:
         if reserved := {TIME, "label"}.intersection(channels):
             advice = " or use --label-channel label --labels ..." if "label" in reserved else ""
             raise ConfigError([f"a channel is called {min(reserved)!r}; use another name{advice}"])
-        units = wanted.units or tuple(record.units)
+        known = [unit for at, unit in enumerate(record.units) if at != self._label_column]
+        units = wanted.units or tuple(known)
         if units and len(units) != len(channels):
             raise ConfigError(
                 [f"--units: {len(units)} units for {len(channels)} channels ({', '.join(channels)})"]

@@ -187,7 +187,7 @@ def _described(name: str, spec: SampleSpec) -> Described:
             [f"sources.{name}: its samples have shape {shape}; `limpet record` takes numbers by channel"]
         )
     names = spec.channels or tuple(f"ch{number}" for number in range(1, spec.shape[0] + 1))
-    return Described(list(names), spec.rate, spec.live)
+    return Described(list(names), spec.rate, spec.live, list(spec.units))
 
 
 class _Collector(logging.Handler):

@@ -18,18 +18,23 @@ from numpy.typing import NDArray
 
 from limpet import text_file
 from limpet.contracts.data import Array
-from limpet.errors import ConfigError
+from limpet.errors import ConfigError, UnreadableError
+from limpet.recordings import folder
+from limpet.sources.tables.form import Form
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from limpet.sources.tables.form import Form
-
 _GZIP = b"\x1f\x8b"
 _SHOWN = 80
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
+HALF_STEP = 5e-7
+"""Half of what the last digit of a time in a recording means, in seconds."""
+TIME = "time"
+"""The column with the times in a recording of such a folder."""
+_LIST = "Run: limpet label"
 STEADY = 0.1
 """A recording has a rate if no interval is further than this share from the median one."""
 
@@ -38,6 +43,7 @@ class Recording(msgspec.Struct):
     """``values`` ``(n, *shape)``, n at least 1; ``seconds`` float64 ``(n,)`` from the first sample, if known.
 
     ``gaps``: samples that do not follow the one before. ``notes``: what was passed over, each in a sentence.
+    ``units``: one for each channel where they are known, else none.
     """
 
     values: Array
@@ -46,6 +52,7 @@ class Recording(msgspec.Struct):
     seconds: NDArray[np.float64] | None = None
     gaps: tuple[int, ...] = ()
     notes: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
 
     @property
     def duration(self) -> float:
@@ -57,7 +64,43 @@ class Recording(msgspec.Struct):
 
 
 def load(path: Path, channels: Sequence[str], rate: float | None, form: Form | None = None) -> Recording:
-    """Read a recording by its suffix. ``rate`` replaces what it says of time, ``form`` says what a table is."""
+    """Read a recording by its suffix. ``rate`` replaces what it says of time, ``form`` says what a table is.
+
+    For a file that is listed in a folder of recordings, the folder says which channels it has, and more.
+    """
+    described = _described(path)
+    if described is None:
+        return _load(path, channels, rate, form)
+    channels = list(channels) or described.channels
+    form = form or Form(channels=tuple(channels))
+    form = msgspec.structs.replace(form, channels=tuple(channels), time=TIME if form.time is None else form.time)
+    return _completed(_load(path, channels, rate, form), described, rate)
+
+
+def _described(path: Path) -> folder.Recording | None:
+    """Return what the folder of recordings says of a file, if it lies in such a folder and is listed there."""
+    try:
+        return folder.read(path.parent).find(path.name) if folder.is_one(path.parent) else None
+    except UnreadableError as error:
+        raise ConfigError([f"path: {error}"]) from error
+    except OSError as error:
+        raise ConfigError([f"path: {path.parent / folder.MANIFEST}: {error.strerror}"]) from error
+
+
+def _completed(recording: Recording, described: folder.Recording, rate: float | None) -> Recording:
+    """Add what only the folder knows: gaps, units, and the rate if the times have none."""
+    if recording.seconds is not None and rate is None:
+        recording.rate = recording.rate or described.rate
+        at = np.searchsorted(recording.seconds, np.array(described.gaps, np.float64) - HALF_STEP)
+        found = {int(one) for one in at if 0 < one < len(recording.values)}
+        recording.gaps = tuple(sorted(found.union(recording.gaps)))
+    if described.units:
+        units = dict(zip(described.channels, described.units, strict=True))
+        recording.units = tuple(units.get(name, "") for name in recording.channels)
+    return recording
+
+
+def _load(path: Path, channels: Sequence[str], rate: float | None, form: Form | None) -> Recording:
     name = path.name.lower()
     if path.exists() and not path.is_file() and not path.is_dir():
         raise ConfigError([f"path: {path}: is not a regular file"])  # opening a FIFO would wait for its writer
@@ -68,6 +111,10 @@ def load(path: Path, channels: Sequence[str], rate: float | None, form: Form | N
             recording = _npy(path, channels)
         elif name.endswith((".wav", ".wave")):
             recording = _wav(path, channels)
+        elif folder.is_one(path):
+            raise ConfigError(
+                [f"path: {path}: is a folder of recordings; name one of them. {_LIST} {path} --list"]
+            )
         else:
             known = ".csv, .csv.gz, .tsv, .txt, .npy, .wav"
             raise ConfigError([f"path: {path}: expected a name that ends in {known}"])
@@ -115,7 +162,6 @@ def _check_channels(channels: Sequence[str], count: int) -> None:
 
 def _csv(path: Path, channels: Sequence[str], form: Form | None) -> Recording:
     from limpet.sources.tables import reading
-    from limpet.sources.tables.form import Form
 
     form = form or Form(channels=tuple(channels))
     with _text(path) as file:

@@ -5,6 +5,9 @@ with the times are detected in the file, see ``limpet.sources.tables``. Samples 
 NPY: an array ``(n, *shape)`` of any real dtype; samples are ``shape`` of that dtype, and an array ``(n,)`` is one
 channel. WAV: samples are float32 ``(channels,)`` from -1 to 1.
 
+A CSV file of a folder of recordings, as `limpet record` writes it: the folder says its channels, rate, units and
+gaps. Labels are no channels.
+
 Samples with a NaN or an infinite value are dropped and counted as ``not_finite``.
 """
 
@@ -24,6 +27,7 @@ from limpet.contracts.data import SampleSpec, empty_samples
 from limpet.contracts.fields import Positive
 from limpet.contracts.needs import Needs
 from limpet.errors import ConfigError
+from limpet.recordings import folder
 from limpet.sources._recordings import load
 from limpet.sources._rows import Cutter
 from limpet.sources.tables.form import Form
@@ -71,8 +75,9 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def needs(config: Config) -> Needs:
-    """Return the recording."""
-    return Needs(read=(config.path,))
+    """Return the recording, and the description of the folder of recordings that it lies in."""
+    described = folder.is_one(config.path.parent)
+    return Needs(read=(config.path, config.path.with_name(folder.MANIFEST)) if described else (config.path,))
 
 
 def describe(config: Config) -> SampleSpec:
@@ -110,7 +115,8 @@ def _spec(config: Config, recording: Recording) -> SampleSpec:
     values = recording.values
     live = config.speed != "flat-out"
     timed = recording.seconds is not None
-    return SampleSpec(values.shape[1:], values.dtype, recording.channels, recording.rate, live, timed)
+    shape, units = values.shape[1:], recording.units
+    return SampleSpec(shape, values.dtype, recording.channels, recording.rate, live, timed, units=units)
 
 
 def _play(config: Config, recording: Recording, dropped: Counter[str]) -> Iterator[Samples]:
