@@ -15,9 +15,11 @@ Each of its public modules is a command:
 from __future__ import annotations
 
 import argparse
-import importlib
+import ast
+import importlib.util
 import re
-from typing import TYPE_CHECKING, Any, NoReturn
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from limpet.errors import UsageError
 from limpet.module_names import module_names
@@ -78,9 +80,12 @@ class _Formatter(argparse.RawDescriptionHelpFormatter):
 
 def modules(commands: Any) -> dict[str, Any]:
     """Import all commands, and return them by name."""
+    return {name: importlib.import_module(f"{commands.__name__}.{name}") for name in _names(commands)}
+
+
+def _names(commands: Any) -> list[str]:
     names = module_names(commands)
-    ordered = [*(name for name in commands.ORDER if name in names), *names]
-    return {name: importlib.import_module(f"{commands.__name__}.{name}") for name in dict.fromkeys(ordered)}
+    return list(dict.fromkeys([*(name for name in commands.ORDER if name in names), *names]))
 
 
 def of_command(commands: Any, name: str) -> Parser:
@@ -108,16 +113,39 @@ def whole(commands: Any) -> Parser:
 
 def overview(commands: Any) -> str:
     """Return what ``PROGRAM --help`` prints: the commands by group."""
-    found = {name: module for name, module in modules(commands).items() if module.GROUP != INTERNAL}
+    read = {name: _line(commands, name) for name in _names(commands)}
+    found = {name: line for name, line in read.items() if line.group != INTERNAL}
     width = max(map(len, [*found, "-h, --help"])) + 2
     lines = [f"Usage: {commands.PROGRAM} COMMAND ...", "", commands.DESCRIPTION]
     for group, title in commands.GROUPS.items():
-        members = {name: module.HELP for name, module in found.items() if group == module.GROUP}
+        members = {name: line.help for name, line in found.items() if group == line.group}
         if members:
             lines += ["", f"{title}:", *(f"  {name:{width}}{what}" for name, what in members.items())]
     options = {"-h, --help": "Show this help.", "--version": "Show the version."}
     lines += ["", "Options:", *(f"  {name:{width}}{what}" for name, what in options.items())]
     return "\n".join([*lines, "", f"Options and examples of a command: {commands.PROGRAM} COMMAND --help", ""])
+
+
+class _Line(NamedTuple):
+    """What the list says of a command."""
+
+    help: str
+    group: str
+
+
+def _line(commands: Any, name: str) -> _Line:
+    """Read ``HELP`` and ``GROUP`` from the source of a command. Importing all would take long, and needs numpy."""
+    spec = importlib.util.find_spec(f"{commands.__name__}.{name}")
+    assert spec is not None
+    tree = ast.parse(Path(str(spec.origin)).read_text(encoding="utf-8"))
+    values: dict[str, Any] = {
+        target.id: node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    return _Line(values["HELP"], values["GROUP"])
 
 
 def unknown_command(commands: Any, name: str) -> UsageError:

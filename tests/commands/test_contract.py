@@ -69,6 +69,17 @@ def test_a_program_lists_its_commands_by_group(program: str) -> None:
     assert ran(program, "--version").stdout == f"{program} {__version__}\n"
 
 
+@pytest.mark.parametrize("program", PROGRAMS, ids=lambda program: program.PROGRAM)
+def test_the_list_needs_no_package(program: Any) -> None:
+    code = (
+        f"import sys, {program.__name__}; from limpet import command_parser\n"
+        f"print(command_parser.overview({program.__name__}))\n"
+        "print({'numpy', 'serial', 'msgspec'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.endswith("\nset()\n")
+
+
 def test_an_internal_command_is_not_listed_and_has_help() -> None:
     assert "tensors" not in ran("limpet", "--help").stdout
     assert ran("limpet", "tensors", "--help").stdout.startswith("Usage: limpet tensors")

@@ -48,7 +48,7 @@ CONTEXTS = (
 def is_strange(secret: str) -> bool:
     """Whether a text has a word that Limpet does not know. Only such a text can be found where none expects it."""
     tokens = re.findall(r"\w+", secret)
-    known = [t for t in tokens if t.casefold() in VOCABULARY or t.isdecimal() or len(t) < 3]
+    known = [t for t in tokens if len(t) < 3 or t.casefold() in VOCABULARY or re.fullmatch(r"[xX]?\d+\w{0,3}", t)]
     return len(known) < len(tokens) and not any(kind in secret.casefold() for kind in redaction.KINDS)
 
 

@@ -234,7 +234,8 @@ def _secret_files(value: Any, key: str = "") -> Iterator[str]:
 
 
 def _versions(context: _Context) -> str:
-    wanted = [re.split(r"[^\w-]", line)[0] for line in metadata.requires("limpet") or []]
+    needed = metadata.requires("limpet") or [] if _version("limpet") else []
+    wanted = [re.split(r"[^\w-]", line)[0] for line in needed]
     found = [f"{name} {version}" for name in sorted({*wanted, "pip"}) if (version := _version(name))]
     python = f"{platform.python_implementation()} {platform.python_version()}"
     return context.redactor.facts("\n".join([f"limpet {__version__}", python, *found, ""]))

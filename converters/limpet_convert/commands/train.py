@@ -15,7 +15,7 @@ from limpet_convert.training import job, outcome
 if TYPE_CHECKING:
     import argparse
 
-HELP = "train a small model from a folder of recordings, and package it as a bundle"
+HELP = "Train a small model from a folder of recordings"
 GROUP = "start"
 EXAMPLES = (
     ("limpet-convert train recordings", "Train a classifier of the labels, and write build/motion-1.limpet."),
