@@ -59,6 +59,7 @@ def test_it_finds_anomalies_in_telemetry_after_learning_from_some_with_anomalies
         wait_until(lambda: consumer.events("machine", "finished"))
         wait_until(lambda: len(consumer.results("machine")) == len(anomalous))
     assert (consumer.last("health/machine") or {})["version"] == 0
+    assert len(consumer.events("machine", "learned")) == 1
     first, later = np.split([result["output"] for result in consumer.results("machine")], [LEARNED_FROM])
     assert all(output["untrained"] and not output["anomalous"] for output in first)
     assert not any(output["untrained"] for output in later)

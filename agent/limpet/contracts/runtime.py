@@ -60,6 +60,10 @@ class Learning(Protocol):
         identifies what the inputs are: what was learned from inputs with another meaning does not count.
         """
 
+    @property
+    def learned(self) -> float:
+        """Share of its learning time that is over, 0 to 1."""
+
     def stop_learning(self) -> None:
         """Keep what was learned, and learn no more until ``learn`` is called. ``close`` does that too."""
 

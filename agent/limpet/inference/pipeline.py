@@ -240,6 +240,11 @@ class Pipeline:
             return ""
         return cast("Learning", self.model).learn(self.plan.learned, meaning(self.plan))
 
+    @property
+    def learned(self) -> float | None:
+        """Share of its learning time that is over, 0 to 1; ``None`` if its model does not learn."""
+        return cast("Learning", self.model).learned if self.plan.runtime.abilities.learns else None
+
     def stop_learning(self) -> None:
         """Have a model that learns keep what it learned, and learn no more."""
         if self.plan.runtime.abilities.learns:

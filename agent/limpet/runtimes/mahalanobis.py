@@ -174,6 +174,11 @@ class MahalanobisModel:
         self._closed = False
 
     @property
+    def learned(self) -> float:
+        """Share of its learning time that is over, 0 to 1."""
+        return self._share
+
+    @property
     def placement(self) -> None:
         """Has no ops."""
 
@@ -244,9 +249,6 @@ class MahalanobisModel:
         if self._share == 1 or now - self._saved_ns >= self._between_ns:
             self._save()
             self._saved_ns = now
-        if self._share == 1:
-            where = self._name if self._path is None else self._path.parent
-            log.info("%s: what is normal is learned, from %d windows", where, self._seen.windows)
 
     def _fit(self) -> None:
         rows = self._seen.rows

@@ -85,6 +85,8 @@ class Pipelines:
         self._swaps: dict[str, _Swap] = {}
         self._abandoned: list[Successor] = []
         self._failed: dict[str, int] = {}
+        self._untrained: set[str] = set()
+        """Pipelines whose model still learns."""
 
     @property
     def at_work(self) -> bool:
@@ -132,6 +134,8 @@ class Pipelines:
         """Run the windows that a block of samples completes."""
         for name in list(self.running):
             self._feed(name, samples)
+        if self._untrained:
+            self._look_at_learning()
 
     def watch_delegates(self) -> None:
         """Report pipelines that have just started, and those that moved to another delegate."""
@@ -198,6 +202,17 @@ class Pipelines:
     def _learn(self, name: str, pipeline: Pipeline) -> None:
         if problem := pipeline.learn():
             self._reports.notice(name, "warning", problem)
+        if pipeline.learned is not None and pipeline.learned < 1:
+            self._untrained.add(name)
+
+    def _look_at_learning(self) -> None:
+        """Report the pipelines whose model has learned all that it is to learn."""
+        for name in list(self._untrained):
+            learned = self.running[name].pipeline.learned if name in self.running else None
+            if learned is None or learned >= 1:
+                self._untrained.remove(name)
+            if learned is not None and learned >= 1:
+                self._reports.learned(name)
 
     def _warn(self, name: str, pipeline: Pipeline) -> None:
         for warning in pipeline.plan.warnings:

@@ -111,6 +111,10 @@ class Reports:
         log.warning("pipeline %s: %s", name, reason)
         self._supervisor.send(Notice(name, event, cleaned(reason)))
 
+    def learned(self, name: str) -> None:
+        """Report that a model has learned all that it is to learn, and stays as it is."""
+        self._supervisor.send(Notice(name, "learned", "its model has learned what is normal, and stays as it is"))
+
     def check_rate(self, running: RunningPipeline, samples: Samples) -> None:
         """Report if samples no longer come at the rate that the model was made for, or do so again."""
         watched = running.pipeline.rate
