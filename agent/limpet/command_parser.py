@@ -15,8 +15,7 @@ Each of its public modules is a command:
 from __future__ import annotations
 
 import argparse
-import ast
-import importlib.util
+import importlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -135,9 +134,10 @@ class _Line(NamedTuple):
 
 def _line(commands: Any, name: str) -> _Line:
     """Read ``HELP`` and ``GROUP`` from the source of a command. Importing all would take long, and needs numpy."""
-    spec = importlib.util.find_spec(f"{commands.__name__}.{name}")
-    assert spec is not None
-    tree = ast.parse(Path(str(spec.origin)).read_text(encoding="utf-8"))
+    import ast
+
+    file = next(path for folder in commands.__path__ if (path := Path(folder, f"{name}.py")).exists())
+    tree = ast.parse(file.read_text(encoding="utf-8"))
     values: dict[str, Any] = {
         target.id: node.value.value
         for node in tree.body

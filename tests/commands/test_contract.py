@@ -125,8 +125,10 @@ def test_a_command_imports_no_other_one(name: str) -> None:
     code = (
         "import sys; from limpet import command_parser, commands\n"
         f"command_parser.of_command(commands, {name!r})\n"
-        "print([n.rpartition('.')[2] for n in sys.modules if n.startswith('limpet.commands.')])"
+        "print([n.rpartition('.')[2] for n in sys.modules if n.startswith('limpet.commands.')])\n"
+        "print({'difflib', 'shtab'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
-    found = [one for one in ast.literal_eval(done.stdout) if not one.startswith("_")]
-    assert found == [name]
+    names, others = done.stdout.splitlines()
+    assert [one for one in ast.literal_eval(names) if not one.startswith("_")] == [name]
+    assert others == "set()"

@@ -10,11 +10,11 @@ from limpet.errors import LimpetError
 if TYPE_CHECKING:
     import argparse
 
-HELP = "Check that the daemon with this $RUNTIME_DIRECTORY makes progress"
+HELP = "Check that the daemon makes progress, for health checks"
 GROUP = "service"
 EXAMPLES = (
-    ("limpet alive", "Exit status 1 if the daemon has made no progress for 30 seconds."),
-    ("limpet alive --ready", "Exit status 1 also while a pipeline starts."),
+    ("limpet alive", "Exit status 1 if the daemon of this $RUNTIME_DIRECTORY made no progress for 30 seconds."),
+    ("limpet alive --ready", "Exit status 1 also while a pipeline starts, for a readiness check."),
 )
 
 
@@ -27,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=30.0,
         help="Longest age of the last sign of life. Default: 30.",
     )
-    parser.add_argument("--ready", action="store_true", help="Fail also while a pipeline is still starting.")
+    parser.add_argument(
+        "--ready", action="store_true", help="Exit status 1 also while a pipeline starts, for a readiness check."
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:

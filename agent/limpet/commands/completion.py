@@ -9,12 +9,18 @@ from limpet import commands, completion
 if TYPE_CHECKING:
     import argparse
 
-HELP = "Print the script that completes commands in bash, zsh or fish"
+HELP = "Print a script for tab completion in bash, zsh or fish"
 GROUP = "service"
 EXAMPLES = (
-    ("limpet completion bash > ~/.local/share/bash-completion/completions/limpet", "For bash."),
-    ("limpet completion zsh > ~/.zfunc/_limpet", "For zsh, with fpath+=~/.zfunc before compinit."),
-    ("limpet completion fish > ~/.config/fish/completions/limpet.fish", "For fish."),
+    (
+        "limpet completion bash > ~/.local/share/bash-completion/completions/limpet",
+        "Complete in bash, from the next shell on.",
+    ),
+    (
+        "limpet completion zsh > ~/.zfunc/_limpet",
+        "Complete in zsh, with fpath+=~/.zfunc before compinit in ~/.zshrc.",
+    ),
+    ("limpet completion fish > ~/.config/fish/completions/limpet.fish", "Complete in fish."),
 )
 
 

@@ -29,7 +29,7 @@ EXAMPLES = (
     ("limpet infer motion-1.limpet walk.csv --channels ax,ay,az --rate 100", "Choose the columns and the rate."),
     (
         "limpet infer keyword.tflite yes.wav --window 1s --decoder classify",
-        "Describe what the model's file does not say.",
+        "Set the window and the decoder of a model whose file has none.",
     ),
 )
 
@@ -43,38 +43,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("model", type=Path, metavar="MODEL", help="A bundle (.limpet) or a .tflite file.")
     add("input", type=Path, metavar="RECORDING", help="A recording: .csv, .npy or .wav.")
     add("--delegate", metavar="NAME", default="cpu", help="Delegate to run the model on. Default: cpu.")
-    add("--rate", type=float, help="Samples a second. Default: what the recording says.")
-    add("--channels", metavar="A,B", help="Columns to read, in this order. Default: all but the time.")
+    add("--rate", type=float, metavar="HZ", help="Samples a second. Default: from the recording.")
+    add("--channels", metavar="A,B", help="Columns to read, in this order. Default: all except the time.")
     add("--window", metavar="LENGTH", help="Samples (128) or time (2s, 500ms) of a window. Default: the model's.")
-    add("--hop", metavar="LENGTH", help="From one window to the next, as --window. Default: a whole window.")
+    add(
+        "--hop",
+        metavar="LENGTH",
+        help="From the start of a window to the next, such as 64 or 500ms. Default: a whole window.",
+    )
     add(
         "--transforms",
         metavar="TOML",
-        help="""Instead of the model's own, as '[{kind = "normalise", mean = 0.5, std = 2.0}]'. [] for none.""",
+        help="""Transforms, such as '[{kind = "normalise", mean = 0.5, std = 2}]', or []. Default: the model's.""",
     )
     add(
         "--decoder",
         metavar="TOML",
-        help="""Instead of the model's own: detect, or '{kind = "classify", labels = ["a", "b"]}'.""",
+        help="""Decoder: detect, or '{kind = "classify", labels = ["a", "b"]}'. Default: the model's.""",
     )
     add(
         "--inputs",
         metavar="TOML",
-        help="""What each input gets, as '{a = ["ax"], h = {state = "h_out"}}'. Default: what the model says.""",
+        help="""Channels of each input: '{a = ["ax"], h = {state = "h_out"}}'. Default: the model's.""",
     )
     add(
         "--stateful",
         action=argparse.BooleanOptionalAction,
-        help="Keep the model's state from window to window, or clear it. Default: what the model says.",
+        help="Keep the model's state from window to window, or clear it. Default: as the model says.",
     )
-    add("--signature", metavar="KEY", help="Which signature of the model to run. Default: its first graph.")
-    add("--time", metavar="COLUMN", help="Column of a table with the times. Default: recognised by its name.")
+    add("--signature", metavar="KEY", help="Signature of the model to run. Default: its first graph.")
+    add("--time", metavar="COLUMN", help="Column with the times in a .csv file. Default: detected by its name.")
     add(
         "--delimiter",
         metavar="CHARACTER",
-        help="Separator of the columns of a table. Default: recognised from the file.",
+        help="Separator of the columns in a .csv file. Default: detected.",
     )
-    add("--decimal", choices=[".", ","], help="Decimal character of a table. Default: recognised from the file.")
+    add("--decimal", choices=[".", ","], help="Decimal character in a .csv file. Default: detected.")
 
 
 def main(arguments: argparse.Namespace) -> int:

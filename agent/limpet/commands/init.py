@@ -70,11 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="A .limpet or .tflite file. Default: the newest bundle in the store.",
     )
     add("--port", help="Serial port of the sensor. Default: the port, if there is only one.")
-    add("--baud", type=int, help="Bit rate of the port. Default: the usual ones are tried.")
+    add("--baud", type=int, help="Bit rate of the port. Default: detected.")
     add(
         "--framing",
-        help="cobs, csv or json; init does not listen to the port then, and the board can be attached later. "
-        "Default: recognised from what the sensor sends.",
+        help="cobs, csv or json. With it, Limpet does not listen to the port. Default: detected.",
     )
     add(
         "--channels",

@@ -39,7 +39,7 @@ HELP = "Show a model: inputs, outputs, ops and what delegates cover"
 GROUP = "models"
 EXAMPLES = (
     ("limpet inspect motion-1.limpet", "Show a bundle."),
-    ("limpet inspect motion --delegate gpu", "Show a model of the store, and run it on a delegate."),
+    ("limpet inspect motion --delegate gpu", "Show the newest version in the store, and run it on a delegate."),
 )
 
 
@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         action="append",
         default=[],
-        help="Run the model on this delegate too, and prove where each op runs.",
+        help="Run the model on this delegate too, and show where each op runs. Can be repeated.",
     )
     parser.add_argument("--json", action="store_true", help="Print one JSON object.")
 

@@ -36,6 +36,9 @@ EXAMPLES = (
     ("limpet model use motion@previous", "Go back to the version that ran before."),
 )
 
+_LIST = "List the bundles in the store."
+_USE = "Choose the version of a model that runs."
+
 PATIENCE = 30.0
 """Seconds that the daemon may take until the chosen version runs."""
 _MODEL = re.compile(
@@ -59,15 +62,15 @@ class Row(msgspec.Struct):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     actions = parser.add_subparsers(required=True, metavar="ACTION", title="Actions")
-    listing = actions.add_parser("list", help="List the bundles in the store.")
+    listing = actions.add_parser("list", help=_LIST, description=_LIST)
     listing.add_argument("--json", action="store_true", help="Print one JSON array.")
     _add_file(listing)
     listing.set_defaults(act=_list)
-    using = actions.add_parser("use", help="Choose the version of a model that runs.")
+    using = actions.add_parser("use", help=_USE, description=_USE)
     using.add_argument(
         "model",
         metavar="MODEL",
-        help="NAME-VERSION, NAME@previous for what ran before, or NAME@newest for no pin.",
+        help="NAME-VERSION; NAME@previous, the version that ran before; or NAME@newest, always the newest.",
     )
     _add_file(using)
     using.set_defaults(act=_use)

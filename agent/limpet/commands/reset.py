@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import IO
 
-HELP = "Delete models, cache, outbox and captured data, keep the id"
+HELP = "Delete models, cache, outbox and captured data; keep the device id"
 GROUP = "service"
 EXAMPLES = (
     ("sudo systemctl stop limpet && sudo limpet reset", "Ask, then reset the state directory of the service."),

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 HELP = "Run a model that comes on stdin, for limpet-convert --device"
 GROUP = "internal"
 EXAMPLES = (
-    ("ssh pi@kitchen.local limpet tensors", "What limpet-convert --device ssh://pi@kitchen.local starts."),
+    (
+        "ssh pi@kitchen.local limpet tensors",
+        "The command that limpet-convert --device ssh://pi@kitchen.local runs.",
+    ),
 )
 
 

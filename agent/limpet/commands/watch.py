@@ -66,7 +66,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="Certificate authority to trust, for mqtts://. Default: the system's authorities.",
     )
-    add("--plain", action="store_true", help="Print lines, as Limpet does if standard output is no terminal.")
+    add(
+        "--plain",
+        action="store_true",
+        help="Print lines, not a screen. Default if standard output is not a terminal.",
+    )
     add("--seconds", type=positive, metavar="SECONDS", help="How long to watch. Default: until q or Ctrl-C.")
     add("--svg", type=Path, metavar="FILE", help="Save a picture of the last screen.")
 

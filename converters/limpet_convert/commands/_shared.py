@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 def add_project(parser: argparse.ArgumentParser, meaning: str = "Project file. Default: convert.toml.") -> None:
     """Declare the project file and where results go."""
-    parser.add_argument("project", type=Path, nargs="?", default=Path("convert.toml"), help=meaning)
+    parser.add_argument(
+        "project", type=Path, metavar="PROJECT", nargs="?", default=Path("convert.toml"), help=meaning
+    )
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="Folder for results. Default: build, beside the project file."
     )
@@ -36,13 +38,13 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--device",
         metavar="URL",
-        help="ssh://[user@]host[:port][?limpet=PATH], or mqtt[s]://[user@]broker/[prefix/]device/pipeline.",
+        help="Device: ssh://[USER@]HOST[:PORT][?limpet=PATH], or mqtt[s]://[USER@]BROKER/[PREFIX/]DEVICE/PIPELINE.",
     )
     group.add_argument(
-        "--delegate", metavar="NAME", default="", help="Delegate on the device, by ssh. Default: cpu."
+        "--delegate", metavar="NAME", default="", help="Delegate on the device, with ssh://. Default: cpu."
     )
     for flag, what in (
-        ("--password-file", "File with the password for the broker."),
+        ("--password-file", "File with the password for an mqtt:// device."),
         ("--ca-file", "Certificate authority of the broker."),
         ("--cert-file", "Certificate of this client."),
         ("--key-file", "Private key of this client."),

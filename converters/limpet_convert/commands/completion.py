@@ -10,15 +10,18 @@ from limpet_convert import commands
 if TYPE_CHECKING:
     import argparse
 
-HELP = "Print the script that completes commands in bash, zsh or fish"
+HELP = "Print a script for tab completion in bash, zsh or fish"
 GROUP = "service"
 EXAMPLES = (
-    ("limpet-convert completion bash > ~/.local/share/bash-completion/completions/limpet-convert", "For bash."),
+    (
+        "limpet-convert completion bash > ~/.local/share/bash-completion/completions/limpet-convert",
+        "Complete in bash, from the next shell on.",
+    ),
     (
         "limpet-convert completion zsh > ~/.zfunc/_limpet-convert",
-        "For zsh, with fpath+=~/.zfunc before compinit.",
+        "Complete in zsh, with fpath+=~/.zfunc before compinit in ~/.zshrc.",
     ),
-    ("limpet-convert completion fish > ~/.config/fish/completions/limpet-convert.fish", "For fish."),
+    ("limpet-convert completion fish > ~/.config/fish/completions/limpet-convert.fish", "Complete in fish."),
 )
 
 

@@ -31,13 +31,14 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     _shared.add_project(
-        parser, "Project file, or a model, which needs no project and is written here. Default: convert.toml."
+        parser,
+        "Project file, or a model. Of a model the result is written here. Default: convert.toml.",
     )
     parser.add_argument(
         "--options",
         default="{}",
         metavar="TOML",
-        help="Options of the model's converter, as '{ shape = [100, 6] }'.",
+        help="Options of the model's converter, such as '{ shape = [100, 6] }'.",
     )
 
 

@@ -31,15 +31,17 @@ SEED = 1
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("first", type=Path, help="A model: .tflite, .onnx, .mlpackage, .keras or .pt2.")
-    parser.add_argument("second", type=Path, help="Another model.")
+    parser.add_argument(
+        "first", type=Path, metavar="FIRST", help="A model: .tflite, .onnx, .mlpackage, .keras or .pt2."
+    )
+    parser.add_argument("second", type=Path, metavar="SECOND", help="Another model.")
     parser.add_argument(
         "--inputs",
         type=Path,
         metavar="FILE",
-        help="Inputs (n, *shape) as .npy, or as .npz by the first model's names. Default: random normal ones.",
+        help="Inputs (n, *shape) as .npy, or as .npz by the first model's names. Default: random values.",
     )
-    parser.add_argument("--count", type=int, default=8, help="How many random inputs. Default: 8.")
+    parser.add_argument("--count", type=int, metavar="N", default=8, help="Number of random inputs. Default: 8.")
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -29,12 +29,12 @@ EXAMPLES = (
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
-    parser.add_argument("file", type=Path, help="A model of any format, recognised by its content, or a bundle.")
+    parser.add_argument("file", type=Path, metavar="FILE", help="A bundle, or a model of any format.")
     parser.add_argument(
         "--key",
         type=Path,
         metavar="FILE.pub",
-        help="Refuse a bundle that this public key's owner did not sign.",
+        help="Public key. Exit status 1 if the bundle is not signed with it.",
     )
 
 

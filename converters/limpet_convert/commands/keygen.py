@@ -18,7 +18,10 @@ EXAMPLES = (("limpet-convert keygen release.key", "Write release.key (secret) an
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument(
-        "key", type=Path, help="File for the private key. The public key is written beside it, as .pub."
+        "key",
+        type=Path,
+        metavar="KEY",
+        help="File for the private key. The public key is written beside it, as .pub.",
     )
 
 

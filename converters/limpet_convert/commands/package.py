@@ -31,36 +31,58 @@ _TEXTS = ("name", "task", "description", "licence", "unit", "purpose", "limits")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     _shared.add_project(
-        parser, "Project file, or a .tflite model (float, int8, uint8), which needs none. Default: convert.toml."
+        parser,
+        "Project file, or a .tflite model (float, int8 or uint8). Default: convert.toml.",
     )
-    group = parser.add_argument_group("for a .tflite model: what its file does not say")
+    group = parser.add_argument_group("for a .tflite model, what its file does not say")
     add = group.add_argument
     add("--name", help="Name of the bundle. Default: the file's name.")
-    add("--version", type=int, help="Default: 1.")
+    add("--version", type=int, metavar="N", help="Version of the bundle. Default: 1.")
     add(
         "--labels",
         metavar="FILE",
-        help="A label a line, in order of the outputs, or each behind its number from 0. Default: the file's own.",
+        help="One label a line, in the order of the outputs, with or without its number. Default: the model's.",
     )
     add("--window", metavar="LENGTH", help="Samples (128) or time (2s, 500ms) of a window. Default: 1 sample.")
-    add("--hop", metavar="LENGTH", help="From one window to the next, as --window. Default: a whole window.")
+    add(
+        "--hop",
+        metavar="LENGTH",
+        help="From the start of a window to the next, such as 64 or 500ms. Default: a whole window.",
+    )
     add("--channels", metavar="A,B", help="Channels of the source that the model takes, in this order.")
-    add("--inputs", metavar="TOML", help="""Of several inputs, as '{ x = ["ax"], h = { state = "h_out" } }'.""")
-    add("--rate", type=float, help="Samples a second that the model is made for.")
+    add(
+        "--inputs",
+        metavar="TOML",
+        help="""Channels of each of several inputs: '{ x = ["ax"], h = { state = "h_out" } }'.""",
+    )
+    add("--rate", type=float, metavar="HZ", help="Samples a second that the model is made for.")
     add("--unit", help="Unit of the samples.")
     add(
         "--transforms",
         metavar="TOML",
-        help="""As '[{kind = "normalise", mean = 0.5, std = 2.0}]'. [] for none. Default: the file's own.""",
+        help="""Transforms, such as '[{kind = "normalise", mean = 0.5, std = 2}]', or []. Default: the file's.""",
     )
-    add("--decoder", metavar="TOML", help="""classify, or '{kind = "detect"}'. Default: chosen by the labels.""")
+    add(
+        "--decoder",
+        metavar="TOML",
+        help="""Decoder: classify, or '{kind = "detect"}'. Default: chosen by the labels.""",
+    )
     add("--stateful", choices=["true", "false"], help="Whether the model's state lasts from window to window.")
-    add("--samples", metavar="FILE", action="append", help="Recording, or .npy of windows, for golden vectors.")
-    add("--golden", type=int, metavar="N", help="How many golden vectors. Default: 8.")
-    add("--task", help="For the model card: classify, detect, regress or anomaly. Default: the decoder's.")
+    add(
+        "--samples",
+        metavar="FILE",
+        action="append",
+        help="Recording or .npy of windows, for golden vectors. Can be repeated.",
+    )
+    add("--golden", type=int, metavar="N", help="Number of golden vectors. Default: 8.")
+    add("--task", help="Task in the model card: classify, detect, regress or anomaly. Default: the decoder's.")
     for name in ("description", "licence", "purpose", "limits"):
-        add(f"--{name}", help="For the model card.")
-    add("--sign", metavar="KEY", help="A private key of `limpet-convert keygen`, or agent:COMMENT.")
+        add(f"--{name}", metavar="TEXT", help=f"{name.capitalize()} in the model card.")
+    add(
+        "--sign",
+        metavar="KEY",
+        help="Private key of `limpet-convert keygen`, or agent:COMMENT for a key in your ssh-agent.",
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:

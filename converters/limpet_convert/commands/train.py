@@ -28,8 +28,8 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     add = parser.add_argument
-    add("folder", type=Path, help="Folder of recordings, as `limpet record` writes it.")
-    add("--task", choices=["classify"], default="classify", help="Default: classify.")
+    add("folder", type=Path, metavar="FOLDER", help="Folder of recordings, as `limpet record` writes it.")
+    add("--task", choices=["classify"], default="classify", help="What to learn. Default: classify.")
     add("--name", default="motion", help="Name of the bundle. Default: motion.")
     add(
         "--version",
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--channels", default="", metavar="A,B", help="Channels to learn from. Default: all that are usable.")
     add("--window", type=int, metavar="SAMPLES", help="Length of a window. Default: chosen from the data.")
     add("--test", type=Path, metavar="FOLDER", help="More recordings, which only measure the bundle.")
-    add("--framework", choices=["torch", "keras"], default="", help="Default: the one that is installed.")
+    add("--framework", choices=["torch", "keras"], default="", help="Trainer. Default: what is installed.")
     add("--force", action="store_true", help="Write a bundle also if the model is no better than chance.")
     add("--json", action="store_true", help="Print the report as one JSON document.")
 

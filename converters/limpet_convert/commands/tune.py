@@ -40,9 +40,11 @@ CALIBRATED: tuple[Variant, ...] = ("int8", "int16x8", "mixed")
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     _shared.add_project(parser)
-    parser.add_argument("--size", type=int, metavar="BYTES", help="Largest model.")
-    parser.add_argument("--loss", type=float, metavar="POINTS", help="Largest loss of the metric, in hundredths.")
-    parser.add_argument("--latency", type=float, metavar="MICROSECONDS", help="Longest time of a run.")
+    parser.add_argument("--size", type=int, metavar="BYTES", help="Target: maximum size of the model.")
+    parser.add_argument(
+        "--loss", type=float, metavar="POINTS", help="Target: maximum loss of the metric, in hundredths."
+    )
+    parser.add_argument("--latency", type=float, metavar="MICROSECONDS", help="Target: maximum time of a run.")
     parser.add_argument(
         "--profile",
         metavar="NAME|FILE",
@@ -52,7 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--measure-profile",
         type=Path,
         metavar="FILE",
-        help="Write a profile of --device to this file, and try nothing.",
+        help="Write a profile of --device to this file, and end.",
     )
     _shared.add_device(parser)
 

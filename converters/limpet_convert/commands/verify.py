@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs=2,
         metavar=("FLOAT", "OTHER"),
-        help="Compare these two model files, of any format, on the project's held-back data instead.",
+        help="Compare two model files of any format on the held-back data.",
     )
 
 
