@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, TypeVar
 
 import msgspec
 from msgspec import Meta
@@ -171,6 +171,20 @@ def usual() -> Path:
     return here if here.exists() else Path("/etc/limpet/limpet.toml")
 
 
+class Reading(NamedTuple):
+    """What a configuration file says, right or wrong.
+
+    ``config`` has what is right. What is wrong is left out of it, or has its default. ``wrong`` has the pipelines
+    that are not as they were written, so their models cannot be checked. ``problems`` say why.
+    ``no_reporter``: the file has no table of a reporter, neither right nor wrong.
+    """
+
+    config: Config
+    problems: list[str]
+    wrong: frozenset[str]
+    no_reporter: bool
+
+
 def read(path: Path | str) -> Config:
     """Read a configuration file. ``ConfigFileError`` has all that is wrong with its form."""
     text, tables = parse(path)
@@ -203,39 +217,75 @@ def parse(path: Path | str) -> tuple[str, dict[str, Any]]:
 
 def build(tables: Mapping[str, Any], base: Path) -> Config:
     """Turn parsed TOML into a ``Config``. ``ConfigError`` has all that is wrong with its form."""
+    reading = examine(tables, base)
+    if reading.problems:
+        raise ConfigError(reading.problems)
+    return reading.config
+
+
+def examine(tables: Mapping[str, Any], base: Path) -> Reading:
+    """Return what is right of parsed TOML, and all that is wrong with its form."""
     problems: list[str] = []
     groups = {name: _group(tables, name, problems) for name in ("device", "sources", "pipelines")}
     device = fill(Device, groups["device"], "device", base, problems)
+    places_known = device is not None
+    if device is None:
+        sound = {"id": "unnamed", **_values(Device, groups["device"], "", base, [])}
+        device = Device(**sound)
+        places_known = {"state", "models"} & groups["device"].keys() <= sound.keys()
     sources = {
         name: table
         for name, raw in _named(groups["sources"], "sources", problems)
         if (table := _table(raw, f"sources.{name}", problems))
     }
-    pipelines = {
-        name: pipeline
-        for name, raw in _named(groups["pipelines"], "pipelines", problems)
-        if (pipeline := fill(PipelineConfig, raw, f"pipelines.{name}", base, problems))
-    }
-    for name, pipeline in pipelines.items():
-        if pipeline.source not in groups["sources"]:
-            problems.append(
-                f"pipelines.{name}.source: no source {pipeline.source!r}{suggest(pipeline.source, sources)}"
-            )
-        problems.extend(f"pipelines.{name}.{problem}" for problem in _heavier(pipeline))
+    extras = {name: _group(tables, name, problems) for name in ("delegates", "governor") if name in tables}
+    delegates = _delegates(extras.get("delegates", {}), base, problems)
+    pipelines, wrong = _pipelines(groups, delegates, base, problems)
     if "pipelines" in tables and not groups["pipelines"]:
         problems.append("pipelines: empty; name at least one, as [pipelines.motion]")
-    extras = {name: _group(tables, name, problems) for name in ("delegates", "governor") if name in tables}
-    delegates = {
-        name: meant
-        for name, raw in _named(extras.get("delegates", {}), "delegates", problems)
-        if (meant := fill(DelegateTable, raw, f"delegates.{name}", base, problems))
-    }
-    governor = fill(GovernorTable, extras.get("governor", {}), "governor", base, problems)
+    governor = fill(GovernorTable, extras.get("governor", {}), "governor", base, problems) or GovernorTable()
     reporters = _reporters(tables, problems)
     problems.extend(_unknown(name, tables[name]) for name in tables if name not in TABLES)
-    if problems or device is None or governor is None:
-        raise ConfigError(problems)
-    return Config(base, device, sources, pipelines, reporters, delegates, governor)
+    known = {name: table for name, table in delegates.items() if table is not None}
+    return Reading(
+        Config(base, device, sources, pipelines, reporters, known, governor),
+        problems,
+        wrong if places_known else frozenset(pipelines),
+        not tables.keys() & {"reporters", *SHORT_REPORTERS},
+    )
+
+
+def _delegates(group: Mapping[str, Any], base: Path, problems: list[str]) -> dict[str, DelegateTable | None]:
+    """Return the tables of delegates by name, ``None`` for each that is wrong."""
+    return {
+        name: fill(DelegateTable, raw, f"delegates.{name}", base, problems)
+        for name, raw in _named(group, "delegates", problems)
+    }
+
+
+def _pipelines(
+    groups: Mapping[str, Mapping[str, Any]],
+    delegates: Mapping[str, DelegateTable | None],
+    base: Path,
+    problems: list[str],
+) -> tuple[dict[str, PipelineConfig], frozenset[str]]:
+    """Return the pipelines by name, and the names of those that are not as they were written."""
+    found: dict[str, PipelineConfig] = {}
+    wrong: set[str] = set()
+    for name, raw in _named(groups["pipelines"], "pipelines", problems):
+        pipeline = fill(PipelineConfig, raw, f"pipelines.{name}", base, problems)
+        if pipeline is None:
+            wrong.add(name)
+            pipeline = _partly(PipelineConfig, raw, base)
+        named = pipeline.source if pipeline else raw.get("source")
+        if isinstance(named, str) and named not in groups["sources"]:
+            problems.append(f"pipelines.{name}.source: no source {named!r}{suggest(named, groups['sources'])}")
+        if pipeline is None:
+            continue
+        problems.extend(f"pipelines.{name}.{problem}" for problem in _heavier(pipeline))
+        if known := [each for each in pipeline.delegates if delegates.get(each, each) is not None]:
+            found[name] = msgspec.structs.replace(pipeline, delegates=known)
+    return found, frozenset(wrong)
 
 
 def fill(kind: type[S], table: Mapping[str, Any], where: str, base: Path, problems: list[str]) -> S | None:
@@ -244,6 +294,32 @@ def fill(kind: type[S], table: Mapping[str, Any], where: str, base: Path, proble
     Unlike ``msgspec.convert`` it does not stop at the first problem, and names the key that was meant. A field
     of type ``Path`` starts at ``base``.
     """
+    before = len(problems)
+    values = _values(kind, table, where, base, problems)
+    if len(problems) > before:
+        return None
+    try:
+        return kind(**values)
+    except ConfigError as error:
+        reasons = error.problems
+    except ValueError as error:
+        reasons = (str(error),)
+    problems += [below(where, reason, kind.__struct_encode_fields__) for reason in reasons]
+    return None
+
+
+def _partly(kind: type[S], table: Mapping[str, Any], base: Path) -> S | None:
+    """Return the struct ``kind`` with the keys of a table that are right; ``None`` if they are not enough."""
+    try:
+        return kind(**_values(kind, table, "", base, []))
+    except (TypeError, ValueError):
+        return None
+
+
+def _values(
+    kind: type[S], table: Mapping[str, Any], where: str, base: Path, problems: list[str]
+) -> dict[str, Any]:
+    """Return the values of the keys that are right, and add what is wrong with the others to ``problems``."""
 
     def locate(wanted: type, value: Any) -> Any:
         if wanted is Path and isinstance(value, str):
@@ -253,7 +329,6 @@ def fill(kind: type[S], table: Mapping[str, Any], where: str, base: Path, proble
     def convert(value: Any, wanted: Any) -> Any:
         return msgspec.convert(value, wanted, dec_hook=locate)
 
-    before = len(problems)
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     problems.extend(f"{where}.{key}: unknown key{suggest(key, fields)}" for key in table if key not in fields)
     values: dict[str, Any] = {}
@@ -265,13 +340,7 @@ def fill(kind: type[S], table: Mapping[str, Any], where: str, base: Path, proble
                 problems += _form().problems_of(table[key], field.type, f"{where}.{key}", convert)
         elif field.required:
             problems.append(_form().missing(field.type, f"{where}.{key}"))
-    if len(problems) > before:
-        return None
-    try:
-        return kind(**values)
-    except ValueError as error:
-        problems.append(below(where, str(error), fields))
-        return None
+    return values
 
 
 def _form() -> Any:

@@ -25,6 +25,10 @@ class ConfigError(LimpetError):
         self.problems = tuple(problems)
 
 
+class NoAccessError(ConfigError):
+    """This user may not open files that the configuration names. Another user, such as the service's, may."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """Something wrong with a configuration file, and where it is.

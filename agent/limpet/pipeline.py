@@ -28,6 +28,7 @@ from limpet.inference.single import likely_samples, plan_model
 from limpet.models import bundle as bundles
 from limpet.models import pins
 from limpet.option_values import filled
+from limpet.problems.locate import in_file
 from limpet.wording import suggest
 
 if TYPE_CHECKING:
@@ -132,15 +133,16 @@ class Pipeline(Generic[T]):
         version in the store that does not work is passed over as in the daemon, with a warning in the log.
         """
         config = pins.read_config(path)
-        if name not in config.pipelines:
-            raise ConfigError([f"{path}: no pipeline {name!r}{suggest(name, config.pipelines)}"])
-        wanted = config.pipelines[name].source
-        source = plan_source(sources_alone(config, [wanted]), wanted)
 
         def opened(assignment: Assignment) -> Core:
             return Core(plan_pipeline(assignment, name, source.spec))
 
-        core, runs = first_that_works(config, name, opened)
+        with in_file(path):
+            if name not in config.pipelines:
+                raise ConfigError([f"pipelines: no pipeline {name!r}{suggest(name, config.pipelines)}"])
+            wanted = config.pipelines[name].source
+            source = plan_source(sources_alone(config, [wanted]), wanted)
+            core, runs = first_that_works(config, name, opened)
         for why in runs.passed_over:
             log.warning("pipeline %s: passed over %s", name, why)
         made: Pipeline[Any] = cls.__new__(cls)

@@ -98,14 +98,14 @@ def test_check_says_what_is_wrong(
     pipeline: dict[str, Any], more: dict[str, Any], problem: str, folder: Path
 ) -> None:
     try:
-        problems, _ = check.inspect(config.build({**tables(**pipeline), **more}, folder))
+        problems, *_ = check.inspect(config.build({**tables(**pipeline), **more}, folder))
     except ConfigError as error:
         problems = list(error.problems)
     assert any(problem in said for said in problems), problems
 
 
 def test_check_shows_every_rung(folder: Path) -> None:
-    _, lines = check.inspect(config.build(tables(ladder=[{"every": 4}], delegates=["gpu"]), folder))
+    lines = check.inspect(config.build(tables(ladder=[{"every": 4}], delegates=["gpu"]), folder)).lines
     # What a GPU lacks on this machine, if it lacks anything, comes behind.
     assert [line.partition("; not here: gpu: ")[0] for line in lines] == [
         "motion: line -> dense 0 on gpu, cpu",
@@ -118,7 +118,7 @@ def test_check_says_that_core_ml_needs_macos(folder: Path) -> None:
     bundle(
         folder / "apple-1.limpet", {"model.mlmodel": b""}, name="apple", runtime="coreml", model="model.mlmodel"
     )
-    problems, _ = check.inspect(config.build(tables(model="apple-1.limpet"), folder))
+    problems, *_ = check.inspect(config.build(tables(model="apple-1.limpet"), folder))
     assert any("needs macOS" in problem for problem in problems)
 
 

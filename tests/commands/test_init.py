@@ -29,6 +29,7 @@ from limpet.sources import _recognition
 from limpet.sources.framings import cobs
 from support import models
 from support.broker import mosquitto
+from support.certificates import authority
 from support.ptys import Board
 
 if sys.version_info >= (3, 11):
@@ -182,7 +183,7 @@ def test_a_file_that_is_there_stays(tmp_path: Path) -> None:
 
 
 def test_secrets_are_named_not_copied(tmp_path: Path) -> None:
-    secret, ca = tmp_path / "secret", tmp_path / "ca.pem"
+    secret, ca = tmp_path / "secret", authority(tmp_path)
     secret.write_text("hunter2")
     options = ["--url", "mqtts://b", "--username", "u", "--password-file", secret, "--ca-file", ca]
     run(tmp_path, "init", "--port", "/dev/x", "--model", BUNDLE, *FLAGS, *options)

@@ -34,8 +34,8 @@ def put(folder: Path, version: int, *, damaged: bool = False, **fields: Any) -> 
 
 def check(path: Path) -> str:
     """Return what ``limpet check`` finds."""
-    problems, lines = inspect(pins.read_config(path))
-    return "\n".join([*lines, *problems])
+    found = inspect(pins.read_config(path))
+    return "\n".join([*found.lines, *found.problems])
 
 
 def runs(consumer: Consumer, version: int) -> bool:

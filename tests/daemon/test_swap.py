@@ -452,9 +452,9 @@ def test_a_version_that_gives_wrong_outputs_does_not_run_at_a_start_either(
         reason = lines.events("single", "passed_over")[-1]
         assert reason.startswith("single-2.limpet: wrong outputs for its golden vectors: off by 1")
         assert reason.endswith("; runs single-1.limpet")
-        problems, said = inspect(config.read(path))
-        assert not problems
-        assert said[0] == "single: line -> single 1 on cpu"
-        assert said[1].startswith("single: warning: passed over single-2.limpet: wrong outputs")
+        found = inspect(config.read(path))
+        assert not found.problems
+        assert found.lines[0] == "single: line -> single 1 on cpu"
+        assert found.lines[1].startswith("single: warning: passed over single-2.limpet: wrong outputs")
         assert running.stop() == 0
     assert {one["version"] for one in lines.results("single")} == {1}

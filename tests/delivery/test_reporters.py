@@ -172,7 +172,7 @@ def test_a_problem_names_the_table_and_the_key(bench: Bench) -> None:
         bench.adopt(a={"kind": "mqqt"}, b={"kind": "jsonl", "pth": "x"}, c={"kind": "mqtt", "url": "nothing"})
     problems = "\n".join(caught.value.problems)
     for said in ("reporters.a.kind: 'mqqt' is not one of the reporters (did you mean 'mqtt'?)",
-                 "reporters.b.pth: unknown key (did you mean 'path'?)", "reporters.c: "):  # fmt: skip
+                 "reporters.b.pth: unknown key (did you mean 'path'?)", "reporters.c.url: "):  # fmt: skip
         assert said in problems
     with pytest.raises(ConfigError, match=r"^reporters.d.path: .*absent/x: No such file"):
         bench.adopt(d={"kind": "jsonl", "path": "absent/x"})

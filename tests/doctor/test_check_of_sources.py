@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import TYPE_CHECKING
 
@@ -58,7 +59,7 @@ def test_a_source_whose_code_is_wrong_is_a_problem_that_names_it(
     monkeypatch.delitem(sys.modules, "wrong", raising=False)
     install(tmp_path / "site", "sources", "wrong", SOURCE.format(needs=needs, described=described))
     tables = {"device": {"id": "d", "state": "state"}, "jsonl": {}, "sources": {"s": {"kind": "wrong"}}}
-    problems, _ = inspect(build({**tables, "pipelines": {"p": {"source": "s", "model": "m"}}}, tmp_path))
+    problems, *_ = inspect(build({**tables, "pipelines": {"p": {"source": "s", "model": "m"}}}, tmp_path))
     monkeypatch.delitem(sys.modules, "wrong", raising=False)
     (found,) = problems
     assert problem in found
@@ -68,11 +69,11 @@ def test_options_of_a_pipeline_are_checked_although_its_source_is_wrong(tmp_path
     source = {"kind": "serail"}
     pipeline = {"source": "s", "model": "m", "transforms": [{"kind": "normalize"}], "decoder": {"kind": "detekt"}}
     tables = {"device": {"id": "d", "state": "state"}, "mqtt": {"url": "mqtt://b", "qos": 3}}
-    problems, _ = inspect(build({**tables, "sources": {"s": source}, "pipelines": {"p": pipeline}}, tmp_path))
-    assert [problem.partition(": ")[0] for problem in problems] == [
+    problems, *_ = inspect(build({**tables, "sources": {"s": source}, "pipelines": {"p": pipeline}}, tmp_path))
+    assert [re.split(": | is ", problem)[0] for problem in problems] == [
         "mqtt.qos",
-        "sources.s",
-        "pipelines.p.transforms[0]",
-        "pipelines.p.decoder",
+        "sources.s.kind",
+        "pipelines.p.transforms[0].kind",
+        "pipelines.p.decoder.kind",
     ]
-    assert problems[0].endswith("(there are: 0, 1)")
+    assert problems[0] == "mqtt.qos is 3; use 0 or 1"

@@ -311,14 +311,14 @@ def test_describe_needs_no_device() -> None:
             {"framing": {"kind": "csv", "delimeter": ";"}},
             "framing.delimeter: unknown key (did you mean 'delimiter'?)",
         ),
-        ({"framing": {"kind": "csv", "fields": ["a"]}}, "framing: fields: has 'b' 0 times, expected once"),
+        ({"framing": {"kind": "csv", "fields": ["a"]}}, "framing.fields: has 'b' 0 times, expected once"),
         (
             {"framing": {"kind": "csv", "delimiter": ",", "decimal": ","}},
-            'framing: decimal: "," is the delimiter as well',
+            'framing.decimal: "," is the delimiter as well',
         ),
         (
             {"framing": {"kind": "json", "paths": {"c": "x"}}},
-            "framing: paths: 'c' is not one of the channels",
+            "framing.paths: 'c' is not one of the channels",
         ),
         ({"framing": {"kind": "csv", "delimiter": ",,"}}, 'framing.delimiter is ",,"; use one ASCII character'),
     ],

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from limpet import config, text_file
+from limpet import config
 from limpet.device import boot, directories, state_files
-from limpet.errors import ConfigError, LimpetError
+from limpet.errors import ConfigError, ConfigFileError, LimpetError
 
 if TYPE_CHECKING:
     import argparse
@@ -99,11 +98,13 @@ def _forget_learned(state: Path, arguments: argparse.Namespace) -> int:
 def _state(path: Path) -> Path:
     """Return the state directory of a configuration that may be wrong otherwise, or missing."""
     try:
-        tables = msgspec.toml.decode(text_file.read(path))
-    except FileNotFoundError:
-        return directories.state()
-    except (OSError, UnicodeDecodeError, msgspec.DecodeError) as error:
-        raise ConfigError([f"{path}: {error}", "correct that, or name the directory with --state"]) from error
+        _, tables = config.parse(path)
+    except ConfigFileError as error:
+        if not path.exists():
+            return directories.state()
+        (problem,) = error.found
+        advice = f"{problem.message}. Correct that, or name the directory with --state"
+        raise ConfigFileError([replace(problem, message=advice)]) from error
     device = tables.get("device")
     named = device.get("state") if isinstance(device, dict) else None
     return path.absolute().parent / Path(named).expanduser() if isinstance(named, str) else directories.state()

@@ -7,12 +7,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from threading import Thread
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from limpet import config, plugins
 from limpet.contracts.reporter import ReporterContext
 from limpet.device import directories, state_files
-from limpet.errors import ConfigError
+from limpet.errors import ConfigError, NoAccessError
+from limpet.wording import below
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 PATIENCE = 15.0
 """Seconds that a reporter may take to close. The daemon then goes on without it."""
+NO_REPORTER = "no reporter: add [mqtt] with a url, or [jsonl]; without one, no result leaves the device"
 RETRY = 5.0
 """Seconds between two attempts to open a reporter again that should be open."""
 
@@ -97,7 +99,7 @@ class Reporters:
         found = resolve(wanted)
         changed = {name: one for name, one in found.items() if self._has_changed(one)}
         for one in changed.values():
-            with _named(one.table):
+            with _named(one):
                 plugins.optional(one.module, "check", _nothing_to_check)(one.options)
         with ExitStack() as undo:
             for name, one in found.items():
@@ -164,7 +166,7 @@ class Reporters:
             obey=self._obey,
         )
         stack = ExitStack()
-        with _named(settings.table):
+        with _named(settings):
             reporter = stack.enter_context(settings.module.open(settings.options, context))
         consumer.opened, consumer.error = _Opened(reporter, stack), ""
 
@@ -265,22 +267,53 @@ def _runtime_folder(name: str) -> Path | None:
 
 
 @contextmanager
-def _named(table: ReporterTable) -> Iterator[None]:
+def _named(one: _Settings) -> Iterator[None]:
     """Put the name of a reporter's table before the problems that its plugin finds."""
     try:
         yield
     except ConfigError as error:
-        raise ConfigError([_in_table(table.where, problem) for problem in error.problems]) from error
-
-
-def _in_table(where: str, problem: str) -> str:
-    """Return a problem with the name of its table: ``mqtt.path: ...`` if it begins with a key."""
-    key, colon, _ = problem.partition(": ")
-    return f"{where}.{problem}" if colon and key.isidentifier() else f"{where}: {problem}"
+        keys = one.options.__struct_encode_fields__
+        problems = [below(one.table.where, problem, keys) for problem in error.problems]
+        raise (NoAccessError if isinstance(error, NoAccessError) else ConfigError)(problems) from error
 
 
 def resolve(wanted: Config) -> dict[str, _Settings]:
     """Return module and filled ``Config`` of each reporter. ``ConfigError`` has all that is wrong."""
+    found, problems = _settings(wanted)
+    if problems:
+        raise ConfigError(problems)
+    return found
+
+
+class Findings(NamedTuple):
+    """What is wrong with the reporters. ``denied``: files that this user cannot open, but another user may."""
+
+    problems: list[str]
+    denied: list[str]
+
+
+def inspect(wanted: Config, *, complete: bool = True) -> Findings:
+    """Return all that would keep the reporters from being opened, also files that are missing. Opens none.
+
+    ``complete``: tables of reporters that are wrong were not left out, so that there should be one.
+    """
+    found, problems = _settings(wanted)
+    if not complete:
+        problems = [problem for problem in problems if problem != NO_REPORTER]
+    denied: list[str] = []
+    for one in found.values():
+        try:
+            with _named(one):
+                plugins.optional(one.module, "check", _nothing_to_check)(one.options)
+        except NoAccessError as error:
+            denied += error.problems
+        except ConfigError as error:
+            problems += error.problems
+    return Findings(problems, denied)
+
+
+def _settings(wanted: Config) -> tuple[dict[str, _Settings], list[str]]:
+    """Return module and filled ``Config`` of each reporter that is right, and what is wrong with the others."""
     problems: list[str] = []
     found: dict[str, _Settings] = {}
     for name, table in wanted.reporters.items():
@@ -290,13 +323,11 @@ def resolve(wanted: Config) -> dict[str, _Settings]:
             problems += [f"{table.where}.kind: {problem}" for problem in error.problems]
             continue
         options = config.fill(module.Config, table.options, table.where, wanted.base, problems)
-        found[name] = _Settings(name, table, module, options)
+        if options is not None:
+            found[name] = _Settings(name, table, module, options)
     if not wanted.reporters:
-        problems.append("no reporter: add [mqtt] with a url, or [jsonl]; without one, no result leaves the device")
-    problems = problems or _conflicts(found, wanted.device.id)
-    if problems:
-        raise ConfigError(problems)
-    return found
+        problems.append(NO_REPORTER)
+    return found, problems + _conflicts(found, wanted.device.id)
 
 
 def _conflicts(found: dict[str, _Settings], device: str) -> list[str]:

@@ -6,8 +6,9 @@ import os
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
 from msgspec import structs
 
 from limpet.accelerators.inventory import missing
@@ -17,14 +18,15 @@ from limpet.deployment.assignments import sources_alone
 from limpet.deployment.local import first_that_works, look_up
 from limpet.device import directories
 from limpet.device.machine import Machine
-from limpet.errors import ConfigError, LimpetError, ModelError
+from limpet.errors import ConfigError, DeployError, LimpetError, ModelError
 from limpet.inference import needs, planning, trial
 from limpet.models import bundle as bundles
+from limpet.wording import below
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
-    from limpet.config import Config
+    from limpet.config import Config, PipelineConfig
     from limpet.contracts.assignment import Assignment, FoundModel
     from limpet.contracts.data import SampleSpec
     from limpet.inference.plan import PipelinePlan
@@ -32,32 +34,104 @@ if TYPE_CHECKING:
     Found = dict[str, list[FoundModel]]
 
 
-def inspect(wanted: Config) -> tuple[list[str], list[str]]:
-    """Return all problems of a well-formed configuration, and a line about each pipeline that is fine."""
-    problems: list[str] = []
-    lines: list[str] = []
-    try:
-        reporters.resolve(wanted)
-    except ConfigError as error:
-        problems += error.problems
-    specs = _sources(wanted, problems)
+class PipelineFound(msgspec.Struct, frozen=True, kw_only=True):
+    """A pipeline that can run here. ``rung``: 0, or the rung of its ladder.
+
+    ``every``: one window in so many is run. ``delegates`` are tried in this order.
+    """
+
+    name: str
+    source: str
+    model: str
+    version: int
+    delegates: tuple[str, ...]
+    every: int = 1
+    rung: int = 0
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return a line for people."""
+        every = f", one window in {self.every}" if self.every > 1 else ""
+        rung = f" (rung {self.rung} of its ladder)" if self.rung else ""
+        on = ", ".join(self.delegates)
+        line = f"{self.name}: {self.source} -> {self.model} {self.version} on {on}{every}{rung}"
+        return "; ".join([line, *self.notes])
+
+
+class Findings(NamedTuple):
+    """What a check finds. ``problems`` keep the daemon or a pipeline from running."""
+
+    problems: list[str]
+    pipelines: list[PipelineFound]
+    warnings: list[str]
+
+    @property
+    def lines(self) -> list[str]:
+        """Pipelines and warnings as lines for people."""
+        return [*map(str, self.pipelines), *self.warnings]
+
+
+def inspect(wanted: Config, wrong: Collection[str] = (), *, complete: bool = True) -> Findings:
+    """Return all problems of a well-formed configuration, and the pipelines that are fine.
+
+    ``wrong`` has the pipelines that are not as they were written: only their options are checked.
+    ``complete``: no reporter that is wrong was left out.
+    """
+    found = Findings([], [], [])
+    _reporters(wanted, found, complete=complete)
+    specs = _sources(wanted, found.problems)
     with _aside(wanted) as aside:
-        found = look_up(aside)
+        models = look_up(aside)
         for name, pipeline in wanted.pipelines.items():
-            if pipeline.source not in specs:
-                problems += planning.problems_of_options(sources_alone(wanted, ()), name, pipeline.options)
+            if name in wrong or pipeline.source not in specs:
+                options = planning.problems_of_options(sources_alone(wanted, ()), name, pipeline.options)
+                found.problems.extend(options)
                 continue
             for level in range(len(pipeline.ladder) + 1):
                 try:
-                    lines += _rung(aside, found, name, level, specs[pipeline.source])
+                    ready, warnings = _rung(aside, models, name, level, specs[pipeline.source])
+                    found.pipelines.append(ready)
+                    found.warnings.extend(warnings)
                 except ConfigError as error:
-                    problems += error.problems
+                    found.problems.extend(error.problems)
                 except LimpetError as error:
-                    where = f"pipelines.{name}"
-                    named = str(error).startswith(f"{where}.")
-                    rung = f".ladder[{level - 1}]" if level else ""
-                    problems.append(str(error) if named else f"{where}{rung}: {error}")
-    return problems, lines
+                    found.problems.append(_placed(error, pipeline, name, level))
+    return found
+
+
+def _placed(error: LimpetError, pipeline: PipelineConfig, name: str, level: int) -> str:
+    """Return why a pipeline cannot run on a rung, with the keys that it is about."""
+    where = f"pipelines.{name}"
+    if str(error).startswith(f"{where}."):
+        return str(error)
+    if level:
+        where = f"{where}.ladder[{level - 1}]"
+    elif isinstance(error, DeployError):
+        where = f"{where}.model"
+    return below(where, str(error), pipeline.__struct_encode_fields__)
+
+
+def _reporters(wanted: Config, found: Findings, *, complete: bool) -> None:
+    """Add what is wrong with the reporters.
+
+    A file that this user may not open is a problem only if this user runs the daemon.
+    """
+    problems, denied = reporters.inspect(wanted, complete=complete)
+    found.problems.extend(problems)
+    if _is_owner(wanted.device.state, missing=True):
+        found.problems.extend(denied)
+    else:
+        found.warnings.extend(f"warning: not checked: {line}; check as the user of the service" for line in denied)
+
+
+def _is_owner(state: Path, *, missing: bool) -> bool:
+    """Whether the state directory is this user's. ``missing``: what to return if there is none."""
+    try:
+        return state.stat().st_uid == os.geteuid()
+    except FileNotFoundError:
+        return missing
+    except OSError:
+        return False
 
 
 def _sources(wanted: Config, problems: list[str]) -> dict[str, SampleSpec]:
@@ -73,15 +147,17 @@ def _sources(wanted: Config, problems: list[str]) -> dict[str, SampleSpec]:
     return specs
 
 
-def _rung(config: Config, found: Found, name: str, level: int, spec: SampleSpec) -> list[str]:
-    """Return lines about a pipeline on one rung of its ladder. ``LimpetError`` says why it does not run.
+def _rung(
+    config: Config, models: Found, name: str, level: int, spec: SampleSpec
+) -> tuple[PipelineFound, list[str]]:
+    """Return a pipeline on one rung of its ladder, and warnings. ``LimpetError`` says why it does not run.
 
     As the daemon does, this passes over versions that do not work, if there is a lower one that does.
     """
-    made, one = first_that_works(config, name, lambda cell: _tried(cell, name, spec), found, level)
+    made, one = first_that_works(config, name, lambda cell: _tried(cell, name, spec), models, level)
     warnings = [*made.warnings, *(f"passed over {why}" for why in one.passed_over)]
-    line = _describe(made, config.pipelines[name].source, level)
-    return [line, *(f"{name}: warning: {warning}" for warning in warnings)]
+    described = _describe(made, config.pipelines[name].source, level)
+    return described, [f"{name}: warning: {warning}" for warning in warnings]
 
 
 def _tried(assignment: Assignment, name: str, spec: SampleSpec) -> PipelinePlan:
@@ -129,10 +205,7 @@ def _aside(wanted: Config) -> Iterator[Config]:
 
     What root unpacks there the service could not replace, and anybody else may not write there.
     """
-    try:
-        ours = wanted.device.state.stat().st_uid == os.geteuid()
-    except OSError:
-        ours = False
+    ours = _is_owner(wanted.device.state, missing=False)
     if ours:
         yield wanted
         return
@@ -141,17 +214,22 @@ def _aside(wanted: Config) -> Iterator[Config]:
         yield structs.replace(wanted, device=device)
 
 
-def _describe(made: PipelinePlan, source: str, level: int) -> str:
+def _describe(made: PipelinePlan, source: str, level: int) -> PipelineFound:
     manifest = made.bundle.manifest
-    delegates = ", ".join(choice.name for choice in made.delegates)
-    every = f", one window in {made.every}" if made.every > 1 else ""
-    rung = f" (rung {level} of its ladder)" if level else ""
     notes = [f"state is {made.state}"] if made.state else []
     notes += _overlap(made)
     notes += [made.bundle.problem] if made.bundle.problem else []
     notes += [f"not here: {line}" for line in _lacking(made)]
-    line = f"{made.name}: {source} -> {manifest.name} {manifest.version} on {delegates}{every}{rung}"
-    return "; ".join([line, *notes])
+    return PipelineFound(
+        name=made.name,
+        source=source,
+        model=manifest.name,
+        version=manifest.version,
+        delegates=tuple(choice.name for choice in made.delegates),
+        every=made.every,
+        rung=level,
+        notes=tuple(notes),
+    )
 
 
 def _overlap(made: PipelinePlan) -> list[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from limpet.doctor.check import inspect
 from limpet.doctor.finding import bad, ok, warn
+from limpet.problems.locate import read_and_locate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -17,8 +18,9 @@ if TYPE_CHECKING:
 def configuration(installation: Installation) -> Iterator[Finding]:
     """Return what ``limpet check`` finds."""
     if installation.config:
-        problems, lines = inspect(installation.config)
-        yield from (ok("configuration", line) for line in lines)
+        found = inspect(installation.config)
+        yield from (ok("configuration", line) for line in found.lines)
+        problems = [str(problem) for problem in read_and_locate(installation.path, found.problems)]
     elif installation.problems:
         problems = list(installation.problems)
     else:

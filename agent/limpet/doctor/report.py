@@ -32,6 +32,7 @@ from limpet.device.host import Host, disk_free_mb, uptime_s
 from limpet.doctor import check, redaction
 from limpet.errors import ConfigError, LimpetError, UnreadableError
 from limpet.models import bundle, store
+from limpet.problems.locate import read_and_locate
 from limpet.untrusted import read_file, reading
 
 if sys.version_info >= (3, 11):
@@ -301,8 +302,9 @@ def _check(context: _Context) -> str:
     lines: list[str] = []
     if wanted:
         try:
-            found, lines = check.inspect(wanted)
-            problems += map(str, found)
+            found = check.inspect(wanted)
+            lines = found.lines
+            problems += map(str, read_and_locate(context.installation.path, found.problems))
         except ConfigError as error:
             problems += map(str, error.problems)
     return context.redactor.text(

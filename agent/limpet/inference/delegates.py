@@ -33,7 +33,10 @@ def resolve_delegates(
         try:
             choices.append(resolve_delegate(name, assignment.delegates))
         except ConfigError as error:
-            problems.extend(f"{where}.delegates: {problem}" for problem in error.problems)
+            problems.extend(
+                problem if problem.startswith("delegates.") else f"{where}.delegates: {problem}"
+                for problem in error.problems
+            )
         else:
             problems.extend(
                 f"{where}.delegates: {name!r}: {path} lies in a folder that workers may write; put it elsewhere"

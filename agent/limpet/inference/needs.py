@@ -17,6 +17,7 @@ from limpet.inference.resolving import Resolver
 from limpet.isolation.permissions import Permissions
 from limpet.models.store import leads_to_model
 from limpet.plugins import abilities, load, needs_of
+from limpet.wording import below
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,7 +113,8 @@ def _declared(name: str, source: Configured) -> Needs:
     try:
         return needs_of(source.module, source.config)
     except ConfigError as error:
-        raise ConfigError([f"sources.{name}: {problem}" for problem in error.problems]) from error
+        keys = source.config.__struct_encode_fields__
+        raise ConfigError([below(f"sources.{name}", problem, keys) for problem in error.problems]) from error
 
 
 def _of_source(name: str, source: Configured) -> set[Path]:

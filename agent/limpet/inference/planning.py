@@ -23,7 +23,7 @@ from limpet.inference.stages import Transforms
 from limpet.inference.window import refuse_oversize, windows_of
 from limpet.models import bundle as bundles
 from limpet.untrusted import reading
-from limpet.wording import bug
+from limpet.wording import below, bug
 
 if TYPE_CHECKING:
     from limpet.contracts.assignment import Assignment, PipelineAssignment, PipelineOptions
@@ -38,7 +38,8 @@ def plan_source(assignment: Assignment, name: str) -> SourcePlan:
     try:
         spec = plugin.module.describe(plugin.config)
     except ConfigError as error:
-        raise ConfigError([f"sources.{name}: {problem}" for problem in error.problems]) from error
+        keys = plugin.config.__struct_encode_fields__
+        raise ConfigError([below(f"sources.{name}", problem, keys) for problem in error.problems]) from error
     except LimpetError:
         raise
     except Exception as error:

@@ -42,7 +42,7 @@ class Resolver(msgspec.Struct, frozen=True):
 
     def plugin(self, group: plugins.Group, kind: str, options: Mapping[str, Any], where: str) -> Configured | None:
         """Resolve a plugin whose kind is known."""
-        return self._resolve(group, kind, options, (where, where), self.problems)
+        return self._resolve(group, kind, options, (f"{where}.kind", where), self.problems)
 
     def runtime(self, kind: str, options: Mapping[str, Any], where: str, written: list[str]) -> Configured | None:
         """Resolve a runtime that a manifest names, with ``options`` of the configuration.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-_BOUNDARY = re.compile(r"[.:\[ ]|$")
+_BOUNDARY = re.compile(r"[.:,\[ ]|$")
 _INDEX = re.compile(r"\[(\d{1,9})\]")
 _MISSING = re.compile(r"[\w-]+(?=[: .,]|$)")
 _ABOUT_KEY = re.compile(r": unknown (?:key|table)")
@@ -105,6 +105,8 @@ def _problem(file: str, text: str, starts: list[int], root: Node, sentence: str)
     end = text.find("\n", start)
     line = text[start : len(text) if end < 0 else end][:LONGEST_LINE]
     length = max(1, min(span.end, start + len(line)) - span.begin)
+    if place.about_key and span.end < place.node.value.begin < start + len(line):
+        line = f"{line[: place.node.value.begin - start]}..."  # it may be a misspelt password
     return Problem(file, sentence, place.path, number, span.begin - start + 1, length, _without_secrets(line))
 
 

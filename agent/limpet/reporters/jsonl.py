@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Meta
 
 from limpet.contracts.messages import DeviceHealth, EventMessage, ModelReported, PipelineHealth, ResultMessage
-from limpet.errors import ConfigError
+from limpet.errors import ConfigError, NoAccessError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -198,13 +198,21 @@ class JsonlReporter:
 
 
 def check(config: Config) -> None:
-    """See that the file can be written to. ``ConfigError`` where it cannot be opened."""
+    """See that the file can be written to, without making it. ``ConfigError`` where it cannot be opened."""
+    path = config.path
     try:
-        if config.path.name != "-":
-            os.close(os.open(config.path, APPEND, 0o640))
+        if path.name != "-":
+            os.close(os.open(path, APPEND & ~os.O_CREAT))
+    except FileNotFoundError as error:
+        if not path.parent.is_dir():
+            raise ConfigError([f"path: {path}: there is no folder {path.parent}"]) from error
+        if not os.access(path.parent, os.W_OK | os.X_OK):
+            raise NoAccessError([f"path: {path}: this user cannot write in {path.parent}"]) from error
+    except PermissionError as error:
+        raise NoAccessError([f"path: {path}: {error.strerror}"]) from error
     except OSError as error:
         if error.errno not in _LATER:
-            raise ConfigError([f"path: {config.path}: {_reason(error)}"]) from error
+            raise ConfigError([f"path: {path}: {_reason(error)}"]) from error
 
 
 def exclusive(config: Config, _name: str, _device: str) -> list[str]:

@@ -101,12 +101,18 @@ def _presence(root: str, origin: Origin) -> Presence:
 def check(config: Config) -> None:
     """See that the files with secrets can be used. ``ConfigError`` says which cannot."""
     check_files(config)
+    problems = []
     try:
         password(config)
+    except TransportError as error:
+        problems.append(f"password_file: {error}")
+    try:
         if endpoint(config.url).tls:
             tls_context(config)
     except TransportError as error:
-        raise ConfigError([str(error)]) from error
+        problems.append(str(error))
+    if problems:
+        raise ConfigError(problems)
 
 
 def exclusive(config: Config, name: str, device: str) -> list[str]:

@@ -42,7 +42,7 @@ from limpet.errors import ConfigError, SourceError
 from limpet.sample_watch import LEAST, SampleWatch
 from limpet.sources import _recognition
 from limpet.sources._rows import Calibration, Continuity, Shaper
-from limpet.wording import suggest, updated
+from limpet.wording import below, suggest, updated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -230,7 +230,7 @@ def _framing(config: Config, dropped: Counter[str], problems: list[str]) -> Fram
     except ConfigError as error:
         problems += [f"framing: {problem}" for problem in error.problems]
     except ValueError as error:
-        problems.append(f"framing: {error}")
+        problems.append(below("framing", str(error), module.Config.__struct_encode_fields__))
     return None
 
 

@@ -52,7 +52,7 @@ class Checking:
         self.options = options
         self.problems: list[str] = []
         self._helpers = helpers
-        self._options_checked = not options
+        self.options_checked = not options
         self._until = monotonic() + SURVEYING
         self._survey = Survey(_candidates(config), failed)
         self._examine()  # This takes longer than the check of the options.
@@ -62,7 +62,7 @@ class Checking:
     @property
     def done(self) -> bool:
         """Whether all answers are there."""
-        return self._options_checked and self._survey.done
+        return self.options_checked and self._survey.done
 
     @property
     def found(self) -> dict[str, list[FoundModel]]:
@@ -78,7 +78,7 @@ class Checking:
 
     def _take_options(self, checked: Checked | None, reason: str) -> None:
         """If the process failed, nothing is known to be wrong."""
-        self._options_checked = True
+        self.options_checked = True
         if checked is None:
             log.warning("the options are not checked: %s", reason)
         else:

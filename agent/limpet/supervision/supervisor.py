@@ -12,15 +12,15 @@ from contextlib import ExitStack, contextmanager, suppress
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
-from limpet import __version__
+from limpet import __version__, config
 from limpet.contracts.messages import InputMessage, Origin
 from limpet.delivery.bus import Bus
 from limpet.delivery.monitor import Monitor
 from limpet.delivery.monitor_socket import MonitorSocket
-from limpet.delivery.reporters import Reporters, resolve
+from limpet.delivery.reporters import Reporters, inspect
 from limpet.device import boot, directories, host
 from limpet.device.state_files import give_to_owner
-from limpet.errors import ConfigError
+from limpet.errors import ConfigError, ConfigFileError
 from limpet.isolation import closed_memory
 from limpet.models import pins
 from limpet.models.history import History
@@ -37,6 +37,7 @@ from limpet.supervision.roster import Roster
 from limpet.supervision.service_manager import ServiceManager
 from limpet.wakeup import Wakeup
 from limpet.wire.records import Heartbeat, Incident, Notice, RawResults, ToSupervisor, Transition
+from limpet.wording import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -71,13 +72,15 @@ class Attendance(NamedTuple):
 def supervise(path: Path, launched: ForkServerProcess, attendance: Attendance) -> dict[str, str]:
     """Run a configuration file until SIGTERM or SIGINT, or until ``attendance`` ends it.
 
-    Return the reasons of pipelines that have failed. ``ConfigError`` if the file cannot be used.
+    Return the reasons of pipelines that have failed. ``ConfigFileError`` if the file cannot be used.
     """
     with ExitStack() as stack:
         stack.callback(launched.close)
         closed_memory.close_memory()
+        stack.enter_context(_in_file(path))
         damaged: list[str] = []
-        wanted = pins.read_config(path, damaged.append)
+        wanted = _read(path, launched)
+        wanted = pins.applied(wanted, pins.read(wanted.device.state, damaged.append))
         stack.callback(give_to_owner, wanted.device.state)
         claim = boot.lock(wanted.device.state, damaged.append)
         if claim:
@@ -96,6 +99,41 @@ class _Memory(NamedTuple):
 
     roster: Roster
     history: History
+
+
+@contextmanager
+def _in_file(path: Path) -> Iterator[None]:
+    """Give problems of a configuration their place in its file. Their finder is imported only if there are any."""
+    try:
+        yield
+    except ConfigError as error:
+        raise _placed(path, error) from error
+
+
+def _placed(path: Path, error: ConfigError) -> ConfigFileError:
+    if isinstance(error, ConfigFileError):
+        return error
+    from limpet.problems.locate import read_and_locate
+
+    return ConfigFileError(read_and_locate(path, error.problems))
+
+
+def _read(path: Path, launched: ForkServerProcess) -> Config:
+    """Read a configuration file. If its form is wrong, ``ConfigError`` has what is wrong with its options, too."""
+    _, tables = config.parse(path)
+    read = config.examine(tables, path.absolute().parent)
+    if not read.problems:
+        return read.config
+    problems = [*read.problems, *inspect(read.config, complete=read.no_reporter).problems]
+    with selectors.PollSelector() as selector, ExitStack() as stack:
+        fleet = Fleet(selector, launched, lambda _cell, _record: None)
+        stack.callback(fleet.close)
+        checking = fleet.check(read.config)
+        while not checking.options_checked:
+            for key, _ in selector.select(max(0.0, fleet.next_due() - monotonic())):
+                key.data()
+            fleet.tend()
+    raise ConfigError([*problems, *checking.problems])
 
 
 class _Workers:
@@ -176,11 +214,11 @@ class Supervisor:
         try:
             with self._signal_handlers():
                 checking = self._fleet.check(self._config)
-                resolve(self._config)  # imports the reporters while the checker works
+                problems, denied = inspect(self._config)  # imports the reporters while the checker works
                 if not self._wait_for(checking):
                     return {}
-                if checking.problems:
-                    raise ConfigError(checking.problems)
+                if problems := [*problems, *denied, *checking.problems]:
+                    raise ConfigError(problems)
                 self._plan = Plan(self._config, checking.found)
                 self._monitor_socket.open()
                 if view := attendance.open(self._monitor, self._end):
@@ -447,8 +485,11 @@ class Supervisor:
         self._events.report("state-damaged", "", reason)
 
     def _refuse(self, error: Exception) -> None:
-        if not isinstance(error, ConfigError):
+        if isinstance(error, ConfigError):
+            reason = joined(_placed(self._path, error).problems)
+        else:
             log.error("the configuration is not taken", exc_info=error)
-        self._events.report("refused", "", f"configuration not taken: {error}")
+            reason = str(error)
+        self._events.report("refused", "", f"configuration not taken: {reason}")
         if self._plan.failed_models:
             self._look_again()

@@ -14,7 +14,7 @@ from msgspec import Meta
 
 from limpet import text_file
 from limpet.contracts.fields import Positive
-from limpet.errors import ConfigError, TransportError, UnreadableError
+from limpet.errors import ConfigError, NoAccessError, TransportError, UnreadableError
 from limpet.untrusted import open_file, read_file
 
 _LONGEST = 65_540
@@ -80,10 +80,10 @@ class BrokerSettings(msgspec.Struct, kw_only=True):
 def endpoint(url: str) -> BrokerEndpoint:
     """Return the parts of a broker's URL. ``ValueError`` says what is wrong with it."""
     parts = urlsplit(url)
-    if parts.scheme not in _PORTS:
-        raise ValueError(f"url: {url!r} must start with one of mqtt://, mqtts://, ws://, wss://")
     if parts.username is not None or parts.password is not None:
         raise ValueError("url: holds no credentials; set username, and password_file to a file with the password")
+    if parts.scheme not in _PORTS:
+        raise ValueError(f"url: {url!r} must start with one of mqtt://, mqtts://, ws://, wss://")
     if not parts.hostname:
         raise ValueError(f"url: {url!r} names no host")
     websocket = parts.scheme in ("ws", "wss")
@@ -112,19 +112,26 @@ def _target(path: Path) -> Path:
 
 
 def check_files(broker: BrokerSettings) -> None:
-    """Check that the files exist and can be read. ``ConfigError`` names each that cannot."""
-    problems = []
+    """Check that the files exist and can be read. ``ConfigError`` names each that cannot.
+
+    ``NoAccessError`` if this user may not open them, and nothing else is wrong.
+    """
+    problems, denied = [], []
     for key in ("password_file", "ca_file", "cert_file", "key_file"):
         path: Path | None = getattr(broker, key)
         try:
             if path:
                 open_file(_target(locate(path))).close()
+        except PermissionError as error:
+            denied.append(f"{key}: {path}: {error.strerror}")
         except OSError as error:
             problems.append(f"{key}: {path}: {error.strerror}")
         except UnreadableError as error:
             problems.append(f"{key}: {error}")
     if problems:
-        raise ConfigError(problems)
+        raise ConfigError(problems + denied)
+    if denied:
+        raise NoAccessError(denied)
 
 
 def password(broker: BrokerSettings) -> str | None:

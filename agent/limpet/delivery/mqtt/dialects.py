@@ -12,7 +12,7 @@ from limpet.config import fill
 from limpet.contracts.dialect import Exclusive, Publish
 from limpet.contracts.messages import EventMessage, Message, ResultMessage
 from limpet.delivery.mqtt.outgoing import json_array
-from limpet.errors import UnreadableError
+from limpet.errors import ConfigError, UnreadableError
 from limpet.untrusted import reading
 
 if TYPE_CHECKING:
@@ -32,17 +32,21 @@ _EVENT = msgspec.json.Decoder(EventMessage)
 
 
 def configs(tables: Mapping[str, Mapping[str, Any]], base: Path) -> dict[str, tuple[Any, Any]]:
-    """Return module and filled ``Config`` of each dialect by its kind. ``ValueError`` has all that is wrong."""
+    """Return module and filled ``Config`` of each dialect by its kind. ``ConfigError`` has all that is wrong."""
     problems: list[str] = []
     found = {}
     for kind, table in tables.items():
-        module = plugins.load("dialects", kind)
+        try:
+            module = plugins.load("dialects", kind)
+        except ConfigError as error:
+            problems += [f"dialects.{kind}: {problem}" for problem in error.problems]
+            continue
         found[kind] = module, fill(module.Config, table, f"dialects.{kind}", base, problems)
     exclusive = [kind for kind, (_, config) in found.items() if isinstance(config, Exclusive)]
     if exclusive and len(found) > 1:
         problems.append(f"dialects.{exclusive[0]}: its broker takes no other topics; remove the other dialects")
     if problems:
-        raise ValueError("; ".join(problems))
+        raise ConfigError(problems)
     return found
 
 
