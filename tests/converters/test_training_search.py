@@ -44,6 +44,8 @@ def test_an_interval_is_by_recording_and_needs_five() -> None:
     found = scoring.interval(groups, lambda at: float(right[at].mean()))
     assert found is not None
     assert found.low < 0.7 < right.mean() < found.high  # sixty independent windows would give .74 to .93
+    perfect = scoring.interval(groups, lambda at: float(np.ones(60)[at].mean()))
+    assert perfect == scoring.Interval(pytest.approx(6 / 9.84, abs=0.001), 1.0)
     assert scoring.interval(groups[:40], lambda at: float(right[at].mean())) is None
 
 

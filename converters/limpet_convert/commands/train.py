@@ -20,6 +20,7 @@ GROUP = "start"
 EXAMPLES = (
     ("limpet-convert train recordings", "Train a classifier of the labels, and write build/motion-1.limpet."),
     ("limpet-convert train recordings --test other-day", "Also measure the bundle on recordings of another day."),
+    ("limpet-convert train recordings --task anomaly --name pump", "Learn what is normal."),
 )
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -29,7 +30,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     add = parser.add_argument
     add("folder", type=Path, metavar="FOLDER", help="Folder of recordings, as `limpet record` writes it.")
-    add("--task", choices=["classify"], default="classify", help="What to learn. Default: classify.")
+    add(
+        "--task",
+        choices=["classify", "anomaly", "regress"],
+        default="classify",
+        help="What to learn. Default: classify.",
+    )
     add("--name", default="motion", help="Name of the bundle. Default: motion.")
     add(
         "--version",
@@ -48,6 +54,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--channels", default="", metavar="A,B", help="Channels to learn from. Default: all that are usable.")
     add("--window", type=int, metavar="SAMPLES", help="Length of a window. Default: chosen from the data.")
+    add(
+        "--false-alarms",
+        type=float,
+        default=0.01,
+        metavar="SHARE",
+        help="For anomaly: share of normal windows that may be reported. Default: 0.01.",
+    )
     add("--test", type=Path, metavar="FOLDER", help="More recordings, which only measure the bundle.")
     add("--framework", choices=["torch", "keras"], default="", help="Trainer. Default: what is installed.")
     add("--force", action="store_true", help="Write a bundle also if the model is no better than chance.")
@@ -88,6 +101,8 @@ def _wanted(arguments: argparse.Namespace) -> job.Wanted:
         for name in ("budget", "max_kb", "window", "version")
         if (value := getattr(arguments, name)) is not None and not 0 < value < 1e9
     ]
+    if not 0 < arguments.false_alarms < 1:
+        problems.append("--false-alarms: must be between 0 and 1")
     if arguments.target and arguments.task != "regress":
         problems.append("--target: is for --task regress")
     if not arguments.folder.is_dir():
@@ -107,5 +122,6 @@ def _wanted(arguments: argparse.Namespace) -> job.Wanted:
         window=arguments.window,
         framework=arguments.framework,
         test=arguments.test,
+        false_alarms=arguments.false_alarms,
         force=arguments.force,
     )

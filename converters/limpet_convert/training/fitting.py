@@ -37,8 +37,11 @@ class Model(Protocol):
     def restore(self, weights: Any) -> None:
         """Set all weights."""
 
-    def stretch(self, scale: float, offset: float) -> None:
-        """Make the last layer's outputs ``outputs * scale + offset``."""
+    def last(self) -> tuple[FloatArray, FloatArray]:
+        """Return the last layer: kernel ``(inputs, outputs)`` and bias ``(outputs,)``."""
+
+    def set_last(self, kernel: FloatArray, bias: FloatArray) -> None:
+        """Set the last layer."""
 
     def save(self, path: Path) -> None:
         """Write the model. The same weights give the same bytes."""

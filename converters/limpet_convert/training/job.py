@@ -18,12 +18,13 @@ from limpet_convert.conversion import Conversion
 from limpet_convert.errors import ConvertError
 from limpet_convert.training import (
     backends,
+    curve,
     outcome,
     pieces,
     problem,
     project_file,
     recorded,
-    scoring,
+    tasks,
     trainer,
     windows,
 )
@@ -36,14 +37,18 @@ if TYPE_CHECKING:
     from limpet_convert.project import Variant
     from limpet_convert.training.fitting import Fitted
     from limpet_convert.training.networks import Network
+    from limpet_convert.training.pieces import Piece
     from limpet_convert.training.problem import Problem, Task
     from limpet_convert.training.proposals import Candidate
     from limpet_convert.training.recorded import Session
     from limpet_convert.training.search import Found
+    from limpet_convert.training.tasks import Lesson
     from limpet_convert.training.trainer import Held
 
 VARIANTS: tuple[Variant, ...] = ("int8", "int16x8", "float")
 """In this order: the first that keeps what the float model does is packaged."""
+FEW = 4
+"""Settings that are converted, to find one that is small enough."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,7 @@ class Wanted:
     window: int | None = None
     framework: str = ""
     test: Path | None = None
+    false_alarms: float = 0.01
     force: bool = False
 
 
@@ -83,13 +89,12 @@ def run(wanted: Wanted, progress: Progress, say: Callable[[str], object]) -> dic
     """
     backend = backends.choose(wanted.framework)
     with progress.step("read"):
-        session = recorded.read(wanted.folder, wanted.channels)
-        test = recorded.read(wanted.test) if wanted.test else None
-    session, notes = _channels(session, wanted)
+        session, test, notes = _read(wanted)
     found = _problem(session, wanted)
-    for line in (*session.notes, *notes, *found.warnings):
+    notes += found.warnings
+    for line in notes:
         say(f"Note: {line}")
-    course = Trainer(backend, found)
+    course = Trainer(backend, found, tasks.lesson(found, wanted.false_alarms))
     with progress.step("windows"):
         plan = trainer.propose(found, [wanted.window] if wanted.window else ())
         usable = course.usable(plan.candidates, wanted.kilobytes)
@@ -100,10 +105,6 @@ def run(wanted: Wanted, progress: Progress, say: Callable[[str], object]) -> dic
     with progress.step("search") as share:
         searched = course.search(usable, wanted.budget, share)
     say(_searched(searched, len(usable)))
-    held = course.held(searched.best, range(found.fold_count), EPOCHS)
-    figures = _figures(course, searched.best, held)
-    with progress.step("train"):
-        chosen = _final(course, searched.best, held)
     report = {
         "format": 1,
         "task": wanted.task,
@@ -113,23 +114,73 @@ def run(wanted: Wanted, progress: Progress, say: Callable[[str], object]) -> dic
         "recordings": len(session.recordings),
         "held_by": found.held_by,
         "folds": found.fold_count,
-        "held_out": figures,
-        "setting": _setting(chosen, held),
         "search": outcome.searched(searched),
         "reasons": list(plan.reasons),
-        "notes": [*session.notes, *notes, *found.warnings],
+        "notes": notes,
         "bundle": None,
+        "why": "",
     }
-    if not figures["better_than_chance"] and not wanted.force:
-        report["why"] = "The model is no better than chance on recordings that it did not learn from."
-        wanted.output.mkdir(parents=True, exist_ok=True)
-        outcome.write(wanted.output, report)
-        return report
     with _scratch(wanted.output) as scratch:
-        _package(wanted, course, chosen, test, scratch, report, progress)
-        outcome.write(scratch, report)
-        _move(scratch, wanted.output)
+        for number, candidate in enumerate(_ranked(searched, course, wanted)):
+            if _try(wanted, course, candidate, test, scratch / str(number), report, progress):
+                break
+        else:
+            raise ConvertError(f"--max-kb {wanted.kilobytes:g}: the model is larger after conversion; allow more")
+        made = scratch / str(number)
+        outcome.write(made, report)
+        _move(made, wanted.output)
     return report
+
+
+def _read(wanted: Wanted) -> tuple[Session, Session | None, list[str]]:
+    """Return the session, the test session, and what is left out of the first and why."""
+    wanted_channels = [*wanted.channels, *([wanted.target] if wanted.target and wanted.channels else [])]
+    session = recorded.read(wanted.folder, wanted_channels)
+    session, notes = _channels(session, wanted)
+    test = recorded.read(wanted.test, session.channels) if wanted.test else None
+    return session, test, [*session.notes, *notes]
+
+
+def _ranked(searched: Found[Candidate], course: Trainer, wanted: Wanted) -> list[Candidate]:
+    """Return the best setting. With a limit of size, also the next best smaller ones."""
+    if wanted.kilobytes is None:
+        return [searched.best]
+    best_first = sorted(searched.trials, key=lambda one: (-one.rung, -one.score))
+    found = [searched.best]
+    for candidate in dict.fromkeys(one.setting for one in best_first):
+        if course.network(candidate).kilobytes < course.network(found[-1]).kilobytes:
+            found.append(candidate)
+    return found[:FEW]
+
+
+def _try(  # noqa: PLR0913, PLR0917 - what goes into a bundle
+    wanted: Wanted,
+    course: Trainer,
+    candidate: Candidate,
+    test: Session | None,
+    folder: Path,
+    report: dict[str, Any],
+    progress: Progress,
+) -> bool:
+    """Measure, train and package a setting in ``folder``. Return whether it is small enough."""
+    folder.mkdir()
+    with progress.step("measure"):
+        held = course.held(candidate, range(course.problem.fold_count), EPOCHS)
+        figures = course.lesson.figures(course.answers(candidate, held))
+        points = curve.curve(course, candidate, held, EPOCHS) if course.lesson.curve else []
+    report |= {"held_out": figures, "curve": points, "advice": curve.advice(points, figures)}
+    with progress.step("train"):
+        chosen = _final(course, candidate, held, figures)
+    report["setting"] = _setting(chosen, held)
+    if not figures["better_than_chance"] and not wanted.force:
+        report["why"] = f"The model is no better than {_guess(course.problem.task)}."
+        return True
+    _package(wanted, course, chosen, test, folder, report, progress)
+    return wanted.kilobytes is None or report["sizes"]["model"] <= 1024 * wanted.kilobytes
+
+
+def _guess(task: Task) -> str:
+    return "the mean as a guess" if task == "regress" else "chance on windows that it did not learn from"
 
 
 def _channels(session: Session, wanted: Wanted) -> tuple[Session, list[str]]:
@@ -137,7 +188,7 @@ def _channels(session: Session, wanted: Wanted) -> tuple[Session, list[str]]:
     if wanted.channels:
         return session, []
     notes = []
-    still = problem.still(session)
+    still = [name for name in problem.still(session) if name != wanted.target]
     if still:
         notes.append(f"{', '.join(still)}: never changes; left out.")
     leaking = problem.leaking(session.recordings, session.channels) if wanted.task == "classify" else []
@@ -147,13 +198,17 @@ def _channels(session: Session, wanted: Wanted) -> tuple[Session, list[str]]:
             "Name it in --channels to learn from it."
         )
     left = [name for name in session.channels if name not in {*still, *leaking}]
-    if not left:
+    if not set(left) - {wanted.target}:
         raise ConvertError(f"no channel is left to learn from: {' '.join(notes)}")
     return session.chosen(left), notes
 
 
 def _problem(session: Session, wanted: Wanted) -> Problem:
-    return problem.classify(session, wanted.window)
+    if wanted.task == "classify":
+        return problem.classify(session, wanted.window)
+    if wanted.task == "regress":
+        return problem.regress(session, wanted.target, wanted.window)
+    return problem.anomaly(session, wanted.window)
 
 
 def _none_usable(wanted: Wanted, found: Problem) -> str:
@@ -172,29 +227,10 @@ def _searched(found: Found[Candidate], usable: int) -> str:
     return f"Tried {tried} of {usable} settings. Chosen: {found.best.words}.{early}"
 
 
-def _figures(course: Trainer, candidate: Candidate, held: Held) -> dict[str, Any]:
-    found, cut = course.problem, course.windows(candidate)
-    true = found.targets(cut)[held.at]
-    recordings = found.recording_of(cut)[held.at]
-    figures = scoring.classification(held.outputs, true, found.labels, recordings, found.names)
-    said, of_pieces = held.outputs.argmax(axis=1), cut.piece[held.at]
-    labels = [found.pieces[piece].label for piece in np.unique(of_pieces)]
-    least = scoring.fewest_chance(labels)
-    chance = scoring.chance(said, true, of_pieces)
-    better = chance <= scoring.CHANCE or (least > scoring.CHANCE and chance <= 2 * least)
-    better &= figures["balanced_accuracy"] > figures["baselines"]["chance"]
-    return figures | {"p_chance": round(chance, 4), "better_than_chance": bool(better)}
-
-
-def _final(course: Trainer, candidate: Candidate, held: Held) -> Chosen:
+def _final(course: Trainer, candidate: Candidate, held: Held, figures: dict[str, Any]) -> Chosen:
     fitted, normalise = course.final(candidate, max(1, int(np.median(held.epochs))))
-    found = course.problem
-    decoder: dict[str, Any] = {"kind": "classify"}
-    if found.task == "regress":
-        decoder = {"kind": "regress", "names": [found.target or "value"], "unit": found.unit}
-    return Chosen(
-        candidate, course.network(candidate), fitted, [*candidate.features.transforms, normalise], decoder
-    )
+    transforms = [*candidate.features.transforms, normalise]
+    return Chosen(candidate, course.network(candidate), fitted, transforms, course.lesson.decoder(figures))
 
 
 def _setting(chosen: Chosen, held: Held) -> dict[str, Any]:
@@ -228,9 +264,9 @@ def _package(  # noqa: PLR0913, PLR0917 - what goes into a bundle
     data: dict[str, Any] = {"calibration": "data/calibration", "test": "data/calibration", "seen": True}
     seen = project_file.excerpt(found.whole, one.size, one.hop)
     project_file.write_pieces(seen, scratch / "data" / "calibration")
-    tested, held_back = replace(found, pieces=tuple(seen)), None
+    tested = replace(found, pieces=tuple(seen))
     if test is not None:
-        tested = held_back = _test_problem(found, test, wanted)
+        tested = _test_problem(found, test, wanted)
         project_file.write_pieces(tested.pieces, scratch / "data" / "test")
         data |= {"test": "data/test", "seen": False}
     cut = windows.cut(tested.pieces, one.window, chosen.transforms, found.rate)
@@ -240,8 +276,9 @@ def _package(  # noqa: PLR0913, PLR0917 - what goes into a bundle
     tables = _tables(wanted, found, chosen, report, model, version)
     tables["data"] = data
     conversion = _converted(tables, scratch, progress)
-    if held_back is not None:
-        report["test"] = _tested(conversion, held_back, cut)
+    if test is not None:
+        lesson = tasks.lesson(tested, wanted.false_alarms)
+        report["test"] = _tested(conversion, lesson, tested, cut)
     manifest = conversion.package(None)
     report["bundle"] = str(wanted.output / package.file_name(manifest))
     report["version"] = version
@@ -304,26 +341,39 @@ def _converted(tables: dict[str, dict[str, Any]], scratch: Path, progress: Progr
 
 def _test_problem(found: Problem, test: Session, wanted: Wanted) -> Problem:
     """Return the pieces of the test session. ``ConvertError`` if it does not go with what was learned."""
-    chosen = test.chosen(found.channels)
     if found.rate and test.rate and abs(test.rate - found.rate) > recorded.RATES * found.rate:
         raise ConvertError(
-            f"{wanted.test}: has {test.rate:g} samples a second, but {wanted.folder} has {found.rate:g}."
+            f"{wanted.test}: has {test.rate:g} samples a second, but {wanted.folder} has {found.rate:g}"
         )
-    split = pieces.of_spans(chosen.recordings)
-    unknown = sorted({piece.label for piece in split} - set(found.labels))
-    if unknown:
-        raise ConvertError(f"{wanted.test}: label {unknown[0]!r} is not in {wanted.folder}.")
-    if not split:
+    tested = _pieces(found, test, wanted)
+    unknown = sorted({piece.label for piece in tested} - set(found.labels))
+    if found.task == "classify" and unknown:
+        raise ConvertError(f"{wanted.test}: label {unknown[0]!r} is not in {wanted.folder}")
+    if not tested:
         raise ConvertError(f"{wanted.test}: nothing has a label. Run: limpet label {wanted.test}")
-    names = tuple(one.file for one in chosen.recordings)
-    return replace(found, pieces=tuple(split), names=names, folds={})
+    return replace(found, pieces=tuple(tested), names=tuple(one.file for one in test.recordings), folds={})
 
 
-def _tested(conversion: Conversion, found: Problem, cut: windows.Windows) -> dict[str, Any]:
+def _pieces(found: Problem, test: Session, wanted: Wanted) -> list[Piece]:
+    chosen = test.chosen(found.channels)
+    if found.task == "classify":
+        return pieces.of_spans(chosen.recordings)
+    if found.task == "anomaly":
+        normal, strange = problem.normal_and_strange(chosen)
+        return [*normal, *strange]
+    if wanted.target:
+        return pieces.everything(chosen.recordings, test.column(wanted.target))
+    return problem.numbered(pieces.of_spans(chosen.recordings))
+
+
+def _tested(conversion: Conversion, lesson: Lesson, tested: Problem, cut: windows.Windows) -> dict[str, Any]:
     """Return what the packaged model makes of the test session."""
-    variant = conversion.project.bundle.variant
-    outputs = compare.run(conversion.path(variant), conversion.test.values).values[0].reshape(len(cut), -1)
-    return scoring.classification(outputs, found.targets(cut), found.labels, found.recording_of(cut), found.names)
+    inputs = conversion.test.values
+    outputs = compare.run(conversion.path(conversion.project.bundle.variant), inputs).values[0]
+    goal = tasks.Goal(outputs)
+    values = lesson.answer(outputs.reshape(len(cut), -1), inputs, goal)
+    answers = tasks.Answers(values, tested.targets(cut), tested.recording_of(cut), cut.piece)
+    return lesson.figures(answers)
 
 
 def _next_version(folder: Path, name: str) -> int:

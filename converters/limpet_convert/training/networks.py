@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal, TypeAlias
 
-Kind: TypeAlias = Literal["cnn", "mlp", "autoencoder"]
+Kind: TypeAlias = Literal["cnn", "mlp", "autoencoder", "mahalanobis"]
 Loss: TypeAlias = Literal["cross_entropy", "squared"]
 
 _GRAPH = 4.5
@@ -20,7 +20,8 @@ class Network:
     """``shape`` is that of a window behind the transforms: (rows, channels).
 
     ``cnn``: convolutions along the rows, then the mean over the rows. ``mlp``: dense layers over all elements.
-    ``autoencoder``: dense layers through a narrow one, back to all elements. ``width`` is that of the first layer.
+    ``autoencoder``: dense layers through a narrow one, back to all elements. ``mahalanobis``: one dense layer from
+    all elements to all, see ``limpet_convert.training.mahalanobis``. ``width`` is that of the first layer.
     ``outputs``: classes, 1, or the elements of the window. With ``cross_entropy``, the outputs are probabilities.
     """
 
@@ -49,6 +50,8 @@ class Network:
             sizes = [self.convolutions[-1][1], self.outputs]
         elif self.kind == "mlp":
             sizes = [self.elements, self.width, max(4, self.width // 2), self.outputs]
+        elif self.kind == "mahalanobis":
+            sizes = [self.elements, self.outputs]
         else:
             sizes = [self.elements, self.width, max(2, self.width // 4), self.width, self.outputs]
         return list(pairwise(sizes))

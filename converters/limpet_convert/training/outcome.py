@@ -33,7 +33,9 @@ def description(found: Problem, one: Candidate) -> str:
     """Return the line that a bundle says of itself."""
     window = f"{one.size / found.rate:.3g} s" if found.rate else f"{one.size} samples"
     if found.task == "regress":
-        return f"Estimates {found.target or 'a number'} from windows of {window}"
+        return f"Estimates {found.target} from windows of {window}"
+    if found.task == "anomaly":
+        return f"Reports windows of {window} that are not normal"
     return f"Tells {', '.join(found.labels)} apart in windows of {window}"
 
 
@@ -51,14 +53,21 @@ def limits_line(found: Problem) -> str:
 
 def summary(report: dict[str, Any]) -> str:
     """Return the result in one line."""
-    figures, by = (
-        report["held_out"],
-        "other recordings" if report["held_by"] == "recording" else "the same recordings",
-    )
-    line = f"Accuracy on {by}: {figures['accuracy']:.3f} (chance: {figures['baselines']['chance']:.3f})"
-    if "test" in report:
-        line += f"; on the test session: {report['test']['accuracy']:.3f}"
-    return line
+    by = "other recordings" if report["held_by"] == "recording" else "other parts of the same recordings"
+    line = f"On {by}: {_short(report['held_out'])}"
+    return f"{line}. On the test session: {_short(report['test'])}." if "test" in report else f"{line}."
+
+
+def _short(figures: dict[str, Any]) -> str:
+    if "accuracy" in figures:
+        return f"accuracy {figures['accuracy']:.3f} (chance {figures['baselines']['chance']:.3f})"
+    if "mae" in figures:
+        unit = f" {figures['unit']}" if figures["unit"] else ""
+        mean = figures["baselines"]["mae of the mean"]
+        guess = f"the mean as a guess: {mean:.4g}{unit}"
+        return f"mean error {figures['mae']:.4g}{unit} ({guess}), R² {figures['r2']:.3f}"
+    found = f"{figures['false_alarms']:.2%} false alarms"
+    return f"{found}, AUC {figures['auc']:.4f}" if "auc" in figures else f"{found}; no anomaly to measure with"
 
 
 def write(folder: Path, report: dict[str, Any]) -> None:
@@ -71,27 +80,54 @@ def write(folder: Path, report: dict[str, Any]) -> None:
 
 def markdown(report: dict[str, Any]) -> str:
     """Return the report as a person reads it."""
-    figures = report["held_out"]
     lines = [f"# Training: {report['task']}", ""]
     lines += [
         f"Bundle: `{report['bundle']}`" if report["bundle"] else f"No bundle was written. {report['why']}",
         "",
     ]
+    lines += [summary(report), ""]
     lines += [f"* {note}" for note in report["notes"]] + ([""] if report["notes"] else [])
-    lines += ["## Accuracy", "", held_line(report), ""]
-    lines += _figures(figures, "Held-out windows")
+    lines += ["## Held out", "", held_line(report), ""]
+    lines += _figures(report["held_out"])
     if "test" in report:
         lines += ["## Test session", "", "The packaged model, on the recordings of `--test`.", ""]
-        lines += _figures(report["test"], "Test windows")
-    lines += ["## Setting", ""] + [f"* {name}: {value}" for name, value in report["setting"].items()] + [""]
+        lines += _figures(report["test"])
+    lines += _curve(report)
+    lines += ["## Setting", "", f"* framework: {report['framework']}"]
+    lines += [f"* {name.replace('_', ' ')}: {value}" for name, value in report["setting"].items()]
     lines += [f"* {reason}" for reason in report["reasons"]] + [""]
-    lines += ["## What the search tried", "", "| setting | rung | score |", "| --- | --- | --- |"]
-    lines += [
-        f"| {one['setting']} | {one['rung'] + 1} | {one['score']:.4f} |" for one in report["search"]["trials"]
-    ]
+    lines += _search(report["search"])
     if "sizes" in report:
         lines += ["", "## Sizes", "", *(f"* {name}: {size:,} B" for name, size in report["sizes"].items())]
+        lines.append(f"* agreement of `{report['variant']}` with float: {report['agreement_with_float']:.2%}")
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _curve(report: dict[str, Any]) -> list[str]:
+    if not report["curve"]:
+        return []
+    lines = ["## Would more data help?", "", *(f"* {line}" for line in report["advice"]), ""]
+    labels = report["labels"]
+    lines += [f"| share of the data | score | {' | '.join(labels)} |".replace(" |  |", " |")]
+    lines += ["| --- " * (2 + len(labels)) + "|"]
+    for one in report["curve"]:
+        cells = [f"{one['share']:.0%}", f"{one['score']:.3f}"]
+        cells += [f"{one['recall'].get(label, 0.0):.3f}" for label in labels]
+        lines.append(f"| {' | '.join(cells)} |")
+    return [*lines, ""]
+
+
+def _search(search: dict[str, Any]) -> list[str]:
+    early = "" if search["complete"] else " It ended early, because the time was over."
+    lines = [
+        "## What the search tried",
+        "",
+        f"Each rung trains longer, on more folds, with the better settings of the rung before.{early}",
+        "",
+        "| setting | rung | score |",
+        "| --- | --- | --- |",
+    ]
+    return lines + [f"| {one['setting']} | {one['rung'] + 1} | {one['score']:.4f} |" for one in search["trials"]]
 
 
 def held_line(report: dict[str, Any]) -> str:
@@ -101,40 +137,84 @@ def held_line(report: dict[str, Any]) -> str:
     return f"Held out: whole recordings, {report['folds']}-fold cross-validation."
 
 
-def _figures(figures: dict[str, Any], what: str) -> list[str]:
-    lines = [f"{what}: {figures['windows']}.", ""]
-    for name in ("accuracy", "balanced_accuracy", "f1", "auc"):
+METRICS = (
+    "accuracy",
+    "balanced_accuracy",
+    "f1",
+    "auc",
+    "mae",
+    "rmse",
+    "r2",
+    "precision",
+    "recall",
+    "false_alarms",
+)
+"""What is shown of a model, as far as its task has it."""
+
+
+def _figures(figures: dict[str, Any]) -> list[str]:
+    lines = [f"{figures['windows']:,} windows.", ""]
+    for name in (*METRICS, "threshold"):
         if name in figures:
-            low_high = figures.get("intervals", {}).get(name)
+            low_high = figures["intervals"].get(name)
             between = f" (95 %: {low_high[0]:.3f} to {low_high[1]:.3f}, by recording)" if low_high else ""
-            lines.append(f"* {name}: {figures[name]:.3f}{between}")
-    lines += [f"* {name}: {value:.3f} (baseline)" for name, value in figures["baselines"].items()] + [""]
+            lines.append(f"* {name.replace('_', ' ')}: {figures[name]:.4g}{between}")
+    lines += [f"* baseline, {name}: {value:.4g}" for name, value in figures["baselines"].items()] + [""]
+    if not figures["intervals"]:
+        lines += ["There are too few recordings for intervals; five are needed.", ""]
     if "classes" in figures:
-        lines += ["| class | windows | precision | recall | F1 |", "| --- | --- | --- | --- | --- |"]
+        lines += _classes(figures)
+    if "anomalies" in figures:
+        lines += ["| anomaly | windows | found |", "| --- | --- | --- |"]
         lines += [
-            f"| {label} | {one['count']} | {one['precision']:.3f} | {one['recall']:.3f} | {one['f1']:.3f} |"
-            for label, one in figures["classes"].items()
-        ]
-        names = list(figures["classes"])
-        lines += ["", f"| true, predicted: | {' | '.join(names)} |", "| --- " * (len(names) + 1) + "|"]
-        lines += [
-            f"| {name} | {' | '.join(map(str, row))} |"
-            for name, row in zip(names, figures["confusion"], strict=True)
+            f"| {name} | {one['windows']} | {one['found']:.1%} |" for name, one in figures["anomalies"].items()
         ]
         lines.append("")
-    lines += ["| recording | windows | accuracy |", "| --- | --- | --- |"]
-    lines += [f"| {one['file']} | {one['windows']} | {one['accuracy']:.3f} |" for one in figures["recordings"]]
+    return lines + _recordings(figures["recordings"])
+
+
+def _classes(figures: dict[str, Any]) -> list[str]:
+    lines = ["| class | windows | precision | recall | F1 |", "| --- | --- | --- | --- | --- |"]
+    lines += [
+        f"| {label} | {one['count']} | {one['precision']:.3f} | {one['recall']:.3f} | {one['f1']:.3f} |"
+        for label, one in figures["classes"].items()
+    ]
+    names = list(figures["classes"])
+    lines += ["", f"| true, predicted: | {' | '.join(names)} |", "| --- " * (len(names) + 1) + "|"]
+    rows = zip(names, figures["confusion"], strict=True)
+    return [*lines, *(f"| {name} | {' | '.join(map(str, row))} |" for name, row in rows), ""]
+
+
+SHOWN = 30
+
+
+def _recordings(found: list[dict[str, Any]]) -> list[str]:
+    """Return a table of the recordings, the worst first."""
+    name = next(key for key in ("accuracy", "mae", "false_alarms") if key in found[0])
+    worst = sorted(found, key=lambda one: one[name] if name == "accuracy" else -one[name])
+    lines = [f"| recording | windows | {name.replace('_', ' ')} |", "| --- | --- | --- |"]
+    lines += [f"| {one['file']} | {one['windows']} | {one[name]:.3f} |" for one in worst[:SHOWN]]
+    if len(found) > SHOWN:
+        lines += ["", f"The worst {SHOWN} of {len(found)} recordings. `train.json` has all."]
     return [*lines, ""]
 
 
 def plot(path: Path, report: dict[str, Any]) -> None:
-    """Draw the confusion matrix."""
-    figure = need("matplotlib.figure").Figure(figsize=(5.5, 4.5), layout="constrained")
-    _confusion(figure.subplots(), report["test" if "test" in report else "held_out"], report["labels"])
+    """Draw the confusion matrix, or the errors by recording, and the learning curve."""
+    panels = 2 if report["curve"] else 1
+    figure = need("matplotlib.figure").Figure(figsize=(5.5 * panels, 4.5), layout="constrained")
+    axes = figure.subplots(1, panels, squeeze=False)[0]
+    figures = report["test" if "test" in report else "held_out"]
+    if "confusion" in figures:
+        _draw_confusion(axes[0], figures, report["labels"])
+    else:
+        _draw_recordings(axes[0], figures["recordings"])
+    if panels == 2:
+        _draw_curve(axes[1], report["curve"], report["labels"])
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
-def _confusion(axes: Any, figures: dict[str, Any], labels: list[str]) -> None:
+def _draw_confusion(axes: Any, figures: dict[str, Any], labels: list[str]) -> None:
     counts = figures["confusion"]
     totals = [max(1, sum(row)) for row in counts]
     axes.imshow(
@@ -146,3 +226,24 @@ def _confusion(axes: Any, figures: dict[str, Any], labels: list[str]) -> None:
     axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
     axes.set_yticks(range(len(labels)), labels)
     axes.set(xlabel="predicted", ylabel="true", title="Windows that the model did not learn from")
+
+
+def _draw_recordings(axes: Any, found: list[dict[str, Any]]) -> None:
+    name = "mae" if "mae" in found[0] else "false_alarms"
+    shown = sorted(found, key=lambda one: -one[name])[:SHOWN]
+    axes.barh([one["file"] for one in shown], [one[name] for one in shown])
+    axes.tick_params(axis="y", labelsize=6)
+    axes.invert_yaxis()
+    axes.set(xlabel="mean absolute error" if name == "mae" else "false alarms", title="By recording")
+    axes.grid(alpha=0.3, axis="x")
+
+
+def _draw_curve(axes: Any, points: list[dict[str, Any]], labels: list[str]) -> None:
+    shares = [100 * one["share"] for one in points]
+    axes.plot(shares, [one["score"] for one in points], "o-", color="black", label="score")
+    for label in labels:
+        axes.plot(shares, [one["recall"].get(label, 0.0) for one in points], ".--", alpha=0.7, label=label)
+    axes.set(xlabel="share of the data, %", ylabel="on windows that it did not learn from", title="Learning curve")
+    axes.set_xticks(shares)
+    axes.legend(loc="lower right", fontsize=8)
+    axes.grid(alpha=0.3)

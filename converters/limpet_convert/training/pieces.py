@@ -38,17 +38,17 @@ class Piece:
         return replace(self, values=self.values[begin:end], target=target, group=group)
 
 
-def of_spans(recordings: Sequence[Recorded], targets: Sequence[FloatArray] | None = None) -> list[Piece]:
+def of_spans(recordings: Sequence[Recorded]) -> list[Piece]:
     """Return a piece for each run of samples within a span. The group is the recording."""
     found = []
     for number, one in enumerate(recordings):
         for span in one.spans:
             begin, end = np.searchsorted(one.seconds, (span.begin, span.end)).tolist()
-            found += _runs(one, number, span.label, (begin, end), targets)
+            found += _runs(one, number, span.label, (begin, end), None)
     return found
 
 
-def unlabelled(recordings: Sequence[Recorded], targets: Sequence[FloatArray] | None = None) -> list[Piece]:
+def unlabelled(recordings: Sequence[Recorded]) -> list[Piece]:
     """Return a piece for each run of samples outside of all spans."""
     found = []
     for number, one in enumerate(recordings):
@@ -57,8 +57,17 @@ def unlabelled(recordings: Sequence[Recorded], targets: Sequence[FloatArray] | N
             edges += np.searchsorted(one.seconds, (span.begin, span.end)).tolist()
         edges.append(len(one.values))
         for begin, end in zip(edges[::2], edges[1::2], strict=True):
-            found += _runs(one, number, "", (begin, end), targets)
+            found += _runs(one, number, "", (begin, end), None)
     return found
+
+
+def everything(recordings: Sequence[Recorded], targets: Sequence[FloatArray] | None = None) -> list[Piece]:
+    """Return a piece for each run of samples, whatever the labels are."""
+    return [
+        piece
+        for number, one in enumerate(recordings)
+        for piece in _runs(one, number, "", (0, len(one.values)), targets)
+    ]
 
 
 def _runs(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
@@ -25,6 +25,8 @@ HeldBy: TypeAlias = Literal["recording", "block"]
 BLOCKS = 5
 FEWEST_SAMPLES = 40
 """Samples of a label."""
+FEWEST_NORMAL = 200
+NORMAL = "normal"
 _STILL = 1e-6
 
 
@@ -66,14 +68,88 @@ class Problem:
         return np.asarray(by_piece[windows.piece])
 
     def targets(self, windows: Windows) -> Array:
-        """Return the class of each window, int64 ``(n,)``, or its number, float32 ``(n, 1)``."""
-        if self.task == "classify":
-            by_piece = np.array([self.labels.index(piece.label) for piece in self.pieces], np.int64)
-            return np.asarray(by_piece[windows.piece])
+        """Return the class of each window, int64 ``(n,)``, or its number, float32 ``(n, 1)``.
+
+        Of anomalies, the class is 1, of normal windows 0.
+        """
         if windows.target is not None:
             return windows.target[:, np.newaxis]
-        numbers = np.array([float(piece.label) for piece in self.pieces], np.float32)
-        return np.asarray(numbers[windows.piece][:, np.newaxis])
+        if self.task == "classify":
+            by_piece = np.array([self.labels.index(piece.label) for piece in self.pieces], np.int64)
+        else:
+            by_piece = np.array([bool(piece.label) for piece in self.pieces], np.int64)
+        return np.asarray(by_piece[windows.piece])
+
+
+def regress(session: Session, target: str, window: int | None) -> Problem:
+    """Return the problem of estimating a number: a channel, or else the labels."""
+    unit = ""
+    if target:
+        if target not in session.channels:
+            raise ConvertError(
+                f"--target: there is no channel {target!r}; the recordings have: {', '.join(session.channels)}"
+            )
+        numbers = session.column(target)
+        unit = session.units[session.channels.index(target)]
+        session = session.chosen([name for name in session.channels if name != target])
+        found = pieces.everything(session.recordings, numbers)
+    else:
+        found = numbered(pieces.of_spans(session.recordings))
+    values = [piece.target for piece in found if piece.target is not None]
+    if not values or min(one.min() for one in values) == max(one.max() for one in values):
+        raise ConvertError("the number to estimate never changes. Record it at several values.")
+    return _problem("regress", session, found, (), window, target=target or "value", unit=unit)
+
+
+def numbered(found: Sequence[Piece]) -> list[Piece]:
+    """Return the pieces with their labels as numbers."""
+    if not found:
+        raise ConvertError("nothing has a label. Run: limpet label, or name the channel to estimate with --target")
+    if words := sorted({piece.label for piece in found if not _is_number(piece.label)}):
+        raise ConvertError(f"label {words[0]!r} is no number; name the channel to estimate with --target")
+    return [
+        replace(piece, label="", target=np.full(len(piece.values), float(piece.label), np.float32))
+        for piece in found
+    ]
+
+
+def _is_number(label: str) -> bool:
+    try:
+        return bool(np.isfinite(float(label)))
+    except ValueError:
+        return False
+
+
+def anomaly(session: Session, window: int | None) -> Problem:
+    """Return the problem of knowing what is normal.
+
+    Normal is what is labelled so; without such a label, all that has no label. Other labels are anomalies, which
+    measure only. ``ConvertError`` if too little is normal.
+    """
+    normal, strange = normal_and_strange(session)
+    samples = sum(len(piece.values) for piece in normal)
+    if samples < FEWEST_NORMAL:
+        raise ConvertError(
+            f"{samples} samples are normal; {FEWEST_NORMAL} or more are needed. Normal is what has the label "
+            f"{NORMAL!r}, or no label if nothing has that one."
+        )
+    found = _problem("anomaly", session, normal, (), window)
+    groups = sorted({piece.group for piece in found.pieces})
+    placed = [replace(piece, group=_group(piece, found.folds, groups)) for piece in strange]
+    return replace(found, pieces=(*found.pieces, *placed), whole=(*found.whole, *strange))
+
+
+def normal_and_strange(session: Session) -> tuple[list[Piece], list[Piece]]:
+    """Return what is normal, without a label, and what is labelled as something else."""
+    labelled = pieces.of_spans(session.recordings)
+    normal = [replace(piece, label="") for piece in labelled if piece.label == NORMAL]
+    strange = [piece for piece in labelled if piece.label != NORMAL]
+    return normal or pieces.unlabelled(session.recordings), strange
+
+
+def _group(strange: Piece, folds_of: Mapping[int, int], groups: Sequence[int]) -> int:
+    """Return the group that an anomaly is judged with: that of its recording if there is one."""
+    return strange.group if strange.group in folds_of else groups[strange.group % len(groups)]
 
 
 def classify(session: Session, window: int | None) -> Problem:
@@ -92,10 +168,23 @@ def classify(session: Session, window: int | None) -> Problem:
             raise ConvertError(
                 f"label {label!r} has {samples} samples; it needs {FEWEST_SAMPLES} or more. Record more of it."
             )
+    return _problem("classify", session, found, labels, window)
+
+
+def _problem(  # noqa: PLR0913 - the parts of a problem
+    task: Task,
+    session: Session,
+    found: Sequence[Piece],
+    labels: tuple[str, ...],
+    window: int | None,
+    *,
+    target: str = "",
+    unit: str = "",
+) -> Problem:
     warnings: list[str] = []
     split, chosen, held_by = _split(found, window, warnings)
     return Problem(
-        task="classify",
+        task=task,
         labels=labels,
         pieces=tuple(split),
         whole=tuple(found),
@@ -106,6 +195,8 @@ def classify(session: Session, window: int | None) -> Problem:
         held_by=held_by,
         names=tuple(one.file for one in session.recordings),
         warnings=tuple(warnings),
+        target=target,
+        unit=unit,
     )
 
 
@@ -121,7 +212,8 @@ def _split(
         what = "There is one recording"
     else:
         what = (
-            f"{', '.join(repr(label) for label in rare[:5])} {'is' if len(rare) == 1 else 'are'} in one recording"
+            f"Label {', '.join(repr(label) for label in rare[:5])} {'is' if len(rare) == 1 else 'are'} "
+            "in one recording"
         )
     warnings.append(
         f"{what}, so accuracy on new recordings cannot be measured. The figures are of other parts of the same "

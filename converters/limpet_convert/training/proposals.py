@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from limpet.contracts.fields import WindowSpec
-from limpet_convert.training.networks import Network
+from limpet_convert.training.networks import Kind, Network
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from limpet.contracts.data import FloatArray
-    from limpet_convert.training.networks import Kind, Loss
+    from limpet_convert.training.networks import Loss
     from limpet_convert.training.pieces import Piece
 
 SIZES = (8, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)
@@ -24,7 +24,14 @@ LONGEST = 5.0
 LEAST = 10
 """Windows of each label, for a window to be proposed."""
 TRIED_SIZES = 3
-WIDTHS: dict[str, tuple[int, ...]] = {"cnn": (16, 8, 32), "mlp": (32, 16, 64)}
+WIDTHS: dict[Kind, tuple[int, ...]] = {
+    "cnn": (16, 8, 32),
+    "mlp": (32, 16, 64),
+    "autoencoder": (32, 16, 64),
+    "mahalanobis": (0,),
+}
+MOST_ELEMENTS = 512
+"""Numbers of a window that an autoencoder is made for."""
 RATES = (3e-3, 1e-3)
 CLIP = 6.0
 """Standard deviations to which values are cut, so that int8 has steps left for the usual ones."""
@@ -38,7 +45,7 @@ class Features:
     """``transforms`` before ``normalise``; ``network`` is the kind that suits them."""
 
     name: str
-    transforms: tuple[dict[str, Any], ...]
+    transforms: tuple[dict[str, Any], ...] = field(hash=False)
     network: Kind
 
 
@@ -60,10 +67,8 @@ class Candidate:
     @property
     def words(self) -> str:
         """One line for people."""
-        return (
-            f"window {self.size}, hop {self.hop}, {self.features.name}, "
-            f"{self.features.network} of width {self.width}, learning rate {self.rate:g}"
-        )
+        found = f"window {self.size}, hop {self.hop}, {self.features.name}, {self.features.network}"
+        return f"{found} of width {self.width}, learning rate {self.rate:g}" if self.width else found
 
     def network(self, shape: tuple[int, int], outputs: int, loss: Loss) -> Network:
         """Return the network for windows of this shape behind the transforms."""
@@ -88,6 +93,40 @@ def plan(pieces: Sequence[Piece], rate: float | None, sizes: Sequence[int] = ())
     return Plan(tuple(_candidates(by_size)), tuple(reasons))
 
 
+def of_normal(pieces: Sequence[Piece], rate: float | None, sizes: Sequence[int], *, measured: bool) -> Plan:
+    """Propose what knows normal windows. Without anomalies to measure by, there is one proposal."""
+    reasons: list[str] = []
+    chosen = list(sizes) or _sizes(pieces, rate, reasons)
+    channels = pieces[0].values.shape[1]
+    if not measured:
+        size = chosen[min(1, len(chosen) - 1)]
+        one = normal_features(size, channels, rate)[0]
+        reasons.append(
+            "No anomaly is labelled, so settings cannot be compared: "
+            f"Mahalanobis' distance on {one.name} of {_time(size, rate)}."
+        )
+        return Plan(tuple(_candidates({size: [one]})), tuple(reasons))
+    by_size = {size: normal_features(size, channels, rate) for size in chosen}
+    reasons.append("Models to try: Mahalanobis' distance and autoencoders.")
+    return Plan(tuple(_candidates(by_size)), tuple(reasons))
+
+
+def normal_features(size: int, channels: int, rate: float | None) -> list[Features]:
+    """Return features and models for windows of so many samples, the plainest first."""
+    kinds: tuple[Kind, Kind] = ("mahalanobis", "autoencoder")
+    if size < 8:
+        return [Features("raw values", (), kind) for kind in kinds]
+    found = [
+        Features(one.name, one.transforms, kind)
+        for kind in kinds
+        for one in features(size, rate)
+        if one.transforms
+    ]
+    if size * channels <= MOST_ELEMENTS:
+        found.append(Features("raw windows", (), "autoencoder"))
+    return found
+
+
 def features(size: int, rate: float | None) -> list[Features]:
     """Return the features that windows of so many samples can have."""
     if size < 8:
@@ -106,7 +145,9 @@ def _candidates(by_size: dict[int, list[Features]]) -> list[Candidate]:
     for place in range(max(len(widths) for widths in WIDTHS.values())):
         for rate in RATES:
             found += [
-                Candidate(size, max(1, size // 4), one, WIDTHS[one.network][place], rate) for size, one in pairs
+                Candidate(size, max(1, size // 4), one, WIDTHS[one.network][place], rate)
+                for size, one in pairs
+                if place < len(WIDTHS[one.network]) and (one.network != "mahalanobis" or rate == RATES[0])
             ]
     return found
 

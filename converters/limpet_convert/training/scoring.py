@@ -21,6 +21,7 @@ FEWEST = 5
 PERMUTATIONS = 1000
 CHANCE = 0.05
 _SEED = 1
+_Z = 1.96
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ def interval(groups: Array, statistic: Callable[[Array], float]) -> Interval | N
     """Return the interval of a statistic by resampling whole recordings: windows of one recording are alike.
 
     ``groups``: the recording of each window. ``statistic`` takes positions of windows. ``None`` for too few
-    recordings. This is the percentile bootstrap over clusters (Field and Welsh, 2007).
+    recordings. This is the percentile bootstrap over clusters (Field and Welsh, 2007). Where all recordings are
+    perfect, resampling shows nothing: the lower end is then that of Wilson (1927) for as many right recordings.
     """
     names = np.unique(groups)
     if len(names) < FEWEST:
@@ -52,6 +54,8 @@ def interval(groups: Array, statistic: Callable[[Array], float]) -> Interval | N
         for _ in range(RESAMPLES)
     ]
     low, high = np.nanpercentile(found, [2.5, 97.5])
+    if low == high == 1:
+        low = len(names) / (len(names) + _Z**2)
     return Interval(float(low), float(high))
 
 

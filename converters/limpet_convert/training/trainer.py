@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from limpet_convert.errors import ConvertError
-from limpet_convert.training import proposals, scoring, search, windows
+from limpet_convert.training import mahalanobis, proposals, search, windows
 from limpet_convert.training.fitting import BATCH, STEPS, Examples, Fitted, Schedule, fit, loss
+from limpet_convert.training.tasks import Answers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from limpet_convert.training.problem import Problem
     from limpet_convert.training.proposals import Candidate
     from limpet_convert.training.search import Found, Rung
+    from limpet_convert.training.tasks import Lesson
     from limpet_convert.training.windows import Windows
 
 SEED = 1
@@ -37,11 +39,11 @@ always the same. The clock can only end it early."""
 class Held:
     """What a setting makes of windows that it did not learn from.
 
-    ``outputs``: float32 ``(n, outputs)``; ``at``: the position of each in ``Windows``. ``loss``: their mean loss.
-    ``epochs``: those of each fold.
+    ``values``: what the models say of each, see ``Answers``; ``at``: its position in ``Windows``. ``loss``: the
+    mean loss. ``epochs``: those of each fold.
     """
 
-    outputs: FloatArray
+    values: FloatArray
     at: Array
     loss: float
     epochs: tuple[int, ...]
@@ -53,17 +55,16 @@ class Trainer:
 
     backend: Backend
     problem: Problem
+    lesson: Lesson
+    until: float = float("inf")
+    """When it is late, by the monotonic clock: nothing that can be left out begins any longer."""
     _cut: dict[tuple[int, str], Windows] = field(default_factory=dict)
+    _held: dict[tuple[Candidate, tuple[int, ...], int], Held] = field(default_factory=dict)
 
     @property
-    def loss(self) -> Loss:
-        """What is to become small."""
-        return "cross_entropy" if self.problem.task == "classify" else "squared"
-
-    @property
-    def outputs(self) -> int:
-        """Outputs of the network."""
-        return len(self.problem.labels) if self.problem.task == "classify" else 1
+    def late(self) -> bool:
+        """Whether the time is over."""
+        return time.monotonic() > self.until
 
     def windows(self, candidate: Candidate) -> Windows:
         """Return the windows of a setting, before ``normalise``."""
@@ -78,10 +79,10 @@ class Trainer:
     def network(self, candidate: Candidate) -> Network:
         """Return the network of a setting."""
         rows, channels = self.windows(candidate).values.shape[1:]
-        return candidate.network((rows, channels), self.outputs, self.loss)
+        return candidate.network((rows, channels), self.lesson.outputs(rows * channels), self.lesson.loss)
 
     def usable(self, candidates: Sequence[Candidate], kilobytes: float | None) -> list[Candidate]:
-        """Return the settings that have windows of each label in two folds or more, and a network small enough."""
+        """Return the settings that have windows of each label in two folds, and a network small enough."""
         found = []
         for candidate in candidates:
             cut = self.windows(candidate)
@@ -92,72 +93,89 @@ class Trainer:
         return found
 
     def _spread(self, cut: Windows) -> bool:
-        fold = self.problem.fold_of(cut)
+        fold, targets = self.problem.fold_of(cut), self.problem.targets(cut)
         if self.problem.task != "classify":
-            return len(np.unique(fold)) > 1
-        targets = self.problem.targets(cut)
+            return len(np.unique(fold[self.lesson.learnable(targets)])) == self.problem.fold_count
         return all(len(np.unique(fold[targets == one])) > 1 for one in range(len(self.problem.labels)))
 
-    def held(self, candidate: Candidate, folds: Sequence[int], epochs: int, part: Array | None = None) -> Held:
+    def held(self, candidate: Candidate, folds: Sequence[int], epochs: int, share: float = 1.0) -> Held:
         """Train once for each of ``folds``, and let each model answer for the fold that it has not seen.
 
-        Training stops early by the next fold, which is neither learned from nor answered for. ``part``: bool
-        ``(n,)``, windows that may be learned from.
+        Training stops early by the next fold, which is neither learned from nor answered for. ``share``: of the
+        windows of each class that may be learned from, whole recordings first.
         """
-        cut = self.windows(candidate)
-        fold, targets = self.problem.fold_of(cut), self.problem.targets(cut)
-        count = self.problem.fold_count
-        outputs, at, losses, ended = [], [], [], []
-        for held in folds:
-            seen = fold != held
-            if part is not None:
-                seen &= part
-            stop = None
-            if count >= FEW_FOLDS:
-                stop = seen & (fold == (held + 1) % count)
-                seen = seen & ~stop
-            prepared = self._prepared(candidate, cut, seen)
-            scale, offset = self._scaling(targets[seen])
-            scaled = (targets - offset) / scale if self.loss == "squared" else targets
-            examples = _examples(prepared, scaled, seen, self.loss)
-            stopping = _examples(prepared, scaled, seen if stop is None or not stop.any() else stop, self.loss)
-            network = self.network(candidate)
-            fitted = fit(self.backend, network, examples, stopping, self._schedule(candidate, epochs))
-            asked = np.flatnonzero(fold == held)
-            answered = fitted.model.predict(prepared[asked])
-            losses.append(loss(network, answered, _examples(prepared, scaled, fold == held, self.loss)))
-            outputs.append(answered * np.float32(scale) + np.float32(offset))
-            at.append(asked)
-            ended.append(fitted.epoch)
-        return Held(np.concatenate(outputs), np.concatenate(at), float(np.mean(losses)), tuple(ended))
+        key = (candidate, tuple(folds), epochs)
+        if share == 1 and key in self._held:
+            return self._held[key]
+        found = [self._fold(candidate, fold, epochs, share) for fold in folds]
+        held = Held(
+            np.concatenate([one.values for one in found]),
+            np.concatenate([one.at for one in found]),
+            float(np.mean([one.loss for one in found])),
+            tuple(epoch for one in found for epoch in one.epochs),
+        )
+        if share == 1:
+            self._held[key] = held
+        return held
 
-    def _scaling(self, targets: Array) -> tuple[float, float]:
-        """Return what numbers are divided by and what is subtracted before, so that any unit is learned alike."""
-        if self.loss == "cross_entropy":
-            return 1.0, 0.0
-        return max(float(targets.std()), 1e-9), float(targets.mean())
+    def _fold(self, candidate: Candidate, held: int, epochs: int, share: float) -> Held:
+        cut, network, lesson = self.windows(candidate), self.network(candidate), self.lesson
+        fold, targets = self.problem.fold_of(cut), self.problem.targets(cut)
+        learnable = lesson.learnable(targets)
+        seen = learnable & (fold != held)
+        stop = seen & (fold == (held + 1) % self.problem.fold_count)
+        if self.problem.fold_count < FEW_FOLDS or not stop.any():
+            stop = seen
+        else:
+            seen &= ~stop
+        if share < 1:
+            seen = _part(seen, targets, share)
+        prepared = self._prepared(candidate, cut, seen)
+        goal = lesson.goal(prepared, targets, seen)
+        fitted = self._fit(
+            candidate,
+            network,
+            _examples(prepared, goal.values, seen, lesson.loss),
+            _examples(prepared, goal.values, stop, lesson.loss),
+            epochs,
+        )
+        at = np.flatnonzero(fold == held)
+        outputs = fitted.model.predict(prepared[at])
+        judged = learnable[at]
+        lost = loss(network, outputs[judged], _examples(prepared[at], goal.values[at], judged, lesson.loss))
+        return Held(lesson.answer(outputs, prepared[at], goal), at, lost, (fitted.epoch,))
+
+    def _fit(
+        self, candidate: Candidate, network: Network, seen: Examples, stop: Examples | None, epochs: int
+    ) -> Fitted:
+        if network.kind == "mahalanobis":
+            model = self.backend.make(network, candidate.rate, SEED)
+            model.set_last(*mahalanobis.layer(seen.inputs.reshape(len(seen), -1)))
+            return Fitted(model, 1, 0.0)
+        schedule = Schedule(candidate.rate, epochs, PATIENCE, SEED, noise=network.kind == "cnn")
+        return fit(self.backend, network, seen, stop, schedule)
 
     def _prepared(self, candidate: Candidate, cut: Windows, seen: Array) -> FloatArray:
         transform = windows.normaliser(cut.values[seen], by_channel=not candidate.features.transforms)
         return windows.normalised(cut.values, transform)
 
-    def _schedule(self, candidate: Candidate, epochs: int) -> Schedule:
-        noise = candidate.features.network == "cnn"
-        return Schedule(candidate.rate, epochs, PATIENCE, SEED, noise)
-
     def score(self, candidate: Candidate, rung: Rung) -> float:
-        """Return how good a setting is; higher is better. The loss decides between equals."""
+        """Return how good a setting is; higher is better."""
         found = self.held(candidate, range(rung.folds), rung.epochs)
         targets = self.problem.targets(self.windows(candidate))[found.at]
-        if self.problem.task == "classify":
-            return scoring.balanced_accuracy(found.outputs.argmax(axis=1), targets) - 0.01 * min(found.loss, 10.0)
-        return -found.loss
+        return self.lesson.score(found.values, targets, found.loss)
+
+    def answers(self, candidate: Candidate, held: Held) -> Answers:
+        """Return what is known of the held windows."""
+        cut = self.windows(candidate)
+        targets, recordings = self.problem.targets(cut), self.problem.recording_of(cut)
+        return Answers(held.values, targets[held.at], recordings[held.at], cut.piece[held.at])
 
     def search(
         self, candidates: Sequence[Candidate], budget: float, tick: Callable[[float], object]
     ) -> Found[Candidate]:
         """Return the best setting. The plan depends on ``budget`` in seconds, not on how fast this machine is."""
-        until = time.monotonic() + budget
+        self.until = time.monotonic() + budget
         planned = self._planned(candidates, budget / 2)
         rungs = search.rungs(len(planned), self.problem.fold_count, EPOCHS)
         steps, total = iter(range(1, 10_000)), len(planned) + rungs[0].keep + rungs[1].keep
@@ -166,7 +184,7 @@ class Trainer:
             tick(min(0.99, next(steps) / total))
             return self.score(candidate, rung)
 
-        return search.halve(planned, rungs, score, lambda: time.monotonic() > until)
+        return search.halve(planned, rungs, score, lambda: self.late)
 
     def _planned(self, candidates: Sequence[Candidate], budget: float) -> list[Candidate]:
         """Return as many settings as the budget is enough for, by a fixed estimate."""
@@ -185,22 +203,33 @@ class Trainer:
         """Train on everything, for so many epochs. Return the model and its ``normalise``."""
         found = replace(self.problem, pieces=self.problem.whole)
         cut = windows.cut(found.pieces, candidate.window, candidate.features.transforms, found.rate)
-        everything = np.ones(len(cut), np.bool_)
-        transform = windows.normaliser(cut.values, by_channel=not candidate.features.transforms)
-        prepared = windows.normalised(cut.values, transform)
         targets = found.targets(cut)
-        scale, offset = self._scaling(targets)
-        scaled = (targets - offset) / scale if self.loss == "squared" else targets
-        examples = _examples(prepared, scaled, everything, self.loss)
-        fitted = fit(self.backend, self.network(candidate), examples, None, self._schedule(candidate, epochs))
-        if self.loss == "squared":
-            fitted.model.stretch(scale, offset)
+        seen = self.lesson.learnable(targets)
+        transform = windows.normaliser(cut.values[seen], by_channel=not candidate.features.transforms)
+        prepared = windows.normalised(cut.values, transform)
+        goal = self.lesson.goal(prepared, targets, seen)
+        examples = _examples(prepared, goal.values, seen, self.lesson.loss)
+        fitted = self._fit(candidate, self.network(candidate), examples, None, epochs)
+        if (goal.scale, goal.offset) != (1.0, 0.0):
+            kernel, bias = fitted.model.last()
+            scale, offset = np.float32(goal.scale), np.float32(goal.offset)
+            fitted.model.set_last(kernel * scale, bias * scale + offset)
         return fitted, transform
 
 
-def _examples(inputs: FloatArray, targets: Array, chosen: Array, loss: Loss) -> Examples:
+def _part(seen: Array, targets: Array, share: float) -> Array:
+    """Return a share of the seen windows of each class, from the first on: recordings stay whole."""
+    found = np.zeros_like(seen)
+    classes = targets if targets.ndim == 1 else np.zeros(len(targets), np.int64)
+    for one in np.unique(classes):
+        at = np.flatnonzero(seen & (classes == one))
+        found[at[: max(1, round(share * len(at)))]] = True
+    return found
+
+
+def _examples(inputs: FloatArray, goals: Array, chosen: Array, loss: Loss) -> Examples:
     """Return the chosen windows. Each class weighs as much as any other, however many windows it has."""
-    wanted = targets[chosen]
+    wanted = goals[chosen]
     weights = np.ones(len(wanted), np.float32)
     if loss == "cross_entropy":
         counts = np.bincount(wanted)
@@ -215,4 +244,7 @@ def propose(problem: Problem, sizes: Sequence[int]) -> proposals.Plan:
         raise ConvertError(
             f"--window: {min(sizes)} samples, but the longest span has {longest}. Use a shorter window."
         )
-    return proposals.plan(problem.pieces, problem.rate, sizes)
+    if problem.task != "anomaly":
+        return proposals.plan(problem.pieces, problem.rate, sizes)
+    normal = [piece for piece in problem.pieces if not piece.label]
+    return proposals.of_normal(normal, problem.rate, sizes, measured=len(normal) < len(problem.pieces))

@@ -9,7 +9,6 @@ import numpy as np
 from limpet_convert.converters import keras as converter
 from limpet_convert.errors import need
 from limpet_convert.int8 import repeatable
-from limpet_convert.training.fitting import BATCH
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,6 +17,7 @@ if TYPE_CHECKING:
     from limpet_convert.training.networks import Network
 
 _DECAY = 1e-4
+_MANY = 256
 
 
 class Keras:
@@ -45,20 +45,21 @@ class KerasModel:
     def __init__(self, keras: Any, network: Network, rate: float) -> None:
         self._network = network
         self._model = _body(keras, network)
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=_DECAY)
-        loss = "sparse_categorical_crossentropy" if network.loss == "cross_entropy" else "mean_squared_error"
-        self._model.compile(optimizer, loss, jit_compile=False)
+        self._step = _step(self._model, keras.optimizers.AdamW(rate, weight_decay=_DECAY), network)
+        self._answer = need("tensorflow").function(self._model, reduce_retracing=True)
 
     def step(self, inputs: FloatArray, targets: Array, weights: FloatArray) -> None:
         """Learn from a batch."""
-        self._model.train_on_batch(inputs, targets, sample_weight=weights)
+        self._step(inputs, targets, weights)
 
     def predict(self, inputs: FloatArray) -> FloatArray:
         """Return probabilities or numbers."""
-        short = -len(inputs) % BATCH
-        padded = np.concatenate([inputs, np.zeros((short, *inputs.shape[1:]), np.float32)])
-        found = np.asarray(self._model.predict(padded, BATCH, verbose=0), np.float32)
-        return found[: len(inputs)]
+        parts = []
+        for start in range(0, len(inputs), _MANY):
+            some = inputs[start : start + _MANY]
+            padded = np.concatenate([some, np.zeros((_MANY - len(some), *some.shape[1:]), np.float32)])
+            parts.append(np.asarray(self._answer(padded, training=False), np.float32)[: len(some)])
+        return np.concatenate(parts)
 
     def weights(self) -> Any:
         """Return a copy of all weights."""
@@ -68,15 +69,37 @@ class KerasModel:
         """Set all weights."""
         self._model.set_weights(weights)
 
-    def stretch(self, scale: float, offset: float) -> None:
-        """Scale the last layer."""
-        last = self._model.layers[-1]
-        kernel, bias = last.get_weights()
-        last.set_weights([kernel * scale, bias * scale + offset])
+    def last(self) -> tuple[FloatArray, FloatArray]:
+        """Return kernel and bias of the last layer."""
+        kernel, bias = self._model.layers[-1].get_weights()
+        return kernel, bias
+
+    def set_last(self, kernel: FloatArray, bias: FloatArray) -> None:
+        """Set kernel and bias of the last layer."""
+        self._model.layers[-1].set_weights([kernel, bias])
 
     def save(self, path: Path) -> None:
         """Write a ``.keras`` file."""
         converter.save(self._model, path)
+
+
+def _step(model: Any, optimizer: Any, network: Network) -> Any:
+    """Return a compiled step of training: Keras' own spends most of its time on what is not learning here."""
+    tf, keras = need("tensorflow"), need("keras")
+
+    def learn(inputs: Any, targets: Any, weights: Any) -> None:
+        with tf.GradientTape() as tape:
+            outputs = model(inputs, training=True)
+            if network.loss == "cross_entropy":
+                each = keras.losses.sparse_categorical_crossentropy(targets, outputs)
+            else:
+                each = tf.reduce_mean(tf.square(outputs - targets), axis=1)
+            loss = tf.reduce_mean(each * weights)
+        gradients = tape.gradient(loss, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
+
+    optimizer.build(model.trainable_variables)
+    return tf.function(learn, reduce_retracing=True)
 
 
 def _body(keras: Any, network: Network) -> Any:

@@ -79,12 +79,17 @@ class TorchModel:
         """Set all weights."""
         self._body.load_state_dict(weights)
 
-    def stretch(self, scale: float, offset: float) -> None:
-        """Scale the last layer."""
-        last = self._body[-1]
-        with self._torch.no_grad():
-            last.weight.mul_(scale)
-            last.bias.mul_(scale).add_(offset)
+    def last(self) -> tuple[FloatArray, FloatArray]:
+        """Return kernel and bias of the last layer."""
+        layer = self._body[-1]
+        return layer.weight.detach().numpy().T.copy(), layer.bias.detach().numpy().copy()
+
+    def set_last(self, kernel: FloatArray, bias: FloatArray) -> None:
+        """Set kernel and bias of the last layer."""
+        torch, layer = self._torch, self._body[-1]
+        with torch.no_grad():
+            layer.weight.copy_(torch.from_numpy(kernel.T.copy()))
+            layer.bias.copy_(torch.from_numpy(bias))
 
     def save(self, path: Path) -> None:
         """Write an exported program."""
