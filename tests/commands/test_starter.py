@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from limpet.commands import _channels, _starter
 from limpet.errors import ConfigError
+from limpet.runtimes import mahalanobis
 from limpet.sources.framings import cobs
 from support.ptys import Board
 
@@ -150,6 +151,20 @@ def test_other_learning_times_are_refused(text: str) -> None:
         _starter.learning_time(text)
 
 
+@pytest.mark.parametrize(
+    ("learn", "rate", "says"),
+    [
+        ({"seconds": 30}, 100.0, "learns for 60 windows, which take 60 s."),
+        ({"seconds": 30}, None, "learns for 30 s, and from at least 60 windows."),
+        ({"seconds": 3600}, 100.0, "learns for 3600 s."),
+        ({"windows": 500}, 100.0, "learns for 500 windows, which take 500 s."),
+    ],
+)
+def test_init_says_how_long_learning_takes(learn: dict[str, int], rate: float | None, says: str) -> None:
+    choice = _channels.WindowChoice(100, _channels.FEATURES, (4, 3))
+    assert says in _starter.described(choice, mahalanobis.Options(shape=[4, 3], **learn), rate)
+
+
 # --- the command
 
 
@@ -190,7 +205,7 @@ def test_init_makes_a_model_that_fits_the_board_and_passes_check(tmp_path: Path)
         assert made.returncode == 0, made.stderr
         assert "c1, c2 as csv at 115200 baud" in made.stdout
         assert "left out, as they count or are a clock: c0" in made.stdout
-        assert "learns what is normal for 10m" in made.stdout
+        assert "It learns for 600 s. Until then results say untrained." in made.stdout
         assert "limpet run" in made.stdout
         checked = limpet(tmp_path, "check")
         assert checked.stdout == "machine: sensor -> machine 0 on cpu\n"

@@ -13,6 +13,7 @@ from limpet.contracts.data import SampleSpec
 from limpet.contracts.fields import WindowSpec
 from limpet.inference.meaning import meaning
 from limpet.inference.single import plan_model
+from limpet.runtimes import mahalanobis
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -22,8 +23,9 @@ CHANNELS = ("ax", "ay", "az")
 
 def planned(folder: Path, channels: tuple[str, ...] = CHANNELS, **options: Any) -> str:
     choice = _channels.window(None, 3, 4)._replace(features=("mean", "std"), shape=(2, 3))
+    options = mahalanobis.Options(shape=[2, 3], windows=100)
     path = folder / "machine-0.limpet"
-    path.write_bytes(_starter.packed("machine", channels, choice, {"windows": 100}))
+    path.write_bytes(_starter.packed("machine", channels, choice, options))
     spec = SampleSpec((4,), np.dtype(np.float32), ("ax", "ay", "az", "other"))
     wanted = PipelineConfig(source="samples", model="", **options)
     return meaning(plan_model(path, spec, ["cpu"], folder, wanted))

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from limpet.commands._channels import Found, WindowChoice
+    from limpet.runtimes.mahalanobis import Options
 
 NAME = "machine"
 """Name of the model and its pipeline, unless a person gives another one."""
@@ -107,19 +108,21 @@ def prepare(arguments: argparse.Namespace, port: str, bauds: Sequence[int]) -> S
     print(f"{port}: {', '.join(found.channels)} as {found.framing} at {heard.baud} baud, {rate}")
     if found.left_out:
         print(f"left out, as they count or are a clock: {', '.join(found.left_out)}")
-    print(described(choice, arguments.learn))
+    options = mahalanobis.Options(shape=list(choice.shape), **learn)
+    print(described(choice, options, heard.rate))
     framing = {"kind": found.framing, "fields": list(found.fields)} if found.fields else found.framing
-    content = packed(arguments.name, found.channels, choice, learn)
+    content = packed(arguments.name, found.channels, choice, options)
     return Starter(heard.baud, framing, found.channels, f"{arguments.name}-0.limpet", content)
 
 
-def described(choice: WindowChoice, learn: str) -> str:
+def described(choice: WindowChoice, options: Options, rate: float | None) -> str:
     """Say what the model looks at, and for how long it learns."""
     each = f"the {', '.join(choice.features)} of {choice.size} samples" if choice.features else "each sample"
-    if not choice.features and choice.size > 1:
-        each = f"{choice.size} samples together"
-    much = f"{learn} windows" if learn.isdecimal() else learn
-    return f"The model looks at {each}. It learns what is normal for {much}; until then results say untrained."
+    takes = choice.size / rate if rate else 0.0
+    least = f"{options.least} windows" + (f", which take {options.least * takes:.0f} s" if takes else "")
+    if options.seconds is not None and options.seconds > options.least * takes:
+        least = f"{options.seconds:g} s" + ("" if takes else f", and from at least {options.least} windows")
+    return f"The model looks at {each}. It learns for {least}. Until then results say untrained."
 
 
 def listen(port: str, bauds: Sequence[int], seconds: float, names: Sequence[str]) -> Heard:
@@ -146,9 +149,8 @@ def rate_of(data: bytes, times: Sequence[tuple[float, int]], found: Found) -> fl
     return rows / (end - begin)
 
 
-def packed(name: str, channels: Sequence[str], choice: WindowChoice, learn: dict[str, Any]) -> bytes:
+def packed(name: str, channels: Sequence[str], choice: WindowChoice, options: Options) -> bytes:
     """Return the bundle of a starter."""
-    options = mahalanobis.Options(shape=list(choice.shape), **learn)
     model = msgspec.json.format(msgspec.json.encode(options), indent=2) + b"\n"
     outputs = [TensorInfo(name=one.name, shape=list(one.shape), dtype=str(one.dtype)) for one in options.outputs]
     statistics = [{"kind": "statistics", "features": list(choice.features)}] if choice.features else []

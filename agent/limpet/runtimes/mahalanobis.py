@@ -90,13 +90,15 @@ class Options(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_def
         """One number each, as the decoder ``anomaly`` with ``metric = "learning"`` takes them."""
         return tuple(TensorSpec(name, (1,), np.dtype(np.float32)) for name in ("score", "threshold", "learned"))
 
+    @property
+    def least(self) -> int:
+        """Windows that it learns from at least."""
+        return max(_LEAST, _LEAST_EACH * math.prod(self.shape), self.windows or 0)
+
     def learned(self, windows: int, learned_ns: int) -> float:
         """Return the share of its learning time that is over, 0 to 1."""
-        least = max(_LEAST, _LEAST_EACH * math.prod(self.shape))
-        if self.windows is not None:
-            return min(1.0, windows / max(least, self.windows))
-        assert self.seconds is not None
-        return min(1.0, windows / least, learned_ns / (self.seconds * 1e9))
+        share = min(1.0, windows / self.least)
+        return share if self.seconds is None else min(share, learned_ns / (self.seconds * 1e9))
 
 
 def check(path: Path, delegates: Sequence[str]) -> list[str]:

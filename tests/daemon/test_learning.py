@@ -40,7 +40,8 @@ model = "machine"
 def put_starter(folder: Path, channels: list[str], **learn: Any) -> None:
     store = folder / "state" / "models"
     store.mkdir(parents=True, exist_ok=True)
-    content = _starter.packed("machine", channels, _channels.window(None, len(channels)), learn)
+    options = mahalanobis.Options(shape=[1, len(channels)], **learn)
+    content = _starter.packed("machine", channels, _channels.window(None, len(channels)), options)
     (store / "machine-0.limpet").write_bytes(content)
 
 
