@@ -54,6 +54,10 @@ class Parser(argparse.ArgumentParser):
         self.usage = self.usage or _usage(self)
         return super().format_help()
 
+    def print_help(self, file: Any = None) -> None:
+        """Print the text of ``--help``. ``BrokenPipeError`` if nobody reads it: argparse would pass over that."""
+        print(self.format_help(), end="", file=file, flush=True)
+
     def error(self, message: str) -> NoReturn:
         """Raise ``UsageError``, with the name that the user probably meant."""
         options = {option for action in actions(self) for option in action.option_strings}
