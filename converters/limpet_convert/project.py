@@ -50,10 +50,10 @@ class Data(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What calibrates, and what is held back to verify with."""
 
     calibration: Path
-    """A recording, or a folder of recordings. Example: `"recordings/train"`."""
+    """A recording, or a folder of recordings, such as `limpet record` writes. Example: `"recordings/train"`."""
     test: Path
-    """Held back: what is verified with. In a folder with sub-folders, these are the labels. Example:
-    `"recordings/test"`."""
+    """Held back: what is verified with. In a folder with sub-folders, these are the labels. A folder that
+    `limpet record` wrote has labels of its own. Example: `"recordings/test"`."""
     targets: Path | None = None
     """`.npy` file with a class index, a number, or 0 or 1 for each test window; `.jsonl` for detection. Default:
     from sub-folders or labels. Example: `"targets.npy"`."""

@@ -226,7 +226,7 @@ def test_after_kill_9_the_next_run_recovers_the_recording_and_begins_another(tmp
         process.wait()
         assert not recorded(tmp_path)
         out = run(tmp_path, "--samples", 10)
-    assert "was not ended in order. Recovered" in out
+    assert "was interrupted. Recovered" in out
     first, second = recorded(tmp_path)
     assert (first.complete, second.complete) == (False, True)
     assert first.spans == [folder.Span("walk", 0, first.seconds)]

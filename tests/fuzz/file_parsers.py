@@ -22,6 +22,8 @@ from limpet.inference import single
 from limpet.models import bundle as bundles
 from limpet.models import golden
 from limpet.models.tflite import model_file, model_graph
+from limpet.recordings import folder as recordings_folder
+from limpet.recordings import writing
 from limpet.sources import replay
 from support import bundles as made
 from support import models
@@ -92,6 +94,39 @@ def _wav(folder: Path) -> Prepared:
             file.writeframes(bytes(range(48)) * width)
         corpus.append(buffer.getvalue())
     return Prepared(corpus, _written(folder / "recording.wav", _play))
+
+
+_RECORDINGS = (
+    b'{"format":1,"recordings":[{"file":"a.csv","source":"imu","kind":"serial","channels":["ax","ay"],"units":["g",'
+    b'"g"],"rate":10.0,"samples":9,"seconds":0.9,"started":"2026-11-28T13:40:00Z","complete":true,"dropped":'
+    b'{"crc":2},"gaps":[0.5],"spans":[{"label":"sit","begin":0.0,"end":0.4}]}]}'
+)
+
+
+@parser("recordings json")
+def _recordings(folder: Path) -> Prepared:
+    def read(path: Path) -> None:
+        recordings_folder.encode(recordings_folder.read(path.parent))
+
+    return Prepared([_RECORDINGS], _written(folder / "recordings.json", read))
+
+
+@parser("recording interrupted")
+def _interrupted(folder: Path) -> Prepared:
+    """The description and the file of a recording after a crash, with a NUL between them."""
+    entry = _RECORDINGS[len(b'{"format":1,"recordings":[') : -len(b"]}")]
+    lines = b"time,ax,ay\n" + b"".join(b"0.%d00000,1.5,2\n" % n for n in range(9))
+    description = b'{"recording":' + entry + b',"size":%d}' % len(lines)
+
+    def take(data: bytes) -> None:
+        known, _, text = data.partition(b"\0")
+        (folder / "a.running.json").write_bytes(known)
+        (folder / "a.csv").write_bytes(text)
+        (folder / "recordings.json").unlink(missing_ok=True)
+        list(writing.recover(folder))
+        recordings_folder.read(folder)
+
+    return Prepared([description + b"\0" + lines + b"1.000000,3,4\n1.1"], take)
 
 
 @parser("model tflite")

@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar=("BEGIN", "END"),
         help="Remove the labels from BEGIN to END. Can be repeated.",
     )
-    add("--clear", action="store_true", help="Remove all labels of the recording. Other options come after it.")
+    add("--clear", action="store_true", help="Remove all labels of the recording, before --span.")
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -141,7 +141,7 @@ def running(folder: Path) -> Iterator[str]:
 
 
 def recover(folder: Path) -> Iterator[str]:
-    """Add recordings that were not ended in order to ``recordings.json``; yield a sentence about each.
+    """Add recordings that were interrupted to ``recordings.json``; yield a sentence about each.
 
     Those that are being written are left alone. Names and content of the files are foreign data.
     """
@@ -164,7 +164,7 @@ def _recording_of(description: Path) -> Path:
 
 
 def _lock(descriptor: int) -> bool:
-    """Lock a file. Whether nobody writes to it."""
+    """Lock a file. Whether no other process writes to it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -190,7 +190,7 @@ def _recovered(folder: Path, path: Path, description: Path, file: BinaryIO) -> s
             found.recordings.append(recording)
     description.unlink()
     return (
-        f"{path} was not ended in order. Recovered {recording.samples:,} samples "
+        f"{path} was interrupted. Recovered {recording.samples:,} samples "
         f"({recording.seconds:.1f} s); it is marked as not complete."
     )
 
