@@ -6,7 +6,7 @@ import json
 import os
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from daemon.conftest import Configure, pipeline, replay
 from support.broker import listener, wait_until
@@ -166,7 +166,19 @@ def test_what_is_made_while_no_reporter_can_be_opened_waits_for_it(
     )
 
 
-def test_a_pipeline_removed_while_the_daemon_was_away_is_reported_as_stopped(
+def _listed(content: Any) -> list[Any]:
+    return content if isinstance(content, list) else [content]
+
+
+RETAINED = ("health/two", "model/two/reported", "homeassistant/health/two", "homeassistant/result/two")
+
+
+def cleared(consumer: Consumer, topic: str) -> bool:
+    """Whether the last message on a topic is the empty one that has the broker forget the retained one."""
+    return bool((found := consumer.on(topic)) and not found[-1].payload)
+
+
+def test_what_is_retained_of_a_pipeline_removed_while_the_daemon_was_away_is_cleared(
     configure: Configure, broker: Mosquitto, consumer: Consumer, tmp_path: Path
 ) -> None:
     dialects = '[mqtt.dialects.json]\n[mqtt.dialects.homeassistant]\ndiscovery = "entity"\n'
@@ -174,22 +186,47 @@ def test_a_pipeline_removed_while_the_daemon_was_away_is_reported_as_stopped(
     roster = tmp_path / "state/pipelines.json"
     with daemon(path) as running:
         consumer.wait_results("two", 1)
+        wait_until(lambda: consumer.on("homeassistant/result/two"))
         running.process.kill()
         running.wait()
         configure(dialects, replay("left"), pipeline("one", "left"))
         running.start()
-        for topic in ("health/two", "model/two/reported", "homeassistant/health/two"):
-            wait_until(lambda topic=topic: consumer.last(topic)["state"] == "stopped")
-        assert consumer.last("health/two")["reason"] == "no longer configured"
+        for topic in RETAINED:
+            wait_until(lambda topic=topic: cleared(consumer, topic))
         wait_until(lambda: b"two" not in roster.read_bytes())
         assert running.stop() == 0
-        stopped = len(consumer.on("health/two"))
-        running.start()  # The broker knows: what a person deletes there does not come back.
+        count = len(consumer.on("health/two"))
+        running.start()  # The broker has nothing left to clear.
         consumer.wait_results("one", 1)
-        assert len(consumer.on("health/two")) == stopped
-    with listener(broker.port) as late:
-        wait_until(lambda: late.on("health/two"))
-        assert late.on("health/two")[-1].json["state"] == "stopped"
+        assert len(consumer.on("health/two")) == count
+    with listener(broker.port, "#") as late:
+        wait_until(lambda: late.on("health/one"))
+        assert not [message.topic for message in late.messages if "two" in message.topic.split("/")]
+
+
+def test_what_is_retained_of_a_pipeline_is_cleared_by_a_reload_and_comes_back_with_it(
+    configure: Configure, consumer: Consumer
+) -> None:
+    dialects = "[mqtt.dialects.json]\n[mqtt.dialects.homeassistant]\n"
+    both = (dialects, replay("left"), pipeline("one", "left"), pipeline("two", "left"))
+    with daemon(configure(*both)) as running:
+        wait_until(lambda: consumer.on("homeassistant/result/two"))
+        wait_until(lambda: consumer.on("result/two"))
+        configure(*both[:-1])
+        running.signal(signal.SIGHUP)
+        for topic in RETAINED:
+            wait_until(lambda topic=topic: cleared(consumer, topic))
+        assert consumer.events("two", "stopped")[-1]["reason"] == "no longer configured"
+        wait_until(lambda: list(consumer.last("health")["pipelines"]) == ["one"])
+        assert cleared(consumer, "health/two")
+        configure(*both)
+        running.signal(signal.SIGHUP)
+        wait_until(
+            lambda: consumer.on("health/two")[-1].payload and consumer.last("health/two")["state"] == "running"
+        )
+        wait_until(lambda: len(consumer.on("result/two")) > 1)
+        sequences = [one["sequence"] for message in consumer.on("result/two") for one in _listed(message.json)]
+        assert sequences == list(range(1, len(sequences) + 1)), "results are numbered on"
 
 
 def test_sighup_while_the_daemon_starts_is_taken_once_it_runs(configure: Configure, consumer: Consumer) -> None:

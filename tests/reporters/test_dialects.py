@@ -281,6 +281,39 @@ def test_unique_ids_are_unique_and_the_same_after_a_restart() -> None:
     assert ids() == ids()
 
 
+@pytest.mark.parametrize("discovery", ["device", "entity"])
+def test_entities_of_a_removed_pipeline_are_removed(discovery: str) -> None:
+    dialect = dialects.opened("homeassistant", discovery=discovery)
+    said = [*dialect.results([reports.result()]), *dialect.state(reports.pipeline_health())]
+    dialect.state(reports.device_health())
+    announced = {publish.topic for publish in said if publish.topic.startswith("homeassistant/")}
+    removed = dialect.removed("motion")
+    if discovery == "entity":
+        assert {publish.topic for publish in removed if not publish.payload} >= announced
+    else:
+        changes, left = (json.loads(publish.payload)["components"] for publish in removed[:2])
+        assert changes["motion_state"] == {"platform": "sensor"}
+        assert left == {key: value for key, value in changes.items() if len(value) > 1}
+        assert left
+        assert not [key for key in left if key.startswith("motion")]
+    assert not [publish for publish in dialect.connected() if "motion" in publish.topic.split("/")]
+    assert dialect.results([reports.result()]) == [], "a result that waited in the outbox brings nothing back"
+    dialect.state(reports.pipeline_health())
+    assert dialect.results([reports.result()])
+
+
+@pytest.mark.parametrize("discovery", ["device", "entity"])
+def test_entities_of_a_pipeline_of_an_earlier_run_are_removed(discovery: str) -> None:
+    dialect = dialects.opened("homeassistant", discovery=discovery)
+    dialect.state(reports.device_health())
+    before = [
+        publish.topic
+        for publish in dialects.opened("homeassistant", discovery=discovery).state(reports.pipeline_health())
+    ]
+    cleared = [publish.topic for publish in dialect.removed("motion") if not publish.payload]
+    assert set(cleared) >= set(before)
+
+
 def test_home_assistant_that_starts_gets_everything() -> None:
     dialect = dialects.opened("homeassistant")
     dialect.results([reports.result()])
@@ -354,6 +387,17 @@ def test_what_is_new_is_born_before_it_has_data() -> None:
     assert list(temperature.properties.keys) == ["engUnit"]
     assert temperature.properties.values[0].string_value == "°C"
     assert [p.topic.split("/")[2] for p in dialect.results([reports.result(1, "oil", REGRESS)])] == ["NDATA"]
+
+
+def test_metrics_of_a_removed_pipeline_are_not_born_again() -> None:
+    dialect = dialects.opened("sparkplug")
+    dialect.connected()
+    dialect.results([reports.result()])
+    [birth] = dialect.removed("motion")
+    assert b"Pipelines/motion" not in birth.payload
+    assert dialect.removed("motion") == []
+    [again, _] = dialect.results([reports.result()])
+    assert b"Pipelines/motion" in again.payload
 
 
 def test_a_host_can_ask_for_a_birth() -> None:

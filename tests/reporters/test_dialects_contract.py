@@ -50,6 +50,7 @@ def everything(dialect: Dialect) -> list[Publish]:
             said += dialect.event(message)
         else:
             said += dialect.state(message)
+    said += [*dialect.removed("motion"), *dialect.removed("never seen")]
     will = dialect.connecting("5")
     return [*said, *([will] if will else []), *dialect.connected(), *dialect.leaving()]
 

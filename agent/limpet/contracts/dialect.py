@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol
 import msgspec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from limpet.contracts.messages import (
         DeviceHealth,
@@ -29,6 +29,11 @@ class Publish(NamedTuple):
     content_type: str = ""
     user_properties: tuple[tuple[str, str], ...] = ()
     response_topic: str = ""
+
+
+def clear(topics: Iterable[str]) -> list[Publish]:
+    """Return what has the broker forget the retained messages of these topics."""
+    return [Publish(topic, b"", retain=True) for topic in topics]
 
 
 class Exclusive(msgspec.Struct):
@@ -54,6 +59,10 @@ class Sessionless:
 
     def received(self, topic: str, payload: bytes) -> list[Publish]:  # noqa: ARG002
         """Publish nothing."""
+        return []
+
+    def removed(self, pipeline: str) -> list[Publish]:  # noqa: ARG002
+        """Clear nothing."""
         return []
 
     def leaving(self) -> list[Publish]:
@@ -89,6 +98,12 @@ class Dialect(Protocol):
 
     def state(self, message: PipelineHealth | DeviceHealth | ModelReported) -> list[Publish]:
         """Return what a state becomes. It replaces the one before."""
+
+    def removed(self, pipeline: str) -> list[Publish]:
+        """Return what clears the retained messages of a pipeline that is not configured any more.
+
+        It may be one of an earlier run, of which the dialect knows nothing.
+        """
 
     def received(self, topic: str, payload: bytes) -> list[Publish]:
         """Return the answer to a message on one of the subscriptions. The payload is not to be trusted."""

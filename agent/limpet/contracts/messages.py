@@ -232,7 +232,15 @@ class Inferred(msgspec.Struct, kw_only=True):
     run_us: list[float]
 
 
-Message: TypeAlias = ResultMessage | EventMessage | PipelineHealth | DeviceHealth | ModelReported
+class PipelineRemoved(msgspec.Struct, kw_only=True):
+    """A pipeline is not configured any more. MQTT has no such message: its retained topics are cleared."""
+
+    device: str
+    pipeline: str
+    time: datetime
+
+
+Message: TypeAlias = ResultMessage | EventMessage | PipelineHealth | DeviceHealth | ModelReported | PipelineRemoved
 
 
 State: TypeAlias = Literal["starting", "running", "waiting", "failed", "finished", "stopped"]

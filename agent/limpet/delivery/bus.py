@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from limpet.contracts.messages import DeviceHealth, ModelReported, PipelineHealth, ResultMessage
+from limpet.contracts.messages import DeviceHealth, ModelReported, PipelineHealth, PipelineRemoved, ResultMessage
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -152,6 +152,11 @@ class Bus:
         self._sizes[self._end - 1] = size = _size(message)
         self._bytes += size
         if (key := _state_key(message)) is not None:
+            if isinstance(message, PipelineRemoved):
+                for kind in (PipelineHealth, ModelReported):
+                    self._state.pop((kind, message.pipeline), None)
+            else:
+                self._state.pop((PipelineRemoved, key[1]), None)
             self._state[key] = message
 
     def _drop_first(self) -> None:
@@ -235,6 +240,6 @@ def _size(message: Message) -> int:
 
 def _state_key(message: Message) -> tuple[type[Message], str] | None:
     """Return what a message is the state of. ``None`` for results and events, of which each one counts."""
-    if isinstance(message, (PipelineHealth, ModelReported)):
+    if isinstance(message, (PipelineHealth, ModelReported, PipelineRemoved)):
         return type(message), message.pipeline
     return (DeviceHealth, "") if isinstance(message, DeviceHealth) else None

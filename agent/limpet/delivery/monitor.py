@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from limpet.contracts.messages import EventMessage, InputMessage, PipelineHealth, ResultMessage
+from limpet.contracts.messages import EventMessage, InputMessage, PipelineHealth, PipelineRemoved, ResultMessage
 from limpet.delivery.mqtt.topics import subtopic
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
+    from collections.abc import Callable, Collection, Iterable
 
     from limpet.contracts.messages import Message
     from limpet.delivery.bus import Bus, Cursor
@@ -107,12 +107,12 @@ class Watch:
         messages, self._before = [*self._before, *self._cursor.read(AT_ONCE)], []
         self._cursor.commit()
         self._shown, shown = self._shown_since(self._shown)
-        return messages + shown
+        return [*_visible(messages), *shown]
 
     def state(self) -> list[Shown]:
         """Return the state of everything again, for a watcher that missed messages."""
         self._shown, shown = self._shown_since(0)
-        return [*self._bus.snapshot(), *shown]
+        return [*_visible(self._bus.snapshot()), *shown]
 
     def newly_missed(self) -> int:
         """Return how many messages were dropped since the last call, before they were read."""
@@ -131,6 +131,11 @@ class Watch:
         """Watch no longer."""
         self._bus.close(self._cursor)
         self._end(self)
+
+
+def _visible(messages: Iterable[Shown]) -> list[Shown]:
+    """Return what is shown: that a pipeline was removed is an event, too."""
+    return [message for message in messages if not isinstance(message, PipelineRemoved)]
 
 
 def topic_of(message: Shown) -> str:

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from limpet.contracts.messages import DeviceHealth, EventMessage, ModelReported, PipelineHealth, ResultMessage
+from limpet.contracts.messages import (
+    DeviceHealth,
+    EventMessage,
+    ModelReported,
+    PipelineHealth,
+    PipelineRemoved,
+    ResultMessage,
+)
 from limpet.errors import ConfigError, NoAccessError
 
 if TYPE_CHECKING:
@@ -33,6 +40,7 @@ TYPES: dict[type, str] = {
     DeviceHealth: "health",
     PipelineHealth: "pipeline-health",
     ModelReported: "model-reported",
+    PipelineRemoved: "pipeline-removed",
 }
 
 # A FIFO without a reader would hold up the daemon, a terminal would become its own.

@@ -128,7 +128,7 @@ class DeviceReader:
             disk_free_mb=host.disk_free_mb(self._state),
             clock_synchronised=host.clock_synchronised(),
             accelerators=self._find_accelerators(),
-            pipelines={name: account.last.state for name, account in ledger.accounts.items()},
+            pipelines={account.pipeline: account.last.state for account in ledger.current},
             reporters=reporters,
         )
 

@@ -48,6 +48,8 @@ class Account:
     last: Transition
     assigned: bool = False
     """Whether the pipeline was assigned to a cell, and nothing was reported of it yet."""
+    removed: bool = False
+    """Whether the pipeline is not configured any more. If it comes back, its results are numbered on."""
     results: int = 0
     errors: int = 0
     restarts: int = 0
@@ -110,6 +112,11 @@ class Ledger:
         """The accounts by pipeline, those of earlier configurations among them."""
         return self._accounts
 
+    @property
+    def current(self) -> list[Account]:
+        """The accounts of the pipelines that are configured, or still report that they stop."""
+        return [account for account in self._accounts.values() if not account.removed]
+
     def account(self, pipeline: str) -> Account:
         """Return the account of a pipeline, opened at its first use."""
         if pipeline not in self._accounts:
@@ -124,9 +131,10 @@ class Ledger:
             if owners.get(pipeline) != cell:
                 self._former[cell, pipeline] = now + LEAVING
         self._owners = dict(owners)
-        for pipeline in owners.keys() - self._accounts.keys():
+        removed = {name for name, account in self._accounts.items() if account.removed}
+        for pipeline in owners.keys() - (self._accounts.keys() - removed):
             account = self.account(pipeline)
-            account.last, account.assigned = Transition(pipeline, "starting"), True
+            account.last, account.assigned, account.removed = Transition(pipeline, "starting"), True, False
 
     def has_moved(self, cell: str, pipeline: str) -> bool:
         """Whether another cell runs a pipeline now: its state is not this cell's to report any more."""

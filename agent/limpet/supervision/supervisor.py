@@ -13,7 +13,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
 from limpet import __version__, config
-from limpet.contracts.messages import InputMessage, Origin
+from limpet.contracts.messages import InputMessage, Origin, PipelineRemoved
 from limpet.delivery.bus import Bus
 from limpet.delivery.monitor import Monitor
 from limpet.delivery.monitor_socket import MonitorSocket
@@ -26,6 +26,7 @@ from limpet.models import pins
 from limpet.models.history import History
 from limpet.supervision import governor
 from limpet.supervision.adoption import Adoption
+from limpet.supervision.cell_pipelines import AT_WORK
 from limpet.supervision.commands import Commands
 from limpet.supervision.ending import Ending
 from limpet.supervision.events import Events
@@ -35,6 +36,7 @@ from limpet.supervision.ledger import Ledger
 from limpet.supervision.plan import Plan
 from limpet.supervision.roster import Roster
 from limpet.supervision.service_manager import ServiceManager
+from limpet.supervision.traffic import LEAVING
 from limpet.wakeup import Wakeup
 from limpet.wire.records import Heartbeat, Incident, Notice, RawResults, ToSupervisor, Transition
 from limpet.wording import joined
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from limpet.contracts.messages import DeviceHealth, State
     from limpet.fork.launch import ForkServerProcess
     from limpet.supervision.checking import Checking
+    from limpet.supervision.ledger import Account
     from limpet.wire.records import Ask
 
 log = logging.getLogger(__name__)
@@ -203,6 +206,8 @@ class Supervisor:
         self._checking: Checking | None = None
         self._adoption: Adoption | None = None
         self._next_look = 0.0
+        self._leaving: dict[str, float] = {}
+        """Pipelines that are not configured any more, and until when their workers may report that they stop."""
 
     def run(self, attendance: Attendance, damaged: Sequence[str] = ()) -> dict[str, str]:
         """Work until SIGTERM or SIGINT, or the end. Return the reasons of pipelines that have failed.
@@ -299,6 +304,7 @@ class Supervisor:
                 self._take_lower_versions(checking)
         self._commands.tend()
         self._fleet.tend()
+        self._forget_removed_pipelines()
         if self._adoption is None:
             self._reporters.tend()
         states = [self._ledger.account(name).last.state for name in self._config.pipelines]
@@ -349,18 +355,28 @@ class Supervisor:
 
     def _move(self, to: Transition) -> None:
         account = self._ledger.account(to.pipeline)
+        if account.removed:
+            return
         for event, reason in account.move(to):
             self._events.report(event, to.pipeline, reason)
         if to.state == "running":
             self._history.ran(to.pipeline, to.model, to.version)
         self._bus.append(self._health.pipeline(account, now()))
         self._bus.append(model_reported(self._origin, account, now()))
+        if to.pipeline in self._leaving and to.state == "stopped":
+            self._remove(account)
+
+    def _remove(self, account: Account) -> None:
+        """Have the state of a pipeline that is not configured any more forgotten, here and by brokers."""
+        self._leaving.pop(account.pipeline, None)
+        account.removed = True
+        self._bus.append(PipelineRemoved(device=self._origin.device, pipeline=account.pipeline, time=now()))
 
     # --- health
 
     def _publish_health(self) -> DeviceHealth:
         """Publish all health, and return the device's."""
-        for account in self._ledger.accounts.values():
+        for account in self._ledger.current:
             self._bus.append(self._health.pipeline(account, now()))
         health = self._device.device(self._ledger, self._fleet.pids().values(), self._reporters.health())
         self._bus.append(health)
@@ -372,7 +388,7 @@ class Supervisor:
         self._monitor_socket.tend()
         if self._monitor.watched and monotonic() >= self._next_shown:
             self._next_shown = monotonic() + WATCHED_INTERVAL
-            for account in self._ledger.accounts.values():
+            for account in self._ledger.current:
                 self._monitor.show(self._shown_health.pipeline(account, now()))
 
     def _show_inputs(self, cell: str, heartbeat: Heartbeat) -> None:
@@ -393,11 +409,18 @@ class Supervisor:
             )
 
     def _report_removed_pipelines(self) -> None:
-        """Report that the pipelines of earlier configurations are stopped: a broker may retain another state."""
+        """Report that pipelines of earlier configurations are stopped, and clear what brokers retain of them."""
         self._history.forget_all_but(self._config.pipelines)
+        self._leaving = {name: at for name, at in self._leaving.items() if name not in self._config.pipelines}
         for name in self._roster.adopt(self._config.pipelines):
-            if name not in self._ledger.accounts:  # else its worker reports it
-                self._move(Transition(name, "stopped", "no longer configured"))
+            runs = self._ledger.account(name).last.state in AT_WORK
+            self._leaving[name] = monotonic() + (LEAVING if runs else 0.0)  # its worker reports that it stops
+        self._forget_removed_pipelines()
+
+    def _forget_removed_pipelines(self) -> None:
+        """Take pipelines as stopped whose workers do not report it."""
+        for name in [name for name, at in self._leaving.items() if at <= monotonic()]:
+            self._move(Transition(name, "stopped", "no longer configured"))
 
     # --- configuration
 

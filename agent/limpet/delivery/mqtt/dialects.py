@@ -9,9 +9,10 @@ import msgspec
 
 from limpet import plugins
 from limpet.config import fill
-from limpet.contracts.dialect import Exclusive, Publish
-from limpet.contracts.messages import EventMessage, Message, ResultMessage
+from limpet.contracts.dialect import Exclusive, Publish, clear
+from limpet.contracts.messages import EventMessage, Message, PipelineRemoved, ResultMessage
 from limpet.delivery.mqtt.outgoing import json_array
+from limpet.delivery.mqtt.topics import retained
 from limpet.errors import ConfigError, UnreadableError
 from limpet.untrusted import reading
 
@@ -121,7 +122,11 @@ class Dialects:
         return native + others
 
     def state(self, message: Message, native: Publish) -> list[Publish]:
-        """Return what a state is in each dialect."""
+        """Return what a state is in each dialect, or what clears that of a pipeline that was removed."""
+        if isinstance(message, PipelineRemoved):
+            cleared = clear(f"{self._root}/{topic}" for topic in retained(message.pipeline))
+            others = self._from_each(lambda dialect: dialect.removed(message.pipeline))
+            return (cleared if self.native else []) + others
         others = self._from_each(lambda dialect: dialect.state(message))  # type: ignore[arg-type]
         return ([native] if self.native else []) + others
 

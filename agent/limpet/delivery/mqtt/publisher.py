@@ -10,12 +10,14 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from limpet.contracts.messages import PipelineHealth, PipelineRemoved
 from limpet.delivery.mqtt import outgoing, poison
 from limpet.delivery.mqtt.connection import LARGEST, QUOTA_EXCEEDED, UnpublishableError
 from limpet.delivery.mqtt.inflight import Flight, InFlight, Releases, Sending
 from limpet.delivery.mqtt.poison import PoisonSearch
 from limpet.delivery.mqtt.ready_queue import ReadyQueue
 from limpet.delivery.mqtt.refusals import Refusals
+from limpet.delivery.mqtt.topics import retained, subtopic
 from limpet.errors import TransportError
 
 if TYPE_CHECKING:
@@ -107,7 +109,17 @@ class Publisher:
         return self._refusals.counts
 
     def set_state(self, native: Publish, message: Message) -> None:
-        """Publish a retained message, now and on each new connection, until another one replaces it."""
+        """Publish a retained message, now and on each new connection, until another one replaces it.
+
+        ``PipelineRemoved`` replaces the state of its pipeline, and clears what the broker retains of it.
+        """
+        if isinstance(message, PipelineRemoved):
+            root = native.topic.removesuffix(subtopic(message))
+            for topic in retained(message.pipeline):
+                self._state.pop(f"{root}{topic}", None)
+                self._changed.pop(f"{root}{topic}", None)
+        elif isinstance(message, PipelineHealth):
+            self._state.pop(native.topic.removesuffix(subtopic(message)) + f"removed/{message.pipeline}", None)
         self._state[native.topic] = native, message
         self._changed[native.topic] = native, message
 

@@ -5,7 +5,13 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from limpet.contracts.messages import DeviceHealth, EventMessage, PipelineHealth, ResultMessage
+from limpet.contracts.messages import (
+    DeviceHealth,
+    EventMessage,
+    PipelineHealth,
+    PipelineRemoved,
+    ResultMessage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -76,4 +82,11 @@ def subtopic(message: Message) -> str:
         return f"event/{message.pipeline}" if message.pipeline else "event"
     if isinstance(message, PipelineHealth):
         return f"health/{message.pipeline}"
+    if isinstance(message, PipelineRemoved):
+        return f"removed/{message.pipeline}"
     return f"model/{message.pipeline}/reported"
+
+
+def retained(pipeline: str) -> tuple[str, str]:
+    """Return what follows ``limpet/DEVICE/`` in the topics that keep the state of a pipeline."""
+    return f"health/{pipeline}", f"model/{pipeline}/reported"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, get_args
 
 import msgspec
 
-from limpet.contracts.dialect import Publish
+from limpet.contracts.dialect import Publish, clear
 from limpet.contracts.messages import State
 
 if TYPE_CHECKING:
@@ -77,24 +77,34 @@ class DiscoveryDevice:
         """Return one message with all entities, if any is new."""
         if not new:
             return []
-        components = {
-            _slug(entity.key): {"platform": entity.platform, **self._component(entity)} for entity in entities
-        }
-        return [
-            _publish(
-                f"{self._prefix}/device/{_slug(self._name)}/config", self._common | {"components": components}
-            )
-        ]
+        return [self._announced(self._components(entities))]
+
+    def without(self, entities: Sequence[Entity], gone: Sequence[Entity]) -> list[Publish]:
+        """Return the message that keeps entities and removes others: those have nothing but a platform."""
+        removed = {_slug(entity.key): {"platform": entity.platform} for entity in gone}
+        return [self._announced(self._components(entities) | removed)]
+
+    def none(self) -> list[Publish]:
+        """Return the message that removes all entities of the device."""
+        return clear([self._topic_of_all])
+
+    def _announced(self, components: Mapping[str, Any]) -> Publish:
+        return _publish(self._topic_of_all, self._common | {"components": components})
+
+    @property
+    def _topic_of_all(self) -> str:
+        return f"{self._prefix}/device/{_slug(self._name)}/config"
+
+    def _components(self, entities: Sequence[Entity]) -> dict[str, Any]:
+        return {_slug(entity.key): {"platform": entity.platform, **self._component(entity)} for entity in entities}
+
+    def topic(self, entity: Entity) -> str:
+        """Return the topic on which an entity is announced alone."""
+        return f"{self._prefix}/{entity.platform}/{_slug(self._name)}/{_slug(entity.key)}/config"
 
     def each(self, entities: Sequence[Entity], new: Sequence[Entity]) -> list[Publish]:  # noqa: ARG002
         """Return a message for each new entity."""
-        return [
-            _publish(
-                f"{self._prefix}/{entity.platform}/{_slug(self._name)}/{_slug(entity.key)}/config",
-                self._common | self._component(entity),
-            )
-            for entity in new
-        ]
+        return [_publish(self.topic(entity), self._common | self._component(entity)) for entity in new]
 
     def _component(self, entity: Entity) -> dict[str, Any]:
         component = {
@@ -135,9 +145,13 @@ def result_entities(
         template = f"{{{{ value_json.fields.get({msgspec.json.encode(path).decode()}) }}}}"
         title = f"{pipeline} {name.replace('/', ' ').replace('_', ' ')}"
         entities.append(Entity(f"{pipeline}/{path}", _PLATFORMS[kind], title, topic, template, options, health))
+    return [*entities, latency(pipeline, topic)._replace(health=health)]
+
+
+def latency(pipeline: str, topic: str) -> Entity:
+    """Return the entity of the latency of a pipeline's results."""
     figure = {**_figure("ms", digits=2), "entity_category": "diagnostic"}
-    latency = _of(pipeline, "sensor", topic, "latency_ms", figure)._replace(health=health)
-    return [*entities, latency]
+    return _of(pipeline, "sensor", topic, "latency_ms", figure)
 
 
 def pipeline_entities(pipeline: str, topic: str) -> list[Entity]:

@@ -50,6 +50,10 @@ class Known:
         self.kinds: dict[str, Kind] = {}
         self._limit = limit
 
+    def forget(self, beginning: str) -> None:
+        """Forget the paths that begin so: others can take their places."""
+        self.kinds = {path: kind for path, kind in self.kinds.items() if not path.startswith(beginning)}
+
     def take(self, values: Iterable[tuple[str, Any]]) -> dict[str, Value]:
         """Return the values of known paths. A value of another kind than its path has becomes null."""
         fitted: dict[str, Value] = {}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from limpet.contracts.dialect import Publish, Sessionless
-from limpet.delivery.mqtt.topics import subtopic
+from limpet.contracts.dialect import Publish, Sessionless, clear
+from limpet.delivery.mqtt.topics import retained, subtopic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,6 +32,10 @@ class Plain(Sessionless):
     def state(self, message: PipelineHealth | DeviceHealth | ModelReported) -> list[Publish]:
         """Return the state as a retained message."""
         return [self._publish(subtopic(message), message, retain=True)]
+
+    def removed(self, pipeline: str) -> list[Publish]:
+        """Clear the retained states."""
+        return clear(f"{self._root}/{topic}" for topic in retained(pipeline))
 
     def _publish(self, topic: str, content: object, *, retain: bool) -> Publish:
         return Publish(

@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 import msgspec
 
-from limpet.contracts.dialect import Publish, Sessionless
+from limpet.contracts.dialect import Publish, Sessionless, clear
 from limpet.contracts.messages import DeviceHealth, EventMessage, Message, PipelineHealth, ResultMessage
-from limpet.delivery.mqtt.topics import subtopic
+from limpet.delivery.mqtt.topics import retained, subtopic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,6 +58,10 @@ class CloudEvents(Sessionless):
     def state(self, message: PipelineHealth | DeviceHealth | ModelReported) -> list[Publish]:
         """Return the state as a retained message."""
         return [self._publish(message, retain=True)]
+
+    def removed(self, pipeline: str) -> list[Publish]:
+        """Clear the retained states."""
+        return clear(f"{self._root}/{topic}" for topic in retained(pipeline))
 
     def _publish(self, message: Message, *, retain: bool) -> Publish:
         topic = f"{self._root}/{subtopic(message)}"

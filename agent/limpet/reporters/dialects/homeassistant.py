@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from limpet.contracts.dialect import Publish
+from limpet.contracts.dialect import Publish, clear
 from limpet.contracts.messages import DeviceHealth, ModelReported, PipelineHealth
 from limpet.reporters.dialects import _discovery, _fields
 
@@ -63,11 +63,13 @@ class HomeAssistant:
         self._root = f"{root}/homeassistant"
         self._boot = origin.boot
         self._device = _discovery.DiscoveryDevice(origin, config.prefix, f"{root}/status")
+        self._by_device = config.discovery == "device"
         self._discover = self._device.whole if config.discovery == "device" else self._device.each
         self._known: dict[str, _fields.Known] = {}
         self._entities: dict[str, Entity] = {}
         self._states: dict[str, Publish] = {}
         self._shown: dict[str, ResultMessage] = {}
+        self._removed: set[str] = set()
 
     def connecting(self, protocol: str) -> None:
         """Have no last will of its own: availability is that of the topic ``status``."""
@@ -81,6 +83,8 @@ class HomeAssistant:
         """Return the newest result, unless a newer one is published already."""
         newest = results[-1]
         pipeline = newest.pipeline
+        if pipeline in self._removed:
+            return []  # It waited in the outbox.
         full = pipeline not in self._shown and len(self._shown) >= PIPELINES
         if full or self._is_older(newest):
             return []
@@ -112,6 +116,7 @@ class HomeAssistant:
         if isinstance(message, ModelReported):
             return []
         if isinstance(message, PipelineHealth):
+            self._removed.discard(message.pipeline)
             topic = f"{self._root}/health/{message.pipeline}"
             return self._publish(
                 _discovery.pipeline_entities(message.pipeline, topic), topic, _pipeline_figures(message)
@@ -123,6 +128,30 @@ class HomeAssistant:
     def received(self, topic: str, payload: bytes) -> list[Publish]:
         """Return everything again when Home Assistant has started."""
         return self.connected() if topic in self.subscriptions and payload == b"online" else []
+
+    def removed(self, pipeline: str) -> list[Publish]:
+        """Return what removes the entities and the states of the pipeline.
+
+        Of one of an earlier run it is not known which values of results were entities. With discovery of the
+        device, all entities are removed and made again; with that of entities, those for values stay.
+        """
+        self._removed.add(pipeline)
+        topics = [f"{self._root}/{kind}/{pipeline}" for kind in ("result", "health")]
+        known = any(topic in self._states for topic in topics)
+        for topic in topics:
+            self._states.pop(topic, None)
+        self._known.pop(pipeline, None)
+        self._shown.pop(pipeline, None)
+        begins = (f"{pipeline}/", f"{pipeline}:")
+        gone = [entity for key, entity in self._entities.items() if key.startswith(begins)]
+        if not known:
+            gone = [*_discovery.pipeline_entities(pipeline, topics[1]), _discovery.latency(pipeline, topics[0])]
+        self._entities = {k: entity for k, entity in self._entities.items() if not k.startswith(begins)}
+        left = list(self._entities.values())
+        if self._by_device:
+            removal = self._device.without(left, gone) if known else self._device.none()
+            return [*removal, *self._device.whole(left, left), *clear(topics)]
+        return [*clear(map(self._device.topic, gone)), *clear(topics)]
 
     def leaving(self) -> list[Publish]:
         """Return nothing: the topic ``status`` says that the device leaves."""

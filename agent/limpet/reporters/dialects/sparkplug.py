@@ -82,6 +82,7 @@ class Sparkplug:
         self._origin = origin
         self._known = _fields.Known(METRICS)
         self._tags: dict[str, _Tag] = {}
+        self._aliases = 0
         self._born = 0
         self._bd_seq = -1
         self._seq = 0
@@ -123,6 +124,15 @@ class Sparkplug:
         metrics = self._observe(group, _fields.flatten(content, part), message.time, {}, historical=False)
         return self._data(metrics)
 
+    def removed(self, pipeline: str) -> list[Publish]:
+        """Return a birth without the metrics of the pipeline, if it had any: hosts then take them as gone."""
+        group = f"Pipelines/{pipeline}/"
+        gone = [name for name in self._tags if name.startswith(group)]
+        for name in gone:
+            del self._tags[name]
+        self._known.forget(group)
+        return [self._birth()] if gone else []
+
     def received(self, topic: str, payload: bytes) -> list[Publish]:
         """Return a birth with all metrics if a host asks for it."""
         return [self._birth()] if topic in self.subscriptions and wants_rebirth(payload) else []
@@ -146,7 +156,8 @@ class Sparkplug:
         for name, value in fitted.items():
             tag = self._tags.get(name)
             if tag is None:
-                tag = _Tag(len(self._tags) + 1, TYPES[self._known.kinds[name]], time=at)
+                self._aliases += 1
+                tag = _Tag(self._aliases, TYPES[self._known.kinds[name]], time=at)
                 tag.unit = units.get(name.removeprefix(f"{group}/"), "")
                 self._tags[name] = tag
             if not historical:
