@@ -17,10 +17,10 @@ from limpet.delivery.mqtt.topics import subtopic
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable
 
-    from limpet.contracts.messages import Message
+    from limpet.contracts.messages import DeviceHealth, Message, ModelReported
     from limpet.delivery.bus import Bus, Cursor
 
-Shown: TypeAlias = "Message | InputMessage"
+Shown: TypeAlias = "ResultMessage | EventMessage | PipelineHealth | DeviceHealth | ModelReported | InputMessage"
 
 MOST_EVENTS = 8
 """Events that are remembered for those who watch later."""
@@ -104,10 +104,10 @@ class Watch:
 
     def read(self) -> list[Shown]:
         """Return what is new, without waiting. The bus keeps none of it for this watcher any longer."""
-        messages, self._before = [*self._before, *self._cursor.read(AT_ONCE)], []
+        messages, self._before = [*self._before, *_visible(self._cursor.read(AT_ONCE))], []
         self._cursor.commit()
         self._shown, shown = self._shown_since(self._shown)
-        return [*_visible(messages), *shown]
+        return messages + shown
 
     def state(self) -> list[Shown]:
         """Return the state of everything again, for a watcher that missed messages."""
@@ -133,7 +133,7 @@ class Watch:
         self._end(self)
 
 
-def _visible(messages: Iterable[Shown]) -> list[Shown]:
+def _visible(messages: Iterable[Message]) -> list[Shown]:
     """Return what is shown: that a pipeline was removed is an event, too."""
     return [message for message in messages if not isinstance(message, PipelineRemoved)]
 
