@@ -71,7 +71,7 @@ def test_the_help_of_every_command_can_be_cut_off(ended: dict[str, tuple[int, st
     assert found == dict.fromkeys(found, (141, ""))
 
 
-@pytest.mark.parametrize("line", map(" ".join, OTHERS))
+@pytest.mark.parametrize("line", [" ".join(line) for line in OTHERS])
 def test_the_output_of_a_command_can_be_cut_off(ended: dict[str, tuple[int, str]], line: str) -> None:
     status, error = ended[line]
     assert (status, "Traceback" in error, "ignored" in error) == (141, False, False), error
