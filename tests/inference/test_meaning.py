@@ -23,9 +23,9 @@ CHANNELS = ("ax", "ay", "az")
 
 def planned(folder: Path, channels: tuple[str, ...] = CHANNELS, **options: Any) -> str:
     choice = _channels.window(None, 3, 4)._replace(features=("mean", "std"), shape=(2, 3))
-    options = mahalanobis.Options(shape=[2, 3], windows=100)
+    learning = mahalanobis.Options(shape=[2, 3], windows=100)
     path = folder / "machine-0.limpet"
-    path.write_bytes(_starter.packed("machine", channels, choice, options))
+    path.write_bytes(_starter.packed("machine", channels, choice, learning))
     spec = SampleSpec((4,), np.dtype(np.float32), ("ax", "ay", "az", "other"))
     wanted = PipelineConfig(source="samples", model="", **options)
     return meaning(plan_model(path, spec, ["cpu"], folder, wanted))
