@@ -1,4 +1,4 @@
-"""A program that embeds Limpet, as a type checker sees it. tests/test_pipeline.py checks it with mypy."""
+"""A program that embeds Limpet, as a type checker sees it. tests/test_embedding.py checks it with mypy."""
 
 from typing_extensions import reveal_type
 
