@@ -26,22 +26,25 @@ CASES = [
     ("limpet completion zs", "zsh"),
     ("limpet init --passw", "--password-file"),
     ("limpet check si", "site.toml"),
+    ("limpet model us", "use"),
+    ("limpet-convert quan", "quantize"),
 ]
 """What is typed, and what a shell makes of the last word."""
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a configuration, and the script of each shell beside it in ``share``."""
-    share.main(tmp_path / "share", ["limpet"])
+    tmp_path = tmp_path_factory.mktemp("completion")
+    share.main(tmp_path / "share", ["limpet", "limpet-convert"])
     work = tmp_path / "work"
     work.mkdir()
     (work / "site.toml").touch()
     return work
 
 
-def script(folder: Path, shell: str) -> Path:
-    return folder.parent / "share" / share.COMPLETIONS[shell].format("limpet")
+def script(folder: Path, shell: str, program: str = "limpet") -> Path:
+    return folder.parent / "share" / share.COMPLETIONS[shell].format(program)
 
 
 def needs(program: str) -> pytest.MarkDecorator:
@@ -51,7 +54,7 @@ def needs(program: str) -> pytest.MarkDecorator:
 BASH = """
 source "$1"; shift
 COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMP_LINE="$*"; COMP_POINT=${#COMP_LINE}
-words=($(complete -p limpet)); "${words[-2]}" limpet "${COMP_WORDS[-1]}" ""
+words=($(complete -p "$1")); "${words[-2]}" "$1" "${COMP_WORDS[-1]}" ""
 printf '%s\\n' "${COMPREPLY[@]}"
 """
 
@@ -60,7 +63,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
 @pytest.mark.parametrize(("typed", "completed"), CASES)
 def test_bash_completes(folder: Path, typed: str, completed: str) -> None:
     done = subprocess.run(
-        ["bash", "--norc", "-c", BASH, "bash", script(folder, "bash"), *typed.split()],
+        ["bash", "--norc", "-c", BASH, "bash", script(folder, "bash", typed.partition(" ")[0]), *typed.split()],
         cwd=folder,
         capture_output=True,
         text=True,
@@ -72,8 +75,9 @@ def test_bash_completes(folder: Path, typed: str, completed: str) -> None:
 @needs("fish")
 @pytest.mark.parametrize(("typed", "completed"), CASES)
 def test_fish_completes(folder: Path, typed: str, completed: str) -> None:
+    sourced = script(folder, "fish", typed.partition(" ")[0])
     done = subprocess.run(
-        ["fish", "--no-config", "-c", f"source {script(folder, 'fish')}; complete -C {typed!r}"],
+        ["fish", "--no-config", "-c", f"source {sourced}; complete -C {typed!r}"],
         cwd=folder,
         env={**os.environ, "HOME": str(folder), "XDG_CONFIG_HOME": str(folder)},
         capture_output=True,

@@ -122,10 +122,10 @@ def write(installation: Installation, findings: Sequence[Finding], path: Path) -
 def collect(
     installation: Installation, findings: Sequence[Finding], environment: Mapping[str, str]
 ) -> tuple[list[Part], list[str]]:
-    """Return the parts of the archive, README first, and what could not be read."""
+    """Return the parts of the archive, README first, and what could not be read, for the terminal only."""
     redactor = redaction.Redactor(_vocabulary())
     missing: list[str] = []
-    tables = _tables(installation.path, redactor, missing)
+    tables = _tables(installation.path, missing)
     _learn_names(redactor, installation, environment)
     _learn_secrets(redactor, tables, installation.path, missing)
     cleaned = tomli_w.dumps(redactor.tables(tables))
@@ -135,7 +135,7 @@ def collect(
         try:
             text = collector(context)
         except (OSError, LimpetError, ValueError, subprocess.SubprocessError) as error:
-            missing.append(redactor.text(f"{name}: {error}"))
+            missing.append(f"{name}: {' '.join(str(error).split())}")
         else:
             parts.append(Part(name, what, text))
     # Once more: a name may have been found after an earlier part was written.
@@ -162,7 +162,7 @@ def _readme(parts: Sequence[Part], missing: Sequence[str], redactor: Redactor) -
         "Words that are not in Limpet's own source code are word-1, word-2 and so on.",
         "",
         *(f"{part.name}: {part.what}" for part in parts),
-        *(("", "Not included:", *missing) if missing else ()),
+        *(("", "Not included:", *map(redactor.text, missing)) if missing else ()),
         "",
         "Known names and words that are replaced: "
         + ", ".join(f"{count} {kind}" for kind, count in redactor.counts.items()),
@@ -179,11 +179,11 @@ def _vocabulary() -> set[str]:
     return found
 
 
-def _tables(path: Path, redactor: Redactor, missing: list[str]) -> dict[str, Any]:
+def _tables(path: Path, missing: list[str]) -> dict[str, Any]:
     try:
         return tomllib.loads(text_file.read(path))
     except (OSError, ValueError, LimpetError) as error:
-        missing.append(redactor.text(f"configuration.toml: {error}"))
+        missing.append(f"configuration.toml: {error}")
         return {}
 
 
