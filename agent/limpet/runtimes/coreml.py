@@ -2,7 +2,7 @@
 
 What needs no Mac (the model's inputs, outputs and labels) stands in ``limpet.models.coreml.specification``.
 What stands here is written from the documentation of coremltools 9.
-It has not yet run on a Mac: docs/explanation/coreml.md.
+It has not yet run on a Mac: docs/how-to/make-a-core-ml-package.md.
 """
 
 from __future__ import annotations
