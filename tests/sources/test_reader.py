@@ -13,7 +13,7 @@ import pytest
 
 from limpet.contracts.data import Samples, SampleSpec, empty_samples
 from limpet.errors import ConfigError, SourceError
-from limpet.inference.reader import Reader
+from limpet.inference.reader import Expected, Reader
 from limpet.sources import serial
 from support.ptys import Board
 
@@ -124,6 +124,42 @@ def test_what_is_no_source_error_passes_through() -> None:
     assert script.open_now == 0
     with pytest.raises(ConfigError):
         list(Reader(Scripted([ConfigError(["x"])]), {}, Counter()))
+
+
+class Quiet:
+    """A source of which every sample is dropped, or that has none."""
+
+    Config = dict
+
+    def __init__(self, drops: int) -> None:
+        self.drops = drops
+
+    def describe(self, _config: Any) -> SampleSpec:
+        return SampleSpec((1,), np.dtype(np.float32), ("a",), rate=None if self.drops else 100.0)
+
+    @contextmanager
+    def open(self, config: Any, dropped: Counter[str]) -> Iterator[Iterator[Samples]]:
+        yield self._play(config, dropped)
+
+    def _play(self, config: Any, dropped: Counter[str]) -> Iterator[Samples]:
+        while True:
+            dropped["noise"] += self.drops
+            yield empty_samples(self.describe(config))
+            time.sleep(0.2)
+
+
+def test_a_source_without_a_note_is_away_as_well_if_no_usable_sample_comes() -> None:
+    readers = [
+        Reader(source, {}, Counter(), Expected(spec=source.describe({})))
+        for source in (Quiet(drops=3), Quiet(drops=0))
+    ]
+    for _ in zip(range(100), *readers, strict=False):
+        if all(reader.away for reader in readers):
+            break
+    assert [reader.away for reader in readers] == [
+        "no usable sample for some seconds; all are dropped: noise",
+        "no usable sample for some seconds; the source sends none",
+    ]
 
 
 def test_leaving_it_closes_the_source() -> None:
