@@ -1,7 +1,7 @@
 #!/bin/sh
 # Gather in build/wheelhouse-ARCH every wheel that Limpet needs on Debian 12 (Python 3.11):
 #     packaging/wheelhouse.sh amd64|arm64
-# Exact versions with hashes, of requirements/core.txt, which has the extra `sound`. 32-bit Arm lacks wheels: see docs/how-to/install.md.
+# Exact versions with hashes, of requirements/core.txt, which has the extras `sound` and `watch`. 32-bit Arm lacks wheels: see docs/how-to/install.md.
 set -eu
 cd "$(dirname "$0")/.."
 python=.venv/bin/python

@@ -75,3 +75,8 @@ def test_packages_read_every_kind_of_sound_file_where_its_library_has_a_wheel() 
     markers = {line.partition("==")[0]: line.rstrip(" \\").partition(" ; ")[2] for line in pins}
     wheels = "platform_machine != 'armv6l' and platform_machine != 'armv7l'"
     assert markers == {"soundfile": wheels, "cffi": wheels}
+
+
+def test_packages_have_what_limpet_watch_draws_with() -> None:
+    lock = (PACKAGING.parent / "requirements/core.txt").read_text().splitlines()
+    assert [line.rstrip(" \\") for line in lock if line.startswith("rich==")][0].partition(";")[2] == ""
