@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import shutil
 import sys
 from pathlib import Path
@@ -84,6 +85,8 @@ def main(arguments: argparse.Namespace) -> int:
     chosen = _find(found.recordings, arguments.recording, folder) if arguments.recording else found.recordings[0]
     if not (terminal.is_terminal(sys.stdin) and terminal.is_terminal(sys.stdout)):
         raise ConfigError(["Not a terminal, so Limpet cannot show the editor. Use --span, --clear or --list."])
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal may know no Braille
     _Labeller(folder, arguments.labels).run(chosen.file)
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import select
 import signal
 import sys
@@ -106,6 +107,8 @@ def main(arguments: argparse.Namespace) -> int:
     read(wanted.folder)  # `UnreadableError` before anything is recorded
     for note in recover(wanted.folder):
         print(printable(note))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal may know no bars
     session = Session(wanted)
     process = SourceProcess(assignment, wanted.source)
     stack = contextlib.ExitStack()
@@ -208,6 +211,8 @@ class _View:
         self._next = monotonic() + (0.0 if self._live else _LINES)
         self._lines = 0
         self._away: str | None = None
+        if not self._live:
+            print(f"Recording {wanted.source} to {wanted.folder}. Ctrl-C ends it.", flush=True)
         self._counts = deque([(monotonic(), 0)], maxlen=26)
 
     def show(self) -> None:
@@ -348,6 +353,8 @@ def _mqtt(found: config.Config, labels: tuple[str, ...]) -> MqttLabels:
     settings = config.fill(mqtt_settings.Config, table.options, table.where, found.base, problems)
     if settings is None:
         raise ConfigError(problems)
+    if not settings.commands:
+        raise ConfigError(["--mqtt: `commands` of [mqtt] is false, so this broker may send none"])
     return MqttLabels(settings, found.device.id, labels)
 
 

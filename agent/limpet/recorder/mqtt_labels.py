@@ -20,6 +20,7 @@ from limpet.contracts.messages import Reply
 from limpet.delivery.mqtt.connection import Connection, RefusedError, UnpublishableError
 from limpet.delivery.mqtt.incoming_commands import IncomingCommands
 from limpet.delivery.mqtt.negotiation import Negotiation
+from limpet.delivery.mqtt.settings import client_id
 from limpet.errors import LimpetError, TransportError, UnreadableError
 from limpet.recordings.label_command import SetLabel
 from limpet.untrusted import reading
@@ -101,8 +102,8 @@ class MqttLabels:
 
     def _serve(self, negotiation: Negotiation) -> None:
         """Connect, and answer commands until the connection ends. ``LimpetError``."""
-        client_id = f"limpet-{self._device}:record"
-        connection = Connection(self._settings, client_id, negotiation.version, None, self._wake, clean=True)
+        name = f"{client_id(self._settings, self._device, 'mqtt')}:record"
+        connection = Connection(self._settings, name, negotiation.version, None, self._wake, clean=True)
         try:
             connection.connect(self._settings.keepalive, self._stop)
             negotiation.accepted()

@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from limpet.contracts.data import Array
+    from limpet.contracts.data import Array, TimeArray
     from limpet.recorder.source_records import FromSource
 
 SYNC = 1.0
 """Seconds of samples that a power cut may cost."""
 LEAST_FREE, LEAST_SHARE = 100_000_000, 0.02
 """Bytes and share of a disk that stay free, whichever is less."""
+LONGEST = 1e8
+"""Seconds from the first sample that a sample can have."""
 SHOWN = 2048
 """Samples that are kept to be shown."""
 
@@ -93,6 +95,8 @@ class Session:
         self._seconds_before = 0.0
         self._dropped_before: Counter[str] = Counter()
         self._dropped_earlier: Counter[str] = Counter()
+        self._reported: Counter[str] = Counter()
+        self._not_finite = 0
         self._new_process = False
         self._live = True
         self._synced = 0.0
@@ -129,7 +133,7 @@ class Session:
             self._add(record)
         elif isinstance(record, Status):
             self.away = record.away
-            self.dropped = self._dropped_earlier + Counter(record.dropped)
+            self._count(record.dropped)
         elif isinstance(record, Note):
             self.notes.append(record.text)
         elif isinstance(record, Described):
@@ -202,11 +206,17 @@ class Session:
         for label, part in seconds.items():
             self.label_seconds[label] = self.label_seconds.get(label, 0.0) + part
 
+    def _count(self, dropped: Mapping[str, int]) -> None:
+        """Take how many samples the process has dropped, and add those of earlier processes."""
+        self._reported = Counter(dropped)
+        here = Counter({"not_finite": self._not_finite})
+        self.dropped = self._dropped_earlier + self._reported + here
+
     def _describe(self, record: Described) -> None:
         if self._origin is not None:
             if list(record.channels) != self._described:
                 raise SourceError("the source came back with other channels")
-            self._new_process, self._dropped_earlier = True, self.dropped.copy()
+            self._new_process, self._dropped_earlier = True, self._dropped_earlier + self._reported
             return
         self._described = list(record.channels)
         wanted, channels = self._wanted, list(record.channels)
@@ -238,7 +248,9 @@ class Session:
         if self.ended:
             return
         width = len(self.channels) + (self._label_column is not None)
-        values, stamps = arrays(block, width)
+        values, stamps = self._checked(block, width)
+        if not len(values):
+            return
         if self.take is None:
             self.take = Take(self._origin, int(stamps[0]), block.wall_ns, self.label)
             self._first_at = monotonic() if self._first_at is None else self._first_at
@@ -249,6 +261,22 @@ class Session:
         count = self._allowed(seconds)
         if count:
             self._write(block, values[:count], seconds[:count])
+
+    def _checked(self, block: Block, width: int) -> tuple[Array, TimeArray]:
+        """Return the samples of a block whose values are finite; others are dropped and counted."""
+        try:
+            values, stamps = arrays(block, width)
+        except UnreadableError as error:
+            raise SourceError(f"the process that reads the source sends nonsense: {error}") from error
+        first, last = int(stamps[0]), int(stamps[-1])
+        if (last - first if self.take is None else self.take.seconds(last) * 1e9) > LONGEST * 1e9:
+            raise SourceError("the source gives a time that is years after its first sample")
+        finite = np.isfinite(values).all(axis=1)
+        if not finite.all():
+            self._not_finite += int((~finite).sum())
+            self._count(self._reported)
+            values, stamps = values[finite], stamps[finite]
+        return values, stamps
 
     def _write(self, block: Block, values: Array, seconds: NDArray[np.float64]) -> None:
         take = self.take

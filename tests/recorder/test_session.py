@@ -1,0 +1,166 @@
+"""What a session makes of records of the process that reads the source, without that process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from limpet.errors import ConfigError, SourceError, UnreadableError
+from limpet.recorder import source_records
+from limpet.recorder.session import Session, Wanted
+from limpet.recorder.source_records import Block, Described, Ended, FromSource, Status
+from limpet.recordings import folder
+from limpet.recordings.folder import MOST_GAPS, Span
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from limpet.recordings.folder import Recording
+
+DESCRIBED = Described(["ax", "ay"], 100.0, live=False, units=["g", "m"])
+
+
+def session(path: Path, described: Described = DESCRIBED, **wanted: Any) -> Session:
+    made = Session(Wanted(path, "imu", "serial", **wanted))
+    made.receive(described)
+    return made
+
+
+def block(begin: int, end: int, *, gap: bool = False, code: int | None = None) -> Block:
+    """Samples of 100 Hz, from one number to another."""
+    numbers = np.arange(begin, end)
+    columns = [numbers, numbers + 0.5, *([] if code is None else [np.full(len(numbers), code)])]
+    values = np.stack(columns, axis=1).astype(np.float32)
+    return Block("float32", values.tobytes(), (numbers * 10_000_000).tobytes(), 1_800_000_000_000_000_000, gap)
+
+
+def recorded(path: Path, made: Session) -> list[Recording]:
+    made.close()
+    return folder.read(path).recordings
+
+
+@pytest.mark.parametrize(
+    ("limits", "samples", "why"),
+    [
+        ({"samples": 120}, 120, "120 samples are recorded"),
+        ({"seconds": 0.5}, 50, "0.5 seconds are recorded"),
+        ({"size": 200}, 11, "The limit of 200 bytes is reached"),
+    ],
+    ids=str,
+)
+def test_a_recording_ends_at_its_limit(tmp_path: Path, limits: dict[str, Any], samples: int, why: str) -> None:
+    made = session(tmp_path, **limits)
+    for begin in range(0, 200, 20):
+        made.receive(block(begin, begin + 20))
+    assert why in made.ended
+    assert not made.trouble
+    (one,) = recorded(tmp_path, made)
+    text = (tmp_path / one.file).read_text()
+    assert len(text.splitlines()) - 1 == one.samples == samples
+    assert "size" not in limits or len(text) <= 200
+
+
+def test_units_follow_their_channels_and_a_channel_carries_the_label(tmp_path: Path) -> None:
+    described = Described(["code", "ax", "ay"], 100.0, live=False, units=["", "g", "m"])
+    made = session(tmp_path, described, label_channel="code", labels=("sit", "walk"))
+    codes = [1] * 50 + [0] * 10 + [2] * 40 + [7] * 10 + [1.5] * 10
+    values = np.stack([codes, np.arange(120), np.arange(120)], axis=1).astype(np.float64)
+    times = np.arange(120) * 10_000_000
+    made.receive(Block("float64", values.tobytes(), times.tobytes(), 0, gap=False))
+    (one,) = recorded(tmp_path, made)
+    assert (one.channels, one.units) == (["ax", "ay"], ["g", "m"])
+    assert one.spans == [Span("sit", 0, 0.5), Span("walk", 0.6, 1.0)]
+    assert made.unknown_labels == 2
+    assert made.labelled == {"sit": 50, "walk": 40, "": 30}
+
+
+@pytest.mark.parametrize(
+    ("described", "wanted", "problem"),
+    [
+        (DESCRIBED, {"label_channel": "x", "labels": ("a",)}, "has no channel 'x'; it has ax, ay"),
+        (DESCRIBED, {"units": ("g",)}, "1 units for 2 channels"),
+        (Described(["time", "ax"], None, live=True), {}, "a channel is called 'time'"),
+        (Described(["label", "ax"], None, live=True), {}, "--label-channel label"),
+        (Described(["code"], None, live=True), {"label_channel": "code", "labels": ("a",)}, "no other channel"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_recorded_is_an_error(
+    tmp_path: Path, described: Described, wanted: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(ConfigError, match=problem.replace("(", r"\(")):
+        session(tmp_path, described, **wanted)
+
+
+def test_after_the_limit_of_gaps_another_recording_begins(tmp_path: Path) -> None:
+    made = session(tmp_path, label="walk")
+    for number in range(MOST_GAPS + 5):
+        made.receive(block(2 * number, 2 * number + 2, gap=True))
+    first, second = recorded(tmp_path, made)
+    assert (len(first.gaps), first.samples) == (MOST_GAPS, 2 * MOST_GAPS + 2)
+    assert second.samples == 2 * 4
+    assert second.spans == [Span("walk", 0, second.seconds)]
+
+
+def test_a_process_that_was_started_again_leaves_a_gap_and_its_counts_add_up(tmp_path: Path) -> None:
+    made = session(tmp_path)
+    made.receive(Status(None, {"crc": 2}))
+    made.receive(block(0, 10))
+    made.receive(DESCRIBED)
+    made.receive(Status(None, {"crc": 1, "queue": 3}))
+    made.receive(block(50, 60))
+    made.receive(Ended())
+    assert made.ended
+    (one,) = recorded(tmp_path, made)
+    assert one.gaps == [0.5]
+    assert one.dropped == {"crc": 3, "queue": 3}
+    with pytest.raises(SourceError, match="other channels"):
+        made.receive(Described(["x"], None, live=True))
+
+
+def test_samples_before_their_description_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="before it describes them"):
+        Session(Wanted(tmp_path, "imu", "serial")).receive(block(0, 1))
+    assert not list(tmp_path.iterdir())
+
+
+@given(st.binary(max_size=64), st.binary(max_size=64), st.sampled_from(["float32", "float64"]))
+def test_a_block_that_does_not_fit_is_refused(values: bytes, times: bytes, dtype: Any) -> None:
+    made = Block(dtype, values, times, 0, gap=False)
+    try:
+        array, stamps = source_records.arrays(made, 2)
+    except UnreadableError:
+        return
+    assert array.shape == (len(stamps), 2)
+    assert (np.diff(stamps) >= 0).all()
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_of_that_process_are_a_record_or_refused(data: bytes) -> None:
+    try:
+        msgspec.msgpack.decode(data, type=FromSource)
+    except (msgspec.DecodeError, msgspec.ValidationError):
+        return
+
+
+def test_values_that_are_not_finite_are_dropped_and_counted(tmp_path: Path) -> None:
+    made = session(tmp_path)
+    values = np.array([[1, 2], [np.nan, 2], [3, np.inf], [4, 5]], np.float32)
+    times = np.arange(4) * 10_000_000
+    made.receive(Block("float32", values.tobytes(), times.tobytes(), 0, gap=False))
+    (one,) = recorded(tmp_path, made)
+    assert (one.samples, one.dropped) == (2, {"not_finite": 2})
+
+
+def test_a_time_far_away_costs_no_earlier_sample(tmp_path: Path) -> None:
+    made = session(tmp_path)
+    made.receive(block(0, 10))
+    times = np.array([1 << 61, (1 << 61) + 1], np.int64)
+    with pytest.raises(SourceError, match="years after"):
+        made.receive(Block("float32", bytes(16), times.tobytes(), 0, gap=False))
+    assert [one.samples for one in recorded(tmp_path, made)] == [10]
