@@ -15,6 +15,7 @@ import msgspec
 
 import asyncapi
 from limpet import plugins
+from limpet.commands.check import CheckReport
 from limpet.contracts.commands import LABEL, REQUESTS
 from limpet.contracts.messages import (
     DeviceHealth,
@@ -42,8 +43,16 @@ KINDS: dict[str, Any] = {
     "reply": Reply,
 } | {f"command-{name}": request for name, request in COMMANDS.items()}
 
-FILES: dict[str, Any] = {"manifest": Manifest, "input": InputMessage, "recordings": Recordings}
-"""What goes over no MQTT topic: the manifest lies in a bundle, inputs go to the monitor socket alone."""
+FILES: dict[str, Any] = {
+    "manifest": Manifest,
+    "input": InputMessage,
+    "recordings": Recordings,
+    "check": CheckReport,
+}
+"""What goes over no MQTT topic: the manifest lies in a bundle, inputs go to the monitor socket alone.
+
+`limpet check --json` prints ``check``.
+"""
 
 
 def outputs() -> dict[str, Any]:

@@ -56,7 +56,7 @@ def _lines(problem: Problem, *, excerpt: bool, colour: bool) -> Iterator[str]:
 
 def sentence(message: str) -> str:
     """Return a message as a printable sentence of bounded length, with a full stop."""
-    text = printable(message[:LONGEST_SENTENCE])
+    text = printable(" ".join(message[:LONGEST_SENTENCE].splitlines()).replace("\t", " "))
     if len(message) > LONGEST_SENTENCE:
         return f"{text}..."
     return text if text.endswith((".", "?", "!")) else f"{text}."
