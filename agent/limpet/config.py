@@ -175,13 +175,13 @@ class Reading(NamedTuple):
     """What a configuration file says, right or wrong.
 
     ``config`` has what is right. What is wrong is left out of it, or has its default. ``wrong`` has the pipelines
-    that are not as they were written, so their models cannot be checked. ``problems`` say why.
+    with something wrong in them or with an unusable source, as far as they can be read. ``problems`` say why.
     ``no_reporter``: the file has no table of a reporter, neither right nor wrong.
     """
 
     config: Config
     problems: list[str]
-    wrong: frozenset[str]
+    wrong: dict[str, PipelineConfig]
     no_reporter: bool
 
 
@@ -240,17 +240,19 @@ def examine(tables: Mapping[str, Any], base: Path) -> Reading:
     }
     extras = {name: _group(tables, name, problems) for name in ("delegates", "governor") if name in tables}
     delegates = _delegates(extras.get("delegates", {}), base, problems)
-    pipelines, wrong = _pipelines(groups, delegates, base, problems)
+    pipelines, wrong = _pipelines(groups, sources, delegates, base, problems)
     if "pipelines" in tables and not groups["pipelines"]:
         problems.append("pipelines: empty; name at least one, as [pipelines.motion]")
     governor = fill(GovernorTable, extras.get("governor", {}), "governor", base, problems) or GovernorTable()
     reporters = _reporters(tables, problems)
     problems.extend(_unknown(name, tables[name]) for name in tables if name not in TABLES)
     known = {name: table for name, table in delegates.items() if table is not None}
+    if not places_known:  # models cannot be found
+        pipelines, wrong = {}, pipelines | wrong
     return Reading(
         Config(base, device, sources, pipelines, reporters, known, governor),
         problems,
-        wrong if places_known else frozenset(pipelines),
+        wrong,
         not tables.keys() & {"reporters", *SHORT_REPORTERS},
     )
 
@@ -265,27 +267,28 @@ def _delegates(group: Mapping[str, Any], base: Path, problems: list[str]) -> dic
 
 def _pipelines(
     groups: Mapping[str, Mapping[str, Any]],
+    sources: Mapping[str, SourceTable],
     delegates: Mapping[str, DelegateTable | None],
     base: Path,
     problems: list[str],
-) -> tuple[dict[str, PipelineConfig], frozenset[str]]:
-    """Return the pipelines by name, and the names of those that are not as they were written."""
-    found: dict[str, PipelineConfig] = {}
-    wrong: set[str] = set()
+) -> tuple[dict[str, PipelineConfig], dict[str, PipelineConfig]]:
+    """Return the pipelines that are right and those that are wrong, by name."""
+    right: dict[str, PipelineConfig] = {}
+    wrong: dict[str, PipelineConfig] = {}
     for name, raw in _named(groups["pipelines"], "pipelines", problems):
+        before = len(problems)
         pipeline = fill(PipelineConfig, raw, f"pipelines.{name}", base, problems)
-        if pipeline is None:
-            wrong.add(name)
-            pipeline = _partly(PipelineConfig, raw, base)
-        named = pipeline.source if pipeline else raw.get("source")
-        if isinstance(named, str) and named not in groups["sources"]:
-            problems.append(f"pipelines.{name}.source: no source {named!r}{suggest(named, groups['sources'])}")
-        if pipeline is None:
+        readable = pipeline or _partly(PipelineConfig, raw, base)
+        source = readable.source if readable else raw.get("source")
+        if isinstance(source, str) and source not in groups["sources"]:
+            problems.append(f"pipelines.{name}.source: no source {source!r}{suggest(source, groups['sources'])}")
+        if readable is None:
             continue
-        problems.extend(f"pipelines.{name}.{problem}" for problem in _heavier(pipeline))
-        if known := [each for each in pipeline.delegates if delegates.get(each, each) is not None]:
-            found[name] = msgspec.structs.replace(pipeline, delegates=known)
-    return found, frozenset(wrong)
+        problems.extend(f"pipelines.{name}.{problem}" for problem in _heavier(readable))
+        if known := [each for each in readable.delegates if delegates.get(each, each) is not None]:
+            is_right = len(problems) == before and source in sources
+            (right if is_right else wrong)[name] = msgspec.structs.replace(readable, delegates=known)
+    return right, wrong
 
 
 def fill(kind: type[S], table: Mapping[str, Any], where: str, base: Path, problems: list[str]) -> S | None:
@@ -402,15 +405,17 @@ def _table(raw: Mapping[str, Any], where: str, problems: list[str]) -> SourceTab
     bounds = {key: options.pop(key) for key in ("queue", "queue_bytes") if key in options}
     if not isinstance(kind, str):
         problems.append(_no_kind(where, raw, "serial"))
-    elif wrong := [key for key, value in bounds.items() if not _is_count(value)]:
-        problems += [
-            f"{where}.{key} is {_form().shown(raw[key])}; use a whole number of at least 1" for key in wrong
-        ]
-    elif silence is not None and not (_is_number(silence) and 0 <= silence < math.inf):
+        return None
+    problems += [
+        f"{where}.{key} is {_form().shown(value)}; use a whole number of at least 1"
+        for key, value in bounds.items()
+        if not _is_count(value)
+    ]
+    if silence is not None and not (_is_number(silence) and 0 <= silence < math.inf):
         problems.append(f"{where}.silence is {_form().shown(silence)}; use seconds, or 0 for never")
-    else:
-        return SourceTable(kind, options, silence=silence, **bounds)
-    return None
+        silence = None
+    sound = {key: value for key, value in bounds.items() if _is_count(value)}
+    return SourceTable(kind, options, silence=silence, **sound)
 
 
 def _no_kind(where: str, table: Mapping[str, Any], example: str) -> str:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+import jsonschema
+import msgspec
 import pytest
 
 from limpet import cli
+from limpet.commands.check import CheckReport
 from limpet.models.tflite import model_file
 from support import models
 
 BUNDLE = Path(__file__).parents[2] / "agent" / "limpet" / "demo_data" / "shuttle-1.limpet"
+SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 DATA = Path(__file__).parents[1] / "data" / "models"
 CONFIG = """
 [device]
@@ -250,3 +255,171 @@ def test_several_inputs_are_asked_for(tmp_path: Path, capsys: pytest.CaptureFixt
     line = next(part for part in said.splitlines() if "pipelines.p" in part)
     example = line.partition("for example: ")[2].rstrip(".")
     assert tried(tmp_path, capsys, 6, example)[0] == 0
+
+
+EVERYTHING_WRONG = """
+[device]
+id = "press 07"
+health_intervall = 3
+state = "state"
+[mqtt]
+url = "mqtts://127.0.0.1"
+username = "u"
+password_file = "absent"
+qos = 3
+[reporters.file]
+kind = "jsonl"
+path = "no/such/folder/x.jsonl"
+[reporters.secret]
+kind = "mqtt"
+url = "mqtts://127.0.0.1"
+topic = "two"
+username = "u"
+password_file = "absent"
+[sources.s]
+kind = "serial"
+port = "/dev/none"
+channels = ["a", "b", "c", "d"]
+parity = "strange"
+silence = "long"
+[sources.t]
+kind = "serial"
+port = "/dev/none"
+channels = ["a", "b", "c", "d"]
+[sources.u]
+kind = "replay"
+path = "gone.csv"
+[delegates.mine]
+kind = "external"
+[pipelines.form]
+source = "t"
+model = "model.tflite"
+deadline = -1
+decoder = { kind = "regres" }
+[pipelines.bare]
+source = "t"
+model = "gone.tflite"
+[pipelines.here]
+source = "t"
+model = "model.tflite"
+decoder = { kind = "regress" }
+[pipelines.there]
+source = "t"
+model = "model.tflite"
+decoder = { kind = "regress" }
+delegates = ["mine", "yours"]
+[pipelines.fed]
+source = "nowhere"
+model = "model.tflite"
+"""
+WRONG = [
+    (3, 6, "device.id"),
+    (4, 1, "device.health_intervall"),
+    (10, 7, "mqtt.qos"),
+    (13, 8, "reporters.file.path"),
+    (19, 17, "reporters.secret.password_file"),
+    (24, 10, "sources.s.parity"),
+    (25, 11, "sources.s.silence"),
+    (32, 8, "sources.u.path"),
+    (33, 2, "delegates.mine.library"),
+    (38, 12, "pipelines.form.deadline"),
+    (39, 20, "pipelines.form.decoder.kind"),
+    (42, 9, "pipelines.bare.model"),
+    (51, 13, "pipelines.there.delegates"),
+    (53, 10, "pipelines.fed.source"),
+]
+
+
+def test_all_stages_are_checked_in_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models.dense(tmp_path / "model.tflite", 4, 4)
+    path = tmp_path / "limpet.toml"
+    path.write_text(EVERYTHING_WRONG)
+    assert cli.main(["check", str(path)]) == 78
+    said = capsys.readouterr().err
+    places = re.findall(rf"^{re.escape(str(path))}:(\d+):(\d+): ([\w.]+[^\s:.]*)", said, re.MULTILINE)
+    assert [(int(line), int(column), key) for line, column, key in places] == WRONG
+    assert "pipelines.here" not in said
+
+
+def test_json_has_problems_pipelines_and_warnings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    models.dense(tmp_path / "model.tflite", 4, 4)
+    path = tmp_path / "limpet.toml"
+    path.write_text(EVERYTHING_WRONG)
+    assert cli.main(["check", "--json", str(path)]) == 78
+    printed = capsys.readouterr()
+    assert not printed.err
+    report = msgspec.json.decode(printed.out, type=CheckReport)
+    assert (report.file, report.ok) == (str(path), False)
+    assert [(one.line, one.column, ".".join(map(str, one.path))) for one in report.problems] == WRONG
+    assert report.problems[2].message == "mqtt.qos is 3; use 0 or 1"
+    assert [one.name for one in report.pipelines] == ["here"]
+    jsonschema.validate(json.loads(printed.out), json.loads((SCHEMAS / "check.json").read_text()))
+    assert cli.main(["check", "--json", str(tmp_path / "absent.toml")]) == 78
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert (problem["line"], problem["message"]) == (None, "No such file or directory")
+
+
+def test_json_of_a_sound_file(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", "--json", str(state.with_name("limpet.toml"))]) == 0
+    report = msgspec.json.decode(capsys.readouterr().out, type=CheckReport)
+    assert (report.ok, report.problems) == (True, ())
+    (found,) = report.pipelines
+    assert (found.name, found.source, found.model, found.version, found.delegates) == (
+        "p",
+        "s",
+        "shuttle",
+        1,
+        ("cpu",),
+    )
+
+
+def test_files_that_only_the_service_may_read_are_a_warning(
+    state: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to make files of another user")
+    path, secret = state.with_name("limpet.toml"), tmp_path / "secret"
+    check(state, capsys)
+    secret.write_text("hunter2")
+    secret.chmod(0o600)
+    path.write_text(
+        CONFIG.replace("[jsonl]", f'[mqtt]\nurl = "mqtt://b"\nusername = "u"\npassword_file = "{secret}"')
+    )
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(0o755)
+    for owner, status in ((0, 0), (65534, 78)):
+        for place in (state, *state.rglob("*")):
+            os.chown(place, owner, owner)
+        os.seteuid(65534)
+        try:
+            assert cli.main(["check", str(path)]) == status
+        finally:
+            os.seteuid(0)
+        said = capsys.readouterr()
+        if status:
+            assert f"{path}:8:17: mqtt.password_file: {secret}: Permission denied." in said.err
+        else:
+            assert f"warning: not checked: mqtt.password_file: {secret}: Permission denied" in said.out
+
+
+def test_a_file_of_results_is_not_made(state: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = state.with_name("limpet.toml")
+    path.write_text(CONFIG.replace("[jsonl]", '[jsonl]\npath = "results.jsonl"'))
+    check(state, capsys)
+    assert not state.with_name("results.jsonl").exists()
+
+
+def test_one_wrong_delegate_or_place_leads_to_no_other_problem(
+    state: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = state.with_name("limpet.toml")
+    wrong = (
+        CONFIG.replace('state = "state"', "state = 3") + 'delegates = ["mine"]\n[delegates.mine]\nlibrary = 3\n'
+    )
+    path.write_text(wrong)
+    assert cli.main(["check", str(path)]) == 78
+    said = [line for line in capsys.readouterr().err.splitlines() if line.startswith(str(path))]
+    assert [line.partition(": ")[2] for line in said] == [
+        "device.state is 3; use a path in quotes.",
+        "delegates.mine.library is 3; use text in quotes.",
+    ]

@@ -91,6 +91,28 @@ def test_check_finds_everything_at_once_and_starts_nothing(configure: Configure,
     assert not (tmp_path / "state" / "boot.json").exists()
 
 
+def test_run_refuses_with_what_check_prints(configure: Configure) -> None:
+    path = configure(replay("left"), pipeline("one", "left"), pipeline("two", "left"))
+    wrong = path.read_text().replace('path = "recording.csv"', 'path = "none.csv"').replace("regress", "regres", 1)
+    secrets = '[jsonl]\npath = "no/folder/x"\n[mqtt]\npassword_file = "gone"\nusername = "u"'
+    wrong = wrong.replace("[mqtt]", secrets)
+    path.write_text(wrong)
+    late = limpet("check", path).stderr
+    assert limpet("run", path).stderr.endswith(late)
+    for said in (
+        "no/folder",
+        "gone: No such file",
+        "none.csv",
+        "'regres' is not one of",
+        '| password_file = "gone"',
+    ):
+        assert said in late
+    path.write_text(wrong.replace("deadline = 2.0", "deadline = 0", 1).replace("[device]", "[device]\nx = 1"))
+    early = limpet("check", path).stderr
+    assert limpet("run", path).stderr.endswith(early)
+    assert early.count("\n") == late.count("\n") + 6
+
+
 def test_check_says_what_would_run(configure: Configure) -> None:
     done = limpet("check", configure(replay("left"), pipeline("one", "left")))
     assert done.returncode == 0, done.stderr
@@ -202,7 +224,10 @@ def test_options_that_cannot_be_used_are_refused_at_a_reload_and_all_goes_on(
         consumer.wait_results("one", 20)
         assert running.pid_of("left") == worker
     (event,) = consumer.events_of_device("refused")
-    assert "sources.left.looop: unknown key (did you mean 'loop'?)" in event["reason"]
+    number = 1 + path.read_text().split("\n").index("looop = true")
+    place = f"{path}:{number}:1: sources.left.looop: unknown key (did you mean 'loop'?)"
+    assert event["reason"].startswith(f"configuration not taken: {place}")
+    assert "\n" not in event["reason"]
     assert "'regres' is not one of the decoders" in event["reason"]
 
 

@@ -163,7 +163,7 @@ def test_a_checker_that_never_ends_its_answer_is_not_waited_for(tmp_path: Path) 
     with selectors.DefaultSelector() as selector:
         helpers = Helpers(selector, forks)
         try:
-            task = Check(*to_check(configured(tmp_path)))
+            task = Check(*to_check(configured(tmp_path), {}))
             helpers.start("check", task, Checked, 1.2, lambda *answer: answers.append(answer))
             while not answers:
                 for key, _ in selector.select(0.1):

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from limpet.contracts.assignment import Assignment, PipelineAssignment
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
-    from limpet.config import Config
+    from limpet.config import Config, PipelineConfig
     from limpet.contracts.assignment import PipelineOptions
     from limpet.deployment.desired import Desired, DesiredPipeline
 
@@ -39,13 +39,15 @@ def assignments(desired: Desired) -> dict[str, Assignment]:
     return dict(sorted(cells.items()))
 
 
-def to_check(config: Config) -> tuple[Assignment, dict[str, PipelineOptions]]:
+def to_check(config: Config, wrong: Mapping[str, PipelineConfig]) -> tuple[Assignment, dict[str, PipelineOptions]]:
     """Return the sources that are in use, as an assignment without a pipeline, and the options of all pipelines.
 
-    That is what can be checked before models are looked for.
+    That is what can be checked before models are looked for. ``wrong`` are pipelines that the configuration cannot
+    have, as their tables are not right.
     """
-    used = {pipeline.source for pipeline in config.pipelines.values()}
-    options = {name: pipeline.options for name, pipeline in config.pipelines.items()}
+    pipelines = {**config.pipelines, **wrong}
+    used = {pipeline.source for pipeline in pipelines.values()}
+    options = {name: pipeline.options for name, pipeline in pipelines.items()}
     return sources_alone(config, used), options
 
 

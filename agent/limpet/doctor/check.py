@@ -24,7 +24,7 @@ from limpet.models import bundle as bundles
 from limpet.wording import below
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator, Mapping
 
     from limpet.config import Config, PipelineConfig
     from limpet.contracts.assignment import Assignment, FoundModel
@@ -71,10 +71,12 @@ class Findings(NamedTuple):
         return [*map(str, self.pipelines), *self.warnings]
 
 
-def inspect(wanted: Config, wrong: Collection[str] = (), *, complete: bool = True) -> Findings:
+def inspect(
+    wanted: Config, wrong: Mapping[str, PipelineConfig] | None = None, *, complete: bool = True
+) -> Findings:
     """Return all problems of a well-formed configuration, and the pipelines that are fine.
 
-    ``wrong`` has the pipelines that are not as they were written: only their options are checked.
+    ``wrong`` has other pipelines, with something wrong in their tables: only their options are checked.
     ``complete``: no reporter that is wrong was left out.
     """
     found = Findings([], [], [])
@@ -83,9 +85,8 @@ def inspect(wanted: Config, wrong: Collection[str] = (), *, complete: bool = Tru
     with _aside(wanted) as aside:
         models = look_up(aside)
         for name, pipeline in wanted.pipelines.items():
-            if name in wrong or pipeline.source not in specs:
-                options = planning.problems_of_options(sources_alone(wanted, ()), name, pipeline.options)
-                found.problems.extend(options)
+            if pipeline.source not in specs:
+                wrong = {**(wrong or {}), name: pipeline}
                 continue
             for level in range(len(pipeline.ladder) + 1):
                 try:
@@ -96,6 +97,8 @@ def inspect(wanted: Config, wrong: Collection[str] = (), *, complete: bool = Tru
                     found.problems.extend(error.problems)
                 except LimpetError as error:
                     found.problems.append(_placed(error, pipeline, name, level))
+    for name, pipeline in (wrong or {}).items():
+        found.problems.extend(planning.problems_of_options(sources_alone(wanted, ()), name, pipeline.options))
     return found
 
 

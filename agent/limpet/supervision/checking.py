@@ -21,9 +21,10 @@ from limpet.wire.border import cleaned
 from limpet.wire.fork_records import Check, Checked, Examine, Examined
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from limpet.config import Config
+    from limpet.config import Config, PipelineConfig
     from limpet.supervision.helpers import Helpers
 
 log = logging.getLogger(__name__)
@@ -40,12 +41,19 @@ class Checking:
     """One check. It is over once it is ``done``; then ``problems`` and ``found`` have the answers."""
 
     def __init__(
-        self, helpers: Helpers, config: Config, failed: frozenset[str] = frozenset(), *, options: bool = True
+        self,
+        helpers: Helpers,
+        config: Config,
+        failed: frozenset[str] = frozenset(),
+        *,
+        options: bool = True,
+        wrong: Mapping[str, PipelineConfig] | None = None,
     ) -> None:
         """Begin. Answers come while the selector of ``helpers`` is served.
 
         ``failed`` has the SHA-256 of models that did not work: lower versions of them are looked for. ``options``:
-        whether the options are checked. They are not if the configuration is at work already.
+        whether the options are checked. They are not if the configuration is at work already. ``wrong``: see
+        ``deployment.assignments.to_check``.
         """
         self.config = config
         self.failed = failed
@@ -57,7 +65,7 @@ class Checking:
         self._survey = Survey(_candidates(config), failed)
         self._examine()  # This takes longer than the check of the options.
         if options:
-            helpers.start("check", Check(*to_check(config)), Checked, CHECKING, self._take_options)
+            helpers.start("check", Check(*to_check(config, wrong or {})), Checked, CHECKING, self._take_options)
 
     @property
     def done(self) -> bool:

@@ -26,7 +26,7 @@ from limpet.wire.fork_records import Exited, Forked, NotForked
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-    from limpet.config import Config
+    from limpet.config import Config, PipelineConfig
     from limpet.contracts.assignment import Assignment, PipelineAssignment
     from limpet.fork.launch import ForkServerProcess
     from limpet.plugins import Group
@@ -63,14 +63,21 @@ class Fleet:
         self._stopping = False
         self._attach()
 
-    def check(self, wanted: Config, failed: frozenset[str] = frozenset(), *, options: bool = True) -> Checking:
+    def check(
+        self,
+        wanted: Config,
+        failed: frozenset[str] = frozenset(),
+        *,
+        options: bool = True,
+        wrong: Mapping[str, PipelineConfig] | None = None,
+    ) -> Checking:
         """Begin to check a configuration: its options and its models. ``tend`` and the selector go on with it.
 
-        ``failed`` and ``options``: see ``Checking``.
+        ``failed``, ``options`` and ``wrong``: see ``Checking``.
         """
         # First: then none of those processes imports the same, and each is forked from frozen memory.
         self._preload(wanted.sources[pipeline.source].kind for pipeline in wanted.pipelines.values())
-        return Checking(self._helpers, wanted, failed, options=options)
+        return Checking(self._helpers, wanted, failed, options=options, wrong=wrong)
 
     def assign(self, cells: Mapping[str, Assignment]) -> None:
         """Bring the workers from whatever they run to these assignments, leaving alone what did not change."""

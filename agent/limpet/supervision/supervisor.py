@@ -131,7 +131,7 @@ def _read(path: Path, launched: ForkServerProcess) -> Config:
     with selectors.PollSelector() as selector, ExitStack() as stack:
         fleet = Fleet(selector, launched, lambda _cell, _record: None)
         stack.callback(fleet.close)
-        checking = fleet.check(read.config)
+        checking = fleet.check(read.config, wrong=read.wrong)
         while not checking.options_checked:
             for key, _ in selector.select(max(0.0, fleet.next_due() - monotonic())):
                 key.data()
