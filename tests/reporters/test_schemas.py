@@ -69,7 +69,9 @@ def kind_of(topic: str) -> str:
 
 
 def test_the_published_schemas_are_current() -> None:
-    found = {path.stem: path.read_text(encoding="utf-8") for path in PUBLISHED.glob("*.json")}
+    made_elsewhere = {"limpet-toml", "convert-toml"}  # by tools/reference.py
+    files = [path for path in PUBLISHED.glob("*.json") if path.stem not in made_elsewhere]
+    found = {path.stem: path.read_text(encoding="utf-8") for path in files}
     found |= {f"output/{path.stem}": path.read_text(encoding="utf-8") for path in PUBLISHED.glob("output/*.json")}
     again = "python tools/schemas.py docs/schemas"
     assert found == {name: schemas.text(name) for name in [*schemas.KINDS, *schemas.FILES, *schemas.outputs()]}, (
