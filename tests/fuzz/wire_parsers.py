@@ -38,6 +38,7 @@ from limpet.wire.records import (
     Figures,
     FromWorker,
     Heartbeat,
+    Inputs,
     Need,
     Notice,
     RawResults,
@@ -88,7 +89,9 @@ def _records(_: Path) -> Prepared:
     result = Result("p", "m", 1, "cpu", False, 1, 2, 3, 4, {"label": "cat", "score": 0.9})
     records = [
         Results([result, result]),
-        Heartbeat({"p": Figures(1, 2, {"invoke": {5: 6}})}, {"gap": 3}),
+        Heartbeat(
+            {"p": Figures(1, 2, {"invoke": {5: 6}})}, {"gap": 3}, Inputs(99.5, [2], ["x", "y"], [[1.0, 2.0]])
+        ),
         Transition("p", "running", "", "m", 1, "gpu", 0.5, placement=Placed(0.5, None)),
         Notice("p", "gap", "a gap"),
         Answered(1, "", {"x": [1, 2]}),

@@ -27,11 +27,14 @@ from limpet.wire.records import (
     LARGEST_RECORD,
     LONGEST_TEXT,
     MOST_CAUSES,
+    MOST_SHOWN_CHANNELS,
+    MOST_SHOWN_ROWS,
     Answered,
     Capture,
     Figures,
     FromWorker,
     Heartbeat,
+    Inputs,
     Need,
     Notice,
     RawResults,
@@ -56,7 +59,7 @@ VALUES = st.recursive(
 )
 FIELDS = {
     "Results": ("items",),
-    "Heartbeat": ("pipelines", "dropped"),
+    "Heartbeat": ("pipelines", "dropped", "inputs"),
     "Transition": ("pipeline", "state", "reason", "model", "delegate_share", "placement", "sandbox"),
     "Notice": ("pipeline", "event", "reason"),
     "Answered": ("number", "error", "result"),
@@ -180,6 +183,11 @@ def test_an_output_within_the_limit_is_taken() -> None:
         Transition("a", "running", sandbox=["x"] * 100),
         Notice("a", "gap", "\0"),
         Heartbeat({}, {"cause\n": 1}),
+        Heartbeat({}, {}, Inputs(1.0, [1], ["x\x1b[2J"], [])),
+        Heartbeat({}, {}, Inputs(math.nan, [1], [], [])),
+        Heartbeat({}, {}, Inputs(-1.0, [1], [], [])),
+        Heartbeat({}, {}, Inputs(1.0, [1], [], [[0.0]] * (MOST_SHOWN_ROWS + 1))),
+        Heartbeat({}, {}, Inputs(1.0, [1], [], [[0.0] * (MOST_SHOWN_CHANNELS + 1)])),
     ],
 )
 def test_texts_and_numbers_that_nothing_can_show_are_refused(record: object) -> None:

@@ -392,13 +392,12 @@ class Supervisor:
                 self._monitor.show(self._shown_health.pipeline(account, now()))
 
     def _show_inputs(self, cell: str, heartbeat: Heartbeat) -> None:
-        """Show those who watch what a source of a cell gives. The values go to no reporter."""
-        inputs, assigned = heartbeat.inputs, self._plan.cells.get(cell)
-        if inputs is not None and assigned is not None and inputs.source in assigned.sources:
+        """Show those who watch what the source of a cell gives. The values go to no reporter."""
+        if (inputs := heartbeat.inputs) is not None and cell in self._plan.cells:
             self._monitor.show(
                 InputMessage(
                     device=self._origin.device,
-                    source=inputs.source,
+                    source=cell,  # a worker has one source, after which its cell is named
                     pipelines=list(heartbeat.pipelines),
                     time=now(),
                     rate=inputs.rate,

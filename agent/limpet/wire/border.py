@@ -97,7 +97,7 @@ def check(record: FromWorker, own: Collection[str], questions: Mapping[int, Ques
     elif isinstance(record, Heartbeat):
         _refuse_unprintable(*record.dropped)
         if record.inputs is not None:
-            _refuse_unprintable(record.inputs.source, *record.inputs.channels)
+            _refuse_unprintable(*record.inputs.channels)
     elif isinstance(record, Transition):
         _check_transition(record)
     elif isinstance(record, RawAnswered):

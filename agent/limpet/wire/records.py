@@ -120,7 +120,6 @@ class Inputs(msgspec.Struct):
     ``rows``: oldest first, with the values of the first channels. ``shape`` is that of one sample.
     """
 
-    source: Name
     rate: Annotated[float, Meta(ge=0, le=1e12)]
     shape: Annotated[list[NonNegative], Meta(max_length=MOST_DIMENSIONS)]
     channels: Annotated[list[Name], Meta(max_length=MOST_SHOWN_CHANNELS)]

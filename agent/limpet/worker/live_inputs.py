@@ -18,8 +18,7 @@ PAUSE = 0.125
 class LiveInputs:
     """Counts samples, and keeps the newest of some blocks."""
 
-    def __init__(self, source: str, spec: SampleSpec) -> None:
-        self._source = cleaned(source, LONGEST_NAME)
+    def __init__(self, spec: SampleSpec) -> None:
         self._shape = list(spec.shape)
         names = spec.channels[:MOST_SHOWN_CHANNELS]
         self._channels = [cleaned(name, LONGEST_NAME) for name in names]
@@ -45,4 +44,4 @@ class LiveInputs:
         rate = self._samples / max(now - self._since, 1e-3)
         rows, self._rows = self._rows, []
         self._samples, self._since = 0, now
-        return Inputs(self._source, rate, self._shape, self._channels, rows)
+        return Inputs(rate, self._shape, self._channels, rows)

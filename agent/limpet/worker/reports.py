@@ -44,7 +44,7 @@ class Reports:
         self._sandbox = sandbox
         self._source_away: str | None = None
         self._gaps = Gaps()
-        self._inputs = LiveInputs(source, spec)
+        self._inputs = LiveInputs(spec)
         self._counted: Counter[str] = Counter()
         self._next_heartbeat = 0.0
         self._next_look = 0.0
