@@ -164,3 +164,13 @@ def test_a_time_far_away_costs_no_earlier_sample(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="years after"):
         made.receive(Block("float32", bytes(16), times.tobytes(), 0, gap=False))
     assert [one.samples for one in recorded(tmp_path, made)] == [10]
+
+
+def test_the_rate_is_measured_between_gaps_if_the_source_says_none_or_another(tmp_path: Path) -> None:
+    for said, measured in ((None, 100.0), (100.0, 100.0), (25.0, 100.0)):
+        made = session(tmp_path, Described(["ax", "ay"], said, live=False))
+        made.receive(block(0, 100))
+        made.receive(block(1000, 1100, gap=True))
+        one = recorded(tmp_path, made)[-1]
+        assert one.rate == pytest.approx(measured)
+        assert ["25" in note for note in made.notes] == [True] * (said == 25.0)

@@ -183,6 +183,9 @@ class Session:
         self._samples_before += take.samples
         self._seconds_before += take.duration
         self._add_up(take)
+        if take.is_off and self._origin is not None:
+            said = f"the source says {self._origin.rate:g}"
+            self.notes.append(f"{file.path}: {take.rate:.4g} samples a second were measured; {said}.")
         written = True
         try:
             file.finish(take.described(file.name, self._dropped_now(), complete=True))

@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from limpet.contracts.data import Array, TimeArray
 
 
+TOLERANCE = 0.1
+"""Share by which the rate may differ from what the source says."""
+_ENOUGH = 50
+"""Samples after which the rate is known well enough to say that."""
+
+
 class Origin:
     """Where samples come from. ``units`` has one for each channel, or none at all."""
 
@@ -44,6 +50,7 @@ class Take:
         self.labelled: Counter[str] = Counter()
         self.track = LabelTrack(label)
         self._origin = origin
+        self._in_gaps = 0.0
         self._first_ns = first_ns
         self._wall_ns = wall_ns
 
@@ -65,6 +72,7 @@ class Take:
         times = seconds.tolist()
         if gap and self.samples:
             self.gaps.append(times[0])
+            self._in_gaps += times[0] - self.last
         self.labelled.update(self.track.counts(times))
         self.samples += len(times)
         self.last = times[-1]
@@ -75,11 +83,23 @@ class Take:
         return len(self.gaps) >= MOST_GAPS or self.track.changes >= MOST_SPANS
 
     @property
+    def measured(self) -> float | None:
+        """Samples a second between gaps, ``None`` if there are too few."""
+        steps, seconds = self.samples - 1 - len(self.gaps), self.last - self._in_gaps
+        return steps / seconds if steps > 0 and seconds > 0 else None
+
+    @property
+    def is_off(self) -> bool:
+        """Whether the samples come at another rate than the source says."""
+        said, measured = self._origin.rate, self.measured
+        if said is None or measured is None or self.samples < _ENOUGH:
+            return False
+        return abs(measured - said) > TOLERANCE * said
+
+    @property
     def rate(self) -> float | None:
-        """Samples a second: as the source says, else as measured."""
-        if self._origin.rate is None and self.samples > 1 and self.last:
-            return (self.samples - 1) / self.last
-        return self._origin.rate
+        """Samples a second: as the source says; as measured if it does not say so, or if it is wrong."""
+        return self.measured if self._origin.rate is None or self.is_off else self._origin.rate
 
     @property
     def duration(self) -> float:
