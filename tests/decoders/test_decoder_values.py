@@ -272,6 +272,57 @@ def test_the_threshold_may_be_set_while_it_runs() -> None:
     assert decoded(decoder, [row(0.0)], [row(0.0)]) == Anomaly(anomalous=False, score=0.0, threshold=4.0)
 
 
+def learning(**options: Any) -> anomaly.AnomalyDecoder:
+    specs = [TensorSpec(name, (1,), np.dtype(np.float32)) for name in ("score", "threshold", "learned")]
+    return anomaly.open(anomaly.Config(metric="learning", **options), output_spec(specs, []))
+
+
+def learned(decoder: anomaly.AnomalyDecoder, score: float, threshold: float, share: float) -> Anomaly:
+    found: Anomaly = decoded(decoder, [np.array([value], np.float32) for value in (score, threshold, share)])
+    return found
+
+
+def test_there_is_no_anomaly_while_the_model_learns_and_then_its_own_threshold_counts() -> None:
+    decoder = learning()
+    assert learned(decoder, math.nan, math.nan, 0.0) == Anomaly(
+        anomalous=False, score=None, threshold=None, untrained=True, learned=0.0
+    )
+    assert learned(decoder, 9.0, 2.0, 0.9999) == Anomaly(
+        anomalous=False, score=9.0, threshold=2.0, untrained=True, learned=0.999
+    )
+    assert learned(decoder, 2.0, 2.0, 1.0) == Anomaly(
+        anomalous=True, score=2.0, threshold=2.0, untrained=False, learned=1.0
+    )
+    assert not learned(decoder, 1.5, 2.0, 1.0).anomalous
+    assert learned(decoder, 1.5, 1.25, 1.0).anomalous
+
+
+def test_a_model_that_learns_anew_ends_an_anomaly() -> None:
+    decoder = learning(fall=5)
+    assert learned(decoder, 3.0, 2.0, 1.0).anomalous
+    assert not learned(decoder, 3.0, 2.0, 0.5).anomalous
+    assert not learned(decoder, 1.0, 2.0, 1.0).anomalous
+
+
+def test_the_threshold_of_a_person_stays_whatever_the_model_learned() -> None:
+    decoder = learning(threshold=5.0)
+    assert not learned(decoder, 4.0, 2.0, 1.0).anomalous
+    assert learned(decoder, 6.0, 9.0, 1.0).threshold == 5.0
+    other = learning()
+    other.set_threshold(7.0)
+    assert learned(other, 6.0, 2.0, 1.0) == Anomaly(
+        anomalous=False, score=6.0, threshold=7.0, untrained=False, learned=1.0
+    )
+
+
+def test_only_a_model_that_learns_needs_no_threshold() -> None:
+    with pytest.raises(ValueError, match="threshold is missing"):
+        anomaly.Config()
+    spec = TensorSpec("score", (1, 1), np.dtype(np.float32))
+    with pytest.raises(ValueError, match="one number each"):
+        anomaly.open(anomaly.Config(metric="learning"), output_spec([spec], []))
+
+
 def regressed(outputs: list[FloatArray], labels: Sequence[str] = (), **options: Any) -> Regression:
     specs = [
         TensorSpec(f"out{number}", output.shape, np.dtype(np.float32)) for number, output in enumerate(outputs)

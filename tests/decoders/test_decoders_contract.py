@@ -90,6 +90,8 @@ WORKING = [
     Case("anomaly", {"threshold": 0.5}, ((1, 9),), types=("uint8",)),
     Case("anomaly", {"threshold": 2, "release": 1, "rise": 2, "fall": 3, "metric": "mae"}, ((-1, 16, 3), (1, 4))),
     Case("anomaly", {"threshold": -1, "metric": "output"}, ((1, 1),)),
+    Case("anomaly", {"metric": "learning"}, ((1,), (1,), (1,))),
+    Case("anomaly", {"metric": "learning", "threshold": 2, "release": 1, "rise": 2}, ((1,), (1, 1), (-1,))),
     Case("detect", {}, ((1, 7, 40),), ABC),
     Case("detect", {"pixels": [3, 3], "activation": "sigmoid", "threshold": 0.1, "most": 3}, ((-1, 40, 8),), ABC),
     Case("detect", {"labels": ["x"], "overlap": 1}, ((30, 6),), ABC),

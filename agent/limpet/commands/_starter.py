@@ -154,7 +154,7 @@ def packed(name: str, channels: Sequence[str], choice: WindowChoice, options: Op
     model = msgspec.json.format(msgspec.json.encode(options), indent=2) + b"\n"
     outputs = [TensorInfo(name=one.name, shape=list(one.shape), dtype=str(one.dtype)) for one in options.outputs]
     statistics = [{"kind": "statistics", "features": list(choice.features)}] if choice.features else []
-    told = Manifest(
+    made = Manifest(
         name=name,
         version=0,
         task="anomaly",
@@ -172,7 +172,7 @@ def packed(name: str, channels: Sequence[str], choice: WindowChoice, options: Op
     )
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
-        archive.writestr(zipfile.ZipInfo(bundle.MANIFEST), manifest.dump(told))
+        archive.writestr(zipfile.ZipInfo(bundle.MANIFEST), manifest.dump(made))
         archive.writestr(zipfile.ZipInfo(MODEL), model)
     return buffer.getvalue()
 

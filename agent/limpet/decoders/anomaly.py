@@ -16,7 +16,7 @@ from limpet.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.contracts.data import Array, FloatArray, Window
+    from limpet.contracts.data import Array, FloatArray, TensorSpec, Window
     from limpet.contracts.stage import Spec
 
 ABILITIES = Abilities(output=Anomaly, batches=True, threshold=True, outlives_gaps=True)
@@ -65,17 +65,22 @@ def open(config: Config, spec: Spec) -> AnomalyDecoder:
         raise ValueError("anomaly needs a model with an output")
     if outputs[0].dtype.kind not in "fiub":
         raise ValueError(f"anomaly takes numbers, and output {outputs[0].name!r} has none ({outputs[0].dtype})")
-    if config.metric == "output" and any(size not in {1, -1} for size in outputs[0].shape):
+    if config.metric == "output" and not _is_one(outputs[0]):
         raise ValueError(
             f'metric = "output" takes a score, not an output of shape {list(outputs[0].shape)}; '
             'for a model that reconstructs its input take "mse"'
         )
-    if config.metric == "learning" and (len(outputs) != 3 or any(np.prod(one.shape) != 1 for one in outputs)):
+    if config.metric == "learning" and (len(outputs) != 3 or any(not _is_one(one) for one in outputs)):
         raise ValueError(
             'metric = "learning" takes a score, a threshold and the share that is learned, one number each; '
             f"the model has outputs of the shapes {[list(one.shape) for one in outputs]}"
         )
     return AnomalyDecoder(config, spec)
+
+
+def _is_one(output: TensorSpec) -> bool:
+    """Whether an output is one number a window."""
+    return all(size in {1, -1} for size in output.shape)
 
 
 class AnomalyDecoder:
@@ -144,7 +149,7 @@ class AnomalyDecoder:
             return judged
         self.reset()
         # Rounded down: 1 only once the time is over.
-        share = floor(learned * 1000) / 1000
+        share = floor(learned * 1000) / 1000 if learned > 0 else 0.0
         return Anomaly(False, _finite(score), _finite(self._threshold), untrained=True, learned=share)
 
     def _judge(self, score: float) -> Anomaly:
