@@ -5,23 +5,19 @@ Like the agent's configuration it is TOML, typed, with unknown keys refused and 
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
 
-from limpet import plugins, text_file
+from limpet import config, plugins
 from limpet.config import fill
 from limpet.contracts.fields import Count, Positive, WindowSpec
 from limpet.errors import ConfigError
 from limpet.models.manifest import Name
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
+from limpet.problems.locate import in_file
+from limpet.wording import suggest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -197,14 +193,10 @@ REQUIRED = ("model", "data", "bundle")
 
 
 def read(path: Path) -> Project:
-    """Read a project file. ``ConfigError`` has all that is wrong with it."""
-    try:
-        tables = tomllib.loads(text_file.read(path))
-    except OSError as error:
-        raise ConfigError([f"{path}: {error.strerror}"]) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError([f"{path}: not TOML: {error}"]) from error
-    return build(tables, path.absolute())
+    """Read a project file. ``ConfigFileError`` has all that is wrong with it."""
+    _, tables = config.parse(path)
+    with in_file(path):
+        return build(tables, path.absolute())
 
 
 def build(tables: Mapping[str, Any], file: Path) -> Project:
@@ -225,8 +217,10 @@ def build(tables: Mapping[str, Any], file: Path) -> Project:
             filled[name] = fill(kind, _table(tables, name, problems), name, base, problems)
     coreml = _table(tables, "coreml", problems)
     _fill_coreml(coreml, base, problems)
-    if not problems:
-        problems += _disagreements(filled["data"], filled["bundle"], filled["model"])
+    problems += _files(filled.get("model"), filled.get("data"))
+    problems += _source(filled.get("data"))
+    if filled.get("bundle"):
+        problems += _disagreements(filled["bundle"], filled.get("data"))
     if problems:
         raise ConfigError(problems)
     return Project(base=base, file=file, coreml=coreml, **filled)
@@ -247,12 +241,25 @@ def _fill_coreml(table: dict[str, Any], base: Path, problems: list[str]) -> None
     fill(coreml.Config, table, "coreml", base, problems)
 
 
-def _disagreements(data: Data, bundle: Bundle, model: Model) -> list[str]:
-    """Return what no single key shows: files that are not there, a task without what it needs."""
-    named = {"model.path": model.path, "data.calibration": data.calibration, "data.test": data.test}
-    named |= {"data.targets": data.targets} if data.targets else {}
-    named |= {"data.groups": data.groups} if data.groups else {}
-    problems = [f"{key}: {path}: no such file or folder" for key, path in named.items() if not path.exists()]
+def _files(model: Model | None, data: Data | None) -> list[str]:
+    """Return which files are missing."""
+    named: dict[str, Path | None] = {"model.path": model.path} if model else {}
+    if data:
+        named |= {f"data.{key}": getattr(data, key) for key in ("calibration", "test", "targets", "groups")}
+    return [f"{key}: {path}: no such file or folder" for key, path in named.items() if path and not path.exists()]
+
+
+def _source(data: Data | None) -> list[str]:
+    """Return what is wrong with the options of the source. Its path is that of each recording."""
+    if data is None:
+        return []
+    options = {key: value for key, value in data.source.items() if key != "kind"}
+    return _options("sources", data.source.get("kind"), options | {"path": "recording"}, "data.source")
+
+
+def _disagreements(bundle: Bundle, data: Data | None) -> list[str]:
+    """Return what no single key shows: a task without what it needs."""
+    problems = []
     if bundle.task in {"classify", "detect"} and not bundle.labels:
         problems.append(
             'bundle.labels: missing; one for each class of the model, in order, as ["idle", "walking"]'
@@ -272,24 +279,30 @@ def _undecodable(bundle: Bundle) -> list[str]:
     """Return what is wrong with the decoder's table, which the device would refuse."""
     if not bundle.decoder:
         return []
-    kind = bundle.decoder.get("kind")
-    try:
-        module = plugins.load("decoders", str(kind))
-    except ConfigError as error:
-        return [f"bundle.decoder.kind: {problem}" for problem in error.problems]
-    problems: list[str] = []
     options = {key: value for key, value in bundle.decoder.items() if key != "kind"}
-    fill(module.Config, options, "bundle.decoder", Path(), problems)
+    return _options("decoders", bundle.decoder.get("kind"), options, "bundle.decoder")
+
+
+def _options(group: plugins.Group, kind: Any, options: Mapping[str, Any], where: str) -> list[str]:
+    """Return what is wrong with the options of a plugin."""
+    if not isinstance(kind, str):
+        return [f"{where}.kind is missing{suggest('', plugins.names(group))}"]
+    try:
+        module = plugins.load(group, kind)
+    except ConfigError as error:
+        return [f"{where}.kind: {problem}" for problem in error.problems]
+    problems: list[str] = []
+    fill(module.Config, options, where, Path(), problems)
     return problems
 
 
-def _undetectable(data: Data, bundle: Bundle) -> list[str]:
+def _undetectable(data: Data | None, bundle: Bundle) -> list[str]:
     problems = []
     if bundle.decoder.get("kind") != "detect":
         problems.append(
             'bundle.decoder: a detection task needs kind = "detect", and pixels if boxes are in pixels'
         )
-    if data.targets is None or data.targets.suffix != ".jsonl":
+    if data and (data.targets is None or data.targets.suffix != ".jsonl"):
         problems.append(
             "data.targets: a detection task needs a .jsonl file, a line for each test window, as "
             '[{"label": "dog", "box": [0.1, 0.2, 0.5, 0.9]}]: left, top, right, bottom as fractions of the picture'

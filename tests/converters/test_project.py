@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from limpet.errors import ConfigError
+from limpet.errors import ConfigError, ConfigFileError
 from limpet_convert import project
 
 ROOT = Path(__file__).parents[2]
@@ -98,3 +98,30 @@ def test_the_examples_lack_nothing_but_what_training_makes(path: Path) -> None:
         project.read(path)
     except ConfigError as error:
         assert all("no such file" in problem for problem in error.problems)  # noqa: PT017 - fine without error too
+
+
+def test_problems_of_all_tables_have_their_place(tmp_path: Path) -> None:
+    (tmp_path / "convert.toml").write_text(
+        '[model]\npath = "gone.keras"\n[data]\ncalibration = "gone.npy"\ntest = "."\nsamples = 0\n'
+        '[data.source]\nkind = "replay"\nrate = -1\n[bundle]\nname = "Motion"\nversion = 1\ntask = "classify"\n'
+        '[quantise]\n'
+    )  # fmt: skip
+    with pytest.raises(ConfigFileError) as caught:
+        project.read(tmp_path / "convert.toml")
+    assert [(one.line, one.column, one.message.split(" ")[0].rstrip(":")) for one in caught.value.found] == [
+        (2, 8, "model.path"),
+        (6, 11, "data.samples"),
+        (11, 8, "bundle.name"),
+        (14, 2, "quantise"),
+    ]
+
+
+def test_files_and_options_are_checked_although_another_table_is_wrong(tmp_path: Path) -> None:
+    found = problems(
+        tmp_path, verify={"min_agreement": 2}, model={"path": "gone.keras"}, data={"source": {"kind": "replay", "rate": 0}}
+    )  # fmt: skip
+    assert [problem.split(" ")[0].rstrip(":") for problem in found] == [
+        "verify.min_agreement",
+        "model.path",
+        "data.source.rate",
+    ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
@@ -11,18 +10,14 @@ import msgspec
 import tomli_w
 from msgspec import Meta
 
-from limpet import text_file
+from limpet import config
 from limpet.config import fill
 from limpet.contracts.fields import Count, Positive
-from limpet.errors import ConfigError
+from limpet.errors import ConfigError, ConfigFileError
+from limpet.problems.locate import locate
 from limpet.wording import suggest
 from limpet_convert import reference, tuning
 from limpet_convert.project import Variant
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 if TYPE_CHECKING:
     from limpet.contracts.data import FloatArray
@@ -76,16 +71,12 @@ def read(wanted: str) -> Profile:
         path = Path(wanted)
         if not path.suffix:
             raise ConfigError([f"there is no profile {wanted!r}{suggest(wanted, names())}, and no such file"])
-    try:
-        table = tomllib.loads(text_file.read(path))
-    except OSError as error:
-        raise ConfigError([f"{path}: {error.strerror}"]) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError([f"{path}: not TOML: {error}"]) from error
+    text, table = config.parse(path)
     problems: list[str] = []
-    profile = fill(Profile, table, str(path), path.parent, problems)
+    profile = fill(Profile, table, "profile", path.parent, problems)
     if profile is None:
-        raise ConfigError(problems)
+        keys = [problem.removeprefix("profile.") for problem in problems]
+        raise ConfigFileError(locate(path, text, keys))
     return profile
 
 
