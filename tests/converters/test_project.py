@@ -117,9 +117,9 @@ def test_problems_of_all_tables_have_their_place(tmp_path: Path) -> None:
 
 
 def test_files_and_options_are_checked_although_another_table_is_wrong(tmp_path: Path) -> None:
-    found = problems(
-        tmp_path, verify={"min_agreement": 2}, model={"path": "gone.keras"}, data={"source": {"kind": "replay", "rate": 0}}
-    )  # fmt: skip
+    source = {"kind": "replay", "rate": 0}
+    wrong = {"verify": {"min_agreement": 2}, "model": {"path": "gone.keras"}, "data": {"source": source}}
+    found = problems(tmp_path, **wrong)
     assert [problem.split(" ")[0].rstrip(":") for problem in found] == [
         "verify.min_agreement",
         "model.path",
