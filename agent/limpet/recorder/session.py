@@ -163,8 +163,6 @@ class Session:
         if self.take is None or monotonic() - self._synced < SYNC:
             return
         self._synced = monotonic()
-        if _is_short(wanted.folder):
-            self.end(f"The disk of {wanted.folder} is almost full. Free space, then record again.", trouble=True)
         try:
             self._sync()
         except OSError as error:
@@ -290,6 +288,10 @@ class Session:
                 self.file = RecordingFile(self._wanted.folder, self.channels, block.wall_ns / 1e9)
                 self._sync()
             data = take.lines(values, seconds)
+            if _is_short(self._wanted.folder, len(data)):
+                where = self._wanted.folder
+                self.end(f"The disk of {where} is almost full. Free space, then record again.", trouble=True)
+                return
             if self._wanted.size and self.size + len(data) > self._wanted.size:
                 self.end(f"The limit of {self._wanted.size:,} bytes is reached.")
                 data = data[: data.rfind(b"\n", 0, max(0, self._wanted.size - self.size)) + 1]
@@ -343,11 +345,11 @@ class Session:
         self.end(_reason(error, where), trouble=True)
 
 
-def _is_short(folder: Path) -> bool:
-    """Whether too little of the disk is free."""
+def _is_short(folder: Path, size: int) -> bool:
+    """Whether too little of the disk is free for so many bytes. What stays free has room for the description."""
     disk = os.statvfs(folder)
     free, total = disk.f_bavail * disk.f_frsize, disk.f_blocks * disk.f_frsize
-    return free < min(LEAST_FREE, LEAST_SHARE * total)
+    return free - size < min(LEAST_FREE, LEAST_SHARE * total)
 
 
 def _reason(error: OSError, where: Path) -> str:
