@@ -87,7 +87,7 @@ class Mean:
 
 
 class Counting:
-    name, suffix, options = "counting", ".none", dict[str, Any]()
+    name, suffix, options, setup = "counting", ".none", dict[str, Any](), 0.0
 
     def __init__(self) -> None:
         self.made: list[Mean] = []

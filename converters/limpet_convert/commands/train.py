@@ -75,7 +75,11 @@ def main(arguments: argparse.Namespace) -> int:
     def say(line: str) -> None:
         print(line, file=stream, flush=True)
 
-    report = job.run(wanted, Progress(), say)
+    try:
+        report = job.run(wanted, Progress(), say)
+    except KeyboardInterrupt:
+        print("Interrupted. No bundle was written.", file=sys.stderr)
+        raise
     if arguments.json:
         print(json.dumps(report))
     else:

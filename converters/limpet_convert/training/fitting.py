@@ -48,11 +48,15 @@ class Model(Protocol):
 
 
 class Backend(Protocol):
-    """A framework. ``suffix`` is that of its model files, ``options`` are those of ``[model]``."""
+    """A framework. ``suffix`` is that of its model files, ``options`` are those of ``[model]``.
+
+    ``setup``: seconds that it takes to make a network ready.
+    """
 
     name: str
     suffix: str
     options: dict[str, Any]
+    setup: float
 
     def make(self, network: Network, rate: float, seed: int) -> Model:
         """Make a network with random weights. ``rate`` is the learning rate. ``noise``: see ``batches``."""

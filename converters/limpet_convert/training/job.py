@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from limpet_convert.progress import Progress
     from limpet_convert.project import Variant
-    from limpet_convert.training.fitting import Fitted
+    from limpet_convert.training.fitting import Backend, Fitted
     from limpet_convert.training.networks import Network
     from limpet_convert.training.pieces import Piece
     from limpet_convert.training.problem import Problem, Task
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 VARIANTS: tuple[Variant, ...] = ("int8", "int16x8", "float")
 """In this order: the first that keeps what the float model does is packaged."""
+MODEL = "model"
 FEW = 4
 """Settings that are converted, to find one that is small enough."""
 
@@ -259,8 +260,7 @@ def _package(  # noqa: PLR0913, PLR0917 - what goes into a bundle
 ) -> None:
     """Write the model, its data and its project file, and make the bundle of them. Fill in the report."""
     found, one = course.problem, chosen.candidate
-    model = f"model{course.backend.suffix}"
-    chosen.fitted.model.save(scratch / model)
+    chosen.fitted.model.save(scratch / f"{MODEL}{course.backend.suffix}")
     data: dict[str, Any] = {"calibration": "data/calibration", "test": "data/calibration", "seen": True}
     seen = project_file.excerpt(found.whole, one.size, one.hop)
     project_file.write_pieces(seen, scratch / "data" / "calibration")
@@ -273,7 +273,7 @@ def _package(  # noqa: PLR0913, PLR0917 - what goes into a bundle
     project_file.write_targets(tested.targets(cut), scratch / "data" / "targets.npy")
     data["targets"] = "data/targets.npy"
     version = wanted.version or _next_version(wanted.output, wanted.name)
-    tables = _tables(wanted, found, chosen, report, model, version)
+    tables = _tables(wanted, found, chosen, report, course.backend, version)
     tables["data"] = data
     conversion = _converted(tables, scratch, progress)
     if test is not None:
@@ -293,7 +293,7 @@ def _package(  # noqa: PLR0913, PLR0917 - what goes into a bundle
 
 
 def _tables(  # noqa: PLR0913, PLR0917 - what a project file says
-    wanted: Wanted, found: Problem, chosen: Chosen, report: dict[str, Any], model: str, version: int
+    wanted: Wanted, found: Problem, chosen: Chosen, report: dict[str, Any], backend: Backend, version: int
 ) -> dict[str, dict[str, Any]]:
     one, figures = chosen.candidate, report["held_out"]
     units = {unit for unit in found.units if unit}
@@ -320,7 +320,7 @@ def _tables(  # noqa: PLR0913, PLR0917 - what a project file says
     if found.rate:
         bundle["rate"] = found.rate
     return {
-        "model": {"path": model, "options": {"layout": "as_is"} if model.endswith(".pt2") else {}},
+        "model": {"path": f"{MODEL}{backend.suffix}", "options": backend.options},
         "bundle": bundle,
         "card": {"data": outcome.data_line(report), "limits": outcome.limits_line(found)},
     }

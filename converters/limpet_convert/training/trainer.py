@@ -193,7 +193,7 @@ class Trainer:
         for candidate in candidates:
             steps = min(STEPS, -(-len(self.windows(candidate)) // BATCH)) * EPOCHS
             operations = 6 * BATCH * self.network(candidate).operations
-            spent += 0.6 * steps * (_STEP + operations / _SPEED)
+            spent += 0.6 * steps * (_STEP + operations / _SPEED) + 1.5 * self.backend.setup
             if found and spent > budget:
                 break
             found.append(candidate)

@@ -25,6 +25,7 @@ class Keras:
 
     name = "Keras"
     suffix = ".keras"
+    setup = 0.8
 
     def __init__(self) -> None:
         need("tensorflow", "convert-tensorflow")

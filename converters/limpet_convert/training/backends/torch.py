@@ -22,6 +22,7 @@ class Torch:
 
     name = "PyTorch"
     suffix = ".pt2"
+    setup = 0.01
 
     def __init__(self) -> None:
         self._torch = need("torch", "convert-torch")
