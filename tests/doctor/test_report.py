@@ -304,9 +304,25 @@ def test_a_link_or_a_file_in_the_archives_place_is_left_alone(configuration: Pat
     assert not target.exists()
 
 
-def test_a_damaged_configuration_is_left_out_with_the_reason(tmp_path: Path) -> None:
+def test_tables_of_a_wrong_form_are_cleaned_too() -> None:
+    tables = {
+        "sources": 3,
+        "pipelines": ["annabelle77"],
+        "mqtt": {"url": "mqtt://[annabelle77", "qos": "annabelle77"},
+    }
+    cleaned = redaction.Redactor(VOCABULARY).tables(tables)
+    assert cleaned.keys() == tables.keys()
+    assert "annabelle77" not in json.dumps(cleaned)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['[mqtt]\nusername = "annabelle77\n', f"annabelle77 = {'[' * 100_000}", "\udcff"],
+    ids=["cut", "deep", "bytes"],
+)
+def test_a_damaged_configuration_is_left_out_with_the_reason(text: str, tmp_path: Path) -> None:
     path = tmp_path / "limpet.toml"
-    path.write_text('[mqtt]\nusername = "annabelle77\n')
+    path.write_bytes(text.encode(errors="surrogateescape"))
     parts, missing = report.collect(installation.read(path, Machine(tmp_path)), [], {})
     assert "configuration.toml" not in {part.name for part in parts}
     assert any(line.startswith("configuration.toml: ") for line in missing)

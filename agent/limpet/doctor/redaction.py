@@ -133,7 +133,8 @@ class Redactor:
     def tables(self, tables: dict[str, Any]) -> dict[str, Any]:
         """Return a configuration. Its replaced texts are replaced in every text from now on."""
         for group, kind in _NAMED.items():
-            for name in tables.get(group) or {}:
+            found = tables.get(group)
+            for name in found if isinstance(found, dict) else ():
                 self.name(name, kind)
         return {self._key(name): self._value(name, value, _NAMED.get(name)) for name, value in tables.items()}
 

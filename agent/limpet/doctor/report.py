@@ -181,8 +181,9 @@ def _vocabulary() -> set[str]:
 
 def _tables(path: Path, missing: list[str]) -> dict[str, Any]:
     try:
-        return tomllib.loads(text_file.read(path))
-    except (OSError, ValueError, LimpetError) as error:
+        with reading("it"):
+            return tomllib.loads(text_file.read(path))
+    except LimpetError as error:
         missing.append(f"configuration.toml: {error}")
         return {}
 
