@@ -220,8 +220,8 @@ def page(figures: dict[str, Any]) -> str:
     return f"""# Benchmarks of the outbox
 
 Made by `make bench-mqtt` on {time.strftime("%Y-%m-%d")}: {machine}, mosquitto on the same machine. A result has
-310 bytes of JSON. Rates are the median of three runs, both sides in turn. The results are alike, so that they
-compress well: with others the outbox takes more, up to its bound.
+310 bytes of JSON. Rates are the median of three runs, both sides in turn. The results are alike, so they
+compress well. With others the outbox takes more, up to its limit.
 
 | what | measured | wanted |
 | --- | --- | --- |
@@ -237,8 +237,8 @@ compress well: with others the outbox takes more, up to its bound.
 | results shed of {day["results"]} | {day["shed"]} | 0 |
 | seconds to catch up, share of the outage | {day["catch_up_s"]:.0f}, {day["share"]:.4f} | below 0.01 |
 
-Bytes written to the disk for 1,000 results, at 100 results a second and with the write-ahead log in memory
-(`$RUNTIME_DIRECTORY`), as the kernel counts them for the process:
+Bytes written to the disk for 1,000 results, at 100 results a second, as the kernel counts them for the process.
+The write-ahead log is in memory (`$RUNTIME_DIRECTORY`).
 
 | | bytes |
 | --- | --- |
@@ -246,8 +246,8 @@ Bytes written to the disk for 1,000 results, at 100 results a second and with th
 | the same while the broker is away | {figures["written spill, broker away"]} |
 | `keep = "durable"` | {figures["written durable"]} |
 
-The 24 hours ran on a clock of their own: batched and committed as in that time, then aged and sent at the default
-pace.
+The 24 hours ran on a simulated clock. Results were batched and committed as in that time, then aged, and sent at
+the default pace.
 """
 
 

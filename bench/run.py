@@ -87,11 +87,11 @@ def page(figures: dict[str, Any]) -> str:
     return f"""# Benchmarks
 
 Made by `make bench` on {time.strftime("%Y-%m-%d")}: {machine}, {tflite.package} {tflite.version}, one thread.
-Ratios were taken in one run, both sides in turn. Absolute times are this machine's and no other's.
+Ratios were taken in one run, both sides in turn. Absolute times hold for this machine only.
 
-Memory was measured on a copy of Python, its packages and all shared libraries, so that no other program shares
-their pages: neither the benchmark nor mosquitto. `bench/compare.py --base CHECKOUT` measures two versions of
-Limpet in turn.
+Memory was measured on a copy of Python, its packages and all shared libraries. So no other program shares their
+pages, neither the benchmark nor mosquitto. `bench/compare.py --base CHECKOUT` measures two versions of Limpet in
+turn.
 
 | what | measured | wanted |
 | --- | --- | --- |
@@ -99,10 +99,10 @@ Limpet in turn.
 
 ## Beside a script
 
-`bench/script.py` is what a user would write: pyserial, LiteRT and paho in one file, each result published with
-QoS 1. It reads lines with pyserial's `readline()`; "buffered" reads all that came and splits it itself. All got
-1,000 lines a second of nine numbers from the same board, and used the demo's model and the same broker. Figures
-are those of all processes of each, and medians of rounds in turn.
+`bench/script.py` is what a user would write: pyserial, LiteRT and paho in one file. It publishes each result with
+QoS 1. It reads lines with pyserial's `readline()`. "Buffered" reads all bytes that came, and splits them itself.
+All got 1,000 lines a second of nine numbers from the same board, and used the demo's model and the same broker.
+Figures are those of all processes of each, and medians of rounds in turn.
 
 | | Limpet | script | script, buffered |
 | --- | --- | --- | --- |
@@ -110,7 +110,7 @@ are those of all processes of each, and medians of rounds in turn.
 | PSS in MB | {figures["total_pss_mb"]} | {figures["script_pss_mb"]} | |
 | samples without a result | {figures["beside_lost"]} | {figures["script_lost"]} | |
 
-Memory is measured while the fork server rests: it does so after ten seconds in which no process was to be started.
+Memory is measured while the fork server rests. It rests after ten seconds in which no process was started.
 Before that all of Limpet takes {figures["awake_pss_mb"]} MB. Then the supervisor takes
 {figures["beside_supervisor_mb"]} MB, the fork server {figures["beside_forkserver_mb"]} MB, and the worker
 {figures["beside_worker_mb"]} MB.
@@ -118,10 +118,10 @@ Before that all of Limpet takes {figures["awake_pss_mb"]} MB. Then the superviso
 ## The hot path, µs an inference
 
 "Bare" is a loop of nothing but `invoke()` on an interpreter of its own. "Fed" is a loop that sets the input to
-another image each time, invokes, and gets the output. "Whole" is samples to result: window,
-transforms, quantizing into the interpreter's memory, invoke, real values out of it, decoder; samples come in
-blocks of 256, of images 8. Where windows go through the model side by side, as the demo's do, 64 at once, the last
-three columns are the time of a whole batch.
+another image each time, invokes, and gets the output. "Whole" is the way from samples to result. It has the
+window, the transforms, the quantized input, `invoke()`, the real values of the output, and the decoder. Samples
+come in blocks of 256, images in blocks of 8. The demo's windows go through the model in batches of 64: there the
+last three columns are the time of a whole batch.
 
 | model | bare | fed | whole | bare by whole | fed by whole | transform | invoke with copies | decode |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- |

@@ -168,7 +168,7 @@ def install(result: dict[str, Any]) -> None:
 
 
 def first_steps(result: dict[str, Any]) -> None:
-    """Do what docs/how-to/install.md begins with, knowing nothing but the port of the sensor and the broker."""
+    """Do what docs/how-to/set-up.md says, knowing only the port of the sensor and the broker."""
     secret = Path("/etc/limpet/mqtt-password")
     secret.write_text("right")
     secret.chmod(0o600)
