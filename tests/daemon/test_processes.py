@@ -146,7 +146,7 @@ def test_hangup_restarts_only_the_pipelines_that_changed(configure: Configure, c
         wait_until(lambda: "configuration not taken" in running.log)
         configure(*parts[:2])
         running.signal(signal.SIGHUP)
-        wait_until(lambda: consumer.last("health/three")["state"] == "stopped")
+        wait_until(lambda: consumer.events("three", "stopped"))
         consumer.wait_results("one", 20)
         assert running.pid_of("left") == worker
         running.stop()
@@ -160,7 +160,7 @@ def test_hangup_adds_and_removes_sources(configure: Configure, consumer: Consume
         configure(replay("right"), pipeline("two", "right"))
         running.signal(signal.SIGHUP)
         consumer.wait_results("two", 20)
-        wait_until(lambda: consumer.last("health/one")["state"] == "stopped")
+        wait_until(lambda: consumer.events("one", "stopped"))
         wait_until(lambda: "limpet:left" not in running.descendants().values())
         configure(replay("right", rate=50), pipeline("two", "right"))
         before = running.pid_of("right")
