@@ -92,13 +92,9 @@ def test_damaged_newer_versions_do_not_cost_the_sound_ones_their_place(tmp_path:
     assert sorted(path.name for path in kept) == [f"motion-{version}.limpet" for version in (2, 3, 4, 5)]
 
 
-def test_a_version_that_is_named_stays(tmp_path: Path) -> None:
+def test_a_version_that_is_named_stays_and_the_two_highest_to_go_to(tmp_path: Path) -> None:
     store(tmp_path, "motion-1", "motion-2", "motion-3", "motion-4")
-    assert clean(wanted(tmp_path, "motion@1", models_bytes=1)) == [
-        "motion-2.limpet",
-        "motion-3.limpet",
-        "motion-4.limpet",
-    ]
+    assert clean(wanted(tmp_path, "motion@1", models_bytes=1)) == ["motion-2.limpet"]
 
 
 def test_a_store_elsewhere_is_its_owners(tmp_path: Path) -> None:
