@@ -83,7 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     chosen.add_argument(
         "--mqtt",
         action="store_true",
-        help="Obey the command `label` over MQTT, with the settings of [mqtt].",
+        help="Accept the command `label` over MQTT, with the settings of [mqtt].",
     )
     limits = parser.add_argument_group("limits")
     limits.add_argument("--seconds", type=_positive, default=0.0, metavar="N", help="End after N seconds.")
