@@ -160,8 +160,8 @@ def test_a_zip_that_says_that_its_directory_is_huge_is_refused_unread(path: Path
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
-        ({"name": "Motion!"}, r"`\$\.name`"),
-        ({"version": -1}, r"`\$\.version`"),
+        ({"name": "Motion!"}, r"manifest.name is "),
+        ({"version": -1}, r"manifest.version is "),
         ({"format": 2}, "newer than this Limpet reads"),
         ({"colour": "red"}, "colour"),
         ({"model": "other.tflite"}, r"no length and sha256 for 'other\.tflite'"),

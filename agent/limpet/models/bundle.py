@@ -166,6 +166,10 @@ def _members(path: Path, archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]
 def _manifest(path: Path, data: bytes) -> Manifest:
     try:
         return manifests.parse(data)
+    except msgspec.ValidationError as error:
+        from limpet.problems.form import of_json  # where all is well, it costs no memory
+
+        raise DeployError(f"{path}: {MANIFEST}: {of_json(data, Manifest, 'manifest')}") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DeployError(f"{path}: {MANIFEST}: {error}") from error
 

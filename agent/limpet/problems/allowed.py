@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import datetime as dt
 import json
 import math
@@ -47,6 +48,14 @@ def takes(info: inspect.Type, value: Any) -> bool:
     return rule is not None and rule(plain, value)
 
 
+def takes_null(info: inspect.Type) -> bool:
+    """Whether a type takes JSON's null."""
+    plain = unwrapped(info)
+    return isinstance(plain, inspect.NoneType) or (
+        isinstance(plain, inspect.UnionType) and any(takes_null(one) for one in plain.types)
+    )
+
+
 def words(info: inspect.Type) -> list[str]:
     """Return the words that a type takes."""
     return [word for one in choices(info) for word in _members(one) if isinstance(word, str)]
@@ -70,8 +79,8 @@ def unwrapped(info: inspect.Type) -> inspect.Type:
 
 def shown(value: Any) -> str:
     """Return a value as it would stand in a TOML file, in short."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)
     if isinstance(value, str):
         quoted = json.dumps(value[: LONGEST_VALUE + 1], ensure_ascii=False)
         return quoted if len(quoted) <= LONGEST_VALUE else f'{quoted[:LONGEST_VALUE]}..."'
@@ -182,6 +191,7 @@ _TEXTS: dict[type[inspect.Type], Callable[[Any, Any], str]] = {
     inspect.DateType: _fixed("a date"),
     inspect.TimeType: _fixed("a time of day"),
     inspect.CustomType: _custom,
+    inspect.BytesType: _fixed("base64 text in quotes"),
     **dict.fromkeys(LISTS, _list),
     **dict.fromkeys(TABLES, _fixed("a table")),
 }
@@ -210,6 +220,13 @@ def _takes_member(info: inspect.Type, value: Any) -> bool:
     return any(value == one and type(value) is type(one) for one in _members(info))
 
 
+def _takes_base64(_: inspect.BytesType, value: Any) -> bool:
+    try:
+        return isinstance(value, str) and base64.b64decode(value, validate=True) is not None
+    except ValueError:
+        return False
+
+
 _RULES: dict[type[inspect.Type], Callable[[Any, Any], bool]] = {
     inspect.BoolType: lambda _, value: isinstance(value, bool),
     inspect.IntType: _takes_number,
@@ -220,5 +237,6 @@ _RULES: dict[type[inspect.Type], Callable[[Any, Any], bool]] = {
     inspect.DateTimeType: lambda _, value: isinstance(value, dt.datetime),
     inspect.DateType: lambda _, value: isinstance(value, dt.date),
     inspect.TimeType: lambda _, value: isinstance(value, dt.time),
+    inspect.BytesType: _takes_base64,
     inspect.CustomType: lambda info, value: issubclass(info.cls, Path) and isinstance(value, str),
 }

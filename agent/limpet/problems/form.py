@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import inspect
 
-from limpet.problems.allowed import LISTS, TABLES, choices, shown, takes, unwrapped, usable, words
-from limpet.wording import below, suggest
+from limpet.problems.allowed import LISTS, TABLES, choices, shown, takes, takes_null, unwrapped, usable, words
+from limpet.wording import below, joined, suggest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,6 +35,14 @@ def problems_of(value: Any, kind: Any, where: str, convert: Converter) -> list[s
     return found or [f"{where} cannot be read; use {usable(info, value)}, as the documentation shows"]
 
 
+def of_json(data: bytes, kind: Any, where: str) -> str:
+    """Return in one line what is wrong with JSON that msgspec refuses as ``kind``.
+
+    ``msgspec.DecodeError`` if it is no JSON.
+    """
+    return joined(problems_of(msgspec.json.decode(data), kind, where, msgspec.convert))
+
+
 def missing(kind: Any, where: str) -> str:
     """Return that a key is missing, and what it takes."""
     return f"{where} is missing; use {usable(inspect.type_info(kind))}"
@@ -49,7 +57,7 @@ def wrong(value: Any, info: inspect.Type, where: str) -> str:
 def _of_value(value: Any, info: inspect.Type, where: str, convert: Converter) -> Iterator[str]:
     """Yield what is wrong with a value, and with what is in it."""
     plain = [unwrapped(one) for one in choices(info)]
-    if not plain or any(takes(one, value) for one in plain):
+    if not plain or any(takes(one, value) for one in plain) or (value is None and takes_null(info)):
         return
     inner = TABLES if isinstance(value, dict) else LISTS if isinstance(value, list) else ()
     fitting: list[Any] = [one for one in plain if isinstance(one, inner)]

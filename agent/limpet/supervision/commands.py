@@ -49,6 +49,9 @@ log = logging.getLogger(__name__)
 PER_SECOND, AT_ONCE = 2.0, 10.0
 """Commands that are obeyed a second in the long run, and in a burst."""
 
+_EXPLAINED = 4096
+"""Bytes of a payload up to which it is looked through for what is wrong with it."""
+
 
 class Workers(Protocol):
     """What commands need of the fleet."""
@@ -144,8 +147,16 @@ class Commands:
             raise PermissionError(f"the payload has {len(command.payload)} bytes; {LARGEST} is the limit")
         if command.payload.count(b",") > MOST_VALUES:
             raise PermissionError(f"the payload has more than {MOST_VALUES} values; send them as `data`")
+        payload, kind = command.payload or b"{}", REQUESTS[command.name]
         with reading("it"):
-            return msgspec.json.decode(command.payload or b"{}", type=REQUESTS[command.name])
+            try:
+                return msgspec.json.decode(payload, type=kind)
+            except msgspec.ValidationError:
+                if len(payload) > _EXPLAINED:
+                    raise
+                from limpet.problems.form import of_json  # most daemons never need it in memory
+
+                raise UnreadableError(of_json(payload, kind, command.name)) from None
 
     def _do(self, command: Command, request: Request) -> None:
         if isinstance(request, Ping):
