@@ -132,3 +132,14 @@ def folder_bytes(path: Path) -> bytes:
     """Return a folder, such as an ``.mlpackage``, as a zip that is the same each time."""
     files = sorted(file for file in path.rglob("*") if file.is_file())
     return _zip({file.relative_to(path).as_posix(): file.read_bytes() for file in files})
+
+
+def set_aside(folder: Path, name: str, version: int) -> Path | None:
+    """Rename the bundle of an earlier run, so that it is not taken for the one of a run that fails.
+
+    Return its new name, ``None`` if there was none.
+    """
+    before = folder / f"{name}-{version}.limpet"
+    if not before.exists():
+        return None
+    return before.replace(before.with_name(f"{before.name}.previous"))

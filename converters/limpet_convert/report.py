@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from limpet_convert.project import Project
 
 SHOWN_LAYERS = 40
+MOST_CELLS = 16
+"""Classes of a confusion matrix whose cells have numbers."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def write(folder: Path, project: Project, found: Found) -> None:
     text = msgspec.json.encode(as_dict(project, found), order="sorted")
     (folder / "report.json").write_bytes(msgspec.json.format(text) + b"\n")
     (folder / "report.md").write_text(markdown(project, found), encoding="utf-8")
-    plot(folder / "report.png", found.comparisons, found.diagnosed)
+    plot(folder / "report.png", found.comparisons, found.diagnosed, project.bundle.variant)
 
 
 def as_dict(project: Project, found: Found) -> dict[str, Any]:
@@ -137,6 +139,7 @@ def _details(one: Comparison, packaged: str) -> list[str]:
         )
     lines.append("")
     lines += _classes(one)
+    lines += _confusion(one)
     lines += [_change(change) for change in one.changes[:10]]
     for group, figures in one.groups.items():
         lines.append(f"* group {group}: {one.metric} {figures[one.metric]:.4f} on {figures['windows']} windows")
@@ -170,6 +173,22 @@ def _classes(one: Comparison) -> list[str]:
         cells = [f"{figures[key]:.3f}" if key != "count" else str(figures[key]) for key in columns]
         cells.append(f"{one.exact['classes'][label][last]:.3f}")
         lines.append(f"| {' | '.join([label, *cells])} |")
+    return [*lines, ""]
+
+
+def _confusion(one: Comparison) -> list[str]:
+    """Return a table of how many windows of each class were taken for each class."""
+    counts = one.converted.get("confusion")
+    if not counts:
+        return []
+    labels = list(one.converted["classes"])
+    lines = [
+        "How many windows of each class (rows) were taken for each class (columns):",
+        "",
+        f"| | {' | '.join(labels)} |",
+        "| --- " * (len(labels) + 1) + "|",
+    ]
+    lines += [f"| **{label}** | {' | '.join(map(str, row))} |" for label, row in zip(labels, counts, strict=True)]
     return [*lines, ""]
 
 
@@ -212,31 +231,67 @@ def _row(layer: Layer) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def plot(path: Path, comparisons: list[Comparison], diagnosis: Diagnosis | None) -> None:
-    """Draw size against loss for the variants, the effect of each layer, and a detector's AP by label."""
-    detector = bool(comparisons) and comparisons[0].metric == "map"
-    panels = 3 if detector else 2
-    figure = need("matplotlib.figure").Figure(figsize=(5.5 * panels, 4.5), layout="constrained")
-    left, right, *more = figure.subplots(1, panels)
-    for one in comparisons:
-        left.scatter(one.size / 1000, one.metric_loss_points, s=60)
-        left.annotate(one.variant, (one.size / 1000, one.metric_loss_points), (6, 4), textcoords="offset points")
-    left.set(
-        xlabel="size, kB", ylabel=f"{comparisons[0].metric if comparisons else ''} lost, points", title="Variants"
-    )
-    left.grid(alpha=0.3)
+def plot(path: Path, comparisons: list[Comparison], diagnosis: Diagnosis | None, packaged: str) -> None:
+    """Draw size against loss of the variants, the effect of each layer, and a panel of the task.
+
+    That is a detector's AP by label, or the confusion matrix of a classifier as it is packaged.
+    """
     layers = diagnosis.layers if diagnosis else []
-    colours = [
-        "tab:red" if diagnosis and layer.tensor == diagnosis.faulty_tensor else "tab:blue" for layer in layers
-    ]
-    right.bar(range(len(layers)), [layer.blame for layer in layers], color=colours)
-    if 0 < len(layers) <= SHOWN_LAYERS:
-        right.set_xticks(range(len(layers)), [layer.name for layer in layers], rotation=75, ha="right", fontsize=7)
-    right.set(ylabel="output moved, of its spread", title="Effect of quantizing one layer alone")
-    right.grid(alpha=0.3, axis="y")
-    if detector:
+    shown = sorted(layers, key=lambda layer: -layer.blame)[:SHOWN_LAYERS]
+    shown = [layer for layer in layers if layer in shown]
+    shipped = next((one for one in comparisons if one.variant == packaged), None)
+    detector, classifier = (shipped is not None and name in shipped.converted for name in ("map", "confusion"))
+    panels = 3 if detector or classifier else 2
+    size = (5.5 * panels, max(4.5, 0.2 * len(shown) + 1.5))
+    figure = need("matplotlib.figure").Figure(figsize=size, layout="constrained")
+    left, right, *more = figure.subplots(1, panels)
+    _variants_panel(left, comparisons)
+    _layers_panel(right, shown, diagnosis.faulty_tensor if diagnosis else "")
+    if shipped and detector:
         _by_label(more[0], comparisons)
+    elif shipped and classifier:
+        _confusion_panel(more[0], shipped)
     figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def _variants_panel(axes: Any, comparisons: list[Comparison]) -> None:
+    """Draw the variants with a legend: labels beside the points would overlap."""
+    for one in comparisons:
+        axes.scatter(one.size / 1000, one.metric_loss_points, s=60, label=one.variant)
+    metric = comparisons[0].metric if comparisons else ""
+    axes.set(xlabel="size, kB", ylabel=f"{metric} lost, points", title="Variants")
+    axes.grid(alpha=0.3)
+    if comparisons:
+        axes.legend(fontsize=8)
+
+
+def _layers_panel(axes: Any, layers: list[Layer], faulty: str) -> None:
+    """Draw the effects of layers, the first one on top."""
+    colours = ["tab:red" if layer.tensor == faulty else "tab:blue" for layer in layers]
+    axes.barh(range(len(layers)), [layer.blame for layer in layers], color=colours)
+    axes.set_yticks(range(len(layers)), [_shortened(layer.name) for layer in layers], fontsize=7)
+    axes.invert_yaxis()
+    axes.set(xlabel="output moved, of its spread", title="Effect of quantizing one layer alone")
+    axes.grid(alpha=0.3, axis="x")
+
+
+def _shortened(name: str, longest: int = 40) -> str:
+    return name if len(name) <= longest else f"...{name[3 - longest :]}"
+
+
+def _confusion_panel(axes: Any, one: Comparison) -> None:
+    """Draw how many windows of each class (rows) were taken for each class (columns)."""
+    labels, counts = list(one.converted["classes"]), one.converted["confusion"]
+    axes.imshow(counts, cmap="Blues")
+    small = len(labels) <= MOST_CELLS
+    largest = max(map(max, counts), default=0)
+    for row, line in enumerate(counts if small else []):
+        for column, count in enumerate(line):
+            colour = "white" if 2 * count > largest else "black"
+            axes.text(column, row, count, ha="center", va="center", color=colour)
+    axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right", fontsize=8)
+    axes.set_yticks(range(len(labels)), labels, fontsize=8)
+    axes.set(xlabel=f"what {one.variant} says", ylabel="what it is", title=f"Confusion of {one.variant}")
 
 
 def _by_label(axes: Any, comparisons: list[Comparison]) -> None:

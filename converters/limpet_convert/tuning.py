@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 INVOCATIONS = 200
 SHORTEST = 0.5
+NEAR = 0.05
+"""Share of a plot's width or height: labels nearer than that would overlap."""
 UPLOAD = 1 << 24
 """Bytes of windows that a device is sent at most, to time one model."""
 
@@ -123,21 +125,49 @@ def median_microseconds(path: Path, inputs: FloatArray) -> float:
 
 
 def plot(path: Path, candidates: Sequence[Candidate], best: Sequence[Candidate], metric: str) -> None:
-    """Draw size against loss of what can be used, time as the colour, the front as a line."""
+    """Draw size against loss of what can be used, time as the colour, the front as a line.
+
+    Each place has numbers, and the list beside the plot has their names: variants often lie on one place.
+    """
     candidates = [one for one in candidates if not one.refused]
-    figure = need("matplotlib.figure").Figure(figsize=(7, 5), layout="constrained")
+    figure = need("matplotlib.figure").Figure(figsize=(9, 5), layout="constrained")
     axes = figure.subplots()
     dots = axes.scatter(
         [c.size / 1000 for c in candidates],
         [c.loss for c in candidates],
         c=[c.microseconds for c in candidates],
         s=80,
+        zorder=2,
     )
     timed = ", ".join(sorted({one.timed for one in candidates}))
-    figure.colorbar(dots, label=f"median time of one run, µs, {timed}")
+    figure.colorbar(dots, label=f"median time of one run, µs, {timed}", location="left")
     axes.step([c.size / 1000 for c in best], [c.loss for c in best], color="grey", linewidth=0.8)
-    for one in candidates:
-        axes.annotate(one.name, (one.size / 1000, one.loss), (7, 4), textcoords="offset points", fontsize=8)
+    for (size, loss), numbers in places(candidates).items():
+        text = ", ".join(map(str, numbers))
+        axes.annotate(text, (size / 1000, loss), (3, 6), textcoords="offset points", fontsize=8, rotation=60)
+    names = "\n".join(f"{number:2}  {one.name}" for number, one in enumerate(candidates, 1))
+    axes.text(1.03, 1.0, names, transform=axes.transAxes, va="top", fontsize=8, family="monospace")
     axes.set(xlabel="size, kB", ylabel=f"{metric} lost, points")
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=110, metadata={"Software": None})
+
+
+def places(candidates: Sequence[Candidate]) -> dict[tuple[float, float], list[int]]:
+    """Return the numbers of the candidates, from 1, by the places where they are drawn.
+
+    Those that lie nearer than a label is large share the place of the first one.
+    """
+    width = max((one.size for one in candidates), default=0) - min((one.size for one in candidates), default=0)
+    height = max((one.loss for one in candidates), default=0) - min((one.loss for one in candidates), default=0)
+    found: dict[tuple[float, float], list[int]] = {}
+    for number, one in enumerate(candidates, 1):
+        near = next(
+            (
+                place
+                for place in found
+                if abs(place[0] - one.size) <= NEAR * width and abs(place[1] - one.loss) <= NEAR * height
+            ),
+            (one.size, one.loss),
+        )
+        found.setdefault(near, []).append(number)
+    return found

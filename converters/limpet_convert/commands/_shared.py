@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ from limpet_convert.progress import Progress
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from limpet_convert.compare import Comparison
     from limpet_convert.devices import Device
@@ -30,6 +31,16 @@ def add_project(parser: argparse.ArgumentParser, meaning: str = "Project file. D
     parser.add_argument(
         "--out", type=Path, metavar="FOLDER", help="Folder for results. Default: build, beside the project file."
     )
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--json``."""
+    parser.add_argument("--json", action="store_true", help="Print one JSON document.")
+
+
+def emit(arguments: argparse.Namespace, document: object, lines: Iterable[str]) -> None:
+    """Print what a command found: as one JSON document, or as lines."""
+    print(json.dumps(document, default=str) if arguments.json else "\n".join(lines))
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -67,27 +78,27 @@ def conversion(wanted: Project, out: Path | None) -> Conversion:
     return Conversion(wanted, out or wanted.build, Progress())
 
 
-def print_device(found: OnDevice) -> None:
-    """Print how a model ran on a device."""
+def device_lines(found: OnDevice) -> list[str]:
+    """Say how a model ran on a device."""
     answer = found.answer
-    print(
-        f"{found.name}: {answer.runtime} (Limpet {answer.limpet}), {answer.delegate}, {found.run_us:,.1f} µs a run"
-    )
-    print(f"  agreement with the same model here {found.here.agreement:.2%}")
+    where = f"{found.name}: {answer.runtime} (Limpet {answer.limpet}), {answer.delegate}"
+    return [
+        f"{where}, {found.run_us:,.1f} µs a run",
+        f"  agreement with the same model here {found.here.agreement:.2%}",
+    ]
 
 
-def print_faulty_layer(found: Diagnosis | None) -> None:
-    """Print which layer causes the error, and why."""
-    if found and (named := found.faulty_layer):
-        print(f"faulty layer: {named.name} ({named.kind}): {named.why}")
+def faulty_layer_lines(found: Diagnosis | None) -> list[str]:
+    """Say which layer causes the error, and why."""
+    named = found.faulty_layer if found else None
+    return [f"faulty layer: {named.name} ({named.kind}): {named.why}"] if named else []
 
 
-def print_comparisons(comparisons: Sequence[Comparison]) -> None:
-    """Print a line for each variant, and the thresholds that it misses."""
+def comparison_lines(comparisons: Sequence[Comparison]) -> Iterator[str]:
+    """Say how good each variant is, and which thresholds it misses."""
     for one in comparisons:
-        print(
+        yield (
             f"{one.variant}: {one.size:,} B ({one.size_ratio:.3f} of float), {one.metric} "
             f"{one.exact[one.metric]:.4f} -> {one.converted[one.metric]:.4f}, agreement {one.agreement:.2%}"
         )
-        for failure in one.failures:
-            print(f"  misses: {failure}")
+        yield from (f"  misses: {failure}" for failure in one.failures)

@@ -40,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="TOML",
         help="Options of the model's converter, such as '{ shape = [100, 6] }'.",
     )
+    _shared.add_json(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -55,7 +56,7 @@ def main(arguments: argparse.Namespace) -> int:
             raise ConfigError([f"{target}: would be written over itself; say --out FOLDER"])
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(made)
-    print(f"{target}: {len(made):,} B")
+    _shared.emit(arguments, {"model": target, "bytes": len(made)}, [f"{target}: {len(made):,} B"])
     return 0
 
 

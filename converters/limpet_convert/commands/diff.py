@@ -5,18 +5,19 @@ from __future__ import annotations
 import zipfile
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from limpet.contracts.data import fits
 from limpet_convert import facts, pairing, runners
+from limpet_convert.commands import _shared
 from limpet_convert.errors import ConvertError
 from limpet_convert.layers import distance
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from limpet.contracts.data import Array, TensorSpec
 
@@ -27,6 +28,7 @@ EXAMPLES = (
     ("limpet-convert diff old.tflite new.tflite --inputs windows.npy", "Compare on your own inputs."),
 )
 SEED = 1
+_Part: TypeAlias = "dict[str, Any]"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -42,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Inputs (n, *shape) as .npy, or as .npz by the first model's names. Default: random values.",
     )
     parser.add_argument("--count", type=int, metavar="N", default=8, help="Number of random inputs. Default: 8.")
+    _shared.add_json(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -51,16 +54,23 @@ def main(arguments: argparse.Namespace) -> int:
             raise ConvertError(f"{path}: no such file")
     if arguments.count < 1:
         raise ConvertError(f"--count: {arguments.count} inputs compare nothing")
-    print("\n".join([*_made_of(arguments.first, arguments.second), *_answers(arguments)]))
+    parts, outputs = _made_of(arguments.first, arguments.second), _answers(arguments)
+    _shared.emit(arguments, {"parts": parts, "outputs": outputs}, _lines(parts, outputs))
     return 0
 
 
-def _made_of(first: Path, second: Path) -> list[str]:
+def _lines(parts: Sequence[_Part], outputs: Sequence[dict[str, Any]]) -> list[str]:
+    made_of = [f"{one['name']}: {_text(one['first'])} -> {_text(one['second'])}" for one in parts]
+    heading = f"outputs over {outputs[0]['inputs']} inputs:"
+    return [*(made_of or ["made of the same parts"]), heading, *map(_said, outputs)]
+
+
+def _made_of(first: Path, second: Path) -> list[_Part]:
     a, b = facts.read(first), facts.read(second)
     pairs = [(field.name, getattr(a, field.name), getattr(b, field.name)) for field in fields(a)]
     return [
-        f"{name}: {_text(x)} -> {_text(y)}" for name, x, y in pairs if x != y and (name == "size" or (x and y))
-    ] or ["made of the same parts"]
+        {"name": name, "first": x, "second": y} for name, x, y in pairs if x != y and (name == "size" or (x and y))
+    ]
 
 
 def _text(value: object) -> str:
@@ -69,7 +79,7 @@ def _text(value: object) -> str:
     return "; ".join(map(str, value)) if isinstance(value, list) else f"{value:,}"
 
 
-def _answers(arguments: argparse.Namespace) -> list[str]:
+def _answers(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     first, second = (runners.open_model(path) for path in (arguments.first, arguments.second))
     inputs = (
         _given(arguments.inputs, first.inputs)
@@ -80,7 +90,7 @@ def _answers(arguments: argparse.Namespace) -> list[str]:
     ours = runners.run_all(first, *inputs)
     others = runners.run_all(second, *(inputs[index] for index in order))
     names = [one.name for one in first.outputs], [one.name for one in second.outputs]
-    return [f"outputs over {len(inputs[0])} inputs:", *_outputs(ours, others, *names)]
+    return [{"inputs": len(inputs[0]), **one} for one in _outputs(ours, others, *names)]
 
 
 def _given(path: Path, wanted: Sequence[TensorSpec]) -> list[Array]:
@@ -119,20 +129,25 @@ def _random(first: Sequence[TensorSpec], second: Sequence[TensorSpec], count: in
     ]
 
 
-def _outputs(ours: list[Array], others: list[Array], names: list[str], other_names: list[str]) -> list[str]:
-    lines = []
+def _outputs(
+    ours: list[Array], others: list[Array], names: list[str], other_names: list[str]
+) -> Iterator[dict[str, Any]]:
+    """Yield each output of the first model, and how far that of the other one lies from it if there is one."""
     for number, (one, index) in enumerate(zip(ours, pairing.outputs(ours, others), strict=True)):
-        label = f"  {_named(names, number)} {list(one.shape[1:])}"
-        if index is None:
-            lines.append(f"{label}: the other has none of its size")
-            continue
-        other = others[index].reshape(one.shape)
-        largest, share = float(np.abs(one - other).max()), distance(one, other)
-        lines.append(
-            f"{label} and {_named(other_names, index)}: differ by {largest:.3g} at most, {share:.3g} of their "
-            "spread"
-        )
-    return lines
+        found: dict[str, Any] = {"first": _named(names, number), "shape": list(one.shape[1:])}
+        if index is not None:
+            other = others[index].reshape(one.shape)
+            found["second"] = _named(other_names, index)
+            found["largest"], found["of_spread"] = float(np.abs(one - other).max()), distance(one, other)
+        yield found
+
+
+def _said(output: dict[str, Any]) -> str:
+    label = f"  {output['first']} {output['shape']}"
+    if "second" not in output:
+        return f"{label}: the other has none of its size"
+    differ = f"differ by {output['largest']:.3g} at most, {output['of_spread']:.3g} of their spread"
+    return f"{label} and {output['second']}: {differ}"
 
 
 def _named(names: list[str], number: int) -> str:

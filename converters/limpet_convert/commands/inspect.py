@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import zipfile
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from limpet.models import bundle as bundles
 from limpet.models import model_kind
 from limpet_convert import facts, jail, sign
+from limpet_convert.commands import _shared
 from limpet_convert.errors import ConvertError
 from limpet_convert.quantize import left_in_float
 
@@ -36,6 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.pub",
         help="Public key. Exit status 1 if the bundle is not signed with it.",
     )
+    _shared.add_json(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -48,14 +53,14 @@ def main(arguments: argparse.Namespace) -> int:
         raise ConvertError(f"{path}: only a bundle is signed; this is {kind.words}. Leave out --key")
     with TemporaryDirectory() as folder:
         if kind is model_kind.BUNDLE:
-            lines = _bundle(model_kind.by_content(path, kind, Path(folder)), arguments.key)
+            document, lines = _bundle(model_kind.by_content(path, kind, Path(folder)), arguments.key)
         else:
-            lines = _model(path, kind)
-    print("\n".join(lines))
+            document, lines = _model(path, kind)
+    _shared.emit(arguments, document, lines)
     return 0
 
 
-def _bundle(path: Path, key: Path | None) -> list[str]:
+def _bundle(path: Path, key: Path | None) -> tuple[object, list[str]]:
     with TemporaryDirectory() as cache:
         manifest = bundles.load(path, Path(cache)).manifest
     with zipfile.ZipFile(path) as archive:
@@ -68,7 +73,7 @@ def _bundle(path: Path, key: Path | None) -> list[str]:
     lines += [
         f"  variant for {v.runtime}: {v.model}, tolerance {v.tolerance.absolute:g}" for v in manifest.variants
     ]
-    return [*lines, f"  {signed}"]
+    return msgspec.to_builtins(manifest) | {"signed": signed}, [*lines, f"  {signed}"]
 
 
 def _signed(path: Path, archive: zipfile.ZipFile, named: str, key: Path | None) -> str:
@@ -87,7 +92,7 @@ def _signed(path: Path, archive: zipfile.ZipFile, named: str, key: Path | None) 
     return f"signed by {named}, as {key} proves"
 
 
-def _model(path: Path, kind: ModelKind) -> list[str]:
+def _model(path: Path, kind: ModelKind) -> tuple[object, list[str]]:
     found = facts.read(path)
     held = f", {found.parameters:,} parameters in {found.parameter_bytes:,} B" if found.parameters else ""
     lines = [f"{path.name}: {kind.words}, {found.size:,} B{held}"]
@@ -97,4 +102,4 @@ def _model(path: Path, kind: ModelKind) -> list[str]:
             lines.append(f"  {name}: " + ", ".join(f"{kind} {count}" for kind, count in counts.items()))
     if kind is model_kind.TFLITE and "int8" in found.dtypes and (left := left_in_float(path.read_bytes())):
         lines.append("  left in float: " + ", ".join(left))
-    return [jail.shown(line) for line in lines]
+    return {"kind": kind.words, **asdict(found)}, [jail.shown(line) for line in lines]

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from limpet_convert import sign
+from limpet_convert.commands import _shared
 
 if TYPE_CHECKING:
     import argparse
@@ -23,9 +24,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY",
         help="File for the private key. The public key is written beside it, as .pub.",
     )
+    _shared.add_json(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Print the key's id, which manifests name."""
-    print(f"{sign.keygen(arguments.key)}: {arguments.key} is secret, {sign.public_path(arguments.key)} is not")
+    key, private, public = sign.keygen(arguments.key), arguments.key, sign.public_path(arguments.key)
+    line = f"{key}: {private} is secret, {public} is not"
+    _shared.emit(arguments, {"key": key, "private": private, "public": public}, [line])
     return 0

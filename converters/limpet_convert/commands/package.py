@@ -83,6 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KEY",
         help="Private key of `limpet-convert keygen`, or agent:COMMENT for a key in your ssh-agent.",
     )
+    _shared.add_json(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -94,11 +95,10 @@ def main(arguments: argparse.Namespace) -> int:
         raise ConfigError([f"--{min(options)}: is for a .tflite model; a project file says it in [bundle]"])
     else:
         manifest, path = _of_project(arguments)
-    print(f"bundle: {path}")
-    if "golden" in manifest.provenance:
-        print(f"golden vectors: {manifest.provenance['golden']}")
-    if manifest.signature_key:
-        print(f"signed by: {manifest.signature_key}")
+    golden, key = manifest.provenance.get("golden", ""), manifest.signature_key
+    found = {"bundle": path, "golden vectors": golden, "signed by": key}
+    lines = [f"{name}: {value}" for name, value in found.items() if value]
+    _shared.emit(arguments, {"bundle": path, "golden": golden, "signature_key": key}, lines)
     return 0
 
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
+from limpet.errors import LimpetError
 from limpet_convert import bundling, package, project
 from limpet_convert.commands import _shared
+from limpet_convert.errors import ConvertError
 
 if TYPE_CHECKING:
     import argparse
+    from pathlib import Path
 
 HELP = "Convert, quantize, verify and package in one go"
 GROUP = "start"
@@ -21,6 +25,7 @@ EXAMPLES = (
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     _shared.add_project(parser)
+    _shared.add_json(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -28,12 +33,31 @@ def main(arguments: argparse.Namespace) -> int:
     wanted = project.read(arguments.project)
     signer = bundling.signer(wanted)  # A missing key is an error before the work begins.
     conversion = _shared.conversion(wanted, arguments.out)
-    passed = conversion.verify()
-    _shared.print_comparisons(conversion.comparisons)
-    _shared.print_faulty_layer(conversion.diagnosed)
-    print(f"report: {conversion.folder / 'report.md'}")
-    if not passed:
-        return 1
-    manifest = conversion.package(signer)
-    print(f"bundle: {conversion.folder / package.file_name(manifest)}")
-    return 0
+    before = package.set_aside(conversion.folder, wanted.bundle.name, wanted.bundle.version)
+    try:
+        passed = conversion.verify()
+        manifest = conversion.package(signer) if passed else None
+    except KeyboardInterrupt:
+        print(_no_bundle("interrupted", before), file=sys.stderr)
+        raise
+    except LimpetError as error:
+        raise ConvertError(_no_bundle(str(error), before)) from error
+    misses = [failure for one in conversion.comparisons for failure in one.failures]
+    bundle = conversion.folder / package.file_name(manifest) if manifest else None
+    report = conversion.folder / "report.md"
+    document = {
+        "passed": passed,
+        "misses": misses,
+        "bundle": bundle,
+        "report": report,
+        "variants": {one.variant: one.as_dict() for one in conversion.comparisons},
+    }
+    lines = [*_shared.comparison_lines(conversion.comparisons), *_shared.faulty_layer_lines(conversion.diagnosed)]
+    last = f"bundle: {bundle}" if bundle else _no_bundle("; ".join(misses), before)
+    _shared.emit(arguments, document, [*lines, f"report: {report}", last])
+    return 0 if passed else 1
+
+
+def _no_bundle(why: str, before: Path | None) -> str:
+    kept = f" The one of an earlier run is now {before}." if before else ""
+    return f"No bundle was written: {why}.{kept}"

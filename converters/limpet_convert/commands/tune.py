@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Write a profile of --device to this file, and end.",
     )
     _shared.add_device(parser)
+    _shared.add_json(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -65,31 +67,36 @@ def main(arguments: argparse.Namespace) -> int:
     if device and not device.any_model:
         raise ConvertError("--device: a pipeline at work runs the model that it has; tune takes ssh://...")
     if arguments.measure_profile:
-        return _measure_profile(device, arguments.measure_profile)
+        return _measure_profile(arguments, device)
     profile = profiles.read(arguments.profile) if arguments.profile else None
     wanted = project.read(arguments.project)
     folder = arguments.out or wanted.build
     candidates = _Trial(wanted, folder, _clock(device, profile), profile).candidates()
     best = tuning.front(candidates)
     target = Target(arguments.size, arguments.loss, arguments.latency)
-    for one in sorted(candidates, key=lambda c: c.size):
-        marks = ("*" if one in best else " ") + ("+" if target.met(one) else " ")
-        print(f"{marks} {one.name:20} {one.size:>10,} B  {one.loss:6.2f} points  {_said(one)}")
-    print("* on the Pareto front, + meets the target")
-    tuning.plot(folder / "tune.png", candidates, best, "metric")
-    print(f"plot: {folder / 'tune.png'}")
-    return 0 if any(target.met(one) for one in candidates) else 1
+    rows = [
+        asdict(one) | {"on_front": one in best, "meets_target": target.met(one)}
+        for one in sorted(candidates, key=lambda c: c.size)
+    ]
+    plot = folder / "tune.png"
+    tuning.plot(plot, candidates, best, "metric")
+    lines = [*map(_line, rows), "* on the Pareto front, + meets the target", f"plot: {plot}"]
+    _shared.emit(arguments, {"candidates": rows, "plot": plot}, lines)
+    return 0 if any(row["meets_target"] for row in rows) else 1
 
 
-def _said(one: Candidate) -> str:
-    return one.refused or f"{one.microseconds:10.1f} µs, {one.timed}"
+def _line(row: dict[str, Any]) -> str:
+    marks = ("*" if row["on_front"] else " ") + ("+" if row["meets_target"] else " ")
+    time = row["refused"] or f"{row['microseconds']:10.1f} µs, {row['timed']}"
+    return f"{marks} {row['name']:20} {row['size']:>10,} B  {row['loss']:6.2f} points  {time}"
 
 
-def _measure_profile(device: Device | None, path: Path) -> int:
+def _measure_profile(arguments: argparse.Namespace, device: Device | None) -> int:
+    path: Path = arguments.measure_profile
     if device is None:
         raise ConvertError("--measure-profile: of which device? Name it, as --device ssh://pi@kitchen.local")
     path.write_text(profiles.toml(profiles.measure(device)), encoding="utf-8")
-    print(f"profile: {path}")
+    _shared.emit(arguments, {"profile": path}, [f"profile: {path}"])
     return 0
 
 

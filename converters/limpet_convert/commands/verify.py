@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from limpet_convert import compare, data, on_device, pairing, project
 from limpet_convert.commands import _shared
@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     _shared.add_project(parser)
     _shared.add_device(parser)
+    _shared.add_json(parser)
     parser.add_argument(
         "--models",
         type=Path,
@@ -43,19 +44,24 @@ def main(arguments: argparse.Namespace) -> int:
     """Return 0 if the packaged variant keeps every threshold."""
     wanted = project.read(arguments.project)
     device = _shared.device(arguments)
+    document: dict[str, Any] = {}
+    lines: list[str] = []
     if arguments.models:
         comparisons, there = _models(wanted, arguments.models, device)
     else:
         conversion = _shared.conversion(wanted, arguments.out)
         conversion.verify(device)
         comparisons, there = conversion.comparisons, conversion.there
-        _shared.print_faulty_layer(conversion.diagnosed)
-        print(f"report: {conversion.folder / 'report.md'}")
+        document["report"] = conversion.folder / "report.md"
+        lines += [*_shared.faulty_layer_lines(conversion.diagnosed), f"report: {document['report']}"]
     if there:
-        _shared.print_device(there)
+        lines += _shared.device_lines(there)
+        document["device"] = there.as_dict()
         comparisons = [*comparisons, there.exact]
-    _shared.print_comparisons(comparisons)
-    return 1 if any(one.failures for one in comparisons) else 0
+    passed = not any(one.failures for one in comparisons)
+    document |= {"passed": passed, "variants": {one.variant: one.as_dict() for one in comparisons}}
+    _shared.emit(arguments, document, [*lines, *_shared.comparison_lines(comparisons)])
+    return 0 if passed else 1
 
 
 def _models(

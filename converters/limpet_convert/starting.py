@@ -1,0 +1,179 @@
+"""A first project file: what a model and recordings say, put together. Reads files, and runs no model."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+from limpet.errors import LimpetError
+from limpet.models import model_kind
+from limpet.recordings import folder as recordings_folder
+from limpet.sources._recordings import load
+from limpet.sources.tables.form import Form
+from limpet_convert import data, facts, sources
+from limpet_convert.errors import ConvertError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+SMALL = 200_000
+"""Bytes of a float model below which its graph, not its weights, decides how small int8 gets."""
+LARGEST_RATIO = 0.4
+"""Size of int8 divided by float that models above ``SMALL`` must keep."""
+BETTER_THAN_GUESSING = 0.5
+CHANNELS_FIRST = ("torch", "onnx")
+"""Kinds whose models mostly have the channels before the samples; converted, they have them last."""
+_SHAPE = re.compile(r"[\[(][^\[\]()]*[\])]")
+_PACKAGES = {
+    "keras": (("tensorflow", "convert-tensorflow"),),
+    "saved_model": (("tensorflow", "convert-tensorflow"),),
+    "torch": (("torch", "convert-torch"), ("litert_torch", "convert-torch")),
+    "onnx": (("onnx", "convert-onnx"), ("onnxruntime", "convert-onnx")),
+}
+_ALWAYS = (("ai_edge_litert", "convert"), ("litert_quantizer", "convert"), ("matplotlib", "convert"))
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What recordings say: channels, samples a second if that is steady, and labels in alphabetical order."""
+
+    channels: list[str]
+    rate: float | None
+    labels: list[str]
+
+
+def recorded(path: Path) -> Recorded:
+    """Look at a recording or a folder of recordings. ``ConvertError`` if there is none."""
+    if not path.exists():
+        raise ConvertError(f"{path}: no such file or folder")
+    try:
+        listed = recordings_folder.read(path).recordings if path.is_dir() else []
+    except (OSError, LimpetError):
+        listed = []
+    if listed:
+        labels = {span.label for one in listed for span in one.spans}
+        return Recorded(list(listed[0].channels), _rounded(listed[0].rate), sorted(labels))
+    files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.name.endswith(data.SUFFIXES))
+    if not files:
+        raise ConvertError(f"{path}: no recording in it. Recordings are {', '.join(data.SUFFIXES)}")
+    first = load(files[0], [], None, Form())
+    folders = (
+        {file.relative_to(path).parts[0] for file in files if file.parent != path} if path.is_dir() else set()
+    )
+    return Recorded(list(first.channels), _rounded(first.rate), sorted(folders))
+
+
+def _rounded(rate: float | None) -> float | None:
+    """Return a rate as a person would write it: times in a file make 100.00000000000001 of 100."""
+    return rate and float(f"{rate:.6g}")
+
+
+def missing_packages(kind: str) -> list[str]:
+    """Return a line for each package that a conversion of this kind needs and that is not installed."""
+    wanted = (*_ALWAYS, *_PACKAGES.get(kind, ()))
+    lacking = {module: extra for module, extra in wanted if importlib.util.find_spec(module) is None}
+    extras = list(dict.fromkeys(lacking.values()))
+    if not lacking:
+        return []
+    return [f"not installed: {', '.join(lacking)}. Run: pip install 'limpet[{','.join(extras)}]'"]
+
+
+def kind_of(model: Path) -> str:
+    """Return the converter for a model. ``ConvertError`` if there is none."""
+    if not model.exists():
+        raise ConvertError(f"{model}: no such file")
+    kind = sources.named(model)
+    if not kind:
+        raise ConvertError(model_kind.refused(model, model_kind.of(model)))
+    return kind
+
+
+def input_shape(model: Path, kind: str) -> list[int]:
+    """Return the shape of a model's input without the batch, -1 where it is open. Empty: the file does not say."""
+    try:
+        found = facts.read(model).inputs
+    except LimpetError:
+        return []
+    if len(found) > 1:
+        raise ConvertError(
+            f"{model}: the model has {len(found)} inputs ({'; '.join(found)}); a bundle of limpet-convert has one"
+        )
+    return shape_in(found[0]) if found and kind else []
+
+
+def shape_in(text: str) -> list[int]:
+    """Return the shape in a description such as ``x [1, 128, 6] float32``, without the batch."""
+    match = _SHAPE.search(text.replace("None", "-1"))
+    try:
+        sizes = ast.literal_eval(match[0]) if match else []
+    except (ValueError, SyntaxError):
+        return []
+    if not isinstance(sizes, (list, tuple)) or not all(isinstance(size, int) for size in sizes):
+        return []
+    return [size if size > 0 else -1 for size in sizes[1:]]
+
+
+def window_of(shape: Sequence[int], channels: int, kind: str) -> int:
+    """Return how many samples of so many channels a model takes. ``ConvertError`` if it cannot be a window."""
+    sizes = [size for size in shape if size != 1]
+    if not shape or -1 in sizes:
+        raise ConvertError(
+            "the model's file does not say how long a window is. Run again with --window SAMPLES, and set "
+            "model.options.shape if the converter asks for it"
+        )
+    if len(sizes) > 2:
+        raise ConvertError(
+            f"the model takes {list(shape)}: that is no window of channels. Write convert.toml by hand; see "
+            "docs/reference/project-file.md"
+        )
+    if prod(sizes) == channels or sizes == [channels]:
+        return 1
+    if channels == 1 and len(sizes) == 1:
+        return sizes[0]
+    last, first = sizes[-1] == channels, sizes[0] == channels
+    if len(sizes) == 2 and (last or first):
+        return sizes[1] if first and (not last or kind in CHANNELS_FIRST) else sizes[0]
+    raise ConvertError(
+        f"the model takes {list(shape)}, and the recordings have {channels} channels. Run again with "
+        "--channels to choose as many as the model takes"
+    )
+
+
+def tables(  # noqa: PLR0913 - what a project consists of
+    *,
+    model: str,
+    calibration: str,
+    test: str,
+    name: str,
+    task: str,
+    said: Recorded,
+    window: int,
+    size: int,
+    coreml: bool,
+) -> dict[str, dict[str, Any]]:
+    """Return the tables of a project file."""
+    bundle: dict[str, Any] = {"name": name, "version": 1, "task": task}
+    bundle |= {"labels": said.labels} if task == "classify" else {}
+    bundle |= {"channels": said.channels} if said.channels else {}
+    bundle |= {"rate": said.rate} if said.rate else {}
+    bundle |= {"window": {"size": window}, "decoder": _decoder(task), "variant": "int8"}
+    verify: dict[str, Any] = {"max_metric_loss": 1.0, "min_agreement": 0.98}
+    verify |= {"min_metric": BETTER_THAN_GUESSING} if task == "classify" else {}
+    verify |= {"max_size_ratio": LARGEST_RATIO} if size > SMALL else {}
+    made = {
+        "model": {"path": model},
+        "data": {"calibration": calibration, "test": test},
+        "bundle": bundle,
+        "quantize": {"variants": ["int8"]},
+        "verify": verify,
+    }
+    return made | ({"coreml": {"weights": "float16"}} if coreml else {})
+
+
+def _decoder(task: str) -> dict[str, Any]:
+    return {"kind": task} | ({"threshold": 1.0} if task == "anomaly" else {})
