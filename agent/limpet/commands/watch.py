@@ -82,12 +82,12 @@ def main(arguments: argparse.Namespace) -> int:
         raise UsageError("limpet watch: --svg needs a terminal, and goes without --plain")
     if draws:
         _require_rich()
-    # Ended either way, the terminal is restored.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     inbox, watched = Inbox(), Watched()
     end = monotonic() + arguments.seconds if arguments.seconds else float("inf")
     with ExitStack() as stack:
         stack.enter_context(_feed(arguments, inbox))
+        # Ended either way, the terminal is restored.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         turn = stack.enter_context(_screen(arguments.svg)) if draws else _Lines().turn
         try:
             while monotonic() < end and turn(inbox, watched):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from limpet.screen.inbox import Inbox
 
 LARGEST_LINE = 1 << 21
-RETRY = 0.5
+RETRY = 0.25
 """Seconds between two attempts to connect."""
 BUSY, PAUSE = 40, 0.05
 """Attempts to connect to a daemon that has not accepted others yet, and the seconds between two of them."""
