@@ -241,6 +241,13 @@ def is_available(entity: dict[str, Any], retained: dict[str, bytes]) -> bool:
     return said == ["online"] * len(entity["availability"])
 
 
+def test_a_pipeline_without_a_reason_has_an_empty_one() -> None:
+    """Home Assistant would show the word None for null."""
+    said = dialects.opened("homeassistant", discovery="entity").state(reports.pipeline_health())
+    (state,) = (publish for publish in said if not publish.topic.startswith("homeassistant/"))
+    assert json.loads(state.payload)["reason"] == ""
+
+
 @pytest.mark.parametrize("discovery", ["device", "entity"])
 @pytest.mark.parametrize("state", get_args(State))
 def test_results_are_available_while_their_pipeline_gives_them(discovery: str, state: State) -> None:

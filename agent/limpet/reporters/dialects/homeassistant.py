@@ -184,7 +184,7 @@ def _pipeline_figures(health: PipelineHealth) -> dict[str, Any]:
     invoke = health.latency_us.get("invoke")
     return {
         "state": health.state,
-        "reason": health.reason[:LONGEST] or None,
+        "reason": health.reason[:LONGEST],
         "degraded": _state(health.degraded),
         "model": f"{health.model} {health.version}"[:LONGEST] if health.model else None,
         "delegate": health.delegate,
