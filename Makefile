@@ -51,6 +51,10 @@ prose: .venv/.dev ## develop: check the house style of all texts
 bench: .venv/.dev programs ## measure: measure Limpet on this machine, into docs/explanation/benchmarks.md
 	@$(PYTHON) bench/run.py
 
+.PHONY: bench-train
+bench-train: .venv-convert/.examples ## measure: measure training beside scikit-learn, into docs/explanation/benchmarks-train.md
+	@.venv-convert/bin/python bench/train.py
+
 .PHONY: bench-mqtt
 bench-mqtt: .venv/.dev programs ## measure: measure the outbox and the sender, into docs/explanation/benchmarks-mqtt.md
 	@$(PYTHON) bench/outbox.py

@@ -140,6 +140,7 @@ def held_line(report: dict[str, Any]) -> str:
 METRICS = (
     "accuracy",
     "balanced_accuracy",
+    "span_accuracy",
     "f1",
     "auc",
     "mae",
@@ -160,6 +161,8 @@ def _figures(figures: dict[str, Any]) -> list[str]:
             between = f" (95 %: {low_high[0]:.3f} to {low_high[1]:.3f}, by recording)" if low_high else ""
             lines.append(f"* {name.replace('_', ' ')}: {figures[name]:.4g}{between}")
     lines += [f"* baseline, {name}: {value:.4g}" for name, value in figures["baselines"].items()] + [""]
+    if figures.get("spans_too_short"):
+        lines += [f"{figures['spans_too_short']} of {figures['spans']} spans are too short for a window.", ""]
     if not figures["intervals"]:
         lines += ["There are too few recordings for intervals; five are needed.", ""]
     if "classes" in figures:

@@ -23,6 +23,7 @@ LONGEST = 5.0
 """Seconds of a window, unless the signal repeats more slowly."""
 LEAST = 10
 """Windows of each label, for a window to be proposed."""
+COVERED = 0.95
 TRIED_SIZES = 3
 WIDTHS: dict[Kind, tuple[int, ...]] = {
     "cnn": (16, 8, 32),
@@ -186,11 +187,18 @@ def _time(size: int, rate: float | None) -> str:
 
 
 def longest(pieces: Sequence[Piece]) -> int:
-    """Return the most samples of a window, so that each label has ``LEAST`` windows that overlap by half."""
+    """Return the most samples of a window: each label has ``LEAST`` windows, and most spans have one."""
     lengths = defaultdict[str, list[int]](list)
     for piece in pieces:
         lengths[piece.label].append(len(piece.values))
-    return min((_longest(found) for found in lengths.values()), default=1)
+    return min((min(_longest(found), covering(found)) for found in lengths.values()), default=1)
+
+
+def covering(lengths: Sequence[int]) -> int:
+    """Return the most samples of a window, so that pieces with ``COVERED`` of all samples hold one."""
+    ordered = np.sort(lengths)[::-1]
+    held = np.cumsum(ordered) >= COVERED * ordered.sum()
+    return int(ordered[int(held.argmax())])
 
 
 def _longest(lengths: Sequence[int]) -> int:

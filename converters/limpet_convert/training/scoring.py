@@ -59,6 +59,12 @@ def interval(groups: Array, statistic: Callable[[Array], float]) -> Interval | N
     return Interval(float(low), float(high))
 
 
+def by_piece(chances: FloatArray, true: Array, pieces: Array) -> float:
+    """Return the share of pieces whose class has the highest mean probability over their windows."""
+    right = [chances[pieces == one].mean(axis=0).argmax() == true[pieces == one][0] for one in np.unique(pieces)]
+    return float(np.mean(right))
+
+
 def chance(said: Array, true: Array, pieces: Array) -> float:
     """Return how often labels dealt to the pieces at random agree as well with the model: a permutation test.
 

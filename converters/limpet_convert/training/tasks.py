@@ -120,7 +120,13 @@ class Classify:
         chance = scoring.chance(answers.values.argmax(axis=1), true, answers.pieces)
         better = chance <= scoring.CHANCE or (least > scoring.CHANCE and chance <= 2 * least)
         better = better and figures["balanced_accuracy"] > figures["baselines"]["chance"]
-        return figures | {"p_chance": round(chance, 4), "better_than_chance": bool(better)}
+        return figures | {
+            "spans": len(found.pieces),
+            "spans_too_short": len(found.pieces) - len(labels),
+            "span_accuracy": scoring.by_piece(answers.values, true, answers.pieces),
+            "p_chance": round(chance, 4),
+            "better_than_chance": bool(better),
+        }
 
     def decoder(self, figures: dict[str, Any]) -> dict[str, Any]:  # noqa: ARG002
         """Return the classifier's."""
