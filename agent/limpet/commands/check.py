@@ -9,10 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from limpet import config
-from limpet.doctor.check import Findings, PipelineFound, inspect
+from limpet.doctor.check import Findings, PipelineFound, check_file
 from limpet.errors import ConfigFileError, Problem
-from limpet.models import pins
-from limpet.problems.locate import locate
 from limpet.untrusted import printable
 
 if TYPE_CHECKING:
@@ -59,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Print what would run. ``ConfigFileError`` has all problems."""
-    problems, found = _check(arguments.config)
+    problems, found = check_file(arguments.config)
     if arguments.json:
         report = msgspec.to_builtins(_report(arguments.config, problems, found))
         print(json.dumps(report, indent=2))  # only ASCII, so nothing in it is an order for a terminal
@@ -68,19 +66,6 @@ def main(arguments: argparse.Namespace) -> int:
         raise ConfigFileError(problems)
     print(printable("\n".join(found.lines)))
     return 0
-
-
-def _check(path: Path) -> tuple[list[Problem], Findings]:
-    """Return all that is wrong with a file, in its order, and what else there is to say."""
-    try:
-        text, tables = config.parse(path)
-    except ConfigFileError as error:
-        return list(error.found), Findings([], [], [])
-    read = config.examine(tables, path.absolute().parent)
-    complete = read.no_reporter or not read.problems
-    wanted = pins.applied(read.config, pins.read(read.config.device.state))
-    found = inspect(wanted, read.wrong, complete=complete)
-    return locate(path, text, [*read.problems, *found.problems]), found
 
 
 def _report(path: Path, problems: list[Problem], found: Findings) -> CheckReport:

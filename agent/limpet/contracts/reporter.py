@@ -84,9 +84,11 @@ class ReporterPlugin(Protocol):
     Config: Any
 
     def check(self, config: Any) -> None:
-        """Raise ``ConfigError`` where ``open`` would, without opening anything. Default: nothing is checked.
+        """Raise ``ConfigError`` where ``open`` would, without making anything. Default: nothing is checked.
 
-        A reporter whose options changed is closed only if this finds nothing. Problems begin with the key.
+        ``NoAccessError``: only this user may not open a file. ``limpet check`` calls this, also as another user
+        than the service's. A reporter whose options changed is closed only if this finds nothing. Problems begin
+        with the key.
         """
 
     def exclusive(self, config: Any, name: str, device: str) -> list[str]:

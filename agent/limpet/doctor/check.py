@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from msgspec import structs
 
+from limpet import config as configuration
 from limpet.accelerators.inventory import missing
 from limpet.contracts.delegate import CPU
 from limpet.delivery import reporters
@@ -18,9 +19,11 @@ from limpet.deployment.assignments import sources_alone
 from limpet.deployment.local import first_that_works, look_up
 from limpet.device import directories
 from limpet.device.machine import Machine
-from limpet.errors import ConfigError, DeployError, LimpetError, ModelError
+from limpet.errors import ConfigError, ConfigFileError, DeployError, LimpetError, ModelError
 from limpet.inference import needs, planning, trial
 from limpet.models import bundle as bundles
+from limpet.models import pins
+from limpet.problems.locate import locate
 from limpet.wording import below
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from limpet.config import Config, PipelineConfig
     from limpet.contracts.assignment import Assignment, FoundModel
     from limpet.contracts.data import SampleSpec
+    from limpet.errors import Problem
     from limpet.inference.plan import PipelinePlan
 
     Found = dict[str, list[FoundModel]]
@@ -69,6 +73,19 @@ class Findings(NamedTuple):
     def lines(self) -> list[str]:
         """Pipelines and warnings as lines for people."""
         return [*map(str, self.pipelines), *self.warnings]
+
+
+def check_file(path: Path) -> tuple[list[Problem], Findings]:
+    """Return all that is wrong with a file, in its order, and what else there is to say."""
+    try:
+        text, tables = configuration.parse(path)
+    except ConfigFileError as error:
+        return list(error.found), Findings([], [], [])
+    read = configuration.examine(tables, path.absolute().parent)
+    complete = read.no_reporter or not read.problems
+    wanted = pins.applied(read.config, pins.read(read.config.device.state))
+    found = inspect(wanted, read.wrong, complete=complete)
+    return locate(path, text, [*read.problems, *found.problems]), found
 
 
 def inspect(

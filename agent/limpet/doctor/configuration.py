@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from limpet.doctor.check import inspect
+from limpet.doctor.check import check_file, inspect
 from limpet.doctor.finding import bad, ok, warn
 from limpet.problems.locate import read_and_locate
 
@@ -22,7 +22,7 @@ def configuration(installation: Installation) -> Iterator[Finding]:
         yield from (ok("configuration", line) for line in found.lines)
         problems = [str(problem) for problem in read_and_locate(installation.path, found.problems)]
     elif installation.problems:
-        problems = list(installation.problems)
+        problems = [str(problem) for problem in check_file(installation.path)[0]] or list(installation.problems)
     else:
         yield warn(
             "configuration", f"{installation.path} does not exist", "Limpet has nothing to run", "limpet init"
