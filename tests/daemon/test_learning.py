@@ -72,7 +72,7 @@ def test_it_finds_anomalies_in_telemetry_after_learning_from_some_with_anomalies
     assert alarms[~labels].mean() < 0.02
 
 
-def test_what_it_learned_survives_kill_and_restart_and_a_damaged_file_means_learning_anew(
+def test_what_it_learned_survives_kill_and_restart_and_a_damaged_file_means_learning_again(
     configure: Configure, consumer: Consumer, tmp_path: Path
 ) -> None:
     put_starter(tmp_path, ["ax", "ay", "az"], seconds=20)
@@ -95,7 +95,7 @@ def test_what_it_learned_survives_kill_and_restart_and_a_damaged_file_means_lear
         wait_until(lambda: consumer.events("machine", "warning"))
         (event,) = consumer.events("machine", "warning")
         assert "checksum" in event["reason"]
-        assert "learns anew" in event["reason"]
+        assert "learns again" in event["reason"]
         wait_until(lambda: learned(consumer)[-1] < 0.04)
 
 

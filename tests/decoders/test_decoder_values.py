@@ -297,7 +297,7 @@ def test_there_is_no_anomaly_while_the_model_learns_and_then_its_own_threshold_c
     assert learned(decoder, 1.5, 1.25, 1.0).anomalous
 
 
-def test_a_model_that_learns_anew_ends_an_anomaly() -> None:
+def test_a_model_that_learns_again_ends_an_anomaly() -> None:
     decoder = learning(fall=5)
     assert learned(decoder, 3.0, 2.0, 1.0).anomalous
     assert not learned(decoder, 3.0, 2.0, 0.5).anomalous

@@ -236,11 +236,11 @@ def test_a_model_that_stopped_goes_on_from_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("options", [{"seed": 1}, {"false_alarms": 0.01}, {"windows": 300}, {"shape": [3]}])
-def test_other_options_begin_anew(tmp_path: Path, options: Any) -> None:
+def test_other_options_start_again(tmp_path: Path, options: Any) -> None:
     with opened(tmp_path) as model:
         taught(tmp_path / "learned", model, noise(200))
     with opened(tmp_path, **options) as model:
-        assert "learns anew" in model.learn(tmp_path / "learned", "x")
+        assert "learns again" in model.learn(tmp_path / "learned", "x")
         assert run(model, noise(1))[0, 2] < 0.1
 
 
@@ -288,7 +288,7 @@ def test_any_bytes_are_refused(content: bytes) -> None:
 
 
 @pytest.mark.parametrize("what", ["fifo", "folder", "link", "huge"])
-def test_what_is_no_file_of_ours_means_learning_anew(tmp_path: Path, what: str) -> None:
+def test_what_is_no_file_of_ours_means_learning_again(tmp_path: Path, what: str) -> None:
     folder = tmp_path / "learned"
     folder.mkdir()
     path = folder / mahalanobis.FILE
@@ -302,7 +302,7 @@ def test_what_is_no_file_of_ours_means_learning_anew(tmp_path: Path, what: str) 
         path.write_bytes(bytes(1 << 20))
     with opened(tmp_path) as model:
         said = taught(folder, model, noise(200))
-        assert "learns anew" in said
+        assert "learns again" in said
         assert str(path) in said
     with opened(tmp_path) as model:
         assert model.learn(folder, "x") == ""

@@ -214,5 +214,5 @@ def test_a_model_that_learned_goes_on_from_its_folder_and_from_inputs_of_one_mea
         for output, kept in zip(model.run([VALUES]), learned, strict=True):
             np.testing.assert_array_equal(output, kept)
     with runtime.open(sample, runtime.Config(), CPU, None) as model:
-        assert "learns anew" in model.learn(folder, "pressures")
+        assert "learns again" in model.learn(folder, "pressures")
         assert not np.array_equal(model.run([VALUES])[0], learned[0])

@@ -23,7 +23,7 @@ GROUP = "service"
 EXAMPLES = (
     ("sudo systemctl stop limpet && sudo limpet reset", "Ask, then reset the state directory of the service."),
     ("limpet reset --yes", "Do not ask."),
-    ("limpet reset --learned", "Have models that learn on this device learn anew. Delete nothing else."),
+    ("limpet reset --learned", "Have models that learn on this device learn again. Delete nothing else."),
 )
 
 _OWN = ("cache", directories.LEARNED, "models", directories.REPORTERS)
@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--learned",
         action="store_true",
-        help="Delete only what models have learned on this device. They then learn anew.",
+        help="Delete only what models have learned on this device. They then learn again.",
     )
     add("--yes", action="store_true", help="Do not ask for confirmation.")
 
@@ -91,7 +91,7 @@ def _forget_learned(state: Path, arguments: argparse.Namespace) -> int:
     with _claim(state):
         _agree(f"what models have learned, in {folder}", arguments)
         _empty(folder)
-    print(f"{folder} is empty; models that learn begin anew")
+    print(f"{folder} is empty; models that learn start again")
     return 0
 
 

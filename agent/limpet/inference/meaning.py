@@ -1,4 +1,4 @@
-"""What the inputs of a model mean. A model that learns begins anew when that changes."""
+"""What the inputs of a model mean. A model that learns starts again when that changes."""
 
 from __future__ import annotations
 

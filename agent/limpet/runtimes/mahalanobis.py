@@ -210,7 +210,7 @@ class MahalanobisModel:
         self._meaning = f"{meaning} {msgspec.json.encode(self._options).decode()}"
         if self._path is not None and not self._loaded:
             if why := self._seen.load(self._path, self._meaning):
-                problem = f"{self._path}: {why}; the model learns anew"
+                problem = f"{self._path}: {why}; the model learns again"
             self._share = self._options.learned(self._seen.windows, self._seen.learned_ns)
             if self._seen.windows >= _FIRST:
                 self._fit()
