@@ -27,9 +27,9 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What counts as an anomaly, and when it is over.
 
     ``metric`` makes the score. ``mse`` and ``mae`` are the mean squared and the mean absolute difference between
-    the model's first input and its first output. ``output`` is that output itself, one number. ``learning`` is for a
-    model that learns on the device. Its outputs are a score, a threshold, and the share of its learning time that
-    is over. An anomaly begins with ``rise`` windows in a row at or above ``threshold``. It ends with ``fall``
+    the model's first input and its first output. ``output`` is that output itself, one number. ``learning`` is for
+    a model that learns on the device. Its outputs are a score, a threshold, and the share of its learning time
+    that is over. An anomaly begins with ``rise`` windows in a row at or above ``threshold``. It ends with ``fall``
     windows in a row below ``release``. Default of ``release``: ``threshold``. Only ``learning`` needs no
     ``threshold``. Its default is the model's.
     """
