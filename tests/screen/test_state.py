@@ -52,6 +52,18 @@ def test_messages_of_a_device_are_kept_by_what_they_are_about() -> None:
     assert pipeline.words.text == "walking 92%"
 
 
+def test_an_event_that_comes_again_is_one_event() -> None:
+    device = after(("event/motion", said.event("gap")), ("event/motion", said.event("gap"))).devices["press-07"]
+    assert device.event_count == len(device.events) == 1
+
+
+def test_health_that_a_newer_one_overtook_changes_nothing() -> None:
+    newer = said.pipeline_health(time="2026-11-28T12:00:01Z", state="waiting")
+    assert motion(after(("health/motion", newer), ("health/motion", said.pipeline_health()))).state == "waiting"
+    clock_set_back = said.pipeline_health(time="2026-11-28T11:00:00Z", state="failed")
+    assert motion(after(("health/motion", newer), ("health/motion", clock_set_back))).state == "failed"
+
+
 def test_a_batch_of_results_counts_each_of_them() -> None:
     batch = b"[" + said.result(1, WALK) + b"," + said.result(2, {**WALK, "label": "rest"}) + b"]"
     pipeline = motion(after(("result/motion", batch)))
@@ -103,7 +115,9 @@ def test_devices_and_pipelines_are_bounded() -> None:
     for number in range(2 * state.MOST_DEVICES):
         watched.take(f"d{number}", "status", said.status(device=f"d{number}"), 0.0)
     for number in range(2 * state.MOST_PIPELINES):
-        watched.take("d0", f"event/p{number}", said.event("running", device="d0", pipeline=f"p{number}"), 0.0)
+        watched.take(
+            "d0", f"event/p{number}", said.event(f"running {number}", device="d0", pipeline=f"p{number}"), 0.0
+        )
         watched.take("d0", f"health/p{number}", said.pipeline_health(device="d0", pipeline=f"p{number}"), 0.0)
     assert len(watched.devices) == state.MOST_DEVICES
     assert len(watched.devices["d0"].pipelines) == state.MOST_PIPELINES

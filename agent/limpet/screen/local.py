@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 LARGEST_LINE = 1 << 21
 RETRY = 0.25
 """Seconds between two attempts to connect."""
+SILENCE = 5.0
+"""Seconds without a message after which the daemon is taken to hang: it sends health every second."""
 BUSY, PAUSE = 40, 0.05
 """Attempts to connect to a daemon that has not accepted others yet, and the seconds between two of them."""
 
@@ -93,6 +95,8 @@ class LocalFeed:
             try:
                 self._read(self._connection)
                 why = "the daemon has stopped"
+            except TimeoutError:
+                why = f"the daemon has sent nothing for {SILENCE:.0f} s"
             except (OSError, LimpetError) as error:
                 why = str(error)
             finally:
@@ -106,7 +110,6 @@ class LocalFeed:
                 self._connection = _connect(self._paths)
             except OSError:
                 continue
-            self._inbox.notice = ""
             return
 
     def _read(self, connection: socket.socket) -> None:
@@ -122,6 +125,7 @@ class LocalFeed:
             found = _line.decode(line)
         if found.refused:
             raise LimpetError(f"the daemon refuses: {printable(found.refused[:200])}")
+        self._inbox.notice = ""  # it sends: a daemon that hangs can be connected to
         if found.missed:
             self._inbox.add_missed(found.missed)
         if found.topic:
@@ -173,5 +177,5 @@ def _connect_to(path: Path) -> socket.socket:
     except OSError:
         connection.close()
         raise
-    connection.setblocking(True)
+    connection.settimeout(SILENCE)
     return connection

@@ -179,8 +179,9 @@ class Device:
         elif isinstance(message, DeviceHealth):
             self.health = message
         elif isinstance(message, EventMessage):
-            self.events.append(message)
-            self.event_count += 1
+            if message not in self.events:  # one comes again after a new connection
+                self.events.append(message)
+                self.event_count += 1
         elif isinstance(message, InputMessage):
             if name in self.sources or len(self.sources) < MOST_SOURCES:
                 self.sources.setdefault(name, Source(message)).take(message)
