@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from limpet import config
-from limpet.commands import check
 from limpet.contracts.data import SampleSpec, TensorSpec
 from limpet.contracts.delegate import CPU
 from limpet.deployment.local import assignment_of
+from limpet.doctor import check
 from limpet.errors import ConfigError, ModelError
 from limpet.executor.process import lay_out
 from limpet.inference.pipeline import Pipeline
@@ -90,7 +90,7 @@ def test_a_library_starts_at_the_configurations_folder(folder: Path) -> None:
         ({"require": 1.5}, {}, "pipelines.motion.require"),
         ({"every": 0}, {}, "pipelines.motion.every"),
         ({"ladder": [{"modle": "x"}]}, {}, "pipelines.motion.ladder"),
-        ({}, {"governor": {"hot": 60}}, "governor: cool must be below hot"),
+        ({}, {"governor": {"hot": 60}}, "governor.cool must be below hot"),
         ({"ladder": [{"every": 2}, {"model": "gone.tflite"}]}, {}, "pipelines.motion.ladder[1]: there is no file"),
     ],
 )
