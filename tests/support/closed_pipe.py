@@ -6,6 +6,7 @@ runs in a fork of this process, which has imported what all of them need.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -35,5 +36,6 @@ if __name__ == "__main__":
     for package in (commands, limpet_convert.commands):
         for name in module_names(package):
             importlib.import_module(f"{package.__name__}.{name}")
+    gc.freeze()  # each fork would look through all modules at its end
     answers = [status_of(command) for command in json.load(sys.stdin)]
     json.dump(answers, sys.stdout)
