@@ -45,7 +45,7 @@ def test_too_little_that_is_normal_is_refused_with_how_much_is_needed(tmp_path: 
 def test_without_anomalies_there_is_one_proposal_and_it_is_said_why(tmp_path: Path) -> None:
     found = problem.anomaly(recorded.read(write(tmp_path, [[("", motion("walk", 9, n))] for n in range(3)])), None)
     plan = proposals.of_normal(found.pieces, RATE, (), measured=False)
-    assert [one.features.network for one in plan.candidates] == ["mahalanobis"]
+    assert [(one.features.network, one.features.name) for one in plan.candidates] == [("mahalanobis", "spectrum")]
     assert "No anomaly is labelled" in plan.reasons[-1]
 
 
@@ -64,6 +64,8 @@ def test_the_threshold_keeps_the_rate_of_false_alarms(tmp_path: Path) -> None:
     assert figures["auc"] == 1.0
     further = random.normal(1, 0.1, 20_000) >= figures["threshold"]
     assert 0.01 < further.mean() < 0.03
+    fixed = tasks.lesson(found, 0.02, threshold=2.0).figures(answers)
+    assert (fixed["threshold"], fixed["false_alarms"]) == (2.0, 0.0)
     few = tasks.lesson(found, 0.02).figures(Answers(scores[:20], true[:20], np.zeros(20, int), np.zeros(20, int)))
     assert few["threshold"] > scores[:20].max()
 

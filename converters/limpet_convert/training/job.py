@@ -277,7 +277,7 @@ def _package(  # noqa: PLR0913, PLR0917 - what goes into a bundle
     tables["data"] = data
     conversion = _converted(tables, scratch, progress)
     if test is not None:
-        lesson = tasks.lesson(tested, wanted.false_alarms)
+        lesson = tasks.lesson(tested, wanted.false_alarms, chosen.decoder.get("threshold"))
         report["test"] = _tested(conversion, lesson, tested, cut)
     manifest = conversion.package(None)
     report["bundle"] = str(wanted.output / package.file_name(manifest))

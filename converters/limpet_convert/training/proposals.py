@@ -101,15 +101,20 @@ def of_normal(pieces: Sequence[Piece], rate: float | None, sizes: Sequence[int],
     channels = pieces[0].values.shape[1]
     if not measured:
         size = chosen[min(1, len(chosen) - 1)]
-        one = normal_features(size, channels, rate)[0]
+        one = _usual(normal_features(size, channels, rate), repeats=period([p.values for p in pieces]) is not None)
         reasons.append(
-            "No anomaly is labelled, so settings cannot be compared: "
+            "No anomaly is labelled, so settings cannot be compared. Taken: "
             f"Mahalanobis' distance on {one.name} of {_time(size, rate)}."
         )
         return Plan(tuple(_candidates({size: [one]})), tuple(reasons))
     by_size = {size: normal_features(size, channels, rate) for size in chosen}
     reasons.append("Models to try: Mahalanobis' distance and autoencoders.")
     return Plan(tuple(_candidates(by_size)), tuple(reasons))
+
+
+def _usual(found: Sequence[Features], *, repeats: bool) -> Features:
+    """Return the spectrum of a signal that repeats, as of a machine that turns, else the plainest features."""
+    return next((one for one in found if repeats and one.name == "spectrum"), found[0])
 
 
 def normal_features(size: int, channels: int, rate: float | None) -> list[Features]:

@@ -41,8 +41,8 @@ def interval(groups: Array, statistic: Callable[[Array], float]) -> Interval | N
     """Return the interval of a statistic by resampling whole recordings: windows of one recording are alike.
 
     ``groups``: the recording of each window. ``statistic`` takes positions of windows. ``None`` for too few
-    recordings. This is the percentile bootstrap over clusters (Field and Welsh, 2007). Where all recordings are
-    perfect, resampling shows nothing: the lower end is then that of Wilson (1927) for as many right recordings.
+    recordings. This is the percentile bootstrap over clusters (Field and Welsh, 2007). Where a share is 1
+    or 0 in all recordings, resampling shows nothing: the other end is then Wilson's (1927) for so many recordings.
     """
     names = np.unique(groups)
     if len(names) < FEWEST:
@@ -56,6 +56,8 @@ def interval(groups: Array, statistic: Callable[[Array], float]) -> Interval | N
     low, high = np.nanpercentile(found, [2.5, 97.5])
     if low == high == 1:
         low = len(names) / (len(names) + _Z**2)
+    elif low == high == 0:
+        high = _Z**2 / (len(names) + _Z**2)
     return Interval(float(low), float(high))
 
 

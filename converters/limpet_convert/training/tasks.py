@@ -76,11 +76,11 @@ class Lesson(Protocol):
         """Return the decoder's table of the bundle."""
 
 
-def lesson(problem: Problem, false_alarms: float) -> Lesson:
-    """Return the task of a problem."""
+def lesson(problem: Problem, false_alarms: float, threshold: float | None = None) -> Lesson:
+    """Return the task of a problem. ``threshold``: of an anomaly, if it was chosen before."""
     if problem.task == "classify":
         return Classify(problem)
-    return Regress(problem) if problem.task == "regress" else Anomaly(problem, false_alarms)
+    return Regress(problem) if problem.task == "regress" else Anomaly(problem, false_alarms, threshold)
 
 
 @dataclass(frozen=True)
@@ -193,10 +193,14 @@ class Regress:
 
 @dataclass(frozen=True)
 class Anomaly:
-    """Know what is normal. ``false_alarms``: the share of normal windows that may count as anomalies."""
+    """Know what is normal. ``false_alarms``: the share of normal windows that may count as anomalies.
+
+    ``threshold``: the one to judge by. Default: chosen so that the share is kept.
+    """
 
     problem: Problem
     false_alarms: float
+    threshold: float | None = None
     loss: Loss = "squared"
     curve: bool = False
 
@@ -218,17 +222,18 @@ class Anomaly:
         return np.asarray(error[:, np.newaxis], np.float32)
 
     def score(self, answers: FloatArray, targets: Array, loss: float) -> float:
-        """Return the AUC if there are anomalies."""
-        if not targets.any():
-            return -loss
-        return metrics.auc(answers[:, 0], targets == 1) - 1e-4 * min(loss, 10.0)
+        """Return the AUC if there are anomalies. Between equals, the setting that was proposed first is better."""
+        return metrics.auc(answers[:, 0], targets == 1) if targets.any() else -loss
 
     def figures(self, answers: Answers) -> dict[str, Any]:
         """Return the threshold, what it does to normal windows, and how many anomalies are above it."""
         scores, true = answers.values[:, 0], answers.targets == 1
-        threshold = _threshold(scores[~true], self.false_alarms)
+        threshold = self.threshold
+        if threshold is None:
+            threshold = _threshold(scores[~true], self.false_alarms)
         alarms = (scores >= threshold)[~true]
         normal_of = answers.recordings[~true]
+        between = scoring.interval(normal_of, lambda at: float(alarms[at].mean()))
         found: dict[str, Any] = {
             "threshold": threshold,
             "false_alarms": float(alarms.mean()),
@@ -242,15 +247,18 @@ class Anomaly:
                 }
                 for one in np.unique(normal_of)
             ],
-            "intervals": {},
+            "intervals": {"false_alarms": [between.low, between.high]} if between else {},
             "baselines": {},
             "better_than_chance": True,
         }
         if not true.any():
             return found
-        return found | self._of_anomalies(scores, true, answers, threshold)
+        return found | self._of_anomalies(scores, answers, threshold, found["intervals"])
 
-    def _of_anomalies(self, scores: FloatArray, true: Array, answers: Answers, threshold: float) -> dict[str, Any]:
+    def _of_anomalies(
+        self, scores: FloatArray, answers: Answers, threshold: float, intervals: dict[str, Any]
+    ) -> dict[str, Any]:
+        true = answers.targets == 1
         area = metrics.auc(scores, true)
         between = scoring.interval(answers.recordings, lambda at: metrics.auc(scores[at], true[at]))
         labels = np.array([piece.label for piece in self.problem.pieces])[answers.pieces]
@@ -264,7 +272,7 @@ class Anomaly:
                 }
                 for label in np.unique(labels[true])
             },
-            "intervals": {"auc": [between.low, between.high]} if between else {},
+            "intervals": intervals | ({"auc": [between.low, between.high]} if between else {}),
             "baselines": {"auc by chance": 0.5},
             "better_than_chance": bool((between.low if between else area) > 0.5),
         }
