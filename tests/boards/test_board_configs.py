@@ -48,12 +48,12 @@ def installed(board: Path, folder: Path) -> Path:
     text = "".join(
         line for line in (board / "limpet.toml").read_text().splitlines(keepends=True) if "state =" not in line
     )
-    for name in re.findall(r'"/etc/limpet/(.*?)"', text):
-        (folder / name).write_text("there\n")
+    if "ca_file" in text:
+        certificates.authority(folder)
+        (folder / "mqtt-password").write_text("there\n")
+    there = text.replace("[device]\n", '[device]\nstate = "state"\n').replace("/etc/limpet/", f"{folder}/")
     path = folder / "limpet.toml"
-    path.write_text(
-        text.replace("[device]\n", '[device]\nstate = "state"\n').replace("/etc/limpet/", f"{folder}/")
-    )
+    path.write_text(there)
     return path
 
 
