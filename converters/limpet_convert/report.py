@@ -75,6 +75,11 @@ def markdown(project: Project, found: Found) -> str:
         if one.variant == bundle.variant:
             verdict = "Yes" if not one.failures else "No: " + "; ".join(one.failures)
             lines += [f"**{verdict}.** `{one.variant}` is what gets packaged.", ""]
+    if project.data.seen:
+        lines += [
+            "The model learned from these windows. They compare variants, and do not show how good it is.",
+            "",
+        ]
     lines += _faulty(found.diagnosed, bundle.variant)
     if found.there:
         lines += on_device.markdown(found.there)

@@ -71,6 +71,20 @@ def test_a_folder_without_recordings_says_what_to_run(tmp_path: Path) -> None:
         recorded.read(tmp_path)
 
 
+def test_of_a_folder_that_is_too_large_the_first_part_of_each_span_is_used(tmp_path: Path) -> None:
+    session = [[(label, motion(label, 8, n)) for label in ("idle", "walk")] for n in range(2)]
+    folder = write(tmp_path, session)
+    found = recorded.read(folder, largest=4 * 3 * 800)
+    assert "larger than" in found.notes[0]
+    assert sum(len(one.values) for one in found.recordings) == 800
+    assert [(p.label, len(p.values)) for p in pieces.of_spans(found.recordings)] == [
+        ("idle", 200),
+        ("walk", 200),
+    ] * 2
+    whole = recorded.read(folder).recordings[0].values
+    assert np.array_equal(found.recordings[0].values[200:], whole[400:600])
+
+
 def test_whole_recordings_are_held_back_where_each_label_is_in_two(tmp_path: Path) -> None:
     session = [[(label, motion(label, 4, n)) for label in ("idle", "walk")] for n in range(3)]
     found = problem.classify(recorded.read(write(tmp_path, session)), None)

@@ -200,7 +200,9 @@ def test_a_channel_is_estimated_from_the_others(tmp_path: Path, framework: str) 
 
     folder = write(tmp_path / "in", [[("", related(n))] for n in range(4)], units=["g", "g", "g", "mm"])
     options = ("--task", "regress", "--target", "c3", "--name", "load", "--framework", framework)
-    report = train(folder, tmp_path, *options, "--test", str(folder))
+    test = write(tmp_path / "other", [[("", related(n))] for n in range(10, 12)], units=["g", "g", "g", "mm"])
+    report = train(folder, tmp_path, *options, "--test", str(test))
+    assert report["test"]["r2"] > 0.5
     assert report["held_out"]["r2"] > 0.5
     assert report["held_out"]["mae"] < report["held_out"]["baselines"]["mae of the mean"] / 2
     values = related(77)

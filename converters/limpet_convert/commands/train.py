@@ -89,6 +89,8 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _print(report: dict[str, Any], wanted: job.Wanted) -> None:
     print(outcome.summary(report))
+    for line in report["advice"]:
+        print(line)
     print(f"report: {wanted.output / outcome.MARKDOWN}")
     if report["bundle"]:
         print(f"bundle: {report['bundle']}")
@@ -109,8 +111,13 @@ def _wanted(arguments: argparse.Namespace) -> job.Wanted:
         problems.append("--false-alarms: must be between 0 and 1")
     if arguments.target and arguments.task != "regress":
         problems.append("--target: is for --task regress")
-    if not arguments.folder.is_dir():
-        problems.append(f"{arguments.folder}: no such folder. Run: limpet record")
+    problems += [
+        f"{folder}: no such folder. Run: limpet record"
+        for folder in (arguments.folder, arguments.test)
+        if folder is not None and not folder.is_dir()
+    ]
+    if arguments.test and arguments.folder.is_dir() and arguments.test.resolve() == arguments.folder.resolve():
+        problems.append("--test: is the folder that is learned from. Name one with other recordings.")
     if problems:
         raise ConfigError(problems)
     return job.Wanted(

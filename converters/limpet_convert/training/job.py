@@ -270,6 +270,8 @@ def _package(  # noqa: PLR0913, PLR0917 - what goes into a bundle
         project_file.write_pieces(tested.pieces, scratch / "data" / "test")
         data |= {"test": "data/test", "seen": False}
     cut = windows.cut(tested.pieces, one.window, chosen.transforms, found.rate)
+    if not len(cut):
+        raise ConvertError(f"{wanted.test}: every span is shorter than a window of {one.size} samples")
     project_file.write_targets(tested.targets(cut), scratch / "data" / "targets.npy")
     data["targets"] = "data/targets.npy"
     version = wanted.version or _next_version(wanted.output, wanted.name)
@@ -351,6 +353,8 @@ def _test_problem(found: Problem, test: Session, wanted: Wanted) -> Problem:
         raise ConvertError(f"{wanted.test}: label {unknown[0]!r} is not in {wanted.folder}")
     if not tested:
         raise ConvertError(f"{wanted.test}: nothing has a label. Run: limpet label {wanted.test}")
+    if found.task == "anomaly" and all(piece.label for piece in tested):
+        raise ConvertError(f"{wanted.test}: nothing is normal. Record that too, to see how often it is reported.")
     return replace(found, pieces=tuple(tested), names=tuple(one.file for one in test.recordings), folds={})
 
 

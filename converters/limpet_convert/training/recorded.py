@@ -75,8 +75,11 @@ class Session:
         return [one.values[:, 0] for one in self.chosen([channel]).recordings]
 
 
-def read(folder: Path, channels: Sequence[str] = ()) -> Session:
-    """Read a folder of recordings, all channels of it or those named. ``ConvertError`` says what does not fit."""
+def read(folder: Path, channels: Sequence[str] = (), largest: int = LARGEST) -> Session:
+    """Read a folder of recordings, all channels of it or those named. ``ConvertError`` says what does not fit.
+
+    Of more than ``largest`` bytes of samples, the first part of each span is read.
+    """
     try:
         found = recordings.read(folder).recordings
     except UnreadableError as error:
@@ -90,10 +93,10 @@ def read(folder: Path, channels: Sequence[str] = ()) -> Session:
     incomplete = [one.file for one in found if not one.complete]
     if incomplete:
         notes.append(f"{', '.join(incomplete[:5])}: not ended by the recorder; used as far as it goes.")
-    thin = _share(found)
+    thin = min(1.0, largest / max(1, sum(4 * one.samples * len(one.channels) for one in found)))
     if thin < 1:
         notes.append(
-            f"The recordings are larger than {LARGEST >> 20} MiB: the first {thin:.0%} of each span is used."
+            f"The recordings are larger than {largest >> 20} MiB: the first {thin:.0%} of each span is used."
         )
     names = tuple(channels) or tuple(found[0].channels)
     columns = _columns(names, found[0].channels)
@@ -139,11 +142,6 @@ def _per_second(rate: float | None) -> str:
 def _rate(rates: Sequence[float]) -> float | None:
     """Return the median rate to three digits: a clock is never as good as a nominal rate."""
     return float(f"{float(np.median(rates)):.3g}") if rates else None
-
-
-def _share(found: Sequence[Recording]) -> float:
-    """Return which share of the samples fits into memory."""
-    return min(1.0, LARGEST / max(1, sum(4 * one.samples * len(one.channels) for one in found)))
 
 
 def _read(folder: Path, one: Recording, channels: Sequence[str], thin: float, notes: list[str]) -> Recorded:

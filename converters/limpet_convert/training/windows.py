@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from limpet.contracts.fields import WindowSpec
     from limpet_convert.training.pieces import Piece
 
-LARGEST = 256 << 20
+LARGEST = 64 << 20
 """Bytes of all windows of one setting."""
 MOST = 40_000
 _SMALL = 1e-6
