@@ -14,6 +14,7 @@ import pytest
 
 from limpet.contracts.messages import Reply
 from limpet.delivery.mqtt.incoming_commands import MOST
+from limpet.errors import ConfigError
 from limpet.reporters import mqtt
 from support import reports
 from support.broker import listener, mosquitto, wait_until
@@ -524,5 +525,5 @@ def test_the_documented_configuration_keeps_to_the_rules_of_the_service(
 
 
 def test_a_dialect_whose_broker_takes_no_other_topics_stands_alone() -> None:
-    with pytest.raises(ValueError, match="remove the other dialects"):
+    with pytest.raises(ConfigError, match="remove the other dialects"):
         mqtt.Config(url="mqtt://a", dialects={"json": {}, "azure_iot_hub": {}})
