@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,26 @@ def test_recordings_that_differ_in_channels_or_rate_are_refused(tmp_path: Path) 
 def test_a_folder_without_recordings_says_what_to_run(tmp_path: Path) -> None:
     with pytest.raises(ConvertError, match="Run: limpet record"):
         recorded.read(tmp_path)
+
+
+def test_a_folder_of_strangers_is_refused_before_it_fills_memory_or_the_terminal(tmp_path: Path) -> None:
+    folder = write(tmp_path, [[("idle", motion("idle", 2, 1))]])
+    [file] = folder.glob("*.csv")
+    file.write_bytes(gzip.compress(b"time,ax,ay,az\n" + b"0,0,0,0\n" * 1000))
+    with pytest.raises(ConvertError, match="is no CSV file"):
+        recorded.read(folder)
+    file.unlink()
+    file.symlink_to("/dev/zero")
+    with pytest.raises(ConvertError, match="symbolic link"):
+        recorded.read(folder)
+    found = recordings.read(folder)
+    found.recordings[0] = msgspec.structs.replace(found.recordings[0], channels=["\x1b[2J", "ay", "az"])
+    (folder / recordings.MANIFEST).write_bytes(recordings.encode(found))
+    with pytest.raises(ConvertError, match="printable characters"):
+        recorded.read(folder)
+    (folder / recordings.MANIFEST).write_bytes(b'{"format": 1, "recordings": [{"file": "../../etc/passwd"}]}')
+    with pytest.raises(ConvertError, match="could not be read"):
+        recorded.read(folder)
 
 
 def test_of_a_folder_that_is_too_large_the_first_part_of_each_span_is_used(tmp_path: Path) -> None:

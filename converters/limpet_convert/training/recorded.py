@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from limpet.errors import ConfigError, UnreadableError
 from limpet.recordings import folder as recordings
 from limpet.sources._recordings import load
+from limpet.untrusted import open_file
 from limpet_convert.errors import ConvertError
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ LARGEST_FILE = 256 << 20
 """Bytes of one CSV file."""
 LARGEST = 512 << 20
 """Bytes of all samples together, as float32."""
+_GZIP = b"\x1f\x8b"
 RATES = 0.05
 """Share by which the rates of two recordings may differ."""
 
@@ -120,6 +122,10 @@ def _columns(wanted: Sequence[str], names: Sequence[str]) -> list[int]:
 def _refuse_different(found: Sequence[Recording]) -> None:
     """Raise ``ConvertError`` where recordings have other channels, other rates, or some none."""
     first = found[0]
+    if strange := [name for name in (*first.channels, *first.units) if not name.isprintable()]:
+        raise ConvertError(
+            f"{first.file}: {strange[0]!r} is no name for a channel or unit; use printable characters"
+        )
     for other in found[1:]:
         if other.channels != first.channels:
             raise ConvertError(
@@ -147,8 +153,7 @@ def _rate(rates: Sequence[float]) -> float | None:
 def _read(folder: Path, one: Recording, channels: Sequence[str], thin: float, notes: list[str]) -> Recorded:
     try:
         path = recordings.path_of(folder, one)
-        if path.stat().st_size > LARGEST_FILE:
-            raise ConvertError(f"{path}: is larger than {LARGEST_FILE >> 20} MiB. Record in shorter files.")
+        _refuse(path)
         loaded = load(path, one.channels, None)
     except UnreadableError as error:
         raise ConvertError(str(error)) from error
@@ -182,6 +187,16 @@ def _read(folder: Path, one: Recording, channels: Sequence[str], thin: float, no
         spans = tuple(_first(span, thin) for span in spans) or (recordings.Span("all", 0, thin * one.seconds),)
         kept &= np.logical_or.reduce([(span.begin <= seconds) & (seconds < span.end) for span in spans])
     return Recorded(one.file, values[kept], seconds[kept], _moved(breaks, kept), spans if one.spans else ())
+
+
+def _refuse(path: Path) -> None:
+    """Raise ``ConvertError`` for a file that is too large, or that is compressed and so could become too large."""
+    if path.stat().st_size > LARGEST_FILE:
+        raise ConvertError(f"{path}: is larger than {LARGEST_FILE >> 20} MiB. Record in shorter files.")
+    with open_file(path) as file:
+        packed = file.read(len(_GZIP)) == _GZIP
+    if packed or path.suffix != ".csv":
+        raise ConvertError(f"{path}: is no CSV file; training reads those of limpet record")
 
 
 def _moved(breaks: set[int], kept: NDArray[np.bool_]) -> tuple[int, ...]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from limpet_convert.errors import ConvertError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from limpet_convert.training.fitting import Backend
 
@@ -16,10 +16,10 @@ NEEDS: dict[str, tuple[str, ...]] = {"torch": ("torch", "litert_torch"), "keras"
 """What each framework needs to train and to convert. The first that is installed is used."""
 
 
-def choose(wanted: str) -> Backend:
+def choose(wanted: str, needs: Mapping[str, Sequence[str]] = NEEDS) -> Backend:
     """Return a framework; if ``wanted`` is empty, the first one that is installed. ``ConvertError`` if none is."""
-    missing = {name: _missing(needs) for name, needs in NEEDS.items()}
-    there = [name for name in NEEDS if not missing[name]]
+    missing = {name: _missing(modules) for name, modules in needs.items()}
+    there = [name for name in needs if not missing[name]]
     if wanted and missing[wanted]:
         raise ConvertError(
             f"{missing[wanted][0]} is not installed. Run: pip install 'limpet[convert-{_extra(wanted)}]'"
