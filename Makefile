@@ -12,9 +12,6 @@ export PIP_ROOT_USER_ACTION := ignore
 PYTHON := .venv/bin/python
 SECONDS := 60
 TFLITE_PYTHON := .venv-tflite-runtime/bin/python
-# What can differ between the two TFLite runtimes, and between numpy 1 and 2.
-RUNTIME_TESTS := tests/runtimes $(patsubst %,tests/daemon/test_%.py,detector infer_command memory model_versions \
-	outside_stages processes recordings refusals swap takeover)
 PIP_INSTALL := -m pip install --quiet --no-input
 EDITABLE := --no-deps --no-build-isolation --editable .
 
@@ -28,9 +25,7 @@ venv: .venv/.dev ## first: make .venv, with all that working on Limpet needs
 
 .PHONY: test
 test: .venv/.dev tflite-runtime programs lint ## first: check everything: style, types, tests on both TFLite runtimes
-	@$(PYTHON) -m pytest -q
-	@if test -e .venv-tflite-runtime/.installed; \
-		then $(TFLITE_PYTHON) -m pytest -q $(RUNTIME_TESTS); fi
+	@tools/test.sh $(PYTHON) $(TFLITE_PYTHON)
 
 .PHONY: help
 help: ## first: list the targets

@@ -27,9 +27,13 @@ def free_port() -> int:
         return port
 
 
+PATIENCE = 40.0
+"""Seconds that a condition may take. It is far more than any of them needs: no test depends on a machine's speed."""
+
+
 def wait_until(condition: Callable[[], object], timeout: float = 10.0) -> None:
-    """Wait for a condition; an AssertionError says that it never came."""
-    deadline = time.monotonic() + timeout
+    """Wait for a condition, ``PATIENCE`` at least; an AssertionError says that it never came."""
+    deadline = time.monotonic() + max(timeout, PATIENCE)
     while not condition():
         assert time.monotonic() < deadline, "what was waited for did not happen"
         time.sleep(0.01)
