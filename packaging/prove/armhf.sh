@@ -15,7 +15,7 @@ locked() { sed -n "s/^\($1==[^ ]*\).*/\1/p" requirements/core.txt | head -n 1; }
 $python -m pip download --quiet --no-deps --only-binary=:all: --python-version 3.11 --implementation cp --abi cp311 \
     --abi none --platform manylinux2014_armv7l --platform manylinux_2_34_armv7l --platform linux_armv7l \
     --dest "$scratch/lock" "$(locked tflite-runtime)" "$(locked paho-mqtt)" "$(locked typing-extensions)" \
-    "$(locked tomli-w)" "$(locked tomlkit)" "$(locked shtab)" cobs==1.2.0
+    "$(locked tomli-w)" "$(locked shtab)" cobs==1.2.0
 ls dist/limpet-*.whl >/dev/null 2>&1 || packaging/wheelhouse.sh amd64
 for wheel in "$scratch"/lock/*.whl dist/limpet-*.whl; do $python -m zipfile -e "$wheel" "$site"; done
 

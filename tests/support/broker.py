@@ -28,7 +28,7 @@ def free_port() -> int:
 
 
 PATIENCE = 40.0
-"""Seconds that a condition may take. It is far more than any of them needs: no test depends on a machine's speed."""
+"""Seconds that a condition may take: far more than any needs, so that no test depends on speed."""
 
 
 def wait_until(condition: Callable[[], object], timeout: float = 10.0) -> None:
