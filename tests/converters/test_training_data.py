@@ -13,7 +13,7 @@ import pytest
 from limpet.contracts.fields import WindowSpec
 from limpet.recordings import folder as recordings
 from limpet_convert.errors import ConvertError
-from limpet_convert.training import pieces, problem, proposals, recorded, windows
+from limpet_convert.training import pieces, problem, project_file, proposals, recorded, windows
 from support.recorded_motion import RATE, motion, write
 
 if TYPE_CHECKING:
@@ -170,6 +170,14 @@ def test_rows_that_do_not_follow_each_other_get_windows_of_one_sample(tmp_path: 
     plan = proposals.plan(found, RATE)
     assert {one.size for one in plan.candidates} == {1}
     assert "1 sample" in plan.reasons[0]
+
+
+def test_what_is_kept_to_verify_with_has_a_share_of_every_piece_and_is_bounded() -> None:
+    whole = [pieces.Piece(np.zeros((length, 2), np.float32), "a", 0, 0) for length in (4000, 40, 5, 400)]
+    kept = project_file.excerpt(whole, 10, 5, most=100)
+    assert [len(piece.values) for piece in kept] == [455, 10, 50]
+    wide = [pieces.Piece(np.zeros((400, 200_000), np.float32), "a", 0, 0)]
+    assert len(project_file.excerpt(wide, 10, 5)[0].values) == 10 + 8 * 5  # 64 MiB of windows of 8 MB
 
 
 def test_normalise_divides_by_1_what_never_changes() -> None:

@@ -58,6 +58,10 @@ def test_a_model_that_guesses_is_no_better_than_chance_and_a_good_one_is() -> No
     assert scoring.fewest_chance(["a", "a", "b", "b"]) == pytest.approx(1 / 6)
 
 
+STEPS = fitting.steps(20)
+"""Batches of an epoch over twenty windows."""
+
+
 class Mean:
     """A model whose one weight moves to the mean of the targets, and then beyond."""
 
@@ -99,20 +103,30 @@ class Counting:
 
 def test_training_stops_early_and_keeps_the_best_weights() -> None:
     network = Network("mlp", (1, 2), 1, 4, "squared")
-    seen = Examples(np.zeros((20, 1, 2), np.float32), np.full((20, 1), 5, np.float32), np.ones(20, np.float32))
+    seen = Examples(
+        np.zeros((20, 1, 2), np.float32), np.full((20, 1), 5 * STEPS, np.float32), np.ones(20, np.float32)
+    )
     backend = Counting()
     fitted = fitting.fit(backend, network, seen, seen, Schedule(0.1, 50, 4, 1))
     assert (fitted.epoch, fitted.loss) == (5, 0.0)
-    assert backend.made[0].weight == 5.0
-    assert backend.made[0].steps == 9
+    assert backend.made[0].weight == 5.0 * STEPS
+    assert backend.made[0].steps == 9 * STEPS
+
+
+def test_few_windows_are_seen_several_times_in_an_epoch() -> None:
+    seen = Examples(np.zeros((20, 1, 1), np.float32), np.arange(20), np.ones(20, np.float32))
+    found = list(fitting.batches(seen, np.random.default_rng(1), noise=False))
+    assert len(found) >= fitting.FEWEST_STEPS
+    counts = np.bincount(np.concatenate([targets[weights > 0] for _, targets, weights in found]))
+    assert counts.max() - counts.min() <= 1
 
 
 def test_batches_have_one_size_and_fill_up_with_nothing() -> None:
-    seen = Examples(np.arange(40, dtype=np.float32).reshape(40, 1, 1), np.arange(40), np.ones(40, np.float32))
+    seen = Examples(np.arange(600, dtype=np.float32).reshape(600, 1, 1), np.arange(600), np.ones(600, np.float32))
     found = list(fitting.batches(seen, np.random.default_rng(1), noise=False))
-    assert [inputs.shape for inputs, _, _ in found] == [(BATCH, 1, 1)] * 2
+    assert [inputs.shape for inputs, _, _ in found] == [(BATCH, 1, 1)] * 19
     used = np.concatenate([targets[weights > 0] for _, targets, weights in found])
-    assert sorted(used.tolist()) == list(range(40))
+    assert sorted(used.tolist()) == list(range(600))
     for inputs, targets, _ in found:
         assert np.array_equal(inputs[:, 0, 0], targets)
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from limpet_convert.training.networks import Network
 
 BATCH = 32
-STEPS = 100
-"""Batches of an epoch, at most: of many windows, each epoch sees others."""
+FEWEST_STEPS, STEPS = 16, 100
+"""Batches of an epoch. Few windows are seen several times in it; of many windows, each epoch sees others."""
 _LEAST = 1e-7
 _JITTER, _SCALE = 0.05, 0.1
 """Noise added to a raw window, in standard deviations, and the share by which it is made larger or smaller."""
@@ -120,6 +120,11 @@ def fit(backend: Backend, network: Network, seen: Examples, held: Examples | Non
     return Fitted(model, epoch or schedule.epochs, best)
 
 
+def steps(windows: int) -> int:
+    """Return how many batches an epoch has."""
+    return min(STEPS, max(FEWEST_STEPS, -(-windows // BATCH)))
+
+
 def batches(
     seen: Examples, random: np.random.Generator, *, noise: bool
 ) -> Iterator[tuple[FloatArray, Array, FloatArray]]:
@@ -127,7 +132,9 @@ def batches(
 
     With ``noise``, each window is made a little larger or smaller and gets noise: the next sensor is not the same.
     """
-    order = random.permutation(len(seen))[: STEPS * BATCH]
+    wanted = steps(len(seen)) * BATCH
+    rounds = max(1, -(-FEWEST_STEPS * BATCH // len(seen)))
+    order = np.concatenate([random.permutation(len(seen)) for _ in range(rounds)])[:wanted]
     for start in range(0, len(order), BATCH):
         chosen = order[start : start + BATCH]
         weights = np.zeros(BATCH, np.float32)

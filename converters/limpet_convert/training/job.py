@@ -33,6 +33,7 @@ from limpet_convert.training.trainer import EPOCHS, Trainer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from limpet.contracts.data import FloatArray
     from limpet_convert.progress import Progress
     from limpet_convert.project import Variant
     from limpet_convert.training.fitting import Backend, Fitted
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from limpet_convert.training.proposals import Candidate
     from limpet_convert.training.recorded import Session
     from limpet_convert.training.search import Found
-    from limpet_convert.training.tasks import Lesson
+    from limpet_convert.training.tasks import Answers, Lesson
     from limpet_convert.training.trainer import Held
 
 VARIANTS: tuple[Variant, ...] = ("int8", "int16x8", "float")
@@ -74,13 +75,14 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Chosen:
-    """A trained setting. ``transforms`` are those of the bundle, ``decoder`` too."""
+    """A trained setting. ``transforms`` and ``decoder`` go into the bundle; ``answers`` are those of the folds."""
 
     candidate: Candidate
     network: Network
     fitted: Fitted
     transforms: list[dict[str, Any]]
     decoder: dict[str, Any]
+    answers: Answers
 
 
 def run(wanted: Wanted, progress: Progress, say: Callable[[str], object]) -> dict[str, Any]:
@@ -167,11 +169,15 @@ def _try(  # noqa: PLR0913, PLR0917 - what goes into a bundle
     folder.mkdir()
     with progress.step("measure"):
         held = course.held(candidate, range(course.problem.fold_count), EPOCHS)
-        figures = course.lesson.figures(course.answers(candidate, held))
+        answers = course.answers(candidate, held)
+        figures = course.lesson.figures(answers)
         points = curve.curve(course, candidate, held, EPOCHS) if course.lesson.curve else []
     report |= {"held_out": figures, "curve": points, "advice": curve.advice(points, figures)}
     with progress.step("train"):
-        chosen = _final(course, candidate, held, figures)
+        fitted, normalise = course.final(candidate, max(1, int(np.median(held.epochs))))
+    transforms = [*candidate.features.transforms, normalise]
+    decoder = course.lesson.decoder(figures)
+    chosen = Chosen(candidate, course.network(candidate), fitted, transforms, decoder, answers)
     report["setting"] = _setting(chosen, held)
     if not figures["better_than_chance"] and not wanted.force:
         report["why"] = f"The model is no better than {_guess(course.problem.task)}."
@@ -228,12 +234,6 @@ def _searched(found: Found[Candidate], usable: int) -> str:
     return f"Tried {tried} of {usable} settings. Chosen: {found.best.words}.{early}"
 
 
-def _final(course: Trainer, candidate: Candidate, held: Held, figures: dict[str, Any]) -> Chosen:
-    fitted, normalise = course.final(candidate, max(1, int(np.median(held.epochs))))
-    transforms = [*candidate.features.transforms, normalise]
-    return Chosen(candidate, course.network(candidate), fitted, transforms, course.lesson.decoder(figures))
-
-
 def _setting(chosen: Chosen, held: Held) -> dict[str, Any]:
     one = chosen.candidate
     return {
@@ -266,21 +266,25 @@ def _package(  # noqa: PLR0913, PLR0917 - what goes into a bundle
     project_file.write_pieces(seen, scratch / "data" / "calibration")
     tested = replace(found, pieces=tuple(seen))
     if test is not None:
-        tested = _test_problem(found, test, wanted)
+        whole = _test_problem(found, test, wanted)
+        some = project_file.excerpt(whole.pieces, one.size, one.hop, project_file.MOST_TESTED)
+        tested = replace(whole, pieces=tuple(some))
         project_file.write_pieces(tested.pieces, scratch / "data" / "test")
         data |= {"test": "data/test", "seen": False}
-    cut = windows.cut(tested.pieces, one.window, chosen.transforms, found.rate)
-    if not len(cut):
+    if not tested.pieces:
         raise ConvertError(f"{wanted.test}: every span is shorter than a window of {one.size} samples")
+    cut = windows.cut(tested.pieces, one.window, chosen.transforms, found.rate)
     project_file.write_targets(tested.targets(cut), scratch / "data" / "targets.npy")
     data["targets"] = "data/targets.npy"
     version = wanted.version or _next_version(wanted.output, wanted.name)
     tables = _tables(wanted, found, chosen, report, course.backend, version)
     tables["data"] = data
-    conversion = _converted(tables, scratch, progress)
+    conversion = _converted(tables, scratch, _normal(course, chosen), wanted.false_alarms, progress)
+    threshold = tables["bundle"]["decoder"].get("threshold")
+    if threshold is not None:
+        report["held_out"] = tasks.lesson(found, wanted.false_alarms, threshold).figures(chosen.answers)
     if test is not None:
-        lesson = tasks.lesson(tested, wanted.false_alarms, chosen.decoder.get("threshold"))
-        report["test"] = _tested(conversion, lesson, tested, cut)
+        report["test"] = _tested(conversion, tasks.lesson(tested, wanted.false_alarms, threshold), tested, cut)
     manifest = conversion.package(None)
     report["bundle"] = str(wanted.output / package.file_name(manifest))
     report["version"] = version
@@ -328,14 +332,37 @@ def _tables(  # noqa: PLR0913, PLR0917 - what a project file says
     }
 
 
-def _converted(tables: dict[str, dict[str, Any]], scratch: Path, progress: Progress) -> Conversion:
-    """Convert to the first variant that keeps what the float model does."""
+def _normal(course: Trainer, chosen: Chosen) -> FloatArray | None:
+    """Return all normal windows as the model gets them, of a task that has a threshold."""
+    if "threshold" not in chosen.decoder:
+        return None
+    normal = [piece for piece in course.problem.whole if not piece.label]
+    return windows.cut(normal, chosen.candidate.window, chosen.transforms, course.problem.rate).values
+
+
+def _converted(
+    tables: dict[str, dict[str, Any]],
+    scratch: Path,
+    normal: FloatArray | None,
+    false_alarms: float,
+    progress: Progress,
+) -> Conversion:
+    """Convert to the first variant that keeps what the float model does.
+
+    A threshold is raised until the variant itself keeps the rate of false alarms: rounding adds to its scores.
+    """
     file = scratch / project_file.NAME
     for variant in VARIANTS:
         tables["bundle"]["variant"] = variant
         tables["quantize"] = {"variants": [variant]}
         project_file.write(file, tables)
         conversion = Conversion(project.read(file), scratch, progress)
+        if normal is not None:
+            decoder = tables["bundle"]["decoder"]
+            outputs = compare.run(conversion.variant(variant), normal).values[0]
+            decoder["threshold"] = max(decoder["threshold"], tasks.threshold(outputs, normal, false_alarms))
+            project_file.write(file, tables)
+            conversion.project = project.read(file)
         if conversion.verify():
             return conversion
     raise ConvertError(f"{file.name}: no variant keeps what the float model does; see report.md")

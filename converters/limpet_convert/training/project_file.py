@@ -15,14 +15,17 @@ if TYPE_CHECKING:
     from limpet_convert.training.pieces import Piece
 
 NAME = "convert.toml"
-MOST = 1000
-"""Windows that are kept to calibrate and verify with."""
+MOST, MOST_TESTED = 1000, 10_000
+"""Windows that are kept to calibrate with, and to test with."""
+LARGEST = 64 << 20
+"""Bytes of those windows."""
 
 
-def excerpt(pieces: Sequence[Piece], size: int, hop: int) -> list[Piece]:
-    """Return about ``MOST`` windows of the pieces: of each piece the same share, from its begin, never none."""
+def excerpt(pieces: Sequence[Piece], size: int, hop: int, most: int = MOST) -> list[Piece]:
+    """Return about ``most`` windows of the pieces: of each piece the same share, from its begin, never none."""
     counts = [(len(piece.values) - size) // hop + 1 if len(piece.values) >= size else 0 for piece in pieces]
-    share = min(1.0, MOST / max(1, sum(counts)))
+    most = min(most, LARGEST // (4 * size * pieces[0].values.shape[1]) + 1)
+    share = min(1.0, most / max(1, sum(counts)))
     found = []
     for piece, count in zip(pieces, counts, strict=True):
         if count:

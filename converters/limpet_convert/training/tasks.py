@@ -217,9 +217,8 @@ class Anomaly:
         return Goal(prepared.reshape(len(prepared), -1))
 
     def answer(self, outputs: FloatArray, inputs: FloatArray, goal: Goal) -> FloatArray:  # noqa: ARG002
-        """Return the mean squared error of each window, ``(n, 1)``, as the decoder ``anomaly`` computes it."""
-        error = np.square(outputs - inputs.reshape(outputs.shape)).mean(axis=1)
-        return np.asarray(error[:, np.newaxis], np.float32)
+        """Return the score of each window, ``(n, 1)``."""
+        return reconstruction_error(outputs, inputs)[:, np.newaxis]
 
     def score(self, answers: FloatArray, targets: Array, loss: float) -> float:
         """Return the AUC if there are anomalies. Between equals, the setting that was proposed first is better."""
@@ -280,6 +279,16 @@ class Anomaly:
     def decoder(self, figures: dict[str, Any]) -> dict[str, Any]:
         """Return the one with the threshold."""
         return {"kind": "anomaly", "threshold": figures["threshold"]}
+
+
+def threshold(outputs: FloatArray, normal: FloatArray, false_alarms: float) -> float:
+    """Return the threshold for what a model makes of normal windows."""
+    return _threshold(reconstruction_error(outputs.reshape(len(normal), -1), normal), false_alarms)
+
+
+def reconstruction_error(outputs: FloatArray, inputs: FloatArray) -> FloatArray:
+    """Return the mean squared error of each window, as the decoder ``anomaly`` computes it: float32 ``(n,)``."""
+    return np.asarray(np.square(outputs - inputs.reshape(outputs.shape)).mean(axis=1), np.float32)
 
 
 def _threshold(normal: FloatArray, false_alarms: float) -> float:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from limpet_convert.errors import ConvertError
-from limpet_convert.training import mahalanobis, proposals, search, windows
-from limpet_convert.training.fitting import BATCH, STEPS, Examples, Fitted, Schedule, fit, loss
+from limpet_convert.training import fitting, mahalanobis, proposals, search, windows
+from limpet_convert.training.fitting import BATCH, Examples, Fitted, Schedule, fit, loss
 from limpet_convert.training.tasks import Answers
 
 if TYPE_CHECKING:
@@ -191,9 +191,9 @@ class Trainer:
         found: list[Candidate] = []
         spent = 0.0
         for candidate in candidates:
-            steps = min(STEPS, -(-len(self.windows(candidate)) // BATCH)) * EPOCHS
+            total = fitting.steps(len(self.windows(candidate))) * EPOCHS
             operations = 6 * BATCH * self.network(candidate).operations
-            spent += 0.6 * steps * (_STEP + operations / _SPEED) + 1.5 * self.backend.setup
+            spent += 0.6 * total * (_STEP + operations / _SPEED) + 1.5 * self.backend.setup
             if found and spent > budget:
                 break
             found.append(candidate)
