@@ -91,13 +91,13 @@ class _View:
     def open(self, monitor: Monitor, stop: Callable[[], None]) -> AbstractContextManager[object] | None:
         """Begin to show what the monitor shows. ``stop`` ends the daemon."""
         if self._prints:
-            from limpet.screen.console import ResultPrinter
+            from limpet.watch.console import ResultPrinter
 
             printer = ResultPrinter(monitor, sys.stdout.fileno(), stop)
             self.is_closed = lambda: printer.closed
             return printer
         if is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb":
-            from limpet.screen.console import StatusLine
+            from limpet.watch.console import StatusLine
 
             return StatusLine(monitor, sys.stdout.fileno())
         return None

@@ -13,11 +13,11 @@ from urllib.parse import urlsplit
 from limpet import config
 from limpet.errors import ConfigError, LimpetError, UsageError
 from limpet.option_values import positive
-from limpet.screen import plain
-from limpet.screen.inbox import Inbox
-from limpet.screen.state import Watched
 from limpet.terminal import is_terminal
 from limpet.untrusted import printable
+from limpet.watch import plain
+from limpet.watch.inbox import Inbox
+from limpet.watch.state import Watched
 
 if TYPE_CHECKING:
     import argparse
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from limpet.delivery.mqtt.broker_settings import BrokerSettings
-    from limpet.screen.state import Device
+    from limpet.watch.state import Device
 
 HELP = "Show what a running daemon does"
 GROUP = "look"
@@ -110,14 +110,14 @@ def _feed(arguments: argparse.Namespace, inbox: Inbox) -> AbstractContextManager
     """Connect to the daemon or to the broker. ``LimpetError`` says why that cannot be done."""
     where: str | None = arguments.where
     if where and "://" in where:
-        from limpet.screen.remote import RemoteFeed
+        from limpet.watch.remote import RemoteFeed
 
         return RemoteFeed(_broker(arguments, where), arguments.topic, _device(arguments.device), inbox)
     for option in ("device", "username", "password_file", "ca_file"):
         if getattr(arguments, option):
             name = option.replace("_", "-")
             raise UsageError(f"limpet watch: --{name} goes with a URL, such as mqtt://broker.local")
-    from limpet.screen import local
+    from limpet.watch import local
 
     file = Path(where) if where else config.usual()
     return local.LocalFeed(local.paths(config.read(file).device.state, file), file, inbox)
@@ -168,9 +168,9 @@ def _screen(svg: Path | None) -> Iterator[Callable[[Inbox, Watched], bool]]:
     from rich.console import Console
     from rich.live import Live
 
-    from limpet.screen.frame import View, frame
-    from limpet.screen.keys import keys
-    from limpet.screen.picture import save_svg
+    from limpet.watch.keys import keys
+    from limpet.watch.picture import save_svg
+    from limpet.watch.screen import View, frame
 
     console, view = Console(), View()
     last: tuple[int, object] | None = None

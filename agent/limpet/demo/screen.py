@@ -10,7 +10,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from limpet.screen import picture, words
+from limpet.watch import picture, words
 from limpet.wire.records import TIMED_STEPS
 
 if TYPE_CHECKING:

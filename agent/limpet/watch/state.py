@@ -2,7 +2,7 @@
 
 Messages may come from anyone who can publish at a broker. The topic decides what a message is about. A message
 that says otherwise shows nothing and is counted, as is one of another form or about one device too many. Texts are
-cleaned where they are drawn, see ``limpet.screen.words``.
+cleaned where they are drawn, see ``limpet.watch.words``.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from limpet.contracts.messages import (
     StatusMessage,
 )
 from limpet.errors import UnreadableError
-from limpet.screen import words
 from limpet.untrusted import reading
+from limpet.watch import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from limpet.screen.inbox import MOST_BYTES, Inbox, Received
-from limpet.screen.local import LARGEST_LINE, LocalFeed, paths
-from screen import messages as said
+from limpet.watch.inbox import MOST_BYTES, Inbox, Received
+from limpet.watch.local import LARGEST_LINE, LocalFeed, paths
 from support.broker import wait_until
+from watch import messages as said
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

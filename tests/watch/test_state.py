@@ -8,9 +8,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from limpet.screen import plain, state
-from limpet.screen.state import Watched
-from screen import messages as said
+from limpet.watch import plain, state
+from limpet.watch.state import Watched
+from watch import messages as said
 
 WALK = {"label": "walking", "score": 0.92, "top": [{"label": "walking", "score": 0.92}], "abstained": False}
 

@@ -10,12 +10,12 @@ from rich.console import Group
 from rich.panel import Panel
 from rich.text import Text
 
-from limpet.screen import plain, words
+from limpet.watch import plain, words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from limpet.screen.state import Device, Pipeline, Source, Watched
+    from limpet.watch.state import Device, Pipeline, Source, Watched
 
 STYLES = {"running": "bold green", "failed": "bold red", "waiting": "bold yellow", "starting": "yellow"}
 """By state. Other states are dim."""

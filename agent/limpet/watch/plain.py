@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from limpet.screen import words
+from limpet.watch import words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from limpet.contracts.messages import EventMessage
-    from limpet.screen.state import Device, Pipeline
+    from limpet.watch.state import Device, Pipeline
 
 SEPARATOR = " | "
 

@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from limpet.screen.frame import View, frame
-from limpet.screen.state import Watched
-from limpet.screen.words import cells
-from screen import messages as said
-from screen.test_state import WALK, after, damaged
+from limpet.watch.screen import View, frame
+from limpet.watch.state import Watched
+from limpet.watch.words import cells
+from watch import messages as said
+from watch.test_state import WALK, after, damaged
 
 
 def drawn(watched: Watched, width: int, height: int, view: View | None = None) -> list[str]:

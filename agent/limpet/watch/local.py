@@ -16,8 +16,8 @@ from msgspec import Meta
 from limpet.device import directories
 from limpet.device.unix_path import reachable
 from limpet.errors import LimpetError, UnreadableError
-from limpet.screen.inbox import Received
 from limpet.untrusted import printable, reading
+from limpet.watch.inbox import Received
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from limpet.screen.inbox import Inbox
+    from limpet.watch.inbox import Inbox
 
 LARGEST_LINE = 1 << 21
 RETRY = 0.25

@@ -17,8 +17,8 @@ import msgspec
 from limpet.contracts.messages import ResultMessage
 from limpet.device.logs import ERASE
 from limpet.errors import UnreadableError
-from limpet.screen import plain
-from limpet.screen.state import Watched, name_of
+from limpet.watch import plain
+from limpet.watch.state import Watched, name_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -17,7 +17,7 @@ from limpet.delivery.mqtt import reasons
 from limpet.delivery.mqtt.broker_settings import endpoint
 from limpet.delivery.mqtt.plain_client import CONNECT_TIMEOUT, plain_client
 from limpet.errors import TransportError
-from limpet.screen.inbox import Received
+from limpet.watch.inbox import Received
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessage
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from limpet.delivery.mqtt.broker_settings import BrokerSettings
     from limpet.delivery.mqtt.guarded_client import GuardedClient
-    from limpet.screen.inbox import Inbox
+    from limpet.watch.inbox import Inbox
 
 RETRY = 2.0
 """Seconds between two attempts to connect."""
