@@ -209,7 +209,11 @@ def parse(path: Path | str) -> tuple[str, dict[str, Any]]:
         from limpet.problems.locate import of_encoding
 
         raise ConfigFileError([of_encoding(path, error)]) from error
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (
+        msgspec.DecodeError,
+        RecursionError,
+        ValueError,
+    ) as error:  # ValueError: a number of thousands of digits
         from limpet.problems.locate import of_syntax
 
         raise ConfigFileError([of_syntax(path, text, str(error))]) from error
@@ -330,7 +334,10 @@ def _values(
         raise ValueError("use a path in quotes")
 
     def convert(value: Any, wanted: Any) -> Any:
-        return msgspec.convert(value, wanted, dec_hook=locate)
+        try:
+            return msgspec.convert(value, wanted, dec_hook=locate)
+        except ValueError as error:  # Python refuses to write a number of thousands of digits
+            raise msgspec.ValidationError("the number is too long") from error
 
     fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
     problems.extend(f"{where}.{key}: unknown key{suggest(key, fields)}" for key in table if key not in fields)

@@ -57,8 +57,8 @@ def toml(text: str, flag: str) -> Any:
     """Return a value written in TOML. ``ConfigError``."""
     try:
         return msgspec.toml.decode(f"value = {text}".encode())["value"]
-    except msgspec.DecodeError as error:
-        raise ConfigError([f"{flag}: {text!r} is not TOML: {error}"]) from error
+    except (msgspec.DecodeError, RecursionError, ValueError) as error:
+        raise ConfigError([f"{flag}: {text[:80]!r} is not TOML: {error}"]) from error
 
 
 def decoder(text: str) -> Any:

@@ -40,6 +40,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     work = tmp_path / "work"
     work.mkdir()
     (work / "site.toml").touch()
+    (work / "north hall").mkdir()
+    (work / "north hall" / "cold store.toml").touch()
     return work
 
 
@@ -70,6 +72,27 @@ def test_bash_completes(folder: Path, typed: str, completed: str) -> None:
         check=True,
     )
     assert (done.stdout.split(), done.stderr) == ([completed], "")
+
+
+@needs("bash")
+@pytest.mark.parametrize(
+    ("words", "completed"),
+    [
+        (["check", r"north\ h"], "north hall"),
+        (["record", "--output", "'north h"], "north hall"),
+        (["check", r"north\ hall/c"], "north hall/cold store.toml"),
+        (["run", '"north hall/c'], "north hall/cold store.toml"),
+    ],
+)
+def test_bash_completes_names_with_spaces(folder: Path, words: list[str], completed: str) -> None:
+    done = subprocess.run(
+        ["bash", "--norc", "-c", BASH, "bash", script(folder, "bash"), "limpet", *words],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (done.stdout, done.stderr) == (f"{completed}\n", "")
 
 
 @needs("fish")

@@ -144,6 +144,7 @@ def test_what_is_found_later_gets_its_place(tmp_path: Path) -> None:
         (b"\xef\xbb\xbfa = 1\r\n[b\r\n", "limpet.toml:2:3: not TOML: "),
         (b'a = 1\nb = "\xc3\xa4\xff"\n', "limpet.toml:2:7: not TOML: byte 0xff is not UTF-8; save it as UTF-8"),
         (b"x = " + b"[" * 5000, "limpet.toml:1:1: not TOML: "),
+        (b"a = 1\nb = -" + b"9" * 5000, "limpet.toml:2:6: not TOML: a number has thousands of digits"),
     ],
 )
 def test_what_is_not_toml_has_a_place(content: bytes, said: str, tmp_path: Path) -> None:
@@ -151,6 +152,12 @@ def test_what_is_not_toml_has_a_place(content: bytes, said: str, tmp_path: Path)
     with pytest.raises(ConfigFileError) as caught:
         config.read(tmp_path / "limpet.toml")
     assert f"{tmp_path}/{said}" in str(caught.value)
+
+
+def test_a_number_that_python_refuses_to_write_has_a_place(tmp_path: Path) -> None:
+    (tmp_path / "limpet.toml").write_text(f'[pipelines.p]\nmodel = "m"\nleast_speed = 0x{"f" * 5000}\n')
+    with pytest.raises(ConfigFileError, match=r"3:15: pipelines.p.least_speed is a number of more than 60 digits"):
+        config.read(tmp_path / "limpet.toml")
 
 
 @pytest.mark.parametrize(

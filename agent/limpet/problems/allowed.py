@@ -206,7 +206,10 @@ def _takes_number(info: Number, value: Any) -> bool:
         info.lt is None or value < info.lt,
         info.le is None or value <= info.le,
     )
-    return all(within) and not math.isnan(value)
+    try:
+        return all(within) and not math.isnan(value)
+    except OverflowError:  # more digits than a float can have
+        return False
 
 
 def _takes_text(info: inspect.StrType, value: Any) -> bool:

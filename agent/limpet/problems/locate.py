@@ -25,6 +25,8 @@ _MISSING = re.compile(r"[\w-]+(?=[: .,]|$)")
 _ABOUT_KEY = re.compile(r": unknown (?:key|table)")
 _AT = re.compile(r" \(at line (\d+), column (\d+)\)$")
 _AT_END = " (at end of document)"
+_TOO_LONG = "Exceeds the limit"
+_LONG_NUMBER = re.compile(r"(?<![0-9_])[0-9](?:_?[0-9]){999,}")
 _LONGEST_NAME = 1000
 _SECRET = re.compile(
     r"(?:pass|secret|token|credential)\w*(?<!_file)[\"']?\s*[=:]\s*|://(?=[^/@\s\"']*:[^/@\s\"']*@)", re.IGNORECASE
@@ -66,7 +68,12 @@ def locate(path: Path | str, text: str, sentences: Iterable[str]) -> list[Proble
 def of_syntax(path: Path | str, text: str, reason: str) -> Problem:
     """Return the problem of a text that is not TOML. ``reason`` is the parser's, with line and column."""
     message = f"not TOML: {_AT.sub('', reason).removesuffix(_AT_END)}"
-    if at := _AT.search(reason):
+    if reason.startswith(_TOO_LONG):
+        number = _LONG_NUMBER.search(text)
+        begin = number.start() if number else 0
+        line, column = text.count("\n", 0, begin) + 1, begin - text.rfind("\n", 0, begin)
+        message = "not TOML: a number has thousands of digits"
+    elif at := _AT.search(reason):
         line, column = int(at[1]), int(at[2])
     elif reason.endswith(_AT_END):
         line = text.rstrip().count("\n") + 1

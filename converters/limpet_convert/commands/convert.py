@@ -63,7 +63,7 @@ def main(arguments: argparse.Namespace) -> int:
 def _options(text: str) -> dict[str, Any]:
     try:
         found = tomllib.loads(f"options = {text}")["options"]
-    except tomllib.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ConfigError([f"--options: not a table of TOML, as '{{ shape = [100, 6] }}': {error}"]) from error
     if not isinstance(found, dict):
         raise ConfigError(["--options: must be a table, as '{ shape = [100, 6] }'"])
