@@ -38,6 +38,13 @@ def test_the_folder_that_is_learned_from_is_no_test(tmp_path: Path, capsys: pyte
     assert "--test: is the folder that is learned from" in capsys.readouterr().err
 
 
+def test_a_bundle_that_exists_is_not_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = write(tmp_path / "in", [[("idle", motion("idle", 2, 1))]])
+    (tmp_path / "motion-3.limpet").touch()
+    assert cli.main(["train", str(folder), "--output", str(tmp_path), "--version", "3"]) == 78
+    assert "motion-3.limpet exists" in capsys.readouterr().err
+
+
 def test_without_a_framework_it_is_said_what_to_install() -> None:
     none = {"torch": ("no_such_module",), "keras": ("no_such_module",)}
     with pytest.raises(ConvertError, match=r"Run: pip install 'limpet\[convert-torch\]'"):

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 from limpet.errors import ConfigError
 from limpet_convert.progress import Progress
@@ -81,7 +82,7 @@ def main(arguments: argparse.Namespace) -> int:
         print("Interrupted. No bundle was written.", file=sys.stderr)
         raise
     if arguments.json:
-        print(json.dumps(report))
+        print(msgspec.json.encode(report).decode())  # NaN as null, which JSON has
     else:
         _print(report, wanted)
     return 0 if report["bundle"] else 1
@@ -109,6 +110,9 @@ def _wanted(arguments: argparse.Namespace) -> job.Wanted:
     ]
     if not 0 < arguments.false_alarms < 1:
         problems.append("--false-alarms: must be between 0 and 1")
+    there = arguments.output / f"{arguments.name}-{arguments.version}.limpet"
+    if arguments.version is not None and there.exists():
+        problems.append(f"--version: {there} exists. Leave --version out, or use a higher one.")
     if arguments.target and arguments.task != "regress":
         problems.append("--target: is for --task regress")
     problems += [

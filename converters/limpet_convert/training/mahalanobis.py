@@ -1,7 +1,7 @@
 """Mahalanobis' distance as one dense layer whose reconstruction error is the distance. Pure functions.
 
-The layer computes x + W x, where W whitens what is normal. Its mean squared error to its input is |W x|^2 / d, the
-squared distance by the number of elements, which the decoder ``anomaly`` computes as for any autoencoder.
+The layer computes x + W x, where W whitens what is normal. Its mean squared error to its input is |W x|^2 / d: the
+squared distance divided by the number of elements. The decoder ``anomaly`` computes it as for any autoencoder.
 """
 
 from __future__ import annotations

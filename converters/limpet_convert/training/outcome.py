@@ -36,7 +36,7 @@ def description(found: Problem, one: Candidate) -> str:
         return f"Estimates {found.target} from windows of {window}"
     if found.task == "anomaly":
         return f"Reports windows of {window} that are not normal"
-    return f"Tells {', '.join(found.labels)} apart in windows of {window}"
+    return f"Recognises {', '.join(found.labels)} in windows of {window}"
 
 
 def data_line(report: dict[str, Any]) -> str:

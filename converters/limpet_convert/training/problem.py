@@ -253,11 +253,11 @@ def leaking(recordings: Sequence[Recorded], channels: Sequence[str]) -> list[str
         for column, name in enumerate(channels)
         if (inside[:, column] < _STILL * max(1.0, float(np.abs(means[:, column]).max()))).all()
         and whole[column] > _STILL
-        and _tells(means[:, column], [piece.label for piece in found])
+        and _separates(means[:, column], [piece.label for piece in found])
     ]
 
 
-def _tells(values: FloatArray, labels: Sequence[str]) -> bool:
+def _separates(values: FloatArray, labels: Sequence[str]) -> bool:
     """Whether each value belongs to one label."""
     of_value = defaultdict[float, set[str]](set)
     for value, label in zip(np.round(values, 6).tolist(), labels, strict=True):

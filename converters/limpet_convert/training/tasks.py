@@ -85,7 +85,7 @@ def lesson(problem: Problem, false_alarms: float, threshold: float | None = None
 
 @dataclass(frozen=True)
 class Classify:
-    """Tell labels apart."""
+    """Recognise labels."""
 
     problem: Problem
     loss: Loss = "cross_entropy"

@@ -210,6 +210,10 @@ class Trainer:
         goal = self.lesson.goal(prepared, targets, seen)
         examples = _examples(prepared, goal.values, seen, self.lesson.loss)
         fitted = self._fit(candidate, self.network(candidate), examples, None, epochs)
+        if not np.isfinite(fitted.model.predict(prepared[:BATCH])).all():
+            raise ConvertError(
+                "training diverged: the model gives values that are not numbers. Check the recordings."
+            )
         if (goal.scale, goal.offset) != (1.0, 0.0):
             kernel, bias = fitted.model.last()
             scale, offset = np.float32(goal.scale), np.float32(goal.offset)

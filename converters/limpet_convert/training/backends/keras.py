@@ -41,7 +41,7 @@ class Keras:
 
 
 class KerasModel:
-    """A network and its optimizer. Every batch has one size: another one would be compiled anew."""
+    """A network and its optimizer. Every batch has one size: for another one, Keras would compile again."""
 
     def __init__(self, keras: Any, network: Network, rate: float) -> None:
         self._network = network
