@@ -110,6 +110,13 @@ def test_tab_shows_the_next_device() -> None:
     assert "press-07" in drawn(watched, 80, 24, view)[0]
 
 
+def test_two_lines_have_room_for_no_more_than_the_first_pipeline() -> None:
+    watched = after(
+        ("health/motion", said.pipeline_health()), ("health/other", said.pipeline_health(pipeline="other"))
+    )
+    assert len(drawn(watched, 80, 2)) == 2
+
+
 @settings(max_examples=30)
 @given(st.lists(damaged(), max_size=8), st.integers(1, 120), st.integers(1, 40))
 def test_no_message_breaks_the_screen_of_any_size(

@@ -90,6 +90,11 @@ def test_a_batch_of_results_counts_each_of_them() -> None:
         ("result/mot\x1bion", said.result(1, WALK, pipeline="mot\x1bion")),
         ("result/a/b", said.result(1, WALK, pipeline="a/b")),
         ("model/motion/desired", b"{}"),
+        ("result/motion", said.result(10**400, WALK)),
+        ("health/motion", said.pipeline_health(results=10**400)),
+        ("health/motion", said.pipeline_health(time="2026-11-28T12:00:00")),  # in no time zone
+        ("event/motion", said.event("gap", time="0001-01-01T00:00:00+14:00")),
+        ("event/motion", said.event("gap", time="9999-12-31T23:59:59-14:00")),
         ("", b""),
     ],
 )

@@ -90,6 +90,10 @@ def test_a_curve_rises_from_the_smallest_to_the_largest_value() -> None:
     assert words.curve([-1, 0.5, 9], 0.0, 1.0) == "▁▅█"
 
 
+def test_a_value_that_is_infinitely_far_above_the_scale_is_at_its_top() -> None:
+    assert words.curve([1e308], 0.0, 1e-308) == "█"
+
+
 @given(st.text(alphabet=st.characters(exclude_categories=["C", "Z"])), st.integers(0, 30))
 def test_a_text_is_fitted_into_columns_wide_characters_included(text: str, width: int) -> None:
     assert words.cells(words.fitted(text, width)) <= width

@@ -141,7 +141,7 @@ def _blocks(
         return []
     least = min(LEAST, height)
     shown = min(len(chosen), max((height - (1 if count * least > height else 0)) // least, 1))
-    hidden = count - shown
+    hidden = count - shown if height > 1 else 0
     room = height - bool(hidden)
     blocks: list[Panel | Text] = []
     for place, pipeline in enumerate(chosen[:shown]):

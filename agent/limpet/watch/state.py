@@ -51,6 +51,8 @@ SPACING = 0.1
 """Seconds between two of those."""
 OVERTAKEN = 5.0
 """Seconds by which a health message can be late. If it is older, the device's clock was set."""
+_YEARS = range(1900, 9999)
+_LARGEST_COUNT = 1 << 53
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """As ``limpet.config.Identifier``."""
 
@@ -256,7 +258,22 @@ def read(device: str, topic: str, payload: bytes) -> tuple[str, Iterable[Content
     for message in messages:
         if message.device != device or name_of(message) != name:
             raise UnreadableError(f"a message on {topic} is about something else")
+        if not _is_believable(message):
+            raise UnreadableError(f"a message on {topic} has a time or a count that no device sends")
     return name, messages
+
+
+def _is_believable(message: Content) -> bool:
+    """Whether times can be converted and compared, and counts be divided."""
+    times = [] if isinstance(message, StatusMessage) else [message.time]
+    counts: list[int] = []
+    if isinstance(message, ResultMessage):
+        counts = [message.sequence]
+    elif isinstance(message, PipelineHealth):
+        counts = [message.results, *(stage.count for stage in message.latency_us.values())]
+    return all(time.tzinfo is not None and time.year in _YEARS for time in times) and all(
+        0 <= count <= _LARGEST_COUNT for count in counts
+    )
 
 
 def name_of(message: Content) -> str:

@@ -150,8 +150,8 @@ def curve(values: Iterable[float], low: float | None = None, high: float | None 
     size = high - low
     if not math.isfinite(size) or size <= 0:
         return BARS[0] * len(finite)
-    places = ((value - low) / size for value in finite)
-    return "".join(BARS[min(max(int(place * len(BARS)), 0), len(BARS) - 1)] for place in places)
+    places = (min(max((value - low) / size, 0.0), 1.0) for value in finite)  # far outside, it is infinite
+    return "".join(BARS[min(int(place * len(BARS)), len(BARS) - 1)] for place in places)
 
 
 def bar(share: float, width: int) -> str:
