@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING, Any
+import tempfile
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,8 +20,7 @@ from limpet.cli import main
 from support.broker import wait_until
 from support.daemon import Consumer, daemon, missing
 
-if TYPE_CHECKING:
-    from pathlib import Path
+IN_MEMORY = "/dev/shm"  # noqa: S108 - a file system whose dates have 64 bits
 
 
 def limpet(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -118,3 +120,40 @@ def test_a_model_that_no_pipeline_can_take_is_not_pinned(
     stored.write_text(stored.read_text().replace('"motion"', '"motion@2"'))
     assert main(["model", "use", "motion-1", str(stored)]) == 1
     assert 'pipelines.one.model names a version itself. Write model = "motion" there' in capsys.readouterr().err
+
+
+def test_what_lies_in_the_store_does_not_keep_the_list_from_being_shown(
+    stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = tmp_path / "state" / "models"
+    (tmp_path / "secret").write_text("key")
+    (store / "other-1.limpet").symlink_to(tmp_path / "secret")
+    (store / f"other-{'9' * 60}.limpet").touch()
+    os.utime(store / "motion-1.limpet", (-(10**9), -(10**9)))
+    os.mkfifo(store / "other-3.limpet")
+    rows = listed(stored, capsys)
+    assert rows[1]["problem"].endswith(
+        "is a link to a file that is no model: its name does not end in .limpet or .tflite"
+    )
+    assert rows[2]["problem"] == ""
+
+
+@pytest.mark.skipif(not os.access(IN_MEMORY, os.W_OK), reason="other file systems have no such dates")
+def test_a_date_that_no_calendar_has_is_shown_as_the_last_one(
+    stored: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tempfile.TemporaryDirectory(dir=IN_MEMORY) as folder:
+        bundle = Path(folder) / "motion-2.limpet"
+        shutil.move(stored.parent / "state/models/motion-2.limpet", bundle)
+        os.utime(bundle, (1e14, 1e14))
+        (stored.parent / "state/models/motion-2.limpet").symlink_to(bundle)
+        assert listed(stored, capsys)[2]["modified"] == "9999-12-31T23:59:59Z"
+
+
+def test_other_choices_that_are_lost_are_not_lost_in_silence(
+    stored: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (stored.parent / "state" / "pins.json").write_text('{"pins": {"other": 3}')
+    assert main(["model", "use", "motion-1", str(stored)]) == 0
+    assert "pins.json could not be read" in capsys.readouterr().err
+    assert (stored.parent / "state" / "pins.json.damaged").exists()

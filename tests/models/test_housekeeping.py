@@ -261,7 +261,6 @@ def test_a_fifo_among_the_models_holds_up_nothing(tmp_path: Path) -> None:
     assert clean(wanted(tmp_path, "motion")) == []
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def nested(folder: Path, depth: int) -> None:
     """Make folders in each other, deeper than a path can be long, as a worker can in its cache."""
     code = "import os\nfor _ in range({}):\n os.mkdir('d'); os.chdir('d')\nopen('file', 'w').close()"
@@ -281,6 +280,7 @@ def test_folders_nested_without_end_are_measured_and_deleted(tmp_path: Path) -> 
     assert tmp_path.exists()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 def test_as_root_it_works_as_the_owner_of_the_state_directory(tmp_path: Path) -> None:
     store(tmp_path, "motion-1", "spare-8")
     state = tmp_path / "state"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 import time
 from datetime import datetime, timezone
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from limpet import config
+from limpet.deployment.local import examined
 from limpet.device import boot, state_files
 from limpet.doctor.check import inspect
 from limpet.errors import ConfigError, LimpetError
-from limpet.models import bundle, history, pins, store
-from limpet.untrusted import printable, reading
+from limpet.models import history, pins, store
+from limpet.untrusted import printable
 from limpet.wording import listed, suggest
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ _USE = "Choose the version of a model that runs."
 
 PATIENCE = 30.0
 """Seconds that the daemon may take until the chosen version runs."""
+_LATEST = 253_402_300_799
+"""The last second of the year 9999."""
 _MODEL = re.compile(
     r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,63}?)(?:[-@](?P<version>[0-9]{1,15}|newest|previous))?(?:\.limpet)?"
 )
@@ -111,8 +115,10 @@ def rows_of(wanted: Config) -> list[Row]:
     rows = []
     for name, versions in store.stored(wanted.models).items():
         for version, path in sorted(versions.items(), reverse=True):
-            status = path.stat()
-            modified = datetime.fromtimestamp(status.st_mtime, timezone.utc).replace(microsecond=0)
+            try:
+                status = path.stat()
+            except OSError:  # deleted meanwhile
+                continue
             rows.append(
                 Row(
                     name,
@@ -121,11 +127,16 @@ def rows_of(wanted: Config) -> list[Row]:
                     pinned.get(name) == version,
                     users.get(name, []),
                     status.st_size,
-                    modified,
+                    _moment(status.st_mtime),
                     _problem(path, name, version),
                 )
             )
     return rows
+
+
+def _moment(seconds: float) -> datetime:
+    """Return a Unix time. Anybody who can write to the store chooses it, so it may be no date at all."""
+    return datetime.fromtimestamp(min(max(0, int(seconds)), _LATEST), timezone.utc)
 
 
 def _users(wanted: Config) -> dict[str, list[str]]:
@@ -147,11 +158,9 @@ def _state(name: str, version: int, ran: Mapping[str, Runs]) -> str:
 
 def _problem(path: Path, name: str, version: int) -> str:
     """Return what is wrong with a bundle of the store, if something is."""
-    try:
-        with reading(str(path)):
-            found = bundle.examine(path)
-    except LimpetError as error:
-        return str(error)
+    found = examined(path)
+    if found.problem:
+        return found.problem
     if (found.name, found.version) != (name, version):
         return f"{path.name} holds {found.name} version {found.version}"
     return ""
@@ -176,18 +185,14 @@ def _table(rows: list[Row]) -> list[str]:
 def _use(arguments: argparse.Namespace, wanted: Config) -> int:
     state = wanted.device.state
     name, version = _chosen(arguments, wanted)
-    pinned = pins.read(state)
-    changed = {key: value for key, value in pinned.items() if key != name}
-    if version is not None:
-        changed[name] = version
     pipelines = [one for one in _users(wanted).get(name, []) if name in wanted.pipelines[one].models]
     if not pipelines:
         raise LimpetError(_unused(name, wanted))
-    _refuse_problems(pins.applied(wanted, changed), pipelines)
+    _refuse_problems(pins.applied(wanted, _changed(pins.read(state), name, version)), pipelines)
     pid = boot.holder(state)
     state_files.become_owner(state)
     try:
-        pins.write(state, changed)
+        pins.write(state, _changed(pins.read(state, _warn), name, version))
     except OSError as error:
         raise LimpetError(f"{state / pins.NAME}: {error.strerror}. Run: sudo limpet model use ...") from error
     what = f"{name} is pinned to version {version}" if version is not None else f"{name} is not pinned"
@@ -196,6 +201,16 @@ def _use(arguments: argparse.Namespace, wanted: Config) -> int:
         return 0
     print(f"{what}. The daemon reads its configuration again")
     return _reload(pid, state, pipelines, name, version if version is not None else _newest(wanted, name))
+
+
+def _changed(pinned: Mapping[str, int], name: str, version: int | None) -> dict[str, int]:
+    """Return the pins with this one; without it if there is no version."""
+    others = {key: value for key, value in pinned.items() if key != name}
+    return others if version is None else {**others, name: version}
+
+
+def _warn(problem: str) -> None:
+    print(printable(f"warning: {problem}"), file=sys.stderr)
 
 
 def _chosen(arguments: argparse.Namespace, wanted: Config) -> tuple[str, int | None]:

@@ -87,17 +87,27 @@ def lock(state: Path, damaged: Callable[[str], object] = warn) -> IO[bytes] | No
 
 
 def holder(state: Path) -> int | None:
-    """Return the process that has claimed a state directory, ``None`` if there is none or it cannot be known."""
+    """Return the process that has claimed a state directory, ``None`` if there is none or it cannot be known.
+
+    The owner of the directory says which file is the lock, so this may be any process that has locked a file of
+    that user. A process of another user must not be sent a signal for it.
+    """
+    path = state / "lock"
+    if not state_files.is_regular(path):
+        return None
     try:
-        status = (state / "lock").stat()
+        status = path.lstat()
         locks = Path("/proc/locks").read_text(encoding="ascii")
     except (OSError, UnicodeDecodeError):
         return None
+    device = f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}"
+    found: dict[str, int] = {}
     for line in locks.splitlines():
         fields = line.split()
-        if fields[1:2] == ["FLOCK"] and fields[5].endswith(f":{status.st_ino}"):
-            return int(fields[4])
-    return None
+        if fields[1:2] == ["FLOCK"] and fields[5].endswith(f":{status.st_ino}") and int(fields[4]) > 0:
+            found[fields[5].rpartition(":")[0]] = int(fields[4])
+    # Some file systems have another device number there. Numbers of files repeat on other file systems.
+    return found.get(device, next(iter(found.values()), None))
 
 
 def next_boot(state: Path, damaged: Callable[[str], object] = warn) -> str:

@@ -199,9 +199,12 @@ def give_to_owner(folder: Path) -> None:
 
 
 def become_owner(folder: Path) -> None:
-    """If root runs this, go on as the owner of a folder: that user may have put links into it."""
+    """If root runs this, go on as the owner of a folder for good: that user may have put links into it.
+
+    Nothing of root stays, not even the right to send a signal to a process of root.
+    """
     owner = folder.stat() if folder.is_dir() else None
     if os.geteuid() == 0 and owner and owner.st_uid:
         os.setgroups([])
-        os.setegid(owner.st_gid)
-        os.seteuid(owner.st_uid)
+        os.setresgid(owner.st_gid, owner.st_gid, owner.st_gid)
+        os.setresuid(owner.st_uid, owner.st_uid, owner.st_uid)
