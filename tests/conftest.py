@@ -1,0 +1,7 @@
+"""Settings of all tests."""
+
+from hypothesis import HealthCheck, settings
+
+# How fast a machine is, or what else it does, is no fault of the code.
+settings.register_profile("limpet", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("limpet")

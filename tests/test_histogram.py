@@ -5,7 +5,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.histogram import BUCKETS, bounds, bucket_of, merge, quantile
@@ -13,10 +13,8 @@ from limpet.inference.latency import Latency, buckets_of
 from limpet.wire.records import TIMED_STEPS
 
 durations = st.integers(-(2**63), 2**63 - 1) | st.integers(-5, 10**9)
-patient = settings(deadline=None)
 
 
-@patient
 @given(durations)
 def test_a_duration_lies_within_the_bounds_of_its_bucket(value: int) -> None:
     bucket = bucket_of(value)
@@ -34,7 +32,6 @@ def test_buckets_join_without_a_hole_and_are_a_sixteenth_wide_at_most() -> None:
         assert high - low <= max(1, low / 16)
 
 
-@patient
 @given(st.lists(durations, min_size=1))
 def test_many_at_once_fall_into_the_buckets_of_each_alone(values: list[int]) -> None:
     assert buckets_of(np.array(values, np.int64)).tolist() == [bucket_of(value) for value in values]
@@ -47,7 +44,6 @@ def test_many_at_once_around_every_edge() -> None:
     assert buckets_of(np.array(values, np.int64)).tolist() == [bucket_of(value) for value in values]
 
 
-@patient
 @given(st.lists(st.integers(0, 10**10), min_size=1), st.floats(0, 1))
 def test_a_quantile_is_off_by_half_a_bucket_at_most(values: list[int], q: float) -> None:
     found = quantile(Counter(bucket_of(value) for value in values), q)

@@ -52,13 +52,13 @@ def frames(draw: st.DrawFn) -> tuple[Array, int, int]:
     return values, draw(st.integers(0, 65535)), draw(st.integers(0, 2**32 - 1))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(frame=frames())
 def test_same_bytes_as_the_agent(encoder: Encoder, frame: tuple[Array, int, int]) -> None:
     assert encoder.encode(*frame) == cobs.encode(*frame)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(frame=frames())
 def test_the_agent_reads_it(encoder: Encoder, frame: tuple[Array, int, int]) -> None:
     values, sequence, time_us = frame

@@ -94,7 +94,7 @@ def test_what_is_no_sample_is_not_found(data: bytes) -> None:
 
 
 @given(st.binary(max_size=400))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_any_bytes_may_come(data: bytes) -> None:
     found = _channels.find(data)
     assert found is None or found.rows > 0

@@ -197,7 +197,7 @@ def test_a_stream_that_ends_too_early_or_is_damaged_is_one_line(model: Path) -> 
         assert says in said
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given_by_hypothesis(st.data())
 def test_no_bytes_crash_who_serves_them(data: st.DataObject) -> None:
     frames = [

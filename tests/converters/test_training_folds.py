@@ -6,7 +6,7 @@ from collections import defaultdict
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet_convert.training import folds, pieces
@@ -16,7 +16,6 @@ WINDOWS = st.lists(st.tuples(st.sampled_from("abcd"), st.integers(0, 9)), min_si
 
 
 @given(WINDOWS)
-@settings(deadline=None)
 def test_no_recording_is_in_two_folds_and_every_label_can_be_learned_in_each(
     windows: list[tuple[str, int]],
 ) -> None:
@@ -47,7 +46,6 @@ def test_labels_are_spread_evenly() -> None:
     st.integers(2, 6),
     st.integers(0, 10),
 )
-@settings(deadline=None)
 def test_blocks_of_one_recording_share_no_sample_and_keep_a_gap(
     spans: list[tuple[str, int]], count: int, gap: int
 ) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.contracts.data import FloatArray, TensorSpec
@@ -19,7 +19,6 @@ from support.stages import decoded, output_spec
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-patient = settings(deadline=None)
 scores = st.lists(st.floats(-50, 50, width=32) | st.sampled_from([0.0, 0.5, 1.0]), min_size=2, max_size=40)
 
 
@@ -57,7 +56,6 @@ def test_it_abstains_below_the_threshold_and_still_shows_what_it_saw(threshold: 
     assert found.top == [ScoredLabel("walk", 0.5)]
 
 
-@patient
 @given(scores, st.integers(1, 45), st.sampled_from(["none", "softmax", "sigmoid"]))
 def test_top_k_is_the_sorted_scores_the_earlier_of_equals_first(
     values: list[float], k: int, activation: str
@@ -207,7 +205,6 @@ def verdicts(decoder: anomaly.AnomalyDecoder, scores: Sequence[float]) -> str:
     return "".join("A" if decoded(decoder, [row(score)], [row(0.0)]).anomalous else "." for score in scores)
 
 
-@patient
 @given(
     st.lists(st.tuples(st.floats(-100, 100, width=32), st.floats(-100, 100, width=32)), min_size=1, max_size=30)
 )

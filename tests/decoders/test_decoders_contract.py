@@ -298,7 +298,7 @@ def spoilt(tensors: list[FloatArray], edits: list[tuple[int, float]]) -> list[Fl
 
 
 @working
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(calls=st.lists(st.tuples(edits, edits), min_size=1, max_size=3))
 def test_whatever_the_model_gives_the_output_conforms(
     case: Case, calls: list[tuple[list[tuple[int, float]], list[tuple[int, float]]]]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.contracts.data import Cut, FloatArray, TensorSpec
@@ -179,7 +179,6 @@ def boxes(draw: st.DrawFn) -> Truth:
     return draw(st.sampled_from(LABELS)), 0.0, (left / 16, top / 16, right / 16, bottom / 16)
 
 
-@settings(deadline=None)
 @given(st.lists(boxes(), max_size=20), st.sampled_from([0.0, 0.3001, 0.4501, 0.8001, 1.0]))
 def test_what_is_left_out_is_what_the_definition_leaves_out(found: list[Truth], overlap: float) -> None:
     scored = [(label, (40 - number) / 40, box) for number, (label, _, box) in enumerate(found)]
@@ -196,7 +195,6 @@ def test_boxes_of_a_cut_lie_where_they_do_in_the_sources_picture() -> None:
     assert [one.box for one in found.detections] == [(0.625, 0.0625, 0.75, 0.1875)]
 
 
-@settings(deadline=None)
 @given(anything, st.sampled_from(["yolov5", "yolov8", "end2end", "ssd"]), st.sampled_from(["none", "sigmoid"]))
 def test_garbage_gives_boxes_that_are_boxes(values: list[float], layout: str, activation: str) -> None:
     outputs = processed([], 0) if layout == "ssd" else [table(layout, [])]

@@ -350,7 +350,7 @@ class Model:
         self._place.outbox.close()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(steps=STEPS, fresh_first=st.booleans())
 def test_nothing_is_lost_whatever_happens(
     tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[str, int]], *, fresh_first: bool

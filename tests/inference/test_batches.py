@@ -94,7 +94,7 @@ HYSTERESIS = {"kind": "anomaly", "threshold": 2.0, "release": 1.0, "rise": 2, "f
         {"window": WindowSpec(size=1, hop=2)},
     ],
 )
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     sizes=st.lists(st.tuples(st.integers(1, 200), st.booleans()), min_size=1, max_size=5),
     every=st.integers(1, 3),

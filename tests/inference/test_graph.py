@@ -421,7 +421,7 @@ def test_a_cell_runs_as_it_is_assigned_one_pipeline_joins_two_sources_and_feeds_
 steps = st.lists(st.tuples(st.integers(0, 1), st.integers(1, 30)), min_size=1, max_size=60)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(steps, st.integers(1, 50))
 def test_joined_samples_are_those_of_a_naive_join(steps: list[tuple[int, int]], tolerance: int) -> None:
     join = Join(["a", "b"], [LEFT, replace(LEFT, channels=("y",))], tolerance / 1000, patience=10)
@@ -459,7 +459,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("swap")
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     spec=st.builds(WindowSpec, size=st.integers(1, 5), hop=st.integers(1, 7))
     | st.builds(

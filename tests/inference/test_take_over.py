@@ -67,7 +67,7 @@ ENDS = st.lists(st.integers(0, COUNT), max_size=12)
 
 @pytest.mark.parametrize("every", [1, 3])
 @pytest.mark.parametrize("window", WINDOWS, ids=str)
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(ends=ENDS, at=st.integers(0, 12))
 def test_no_window_is_lost_and_none_comes_twice(
     folder: Path, window: dict[str, Any], every: int, ends: list[int], at: int

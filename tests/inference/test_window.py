@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.contracts.data import Samples, SampleSpec, empty_samples
@@ -160,10 +160,8 @@ time_rules = {
     "hop_seconds": st.sampled_from([None, 0.01, 0.02, 0.05, 0.12]),
     **gap_rules,
 }
-patient = settings(deadline=None)
 
 
-@patient
 @given(steps, cuts, st.builds(WindowSpec, size=st.integers(1, 9), hop=st.integers(1, 14), **gap_rules))
 def test_by_count_any_chunking_gives_what_the_definition_gives(
     steps: list[tuple[int, bool]], cuts: list[int], spec: WindowSpec
@@ -176,7 +174,6 @@ def test_by_count_any_chunking_gives_what_the_definition_gives(
     assert windower.discarded == expected.discarded
 
 
-@patient
 @given(steps, cuts, st.builds(WindowSpec, **time_rules))
 def test_by_time_any_chunking_gives_what_the_definition_gives(
     steps: list[tuple[int, bool]], cuts: list[int], spec: WindowSpec
@@ -189,7 +186,6 @@ def test_by_time_any_chunking_gives_what_the_definition_gives(
     assert windower.discarded == expected.discarded
 
 
-@patient
 @given(steps, cuts, st.builds(WindowSpec, size=st.integers(1, 8), **time_rules))
 def test_resampling_is_linear_interpolation_whatever_the_chunking(
     steps: list[tuple[int, bool]], cuts: list[int], spec: WindowSpec

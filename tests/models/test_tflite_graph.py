@@ -117,7 +117,7 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return models.conv(tmp_path_factory.mktemp("sound") / "model", 4, 3, layers=2).read_bytes()
 
 
-@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(changes=st.lists(st.tuples(st.integers(8, 3000), st.integers(0, 255)), min_size=1, max_size=4))
 def test_damage_is_reported_or_harmless(changes: list[tuple[int, int]], sound: bytes) -> None:
     data = bytearray(sound)

@@ -139,7 +139,7 @@ def test_the_threshold_is_reached_by_the_share_that_is_allowed() -> None:
 
 
 @given(arrays.arrays(np.float32, st.tuples(st.integers(16, 40), st.just(3)), elements=st.floats(**FLOATS)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_finite_windows_give_finite_scores(windows: np.ndarray) -> None:
     with np.errstate(all="ignore"):
         normal = _mahalanobis.fit(windows)
@@ -281,7 +281,7 @@ def test_a_damaged_or_foreign_file_is_refused_and_changes_nothing(content: bytes
 
 
 @given(st.binary(max_size=300))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_bytes_are_refused(content: bytes) -> None:
     assert LearnedWindows(3, seed=0).restore(content, "m")
     assert LearnedWindows(3, seed=0).restore(checksum(content) + content, "m")

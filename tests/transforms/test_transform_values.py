@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -15,7 +15,6 @@ from limpet.contracts.data import Array, SampleSpec
 from limpet.transforms import normalise, resize, spectrum, statistics
 from support.stages import transformed, window_spec
 
-patient = settings(deadline=None)
 readings = st.floats(-1000, 1000, width=32)
 
 
@@ -29,7 +28,6 @@ def spectrum_of(values: Array, rate: float = 100.0, **options: Any) -> Array:
     return transformed(opened, values).copy()
 
 
-@patient
 @given(arrays(np.float32, (4, 2), elements=readings), st.sampled_from([None, 0.5]))
 def test_normalise_is_its_formula(values: Array, clip: float | None) -> None:
     config = normalise.Config(mean=[1.5, -2.0], std=[4.0, 0.25], clip=clip)
@@ -102,7 +100,6 @@ def test_spectrum_is_the_naive_fourier_transform(window: str, size: int) -> None
     np.testing.assert_allclose(found, np.sqrt(wanted), rtol=1e-4)
 
 
-@patient
 @given(arrays(np.float32, st.tuples(st.integers(2, 65), st.just(2)), elements=readings))
 def test_without_a_window_the_bands_hold_the_whole_power(values: Array) -> None:
     found = spectrum_of(values, bands=1, window="none")[0]
@@ -143,7 +140,6 @@ def test_bands_begin_on_their_lower_edge_and_end_before_their_upper_one() -> Non
     assert found[1] == pytest.approx(math.sqrt(0.5), rel=1e-3)
 
 
-@patient
 @given(arrays(np.float32, st.tuples(st.integers(1, 40), st.just(2)), elements=readings))
 def test_statistics_are_their_formulas(values: Array) -> None:
     features: list[statistics.Feature] = ["rms", "mean", "max", "std", "min", "crest"]
@@ -199,7 +195,6 @@ def naive_resize(image: Array, height: int, width: int) -> Array:
     return out
 
 
-@patient
 @given(st.integers(1, 9), st.integers(1, 9), st.integers(1, 12), st.integers(1, 12), st.sampled_from([1, 3]))
 def test_resize_is_bilinear_between_pixel_centres(
     old_height: int, old_width: int, height: int, width: int, channels: int

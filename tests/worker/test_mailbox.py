@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.contracts.data import Samples
@@ -30,7 +30,6 @@ puts = st.tuples(st.integers(1, 5), st.integers(0, 300))
 """How many samples, and how many bytes each."""
 
 
-@settings(deadline=None)
 @given(st.integers(1, 5), st.integers(1, 2000), st.lists(puts | st.none(), max_size=60))
 def test_it_is_bounded_keeps_order_and_marks_gaps(
     blocks: int, size: int, steps: list[tuple[int, int] | None]
@@ -57,7 +56,6 @@ def test_it_is_bounded_keeps_order_and_marks_gaps(
     assert len(mailbox) == 0
 
 
-@settings(deadline=None)
 @given(st.integers(1, 5), st.integers(1, 2000), st.lists(puts, max_size=30))
 def test_each_sample_is_taken_or_counted_as_dropped(blocks: int, size: int, sizes: list[tuple[int, int]]) -> None:
     mailbox = Mailbox(blocks, size, wait=False)
