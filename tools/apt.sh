@@ -25,7 +25,7 @@ if ! { $as_root apt-get update -q && $as_root apt-get install -q -y -o DPkg::Loc
 fi
 case " $* " in
     *" openssh-server "*)
-        # It came for the tests' own sshd alone: nobody asked for logins to this machine.
+        # Only the tests' own sshd needs it. This machine should accept no logins.
         [ ! -d /run/systemd/system ] || $as_root systemctl --quiet disable --now ssh.service ssh.socket
         ;;
 esac

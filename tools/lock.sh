@@ -18,7 +18,7 @@ everywhere requirements/docs.in --output-file requirements/docs.txt
 everywhere requirements/npu.in --output-file requirements/npu.txt
 everywhere requirements/sparkplug-host.in --output-file requirements/sparkplug-host.txt
 target=3.11 everywhere requirements/homeassistant.in --output-file requirements/homeassistant.txt
-# torch's CPU build lies where pip is told to look, and uv does not: pip fetches it, and uv takes it from there.
+# torch's CPU build is on an index that pip is configured to use and uv is not. pip fetches it for uv.
 wheels=$(mktemp -d)
 trap 'rm -rf "$wheels"' EXIT
 "$(tools/python.sh 3.11)" -m pip download --quiet --no-deps --dest "$wheels" \

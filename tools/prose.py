@@ -61,7 +61,7 @@ OFF = (
     "needless_variants",
 )
 """Checks of proselint that take code, units and British spelling for mistakes."""
-_DOUBLED = re.compile(r"\b([a-z]+) \1\b", re.IGNORECASE)
+_DOUBLED = re.compile(r"(?<![\w-])([A-Za-z][a-z]*) (?i:\1)\b(?<![A-Z])")
 
 
 class Finding(NamedTuple):

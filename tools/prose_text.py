@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 _CODE = re.compile(r"``[^`]+``|`[^`]+`")
 _LINKS = re.compile(r"<?(?:https?|mqtts?|wss?|ssh)://\S+")
-_END = re.compile(r"(?<=[.!?])[)\"']*\s+(?=[\"'(]?[A-Z0-9`_X*]|$)|\n\s*\n|\n\s*(?=[-*] )")
+_END = re.compile(r"(?<=[.!?])[)\"']*\s+(?=[\"'(]?[A-Z0-9`_X*]|$)|\n\s*\n|\n\s*(?=[-*] |X\d+  )")
+"""The end of a sentence, of a paragraph, of an item or of a row of a table in a docstring."""
 _WORDS = re.compile(r"[A-Za-zÀ-ÿ0-9][\w'.\-/]*")
 _DIRECTIVES = re.compile(r"#\s*(?:noqa|type:|pragma|fmt:|!|:|\w+ = |-\*-)")
 
@@ -95,15 +96,17 @@ def _of_docstrings(path: Path, content: str) -> Iterator[Text]:
 
 
 def _outside_of_blocks(text: str) -> str:
-    """Leave out what is set as code: lines that are indented after a line that ends with two colons."""
+    """Leave out blocks of code: lines that are indented after a line that ends with two colons."""
     kept, block = [], False
     for line in text.splitlines():
         if line.rstrip().endswith("::"):
             block = True
         elif block and line.strip() and not line.startswith("        "):
             block = False
-        if not block or line.rstrip().endswith("::"):
+        if not block:
             kept.append(line)
+        elif line.rstrip().endswith("::"):
+            kept += [line, ""]
     return "\n".join(kept)
 
 
@@ -112,6 +115,7 @@ def _messages(path: Path, tree: ast.AST, docstrings: set[int]) -> Iterator[Text]
     for node in ast.walk(tree):
         if id(node) in inner or id(node) in docstrings:
             continue
+        inner.update(map(id, _no_prose(node)))
         if isinstance(node, ast.JoinedStr):
             inner.update(id(part) for part in ast.walk(node) if part is not node)
             parts = (part.value if isinstance(part, ast.Constant) else "`x`" for part in node.values)
@@ -120,8 +124,26 @@ def _messages(path: Path, tree: ast.AST, docstrings: set[int]) -> Iterator[Text]
             yield from _message(path, node.lineno, node.value)
 
 
+def _no_prose(node: ast.AST) -> list[ast.expr]:
+    """Return the strings of a call that are lists of words or regular expressions."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=ast.Constant() as words, attr="split")):
+            return [words]
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="re")), args=[ast.Constant() as pattern, *_]):
+            return [pattern]
+    return []
+
+
+def _is_program(text: str) -> bool:
+    """Return whether a string is a program in Python, which another interpreter runs."""
+    try:
+        return any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.parse(text).body)
+    except SyntaxError:
+        return False
+
+
 def _message(path: Path, line: int, text: str) -> Iterator[Text]:
-    if len(text.split()) >= 4 and re.search(r"[a-z]{2} [a-z]{2}", text):
+    if len(text.split()) >= 4 and re.search(r"[a-z]{2} [a-z]{2}", text) and not _is_program(text):
         yield Text(path, line, "message", plain(text))
 
 

@@ -28,9 +28,9 @@ EX_CLOSED = 141
 def run(commands: Any, argv: Sequence[str], **defaults: Any) -> int:
     """Run a command of a package. Errors that a user can correct are one line each on stderr.
 
-    ``defaults`` are set in the arguments that the command gets. Returns the exit status: 2 where the command line
-    cannot be read, 78 where a configuration cannot be used, 130 where the user interrupted it, 141 where the
-    program that reads its output has ended, 1 for others.
+    ``defaults`` are set in the arguments that the command gets. Returns the exit status: 2 if the command line is
+    wrong, 78 if a configuration cannot be used, 1 for other errors. It is 130 if the user interrupted it, 141 if
+    the program that reads its output has ended.
     """
     program = commands.PROGRAM
     try:

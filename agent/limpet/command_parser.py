@@ -1,14 +1,14 @@
 """The parsers of ``PROGRAM COMMAND ...``, made from a package whose modules are the commands.
 
-The package has ``PROGRAM``, ``DESCRIPTION`` (one or two sentences), ``GROUPS`` (titles of the groups, in the order
-in which ``PROGRAM --help`` lists them) and ``ORDER`` (the commands that come first in their group, in that order).
-Each of its public modules is a command:
+The package has ``PROGRAM`` and ``DESCRIPTION`` (one or two sentences). ``GROUPS`` has the titles of the groups, in
+the order in which ``PROGRAM --help`` lists them. ``ORDER`` has the commands that come first in their group, in
+that order. Each of its public modules is a command:
 
 * ``HELP``: one line of at most 72 characters, with a capital first and no full stop.
 * ``GROUP``: a key of ``GROUPS``, or ``internal`` for a command that is not listed.
 * ``EXAMPLES``: pairs of a command line and one sentence that says what it does.
-* ``add_arguments(parser)``: declares the arguments. An argument that is a file has ``type=Path`` or a metavar with
-  FILE in it, one that is a folder has a metavar with FOLDER in it: a shell completes them.
+* ``add_arguments(parser)``: declares the arguments. A file argument has ``type=Path`` or a metavar with FILE in
+  it. A folder argument has a metavar with FOLDER in it. A shell completes both.
 * ``main(arguments)``: runs the command and returns the exit status.
 """
 
@@ -55,7 +55,7 @@ class Parser(argparse.ArgumentParser):
         return super().format_help()
 
     def print_help(self, file: Any = None) -> None:
-        """Print the text of ``--help``. ``BrokenPipeError`` if nobody reads it: argparse would pass over that."""
+        """Print the text of ``--help``. ``BrokenPipeError`` if no program reads it: argparse would ignore that."""
         print(self.format_help(), end="", file=file, flush=True)
 
     def error(self, message: str) -> NoReturn:

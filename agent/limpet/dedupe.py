@@ -1,7 +1,7 @@
 """For consumers: recognises redelivered results by their ids.
 
 Results are delivered at least once. An id is ``device/pipeline/boot/sequence``, and a sequence never repeats
-within its boot, so what was seen of a pipeline is a few runs of numbers, however long it runs::
+within its boot. So the seen ids of a pipeline are a few ranges of numbers::
 
     seen = Dedupe()
     for result in batch:

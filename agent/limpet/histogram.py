@@ -1,7 +1,8 @@
 """Mergeable latency histograms: sparse log-linear buckets as HdrHistogram has them.
 
-A value below 32 ns is its own bucket; above, each power of two is cut into 16 buckets, so a bucket is at most
-1/16 of its value wide. Buckets are ``{index: count}``: small on the wire, and adding two histograms adds counts.
+A value below 32 ns has its own bucket. Above, each power of two is cut into 16 buckets, so the width of a bucket
+is at most 1/16 of its value. Buckets are ``{index: count}``: small on the wire, and adding two histograms adds
+counts.
 
 Source: Gil Tene, HdrHistogram, https://hdrhistogram.github.io/HdrHistogram/ (bucket and sub-bucket layout).
 """

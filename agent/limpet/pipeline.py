@@ -83,7 +83,7 @@ class Pipeline(Generic[T]):
             for result in pipeline:
                 print(result.output)
 
-    ``output`` is the type that results must have: ``Classification``, ``Anomaly``, ``Detections`` or
+    ``output`` is the type that results must have, such as ``Classification``, ``Anomaly``, ``Detections`` or
     ``Regression``. The type checker then knows ``result.output``. Without it, ``result.output`` may be any of
     them. A model runs without the sandbox of the daemon: use only models that you trust.
     """

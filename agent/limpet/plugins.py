@@ -1,10 +1,9 @@
 """A module is a plugin: its file name is the ``kind`` in the configuration.
 
 Built-in plugins are the modules of ``limpet.GROUP``; third parties register theirs as an entry point named
-after the kind in the group ``limpet.GROUP``. Each has ``Config``, a msgspec struct with what may be configured,
-and ``open``, whose form is that of its group: ``limpet.contracts`` has a file for each. What else a module can do,
-it declares in the way that its contract names. The contract suite of each group, under tests/, holds every plugin
-to it.
+after the kind in the group ``limpet.GROUP``. Each has ``Config``, a msgspec struct with its options, and ``open``.
+The group's file in ``limpet.contracts`` says what ``open`` takes and returns, and how a module declares what else
+it can do. The contract suite of each group, under tests/, tests every plugin.
 """
 
 from __future__ import annotations

@@ -45,7 +45,7 @@ def test_edge_tpu_that_this_user_may_not_open(tmp_path: Path) -> None:
     tpu = only(discover(Board("raspberry-pi-5-coral-usb", tmp_path).machine()), "edgetpu")
     assert not tpu.usable
     assert tpu.why_not == ["limpet may not open /dev/bus/usb/004/003 (crw-rw-r-- group plugdev)"]
-    assert tpu.todo == ["sudo usermod -aG plugdev limpet, then start Limpet anew"]
+    assert tpu.todo == ["sudo usermod -aG plugdev limpet, then start Limpet again"]
 
 
 def test_edge_tpu_before_its_firmware_is_loaded(tmp_path: Path) -> None:

@@ -188,8 +188,8 @@ def test_resized_pixels_are_rounded_for_an_input_without_quantization(tmp_path: 
 @pytest.mark.parametrize(
     ("dtype", "transforms", "says"),
     [
-        ("uint8", [{"kind": "normalise", "std": 255}], "takes uint8 as it is.*'normalise' gives; remove"),
-        ("int32", [RESIZE, {"kind": "normalise"}], "takes int32 as it is.*'normalise' gives; remove"),
+        ("uint8", [{"kind": "normalise", "std": 255}], "takes uint8 as it is.*'normalise' gives. Remove"),
+        ("int32", [RESIZE, {"kind": "normalise"}], "takes int32 as it is.*'normalise' gives. Remove"),
         ("int8", [], "takes int8 as it is, without quantization, and the source gives uint8"),
         ("bool", [{"kind": "normalise"}], "takes bool as it is"),
     ],
@@ -205,7 +205,7 @@ def test_text_and_outputs_that_no_decoder_reads_are_refused_before_data_flows(tm
     with pytest.raises(ModelError, match=r"no source gives|text"):
         planned(tmp_path, models.text(tmp_path / "text.tflite"), SampleSpec((2,), np.dtype(np.float32)))
     model = models.dense(tmp_path / "m.tflite", 3, 2)
-    with pytest.raises(ModelError, match="not as many numbers"):
+    with pytest.raises(ModelError, match="They differ in size"):
         planned(
             tmp_path, model, SampleSpec((3,), np.dtype(np.float32)), decoder={"kind": "anomaly", "threshold": 1.0}
         )

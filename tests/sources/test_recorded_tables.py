@@ -242,7 +242,7 @@ def test_a_cut_last_line_is_said(tmp_path: Path) -> None:
         ("a,b\n1 mV,2\n1 V,2\n", {}, "line 3: column 'a' has values in 'V' and in 'mV'"),
         ("a,b\n1,2\n1 V,2\n", {}, "line 3: column 'a' has values in 'V' and in ''"),
         ("time,a\n0,1\nsoon,2\n", {}, "line 3: 'soon' is not a time"),
-        ("time,a\n1/2/2025 1:00,1\n2/2/2025 1:00,2\n", {}, "cannot tell the day from the month"),
+        ("time,a\n1/2/2025 1:00,1\n2/2/2025 1:00,2\n", {}, "the day and the month are ambiguous"),
         ("time,a\n" + "1/2/2025 1:00,1\n" * 60 + "2/2/2025 1:00,1\n", {}, "line 62: '2/2/2025 1:00'"),
         ("time,a\n2025-02-30 1:00,1\n", {}, "line 2: day is out of range"),
         ("time\n1\n2\n", {}, "no column besides the time"),

@@ -21,9 +21,9 @@ class DelegateKind(msgspec.Struct, frozen=True):
     """A sort of delegate.
 
     ``how`` it is reached: a shared ``library`` with TFLite's external delegate interface, or ``compiled``, by
-    LiteRT's CompiledModel. ``coreml`` is for that runtime alone. ``libraries`` are the names under which it is
-    looked for, ``install`` says where it comes from, ``options`` what it is given unless the configuration says
-    otherwise. ``devices`` are patterns of what its executor may open in ``/dev``: all, where that is not known.
+    LiteRT's CompiledModel. ``coreml`` is for that runtime alone. ``libraries`` are the file names to look for.
+    ``install`` says where to get the library. ``options`` are its default options; the configuration can override
+    them. ``devices`` are patterns of what its executor may open in ``/dev``: all if that is not known.
     """
 
     title: str

@@ -1,8 +1,8 @@
 """Shared libraries with TFLite's external delegate interface, loaded so that every failure says what to do.
 
-The interface is that of ``tensorflow/lite/delegates/external/external_delegate_interface.h``. The runtimes have a
-loader of their own, but it keeps the interpreter lock while a device opens, and a library that is missing or has
-no device makes it print a traceback from a half-made object.
+The interface is that of ``tensorflow/lite/delegates/external/external_delegate_interface.h``. The runtimes have
+their own loader, but it keeps the interpreter lock while a device opens. If a library is missing or has no device,
+it prints a traceback from a half-made object.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class LibraryDelegate:
 def load(choice: Choice, explain: Callable[[str], str] = lambda _kind: "") -> LibraryDelegate:
     """Load the library of a choice and create its delegate.
 
-    ``explain`` is asked why a device of a kind may not be usable where the library gives no reason. ``ModelError``
+    If the library gives no reason, ``explain`` returns why a device of a kind may not be usable. ``ModelError``
     says what is missing and what to do.
     """
     name, library = _open(choice)

@@ -38,10 +38,10 @@ class _Standing(msgspec.Struct):
 class Failover:
     """The delegates of one pipeline, best first.
 
-    Whatever happens to the one in use, ``failed``: the next that is not known to be broken takes over. Those above
-    it come ``due`` for a probe, which ends in ``passed`` or ``refused``. Each failure doubles the time to the next
-    probe, and only one that held out for ``STABLE`` seconds starts anew: so a delegate that comes and goes is
-    tried ever more rarely.
+    If the delegate in use ``failed``, the next that is not known to be broken takes over. Those above it become
+    ``due`` for a probe, which ends in ``passed`` or ``refused``. Each failure doubles the time to the next probe.
+    Only ``STABLE`` seconds of work reset that time. So a delegate that comes and goes is tried less and less
+    often.
     """
 
     def __init__(self, delegates: Sequence[str], now: float) -> None:

@@ -114,8 +114,8 @@ def doubt(proof: Proof, least_speed: float) -> str:
 class TimeShare(msgspec.Struct, frozen=True, kw_only=True):
     """Where the time of a run goes, in µs.
 
-    ``total_us`` with the delegate, ``cpu_us`` without. ``left_us`` is what the ops that the CPU is left with take
-    when the CPU runs everything: an estimate of what they take beside the delegate.
+    ``total_us`` with the delegate, ``cpu_us`` without. ``left_us`` is the time of the ops that stay on the CPU,
+    measured when the CPU runs everything. It is an estimate of their time beside the delegate.
     """
 
     total_us: float

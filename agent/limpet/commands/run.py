@@ -104,10 +104,10 @@ class _View:
 
 
 def _give_up(failed: threading.ExceptHookArgs) -> None:
-    """End the daemon when a reporter's thread has a bug, for the service manager to start it anew.
+    """End the daemon when a reporter's thread has a bug, so that the service manager starts it again.
 
-    It would go on and report nothing. What it has accepted survives this like any other sudden end; an orderly one
-    could wait for ever for the thread that is no more.
+    It would go on and report nothing. Accepted messages survive this like any other sudden end. An orderly end
+    could wait without end for the thread that has ended.
     """
     name = failed.thread.name if failed.thread else "a thread"
     value = failed.exc_value

@@ -43,7 +43,7 @@ class LogLevel(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Threshold(msgspec.Struct, forbid_unknown_fields=True):
-    """Sets the threshold of a pipeline's decoder, until the pipeline is started anew."""
+    """Sets the threshold of a pipeline's decoder, until the pipeline is started again."""
 
     pipeline: str
     value: float

@@ -45,12 +45,12 @@ class Samples(msgspec.Struct):
 
     ``values`` has shape ``(n, *SampleSpec.shape)``; ``monotonic_ns`` and ``wall_ns`` are int64 of shape
     ``(n,)``, nanoseconds of ``time.monotonic_ns`` and of the Unix clock when each sample was taken.
-    ``index`` is the ordinal of the first sample in the source's own count, so that lost samples show as a
-    jump; ``gap`` says that the first sample does not follow the one before it. ``note``, where there are no
-    samples: why the source, which is open, has none, as far as it knows.
+    ``index`` is the ordinal of the first sample in the source's own count, so that lost samples show as a jump.
+    ``gap`` says that the first sample does not follow the one before it. ``note``, if there are no samples: why
+    the open source has none, if it knows.
 
-    The arrays stay as they are as long as anything refers to them: neither the source nor who takes them, such as
-    several pipelines, writes to them. See ``limpet.contracts.source``.
+    The arrays do not change as long as anything refers to them. Neither the source nor its readers, such as
+    several pipelines, write to them. See ``limpet.contracts.source``.
     """
 
     values: Array
@@ -121,9 +121,9 @@ class Window(msgspec.Struct, eq=False, gc=False):
 class TensorSpec(msgspec.Struct, frozen=True):
     """One input or output tensor of a model as its runtime reports it.
 
-    ``shape`` has -1 for a dimension that may vary. ``scale`` and ``zero_point`` are empty for a tensor that
-    is not quantized, have one element for per-tensor quantization and one a channel of
-    ``quantized_dimension`` for per-channel: real = (stored - zero_point) * scale.
+    ``shape`` has -1 for a dimension that may vary. ``scale`` and ``zero_point`` are empty for a tensor that is not
+    quantized. They have one element for per-tensor quantization, and one for each channel of
+    ``quantized_dimension`` for per-channel quantization. real = (stored - zero_point) * scale.
     """
 
     name: str

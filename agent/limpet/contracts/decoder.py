@@ -56,8 +56,8 @@ class DecoderPlugin(Protocol):
     """A module that makes decoders. It may declare ``ABILITIES``.
 
     A decoder reads ``Window.outputs`` and sets ``Window.result``: a mapping, or a struct that encodes as one.
-    Behind the model, ``Window.values`` is the model's first output. A decoder may replace it, and ``Window.cut``,
-    by what a pipeline that is fed by this one is to see; its own ``spec`` then says what that is.
+    Behind the model, ``Window.values`` is the model's first output. A decoder may replace it and ``Window.cut``
+    with the input of pipelines that this one feeds. Its own ``spec`` then describes that input.
     """
 
     Config: Any

@@ -32,4 +32,4 @@ class FramingPlugin(Protocol):
     Config: Any
 
     def open(self, config: Any, channels: Sequence[str], dropped: Counter[str]) -> Framing:
-        """Start anew, as after opening a port: the first frame may be the rest of one."""
+        """Start again, as after opening a port: the first frame may be the rest of one."""

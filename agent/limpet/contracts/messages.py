@@ -26,11 +26,11 @@ class Origin(msgspec.Struct, frozen=True):
 class ResultMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One result, on ``result/<pipeline>``. A batch is a JSON array of them, oldest first.
 
-    ``id`` is ``device/pipeline/boot/sequence``: a redelivery has the same. ``time`` is that of the newest
-    sample that it was made from, in UTC; ``monotonic_ns`` the same instant on the device's monotonic clock;
-    ``sample`` that sample's ordinal in its source. ``latency_us`` runs from there to the decoded output.
-    ``clock``: the device did not know the time, so that ``time`` counts from 1970.
-    ``replayed``: it could not be sent when it was made.
+    ``id`` is ``device/pipeline/boot/sequence``. A redelivery has the same id. ``time`` is that of the newest
+    sample of the result's window, in UTC. ``monotonic_ns`` is the same instant on the device's monotonic clock.
+    ``sample`` is that sample's ordinal in its source. ``latency_us`` is the time from there to the decoded output.
+    ``clock``: the device did not know the time, so ``time`` counts from 1970. ``replayed``: the result could not
+    be sent when it was made.
     """
 
     id: str
@@ -95,9 +95,9 @@ class PipelineHealth(msgspec.Struct, kw_only=True):
     """Health of one pipeline, on ``health/<pipeline>``, retained. Counts run since the supervisor started.
 
     ``dropped`` has samples by cause, those of its source among them. ``delegate_share`` is the share of the
-    model's ops that run on the delegate, ``placement`` the proof of it where that is not the CPU,
-    ``sandbox`` what its worker has given up. ``clipped`` is the share of windows, of those looked at, with values
-    that the model's quantized input cannot hold; null if there is no such input.
+    model's ops that run on the delegate. ``placement`` is the proof of it if the delegate is not the CPU.
+    ``sandbox`` is what its worker has given up. ``clipped`` is the share of examined windows with values that the
+    model's quantized input cannot hold. It is null if there is no such input.
     """
 
     device: str
@@ -131,12 +131,12 @@ class AcceleratorHealth(msgspec.Struct, kw_only=True):
 
 
 class DeviceHealth(msgspec.Struct, kw_only=True):
-    """Health of the device, on ``health``, retained. What this machine cannot tell is null.
+    """Health of the device, on ``health``, retained. Values that this machine cannot measure are null.
 
-    ``cpu_share`` is that of all cores since the message before, ``pss_mb`` that of the supervisor and all its
-    children, ``temperature_c`` the hottest thermal zone's, ``throttled`` whether a cooling device is active.
+    ``cpu_share`` is that of all cores since the message before. ``pss_mb`` is that of the supervisor and all its
+    children. ``temperature_c`` is that of the hottest thermal zone. ``throttled``: a cooling device is active.
     ``reporters`` has for each reporter, by name, its ``kind`` and its own figures: outbox depth and oldest age,
-    reconnects, shed messages. ``waiting`` are the messages that it has not taken from the bus, ``missed`` those
+    reconnects, shed messages. ``waiting`` counts messages that it has not taken from the bus, ``missed`` those
     that were dropped before it read them.
     """
 

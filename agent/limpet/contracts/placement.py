@@ -21,9 +21,9 @@ class OpPlace(msgspec.Struct, frozen=True):
 class Placement(msgspec.Struct, frozen=True, kw_only=True):
     """Where a model runs.
 
-    Shares are those of the delegate, 0 to 1: ``op_share`` of the ops, ``mac_share`` of the multiply-adds, ``None``
-    for a graph that has none or hides them in a custom op. ``device`` is what the delegate says of its device,
-    where it says anything.
+    Shares are those of the delegate, 0 to 1: ``op_share`` of the ops, ``mac_share`` of the multiply-adds.
+    ``mac_share`` is ``None`` for a graph that has none or hides them in a custom op. ``device`` is what the
+    delegate reports about its device, if anything.
     """
 
     delegate: str

@@ -1,11 +1,11 @@
 """What a source must do.
 
-Whose memory a block is: the source hands it over. It never writes to the arrays of a block again, nor has a driver
-do so, as long as anything refers to them. So a window can be a view of a block, and several pipelines see the same
-memory. A source that makes new arrays for each block has nothing to do for that.
+Who owns a block's memory: the source hands it over. As long as anything refers to the arrays of a block, neither
+the source nor its driver writes to them again. So a window can be a view of a block, and several pipelines see the
+same memory. A source that makes new arrays for each block has nothing to do for that.
 
-A camera need not copy its frames. It hands out the memory that the driver wrote to, each frame in a block of its
-own, and gives a buffer back to the driver when nothing refers to it any more: ``weakref.finalize`` on the array
+A camera need not copy its frames. It hands out the memory that the driver wrote to, each frame in its own block.
+When nothing refers to a buffer any more, it gives the buffer back to the driver: ``weakref.finalize`` on the array
 calls it then. Views of the array keep it. With ``queue`` blocks in the mailbox, up to ``queue + 3`` are out at a
 time: the reader thread and the models hold some. If no buffer is left, the source drops the frame and counts it.
 """
@@ -41,6 +41,6 @@ class Source(Protocol):
         """Open it. The iterator yields at least once a second, no samples if there are none.
 
         A block without samples may say in its ``note`` why there are none; the pipelines then wait. It counts what
-        it must drop by cause. ``SourceError`` from here or from the iterator means that the
-        device is away and is to be opened again later; the iterator's end means the source's end.
+        it must drop by cause. ``SourceError`` from here or from the iterator means that the device is away and is
+        to be opened again later. The iterator's end means the source's end.
         """

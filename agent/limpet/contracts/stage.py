@@ -15,7 +15,7 @@ Memory
     ``Window.result`` alone outlives the call: it shares no memory with any array.
 
 Gaps
-    The graph calls ``reset`` before a window that does not follow on from the one before: samples are missing
+    The graph calls ``reset`` before a window that does not follow the one before. Either samples are missing
     between them, or a transform or the model failed on a window between them. A stage does not look at
     ``Window.gap``. A stage whose memory must outlive a gap, as an alarm does, declares that in its ``ABILITIES``.
 """

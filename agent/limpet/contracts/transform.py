@@ -18,9 +18,8 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
 
     ``elementwise``: each number of the result depends on the number in its place and on its channel alone. The
     transform can be opened for many windows in one array, along an axis more, and keeps no memory.
-    ``keeps_range``: the result has the unit and the range of what it gets, so that a model whose input is an
-    integer without quantization can take it, rounded.
-    ``byte_table``: stages have ``byte_values``, see ``ByteTable``.
+    ``keeps_range``: the result has the unit and the range of the input. A model with an integer input without
+    quantization can then take it, rounded. ``byte_table``: stages have ``byte_values``, see ``ByteTable``.
     ``outlives_gaps``: the stage's memory is kept over a gap; the graph never resets it.
     """
 

@@ -182,7 +182,8 @@ def _difference(output: Array, seen: Array) -> FloatArray:
     if output.size != seen.size:
         raise ModelError(
             f"decoder anomaly compares the model's input, of shape {list(seen.shape)}, with its output, of shape "
-            f'{list(output.shape)}: not as many numbers; a model whose output is the score takes metric = "output"'
+            f"{list(output.shape)}. They differ in size. If the output of your model is the score, set "
+            'metric = "output"'
         )
     return output.ravel() - seen.ravel()
 

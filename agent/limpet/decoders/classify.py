@@ -33,8 +33,8 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How the model's first output is read.
 
     ``labels`` stand in for the model's. ``top_k`` classes are reported, best first. A best score below
-    ``threshold`` gives no label. ``activation`` is what the model left out: ``softmax`` makes probabilities that
-    add up to 1, ``sigmoid`` makes one of each score alone, ``none`` takes the scores as they are.
+    ``threshold`` gives no label. ``activation`` is what the model left out. ``softmax`` makes probabilities that
+    add up to 1, ``sigmoid`` makes one of each score alone, ``none`` leaves the scores unchanged.
 
     ``output`` says what the first output has: ``scores``, or ``index``: numbers of classes, best first, which have
     no scores. By default (``auto``) floats and quantized integers are scores, and a single other integer is an

@@ -38,13 +38,14 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How the outputs are read, and what is reported.
 
     ``labels`` stand in for the model's. ``layout``: ``ssd`` is the four tensors of TFLite's detection
-    post-processing; ``yolov8`` has centre, width, height and a score for each class, for each box a row or a
-    column, in one tensor or two; ``yolov5`` the same with a score of the box before those of the classes;
-    ``end2end`` a row for each box with left, top, right, bottom, score and class. ``auto`` distinguishes them by
-    shape and number of labels. ``pixels``: ``[width, height]`` of the picture that boxes are measured in, empty
-    where they are fractions of it. ``activation`` is what a YOLO left out of its scores. What scores below
-    ``threshold`` is left out, and what overlaps a better box of its label by more than ``overlap``, intersection
-    over union, unless the model has seen to that (``ssd``, ``end2end``). The ``most`` best are reported.
+    post-processing. ``yolov8`` has a row or a column for each box, with centre, width, height and a score for each
+    class, in one tensor or two. ``yolov5`` is the same with a score of the box before those of the classes.
+    ``end2end`` has a row for each box with left, top, right, bottom, score and class. ``auto`` distinguishes them
+    by shape and number of labels. ``pixels``: ``[width, height]`` of the picture that boxes are measured in, empty
+    where they are fractions of it. ``activation`` is what a YOLO left out of its scores. Boxes with a score below
+    ``threshold`` are left out. So are boxes that overlap a better box of the same label by more than ``overlap``
+    (intersection over union). The models of ``ssd`` and ``end2end`` do that themselves. The ``most`` best are
+    reported.
     """
 
     labels: list[str] = []
@@ -283,9 +284,9 @@ def layout_of(outputs: Sequence[TensorSpec], labels: int) -> Layout:
     if len(outputs) == 1 and _plain(outputs[0])[1] == 6:
         return "end2end"
     raise ValueError(
-        f"the layout of outputs of shape {_shapes(outputs)} is unclear with {labels} labels: yolov8 has "
-        f"{labels + 4} numbers for each box then, yolov5 {labels + 5}, end2end 6; set labels, one for each class, "
-        "or layout"
+        f"the layout of outputs of shape {_shapes(outputs)} is unclear with {labels} labels. For each "
+        f"box, yolov8 then has {labels + 4} numbers, yolov5 {labels + 5}, end2end 6. "
+        "Set labels, one for each class, or layout"
     )
 
 
@@ -365,8 +366,8 @@ def _ssd_order(outputs: Sequence[TensorSpec]) -> _Order:
         if counts == [4 * counts[1], counts[1], counts[1], 1]:
             return found
     raise ValueError(
-        "ssd has boxes, classes, scores and count in this order, or scores, boxes, count and classes, with boxes "
-        f"of shape [1, n, 4]; not outputs of shape {_shapes(outputs)}"
+        f"layout ssd does not fit outputs of shape {_shapes(outputs)}. It needs boxes, classes, scores and count, "
+        "or scores, boxes, count and classes, in this order. Boxes have shape [1, n, 4]"
     )
 
 

@@ -92,8 +92,8 @@ class Reporters:
     def adopt(self, wanted: Config) -> None:
         """Open, close or reopen until what is open is what is wanted. What did not change is left alone.
 
-        If an error is raised, all is as it was before: new reporters are opened first. One whose options changed
-        is checked first, then closed and opened again, as the old and the new one cannot share an outbox or a
+        If an error is raised, all is as it was before: new reporters are opened first. A reporter with changed
+        options is checked first, then closed and opened again. The old and the new one cannot share an outbox or a
         client id. If it cannot be opened, the old one is opened again.
         """
         found = resolve(wanted)

@@ -1,6 +1,6 @@
 """A sign of life in a file, for a container's health check.
 
-It is given whenever systemd's watchdog would be fed: a file in the runtime directory, written anew.
+Whenever systemd's watchdog would be fed, a file in the runtime directory is written again.
 """
 
 from __future__ import annotations

@@ -126,7 +126,7 @@ class Machine(SystemFiles):
         group = self._group(owner.gid)
         shown = f"{stat.filemode(owner.mode)} group {group}"
         if owner.mode & 0o060 == 0o060 and owner.gid:
-            todo = f"sudo usermod -aG {group} {self.user.name}, then start Limpet anew"
+            todo = f"sudo usermod -aG {group} {self.user.name}, then start Limpet again"
         else:
             todo = f"add a udev rule that gives {node} to a group, and {self.user.name} to that group"
         return Problem(f"{self.user.name} may not open {node} ({shown})", todo)

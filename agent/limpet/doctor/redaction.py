@@ -1,8 +1,8 @@
 """Text and configurations without anything that identifies a person, a device or a network. No I/O.
 
-Only what is known to be harmless stays: words of Limpet's own source code, short numbers, times, and the values of
-the configuration's keys in ``_KEPT``. Everything else becomes ``KIND-NUMBER``, the same one wherever it occurs, so
-that a log can still be followed.
+Only text that is known to be harmless stays. This is words of Limpet's own source code, short numbers, times, and
+the values of the configuration's keys in ``_KEPT``. Everything else becomes ``KIND-NUMBER``, the same one wherever
+it occurs, so that a log can still be followed.
 """
 
 from __future__ import annotations
@@ -58,12 +58,10 @@ _IP = re.compile(
 )
 _URL_HOST = re.compile(r"(?<=://)[^/\s:@'\"\[\]]+(?=[:/\s'\",;)]|$)")
 _DOMAINS = (
-    "com org net edu gov info io dev app cloud local lan home internal intra corp test example invalid "
-    "de uk fr nl be ch at eu us ca jp cn kr br au se no dk fi pl cz it es pt"
+    "com|org|net|edu|gov|info|io|dev|app|cloud|local|lan|home|internal|intra|corp|test|example|invalid"
+    "|de|uk|fr|nl|be|ch|at|eu|us|ca|jp|cn|kr|br|au|se|no|dk|fi|pl|cz|it|es|pt"
 )
-_DOMAIN = re.compile(
-    rf"(?<![\w.-])(?:[\w-]{{1,63}}\.){{1,8}}(?:{'|'.join(_DOMAINS.split())})\b(?!\.\w)", re.IGNORECASE
-)
+_DOMAIN = re.compile(rf"(?<![\w.-])(?:[\w-]{{1,63}}\.){{1,8}}(?:{_DOMAINS})\b(?!\.\w)", re.IGNORECASE)
 _HOME = re.compile(r"(?<=/home/)[^/\s'\":,;)]+|(?<=/Users/)[^/\s'\":,;)]+")
 _TIME = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d{1,6})?)?(?:Z|[+-]\d\d:?\d\d)?)?(?!\w)"
 _TOKEN = re.compile(rf"(?<!\w){_TIME}|\w+")
@@ -200,7 +198,7 @@ class Redactor:
         return self._names.get(found.casefold()) or self._given_for(found, "word")
 
     def _form(self, name: str) -> str:
-        """Return the pattern for a name. In a word it is replaced too, unless it is a usual word itself."""
+        """Return the pattern for a name. It is also replaced inside other words, unless it is a usual word."""
         form, folded = re.escape(name), name.casefold()
         usual = folded in self._vocabulary or any(folded in kind for kind in KINDS)
         return rf"(?<!\w){form}(?!\w)" if usual or len(name) <= _SHORTEST else form

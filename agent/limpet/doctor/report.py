@@ -372,7 +372,7 @@ def _run(*command: str) -> str:
 
 
 def _health(context: _Context) -> str:
-    """Return the state that the running daemon sends to whoever watches it: no results, no samples."""
+    """Return the state that the running daemon sends to its watchers: no results, no samples."""
     state = context.installation.config.device.state if context.installation.config else directories.state()
     usual_place = Path("/run/limpet") / directories.MONITOR
     path = next((one for one in (directories.monitor(state), usual_place) if one.is_socket()), None)

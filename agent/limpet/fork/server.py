@@ -60,8 +60,8 @@ _RESTING = Path(__file__).with_name("resting.py")
 def main(arguments: Sequence[str]) -> None:
     """Serve the supervisor until it goes away.
 
-    Arguments: its process id, the socket to it; after a rest also modules to import, and the process ids of the
-    children, with commas between them.
+    Arguments: its process id and the socket to it. After a rest, they also have modules to import, and the process
+    ids of the children, with commas between them.
     """
     parent, fd, (modules, children) = int(arguments[0]), int(arguments[1]), arguments[2:] or ("", "")
     die_with_parent(parent)

@@ -46,8 +46,8 @@ def judge(plan: PipelinePlan, shapes: Sequence[tuple[int, ...]] | None) -> Itera
             model = stack.enter_context(opened(plan, CPU, shapes))
         except ModelError as error:
             raise ModelError(
-                f"no delegate can be trusted without the CPU's word, and the CPU cannot run this model: {error}; "
-                "put the model for the CPU into the same bundle, as a variant"
+                f"the CPU cannot run this model, so no delegate can be checked against it: {error}. "
+                "Put the model for the CPU into the same bundle, as a variant"
             ) from error
         yield model
 
@@ -145,7 +145,7 @@ def _report(plan: PipelinePlan, model: Model, placement: Placement | None, proof
 
 
 def _time(plan: PipelinePlan, placement: Placement, proof: Proof) -> float | None:
-    """Return the share of a run's time that is not spent in ops left to the CPU, ``None`` where none can tell."""
+    """Return the share of a run's time that is not spent in ops left to the CPU, ``None`` if it is unknown."""
     if placement.op_share == 1:
         return 1.0
     from limpet.inference.proof import time_share

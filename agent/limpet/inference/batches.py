@@ -1,9 +1,8 @@
 """Many windows in one invoke, for models so small that the calls around them are what costs.
 
 A block of samples often completes many windows: a recording played flat out, a sensor that sends in bursts,
-a backlog. Where the model leaves its batch size open they go through it side by side, and come out as the same
-results in the same order. Every result of a batch has the time that the whole batch took, since that is how long
-its window was on the way.
+a backlog. If the model leaves its batch size open, the windows go through it side by side. The results and their
+order are the same. Every result of a batch has the latency of the whole batch, as its window took that long.
 """
 
 from __future__ import annotations

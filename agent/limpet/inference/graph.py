@@ -99,7 +99,7 @@ class Graph:
                 yield window
 
     def continue_turn(self, old: Self) -> None:
-        """Go on counting for ``every`` where another graph stands. If it leaves out others, begin anew."""
+        """Go on counting for ``every`` from the count of another graph. If its ``every`` differs, begin again."""
         if self.plan.every == old.plan.every:
             self._turn, self._skipped_gap = old._turn, old._skipped_gap
 

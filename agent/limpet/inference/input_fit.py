@@ -56,14 +56,14 @@ def channels_of_inputs(inputs: Sequence[InputPlan]) -> tuple[str, ...]:
 def windowed_columns(plan: PipelinePlan) -> list[tuple[InputPlan, list[int] | None]]:
     """Return the inputs that get windows, each with its columns of the transforms' last axis, ``None`` for all.
 
-    ``ModelError`` where the transforms leave nothing of the channels that would tell several inputs apart.
+    ``ModelError`` if the transforms keep no channels by which several inputs can be distinguished.
     """
     features = plan.transforms.spec
     windowed = [one for one in plan.inputs if one.windowed]
     if len({one.channels for one in windowed}) > 1 and not features.channels:
         raise ModelError(
-            f"the model's inputs get different channels, but windows of shape {list(features.shape)} have none by "
-            "name; use a source with named channels, and transforms that keep them"
+            f"the model's inputs get different channels, but windows of shape {list(features.shape)} have no "
+            "channel names. Use a source with named channels, and transforms that keep them"
         )
     return [(one, columns(one.channels, features.channels)) for one in windowed]
 
@@ -123,7 +123,7 @@ def refuse_type(plan: PipelinePlan, name: str, wanted: np.dtype[Any], *, quantiz
         if not plugin.abilities.keeps_range:
             raise ModelError(
                 f"{where} as it is, without quantization, so it cannot take the floats that the "
-                f"transform {plugin.kind!r} gives; remove that transform, or export the model with a "
+                f"transform {plugin.kind!r} gives. Remove that transform, or export the model with a "
                 "float or a quantized input"
             )
     if dtype.kind in "iu" and dtype.itemsize == 1 and wanted.itemsize == 1 and dtype != wanted:

@@ -1,7 +1,8 @@
 """What each input of a model gets, and whether the state that a model keeps lasts from window to window.
 
-Decided before data flow, from the configuration, the manifest and the model file. Nothing is guessed: a model with
-several inputs is refused until each of them is named, and so is state whose use the model file does not show.
+Decided before data flow, from the configuration, the manifest and the model file. Nothing is guessed. A model with
+several inputs is refused until each of them is named. So is a model with state if the file does not show how the
+state is used.
 """
 
 from __future__ import annotations
@@ -95,7 +96,7 @@ def plan_inputs(
 
 
 def refuse_unnamed(facts: ModelFacts) -> None:
-    """Raise ``ModelError`` where a model has no inputs, or two that cannot be told apart."""
+    """Raise ``ModelError`` if a model has no inputs, or two that cannot be distinguished."""
     others = " or ".join(f'runtime = {{ signature = "{key}" }}' for key in facts.signatures)
     hint = f"; set {others}" if others else ""
     if not facts.inputs:

@@ -5,8 +5,8 @@ later than it and at most ``tolerance`` earlier. It keeps its own times and its 
 source without such a partner is left out and counted, which shows as a gap. A gap in another source that is
 shorter than the tolerance does not show.
 
-A sample waits until every other source has sent one that is not earlier, for at most ``patience``: then the first
-source is that far ahead. So a source that is silent delays the others by no more.
+A sample waits until every other source has sent one that is not earlier, for at most ``patience``. Then the first
+source is that far ahead. So a silent source delays the others by at most ``patience``.
 """
 
 from __future__ import annotations

@@ -213,10 +213,10 @@ class Pipeline:
     def take_over(self, old: Pipeline) -> bool:
         """Go on where ``old`` stands, between two of its windows. ``old`` stays as it is, and can go on itself.
 
-        If both cut the same samples into the same windows, return True: the samples of the window under way are
-        copied, so that no window is lost and none comes twice, and ``every`` counts on. Otherwise the first window
-        begins with the next sample. Model and stages begin anew, as after a gap. Pipelines that ``old`` feeds are
-        fed by this one.
+        If both cut the same samples into the same windows, return True. The samples of the unfinished window are
+        then copied, so that no window is lost and none comes twice, and ``every`` counts on. Otherwise the first
+        window begins with the next sample. Model and stages are reset, as after a gap. Pipelines that ``old``
+        feeds are fed by this one.
         """
         mine, its = self.plan, old.plan
         same = (mine.window, mine.spec, mine.columns) == (its.window, its.spec, its.columns)

@@ -81,8 +81,8 @@ def problems_of_options(assignment: Assignment, name: str, wanted: PipelineOptio
 def plan_pipeline(assignment: Assignment, name: str, spec: SampleSpec, *, decodes: bool = True) -> PipelinePlan:
     """Resolve one pipeline on a source whose samples are ``spec``. Without ``decodes``, its outputs stay tensors.
 
-    ``ConfigError`` has all that is wrong with what a person wrote; ``ModelError``, ``DeployError`` or
-    ``UnreadableError`` says why its model cannot be used, such as a manifest that asks for an unknown decoder.
+    ``ConfigError`` has all problems of the configuration. ``ModelError``, ``DeployError`` or ``UnreadableError``
+    says why its model cannot be used, such as a manifest with an unknown decoder.
     """
     model = assignment.pipelines[name].model
     path = model.path

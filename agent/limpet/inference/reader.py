@@ -1,4 +1,4 @@
-"""Reads a source for ever: opens it, and opens it again whenever it went away."""
+"""Reads a source without end: opens it, and opens it again whenever it went away."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def _lost(dropped: Counter[str]) -> str:
 class Expected(NamedTuple):
     """What to expect of a source.
 
-    A source without a sample for ``silence`` seconds (``None``: for ever) is away, and is opened again. Each time
-    in a row it may be silent for twice as long. 0: it may be silent for ever, and silence is no fault.
+    A source without a sample for ``silence`` seconds (``None``: no limit) is away, and is opened again. Each time
+    in a row it may be silent for twice as long. 0: no limit, and silence is no fault.
 
     With a ``spec``, samples of a live source are overdue after a few seconds. If the source has neither a rate nor
     patience, that is so only while it drops samples. ``reported``: whether others report ``away``, so that the log
@@ -56,12 +56,11 @@ ANYTHING = Expected()
 class Reader:
     """The samples of a source, over all its interruptions; ends when the source ends.
 
-    ``away`` says why there are no samples while there are none, else ``None``: the text of the ``SourceError``,
-    the note of a source that is open, or that samples are overdue. A source whose spec has ``patience`` is back
-    with its first sample, another one when it is open. ``tried``: whether the first opening has ended. Whatever
-    happens, something is yielded at least once a second, samples or none. After an interruption the first samples
-    have ``gap`` set, and their ``index`` goes on where it was. How often the source went away is counted as
-    ``disconnected``.
+    ``away`` says why there are no samples: the text of the ``SourceError``, the note of an open source, or that
+    samples are overdue. It is ``None`` while there are samples. If its spec has ``patience``, a source is back
+    with its first sample, otherwise when it is open. ``tried``: the first opening has ended. The reader always
+    yields at least once a second, with samples or without. After an interruption the first samples have ``gap``
+    set, and their ``index`` goes on where it was. How often the source went away is counted as ``disconnected``.
 
     ``explain`` says why the sandbox refused what an error is about, empty if it did not. Such a source is away.
     """

@@ -43,7 +43,7 @@ _libc = ctypes.CDLL(None)
 
 
 def enter(wanted: Permissions, state: Path | None = None) -> list[str]:
-    """Give up everything else, for ever; return in words what is in force.
+    """Give up everything else until the process ends. Return in words what is in force.
 
     Below ``state``, the state directory without links, no link is followed to a folder to change.
     Of ``no-new-privileges``, ``limits``, ``landlock-VERSION``, ``seccomp``, and ``no-network`` or ``tcp-ports``:

@@ -1,8 +1,8 @@
 """A seccomp filter by libseccomp, which every system with systemd or apt has, through ctypes.
 
-The filter refuses what no worker has to do and lets the rest through. It does not list what is allowed: vendors'
-delegates and their drivers make system calls that were not seen here, and the service's own SystemCallFilter=
-lists groups already.
+The filter refuses calls that no worker needs and allows the rest. It is no list of allowed calls, as vendors'
+delegates and their drivers make system calls that we have not seen. The service's own SystemCallFilter= is such a
+list.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def _truncating() -> list[_Rule]:
 
 
 def install(refused: list[_Rule]) -> None:
-    """Refuse these system calls to this process for ever. ``Unavailable`` says why that cannot be.
+    """Refuse these system calls to this process from now on. ``Unavailable`` says why that is not possible.
 
     Calls that this architecture or this libseccomp does not know are left out. Needs ``no_new_privs``.
     """

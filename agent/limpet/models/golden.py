@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 def check_golden(bundle: Bundle, model: Model, *, alone: bool = False) -> float:
     """Run the bundle's golden vectors and return the largest absolute difference of real values.
 
-    It is infinite where the model gives NaN that is not expected. The model starts anew before and after;
-    ``alone``: before every vector, as a model whose state is cleared before each window.
-    ``DeployError`` where the bundle has no vectors or they are not of this model, ``ModelError`` where it fails.
+    It is infinite if the model gives NaN that is not expected. The model is reset before and after. ``alone``: it
+    is reset before every vector, like a model whose state is cleared before each window. ``DeployError`` if the
+    bundle has no vectors or they do not fit this model, ``ModelError`` if the model fails.
     """
     inputs, expected = _vectors(bundle, model)
     model.reset()

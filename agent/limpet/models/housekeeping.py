@@ -1,6 +1,6 @@
 """What can be deleted of a state directory: bundles beyond the store's budget, and what was unpacked of others.
 
-Never what the configuration names, nor the sound version before it, so that there is a way back.
+Never what the configuration names, nor the intact version before it, so that a rollback is possible.
 """
 
 from __future__ import annotations

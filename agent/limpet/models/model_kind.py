@@ -56,7 +56,7 @@ def of(path: Path) -> ModelKind:
     """Return the kind of a file or folder. ``OSError`` if it is not there."""
     if path.is_dir():
         return _folder(path)
-    if path.exists() and not path.is_file():  # To open a FIFO can take for ever.
+    if path.exists() and not path.is_file():  # Opening a FIFO can block without end.
         return SPECIAL
     with path.open("rb") as file:
         head = file.read(_HEAD)
@@ -103,7 +103,7 @@ def _archive(path: Path) -> ModelKind:
 
 
 def _message(path: Path) -> ModelKind:
-    """Tell ONNX and Core ML apart, whose files have no mark: by the fields of the message."""
+    """Distinguish ONNX and Core ML by the fields of the message, as their files have no magic number."""
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return _fields(bytes(data))

@@ -1,7 +1,7 @@
 """What is wrong with the form of a value, as sentences: ``mqtt.qos is 3; use 0 or 1``.
 
-msgspec decides what is right. Only if it refuses a value, this looks for the places inside the value that are
-wrong, and says for each what the type would take.
+msgspec decides what is right. Only if it refuses a value, this module finds the wrong places inside the value. For
+each it says what the type accepts.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Where keys and values are in a TOML file.
 
-No parser for Python tells positions. This one reads only texts that a real parser has accepted, so it has no rules
-about what is valid: it finds where keys, values and tables begin and end.
+No parser for Python gives positions. This one reads only texts that a real parser has accepted, so it has no rules
+about what is valid. It finds where keys, values and tables begin and end.
 """
 
 from __future__ import annotations

@@ -216,7 +216,7 @@ def _closed(features: Sequence[Feature], shapes: Sequence[Any] | None, name: str
 def compile_once(coremltools: Any, path: Path, cache: Path) -> Path:
     """Return the compiled model, made on the first call: Core ML takes seconds to minutes for one.
 
-    Its name follows from what it is made of and by, so that a new model or system compiles anew.
+    Its name depends on the model and on the system, so a new model or system is compiled again.
     """
     target = cache / f"{path.stem}-{_fingerprint(path, coremltools.__version__)}.mlmodelc"
     if target.exists():

@@ -1,7 +1,7 @@
 """Rows as a node sent them to samples: what is missing, what must go, what the numbers mean, and when it was.
 
-No I/O: the clocks are handed in. Most reads bring a few rows that go on where the last ended, so that case is
-kept short: on a small board each numpy call after a sleep costs about as much as a row.
+No I/O: the caller passes the clocks. Most reads bring a few rows that follow the last ones, so that case is kept
+short. On a small board each numpy call after a sleep costs about as much as a row.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 CLOCK = 1 << 32
 AHEAD_US = 10_000_000
-"""A node's clock that runs ahead of ours by more, in one step, was set anew: nothing arrives before it is sent."""
+"""If a node's clock jumps ahead of ours by more, it was set: nothing arrives before it is sent."""
 BACK_US = 1_000_000
-"""A node's clock that goes back by more was set anew; less is the jitter of times within a frame."""
+"""If a node's clock goes back by more, it was set. Less is the jitter of times within a frame."""
 DRIFT = 0.001
 """How fast we believe that a node's clock falls behind ours, rather than that its bytes came late."""
 
@@ -45,9 +45,9 @@ class Continuity:
     """Gives each row its ordinal, from the node's sequence number and clock where it sends them.
 
     A row with the number of the one before is a ``duplicate``. A number too high by k is a ``sequence_gap`` of k
-    samples. A number or a clock that goes back, or a clock that leaps ahead of ours, means that the node has
-    ``restarted``: a counter of 16 bits alone could not tell a restart from a loss. ``next`` is the ordinal that
-    the next row has if nothing is missing.
+    samples. If a number or a clock goes back, or a clock jumps ahead of ours, the node has ``restarted``. A
+    counter of 16 bits alone could not distinguish a restart from a loss. ``next`` is the ordinal that the next row
+    has if nothing is missing.
     """
 
     def __init__(self, modulo: int | None, dropped: Counter[str]) -> None:
@@ -116,7 +116,7 @@ class Continuity:
         return (ahead + half) % self._modulo - half
 
     def _clock_restarts(self, rows: Rows, now_us: int) -> NDArray[np.bool_]:
-        """Return at which rows the node's clock was set anew."""
+        """Return at which rows the node's clock was set."""
         if rows.time_us is None:
             return np.zeros(len(rows.values), np.bool_)
         before = rows.time_us[0] if self._time is None else self._time
@@ -175,8 +175,8 @@ class Cutter:
 class Shaper:
     """Calibrates rows, drops those that are ``not_finite`` or ``out_of_range``, and stamps the rest.
 
-    A row is stamped with the time of the read that ended it, less its distance from the last row of that read: by
-    ``rate`` where it is known, else by the node's clock where it sends one.
+    A row gets the time of the read that ended it, less its distance from the last row of that read. The distance
+    comes from ``rate`` if it is known, else from the node's clock if it sends one.
     """
 
     def __init__(self, calibration: Calibration, rate: float | None, dropped: Counter[str]) -> None:

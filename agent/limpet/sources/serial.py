@@ -10,7 +10,7 @@ The framing says how bytes become rows. What was dropped is counted by cause:
 ``fields``          a frame with the wrong number of fields or channels
 ``duplicate``       samples that came twice
 ``sequence_gap``    samples that the node counted and that never came, whatever became of them
-``restarted``       how often the node began anew while the port was open
+``restarted``       how often the node restarted while the port was open
 ``not_finite``      samples with a value that is missing, NaN or infinite
 ``out_of_range``    samples with a value outside ``range``
 """
@@ -57,7 +57,7 @@ IDLE = 0.5
 PACE = 0.01
 """Seconds from one read to the next: a fast node costs 100 wake-ups a second, not one a frame."""
 LINGER = 0.02
-"""Seconds that a network port may gather bytes: it cannot tell how many are there."""
+"""Seconds that a network port may gather bytes: it does not know how many are there."""
 CHUNK = 4096
 AGAIN = 3.0
 """Seconds after which it is looked at again what comes instead of samples."""

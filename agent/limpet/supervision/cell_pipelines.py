@@ -126,7 +126,7 @@ class CellPipelines:
             revisions.started()
 
     def assign(self, now: float) -> Assign:
-        """Return what the process is to run now, and take note that it gets to know."""
+        """Return what the process is to run now, and note that it was sent."""
         names = self.runnable(now)
         self.outdated = False
         for name in names:

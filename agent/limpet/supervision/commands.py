@@ -47,17 +47,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 PER_SECOND, AT_ONCE = 2.0, 10.0
-"""Commands that are obeyed a second in the long run, and in a burst."""
+"""Commands that are obeyed per second on average, and in a burst."""
 
 _EXPLAINED = 4096
-"""Bytes of a payload up to which it is looked through for what is wrong with it."""
+"""Largest payload in bytes for which an error says what is wrong with it."""
 
 
 class Workers(Protocol):
     """What commands need of the fleet."""
 
     def restart(self, pipeline: str) -> None:
-        """Start a pipeline's worker anew, whether it works or not. ``KeyError`` if it is to have none."""
+        """Restart a pipeline's worker, whether it works or not. ``KeyError`` if it is to have none."""
 
     def ask(self, pipeline: str, ask: Ask, fds: tuple[int, ...] = ()) -> None:
         """Have a pipeline's worker answer. ``KeyError`` if it has none."""

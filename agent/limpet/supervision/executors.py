@@ -19,7 +19,7 @@ MOST_IN_USE = 2
 MOST_OF_A_PIPELINE = 4
 """Executors of a pipeline, those that were killed and have not ended among them."""
 PER_SECOND, AT_ONCE = 1.0, 8.0
-"""Executors that one worker may request in the long run, and at once for each of its pipelines."""
+"""Executors that one worker may request per second on average, and at once for each of its pipelines."""
 
 
 @dataclass(slots=True)

@@ -131,7 +131,7 @@ class Fleet:
         return all(worker.slot.overdue(now) is None for worker in self._workers.values())
 
     def restart(self, pipeline: str) -> None:
-        """Start the worker of a pipeline anew, whether it works or not. ``KeyError`` if it is to have none."""
+        """Restart the worker of a pipeline, whether it works or not. ``KeyError`` if it is to have none."""
         worker = self._worker_of(pipeline)
         worker.do(worker.slot.restart(pipeline))
 

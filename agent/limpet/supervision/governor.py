@@ -46,7 +46,7 @@ class Governor:
 
 
 def distress(table: GovernorTable, readings: Readings) -> str:
-    """Say which limits are passed, empty if none is. What the machine cannot tell passes none."""
+    """Say which limits are exceeded, empty if none is. A value that the machine cannot measure exceeds none."""
     reasons = []
     if readings.temperature_c is not None and readings.temperature_c >= table.hot:
         reasons.append(f"{readings.temperature_c:.0f} °C")

@@ -1,7 +1,7 @@
 """The ledger: accepts what workers made, and counts it. Decides, without I/O.
 
-From the number that a result gets here on, it is the supervisor's: it is appended to the bus, and whatever happens
-to its worker, consumers get it. The same number twice is the same result, so they can drop what comes twice.
+Once a result gets its number here, it belongs to the supervisor. It is appended to the bus, and consumers get it
+even if its worker ends. The same number twice is the same result, so they can drop what comes twice.
 
 All counters only rise. A reader that wants what happened since it last looked takes the difference itself, see
 ``limpet.supervision.health``, so that one reader takes nothing from another.

@@ -90,7 +90,7 @@ class Plan:
     def hear_incident(self, incident: Incident) -> bool:
         """Take note of an event. Return whether a lower version of a model is of interest now.
 
-        It is if a model of the store did not take over from another one: the options that are new with it can
+        It is if a model of the store did not take over from another one. The options that are new with it can
         still be right for a lower version.
         """
         one = self.desired.pipelines.get(incident.pipeline)

@@ -1,7 +1,7 @@
 """The pipelines whose state a broker may retain, also after they are gone from the configuration.
 
-A broker keeps the last state of a pipeline for ever. If the pipeline is removed while the daemon does not run,
-only from this record does the next run know that it must set that state to ``stopped``.
+A broker keeps the last state of a pipeline without end. If the pipeline is removed while the daemon does not run,
+the next run knows only from this record. It then sets that state to ``stopped``.
 """
 
 from __future__ import annotations

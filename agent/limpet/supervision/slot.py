@@ -98,7 +98,7 @@ class Slot:
         return [Send(ask)]
 
     def assign(self, now: float) -> Assign:
-        """Return what the process is to run now, and take note that it gets to know."""
+        """Return what the process is to run now, and note that it was sent."""
         self.heard = now
         return self.pipelines.assign(now)
 

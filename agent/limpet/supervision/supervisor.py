@@ -147,7 +147,7 @@ class _Workers:
         self._retry = retry
 
     def restart(self, pipeline: str) -> None:
-        """End a pipeline's worker so that it is started anew. ``KeyError`` if it has none."""
+        """End a pipeline's worker so that it is started again. ``KeyError`` if it has none."""
         self._fleet.restart(pipeline)
         self._retry(pipeline)
 

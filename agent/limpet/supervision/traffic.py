@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from limpet.wire.records import Ask, FromWorker, Notice, RawAnswered
 
 BYTES_PER_SECOND, BYTES_AT_ONCE = 8 << 20, 8 << 20
-"""Bytes that are read of a worker, and made of what it sends, in the long run and in a burst. Then it waits."""
+"""Bytes per second that are read from a worker and made from its records, on average and in a burst. Then it
+waits.
+"""
 OVERHEAD = 1024
 """Bytes that a record counts in addition to its own: so many small ones cost as much time."""
 NOTICES_PER_SECOND, NOTICES_AT_ONCE = 0.5, 10
@@ -44,7 +46,7 @@ class Traffic:
         self._limits: dict[str, ReportLimits] = {}
 
     def restart(self) -> None:
-        """Take note of a new process. What it may send per second does not begin anew."""
+        """Take note of a new process. Its limit of messages per second is not reset."""
         self.paused_until = None
         self._leaving, self._questions, self._limits = {}, {}, {}
         self._times = Counter()

@@ -29,9 +29,9 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     ``mean`` and ``std`` are in the source's unit, ``clip`` in standard deviations. For images in 0..255 that a
     model wants in -1..1: ``mean = 127.5``, ``std = 127.5``. Each is a number or a list. The list's length says
-    what it is for: the channels (the last axis); else all elements, or the last axes, in row-major order; else the
-    rows (all axes but the last), such as the bands of ``spectrum``. A list of rows, ``[[...], [...]]``, is
-    repeated along axes of 1 as NumPy does.
+    what it is for. First, it is for the channels (the last axis). Else it is for all elements, or the last axes,
+    in row-major order. Else it is for the rows (all axes but the last), such as the bands of ``spectrum``. A list
+    of rows, ``[[...], [...]]``, is repeated along axes of 1 as NumPy does.
     """
 
     mean: Numbers = 0.0
@@ -116,8 +116,8 @@ def _numbers(value: Numbers) -> list[float]:
 def _fitted(name: str, value: Numbers, shape: tuple[int, ...]) -> Array:
     """Return the numbers as an array to broadcast: a single one without dimensions, others over the last two axes.
 
-    So numpy's inner loop runs over an image's whole row instead of its three channels, five times as fast, and an
-    array (1, 9) meets one of its own shape, twice as fast.
+    So numpy's inner loop runs over an image's whole row instead of its three channels, which is five times as
+    fast. An array (1, 9) gets one of its own shape, which is twice as fast.
     """
     if not isinstance(value, list):
         return np.array(value, np.float32)

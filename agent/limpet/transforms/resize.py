@@ -40,9 +40,9 @@ def open(config: Config, spec: Spec) -> Resize:
 class Resize:
     """Images ``(n, height, width, channels)`` of any real dtype to float32 ones; one buffer serves all calls.
 
-    Bilinear with half-pixel centres: pixel i of the result lies at (i + 1/2) * old / new - 1/2 of the image, and
-    is interpolated between its neighbours there. There is no smoothing beforehand, as there was none where models
-    are trained with TensorFlow's default.
+    Bilinear with half-pixel centres: pixel i of the result is at (i + 1/2) * old / new - 1/2 of the image. It is
+    interpolated between its neighbours there. There is no smoothing beforehand, as in TensorFlow's default, with
+    which models are trained.
 
     Source: TensorFlow Lite's kernel RESIZE_BILINEAR with ``half_pixel_centers``, ``tf.image.resize``.
     """

@@ -23,10 +23,10 @@ _FLOOR = 1e-12
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The root mean square of each channel in each band, in the source's unit; with ``log``, its level in dB.
 
-    ``bands`` are rising edges in Hz, each band with its lower edge and without its upper one, or how many
-    bands of equal width reach from 0 Hz to half the rate. ``window`` is what a window is multiplied with before it
-    is transformed: ``hann`` keeps a tone out of far bands. A steady part, as gravity, is at 0 Hz, and with
-    ``hann`` at the next frequency (rate / samples) as well: start above both to leave it out.
+    ``bands`` are rising edges in Hz. Each band has its lower edge and not its upper one. A number means so many
+    bands of equal width from 0 Hz to half the rate. A window is multiplied with ``window`` before it is
+    transformed: ``hann`` keeps a tone out of far bands. A steady part, such as gravity, is at 0 Hz. With ``hann``
+    it is at the next frequency (rate / samples) as well. To leave it out, start above both.
     """
 
     bands: Count | Annotated[list[float], Meta(min_length=2)]
@@ -60,11 +60,11 @@ def open(config: Config, spec: Spec) -> Spectrum:
 class Spectrum:
     """Real arrays ``(samples, channels)`` to float32 ``(bands, channels)``; one buffer serves all calls.
 
-    With X the discrete Fourier transform of the n samples times the window w, frequency k carries the mean
+    X is the discrete Fourier transform of the n samples times the window w. Frequency k has the mean
     square 2 |X_k|^2 / (n sum(w^2)), half of that at 0 Hz and at half the rate. A band's value is the root of the
-    sum over its frequencies: a sine of amplitude A has A / sqrt(2) in its band, and without a window the squares
-    of all bands add up to the mean square of the samples (Parseval). The level is 20 log10 of the value, in dB
-    of one unit, at least -120 dB.
+    sum over its frequencies. A sine of amplitude A has A / sqrt(2) in its band. Without a window, the squares of
+    all bands add up to the mean square of the samples (Parseval). The level is 20 log10 of the value, in dB of one
+    unit, at least -120 dB.
 
     Source: G. Heinzel, A. Rüdiger, R. Schilling, Spectrum and spectral density estimation by the Discrete
     Fourier transform, 2002, section 9 (normalisation by S2 = sum(w^2)).
@@ -121,15 +121,15 @@ def _band_starts(edges: list[float], size: int, rate: float) -> list[int]:
     for band, (start, following) in enumerate(pairwise(starts)):
         if start == following:
             raise ValueError(
-                f"no frequency falls into spectrum's band {edges[band]:g} to {edges[band + 1]:g} Hz: "
-                f"{size} samples at {rate:g} a second tell {resolution:g} Hz apart; "
-                "make the window longer or the band wider"
+                f"no frequency is in spectrum's band {edges[band]:g} to {edges[band + 1]:g} Hz: "
+                f"{size} samples at {rate:g} a second have a resolution of {resolution:g} Hz. "
+                "Make the window longer or the band wider"
             )
     return starts
 
 
 def _window(name: str, size: int) -> FloatArray:
-    """Return the periodic window that starts anew where the next would: Heinzel et al., section 8.1."""
+    """Return the periodic window, which repeats without a doubled value: Heinzel et al., section 8.1."""
     if name == "none":
         return np.ones(size, np.float32)
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)

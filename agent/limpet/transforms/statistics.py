@@ -30,8 +30,9 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Which features, in the order in which the model sees them; all by default.
 
     ``mean``, ``std`` (of the population), ``min``, ``max`` and ``rms`` (root mean square) are in the source's
-    unit. ``crest`` is the largest absolute value over the rms, ``kurtosis`` the mean fourth power of the deviation
-    over the squared variance: 3 for a normal distribution, 1.5 for a sine. Both are 0 for a channel at rest.
+    unit. ``crest`` is the largest absolute value over the rms. ``kurtosis`` is the mean fourth power of the
+    deviation over the squared variance: 3 for a normal distribution, 1.5 for a sine. Both are 0 for a channel at
+    rest.
     """
 
     features: Annotated[list[Feature], Meta(min_length=1)] = msgspec.field(

@@ -79,7 +79,7 @@ class StatusLine:
 
 
 class ResultPrinter:
-    """Writes each result as a line of JSON. ``stop`` is called once nobody reads them any more."""
+    """Writes each result as a line of JSON. ``stop`` is called once the reader of the output has ended."""
 
     def __init__(self, monitor: Monitor, descriptor: int, stop: Callable[[], None]) -> None:
         self._watch = monitor.watch()
@@ -89,7 +89,7 @@ class ResultPrinter:
         self._ended = Event()
         self._missed = 0
         self.closed = False
-        """Whether nobody reads what is written."""
+        """Whether the reader of the output has ended."""
         self._thread = Thread(target=self._run, name="print", daemon=True)
 
     def __enter__(self) -> Self:

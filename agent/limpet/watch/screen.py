@@ -52,7 +52,7 @@ class _Line:
 
 
 def frame(watched: Watched, view: View, size: tuple[int, int], now: float) -> Group:
-    """Draw everything in at most so many columns and lines."""
+    """Draw everything in at most this many columns and lines."""
     width, height = size
     names = sorted(watched.devices)
     if not names:

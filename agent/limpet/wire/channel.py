@@ -1,7 +1,7 @@
 """Records over a Unix stream socket: four bytes of length, then msgpack.
 
-The other end may be a process that was taken over. So the size of a record and the number of file descriptors are
-limited, and all that is wrong with what comes in is one error, ``UnreadableError``.
+The other end may be a process that an attacker controls. So the size of a record and the number of file
+descriptors are limited. Every fault of an incoming record raises the same error, ``UnreadableError``.
 """
 
 from __future__ import annotations

@@ -277,7 +277,7 @@ class SetLogLevel(msgspec.Struct, tag=True):
 
 
 class SetThreshold(msgspec.Struct, tag=True):
-    """Have a pipeline's decoder use another threshold, until the pipeline is started anew."""
+    """Have a pipeline's decoder use another threshold, until the pipeline is started again."""
 
     pipeline: str
     value: float

@@ -1,7 +1,7 @@
 """A checker: a short-lived process that finds what is wrong with the options that a person wrote.
 
-Its answer can end the daemon, so it sees no sensor, no model and no bundle. Options are for plugins to understand,
-and a plugin may read a file to do so, such as the first line of a recording: that happens in a sandbox.
+Its answer can end the daemon, so it sees no sensor, no model and no bundle. Only a plugin can check its options.
+It may read a file for that, such as the first line of a recording, so it runs in a sandbox.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def run(end: socket.socket, task: Check) -> None:
 
 
 def problems_of(task: Check) -> list[str]:
-    """Return all that is wrong. Enters a sandbox for ever."""
+    """Return all problems. Enters a sandbox and never leaves it."""
     problems: list[str] = []
     read: set[Any] = set()
     assignment = task.assignment

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from limpet.isolation.device_nodes import Node
 
 PACE = 4.0
-"""Seconds from one start to the next: a loose plug may come and go all the time. A little longer than what
-``limpet.supervision.slot`` grants in the long run before it takes such an end for a crash."""
+"""Seconds from one start to the next: a loose plug may come and go all the time. A little longer than the
+average that ``limpet.supervision.slot`` allows before it counts such an end as a crash."""
 
 
 class DeviceWatch:

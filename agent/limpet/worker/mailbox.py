@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 class Mailbox:
     """A queue of sample blocks between two threads, bounded in blocks and in bytes.
 
-    Full, it drops the oldest blocks, as fresh samples of a live sensor are worth more than old ones; with
-    ``wait`` (a recording) the writer waits instead. The newest block always fits, however large it is.
-    ``dropped`` counts samples.
+    If it is full, it drops the oldest blocks, as fresh samples of a live sensor are worth more than old ones. With
+    ``wait`` (a recording) the writer waits instead. The newest block always fits, however large it is. ``dropped``
+    counts samples.
     """
 
     def __init__(self, blocks: int, size: int, *, wait: bool) -> None:

@@ -77,8 +77,8 @@ class Connection:
     subscriptions; the owner empties both. ``unreadable`` counts messages whose topic or properties are damaged,
     ``missed`` those that came faster than the owner takes them.
     ``window`` is how many unacknowledged messages the broker takes, ``limit`` how many bytes a packet may have,
-    ``qos`` the highest quality of service; ``retain`` and ``wildcards`` say whether it takes retained messages
-    and subscriptions with wildcards. ``clean``: begin without the session that the broker has kept.
+    ``qos`` the highest quality of service. ``retain`` and ``wildcards`` say whether the broker takes retained
+    messages and subscriptions with wildcards. ``clean``: begin without the session that the broker has kept.
     """
 
     def __init__(  # noqa: PLR0913 - what a CONNECT has

@@ -47,8 +47,9 @@ UNREADABLE_ENDS = 2
 """Connections in a row that end with something unreadable, after which the broker's session is given up."""
 
 BREAKS, BREAKS_WITHIN = 3, 600.0
-"""Connections that the broker has used and then closed without a reason, and within how many seconds, after which
-another client with the same id is suspected. Not every broker says that."""
+"""After so many connections in so many seconds, another client with the same id is suspected. The broker accepted
+them and then closed them without a reason. Not every broker gives one.
+"""
 
 MOST_LOGGED = 1000
 """Lines of the log that are remembered; the reasons of a broker may vary without end."""

@@ -1,7 +1,7 @@
 """Limits what a broker may send: each packet is checked at its head, before its content is read.
 
-paho takes packets of up to 256 MB, keeps messages of QoS 2 until the broker releases them, and needs time that
-grows with the square of the number of user properties. A broker may be hostile, or pass on what a client sent.
+paho takes packets of up to 256 MB and keeps messages of QoS 2 until the broker releases them. Its time grows with
+the square of the number of user properties. A broker may be hostile, or pass on what a client sent.
 """
 
 from __future__ import annotations
@@ -103,4 +103,4 @@ def _check_type(kind: int) -> None:
     if kind & 0xF0 not in _FROM_BROKERS:
         raise UnreadableError(f"a packet of type 0x{kind:02x}, which brokers do not send here")
     if kind & 0xF0 == _PUBLISH and kind & 0x06 > 0x02:
-        raise UnreadableError("a message with QoS 2, though QoS 1 was asked for")
+        raise UnreadableError("a message with QoS 2, but the subscription has QoS 1")

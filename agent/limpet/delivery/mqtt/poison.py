@@ -1,8 +1,9 @@
 """Finds the poison message: the one over which a broker closes the connection. No I/O.
 
 A broker that speaks MQTT 3.1.1 cannot say that it refuses a message. It closes the connection, and the same
-message comes again on the next one. After two such ends with a message in common, messages go out one at a time,
-then in ever smaller parts, until a single item is left. If that ends the connection twice more, it is refused.
+message comes again on the next one. After two such ends with a message in common, messages are sent one at a time.
+Then they are sent in smaller and smaller parts, until a single item is left. If that ends the connection twice
+more, it is refused.
 """
 
 from __future__ import annotations
@@ -90,8 +91,8 @@ class PoisonSearch:
     def passed(self, keys: Iterable[Key], size: int) -> int | None:
         """Take in that the broker took a message of ``size`` bytes.
 
-        Return the largest size that passed if this ends the search without a poison message, though a batch was
-        split: then the batch was too large, and not one of its items at fault.
+        Return the largest size that passed if this ends the search without a poison message after a batch was
+        split. Then the batch was too large, and no item in it caused the end.
         """
         if not self.active:
             return None

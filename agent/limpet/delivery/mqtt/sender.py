@@ -71,9 +71,9 @@ class Sender:
     """Owns the connection. ``publisher`` is what goes out on it.
 
     The outbox's thread fills ``publisher.ready`` and empties ``publisher.acked``. Each connection has a queue of
-    its own: what the one before did not get acknowledged is handed over again.
-    ``commands``: whether any command is allowed, so that the broker is asked for them.
-    An exception on the thread ends the connection, and not the thread.
+    its own: messages that were not acknowledged on the one before are handed over again. ``commands``: whether any
+    command is allowed, so that the sender subscribes to them. An exception on the thread ends the connection, and
+    not the thread.
     """
 
     def __init__(  # noqa: PLR0913 - each is a different thing
@@ -117,8 +117,8 @@ class Sender:
     ) -> None:
         """Start the thread.
 
-        It calls ``refill`` when little is ready or something has been acknowledged, ``report`` with the reason if
-        the broker cannot be reached, and ``obey`` with each command that comes.
+        It calls ``refill`` when few messages are ready or some have been acknowledged. It calls ``report`` with
+        the reason if the broker cannot be reached, and ``obey`` with each command.
         """
         self._refill, self._report, self._obey = refill, report, obey
         self._thread.start()

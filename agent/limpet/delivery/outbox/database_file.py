@@ -157,8 +157,8 @@ def _check_header(path: Path, head: bytes) -> None:
 def _check_version(path: Path, found: int) -> None:
     if FORMAT < found <= _PLAUSIBLE:
         raise DiskNewerError(
-            f"{path}: a later Limpet wrote it (format {found}, this one knows {FORMAT}) and it is left untouched; "
-            "install that version again to have its messages sent, or move the file away to begin an empty one"
+            f"{path}: a later Limpet wrote it (format {found}, this one knows {FORMAT}), so it is not changed. "
+            "To send its messages, install that version again. To begin an empty one, move the file away"
         )
     if 0 < found < FORMAT:
         raise DiskDamagedError(f"{path}: a version before the first release wrote it (format {found})")

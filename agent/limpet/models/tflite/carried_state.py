@@ -7,7 +7,7 @@ There are three kinds:
 * Recurrent ops (fused LSTM, SVDF and others) keep their state in tensors that the file marks as variable.
 * A state pair is an output that the caller hands back as an input of the next run. Only names and shapes show it.
 
-A loop (WHILE) of an unfused layer keeps nothing: its state begins anew in each run.
+A loop (WHILE) of an unfused layer keeps nothing: its state is reset in each run.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class GraphState(msgspec.Struct, frozen=True):
         """Whether its state is meant to last from one window to the next. ``None``: the graph does not show it.
 
         A model that assigns variables was written for streaming. A fused recurrent op over a sequence comes from a
-        layer that starts each sequence anew, as Keras layers do by default.
+        layer that resets its state for each sequence, as Keras layers do by default.
         """
         if self.variables and not self.recurrent:
             return True

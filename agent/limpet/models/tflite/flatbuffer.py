@@ -3,8 +3,8 @@
 The work is bounded too. In a damaged file, thousands of offsets can lead to one large table, so that reading would
 take hours. A sound file holds each of its parts once, so ``root`` limits what is read to a multiple of its size.
 
-The layout is that of https://flatbuffers.dev/internals: a table begins with the distance back to its vtable,
-which has, for each slot, how far into the table its field lies, 0 where it is left out. No numpy here.
+The layout is that of https://flatbuffers.dev/internals. A table begins with the distance back to its vtable. The
+vtable has, for each slot, the offset of its field in the table, 0 if the field is left out. No numpy here.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class _Allowance:
 
 
 class Table:
-    """One table. Fields are asked for by slot; an absent one has its default."""
+    """One table. Fields are read by slot. An absent field has its default."""
 
     __slots__ = ("_allowance", "_at", "_data", "_size", "_slots")
 
@@ -131,7 +131,7 @@ class Table:
 
     def _inside(self, at: int, size: int) -> int:
         if at < 0 or at + size > len(self._data):
-            raise DamagedError(f"bytes {at} to {at + size} are asked for, the file has {len(self._data)}")
+            raise DamagedError(f"an offset leads to bytes {at} to {at + size}, the file has {len(self._data)}")
         return at
 
 

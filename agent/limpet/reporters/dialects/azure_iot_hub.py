@@ -1,7 +1,7 @@
 """Azure IoT Hub: every message is a device-to-cloud message, as IoT Hub takes no other topics.
 
-See https://learn.microsoft.com/azure/iot-hub/iot-mqtt-connect-to-iot-hub. IoT Hub closes the connection over every
-other topic, so this dialect has a last will and a status of its own, and there are no commands.
+See https://learn.microsoft.com/azure/iot-hub/iot-mqtt-connect-to-iot-hub for the topics. IoT Hub closes the
+connection over every other topic. So this dialect has its own last will and status, and no commands.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A second executor for ``.tflite`` files: LiteRT's CompiledModel, the only way to its GPU and NPU accelerators.
 
-LiteRT is asked for the accelerator alone. Together with the CPU it runs on the CPU where it finds no accelerator,
-says nothing, and its ``is_fully_accelerated()`` is true all the same.
+Limpet requests the accelerator alone. If it requested the CPU too, LiteRT would use the CPU without a message if
+it finds no accelerator. Its ``is_fully_accelerated()`` would still be true.
 
 A run holds Python's interpreter lock, so this belongs in a worker.
 """
@@ -103,7 +103,7 @@ class AcceleratedModel:
             self._compile(signature, shapes)
             self.run([_zeros(spec) for spec in self.inputs])
         except (ValueError, RuntimeError) as error:
-            return error.with_traceback(None)  # It would keep LiteRT's half-made objects until nobody listens.
+            return error.with_traceback(None)  # It would keep LiteRT's half-made objects alive.
         return None
 
     def _compile(self, signature: str, shapes: Sequence[tuple[int, ...]] | None) -> None:
@@ -151,7 +151,7 @@ class AcceleratedModel:
         self.run = Binding(writers, invoke, [_fetch(sinks[i], spec) for i, spec in outs]).runner(self._complain)
 
     def _key(self, model: Any, signature: str) -> str:
-        """Return LiteRT's name of the signature to run, that of the first graph if none is asked for."""
+        """Return LiteRT's name of the signature to run. Default: that of the first graph."""
         known = self._file.signatures
         if signature and signature not in known:
             raise ModelError(f"there is no signature {signature!r}{suggest(signature, known)}")

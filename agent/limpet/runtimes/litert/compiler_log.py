@@ -1,7 +1,7 @@
 """What LiteRT says while it compiles a model: the only place where it names the device that it chose.
 
-The wording is that of ai-edge-litert 2.3. Where another version words it otherwise, a name or a count is missing,
-and nothing else breaks: whether a model is right and fast on the device is measured.
+The wording is that of ai-edge-litert 2.3. If another version words it otherwise, a name or a count is missing.
+Nothing else breaks, as Limpet measures whether a model is right and fast on the device.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Has the runtime print its greeting where it is not seen.
 
-When a process first runs a model on the CPU, TensorFlow Lite prints "INFO: Created TensorFlow Lite XNNPACK
-delegate for CPU." and has no setting against it. So a tiny model is loaded first, and the line is dropped.
-No other model is loaded meanwhile: whatever the runtime says about a user's model is printed.
+When a process first runs a model on the CPU, TensorFlow Lite prints ``INFO: Created TensorFlow Lite XNNPACK
+delegate for CPU.`` It has no setting against that. So a tiny model is loaded first, and the line is dropped. No
+other model is loaded meanwhile: whatever the runtime says about a user's model is printed.
 """
 
 from __future__ import annotations

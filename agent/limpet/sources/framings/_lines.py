@@ -75,8 +75,8 @@ class NoSampleError(Exception):
 class LineParser(Protocol):
     """What distinguishes one framing of lines from another.
 
-    ``channels``: how many there are. ``checked`` says that half a line never passes for a whole one; otherwise
-    what comes before the first line end is not read, since ``3,4`` may be the end of ``123,4``.
+    ``channels``: how many there are. ``checked``: half a line is never taken for a whole one. Otherwise the text
+    before the first line end is not read, since ``3,4`` may be the end of ``123,4``.
     """
 
     channels: int

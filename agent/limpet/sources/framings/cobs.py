@@ -54,7 +54,7 @@ def crc(data: bytes) -> int:
 def encode(values: Array, sequence: int, time_us: int) -> bytes:
     """Return a frame with its delimiter.
 
-    ``values``: int16, int32 or float32 ``(n, channels)``, n from 1 to 255; ``sequence`` and ``time_us`` are those
+    ``values``: int16, int32 or float32 ``(n, channels)``, n from 1 to 255. ``sequence`` and ``time_us`` are those
     of the first sample and are taken modulo 2**16 and 2**32. ``ValueError`` for what has no frame.
     """
     first = next((key for key, dtype in DTYPES.items() if dtype == values.dtype), None)

@@ -5,12 +5,11 @@ Delimiter and decimal character are detected in the lines, unless configured: ``
 as a log message or a header, is counted as ``not_data``; no sample is lost. A damaged sample is ``malformed``, one
 with too few or too many columns ``fields``.
 
-A line has no checksum: where a wrong digit matters, use ``cobs``. What comes before the first line end after
-opening may be the rest of a line and is counted as ``partial``; a board that begins with an empty line loses
-nothing.
+A line has no checksum. If a wrong digit matters, use ``cobs``. After opening, the text before the first line end
+may be the rest of a line and is counted as ``partial``. If a board begins with an empty line, nothing is lost.
 
-``fields`` names the columns where they are not just the channels: ``sequence`` is a count of the samples,
-``time_us`` the node's clock in µs; others that are no channels are ignored.
+``fields`` names the columns if they are not just the channels. ``sequence`` is a count of the samples, ``time_us``
+the node's clock in µs. Other columns that are no channels are ignored.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
 """One JSON value a line: an object with a key for each channel, or an array in the order of ``fields``.
 
 A channel inside another object is found by its path (``imu.ax``, ``acc.0``), or by its last word if no other path
-ends with it; ``paths`` says where it is otherwise. Numbers in quotes are read, with a unit too; ``true`` is 1.
-``null`` and ``NaN`` stand for a value that the node could not take and are counted as ``not_finite``. In an
-object, ``sequence`` (a count of the samples) and ``time_us`` (the node's clock in µs) are read too where they are
-there. Other keys are ignored.
+ends with it. Otherwise set ``paths``. Numbers in quotes are read, with a unit too; ``true`` is 1. ``null`` and
+``NaN`` stand for a value that the node could not take and are counted as ``not_finite``. In an object,
+``sequence`` (a count of the samples) and ``time_us`` (the node's clock in µs) are read too if they are present.
+Other keys are ignored.
 
-Text around an object, such as the prefix of a logger, is passed over. A line that is not data, such as a log
-message or an object without any of the channels, is counted as ``not_data``; no sample is lost.
+Text around an object, such as the prefix of a logger, is skipped. A log message or an object without any of the
+channels is counted as ``not_data``; no sample is lost.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ class _Values:
         self._plain = not paths
 
     def quick(self, raw: bytes) -> Line | None:
-        """Read an object that has each channel as a number, or an array of numbers, but not the first of all."""
+        """Read an object that has each channel as a number, or an array of numbers, but not the first one."""
         sample = self._decode(raw)
         if sample is None or self._arrays is None:
             return None

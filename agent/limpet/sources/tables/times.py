@@ -318,7 +318,7 @@ class Clock:
         date = "/".join(match.group(1, 3, 4))
         self._only_day = self._only_day or date
         if month_first is None and date != self._only_day:  # as long as it is one day, only the hours count
-            raise ValueError(f"{match.group()!r}: cannot tell the day from the month; write dates as 2025-12-31")
+            raise ValueError(f"{match.group()!r}: the day and the month are ambiguous; write dates as 2025-12-31")
         day, month = (match[3], match[1]) if month_first else (match[1], match[3])
         year = int(match[4]) + (2000 if len(match[4]) == 2 else 0)
         return self._since(*_moment(year, month, day, match.groups()[4:]))
