@@ -8,7 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.recorder import keys
 from limpet.recorder.editor import COLUMNS, Editor
 from limpet.recorder.editor_screen import frame
 from limpet.recorder.plot import braille
@@ -123,15 +122,3 @@ def test_a_plot_reaches_from_the_lowest_to_the_highest_value() -> None:
     assert bottom[0] == "\u28c0"
     assert sparkline(np.array([0.0, 1.0, 2.0]), 3) == "▁▅█"
     assert sparkline(np.zeros(5), 3) == "▁▁▁"
-
-
-def test_sequences_are_keys_and_a_begun_one_waits_for_its_rest() -> None:
-    assert keys.parse("a\x1b[D\x1b[3~\r\x7f") == (["a", "left", "delete", "enter", "backspace"], "")
-    assert keys.parse("x\x1b[") == (["x"], "\x1b[")
-    assert keys.parse("\x1b[99;99R1") == (["1"], "")
-
-
-@given(st.text(max_size=30))
-def test_any_text_is_keys(text: str) -> None:
-    found, rest = keys.parse(text)
-    assert len(found) + len(rest) <= len(text)

@@ -19,7 +19,7 @@ from limpet.untrusted import printable
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from limpet.recorder.keys import Keyboard
+    from limpet.keyboard import Keyboard
     from limpet.recorder.mqtt_labels import MqttLabels
     from limpet.recorder.session import Session, Wanted
     from limpet.recorder.source_process import SourceProcess

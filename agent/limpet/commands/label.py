@@ -15,9 +15,9 @@ import msgspec
 from limpet import terminal
 from limpet.config import Identifier
 from limpet.errors import ConfigError, UnreadableError
+from limpet.keyboard import Keyboard
 from limpet.recorder.editor import Editor
 from limpet.recorder.editor_screen import frame
-from limpet.recorder.keys import Keyboard
 from limpet.recordings import folder as recordings_folder
 from limpet.recordings.spans import seconds_of, with_span, without
 from limpet.recordings.writing import running

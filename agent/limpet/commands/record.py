@@ -17,8 +17,8 @@ from limpet.contracts.assignment import Assignment, Folders, SourceTable
 from limpet.delivery.mqtt import settings as mqtt_settings
 from limpet.device import directories
 from limpet.errors import ConfigError, SourceError
+from limpet.keyboard import Keyboard
 from limpet.recorder import screen
-from limpet.recorder.keys import Keyboard
 from limpet.recorder.mqtt_labels import MqttLabels
 from limpet.recorder.session import Session, Wanted
 from limpet.recorder.source_process import SourceProcess

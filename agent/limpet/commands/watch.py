@@ -40,6 +40,8 @@ EXAMPLES = (
     ("limpet watch --plain", "Print lines."),
 )
 
+END_KEYS = {"q", "\x04"}
+"""The second is Ctrl-D."""
 FRAMES = 8
 """Frames a second at most."""
 LINES_EVERY, LOOK = 1.0, 0.1
@@ -86,9 +88,8 @@ def main(arguments: argparse.Namespace) -> int:
     end = monotonic() + arguments.seconds if arguments.seconds else float("inf")
     with ExitStack() as stack:
         stack.enter_context(_feed(arguments, inbox))
-        # Ended either way, the terminal is restored.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
         turn = stack.enter_context(_screen(arguments.svg)) if draws else _Lines().turn
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # the same end as with Ctrl-C
         try:
             while monotonic() < end and turn(inbox, watched):
                 pass
@@ -168,15 +169,16 @@ def _screen(svg: Path | None) -> Iterator[Callable[[Inbox, Watched], bool]]:
     from rich.console import Console
     from rich.live import Live
 
-    from limpet.watch.keys import keys
+    from limpet.keyboard import Keyboard
     from limpet.watch.picture import save_svg
     from limpet.watch.screen import View, frame
 
     console, view = Console(), View()
     last: tuple[int, object] | None = None
     with ExitStack() as stack:
+        keyboard = stack.enter_context(Keyboard())
         live = stack.enter_context(Live(console=console, screen=True, auto_refresh=False))
-        pressed = stack.enter_context(keys())
+        with_keys = keyboard.present
         drawn, size = 0.0, (0, 0)
 
         def turn(inbox: Inbox, watched: Watched) -> bool:
@@ -188,12 +190,12 @@ def _screen(svg: Path | None) -> Iterator[Callable[[Inbox, Watched], bool]]:
                 still = frame(watched, view, (console.width, console.height), now)
                 last = console.width, still
                 live.update(still, refresh=True)
-            found = pressed(1 / FRAMES)
-            for key in found:
+            pressed = keyboard.read(1 / FRAMES)
+            for key in pressed:
                 view.press(key, watched)
-            if found:
+            if pressed:
                 drawn = 0.0
-            return "q" not in found
+            return keyboard.present == with_keys and END_KEYS.isdisjoint(pressed)
 
         yield turn
     if svg is not None and last is not None:

@@ -74,11 +74,12 @@ def _leave(number: int, _frame: FrameType | None) -> None:
 class Keyboard:
     """Standard input as keys while its ``with`` block lasts, without echo. Ctrl-C is a signal as ever.
 
-    If standard input is no terminal, there are no keys.
+    If standard input is no terminal, there are no keys, and ``read`` waits for its whole time. ``present`` becomes
+    false when the terminal is gone.
     """
 
     def __init__(self) -> None:
-        self.present = sys.stdin.isatty()
+        self.present = bool(sys.stdin) and sys.stdin.isatty()
         self._descriptor = sys.stdin.fileno() if self.present else -1
         self._mode: list[Any] = []
         self._decoder = codecs.getincrementaldecoder("utf-8")("ignore")
@@ -114,7 +115,7 @@ class Keyboard:
 
     def read(self, timeout: float = 0.0) -> list[str]:
         """Return the keys that were pressed, after waiting up to ``timeout`` seconds for the first one."""
-        if not self.present or not select.select([self._descriptor], [], [], timeout)[0]:
+        if not select.select(self.descriptors(), [], [], timeout)[0]:
             keys = ["escape"] if self._rest == "\x1b" else []
             self._rest = "" if keys else self._rest
             return keys
