@@ -39,7 +39,7 @@ def session(folder: Path, first: int, count: int) -> Path:
 
 def command(folder: Path, output: Path, *options: str) -> list[str]:
     program = [sys.executable, "-m", "limpet_convert", "train", str(folder), "--output", str(output), "--json"]
-    return [*program, "--budget", "8", *options]
+    return [*program, "--budget", "20", *options]
 
 
 def train(folder: Path, output: Path, *options: str, status: int = 0) -> dict[str, Any]:
