@@ -21,6 +21,7 @@ _CODE = re.compile(r"``[^`]+``|`[^`]+`")
 _LINKS = re.compile(r"<?(?:https?|mqtts?|wss?|ssh)://\S+")
 _END = re.compile(r"(?<=[.!?])[)\"']*\s+(?=[\"'(]?[A-Z0-9`_X*]|$)|\n\s*\n|\n\s*(?=[-*] |X\d+  )")
 """The end of a sentence, of a paragraph, of an item or of a row of a table in a docstring."""
+_SHELL_FUNCTION = re.compile(r"^\w+\(\) ?\{", re.MULTILINE)
 _WORDS = re.compile(r"[A-Za-zÀ-ÿ0-9][\w'.\-/]*")
 _DIRECTIVES = re.compile(r"#\s*(?:noqa|type:|pragma|fmt:|!|:|\w+ = |-\*-)")
 
@@ -135,7 +136,9 @@ def _no_prose(node: ast.AST) -> list[ast.expr]:
 
 
 def _is_program(text: str) -> bool:
-    """Return whether a string is a program in Python, which another interpreter runs."""
+    """Return whether a string is a program, which another interpreter runs: in Python, or for a shell."""
+    if _SHELL_FUNCTION.search(text):
+        return True
     try:
         return any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.parse(text).body)
     except SyntaxError:

@@ -4,8 +4,8 @@ Each example is trained once; then ``limpet-convert run`` goes its whole way twi
 bundles must be the same bytes. On every TFLite runtime there is, the agent runs the bundle's golden vectors and a
 recording. Core ML packages are executed as MIL programs, which proves the conversion and not Apple's runtime.
 
-Exit status 1 where an example misses what its project file demands, a Core ML package lies too far off, the agent
-answers otherwise or a spoiled layer was not named. Progress and what went wrong are on stderr.
+Exit status 1 if an example misses a threshold of its project file, or a Core ML package differs too much. It is
+also 1 if the agent answers otherwise or a spoiled layer was not named. Progress and errors are on stderr.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ EXAMPLES = ["shuttle", "imu", "digits", "vision", "regression", "keywords", "det
 COREML_WINDOWS = 64
 COREML_FLOAT = 1e-3
 COREML_TOLERANCE = {"float32": 1e-5, "float16": 0.005, "int8": 0.02, "palettized": 0.1}
-"""Of an output's standard deviation, what the root mean square error may be: a step of 8 bits is 1/256 of a
-weight's range, the 64 values of a palette lie four times as far apart. float32 has an absolute limit as well."""
+"""Largest root mean square error, as a share of an output's standard deviation. A step of 8 bits is 1/256 of a
+weight's range. The 64 values of a palette are four times as far apart. float32 has an absolute limit as well.
+"""
 RUNTIMES = {"ai-edge-litert": Path(sys.executable), "tflite-runtime": ROOT / ".venv-tflite-runtime/bin/python"}
 
 

@@ -1,9 +1,9 @@
 """Models with one layer spoiled on purpose, to see whether the report names that layer first.
 
-``channel``: one channel of a layer's output a thousand times the others, undone in the weights that read it, so
-that the float model computes what it did. ``clipped``: a layer calibrated to a twentieth of its range, as by data
-that do not reach there. ``saturated``: a layer calibrated with a spike that takes 1000 times its usual range.
-``shared``: a detector's boxes in pixels and its scores, joined in one output.
+``channel``: one channel of a layer's output is a thousand times the others. The weights that read it undo this, so
+the float model computes the same. ``clipped``: a layer calibrated to a twentieth of its range, as by data that do
+not reach there. ``saturated``: a layer calibrated with a spike that takes 1000 times its usual range. ``shared``:
+a detector's boxes in pixels and its scores, joined in one output.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> dict[str, dict[str, Any]]:
 
 
 def shared_scale() -> dict[str, Any]:
-    """Return the same for the detector, which nobody has spoiled but its maker."""
+    """Return the same for the detector, which has the fault by its design."""
     detection = project.read(DETECTION)
     seen, test = data.calibration(detection).values, data.held_back(detection).values
     model = to_tflite(load(detection.model.path))

@@ -50,8 +50,8 @@ def bundle(  # noqa: PLR0913, PLR0917 - the parts of a bundle
 ) -> Manifest:
     """Write the bundle into ``folder`` and return its manifest. ``others``: files of more variants, by runtime.
 
-    The golden vectors are held-back windows, evenly spread; what the packaged model itself makes of them on this
-    machine is what is expected of it elsewhere.
+    The golden vectors are held-back windows, evenly spread. The packaged model's outputs for them on this machine
+    are the expected outputs elsewhere.
     """
     said = project.bundle
     runner = runners.open_model(model)

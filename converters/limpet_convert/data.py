@@ -79,7 +79,7 @@ def held_back(project: Project) -> Windows:
     if project.data.targets is None:
         if found.targets is None:
             raise ConvertError(
-                "data.targets: missing; verify needs to know what each test window is: name an .npy file with one "
+                "data.targets: missing; verify needs the target of each test window. Name an .npy file with one "
                 "target for each (boxes: a .jsonl file), or sort the recordings into folders named by the labels"
             )
         return found
@@ -137,8 +137,8 @@ def load_array(path: Path, what: str) -> Array:
 def windows(project: Project, path: Path) -> Windows:
     """Return all windows of a recording or a folder of them, in order of their names.
 
-    ``ConvertError`` where there are none, or what the transforms give is not finite; ``ConfigError`` has what is
-    wrong with the source, the window or the transforms.
+    ``ConvertError`` if there are none, or if the transforms give values that are not finite. ``ConfigError`` has
+    the problems of the source, the window or the transforms.
     """
     if listed := _listed(path):
         return _recorded(project, path, listed)
@@ -237,7 +237,7 @@ def refuse_unusable(values: Array, path: Path) -> None:
         nan, infinite = int(np.isnan(values).sum()), int(np.isinf(values).sum())
         raise ConvertError(
             f"{path}: {nan} NaN and {infinite} infinite values after the transforms,"
-            f" first in window {first}; a range cannot be taken from them: correct the recording or the transforms"
+            f" first in window {first}. They have no range. Correct the recording or the transforms"
         )
     if values.min() == values.max():
         raise ConvertError(
@@ -307,10 +307,11 @@ def transformed(window: Window, transforms: Sequence[Stage]) -> Array:
 
 
 def _source(project: Project, file: Path, dropped: Counter[str]) -> tuple[SampleSpec, Iterator[Samples]]:
-    """Return what the samples are, and them.
+    """Return the spec of the samples, and the samples.
 
-    A recording is played with the stamps that it was recorded with but without waiting, which ``replay`` cannot
-    do: flat out its clock stands still, and windows by time would come out otherwise than on the device.
+    A recording is played with its recorded timestamps but
+    without waiting, which ``replay`` cannot do. At full speed the clock of ``replay`` stands still, so windows by
+    time would differ from those on the device.
     """
     options = {key: value for key, value in project.data.source.items() if key != "kind"}
     kind = project.data.source.get("kind", "replay")

@@ -1,9 +1,10 @@
 """Metrics of a detector, and the agreement of two, as the device reads their outputs.
 
-The decoder is the agent's own: what is measured is what will be reported. Average precision is COCO's (Lin and
-others, 2014; cocodataset.org/#detection-eval): precision at 101 recalls, the highest at that recall or above. A
-detection, the best first, is right if it overlaps an object of its label that no better one has taken, and takes
-the one that it overlaps most. ``map`` is the mean over overlaps of .5 to .95 and labels, ``map50`` that at .5.
+The decoder is the agent's own, so the metrics are of what the device will report. Average precision is COCO's (Lin
+and others, 2014; cocodataset.org/#detection-eval): precision at 101 recalls, the highest at that recall or above.
+Detections are matched from the best down. One is right if it overlaps an object of its label that no better one
+has taken. It takes the object that it overlaps most. ``map`` is the mean over overlaps of .5 to .95 and labels,
+``map50`` that at .5.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python -m limpet_convert.dscnn --out FOLDER
 
-The network is that of Zhang and others, "Hello Edge: Keyword Spotting on Microcontrollers" (2017), in the size
-that MLPerf Tiny took: 49 frames of 10 coefficients to 12 words. The weights are random from a fixed seed and the
-model knows no words: it is there to be timed, and time does not depend on the weights.
+The network is that of Zhang and others, "Hello Edge: Keyword Spotting on Microcontrollers" (2017). It has the size
+of MLPerf Tiny: 49 frames of 10 coefficients to 12 words. The weights are random from a fixed seed, so the model
+knows no words. It is only for timing, and its time does not depend on the weights.
 """
 
 from __future__ import annotations

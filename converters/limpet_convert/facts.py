@@ -50,7 +50,7 @@ _LARGEST_TEXT = 64 << 20
 class Facts:
     """``ops`` by how often they are used, ``dtypes`` of computed tensors, ``parameters`` and their bytes.
 
-    Empty or 0 is what a format does not tell.
+    A value that the format does not contain is empty or 0.
     """
 
     size: int

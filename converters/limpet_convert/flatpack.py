@@ -1,7 +1,7 @@
 """Writes the object tree of a ``.tflite`` model smaller than the quantizer does, and with the alignment it needs.
 
-A quantized channel has a scale and a zero point of 8 bytes, once for the weight and once for the bias, and the
-zero points are all 0: equal vectors are written once and shared, which any reader of flatbuffers takes. On
+A quantized channel has a scale and a zero point of 8 bytes, once for the weight and once for the bias. The zero
+points are all 0. Equal vectors are written once and shared, which any reader of flatbuffers accepts. On
 MobileNetV2 that is 3 % of the float model. Constants lie on 16 bytes, as the schema demands and generated Python
 code does not do.
 """

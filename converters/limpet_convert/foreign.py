@@ -91,7 +91,7 @@ def refuse_bomb(path: Path) -> None:
 
 
 def is_saved_model(folder: Path) -> bool:
-    """Tell whether a folder is a TensorFlow SavedModel, in any of the forms that TensorFlow reads."""
+    """Return whether a folder is a TensorFlow SavedModel, in any of the forms that TensorFlow reads."""
     return any((folder / f"saved_model.{ending}").is_file() for ending in ("pb", "pbtxt", "cpb"))
 
 
@@ -182,7 +182,7 @@ def _reaching(graph: _MetaGraph) -> Iterator[tuple[str, _Node]]:
 
 
 def _ends(node: _Node, graph: _MetaGraph) -> bool:
-    """Tell whether a node does no more than end a save or a restore."""
+    """Return whether a node only ends a save or a restore."""
     return node.op in {"Identity", "NoOp"} and not any(
         node.name == tensor.node
         for signature in graph.signatures.values()

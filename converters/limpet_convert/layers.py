@@ -84,8 +84,8 @@ def diagnose(
     """Compare a float model with its quantized form over ``inputs`` ``(n, *shape)``, layer by layer.
 
     At most ``SAMPLES`` of the inputs are taken, evenly spread. Tensors are matched by name, which the quantizer
-    keeps. ``parts``: which numbers of all outputs, flat and one after the other, belong together where they differ
-    in scale; how far each part moves is measured by itself, and the largest counts.
+    keeps. ``parts``: which numbers of all outputs, flat and one after the other, form a part with its own scale.
+    The change of each part is measured by itself, and the largest counts.
     """
     chosen = inputs[np.unique(np.linspace(0, len(inputs) - 1, SAMPLES).round().astype(int))]
     graph = Graph(model)
@@ -297,9 +297,9 @@ def _explain_joined(graph: Graph, op: Op, layer: Layer, seen: dict[str, FloatArr
     )
     layer.cause = "shared"
     layer.why = (
-        f"shared scale: {large} and {small} are joined in one tensor and share its one scale, whose step of "
-        f"{layer.scale:.4g} leaves {reach[by_reach[0]] / layer.scale:.1f} steps for the second: bring both to one "
-        "range (boxes of a detector to fractions of the picture), give each an output of its own, or keep this "
+        f"shared scale: {large} and {small} are joined in one tensor and share its scale. Its step of "
+        f"{layer.scale:.4g} leaves {reach[by_reach[0]] / layer.scale:.1f} steps for the second. Bring both to one "
+        "range (boxes of a detector to fractions of the picture), or give each its own output. Or keep this "
         'layer in int16 or float (variant = "mixed")'
     )
     return True
@@ -323,7 +323,7 @@ def _explain(layer: Layer, values: FloatArray, detail: dict[str, Any]) -> None:
         layer.cause = "channel"
         layer.why = (
             f"rare channel: channel {int(reach.argmax())} reaches {top:.4g} while half of the {len(reach)} "
-            f"channels stay below {half:.4g}, which is {half / step:.1f} steps of {step:.4g}: rescale it, "
+            f"channels stay below {half:.4g}, which is {half / step:.1f} steps of {step:.4g}. Rescale it, "
             "or keep the layer in int16 or float"
         )
         return
@@ -331,8 +331,8 @@ def _explain(layer: Layer, values: FloatArray, detail: dict[str, Any]) -> None:
     if layer.high - layer.low > OUTLIER * usual:
         layer.cause = "outlier"
         layer.why = (
-            f"saturated scale: 99 % of its values stay below {usual:.4g} but the range goes from {layer.low:.4g} "
-            f"to {layer.high:.4g}, {usual / step:.1f} steps are left for them: use the percentile or mse observer"
+            f"saturated scale: 99 % of its values stay below {usual:.4g}, but the range goes from {layer.low:.4g} "
+            f"to {layer.high:.4g}. {usual / step:.1f} steps are left for them. Use the percentile or mse observer"
         )
         return
     bits = 8 * np.dtype(detail["dtype"]).itemsize

@@ -1,7 +1,8 @@
 """Chooses the range of a tensor: by its extremes, a percentile or the least squared error.
 
 The extremes are the true ones over all samples. The default of litert-quantizer is a moving average over the
-samples, which lies inside them and clips: measured on one model, a relative error of .232 against .034.
+samples, which is inside them and clips. Measured on one model, its relative error is .232, against .034 with the
+extremes.
 """
 
 from __future__ import annotations

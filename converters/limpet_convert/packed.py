@@ -26,7 +26,7 @@ class Packed(msgspec.Struct, array_like=True):
 
 
 class Opened(msgspec.Struct):
-    """A model that was opened: its tensors as name, shape and dtype; its ops by kind, where it tells."""
+    """A model that was opened: its tensors as name, shape and dtype; its ops by kind, if the format has them."""
 
     inputs: list[tuple[str, list[int], str]]
     outputs: list[tuple[str, list[int], str]]

@@ -23,8 +23,8 @@ def plain(name: str) -> str:
 def inputs(first: Sequence[TensorSpec], second: Sequence[TensorSpec]) -> list[int]:
     """Return, for each input of the second model, the number of the first's that it gets.
 
-    By name where all names are the same, else by size where that tells them apart, else by their order.
-    ``ConvertError`` where one has more inputs than the other.
+    By name if all names are the same, else by size if all sizes differ, else by their order. ``ConvertError`` if
+    one has more inputs than the other.
     """
     if len(first) != len(second):
         counts = [f"{len(one)} ({', '.join(spec.name for spec in one)})" for one in (first, second)]

@@ -304,7 +304,8 @@ def _undetectable(data: Data | None, bundle: Bundle) -> list[str]:
         )
     if data and (data.targets is None or data.targets.suffix != ".jsonl"):
         problems.append(
-            "data.targets: a detection task needs a .jsonl file, a line for each test window, as "
-            '[{"label": "dog", "box": [0.1, 0.2, 0.5, 0.9]}]: left, top, right, bottom as fractions of the picture'
+            "data.targets: a detection task needs a .jsonl file with a line for each test window, such as "
+            '`[{"label": "dog", "box": [0.1, 0.2, 0.5, 0.9]}]`. A box is left, top, right, bottom, '
+            "as fractions of the picture"
         )
     return problems

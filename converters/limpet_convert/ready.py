@@ -259,7 +259,7 @@ def _narrowed(samples: Samples, plan: PipelinePlan) -> Samples:
 
 
 def _drawn(random: np.random.Generator, plan: PipelinePlan, shape: tuple[int, ...]) -> Array:
-    """Return random input in the range that the model's first input can tell apart."""
+    """Return random input in the range of the model's first input."""
     first = plan.bundle.manifest.inputs[0]
     if not first.scale:
         whole = first.dtype.startswith(("int", "uint", "bool"))

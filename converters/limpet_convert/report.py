@@ -28,7 +28,7 @@ MOST_CELLS = 16
 class Found:
     """What ``verify`` found. ``diagnosed`` shows the layer that causes the error, of a mixture in int8.
 
-    ``there``: the packaged variant on a device, where one was asked for.
+    ``there``: the packaged variant on a device, if the user named one.
     """
 
     comparisons: list[Comparison]

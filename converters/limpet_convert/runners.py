@@ -1,7 +1,7 @@
 """Any model file, run on arrays of real values: what ``verify`` and ``diff`` compare.
 
-``.tflite`` runs on the agent's own runtime, ``.mlpackage`` by executing its MIL program (on macOS by Core ML
-itself), ``.onnx``, ``.keras`` and ``.pt2`` by their own packages where those are installed.
+``.tflite`` runs on the agent's own runtime. ``.mlpackage`` runs by executing its MIL program, on macOS with Core
+ML. ``.onnx``, ``.keras`` and ``.pt2`` run with their own packages if those are installed.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _opener(path: Path) -> Callable[[Path], Runner]:
 
 
 class Jailed:
-    """A model in a sandboxed child. ``kinds``: how often it uses each op, where the format tells."""
+    """A model in a sandboxed child. ``kinds``: how often it uses each op, if the format has this."""
 
     def __init__(self, path: Path) -> None:
         self._jail = Jail(foreign.refuse(path))

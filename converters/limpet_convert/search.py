@@ -1,8 +1,8 @@
 """Mixed precision: the fewest layers to keep in int16 or float so that a model keeps a stated loss.
 
-Layers are tried in order of their effect (see ``limpet_convert.layers``), a layer together with those that
-read its output, as a bad range is bad for both. When the goal is reached, each layer that was kept is tried once
-more in int8, so that none is kept for nothing.
+Layers are tried in order of their effect (see ``limpet_convert.layers``). A layer is tried together with those
+that read its output, as a bad range is bad for both. When the goal is reached, each layer that was kept is tried
+once more in int8, so that none is kept for nothing.
 """
 
 from __future__ import annotations

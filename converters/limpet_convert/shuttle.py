@@ -1,13 +1,13 @@
 """Space shuttle telemetry and the autoencoder that the demo's model is made of.
 
-The data are UCI's Statlog (Shuttle) in the form of the ODDS benchmark, as the package ``river`` carries them:
-49,097 rows of nine channels, ``f1`` to ``f9`` (the source gives no other names; ``f1`` is a time), 7 % of them
-anomalies. Rows stand in random order since UCI shuffled them, and no two are equal.
+The data are UCI's Statlog (Shuttle) in the form of the ODDS benchmark, from the package ``river``. They have
+49,097 rows of nine channels, and 7 % of the rows are anomalies. The channels are ``f1`` to ``f9``: the source
+gives no other names; ``f1`` is a time. Rows stand in random order since UCI shuffled them, and no two are equal.
 
-A row's part is decided by a hash of its own nine values, so that anyone can tell from a row alone that it was
-not trained on. The autoencoder learns to reproduce the normal rows of the training part. What it reproduces
-badly, by mean squared error, is anomalous; the threshold is the one with the best F1 on the validation part.
-The test part is looked at once, at the end, and is what the demo plays.
+A hash of a row's nine values decides its part. So a row alone shows that it was not trained on. The autoencoder
+learns to reproduce the normal rows of the training part. What it reproduces badly, by mean squared error, is
+anomalous; the threshold is the one with the best F1 on the validation part. The test part is looked at once, at
+the end, and is what the demo plays.
 
 ``converters/examples/shuttle`` trains it and makes the bundle.
 """

@@ -1,8 +1,8 @@
 """Ed25519 signatures over a manifest's bytes, by a key file or by a running ssh-agent.
 
 A private key is PKCS#8 in PEM, its public half SubjectPublicKeyInfo in PEM beside it, as OpenSSL and others read
-them. The signature is the plain 64 bytes of RFC 8032. An agent's key never leaves the agent: its signature of an
-``ssh-ed25519`` key is the same 64 bytes (RFC 8709), so a device cannot tell the two apart and need not.
+them. The signature is the plain 64 bytes of RFC 8032. An agent's key never leaves the agent. Its signature of an
+``ssh-ed25519`` key is the same 64 bytes (RFC 8709), so a device need not distinguish the two.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def _live(project: Project) -> tuple[Any, Any]:
 
 
 def convert(path: Path, kind: str, options: dict[str, Any], base: Path) -> bytes:
-    """Return a model as float TFLite; without a ``kind`` the file's name tells it.
+    """Return a model as float TFLite. Default of ``kind``: from the file's name.
 
     A model that a large library has to read is opened in a sandboxed child.
     """
@@ -145,7 +145,7 @@ def refuse_misfit(model: bytes, inputs: Array, bundle: Bundle) -> None:
     window = list(inputs.shape[1:])
     if shape and shape[0] > 1 and fits(window, shape[1:]):
         raise ConvertError(
-            f"the model's input has shape {shape}, a batch of {shape[0]}; export it with a batch of 1, as a device"
+            f"the model's input has shape {shape}, a batch of {shape[0]}. Export it with a batch of 1: a device"
             " runs one window at a time"
         )
     if not fits(window, shape):

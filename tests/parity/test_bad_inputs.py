@@ -219,7 +219,7 @@ def test_a_batch_of_four(tmp_path: Path) -> None:
     module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(120, 3))
     torch.export.save(torch.export.export(module.eval(), (torch.zeros(4, 6, 20),)), tmp_path / "m.pt2")
     made.project.model.path = tmp_path / "m.pt2"
-    with pytest.raises(LimpetError, match="a batch of 4; export it with a batch of 1"):
+    with pytest.raises(LimpetError, match=r"a batch of 4\. Export it with a batch of 1"):
         _ = made.model
 
 

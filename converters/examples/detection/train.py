@@ -1,11 +1,11 @@
 """A small detector (Keras, anchor-free, one scale) of handwritten digits in pictures of 96 x 96 pixels.
 
-The digits are the real ones that scikit-learn carries (UCI); the pictures are composed of one to four of them, two
-to four times as large, on a noisy ground. Pictures to test with are made of digits that were not trained on.
+The digits are real ones from scikit-learn (UCI). Each picture has one to four of them, two to four times as large,
+on a noisy background. Test pictures are made of digits that were not trained on.
 
-The head is as many exports are: one tensor with a row a cell, with the box in pixels of the camera's picture, 0 to
-640, beside the scores, 0 to 1. In int8 both share one scale, which leaves no scores: it detects nothing. See
-``docs/how-to/convert-a-detector.md``.
+The head is like that of many exports: one tensor with a row for each cell. A row has the box in pixels of the
+camera's picture, 0 to 640, beside the scores, 0 to 1. In int8 both share one scale, so all scores become 0 and
+nothing is detected. See ``docs/how-to/convert-a-detector.md``.
 """
 
 import json

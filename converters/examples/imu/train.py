@@ -1,7 +1,8 @@
-"""A 1-D convolutional network (Keras) that tells four motions from a wrist-worn IMU.
+"""A 1-D convolutional network (Keras) that classifies four motions from a wrist-worn IMU.
 
-Data: BasicMotions of the UEA archive, in the package aeon: 40 recordings to train on and 40 to test, 100 samples
-at 10 Hz of three accelerations and three angular rates each. Written as CSV, a folder for each motion.
+Data: BasicMotions of the UEA archive, in the package aeon. There are 40 recordings to train on and 40 to test.
+Each has 100 samples at 10 Hz of three accelerations and three angular rates. Written as CSV, a folder for each
+motion.
 """
 
 from importlib import metadata

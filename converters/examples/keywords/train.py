@@ -1,7 +1,7 @@
-"""A depthwise separable network (PyTorch) that tells ten words, the size of MLPerf Tiny's keyword spotting.
+"""A depthwise separable network (PyTorch) that spots ten words, the size of MLPerf Tiny's keyword spotting.
 
-The words are spoken by eSpeak NG, which the package espeakng-loader carries, in many voices, pitches and speeds,
-with noise; the voices of the test are not those of the training. Features: 40 log mel energies of 49 frames.
+eSpeak NG, from the package espeakng-loader, speaks the words in many voices, pitches and speeds, with noise. The
+test has other voices than the training. Features: 40 log mel energies of 49 frames.
 """
 
 import ctypes

@@ -1,8 +1,8 @@
 """Quantization-aware training: the network trains with the rounding that the device will do.
 
-Each step computes with weights on the int8 grid, per output channel, and with activations rounded to 8 bits; the
-gradient is applied to the float weights as if nothing had been rounded (the straight-through estimator of Bengio
-and others, 2013). What is saved is a plain float model, converted like any other.
+Each step computes with weights on the int8 grid, per output channel, and with activations rounded to 8 bits. The
+gradient is applied to the float weights as if nothing had been rounded. This is the straight-through estimator of
+Bengio and others, 2013. The saved model is a plain float model, converted like any other.
 """
 
 from __future__ import annotations

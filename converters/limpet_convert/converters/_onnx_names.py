@@ -1,8 +1,7 @@
 """Names of ONNX nodes in the TFLite model that onnx2tf made, which names tensors after TensorFlow's calls.
 
-Both models run on the same random inputs. A tensor of the one and a tensor of the other that hold the same
-numbers, in whatever order the layouts put them, were made by the same node. Found on the way: whether the model
-that onnx2tf made still answers as the ONNX one does.
+Both models run on the same random inputs. If a tensor of each holds the same numbers, in any order, the same node
+made them. This also shows whether the model from onnx2tf still gives the outputs of the ONNX one.
 """
 
 from __future__ import annotations
@@ -84,7 +83,7 @@ def _run(onnx_model: Any, inputs: Mapping[str, tuple[FloatArray, FloatArray]]) -
         source = next((i for i in node.input if i not in constants), "")
         one = _Made(node.name or out, first.get(source, source), _sorted(value))
         moved = one.source in made and _same(made[one.source].values, one.values)
-        first[out] = one.source if moved else out  # A node that only moves values is nobody's name.
+        first[out] = one.source if moved else out  # A node that only moves values names no tensor.
         made[out] = made[one.source] if moved else one
     return made
 
@@ -144,6 +143,6 @@ def _refuse_other_answers(tracer: Tracer, made: Mapping[str, _Made], outputs: li
         offs = [distance(made[o].values, values) for o in outputs if made[o].values.size == values.size]
         if offs and np.isfinite(values).all() and min(offs) > WRONG:
             raise ConvertError(
-                f"onnx2tf made another model of it: output {detail['name']} lies {min(offs):.2g} of its spread "
-                "off what onnxruntime gives; export it with a lower opset, or convert it from its framework"
+                f"onnx2tf made another model of it: output {detail['name']} differs from onnxruntime's by "
+                f"{min(offs):.2g} of its spread. Export it with a lower opset, or convert it from its framework"
             )

@@ -77,7 +77,7 @@ def _members(where: str, archive: zipfile.ZipFile) -> Iterator[tuple[str, zipfil
     members = {info.filename.lower(): info for info in archive.infolist()}
     first = min((info.header_offset for info in members.values()), default=0)
     if len(members) < len(archive.infolist()) or first or archive.comment:
-        raise ConvertError(f"{where}: an archive that can be read in two ways; export the model anew")
+        raise ConvertError(f"{where}: an archive that can be read in two ways; export the model again")
     yield from members.items()
 
 

@@ -1,7 +1,7 @@
 """Modules' names through the conversion of PyTorch: tensors, and errors, name a layer as its author knows it.
 
-litert_torch names a tensor after the classes in a node's ``nn_module_stack``, which tell two ``Conv2d`` apart by
-a number only. Here the stack becomes the one path that ``named_modules`` gives, such as ``blocks.1.conv``.
+litert_torch names a tensor after the classes in a node's ``nn_module_stack``. They distinguish two ``Conv2d`` by a
+number only. Here the stack becomes the one path that ``named_modules`` gives, such as ``blocks.1.conv``.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def live(path: Path, config: Config) -> tuple[Any, tuple[int, ...]]:
 def save(model: Any, path: Path) -> None:
     """Write a ``.keras`` file whose bytes follow from the model alone.
 
-    Keras puts the time into it, and addresses in memory to tell shared objects apart.
+    Keras puts the time into it, and addresses in memory to distinguish shared objects.
     """
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         plain = Path(folder) / path.name

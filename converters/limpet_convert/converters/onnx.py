@@ -135,7 +135,7 @@ def _refuse_flex(model: bytes, source: Any, path: Path) -> None:
 
 
 def _makes(node: Any, flex: list[str]) -> bool:
-    """Tell whether an ONNX op became one of these: TensorFlow's name is the longer form of ONNX's."""
+    """Return whether an ONNX op became one of these: TensorFlow's name is the longer form of ONNX's."""
     return any(node.op_type.lower() in kind.lower() for kind in flex)
 
 

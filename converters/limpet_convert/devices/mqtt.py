@@ -145,7 +145,7 @@ def batches(windows: FloatArray, run_s: float, output: int) -> Iterator[FloatArr
 @contextmanager
 def _connected(broker: BrokerSettings, root: str) -> Iterator[_Caller]:
     """Connect to a broker, to talk to one device. ``TransportError``."""
-    wake, other = socket.socketpair()  # a link can be woken; nobody here does
+    wake, other = socket.socketpair()  # a link needs a socket that wakes it; it is not used here
     with wake, other:
         link = Connection(broker, f"limpet-convert-{uuid.uuid4().hex[:12]}", "5", None, wake)
         link.connect(KEEPALIVE, threading.Event())

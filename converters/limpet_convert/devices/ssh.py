@@ -37,8 +37,8 @@ LARGEST_OUTPUTS = 1 << 30
 """Bytes of all outputs of a model. They are kept in memory."""
 _NOT_FOUND, _NOT_STARTED, _UNKNOWN_COMMAND, _SSH = 127, 126, 2, 255
 _HINTS = {
-    "Permission denied": "no password is asked for: have `ssh-copy-id {target}` let a key of yours in, or load it "
-    "into your ssh-agent",
+    "Permission denied": "Limpet logs in with keys only. Run `ssh-copy-id {target}`, or load your key into "
+    "your ssh-agent",
     "Host key verification failed": "it is not known here yet, or is another machine: look at its key with "
     "`ssh {target}`",
     "Could not resolve": "is the name right? ~/.ssh/config may name hosts too",

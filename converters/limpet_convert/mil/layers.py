@@ -1,8 +1,8 @@
 """Weighted sums and normalisations. Channels are axis 1, as in all of MIL.
 
-Where an op pads, the amounts follow MIL's ``pad_type``: ``valid`` none, ``custom`` as given (before and after each
-spatial axis), ``same`` and ``same_lower`` so much that the output has ceil(input / stride) places, the odd one
-behind or before.
+The padding of an op follows MIL's ``pad_type``. ``valid`` has none. ``custom`` has the amounts before and after
+each spatial axis. ``same`` and ``same_lower`` give the output ceil(input / stride) places. An odd one is behind or
+before.
 """
 
 from __future__ import annotations

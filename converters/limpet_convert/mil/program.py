@@ -1,8 +1,8 @@
 """A saved ML program, executed op by op with numpy.
 
-Every op computes in float32 and its result is then rounded to the type that the program states for it, so a
-program in float16 loses here what storing every intermediate result in float16 loses. How Apple's hardware
-accumulates inside an op is not known and not imitated.
+Every op computes in float32, and its result is then rounded to its type in the program. So a program in float16
+loses the precision that storing every intermediate result in float16 loses. The way in which Apple's hardware
+accumulates inside an op is unknown and not imitated.
 """
 
 from __future__ import annotations

@@ -53,7 +53,7 @@ class Profile(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_def
 
     def __post_init__(self) -> None:
         if missing := self.run_us and sorted(set(reference.NAMES) - self.run_us.keys()):
-            raise ValueError(f"run_us: {missing[0]} is missing; measure the profile anew")
+            raise ValueError(f"run_us: {missing[0]} is missing; measure the profile again")
 
     def refusal(self, variant: Variant, size: int) -> str:
         """Return why the device does not take a variant, if it does not."""
