@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from daemon.conftest import Configure, pipeline
 from limpet import config
-from limpet.doctor import ports
+from limpet.doctor import samples
 from limpet.doctor.installation import Installation
 from support.broker import wait_until
 from support.daemon import Consumer, daemon
@@ -62,7 +62,7 @@ def test_what_comes_instead_of_samples_is_the_reason(
             for name in SOURCES:
                 wait_until(lambda name=name: consumer.events(name, "waiting"))
             health = {name: consumer.last(f"health/{name}") for name in SOURCES}
-            found = list(ports.samples(Installation(path, config.read(path))))
+            found = list(samples.samples(Installation(path, config.read(path))))
         finally:
             ended.set()
             thread.join()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet import config
-from limpet.doctor import ports, running_daemon
+from limpet.doctor import running_daemon, samples
 from limpet.doctor.installation import Installation
-from limpet.errors import UnreadableError
+from limpet.errors import LimpetError
 from support.patients import only
 from support.ptys import Board
 
@@ -57,7 +58,7 @@ def test_the_doctor_listens_to_the_port(tmp_path: Path, line: bytes, result: str
         thread = threading.Thread(target=send)
         thread.start()
         try:
-            found = only(ports.samples, installation(tmp_path))
+            found = only(samples.samples, installation(tmp_path))
         finally:
             ended.set()
             thread.join()
@@ -66,13 +67,30 @@ def test_the_doctor_listens_to_the_port(tmp_path: Path, line: bytes, result: str
 
 
 def test_a_port_that_does_not_exist_is_left_to_the_check_of_ports(tmp_path: Path) -> None:
-    assert only(ports.samples, installation(tmp_path)).result == "skip"
+    assert only(samples.samples, installation(tmp_path)).result == "skip"
+
+
+def test_a_daemon_that_has_no_room_for_one_more_reader_is_quoted(tmp_path: Path) -> None:
+    wanted = installation(tmp_path)
+    (tmp_path / "state").mkdir()
+
+    def refuse() -> None:
+        connection, _ = server.accept()
+        with connection:
+            connection.sendall(b'{"refused": "8 others watch already"}\n')
+
+    with socket.create_server(str(tmp_path / "state" / "monitor.sock"), family=socket.AF_UNIX) as server:
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        found = only(samples.samples, wanted)
+        thread.join()
+    assert (found.result, found.what) == ("skip", "the daemon refuses: 8 others watch already")
 
 
 @given(st.binary() | st.binary().map(lambda data: b'{"topic":"health/p","message":' + data + b"}\n"))
 def test_what_a_daemon_sends_can_be_anything(data: bytes) -> None:
     try:
-        states = list(running_daemon.read_states(data))
-    except UnreadableError:
+        states = list(running_daemon.states(running_daemon.read(data)))
+    except LimpetError:
         return
     assert all(isinstance(one.pipeline, str) for one in states)

@@ -27,9 +27,8 @@ import tomli_w
 import limpet
 from limpet import __version__, text_file
 from limpet.accelerators import inventory
-from limpet.device import directories
 from limpet.device.host import Host, disk_free_mb, uptime_s
-from limpet.doctor import check, redaction
+from limpet.doctor import check, redaction, running_daemon
 from limpet.errors import ConfigError, LimpetError, UnreadableError
 from limpet.models import bundle, store
 from limpet.problems.locate import read_and_locate
@@ -49,7 +48,7 @@ if TYPE_CHECKING:
     from limpet.doctor.redaction import Redactor
 
 _LARGEST = 512 * 1024
-"""Bytes of a log or of what the daemon sends that are read."""
+"""Bytes of a log that are read."""
 _LINES = 2000
 """Lines of the journal."""
 _SECRET_FILE = 65_540
@@ -372,37 +371,17 @@ def _run(*command: str) -> str:
 
 
 def _health(context: _Context) -> str:
-    """Return the state that the running daemon sends to its watchers: no results, no samples."""
-    state = context.installation.config.device.state if context.installation.config else directories.state()
-    usual_place = Path("/run/limpet") / directories.MONITOR
-    path = next((one for one in (directories.monitor(state), usual_place) if one.is_socket()), None)
-    if path is None:
-        raise LimpetError("no daemon with this configuration runs")
+    """Return the state that the running daemon sends to whoever watches it: no results, no samples."""
+    said = running_daemon.lines(context.installation)
+    if said is None:
+        raise LimpetError("no daemon with this configuration runs, or this user may not watch it")
     lines = []
-    for line in _snapshot(path).splitlines():
-        with reading("a message of the daemon"):
-            one = json.loads(line)
-            if str(one.get("topic", "")).partition("/")[0] in {"health", "status", "event"}:
-                lines.append(json.dumps(context.redactor.json(one)))
+    for one in said:
+        if one.topic.partition("/")[0] in {"health", "status", "event"}:
+            with reading("a message of the daemon"):
+                message = msgspec.json.decode(one.message)
+            lines.append(json.dumps(context.redactor.json({"topic": one.topic, "message": message})))
     return "".join(f"{line}\n" for line in lines)
-
-
-def _snapshot(path: Path) -> str:
-    """Return what comes within a second, whole lines of it."""
-    data, end = b"", time.monotonic() + 1
-    with socket.socket(socket.AF_UNIX) as client:
-        client.settimeout(1)
-        client.connect(str(path))
-        while len(data) < _LARGEST and (left := end - time.monotonic()) > 0:
-            client.settimeout(left)
-            try:
-                block = client.recv(65_536)
-            except TimeoutError:
-                break
-            if not block:
-                break
-            data += block
-    return data.decode(errors="replace").rpartition("\n")[0]
 
 
 _COLLECTORS: tuple[tuple[str, str, Callable[[_Context], str]], ...] = (

@@ -1,10 +1,9 @@
-"""What the daemon that runs with a configuration says about its pipelines, by its monitor socket."""
+"""What the daemon that runs with a configuration says, by its monitor socket."""
 
 from __future__ import annotations
 
 import socket
 from contextlib import suppress
-from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -13,19 +12,20 @@ import msgspec
 from limpet.contracts.messages import State
 from limpet.device import directories
 from limpet.device.unix_path import reachable
-from limpet.errors import UnreadableError
 from limpet.untrusted import reading
+from limpet.watch import local
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
     from limpet.doctor.installation import Installation
+    from limpet.watch.local import Line
 
 SECONDS = 1.0
 """How long to listen: the state of everything comes first."""
 LARGEST = 1 << 22
 """Bytes that are read."""
-_SERVICE = Path("run/limpet")
 
 
 class PipelineState(msgspec.Struct):
@@ -37,24 +37,18 @@ class PipelineState(msgspec.Struct):
     results: int = 0
 
 
-class _Line(msgspec.Struct):
-    topic: str = ""
-    message: msgspec.Raw = msgspec.Raw(b"null")
-
-
-_line = msgspec.json.Decoder(_Line)
 _state = msgspec.json.Decoder(PipelineState)
 
 
-def pipeline_states(installation: Installation) -> dict[str, PipelineState] | None:
-    """Return the pipelines' states by name; ``None`` if no daemon runs, or it may not be read."""
-    if installation.config is None:
-        return None
-    state = installation.config.device.state
-    service = installation.machine.root / _SERVICE / directories.MONITOR
-    for path in dict.fromkeys([directories.monitor(state), state / directories.MONITOR, service]):
-        with suppress(OSError, UnreadableError):
-            return {one.pipeline: one for one in read_states(_received(path))}
+def lines(installation: Installation) -> list[Line] | None:
+    """Return the state of everything as it is sent; ``None`` if no daemon runs, or it may not be read.
+
+    ``LimpetError`` says why what it sends cannot be used.
+    """
+    state = installation.config.device.state if installation.config else directories.state()
+    for path in local.paths(state, installation.path):
+        with suppress(OSError):
+            return list(read(_received(path)))
     return None
 
 
@@ -75,10 +69,14 @@ def _received(path: Path) -> bytes:
     return data
 
 
-def read_states(data: bytes) -> Iterator[PipelineState]:
-    """Return what the whole lines say. ``UnreadableError`` if one is none of a daemon."""
-    for text in data.split(b"\n")[:-1]:
-        with reading("a line of the daemon"):
-            line = _line.decode(text)
-            if line.topic.startswith("health/"):
+def read(data: bytes) -> Iterator[Line]:
+    """Return the whole lines. ``LimpetError`` if one is none of a daemon, or says that it refuses."""
+    return map(local.decode, data.split(b"\n")[:-1])
+
+
+def states(said: Iterable[Line]) -> Iterator[PipelineState]:
+    """Return the states of pipelines. ``UnreadableError`` if one is none."""
+    for line in said:
+        if line.topic.startswith("health/"):
+            with reading("a message of the daemon"):
                 yield _state.decode(line.message)

@@ -42,8 +42,8 @@ class _Message(msgspec.Struct):
     device: str
 
 
-class _Line(msgspec.Struct):
-    """A line of the socket."""
+class Line(msgspec.Struct):
+    """A line of the socket, see ``limpet.delivery.monitor_socket``."""
 
     topic: str = ""
     message: msgspec.Raw = msgspec.Raw(b"null")
@@ -51,7 +51,7 @@ class _Line(msgspec.Struct):
     refused: str = ""
 
 
-_line = msgspec.json.Decoder(_Line)
+_line = msgspec.json.Decoder(Line)
 _message = msgspec.json.Decoder(_Message)
 
 
@@ -121,10 +121,7 @@ class LocalFeed:
                 self._take(line)
 
     def _take(self, line: bytes) -> None:
-        with reading("a line of the daemon"):
-            found = _line.decode(line)
-        if found.refused:
-            raise LimpetError(f"the daemon refuses: {printable(found.refused[:200])}")
+        found = decode(line)
         self._inbox.notice = ""  # it sends: a daemon that hangs can be connected to
         if found.missed:
             self._inbox.add_missed(found.missed)
@@ -132,6 +129,15 @@ class LocalFeed:
             with reading("a message of the daemon"):
                 device = _message.decode(found.message).device
             self._inbox.put(Received(device, found.topic, bytes(found.message)))
+
+
+def decode(line: bytes) -> Line:
+    """Return a line. ``UnreadableError`` if it is none, another ``LimpetError`` if the daemon refuses to send."""
+    with reading("a line of the daemon"):
+        found = _line.decode(line)
+    if found.refused:
+        raise LimpetError(f"the daemon refuses: {printable(found.refused[:200])}")
+    return found
 
 
 def paths(state: Path, file: Path) -> list[Path]:

@@ -21,7 +21,7 @@ from limpet.isolation import confined
 from limpet.untrusted import reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from limpet.config import Config
     from limpet.doctor.finding import Finding
@@ -60,15 +60,25 @@ def samples(installation: Installation) -> Iterator[Finding]:
         yield skip("samples", "no sensor is configured")
     elif str(installation.machine.root) != "/" or installation.machine.user.uid != this_user().uid:
         yield skip("samples", "sensors are read only on this machine, as this user")
-    elif (states := running_daemon.pipeline_states(installation)) is not None:
-        yield from _of_daemon(config, states)
     else:
-        for name in names:
-            port = str(config.sources[name].options.get("port", ""))
-            if port.startswith("/") and not Path(port).exists():
-                yield skip("samples", f"{name}: its port does not exist")
-            else:
-                yield _of_source(config, name)
+        yield from _heard(installation, config, names)
+
+
+def _heard(installation: Installation, config: Config, names: Sequence[str]) -> Iterator[Finding]:
+    try:
+        said = running_daemon.lines(installation)
+        if said is not None:
+            yield from _of_daemon(config, {one.pipeline: one for one in running_daemon.states(said)})
+            return
+    except LimpetError as error:
+        yield skip("samples", f"{error}")
+        return
+    for name in names:
+        port = str(config.sources[name].options.get("port", ""))
+        if port.startswith("/") and not Path(port).exists():
+            yield skip("samples", f"{name}: its port does not exist")
+        else:
+            yield _of_source(config, name)
 
 
 def _of_daemon(config: Config, states: dict[str, PipelineState]) -> Iterator[Finding]:
