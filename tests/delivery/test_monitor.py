@@ -258,6 +258,35 @@ def test_readers_that_connect_again_and_again_do_not_keep_others_out(stand: Stan
     wait_until(watches)
 
 
+NO_MORE_THREADS = """
+import os, resource, socket, sys
+from pathlib import Path
+from limpet.contracts.messages import Origin
+from limpet.delivery.bus import Bus
+from limpet.delivery.monitor import Monitor
+from limpet.delivery.monitor_socket import MonitorSocket
+from selectors import PollSelector
+
+selector, monitor = PollSelector(), Monitor(Bus())
+MonitorSocket(Path(sys.argv[1]), monitor, Origin("press-07", "4-abc", "1.0"), selector).open()
+reader = socket.socket(socket.AF_UNIX)
+reader.connect(sys.argv[1])
+resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+if not os.getuid():
+    os.setresuid(65534, 65534, 65534)  # root has no such limit
+for key, _ in selector.select():
+    key.data()
+print(reader.recv(1000).decode(), monitor.watched)
+"""
+
+
+def test_where_no_thread_can_be_started_a_reader_is_refused_and_the_daemon_goes_on(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", NO_MORE_THREADS, tmp_path / "monitor.sock"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    refused = '{"refused":"the system lets the daemon start no further thread"}'
+    assert (done.stdout, done.stderr) == (f"{refused}\n False\n", "")
+
+
 def test_a_reader_that_is_gone_is_forgotten(stand: Stand) -> None:
     with client(stand) as reading:
         reading.line()

@@ -125,7 +125,12 @@ class MonitorSocket:
         if len(self._readers) >= MOST_READERS:
             _refuse(connection, f"{MOST_READERS} others watch already, which is the limit")
             return
-        self._readers.append(_Reader(connection, self._monitor.watch(), self._origin))
+        watch = self._monitor.watch()
+        try:
+            self._readers.append(_Reader(connection, watch, self._origin))
+        except RuntimeError:  # a worker may have started all threads that the service may have
+            watch.close()
+            _refuse(connection, "the system lets the daemon start no further thread")
 
 
 class _Reader:
