@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.errors import ConfigError, SourceError, UnreadableError
-from limpet.recorder import source_records
+from limpet.recorder import plot, screen, source_records
 from limpet.recorder.session import Session, Wanted
-from limpet.recorder.source_records import Block, Described, Ended, FromSource, Status
+from limpet.recorder.source_records import Block, Described, Ended, FromSource, Note, Status
 from limpet.recordings import folder
 from limpet.recordings.folder import MOST_GAPS, Span
 
@@ -121,6 +121,64 @@ def test_a_process_that_was_started_again_leaves_a_gap_and_its_counts_add_up(tmp
     assert one.dropped == {"crc": 3, "queue": 3}
     with pytest.raises(SourceError, match="other channels"):
         made.receive(Described(["x"], None, live=True))
+
+
+def at(value: float, nanoseconds: int) -> Block:
+    return Block("float64", np.float64(value).tobytes(), np.int64(nanoseconds).tobytes(), 0, gap=False)
+
+
+def statuses(runs: int) -> list[FromSource]:
+    """A process that is started again and again, each time with other causes and the largest counts."""
+    one = Described(["a"], 100.0, live=True)
+    return [
+        record
+        for run in range(runs)
+        for record in (one, Status(None, {f"{run}-{number}": 1 << 53 for number in range(100)}), at(1.0, run))
+    ]
+
+
+@pytest.mark.parametrize(
+    "records",
+    [
+        [Described(["a"], 1e-300, live=True), at(1.0, 0)],
+        [Described(["a"], None, live=True), *(at(1.0, 1000 * (number == 4999)) for number in range(5000))],
+        [Described(["a"], 100.0, live=True), at(1.0, 1 << 62), at(1.0, -(1 << 63)), at(1.0, 1 << 62)],
+        [Described(["a"], 100.0, live=True), at(1e308, 0), at(-1e308, 10**7)],
+        statuses(3),
+    ],
+    ids=["rate", "burst", "clock", "values", "causes"],
+)
+def test_whatever_the_process_sends_the_recording_is_listed(tmp_path: Path, records: list[FromSource]) -> None:
+    made = Session(Wanted(tmp_path, "imu", "serial"))
+    for record in records:
+        made.receive(record)
+        made.tick()
+        for line in screen.frame(made, "title", 1.0, (), (80, 24)):
+            assert line.isprintable()
+    (one,) = recorded(tmp_path, made)
+    assert one.samples == sum(isinstance(record, Block) for record in records)
+    assert not made.trouble
+
+
+def test_channels_with_the_same_name_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="two channels with the same name"):
+        session(tmp_path, Described(["a", "a"], None, live=True))
+
+
+def test_warnings_without_end_take_no_memory_without_end(tmp_path: Path) -> None:
+    made = session(tmp_path)
+    for number in range(1000):
+        made.receive(Note(str(number)))
+    assert made.notes[:2] == ["0", "1"]
+    assert made.notes[100:] == ["further warnings of the source are left out"]
+
+
+@pytest.mark.parametrize("values", [[np.nan], [np.inf, -np.inf, np.nan], [1e308, -1e308], [-1.5e308], [3.0, 3.0]])
+def test_any_values_can_be_drawn(values: list[float]) -> None:
+    drawn = plot.braille(np.arange(len(values), dtype=float), np.array([values]).T, (0.0, 9.0), (20, 5))
+    assert [len(line) for line in drawn] == [20] * 5
+    assert any(character != "\N{BRAILLE PATTERN BLANK}" for line in drawn for character in line)
+    assert len(screen.sparkline(np.array(values), 20)) == len(values)
 
 
 def test_samples_before_their_description_are_refused(tmp_path: Path) -> None:

@@ -16,6 +16,15 @@ _DOTS = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
 """The bit of each dot of a character, from top to bottom and from left to right."""
 
 
+_LARGEST = 1e300
+"""Larger values are drawn as this one, so that neither sums nor differences overflow."""
+
+
+def drawable(values: Array) -> NDArray[np.float64]:
+    """Return values as they are drawn: what is no number is 0, and none is very large."""
+    return np.clip(np.nan_to_num(values.astype(np.float64)), -_LARGEST, _LARGEST)
+
+
 def braille(
     seconds: NDArray[np.float64], values: Array, view: tuple[float, float], size: tuple[int, int]
 ) -> list[str]:
@@ -27,7 +36,7 @@ def braille(
     columns, lines = size
     dots = np.zeros((lines * 4, columns * 2), bool)
     first, last = np.searchsorted(seconds, view)
-    part = values[first:last].astype(np.float64)
+    part = drawable(values[first:last])
     if len(part):
         low, high = scale(part)
         places = (seconds[first:last] - view[0]) / (view[1] - view[0]) * dots.shape[1]
@@ -42,8 +51,10 @@ def braille(
 
 def scale(values: Array) -> tuple[float, float]:
     """Return the lowest and the highest value, apart from each other."""
-    low, high = float(values.min()), float(values.max())
-    return (low, high) if high > low else (low - 0.5, high + 0.5)
+    shown = drawable(values)
+    low, high = float(shown.min()), float(shown.max())
+    half = max(0.5, abs(low) / 1e6)  # of a large number, 0.5 changes nothing
+    return (low, high) if high > low else (low - half, high + half)
 
 
 def _draw(dots: NDArray[np.bool_], places: NDArray[np.int_], heights: NDArray[np.int_]) -> None:

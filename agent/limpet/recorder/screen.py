@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from limpet.recorder.plot import drawable
 from limpet.untrusted import printable
 
 if TYPE_CHECKING:
@@ -58,7 +59,8 @@ def channels(names: Sequence[str], values: Array, width: int, most: int) -> list
 
 def sparkline(values: Array, width: int) -> str:
     """Draw values from their lowest to their highest, at most ``width`` characters."""
-    parts = np.array_split(np.asarray(values, np.float64), min(width, len(values)))
+    limited = drawable(values)
+    parts = np.array_split(limited, min(width, len(limited)))
     means = np.array([part.mean() for part in parts])
     low, high = means.min(), means.max()
     if not high > low:

@@ -13,9 +13,10 @@ import numpy as np
 from limpet.errors import ConfigError, SourceError, UnreadableError
 from limpet.recorder.source_records import Block, Described, Failed, Note, Status, arrays
 from limpet.recorder.take import Origin, Take
-from limpet.recordings.folder import MANIFEST
+from limpet.recordings.folder import MANIFEST, MOST_DROPPED
 from limpet.recordings.spans import seconds_of
 from limpet.recordings.writing import TIME, RecordingFile
+from limpet.wire.border import folded
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +35,8 @@ LONGEST = 1e8
 """Seconds from the first sample that a sample can have."""
 SHOWN = 2048
 """Samples that are kept to be shown."""
+MOST_NOTES = 100
+"""Lines that wait to be shown."""
 
 
 class Wanted(NamedTuple):
@@ -135,7 +138,7 @@ class Session:
             self.away = record.away
             self._count(record.dropped)
         elif isinstance(record, Note):
-            self.notes.append(record.text)
+            self._note(record.text)
         elif isinstance(record, Described):
             self._describe(record)
         elif isinstance(record, Failed):
@@ -207,11 +210,19 @@ class Session:
         for label, part in seconds.items():
             self.label_seconds[label] = self.label_seconds.get(label, 0.0) + part
 
+    def _note(self, text: str) -> None:
+        """Keep a line that the process logs, unless it has logged too many."""
+        if len(self.notes) < MOST_NOTES:
+            self.notes.append(text)
+        elif len(self.notes) == MOST_NOTES:
+            self.notes.append("further warnings of the source are left out")
+
     def _count(self, dropped: Mapping[str, int]) -> None:
         """Take how many samples the process has dropped, and add those of earlier processes."""
         self._reported = Counter(dropped)
         here = Counter({"not_finite": self._not_finite})
-        self.dropped = self._dropped_earlier + self._reported + here
+        causes = folded(self._dropped_earlier + self._reported + here, ["not_finite"])
+        self.dropped = Counter({cause: min(count, MOST_DROPPED) for cause, count in causes.items()})
 
     def _describe(self, record: Described) -> None:
         if self._origin is not None:
@@ -220,6 +231,8 @@ class Session:
             self._new_process, self._dropped_earlier = True, self._dropped_earlier + self._reported
             return
         self._described = list(record.channels)
+        if len(set(self._described)) < len(self._described):
+            raise SourceError("the source has two channels with the same name")
         wanted, channels = self._wanted, list(record.channels)
         if wanted.label_channel:
             if wanted.label_channel not in channels:

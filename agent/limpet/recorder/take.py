@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 TOLERANCE = 0.1
 """Share by which the rate may differ from what the source says."""
+_HIGHEST, _LONGEST = 1e9, 1e8
+"""Samples a second, and seconds from a sample to the next, that are believed."""
 _ENOUGH = 50
 """Samples after which the rate is known well enough to say that."""
 
@@ -60,7 +62,7 @@ class Take:
 
     def times(self, monotonic_ns: TimeArray) -> NDArray[np.float64]:
         """Return the times of samples in seconds from the first sample."""
-        since: NDArray[np.float64] = (monotonic_ns - self._first_ns) / 1e9
+        since: NDArray[np.float64] = (np.maximum(monotonic_ns, self._first_ns) - self._first_ns) / 1e9
         return np.maximum(since, self.last).round(6)
 
     def lines(self, values: Array, seconds: NDArray[np.float64]) -> bytes:
@@ -86,7 +88,7 @@ class Take:
     def measured(self) -> float | None:
         """Samples a second between gaps, ``None`` if there are too few."""
         steps, seconds = self.samples - 1 - len(self.gaps), self.last - self._in_gaps
-        return steps / seconds if steps > 0 and seconds > 0 else None
+        return steps / seconds if 0 < steps <= seconds * _HIGHEST else None
 
     @property
     def is_off(self) -> bool:
@@ -104,7 +106,7 @@ class Take:
     @property
     def duration(self) -> float:
         """Seconds from the first sample to where one after the last would be."""
-        return round(self.last + (1 / self.rate if self.rate else 0.0), 6)
+        return round(self.last + (min(1 / self.rate, _LONGEST) if self.rate else 0.0), 6)
 
     def described(self, file: str, dropped: Mapping[str, int], *, complete: bool) -> Recording:
         """Return its description."""

@@ -39,7 +39,8 @@ Seconds = Annotated[float, Meta(ge=0, le=1e9)]
 FileName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")]
 """The name of a file in the folder itself. It cannot lead out of the folder."""
 _Word = Annotated[str, Meta(max_length=200)]
-_Samples = Annotated[int, Meta(ge=0, le=1 << 53)]
+MOST_DROPPED = 1 << 53
+_Samples = Annotated[int, Meta(ge=0, le=MOST_DROPPED)]
 
 
 class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 RUNNING = ".running.json"
 TIME = "time"
 _LARGEST = 1 << 20
-_LONGEST_LINE = 1 << 16
+_LONGEST_LINE = 1 << 19
+"""Bytes: the names of all channels have room."""
 _LATEST = 1e8
 """Seconds from the first sample that a row can have."""
 _SAME_SECOND = 100
