@@ -64,14 +64,14 @@ def listen(port: str, bauds: Sequence[int], channels: Sequence[str], seconds: fl
     """Listen at each bit rate until a framing reads what comes. ``SourceError`` if the port cannot be opened."""
     heard: dict[int, bytes] = {}
     for baud in bauds:
-        heard[baud] = _read(port, baud, seconds)
+        heard[baud] = read(port, baud, seconds, _ENOUGH)[0]
         framing, rows = recognise(heard[baud], channels)
         if framing:
             return PortProbe(framing, baud, rows)
-    return PortProbe("", bauds[0], 0, _seen(heard, channels, seconds))
+    return PortProbe("", bauds[0], 0, seen(heard, channels, seconds))
 
 
-def _seen(heard: Mapping[int, bytes], channels: Sequence[str], seconds: float) -> str:
+def seen(heard: Mapping[int, bytes], channels: Sequence[str], seconds: float) -> str:
     """Return what came at each bit rate, none of it samples. Text says more than what is no text."""
     rates = _alternatives([str(baud) for baud in heard])
     if not any(heard.values()):
@@ -92,14 +92,19 @@ def _alternatives(words: Sequence[str]) -> str:
     return " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
-def _read(port: str, baud: int, seconds: float) -> bytes:
-    """Return what comes within so many seconds, or the first ``_ENOUGH`` bytes."""
-    data = b""
-    end = time.monotonic() + seconds
+def read(port: str, baud: int, seconds: float, enough: int) -> tuple[bytes, list[tuple[float, int]]]:
+    """Return what comes within so many seconds, about ``enough`` bytes at most, and when how many were there.
+
+    ``SourceError`` if the port cannot be opened.
+    """
+    data, times = bytearray(), []
+    begin = time.monotonic()
     try:
-        with serial.serial_for_url(port, baudrate=baud, timeout=0.1) as line:
-            while time.monotonic() < end and len(data) < _ENOUGH:
-                data += line.read(max(1, line.in_waiting))
+        with serial.serial_for_url(port, baudrate=baud, timeout=0.05) as line:
+            while (at := time.monotonic() - begin) < seconds and len(data) < enough:
+                if came := line.read(max(1, line.in_waiting)):
+                    data += came
+                    times.append((at, len(data)))
     except (OSError, ValueError) as error:
         raise SourceError(f"{port}: cannot be opened: {error}") from error
-    return data
+    return bytes(data), times

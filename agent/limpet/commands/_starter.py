@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import io
 import re
-import time
 import zipfile
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
-import serial
 
-from limpet.commands import _channels
+from limpet.commands import _channels, _sensors
 from limpet.contracts.fields import TensorInfo, WindowSpec
-from limpet.errors import ConfigError
+from limpet.errors import ConfigError, SourceError
 from limpet.models import bundle, manifest
 from limpet.models.manifest import Manifest, Member
 from limpet.runtimes import mahalanobis
 from limpet.sha256 import sha256
-from limpet.sources._recognition import describe
 
 if TYPE_CHECKING:
     import argparse
@@ -93,7 +90,10 @@ def learning_time(text: str) -> dict[str, Any]:
 
 
 def prepare(arguments: argparse.Namespace, port: str, bauds: Sequence[int]) -> Starter:
-    """Listen to a port and make a starter. ``ConfigError`` says what came if that cannot be used."""
+    """Listen to a port and make a starter.
+
+    ``SourceError`` says what came if that cannot be used, ``ConfigError`` which option is wrong.
+    """
     learn = learning_time(arguments.learn)
     if arguments.window is not None and not 1 <= arguments.window <= 1 << 16:
         raise ConfigError([f"--window: {arguments.window} is not between 1 and {1 << 16} samples"])
@@ -126,17 +126,13 @@ def described(choice: WindowChoice, options: Options, rate: float | None) -> str
 
 
 def listen(port: str, bauds: Sequence[int], seconds: float, names: Sequence[str]) -> Heard:
-    """Listen at each bit rate until channels are found. ``ConfigError`` if there are none."""
-    seen = ""
+    """Listen at each bit rate until channels are found. ``SourceError`` if there are none."""
+    heard: dict[int, bytes] = {}
     for baud in bauds:
-        data, times = _read(port, baud, seconds)
-        if found := _channels.find(data, names):
-            return Heard(baud, found, rate_of(data, times, found))
-        words = describe(data, names or ("c0",), "csv") if data else ""
-        seen = seen or (f"at {baud} baud {words}" if words else "")
-    rates = ", ".join(map(str, bauds))
-    seen = seen or f"sends nothing that can be read at {rates} baud in {seconds:g} s each. Use a longer --listen"
-    raise ConfigError([f"{port} {seen}", "nothing was written"])
+        heard[baud], times = _sensors.read(port, baud, seconds, _ENOUGH)
+        if found := _channels.find(heard[baud], names):
+            return Heard(baud, found, rate_of(heard[baud], times, found))
+    raise SourceError(f"{port} {_sensors.seen(heard, names or ('c0',), seconds)}")
 
 
 def rate_of(data: bytes, times: Sequence[tuple[float, int]], found: Found) -> float | None:
@@ -181,18 +177,3 @@ def _member(content: bytes) -> Member:
     digest = sha256(len(content))
     digest.update(content)
     return Member(len(content), digest.hexdigest())
-
-
-def _read(port: str, baud: int, seconds: float) -> tuple[bytes, list[tuple[float, int]]]:
-    """Return what comes within so many seconds, and how many bytes were there at which time."""
-    data, times = bytearray(), []
-    begin = time.monotonic()
-    try:
-        with serial.serial_for_url(port, baudrate=baud, timeout=0.05) as line:
-            while (at := time.monotonic() - begin) < seconds and len(data) < _ENOUGH:
-                if came := line.read(max(1, line.in_waiting)):
-                    data += came
-                    times.append((at, len(data)))
-    except (OSError, ValueError) as error:
-        raise ConfigError([f"{port}: cannot be opened: {error}", "nothing was written"]) from error
-    return bytes(data), times

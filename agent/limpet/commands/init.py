@@ -157,7 +157,11 @@ def _collect(arguments: argparse.Namespace, machine: Machine) -> _new_config.New
 def _starting(arguments: argparse.Namespace, machine: Machine, state: Path) -> _new_config.NewConfig:
     """Return a configuration whose model learns on the device."""
     port = arguments.port or choose_port(_sensors.serial_ports(machine))
-    starter = _starter.prepare(arguments, port, [arguments.baud] if arguments.baud else _sensors.BAUDS)
+    bauds = [arguments.baud] if arguments.baud else _sensors.BAUDS
+    try:
+        starter = _starter.prepare(arguments, port, bauds)
+    except SourceError as error:
+        raise ConfigError([str(error), "nothing was written"]) from error
     return _new_config.NewConfig(
         device=arguments.id or _new_config.identifier(socket.gethostname()),
         state="" if state == directories.state() else str(state),
