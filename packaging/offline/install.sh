@@ -24,6 +24,9 @@ uninstall() {
         rm -f "$units/$(basename "$unit")"
     done
     (cd share && find . -type f) | while read -r file; do rm -f "$pages/$file"; done
+    (cd share && find . -mindepth 1 -depth -type d ! -name man) | while read -r folder; do
+        rmdir "$pages/$folder" 2>/dev/null || true # others use it too
+    done
     rm -rf $prefix $share $command /etc/sysusers.d/limpet.conf /etc/tmpfiles.d/limpet.conf /etc/modules-load.d/limpet.conf
     [ -z "$running" ] || systemctl daemon-reload
     echo "Limpet is gone. /etc/limpet and /var/lib/limpet are left."

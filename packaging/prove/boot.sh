@@ -25,7 +25,7 @@ for unit in mosquitto.service apt-daily.timer apt-daily-upgrade.timer dpkg-db-ba
     ln -sf /dev/null "$work/merged/etc/systemd/system/$unit"
 done
 # nspawn's own filter of system calls is older than Landlock.
-timeout 400 systemd-nspawn --quiet --directory "$work/merged" --boot --private-network --register=no --keep-unit \
+timeout 500 systemd-nspawn --quiet --directory "$work/merged" --boot --private-network --register=no --keep-unit \
     --console=pipe --system-call-filter="landlock_create_ruleset landlock_add_rule landlock_restrict_self" \
     >build/prove/boot.log 2>&1 </dev/null || true
 cp "$proof/journal.txt" build/prove/journal.txt 2>/dev/null || true

@@ -10,8 +10,10 @@ import os
 import re
 import signal
 import subprocess
+import tarfile
 import time
 import traceback
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -223,6 +225,73 @@ def look_at_processes(result: dict[str, Any]) -> None:
     result["exposure"] = run("systemd-analyze", "security", "--no-pager", "limpet.service").splitlines()[-1]
 
 
+def watch(result: dict[str, Any]) -> None:
+    """See that root and members of the group may watch, and no other user."""
+
+    def seen(*become: str) -> bool:
+        shown = run(*become, "limpet", "watch", "--plain", "--seconds", "4", check=False)
+        return re.search(r"^shuttle: .* samples/s", shown, re.MULTILINE) is not None
+
+    user = ("setpriv", "--reuid=4711", "--regid=4711")
+    result["watch"] = {
+        "socket": run("stat", "--format=%A %U %G", "/run/limpet/monitor.sock"),
+        "root": seen(),
+        "member": seen(*user, "--groups=limpet"),
+        "other": seen(*user, "--clear-groups"),
+    }
+
+
+def choose_model(result: dict[str, Any]) -> None:
+    """Let root choose versions while the service runs, and see that all files stay its user's."""
+    models, part = Path("/var/lib/limpet/models"), PROOF / "part"
+    with (
+        zipfile.ZipFile(models / "shuttle-1.limpet") as old,
+        zipfile.ZipFile(part, "w") as new,
+    ):
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "manifest.json":
+                content = json.dumps({**json.loads(content), "version": 2}).encode()
+            new.writestr(name, content)
+    run("install", "-o", "limpet", "-g", "limpet", part, models / "shuttle-2.limpet")
+    said, swapped = [], []
+    for which in ("2", "previous"):
+        now = time.time()
+        said.append(run("limpet", "model", "use", f"shuttle@{which}").splitlines()[-1])
+        swapped.append(
+            wait(
+                lambda since=now: [one for _, one in heard("event/shuttle", since) if one["event"] == "swapped"],
+                20,
+                "a swap",
+            )[0]["reason"]
+        )
+    result["model_use"] = {
+        "said": said,
+        "swapped_to": swapped,
+        "pins": run("stat", "--format=%U %G", "/var/lib/limpet/pins.json"),
+        "listed": run("limpet", "model", "list").splitlines()[1:],
+        "of_another_user": run("find", "/var/lib/limpet", "!", "-user", "limpet"),
+    }
+
+
+def report(result: dict[str, Any]) -> None:
+    """Write an archive for a bug report, with the service's journal."""
+    archive = PROOF / "report.tar.gz"
+    run("limpet", "doctor", "--report", archive)
+    with tarfile.open(archive) as opened:
+        texts = {
+            member.name.partition("/")[2]: opened.extractfile(member).read().decode()  # type: ignore[union-attr]
+            for member in opened
+        }
+    result["report"] = {
+        "files": sorted(texts),
+        "unit_active": "ActiveState=active" in texts.get("unit.txt", ""),
+        "lines_of_log": len(texts.get("log.txt", "").splitlines()),
+        "lines_of_health": len(texts.get("health.txt", "").splitlines()),
+    }
+    result["manual"] = sorted(path.name for path in Path("/usr/share/man/man1").glob("limpet*"))
+
+
 def freeze(result: dict[str, Any]) -> None:
     """Freeze a worker, which its supervisor restarts; then the fork server too: systemd restarts all."""
     now = time.time()
@@ -242,7 +311,8 @@ def freeze(result: dict[str, Any]) -> None:
     result["watchdog_restarted_after_s"] = round(after - began, 1)
     result["watchdog_restarted"] = "watchdog" in run("journalctl", "--no-pager", "-u", "limpet.service").lower()
     wait(lambda: show("ActiveState") == "active", 30, "active again")
-    wait(lambda: heard("result/shuttle", after), 30, "results after the watchdog")
+    results = wait(lambda: heard("result/shuttle", after), 30, "results after the watchdog")
+    result["pinned_version_after_restart"] = each(results)[-1]["version"]
 
 
 def look_at_journal(result: dict[str, Any]) -> None:
@@ -375,6 +445,9 @@ def main() -> None:
         for step in (
             start,
             look_at_processes,
+            watch,
+            choose_model,
+            report,
             freeze,
             look_at_journal,
             housekeeping,

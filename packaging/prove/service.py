@@ -72,6 +72,7 @@ def main() -> int:
         run(f"offline-{arch}", "packaging/offline/build.sh", arch)
     manifest = run("kubernetes", "packaging/kubernetes/check.sh")
     booted = last_json(run("boot", "packaging/prove/boot.sh"))
+    offline = last_json(run("offline", "packaging/prove/offline.sh"))
     container = last_json(run("container", sys.executable, "packaging/prove/container.py"))
     result = {
         "exposure": exposure(),
@@ -84,9 +85,13 @@ def main() -> int:
         "credentials": booted.get("credentials", False),
         "stop_s": booted.get("stop_s"),
         "sandbox": booted.get("sandbox"),
+        "watch": booted.get("watch", {}),
+        "model_use": booted.get("model_use", {}),
+        "report": booted.get("report", {}),
         "deb_installed_removed": booted.get("deb_installed_removed", False),
         "upgrade_and_back": booted.get("upgrade_and_back", False),
         "queued_over_upgrades": booted.get("queued_over_upgrades"),
+        "offline": offline,
         "container": container,
         "unit_and_sandbox_tests": units,
         "kubernetes_manifest": "valid" in manifest,
@@ -120,6 +125,11 @@ def good(result: dict[str, Any]) -> bool:
         and all("seccomp" in (result["sandbox"] or {}).get(process, []) for process in ("worker", "executor"))
         and all(result[key] for key in must)
         and first.get("bad") == []
+        and [result["watch"].get(who) for who in ("root", "member", "other")] == [True, True, False]
+        and result["model_use"].get("pins") == "limpet limpet"
+        and result["model_use"].get("of_another_user") == ""
+        and result["report"].get("lines_of_log", 0) > 0
+        and result["offline"].get("left") == ""
         and first.get("results", 0) > 0
         and list(container.values()) == [True, "healthy", 0, True]
         and all("passed" in summary and "failed" not in summary for summary in emulated)

@@ -38,6 +38,7 @@ EXAMPLES = (
     ("limpet demo --broker mqtt://localhost:1883", "Use your own broker."),
 )
 
+_EXTRA = "the extra 'demo': pip install 'limpet[demo]'"
 STARTING = 30.0
 """Seconds until the pipeline must run."""
 QUIET = 5.0
@@ -61,11 +62,15 @@ def main(args: argparse.Namespace) -> int:
     """Run the demo. Return 0 if nothing was lost and the model did its job, 1 if not."""
     try:
         import rich  # noqa: F401
-
-        if not args.broker:
-            import iotcore  # noqa: F401
     except ModuleNotFoundError as error:
-        raise LimpetError("limpet demo needs the extra 'demo': pip install 'limpet[demo]'") from error
+        raise LimpetError(f"limpet demo needs {_EXTRA}") from error
+    if not args.broker:
+        try:
+            import iotcore  # noqa: F401
+        except ModuleNotFoundError as error:
+            raise LimpetError(
+                f"the demo's own broker needs {_EXTRA}. Or use yours: limpet demo --broker mqtt://localhost:1883"
+            ) from error
     # Ended either way, the demo takes its daemon and its broker with it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     return _play(args)
