@@ -10,10 +10,17 @@ import stat
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from limpet.errors import UnreadableError
+from limpet.untrusted import read_file, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+
+T = TypeVar("T")
 
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -41,6 +48,26 @@ def replace(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
     temporary.replace(path)
     sync(path.parent)
+
+
+def read(path: Path, kind: type[T], largest: int, damaged: Callable[[str], object] | None, then: str) -> T | None:
+    """Return what a file of JSON holds, ``None`` if there is no file, or one that cannot be read as ``kind``.
+
+    With ``damaged``, such a file is set aside, and ``damaged`` is called with what is wrong and what follows
+    (``then``). Without it, the file stays. ``OSError`` if the file may not be read.
+    """
+    try:
+        data = read_file(path, largest)
+        with reading(str(path)):
+            return msgspec.json.decode(data, type=kind)
+    except FileNotFoundError:
+        return None
+    except UnreadableError as error:
+        if damaged is not None:
+            with suppress(OSError):
+                set_aside(path)
+            damaged(f"{error}; {then}")
+        return None
 
 
 def sync(folder: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -11,8 +10,6 @@ from msgspec import Meta
 
 from limpet.config import Identifier
 from limpet.device import state_files
-from limpet.errors import UnreadableError
-from limpet.untrusted import read_file, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -47,19 +44,12 @@ class _History(msgspec.Struct):
 
 def read(state: Path, damaged: Callable[[str], object] | None = None) -> dict[str, Runs]:
     """Return what pipelines ran. An unreadable file counts as none; with ``damaged``, it is set aside."""
-    path = state / NAME
+    then = "it is not known which models ran before"
     try:
-        data = read_file(path, _LARGEST)
-        with reading(str(path)):
-            return msgspec.json.decode(data, type=_History).pipelines
+        found = state_files.read(state / NAME, _History, _LARGEST, damaged, then)
     except OSError:
         return {}
-    except UnreadableError as error:
-        if damaged is not None:
-            with suppress(OSError):
-                state_files.set_aside(path)
-            damaged(f"{error}; it is not known which models ran before")
-        return {}
+    return found.pipelines if found else {}
 
 
 class History:

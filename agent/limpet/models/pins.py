@@ -5,7 +5,6 @@ They are kept in the state directory.
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -15,9 +14,7 @@ from msgspec.structs import replace
 from limpet import config
 from limpet.config import Identifier
 from limpet.device import state_files
-from limpet.errors import UnreadableError
 from limpet.models import store
-from limpet.untrusted import read_file, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -43,19 +40,12 @@ def read(state: Path, damaged: Callable[[str], object] | None = None) -> dict[st
 
     ``damaged`` is called with what is wrong with it, and the file is set aside. Without it, the file stays.
     """
-    path = state / NAME
+    then = "the highest versions of all models run. Run: limpet model use NAME-VERSION"
     try:
-        data = read_file(path, _LARGEST)
-        with reading(str(path)):
-            return msgspec.json.decode(data, type=_Pins).pins
+        found = state_files.read(state / NAME, _Pins, _LARGEST, damaged, then)
     except OSError:
         return {}
-    except UnreadableError as error:
-        if damaged is not None:
-            with suppress(OSError):
-                state_files.set_aside(path)
-            damaged(f"{error}; the highest versions of all models run. Run: limpet model use NAME-VERSION")
-        return {}
+    return found.pins if found else {}
 
 
 def write(state: Path, pins: Mapping[str, int]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 
 from limpet.recorder.plot import drawable
 from limpet.untrusted import printable
+from limpet.watch.words import curve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from limpet.contracts.data import Array
     from limpet.recorder.session import Session
 
-BARS = "▁▂▃▄▅▆▇█"
 _MOST_WRAPPED = 6
 _NAME = 12
 _VALUE = 11
@@ -61,12 +61,7 @@ def sparkline(values: Array, width: int) -> str:
     """Draw values from their lowest to their highest, at most ``width`` characters."""
     limited = drawable(values)
     parts = np.array_split(limited, min(width, len(limited)))
-    means = np.array([part.mean() for part in parts])
-    low, high = means.min(), means.max()
-    if not high > low:
-        return BARS[0] * len(means)
-    steps = ((means - low) / (high - low) * (len(BARS) - 1)).round().astype(int)
-    return "".join(BARS[step] for step in steps)
+    return curve(float(part.mean()) for part in parts)
 
 
 def line(session: Session, rate: float) -> str:

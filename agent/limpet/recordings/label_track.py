@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from limpet.recordings.folder import Span
+from limpet.recordings.spans import clipped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,7 +38,7 @@ class LabelTrack:
         spans = [*self._closed]
         if self.label and end > self._since:
             spans.append(Span(self.label, self._since, end))
-        return [Span(span.label, span.begin, min(span.end, end)) for span in spans if span.begin < end]
+        return clipped(spans, end)
 
     def counts(self, times: Sequence[float]) -> dict[str, int]:
         """Return how many samples at these times have each label, under the empty string those without one."""

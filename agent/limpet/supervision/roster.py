@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import zlib
-from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -16,8 +15,6 @@ from msgspec import Meta
 
 from limpet.config import Identifier
 from limpet.device import state_files
-from limpet.errors import UnreadableError
-from limpet.untrusted import read_file, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -76,18 +73,12 @@ class Roster:
             self._write()
 
     def _read(self, damaged: Callable[[str], object]) -> set[str]:
+        then = "states of pipelines that are gone stay as they are"
         try:
-            data = read_file(self._path, _LARGEST)
-            with reading(str(self._path)):
-                self._written = msgspec.json.decode(data, type=_Roster).names
-        except FileNotFoundError:
-            pass
+            if found := state_files.read(self._path, _Roster, _LARGEST, damaged, then):
+                self._written = found.names
         except OSError as error:
             log.warning("%s: %s; pipelines that are gone are not known", self._path, error.strerror)
-        except UnreadableError as error:
-            with suppress(OSError):
-                state_files.set_aside(self._path)
-            damaged(f"{error}; states of pipelines that are gone stay as they are")
         return set(self._written)
 
     def _write(self) -> None:
