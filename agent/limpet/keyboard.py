@@ -11,6 +11,7 @@ import signal
 import sys
 import termios
 import tty
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -44,6 +45,8 @@ _SEQUENCES = {
 _SEQUENCE = re.compile(r"\x1b(\[[0-9;?]*[ -/]*[@-~]|O[@-~])")
 _NAMES = {"\r": "enter", "\n": "enter", "\x7f": "backspace", "\b": "backspace", "\x1b": "escape", "\t": "tab"}
 _LARGEST = 4096
+_ENTER, _LEAVE = b"\x1b[?1049h\x1b[?25l", b"\x1b[?25h\x1b[?1049l"
+"""To and from the terminal's other screen, without its cursor."""
 
 
 def parse(text: str) -> tuple[list[str], str]:
@@ -75,23 +78,35 @@ class Keyboard:
     """Standard input as keys while its ``with`` block lasts, without echo. Ctrl-C is a signal as ever.
 
     If standard input is no terminal, there are no keys, and ``read`` waits for its whole time. ``present`` becomes
-    false when the terminal is gone.
+    false when the terminal is gone. Ctrl-Z gives the terminal back until ``fg``. ``screen``: the program draws on
+    the terminal's other screen; at Ctrl-Z that one is left too.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, screen: bool = False) -> None:
         self.present = bool(sys.stdin) and sys.stdin.isatty()
+        self._screen = screen
         self._descriptor = sys.stdin.fileno() if self.present else -1
         self._mode: list[Any] = []
         self._decoder = codecs.getincrementaldecoder("utf-8")("ignore")
         self._rest = ""
+        self._resumed = False
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
         if self.present:
             self._mode = termios.tcgetattr(self._descriptor)
             atexit.register(self._restore)
-            handlers = {signal.SIGCONT: self._again, signal.SIGTERM: _leave, signal.SIGHUP: _leave}
-            self._before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+            handlers = {
+                signal.SIGTSTP: self._stop,
+                signal.SIGCONT: self._again,
+                signal.SIGTERM: _leave,
+                signal.SIGHUP: _leave,
+            }
+            self._before = {
+                number: signal.signal(number, handler)
+                for number, handler in handlers.items()
+                if signal.getsignal(number) != signal.SIG_IGN  # nohup, or a shell without jobs
+            }
             tty.setcbreak(self._descriptor, termios.TCSADRAIN)
         return self
 
@@ -105,9 +120,29 @@ class Keyboard:
     def _restore(self) -> None:
         termios.tcsetattr(self._descriptor, termios.TCSADRAIN, self._mode)
 
+    def _stop(self, _number: int, _frame: FrameType | None) -> None:
+        """Give the terminal back, and stop as Ctrl-Z does, until the shell's `fg`."""
+        self._restore()
+        self._write(_LEAVE)
+        signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGTSTP)
+        signal.signal(signal.SIGTSTP, self._stop)
+        self._again(0, None)
+
     def _again(self, _number: int, _frame: FrameType | None) -> None:
         """Take the terminal again after Ctrl-Z and `fg`: the shell has set its own mode."""
         tty.setcbreak(self._descriptor, termios.TCSADRAIN)
+        self._write(_ENTER)
+        self._resumed = True
+
+    def _write(self, codes: bytes) -> None:
+        if self._screen:
+            os.write(sys.stdout.fileno(), codes)  # a handler must not touch the buffer
+
+    def resumed(self) -> bool:
+        """Return whether the program was stopped since the last call: what was drawn is gone."""
+        found, self._resumed = self._resumed, False
+        return found
 
     def descriptors(self) -> list[int]:
         """Return what to ``select`` on: the descriptor of the terminal, if there is one."""
@@ -119,7 +154,9 @@ class Keyboard:
             keys = ["escape"] if self._rest == "\x1b" else []
             self._rest = "" if keys else self._rest
             return keys
-        data = os.read(self._descriptor, _LARGEST)
+        data = b""
+        with suppress(OSError):
+            data = os.read(self._descriptor, _LARGEST)
         if not data:  # the terminal is gone
             self.present = False
             return []

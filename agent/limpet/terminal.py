@@ -26,6 +26,11 @@ def is_terminal(stream: IO[str]) -> bool:
         return False
 
 
+def can_draw(stream: IO[str]) -> bool:
+    """Whether a stream is a terminal on which the cursor can be moved, as ``TERM`` says."""
+    return is_terminal(stream) and os.environ.get("TERM", "").lower() not in {"", "dumb", "unknown"}
+
+
 def takes_colour(stream: IO[str]) -> bool:
     """Whether to colour what is written to a stream.
 

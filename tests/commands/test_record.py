@@ -188,6 +188,20 @@ def test_an_unplugged_board_leaves_a_gap_and_the_recording_goes_on(tmp_path: Pat
     assert one.gaps[0] in [float(line.split(",")[0]) for line in lines]
 
 
+def test_below_nohup_a_recording_goes_on_when_the_terminal_is_gone(tmp_path: Path) -> None:
+    configured(tmp_path)
+    with Board(tmp_path / "board") as board, sending(board):
+        command = ["nohup", *LIMPET, "record", "--label", "walk"]
+        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_until(lambda: any(f.stat().st_size > 1200 for f in tmp_path.glob("recordings/*.csv")))
+        (file,) = tmp_path.glob("recordings/*.csv")
+        process.send_signal(signal.SIGHUP)
+        size = file.stat().st_size
+        wait_until(lambda: file.stat().st_size > size + 1200)
+        process.terminate()
+        assert process.wait(20) == 0
+
+
 def test_a_crash_of_the_process_that_reads_the_source_ends_the_recording_in_order(tmp_path: Path) -> None:
     configured(tmp_path)
     with Board(tmp_path / "board") as board, sending(board):

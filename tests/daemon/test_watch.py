@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
+import termios
 from typing import TYPE_CHECKING
 
 import pytest
@@ -94,6 +96,30 @@ def test_on_a_terminal_it_shows_values_results_and_rates_and_leaves_the_terminal
         assert terminal.raw.count("\x1b[?25l") <= terminal.raw.count("\x1b[?25h")
     assert "one" in picture.read_text()
     assert "@font-face" not in picture.read_text()
+
+
+def test_ctrl_z_gives_the_terminal_back_and_fg_draws_again(running: Daemon) -> None:
+    with Terminal(["bash", "--norc", "--noprofile", "-i"]) as shell:
+        shell.press(f"{shlex.join([*WATCH, str(running.path)])}\n")
+        shell.wait_text("q quit")
+        shell.press("\x1a")
+        shell.wait_text("Stopped")
+        assert shell.raw.rindex("\x1b[?1049l") < shell.raw.index("Stopped")
+        assert shell.raw.rindex("\x1b[?25h") < shell.raw.index("Stopped")
+        written = len(shell.raw)
+        shell.press("fg\n")
+        wait_until(lambda: "\x1b[?1049h" in shell.raw[written:] and "q quit" in shell.raw[written:])
+        assert not shell.settings[3] & termios.ICANON
+        shell.press("q")
+        wait_until(lambda: shell.raw.count("\x1b[?1049l") >= 2)
+        shell.press("echo ended-$?\n")
+        shell.wait_text("ended-0")
+
+
+def test_a_terminal_without_a_movable_cursor_gets_lines(running: Daemon) -> None:
+    with Terminal(["env", "TERM=dumb", *WATCH, running.path]) as terminal:
+        terminal.wait_text("one: output[0]")
+        assert "\x1b" not in terminal.raw
 
 
 def test_a_daemon_that_is_killed_and_started_again_is_shown_again(running: Daemon) -> None:

@@ -96,7 +96,7 @@ def test_without_its_package_for_a_broker_it_names_the_option_for_another() -> N
     assert "--broker mqtt://localhost:1883" in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_interrupted_it_takes_everything_with_it(tmp_path: Path, number: int) -> None:
     environment = {**os.environ, "TMPDIR": str(tmp_path)}
     log = tmp_path / "out"

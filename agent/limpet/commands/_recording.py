@@ -89,6 +89,8 @@ class Run:
             for record in self._process.receive():
                 session.receive(record)
         session.tick()
+        if self._keyboard.resumed():
+            self._view.forget()
         self._view.show()
 
     def _press(self, key: str) -> None:
@@ -107,7 +109,7 @@ class _View:
     def __init__(self, session: Session, wanted: Wanted) -> None:
         self._session = session
         self._wanted = wanted
-        self._live = terminal.is_terminal(sys.stdout)
+        self._live = terminal.can_draw(sys.stdout)
         self._next = monotonic() + (0.0 if self._live else _LINES)
         self._lines = 0
         self._away: str | None = None
@@ -148,6 +150,10 @@ class _View:
         sys.stdout.flush()
         self._lines = len(lines)
 
+    def forget(self) -> None:
+        """Draw from the next line on: others have written to the terminal."""
+        self._lines = 0
+
     def clear(self) -> None:
         """Take the live view away."""
         if self._lines:
@@ -161,14 +167,18 @@ class _View:
 
 @contextlib.contextmanager
 def ending_in_order(session: Session) -> Iterator[None]:
-    """Have Ctrl-C, SIGTERM and SIGHUP end the session in order. A second Ctrl-C ends it at once."""
+    """Have Ctrl-C, SIGTERM and SIGHUP end the session in order. A second Ctrl-C ends it at once.
+
+    A signal that is ignored, as SIGHUP below nohup, stays ignored.
+    """
 
     def end(number: int, _frame: object) -> None:
         if session.ended and number == signal.SIGINT:
             raise KeyboardInterrupt
         session.end({signal.SIGINT: "Ended with Ctrl-C."}.get(number, "Ended by a signal."))  # type: ignore[call-overload]
 
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    numbers = [number for number in wanted if signal.getsignal(number) != signal.SIG_IGN]
     before = [signal.signal(number, end) for number in numbers]
     try:
         yield

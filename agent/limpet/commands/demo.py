@@ -16,6 +16,7 @@ import msgspec
 
 from limpet.errors import LimpetError
 from limpet.option_values import positive
+from limpet.terminal import can_draw
 
 if TYPE_CHECKING:
     import argparse
@@ -72,7 +73,9 @@ def main(args: argparse.Namespace) -> int:
                 f"the demo's own broker needs {_EXTRA}. Or use yours: limpet demo --broker mqtt://localhost:1883"
             ) from error
     # Ended either way, the demo takes its daemon and its broker with it.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) != signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
     return _play(args)
 
 
@@ -99,7 +102,7 @@ def _play(args: argparse.Namespace) -> int:
             f"{len(data.rows):,} rows that the model never saw -> {board.port} -> limpet run {path} -> {url}\n"
         )
         daemon = stack.enter_context(real.Daemon(path, folder / "daemon.log"))
-        show = stack.enter_context(_live(out, count) if out.isatty() else _plain(out, count))
+        show = stack.enter_context(_live(out, count) if can_draw(out) else _plain(out, count))
         run = _Run(watch, board, client, daemon, show)
         run.play()
         still = screen.frame(watch, board.sent, count)

@@ -83,8 +83,8 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.span or arguments.clear or arguments.clear_span:
         return _change(arguments, folder)
     chosen = _find(found.recordings, arguments.recording, folder) if arguments.recording else found.recordings[0]
-    if not (terminal.is_terminal(sys.stdin) and terminal.is_terminal(sys.stdout)):
-        raise ConfigError(["Not a terminal, so Limpet cannot show the editor. Use --span, --clear or --list."])
+    if not (terminal.is_terminal(sys.stdin) and terminal.can_draw(sys.stdout)):
+        raise ConfigError(["Not a terminal that can show the editor. Use --span, --clear or --list."])
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal may know no Braille
     _Labeller(folder, arguments.labels).run(chosen.file)
@@ -169,7 +169,7 @@ class _Labeller:
 
     def run(self, file: str) -> None:
         """Edit recordings until the person leaves. The terminal gets its own screen back, whatever happens."""
-        with Keyboard() as keyboard, _screen():
+        with Keyboard(screen=True) as keyboard, _screen():
             while file:
                 file = self._edit(file, keyboard)
 

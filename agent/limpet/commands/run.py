@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from limpet import config
 from limpet.device import logs
 from limpet.supervision.supervisor import Attendance, supervise
-from limpet.terminal import is_terminal
+from limpet.terminal import can_draw, is_terminal
 from limpet.untrusted import printable
 
 if TYPE_CHECKING:
@@ -96,7 +96,7 @@ class _View:
             printer = ResultPrinter(monitor, sys.stdout.fileno(), stop)
             self.is_closed = lambda: printer.closed
             return printer
-        if is_terminal(sys.stdout) and os.environ.get("TERM") != "dumb":
+        if can_draw(sys.stdout):
             from limpet.watch.console import StatusLine
 
             return StatusLine(monitor, sys.stdout.fileno())

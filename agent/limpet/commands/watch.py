@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from limpet import config
 from limpet.errors import ConfigError, LimpetError, UsageError
 from limpet.option_values import positive
-from limpet.terminal import is_terminal
+from limpet.terminal import can_draw
 from limpet.untrusted import printable
 from limpet.watch import plain
 from limpet.watch.inbox import Inbox
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Show a device until q or Ctrl-C. Return 0."""
-    draws = is_terminal(sys.stdout) and not arguments.plain
+    draws = can_draw(sys.stdout) and not arguments.plain
     if arguments.svg and not draws:
         raise UsageError("limpet watch: --svg needs a terminal, and goes without --plain")
     if draws:
@@ -176,7 +176,7 @@ def _screen(svg: Path | None) -> Iterator[Callable[[Inbox, Watched], bool]]:
     console, view = Console(), View()
     last: tuple[int, object] | None = None
     with ExitStack() as stack:
-        keyboard = stack.enter_context(Keyboard())
+        keyboard = stack.enter_context(Keyboard(screen=True))
         live = stack.enter_context(Live(console=console, screen=True, auto_refresh=False))
         with_keys = keyboard.present
         drawn, size = 0.0, (0, 0)
@@ -193,7 +193,7 @@ def _screen(svg: Path | None) -> Iterator[Callable[[Inbox, Watched], bool]]:
             pressed = keyboard.read(1 / FRAMES)
             for key in pressed:
                 view.press(key, watched)
-            if pressed:
+            if pressed or keyboard.resumed():
                 drawn = 0.0
             return keyboard.present == with_keys and END_KEYS.isdisjoint(pressed)
 
