@@ -336,6 +336,8 @@ def _values(
     def convert(value: Any, wanted: Any) -> Any:
         try:
             return msgspec.convert(value, wanted, dec_hook=locate)
+        except msgspec.ValidationError:
+            raise
         except ValueError as error:  # Python refuses to write a number of thousands of digits
             raise msgspec.ValidationError("the number is too long") from error
 
