@@ -32,11 +32,12 @@ help: ## first: list the targets
 	@awk -f tools/targets.awk $(MAKEFILE_LIST)
 
 .PHONY: lint
-lint: .venv/.dev ## develop: check style, types and import contracts
+lint: .venv/.dev ## develop: check style, types, import contracts and prose
 	@$(PYTHON) -m ruff check --quiet .
 	@$(PYTHON) -m ruff format --check --quiet .
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports --no-cache --no-logo >/dev/null || .venv/bin/lint-imports --no-cache --no-logo
+	@$(PYTHON) tools/prose.py
 
 .PHONY: prose
 prose: .venv/.dev ## develop: check the house style of all texts

@@ -41,7 +41,7 @@ def texts_of(path: Path) -> list[Text]:
     if path.suffix == ".md":
         found = [*_of_markdown(path, content)]
     elif path.suffix == ".py":
-        found = [*_of_docstrings(path, content), *_of_comments(path, content)]
+        found = [*_of_strings(path, content), *_of_comments(path, content)]
     else:
         found = [
             Text(path, number, "comment", plain(line.lstrip("#; ")))
@@ -85,15 +85,24 @@ def _inline(children: list[Token]) -> str:
     return "".join(parts)
 
 
-def _of_docstrings(path: Path, content: str) -> Iterator[Text]:
-    tree = ast.parse(content)
-    docstrings = set()
-    for node in ast.walk(tree):
+def _of_strings(path: Path, content: str) -> Iterator[Text]:
+    inner: set[int] = set()
+    """Nodes that are done: docstrings, parts of longer strings, and strings that are no prose."""
+    for node in ast.walk(ast.parse(content)):
+        if id(node) in inner:
+            continue
         match node:
             case ast.Expr(value=ast.Constant(value=str(text))):
-                docstrings.add(id(node.value))
+                inner.add(id(node.value))
                 yield Text(path, node.lineno, "docstring", plain(_outside_of_blocks(text)))
-    yield from _messages(path, tree, docstrings)
+            case ast.JoinedStr():
+                inner.update(id(part) for part in ast.walk(node) if part is not node)
+                parts = (part.value if isinstance(part, ast.Constant) else "`x`" for part in node.values)
+                yield from _message(path, node.lineno, "".join(map(str, parts)))
+            case ast.Constant(value=str(text)):
+                yield from _message(path, node.lineno, text)
+            case ast.Call():
+                inner.update(map(id, _no_prose(node)))
 
 
 def _outside_of_blocks(text: str) -> str:
@@ -111,21 +120,7 @@ def _outside_of_blocks(text: str) -> str:
     return "\n".join(kept)
 
 
-def _messages(path: Path, tree: ast.AST, docstrings: set[int]) -> Iterator[Text]:
-    inner: set[int] = set()
-    for node in ast.walk(tree):
-        if id(node) in inner or id(node) in docstrings:
-            continue
-        inner.update(map(id, _no_prose(node)))
-        if isinstance(node, ast.JoinedStr):
-            inner.update(id(part) for part in ast.walk(node) if part is not node)
-            parts = (part.value if isinstance(part, ast.Constant) else "`x`" for part in node.values)
-            yield from _message(path, node.lineno, "".join(map(str, parts)))
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            yield from _message(path, node.lineno, node.value)
-
-
-def _no_prose(node: ast.AST) -> list[ast.expr]:
+def _no_prose(node: ast.Call) -> list[ast.expr]:
     """Return the strings of a call that are lists of words or regular expressions."""
     match node:
         case ast.Call(func=ast.Attribute(value=ast.Constant() as words, attr="split")):
@@ -139,6 +134,8 @@ def _is_program(text: str) -> bool:
     """Return whether a string is a program, which another interpreter runs: in Python, or for a shell."""
     if _SHELL_FUNCTION.search(text):
         return True
+    if "import " not in text:
+        return False
     try:
         return any(isinstance(node, ast.Import | ast.ImportFrom) for node in ast.parse(text).body)
     except SyntaxError:

@@ -371,7 +371,7 @@ def _run(*command: str) -> str:
 
 
 def _health(context: _Context) -> str:
-    """Return the state that the running daemon sends to whoever watches it: no results, no samples."""
+    """Return the state that the running daemon sends to its watchers: no results, no samples."""
     said = running_daemon.lines(context.installation)
     if said is None:
         raise LimpetError("no daemon with this configuration runs, or this user may not watch it")
