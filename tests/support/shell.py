@@ -1,0 +1,105 @@
+"""A person's terminal window: bash on a pseudo-terminal, which is typed into and read."""
+
+from __future__ import annotations
+
+import re
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from support.terminal import Terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from typing_extensions import Self
+
+_PROMPT = re.compile("\x1e(\\d+)\x1e")
+_ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[a-zA-Z]|[()][A-Z0-9]|[=>])")
+
+
+class Done(NamedTuple):
+    """What a command wrote, on both streams, and its exit status."""
+
+    text: str
+    status: int
+
+
+class Shell:
+    """A window with bash. Each command runs in the folder and the variables that the ones before it left."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str], columns: int = 140) -> None:
+        # bash says that a command has ended: the prompt is its exit status between two separators.
+        variables = {
+            **environment,
+            "TERM": "xterm-256color",
+            "PS1": "",
+            "PS2": "",
+            "PROMPT_COMMAND": r"printf '\036%d\036' $?",
+        }
+        bash = ["env", "-i", *(f"{name}={value}" for name, value in variables.items())]
+        self._terminal = Terminal(
+            [*bash, "bash", "--noprofile", "--norc", "--noediting", "-i"], 40, columns, cwd=folder
+        )
+        self._read = 0
+        self._wait(30)
+        self.run("stty -echo")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._terminal.press("\x03\x04")
+        self._terminal.__exit__(*error)
+
+    @property
+    def output(self) -> str:
+        """What the running command has written so far."""
+        return _clean(self._terminal.raw[self._read :])
+
+    def run(self, command: str, timeout: float = 120.0) -> Done:
+        """Type a command, and wait for its end."""
+        self.type(command + "\n")
+        return self._wait(timeout)
+
+    def start(self, command: str, text: str, timeout: float = 60.0) -> str:
+        """Type a command that goes on, and wait until it has written a text, a regular expression."""
+        self.type(command + "\n")
+        return self.wait_output(text, timeout)
+
+    def wait_output(self, text: str, timeout: float = 60.0) -> str:
+        """Wait until the running command has written a text. ``AssertionError`` if it ends before."""
+        deadline = time.monotonic() + timeout
+        while not re.search(text, self.output):
+            assert not _PROMPT.search(self._terminal.raw, self._read), f"ended without {text!r}:\n{self.output}"
+            assert time.monotonic() < deadline, f"no {text!r} in {timeout:g} s:\n{self.output}"
+            time.sleep(0.05)
+        return self.output
+
+    def type(self, keys: str) -> None:
+        """Press keys."""
+        self._terminal.press(keys)
+
+    def interrupt(self, timeout: float = 60.0) -> Done:
+        """Press Ctrl-C, and wait for the end of the running command."""
+        self.type("\x03")
+        return self._wait(timeout)
+
+    def wait_end(self, timeout: float = 120.0) -> Done:
+        """Wait for the end of the running command."""
+        return self._wait(timeout)
+
+    def _wait(self, timeout: float) -> Done:
+        deadline = time.monotonic() + timeout
+        while not (prompt := _PROMPT.search(raw := self._terminal.raw, self._read)):
+            assert time.monotonic() < deadline, f"still runs after {timeout:g} s:\n{self.output}"
+            time.sleep(0.02)
+        done = Done(_clean(raw[self._read : prompt.start()]), int(prompt[1]))
+        self._read = prompt.end()
+        return done
+
+
+def _clean(written: str) -> str:
+    """Return lines as they stand on the screen at their end, without colours."""
+    lines = _ESCAPE.sub("", written.replace("\x03", "")).replace("^C", "").split("\n")
+    return "\n".join(line.rstrip("\r").rpartition("\r")[2].rstrip() for line in lines)
