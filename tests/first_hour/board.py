@@ -40,10 +40,14 @@ class MovingBoard:
         self._set(iter(()))
 
     def move_once(self, lines: Sequence[str], timeout: float) -> None:
-        """Wait until a program has opened the port, and send these lines to it once."""
+        """Wait until a program has opened the port, and send these lines to it once.
+
+        Before them comes an empty line: a program cannot know that the first line which it reads is whole.
+        """
         self.rest()
         self._board.wait_opened(timeout)
-        self._set(iter(lines))
+        time.sleep(1)  # opening goes on for a while: settings, then the flush
+        self._set(iter(["", *lines]))
         with self._changed:
             assert self._changed.wait_for(lambda: self._ended, len(lines) / RATE * 3 + 10), (
                 "the board stands still"

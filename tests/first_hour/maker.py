@@ -7,13 +7,13 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from support.shell import Shell
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from support.shell import Done
 
@@ -96,30 +96,17 @@ class Window:
         left_out = [f"... {len(lines) - _SHOWN} more lines ..."] if len(lines) > _SHOWN else []
         half = _SHOWN // 2
         part = [*lines[:half], *left_out, *lines[-half:]] if left_out else lines
-        print("".join(f"  {line[:150]}\n" for line in part), end="", flush=True)
+        print("".join(f"  {line[:200]}\n" for line in part), end="", flush=True)
         if done.status != status:
             raise SystemExit(f"exit status {done.status}, not {status}; all of the output:\n{done.text}")
         return done.text
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Return the variables of a person whose home is empty. How pip reaches its index is the machine's."""
+    """Return the variables of a person whose home is empty. pip keeps its settings and its cache."""
     pip = {name: value for name, value in os.environ.items() if name.startswith("PIP_")}
-    for name, command in ("PIP_CACHE_DIR", ["cache", "dir"]), ("PIP_CONFIG_FILE", ["config", "debug"]):
-        said = subprocess.run(
-            [sys.executable, "-m", "pip", *command], capture_output=True, text=True, check=True
-        ).stdout
-        if name == "PIP_CACHE_DIR":
-            pip.setdefault(name, said.strip())
-        else:
-            users = [
-                line.partition(", exists: True")[0].strip()
-                for line in said.splitlines()
-                if ", exists: True" in line
-            ]
-            pip.setdefault(
-                name, next((path for path in reversed(users) if path.startswith(str(Path.home()))), os.devnull)
-            )
+    command = [sys.executable, "-m", "pip", "cache", "dir"]
+    cache = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     folders = {"XDG_CONFIG_HOME": ".config", "XDG_CACHE_HOME": ".cache", "XDG_DATA_HOME": ".local/share"}
     return {
         "HOME": str(home),
@@ -128,5 +115,6 @@ def environment(home: Path) -> dict[str, str]:
         "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin",
         **{name: str(home / folder) for name, folder in folders.items()},
         **{name: value for name, value in os.environ.items() if name.lower().endswith("_proxy")},
+        "PIP_CACHE_DIR": cache,
         **pip,
     }

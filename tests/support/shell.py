@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 _PROMPT = re.compile("\x1e(\\d+)\x1e")
-_ESCAPE = re.compile(r"\x1b(?:\[[0-9;?]*[a-zA-Z]|[()][A-Z0-9]|[=>])")
+_PIECES = re.compile(r"([\r\n])|\x1b\[[?]?([0-9;]*)([a-zA-Z])|\x1b[()=>].?|([^\r\n\x1b]+)")
+"""What a program writes: ends of lines, movements of the cursor, text."""
+_ESCAPE = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]")
 
 
 class Done(NamedTuple):
-    """What a command wrote, on both streams, and its exit status."""
+    """What stands on the screen when a command has ended, and its exit status."""
 
     text: str
     status: int
@@ -54,8 +56,8 @@ class Shell:
 
     @property
     def output(self) -> str:
-        """What the running command has written so far."""
-        return _clean(self._terminal.raw[self._read :])
+        """All that the running command has written so far, without colours."""
+        return _ESCAPE.sub("", self._terminal.raw[self._read :])
 
     def run(self, command: str, timeout: float = 120.0) -> Done:
         """Type a command, and wait for its end."""
@@ -94,12 +96,26 @@ class Shell:
         while not (prompt := _PROMPT.search(raw := self._terminal.raw, self._read)):
             assert time.monotonic() < deadline, f"still runs after {timeout:g} s:\n{self.output}"
             time.sleep(0.02)
-        done = Done(_clean(raw[self._read : prompt.start()]), int(prompt[1]))
+        done = Done(screen(raw[self._read : prompt.start()]), int(prompt[1]))
         self._read = prompt.end()
         return done
 
 
-def _clean(written: str) -> str:
-    """Return lines as they stand on the screen at their end, without colours."""
-    lines = _ESCAPE.sub("", written.replace("\x03", "")).replace("^C", "").split("\n")
-    return "\n".join(line.rstrip("\r").rpartition("\r")[2].rstrip() for line in lines)
+def screen(written: str) -> str:
+    """Return the lines that stand on the screen in the end, without colours."""
+    lines, row, column = [""], 0, 0
+    for control, moved, letter, text in _PIECES.findall(written):
+        if control == "\n":
+            row += 1
+            lines += [""] * (row + 1 - len(lines))
+        elif letter in {"A", "F"}:
+            row = max(0, row - int(moved or 1))
+        elif letter == "K":
+            lines[row] = lines[row][:column] if moved != "2" else ""
+        elif letter == "J":
+            del lines[row + 1 :]
+            lines[row] = lines[row][:column]
+        column = 0 if control or letter == "F" else column
+        lines[row] = (lines[row][:column].ljust(column) + text + lines[row][column + len(text) :]).rstrip("\x03")
+        column += len(text)
+    return "\n".join(line.rstrip() for line in lines)
