@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from support.terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path
 
     from typing_extensions import Self
 
@@ -59,10 +60,15 @@ class Shell:
         """All that the running command has written so far, without colours."""
         return _ESCAPE.sub("", self._terminal.raw[self._read :])
 
-    def run(self, command: str, timeout: float = 120.0) -> Done:
-        """Type a command, and wait for its end."""
+    @property
+    def folder(self) -> Path:
+        """The folder in which the next command runs."""
+        return Path(f"/proc/{self._terminal.process.pid}/cwd").readlink()
+
+    def run(self, command: str, timeout: float = 120.0, answers: Mapping[str, str] = MappingProxyType({})) -> Done:
+        """Type a command, and wait for its end. ``answers``: what is typed, by the question (a regular expression)."""
         self.type(command + "\n")
-        return self._wait(timeout)
+        return self._wait(timeout, answers)
 
     def start(self, command: str, text: str, timeout: float = 60.0) -> str:
         """Type a command that goes on, and wait until it has written a text, a regular expression."""
@@ -91,10 +97,13 @@ class Shell:
         """Wait for the end of the running command."""
         return self._wait(timeout)
 
-    def _wait(self, timeout: float) -> Done:
+    def _wait(self, timeout: float, answers: Mapping[str, str] = MappingProxyType({})) -> Done:
         deadline = time.monotonic() + timeout
+        left = dict(answers)
         while not (prompt := _PROMPT.search(raw := self._terminal.raw, self._read)):
             assert time.monotonic() < deadline, f"still runs after {timeout:g} s:\n{self.output}"
+            if question := next((sign for sign in left if re.search(sign, self.output)), None):
+                self.type(left.pop(question) + "\n")
             time.sleep(0.02)
         done = Done(screen(raw[self._read : prompt.start()]), int(prompt[1]))
         self._read = prompt.end()
