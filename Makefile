@@ -165,6 +165,14 @@ docs: .venv-docs/.installed ## build the documentation as a site into build/site
 	@.venv-docs/bin/python $(PIP_INSTALL) --require-hashes -r requirements/docs.txt
 	@touch $@
 
+.PHONY: first-hour
+first-hour: .venv/.dev .venv-convert/.examples programs ## prove: play a maker's first hour, from a clone to a model; Python 3.11, 5 GB
+	@$(PYTHON) tests/first_hour/run.py
+
+.PHONY: docs-test
+docs-test: .venv/.dev programs ## prove: type the commands of the documentation, and compare what comes
+	@$(PYTHON) tests/docs/run.py
+
 .PHONY: parity
 parity: .venv-convert/.examples tflite-runtime ## prove: convert every example and prove that the answers stay the same
 	@.venv-convert/bin/python -c 'from limpet_convert.converters import onnx; onnx.environment()'

@@ -30,6 +30,7 @@ _ANSWERS = {
     r"serial port of the sensor.*: $": "/tmp/board",  # noqa: S108 - the board of the pages
     r"MQTT broker \[.*\]: $": "mqtt://localhost:1883",
     r"name of this device.*: $": "",
+    r"path of a model.*: $": "motion-3.limpet",
 }
 """What is typed if `limpet init` asks."""
 

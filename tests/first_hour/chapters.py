@@ -26,6 +26,8 @@ WRONG = "0.01,-0.02,9.81"
 LEARNED_FROM = 2000
 MEASURED_ON = 4000
 INTERRUPTED = 0
+_STATE = "--state limpet-state"
+"""The default of a person who is not root. The one who runs this may be."""
 _PATH = "export PATH=~/limpet/bin:$PATH"
 
 
@@ -53,7 +55,7 @@ def connect_a_wrong_board(maker: Maker, folder: Path, broker: Mosquitto) -> bool
         window.run(_PATH)
         window.run("mkdir ~/shuttle && cd ~/shuttle")
         window.run("cp ~/limpet-clone/agent/limpet/demo_data/shuttle-1.limpet .")
-        init = f"limpet init --id press-07 --port {port} --model shuttle-1.limpet --url {broker.url}"
+        init = f"limpet init --id press-07 --port {port} --model shuttle-1.limpet --url {broker.url} {_STATE}"
         said.append(window.run(init, status=78))
         maker.note("no file was written; with --framing, init does not listen, as if the board were not there yet")
         assert not (maker.home / "shuttle" / "limpet.toml").exists()
@@ -149,7 +151,8 @@ def run(maker: Maker, folder: Path, broker: Mosquitto) -> float:
         for one in window, other:
             one.run(_PATH)
             one.run("cd ~/motion")
-        window.run(f"limpet init --id wrist-1 --port {port} --model build/motion-1.limpet --url {broker.url}")
+        init = f"limpet init --id wrist-1 --port {port} --model build/motion-1.limpet --url {broker.url} {_STATE}"
+        window.run(init)
         window.run(r"printf '\n[mqtt.dialects.json]\n\n[mqtt.dialects.homeassistant]\n' >> limpet.toml")
         window.run("limpet check")
         window.run("limpet doctor")
@@ -228,7 +231,7 @@ def learn_what_is_normal(maker: Maker, folder: Path, broker: Mosquitto) -> float
         window.run("mkdir ~/normal && cd ~/normal")
         window.run(
             f"limpet init --anomaly --learn {LEARNED_FROM} --window 1 --name machine --id press-08"
-            f" --port {port} --url {broker.url}"
+            f" --port {port} --url {broker.url} {_STATE}"
         )
         window.run("limpet check")
         sensor.rest()

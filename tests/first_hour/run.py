@@ -2,7 +2,7 @@
 
 The maker types what the documentation says, in terminal windows. Beside the terminal there are a board, which
 sends recorded sensor data, and an MQTT client, which computes the figures. The last line is one JSON object.
-Exit status 1 if a figure misses its threshold.
+Exit status 1 if a figure misses its threshold, or a page of the documentation is wrong.
 """
 
 from __future__ import annotations
@@ -35,6 +35,19 @@ def prose_findings() -> int:
     return int(found[1]) if found else 0
 
 
+def docs_commands_run() -> int:
+    """Type all commands of the documentation, and return how many ran. ``SystemExit`` if a page is wrong."""
+    command = [sys.executable, ROOT / "tests" / "docs" / "run.py"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        last = ""
+        for last in process.stdout:
+            print(last, end="", flush=True)
+    if process.returncode:
+        raise SystemExit("The documentation shows something else than what happens.")
+    return int(json.loads(last)["docs_commands_run"])
+
+
 def play(folder: Path, converters: Path) -> dict[str, float | bool]:
     """Play the hour in a folder, and return its figures. ``converters``: the environment with the frameworks."""
     home = folder / "home"
@@ -64,6 +77,8 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="limpet-first-hour-") as folder:
         figures = play(Path(folder), arguments.converters.absolute())
+    print("\nType the commands of the documentation", flush=True)
+    figures["docs_commands_run"] = docs_commands_run()
     figures["prose_findings"] = prose_findings()
     print(json.dumps(figures))
     good = figures["accuracy"] >= 0.95 and figures["anomaly_auc"] >= 0.95 and figures["diagnosed_wrong_channels"]

@@ -66,7 +66,7 @@ class Shell:
         return Path(f"/proc/{self._terminal.process.pid}/cwd").readlink()
 
     def run(self, command: str, timeout: float = 120.0, answers: Mapping[str, str] = MappingProxyType({})) -> Done:
-        """Type a command, and wait for its end. ``answers``: what is typed, by the question (a regular expression)."""
+        """Type a command, and wait for its end. ``answers``: what is typed, by question (regular expression)."""
         self.type(command + "\n")
         return self._wait(timeout, answers)
 
