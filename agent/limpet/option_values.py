@@ -1,9 +1,10 @@
-"""Values of command-line options that stand for tables of the configuration: windows, transforms, decoders."""
+"""Values of command-line options: numbers, names, and what stands for tables of the configuration."""
 
 from __future__ import annotations
 
 import argparse
 import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,10 +21,26 @@ _LENGTH = re.compile(r"(\d+)|(\d+(?:\.\d+)?|\.\d+)\s*(ms|s)")
 
 def positive(text: str) -> float:
     """Return a number above 0, for argparse."""
-    value = float(text)
-    if not 0 < value < 1e6:
-        raise argparse.ArgumentTypeError(f"{text} is not above 0")
-    return value
+    with suppress(ValueError):
+        if 0 < (number := float(text)) <= 1e9:
+            return number
+    raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+
+
+def count(text: str) -> int:
+    """Return a whole number above 0, for argparse."""
+    with suppress(ValueError):
+        if (number := int(text)) > 0:
+            return number
+    raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Return different names with commas between them, for argparse."""
+    found = tuple(name.strip() for name in text.split(","))
+    if not all(found) or len(set(found)) < len(found):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of different names with commas between them")
+    return found
 
 
 def filled(kind: type[Any], table: dict[str, Any], where: str = "--") -> Any:

@@ -100,7 +100,7 @@ def test_an_internal_command_is_not_listed_and_has_help() -> None:
         (["bench"], "limpet bench: MODEL: missing. Run: limpet bench --help"),
         (["init", "--baud"], "limpet init: --baud: expected one argument. Run: limpet init --help"),
         (["init", "--baud", "x"], "limpet init: --baud: 'x' is not a whole number. Run: limpet init --help"),
-        (["demo", "--rate", "0"], "limpet demo: --rate: 0 is not above 0. Run: limpet demo --help"),
+        (["demo", "--rate", "0"], "limpet demo: --rate: '0' is not a number above 0. Run: limpet demo --help"),
         (
             ["infer", "--decimal", ";", "a", "b"],
             "limpet infer: --decimal: no ';'. Choices: ., ,. Run: limpet infer --help",

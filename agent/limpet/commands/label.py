@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import shutil
@@ -10,12 +9,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from limpet import terminal
-from limpet.config import Identifier
 from limpet.errors import ConfigError, UnreadableError
 from limpet.keyboard import Keyboard
+from limpet.option_values import names
 from limpet.recorder.editor import Editor
 from limpet.recorder.editor_screen import frame
 from limpet.recordings import folder as recordings_folder
@@ -25,6 +22,7 @@ from limpet.sources._recordings import load
 from limpet.untrusted import printable
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator, Sequence
 
     from limpet.contracts.data import Array
@@ -49,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("folder", type=Path, metavar="FOLDER", help="Folder of recordings, as `limpet record` writes it.")
     add("recording", metavar="RECORDING", nargs="?", help="File name of a recording. Default: the first one.")
     add("--list", action="store_true", help="List the recordings and their labels.")
-    add("--labels", metavar="A,B", type=_names, default=(), help="Labels for the keys 1 to 9.")
+    add("--labels", metavar="A,B", type=names, default=(), help="Labels for the keys 1 to 9.")
     add(
         "--span",
         nargs=3,
@@ -72,6 +70,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """List, change by options, or open the editor."""
     folder: Path = arguments.folder
+    for label in arguments.labels:
+        _check(label, "--labels")
     found = recordings_folder.read(folder)
     if not folder.is_dir():
         raise ConfigError([f"{folder}: there is no such folder"])
@@ -144,20 +144,8 @@ def _part(one: Recording, begin: str, end: str, option: str) -> tuple[float, flo
 
 
 def _check(label: str, option: str) -> None:
-    try:
-        msgspec.convert(label, Identifier)
-    except msgspec.ValidationError:
-        raise ConfigError([f"{option}: {label!r} is no label; use letters, digits, '.', '_' and '-'"]) from None
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(","))
-    for name in names:
-        try:
-            _check(name, "--labels")
-        except ConfigError as error:
-            raise argparse.ArgumentTypeError(str(error)) from None
-    return names
+    if problem := recordings_folder.label_problem(label):
+        raise ConfigError([f"{option}: {problem}"])
 
 
 class _Labeller:
@@ -176,11 +164,11 @@ class _Labeller:
     def _edit(self, file: str, keyboard: Keyboard) -> str:
         """Edit a recording; return the next one to edit, empty to leave."""
         known = recordings_folder.read(self._folder)
-        names = [one.file for one in known.recordings]
+        files = [one.file for one in known.recordings]
         labels = [*self._labels, *sorted({span.label for one in known.recordings for span in one.spans})]
         one = _find(known.recordings, file, self._folder)
         editor, values = self._opened(one, labels)
-        where = f"{file}  {names.index(file) + 1} of {len(names)}  {one.seconds:.1f} s"
+        where = f"{file}  {files.index(file) + 1} of {len(files)}  {one.seconds:.1f} s"
         while True:
             _draw(frame(editor, values, where, shutil.get_terminal_size().lines))
             for key in keyboard.read(1.0):
@@ -193,7 +181,7 @@ class _Labeller:
                     return ""
                 elif action:
                     self._labels = editor.labels
-                    return names[(names.index(file) + (1 if action == "next" else -1)) % len(names)]
+                    return files[(files.index(file) + (1 if action == "next" else -1)) % len(files)]
             if not keyboard.present:
                 return ""
 

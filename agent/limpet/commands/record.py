@@ -2,30 +2,32 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import io
 import sys
 from pathlib import Path
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from limpet import config
 from limpet.commands import _sensors
-from limpet.commands._recording import Run, ending_in_order
+from limpet.commands._record_loop import Run, ending_in_order
 from limpet.contracts.assignment import Assignment, Folders, SourceTable
 from limpet.delivery.mqtt import settings as mqtt_settings
 from limpet.device import directories
 from limpet.errors import ConfigError, SourceError
 from limpet.keyboard import Keyboard
+from limpet.option_values import count, names, positive
 from limpet.recorder import screen
 from limpet.recorder.mqtt_labels import MqttLabels
 from limpet.recorder.session import Session, Wanted
 from limpet.recorder.source_process import SourceProcess
-from limpet.recordings.folder import read
+from limpet.recordings.folder import label_problem, read
 from limpet.recordings.writing import recover
 from limpet.untrusted import printable
 from limpet.wording import suggest
+
+if TYPE_CHECKING:
+    import argparse
 
 HELP = "Record a source to a folder, with labels"
 GROUP = "start"
@@ -55,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     chosen.add_argument(
         "--labels",
         metavar="A,B",
-        type=_names,
+        type=names,
         default=(),
         help="Labels for the keys 1 to 9. 0 or space: no label.",
     )
@@ -71,17 +73,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Accept the command `label` over MQTT, with the settings of [mqtt].",
     )
     limits = parser.add_argument_group("limits")
-    limits.add_argument("--seconds", type=_positive, default=0.0, metavar="N", help="End after N seconds.")
-    limits.add_argument("--samples", type=_count, default=0, metavar="N", help="End after N samples.")
+    limits.add_argument("--seconds", type=positive, default=0.0, metavar="N", help="End after N seconds.")
+    limits.add_argument("--samples", type=count, default=0, metavar="N", help="End after N samples.")
     limits.add_argument(
-        "--max-bytes", type=_count, default=_SIZE, metavar="N", help=f"End after N bytes. Default: {_SIZE}."
+        "--max-bytes", type=count, default=_SIZE, metavar="N", help=f"End after N bytes. Default: {_SIZE}."
     )
     board = parser.add_argument_group("without a configuration")
     board.add_argument("--port", help="Serial port of the sensor.")
-    board.add_argument("--channels", metavar="A,B", type=_names, help="Names of the sensor's values.")
-    board.add_argument("--baud", type=_count, help="Bit rate. Default: the usual ones are tried.")
+    board.add_argument("--channels", metavar="A,B", type=names, help="Names of the sensor's values.")
+    board.add_argument("--baud", type=count, help="Bit rate. Default: the usual ones are tried.")
     board.add_argument("--framing", help="cobs, csv or json. Default: recognised from what the sensor sends.")
-    board.add_argument("--rate", type=_positive, metavar="HZ", help="Samples a second. Default: measured.")
+    board.add_argument("--rate", type=positive, metavar="HZ", help="Samples a second. Default: measured.")
     add("--units", metavar="A,B", type=_words, default=(), help="Unit of each channel, such as g,g,g.")
 
 
@@ -122,10 +124,10 @@ def _report(session: Session, wanted: Wanted) -> int:
 def _wanted(arguments: argparse.Namespace) -> tuple[Wanted, Assignment, MqttLabels | None]:
     """Return what to record, from where, and who else may set labels. ``ConfigError``."""
     labels = tuple(arguments.labels)
-    if arguments.label:
-        _check_label(arguments.label, "--label")
-    for label in labels:
-        _check_label(label, "--labels")
+    named = [("--labels", label) for label in labels]
+    for option, label in [("--label", arguments.label), *named] if arguments.label else named:
+        if problem := label_problem(label):
+            raise ConfigError([f"{option}: {problem}"])
     if arguments.label_channel and not labels:
         raise ConfigError(["--label-channel: name the labels for its values, as --labels sit,walk"])
     mqtt = None
@@ -198,34 +200,5 @@ def _mqtt(found: config.Config, labels: tuple[str, ...]) -> MqttLabels:
     return MqttLabels(settings, found.device.id, labels)
 
 
-def _check_label(label: str, option: str) -> None:
-    try:
-        msgspec.convert(label, config.Identifier)
-    except msgspec.ValidationError:
-        rule = "use letters, digits, '.', '_' and '-', at most 64; begin with a letter or a digit"
-        raise ConfigError([f"{option}: {label!r} is no label; {rule}"]) from None
-
-
-def _names(text: str) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in text.split(","))
-    if not all(names) or len(set(names)) < len(names):
-        raise argparse.ArgumentTypeError(f"expected different names with commas between them, got {text!r}")
-    return names
-
-
 def _words(text: str) -> tuple[str, ...]:
     return tuple(word.strip() for word in text.split(","))
-
-
-def _positive(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 < (number := float(text)) <= 1e9:
-            return number
-    raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
-
-
-def _count(text: str) -> int:
-    with contextlib.suppress(ValueError):
-        if (number := int(text)) > 0:
-            return number
-    raise argparse.ArgumentTypeError(f"expected a whole number above 0, got {text!r}")

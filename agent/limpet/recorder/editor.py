@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-import msgspec
 import numpy as np
 
-from limpet.config import Identifier
+from limpet.recordings.folder import label_problem
 from limpet.recordings.spans import with_span, without
 
 if TYPE_CHECKING:
@@ -199,14 +198,12 @@ class Editor:
             self.typed = typed + key
 
     def _finish(self, typed: str) -> None:
-        try:
-            label: str = msgspec.convert(typed, Identifier)
-        except msgspec.ValidationError:
-            self.message = f"{typed!r} is no label: use letters, digits, '.', '_' and '-'."
+        if problem := label_problem(typed):
+            self.message = f"{problem}."
             return
-        self._set(label)
-        if label not in self.labels:
-            self.labels.append(label)
+        self._set(typed)
+        if typed not in self.labels:
+            self.labels.append(typed)
 
     def _step(self, direction: int) -> None:
         """Go to the next or the previous sample."""

@@ -43,6 +43,16 @@ MOST_DROPPED = 1 << 53
 _Samples = Annotated[int, Meta(ge=0, le=MOST_DROPPED)]
 
 
+def label_problem(text: str) -> str:
+    """Return why a text cannot be a label; empty if it can."""
+    try:
+        msgspec.convert(text, Identifier)
+    except msgspec.ValidationError:
+        rule = "use letters, digits, '.', '_' and '-', at most 64; begin with a letter or a digit"
+        return f"{text!r} is no label; {rule}"
+    return ""
+
+
 class Span(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The samples from ``begin`` up to, but not including, ``end`` have this label.
 
