@@ -33,6 +33,7 @@ QUOTED = 'oil "temp" {{ 1 }} é'
 OUTPUTS: dict[str, Any] = {
     "motion": {"label": "idle", "score": 0.93, "top": [], "abstained": False},
     "press": {"anomalous": True, "score": 1.5, "threshold": 1.0},
+    "pump": {"anomalous": False, "score": 0.0, "threshold": 1.0, "untrained": True, "learned": 0.25},
     "oil": {"values": {QUOTED: 81.5}, "units": {QUOTED: "°C"}, "in_range": True, "out_of_range": []},
 }
 
@@ -192,11 +193,13 @@ def test_home_assistant_finds_the_entities(broker: Mosquitto, tmp_path: Path) ->
             said.report(replayed(reports.result(1, output={"label": "fall", "score": 0.5})))
             wait_until(lambda: _newest(heard, "sensor/press_07_motion_label/replayed") == "true")
             states = {m.topic.split("/", 1)[1]: m.payload.decode() for m in heard.messages}
+            said.report(reports.messages.PipelineRemoved(device="press-07", pipeline="pump", time=reports.NOW))
             failed = reports.pipeline_health("press")
-            failed.state = "failed"
+            failed.state, failed.reason = "failed", 'the sensor is silent for 20 s {{ "é" }}'
             said.report(failed)
             wait_until(lambda: _newest(heard, "sensor/press_07_press_score/state") == "unavailable")
             assert _newest(heard, "sensor/press_07_press_state/state") == "failed"
+            wait_until(lambda: _newest(heard, "sensor/press_07_press_reason/state") == failed.reason)
             assert _newest(heard, "sensor/press_07_motion_label/state") == "fall"
         wait_until(lambda: _newest(heard, "sensor/press_07_motion_label/state") == "unavailable")
     assert states["sensor/press_07_motion_label/state"] == "fall"
@@ -204,11 +207,15 @@ def test_home_assistant_finds_the_entities(broker: Mosquitto, tmp_path: Path) ->
     assert states["sensor/press_07_motion_state/state"] == "running"
     assert states["sensor/press_07_cpu/state"] == "25.0"
     assert states["sensor/press_07_event/state"] == "degraded"
+    assert states["sensor/press_07_motion_reason/state"] == ""
+    assert json.loads(states["sensor/press_07_motion_state/delegate"]) == "cpu"
+    assert states["binary_sensor/press_07_pump_untrained/state"] == "on"
     temperature = "sensor/press_07_oil_oil_temp_1_e"
     assert states[f"{temperature}/state"] == "81.5"
     assert json.loads(states[f"{temperature}/unit_of_measurement"]) == "°C"
     known = home_assistant.entities(directory)
     assert {"limpet_press-07_motion/label", "limpet_press-07_press/anomalous", "limpet_press-07_cpu"} <= set(known)
+    assert not [name for name in known if name.startswith("limpet_press-07_pump")]
     log_lines = log.read_text().splitlines()
     complaints = [line for line in log_lines if "Template" in line or ("mqtt" in line and "ERROR" in line)]
     assert complaints == []

@@ -194,7 +194,10 @@ def test_units_come_from_the_decoder_and_a_value_that_was_null_appears_later() -
     entities = discovered(dialect.results([reports.result(0, "oil", REGRESS)]))
     assert entities["oil oil temp"]["unit_of_measurement"] == "°C"
     assert entities["oil oil temp"]["device_class"] == "temperature"
-    assert entities["oil oil temp"]["value_template"] == '{{ value_json.fields.get("values/oil temp") }}'
+    assert (
+        entities["oil oil temp"]["value_template"]
+        == '{{ value_json.fields.get("values/oil temp") if value else None }}'
+    )
     assert "oil wear" not in entities
     later = REGRESS | {"values": {"oil temp": 80.0, "wear": 3}}
     assert list(discovered(dialect.results([reports.result(1, "oil", later)]))) == ["oil wear"]
@@ -228,7 +231,7 @@ def test_discovery_by_device_has_all_in_one_message() -> None:
 
 def _rendered(template: str, content: dict[str, Any]) -> Any:
     """Fill in a template; those in use here are expressions of Python as well."""
-    return eval(template.strip("{} "), {"value_json": SimpleNamespace(**content)})  # noqa: S307
+    return eval(template.strip("{} "), {"value": "{}", "value_json": SimpleNamespace(**content)})  # noqa: S307
 
 
 def is_available(entity: dict[str, Any], retained: dict[str, bytes]) -> bool:

@@ -34,8 +34,15 @@ _ASIDE = {"threshold", "untrained", "learned", "abstained", "in_range"}
 _PLATFORMS: dict[Kind, str] = {"number": "sensor", "text": "sensor", "flag": "binary_sensor"}
 
 
-_GIVES_RESULTS = "{{ 'online' if value_json.state == 'running' else 'offline' }}"
+_GIVES_RESULTS = "{{ 'online' if value and value_json.state == 'running' else 'offline' }}"
 """In every other state a pipeline's last result is old, or may be."""
+_ALL = "{{ value or '{}' }}"
+_ABOUT = (
+    "{{ {'time': value_json.time, 'model': value_json.model, 'replayed': value_json.replayed} | tojson "
+    "if value else '{}' }}"
+)
+"""Attributes. If a state is cleared, Home Assistant renders all templates with an empty ``value`` and no
+``value_json``."""
 
 
 class Entity(NamedTuple):
@@ -128,11 +135,10 @@ def result_entities(
 
     They are available while the pipeline, whose health is on the topic ``health``, gives results.
     """
-    about = "{{ {'time': value_json.time, 'model': value_json.model, 'replayed': value_json.replayed} | tojson }}"
     entities = []
     for path, kind in kinds.items():
         name = path.removeprefix("values/")
-        options: dict[str, Any] = {"json_attributes_topic": topic, "json_attributes_template": about}
+        options: dict[str, Any] = {"json_attributes_topic": topic, "json_attributes_template": _ABOUT}
         if kind == "number":
             options |= {"state_class": "measurement", **_unit(units.get(path, ""))}
         if kind == "number" and path in _SCORES:
@@ -142,7 +148,7 @@ def result_entities(
         if path in _ASIDE:
             options["entity_category"] = "diagnostic"
         # A JSON string is a string of the template language, too. A result may lack what others had: get.
-        template = f"{{{{ value_json.fields.get({msgspec.json.encode(path).decode()}) }}}}"
+        template = _template(f"value_json.fields.get({msgspec.json.encode(path).decode()})")
         title = f"{pipeline} {name.replace('/', ' ').replace('_', ' ')}"
         entities.append(Entity(f"{pipeline}/{path}", _PLATFORMS[kind], title, topic, template, options, health))
     return [*entities, latency(pipeline, topic)._replace(health=health)]
@@ -160,6 +166,7 @@ def pipeline_entities(pipeline: str, topic: str) -> list[Entity]:
         "device_class": "enum",
         "options": list(get_args(State)),
         "json_attributes_topic": topic,
+        "json_attributes_template": _ALL,
         "entity_category": "diagnostic",
     }
     problem = {"device_class": "problem", "entity_category": "diagnostic"}
@@ -200,7 +207,12 @@ def _of(pipeline: str, platform: str, topic: str, field: str, options: dict[str,
     """Return an entity of Limpet's own; the colon in its key keeps it apart from values of a pipeline's output."""
     key = f"{pipeline}:{field}" if pipeline else field
     name = f"{pipeline} {field.removesuffix('_ms').replace('_', ' ')}".strip()
-    return Entity(key, platform, name, topic, f"{{{{ value_json.{field} }}}}", options)
+    return Entity(key, platform, name, topic, _template(f"value_json.{field}"), options)
+
+
+def _template(expression: str) -> str:
+    """Return what renders an expression, and ``None``, which is unknown, of a state that is cleared."""
+    return f"{{{{ {expression} if value else None }}}}"
 
 
 def _available(topic: str, template: str) -> dict[str, str]:
