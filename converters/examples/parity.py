@@ -92,7 +92,7 @@ def example(name: str) -> dict[str, Any]:
     began = time.monotonic()
     problems = limpet_convert("run", file)
     taken = time.monotonic() - began
-    problems += limpet_convert("run", file, "--out", wanted.build / "again")
+    problems += limpet_convert("run", file, "--output", wanted.build / "again")
     bundle, again = (
         folder / f"{wanted.bundle.name}-{wanted.bundle.version}.limpet"
         for folder in (wanted.build, wanted.build / "again")

@@ -72,7 +72,7 @@ def test_convert_takes_a_model_without_a_project(
 ) -> None:
     model = models.two(tmp_path / "two.tflite")
     monkeypatch.chdir(tmp_path)
-    assert cli.main(["convert", str(model), "--out", "made"]) == 0
+    assert cli.main(["convert", str(model), "--output", "made"]) == 0
     assert "two.tflite: " in capsys.readouterr().out
     assert (tmp_path / "made/two.tflite").read_bytes() == model.read_bytes()
     for arguments, status, said in (
@@ -163,7 +163,7 @@ def test_where_nothing_can_be_written_is_said_in_a_line(
 ) -> None:
     model = models.dense(tmp_path / "m.tflite", 4, 4, int8=False)
     (tmp_path / "taken").write_text("a file")
-    assert cli.main(["convert", str(model), "--out", str(tmp_path / "taken")]) == 1
+    assert cli.main(["convert", str(model), "--output", str(tmp_path / "taken")]) == 1
     assert capsys.readouterr().err == f"limpet-convert: {tmp_path / 'taken'}: File exists\n"
 
 

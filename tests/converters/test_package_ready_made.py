@@ -26,7 +26,7 @@ CASES = ROOT / "tests/data/cases"
 def package(model: Path, *options: str) -> Path:
     """Package a model beside itself, and return the bundle."""
     out = model.parent / "out"
-    assert cli.main(["package", str(model), "--out", str(out), *options]) == 0
+    assert cli.main(["package", str(model), "--output", str(out), *options]) == 0
     (found,) = out.iterdir()
     return found
 
@@ -180,7 +180,7 @@ def test_a_model_that_remembers_is_packaged_as_asked_and_proven_so(tmp_path: Pat
 
 def test_each_of_several_inputs_gets_what_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = models.two(tmp_path / "m.tflite", 1)
-    assert cli.main(["package", str(model), "--out", str(tmp_path / "out")]) == 1
+    assert cli.main(["package", str(model), "--output", str(tmp_path / "out")]) == 1
     assert "nothing says what" in capsys.readouterr().err
     assert not list((tmp_path / "out").iterdir())
     bundle = package(model, "--inputs", '{ a = ["x"], b = { constant = 2.0 } }')
@@ -204,7 +204,7 @@ def test_a_window_of_one_channel_is_normalised_element_by_element(
 
 def test_an_input_without_dimensions_can_be_a_constant(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = models.times(tmp_path / "m.tflite")
-    assert cli.main(["package", str(model), "--out", str(tmp_path / "out")]) == 1
+    assert cli.main(["package", str(model), "--output", str(tmp_path / "out")]) == 1
     assert "nothing says what x, factor of this model gets" in capsys.readouterr().err
     bundle = package(model, "--inputs", '{ x = ["p", "q"], factor = { constant = 3.0 } }')
     outputs = infer(bundle, [[3.0, 4.0]], capsys, "--channels", "p,q")
@@ -213,7 +213,7 @@ def test_an_input_without_dimensions_can_be_a_constant(tmp_path: Path, capsys: p
 
 def test_a_model_without_input_is_refused_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = models.started(tmp_path / "m.tflite")
-    assert cli.main(["package", str(model), "--out", str(tmp_path / "out")]) == 1
+    assert cli.main(["package", str(model), "--output", str(tmp_path / "out")]) == 1
     assert "m.tflite: the model's first graph takes no input" in capsys.readouterr().err
 
 
@@ -243,7 +243,7 @@ def test_options_that_cannot_be_are_one_line_and_leave_nothing(
     options: list[str], status: int, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = models.dense(tmp_path / "m.tflite", 4, 4)
-    assert cli.main(["package", str(model), "--out", str(tmp_path / "out"), *options]) in {status, 1, 78}
+    assert cli.main(["package", str(model), "--output", str(tmp_path / "out"), *options]) in {status, 1, 78}
     error = capsys.readouterr().err
     assert said in error
     assert "Traceback" not in error
@@ -254,7 +254,7 @@ def test_a_model_that_no_runtime_here_runs_is_named_by_its_own_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = models.unknown(tmp_path / "flex.tflite", "FlexErf")
-    assert cli.main(["package", str(model), "--out", str(tmp_path / "out")]) == 1
+    assert cli.main(["package", str(model), "--output", str(tmp_path / "out")]) == 1
     assert "flex.tflite: " in (error := capsys.readouterr().err)
     assert "FlexErf" in error
 

@@ -119,7 +119,7 @@ def test_the_steps_to_a_bundle_that_need_no_framework(
     assert "--device: missing" in capsys.readouterr().err
     for command in ("convert", "quantize", "package"):
         for folder in ("one", "two"):
-            arguments = [command, str(tmp_path / "convert.toml"), "--out", str(tmp_path / folder)]
+            arguments = [command, str(tmp_path / "convert.toml"), "--output", str(tmp_path / folder)]
             assert cli.main(arguments) == 0
     assert (tmp_path / "one/same-1.limpet").read_bytes() == (tmp_path / "two/same-1.limpet").read_bytes()
     capsys.readouterr()

@@ -267,7 +267,7 @@ def test_the_whole_way_twice_gives_the_same_signed_bundle(
     path = written(network, tmp_path)
     sign.keygen(tmp_path / "maker")
     for folder in ("one", "two"):
-        assert cli.main(["run", str(path), "--out", str(tmp_path / folder)]) == 0
+        assert cli.main(["run", str(path), "--output", str(tmp_path / folder)]) == 0
     bundle = tmp_path / "one" / "motion-3.limpet"
     assert bundle.read_bytes() == (tmp_path / "two" / "motion-3.limpet").read_bytes()
     with zipfile.ZipFile(bundle) as archive:
@@ -297,7 +297,7 @@ def test_a_missed_threshold_is_the_exit_status_and_leaves_no_bundle(
     targets = np.load(tmp_path / "targets.npy")
     np.save(tmp_path / "targets.npy", (targets + 1) % 4)
     path.write_text(path.read_text().replace("min_agreement = 1.0", "max_size_ratio = 0.01"))
-    assert cli.main(["run", str(path), "--out", str(tmp_path / "out")]) == 1
+    assert cli.main(["run", str(path), "--output", str(tmp_path / "out")]) == 1
     assert "misses: size" in capsys.readouterr().out
     assert not list((tmp_path / "out").glob("*.limpet"))
 

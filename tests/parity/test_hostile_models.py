@@ -171,5 +171,5 @@ def test_a_keras_model_is_opened_by_no_library_in_this_process(tmp_path: Path) -
     model = keras.Sequential([keras.layers.Input((3,)), keras.layers.Dense(2)])
     model.save(tmp_path / "m.keras")
     before = sorted(tmp_path.rglob("*"))
-    assert cli.main(["convert", str(tmp_path / "m.keras"), "--out", str(tmp_path / "out")]) == 0
+    assert cli.main(["convert", str(tmp_path / "m.keras"), "--output", str(tmp_path / "out")]) == 0
     assert sorted(set(tmp_path.rglob("*")) - set(before)) == [tmp_path / "out", tmp_path / "out/m.tflite"]

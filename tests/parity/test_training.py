@@ -136,7 +136,7 @@ def test_the_same_folder_gives_the_same_bundle_and_its_project_file_makes_it_aga
         assert (tmp_path / BUNDLE).read_bytes() == made
     again = tmp_path / "again"
     subprocess.run(
-        [sys.executable, "-m", "limpet_convert", "run", str(output / "convert.toml"), "--out", str(again)],
+        [sys.executable, "-m", "limpet_convert", "run", str(output / "convert.toml"), "--output", str(again)],
         env=ENVIRONMENT,
         check=True,
         timeout=300,

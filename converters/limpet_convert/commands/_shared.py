@@ -29,7 +29,10 @@ def add_project(parser: argparse.ArgumentParser, meaning: str = "Project file. D
         "project", type=Path, metavar="PROJECT", nargs="?", default=Path("convert.toml"), help=meaning
     )
     parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", help="Folder for results. Default: build, beside the project file."
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="Folder for results. Default: build, beside the project file.",
     )
 
 

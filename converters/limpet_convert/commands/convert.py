@@ -47,13 +47,13 @@ def main(arguments: argparse.Namespace) -> int:
     """Print the path and size of the float model."""
     path = arguments.project
     if path.suffix == ".toml":
-        conversion = _shared.conversion(project.read(path), arguments.out)
+        conversion = _shared.conversion(project.read(path), arguments.output)
         made, target = conversion.model, conversion.folder / FLOAT
     else:
         made = sources.convert(path, "", _options(arguments.options), Path.cwd())
-        target = (arguments.out or Path()) / f"{path.stem}.tflite"
+        target = (arguments.output or Path()) / f"{path.stem}.tflite"
         if target.exists() and target.samefile(path):
-            raise ConfigError([f"{target}: would be written over itself; say --out FOLDER"])
+            raise ConfigError([f"{target}: would be written over itself; say --output FOLDER"])
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(made)
     _shared.emit(arguments, {"model": target, "bytes": len(made)}, [f"{target}: {len(made):,} B"])

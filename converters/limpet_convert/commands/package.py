@@ -112,7 +112,7 @@ _OPTIONS = {
 def _of_project(arguments: argparse.Namespace) -> tuple[Manifest, Path]:
     wanted = project.read(arguments.project)
     signer = bundling.signer(wanted)
-    conversion = _shared.conversion(wanted, arguments.out)
+    conversion = _shared.conversion(wanted, arguments.output)
     conversion.variant(wanted.bundle.variant)
     manifest = conversion.package(signer)
     return manifest, conversion.folder / package.file_name(manifest)
@@ -136,4 +136,4 @@ def _ready(arguments: argparse.Namespace, options: dict[str, Any]) -> tuple[Mani
         if "sign" in options
         else None
     )
-    return ready.bundle(arguments.project, wanted, arguments.out or Path(), signer)
+    return ready.bundle(arguments.project, wanted, arguments.output or Path(), signer)

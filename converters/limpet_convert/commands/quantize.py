@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Print the path and size of each variant."""
     wanted = project.read(arguments.project)
-    conversion = _shared.conversion(wanted, arguments.out)
+    conversion = _shared.conversion(wanted, arguments.output)
     variants = dict.fromkeys([*wanted.quantize.variants, wanted.bundle.variant])
     made = {variant: conversion.variant(variant) for variant in variants}
     whole = len(conversion.model)

@@ -18,7 +18,7 @@ HELP = "Convert, quantize, verify and package in one go"
 GROUP = "start"
 EXAMPLES = (
     ("limpet-convert run", "Run all steps of convert.toml."),
-    ("limpet-convert run motion/convert.toml --out build/motion", "Run another project."),
+    ("limpet-convert run motion/convert.toml --output build/motion", "Run another project."),
 )
 
 
@@ -32,7 +32,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Return 1 if the packaged variant misses a threshold. Then no bundle is written."""
     wanted = project.read(arguments.project)
     signer = bundling.signer(wanted)  # A missing key is an error before the work begins.
-    conversion = _shared.conversion(wanted, arguments.out)
+    conversion = _shared.conversion(wanted, arguments.output)
     before = package.set_aside(conversion.folder, wanted.bundle.name, wanted.bundle.version)
     try:
         passed = conversion.verify()

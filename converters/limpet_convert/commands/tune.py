@@ -70,7 +70,7 @@ def main(arguments: argparse.Namespace) -> int:
         return _measure_profile(arguments, device)
     profile = profiles.read(arguments.profile) if arguments.profile else None
     wanted = project.read(arguments.project)
-    folder = arguments.out or wanted.build
+    folder = arguments.output or wanted.build
     candidates = _Trial(wanted, folder, _clock(device, profile), profile).candidates()
     best = tuning.front(candidates)
     target = Target(arguments.size, arguments.loss, arguments.latency)

@@ -49,7 +49,7 @@ def main(arguments: argparse.Namespace) -> int:
     if arguments.models:
         comparisons, there = _models(wanted, arguments.models, device)
     else:
-        conversion = _shared.conversion(wanted, arguments.out)
+        conversion = _shared.conversion(wanted, arguments.output)
         conversion.verify(device)
         comparisons, there = conversion.comparisons, conversion.there
         document["report"] = conversion.folder / "report.md"
