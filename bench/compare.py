@@ -63,7 +63,7 @@ ROWS = {
     "script_pss_ratio": ("PSS by the script's", LESS),
     "limpet_cpu_share": ("CPU at 1 kHz x 9 channels, share of a core", LESS),
     "script_cpu_ratio": ("CPU by the script's", LESS),
-    "buffered_cpu_ratio": ("CPU by the script's with a buffer of its own", LESS),
+    "buffered_cpu_ratio": ("CPU by the script's with its own buffer", LESS),
     "supervisor_pss_mb": ("two workers: supervisor, PSS in MB", LESS),
     "forkserver_pss_mb": ("two workers: fork server, PSS in MB", LESS),
     "worker_pss_mb": ("two workers: each worker, PSS in MB", LESS),

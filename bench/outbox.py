@@ -130,7 +130,7 @@ def memory(folder: Path, count: int) -> float:
 def outage(folder: Path, hours: float) -> dict[str, float]:
     """Fill an outbox with ``hours`` of ten results a second, then let it catch up with the default pace.
 
-    They are batched and written as in that time, on a clock of its own.
+    They are batched and written as in that time, on its own clock.
     """
     outbox = Outbox(OutboxRules(), folder / "state")
     batcher = Batcher(100, 0.25, 65_536)
@@ -168,7 +168,7 @@ def _io() -> int:
 
 
 def apart(part: str, folder: Path, *arguments: Any) -> Any:
-    """Call a function of this module in a process of its own, so that memory and I/O are its own."""
+    """Call a function of this module in its own process, so that memory and I/O are its own."""
     folder.mkdir(parents=True)
     with tempfile.TemporaryDirectory(dir="/dev/shm") as in_memory:
         return _called(part, folder, arguments, os.environ | {"RUNTIME_DIRECTORY": in_memory})

@@ -38,7 +38,7 @@ TARGETS = {
     ),
     "script_pss_ratio": ("the same by `bench/script.py`", "at most 1.25"),
     "script_cpu_ratio": ("CPU at 1 kHz x 9 channels by `bench/script.py`", "at most 0.25"),
-    "buffered_cpu_ratio": ("the same by the script with a buffer of its own for lines", "reported"),
+    "buffered_cpu_ratio": ("the same by the script with its own buffer for lines", "reported"),
     "supervisor_pss_mb": ("with two workers: supervisor, PSS in MB", "at most 25"),
     "forkserver_pss_mb": ("fork server before it rests, PSS in MB", "at most 25"),
     "worker_pss_mb": ("a worker with the demo's model, PSS in MB", "at most 12"),
@@ -117,7 +117,7 @@ Before that all of Limpet takes {figures["awake_pss_mb"]} MB. Then the superviso
 
 ## The hot path, µs an inference
 
-"Bare" is a loop of nothing but `invoke()` on an interpreter of its own. "Fed" is a loop that sets the input to
+"Bare" is a loop of nothing but `invoke()` on its own interpreter. "Fed" is a loop that sets the input to
 another image each time, invokes, and gets the output. "Whole" is the way from samples to result. It has the
 window, the transforms, the quantized input, `invoke()`, the real values of the output, and the decoder. Samples
 come in blocks of 256, images in blocks of 8. The demo's windows go through the model in batches of 64: there the

@@ -32,7 +32,7 @@ ALLOWED = {"own_mb": 1.0, "descriptors": 2, "threads": 0, "disk_mb": 0.3, "wal_m
 PEAKS = frozenset({"disk_mb", "wal_mb"})
 """What rises and falls with each outage is compared by its highest, the rest by its median."""
 TITLES = {
-    "own_mb": "memory of its own, MB",
+    "own_mb": "its own memory, MB",
     "pss_mb": "memory with libraries (PSS), MB",
     "descriptors": "open files",
     "threads": "threads",

@@ -1,6 +1,6 @@
 """Limpet: an on-device inference agent.
 
-``Pipeline`` runs a model in a program of one's own: ``Pipeline("motion-1.limpet").feed(rows)``. Its results have
+``Pipeline`` runs a model in your own program: ``Pipeline("motion-1.limpet").feed(rows)``. Its results have
 an ``output`` that is a ``Classification``, an ``Anomaly``, ``Detections`` or a ``Regression``.
 """
 

@@ -134,7 +134,7 @@ class PipelineConfig(PipelineOptions, kw_only=True, forbid_unknown_fields=True):
 
 
 SHORT_REPORTERS = ("mqtt", "jsonl")
-"""Kinds of reporters that may have a table of their own: ``[mqtt]`` is short for ``[reporters.mqtt]``."""
+"""Kinds of reporters that may have their own table: ``[mqtt]`` is short for ``[reporters.mqtt]``."""
 TABLES = ("device", "sources", "pipelines", "reporters", "delegates", "governor", *SHORT_REPORTERS)
 
 
@@ -461,7 +461,7 @@ def _reporters(tables: Mapping[str, Any], problems: list[str]) -> dict[str, Repo
 
 
 def _unfit_for_folder(name: str, names: Iterable[str]) -> str:
-    """Return why a reporter of this name cannot have a folder of its own, if it cannot."""
+    """Return why a reporter of this name cannot have its own folder, if it cannot."""
     if name.endswith(".damaged"):
         return "no name ends in .damaged; folders that are set aside do"
     if same := [other for other in names if other != name and other.lower() == name.lower()]:

@@ -1,4 +1,4 @@
-"""``limpet.Pipeline``: a model in a program of one's own, without a daemon and without MQTT."""
+"""``limpet.Pipeline``: a model in your own program, without a daemon and without MQTT."""
 
 from __future__ import annotations
 

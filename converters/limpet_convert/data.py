@@ -1,6 +1,6 @@
 """Recordings to model input, through the very sources, windows and transforms that the device will run.
 
-What calibrates is what infers: this module holds no arithmetic of its own, it only plays recordings into
+What calibrates is what infers: this module has no arithmetic. It only plays recordings into
 ``limpet.inference.window`` and ``limpet.transforms``.
 """
 

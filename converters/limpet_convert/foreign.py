@@ -166,7 +166,7 @@ def refuse_ops(folder: Path) -> None:
 
 def _reaching(graph: _MetaGraph) -> Iterator[tuple[str, _Node]]:
     savers = {name for name in graph.functions if _SAVER_FUNCTION.fullmatch(name)}
-    if graph.objects & savers:  # An object could call it with a file's name of its own.
+    if graph.objects & savers:  # An object could call it with another file's name.
         savers = set()
     for node in graph.nodes:
         v1 = _SAVER_NODE.fullmatch(node.name) is not None and not graph.functions

@@ -49,7 +49,7 @@ class Data(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A recording, or a folder of recordings, such as `limpet record` writes. Example: `"recordings/train"`."""
     test: Path
     """Held back: what is verified with. In a folder with sub-folders, these are the labels. A folder that
-    `limpet record` wrote has labels of its own. Example: `"recordings/test"`."""
+    `limpet record` wrote has its own labels. Example: `"recordings/test"`."""
     targets: Path | None = None
     """`.npy` file with a class index, a number, or 0 or 1 for each test window; `.jsonl` for detection. Default:
     from sub-folders or labels. Example: `"targets.npy"`."""
@@ -267,7 +267,7 @@ def _disagreements(bundle: Bundle, data: Data | None) -> list[str]:
     if bundle.edgetpu and bundle.variant != "int8":
         problems.append('bundle.edgetpu: the Edge TPU takes int8 throughout; say variant = "int8"')
     if len(set(bundle.labels)) < len(bundle.labels):
-        problems.append("bundle.labels: one is there twice; each output needs a name of its own")
+        problems.append("bundle.labels: one is there twice; each output needs its own name")
     if bundle.task == "anomaly" and bundle.decoder.get("kind") != "anomaly":
         problems.append('bundle.decoder: an anomaly task needs kind = "anomaly" and its threshold')
     if bundle.task == "detect":

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 WORK = ROOT / "build" / "prove" / "container"
 STORE = WORK / "store"
-# A store of its own, so that nothing is left behind. runc, as crun refuses cgroups of both versions side by side.
+# A separate store, so that nothing is left behind. runc, as crun refuses cgroups of both versions side by side.
 PODMAN = [
     "podman", f"--root={STORE}", f"--runroot={WORK / 'run'}", "--storage-driver=vfs", "--runtime=runc",
     "--cgroup-manager=cgroupfs", "--events-backend=file",

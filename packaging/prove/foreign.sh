@@ -4,7 +4,7 @@
 set -eu
 cd "$(dirname "$0")/../.."
 arch=$1
-# Mounts of its own, so that none is left behind and the machine's /proc stays as it is.
+# Separate mounts, so that none is left behind and the machine's /proc stays as it is.
 [ -n "${OWN_MOUNTS-}" ] || exec unshare --mount env OWN_MOUNTS=1 "$0" "$arch"
 case $arch in
 arm64) cpu=aarch64 machine=aarch64 QEMU_CPU=cortex-a72 features='fp asimd evtstrm crc32 cpuid'

@@ -101,7 +101,7 @@ def test_a_warning_names_the_limit_of_a_line_once(kind: str, caplog: pytest.LogC
     ("kind", "line", "said"),
     [
         ("csv", "1,2", "not with these keys"),
-        ("csv", "x:1\ny:2", "value on a line of its own"),
+        ("csv", "x:1\ny:2", "value on its own line"),
         ("json", '{"x":1,"y":2}{"x":1,"y":2}', "several objects a line"),
         ("json", '[{"x":1,"y":2},{"x":1,"y":2}]', "several objects a line"),
         ("json", "{x:1,y:2}", "no valid JSON"),

@@ -248,12 +248,12 @@ CHANNELS = ("ax", "ay", "az")
         (
             b"x\r\nV\t12800\r\nI\t-300\r\nCE\t---\r\nChecksum\t\xd8" * 5 + b"\r\n",
             "csv",
-            "sends each value on a line of its own (V, I). The channels are ax, ay, az. Send all values of",
+            "sends each value on its own line (V, I). The channels are ax, ay, az. Send all values of",
         ),
         (
             b"x\nax: 1.5\nay: 2\naz: 3,5 C\n\nax: 1.5\nay: 2\naz: 3,5 C\n",
             "csv",
-            "sends each value on a line of its own (ax, ay, az).",
+            "sends each value on its own line (ax, ay, az).",
         ),
         (b'x\n{"ax":1,"ay":2,"az":3}{"ax":1,"ay":2,"az":3}\n', "json", "sends several objects a line."),
         (b'x\n{"ax":"left","ay":2,"az":3}\n', "json", "sends objects with values that are no numbers, such as"),

@@ -17,7 +17,7 @@ MOST_WINDOWS, LARGEST_WINDOWS, LARGEST_OUTPUTS = 256, 1 << 20, 1 << 20
 MOST_VALUES = LARGEST_WINDOWS // 4 + 64
 """Values in one command, which are much larger in memory than as text."""
 LABEL = "label"
-"""The command that `limpet record` obeys, in a process of its own. The daemon leaves it alone."""
+"""The command that `limpet record` obeys, in its own process. The daemon leaves it alone."""
 TOO_MANY, BUSY = "too many commands", "busy"
 """How an answer begins that asks for patience."""
 

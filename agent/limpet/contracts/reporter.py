@@ -1,4 +1,4 @@
-"""What a reporter must do, and what it gets: its place on the bus, and a folder of its own."""
+"""What a reporter must do, and what it gets: its place on the bus, and its own folder."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Feed(Protocol):
 
 
 class Reporter(Protocol):
-    """Where messages go. It reads its feed, batches and sends on a thread of its own."""
+    """Where messages go. It reads its feed, batches and sends on its own thread."""
 
     def health(self) -> dict[str, Any]:
         """Return its own figures for the device's health. Never blocks, never raises.

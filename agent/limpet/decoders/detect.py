@@ -207,7 +207,7 @@ class BoxTable(NamedTuple):
 
 
 class _Raw:
-    """The head of a YOLO, before anything was left out: see ``_Head``. ``own``: a box has a score of its own."""
+    """The head of a YOLO, before anything was left out: see ``_Head``. ``own``: a box has its own score."""
 
     suppressed = False
 

@@ -1,6 +1,6 @@
 """What a person who watches the device sees: all that the bus carries, and figures that are newer than its health.
 
-Each watcher has a cursor of its own. Without a watcher nothing here costs anything.
+Each watcher has its own cursor. Without a watcher nothing here costs anything.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ LEAVING = 1.0
 
 
 class MonitorSocket:
-    """Accepts readers, on the thread of ``selector``. Each is served by a thread of its own.
+    """Accepts readers, on the thread of ``selector``. Each is served by its own thread.
 
     If the socket cannot be made, the daemon goes on without it, and the log says why.
     """
@@ -134,7 +134,7 @@ class MonitorSocket:
 
 
 class _Reader:
-    """Serves one connection on a thread of its own."""
+    """Serves one connection on its own thread."""
 
     def __init__(self, connection: socket.socket, watch: Watch, origin: Origin) -> None:
         self._connection = connection

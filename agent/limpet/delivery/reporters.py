@@ -71,7 +71,7 @@ class _Consumer:
 class Reporters:
     """The reporters, by name. ``state`` is the device's state directory.
 
-    ``adopt`` may run in a thread of its own. Meanwhile only ``health`` and ``connected`` may be called.
+    ``adopt`` may run in its own thread. Meanwhile only ``health`` and ``connected`` may be called.
     """
 
     def __init__(

@@ -91,7 +91,7 @@ def write_configuration(folder: Path, device: str, url: str, port: str, channels
 
 
 class Daemon:
-    """``limpet run`` in a process of its own. Leaving the context stops it as systemd does."""
+    """``limpet run`` in its own process. Leaving the context stops it as systemd does."""
 
     def __init__(self, configuration: Path, log: Path) -> None:
         self._command = [sys.executable, "-m", "limpet", "run", str(configuration)]
@@ -99,7 +99,7 @@ class Daemon:
 
     def __enter__(self) -> Self:
         with self.log.open("wb") as log:
-            # A session of its own: Ctrl-C reaches the demo alone, which then stops the daemon.
+            # A separate session: Ctrl-C reaches the demo alone, which then stops the daemon.
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )

@@ -1,6 +1,6 @@
 """Assignments in one process: for `limpet check`, for `limpet infer` and for programs that embed a pipeline.
 
-A daemon lets a process of its own read each model. Here the caller reads them.
+A daemon lets a separate process read each model. Here the caller reads them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Log records to systemd's journal with fields of their own, by its native protocol.
+"""Log records to systemd's journal with their own fields, by its native protocol.
 
 https://systemd.io/JOURNAL_NATIVE_PROTOCOL: one datagram an entry. A record's attributes that begin with
 ``limpet_`` become fields, as ``LIMPET_PIPELINE``:

@@ -71,10 +71,10 @@ def _conflict(first: _Reporter, second: _Reporter) -> Iterator[Finding]:
     what = f"{first.where} and {second.where} use {endpoint(first.settings.url)}"
     if first.client_id == second.client_id:
         why = "each ends the other's connection"
-        yield bad("broker", f"{what} as {first.client_id!r}", why, "give each a client_id of its own")
+        yield bad("broker", f"{what} as {first.client_id!r}", why, "give each its own client_id")
     if first.settings.topic == second.settings.topic:
         why = "every message comes twice, and one reports offline while the other is connected"
-        yield bad("broker", f"{what} and the topic {first.settings.topic!r}", why, "give each a topic of its own")
+        yield bad("broker", f"{what} and the topic {first.settings.topic!r}", why, "give each its own topic")
 
 
 def _one_connection(reporter: _Reporter, now: float) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""A login at the broker and nothing else: no last will, no lasting session, a client id of its own.
+"""A login at the broker and nothing else: no last will, no lasting session, its own client id.
 
 The reporter's own connection has all three, and a second one of it would end the running daemon's.
 """

@@ -15,7 +15,7 @@ class Permissions(NamedTuple):
     """Paths to read, folders to change, devices to use, servers to connect to.
 
     ``devices``: device nodes, folders in ``/dev`` or patterns, as plugins declare them. ``network``: any
-    connection. ``scratch``: folders of its own, in which it may also rename from one folder to another.
+    connection. ``scratch``: its own folders, in which it may also rename from one folder to another.
     """
 
     read: frozenset[Path] = frozenset()

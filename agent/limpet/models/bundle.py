@@ -41,7 +41,7 @@ _CHUNK = _MIB
 class Bundle(msgspec.Struct, frozen=True):
     """What a pipeline needs of a model. ``signature`` is over the bytes of ``manifest.json``.
 
-    ``variants`` has the file of each of the manifest's variants that is a member of its own.
+    ``variants`` has the file of each of the manifest's variants that is a separate member.
     ``problem`` says what of a bare model's own description cannot be read; the model runs all the same.
     """
 

@@ -20,7 +20,7 @@ _SCALAR = re.compile(r"[^,\]}#\n]*")
 _ESCAPE = re.compile(r"\\(u[0-9A-Fa-f]{4}|U[0-9A-Fa-f]{8}|.)")
 _ESCAPES = {"b": "\b", "t": "\t", "n": "\n", "f": "\f", "r": "\r", '"': '"', "\\": "\\", "e": "\x1b"}
 DEEPEST = 200
-"""Lists and tables inside one another; nothing that is deeper has a position of its own."""
+"""Lists and tables inside one another; nothing that is deeper has its own position."""
 
 
 class Span(NamedTuple):

@@ -1,6 +1,6 @@
 """Labels by command over MQTT: ``limpet/<device>/command/label`` with ``{"label": "walk"}``.
 
-The recorder is a client of its own beside the daemon: it has its own client id and subscribes to this one command.
+The recorder is a separate client beside the daemon: it has its own client id and subscribes to this one command.
 The broker's access list says who may send it.
 """
 
@@ -42,7 +42,7 @@ _PAUSES = Backoff(first=0.5, longest=10.0)
 
 
 class MqttLabels:
-    """Listens in a thread of its own while its ``with`` block lasts. ``trouble``: why there is no connection.
+    """Listens in its own thread while its ``with`` block lasts. ``trouble``: why there is no connection.
 
     ``allowed``: the labels that may be sent; empty for any.
     """

@@ -1,4 +1,4 @@
-"""Reads the source in a process of its own, in the sandbox that a worker has.
+"""Reads the source in its own process, in the sandbox that a worker has.
 
 That process parses what a board sends. It holds no secret and cannot write to the folder of recordings. If it
 crashes, the recorder, which has the terminal and the files, goes on and ends in order.

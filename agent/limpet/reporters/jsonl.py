@@ -71,7 +71,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class JsonlReporter:
-    """Writes what its feed has. It does so on a thread of its own, so that a full pipe holds up nothing else.
+    """Writes what its feed has. It does so on its own thread, so that a full pipe holds up nothing else.
 
     ``OSError`` where the file cannot be opened, unless its medium is to blame: then it is tried again.
     """

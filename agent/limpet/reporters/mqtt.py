@@ -28,7 +28,7 @@ __all__ = ["Config", "MqttReporter", "open"]
 
 
 class MqttReporter:
-    """Takes messages from its feed to the broker. Two threads of its own do the work."""
+    """Takes messages from its feed to the broker. Its two threads do the work."""
 
     def __init__(self, config: Config, context: ReporterContext) -> None:
         origin = context.origin

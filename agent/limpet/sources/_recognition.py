@@ -133,11 +133,11 @@ def _of_objects(lines: Sequence[str], channels: Sequence[str], kind: str) -> str
             advice = 'Set framing = "json", and name the channels like the keys.'
         return f"sends JSON with the keys {_listed(keys)}. The channels are {_wanted(channels)}. {advice}"
     if 2 * sum(_JOINED.search(line) is not None for line in lines) > len(lines):
-        return "sends several objects a line. Send each object on a line of its own."
+        return "sends several objects a line. Send each object on its own line."
     if broken := next((line for line in lines if _OBJECT.search(line)), ""):
         return f"sends objects that are no valid JSON, such as {broken[:_SHOWN]!r}. Send one valid object a line."
     if any(line in {"{", "[", "[{"} for line in lines) or (lines[0][-1] == "," and lines[0][0] == "{"):
-        return "sends JSON over several lines. Send each sample on a line of its own."
+        return "sends JSON over several lines. Send each sample on its own line."
     return ""
 
 
@@ -163,7 +163,7 @@ def _of_single_values(lines: Sequence[str], channels: Sequence[str]) -> str:
     if len(channels) < 2 or len(names) < 2 or 3 * len(found) <= len(lines) or len(found) < 2 * len(names):
         return ""
     return (
-        f"sends each value on a line of its own ({_listed(names)}). The channels are {_wanted(channels)}. "
+        f"sends each value on its own line ({_listed(names)}). The channels are {_wanted(channels)}. "
         "Send all values of a sample on one line."
     )
 

@@ -109,7 +109,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How bytes become samples: a kind, or a table with `kind` and its keys. Example: `{ kind = "csv", delimiter =
     ";" }`."""
     rate: Positive | None = None
-    """Samples a second, for boards without a clock of their own. Stamps are then evenly spaced. Default: samples
+    """Samples a second, for boards without their own clock. Stamps are then evenly spaced. Default: samples
     are stamped when they come. Example: `100`."""
     scale: PerChannel = 1.0
     """One number, or one a channel: real = raw * `scale` + `offset`. Example: `[0.1, 0.1, 1.0]`."""

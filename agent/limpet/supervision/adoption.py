@@ -1,4 +1,4 @@
-"""A reload's change of reporters, in a thread of its own.
+"""A reload's change of reporters, in its own thread.
 
 A reporter may take seconds to close, as one whose broker does not answer. Meanwhile the supervisor hears its
 workers.

@@ -1,7 +1,7 @@
 """A check of a configuration: what is wrong with its options, and which models there are to run.
 
 Options are for plugins to understand, and plugins may read files. Models are files that somebody else wrote. So
-the supervisor reads neither: each question goes to a process of its own, in a sandbox.
+the supervisor reads neither: each question goes to its own process, in a sandbox.
 """
 
 from __future__ import annotations

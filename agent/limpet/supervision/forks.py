@@ -1,4 +1,4 @@
-"""The supervisor's end of the fork server: asks for processes, each under a number of its own."""
+"""The supervisor's end of the fork server: asks for processes, each under its own number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When may something that crashed run again? Decides, without I/O and without a clock of its own."""
+"""When may something that crashed run again? Decides, without I/O and without its own clock."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """What ``limpet run`` shows a person: a line about the pipelines on a terminal, or each result as a line of JSON.
 
-Each is a thread of its own in the supervisor, with its own place on the bus.
+Each is a separate thread in the supervisor, with its own place on the bus.
 """
 
 from __future__ import annotations

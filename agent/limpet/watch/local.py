@@ -56,7 +56,7 @@ _message = msgspec.json.Decoder(_Message)
 
 
 class LocalFeed:
-    """Puts what the daemon sends into an inbox, on a thread of its own, as long as its ``with`` block lasts."""
+    """Puts what the daemon sends into an inbox, on its own thread, as long as its ``with`` block lasts."""
 
     def __init__(self, paths: Sequence[Path], file: Path, inbox: Inbox) -> None:
         """Connect. ``paths``: where the socket may be, for the configuration ``file``. ``LimpetError`` if not."""

@@ -34,7 +34,7 @@ LEVELS = ("status", "health", "health/+", "result/+", "event", "event/+", "model
 
 
 class RemoteFeed:
-    """Puts what devices publish into an inbox, on a thread of its own, as long as its ``with`` block lasts."""
+    """Puts what devices publish into an inbox, on its own thread, as long as its ``with`` block lasts."""
 
     def __init__(self, broker: BrokerSettings, topic: str, device: str, inbox: Inbox) -> None:
         """Connect. ``topic`` is the parent of all devices; ``device`` is "+" for all. ``TransportError``."""

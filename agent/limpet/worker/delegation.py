@@ -1,7 +1,7 @@
 """The model of one pipeline on its best delegate: on the CPU here, or on an accelerator in an executor.
 
 If an accelerator fails, the CPU runs the window at hand again, so no window is lost. A better delegate is opened
-and proven in an executor of its own while the old one goes on. It takes over between two windows.
+and proven in its own executor while the old one goes on. It takes over between two windows.
 """
 
 from __future__ import annotations

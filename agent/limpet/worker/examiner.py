@@ -1,7 +1,7 @@
 """An examiner: a short-lived process that reads one model file, and finds out which model it is.
 
-Somebody else wrote that file, so it is read in a sandbox that leaves open nothing else. Each file has an examiner
-of its own: what a file does to its examiner changes nothing that is known of others.
+Somebody else wrote that file, so it is read in a sandbox that leaves open nothing else. Each file has its own
+examiner: what a file does to its examiner changes nothing that is known of others.
 """
 
 from __future__ import annotations

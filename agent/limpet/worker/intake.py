@@ -1,4 +1,4 @@
-"""What comes into a worker: its source's samples, read by a thread of its own, and the gaps in them."""
+"""What comes into a worker: its source's samples, read by its own thread, and the gaps in them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """A worker process: one source and the pipelines on it.
 
-A reader thread fills the mailbox. A pipeline that replaces another one opens in a thread of its own. The main
+A reader thread fills the mailbox. A pipeline that replaces another one opens in its own thread. The main
 thread does everything else. A worker parses untrusted bytes, so it holds no secret, and no network that its source
 does not need. Only records on its channel to the supervisor leave it.
 """

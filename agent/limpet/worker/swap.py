@@ -1,6 +1,6 @@
 """When a pipeline is replaced by its successor, and when the old one goes on. Decides, without I/O.
 
-A successor opens and is proven in a thread of its own while the old pipeline runs. It takes over between two
+A successor opens and is proven in its own thread while the old pipeline runs. It takes over between two
 windows. The old pipeline is kept until the successor has run its first window, so that it can go on if that fails.
 """
 

@@ -91,7 +91,7 @@ def network(tf: Any) -> Any:
         x = layers.BatchNormalization(momentum=0.9, name=f"norm{number}")(x)
         x = layers.ReLU(name=f"relu{number}")(x)
     places = layers.Conv2D(4, 1, activation="sigmoid", name="places")(x)
-    # The centre may lie half a cell outside of its own, as in YOLOv5; sides are fractions of the largest.
+    # The centre may be half a cell outside of its cell, as in YOLOv5; sides are fractions of the largest.
     sides = layers.Rescaling([2 * CELL, 2 * CELL, LARGEST, LARGEST], name="pixels")(places)
     start = np.zeros((1, CELLS, CELLS, 4), np.float32)
     start[..., 1], start[..., 0] = np.mgrid[:CELLS, :CELLS] * CELL - CELL / 2

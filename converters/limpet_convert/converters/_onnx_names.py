@@ -130,7 +130,7 @@ def _maker(name: str, made: Mapping[str, _Made], taken: set[str]) -> str:
 
 
 def _rename(graph: Graph, output: int, inputs: tuple[int, ...], name: str) -> None:
-    """Name an op's output; where that is the model's own output, which has a name of its own, its weights."""
+    """Name an op's output; where that is the model's own output, which has its own name, its weights."""
     weights = [i for i in inputs if graph.constant(i) is not None]
     if output in graph.outputs and not weights:
         return

@@ -46,7 +46,7 @@ def load(path: Path) -> Any:
     except Exception as error:  # Keras raises what comes; safe mode refuses with ValueError.
         text = str(error).strip().split("\n")[0]
         if "unsafe" in str(error) or "Lambda" in str(error):
-            text = "it has a Lambda layer, whose Python code would run here; write it as a layer class of its own"
+            text = "it has a Lambda layer, whose Python code would run here; write it as a separate layer class"
         raise ConvertError(f"{path}: Keras cannot read it: {text}") from error
 
 

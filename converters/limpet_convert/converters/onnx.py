@@ -1,4 +1,4 @@
-"""ONNX models, through onnx2tf, which lives in an environment of its own that this module makes and keeps.
+"""ONNX models, through onnx2tf, which lives in its own environment that this module makes and keeps.
 
 onnx2tf pins another numpy and TensorFlow than the rest can live with. The environment is made once, from the
 locked list in ``locks/onnx2tf.txt``, under the user's cache; a package index is needed that once only.

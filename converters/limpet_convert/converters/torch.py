@@ -111,7 +111,7 @@ def to_tflite(module: Any, examples: tuple[Any, ...], layout: str = "as_is") -> 
             graph = _torch_names.named(_graph(torch, module, examples))
             if layout == "channels_last":
                 examples = _channels_last(torch, graph, examples)
-            # A GraphModule of its own: the exported program's checks inputs against the sizes it was made for.
+            # A separate GraphModule: the exported program's checks inputs against the sizes it was made for.
             wrapped = torch.fx.GraphModule(graph, graph.graph)
             with torch.no_grad():
                 return _exported(converter.convert(wrapped, examples))

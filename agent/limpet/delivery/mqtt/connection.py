@@ -1,4 +1,4 @@
-"""One connection to a broker. A new one is made for each attempt, so that paho never holds a queue of its own."""
+"""One connection to a broker. A new one is made for each attempt, so that paho never holds its own queue."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def configs(tables: Mapping[str, Mapping[str, Any]], base: Path) -> dict[str, tu
 class Dialects:
     """The dialects of one reporter. Belongs to the network thread.
 
-    A dialect may have a last will of its own, as Sparkplug has. A connection has only one, so the topic ``status``
+    A dialect may have its own last will, as Sparkplug has. A connection has only one, so the topic ``status``
     then has none.
     ``exclusive``: the broker takes the topics of the only dialect and no others.
     ``faults`` says what a dialect could not express; the owner empties it.

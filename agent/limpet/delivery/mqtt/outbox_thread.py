@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 MOST_NOTES = 1000
-"""Events of its own that may wait for this thread. Beyond, the oldest are shed."""
+"""Its own events that may wait for this thread. Beyond, the oldest are shed."""
 
 MOST_READ = 5000
 """Messages that are read from the feed at once."""

@@ -1,4 +1,4 @@
-"""A client for a short visit at a broker: no last will, no lasting session, a client id of its own.
+"""A client for a short visit at a broker: no last will, no lasting session, its own client id.
 
 The reporter's own connection has all three, and a second one of it would end the running daemon's.
 """

@@ -70,8 +70,8 @@ class Presence(NamedTuple):
 class Sender:
     """Owns the connection. ``publisher`` is what goes out on it.
 
-    The outbox's thread fills ``publisher.ready`` and empties ``publisher.acked``. Each connection has a queue of
-    its own: messages that were not acknowledged on the one before are handed over again. ``commands``: whether any
+    The outbox's thread fills ``publisher.ready`` and empties ``publisher.acked``. Each connection has its own
+    queue: messages that were not acknowledged on the one before are handed over again. ``commands``: whether any
     command is allowed, so that the sender subscribes to them. An exception on the thread ends the connection, and
     not the thread.
     """

@@ -1,6 +1,6 @@
 """The rows of a damaged SQLite file, page by page: https://sqlite.org/fileformat2.html.
 
-Each page of a table gives its rows, even if the pages above it are damaged. Rows have checksums of their own, so
+Each page of a table gives its rows, even if the pages above it are damaged. Rows have their own checksums, so
 the file's structure need not be trusted. Free pages hold deleted messages. They are left out unless a table leads
 to them.
 """

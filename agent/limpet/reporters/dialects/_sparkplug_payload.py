@@ -1,7 +1,7 @@
 """The Sparkplug B payload: its protobuf messages, as far as Limpet writes and reads them.
 
 Field numbers and data types are those of the Sparkplug 3.0 specification, section 6. The messages are described
-here at run time, in a pool of their own so that another description in the same process does no harm.
+here at run time, in their own pool so that another description in the same process does no harm.
 """
 
 from __future__ import annotations

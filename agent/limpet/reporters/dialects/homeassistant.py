@@ -1,6 +1,6 @@
 """Home Assistant: entities appear by themselves, through MQTT discovery.
 
-Home Assistant cannot read batches, so this keeps a small retained state of its own for each pipeline, under
+Home Assistant cannot read batches, so this keeps a separate small retained state for each pipeline, under
 ``limpet/DEVICE/homeassistant/``: the newest result, the health. What a pipeline gives shows with its first result.
 """
 
@@ -72,7 +72,7 @@ class HomeAssistant:
         self._removed: set[str] = set()
 
     def connecting(self, protocol: str) -> None:
-        """Have no last will of its own: availability is that of the topic ``status``."""
+        """Have no separate last will: availability is that of the topic ``status``."""
 
     def connected(self) -> list[Publish]:
         """Return the discovery of all entities, and their states."""

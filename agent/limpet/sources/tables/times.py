@@ -191,7 +191,7 @@ def is_weak(name: str) -> bool:
 
 
 def could_be_a_channel(name: str) -> bool:
-    """Whether a column of this name, such as ``t``, may as well hold a quantity of its own."""
+    """Whether a column of this name, such as ``t``, may as well hold its own quantity."""
     plain, unit = unit_of(name)
     return not unit and plain in {"t", "h", "clock", "when"}
 
