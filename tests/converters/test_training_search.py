@@ -28,7 +28,15 @@ def test_halving_trains_the_better_settings_longer() -> None:
     found = search.halve(range(12), search.rungs(12, 5, 40), score, lambda: False)
     assert found.best == 6
     assert found.complete
-    assert [sum(1 for _, epochs in calls if epochs == wanted) for wanted in (10, 20, 40)] == [12, 4, 1]
+    assert [sum(1 for _, epochs in calls if epochs == wanted) for wanted in (10, 20, 40)] == [12, 3, 1]
+
+
+def test_the_best_of_each_kind_gets_a_second_rung() -> None:
+    found = search.halve(
+        range(12), search.rungs(12, 5, 40), lambda s, rung: s + 100 * (s == 2 and rung.epochs > 10), lambda: False,
+        lambda setting: "slow" if setting < 3 else "fast",
+    )  # fmt: skip
+    assert found.best == 2
 
 
 def test_when_it_is_late_one_setting_still_ends_every_rung() -> None:

@@ -46,8 +46,12 @@ def halve(
     rungs: Sequence[Rung],
     score: Callable[[T, Rung], float],
     late: Callable[[], bool],
+    kind: Callable[[T], str] = lambda _: "",
 ) -> Found[T]:
-    """Return the best setting. When it is ``late``, no further setting begins a rung, but one always ends it."""
+    """Return the best setting. When it is ``late``, no further setting begins a rung, but one always ends it.
+
+    The best of each ``kind`` also goes from the first rung to the second: some kinds learn more slowly.
+    """
     trials: list[Trial[T]] = []
     left, complete = list(settings), True
     for number, rung in enumerate(rungs):
@@ -58,14 +62,21 @@ def halve(
                 break
             tried.append(Trial(setting, number, score(setting, rung)))
         trials += tried
-        left = [one.setting for one in sorted(tried, key=lambda one: -one.score)[: rung.keep]]
+        ranked = [one.setting for one in sorted(tried, key=lambda one: -one.score)]
+        left = ranked[: rung.keep]
+        if not number:
+            kinds = {kind(setting) for setting in left}
+            for setting in ranked[rung.keep :]:
+                if kind(setting) not in kinds:
+                    kinds.add(kind(setting))
+                    left.append(setting)
     return Found(left[0], tuple(trials), complete)
 
 
 def rungs(count: int, folds: int, epochs: int) -> list[Rung]:
-    """Return a plan for so many settings: each rung has a third of those before, and trains longer."""
+    """Return a plan for so many settings. Each rung has fewer, trains longer and measures on more folds."""
     return [
-        Rung(1, max(2, epochs // 4), max(2, count // 3)),
-        Rung(min(2, folds), max(3, epochs // 2), max(1, count // 9)),
+        Rung(min(2, folds), max(2, epochs // 4), max(2, count // 4)),
+        Rung(folds, max(3, epochs // 2), max(1, count // 12)),
         Rung(folds, epochs, 1),
     ]

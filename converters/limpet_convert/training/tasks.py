@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from limpet_convert.training.networks import Loss
     from limpet_convert.training.problem import Problem
 
-_WEIGHT = 0.01
+_WEIGHT = 0.05
 """Of the loss in a score: it decides between settings that are right equally often."""
 
 

@@ -184,7 +184,7 @@ class Trainer:
             tick(min(0.99, next(steps) / total))
             return self.score(candidate, rung)
 
-        return search.halve(planned, rungs, score, lambda: self.late)
+        return search.halve(planned, rungs, score, lambda: self.late, lambda one: one.features.name)
 
     def _planned(self, candidates: Sequence[Candidate], budget: float) -> list[Candidate]:
         """Return as many settings as the budget is enough for, by a fixed estimate."""
@@ -193,7 +193,7 @@ class Trainer:
         for candidate in candidates:
             total = fitting.steps(len(self.windows(candidate))) * EPOCHS
             operations = 6 * BATCH * self.network(candidate).operations
-            spent += 0.6 * total * (_STEP + operations / _SPEED) + 1.5 * self.backend.setup
+            spent += 0.9 * total * (_STEP + operations / _SPEED) + 4 * self.backend.setup
             if found and spent > budget:
                 break
             found.append(candidate)
