@@ -89,6 +89,15 @@ def test_a_damaged_description_is_an_error_that_names_it(recordings: Path) -> No
     assert "recordings.json could not be read" in run(recordings, "--list", code=1)
 
 
+def test_a_folder_that_cannot_be_used_is_named_with_the_reason(recordings: Path) -> None:
+    file = recordings / FIRST
+    assert run(file, "--list", code=1) == f"limpet: {file}/recordings.json: Not a directory\n"
+    lock = recordings / folder.LOCK
+    lock.unlink()
+    lock.symlink_to(file)
+    assert run(recordings, FIRST, "--clear", code=1) == f"limpet: {lock}: Too many levels of symbolic links\n"
+
+
 def test_keys_label_and_save_and_the_terminal_gets_its_mode_back(recordings: Path) -> None:
     with Terminal([*LIMPET, "label", recordings, "--labels", "sit,walk"], recordings) as terminal:
         terminal.wait_for("q leave")

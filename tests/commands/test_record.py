@@ -135,6 +135,12 @@ def test_what_cannot_be_recorded_is_said_before_the_source_is_opened(
     assert not list(tmp_path.glob("recordings/*.csv"))
 
 
+def test_a_folder_that_cannot_be_made_is_named_with_the_reason(tmp_path: Path) -> None:
+    played(tmp_path)
+    wanted = tmp_path / "imu.csv"
+    assert run(tmp_path, "--output", wanted, code=1) == f"limpet: {wanted}: File exists\n"
+
+
 def test_an_error_of_the_source_is_said_and_leaves_no_recording(tmp_path: Path) -> None:
     played(tmp_path)
     assert "1 units for 3 channels" in run(tmp_path, "--units", "g", code=78)

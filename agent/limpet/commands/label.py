@@ -69,6 +69,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """List, change by options, or open the editor."""
+    with recordings_folder.in_words():
+        return _label(arguments)
+
+
+def _label(arguments: argparse.Namespace) -> int:
     folder: Path = arguments.folder
     for label in arguments.labels:
         _check(label, "--labels")

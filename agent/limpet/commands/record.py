@@ -21,7 +21,7 @@ from limpet.recorder import screen
 from limpet.recorder.mqtt_labels import MqttLabels
 from limpet.recorder.session import Session, Wanted
 from limpet.recorder.source_process import SourceProcess
-from limpet.recordings.folder import label_problem, read
+from limpet.recordings.folder import in_words, label_problem, read
 from limpet.recordings.writing import recover
 from limpet.untrusted import printable
 from limpet.wording import suggest
@@ -90,10 +90,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Record until a limit, the source or a person ends it; exit status 1 if an error did."""
     wanted, assignment, mqtt = _wanted(arguments)
-    wanted.folder.mkdir(parents=True, exist_ok=True)
-    read(wanted.folder)  # `UnreadableError` before anything is recorded
-    for note in recover(wanted.folder):
-        print(printable(note))
+    with in_words():  # before anything is recorded
+        wanted.folder.mkdir(parents=True, exist_ok=True)
+        read(wanted.folder)
+        for note in recover(wanted.folder):
+            print(printable(note))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal may know no bars
     session = Session(wanted)

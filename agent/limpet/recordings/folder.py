@@ -17,7 +17,7 @@ from msgspec import Meta
 
 from limpet.config import Identifier
 from limpet.device import state_files
-from limpet.errors import UnreadableError
+from limpet.errors import LimpetError, UnreadableError
 from limpet.untrusted import read_file, reading
 
 if TYPE_CHECKING:
@@ -119,6 +119,17 @@ class Recordings(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def find(self, file: str) -> Recording | None:
         """Return the recording with this file name, ``None`` if there is none."""
         return next((one for one in self.recordings if one.file == file), None)
+
+
+@contextmanager
+def in_words() -> Iterator[None]:
+    """Turn an ``OSError`` about a file into a ``LimpetError`` that names the file."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            raise
+        raise LimpetError(f"{error.filename}: {error.strerror}") from error
 
 
 def is_one(folder: Path) -> bool:
