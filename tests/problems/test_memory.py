@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 from limpet import cli, command_line, config
 from limpet.delivery import reporters
-from limpet.supervision import supervisor
+from limpet.supervision import starting
 reporters.resolve(config.read(Path(sys.argv[1])))
 print(sorted(name for name in sys.modules if name.startswith("limpet.problems")))
 """

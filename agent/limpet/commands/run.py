@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 
 from limpet import config
 from limpet.device import logs
-from limpet.supervision.supervisor import Attendance, supervise
+from limpet.supervision.starting import supervise
+from limpet.supervision.supervisor import Attendance
 from limpet.terminal import can_draw, is_terminal
 from limpet.untrusted import printable
 

@@ -8,22 +8,16 @@ from __future__ import annotations
 import logging
 import selectors
 import signal
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
-from limpet import __version__, config
-from limpet.contracts.messages import InputMessage, Origin, PipelineRemoved
+from limpet.contracts.messages import Origin, PipelineRemoved
 from limpet.delivery.bus import Bus
-from limpet.delivery.monitor import Monitor
-from limpet.delivery.monitor_socket import MonitorSocket
 from limpet.delivery.reporters import Reporters, inspect
-from limpet.device import boot, directories, host
-from limpet.device.state_files import give_to_owner
+from limpet.device import directories, host
 from limpet.errors import ConfigError, ConfigFileError
-from limpet.isolation import closed_memory
 from limpet.models import pins
-from limpet.models.history import History
 from limpet.supervision import governor
 from limpet.supervision.adoption import Adoption
 from limpet.supervision.cell_pipelines import AT_WORK
@@ -34,8 +28,8 @@ from limpet.supervision.fleet import Fleet
 from limpet.supervision.health import DeviceReader, HealthReader, model_reported, now
 from limpet.supervision.ledger import Ledger
 from limpet.supervision.plan import Plan
-from limpet.supervision.roster import Roster
 from limpet.supervision.service_manager import ServiceManager
+from limpet.supervision.showing import Showing
 from limpet.supervision.traffic import LEAVING
 from limpet.wakeup import Wakeup
 from limpet.wire.records import Heartbeat, Incident, Notice, RawResults, ToSupervisor, Transition
@@ -48,17 +42,18 @@ if TYPE_CHECKING:
 
     from limpet.config import Config
     from limpet.contracts.messages import DeviceHealth, State
+    from limpet.delivery.monitor import Monitor
     from limpet.fork.launch import ForkServerProcess
+    from limpet.models.history import History
     from limpet.supervision.checking import Checking
     from limpet.supervision.ledger import Account
+    from limpet.supervision.roster import Roster
     from limpet.wire.records import Ask
 
 log = logging.getLogger(__name__)
 
 DELIVERY_LOOK = 0.05
 """Seconds between two looks at what is not delivered, when that is all that is left to do."""
-WATCHED_INTERVAL = 1.0
-"""Seconds between two looks at the pipelines' health while somebody watches."""
 
 
 class Attendance(NamedTuple):
@@ -72,71 +67,20 @@ class Attendance(NamedTuple):
     open: Callable[[Monitor, Callable[[], None]], AbstractContextManager[object] | None]
 
 
-def supervise(path: Path, launched: ForkServerProcess, attendance: Attendance) -> dict[str, str]:
-    """Run a configuration file until SIGTERM or SIGINT, or until ``attendance`` ends it.
-
-    Return the reasons of pipelines that have failed. ``ConfigFileError`` if the file cannot be used.
-    """
-    with ExitStack() as stack:
-        stack.callback(launched.close)
-        closed_memory.close_memory()
-        stack.enter_context(_in_file(path))
-        damaged: list[str] = []
-        wanted = _read(path, launched)
-        wanted = pins.applied(wanted, pins.read(wanted.device.state, damaged.append))
-        stack.callback(give_to_owner, wanted.device.state)
-        claim = boot.lock(wanted.device.state, damaged.append)
-        if claim:
-            stack.enter_context(claim)
-        with suppress(OSError):  # A worker can read what comes into the store later only if the store exists.
-            wanted.models.mkdir(parents=True, exist_ok=True)
-        origin = Origin(wanted.device.id, boot.next_boot(wanted.device.state, damaged.append), __version__)
-        log.info("limpet %s starts as %s, boot %s", origin.version, origin.device, origin.boot)
-        state = wanted.device.state
-        memory = _Memory(Roster(state, damaged.append), History(state, damaged.append))
-        return Supervisor(path, wanted, origin, launched, memory).run(attendance, damaged)
-
-
-class _Memory(NamedTuple):
+class Memory(NamedTuple):
     """What is known from earlier runs."""
 
     roster: Roster
     history: History
 
 
-@contextmanager
-def _in_file(path: Path) -> Iterator[None]:
-    """Give problems of a configuration their place in its file. Their finder is imported only if there are any."""
-    try:
-        yield
-    except ConfigError as error:
-        raise _placed(path, error) from error
-
-
-def _placed(path: Path, error: ConfigError) -> ConfigFileError:
+def placed(path: Path, error: ConfigError) -> ConfigFileError:
+    """Return a problem with its place in a file. The finder of places is imported only if it is needed."""
     if isinstance(error, ConfigFileError):
         return error
     from limpet.problems.locate import read_and_locate
 
     return ConfigFileError(read_and_locate(path, error.problems))
-
-
-def _read(path: Path, launched: ForkServerProcess) -> Config:
-    """Read a configuration file. If its form is wrong, ``ConfigError`` has what is wrong with its options, too."""
-    _, tables = config.parse(path)
-    read = config.examine(tables, path.absolute().parent)
-    if not read.problems:
-        return read.config
-    problems = [*read.problems, *inspect(read.config, complete=read.no_reporter).problems]
-    with selectors.PollSelector() as selector, ExitStack() as stack:
-        fleet = Fleet(selector, launched, lambda _cell, _record: None)
-        stack.callback(fleet.close)
-        checking = fleet.check(read.config, wrong=read.wrong)
-        while not checking.options_checked:
-            for key, _ in selector.select(max(0.0, fleet.next_due() - monotonic())):
-                key.data()
-            fleet.tend()
-    raise ConfigError([*problems, *checking.problems])
 
 
 class _Workers:
@@ -164,7 +108,7 @@ class Supervisor:
     """The event loop and what it does with each record."""
 
     def __init__(
-        self, path: Path, wanted: Config, origin: Origin, launched: ForkServerProcess, memory: _Memory
+        self, path: Path, wanted: Config, origin: Origin, launched: ForkServerProcess, memory: Memory
     ) -> None:
         self._path = path
         self._config = wanted
@@ -175,8 +119,9 @@ class Supervisor:
         self._signals: set[int] = set()
         self._bus = Bus()
         self._ledger = Ledger(origin, self._bus.extend)
-        self._monitor = Monitor(self._bus)
-        self._events = Events(origin, self._monitor.append)
+        socket = directories.monitor(wanted.device.state)
+        self._showing = Showing(origin, self._bus, socket, self._selector)
+        self._events = Events(origin, self._showing.monitor.append)
         self._fleet = Fleet(self._selector, launched, self._hear)
         self._commands = Commands(
             origin,
@@ -190,11 +135,6 @@ class Supervisor:
         self._origin = origin
         self._host = host.Host(wanted.device.sysroot)
         self._health = HealthReader(origin)
-        self._monitor_socket = MonitorSocket(
-            directories.monitor(wanted.device.state), self._monitor, origin, self._selector
-        )
-        self._shown_health = HealthReader(origin)
-        self._next_shown = 0.0
         self._device = DeviceReader(origin, self._host, wanted.device.state)
         self._next_health = 0.0
         self._service_manager = ServiceManager()
@@ -225,8 +165,8 @@ class Supervisor:
                 if problems := [*problems, *denied, *checking.problems]:
                     raise ConfigError(problems)
                 self._plan = Plan(self._config, checking.found)
-                self._monitor_socket.open()
-                if view := attendance.open(self._monitor, self._end):
+                self._showing.open()
+                if view := attendance.open(self._showing.monitor, self._end):
                     self._view.enter_context(view)
                 self._assign()
                 self._reporters.adopt(self._config)
@@ -246,7 +186,7 @@ class Supervisor:
                 self._adoption.wait()
             self._view.close()
             self._reporters.close()
-            self._monitor_socket.close()
+            self._showing.close()
             self._fleet.close()
             self._selector.close()
             self._wakeup.close()
@@ -311,7 +251,7 @@ class Supervisor:
         self._service_manager.update(states, progresses=self._fleet.progresses())
         self._events.watch_clock()
         self._govern()
-        self._show_health()
+        self._showing.tend(self._ledger.current)
         self._end_if_over()
         if monotonic() >= self._next_health:
             self._next_health = monotonic() + self._config.device.health_interval
@@ -339,7 +279,8 @@ class Supervisor:
             self._ledger.accept(cell, record.items, monotonic())
         elif isinstance(record, Heartbeat):
             self._ledger.add(cell, record, monotonic())
-            self._show_inputs(cell, record)
+            if cell in self._plan.cells:
+                self._showing.show_inputs(cell, record)
         elif isinstance(record, Transition):
             if self._plan.runs(record.pipeline) and not self._ledger.has_moved(cell, record.pipeline):
                 self._move(record)
@@ -383,30 +324,6 @@ class Supervisor:
         self._roster.health_published(connected=self._reporters.connected())
         return health
 
-    def _show_health(self) -> None:
-        """Show those who watch how the pipelines are, once a second."""
-        self._monitor_socket.tend()
-        if self._monitor.watched and monotonic() >= self._next_shown:
-            self._next_shown = monotonic() + WATCHED_INTERVAL
-            for account in self._ledger.current:
-                self._monitor.show(self._shown_health.pipeline(account, now()))
-
-    def _show_inputs(self, cell: str, heartbeat: Heartbeat) -> None:
-        """Show those who watch what the source of a cell gives. The values go to no reporter."""
-        if (inputs := heartbeat.inputs) is not None and cell in self._plan.cells:
-            self._monitor.show(
-                InputMessage(
-                    device=self._origin.device,
-                    source=cell,  # a worker has one source, after which its cell is named
-                    pipelines=list(heartbeat.pipelines),
-                    time=now(),
-                    rate=inputs.rate,
-                    shape=inputs.shape,
-                    channels=inputs.channels,
-                    values=inputs.rows,
-                )
-            )
-
     def _report_removed_pipelines(self) -> None:
         """Report that pipelines of earlier configurations are stopped, and clear what brokers retain of them."""
         self._history.forget_all_but(self._config.pipelines)
@@ -428,7 +345,7 @@ class Supervisor:
         cells = self._plan.cells
         owners = {pipeline: name for name, cell in cells.items() for pipeline in cell.pipelines}
         self._ledger.assign(owners, monotonic())
-        self._monitor.keep(self._config.sources, self._ledger.accounts)
+        self._showing.keep(self._config.sources, self._ledger.accounts)
         self._fleet.assign(cells)
 
     def _report_plan(self) -> None:
@@ -508,7 +425,7 @@ class Supervisor:
 
     def _refuse(self, error: Exception) -> None:
         if isinstance(error, ConfigError):
-            reason = joined(_placed(self._path, error).problems)
+            reason = joined(placed(self._path, error).problems)
         else:
             log.error("the configuration is not taken", exc_info=error)
             reason = str(error)
