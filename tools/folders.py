@@ -2,7 +2,7 @@
 
 A node is a folder of ``agent/limpet``, or a file beside the folders. Files there that use no folder are one node.
 An arrow goes from the one that imports to the one that is imported. Imports for type checking alone do not count.
-An arrow is left out where a longer path says the same. Nodes that import each other lie in one red box.
+An arrow is left out where a longer path says the same. Nodes that import each other are in one red box.
 A folder is yellow if one of its modules loads numpy, itself or through other modules.
 """
 

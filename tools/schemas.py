@@ -49,7 +49,7 @@ FILES: dict[str, Any] = {
     "recordings": Recordings,
     "check": CheckReport,
 }
-"""What goes over no MQTT topic: the manifest lies in a bundle, inputs go to the monitor socket alone.
+"""What goes over no MQTT topic: the manifest is in a bundle, inputs go to the monitor socket alone.
 
 `limpet check --json` prints ``check``.
 """

@@ -49,7 +49,7 @@ def difference(now: Mapping[int, int], before: Mapping[int, int]) -> dict[int, i
 
 
 def quantile(buckets: Mapping[int, int], q: float) -> float | None:
-    """Return the duration in ns below which a share ``q`` of the values lies, to a bucket's middle.
+    """Return the duration in ns below which a share ``q`` of the values is, to a bucket's middle.
 
     ``None`` for an empty histogram.
     """

@@ -186,7 +186,7 @@ class Pipeline(Generic[T]):
 
     @property
     def discarded(self) -> int:
-        """How many samples lie in no window, because they are NaN or infinite or before a gap."""
+        """How many samples are in no window, because they are NaN or infinite or before a gap."""
         return self._core.in_no_window
 
     # --- results

@@ -44,7 +44,7 @@ def main() -> None:
 
 
 def share(model: Path, cache: Path) -> float:
-    """Return how far the outputs lie from the golden ones, as a share of the bundle's tolerance."""
+    """Return how far the outputs are from the golden ones, as a share of the bundle's tolerance."""
     loaded = bundle.load(model, cache)
     with tflite.open(loaded.model, tflite.Config()) as opened:
         return golden.check_golden(loaded, opened) / loaded.manifest.tolerance.absolute

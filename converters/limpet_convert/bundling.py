@@ -126,7 +126,7 @@ def tolerance_of(spec: TensorSpec, output: Array, seen: float) -> float:
 
 
 def other_kernels(model: bytes, inputs: Sequence[Array], outputs: Sequence[Array]) -> list[float]:
-    """Return how far the plain kernels' outputs lie from those of the kernels that the runtime prefers.
+    """Return how far the plain kernels' outputs are from those of the kernels that the runtime prefers.
 
     A deep int8 model adds up what two ways of rounding differ by: on MobileNetV2 to some twenty steps.
     """

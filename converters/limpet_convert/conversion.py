@@ -1,6 +1,6 @@
 """The steps from a trained model to a bundle. Each command of ``limpet-convert`` takes some of them.
 
-What a step makes lies in the build folder under a fixed name, so that the next step, or a person, finds it.
+What a step makes is in the build folder under a fixed name, so that the next step, or a person, finds it.
 """
 
 from __future__ import annotations
@@ -211,7 +211,7 @@ class Conversion:
         return target
 
     def _runtimes(self, variant: Variant) -> dict[str, float]:
-        """Return how far each kind of kernels here lies from the float model, over some of the test windows."""
+        """Return how far each kind of kernels here is from the float model, over some of the test windows."""
         from limpet.runtimes import tflite
 
         some = slice(None, None, max(1, len(self.test) // KERNEL_WINDOWS))

@@ -172,7 +172,7 @@ def _listed(path: Path) -> list[tuple[Path, list[Span]]]:
 def _recorded(project: Project, path: Path, files: Sequence[tuple[Path, Sequence[Span]]]) -> Windows:
     """Return the windows of a folder that `limpet record` wrote, or of a file in it, with targets from the spans.
 
-    A window that does not lie wholly in one span, or has a label that the bundle has not, is left out. If the
+    A window that is not wholly in one span, or has a label that the bundle has not, is left out. If the
     bundle has no labels, all windows stay, without targets.
     """
     if project.data.source.get("kind", "replay") != "replay":

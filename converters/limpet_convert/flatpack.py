@@ -2,7 +2,7 @@
 
 A quantized channel has a scale and a zero point of 8 bytes, once for the weight and once for the bias. The zero
 points are all 0. Equal vectors are written once and shared, which any reader of flatbuffers accepts. On
-MobileNetV2 that is 3 % of the float model. Constants lie on 16 bytes, as the schema demands and generated Python
+MobileNetV2 that is 3 % of the float model. Constants are on 16 bytes, as the schema demands and generated Python
 code does not do.
 """
 
@@ -45,7 +45,7 @@ class Builder(flatbuffers.Builder):  # type: ignore[misc]
 
 
 def gather(model: Any, data: bytes) -> None:
-    """Bring constants that lie behind the flatbuffer into the object tree."""
+    """Bring constants that are behind the flatbuffer into the object tree."""
     for buffer in model.buffers:
         if buffer.offset > _OUTSIDE:
             buffer.data = np.frombuffer(data, np.uint8, buffer.size, buffer.offset)

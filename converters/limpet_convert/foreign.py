@@ -249,7 +249,7 @@ def _nested(node: ProtobufMessage) -> Iterator[ProtobufMessage]:
 def external_data(path: Path) -> list[Path]:
     """Return the files beside an ONNX model that hold its constants.
 
-    ``ConvertError`` where one lies elsewhere, or an op is of a domain that is not ONNX's.
+    ``ConvertError`` where one is elsewhere, or an op is of a domain that is not ONNX's.
     """
     model = Onnx(path)
     custom = [node for node in model.nodes if node.text(7) not in _DOMAINS | _local_domains(model)]

@@ -1,6 +1,6 @@
 """Which layer of a quantized model causes its error, and why.
 
-Three figures a layer. ``error``: how far its output lies from the float model's, with all that went wrong before
+Three figures a layer. ``error``: how far its output is from the float model's, with all that went wrong before
 it. ``effect``: how far the *model's* output moves when this layer's output alone is quantized and everything else
 stays float; ``weight_effect`` the same for its weights. Error adds up along the model, so the last layer always
 looks bad. Its effect on the output shows which one causes the error.
@@ -185,7 +185,7 @@ class _Truth:
     parts: Sequence[Array | slice]
 
     def moved(self, model: bytes) -> float:
-        """Return how far a model's outputs lie from these: the part that moved most."""
+        """Return how far a model's outputs are from these: the part that moved most."""
         found = _outputs(Tracer(model), self.inputs)
         return max(distance(self.outputs[:, part], found[:, part]) for part in self.parts)
 
@@ -313,7 +313,7 @@ def _explain(layer: Layer, values: FloatArray, detail: dict[str, Any]) -> None:
     if outside.any() and clipped > step**2 / 12:
         layer.cause = "clipped"
         layer.why = (
-            f"clipped range: {outside.mean():.2%} of its values lie outside {layer.low:.4g} to {layer.high:.4g}; "
+            f"clipped range: {outside.mean():.2%} of its values are outside {layer.low:.4g} to {layer.high:.4g}; "
             f"seen {layer.seen[0]:.4g} to {layer.seen[1]:.4g}: calibrate with data that reach there"
         )
         return

@@ -30,7 +30,7 @@ STEPS = 255
 
 @dataclass(frozen=True)
 class Range:
-    """From which to which real value a tensor is represented; what was seen lies in ``seen``."""
+    """From which to which real value a tensor is represented; the values seen are in ``seen``."""
 
     low: float
     high: float
@@ -46,7 +46,7 @@ class Spread:
     counts: NDArray[np.int64]
 
     def add(self, values: FloatArray) -> None:
-        """Count more values, which lie between the extremes."""
+        """Count more values, which are between the extremes."""
         width = (self.high - self.low) / BINS or 1.0
         bins = ((values.astype(np.float64) - self.low) / width).astype(np.int64)
         self.counts += np.bincount(bins.clip(0, BINS - 1).ravel(), minlength=BINS)

@@ -46,7 +46,7 @@ def _bars() -> Any:
 
 @contextmanager
 def _started(bars: Any) -> Iterator[None]:
-    """Draw while any step lasts: steps lie within steps."""
+    """Draw while any step lasts: steps are within steps."""
     if bars.live.is_started:
         yield
         return

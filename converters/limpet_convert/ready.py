@@ -298,7 +298,7 @@ def _sizes(plan: PipelinePlan, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
 
 
 def _answers(plan: PipelinePlan, inputs: Sequence[Array], model: bytes) -> tuple[list[Array], float]:
-    """Return what the device's runtime makes of the inputs, and how far another may lie from it."""
+    """Return what the device's runtime makes of the inputs, and how far another may be from it."""
     shapes = [one.shape[1:] for one in inputs]
     alone = bool(plan.state.inside) and not plan.state.lasting
     with admission.opened(plan, CPU, shapes if resized(plan, shapes[0]) else None) as opened:

@@ -202,7 +202,7 @@ def _layers(diagnosis: Diagnosis) -> list[str]:
         "## Layer by layer",
         "",
         (
-            "`error`: how far the layer's output lies from float, all earlier errors in it. `effect`: how far the "
+            "`error`: how far the layer's output is from float, all earlier errors in it. `effect`: how far the "
             "model's output moves when this layer alone is quantized. Both relative to the spread."
         ),
         "",

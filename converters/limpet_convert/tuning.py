@@ -127,7 +127,7 @@ def median_microseconds(path: Path, inputs: FloatArray) -> float:
 def plot(path: Path, candidates: Sequence[Candidate], best: Sequence[Candidate], metric: str) -> None:
     """Draw size against loss of what can be used, time as the colour, the front as a line.
 
-    Each place has numbers, and the list beside the plot has their names: variants often lie on one place.
+    Each place has numbers, and the list beside the plot has their names: variants often are on one place.
     """
     candidates = [one for one in candidates if not one.refused]
     figure = need("matplotlib.figure").Figure(figsize=(9, 5), layout="constrained")
@@ -155,7 +155,7 @@ def plot(path: Path, candidates: Sequence[Candidate], best: Sequence[Candidate],
 def places(candidates: Sequence[Candidate]) -> dict[tuple[float, float], list[int]]:
     """Return the numbers of the candidates, from 1, by the places where they are drawn.
 
-    Those that lie nearer than a label is large share the place of the first one.
+    Those that are nearer than a label is large share the place of the first one.
     """
     width = max((one.size for one in candidates), default=0) - min((one.size for one in candidates), default=0)
     height = max((one.loss for one in candidates), default=0) - min((one.loss for one in candidates), default=0)

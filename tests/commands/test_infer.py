@@ -107,7 +107,7 @@ def test_no_result_is_explained(tmp_path: Path, model: Path) -> None:
     assert "5 samples, 0 results: a window takes 12 samples" in said
     (tmp_path / "r.csv").write_text("a,b,c\n" + "1,2,3\n1,2,3\n1,NA,3\n" * 5)
     _, said = infer(tmp_path, model, "r.csv", "--window", "3", "--transforms", mean, code=1)
-    assert "10 samples, 0 results: a window takes 3 samples; 8 samples lie between gaps" in said
+    assert "10 samples, 0 results: a window takes 3 samples; 8 samples are between gaps" in said
     assert "dropped samples: not_finite: 5" in said
 
 

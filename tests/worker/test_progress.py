@@ -44,7 +44,7 @@ def test_gaps_that_keep_every_window_from_being_complete_are_the_reason() -> Non
     assert reason(WindowSpec(size=50), 4, 100, lost=True) == ""
     said = reason(WindowSpec(size=50), 20, 100, lost=True)
     assert "complete no window: a window needs 50 samples; " in said
-    assert said.endswith("samples lie between gaps or are not finite")
+    assert said.endswith("samples are between gaps or are not finite")
 
 
 def test_the_reason_ends_with_the_next_window_and_with_the_source() -> None:

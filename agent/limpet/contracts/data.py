@@ -68,7 +68,7 @@ class Rows(msgspec.Struct):
     """What a framing made of some bytes: n rows, possibly none.
 
     ``values``: float64 ``(n, channels)`` as the node sent them. ``gap``: bool ``(n,)``, frames that could not be
-    read lie before this row. ``sequence``: int64 ``(n,)``, the node's own count of its samples. ``time_us``:
+    read are before this row. ``sequence``: int64 ``(n,)``, the node's own count of its samples. ``time_us``:
     int64 ``(n,)``, the node's clock in µs modulo 2**32. The last two are ``None`` where frames carry none.
     """
 
@@ -87,7 +87,7 @@ class Cut(NamedTuple):
     bottom: float
 
     def of(self, box: tuple[float, float, float, float]) -> Cut:
-        """Return where a box of the picture that was cut out lies in the source's picture."""
+        """Return where a box of the picture that was cut out is in the source's picture."""
         width, height = self.right - self.left, self.bottom - self.top
         return Cut(
             self.left + box[0] * width,

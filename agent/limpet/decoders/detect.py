@@ -159,7 +159,7 @@ def _real(found: Boxes, scale: FloatArray) -> Boxes:
 
 
 def _in_source(corners: NDArray[np.float64], cut: Cut | None) -> NDArray[np.float64]:
-    """Return where boxes ``(n, 4)`` of a picture lie in the source's picture that it was cut from."""
+    """Return where boxes ``(n, 4)`` of a picture are in the source's picture that it was cut from."""
     if cut is None:
         return corners
     left, top, right, bottom = cut

@@ -127,7 +127,7 @@ class Bus:
                 self._trim()
 
     def waiting(self, cursor: Cursor, position: int) -> int:
-        """Return how many messages lie behind a position, for a cursor that is open."""
+        """Return how many messages are behind a position, for a cursor that is open."""
         with self._lock:
             return 0 if cursor.closed else self._end - max(position, self._first)
 

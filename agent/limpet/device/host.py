@@ -118,7 +118,7 @@ class Host:
 
 
 def disk_free_mb(path: Path) -> float | None:
-    """Return the space left for unprivileged writers where ``path`` lies, in MB."""
+    """Return the space left for unprivileged writers where ``path`` is, in MB."""
     try:
         disk = os.statvfs(path)
     except OSError:

@@ -94,7 +94,7 @@ class Machine(SystemFiles):
         return self.text("proc/device-tree/model") or self.text("sys/class/dmi/id/product_name")
 
     def has_library(self, name: str) -> bool:
-        """Whether a shared library lies where the loader looks."""
+        """Whether a shared library is where the loader looks."""
         if name.startswith("/"):
             return (self.root / name[1:]).exists()
         configured = [

@@ -1,4 +1,4 @@
-"""Files of the state and runtime directories. What lies there is treated as if an attacker had put it there.
+"""Files of the state and runtime directories. What is there is treated as if an attacker had put it there.
 
 No function here follows a symbolic link, blocks on a FIFO, or writes into a file that was there before.
 """

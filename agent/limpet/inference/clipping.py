@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 PAUSE = 100_000_000
 """Nanoseconds from one look to the next, at least."""
 SHARE = 0.01
-"""Share of the values of a window that must lie outside for it to count as clipped."""
+"""Share of the values of a window that must be outside for it to count as clipped."""
 FEWEST = 20
 """Windows that were looked at before there is a verdict."""
 MANY = 0.05

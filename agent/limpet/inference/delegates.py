@@ -39,7 +39,7 @@ def resolve_delegates(
             )
         else:
             problems.extend(
-                f"{where}.delegates: {name!r}: {path} lies in a folder that workers may write; put it elsewhere"
+                f"{where}.delegates: {name!r}: {path} is in a folder that workers may write; put it elsewhere"
                 for path in needs.not_to_be_run(assignment, choices[-1])
             )
     if CPU not in choices and not wanted.require:

@@ -69,14 +69,14 @@ class _Times(msgspec.Struct):
 def throughput(plan: PipelinePlan, seconds: float = 5.0, rounds: int = 20) -> Throughput:
     """Run bare, fed and whole in turn for about ``seconds``.
 
-    The model is opened several times: where its memory comes to lie makes it faster or slower by a percent.
+    The model is opened several times: the address of its memory makes it faster or slower by a percent.
     ``ModelError`` if it is no TFLite model.
     """
     if plan.runtime.kind != "tflite":
         raise ModelError(f"limpet bench measures TFLite models; this one runs on {plan.runtime.kind!r}")
     times = _Times()
     for number in range(OPENED):
-        loops = (_bare(plan), _fed(plan)) if number % 2 else None  # Those opened first may lie better.
+        loops = (_bare(plan), _fed(plan)) if number % 2 else None  # Those opened first may be better.
         with Pipeline(plan) as pipeline:
             _measure(times, loops or (_bare(plan), _fed(plan)), pipeline, seconds / OPENED, -(-rounds // OPENED))
     return Throughput(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def of_worker(assignment: Assignment, source: Configured) -> Permissions:
     """Return what the worker of a cell with one source may open. Nothing is opened.
 
-    ``ConfigError`` if its plugin wants to write where secrets or Limpet's own files lie.
+    ``ConfigError`` if its plugin wants to write where secrets or Limpet's own files are.
     """
     (name,) = assignment.sources
     declared = _declared(name, source)
@@ -157,7 +157,7 @@ def _of_delegate(folders: Folders, name: str, choice: Choice, files: frozenset[P
 
 
 def not_to_be_run(assignment: Assignment, choice: Choice) -> list[Path]:
-    """Return files of a delegate that lie where a worker or an executor may write.
+    """Return files of a delegate that are where a worker or an executor may write.
 
     A process that was taken over could put its own code there, and an executor would run it.
     """
@@ -222,7 +222,7 @@ def _caches(folders: Folders, declared: Needs) -> frozenset[Path]:
 
 
 def _is_precious(folder: Path, folders: Folders) -> bool:
-    """Whether the configuration, the state or the store lies in a folder, or the folder in the state."""
+    """Whether the configuration, the state or the store is in a folder, or the folder in the state."""
     state = folders.state.resolve()
     places = (folders.base.resolve(), state, folders.store.resolve())
     return any(folder in {place, *place.parents} for place in places) or state in folder.parents

@@ -266,7 +266,7 @@ class Pipeline:
 
     @property
     def in_no_window(self) -> int:
-        """How many samples came to lie in no window, since it was opened: a gap follows them, or they are NaN.
+        """How many samples are in no window, since it was opened: a gap follows them, or they are NaN.
 
         Those of a join are among them that found no partner in another source.
         """
@@ -274,7 +274,7 @@ class Pipeline:
         return self._windower.discarded + self._not_finite + unmatched
 
     def discarded(self) -> int:
-        """Return how many samples came to lie in no window since this was called last."""
+        """Return how many samples are in no window since this was called last."""
         total = self.in_no_window
         new, self._discarded = total - self._discarded, total
         return new
@@ -291,7 +291,7 @@ class Pipeline:
 
 
 def _cut_from(windows: Iterator[Window], cut: Cut) -> Iterator[Window]:
-    """Say of windows where in the source's picture they lie."""
+    """Say of windows where in the source's picture they are."""
     for window in windows:
         window.cut = cut
         yield window

@@ -69,7 +69,7 @@ class Windower:
 
     @property
     def discarded(self) -> int:
-        """How many samples came to lie in no window because of a gap after them."""
+        """How many samples are in no window because of a gap after them."""
         return self._cutter.discarded
 
     def forget(self) -> None:
@@ -79,8 +79,8 @@ class Windower:
     def push(self, samples: Samples) -> Iterator[Window]:
         """Take a block and return the windows that it completes. Iterate to the end before the next push.
 
-        A window's values are a view of the block where it lies wholly inside. A jump of ``Samples.index`` is a gap
-        like ``Samples.gap``, and like two stamps that lie further apart than ``max_gap`` or run backwards.
+        A window's values are a view of the block where it is wholly inside. A jump of ``Samples.index`` is a gap
+        like ``Samples.gap``, and like two stamps that are further apart than ``max_gap`` or run backwards.
         """
         count = len(samples.values)
         if not count:
@@ -98,7 +98,7 @@ class Windower:
         return self._marked(windows) if cutter.gap_pending else windows
 
     def _breaks(self, stamps: TimeArray, max_gap: int) -> set[int]:
-        """Return the positions of the samples that lie too far from the one before."""
+        """Return the positions of the samples that are too far from the one before."""
         before, first = self._last_ns, int(stamps[0])
         breaks = {0} if before is not None and not 0 <= first - before <= max_gap else set()
         self._last_ns = first

@@ -49,8 +49,8 @@ class _ByCount:
     """Windows of ``size`` samples, one every ``hop``.
 
     ``_buffer[_first:_last]`` are the samples of earlier blocks with which the next window begins. If it begins
-    later than the next block does, there are none, and ``_skip`` samples of the block lie before it. A window that
-    lies wholly inside a block is a view of the block; only what windows across two blocks need is copied.
+    later than the next block does, there are none, and ``_skip`` samples of the block are before it. A window that
+    is wholly inside a block is a view of the block; only what windows across two blocks need is copied.
     """
 
     def __init__(self, samples: SampleSpec, size: int, hop: int) -> None:
@@ -120,7 +120,7 @@ class _ByCount:
         return [self._buffer[at : at + self.size] for at in begins]
 
     def _inside(self, values: Array, first: int, windows: int) -> Iterable[Array]:
-        """Return so many windows that lie wholly in ``values``, as views of it."""
+        """Return so many windows that are wholly in ``values``, as views of it."""
         end = first + windows * self._hop
         if self._hop == self.size and windows:
             return values[first:end].reshape(-1, self.size, *values.shape[1:])
@@ -234,11 +234,11 @@ class _Resampler:
         self._below = np.empty_like(self._out)
 
     def __call__(self, values: Array, stamps: TimeArray, start: int) -> Array:
-        """Return the values at ``start + grid``, which must lie between the first and the last of ``stamps``."""
+        """Return the values at ``start + grid``, which must be between the first and the last of ``stamps``."""
         grid = self.grid + start
         below = np.searchsorted(stamps, grid, "right") - 1
         since = grid - stamps[below]
-        # A sample that lies on the grid is taken as it is, whatever comes after it.
+        # A sample that is on the grid is taken as it is, whatever comes after it.
         above = np.where(since == 0, below, np.minimum(below + 1, len(stamps) - 1))
         weight = (since / np.maximum(stamps[above] - stamps[below], 1)).astype(np.float32)
         with np.errstate(all="ignore"):

@@ -68,7 +68,7 @@ def abi() -> int:
 def restrict(allowed: Mapping[Path, int], ports: Iterable[int], *, network: bool) -> int:
     """Allow this thread, and all that it will start, only these rights below these paths. It cannot be undone.
 
-    A path that is not there is left out: what appears there later stays out of reach, unless it lies beneath
+    A path that is not there is left out: what appears there later stays out of reach, unless it is beneath
     another path. From version ``TCP`` on, no TCP port can be listened at, and connections can be made to ``ports``
     alone, or with ``network`` to all. Needs ``no_new_privs``. Returns the version in force; ``OSError`` if the
     kernel refuses: then none is.

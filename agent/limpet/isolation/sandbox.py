@@ -113,7 +113,7 @@ def _allowed(wanted: Permissions) -> dict[Path, int]:
 def _python() -> set[str]:
     """Return where modules come from: plugins, and what the runtimes import on first use.
 
-    Not the working directory, where ``python -m`` looks first, nor a folder above it: secrets may lie there.
+    Not the working directory, where ``python -m`` looks first, nor a folder above it: secrets may be there.
     """
     try:
         here = Path.cwd()

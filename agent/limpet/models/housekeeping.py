@@ -153,7 +153,7 @@ def _last_change(found: File) -> float:
 
 
 def _unused(wanted: Config) -> Iterator[Path]:
-    """Yield what lies in the cache and belongs to no source or pipeline."""
+    """Yield what is in the cache and belongs to no source or pipeline."""
     cache = wanted.device.state / CACHE
     folders = {"models": wanted.sources.keys(), "drivers": wanted.pipelines.keys()}
     yield from (path for path in cache.glob("*") if path.name not in folders)

@@ -30,7 +30,7 @@ class Member(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Tolerance(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
-    """How far an output may lie from the golden one: the largest absolute difference of real values."""
+    """How far an output may be from the golden one: the largest absolute difference of real values."""
 
     absolute: Annotated[float, Meta(ge=0, le=1e30)] = 0.0
 

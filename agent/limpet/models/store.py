@@ -33,7 +33,7 @@ def has_versions(model: str) -> bool:
 def leads_to_model(path: Path) -> bool:
     """Whether a model's path is that of a model also after symbolic links are followed.
 
-    A person who may write where models lie could put a link there that leads to a secret, for a worker to read.
+    A person who may write where models are could put a link there that leads to a secret, for a worker to read.
     """
     try:
         return path.resolve().suffix in SUFFIXES

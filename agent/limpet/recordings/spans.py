@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def label_of(spans: Sequence[Span], first: float, last: float) -> str:
     """Return the label of a window from its first sample to its last, in seconds.
 
-    Empty if the window does not lie wholly in one span.
+    Empty if the window is not wholly in one span.
     """
     return next((span.label for span in spans if span.begin <= first and last < span.end), "")
 

@@ -34,7 +34,7 @@ def capacity(channels: int) -> int:
 
 
 class Kept(msgspec.Struct, forbid_unknown_fields=True):
-    """What lies in the file: ``rows`` are float32, little-endian. ``meaning`` is what they were learned from."""
+    """What is in the file: ``rows`` are float32, little-endian. ``meaning`` is what they were learned from."""
 
     format: int
     meaning: Annotated[str, Meta(max_length=512)]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 Doubles: TypeAlias = NDArray[np.float64]
 
 _KEEP = 0.9
-"""Share of the windows that count as normal: those that lie closest together."""
+"""Share of the windows that count as normal: those that are closest together."""
 _STEPS = 5
 """Rounds in which that share is chosen again, by the distances that it gives."""
 _FAR = 1000.0
@@ -54,7 +54,7 @@ class Normal(NamedTuple):
 def fit(windows: FloatArray) -> Normal:
     """Learn from windows ``(n, d)``, n at least 2. Up to a tenth of them may be anything.
 
-    The windows that lie closest together are found in rounds, as FAST-MCD does. Channels that are constant,
+    The windows that are closest together are found in rounds, as FAST-MCD does. Channels that are constant,
     or that always move together, are no problem: every variance has a floor.
     """
     center, spread = _center_and_spread(windows)

@@ -1,6 +1,6 @@
 """Models that learn on the device what is normal, and say how far a window is from it.
 
-The file of such a model is JSON, see ``Options``. It holds nothing that was learned: that lies in the state
+The file of such a model is JSON, see ``Options``. It holds nothing that was learned: that is in the state
 directory. numpy alone runs it, on the CPU. Decision 0033 says how it learns, and what was measured.
 """
 

@@ -78,7 +78,7 @@ def load(path: Path, channels: Sequence[str], rate: float | None, form: Form | N
 
 
 def _described(path: Path) -> folder.Recording | None:
-    """Return what the folder of recordings says of a file, if it lies in such a folder and is listed there."""
+    """Return what the folder of recordings says of a file, if it is in such a folder and is listed there."""
     try:
         return folder.read(path.parent).find(path.name) if folder.is_one(path.parent) else None
     except UnreadableError as error:

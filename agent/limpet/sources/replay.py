@@ -75,7 +75,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def needs(config: Config) -> Needs:
-    """Return the recording, and the description of the folder of recordings that it lies in."""
+    """Return the recording, and the description of the folder of recordings that it is in."""
     described = folder.is_one(config.path.parent)
     return Needs(read=(config.path, config.path.with_name(folder.MANIFEST)) if described else (config.path,))
 
@@ -89,7 +89,7 @@ def describe(config: Config) -> SampleSpec:
 def open(config: Config, dropped: Counter[str]) -> Iterator[Iterator[Samples]]:
     """Play it. A sample's stamp is the time at which it was due, now. See ``limpet.contracts.source.Source``.
 
-    Flat out, the stamps lie as far apart as in the recording, and the first time through ends now.
+    Flat out, the stamps are as far apart as in the recording, and the first time through ends now.
     """
     recording = _load(config)
     for note in recording.notes:

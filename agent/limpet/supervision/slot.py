@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ENDS_PER_SECOND, ENDS_AT_ONCE = 0.25, 5
-"""Times that a process may end of its own accord, to be started again at once. More often counts as a crash."""
+"""Times that a process may end by itself, to be started again at once. More often counts as a crash."""
 
 
 class Slot:
@@ -230,7 +230,7 @@ class Slot:
         return self.pipelines.crashed(reason, now, condemned=self.condemned)
 
     def _may_end(self, now: float) -> bool:
-        """Whether the process may end of its own accord, as one does whose sandbox lacks what it is to do now."""
+        """Whether the process may end by itself, as one does whose sandbox lacks what it is to do now."""
         if not self.pipelines.running():
             return True
         allowed = self._ends.level(now) >= 1

@@ -86,14 +86,14 @@ class Resize:
 
 
 def _neighbours(old: int, new: int) -> tuple[NDArray[np.intp], NDArray[np.intp], FloatArray]:
-    """Return for each new position the old ones before and after it, and how far on the way it lies."""
+    """Return for each new position the old ones before and after it, and how far on the way it is."""
     at = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
     before = np.floor(at).astype(np.intp)
     return before, np.minimum(before + 1, old - 1), (at - before).astype(np.float32)
 
 
 def _blend(start: FloatArray, end: FloatArray, share: FloatArray) -> FloatArray:
-    """Return, in place of ``start``, what lies a ``share`` of the way from ``start`` to ``end``."""
+    """Return, in place of ``start``, what is a ``share`` of the way from ``start`` to ``end``."""
     end -= start
     end *= share
     start += end

@@ -112,7 +112,7 @@ def _edges(bands: int | list[float], rate: float) -> list[float]:
 
 
 def _band_starts(edges: list[float], size: int, rate: float) -> list[int]:
-    """Return for each edge the first frequency that does not lie below it; half the rate is in the last band."""
+    """Return for each edge the first frequency that is not below it; half the rate is in the last band."""
     resolution = rate / size
     # Frequencies that miss an edge by rounding alone count as on it.
     starts = [int(np.ceil(edge / resolution - 1e-9)) for edge in edges]

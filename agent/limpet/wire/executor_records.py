@@ -1,4 +1,4 @@
-"""What a worker and its executor say to each other. The values themselves lie in shared memory."""
+"""What a worker and its executor say to each other. The values themselves are in shared memory."""
 
 from __future__ import annotations
 

@@ -102,7 +102,7 @@ class RawResults(msgspec.Struct, tag="Results"):
 class Figures(msgspec.Struct, omit_defaults=True):
     """What happened in one pipeline since the figures before.
 
-    ``discarded`` counts samples that came to lie in no window, because of a gap. ``looked_at`` counts windows that
+    ``discarded`` counts samples that are in no window, because of a gap. ``looked_at`` counts windows that
     were compared with the range of the model's quantized input, and ``clipped`` those that exceeded it.
     ``latency`` has a sparse histogram for each stage, see ``limpet.histogram``.
     """

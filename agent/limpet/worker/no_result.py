@@ -19,5 +19,5 @@ def reason(plan: PipelinePlan, samples: int, discarded: int, errors: int) -> str
     takes = f"{window.seconds:g} s" if window.seconds is not None else f"{window.size or 1:,} samples"
     if plan.every > 1:
         takes = f"{takes}, and only one in {plan.every:,} is run"
-    gaps = f"; {discarded:,} samples lie between gaps that are closer than that" if discarded else ""
+    gaps = f"; {discarded:,} samples are between gaps that are closer than that" if discarded else ""
     return f"{counted}: a window takes {takes}{gaps}"

@@ -17,7 +17,7 @@ LATE = 3
 
 
 class Counts(NamedTuple):
-    """Since a pipeline was opened: samples, windows that were run, and samples that came to lie in no window."""
+    """Since a pipeline was opened: samples, windows that were run, and samples that are in no window."""
 
     samples: int
     windows: int
@@ -74,7 +74,7 @@ class Progress(msgspec.Struct):
             )
         if seconds < LATE * max(takes, PATIENCE):
             return ""
-        gaps = f"; {lost:,} samples lie between gaps or are not finite" if lost else ""
+        gaps = f"; {lost:,} samples are between gaps or are not finite" if lost else ""
         return f"{came:,} samples in {seconds:.0f} s complete no window: a window needs {needs}{runs}{gaps}"
 
 

@@ -132,7 +132,7 @@ def _random(first: Sequence[TensorSpec], second: Sequence[TensorSpec], count: in
 def _outputs(
     ours: list[Array], others: list[Array], names: list[str], other_names: list[str]
 ) -> Iterator[dict[str, Any]]:
-    """Yield each output of the first model, and how far that of the other one lies from it if there is one."""
+    """Yield each output of the first model, and how far that of the other one is from it if there is one."""
     for number, (one, index) in enumerate(zip(ours, pairing.outputs(ours, others), strict=True)):
         found: dict[str, Any] = {"first": _named(names, number), "shape": list(one.shape[1:])}
         if index is not None:

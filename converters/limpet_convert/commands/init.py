@@ -157,6 +157,6 @@ def _name(model: Path) -> str:
 
 
 def _from(output: Path, path: Path) -> Any:
-    """Return a path as the file has it: relative to the file's folder if it lies below it."""
+    """Return a path as the file has it: relative to the file's folder if it is below it."""
     base, whole = output.absolute().parent, path.absolute()
     return str(whole.relative_to(base)) if whole.is_relative_to(base) else str(whole)

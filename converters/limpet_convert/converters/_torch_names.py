@@ -31,7 +31,7 @@ _INSTEAD = {
 def named(graph: Any) -> Any:
     """Give each op of a ``GraphModule`` its module's path, else that of its weights, else its own name.
 
-    A traced model has lost its modules, but its weights still lie where they did.
+    A traced model has lost its modules, but its weights still are where they did.
     """
     for node in graph.graph.nodes:
         if node.op == "call_function":

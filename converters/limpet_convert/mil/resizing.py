@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def grid(size: int, wanted: int, mode: str) -> Array:
-    """Return where in an axis of ``size`` places the ``wanted`` ones lie, by MIL's names of the ways to choose."""
+    """Return where in an axis of ``size`` places the ``wanted`` ones are, by MIL's names of the ways to choose."""
     at = np.arange(wanted, dtype=np.float64)
     if mode == "UNALIGN_CORNERS":
         places = (at + 0.5) * size / wanted - 0.5

@@ -11,7 +11,7 @@ MOST_TOPICS = 10_000
 """Topics whose first refusal is logged; what a broker refuses may vary without end."""
 
 _OURS = frozenset({"topic", "unreadable", "not encodable"})
-"""Causes that do not lie with the broker."""
+"""Causes that are not at the broker."""
 
 
 class Refusals:

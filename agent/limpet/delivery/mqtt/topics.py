@@ -62,7 +62,7 @@ def reply_problem(topic: str, root: str, reserved: Iterable[str] = ()) -> str:
         return ""
     for taken in (root.rpartition("/")[0], *STANDARDS, *reserved):
         if topic == taken or topic.startswith(f"{taken}/"):
-            return f"it lies below {taken}/, whose topics have another meaning"
+            return f"it is below {taken}/, whose topics have another meaning"
     return ""
 
 

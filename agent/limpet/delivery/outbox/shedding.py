@@ -47,7 +47,7 @@ def largest(
 
 
 def excesses(sizes: Mapping[str, int], surplus: int) -> dict[str, float]:
-    """Return by how much each size lies above a level: the one above which ``surplus`` lies in all."""
+    """Return by how much each size is above a level: the one above which ``surplus`` is in all."""
     ordered = sorted(sizes.values(), reverse=True)
     level, total = 0.0, 0
     for count, size in enumerate(ordered, 1):

@@ -27,7 +27,7 @@ def coverage(interpreter: Any) -> Coverage:
     """Find the ops that delegates have taken over so far.
 
     An interpreter lists the model's ops and behind them a node for each partition that a delegate took. What
-    lies between that node's outputs and its inputs is what it covers. The list is private to the runtimes.
+    is between that node's outputs and its inputs is what it covers. The list is private to the runtimes.
     There is no public way, and both have had it since TensorFlow 2.5.
     """
     nodes = interpreter._get_ops_details()  # noqa: SLF001

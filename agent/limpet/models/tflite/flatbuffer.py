@@ -107,7 +107,7 @@ class Table:
         if not offset:
             return None
         if offset + size > self._size:
-            raise DamagedError(f"slot {slot} of the table at byte {self._at} lies outside it")
+            raise DamagedError(f"slot {slot} of the table at byte {self._at} is outside it")
         return self._at + offset
 
     def _vector(self, slot: int, item: int) -> tuple[int, int]:

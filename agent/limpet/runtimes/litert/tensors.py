@@ -201,7 +201,7 @@ def _quantize(target: Array, zero: FloatArray, scale: FloatArray) -> Write:
 
 
 def _quantize_few(target: Array, zero: FloatArray, scale: FloatArray) -> Write:
-    """Write a few floats to a tensor of bytes: look up between which two thresholds each lies."""
+    """Write a few floats to a tensor of bytes: look up the two thresholds around each."""
     limits = np.iinfo(target.dtype)
     stored = np.arange(limits.min, limits.max + 1, dtype=target.dtype)
     search = _thresholds(stored, zero, scale).searchsorted
