@@ -13,14 +13,14 @@ import tomli_w
 from limpet.device import state_files
 from limpet.errors import ConfigError
 from limpet.wording import listed
-from limpet_convert import data, facts, project, starting
+from limpet_convert import data, facts, new_project, project
 from limpet_convert.commands import _shared
 
 if TYPE_CHECKING:
     import argparse
 
+    from limpet_convert.new_project import Recorded
     from limpet_convert.project import Project
-    from limpet_convert.starting import Recorded
 
 HELP = "Write a convert.toml for a model and recordings"
 GROUP = "start"
@@ -70,14 +70,14 @@ def main(arguments: argparse.Namespace) -> int:
     output: Path = arguments.output
     if output.exists() and not arguments.force:
         raise ConfigError([f"{output} exists already. Use --force to overwrite it, or --output FILE"])
-    kind = starting.kind_of(arguments.model)
+    kind = new_project.kind_of(arguments.model)
     calibration, test = _recordings(arguments)
     said = _said(arguments, test)
-    window = arguments.window or starting.window_of(
-        starting.input_shape(arguments.model, kind), len(said.channels), kind
+    window = arguments.window or new_project.window_of(
+        new_project.input_shape(arguments.model, kind), len(said.channels), kind
     )
     task = arguments.task or ("classify" if said.labels else "regress")
-    made = starting.tables(
+    made = new_project.tables(
         model=_from(output, arguments.model),
         calibration=_from(output, calibration),
         test=_from(output, test),
@@ -92,7 +92,7 @@ def main(arguments: argparse.Namespace) -> int:
     count = _try_windows(wanted)
     output.parent.mkdir(parents=True, exist_ok=True)
     state_files.replace(output, (_HEAD + tomli_w.dumps(made)).encode())
-    notes = [*_notes(arguments, task, said), *starting.missing_packages(kind)]
+    notes = [*_notes(arguments, task, said), *new_project.missing_packages(kind)]
     lines = [f"{output}: {kind} model, {count} windows of {window} samples to verify with", *notes]
     lines.append(f"next: limpet-convert run {output}")
     _shared.emit(arguments, {"project": output, "kind": kind, "windows": count, "notes": notes}, lines)
@@ -120,7 +120,7 @@ def _recordings(arguments: argparse.Namespace) -> tuple[Path, Path]:
 
 def _said(arguments: argparse.Namespace, test: Path) -> Recorded:
     """Return what the recordings say, but for what the command line says."""
-    said = starting.recorded(test)
+    said = new_project.recorded(test)
     if arguments.channels:
         said = replace(said, channels=_names(arguments.channels))
     return replace(said, labels=_names(arguments.labels)) if arguments.labels else said

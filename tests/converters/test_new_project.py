@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from limpet_convert import package, project, starting, tuning
+from limpet_convert import new_project, package, project, tuning
 from limpet_convert.cli import main
 from limpet_convert.errors import ConvertError
-from limpet_convert.starting import Recorded
+from limpet_convert.new_project import Recorded
 from limpet_convert.tuning import Candidate
 from support import models
 
@@ -100,13 +100,13 @@ def test_an_existing_file_is_kept(folder: Path, capsys: pytest.CaptureFixture[st
     ],
 )
 def test_the_window_is_found_in_the_shape(shape: Sequence[int], channels: int, kind: str, window: int) -> None:
-    assert starting.window_of(shape, channels, kind) == window
+    assert new_project.window_of(shape, channels, kind) == window
 
 
 @pytest.mark.parametrize("shape", [[], [-1, 6], [96, 96, 3], [128, 5]])
 def test_other_shapes_are_refused(shape: Sequence[int]) -> None:
     with pytest.raises(ConvertError):
-        starting.window_of(shape, 6, "keras")
+        new_project.window_of(shape, 6, "keras")
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_other_shapes_are_refused(shape: Sequence[int]) -> None:
     ],
 )
 def test_shapes_are_read_and_never_run(text: str, shape: list[int]) -> None:
-    assert starting.shape_in(text) == shape
+    assert new_project.shape_in(text) == shape
 
 
 def test_a_large_model_has_a_limit_of_its_size_and_core_ml_is_made_where_it_is_wanted() -> None:
@@ -134,8 +134,8 @@ def test_a_large_model_has_a_limit_of_its_size_and_core_ml_is_made_where_it_is_w
         "said": Recorded(["x"], None, []),
         "window": 1,
     }
-    small = starting.tables(**whole, size=1000, coreml=False)
-    large = starting.tables(**whole, size=10_000_000, coreml=True)
+    small = new_project.tables(**whole, size=1000, coreml=False)
+    large = new_project.tables(**whole, size=10_000_000, coreml=True)
     assert "max_size_ratio" not in small["verify"]
     assert large["verify"]["max_size_ratio"] == 0.4
     assert "coreml" not in small
@@ -146,7 +146,7 @@ def test_missing_packages_are_named_with_extras_that_exist() -> None:
     metadata = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
     extras = metadata["project"]["optional-dependencies"]
     for kind in ("keras", "saved_model", "torch", "onnx", "tflite"):
-        for line in starting.missing_packages(kind):
+        for line in new_project.missing_packages(kind):
             named = line.partition("limpet[")[2].partition("]")[0]
             assert set(named.split(",")) <= extras.keys()
 
@@ -183,4 +183,4 @@ def test_candidates_on_one_place_share_a_label() -> None:
 
 def test_a_shape_without_numbers_is_none(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.zeros((4, 2), np.float32))
-    assert starting.recorded(tmp_path / "a.npy").labels == []
+    assert new_project.recorded(tmp_path / "a.npy").labels == []
