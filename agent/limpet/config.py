@@ -30,6 +30,7 @@ Identifier = Annotated[str, Meta(pattern=NAME_PATTERN, extra={"use": _NAME_RULE}
 
 S = TypeVar("S", bound=msgspec.Struct)
 
+_SYSTEM = Path("/etc/limpet/limpet.toml")
 USUAL = "Configuration file (TOML). Default: ./limpet.toml, then /etc/limpet/limpet.toml."
 
 
@@ -168,7 +169,7 @@ class Config(msgspec.Struct):
 def usual() -> Path:
     """Return the file that is meant where none is named."""
     here = Path("limpet.toml")
-    return here if here.exists() else Path("/etc/limpet/limpet.toml")
+    return here if here.exists() else _SYSTEM
 
 
 class Reading(NamedTuple):
@@ -203,6 +204,8 @@ def parse(path: Path | str) -> tuple[str, dict[str, Any]]:
         text = text_file.read(Path(path))
         # msgspec imports the parser when it is called; workers, which get their configuration parsed, never do.
         return text, msgspec.toml.decode(text)
+    except FileNotFoundError as error:
+        raise ConfigFileError([Problem(str(path), _missing(Path(path)))]) from error
     except OSError as error:
         raise ConfigFileError([Problem(str(path), error.strerror or "cannot be read")]) from error
     except UnicodeDecodeError as error:
@@ -217,6 +220,13 @@ def parse(path: Path | str) -> tuple[str, dict[str, Any]]:
         from limpet.problems.locate import of_syntax
 
         raise ConfigFileError([of_syntax(path, text, str(error))]) from error
+
+
+def _missing(path: Path) -> str:
+    """Say that a file is not there, and which command writes it."""
+    if path == _SYSTEM == usual():
+        return "there is no such file, and no limpet.toml in this folder. Run: limpet init"
+    return f"there is no such file. To write one, run: limpet init --output {path}"
 
 
 def build(tables: Mapping[str, Any], base: Path) -> Config:

@@ -13,7 +13,7 @@ import jsonschema
 import msgspec
 import pytest
 
-from limpet import cli
+from limpet import cli, config
 from limpet.commands.check import CheckReport
 from limpet.models.tflite import model_file
 from support import models
@@ -356,7 +356,18 @@ def test_json_has_problems_pipelines_and_warnings(tmp_path: Path, capsys: pytest
     jsonschema.validate(json.loads(printed.out), json.loads((SCHEMAS / "check.json").read_text()))
     assert cli.main(["check", "--json", str(tmp_path / "absent.toml")]) == 78
     (problem,) = json.loads(capsys.readouterr().out)["problems"]
-    assert (problem["line"], problem["message"]) == (None, "No such file or directory")
+    what = f"there is no such file. To write one, run: limpet init --output {tmp_path}/absent.toml"
+    assert (problem["line"], problem["message"]) == (None, what)
+
+
+@pytest.mark.parametrize("command", ["run", "check", "housekeeping", "watch"])
+def test_without_a_configuration_the_first_step_is_init(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config, "_SYSTEM", tmp_path / "etc.toml")
+    assert cli.main([command]) == 78
+    assert "and no limpet.toml in this folder. Run: limpet init" in capsys.readouterr().err
 
 
 def test_json_of_a_sound_file(state: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,7 @@ from limpet.contracts.fields import TensorInfo
 from limpet.device.machine import Machine
 from limpet.errors import ConfigError, SourceError
 from limpet.models.manifest import Manifest
-from limpet.sources import _recognition
+from limpet.sources import _recognition, serial
 from limpet.sources.framings import cobs
 from support import models
 from support.broker import mosquitto
@@ -124,7 +125,7 @@ FLAGS = ("--framing", "json", "--state", "state", "--baud", 9600)
 def test_a_sensor_that_is_not_attached_yet(tmp_path: Path) -> None:
     options = ("--port", tmp_path / "none", "--model", BUNDLE, "--state", "state")
     printed = run(tmp_path, "init", *options, code=78)
-    assert f"{tmp_path}/none: cannot be opened" in printed
+    assert f"{tmp_path}/none: is not there; is the device plugged in?" in printed
     assert init.NOT_WRITTEN in printed
     assert not (tmp_path / "limpet.toml").exists()
     run(tmp_path, "init", *options, "--framing", "csv", "--baud", 57600)
@@ -277,8 +278,18 @@ def test_noise_never_crashes_it(data: bytes, channels: int) -> None:
 
 
 def test_a_port_that_cannot_be_opened_is_a_source_error(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="cannot be opened"):
+    with pytest.raises(SourceError, match="none: is not there; is the device plugged in"):
         _sensors.listen(str(tmp_path / "none"), [9600], NAMES, 0.1)
+
+
+def test_a_port_that_a_daemon_reads_is_left_alone(tmp_path: Path) -> None:
+    options = config.fill(serial.Config, {"port": str(tmp_path / "board"), "channels": ["a"]}, "s", tmp_path, [])
+    assert options is not None
+    with Board(tmp_path / "board") as board, serial.open(options, Counter()) as blocks:
+        with pytest.raises(SourceError, match="board: is in use by another program"):
+            _sensors.listen(str(tmp_path / "board"), [9600], NAMES, 0.1)
+        board.send(b"1\n2\n3\n")
+        assert sum(len(block.values) for block in (next(blocks), next(blocks))) >= 2
 
 
 # --- what is written

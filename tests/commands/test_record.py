@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from limpet import cli
+from limpet import cli, config
 from limpet.recordings import folder
 from limpet.reporters import mqtt
 from recordings.test_folder import recording
@@ -115,6 +115,8 @@ def test_a_source_is_recorded_with_times_units_and_one_label(tmp_path: Path) -> 
         (["--source", "imv"], "no source 'imv' (did you mean 'imu'?)"),
         (["--mqtt"], "has no table [mqtt]"),
         (["--port", "x"], "--channels: missing"),
+        (["--channels", "a,b"], "--channels: needs --port. With a configuration, its source has this setting"),
+        (["nowhere.toml"], "nowhere.toml: there is no such file"),
         (["--output", "damaged"], "recordings.json could not be read"),
     ],
     ids=str,
@@ -139,6 +141,17 @@ def test_a_folder_that_cannot_be_made_is_named_with_the_reason(tmp_path: Path) -
     played(tmp_path)
     wanted = tmp_path / "imu.csv"
     assert run(tmp_path, "--output", wanted, code=1) == f"limpet: {wanted}: File exists\n"
+
+
+def test_without_a_configuration_record_names_both_ways(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(config, "_SYSTEM", tmp_path / "etc.toml")
+    assert cli.main(["record"]) == 78
+    assert (
+        "Run: limpet init. Or name the board: --port /dev/ttyUSB0 --channels ax,ay,az" in capsys.readouterr().err
+    )
 
 
 def test_an_error_of_the_source_is_said_and_leaves_no_recording(tmp_path: Path) -> None:

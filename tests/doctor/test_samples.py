@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,6 +15,7 @@ from limpet import config
 from limpet.doctor import running_daemon, samples
 from limpet.doctor.installation import Installation
 from limpet.errors import LimpetError
+from limpet.sources import serial
 from support.patients import only
 from support.ptys import Board
 
@@ -94,3 +96,15 @@ def test_what_a_daemon_sends_can_be_anything(data: bytes) -> None:
     except LimpetError:
         return
     assert all(isinstance(one.pipeline, str) for one in states)
+
+
+def test_a_port_in_use_is_not_the_boards_fault(tmp_path: Path) -> None:
+    found = installation(tmp_path)
+    assert found.config is not None
+    table = found.config.sources["node"]
+    options = config.fill(serial.Config, table.options, "sources.node", tmp_path, [])
+    assert options is not None
+    with Board(tmp_path / "node"), serial.open(options, Counter()):
+        (finding,) = samples.samples(found)
+    assert finding.what == f"node: {tmp_path}/node: is in use by another program"
+    assert finding.fix == f"stop the other program; `sudo fuser -v {tmp_path}/node` names it"

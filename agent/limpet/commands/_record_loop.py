@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from limpet import terminal
 from limpet.errors import SourceError
 from limpet.recorder import screen
+from limpet.sources.serial import IN_USE
 from limpet.untrusted import printable
 
 if TYPE_CHECKING:
@@ -30,7 +31,6 @@ _LINES = 5.0
 """Seconds from one line to the next where there is no terminal."""
 _SILENCE = 60.0
 """Seconds without any sample after which there will be none."""
-_BUSY = "in use by another program"
 _STOP = "sudo systemctl stop limpet"
 
 
@@ -73,7 +73,7 @@ class Run:
         away = self._session.away or ""
         if self._session.started:
             return
-        if _BUSY in away:
+        if away.endswith(IN_USE):
             raise SourceError(f"{away}. If the Limpet daemon reads it, stop the daemon. Run: {_STOP}")
         if waited > _SILENCE:
             raise SourceError(f"no sample in {_SILENCE:.0f} s: {away or 'the source sends nothing'}")

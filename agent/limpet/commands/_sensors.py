@@ -10,6 +10,7 @@ import serial
 from serial.tools import list_ports
 
 from limpet.errors import SourceError
+from limpet.sources import serial as serial_source
 from limpet.sources._recognition import NO_TEXT, NOTHING, describe, recognise
 
 if TYPE_CHECKING:
@@ -95,16 +96,16 @@ def _alternatives(words: Sequence[str]) -> str:
 def read(port: str, baud: int, seconds: float, enough: int) -> tuple[bytes, list[tuple[float, int]]]:
     """Return what comes within so many seconds, about ``enough`` bytes at most, and when how many were there.
 
-    ``SourceError`` if the port cannot be opened.
+    ``SourceError`` if the port cannot be opened, or if another program reads it: each would get half of the bytes.
     """
     data, times = bytearray(), []
     begin = time.monotonic()
     try:
-        with serial.serial_for_url(port, baudrate=baud, timeout=0.05) as line:
+        with serial.serial_for_url(port, baudrate=baud, timeout=0.05, exclusive=True) as line:
             while (at := time.monotonic() - begin) < seconds and len(data) < enough:
                 if came := line.read(max(1, line.in_waiting)):
                     data += came
                     times.append((at, len(data)))
     except (OSError, ValueError) as error:
-        raise SourceError(f"{port}: cannot be opened: {error}") from error
+        raise SourceError(f"{port}: {serial_source.reason(error)}") from error
     return bytes(data), times

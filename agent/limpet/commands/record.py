@@ -139,6 +139,7 @@ def _wanted(arguments: argparse.Namespace) -> tuple[Wanted, Assignment, MqttLabe
         if arguments.config or arguments.source or arguments.mqtt:
             raise ConfigError(["--port: records without a configuration; leave out FILE, --source and --mqtt"])
     else:
+        _refuse_board(arguments)
         found = config.read(arguments.config or config.usual())
         name = _source(found, arguments.source)
         source, folders = found.sources[name], found.folders
@@ -157,6 +158,27 @@ def _wanted(arguments: argparse.Namespace) -> tuple[Wanted, Assignment, MqttLabe
         size=arguments.max_bytes,
     )
     return wanted, assignment, mqtt
+
+
+def _refuse_board(arguments: argparse.Namespace) -> None:
+    """Refuse options of a board beside a configuration, and a folder without one. ``ConfigError``."""
+    of_board = {
+        "--channels": arguments.channels,
+        "--baud": arguments.baud,
+        "--framing": arguments.framing,
+        "--rate": arguments.rate,
+    }
+    if problems := [
+        f"{option}: needs --port. With a configuration, its source has this setting"
+        for option, value in of_board.items()
+        if value
+    ]:
+        raise ConfigError(problems)
+    if arguments.config is None and not config.usual().exists():
+        what = f"there is no limpet.toml in this folder, and no {config.usual()}"
+        raise ConfigError(
+            [f"{what}. Run: limpet init. Or name the board: --port /dev/ttyUSB0 --channels ax,ay,az"]
+        )
 
 
 def _source(found: config.Config, name: str | None) -> str:

@@ -18,6 +18,7 @@ from limpet.inference import needs
 from limpet.inference.planning import plan_source, source_plugin
 from limpet.inference.reader import Expected, Reader
 from limpet.isolation import confined
+from limpet.sources.serial import IN_USE
 from limpet.untrusted import reading
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _of_daemon(config: Config, states: dict[str, PipelineState]) -> Iterator[Fin
             yield ok("samples", f"{pipeline.source}: the running daemon has {known.results:,} results of {name}")
         elif known.state in {"waiting", "failed"}:
             what = f"{pipeline.source}: {name} is {known.state}: {known.reason}"
-            yield bad("samples", what, _WHY, _fix(pipeline.source))
+            yield bad("samples", what, _WHY, _fix(pipeline.source, known.reason))
         else:
             yield skip("samples", f"{pipeline.source}: {name} is {known.state} in the running daemon")
 
@@ -102,7 +103,9 @@ def _of_daemon(config: Config, states: dict[str, PipelineState]) -> Iterator[Fin
 _WHY = "without samples there are no results"
 
 
-def _fix(source: str) -> str:
+def _fix(source: str, away: str = "") -> str:
+    if away.endswith(IN_USE):
+        return f"stop the other program; `sudo fuser -v {away.split(': ')[0]}` names it"
     return f"correct [sources.{source}], or the board; `limpet init` recognises what a board sends"
 
 
@@ -121,7 +124,7 @@ def _of_source(config: Config, name: str) -> Finding:
     except confined.LostError as error:
         return bad("samples", f"{name}: reading it ends with: {error}", _WHY, _fix(name))
     if heard.away:
-        return bad("samples", f"{name}: {heard.away}", _WHY, _fix(name))
+        return bad("samples", f"{name}: {heard.away}", _WHY, _fix(name, heard.away))
     if not heard.samples:
         return warn("samples", f"{name}: no sample in {heard.seconds:.0f} s", _WHY, _fix(name))
     channels = f" of {len(plan.spec.channels)} channels" if plan.spec.channels else ""

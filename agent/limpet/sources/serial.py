@@ -85,11 +85,12 @@ _PARITIES = {
     "mark": serial.PARITY_MARK,
     "space": serial.PARITY_SPACE,
 }
+IN_USE = "is in use by another program"
 REASONS = {
     errno.ENOENT: "is not there; is the device plugged in?",
     errno.EACCES: "may not be opened by this user; on most systems the group dialout may",
-    errno.EAGAIN: "is in use by another program",
-    errno.EBUSY: "is in use by another program",
+    errno.EAGAIN: IN_USE,
+    errno.EBUSY: IN_USE,
 }
 PerChannel: TypeAlias = float | list[float]
 
@@ -294,7 +295,7 @@ def _connect(config: Config) -> Any:
             port.rts = config.rts
         port.open()
     except (OSError, ValueError, termios.error) as error:
-        raise SourceError(f"{config.port}: {_reason(error)}") from error
+        raise SourceError(f"{config.port}: {reason(error)}") from error
     _keep_alive(port)
     return port
 
@@ -308,7 +309,7 @@ def _keep_alive(port: Any) -> None:
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """Return what a person can do something about, where we know it, instead of pyserial's words."""
     known = REASONS.get(error.errno or 0) if isinstance(error, OSError) else None
     return known or str(error)
