@@ -105,7 +105,7 @@ _WHY = "without samples there are no results"
 
 def _fix(source: str, away: str = "") -> str:
     if away.endswith(IN_USE):
-        return f"stop the other program; `sudo fuser -v {away.split(': ')[0]}` names it"
+        return f"stop the other program; `sudo fuser -v {away.removesuffix(': ' + IN_USE)}` names it"
     return f"correct [sources.{source}], or the board; `limpet init` recognises what a board sends"
 
 
