@@ -110,6 +110,15 @@ def test_other_units_give_the_same_scores() -> None:
     )
 
 
+@pytest.mark.parametrize("value", [0.0, 20.5, -65535.0])
+def test_a_machine_at_rest_is_normal_and_a_change_is_not(value: float) -> None:
+    windows = np.full((200, 3), value, np.float32)
+    threshold = _mahalanobis.threshold(windows, 0.001, 4)
+    normal = _mahalanobis.fit(windows)
+    assert (normal.distances(windows) < threshold).all()
+    assert (normal.distances(windows + np.float32(0.01 * abs(value) + 0.01)) >= threshold).all()
+
+
 @pytest.mark.parametrize("share", [0.0, 0.03, 0.08])
 def test_anomalies_in_the_learning_time_are_found_later_all_the_same(share: float) -> None:
     windows = noise(3000, 4)

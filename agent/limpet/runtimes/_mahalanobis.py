@@ -27,6 +27,8 @@ _GROSS = 2.0
 """Windows farther away than so many times the distance that 90 % keep do not count for the threshold."""
 _REST = 1e-3
 """Spread of a channel at rest, as a share of its value."""
+_NEAR = 1.0
+"""The threshold is at least this distance. Windows that never change are all at 0, and 0 is no anomaly."""
 _QUARTILES = 1.349
 """Between the quartiles of a normal distribution, in standard deviations."""
 _LARGEST = 1e30
@@ -85,7 +87,7 @@ def threshold(windows: FloatArray, false_alarms: float, folds: int) -> float:
         distances[part == number] = fit(windows[part != number]).distances(windows[part == number])
     distances.sort()
     counted = distances[distances <= _GROSS * distances[int(_KEEP * len(distances)) - 1]]
-    return float(np.quantile(counted, 1.0 - false_alarms))
+    return max(_NEAR, float(np.quantile(counted, 1.0 - false_alarms)))
 
 
 def _center_and_spread(windows: FloatArray) -> tuple[Doubles, Doubles]:
