@@ -347,6 +347,7 @@ def test_commands_over_mqtt_set_labels_and_are_answered(tmp_path: Path) -> None:
             with caller(broker.port, device="press") as operator:
                 assert operator.call("label", label="walk")["result"] == {"label": "walk"}
                 assert "'run' is not one of sit, walk" in operator.call("label", label="run")["error"]
+                assert 'label.label is "a b"; use letters' in operator.call("label", label="a b")["error"]
                 for bad in (b'{"label":"../x"}', b"\xff{", b"[" * 5000, b"{}", b'{"label":1}'):
                     assert not operator.call("label", bad)["ok"]
                 assert operator.call("label", label=None)["ok"]

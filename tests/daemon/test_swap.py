@@ -258,17 +258,17 @@ def test_a_bad_newer_bundle_does_not_keep_changed_options_from_the_version_that_
 ) -> None:
     store = tmp_path / "state" / "models"
     store.mkdir(parents=True)
-    made(store, "single", 1, plain, **vectors(0))
+    made(store, "single", 0, plain, **vectors(0))
     text = SINGLE.format(model="", options="").replace("models/", "single")
     with daemon(configured(tmp_path, text)) as running, counting(board, 200):
         lines.wait_results("single", 20)
         made(store, "single", 2, plus_five, **vectors(4))
         change(running, tmp_path, text + "every = 2\n")
-        assert lines.wait_event("single", "swap_failed").startswith("single 2 is not used, single 1 goes on")
-        assert lines.wait_event("single", "swapped") == "single 1 on cpu took over"
+        assert lines.wait_event("single", "swap_failed").startswith("single 2 is not used, single 0 goes on")
+        assert lines.wait_event("single", "swapped") == "single 0 on cpu took over"
         (why,) = lines.events("single", "passed_over")
         assert why.startswith("single-2.limpet: wrong outputs")
-        assert why.endswith("; runs single-1.limpet")
+        assert why.endswith("; runs single-0.limpet")
         lines.wait_results("single", 20)
         running.stop()
     last, before = lines.results("single")[-1], lines.results("single")[-2]

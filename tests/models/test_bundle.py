@@ -53,6 +53,14 @@ def test_labels_and_golden_vectors_may_be_absent(path: Path, cache: Path) -> Non
     assert (bundle.labels, bundle.golden) == ((), None)
 
 
+def test_a_cache_that_cannot_be_made_names_the_setting(path: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(
+        DeployError, match=r"motion-3.limpet cannot be unpacked into .*/file/cache: .*Set device.state"
+    ):
+        load(bundles.bundle(path, {"model.tflite": MODEL}), tmp_path / "file" / "cache")
+
+
 def test_a_signature_is_carried(path: Path, cache: Path) -> None:
     head = bundles.manifest({"model.tflite": MODEL})
     bundles.zipped(path, [("manifest.json", head), ("model.tflite", MODEL), ("signature", b"\x01\x02")])

@@ -48,7 +48,7 @@ def recorded(path: Path, made: Session) -> list[Recording]:
     ("limits", "samples", "why"),
     [
         ({"samples": 120}, 120, "120 samples are recorded"),
-        ({"seconds": 0.5}, 50, "0.5 seconds are recorded"),
+        ({"seconds": 0.5}, 50, "Recorded 0.5 s"),
         ({"size": 200}, 11, "The limit of 200 bytes is reached"),
     ],
     ids=str,

@@ -210,7 +210,11 @@ def _unpack(path: Path, archive: zipfile.ZipFile, name: str, members: Mapping[st
     target = cache / (wanted + Path(name).suffix)
     if state_files.is_regular(target) and digest(target) == wanted:
         return target
-    cache.mkdir(parents=True, exist_ok=True)
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        what = f"{path.name} cannot be unpacked into {cache}: {error.strerror}"
+        raise DeployError(f"{what}. Set device.state to a folder that this user can write to") from error
     # A worker may unpack the same bundle for two pipelines at once, in a thread each.
     temporary = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}")
     try:

@@ -22,6 +22,7 @@ from limpet.delivery.mqtt.incoming_commands import IncomingCommands
 from limpet.delivery.mqtt.negotiation import Negotiation
 from limpet.delivery.mqtt.settings import client_id
 from limpet.errors import LimpetError, TransportError, UnreadableError
+from limpet.problems.form import of_json
 from limpet.recordings.label_command import SetLabel
 from limpet.untrusted import reading
 
@@ -151,7 +152,10 @@ class MqttLabels:
         if len(payload) > LARGEST:
             raise UnreadableError(f"the payload has {len(payload)} bytes; {LARGEST} is the limit")
         with reading("the payload"):
-            label = msgspec.json.decode(payload, type=SetLabel).label or ""
+            try:
+                label = msgspec.json.decode(payload, type=SetLabel).label or ""
+            except msgspec.ValidationError:
+                raise UnreadableError(of_json(payload, SetLabel, LABEL)) from None
         if label and self._allowed and label not in self._allowed:
             raise UnreadableError(f"the label {label!r} is not one of {', '.join(self._allowed)}")
         return label

@@ -162,7 +162,7 @@ class Session:
         """Make samples durable, and see whether a limit is reached. To be called several times a second."""
         wanted = self._wanted
         if self._live and wanted.seconds and self.elapsed >= wanted.seconds + 0.2:  # samples may be late
-            self.end(f"{wanted.seconds:g} seconds are recorded.")
+            self.end(f"Recorded {wanted.seconds:g} s.")
         if self.take is None or monotonic() - self._synced < SYNC:
             return
         self._synced = monotonic()
@@ -325,7 +325,7 @@ class Session:
         if wanted.seconds:
             count = int(np.searchsorted(seconds, wanted.seconds - self._seconds_before))
             if count < len(seconds):
-                self.end(f"{wanted.seconds:g} seconds are recorded.")
+                self.end(f"Recorded {wanted.seconds:g} s.")
         if wanted.samples and self.samples + count >= wanted.samples:
             count = wanted.samples - self.samples
             self.end(f"{wanted.samples:,} samples are recorded.")

@@ -174,4 +174,4 @@ class Revisions:
 
 def _named(revision: Revision) -> str:
     model = revision.pipeline.model
-    return f"{model.name} {model.version}" if model.version else model.path.name
+    return model.path.name if model.path.suffix == ".tflite" else f"{model.name} {model.version}"

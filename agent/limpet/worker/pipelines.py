@@ -345,7 +345,9 @@ class Pipelines:
 def _described(pipeline: Pipeline) -> str:
     """Say what took over."""
     manifest = pipeline.plan.bundle.manifest
-    version = f" {manifest.version}" if manifest.version else ""
+    version = (
+        f" {manifest.version}" if manifest.members else ""
+    )  # a bare model has none; 0 is a version of a bundle
     return f"{manifest.name}{version} on {pipeline.model.delegate}"
 
 
