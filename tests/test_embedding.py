@@ -61,7 +61,7 @@ def test_a_version_that_does_not_work_gives_way_and_the_log_says_why(
     with Pipeline.from_config(configured, "motion") as pipeline:
         results = list(pipeline)
     assert [(one.version, one.sample) for one in results] == [(1, 0), (1, 1), (1, 2)]
-    assert "pipeline motion: passed over motion-2.limpet: " in caplog.text
+    assert "pipeline motion: skipped motion-2.limpet: " in caplog.text
 
 
 def test_what_cannot_run_is_an_error_that_says_why(configured: Path) -> None:

@@ -28,7 +28,7 @@ def found(path: Path, text: str) -> list[str]:
         ("# A page\n\nLimpet mends it.\n", ['3: "mends": use fix, repair']),
         ("Whoever reads it.\n", ['1: "Whoever": use a person who, each client that']),
         (f"{LONG}.\n", ['1: 26 words, at most 25: "one two three four five six seven eight ..."']),
-        ("| a | b |\n| --- | --- |\n| it is is | c |\n", ['3: "is is": a word stands twice']),
+        ("| a | b |\n| --- | --- |\n| it is is | c |\n", ['3: "is is": a repeated word']),
         ("```sh\nmend it it\n```\n", []),
         (f"`{LONG}` is one word, and so is https://x.example/mend.\n", []),
         ("A first sentence. And a second.\n\nA third one!\n", []),

@@ -1,4 +1,4 @@
-"""The keys of a configuration's structs: what the code and the string below each field say of them."""
+"""The keys of a configuration's structs, from the code and the string below each field."""
 
 from __future__ import annotations
 

@@ -97,7 +97,7 @@ def findings(texts: Sequence[Text]) -> Iterator[Finding]:
             for match in pattern.finditer(text.text):
                 yield Finding(text.path, text.line, f'"{match[0]}": use {use}')
         for match in _DOUBLED.finditer(text.text) if text.kind in STRICT else ():
-            yield Finding(text.path, text.line, f'"{match[0]}": a word stands twice')
+            yield Finding(text.path, text.line, f'"{match[0]}": a repeated word')
         for sentence in sentences(text.text) if text.kind in STRICT else ():
             if (count := count_words(sentence)) > LONGEST:
                 start = " ".join(sentence.split()[:8])

@@ -22,7 +22,7 @@ EX_USAGE = 2
 """As of every program that parses its command line with argparse."""
 EX_CONFIG = 78
 EX_CLOSED = 141
-"""What a shell says of a program that SIGPIPE ended."""
+"""The exit status that a shell reports for a program that SIGPIPE ended."""
 
 
 def run(commands: Any, argv: Sequence[str], **defaults: Any) -> int:

@@ -130,7 +130,7 @@ def overview(commands: Any) -> str:
 
 
 class _Line(NamedTuple):
-    """What the list says of a command."""
+    """The description of a command in the list."""
 
     help: str
     group: str

@@ -482,7 +482,7 @@ def _unfit_for_folder(name: str, names: Iterable[str]) -> str:
 def _unknown(name: str, value: Any) -> str:
     """Return what is wrong with a name that no table of a configuration has."""
     if not isinstance(value, dict):
-        return f"{name}: unknown key; keys stand in tables, as [device]"
+        return f"{name}: unknown key; keys belong in tables such as [device]"
     hint = suggest(name, TABLES)
     if "did you mean" not in hint:
         hint = f'; a reporter of another package is [reporters.NAME] with kind = "{name}"'

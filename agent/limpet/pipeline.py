@@ -130,7 +130,7 @@ class Pipeline(Generic[T]):
         """Open the pipeline ``name`` of a configuration file, to be iterated over in this process.
 
         ``ConfigError`` has all that is wrong with the file. ``LimpetError`` says why the pipeline cannot run. A
-        version in the store that does not work is passed over as in the daemon, with a warning in the log.
+        version in the store that does not work is skipped as in the daemon, with a warning in the log.
         """
         config = pins.read_config(path)
 
@@ -144,7 +144,7 @@ class Pipeline(Generic[T]):
             source = plan_source(sources_alone(config, [wanted]), wanted)
             core, runs = first_that_works(config, name, opened)
         for why in runs.passed_over:
-            log.warning("pipeline %s: passed over %s", name, why)
+            log.warning("pipeline %s: skipped %s", name, why)
         made: Pipeline[Any] = cls.__new__(cls)
         with ExitStack() as stack:
             stack.push(core)

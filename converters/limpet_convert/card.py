@@ -16,7 +16,7 @@ UNSAID = "Not stated by its maker."
 
 
 def markdown(project: Project, comparison: Comparison | None, provenance: dict[str, Any]) -> str:
-    """Return the card; what the project file leaves out is said to be left out."""
+    """Return the card. It names what the project file leaves out."""
     bundle, card = project.bundle, project.card
     lines = [
         f"# {bundle.name}, version {bundle.version}",
@@ -39,7 +39,7 @@ def markdown(project: Project, comparison: Comparison | None, provenance: dict[s
 
 @dataclass(frozen=True)
 class Said:
-    """What the maker of a bundle says of a ready-made model. ``golden``: what its golden vectors were made of."""
+    """The description of a ready-made model by its author. ``golden``: what its golden vectors were made of."""
 
     purpose: str
     limits: str

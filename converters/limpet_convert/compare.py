@@ -139,7 +139,7 @@ class _Judge(Protocol):
         """Return what the outputs are worth, on the chosen windows."""
 
     def agreement(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> float:
-        """Return the share of what is said that both say."""
+        """Return the share of detections on which both agree."""
 
     def changes(self, exact: Sequence[FloatArray], other: Sequence[FloatArray]) -> list[dict[str, Any]]:
         """Return which labels turned into which, most often first."""

@@ -182,7 +182,7 @@ def size(path: Path) -> int:
 
 
 def _tflite(path: Path) -> Facts:
-    model_file.read(path)  # Refuses what is damaged: the schema's own reader takes all offsets for good.
+    model_file.read(path)  # Refuses damaged files: the schema's own reader does not check offsets.
     graph = Graph(path.read_bytes())
     names = {v: k.lower() for k, v in vars(graph.schema.TensorType).items() if not k.startswith("_")}
     tensors = graph.subgraph.tensors

@@ -278,8 +278,8 @@ def _beside(path: Path, location: str) -> Path:
     target = folder / wanted
     if not location or "\0" in location or wanted.is_absolute() or ".." in wanted.parts:
         raise ConvertError(
-            f"{path}: its data are said to be at {location!r}, outside its folder; they are not read"
+            f"{path}: its data have the location {location!r}, outside its folder; they are not read"
         )
     if not target.is_file() or target.resolve() != target:
-        raise ConvertError(f"{path}: its data are said to be at {location!r}, where no plain file is")
+        raise ConvertError(f"{path}: its data have the location {location!r}, where no plain file is")
     return target

@@ -267,7 +267,7 @@ def _disagreements(bundle: Bundle, data: Data | None) -> list[str]:
     if bundle.edgetpu and bundle.variant != "int8":
         problems.append('bundle.edgetpu: the Edge TPU takes int8 throughout; say variant = "int8"')
     if len(set(bundle.labels)) < len(bundle.labels):
-        problems.append("bundle.labels: one is there twice; each output needs its own name")
+        problems.append("bundle.labels: a label appears twice; each output needs its own name")
     if bundle.task == "anomaly" and bundle.decoder.get("kind") != "anomaly":
         problems.append('bundle.decoder: an anomaly task needs kind = "anomaly" and its threshold')
     if bundle.task == "detect":

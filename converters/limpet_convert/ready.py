@@ -1,7 +1,7 @@
 """A bundle from a ready-made ``.tflite`` model, without a project file.
 
-What the file says of itself (labels, normalisation, text) is taken; options say the rest. The plan is the device's
-own, so that what ``limpet check`` would refuse is refused here.
+The file's metadata (labels, normalisation, text) are used; options say the rest. The plan is the device's own, so
+everything that ``limpet check`` would refuse is refused here.
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ def bundle(path: Path, wanted: Wanted, folder: Path, signer: Signer | None) -> t
 
 @contextmanager
 def _told_of(path: Path) -> Iterator[None]:
-    """Say of the model's file what the device says of its unpacked copy."""
+    """Return the description of the model's file as the device gives it for its unpacked copy."""
     try:
         yield
     except ModelError as error:
@@ -173,7 +173,7 @@ def _manifest(described: Bundle, wanted: Wanted, labels: Sequence[str]) -> Manif
 
 
 def _input(tensor: TensorInfo, inputs: Mapping[str, InputValue], wanted: Wanted) -> TensorInfo:
-    """Return what an input gets: what ``inputs`` says of it, else all ``channels``."""
+    """Return what an input gets: its entry in ``inputs``, else all ``channels``."""
     value = inputs.get(tensor.name, wanted.channels)
     if isinstance(value, UnwindowedInput):
         return replace(tensor, channels=[], state=value.state, constant=value.constant)

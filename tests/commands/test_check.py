@@ -237,7 +237,7 @@ def test_windows_that_overlap_are_reported_for_a_model_with_state(
     ("more", "status", "says"),
     [
         ('delegates = ["edgetpu", "cpu"]', 0, "not here: edgetpu: libedgetpu.so.1 is not installed"),
-        ('delegates = ["edgetpu"]\nrequire = 0.5', 78, "with `require` the CPU does not stand in"),
+        ('delegates = ["edgetpu"]\nrequire = 0.5', 78, "with `require`, Limpet does not fall back to the CPU"),
     ],
 )
 def test_accelerators_that_are_not_here_are_reported(

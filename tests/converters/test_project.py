@@ -62,7 +62,7 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"bundle": {"labels": []}}, "bundle.labels: missing"),
-        ({"bundle": {"labels": ["a", "a"]}}, "bundle.labels: one is there twice"),
+        ({"bundle": {"labels": ["a", "a"]}}, "bundle.labels: a label appears twice"),
         ({"bundle": {"task": "anomaly"}}, "bundle.decoder: an anomaly task needs"),
         ({"bundle": {"task": "detect"}}, 'bundle.decoder: a detection task needs kind = "detect"'),
         ({"bundle": {"task": "detect"}}, "data.targets: a detection task needs a .jsonl file"),

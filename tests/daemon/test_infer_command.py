@@ -214,8 +214,8 @@ def test_guests_leave_results_and_figures_as_they_are(
     [
         (b'{"pipeline": "press"}', "infer.windows is missing; use "),
         (b'{"pipeline": "boiler", "windows": {"shape": [1, 3], "values": [1, 2, 3]}}', "no pipeline 'boiler'"),
-        (b'{"pipeline": "press", "windows": {"shape": [1, 3], "values": [1, 2]}}', "2 numbers are there"),
-        (b'{"pipeline": "press", "windows": {"shape": [1, 3], "data": "AAAA"}}', "3 bytes of float32 are there"),
+        (b'{"pipeline": "press", "windows": {"shape": [1, 3], "values": [1, 2]}}', "2 numbers were sent"),
+        (b'{"pipeline": "press", "windows": {"shape": [1, 3], "data": "AAAA"}}', "3 bytes of float32 were sent"),
         (b'{"pipeline": "press", "windows": {"shape": [1, 4], "values": [1, 2, 3, 4]}}', "has shape [1, 3]"),
         (
             b'{"pipeline": "press", "windows": {"shape": [0, 3], "values": []}}',

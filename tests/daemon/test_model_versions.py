@@ -68,7 +68,7 @@ def test_a_new_bundle_is_taken_on_sighup_and_a_damaged_newer_one_is_passed_over(
         assert running.pid_of("left") == worker
         said = check(path)
         assert "left -> motion 2 on cpu" in said
-        assert re.search(r"one: warning: passed over .*motion-3\.limpet", said)
+        assert re.search(r"one: warning: skipped .*motion-3\.limpet", said)
         running.stop()
         assert not missing(consumer.results("one"))
         running.start()
@@ -157,7 +157,7 @@ def test_a_newer_bundle_that_cannot_run_here_takes_down_no_older_one_not_even_at
         assert re.search(r"motion-2\.limpet: .*; runs motion-1\.limpet", reason)
         said = check(path)
     assert "one: left -> motion 1 on cpu" in said
-    assert re.search(r"one: warning: passed over motion-3\.limpet: .*of the future", said)
+    assert re.search(r"one: warning: skipped motion-3\.limpet: .*of the future", said)
 
 
 def test_file_names_of_the_store_reach_no_message_unchecked(

@@ -455,6 +455,6 @@ def test_a_version_that_gives_wrong_outputs_does_not_run_at_a_start_either(
         found = inspect(config.read(path))
         assert not found.problems
         assert found.lines[0] == "single: line -> single 1 on cpu"
-        assert found.lines[1].startswith("single: warning: passed over single-2.limpet: wrong outputs")
+        assert found.lines[1].startswith("single: warning: skipped single-2.limpet: wrong outputs")
         assert running.stop() == 0
     assert {one["version"] for one in lines.results("single")} == {1}

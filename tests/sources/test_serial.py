@@ -333,7 +333,7 @@ def test_describe_says_what_cannot_be_right(options: dict[str, Any], problem: st
     ("options", "problem"),
     [
         ({"channels": []}, "channels is an empty list; use a list of texts with at least 1 entry"),
-        ({"channels": ["a", "a"]}, "channels: a name stands twice"),
+        ({"channels": ["a", "a"]}, "channels: a name appears twice"),
         ({"channels": ["a", "time_us"]}, "channels: 'time_us' is the name of a node's counter"),
         ({"scale": [1, 2, 3]}, "scale: has 3 numbers for 2 channels"),
         ({"range": [1]}, "range: expected [low, high], or 2 such pairs"),

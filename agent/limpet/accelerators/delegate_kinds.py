@@ -1,4 +1,4 @@
-"""The delegates that Limpet knows by name, and what a configuration may say of one. No I/O, no numpy."""
+"""The delegates that Limpet knows by name, and which options a configuration may give them. No I/O, no numpy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What ``limpet inspect`` says of a model: a value with all of it, and the lines for a person. No I/O."""
+"""The report of ``limpet inspect`` on a model: a value with all facts, and the lines for a person. No I/O."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def inspect(path: Path, bundle: Bundle) -> ModelReport:
 
 
 def _of_another_runtime(path: Path, bundle: Bundle) -> ModelReport:
-    """Return what a runtime other than TFLite says of its model: it has no ops that are known here."""
+    """Return the report of a runtime other than TFLite about its model: it has no ops that are known here."""
     content = bundle.model.read_bytes()
     manifest = bundle.manifest
     problems: list[str] = []

@@ -135,7 +135,7 @@ def rows_of(wanted: Config) -> list[Row]:
 
 
 def _moment(seconds: float) -> datetime:
-    """Return a Unix time. Anybody who can write to the store chooses it, so it may be no date at all."""
+    """Return a Unix time. Anyone who can write to the store chooses it, so it may be no date at all."""
     return datetime.fromtimestamp(min(max(0, int(seconds)), _LATEST), timezone.utc)
 
 

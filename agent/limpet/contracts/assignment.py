@@ -74,7 +74,7 @@ class PipelineOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     deadline: Positive = 10.0
     """Seconds without progress after which the worker is killed and started again."""
     require: Share = 0.0
-    """Share of the model's multiply-adds that must run on a delegate. If it is set, the CPU does not stand in.
+    """Share of the model's multiply-adds that must run on a delegate. If set, there is no fallback to the CPU.
     Example: `0.95`."""
     least_speed: Annotated[float, Meta(ge=0)] = 1.0
     """How many times as fast as the CPU a delegate must be."""

@@ -133,7 +133,7 @@ class AcceleratorHealth(msgspec.Struct, kw_only=True):
 class DeviceHealth(msgspec.Struct, kw_only=True):
     """Health of the device, on ``health``, retained. Values that this machine cannot measure are null.
 
-    ``cpu_share`` is that of all cores since the message before. ``pss_mb`` is that of the supervisor and all its
+    ``cpu_share`` is that of all cores since the previous message. ``pss_mb`` is that of the supervisor and all its
     children. ``temperature_c`` is that of the hottest thermal zone. ``throttled``: a cooling device is active.
     ``reporters`` has for each reporter, by name, its ``kind`` and its own figures: outbox depth and oldest age,
     reconnects, shed messages. ``waiting`` counts messages that it has not taken from the bus, ``missed`` those

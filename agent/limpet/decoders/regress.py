@@ -72,7 +72,7 @@ def open(config: Config, spec: Spec) -> Regress:
         raise ValueError(f"there are {len(names)} names for the {count} numbers that the model gives")
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
-        raise ValueError(f"the name {twice[0]!r} is there twice; set names")
+        raise ValueError(f"the name {twice[0]!r} appears twice; set names")
     return Regress(config, names, spec)
 
 

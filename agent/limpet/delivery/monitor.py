@@ -48,7 +48,7 @@ class Monitor:
 
     @property
     def watched(self) -> bool:
-        """Whether anybody watches."""
+        """Whether anyone watches."""
         return bool(self._watches)
 
     def append(self, event: EventMessage) -> None:

@@ -205,7 +205,7 @@ class _Queue:
         return not self._lines
 
     def fill(self, messages: Iterable[Shown], now: float) -> None:
-        """Add messages, or count them as missed. What was missed is said as soon as there is room again."""
+        """Add messages, or count them as missed. The count is sent as soon as there is room again."""
         self._missed += self._watch.newly_missed()
         if self._missed and len(self._lines) < MOST_BYTES // 2:
             missed, self._missed = self._missed, 0

@@ -211,7 +211,7 @@ class Reporters:
             )
 
     def _remove(self, name: str) -> None:
-        """Close a reporter for good. What it did not take from the bus is lost, and is logged."""
+        """Close a reporter, never to open it again. What it did not take from the bus is lost, and is logged."""
         consumer = self._consumers.pop(name)
         self._close(consumer)
         if lost := self._bus.close(consumer.cursor):

@@ -28,7 +28,7 @@ class Rollout(msgspec.Struct, frozen=True):
     """What is known of each pipeline from this run of the daemon.
 
     ``running``: what it runs. It goes on with that if no model that it should run is sound.
-    ``failed``: by SHA-256, why a model did not work on this device. It is passed over if there is another one.
+    ``failed``: by SHA-256, why a model did not work on this device. It is skipped if there is another one.
     """
 
     running: dict[str, PipelineAssignment] = {}

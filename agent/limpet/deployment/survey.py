@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MOST_AT_ONCE = 4
 """Files that are examined at the same time."""
 MOST_DAMAGED = 32
-"""Damaged versions of a model that are passed over. Lower ones are not examined."""
+"""Damaged versions of a model that are skipped. Lower ones are not examined."""
 
 
 class Survey:

@@ -85,7 +85,7 @@ class Machine(SystemFiles):
             return ""
 
     def uevent(self, device: Path) -> dict[str, str]:
-        """Return what the kernel says of a device: ``DRIVER``, ``PCI_ID``, ``OF_COMPATIBLE_0`` and more."""
+        """Return the kernel's facts about a device: ``DRIVER``, ``PCI_ID``, ``OF_COMPATIBLE_0`` and more."""
         lines = (line.partition("=") for line in self.text(device / "uevent").splitlines())
         return {key: value for key, _, value in lines}
 

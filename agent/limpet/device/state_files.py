@@ -93,7 +93,7 @@ def is_irregular(path: Path) -> bool:
 
 
 def shared(path: Path) -> bool:
-    """Whether a file has other names, as hard links: what is done to it is done to somebody else's file."""
+    """Whether a file has other names, as hard links: what is done to it is done to someone else's file."""
     return is_regular(path) and path.lstat().st_nlink > 1
 
 
@@ -226,7 +226,7 @@ def give_to_owner(folder: Path) -> None:
 
 
 def become_owner(folder: Path) -> None:
-    """If root runs this, go on as the owner of a folder for good: that user may have put links into it.
+    """If root runs this, become the owner of a folder until the end: that user may have put links into it.
 
     Nothing of root stays, not even the right to send a signal to a process of root.
     """

@@ -172,10 +172,10 @@ def _rung(
 ) -> tuple[PipelineFound, list[str]]:
     """Return a pipeline on one rung of its ladder, and warnings. ``LimpetError`` says why it does not run.
 
-    As the daemon does, this passes over versions that do not work, if there is a lower one that does.
+    As the daemon does, this skips versions that do not work, if there is a lower one that does.
     """
     made, one = first_that_works(config, name, lambda cell: _tried(cell, name, spec), models, level)
-    warnings = [*made.warnings, *(f"passed over {why}" for why in one.passed_over)]
+    warnings = [*made.warnings, *(f"skipped {why}" for why in one.passed_over)]
     described = _describe(made, config.pipelines[name].source, level)
     return described, [f"{name}: warning: {warning}" for warning in warnings]
 
@@ -190,7 +190,7 @@ def _tried(assignment: Assignment, name: str, spec: SampleSpec) -> PipelinePlan:
         raise
     lacking = _lacking(made)
     if CPU not in made.delegates and len(lacking) == len(made.delegates):
-        raise ModelError(f"{'; '.join(lacking)}; with `require` the CPU does not stand in")
+        raise ModelError(f"{'; '.join(lacking)}; with `require`, Limpet does not fall back to the CPU")
     if reason := trial.failure(assignment, made):
         raise ModelError(reason)
     return made
@@ -223,7 +223,7 @@ def _lacking(made: PipelinePlan) -> list[str]:
 def _aside(wanted: Config) -> Iterator[Config]:
     """Yield the configuration with a cache that is deleted afterwards, unless its state directory is this user's.
 
-    What root unpacks there the service could not replace, and anybody else may not write there.
+    What root unpacks there the service could not replace, and anyone else may not write there.
     """
     ours = _is_owner(wanted.device.state, missing=False)
     if ours:

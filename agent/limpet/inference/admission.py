@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 RACE = 0.1
 """Seconds for which a delegate runs against the CPU."""
 THROTTLED = 0.5
-"""Share of ``least_speed`` below which a delegate in use is given up: it is hot, or somebody else uses it too."""
+"""Share of ``least_speed`` below which a delegate in use is given up: it is hot, or someone else uses it too."""
 
 
 @contextmanager
@@ -40,7 +40,7 @@ def opened(plan: PipelinePlan, choice: Choice, shapes: Sequence[tuple[int, ...]]
 
 @contextmanager
 def judge(plan: PipelinePlan, shapes: Sequence[tuple[int, ...]] | None) -> Iterator[Model]:
-    """Load the model on the CPU, which says what is right, and stands in. ``ModelError`` where it cannot."""
+    """Load the model on the CPU, the reference and the fallback. ``ModelError`` where it cannot."""
     with ExitStack() as stack:
         try:
             model = stack.enter_context(opened(plan, CPU, shapes))

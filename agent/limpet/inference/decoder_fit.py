@@ -41,7 +41,7 @@ def check_decoder(plan: PipelinePlan) -> None:
 
 
 def _tensor_spec(tensor: TensorInfo) -> TensorSpec | None:
-    """Return what a manifest says of a tensor, ``None`` where its type is not known."""
+    """Return a manifest's description of a tensor, ``None`` where its type is not known."""
     if tensor.dtype not in TENSOR_TYPES:
         return None
     dtype = np.dtype("S" if tensor.dtype == "string" else tensor.dtype)

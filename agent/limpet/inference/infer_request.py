@@ -37,7 +37,7 @@ def windows(tensor: Tensor) -> FloatArray:
         return values.reshape(shape)
     except ValueError as error:
         held = f"{len(tensor.values)} numbers" if tensor.values else f"{len(tensor.data)} bytes of {tensor.dtype}"
-        raise ModelError(f"the windows have the shape {list(shape)}, but {held} are there") from error
+        raise ModelError(f"the windows have the shape {list(shape)}, but {held} were sent") from error
 
 
 def tensor(values: Array) -> Tensor:

@@ -119,7 +119,8 @@ def plan_state(
     paired = any(one.state for one in inputs)
     lasting = manifest.stateful if wanted is None else wanted
     if not facts.state:
-        # State that no file shows, as in custom ops, is cleared after a gap if the model is said to have it.
+        # State that no file shows, as in custom ops, is cleared after a gap if the manifest or the configuration
+        # names it.
         inside = "state that its maker names" if lasting and not paired else ""
         return StatePlan(inside=inside, paired=paired, lasting=paired if lasting is None else lasting)
     if lasting is None:
@@ -127,7 +128,7 @@ def plan_state(
     if lasting is None:
         raise ModelError(
             f"stateful: missing; the model keeps state ({facts.state}), and its file does not show for how long. "
-            "Set stateful = true if each window continues the one before, stateful = false if each stands alone"
+            "Set stateful = true if each window continues the one before, stateful = false if they are independent"
         )
     return StatePlan(inside=facts.state, paired=paired, lasting=lasting)
 

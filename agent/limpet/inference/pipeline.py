@@ -291,7 +291,7 @@ class Pipeline:
 
 
 def _cut_from(windows: Iterator[Window], cut: Cut) -> Iterator[Window]:
-    """Say of windows where in the source's picture they are."""
+    """Set where in the source's picture windows are."""
     for window in windows:
         window.cut = cut
         yield window

@@ -128,7 +128,7 @@ class Windower:
             self._cutter.forget()
 
     def _marked(self, windows: Iterator[Window]) -> Iterator[Window]:
-        """Say of the first window that it comes after a gap; it may come with a later block."""
+        """Mark the first window as one after a gap. It may come with a later block."""
         for window in windows:
             window.gap, self._cutter.gap_pending = self._cutter.gap_pending, False
             yield window

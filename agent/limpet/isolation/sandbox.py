@@ -1,4 +1,4 @@
-"""What a worker or an executor gives up before bytes that somebody else wrote can do harm.
+"""What a worker or an executor gives up before bytes that someone else wrote can do harm.
 
 Afterwards it can read Python, the system's libraries and the files that it needs; write its cache; open devices
 that it needs; and start threads. It can start no program, open no socket, signal no process and gain no privilege.

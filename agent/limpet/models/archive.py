@@ -1,4 +1,4 @@
-"""Zips that somebody else wrote, opened with a limit on what is read into memory.
+"""Zips that someone else wrote, opened with a limit on what is read into memory.
 
 ``zipfile`` reads the directory of a zip at once, however large the file says that it is. A file with holes may say
 that it has gigabytes.

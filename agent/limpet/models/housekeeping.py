@@ -115,7 +115,7 @@ def waste(wanted: Config, now: float) -> Iterator[File]:
     """Yield what can be deleted. ``DeployError``, at last, if a bundle that is needed cannot be read."""
     keep = needed(wanted)
     linked = set(links(wanted))
-    # What a link leads to is somebody else's.
+    # What a link leads to is someone else's.
     yield from (found for found in _waste(wanted, keep, now) if linked.isdisjoint(found.path.parents))
 
 

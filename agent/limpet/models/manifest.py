@@ -1,4 +1,4 @@
-"""What a bundle says of its model. The manifest is JSON; this module reads, checks and writes it, without I/O."""
+"""The description of a model in its bundle, as JSON. This module reads, checks and writes it, without I/O."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SUFFIXES = (".limpet", ".tflite")
 _FILE = re.compile(r"(?P<name>[A-Za-z0-9][A-Za-z0-9._-]{0,63})-(?P<version>[0-9]+)\.limpet")
-"""Other names are no bundle's. Anybody who can write into the store chooses them, so no message has them."""
+"""Other names are no bundle's. Anyone who can write into the store chooses them, so no message has them."""
 
 
 def is_path(model: str) -> bool:

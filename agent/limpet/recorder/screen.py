@@ -82,7 +82,7 @@ def summary(session: Session) -> list[str]:
     if session.dropped:
         lines.append(f"dropped {counted(session.dropped)}")
     if session.unknown_labels:
-        lines.append(f"{session.unknown_labels:,} values of the label channel stand for no label")
+        lines.append(f"{session.unknown_labels:,} values of the label channel have no label")
     lines += ["", f"{'label':20} {'seconds':>10} {'samples':>10}"]
     lines += [
         f"{label or '(none)':20} {session.label_seconds.get(label, 0.0):>10.1f} {session.labelled[label]:>10,}"

@@ -179,7 +179,7 @@ class JsonlReporter:
         if path.name == "-" or not stat.S_ISREG(status.st_mode) or status.st_size < self._config.max_bytes:
             return True
         try:
-            # Somebody else may have moved it away, or put something else there.
+            # Someone else may have moved it away, or put something else there.
             if _is_same(path, status):
                 path.replace(path.with_name(f"{path.name}.1"))
             fd = _append_to(path)

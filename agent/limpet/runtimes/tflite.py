@@ -301,7 +301,7 @@ class TFLiteModel:
 
     def _explain_load(self, error: Exception) -> str:
         """Say why the runtime refuses the model. Ops are named, each once."""
-        if isinstance(error, SystemError):  # All that tflite-runtime 2.14 has to say of numpy 2.
+        if isinstance(error, SystemError):  # tflite-runtime 2.14 prints this about numpy 2.
             return f"{package} {version} does not work with numpy {np.__version__}; install 'numpy<2'"
         reason = _first_line(error)
         if "edgetpu-custom-op" in reason:

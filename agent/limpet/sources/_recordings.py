@@ -42,7 +42,7 @@ STEADY = 0.1
 class Recording(msgspec.Struct):
     """``values`` ``(n, *shape)``, n at least 1; ``seconds`` float64 ``(n,)`` from the first sample, if known.
 
-    ``gaps``: samples that do not follow the one before. ``notes``: what was passed over, each in a sentence.
+    ``gaps``: samples that do not follow the one before. ``notes``: what was skipped, each in a sentence.
     ``units``: one for each channel where they are known, else none.
     """
 
@@ -64,7 +64,7 @@ class Recording(msgspec.Struct):
 
 
 def load(path: Path, channels: Sequence[str], rate: float | None, form: Form | None = None) -> Recording:
-    """Read a recording by its suffix. ``rate`` replaces what it says of time, ``form`` says what a table is.
+    """Read a recording by its suffix. ``rate`` replaces its times, ``form`` describes a table.
 
     For a file that is listed in a folder of recordings, the folder says which channels it has, and more.
     """
@@ -78,7 +78,7 @@ def load(path: Path, channels: Sequence[str], rate: float | None, form: Form | N
 
 
 def _described(path: Path) -> folder.Recording | None:
-    """Return what the folder of recordings says of a file, if it is in such a folder and is listed there."""
+    """Return the entry of a file in its folder of recordings, if it is in one and is listed there."""
     try:
         return folder.read(path.parent).find(path.name) if folder.is_one(path.parent) else None
     except UnreadableError as error:

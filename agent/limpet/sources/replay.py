@@ -61,7 +61,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     channels: list[str] = []
     """Names of the columns to read. Default: the file's header. Example: `["ax", "ay"]`."""
     rate: Positive | None = None
-    """Samples a second. It replaces what the file says of time. Default: the file's. Example: `100`."""
+    """Samples a second. It replaces the times in the file. Default: the file's. Example: `100`."""
     speed: Literal["recorded", "flat-out"] | Positive = "recorded"
     """`"recorded"`, a number of times that, or `"flat-out"`: as fast as the model takes samples. Example: `10`."""
     loop: bool = False

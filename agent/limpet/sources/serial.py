@@ -143,7 +143,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         if len(set(self.channels)) < len(self.channels):
-            raise ValueError("channels: a name stands twice")
+            raise ValueError("channels: a name appears twice")
         if reserved := {"sequence", "time_us"}.intersection(self.channels):
             raise ValueError(f"channels: {min(reserved)!r} is the name of a node's counter; use another")
         calibration(self)

@@ -1,6 +1,6 @@
 """A check of a configuration: what is wrong with its options, and which models there are to run.
 
-Options are for plugins to understand, and plugins may read files. Models are files that somebody else wrote. So
+Options are for plugins to understand, and plugins may read files. Models are files that someone else wrote. So
 the supervisor reads neither: each question goes to its own process, in a sandbox.
 """
 

@@ -40,7 +40,7 @@ def now() -> datetime:
 class HealthReader:
     """Makes the health messages of one series of readers.
 
-    Latencies in a message are those since the message before. Each ``HealthReader`` takes that difference for
+    Latencies in a message are those since the previous message. Each ``HealthReader`` takes that difference for
     itself: the ledger's histograms only rise.
     """
 

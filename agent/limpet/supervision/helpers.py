@@ -1,6 +1,6 @@
 """Short-lived processes that answer one question and end: checkers and examiners.
 
-Such a process reads what somebody else wrote, so it may have been taken over. Its answer is bounded, in size and
+Such a process reads what someone else wrote, so it may have been taken over. Its answer is bounded, in size and
 in time, and it is killed once it has answered.
 """
 

@@ -1,4 +1,4 @@
-"""Signs of life: for systemd, and as a file in the runtime directory for everybody else."""
+"""Signs of life: for systemd, and as a file in the runtime directory for everyone else."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from limpet.wire.records import Heartbeat
 
 INTERVAL = 1.0
-"""Seconds between two looks at the pipelines' health while somebody watches."""
+"""Seconds between two looks at the pipelines' health while someone watches."""
 
 
 class Showing:
@@ -68,5 +68,5 @@ class Showing:
         self.monitor.keep(sources, pipelines)
 
     def close(self) -> None:
-        """Send those who watch what is left, and accept nobody any more."""
+        """Send the last messages to the watchers, and accept no new watcher."""
         self._socket.close()

@@ -132,7 +132,7 @@ class WorkerProcess:
             self._selector.register(self._channel, selectors.EVENT_READ, self._readable)
 
     def _ignore(self) -> None:
-        """Read no more of the process, for a while or for good."""
+        """Stop reading from the process, for a while or to its end."""
         if self._channel is not None:
             with suppress(KeyError):
                 self._selector.unregister(self._channel)

@@ -20,6 +20,6 @@ def save_svg(path: Path, width: int, title: str, *parts: RenderableType) -> None
     for part in parts:
         console.print(part)
     svg = console.export_svg(title=title)
-    # The fonts would be fetched from somebody's server; any monospaced one will do.
+    # The fonts would be fetched from someone's server; any monospaced one will do.
     svg = re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
     path.write_text(svg, encoding="utf-8")

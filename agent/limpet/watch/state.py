@@ -211,7 +211,7 @@ class Device:
 class Watched:
     """All devices. ``notice`` says what is wrong with the connection, if anything is.
 
-    ``unreadable`` counts messages that were passed over, and ``missed`` those that this reader was too slow for.
+    ``unreadable`` counts messages that were skipped, and ``missed`` those that this reader was too slow for.
     """
 
     devices: dict[str, Device] = field(default_factory=dict)

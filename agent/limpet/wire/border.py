@@ -1,6 +1,6 @@
 """What the supervisor believes of what a worker sends. Decides, without I/O.
 
-A worker parses bytes that somebody else wrote, so it may have been taken over. Its channel limits the size and the
+A worker parses bytes that someone else wrote, so it may have been taken over. Its channel limits the size and the
 types of a record. Here is the rest: a worker speaks only about its own pipelines, and within limits. Whatever is
 wrong is ``UnreadableError``, and ends that worker alone.
 """
@@ -184,7 +184,7 @@ def _check_transition(record: Transition) -> None:
 
 
 def check_placed(placed: Placed) -> None:
-    """See that what an executor says of a model's placement can be passed on. ``UnreadableError`` says why not."""
+    """Check an executor's report about a model's placement before it is passed on. Raise ``UnreadableError``."""
     shares = [share for share in (placed.op_share, placed.mac_share, placed.time_share) if share is not None]
     if not all(0 <= share <= 1 for share in shares):
         raise UnreadableError("it sent a share that is not between 0 and 1")

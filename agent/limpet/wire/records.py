@@ -225,7 +225,7 @@ class Need(msgspec.Struct, tag=True):
 
 
 class Dismiss(msgspec.Struct, tag=True):
-    """Kill this executor: it is of no use any more."""
+    """Kill this executor: it is not needed any more."""
 
     number: NonNegative
 

@@ -1,6 +1,6 @@
 """An examiner: a short-lived process that reads one model file, and finds out which model it is.
 
-Somebody else wrote that file, so it is read in a sandbox that leaves open nothing else. Each file has its own
+Someone else wrote that file, so it is read in a sandbox that leaves open nothing else. Each file has its own
 examiner: what a file does to its examiner changes nothing that is known of others.
 """
 

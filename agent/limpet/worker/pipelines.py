@@ -257,7 +257,7 @@ class Pipelines:
         )
 
     def _commit(self, running: RunningPipeline) -> None:
-        """Go on with a successor for good, and free the old pipeline."""
+        """Keep a successor, and free the old pipeline."""
         name = running.name
         self._results.flush()
         self._reports.heartbeat(self.running.values(), now=True)

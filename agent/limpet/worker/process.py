@@ -66,7 +66,7 @@ def _open(supervisor: SupervisorChannel, assigned: Assign) -> Worker | None:
         places = Places(allowed)
         # Without Landlock, it can open a device that comes back.
         devices = DeviceWatch(allowed.devices if sandbox.limits_devices(in_force) else (), nodes)
-        # From here on bytes are parsed that somebody else wrote, those of a recording first.
+        # From here on bytes are parsed that someone else wrote, those of a recording first.
         with reading(f"sources.{name}"):
             source = plan_source(assignment, name)
     except LimpetError as error:

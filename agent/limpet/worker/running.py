@@ -137,7 +137,7 @@ class RunningPipeline(msgspec.Struct):
             log.error("pipeline %s: %s. The result is not reported", self.name, reason)
 
     def end_trial(self) -> RunningPipeline:
-        """Go on for good, and count on from the old pipeline. Return the old pipeline."""
+        """Keep this pipeline, and count on from the old one. Return the old pipeline."""
         assert self.trial is not None
         old, self.trial = self.trial.old, None
         self.samples += old.samples

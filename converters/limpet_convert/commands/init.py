@@ -1,4 +1,4 @@
-"""``limpet-convert init``: a project file that works as it stands."""
+"""``limpet-convert init``: a project file that works without changes."""
 
 from __future__ import annotations
 

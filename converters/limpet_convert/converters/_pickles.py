@@ -90,7 +90,7 @@ def _whole(where: str, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes
 def _refuse_pickled(where: str, data: bytes) -> None:
     """Raise ``ConvertError`` where an exported program keeps a tensor or an object as a pickle.
 
-    Such a member has any name; an object's is read as one by its name alone, whatever is said of it.
+    Such a member may have any name. An object's member is read as a pickle because of its name alone.
     """
     try:
         config = json.loads(data)["config"]

@@ -77,7 +77,7 @@ class Pipeline:
         if len(names) < 2 or not parts.hostname or set("+#\0") & set(parts.path) or parts.query:
             raise DeviceError(f"{url}: it must name a pipeline, as mqtt://broker.example/press-07/motion does")
         if parts.password:
-            raise DeviceError(f"{url}: a password stands in a file that --password-file names")
+            raise DeviceError(f"{url}: put the password in a file and use --password-file FILE")
         *prefix, device, self._pipeline = names
         self.name = f"{device}/{self._pipeline}"
         self._root = "/".join([*(prefix or ["limpet"]), device])

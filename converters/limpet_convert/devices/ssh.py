@@ -1,6 +1,6 @@
 """A device by ssh: model and windows go there as a stream, through the system's ``ssh``, to ``limpet tensors``.
 
-The device needs Limpet and nothing else, and keeps nothing. What ``~/.ssh/config`` says of the host holds.
+The device needs Limpet and nothing else, and keeps nothing. The settings of the host in ``~/.ssh/config`` apply.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ def searched(found: Found[Candidate]) -> dict[str, Any]:
 
 
 def description(found: Problem, one: Candidate) -> str:
-    """Return the line that a bundle says of itself."""
+    """Return the description of a bundle in one line."""
     window = f"{one.size / found.rate:.3g} s" if found.rate else f"{one.size} samples"
     if found.task == "regress":
         return f"Estimates {found.target} from windows of {window}"

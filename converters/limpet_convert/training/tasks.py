@@ -31,7 +31,7 @@ class Goal:
 
 @dataclass(frozen=True)
 class Answers:
-    """What models say of windows that they did not learn from.
+    """Outputs of models for windows that they did not learn from.
 
     ``values``: probabilities ``(n, classes)``, numbers ``(n, 1)`` or anomaly scores ``(n, 1)``. ``targets``: what
     is true. ``recordings``, ``pieces``: where each window is from.

@@ -39,7 +39,7 @@ always the same. The clock can only end it early."""
 class Held:
     """What a setting makes of windows that it did not learn from.
 
-    ``values``: what the models say of each, see ``Answers``; ``at``: its position in ``Windows``. ``loss``: the
+    ``values``: the models' outputs for each, see ``Answers``; ``at``: its position in ``Windows``. ``loss``: the
     mean loss. ``epochs``: those of each fold.
     """
 

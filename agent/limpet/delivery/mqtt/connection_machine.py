@@ -122,7 +122,7 @@ class ConnectionMachine:
     # --- connecting
 
     def _connect(self) -> tuple[ConnectionState, list[Instruction]]:
-        """Try the next version and will. Without a subscription, a session with the broker is of no use."""
+        """Try the next version and will. Without a subscription, a session at the broker is useless."""
         given_up = self._unreadable_ends >= UNREADABLE_ENDS
         text = "it keeps a message that cannot be read; its session, with commands that wait, is given up"
         logs = self._log(text) if given_up else []

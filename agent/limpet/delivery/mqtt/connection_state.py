@@ -151,7 +151,7 @@ class Exchange(msgspec.Struct, frozen=True):
 
 
 class Leave(msgspec.Struct, frozen=True):
-    """Send the last messages and close the connection. ``stopped``: for good, so ``offline`` is among them."""
+    """Send the last messages and close the connection. ``stopped``: with ``offline``, as the daemon stops."""
 
     stopped: bool
 

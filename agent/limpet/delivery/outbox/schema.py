@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 FORMAT = 3
-"""What ``PRAGMA user_version`` says of the tables below."""
+"""The ``PRAGMA user_version`` of the tables below."""
 
 PAGE = 4096
 """Bytes of a page."""

@@ -1,4 +1,4 @@
-"""What a ``.mlpackage`` or ``.mlmodel`` says of itself, on any system that coremltools installs on.
+"""The description in a ``.mlpackage`` or ``.mlmodel``, on any system that coremltools installs on.
 
 The messages are those of Apple's ``Model.proto`` and ``FeatureTypes.proto``.
 """
@@ -85,7 +85,7 @@ def library() -> Any:
 
 
 def describe(spec: Any) -> Description:
-    """Return what a ``Model`` message says of its inputs, outputs and labels."""
+    """Return the inputs, outputs and labels of a ``Model`` message."""
     description, kind = spec.description, spec.WhichOneof("Type")
     metadata = dict(description.metadata.userDefined)
     labels = tuple(_labels(spec, kind, metadata))

@@ -1,4 +1,4 @@
-"""What a ``.tflite`` file says of itself, read without a runtime, and whether it is sound enough for one.
+"""The description in a ``.tflite`` file, read without a runtime, and whether a runtime can take the file.
 
 Slots and codes are those of TensorFlow Lite's ``schema.fbs``, version 3, and ``metadata_schema.fbs``.
 No numpy here.
@@ -162,7 +162,7 @@ def _buffer(table: Table, size: int) -> tuple[int, int]:
     if at <= 1:
         return table.span(0)
     if at + count > size:
-        raise DamagedError(f"a buffer is said to be at bytes {at} to {at + count} of {size}")
+        raise DamagedError(f"a buffer has the bytes {at} to {at + count} of {size}")
     return at, count
 
 

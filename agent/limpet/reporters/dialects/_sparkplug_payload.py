@@ -106,7 +106,7 @@ def _write(target: Any, metric: Metric) -> None:
 
 
 def wants_rebirth(payload: bytes) -> bool:
-    """Whether a command to the node, which anybody may have sent, asks for a birth."""
+    """Whether a command to the node, which anyone may have sent, asks for a birth."""
     try:
         command = Payload.FromString(payload)
     except DecodeError:

@@ -61,7 +61,7 @@ def open(config: Config, origin: Origin, root: str) -> Sparkplug:  # noqa: ARG00
 
 @dataclass(slots=True)
 class _Tag:
-    """What a birth says of a metric, with its newest value that was not historical."""
+    """A metric in a birth, with its newest value that was not historical."""
 
     alias: int
     type: int

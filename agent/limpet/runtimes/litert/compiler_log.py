@@ -82,7 +82,7 @@ def _named(name: str, *, software: bool) -> str:
 
 
 def taken(said: Sequence[str]) -> int | None:
-    """Return how many ops an NPU's compiler took, ``None`` where nothing is said of one."""
+    """Return how many ops an NPU's compiler took, ``None`` if the log names none."""
     text = "\n".join(said)
     applied = _PLUGINS.findall(text)
     if applied and applied[-1] == "0":
@@ -92,7 +92,7 @@ def taken(said: Sequence[str]) -> int | None:
 
 
 def explain(kind: str, said: Sequence[str], error: Exception) -> str:
-    """Say in a line why a delegate of this kind was refused, from what was said on the way."""
+    """Say in a line why a delegate of this kind was refused, from LiteRT's log."""
     text = "\n".join([*said, str(error)])
     if kind == "gpu" and _NO_ADAPTER.search(text):
         return "no GPU with a Vulkan driver was found; `limpet devices` shows what is missing"

@@ -1,6 +1,6 @@
 """What the framings of text lines share: each line holds one sample, and may hold counters of the node.
 
-A line ends with LF, CR LF or CR alone. Empty lines and lines that begin with ``#`` or ``//`` are passed over.
+A line ends with LF, CR LF or CR alone. Empty lines and lines that begin with ``#`` or ``//`` are skipped.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class LineParser(Protocol):
         """Return the sample of an ordinary line, as it came; ``None`` for any other line. Changes nothing."""
 
     def parse(self, text: bytes) -> Line | None:
-        """Return a line's sample, or ``None`` for one to be passed over.
+        """Return a line's sample, or ``None`` for one to be skipped.
 
         ``BadFrameError`` for a sample that is lost, ``NoSampleError`` for a whole line that is none.
         """

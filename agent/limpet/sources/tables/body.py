@@ -101,7 +101,7 @@ class Body:
         return self._table
 
     def _cells(self, row: Row) -> list[str] | None:
-        """Return a cell for each name; ``None`` for a row to be passed over."""
+        """Return a cell for each name; ``None`` for a row to be skipped."""
         names, cells = self._names, row.cells
         if cells == self._header:
             self._gap()  # a logger that began again writes its names again

@@ -8,7 +8,7 @@ import msgspec
 
 
 class Form(msgspec.Struct, kw_only=True):
-    """What the configuration says of a table. What it leaves out is detected in the table."""
+    """The configuration of a table. What it leaves out is detected in the table."""
 
     channels: tuple[str, ...] = ()
     delimiter: str = ""

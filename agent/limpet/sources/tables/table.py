@@ -10,7 +10,7 @@ import msgspec
 class Table(msgspec.Struct):
     """``values``: row after row; ``seconds``: a time for each row, or none.
 
-    ``gaps``: rows that do not follow the one before. ``notes``: what was passed over, each in a sentence.
+    ``gaps``: rows that do not follow the one before. ``notes``: what was skipped, each in a sentence.
     """
 
     channels: tuple[str, ...]
