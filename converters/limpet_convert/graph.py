@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from limpet_convert.converters import _torch_names
-from limpet_convert.errors import ConvertError
+from limpet_convert.errors import ConvertError, need
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,12 +41,11 @@ class Graph:
     """The first subgraph of a model. ``model`` is the flatbuffer's object tree, which may be changed."""
 
     def __init__(self, data: bytes) -> None:
-        from ai_edge_litert import schema_py_generated as schema
-
         from limpet_convert import flatpack
 
         if data[4:8] != flatpack.IDENTIFIER:
             raise ConvertError("not a .tflite model")
+        schema = need("ai_edge_litert.schema_py_generated")
         self.schema: Any = schema
         self.data = data
         self.model: Any = schema.ModelT.InitFromPackedBuf(data, 0)

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import shutil
+import sys
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -66,6 +67,17 @@ READ: dict[str, tuple[Callable[[Path], Path], str]] = {
     "keras": (keras, "x [None, 3] float32"),
     "bundle": (lambda path: Path(shutil.copy(ROOT / "bench/models/keyword-1.limpet", path)), "keyword 1"),
 }
+
+
+def test_without_the_package_that_reads_a_model_it_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ai_edge_litert.schema_py_generated", None)
+    assert cli.main(["inspect", str(models.dense(tmp_path / "dense.tflite"))]) == 1
+    said = capsys.readouterr().err
+    assert "pip install 'limpet[convert]'" in said
+    assert said.count("\n") == 1
+
 
 SAID: dict[str, tuple[Callable[[Path], Path], str]] = {
     "mlpackage": (
