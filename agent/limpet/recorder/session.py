@@ -328,7 +328,7 @@ class Session:
                 self.end(f"Recorded {wanted.seconds:g} s.")
         if wanted.samples and self.samples + count >= wanted.samples:
             count = wanted.samples - self.samples
-            self.end(f"{wanted.samples:,} samples are recorded.")
+            self.end(f"Recorded {wanted.samples:,} samples.")
         return count
 
     def _change_labels(self, codes: Array, seconds: NDArray[np.float64]) -> None:
