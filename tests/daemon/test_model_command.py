@@ -110,6 +110,23 @@ def test_what_cannot_be_chosen_changes_nothing(
     assert not (stored.parent / "state" / "pins.json").exists()
 
 
+def test_a_pin_whose_version_is_gone_is_shown_with_the_way_out(
+    configure: Configure, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for version in (1, 2):
+        put(tmp_path, version)
+    path = configure(replay("left"), pipeline("one", "left", "motion"))
+    assert main(["model", "use", "motion-1", str(path)]) == 0
+    (tmp_path / "state" / "models" / "motion-1.limpet").unlink()
+    assert main(["model", "list", str(path)]) == 0
+    way_out = "limpet model use motion@newest"
+    assert f"motion is pinned to version 1, which is not there. Run: {way_out}" in capsys.readouterr().out
+    assert main(["check", str(path)]) != 0
+    assert way_out in capsys.readouterr().err
+    assert main([*way_out.split()[1:], str(path)]) == 0
+    assert main(["check", str(path)]) == 0
+
+
 def test_a_model_that_no_pipeline_can_take_is_not_pinned(
     stored: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

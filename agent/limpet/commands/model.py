@@ -104,8 +104,18 @@ def _list(arguments: argparse.Namespace, wanted: Config) -> int:
         return 0
     if boot.holder(wanted.device.state) is None:
         print("the daemon does not run; `running` is what ran last")
-    print(printable("\n".join(_table(rows))))
+    print(printable("\n".join([*_table(rows), *_pins_without_bundle(wanted, rows)])))
     return 0
+
+
+def _pins_without_bundle(wanted: Config, rows: list[Row]) -> list[str]:
+    """Return a line for each pin whose version is not in the store any more."""
+    there = {(row.model, row.version) for row in rows}
+    return [
+        f"{name} is pinned to version {version}, which is not there. Run: limpet model use {name}@newest"
+        for name, version in sorted(pins.read(wanted.device.state).items())
+        if (name, version) not in there
+    ]
 
 
 def rows_of(wanted: Config) -> list[Row]:

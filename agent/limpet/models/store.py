@@ -81,7 +81,10 @@ def _candidates(model: str, folders: Folders) -> list[FoundModel]:
     chosen = [one for one in found if not wanted or str(one.version) == wanted]
     if not chosen:
         there = listed([str(one.version) for one in found])
-        raise DeployError(f"there is no version {wanted} of {name!r} in {folders.store}; there are: {there}")
+        unpin = f"If it is pinned, run: limpet model use {name}@newest"
+        raise DeployError(
+            f"there is no version {wanted} of {name!r} in {folders.store}; there are: {there}. {unpin}"
+        )
     return chosen
 
 
