@@ -7,8 +7,8 @@ python=$1
 older=$2
 waiting="tests/accel tests/attack tests/daemon tests/delivery tests/demo tests/faults tests/fork"
 # What can differ between the two TFLite runtimes, and between numpy 1 and 2.
-runtimes="tests/runtimes"
-for name in detector infer_command memory model_versions outside_stages processes recordings refusals swap takeover; do
+runtimes="tests/runtimes tests/inference/test_pipeline.py tests/recordings"
+for name in detector infer_command learning memory model_versions outside_stages processes recordings refusals swap takeover; do
     runtimes="$runtimes tests/daemon/test_$name.py"
 done
 
