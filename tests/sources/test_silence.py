@@ -236,6 +236,7 @@ CHANNELS = ("ax", "ay", "az")
         (b'x\n{"ax":1,"ay":2,"az":3}\n' * 3, "csv", 'sends samples as json. Set framing = "json".'),
         (b"x\n1,2,3\n4,5,6\n", "json", 'sends samples as csv. Set framing = "csv".'),
         (b'x\n{"x":1,"v":{"y":2}}\n{"x":1,"v":{"y":2}}\n', "json", "sends JSON with the keys x, v.y."),
+        (b'x\n{"a\\nb\\u001b[2J":1,"y":2}\n' * 2, "json", r"sends JSON with the keys 'a\nb\x1b[2J', y."),
         (b'x\n{"x":1,"v":{"y":2}}\n{"x":1,"v":{"y":2}}\n', "csv", 'Set framing = "json", and name'),
         (b"x\nx:1 y:2 z:3\nx:1 y:2 z:3\n", "csv", "sends the names x, y, z. The channels are ax, ay, az."),
         (

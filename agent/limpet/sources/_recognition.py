@@ -152,7 +152,8 @@ def _paths(value: Any, depth: int = 3) -> list[str]:
 
 
 def _listed(names: Sequence[str]) -> str:
-    shown = ", ".join(name[:_SHOWN] for name in names[:8])
+    cut = [name[:_SHOWN] for name in names[:8]]
+    shown = ", ".join(name if name.isprintable() else repr(name) for name in cut)
     return f"{shown}, ..." if len(names) > 8 else shown or "(none)"
 
 
