@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
+from limpet.errors import LimpetError
+from limpet.watch.picture import save_svg
 from limpet.watch.screen import View, frame
 from limpet.watch.state import Watched
 from limpet.watch.words import cells
 from watch import messages as said
 from watch.test_state import WALK, after, damaged
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def drawn(watched: Watched, width: int, height: int, view: View | None = None) -> list[str]:
@@ -141,3 +146,9 @@ def test_texts_from_outside_are_shown_and_not_obeyed(text: str) -> None:
     lines = drawn(watched, 100, 30)
     assert all(line.isprintable() for line in lines)
     assert any("[bold red]" in line for line in lines) == (text == "[bold red]")
+
+
+def test_a_picture_that_cannot_be_written_is_an_error_in_words(tmp_path: Path) -> None:
+    path = tmp_path / "none" / "watch.svg"
+    with pytest.raises(LimpetError, match=f"^{path}: No such file or directory$"):
+        save_svg(path, 40, "limpet watch", "text")

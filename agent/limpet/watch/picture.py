@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from limpet.errors import LimpetError
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -15,11 +17,14 @@ if TYPE_CHECKING:
 
 
 def save_svg(path: Path, width: int, title: str, *parts: RenderableType) -> None:
-    """Write what a terminal would show as SVG."""
+    """Write what a terminal would show as SVG. ``LimpetError`` if the file cannot be written."""
     console = Console(record=True, width=width, file=io.StringIO(), force_terminal=True)
     for part in parts:
         console.print(part)
     svg = console.export_svg(title=title)
     # The fonts would be fetched from someone's server; any monospaced one will do.
     svg = re.sub(r"\s*@font-face \{.*?\}", "", svg, flags=re.DOTALL)
-    path.write_text(svg, encoding="utf-8")
+    try:
+        path.write_text(svg, encoding="utf-8")
+    except OSError as error:
+        raise LimpetError(f"{path}: {error.strerror}") from error
