@@ -154,7 +154,7 @@ def test_in_a_pipe_it_prints_lines_also_of_what_other_devices_publish(
     local, remote, one = outputs(
         tmp_path,
         ((running.path,), ("one: output[0]", "two: output[0]")),
-        ((broker.url,), ("press-07/one: output[0]", "press-07/two: output[0]")),
+        ((broker.url,), ("press-07/one: output[0]", "press-07/two: output[0]", "2 messages that cannot be read")),
         ((broker.url, "--device", "press-07"), ("one: output[0]",)),
     )
     assert "one: running" in local

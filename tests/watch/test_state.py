@@ -57,6 +57,13 @@ def test_an_event_that_comes_again_is_one_event() -> None:
     assert device.event_count == len(device.events) == 1
 
 
+def test_events_that_came_too_fast_to_be_kept_are_counted() -> None:
+    watched = after(*(("event/motion", said.event(str(number))) for number in range(state.MOST_EVENTS + 20)))
+    events, lost = watched.devices["press-07"].events_after(10)
+    assert (len(events), events[0].event, lost) == (state.MOST_EVENTS, "20", 10)
+    assert watched.devices["press-07"].events_after(state.MOST_EVENTS + 20) == ([], 0)
+
+
 def test_health_that_a_newer_one_overtook_changes_nothing() -> None:
     newer = said.pipeline_health(time="2026-11-28T12:00:01Z", state="waiting")
     assert motion(after(("health/motion", newer), ("health/motion", said.pipeline_health()))).state == "waiting"

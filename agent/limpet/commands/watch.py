@@ -207,7 +207,7 @@ class _Lines:
 
     def __init__(self) -> None:
         self._events: dict[str, int] = {}
-        self._notice = ""
+        self._notice = self._losses = ""
         self._due = 0.0
 
     def turn(self, inbox: Inbox, watched: Watched) -> bool:
@@ -221,6 +221,7 @@ class _Lines:
             self._print_events(device, f"{device.name}/" if several else "")
         if monotonic() >= self._due and watched.devices and not watched.notice:
             self._due = monotonic() + LINES_EVERY
+            self._print_losses(watched)
             for device in watched.devices.values():
                 for pipeline in device.pipelines.values():
                     head = f"{device.name}/" if several else ""
@@ -229,8 +230,15 @@ class _Lines:
         sleep(LOOK)
         return True
 
+    def _print_losses(self, watched: Watched) -> None:
+        if (losses := plain.losses(watched)) != self._losses:
+            self._losses = losses
+            print(losses)
+
     def _print_events(self, device: Device, head: str) -> None:
-        new = device.event_count - self._events.get(device.name, 0)
+        events, lost = device.events_after(self._events.get(device.name, 0))
         self._events[device.name] = device.event_count
-        for event in list(device.events)[-new:] if new else []:
+        if lost:
+            print(f"{head}{lost:,} more events, too many at once to be shown")
+        for event in events:
             print(f"{event.time.astimezone():%H:%M:%S} {head}{plain.event_line(event)}")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from limpet.contracts.messages import EventMessage
-    from limpet.watch.state import Device, Pipeline
+    from limpet.watch.state import Device, Pipeline, Watched
 
 SEPARATOR = " | "
 
@@ -23,6 +23,15 @@ def pipeline_line(device: Device, pipeline: Pipeline, now: float) -> str:
         return f"{name}: {pipeline.state}{reason}, {_results(pipeline)}{_dropped(pipeline)}"
     said = pipeline.words.text if pipeline.words else "no result yet"
     return f"{name}: {said}, {_rates(device, pipeline, now)}{_dropped(pipeline)}"
+
+
+def losses(watched: Watched) -> str:
+    """Return how many messages are not shown and why, empty if there are none."""
+    counts = {
+        "messages missed: this terminal is too slow": watched.missed,
+        "messages that cannot be read": watched.unreadable,
+    }
+    return "; ".join(f"{words.counted(count)} {what}" for what, count in counts.items() if count)
 
 
 def event_line(event: EventMessage) -> str:

@@ -119,13 +119,8 @@ def _notices(watched: Watched, device: Device, now: float) -> list[Text]:
     silent = now - device.heard
     if not watched.notice and silent > 30:
         notices.append(Text(f" no message for {silent:.0f} s", "yellow"))
-    if watched.missed or watched.unreadable:
-        counts = (f"{words.counted(watched.missed)} messages missed: this terminal is too slow",) * bool(
-            watched.missed
-        )
-        if watched.unreadable:
-            counts += (f"{words.counted(watched.unreadable)} messages that cannot be read",)
-        notices.append(Text(" " + "; ".join(counts), "yellow"))
+    if losses := plain.losses(watched):
+        notices.append(Text(f" {losses}", "yellow"))
     return notices
 
 

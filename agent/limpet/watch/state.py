@@ -172,6 +172,11 @@ class Device:
                 return source
         return None
 
+    def events_after(self, count: int) -> tuple[list[EventMessage], int]:
+        """Return the events after the first ``count`` ones, and how many more there were that are not kept."""
+        new = self.event_count - count
+        return list(self.events)[-new:] if new else [], max(new - len(self.events), 0)
+
     def take(self, name: str, message: Content, now: float) -> None:
         """Take a message about the device (``name`` is empty), or about a pipeline or a source of that name."""
         self.heard = now
