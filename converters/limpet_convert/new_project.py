@@ -144,6 +144,22 @@ def window_of(shape: Sequence[int], channels: int, kind: str) -> int:
     )
 
 
+def options_for(shape: Sequence[int], window: int, channels: int, kind: str) -> dict[str, Any]:
+    """Return the converter's options for an input of this shape: some models have the channels last already."""
+    sizes = [size for size in shape if size != 1]
+    return {"layout": "as_is"} if kind in CHANNELS_FIRST and sizes == [window, channels] != sizes[::-1] else {}
+
+
+def other_window(shape: Sequence[int], window: int, channels: int) -> list[str]:
+    """Return a line if the model's file says another size than windows of so many samples have."""
+    if not shape or -1 in shape or prod(shape) == window * channels:
+        return []
+    return [
+        f"check: the model takes {list(shape)}, and a window has {[window, channels]}; leave out --window, or add"
+        " [[bundle.transforms]] that give what the model takes"
+    ]
+
+
 def tables(  # noqa: PLR0913 - what a project consists of
     *,
     model: str,
@@ -153,6 +169,7 @@ def tables(  # noqa: PLR0913 - what a project consists of
     task: str,
     said: Recorded,
     window: int,
+    options: dict[str, Any],
     size: int,
     coreml: bool,
 ) -> dict[str, dict[str, Any]]:
@@ -166,7 +183,7 @@ def tables(  # noqa: PLR0913 - what a project consists of
     verify |= {"min_metric": BETTER_THAN_GUESSING} if task == "classify" else {}
     verify |= {"max_size_ratio": LARGEST_RATIO} if size > SMALL else {}
     made = {
-        "model": {"path": model},
+        "model": {"path": model} | ({"options": options} if options else {}),
         "data": {"calibration": calibration, "test": test},
         "bundle": bundle,
         "quantize": {"variants": ["int8"]},

@@ -153,7 +153,8 @@ def refuse_misfit(model: bytes, inputs: Array, bundle: Bundle) -> None:
         have = [n for n in window if n != 1]
         order = ""
         if sorted(moved) == sorted(have):
-            order = "; the sizes are the same in another order: put the channels last (model.options.layout)"
+            order = '. The sizes are the same in another order. Set model.options.layout to "channels_last" if the'
+            order += ' model has the channels first, and to "as_is" if it has them last'
         raise ConvertError(
             f"the model's input has shape {shape}, but the source, window and transforms give {window}{order}"
         )

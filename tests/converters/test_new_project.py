@@ -59,6 +59,35 @@ def test_the_file_works_as_it_stands(folder: Path, capsys: pytest.CaptureFixture
     assert project.read(folder / "convert.toml").bundle.name == "motion"
 
 
+def test_a_window_of_another_size_than_the_model_is_pointed_out(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["init", "Motion.tflite", "--data", "recordings", "--window", "4"]) == 0
+    assert "check: the model takes [2], and a window has [4, 2]; leave out --window" in capsys.readouterr().out
+    assert "options" not in tomllib.loads((folder / "convert.toml").read_text())["model"]
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "options"),
+    [
+        ([50, 6], "torch", {"layout": "as_is"}),
+        ([1, 50, 6], "onnx", {"layout": "as_is"}),
+        ([6, 50], "torch", {}),
+        ([50, 6], "keras", {}),
+        ([300], "torch", {}),
+        ([], "onnx", {}),
+    ],
+)
+def test_channels_that_are_last_already_stay_there(
+    shape: Sequence[int], kind: str, options: dict[str, str]
+) -> None:
+    assert new_project.options_for(shape, 50, 6, kind) == options
+
+
+def test_the_same_sizes_mean_channels_first() -> None:
+    assert new_project.options_for([6, 6], 6, 6, "torch") == {}
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -133,6 +162,7 @@ def test_a_large_model_has_a_limit_of_its_size_and_core_ml_is_made_where_it_is_w
         "task": "regress",
         "said": Recorded(["x"], None, []),
         "window": 1,
+        "options": {},
     }
     small = new_project.tables(**whole, size=1000, coreml=False)
     large = new_project.tables(**whole, size=10_000_000, coreml=True)

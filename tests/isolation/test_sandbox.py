@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+import limpet
 from limpet import config
 from limpet.contracts.needs import Endpoint, Needs
 from limpet.device import directories
@@ -487,3 +488,11 @@ print(json.dumps(sandbox.enter(Permissions())))
 def test_a_kernel_without_landlock_is_named_among_what_is_in_force() -> None:
     done = subprocess.run([sys.executable, "-c", OLD_KERNEL], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == ["no-new-privileges", "limits", "without-landlock", "seccomp", "no-network"]
+
+
+def test_it_needs_the_standard_library_alone() -> None:
+    """The converters use it in the environment of onnx2tf, which has neither msgspec nor numpy."""
+    folder = Path(limpet.__file__).parents[1]
+    code = f"import sys; sys.path.insert(0, {str(folder)!r}); import limpet.isolation.sandbox"
+    done = subprocess.run([sys.executable, "-S", "-I", "-c", code], capture_output=True, text=True, check=False)
+    assert not done.stderr

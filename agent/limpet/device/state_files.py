@@ -12,8 +12,6 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-import msgspec
-
 from limpet.errors import UnreadableError
 from limpet.untrusted import read_file, reading
 
@@ -56,6 +54,8 @@ def read(path: Path, kind: type[T], largest: int, damaged: Callable[[str], objec
     With ``damaged``, such a file is set aside, and ``damaged`` is called with what is wrong and what follows
     (``then``). Without it, the file stays. ``OSError`` if the file may not be read.
     """
+    import msgspec  # the sandbox uses this module where there is no msgspec: beside onnx2tf
+
     try:
         data = read_file(path, largest)
         with reading(str(path)):

@@ -73,9 +73,8 @@ def main(arguments: argparse.Namespace) -> int:
     kind = new_project.kind_of(arguments.model)
     calibration, test = _recordings(arguments)
     said = _said(arguments, test)
-    window = arguments.window or new_project.window_of(
-        new_project.input_shape(arguments.model, kind), len(said.channels), kind
-    )
+    shape, channels = new_project.input_shape(arguments.model, kind), len(said.channels)
+    window = arguments.window or new_project.window_of(shape, channels, kind)
     task = arguments.task or ("classify" if said.labels else "regress")
     made = new_project.tables(
         model=_from(output, arguments.model),
@@ -85,6 +84,7 @@ def main(arguments: argparse.Namespace) -> int:
         task=task,
         said=said,
         window=window,
+        options=new_project.options_for(shape, window, channels, kind),
         size=facts.size(arguments.model),
         coreml=arguments.coreml,
     )
@@ -92,7 +92,8 @@ def main(arguments: argparse.Namespace) -> int:
     count = _try_windows(wanted)
     output.parent.mkdir(parents=True, exist_ok=True)
     state_files.replace(output, (_HEAD + tomli_w.dumps(made)).encode())
-    notes = [*_notes(arguments, task, said), *new_project.missing_packages(kind)]
+    other = new_project.other_window(shape, window, channels)
+    notes = [*other, *_notes(arguments, task, said), *new_project.missing_packages(kind)]
     lines = [f"{output}: {kind} model, {count} windows of {window} samples to verify with", *notes]
     lines.append(f"next: limpet-convert run {output}")
     _shared.emit(arguments, {"project": output, "kind": kind, "windows": count, "notes": notes}, lines)
