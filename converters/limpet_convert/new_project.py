@@ -154,10 +154,8 @@ def other_window(shape: Sequence[int], window: int, channels: int) -> list[str]:
     """Return a line if the model's file says another size than windows of so many samples have."""
     if not shape or -1 in shape or prod(shape) == window * channels:
         return []
-    return [
-        f"check: the model takes {list(shape)}, and a window has {[window, channels]}; leave out --window, or add"
-        " [[bundle.transforms]] that give what the model takes"
-    ]
+    what = f"check: the model takes {list(shape)}, and a window has {[window, channels]}"
+    return [f"{what}; leave out --window, or add [[bundle.transforms]] that give what the model takes"]
 
 
 def tables(  # noqa: PLR0913 - what a project consists of
@@ -182,7 +180,7 @@ def tables(  # noqa: PLR0913 - what a project consists of
     verify: dict[str, Any] = {"max_metric_loss": 1.0, "min_agreement": 0.98}
     verify |= {"min_metric": BETTER_THAN_GUESSING} if task == "classify" else {}
     verify |= {"max_size_ratio": LARGEST_RATIO} if size > SMALL else {}
-    made = {
+    made: dict[str, dict[str, Any]] = {
         "model": {"path": model} | ({"options": options} if options else {}),
         "data": {"calibration": calibration, "test": test},
         "bundle": bundle,

@@ -61,7 +61,8 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     shape: list[int] | None = None
     """Shape of the input with the batch, if the model leaves it open. Example: `[1, 128, 6]`."""
     layout: str = "channels_last"
-    """`"channels_last"`, as windows have them, or `"as_is"`."""
+    """`"channels_last"`: the model has the channels first; they are moved last, as windows have them.
+    `"as_is"`: the model has them last."""
 
 
 def convert(path: Path, config: Config) -> bytes:

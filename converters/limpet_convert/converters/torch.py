@@ -33,7 +33,8 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """PyTorch, which has channels first. Windows have them last."""
 
     layout: str = "channels_last"
-    """`"channels_last"`, as windows have them, or `"as_is"`."""
+    """`"channels_last"`: the model has the channels first; they are moved last, as windows have them.
+    `"as_is"`: the model has them last."""
     shape: list[int] | None = None
     """Shape of the model's own input without the batch. A traced model needs it. Example: `[6, 128]`."""
 
