@@ -148,7 +148,7 @@ def test_a_rung_that_runs_more_windows_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_a_problem_of_the_configuration(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="No such file"):
+    with pytest.raises(ConfigError, match="there is no such file"):
         config.read(tmp_path / "none.toml")
 
 
