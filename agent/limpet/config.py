@@ -197,15 +197,18 @@ def read(path: Path | str) -> Config:
         raise ConfigFileError(locate(path, text, error.problems)) from error
 
 
-def parse(path: Path | str) -> tuple[str, dict[str, Any]]:
-    """Return the text of a TOML file and its tables. ``ConfigFileError``."""
+def parse(path: Path | str, hint: str | None = None) -> tuple[str, dict[str, Any]]:
+    """Return the text of a TOML file and its tables. ``ConfigFileError``.
+
+    ``hint``: what to do if the file is missing. Default: the command that writes a ``limpet.toml``.
+    """
     text = ""
     try:
         text = text_file.read(Path(path))
         # msgspec imports the parser when it is called; workers, which get their configuration parsed, never do.
         return text, msgspec.toml.decode(text)
     except FileNotFoundError as error:
-        raise ConfigFileError([Problem(str(path), _missing(Path(path)))]) from error
+        raise ConfigFileError([Problem(str(path), _missing(Path(path), hint))]) from error
     except OSError as error:
         raise ConfigFileError([Problem(str(path), error.strerror or "cannot be read")]) from error
     except UnicodeDecodeError as error:
@@ -222,8 +225,10 @@ def parse(path: Path | str) -> tuple[str, dict[str, Any]]:
         raise ConfigFileError([of_syntax(path, text, str(error))]) from error
 
 
-def _missing(path: Path) -> str:
-    """Say that a file is not there, and which command writes it."""
+def _missing(path: Path, hint: str | None) -> str:
+    """Say that a file is missing, and which command writes it."""
+    if hint is not None:
+        return f"there is no such file. {hint}".rstrip()
     if path == _SYSTEM == usual():
         return "there is no such file, and no limpet.toml in this folder. Run: limpet init"
     return f"there is no such file. To write one, run: limpet init --output {path}"

@@ -194,7 +194,7 @@ REQUIRED = ("model", "data", "bundle")
 
 def read(path: Path) -> Project:
     """Read a project file. ``ConfigFileError`` has all that is wrong with it."""
-    _, tables = config.parse(path)
+    _, tables = config.parse(path, hint="Run: limpet-convert init")
     with in_file(path):
         return build(tables, path.absolute())
 

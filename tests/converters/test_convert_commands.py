@@ -136,7 +136,7 @@ def test_channels_are_moved_to_where_a_model_has_them() -> None:
     ("arguments", "status", "said"),
     [
         (["inspect", "gone.tflite"], 1, "no such file"),
-        (["run", "gone.toml"], 78, "No such file"),
+        (["run", "gone.toml"], 78, "there is no such file. Run: limpet-convert init"),
         (["diff", "gone.tflite", "gone.h5"], 1, "gone"),
     ],
 )

@@ -183,10 +183,7 @@ def test_boxes_and_scores_on_one_scale_are_named_with_what_to_do(joined: tuple[b
     assert found.faulty_layer is not None
     assert (found.faulty_layer.kind, found.faulty_layer.cause) == ("CONCATENATION", "shared")
     assert "`boxes` (" in found.faulty_layer.why
-    assert (
-        "joined in one tensor and share its one scale, whose step of 0.4 leaves 2.5 steps"
-        in found.faulty_layer.why
-    )
+    assert "joined in one tensor and share its scale. Its step of 0.4 leaves 2.5 steps" in found.faulty_layer.why
     # As one vector the large ones drown the small ones: that is why they are measured apart.
     assert layers.diagnose(*joined, inputs).faulty_layer is None
 

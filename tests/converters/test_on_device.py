@@ -134,7 +134,7 @@ def test_a_profile_is_measured_and_read_again(server: Sshd, tmp_path: Path) -> N
         (["--measure-profile", "x.toml"], 1, "of which device?"),
         (["--device", "mqtt://127.0.0.1/press-07/motion"], 1, "runs the model that it has"),
         (["--profile", "edgetp"], 78, "did you mean 'edgetpu'"),
-        (["--profile", "gone.toml"], 78, "gone.toml: No such file"),
+        (["--profile", "gone.toml"], 78, "gone.toml: there is no such file"),
     ],
 )
 def test_what_tune_cannot_do_is_one_line(

@@ -87,7 +87,10 @@ def test_what_no_single_key_shows_is_reported(tmp_path: Path, changes: dict[str,
 
 def test_a_file_that_is_no_toml_or_not_there(tmp_path: Path) -> None:
     (tmp_path / "convert.toml").write_text("[model\n")
-    for path, said in ((tmp_path / "convert.toml", "not TOML"), (tmp_path / "gone.toml", "No such file")):
+    for path, said in (
+        (tmp_path / "convert.toml", "not TOML"),
+        (tmp_path / "gone.toml", "no such file. Run: limpet-convert init"),
+    ):
         with pytest.raises(ConfigError, match=said):
             project.read(path)
 

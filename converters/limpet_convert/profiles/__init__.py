@@ -71,7 +71,7 @@ def read(wanted: str) -> Profile:
         path = Path(wanted)
         if not path.suffix:
             raise ConfigError([f"there is no profile {wanted!r}{suggest(wanted, names())}, and no such file"])
-    text, table = config.parse(path)
+    text, table = config.parse(path, hint="")
     problems: list[str] = []
     profile = fill(Profile, table, "profile", path.parent, problems)
     if profile is None:
