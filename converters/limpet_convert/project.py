@@ -254,7 +254,7 @@ def _source(data: Data | None) -> list[str]:
     if data is None:
         return []
     options = {key: value for key, value in data.source.items() if key != "kind"}
-    return _options("sources", data.source.get("kind"), options | {"path": "recording"}, "data.source")
+    return _options("sources", data.source.get("kind", "replay"), options | {"path": "recording"}, "data.source")
 
 
 def _disagreements(bundle: Bundle, data: Data | None) -> list[str]:

@@ -59,8 +59,6 @@ def read(path: Path, kind: type[T], largest: int, damaged: Callable[[str], objec
     try:
         data = read_file(path, largest)
         with reading(str(path)):
-            import msgspec  # not at the top: a sandbox with the standard library alone imports this module
-
             return msgspec.json.decode(data, type=kind)
     except FileNotFoundError:
         return None
