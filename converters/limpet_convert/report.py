@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from limpet_convert import on_device
+from limpet_convert import confusion, on_device
 from limpet_convert.detections import NOTHING
 from limpet_convert.errors import need
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from limpet_convert.project import Project
 
 SHOWN_LAYERS = 40
-MOST_CELLS = 16
-"""Classes of a confusion matrix whose cells have numbers."""
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,8 @@ def _details(one: Comparison, packaged: str) -> list[str]:
         )
     lines.append("")
     lines += _classes(one)
-    lines += _confusion(one)
+    if counts := one.converted.get("confusion"):
+        lines += confusion.table(list(one.converted["classes"]), counts)
     lines += [_change(change) for change in one.changes[:10]]
     for group, figures in one.groups.items():
         lines.append(f"* group {group}: {one.metric} {figures[one.metric]:.4f} on {figures['windows']} windows")
@@ -178,22 +177,6 @@ def _classes(one: Comparison) -> list[str]:
         cells = [f"{figures[key]:.3f}" if key != "count" else str(figures[key]) for key in columns]
         cells.append(f"{one.exact['classes'][label][last]:.3f}")
         lines.append(f"| {' | '.join([label, *cells])} |")
-    return [*lines, ""]
-
-
-def _confusion(one: Comparison) -> list[str]:
-    """Return a table of how many windows of each class were taken for each class."""
-    counts = one.converted.get("confusion")
-    if not counts:
-        return []
-    labels = list(one.converted["classes"])
-    lines = [
-        "How many windows of each class (rows) were taken for each class (columns):",
-        "",
-        f"| | {' | '.join(labels)} |",
-        "| --- " * (len(labels) + 1) + "|",
-    ]
-    lines += [f"| **{label}** | {' | '.join(map(str, row))} |" for label, row in zip(labels, counts, strict=True)]
     return [*lines, ""]
 
 
@@ -255,7 +238,8 @@ def plot(path: Path, comparisons: list[Comparison], diagnosis: Diagnosis | None,
     if shipped and detector:
         _by_label(more[0], comparisons)
     elif shipped and classifier:
-        _confusion_panel(more[0], shipped)
+        labels, counts = list(shipped.converted["classes"]), shipped.converted["confusion"]
+        confusion.draw(more[0], labels, counts, packaged, f"Confusion of {packaged}")
     figure.savefig(path, dpi=110, metadata={"Software": None})
 
 
@@ -282,21 +266,6 @@ def _layers_panel(axes: Any, layers: list[Layer], faulty: str) -> None:
 
 def _shortened(name: str, longest: int = 40) -> str:
     return name if len(name) <= longest else f"...{name[3 - longest :]}"
-
-
-def _confusion_panel(axes: Any, one: Comparison) -> None:
-    """Draw how many windows of each class (rows) were taken for each class (columns)."""
-    labels, counts = list(one.converted["classes"]), one.converted["confusion"]
-    axes.imshow(counts, cmap="Blues")
-    small = len(labels) <= MOST_CELLS
-    largest = max(map(max, counts), default=0)
-    for row, line in enumerate(counts if small else []):
-        for column, count in enumerate(line):
-            colour = "white" if 2 * count > largest else "black"
-            axes.text(column, row, count, ha="center", va="center", color=colour)
-    axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right", fontsize=8)
-    axes.set_yticks(range(len(labels)), labels, fontsize=8)
-    axes.set(xlabel=f"what {one.variant} says", ylabel="what it is", title=f"Confusion of {one.variant}")
 
 
 def _by_label(axes: Any, comparisons: list[Comparison]) -> None:

@@ -12,6 +12,7 @@ import msgspec
 from limpet.errors import ConfigError
 from limpet_convert.progress import Progress
 from limpet_convert.training import job, outcome
+from limpet_convert.training.wanted import Wanted
 
 if TYPE_CHECKING:
     import argparse
@@ -88,7 +89,7 @@ def main(arguments: argparse.Namespace) -> int:
     return 0 if report["bundle"] else 1
 
 
-def _print(report: dict[str, Any], wanted: job.Wanted) -> None:
+def _print(report: dict[str, Any], wanted: Wanted) -> None:
     print(outcome.summary(report))
     for line in report["advice"]:
         print(line)
@@ -99,7 +100,7 @@ def _print(report: dict[str, Any], wanted: job.Wanted) -> None:
         print(f"No bundle was written. {report['why']} Run again with --force to write one.")
 
 
-def _wanted(arguments: argparse.Namespace) -> job.Wanted:
+def _wanted(arguments: argparse.Namespace) -> Wanted:
     problems = []
     if not _NAME.fullmatch(arguments.name):
         problems.append("--name: use small letters, digits, '.', '_' and '-', at most 64 characters")
@@ -124,7 +125,7 @@ def _wanted(arguments: argparse.Namespace) -> job.Wanted:
         problems.append("--test: is the folder that is learned from. Name one with other recordings.")
     if problems:
         raise ConfigError(problems)
-    return job.Wanted(
+    return Wanted(
         folder=arguments.folder,
         task=arguments.task,
         name=arguments.name,

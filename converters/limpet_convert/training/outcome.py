@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from limpet_convert import confusion
 from limpet_convert.errors import need
 
 if TYPE_CHECKING:
@@ -182,10 +183,7 @@ def _classes(figures: dict[str, Any]) -> list[str]:
         f"| {label} | {one['count']} | {one['precision']:.3f} | {one['recall']:.3f} | {one['f1']:.3f} |"
         for label, one in figures["classes"].items()
     ]
-    names = list(figures["classes"])
-    lines += ["", f"| true, predicted: | {' | '.join(names)} |", "| --- " * (len(names) + 1) + "|"]
-    rows = zip(names, figures["confusion"], strict=True)
-    return [*lines, *(f"| {name} | {' | '.join(map(str, row))} |" for name, row in rows), ""]
+    return [*lines, "", *confusion.table(list(figures["classes"]), figures["confusion"])]
 
 
 SHOWN = 30
@@ -209,26 +207,13 @@ def plot(path: Path, report: dict[str, Any]) -> None:
     axes = figure.subplots(1, panels, squeeze=False)[0]
     figures = report["test" if "test" in report else "held_out"]
     if "confusion" in figures:
-        _draw_confusion(axes[0], figures, report["labels"])
+        title = "Windows that the model did not learn from"
+        confusion.draw(axes[0], report["labels"], figures["confusion"], "the model", title)
     else:
         _draw_recordings(axes[0], figures["recordings"])
     if panels == 2:
         _draw_curve(axes[1], report["curve"], report["labels"])
     figure.savefig(path, dpi=110, metadata={"Software": None})
-
-
-def _draw_confusion(axes: Any, figures: dict[str, Any], labels: list[str]) -> None:
-    counts = figures["confusion"]
-    totals = [max(1, sum(row)) for row in counts]
-    axes.imshow(
-        [[n / total for n in row] for row, total in zip(counts, totals, strict=True)], "Blues", vmin=0, vmax=1
-    )
-    for y, (row, total) in enumerate(zip(counts, totals, strict=True)):
-        for x, count in enumerate(row):
-            axes.text(x, y, str(count), ha="center", va="center", color="white" if count > total / 2 else "black")
-    axes.set_xticks(range(len(labels)), labels, rotation=45, ha="right")
-    axes.set_yticks(range(len(labels)), labels)
-    axes.set(xlabel="predicted", ylabel="true", title="Windows that the model did not learn from")
 
 
 def _draw_recordings(axes: Any, found: list[dict[str, Any]]) -> None:
