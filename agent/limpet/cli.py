@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status, see ``limpet.command_line``."""
+    command_line.open_missing_streams()
     argv = list(sys.argv[1:] if arguments is None else arguments)
     launched = _launch() if argv[:1] == ["run"] else None
     return command_line.run(commands, argv, launched=launched)

@@ -5,9 +5,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from limpet import __version__
@@ -23,6 +25,8 @@ EX_USAGE = 2
 EX_CONFIG = 78
 EX_CLOSED = 141
 """The exit status that a shell reports for a program that SIGPIPE ended."""
+_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO}
+"""Errors of a disk that is full or broken, or of a terminal that is gone."""
 
 
 def run(commands: Any, argv: Sequence[str], **defaults: Any) -> int:
@@ -50,11 +54,38 @@ def run(commands: Any, argv: Sequence[str], **defaults: Any) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:  # As of `limpet infer ... | head`.
-        if not _reader_is_gone():
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end.
-        return EX_CLOSED
+    except OSError as error:
+        status = _cannot_write(program, error)
+    return status
+
+
+def open_missing_streams() -> None:
+    """Open ``/dev/null`` as each standard stream that was closed, as by ``>&-``.
+
+    Otherwise the next file that is opened would get its number, and what is printed.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+    sys.stdin = sys.stdin or os.fdopen(os.open(os.devnull, os.O_RDONLY), encoding="utf-8")
+    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w", encoding="utf-8")
+
+
+def _cannot_write(program: str, error: OSError) -> int:
+    """Return the exit status if a disk is full, or nobody reads what is printed. Raises any other error."""
+    if isinstance(error, BrokenPipeError) and _reader_is_gone():  # as of `limpet infer ... | head`
+        status = EX_CLOSED
+    elif error.errno in _DISK:
+        status = 1
+        where = f"{error.filename}: " if error.filename else ""
+        with suppress(OSError):
+            print(printable(f"{program}: {where}{error.strerror}"), file=sys.stderr)
+    else:
+        raise error
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end.
     return status
 
 

@@ -18,6 +18,7 @@ TENSORFLOW = {"TF_CPP_MIN_LOG_LEVEL": "2", "TF_ENABLE_ONEDNN_OPTS": "0"}
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status; 1 also for a model that does not keep its thresholds."""
+    command_line.open_missing_streams()
     argv = list(sys.argv[1:] if arguments is None else arguments)
     for key, value in TENSORFLOW.items():
         os.environ.setdefault(key, value)

@@ -75,3 +75,20 @@ def test_the_help_of_every_command_can_be_cut_off(ended: dict[str, tuple[int, st
 def test_the_output_of_a_command_can_be_cut_off(ended: dict[str, tuple[int, str]], line: str) -> None:
     status, error = ended[line]
     assert (status, "Traceback" in error, "ignored" in error) == (141, False, False), error
+
+
+@pytest.mark.parametrize(
+    ("redirected", "status", "said"),
+    [
+        (">&-", 0, ""),
+        ("<&- >&- 2>&-", 0, ""),
+        ("> /dev/full", 1, "limpet: No space left on device\n"),
+    ],
+)
+@pytest.mark.parametrize("arguments", ["--version", "run --help", "completion bash"])
+def test_a_stream_that_is_closed_or_full_is_no_traceback(
+    arguments: str, redirected: str, status: int, said: str
+) -> None:
+    line = f'exec "{sys.executable}" -m limpet {arguments} {redirected}'
+    done = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, text=True, check=False)
+    assert (done.returncode, done.stderr) == (status, said)
