@@ -228,3 +228,29 @@ def test_init_writes_nothing_if_the_board_sends_no_samples(tmp_path: Path) -> No
     assert "sends text without samples, such as 'sensor error'" in made.stderr
     assert "nothing was written" in made.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can do harm with a link of another user")
+@pytest.mark.parametrize(
+    ("link", "said"),
+    [
+        ("state/models/machine-0.limpet", "machine-0.limpet is a symbolic link; a regular file is expected"),
+        ("state/models", "machine-0.new: Permission denied"),
+    ],
+)
+def test_as_root_it_follows_no_link_that_the_owner_of_the_state_has_put_into_it(
+    tmp_path: Path, link: str, said: str
+) -> None:
+    for folder in (tmp_path, *list(tmp_path.parents)[:2]):
+        folder.chmod(0o755)
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / link).parent.mkdir(parents=True)
+    (tmp_path / link).symlink_to(tmp_path / "elsewhere")
+    for path in (tmp_path / "state", (tmp_path / link).parent, tmp_path / link):
+        os.chown(path, 65534, 65534, follow_symlinks=False)
+    with sending(tmp_path / "board", lambda n: f"{wave(n)},{n % 3}", 100):
+        arguments = ("--port", tmp_path / "board", "--state", "state", "--listen", 1, "--baud", 9600, "--force")
+        made = limpet(tmp_path, "init", "--anomaly", *arguments)
+    assert made.returncode != 0
+    assert said in made.stderr
+    assert list((tmp_path / "elsewhere").iterdir()) == []

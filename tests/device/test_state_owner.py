@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from limpet.device.boot import holder
-from limpet.device.state_files import give_to_owner
+from limpet.device.state_files import as_owner, give_to_owner
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -49,3 +49,14 @@ def test_only_a_lock_in_the_directory_itself_says_who_holds_it(tmp_path: Path) -
         elsewhere.rename(state / "lock")
         assert holder(state) == os.getpid()
     assert holder(state) is None
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_work_as_the_owner_of_a_link_has_that_users_rights_and_ends(tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to("/root")
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    before = os.getresuid(), os.getresgid(), os.getgroups()
+    with as_owner(link / "none"):
+        assert (os.geteuid(), os.getegid(), os.getgroups()) == (65534, 65534, [])
+    assert (os.getresuid(), os.getresgid(), os.getgroups()) == before

@@ -22,6 +22,7 @@ from limpet.doctor.access import nearest
 from limpet.doctor.check import inspect
 from limpet.errors import ConfigError, SourceError
 from limpet.models import bundle, store
+from limpet.untrusted import read_file
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
     from limpet.commands._sensors import PortProbe
     from limpet.models.manifest import Manifest
+
+_LARGEST = 1 << 20
+"""Bytes of a starter that an earlier run made."""
 
 HELP = "Write a configuration for this machine's sensors and models"
 GROUP = "start"
@@ -184,19 +188,31 @@ def _stored(new: _new_config.NewConfig, models: Path, *, force: bool) -> Iterato
         return
     name, content = new.bundle
     path = models / name
-    before = path.read_bytes() if path.is_file() else None
-    if before not in {None, content} and not force:
-        raise ConfigError([f"{path} exists already. Use --force to overwrite it"])
-    models.mkdir(parents=True, exist_ok=True)
-    state_files.replace(path, content)
+    with _store(models):
+        before = read_file(path, _LARGEST) if os.path.lexists(path) else None
+        if before not in {None, content} and not force:
+            raise ConfigError([f"{path} exists already. Use --force to overwrite it"])
+        models.mkdir(parents=True, exist_ok=True)
+        state_files.replace(path, content)
     try:
         yield
     except ConfigError:
-        if before is None:
-            path.unlink()
-        else:
-            state_files.replace(path, before)
+        with _store(models):
+            if before is None:
+                path.unlink()
+            else:
+                state_files.replace(path, before)
         raise
+
+
+@contextmanager
+def _store(models: Path) -> Iterator[None]:
+    """Work in the store with the rights of its owner. ``ConfigError`` if that user may not, or if it is full."""
+    try:
+        with state_files.as_owner(models):
+            yield
+    except OSError as error:
+        raise ConfigError([f"{error.filename or models}: {error.strerror}"]) from error
 
 
 def _state(wanted: Path | None) -> Path:

@@ -225,6 +225,29 @@ def give_to_owner(folder: Path) -> None:
                     os.chown(name, owner.st_uid, owner.st_gid, dir_fd=here, follow_symlinks=False)
 
 
+@contextmanager
+def as_owner(path: Path) -> Iterator[None]:
+    """If root runs this, let a ``with`` block have no more rights than the owner of a path or of its folder.
+
+    That user may have put links there, also as the path itself.
+    """
+    there = next((one for one in (path, *path.parents) if os.path.lexists(one)), path)
+    owner = there.lstat()
+    if os.geteuid() or not owner.st_uid:
+        yield
+        return
+    group, groups = os.getegid(), os.getgroups()
+    os.setgroups([])
+    os.setegid(owner.st_gid)
+    os.seteuid(owner.st_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(group)
+        os.setgroups(groups)
+
+
 def become_owner(folder: Path) -> None:
     """If root runs this, become the owner of a folder until the end: that user may have put links into it.
 
