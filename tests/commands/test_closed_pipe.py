@@ -51,10 +51,7 @@ OTHERS = [
 ]
 
 
-@pytest.fixture(scope="module")
-def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
-    """Return exit status and standard error of each command line."""
-    folder = tmp_path_factory.mktemp("closed")
+def _configure(folder: Path) -> None:
     models.dense(folder / "dense.tflite", inputs=3, outputs=3)
     (folder / "r.csv").write_text("a,b,c\n" + "1,2,3\n" * 50)
     (folder / "limpet.toml").write_text(
@@ -62,6 +59,13 @@ def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]
         '[sources.s]\nkind = "replay"\npath = "r.csv"\nrate = 5000\n'
         '[pipelines.p]\nsource = "s"\nmodel = "dense.tflite"\ndecoder = { kind = "regress" }\n'
     )
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[int, str]]:
+    """Return exit status and standard error of each command line."""
+    folder = tmp_path_factory.mktemp("closed")
+    _configure(folder)
     return run_all([*HELP, *OTHERS], folder)
 
 
@@ -85,6 +89,13 @@ def test_the_output_of_a_command_can_be_cut_off(ended: dict[str, tuple[int, str]
         ("> /dev/full", 1, "limpet: No space left on device\n"),
     ],
 )
+def test_results_that_are_printed_to_a_full_disk_end_the_daemon_without_a_traceback(tmp_path: Path) -> None:
+    _configure(tmp_path)
+    line = f'exec "{sys.executable}" -m limpet run --once --print > /dev/full'
+    done = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "limpet: No space left on device")
+
+
 @pytest.mark.parametrize("arguments", ["--version", "run --help", "completion bash"])
 def test_a_stream_that_is_closed_or_full_is_no_traceback(
     arguments: str, redirected: str, status: int, said: str

@@ -59,15 +59,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Run the supervisor. Its fork server was started already, see ``limpet.cli``.
 
-    Return 1 if a pipeline failed and ``--once`` is set. ``BrokenPipeError`` if the program that read the printed
-    results has ended.
+    Return 1 if a pipeline failed and ``--once`` is set. ``OSError`` if the printed results could not be
+    written, such as ``BrokenPipeError`` if their reader has ended.
     """
     logs.configure(arguments.log_level)
     threading.excepthook = _give_up
     view = _View(print_results=arguments.print)
     failed = supervise(arguments.config, arguments.launched, Attendance(_ends(once=arguments.once), view.open))
-    if view.is_closed():
-        raise BrokenPipeError
+    if error := view.error():
+        raise error
     if not arguments.once:
         return 0
     for pipeline, reason in failed.items():
@@ -87,7 +87,7 @@ class _View:
 
     def __init__(self, *, print_results: bool) -> None:
         self._prints = print_results
-        self.is_closed: Callable[[], bool] = lambda: False
+        self.error: Callable[[], OSError | None] = lambda: None
 
     def open(self, monitor: Monitor, stop: Callable[[], None]) -> AbstractContextManager[object] | None:
         """Begin to show what the monitor shows. ``stop`` ends the daemon."""
@@ -95,7 +95,7 @@ class _View:
             from limpet.watch.console import ResultPrinter
 
             printer = ResultPrinter(monitor, sys.stdout.fileno(), stop)
-            self.is_closed = lambda: printer.closed
+            self.error = lambda: printer.error
             return printer
         if can_draw(sys.stdout):
             from limpet.watch.console import StatusLine

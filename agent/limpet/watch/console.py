@@ -88,8 +88,8 @@ class ResultPrinter:
         self._encode = msgspec.json.Encoder().encode
         self._ended = Event()
         self._missed = 0
-        self.closed = False
-        """Whether the reader of the output has ended."""
+        self.error: OSError | None = None
+        """Why nothing can be written any more: the reader has ended, or a disk is full."""
         self._thread = Thread(target=self._run, name="print", daemon=True)
 
     def __enter__(self) -> Self:
@@ -113,7 +113,7 @@ class ResultPrinter:
         except OSError as error:
             if not isinstance(error, BrokenPipeError):
                 log.error("results cannot be printed: %s", error.strerror)  # noqa: TRY400 - the text is enough
-            self.closed = True
+            self.error = error
             self._stop()
 
     def _print(self, messages: Iterable[Shown]) -> None:
