@@ -175,7 +175,7 @@ def ending_in_order(session: Session) -> Iterator[None]:
     def end(number: int, _frame: object) -> None:
         if session.ended and number == signal.SIGINT:
             raise KeyboardInterrupt
-        session.end({signal.SIGINT: "Ended with Ctrl-C."}.get(number, "Ended by a signal."))  # type: ignore[call-overload]
+        session.end("Ended with Ctrl-C." if number == signal.SIGINT else "Ended by a signal.")
 
     wanted = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     numbers = [number for number in wanted if signal.getsignal(number) != signal.SIG_IGN]

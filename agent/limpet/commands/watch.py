@@ -100,7 +100,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _require_rich() -> None:
     try:
-        import rich  # noqa: F401
+        import rich  # noqa: F401 - is it there?
     except ModuleNotFoundError as error:
         raise LimpetError(
             "the screen needs the extra 'watch': pip install 'limpet[watch]'. Or run: limpet watch --plain"
@@ -115,7 +115,7 @@ def _feed(arguments: argparse.Namespace, inbox: Inbox) -> AbstractContextManager
 
         return RemoteFeed(_broker(arguments, where), arguments.topic, _device(arguments.device), inbox)
     for option in ("device", "username", "password_file", "ca_file"):
-        if getattr(arguments, option):
+        if vars(arguments)[option]:
             name = option.replace("_", "-")
             raise UsageError(f"limpet watch: --{name} goes with a URL, such as mqtt://broker.local")
     from limpet.watch import local

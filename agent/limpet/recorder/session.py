@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from limpet.errors import ConfigError, SourceError, UnreadableError
+from limpet.recorder import columns
 from limpet.recorder.source_records import Block, Described, Failed, Note, Status, arrays
 from limpet.recorder.take import Origin, Take
 from limpet.recordings.folder import MANIFEST, MOST_DROPPED
 from limpet.recordings.spans import seconds_of
-from limpet.recordings.writing import TIME, RecordingFile
+from limpet.recordings.writing import RecordingFile
 from limpet.wire.border import folded
 
 if TYPE_CHECKING:
@@ -231,30 +232,11 @@ class Session:
             self._new_process, self._dropped_earlier = True, self._dropped_earlier + self._reported
             return
         self._described = list(record.channels)
-        if len(set(self._described)) < len(self._described):
-            raise SourceError("the source has two channels with the same name")
-        wanted, channels = self._wanted, list(record.channels)
-        if wanted.label_channel:
-            if wanted.label_channel not in channels:
-                there = f"the source has no channel {wanted.label_channel!r}; it has {', '.join(channels)}"
-                raise ConfigError([f"--label-channel: {there}"])
-            self._label_column = channels.index(wanted.label_channel)
-            del channels[self._label_column]
-        if not channels:
-            raise ConfigError(["--label-channel: the source has no other channel"])
-        if reserved := {TIME, "label"}.intersection(channels):
-            advice = " or use --label-channel label --labels ..." if "label" in reserved else ""
-            raise ConfigError([f"a channel is called {min(reserved)!r}; use another name{advice}"])
-        known = [unit for at, unit in enumerate(record.units) if at != self._label_column]
-        units = wanted.units or tuple(known)
-        if units and len(units) != len(channels):
-            raise ConfigError(
-                [f"--units: {len(units)} units for {len(channels)} channels ({', '.join(channels)})"]
-            )
-        self.channels = channels
+        wanted = self._wanted
+        self.channels, units, self._label_column = columns.recorded(record, wanted.label_channel, wanted.units)
         self._live = record.live
-        self._origin = Origin(wanted.source, wanted.kind, channels, units, record.rate)
-        self.recent = np.empty((0, len(channels)))
+        self._origin = Origin(wanted.source, wanted.kind, self.channels, units, record.rate)
+        self.recent = np.empty((0, len(self.channels)))
 
     def _add(self, block: Block) -> None:
         if self._origin is None:
