@@ -6,7 +6,9 @@ are output. A comment on the line above the block says what the reader of the pa
     <!-- test: stop: limpet run; first: mkdir models -->
 
 * ``first: COMMAND`` is typed before. It makes what the page says that the reader has.
-* ``with: board`` has a board with nine channels at the port; ``with: daemon`` a running daemon, too.
+* ``with: configuration`` has a configuration and its model, ``with: recording`` one whose source is a recording.
+* ``with: board`` has a board with nine channels at the port, ``with: daemon`` a running daemon, too.
+* ``meanwhile: COMMAND`` is left running in another window.
 * ``stop: TEXT`` presses Ctrl-C in the window whose command contains the text, and goes on there.
 * ``status: N`` is the exit status of the last command. Default: 0.
 * ``not run: REASON`` is for what cannot run on the machine that runs the tests. ``REASONS`` has the reasons.
@@ -27,7 +29,7 @@ REASONS = {
     "another device": r"\w+://\w+@|mqtt://broker\.local",
     "a package": r"\blimpet[-_]0\.1\.0",
     "another processor": r"--delegate edgetpu|'\.\[coreml\]'",
-    "TensorFlow or PyTorch": r"limpet-convert (?:run|train|tune)|\.venv-convert|convert-(?:tensorflow|torch)",
+    "the converters": r"limpet-convert |\.venv-convert|convert-(?:tensorflow|torch)|converters/examples",
     "a test of its own": r"^make \w+|^dtc ",
 }
 """Why commands do not run here, and commands to which it applies without a comment on the page."""
@@ -37,7 +39,7 @@ _BLOCK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 
-KEYS = ("first", "with", "stop", "status", "not run")
+KEYS = ("first", "with", "meanwhile", "stop", "status", "not run")
 
 
 class Command(NamedTuple):

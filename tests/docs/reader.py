@@ -31,29 +31,38 @@ _ANSWERS = {
     r"MQTT broker \[.*\]: $": "mqtt://localhost:1883",
     r"name of this device.*: $": "",
     r"path of a model.*: $": "motion-3.limpet",
+    r"Go on\? \[y/N\] $": "y",
 }
-"""What is typed if `limpet init` asks."""
+"""What is typed if a command asks."""
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\dT[\d:-]+")
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
-_BOARD = "python3 firmware-configs/sensor-nodes/simulated_board.py {rows} --columns 9 --port /tmp/board"
+_BOARD = ROOT / "firmware-configs" / "sensor-nodes" / "simulated_board.py"
 _SHUTTLE = ROOT / "agent" / "limpet" / "demo_data" / "shuttle-1.limpet"
 _ROWS = _SHUTTLE.with_name("shuttle-test.csv.gz")
-_CONFIG = """[device]
+_CONFIG = """
+[device]
 id = "press-07"
 commands = ["ping", "health"]
 
 [mqtt]
 url = "mqtt://localhost:1883"
 
-[sources.sensor]
-kind = "serial"
-port = "/tmp/board"
-channels = ["f1", "f2", "f3", "f4", "f5", "f6", "f7", "f8", "f9"]
-
 [pipelines.motion]
 source = "sensor"
 model = "motion"
+
+[sources.sensor]
+"""
+_SERIAL = """kind = "serial"
+port = "/tmp/board"
+channels = ["f1", "f2", "f3", "f4", "f5", "f6", "f7", "f8", "f9"]
+"""
+_RECORDING = f"""kind = "replay"
+path = "{_ROWS}"
+channels = ["f1", "f2", "f3", "f4", "f5", "f6", "f7", "f8", "f9"]
+rate = 10
+speed = "flat-out"
 """
 
 
@@ -86,6 +95,8 @@ class Reader:
                 self._run(value, 0)
             elif key == "with":
                 self._provide(value)
+            elif key == "meanwhile":
+                self._start_aside(self._window.folder, value, "")
             elif key == "stop":
                 self._stop(value)
             elif key == "status":
@@ -135,19 +146,23 @@ class Reader:
         self._windows.append(window)
 
     def _provide(self, what: str) -> None:
-        """Let a board, or a daemon beside it, run in windows that are not the page's."""
+        """Make what the page says that the reader has. Programs run in windows that are not the page's."""
         folder = self._window.folder
-        if what == "daemon":
+        if what != "board":
             store = Path(self._variables["STATE_DIRECTORY"]) / "models"
             store.mkdir(parents=True)
             shutil.copyfile(_SHUTTLE, store / "motion-1.limpet")
-            (folder / "limpet.toml").write_text(self._placed(_CONFIG))
-        self._windows.insert(0, Shell(ROOT, self._variables))
-        self._windows[0].start(self._placed(_BOARD.format(rows=_ROWS)), "Ctrl-C")
+            source = _RECORDING if what == "recording" else _SERIAL
+            (folder / "limpet.toml").write_text(self._placed(_CONFIG + source))
+        if what in {"board", "daemon"}:
+            self._start_aside(ROOT, f"python3 {_BOARD} {_ROWS} --columns 9 --port /tmp/board", "Ctrl-C")
         if what == "daemon":
-            self._windows.insert(0, Shell(folder, self._variables))
-            self._windows[0].start("limpet run", "running")
-            self._running[self._windows[0]] = "limpet run"
+            self._start_aside(folder, "limpet run", "running")
+
+    def _start_aside(self, folder: Path, command: str, sign: str) -> None:
+        self._windows.insert(0, Shell(folder, self._variables))
+        self._windows[0].start(self._placed(command), sign)
+        self._running[self._windows[0]] = command
 
     def _placed(self, text: str) -> str:
         for place, here in self._places.items():

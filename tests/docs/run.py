@@ -34,6 +34,7 @@ def read(page: Path, folder: Path, broker: Mosquitto, count: Counter[str]) -> st
     home = folder / "home"
     here = folder / name.replace("/", "-")
     here.mkdir()
+    (here / "mqtt-password").write_text("secret")
     clone = here / "limpet"
     subprocess.run(["git", "clone", "--quiet", "--shared", ROOT, clone], check=True)
     variables = environment(home) | {"STATE_DIRECTORY": str(here / "state")}
@@ -43,6 +44,8 @@ def read(page: Path, folder: Path, broker: Mosquitto, count: Counter[str]) -> st
     places = {
         "/tmp/board": str(here / "board"),  # noqa: S108 - the board of the pages
         "/dev/ttyUSB0": str(here / "board"),
+        "/etc/limpet/limpet.toml": "limpet.toml",
+        "/etc/limpet/mqtt-password": str(here / "mqtt-password"),
         "broker.example:1883": address,
         "localhost:1883": address,
     }
@@ -55,6 +58,7 @@ def read(page: Path, folder: Path, broker: Mosquitto, count: Counter[str]) -> st
                     reader.read(block)
                 count["not run"] += len(block.commands) if block.not_run else 0
             except (Difference, AssertionError) as error:
+                print(f"  {error}")
                 return f"{block.place}: {error}"
             finally:
                 count["run"], reader.commands = count["run"] + reader.commands, 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 import time
 from pathlib import Path
@@ -45,6 +46,7 @@ class Shell:
             [*bash, "bash", "--noprofile", "--norc", "--noediting", "-i"], 40, columns, cwd=folder
         )
         self._read = 0
+        self._busy = False
         self._wait(30)
         self.run("stty -echo")
 
@@ -52,7 +54,10 @@ class Shell:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._terminal.press("\x03\x04")
+        with contextlib.suppress(AssertionError):  # it is killed then
+            if self._busy:
+                self.interrupt(20)
+            self.type("exit\n")
         self._terminal.__exit__(*error)
 
     @property
@@ -67,19 +72,20 @@ class Shell:
 
     def run(self, command: str, timeout: float = 120.0, answers: Mapping[str, str] = MappingProxyType({})) -> Done:
         """Type a command, and wait for its end. ``answers``: what is typed, by question (regular expression)."""
-        self.type(command + "\n")
+        self._enter(command)
         return self._wait(timeout, answers)
 
     def start(self, command: str, text: str, timeout: float = 60.0) -> str:
         """Type a command that goes on, and wait until it has written a text, a regular expression."""
-        self.type(command + "\n")
+        self._enter(command)
         return self.wait_output(text, timeout)
 
     def wait_output(self, text: str, timeout: float = 60.0) -> str:
         """Wait until the running command has written a text. ``AssertionError`` if it ends before."""
         deadline = time.monotonic() + timeout
         while not re.search(text, self.output):
-            assert not _PROMPT.search(self._terminal.raw, self._read), f"ended without {text!r}:\n{self.output}"
+            if _PROMPT.search(self._terminal.raw, self._read):
+                raise AssertionError(f"ended without {text!r}:\n{self._wait(1).text}")
             assert time.monotonic() < deadline, f"no {text!r} in {timeout:g} s:\n{self.output}"
             time.sleep(0.05)
         return self.output
@@ -97,6 +103,10 @@ class Shell:
         """Wait for the end of the running command."""
         return self._wait(timeout)
 
+    def _enter(self, command: str) -> None:
+        self._busy = True
+        self.type(command + "\n")
+
     def _wait(self, timeout: float, answers: Mapping[str, str] = MappingProxyType({})) -> Done:
         deadline = time.monotonic() + timeout
         left = dict(answers)
@@ -106,7 +116,7 @@ class Shell:
                 self.type(left.pop(question) + "\n")
             time.sleep(0.02)
         done = Done(screen(raw[self._read : prompt.start()]), int(prompt[1]))
-        self._read = prompt.end()
+        self._read, self._busy = prompt.end(), False
         return done
 
 
