@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,7 +51,7 @@ url = "mqtt://localhost:1883"
 
 [pipelines.motion]
 source = "sensor"
-model = "motion"
+model = "shuttle"
 
 [sources.sensor]
 """
@@ -96,7 +97,8 @@ class Reader:
             elif key == "with":
                 self._provide(value)
             elif key == "meanwhile":
-                self._start_aside(self._window.folder, value, "")
+                self._start_aside(self._window.folder, value, r"\w")
+                time.sleep(3)  # until it listens
             elif key == "stop":
                 self._stop(value)
             elif key == "status":
@@ -128,7 +130,7 @@ class Reader:
     def _run(self, command: str, status: int) -> Done:
         print(f"  $ {command}", flush=True)
         answers = {question: self._placed(answer) for question, answer in _ANSWERS.items()}
-        done = self._window.run(self._placed(command), 300, answers)
+        done = self._window.run(self._placed(command), 180, answers)
         if done.status != status:
             raise Difference(f"{command}: exit status {done.status}, not {status}:\n{done.text}")
         return done
@@ -151,7 +153,7 @@ class Reader:
         if what != "board":
             store = Path(self._variables["STATE_DIRECTORY"]) / "models"
             store.mkdir(parents=True)
-            shutil.copyfile(_SHUTTLE, store / "motion-1.limpet")
+            shutil.copyfile(_SHUTTLE, store / "shuttle-1.limpet")
             source = _RECORDING if what == "recording" else _SERIAL
             (folder / "limpet.toml").write_text(self._placed(_CONFIG + source))
         if what in {"board", "daemon"}:
