@@ -126,7 +126,9 @@ def main(arguments: argparse.Namespace) -> int:
     use = 'kind = "camera" reads it' if "camera" in plugins.names("sources") else "Limpet has no source for it"
     for camera in _sensors.cameras(machine):
         print(f"{camera.node}, {camera.name}: {use}")
-    print(f"\n{text}\nwritten to {output.absolute()}; next: limpet check, limpet doctor, limpet run {output}")
+    file = "" if output == Path("limpet.toml") else f" {output}"
+    steps = "".join(f"\n  limpet {command}{file}" for command in ("check", "doctor", "run"))
+    print(f"\n{text}\nWritten to {output.absolute()}. Next:{steps}")
     return 0
 
 
