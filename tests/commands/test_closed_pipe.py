@@ -89,13 +89,6 @@ def test_the_output_of_a_command_can_be_cut_off(ended: dict[str, tuple[int, str]
         ("> /dev/full", 1, "limpet: No space left on device\n"),
     ],
 )
-def test_results_that_are_printed_to_a_full_disk_end_the_daemon_without_a_traceback(tmp_path: Path) -> None:
-    _configure(tmp_path)
-    line = f'exec "{sys.executable}" -m limpet run --once --print > /dev/full'
-    done = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path)
-    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "limpet: No space left on device")
-
-
 @pytest.mark.parametrize("arguments", ["--version", "run --help", "completion bash"])
 def test_a_stream_that_is_closed_or_full_is_no_traceback(
     arguments: str, redirected: str, status: int, said: str
@@ -103,3 +96,10 @@ def test_a_stream_that_is_closed_or_full_is_no_traceback(
     line = f'exec "{sys.executable}" -m limpet {arguments} {redirected}'
     done = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, text=True, check=False)
     assert (done.returncode, done.stderr) == (status, said)
+
+
+def test_results_that_are_printed_to_a_full_disk_end_the_daemon_without_a_traceback(tmp_path: Path) -> None:
+    _configure(tmp_path)
+    line = f'exec "{sys.executable}" -m limpet run --once --print > /dev/full'
+    done = subprocess.run(["sh", "-c", line], stderr=subprocess.PIPE, text=True, check=False, cwd=tmp_path)
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (1, "limpet: No space left on device")
