@@ -139,7 +139,7 @@ def test_a_sensor_that_is_not_attached_yet(tmp_path: Path) -> None:
     ("sent", "seen"),
     [
         (b"hello\n", "sends text without samples, such as 'hello'"),
-        (b"1,2,3\n", "sends 3 numbers a line. The model needs 9 (f1 ... f9). Check `channels`, or use a model"),
+        (b"1,2,3\n", "sends 3 numbers a line. `channels` has 9 (f1 ... f9). Check `channels`, or use a model"),
         (b'{"ax":1,"ay":2}\n', "sends JSON with the keys ax, ay. The channels are f1 ... f9."),
         (b"", "sends nothing. Check the cable, the power of the board and its program, and `baud`."),
         (bytes(range(128, 250)), "sends bytes that are no text. Check `baud`, `parity` and `framing`."),

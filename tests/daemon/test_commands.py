@@ -89,6 +89,13 @@ def valid(name: str, content: Any) -> Any:
     return content
 
 
+@pytest.mark.usefixtures("running")
+def test_health_says_soon_that_the_broker_is_connected(broker: Mosquitto) -> None:
+    consumer = Consumer(broker.port)
+    wait_until(lambda: ((consumer.last("health") or {}).get("reporters") or {"mqtt": {}})["mqtt"].get("connected"))
+    consumer.close()
+
+
 @pytest.mark.parametrize("protocol", ["5", "3.1.1"])
 def test_ping_is_answered_to_whoever_asked(
     broker: Mosquitto, running: Daemon, protocol: Literal["5", "3.1.1"]

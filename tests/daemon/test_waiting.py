@@ -25,7 +25,7 @@ port = "{folder}/{name}"
 channels = ["ax", "ay", "az"]
 """
 CASES = {
-    "few": (b"1,2\n", "sends 2 numbers a line. The model needs 3 (ax, ay, az). Check `channels`"),
+    "few": (b"1,2\n", "sends 2 numbers a line. `channels` has 3 (ax, ay, az). Check `channels`"),
     "quiet": (b"", "sends nothing. Check the cable, the power of the board and its program, and `baud`."),
     "away": (None, "is not there; is the device plugged in?"),
 }

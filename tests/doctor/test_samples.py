@@ -46,7 +46,7 @@ def installation(folder: Path) -> Installation:
     ("line", "result", "what"),
     [
         (b"1,2,3\n", "ok", " samples of 3 channels in 1."),
-        (b"1,2\n", "bad", "/node at 115200 baud sends 2 numbers a line. The model needs 3 (a, b, c). Check"),
+        (b"1,2\n", "bad", "/node at 115200 baud sends 2 numbers a line. `channels` has 3 (a, b, c). Check"),
     ],
 )
 def test_the_doctor_listens_to_the_port(tmp_path: Path, line: bytes, result: str, what: str) -> None:

@@ -212,7 +212,7 @@ def test_what_comes_instead_of_samples_is_said(tmp_path: Path) -> None:
         samples = iter(reader)
         next(samples)
         board.send(b"\n1,2\n3,4\n5,6\n")
-        until(reader, samples, f"{board.path} at 115200 baud sends 2 numbers a line. The model needs 3 (a, b, c).")
+        until(reader, samples, f"{board.path} at 115200 baud sends 2 numbers a line. `channels` has 3 (a, b, c).")
         board.send(b"1,2,3\n4,5,6\n")
         assert until(reader, samples, None)[-1].values[-1].tolist() == [4, 5, 6]
 
@@ -226,12 +226,12 @@ CHANNELS = ("ax", "ay", "az")
         (
             b"x\n1,2\n3,4\n5,6\n",
             "csv",
-            "sends 2 numbers a line. The model needs 3 (ax, ay, az). Check `channels`",
+            "sends 2 numbers a line. `channels` has 3 (ax, ay, az). Check `channels`",
         ),
         (
             b"x\n1,2,3,4\n3,4,5,6\n",
             "csv",
-            "sends 4 numbers a line. The model needs 3 (ax, ay, az). Name all columns",
+            "sends 4 numbers a line. `channels` has 3 (ax, ay, az). Name all columns",
         ),
         (b'x\n{"ax":1,"ay":2,"az":3}\n' * 3, "csv", 'sends samples as json. Set framing = "json".'),
         (b"x\n1,2,3\n4,5,6\n", "json", 'sends samples as csv. Set framing = "csv".'),
@@ -242,7 +242,7 @@ CHANNELS = ("ax", "ay", "az")
         (
             b"x\nDATA,1,2,3\nDATA,4,5,6\n",
             "csv",
-            "sends 4 columns a line. The model needs 3 (ax, ay, az). Name all",
+            "sends 4 columns a line. `channels` has 3 (ax, ay, az). Name all",
         ),
         (b"x\n1,5,2,5,3,5\n1,5,2,5,3,5\n", "csv", 'If each number has a decimal comma, set decimal = ","'),
         (b'x\n{\n"ax": 1,\n"ay": 2\n}\n', "json", "sends JSON over several lines."),

@@ -202,7 +202,7 @@ def _of_numbers(lines: Sequence[str], channels: Sequence[str]) -> str:
     advice = "Name all columns in `fields` of the framing, or check `channels`."
     if count < width:
         advice = f"Check `channels`, or use a model with {count} input{'' if count == 1 else 's'}."
-    return f"sends {count} {noun} a line. The model needs {width} ({_wanted(channels)}). {advice}"
+    return f"sends {count} {noun} a line. `channels` has {width} ({_wanted(channels)}). {advice}"
 
 
 def _cells(line: str) -> list[str]:

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_CONNECTION_LOOK = 1.0
+"""Seconds between two looks at whether the reporters are connected."""
 DELIVERY_LOOK = 0.05
 """Seconds between two looks at what is not delivered, when that is all that is left to do."""
 
@@ -137,6 +139,9 @@ class Supervisor:
         self._health = HealthReader(origin)
         self._device = DeviceReader(origin, self._host, wanted.device.state)
         self._next_health = 0.0
+        self._next_connection_look = 0.0
+        self._reported_connected = False
+        """Whether the reporters were connected when health was last published."""
         self._service_manager = ServiceManager()
         self._governor = governor.Governor(wanted.governor)
         self._ending = Ending(())
@@ -253,9 +258,16 @@ class Supervisor:
         self._govern()
         self._showing.tend(self._ledger.current)
         self._end_if_over()
-        if monotonic() >= self._next_health:
+        if monotonic() >= self._next_health or self._is_connection_news():
             self._next_health = monotonic() + self._config.device.health_interval
             self._publish_health()
+
+    def _is_connection_news(self) -> bool:
+        """Return whether brokers came or went since health was published. It is looked up once a second."""
+        if monotonic() < self._next_connection_look:
+            return False
+        self._next_connection_look = monotonic() + _CONNECTION_LOOK
+        return self._reporters.connected() != self._reported_connected
 
     @contextmanager
     def _signal_handlers(self) -> Iterator[None]:
@@ -319,6 +331,7 @@ class Supervisor:
         """Publish all health, and return the device's."""
         for account in self._ledger.current:
             self._bus.append(self._health.pipeline(account, now()))
+        self._reported_connected = self._reporters.connected()
         health = self._device.device(self._ledger, self._fleet.pids().values(), self._reporters.health())
         self._bus.append(health)
         self._roster.health_published(connected=self._reporters.connected())
