@@ -143,7 +143,7 @@ class Pipeline(Generic[T]):
             wanted = config.pipelines[name].source
             source = plan_source(sources_alone(config, [wanted]), wanted)
             core, runs = first_that_works(config, name, opened)
-        for why in runs.passed_over:
+        for why in runs.skipped:
             log.warning("pipeline %s: skipped %s", name, why)
         made: Pipeline[Any] = cls.__new__(cls)
         with ExitStack() as stack:

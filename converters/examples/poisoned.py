@@ -120,7 +120,7 @@ def _verdict(poisoned: str, diagnosis: Diagnosis) -> dict[str, Any]:
         "found_layer": named.name if named else "",
         "cause": named.cause if named else "",
         "why": named.why if named else "",
-        "moved": float(np.round(named.blame, 3)) if named else 0.0,
+        "moved": float(np.round(named.largest_effect, 3)) if named else 0.0,
     }
 
 

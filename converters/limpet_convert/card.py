@@ -38,7 +38,7 @@ def markdown(project: Project, comparison: Comparison | None, provenance: dict[s
 
 
 @dataclass(frozen=True)
-class Said:
+class Description:
     """The description of a ready-made model by its author. ``golden``: what its golden vectors were made of."""
 
     purpose: str
@@ -46,7 +46,7 @@ class Said:
     golden: str
 
 
-def ready_made(manifest: Manifest, labels: Sequence[str], said: Said, provenance: dict[str, Any]) -> str:
+def ready_made(manifest: Manifest, labels: Sequence[str], said: Description, provenance: dict[str, Any]) -> str:
     """Return the card of a model that was not converted here, so that nothing was measured."""
     lines = [
         f"# {manifest.name}, version {manifest.version}",

@@ -49,7 +49,7 @@ class Layer:
     why: str = ""
 
     @property
-    def blame(self) -> float:
+    def largest_effect(self) -> float:
         """The larger of its two effects."""
         return max(self.effect, self.weight_effect)
 
@@ -116,10 +116,10 @@ def diagnose(
 
 def _faulty(layers: Sequence[Layer]) -> str:
     """Return the first layer with at least half the largest effect: a bad range affects all layers after it."""
-    worst = max((layer.blame for layer in layers), default=0.0)
+    worst = max((layer.largest_effect for layer in layers), default=0.0)
     if worst < FAULTY:
         return ""
-    return next(layer.tensor for layer in layers if layer.blame >= worst / 2)
+    return next(layer.tensor for layer in layers if layer.largest_effect >= worst / 2)
 
 
 def _all_tensors(tracer: Tracer, inputs: FloatArray) -> dict[str, FloatArray]:

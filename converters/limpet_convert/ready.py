@@ -85,7 +85,7 @@ def bundle(path: Path, wanted: Wanted, folder: Path, signer: Signer | None) -> t
     """
     folder.mkdir(parents=True, exist_ok=True)
     model = read_file(path.resolve(), 1 << 31)
-    with TemporaryDirectory(dir=folder) as scratch, _told_of(path):
+    with TemporaryDirectory(dir=folder) as scratch, _named_in_errors(path):
         work = Path(scratch)
         described = bundles.load(path, work)
         labels = _labels(wanted.labels) if wanted.labels else list(described.labels)
@@ -104,7 +104,7 @@ def bundle(path: Path, wanted: Wanted, folder: Path, signer: Signer | None) -> t
             labels=labels,
             inputs=inputs,
             outputs=outputs,
-            card=card.ready_made(manifest, labels, card.Said(wanted.purpose, wanted.limits, where), notes),
+            card=card.ready_made(manifest, labels, card.Description(wanted.purpose, wanted.limits, where), notes),
             signer=signer,
         )
         _prove(file, plan.spec, work)
@@ -114,7 +114,7 @@ def bundle(path: Path, wanted: Wanted, folder: Path, signer: Signer | None) -> t
 
 
 @contextmanager
-def _told_of(path: Path) -> Iterator[None]:
+def _named_in_errors(path: Path) -> Iterator[None]:
     """Return the description of the model's file as the device gives it for its unpacked copy."""
     try:
         yield

@@ -52,7 +52,9 @@ def as_dict(project: Project, found: Found) -> dict[str, Any]:
         "packaged": project.bundle.variant,
         "passed": not any(c.failures for c in _decisive(project, found)),
         "variants": {c.variant: c.as_dict() for c in comparisons},
-        "layers": [asdict(layer) | {"blame": layer.blame} for layer in diagnosis.layers] if diagnosis else [],
+        "layers": [asdict(layer) | {"largest_effect": layer.largest_effect} for layer in diagnosis.layers]
+        if diagnosis
+        else [],
         "faulty_layer": asdict(named) if found.diagnosed and (named := found.diagnosed.faulty_layer) else None,
         "runtimes": found.runtimes,
         "device": found.there.as_dict() if found.there else None,
@@ -104,8 +106,8 @@ def _faulty(diagnosed: Diagnosis | None, variant: str) -> list[str]:
         return []
     begin = "In int8 throughout: quantizing" if variant == "mixed" else "Quantizing"
     what = (
-        f"{begin} `{named.name}` ({named.kind}) alone moves the output by {named.blame:.0%} of its spread. "
-        "It is the first layer to do so."
+        f"{begin} `{named.name}` ({named.kind}) alone moves the output by "
+        f"{named.largest_effect:.0%} of its spread. It is the first layer to do so."
     )
     return ["## The layer that causes the error", "", f"{what} {named.why[:1].upper()}{named.why[1:]}.", ""]
 
@@ -192,7 +194,7 @@ def _layers(diagnosis: Diagnosis) -> list[str]:
         "| layer | op | error | effect | of weights | step | range | seen | why |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
-    shown = sorted(diagnosis.layers, key=lambda layer: -layer.blame)[:SHOWN_LAYERS]
+    shown = sorted(diagnosis.layers, key=lambda layer: -layer.largest_effect)[:SHOWN_LAYERS]
     lines += [_row(layer) for layer in diagnosis.layers if layer in shown]
     if len(diagnosis.layers) > len(shown):
         lines.append("")
@@ -225,7 +227,7 @@ def plot(path: Path, comparisons: list[Comparison], diagnosis: Diagnosis | None,
     That is a detector's AP by label, or the confusion matrix of a classifier as it is packaged.
     """
     layers = diagnosis.layers if diagnosis else []
-    shown = sorted(layers, key=lambda layer: -layer.blame)[:SHOWN_LAYERS]
+    shown = sorted(layers, key=lambda layer: -layer.largest_effect)[:SHOWN_LAYERS]
     shown = [layer for layer in layers if layer in shown]
     shipped = next((one for one in comparisons if one.variant == packaged), None)
     detector, classifier = (shipped is not None and name in shipped.converted for name in ("map", "confusion"))
@@ -257,7 +259,7 @@ def _variants_panel(axes: Any, comparisons: list[Comparison]) -> None:
 def _layers_panel(axes: Any, layers: list[Layer], faulty: str) -> None:
     """Draw the effects of layers, the first one on top."""
     colours = ["tab:red" if layer.tensor == faulty else "tab:blue" for layer in layers]
-    axes.barh(range(len(layers)), [layer.blame for layer in layers], color=colours)
+    axes.barh(range(len(layers)), [layer.largest_effect for layer in layers], color=colours)
     axes.set_yticks(range(len(layers)), [_shortened(layer.name) for layer in layers], fontsize=7)
     axes.invert_yaxis()
     axes.set(xlabel="output moved, of its spread", title="Effect of quantizing one layer alone")

@@ -49,7 +49,9 @@ def search(plan: Plan, precisions: Sequence[Precision], most: int, good: Callabl
 
 def _search(plan: Plan, precision: Precision, most: int, good: Callable[[bytes], bool]) -> Mixture:
     graph = Graph(plan.model)
-    worst_first = sorted((a for a in plan.diagnosis.layers if a.blame > 0), key=lambda layer: -layer.blame)[:most]
+    worst_first = sorted(
+        (a for a in plan.diagnosis.layers if a.largest_effect > 0), key=lambda layer: -layer.largest_effect
+    )[:most]
     chosen: list[str] = []
 
     def mixed(tensors: Sequence[str]) -> bytes:

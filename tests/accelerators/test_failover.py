@@ -94,7 +94,7 @@ def test_when_all_are_broken_the_first_that_may_is_tried() -> None:
     assert failover.current == "cpu"
 
 
-def test_one_that_is_known_to_be_broken_is_passed_over() -> None:
+def test_one_that_is_known_to_be_broken_is_skipped() -> None:
     failover = Failover(LIST, 0.0)
     failover.failed(0.0)  # edgetpu -> gpu
     failover.failed(0.0)  # gpu -> cpu

@@ -13,10 +13,10 @@ from limpet.accelerators.placement import (
     Proof,
     TimeShare,
     borders,
-    doubt,
     of_coverage,
     place,
     shortfall,
+    why_not_worth,
 )
 from limpet.contracts.placement import CPU, XNNPACK, OpPlace, Placement
 from limpet.models.tflite.coverage import Coverage
@@ -98,7 +98,7 @@ def proof(error: float = 0.0, delegate_us: float = 100.0, cpu_us: float = 300.0)
     ],
 )
 def test_doubts(made: Proof, least: float, reason: str) -> None:
-    said = doubt(made, least)
+    said = why_not_worth(made, least)
     assert said.startswith(reason)
     assert bool(said) == bool(reason)
 

@@ -305,7 +305,7 @@ def run_newer(ground: Ground, names: Iterable[str] | None = None) -> None:
 
             def refused(number: str = number) -> dict[str, Any]:
                 events = ground.spy.said(f"event/{number}")
-                return next((one for one in events if one["event"] in {"passed_over", "swap_failed"}), {})
+                return next((one for one in events if one["event"] in {"skipped", "swap_failed"}), {})
 
             with contextlib.suppress(AssertionError):
                 wait_until(lambda refused=refused: refused() or not ground.alive(), PATIENCE)

@@ -109,13 +109,13 @@ def test_of_a_folder_that_is_too_large_the_first_part_of_each_span_is_used(tmp_p
 def test_whole_recordings_are_held_back_where_each_label_is_in_two(tmp_path: Path) -> None:
     session = [[(label, motion(label, 4, n)) for label in ("idle", "walk")] for n in range(3)]
     found = problem.classify(recorded.read(write(tmp_path, session)), None)
-    assert (found.held_by, found.fold_count, found.warnings) == ("recording", 3, ())
+    assert (found.split_by, found.fold_count, found.warnings) == ("recording", 3, ())
 
 
 def test_of_one_recording_blocks_are_held_back_and_it_is_said_to_be_no_honest_measure(tmp_path: Path) -> None:
     session = [[(label, motion(label, 8, 1)) for label in ("idle", "walk")]]
     found = problem.classify(recorded.read(write(tmp_path, session)), None)
-    assert found.held_by == "block"
+    assert found.split_by == "block"
     assert "cannot be measured" in found.warnings[0]
     assert "two recordings or more" in found.warnings[0]
 
@@ -123,7 +123,7 @@ def test_of_one_recording_blocks_are_held_back_and_it_is_said_to_be_no_honest_me
 def test_a_label_of_one_recording_alone_may_be_learned_by_its_place_and_this_is_said(tmp_path: Path) -> None:
     session = [[(label, motion(label, 8, 1))] for label in ("idle", "walk")]
     found = problem.classify(recorded.read(write(tmp_path, session)), None)
-    assert found.held_by == "block"
+    assert found.split_by == "block"
     assert "place of the sensor" in found.warnings[1]
 
 

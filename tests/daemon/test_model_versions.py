@@ -43,14 +43,14 @@ def runs(consumer: Consumer, version: int) -> bool:
     return (health.get("state"), health.get("version")) == ("running", version)
 
 
-def reload_until_passed_over(running: Daemon, consumer: Consumer) -> str:
-    before = len(consumer.events("one", "passed_over"))
+def reload_until_skipped(running: Daemon, consumer: Consumer) -> str:
+    before = len(consumer.events("one", "skipped"))
     running.signal(signal.SIGHUP)
-    wait_until(lambda: len(consumer.events("one", "passed_over")) > before)
-    return str(consumer.events("one", "passed_over")[-1]["reason"])
+    wait_until(lambda: len(consumer.events("one", "skipped")) > before)
+    return str(consumer.events("one", "skipped")[-1]["reason"])
 
 
-def test_a_new_bundle_is_taken_on_sighup_and_a_damaged_newer_one_is_passed_over(
+def test_a_new_bundle_is_taken_on_sighup_and_a_damaged_newer_one_is_skipped(
     configure: Configure, consumer: Consumer, tmp_path: Path
 ) -> None:
     put(tmp_path, 1)
@@ -62,7 +62,7 @@ def test_a_new_bundle_is_taken_on_sighup_and_a_damaged_newer_one_is_passed_over(
         wait_until(lambda: runs(consumer, 2))
         worker = running.pid_of("left")
         put(tmp_path, 3, damaged=True)
-        reason = reload_until_passed_over(running, consumer)
+        reason = reload_until_skipped(running, consumer)
         assert re.search(r"motion-3\.limpet.*; runs motion-2\.limpet", reason)
         consumer.wait_results("one", len(consumer.results("one")) + 20)
         assert running.pid_of("left") == worker
@@ -72,7 +72,7 @@ def test_a_new_bundle_is_taken_on_sighup_and_a_damaged_newer_one_is_passed_over(
         running.stop()
         assert not missing(consumer.results("one"))
         running.start()
-        wait_until(lambda: len(consumer.events("one", "passed_over")) == 2)
+        wait_until(lambda: len(consumer.events("one", "skipped")) == 2)
         wait_until(lambda: runs(consumer, 2))
     assert {result["version"] for result in consumer.results("one")} == {1, 2}
 
@@ -121,7 +121,7 @@ def test_what_runs_goes_on_while_its_model_is_nowhere_to_be_found(
     with daemon(path) as running:
         consumer.wait_results("one", 20)
         bundle.unlink()
-        reason = reload_until_passed_over(running, consumer)
+        reason = reload_until_skipped(running, consumer)
         assert re.search(r"there is no model 'motion' in .*; runs motion-1\.limpet", reason)
         consumer.wait_results("one", len(consumer.results("one")) + 20)
         running.stop()
@@ -152,7 +152,7 @@ def test_a_newer_bundle_that_cannot_run_here_takes_down_no_older_one_not_even_at
     with daemon(path):
         wait_until(lambda: runs(consumer, 1))
         consumer.wait_results("other", 1)
-        reason = consumer.events("one", "passed_over")[-1]["reason"]
+        reason = consumer.events("one", "skipped")[-1]["reason"]
         assert re.search(r"motion-3\.limpet: .*of the future", reason)
         assert re.search(r"motion-2\.limpet: .*; runs motion-1\.limpet", reason)
         said = check(path)
@@ -210,7 +210,7 @@ def test_a_store_or_a_file_that_was_replaced_under_its_name_is_read_by_a_new_wor
         (tmp_path / "new").write_bytes(b"no model")
         (tmp_path / "new").replace(tmp_path / "dense.tflite")
         running.signal(signal.SIGHUP)
-        wait_until(lambda: consumer.events("two", "passed_over"))
+        wait_until(lambda: consumer.events("two", "skipped"))
         consumer.wait_results("two", 20)
         assert running.pid_of("left") == worker
         running.stop()

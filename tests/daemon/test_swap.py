@@ -240,7 +240,7 @@ def test_a_successor_that_is_wrong_damaged_slow_or_missing_does_not_take_over(
             assert lines.health("single")["version"] == 1
             assert lines.health("single")["state"] == "running"
         change(running, tmp_path, single("absent-1.limpet"))
-        assert "there is no file" in lines.wait_event("single", "passed_over")
+        assert "there is no file" in lines.wait_event("single", "skipped")
         lines.wait_results("single", 20)
         assert lines.health("single")["state"] == "running"
         assert running.pid_of("line") == worker
@@ -266,7 +266,7 @@ def test_a_bad_newer_bundle_does_not_keep_changed_options_from_the_version_that_
         change(running, tmp_path, text + "every = 2\n")
         assert lines.wait_event("single", "swap_failed").startswith("single 2 is not used, single 0 goes on")
         assert lines.wait_event("single", "swapped") == "single 0 on cpu took over"
-        (why,) = lines.events("single", "passed_over")
+        (why,) = lines.events("single", "skipped")
         assert why.startswith("single-2.limpet: wrong outputs")
         assert why.endswith("; runs single-0.limpet")
         lines.wait_results("single", 20)
@@ -449,7 +449,7 @@ def test_a_version_that_gives_wrong_outputs_does_not_run_at_a_start_either(
         running.start()
         lines.wait_results("single", 20)
         assert lines.health("single")["version"] == 1
-        reason = lines.events("single", "passed_over")[-1]
+        reason = lines.events("single", "skipped")[-1]
         assert reason.startswith("single-2.limpet: wrong outputs for its golden vectors: off by 1")
         assert reason.endswith("; runs single-1.limpet")
         found = inspect(config.read(path))

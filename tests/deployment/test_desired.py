@@ -42,17 +42,17 @@ def running(version: int, **options: Any) -> PipelineAssignment:
 def test_the_highest_version_runs() -> None:
     chosen = one(found(10), found(9), found(2))
     assert chosen.model == ModelFile(STORE / "motion-10.limpet", "motion", 10, "sha-motion-10")
-    assert (chosen.problem, chosen.passed_over) == ("", ())
+    assert (chosen.problem, chosen.skipped) == ("", ())
 
 
-def test_a_damaged_newer_one_is_passed_over_and_its_reason_is_kept() -> None:
+def test_a_damaged_newer_one_is_skipped_and_its_reason_is_kept() -> None:
     chosen = one(found(4, "motion-4.limpet: not a bundle"), found(3), found(2))
     assert version(chosen) == 3
-    assert chosen.passed_over == ("motion-4.limpet: not a bundle",)
+    assert chosen.skipped == ("motion-4.limpet: not a bundle",)
 
 
 def test_a_damaged_older_one_is_no_news() -> None:
-    assert one(found(3), found(2, "damaged")).passed_over == ()
+    assert one(found(3), found(2, "damaged")).skipped == ()
 
 
 def test_a_pipeline_without_a_sound_model_says_what_is_wrong_with_each() -> None:
@@ -68,11 +68,11 @@ def test_a_model_with_lower_versions_is_to_prove_itself() -> None:
     assert not one(found(2)).prove
 
 
-def test_a_model_that_failed_here_is_passed_over_while_there_is_another() -> None:
+def test_a_model_that_failed_here_is_skipped_while_there_is_another() -> None:
     failed = Rollout(failed={"p": {"sha-motion-4": "it failed its golden vectors"}})
     chosen = one(found(4), found(3), rollout=failed)
     assert version(chosen) == 3
-    assert chosen.passed_over == ("motion-4.limpet: it failed its golden vectors",)
+    assert chosen.skipped == ("motion-4.limpet: it failed its golden vectors",)
     assert version(one(found(4), rollout=failed)) == 4
     assert version(one(found(4), found(3, "damaged"), rollout=failed)) == 4
 
@@ -143,5 +143,5 @@ def test_whatever_is_found_the_choice_is_sound_and_every_higher_one_has_a_reason
     assert not chosen.problem
     assert made.model == chosen.file
     higher = [each for each in versions if each.version > chosen.version]
-    assert len(made.passed_over) == len(higher)
+    assert len(made.skipped) == len(higher)
     assert all(each.problem or each.sha256 in failed for each in higher)

@@ -84,7 +84,7 @@ def test_what_is_not_there_needs_no_examination() -> None:
     assert survey.found == {"motion": [absent]}
 
 
-def test_only_so_many_damaged_versions_are_passed_over() -> None:
+def test_only_so_many_damaged_versions_are_skipped() -> None:
     survey = Survey({"motion": [candidate(version) for version in range(100, 0, -1)]})
     examined = 0
     while due := survey.due():

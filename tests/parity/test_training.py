@@ -119,7 +119,7 @@ path = "{tmp_path / "out.jsonl"}"
         for one in results
     ]
     judged = [true == said for true, said in pairs if true]
-    assert report["held_by"] == "recording"
+    assert report["split_by"] == "recording"
     assert len(judged) >= 10
     assert np.mean(judged) >= 0.95
     assert np.mean(judged) == pytest.approx(report["test"]["accuracy"], abs=0.03)

@@ -10,7 +10,7 @@ import pytest
 
 from limpet.accelerators.delegate_kinds import resolve
 from limpet.accelerators.delegate_library import load
-from limpet.accelerators.placement import doubt, of_coverage, shortfall
+from limpet.accelerators.placement import of_coverage, shortfall, why_not_worth
 from limpet.contracts.assignment import DelegateTable
 from limpet.contracts.data import TensorSpec
 from limpet.errors import ModelError
@@ -83,7 +83,7 @@ def test_a_delegate_that_computes_right_is_proven_right(
     assert proof.right
     assert proof.error <= models.SCALE
     assert proof.vectors == 3
-    assert doubt(proof, 0.0) == ""
+    assert why_not_worth(proof, 0.0) == ""
     assert proof.speed > 0
 
 

@@ -23,7 +23,7 @@ def other(model_content):
     return tflite.Interpreter(model_content=model_content)
 
 if sys.argv[2] == "other":
-    quiet_start.greet(other)
+    quiet_start.hide_greeting(other)
 with tflite.open(Path(sys.argv[1]), tflite.Config(), CPU) as model:
     os.write(2, b"ERROR: of a model\\n")
 """

@@ -121,7 +121,7 @@ def test_a_line_that_is_not_data_is_no_lost_sample(kind: str, line: bytes) -> No
 
 
 @pytest.mark.parametrize("line", [b"# remark", b"// remark", b"a,b", b"", b"\x1b[2J"])
-def test_comments_and_headers_are_passed_over(line: bytes) -> None:
+def test_comments_and_headers_are_skipped(line: bytes) -> None:
     rows, dropped = read("csv", b"1,2\n" + line + b"\n3,4\n")
     assert (rows.gap.tolist(), dropped) == ([False, False], {})
 

@@ -84,7 +84,7 @@ def test_counters_may_be_in_quotes_or_end_in_point_zero() -> None:
     assert not dropped
 
 
-def test_a_tag_in_braces_before_an_object_is_passed_over() -> None:
+def test_a_tag_in_braces_before_an_object_is_skipped() -> None:
     assert read("json", ['[12:00] {main} {"x": 1}'], "x")[0].values.tolist() == [[1]]
 
 

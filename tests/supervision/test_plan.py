@@ -36,10 +36,10 @@ def runs(plan: Plan) -> str:
     return plan.cells["line"].pipelines["p"].model.path.name
 
 
-def test_a_start_reports_the_newer_versions_that_are_passed_over() -> None:
+def test_a_start_reports_the_newer_versions_that_are_skipped() -> None:
     plan = Plan(config(), {"motion": [found(3, "three is damaged"), found(2)]})
     assert runs(plan) == "motion-2.limpet"
-    assert plan.news == [News("passed_over", "p", "three is damaged; runs motion-2.limpet")]
+    assert plan.news == [News("skipped", "p", "three is damaged; runs motion-2.limpet")]
     assert plan.failed == []
 
 
@@ -64,13 +64,13 @@ def test_many_damaged_versions_make_a_short_reason() -> None:
     assert move.reason.endswith("; and 25 more")
 
 
-def test_what_is_passed_over_is_reported_once() -> None:
+def test_what_is_skipped_is_reported_once() -> None:
     damaged = {"motion": [found(3, "three is damaged"), found(2)]}
     plan = Plan(config(), damaged)
     plan.reload(config(), damaged, in_use(plan))
     assert plan.news == []
     plan.reload(config(), {"motion": [found(4, "four, too"), *damaged["motion"]]}, in_use(plan))
-    assert plan.news == [News("passed_over", "p", "four, too; three is damaged; runs motion-2.limpet")]
+    assert plan.news == [News("skipped", "p", "four, too; three is damaged; runs motion-2.limpet")]
     plan.reload(config(), {"motion": [found(5)]}, in_use(plan))
     assert (runs(plan), plan.news) == ("motion-5.limpet", [])
 
@@ -79,7 +79,7 @@ def test_what_runs_goes_on_if_a_reload_finds_nothing_sound() -> None:
     plan = Plan(config(), {"motion": [found(2)]})
     plan.reload(config(), {"motion": [found(2, "it is damaged now")]}, in_use(plan))
     assert runs(plan) == "motion-2.limpet"
-    assert plan.news == [News("passed_over", "p", "it is damaged now; runs motion-2.limpet")]
+    assert plan.news == [News("skipped", "p", "it is damaged now; runs motion-2.limpet")]
 
 
 def test_what_goes_on_is_what_runs_and_not_what_was_given_up() -> None:
@@ -88,7 +88,7 @@ def test_what_goes_on_is_what_runs_and_not_what_was_given_up() -> None:
     plan.reload(config(), {"motion": [found(3)]}, second)
     plan.reload(config(), {"motion": [found(3, "it is gone")]}, second)  # version 3 had failed
     assert runs(plan) == "motion-2.limpet"
-    assert plan.news == [News("passed_over", "p", "it is gone; runs motion-2.limpet")]
+    assert plan.news == [News("skipped", "p", "it is gone; runs motion-2.limpet")]
 
 
 def test_what_has_failed_does_not_go_on() -> None:
@@ -121,7 +121,7 @@ def test_a_rung_whose_model_is_damaged_leaves_what_runs() -> None:
     plan = Plan(config(Rung(model="light")), files)
     plan.step(1, "81 °C", in_use(plan))
     assert runs(plan) == "motion-2.limpet"
-    assert plan.news == [News("passed_over", "p", "light is damaged; runs motion-2.limpet")]
+    assert plan.news == [News("skipped", "p", "light is damaged; runs motion-2.limpet")]
     plan.step(0, "within all limits", in_use(plan))
     assert (runs(plan), plan.news) == ("motion-2.limpet", [])
 
@@ -145,7 +145,7 @@ def test_a_model_that_fails_before_it_ever_ran_gives_way_to_a_lower_version() ->
     assert plan.failed_models == {"sha-3"}
     plan.look_again({"motion": [found(3), found(2)]}, {})
     assert runs(plan) == "motion-2.limpet"
-    assert plan.news == [News("passed_over", "p", "motion-3.limpet: wrong numbers; runs motion-2.limpet")]
+    assert plan.news == [News("skipped", "p", "motion-3.limpet: wrong numbers; runs motion-2.limpet")]
 
 
 def test_two_pipelines_whose_common_model_fails_both_give_way_to_a_lower_version() -> None:
@@ -221,7 +221,7 @@ def test_a_model_that_does_not_take_over_gives_way_to_a_lower_version_with_the_n
     assert plan.failed_models == {"sha-3"}
     plan.look_again({"motion": [found(3), found(2)]}, before)
     assert (runs(plan), plan.desired.pipelines["p"].options.every) == ("motion-2.limpet", 4)
-    assert plan.news == [News("passed_over", "p", "motion-3.limpet: wrong numbers; runs motion-2.limpet")]
+    assert plan.news == [News("skipped", "p", "motion-3.limpet: wrong numbers; runs motion-2.limpet")]
 
 
 def test_if_no_lower_version_works_either_the_old_model_goes_on() -> None:
@@ -235,7 +235,7 @@ def test_if_no_lower_version_works_either_the_old_model_goes_on() -> None:
     assert runs(plan) == "motion-1.limpet"
     assert plan.news == [
         News(
-            "passed_over",
+            "skipped",
             "p",
             "motion-3.limpet: wrong numbers; motion-2.limpet: wrong numbers; runs motion-1.limpet",
         )

@@ -96,7 +96,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
         return self.error <= self.tolerance
 
 
-def doubt(proof: Proof, least_speed: float) -> str:
+def why_not_worth(proof: Proof, least_speed: float) -> str:
     """Say why a delegate is not worth having, in a line; empty if it is.
 
     ``least_speed``: how many times as fast as the CPU it must be; below 1 where sparing the CPU counts for more.

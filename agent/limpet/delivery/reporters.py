@@ -125,8 +125,8 @@ class Reporters:
 
     def connected(self) -> bool:
         """Whether all reporters can send."""
-        everyone = [consumer.opened for consumer in list(self._consumers.values())]
-        return all(opened and opened.reporter.health().get("connected", True) for opened in everyone)
+        reporters = [consumer.opened for consumer in list(self._consumers.values())]
+        return all(opened and opened.reporter.health().get("connected", True) for opened in reporters)
 
     def undelivered(self) -> int:
         """Return how many messages reporters have not taken yet, or keep to be sent."""

@@ -39,7 +39,7 @@ class DesiredPipeline(msgspec.Struct, frozen=True, kw_only=True):
     """A pipeline as it should run. ``sources`` and ``after`` are as in ``PipelineAssignment``.
 
     ``model`` is ``None`` if there is none to run. ``problem`` says why not, or why it is not what the
-    configuration names. ``passed_over``: why higher versions are not run, one sentence each. ``models`` are all
+    configuration names. ``skipped``: why higher versions are not run, one sentence each. ``models`` are all
     files that it may run, also those of its ladder. ``prove``: whether lower versions could run if this one does
     not give its golden outputs.
     """
@@ -48,7 +48,7 @@ class DesiredPipeline(msgspec.Struct, frozen=True, kw_only=True):
     options: PipelineOptions
     model: ModelFile | None
     problem: str = ""
-    passed_over: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
     models: tuple[Path, ...] = ()
     after: str = ""
     prove: bool = False
@@ -113,12 +113,12 @@ def _pipeline(
     before = rollout.running.get(name)
     goes_on = before is not None and before.sources == sources
     if (choice := choose(candidates, failed)) and not (goes_on and choice.sha256 in failed):
-        passed_over = tuple(_why_not(one, failed) for one in candidates if one.version > choice.version)
+        skipped = tuple(_why_not(one, failed) for one in candidates if one.version > choice.version)
         return DesiredPipeline(
             sources=sources,
             options=wanted.options,
             model=choice.file,
-            passed_over=passed_over,
+            skipped=skipped,
             prove=choice.lower,
         )
     problem = joined([_why_not(one, failed) for one in candidates]) or f"there is no model {wanted.model!r}"

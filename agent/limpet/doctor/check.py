@@ -175,7 +175,7 @@ def _rung(
     As the daemon does, this skips versions that do not work, if there is a lower one that does.
     """
     made, one = first_that_works(config, name, lambda cell: _tried(cell, name, spec), models, level)
-    warnings = [*made.warnings, *(f"skipped {why}" for why in one.passed_over)]
+    warnings = [*made.warnings, *(f"skipped {why}" for why in one.skipped)]
     described = _describe(made, config.pipelines[name].source, level)
     return described, [f"{name}: warning: {warning}" for warning in warnings]
 

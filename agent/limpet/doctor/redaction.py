@@ -82,7 +82,7 @@ class Redactor:
         self._vocabulary = {*vocabulary, *KINDS}
         self._names: dict[str, str] = {}
         self._forms: dict[str, None] = {}
-        self._given: dict[str, str] = {}
+        self._replacements: dict[str, str] = {}
         self._counts: Counter[str] = Counter()
         self._pattern: re.Pattern[str] | None = None
 
@@ -98,8 +98,8 @@ class Redactor:
         if len(value) < _SHORTEST or folded in _COMMON:
             return value
         if folded not in self._names:
-            replacement = self._given.get(folded) or self._new(kind)
-            self._given[folded] = replacement
+            replacement = self._replacements.get(folded) or self._new(kind)
+            self._replacements[folded] = replacement
             for form in (value, quote(value), quote(value, ""), json.dumps(value)[1:-1], repr(value)[1:-1]):
                 self._names.setdefault(form.casefold(), replacement)
                 self._forms[form] = None
@@ -158,7 +158,11 @@ class Redactor:
             return [self._value(key, item) for item in value]
         if isinstance(value, str):
             return self._text_of(key, value)
-        return value if key in _KEPT and isinstance(value, int | float) else self._given_for(str(value), "number")
+        return (
+            value
+            if key in _KEPT and isinstance(value, int | float)
+            else self._replacement_for(str(value), "number")
+        )
 
     def _text_of(self, key: str, value: str) -> str:
         if key in _KEPT and self.text(value) == value:
@@ -195,7 +199,7 @@ class Redactor:
         return self._pattern.sub(lambda match: self._replacement(match[0]), text)
 
     def _replacement(self, found: str) -> str:
-        return self._names.get(found.casefold()) or self._given_for(found, "word")
+        return self._names.get(found.casefold()) or self._replacement_for(found, "word")
 
     def _form(self, name: str) -> str:
         """Return the pattern for a name. It is also replaced inside other words, unless it is a usual word."""
@@ -205,7 +209,7 @@ class Redactor:
 
     def _matched(self, kind: str, match: re.Match[str]) -> str:
         found = match[0]
-        return found if self._is_replacement(found) else self._given_for(found, kind)
+        return found if self._is_replacement(found) else self._replacement_for(found, kind)
 
     def _address(self, match: re.Match[str]) -> str:
         try:
@@ -213,7 +217,7 @@ class Redactor:
         except ValueError:
             return match[0]
         harmless = address.is_loopback or address.is_unspecified
-        return match[0] if harmless else self._given_for(match[0], "address")
+        return match[0] if harmless else self._replacement_for(match[0], "address")
 
     def _token(self, match: re.Match[str]) -> str:
         token = match[0]
@@ -222,19 +226,23 @@ class Redactor:
             return token
         if _PLAIN.fullmatch(token) or re.fullmatch(_TIME, token):
             return token
-        return self._given_for(token, "number" if token.isdecimal() else "word")
+        return self._replacement_for(token, "number" if token.isdecimal() else "word")
 
     def _number(self, value: Any) -> Any:
-        return value if isinstance(value, int) and abs(value) < 10**12 else self._given_for(str(value), "number")
+        return (
+            value
+            if isinstance(value, int) and abs(value) < 10**12
+            else self._replacement_for(str(value), "number")
+        )
 
-    def _given_for(self, value: str, kind: str) -> str:
+    def _replacement_for(self, value: str, kind: str) -> str:
         """Return the replacement of a text that is not looked for elsewhere."""
         folded = value.casefold()
         if folded in _COMMON:
             return value
-        if folded not in self._given:
-            self._given[folded] = self._names.get(folded) or self._new(kind)
-        return self._given[folded]
+        if folded not in self._replacements:
+            self._replacements[folded] = self._names.get(folded) or self._new(kind)
+        return self._replacements[folded]
 
     def _new(self, kind: str) -> str:
         self._counts[kind] += 1

@@ -141,7 +141,7 @@ def _fed(plan: PipelinePlan) -> Loop:
 
 
 def _interpreter(plan: PipelinePlan) -> Any:
-    quiet_start.greet(tflite.Interpreter)
+    quiet_start.hide_greeting(tflite.Interpreter)
     interpreter = tflite.Interpreter(model_path=str(plan.bundle.model), num_threads=plan.runtime.config.threads)
     interpreter.allocate_tensors()
     return interpreter

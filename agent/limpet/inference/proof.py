@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import msgspec
 import numpy as np
 
-from limpet.accelerators.placement import Proof, TimeShare, borders, doubt
+from limpet.accelerators.placement import Proof, TimeShare, borders, why_not_worth
 from limpet.errors import ModelError
 from limpet.models.golden import check_golden
 from limpet.models.tflite import model_graph
@@ -82,7 +82,7 @@ def admit(  # noqa: PLR0913 - what is compared, and how strictly
         proof = msgspec.structs.replace(
             proof, error=check_golden(bundle, delegate, alone=alone), tolerance=allowed
         )
-    if reason := doubt(proof, least_speed):
+    if reason := why_not_worth(proof, least_speed):
         raise ModelError(f"delegate {delegate.delegate!r}: {reason}")
     return proof
 

@@ -231,7 +231,7 @@ class TFLiteModel:
         self._forget = None
 
     def _load(self) -> None:
-        quiet_start.greet(Interpreter)
+        quiet_start.hide_greeting(Interpreter)
         interpreter = Interpreter(
             model_path=str(self._path),
             num_threads=self._config.threads,

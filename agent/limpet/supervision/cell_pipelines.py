@@ -212,11 +212,11 @@ class CellPipelines:
         If the process sent what it may not send (``condemned``), all of them are.
         """
         refused = self._refuse_successors(reason)
-        blamed = list(self._states) if condemned else [] if refused else self._to_blame()
-        for name in blamed:
+        suspects = list(self._states) if condemned else [] if refused else self._suspects()
+        for name in suspects:
             self._restarts[name].crashed(now)
             self._states[name] = "failed" if self._restarts[name].open else "starting"
-        return [self._broken(name, reason, now) for name in _once([*refused, *blamed])]
+        return [self._broken(name, reason, now) for name in _once([*refused, *suspects])]
 
     def _refuse_successors(self, reason: str) -> list[str]:
         """Return the pipelines whose successor is to blame for a crash. They go back to what is proven."""
@@ -226,7 +226,7 @@ class CellPipelines:
         self._states |= dict.fromkeys(refused, "starting")
         return refused
 
-    def _to_blame(self) -> list[str]:
+    def _suspects(self) -> list[str]:
         """Return the pipelines to blame for a crash.
 
         That is the one that was loading. If none was, those that were about to be loaded, else all that ran.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BAD = frozenset(
-    {"crashed", "failed", "degraded", "waiting", "stepped_down", "swap_failed", "passed_over", "state-damaged"}
+    {"crashed", "failed", "degraded", "waiting", "stepped_down", "swap_failed", "skipped", "state-damaged"}
 )
 """Events that a person should look at."""
 

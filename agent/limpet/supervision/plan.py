@@ -182,11 +182,11 @@ def models_news(before: Mapping[str, DesiredPipeline], after: Mapping[str, Desir
     """Return an event for each pipeline that does not run the model that it should, unless that is no news."""
     news = []
     for name, one in after.items():
-        reasons = one.passed_over or ((one.problem,) if one.problem else ())
+        reasons = one.skipped or ((one.problem,) if one.problem else ())
         old = before.get(name)
-        known = old is not None and (old.passed_over, old.problem) == (one.passed_over, one.problem)
+        known = old is not None and (old.skipped, old.problem) == (one.skipped, one.problem)
         if one.model and reasons and not known:
-            news.append(News("passed_over", name, f"{joined(reasons)}; runs {one.model.path.name}"))
+            news.append(News("skipped", name, f"{joined(reasons)}; runs {one.model.path.name}"))
     return news
 
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 KEEPALIVE = 30
-NOBODY = 0x10
+NO_SUBSCRIBER = 0x10
 """The broker's reason code for a message that no subscription matches."""
 LATE = 10.0
 """Seconds for the transport of an answer, beyond ``PATIENCE``."""
@@ -170,7 +170,7 @@ class _Caller:
         self._bucket = Bucket(PER_SECOND, AT_ONCE / 2)
         self._number = 0
         self._presence = ""
-        self._nobody = False
+        self._no_subscriber = False
 
     def call(self, payload: bytes) -> Inferred:
         """Send a command and return its answer. Where too many are sent, by others too, it waits its turn."""
@@ -217,14 +217,14 @@ class _Caller:
                     self._presence = _decode(message.payload, StatusMessage).status
             if self._presence == "offline":
                 raise DeviceError(f"{self._root}: the device is offline")
-            if not self._presence and (self._nobody or monotonic() > begun + PRESENCE):
+            if not self._presence and (self._no_subscriber or monotonic() > begun + PRESENCE):
                 raise DeviceError(f"{self._root}: no device says that it is there; are prefix and device right?")
         raise DeviceError(f"{self._root}: no answer within {PATIENCE + LATE:.0f} s")
 
     def _look_at_acks(self, sent: int) -> None:
         codes = [code for number, code in self._link.acks if number == sent]
         self._link.acks.clear()
-        self._nobody = self._nobody or NOBODY in codes
+        self._no_subscriber = self._no_subscriber or NO_SUBSCRIBER in codes
         if any(code >= 0x80 for code in codes):
             raise DeviceError(f"{self._root}: this user may not write to command/infer; see its access list")
 

@@ -70,7 +70,7 @@ def run(wanted: Wanted, progress: Progress, say: Callable[[str], object]) -> dic
         "labels": list(found.labels),
         "channels": list(found.channels),
         "recordings": len(session.recordings),
-        "held_by": found.held_by,
+        "split_by": found.split_by,
         "folds": found.fold_count,
         "search": outcome.searched(searched),
         "reasons": list(plan.reasons),

@@ -47,14 +47,14 @@ def data_line(report: dict[str, Any]) -> str:
 
 def limits_line(found: Problem) -> str:
     """Return what the figures do not say."""
-    if found.held_by == "block":
+    if found.split_by == "block":
         return "Measured on other parts of the same recordings only. On new recordings it will be worse."
     return "Measured on recordings that it did not learn from, made with the same sensor and setup."
 
 
 def summary(report: dict[str, Any]) -> str:
     """Return the result in one line."""
-    by = "other recordings" if report["held_by"] == "recording" else "other parts of the same recordings"
+    by = "other recordings" if report["split_by"] == "recording" else "other parts of the same recordings"
     line = f"On {by}: {_short(report['held_out'])}"
     return f"{line}. On the test session: {_short(report['test'])}." if "test" in report else f"{line}."
 
@@ -133,7 +133,7 @@ def _search(search: dict[str, Any]) -> list[str]:
 
 def held_line(report: dict[str, Any]) -> str:
     """Return how the figures were made."""
-    if report["held_by"] == "block":
+    if report["split_by"] == "block":
         return "Held out: blocks of the same recordings. These figures are better than on new recordings."
     return f"Held out: whole recordings, {report['folds']}-fold cross-validation."
 

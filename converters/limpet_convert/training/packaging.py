@@ -107,7 +107,7 @@ def _tables(  # noqa: PLR0913, PLR0917 - what a project file says
 ) -> dict[str, dict[str, Any]]:
     one, figures = chosen.candidate, report["held_out"]
     units = {unit for unit in found.units if unit}
-    held = {"by": found.held_by, "folds": found.fold_count} | {
+    held = {"by": found.split_by, "folds": found.fold_count} | {
         name: round(figures[name], 4)
         for name in ("accuracy", "balanced_accuracy", "f1", "mae", "r2")
         if name in figures

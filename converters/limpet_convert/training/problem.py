@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from limpet_convert.training.windows import Windows
 
 Task: TypeAlias = Literal["classify", "anomaly", "regress"]
-HeldBy: TypeAlias = Literal["recording", "block"]
+SplitBy: TypeAlias = Literal["recording", "block"]
 
 BLOCKS = 5
 FEWEST_SAMPLES = 40
@@ -46,7 +46,7 @@ class Problem:
     units: tuple[str, ...]
     rate: float | None
     folds: Mapping[int, int]
-    held_by: HeldBy
+    split_by: SplitBy
     names: tuple[str, ...]
     target: str = ""
     unit: str = ""
@@ -182,7 +182,7 @@ def _problem(  # noqa: PLR0913 - the parts of a problem
     unit: str = "",
 ) -> Problem:
     warnings: list[str] = []
-    split, chosen, held_by = _split(found, window, warnings)
+    split, chosen, split_by = _split(found, window, warnings)
     return Problem(
         task=task,
         labels=labels,
@@ -192,7 +192,7 @@ def _problem(  # noqa: PLR0913 - the parts of a problem
         units=session.units,
         rate=session.rate,
         folds=chosen,
-        held_by=held_by,
+        split_by=split_by,
         names=tuple(one.file for one in session.recordings),
         warnings=tuple(warnings),
         target=target,
@@ -202,7 +202,7 @@ def _problem(  # noqa: PLR0913 - the parts of a problem
 
 def _split(
     found: Sequence[Piece], window: int | None, warnings: list[str]
-) -> tuple[list[Piece], Mapping[int, int], HeldBy]:
+) -> tuple[list[Piece], Mapping[int, int], SplitBy]:
     """Return the pieces, the fold of each group, and what is held back together."""
     labels, groups = [piece.label for piece in found], [piece.group for piece in found]
     rare = folds.single(labels, groups)

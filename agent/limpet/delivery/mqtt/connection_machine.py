@@ -206,7 +206,7 @@ class ConnectionMachine:
 
     def _left(self, now: float) -> tuple[ConnectionState, list[Instruction]]:
         self._unreadable_ends = 0
-        self._forgive(now, learned=False)
+        self._reset_pause(now, learned=False)
         if self._stops:
             self.last_disconnect = "stopped"
             return ConnectionState.STOPPED, []
@@ -228,10 +228,10 @@ class ConnectionMachine:
             )
             # No event: while a message is suspected, none is added.
             logs += self._log(self.last_disconnect, event=False)
-        self._forgive(now, learned=lost.learned)
+        self._reset_pause(now, learned=lost.learned)
         return self._pause(logs)
 
-    def _forgive(self, now: float, *, learned: bool) -> None:
+    def _reset_pause(self, now: float, *, learned: bool) -> None:
         """Make the pause short again after a good connection, or one that narrowed a search."""
         if learned or now - self._accepted_at >= GOOD:
             self._failures = 0

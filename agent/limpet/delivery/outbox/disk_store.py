@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from limpet.delivery.outbox.database import Change, Database
 from limpet.delivery.outbox.disk_errors import DiskDamagedError, DiskError, DiskFullError, DiskGoneError
 from limpet.delivery.outbox.disk_space import DiskSpace
-from limpet.delivery.outbox.salvage import begin_anew, salvage
+from limpet.delivery.outbox.salvage import salvage, set_aside_unreadable
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -96,7 +96,7 @@ class DiskStore:
             saved, lost = salvage(self._path)
         except DiskDamagedError:
             log.exception("%s cannot be repaired", self._path)
-            begin_anew(self._path)
+            set_aside_unreadable(self._path)
             saved, lost = 0, None
         except DiskError:
             self._retry_at += REPAIR_RETRY

@@ -64,7 +64,7 @@ def salvage(path: Path) -> Salvaged:
     return found
 
 
-def begin_anew(path: Path) -> None:
+def set_aside_unreadable(path: Path) -> None:
     """Set a damaged file aside, of which nothing can be read."""
     with disk_errors(path):
         _set_aside(path)

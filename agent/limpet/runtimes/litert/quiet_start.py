@@ -33,7 +33,7 @@ _LARGEST = 1 << 16
 
 
 @cache
-def greet(interpreter: Callable[..., Any]) -> None:
+def hide_greeting(interpreter: Callable[..., Any]) -> None:
     """Have this process's greeting printed, unseen. ``interpreter``: the runtime's class."""
     with suppress(OSError, RuntimeError, ValueError), _without_greeting():
         interpreter(model_content=zlib.decompress(base64.b85decode(_MODEL))).allocate_tensors()

@@ -103,7 +103,7 @@ class _Columns:
         self._delimiter = delimiter
         self._decimal: Decimal | None = decimal
         self._units = Units()
-        self._rival = ""
+        self._other_delimiter = ""
         self._split: bytes | None = None
         self._plain = False
         self._choose(delimiter)
@@ -206,10 +206,10 @@ class _Columns:
                 sample = self._numbers(cells, delimiter)
             except ValueError:
                 continue
-            if self._delimiter not in {"", delimiter} and self._rival != delimiter:
-                self._rival = delimiter
+            if self._delimiter not in {"", delimiter} and self._other_delimiter != delimiter:
+                self._other_delimiter = delimiter
                 raise BadFrameError("malformed")
-            self._rival = ""
+            self._other_delimiter = ""
             self._accept(sample, delimiter)
             return sample.line
         return None
