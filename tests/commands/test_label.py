@@ -12,7 +12,8 @@ import pytest
 from limpet.recordings import folder, writing
 from limpet.recordings.folder import Span
 from recordings.test_folder import STARTED, recording
-from support.screens import Terminal
+from support.broker import wait_until
+from support.terminal import Terminal
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -99,7 +100,7 @@ def test_a_folder_that_cannot_be_used_is_named_with_the_reason(recordings: Path)
 
 
 def test_keys_label_and_save_and_the_terminal_gets_its_mode_back(recordings: Path) -> None:
-    with Terminal([*LIMPET, "label", recordings, "--labels", "sit,walk"], recordings) as terminal:
+    with Terminal([*LIMPET, "label", recordings, "--labels", "sit,walk"], cwd=recordings) as terminal:
         terminal.wait_for("q leave")
         terminal.press("b\x1b[F2")
         terminal.wait_for("walk from 0.000 s to 10.000 s.")
@@ -113,14 +114,14 @@ def test_keys_label_and_save_and_the_terminal_gets_its_mode_back(recordings: Pat
         terminal.wait_for("q again leaves without saving")
         terminal.press("q")
         assert terminal.wait() == 0
-        assert terminal.mode == terminal.mode_before
-        assert terminal.text.rstrip().endswith("\x1b[?1049l")
+        assert terminal.settings == terminal.before
+        wait_until(lambda: terminal.raw.rstrip().endswith("\x1b[?1049l"))
     assert spans(recordings) == [Span("walk", 0, 10)]
     assert not spans(recordings, SECOND)
 
 
 def test_labels_that_another_program_changes_meanwhile_are_not_lost(recordings: Path) -> None:
-    with Terminal([*LIMPET, "label", recordings, FIRST, "--labels", "sit"], recordings) as terminal:
+    with Terminal([*LIMPET, "label", recordings, FIRST, "--labels", "sit"], cwd=recordings) as terminal:
         terminal.wait_for("q leave")
         terminal.press("b\x1b[F1")
         terminal.wait_for("sit from 0.000 s")
@@ -138,15 +139,15 @@ def test_labels_that_another_program_changes_meanwhile_are_not_lost(recordings: 
 
 
 def test_a_terminal_gets_its_mode_back_when_the_editor_is_ended_by_a_signal_or_fails(recordings: Path) -> None:
-    with Terminal([*LIMPET, "label", recordings], recordings) as terminal:
+    with Terminal([*LIMPET, "label", recordings], cwd=recordings) as terminal:
         terminal.wait_for("q leave")
         terminal.process.terminate()
         assert terminal.wait() == 143
-        assert terminal.mode == terminal.mode_before
+        assert terminal.settings == terminal.before
     (recordings / SECOND).write_text("time,ax,ay\n0,x,y\n")
-    with Terminal([*LIMPET, "label", recordings], recordings) as terminal:
+    with Terminal([*LIMPET, "label", recordings], cwd=recordings) as terminal:
         terminal.wait_for("q leave")
         terminal.press("n")
         assert terminal.wait() == 78
-        assert terminal.mode == terminal.mode_before
-        assert SECOND in terminal.text
+        assert terminal.settings == terminal.before
+        terminal.wait_text(SECOND)

@@ -23,7 +23,7 @@ from support import reports
 from support.broker import mosquitto, wait_until
 from support.caller import caller
 from support.ptys import Board
-from support.screens import Terminal
+from support.terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -165,7 +165,7 @@ def test_keys_choose_labels_and_the_terminal_gets_its_mode_back(tmp_path: Path) 
     with (
         Board(tmp_path / "board") as board,
         sending(board),
-        Terminal([*LIMPET, "record", "--labels", "sit,walk"], tmp_path) as terminal,
+        Terminal([*LIMPET, "record", "--labels", "sit,walk"], cwd=tmp_path) as terminal,
     ):
         terminal.wait_for("label   (none)")
         terminal.wait_for("ay")
@@ -177,8 +177,8 @@ def test_keys_choose_labels_and_the_terminal_gets_its_mode_back(tmp_path: Path) 
         terminal.wait_for("label   (none)")
         terminal.press("\x03")
         assert terminal.wait() == 0
-        assert terminal.mode == terminal.mode_before
-        assert "Ended with Ctrl-C." in terminal.text
+        assert terminal.settings == terminal.before
+        terminal.wait_for("Ended with Ctrl-C.")
     (one,) = recorded(tmp_path)
     assert [span.label for span in one.spans] == ["walk", "sit"]
     assert one.spans[0].begin > 0
@@ -190,7 +190,7 @@ def test_an_unplugged_board_leaves_a_gap_and_the_recording_goes_on(tmp_path: Pat
     configured(tmp_path)
     with Board(tmp_path / "board") as board:
         command = [*LIMPET, "record", "--label", "walk"]
-        with Terminal(command, tmp_path) as terminal:
+        with Terminal(command, cwd=tmp_path) as terminal:
             with sending(board):
                 terminal.wait_for("ay")
             board.unplug()
@@ -308,7 +308,7 @@ def test_a_board_with_other_values_is_diagnosed_and_leaves_no_recording(tmp_path
     with (
         Board(tmp_path / "board") as board,
         sending(board, b"1,2,3\n"),
-        Terminal([*LIMPET, "record"], tmp_path) as terminal,
+        Terminal([*LIMPET, "record"], cwd=tmp_path) as terminal,
     ):
         terminal.wait_for("numbers")
         terminal.press("q")

@@ -39,6 +39,7 @@ class Terminal:
         )  # fmt: skip
         self._slave = slave
         self._written = bytearray()
+        self._found = 0
         self._thread = threading.Thread(target=self._read)
         self._thread.start()
 
@@ -79,6 +80,16 @@ class Terminal:
     def wait_text(self, text: str, timeout: float = 20.0) -> None:
         """Wait until a text was written."""
         wait_until(lambda: text in self.text, timeout)
+
+    def wait_for(self, text: str, timeout: float = 20.0) -> None:
+        """Wait until a text was written after what the last call waited for."""
+
+        def is_there() -> bool:
+            at = self.raw.find(text, self._found)
+            self._found = self._found if at < 0 else at + len(text)
+            return at >= 0
+
+        wait_until(is_there, timeout)
 
     def wait(self) -> int:
         return self.process.wait(20)
