@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import sys
 from typing import TYPE_CHECKING
 
+import jsonschema
 import pytest
 
 from docs.pages import ROOT, Command, blocks, pages
@@ -109,6 +111,29 @@ def test_a_comment_with_a_mistake_is_refused(comment: str, tmp_path: Path) -> No
     page.write_text(f"<!-- test: {comment} -->\n```console\n$ true\n```\n")
     with pytest.raises(ValueError, match="reasons: root"):
         blocks(page)
+
+
+SCHEMAS = {"anomalous": "output/anomaly", "detections": "output/detect", "recordings": "recordings"}
+"""Schemas of the messages and files on pages, by a key that they have."""
+JSON = [
+    pytest.param(text, id=f"{page.relative_to(ROOT)}-{number}")
+    for page in sorted(ROOT.glob("docs/**/*.md"))
+    for number, text in enumerate(
+        re.findall(r"^```json\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE), 1
+    )
+]
+
+
+@pytest.mark.parametrize("text", JSON)
+def test_json_on_a_page_is_what_limpet_writes(text: str) -> None:
+    document = json.loads(text)
+    for name in [name for key, name in SCHEMAS.items() if key in document]:
+        schema = json.loads((ROOT / "docs" / "schemas" / f"{name}.json").read_text())
+        jsonschema.Draft202012Validator(schema).validate(document)
+        (of_document,) = [
+            definition for definition in schema["$defs"].values() if set(document) <= set(definition["properties"])
+        ]
+        assert set(of_document["required"]) <= set(document)
 
 
 WRITTEN = "2026-11-28T14:00:00 starts\nmotion: 1,010 samples in 10.1 s\nother\n"
