@@ -16,6 +16,7 @@ from limpet.recorder.session import Session, Wanted
 from limpet.recorder.source_records import Block, Described, Ended, FromSource, Note, Status
 from limpet.recordings import folder
 from limpet.recordings.folder import MOST_GAPS, Span
+from limpet.watch.words import cells
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -158,6 +159,15 @@ def test_whatever_the_process_sends_the_recording_is_listed(tmp_path: Path, reco
     (one,) = recorded(tmp_path, made)
     assert one.samples == sum(isinstance(record, Block) for record in records)
     assert not made.trouble
+
+
+def test_wide_names_stay_in_their_columns(tmp_path: Path) -> None:
+    names = ["\u6e29\u5ea6", "\u6e29\u5ea6\u30bb\u30f3\u30b5\u30fc\u306e\u5e73\u5747\u5024", "b"]
+    rows = screen.channels(names, np.ones((1, 3)), 80, 9)
+    assert len({cells(row) for row in rows}) == 1
+    made = session(tmp_path, Described(["a"], 100.0, live=True))
+    title, *_ = screen.frame(made, names[1] * 20, 1.0, (), (80, 24))
+    assert cells(title) <= 79
 
 
 def test_channels_with_the_same_name_are_refused(tmp_path: Path) -> None:

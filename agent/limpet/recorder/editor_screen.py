@@ -9,6 +9,7 @@ import numpy as np
 from limpet.recorder.editor import COLUMNS
 from limpet.recorder.plot import braille, scale
 from limpet.untrusted import printable
+from limpet.watch.words import fitted
 
 if TYPE_CHECKING:
     from limpet.contracts.data import Array
@@ -47,7 +48,7 @@ def frame(editor: Editor, values: Array, where: str, height: int) -> list[str]:
         editor.message if editor.typed is None else f"label: {editor.typed}_",
         *_HELP,
     ]
-    return [printable(line)[:COLUMNS] for line in text]
+    return [fitted(printable(line), COLUMNS) for line in text]
 
 
 def _column(editor: Editor, time: float) -> int:

@@ -9,7 +9,7 @@ import numpy as np
 
 from limpet.recorder.plot import drawable
 from limpet.untrusted import printable
-from limpet.watch.words import curve
+from limpet.watch.words import curve, fitted, padded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,7 +39,7 @@ def frame(session: Session, title: str, rate: float, labels: Sequence[str], size
     chosen = "  ".join(f"{number} {label}" for number, label in enumerate(labels[:9], 1))
     keys = f"keys    {chosen}  0 none  q end" if labels else "keys    q end"
     rows = channels(session.channels, session.recent, width, height - len(lines) - 2)
-    return [printable(line)[: width - 1].replace("\n", " ") for line in [*lines, *rows, keys]]
+    return [fitted(printable(line).replace("\n", " "), width - 1) for line in [*lines, *rows, keys]]
 
 
 def channels(names: Sequence[str], values: Array, width: int, most: int) -> list[str]:
@@ -49,7 +49,7 @@ def channels(names: Sequence[str], values: Array, width: int, most: int) -> list
     shown = names if len(names) <= most else names[: max(0, most - 1)]
     bars = max(8, min(60, width - _NAME - _VALUE - 3))
     lines = [
-        f"{name[:_NAME]:{_NAME}} {values[-1, at]:>{_VALUE}.5g} {sparkline(values[:, at], bars)}"
+        f"{padded(printable(name), _NAME)} {values[-1, at]:>{_VALUE}.5g} {sparkline(values[:, at], bars)}"
         for at, name in enumerate(shown)
     ]
     if len(shown) < len(names):

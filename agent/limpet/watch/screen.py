@@ -219,10 +219,10 @@ def _curves(pipeline: Pipeline, width: int) -> Iterator[_Line]:
         values = list(pipeline.curves[name])[-max(width - longest - 24, 8) :]
         if limit is None:
             low, high = min(values), max(values)
-            line = Text(f"{words.fitted(name, longest):{longest}} ").append(words.curve(values), "cyan")
+            line = Text(f"{words.padded(name, longest)} ").append(words.curve(values), "cyan")
             line.append(f" {words.number(low)} to {words.number(high)}", "dim")
         else:
-            line = Text(f"{words.fitted(name, longest)} ")
+            line = Text(f"{words.padded(name, longest)} ")
             for value in values:
                 line.append(words.curve([value], 0.0, 2 * limit), "bold red" if value > limit else "green")
             line.append(f" limit {words.number(limit)}", "dim")

@@ -178,6 +178,12 @@ def fitted(text: str, width: int) -> str:
     return kept + "…" if width > 0 else ""
 
 
+def padded(text: str, width: int) -> str:
+    """Return a printable text that takes ``width`` columns: cut, or with blanks behind it."""
+    text = fitted(text, width)
+    return text + " " * (width - cells(text))
+
+
 def _cells(character: str) -> int:
     if unicodedata.combining(character):
         return 0
