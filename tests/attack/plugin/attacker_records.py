@@ -44,6 +44,12 @@ def heartbeat(pipeline: Any, dropped: Any = None, **figures: Any) -> dict[str, A
     return {"type": "Heartbeat", "pipelines": {pipeline: figures}, "dropped": dropped or {}}
 
 
+def inputs(pipeline: Any = None, **fields: Any) -> dict[str, Any]:
+    """Return a heartbeat with what its source is said to give."""
+    shown = {"rate": 1.0, "shape": [2], "channels": [FORGED, "b"], "rows": [[1.0, 2.0]]} | fields
+    return heartbeat(own() if pipeline is None else pipeline) | {"inputs": shown}
+
+
 def transition(pipeline: Any, state: Any, **fields: Any) -> dict[str, Any]:
     return {"type": "Transition", "pipeline": pipeline, "state": state, "reason": FORGED, **fields}
 
@@ -67,6 +73,16 @@ RAW: dict[str, Callable[[], bytes]] = {
 """Bytes as they are."""
 
 RECORDS: dict[str, Callable[[], Any]] = {
+    "inputs in the name of another worker": lambda: inputs(VICTIM),
+    "inputs with orders to a terminal": lambda: inputs(channels=["\x1b[2J", "b"]),
+    "inputs at a rate of NaN": lambda: inputs(rate=float("nan")),
+    "inputs at a rate of 1e300": lambda: inputs(rate=1e300),
+    "inputs of a shape of 2^63": lambda: inputs(shape=[1 << 63]),
+    "a million rows of inputs": lambda: inputs(rows=[[1.0]] * 1_000_000),
+    "inputs of 10,000 channels": lambda: inputs(channels=["c"] * 10_000),
+    "inputs that are NaN, infinite and of other widths": lambda: inputs(
+        rows=[[float("nan"), float("inf")], [], [1e308] * 16]
+    ),
     "an unknown tag": lambda: {"type": "Shutdown"},
     "a tag of another type": lambda: {"type": 17},
     "no tag": lambda: {"pipeline": VICTIM},
