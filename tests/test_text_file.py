@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from limpet import config, text_file
 from limpet.delivery.mqtt import broker_settings
+from limpet.errors import ConfigError
 from limpet.models import bundle
 from limpet.reporters import mqtt
 from limpet_convert import project
@@ -121,3 +122,9 @@ def test_a_project_of_the_converter(tmp_path: Path, manner: str) -> None:
         '[bundle]\nname = "n"\nversion = 1\ntask = "regress"\n'
     )
     assert project.read(save(tmp_path / "convert.toml", text, manner)).bundle.name == "n"
+
+
+def test_a_file_without_end_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "limpet.toml").symlink_to("/dev/zero")
+    with pytest.raises(ConfigError, match=r"limpet\.toml: File too large"):
+        config.read(tmp_path / "limpet.toml")

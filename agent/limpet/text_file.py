@@ -6,6 +6,8 @@ A file may begin with a byte order mark, may be UTF-16, and may end its lines wi
 from __future__ import annotations
 
 import codecs
+import errno
+import os
 import re
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -22,6 +24,8 @@ _MARKS = (
 )
 
 _NUMBERED = re.compile(r"(\d{1,6})(?:\s*[:,;]\s*|\s+)(\S.*)")
+LARGEST = 16 << 20
+"""Bytes of a file: a link to a device without end could be in its place."""
 _MOST = 100_000
 """Labels of a file whose labels are numbered."""
 
@@ -49,8 +53,12 @@ def decode(data: bytes) -> str:
 
 
 def read(path: Path) -> str:
-    """Return what ``decode`` makes of a file. ``OSError``, ``UnicodeDecodeError``."""
-    return decode(path.read_bytes())
+    """Return what ``decode`` makes of a file. ``OSError``, also if it is too large; ``UnicodeDecodeError``."""
+    with path.open("rb") as file:
+        data = file.read(LARGEST + 1)
+    if len(data) > LARGEST:
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), str(path))
+    return decode(data)
 
 
 def lines(data: bytes) -> list[str]:
