@@ -156,6 +156,18 @@ def test_another_type_of_result_is_refused() -> None:
         Pipeline(SHUTTLE, output=Classification)
 
 
+def test_a_file_that_is_no_model_is_a_model_error(tmp_path: Path) -> None:
+    (tmp_path / "damaged.limpet").write_text("PK")
+    for name in ("absent.limpet", "damaged.limpet"):
+        with pytest.raises(ModelError, match=name):
+            Pipeline(tmp_path / name)
+
+
+def test_a_wrong_key_is_named_as_it_was_given() -> None:
+    with pytest.raises(ConfigError, match=r"^window\.siz: unknown key \(did you mean 'size'\?\)$"):
+        Pipeline(SHUTTLE, window={"siz": 1})
+
+
 def test_an_option_that_does_not_exist_is_refused() -> None:
     with pytest.raises(TypeError, match=r"has no option 'chanels' \(did you mean 'channels'\?\)"):
         Pipeline(SHUTTLE, chanels=["a"])  # type: ignore[call-overload]

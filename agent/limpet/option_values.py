@@ -44,11 +44,11 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def filled(kind: type[Any], table: dict[str, Any], where: str = "--") -> Any:
-    """Return a struct made of options. ``ConfigError`` names the option that is wrong."""
+    """Return a struct made of options. ``ConfigError`` names the option that is wrong, after ``where``."""
     problems: list[str] = []
-    made = fill(kind, table, where, Path.cwd(), problems)
+    made = fill(kind, table, "--", Path.cwd(), problems)
     if made is None:
-        raise ConfigError([problem.replace(f"{where}.", where) for problem in problems])
+        raise ConfigError([problem.replace("--.", where) for problem in problems])
     return made
 
 

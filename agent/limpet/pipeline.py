@@ -20,7 +20,7 @@ from limpet.config import PipelineConfig
 from limpet.contracts.data import Samples, SampleSpec, Window
 from limpet.deployment.assignments import sources_alone
 from limpet.deployment.local import first_that_works
-from limpet.errors import ConfigError, ModelError
+from limpet.errors import ConfigError, DeployError, ModelError
 from limpet.inference.pipeline import Pipeline as Core
 from limpet.inference.planning import plan_pipeline, plan_source
 from limpet.inference.reader import Expected, Reader
@@ -106,11 +106,14 @@ class Pipeline(Generic[T]):
             raise TypeError(f"Pipeline() has no option {name!r}{suggest(name, Options.__annotations__)}")
         table: dict[str, Any] = {"source": "samples", "model": str(model)}
         table |= {key: options[key] for key in ("window", "transforms", "decoder") if key in options}
-        wanted: PipelineConfig = filled(PipelineConfig, table, "Pipeline")
+        wanted: PipelineConfig = filled(PipelineConfig, table, "")
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="limpet-")))
             delegates = options.get("delegates", ["cpu"])
-            plan = plan_model(Path(model), _samples(Path(model), folder, options), delegates, folder, wanted)
+            try:
+                plan = plan_model(Path(model), _samples(Path(model), folder, options), delegates, folder, wanted)
+            except DeployError as error:  # a file that is missing, damaged or no bundle
+                raise ModelError(str(error)) from error
             core = stack.enter_context(Core(replace(plan, learned=None)))
             for warning in core.plan.warnings:
                 log.warning("%s: %s", model, warning)

@@ -104,6 +104,15 @@ def test_a_fresh_machine(tmp_path: Path) -> None:
     assert "ok    broker: login with MQTT 5" in found
     source = written(tmp_path)["sources"]["sensor"]
     assert (source["framing"], source["baud"], source["channels"]) == ("cobs", 115200, NAMES)
+    assert f"channels = {NAMES}".replace("'", '"') in (tmp_path / "limpet.toml").read_text().splitlines()
+
+
+def test_arrays_standon_one_line_if_they_fit() -> None:
+    tables = {"a": {"short": ["x", "y, ]\n"], "nested": [[1, 2], {"b": [3]}], "long": ["z" * 60] * 2, "none": []}}
+    text = init.on_one_line(tomli_w.dumps(tables))
+    assert tomllib.loads(text) == tables
+    assert 'short = ["x", "y, ]\\n"]' in text.splitlines()
+    assert "long = [" in text.splitlines()
 
 
 def test_the_stores_newest_bundle_by_name(tmp_path: Path) -> None:

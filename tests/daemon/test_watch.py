@@ -151,11 +151,12 @@ def test_in_a_pipe_it_prints_lines_also_of_what_other_devices_publish(
     publish.single("limpet/pump-2/event", json.dumps(event), retain=True, port=broker.port)
     publish.single("limpet/pump-2/health", b"\xff{", retain=True, port=broker.port)
     publish.single("limpet/press-08/status", json.dumps(status), retain=True, port=broker.port)
-    local, remote, one = outputs(
+    local, remote, one, _ = outputs(
         tmp_path,
         ((running.path,), ("one: output[0]", "two: output[0]")),
         ((broker.url,), ("press-07/one: output[0]", "press-07/two: output[0]", "2 messages that cannot be read")),
         ((broker.url, "--device", "press-07"), ("one: output[0]",)),
+        ((broker.url, "--device", "press-70"), ("no message yet. Check --device and --topic",)),
     )
     assert "one: running" in local
     assert any("samples/s" in line for line in local.splitlines())

@@ -78,7 +78,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="CHARACTER",
         help="Separator of the columns in a .csv file. Default: detected.",
     )
-    add("--decimal", choices=[".", ","], help="Decimal character in a .csv file. Default: detected.")
+    add(
+        "--decimal",
+        choices=[".", ","],
+        metavar="CHARACTER",
+        help="Decimal character in a .csv file. Default: detected.",
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import socket
 import sys
 import tempfile
@@ -49,6 +50,9 @@ EXAMPLES = (
     ("limpet init --output site.toml --force", "Overwrite another file."),
 )
 
+_ARRAY = re.compile(r"^([^\n=]+ = )\[\n((?: {4}[^\n]+,\n)+)\]$", re.MULTILINE)
+_LINE = 110
+"""Characters of a line that is not too long."""
 NOT_WRITTEN = (
     "no file was written. If the board is not attached yet, add --framing csv: then init does not listen to it"
 )
@@ -118,7 +122,7 @@ def main(arguments: argparse.Namespace) -> int:
         )
     machine = Machine()
     new = _collect(arguments, machine)
-    text = tomli_w.dumps(new.tables())
+    text = on_one_line(tomli_w.dumps(new.tables()))
     with _stored(new, output.absolute().parent / _state(arguments.state) / "models", force=arguments.force):
         _refuse_problems(text, output)
     output.parent.mkdir(parents=True, exist_ok=True)
@@ -130,6 +134,17 @@ def main(arguments: argparse.Namespace) -> int:
     steps = "".join(f"\n  limpet {command}{file}" for command in ("check", "doctor", "run"))
     print(f"\n{text}\nWritten to {output.absolute()}. Next:{steps}")
     return 0
+
+
+def on_one_line(toml: str) -> str:
+    """Return TOML with each array on one line, as a person writes it. Those that would be too long stay."""
+
+    def joined(match: re.Match[str]) -> str:
+        values = [line.strip().removesuffix(",") for line in match[2].splitlines()]
+        whole = f"{match[1]}[{', '.join(values)}]"
+        return whole if len(whole) <= _LINE else match[0]
+
+    return _ARRAY.sub(joined, toml)
 
 
 def _collect(arguments: argparse.Namespace, machine: Machine) -> _new_config.NewConfig:

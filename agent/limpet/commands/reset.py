@@ -123,7 +123,9 @@ def _claim(state: Path) -> IO[bytes]:
     try:
         claim = boot.lock(state)
     except ConfigError as error:
-        raise LimpetError(f"a daemon runs with {state}; stop it first: systemctl stop limpet") from error
+        raise LimpetError(
+            f"a daemon runs with {state}; stop it first: Ctrl-C, or systemctl stop limpet"
+        ) from error
     if claim is None:
         raise LimpetError(f"{state} cannot be written by this user")
     return claim

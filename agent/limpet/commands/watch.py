@@ -46,6 +46,8 @@ FRAMES = 8
 """Frames a second at most."""
 LINES_EVERY, LOOK = 1.0, 0.1
 """Seconds between two lines of a pipeline, and between two looks at what has come."""
+_PATIENCE = 3.0
+"""Seconds after which the first message has come: a broker retains the last state of each device."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -209,6 +211,7 @@ class _Lines:
         self._events: dict[str, int] = {}
         self._notice = self._losses = ""
         self._due = 0.0
+        self._nobody = monotonic() + _PATIENCE
 
     def turn(self, inbox: Inbox, watched: Watched) -> bool:
         """Print what is new."""
@@ -216,6 +219,9 @@ class _Lines:
         if watched.notice != self._notice:
             self._notice = watched.notice
             print(printable(watched.notice or "connected again"))
+        if not watched.devices and not watched.notice and monotonic() >= self._nobody:
+            self._nobody = float("inf")
+            print("no message yet. Check --device and --topic, and whether the device uses this broker")
         several = len(watched.devices) > 1
         for device in watched.devices.values():
             self._print_events(device, f"{device.name}/" if several else "")
