@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, NamedTuple
 from limpet import config
 from limpet.delivery.mqtt import reasons
 from limpet.delivery.mqtt.broker_settings import check_files, endpoint, locate, tls_context
+from limpet.delivery.mqtt.plain_client import log_in
 from limpet.delivery.mqtt.settings import Config, client_id
 from limpet.doctor import certificate
 from limpet.doctor.finding import bad, ok, skip, warn
-from limpet.doctor.login import log_in
 from limpet.errors import ConfigError, TransportError
 
 if TYPE_CHECKING:
@@ -198,7 +198,8 @@ def _is_local(host: str) -> bool:
 def _login(reporter: _Reporter) -> Finding:
     name = f"{reporter.client_id}-doctor"
     try:
-        version = log_in(reporter.settings, name)
+        client, version = log_in(reporter.settings, name)
     except TransportError as error:
         return bad("broker", f"login as {name}: {error}", _AFTER, "read the broker's log")
+    client.disconnect()
     return ok("broker", f"login with MQTT {version}")

@@ -15,12 +15,13 @@ from paho.mqtt.enums import MQTTErrorCode
 
 from limpet.delivery.mqtt import reasons
 from limpet.delivery.mqtt.broker_settings import endpoint
-from limpet.delivery.mqtt.plain_client import CONNECT_TIMEOUT, plain_client
+from limpet.delivery.mqtt.plain_client import CONNECT_TIMEOUT, log_in
 from limpet.errors import TransportError
 from limpet.watch.inbox import Received
 
 if TYPE_CHECKING:
     from paho.mqtt.client import Client, MQTTMessage
+    from paho.mqtt.reasoncodes import ReasonCode
     from typing_extensions import Self
 
     from limpet.delivery.mqtt.broker_settings import BrokerSettings
@@ -43,7 +44,6 @@ class RemoteFeed:
         self._device = device
         self._inbox = inbox
         self._ended = Event()
-        self._version = "5"
         self._client_id = f"limpet-watch-{secrets.token_hex(4)}"
         self._client = self._connect()
         self._thread = Thread(target=self._run, name="watch", daemon=True)
@@ -82,57 +82,24 @@ class RemoteFeed:
         return "closed"
 
     def _connect(self) -> GuardedClient:
-        """Return a client that has subscribed. MQTT 3.1.1 is tried if the broker does not know 5."""
-        try:
-            return self._attempt(self._version)
-        except _OtherVersionError:
-            self._version = "3.1.1"
-            return self._attempt(self._version)
-
-    def _attempt(self, version: str) -> GuardedClient:
-        answers: list[Any] = []
-        granted: list[Any] = []
-        to = endpoint(self._broker.url)
-        client = plain_client(self._broker, self._client_id, version)
-        client.on_connect = lambda _client, _data, _flags, reason, _properties: answers.append(reason)
+        """Return a client that has subscribed. ``TransportError``."""
+        granted: list[ReasonCode] = []
+        client, _ = log_in(self._broker, self._client_id)
         client.on_subscribe = lambda _client, _data, _mid, codes, _properties: granted.extend(codes)
         client.on_message = self._take
         until = monotonic() + CONNECT_TIMEOUT
         try:
-            client.connect(to.host, to.port, self._broker.keepalive)
-            asked = False
-            while not granted and monotonic() < until:
-                if client.loop(0.1) != MQTTErrorCode.MQTT_ERR_SUCCESS and not answers:
-                    break
-                if answers and answers[0].is_failure:
-                    break
-                if answers and not asked:
-                    asked = True
-                    client.subscribe([(f"{self._parent}{self._device}/{level}", 0) for level in LEVELS])
+            client.subscribe([(f"{self._parent}{self._device}/{level}", 0) for level in LEVELS])
+            while not granted and monotonic() < until and client.loop(0.1) == MQTTErrorCode.MQTT_ERR_SUCCESS:
+                pass
         except Exception as error:  # what paho raises on bytes that are not MQTT
-            raise TransportError(reasons.failure(error, to)) from error
-        self._judge(answers, granted, version)
-        return client
-
-    def _judge(self, answers: list[Any], granted: list[Any], version: str) -> None:
-        if version == "5" and (not answers or answers[0].value == _UNSUPPORTED_VERSION):
-            raise _OtherVersionError
-        if not answers:
-            raise TransportError(reasons.silence(""))
-        if answers[0].is_failure:
-            raise TransportError(reasons.refusal(answers[0].value, answers[0].getName()))
+            raise TransportError(reasons.failure(error, endpoint(self._broker.url))) from error
         if not granted or all(code.is_failure for code in granted):
             raise TransportError(
                 f"the broker refuses to send {self._parent}{self._device}/#; allow this user to read it"
             )
+        return client
 
     def _take(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         device, _, topic = message.topic.removeprefix(self._parent).partition("/")
         self._inbox.put(Received(device, topic, bytes(message.payload)))
-
-
-_UNSUPPORTED_VERSION = 0x84
-
-
-class _OtherVersionError(Exception):
-    """The broker may know another version of MQTT."""
