@@ -260,7 +260,7 @@ def examine(tables: Mapping[str, Any], base: Path) -> Reading:
     extras = {name: _group(tables, name, problems) for name in ("delegates", "governor") if name in tables}
     delegates = _delegates(extras.get("delegates", {}), base, problems)
     pipelines, wrong = _pipelines(groups, sources, delegates, base, problems)
-    if "pipelines" in tables and not groups["pipelines"]:
+    if tables.get("pipelines") == {}:
         problems.append("pipelines: empty; name at least one, as [pipelines.motion]")
     governor = fill(GovernorTable, extras.get("governor", {}), "governor", base, problems) or GovernorTable()
     reporters = _reporters(tables, problems)

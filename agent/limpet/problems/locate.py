@@ -27,6 +27,9 @@ _AT = re.compile(r" \(at line (\d+), column (\d+)\)$")
 _AT_END = " (at end of document)"
 _TOO_LONG = "Exceeds the limit"
 _LONG_NUMBER = re.compile(r"(?<![0-9_])[0-9](?:_?[0-9]){999,}")
+_TWICE = ("Cannot overwrite a value", "Cannot declare ")
+_KEY = r"(?:[\w-]{1,200}|\"[^\"]{0,200}\"|'[^']{0,200}')"
+_NAME = re.compile(rf"[ \t]*(\[?)[ \t]*({_KEY}(?:[ \t]*\.[ \t]*{_KEY}){{0,20}})[ \t]*(?:=|\][ \t]*(?:#|$))")
 _LONGEST_NAME = 1000
 _SECRET = re.compile(
     r"(?:pass|secret|token|credential)\w*(?<!_file)[\"']?\s*[=:]\s*|://(?=[^/@\s\"']*:[^/@\s\"']*@)", re.IGNORECASE
@@ -82,6 +85,13 @@ def of_syntax(path: Path | str, text: str, reason: str) -> Problem:
         return Problem(str(path), message, line=1, column=1)
     lines = text.split("\n")
     excerpt = lines[line - 1] if line <= len(lines) else ""
+    if reason.startswith(_TWICE) and (name := _NAME.match(excerpt)):
+        what = f"the table [{name[2]}]" if name[1] else f"the key {name[2]}"
+        length = len(name[2])
+        message = f"not TOML: {what} is there twice; write it once"
+        return Problem(
+            str(path), message[:LONGEST_LINE], (), line, name.start(2) + 1, length, _without_secrets(excerpt)
+        )
     return Problem(str(path), message, (), line, column, 1, _without_secrets(excerpt))
 
 
