@@ -11,7 +11,8 @@ are output. A comment on the line above the block says what the reader of the pa
 * ``meanwhile: COMMAND`` is left running in another window.
 * ``stop: TEXT`` presses Ctrl-C in the window whose command contains the text, and goes on there.
 * ``status: N`` is the exit status of the last command. Default: 0.
-* ``not run: REASON`` is for what cannot run on the machine that runs the tests. ``REASONS`` has the reasons.
+* ``not run: REASON`` is for what cannot run on the machine that runs the tests. ``REASONS`` has the reasons. If
+  the environment of the converters is there, tutorials run with it.
 """
 
 from __future__ import annotations

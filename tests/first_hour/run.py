@@ -35,9 +35,9 @@ def prose_findings() -> int:
     return int(found[1]) if found else 0
 
 
-def docs_commands_run() -> int:
+def docs_commands_run(converters: Path) -> int:
     """Type all commands of the documentation, and return how many ran. ``SystemExit`` if a page is wrong."""
-    command = [sys.executable, ROOT / "tests" / "docs" / "run.py"]
+    command = [sys.executable, ROOT / "tests" / "docs" / "run.py", "--converters", converters]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         last = ""
@@ -78,7 +78,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="limpet-first-hour-") as folder:
         figures = play(Path(folder), arguments.converters.absolute())
     print("\nType the commands of the documentation", flush=True)
-    figures["docs_commands_run"] = docs_commands_run()
+    figures["docs_commands_run"] = docs_commands_run(arguments.converters)
     figures["prose_findings"] = prose_findings()
     print(json.dumps(figures))
     good = figures["accuracy"] >= 0.95 and figures["anomaly_auc"] >= 0.95 and figures["diagnosed_wrong_channels"]
