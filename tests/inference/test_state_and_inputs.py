@@ -215,7 +215,7 @@ def test_a_manifest_says_what_each_input_gets(tmp_path: Path) -> None:
     ("inputs", "says"),
     [
         ({"a": ["a", "b", "c"], "q": ["d", "e", "f"]}, r"inputs\.q: .* has no such input \(there are: a, b\)"),
-        ({"a": ["a", "b", "z"], "b": ["d", "e", "f"]}, r"takes channels \['z'\], which its source does not have"),
+        ({"a": ["a", "b", "z"], "b": ["d", "e", "f"]}, "needs the channels z, and its source has a, b, c"),
         ({"a": ["a", "b", "c"], "b": ["d"]}, r"'second' has shape \[1, 3\], but .* give \[1, 1\]"),
         ({"a": ["a", "b", "c"], "b": UnwindowedInput(state="no")}, r"inputs\.second\.state: no output 'no'"),
         ({"a": ["a", "b", "c"], "b": UnwindowedInput(constant=[1, 2])}, "give one number, or 3 for shape"),

@@ -10,6 +10,7 @@ import numpy as np
 
 from limpet.contracts.data import SampleSpec, fits
 from limpet.errors import ModelError
+from limpet.wording import listed
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -80,9 +81,8 @@ def columns(channels: Sequence[str], names: tuple[str, ...]) -> list[int] | None
         raise ModelError(f"the model takes channel {twice[0]!r}, and its source has more than one of that name")
     missing = [channel for channel in channels if channel not in names]
     if missing:
-        raise ModelError(
-            f"the model takes channels {missing}, which its source does not have; it has {list(names)}"
-        )
+        what = f"the model needs the channels {listed(missing)}, and its source has {listed(names)}"
+        raise ModelError(f"{what}. Check `channels`, or use another model")
     return [names.index(channel) for channel in channels]
 
 
