@@ -78,9 +78,13 @@ def test_a_crash_between_the_two_last_steps_adds_nothing_twice(tmp_path: Path) -
     file = begun(tmp_path, 10)
     with folder.changing(tmp_path) as found:
         found.recordings.append(described(file, 10))
+    add(file, 10, 12)
     file.abandon()
-    assert list(writing.recover(tmp_path))
+    (said,) = writing.recover(tmp_path)
+    assert "is in recordings.json already" in said
     assert folder.read(tmp_path).recordings == [described(file, 10)]
+    assert len(file.path.read_text().splitlines()) == 13
+    assert not list(writing.recover(tmp_path))
 
 
 def test_a_recording_without_samples_leaves_nothing(tmp_path: Path) -> None:
@@ -98,6 +102,25 @@ def test_a_damaged_description_costs_no_other_recording(tmp_path: Path, damage: 
     assert len(list(writing.recover(tmp_path))) == 2
     assert [one.file for one in folder.read(tmp_path).recordings] == [good.name]
     assert bad.path.exists()
+
+
+def test_a_file_that_has_another_name_elsewhere_is_not_cut(tmp_path: Path) -> None:
+    (tmp_path / "recordings").mkdir()
+    file = begun(tmp_path / "recordings", 3)
+    file.write(b"half a row\n")
+    os.link(file.path, tmp_path / "other")
+    file.abandon()
+    before = (tmp_path / "other").read_bytes()
+    (said,) = writing.recover(tmp_path / "recordings")
+    assert "has another name elsewhere" in said
+    assert (tmp_path / "other").read_bytes() == before
+
+
+def test_a_folder_in_place_of_a_description_is_named_and_stays(tmp_path: Path) -> None:
+    (tmp_path / "a.running.json").mkdir()
+    (said,) = writing.recover(tmp_path)
+    assert "a.running.json is a directory" in said
+    assert (tmp_path / "a.running.json").is_dir()
 
 
 def test_a_description_that_names_a_file_elsewhere_changes_nothing_there(tmp_path: Path) -> None:

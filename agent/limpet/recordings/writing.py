@@ -20,7 +20,7 @@ from msgspec import Meta
 
 from limpet.device import state_files
 from limpet.errors import UnreadableError
-from limpet.recordings.folder import Recording, changing
+from limpet.recordings.folder import MANIFEST, Recording, changing, read
 from limpet.recordings.spans import clipped
 from limpet.untrusted import open_file, read_file, reading
 
@@ -154,10 +154,16 @@ def recover(folder: Path) -> Iterator[str]:
                 if state_files.is_regular(path) and _lock(file.fileno()):
                     yield _recovered(folder, path, description, file)
         except FileNotFoundError:
-            description.unlink(missing_ok=True)
-            yield f"{path} is gone; its description was deleted."
+            yield _without_file(path, description)
         except (OSError, UnreadableError) as error:
             yield f"{path} could not be recovered: {error}"
+
+
+def _without_file(path: Path, description: Path) -> str:
+    if state_files.is_irregular(description):
+        return f"{description} is {state_files.kind(description)}; a regular file is expected"
+    description.unlink(missing_ok=True)
+    return f"{path} is gone; its description was deleted."
 
 
 def _recording_of(description: Path) -> Path:
@@ -180,6 +186,11 @@ def _recovered(folder: Path, path: Path, description: Path, file: BinaryIO) -> s
     except UnreadableError as error:
         aside = state_files.set_aside(description)
         return f"{path} could not be recovered: {error}. Its description was renamed to {aside.name}."
+    if read(folder).find(path.name) is not None:
+        description.unlink()
+        return f"{path} is in {MANIFEST} already; its other description was deleted."
+    if state_files.shared(path):
+        raise UnreadableError("the file has another name elsewhere, and would be cut there too; copy it")
     known.recording.file = path.name
     recording = _completed(known, file)
     if not recording.samples:
@@ -187,8 +198,7 @@ def _recovered(folder: Path, path: Path, description: Path, file: BinaryIO) -> s
         description.unlink()
         return f"{path} had no samples and was deleted."
     with changing(folder) as found:
-        if found.find(recording.file) is None:
-            found.recordings.append(recording)
+        found.recordings.append(recording)
     description.unlink()
     return (
         f"{path} was interrupted. Recovered {recording.samples:,} samples "
