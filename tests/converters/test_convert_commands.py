@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from argparse import Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ import pytest
 from limpet.contracts.data import TensorSpec
 from limpet.contracts.fields import WindowSpec
 from limpet_convert import cli, compare, graph, pairing, runners, tuning
+from limpet_convert.commands import _shared
 from limpet_convert.compare import Outputs
 from limpet_convert.data import Windows
 from limpet_convert.errors import ConvertError
@@ -260,3 +263,10 @@ def test_the_front_leaves_out_what_another_beats() -> None:
     assert tuning.front([exact, beaten, small]) == [small, exact]
     assert Target(size=20).met(small)
     assert not Target(size=20, loss=1.0).met(small)
+
+
+def test_a_figure_that_is_not_finite_is_null_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    document = {"loss": float("nan"), "share": np.float64(0.5), "windows": np.int64(3), "file": Path("a.json")}
+    _shared.emit(Namespace(json=True), document, ())
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert found == {"loss": None, "share": 0.5, "windows": 3, "file": "a.json"}

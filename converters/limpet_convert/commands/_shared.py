@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
 
 from limpet.errors import ConfigError
 from limpet_convert import devices
@@ -43,7 +45,12 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def emit(arguments: argparse.Namespace, document: object, lines: Iterable[str]) -> None:
     """Print what a command found: as one JSON document, or as lines."""
-    print(json.dumps(document, default=str) if arguments.json else "\n".join(lines))
+    print(msgspec.json.encode(document, enc_hook=_plain).decode() if arguments.json else "\n".join(lines))
+
+
+def _plain(value: object) -> object:
+    """Return what JSON can have in place of a number of numpy, a path and the like. NaN becomes null."""
+    return value.item() if isinstance(value, np.generic) else str(value)
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
