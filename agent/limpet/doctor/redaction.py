@@ -124,9 +124,7 @@ class Redactor:
     def text(self, text: str) -> str:
         """Return a free text, such as a log: only known words, times and short numbers are left of it."""
         text = "\n".join(line[:_LONGEST_LINE] for line in _TOKEN.sub(self._token, self.facts(text)).split("\n"))
-        return "".join(
-            c if (c.isascii() and (c.isprintable() or c in "\n\t")) or c in _SYMBOLS else "?" for c in text
-        )
+        return "".join(character if _is_harmless(character) else "?" for character in text)
 
     def tables(self, tables: dict[str, Any]) -> dict[str, Any]:
         """Return a configuration. Its replaced texts are replaced in every text from now on."""
