@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from limpet import config
 from limpet.errors import ConfigError, ConfigFileError, Problem
 from limpet.problems.locate import in_file, locate
-from limpet.problems.report import MOST_EXCERPTS, MOST_SHOWN, report
+from limpet.problems.report import MOST_EXCERPTS, MOST_SHOWN, report, sentence
 from limpet.terminal import is_terminal, styled, takes_colour
 
 if TYPE_CHECKING:
@@ -78,9 +78,9 @@ def test_problems_come_in_the_order_of_the_file_and_once() -> None:
 def test_passwords_are_not_shown(line: str) -> None:
     key = line.split(" ", maxsplit=1)[0].strip('"')
     text = f"[mqtt]\n{line}\n"
-    for sentence in (f"mqtt.{key}: unknown key", f"mqtt.{key}: holds no credentials"):
-        if "pasword" not in line or "unknown" in sentence:
-            assert "hunter2" not in printed(text, sentence)
+    for said in (f"mqtt.{key}: unknown key", f"mqtt.{key}: holds no credentials"):
+        if "pasword" not in line or "unknown" in said:
+            assert "hunter2" not in printed(text, said)
     (tmp,) = locate("f", text, [f"mqtt.{key}: unknown key"])
     assert "hunter2" not in repr(tmp)
 
@@ -199,3 +199,16 @@ def test_a_pipe_takes_colour_only_by_force(monkeypatch: pytest.MonkeyPatch) -> N
     assert "\x1b" not in plain
     assert re.sub(r"\x1b\[[0-9;]*m", "", coloured) == plain
     assert styled("x", "red", colour=True) == "\x1b[1;31mx\x1b[0m"
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("there is no file. Run: limpet init", "there is no file. Run: limpet init"),
+        ("to write one, run: limpet init --output a.toml", "to write one, run: limpet init --output a.toml"),
+        ("run: this first. Then that", "run: this first. Then that."),
+        ("mqtt.qos is 3; use 0 or 1", "mqtt.qos is 3; use 0 or 1."),
+    ],
+)
+def test_a_command_at_the_end_has_no_full_stop(message: str, shown: str) -> None:
+    assert sentence(message) == shown

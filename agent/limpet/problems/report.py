@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from typing import TYPE_CHECKING
 
@@ -55,11 +56,12 @@ def _lines(problem: Problem, *, excerpt: bool, colour: bool) -> Iterator[str]:
 
 
 def sentence(message: str) -> str:
-    """Return a message as a printable sentence of bounded length, with a full stop."""
+    """Return a message as a printable sentence of bounded length, with a full stop unless it ends in a command."""
     text = printable(" ".join(message[:LONGEST_SENTENCE].splitlines()).replace("\t", " "))
     if len(message) > LONGEST_SENTENCE:
         return f"{text}..."
-    return text if text.endswith((".", "?", "!")) else f"{text}."
+    command = re.search(r"\b[Rr]un: [^.]*(?:\.[^. ]+)*$", text)  # it is copied as it is
+    return text if command or text.endswith((".", "?", "!")) else f"{text}."
 
 
 def _excerpt(problem: Problem) -> tuple[str, str]:
