@@ -29,7 +29,7 @@ _TOO_LONG = "Exceeds the limit"
 _LONG_NUMBER = re.compile(r"(?<![0-9_])[0-9](?:_?[0-9]){999,}")
 _TWICE = ("Cannot overwrite a value", "Cannot declare ")
 _KEY = r"(?:[\w-]{1,200}|\"[^\"]{0,200}\"|'[^']{0,200}')"
-_NAME = re.compile(rf"[ \t]*(\[?)[ \t]*({_KEY}(?:[ \t]*\.[ \t]*{_KEY}){{0,20}})[ \t]*(?:=|\][ \t]*(?:#|$))")
+_NAME = re.compile(rf"[ \t]*(\[)?[ \t]*({_KEY}(?:[ \t]*\.[ \t]*{_KEY}){{0,20}})[ \t]*(?(1)\][ \t]*(?:#|$)|=)")
 _LONGEST_NAME = 1000
 _SECRET = re.compile(
     r"(?:pass|secret|token|credential)\w*(?<!_file)[\"']?\s*[=:]\s*|://(?=[^/@\s\"']*:[^/@\s\"']*@)", re.IGNORECASE
