@@ -293,3 +293,15 @@ def test_as_root_it_works_as_the_owner_of_the_state_directory(tmp_path: Path) ->
     # The store is root's, so this user may not delete from it.
     assert "spare-8.limpet: Permission denied" in done.stderr
     assert (state / "models/spare-8.limpet").exists()
+
+
+def test_a_name_that_a_worker_chose_is_shown_and_not_obeyed(tmp_path: Path) -> None:
+    store(tmp_path, "motion-1")
+    strange = tmp_path / "state/cache/models/s" / f"{'0' * 64}\x1b[2J"
+    strange.touch()
+    os.utime(strange, (NOW - 99 * HOUR, NOW - 99 * HOUR))
+    (tmp_path / "limpet.toml").write_text(CONFIGURATION)
+    command = [sys.executable, "-m", "limpet", "housekeeping", tmp_path / "limpet.toml"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "\\x1b[2J: deleted" in done.stdout
+    assert not strange.exists()

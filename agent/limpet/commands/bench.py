@@ -12,6 +12,7 @@ from limpet.contracts.delegate import CPU
 from limpet.inference.measure import Throughput, throughput
 from limpet.inference.single import plan_model
 from limpet.inference.trial import refuse_crashing
+from limpet.untrusted import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -41,7 +42,7 @@ def main(arguments: argparse.Namespace) -> int:
         if plan.delegates == (CPU,):
             refuse_crashing(plan)
         measured = throughput(plan, arguments.seconds)
-    print(msgspec.json.encode(measured).decode() if arguments.json else _table(measured))
+    print(msgspec.json.encode(measured).decode() if arguments.json else printable(_table(measured)))
     return 0
 
 

@@ -9,6 +9,7 @@ import msgspec
 
 from limpet.accelerators.inventory import Accelerator, discover
 from limpet.device.machine import Machine
+from limpet.untrusted import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -41,8 +42,9 @@ def main(arguments: argparse.Namespace) -> int:
         report = {"machine": machine.model(), "user": machine.user.name, "accelerators": found}
         print(msgspec.json.encode(report).decode())
         return 0
-    print(machine.model() or "unknown machine")
-    print("\n".join(line for device in found for line in _describe(device)) or "no accelerator was found")
+    print(printable(machine.model() or "unknown machine"))
+    lines = [line for device in found for line in _describe(device)]
+    print(printable("\n".join(lines)) or "no accelerator was found")
     return 0
 
 

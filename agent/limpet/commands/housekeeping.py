@@ -11,6 +11,7 @@ from limpet.device import state_files
 from limpet.errors import DeployError, LimpetError
 from limpet.models import pins
 from limpet.models.housekeeping import File, links, waste
+from limpet.untrusted import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -41,7 +42,7 @@ def main(arguments: argparse.Namespace) -> int:
         except OSError as error:
             refused.append(f"{file.path}: {error.strerror}")
         else:
-            print(f"{file.path}: deleted, {file.size} bytes: {file.reason}")
+            print(printable(f"{file.path}: deleted, {file.size} bytes: {file.reason}"))
     if refused:
         raise LimpetError("; ".join(refused))
     return 0

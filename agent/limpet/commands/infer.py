@@ -20,6 +20,7 @@ from limpet.inference.pipeline import Pipeline
 from limpet.inference.single import plan_model
 from limpet.inference.trial import refuse_crashing
 from limpet.option_values import filled
+from limpet.untrusted import printable
 from limpet.worker import no_result
 
 HELP = "Run a model over a recording (.csv, .npy, .wav)"
@@ -100,7 +101,7 @@ def main(arguments: argparse.Namespace) -> int:
     with tempfile.TemporaryDirectory() as cache, np.errstate(all="ignore"):
         plan = plan_model(arguments.model, replay.describe(recorded), [arguments.delegate], Path(cache), wanted)
         for warning in plan.warnings:
-            print(f"limpet: warning: {warning}", file=sys.stderr)
+            print(printable(f"limpet: warning: {warning}"), file=sys.stderr)
         if plan.delegates == (CPU,):
             refuse_crashing(plan)
         with Pipeline(plan) as pipeline, replay.open(recorded, dropped) as recording:
@@ -112,14 +113,14 @@ def main(arguments: argparse.Namespace) -> int:
             in_no_window = pipeline.in_no_window
             looked, clipped = pipeline.clipping.take()
     for reason, number in failures.most_common(_REASONS):
-        print(f"limpet: {arguments.input}: {number:,} windows failed: {reason}", file=sys.stderr)
+        print(printable(f"limpet: {arguments.input}: {number:,} windows failed: {reason}"), file=sys.stderr)
     if clipped > clipping.MANY * looked:
-        print(f"limpet: warning: {clipping.described(clipped, looked)}", file=sys.stderr)
+        print(printable(f"limpet: warning: {clipping.described(clipped, looked)}"), file=sys.stderr)
     if not count:
         why = no_result.reason(plan, samples_read, in_no_window, failures.total())
-        print(f"limpet: {arguments.input}: {why}", file=sys.stderr)
+        print(printable(f"limpet: {arguments.input}: {why}"), file=sys.stderr)
     if lost := ", ".join(f"{cause}: {number:,}" for cause, number in sorted(dropped.items())):
-        print(f"limpet: {arguments.input}: dropped samples: {lost}", file=sys.stderr)
+        print(printable(f"limpet: {arguments.input}: dropped samples: {lost}"), file=sys.stderr)
     return 0 if count else 1
 
 

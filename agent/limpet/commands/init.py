@@ -23,7 +23,7 @@ from limpet.doctor.access import nearest
 from limpet.doctor.check import inspect
 from limpet.errors import ConfigError, SourceError
 from limpet.models import bundle, store
-from limpet.untrusted import read_file
+from limpet.untrusted import printable, read_file
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -129,7 +129,7 @@ def main(arguments: argparse.Namespace) -> int:
     state_files.replace(output, text.encode())
     use = 'kind = "camera" reads it' if "camera" in plugins.names("sources") else "Limpet has no source for it"
     for camera in _sensors.cameras(machine):
-        print(f"{camera.node}, {camera.name}: {use}")
+        print(printable(f"{camera.node}, {camera.name}: {use}"))
     file = "" if output == Path("limpet.toml") else f" {output}"
     steps = "".join(f"\n  limpet {command}{file}" for command in ("check", "doctor", "run"))
     print(f"\n{text}\nWritten to {output.absolute()}. Next:{steps}")
