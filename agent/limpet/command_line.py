@@ -75,7 +75,7 @@ def open_missing_streams() -> None:
 
 
 def _cannot_write(program: str, error: OSError) -> int:
-    """Return the exit status if a disk is full, or nobody reads what is printed. Raises any other error."""
+    """Return the exit status if a disk is full, or the reader of the output has ended. Raises any other error."""
     if isinstance(error, BrokenPipeError) and _reader_is_gone():  # as of `limpet infer ... | head`
         status = EX_CLOSED
     elif error.errno in _DISK:

@@ -88,7 +88,7 @@ def of_syntax(path: Path | str, text: str, reason: str) -> Problem:
     if reason.startswith(_TWICE) and (name := _NAME.match(excerpt)):
         what = f"the table [{name[2]}]" if name[1] else f"the key {name[2]}"
         length = len(name[2])
-        message = f"not TOML: {what} is there twice; write it once"
+        message = f"not TOML: {what} appears twice; write it once"
         return Problem(
             str(path), message[:LONGEST_LINE], (), line, name.start(2) + 1, length, _without_secrets(excerpt)
         )
