@@ -195,7 +195,7 @@ def test_a_model_that_hangs_is_named(tmp_path: Path, capsys: pytest.CaptureFixtu
     models.endless(tmp_path / "model.tflite")
     status, said = tried(tmp_path, capsys, 1)
     assert status == 78
-    assert "the runtime did not survive the model model: no end after 5 s" in said
+    assert "the runtime did not survive the model model: not finished after 5 s" in said
 
 
 @pytest.mark.parametrize("dtype", ["int32", "int64"])

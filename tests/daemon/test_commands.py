@@ -218,7 +218,7 @@ def test_a_retained_command_is_not_obeyed(operator: Caller, running: Daemon, bro
     operator.send("log_level", b'{"level": "INFO"}', retain=True)
     broker.stop()
     broker.start()
-    wait_until(lambda: "a retained command is not obeyed" in running.log, 20)
+    wait_until(lambda: "a retained command is ignored" in running.log, 20)
     assert running.pid_of("ramp") == pid
 
 

@@ -58,7 +58,7 @@ def load(choice: Choice, explain: Callable[[str], str] = lambda _kind: "") -> Li
     try:
         return LibraryDelegate(library, choice.options)
     except ValueError as error:
-        reason = str(error) or explain(choice.kind) or "it gives no reason; is its device there and free?"
+        reason = str(error) or explain(choice.kind) or "it gives no reason. Check that its device is there"
         raise ModelError(f"delegate {choice.name!r}: {name} cannot be used: {reason}") from error
 
 

@@ -305,7 +305,7 @@ def _etnaviv(machine: Machine) -> Iterator[Accelerator]:
                 driver="etnaviv",
                 delegate="teflon",
             )
-            found.notes.append("of use only if the core is an NPU; the driver serves GPUs too")
+            found.notes.append("useful only if the core is an NPU; the driver serves GPUs too")
             yield found.add_problems(machine.refusal(node), _library(machine, "teflon"))
 
 

@@ -147,7 +147,7 @@ class _Run:
                 raise LimpetError(f"the pipeline failed: {self.watch.model.reason}")
             if monotonic() > until:
                 raise LimpetError(
-                    f"no word of the pipeline within {STARTING:.0f} s; the daemon's log is {self.daemon.log}"
+                    f"no message from the pipeline within {STARTING:.0f} s; the daemon's log is {self.daemon.log}"
                 )
 
     def _pump(self) -> None:

@@ -106,4 +106,4 @@ def _describe(finding: Finding) -> Iterator[str]:
 def _summary(bad: int, warnings: int, found: Sequence[Finding]) -> str:
     first = next((finding for finding in found if finding.result == "bad"), None)
     begin = f"; begin with {first.check}" if first else ""
-    return f"\n{bad} bad, {warnings} to look at{begin}" if bad or warnings else "\nall is well"
+    return f"\n{bad} bad, {warnings} warning{'s' * (warnings != 1)}{begin}" if bad or warnings else "\nno problems"

@@ -115,7 +115,7 @@ def _refuse_links(paths: Iterable[Path]) -> None:
     for path in paths:
         if path.is_symlink():
             raise LimpetError(
-                f"{path} is a link to {path.readlink()}: look after that yourself, and delete the link"
+                f"{path} is a link to {path.readlink()}: reset that folder yourself, and delete the link"
             )
 
 

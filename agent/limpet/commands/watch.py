@@ -83,7 +83,7 @@ def main(arguments: argparse.Namespace) -> int:
     """Show a device until q or Ctrl-C. Return 0."""
     draws = can_draw(sys.stdout) and not arguments.plain
     if arguments.svg and not draws:
-        raise UsageError("limpet watch: --svg needs a terminal, and goes without --plain")
+        raise UsageError("limpet watch: --svg needs a terminal, and cannot be used with --plain")
     if draws:
         _require_rich()
     inbox, watched = Inbox(), Watched()

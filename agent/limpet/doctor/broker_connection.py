@@ -135,9 +135,9 @@ def _own_certificate(path: Path, now: float) -> Finding:
 def _expiry(what: str, end: float, now: float) -> Finding:
     days = int((end - now) // _DAY)
     if days < 0:
-        return bad("tls", f"{what} ended {-days} days ago", "TLS refuses it", "renew it; or is the clock wrong?")
+        return bad("tls", f"{what} expired {-days} days ago", "TLS refuses it", "renew it; or is the clock wrong?")
     if days < _SOON:
-        return warn("tls", f"{what} ends in {days} days", "after that, there is no connection", "renew it")
+        return warn("tls", f"{what} expires in {days} days", "after that, there is no connection", "renew it")
     return ok("tls", f"{what} is valid for {days} days")
 
 

@@ -206,7 +206,7 @@ class Pipeline:
         except LimpetError:
             raise
         except Exception as error:
-            raise ModelError(f"a window that was made up failed: {bug(error)}") from error
+            raise ModelError(f"a test window failed: {bug(error)}") from error
         finally:
             self.graph.restart()
 

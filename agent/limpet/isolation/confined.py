@@ -49,7 +49,7 @@ def run(work: Callable[[], str], wanted: Permissions, seconds: float) -> str:
         os.kill(child, signal.SIGKILL)  # It has answered, or is not going to.
         status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if answer is None:
-        raise LostError(f"no end after {seconds:g} s")
+        raise LostError(f"not finished after {seconds:g} s")
     if not answer.endswith(b"\0"):
         raise LostError(describe(status))
     return answer[:-1].decode("utf-8", "replace")

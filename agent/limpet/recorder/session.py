@@ -263,7 +263,7 @@ class Session:
         try:
             values, stamps = arrays(block, width)
         except UnreadableError as error:
-            raise SourceError(f"the process that reads the source sends nonsense: {error}") from error
+            raise SourceError(f"the process that reads the source sends invalid records: {error}") from error
         first, last = int(stamps[0]), int(stamps[-1])
         if (last - first if self.take is None else self.take.seconds(last) * 1e9) > LONGEST * 1e9:
             raise SourceError("the source gives a time that is years after its first sample")

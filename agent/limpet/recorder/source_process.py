@@ -88,7 +88,7 @@ class SourceProcess:
             how = describe(status) if status > 0 else f"was {describe(status)}"
             raise SourceError(f"the process that reads the source {how}") from None
         except UnreadableError as error:
-            raise SourceError(f"the process that reads the source sends nonsense: {error}") from error
+            raise SourceError(f"the process that reads the source sends invalid records: {error}") from error
 
     def stop(self) -> Iterator[FromSource]:
         """Have the source closed, and yield what still waits."""

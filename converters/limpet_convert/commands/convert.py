@@ -32,7 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     _shared.add_project(
         parser,
-        "Project file, or a model. Of a model the result is written here. Default: convert.toml.",
+        "Project file, or a model. A model's result is written to this folder. Default: convert.toml.",
     )
     parser.add_argument(
         "--options",

@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--data", type=Path, metavar="FOLDER", help="Folder with recordings in its folders train and test.")
     add("--calibration", type=Path, metavar="FILE", help="Recording, or folder of recordings, to calibrate with.")
-    add("--test", type=Path, metavar="FILE", help="The same, to verify with. The model was not trained on it.")
+    add("--test", type=Path, metavar="FILE", help="Recordings to verify with. The model was not trained on them.")
     add("--name", help="Name of the bundle. Default: the name of the model's file.")
     add(
         "--task",

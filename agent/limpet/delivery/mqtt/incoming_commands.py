@@ -84,7 +84,7 @@ class IncomingCommands:
         """Return the command to carry out; ``None`` if it is ignored, or answered already."""
         cause, why = self._objection(incoming)
         if cause:
-            self.ignore(cause, f"{incoming.topic[:100]!r} is not obeyed: {why}")
+            self.ignore(cause, f"{incoming.topic[:100]!r} is ignored: {why}")
             return None
         request = IncomingCommand(incoming, self._root, self._send)
         self._open = [(one, at) for one, at in self._open if not one.answered and monotonic() < at]
@@ -107,7 +107,7 @@ class IncomingCommands:
         """Return cause and reason why a command is ignored, empty if it is not."""
         name = incoming.topic.removeprefix(f"{self._root}/command/")
         if incoming.retained:
-            return "retained", "a retained command is not obeyed"
+            return "retained", "a retained command is ignored"
         if not _NAME.fullmatch(name):
             return "name", "the name of a command has lower-case letters, digits and _"
         if len(incoming.correlation) > LARGEST_CORRELATION:

@@ -65,7 +65,7 @@ def failure(error: Exception, endpoint: BrokerEndpoint) -> str:
     """Explain an exception raised while connecting."""
     if isinstance(error, ssl.SSLCertVerificationError):
         text = _CERTIFICATE.get(error.verify_code, f"its certificate does not verify: {error.verify_message}")
-        return f"TLS: the broker is not to be trusted: {text}"
+        return f"TLS: the broker is not trusted: {text}"
     if isinstance(error, ssl.SSLError):
         return f"TLS: {error.reason or error}; is {endpoint.port} a TLS port, and must there be a cert_file?"
     if isinstance(error, socket.gaierror):

@@ -74,9 +74,7 @@ class AcceleratedModel:
         self._choice = choice
         self._graph = model_graph.read(path.read_bytes())
         if any(tensor.variable for tensor in self._graph.tensors) or {op.code for op in self._graph.ops} & _STATE:
-            raise ModelError(
-                f"{path.name} keeps state between runs, which {choice.name!r} could not be made forget"
-            )
+            raise ModelError(f"{path.name} keeps state between runs, which {choice.name!r} cannot clear")
         with compiler_log.caught() as said:
             failure = self._try(signature, shapes)
         if failure is not None:
