@@ -40,10 +40,14 @@ def replace(path: Path, data: bytes) -> None:
     A link in its place is replaced, not followed. ``OSError`` where that cannot be done.
     """
     temporary = path.with_suffix(".new")
-    with os.fdopen(create(temporary, 0o666), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
+    try:
+        with os.fdopen(create(temporary, 0o666), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a full disk names no file
+        raise
     temporary.replace(path)
     sync(path.parent)
 
