@@ -75,6 +75,22 @@ def test_no_unknown_secret_stays_in_a_log(secret: str, context: str) -> None:
     assert redaction.Redactor(VOCABULARY).text(context.replace("{}", secret)) == cleaned
 
 
+@pytest.mark.parametrize(
+    "around", ["{}", "{}:1883 refused", "tcp:{}:1883", "[{}]:1883", "a={},b", "({}).", "{}/24"]
+)
+@pytest.mark.parametrize("address", ["10.20.30.40", "192.168.001.005", "::ffff:192.168.77.5", "2001:db8::77"])
+def test_addresses_are_replaced_as_a_whole(address: str, around: str) -> None:
+    if ":" in address and around in {"{}:1883 refused", "tcp:{}:1883"}:
+        return  # an IPv6 address with a port stands in brackets
+    cleaned = redaction.Redactor(VOCABULARY).facts(around.replace("{}", address))
+    assert cleaned == around.replace("{}", "address-1")
+
+
+def test_times_and_versions_are_no_addresses() -> None:
+    text = "2026-11-28 14:39:10,700 limpet 0.1.0 at 12:34:56 on 127.0.0.1:1883 and ::1"
+    assert redaction.Redactor(VOCABULARY).facts(text) == text
+
+
 @given(known, st.sampled_from(CONTEXTS), st.sampled_from([str, str.upper, str.lower, quote, json.dumps]))
 @example("Open Sesame", CONTEXTS[0], str)
 @example("p@ss/w:rd", CONTEXTS[3], quote)

@@ -53,8 +53,9 @@ _PEM = re.compile(r"-----BEGIN [^-]*-----.*?(?:-----END [^-]*-----|\Z)", re.DOTA
 _LOGIN = re.compile(r"(?<=://)[^/\s@]+(?=@)")
 _EMAIL = re.compile(r"(?<![\w.+-])[\w.+-]{1,64}@(?:[\w-]{1,63}\.){1,8}[\w-]{1,63}")
 _MAC = re.compile(r"(?<![0-9A-Fa-f:-])(?:[0-9A-Fa-f]{2}[:-]){5}[0-9A-Fa-f]{2}(?![0-9A-Fa-f:-])")
+_IPV4 = r"\d{1,3}(?:\.\d{1,3}){3}(?!\w|\.\d)"
 _IP = re.compile(
-    r"(?<![\w:.])(?:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f:]{1,39}(?:\d+(?:\.\d+){3})?|\d+(?:\.\d+){3})(?![\w:])"
+    rf"(?<![\w:.])[0-9A-Fa-f]{{0,4}}:[0-9A-Fa-f:]{{1,39}}(?:(?<=:){_IPV4})?(?![\w:]|\.\d)|(?<![\w.]){_IPV4}"
 )
 _URL_HOST = re.compile(r"(?<=://)[^/\s:@'\"\[\]]+(?=[:/\s'\",;)]|$)")
 _DOMAINS = (
@@ -212,8 +213,8 @@ class Redactor:
     def _address(self, match: re.Match[str]) -> str:
         try:
             address = ipaddress.ip_address(match[0])
-        except ValueError:
-            return match[0]
+        except ValueError:  # a time, or an address with zeros in front of its numbers
+            return match[0] if ":" in match[0] else self._replacement_for(match[0], "address")
         harmless = address.is_loopback or address.is_unspecified
         return match[0] if harmless else self._replacement_for(match[0], "address")
 
