@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
+from limpet.runtimes.litert.quiet_start import hide_greeting
 from limpet_convert.errors import ConvertError, need
 from limpet_convert.graph import Graph, smaller
 
@@ -40,6 +41,7 @@ def quantize(
     if variant == "float":
         return model
     quantizer = need("litert_quantizer.quantizer")
+    hide_greeting(need("ai_edge_litert.interpreter").Interpreter)
     made = quantizer.Quantizer(model)
     if variant == "float16":
         _float16(made)

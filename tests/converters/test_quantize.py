@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -125,3 +127,12 @@ def test_the_steps_to_a_bundle_that_need_no_framework(
     capsys.readouterr()
     assert cli.main(["inspect", str(tmp_path / "one/int8.tflite")]) == 0
     assert "computes: int8 3" in capsys.readouterr().out
+
+
+def test_the_runtimes_greeting_is_not_printed(tmp_path: Path) -> None:
+    model = models.dense(tmp_path / "m.tflite", 3, 3)
+    code = "import sys, pathlib; from limpet_convert.quantize import quantize; model = pathlib.Path(sys.argv[1])\n"
+    code += "from ai_edge_litert.interpreter import Interpreter; made = quantize(model.read_bytes(), 'dynamic')\n"
+    code += "Interpreter(model_content=made).allocate_tensors(); print('done')"
+    done = subprocess.run([sys.executable, "-c", code, model], capture_output=True, text=True, check=False)
+    assert (done.stdout, "XNNPACK" in done.stderr) == ("done\n", False), done.stderr
