@@ -32,6 +32,11 @@ def found(path: Path, text: str) -> list[str]:
         ("```sh\nmend it it\n```\n", []),
         (f"`{LONG}` is one word, and so is https://x.example/mend.\n", []),
         ("A first sentence. And a second.\n\nA third one!\n", []),
+        ("Run limpet-convert convert, with a file FILE.\n", []),
+        (
+            "It runs in a small process of its own.\n",
+            ['1: "a small process of its own": use its own X, or a separate X'],
+        ),
     ],
 )
 def test_pages(tmp_path: Path, text: str, wrong: list[str]) -> None:
@@ -47,6 +52,11 @@ def test_pages(tmp_path: Path, text: str, wrong: list[str]) -> None:
         ('x = "nobody"\n', []),
         (f'"""X.\n\n    Such::\n\n        {LONG}\n"""\n', []),
         ("x = 1  # noqa: S101 - nobody\n", []),
+        (f'x = "{LONG}".split()\n', []),
+        (f'x = re.compile(r"{LONG}")\n', []),
+        (f'x = "import sys\\n{" + ".join(LONG.split()).replace(" + ", "; ")}"\n', []),
+        (f'x = "run() {{ {LONG} }}"\n', []),
+        (f'"""X.\n\n``one``  {LONG[:60]}\n``two``  {LONG[:60]}\n"""\n', []),
     ],
 )
 def test_code(tmp_path: Path, text: str, wrong: list[str]) -> None:
