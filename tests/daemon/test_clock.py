@@ -82,15 +82,15 @@ def test_what_was_made_in_1970_gets_its_true_time_once_that_is_known(
             running.start()
             wait_written(tmp_path / "state", running)
             clock.set(0.0)
-            wait_until(lambda: "clock-set" in running.log)
+            wait_until(lambda: "clock_set" in running.log)
             line.fault = "none"
-            wait_until(lambda: device_events(consumer, "clock-set"), 30)
+            wait_until(lambda: device_events(consumer, "clock_set"), 30)
             consumer.wait_results("one", 50)
             assert running.stop() == 0
     results = consumer.results("one")
     assert all(r["clock"] == "unsynchronised" and stamp(r) < 1e6 for r in results[:early])
     assert all("clock" not in r and abs(stamp(r) - truth(r)) < CLOSE for r in results[early:])
-    (clock_set,) = device_events(consumer, "clock-set")
+    (clock_set,) = device_events(consumer, "clock_set")
     # What was sent too early can be set right by whoever has it.
     assert all(abs(stamp(r) + clock_set["offset_s"] - truth(r)) < CLOSE for r in results[:early])
     assert not missing(results)

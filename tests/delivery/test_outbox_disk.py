@@ -131,7 +131,7 @@ def test_a_deleted_directory_is_made_again_with_all_that_was_in_it(tmp_path: Pat
     clocked.put(500, 600)
     clocked.wait()
     clocked.wait()
-    assert clocked.said() == ["outbox-degraded", "outbox-recovered"]
+    assert clocked.said() == ["outbox_degraded", "outbox_recovered"]
     assert clocked.numbers() == list(range(600))
     clocked.outbox.close()
     assert Clocked(directory).numbers() == list(range(600))
@@ -164,8 +164,8 @@ def test_a_damaged_file_costs_what_cannot_be_read_and_is_kept(
     numbers = second.numbers()
     second.put(2100, 2200)
     second.wait()
-    assert second.said()[0] == "outbox-degraded"
-    assert second.said()[-1] == "outbox-recovered"
+    assert second.said()[0] == "outbox_degraded"
+    assert second.said()[-1] == "outbox_recovered"
     assert (tmp_path / "outbox.db.damaged").exists()
     assert numbers == sorted(set(numbers))
     assert set(range(2000, 2100)) <= set(numbers)
@@ -235,7 +235,7 @@ def test_a_full_disk_degrades_to_memory_and_is_used_again_when_there_is_room(tmp
         for start in range(1000, 4000, 100):
             clocked.put(start, start + 100)
             clocked.wait()
-        assert clocked.said() == ["outbox-degraded"], clocked.notices
+        assert clocked.said() == ["outbox_degraded"], clocked.notices
         assert not (directory / "ballast").exists()
         assert clocked.outbox.depth == 4000
         # What is on the full disk can be sent, and deleted.
@@ -247,7 +247,7 @@ def test_a_full_disk_degrades_to_memory_and_is_used_again_when_there_is_room(tmp
         assert clocked.outbox.depth == 3200
         filler.unlink()
         clocked.wait()
-        assert clocked.said() == ["outbox-degraded", "outbox-recovered"], clocked.notices
+        assert clocked.said() == ["outbox_degraded", "outbox_recovered"], clocked.notices
         clocked.wait()
         assert (directory / "ballast").exists()
         assert clocked.outbox.unsafe_since() == float("inf")
@@ -293,7 +293,7 @@ def test_room_for_others_is_left_on_the_disk(tmp_path: Path) -> None:
             clocked.wait()
         import shutil
         assert shutil.disk_usage(directory).free > 2 << 20
-        assert clocked.said() == ["outbox-degraded"]
+        assert clocked.said() == ["outbox_degraded"]
         assert "little space" in clocked.notices[0][1]
         shed = clocked.outbox.counts["results, outbox full"]
         assert shed + clocked.outbox.depth == 40_000
@@ -312,11 +312,11 @@ def test_a_read_only_disk_degrades_to_memory_and_is_used_again_when_it_can_be(tm
         clocked = Clocked(directory)
         clocked.put(100, 200)
         clocked.wait()
-        assert clocked.said() == ["outbox-degraded"], clocked.notices
+        assert clocked.said() == ["outbox_degraded"], clocked.notices
         remount("rw")
         clocked.wait()
         clocked.wait()
-        assert clocked.said() == ["outbox-degraded", "outbox-recovered"], clocked.notices
+        assert clocked.said() == ["outbox_degraded", "outbox_recovered"], clocked.notices
         assert clocked.numbers() == list(range(200))
         """,
     )

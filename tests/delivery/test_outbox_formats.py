@@ -51,7 +51,7 @@ def test_a_file_of_no_known_format_is_set_aside_and_that_is_told(tmp_path: Path,
     now = time.monotonic()
     outbox = Outbox(OutboxRules(min_free_bytes=0), tmp_path)
     outbox.open(now)
-    assert [event for event, _ in outbox.notices()] == ["outbox-degraded", "outbox-recovered"]
+    assert [event for event, _ in outbox.notices()] == ["outbox_degraded", "outbox_recovered"]
     assert outbox.counts == {"unknown numbers of messages, disk damaged": 1}
     outbox.put(Entry("result", "motion", (b"new",), now))
     outbox.close()
@@ -87,7 +87,7 @@ def test_beside_a_later_versions_file_the_outbox_works_in_memory_and_says_so_onc
         outbox.maintain(now + later, away=True)
     assert [stored.entry.items[0] for stored in outbox.take("result", "fresh", 10, 10_000)] == [b"new"]
     (notice,) = outbox.notices()
-    assert notice[0] == "outbox-degraded"
+    assert notice[0] == "outbox_degraded"
     assert "later Limpet" in notice[1]
     outbox.close()
 

@@ -21,12 +21,12 @@ def test_an_event_is_logged_with_fields_and_published(caplog: pytest.LogCaptureF
     events = Events(reports.ORIGIN, published.append)
     events.report("degraded", "press", "runs on cpu")
     events.report("recovered", "press", "")
-    events.report("clock-set", "", "by an hour", offset_s=3600.0)
+    events.report("clock_set", "", "by an hour", offset_s=3600.0)
     lines = [(record.levelname, record.getMessage()) for record in caplog.records]
     assert lines == [
         ("WARNING", "press: degraded: runs on cpu"),
         ("INFO", "press: recovered"),
-        ("INFO", "device: clock-set: by an hour"),
+        ("INFO", "device: clock_set: by an hour"),
     ]
     assert vars(caplog.records[0])["limpet_pipeline"] == "press"
     assert vars(caplog.records[0])["limpet_event"] == "degraded"
@@ -34,7 +34,7 @@ def test_an_event_is_logged_with_fields_and_published(caplog: pytest.LogCaptureF
     assert [(one.event, one.pipeline, one.offset_s, one.clock) for one in found] == [
         ("degraded", "press", None, None),
         ("recovered", "press", None, None),
-        ("clock-set", "", 3600.0, None),
+        ("clock_set", "", 3600.0, None),
     ]
     assert {(one.device, one.boot) for one in found} == {("press-07", "boot1")}
 

@@ -36,14 +36,14 @@ def test_messages_of_a_device_are_kept_by_what_they_are_about() -> None:
             delegate="cpu", degraded=False,
         )),
         ("event/motion", said.event("running")),
-        ("event", said.event("clock-set", pipeline="")),
+        ("event", said.event("clock_set", pipeline="")),
         ("input/board", said.inputs([1.0, None], [2.0, 3.0])),
         ("result/motion", said.result(8, WALK)),
     )  # fmt: skip
     device = watched.devices["press-07"]
     assert watched.unreadable == 0
     assert (device.status and device.status.status, device.health and device.health.pss_mb) == ("online", 57.0)
-    assert [event.event for event in device.events] == ["running", "clock-set"]
+    assert [event.event for event in device.events] == ["running", "clock_set"]
     assert [list(curve) for curve in device.sources["board"].curves] == [[1.0, 2.0], [3.0]]
     assert device.source_of("motion") is device.sources["board"]
     pipeline = motion(watched)

@@ -54,7 +54,7 @@ class ResultMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
 class EventMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A change of state, on ``event/<pipeline>``; ``pipeline`` is empty for one of the whole device.
 
-    ``clock`` is as in results. ``offset_s`` comes with ``clock-set``: by how many seconds the wall clock was set.
+    ``clock`` is as in results. ``offset_s`` comes with ``clock_set``: by how many seconds the wall clock was set.
     """
 
     device: str

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BAD = frozenset(
-    {"crashed", "failed", "degraded", "waiting", "stepped_down", "swap_failed", "skipped", "state-damaged"}
+    {"crashed", "failed", "degraded", "waiting", "stepped_down", "swap_failed", "skipped", "state_damaged"}
 )
 """Events that a person should look at."""
 
@@ -52,4 +52,4 @@ class Events:
     def watch_clock(self) -> None:
         """Report if the wall clock was set since the last call."""
         if (step := self._clock.step()) is not None:
-            self.report("clock-set", "", f"the wall clock was set by {step:+.3f} s", offset_s=step)
+            self.report("clock_set", "", f"the wall clock was set by {step:+.3f} s", offset_s=step)

@@ -434,7 +434,7 @@ class Supervisor:
             self._report_plan()
 
     def _report_damage(self, reason: str) -> None:
-        self._events.report("state-damaged", "", reason)
+        self._events.report("state_damaged", "", reason)
 
     def _refuse(self, error: Exception) -> None:
         if isinstance(error, ConfigError):

@@ -238,7 +238,7 @@ class OutboxThread:
     def _report_damage(self, wal: WriteAheadLog) -> None:
         for reason in wal.problems:
             log.warning("%s", reason)
-            self.note("state-damaged", reason)
+            self.note("state_damaged", reason)
         if wal.damaged:
             self._outbox.counts["unknown numbers of messages, write-ahead log damaged"] += wal.damaged
         if wal.refused:

@@ -39,8 +39,8 @@ class DiskStore:
     """A database that may be away. ``usable`` says whether messages can be added now.
 
     ``lost`` counts the messages of damaged files that could not be read. ``unknown`` counts the files that may
-    have lost any number of messages. ``notices`` has each change with its reason: ``outbox-degraded`` or
-    ``outbox-recovered``.
+    have lost any number of messages. ``notices`` has each change with its reason: ``outbox_degraded`` or
+    ``outbox_recovered``.
     """
 
     def __init__(self, directory: Path, min_free: int) -> None:
@@ -217,9 +217,9 @@ class DiskStore:
     def _degrade(self, reason: str) -> None:
         if reason != self._trouble:
             self._trouble = reason
-            self.notices.append(("outbox-degraded", reason))
+            self.notices.append(("outbox_degraded", reason))
 
     def _recover(self) -> None:
         if self._trouble:
             self._trouble = ""
-            self.notices.append(("outbox-recovered", str(self._path)))
+            self.notices.append(("outbox_recovered", str(self._path)))
