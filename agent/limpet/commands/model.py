@@ -51,7 +51,7 @@ _MODEL = re.compile(
 
 
 class Row(msgspec.Struct):
-    """A version of a bundle. ``problem``: why it is not a sound bundle."""
+    """A version of a bundle. ``problem``: why it is not an intact bundle."""
 
     model: str
     version: int

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 class Rollout(msgspec.Struct, frozen=True):
     """What is known of each pipeline from this run of the daemon.
 
-    ``running``: what it runs. It goes on with that if no model that it should run is sound.
+    ``running``: what it runs. It goes on with that if no model that it should run is intact.
     ``failed``: by SHA-256, why a model did not work on this device. It is skipped if there is another one.
     """
 
@@ -137,7 +137,7 @@ def _files(
 
 
 def choose(candidates: Sequence[FoundModel], failed: Mapping[str, str]) -> FoundModel | None:
-    """Return the highest version that is sound, ``None`` if none is. One that has failed is the last resort."""
+    """Return the highest version that is intact, ``None`` if none is. One that has failed is the last resort."""
     sound = [one for one in candidates if not one.problem]
     return max(sound, key=lambda one: (one.sha256 not in failed, one.version), default=None)
 

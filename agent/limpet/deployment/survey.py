@@ -21,14 +21,14 @@ MOST_DAMAGED = 32
 
 
 class Survey:
-    """The versions of each model are examined from the highest down to the first one that is sound.
+    """The versions of each model are examined from the highest down to the first one that is intact.
 
     Once a version is known to be damaged, several lower ones are examined at a time. If hostile versions use all
     of their time limit, Limpet still reaches an intact one below them. Models with few damaged versions come
     first.
 
     ``candidates`` has them in this order, by the model as the configuration writes it. ``failed`` has the SHA-256
-    of models that are sound and did not work here: below them, the survey goes on. The caller examines: it calls
+    of models that are intact and did not work here: below them, the survey goes on. The caller examines: it calls
     ``due`` for the files to begin with, and ``take`` with what is found.
     """
 

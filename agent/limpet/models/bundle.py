@@ -205,7 +205,7 @@ def _lines(data: bytes) -> tuple[str, ...]:
 
 
 def _unpack(path: Path, archive: zipfile.ZipFile, name: str, members: Mapping[str, Member], cache: Path) -> Path:
-    """Return the file in ``cache`` with a member's content, written now unless it is there and sound."""
+    """Return the file in ``cache`` with a member's content, written now unless it is there and intact."""
     wanted = members[name].sha256
     target = cache / (wanted + Path(name).suffix)
     if state_files.is_regular(target) and digest(target) == wanted:

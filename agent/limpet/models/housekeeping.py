@@ -60,7 +60,7 @@ def _look(paths: Iterable[Path], reason: str = "") -> Iterator[File]:
 
 
 def needed(wanted: Config) -> set[Path]:
-    """Return the model files that the configuration names: of names in the store the two highest sound versions.
+    """Return the model files that the configuration names: of names in the store the two highest intact versions.
 
     Damaged versions above these are kept for a person to look at. Paths have no links and no ``..``: a path may
     lead into the store by another way.
@@ -79,7 +79,7 @@ def _with_all_versions(models: Iterable[str]) -> list[str]:
 
 
 def _down_to_the_second_sound(paths: Sequence[Path]) -> Iterator[Path]:
-    """Yield bundles until two of them are sound. Where there are only two, nothing has to be read."""
+    """Yield bundles until two of them are intact. Where there are only two, nothing has to be read."""
     sound = 0
     for path in paths:
         yield path

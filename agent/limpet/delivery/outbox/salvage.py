@@ -116,7 +116,7 @@ def _fill(db: sqlite3.Connection, pages: Pages) -> Counter[str]:
 
 
 def _put(db: sqlite3.Connection, row: Values, expected: Counter[str], shed: dict[str, int]) -> None:
-    """Copy a row if it is sound. Of several counts with one name, the newest comes first and is used."""
+    """Copy a row if it is intact. Of several counts with one name, the newest comes first and is used."""
     if is_sound_total(row):
         expected.setdefault(row[0], row[1])
     elif is_sound_shed(row):
