@@ -221,7 +221,11 @@ def test_a_channel_is_estimated_from_the_others(tmp_path: Path, framework: str) 
 def test_ctrl_c_leaves_what_was_there_and_nothing_else(folders: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "motion-1.limpet").write_bytes(b"an older bundle")
     running = subprocess.Popen(
-        command(folders[0], tmp_path, "--budget", "300"),
+        [
+            "env",
+            "--default-signal=INT",
+            *command(folders[0], tmp_path, "--budget", "300"),
+        ],  # a shell's & ignores it
         env=ENVIRONMENT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
