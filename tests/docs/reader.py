@@ -76,7 +76,7 @@ class Reader:
 
     def __init__(self, folder: Path, variables: Mapping[str, str], places: Mapping[str, str]) -> None:
         self._variables = variables
-        self._places = places
+        self._places = dict(places)
         self._windows = [Shell(folder, variables)]
         self._running: dict[Shell, str] = {}
         self.commands = 0
@@ -115,7 +115,8 @@ class Reader:
             self._open_window()
         else:
             written = self._run(command.text, status).text
-        compare([self._placed(line) for line in command.output], written)
+        # The names of recordings have dates. Later commands are typed with those that came.
+        self._places |= compare([self._placed(line) for line in command.output], written)
 
     @property
     def _window(self) -> Shell:
@@ -172,15 +173,18 @@ class Reader:
         return text
 
 
-def compare(expected: Sequence[str], written: str) -> None:
-    """Raise ``Difference`` if a line of a page did not come.
+def compare(expected: Sequence[str], written: str) -> dict[str, str]:
+    """Return the dates that came, by those of the page. ``Difference`` if a line of the page did not come.
 
     ``...`` stands for anything, dates differ, and numbers may differ by a tenth.
     """
-    lines = written.splitlines()
+    dates: dict[str, str] = {}
     for line in expected:
-        if not any(_is_like(line, other) for other in lines):
+        came = next((other for other in written.splitlines() if _is_like(line, other)), None)
+        if came is None:
             raise Difference(f"the page shows {line!r}; what came:\n{written}")
+        dates |= dict(zip(_DATE.findall(line), _DATE.findall(came), strict=False))
+    return dates
 
 
 def _is_like(shown: str, written: str) -> bool:

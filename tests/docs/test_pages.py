@@ -146,6 +146,11 @@ def test_output_may_differ_in_dates_and_a_little_in_numbers(shown: str) -> None:
     compare([shown], WRITTEN)
 
 
+def test_dates_that_came_are_known_by_those_of_the_page() -> None:
+    found = compare(["2020-01-01T00-00-00.csv  9.9 s"], "2026-11-28T14-09-05.csv  10.0 s\n")
+    assert found == {"2020-01-01T00-00-00": "2026-11-28T14-09-05"}
+
+
 @pytest.mark.parametrize("shown", ["motion: 800 samples in 10 s", "motion:", "motion: ... m", "othe"])
 def test_output_that_differs_is_found(shown: str) -> None:
     with pytest.raises(Difference, match="what came"):
