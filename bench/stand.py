@@ -53,7 +53,8 @@ class Counting:
             self.arrived = self.arrived or perf_counter()
             self.results += message.payload.count(b'"sequence":')
         elif "/health" in message.topic:
-            self.health[message.topic.partition("/health")[2].strip("/")] = json.loads(message.payload)
+            pipeline = message.topic.partition("/health")[2].strip("/")
+            self.health[pipeline] = json.loads(message.payload or "{}")  # nothing of one that was removed
 
     def state(self, pipeline: str) -> str:
         """Return the state of a pipeline as its health has it, the empty string before that came."""

@@ -105,4 +105,4 @@ def test_a_model_that_the_cpu_cannot_run_says_what_it_lacks(tmp_path: Path) -> N
         with daemon(path):
             wait_until(lambda: consumer.events("fast", "failed"))
             consumer.wait_results("beside", 20)
-        assert "put the model for the CPU into the same bundle" in consumer.events("fast", "failed")[0]["reason"]
+        assert "Put the model for the CPU into the same bundle" in consumer.events("fast", "failed")[0]["reason"]

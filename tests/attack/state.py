@@ -226,7 +226,7 @@ def run(ground: Ground, names: Iterable[str] | None = None) -> None:
     """Damage the state of a daemon that was killed with messages on its disk, and start it, again and again."""
     _leave_messages(ground)
     sound = ground.folder / "sound"
-    shutil.copytree(ground.state, sound)
+    shutil.copytree(ground.state, sound, ignore=shutil.ignore_patterns("*.sock"))
     for name in names or DAMAGES:
         path, damage = DAMAGES[name]
         with ground.attempt(name, BORDER) as attempt:

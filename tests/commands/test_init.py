@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pty
+import re
 import select
 import shutil
 import subprocess
@@ -173,7 +174,7 @@ def test_a_board_that_sends_no_samples_of_the_model_gets_no_file(tmp_path: Path,
         (["--model", BUNDLE], "--port: missing"),
         (["--port", "/dev/none"], "--model: missing: path of a model; there is none in"),
         (["--port", "/dev/none", "--model", "none.limpet"], "--model: there is no file none.limpet"),
-        (["--port", "/dev/none", "--model", BUNDLE, "--channels", "a,b"], "does not have; it has ['a', 'b']"),
+        (["--port", "/dev/none", "--model", BUNDLE, "--channels", "a,b"], "and its source has a, b"),
         (["--port", "/dev/none", "--model", BUNDLE, "--url", "http://x"], "url"),
         (["--port", "/dev/none", "--model", BUNDLE, "--id", "a b"], "device.id"),
         (["--port", "/dev/none", "--model", BUNDLE, "--framing", "cbos"], "did you mean 'cobs'"),
@@ -237,7 +238,8 @@ def converse(command: list[Any], folder: Path, answers: dict[bytes, bytes]) -> t
                 said += os.read(master, 4096)
             except OSError:  # the program has ended
                 break
-            for question in [question for question in answers if question in said]:
+            asked = [question for question in answers if re.search(re.escape(question) + rb"[^\r\n]*: ", said)]
+            for question in asked:
                 os.write(master, answers.pop(question))
         os.close(master)
         return said.decode(), process.wait(30)

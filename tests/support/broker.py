@@ -31,9 +31,9 @@ PATIENCE = 40.0
 """Seconds that a condition may take: far more than any needs, so that no test depends on speed."""
 
 
-def wait_until(condition: Callable[[], object], timeout: float = 10.0) -> None:
-    """Wait for a condition, ``PATIENCE`` at least; an AssertionError says that it never came."""
-    deadline = time.monotonic() + max(timeout, PATIENCE)
+def wait_until(condition: Callable[[], object], timeout: float = PATIENCE) -> None:
+    """Wait for a condition; an AssertionError says that it never came."""
+    deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, "what was waited for did not happen"
         time.sleep(0.01)

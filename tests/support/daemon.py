@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from support.broker import Listener, wait_until
+from support.broker import PATIENCE, Listener, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -149,7 +149,7 @@ class Consumer(Listener):
         said = [message for message in list(self.messages) if message.topic.split("/", 2)[2] == topic]
         return said[-1].json if said else None
 
-    def wait_results(self, pipeline: str, count: int, timeout: float = 15.0) -> None:
+    def wait_results(self, pipeline: str, count: int, timeout: float = PATIENCE) -> None:
         """Wait for that many results more than there are."""
         wanted = len(self.results(pipeline)) + count
         wait_until(lambda: len(self.results(pipeline)) >= wanted, timeout)
