@@ -6,6 +6,7 @@ all processes of each.
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import time
@@ -77,7 +78,7 @@ def measure(stand: Stand, seconds: float, rounds: int, settling: float = SETTLIN
 
 def _ratio(figure: str, ours: list[Cost], theirs: list[Cost]) -> float:
     rounds = zip(ours, theirs, strict=True)
-    return round(median(getattr(one, figure) / getattr(other, figure) for one, other in rounds), 3)
+    return round(median(getattr(one, figure) / (getattr(other, figure) or math.nan) for one, other in rounds), 3)
 
 
 @dataclass

@@ -110,7 +110,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Return a folder where plugins can be installed for this process."""
     monkeypatch.syspath_prepend(str(tmp_path / "site"))
     yield tmp_path / "site"
-    for name in ("probe", "watch", "crop", "wrong", "empty"):
+    for name in ("probe", "observe", "crop", "wrong", "empty"):
         sys.modules.pop(name, None)
 
 
@@ -143,23 +143,23 @@ def test_stages_are_reset_after_a_gap_and_before_the_window_that_follows(
     site: Path, tmp_path: Path, copying: Path
 ) -> None:
     probe(site, "transform", "probe")
-    probe(site, "decoder", "watch", work=COUNTS)
-    plan = planned(tmp_path, copying, transforms=[{"kind": "probe"}], decoder={"kind": "watch"})
+    probe(site, "decoder", "observe", work=COUNTS)
+    plan = planned(tmp_path, copying, transforms=[{"kind": "probe"}], decoder={"kind": "observe"})
     with Pipeline(plan) as pipeline:
         assert len(list(pipeline.feed(block([1, 2])))) == 2
         assert len(list(pipeline.feed(block([3], 5)))) == 1
-    first, last = sys.modules["probe"].opened[-1], sys.modules["watch"].opened[-1]
+    first, last = sys.modules["probe"].opened[-1], sys.modules["observe"].opened[-1]
     assert first.seen == last.seen == [(0, False), (1, False), "reset", (5, True)]
 
 
 def test_memory_that_outlives_gaps_is_left_alone(site: Path, tmp_path: Path, copying: Path) -> None:
     probe(site, "transform", "probe", "outlives_gaps=True")
-    probe(site, "decoder", "watch", "outlives_gaps=True", work=COUNTS)
-    plan = planned(tmp_path, copying, transforms=[{"kind": "probe"}], decoder={"kind": "watch"})
+    probe(site, "decoder", "observe", "outlives_gaps=True", work=COUNTS)
+    plan = planned(tmp_path, copying, transforms=[{"kind": "probe"}], decoder={"kind": "observe"})
     with Pipeline(plan) as pipeline:
         assert len(list(pipeline.feed(block([1, 2])))) == 2
         assert len(list(pipeline.feed(block([3], 5)))) == 1
-    for kind in ("probe", "watch"):
+    for kind in ("probe", "observe"):
         assert sys.modules[kind].opened[-1].seen == [(0, False), (1, False), (5, True)]
 
 
@@ -168,23 +168,23 @@ def test_a_window_that_failed_before_the_decoder_is_a_gap(site: Path, tmp_path: 
         "from limpet.errors import ModelError\n        if window.values[0, 0] == 2: raise ModelError('no two')"
     )
     probe(site, "transform", "probe", work=refuse)
-    probe(site, "decoder", "watch", work=COUNTS)
-    plan = planned(tmp_path, copying, transforms=[{"kind": "probe"}], decoder={"kind": "watch"})
+    probe(site, "decoder", "observe", work=COUNTS)
+    plan = planned(tmp_path, copying, transforms=[{"kind": "probe"}], decoder={"kind": "observe"})
     errors: list[ModelError] = []
     with Pipeline(plan) as pipeline:
         results = list(pipeline.feed(block([1, 2, 3]), errors.append))
     assert values(results) == [[1], [3]]
     assert [str(error) for error in errors] == ["no two"]
-    assert sys.modules["watch"].opened[-1].seen == [(0, False), "reset", (2, False)]
+    assert sys.modules["observe"].opened[-1].seen == [(0, False), "reset", (2, False)]
 
 
 def test_stages_in_a_batch_are_reset_as_one_by_one(site: Path, tmp_path: Path) -> None:
-    probe(site, "decoder", "watch", work=COUNTS)
+    probe(site, "decoder", "observe", work=COUNTS)
     model = models.dense(tmp_path / "batch.tflite", 1, 1, int8=False, batch=-1)
-    with Pipeline(planned(tmp_path, model, decoder={"kind": "watch"})) as pipeline:
+    with Pipeline(planned(tmp_path, model, decoder={"kind": "observe"})) as pipeline:
         blocks = [block(range(20)), block([np.nan] * 2 + [1] * 20, 20)]
         assert sum(len(list(pipeline.feed(one))) for one in blocks) == 40
-    seen = sys.modules["watch"].opened[-1].seen
+    seen = sys.modules["observe"].opened[-1].seen
     assert seen == [*((n, False) for n in range(20)), "reset", (22, True), *((n, False) for n in range(23, 42))]
 
 
