@@ -216,6 +216,7 @@ def test_what_is_retained_of_a_pipeline_is_cleared_by_a_reload_and_comes_back_wi
         running.signal(signal.SIGHUP)
         for topic in RETAINED:
             wait_until(lambda topic=topic: cleared(consumer, topic))
+        wait_until(lambda: consumer.events("two", "stopped"))
         assert consumer.events("two", "stopped")[-1]["reason"] == "no longer configured"
         wait_until(lambda: list(consumer.last("health")["pipelines"]) == ["one"])
         assert cleared(consumer, "health/two")
