@@ -1,8 +1,10 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # Run all tests, in two halves side by side: those that start daemons and mostly wait for them, and the others.
 #     tools/test.sh PYTHON PYTHON-WITH-TFLITE-RUNTIME
 # The second half writes into build/tests.txt, which is shown at the end.
 set -u
+# With job control, what runs beside may be interrupted by its own tests: otherwise the shell has it ignore SIGINT.
+set -m
 python=$1
 older=$2
 waiting="tests/accel tests/attack tests/daemon tests/delivery tests/demo tests/faults tests/fork"
@@ -23,6 +25,7 @@ others() {
 mkdir -p build
 others >build/tests.txt 2>&1 &
 beside=$!
+trap 'kill -- -"$beside" 2>/dev/null' INT TERM
 # shellcheck disable=SC2086
 "$python" -m pytest -q $waiting
 status=$?
