@@ -1,10 +1,8 @@
-#!/usr/bin/env bash
+#!/bin/sh
 # Run all tests, in two halves side by side: those that start daemons and mostly wait for them, and the others.
 #     tools/test.sh PYTHON PYTHON-WITH-TFLITE-RUNTIME
 # The second half writes into build/tests.txt, which is shown at the end.
 set -u
-# With job control, what runs beside may be interrupted by its own tests: otherwise the shell has it ignore SIGINT.
-set -m
 python=$1
 older=$2
 waiting="tests/accel tests/attack tests/daemon tests/delivery tests/demo tests/faults tests/fork"
@@ -14,20 +12,26 @@ for name in detector infer_command learning memory model_versions outside_stages
     runtimes="$runtimes tests/daemon/test_$name.py"
 done
 
+# Tests interrupt programs. A shell has what runs beside ignore SIGINT, and so may what started this script.
+pytest() {
+    of=$1
+    shift
+    env --default-signal=INT "$of" -m pytest -q "$@"
+}
+
 others() {
     # shellcheck disable=SC2086 # each is a word
-    "$python" -m pytest -q -p no:cacheprovider $(printf -- '--ignore=%s ' $waiting) || return
+    pytest "$python" -p no:cacheprovider $(printf -- '--ignore=%s ' $waiting) || return
     if [ -e "$(dirname "$(dirname "$older")")/.installed" ]; then
-        "$older" -m pytest -q -p no:cacheprovider $runtimes
+        pytest "$older" -p no:cacheprovider $runtimes
     fi
 }
 
 mkdir -p build
 others >build/tests.txt 2>&1 &
 beside=$!
-trap 'kill -- -"$beside" 2>/dev/null' INT TERM
 # shellcheck disable=SC2086
-"$python" -m pytest -q $waiting
+pytest "$python" $waiting
 status=$?
 wait "$beside"
 others=$?
