@@ -365,7 +365,8 @@ def test_without_a_configuration_the_first_step_is_init(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(config, "_SYSTEM", tmp_path / "etc.toml")
+    if config.usual().exists():
+        pytest.skip(f"this machine has {config.usual()}")
     assert cli.main([command]) == 78
     assert "and no limpet.toml in this folder. Run: limpet init" in capsys.readouterr().err
 

@@ -1,4 +1,4 @@
-"""The monitor socket: who reads sees everything, and whoever reads badly costs nobody else anything."""
+"""The monitor socket: readers see everything, and a bad reader costs no other reader anything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Folders that a process may change: whoever owns the disk may have put something else in their place."""
+"""Folders that a process may change: the owner of the disk may have put something else in their place."""
 
 from __future__ import annotations
 

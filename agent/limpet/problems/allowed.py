@@ -130,7 +130,7 @@ def _number(info: Number, value: Any) -> str:
 
 
 def _matters(bound: float, value: Any) -> bool:
-    """Whether an upper bound belongs into a sentence about a value."""
+    """Whether a sentence about a value names its upper bound."""
     return bound < _UNLIMITED or (isinstance(value, int | float) and value > bound)
 
 
