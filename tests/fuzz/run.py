@@ -47,6 +47,10 @@ HANG = 10.0
 """Seconds that a parser may take for one input."""
 GROWTH = 512
 """MB that a process may grow by."""
+FEWEST = 20
+"""Inputs that each parser gets, however busy the machine is."""
+TURNS = 20
+"""Turns after which a parser that takes fewer inputs gets no more time."""
 
 
 @dataclass
@@ -57,6 +61,7 @@ class Fed:
     prepared: Prepared
     memory: mmap.mmap
     spent: float = 0.0
+    turns: int = 0
     pid: int = 0
     began: float = 0.0
     moved: float = 0.0
@@ -66,6 +71,10 @@ class Fed:
     @property
     def inputs(self) -> int:
         return int(HEAD.unpack_from(self.memory)[0])
+
+    @property
+    def starved(self) -> bool:
+        return self.inputs < FEWEST and self.turns < TURNS
 
     def at_hand(self) -> bytes:
         _, length = HEAD.unpack_from(self.memory)
@@ -88,20 +97,26 @@ class Run:
         return PARSERS[name](place)
 
     def run(self, seconds: float) -> None:
-        """Feed all parsers for so long."""
+        """Feed all parsers for so long, and longer those that have had few inputs."""
         until = time.monotonic() + seconds
         together = os.cpu_count() or 1
         slice_s = max(0.3, seconds * together / len(self.fed) / 3)
-        while time.monotonic() < until or any(fed.pid for fed in self.fed):
-            while time.monotonic() < until and sum(fed.pid > 0 for fed in self.fed) < together:
-                self._start(self._next(), min(slice_s, max(0.3, until - time.monotonic())))
+        while time.monotonic() < until or any(fed.pid or fed.starved for fed in self.fed):
+            while sum(fed.pid > 0 for fed in self.fed) < together:
+                left = until - time.monotonic()
+                feed = self._next(only_starved=left <= 0)
+                if feed is None:
+                    break
+                self._start(feed, min(slice_s, max(0.3, left)))
             time.sleep(0.02)
             for fed in self.fed:
                 if fed.pid:
                     self._watch(fed)
 
-    def _next(self) -> Fed:
-        idle = [fed for fed in self.fed if not fed.pid]
+    def _next(self, *, only_starved: bool) -> Fed | None:
+        idle = [fed for fed in self.fed if not fed.pid and (fed.starved or not only_starved)]
+        if not idle:
+            return None
         self._started += 1
         if self._started % 3 == 0 or self._started <= len(self.fed):
             return min(idle, key=lambda fed: fed.spent)
@@ -109,6 +124,7 @@ class Run:
 
     def _start(self, fed: Fed, seconds: float) -> None:
         fed.began = fed.moved = time.monotonic()
+        fed.turns += 1
         fed.pid = os.fork()
         if not fed.pid:
             status = 1
