@@ -6,11 +6,14 @@ What crosses a process border or goes out to a broker is in ``limpet.wire.record
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from limpet.contracts.frame import Frame
 
 Array: TypeAlias = NDArray[Any]
 FloatArray: TypeAlias = NDArray[np.float32]
@@ -20,7 +23,8 @@ TimeArray: TypeAlias = NDArray[np.int64]
 class SampleSpec(msgspec.Struct, frozen=True):
     """What one sample of a source is, known before the source is opened.
 
-    ``shape`` is that of one sample: ``(channels,)`` for a sensor, ``(height, width, 3)`` for an image.
+    ``shape`` is that of one sample: ``(channels,)`` for a sensor, ``(height, width, 3)`` for an image. It has -1
+    for a size that is not known or may change. ``frames``: samples are ``limpet.contracts.frame.Frame`` objects.
     ``rate`` is in samples a second, ``None`` where the source has no steady rate. A source that is not ``live``
     waits for the model; of a live one, samples that come faster than the model takes them are dropped. ``timed``:
     its stamps are when the samples were taken, so that a window may be so many seconds. ``patience``: seconds
@@ -38,13 +42,15 @@ class SampleSpec(msgspec.Struct, frozen=True):
     patience: float | None = None
     queue: int = 64
     units: tuple[str, ...] = ()
+    frames: bool = False
 
 
 class Samples(msgspec.Struct):
     """Consecutive samples as a source had them: possibly none, which shows that the source is alive.
 
-    ``values`` has shape ``(n, *SampleSpec.shape)``; ``monotonic_ns`` and ``wall_ns`` are int64 of shape
-    ``(n,)``, nanoseconds of ``time.monotonic_ns`` and of the Unix clock when each sample was taken.
+    ``values`` has shape ``(n, *SampleSpec.shape)``, or ``(n,)`` with a frame in each place. ``monotonic_ns`` and
+    ``wall_ns`` are int64 of shape ``(n,)``, nanoseconds of ``time.monotonic_ns`` and of the Unix clock when each
+    sample was taken.
     ``index`` is the ordinal of the first sample in the source's own count, so that lost samples show as a jump.
     ``gap`` says that the first sample does not follow the one before it. ``note``, if there are no samples: why
     the open source has none, if it knows.
@@ -62,6 +68,13 @@ class Samples(msgspec.Struct):
 
     def __len__(self) -> int:
         return len(self.values)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the block holds in memory, its frames among them."""
+        values = self.values
+        size = values.nbytes if values.dtype != object else sum(frame.nbytes for frame in values)
+        return int(size + self.monotonic_ns.nbytes + self.wall_ns.nbytes)
 
 
 class Rows(msgspec.Struct):
@@ -142,7 +155,15 @@ class TensorSpec(msgspec.Struct, frozen=True):
 def empty_samples(spec: SampleSpec, index: int = 0, note: str = "") -> Samples:
     """Return no samples: the sign of life of a source that has nothing to say."""
     none = np.empty(0, np.int64)
-    return Samples(np.empty((0, *spec.shape), spec.dtype), none, none, index, note=note)
+    values = np.empty(0, object) if spec.frames else np.empty((0, *spec.shape), spec.dtype)
+    return Samples(values, none, none, index, note=note)
+
+
+def frame_samples(frame: Frame, monotonic_ns: int, wall_ns: int, index: int, *, gap: bool = False) -> Samples:
+    """Return a block of one frame."""
+    values = np.empty(1, object)
+    values[0] = frame
+    return Samples(values, np.array([monotonic_ns]), np.array([wall_ns]), index, gap)
 
 
 def fits(window: Sequence[int], tensor: Sequence[int]) -> bool:

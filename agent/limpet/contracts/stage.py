@@ -38,14 +38,20 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
 
     ``shape`` and ``dtype`` are those of ``Window.values``; the shape has -1 first if the number of rows varies.
     ``rate``: rows a second if rows follow each other in time at a steady rate, else ``None``. ``channels``: names
-    along the last axis, empty if it has none. Behind the model, ``outputs`` describes ``Window.outputs``, and
-    ``labels`` are those of the bundle; both are empty before it.
+    along the last axis, empty if it has none. ``frames``: each row of ``Window.values`` is a frame, see
+    ``limpet.contracts.frame``. Behind the model, ``outputs`` describes ``Window.outputs``, and ``labels`` are
+    those of the bundle; both are empty before it.
+
+    ``hop``: rows from the start of one window to the start of the next, ``None`` where that varies. A stage that
+    takes each row once takes the last ``hop`` rows of a window that follows another one.
     """
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
     rate: float | None = None
     channels: tuple[str, ...] = ()
+    hop: int | None = None
+    frames: bool = False
     outputs: tuple[TensorSpec, ...] = ()
     labels: tuple[str, ...] = ()
 

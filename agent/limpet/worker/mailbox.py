@@ -31,7 +31,7 @@ class Mailbox:
 
     def put(self, samples: Samples) -> None:
         """Add a block."""
-        size = samples.values.nbytes + samples.monotonic_ns.nbytes + samples.wall_ns.nbytes
+        size = samples.nbytes
         with self._changed:
             while self._wait and not self.closed and not self._has_room(size):
                 self._changed.wait()

@@ -166,7 +166,7 @@ class Trial(msgspec.Struct):
     def hold(self, samples: Samples) -> None:
         """Keep a block. Its memory stays as it is for that long, see ``Samples``."""
         self.samples.append(samples)
-        self.size += samples.values.nbytes
+        self.size += samples.nbytes
 
     @property
     def full(self) -> bool:
