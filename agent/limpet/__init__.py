@@ -1,7 +1,7 @@
 """Limpet: an on-device inference agent.
 
 ``Pipeline`` runs a model in your own program: ``Pipeline("motion-1.limpet").feed(rows)``. Its results have
-an ``output`` that is a ``Classification``, an ``Anomaly``, ``Detections`` or a ``Regression``.
+an ``output`` that is a struct of its decoder, such as a ``Classification``, ``Detections`` or a ``Regression``.
 """
 
 from __future__ import annotations
@@ -14,9 +14,16 @@ if TYPE_CHECKING:
         Classification,
         Detection,
         Detections,
+        Keypoint,
+        Keypoints,
+        Mask,
         Output,
+        Pose,
+        Region,
         Regression,
+        RunLengths,
         ScoredLabel,
+        Segmentation,
     )
     from limpet.errors import ConfigError, LimpetError, ModelError
     from limpet.pipeline import Pipeline
@@ -29,13 +36,20 @@ __all__ = [
     "ConfigError",
     "Detection",
     "Detections",
+    "Keypoint",
+    "Keypoints",
     "LimpetError",
+    "Mask",
     "ModelError",
     "Output",
     "Pipeline",
+    "Pose",
+    "Region",
     "Regression",
     "Result",
+    "RunLengths",
     "ScoredLabel",
+    "Segmentation",
     "__version__",
 ]
 

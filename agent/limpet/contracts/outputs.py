@@ -45,12 +45,18 @@ class Anomaly(msgspec.Struct, gc=False, omit_defaults=True):
     learned: float | None = None
 
 
-class Detection(msgspec.Struct, gc=False):
-    """A box: left, top, right and bottom as fractions, 0 to 1, of the width and height of the source's picture."""
+class Detection(msgspec.Struct, gc=False, omit_defaults=True):
+    """A box: left, top, right and bottom as fractions, 0 to 1, of the width and height of the source's picture.
+
+    Only a pipeline with tracking has the rest. ``id``: the number of the object, the same from frame to frame.
+    ``zones``: names of the zones that the object is in.
+    """
 
     label: str
     score: float
     box: tuple[float, float, float, float]
+    id: int | None = None
+    zones: list[str] = []
 
 
 class Detections(msgspec.Struct, gc=False):
@@ -61,6 +67,94 @@ class Detections(msgspec.Struct, gc=False):
 
     detections: list[Detection]
     counts: dict[str, int]
+
+
+class Keypoint(msgspec.Struct, gc=False):
+    """A named point: ``x`` and ``y`` as fractions of the width and height of the source's picture.
+
+    A point may lie outside of the picture: below 0 or above 1. ``score`` is null where the model gives none.
+    """
+
+    name: str
+    x: float
+    y: float
+    score: float | None
+
+
+class Pose(msgspec.Struct, gc=False, omit_defaults=True):
+    """The points of one person, hand or face. The ``box`` is as in ``Detection``, and so are ``id`` and ``zones``.
+
+    A model that gives no box has the smallest one around the points.
+    """
+
+    label: str
+    score: float
+    box: tuple[float, float, float, float]
+    points: list[Keypoint]
+    id: int | None = None
+    zones: list[str] = []
+
+
+class Keypoints(msgspec.Struct, gc=False):
+    """The poses in the picture, best first.
+
+    ``counts`` has how many there are of each label, 0 of one that was there earlier. ``skeleton``: which points
+    are joined by a line, as pairs of their places in ``points``.
+    """
+
+    poses: list[Pose]
+    counts: dict[str, int]
+    skeleton: list[tuple[int, int]]
+
+
+class RunLengths(msgspec.Struct, gc=False):
+    """A mask as COCO's uncompressed run lengths: pixels in columns from the left, each from the top down.
+
+    ``size`` is height and width. ``counts`` are lengths of runs, of zeros and of ones by turns, first of zeros.
+    """
+
+    size: tuple[int, int]
+    counts: list[int]
+
+
+class Region(msgspec.Struct, gc=False, omit_defaults=True):
+    """An area of one label. ``share`` is its share, 0 to 1, of the source's picture.
+
+    ``box`` is as in ``Detection``. ``score`` is that of its box if the model finds single objects. ``polygon``:
+    corners of its outline as fractions of the width and height of the source's picture. ``rle``: its pixels in the
+    mask.
+    """
+
+    label: str
+    share: float
+    box: tuple[float, float, float, float]
+    score: float | None = None
+    polygon: list[tuple[float, float]] = []
+    rle: RunLengths | None = None
+
+
+class Mask(msgspec.Struct, gc=False):
+    """A grey PNG: each pixel is the number of a class, base64 in JSON. ``labels`` has the name of each number.
+
+    ``box``: left, top, right and bottom of the mask as fractions of the width and height of the source's picture.
+    """
+
+    png: bytes
+    labels: list[str]
+    box: tuple[float, float, float, float]
+
+
+class Segmentation(msgspec.Struct, gc=False, omit_defaults=True):
+    """Which part of the picture is what.
+
+    ``shares``: share, 0 to 1, of each label in the source's picture, as far as the model sees it. ``regions`` are
+    the areas, largest first. ``cut``: left, top, right and bottom of the masks of ``rle``, as in ``Mask``.
+    """
+
+    shares: dict[str, float]
+    regions: list[Region]
+    cut: tuple[float, float, float, float] | None = None
+    mask: Mask | None = None
 
 
 class Regression(msgspec.Struct, gc=False):
@@ -76,5 +170,5 @@ class Regression(msgspec.Struct, gc=False):
     out_of_range: list[str]
 
 
-Output: TypeAlias = Classification | Anomaly | Detections | Regression | dict[str, Any]
+Output: TypeAlias = Classification | Anomaly | Detections | Keypoints | Segmentation | Regression | dict[str, Any]
 """What a result's ``output`` may be; a mapping comes from a decoder of another package."""
