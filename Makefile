@@ -201,6 +201,13 @@ fuzz: .venv-fuzz/.installed ## prove: feed damaged input to every parser for SEC
 	@.venv-fuzz/bin/python $(PIP_INSTALL) $(EDITABLE)
 	@touch $@
 
+# The machine's root file system is this machine's, below an overlay. It needs no KVM. Debian on x86-64 only.
+.PHONY: lab
+lab: .venv/.dev programs ## prove: run cameras, microphones and serial boards with real kernel drivers, in a virtual machine
+	@tools/need.sh qemu-system-x86_64=qemu-system-x86 /bin/busybox=busybox-static cpio=cpio modprobe=kmod \
+		/lib/systemd/systemd-udevd=udev v4l2-ctl=v4l-utils aplay=alsa-utils
+	@$(PYTHON) tests/lab/run.py
+
 .PHONY: soak
 soak: .venv/.dev programs ## measure: run the daemon under trouble for 30 minutes, and see that nothing grows
 	@$(PYTHON) bench/soak.py
