@@ -14,7 +14,10 @@ _SCHEMA_FORMAT = "application/schema+json;version=2020-12"
 
 
 class _Topic(NamedTuple):
-    """A topic below the device, and the schema of its messages. Those with ``{pipeline}`` are one for each."""
+    """A topic below the device, and the schema of its messages. Those with ``{pipeline}`` are one for each.
+
+    Without a schema, the messages are pictures.
+    """
 
     name: str
     address: str
@@ -33,6 +36,13 @@ _SENT = [
     _Topic("result", "result/{pipeline}", "result", False, "One result, or an array of them, oldest first."),
     _Topic("pipelineEvent", "event/{pipeline}", "event", False, "A change of state of a pipeline."),
     _Topic("event", "event", "event", False, "A change of state of the device."),
+    _Topic(
+        "snapshot",
+        "snapshot/{pipeline}",
+        "",
+        True,
+        "The last picture of a pipeline, a JPEG of at most 256 kB. Empty: there is none any more.",
+    ),
 ]
 
 
@@ -77,12 +87,15 @@ def _channel(topic: _Topic) -> dict[str, Any]:
     parameters = {"device": {"description": "`id` in [device]."}}
     if "{pipeline}" in topic.address:
         parameters["pipeline"] = {"description": "Name of the pipeline."}
-    payload = {"schemaFormat": _SCHEMA_FORMAT, "schema": {"$ref": f"./{topic.schema}.json"}}
+    schema = {"schemaFormat": _SCHEMA_FORMAT, "schema": {"$ref": f"./{topic.schema}.json"}}
+    message: dict[str, Any] = {"contentType": "application/json", "payload": schema}
+    if not topic.schema:
+        message = {"contentType": "image/jpeg", "payload": {"type": "string", "format": "binary"}}
     return {
         "address": f"limpet/{{device}}/{topic.address}",
         "description": topic.description,
         "parameters": parameters,
-        "messages": {topic.schema: {"contentType": "application/json", "payload": payload}},
+        "messages": {topic.schema or topic.name: message},
     }
 
 

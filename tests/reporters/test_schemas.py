@@ -33,6 +33,7 @@ COMMANDS: dict[str, dict[str, Any]] = {
     "log_level": {"level": "DEBUG"},
     "threshold": {"pipeline": "motion", "value": 0.5},
     "capture": {"pipeline": "motion"},
+    "snapshot": {"pipeline": "motion"},
     "infer": {"pipeline": "motion", "windows": {"shape": [1, 2], "values": [0.5, 1.0]}},
 }
 
@@ -51,7 +52,7 @@ def traffic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Received]
             caller(broker.port, "3.1.1") as operator,
         ):
             wait_until(lambda: reporter.health()["connected"])
-            for message in [*reports.one_of_each(), *reports.results(10, "camera")]:
+            for message in [*reports.one_of_each(), *reports.results(10, "camera"), reports.picture("camera")]:
                 reporter.report(message)
             for name, arguments in COMMANDS.items():
                 operator.call(name, **arguments)
@@ -86,6 +87,9 @@ def test_what_is_sent_is_as_published(traffic: list[Received]) -> None:
     kinds = set()
     for message in traffic:
         kind = kind_of(message.topic)
+        if kind == "snapshot":
+            assert message.payload == reports.picture("camera").jpeg
+            continue
         kinds.add(kind)
         validator = jsonschema.Draft202012Validator(
             msgspec.json.decode((PUBLISHED / f"{kind}.json").read_bytes()),

@@ -150,5 +150,11 @@ def model_reported(pipeline: str = "motion") -> messages.ModelReported:
     )
 
 
+def picture(
+    pipeline: str = "motion", jpeg: bytes = b"\xff\xd8\xff some picture \xff\xd9"
+) -> messages.SnapshotMessage:
+    return messages.SnapshotMessage(device="press-07", pipeline=pipeline, time=NOW, sample=3, jpeg=jpeg)
+
+
 def one_of_each() -> list[messages.Message]:
     return [result(), event(), event(""), device_health(), pipeline_health(), model_reported()]

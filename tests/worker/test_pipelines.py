@@ -21,6 +21,7 @@ from limpet.worker.intake import Intake
 from limpet.worker.pipelines import Pipelines
 from limpet.worker.reports import Reports
 from limpet.worker.result_sender import ResultSender
+from limpet.worker.snapshots import Snapshots
 from support import models
 from support.assigned import cells, single
 from support.broker import wait_until
@@ -51,7 +52,14 @@ class Worker:
         self._results = ResultSender(self._channel, lambda *_: None)
         requests = InferenceRequests(self._channel.send)
         reports = Reports(self._channel, "s", SPEC, intake, [])
-        self.pipelines = Pipelines(self._channel, SPEC, reports, self._results, requests)
+        self.pipelines = Pipelines(
+            self._channel,
+            SPEC,
+            reports=reports,
+            results=self._results,
+            requests=requests,
+            snapshots=Snapshots(self._channel.send),
+        )
         self._revision = 0
         self._fed = 0
         self._heard: list[dict[str, Any]] = []

@@ -49,6 +49,19 @@ class DelegateTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     }`."""
 
 
+class SnapshotOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """``snapshots`` of a pipeline: pictures of its results that leave the device, at most one a second."""
+
+    events: bool = True
+    """Take one when an object appears or leaves."""
+    every: Count | None = None
+    """Take one of so many results. Default: none. Example: `100`."""
+    quality: Annotated[int, Meta(ge=1, le=95)] = 80
+    """Quality of the JPEG, 1 to 95. It is lowered if the picture would have more than 256 kB."""
+    width: Annotated[int, Meta(ge=16, le=1920)] = 640
+    """Width of the picture in pixels at most."""
+
+
 class PipelineOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How a pipeline runs its model."""
 
@@ -86,6 +99,9 @@ class PipelineOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Run one window in so many. Example: `4`."""
     rate_tolerance: Annotated[float, Meta(ge=0)] = 0.05
     """Share by which the samples' rate may differ from the model's."""
+    snapshots: SnapshotOptions | None = None
+    """Publish pictures with what was found in them. Default: no picture leaves the device. Example: `{ every = 100
+    }`."""
 
 
 class Folders(msgspec.Struct, frozen=True):

@@ -55,6 +55,12 @@ class CaptureInputs(msgspec.Struct, forbid_unknown_fields=True):
     pipeline: str
 
 
+class Snapshot(msgspec.Struct, forbid_unknown_fields=True):
+    """Has a picture of the last result of a pipeline published, and answers what it shows."""
+
+    pipeline: str
+
+
 class Infer(msgspec.Struct, forbid_unknown_fields=True):
     """Answers with what the model of a pipeline makes of windows of model input, between the pipeline's own.
 
@@ -65,7 +71,7 @@ class Infer(msgspec.Struct, forbid_unknown_fields=True):
     windows: Tensor
 
 
-Request: TypeAlias = Ping | Health | Restart | LogLevel | Threshold | CaptureInputs | Infer
+Request: TypeAlias = Ping | Health | Restart | LogLevel | Threshold | CaptureInputs | Snapshot | Infer
 REQUESTS: dict[str, type[Request]] = {
     "ping": Ping,
     "health": Health,
@@ -73,5 +79,6 @@ REQUESTS: dict[str, type[Request]] = {
     "log_level": LogLevel,
     "threshold": Threshold,
     "capture": CaptureInputs,
+    "snapshot": Snapshot,
     "infer": Infer,
 }

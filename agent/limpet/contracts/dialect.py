@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         Origin,
         PipelineHealth,
         ResultMessage,
+        SnapshotMessage,
     )
 
 
@@ -55,6 +56,10 @@ class Sessionless:
 
     def connected(self) -> list[Publish]:
         """Publish nothing."""
+        return []
+
+    def snapshot(self, message: SnapshotMessage, topic: str) -> list[Publish]:  # noqa: ARG002
+        """Publish nothing about pictures."""
         return []
 
     def received(self, topic: str, payload: bytes) -> list[Publish]:  # noqa: ARG002
@@ -98,6 +103,12 @@ class Dialect(Protocol):
 
     def state(self, message: PipelineHealth | DeviceHealth | ModelReported) -> list[Publish]:
         """Return what a state becomes. It replaces the one before."""
+
+    def snapshot(self, message: SnapshotMessage, topic: str) -> list[Publish]:
+        """Return what to say about a picture, such as where it is. The picture itself is published on ``topic``.
+
+        An empty ``jpeg`` says that there is none any more.
+        """
 
     def removed(self, pipeline: str) -> list[Publish]:
         """Return what clears the retained messages of a pipeline that is not configured any more.

@@ -91,13 +91,26 @@ class StageLatency(msgspec.Struct, kw_only=True):
     buckets: dict[str, int]
 
 
+class SnapshotFigures(msgspec.Struct, kw_only=True):
+    """Snapshots of a pipeline since the supervisor started.
+
+    ``skipped``: one was wanted less than a second after another. ``failed``: it could not be drawn, or would be
+    too large as a JPEG.
+    """
+
+    taken: int = 0
+    skipped: int = 0
+    failed: int = 0
+
+
 class PipelineHealth(msgspec.Struct, kw_only=True):
     """Health of one pipeline, on ``health/<pipeline>``, retained. Counts run since the supervisor started.
 
     ``dropped`` has samples by cause, those of its source among them. ``delegate_share`` is the share of the
     model's ops that run on the delegate. ``placement`` is the proof of it if the delegate is not the CPU.
     ``sandbox`` is what its worker has given up. ``clipped`` is the share of examined windows with values that the
-    model's quantized input cannot hold. It is null if there is no such input.
+    model's quantized input cannot hold. It is null if there is no such input. ``snapshots`` is null if none was
+    taken.
     """
 
     device: str
@@ -117,6 +130,7 @@ class PipelineHealth(msgspec.Struct, kw_only=True):
     restarts: int
     clipped: float | None = None
     dropped: dict[str, int]
+    snapshots: SnapshotFigures | None = None
     latency_us: dict[str, StageLatency]
 
 
@@ -232,6 +246,32 @@ class Inferred(msgspec.Struct, kw_only=True):
     run_us: list[float]
 
 
+class SnapshotTaken(msgspec.Struct, kw_only=True):
+    """What a snapshot shows, as ``command/snapshot`` answers it. The picture itself is on ``snapshot/<pipeline>``.
+
+    ``time`` is that of the picture, in UTC. ``sample`` is its ordinal in its source. ``bytes``: size of the JPEG.
+    """
+
+    time: Annotated[datetime, Meta(tz=True)]
+    sample: int
+    width: int
+    height: int
+    bytes: int
+
+
+class SnapshotMessage(msgspec.Struct, kw_only=True):
+    """A picture of a result, on ``snapshot/<pipeline>``, retained: the JPEG alone is the payload.
+
+    Empty ``jpeg``: there is none any more, and brokers are to forget the one before.
+    """
+
+    device: str
+    pipeline: str
+    time: datetime
+    sample: int = 0
+    jpeg: bytes = b""
+
+
 class PipelineRemoved(msgspec.Struct, kw_only=True):
     """A pipeline is not configured any more. MQTT has no such message: its retained topics are cleared."""
 
@@ -240,7 +280,15 @@ class PipelineRemoved(msgspec.Struct, kw_only=True):
     time: datetime
 
 
-Message: TypeAlias = ResultMessage | EventMessage | PipelineHealth | DeviceHealth | ModelReported | PipelineRemoved
+Message: TypeAlias = (
+    ResultMessage
+    | EventMessage
+    | PipelineHealth
+    | DeviceHealth
+    | ModelReported
+    | SnapshotMessage
+    | PipelineRemoved
+)
 
 
 State: TypeAlias = Literal["starting", "running", "waiting", "failed", "finished", "stopped"]

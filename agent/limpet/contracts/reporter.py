@@ -26,7 +26,8 @@ class Feed(Protocol):
         """Return the next messages, oldest first, without waiting: at most ``most``, and the snapshot.
 
         The snapshot comes before the first message, and again after messages were missed. It has the last state
-        message of each kind and pipeline: health of the device, health of a pipeline, the model that runs.
+        message of each kind and pipeline: health of the device, health of a pipeline, the model that runs, a
+        picture. Pictures, ``SnapshotMessage``, come after the messages, the newest of each pipeline alone.
         """
 
     def commit(self) -> None:

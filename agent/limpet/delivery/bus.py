@@ -3,6 +3,9 @@
 The log holds what some consumer has not committed. If it is full, the oldest messages go; each cursor counts what
 it missed. Nothing here waits for a consumer, so that a slow one holds up neither the daemon nor the others.
 
+Pictures are not in the log: of each pipeline the newest replaces the one before, and a slow consumer misses those
+in between. So they never push results out.
+
 The snapshot is what a late consumer needs to begin: the last message of each kind of state. A cursor hands it over
 before all else, and again after it missed messages, as a change of state may have been among them.
 """
@@ -15,7 +18,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from limpet.contracts.messages import DeviceHealth, ModelReported, PipelineHealth, PipelineRemoved, ResultMessage
+from limpet.contracts.messages import (
+    DeviceHealth,
+    ModelReported,
+    PipelineHealth,
+    PipelineRemoved,
+    ResultMessage,
+    SnapshotMessage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,6 +56,10 @@ class Bus:
         self._sizes: dict[int, int] = {}
         """Bytes of the messages that are no results, by their positions."""
         self._state: dict[tuple[type[Message], str], Message] = {}
+        self._pictures: dict[str, tuple[int, SnapshotMessage]] = {}
+        """The newest picture of each pipeline, and its number."""
+        self._pictured = 0
+        """How many pictures there have been."""
         self._cursors: list[Cursor] = []
 
     def append(self, message: Message) -> None:
@@ -56,6 +70,10 @@ class Bus:
         """Add messages, oldest first. Waits for no consumer."""
         with self._lock:
             for message in messages:
+                if isinstance(message, SnapshotMessage):
+                    self._pictured += 1
+                    self._pictures[message.pipeline] = self._pictured, message
+                    continue
                 self._log.append(message)
                 if isinstance(message, ResultMessage):
                     self._bytes += _output_bytes(message)
@@ -72,19 +90,21 @@ class Bus:
     def snapshot(self) -> list[Message]:
         """Return the last message of each kind of state."""
         with self._lock:
-            return list(self._state.values())
+            return self._whole_state()
 
     def subscribe(self) -> Cursor:
         """Return a cursor that reads the snapshot and all messages from now on."""
         with self._lock:
-            cursor = Cursor(self, self._end, list(self._state.values()))
+            cursor = Cursor(self, self._end, self._whole_state())
+            cursor.pictured = self._pictured
             self._cursors.append(cursor)
         return cursor
 
     def reopen(self, before: Cursor) -> Cursor:
         """Return a cursor that reads the snapshot and what ``before`` did not commit. ``before`` reads no more."""
         with self._lock:
-            cursor = Cursor(self, before.committed, list(self._state.values()), before.missed_at_commit)
+            cursor = Cursor(self, before.committed, self._whole_state(), before.missed_at_commit)
+            cursor.pictured = self._pictured
             self._cursors[self._cursors.index(before)] = cursor
             before.closed = True
         before.wake()
@@ -110,12 +130,14 @@ class Bus:
             if cursor.position < self._first:
                 cursor.missed_since_commit += self._first - cursor.position
                 cursor.position = self._first
-                cursor.snapshot = list(self._state.values())
+                cursor.snapshot, cursor.pictured = self._whole_state(), self._pictured
             state, cursor.snapshot = cursor.snapshot, []
+            pictures = self._pictures_since(cursor.pictured)
+            cursor.pictured = self._pictured
             begin = cursor.position - self._first
             end = min(begin + most, len(self._log))
             cursor.position = self._first + end
-            return state + self._slice(begin, end)
+            return state + self._slice(begin, end) + pictures
 
     def commit(self, cursor: Cursor) -> None:
         """Take note that a cursor is done with all that it has read."""
@@ -131,6 +153,10 @@ class Bus:
         with self._lock:
             return 0 if cursor.closed else self._end - max(position, self._first)
 
+    def has_picture(self, cursor: Cursor) -> bool:
+        """Whether there is a picture that a cursor has not read."""
+        return cursor.pictured < self._pictured and not cursor.closed
+
     def missed(self, cursor: Cursor) -> int:
         """Return how many messages were dropped before a cursor read them."""
         with self._lock:
@@ -142,6 +168,14 @@ class Bus:
     @property
     def _end(self) -> int:
         return self._first + len(self._log)
+
+    def _whole_state(self) -> list[Message]:
+        return [*self._state.values(), *(picture for _, picture in self._pictures.values())]
+
+    def _pictures_since(self, number: int) -> list[Message]:
+        if number == self._pictured:
+            return []
+        return [picture for at, picture in self._pictures.values() if at > number]
 
     def _slice(self, begin: int, end: int) -> list[Message]:
         log = self._log
@@ -185,6 +219,7 @@ class Cursor:
         self.snapshot = snapshot
         self.missed_at_commit, self.missed_since_commit = missed, 0
         self.asleep = self.closed = False
+        self.pictured = 0
         self._bus = bus
         self._awake = Event()
 
@@ -214,7 +249,8 @@ class Cursor:
     def wait(self, seconds: float | None = None) -> None:
         """Wait until there is a message to read, ``wake`` is called, or so many seconds are over."""
         self.asleep = True
-        if not self.snapshot and not self.waiting:  # looked at after ``asleep`` is set: no message comes unnoticed
+        news = self.snapshot or self.waiting or self._bus.has_picture(self)
+        if not news:  # looked at after ``asleep`` is set: no message comes unnoticed
             self._awake.wait(seconds)
         self.asleep = False
         self._awake.clear()

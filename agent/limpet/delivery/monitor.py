@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import msgspec
 
-from limpet.contracts.messages import EventMessage, InputMessage, PipelineHealth, PipelineRemoved, ResultMessage
+from limpet.contracts.messages import (
+    EventMessage,
+    InputMessage,
+    PipelineHealth,
+    PipelineRemoved,
+    ResultMessage,
+    SnapshotMessage,
+)
 from limpet.delivery.mqtt.topics import subtopic
 
 if TYPE_CHECKING:
@@ -134,8 +141,8 @@ class Watch:
 
 
 def _visible(messages: Iterable[Message]) -> list[Shown]:
-    """Return what is shown: that a pipeline was removed is an event, too."""
-    return [message for message in messages if not isinstance(message, PipelineRemoved)]
+    """Return what is shown: that a pipeline was removed is an event, too. Pictures are not for the monitor."""
+    return [message for message in messages if not isinstance(message, PipelineRemoved | SnapshotMessage)]
 
 
 def topic_of(message: Shown) -> str:

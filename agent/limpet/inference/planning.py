@@ -100,6 +100,9 @@ def _plan(
 ) -> PipelinePlan:
     wanted, manifest = pipeline.options, bundle.manifest
     chosen = _plugins(assignment, pipeline, manifest)
+    if wanted.snapshots is not None and not spec.frames:
+        where = f"pipelines.{pipeline.name}.snapshots"
+        raise ConfigError([f"{where}: the source {pipeline.sources[0]!r} gives no pictures; remove this key"])
     if problems := chosen.runtime.abilities.check(bundle.model, [choice.name for choice in chosen.delegates]):
         raise ModelError("; ".join(problems))
     window = _window(pipeline, manifest, spec)

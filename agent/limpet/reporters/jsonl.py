@@ -23,6 +23,7 @@ from limpet.contracts.messages import (
     PipelineHealth,
     PipelineRemoved,
     ResultMessage,
+    SnapshotMessage,
 )
 from limpet.errors import ConfigError, NoAccessError
 
@@ -129,7 +130,7 @@ class JsonlReporter:
     def _write_all(self) -> None:
         """Write what waits. What a full pipe holds up is not committed, so that the next reporter writes it."""
         while messages := self._feed.read():
-            self._write(messages)
+            self._write([message for message in messages if not isinstance(message, SnapshotMessage)])
             self._feed.commit()
 
     def _write(self, messages: list[Message]) -> None:

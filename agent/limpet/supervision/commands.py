@@ -29,13 +29,14 @@ from limpet.contracts.commands import (
     Ping,
     Request,
     Restart,
+    Snapshot,
     Threshold,
 )
 from limpet.contracts.messages import Reply
 from limpet.errors import UnreadableError
 from limpet.untrusted import reading
 from limpet.wire.memory_file import anonymous_file
-from limpet.wire.records import NIL, Ask, Capture, RunWindows, SetLogLevel, SetThreshold
+from limpet.wire.records import NIL, Ask, Capture, RunWindows, SetLogLevel, SetThreshold, TakeSnapshot
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -172,6 +173,8 @@ class Commands:
             self._answer(command)
         elif isinstance(request, Threshold):
             self._ask(command, request.pipeline, SetThreshold(request.pipeline, request.value))
+        elif isinstance(request, Snapshot):
+            self._ask(command, request.pipeline, TakeSnapshot(request.pipeline))
         elif isinstance(request, Infer):
             self._infer(command, request)
         else:
@@ -194,7 +197,7 @@ class Commands:
         self,
         command: Command,
         pipeline: str,
-        what: SetThreshold | Capture | RunWindows,
+        what: SetThreshold | Capture | TakeSnapshot | RunWindows,
         payload: bytes = b"",
     ) -> None:
         self._number += 1

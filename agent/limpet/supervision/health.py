@@ -13,6 +13,7 @@ from limpet.contracts.messages import (
     DeviceHealth,
     ModelReported,
     PipelineHealth,
+    SnapshotFigures,
     StageLatency,
 )
 from limpet.device import host
@@ -69,6 +70,7 @@ class HealthReader:
             restarts=account.restarts,
             clipped=round(account.clipped / account.looked_at, 4) if account.looked_at else None,
             dropped=dict(account.dropped),
+            snapshots=_snapshots(account),
             latency_us={stage: _summary(buckets) for stage, buckets in latency.items()},
         )
 
@@ -76,6 +78,13 @@ class HealthReader:
         before = self._before.get(account.pipeline, {})
         self._before[account.pipeline] = {stage: dict(buckets) for stage, buckets in account.latency.items()}
         return {stage: difference(buckets, before.get(stage, {})) for stage, buckets in account.latency.items()}
+
+
+def _snapshots(account: Account) -> SnapshotFigures | None:
+    counts = account.snapshots
+    if not counts:
+        return None
+    return SnapshotFigures(taken=counts["taken"], skipped=counts["skipped"], failed=counts["failed"])
 
 
 def _summary(buckets: dict[int, int]) -> StageLatency:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from limpet.contracts.messages import ResultMessage
+from limpet.bucket import Bucket
+from limpet.contracts.messages import ResultMessage, SnapshotMessage
 from limpet.device import clock
 from limpet.errors import UnreadableError
 from limpet.histogram import merge
@@ -27,8 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from limpet.contracts.messages import Message, Origin
-    from limpet.wire.records import Figures, Heartbeat, Result, TimedStep
+    from limpet.wire.records import Figures, Heartbeat, Result, Snapshot, SnapshotStep, TimedStep
 
+SNAPSHOTS_PER_SECOND, SNAPSHOTS_AT_ONCE = 1.0, 2
+"""Snapshots of a pipeline that are passed on. A worker takes fewer; the others are counted as skipped."""
 LARGEST_COUNT = (1 << 53) - 1
 """Readers of JSON have integers up to here exactly, and msgspec writes none above 2^64."""
 
@@ -57,6 +60,8 @@ class Account:
     clipped: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     latency: dict[TimedStep, dict[int, int]] = field(default_factory=dict)
+    snapshots: Counter[SnapshotStep] = field(default_factory=Counter)
+    snapshot_limit: Bucket = field(default_factory=lambda: Bucket(SNAPSHOTS_PER_SECOND, SNAPSHOTS_AT_ONCE))
 
     def add(self, figures: Figures, dropped: Mapping[str, int]) -> None:
         """Add what a heartbeat brought; ``dropped`` are samples of its source, by cause.
@@ -71,6 +76,8 @@ class Account:
         self.errors = min(self.errors + figures.errors, LARGEST_COUNT)
         self.looked_at = min(self.looked_at + figures.looked_at, LARGEST_COUNT)
         self.clipped = min(self.clipped + figures.clipped, LARGEST_COUNT)
+        for step, count in figures.snapshots.items():
+            self.snapshots[step] = min(self.snapshots[step] + count, LARGEST_COUNT)
         for stage, buckets in figures.latency.items():
             merge(self.latency.setdefault(stage, {}), buckets)
 
@@ -155,6 +162,27 @@ class Ledger:
             self._check_owner(cell, pipeline, now)
         for pipeline, figures in heartbeat.pipelines.items():
             self.account(pipeline).add(figures, heartbeat.dropped)
+
+    def accept_snapshot(self, cell: str, snapshot: Snapshot, now: float) -> None:
+        """Append a snapshot to the bus, unless too many come. ``UnreadableError`` if the cell does not own it."""
+        self._check_owner(cell, snapshot.pipeline, now)
+        account = self.account(snapshot.pipeline)
+        if account.removed:
+            return
+        if account.snapshot_limit.level(now) < 1:
+            account.snapshots["skipped"] += 1
+            return
+        account.snapshot_limit.spend(1)
+        self._publish([self._picture(snapshot)])
+
+    def _picture(self, snapshot: Snapshot) -> SnapshotMessage:
+        return SnapshotMessage(
+            device=self._origin.device,
+            pipeline=snapshot.pipeline,
+            time=datetime.fromtimestamp(snapshot.wall_ns / 1e9, timezone.utc),
+            sample=snapshot.sample,
+            jpeg=snapshot.jpeg,
+        )
 
     def _check_owner(self, cell: str, pipeline: str, now: float) -> None:
         if self._owners.get(pipeline) != cell and self._former.get((cell, pipeline), now) <= now:

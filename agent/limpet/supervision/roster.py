@@ -31,13 +31,17 @@ _MOST_GONE = 100
 
 
 class _Roster(msgspec.Struct):
-    """``names`` become topics, so they are checked like those of a configuration. ``crc`` is of the names."""
+    """``names`` become topics, so they are checked like those of a configuration. ``crc`` is of the names.
+
+    ``pictured``: those of which a broker may retain a picture.
+    """
 
     names: Annotated[list[Identifier], Meta(max_length=10_000)]
     crc: int
+    pictured: Annotated[list[Identifier], Meta(max_length=10_000)] = []
 
     def __post_init__(self) -> None:
-        if self.crc != _crc(self.names):
+        if self.crc != _crc([*self.names, *self.pictured]):
             raise ValueError("its checksum is wrong")
 
 
@@ -50,14 +54,21 @@ class Roster:
 
     def __init__(self, state: Path, damaged: Callable[[str], object]) -> None:
         self._path = state / NAME
-        self._written: list[str] = []
+        self._written = _Roster([], _crc([]))
         self.gone: set[str] = set()
+        self.unpictured: set[str] = set()
+        """Pipelines whose last picture brokers are to forget."""
         self._reports = 0
-        self._known = self._read(damaged)
+        self._known, self._pictured = self._read(damaged)
 
-    def adopt(self, configured: Iterable[str]) -> set[str]:
-        """Take the pipelines of a configuration. Return those that are gone since the last time."""
-        now = set(configured)
+    def adopt(self, configured: Iterable[str], pictured: Iterable[str] = ()) -> set[str]:
+        """Take the pipelines of a configuration. Return those that are gone since the last time.
+
+        ``pictured`` are those that take pictures. Those that did and do not any more are in ``unpictured``.
+        """
+        now, taking = set(configured), set(pictured)
+        self.unpictured = set(sorted((self.unpictured | self._pictured) - taking)[:_MOST_GONE])
+        self._pictured = taking
         news = self._known - now - self.gone
         self.gone = set(sorted((self.gone | self._known) - now)[:_MOST_GONE])
         self._known = now
@@ -68,25 +79,27 @@ class Roster:
     def health_published(self, *, connected: bool) -> None:
         """Take note of a health report. After enough of them over a connection, forget what is gone."""
         self._reports = self._reports + 1 if connected else 0
-        if self._reports >= _REPORTS and self.gone:
+        if self._reports >= _REPORTS and (self.gone or self.unpictured):
             self.gone.clear()
+            self.unpictured.clear()
             self._write()
 
-    def _read(self, damaged: Callable[[str], object]) -> set[str]:
+    def _read(self, damaged: Callable[[str], object]) -> tuple[set[str], set[str]]:
         then = "states of pipelines that are gone stay as they are"
         try:
             if found := state_files.read(self._path, _Roster, _LARGEST, damaged, then):
-                self._written = found.names
+                self._written = found
         except OSError as error:
             log.warning("%s: %s; pipelines that are gone are not known", self._path, error.strerror)
-        return set(self._written)
+        return set(self._written.names), set(self._written.pictured)
 
     def _write(self) -> None:
-        names = sorted(self._known | self.gone)
-        if names == self._written:
+        names, pictured = sorted(self._known | self.gone), sorted(self._pictured | self.unpictured)
+        roster = _Roster(names, _crc([*names, *pictured]), pictured)
+        if roster == self._written:
             return
         try:
-            state_files.replace(self._path, msgspec.json.encode(_Roster(names, _crc(names))))
+            state_files.replace(self._path, msgspec.json.encode(roster))
         except OSError as error:
             log.warning("%s: %s; the pipelines of this run are not remembered", self._path, error.strerror)
-        self._written = names
+        self._written = roster

@@ -22,6 +22,7 @@ from limpet.wire.records import (
     Notice,
     RawAnswered,
     RawResults,
+    Snapshot,
     Stop,
     SwapReport,
     Transition,
@@ -190,11 +191,18 @@ class Slot:
                 self.pipelines.hear_transition(record)
             passed = self.traffic.admit(record, now)
             return [Report(passed)] if passed else []
+        if isinstance(record, Snapshot) and not self._takes_snapshots(record.pipeline):
+            return []  # They were switched off meanwhile, or never on.
         if isinstance(record, RawResults):
             self.pipelines.hear_results(record)
         elif isinstance(record, RawAnswered):
             self.traffic.answered(record)
         return [] if isinstance(record, Need | Dismiss) else [Report(record)]
+
+    def _takes_snapshots(self, pipeline: str) -> bool:
+        """Whether pictures of a pipeline may leave the device: the configuration decides, not the worker."""
+        wanted = self.assignment.pipelines.get(pipeline)
+        return wanted is not None and wanted.options.snapshots is not None
 
     def _start_executor(self, need: Need, now: float) -> list[Instruction]:
         revision = self.pipelines.revision_of(need)

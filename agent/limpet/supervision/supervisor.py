@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
-from limpet.contracts.messages import Origin, PipelineRemoved
+from limpet.contracts.messages import Origin, PipelineRemoved, SnapshotMessage
 from limpet.delivery.bus import Bus
 from limpet.delivery.reporters import Reporters, inspect
 from limpet.device import directories, host
@@ -32,7 +32,7 @@ from limpet.supervision.service_manager import ServiceManager
 from limpet.supervision.showing import Showing
 from limpet.supervision.traffic import LEAVING
 from limpet.wakeup import Wakeup
-from limpet.wire.records import Heartbeat, Incident, Notice, RawResults, ToSupervisor, Transition
+from limpet.wire.records import Heartbeat, Incident, Notice, RawResults, Snapshot, ToSupervisor, Transition
 from limpet.wording import joined
 
 if TYPE_CHECKING:
@@ -293,6 +293,8 @@ class Supervisor:
             self._ledger.add(cell, record, monotonic())
             if cell in self._plan.cells:
                 self._showing.show_inputs(cell, record)
+        elif isinstance(record, Snapshot):
+            self._ledger.accept_snapshot(cell, record, monotonic())
         elif isinstance(record, Transition):
             if self._plan.runs(record.pipeline) and not self._ledger.has_moved(cell, record.pipeline):
                 self._move(record)
@@ -341,7 +343,11 @@ class Supervisor:
         """Report that pipelines of earlier configurations are stopped, and clear what brokers retain of them."""
         self._history.forget_all_but(self._config.pipelines)
         self._leaving = {name: at for name, at in self._leaving.items() if name not in self._config.pipelines}
-        for name in self._roster.adopt(self._config.pipelines):
+        pictured = [name for name, one in self._config.pipelines.items() if one.snapshots is not None]
+        gone = self._roster.adopt(self._config.pipelines, pictured)
+        for name in self._roster.unpictured:
+            self._bus.append(SnapshotMessage(device=self._origin.device, pipeline=name, time=now()))
+        for name in gone:
             runs = self._ledger.account(name).last.state in AT_WORK
             self._leaving[name] = monotonic() + (LEAVING if runs else 0.0)  # its worker reports that it stops
         self._forget_removed_pipelines()

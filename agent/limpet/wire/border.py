@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from limpet.contracts.commands import MOST_WINDOWS
-from limpet.contracts.messages import MOST_IN_FORCE, MOST_OPS, Inferred
+from limpet.contracts.messages import MOST_IN_FORCE, MOST_OPS, Inferred, SnapshotTaken
 from limpet.errors import UnreadableError
 from limpet.untrusted import reading
 from limpet.wire.records import (
@@ -38,7 +38,9 @@ from limpet.wire.records import (
     RunWindows,
     SetLogLevel,
     SetThreshold,
+    Snapshot,
     SwapReport,
+    TakeSnapshot,
     Transition,
 )
 
@@ -48,12 +50,13 @@ if TYPE_CHECKING:
     from limpet.contracts.messages import Placed
     from limpet.wire.records import CapturedTensor, FromWorker
 
-    Question = type[SetLogLevel | SetThreshold | Capture | RunWindows]
+    Question = type[SetLogLevel | SetThreshold | Capture | TakeSnapshot | RunWindows]
 
 OTHER = "other"
 """The cause under which dropped samples are counted once there are ``MOST_CAUSES`` others."""
 LARGEST_CAPTURE = 640 * 1024
 """Bytes of a captured window as msgpack: ``MOST_CAPTURED`` numbers, and what they are called."""
+JPEG_BEGIN, JPEG_END = b"\xff\xd8\xff", b"\xff\xd9"
 MOST_LISTS = 4 * MOST_CAPTURED
 """Lists into which the numbers of one captured tensor are put."""
 
@@ -76,6 +79,7 @@ class _Inferred(Inferred, kw_only=True):
 _ANSWERS: dict[type, tuple[Any, int]] = {
     Capture: (CapturedWindow, LARGEST_CAPTURE),
     RunWindows: (_Inferred, LARGEST_RECORD),
+    TakeSnapshot: (SnapshotTaken, 1024),
 }
 """Type and largest size of the answers that are more than "done", by question."""
 _VALUE = msgspec.msgpack.Decoder()
@@ -100,6 +104,8 @@ def check(record: FromWorker, own: Collection[str], questions: Mapping[int, Ques
             _refuse_unprintable(*record.inputs.channels)
     elif isinstance(record, Transition):
         _check_transition(record)
+    elif isinstance(record, Snapshot):
+        _check_snapshot(record)
     elif isinstance(record, RawAnswered):
         _check_answer(record, questions)
     elif isinstance(record, Notice | SwapReport):
@@ -112,7 +118,7 @@ def _pipelines(record: FromWorker) -> Collection[str]:
         return {result.pipeline for result in record.items}
     if isinstance(record, Heartbeat):
         return record.pipelines
-    if isinstance(record, Transition | SwapReport | Notice | Need):
+    if isinstance(record, Transition | SwapReport | Notice | Snapshot | Need):
         return (record.pipeline,)
     return ()
 
@@ -124,6 +130,12 @@ def _check_results(results: Sequence[RawResult]) -> None:
         for result in results:
             _refuse_large(result.output, LARGEST_OUTPUT)
             result.output = msgspec.Raw(_JSON.encode(_VALUE.decode(result.output)))
+
+
+def _check_snapshot(record: Snapshot) -> None:
+    """Check that a snapshot begins and ends as a JPEG does. The programs that show it decode it."""
+    if not (record.jpeg.startswith(JPEG_BEGIN) and record.jpeg.endswith(JPEG_END)):
+        raise UnreadableError("it sent a picture that is no JPEG")
 
 
 def _check_answer(record: RawAnswered, questions: Mapping[int, Question]) -> None:

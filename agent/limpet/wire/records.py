@@ -29,6 +29,8 @@ LARGEST_RECORD = 1 << 21
 """Bytes of a record from a worker."""
 LARGEST_OUTPUT = 1 << 17
 """Bytes of one result's output, as msgpack."""
+LARGEST_SNAPSHOT = 256_000
+"""Bytes of the JPEG of a snapshot."""
 LONGEST_TEXT = 1000
 """Characters of a reason."""
 LONGEST_NAME = 64
@@ -99,12 +101,16 @@ class RawResults(msgspec.Struct, tag="Results"):
     items: Annotated[list[RawResult], Meta(max_length=MOST_RESULTS)]
 
 
+SnapshotStep: TypeAlias = Literal["taken", "skipped", "failed"]
+
+
 class Figures(msgspec.Struct, omit_defaults=True):
     """What happened in one pipeline since the figures before.
 
     ``discarded`` counts samples that are in no window, because of a gap. ``looked_at`` counts windows that
     were compared with the range of the model's quantized input, and ``clipped`` those that exceeded it.
-    ``latency`` has a sparse histogram for each stage, see ``limpet.histogram``.
+    ``latency`` has a sparse histogram for each stage, see ``limpet.histogram``. ``snapshots`` is empty if there
+    are none.
     """
 
     errors: NonNegative = 0
@@ -112,6 +118,7 @@ class Figures(msgspec.Struct, omit_defaults=True):
     looked_at: NonNegative = 0
     clipped: NonNegative = 0
     latency: dict[TimedStep, dict[BucketIndex, Times]] = msgspec.field(default_factory=dict)
+    snapshots: dict[SnapshotStep, NonNegative] = {}
 
 
 class Inputs(msgspec.Struct):
@@ -175,6 +182,16 @@ class Notice(msgspec.Struct, tag=True):
     pipeline: Name
     event: WorkerEvent
     reason: Text
+
+
+class Snapshot(msgspec.Struct, tag=True):
+    """A picture of one result, as a JPEG: what was found is drawn into it. The times are those of the result."""
+
+    pipeline: Name
+    monotonic_ns: Int64
+    wall_ns: Int64
+    sample: Int64
+    jpeg: Annotated[bytes, Meta(max_length=LARGEST_SNAPSHOT)]
 
 
 NIL = b"\xc0"
@@ -243,8 +260,10 @@ class Incident(msgspec.Struct):
     why: str = ""
 
 
-FromWorker: TypeAlias = RawResults | Heartbeat | Transition | SwapReport | Notice | RawAnswered | Need | Dismiss
-ToSupervisor: TypeAlias = RawResults | Heartbeat | Transition | Notice | RawAnswered | Incident
+FromWorker: TypeAlias = (
+    RawResults | Heartbeat | Transition | SwapReport | Notice | Snapshot | RawAnswered | Need | Dismiss
+)
+ToSupervisor: TypeAlias = RawResults | Heartbeat | Transition | Notice | Snapshot | RawAnswered | Incident
 """What is not for the fleet alone."""
 
 
@@ -289,6 +308,12 @@ class Capture(msgspec.Struct, tag=True):
     pipeline: str
 
 
+class TakeSnapshot(msgspec.Struct, tag=True):
+    """Send a picture of the last result of a pipeline, and then what it shows."""
+
+    pipeline: str
+
+
 class RunWindows(msgspec.Struct, tag=True):
     """Send what the model of a pipeline makes of windows. A file with them comes along as a descriptor."""
 
@@ -299,7 +324,7 @@ class Ask(msgspec.Struct, tag=True):
     """Do this and answer with ``Answered`` under the same number."""
 
     number: int
-    what: SetLogLevel | SetThreshold | Capture | RunWindows
+    what: SetLogLevel | SetThreshold | Capture | TakeSnapshot | RunWindows
 
 
 class ExecutorSocket(msgspec.Struct, tag=True):

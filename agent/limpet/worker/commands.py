@@ -16,6 +16,7 @@ from limpet.wire.records import (
     CapturedWindow,
     SetLogLevel,
     SetThreshold,
+    TakeSnapshot,
 )
 
 if TYPE_CHECKING:
@@ -24,20 +25,26 @@ if TYPE_CHECKING:
     from limpet.contracts.data import Array
     from limpet.contracts.decoder import Adjustable
     from limpet.inference.pipeline import Pipeline
+    from limpet.worker.running import RunningPipeline
+    from limpet.worker.snapshots import Snapshots
 
 
-def answer(ask: Ask, pipelines: Mapping[str, Pipeline], send: Callable[[Answered], None]) -> None:
+def answer(
+    ask: Ask, running: Mapping[str, RunningPipeline], snapshots: Snapshots, send: Callable[[Answered], None]
+) -> None:
     """Carry out a command. Send the answer now, or when it is known."""
     what = ask.what
     if isinstance(what, SetLogLevel):
         logging.getLogger().setLevel(what.level)
         send(Answered(ask.number))
-    elif what.pipeline not in pipelines:
+    elif what.pipeline not in running:
         send(Answered(ask.number, f"the pipeline {what.pipeline!r} does not run"))
     elif isinstance(what, SetThreshold):
-        send(Answered(ask.number, _set_threshold(pipelines[what.pipeline], what)))
+        send(Answered(ask.number, _set_threshold(running[what.pipeline].pipeline, what)))
+    elif isinstance(what, TakeSnapshot):
+        snapshots.want(ask.number, what.pipeline, running[what.pipeline].options.snapshots)
     else:
-        _capture(pipelines[what.pipeline], ask.number, send)
+        _capture(running[what.pipeline].pipeline, ask.number, send)
 
 
 def _set_threshold(pipeline: Pipeline, what: SetThreshold) -> str:

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from limpet.inference import needs
 from limpet.wire.border import cleaned
-from limpet.wire.records import Answered, Ask, Assign, ExecutorSocket, Result, RunWindows, ToWorker
+from limpet.wire.records import Answered, Ask, Assign, ExecutorSocket, Result, RunWindows, Snapshot, ToWorker
 from limpet.worker.commands import answer
 from limpet.worker.inference_requests import InferenceRequests
 from limpet.worker.intake import Intake
 from limpet.worker.pipelines import Pipelines
 from limpet.worker.reports import Reports
 from limpet.worker.result_sender import BATCH_AGE, ResultSender
+from limpet.worker.snapshots import Snapshots
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,7 +60,15 @@ class Worker:
         self._reports = Reports(supervisor, source.name, source.spec, self._intake, in_force)
         self._results = ResultSender(supervisor, self._leave_out)
         self._requests = InferenceRequests(self._send_answer)
-        self._pipelines = Pipelines(supervisor, source.spec, self._reports, self._results, self._requests)
+        self._snapshots = Snapshots(self._send_snapshot)
+        self._pipelines = Pipelines(
+            supervisor,
+            source.spec,
+            reports=self._reports,
+            results=self._results,
+            requests=self._requests,
+            snapshots=self._snapshots,
+        )
 
     def serve(self, records: Sequence[ToWorker]) -> None:
         """Turn samples into results until a ``Stop`` comes, the source ends or no pipeline is left.
@@ -100,6 +109,7 @@ class Worker:
         if samples is not None:
             self._reports.see(samples)
             pipelines.feed(samples)
+        self._snapshots.take()
         self._results.flush_if_due()
         self._reports.heartbeat(pipelines.running.values())
 
@@ -140,12 +150,19 @@ class Worker:
         return not new or self._places.open(files)
 
     def _answer(self, ask: Ask) -> None:
-        pipelines = self._pipelines.by_name
         if isinstance(ask.what, RunWindows):
-            file = self._supervisor.received_fds.pop(0)
+            file, pipelines = self._supervisor.received_fds.pop(0), self._pipelines.by_name
             self._requests.accept(ask.number, pipelines.get(ask.what.pipeline), file)
         else:
-            answer(ask, pipelines, self._send_answer)
+            answer(ask, self._pipelines.running, self._snapshots, self._send_answer)
+
+    def _send_snapshot(self, record: Snapshot | Answered) -> None:
+        """Send a picture behind the result that it shows, or the answer to a command."""
+        if isinstance(record, Answered):
+            self._send_answer(record)
+        else:
+            self._results.flush()
+            self._supervisor.send(record)
 
     def _send_answer(self, answered: Answered) -> None:
         answered.error = cleaned(answered.error)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from limpet.worker.inference_requests import InferenceRequests
     from limpet.worker.reports import Reports
     from limpet.worker.result_sender import ResultSender, SupervisorChannel
+    from limpet.worker.snapshots import Snapshots
 
 log = logging.getLogger(__name__)
 
@@ -68,13 +69,15 @@ class _Swap:
 class Pipelines:
     """The pipelines of a worker, by name."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each is a different thing
         self,
         supervisor: SupervisorChannel,
         spec: SampleSpec,
+        *,
         reports: Reports,
         results: ResultSender,
         requests: InferenceRequests,
+        snapshots: Snapshots,
     ) -> None:
         self.running: dict[str, RunningPipeline] = {}
         self._supervisor = supervisor
@@ -82,6 +85,7 @@ class Pipelines:
         self._reports = reports
         self._results = results
         self._requests = requests
+        self._snapshots = snapshots
         self._swaps: dict[str, _Swap] = {}
         self._abandoned: list[Successor] = []
         self._failed: dict[str, int] = {}
@@ -263,6 +267,8 @@ class Pipelines:
         self._reports.heartbeat(self.running.values(), now=True)
         del self._swaps[name]
         self._free(running.end_trial())
+        if running.options.snapshots is None:
+            self._snapshots.forget(name)
         self._set_deadline()
         self._reports.at_work(running)
         self._reports.swap(name, running.revision, "done", _described(running.pipeline))
@@ -310,6 +316,8 @@ class Pipelines:
                     self._commit(running)
                 running.count_result()
                 self._results.add(result)
+                if running.options.snapshots is not None:
+                    self._snapshots.see(running.options.snapshots, running.snapshots, block, result)
                 self._reports.heartbeat(self.running.values())
         except (ModelError, UnreadableError) as error:
             if running.trial is not None:
@@ -336,6 +344,7 @@ class Pipelines:
         self._reports.heartbeat(self.running.values(), now=True)
         self._reports.state(self.running[name], state, reason)
         self._free(self.running.pop(name))
+        self._snapshots.forget(name)
 
     def _free(self, running: RunningPipeline) -> None:
         self._requests.cancel(running.pipeline)

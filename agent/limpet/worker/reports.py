@@ -156,7 +156,9 @@ class Reports:
         pipeline = running.pipeline
         clipping = pipeline.clipping
         errors, running.errors = running.errors, 0
-        figures = Figures(errors, pipeline.discarded(), *clipping.take(), pipeline.latency.take())
+        snapshots = dict(running.snapshots)
+        running.snapshots.clear()
+        figures = Figures(errors, pipeline.discarded(), *clipping.take(), pipeline.latency.take(), snapshots)
         if news := clipping.news():
             self.notice(running.name, "clipped", news)
         return figures

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,6 +14,7 @@ from limpet.contracts.fields import WindowSpec
 from limpet.errors import ModelError
 from limpet.inference.pipeline import Pipeline
 from limpet.untrusted import reading
+from limpet.wire.records import SnapshotStep
 from limpet.worker import no_result
 from limpet.worker.delegation import DelegatedModel
 from limpet.worker.progress import Counts, Progress
@@ -52,6 +54,8 @@ class RunningPipeline(msgspec.Struct):
     """Whether samples passed while no delegate was ready. A gap follows."""
     left_out: bool = False
     """Whether the log says already that a result could not be sent."""
+    snapshots: Counter[SnapshotStep] = msgspec.field(default_factory=Counter)
+    """What became of its pictures since the last heartbeat."""
     progress: Progress = msgspec.field(default_factory=lambda: Progress(WindowSpec(size=1), 1))
     """Whether its samples complete windows."""
 

@@ -10,7 +10,7 @@ import msgspec
 from limpet import plugins
 from limpet.config import fill
 from limpet.contracts.dialect import Exclusive, Publish, clear
-from limpet.contracts.messages import EventMessage, Message, PipelineRemoved, ResultMessage
+from limpet.contracts.messages import EventMessage, Message, PipelineRemoved, ResultMessage, SnapshotMessage
 from limpet.delivery.mqtt.outgoing import json_array
 from limpet.delivery.mqtt.topics import retained
 from limpet.errors import ConfigError, UnreadableError
@@ -122,11 +122,17 @@ class Dialects:
         return native + others
 
     def state(self, message: Message, native: Publish) -> list[Publish]:
-        """Return what a state is in each dialect, or what clears that of a pipeline that was removed."""
+        """Return what a state is in each dialect, or what clears that of a pipeline that was removed.
+
+        A picture is not in any dialect's format. It goes out as it is, unless the broker takes no such topic.
+        """
         if isinstance(message, PipelineRemoved):
             cleared = clear(f"{self._root}/{topic}" for topic in retained(message.pipeline))
             others = self._from_each(lambda dialect: dialect.removed(message.pipeline))
             return (cleared if self.native else []) + others
+        if isinstance(message, SnapshotMessage):
+            others = self._from_each(lambda dialect: dialect.snapshot(message, native.topic))
+            return ([] if self.exclusive else [native]) + others
         others = self._from_each(lambda dialect: dialect.state(message))  # type: ignore[arg-type]
         return ([native] if self.native else []) + others
 

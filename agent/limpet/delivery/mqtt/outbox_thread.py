@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from limpet.contracts.messages import EventMessage, Message, ResultMessage
+from limpet.contracts.messages import EventMessage, Message, ResultMessage, SnapshotMessage
 from limpet.delivery.mqtt.batch import Batch, Batcher
 from limpet.delivery.mqtt.scheduler import Scheduler
 from limpet.delivery.mqtt.topics import subtopic
@@ -207,8 +207,11 @@ class OutboxThread:
     def _item(self, message: Message) -> Item | None:
         """Encode a message that is to be kept. This is the only place where results and events are encoded.
 
-        State goes on to the sender.
+        State goes on to the sender, and so does a picture: the newest wins, so no disk keeps it.
         """
+        if isinstance(message, SnapshotMessage):
+            self._sender.set_picture(f"{self._root}/{subtopic(message)}", message)
+            return None
         try:
             payload = self._encode(message)
         except (TypeError, ValueError, OverflowError, RecursionError) as error:

@@ -43,7 +43,7 @@ from limpet.wakeup import Wakeup
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from limpet.contracts.messages import Message
+    from limpet.contracts.messages import Message, SnapshotMessage
     from limpet.contracts.reporter import Command
     from limpet.delivery.mqtt.broker_settings import BrokerSettings
     from limpet.delivery.mqtt.connection_state import Instruction, Stimulus
@@ -136,6 +136,14 @@ class Sender:
     def set_state(self, topic: str, payload: bytes, message: Message) -> None:
         """Publish a retained message, now and on each new connection, until another one replaces it."""
         native = Publish(topic, payload, 1, retain=True, content_type="application/json")
+        self.publisher.set_state(native, message)
+        self.wake()
+
+    def set_picture(self, topic: str, message: SnapshotMessage) -> None:
+        """Publish a picture as ``set_state`` does. An empty one clears what the broker retains."""
+        about = (("time", message.time.isoformat()), ("sample", str(message.sample))) if message.jpeg else ()
+        kind = "image/jpeg" if message.jpeg else ""
+        native = Publish(topic, message.jpeg, 1, retain=True, content_type=kind, user_properties=about)
         self.publisher.set_state(native, message)
         self.wake()
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 from limpet.contracts.messages import (
     DeviceHealth,
     EventMessage,
+    ModelReported,
     PipelineHealth,
     PipelineRemoved,
     ResultMessage,
+    SnapshotMessage,
 )
 
 if TYPE_CHECKING:
@@ -26,6 +28,16 @@ LONGEST_FOREIGN = 1024
 
 STANDARDS = ("homeassistant", "spBv1.0", "STATE")
 """Roots of topics on which other systems act. No reply goes there, whether or not the dialect is configured."""
+
+
+_FIRST_WORDS: dict[type[Message], str] = {
+    ResultMessage: "result",
+    EventMessage: "event",
+    PipelineHealth: "health",
+    PipelineRemoved: "removed",
+    SnapshotMessage: "snapshot",
+}
+"""What a topic of a pipeline begins with, by the type of message."""
 
 
 @lru_cache(maxsize=1000)
@@ -76,15 +88,11 @@ def subtopic(message: Message) -> str:
     """Return what follows ``limpet/DEVICE/`` in the topic of a message."""
     if isinstance(message, DeviceHealth):
         return "health"
-    if isinstance(message, ResultMessage):
-        return f"result/{message.pipeline}"
-    if isinstance(message, EventMessage):
-        return f"event/{message.pipeline}" if message.pipeline else "event"
-    if isinstance(message, PipelineHealth):
-        return f"health/{message.pipeline}"
-    if isinstance(message, PipelineRemoved):
-        return f"removed/{message.pipeline}"
-    return f"model/{message.pipeline}/reported"
+    if isinstance(message, EventMessage) and not message.pipeline:
+        return "event"
+    if isinstance(message, ModelReported):
+        return f"model/{message.pipeline}/reported"
+    return f"{_FIRST_WORDS[type(message)]}/{message.pipeline}"
 
 
 def retained(pipeline: str) -> tuple[str, str]:

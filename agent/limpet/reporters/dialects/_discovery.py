@@ -114,18 +114,22 @@ class DiscoveryDevice:
         return [_publish(self.topic(entity), self._common | self._component(entity)) for entity in new]
 
     def _component(self, entity: Entity) -> dict[str, Any]:
-        component = {
-            "unique_id": f"limpet_{self._name}_{entity.key}",
-            "name": entity.name,
-            "state_topic": entity.topic,
-            "value_template": entity.template,
-            **entity.options,
-        }
+        component = {"unique_id": f"limpet_{self._name}_{entity.key}", "name": entity.name, **entity.options}
+        if entity.platform == "image":
+            component["image_topic"] = entity.topic
+        else:
+            component |= {"state_topic": entity.topic, "value_template": entity.template}
         if entity.health:
             # What a component says replaces what all have in common.
             both = [self._status, _available(entity.health, _GIVES_RESULTS)]
             component |= {"availability": both, "availability_mode": "all"}
         return component
+
+
+def picture(pipeline: str, topic: str) -> Entity:
+    """Return the entity for the last picture of a pipeline. It stays available: it says when it was taken."""
+    options = {"content_type": "image/jpeg"}
+    return Entity(f"{pipeline}:snapshot", "image", f"{pipeline} snapshot", topic, "", options)
 
 
 def result_entities(

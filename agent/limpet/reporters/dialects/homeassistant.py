@@ -18,7 +18,7 @@ from limpet.reporters.dialects import _discovery, _fields
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.contracts.messages import EventMessage, Origin, ResultMessage
+    from limpet.contracts.messages import EventMessage, Origin, ResultMessage, SnapshotMessage
     from limpet.reporters.dialects._discovery import Entity
 
 __all__ = ["Config", "HomeAssistant", "open"]
@@ -124,6 +124,18 @@ class HomeAssistant:
         topic = f"{self._root}/health"
         figures = _device_figures(message)
         return self._publish(_discovery.device_entities(topic, figures), topic, figures)
+
+    def snapshot(self, message: SnapshotMessage, topic: str) -> list[Publish]:
+        """Return the discovery of a pipeline's pictures with the first one, and what removes it with the last."""
+        entity = _discovery.picture(message.pipeline, topic)
+        if message.jpeg:
+            new = [] if message.pipeline in self._removed or entity.key in self._entities else [entity]
+            self._entities.update((one.key, one) for one in new)
+            return self._discover(list(self._entities.values()), new)
+        self._entities.pop(entity.key, None)
+        if self._by_device:
+            return self._device.without(list(self._entities.values()), [entity])
+        return clear([self._device.topic(entity)])
 
     def received(self, topic: str, payload: bytes) -> list[Publish]:
         """Return everything again when Home Assistant has started."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from limpet.contracts.messages import EventMessage, Origin, PipelineHealth, ResultMessage
+    from limpet.contracts.messages import EventMessage, Origin, PipelineHealth, ResultMessage, SnapshotMessage
 
 __all__ = ["Config", "Sparkplug", "open"]
 
@@ -123,6 +123,10 @@ class Sparkplug:
         part = "model" if isinstance(message, ModelReported) else "health"
         metrics = self._observe(group, _fields.flatten(content, part), message.time, {}, historical=False)
         return self._data(metrics)
+
+    def snapshot(self, message: SnapshotMessage, topic: str) -> list[Publish]:  # noqa: ARG002
+        """Return nothing: a host reads metrics."""
+        return []
 
     def removed(self, pipeline: str) -> list[Publish]:
         """Return a birth without the metrics of the pipeline, if it had any: hosts then take them as gone."""
