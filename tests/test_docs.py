@@ -89,6 +89,7 @@ def check(wanted: config.Config, *, unknown: frozenset[str] = frozenset()) -> li
     for name, pipeline in wanted.pipelines.items():
         tables: list[tuple[Group, dict[str, Any]]] = [("transforms", table) for table in pipeline.transforms or []]
         tables += [("decoders", pipeline.decoder)] if pipeline.decoder else []
+        tables += [("postprocess", table) for table in pipeline.postprocess or []]
         for group, table in tables:
             options = {key: value for key, value in table.items() if key != "kind"}
             config.fill(plugins.load(group, table["kind"]).Config, options, name, wanted.base, problems)
@@ -222,7 +223,9 @@ def section(level: int, title: str, text: str) -> str:
     return found[1] if found else ""
 
 
-@pytest.mark.parametrize("group", ["sources", "framings", "transforms", "runtimes", "decoders", "reporters"])
+@pytest.mark.parametrize(
+    "group", ["sources", "framings", "transforms", "runtimes", "decoders", "postprocess", "reporters"]
+)
 def test_the_reference_has_every_key_of_every_plugin(group: Group) -> None:
     page = (REFERENCE / f"{group}.md").read_text()
     assert re.findall(r"^## `(.+)`$", page, re.MULTILINE) != []

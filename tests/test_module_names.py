@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from limpet import commands, decoders, runtimes
+from limpet import commands, decoders, postprocess, runtimes
 from limpet.module_names import module_names
 
 if TYPE_CHECKING:
     from types import ModuleType
 
 
-@pytest.mark.parametrize("package", [commands, decoders, runtimes])
+@pytest.mark.parametrize("package", [commands, decoders, postprocess, runtimes])
 def test_they_are_those_that_the_import_system_finds(package: ModuleType) -> None:
     found = [module.name for module in pkgutil.iter_modules(package.__path__) if not module.ispkg]
     assert module_names(package) == sorted(name for name in found if not name.startswith("_"))

@@ -30,7 +30,15 @@ AGENT, CONVERTER = (
     for name in ("limpet", "convert")
 )
 EXAMPLES = sorted(ROOT.glob("converters/examples/*/convert.toml"))
-GROUPS: tuple[Group, ...] = ("sources", "framings", "transforms", "decoders", "reporters", "dialects")
+GROUPS: tuple[Group, ...] = (
+    "sources",
+    "framings",
+    "transforms",
+    "decoders",
+    "postprocess",
+    "reporters",
+    "dialects",
+)
 STRUCTS: list[type[Struct]] = [
     *(plugins.load(group, kind).Config for group in GROUPS for kind in plugins.built_in(group)),
     *(plugins.load("runtimes", kind).Config for kind in ("tflite", "coreml")),

@@ -194,5 +194,6 @@ def _stages() -> dict[str, Any]:
     return {
         "transforms": {"type": "array", "items": _by_kind("transforms", {})},
         "decoder": _by_kind("decoders", {}),
+        "postprocess": {"type": "array", "items": _by_kind("postprocess", {})},
         "runtime": {"type": "object", "properties": runtimes},
     }

@@ -56,7 +56,7 @@ FILES: dict[str, Any] = {
 
 
 def outputs() -> dict[str, Any]:
-    """Return what each decoder gives, under ``output/KIND``."""
+    """Return what each decoder gives, under ``output/KIND``. Postprocess stages give the same types."""
     kinds = plugins.built_in("decoders")
     return {f"output/{kind}": plugins.load("decoders", kind).ABILITIES.output for kind in kinds}
 

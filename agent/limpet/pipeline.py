@@ -52,7 +52,7 @@ log = logging.getLogger(__name__)
 class Options(TypedDict, total=False):
     """What ``Pipeline`` may be opened with; otherwise all is as the model says.
 
-    ``window``, ``transforms`` and ``decoder`` are those of the configuration.
+    ``window``, ``transforms``, ``decoder`` and ``postprocess`` are those of the configuration.
     """
 
     delegates: list[str]
@@ -66,6 +66,7 @@ class Options(TypedDict, total=False):
     window: dict[str, Any]
     transforms: list[dict[str, Any]]
     decoder: dict[str, Any]
+    postprocess: list[dict[str, Any]]
 
 
 class Pipeline(Generic[T]):
@@ -105,7 +106,9 @@ class Pipeline(Generic[T]):
             name = min(unknown)
             raise TypeError(f"Pipeline() has no option {name!r}{suggest(name, Options.__annotations__)}")
         table: dict[str, Any] = {"source": "samples", "model": str(model)}
-        table |= {key: options[key] for key in ("window", "transforms", "decoder") if key in options}
+        table |= {
+            key: options[key] for key in ("window", "transforms", "decoder", "postprocess") if key in options
+        }
         wanted: PipelineConfig = filled(PipelineConfig, table, "")
         with ExitStack() as stack:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="limpet-")))
@@ -157,13 +160,13 @@ class Pipeline(Generic[T]):
 
     def _take(self, core: Core, source: SourcePlan | None, output: type[Any] | None) -> None:
         """Take an open pipeline. ``ModelError`` if its results are of another type than wanted."""
-        decoder = core.plan.decoder
-        if output is not None and decoder.abilities.output is not output:
-            found = decoder.abilities.output
+        found = core.plan.output
+        if output is not None and found is not output:
             gives = found.__name__ if found else "no type that it declares"
+            last = core.plan.postprocess[-1] if core.plan.postprocess else core.plan.decoder
             raise ModelError(
-                f"{core.plan.name}: the decoder {decoder.kind!r} gives {gives}, not {output.__name__}; "
-                "change `output`"
+                f"{core.plan.name}: {'postprocess' if core.plan.postprocess else 'the decoder'} {last.kind!r} "
+                f"gives {gives}, not {output.__name__}; change `output`"
             )
         self._core, self._source = core, source
         self._next = 0

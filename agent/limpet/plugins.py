@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-Group: TypeAlias = Literal["sources", "framings", "transforms", "runtimes", "decoders", "reporters", "dialects"]
+Group: TypeAlias = Literal[
+    "sources", "framings", "transforms", "runtimes", "decoders", "postprocess", "reporters", "dialects"
+]
 
 _PACKAGES: dict[Group, str] = {"framings": "limpet.sources.framings", "dialects": "limpet.reporters.dialects"}
 

@@ -77,6 +77,7 @@ def bundle(  # noqa: PLR0913, PLR0917 - the parts of a bundle
         window=said.window,
         transforms=said.transforms,
         decoder=said.decoder,
+        postprocess=said.postprocess,
         metrics=said.metrics | _figures(comparison, seen=project.data.seen),
         provenance=where,
     )

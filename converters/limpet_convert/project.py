@@ -94,6 +94,8 @@ class Bundle(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Steps before the model, each a table with `kind`. Example: `[{ kind = "normalise", std = 2.0 }]`."""
     decoder: dict[str, Any] = {}
     """How the outputs are read. Default: the task's own. Example: `{ kind = "classify" }`."""
+    postprocess: list[dict[str, Any]] = []
+    """Steps behind the decoder, each a table with `kind`. Example: `[{ kind = "track" }]`."""
     variant: Variant = "int8"
     """Variant of the model that is packaged."""
     edgetpu: bool = False
@@ -276,11 +278,17 @@ def _disagreements(bundle: Bundle, data: Data | None) -> list[str]:
 
 
 def _undecodable(bundle: Bundle) -> list[str]:
-    """Return what is wrong with the decoder's table, which the device would refuse."""
-    if not bundle.decoder:
-        return []
-    options = {key: value for key, value in bundle.decoder.items() if key != "kind"}
-    return _options("decoders", bundle.decoder.get("kind"), options, "bundle.decoder")
+    """Return what is wrong with the tables behind the model, which the device would refuse."""
+    groups: list[tuple[plugins.Group, Mapping[str, Any], str]] = [
+        ("postprocess", table, f"bundle.postprocess[{number}]") for number, table in enumerate(bundle.postprocess)
+    ]
+    if bundle.decoder:
+        groups.append(("decoders", bundle.decoder, "bundle.decoder"))
+    problems = []
+    for group, table, where in groups:
+        options = {key: value for key, value in table.items() if key != "kind"}
+        problems += _options(group, table.get("kind"), options, where)
+    return problems
 
 
 def _options(group: plugins.Group, kind: Any, options: Mapping[str, Any], where: str) -> list[str]:

@@ -23,6 +23,7 @@ GROUPS: tuple[plugins.Group, ...] = (
     "transforms",
     "runtimes",
     "decoders",
+    "postprocess",
     "reporters",
     "dialects",
 )

@@ -127,7 +127,7 @@ def _origin(report: ModelReport) -> Iterator[Row]:
     if report.signed:
         yield "signed", f"by {report.manifest.signature_key or 'a key without a name'}, which is not verified"
     tables: dict[str, Any] = msgspec.to_builtins(report.manifest)
-    for key in ("window", "transforms", "decoder", "metrics"):
+    for key in ("window", "transforms", "decoder", "postprocess", "metrics"):
         if tables.get(key):
             yield key, json.dumps(tables[key], ensure_ascii=False)
     if report.labels:

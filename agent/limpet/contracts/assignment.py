@@ -78,6 +78,9 @@ class PipelineOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     decoder: dict[str, Any] | None = None
     """How the model's outputs are read, a table with `kind`. Default: the model's. Example: `{ kind = "classify"
     }`."""
+    postprocess: list[dict[str, Any]] | None = None
+    """Steps behind the decoder, each a table with `kind`. Default: the model's. Example: `[{ kind = "track"
+    }]`."""
     inputs: dict[str, InputValue] | None = None
     """What each input of the model gets: channels, `{ state = "OUTPUT" }` or `{ constant = NUMBER }`. Default: the
     model's. Example: `{ motion = ["ax", "ay"] }`."""

@@ -12,6 +12,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from limpet.contracts.happenings import Happening
+
 if TYPE_CHECKING:
     from limpet.contracts.frame import Frame
 
@@ -117,7 +119,10 @@ class Window(msgspec.Struct, eq=False, gc=False):
     times, in nanoseconds, and the ``ordinal`` are those of the window's last sample. ``gap``: samples are missing
     between the window before and this one. ``cut``: the part of the source's picture that ``values`` shows,
     ``None`` for all of it. ``inputs`` are what the model got and ``outputs`` what it gave, as real values;
-    ``result`` is what the decoder made of them.
+    ``result`` is what the decoder made of them. ``events`` are what postprocess stages found.
+
+    ``recorded_ns``: when the samples of a recording were taken that is not played at its own speed, on a clock of
+    its own.
     """
 
     values: Array
@@ -129,6 +134,13 @@ class Window(msgspec.Struct, eq=False, gc=False):
     inputs: Sequence[Array] = ()
     outputs: Sequence[Array] = ()
     result: Any = None
+    events: list[Happening] = []
+    recorded_ns: int | None = None
+
+    @property
+    def taken_ns(self) -> int:
+        """When its last sample was taken, in ns: a clock for all that depends on the time between windows."""
+        return self.monotonic_ns if self.recorded_ns is None else self.recorded_ns
 
 
 class TensorSpec(msgspec.Struct, frozen=True):

@@ -59,20 +59,32 @@ class Detection(msgspec.Struct, gc=False, omit_defaults=True):
     zones: list[str] = []
 
 
-class Detections(msgspec.Struct, gc=False):
+class Crossings(msgspec.Struct, gc=False):
+    """How many objects crossed a line so far, from its left to its right (``forward``) and back."""
+
+    forward: int
+    backward: int
+
+
+class Detections(msgspec.Struct, gc=False, omit_defaults=True):
     """What is in the picture, best first.
 
-    ``counts`` has how many there are of each label, 0 of one that was there earlier.
+    ``counts`` has how many there are of each label, 0 of one that was there earlier. With ``track`` it has
+    objects that were not seen for a moment, too, and ``totals`` has how many different ones there were so far.
+    ``zones``: how many objects of each label are in each zone. ``lines``: how many crossed each line so far.
     """
 
     detections: list[Detection]
     counts: dict[str, int]
+    totals: dict[str, int] = {}
+    zones: dict[str, dict[str, int]] = {}
+    lines: dict[str, Crossings] = {}
 
 
 class Keypoint(msgspec.Struct, gc=False):
     """A named point: ``x`` and ``y`` as fractions of the width and height of the source's picture.
 
-    A point may lie outside of the picture: below 0 or above 1. ``score`` is null where the model gives none.
+    A point may be outside of the picture: below 0 or above 1. ``score`` is null where the model gives none.
     """
 
     name: str
@@ -95,16 +107,20 @@ class Pose(msgspec.Struct, gc=False, omit_defaults=True):
     zones: list[str] = []
 
 
-class Keypoints(msgspec.Struct, gc=False):
+class Keypoints(msgspec.Struct, gc=False, omit_defaults=True):
     """The poses in the picture, best first.
 
     ``counts`` has how many there are of each label, 0 of one that was there earlier. ``skeleton``: which points
-    are joined by a line, as pairs of their places in ``points``.
+    are joined by a line, as pairs of their places in ``points``. ``totals``, ``zones`` and ``lines`` are as in
+    ``Detections``.
     """
 
     poses: list[Pose]
     counts: dict[str, int]
     skeleton: list[tuple[int, int]]
+    totals: dict[str, int] = {}
+    zones: dict[str, dict[str, int]] = {}
+    lines: dict[str, Crossings] = {}
 
 
 class RunLengths(msgspec.Struct, gc=False):

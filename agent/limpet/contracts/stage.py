@@ -1,4 +1,4 @@
-"""What every stage of a pipeline must do: transforms before the model, and the decoder behind it.
+"""What every stage of a pipeline must do: transforms before the model, the decoder and postprocess behind it.
 
 A stage takes a window and returns one. It knows the form of what it returns before data flows.
 

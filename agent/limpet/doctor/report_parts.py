@@ -47,6 +47,7 @@ _MANIFEST = (
     "outputs",
     "transforms",
     "decoder",
+    "postprocess",
     "stateful",
     "runtimes",
     "metrics",

@@ -142,19 +142,33 @@ class Batches:
         if able.batches:
             decoder = cast("Batching", graph.decoder)
             decoder.decode_batch(windows, [o[:count] for o in outputs], [i[:count] for i in inputs])
-            return {}
+            return self._finish(windows) if graph.plan.postprocess else {}
         errors: dict[int, ModelError] = {}
         for n, window in enumerate(windows):
-            if not able.outlives_gaps and (window.gap or graph.missed):
-                graph.decoder.reset()
+            if window.gap or graph.missed:
+                graph.behind.reset()
             graph.missed = False
             window.inputs = [values[n] for values in inputs]
             window.outputs = [values[n : n + 1] for values in outputs]
             window.values = window.outputs[0] if outputs else window.values
             try:
-                windows[n] = graph.decoder(window)
+                windows[n] = graph.behind.call(window)
             except ModelError as error:
                 errors[n] = error.with_traceback(None)  # It would refer to this dictionary, a cycle.
+        return errors
+
+    def _finish(self, windows: list[Window]) -> dict[int, ModelError]:
+        """Take windows that were decoded in one call through the postprocess stages, one by one."""
+        graph = self._graph
+        errors: dict[int, ModelError] = {}
+        for n, window in enumerate(windows):
+            if window.gap or graph.missed:
+                graph.behind.reset_postprocess()
+            graph.missed = False
+            try:
+                windows[n] = graph.behind.finish(window)
+            except ModelError as error:
+                errors[n] = error.with_traceback(None)
         return errors
 
     def _open(self) -> Model:

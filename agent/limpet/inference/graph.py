@@ -1,4 +1,4 @@
-"""The graph of one pipeline: transforms, model, decoder. Compiled once, when it is opened, to a list of calls.
+"""The graph of one pipeline: transforms, model, and what is behind it. Compiled, when it is opened, to calls.
 
 The graph alone handles gaps and ``every``; a stage sees one window after the other.
 """
@@ -14,12 +14,13 @@ import numpy as np
 
 from limpet.contracts.data import Array, TensorSpec, Window
 from limpet.errors import ModelError
+from limpet.inference.behind import Behind
 from limpet.inference.clipping import Clipping
 from limpet.inference.finite import refuse_not_finite
 from limpet.inference.input_fit import narrowed, refuse_misfit, refuse_type, resized, windowed_columns
 from limpet.inference.inputs import complete
 from limpet.inference.latency import Latency
-from limpet.inference.stages import behind_model, open_decoder
+from limpet.inference.stages import behind_model
 from limpet.inference.window import windows_a_second
 from limpet.wire.records import Result
 
@@ -67,10 +68,10 @@ class Graph:
             refuse_type(plan, tensor.name, tensor.dtype, quantized=tensor.quantized)
         rate = windows_a_second(plan.window, plan.spec)
         outputs = self.completed.outputs
-        self.decoder = open_decoder(
-            plan.decoder,
-            behind_model(plan.transforms.spec, outputs, plan.bundle.labels, rate and rate / plan.every),
+        self.behind = Behind(
+            plan, behind_model(plan.transforms.spec, outputs, plan.bundle.labels, rate and rate / plan.every)
         )
+        self.decoder = self.behind.decoder
         self._absorb_normalise()
         self.clipping = Clipping(self.completed.inputs, self.byte_values)
         self.result = _result_maker(plan, self.model)
@@ -110,23 +111,23 @@ class Graph:
                 stage.reset()
         if self.plan.state:
             self.completed.reset()
-        if not self.plan.decoder.abilities.outlives_gaps:
-            self.decoder.reset()
+        self.behind.reset()
         self.missed = False
 
     def restart(self) -> None:
         """Forget all earlier windows, whatever is declared to outlive gaps."""
-        for stage in (*self.transforms, self.decoder):
+        for stage in self.transforms:
             stage.reset()
+        self.behind.restart()
         self.reset()
 
     def _compile(self) -> Callable[[Window], tuple[Result[Any], Window]]:
         """Return what takes a window through all stages. It is called for each window, so it looks up little.
 
-        It returns the result, and the window as the decoder left it. ``ModelError`` if a stage refuses the window.
+        It returns the result and the window as the last stage left it. ``ModelError`` if a stage refuses it.
         """
         transforms = tuple(stage.__call__ for stage in self.transforms)
-        select, model, decode, result = self.select, self.completed, self.decoder.__call__, self.result
+        select, model, decode, result = self.select, self.completed, self.behind.call, self.result
         clipping, captures, record = self.clipping, self.captures, self.latency.record
         whole = select is _whole
         computed = bool(transforms) or self.plan.resamples

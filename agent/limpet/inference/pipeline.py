@@ -1,11 +1,12 @@
-"""A pipeline: samples -> windows -> transforms -> model -> decoder -> results, in one process."""
+"""A pipeline: samples -> windows -> transforms -> model -> decoder -> postprocess -> results, in one process."""
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import ExitStack
 from copy import deepcopy
 from itertools import chain, repeat
-from time import monotonic_ns
+from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from limpet.contracts.happenings import Happening
     from limpet.contracts.runtime import Learning
     from limpet.inference.admission import Load
     from limpet.inference.graph import Captured
@@ -39,6 +41,10 @@ if TYPE_CHECKING:
     OnFailure = Callable[[ModelError], None]
     """What takes the reason why a window has no result."""
 
+MOST_HAPPENED = 1000
+"""Events that are kept until they are taken; then the oldest are dropped."""
+IDLE_NS = 500_000_000
+"""Nanoseconds between two times that stages forget what is too old while no window comes."""
 _SOME = 16
 """Samples in a window that is tried, if the source's rate alone says how many there are."""
 
@@ -63,6 +69,8 @@ class Pipeline:
         self._batches: Batches | None = None
         self._followers: list[tuple[Pipeline, OnFailure | None]] = []
         self._chained = chains.ChainedSamples()
+        self._happened: deque[tuple[int, Happening]] = deque(maxlen=MOST_HAPPENED)
+        self._next_idle = 0
         self._windower = Windower(plan.window, plan.spec)
         try:
             self.graph = Graph(plan, load, self._stack)
@@ -162,6 +170,7 @@ class Pipeline:
                 for follower, _ in self._followers:
                     follower.miss()
             else:
+                self._note(done)
                 yield result
                 for follower, its_failed in self._followers:
                     yield from follower.follow(done, its_failed)
@@ -173,6 +182,9 @@ class Pipeline:
             decoded = batches.run(windows)
         except ModelError:  # Which of them it is shows one by one.
             return self._one_by_one(windows, failed)
+        if self.plan.postprocess:
+            for window in windows:
+                self._note(window)
         if not decoded.errors:
             return map(self.graph.result, windows, repeat(decoded.at))
         return self._but_for_errors(windows, decoded, failed)
@@ -188,6 +200,25 @@ class Pipeline:
                 raise error
             else:
                 failed(error)
+
+    def _note(self, window: Window) -> None:
+        """Keep what happened in a window until it is taken."""
+        for event in window.events:
+            self._happened.append((window.wall_ns, event))
+
+    def idle(self) -> None:
+        """Have stages forget what is too old while no window comes. Call it as often as you like."""
+        now = monotonic_ns()
+        if now < self._next_idle or not self.graph.behind.idles or not self.plan.spec.live:
+            return
+        self._next_idle = now + IDLE_NS
+        self._note(self.graph.behind.idle(Window(np.empty(0), now, time_ns(), 0)))
+
+    def take_happened(self) -> list[tuple[int, Happening]]:
+        """Return what happened since the last call, oldest first, each with a time in ns of the Unix clock."""
+        happened = list(self._happened)
+        self._happened.clear()
+        return happened
 
     def try_once(self, *, noise: bool) -> None:
         """Run one window of zeros or of noise, and leave no trace of it.
@@ -301,5 +332,5 @@ def _stamped_now(windows: Iterator[Window]) -> Iterator[Window]:
     """Stamp windows of a recording that waits for the model: their time in it says nothing of latency."""
     now = monotonic_ns()
     for window in windows:
-        window.monotonic_ns = now
+        window.recorded_ns, window.monotonic_ns = window.monotonic_ns, now
         yield window

@@ -44,6 +44,7 @@ class PipelinePlan(msgspec.Struct, frozen=True):
     transforms: Transforms
     runtime: Configured
     decoder: Configured
+    postprocess: tuple[Configured, ...]
     delegates: tuple[Choice, ...]
     inputs: tuple[InputPlan, ...]
     state: StatePlan
@@ -59,6 +60,14 @@ class PipelinePlan(msgspec.Struct, frozen=True):
     def resamples(self) -> bool:
         """Whether windows are computed from samples, not cut."""
         return self.window.seconds is not None and self.window.size is not None
+
+    @property
+    def output(self) -> type | None:
+        """The type of its results, ``None`` where its plugins do not say."""
+        given: type | None = self.decoder.abilities.output
+        for plugin in self.postprocess:
+            given = plugin.abilities.gives or given
+        return given
 
     @property
     def accelerators(self) -> tuple[Choice, ...]:

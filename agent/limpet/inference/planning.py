@@ -18,6 +18,7 @@ from limpet.inference.input_fit import channels_of_inputs, check_input, narrow_s
 from limpet.inference.inputs import describe, plan_inputs, plan_state, refuse_unnamed
 from limpet.inference.plan import PipelinePlan, SourcePlan
 from limpet.inference.plan_warnings import warnings
+from limpet.inference.postprocess_fit import misfits
 from limpet.inference.resolving import Configured, Resolver
 from limpet.inference.stages import Transforms
 from limpet.inference.window import refuse_oversize, windows_of
@@ -74,6 +75,7 @@ def problems_of_options(assignment: Assignment, name: str, wanted: PipelineOptio
     resolve.all("transforms", wanted.transforms or [], f"{where}.transforms")
     if wanted.decoder is not None:
         resolve.table("decoders", wanted.decoder, f"{where}.decoder")
+    resolve.all("postprocess", wanted.postprocess or [], f"{where}.postprocess")
     resolve_delegates(assignment, wanted, where, resolve.problems)
     return resolve.problems
 
@@ -122,6 +124,7 @@ def _plan(
         transforms=Transforms(chosen.transforms, windows_of(window, samples)),
         runtime=chosen.runtime,
         decoder=chosen.decoder,
+        postprocess=chosen.postprocess,
         delegates=chosen.delegates,
         inputs=inputs,
         state=state,
@@ -141,6 +144,7 @@ class _Plugins(NamedTuple):
     transforms: tuple[Configured, ...]
     runtime: Configured
     decoder: Configured
+    postprocess: tuple[Configured, ...]
     delegates: tuple[Choice, ...]
 
 
@@ -164,12 +168,21 @@ def _plugins(assignment: Assignment, pipeline: PipelineAssignment, manifest: Man
         example = 'for example decoder = { kind = "classify" }'
         names = ", ".join(plugins.names("decoders"))
         raise ModelError(f"{where}.decoder: missing, and the model names none; {example} (there are: {names})")
+    if wanted.postprocess is None:
+        postprocess = bundled.all("postprocess", manifest.postprocess, "postprocess")
+    else:
+        postprocess = written.all("postprocess", wanted.postprocess, f"{where}.postprocess")
+    if decoder is not None and not (written.problems or bundled.problems):
+        own = wanted.postprocess is not None or wanted.decoder is not None
+        (written if own else bundled).problems.extend(
+            misfits(decoder, postprocess, f"{where}.postprocess" if own else "postprocess")
+        )
     delegates = resolve_delegates(assignment, wanted, where, written.problems)
     if written.problems:
         raise ConfigError(written.problems)
     if runtime is None or decoder is None or bundled.problems:
         raise ModelError(f"{manifest.name}: its manifest: {'; '.join(bundled.problems)}")
-    return _Plugins(transforms, runtime, decoder, delegates)
+    return _Plugins(transforms, runtime, decoder, postprocess, delegates)
 
 
 def _window(pipeline: PipelineAssignment, manifest: Manifest, spec: SampleSpec) -> WindowSpec:

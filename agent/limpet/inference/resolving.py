@@ -9,7 +9,7 @@ import msgspec
 
 from limpet import plugins
 from limpet.config import fill
-from limpet.contracts import decoder, runtime, transform
+from limpet.contracts import decoder, postprocess, runtime, transform
 from limpet.errors import ConfigError
 from limpet.wording import suggest
 
@@ -21,6 +21,7 @@ _CONTRACTS: dict[plugins.Group, type[Any]] = {
     "transforms": transform.Abilities,
     "runtimes": runtime.Abilities,
     "decoders": decoder.Abilities,
+    "postprocess": postprocess.Abilities,
 }
 """What a plugin of a group may declare that it can do."""
 

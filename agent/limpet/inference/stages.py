@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from limpet.contracts.data import Window
 from limpet.contracts.decoder import Adjustable, Batching
+from limpet.contracts.postprocess import Idling
 from limpet.contracts.stage import Stage
 from limpet.contracts.transform import ByteTable
 from limpet.errors import LimpetError, ModelError
@@ -60,6 +61,16 @@ def open_decoder(plugin: Configured, spec: Spec) -> Stage:
     able = plugin.abilities
     _refuse_breach(plugin, stage, [Batching] * able.batches + [Adjustable] * able.threshold)
     return stage
+
+
+def open_postprocess(plugins: Sequence[Configured], spec: Spec) -> list[Stage]:
+    """Open the stages behind a decoder. ``ModelError`` if one of them cannot be opened."""
+    stages = []
+    for number, plugin in enumerate(plugins):
+        stage = _open(plugin, spec, f"postprocess[{number}]")
+        _refuse_breach(plugin, stage, [Idling] * plugin.abilities.idles)
+        stages.append(stage)
+    return stages
 
 
 def _open(plugin: Configured, spec: Spec, where: str) -> Stage:

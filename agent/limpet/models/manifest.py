@@ -51,8 +51,9 @@ class Variant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_def
 class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A model and all that is needed to run it.
 
-    ``model``, ``labels``, ``golden`` and ``card`` name members of the bundle. ``transforms`` and ``decoder`` are
-    tables as in the configuration: ``kind`` and the plugin's own keys. ``rate`` is in samples a second.
+    ``model``, ``labels``, ``golden`` and ``card`` name members of the bundle. ``transforms``, ``decoder``
+    and ``postprocess`` are tables as in the configuration: ``kind`` and the plugin's own keys. ``rate``:
+    samples a second.
     ``stateful``: whether the model's state lasts from window to window, until a gap, or is cleared before each.
     Default: what the model file shows.
     """
@@ -78,6 +79,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_de
     window: WindowSpec | None = None
     transforms: Annotated[list[dict[str, Any]], _FEW] = []
     decoder: dict[str, Any] = {}
+    postprocess: Annotated[list[dict[str, Any]], _FEW] = []
     members: dict[str, Member] = {}
     metrics: dict[str, Any] = {}
     provenance: dict[str, Any] = {}
@@ -85,9 +87,9 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_de
     def __post_init__(self) -> None:
         if self.format > FORMAT:
             raise ValueError(f"manifest format {self.format} is newer than this Limpet reads ({FORMAT})")
-        for table in (*self.transforms, *([self.decoder] if self.decoder else [])):
+        for table in (*self.transforms, *([self.decoder] if self.decoder else []), *self.postprocess):
             if not isinstance(table.get("kind"), str):
-                raise ValueError("every transform and the decoder need a kind")
+                raise ValueError("every transform, the decoder and every postprocess stage need a kind")
 
 
 def parse(data: bytes) -> Manifest:

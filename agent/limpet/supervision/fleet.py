@@ -274,6 +274,6 @@ def _log_end(executor: Executor, status: int) -> None:
 
 def _modules(kinds: Iterable[str]) -> list[str]:
     """Return what workers of these kinds of source will import: the fork server does it once for all."""
-    groups: list[Group] = ["transforms", "decoders"]
+    groups: list[Group] = ["transforms", "decoders", "postprocess"]
     modules = [f"limpet.{group}.{kind}" for group in groups for kind in built_in(group)]
     return ["limpet.runtimes.tflite", *modules, *(f"limpet.sources.{kind}" for kind in kinds)]

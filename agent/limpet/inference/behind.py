@@ -1,0 +1,84 @@
+"""The stages behind a model: its decoder, and the postprocess stages that take what the decoder gives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from limpet.inference.stages import open_decoder, open_postprocess
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from limpet.contracts.data import Window
+    from limpet.contracts.postprocess import Idling
+    from limpet.contracts.stage import Spec
+    from limpet.inference.plan import PipelinePlan
+
+
+class Behind:
+    """The stages behind a model, opened. ``call`` takes a window through all of them, ``finish`` the decoded one.
+
+    A postprocess stage is also reset before a window if the one before it had no result.
+    """
+
+    def __init__(self, plan: PipelinePlan, spec: Spec) -> None:
+        """Open the stages for windows of the form ``spec``. ``ModelError`` says why one cannot be opened."""
+        self.decoder = open_decoder(plan.decoder, spec)
+        self.postprocess = open_postprocess(plan.postprocess, self.decoder.spec)
+        both = list(zip(plan.postprocess, self.postprocess, strict=True))
+        self._calls = tuple(stage.__call__ for stage in self.postprocess)
+        self._forgetful = [stage for plugin, stage in both if not plugin.abilities.outlives_gaps]
+        self._idling = [cast("Idling", stage) for plugin, stage in both if plugin.abilities.idles]
+        self._keeps_decoder = plan.decoder.abilities.outlives_gaps
+        self._missed = False
+        # A pipeline without such stages pays nothing for them.
+        self.call: Callable[[Window], Window] = self._through if self._calls else self.decoder.__call__
+
+    @property
+    def idles(self) -> bool:
+        """Whether there is something to do while no window comes."""
+        return bool(self._idling)
+
+    def _through(self, window: Window) -> Window:
+        try:
+            window = self.decoder(window)
+        except BaseException:
+            self._missed = True
+            raise
+        return self.finish(window)
+
+    def finish(self, window: Window) -> Window:
+        """Take a window that was decoded through the postprocess stages."""
+        if self._missed:
+            self.reset_postprocess()
+        try:
+            for call in self._calls:
+                window = call(window)
+        except BaseException:
+            self._missed = True
+            raise
+        return window
+
+    def idle(self, window: Window) -> Window:
+        """Have the stages forget what is too old at the time of a window that has nothing else."""
+        for stage in self._idling:
+            window = stage.idle(window)
+        return window
+
+    def reset(self) -> None:
+        """Forget all earlier windows, but for what is declared to outlive gaps."""
+        if not self._keeps_decoder:
+            self.decoder.reset()
+        self.reset_postprocess()
+
+    def reset_postprocess(self) -> None:
+        """Do the same behind the decoder alone."""
+        self._missed = False
+        for stage in self._forgetful:
+            stage.reset()
+
+    def restart(self) -> None:
+        """Forget all earlier windows, whatever is declared to outlive gaps."""
+        self._missed = False
+        for stage in (self.decoder, *self.postprocess):
+            stage.reset()

@@ -1,0 +1,37 @@
+"""Whether postprocess stages can take the results that they would get, as far as plugins declare them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from limpet.contracts.postprocess import Trait
+    from limpet.inference.resolving import Configured
+
+_ADVICE: dict[Trait, tuple[str, str]] = {"ids": ("objects with ids", '{ kind = "track" }')}
+"""What a trait is in words, and the stage that adds it."""
+
+
+def misfits(decoder: Configured, stages: Sequence[Configured], where: str) -> Iterator[str]:
+    """Yield a sentence for each stage that cannot take what it would get. ``where`` names the list of stages."""
+    given: type | None = decoder.abilities.output
+    giver = f"the decoder {decoder.kind!r}"
+    traits: set[Trait] = set()
+    for number, stage in enumerate(stages):
+        able = stage.abilities
+        place = f"{where}[{number}]: {stage.kind!r}"
+        if able.takes and (given is None or not issubclass(given, able.takes)):
+            wanted = " or ".join(kind.__name__ for kind in able.takes)
+            found = f"gives {given.__name__}" if given else "does not declare what it gives"
+            yield f"{place} takes {wanted}, and {giver} {found}"
+            return
+        for trait in able.wants:
+            if trait not in traits:
+                what, advice = _ADVICE[trait]
+                yield f"{place} needs {what}; put {advice} before it"
+        if able.gives is not None:
+            given, giver = able.gives, repr(stage.kind)
+            traits = set()
+        traits |= set(able.adds)

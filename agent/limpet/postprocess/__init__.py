@@ -1,0 +1,1 @@
+"""Results to better results, and events: one module a kind."""

@@ -1,0 +1,56 @@
+"""The objects of a result, whether they are boxes or poses."""
+
+from __future__ import annotations
+
+from math import isfinite
+from typing import TYPE_CHECKING, TypeAlias
+
+from msgspec.structs import replace
+
+from limpet.contracts.outputs import Detection, Detections, Keypoints, Pose
+from limpet.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+    from limpet.postprocess._motion import Box
+
+Scene: TypeAlias = Detections | Keypoints
+Thing: TypeAlias = Detection | Pose
+
+SCENES = (Detections, Keypoints)
+"""The results that have objects with boxes."""
+MOST_LABELS = 100
+"""Labels that are counted. The others are counted together."""
+OTHER = "other"
+
+
+def things(scene: Any) -> Sequence[Thing]:
+    """Return the objects of a result. ``ModelError`` if it is no result with objects."""
+    if isinstance(scene, Detections):
+        return scene.detections
+    if isinstance(scene, Keypoints):
+        return scene.poses
+    raise ModelError(f"a result with objects was expected, not {type(scene).__name__}")
+
+
+def with_things(scene: Scene, kept: Sequence[Thing]) -> Scene:
+    """Return a copy of a result with these objects."""
+    if isinstance(scene, Detections):
+        return replace(scene, detections=list(kept))
+    return replace(scene, poses=list(kept))
+
+
+def clipped(box: Sequence[float]) -> Box | None:
+    """Return the part of a box that is in the picture, ``None`` if none is."""
+    if len(box) != 4 or not all(map(isfinite, box)):
+        return None
+    left, top, right, bottom = (min(max(float(place), 0.0), 1.0) for place in box)
+    return (left, top, right, bottom) if left < right and top < bottom else None
+
+
+def count_in(counts: dict[str, int], label: str) -> None:
+    """Count a label."""
+    name = label if label in counts or len(counts) < MOST_LABELS else OTHER
+    counts[name] = counts.get(name, 0) + 1
