@@ -135,7 +135,7 @@ class Reader:
         """Return what is in each picture: what is ``reported`` on the device, or all for average precision."""
         config = self.config
         if not reported:
-            least = min(LEAST, config.threshold)
+            least = LEAST if config.threshold is None else min(LEAST, config.threshold)
             config = msgspec.structs.replace(config, threshold=least, most=MOST)
         specs = self.specs([(1, *output.shape[1:]) for output in outputs])
         decoder = detect.open(config, self._spec(specs))
@@ -157,11 +157,8 @@ class Reader:
         specs = self.specs(shapes)
         ends = np.cumsum([0] + [int(np.prod(spec.shape)) for spec in specs])
         places = [np.arange(begin, end) for begin, end in pairwise(ends)]
-        layout = self.config.layout
-        layout = detect.layout_of(specs, len(self.labels)) if layout == "auto" else layout
-        if layout == "ssd":
-            return places
-        return [table.columns(places).ravel() for table in detect.tables(specs, layout, len(self.labels))]
+        found = detect.box_tables(self.config, self._spec(specs))
+        return places if found is None else [table.columns(places).ravel() for table in found[:2]]
 
 
 def _boxes(found: Sequence[Detection], kinds: dict[str, int]) -> Boxes:

@@ -135,10 +135,23 @@ def behind_model(features: Spec, outputs: Sequence[TensorSpec], labels: Sequence
 
     ``rate``: windows a second. The labels name the last axis if there are as many.
     """
-    spec = replace(features, outputs=tuple(outputs), labels=tuple(labels), rate=rate, channels=())
+    picture = _picture(features.shape)
+    spec = replace(features, outputs=tuple(outputs), labels=tuple(labels), rate=rate, channels=(), picture=picture)
     if not outputs:
         return spec
     first = outputs[0]
     dtype = np.dtype(np.float32) if first.quantized else first.dtype
     named = bool(first.shape) and first.shape[-1] == len(labels) == len(set(labels))
     return replace(spec, shape=first.shape, dtype=dtype, channels=tuple(labels) if named else ())
+
+
+def _picture(shape: tuple[int, ...]) -> tuple[int, int] | None:
+    """Return width and height of windows of one picture, with its colours last or first."""
+    if len(shape) != 4 or shape[0] not in {1, -1} or min(shape[1:]) < 1:
+        return None
+    if shape[3] in _COLOURS:
+        return shape[2], shape[1]
+    return (shape[3], shape[2]) if shape[1] in _COLOURS else None
+
+
+_COLOURS = {1, 3, 4}
