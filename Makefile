@@ -112,7 +112,7 @@ lock: .venv/.dev ## develop: choose the newest versions and write requirements/*
 programs:
 	@tools/need.sh mosquitto=mosquitto mosquitto_sub=mosquitto-clients openssl=openssl systemd-analyze=systemd \
 		cc=gcc c++=g++ sshd=openssh-server dtc=device-tree-compiler udevadm=udev ssh-agent=openssh-client \
-		/usr/include/stdio.h=libc6-dev
+		/usr/include/stdio.h=libc6-dev /usr/include/alsa/asoundlib.h=libasound2-dev
 
 .venv/pyvenv.cfg:
 	@python=$$(tools/python.sh 3.11 3.12 3.13 3.10) && "$$python" -m venv .venv

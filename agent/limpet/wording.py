@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+IN_USE = "is in use by another program"
+"""The end of what a source says if its device is busy."""
 MOST_COMPARED = 500
 """Known words that may be meant: a comparison takes up to a millisecond."""
 MOST_LISTED = 40

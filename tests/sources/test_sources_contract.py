@@ -19,6 +19,7 @@ from limpet.contracts.needs import Needs
 from limpet.inference.window import Windower
 from limpet.worker.mailbox import Mailbox
 from sources.outside import camera
+from support.microphone import NAME, Microphone, ramp
 from support.ptys import Board
 
 if TYPE_CHECKING:
@@ -62,7 +63,22 @@ def moving_square(path: Path) -> Iterator[dict[str, Any]]:  # noqa: ARG001 - it 
     yield {"rate": 200.0}
 
 
-LIVE: dict[str, Callable[[Path], Any]] = {"serial": board, "replay": recording, "camera": moving_square}
+@contextmanager
+def microphone(path: Path) -> Iterator[dict[str, Any]]:
+    with pytest.MonkeyPatch.context() as patch:
+        device = Microphone(path / "mic", ramp())
+        device.stumble()
+        for name, value in device.environment.items():
+            patch.setenv(name, value)
+        yield {"device": NAME}
+
+
+LIVE: dict[str, Callable[[Path], Any]] = {
+    "serial": board,
+    "replay": recording,
+    "audio": microphone,
+    "camera": moving_square,
+}
 """A context manager for each kind, which yields a configuration of a source that has samples, some of them bad."""
 
 kinds = pytest.mark.parametrize("kind", [*plugins.names("sources"), "camera"])

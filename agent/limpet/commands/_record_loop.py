@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from limpet import terminal
 from limpet.errors import SourceError
 from limpet.recorder import screen
-from limpet.sources.serial import IN_USE
 from limpet.untrusted import printable
+from limpet.wording import IN_USE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

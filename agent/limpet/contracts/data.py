@@ -54,8 +54,8 @@ class Samples(msgspec.Struct):
     ``wall_ns`` are int64 of shape ``(n,)``, nanoseconds of ``time.monotonic_ns`` and of the Unix clock when each
     sample was taken.
     ``index`` is the ordinal of the first sample in the source's own count, so that lost samples show as a jump.
-    ``gap`` says that the first sample does not follow the one before it. ``note``, if there are no samples: why
-    the open source has none, if it knows.
+    ``gap`` says that the first sample does not follow the one before it. ``note``: why an open source has no
+    samples, if it knows; with samples, what is wrong with them, such as that a microphone is muted.
 
     The arrays do not change as long as anything refers to them. Neither the source nor its readers, such as
     several pipelines, write to them. See ``limpet.contracts.source``.

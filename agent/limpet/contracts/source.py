@@ -40,7 +40,8 @@ class Source(Protocol):
     def open(self, config: Any, dropped: Counter[str]) -> AbstractContextManager[Iterator[Samples]]:
         """Open it. The iterator yields at least once a second, no samples if there are none.
 
-        A block without samples may say in its ``note`` why there are none; the pipelines then wait. It counts what
+        A block without samples may say in its ``note`` why there are none; the pipelines then wait. A block with
+        samples may say what is wrong with them, as long as it is. It counts what
         it must drop by cause. ``SourceError`` from here or from the iterator means that the device is away and is
         to be opened again later. The iterator's end means the source's end.
         """

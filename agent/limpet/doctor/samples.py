@@ -18,8 +18,8 @@ from limpet.inference import needs
 from limpet.inference.planning import plan_source, source_plugin
 from limpet.inference.reader import Expected, Reader
 from limpet.isolation import confined
-from limpet.sources.serial import IN_USE
 from limpet.untrusted import reading
+from limpet.wording import IN_USE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

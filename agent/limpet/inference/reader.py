@@ -59,7 +59,8 @@ class Reader:
     ``away`` says why there are no samples: the text of the ``SourceError``, the note of an open source, or that
     samples are overdue. It is ``None`` while there are samples. If its spec has ``patience``, a source is back
     with its first sample, otherwise when it is open. ``tried``: the first opening has ended. The reader always
-    yields at least once a second, with samples or without. After an interruption the first samples have ``gap``
+    yields at least once a second, with samples or without. ``remark``: what the source says is wrong with its
+    latest samples, else empty. After an interruption the first samples have ``gap``
     set, and their ``index`` goes on where it was. How often the source went away is counted as ``disconnected``.
 
     ``explain`` says why the sandbox refused what an error is about, empty if it did not. Such a source is away.
@@ -75,6 +76,7 @@ class Reader:
     ) -> None:
         silence, spec = expected.silence, expected.spec
         self.away: str | None = None
+        self.remark = ""
         self.tried = False
         self._explain = explain
         self._level = logging.DEBUG if expected.reported else logging.WARNING
@@ -130,6 +132,7 @@ class Reader:
                 if len(samples):
                     samples.gap |= gap
                     gap = self._silent = False
+                    self.remark = samples.note
                     self._next = samples.index + len(samples)
                     self._failures, self._patience = 0, 1
                 else:

@@ -42,7 +42,7 @@ from limpet.errors import ConfigError, SourceError
 from limpet.sample_watch import LEAST, SampleWatch
 from limpet.sources import _recognition
 from limpet.sources._rows import Calibration, Continuity, Shaper
-from limpet.wording import below, suggest, updated
+from limpet.wording import IN_USE, below, suggest, updated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -85,7 +85,6 @@ _PARITIES = {
     "mark": serial.PARITY_MARK,
     "space": serial.PARITY_SPACE,
 }
-IN_USE = "is in use by another program"
 REASONS = {
     errno.ENOENT: "is not there; is the device plugged in?",
     errno.EACCES: "may not be opened by this user; on most systems the group dialout may",

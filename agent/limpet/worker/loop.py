@@ -96,6 +96,7 @@ class Worker:
         if self._reports.source_changed():
             for running in pipelines.running.values():
                 self._reports.at_work(running)
+                self._reports.remark(running.name)
         self._reports.check_progress(pipelines.running.values())
         pipelines.watch_delegates()
         pipelines.advance()

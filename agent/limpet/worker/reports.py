@@ -43,6 +43,8 @@ class Reports:
         self._intake = intake
         self._sandbox = sandbox
         self._source_away: str | None = None
+        self._remark = ""
+        self._reported_remark: dict[str, str] = {}
         self._gaps = Gaps()
         self._inputs = LiveInputs(spec)
         self._counted: Counter[str] = Counter()
@@ -67,7 +69,7 @@ class Reports:
         """Report that a pipeline runs and on which delegate, or what it waits for. In a trial: the old one."""
         running = running.known
         delegated, rate = running.delegated, running.pipeline.rate
-        reasons = [delegated.reason if delegated else "", rate.reason if rate else ""]
+        reasons = [delegated.reason if delegated else "", rate.reason if rate else "", self._intake.reader.remark]
         if (away := self._intake.reader.away) is not None:
             self.state(running, "waiting", away)
         elif running.ready and (no_window := running.progress.reason):
@@ -96,9 +98,13 @@ class Reports:
         )
 
     def source_changed(self) -> bool:
-        """Whether the source went away or came back since this was called last. ``at_work`` says so then."""
-        before, self._source_away = self._source_away, self._intake.reader.away
-        return before != self._source_away
+        """Whether the source went away, came back or has another remark since this was called last.
+
+        ``at_work`` says so then.
+        """
+        before, remark = (self._source_away, self._remark), self._intake.reader.remark
+        self._source_away, self._remark = self._intake.reader.away, remark
+        return before != (self._source_away, remark)
 
     def source_known(self) -> bool:
         """Whether it is known if the source is there, so that a pipeline is not reported as running too early."""
@@ -110,6 +116,12 @@ class Reports:
         """Report an event that changes no state, and log it."""
         log.warning("pipeline %s: %s", name, reason)
         self._supervisor.send(Notice(name, event, cleaned(reason)))
+
+    def remark(self, name: str) -> None:
+        """Report what the source says is wrong with its samples, or that it says so no more, if that is news."""
+        if self._remark != self._reported_remark.get(name, ""):
+            self.notice(name, "warning", self._remark or "the samples are in order again")
+            self._reported_remark[name] = self._remark
 
     def learned(self, name: str) -> None:
         """Report that a model has learned all that it is to learn, and stays as it is."""
