@@ -31,8 +31,9 @@ class Rectangle(msgspec.Struct, frozen=True):
 class View(msgspec.Struct, frozen=True, kw_only=True):
     """What a pipeline wants of a frame: a part of it, scaled, with a border around it, in some colours.
 
-    ``part`` is scaled to ``width`` and ``height`` by ``method`` as ``like`` does it; ``antialias``: what is scaled
-    down is smoothed. ``border`` adds so many pixels left, top, right and bottom, of the value ``fill``.
+    ``part`` gets the ``colour``, and is then scaled to ``width`` and ``height`` by ``method`` as ``like`` does it.
+    ``antialias``: what is scaled down is smoothed. ``border`` adds so many pixels left, top, right and bottom, of
+    the value ``fill``.
     """
 
     part: Rectangle

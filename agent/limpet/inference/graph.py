@@ -80,14 +80,15 @@ class Graph:
 
     def _absorb_normalise(self) -> None:
         """Leave normalising the bytes of an image to the model's input, unless the decoder looks at the inputs."""
-        plugins = self.plan.transforms.plugins
-        if len(plugins) != 1 or not plugins[0].abilities.byte_table or self.plan.decoder.abilities.reads_inputs:
+        transforms = self.plan.transforms
+        if not transforms.abilities or not transforms.abilities[-1].byte_table:
             return
-        if self.plan.transforms.windows.dtype != np.uint8:
+        before = self.transforms[-2].spec if len(self.transforms) > 1 else transforms.windows
+        if before.dtype != np.uint8 or self.plan.decoder.abilities.reads_inputs:
             return
-        byte_values = cast("ByteTable", self.transforms[0]).byte_values
+        byte_values = cast("ByteTable", self.transforms[-1]).byte_values
         if byte_values is not None and self.model.absorb(byte_values):
-            self.transforms = []
+            self.transforms = self.transforms[:-1]
             self.byte_values = byte_values
 
     def each_so_many(self, windows: Iterator[Window]) -> Iterator[Window]:
@@ -106,8 +107,8 @@ class Graph:
 
     def reset(self) -> None:
         """Forget all earlier windows, but for what is declared to outlive gaps."""
-        for plugin, stage in zip(self.plan.transforms.plugins, self.transforms, strict=False):
-            if not plugin.abilities.outlives_gaps:
+        for abilities, stage in zip(self.plan.transforms.abilities, self.transforms, strict=False):
+            if not abilities.outlives_gaps:
                 stage.reset()
         if self.plan.state:
             self.completed.reset()
@@ -130,7 +131,8 @@ class Graph:
         select, model, decode, result = self.select, self.completed, self.behind.call, self.result
         clipping, captures, record = self.clipping, self.captures, self.latency.record
         whole = select is _whole
-        computed = bool(transforms) or self.plan.resamples
+        last = self.transforms[-1].spec if transforms else self.plan.transforms.windows
+        computed = (bool(transforms) or self.plan.resamples) and last.dtype.kind == "f"
         forgets = bool(self.plan.state) and not self.plan.state.lasting
 
         def infer(window: Window) -> tuple[Result[Any], Window]:

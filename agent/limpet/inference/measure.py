@@ -14,6 +14,7 @@ from limpet.contracts.data import Samples
 from limpet.errors import ModelError
 from limpet.histogram import merge, quantile
 from limpet.inference.pipeline import Pipeline
+from limpet.pictures.frame import frames_of_noise
 from limpet.runtimes import tflite
 from limpet.runtimes.litert import quiet_start
 
@@ -172,8 +173,12 @@ def _feeder(pipeline: Pipeline) -> Callable[[], int]:
     noise = np.random.default_rng(0)
     count = BLOCK if len(spec.shape) == 1 else IMAGES
     integers = spec.dtype.kind in "ui"
-    values = noise.integers(0, 256, (count, *spec.shape)) if integers else noise.normal(size=(count, *spec.shape))
-    values = values.astype(spec.dtype)
+    if spec.frames:
+        values = frames_of_noise((count, *spec.shape), noise)
+    elif integers:
+        values = noise.integers(0, 256, (count, *spec.shape)).astype(spec.dtype)
+    else:
+        values = noise.normal(size=(count, *spec.shape)).astype(spec.dtype)
     index = 0
 
     def feed() -> int:

@@ -17,12 +17,14 @@ from limpet.errors import LimpetError, ModelError
 from limpet.inference import chain as chains
 from limpet.inference.admission import load
 from limpet.inference.batches import Batches, Decoded, suited
+from limpet.inference.develop import FormWatch
 from limpet.inference.finite import finite_runs
 from limpet.inference.graph import Graph
 from limpet.inference.meaning import meaning
 from limpet.inference.rates import watch
 from limpet.inference.stages import refuse_result
 from limpet.inference.window import Windower
+from limpet.pictures.frame import frames_of_noise, frames_of_zeros
 from limpet.wording import bug
 
 if TYPE_CHECKING:
@@ -30,8 +32,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from limpet.contracts.data import Array
     from limpet.contracts.happenings import Happening
     from limpet.contracts.runtime import Learning
+    from limpet.contracts.stage import Spec
     from limpet.inference.admission import Load
     from limpet.inference.graph import Captured
     from limpet.inference.join import Join
@@ -72,6 +76,7 @@ class Pipeline:
         self._happened: deque[tuple[int, Happening]] = deque(maxlen=MOST_HAPPENED)
         self._next_idle = 0
         self._windower = Windower(plan.window, plan.spec)
+        self.forms = FormWatch()
         try:
             self.graph = Graph(plan, load, self._stack)
             self.rate = watch(plan, plan.transforms.windows.rate)
@@ -136,13 +141,15 @@ class Pipeline:
             except IndexError as error:
                 shape = samples.values.shape
                 raise ModelError(f"the source gave values of shape {shape}, without all channels") from error
-        if samples.values.shape[1:] != self.plan.spec.shape or len(samples.monotonic_ns) != len(samples):
+        spec = self.plan.spec
+        wanted = () if spec.frames else spec.shape
+        if samples.values.shape[1:] != wanted or len(samples.monotonic_ns) != len(samples):
             raise ModelError(
                 f"the source gave values of shape {samples.values.shape} with {len(samples.monotonic_ns)} times; "
-                f"a block of n samples has values of shape {('n', *self.plan.spec.shape)} and n times"
+                f"a block of n samples has values of shape {('n', *wanted)} and n times"
             )
-        blocks = finite_runs(samples)
-        if blocks[0] is not samples:
+        blocks = self.forms.runs(samples) if spec.frames else finite_runs(samples)
+        if blocks[0] is not samples and not spec.frames:
             self._not_finite += len(samples) - sum(map(len, blocks))
         return chain.from_iterable(map(self._windower.push, blocks))
 
@@ -225,11 +232,7 @@ class Pipeline:
 
         ``ModelError`` as ``feed``, and if a stage is at fault. The window cannot be written to, as stages may not.
         """
-        spec = self.plan.transforms.windows
-        shape = [_SOME if size == -1 else size for size in spec.shape]
-        values = np.zeros(shape, spec.dtype)
-        if noise:
-            values[...] = np.random.default_rng(0).uniform(0, 255 if values.dtype == np.uint8 else 1, shape)
+        values = _made_up(self.plan.transforms.windows, noise=noise)
         values.flags.writeable = False
         try:
             result, _ = self.graph.infer(Window(values, 0, 0, 0))
@@ -319,6 +322,18 @@ class Pipeline:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _made_up(spec: Spec, *, noise: bool) -> Array:
+    """Return a window of zeros or of noise."""
+    random = np.random.default_rng(0)
+    if spec.frames:
+        return frames_of_noise(spec.shape, random) if noise else frames_of_zeros(spec.shape)
+    shape = [_SOME if size == -1 else size for size in spec.shape]
+    values = np.zeros(shape, spec.dtype)
+    if noise:
+        values[...] = random.uniform(0, 255 if values.dtype == np.uint8 else 1, shape)
+    return values
 
 
 def _cut_from(windows: Iterator[Window], cut: Cut) -> Iterator[Window]:

@@ -121,7 +121,7 @@ def _plan(
         columns=columns,
         spec=samples,
         window=window,
-        transforms=Transforms(chosen.transforms, windows_of(window, samples)),
+        transforms=Transforms(chosen.transforms, windows_of(window, samples, wanted.every)),
         runtime=chosen.runtime,
         decoder=chosen.decoder,
         postprocess=chosen.postprocess,

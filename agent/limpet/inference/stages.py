@@ -12,8 +12,9 @@ from limpet.contracts.data import Window
 from limpet.contracts.decoder import Adjustable, Batching
 from limpet.contracts.postprocess import Idling
 from limpet.contracts.stage import Stage
-from limpet.contracts.transform import ByteTable
+from limpet.contracts.transform import Abilities, ByteTable
 from limpet.errors import LimpetError, ModelError
+from limpet.inference.develop import Develop, leading
 from limpet.wording import bug
 
 if TYPE_CHECKING:
@@ -28,13 +29,19 @@ class Transforms:
     """The transforms of a plan. ``windows`` is the form of what the first one gets, ``spec`` that of the result.
 
     They are opened once to find that out. The first pipeline that takes them gets the very same stages, so that a
-    start opens them once. A stage may have memory, so each further pipeline gets new ones.
+    start opens them once. A stage may have memory, so each further pipeline gets new ones. ``abilities`` are those
+    of each stage. On frames the first stage develops them, and has the leading transforms of pictures in it.
     """
 
     def __init__(self, plugins: Sequence[Configured], windows: Spec) -> None:
         """Raise ``ModelError`` if one of them cannot work on what it gets."""
         self.plugins = tuple(plugins)
         self.windows = windows
+        self._developed = len(leading(plugins)) if windows.frames else 0
+        behind = tuple(plugin.abilities for plugin in self.plugins[self._developed :])
+        self.abilities: tuple[Abilities, ...] = (
+            (Abilities(keeps_range=True), *behind) if windows.frames else behind
+        )
         self._opened: list[Stage] | None = self.open(windows)
         self.spec = self._opened[-1].spec if self._opened else windows
 
@@ -47,12 +54,21 @@ class Transforms:
         """Return new stages for windows of another form. ``ModelError`` if one of them cannot work on those."""
         stages: list[Stage] = []
         spec = windows
-        for number, plugin in enumerate(self.plugins):
-            stage = _open(plugin, spec, f"transforms[{number}]")
-            _refuse_breach(plugin, stage, [ByteTable] if plugin.abilities.byte_table else [])
+        if windows.frames:
+            stages.append(Develop(windows, self.plugins[: self._developed], _open_transform))
+            spec = stages[0].spec
+        for number, plugin in enumerate(self.plugins[self._developed :], self._developed):
+            stage = _open_transform(plugin, spec, f"transforms[{number}]")
             stages.append(stage)
             spec = stage.spec
         return stages
+
+
+def _open_transform(plugin: Configured, spec: Spec, where: str) -> Stage:
+    """Open a transform. ``ModelError`` if it cannot work on what it would get, or breaks its contract."""
+    stage = _open(plugin, spec, where)
+    _refuse_breach(plugin, stage, [ByteTable] if plugin.abilities.byte_table else [])
+    return stage
 
 
 def open_decoder(plugin: Configured, spec: Spec) -> Stage:
@@ -136,7 +152,15 @@ def behind_model(features: Spec, outputs: Sequence[TensorSpec], labels: Sequence
     ``rate``: windows a second. The labels name the last axis if there are as many.
     """
     picture = _picture(features.shape)
-    spec = replace(features, outputs=tuple(outputs), labels=tuple(labels), rate=rate, channels=(), picture=picture)
+    spec = replace(
+        features,
+        outputs=tuple(outputs),
+        labels=tuple(labels),
+        rate=rate,
+        channels=(),
+        hop=None,
+        picture=picture,
+    )
     if not outputs:
         return spec
     first = outputs[0]

@@ -25,7 +25,13 @@ _NO_ORDINAL = -1
 
 
 def refuse_oversize(spec: WindowSpec, samples: SampleSpec) -> None:
-    """Raise ``ModelError`` if windows of these samples are too large to keep."""
+    """Raise ``ModelError`` if windows of these samples are too large to keep, or cannot be cut of frames."""
+    if samples.frames and spec.seconds is not None:
+        raise ModelError("a window of a camera's frames has a size, not seconds; use window = { size = 1 }")
+    if samples.frames and -1 in samples.shape and spec.size != 1:
+        raise ModelError(
+            f"a window of {spec.size} frames needs frames of one size; set the source's width and height"
+        )
     rows = spec.size or math.ceil((spec.seconds or 0) * (samples.rate or 0))
     size = rows * math.prod(samples.shape) * samples.dtype.itemsize
     if size > LARGEST:
@@ -34,19 +40,20 @@ def refuse_oversize(spec: WindowSpec, samples: SampleSpec) -> None:
         )
 
 
-def windows_of(spec: WindowSpec, samples: SampleSpec) -> Spec:
+def windows_of(spec: WindowSpec, samples: SampleSpec, every: int = 1) -> Spec:
     """Return the form of windows of these samples, which are float32 at another rate if they are resampled.
 
-    The shape has -1 first if time alone says how many rows there are.
+    The shape has -1 first if time alone says how many rows there are. Of the windows, one in ``every`` is taken.
     """
     rows, dtype, rate = spec.size or 1, samples.dtype, samples.rate
+    hop = (spec.hop or rows) * every if spec.seconds is None else None
     if spec.seconds is not None:
         rows = spec.size or -1
         if spec.size is not None:
             dtype, rate = np.dtype(np.float32), spec.size / spec.seconds
     shape = (rows, *samples.shape)
     channels = samples.channels if shape[-1] == len(samples.channels) else ()
-    return Spec(shape=shape, dtype=dtype, rate=rate, channels=channels)
+    return Spec(shape=shape, dtype=dtype, rate=rate, channels=channels, hop=hop, frames=samples.frames)
 
 
 def windows_a_second(spec: WindowSpec, samples: SampleSpec) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from copy import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,10 +60,22 @@ class _ByCount:
         self.gap_pending = False
         self._hop = hop
         # Fewer than size samples are held, and _views adds fewer than 3 * size to them.
-        self._buffer = np.empty((4 * size, *samples.shape), samples.dtype)
+        # A frame is one object, whatever its shape.
+        shape, dtype = ((), np.dtype(object)) if samples.frames else (samples.shape, samples.dtype)
+        self._buffer = np.empty((4 * size, *shape), dtype)
         self._first = self._last = 0
         self._skip = 0
         self._seen = 0  # How many of the held samples were in a window already.
+
+    def __deepcopy__(self, _: object) -> _ByCount:
+        """Copy what is held; frames themselves never change."""
+        other = copy(self)
+        other.own_buffer()
+        return other
+
+    def own_buffer(self) -> None:
+        """Hold the samples under way in memory of its own."""
+        self._buffer = self._buffer.copy()
 
     def forget(self) -> None:
         """Forget the samples under way."""

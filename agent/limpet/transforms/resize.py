@@ -1,100 +1,76 @@
-"""Images to the size that a model takes."""
+"""Pictures to the size that a model takes."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 from msgspec.structs import replace
 
 from limpet.contracts.fields import Count
+from limpet.contracts.frame import Like, Method
 from limpet.contracts.transform import Abilities
+from limpet.pictures.view import agreed, is_framed, is_scaled
+from limpet.transforms._pictures import Pictures, refuse_no_pictures, resized_type, sized
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-    from limpet.contracts.data import Array, FloatArray, Window
+    from limpet.contracts.frame import View
     from limpet.contracts.stage import Spec
 
-ABILITIES = Abilities(keeps_range=True)
-"""Pixels stay between those that they are made from."""
+ABILITIES = Abilities(keeps_range=True, picture=True)
+"""Pixels stay in their range."""
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """Images of another size. The picture is stretched, not cut."""
+    """Pictures of another size. The picture is stretched, not cut; `letterbox` keeps its shape."""
 
     height: Count
     """Height in pixels. Example: `96`."""
     width: Count
     """Width in pixels. Example: `96`."""
+    method: Method = "bilinear"
+    """How pixels are interpolated. `"area"` gives each new pixel the mean of the area that it covers."""
+    antialias: bool | None = None
+    """Smooth what is scaled down. Default: as the library of `like` does by itself: Pillow does, and OpenCV and
+    TensorFlow do not."""
+    like: Like = "any"
+    """Library whose numbers the result has. Name the one that the model was trained with. `"any"`: those of a
+    camera's own conversion, which is fastest. Arrays and pictures get Pillow's numbers then."""
+
+    def __post_init__(self) -> None:
+        refuse_smoothing(self.method, self.antialias, self.like)
 
 
-def open(config: Config, spec: Spec) -> Resize:
-    """Prepare for images ``(n, height, width, channels)``. ``ValueError`` for other arrays."""
-    if len(spec.shape) != 4 or -1 in spec.shape:
-        raise ValueError(f"resize takes images (n, height, width, channels), not {list(spec.shape)}")
-    return Resize(spec, config.height, config.width)
+def refuse_smoothing(method: Method, antialias: bool | None, like: Like) -> None:  # noqa: FBT001 - a key's value
+    """Raise ``ValueError`` where a library cannot resize so."""
+    if like == "pillow" and antialias is False and method != "nearest":
+        raise ValueError('Pillow always smooths what it scales down; leave antialias out, or use like = "opencv"')
+    if like == "opencv" and antialias:
+        raise ValueError('OpenCV does not smooth; leave antialias out, or use method = "area"')
 
 
-class Resize:
-    """Images ``(n, height, width, channels)`` of any real dtype to float32 ones; one buffer serves all calls.
-
-    Bilinear with half-pixel centres: pixel i of the result is at (i + 1/2) * old / new - 1/2 of the image. It is
-    interpolated between its neighbours there. There is no smoothing beforehand, as in TensorFlow's default, with
-    which models are trained.
-
-    Source: TensorFlow Lite's kernel RESIZE_BILINEAR with ``half_pixel_centers``, ``tf.image.resize``.
-    """
-
-    def __init__(self, spec: Spec, height: int, width: int) -> None:
-        count, old_height, old_width, channels = spec.shape
-        self.spec = replace(spec, shape=(count, height, width, channels), dtype=np.dtype(np.float32))
-        above, below, down = _neighbours(old_height, height)
-        left, right, across = _neighbours(old_width, width)
-        # Of every pixel the four neighbours, by position in the image: above left, above right, below left ...
-        self._neighbours = (np.stack([above, below])[:, None, :, None] * old_width) + np.stack([left, right])[
-            :, None
-        ]
-        self._down = down[:, None]
-        self._across = np.repeat(across, channels)
-        self._found = np.empty((*self._neighbours.shape, channels), np.uint8)
-        self._work = np.empty((2, 2, height, width * channels), np.float32)
-        self._out = np.empty(self.spec.shape, np.float32)
-
-    def __call__(self, window: Window) -> Window:
-        """Return the window with its images resized."""
-        values = window.values
-        if values.dtype != self._found.dtype:
-            self._found = np.empty(self._found.shape, values.dtype)
-        for image, out in zip(values, self._out, strict=True):
-            self._resize(image, out)
-        window.values = self._out
-        return window
-
-    def reset(self) -> None:
-        """Do nothing: nothing is remembered."""
-
-    def _resize(self, image: Array, out: Array) -> None:
-        work = self._work
-        pixels = image.reshape(-1, image.shape[-1])
-        # All positions are inside; with "clip" numpy writes to its target without a copy between.
-        pixels.take(self._neighbours, axis=0, out=self._found, mode="clip")
-        work[...] = self._found.reshape(work.shape)
-        rows = _blend(work[:, 0], work[:, 1], self._across)
-        out[...] = _blend(rows[0], rows[1], self._down).reshape(out.shape)
+def smooths(antialias: bool | None, like: Like) -> bool:  # noqa: FBT001 - a key's value
+    """Return whether what is scaled down is smoothed."""
+    return like in {"any", "pillow"} if antialias is None else antialias
 
 
-def _neighbours(old: int, new: int) -> tuple[NDArray[np.intp], NDArray[np.intp], FloatArray]:
-    """Return for each new position the old ones before and after it, and how far on the way it is."""
-    at = np.clip((np.arange(new) + 0.5) * old / new - 0.5, 0, old - 1)
-    before = np.floor(at).astype(np.intp)
-    return before, np.minimum(before + 1, old - 1), (at - before).astype(np.float32)
+def open(config: Config, spec: Spec) -> Pictures:
+    """Prepare for pictures ``(n, height, width, channels)``. ``ValueError`` for other arrays."""
+    refuse_no_pictures("resize", spec)
+    dtype = resized_type(spec, config.method, config.like)
+    return Pictures(spec, sized(spec, config.height, config.width, dtype), lambda one: view(config, one))
 
 
-def _blend(start: FloatArray, end: FloatArray, share: FloatArray) -> FloatArray:
-    """Return, in place of ``start``, what is a ``share`` of the way from ``start`` to ``end``."""
-    end -= start
-    end *= share
-    start += end
-    return start
+def view(config: Config, before: View) -> View | None:
+    """Return a view of another size, ``None`` if ``before`` has one, or a border, or another library's numbers."""
+    like = agreed(before, config.like)
+    if like is None or is_scaled(before) or is_framed(before):
+        return None
+    return replace(
+        before,
+        width=config.width,
+        height=config.height,
+        method=config.method,
+        antialias=smooths(config.antialias, config.like),
+        like=like,
+    )

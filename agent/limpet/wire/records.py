@@ -22,7 +22,7 @@ TIMED_STEPS: tuple[TimedStep, ...] = ("queue", "transform", "invoke", "decode")
 
 SwapStep: TypeAlias = Literal["begun", "done", "failed"]
 
-WorkerEvent: TypeAlias = Literal["gap", "rate", "clipped", "warning", "learned"]
+WorkerEvent: TypeAlias = Literal["gap", "rate", "clipped", "frames", "warning", "learned"]
 """Events that a worker may report with ``Notice``. The others are the supervisor's own."""
 
 LARGEST_RECORD = 1 << 21

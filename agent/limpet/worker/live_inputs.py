@@ -19,7 +19,8 @@ class LiveInputs:
     """Counts samples, and keeps the newest of some blocks."""
 
     def __init__(self, spec: SampleSpec) -> None:
-        self._shape = list(spec.shape)
+        self._shape = [max(size, 0) for size in spec.shape]
+        self._frames = spec.frames
         names = spec.channels[:MOST_SHOWN_CHANNELS]
         self._channels = [cleaned(name, LONGEST_NAME) for name in names]
         self._are_rows = len(spec.shape) == 1
@@ -32,6 +33,9 @@ class LiveInputs:
         """Look at a block before it goes to the pipelines."""
         count = len(samples)
         self._samples += count
+        if self._frames and count:
+            form = samples.values[-1].form
+            self._shape[:2] = form.height, form.width
         if self._are_rows and count and (now := monotonic()) >= self._next:
             self._next = now + PAUSE
             if len(self._rows) >= MOST_SHOWN_ROWS:

@@ -173,6 +173,8 @@ class Reports:
         figures = Figures(errors, pipeline.discarded(), *clipping.take(), pipeline.latency.take(), snapshots)
         if news := clipping.news():
             self.notice(running.name, "clipped", news)
+        if news := pipeline.forms.news():
+            self.notice(running.name, "frames", news)
         return figures
 
     def _newly_dropped(self) -> dict[str, int]:
