@@ -51,7 +51,7 @@ class Microphone:
             library=_library(), name=NAME, folder=folder, rate=rate, channels=channels, format=layout
         )
         path.write_text(text)
-        self.environment = {"ALSA_CONFIG_PATH": str(path)}
+        self.environment = {"ALSA_CONFIG_PATH": str(path), "ALSA_PLUGIN_DIR": str(BUILD)}
 
     def unplug(self) -> None:
         (self.folder / "unplugged").touch()

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from limpet.isolation import device_nodes
 from limpet.worker.device_watch import DeviceWatch
 from support.broker import wait_until
 from support.ptys import Board
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def watch_over(port: Path) -> DeviceWatch:
@@ -38,3 +35,13 @@ def test_a_device_that_comes_back_is_seen_after_a_pause(tmp_path: Path) -> None:
 
 def test_a_worker_without_devices_never_starts_again() -> None:
     assert DeviceWatch([], frozenset()).replaced() is None
+
+
+def test_a_device_that_came_back_by_another_name_is_seen(tmp_path: Path) -> None:
+    now: list[str] = []
+    watch = DeviceWatch([str(tmp_path / "away")], frozenset(), lambda: now)
+    assert watch.replaced() is None
+    now.append("/dev/nul?")  # a pattern for all devices: the source does not know yet which is its own
+    assert watch.replaced() is None
+    now[:] = ["/dev/null"]
+    assert watch.replaced() == Path("/dev/null")

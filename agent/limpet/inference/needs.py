@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
@@ -27,6 +28,10 @@ if TYPE_CHECKING:
     from limpet.contracts.needs import Needs
     from limpet.inference.plan import PipelinePlan
     from limpet.inference.resolving import Configured
+
+
+_PRIVATE = (Path("/etc"),)
+"""Folders with secrets of other programs, beside the user's home."""
 
 
 def of_worker(assignment: Assignment, source: Configured) -> Permissions:
@@ -186,8 +191,8 @@ def _with_folders(paths: set[Path], folders: Folders) -> frozenset[Path]:
 def _with_folder(path: Path, folders: Folders) -> set[Path]:
     """Return a path and its folder, so that a file put in its place by renaming can be read as well.
 
-    The folders of the configuration and of the state may hold secrets, as may those above them: of these only the
-    file.
+    The folders of the configuration and of the state may hold secrets, as may the user's home, /etc, and those
+    above them: of these only the file.
     """
     return {path} if _is_folder(path) or _may_hold_secrets(path.parent, folders) else {path, path.parent}
 
@@ -200,7 +205,12 @@ def _is_folder(path: Path) -> bool:
 
 
 def _may_hold_secrets(folder: Path, folders: Folders) -> bool:
-    places = (folders.base.resolve(), folders.state.resolve())
+    places = (
+        folders.base.resolve(),
+        folders.state.resolve(),
+        Path(os.environ.get("HOME") or "/").resolve(),
+        *_PRIVATE,
+    )
     return any(folder.resolve() in {place, *place.parents} for place in places)
 
 

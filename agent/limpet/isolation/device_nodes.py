@@ -39,6 +39,11 @@ def replaced(devices: Iterable[str], before: frozenset[Node]) -> list[Path]:
     return sorted(node.path for node in present(devices) - before)
 
 
+def exact(devices: Iterable[str]) -> list[str]:
+    """Return those of these that are no patterns. A device has them while it is there, whatever its number is."""
+    return [device for device in devices if not has_magic(device)]
+
+
 def other_files(devices: Iterable[str]) -> list[str]:
     """Return those of these paths that are there and lead to no device."""
     return sorted(device for device in devices if Path(device).exists() and _node(device) is None)

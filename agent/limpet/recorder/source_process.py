@@ -28,6 +28,7 @@ from limpet.inference.planning import plan_source, source_plugin
 from limpet.inference.reader import Expected, Reader
 from limpet.isolation import device_nodes, refusal, sandbox
 from limpet.isolation.child import describe, die_with_parent, kill
+from limpet.plugins import needs_of
 from limpet.recorder.source_records import LARGEST, Block, Described, Ended, Failed, FromSource, Note, Status
 from limpet.untrusted import reading
 from limpet.wire.channel import Channel
@@ -164,7 +165,13 @@ def _serve(channel: Channel[Ended], assignment: Assignment, name: str, allowed: 
             source = plan_source(assignment, name)
         channel.send(_described(name, source.spec))
         forwarder = _Forwarder(channel, source, allowed, notes)
-        if forwarder.run(lambda: limited and bool(device_nodes.replaced(allowed.devices, nodes))):
+        plugin = source.plugin
+
+        def came_back() -> bool:
+            devices = {*allowed.devices, *device_nodes.exact(needs_of(plugin.module, plugin.config).devices)}
+            return limited and bool(device_nodes.replaced(devices, nodes))
+
+        if forwarder.run(came_back):
             return True
         channel.send(Ended())
     except ConfigError as error:
@@ -214,6 +221,7 @@ class _Forwarder:
         self._mailbox = Mailbox(_MOST_BLOCKS, QUEUE_BYTES, wait=not source.spec.live)
         self._status = Status(None, {})
         self._gone = False
+        self._remark = ""
         self._reader = Reader(
             source.plugin.module,
             source.plugin.config,
@@ -263,6 +271,9 @@ class _Forwarder:
         if status != self._status:
             self._status = status
             self._channel.send(status)
+        if (remark := self._reader.remark) != self._remark:
+            self._remark = remark
+            self._channel.send(Note((remark or "the samples are in order again")[:2000]))
         while self._notes:
             self._channel.send(Note(self._notes.popleft()))
 

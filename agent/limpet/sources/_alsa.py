@@ -195,8 +195,8 @@ def nodes(device: str, asound: Path = Path("/proc/asound")) -> tuple[str, ...]:
 def configuration() -> tuple[Path, ...]:
     """Return the files and folders that libasound reads before it opens a device."""
     own = [path for name in _OWN_CONFIGURATION for path in os.environ.get(name, "").split(":") if path]
-    home = Path(os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config")
-    return *map(Path, (*CONFIGURATION, *own)), Path.home() / ".asoundrc", home / "alsa" / "asoundrc"
+    home = Path(os.environ.get("HOME") or "/")
+    return *map(Path, (*CONFIGURATION, *own)), home / ".asoundrc", home / ".config" / "alsa" / "asoundrc"
 
 
 @contextmanager

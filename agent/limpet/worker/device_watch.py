@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from limpet.isolation import device_nodes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from limpet.isolation.device_nodes import Node
@@ -21,14 +21,18 @@ average that ``limpet.supervision.slot`` allows before it counts such an end as 
 class DeviceWatch:
     """The device nodes that were there before this worker entered its sandbox: the only ones that it can open."""
 
-    def __init__(self, devices: Iterable[str], before: frozenset[Node]) -> None:
-        """``before``: what was there of ``devices``."""
+    def __init__(
+        self, devices: Iterable[str], before: frozenset[Node], now: Callable[[], Iterable[str]] = tuple
+    ) -> None:
+        """``before``: what was there of ``devices``. ``now``: what the source needs now, if that can change."""
         self._devices = tuple(devices)
         self._before = before
+        self._now = now
         self._not_before = monotonic() + PACE if self._before else 0.0
 
     def replaced(self) -> Path | None:
         """Return a node that is there now and cannot be opened; ``None`` for none, or if it is too early."""
         if not self._devices or monotonic() < self._not_before:
             return None
-        return next(iter(device_nodes.replaced(self._devices, self._before)), None)
+        devices = {*self._devices, *device_nodes.exact(self._now())}
+        return next(iter(device_nodes.replaced(devices, self._before)), None)

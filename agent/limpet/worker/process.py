@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from limpet import plugins
 from limpet.errors import LimpetError
 from limpet.inference.planning import plan_source, source_plugin
 from limpet.isolation import device_nodes, sandbox
@@ -60,12 +61,17 @@ def _open(supervisor: SupervisorChannel, assigned: Assign) -> Worker | None:
     assignment = assigned.assignment
     (name,) = assignment.sources
     try:
-        allowed = needs_of(assigned, source_plugin(assignment, name))
+        plugin = source_plugin(assignment, name)
+        allowed = needs_of(assigned, plugin)
         nodes = device_nodes.present(allowed.devices)
         in_force = sandbox.enter(allowed, assignment.folders.state.resolve())
         places = Places(allowed)
         # Without Landlock, it can open a device that comes back.
-        devices = DeviceWatch(allowed.devices if sandbox.limits_devices(in_force) else (), nodes)
+        devices = DeviceWatch(
+            allowed.devices if sandbox.limits_devices(in_force) else (),
+            nodes,
+            lambda: plugins.needs_of(plugin.module, plugin.config).devices,
+        )
         # From here on bytes are parsed that someone else wrote, those of a recording first.
         with reading(f"sources.{name}"):
             source = plan_source(assignment, name)
