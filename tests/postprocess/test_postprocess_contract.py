@@ -56,10 +56,18 @@ def poses(left: float) -> Keypoints:
 
 SCENES = (*(boxes(0.1 + step / 50, 0.7) for step in range(6)), boxes(), boxes(0.6))
 
+WALK = tuple(boxes(0.1 + step / 10, 0.9 - step / 10, ids=True) for step in range(7))
+LEFT = [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]
+ALL = [[0, 0], [1, 0], [1, 1], [0, 1]]
+
 WORKING = [
     Case("track", {}, SCENES),
     Case("track", {"confirm": 1, "most": 1, "update_seconds": 0.1}, SCENES),
     Case("track", {"confirm": 2}, tuple(poses(step / 50) for step in range(5))),
+    Case("zones", {"zones": {"left": LEFT}, "settle": 0}, WALK),
+    Case("zones", {"zones": {"left": LEFT, "all": ALL}, "labels": ["cat"]}, WALK),
+    Case("zones", {"zones": {"all": ALL}}, tuple(poses(step / 50) for step in range(5))),
+    Case("lines", {"lines": {"middle": [[0.5, 0], [0.5, 1]]}}, WALK),
 ]
 
 

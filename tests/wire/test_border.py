@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.contracts.assignment import ModelFile, PipelineAssignment, PipelineOptions
+from limpet.contracts.happenings import LineEvent, ObjectEvent
 from limpet.contracts.messages import Message, Origin, Placed
 from limpet.errors import UnreadableError
 from limpet.models.manifest import Manifest
@@ -33,6 +34,7 @@ from limpet.wire.records import (
     Capture,
     Figures,
     FromWorker,
+    Happened,
     Heartbeat,
     Inputs,
     Need,
@@ -62,6 +64,7 @@ FIELDS = {
     "Heartbeat": ("pipelines", "dropped", "inputs"),
     "Transition": ("pipeline", "state", "reason", "model", "delegate_share", "placement", "sandbox"),
     "Notice": ("pipeline", "event", "reason"),
+    "Happened": ("pipeline", "what", "wall_ns"),
     "Answered": ("number", "error", "result"),
     "Need": ("number", "pipeline", "delegate"),
     "Dismiss": ("number",),
@@ -80,6 +83,32 @@ def records(draw: st.DrawFn) -> dict[str, Any]:
 
 
 ORIGIN = Origin("d", "1-a", "0")
+
+
+BAD_EVENTS = [
+    msgspec.structs.replace(
+        ObjectEvent(
+            type="new", id=1, label="cat", score=0.5, box=(0, 0, 1, 1), zones=["drive"], age_s=1.0, unseen_s=0.0
+        ),
+        **changes,
+    )
+    for changes in (
+        {"id": 0},
+        {"id": 1 << 53},
+        {"label": "\x1b[31m"},
+        {"label": "x" * 1000},
+        {"score": math.nan},
+        {"score": 1.5},
+        {"box": (0.0, 0.0, math.inf, 1.0)},
+        {"box": (0.0, 0.0, 1.0)},
+        {"zones": ["a/#"]},
+        {"zones": ["drive"] * 1000},
+        {"age_s": -1.0},
+        {"reason": "x" * 1000},
+        {"reason": "two\nlines"},
+        {"type": "gone"},
+    )
+]
 
 
 def received(record: Any) -> Any:
@@ -111,7 +140,7 @@ def test_whatever_is_said_is_about_its_own_pipelines_or_refused(record: dict[str
             assert b"\n" not in bytes(item.output)
     elif isinstance(decoded, Heartbeat):
         assert decoded.pipelines.keys() <= {"a", "b"}
-    elif isinstance(decoded, Transition | Notice | Need):
+    elif isinstance(decoded, Transition | Notice | Happened | Need):
         assert decoded.pipeline in {"a", "b"}
 
 
@@ -144,6 +173,7 @@ def test_a_worker_speaks_about_no_other_pipeline(pipeline: str) -> None:
         Heartbeat({"a": Figures(), pipeline: Figures()}, {}),
         Transition(pipeline, "running"),
         Notice(pipeline, "gap", ""),
+        Happened(pipeline, LineEvent(line="gate", direction="forward", id=1, label="cat", forward=1, backward=0)),
         Need(1, pipeline, "edgetpu"),
         SwapReport(pipeline, 1, "begun"),
     ):
@@ -182,6 +212,7 @@ def test_an_output_within_the_limit_is_taken() -> None:
         Transition("a", "running", placement=Placed(1.0, left={str(i): 1 for i in range(10_000)})),
         Transition("a", "running", sandbox=["x"] * 100),
         Notice("a", "gap", "\0"),
+        *(Happened("a", one) for one in BAD_EVENTS),
         Heartbeat({}, {"cause\n": 1}),
         Heartbeat({}, {}, Inputs(1.0, [1], ["x\x1b[2J"], [])),
         Heartbeat({}, {}, Inputs(math.nan, [1], [], [])),

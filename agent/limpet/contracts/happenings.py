@@ -46,9 +46,9 @@ class ObjectEvent(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="e
     label: Label
     score: Fraction
     box: tuple[Fraction, Fraction, Fraction, Fraction]
-    zones: Annotated[list[PlaceName], Meta(max_length=MOST_ZONES)] = []
-    age_s: Seconds = 0.0
-    unseen_s: Seconds = 0.0
+    zones: Annotated[list[PlaceName], Meta(max_length=MOST_ZONES)]
+    age_s: Seconds
+    unseen_s: Seconds
     reason: Annotated[str, Meta(max_length=200)] = ""
 
 
@@ -63,7 +63,7 @@ class ZoneEvent(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="eve
     zone: PlaceName
     id: ObjectId
     label: Label
-    occupancy: Number = 0
+    occupancy: Number
     dwell_s: Seconds | None = None
     reason: Annotated[str, Meta(max_length=200)] = ""
 
@@ -80,8 +80,8 @@ class LineEvent(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="eve
     direction: Literal["forward", "backward"]
     id: ObjectId
     label: Label
-    forward: Number = 0
-    backward: Number = 0
+    forward: Number
+    backward: Number
 
 
 Happening: TypeAlias = ObjectEvent | ZoneEvent | LineEvent

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
+from limpet.contracts.happenings import Happening
 from limpet.device.clock import Mark
 
 
@@ -55,6 +56,8 @@ class EventMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
     """A change of state, on ``event/<pipeline>``; ``pipeline`` is empty for one of the whole device.
 
     ``clock`` is as in results. ``offset_s`` comes with ``clock_set``: by how many seconds the wall clock was set.
+    ``details`` comes with ``object``, ``zone`` and ``line``, which a pipeline finds in pictures. ``time`` is then
+    that of the picture.
     """
 
     device: str
@@ -64,6 +67,7 @@ class EventMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
     pipeline: str = ""
     reason: str = ""
     offset_s: float | None = None
+    details: Happening | None = None
     clock: Mark | None = None
     replayed: bool = False
 
@@ -109,7 +113,8 @@ class PipelineHealth(msgspec.Struct, kw_only=True):
     ``dropped`` has samples by cause, those of its source among them. ``delegate_share`` is the share of the
     model's ops that run on the delegate. ``placement`` is the proof of it if the delegate is not the CPU.
     ``sandbox`` is what its worker has given up. ``clipped`` is the share of examined windows with values that the
-    model's quantized input cannot hold. It is null if there is no such input. ``snapshots`` is null if none was
+    model's quantized input cannot hold. It is null if there is no such input. ``events_left_out`` counts events of
+    objects, zones and lines that were too many. ``snapshots`` is null if none was
     taken.
     """
 
@@ -129,6 +134,7 @@ class PipelineHealth(msgspec.Struct, kw_only=True):
     errors: int
     restarts: int
     clipped: float | None = None
+    events_left_out: int = 0
     dropped: dict[str, int]
     snapshots: SnapshotFigures | None = None
     latency_us: dict[str, StageLatency]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec.structs import replace
 
+from limpet.contracts.happenings import ObjectEvent
 from limpet.contracts.outputs import Detection, Detections, Keypoints, Pose
 from limpet.errors import ModelError
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+    from limpet.contracts.data import Window
     from limpet.postprocess._motion import Box
 
 Scene: TypeAlias = Detections | Keypoints
@@ -24,6 +26,8 @@ SCENES = (Detections, Keypoints)
 MOST_LABELS = 100
 """Labels that are counted. The others are counted together."""
 OTHER = "other"
+MOST_IDS = 1024
+"""Objects that a stage remembers, whatever numbers them."""
 
 
 def things(scene: Any) -> Sequence[Thing]:
@@ -54,3 +58,13 @@ def count_in(counts: dict[str, int], label: str) -> None:
     """Count a label."""
     name = label if label in counts or len(counts) < MOST_LABELS else OTHER
     counts[name] = counts.get(name, 0) + 1
+
+
+def ended_ids(window: Window) -> list[int]:
+    """Return the ids of the objects that end in a window."""
+    return [one.id for one in window.events if isinstance(one, ObjectEvent) and one.type == "end"]
+
+
+def is_followed(one: Thing, labels: frozenset[str]) -> bool:
+    """Whether a stage made an object of a box, and it has one of the labels, if there are any."""
+    return one.id is not None and one.id > 0 and (not labels or one.label in labels)

@@ -173,6 +173,7 @@ def _event(kind: Literal["new", "update", "end"], track: Track, now: int) -> Obj
         label=track.label[:LONGEST_LABEL],
         score=round(min(max(track.best, 0.0), 1.0), 5),
         box=track.box,
+        zones=[],
         age_s=_seconds(now - track.first_ns),
         unseen_s=_seconds(now - track.last_ns),
     )

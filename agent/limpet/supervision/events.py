@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from limpet.contracts.messages import EventMessage
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from limpet.contracts.messages import Origin
+    from limpet.wire.records import Happened
 
 log = logging.getLogger(__name__)
 
@@ -45,6 +47,24 @@ class Events:
                 pipeline=pipeline,
                 reason=reason,
                 offset_s=offset_s,
+                clock=clock.mark(time),
+            )
+        )
+
+    def happened(self, record: Happened) -> None:
+        """Report what a postprocess stage found. Such events come often, so only a log for debugging has them."""
+        what = record.what
+        event = str(what.__struct_config__.tag)
+        log.debug("%s: %s %s of %s %d", record.pipeline, event, what.type, what.label, what.id)
+        time = now() if record.wall_ns is None else datetime.fromtimestamp(record.wall_ns / 1e9, timezone.utc)
+        self._append(
+            EventMessage(
+                device=self._origin.device,
+                boot=self._origin.boot,
+                time=time,
+                event=event,
+                pipeline=record.pipeline,
+                details=what,
                 clock=clock.mark(time),
             )
         )

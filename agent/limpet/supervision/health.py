@@ -70,6 +70,7 @@ class HealthReader:
             restarts=account.restarts,
             clipped=round(account.clipped / account.looked_at, 4) if account.looked_at else None,
             dropped=dict(account.dropped),
+            events_left_out=account.events_left_out,
             snapshots=_snapshots(account),
             latency_us={stage: _summary(buckets) for stage, buckets in latency.items()},
         )

@@ -58,6 +58,7 @@ class Account:
     restarts: int = 0
     looked_at: int = 0
     clipped: int = 0
+    events_left_out: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     latency: dict[TimedStep, dict[int, int]] = field(default_factory=dict)
     snapshots: Counter[SnapshotStep] = field(default_factory=Counter)

@@ -13,10 +13,12 @@ from limpet.isolation.child import describe
 from limpet.supervision.cell_pipelines import CellPipelines
 from limpet.supervision.executors import Executors
 from limpet.supervision.instructions import Kill, Report, Send, Start, StartExecutor
+from limpet.supervision.open_objects import OpenObjects
 from limpet.supervision.traffic import Traffic
 from limpet.wire.fork_records import Open
 from limpet.wire.records import (
     Dismiss,
+    Happened,
     Incident,
     Need,
     Notice,
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+WATCHING = ("running", "waiting")
+"""States in which a worker knows the objects that it reported."""
 ENDS_PER_SECOND, ENDS_AT_ONCE = 0.25, 5
 """Times that a process may end by itself, to be started again at once. More often counts as a crash."""
 
@@ -50,6 +54,7 @@ class Slot:
         self.pipelines = CellPipelines(assignment)
         self.executors = Executors()
         self.traffic = Traffic()
+        self.objects = OpenObjects()
         self.alive = False
         """Whether there is a process, or one is being forked."""
         self.pid: int | None = None
@@ -185,12 +190,19 @@ class Slot:
         """Take a record about the pipelines, and return what is passed on of it."""
         if isinstance(record, SwapReport):
             self.pipelines.hear_swap(record)
-            return []
+            return (
+                self._end_objects(record.pipeline, "another model took over", now) if record.step == "done" else []
+            )
+        if isinstance(record, Happened):
+            return [Report(event) for event in self.objects.take(record, now)]
         if isinstance(record, Transition | Notice):
+            ended: list[Report] = []
             if isinstance(record, Transition):
+                if record.state not in WATCHING:
+                    ended = self._end_objects(record.pipeline, f"the pipeline is {record.state}", now)
                 self.pipelines.hear_transition(record)
             passed = self.traffic.admit(record, now)
-            return [Report(passed)] if passed else []
+            return [*ended, Report(passed)] if passed else ended
         if isinstance(record, Snapshot) and not self._takes_snapshots(record.pipeline):
             return []  # They were switched off meanwhile, or never on.
         if isinstance(record, RawResults):
@@ -198,6 +210,10 @@ class Slot:
         elif isinstance(record, RawAnswered):
             self.traffic.answered(record)
         return [] if isinstance(record, Need | Dismiss) else [Report(record)]
+
+    def _end_objects(self, pipeline: str, reason: str, now: float) -> list[Report]:
+        """Report that all objects of a pipeline are gone: what comes next knows nothing of them."""
+        return [Report(event) for event in self.objects.end(pipeline, reason, now)]
 
     def _takes_snapshots(self, pipeline: str) -> bool:
         """Whether pictures of a pipeline may leave the device: the configuration decides, not the worker."""
@@ -223,6 +239,7 @@ class Slot:
         """Take note that the process is gone, and that nothing of it is left to be read."""
         instructions = self._dismiss()
         instructions += map(Report, self.traffic.last_moves())
+        instructions += map(Report, self.objects.end_all("its worker ended", now))
         for move in self.ended(status, now):
             crash = Incident(move.pipeline, "crashed", f"worker {self.name}: {move.reason}")
             instructions += [Report(crash), Report(move)]

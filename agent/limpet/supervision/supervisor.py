@@ -32,7 +32,17 @@ from limpet.supervision.service_manager import ServiceManager
 from limpet.supervision.showing import Showing
 from limpet.supervision.traffic import LEAVING
 from limpet.wakeup import Wakeup
-from limpet.wire.records import Heartbeat, Incident, Notice, RawResults, Snapshot, ToSupervisor, Transition
+from limpet.wire.records import (
+    Happened,
+    Heartbeat,
+    Incident,
+    LeftOut,
+    Notice,
+    RawResults,
+    Snapshot,
+    ToSupervisor,
+    Transition,
+)
 from limpet.wording import joined
 
 if TYPE_CHECKING:
@@ -293,8 +303,8 @@ class Supervisor:
             self._ledger.add(cell, record, monotonic())
             if cell in self._plan.cells:
                 self._showing.show_inputs(cell, record)
-        elif isinstance(record, Snapshot):
-            self._ledger.accept_snapshot(cell, record, monotonic())
+        elif isinstance(record, Snapshot | Happened | LeftOut):
+            self._hear_of_pictures(cell, record)
         elif isinstance(record, Transition):
             if self._plan.runs(record.pipeline) and not self._ledger.has_moved(cell, record.pipeline):
                 self._move(record)
@@ -307,6 +317,14 @@ class Supervisor:
                 self._look_again()
         else:
             self._commands.answered(record)
+
+    def _hear_of_pictures(self, cell: str, record: Snapshot | Happened | LeftOut) -> None:
+        if isinstance(record, Snapshot):
+            self._ledger.accept_snapshot(cell, record, monotonic())
+        elif isinstance(record, Happened):
+            self._events.happened(record)
+        else:
+            self._ledger.account(record.pipeline).events_left_out += 1
 
     def _move(self, to: Transition) -> None:
         account = self._ledger.account(to.pipeline)

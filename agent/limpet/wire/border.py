@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from limpet.contracts.commands import MOST_WINDOWS
+from limpet.contracts.happenings import LineEvent
 from limpet.contracts.messages import MOST_IN_FORCE, MOST_OPS, Inferred, SnapshotTaken
 from limpet.errors import UnreadableError
 from limpet.untrusted import reading
@@ -29,6 +30,7 @@ from limpet.wire.records import (
     NIL,
     Capture,
     CapturedWindow,
+    Happened,
     Heartbeat,
     Need,
     Notice,
@@ -108,8 +110,15 @@ def check(record: FromWorker, own: Collection[str], questions: Mapping[int, Ques
         _check_snapshot(record)
     elif isinstance(record, RawAnswered):
         _check_answer(record, questions)
-    elif isinstance(record, Notice | SwapReport):
-        _refuse_unprintable(record.reason)
+    elif isinstance(record, Notice | SwapReport | Happened):
+        _refuse_unprintable(*_texts(record))
+
+
+def _texts(record: Notice | SwapReport | Happened) -> Sequence[str]:
+    if not isinstance(record, Happened):
+        return (record.reason,)
+    what = record.what
+    return (what.label,) if isinstance(what, LineEvent) else (what.label, what.reason)
 
 
 def _pipelines(record: FromWorker) -> Collection[str]:
@@ -118,7 +127,7 @@ def _pipelines(record: FromWorker) -> Collection[str]:
         return {result.pipeline for result in record.items}
     if isinstance(record, Heartbeat):
         return record.pipelines
-    if isinstance(record, Transition | SwapReport | Notice | Snapshot | Need):
+    if isinstance(record, Transition | SwapReport | Notice | Happened | Snapshot | Need):
         return (record.pipeline,)
     return ()
 

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from limpet.contracts.assignment import Assignment
+from limpet.contracts.happenings import Happening
 from limpet.contracts.messages import MOST_IN_FORCE, Placed, State
 from limpet.histogram import BUCKETS
 
@@ -194,6 +195,20 @@ class Snapshot(msgspec.Struct, tag=True):
     jpeg: Annotated[bytes, Meta(max_length=LARGEST_SNAPSHOT)]
 
 
+class Happened(msgspec.Struct, tag=True):
+    """What a postprocess stage found. ``wall_ns``: when, on the Unix clock; ``None`` for now."""
+
+    pipeline: Name
+    what: Happening
+    wall_ns: Int64 | None = None
+
+
+class LeftOut(msgspec.Struct):
+    """An event of a worker was not passed on. It crosses no border."""
+
+    pipeline: str
+
+
 NIL = b"\xc0"
 """Nothing, as msgpack."""
 
@@ -261,9 +276,11 @@ class Incident(msgspec.Struct):
 
 
 FromWorker: TypeAlias = (
-    RawResults | Heartbeat | Transition | SwapReport | Notice | Snapshot | RawAnswered | Need | Dismiss
+    RawResults | Heartbeat | Transition | SwapReport | Notice | Happened | Snapshot | RawAnswered | Need | Dismiss
 )
-ToSupervisor: TypeAlias = RawResults | Heartbeat | Transition | Notice | Snapshot | RawAnswered | Incident
+ToSupervisor: TypeAlias = (
+    RawResults | Heartbeat | Transition | Notice | Happened | LeftOut | Snapshot | RawAnswered | Incident
+)
 """What is not for the fleet alone."""
 
 

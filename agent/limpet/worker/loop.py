@@ -110,6 +110,7 @@ class Worker:
         if samples is not None:
             self._reports.see(samples)
             pipelines.feed(samples)
+        pipelines.idle()
         self._snapshots.take()
         self._results.flush_if_due()
         self._reports.heartbeat(pipelines.running.values())

@@ -141,6 +141,13 @@ class Pipelines:
         if self._untrained:
             self._look_at_learning()
 
+    def idle(self) -> None:
+        """Have stages forget what is too old, also while no window comes, and report what they found."""
+        for running in self.running.values():
+            if running.trial is None:
+                running.pipeline.idle()
+                self._reports.happened(running)
+
     def watch_delegates(self) -> None:
         """Report pipelines that have just started, and those that moved to another delegate."""
         for running in self.running.values():
@@ -318,6 +325,7 @@ class Pipelines:
                 self._results.add(result)
                 if running.options.snapshots is not None:
                     self._snapshots.see(running.options.snapshots, running.snapshots, block, result)
+                self._reports.happened(running)
                 self._reports.heartbeat(self.running.values())
         except (ModelError, UnreadableError) as error:
             if running.trial is not None:

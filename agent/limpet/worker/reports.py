@@ -7,8 +7,9 @@ from collections import Counter
 from time import monotonic
 from typing import TYPE_CHECKING
 
+from limpet.contracts.happenings import LONGEST_LABEL
 from limpet.wire.border import cleaned, cleaned_placed, folded
-from limpet.wire.records import Figures, Heartbeat, Notice, SwapReport, SwapStep, Transition, WorkerEvent
+from limpet.wire.records import Figures, Happened, Heartbeat, Notice, SwapReport, SwapStep, Transition, WorkerEvent
 from limpet.worker.intake import Gaps
 from limpet.worker.live_inputs import LiveInputs
 
@@ -150,6 +151,12 @@ class Reports:
         """Look at a block before it goes to the pipelines. ``heartbeat`` reports gaps and some of the values."""
         self._gaps.see(samples)
         self._inputs.see(samples)
+
+    def happened(self, running: RunningPipeline) -> None:
+        """Report what the postprocess stages of a pipeline found since the last call."""
+        for wall_ns, what in running.pipeline.take_happened():
+            what.label = cleaned(what.label, LONGEST_LABEL)
+            self._supervisor.send(Happened(running.name, what, wall_ns))
 
     # --- heartbeats
 

@@ -12,12 +12,14 @@ from urllib.parse import quote
 import msgspec
 
 from limpet.contracts.dialect import Publish, Sessionless, clear
+from limpet.contracts.happenings import ObjectEvent, ZoneEvent
 from limpet.contracts.messages import DeviceHealth, EventMessage, Message, PipelineHealth, ResultMessage
 from limpet.delivery.mqtt.topics import retained, subtopic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from limpet.contracts.happenings import Happening
     from limpet.contracts.messages import ModelReported, Origin
 
 __all__ = ["CloudEvents", "Config", "open"]
@@ -95,8 +97,19 @@ def _id(message: Message, time: str) -> str:
     if isinstance(message, ResultMessage):
         return message.id
     if isinstance(message, EventMessage):
-        return f"{message.device}/{subtopic(message)}/{message.boot}/{message.event}/{time}"
+        about = f"{message.event}{_about(message.details)}"
+        return f"{message.device}/{subtopic(message)}/{message.boot}/{about}/{time}"
     return f"{message.device}/{subtopic(message)}/{time}"
+
+
+def _about(details: Happening | None) -> str:
+    """Return what distinguishes the events of one picture."""
+    if details is None:
+        return ""
+    about = f"/{details.type}/{details.id}"
+    if isinstance(details, ObjectEvent):
+        return about
+    return f"{about}/{quote(details.zone if isinstance(details, ZoneEvent) else details.line)}"
 
 
 def _kind(message: Message) -> str:

@@ -1,0 +1,121 @@
+"""Which objects cross a line in the picture, and how many went which way."""
+
+from __future__ import annotations
+
+from math import hypot
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta
+
+from limpet.contracts.happenings import LONGEST_LABEL, MOST_ZONES, LineEvent, PlaceName
+from limpet.contracts.outputs import Crossings
+from limpet.contracts.postprocess import Abilities
+from limpet.postprocess._places import Line, Point, crosses, foot, side
+from limpet.postprocess._scene import MOST_IDS, SCENES, ended_ids, is_followed, things
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from limpet.contracts.data import Window
+    from limpet.contracts.stage import Spec
+    from limpet.postprocess._scene import Scene, Thing
+
+ABILITIES = Abilities(takes=SCENES, wants=("ids",), outlives_gaps=True, idles=True)
+
+_SHORTEST = 1e-3
+
+
+class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """Lines by name. An object crosses a line if the middle of its box's lower edge does.
+
+    So close to the line as ``margin`` says, it is on neither side. ``labels``: objects that count, empty for all.
+    """
+
+    lines: Annotated[dict[PlaceName, Line], Meta(min_length=1, max_length=MOST_ZONES)]
+    """Both ends of each line, as fractions of the picture's width and height. `forward` is from its left to its
+    right. Example: `{ gate = [[0.2, 0.6], [0.8, 0.6]] }`."""
+    labels: list[str] = []
+    """Labels of the objects that count. Default: all. Example: `["person"]`."""
+    margin: Annotated[float, Meta(ge=0, le=0.5)] = 0.01
+    """Distance from a line, as a fraction of the picture, within which an object is on neither side."""
+
+    def __post_init__(self) -> None:
+        for name, (start, end) in self.lines.items():
+            if _length((start, end)) < _SHORTEST:
+                raise ValueError(f"lines: {name!r} has no length; give two points that are apart")
+
+
+def open(config: Config, spec: Spec) -> Lines:
+    """Watch lines."""
+    return Lines(config, spec)
+
+
+class Lines:
+    """Takes objects with ids. It counts until it is opened again."""
+
+    def __init__(self, config: Config, spec: Spec) -> None:
+        self.spec = spec
+        self._lines = config.lines
+        self._labels = frozenset(config.labels)
+        self._margins = {name: max(config.margin, 1e-9) * _length(line) for name, line in config.lines.items()}
+        self._before: dict[int, dict[str, Point]] = {}
+        """Where each object was when it was last on a side of each line."""
+        self._counts = {name: Crossings(0, 0) for name in config.lines}
+
+    def __call__(self, window: Window) -> Window:
+        """Return the window with what crossed each line so far."""
+        scene: Scene = window.result
+        for one in things(scene):
+            if is_followed(one, self._labels):
+                window.events += self._see(one.id or 0, one)
+        self._end(window)
+        counts = {name: msgspec.structs.replace(counted) for name, counted in self._counts.items()}
+        window.result = msgspec.structs.replace(scene, lines=scene.lines | counts)
+        return window
+
+    def idle(self, window: Window) -> Window:
+        """Forget the objects that ended."""
+        self._end(window)
+        return window
+
+    def reset(self) -> None:
+        """Forget all objects and counts."""
+        self._before = {}
+        self._counts = {name: Crossings(0, 0) for name in self._lines}
+
+    def _end(self, window: Window) -> None:
+        for number in ended_ids(window):
+            self._before.pop(number, None)
+
+    def _see(self, number: int, one: Thing) -> Iterator[LineEvent]:
+        """Take note of where an object is. Yield which lines it crossed."""
+        if number not in self._before and len(self._before) >= MOST_IDS:
+            return
+        before, now = self._before.setdefault(number, {}), foot(one.box)
+        for name, line in self._lines.items():
+            there = side(*line, now)
+            if abs(there) < self._margins[name]:
+                continue
+            last = before.get(name)
+            before[name] = now
+            if last is not None and side(*line, last) * there < 0 and crosses(line, last, now):
+                yield self._crossed(name, number, one.label, forward=there > 0)
+
+    def _crossed(self, name: str, number: int, label: str, *, forward: bool) -> LineEvent:
+        counted = self._counts[name]
+        counted.forward += forward
+        counted.backward += not forward
+        return LineEvent(
+            line=name,
+            direction="forward" if forward else "backward",
+            id=number,
+            label=label[:LONGEST_LABEL],
+            forward=counted.forward,
+            backward=counted.backward,
+        )
+
+
+def _length(line: Line) -> float:
+    (left, top), (right, bottom) = line
+    return hypot(right - left, bottom - top)

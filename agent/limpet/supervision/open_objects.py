@@ -1,0 +1,141 @@
+"""Which objects a worker said are there: what is passed on of its events, and what ends with it. No I/O.
+
+Readers of the events can rely on pairs: each ``new`` has an ``end``, each ``entered`` has a ``left``, also if the
+worker is killed. Times are seconds on any steady clock.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from limpet.bucket import Bucket
+from limpet.contracts.happenings import LineEvent, ObjectEvent, ZoneEvent
+from limpet.wire.records import Happened, LeftOut
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from limpet.contracts.happenings import Happening
+
+PER_SECOND, AT_ONCE = 5.0, 100
+"""Events of a pipeline that are passed on. The others are counted, but what is open can always end."""
+MOST_OPEN = 512
+"""Objects of a pipeline that may be there at a time."""
+
+
+class _Open(msgspec.Struct):
+    """An object that is there: its newest event, when it came, and since when it is in each zone."""
+
+    newest: ObjectEvent
+    at: float
+    zones: dict[str, float] = {}
+
+
+class _Pipeline:
+    """What is open in one pipeline. ``last_id``: no object with this id or a lower one is new."""
+
+    def __init__(self) -> None:
+        self.open: dict[int, _Open] = {}
+        self.bucket = Bucket(PER_SECOND, AT_ONCE)
+        self.last_id = 0
+
+
+class OpenObjects:
+    """The objects of all pipelines of a cell."""
+
+    def __init__(self) -> None:
+        self._pipelines: dict[str, _Pipeline] = {}
+
+    def take(self, record: Happened, now: float) -> list[Happened | LeftOut]:
+        """Take an event of a worker. Return what is passed on, or that it was left out."""
+        known = self._pipelines.setdefault(record.pipeline, _Pipeline())
+        what, before = record.what, known.open.get(record.what.id)
+        if not _take(known, what, now):
+            return [LeftOut(record.pipeline)]
+        ends = isinstance(what, ObjectEvent) and what.type == "end"
+        left = _leave(known, before, "", now) if before and ends else ()
+        return [*(Happened(record.pipeline, zone, record.wall_ns) for zone in left), record]
+
+    def end(self, pipeline: str, reason: str, now: float) -> list[Happened]:
+        """Return the events that end all that is open in a pipeline."""
+        known = self._pipelines.get(pipeline)
+        if known is None:
+            return []
+        ended = [event for one in known.open.values() for event in _end(known, one, reason[:200], now)]
+        known.open.clear()
+        return [Happened(pipeline, what) for what in ended]
+
+    def end_all(self, reason: str, now: float) -> list[Happened]:
+        """Return the events that end all that is open, as the process is gone."""
+        return [event for pipeline in self._pipelines for event in self.end(pipeline, reason, now)]
+
+
+def _take(known: _Pipeline, what: Happening, now: float) -> bool:
+    """Whether an event fits to what is open, and there are not too many of them."""
+    if isinstance(what, ObjectEvent):
+        return _take_object(known, what, now)
+    there = known.open.get(what.id)
+    if there is None:
+        return False
+    if isinstance(what, LineEvent):
+        return _may_pass(known, now)
+    if what.type == "left":
+        return there.zones.pop(what.zone, None) is not None
+    if what.zone in there.zones or not _may_pass(known, now):
+        return False
+    there.zones[what.zone] = now
+    return True
+
+
+def _take_object(known: _Pipeline, what: ObjectEvent, now: float) -> bool:
+    there = known.open.get(what.id)
+    if what.type == "new":
+        if what.id <= known.last_id or len(known.open) >= MOST_OPEN or not _may_pass(known, now):
+            return False
+        known.last_id = what.id
+        known.open[what.id] = _Open(what, now)
+        return True
+    if there is None:
+        return False
+    if what.type == "end":
+        del known.open[what.id]
+        return True
+    if not _may_pass(known, now):
+        return False
+    there.newest, there.at = what, now
+    return True
+
+
+def _may_pass(known: _Pipeline, now: float) -> bool:
+    if known.bucket.level(now) < 1:
+        return False
+    known.bucket.spend(1)
+    return True
+
+
+def _end(known: _Pipeline, one: _Open, reason: str, now: float) -> Iterator[Happening]:
+    """Yield what ends an object: it leaves its zones, and is gone."""
+    newest, zones = one.newest, list(one.zones)
+    yield from _leave(known, one, reason, now)
+    age = round(newest.age_s + max(now - one.at, 0.0), 3)
+    yield msgspec.structs.replace(
+        newest, type="end", zones=zones, age_s=min(age, 1e9), unseen_s=0.0, reason=reason
+    )
+
+
+def _leave(known: _Pipeline, one: _Open, reason: str, now: float) -> Iterator[ZoneEvent]:
+    """Yield that an object leaves the zones that it is in."""
+    newest, zones = one.newest, one.zones
+    one.zones = {}
+    for zone, since in zones.items():
+        yield ZoneEvent(
+            type="left",
+            zone=zone,
+            id=newest.id,
+            label=newest.label,
+            occupancy=sum(zone in other.zones for other in known.open.values()),
+            dwell_s=round(max(now - since, 0.0), 3),
+            reason=reason,
+        )

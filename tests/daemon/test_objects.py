@@ -1,0 +1,114 @@
+"""Objects in the real daemon: boxes of a detector become objects, with ids, zones, lines and events over MQTT."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jsonschema
+import msgspec
+
+from limpet.contracts.messages import EventMessage
+from support import models
+from support.broker import wait_until
+from support.daemon import Consumer, daemon
+
+if TYPE_CHECKING:
+    from daemon.conftest import Configure
+
+SCHEMA = Path(__file__).parents[2] / "docs" / "schemas" / "event.json"
+
+# The model gives back what it is given: a row of a YOLO, with one label.
+PIPELINE = """
+[pipelines.door]
+source = "boxes"
+model = "detector.tflite"
+decoder = { kind = "detect", labels = ["cat"], pixels = [100, 100], layout = "yolov8" }
+
+[[pipelines.door.postprocess]]
+kind = "track"
+seconds = 0.4
+
+[[pipelines.door.postprocess]]
+kind = "zones"
+zones = { "right half" = [[0.5, 0], [1, 0], [1, 1], [0.5, 1]] }
+settle = 0
+
+[[pipelines.door.postprocess]]
+kind = "lines"
+lines = { middle = [[0.5, 0], [0.5, 1]] }
+"""
+
+
+def walks(tmp_path: Path, *, loop: bool) -> str:
+    """Write a recording of a box that goes from left to right and is gone for a second. Return its source."""
+    models.dense(tmp_path / "detector.tflite", inputs=5, outputs=5, int8=False)
+    way = [f"{10 + step},50,20,20,0.9" for step in range(0, 80, 2)]
+    none = ["0,0,0,0,0"] * 40
+    (tmp_path / "boxes.csv").write_text("x,y,w,h,cat\n" + "\n".join([*way, *none]) + "\n")
+    return f'[sources.boxes]\nkind = "replay"\npath = "boxes.csv"\nrate = 40\nloop = {str(loop).lower()}\n'
+
+
+def objects(consumer: Consumer, kind: str = "object") -> list[dict[str, Any]]:
+    return [event["details"] for event in consumer.events("door", kind)]
+
+
+def test_a_walk_is_one_object_that_enters_crosses_and_ends(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    with daemon(configure(walks(tmp_path, loop=False), PIPELINE)):
+        wait_until(lambda: [one["type"] for one in objects(consumer)][-1:] == ["end"])
+        wait_until(lambda: consumer.last("health/door")["state"] == "finished")
+    new, end = objects(consumer)[0], objects(consumer)[-1]
+    number = new["id"]
+    assert {one["id"] for one in objects(consumer)} == {number}
+    assert (new["label"], new["score"]) == ("cat", 0.9)
+    assert end["age_s"] > 1.0
+    assert end["unseen_s"] > 0.3
+    assert [(one["type"], one["id"]) for one in objects(consumer, "zone")] == [
+        ("entered", number),
+        ("left", number),
+    ]
+    assert objects(consumer, "zone")[1]["dwell_s"] > 0.5
+    (crossed,) = objects(consumer, "line")
+    assert (crossed["direction"], crossed["forward"], crossed["id"]) == ("backward", 0, number)
+    published = jsonschema.Draft202012Validator(msgspec.json.decode(SCHEMA.read_bytes()))
+    for kind in ("object", "zone", "line"):
+        for event in consumer.events("door", kind):
+            published.validate(event)
+            msgspec.convert(event, EventMessage, strict=False)
+    outputs = [result["output"] for result in consumer.results("door")]
+    assert max(output["counts"].get("cat", 0) for output in outputs) == 1
+    assert outputs[-1]["counts"] == {"cat": 0}
+    assert outputs[-1]["totals"] == {"cat": 1}
+    assert outputs[-1]["zones"] == {"right half": {"cat": 0}}
+    assert outputs[-1]["lines"] == {"middle": {"forward": 0, "backward": 1}}
+    seen = {one.get("id") for output in outputs for one in output["detections"]}
+    assert seen == {number}
+
+
+def test_a_killed_worker_leaves_no_object_behind_and_no_id_comes_twice(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    with daemon(configure(walks(tmp_path, loop=True), PIPELINE)) as running:
+        wait_until(lambda: objects(consumer, "zone") != [])
+        first = objects(consumer)[0]["id"]
+        os.kill(running.pid_of("boxes"), signal.SIGKILL)
+        wait_until(lambda: any(one["type"] == "end" for one in objects(consumer)))
+        wait_until(lambda: objects(consumer)[-1]["id"] > first)
+    ended = [one for one in objects(consumer) if one["id"] == first and one["type"] == "end"]
+    assert [one["reason"] for one in ended] == ["its worker ended"]
+    left = [one for one in objects(consumer, "zone") if one["id"] == first]
+    assert [(one["type"], one.get("reason")) for one in left][-1] == ("left", "its worker ended")
+    news = [one["id"] for one in objects(consumer) if one["type"] == "new"]
+    assert len(set(news)) == len(news)
+
+
+def test_a_stop_ends_what_is_there(configure: Configure, consumer: Consumer, tmp_path: Path) -> None:
+    with daemon(configure(walks(tmp_path, loop=True), PIPELINE)) as running:
+        wait_until(lambda: objects(consumer) != [])
+        assert running.stop() == 0
+        wait_until(lambda: objects(consumer)[-1]["type"] == "end")
+    assert objects(consumer)[-1]["reason"] == "the pipeline is stopped"
