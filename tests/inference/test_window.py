@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from limpet.contracts.data import Samples, SampleSpec, empty_samples
 from limpet.contracts.fields import WindowSpec
-from limpet.inference.window import Windower
+from limpet.inference.window import Windower, windows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -256,6 +256,24 @@ def test_shapes_are_known_before_data_flow() -> None:
     assert Windower(WindowSpec(size=5), SENSOR).spec.shape == (5, 2)
     assert Windower(WindowSpec(seconds=1.0), SENSOR).spec.shape == (-1, 2)
     assert Windower(WindowSpec(seconds=1.0, size=7), SENSOR).spec.shape == (7, 2)
+
+
+@pytest.mark.parametrize(
+    ("window", "every", "hop"),
+    [
+        (WindowSpec(size=8), 1, 8),
+        (WindowSpec(size=8, hop=2), 1, 2),
+        (WindowSpec(size=8, hop=2), 3, 6),
+        (WindowSpec(seconds=1.0), 1, None),
+        (WindowSpec(seconds=1.0, size=50), 1, 50),
+        (WindowSpec(seconds=0.3, hop_seconds=0.1, size=30), 2, 20),
+        (WindowSpec(seconds=1.0, hop_seconds=0.01, size=50), 1, None),  # half a row
+    ],
+)
+def test_the_hop_between_windows_that_are_used_is_known_where_it_is_whole(
+    window: WindowSpec, every: int, hop: int | None
+) -> None:
+    assert windows_of(window, SENSOR, every).hop == hop
 
 
 def test_a_jump_of_the_ordinal_is_a_gap() -> None:

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def window_spec(samples: SampleSpec, shape: tuple[int, ...]) -> Spec:
-    """Return the form of windows of a shape, cut from such samples."""
+def window_spec(samples: SampleSpec, shape: tuple[int, ...], hop: int | None = None) -> Spec:
+    """Return the form of windows of a shape, cut from such samples, one every ``hop``: where the last ends."""
     channels = samples.channels if shape and shape[-1] == len(samples.channels) else ()
-    return Spec(shape=shape, dtype=samples.dtype, rate=samples.rate, channels=channels)
+    hop = hop or (shape[0] if shape and shape[0] > 0 else None)
+    return Spec(shape=shape, dtype=samples.dtype, rate=samples.rate, channels=channels, hop=hop)
 
 
 def output_spec(outputs: Sequence[TensorSpec], labels: Sequence[str] = ()) -> Spec:

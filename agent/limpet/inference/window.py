@@ -51,9 +51,16 @@ def windows_of(spec: WindowSpec, samples: SampleSpec, every: int = 1) -> Spec:
         rows = spec.size or -1
         if spec.size is not None:
             dtype, rate = np.dtype(np.float32), spec.size / spec.seconds
+            hop = _whole((spec.hop_seconds or spec.seconds) * rate * every)
     shape = (rows, *samples.shape)
     channels = samples.channels if shape[-1] == len(samples.channels) else ()
     return Spec(shape=shape, dtype=dtype, rate=rate, channels=channels, hop=hop, frames=samples.frames)
+
+
+def _whole(rows: float) -> int | None:
+    """Return a number of rows, ``None`` if it is not a whole one."""
+    nearest = round(rows)
+    return nearest if nearest and abs(rows - nearest) < 1e-6 * nearest else None
 
 
 def windows_a_second(spec: WindowSpec, samples: SampleSpec) -> float | None:
