@@ -4,8 +4,8 @@ These are the tables of keys in ``docs/reference/``, between markers that name a
 ``docs/schemas/limpet-toml.json`` and ``convert-toml.json``. A key is described by the string below its field.
 In it, "Default: X." says what holds without the key, and "Example: `X`." gives a value in TOML.
 
-The table of differences in ``docs/reference/transforms.md`` comes from ``tests/data/golden/*.json``. The scripts in
-``tests/transforms/golden`` write these.
+The table of differences in ``docs/reference/transforms.md`` comes from ``tests/data/golden/*.json``. The scripts
+in ``tests/transforms/golden`` write these.
 """
 
 from __future__ import annotations

@@ -83,8 +83,8 @@ class AutomaticGain:
     """Real arrays ``(samples, channels)`` to float32 of the same shape.
 
     Every 10 ms, the mean square of these samples moves the estimate p by (square - p) * (1 - exp(-10 ms / t)).
-    The time t is ``attack`` where the square is above p, else ``release``. The gain is level / sqrt(p), at most ``most``.
-    It goes in a straight line to its new value over the following 10 ms. The first 10 ms set p.
+    The time t is ``attack`` where the square is above p, else ``release``. The gain is level / sqrt(p), at most
+    ``most``. It goes in a straight line to its new value over the following 10 ms. The first 10 ms set p.
 
     Source: U. Zölzer, DAFX: Digital Audio Effects, 2nd edition, 2011, section 4.2 (level measurement with attack
     and release).
