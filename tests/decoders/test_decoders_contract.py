@@ -104,6 +104,12 @@ WORKING = [
     Case("detect", {"anchors": {"strides": [32]}, "pixels": [64, 64]}, ((1, 8, 4), (1, 8, 4)), ABC),
     Case("detect", {"layout": "yolox", "pixels": [32, 32], "suppression": "all"}, ((1, 21, 8),), ABC),
     Case("detect", {}, ((1, 7, 40),), ABC, types=("int8",), scale=(0.02,), zero_point=(3,)),
+    Case("keypoints", {"threshold": -3}, ((1, 1, 17, 3),)),
+    Case("keypoints", {}, ((1, 6, 56),)),
+    Case("keypoints", {"threshold": 0}, ((1, 56, 44),), ("person",)),
+    Case("keypoints", {"threshold": -3, "names": ["a", "b", "c"]}, ((1, 8, 9, 3),)),
+    Case("keypoints", {"threshold": -3}, ((1, 195), (1, 1), (1, 117))),
+    Case("keypoints", {"threshold": 0.1}, ((1, 896, 16), (1, 896, 1))),
     Case("regress", {}, ((1, 1),)),
     Case("regress", {"names": ["t", "h"], "unit": ["°C", ""], "scale": [0.1, 1], "offset": 2}, ((-1, 2),)),
     Case("regress", {"range": [[0, 1], [-1, 0], [-2, 2]]}, ((1, 2), (1,)), ABC),
@@ -197,6 +203,8 @@ REFUSED = [
     Case("detect", {"layout": "yolo"}, ((1, 7, 40),), ABC, "layout"),
     Case("anomaly", {"threshold": 1}, ((1, 9),), (), "takes numbers", types=("S",)),
     Case("detect", {}, ((1, 7, 40),), ABC, "int32 without quantization", types=("int32",)),
+    Case("keypoints", {}, ((1, 9, 9),), (), "no layout that keypoints knows"),
+    Case("keypoints", {}, ((1, 1, 17, 3),), (), "floats or quantized integers", types=("int32",)),
     Case("regress", {}, ((1, 2),), (), "takes numbers", types=("S",)),
     Case("regress", {}, ((1, 64, 64, 3),), (), r"at most 4096 numbers, and .*\[1, 64, 64, 3\] have 12288"),
     Case("regress", {"names": ["t"]}, ((1, 2),), (), "1 names for the 2 numbers"),
@@ -355,7 +363,7 @@ def test_a_threshold_can_be_set_if_it_is_declared(case: Case) -> None:
         assert "no score" in str(error)  # noqa: PT017 - only some have no threshold as configured
     else:
         found = msgspec.to_builtins(decoded(decoder, case.outputs(), case.outputs(seed=1)))
-        assert not any(found.get(key) for key in ("detections", "anomalous", "label"))
+        assert not any(found.get(key) for key in ("detections", "poses", "anomalous", "label"))
 
 
 @working

@@ -44,6 +44,8 @@ WALK = {
             "2 person, 1 dog", False,
         ),
         ({"detections": [], "counts": {}}, "nothing found", False),
+        ({"poses": [], "counts": {"hand": 2, "face": 0}, "skeleton": []}, "2 hand", False),
+        ({"shares": {"floor": 0.25, "wall": 0.75, "door": 0}, "regions": []}, "wall 75%, floor 25%", False),
         (
             {
                 "values": {"t": 21.44, "rh": None, "n": 1234.6}, "units": {"t": "°C", "rh": "%"},

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from limpet.contracts.outputs import Anomaly, Classification, Detections, Regression
+from limpet.contracts.outputs import Anomaly, Classification, Detections, Keypoints, Regression, Segmentation
 from limpet.untrusted import printable
 
 if TYPE_CHECKING:
@@ -73,10 +73,24 @@ def _anomaly(output: Anomaly) -> Result:
 
 
 def _detections(output: Detections) -> Result:
-    there = [(label, count) for label, count in output.counts.items() if count]
+    return Result(_counts(output.counts), numbers=(("boxes", float(min(len(output.detections), 1 << 32))),))
+
+
+def _keypoints(output: Keypoints) -> Result:
+    return Result(_counts(output.counts), numbers=(("poses", float(min(len(output.poses), 1 << 32))),))
+
+
+def _segmentation(output: Segmentation) -> Result:
+    there = sorted(((label, part) for label, part in output.shares.items() if part), key=lambda one: -one[1])
+    shares = tuple((cleaned(label, 40), part) for label, part in there[:SHOWN])
+    named = ", ".join(f"{label}{_percent(part)}" for label, part in shares)
+    return Result(f"{named}{', …' if len(there) > SHOWN else ''}" or "nothing found", shares=shares)
+
+
+def _counts(counts: Mapping[str, int]) -> str:
+    there = [(label, count) for label, count in counts.items() if count]
     named = ", ".join(f"{counted(count)} {cleaned(label, 40)}" for label, count in there[:SHOWN])
-    numbers = (("boxes", float(min(len(output.detections), 1 << 32))),)
-    return Result(f"{named}{', …' if len(there) > SHOWN else ''}" or "nothing found", numbers=numbers)
+    return f"{named}{', …' if len(there) > SHOWN else ''}" or "nothing found"
 
 
 def _regression(output: Regression) -> Result:
@@ -95,6 +109,8 @@ _KINDS: tuple[tuple[type, Any], ...] = (
     (Classification, _classification),
     (Anomaly, _anomaly),
     (Detections, _detections),
+    (Keypoints, _keypoints),
+    (Segmentation, _segmentation),
     (Regression, _regression),
 )
 
