@@ -1,4 +1,4 @@
-"""``limpet model``: which bundles are in the store, which of them run, and which version should."""
+"""``limpet model``: which bundles are in the store, which of them run, and which version should; and starters."""
 
 from __future__ import annotations
 
@@ -18,27 +18,29 @@ from limpet.deployment.local import examined
 from limpet.device import boot, state_files
 from limpet.doctor.check import inspect
 from limpet.errors import ConfigError, LimpetError
-from limpet.models import history, pins, store
+from limpet.models import history, pins, starter, store
 from limpet.untrusted import printable
 from limpet.wording import listed, suggest
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from limpet.config import Config
     from limpet.models.history import Runs
+    from limpet.models.starter import Starter
 
 HELP = "List the models in the store, or choose which version runs"
 GROUP = "models"
 EXAMPLES = (
     ("limpet model list", "Show every bundle in the store, and what runs."),
+    ("limpet model list --starter", "Show the ready-made bundles that are installed."),
     ("limpet model use motion-2", "Run version 2 of motion, also after a restart and when version 3 arrives."),
     ("limpet model use motion@newest", "Run the highest version again."),
     ("limpet model use motion@previous", "Go back to the version that ran before."),
 )
 
-_LIST = "List the bundles in the store."
+_LIST = "List the bundles in the store, or the ready-made ones."
 _USE = "Choose the version of a model that runs."
 
 PATIENCE = 30.0
@@ -68,6 +70,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(required=True, metavar="ACTION", title="Actions")
     listing = actions.add_parser("list", help=_LIST, description=_LIST)
     listing.add_argument("--json", action="store_true", help="Print one JSON array.")
+    listing.add_argument(
+        "--starter",
+        action="store_true",
+        help="List the ready-made bundles of limpet[starter] instead of the store.",
+    )
     _add_file(listing)
     listing.set_defaults(act=_list)
     using = actions.add_parser("use", help=_USE, description=_USE)
@@ -86,15 +93,17 @@ def _add_file(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Do what was chosen."""
-    wanted = config.read(arguments.config)
-    status: int = arguments.act(arguments, wanted)
+    status: int = arguments.act(arguments)
     return status
 
 
 # --- list
 
 
-def _list(arguments: argparse.Namespace, wanted: Config) -> int:
+def _list(arguments: argparse.Namespace) -> int:
+    if arguments.starter:
+        return _list_starters(arguments)
+    wanted = config.read(arguments.config)
     rows = rows_of(wanted)
     if arguments.json:
         print(msgspec.json.encode(rows).decode())
@@ -106,6 +115,26 @@ def _list(arguments: argparse.Namespace, wanted: Config) -> int:
         print("the daemon does not run; `running` is what ran last")
     print(printable("\n".join([*_table(rows), *_pins_without_bundle(wanted, rows)])))
     return 0
+
+
+def _list_starters(arguments: argparse.Namespace) -> int:
+    starters = starter.found()
+    if arguments.json:
+        print(msgspec.json.encode(starters, enc_hook=str).decode())
+        return 0
+    if not starters:
+        print(f"no package with ready-made bundles is installed. Run: {starter.INSTALL}")
+        return 0
+    cells = [("MODEL", "VERSION", "TASK", "INPUT", "SIZE", "LICENCE")]
+    cells += [
+        (one.name, str(one.version), one.task, one.input, _kilobytes(one.bytes), one.licence) for one in starters
+    ]
+    print(printable("\n".join([*_aligned(cells), f"They are in {listed(_folders(starters))}"])))
+    return 0
+
+
+def _folders(starters: Sequence[Starter]) -> list[str]:
+    return sorted({str(one.path.parent) for one in starters})
 
 
 def _pins_without_bundle(wanted: Config, rows: list[Row]) -> list[str]:
@@ -180,19 +209,28 @@ def _table(rows: list[Row]) -> list[str]:
     cells = [("MODEL", "VERSION", "STATE", "PIPELINES", "SIZE", "MODIFIED")]
     for row in rows:
         state = "damaged" if row.problem else f"{row.state}, pinned" if row.pinned else row.state
-        size = f"{row.bytes / 1000:,.0f} kB"
+        size = _kilobytes(row.bytes)
         cells.append(
             (row.model, str(row.version), state, ", ".join(row.pipelines), size, f"{row.modified:%Y-%m-%d %H:%M}")
         )
+    return [*_aligned(cells), *(row.problem for row in rows if row.problem)]
+
+
+def _kilobytes(size: int) -> str:
+    return f"{size / 1000:,.0f} kB"
+
+
+def _aligned(cells: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
-    lines = ["  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)) for line in cells]
-    return [*(line.rstrip() for line in lines), *(row.problem for row in rows if row.problem)]
+    lines = ("  ".join(f"{cell:<{width}}" for cell, width in zip(line, widths, strict=True)) for line in cells)
+    return [line.rstrip() for line in lines]
 
 
 # --- use
 
 
-def _use(arguments: argparse.Namespace, wanted: Config) -> int:
+def _use(arguments: argparse.Namespace) -> int:
+    wanted = config.read(arguments.config)
     state = wanted.device.state
     name, version = _chosen(arguments, wanted)
     pipelines = [one for one in _users(wanted).get(name, []) if name in wanted.pipelines[one].models]

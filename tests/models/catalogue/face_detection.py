@@ -1,0 +1,78 @@
+"""MediaPipe's face detection for short range. The reference is MediaPipe's own solution."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from models import comparing
+from models.entry import Model
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from models.photographs import Case
+
+SIDE = 128
+
+MODEL = Model(
+    name="face_detection",
+    recipe="face-detection",
+    maker="mediapipe",
+    tolerance=0.02,
+    why="corners as fractions of the picture, and scores; MediaPipe turns and scales in one step",
+)
+
+
+def cases(folder: Path) -> list[Case]:
+    from models import photographs
+
+    variants = ["plain", "mirrored", "dark", "bright", "cut", "smaller"]
+    return photographs.cases(folder, ["astronaut.png", "camera.png", "coffee.png"], variants)
+
+
+def prepare(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    import cv2
+
+    height, width = picture.shape[:2]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    square = cv2.copyMakeBorder(
+        picture, top, side - height - top, left, side - width - left, cv2.BORDER_CONSTANT, value=(0, 0, 0)
+    )
+    return (cv2.resize(square, (SIDE, SIDE)).astype(np.float32) / 127.5 - 1)[None]
+
+
+def answers(model: str, pictures: Sequence[NDArray[np.uint8]]) -> list[Any]:
+    import mediapipe
+
+    del model  # MediaPipe has its own copy, with the same hash: see the recipe.
+    found = []
+    with mediapipe.solutions.face_detection.FaceDetection(
+        model_selection=0, min_detection_confidence=0.5
+    ) as detector:
+        for picture in pictures:
+            faces = detector.process(np.ascontiguousarray(picture)).detections or []
+            found.append([_face(one) for one in faces])
+    return found
+
+
+def _face(one: Any) -> dict[str, Any]:
+    box = one.location_data.relative_bounding_box
+    corners = [box.xmin, box.ymin, box.xmin + box.width, box.ymin + box.height]
+    return {"label": "face", "score": one.score[0], "box": corners}
+
+
+def difference(output: Any, answer: Any) -> float:
+    return comparing.detections(output["detections"], answer)
+
+
+def right(output: Any, case: Case) -> bool:
+    truth = case.truth.boxes.get("face")
+    if truth is None:
+        return not output["detections"]
+    return len(output["detections"]) == 1 and comparing.has(output["detections"], "face", truth, 0.4)

@@ -1,0 +1,55 @@
+"""What a file of ``catalogue/`` has: a model, its bundle, its files, its maker's own code, and how to compare.
+
+``answers`` and ``prepare`` run in another environment, with the maker's packages: the top of a catalogue's file
+imports nothing but numpy and the standard library.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from models.photographs import Case
+
+
+class Model(NamedTuple):
+    """Where a model's bundle comes from, and how its answers are compared.
+
+    ``recipe`` is what ``limpet-convert recipe`` makes; without it, ``project`` is a project file below
+    ``converters/examples`` whose ``train.py`` runs first. ``maker``: the environment of ``answers``, as in
+    ``run.PYTHONS``. ``tolerance`` is the largest difference, in the unit of ``difference``, which ``why`` explains.
+    """
+
+    name: str
+    maker: str
+    tolerance: float
+    why: str
+    recipe: str = ""
+    project: str = ""
+
+
+class Entry(Protocol):
+    """A module of ``catalogue/``. Pictures are uint8 ``(height, width, 3)`` in RGB."""
+
+    MODEL: Model
+
+    def cases(self, folder: Path) -> list[Case]:
+        """Write the pictures into a folder; return them, at least ten, with what they show."""
+
+    def prepare(self, picture: NDArray[np.uint8]) -> NDArray[Any]:
+        """Return the model's input as its maker documents it."""
+
+    def answers(self, model: str, pictures: Sequence[NDArray[np.uint8]]) -> list[Any]:
+        """Return what the maker's code says of pictures, as JSON can have it."""
+
+    def difference(self, output: Any, answer: Any) -> float:
+        """Return how far a result's ``output`` is from the maker's answer; infinity where they disagree."""
+
+    def right(self, output: Any, case: Case) -> bool:
+        """Return whether a result is what the picture shows."""

@@ -1,0 +1,201 @@
+"""``make models``: known models from sensor to MQTT, beside their makers' own code.
+
+Each file of ``catalogue/`` is a model. Its bundle is made by ``limpet-convert``. The real daemon reads real
+files with three lines of configuration, and its results come through a real broker. They are compared with what
+the maker's code says of the same files, and with what these show.
+
+Arguments name the models that are wanted. Everything is kept in ``build/models``. The last line is one JSON object.
+Exit status 1 if a model differs by more than its tolerance.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+import zipfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from support.broker import listener, mosquitto, wait_until
+from support.daemon import daemon as running
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from models.entry import Entry, Model
+    from models.photographs import Case
+
+ROOT = Path(__file__).parents[2]
+BUILD = ROOT / "build/models"
+CATALOGUE = Path(__file__).parent / "catalogue"
+PYTHONS = {
+    "converters": ROOT / ".venv-convert/bin/python",
+    "mediapipe": ROOT / ".venv-mediapipe/bin/python",
+}
+LEAST = 10
+"""Cases of a model."""
+RIGHT = 0.8
+"""Share of the cases in which a model must be right."""
+PATIENCE = 120.0
+STEPS = ("transforms", "invoke")
+"""What a window's time is made of, beside a bare model with the same preparation."""
+
+
+def main() -> int:
+    """Print the figures of each model; 1 where one is not as it must be."""
+    names = sys.argv[1:] or [path.stem for path in sorted(CATALOGUE.glob("[!_]*.py"))]
+    rows: dict[str, dict[str, Any]] = {}
+    for name in names:
+        began = time.monotonic()
+        try:
+            rows[name] = prove(importlib.import_module(f"models.catalogue.{name}"))  # type: ignore[arg-type]
+        except Exception as error:  # noqa: BLE001 - one model must not hide the others
+            rows[name] = {"cases": 0, "error": f"{type(error).__name__}: {error}"[-2000:]}
+        print(f"{name}: {json.dumps(rows[name])}, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
+    failed = [name for name, row in rows.items() if not passed(row)]
+    print(json.dumps({"models": rows, "count": len(rows), "failed": len(failed)}))
+    return 1 if failed else 0
+
+
+def passed(row: dict[str, Any]) -> bool:
+    """Return whether a model's figures are as they must be."""
+    return (
+        row["cases"] >= LEAST
+        and row["equal_share"] == 1
+        and row["tolerance_ratio"] <= 1
+        and row["right_share"] >= RIGHT
+    )
+
+
+def prove(entry: Entry) -> dict[str, Any]:
+    """Return the figures of a model."""
+    model = entry.MODEL
+    folder = BUILD / model.name
+    shutil.rmtree(folder / "pictures", ignore_errors=True)
+    bundle = made(model, folder)
+    file = folder / "model.tflite"
+    with zipfile.ZipFile(bundle) as archive:
+        file.write_bytes(archive.read("model.tflite"))
+    cases = entry.cases(folder / "pictures")
+    answers = maker(model, model.maker, "answers", file, folder / "pictures")
+    outputs, micros = limpet(bundle, folder, cases)
+    bare = maker(model, "converters", "bare", file, folder / "pictures")
+    differences = [entry.difference(output, answer) for output, answer in zip(outputs, answers, strict=True)]
+    (folder / "answers.json").write_text(
+        json.dumps(
+            [
+                {"case": case.path.name, "output": output, "maker": answer}
+                for case, output, answer in zip(cases, outputs, answers, strict=True)
+            ],
+            indent=1,
+        )
+    )
+    largest = max(differences)
+    rights = [entry.right(output, case) for output, case in zip(outputs, cases, strict=True)]
+    return {
+        "cases": len(cases),
+        "equal_share": sum(one <= model.tolerance for one in differences) / len(cases),
+        "right_share": round(sum(rights) / len(cases), 3),
+        "max_difference": round(largest, 5) if math.isfinite(largest) else None,
+        "tolerance_ratio": round(largest / model.tolerance, 3) if math.isfinite(largest) else 1e9,
+        "latency_ratio": round(micros / bare, 3),
+    }
+
+
+def made(model: Model, folder: Path) -> Path:
+    """Return the model's bundle, as a person makes it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if model.recipe:
+        for old in folder.glob("*.limpet"):
+            old.unlink()
+        convert("-m", "limpet_convert", "recipe", model.recipe, "--output", str(folder))
+        (found,) = folder.glob("*.limpet")
+        return found
+    project = ROOT / "converters/examples" / model.project
+    if not list((project / "build").glob("*.limpet")):
+        convert(str(project / "train.py"))
+        convert("-m", "limpet_convert", "run", str(project / "convert.toml"))
+    (found,) = (project / "build").glob("*.limpet")
+    return found
+
+
+def convert(*arguments: str) -> None:
+    subprocess.run([PYTHONS["converters"], *arguments], env=environment(), stdout=sys.stderr, check=True)
+
+
+def environment() -> dict[str, str]:
+    """Return the environment in which other Pythons find this checkout."""
+    paths = [ROOT / "agent", ROOT / "converters", ROOT / "tests"]
+    return {
+        **os.environ,
+        "PYTHONPATH": ":".join(map(str, paths)),
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "GLOG_minloglevel": "3",
+    }
+
+
+def maker(model: Model, python: str, what: str, file: Path, pictures: Path) -> Any:
+    """Return what ``models.maker`` prints in one of the environments."""
+    command = [PYTHONS[python], "-m", "models.maker", what, model.name, file, pictures]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the maker's code failed: {done.stderr[-1500:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def limpet(bundle: Path, folder: Path, cases: list[Case]) -> tuple[list[Any], float]:
+    """Return the output for each case, and the median µs of a window's transforms and run."""
+    scratch = folder / "daemon"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir(parents=True)
+    with mosquitto(scratch / "broker") as broker, listener(broker.port) as heard:
+        config = scratch / "limpet.toml"
+        config.write_text(configuration(bundle, folder / "pictures", broker.url, scratch / "state"))
+        with running(config) as daemon:
+            wait_until(lambda: len(heard.results()["camera"]) >= len(cases), PATIENCE)
+            wait_until(lambda: list(_timed(heard.on("health/camera"))), PATIENCE)
+            assert daemon.stop() == 0, daemon.log[-2000:]
+        results = sorted(heard.results()["camera"], key=lambda one: one["sample"])
+        micros = list(_timed(heard.on("health/camera")))
+    return [one["output"] for one in results], micros[0]
+
+
+def _timed(messages: Any) -> Iterator[float]:
+    for message in messages:
+        stages = message.json["latency_us"] if message.payload else {}
+        if all(step in stages for step in STEPS):
+            yield sum(stages[step]["p50"] for step in STEPS)
+
+
+def configuration(bundle: Path, pictures: Path, url: str, state: Path) -> str:
+    """Return a configuration: the device, and three lines for the model."""
+    return f"""
+[device]
+id = "models"
+state = "{state}"
+models = "{bundle.parent}"
+health_interval = 1
+
+[mqtt]
+url = "{url}"
+
+[sources.pictures]
+kind = "images"
+path = "{pictures}"
+
+[pipelines.camera]
+source = "pictures"
+model = "{bundle.name.rpartition("-")[0]}"
+"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())
