@@ -23,7 +23,7 @@ class Model(NamedTuple):
 
     ``recipe`` is what ``limpet-convert recipe`` makes; without it, ``project`` is a project file below
     ``converters/examples`` whose ``train.py`` runs first. ``maker``: the environment of ``answers``, as in
-    ``run.PYTHONS``. ``tolerance`` is the largest difference, in the unit of ``difference``, which ``why`` explains.
+    ``run.PYTHONS``. ``tolerance`` is the largest ``difference``; ``why`` says what that is.
     """
 
     name: str

@@ -4,8 +4,8 @@ Each file of ``catalogue/`` is a model. Its bundle is made by ``limpet-convert``
 files with three lines of configuration, and its results come through a real broker. They are compared with what
 the maker's code says of the same files, and with what these show.
 
-Arguments name the models that are wanted. Everything is kept in ``build/models``. The last line is one JSON object.
-Exit status 1 if a model differs by more than its tolerance.
+Arguments name the models that are wanted. Everything is kept in ``build/models``. The last line is one JSON
+object. Exit status 1 if a model differs by more than its tolerance.
 """
 
 from __future__ import annotations

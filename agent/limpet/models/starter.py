@@ -51,7 +51,7 @@ def found() -> list[Starter]:
 
 
 def _folders() -> list[Path]:
-    folders = set()
+    folders: set[Path] = set()
     for entry in metadata.entry_points(group=GROUP):
         spec = importlib.util.find_spec(entry.module.partition(".")[0])
         folders.update(Path(place) for place in ((spec and spec.submodule_search_locations) or ()))

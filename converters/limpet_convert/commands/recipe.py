@@ -1,4 +1,4 @@
-"""``limpet-convert recipe``: a bundle of somebody else's model, from the package that carries it."""
+"""``limpet-convert recipe``: a bundle of a known model, from the package that carries it."""
 
 from __future__ import annotations
 

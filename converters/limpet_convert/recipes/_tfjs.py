@@ -31,16 +31,12 @@ def tflite(original: Any) -> bytes:
     tf = need("tensorflow", "convert-tensorflow")
     (tensor,) = original.inputs
 
-    class Module(tf.Module):  # type: ignore[misc] # TensorFlow has no types.
-        """The model behind a float input."""
-
-        @tf.function(input_signature=[tf.TensorSpec(tensor.shape, tf.float32, name="image")])  # type: ignore[misc]
-        def run(self, image: Any) -> Any:
-            """Return the model's only output."""
-            return original(tf.cast(image, tensor.dtype))[0]
-
-    module = Module()
-    converter = tf.lite.TFLiteConverter.from_concrete_functions([module.run.get_concrete_function()], module)
+    run = tf.function(
+        lambda image: original(tf.cast(image, tensor.dtype))[0],
+        input_signature=[tf.TensorSpec(tensor.shape, tf.float32, name="image")],
+    )
+    concrete = run.get_concrete_function()
+    converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], run)
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     converter.target_spec.supported_types = [tf.float16]
     made: bytes = converter.convert()
