@@ -12,6 +12,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from PIL import Image
 
 from fuzz.registry import Prepared, parser
 from limpet import config
@@ -24,9 +25,9 @@ from limpet.models import golden
 from limpet.models.tflite import model_file, model_graph
 from limpet.recordings import folder as recordings_folder
 from limpet.recordings import writing
-from limpet.sources import replay
+from limpet.sources import _picture, replay
 from support import bundles as made
-from support import models
+from support import models, pictures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -94,6 +95,16 @@ def _wav(folder: Path) -> Prepared:
             file.writeframes(bytes(range(48)) * width)
         corpus.append(buffer.getvalue())
     return Prepared(corpus, _written(folder / "recording.wav", _play))
+
+
+@parser("picture")
+def _picture_file(folder: Path) -> Prepared:  # noqa: ARG001 - it is decoded from memory
+    pixels = pictures.pixels(0, 24, 32)
+    corpus = [pictures.encoded(pixels, kind) for kind in ("PNG", "JPEG", "BMP", "WEBP")]
+    corpus.append(pictures.encoded(Image.fromarray(pixels).quantize(16), "GIF"))
+    corpus.append(pictures.encoded(Image.fromarray(pixels).convert("CMYK"), "JPEG", progressive=True))
+    corpus.append(pictures.encoded(np.full((9, 7), 40_000, np.uint16), "PNG"))
+    return Prepared(corpus, _picture.decode)
 
 
 _RECORDINGS = (

@@ -19,6 +19,7 @@ from limpet.contracts.needs import Needs
 from limpet.inference.window import Windower
 from limpet.worker.mailbox import Mailbox
 from sources.outside import camera
+from support import pictures
 from support.microphone import NAME, Microphone, ramp
 from support.ptys import Board
 
@@ -73,10 +74,17 @@ def microphone(path: Path) -> Iterator[dict[str, Any]]:
         yield {"device": NAME}
 
 
+@contextmanager
+def folder_of_pictures(path: Path) -> Iterator[dict[str, Any]]:
+    pictures.fill(path, 120, damaged=range(6, 120, 7))
+    yield {"path": path}
+
+
 LIVE: dict[str, Callable[[Path], Any]] = {
     "serial": board,
     "replay": recording,
     "audio": microphone,
+    "images": folder_of_pictures,
     "camera": moving_square,
 }
 """A context manager for each kind, which yields a configuration of a source that has samples, some of them bad."""
@@ -119,8 +127,8 @@ def test_samples_are_as_described(kind: str, tmp_path: Path) -> None:
         assert spec.channels == () or len(spec.channels) == spec.shape[-1]
         for _ in range(20):
             block = next(samples)
-            assert block.values.shape == (len(block), *spec.shape)
-            assert block.values.dtype == spec.dtype
+            assert block.values.shape == ((len(block),) if spec.frames else (len(block), *spec.shape))
+            assert block.values.dtype == (object if spec.frames else spec.dtype)
             assert block.monotonic_ns.dtype == block.wall_ns.dtype == np.int64
             assert block.monotonic_ns.shape == block.wall_ns.shape == (len(block),)
 

@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 _GZIP = b"\x1f\x8b"
 _SHOWN = 80
+PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif")
+"""How the names of pictures end."""
+MOST_PICTURES = 100_000
+"""Pictures of a folder that is played."""
 _WORKBOOKS = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 
 HALF_STEP = 5e-7
@@ -41,6 +45,8 @@ STEADY = 0.1
 
 class Recording(msgspec.Struct):
     """``values`` ``(n, *shape)``, n at least 1; ``seconds`` float64 ``(n,)`` from the first sample, if known.
+
+    Of pictures, ``values`` are their paths, ``(n,)``: they are read one by one, when they are due.
 
     ``gaps``: samples that do not follow the one before. ``notes``: what was skipped, each in a sentence.
     ``units``: one for each channel where they are known, else none.
@@ -61,6 +67,11 @@ class Recording(msgspec.Struct):
             return 0.0
         last = float(self.seconds[-1])
         return last + (last / (len(self.seconds) - 1) if last else 1 / (self.rate or 1.0))
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file of this name is taken for a picture. Hidden files are not: they are often not finished."""
+    return name.lower().endswith(PICTURES) and not name.startswith(".")
 
 
 def load(path: Path, channels: Sequence[str], rate: float | None, form: Form | None = None) -> Recording:
@@ -111,13 +122,8 @@ def _load(path: Path, channels: Sequence[str], rate: float | None, form: Form | 
             recording = _npy(path, channels)
         elif name.endswith((".wav", ".wave")):
             recording = _wav(path, channels)
-        elif folder.is_one(path):
-            raise ConfigError(
-                [f"path: {path}: is a folder of recordings; name one of them. {_LIST} {path} --list"]
-            )
         else:
-            known = ".csv, .csv.gz, .tsv, .txt, .npy, .wav"
-            raise ConfigError([f"path: {path}: expected a name that ends in {known}"])
+            recording = _pictures(path)
     except (OSError, EOFError, ValueError, RuntimeError, zlib.error) as error:
         reason = (isinstance(error, OSError) and error.strerror) or str(error) or "is cut short"
         raise ConfigError([f"path: {path}: {reason}"]) from error
@@ -130,6 +136,48 @@ def _load(path: Path, channels: Sequence[str], rate: float | None, form: Form | 
         recording.rate = pace
         recording.seconds = np.arange(len(recording.values)) / pace
     return recording
+
+
+def _has_pictures(path: Path) -> bool:
+    """Whether a path is a folder with pictures in it."""
+    return path.is_dir() and any(is_picture(entry.name) for entry in path.iterdir())
+
+
+def _pictures(path: Path) -> Recording:
+    """Return a picture, or those of a folder by name. ``recordings.json`` may say when each was taken."""
+    if path.name.lower().endswith(PICTURES) and path.is_file():
+        return Recording(np.array([path], object))
+    if not _has_pictures(path):
+        raise ConfigError([f"path: {path}: {_no_recording(path)}"])
+    paths = sorted(each for each in path.iterdir() if is_picture(each.name) and each.is_file())
+    if len(paths) > MOST_PICTURES:
+        raise ValueError(f"has {len(paths):,} pictures; the limit is {MOST_PICTURES:,}")
+    taken = _times_of_pictures(path)
+    if not paths or any(each.name not in taken for each in paths):
+        return Recording(np.array(paths, object))
+    paths.sort(key=lambda each: taken[each.name])
+    seconds = np.array([taken[each.name] for each in paths]) - taken[paths[0].name]
+    return Recording(np.array(paths, object), rate=_steady_rate(seconds), seconds=seconds)
+
+
+def _no_recording(path: Path) -> str:
+    """Say why a path is nothing that can be played."""
+    if folder.is_one(path):
+        return f"is a folder of recordings; name one of them. {_LIST} {path} --list"
+    if path.is_dir():
+        return "is a folder without pictures"
+    if path.name.lower().endswith(PICTURES):
+        return "No such file or directory"
+    return "expected a name that ends in .csv, .csv.gz, .tsv, .txt, .npy, .wav, .jpg, .png, .bmp or .webp"
+
+
+def _times_of_pictures(path: Path) -> dict[str, float]:
+    """Return when each recording of a folder began, in seconds, by its file."""
+    try:
+        described = folder.read(path) if folder.is_one(path) else None
+    except UnreadableError as error:
+        raise ConfigError([f"path: {error}"]) from error
+    return {one.file: one.started.timestamp() for one in described.recordings} if described else {}
 
 
 def _npy(path: Path, channels: Sequence[str]) -> Recording:

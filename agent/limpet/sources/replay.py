@@ -1,14 +1,18 @@
-"""A recording, played as if it were live: CSV (also gzipped), NPY or WAV, by the file's suffix.
+"""A recording, played as if it were live: CSV (also gzipped), NPY, WAV or pictures, by the file's suffix.
 
 CSV, TSV: a row of column names, or ``channels`` in the configuration. Delimiter, decimal character and the column
 with the times are detected in the file, see ``limpet.sources.tables``. Samples are float32 ``(channels,)``.
 NPY: an array ``(n, *shape)`` of any real dtype; samples are ``shape`` of that dtype, and an array ``(n,)`` is one
 channel. WAV: samples are float32 ``(channels,)`` from -1 to 1.
 
+Pictures: a file or a folder of them, by name, at ``rate`` pictures a second. Samples are frames. If the folder has
+a ``recordings.json`` with all of them, they are played as they were taken.
+
 A CSV file of a folder of recordings, as `limpet record` writes it: the folder says its channels, rate, units and
 gaps. Labels are no channels.
 
-Samples with a NaN or an infinite value are dropped and counted as ``not_finite``.
+Samples with a NaN or an infinite value are dropped and counted as ``not_finite``, pictures that cannot be decoded
+as ``damaged``.
 """
 
 from __future__ import annotations
@@ -26,17 +30,20 @@ from msgspec import Meta
 from limpet.contracts.data import SampleSpec, empty_samples
 from limpet.contracts.fields import Positive
 from limpet.contracts.needs import Needs
-from limpet.errors import ConfigError
+from limpet.errors import ConfigError, UnreadableError
 from limpet.recordings import folder
 from limpet.sources._recordings import load
 from limpet.sources._rows import Cutter
 from limpet.sources.tables.form import Form
+from limpet.untrusted import printable
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterator
 
-    from limpet.contracts.data import Samples, TimeArray
+    from numpy.typing import NDArray
+
+    from limpet.contracts.data import Array, Samples, TimeArray
     from limpet.sources._recordings import Recording
 
 BLOCK = 256
@@ -46,6 +53,8 @@ BLOCK_BYTES = 1 << 20
 PACE = 0.01
 """Seconds from one block to the next, at least."""
 IDLE = 0.5
+MOST_LOGGED = 20
+"""Damaged pictures that are named in the log; further ones are only counted."""
 LONGEST = 1e9
 """Seconds that a recording may take to play."""
 
@@ -57,7 +66,8 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A recording, played as if it were live."""
 
     path: Path
-    """A `.csv`, `.tsv`, `.txt` (each also `.gz`), `.npy` or `.wav` file. Example: `"run-3.csv"`."""
+    """A `.csv`, `.tsv`, `.txt` (each also `.gz`), `.npy` or `.wav` file, a picture, or a folder of pictures.
+    Example: `"run-3.csv"`."""
     channels: list[str] = []
     """Names of the columns to read. Default: the file's header. Example: `["ax", "ay"]`."""
     rate: Positive | None = None
@@ -115,12 +125,26 @@ def _spec(config: Config, recording: Recording) -> SampleSpec:
     values = recording.values
     live = config.speed != "flat-out"
     timed = recording.seconds is not None
+    if values.dtype == object:
+        size = _size(values[0]) if len(values) == 1 else (-1, -1)
+        return SampleSpec((*size, 3), np.dtype(np.uint8), (), recording.rate, live, timed, queue=1, frames=True)
     shape, units = values.shape[1:], recording.units
     return SampleSpec(shape, values.dtype, recording.channels, recording.rate, live, timed, units=units)
 
 
+def _size(path: Path) -> tuple[int, int]:
+    """Return the height and width of a picture, -1 where it cannot be read: it is counted when it is due."""
+    from limpet.sources import _picture
+
+    try:
+        width, height = _picture.size(path)
+    except (OSError, UnreadableError):
+        return -1, -1
+    return height, width
+
+
 def _play(config: Config, recording: Recording, dropped: Counter[str]) -> Iterator[Samples]:
-    finite = _FiniteFilter(recording, dropped)
+    good = _Filter(recording, dropped)
     spec = _spec(config, recording)
     begin, first = time.monotonic_ns(), 0
     if config.speed == "flat-out":
@@ -128,7 +152,7 @@ def _play(config: Config, recording: Recording, dropped: Counter[str]) -> Iterat
     while True:
         for part, times in _lap(config, recording, begin):
             if len(times):
-                yield from finite.samples(part, times, first)
+                yield from good.samples(part, times, first)
             else:
                 yield empty_samples(spec, first + part.start)
         if not config.loop:
@@ -145,7 +169,8 @@ def _pace(config: Config) -> float:
 def _lap(config: Config, recording: Recording, begin_ns: int) -> Iterator[tuple[slice, TimeArray]]:
     """Yield which samples are due, possibly none, and when they were: once through the recording."""
     count = len(recording.values)
-    block = max(1, min(BLOCK, BLOCK_BYTES // max(1, recording.values[0].nbytes)))
+    pictures = recording.values.dtype == object
+    block = 1 if pictures else max(1, min(BLOCK, BLOCK_BYTES // max(1, recording.values[0].nbytes)))
     due = None if recording.seconds is None else begin_ns + (recording.seconds * _pace(config)).astype(np.int64)
     if due is not None and config.speed != "flat-out":
         yield from _on_schedule(due, block)
@@ -166,8 +191,8 @@ def _on_schedule(due: TimeArray, block: int) -> Iterator[tuple[slice, TimeArray]
             time.sleep(min(max((int(due[position]) - now) / 1e9, PACE), IDLE))
 
 
-class _FiniteFilter:
-    """Drops what is not finite, and cuts there, at the recording's own gaps and where a lap begins."""
+class _Filter:
+    """Drops what is not finite or damaged, and cuts there, at the recording's own gaps and where a lap begins."""
 
     def __init__(self, recording: Recording, dropped: Counter[str]) -> None:
         self._values = recording.values
@@ -181,9 +206,30 @@ class _FiniteFilter:
         gap = (ordinals == first) & (first > 0)
         if self._gaps:
             gap |= np.isin(ordinals - first, self._gaps)
-        if values.dtype.kind == "f":
-            good = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+        if values.dtype.kind in "fO":
+            values, good, cause = self._decoded(values) if values.dtype == object else _finite(values)
             if not good.all():
-                self._dropped["not_finite"] += int((~good).sum())
+                self._dropped[cause] += int((~good).sum())
                 values, times, ordinals, gap = values[good], times[good], ordinals[good], gap[good]
         yield from self._cutter.cut(values, times, time.time_ns() - time.monotonic_ns(), ordinals, gap)
+
+    def _decoded(self, paths: Array) -> tuple[Array, NDArray[np.bool_], str]:
+        """Return the frames of pictures, and which of them are sound."""
+        from limpet.sources import _picture
+
+        frames = np.empty(len(paths), object)
+        for place, path in enumerate(paths):
+            try:
+                frames[place] = _picture.read(path)
+            except (OSError, UnreadableError) as error:
+                self._log_damaged(path, error)
+        return frames, np.array([frame is not None for frame in frames], np.bool_), "damaged"
+
+    def _log_damaged(self, path: Path, error: Exception) -> None:
+        if self._dropped["damaged"] < MOST_LOGGED:
+            log.warning("%s is damaged and left out: %s", printable(str(path)), printable(str(error)))
+
+
+def _finite(values: Array) -> tuple[Array, NDArray[np.bool_], str]:
+    good = np.isfinite(values).reshape(len(values), -1).all(axis=1)
+    return values, np.asarray(good, np.bool_), "not_finite"
