@@ -19,7 +19,7 @@ DATA = Path(__file__).parents[1] / "data" / "models"
 
 def infer(folder: Path, *arguments: object, code: int = 0) -> tuple[list[dict[str, Any]], str]:
     """Return the results and what was said beside them."""
-    command = [sys.executable, "-m", "limpet", "infer", *map(str, arguments)]
+    command = [sys.executable, "-m", "limpet", "infer", "--json", *map(str, arguments)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == code, done.stdout + done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()], done.stderr

@@ -48,7 +48,7 @@ def infer(bundle: Path, values: Any, capsys: pytest.CaptureFixture[str], *option
     """Return what `limpet infer` makes of samples."""
     np.save(bundle.parent / "rows.npy", np.asarray(values))
     capsys.readouterr()
-    assert agent.main(["infer", str(bundle), str(bundle.parent / "rows.npy"), *options]) == 0
+    assert agent.main(["infer", "--json", str(bundle), str(bundle.parent / "rows.npy"), *options]) == 0
     return [json.loads(line)["output"] for line in capsys.readouterr().out.splitlines()]
 
 

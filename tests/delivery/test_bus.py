@@ -10,7 +10,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.contracts.messages import ResultMessage
+from limpet.contracts.messages import ResultMessage, SnapshotMessage
 from limpet.delivery.bus import Bus
 from support import reports
 from support.broker import wait_until
@@ -229,3 +229,48 @@ def test_every_message_is_read_or_counted_as_missed(steps: list[tuple[str, int]]
     if "reopen" not in (step for step, _ in steps):
         assert read == sorted(set(read))
         assert len(read) + cursor.missed == appended
+
+
+def pictures(messages: Iterable[Message]) -> list[tuple[str, int]]:
+    return [(one.pipeline, one.sample) for one in messages if isinstance(one, SnapshotMessage)]
+
+
+def picture(pipeline: str, sample: int, size: int = 10) -> SnapshotMessage:
+    return msgspec.structs.replace(reports.picture(pipeline, bytes(size)), sample=sample)
+
+
+def test_a_consumer_gets_the_newest_picture_of_each_pipeline_once() -> None:
+    bus = Bus()
+    bus.append(picture("a", 0))
+    quick = bus.subscribe()
+    assert pictures(quick.read()) == [("a", 0)]
+    for sample in (1, 2, 3):
+        bus.append(picture("a", sample))
+    bus.append(picture("b", 9))
+    assert pictures(quick.read()) == [("a", 3), ("b", 9)]
+    assert quick.read() == []
+    assert pictures(bus.subscribe().read()) == [("a", 3), ("b", 9)]
+    assert pictures(bus.reopen(quick).read()) == [("a", 3), ("b", 9)]
+
+
+def test_pictures_push_no_result_out() -> None:
+    bus = Bus(most_bytes=10_000)
+    slow = bus.subscribe()
+    fill(bus, 0, 3)
+    for sample in range(100):
+        bus.append(picture("a", sample, 200_000))
+    assert numbers(slow.read()) == [0, 1, 2]
+    assert slow.missed == 0
+
+
+def test_a_consumer_wakes_up_for_a_picture() -> None:
+    bus = Bus()
+    cursor = bus.subscribe()
+    waited = threading.Thread(target=cursor.wait, args=(60,))
+    waited.start()
+    wait_until(lambda: cursor.asleep)
+    bus.append(picture("a", 1))
+    waited.join(10)
+    assert not waited.is_alive()
+    cursor.wait(60)  # there is something to read
+    assert pictures(cursor.read()) == [("a", 1)]

@@ -182,7 +182,7 @@ def test_anomalies_are_reported_and_normal_windows_rarely(
     assert ("auc" in report["held_out"]) == labelled
     test = write(tmp_path / "test", [[("", motion("walk", 20, 90)), ("", motion("shake", 6, 91))]])
     file = test / recordings.read(test).recordings[0].file
-    results = limpet("infer", str(tmp_path / "pump-1.limpet"), str(file), state=tmp_path / "state")
+    results = limpet("infer", "--json", str(tmp_path / "pump-1.limpet"), str(file), state=tmp_path / "state")
     normal = [one["output"]["anomalous"] for one in results if one["sample"] < 20 * RATE]
     after = 20 * RATE + report["setting"]["window"]
     shaken = [one["output"]["anomalous"] for one in results if one["sample"] >= after]
@@ -208,7 +208,7 @@ def test_a_channel_is_estimated_from_the_others(tmp_path: Path, framework: str) 
     values = related(77)
     test = write(tmp_path / "test", [[("", values)]])
     file = test / recordings.read(test).recordings[0].file
-    results = limpet("infer", str(tmp_path / "load-1.limpet"), str(file), state=tmp_path / "state")
+    results = limpet("infer", "--json", str(tmp_path / "load-1.limpet"), str(file), state=tmp_path / "state")
     size = report["setting"]["window"]
     errors = [
         abs(one["output"]["values"]["c3"] - values[one["sample"] - size + 1 : one["sample"] + 1, 3].mean())

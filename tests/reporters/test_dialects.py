@@ -447,3 +447,28 @@ def test_names_without_end_are_not_born_without_end() -> None:
     for number in range(30):
         dialect.results([reports.result(number, output={f"n{number}-{i}": 1.0 for i in range(100)})])
     assert len(metrics(dialect.connected()[0])) == sparkplug.METRICS + 4
+
+
+@pytest.mark.parametrize("discovery", ["device", "entity"])
+def test_home_assistant_shows_the_last_picture_of_a_pipeline_as_an_image(discovery: str) -> None:
+    dialect = dialects.opened("homeassistant", discovery=discovery)
+    topic = "limpet/press-07/snapshot/motion"
+    [announced] = dialect.snapshot(reports.picture(), topic)
+    content = json.loads(announced.payload)
+    image = content["components"]["motion_snapshot"] if discovery == "device" else content
+    assert (image["image_topic"], image["content_type"]) == (topic, "image/jpeg")
+    assert image["unique_id"] == "limpet_press-07_motion:snapshot"
+    assert not image.keys() & {"state_topic", "value_template"}
+    assert dialect.snapshot(reports.picture(), topic) == [], "it is announced once"
+    assert dialect.connected()
+    [gone] = dialect.snapshot(reports.picture(jpeg=b""), topic)
+    if discovery == "device":
+        assert json.loads(gone.payload)["components"] == {"motion_snapshot": {"platform": "image"}}
+    else:
+        assert (gone.topic, gone.payload) == (announced.topic, b"")
+    assert not [publish for publish in dialect.connected() if b"image" in publish.payload]
+
+
+@pytest.mark.parametrize("kind", ["json", "msgpack", "cloudevents", "sparkplug"])
+def test_other_dialects_leave_pictures_out(kind: str) -> None:
+    assert dialects.opened(kind).snapshot(reports.picture(), "limpet/press-07/snapshot/motion") == []

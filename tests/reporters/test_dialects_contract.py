@@ -50,6 +50,8 @@ def everything(dialect: Dialect) -> list[Publish]:
             said += dialect.event(message)
         else:
             said += dialect.state(message)
+    said += dialect.snapshot(reports.picture(), "limpet/press-07/snapshot/motion")
+    said += dialect.snapshot(reports.picture(jpeg=b""), "limpet/press-07/snapshot/motion")
     said += [*dialect.removed("motion"), *dialect.removed("never seen")]
     will = dialect.connecting("5")
     return [*said, *([will] if will else []), *dialect.connected(), *dialect.leaving()]

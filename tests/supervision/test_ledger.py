@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.contracts.messages import Message, Origin, ResultMessage
+from limpet.contracts.messages import Message, Origin, ResultMessage, SnapshotFigures, SnapshotMessage
 from limpet.errors import UnreadableError
 from limpet.histogram import difference
 from limpet.supervision.health import HealthReader
 from limpet.supervision.ledger import Ledger
 from limpet.supervision.traffic import LEAVING
-from limpet.wire.records import Figures, Heartbeat, RawResult, Transition
+from limpet.wire.records import Figures, Heartbeat, RawResult, Snapshot, Transition
 
 ORIGIN = Origin("press-07", "4-abc", "1.0")
 NOON = datetime(2026, 11, 28, 12, 0, tzinfo=timezone.utc)
@@ -153,3 +153,30 @@ def test_a_pipeline_that_was_assigned_starts_before_its_worker_reports_anything(
     assert account.move(Transition("one", "starting")) == []
     former = books.ledger.account("of an earlier configuration")
     assert former.move(Transition(former.pipeline, "stopped", "no longer configured")) == []
+
+
+JPEG = b"\xff\xd8\xff a picture \xff\xd9"
+
+
+def test_pictures_of_a_pipeline_are_passed_on_one_a_second_and_the_others_counted() -> None:
+    books = Books(one="left", two="left")
+    for now in (0.0, 0.1, 0.2, 0.3, 2.0):
+        books.ledger.accept_snapshot("left", Snapshot("one", 5, 1_770_000_000_000_000_000, 70, JPEG), now)
+    books.ledger.accept_snapshot("left", Snapshot("two", 5, 0, 1, JPEG), 0.3)
+    assert [message.pipeline for message in books.messages if isinstance(message, SnapshotMessage)] == [
+        *["one"] * 3,
+        "two",
+    ]
+    books.ledger.add("left", Heartbeat({"one": Figures(snapshots={"taken": 5, "failed": 1})}, {}), 3.0)
+    health = HealthReader(ORIGIN).pipeline(books.ledger.account("one"), NOON)
+    assert health.snapshots == SnapshotFigures(taken=5, skipped=2, failed=1)
+    assert HealthReader(ORIGIN).pipeline(books.ledger.account("two"), NOON).snapshots is None
+
+
+def test_a_cell_gives_no_picture_of_a_pipeline_of_another() -> None:
+    books = Books(one="left", three="right")
+    with pytest.raises(UnreadableError, match="no pipeline of 'left'"):
+        books.ledger.accept_snapshot("left", Snapshot("three", 0, 0, 0, JPEG), 0.0)
+    books.ledger.account("one").removed = True
+    books.ledger.accept_snapshot("left", Snapshot("one", 0, 0, 0, JPEG), 0.0)
+    assert books.messages == []

@@ -79,3 +79,20 @@ def test_a_fifo_or_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
 def test_it_does_without_a_state_directory(tmp_path: Path) -> None:
     first, damaged = roster(tmp_path / "absent")
     assert (first.adopt(["one"]), first.adopt([]), damaged) == (set(), {"one"}, [])
+
+
+def test_pipelines_that_take_no_pictures_any_more_are_named_until_brokers_know(tmp_path: Path) -> None:
+    first = roster(tmp_path)[0]
+    first.adopt(["one", "two", "three"], ["one", "two"])
+    assert first.unpictured == set()
+    second = roster(tmp_path)[0]
+    second.adopt(["one", "three"], ["three"])
+    assert second.unpictured == {"one", "two"}
+    third = roster(tmp_path)[0]
+    third.adopt(["one", "three"], ["three", "one"])
+    assert third.unpictured == {"two"}
+    for _ in range(3):
+        third.health_published(connected=True)
+    fourth, damaged = roster(tmp_path)
+    fourth.adopt(["one", "three"], ["three", "one"])
+    assert (fourth.unpictured, damaged) == (set(), [])

@@ -17,7 +17,7 @@ from limpet.supervision.traffic import (
     MOVES_AT_ONCE,
     NOTICES_AT_ONCE,
 )
-from limpet.wire.records import Ask, Notice, RawAnswered, RawResult, RawResults, SetLogLevel, Transition
+from limpet.wire.records import Ask, Notice, RawAnswered, RawResult, RawResults, SetLogLevel, Snapshot, Transition
 from support.assigned import cells
 
 if TYPE_CHECKING:
@@ -228,3 +228,20 @@ def test_only_the_changed_pipeline_is_forgiven_its_crashes() -> None:
     made.want(cell(TABLES | {"pipelines": pipelines}), 0.0)
     assert made.pipelines.runnable(1.0) == ["b"]
     assert made.pipelines.runnable(2.0) == ["a", "b"]
+
+
+def test_a_picture_is_passed_on_only_if_the_configuration_says_so() -> None:
+    def passed(made: Slot, pipeline: str) -> bool:
+        picture = Snapshot(pipeline, 0, 0, 0, b"\xff\xd8\xff\xd9")
+        made.check(picture, 1.0)
+        return bool(made.hear(picture, 1.0))
+
+    pipelines: dict[str, dict[str, object]] = {name: {"source": "s", "model": name} for name in ("a", "b")}
+    with_pictures = pipelines | {"a": pipelines["a"] | {"snapshots": {}}}
+    made = slot(pipelines=with_pictures)
+    made.started(1)
+    made.assign(0.0)
+    assert passed(made, "a")
+    assert not passed(made, "b")
+    made.want(cell(TABLES | {"pipelines": pipelines}), 1.0)
+    assert not passed(made, "a")

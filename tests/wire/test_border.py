@@ -26,6 +26,7 @@ from limpet.wire import border
 from limpet.wire.records import (
     LARGEST_OUTPUT,
     LARGEST_RECORD,
+    LARGEST_SNAPSHOT,
     LONGEST_TEXT,
     MOST_CAUSES,
     MOST_SHOWN_CHANNELS,
@@ -44,7 +45,9 @@ from limpet.wire.records import (
     Results,
     RunWindows,
     SetLogLevel,
+    Snapshot,
     SwapReport,
+    TakeSnapshot,
     Transition,
 )
 from limpet.worker.commands import captured_answer
@@ -67,6 +70,7 @@ FIELDS = {
     "Happened": ("pipeline", "what", "wall_ns"),
     "Answered": ("number", "error", "result"),
     "Need": ("number", "pipeline", "delegate"),
+    "Snapshot": ("pipeline", "monotonic_ns", "wall_ns", "sample", "jpeg"),
     "Dismiss": ("number",),
 }
 
@@ -82,6 +86,7 @@ def records(draw: st.DrawFn) -> dict[str, Any]:
     return record
 
 
+JPEG = b"\xff\xd8\xff a picture \xff\xd9"
 ORIGIN = Origin("d", "1-a", "0")
 
 
@@ -140,7 +145,7 @@ def test_whatever_is_said_is_about_its_own_pipelines_or_refused(record: dict[str
             assert b"\n" not in bytes(item.output)
     elif isinstance(decoded, Heartbeat):
         assert decoded.pipelines.keys() <= {"a", "b"}
-    elif isinstance(decoded, Transition | Notice | Happened | Need):
+    elif isinstance(decoded, Transition | Notice | Happened | Need | Snapshot):
         assert decoded.pipeline in {"a", "b"}
 
 
@@ -158,6 +163,8 @@ def test_what_is_believed_can_be_put_into_every_message(record: dict[str, Any]) 
         assert len(messages) == len(decoded.items)
     elif isinstance(decoded, Heartbeat):
         ledger.add("cell", decoded, 0.0)
+    elif isinstance(decoded, Snapshot):
+        ledger.accept_snapshot("cell", decoded, 0.0)
     elif isinstance(decoded, Transition):
         ledger.account(decoded.pipeline).move(decoded)
     for account in ledger.accounts.values():
@@ -176,6 +183,7 @@ def test_a_worker_speaks_about_no_other_pipeline(pipeline: str) -> None:
         Happened(pipeline, LineEvent(line="gate", direction="forward", id=1, label="cat", forward=1, backward=0)),
         Need(1, pipeline, "edgetpu"),
         SwapReport(pipeline, 1, "begun"),
+        Snapshot(pipeline, 0, 0, 0, JPEG),
     ):
         with pytest.raises(UnreadableError, match="no pipeline of its source"):
             said(record)
@@ -213,6 +221,13 @@ def test_an_output_within_the_limit_is_taken() -> None:
         Transition("a", "running", sandbox=["x"] * 100),
         Notice("a", "gap", "\0"),
         *(Happened("a", one) for one in BAD_EVENTS),
+        Snapshot("a", 0, 0, 0, b""),
+        Snapshot("a", 0, 0, 0, b"\xff\xd8\xff"),
+        Snapshot("a", 0, 0, 0, b"\x89PNG" + JPEG),
+        Snapshot("a", 0, 0, 0, b"\xff\xd8\xff" + bytes(LARGEST_SNAPSHOT) + b"\xff\xd9"),
+        Snapshot("a", 0, 1 << 63, 0, JPEG),
+        Heartbeat({"a": Figures(snapshots={"lost": 1})}, {}),  # type: ignore[dict-item]
+        Heartbeat({"a": Figures(snapshots={"taken": -1})}, {}),
         Heartbeat({}, {"cause\n": 1}),
         Heartbeat({}, {}, Inputs(1.0, [1], ["x\x1b[2J"], [])),
         Heartbeat({}, {}, Inputs(math.nan, [1], [], [])),
@@ -437,3 +452,22 @@ def test_a_window_with_more_inputs_or_dimensions_than_an_answer_holds_is_an_erro
     for inputs in ([np.zeros(1)] * 300, [np.zeros((1,) * 9)]):
         answer = captured_answer(1, ["x"] * len(inputs), inputs)
         assert "are not sent" in said(answer, {1: Capture}).error
+
+
+def test_a_picture_within_the_limits_is_taken() -> None:
+    largest = b"\xff\xd8\xff".ljust(LARGEST_SNAPSHOT - 2, b"x") + b"\xff\xd9"
+    assert said(Snapshot("a", 1, 2, 3, largest)).jpeg == largest
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        {"time": "now", "sample": 1, "width": 1, "height": 1, "bytes": 1},
+        {"time": now(), "sample": 1, "width": 1, "height": 1, "bytes": 1, "more": "x" * 2000},
+        {"sample": 1},
+        [1],
+    ],
+)
+def test_the_answer_to_a_command_for_a_picture_says_what_it_shows_and_no_more(answer: object) -> None:
+    with pytest.raises(UnreadableError):
+        said(Answered(3, result=answer), {3: TakeSnapshot})

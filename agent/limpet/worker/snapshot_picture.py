@@ -60,7 +60,7 @@ def draw(frame: Frame, output: Any, options: SnapshotOptions) -> Picture:
     pixels = frame.developer(view(frame.form, options.width))(frame)
     image = Image.fromarray(np.ascontiguousarray(pixels, np.uint8), "RGB")
     _mark(image, marks(output))
-    return Picture(_encode(image, options.quality), *image.size)
+    return _encode(image, options.quality)
 
 
 def view(form: FrameForm, width: int) -> View:
@@ -156,13 +156,13 @@ def _write(pen: ImageDraw.ImageDraw, at: Point, text: str, font: Any, colour: st
     pen.text((at[0], at[1] + down), text, fill=colour, font=font)
 
 
-def _encode(image: Image.Image, quality: int) -> bytes:
+def _encode(image: Image.Image, quality: int) -> Picture:
     for small in _smaller(image):
         for each in (quality, *(lower for lower in QUALITIES if lower < quality)):
             buffer = io.BytesIO()
             small.save(buffer, "JPEG", quality=each)
             if buffer.tell() <= LARGEST_SNAPSHOT:
-                return buffer.getvalue()
+                return Picture(buffer.getvalue(), *small.size)
     raise ValueError(f"it would have more than {LARGEST_SNAPSHOT} bytes")
 
 

@@ -80,7 +80,8 @@ class Snapshots:
         pipeline.last = _Shot(block.values[result.sample - block.index], result, options, counts)
         pipeline.results += 1
         if (event and options.events) or (options.every and pipeline.results % options.every == 0):
-            counts["skipped"] += pipeline.wanted
+            if pipeline.wanted:
+                counts["skipped"] += 1
             pipeline.wanted = True
 
     def want(self, number: int, name: str, options: SnapshotOptions | None) -> None:
