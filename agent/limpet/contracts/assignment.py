@@ -53,7 +53,7 @@ class SnapshotOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """``snapshots`` of a pipeline: pictures of its results that leave the device, at most one a second."""
 
     events: bool = True
-    """Take one when an object appears or leaves."""
+    """Take one when `track` finds that an object came, left, or entered a zone or crossed a line."""
     every: Count | None = None
     """Take one of so many results. Default: none. Example: `100`."""
     quality: Annotated[int, Meta(ge=1, le=95)] = 80

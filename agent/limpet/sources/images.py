@@ -3,9 +3,9 @@
 A sample is a frame: upright, in RGB, 8 bits. Pictures wait for the model, so that none is dropped. What cannot be
 decoded is counted as ``damaged``, with its name in the log.
 
-A file is read once it has not changed for a moment, so no half of one is read. If it cannot be decoded, it has some
-more seconds to become whole. A file that is changed or replaced later is read again. If the folder goes away and
-comes back, what is in it counts as there at the start.
+A file is read once it has not changed for a moment, so no half of one is read. If it cannot be decoded, it has
+some more seconds to become whole. A file that is changed or replaced later is read again. If the folder goes away
+and comes back, what is in it counts as there at the start.
 """
 
 from __future__ import annotations

@@ -323,9 +323,9 @@ class Pipelines:
                     self._commit(running)
                 running.count_result()
                 self._results.add(result)
+                event = self._reports.happened(running)
                 if running.options.snapshots is not None:
-                    self._snapshots.see(running.options.snapshots, running.snapshots, block, result)
-                self._reports.happened(running)
+                    self._snapshots.see(running.options.snapshots, running.snapshots, block, result, event=event)
                 self._reports.heartbeat(self.running.values())
         except (ModelError, UnreadableError) as error:
             if running.trial is not None:

@@ -152,11 +152,16 @@ class Reports:
         self._gaps.see(samples)
         self._inputs.see(samples)
 
-    def happened(self, running: RunningPipeline) -> None:
-        """Report what the postprocess stages of a pipeline found since the last call."""
-        for wall_ns, what in running.pipeline.take_happened():
+    def happened(self, running: RunningPipeline) -> bool:
+        """Report what the postprocess stages of a pipeline found since the last call.
+
+        Return whether anything came or went: an object, or one in a zone or over a line.
+        """
+        happened = running.pipeline.take_happened()
+        for wall_ns, what in happened:
             what.label = cleaned(what.label, LONGEST_LABEL)
             self._supervisor.send(Happened(running.name, what, wall_ns))
+        return any(what.type != "update" for _, what in happened)
 
     # --- heartbeats
 
