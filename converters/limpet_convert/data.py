@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (".csv", ".csv.gz", ".npy", ".wav")
+SUFFIXES = (".csv", ".csv.gz", ".npy", ".wav", ".wave", ".flac")
 BLOCK = 4096
 MANY = 1 << 20
 

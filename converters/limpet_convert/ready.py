@@ -235,7 +235,8 @@ def _vectors(plan: PipelinePlan, wanted: Wanted) -> tuple[list[Array], str]:
 
 
 def _window(values: Array) -> Window:
-    return Window(values, 0, 0, 0)
+    """Return a window that follows none."""
+    return Window(values, 0, 0, 0, gap=True)
 
 
 def _recorded(plan: PipelinePlan, windower: Windower, wanted: Wanted) -> Iterator[Window]:

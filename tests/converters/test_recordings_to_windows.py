@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from limpet.contracts.data import Samples, SampleSpec
 from limpet.contracts.fields import WindowSpec
@@ -17,6 +18,7 @@ from limpet.transforms import normalise
 from limpet_convert import data, project
 from limpet_convert.errors import ConvertError
 from recordings.test_folder import recording
+from support import golden
 from support.stages import window_spec
 
 if TYPE_CHECKING:
@@ -292,3 +294,21 @@ def test_a_damaged_folder_of_recordings_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "seen" / "recordings.json").write_text("{")
     with pytest.raises(ConvertError, match=r"recordings.json could not be read"):
         data.windows(wanted, tmp_path / "seen")
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac"])
+def test_sounds_go_through_transforms_that_remember_as_on_the_device(tmp_path: Path, suffix: str) -> None:
+    sound = golden.arrays("sounds")["int16"]
+    (tmp_path / "seen").mkdir()
+    for name in ("one", "two"):
+        soundfile.write(tmp_path / "seen" / f"{name}.{suffix}", sound, 16_000, subtype="PCM_16")
+    wake = {
+        "channels": [],
+        "window": {"size": 800, "hop": 480},
+        "transforms": [{"kind": "micro_frontend"}],
+    }
+    found = data.windows(make(tmp_path, wake), tmp_path / "seen")
+    rows = golden.arrays("sounds")["micro-frontend"]
+    windows = len(rows) // 3
+    expected = rows[: 3 * windows].reshape(windows, 3, 40)
+    np.testing.assert_array_equal(found.values, np.concatenate([expected, expected]))  # The second begins again.

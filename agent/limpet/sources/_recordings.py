@@ -120,7 +120,7 @@ def _load(path: Path, channels: Sequence[str], rate: float | None, form: Form | 
             recording = _csv(path, channels, form)
         elif name.endswith(".npy"):
             recording = _npy(path, channels)
-        elif name.endswith((".wav", ".wave")):
+        elif name.endswith((".wav", ".wave", ".flac")):
             recording = _wav(path, channels)
         else:
             recording = _pictures(path)

@@ -65,9 +65,10 @@ def cut(
         stages = Transforms(plugins, windower.spec).take()
         for ordinal, found in enumerate(windower.push(_samples(piece.values))):
             number += 1
+            features = transformed(found, stages)  # Also of windows that are left out: stages may have memory.
             if number % every:
                 continue
-            values.append(transformed(found, stages))
+            values.append(features)
             owners.append(position)
             if piece.target is not None:
                 targets.append(float(piece.target[ordinal * hop : ordinal * hop + size].mean()))

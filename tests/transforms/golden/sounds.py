@@ -1,6 +1,7 @@
 """Writes tests/data/golden/sounds.{json,npz}: what librosa, TensorFlow, scipy and others make of stored samples.
 
-Run by hand in the converters' environment, with python_speech_features 0.6 and kaldi-native-fbank 1.23 installed:
+Run by hand in the converters' environment, with python_speech_features 0.6, kaldi-native-fbank 1.23 and
+pymicro-wakeword 2.5 installed:
 ``PYTHONPATH=agent:tests python tests/transforms/golden/sounds.py``. ``make test`` needs none of these libraries.
 """
 
@@ -19,7 +20,7 @@ import python_speech_features
 import scipy.signal
 import soxr
 import tensorflow as tf
-from pymicro_features import MicroFrontend
+from pymicro_wakeword.microwakeword import MicroWakeWordFeatures
 
 from support.golden import FOLDER, Golden, bound, difference
 
@@ -223,16 +224,14 @@ def add_others(sound: Array) -> None:
         np.stack([kaldi.get_frame(number) for number in range(kaldi.num_frames_ready)]),
         input="int16",
     )
-    front = MicroFrontend()
-    data = sound.tobytes()
-    rows = [front.process_samples(data[at : at + 320]).features for at in range(0, len(data), 320)]
+    rows = list(MicroWakeWordFeatures().process_streaming(sound.tobytes()))
     add(
         "micro-frontend",
         "micro_frontend",
         {},
-        "MicroFrontend, in the chunks of pymicro-wakeword 2.5",
-        "pymicro-features",
-        [row for row in rows if row],
+        "MicroWakeWordFeatures",
+        "pymicro-wakeword",
+        np.concatenate(rows).reshape(-1, 40),
         input="int16",
     )
 
