@@ -1,0 +1,374 @@
+"""A stream from the network, read by FFmpeg in a thread of its own, which keeps the newest frame alone.
+
+FFmpeg may wait for a server. Whoever wants frames never does: ``Stream.take`` returns after the time that it is
+given. Every wait of FFmpeg has a limit too, so that the thread ends.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import threading
+import time
+from collections import Counter
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import av
+import av.error
+import av.logging
+import msgspec
+
+from limpet.errors import SourceError
+from limpet.sources import _av_log, _jpeg
+from limpet.sources._av_frame import MOST_PIXELS, AvFrame, Decoded, Decoder, Encoded, Mounting, Picture, Size
+
+log = logging.getLogger(__name__)
+
+PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "tcp": 0}
+"""What a stream may come by, each with its usual port; 0: there is none."""
+_PROTOCOLS = {
+    "rtsp": "rtsp,rtp,tcp",
+    "rtsps": "rtsp,rtp,tls,tcp",
+    "http": "http,tcp",
+    "https": "https,tls,tcp",
+    "tcp": "tcp",
+}
+_FORMATS = "rtsp,rtp,mpjpeg,mjpeg,mpegts,h264,hevc,flv,matroska,webm,mov,mp4"
+"""No playlist is among them: one could name other servers, or files of this machine."""
+_TIMED = {"rtsp", "mpegts", "flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"}
+"""Formats whose pictures have times. Of the others, FFmpeg makes times up."""
+_PROBED = 1 << 20
+"""Bytes that FFmpeg may read to find out what a stream is."""
+_ANALYSED_US = 1_000_000
+_DAMAGED_IN_A_ROW = 250
+"""Pictures that cannot be decoded, one after the other, after which a stream is opened again."""
+DRIFT = 0.001
+"""How fast we believe that a camera's clock falls behind ours, rather than that its pictures came late."""
+JUMP_NS = 10_000_000_000
+"""If a stream's times jump by more, its clock was set."""
+_FFMPEG: Any = av.error.FFmpegError
+
+
+class Login(NamedTuple):
+    """User and password of a stream; empty if it wants none."""
+
+    user: str = ""
+    password: str = ""
+
+
+class Address(msgspec.Struct, frozen=True):
+    """Where a stream is, and how to reach it. ``timeout``: seconds for a connection, and for the next bytes."""
+
+    url: str
+    timeout: float
+    certificates: str = ""
+    verify: bool = True
+
+    @property
+    def scheme(self) -> str:
+        """What the stream comes by."""
+        return urlsplit(self.url).scheme.lower()
+
+    def with_login(self, login: Login) -> str:
+        """Return the URL as FFmpeg takes it."""
+        if not login.user:
+            return self.url
+        parts = urlsplit(self.url)
+        who = f"{quote(login.user, safe='')}:{quote(login.password, safe='')}"
+        return urlunsplit(parts._replace(netloc=f"{who}@{parts.netloc}"))
+
+    @property
+    def options(self) -> dict[str, str]:
+        """What FFmpeg may do for this stream, and within which limits."""
+        options = {
+            "protocol_whitelist": _PROTOCOLS[self.scheme],
+            "format_whitelist": _FORMATS,
+            "probesize": str(_PROBED),
+            "analyzeduration": str(_ANALYSED_US),
+            "max_pixels": str(MOST_PIXELS),
+            "max_streams": "8",
+            "fpsprobesize": "0",
+            "rw_timeout": str(round(self.timeout * 1e6)),
+        }
+        if self.scheme in {"rtsp", "rtsps"}:
+            options |= {"rtsp_transport": "tcp", "allowed_media_types": "video"}
+        if self.scheme in {"rtsps", "https"}:
+            options |= {"tls_verify": "1" if self.verify else "0", "ca_file": self.certificates}
+        return options
+
+
+class Cause(NamedTuple):
+    """Why a stream is away: a word to count it by, and a sentence."""
+
+    word: str
+    sentence: str
+
+
+class _Sign(NamedTuple):
+    """By what a cause is recognised: names of errors, or words in the log of FFmpeg."""
+
+    errors: tuple[str, ...]
+    words: tuple[str, ...]
+    cause: Cause
+
+
+_SIGNS = (
+    _Sign(
+        ("HTTPUnauthorizedError",),
+        ("401 (unauthorized",),
+        Cause("login", "the camera refuses the login: check user and password_file"),
+    ),
+    _Sign(
+        ("HTTPForbiddenError",),
+        (),
+        Cause("login", "the camera forbids this user to see the stream: check user and the camera's settings"),
+    ),
+    _Sign(("HTTPNotFoundError",), (), Cause("not_found", "the camera has no such stream: check the path in url")),
+    _Sign(
+        (),
+        ("certificate", "hostname"),
+        Cause("tls", "the camera's certificate is not trusted: name it, or who issued it, as ca_file"),
+    ),
+    _Sign(
+        (),
+        ("[tls]", "ssl", "handshake"),
+        Cause("tls", "no encrypted connection to the camera: check the port, and whether it speaks TLS"),
+    ),
+    _Sign(
+        ("ExitError", "TimeoutError"),
+        ("timed out",),
+        Cause("timeout", "nothing came for {timeout:g} s: is the camera overloaded, or the network down?"),
+    ),
+    _Sign(
+        ("ConnectionRefusedError",),
+        (),
+        Cause("unreachable", "the connection is refused: is the camera's server running at this port?"),
+    ),
+    _Sign(
+        (),
+        ("resolve",),
+        Cause("unreachable", "the name of the camera is not known: check url and the network's name server"),
+    ),
+    _Sign(
+        ("EOFError", "ConnectionResetError", "BrokenPipeError", "ConnectionAbortedError"),
+        ("ends prematurely",),
+        Cause("ended", "the camera ended the stream"),
+    ),
+    _Sign(
+        ("DecoderNotFoundError", "DemuxerNotFoundError", "NoVideoError"),
+        (),
+        Cause("codec", "FFmpeg cannot decode what the camera sends: choose H.264 or MJPEG in the camera"),
+    ),
+    _Sign(
+        ("InvalidDataError", "ArgumentError"),
+        (),
+        Cause("codec", "what comes is no video: check url, and choose H.264 or MJPEG in the camera"),
+    ),
+)
+"""In the order in which they are looked for: a word in the log says more than the error."""
+_REFUSALS = ("401 (unauthorized", "certificate")
+
+
+def diagnose(error: BaseException, said: str, waited: float, timeout: float) -> Cause:
+    """Return what an error of FFmpeg means.
+
+    ``said``: what FFmpeg wrote to its log before. ``waited``: seconds without a packet. FFmpeg gives up after
+    ``timeout``, and then raises whatever the code that waited makes of it.
+    """
+    name, lower = type(error).__name__, said.lower()
+    if waited >= timeout and not any(word in lower for word in _REFUSALS):
+        name, lower = "TimeoutError", ""
+    for sign in _SIGNS:
+        if name in sign.errors or any(word in lower for word in sign.words):
+            return Cause(sign.cause.word, sign.cause.sentence.format(timeout=timeout))
+    reason = getattr(error, "strerror", None) or name
+    return Cause("unreachable", f"the camera cannot be reached: {reason}")
+
+
+class NoVideoError(Exception):
+    """There is no video in a stream, or none that FFmpeg can decode."""
+
+
+class StreamClock:
+    """Gives a picture the time at which the camera took it, by the stream's own times.
+
+    The camera's clock starts anywhere. The picture that was least late says how far it is from ours. A stamp is
+    never after the picture came, and never before the last one.
+    """
+
+    def __init__(self) -> None:
+        self._lead: int | None = None
+        self._at = 0
+        self._last = 0
+
+    def stamp(self, picture_ns: int | None, now_ns: int) -> int:
+        """Return when a picture was taken that came now. ``None``: the stream does not say."""
+        stamp = now_ns
+        if picture_ns is not None:
+            slack = int(DRIFT * (now_ns - self._at))
+            step = 0 if self._lead is None else picture_ns - now_ns - self._lead
+            if self._lead is None or abs(step) > JUMP_NS:
+                self._lead = picture_ns - now_ns
+            else:
+                self._lead += max(step, -slack)
+            self._at = now_ns
+            stamp = min(now_ns, picture_ns - self._lead)
+        self._last = max(stamp, self._last)
+        return self._last
+
+
+class Taken(NamedTuple):
+    """A frame, when it was taken, and how many there were before it."""
+
+    frame: AvFrame
+    monotonic_ns: int
+    number: int
+
+
+class Stream:
+    """Reads until it is closed, or something fails."""
+
+    def __init__(self, address: Address, login: Login, mounting: Mounting) -> None:
+        _av_log.install()
+        self._address, self._login, self._mounting = address, login, mounting
+        self._clock = StreamClock()
+        self._changed = threading.Condition()
+        self._newest: Taken | None = None
+        self._count = 0
+        self._counted: Counter[str] = Counter()
+        self._failure: tuple[Cause, BaseException] | None = None
+        self._size: Size | None = None
+        self._since = time.monotonic()
+        """When FFmpeg was given the time limit that runs now."""
+        self._closed = False
+        self._opened = False
+        self._jpegs: Decoder | None = None
+        self._thread = threading.Thread(target=self._run, name="read stream", daemon=True)
+        self._thread.start()
+
+    @property
+    def opened(self) -> bool:
+        """Whether the camera has answered, and what it sends is known."""
+        return self._opened
+
+    def take(self, seconds: float, dropped: Counter[str]) -> Taken | None:
+        """Return the newest frame, ``None`` if none comes in so many seconds. ``SourceError`` says what failed."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._newest or self._failure or self._counted, seconds)
+            counted, self._counted = self._counted, Counter()
+            taken, self._newest = self._newest, None
+            failure = self._failure if taken is None else None
+        for word, number in counted.items():
+            dropped[word] += number
+        if failure is not None:
+            cause, error = failure
+            dropped[cause.word] += 1
+            where = _av_log.without_password(self._address.url)
+            raise SourceError(f"{where}: {cause.sentence}") from error
+        return taken
+
+    def close(self) -> None:
+        """Have the thread end. One that waits for a server ends later, by itself."""
+        with self._changed:
+            self._closed = True
+        self._thread.join(0.2)
+
+    def _run(self) -> None:
+        said: list[tuple[int, str, str]] = []
+        try:
+            with av.logging.Capture() as said:
+                self._read(said)
+            self._fail(EOFError(), said)
+        except Exception as error:  # noqa: BLE001 - whatever FFmpeg raises, the stream is away
+            self._fail(error, said)
+
+    def _fail(self, error: Exception, said: list[tuple[int, str, str]]) -> None:
+        text = " ".join(f"[{part}] {message}" for _, part, message in said[-20:])
+        cause = diagnose(error, text, time.monotonic() - self._since, self._address.timeout)
+        if cause.word == "ended" and not self._count:
+            cause = Cause("ended", f"{cause.sentence} before it sent a picture: check url")
+        # The error of FFmpeg has the URL with the password in its text, and is not passed on.
+        refused = isinstance(error, PermissionError)
+        safe = OSError(errno.EACCES, cause.sentence) if refused else EOFError(cause.sentence)
+        with self._changed:
+            self._failure = cause, safe
+            self._changed.notify_all()
+
+    def _read(self, said: list[tuple[int, str, str]]) -> None:
+        address = self._address
+        form = "rtsp" if address.scheme in {"rtsp", "rtsps"} else None
+        timeout = (address.timeout, address.timeout)
+        url = address.with_login(self._login)
+        with av.open(url, format=form, container_options=address.options, timeout=timeout) as container:
+            stream: Any = next(iter(container.streams.video), None)
+            context: Any = stream and stream.codec_context
+            if context is None:
+                raise NoVideoError
+            context.thread_count = 1
+            context.options = {"max_pixels": str(MOST_PIXELS)}
+            timed = container.format.name in _TIMED
+            self._opened = True
+            damaged = 0
+            for packet in container.demux(stream):
+                self._since = time.monotonic()
+                if self._closed:
+                    return
+                before = self._count
+                self._pictures(packet, context.name, timed=timed)
+                damaged = 0 if self._count > before else damaged + 1
+                if damaged > _DAMAGED_IN_A_ROW:
+                    raise NoVideoError
+                if said:
+                    log.debug(
+                        "%s: FFmpeg: %s", container.format.name, _av_log.without_password(said[-1][2].strip())
+                    )
+                    said.clear()
+
+    def _pictures(self, packet: Any, codec: str, *, timed: bool) -> None:
+        """Keep what a packet holds; count what is damaged."""
+        try:
+            found: list[Picture]
+            if codec == "mjpeg":
+                found = [self._jpeg(packet)] if packet.size else []
+            else:
+                found = [Decoded(frame) for frame in packet.decode() if self._intact(frame)]
+            for picture in found:
+                self._keep(AvFrame(picture, self._mounting), packet, timed=timed)
+        except EOFError:
+            raise
+        except (_FFMPEG, ValueError):
+            self._note("corrupt")
+
+    def _jpeg(self, packet: Any) -> Encoded:
+        size = Size(*_jpeg.size(packet))
+        if self._jpegs is None:
+            self._jpegs = Decoder("mjpeg", size)
+        return Encoded(packet, self._jpegs, size, "mjpeg")
+
+    def _intact(self, frame: av.VideoFrame) -> bool:
+        if frame.is_corrupt:
+            self._note("corrupt")
+        return not frame.is_corrupt
+
+    def _keep(self, frame: AvFrame, packet: Any, *, timed: bool) -> None:
+        at = None
+        if timed and packet.pts is not None:
+            at = int(packet.pts * packet.time_base * 1_000_000_000)
+        size = frame.picture.size
+        if self._size is not None and size != self._size:
+            self._note("resized")
+            log.warning("the stream's pictures are %dx%d now; they were %dx%d", *size, *self._size)
+        self._size = size
+        taken = Taken(frame, self._clock.stamp(at, time.monotonic_ns()), self._count)
+        with self._changed:
+            if self._newest is not None:
+                self._counted["overtaken"] += 1
+            self._newest = taken
+            self._count += 1
+            self._changed.notify_all()
+
+    def _note(self, word: str) -> None:
+        with self._changed:
+            self._counted[word] += 1
+            self._changed.notify_all()

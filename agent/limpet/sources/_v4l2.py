@@ -1,0 +1,450 @@
+"""Cameras of the kernel: Video4Linux 2, by its system calls.
+
+FFmpeg's own reader of such devices waits without a limit if a camera sends nothing, and hides which frames a
+driver has lost. This module waits with a limit, and hands out the driver's memory without a copy. A buffer goes
+back to the driver when nothing refers to it any more.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import fcntl
+import mmap
+import os
+import re
+import select
+import threading
+import weakref
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+BUFFERS = 5
+"""Frames that the driver's memory holds. One waits, one is read and one or two are in use; the rest are filled."""
+MOST_LISTED = 64
+"""Formats, sizes and controls of a device that are looked at, at most."""
+_CAPTURE, _MMAP = 1, 1
+_CAN_CAPTURE, _CAN_STREAM, _CAN_CAPTURE_PLANES = 0x1, 0x04000000, 0x1000
+_FLAG_ERROR, _FLAG_CLOCK, _FLAG_MONOTONIC = 0x40, 0xE000, 0x2000
+_NEXT_CONTROL = 0x80000000
+_DISABLED, _READ_ONLY = 0x1, 0x4
+_INTEGER, _BOOLEAN, _MENU, _INTEGER_MENU = 1, 2, 3, 9
+_DISCRETE = 1
+
+
+class _Capability(ctypes.Structure):
+    _fields_ = (
+        ("driver", ctypes.c_char * 16),
+        ("card", ctypes.c_char * 32),
+        ("bus_info", ctypes.c_char * 32),
+        ("version", ctypes.c_uint32),
+        ("capabilities", ctypes.c_uint32),
+        ("device_caps", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32 * 3),
+    )
+
+
+class _FormatEntry(ctypes.Structure):
+    _fields_ = (
+        ("index", ctypes.c_uint32),
+        ("type", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("description", ctypes.c_char * 32),
+        ("pixelformat", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32 * 4),
+    )
+
+
+class _Pixels(ctypes.Structure):
+    _fields_ = tuple(
+        (name, ctypes.c_uint32)
+        for name in (
+            "width", "height", "pixelformat", "field", "bytesperline", "sizeimage", "colorspace", "priv", "flags",
+            "ycbcr_enc", "quantization", "xfer_func",
+        )
+    )  # fmt: skip
+
+
+class _FormatUnion(ctypes.Union):
+    _fields_ = (("pix", _Pixels), ("raw", ctypes.c_uint8 * 200), ("pointer", ctypes.c_void_p))
+
+
+class _Format(ctypes.Structure):
+    _fields_ = (("type", ctypes.c_uint32), ("fmt", _FormatUnion))
+
+
+class _Fraction(ctypes.Structure):
+    _fields_ = (("numerator", ctypes.c_uint32), ("denominator", ctypes.c_uint32))
+
+
+class _Parameters(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_uint32),
+        ("capability", ctypes.c_uint32),
+        ("mode", ctypes.c_uint32),
+        ("interval", _Fraction),
+        ("rest", ctypes.c_uint8 * 184),
+    )
+
+
+class _Request(ctypes.Structure):
+    _fields_ = (
+        ("count", ctypes.c_uint32),
+        ("type", ctypes.c_uint32),
+        ("memory", ctypes.c_uint32),
+        ("capabilities", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
+    )
+
+
+class _Place(ctypes.Union):
+    _fields_ = (("offset", ctypes.c_uint32), ("userptr", ctypes.c_ulong))
+
+
+class _Buffer(ctypes.Structure):
+    _fields_ = (
+        ("index", ctypes.c_uint32),
+        ("type", ctypes.c_uint32),
+        ("bytesused", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("field", ctypes.c_uint32),
+        ("seconds", ctypes.c_long),
+        ("microseconds", ctypes.c_long),
+        ("timecode", ctypes.c_uint32 * 4),
+        ("sequence", ctypes.c_uint32),
+        ("memory", ctypes.c_uint32),
+        ("m", _Place),
+        ("length", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32),
+        ("request_fd", ctypes.c_int32),
+    )
+
+
+class _FrameSize(ctypes.Structure):
+    _fields_ = (
+        ("index", ctypes.c_uint32),
+        ("pixelformat", ctypes.c_uint32),
+        ("type", ctypes.c_uint32),
+        ("sizes", ctypes.c_uint32 * 6),
+        ("reserved", ctypes.c_uint32 * 2),
+    )
+
+
+class _Control(ctypes.Structure):
+    _fields_ = (("id", ctypes.c_uint32), ("value", ctypes.c_int32))
+
+
+class _ControlQuery(ctypes.Structure):
+    _fields_ = (
+        ("id", ctypes.c_uint32),
+        ("type", ctypes.c_uint32),
+        ("name", ctypes.c_char * 32),
+        ("minimum", ctypes.c_int32),
+        ("maximum", ctypes.c_int32),
+        ("step", ctypes.c_int32),
+        ("default_value", ctypes.c_int32),
+        ("flags", ctypes.c_uint32),
+        ("reserved", ctypes.c_uint32 * 2),
+    )
+
+
+class _MenuQuery(ctypes.Structure):
+    _pack_ = 1
+    _fields_ = (
+        ("id", ctypes.c_uint32),
+        ("index", ctypes.c_uint32),
+        ("name", ctypes.c_char * 32),
+        ("reserved", ctypes.c_uint32),
+    )
+
+
+def _request(direction: int, number: int, structure: type[Any]) -> int:
+    return direction << 30 | ctypes.sizeof(structure) << 16 | ord("V") << 8 | number
+
+
+_READ, _WRITE, _BOTH = 2, 1, 3
+_QUERYCAP = _request(_READ, 0, _Capability)
+_ENUM_FMT = _request(_BOTH, 2, _FormatEntry)
+_G_FMT = _request(_BOTH, 4, _Format)
+_S_FMT = _request(_BOTH, 5, _Format)
+_REQBUFS = _request(_BOTH, 8, _Request)
+_QUERYBUF = _request(_BOTH, 9, _Buffer)
+_QBUF = _request(_BOTH, 15, _Buffer)
+_DQBUF = _request(_BOTH, 17, _Buffer)
+_STREAMON = _request(_WRITE, 18, ctypes.c_int)
+_STREAMOFF = _request(_WRITE, 19, ctypes.c_int)
+_G_PARM = _request(_BOTH, 21, _Parameters)
+_S_PARM = _request(_BOTH, 22, _Parameters)
+_S_CTRL = _request(_BOTH, 28, _Control)
+_QUERYCTRL = _request(_BOTH, 36, _ControlQuery)
+_QUERYMENU = _request(_BOTH, 37, _MenuQuery)
+_ENUM_FRAMESIZES = _request(_BOTH, 74, _FrameSize)
+
+
+class Setting(NamedTuple):
+    """How a device stores pictures. ``code``: the four characters of the kernel. ``stride``: bytes in a row."""
+
+    code: str
+    width: int
+    height: int
+    stride: int
+
+
+class Shot(NamedTuple):
+    """A frame in the driver's memory, uint8 ``(n,)``.
+
+    ``sequence``: the driver's count. ``taken_ns``: when it was taken, on the monotonic clock; 0 if the driver does
+    not say. ``damaged``: the driver says so.
+    """
+
+    data: NDArray[np.uint8]
+    sequence: int
+    taken_ns: int
+    damaged: bool
+
+
+class Control(msgspec.Struct, frozen=True):
+    """A control of a camera, by the name that ``v4l2-ctl`` gives it. ``choices``: the names of a menu's values."""
+
+    id: int
+    name: str
+    lowest: int
+    highest: int
+    step: int
+    choices: dict[str, int]
+    settable: bool = True
+
+    def number(self, value: int | str) -> int:
+        """Return what the driver takes. ``ValueError`` says which values there are."""
+        if isinstance(value, str) and value in self.choices:
+            return self.choices[value]
+        allowed = [f'"{name}"' for name in self.choices]
+        if isinstance(value, str):
+            raise ValueError(f'{self.name} has no value "{value}"; use {", ".join(allowed) or self._range}')
+        number = int(value)
+        if self.choices and number not in self.choices.values():
+            raise ValueError(f"{self.name} has no value {number}; use {', '.join(allowed)}")
+        if not self.lowest <= number <= self.highest or (number - self.lowest) % max(1, self.step):
+            raise ValueError(f"{self.name} = {number} is not possible; use {self._range}")
+        return number
+
+    @property
+    def _range(self) -> str:
+        step = f" in steps of {self.step}" if self.step > 1 else ""
+        return f"{self.lowest} to {self.highest}{step}"
+
+
+def _name(text: bytes) -> str:
+    """Return the name of a control as ``v4l2-ctl`` writes it."""
+    return re.sub(r"[^a-z0-9]+", "_", text.decode("ascii", "replace").lower()).strip("_")
+
+
+class Camera:
+    """An open device. ``OSError`` from each call as the kernel has it."""
+
+    def __init__(self, path: str) -> None:
+        self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
+        self._memory: list[mmap.mmap] = []
+        self._lock = threading.RLock()
+        self._streams = False
+        self._closed = False
+        try:
+            self._capability = _Capability()
+            self._call(_QUERYCAP, self._capability)
+        except OSError:
+            os.close(self._fd)
+            raise
+
+    def _call(self, request: int, argument: Any) -> None:
+        fcntl.ioctl(self._fd, request, argument)
+
+    @property
+    def name(self) -> str:
+        """The camera's own name. It may hold any character."""
+        card: bytes = self._capability.card
+        return card.decode("utf-8", "replace")
+
+    @property
+    def captures(self) -> bool:
+        """Whether it gives pictures in the way that this module reads."""
+        caps = self._caps
+        return bool(caps & _CAN_CAPTURE and caps & _CAN_STREAM)
+
+    @property
+    def multi_planar(self) -> bool:
+        """Whether it gives pictures in several planes only, which this module does not read."""
+        return bool(self._caps & _CAN_CAPTURE_PLANES and not self._caps & _CAN_CAPTURE)
+
+    @property
+    def _caps(self) -> int:
+        has_own = self._capability.capabilities & 0x80000000
+        return int(self._capability.device_caps if has_own else self._capability.capabilities)
+
+    def codes(self) -> list[str]:
+        """Return the pixel formats that it has, by the kernel's four characters."""
+        found = []
+        for index in range(MOST_LISTED):
+            entry = _FormatEntry(index=index, type=_CAPTURE)
+            if not self._try(_ENUM_FMT, entry):
+                break
+            found.append(_code(entry.pixelformat))
+        return found
+
+    def sizes(self, code: str) -> list[tuple[int, int]]:
+        """Return the sizes that it has with a format; empty if it has any, or does not say."""
+        found = []
+        for index in range(MOST_LISTED):
+            entry = _FrameSize(index=index, pixelformat=_number(code))
+            if not self._try(_ENUM_FRAMESIZES, entry) or entry.type != _DISCRETE:
+                break
+            found.append((entry.sizes[0], entry.sizes[1]))
+        return found
+
+    def setting(self) -> Setting:
+        """Return what it is set to."""
+        wanted = _Format(type=_CAPTURE)
+        self._call(_G_FMT, wanted)
+        return _setting(wanted)
+
+    def set(self, code: str, width: int, height: int) -> Setting:
+        """Set the format. The driver may choose another one; return what it chose."""
+        wanted = _Format(type=_CAPTURE)
+        wanted.fmt.pix.width, wanted.fmt.pix.height = width, height
+        wanted.fmt.pix.pixelformat = _number(code)
+        self._call(_S_FMT, wanted)
+        return _setting(wanted)
+
+    def set_rate(self, rate: float) -> float | None:
+        """Set frames a second. Return what the driver chose, ``None`` if it has no such setting."""
+        wanted = _Parameters(type=_CAPTURE)
+        wanted.interval.numerator, wanted.interval.denominator = 1000, round(rate * 1000)
+        if not self._try(_S_PARM, wanted) or not wanted.interval.numerator:
+            return None
+        return float(wanted.interval.denominator / wanted.interval.numerator)
+
+    def controls(self) -> dict[str, Control]:
+        """Return its controls by name."""
+        found: dict[str, Control] = {}
+        query = _ControlQuery(id=_NEXT_CONTROL)
+        for _ in range(4 * MOST_LISTED):
+            if not self._try(_QUERYCTRL, query):
+                break
+            if query.type in {_INTEGER, _BOOLEAN, _MENU, _INTEGER_MENU} and not query.flags & _DISABLED:
+                name = _name(query.name)
+                menu = self._menu(query) if query.type == _MENU else {}
+                settable = not query.flags & _READ_ONLY
+                found[name] = Control(
+                    query.id, name, query.minimum, query.maximum, query.step, menu, settable=settable
+                )
+            query = _ControlQuery(id=query.id | _NEXT_CONTROL)
+        return found
+
+    def _menu(self, query: _ControlQuery) -> dict[str, int]:
+        choices = {}
+        for index in range(max(0, query.minimum), min(query.maximum, MOST_LISTED) + 1):
+            entry = _MenuQuery(id=query.id, index=index)
+            if self._try(_QUERYMENU, entry):
+                choices[_name(entry.name)] = index
+        return choices
+
+    def set_control(self, control: Control, number: int) -> None:
+        """Set a control."""
+        self._call(_S_CTRL, _Control(id=control.id, value=number))
+
+    def _try(self, request: int, argument: Any) -> bool:
+        """Make a call that fails with EINVAL or ENOTTY where there is nothing. Return whether there is."""
+        try:
+            self._call(request, argument)
+        except OSError as error:
+            if error.errno in {errno.EINVAL, errno.ENOTTY, errno.ENODATA}:
+                return False
+            raise
+        return True
+
+    def busy(self) -> bool:
+        """Whether another program takes its pictures. It must not stream."""
+        try:
+            self._call(_REQBUFS, _Request(count=1, type=_CAPTURE, memory=_MMAP))
+            self._call(_REQBUFS, _Request(count=0, type=_CAPTURE, memory=_MMAP))
+        except OSError as error:
+            if error.errno == errno.EBUSY:
+                return True
+            raise
+        return False
+
+    def start(self) -> None:
+        """Have the driver fill its buffers."""
+        request = _Request(count=BUFFERS, type=_CAPTURE, memory=_MMAP)
+        self._call(_REQBUFS, request)
+        for index in range(request.count):
+            buffer = _Buffer(index=index, type=_CAPTURE, memory=_MMAP)
+            self._call(_QUERYBUF, buffer)
+            self._memory.append(
+                mmap.mmap(self._fd, buffer.length, mmap.MAP_SHARED, mmap.PROT_READ, offset=buffer.m.offset)
+            )
+            self._call(_QBUF, buffer)
+        self._streams = True
+        self._call(_STREAMON, ctypes.c_int(_CAPTURE))
+
+    def shots(self, seconds: float) -> Iterator[Shot]:
+        """Return the frames that are there, after at most so many seconds: possibly none."""
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        if not poll.poll(seconds * 1000):
+            return
+        while (shot := self._shot()) is not None:
+            yield shot
+            del shot
+
+    def _shot(self) -> Shot | None:
+        buffer = _Buffer(type=_CAPTURE, memory=_MMAP)
+        try:
+            self._call(_DQBUF, buffer)
+        except BlockingIOError:
+            return None
+        memory = self._memory[buffer.index]
+        data = np.frombuffer(memory, np.uint8, min(buffer.bytesused, len(memory)))
+        data.flags.writeable = False
+        weakref.finalize(data, self._give_back, buffer.index).atexit = False
+        monotonic = buffer.flags & _FLAG_CLOCK == _FLAG_MONOTONIC
+        taken = buffer.seconds * 1_000_000_000 + buffer.microseconds * 1000 if monotonic else 0
+        return Shot(data, buffer.sequence, taken, bool(buffer.flags & _FLAG_ERROR))
+
+    def _give_back(self, index: int) -> None:
+        """Let the driver fill a buffer again. Whichever thread was the last to refer to it calls this."""
+        with self._lock, suppress(OSError):
+            if not self._closed:
+                self._call(_QBUF, _Buffer(index=index, type=_CAPTURE, memory=_MMAP))
+
+    def close(self) -> None:
+        """Stop, and let others use the device. Frames that are out stay as they are."""
+        with self._lock:
+            self._closed = True
+            if self._streams:
+                with suppress(OSError):
+                    self._call(_STREAMOFF, ctypes.c_int(_CAPTURE))
+                with suppress(OSError):
+                    self._call(_REQBUFS, _Request(count=0, type=_CAPTURE, memory=_MMAP))
+            self._memory.clear()
+            os.close(self._fd)
+
+
+def _setting(found: _Format) -> Setting:
+    pixels = found.fmt.pix
+    return Setting(_code(pixels.pixelformat), pixels.width, pixels.height, pixels.bytesperline)
+
+
+def _code(number: int) -> str:
+    return "".join(chr(number >> shift & 0x7F) for shift in (0, 8, 16, 24)).strip()
+
+
+def _number(code: str) -> int:
+    return sum(ord(each) << 8 * place for place, each in enumerate(code.ljust(4)))
