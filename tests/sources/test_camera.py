@@ -263,6 +263,7 @@ def test_damaged_pictures_are_counted_and_leave_a_gap() -> None:
         seen = read(8, url=f"http://127.0.0.1:{server.port}/stream")
     assert len(seen.frames) == 8
     assert seen.dropped["corrupt"] >= 2
+    assert any(gap for _, gap, _ in seen.frames)
     assert not seen.why
 
 
@@ -315,7 +316,8 @@ def test_the_latest_frame_wins() -> None:
             time.sleep(0.3)  # a model that is slow
             second = next(block for block in blocks if len(block))
     assert second.gap
-    assert second.index - first.index - 1 == dropped["overtaken"] > 5
+    assert second.index > first.index + 5
+    assert second.index - 1 == dropped["overtaken"], "each frame was read or counted"
     assert time.monotonic_ns() - int(second.monotonic_ns[0]) < 5e9
 
 

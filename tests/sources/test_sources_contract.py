@@ -15,19 +15,22 @@ import pytest
 from limpet import plugins
 from limpet.contracts.data import Samples
 from limpet.contracts.fields import WindowSpec
+from limpet.contracts.frame import whole
 from limpet.contracts.needs import Needs
 from limpet.inference.window import Windower
 from limpet.worker.mailbox import Mailbox
 from sources.outside import camera
-from support import pictures
+from support import pictures, videos
 from support.microphone import NAME, Microphone, ramp
 from support.ptys import Board
+from support.web_camera import WebCamera
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from limpet.contracts.data import SampleSpec
+    from limpet.contracts.frame import FrameForm
 
 
 @contextmanager
@@ -80,20 +83,28 @@ def folder_of_pictures(path: Path) -> Iterator[dict[str, Any]]:
     yield {"path": path}
 
 
+@contextmanager
+def web_camera(path: Path) -> Iterator[dict[str, Any]]:  # noqa: ARG001 - it has no files
+    pictures = videos.jpegs(8)
+    with WebCamera([*pictures, pictures[0][:200]], rate=100) as server:
+        yield {"url": f"http://127.0.0.1:{server.port}/stream"}
+
+
 LIVE: dict[str, Callable[[Path], Any]] = {
     "serial": board,
     "replay": recording,
     "audio": microphone,
     "images": folder_of_pictures,
-    "camera": moving_square,
+    "camera": web_camera,
+    "outside": moving_square,
 }
 """A context manager for each kind, which yields a configuration of a source that has samples, some of them bad."""
 
-kinds = pytest.mark.parametrize("kind", [*plugins.names("sources"), "camera"])
+kinds = pytest.mark.parametrize("kind", [*plugins.names("sources"), "outside"])
 
 
 def load(kind: str) -> Any:
-    return camera if kind == "camera" else plugins.load("sources", kind)
+    return camera if kind == "outside" else plugins.load("sources", kind)
 
 
 @contextmanager
@@ -127,8 +138,12 @@ def test_samples_are_as_described(kind: str, tmp_path: Path) -> None:
         assert spec.channels == () or len(spec.channels) == spec.shape[-1]
         for _ in range(20):
             block = next(samples)
-            assert block.values.shape == ((len(block),) if spec.frames else (len(block), *spec.shape))
-            assert block.values.dtype == (object if spec.frames else spec.dtype)
+            if spec.frames:
+                assert block.values.shape == (len(block),)
+                assert all(fits_form(frame.form, spec.shape) for frame in block.values)
+            else:
+                assert block.values.shape == (len(block), *spec.shape)
+                assert block.values.dtype == spec.dtype
             assert block.monotonic_ns.dtype == block.wall_ns.dtype == np.int64
             assert block.monotonic_ns.shape == block.wall_ns.shape == (len(block),)
 
@@ -184,16 +199,26 @@ def test_a_block_stays_as_it_is_as_long_as_something_refers_to_it(kind: str, tmp
 @kinds
 def test_nobody_else_needs_to_write_to_its_samples(kind: str, tmp_path: Path) -> None:
     with opened(kind, tmp_path) as (spec, samples, _):
-        windower = Windower(WindowSpec(size=1), spec)
+        windower = None if spec.frames else Windower(WindowSpec(size=1), spec)
         windows = 0
         while windows < 20:
             block = next(samples)
             block.values.setflags(write=False)
-            windows += sum(1 for _ in windower.push(block))
+            # Frames become windows when they are developed.
+            windows += len(copied(block)[:-2]) if windower is None else sum(1 for _ in windower.push(block))
 
 
 def copied(block: Samples) -> list[np.ndarray[Any, Any]]:
-    return [array.copy() for array in (block.values, block.monotonic_ns, block.wall_ns)]
+    if block.values.dtype != object:
+        return [array.copy() for array in (block.values, block.monotonic_ns, block.wall_ns)]
+    pixels = [frame.developer(whole(frame.form))(frame).copy() for frame in block.values]
+    return [*pixels, block.monotonic_ns.copy(), block.wall_ns.copy()]
+
+
+def fits_form(form: FrameForm, shape: tuple[int, ...]) -> bool:
+    """Whether a frame is as a source has described."""
+    wanted = zip(shape, (form.height, form.width, 3), strict=True)
+    return all(described in {-1, found} for described, found in wanted)
 
 
 def test_frames_reach_a_window_without_a_copy_and_their_buffers_come_back() -> None:

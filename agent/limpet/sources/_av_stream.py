@@ -1,7 +1,7 @@
-"""A stream from the network, read by FFmpeg in a thread of its own, which keeps the newest frame alone.
+"""A stream from the network, read by FFmpeg in a separate thread, which keeps the newest frame alone.
 
-FFmpeg may wait for a server. Whoever wants frames never does: ``Stream.take`` returns after the time that it is
-given. Every wait of FFmpeg has a limit too, so that the thread ends.
+FFmpeg may wait for a server. The source never does: ``Stream.take`` returns after a given time. Every wait of FFmpeg
+has a limit too, so that the thread ends.
 """
 
 from __future__ import annotations
@@ -314,9 +314,8 @@ class Stream:
                 self._since = time.monotonic()
                 if self._closed:
                     return
-                before = self._count
-                self._pictures(packet, context.name, timed=timed)
-                damaged = 0 if self._count > before else damaged + 1
+                found = self._pictures(packet, context.name, timed=timed)
+                damaged = 0 if found else damaged + 1
                 if damaged > _DAMAGED_IN_A_ROW:
                     raise NoVideoError
                 if said:
@@ -325,10 +324,10 @@ class Stream:
                     )
                     said.clear()
 
-    def _pictures(self, packet: Any, codec: str, *, timed: bool) -> None:
-        """Keep what a packet holds; count what is damaged."""
+    def _pictures(self, packet: Any, codec: str, *, timed: bool) -> int:
+        """Keep what a packet holds; count what is damaged. Return how many pictures it held."""
+        found: list[Picture] = []
         try:
-            found: list[Picture]
             if codec == "mjpeg":
                 found = [self._jpeg(packet)] if packet.size else []
             else:
@@ -338,7 +337,8 @@ class Stream:
         except EOFError:
             raise
         except (_FFMPEG, ValueError):
-            self._note("corrupt")
+            self._damaged()
+        return len(found)
 
     def _jpeg(self, packet: Any) -> Encoded:
         size = Size(*_jpeg.size(packet))
@@ -348,7 +348,7 @@ class Stream:
 
     def _intact(self, frame: av.VideoFrame) -> bool:
         if frame.is_corrupt:
-            self._note("corrupt")
+            self._damaged()
         return not frame.is_corrupt
 
     def _keep(self, frame: AvFrame, packet: Any, *, timed: bool) -> None:
@@ -367,6 +367,11 @@ class Stream:
             self._newest = taken
             self._count += 1
             self._changed.notify_all()
+
+    def _damaged(self) -> None:
+        with self._changed:
+            self._count += 1
+        self._note("corrupt")
 
     def _note(self, word: str) -> None:
         with self._changed:

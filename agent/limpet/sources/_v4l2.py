@@ -395,7 +395,7 @@ class Camera:
         self._call(_STREAMON, ctypes.c_int(_CAPTURE))
 
     def shots(self, seconds: float) -> Iterator[Shot]:
-        """Return the frames that are there, after at most so many seconds: possibly none."""
+        """Return the frames that are there: possibly none. Maximum time to wait: ``seconds``."""
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
         if not poll.poll(seconds * 1000):

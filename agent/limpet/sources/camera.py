@@ -112,8 +112,8 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Certificates that are trusted for `rtsps://` and `https://`: the camera's own, or its authority's. Default:
     the system's. Example: `"camera.pem"`."""
     verify: bool = True
-    """Whether the camera of `rtsps://` or `https://` has to prove who it is. Without, anybody in the network can
-    pretend to be the camera."""
+    """Whether the camera of `rtsps://` or `https://` has to prove who it is. If not, another computer of the
+    network can pretend to be the camera."""
     timeout: Annotated[float, Meta(ge=0.5, le=120)] = 10.0
     """Seconds for a connection to `url`, and for the next bytes from it. Example: `5`."""
 
