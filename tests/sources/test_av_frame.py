@@ -13,7 +13,8 @@ from av.video.plane import VideoPlane
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.contracts.frame import Colour, Rectangle, View, whole
+from limpet.contracts.frame import Colour, Like, Rectangle, View, whole
+from limpet.pictures.rendering import renderer
 from limpet.sources._av_frame import AvFrame, Decoded, Decoder, Encoded, Mounting, Rotation, Size
 from support import videos
 
@@ -134,6 +135,19 @@ def test_border_and_colours_come_with_the_size(colour: Colour) -> None:
     luma = (small @ [0.299, 0.587, 0.114])[..., np.newaxis]
     wanted = {"rgb": small, "bgr": small[..., ::-1], "grey": luma}[colour]
     assert np.abs(seen[8:-9] - wanted).max() <= 8
+
+
+@pytest.mark.parametrize("like", ["pillow", "opencv", "tensorflow"])
+def test_numbers_of_a_library_come_from_the_whole_picture_in_rgb(like: Like) -> None:
+    """The same as of an array, which has golden values of its own."""
+    frame = frame_of(camera_memory(), mounting=Mounting(90))
+    rgb = np.array(frame.developer(whole(frame.form))(frame))
+    view = View(
+        part=Rectangle(20, 40, 200, 300), width=50, height=70, like=like, border=(1, 2, 3, 4), colour="bgr"
+    )
+    seen = frame.developer(view)(frame)
+    assert seen.dtype == (np.float32 if like == "tensorflow" else np.uint8)
+    assert np.array_equal(seen, renderer(view, rgb.shape, rgb.dtype)(rgb))
 
 
 def test_white_is_255_in_grey() -> None:

@@ -16,15 +16,17 @@ import av.error
 import av.filter
 import numpy as np
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from msgspec.structs import replace
 
-from limpet.contracts.frame import FrameForm, Rectangle
+from limpet.contracts.frame import FrameForm, Rectangle, View
+from limpet.pictures.rendering import renderer
 
 if TYPE_CHECKING:
     from fractions import Fraction
 
     from numpy.typing import NDArray
 
-    from limpet.contracts.frame import Developer, View
+    from limpet.contracts.frame import Developer
 
 Rotation: TypeAlias = Literal[0, 90, 180, 270]
 """By how many degrees a picture is turned clockwise so that it is upright."""
@@ -210,8 +212,16 @@ class AvFrame:
         if not inside or part.left + part.width > self.form.width or part.top + part.height > self.form.height:
             raise ValueError(f"{part} is not inside of a frame of {self.form.width}x{self.form.height}")
         if view.like != "any":
-            raise ValueError(f'like = "{view.like}" is not possible for frames of a camera; use "any"')
+            return _like_a_library(self, view)
         return _Developer(self, view).develop
+
+
+def _like_a_library(frame: AvFrame, view: View) -> Developer:
+    """Return what converts all of a part to RGB, and then scales it with that library's numbers."""
+    part = Rectangle(0, 0, view.part.width, view.part.height)
+    convert = _Developer(frame, View(part=view.part, width=part.width, height=part.height))
+    render = renderer(replace(view, part=part), (part.height, part.width, 3), np.dtype(np.uint8))
+    return lambda each: render(convert.develop(each))
 
 
 class _Developer:

@@ -1,7 +1,7 @@
 """A stream from the network, read by FFmpeg in a separate thread, which keeps the newest frame alone.
 
-FFmpeg may wait for a server. The source never does: ``Stream.take`` returns after a given time. Every wait of FFmpeg
-has a limit too, so that the thread ends.
+FFmpeg may wait for a server. The source never does: ``Stream.take`` returns after a given time. Every wait of
+FFmpeg has a limit too, so that the thread ends.
 """
 
 from __future__ import annotations
