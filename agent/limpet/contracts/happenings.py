@@ -1,4 +1,4 @@
-"""What happens in front of a camera: events that postprocess stages find.
+"""What happens in front of a camera or a microphone: events that decoders and postprocess stages find.
 
 They cross the border from a worker, so the limits here hold where they are decoded. No numpy here: the supervisor
 publishes them.
@@ -84,5 +84,12 @@ class LineEvent(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="eve
     backward: Number
 
 
-Happening: TypeAlias = ObjectEvent | ZoneEvent | LineEvent
+class KeywordEvent(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="event", tag="keyword"):
+    """A keyword was heard. ``score``: its mean over the last windows, cut to 0 to 1."""
+
+    keyword: Label
+    score: Fraction
+
+
+Happening: TypeAlias = ObjectEvent | ZoneEvent | LineEvent | KeywordEvent
 """What ``Window.events`` may have. Each has the name of its event as its tag."""

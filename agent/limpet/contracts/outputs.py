@@ -186,5 +186,81 @@ class Regression(msgspec.Struct, gc=False):
     out_of_range: list[str]
 
 
-Output: TypeAlias = Classification | Anomaly | Detections | Keypoints | Segmentation | Regression | dict[str, Any]
+class Keyword(msgspec.Struct, gc=False):
+    """Whether a keyword was heard: ``keyword`` has it in the one window in which it was recognised, else null.
+
+    ``scores`` has the mean score of each keyword over the last windows, and ``score`` that of the best one. A
+    score is null while there are too few windows, and where the model gave NaN or infinity.
+    """
+
+    keyword: str | None
+    score: float | None
+    scores: dict[str, float | None]
+
+
+class Labels(msgspec.Struct, gc=False):
+    """All labels that apply, best first. A window may have none or several.
+
+    ``abstained``: the model gave NaN or infinity for at least one label; such labels are left out.
+    """
+
+    labels: list[ScoredLabel]
+    abstained: bool
+
+
+class Cluster(msgspec.Struct, gc=False):
+    """The cluster whose centre is nearest, null if that is further away than its radius.
+
+    ``nearest`` is its name in any case, ``distance`` how far away the centre is. Both are null if the model gave
+    NaN or infinity.
+    """
+
+    label: str | None
+    nearest: str | None
+    distance: float | None
+
+
+class Embedding(msgspec.Struct, gc=False, omit_defaults=True):
+    """What the window is most like, by the cosine of its embedding and those that were enrolled.
+
+    ``label`` is null if that is below the threshold, if nothing is enrolled, or if the model gave NaN or infinity.
+    ``similarity``, -1 to 1, is that of the best label, and ``top`` has the best few. ``vector``: the embedding,
+    scaled to length 1.
+    """
+
+    label: str | None
+    similarity: float | None
+    top: list[ScoredLabel]
+    vector: list[float] = []
+
+
+class TensorValues(msgspec.Struct, gc=False):
+    """One output of a model: its numbers row by row, null for NaN and infinity."""
+
+    name: str
+    shape: list[int]
+    dtype: str
+    values: list[float | int | bool | None]
+
+
+class Tensors(msgspec.Struct, gc=False):
+    """The outputs of a model as they are, real values where they are quantized."""
+
+    tensors: list[TensorValues]
+
+
+Output: TypeAlias = (
+    Classification
+    | Anomaly
+    | Detections
+    | Keypoints
+    | Segmentation
+    | Regression
+    | Keyword
+    | Labels
+    | Cluster
+    | Embedding
+    | Tensors
+    | dict[str, Any]
+)
 """What a result's ``output`` may be; a mapping comes from a decoder of another package."""

@@ -1,0 +1,122 @@
+"""Keywords and wake words in a stream of sound: the mean score over windows, and one event for each word.
+
+Source of the method: microWakeWord, https://github.com/kahrendt/microWakeWord, and the streaming keyword spotting
+of TensorFlow's micro_speech: scores are averaged over the last windows, and after a keyword there is a pause.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from math import fsum, isfinite, isnan
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+from msgspec import Meta
+
+from limpet.contracts.decoder import Abilities
+from limpet.contracts.happenings import LONGEST_LABEL, KeywordEvent
+from limpet.contracts.outputs import Keyword
+from limpet.decoders._scores import Activation, activated, names, row_size
+
+if TYPE_CHECKING:
+    from limpet.contracts.data import Window
+    from limpet.contracts.stage import Spec
+
+ABILITIES = Abilities(output=Keyword, reads_inputs=False, threshold=True)
+
+BACKGROUND = ("background", "_background_", "noise", "_noise_", "silence", "_silence_", "unknown", "_unknown_")
+DIGITS = 5
+
+
+class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """When a keyword counts as heard.
+
+    The score of a keyword is its mean over the last ``windows``. The keyword is heard when that is above
+    ``threshold``, once in ``refractory`` seconds.
+    """
+
+    labels: list[str] = []
+    """Names of the classes, in the order of the model's scores. Default: the model's. Example: `["okay nabu"]`."""
+    background: list[str] = list(BACKGROUND)
+    """Labels that are no keywords."""
+    threshold: float = 0.5
+    """Mean score above which a keyword is heard."""
+    windows: Annotated[int, Meta(ge=1, le=1000)] = 1
+    """Windows over which scores are averaged. Until there are so many, nothing is heard. Example: `5`."""
+    refractory: Annotated[float, Meta(ge=0, le=3600)] = 1.0
+    """Seconds after a keyword in which nothing is heard."""
+    activation: Activation = "none"
+    """What the model left out: `"softmax"` makes probabilities that add up to 1, `"sigmoid"` makes one of each
+    score alone."""
+
+    def __post_init__(self) -> None:
+        if isnan(self.threshold):
+            raise ValueError("threshold must be a number")
+
+
+def open(config: Config, spec: Spec) -> KeywordDecoder:
+    """Prepare to listen. ``ValueError`` if the first output is no row of scores, or has no keyword."""
+    labels = names("keyword", config.labels or spec.labels, row_size("keyword", spec.outputs))
+    keywords = [place for place, label in enumerate(labels) if label not in config.background]
+    if not keywords:
+        raise ValueError(f"keyword: all labels ({', '.join(labels)}) are background; set `background`")
+    return KeywordDecoder(config, labels, keywords, spec)
+
+
+class KeywordDecoder:
+    """Remembers the scores of the last windows, and when a keyword was heard."""
+
+    def __init__(self, config: Config, labels: list[str], keywords: list[int], spec: Spec) -> None:
+        self.spec = spec
+        self._threshold = config.threshold
+        self._activation = config.activation
+        self._refractory_ns = round(config.refractory * 1e9)
+        self._labels = labels
+        self._recent = [(place, deque[float](maxlen=config.windows)) for place in keywords]
+        self._heard_ns: int | None = None
+
+    def __call__(self, window: Window) -> Window:
+        """Return the window with the keyword that is recognised in it, and an event for that."""
+        scores = activated(self._activation, window.outputs[0]).tolist()
+        means: dict[str, float | None] = {}
+        for place, recent in self._recent:
+            recent.append(scores[place])
+            means[self._labels[place]] = _mean(recent)
+        best = max(means, key=lambda label: -1.0 if (mean := means[label]) is None else mean)
+        score = means[best]
+        heard = None
+        if score is not None and score > self._threshold and self._is_ready(window.taken_ns):
+            heard = best
+            self._heard_ns = window.taken_ns
+            window.events = [*window.events, KeywordEvent(keyword=best[:LONGEST_LABEL], score=_bounded(score))]
+        window.result = Keyword(heard, _rounded(score), {label: _rounded(mean) for label, mean in means.items()})
+        return window
+
+    def reset(self) -> None:
+        """Forget the scores so far: they belong to another sound."""
+        for _, recent in self._recent:
+            recent.clear()
+        self._heard_ns = None
+
+    def set_threshold(self, value: float) -> None:
+        """Hear keywords above another score, from the next window on."""
+        self._threshold = value
+
+    def _is_ready(self, now_ns: int) -> bool:
+        """Whether the pause after the last keyword is over, or time went back."""
+        return self._heard_ns is None or not 0 <= now_ns - self._heard_ns < self._refractory_ns
+
+
+def _mean(recent: deque[float]) -> float | None:
+    """Return the mean of the last scores, ``None`` while there are too few or if one of them is not finite."""
+    if len(recent) < (recent.maxlen or 0) or not all(map(isfinite, recent)):
+        return None
+    return fsum(recent) / len(recent)
+
+
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, DIGITS)
+
+
+def _bounded(score: float) -> float:
+    return min(max(round(score, DIGITS), 0.0), 1.0)
