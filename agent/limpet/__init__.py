@@ -12,10 +12,14 @@ if TYPE_CHECKING:
     from limpet.contracts.outputs import (
         Anomaly,
         Classification,
+        Cluster,
         Detection,
         Detections,
+        Embedding,
         Keypoint,
         Keypoints,
+        Keyword,
+        Labels,
         Mask,
         Output,
         Pose,
@@ -24,6 +28,8 @@ if TYPE_CHECKING:
         RunLengths,
         ScoredLabel,
         Segmentation,
+        Tensors,
+        TensorValues,
     )
     from limpet.errors import ConfigError, LimpetError, ModelError
     from limpet.pipeline import Pipeline
@@ -33,11 +39,15 @@ __version__ = "0.1.0"
 __all__ = [
     "Anomaly",
     "Classification",
+    "Cluster",
     "ConfigError",
     "Detection",
     "Detections",
+    "Embedding",
     "Keypoint",
     "Keypoints",
+    "Keyword",
+    "Labels",
     "LimpetError",
     "Mask",
     "ModelError",
@@ -50,6 +60,8 @@ __all__ = [
     "RunLengths",
     "ScoredLabel",
     "Segmentation",
+    "TensorValues",
+    "Tensors",
     "__version__",
 ]
 

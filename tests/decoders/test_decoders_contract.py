@@ -110,12 +110,39 @@ WORKING = [
     Case("keypoints", {"threshold": -3, "names": ["a", "b", "c"]}, ((1, 8, 9, 3),)),
     Case("keypoints", {"threshold": -3}, ((1, 195), (1, 1), (1, 117))),
     Case("keypoints", {"threshold": 0.1}, ((1, 896, 16), (1, 896, 1))),
+    Case("keyword", {"windows": 2, "threshold": 0.1}, ((1, 1),), ("okay nabu",)),
+    Case("keyword", {"activation": "softmax", "refractory": 0}, ((-1, 4),), ("silence", "yes", "no", "unknown")),
+    Case("keyword", {}, ((1, 2),), ("yes", "no"), types=("uint8",), scale=(1 / 256,), zero_point=(0,)),
+    Case("multilabel", {"threshold": 0, "thresholds": {"b": -1}, "most": 2}, ((1, 1, 3),), ABC),
+    Case("multilabel", {"activation": "sigmoid"}, ((5,),)),
+    Case("cluster", {"centres": [[0, 0], [1, 1]], "radius": 0.5, "labels": ["x", "y"]}, ((1, 2),)),
+    Case("cluster", {"centres": [[1, 0, 1]], "metric": "cosine", "mean": [1, 2, 3], "std": [1, 1, 2]}, ((-1, 3),)),
+    Case("cluster", {"centres": [[0], [1]], "radius": [1, 2]}, ((1,),), types=("int32",)),
+    Case("tensor", {}, ((1, 3), (2, 2), ())),
+    Case("tensor", {"outputs": ["out1"], "most": 4}, ((1, 3000), (2, 2)), types=("float32", "bool")),
+    Case("tensor", {}, ((-1, 3),), types=("float16",)),
     Case("regress", {}, ((1, 1),)),
     Case("regress", {"names": ["t", "h"], "unit": ["°C", ""], "scale": [0.1, 1], "offset": 2}, ((-1, 2),)),
     Case("regress", {"range": [[0, 1], [-1, 0], [-2, 2]]}, ((1, 2), (1,)), ABC),
 ]
 
 REFUSED = [
+    Case("keyword", {}, ((1, 2),), ("silence", "unknown"), "are background"),
+    Case("keyword", {}, ((1, 2),), ABC, "3 labels for 2 scores"),
+    Case("keyword", {}, ((4, 2),), ("a", "b"), "one row of numbers"),
+    Case("keyword", {}, (), (), "has no output"),
+    Case("keyword", {"threshold": float("nan")}, ((1, 1),), (), "threshold must be a number"),
+    Case("multilabel", {}, ((1, 2),), ("a", "a"), "'a' appears twice"),
+    Case("multilabel", {"thresholds": {"d": 1}}, ((1, 3),), ABC, "'d', which is no label"),
+    Case("multilabel", {}, ((1, 3),), ABC, "has |S", types=("S",)),
+    Case("cluster", {"centres": [[0, 0]]}, ((1, 3),), (), "a centre has 2 numbers"),
+    Case("cluster", {"centres": [[0], [1, 2]]}, ((1, 1),), (), "equally many numbers, not 1 and 2"),
+    Case("cluster", {"centres": [[0]], "radius": [1, 2]}, ((1, 1),), (), "radius has 2 numbers for 1 centres"),
+    Case("cluster", {"centres": [[0]], "metric": "cosine"}, ((1, 1),), (), "has no direction"),
+    Case("cluster", {"centres": [[float("inf")]]}, ((1, 1),), (), "must be finite"),
+    Case("tensor", {"most": 5}, ((2, 3),), (), "have 6 numbers, and `most` is 5"),
+    Case("tensor", {"outputs": ["x"]}, ((2, 3),), (), "no output 'x'"),
+    Case("tensor", {}, (), (), "it has none"),
     Case("classify", {}, ((1, 4),), ABC, "3 labels for the 4 classes"),
     Case("classify", {"labels": ["x"]}, ((1, 3),), ABC, "1 labels for the 3 classes"),
     Case("classify", {}, ((8, 3),), ABC, "one row of scores"),
@@ -355,7 +382,7 @@ def test_inputs_make_no_difference_to_one_that_does_not_read_them(case: Case) ->
 def test_a_threshold_can_be_set_if_it_is_declared(case: Case) -> None:
     decoder = case.open()
     if not case.abilities.threshold:
-        assert case.kind == "regress"
+        assert case.kind in {"cluster", "regress", "tensor"}
         return
     try:
         decoder.set_threshold(1e9)

@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 from limpet import plugins
 from limpet.contracts.data import Window
 from limpet.contracts.happenings import Happening
-from limpet.contracts.outputs import Detection, Detections, Keypoint, Keypoints, Pose
+from limpet.contracts.outputs import (
+    Classification,
+    Detection,
+    Detections,
+    Keypoint,
+    Keypoints,
+    Labels,
+    Pose,
+    ScoredLabel,
+)
 from limpet.contracts.postprocess import Abilities, Idling
 from limpet.contracts.stage import Spec, Stage
 from limpet.errors import ModelError
@@ -60,7 +69,25 @@ WALK = tuple(boxes(0.1 + step / 10, 0.9 - step / 10, ids=True) for step in range
 LEFT = [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]
 ALL = [[0, 0], [1, 0], [1, 1], [0, 1]]
 
+
+def classes(*scores: float) -> Classification:
+    top = sorted((ScoredLabel(label, score) for label, score in zip("abc", scores, strict=False)), key=_falling)
+    return Classification(top[0].label, top[0].score, top, False)
+
+
+def _falling(label: ScoredLabel) -> float:
+    return -(label.score or 0.0)
+
+
+UNSURE = Classification(None, None, [], True)
+TALK = (classes(0.7, 0.2, 0.1), classes(0.1, 0.6, 0.3), UNSURE, classes(0.2, 0.7, 0.1))
+SOUNDS = (Labels([ScoredLabel("dog", 0.9), ScoredLabel("cat", 0.6)], False), Labels([], False), Labels([], True))
+
 WORKING = [
+    Case("smooth", {"windows": 3}, TALK),
+    Case("smooth", {"windows": 2, "method": "vote", "threshold": 0.6}, TALK),
+    Case("smooth", {"windows": 2, "threshold": 0.3}, SOUNDS),
+    Case("smooth", {"windows": 2, "method": "vote"}, SOUNDS),
     Case("track", {}, SCENES),
     Case("track", {"confirm": 1, "most": 1, "update_seconds": 0.1}, SCENES),
     Case("track", {"confirm": 2}, tuple(poses(step / 50) for step in range(5))),

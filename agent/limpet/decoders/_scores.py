@@ -39,7 +39,7 @@ def names(kind: str, labels: Sequence[str], size: int) -> list[str]:
         raise ValueError(f"{kind}: there are {len(labels)} labels for {size} scores")
     if len(set(labels)) < len(labels):
         twice = next(label for label in labels if list(labels).count(label) > 1)
-        raise ValueError(f"{kind}: the label {twice!r} is there twice")
+        raise ValueError(f"{kind}: the label {twice!r} appears twice")
     return list(labels) or [str(number) for number in range(size)]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import isfinite, isnan
+from math import isfinite
 from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import msgspec
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from limpet.contracts.data import Array, FloatArray, Window
     from limpet.contracts.stage import Spec
 
-ABILITIES = Abilities(output=Cluster, reads_inputs=False, threshold=True)
+ABILITIES = Abilities(output=Cluster, reads_inputs=False)
 
 DIGITS = 6
 Point: TypeAlias = Annotated[list[float], Meta(min_length=1, max_length=4096)]
@@ -101,12 +101,6 @@ class ClusterDecoder:
 
     def reset(self) -> None:
         """Do nothing: nothing is remembered."""
-
-    def set_threshold(self, value: float) -> None:
-        """Use another radius for all clusters, from the next window on. ``ValueError`` if it is not above 0."""
-        if isnan(value) or value <= 0:
-            raise ValueError(f"the radius must be above 0, not {value:g}")
-        self._radius = np.full(len(self._labels), value)
 
     def _prepared(self, points: Array, *, standardised: bool = False) -> Array:
         """Return points ``(n, features)`` standardised, and of length 1 for the cosine."""

@@ -1,7 +1,7 @@
 """Keywords and wake words in a stream of sound: the mean score over windows, and one event for each word.
 
-Source of the method: microWakeWord, https://github.com/kahrendt/microWakeWord, and the streaming keyword spotting
-of TensorFlow's micro_speech: scores are averaged over the last windows, and after a keyword there is a pause.
+Source of the method: microWakeWord, https://github.com/kahrendt/microWakeWord. Scores are averaged over the last
+windows, and after a keyword there is a pause.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     labels: list[str] = []
     """Names of the classes, in the order of the model's scores. Default: the model's. Example: `["okay nabu"]`."""
-    background: list[str] = list(BACKGROUND)
+    background: list[str] = msgspec.field(default_factory=lambda: list(BACKGROUND))
     """Labels that are no keywords."""
     threshold: float = 0.5
     """Mean score above which a keyword is heard."""

@@ -48,8 +48,8 @@ def open(config: Config, spec: Spec) -> TensorDecoder:
     least = sum(prod(max(size, 1) for size in tensor.shape) for tensor in tensors)
     if least > config.most:
         raise ValueError(
-            f"the outputs have {least} numbers, and `most` is {config.most}; choose `outputs`, or raise `most` to at "
-            f"most {MOST}"
+            f"the outputs have {least} numbers, and `most` is {config.most}; choose `outputs`, or raise `most` ("
+            f"limit: {MOST})"
         )
     return TensorDecoder(config.most, places, tensors, spec)
 

@@ -8,7 +8,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from limpet.contracts.outputs import Anomaly, Classification, Detections, Keypoints, Regression, Segmentation
+from limpet.contracts.outputs import (
+    Anomaly,
+    Classification,
+    Cluster,
+    Detections,
+    Embedding,
+    Keypoints,
+    Keyword,
+    Labels,
+    Regression,
+    Segmentation,
+    Tensors,
+)
 from limpet.untrusted import printable
 
 if TYPE_CHECKING:
@@ -105,6 +117,42 @@ def _regression(output: Regression) -> Result:
     return Result(f"{', '.join(parts)}{more}{strange}", not output.in_range, numbers=tuple(numbers))
 
 
+def _keyword(output: Keyword) -> Result:
+    shares = tuple((cleaned(name, 40), score) for name, score in output.scores.items() if score is not None)[
+        :SHOWN
+    ]
+    if output.keyword is not None:
+        return Result(f"heard {cleaned(output.keyword, 40)}{_percent(output.score)}", alarm=True, shares=shares)
+    return Result(f"listening{_percent(output.score)}", shares=shares)
+
+
+def _labels(output: Labels) -> Result:
+    shown = output.labels[:SHOWN]
+    shares = tuple((cleaned(one.label, 40), one.score) for one in shown if one.score is not None)
+    text = ", ".join(f"{cleaned(one.label, 40)}{_percent(one.score)}" for one in shown)
+    return Result(f"{text}{', …' if len(output.labels) > SHOWN else ''}" or "no label applies", shares=shares)
+
+
+def _cluster(output: Cluster) -> Result:
+    numbers = () if output.distance is None else (("distance", output.distance),)
+    if output.label is None:
+        near = f", nearest {cleaned(output.nearest, 40)}" if output.nearest is not None else ""
+        return Result(f"unknown{near}", alarm=True, numbers=numbers)
+    return Result(f"{cleaned(output.label, 40)}, distance {number(output.distance)}", numbers=numbers)
+
+
+def _embedding(output: Embedding) -> Result:
+    shares = tuple((cleaned(one.label, 40), one.score) for one in output.top[:SHOWN] if one.score is not None)
+    if output.label is None:
+        return Result("not known" if shares else "nothing is enrolled", shares=shares)
+    return Result(f"{cleaned(output.label, 40)}{_percent(output.similarity)}", shares=shares)
+
+
+def _tensors(output: Tensors) -> Result:
+    parts = [f"{cleaned(one.name, 30)} {one.shape}" for one in output.tensors[:SHOWN]]
+    return Result(", ".join(parts) or "no outputs")
+
+
 _KINDS: tuple[tuple[type, Any], ...] = (
     (Classification, _classification),
     (Anomaly, _anomaly),
@@ -112,6 +160,11 @@ _KINDS: tuple[tuple[type, Any], ...] = (
     (Keypoints, _keypoints),
     (Segmentation, _segmentation),
     (Regression, _regression),
+    (Keyword, _keyword),
+    (Cluster, _cluster),
+    (Embedding, _embedding),
+    (Tensors, _tensors),
+    (Labels, _labels),
 )
 
 
