@@ -49,7 +49,7 @@ def test_a_keyword_is_heard_once_when_its_mean_is_above_the_threshold() -> None:
     assert heard(windows) == [2, 6]  # 0.1 s are 3.3 windows
     assert windows[0].result == Keyword(None, None, {"hey": None})
     assert windows[2].result == Keyword("hey", 0.63333, {"hey": 0.63333})
-    assert windows[2].events == [KeywordEvent(keyword="hey", score=0.63333)]
+    assert windows[2].events == [KeywordEvent(label="hey", score=0.63333)]
 
 
 def test_the_mean_must_be_above_the_threshold_as_in_microwakeword() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.contracts.happenings import Happening, LineEvent, ObjectEvent, ZoneEvent
+from limpet.contracts.happenings import Happening, KeywordEvent, LineEvent, ObjectEvent, ZoneEvent
 from limpet.supervision.open_objects import AT_ONCE, MOST_OPEN, PER_SECOND, OpenObjects
 from limpet.wire.records import Happened, LeftOut
 
@@ -133,3 +133,11 @@ def test_whatever_a_worker_says_readers_see_pairs(said: list[tuple[Happening, fl
         else:
             assert event.id in there
     assert not there
+
+
+def test_keywords_pass_without_any_object_and_are_limited_in_rate() -> None:
+    known = OpenObjects()
+    heard = Happened("voice", KeywordEvent(label="hey", score=0.9))
+    passed = [known.take(heard, 0.0) for _ in range(AT_ONCE + 1)]
+    assert passed[:AT_ONCE] == [[heard]] * AT_ONCE
+    assert passed[AT_ONCE] == [LeftOut("voice")]

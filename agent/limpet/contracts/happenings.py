@@ -87,7 +87,8 @@ class LineEvent(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="eve
 class KeywordEvent(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="event", tag="keyword"):
     """A keyword was heard. ``score``: its mean over the last windows, cut to 0 to 1."""
 
-    keyword: Label
+    type: Literal["heard"] = "heard"
+    label: Label
     score: Fraction
 
 

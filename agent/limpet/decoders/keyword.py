@@ -88,7 +88,7 @@ class KeywordDecoder:
         if score is not None and score > self._threshold and self._is_ready(window.taken_ns):
             heard = best
             self._heard_ns = window.taken_ns
-            window.events = [*window.events, KeywordEvent(keyword=best[:LONGEST_LABEL], score=_bounded(score))]
+            window.events = [*window.events, KeywordEvent(label=best[:LONGEST_LABEL], score=_bounded(score))]
         window.result = Keyword(heard, _rounded(score), {label: _rounded(mean) for label, mean in means.items()})
         return window
 

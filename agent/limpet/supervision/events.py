@@ -55,7 +55,7 @@ class Events:
         """Report what a postprocess stage found. Such events come often, so only a log for debugging has them."""
         what = record.what
         event = str(what.__struct_config__.tag)
-        log.debug("%s: %s %s of %s %d", record.pipeline, event, what.type, what.label, what.id)
+        log.debug("%s: %s %s: %s", record.pipeline, event, what.type, what.label)
         time = now() if record.wall_ns is None else datetime.fromtimestamp(record.wall_ns / 1e9, timezone.utc)
         self._append(
             EventMessage(

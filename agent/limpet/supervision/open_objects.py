@@ -1,4 +1,4 @@
-"""Which objects a worker said are there: what is passed on of its events, and what ends with it. No I/O.
+"""Which objects are there, by the events of a worker: what is passed on, and what ends with the worker. No I/O.
 
 Readers of the events can rely on pairs: each ``new`` has an ``end``, each ``entered`` has a ``left``, also if the
 worker is killed. Times are seconds on any steady clock.
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from limpet.bucket import Bucket
-from limpet.contracts.happenings import LineEvent, ObjectEvent, ZoneEvent
+from limpet.contracts.happenings import KeywordEvent, LineEvent, ObjectEvent, ZoneEvent
 from limpet.wire.records import Happened, LeftOut
 
 if TYPE_CHECKING:
@@ -51,7 +51,10 @@ class OpenObjects:
     def take(self, record: Happened, now: float) -> list[Happened | LeftOut]:
         """Take an event of a worker. Return what is passed on, or that it was left out."""
         known = self._pipelines.setdefault(record.pipeline, _Pipeline())
-        what, before = record.what, known.open.get(record.what.id)
+        what = record.what
+        if isinstance(what, KeywordEvent):
+            return [record if _may_pass(known, now) else LeftOut(record.pipeline)]
+        before = known.open.get(what.id)
         if not _take(known, what, now):
             return [LeftOut(record.pipeline)]
         ends = isinstance(what, ObjectEvent) and what.type == "end"
@@ -72,7 +75,7 @@ class OpenObjects:
         return [event for pipeline in self._pipelines for event in self.end(pipeline, reason, now)]
 
 
-def _take(known: _Pipeline, what: Happening, now: float) -> bool:
+def _take(known: _Pipeline, what: ObjectEvent | ZoneEvent | LineEvent, now: float) -> bool:
     """Whether an event fits to what is open, and there are not too many of them."""
     if isinstance(what, ObjectEvent):
         return _take_object(known, what, now)

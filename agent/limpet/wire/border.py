@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from limpet.contracts.commands import MOST_WINDOWS
-from limpet.contracts.happenings import LineEvent
+from limpet.contracts.happenings import KeywordEvent, LineEvent
 from limpet.contracts.messages import MOST_IN_FORCE, MOST_OPS, Inferred, SnapshotTaken
 from limpet.errors import UnreadableError
 from limpet.untrusted import reading
@@ -118,7 +118,7 @@ def _texts(record: Notice | SwapReport | Happened) -> Sequence[str]:
     if not isinstance(record, Happened):
         return (record.reason,)
     what = record.what
-    return (what.label,) if isinstance(what, LineEvent) else (what.label, what.reason)
+    return (what.label,) if isinstance(what, LineEvent | KeywordEvent) else (what.label, what.reason)
 
 
 def _pipelines(record: FromWorker) -> Collection[str]:

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from limpet.contracts.dialect import Publish, Sessionless, clear
-from limpet.contracts.happenings import ObjectEvent, ZoneEvent
+from limpet.contracts.happenings import KeywordEvent, ObjectEvent, ZoneEvent
 from limpet.contracts.messages import DeviceHealth, EventMessage, Message, PipelineHealth, ResultMessage
 from limpet.delivery.mqtt.topics import retained, subtopic
 
@@ -106,6 +106,8 @@ def _about(details: Happening | None) -> str:
     """Return what distinguishes the events of one picture."""
     if details is None:
         return ""
+    if isinstance(details, KeywordEvent):
+        return f"/{quote(details.label)}"
     about = f"/{details.type}/{details.id}"
     if isinstance(details, ObjectEvent):
         return about
