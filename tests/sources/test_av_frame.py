@@ -139,7 +139,7 @@ def test_border_and_colours_come_with_the_size(colour: Colour) -> None:
 
 @pytest.mark.parametrize("like", ["pillow", "opencv", "tensorflow"])
 def test_numbers_of_a_library_come_from_the_whole_picture_in_rgb(like: Like) -> None:
-    """The same as of an array, which has golden values of its own."""
+    """Those of an array, which has its own golden values; but at the edges of a part, colours end."""
     frame = frame_of(camera_memory(), mounting=Mounting(90))
     rgb = np.array(frame.developer(whole(frame.form))(frame))
     view = View(
@@ -147,7 +147,9 @@ def test_numbers_of_a_library_come_from_the_whole_picture_in_rgb(like: Like) -> 
     )
     seen = frame.developer(view)(frame)
     assert seen.dtype == (np.float32 if like == "tensorflow" else np.uint8)
-    assert np.array_equal(seen, renderer(view, rgb.shape, rgb.dtype)(rgb))
+    difference = np.abs(seen.astype(float) - renderer(view, rgb.shape, rgb.dtype)(rgb))
+    assert difference.mean() < 0.2
+    assert difference.max() < 6
 
 
 def test_white_is_255_in_grey() -> None:
