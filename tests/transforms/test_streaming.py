@@ -170,3 +170,34 @@ def test_rolling_features_are_those_of_the_last_samples() -> None:
         last = SIGNAL[max(0, at - 6) : at + 1].astype(np.float64)
         wanted = [last.mean(0), last.std(0), last.min(0), last.max(0), np.sqrt((last**2).mean(0))]
         np.testing.assert_allclose(found[at], wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_transforms_with_memory_stand_behind_each_other() -> None:
+    sound = np.repeat(SOUND, 3)[:48_000]  # as of a microphone at 48 kHz
+
+    def chain(size: int, hop: int) -> list[Stage]:
+        stages: list[Stage] = []
+        spec = window_spec(SampleSpec((), sound.dtype, rate=48_000.0), (size,), hop)
+        for kind, options in (
+            ("resample", {"rate": 16_000}),
+            ("gain", {"mode": "auto", "level": 0.1, "most": 10}),
+            ("micro_frontend", {}),
+        ):
+            module = plugins.load("transforms", kind)
+            stages.append(module.open(msgspec.convert(options, module.Config), spec))
+            spec = stages[-1].spec
+        return stages
+
+    def passed(stages: list[Stage], values: Array) -> Array:
+        for stage in stages:
+            values = transformed(stage, values)
+        return np.array(values)
+
+    whole = passed(chain(48_000, 48_000), sound)
+    stages = chain(2400, 1440)
+    assert (stages[-1].spec.shape, stages[-1].spec.hop, stages[-1].spec.rate) == ((3, 40), 3, 100.0)
+    found = [passed(stages, sound[begin : begin + 2400]) for begin in range(0, 48_000 - 2399, 1440)]
+    rows = np.concatenate(found)
+    # A float32 beside the middle of two integers may be rounded to the other one: one step of int16.
+    np.testing.assert_allclose(rows, whole[: len(rows)], atol=0.5)
+    assert np.mean(rows == whole[: len(rows)]) > 0.9

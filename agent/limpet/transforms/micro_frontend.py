@@ -99,5 +99,7 @@ def _int16(samples: Array) -> Array:
     if samples.dtype == np.int16:
         return samples
     if samples.dtype.kind == "f":
-        samples = np.rint(np.nan_to_num(samples) * np.float32(32768))
-    return np.clip(samples, -32768, 32767).astype(np.int16)
+        samples = np.rint(samples * np.float32(32768))
+    if not (np.minimum.reduce(samples, None) >= -32768 and np.maximum.reduce(samples, None) <= 32767):
+        samples = np.clip(np.nan_to_num(samples), -32768, 32767)
+    return samples.astype(np.int16)
