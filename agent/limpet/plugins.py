@@ -29,7 +29,7 @@ Group: TypeAlias = Literal[
 
 _PACKAGES: dict[Group, str] = {"framings": "limpet.sources.framings", "dialects": "limpet.reporters.dialects"}
 
-_DISTRIBUTIONS = {"google": "protobuf"}
+_DISTRIBUTIONS = {"google": "protobuf", "PIL": "pillow"}
 """Distributions whose modules have another name, by module."""
 
 

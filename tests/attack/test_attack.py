@@ -30,6 +30,7 @@ SHORT: dict[str, Callable[[Ground], None]] = {
             "a histogram bucket of 99,999,999",
             "a result for the pipeline a/#",
             "a result for the pipeline of another worker",
+            "a picture of its own pipeline, which takes none",
             "ten outputs of 50 MB",
             "1,600 file descriptors",
         ],

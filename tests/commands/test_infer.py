@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from support import models
+from support import models, pictures
 
 DATA = Path(__file__).parents[1] / "data" / "models"
 
@@ -206,3 +206,60 @@ def test_transforms_that_leave_out_the_models_own_are_warned_of_and_so_is_clippi
     np.save(tmp_path / "r.npy", np.full((3, 3), 100.0, np.float32))
     _, said = infer(tmp_path, model, "r.npy")
     assert "warning" not in said
+
+
+PIXEL = ("--transforms", "[{kind='resize', width=1, height=1}, {kind='normalise', std=255}]")
+COLOUR = ("--decoder", "{kind='classify', labels=['red', 'green', 'blue']}")
+
+
+def plain(folder: Path, *arguments: object, code: int = 0) -> tuple[list[str], str]:
+    """Return the lines of the table, and what was said beside them."""
+    command = [sys.executable, "-m", "limpet", "infer", *map(str, arguments)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == code, done.stdout + done.stderr
+    return done.stdout.splitlines(), done.stderr
+
+
+def test_pictures_and_folders_of_them_give_a_line_each(tmp_path: Path) -> None:
+    model = models.dense(tmp_path / "m.tflite", 3, 3, int8=False)
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for channel, (name, kind) in enumerate((("a.jpg", "JPEG"), ("b.png", "PNG"), ("c.bmp", "BMP"))):
+        pixels = np.zeros((9 + channel % 2, 12, 3), np.uint8)
+        pixels[:, :, channel] = 255
+        (folder / name).write_bytes(pictures.encoded(pixels, kind))
+    (folder / "notes.txt").write_text("no picture")
+    results, said = infer(tmp_path, model, "photos", "photos/a.jpg", *PIXEL, *COLOUR)
+    found = [(result["file"], result["output"]["label"]) for result in results]
+    names = [f"photos/{name}" for name in ("a.jpg", "b.png", "c.bmp", "a.jpg")]
+    assert found == list(zip(names, ["red", "green", "blue", "red"], strict=True))
+    assert said == ""
+    lines, _ = plain(tmp_path, model, "photos", *PIXEL, *COLOUR)
+    assert [line.split() for line in lines] == [
+        ["photos/a.jpg", "0", "red", "100%"],
+        ["photos/b.png", "0", "green", "100%"],
+        ["photos/c.bmp", "0", "blue", "100%"],
+    ]
+
+
+def test_a_damaged_picture_costs_no_other_and_is_named(tmp_path: Path) -> None:
+    model = models.dense(tmp_path / "m.tflite", 3, 3, int8=False)
+    pictures.fill(tmp_path, 3, damaged={1})
+    results, said = infer(tmp_path, model, *(f"000{n}.png" for n in range(3)), *PIXEL, code=1)
+    assert [result["file"] for result in results] == ["0000.png", "0002.png"]
+    assert "0001.png: dropped samples: damaged: 1" in said
+    (tmp_path / "empty").mkdir()
+    _, said = infer(tmp_path, model, "empty", code=78)
+    assert "empty: is a folder without pictures; name files" in said
+
+
+def test_several_recordings_run_one_after_another_and_no_window_spans_two(tmp_path: Path, model: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.csv").write_text("x,y,z\n" + "1,2,3\n" * 5)
+    mean = """[{ kind = "statistics", features = ["mean"] }]"""
+    options = ("--window", 3, "--transforms", mean)
+    results, _ = infer(tmp_path, model, "a.csv", "b.csv", *options)
+    assert [(result["file"], result["sample"]) for result in results] == [("a.csv", 2), ("b.csv", 2)]
+    lines, _ = plain(tmp_path, model, "a.csv", *options)
+    assert len(lines) == 1
+    assert lines[0].split()[0] == "2"

@@ -5,6 +5,7 @@ A plan is made without opening a device or loading a model, so ``limpet check`` 
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, NamedTuple
 
 from limpet import plugins
@@ -102,9 +103,8 @@ def _plan(
 ) -> PipelinePlan:
     wanted, manifest = pipeline.options, bundle.manifest
     chosen = _plugins(assignment, pipeline, manifest)
-    if wanted.snapshots is not None and not spec.frames:
-        where = f"pipelines.{pipeline.name}.snapshots"
-        raise ConfigError([f"{where}: the source {pipeline.sources[0]!r} gives no pictures; remove this key"])
+    if wanted.snapshots is not None:
+        _refuse_snapshots(pipeline, spec)
     if problems := chosen.runtime.abilities.check(bundle.model, [choice.name for choice in chosen.delegates]):
         raise ModelError("; ".join(problems))
     window = _window(pipeline, manifest, spec)
@@ -192,6 +192,15 @@ def _window(pipeline: PipelineAssignment, manifest: Manifest, spec: SampleSpec) 
         raise ConfigError([f"sources.{pipeline.sources[0]}.rate: missing; {why}: give their number a second"])
     refuse_oversize(window, spec)
     return window
+
+
+def _refuse_snapshots(pipeline: PipelineAssignment, spec: SampleSpec) -> None:
+    """Raise ``ConfigError`` if no pictures can be made of results."""
+    where = f"pipelines.{pipeline.name}.snapshots"
+    if not spec.frames:
+        raise ConfigError([f"{where}: the source {pipeline.sources[0]!r} gives no pictures; remove this key"])
+    if find_spec("PIL") is None:
+        raise ConfigError([f"{where}: pictures need the extra 'camera': pip install 'limpet[camera]'"])
 
 
 def read_facts(runtime: Configured, bundle: bundles.Bundle) -> ModelFacts | None:

@@ -10,6 +10,7 @@ import io
 import tokenize
 import zlib
 from contextlib import ExitStack, contextmanager
+from importlib.util import find_spec
 from typing import IO, TYPE_CHECKING, cast
 
 import msgspec
@@ -145,10 +146,13 @@ def _has_pictures(path: Path) -> bool:
 
 def _pictures(path: Path) -> Recording:
     """Return a picture, or those of a folder by name. ``recordings.json`` may say when each was taken."""
-    if path.name.lower().endswith(PICTURES) and path.is_file():
-        return Recording(np.array([path], object))
-    if not _has_pictures(path):
+    single = path.name.lower().endswith(PICTURES) and path.is_file()
+    if not single and not _has_pictures(path):
         raise ConfigError([f"path: {path}: {_no_recording(path)}"])
+    if find_spec("PIL") is None:
+        raise ConfigError([f"path: {path}: pictures need the extra 'camera': pip install 'limpet[camera]'"])
+    if single:
+        return Recording(np.array([path], object))
     paths = sorted(each for each in path.iterdir() if is_picture(each.name) and each.is_file())
     if len(paths) > MOST_PICTURES:
         raise ValueError(f"has {len(paths):,} pictures; the limit is {MOST_PICTURES:,}")

@@ -146,6 +146,11 @@ RECORDS: dict[str, Callable[[], Any]] = {
     "a notice for the pipeline of another worker": lambda: notice(VICTIM, "crashed"),
     "a notice for the pipeline a/#": lambda: notice("a/#", "gap"),
     "a notice of the whole device": lambda: notice("", "crashed"),
+    "a picture of its own pipeline, which takes none": lambda: picture(own()),
+    "a picture of the pipeline of another worker": lambda: picture(VICTIM),
+    "a picture of the pipeline a/#": lambda: picture("a/#"),
+    "a picture that is a web page": lambda: picture(own(), b"<html>" + FORGED.encode()),
+    "a picture of 1 MB": lambda: picture(own(), b"\xff\xd8\xff" + bytes(1_000_000) + b"\xff\xd9"),
     "a notice with an event of 1 MB": lambda: notice(own(), "e" * 1_000_000),
     "a swap for the pipeline of another worker": lambda: swap(VICTIM, 1, "done"),
     "a swap to an assignment that it was not given": lambda: swap(own(), 1 << 30, "done"),
@@ -178,6 +183,11 @@ def nested(depth: int) -> Any:
     for _ in range(depth):
         tree = {"x": tree}
     return tree
+
+
+def picture(pipeline: str, jpeg: bytes = b"\xff\xd8\xff " + FORGED.encode() + b"\xff\xd9") -> dict[str, Any]:
+    stamps = {"monotonic_ns": time.monotonic_ns(), "wall_ns": time.time_ns(), "sample": 1}
+    return {"type": "Snapshot", "pipeline": pipeline, "jpeg": jpeg, **stamps}
 
 
 def notice(pipeline: str, event: str) -> dict[str, Any]:
