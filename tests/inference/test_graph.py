@@ -589,3 +589,24 @@ def test_a_block_that_lacks_the_channels_of_a_model_is_refused(tmp_path: Path, c
         pytest.raises(ModelError, match="without all channels"),
     ):
         list(pipeline.feed(Samples(np.zeros((2, 1), np.float32), stamps, stamps, 0)))
+
+
+def test_a_filter_goes_on_over_overlapping_windows_and_begins_again_after_a_gap(tmp_path: Path) -> None:
+    sums = {"kind": "filter", "taps": [1.0] * 100}  # the sum of all samples since the start, or the gap
+    model = models.dense(tmp_path / "last.tflite", 4, 4, int8=False)
+    plan = planned(tmp_path, model, window=WindowSpec(size=4, hop=2), transforms=[sums])
+    with Pipeline(plan) as pipeline:
+        found = list(pipeline.feed(block(range(1, 9))))
+        found += list(pipeline.feed(block([10, 20, 30, 40], 20)))
+    assert values(found) == [[1, 3, 6, 10], [6, 10, 15, 21], [15, 21, 28, 36], [10, 30, 60, 100]]
+
+
+def test_a_filter_is_refused_where_windows_that_are_left_out_have_its_samples(tmp_path: Path) -> None:
+    model = models.dense(tmp_path / "last.tflite", 4, 4, int8=False)
+    options: dict[str, Any] = {
+        "window": WindowSpec(size=4, hop=2),
+        "transforms": [{"kind": "filter", "taps": [1.0]}],
+    }
+    planned(tmp_path, model, every=2, **options)
+    with pytest.raises(ModelError, match="Windows of 4 samples that start 6 apart leave samples out"):
+        planned(tmp_path, model, every=3, **options)

@@ -191,6 +191,8 @@ REFUSED = [
     Case("resample", {"rate": 50}, UNSTEADY, (16, 3), "steady rate"),
     Case("resample", {"rate": 50}, VIBRATION, (15, 3), "use a multiple of 2, such as 16"),
     Case("resample", {"rate": 50}, VIBRATION, (16, 3), "hop of 5; use a multiple of 2", hop=5),
+    Case("spectrogram", {"fft": 32768, "hop": 1}, SPEECH, (1 << 16, 1), "too much for one window"),
+    Case("resample", {"rate": 1_000_000}, VIBRATION, (1000, 3), "the limit is"),
     Case("resample", {"rate": 0.001}, VIBRATION, (16, 3), "no ratio of whole numbers"),
     Case("resample", {"rate": 50}, CAMERA, (1, 8, 12, 3), "samples, channels"),
 ]
@@ -239,6 +241,12 @@ def test_shape_and_dtype_are_as_declared(case: Case) -> None:
     assert transform.spec.channels in {(), case.spec.channels} or case.kind == "rolling"
     assert len(transform.spec.channels) in {0, out.shape[-1]}
     assert transform.spec.rate is None or transform.spec.rate > 0
+    if (
+        transform.spec.hop is not None and case.spec.rate
+    ):  # It counts rows of the result: as many seconds as before.
+        rate = transform.spec.rate
+        assert rate
+        assert transform.spec.hop / rate == pytest.approx((case.hop or case.shape[0]) / case.spec.rate)
 
 
 @working

@@ -41,7 +41,7 @@ DEFAULTS = {
 class BandKeys(SoundKeys, kw_only=True, forbid_unknown_fields=True):
     """The bands. What is missing is as in the library that ``like`` names."""
 
-    bands: Annotated[int, Meta(ge=1, le=4096)] | None = None
+    bands: Annotated[int, Meta(ge=1, le=512)] | None = None
     """Number of mel bands. Default: that of `like`. Example: `40`."""
     low: Annotated[float, Meta(ge=0, le=1e9)] | None = None
     """Lower edge of the lowest band in Hz. Default: that of `like`. Example: `20`."""

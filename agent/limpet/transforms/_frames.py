@@ -14,7 +14,8 @@ Doubles: TypeAlias = NDArray[np.float64]
 Taper: TypeAlias = Literal["hann", "hamming", "povey", "none"]
 Pad: TypeAlias = Literal["none", "zero", "reflect", "end"]
 
-LARGEST_FFT = 1 << 20
+LARGEST = 1 << 24
+"""Samples in all frames of a window, at most: what they take while they are transformed is some 300 MB."""
 
 
 class Framing(NamedTuple):
@@ -51,12 +52,18 @@ class Framing(NamedTuple):
 
 
 def refuse_short(kind: str, framing: Framing, samples: int) -> None:
-    """Raise ``ValueError`` if windows of so many samples have no frame, or cannot be padded."""
+    """Raise ``ValueError`` if windows of so many samples have no frame, or cannot be padded, or are too large."""
     if framing.pad == "reflect" and samples <= framing.around:
         raise ValueError(f'{kind}: pad = "reflect" needs windows above {framing.around} samples, not {samples}')
     if framing.pad == "none" and samples < framing.span:
         raise ValueError(
             f"{kind} needs windows of {framing.span} samples or more, the length of a frame, not {samples}"
+        )
+    frames = framing.count(samples)
+    if frames * framing.fft > LARGEST:
+        raise ValueError(
+            f"{kind}: {frames} frames of {framing.fft} samples are too much for one window; the limit is {LARGEST} in "
+            "all. Make hop larger, or fft or the window smaller"
         )
 
 

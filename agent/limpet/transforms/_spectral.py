@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from limpet.contracts.data import FloatArray, Window
     from limpet.contracts.stage import Spec
 
-Samples: TypeAlias = Annotated[int, Meta(ge=1, le=1 << 20)]
+Samples: TypeAlias = Annotated[int, Meta(ge=1, le=1 << 15)]
 Scale: TypeAlias = Literal["none", "db", "ln", "log10"]
 EachRow: TypeAlias = Callable[["FloatArray"], "FloatArray"]
 """What becomes of spectra ``(frames, bins)``, row by row."""

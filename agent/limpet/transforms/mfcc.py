@@ -23,7 +23,7 @@ class Config(BandKeys, kw_only=True, forbid_unknown_fields=True):
 
     like: Literal["librosa", "tensorflow", "python_speech_features"] = "librosa"
     """Whose numbers the result has, and whose defaults hold."""
-    coefficients: Annotated[int, Meta(ge=1, le=4096)] | None = None
+    coefficients: Annotated[int, Meta(ge=1, le=512)] | None = None
     """Number of coefficients. Default: 20 for librosa, else 13."""
     lifter: Annotated[int, Meta(ge=0, le=4096)] | None = None
     """Length of the sine that makes higher coefficients larger; 0 for none. Default: 22 for

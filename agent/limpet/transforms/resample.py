@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _MOST = 20_000
 """Largest numerator or denominator of the ratio of the rates."""
+_LARGEST = 1 << 24
 _REACH = 10
 """Samples of the slower rate on each side that make a new one, as in ``scipy.signal.resample_poly``."""
 
@@ -53,6 +55,8 @@ def open(config: Config, spec: Spec) -> Resample | SoxrResample:
     alone = config.per_window or config.like == "soxr"
     hop = None if spec.hop is None or (alone and spec.hop * ratio % 1) else _whole("hop", spec.hop, ratio)
     shape = (_whole("size", spec.shape[0], ratio), *spec.shape[1:])
+    if math.prod(shape) > _LARGEST:
+        raise ValueError(f"resample makes {math.prod(shape)} numbers of a window; the limit is {_LARGEST}")
     made = replace(spec, shape=shape, dtype=np.dtype(np.float32), rate=config.rate, hop=hop)
     if config.like == "soxr":
         try:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from limpet.contracts.stage import Spec
     from limpet.transforms._features import Doubles
 
+_AT_ONCE = 1 << 20
+"""Numbers that are copied at once. Each sample is in many spans."""
+
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Features over the last ``samples`` samples, one row for each sample.
@@ -84,7 +87,9 @@ class Rolling:
         if full < len(known):
             begin = full - self._samples + 1
             spans = np.lib.stride_tricks.sliding_window_view(known[begin:], self._samples, axis=0)
-            rows[full - first :] = self._of(spans)
+            step = max(_AT_ONCE // (self._samples * spans.shape[1]), 1)
+            for at in range(0, len(spans), step):
+                rows[full - first + at : full - first + at + step] = self._of(spans[at : at + step])
         return rows
 
     def _of(self, samples: Doubles) -> Doubles:

@@ -72,7 +72,7 @@ class Spectrum:
 
     def __init__(self, starts: list[int], spec: Spec, window: str, *, log: bool) -> None:
         size, *rest = spec.shape
-        self.spec = replace(spec, shape=(len(starts) - 1, *rest), dtype=np.dtype(np.float32), rate=None)
+        self.spec = replace(spec, shape=(len(starts) - 1, *rest), dtype=np.dtype(np.float32), rate=None, hop=None)
         self._log = log
         self._out = np.empty(self.spec.shape, np.float32)
         self._bins = slice(starts[0], starts[-1])

@@ -47,7 +47,7 @@ class Statistics:
 
     def __init__(self, features: list[Feature], spec: Spec) -> None:
         shape = (len(features), *spec.shape[1:])
-        self.spec = replace(spec, shape=shape, dtype=np.dtype(np.float32), rate=None)
+        self.spec = replace(spec, shape=shape, dtype=np.dtype(np.float32), rate=None, hop=None)
         self._features = [FEATURES[feature] for feature in features]
         self._out = np.empty(shape, np.float32)
 
