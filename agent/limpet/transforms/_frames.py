@@ -62,8 +62,8 @@ def refuse_short(kind: str, framing: Framing, samples: int) -> None:
     frames = framing.count(samples)
     if frames * framing.fft > LARGEST:
         raise ValueError(
-            f"{kind}: {frames} frames of {framing.fft} samples are too much for one window; the limit is {LARGEST} in "
-            "all. Make hop larger, or fft or the window smaller"
+            f"{kind}: {frames} frames of {framing.fft} samples are too much for one window; "
+            f"the limit is {LARGEST} in all. Make hop larger, or fft or the window smaller"
         )
 
 
