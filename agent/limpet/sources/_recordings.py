@@ -170,7 +170,7 @@ def _no_recording(path: Path) -> str:
         return f"is a folder of recordings; name one of them. {_LIST} {path} --list"
     if path.is_dir():
         return "is a folder without pictures"
-    if path.name.lower().endswith(PICTURES):
+    if not path.exists() and path.suffix.lower() in {*PICTURES, ""}:
         return "No such file or directory"
     return "expected a name that ends in .csv, .csv.gz, .tsv, .txt, .npy, .wav, .jpg, .png, .bmp or .webp"
 
