@@ -60,8 +60,8 @@ def jpegs(count: int, size: tuple[int, int] = (128, 96)) -> list[bytes]:
 def write(
     path: Path,
     count: int = 25,
-    *,
     codec: str = "libx264",
+    *,
     size: tuple[int, int] = (128, 96),
     rate: int = 25,
     form: str | None = None,

@@ -10,6 +10,7 @@ What was lost is counted by cause, and so is how often the camera went away or c
 ``busy``         another program uses the camera
 ``missing``      there is no such device
 ``unplugged``    the camera was unplugged while it was open
+``driver``       the driver reports an error
 ``no_access``    this user may not open it
 ``wrong_format`` the camera does not have this format, size or crop
 ``control``      the camera does not have this control, or not this value of it
@@ -258,7 +259,7 @@ _REASONS = {
     errno.EINVAL: ("wrong_format", "it is no camera that this program can read"),
     errno.ENOSPC: ("busy", "the USB bus has no bandwidth left: use a smaller size, MJPEG, or another port"),
     errno.ENOMEM: ("wrong_format", "the driver has no memory for pictures of this size"),
-    errno.EIO: ("corrupt", "the camera does not answer"),
+    errno.EIO: ("driver", "the driver reports an error of the camera: try another USB port or cable"),
     errno.ETIMEDOUT: ("timeout", "the camera does not answer"),
     errno.EPROTO: ("timeout", "the camera does not answer as it should: try another USB port or cable"),
 }

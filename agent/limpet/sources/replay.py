@@ -1,4 +1,4 @@
-"""A recording, played as if it were live: CSV (also gzipped), NPY, WAV or pictures, by the file's suffix.
+"""A recording, played as if it were live: CSV (also gzipped), NPY, WAV, video or pictures, by the file's suffix.
 
 CSV, TSV: a row of column names, or ``channels`` in the configuration. Delimiter, decimal character and the column
 with the times are detected in the file, see ``limpet.sources.tables``. Samples are float32 ``(channels,)``.
@@ -11,8 +11,11 @@ a ``recordings.json`` with all of them, they are played as they were taken.
 A CSV file of a folder of recordings, as `limpet record` writes it: the folder says its channels, rate, units and
 gaps. Labels are no channels.
 
+Video: samples are frames at the recorded times. As few of them as possible are in memory.
+
 Samples with a NaN or an infinite value are dropped and counted as ``not_finite``, pictures that cannot be decoded
-as ``damaged``.
+as ``damaged``, frames of a video that cannot be decoded as ``corrupt``. ``cut_short`` counts the frames that are
+missing at the end of a video.
 """
 
 from __future__ import annotations
@@ -45,6 +48,7 @@ if TYPE_CHECKING:
 
     from limpet.contracts.data import Array, Samples, TimeArray
     from limpet.sources._recordings import Recording
+    from limpet.sources._replay_video import Player
 
 BLOCK = 256
 """Samples in a block at most."""
@@ -55,6 +59,13 @@ PACE = 0.01
 IDLE = 0.5
 MOST_LOGGED = 20
 """Damaged pictures that are named in the log; further ones are only counted."""
+VIDEOS = frozenset(
+    (
+        *(".mp4", ".m4v", ".mov", ".3gp", ".mkv", ".webm", ".avi", ".flv", ".ogv", ".mpg", ".mpeg"),
+        *(".ts", ".mts", ".m2ts", ".mjpeg", ".mjpg", ".h264", ".264", ".h265", ".hevc"),
+    )
+)
+"""What names of videos end with."""
 LONGEST = 1e9
 """Seconds that a recording may take to play."""
 
@@ -66,8 +77,8 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A recording, played as if it were live."""
 
     path: Path
-    """A `.csv`, `.tsv`, `.txt` (each also `.gz`), `.npy` or `.wav` file, a picture, or a folder of pictures.
-    Example: `"run-3.csv"`."""
+    """A `.csv`, `.tsv`, `.txt` (each also `.gz`), `.npy` or `.wav` file, a video, a picture, or a folder of
+    pictures. Example: `"run-3.csv"`."""
     channels: list[str] = []
     """Names of the columns to read. Default: the file's header. Example: `["ax", "ay"]`."""
     rate: Positive | None = None
@@ -92,6 +103,8 @@ def needs(config: Config) -> Needs:
 
 def describe(config: Config) -> SampleSpec:
     """Read the recording once. ``ConfigError`` says what is wrong with it, and in which line."""
+    if _is_video(config.path):
+        return _player(config).spec
     return _spec(config, _load(config))
 
 
@@ -101,10 +114,31 @@ def open(config: Config, dropped: Counter[str]) -> Iterator[Iterator[Samples]]:
 
     Flat out, the stamps are as far apart as in the recording, and the first time through ends now.
     """
+    if _is_video(config.path):
+        yield _player(config).play(dropped)
+        return
     recording = _load(config)
     for note in recording.notes:
         log.warning("%s: %s", config.path, note)
     yield _play(config, recording, dropped)
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEOS
+
+
+def _player(config: Config) -> Player:
+    """Return what plays a video. ``ConfigError``: it cannot, or keys are for tables alone."""
+    if named := [key for key in ("channels", "delimiter", "decimal", "time") if getattr(config, key)]:
+        raise ConfigError([f"{named[0]}: a video has none; it goes with tables"])
+    try:
+        from limpet.sources import _replay_video as video
+    except ImportError as error:
+        why = f"{config.path}: videos need {error.name}: pip install 'limpet[camera]'"
+        raise ConfigError([f"path: {why}"]) from error
+    return video.Player(
+        config.path, video.Schedule(_pace(config), config.speed == "flat-out", config.loop, config.rate)
+    )
 
 
 def _load(config: Config) -> Recording:
