@@ -11,6 +11,7 @@ import jsonschema
 import msgspec
 import pytest
 
+from limpet.contracts.happenings import ObjectEvent
 from limpet.contracts.messages import State
 from limpet.reporters.dialects import _sparkplug_payload as spb
 from limpet.reporters.dialects import cloudevents, homeassistant, sparkplug
@@ -130,8 +131,8 @@ ENTITY = {
     "json_attributes_topic", "json_attributes_template", "availability", "availability_mode",
 }  # fmt: skip
 FIGURE = {"unit_of_measurement", "state_class", "options", "suggested_display_precision"}
-OPTIONS = {"sensor": ENTITY | FIGURE, "binary_sensor": ENTITY}
-"""Keys that the documentation of the two platforms has."""
+OPTIONS = {"sensor": ENTITY | FIGURE, "binary_sensor": ENTITY, "event": ENTITY | {"event_types"}}
+"""Keys that the documentation of the platforms has."""
 
 
 def discovered(said: list[Any]) -> dict[str, dict[str, Any]]:
@@ -208,12 +209,133 @@ def test_of_detections_there_is_how_many_there_are_of_each_label() -> None:
     dialect = dialects.opened("homeassistant", discovery="entity")
     said = dialect.results([reports.result(0, "gate", DETECT)])
     entities = discovered(said)
-    assert set(entities) == {"gate counts person", "gate counts traffic light", "gate latency"}
+    counts = {"gate counts person", "gate counts traffic light"}
+    assert set(entities) == {*counts, "gate person occupied", "gate traffic light occupied", "gate latency"}
     assert entities["gate counts person"]["state_class"] == "measurement"
-    assert json.loads(said[-1].payload)["fields"] == {"counts/person": 1, "counts/traffic light": 0}
+    assert entities["gate person occupied"]["platform"] == "binary_sensor"
+    assert entities["gate person occupied"]["device_class"] == "occupancy"
+    assert json.loads(said[-1].payload)["fields"] == {
+        "occupied/labels/person": "ON",
+        "occupied/labels/traffic light": "OFF",
+        "counts/person": 1,
+        "counts/traffic light": 0,
+    }
     birth, _ = dialects.opened("sparkplug").results([reports.result(0, "gate", DETECT)])
     assert metrics(birth)["Pipelines/gate/counts/person"].double_value == 1
     assert json.loads(metrics(birth)["Pipelines/gate/detections"].string_value) == DETECT["detections"]
+
+
+TRACKED = {
+    "detections": [{"label": "person", "score": 0.9, "box": [0.1, 0.2, 0.3, 0.4], "id": 7, "zones": ["drive"]}],
+    "counts": {"person": 1},
+    "totals": {"person": 4},
+    "zones": {"drive": {"person": 1}, "front lawn": {}, "drive 2": {}},
+    "lines": {"gate": {"forward": 3, "backward": 1}},
+}
+
+
+def details(**changes: Any) -> reports.messages.EventMessage:
+    new = ObjectEvent(
+        type="new", id=7, label="person", score=0.9, box=(0.1, 0.2, 0.3, 0.4), zones=[], age_s=0.2, unseen_s=0.0
+    )
+    return msgspec.structs.replace(
+        reports.event("door", "object"), reason="", details=msgspec.structs.replace(new, **changes)
+    )
+
+
+def test_of_a_camera_there_are_occupancy_counts_and_events() -> None:
+    dialect = dialects.opened("homeassistant", discovery="entity")
+    said = dialect.results([reports.result(0, "door", TRACKED)])
+    entities = discovered(said)
+    occupied = {f"door {name} occupied" for name in ("drive", "drive 2", "front lawn", "person")}
+    counted = {"door totals person", "door lines gate forward", "door lines gate backward"}
+    now = {"door counts person", "door zones drive person"}
+    events = {"door object", "door zone", "door line"}
+    assert set(entities) == occupied | counted | now | events | {"door latency"}
+    assert {entities[name]["device_class"] for name in occupied} == {"occupancy"}
+    assert {entities[name]["state_class"] for name in counted} == {"total_increasing"}
+    assert {entities[name]["state_class"] for name in now} == {"measurement"}
+    fields = json.loads(said[-1].payload)["fields"]
+    assert fields["occupied/zones/drive/any"] == "ON"
+    assert fields["occupied/zones/front lawn/any"] == "OFF"
+    assert fields["zones/drive/person"] == 1
+    assert entities["door object"]["event_types"] == ["new", "update", "end"]
+    assert "value_template" not in entities["door object"]
+
+
+def test_an_event_of_an_object_is_sent_once_and_not_late() -> None:
+    dialect = dialects.opened("homeassistant", discovery="entity")
+    entity = discovered(dialect.results([reports.result(0, "door", TRACKED)]))["door object"]
+    (said,) = dialect.event(details())
+    assert said.topic == entity["state_topic"]
+    assert not said.retain
+    content = json.loads(said.payload)
+    assert (content["event_type"], content["id"], content["label"]) == ("new", 7, "person")
+    late = details()
+    late.replayed = True
+    assert dialect.event(late) == []
+    assert said.topic not in [publish.topic for publish in dialect.connected()]
+    dialect.removed("door")
+    assert dialect.event(details()) == []
+
+
+def test_an_event_announces_its_entity_if_no_result_did() -> None:
+    dialect = dialects.opened("homeassistant", discovery="entity")
+    announced, said = dialect.event(details())
+    assert discovered([announced])["door object"]["state_topic"] == said.topic
+
+
+@pytest.mark.parametrize("discovery", ["device", "entity"])
+def test_entities_of_a_zone_that_is_removed_are_removed(discovery: str) -> None:
+    dialect = dialects.opened("homeassistant", discovery=discovery)
+    dialect.results([reports.result(0, "door", TRACKED)])
+    before = {publish.topic for publish in dialect.connected()}
+    fewer = TRACKED | {"zones": {"front lawn": {"person": 1}, "drive 2": {}}, "lines": {}}
+    said = dialect.results([reports.result(1, "door", fewer)])
+    gone = ["door__occupied__zones__drive__any", "door__zones__drive__person"]
+    gone += ["door__lines__gate__forward", "door__lines__gate__backward"]
+    if discovery == "device":
+        removed = json.loads(said[0].payload)["components"]
+        assert {key: removed[key] for key in gone} == {
+            gone[0]: {"platform": "binary_sensor"},
+            **{key: {"platform": "sensor"} for key in gone[1:]},
+        }
+        left = json.loads(dialect.connected()[0].payload)["components"]
+        assert not set(gone) & set(left)
+    else:
+        assert {publish.topic.split("/")[3] for publish in said if not publish.payload} == set(gone)
+        assert len(before - {publish.topic for publish in dialect.connected()}) == 4
+    fields = json.loads(said[-1].payload)["fields"]
+    assert "occupied/zones/drive/any" not in fields
+    assert fields["occupied/zones/front lawn/any"] == "ON"
+    back = dialect.results([reports.result(2, "door", TRACKED)])
+    assert json.loads(back[-1].payload)["fields"]["occupied/zones/drive/any"] == "ON"
+
+
+def test_labels_of_a_model_are_safe_in_topics_and_templates_and_zones_come_before_them() -> None:
+    """A model may have 80 labels and any text as one."""
+    odd = ["a/b", "+#", '{{ 1 }}"', "é\n", "x" * 300, "", "occupied/zones/drive/any"]
+    counts = dict.fromkeys([*odd, *(f"label {number}" for number in range(80))], 1)
+    dialect = dialects.opened("homeassistant", discovery="entity")
+    said = dialect.results([reports.result(0, "door", TRACKED | {"counts": counts})])
+    entities = discovered(said)
+    assert {"door drive occupied", "door front lawn occupied"} <= set(entities)
+    assert len(entities) == homeassistant.FIELDS + 4  # the latency and three kinds of events
+    fields = json.loads(said[-1].payload)["fields"]
+    for entity in entities.values():
+        if "value_template" in entity and entity["name"] != "door latency":
+            assert _rendered_value(entity["value_template"], fields) in {"ON", "OFF", 1}
+
+
+def _rendered_value(template: str, fields: dict[str, Any]) -> Any:
+    return _rendered(template, {"fields": fields})
+
+
+@pytest.mark.parametrize("counts", [{"person": None}, {"person": "many"}, {"person": {}}, [], None])
+def test_counts_of_a_decoder_of_another_package_may_be_anything(counts: Any) -> None:
+    output = {"detections": [], "counts": counts, "zones": {"a": 1, "b": {"c": []}}, "totals": {}}
+    for discovery in ("device", "entity"):
+        assert dialects.opened("homeassistant", discovery=discovery).results([reports.result(0, "door", output)])
 
 
 def test_discovery_by_device_has_all_in_one_message() -> None:

@@ -76,7 +76,7 @@ class Detections(msgspec.Struct, gc=False, omit_defaults=True):
 
     detections: list[Detection]
     counts: dict[str, int]
-    totals: dict[str, int] = {}
+    totals: dict[str, int] | None = None
     zones: dict[str, dict[str, int]] = {}
     lines: dict[str, Crossings] = {}
 
@@ -118,7 +118,7 @@ class Keypoints(msgspec.Struct, gc=False, omit_defaults=True):
     poses: list[Pose]
     counts: dict[str, int]
     skeleton: list[tuple[int, int]]
-    totals: dict[str, int] = {}
+    totals: dict[str, int] | None = None
     zones: dict[str, dict[str, int]] = {}
     lines: dict[str, Crossings] = {}
 

@@ -6,18 +6,21 @@ Keys are those of https://www.home-assistant.io/integrations/mqtt/, written out.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import msgspec
 
 from limpet.contracts.dialect import Publish, clear
 from limpet.contracts.messages import State
+from limpet.reporters.dialects._scene import OCCUPIED
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from limpet.contracts.messages import Origin
     from limpet.reporters.dialects._fields import Kind
+
+Happened: TypeAlias = Literal["object", "zone", "line", "keyword"]
 
 _CLASSES = {
     "°C": "temperature", "°F": "temperature", "K": "temperature", "V": "voltage", "mV": "voltage", "A": "current",
@@ -27,6 +30,16 @@ _CLASSES = {
 """Device classes of sensors whose unit leaves no doubt; Home Assistant can then convert it."""
 _SCORES = {"score", "threshold"}
 """Values of which Home Assistant shows three digits behind the point. Its state has all of them."""
+
+_COUNTED = ("totals/", "lines/")
+"""Values that only rise until the pipeline is started again."""
+EVENT_TYPES: dict[Happened, tuple[str, ...]] = {
+    "object": ("new", "update", "end"),
+    "zone": ("entered", "left"),
+    "line": ("crossed",),
+    "keyword": ("heard",),
+}
+"""What the events of each kind may be."""
 
 _ASIDE = {"threshold", "untrained", "learned", "abstained", "in_range"}
 """Values of Limpet's decoders that explain others."""
@@ -117,6 +130,8 @@ class DiscoveryDevice:
         component = {"unique_id": f"limpet_{self._name}_{entity.key}", "name": entity.name, **entity.options}
         if entity.platform == "image":
             component["image_topic"] = entity.topic
+        elif entity.platform == "event":
+            component["state_topic"] = entity.topic
         else:
             component |= {"state_topic": entity.topic, "value_template": entity.template}
         if entity.health:
@@ -147,6 +162,11 @@ def result_entities(
             options |= {"state_class": "measurement", **_unit(units.get(path, ""))}
         if kind == "number" and path in _SCORES:
             options["suggested_display_precision"] = 3
+        if path.startswith(_COUNTED):
+            options["state_class"] = "total_increasing"
+        if path.startswith(OCCUPIED):
+            options["device_class"] = "occupancy"
+            name = f"{path.removeprefix(OCCUPIED).partition('/')[2].removesuffix('/any')} occupied"
         if path == "anomalous":
             options["device_class"] = "problem"
         if path in _ASIDE:
@@ -156,6 +176,23 @@ def result_entities(
         title = f"{pipeline} {name.replace('/', ' ').replace('_', ' ')}"
         entities.append(Entity(f"{pipeline}/{path}", _PLATFORMS[kind], title, topic, template, options, health))
     return [*entities, latency(pipeline, topic)._replace(health=health)]
+
+
+def happening_entities(pipeline: str, topic: str, health: str, kinds: Collection[Happened]) -> list[Entity]:
+    """Return what shows the newest event of each kind; its details are attributes."""
+    return [
+        Entity(
+            f"{pipeline}:{kind}",
+            "event",
+            f"{pipeline} {kind}",
+            f"{topic}/{kind}",
+            "",
+            {"event_types": list(EVENT_TYPES[kind])},
+            health,
+        )
+        for kind in EVENT_TYPES
+        if kind in kinds
+    ]
 
 
 def latency(pipeline: str, topic: str) -> Entity:

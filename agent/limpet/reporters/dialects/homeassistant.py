@@ -13,11 +13,12 @@ from msgspec import Meta
 
 from limpet.contracts.dialect import Publish, clear
 from limpet.contracts.messages import DeviceHealth, ModelReported, PipelineHealth
-from limpet.reporters.dialects import _discovery, _fields
+from limpet.reporters.dialects import _discovery, _fields, _scene
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from limpet.contracts.happenings import Happening
     from limpet.contracts.messages import EventMessage, Origin, ResultMessage, SnapshotMessage
     from limpet.reporters.dialects._discovery import Entity
 
@@ -66,6 +67,8 @@ class HomeAssistant:
         self._by_device = config.discovery == "device"
         self._discover = self._device.whole if config.discovery == "device" else self._device.each
         self._known: dict[str, _fields.Known] = {}
+        self._places: dict[str, frozenset[str]] = {}
+        """How the paths of the zones and lines of each pipeline begin."""
         self._entities: dict[str, Entity] = {}
         self._states: dict[str, Publish] = {}
         self._shown: dict[str, ResultMessage] = {}
@@ -90,8 +93,10 @@ class HomeAssistant:
             return []
         self._shown[pipeline] = newest
         content, units = _fields.output(newest.output)
+        gone = self._forget_places(newest)
         known = self._known.setdefault(pipeline, _fields.Known(FIELDS))
-        values = known.take((path, value) for path, value in content if not isinstance(value, list))
+        shown = [*_scene.occupancy(newest.output), *(one for one in content if not isinstance(one[1], list))]
+        values = known.take(shown)
         topic = f"{self._root}/result/{pipeline}"
         health = f"{self._root}/health/{pipeline}"
         entities = _discovery.result_entities(pipeline, topic, health, known.kinds, units)
@@ -104,12 +109,51 @@ class HomeAssistant:
             "latency_ms": newest.latency_us / 1000,
             "fields": {path: _state(value) for path, value in values.items()},
         }
-        return self._publish(entities, topic, state)
+        kinds = self._happenings(newest)
+        entities += _discovery.happening_entities(pipeline, f"{self._root}/event/{pipeline}", health, kinds)
+        return [*gone, *self._publish(entities, topic, state)]
+
+    def _happenings(self, result: ResultMessage) -> list[_discovery.Happened]:
+        """Return of which kinds a pipeline has events, by its result."""
+        if not _scene.is_tracked(result.output):
+            return []
+        kinds: list[_discovery.Happened] = ["object"]
+        kinds += ["zone"] if "zones" in result.output else []
+        return kinds + (["line"] if "lines" in result.output else [])
+
+    def _forget_places(self, result: ResultMessage) -> list[Publish]:
+        """Return what removes the entities of zones and lines that the pipeline does not have any more."""
+        pipeline, places = result.pipeline, _scene.places(result.output)
+        begins = tuple(self._places.get(pipeline, frozenset()) - places)
+        self._places[pipeline] = places
+        if not begins:
+            return []
+        for begin in begins:
+            self._known[pipeline].forget(begin)
+        keys = tuple(f"{pipeline}/{begin}" for begin in begins)
+        gone = [entity for key, entity in self._entities.items() if key.startswith(keys)]
+        self._entities = {key: entity for key, entity in self._entities.items() if not key.startswith(keys)}
+        if self._by_device:
+            return self._device.without(list(self._entities.values()), gone) if gone else []
+        return clear(map(self._device.topic, gone))
 
     def event(self, event: EventMessage) -> list[Publish]:
-        """Return the event as the device's last one."""
+        """Return the event as the device's last one. One with details has its own entity, and is not sent late."""
+        if event.details is not None:
+            late = event.replayed or event.pipeline in self._removed
+            return [] if late else self._happened(event, event.details)
         topic = f"{self._root}/event"
         return self._publish(_discovery.event_entities(topic), topic, event)
+
+    def _happened(self, event: EventMessage, details: Happening) -> list[Publish]:
+        """Return an event for Home Assistant. It is not retained: nothing happens when a program connects."""
+        base, health = (f"{self._root}/{kind}/{event.pipeline}" for kind in ("event", "health"))
+        kinds = [kind for kind in _discovery.EVENT_TYPES if kind == event.event]
+        new = self._add(_discovery.happening_entities(event.pipeline, base, health, kinds))
+        fields = {**msgspec.to_builtins(details), "event_type": details.type, "time": event.time}
+        payload = msgspec.json.encode(fields)
+        discovery = self._discover(list(self._entities.values()), new)
+        return [*discovery, Publish(f"{base}/{event.event}", payload, content_type="application/json")]
 
     def state(self, message: PipelineHealth | DeviceHealth | ModelReported) -> list[Publish]:
         """Return the figures that a person wants to see."""
@@ -153,11 +197,13 @@ class HomeAssistant:
         for topic in topics:
             self._states.pop(topic, None)
         self._known.pop(pipeline, None)
+        self._places.pop(pipeline, None)
         self._shown.pop(pipeline, None)
         begins = (f"{pipeline}/", f"{pipeline}:")
         gone = [entity for key, entity in self._entities.items() if key.startswith(begins)]
         if not known:
             gone = [*_discovery.pipeline_entities(pipeline, topics[1]), _discovery.latency(pipeline, topics[0])]
+            gone += _discovery.happening_entities(pipeline, "", "", _discovery.EVENT_TYPES)
         self._entities = {k: entity for k, entity in self._entities.items() if not k.startswith(begins)}
         left = list(self._entities.values())
         if self._by_device:
@@ -178,9 +224,14 @@ class HomeAssistant:
             return result.sequence < shown.sequence
         return shown.boot == self._boot
 
-    def _publish(self, entities: list[Entity], topic: str, state: object) -> list[Publish]:
+    def _add(self, entities: list[Entity]) -> list[Entity]:
+        """Take entities. Return those that are new, or others than before."""
         new = [entity for entity in entities if self._entities.get(entity.key) != entity]
         self._entities.update((entity.key, entity) for entity in new)
+        return new
+
+    def _publish(self, entities: list[Entity], topic: str, state: object) -> list[Publish]:
+        new = self._add(entities)
         publish = Publish(topic, msgspec.json.encode(state), retain=True, content_type="application/json")
         self._states[topic] = publish
         return [*self._discover(list(self._entities.values()), new), publish]
