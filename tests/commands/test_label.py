@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from limpet.recordings import folder, writing
+from limpet.recordings import folder, layouts, writing
 from limpet.recordings.folder import Span
 from recordings.test_folder import STARTED, recording
 from support.broker import wait_until
@@ -27,7 +27,7 @@ def recordings(tmp_path: Path) -> Path:
     for number in range(2):
         file = writing.RecordingFile(tmp_path, ["ax", "ay"], STARTED.timestamp() + number)
         values = [(f"{math.sin(n / 5):.4f}", str(n % 7)) for n in range(100)]
-        file.write(writing.rows([n / 10 for n in range(100)], values))
+        file.write(layouts.lines([n / 10 for n in range(100)], values))
         file.finish(recording(file.name))
     return tmp_path
 

@@ -10,18 +10,23 @@ import signal
 import subprocess
 import sys
 import threading
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from limpet import cli, config
 from limpet.recordings import folder
 from limpet.reporters import mqtt
+from limpet.sources import replay
 from recordings.test_folder import recording
 from support import reports
 from support.broker import mosquitto, wait_until
 from support.caller import caller
+from support.microphone import NAME, Microphone, ramp
 from support.ptys import Board
 from support.terminal import Terminal
 
@@ -381,3 +386,22 @@ def test_no_broker_is_an_error_before_anything_is_recorded(tmp_path: Path) -> No
         file.write('[mqtt]\nurl = "mqtt://127.0.0.1:1"\n')
     assert "no labels over MQTT" in run(tmp_path, "--mqtt", code=1)
     assert not recorded(tmp_path)
+
+
+def test_a_microphone_is_recorded_as_sound_that_is_labelled_and_played(tmp_path: Path) -> None:
+    microphone = Microphone(tmp_path / "mic", ramp())
+    configured(tmp_path, f'[sources.imu]\nkind = "audio"\ndevice = "{NAME}"\n')
+    environment = {**os.environ, **microphone.environment}
+    said = run(tmp_path, "--label", "hum", "--samples", 8000, env=environment)
+    assert "8,000 samples" in said
+    (one,) = recorded(tmp_path)
+    path = tmp_path / "recordings" / one.file
+    assert (path.suffix, one.rate, one.channels, one.seconds) == (".wav", 16_000, ["ch1"], 0.5)
+    assert [(span.label, span.begin, span.end) for span in one.spans] == [("hum", 0, 0.5)]
+    np.testing.assert_array_equal(soundfile.read(path, dtype="float32")[0], ramp()[:8000, 0] / np.float32(32768))
+    with replay.open(replay.Config(path=path, speed="flat-out"), Counter()) as samples:
+        assert sum(map(len, samples)) == 8000
+    listed = subprocess.run(
+        [*LIMPET, "label", tmp_path / "recordings", "--list"], capture_output=True, text=True, check=True
+    )
+    assert f"{one.file}  0.5 s, 8,000 samples: hum 0.5 s" in listed.stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from datetime import datetime, timezone
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ import pytest
 
 from limpet.contracts.fields import WindowSpec
 from limpet.recordings import folder as recordings
+from limpet.recordings import layouts
+from limpet.recordings.folder import Recording, Span
+from limpet.recordings.writing import RecordingFile
 from limpet_convert.errors import ConvertError
 from limpet_convert.training import pieces, problem, project_file, proposals, recorded, windows
 from support.recorded_motion import RATE, motion, write
@@ -76,7 +80,7 @@ def test_a_folder_of_strangers_is_refused_before_it_fills_memory_or_the_terminal
     folder = write(tmp_path, [[("idle", motion("idle", 2, 1))]])
     [file] = folder.glob("*.csv")
     file.write_bytes(gzip.compress(b"time,ax,ay,az\n" + b"0,0,0,0\n" * 1000))
-    with pytest.raises(ConvertError, match="is no CSV file"):
+    with pytest.raises(ConvertError, match="is no CSV or WAV file"):
         recorded.read(folder)
     file.unlink()
     file.symlink_to("/dev/zero")
@@ -189,3 +193,32 @@ def test_normalise_divides_by_1_what_never_changes() -> None:
     found = windows.normalised(values, transform)
     assert found[..., 0].std() == pytest.approx(1, abs=0.01)
     assert not found[..., 1].any()
+
+
+def test_sound_is_read_with_its_exact_rate_and_labels(tmp_path: Path) -> None:
+    wave = layouts.Wave(11_025)
+    for number in range(2):
+        file = RecordingFile(tmp_path, ["mic"], 1_800_000_000 + number, wave)
+        values = (np.arange(200)[:, np.newaxis] / 1000).astype(np.float32)
+        file.write(wave.rows(np.empty(0), values))
+        file.finish(recorded_as(file.name, number))
+    session = recorded.read(tmp_path)
+    assert (session.rate, session.channels) == (11_025, ("mic",))
+    for number, one in enumerate(session.recordings):
+        np.testing.assert_array_equal(one.values[:, 0], (np.arange(200) / 1000).astype(np.float32))
+        assert [span.label for span in one.spans] == [("hum", "buzz")[number]]
+
+
+def recorded_as(name: str, number: int) -> Recording:
+    length = 200 / 11_025
+    return Recording(
+        file=name,
+        source="mic",
+        kind="audio",
+        channels=["mic"],
+        rate=11_025.0,
+        samples=200,
+        seconds=length,
+        started=datetime(2027, 1, 15, 8, 0, number, tzinfo=timezone.utc),
+        spans=[Span(("hum", "buzz")[number], 0, length)],
+    )

@@ -16,6 +16,7 @@ from limpet.recorder.session import Session, Wanted
 from limpet.recorder.source_records import Block, Described, Ended, FromSource, Note, Status
 from limpet.recordings import folder
 from limpet.recordings.folder import MOST_GAPS, Span
+from limpet.sources._recordings import load
 from limpet.watch.words import cells
 
 if TYPE_CHECKING:
@@ -242,3 +243,41 @@ def test_the_rate_is_measured_between_gaps_if_the_source_says_none_or_another(tm
         one = recorded(tmp_path, made)[-1]
         assert one.rate == pytest.approx(measured)
         assert ["25" in note for note in made.notes] == [True] * (said == 25.0)
+
+
+SOUND = Described(["sound"], 16_000.0, live=False, wave=True)
+
+
+def noise(begin: int, end: int, *, gap: bool = False) -> Block:
+    values = (np.arange(begin, end) / 100_000).astype(np.float32)
+    return Block(
+        "float32", values.tobytes(), (np.arange(begin, end) * 62_500).tobytes(), 1_800_000_000_000_000_000, gap
+    )
+
+
+def test_sound_is_written_as_wav_with_labels_by_its_own_time(tmp_path: Path) -> None:
+    made = session(tmp_path, SOUND, label="hum", samples=3000)
+    for begin in range(0, 4000, 400):
+        made.receive(noise(begin, begin + 400))
+    (one,) = recorded(tmp_path, made)
+    assert (one.file.endswith(".wav"), one.rate, one.samples, one.seconds) == (True, 16_000, 3000, 0.1875)
+    assert one.spans == [Span("hum", 0, 0.1875)]
+    loaded = load(tmp_path / one.file, [], None)
+    np.testing.assert_array_equal(loaded.values[:, 0], (np.arange(3000) / 100_000).astype(np.float32))
+    assert (loaded.channels, loaded.rate) == (("sound",), 16_000)
+
+
+def test_a_gap_in_sound_begins_another_file(tmp_path: Path) -> None:
+    made = session(tmp_path, SOUND, label="hum")
+    made.receive(noise(0, 400))
+    made.receive(noise(1000, 1400, gap=True))
+    made.receive(noise(1400, 1800))
+    assert [(one.samples, one.gaps) for one in recorded(tmp_path, made)] == [(400, []), (800, [])]
+
+
+def test_a_limit_of_bytes_leaves_whole_samples_of_sound(tmp_path: Path) -> None:
+    made = session(tmp_path, SOUND, size=1000)
+    made.receive(noise(0, 400))
+    (one,) = recorded(tmp_path, made)
+    assert made.ended == "The limit of 1,000 bytes is reached."
+    assert (tmp_path / one.file).stat().st_size == 58 + 4 * one.samples <= 1000

@@ -6,14 +6,17 @@ import os
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import pytest
+import soundfile
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from limpet.recordings import folder, writing
+from limpet.recordings import folder, layouts, writing
 from limpet.recordings.folder import Recording, Span
 from limpet.recordings.label_track import LabelTrack
 from limpet.recordings.writing import RecordingFile
+from limpet.sources._recordings import load
 from recordings.test_folder import STARTED, recording
 
 if TYPE_CHECKING:
@@ -32,7 +35,7 @@ def begun(path: Path, samples: int, **more: Any) -> RecordingFile:
 
 
 def add(file: RecordingFile, begin: int, end: int) -> None:
-    file.write(writing.rows([n / 10 for n in range(begin, end)], [(str(n), "0.5") for n in range(begin, end)]))
+    file.write(layouts.lines([n / 10 for n in range(begin, end)], [(str(n), "0.5") for n in range(begin, end)]))
 
 
 def test_a_recording_that_ends_is_in_the_description(tmp_path: Path) -> None:
@@ -171,3 +174,59 @@ def test_samples_are_counted_by_label() -> None:
     track.change("", 2.0)
     assert track.counts([0.0, 0.5, 1.0, 1.9, 2.0]) == {"sit": 2, "walk": 2, "": 1}
     assert track.spans(3.0) == [Span("sit", 0, 1), Span("walk", 1, 2)]
+
+
+def sound(count: int, channels: int = 2) -> Any:
+    return (np.arange(count * channels).reshape(-1, channels) / 100_000).astype(np.float32)
+
+
+def begun_sound(path: Path, samples: int) -> tuple[RecordingFile, Recording]:
+    wave = layouts.Wave(16_000)
+    file = RecordingFile(path, ["left", "right"], STARTED.timestamp(), wave)
+    file.write(wave.rows(np.empty(0), sound(samples)))
+    about = recording(
+        file.name, channels=["left", "right"], units=[], rate=16_000.0, samples=samples, seconds=samples / 16_000
+    )
+    file.sync(about)
+    return file, about
+
+
+def test_sound_is_a_wav_file_that_is_whole_after_each_second(tmp_path: Path) -> None:
+    file, about = begun_sound(tmp_path, 400)
+    values, rate = soundfile.read(file.path, dtype="float32")
+    assert rate == 16_000
+    np.testing.assert_array_equal(values, sound(400))
+    file.finish(about)
+    assert folder.read(tmp_path).recordings == [about]
+    assert file.path.suffix == ".wav"
+    np.testing.assert_array_equal(load(file.path, ["right"], None).values, sound(400)[:, 1:])
+
+
+def test_after_a_crash_all_whole_samples_of_sound_count(tmp_path: Path) -> None:
+    file, _ = begun_sound(tmp_path, 400)
+    file.write(sound(420)[400:].tobytes() + b"half")
+    file.abandon()
+    (note,) = writing.recover(tmp_path)
+    assert "Recovered 420 samples" in note
+    (found,) = folder.read(tmp_path).recordings
+    assert (found.samples, found.seconds, found.complete) == (420, 0.02625, False)
+    np.testing.assert_array_equal(soundfile.read(file.path, dtype="float32")[0], sound(420))
+
+
+def test_a_wav_file_that_is_none_of_ours_is_left_as_it_is(tmp_path: Path) -> None:
+    file, _ = begun_sound(tmp_path, 400)
+    file.abandon()
+    soundfile.write(file.path, sound(500), 16_000, subtype="PCM_16")
+    before = file.path.read_bytes()
+    (note,) = writing.recover(tmp_path)
+    assert "its header does not fit its description" in note
+    assert file.path.read_bytes() == before
+
+
+def test_a_table_and_a_sound_of_the_same_second_have_different_names(tmp_path: Path) -> None:
+    table = begun(tmp_path, 1)
+    file, _ = begun_sound(tmp_path, 1)
+    assert (table.name, file.name) == ("2026-11-28T13-40-00.csv", "2026-11-28T13-40-00-2.wav")
+    assert sorted(writing.running(tmp_path)) == sorted([table.name, file.name])
+    table.abandon()
+    file.abandon()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gzip
+import resource
 import time
 import wave
 from collections import Counter
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -315,3 +317,98 @@ def test_the_folder_itself_is_no_recording(tmp_path: Path) -> None:
     listed(inner)
     with pytest.raises(ConfigError, match="is a folder of recordings; name one of them"):
         replay.describe(configured(inner))
+
+
+def sound_file(path: Path, values: Array, rate: int = 16_000, **options: Any) -> Path:
+    soundfile.write(path, values, rate, **options)
+    return path
+
+
+def tone(rate: int, hertz: float, seconds: float = 1.0) -> Array:
+    return 0.5 * np.sin(2 * np.pi * hertz * np.arange(round(rate * seconds)) / rate)
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "off"),
+    [
+        ("r.wav", {"subtype": "PCM_24"}, 1e-6),
+        ("r.wav", {"subtype": "FLOAT"}, 0),
+        ("r.wav", {"subtype": "ALAW"}, 0.02),
+        ("r.rf64", {"format": "RF64"}, 1e-4),
+        ("r.flac", {}, 1e-4),
+        ("r.ogg", {}, 0.1),
+        ("r.aiff", {}, 1e-4),
+        ("r.caf", {}, 1e-4),
+        ("r.opus", {"format": "OGG", "subtype": "OPUS"}, 0.1),
+    ],
+)
+def test_sound_of_many_formats_is_played(tmp_path: Path, name: str, options: dict[str, Any], off: float) -> None:
+    wave = tone(16_000, 400).astype(np.float32)
+    path = sound_file(tmp_path / name, wave, **options)
+    assert replay.describe(configured(path)) == SampleSpec((1,), np.dtype(np.float32), rate=16_000.0)
+    values = flat_out(path)[:, 0]
+    assert len(values) >= len(wave)
+    np.testing.assert_allclose(values[2000:14_000], wave[2000:14_000], atol=off)
+
+
+def test_channels_of_sound_are_chosen_by_number_mixed_or_named(tmp_path: Path) -> None:
+    path = sound_file(tmp_path / "r.wav", np.array([[0.5, -0.25], [0.25, 0.75]]), subtype="FLOAT")
+    assert flat_out(path, channels=["2"]).tolist() == [[-0.25], [0.75]]
+    assert flat_out(path, channels=["2", "1"]).tolist() == [[-0.25, 0.5], [0.75, 0.25]]
+    assert flat_out(path, channels=["mix"]).tolist() == [[0.125], [0.5]]
+    assert replay.describe(configured(path, channels=["left", "right"])).channels == ("left", "right")
+    for channels, reason in (
+        (["3"], "has 2 channels; there is no channel 3"),
+        (["left"], "has 2 channels, but 1 are named"),
+    ):
+        with pytest.raises(ConfigError, match=reason):
+            replay.describe(configured(path, channels=channels))
+
+
+def test_sound_is_resampled_with_a_low_pass(tmp_path: Path) -> None:
+    path = sound_file(tmp_path / "r.wav", tone(44_100, 1000) + tone(44_100, 12_000), 44_100, subtype="FLOAT")
+    assert replay.describe(configured(path, resample=16_000)).rate == 16_000
+    blocks, _ = played(path, speed="flat-out", resample=16_000)
+    values = np.concatenate([block.values for block in blocks])[:, 0]
+    assert len(values) == 16_000
+    np.testing.assert_allclose(values[2000:14_000], tone(16_000, 1000)[2000:14_000], atol=1e-3)
+    times = np.concatenate([block.monotonic_ns for block in blocks])
+    assert np.abs(np.diff(times) - 62_500).max() <= 1
+
+
+def test_sound_goes_round_with_a_gap_and_its_ordinals_go_on(tmp_path: Path) -> None:
+    path = sound_file(tmp_path / "r.wav", np.linspace(0, 0.5, 800), subtype="FLOAT")
+    with replay.open(configured(path, loop=True, speed=20), Counter()) as samples:
+        blocks = list(islice((block for block in samples if len(block)), 6))
+    gaps = [block.index for block in blocks if block.gap]
+    assert gaps
+    assert all(index % 800 == 0 for index in gaps)
+    times = np.concatenate([block.monotonic_ns for block in blocks])
+    assert (np.diff(times) > 0).all()
+
+
+def test_sound_is_read_as_it_is_played_and_not_before(tmp_path: Path) -> None:
+    path = tmp_path / "r.wav"
+    with soundfile.SoundFile(path, "w", 16_000, 1, "PCM_16") as file:
+        for _ in range(60):
+            file.write(np.zeros(160_000, np.float32))
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with replay.open(configured(path, speed="flat-out"), Counter()) as samples:
+        assert sum(map(len, samples)) == 9_600_000  # 38 MB as floats
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 10_000
+
+
+def test_damaged_sound_is_played_up_to_the_damage_or_refused(tmp_path: Path) -> None:
+    path = sound_file(tmp_path / "r.flac", np.random.default_rng(0).uniform(-0.5, 0.5, 40_000))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with contextlib.suppress(ConfigError):
+        assert len(flat_out(path)) <= 40_000
+    path.write_bytes(data[:60])
+    with pytest.raises(ConfigError, match=r"r\.flac"):
+        flat_out(path)
+
+
+def test_resample_is_for_sound(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="resample: only sound files are resampled"):
+        replay.describe(configured(npy(tmp_path / "r.npy", np.zeros((4, 1))), rate=10, resample=16_000))

@@ -153,13 +153,15 @@ def test_a_damaged_file_is_read_or_refused(
 def test_without_the_extra_plain_files_are_read_and_others_name_it(tmp_path: Path) -> None:
     (tmp_path / "plain.wav").write_bytes(FILES["plain"])
     (tmp_path / "float.wav").write_bytes(FILES["float"])
+    (tmp_path / "wide.wav").write_bytes(FILES["24 bit"])
     program = (
         "import sys; sys.modules['soundfile'] = None\n"
         "from pathlib import Path; from limpet.sources._recordings import load\n"
         "print(len(load(Path(sys.argv[1]), (), None).values))"
     )
     command = [sys.executable, "-c", program]
-    plain = subprocess.run([*command, tmp_path / "plain.wav"], capture_output=True, text=True, check=True)
-    assert plain.stdout == "100\n"
-    other = subprocess.run([*command, tmp_path / "float.wav"], capture_output=True, text=True, check=False)
+    for name in ("plain", "float"):
+        plain = subprocess.run([*command, tmp_path / f"{name}.wav"], capture_output=True, text=True, check=True)
+        assert plain.stdout == "100\n"
+    other = subprocess.run([*command, tmp_path / "wide.wav"], capture_output=True, text=True, check=False)
     assert "pip install 'limpet[sound]'" in other.stderr

@@ -191,8 +191,8 @@ def _with_folders(paths: set[Path], folders: Folders) -> frozenset[Path]:
 def _with_folder(path: Path, folders: Folders) -> set[Path]:
     """Return a path and its folder, so that a file put in its place by renaming can be read as well.
 
-    The folders of the configuration and of the state may hold secrets, as may the user's home, /etc, and those
-    above them: of these only the file.
+    Folders that may hold secrets stay closed: those of the configuration and of the state, the user's home, /etc,
+    and those above them.
     """
     return {path} if _is_folder(path) or _may_hold_secrets(path.parent, folders) else {path, path.parent}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from limpet.errors import ConfigError, SourceError
-from limpet.recordings.writing import TIME
+from limpet.recordings.layouts import TIME
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,6 +15,7 @@ from limpet.recorder import columns
 from limpet.recorder.source_records import Block, Described, Failed, Note, Status, arrays
 from limpet.recorder.take import Origin, Take
 from limpet.recordings.folder import MANIFEST, MOST_DROPPED
+from limpet.recordings.layouts import Table, Wave, fits_wave
 from limpet.recordings.spans import seconds_of
 from limpet.recordings.writing import RecordingFile
 from limpet.wire.border import folded
@@ -235,7 +236,9 @@ class Session:
         wanted = self._wanted
         self.channels, units, self._label_column = columns.recorded(record, wanted.label_channel, wanted.units)
         self._live = record.live
-        self._origin = Origin(wanted.source, wanted.kind, self.channels, units, record.rate)
+        wave = record.wave and fits_wave(record.rate)
+        layout = Wave(record.rate or 0.0) if wave else Table()
+        self._origin = Origin(wanted.source, wanted.kind, self.channels, list(units), record.rate, layout)
         self.recent = np.empty((0, len(self.channels)))
 
     def _add(self, block: Block) -> None:
@@ -247,6 +250,8 @@ class Session:
         values, stamps = self._checked(block, width)
         if not len(values):
             return
+        if self._begins_file(block):
+            self.close()
         if self.take is None:
             self.take = Take(self._origin, int(stamps[0]), block.wall_ns, self.label)
             self._first_at = monotonic() if self._first_at is None else self._first_at
@@ -257,6 +262,11 @@ class Session:
         count = self._allowed(seconds)
         if count:
             self._write(block, values[:count], seconds[:count])
+
+    def _begins_file(self, block: Block) -> bool:
+        """Whether these samples cannot follow in the present file: a sound file has no place for a gap."""
+        gap = block.gap or self._new_process
+        return gap and self._origin is not None and isinstance(self._origin.layout, Wave)
 
     def _checked(self, block: Block, width: int) -> tuple[Array, TimeArray]:
         """Return the samples of a block whose values are finite; others are dropped and counted."""
@@ -275,22 +285,23 @@ class Session:
         return values, stamps
 
     def _write(self, block: Block, values: Array, seconds: NDArray[np.float64]) -> None:
-        take = self.take
+        take, origin = self.take, self._origin
         assert take is not None
+        assert origin is not None
         self.recent = np.concatenate([self.recent, values])[-SHOWN:]
         try:
             if self.file is None:
-                self.file = RecordingFile(self._wanted.folder, self.channels, block.wall_ns / 1e9)
+                self.file = RecordingFile(self._wanted.folder, self.channels, block.wall_ns / 1e9, origin.layout)
                 self._sync()
-            data = take.lines(values, seconds)
+            data = origin.layout.rows(seconds, values)
             if _is_short(self._wanted.folder, len(data)):
                 where = self._wanted.folder
                 self.end(f"The disk of {where} is almost full. Free space, then record again.", trouble=True)
                 return
             if self._wanted.size and self.size + len(data) > self._wanted.size:
                 self.end(f"The limit of {self._wanted.size:,} bytes is reached.")
-                data = data[: data.rfind(b"\n", 0, max(0, self._wanted.size - self.size)) + 1]
-                seconds = seconds[: data.count(b"\n")]
+                data, count = origin.layout.whole(data, self._wanted.size - self.size, len(self.channels))
+                seconds = seconds[:count]
             self.file.write(data)
         except OSError as error:
             self._fail(error)
@@ -298,7 +309,7 @@ class Session:
         if len(seconds):
             take.add(seconds, gap=block.gap or self._new_process)
             self._new_process = False
-        if take.full:
+        if take.full or self.file.full:
             self.close()
 
     def _allowed(self, seconds: NDArray[np.float64]) -> int:

@@ -30,6 +30,7 @@ from limpet.isolation import device_nodes, refusal, sandbox
 from limpet.isolation.child import describe, die_with_parent, kill
 from limpet.plugins import needs_of
 from limpet.recorder.source_records import LARGEST, Block, Described, Ended, Failed, FromSource, Note, Status
+from limpet.recordings import layouts
 from limpet.untrusted import reading
 from limpet.wire.channel import Channel
 from limpet.worker.mailbox import Mailbox
@@ -194,7 +195,9 @@ def _described(name: str, spec: SampleSpec) -> Described:
             [f"sources.{name}: its samples have shape {shape}; `limpet record` takes numbers by channel"]
         )
     names = spec.channels or tuple(f"ch{number}" for number in range(1, spec.shape[0] + 1))
-    return Described(list(names), spec.rate, spec.live, list(spec.units))
+    exact = spec.dtype == np.float32 or (spec.dtype.kind in "iu" and spec.dtype.itemsize <= 2)
+    wave = exact and layouts.fits_wave(spec.rate)
+    return Described(list(names), spec.rate, spec.live, list(spec.units), wave)
 
 
 class _Collector(logging.Handler):

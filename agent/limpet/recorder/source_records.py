@@ -22,12 +22,13 @@ _Count = Annotated[int, Meta(ge=0, le=1 << 53)]
 
 
 class Described(msgspec.Struct, tag=True):
-    """What its samples are. Comes first. See ``limpet.contracts.data.SampleSpec``."""
+    """What its samples are. Comes first. See ``limpet.contracts.data.SampleSpec``. ``wave``: WAV can hold them."""
 
     channels: Annotated[list[_Name], Meta(min_length=1, max_length=MOST_CHANNELS)]
     rate: Annotated[float, Meta(gt=0, le=1e9)] | None
     live: bool
     units: Annotated[list[_Name], Meta(max_length=MOST_CHANNELS)] = []
+    wave: bool = False
 
 
 class Block(msgspec.Struct, tag=True):

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections import Counter
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from limpet.recordings.folder import MOST_GAPS, MOST_SPANS, Recording
 from limpet.recordings.label_track import LabelTrack
-from limpet.recordings.writing import rows
+from limpet.recordings.layouts import Layout, Table, Wave
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
-    from limpet.contracts.data import Array, TimeArray
+    from limpet.contracts.data import TimeArray
 
 
 TOLERANCE = 0.1
@@ -28,17 +28,15 @@ _ENOUGH = 50
 """Samples after which the rate is known well enough to say that."""
 
 
-class Origin:
-    """Where samples come from. ``units`` has one for each channel, or none at all."""
+class Origin(NamedTuple):
+    """Where samples come from. ``units`` has one for each channel, or none at all. ``layout``: that of files."""
 
-    def __init__(
-        self, source: str, kind: str, channels: Sequence[str], units: Sequence[str], rate: float | None
-    ) -> None:
-        self.source = source
-        self.kind = kind
-        self.channels = list(channels)
-        self.units = list(units)
-        self.rate = rate
+    source: str
+    kind: str
+    channels: list[str]
+    units: list[str]
+    rate: float | None
+    layout: Layout = Table()
 
 
 class Take:
@@ -61,13 +59,11 @@ class Take:
         return round(max(0, monotonic_ns - self._first_ns) / 1e9, 6)
 
     def times(self, monotonic_ns: TimeArray) -> NDArray[np.float64]:
-        """Return the times of samples in seconds from the first sample."""
+        """Return the times of samples in seconds from the first sample. In a WAV file, only the rate says them."""
+        if isinstance(self._origin.layout, Wave):
+            return ((self.samples + np.arange(len(monotonic_ns))) / self._origin.layout.rate).round(6)
         since: NDArray[np.float64] = (np.maximum(monotonic_ns, self._first_ns) - self._first_ns) / 1e9
         return np.maximum(since, self.last).round(6)
-
-    def lines(self, values: Array, seconds: NDArray[np.float64]) -> bytes:
-        """Return the lines of samples, values ``(n, channels)``, in the file."""
-        return rows(seconds.tolist(), values.astype(str).tolist())
 
     def add(self, seconds: NDArray[np.float64], *, gap: bool) -> None:
         """Count samples that were written. ``gap``: the first does not follow the sample before."""

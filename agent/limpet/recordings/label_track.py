@@ -43,6 +43,8 @@ class LabelTrack:
     def counts(self, times: Sequence[float]) -> dict[str, int]:
         """Return how many samples at these times have each label, under the empty string those without one."""
         found: dict[str, int] = {}
+        if times and times[0] >= self._since:
+            return {self.label: len(times)}
         for time in times:
             found[self._label_at(time)] = found.get(self._label_at(time), 0) + 1
         return found

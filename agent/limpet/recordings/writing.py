@@ -8,9 +8,7 @@ it is still there, and ``recover`` does the same.
 from __future__ import annotations
 
 import contextlib
-import csv
 import fcntl
-import io
 import os
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +18,7 @@ from msgspec import Meta
 
 from limpet.device import state_files
 from limpet.errors import UnreadableError
+from limpet.recordings import layouts
 from limpet.recordings.folder import MANIFEST, Recording, changing, read
 from limpet.recordings.spans import clipped
 from limpet.untrusted import open_file, read_file, reading
@@ -29,13 +28,17 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import BinaryIO
 
+    from limpet.recordings.layouts import Layout
+
 RUNNING = ".running.json"
-TIME = "time"
 _LARGEST = 1 << 20
 _LONGEST_LINE = 1 << 19
 """Bytes: the names of all channels have room."""
 _LATEST = 1e8
 """Seconds from the first sample that a row can have."""
+_SUFFIXES = (layouts.Table.suffix, layouts.Wave.suffix)
+_FORM = slice(12, 38)
+"""Where the header of a WAV file has the format of its samples."""
 _SAME_SECOND = 100
 """Recordings that may begin in the same second."""
 
@@ -53,17 +56,24 @@ class RecordingFile:
     A lock on the file shows others that it is still being written.
     """
 
-    def __init__(self, folder: Path, channels: Sequence[str], started: float) -> None:
-        """Make the file. ``started``: Unix time of the first sample. ``OSError`` if it cannot be made."""
+    def __init__(
+        self, folder: Path, channels: Sequence[str], started: float, layout: Layout | None = None
+    ) -> None:
+        """Make the file. ``started``: Unix time of the first sample. ``OSError`` if it cannot be made.
+
+        ``layout``: how samples are in it. Default: CSV.
+        """
+        self.layout = layout or layouts.Table()
         self._folder = folder
-        descriptor, self.name = _create(folder, started)
+        self._channels = list(channels)
+        descriptor, self.name = _create(folder, started, self.layout.suffix)
         self._file = descriptor
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         self.size = 0
-        header = io.StringIO()
-        csv.writer(header, lineterminator="\n").writerow([TIME, *channels])
+        header = self.layout.header(channels, 0)
+        self._begin = len(header)
         try:
-            self.write(header.getvalue().encode())
+            self.write(header)
         except OSError:
             self.discard()
             raise
@@ -73,8 +83,13 @@ class RecordingFile:
         """The path of the file."""
         return self._folder / self.name
 
+    @property
+    def full(self) -> bool:
+        """Whether its format allows no more, so that another recording must begin."""
+        return 0 < self.layout.largest <= self.size
+
     def write(self, data: bytes) -> None:
-        """Add whole lines. ``OSError`` if they do not fit; then the file ends with the line before."""
+        """Add whole samples. ``OSError`` if they do not fit; then the file ends with the sample before."""
         done = 0
         try:
             while done < len(data):
@@ -86,6 +101,8 @@ class RecordingFile:
 
     def sync(self, recording: Recording) -> None:
         """Make the file durable, and describe it so that ``recover`` can find it. ``OSError``."""
+        if self.layout.largest:  # the header has the size
+            os.pwrite(self._file, self.layout.header(self._channels, self.size - self._begin), 0)
         os.fdatasync(self._file)
         data = msgspec.json.encode(Running(recording, self.size))
         state_files.replace(_description(self.path), data)
@@ -111,17 +128,14 @@ class RecordingFile:
         _description(self.path).unlink(missing_ok=True)
 
 
-def rows(seconds: Sequence[float], words: Sequence[Sequence[str]]) -> bytes:
-    """Return lines of the file: a time and the values of each sample."""
-    lines = [f"{time:.6f},{','.join(values)}\n" for time, values in zip(seconds, words, strict=True)]
-    return "".join(lines).encode()
-
-
-def _create(folder: Path, started: float) -> tuple[int, str]:
+def _create(folder: Path, started: float, suffix: str) -> tuple[int, str]:
     """Make a file with a name that no recording had before; return its descriptor and its name."""
     stem = datetime.fromtimestamp(started, timezone.utc).strftime("%Y-%m-%dT%H-%M-%S")
     for number in range(1, _SAME_SECOND):
-        name = f"{stem}.csv" if number == 1 else f"{stem}-{number}.csv"
+        base = stem if number == 1 else f"{stem}-{number}"
+        if any(os.path.lexists(folder / f"{base}{other}") for other in _SUFFIXES if other != suffix):
+            continue  # one description is beside each
+        name = f"{base}{suffix}"
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         with contextlib.suppress(FileExistsError):
             return os.open(folder / name, flags, 0o666), name
@@ -167,7 +181,9 @@ def _without_file(path: Path, description: Path) -> str:
 
 
 def _recording_of(description: Path) -> Path:
-    return description.with_name(f"{description.name.removesuffix(RUNNING)}.csv")
+    stem = description.name.removesuffix(RUNNING)
+    wave = description.with_name(f"{stem}{layouts.Wave.suffix}")
+    return wave if os.path.lexists(wave) else description.with_name(f"{stem}{layouts.Table.suffix}")
 
 
 def _lock(descriptor: int) -> bool:
@@ -208,6 +224,35 @@ def _recovered(folder: Path, path: Path, description: Path, file: BinaryIO) -> s
 
 def _completed(known: Running, file: BinaryIO) -> Recording:
     """Return the recording with the rows after its last description. Half a row at the end is cut off."""
+    before, layout = known.recording, layouts.of(known.recording)
+    if isinstance(layout, layouts.Wave):
+        samples, seconds = _whole_wave(before, layout, file)
+    else:
+        samples, seconds = _whole_table(known, file)
+    spans = clipped(before.spans, seconds)
+    if spans and spans[-1].end == before.seconds < seconds:  # the label at the end went on
+        spans[-1] = msgspec.structs.replace(spans[-1], end=seconds)
+    changes: dict[str, Any] = {"samples": samples, "seconds": seconds, "complete": False, "spans": spans}
+    return msgspec.structs.replace(before, **changes, gaps=[gap for gap in before.gaps if gap <= seconds])
+
+
+def _whole_wave(before: Recording, layout: layouts.Wave, file: BinaryIO) -> tuple[int, float]:
+    """Cut half a sample off, and write the header again. Return how many samples there are, and their seconds."""
+    expected, frame = layout.header(before.channels, 0), len(before.channels) * 4
+    header = len(expected)
+    if file.read(header)[_FORM] != expected[_FORM]:
+        raise UnreadableError("its header does not fit its description")
+    samples = max(0, os.fstat(file.fileno()).st_size - header) // frame
+    file.truncate(header + samples * frame)
+    file.seek(0)
+    file.write(layout.header(before.channels, samples * frame))
+    file.flush()
+    os.fsync(file.fileno())
+    return samples, round(samples / layout.rate, 6)
+
+
+def _whole_table(known: Running, file: BinaryIO) -> tuple[int, float]:
+    """Cut half a row off. Return how many samples there are, and their seconds."""
     before = known.recording
     offset, samples, width = known.size, before.samples, len(before.channels) + 1
     if os.fstat(file.fileno()).st_size < offset or not samples:
@@ -220,12 +265,7 @@ def _completed(known: Running, file: BinaryIO) -> Recording:
     file.truncate(offset)
     os.fsync(file.fileno())
     interval = before.seconds / before.samples if before.samples else 0.0
-    seconds = before.seconds if last is None else round(last + interval, 6)
-    spans = clipped(before.spans, seconds)
-    if spans and spans[-1].end == before.seconds < seconds:  # the label at the end went on
-        spans[-1] = msgspec.structs.replace(spans[-1], end=seconds)
-    changes: dict[str, Any] = {"samples": samples, "seconds": seconds, "complete": False, "spans": spans}
-    return msgspec.structs.replace(before, **changes, gaps=[gap for gap in before.gaps if gap <= seconds])
+    return samples, before.seconds if last is None else round(last + interval, 6)
 
 
 def _time_of(line: bytes, width: int) -> float | None:

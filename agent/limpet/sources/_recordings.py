@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from limpet import text_file
-from limpet.contracts.data import Array
+from limpet.contracts.data import Array, FloatArray
 from limpet.errors import ConfigError, UnreadableError
 from limpet.recordings import folder
+from limpet.sources import _sound
 from limpet.sources.tables.form import Form
 
 if TYPE_CHECKING:
@@ -80,7 +81,9 @@ def load(path: Path, channels: Sequence[str], rate: float | None, form: Form | N
 
     For a file that is listed in a folder of recordings, the folder says which channels it has, and more.
     """
-    described = _described(path)
+    described = described_in_folder(path)
+    if described is not None and _sound.is_sound(path):
+        return _completed(_part_of_sound(path, channels, rate, described), described, rate)
     if described is None:
         return _load(path, channels, rate, form)
     channels = list(channels) or described.channels
@@ -89,7 +92,20 @@ def load(path: Path, channels: Sequence[str], rate: float | None, form: Form | N
     return _completed(_load(path, channels, rate, form), described, rate)
 
 
-def _described(path: Path) -> folder.Recording | None:
+def _part_of_sound(
+    path: Path, channels: Sequence[str], rate: float | None, described: folder.Recording
+) -> Recording:
+    """Read a sound file of a folder of recordings, all of its channels or those named."""
+    recording = _load(path, described.channels, rate, None)
+    try:
+        chosen = Chosen(channels or described.channels, len(described.channels), described.channels)
+    except ValueError as error:
+        raise ConfigError([f"path: {path}: {error}"]) from error
+    recording.values, recording.channels = chosen.of(recording.values), chosen.names
+    return recording
+
+
+def described_in_folder(path: Path) -> folder.Recording | None:
     """Return the entry of a file in its folder of recordings, if it is in one and is listed there."""
     try:
         return folder.read(path.parent).find(path.name) if folder.is_one(path.parent) else None
@@ -121,8 +137,8 @@ def _load(path: Path, channels: Sequence[str], rate: float | None, form: Form | 
             recording = _csv(path, channels, form)
         elif name.endswith(".npy"):
             recording = _npy(path, channels)
-        elif name.endswith((".wav", ".wave", ".flac")):
-            recording = _wav(path, channels)
+        elif _sound.is_sound(path):
+            recording = _of_sound(path, channels)
         else:
             recording = _pictures(path)
     except (OSError, EOFError, ValueError, RuntimeError, zlib.error) as error:
@@ -172,7 +188,7 @@ def _no_recording(path: Path) -> str:
         return "is a folder without pictures"
     if not path.exists() and path.suffix.lower() in {*PICTURES, ""}:
         return "No such file or directory"
-    return "expected a name that ends in .csv, .csv.gz, .tsv, .txt, .npy, .wav, .jpg, .png, .bmp or .webp"
+    return "expected a name that ends in .csv, .csv.gz, .tsv, .txt, .npy, .wav, .flac, .jpg, .png, .bmp or .webp"
 
 
 def _times_of_pictures(path: Path) -> dict[str, float]:
@@ -199,17 +215,53 @@ def _npy(path: Path, channels: Sequence[str]) -> Recording:
     return Recording(values, tuple(channels))
 
 
-def _wav(path: Path, channels: Sequence[str]) -> Recording:
-    from limpet.sources import _sound
-
+def _of_sound(path: Path, channels: Sequence[str]) -> Recording:
     sound = _sound.read(path)
-    _check_channels(channels, sound.values.shape[1])
-    return Recording(sound.values, tuple(channels), sound.rate, notes=(sound.note,) if sound.note else ())
+    chosen = Chosen(channels, sound.values.shape[1])
+    notes = (sound.note,) if sound.note else ()
+    return Recording(chosen.of(sound.values), chosen.names, sound.rate, notes=notes)
+
+
+class Chosen:
+    """The channels of a sound file that ``channels`` of a configuration stands for. ``names``: none if unknown.
+
+    Numbers from 1, or `mix` for the mean of all; else one name for each channel. ``there``: the names in the file.
+    """
+
+    def __init__(self, channels: Sequence[str], count: int, there: Sequence[str] = ()) -> None:
+        """``ValueError`` if the file has other channels."""
+        self.names: tuple[str, ...] = tuple(channels)
+        self.mix = self.names == ("mix",) != tuple(there)
+        self._columns: list[int] | None = None
+        if self.mix:
+            return
+        if there and set(channels) <= set(there):
+            self._columns = [list(there).index(name) for name in channels]
+            return
+        if channels and all(name.isascii() and name.isdecimal() for name in channels):
+            self._columns = [int(name) - 1 for name in channels]
+            if missing := [name for name in channels if not 0 < int(name) <= count]:
+                raise ValueError(f"has {count} channels; there is no channel {missing[0]}")
+            return
+        _check_channels(channels, count)
+
+    @property
+    def count(self) -> int:
+        """How many channels are chosen; 0 for all of them."""
+        return 1 if self.mix else len(self._columns or ())
+
+    def of(self, values: FloatArray) -> FloatArray:
+        """Return the chosen channels of frames ``(n, channels)``."""
+        if self.mix:
+            mean: FloatArray = values.mean(axis=1, keepdims=True, dtype=np.float32)
+            return mean
+        return values if self._columns is None else values[:, self._columns]
 
 
 def _check_channels(channels: Sequence[str], count: int) -> None:
     if channels and len(channels) != count:
-        raise ValueError(f"has {count} channels, but {len(channels)} are named")
+        are = "channel" if count == 1 else "channels"
+        raise ValueError(f"has {count} {are}, but {len(channels)} are named")
 
 
 def _csv(path: Path, channels: Sequence[str], form: Form | None) -> Recording:

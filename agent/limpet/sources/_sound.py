@@ -1,21 +1,50 @@
-"""WAV files to arrays: with libsndfile where the extra ``sound`` is installed, else 16-bit PCM alone."""
+"""Sound files to arrays: with libsndfile where the extra ``sound`` is installed, else plain WAV alone."""
 
 from __future__ import annotations
 
 import io
 import struct
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, cast
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    import soundfile
 
     from limpet.contracts.data import FloatArray
 
 _UNKNOWN = 0x7FFFF000
 """A larger size means that it was not known when the header was written: the sound went into a pipe."""
 _CHUNK = struct.Struct("<4sI")
+_FORM = struct.Struct("<HHIIHH")
+_EXTENSIBLE = 0xFFFE
+_DECODED: dict[tuple[int, int], tuple[str, float]] = {(1, 16): ("<i2", 32768.0), (3, 32): ("<f4", 1.0)}
+"""Format and bits of a sample: its dtype, and what stands for 1.0."""
+_MOST_CHUNKS = 100
+_PART = 1 << 16
+"""Frames that are read at once."""
+_WAY_OUT = (
+    "only WAV with 16-bit integers or 32-bit floats is read without the extra 'sound': pip install 'limpet[sound]'"
+)
+SUFFIXES = (
+    ".wav",
+    ".wave",
+    ".rf64",
+    ".w64",
+    ".flac",
+    ".ogg",
+    ".oga",
+    ".opus",
+    ".aif",
+    ".aiff",
+    ".aifc",
+    ".au",
+    ".caf",
+)
 
 
 class Sound(NamedTuple):
@@ -26,6 +55,18 @@ class Sound(NamedTuple):
     note: str = ""
 
 
+class SoundStream(Protocol):
+    """An open sound file. ``frames``: how many it says that it has. ``note``: what is wrong with it."""
+
+    rate: float
+    channels: int
+    frames: int
+    note: str
+
+    def read(self, count: int) -> FloatArray:
+        """Return the next frames, float32 ``(n, channels)`` from -1 to 1; n is 0 at the end. ``ValueError``."""
+
+
 class _Data(NamedTuple):
     """The chunk with the samples: where its size stands, that size, and how many bytes follow in the file."""
 
@@ -34,28 +75,83 @@ class _Data(NamedTuple):
     there: int
 
 
+def is_sound(path: Path) -> bool:
+    """Whether a file is a sound file, by its suffix."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
 def read(path: Path) -> Sound:
-    """Read a file. ``ValueError`` says why it cannot be read."""
-    try:
-        import soundfile
-    except (ModuleNotFoundError, OSError):  # OSError: its library is missing
-        return _plain(path)
+    """Read a whole file. ``ValueError`` says why it cannot be read."""
+    with opened(path) as stream:
+        parts = [stream.read(_PART)]
+        while len(parts[-1]):
+            parts.append(stream.read(_PART))
+        return Sound(np.concatenate(parts), stream.rate, stream.note)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[SoundStream]:
+    """Open a file, to be read part by part. ``ValueError`` says why it cannot be read."""
     with path.open("rb") as file:
+        try:
+            import soundfile
+        except (ModuleNotFoundError, OSError):  # OSError: its library is missing
+            yield _Plain(file)
+            return
         data = _find(file)
+        file.seek(0)
+        source: BinaryIO = file
         if data and data.size == 0 and data.there:
             # A recorder that lost power, or a pipe: its writer never came back to fill in the size.
-            file.seek(0)
-            whole = bytearray(file.read())
-            struct.pack_into("<I", whole, data.position, 0xFFFFFFFF)
-            source: str | BinaryIO = io.BytesIO(bytes(whole))
-        else:
-            source = str(path)
-    try:
-        with soundfile.SoundFile(source) as opened:
-            values = opened.read(-1 if opened.seekable() else opened.frames, dtype="float32", always_2d=True)
-            return Sound(values, float(opened.samplerate), _note(data))
-    except soundfile.SoundFileError as error:
-        raise ValueError(f"is not a sound file, or is damaged: {_reason(error)}") from error
+            source = cast("BinaryIO", _WithSize(file, data.position))
+        try:
+            with soundfile.SoundFile(source) as sound:
+                yield _BySoundfile(sound, _note(data))
+        except soundfile.SoundFileError as error:
+            raise ValueError(f"is not a sound file, or is damaged: {_reason(error)}") from error
+
+
+class _BySoundfile:
+    """A file that libsndfile reads."""
+
+    def __init__(self, sound: soundfile.SoundFile, note: str) -> None:
+        self.rate, self.channels, self.note = float(sound.samplerate), int(sound.channels), note
+        self.frames = max(0, int(sound.frames))
+        self._sound = sound
+
+    def read(self, count: int) -> FloatArray:
+        """Return the next frames."""
+        values: FloatArray = self._sound.read(count, dtype="float32", always_2d=True)
+        return values
+
+
+class _WithSize(io.RawIOBase):
+    """A file in which four bytes are other ones: the largest size."""
+
+    def __init__(self, file: BinaryIO, position: int) -> None:
+        self._file = file
+        self._position = position
+
+    def seekable(self) -> bool:
+        return True
+
+    def readable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def readinto(self, buffer: Any) -> int:
+        begin = self._file.tell()
+        data = bytearray(self._file.read(len(buffer)))
+        for at in range(self._position, self._position + 4):
+            if begin <= at < begin + len(data):
+                data[at - begin] = 0xFF
+        memoryview(buffer).cast("B")[: len(data)] = data
+        return len(data)
 
 
 def _reason(error: Exception) -> str:
@@ -87,19 +183,55 @@ def _find(file: BinaryIO) -> _Data | None:
     return None
 
 
-def _plain(path: Path) -> Sound:
-    """Read what Python itself reads: 16-bit PCM with the oldest form of header."""
-    import wave
+class _Plain:
+    """A file that Limpet itself reads: WAV with 16-bit integers or 32-bit floats."""
 
-    way_out = "only plain 16-bit PCM is read without the extra 'sound': pip install 'limpet[sound]'"
-    try:
-        with wave.open(str(path), "rb") as file:
-            count, rate, frames = file.getnchannels(), file.getframerate(), file.getnframes()
-            if file.getsampwidth() != 2:
-                raise ValueError(f"has {8 * file.getsampwidth()}-bit samples; {way_out}")
-            data = file.readframes(frames)
-    except wave.Error as error:
-        raise ValueError(f"{error}; {way_out}") from error
-    if rate < 1 or len(data) != 2 * count * frames:
-        raise ValueError(f"is cut short or damaged; {way_out}")
-    return Sound(np.frombuffer(data, "<i2").reshape(-1, count).astype(np.float32) / np.float32(32768), float(rate))
+    def __init__(self, file: BinaryIO) -> None:
+        """Read the header. ``ValueError`` if it is of another kind."""
+        where = _chunks(file)
+        if b"fmt " not in where or b"data" not in where:
+            raise ValueError(f"is no WAV file, or is damaged; {_WAY_OUT}")
+        begin, size = where[b"fmt "]
+        file.seek(begin)
+        form = file.read(min(size, 40))
+        if len(form) < 16:
+            raise ValueError(f"is damaged; {_WAY_OUT}")
+        tag, self.channels, rate, _, _, bits = _FORM.unpack(form[: _FORM.size])
+        if tag == _EXTENSIBLE and len(form) >= 26:
+            tag = int.from_bytes(form[24:26], "little")
+        if (tag, bits) not in _DECODED:
+            raise ValueError(f"has {bits}-bit samples of format {tag}; {_WAY_OUT}")
+        if not (self.channels and rate):
+            raise ValueError(f"has {self.channels} channels and a rate of {rate} Hz")
+        self.rate, self.note = float(rate), ""
+        begin, size = where[b"data"]
+        there = max(0, file.seek(0, io.SEEK_END) - begin)
+        self._dtype, self._full = _DECODED[tag, bits]
+        self._frame = self.channels * bits // 8
+        if there < size < _UNKNOWN:
+            self.note = f"is cut short: it has {there:,} of {size:,} bytes"
+        self.frames = self._left = min(size or there, there) // self._frame
+        self._file = file
+        file.seek(begin)
+
+    def read(self, count: int) -> FloatArray:
+        """Return the next frames."""
+        count = min(count, self._left)
+        self._left -= count
+        values = np.frombuffer(self._file.read(count * self._frame), self._dtype)
+        return values.reshape(-1, self.channels).astype(np.float32) / np.float32(self._full)
+
+
+def _chunks(file: BinaryIO) -> dict[bytes, tuple[int, int]]:
+    """Return where the content of each chunk of a RIFF file begins, and its size; up to the samples."""
+    found: dict[bytes, tuple[int, int]] = {}
+    head = file.read(12)
+    if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+        return found
+    while len(data := file.read(_CHUNK.size)) == _CHUNK.size and len(found) < _MOST_CHUNKS:
+        name, size = _CHUNK.unpack(data)
+        found.setdefault(name, (file.tell(), size))
+        if name == b"data":
+            break
+        file.seek(size + size % 2, io.SEEK_CUR)
+    return found

@@ -1,9 +1,9 @@
-"""A recording, played as if it were live: CSV (also gzipped), NPY, WAV, video or pictures, by the file's suffix.
+"""A recording, played as if it were live: a table, NPY, sound, video or pictures, by the file's suffix.
 
 CSV, TSV: a row of column names, or ``channels`` in the configuration. Delimiter, decimal character and the column
 with the times are detected in the file, see ``limpet.sources.tables``. Samples are float32 ``(channels,)``.
 NPY: an array ``(n, *shape)`` of any real dtype; samples are ``shape`` of that dtype, and an array ``(n,)`` is one
-channel. WAV: samples are float32 ``(channels,)`` from -1 to 1.
+channel. Sound: samples are float32 ``(channels,)`` from -1 to 1, see ``limpet.sources._sound_player``.
 
 Pictures: a file or a folder of them, by name, at ``rate`` pictures a second. Samples are frames. If the folder has
 a ``recordings.json`` with all of them, they are played as they were taken.
@@ -35,8 +35,10 @@ from limpet.contracts.fields import Positive
 from limpet.contracts.needs import Needs
 from limpet.errors import ConfigError, UnreadableError
 from limpet.recordings import folder
+from limpet.sources import _sound_player
 from limpet.sources._recordings import load
 from limpet.sources._rows import Cutter
+from limpet.sources._sound import is_sound
 from limpet.sources.tables.form import Form
 from limpet.untrusted import printable
 
@@ -77,14 +79,17 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A recording, played as if it were live."""
 
     path: Path
-    """A `.csv`, `.tsv`, `.txt` (each also `.gz`), `.npy` or `.wav` file, a video, a picture, or a folder of
+    """A table (`.csv`, `.tsv`, `.txt`, each also `.gz`), an `.npy` file, sound, a video, a picture, or a folder of
     pictures. Example: `"run-3.csv"`."""
     channels: list[str] = []
-    """Names of the columns to read. Default: the file's header. Example: `["ax", "ay"]`."""
+    """Names of the columns to read. Of a sound file also numbers of channels from 1, or `["mix"]`: their mean.
+    Default: the file's header. Example: `["ax", "ay"]`."""
     rate: Positive | None = None
     """Samples a second. It replaces the times in the file. Default: the file's. Example: `100`."""
     speed: Literal["recorded", "flat-out"] | Positive = "recorded"
     """`"recorded"`, a number of times that, or `"flat-out"`: as fast as the model takes samples. Example: `10`."""
+    resample: Annotated[int, Meta(ge=1000, le=384_000)] | None = None
+    """Samples a second that a sound file is resampled to, with a low-pass. Example: `16000`."""
     loop: bool = False
     """Begin again at the end, with a gap."""
     delimiter: Annotated[str, Meta(pattern=r"^[^\w.+\-]?$", extra={"use": 'one character, such as ";"'})] = ""
@@ -105,6 +110,8 @@ def describe(config: Config) -> SampleSpec:
     """Read the recording once. ``ConfigError`` says what is wrong with it, and in which line."""
     if _is_video(config.path):
         return _player(config).spec
+    if is_sound(config.path):
+        return _sound_player.describe(_playing(config))
     return _spec(config, _load(config))
 
 
@@ -116,6 +123,9 @@ def open(config: Config, dropped: Counter[str]) -> Iterator[Iterator[Samples]]:
     """
     if _is_video(config.path):
         yield _player(config).play(dropped)
+        return
+    if is_sound(config.path):
+        yield _sound_player.play(_playing(config), dropped)
         return
     recording = _load(config)
     for note in recording.notes:
@@ -129,7 +139,7 @@ def _is_video(path: Path) -> bool:
 
 def _player(config: Config) -> Player:
     """Return what plays a video. ``ConfigError``: it cannot, or keys are for tables alone."""
-    if named := [key for key in ("channels", "delimiter", "decimal", "time") if getattr(config, key)]:
+    if named := [key for key in ("channels", "resample", "delimiter", "decimal", "time") if getattr(config, key)]:
         raise ConfigError([f"{named[0]}: a video has none; it goes with tables"])
     try:
         from limpet.sources import _replay_video as video
@@ -141,7 +151,15 @@ def _player(config: Config) -> Player:
     )
 
 
+def _playing(config: Config) -> _sound_player.Playing:
+    speed = {"recorded": 1.0, "flat-out": 0.0}[config.speed] if isinstance(config.speed, str) else config.speed
+    rate, resample = config.rate or 0.0, config.resample or 0
+    return _sound_player.Playing(config.path, config.channels, rate, resample, speed, config.loop)
+
+
 def _load(config: Config) -> Recording:
+    if config.resample:
+        raise ConfigError([f"resample: only sound files are resampled, and {config.path} is none"])
     form = Form(
         channels=tuple(config.channels), delimiter=config.delimiter, decimal=config.decimal, time=config.time
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from limpet.errors import ConfigError, UnreadableError
 from limpet.recordings import folder as recordings
+from limpet.recordings import layouts
 from limpet.sources._recordings import load
 from limpet.untrusted import open_file
 from limpet_convert.errors import ConvertError
@@ -146,7 +147,9 @@ def _per_second(rate: float | None) -> str:
 
 
 def _rate(rates: Sequence[float]) -> float | None:
-    """Return the median rate to three digits: a clock is never as good as a nominal rate."""
+    """Return the median rate to three digits, as clocks are no better. The rate of sound is exact."""
+    if len(set(rates)) == 1 and layouts.fits_wave(rates[0]):
+        return rates[0]
     return float(f"{float(np.median(rates)):.3g}") if rates else None
 
 
@@ -195,8 +198,8 @@ def _refuse(path: Path) -> None:
         raise ConvertError(f"{path}: is larger than {LARGEST_FILE >> 20} MiB. Record in shorter files.")
     with open_file(path) as file:
         packed = file.read(len(_GZIP)) == _GZIP
-    if packed or path.suffix != ".csv":
-        raise ConvertError(f"{path}: is no CSV file; training reads those of limpet record")
+    if packed or path.suffix not in {layouts.Table.suffix, layouts.Wave.suffix}:
+        raise ConvertError(f"{path}: is no CSV or WAV file; training reads those of limpet record")
 
 
 def _moved(breaks: set[int], kept: NDArray[np.bool_]) -> tuple[int, ...]:
