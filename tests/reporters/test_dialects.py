@@ -13,6 +13,7 @@ import pytest
 
 from limpet.contracts.happenings import ObjectEvent
 from limpet.contracts.messages import State
+from limpet.contracts.outputs import Keypoint, Keypoints, Mask, Pose, Region, Segmentation
 from limpet.reporters.dialects import _sparkplug_payload as spb
 from limpet.reporters.dialects import cloudevents, homeassistant, sparkplug
 from support import dialects, reports
@@ -336,6 +337,22 @@ def test_counts_of_a_decoder_of_another_package_may_be_anything(counts: Any) -> 
     output = {"detections": [], "counts": counts, "zones": {"a": 1, "b": {"c": []}}, "totals": {}}
     for discovery in ("device", "entity"):
         assert dialects.opened("homeassistant", discovery=discovery).results([reports.result(0, "door", output)])
+
+
+def test_of_a_mask_there_is_the_share_of_each_label_and_no_picture() -> None:
+    region = Region("floor", 0.5, (0.0, 0.5, 1.0, 1.0), polygon=[(0.0, 0.5), (1.0, 0.5), (1.0, 1.0)])
+    mask = Mask(b"\x89PNG", ["floor"], (0.0, 0.0, 1.0, 1.0))
+    output = json.loads(msgspec.json.encode(Segmentation({"floor": 0.5}, [region], mask=mask)))
+    said = dialects.opened("homeassistant", discovery="entity").results([reports.result(0, "room", output)])
+    assert set(discovered(said)) == {"room shares floor", "room latency"}
+    assert json.loads(said[-1].payload)["fields"] == {"shares/floor": 0.5}
+
+
+def test_of_poses_there_is_how_many_there_are() -> None:
+    pose = Pose("person", 0.9, (0.0, 0.5, 1.0, 1.0), [Keypoint("nose", 0.5, 0.6, None)])
+    output = json.loads(msgspec.json.encode(Keypoints([pose], {"person": 1}, [])))
+    said = dialects.opened("homeassistant", discovery="entity").results([reports.result(0, "gym", output)])
+    assert json.loads(said[-1].payload)["fields"] == {"counts/person": 1, "occupied/labels/person": "ON"}
 
 
 def test_discovery_by_device_has_all_in_one_message() -> None:

@@ -134,7 +134,7 @@ class RunLengths(msgspec.Struct, gc=False):
 
 
 class Region(msgspec.Struct, gc=False, omit_defaults=True):
-    """An area of one label. ``share`` is its share, 0 to 1, of the source's picture.
+    """An area of one label. ``share`` is its share, 0 to 1, of the part of the picture that the model sees.
 
     ``box`` is as in ``Detection``. ``score`` is that of its box if the model finds single objects. ``polygon``:
     corners of its outline as fractions of the width and height of the source's picture. ``rle``: its pixels in the
@@ -150,7 +150,7 @@ class Region(msgspec.Struct, gc=False, omit_defaults=True):
 
 
 class Mask(msgspec.Struct, gc=False):
-    """A grey PNG: each pixel is the number of a class, base64 in JSON. ``labels`` has the name of each number.
+    """A grey PNG: each pixel is the number of a class. Results have it as base64. ``labels`` names the numbers.
 
     ``box``: left, top, right and bottom of the mask as fractions of the width and height of the source's picture.
     """
@@ -163,8 +163,9 @@ class Mask(msgspec.Struct, gc=False):
 class Segmentation(msgspec.Struct, gc=False, omit_defaults=True):
     """Which part of the picture is what.
 
-    ``shares``: share, 0 to 1, of each label in the source's picture, as far as the model sees it. ``regions`` are
-    the areas, largest first. ``cut``: left, top, right and bottom of the masks of ``rle``, as in ``Mask``.
+    ``shares``: share, 0 to 1, of each label in the part of the source's picture that the model sees. It is 0 for
+    one that was there earlier. ``regions`` are the areas, largest first. ``cut``: left, top, right and bottom of
+    the masks of ``rle``, as in ``Mask``.
     """
 
     shares: dict[str, float]

@@ -22,6 +22,7 @@ from limpet.models import manifest as manifests
 from limpet.models.archive import opened
 from limpet.models.manifest import Manifest, Member, Tolerance, Variant
 from limpet.models.tflite import model_file
+from limpet.models.usual_decoder import usual_decoder
 from limpet.sha256 import sha256
 from limpet.untrusted import reading
 
@@ -293,15 +294,18 @@ def _embedded_labels(path: Path, name: str) -> tuple[tuple[str, ...], str]:
 
 def _describe(path: Path, file: model_file.TFLiteFile, labels: tuple[str, ...]) -> Manifest:
     description = file.description
+    takes, gives = ([tensor.info for tensor in some] for some in (file.inputs, file.outputs))
     return Manifest(
         name=re.sub(r"[^a-z0-9._-]+", "-", path.stem.lower()).strip("-._")[:64] or "model",
         version=0,
         description=description.text or file.text,
         licence=description.licence,
-        inputs=[tensor.info for tensor in file.inputs],
-        outputs=[tensor.info for tensor in file.outputs],
+        inputs=takes,
+        outputs=gives,
         transforms=_transforms(file),
-        decoder={"kind": _decoder(file)} if labels else {},
+        decoder=usual_decoder(
+            [one.shape for one in file.inputs], [one.shape for one in file.outputs], len(labels)
+        ),
     )
 
 
@@ -320,11 +324,6 @@ def _transforms(file: model_file.TFLiteFile) -> list[dict[str, Any]]:
     if len(first.scale) != 1 or len(first.zero_point) != 1 or first.scale[0] <= 0:
         return []
     return [{"kind": "normalise", "mean": float(first.zero_point[0]), "std": 1 / first.scale[0]}]
-
-
-def _decoder(file: model_file.TFLiteFile) -> str:
-    """Return what suits a model with labels: four outputs are those of TFLite's detection post-processing."""
-    return "detect" if len(file.outputs) == 4 else "classify"
 
 
 def _one_or_all(values: tuple[float, ...]) -> float | list[float]:

@@ -18,6 +18,10 @@ DEPTH = 6
 """Mappings that are nested deeper become JSON text."""
 
 
+PICTURE = "mask/png"
+"""The path of a picture as base64, which is no field: it is in the results of the dialects json and msgpack."""
+
+
 def output(content: Any) -> tuple[list[tuple[str, Any]], dict[str, str]]:
     """Return the values of a result's output by path, such as ``values/pressure``, and the units of some.
 
@@ -31,7 +35,7 @@ def output(content: Any) -> tuple[list[tuple[str, Any]], dict[str, str]]:
             units = named
             content = {key: value for key, value in content.items() if key != "units"}
     by_path = {f"values/{name}": unit for name, unit in units.items() if isinstance(unit, str)}
-    return list(flatten(content)), by_path
+    return [(path, value) for path, value in flatten(content) if path != PICTURE], by_path
 
 
 def flatten(content: Any, path: str = "", depth: int = DEPTH) -> Iterator[tuple[str, Any]]:
