@@ -10,7 +10,7 @@ import errno
 import os
 import re
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from ctypes import POINTER, byref, c_char_p, c_int, c_long, c_uint, c_ulong, c_void_p
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -343,7 +343,8 @@ class Capture:
 
     def close(self) -> None:
         """Close the device."""
-        self._library.call("close", self._handle)
+        with suppress(OSError):  # of a card that is gone
+            self._library.call("close", self._handle)
 
     def read(self, seconds: float) -> Chunk | None:
         """Wait for frames. Maximum: ``seconds``. ``None``: there are none yet.
