@@ -11,7 +11,7 @@ import jsonschema
 import msgspec
 
 from limpet.contracts.messages import EventMessage
-from support import models
+from support import models, videos
 from support.broker import wait_until
 from support.daemon import Consumer, daemon
 
@@ -112,3 +112,47 @@ def test_a_stop_ends_what_is_there(configure: Configure, consumer: Consumer, tmp
         assert running.stop() == 0
         wait_until(lambda: objects(consumer)[-1]["type"] == "end")
     assert objects(consumer)[-1]["reason"] == "the pipeline is stopped"
+
+
+VIDEO = """
+[sources.camera]
+kind = "replay"
+path = "walk.mp4"
+
+[pipelines.door]
+source = "camera"
+model = "squares.tflite"
+transforms = [
+  { kind = "resize", width = 128, height = 96 },
+  { kind = "colour", to = "grey" },
+  { kind = "normalise", std = 255 },
+]
+decoder = { kind = "detect", labels = ["square"], pixels = [128, 96], layout = "yolov8", threshold = 0.2 }
+
+[[pipelines.door.postprocess]]
+kind = "track"
+
+[[pipelines.door.postprocess]]
+kind = "lines"
+lines = { middle = [[0.5, 0], [0.5, 1]] }
+"""
+
+
+def test_what_moves_in_a_video_is_one_object_that_crosses_the_line(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    models.squares(tmp_path / "squares.tflite")
+    videos.write(tmp_path / "walk.mp4", count=27)
+    with daemon(configure(VIDEO)):
+        wait_until(lambda: (consumer.last("health/door") or {}).get("state") == "finished")
+        wait_until(lambda: [one["type"] for one in objects(consumer)][-1:] == ["end"])
+    (number,) = {one["id"] for one in objects(consumer)}
+    assert objects(consumer)[-1]["reason"] == "the pipeline is finished"
+    outputs = [result["output"] for result in consumer.results("door")]
+    found = [one for output in outputs for one in output["detections"]]
+    assert len(found) >= 10
+    assert {one["id"] for one in found} == {number}
+    lefts = [one["box"][0] for one in found]
+    assert lefts == sorted(lefts)
+    assert lefts[-1] - lefts[0] > 0.3
+    assert [one["direction"] for one in objects(consumer, "line")] == ["backward"]
