@@ -128,7 +128,7 @@ def _mark(image: Image.Image, found: Sequence[Mark]) -> None:
     pen = ImageDraw.Draw(image)
     size = max(10, height // 30)
     font = ImageFont.load_default(size)
-    thick = max(1, height // 240)
+    thick = max(2, height // 200)
 
     def place(point: Point) -> Point:
         return tuple(_within(each, most) for each, most in zip(point, (width, height), strict=True))  # type: ignore[return-value]

@@ -197,3 +197,48 @@ def test_the_picture_is_cleared_when_snapshots_are_switched_off(
     with daemon(tmp_path / "limpet.toml"):
         wait_until(lambda: not retained(broker))
     consumer.close()
+
+
+DETECTOR = """
+[device]
+id = "press-07"
+state = "state"
+[mqtt]
+url = "{url}"
+[sources.folder]
+kind = "images"
+path = "photos"
+[pipelines.door]
+source = "folder"
+model = "row.tflite"
+transforms = [
+  {{ kind = "resize", width = 6, height = 1, method = "nearest" }},
+  {{ kind = "colour", to = "grey" }},
+  {{ kind = "normalise", std = 255 }},
+]
+decoder = {{ kind = "detect", labels = ["cat", "dog"], layout = "yolov8" }}
+postprocess = [{{ kind = "track" }}]
+snapshots = {{}}
+"""
+
+
+def test_an_object_that_appears_is_shown_with_its_box(tmp_path: Path, broker: Mosquitto, photos: Path) -> None:
+    # Six grey bands are the row that the detector gives: a cat in the middle, 0.9.
+    models.dense(tmp_path / "row.tflite", inputs=6, outputs=6, int8=False)
+    row = np.array([128, 128, 128, 128, 230, 0], np.uint8)
+    bands = np.repeat(np.repeat(row, 40)[np.newaxis, :, np.newaxis], 3, axis=2).repeat(120, axis=0)
+    (photos / "a.png").unlink()
+    for number in range(6):
+        pictures.aged(photos / f"{number}.png", pictures.encoded(bands, "PNG"))
+    (tmp_path / "limpet.toml").write_text(DETECTOR.format(url=broker.url))
+    consumer = Consumer(broker.port)
+    with daemon(tmp_path / "limpet.toml"):
+        wait_until(lambda: consumer.events("door", "object"))
+        wait_until(lambda: retained(broker))
+    found = pixels_of(retained(broker)).astype(int)
+    assert found.shape == bands.shape
+    drawn = (np.abs(found - bands.astype(int)) > 35).any(axis=2)
+    assert drawn[28:32, 70:170].all(axis=1).any(), "the top of the box"
+    assert drawn[50:80, 58:62].all(axis=0).any(), "its left side"
+    assert not drawn[50:80, 70:150].any(), "its inside stays as it is"
+    consumer.close()
