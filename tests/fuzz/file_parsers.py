@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import importlib.util
 import io
@@ -17,6 +18,7 @@ from PIL import Image
 from fuzz.registry import Prepared, parser
 from limpet import config
 from limpet.contracts.data import TensorSpec
+from limpet.contracts.frame import whole
 from limpet.delivery import reporters
 from limpet.deployment.local import examined
 from limpet.inference import single
@@ -25,9 +27,9 @@ from limpet.models import golden
 from limpet.models.tflite import model_file, model_graph
 from limpet.recordings import folder as recordings_folder
 from limpet.recordings import writing
-from limpet.sources import _picture, replay
+from limpet.sources import _jpeg, _picture, replay
 from support import bundles as made
-from support import models, pictures
+from support import models, pictures, videos
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -327,3 +329,31 @@ if importlib.util.find_spec("coremltools"):
             spec.description.metadata.userDefined["labels"] = '["gull", "tern"]'
             corpus.append(spec.SerializeToString())
         return Prepared(corpus, _written(folder / "model.mlmodel", specification.read))
+
+
+@parser("head of a jpeg")
+def _jpeg_head(folder: Path) -> Prepared:  # noqa: ARG001 - it needs no file
+    def take(data: bytes) -> None:
+        with contextlib.suppress(ValueError):
+            width, height = _jpeg.size(data)
+            assert 0 < width < 1 << 16
+            assert 0 < height < 1 << 16
+
+    return Prepared(videos.jpegs(2), take)
+
+
+@parser("video")
+def _video(folder: Path) -> Prepared:
+    corpus = [
+        videos.write(folder / name, 6, codec).read_bytes()
+        for name, codec in (("a.mkv", "libx264"), ("b.mp4", "libx264"), ("c.avi", "mjpeg"))
+    ]
+    return Prepared(corpus, _written(folder / "video.mkv", _develop))
+
+
+def _develop(path: Path) -> None:
+    with replay.open(replay.Config(path=path, speed="flat-out"), Counter()) as blocks:
+        for block in itertools.islice(blocks, BLOCKS):
+            for frame in block.values:
+                with contextlib.suppress(ValueError):
+                    frame.developer(whole(frame.form))(frame)

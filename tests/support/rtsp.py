@@ -40,6 +40,7 @@ class RtspCamera:
         user: str = "",
         password: str = "",
         context: ssl.SSLContext | None = None,
+        port: int = 0,
     ) -> None:
         self.sizes, self.count, self.rate, self.then = sizes, count, rate, then
         self.user, self.password = user, password
@@ -58,7 +59,7 @@ class RtspCamera:
             allow_reuse_address = True
             daemon_threads = True
 
-        self._server = Server(("127.0.0.1", 0), Connection)
+        self._server = Server(("127.0.0.1", port), Connection)
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
 
