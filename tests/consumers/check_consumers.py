@@ -14,6 +14,7 @@ import pytest
 
 from consumers import home_assistant
 from consumers.speaker import speaker
+from limpet.contracts.happenings import ObjectEvent
 from limpet.reporters import mqtt
 from support import reports
 from support.broker import listener, mosquitto, wait_until
@@ -34,6 +35,13 @@ OUTPUTS: dict[str, Any] = {
     "motion": {"label": "idle", "score": 0.93, "top": [], "abstained": False},
     "press": {"anomalous": True, "score": 1.5, "threshold": 1.0},
     "pump": {"anomalous": False, "score": 0.0, "threshold": 1.0, "untrained": True, "learned": 0.25},
+    "door": {
+        "detections": [],
+        "counts": {"person": 1, QUOTED: 0},
+        "totals": {"person": 4},
+        "zones": {"drive": {"person": 1}, "front lawn": {}},
+        "lines": {"gate": {"forward": 3, "backward": 1}},
+    },
     "oil": {"values": {QUOTED: 81.5}, "units": {QUOTED: "°C"}, "in_range": True, "out_of_range": []},
 }
 SHOWN = {
@@ -43,6 +51,13 @@ SHOWN = {
     "sensor/press_07_motion_state/delegate": '"cpu"',
     "sensor/press_07_motion_reason/state": "",
     "binary_sensor/press_07_pump_untrained/state": "on",
+    "binary_sensor/press_07_door_drive_occupied/state": "on",
+    "binary_sensor/press_07_door_drive_occupied/device_class": '"occupancy"',
+    "binary_sensor/press_07_door_front_lawn_occupied/state": "off",
+    "binary_sensor/press_07_door_person_occupied/state": "on",
+    "sensor/press_07_door_counts_person/state": "1",
+    "sensor/press_07_door_totals_person/state": "4",
+    "sensor/press_07_door_lines_gate_forward/state": "3",
     "sensor/press_07_cpu/state": "25.0",
     "sensor/press_07_event/state": "degraded",
     "sensor/press_07_oil_oil_temp_1_e/state": "81.5",
@@ -207,6 +222,11 @@ def test_home_assistant_finds_the_entities(broker: Mosquitto, tmp_path: Path) ->
             wait_until(lambda: _newest(heard, "sensor/press_07_motion_label/replayed") == "true")
             # Home Assistant publishes its entities in any order.
             wait_until(lambda: {topic: _newest(heard, topic) for topic in SHOWN} == SHOWN)
+            said.report(_object())
+            wait_until(lambda: _newest(heard, "event/press_07_door_object/event_type") == '"new"')
+            wait_until(lambda: _newest(heard, "event/press_07_door_object/id") == "7")
+            fewer = OUTPUTS["door"] | {"zones": {"front lawn": {}}}
+            said.report(reports.result(1, "door", fewer))
             said.report(reports.messages.PipelineRemoved(device="press-07", pipeline="pump", time=reports.NOW))
             failed = reports.pipeline_health("press")
             failed.state, failed.reason = "failed", 'the sensor is silent for 20 s {{ "é" }}'
@@ -219,9 +239,18 @@ def test_home_assistant_finds_the_entities(broker: Mosquitto, tmp_path: Path) ->
     known = home_assistant.entities(directory)
     assert {"limpet_press-07_motion/label", "limpet_press-07_press/anomalous", "limpet_press-07_cpu"} <= set(known)
     assert not [name for name in known if name.startswith("limpet_press-07_pump")]
+    assert "limpet_press-07_door/occupied/zones/front lawn/any" in known
+    assert not [name for name in known if "drive" in name]
     log_lines = log.read_text().splitlines()
     complaints = [line for line in log_lines if "Template" in line or ("mqtt" in line and "ERROR" in line)]
     assert complaints == []
+
+
+def _object() -> reports.messages.EventMessage:
+    new = ObjectEvent(
+        type="new", id=7, label="person", score=0.9, box=(0, 0, 1, 1), zones=[], age_s=0.2, unseen_s=0.0
+    )
+    return msgspec.structs.replace(reports.event("door", "object"), reason="", details=new)
 
 
 def _newest(heard: Listener, topic: str) -> str | None:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from limpet.contracts.happenings import ObjectEvent
 from limpet.errors import UnreadableError
 from limpet.supervision.cell_pipelines import LOADING_DEADLINE
+from limpet.supervision.instructions import Report
 from limpet.supervision.restarts import COOL_OFF, LIMIT
 from limpet.supervision.slot import ENDS_AT_ONCE, Slot
 from limpet.supervision.traffic import (
@@ -17,12 +19,24 @@ from limpet.supervision.traffic import (
     MOVES_AT_ONCE,
     NOTICES_AT_ONCE,
 )
-from limpet.wire.records import Ask, Notice, RawAnswered, RawResult, RawResults, SetLogLevel, Snapshot, Transition
+from limpet.wire.records import (
+    Ask,
+    Happened,
+    Notice,
+    RawAnswered,
+    RawResult,
+    RawResults,
+    SetLogLevel,
+    Snapshot,
+    SwapReport,
+    Transition,
+)
 from support.assigned import cells
 
 if TYPE_CHECKING:
     from limpet.contracts.assignment import Assignment
     from limpet.contracts.messages import State
+    from limpet.supervision.instructions import Instruction
 
 TABLES = {
     "device": {"id": "d"},
@@ -245,3 +259,42 @@ def test_a_picture_is_passed_on_only_if_the_configuration_says_so() -> None:
     assert not passed(made, "b")
     made.want(cell(TABLES | {"pipelines": pipelines}), 1.0)
     assert not passed(made, "a")
+
+
+def seen(made: Slot, number: int, pipeline: str = "a") -> None:
+    new = ObjectEvent(
+        type="new", id=number, label="cat", score=0.5, box=(0, 0, 1, 1), zones=[], age_s=0.0, unseen_s=0.0
+    )
+    assert made.hear(Happened(pipeline, new), 0.0) == [Report(Happened(pipeline, new))]
+
+
+def ended(instructions: list[Instruction]) -> list[tuple[str, int, str]]:
+    """Return what was reported to end: the pipeline, the object, and why."""
+    return [
+        (one.record.pipeline, one.record.what.id, one.record.what.reason)
+        for one in instructions
+        if isinstance(one, Report)
+        and isinstance(one.record, Happened)
+        and isinstance(one.record.what, ObjectEvent)
+        and one.record.what.type == "end"
+    ]
+
+
+def test_objects_end_when_their_pipeline_is_over_or_changes_its_model() -> None:
+    made = running(["a", "b"])
+    seen(made, 1)
+    seen(made, 1, "b")
+    assert ended(made.hear(Transition("a", "waiting", "no frame"), 0.0)) == []
+    assert ended(made.hear(SwapReport("a", 2, "failed"), 0.0)) == []
+    assert ended(made.hear(SwapReport("a", 2, "done"), 0.0)) == [("a", 1, "another model took over")]
+    seen(made, 2)
+    assert ended(made.hear(Transition("a", "failed"), 0.0)) == [("a", 2, "the pipeline is failed")]
+
+
+def test_objects_end_with_the_process_whoever_is_to_blame_before_the_crash_is_reported() -> None:
+    made = running(["a", "b"])
+    seen(made, 1)
+    seen(made, 1, "b")
+    instructions = made.exited(-9, 1.0)
+    assert ended(instructions) == [("a", 1, "its worker ended"), ("b", 1, "its worker ended")]
+    assert ended(made.exited(-9, 1.0)) == []
