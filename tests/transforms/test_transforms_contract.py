@@ -92,6 +92,7 @@ WORKING = [
     Case("mfcc", {"like": "python_speech_features", "energy": False}, MICROPHONE, (1700,)),
     Case("micro_frontend", {}, MICROPHONE, (800,), hop=480, memory=True),
     Case("micro_frontend", {}, SPEECH, (1601, 1), hop=160, memory=True),
+    Case("mfcc", {"like": "python_speech_features"}, VIBRATION, (100, 3)),  # frames of 2 samples
     Case("gain", {"mode": "peak"}, VIBRATION, (16, 3)),
     Case("gain", {"mode": "rms", "level": 0.1}, UNSTEADY, (-1, 3)),
     Case("gain", {"mode": "auto", "level": 0.1}, MICROPHONE, (1000,), hop=300, memory=True),
@@ -187,6 +188,8 @@ REFUSED = [
     Case("detrend", {}, VIBRATION, (1, 3), "2 samples or more"),
     Case("rolling", {"samples": 0}, VIBRATION, (16, 3), "samples"),
     Case("rolling", {"samples": 3, "features": ["min", "min"]}, VIBRATION, (16, 3), "twice"),
+    Case("rolling", {"samples": 4000}, VIBRATION, (4000, 3), "the limit is"),
+    Case("mfcc", {"like": "python_speech_features"}, SampleSpec((), np.dtype(np.float32)), (100,), "steady rate"),
     Case("rolling", {"samples": 3}, VIBRATION, (16, 3), "leave samples out", hop=20),
     Case("resample", {"rate": 50}, UNSTEADY, (16, 3), "steady rate"),
     Case("resample", {"rate": 50}, VIBRATION, (15, 3), "use a multiple of 2, such as 16"),

@@ -62,7 +62,7 @@ def opened(kind: str, keys: BandKeys, like: str, spec: Spec) -> tuple[Framing, F
     if like == "yamnet" and rate != 16_000:
         raise ValueError(f"{kind}: YAMNet takes 16000 samples a second, not {rate:g}; put resample before it")
     if like in {"kaldi", "python_speech_features"}:
-        default = default._replace(frame=int(0.025 * rate + 0.5), hop=int(0.01 * rate + 0.5))
+        default = default._replace(frame=max(int(0.025 * rate + 0.5), 1), hop=max(int(0.01 * rate + 0.5), 1))
     framing = framing_of(kind, keys, like, default, spec)
     if like == "kaldi":
         framing = framing._replace(

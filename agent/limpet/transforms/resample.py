@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 _MOST = 20_000
 """Largest numerator or denominator of the ratio of the rates."""
-_LARGEST = 1 << 24
+_LARGEST = 1 << 26
+"""Numbers that those of one window are made of, at most: about a second."""
 _REACH = 10
 """Samples of the slower rate on each side that make a new one, as in ``scipy.signal.resample_poly``."""
 
@@ -55,8 +56,12 @@ def open(config: Config, spec: Spec) -> Resample | SoxrResample:
     alone = config.per_window or config.like == "soxr"
     hop = None if spec.hop is None or (alone and spec.hop * ratio % 1) else _whole("hop", spec.hop, ratio)
     shape = (_whole("size", spec.shape[0], ratio), *spec.shape[1:])
-    if math.prod(shape) > _LARGEST:
-        raise ValueError(f"resample makes {math.prod(shape)} numbers of a window; the limit is {_LARGEST}")
+    work = math.prod(shape) * (2 * _REACH * max(1, math.ceil(1 / ratio)) + 1)
+    if work > _LARGEST:
+        raise ValueError(
+            f"resample makes {math.prod(shape)} numbers of a window out of {work}; "
+            f"the limit is {_LARGEST}. Make the window shorter"
+        )
     made = replace(spec, shape=shape, dtype=np.dtype(np.float32), rate=config.rate, hop=hop)
     if config.like == "soxr":
         try:

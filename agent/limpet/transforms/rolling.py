@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from limpet.contracts.stage import Spec
     from limpet.transforms._features import Doubles
 
+_MOST = 1 << 24
+"""Numbers that the features of one window are made of, at most: some tenths of a second."""
 _AT_ONCE = 1 << 20
 """Numbers that are copied at once. Each sample is in many spans."""
 
@@ -27,7 +30,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     At the start and after a gap there are fewer samples; the features are those of what is there.
     """
 
-    samples: Annotated[int, Meta(ge=1, le=65_536)]
+    samples: Annotated[int, Meta(ge=1, le=4096)]
     """Samples that each row describes: the newest and those before it. Example: `50`."""
     features: Annotated[list[Feature], Meta(min_length=1)] = msgspec.field(
         default_factory=lambda: ["mean", "std", "min", "max", "rms"]
@@ -43,9 +46,15 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 def open(config: Config, spec: Spec) -> Rolling:
     """Prepare for arrays ``(samples, channels)`` or ``(samples,)``.
 
-    ``ValueError`` where windows have no steady hop, or one that leaves samples out.
+    ``ValueError`` where windows have no steady hop, leave samples out or are too large.
     """
-    return Rolling(config.samples, config.features, NewRows("rolling", spec), spec)
+    new = NewRows("rolling", spec)
+    if (work := math.prod(spec.shape) * config.samples) > _MOST:
+        raise ValueError(
+            f"rolling: {config.samples} samples for each of {math.prod(spec.shape)} in a window are {work}; "
+            f"the limit is {_MOST}. Take fewer samples or shorter windows, or use statistics"
+        )
+    return Rolling(config.samples, config.features, new, spec)
 
 
 class Rolling:
