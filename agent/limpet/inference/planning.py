@@ -17,6 +17,7 @@ from limpet.inference.decoder_fit import check_decoder
 from limpet.inference.delegates import resolve_delegates
 from limpet.inference.input_fit import channels_of_inputs, check_input, narrow_samples
 from limpet.inference.inputs import describe, plan_inputs, plan_state, refuse_unnamed
+from limpet.inference.picture_fit import picture_transforms
 from limpet.inference.plan import PipelinePlan, SourcePlan
 from limpet.inference.plan_warnings import warnings
 from limpet.inference.postprocess_fit import misfits
@@ -102,7 +103,7 @@ def _plan(
     assignment: Assignment, pipeline: PipelineAssignment, spec: SampleSpec, bundle: bundles.Bundle
 ) -> PipelinePlan:
     wanted, manifest = pipeline.options, bundle.manifest
-    chosen = _plugins(assignment, pipeline, manifest)
+    chosen = _plugins(assignment, pipeline, manifest, spec)
     if wanted.snapshots is not None:
         _refuse_snapshots(pipeline, spec)
     if problems := chosen.runtime.abilities.check(bundle.model, [choice.name for choice in chosen.delegates]):
@@ -148,7 +149,9 @@ class _Plugins(NamedTuple):
     delegates: tuple[Choice, ...]
 
 
-def _plugins(assignment: Assignment, pipeline: PipelineAssignment, manifest: Manifest) -> _Plugins:
+def _plugins(
+    assignment: Assignment, pipeline: PipelineAssignment, manifest: Manifest, spec: SampleSpec
+) -> _Plugins:
     """Resolve the plugins of a pipeline: those of the configuration, else those of the manifest.
 
     ``ConfigError`` has all that is wrong with the former, ``ModelError`` with the latter.
@@ -156,7 +159,8 @@ def _plugins(assignment: Assignment, pipeline: PipelineAssignment, manifest: Man
     wanted, where, base = pipeline.options, f"pipelines.{pipeline.name}", assignment.folders.base
     written, bundled = Resolver(base, []), Resolver(base, [])
     if wanted.transforms is None:
-        transforms = bundled.all("transforms", manifest.transforms, "transforms")
+        decodes = (wanted.decoder or manifest.decoder).get("kind", "")
+        transforms = bundled.all("transforms", picture_transforms(manifest, decodes, spec), "transforms")
     else:
         transforms = written.all("transforms", wanted.transforms, f"{where}.transforms")
     runtime = bundled.runtime(manifest.runtime, wanted.runtime, f"{where}.runtime", written.problems)
