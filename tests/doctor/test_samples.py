@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 import threading
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from limpet.doctor import running_daemon, samples
 from limpet.doctor.installation import Installation
 from limpet.errors import LimpetError
 from limpet.sources import serial
+from support.microphone import NAME, Microphone
 from support.patients import only
 from support.ptys import Board
 
@@ -108,3 +110,25 @@ def test_a_port_in_use_is_not_the_boards_fault(tmp_path: Path) -> None:
         (finding,) = samples.samples(found)
     assert finding.what == f"node: {tmp_path}/node: is in use by another program"
     assert finding.fix == f"stop the other program; `sudo fuser -v {tmp_path}/node` names it"
+
+
+@pytest.mark.parametrize(
+    ("sound", "result", "what"),
+    [
+        (np.tile([[3277], [-3277]], (800, 1)), "ok", " at -20 dB of full scale"),
+        (np.zeros((1600, 1)), "warn", ", all the same"),
+        (np.tile([[32767], [-32768]], (800, 1)), "warn", " at -0 dB of full scale"),
+    ],
+    ids=["good", "muted", "clipped"],
+)
+def test_the_doctor_listens_to_a_microphone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sound: Any, result: str, what: str
+) -> None:
+    for name, value in Microphone(tmp_path / "mic", sound.astype("<i2")).environment.items():
+        monkeypatch.setenv(name, value)
+    path = tmp_path / "limpet.toml"
+    of_microphone = f'kind = "audio"\ndevice = "{NAME}"\n'
+    path.write_text(FILE.partition("kind")[0] + of_microphone + '[pipelines.p]\nsource = "node"\nmodel = "m"\n')
+    found = only(samples.samples, Installation(path, config.read(path)))
+    assert (found.check, found.result) == ("samples", result)
+    assert what in found.what

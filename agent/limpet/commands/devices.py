@@ -1,4 +1,4 @@
-"""``limpet devices``: the accelerators of this machine, and what it takes to use each."""
+"""``limpet devices``: the accelerators and microphones of this machine, and what it takes to use each."""
 
 from __future__ import annotations
 
@@ -9,15 +9,18 @@ import msgspec
 
 from limpet.accelerators.inventory import Accelerator, discover
 from limpet.device.machine import Machine
+from limpet.device.microphones import microphones
 from limpet.untrusted import printable
 
 if TYPE_CHECKING:
     import argparse
 
-HELP = "List the accelerators of this machine and how to use each"
+    from limpet.device.microphones import Microphone
+
+HELP = "List the accelerators and microphones of this machine and how to use each"
 GROUP = "look"
 EXAMPLES = (
-    ("limpet devices", "List the accelerators."),
+    ("limpet devices", "List the accelerators and microphones."),
     ("limpet devices --json", "Print them for a program."),
 )
 
@@ -35,17 +38,37 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print the accelerators. If there are none, that is no error."""
+    """Print what there is. If there is nothing, that is no error."""
     machine = Machine(arguments.root)
-    found = discover(machine)
+    found, inputs = discover(machine), microphones(machine)
     if arguments.json:
-        report = {"machine": machine.model(), "user": machine.user.name, "accelerators": found}
+        report = {
+            "machine": machine.model(),
+            "user": machine.user.name,
+            "accelerators": found,
+            "microphones": [{**one._asdict(), "why_not": _why_not(machine, one)} for one in inputs],
+        }
         print(msgspec.json.encode(report).decode())
         return 0
     print(printable(machine.model() or "unknown machine"))
-    lines = [line for device in found for line in _describe(device)]
-    print(printable("\n".join(lines)) or "no accelerator was found")
+    lines = [line for device in found for line in _describe(device)] or ["no accelerator was found"]
+    lines += [line for one in inputs for line in _describe_input(machine, one)]
+    print(printable("\n".join(lines)))
     return 0
+
+
+def _describe_input(machine: Machine, one: Microphone) -> list[str]:
+    use = f'kind = "audio", device = "{one.device}"'
+    lines = ["", f"{one.name}, microphone", f"  {use}", *([f"  rates: {one.rates} Hz"] if one.rates else [])]
+    if one.used_by:
+        lines.append(f"  in use by process {one.used_by}; one program at a time can read it")
+    return [*lines, *(f"  - {reason}" for reason in _why_not(machine, one))]
+
+
+def _why_not(machine: Machine, one: Microphone) -> list[str]:
+    """Return why the user cannot open a microphone, and what to do."""
+    problem = machine.refusal(one.node)
+    return [] if problem is None else [problem.reason, problem.todo]
 
 
 def _describe(device: Accelerator) -> list[str]:

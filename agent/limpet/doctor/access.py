@@ -1,4 +1,4 @@
-"""Permissions: serial ports, cameras, accelerators' device nodes, the state directory."""
+"""Permissions: serial ports, cameras, microphones, accelerators' device nodes, the state directory."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ if TYPE_CHECKING:
 _KINDS = {
     "serial ports": ("dev/ttyUSB*", "dev/ttyACM*"),
     "cameras": ("dev/video*",),
+    "microphones": ("dev/snd/pcmC*D*c",),
     "GPUs": ("dev/dri/renderD*",),
     "Edge TPUs on PCIe": ("dev/apex_*",),
 }
-"""Nodes that distributions give to a group: dialout, video, render, apex."""
+"""Nodes that distributions give to a group: dialout, video, audio, render, apex."""
 _RIVALS = {
     "ModemManager": (
         "it writes AT commands to serial ports that it takes for modems",

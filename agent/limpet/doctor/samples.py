@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
 from limpet.deployment.assignments import sources_alone
 from limpet.device.machine import this_user
@@ -18,6 +20,7 @@ from limpet.inference import needs
 from limpet.inference.planning import plan_source, source_plugin
 from limpet.inference.reader import Expected, Reader
 from limpet.isolation import confined
+from limpet.sources._sound_watch import FULL
 from limpet.untrusted import reading
 from limpet.wording import IN_USE
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from limpet.config import Config
+    from limpet.contracts.data import Samples
     from limpet.doctor.finding import Finding
     from limpet.doctor.installation import Installation
     from limpet.doctor.running_daemon import PipelineState
@@ -36,16 +40,25 @@ COUNTED = 1.0
 """Seconds over which samples are counted, from the first one."""
 _EXTRA = 20.0
 """Seconds beyond that after which a source hangs."""
+_SOUND = {"audio"}
+"""Kinds of sources whose samples are sound."""
+_MUCH = 0.01
+"""Share of clipped samples that distorts sound."""
 _FILES = {"replay"}
 """Kinds of sources whose samples need no listening."""
 
 
 class Heard(msgspec.Struct):
-    """What came from a source: ``samples`` in ``seconds``, or why there are none."""
+    """What came from a source: ``samples`` in ``seconds``, or why there are none.
+
+    Of sound: ``level`` is the root mean square in dB of full scale, ``clipped`` the share at full scale.
+    """
 
     samples: int
     seconds: float
     away: str = ""
+    level: float | None = None
+    clipped: float = 0.0
 
 
 def samples(installation: Installation) -> Iterator[Finding]:
@@ -104,6 +117,8 @@ _WHY = "without samples there are no results"
 
 
 def _fix(source: str, away: str = "") -> str:
+    if away.endswith(IN_USE) and not away.startswith("/"):
+        return "stop the other program; `sudo fuser -v /dev/snd/*` names it"
     if away.endswith(IN_USE):
         return f"stop the other program; `sudo fuser -v {away.removesuffix(': ' + IN_USE)}` names it"
     return f"correct [sources.{source}], or the board; `limpet init` recognises what a board sends"
@@ -128,7 +143,20 @@ def _of_source(config: Config, name: str) -> Finding:
     if not heard.samples:
         return warn("samples", f"{name}: no sample in {heard.seconds:.0f} s", _WHY, _fix(name))
     channels = f" of {len(plan.spec.channels)} channels" if plan.spec.channels else ""
-    return ok("samples", f"{name}: {heard.samples:,} samples{channels} in {heard.seconds:.1f} s")
+    what = f"{name}: {heard.samples:,} samples{channels} in {heard.seconds:.1f} s"
+    return _of_sound(what, heard) if config.sources[name].kind in _SOUND else ok("samples", what)
+
+
+def _of_sound(what: str, heard: Heard) -> Finding:
+    """Return how loud a microphone is, and whether it can be used."""
+    if heard.level is None:
+        fix = "unmute it in `alsamixer` (F4), or choose another channel with `channels`"
+        return warn("samples", f"{what}, all the same", "the microphone is silent: it may be muted", fix)
+    what = f"{what} at {heard.level:.0f} dB of full scale"
+    if heard.clipped > _MUCH:
+        why = f"{heard.clipped:.0%} of them are at full scale, so the sound is distorted"
+        return warn("samples", what, why, "lower the capture volume in `alsamixer`, or `gain`")
+    return ok("samples", what)
 
 
 def _listen(plan: SourcePlan) -> str:
@@ -138,12 +166,46 @@ def _listen(plan: SourcePlan) -> str:
 def listen(plan: SourcePlan) -> Heard:
     """Read a source for some seconds, less if it is known earlier whether samples come."""
     reader = Reader(plan.plugin.module, plan.plugin.config, Counter(), Expected(None, plan.spec, reported=True))
-    count, began, until = 0, monotonic(), monotonic() + SECONDS
+    count, began, until, sound = 0, monotonic(), monotonic() + SECONDS, _Level()
     for block in reader:
         now = monotonic()
         if len(block) and not count:
             began, until = now, now + COUNTED
         count += len(block)
+        sound.see(block)
         if now >= until or reader.away is not None:
             break
-    return Heard(count, monotonic() - began, "" if count else reader.away or "")
+    seconds, away = monotonic() - began, "" if count else reader.away or ""
+    return Heard(count, seconds, away, sound.level, sound.clipped)
+
+
+class _Level:
+    """How loud samples are that are numbers from -1 to 1."""
+
+    def __init__(self) -> None:
+        self._count = self._full = 0
+        self._low, self._high, self._squares = 0.0, 0.0, 0.0
+
+    def see(self, block: Samples) -> None:
+        """Look at a block."""
+        values = block.values
+        if not len(block) or values.dtype.kind != "f":
+            return
+        low, high = float(values.min()), float(values.max())
+        self._low = low if not self._count else min(low, self._low)
+        self._high = high if not self._count else max(high, self._high)
+        self._squares += float((values.astype(np.float64) ** 2).sum())
+        self._full += int((np.abs(values) >= FULL).sum())
+        self._count += values.size
+
+    @property
+    def level(self) -> float | None:
+        """Root mean square in dB of full scale, ``None`` if all samples are the same."""
+        if self._low == self._high:
+            return None
+        return 10 * math.log10(self._squares / self._count)
+
+    @property
+    def clipped(self) -> float:
+        """Share of the samples at full scale."""
+        return self._full / self._count if self._count else 0.0
