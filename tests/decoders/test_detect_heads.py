@@ -13,8 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.contracts.data import Cut, FloatArray, TensorSpec
+from limpet.contracts.frame import FrameForm, whole
 from limpet.contracts.stage import Spec
 from limpet.decoders import detect
+from limpet.pictures.view import cut_of
+from limpet.transforms import crop, letterbox, resize
 from support.stages import decoded, window
 
 if TYPE_CHECKING:
@@ -289,3 +292,44 @@ def test_a_face_is_where_mediapipe_has_it(size: int) -> None:
     assert label == "face"
     assert score == pytest.approx(case["score"], abs=2e-5)
     assert box == pytest.approx(case["box"], abs=2e-5)
+
+
+@given(
+    st.tuples(sides, sides, sides, sides),
+    st.tuples(st.integers(8, 900), st.integers(8, 900)),
+    st.sampled_from(["letterbox", "resize", "top_left", "crop"]),
+)
+def test_boxes_are_mapped_back_through_what_was_developed(
+    box: tuple[int, int, int, int], size: tuple[int, int], how: str
+) -> None:
+    """The truth is in pixels of the source's picture, and the model sees it where ``View`` puts these pixels."""
+    width, height = size
+    form = FrameForm(width, height, "rgb24")
+    view = whole(form)
+    if how == "crop":
+        cut = crop.view(crop.Config(width=max(width // 2, 1), height=max(height // 2, 1)), view)
+        assert cut is not None
+        view = cut
+    if how == "resize":
+        seen = resize.view(resize.Config(width=96, height=64), view)
+    else:
+        align = "top_left" if how == "top_left" else "centre"
+        seen = letterbox.view(letterbox.Config(width=96, height=64, align=align), view)
+    assert seen is not None
+    part = seen.part
+    left, top = part.left + part.width * box[0] / 64, part.top + part.height * box[1] / 64
+    right = part.left + part.width * min(box[0] + box[2], 64) / 64
+    bottom = part.top + part.height * min(box[1] + box[3], 64) / 64
+    across, down = seen.width / part.width, seen.height / part.height
+    row = [
+        seen.border[0] + (left - part.left) * across,
+        seen.border[1] + (top - part.top) * down,
+        seen.border[0] + (right - part.left) * across,
+        seen.border[1] + (bottom - part.top) * down,
+    ]
+    table = np.zeros((1, 4, 6), np.float32)
+    table[0, 0] = [*row, 0.5, 1]
+    decoder = opened([table.shape], pixels=[96, 64])
+    ((*_, a, b, c, d),) = found(decoder, table, cut=cut_of(seen, form))
+    truth = np.array([left, top, right, bottom])
+    assert np.abs(np.array([a * width, b * height, c * width, d * height]) - truth).max() < 0.1  # pixels
