@@ -14,6 +14,7 @@ from limpet.contracts.messages import EventMessage
 from support import models, videos
 from support.broker import wait_until
 from support.daemon import Consumer, daemon
+from support.outside import install
 
 if TYPE_CHECKING:
     from daemon.conftest import Configure
@@ -156,3 +157,62 @@ def test_what_moves_in_a_video_is_one_object_that_crosses_the_line(
     assert lefts == sorted(lefts)
     assert lefts[-1] - lefts[0] > 0.3
     assert [one["direction"] for one in objects(consumer, "line")] == ["backward"]
+
+
+NOISY = """
+import msgspec
+from limpet.contracts.happenings import ObjectEvent
+from limpet.contracts.postprocess import Abilities
+
+ABILITIES = Abilities()
+
+
+class Config(msgspec.Struct, forbid_unknown_fields=True):
+    pass
+
+
+class Noisy:
+    def __init__(self, spec):
+        self.spec = spec
+        self.next = 1
+
+    def __call__(self, window):
+        for score in (0.5,) * 50 + (7.0,):
+            window.events.append(
+                ObjectEvent(
+                    type="new", id=self.next, label="cat\\n", score=score,
+                    box=(0, 0, 1, 1), zones=[], age_s=0, unseen_s=0
+                )
+            )
+            self.next += 1
+        window.events.append(object())
+        return window
+
+    def reset(self):
+        pass
+
+
+def open(config, spec):
+    return Noisy(spec)
+"""
+
+
+def test_a_stage_that_makes_too_many_events_or_bad_ones_harms_nothing(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    install(tmp_path / "site", "postprocess", "noisy", NOISY)
+    noisy = PIPELINE[: PIPELINE.index("[[")] + 'postprocess = [{ kind = "noisy" }]\n'
+    path = configure(walks(tmp_path, loop=True), noisy)
+    with daemon(path, {"PYTHONPATH": str(tmp_path / "site")}) as running:
+        wait_until(lambda: (consumer.last("health/door") or {}).get("events_left_out", 0) > 300)
+        assert running.stop() == 0
+        wait_until(lambda: objects(consumer)[-1]["type"] == "end")
+    health = consumer.last("health/door")
+    assert health["restarts"] == 0
+    assert health["errors"] > 10
+    assert "an event cannot be sent: Expected `float` <= 1.0" in running.log
+    kinds = [(one["type"], one["id"]) for one in objects(consumer)]
+    news = [number for kind, number in kinds if kind == "new"]
+    assert 100 <= len(news) < health["events_left_out"]
+    assert sorted(number for kind, number in kinds if kind == "end") == news
+    assert {one["label"] for one in objects(consumer)} == {"cat "}

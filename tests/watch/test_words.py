@@ -44,6 +44,11 @@ WALK = {
             "2 person, 1 dog", False,
         ),
         ({"detections": [], "counts": {}}, "nothing found", False),
+        (
+            {"detections": [], "counts": {"cat": 3}, "zones": {"lawn": {"cat": 2, "dog": 0}, "drive": {}}},
+            "3 cat (2 in lawn)",
+            False,
+        ),
         ({"poses": [], "counts": {"hand": 2, "face": 0}, "skeleton": []}, "2 hand", False),
         ({"shares": {"floor": 0.25, "wall": 0.75, "door": 0}, "regions": []}, "wall 75%, floor 25%", False),
         (

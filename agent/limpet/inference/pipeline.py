@@ -223,6 +223,8 @@ class Pipeline:
 
     def take_happened(self) -> list[tuple[int, Happening]]:
         """Return what happened since the last call, oldest first, each with a time in ns of the Unix clock."""
+        if not self._happened:
+            return []
         happened = list(self._happened)
         self._happened.clear()
         return happened

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
+from limpet.contracts.happenings import KeywordEvent, ObjectEvent, ZoneEvent
 from limpet.contracts.outputs import (
     Anomaly,
     Classification,
@@ -25,6 +26,8 @@ from limpet.untrusted import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+
+    from limpet.contracts.happenings import Happening
 
 LONGEST = 200
 """Characters of a text from outside."""
@@ -84,12 +87,35 @@ def _anomaly(output: Anomaly) -> Result:
     return Result(text, output.anomalous, numbers=(("score", output.score),), limit=output.threshold)
 
 
+def happening(details: Happening) -> str:
+    """Return what happened in front of a camera or a microphone."""
+    if isinstance(details, KeywordEvent):
+        return details.label
+    what = f"{details.label} {details.id}"
+    if isinstance(details, ObjectEvent):
+        return f"{what} is there" if details.type == "new" else f"{what} {_CHANGES[details.type]}"
+    if isinstance(details, ZoneEvent):
+        return f"{what} {details.type} {details.zone}"
+    return f"{what} crossed {details.line} {details.direction}"
+
+
+_CHANGES = {"update": "changed", "end": "is gone"}
+
+
+def _in_zones(zones: Mapping[str, Mapping[str, int]]) -> str:
+    there = [(zone, sum(counts.values())) for zone, counts in zones.items()]
+    named = [f"{counted(count)} in {cleaned(zone, 40)}" for zone, count in there if count]
+    return f" ({', '.join(named[:SHOWN])})" if named else ""
+
+
 def _detections(output: Detections) -> Result:
-    return Result(_counts(output.counts), numbers=(("boxes", float(min(len(output.detections), 1 << 32))),))
+    text = _counts(output.counts) + _in_zones(output.zones)
+    return Result(text, numbers=(("boxes", float(min(len(output.detections), 1 << 32))),))
 
 
 def _keypoints(output: Keypoints) -> Result:
-    return Result(_counts(output.counts), numbers=(("poses", float(min(len(output.poses), 1 << 32))),))
+    text = _counts(output.counts) + _in_zones(output.zones)
+    return Result(text, numbers=(("poses", float(min(len(output.poses), 1 << 32))),))
 
 
 def _segmentation(output: Segmentation) -> Result:

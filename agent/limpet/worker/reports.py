@@ -7,7 +7,9 @@ from collections import Counter
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from limpet.contracts.happenings import LONGEST_LABEL
+import msgspec
+
+from limpet.contracts.happenings import LONGEST_LABEL, Happening
 from limpet.wire.border import cleaned, cleaned_placed, folded
 from limpet.wire.records import Figures, Happened, Heartbeat, Notice, SwapReport, SwapStep, Transition, WorkerEvent
 from limpet.worker.intake import Gaps
@@ -159,8 +161,13 @@ class Reports:
         """
         happened = running.pipeline.take_happened()
         for wall_ns, what in happened:
-            what.label = cleaned(what.label, LONGEST_LABEL)
-            self._supervisor.send(Happened(running.name, what, wall_ns))
+            try:  # A stage of another package may have made anything, and the supervisor would end this worker.
+                sound = msgspec.convert(msgspec.to_builtins(what), Happening)
+            except Exception as error:  # noqa: BLE001 - a stage of another package made what is encoded
+                running.count_left_out(f"an event cannot be sent: {error}")
+            else:
+                sound.label = cleaned(sound.label, LONGEST_LABEL)
+                self._supervisor.send(Happened(running.name, sound, wall_ns))
         return any(what.type != "update" for _, what in happened)
 
     # --- heartbeats
