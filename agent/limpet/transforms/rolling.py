@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from limpet.transforms._features import Doubles
 
 _MOST = 1 << 24
-"""Numbers that the features of one window are made of, at most: some tenths of a second."""
+"""Numbers that the features of one window are made of, at most: about a second."""
 _AT_ONCE = 1 << 20
 """Numbers that are copied at once. Each sample is in many spans."""
 
