@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
-from support import models, pictures
+from support import models, pictures, videos
 
 DATA = Path(__file__).parents[1] / "data" / "models"
 
@@ -263,3 +264,22 @@ def test_several_recordings_run_one_after_another_and_no_window_spans_two(tmp_pa
     lines, _ = plain(tmp_path, model, "a.csv", *options)
     assert len(lines) == 1
     assert lines[0].split()[0] == "2"
+
+
+def test_each_frame_of_a_video_is_a_picture(tmp_path: Path) -> None:
+    model = models.dense(tmp_path / "m.tflite", 3, 3, int8=False)
+    videos.write(tmp_path / "clip.mp4", 8)
+    results, said = infer(tmp_path, model, "clip.mp4", *PIXEL, *COLOUR)
+    assert [result["sample"] for result in results] == list(range(8))
+    assert {result["output"]["label"] for result in results} == {"blue"}
+    assert said == ""
+
+
+@pytest.mark.parametrize("ending", ["flac", "ogg"])
+def test_sounds_are_taken_in_other_formats_than_wav(tmp_path: Path, ending: str) -> None:
+    model = models.dense(tmp_path / "m.tflite", 3, 3, int8=False)
+    soundfile.write(tmp_path / f"s.{ending}", np.full((16_000, 3), 0.5), 16_000)
+    options = ("--window", 8000, "--transforms", """[{ kind = "statistics", features = ["mean"] }]""")
+    results, _ = infer(tmp_path, model, f"s.{ending}", *options)
+    assert samples(results) == [7999, 15_999]
+    np.testing.assert_allclose(last_values(results), 0.5, atol=0.05)

@@ -59,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="FILE",
-        help="A recording (.csv, .npy, .wav), a picture (.jpg, .png), or a folder of pictures.",
+        help="A recording (.csv, .npy), sound (.wav, .flac), video (.mp4), picture (.jpg) or folder of pictures.",
     )
     add("--json", action="store_true", help="Print one JSON object a line. Default: a table.")
     add("--delegate", metavar="NAME", default="cpu", help="Delegate to run the model on. Default: cpu.")

@@ -188,7 +188,7 @@ def _no_recording(path: Path) -> str:
         return "is a folder without pictures"
     if not path.exists() and path.suffix.lower() in {*PICTURES, ""}:
         return "No such file or directory"
-    return "expected a name that ends in .csv, .csv.gz, .tsv, .txt, .npy, .wav, .flac, .jpg, .png, .bmp or .webp"
+    return "expected a name that ends in .csv, .csv.gz, .tsv, .txt, .npy, .wav, .flac, .mp4, .jpg, .png or another"
 
 
 def _times_of_pictures(path: Path) -> dict[str, float]:
