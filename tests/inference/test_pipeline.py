@@ -11,6 +11,7 @@ import pytest
 from msgspec.structs import replace
 
 from limpet.config import PipelineConfig
+from limpet.contracts.assignment import PipelineOptions
 from limpet.contracts.data import Samples, SampleSpec
 from limpet.contracts.fields import WindowSpec
 from limpet.errors import ModelError
@@ -22,6 +23,8 @@ from limpet.models import bundle
 from limpet.transforms import resize
 from limpet.wire.records import Answered, Ask, Capture, SetThreshold
 from limpet.worker.commands import answer
+from limpet.worker.running import RunningPipeline
+from limpet.worker.snapshots import Snapshots
 from support import models
 from support.assigned import single
 from support.bundles import bundle as write_bundle
@@ -127,14 +130,19 @@ def test_a_window_that_fails_in_a_batch_costs_no_other(tmp_path: Path) -> None:
     assert len(errors) == 1
 
 
+def no_snapshots() -> Snapshots:
+    sent: list[Any] = []
+    return Snapshots(sent.append)
+
+
 def test_the_threshold_can_be_set_while_captures_are_pending(tmp_path: Path) -> None:
     model = models.dense(tmp_path / "m.tflite", 1, 1, int8=False)
     decoder = {"kind": "anomaly", "threshold": 5.0, "metric": "output"}
     answers: list[Answered] = []
     with Pipeline(planned(tmp_path, model, ONE, decoder=decoder)) as pipeline:
-        pipelines = {"p": pipeline}
+        pipelines = {"p": RunningPipeline(pipeline, PipelineOptions(), 0)}
         for ask in (Ask(1, Capture("p")), Ask(2, SetThreshold("p", 0.5)), Ask(3, Capture("p"))):
-            answer(ask, pipelines, answers.append)
+            answer(ask, pipelines, no_snapshots(), answers.append)
         assert [(said.number, said.error) for said in answers] == [(2, "")]
         first, second = pipeline.feed(block([0.75, 0.25]))
     assert (first.output.anomalous, second.output.anomalous) == (True, False)
@@ -148,7 +156,8 @@ def test_a_capture_of_an_image_has_the_values_that_the_model_sees(tmp_path: Path
     table: dict[str, object] = {"kind": "normalise", "mean": 127.0, "std": 32.0}
     answers: list[Answered] = []
     with pipeline(tmp_path, "regress", table) as fast:
-        answer(Ask(1, Capture("p")), {"p": fast}, answers.append)
+        running = {"p": RunningPipeline(fast, PipelineOptions(), 0)}
+        answer(Ask(1, Capture("p")), running, no_snapshots(), answers.append)
         list(fast.feed(images()))
         assert not fast.graph.transforms
     np.testing.assert_array_equal(
