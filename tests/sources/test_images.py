@@ -245,7 +245,7 @@ def bomb(width: int, height: int) -> bytes:
     )
 
 
-@pytest.mark.parametrize(("width", "height"), [(8001, 8000), (60_000, 60_000), (1 << 31, 1)])
+@pytest.mark.parametrize(("width", "height"), [(8001, 5000), (60_000, 60_000), (1 << 31, 1)])
 def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(width: int, height: int) -> None:
     with pytest.raises(UnreadableError, match=r"pixels|damaged"):
         _picture.decode(bomb(width, height))

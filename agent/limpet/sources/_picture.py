@@ -22,8 +22,8 @@ FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "GIF")
 """What Pillow may try. Its other decoders are never reached: files of other kinds are refused."""
 LARGEST = 64 << 20
 """Bytes of a file."""
-MOST_PIXELS = 64_000_000
-"""Pixels of a picture: 192 MB in memory."""
+MOST_PIXELS = 40_000_000
+"""Pixels of a picture: 120 MB in memory, and three times that while it is decoded."""
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
