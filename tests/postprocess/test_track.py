@@ -205,7 +205,7 @@ boxes = st.builds(Detection, st.sampled_from(["a", "b"]), numbers, st.tuples(num
 
 
 @given(st.lists(st.tuples(st.integers(-SECOND, 4 * SECOND), st.lists(boxes, max_size=8)), max_size=20))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_whatever_comes_ids_are_unique_and_events_are_pairs(frames: list[tuple[int, list[Detection]]]) -> None:
     stage, now = tracker(confirm=2, most=4), 1000 * SECOND
     there: set[int] = set()

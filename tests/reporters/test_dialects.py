@@ -291,21 +291,23 @@ def test_entities_of_a_zone_that_is_removed_are_removed(discovery: str) -> None:
     dialect = dialects.opened("homeassistant", discovery=discovery)
     dialect.results([reports.result(0, "door", TRACKED)])
     before = {publish.topic for publish in dialect.connected()}
-    fewer = TRACKED | {"zones": {"front lawn": {"person": 1}, "drive 2": {}}, "lines": {}}
+    fewer = TRACKED | {"zones": {"front lawn": {"person": 1}, "drive 2": {}}}
+    del fewer["lines"]
     said = dialect.results([reports.result(1, "door", fewer)])
     gone = ["door__occupied__zones__drive__any", "door__zones__drive__person"]
-    gone += ["door__lines__gate__forward", "door__lines__gate__backward"]
+    gone += ["door__lines__gate__forward", "door__lines__gate__backward", "door_line"]
     if discovery == "device":
         removed = json.loads(said[0].payload)["components"]
         assert {key: removed[key] for key in gone} == {
             gone[0]: {"platform": "binary_sensor"},
-            **{key: {"platform": "sensor"} for key in gone[1:]},
+            gone[-1]: {"platform": "event"},
+            **{key: {"platform": "sensor"} for key in gone[1:-1]},
         }
         left = json.loads(dialect.connected()[0].payload)["components"]
         assert not set(gone) & set(left)
     else:
         assert {publish.topic.split("/")[3] for publish in said if not publish.payload} == set(gone)
-        assert len(before - {publish.topic for publish in dialect.connected()}) == 4
+        assert len(before - {publish.topic for publish in dialect.connected()}) == 5
     fields = json.loads(said[-1].payload)["fields"]
     assert "occupied/zones/drive/any" not in fields
     assert fields["occupied/zones/front lawn/any"] == "ON"

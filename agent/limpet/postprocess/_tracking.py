@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
+import numpy as np
 
 from limpet.contracts.happenings import LARGEST_ID
 from limpet.postprocess._matching import matched, overlaps
@@ -153,10 +154,11 @@ class Tracker:
             return tracks, boxes
         assert self._now is not None
         worth = overlaps([track.motion.box for track in tracks], [box.box for box in boxes], grown)
-        for row, track in enumerate(tracks):
-            for column, box in enumerate(boxes):
-                if track.label != box.label:
-                    worth[row, column] = -1.0
+        labels = (
+            np.array([track.label for track in tracks], object),
+            np.array([box.label for box in boxes], object),
+        )
+        worth[labels[0][:, None] != labels[1][None]] = -1.0
         pairs = matched(worth, least)
         for row, column in pairs:
             track, box = tracks[row], boxes[column]

@@ -124,13 +124,14 @@ class HomeAssistant:
     def _forget_places(self, result: ResultMessage) -> list[Publish]:
         """Return what removes the entities of zones and lines that the pipeline does not have any more."""
         pipeline, places = result.pipeline, _scene.places(result.output)
-        begins = tuple(self._places.get(pipeline, frozenset()) - places)
+        begins = self._places.get(pipeline, frozenset()) - places
         self._places[pipeline] = places
         if not begins:
             return []
         for begin in begins:
             self._known[pipeline].forget(begin)
-        keys = tuple(f"{pipeline}/{begin}" for begin in begins)
+        events = {"object", "zone", "line"}.difference(self._happenings(result))
+        keys = (*(f"{pipeline}/{begin}" for begin in begins), *(f"{pipeline}:{kind}" for kind in events))
         gone = [entity for key, entity in self._entities.items() if key.startswith(keys)]
         self._entities = {key: entity for key, entity in self._entities.items() if not key.startswith(keys)}
         if self._by_device:
