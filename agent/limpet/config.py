@@ -34,7 +34,9 @@ _SYSTEM = Path("/etc/limpet/limpet.toml")
 USUAL = "Configuration file (TOML). Default: ./limpet.toml, then /etc/limpet/limpet.toml."
 
 
-CommandName = Literal["ping", "health", "restart", "log_level", "threshold", "capture", "snapshot", "infer"]
+CommandName = Literal[
+    "ping", "health", "restart", "log_level", "threshold", "capture", "snapshot", "enrol", "forget", "infer"
+]
 
 
 class Device(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):

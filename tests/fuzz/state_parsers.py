@@ -18,7 +18,8 @@ from limpet.delivery.outbox.queue import Outbox
 from limpet.delivery.outbox.rules import OutboxRules
 from limpet.delivery.outbox.write_ahead_log import WriteAheadLog
 from limpet.device import boot
-from limpet.runtimes._learned_windows import DIGEST, LearnedWindows, checksum
+from limpet.device.kept_file import DIGEST, checksum
+from limpet.runtimes._learned_windows import LearnedWindows
 from limpet.runtimes._mahalanobis import fit
 from limpet.supervision import roster
 from support import reports

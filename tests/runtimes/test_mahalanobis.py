@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from limpet.device.kept_file import DIGEST, checksum
 from limpet.errors import ModelError
 from limpet.runtimes import _mahalanobis, mahalanobis
-from limpet.runtimes._learned_windows import DIGEST, LearnedWindows, capacity, checksum
+from limpet.runtimes._learned_windows import LearnedWindows, capacity
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

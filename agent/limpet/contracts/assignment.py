@@ -120,6 +120,7 @@ class ModelFile(msgspec.Struct, frozen=True):
 
     ``sha256`` is what ``limpet.models.bundle.examine`` found. Each process that opens the file
     compares it. ``version`` is 0 for a bare model. ``runtime``: the kind of plugin that runs it; empty if unknown.
+    ``decoder``: the kind of its decoder; empty if it names none.
     """
 
     path: Path
@@ -127,6 +128,7 @@ class ModelFile(msgspec.Struct, frozen=True):
     version: int
     sha256: str
     runtime: str = ""
+    decoder: str = ""
 
 
 class FoundModel(msgspec.Struct, frozen=True):
@@ -143,11 +145,12 @@ class FoundModel(msgspec.Struct, frozen=True):
     problem: str = ""
     lower: bool = False
     runtime: str = ""
+    decoder: str = ""
 
     @property
     def file(self) -> ModelFile:
         """What a pipeline is assigned."""
-        return ModelFile(self.path, self.name, self.version, self.sha256, self.runtime)
+        return ModelFile(self.path, self.name, self.version, self.sha256, self.runtime, self.decoder)
 
 
 class PipelineAssignment(msgspec.Struct, frozen=True):

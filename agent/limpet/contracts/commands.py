@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
+from msgspec import Meta
 
 from limpet.contracts.messages import Tensor
 
@@ -61,6 +62,32 @@ class Snapshot(msgspec.Struct, forbid_unknown_fields=True):
     pipeline: str
 
 
+LONGEST_ENROLLED, MOST_ENROLLED_WINDOWS = 64, 100
+"""Characters of a label that is enrolled, and windows that one command takes."""
+EnrolledLabel = Annotated[
+    str,
+    Meta(
+        pattern=r"^[^\x00-\x1f\x7f-\x9f]{1,64}\Z",
+        extra={"use": "1 to 64 characters that can be printed"},
+    ),
+]
+
+
+class Enrol(msgspec.Struct, forbid_unknown_fields=True):
+    """Takes the next windows of a pipeline as examples of a label, and answers what is enrolled then."""
+
+    pipeline: str
+    label: EnrolledLabel
+    windows: Annotated[int, Meta(ge=1, le=MOST_ENROLLED_WINDOWS)] = 1
+
+
+class Forget(msgspec.Struct, forbid_unknown_fields=True):
+    """Removes a label that was enrolled, and answers what is enrolled then."""
+
+    pipeline: str
+    label: EnrolledLabel
+
+
 class Infer(msgspec.Struct, forbid_unknown_fields=True):
     """Answers with what the model of a pipeline makes of windows of model input, between the pipeline's own.
 
@@ -71,7 +98,9 @@ class Infer(msgspec.Struct, forbid_unknown_fields=True):
     windows: Tensor
 
 
-Request: TypeAlias = Ping | Health | Restart | LogLevel | Threshold | CaptureInputs | Snapshot | Infer
+Request: TypeAlias = (
+    Ping | Health | Restart | LogLevel | Threshold | CaptureInputs | Snapshot | Enrol | Forget | Infer
+)
 REQUESTS: dict[str, type[Request]] = {
     "ping": Ping,
     "health": Health,
@@ -80,5 +109,7 @@ REQUESTS: dict[str, type[Request]] = {
     "threshold": Threshold,
     "capture": CaptureInputs,
     "snapshot": Snapshot,
+    "enrol": Enrol,
+    "forget": Forget,
     "infer": Infer,
 }

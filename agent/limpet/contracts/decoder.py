@@ -9,7 +9,8 @@ import msgspec
 from limpet.contracts.stage import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from limpet.contracts.data import Array, FloatArray, Window
     from limpet.contracts.stage import Spec
@@ -21,13 +22,15 @@ class Abilities(msgspec.Struct, frozen=True, kw_only=True):
     ``reads_inputs``: its stages look at ``Window.inputs``. ``batches``: they have ``decode_batch``, see
     ``Batching``.
     ``threshold``: they have ``set_threshold``, see ``Adjustable``. ``outlives_gaps``: their memory is kept over a
-    gap; the graph never resets them. ``output``: the type of their results, where it is always the same struct.
+    gap; the graph never resets them. ``enrols``: they have the members of ``Enrolling``. Their worker may write in
+    a folder of its pipeline's own. ``output``: the type of their results, where it is always the same struct.
     """
 
     reads_inputs: bool = True
     batches: bool = False
     threshold: bool = False
     outlives_gaps: bool = False
+    enrols: bool = False
     output: type | None = None
 
 
@@ -50,6 +53,30 @@ class Adjustable(Stage, Protocol):
 
     def set_threshold(self, value: float) -> None:
         """Use another threshold from the next window on. ``ValueError`` if this decoder has none as configured."""
+
+
+@runtime_checkable
+class Enrolling(Stage, Protocol):
+    """A decoder that learns new labels from examples while it runs."""
+
+    @property
+    def labels(self) -> dict[str, int]:
+        """How many windows each enrolled label was made of."""
+
+    def keep(self, path: Path | None) -> str:
+        """Go on from a file, and keep there what will be enrolled. Return why that is not possible, if so.
+
+        ``None``: nothing is kept.
+        """
+
+    def enrol(self, label: str, windows: int, done: Callable[[str], None]) -> None:
+        """Take the next windows as examples of a label, then call ``done`` with why it failed, else an empty text.
+
+        ``ValueError`` says why it cannot begin.
+        """
+
+    def forget(self, label: str) -> None:
+        """Remove an enrolled label. ``ValueError`` if there is none. ``OSError`` if it stays in the file."""
 
 
 class DecoderPlugin(Protocol):

@@ -252,6 +252,17 @@ class Inferred(msgspec.Struct, kw_only=True):
     run_us: list[float]
 
 
+class Enrolled(msgspec.Struct, kw_only=True):
+    """What is enrolled in a pipeline, as ``command/enrol`` and ``command/forget`` answer it.
+
+    ``labels``: how many windows each label was made of.
+    """
+
+    labels: Annotated[
+        dict[Annotated[str, Meta(max_length=64)], Annotated[int, Meta(ge=0, le=1 << 53)]], Meta(max_length=256)
+    ]
+
+
 class SnapshotTaken(msgspec.Struct, kw_only=True):
     """What a snapshot shows, as ``command/snapshot`` answers it. The picture itself is on ``snapshot/<pipeline>``.
 

@@ -38,7 +38,7 @@ def examined(path: Path) -> FoundModel:
             found = bundle.examine(path)
     except LimpetError as error:
         return FoundModel(path, "", 0, problem=str(error))
-    return FoundModel(path, found.name, found.version, found.sha256, runtime=found.runtime)
+    return FoundModel(path, found.name, found.version, found.sha256, runtime=found.runtime, decoder=found.decoder)
 
 
 def look_up(config: Config, failed: Collection[str] = frozenset()) -> dict[str, list[FoundModel]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from limpet.accelerators import delegate_kinds
+from limpet.contracts import decoder
 from limpet.contracts.runtime import Abilities
 from limpet.device import directories
 from limpet.errors import ConfigError
@@ -23,7 +24,7 @@ from limpet.wording import below
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from limpet.contracts.assignment import Assignment, Folders
+    from limpet.contracts.assignment import Assignment, Folders, PipelineAssignment
     from limpet.contracts.delegate import Choice
     from limpet.contracts.needs import Needs
     from limpet.inference.plan import PipelinePlan
@@ -53,16 +54,26 @@ def of_worker(assignment: Assignment, source: Configured) -> Permissions:
 
 
 def _learned(assignment: Assignment) -> frozenset[Path]:
-    """Return the folders in which models keep what they learn: one for each pipeline whose runtime declares that.
+    """Return the folders in which pipelines keep what they learn: those whose runtime or decoder declares that.
 
-    A runtime that cannot be imported fails its pipeline when that is planned.
+    A plugin that cannot be imported fails its pipeline when that is planned.
     """
     state = assignment.folders.state.resolve()
     return frozenset(
         directories.learned(state, name)
         for name, pipeline in assignment.pipelines.items()
-        if learns(pipeline.model.runtime)
+        if learns(pipeline.model.runtime) or _enrols(pipeline)
     )
+
+
+def _enrols(pipeline: PipelineAssignment) -> bool:
+    """Whether the decoder of a pipeline keeps what is enrolled on the device."""
+    kind = pipeline.model.decoder if pipeline.options.decoder is None else pipeline.options.decoder.get("kind")
+    if not isinstance(kind, str) or not kind:
+        return False
+    with suppress(ConfigError):
+        return abilities(load("decoders", kind), decoder.Abilities).enrols
+    return False
 
 
 def learns(runtime: str) -> bool:

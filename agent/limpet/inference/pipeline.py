@@ -20,7 +20,7 @@ from limpet.inference.batches import Batches, Decoded, suited
 from limpet.inference.develop import FormWatch
 from limpet.inference.finite import finite_runs
 from limpet.inference.graph import Graph
-from limpet.inference.meaning import meaning
+from limpet.inference.meaning import enrolled_file, meaning
 from limpet.inference.rates import watch
 from limpet.inference.stages import refuse_result
 from limpet.inference.window import Windower
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from limpet.contracts.data import Array
+    from limpet.contracts.decoder import Enrolling
     from limpet.contracts.happenings import Happening
     from limpet.contracts.runtime import Learning
     from limpet.contracts.stage import Spec
@@ -267,14 +268,17 @@ class Pipeline:
         return same
 
     def learn(self) -> str:
-        """Have a model that learns on the device do so from now on, from where its folder or itself stands.
+        """Have what learns on the device do so from now on, from where its folder or itself stands.
 
         Return what a person should know about that, empty if nothing. A pipeline that is only tried does not
         learn.
         """
-        if not self.plan.runtime.abilities.learns:
-            return ""
-        return cast("Learning", self.model).learn(self.plan.learned, meaning(self.plan))
+        plan, notes = self.plan, []
+        if plan.runtime.abilities.learns:
+            notes.append(cast("Learning", self.model).learn(plan.learned, meaning(plan)))
+        if plan.decoder.abilities.enrols:
+            notes.append(cast("Enrolling", self.decoder).keep(enrolled_file(plan)))
+        return "; ".join(filter(None, notes))
 
     @property
     def learned(self) -> float | None:

@@ -32,8 +32,8 @@ class PipelinePlan(msgspec.Struct, frozen=True):
     ``columns`` are the source's channels that the model takes, ``None`` for all as they are; ``spec`` is what the
     samples are with only those. ``inputs`` are the model's, in its order; none if its runtime does not read files
     and its manifest names none. ``delegates`` come best first; ``require`` and what follows is as configured.
-    ``warnings``: what is allowed and most likely not meant, a sentence each. ``learned``: where a model that
-    learns keeps what it learns.
+    ``warnings``: what is allowed and most likely not meant, a sentence each. ``learned``: where a
+    model that learns keeps what it learns, and a decoder what is enrolled. ``identity``: SHA-256 of the model.
     """
 
     name: str
@@ -55,6 +55,7 @@ class PipelinePlan(msgspec.Struct, frozen=True):
     rate_tolerance: float = 0.05
     warnings: tuple[str, ...] = ()
     learned: Path | None = None
+    identity: str = ""
 
     @property
     def resamples(self) -> bool:

@@ -136,6 +136,7 @@ def _plan(
         rate_tolerance=wanted.rate_tolerance,
         warnings=tuple(warnings(wanted, manifest, state)),
         learned=directories.learned(assignment.folders.state, pipeline.name),
+        identity=pipeline.model.sha256,
     )
 
 

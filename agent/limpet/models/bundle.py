@@ -66,13 +66,15 @@ class Identity(msgspec.Struct, frozen=True):
     """Which model a file is.
 
     ``sha256`` is that of a bundle's manifest, which has the hashes of all other members. Of a bare model it is
-    that of the file. ``runtime``: the kind of plugin that runs it.
+    that of the file. ``runtime``: the kind of plugin that runs it; ``decoder``: the kind of its decoder, empty
+    if it names none.
     """
 
     name: str
     version: int
     sha256: str
     runtime: str = "tflite"
+    decoder: str = ""
 
 
 def examine(path: Path) -> Identity:
@@ -87,7 +89,8 @@ def examine(path: Path) -> Identity:
         _labels(path, archive, manifest)
         for name in manifest.members:
             _refuse_other(path, name, _copy(archive, name, None), manifest.members)
-        return Identity(manifest.name, manifest.version, _digest_of(data), manifest.runtime)
+        decoder = str(manifest.decoder.get("kind", ""))
+        return Identity(manifest.name, manifest.version, _digest_of(data), manifest.runtime, decoder)
 
 
 def load(path: Path, cache: Path, identity: str = "") -> Bundle:

@@ -12,17 +12,13 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from limpet.device import state_files
+from limpet.device import kept_file
 from limpet.errors import UnreadableError
-from limpet.sha256 import sha256
-from limpet.untrusted import read_file, reading
 
 if TYPE_CHECKING:
     from limpet.contracts.data import FloatArray
 
 FORMAT = 1
-DIGEST = 64
-"""Bytes of the checksum before the rest."""
 _VALUES, _FEWEST, _MOST = 1 << 17, 1024, 4096
 """Values that are kept, and between how many windows."""
 _MASK = (1 << 64) - 1
@@ -72,9 +68,10 @@ class LearnedWindows:
 
     def encoded(self, meaning: str) -> bytes:
         """Return the file's content."""
-        rows = self.rows.astype("<f4").tobytes()
-        data = msgspec.msgpack.encode(Kept(FORMAT, meaning, self.windows, self.learned_ns, rows))
-        return checksum(data) + data
+        return kept_file.encode(self._kept(meaning))
+
+    def _kept(self, meaning: str) -> Kept:
+        return Kept(FORMAT, meaning, self.windows, self.learned_ns, self.rows.astype("<f4").tobytes())
 
     def restore(self, content: bytes, meaning: str) -> str:
         """Go on from a file's content. Return why that is not possible, empty if it is.
@@ -82,10 +79,11 @@ class LearnedWindows:
         If it is not, nothing has changed.
         """
         try:
-            with reading("it"):
-                kept = _decoded(content)
+            kept = kept_file.decode(content, Kept)
         except UnreadableError as error:
             return str(error)
+        if kept.format != FORMAT:
+            return f"it has format {kept.format}, not {FORMAT}"
         if kept.meaning != meaning:
             return "it was learned from other channels, windows or options"
         size = 4 * self._rows.shape[1] * min(kept.windows, len(self._rows))
@@ -102,38 +100,14 @@ class LearnedWindows:
         """Go on from a file. Return why that is not possible, empty if it is or if there is no file."""
         largest = 4 * self._rows.size + (1 << 12)
         try:
-            content = read_file(path, largest)
-        except (FileNotFoundError, NotADirectoryError):
-            return ""
-        except OSError as error:
-            return error.strerror or "it cannot be read"
+            content = kept_file.read(path, largest)
         except UnreadableError as error:
             return str(error)
-        return self.restore(content, meaning)
+        return "" if content is None else self.restore(content, meaning)
 
     def save(self, path: Path, meaning: str) -> None:
         """Write the file so that after a power cut it is either the old one or the new one. ``OSError``."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if state_files.is_irregular(path):
-            state_files.remove(path)
-        state_files.replace(path, self.encoded(meaning))
-
-
-def _decoded(content: bytes) -> Kept:
-    digest, data = content[:DIGEST], content[DIGEST:]
-    if checksum(data) != digest:
-        raise ValueError("its checksum is wrong")
-    kept = msgspec.msgpack.decode(data, type=Kept)
-    if kept.format != FORMAT:
-        raise ValueError(f"it has format {kept.format}, not {FORMAT}")
-    return kept
-
-
-def checksum(data: bytes) -> bytes:
-    """Return the SHA-256 of the rest of a file, in hexadecimal."""
-    whole = sha256(len(data))
-    whole.update(data)
-    return whole.hexdigest().encode()
+        kept_file.save(path, self._kept(meaning))
 
 
 def _random(number: int) -> int:

@@ -98,7 +98,13 @@ class Checking:
         else:
             problem = cleaned(examined.problem)
             found = FoundModel(
-                path, examined.name, examined.version, examined.sha256, problem, runtime=examined.runtime
+                path,
+                examined.name,
+                examined.version,
+                examined.sha256,
+                problem,
+                runtime=examined.runtime,
+                decoder=examined.decoder,
             )
         self._survey.take(found)
         self._examine()

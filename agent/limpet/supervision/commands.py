@@ -23,6 +23,8 @@ from limpet.contracts.commands import (
     PATIENCE,
     REQUESTS,
     TOO_MANY,
+    Enrol,
+    Forget,
     Health,
     Infer,
     LogLevel,
@@ -36,7 +38,17 @@ from limpet.contracts.messages import Reply
 from limpet.errors import UnreadableError
 from limpet.untrusted import reading
 from limpet.wire.memory_file import anonymous_file
-from limpet.wire.records import NIL, Ask, Capture, RunWindows, SetLogLevel, SetThreshold, TakeSnapshot
+from limpet.wire.records import (
+    NIL,
+    Ask,
+    Capture,
+    EnrolLabel,
+    ForgetLabel,
+    RunWindows,
+    SetLogLevel,
+    SetThreshold,
+    TakeSnapshot,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -175,6 +187,10 @@ class Commands:
             self._ask(command, request.pipeline, SetThreshold(request.pipeline, request.value))
         elif isinstance(request, Snapshot):
             self._ask(command, request.pipeline, TakeSnapshot(request.pipeline))
+        elif isinstance(request, Enrol):
+            self._ask(command, request.pipeline, EnrolLabel(request.pipeline, request.label, request.windows))
+        elif isinstance(request, Forget):
+            self._ask(command, request.pipeline, ForgetLabel(request.pipeline, request.label))
         elif isinstance(request, Infer):
             self._infer(command, request)
         else:
@@ -197,7 +213,7 @@ class Commands:
         self,
         command: Command,
         pipeline: str,
-        what: SetThreshold | Capture | TakeSnapshot | RunWindows,
+        what: SetThreshold | Capture | TakeSnapshot | EnrolLabel | ForgetLabel | RunWindows,
         payload: bytes = b"",
     ) -> None:
         self._number += 1

@@ -15,7 +15,7 @@ from msgspec import Meta
 
 from limpet.contracts.commands import MOST_WINDOWS
 from limpet.contracts.happenings import KeywordEvent, LineEvent
-from limpet.contracts.messages import MOST_IN_FORCE, MOST_OPS, Inferred, SnapshotTaken
+from limpet.contracts.messages import MOST_IN_FORCE, MOST_OPS, Enrolled, Inferred, SnapshotTaken
 from limpet.errors import UnreadableError
 from limpet.untrusted import reading
 from limpet.wire.records import (
@@ -30,6 +30,8 @@ from limpet.wire.records import (
     NIL,
     Capture,
     CapturedWindow,
+    EnrolLabel,
+    ForgetLabel,
     Happened,
     Heartbeat,
     Need,
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
     from limpet.contracts.messages import Placed
     from limpet.wire.records import CapturedTensor, FromWorker
 
-    Question = type[SetLogLevel | SetThreshold | Capture | TakeSnapshot | RunWindows]
+    Question = type[SetLogLevel | SetThreshold | Capture | TakeSnapshot | EnrolLabel | ForgetLabel | RunWindows]
 
 OTHER = "other"
 """The cause under which dropped samples are counted once there are ``MOST_CAUSES`` others."""
@@ -82,6 +84,8 @@ _ANSWERS: dict[type, tuple[Any, int]] = {
     Capture: (CapturedWindow, LARGEST_CAPTURE),
     RunWindows: (_Inferred, LARGEST_RECORD),
     TakeSnapshot: (SnapshotTaken, 1024),
+    EnrolLabel: (Enrolled, 1 << 17),
+    ForgetLabel: (Enrolled, 1 << 17),
 }
 """Type and largest size of the answers that are more than "done", by question."""
 _VALUE = msgspec.msgpack.Decoder()

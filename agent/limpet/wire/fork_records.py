@@ -102,7 +102,7 @@ class Checked(msgspec.Struct, tag=True):
 class Examined(msgspec.Struct, tag=True):
     """From an examiner: which model a file is; or, if ``problem`` is not empty, what is wrong with it.
 
-    ``runtime``: the kind of plugin that runs it.
+    ``runtime`` and ``decoder``: the kinds of plugins that run it and read its outputs.
     """
 
     name: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9._-]{0,63})?\Z")] = ""
@@ -110,6 +110,7 @@ class Examined(msgspec.Struct, tag=True):
     sha256: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
     problem: Text = ""
     runtime: Annotated[str, Meta(pattern=RUNTIME)] = ""
+    decoder: Annotated[str, Meta(pattern=RUNTIME)] = ""
 
     def __post_init__(self) -> None:
         if not (self.problem or (self.name and self.sha256)):

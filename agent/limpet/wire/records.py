@@ -331,6 +331,21 @@ class TakeSnapshot(msgspec.Struct, tag=True):
     pipeline: str
 
 
+class EnrolLabel(msgspec.Struct, tag=True):
+    """Take the next windows of a pipeline as examples of a label."""
+
+    pipeline: str
+    label: str
+    windows: int
+
+
+class ForgetLabel(msgspec.Struct, tag=True):
+    """Remove a label that was enrolled in a pipeline."""
+
+    pipeline: str
+    label: str
+
+
 class RunWindows(msgspec.Struct, tag=True):
     """Send what the model of a pipeline makes of windows. A file with them comes along as a descriptor."""
 
@@ -341,7 +356,7 @@ class Ask(msgspec.Struct, tag=True):
     """Do this and answer with ``Answered`` under the same number."""
 
     number: int
-    what: SetLogLevel | SetThreshold | Capture | TakeSnapshot | RunWindows
+    what: SetLogLevel | SetThreshold | Capture | TakeSnapshot | EnrolLabel | ForgetLabel | RunWindows
 
 
 class ExecutorSocket(msgspec.Struct, tag=True):

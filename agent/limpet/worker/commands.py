@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, cast
 
+from limpet.contracts.messages import Enrolled
 from limpet.wire.border import MOST_LISTS, cleaned, lists_of
 from limpet.wire.records import (
     MOST_CAPTURED,
@@ -14,6 +15,8 @@ from limpet.wire.records import (
     Ask,
     CapturedTensor,
     CapturedWindow,
+    EnrolLabel,
+    ForgetLabel,
     SetLogLevel,
     SetThreshold,
     TakeSnapshot,
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from limpet.contracts.data import Array
-    from limpet.contracts.decoder import Adjustable
+    from limpet.contracts.decoder import Adjustable, Enrolling
     from limpet.inference.pipeline import Pipeline
     from limpet.worker.running import RunningPipeline
     from limpet.worker.snapshots import Snapshots
@@ -43,6 +46,8 @@ def answer(
         send(Answered(ask.number, _set_threshold(running[what.pipeline].pipeline, what)))
     elif isinstance(what, TakeSnapshot):
         snapshots.want(ask.number, what.pipeline, running[what.pipeline].options.snapshots)
+    elif isinstance(what, EnrolLabel | ForgetLabel):
+        _change_labels(running[what.pipeline].pipeline, ask.number, what, send)
     else:
         _capture(running[what.pipeline].pipeline, ask.number, send)
 
@@ -57,6 +62,33 @@ def _set_threshold(pipeline: Pipeline, what: SetThreshold) -> str:
     except ValueError as error:
         return f"the decoder {decoder.kind!r}: {error}"
     return ""
+
+
+def _change_labels(
+    pipeline: Pipeline, number: int, what: EnrolLabel | ForgetLabel, send: Callable[[Answered], None]
+) -> None:
+    """Enrol a label, or forget one. The answer to the first comes with the last of its windows."""
+    kind = pipeline.plan.decoder.kind
+    if not pipeline.plan.decoder.abilities.enrols:
+        send(Answered(number, f"the decoder {kind!r} does not learn labels; `embed` does"))
+        return
+    decoder = cast("Enrolling", pipeline.decoder)
+
+    def done(problem: str) -> None:
+        problem = f"the decoder {kind!r}: {problem}" if problem else ""
+        send(Answered(number, cleaned(problem), None if problem else Enrolled(labels=decoder.labels)))
+
+    try:
+        if isinstance(what, EnrolLabel):
+            decoder.enrol(what.label, what.windows, done)
+            return
+        decoder.forget(what.label)
+    except ValueError as error:
+        done(str(error))
+    except OSError as error:
+        done(f"it cannot be kept: {error.strerror}")
+    else:
+        done("")
 
 
 def _capture(pipeline: Pipeline, number: int, send: Callable[[Answered], None]) -> None:

@@ -21,7 +21,6 @@ from limpet.wire.fork_records import RUNTIME, Examined
 if TYPE_CHECKING:
     import socket
 
-    from limpet.contracts.assignment import FoundModel
     from limpet.wire.fork_records import Examine
 
 TIME_LIMIT = 60
@@ -35,9 +34,10 @@ def run(end: socket.socket, task: Examine) -> None:
     confined.limit_memory()
     sandbox.enter(Permissions(frozenset({task.path.resolve()} if leads_to_model(task.path) else ())))
     found = examined(task.path)
-    supervisor.send(Examined(found.name, found.version, found.sha256, cleaned(found.problem), _runtime(found)))
+    kinds = map(_kind, (found.runtime, found.decoder))
+    supervisor.send(Examined(found.name, found.version, found.sha256, cleaned(found.problem), *kinds))
 
 
-def _runtime(found: FoundModel) -> str:
-    """Return the runtime that a model names, empty if no plugin can have such a name: that fails its pipeline."""
-    return found.runtime if re.fullmatch(RUNTIME, found.runtime) else ""
+def _kind(name: str) -> str:
+    """Return the kind that a model names, empty if no plugin can have such a name: that fails its pipeline."""
+    return name if re.fullmatch(RUNTIME, name) else ""
