@@ -29,8 +29,10 @@ Group: TypeAlias = Literal[
 
 _PACKAGES: dict[Group, str] = {"framings": "limpet.sources.framings", "dialects": "limpet.reporters.dialects"}
 
-_DISTRIBUTIONS = {"google": "protobuf", "PIL": "pillow"}
+_DISTRIBUTIONS = {"google": "protobuf"}
 """Distributions whose modules have another name, by module."""
+_EXTRAS = {"PIL": "camera"}
+"""Extras of modules that several extras bring, by module."""
 
 
 def _package(group: Group) -> str:
@@ -134,6 +136,8 @@ def _missing(group: Group, kind: str, module: str) -> str:
     from importlib import metadata
 
     package = module.partition(".")[0]
+    if extra := _EXTRAS.get(package):
+        return f"{group} {kind!r} needs the extra {extra!r}: pip install 'limpet[{extra}]'"
     distribution = _DISTRIBUTIONS.get(package, package.replace("_", "-"))
     for requirement in metadata.requires("limpet") or []:
         name, _, marker = requirement.partition(";")
