@@ -178,7 +178,7 @@ def test_a_command_publishes_the_picture_of_the_last_result(
     assert b"snapshot" not in (tmp_path / "results.jsonl").read_bytes().replace(b'"snapshots":', b"")
 
 
-def test_the_picture_is_cleared_when_snapshots_are_switched_off(
+def test_the_picture_is_cleared_when_snapshots_or_the_pipeline_are_gone(
     tmp_path: Path, broker: Mosquitto, photos: Path
 ) -> None:
     consumer = Consumer(broker.port)
@@ -193,7 +193,8 @@ def test_the_picture_is_cleared_when_snapshots_are_switched_off(
         put(photos / "z.png", 1)
         wait_until(lambda: retained(broker))
         assert running.stop() == 0
-    configured(tmp_path, broker, "")  # while the daemon does not run
+    path = configured(tmp_path, broker, "")  # while the daemon does not run
+    path.write_text(path.read_text().replace("[pipelines.door]", "[pipelines.gate]"))
     with daemon(tmp_path / "limpet.toml"):
         wait_until(lambda: not retained(broker))
     consumer.close()
