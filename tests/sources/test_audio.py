@@ -102,6 +102,17 @@ def test_8_bits_are_centred(monkeypatch: pytest.MonkeyPatch, folder: Path) -> No
     assert joined(heard(3))[:3, 0].tolist() == [-1, 0, 127 / 128]
 
 
+def test_a_plugin_of_alsa_converts_formats_and_never_rates(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    plugged_in(monkeypatch, folder, (tone(8000, 1000)[:, np.newaxis] * 16_000).astype("<i2"), rate=8000)
+    with audio.open(audio.Config(device=f"plug:{NAME}", channels=[2]), Counter()) as samples:
+        blocks = []
+        while sum(map(len, blocks)) < 8000:
+            blocks.append(next(samples))
+    values = joined(blocks)[:, 0]
+    assert strength(values, 16_000, 1000) == pytest.approx(0.5 * 16_000 / 32768, rel=0.01)
+    assert strength(values, 16_000, 7000) < 1e-3  # where interpolation without a low-pass would put an image
+
+
 def test_channels_are_chosen_or_mixed(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     plugged_in(monkeypatch, folder, np.hstack([ramp(), 2000 - ramp()]))
     one, two = ramp()[:200, 0] / np.float32(32768), (2000 - ramp()[:200, 0]) / np.float32(32768)

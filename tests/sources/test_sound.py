@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import struct
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from limpet.errors import ConfigError
 from limpet.sources._recordings import Recording, load
+from limpet.sources._sound import PlainWave
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -148,6 +150,27 @@ def test_a_damaged_file_is_read_or_refused(
     content[where % len(content)] = byte
     with contextlib.suppress(ConfigError):
         assert read(tmp_path_factory.getbasetemp(), bytes(content)).values.dtype == np.float32
+
+
+@given(where=st.integers(0, 70), byte=st.integers(0, 255), name=st.sampled_from(["plain", "float", "streamed"]))
+def test_without_the_extra_a_damaged_file_is_read_or_refused(where: int, byte: int, name: str) -> None:
+    content = bytearray(FILES[name])
+    content[where] = byte
+    with contextlib.suppress(ValueError):
+        stream = PlainWave(io.BytesIO(content))
+        count = 0
+        while len(values := stream.read(64)):
+            assert values.shape[1] == stream.channels
+            count += len(values)
+        assert count == stream.frames <= 400
+
+
+@pytest.mark.parametrize("name", ["plain", "extensible", "streamed", "streamed with size 0", "float, extensible"])
+def test_without_the_extra_plain_files_give_the_same_samples(name: str) -> None:
+    stream = PlainWave(io.BytesIO(FILES[name]))
+    assert (stream.rate, stream.channels, stream.frames) == (16_000, 1, 100)
+    np.testing.assert_array_equal(stream.read(1000)[:, 0], RAMP.astype(np.float32) / 32768)
+    assert len(stream.read(1000)) == 0
 
 
 def test_without_the_extra_plain_files_are_read_and_others_name_it(tmp_path: Path) -> None:

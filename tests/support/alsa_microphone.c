@@ -144,7 +144,7 @@ SND_PCM_PLUGIN_DEFINE_FUNC(limpetmic)
     snd_config_iterator_t i, next;
     const char *folder = NULL, *layout = NULL;
     long rate = 0, channels = 0;
-    unsigned int access = SND_PCM_ACCESS_RW_INTERLEAVED, format;
+    unsigned int access[] = {SND_PCM_ACCESS_RW_INTERLEAVED, SND_PCM_ACCESS_MMAP_INTERLEAVED}, format;
     struct microphone *mic;
     int error;
     (void)root;
@@ -195,7 +195,7 @@ SND_PCM_PLUGIN_DEFINE_FUNC(limpetmic)
         free(mic);
         return error;
     }
-    snd_pcm_ioplug_set_param_list(&mic->io, SND_PCM_IOPLUG_HW_ACCESS, 1, &access);
+    snd_pcm_ioplug_set_param_list(&mic->io, SND_PCM_IOPLUG_HW_ACCESS, 2, access);
     snd_pcm_ioplug_set_param_list(&mic->io, SND_PCM_IOPLUG_HW_FORMAT, 1, &format);
     snd_pcm_ioplug_set_param_minmax(&mic->io, SND_PCM_IOPLUG_HW_RATE, rate, rate);
     snd_pcm_ioplug_set_param_minmax(&mic->io, SND_PCM_IOPLUG_HW_CHANNELS, channels, channels);

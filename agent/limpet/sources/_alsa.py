@@ -34,6 +34,7 @@ CONFIGURATION = ("/usr/share/alsa", "/etc/alsa", "/etc/asound.conf", "/proc/asou
 _OWN_CONFIGURATION = ("ALSA_CONFIG_PATH", "ALSA_CONFIG_DIR", "ALSA_PLUGIN_DIR")
 _CARD = re.compile(r"^(?:plug)?hw:(?:CARD=)?(?P<card>\w+)(?:,(?:DEV=)?(?P<device>\d+))?")
 _CAPTURE, _NON_BLOCKING, _INTERLEAVED = 1, 1, 3
+_MOST_CHANNELS = 256
 _READABLE = 1 << 16
 """Frames that one read takes, at most."""
 
@@ -319,7 +320,7 @@ class Capture:
     def _choose_channels(self, parameters: c_void_p, wanted: Wanted) -> int:
         library, most = self._library, c_uint()
         library.call("hw_params_get_channels_max", parameters, byref(most))
-        for count in range(wanted.channels, min(most.value, 256) + 1):
+        for count in range(max(wanted.channels, 1), min(most.value, _MOST_CHANNELS) + 1):
             if library.can("hw_params_test_channels", self._handle, parameters, count):
                 return count
         raise SourceError(f"{wanted.device}: has {most.value} channels; `channels` needs {wanted.channels}")
@@ -378,6 +379,8 @@ class Capture:
 
     def _recover(self, error: OSError) -> None:
         """Start again after an overrun or a suspend. ``SourceError`` for any other error."""
+        if error.errno == errno.EIO:
+            error = self._plainer(error)
         if error.errno == errno.EAGAIN:
             time.sleep(PERIOD)  # a driver may say that there are frames where there are none
             return
@@ -387,6 +390,14 @@ class Capture:
             raise SourceError(f"{self._device}: {what}") from error
         self._gap = True
         self._start()
+
+    def _plainer(self, error: OSError) -> OSError:
+        """Return why waiting failed: of a card that is gone, libasound says no more than that."""
+        try:
+            self._library.call("avail_update", self._handle)
+        except OSError as reason_of_it:
+            return reason_of_it
+        return error
 
     def _start(self) -> None:
         try:

@@ -14,7 +14,7 @@ RATES = (8000, 11025, 16000, 22050, 24000, 32000, 44100, 48000, 88200, 96000, 17
 
 
 class Wanted(NamedTuple):
-    """What a device is opened for. ``rate`` in Hz, ``channels``: the least number, ``buffer`` in seconds."""
+    """What a device is opened for. ``rate`` in Hz, ``channels``: the least number, 0 for all; ``buffer`` in s."""
 
     device: str
     rate: int

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 DEFAULT = "default"
 """The name of the device that the system has as its default."""
+STEREO = 2
+"""Channels that are mixed, at most: a sound server offers more than there are."""
 WAITING = 512
 """Chunks that wait to be read, at most; beyond, they are an overrun."""
 
@@ -52,7 +54,7 @@ class PortAudioCapture:
         most = int(sounddevice.query_devices(name, "input")["max_input_channels"])
         if most < wanted.channels:
             raise SourceError(f"{wanted.device}: has {most} channels; `channels` needs {wanted.channels}")
-        self.channels = most
+        self.channels = wanted.channels or min(most, STEREO)
         self.rate = self._choose_rate(sounddevice, name, wanted.rate)
         self._chunks: deque[Chunk] = deque()
         self._most = max(2, min(WAITING, round(wanted.buffer / 0.03)))

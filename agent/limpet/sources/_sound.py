@@ -96,7 +96,7 @@ def opened(path: Path) -> Iterator[SoundStream]:
         try:
             import soundfile
         except (ModuleNotFoundError, OSError):  # OSError: its library is missing
-            yield _Plain(file)
+            yield PlainWave(file)
             return
         data = _find(file)
         file.seek(0)
@@ -183,7 +183,7 @@ def _find(file: BinaryIO) -> _Data | None:
     return None
 
 
-class _Plain:
+class PlainWave:
     """A file that Limpet itself reads: WAV with 16-bit integers or 32-bit floats."""
 
     def __init__(self, file: BinaryIO) -> None:

@@ -101,7 +101,7 @@ def open(config: Config, dropped: Counter[str]) -> Iterator[Iterator[Samples]]:
 
 
 def _opened(config: Config) -> AbstractContextManager[Capture]:
-    wanted = Wanted(config.device, config.rate, max(_chosen(config), default=1), config.buffer)
+    wanted = Wanted(config.device, config.rate, max(_chosen(config), default=0), config.buffer)
     if _by_alsa(config):
         return _alsa.opened(wanted)
     from limpet.sources import _portaudio

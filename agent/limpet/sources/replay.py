@@ -13,9 +13,9 @@ gaps. Labels are no channels.
 
 Video: samples are frames at the recorded times. As few of them as possible are in memory.
 
-Samples with a NaN or an infinite value are dropped and counted as ``not_finite``, pictures that cannot be decoded
-as ``damaged``, frames of a video that cannot be decoded as ``corrupt``. ``cut_short`` counts the frames that are
-missing at the end of a video.
+Samples with a NaN or an infinite value are dropped and counted as ``not_finite``. Pictures that cannot be decoded
+count as ``damaged``, and frames of a video that cannot be decoded as ``corrupt``. ``cut_short`` counts the frames
+that are missing at the end of a video.
 """
 
 from __future__ import annotations
