@@ -144,6 +144,25 @@ def test_a_yolox_counts_from_cells_in_pixels() -> None:
     assert found(decoder, table) == [("dog", 0.4, 8 / 64, 32 / 64, 40 / 64, 40 / 64)]
 
 
+@pytest.mark.parametrize("apart", [True, False])
+@pytest.mark.parametrize("first", [True, False])
+def test_sides_of_cells_are_the_mean_of_their_logits(*, apart: bool, first: bool) -> None:
+    outputs: list[FloatArray] = []
+    for cells in (8, 4, 2):  # 64x64 pixels
+        grid = np.zeros((1, cells, cells, 64 + 3), np.float32)
+        grid[..., 64:] = -9
+        if cells == 4:
+            grid[0, 2, 1, 64 + 1] = math.log(3)
+            for side, away in enumerate((1, 0, 2, 1)):
+                grid[0, 2, 1, side * 16 + away] = 60
+            grid[0, 2, 1, 16 + 1] = 60  # as likely 0 as 1: the upper side is half a stride away
+        grids = [grid[..., :64], grid[..., 64:]] if apart else [grid]
+        outputs += [one.transpose(0, 3, 1, 2).copy() if first else one.copy() for one in grids]
+    decoder = opened([one.shape for one in outputs], picture=(64, 64), layout="strides")
+    (one,) = found(decoder, *outputs)
+    assert one == ("dog", 0.75, 8 / 64, 32 / 64, 56 / 64, 56 / 64)
+
+
 @pytest.mark.parametrize("counted", [True, False])
 def test_boxes_scores_and_classes_apart_are_known_by_type_or_name(*, counted: bool) -> None:
     boxes = np.array([[[16, 32, 48, 64], [0, 0, 8, 8]]], np.float32)
@@ -209,6 +228,8 @@ def test_what_may_be_two_layouts_is_refused(
         ([(1, 9, 4), (1, 9, 3)], {"anchors": {"strides": [1]}, "pixels": [10**6, 10**6]}, "more than 100000"),
         ([(1, 8, 4), (1, 8, 9)], {"anchors": {"strides": [32]}, "pixels": [64, 64]}, "no boxes .4 numbers each"),
         ([(1, 9, 4)], {"layout": "nms"}, "four outputs"),
+        ([(1, 8, 8, 67)], {"layout": "strides"}, "size of the model's picture"),
+        ([(1, 8, 8, 67)], {"layout": "strides", "pixels": [64, 64]}, "64 numbers for the sides and 3 scores"),
     ],
 )
 def test_outputs_that_do_not_fit_their_layout_are_refused(

@@ -18,6 +18,7 @@ from limpet.decoders._detection.boxes import CANDIDATES, DIGITS, Measure, real, 
 from limpet.decoders._detection.counts import Counts
 from limpet.decoders._detection.finished import End2End, finished
 from limpet.decoders._detection.heads import RAW, Raw, grid_of
+from limpet.decoders._detection.strides import strides_of
 from limpet.decoders._detection.suppression import Suppression, suppressed
 from limpet.decoders._detection.tables import Layout, layout_of, refuse_types, shapes, tables
 
@@ -44,7 +45,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """`[width, height]` of the picture in whose pixels the model gives boxes. Default: that of the model's picture
     if boxes are larger than 2, else boxes are fractions. Example: `[640, 640]`."""
     activation: Activation | None = None
-    """What the model left out of its scores. Default: `"none"`, and `"sigmoid"` with `layout = "mediapipe"`."""
+    """What the model left out of its scores. Default: `"none"`; `"sigmoid"` of `mediapipe` and `strides`."""
     anchors: Anchors | None = None
     """Where the anchors of `layout = "anchors"` are."""
     threshold: float | None = None
@@ -79,10 +80,13 @@ def open(config: Config, spec: Spec) -> Detect:
     if layout == "mediapipe":
         return Detect(config, *_mediapipe(config, spec, labels), spec)
     size = (config.pixels[0], config.pixels[1]) if config.pixels else spec.picture
-    activation = config.activation or "none"
     if config.anchors is not None:
-        head = anchored(spec.outputs, config.anchors, labels, size, Reading(activation, RAW))
+        head = anchored(spec.outputs, config.anchors, labels, size, Reading(config.activation or "none", RAW))
         return Detect(config, head, labels[head.skipped :], spec)
+    if layout == "strides":
+        grids = strides_of(spec.outputs, len(labels), size, config.activation or "sigmoid")
+        return Detect(config, grids, labels, spec)
+    activation = config.activation or "none"
     return Detect(config, _table_head(layout, spec.outputs, len(labels), size, activation), labels, spec)
 
 
@@ -93,7 +97,7 @@ def box_tables(config: Config, spec: Spec) -> Tables | None:
     """
     labels = len(config.labels or spec.labels)
     layout = _layout(config, spec, labels)
-    if layout in {"ssd", "nms", "anchors", "mediapipe"}:
+    if layout in {"ssd", "nms", "strides", "anchors", "mediapipe"}:
         return None
     return tables(spec.outputs, layout, labels)
 

@@ -9,7 +9,9 @@ if TYPE_CHECKING:
 
     from limpet.contracts.data import Array, TensorSpec
 
-Layout: TypeAlias = Literal["auto", "ssd", "nms", "end2end", "yolov8", "yolov5", "yolox", "anchors", "mediapipe"]
+Layout: TypeAlias = Literal[
+    "auto", "ssd", "nms", "end2end", "yolov8", "yolov5", "yolox", "strides", "anchors", "mediapipe"
+]
 
 BEHIND = {"yolov8": 0, "yolov5": 1, "yolox": 1, "end2end": 2}
 """What comes behind a box's places, before the scores of the classes if there are such."""
