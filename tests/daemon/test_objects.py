@@ -44,12 +44,14 @@ lines = { middle = [[0.5, 0], [0.5, 1]] }
 
 
 def walks(tmp_path: Path, *, loop: bool) -> str:
-    """Write a recording of a box that goes from left to right and is gone for a second. Return its source."""
+    """Write a recording of a box that goes to the right. Then no frame comes for 1.5 s, and one without a box.
+
+    Return its source.
+    """
     models.dense(tmp_path / "detector.tflite", inputs=5, outputs=5, int8=False)
-    way = [f"{10 + step},50,20,20,0.9" for step in range(0, 80, 2)]
-    none = ["0,0,0,0,0"] * 40
-    (tmp_path / "boxes.csv").write_text("x,y,w,h,cat\n" + "\n".join([*way, *none]) + "\n")
-    return f'[sources.boxes]\nkind = "replay"\npath = "boxes.csv"\nrate = 40\nloop = {str(loop).lower()}\n'
+    way = [f"{25 * step},{10 + 2 * step},50,20,20,0.9" for step in range(40)]
+    (tmp_path / "boxes.csv").write_text("t_ms,x,y,w,h,cat\n" + "\n".join([*way, "2500,0,0,0,0,0"]) + "\n")
+    return f'[sources.boxes]\nkind = "replay"\npath = "boxes.csv"\nloop = {str(loop).lower()}\n'
 
 
 def objects(consumer: Consumer, kind: str = "object") -> list[dict[str, Any]]:
@@ -80,6 +82,8 @@ def test_a_walk_is_one_object_that_enters_crosses_and_ends(
         for event in consumer.events("door", kind):
             published.validate(event)
             msgspec.convert(event, EventMessage, strict=False)
+    last = consumer.results("door")[-1]
+    assert consumer.events("door", "object")[-1]["time"] < last["time"], "it ends while no frame comes"
     outputs = [result["output"] for result in consumer.results("door")]
     assert max(output["counts"].get("cat", 0) for output in outputs) == 1
     assert outputs[-1]["counts"] == {"cat": 0}
