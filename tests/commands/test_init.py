@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 from limpet import config
 from limpet.commands import _new_config, _sensors, init
 from limpet.contracts.fields import TensorInfo
+from limpet.device.cameras import cameras
 from limpet.device.machine import Machine
 from limpet.errors import ConfigError, SourceError
 from limpet.models.manifest import Manifest
@@ -263,7 +264,11 @@ def test_serial_ports_and_cameras_of_a_machine(tmp_path: Path) -> None:
         (tmp_path / f"sys/class/video4linux/{node}/index").write_text(f"{index}\n")
     machine = Machine(tmp_path)
     assert _sensors.serial_ports(machine) == ["/dev/serial/by-id/usb-ACME-if00"]
-    assert _sensors.cameras(machine) == [("/dev/video0", "HD Webcam")]
+    assert cameras(machine) == [("/dev/video0", "/dev/video0", "HD Webcam")]
+    for folder, name in ("by-path", "pci-0000:00:14.0-usb-0:1:1.0"), ("by-id", "usb-HD_Webcam"):
+        (tmp_path / f"dev/v4l/{folder}").mkdir(parents=True)
+        (tmp_path / f"dev/v4l/{folder}/{name}-video-index0").symlink_to("../../video0")
+        assert [camera.stable for camera in cameras(machine)] == [f"/dev/v4l/{folder}/{name}-video-index0"]
     assert _sensors.serial_ports(Machine(tmp_path / "none")) == []
 
 

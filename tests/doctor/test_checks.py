@@ -128,6 +128,16 @@ def test_port_that_is_away_says_which_there_are(tmp_path: Path) -> None:
     assert (finding.result, finding.why) == ("bad", "serial ports here: /dev/ttyACM3")
 
 
+def test_camera_that_is_away_says_which_there_are(tmp_path: Path) -> None:
+    wanted = table(tmp_path, sources={"s": {"kind": "camera", "device": "/dev/video9"}})
+    files = {"sys/class/video4linux/video0/name": "Webcam", "dev/video0": ""}
+    finding = only(access.ports, patient(tmp_path, files, config=wanted))
+    assert (finding.result, finding.why) == ("bad", "cameras here: /dev/video0")
+    assert finding.fix == "plug it in, or correct device"
+    wanted = table(tmp_path, sources={"s": {"kind": "camera", "url": "rtsp://h/s"}})
+    assert only(access.ports, patient(tmp_path, files, config=wanted)).result == "skip"
+
+
 def test_port_elsewhere_is_not_looked_for(tmp_path: Path) -> None:
     assert only(access.ports, patient(tmp_path, config=configured(tmp_path, "socket://h:1"))).result == "skip"
     assert only(access.ports, patient(tmp_path)).result == "skip"

@@ -1,4 +1,4 @@
-"""Sensors that this machine has: serial ports and cameras, and what a port receives."""
+"""Serial ports that this machine has, and what a port receives."""
 
 from __future__ import annotations
 
@@ -24,13 +24,6 @@ _ENOUGH = 8192
 """Bytes that are enough to recognise a framing."""
 
 
-class Camera(NamedTuple):
-    """A video node that delivers frames, and the name of its device."""
-
-    node: str
-    name: str
-
-
 class PortProbe(NamedTuple):
     """What ``listen`` found on a port.
 
@@ -50,15 +43,6 @@ def serial_ports(machine: Machine) -> list[str]:
     if stable or machine.root != Path("/"):
         return stable
     return sorted(port.device for port in list_ports.comports() if port.vid is not None)
-
-
-def cameras(machine: Machine) -> list[Camera]:
-    """Return the cameras. A camera's other nodes, such as for metadata, have an index above 0."""
-    return [
-        Camera(f"/dev/{path.name}", machine.text(path / "name"))
-        for path in machine.paths("sys/class/video4linux/video*")
-        if machine.text(path / "index") in {"", "0"}
-    ]
 
 
 def listen(port: str, bauds: Sequence[int], channels: Sequence[str], seconds: float) -> PortProbe:

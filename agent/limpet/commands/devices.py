@@ -1,4 +1,4 @@
-"""``limpet devices``: the accelerators and microphones of this machine, and what it takes to use each."""
+"""``limpet devices``: accelerators, cameras and microphones of this machine, and how to use each."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from limpet.accelerators.inventory import Accelerator, discover
+from limpet.commands import _cameras
 from limpet.device.machine import Machine
 from limpet.device.microphones import microphones
 from limpet.untrusted import printable
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 
     from limpet.device.microphones import Microphone
 
-HELP = "List the accelerators and microphones of this machine and how to use each"
+HELP = "List accelerators, cameras and microphones of this machine and how to use each"
 GROUP = "look"
 EXAMPLES = (
-    ("limpet devices", "List the accelerators and microphones."),
+    ("limpet devices", "List accelerators, cameras and microphones."),
     ("limpet devices --json", "Print them for a program."),
 )
 
@@ -40,18 +41,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Print what there is. If there is nothing, that is no error."""
     machine = Machine(arguments.root)
-    found, inputs = discover(machine), microphones(machine)
+    found, seen, inputs = discover(machine), _cameras.seen(machine), microphones(machine)
     if arguments.json:
         report = {
             "machine": machine.model(),
             "user": machine.user.name,
             "accelerators": found,
+            "cameras": seen,
             "microphones": [{**one._asdict(), "why_not": _why_not(machine, one)} for one in inputs],
         }
         print(msgspec.json.encode(report).decode())
         return 0
     print(printable(machine.model() or "unknown machine"))
     lines = [line for device in found for line in _describe(device)] or ["no accelerator was found"]
+    lines += [line for camera in seen for line in _cameras.describe(camera)]
     lines += [line for one in inputs for line in _describe_input(machine, one)]
     print(printable("\n".join(lines)))
     return 0

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 import tomli_w
 
-from limpet import config, plugins
+from limpet import config
 from limpet.accelerators import inventory
 from limpet.accelerators.delegate_kinds import KINDS
 from limpet.commands import _new_config, _sensors, _starter
 from limpet.device import directories, state_files
+from limpet.device.cameras import cameras
 from limpet.device.machine import Machine
 from limpet.doctor.access import nearest
 from limpet.doctor.check import inspect
@@ -127,9 +128,8 @@ def main(arguments: argparse.Namespace) -> int:
         _refuse_problems(text, output)
     output.parent.mkdir(parents=True, exist_ok=True)
     state_files.replace(output, text.encode())
-    use = 'kind = "camera" reads it' if "camera" in plugins.names("sources") else "Limpet has no source for it"
-    for camera in _sensors.cameras(machine):
-        print(printable(f"{camera.node}, {camera.name}: {use}"))
+    for camera in cameras(machine):
+        print(printable(f'{camera.name}: kind = "camera", device = "{camera.stable}"'))
     file = "" if output == Path("limpet.toml") else f" {output}"
     steps = "".join(f"\n  limpet {command}{file}" for command in ("check", "doctor", "run"))
     print(f"\n{text}\nWritten to {output.absolute()}. Next:{steps}")

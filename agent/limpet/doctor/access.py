@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
+from limpet.device.cameras import cameras
 from limpet.doctor.finding import bad, ok, skip, warn
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ _KINDS = {
     "Edge TPUs on PCIe": ("dev/apex_*",),
 }
 """Nodes that distributions give to a group: dialout, video, audio, render, apex."""
+_NODES = {"serial": "port", "camera": "device"}
+"""Kinds of sources with a device node, and the key that names it."""
 _RIVALS = {
     "ModemManager": (
         "it writes AT commands to serial ports that it takes for modems",
@@ -37,26 +40,31 @@ _RIVALS = {
 
 
 def ports(installation: Installation) -> Iterator[Finding]:
-    """Check that each configured serial port exists and can be opened."""
+    """Check that each configured serial port and camera exists and can be opened."""
     sources = installation.config.sources if installation.config else {}
-    named = {name: str(table.options.get("port", "")) for name, table in sources.items() if table.kind == "serial"}
-    for source, port in named.items():
-        if not port.startswith("/"):
-            yield skip("ports", f"{source}: {port} is not on this machine")
+    named = {name: table for name, table in sources.items() if table.kind in _NODES}
+    for source, table in named.items():
+        key = _NODES[table.kind]
+        node = str(table.options.get(key, ""))
+        if not node.startswith("/"):
+            yield skip("ports", f"{source}: {node or 'it'} is not on this machine")
         else:
-            yield _port(installation.machine, source, port)
+            yield _port(installation.machine, source, node, key)
     if not named:
-        yield skip("ports", "no serial source is configured")
+        yield skip("ports", "no serial port and no camera is configured")
 
 
-def _port(machine: Machine, source: str, port: str) -> Finding:
-    if not (machine.root / port[1:]).exists():
-        there = ", ".join(f"/{path.relative_to(machine.root)}" for path in _serial(machine)) or "none"
-        fix = "plug it in, or correct port"
-        return bad("ports", f"{source}: {port} does not exist", f"serial ports here: {there}", fix)
-    if problem := machine.refusal(port):
-        return bad("ports", f"{source}: {port}", problem.reason, problem.todo)
-    return ok("ports", f"{source}: {port} can be opened")
+def _port(machine: Machine, source: str, node: str, key: str) -> Finding:
+    if not (machine.root / node[1:]).exists():
+        if key == "device":
+            there = "cameras here: " + (", ".join(camera.stable for camera in cameras(machine)) or "none")
+        else:
+            ports_here = ", ".join(f"/{path.relative_to(machine.root)}" for path in _serial(machine))
+            there = "serial ports here: " + (ports_here or "none")
+        return bad("ports", f"{source}: {node} does not exist", there, f"plug it in, or correct {key}")
+    if problem := machine.refusal(node):
+        return bad("ports", f"{source}: {node}", problem.reason, problem.todo)
+    return ok("ports", f"{source}: {node} can be opened")
 
 
 def _serial(machine: Machine) -> list[Path]:

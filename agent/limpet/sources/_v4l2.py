@@ -189,6 +189,17 @@ _QUERYMENU = _request(_BOTH, 37, _MenuQuery)
 _ENUM_FRAMESIZES = _request(_BOTH, 74, _FrameSize)
 
 
+CODES = {"mjpeg": "MJPG", "yuyv": "YUYV", "nv12": "NV12", "grey": "GREY"}
+"""The formats that Limpet reads, each with the four characters of the kernel."""
+
+
+class Found(msgspec.Struct, frozen=True):
+    """What a device offers: sizes by format, as ``[width, height]``, and whether another program reads it."""
+
+    formats: dict[str, list[tuple[int, int]]]
+    busy: bool
+
+
 class Setting(NamedTuple):
     """How a device stores pictures. ``code``: the four characters of the kernel. ``stride``: bytes in a row."""
 
@@ -435,6 +446,19 @@ class Camera:
                     self._call(_REQBUFS, _Request(count=0, type=_CAPTURE, memory=_MMAP))
             self._memory.clear()
             os.close(self._fd)
+
+
+def look(path: str) -> Found:
+    """Return what a device offers. ``OSError``: it cannot be opened, or is no camera."""
+    camera = Camera(path)
+    try:
+        if not camera.captures:
+            raise OSError(errno.ENOTTY, "gives no pictures that Limpet can read")
+        codes = camera.codes()
+        formats = {kind: camera.sizes(code) for kind, code in CODES.items() if code in codes}
+        return Found(formats, camera.busy())
+    finally:
+        camera.close()
 
 
 def _setting(found: _Format) -> Setting:

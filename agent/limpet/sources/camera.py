@@ -45,6 +45,7 @@ from limpet.errors import ConfigError, SourceError, UnreadableError
 from limpet.sources import _jpeg, _v4l2
 from limpet.sources._av_frame import MOST_SIDE, AvFrame, Decoder, Encoded, Mounting, Size
 from limpet.sources._av_stream import PORTS, Address, Login, Stream
+from limpet.sources._v4l2 import CODES
 from limpet.untrusted import read_file
 
 if TYPE_CHECKING:
@@ -64,12 +65,12 @@ OLDEST_NS = 10_000_000_000
 """A driver's stamp that is older is no time at which a frame was taken."""
 
 _FORMATS = {
-    "mjpeg": ("MJPG", "mjpeg", ""),
-    "yuyv": ("YUYV", "rawvideo", "yuyv422"),
-    "nv12": ("NV12", "rawvideo", "nv12"),
-    "grey": ("GREY", "rawvideo", "gray"),
+    "mjpeg": ("mjpeg", ""),
+    "yuyv": ("rawvideo", "yuyv422"),
+    "nv12": ("rawvideo", "nv12"),
+    "grey": ("rawvideo", "gray"),
 }
-"""The kernel's code, FFmpeg's codec and FFmpeg's name of the pixels."""
+"""FFmpeg's codec, and FFmpeg's name of the pixels."""
 _SMALL = 640 * 480
 """Pixels up to which USB carries pictures that are not compressed at a full rate."""
 
@@ -286,7 +287,7 @@ def _opened(config: Config, dropped: Counter[str]) -> tuple[_v4l2.Camera, Decode
     except SourceError:
         camera.close()
         raise
-    _, codec, pixels = _FORMATS[kind]
+    codec, pixels = _FORMATS[kind]
     size = Size(setting.width, setting.height)
     try:
         _mounting(config).upright(size)
@@ -306,7 +307,7 @@ def _check_rows(kind: str, setting: _v4l2.Setting) -> None:
 def choose(codes: list[str], width: int, height: int) -> str:
     """Return the format to use of those that a camera has; empty if Limpet knows none of them."""
     order = ["yuyv", "nv12", "mjpeg", "grey"] if width * height <= _SMALL else ["mjpeg", "nv12", "yuyv", "grey"]
-    return next((kind for kind in order if _FORMATS[kind][0] in codes), "")
+    return next((kind for kind in order if CODES[kind] in codes), "")
 
 
 def _set_up(config: Config, camera: _v4l2.Camera, dropped: Counter[str]) -> tuple[str, _v4l2.Setting]:
@@ -320,12 +321,12 @@ def _set_up(config: Config, camera: _v4l2.Camera, dropped: Counter[str]) -> tupl
     width, height = config.size or (before.width, before.height)
     codes = camera.codes()
     kind = config.format if config.format != "auto" else choose(codes, width, height)
-    there = ", ".join(name for name, (code, _, _) in _FORMATS.items() if code in codes) or "none that Limpet knows"
-    if not kind or _FORMATS[kind][0] not in codes:
+    there = ", ".join(name for name, code in CODES.items() if code in codes) or "none that Limpet knows"
+    if not kind or CODES[kind] not in codes:
         _fail(
             dropped, "wrong_format", f"{config.device}: it has no format {kind or config.format}; it has {there}"
         )
-    code = _FORMATS[kind][0]
+    code = CODES[kind]
     setting = camera.set(code, width, height)
     if (setting.width, setting.height) != (width, height) or setting.code != code:
         sizes = ", ".join(f"{w}x{h}" for w, h in camera.sizes(code)[:12]) or f"{setting.width}x{setting.height}"
