@@ -90,7 +90,7 @@ _WEIGHTS = {
 def _grey(like: Like, dtype: np.dtype[Any]) -> Step:
     """Return what makes a grey picture of RGB by the weights of ITU-R 601, rounded as a library does it."""
     if dtype != np.uint8 or like == "tensorflow":
-        return lambda picture: _weighed(picture).astype(dtype if dtype == np.uint8 else np.float32)
+        return _weighed_bytes if dtype == np.uint8 else _weighed
     red, green, blue, bits = _WEIGHTS["opencv" if like == "opencv" else "pillow"]
     weights = np.array([red, green, blue], np.int32)
     half = 1 << (bits - 1)
@@ -108,3 +108,8 @@ def _weighed(picture: Array) -> Array:
     weights = np.array([0.2989, 0.587, 0.114], np.float32)
     grey: Array = np.matmul(picture.astype(np.float32), weights[:, np.newaxis])
     return grey
+
+
+def _weighed_bytes(picture: Array) -> Array:
+    """Return grey bytes as ``tf.image.convert_image_dtype`` has them: as shares of 255, and back."""
+    return (_weighed(picture * np.float32(1 / 255)) * np.float32(255.5)).astype(np.uint8)

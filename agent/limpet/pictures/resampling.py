@@ -1,6 +1,8 @@
 """Pictures to another size, with the numbers of the libraries that people train with.
 
-``Pillow``: ``Image.resize``. Each axis in turn, with what is scaled down smoothed; bytes are rounded between.
+``pillow``: ``Image.resize``. Each axis in turn, what is scaled down is smoothed, and bytes are rounded between.
+``opencv``: ``cv2.resize``. ``tensorflow``: ``tf.image.resize``, which gives float32.
+``any``: Pillow's numbers, or OpenCV's without antialias.
 
 A new row is a weighted sum of a few old rows beside each other. So a matrix of weights is a band. It is cut into
 small blocks, and each is one product of matrices.
@@ -11,132 +13,177 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+
+from limpet.pictures import taps
+from limpet.pictures.taps import Doubles, Places, Taps
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from numpy.typing import NDArray
+
     from limpet.contracts.data import Array
     from limpet.contracts.frame import Method, View
 
-Doubles: TypeAlias = NDArray[np.float64]
+Step: TypeAlias = "Callable[[Array], Array]"
+"""Takes a picture ``(height, width, channels)`` and returns one."""
 
 _BLOCK = 8
 """New rows or columns that are computed in one product."""
 _BITS = 22
 """Bits behind the point of Pillow's weights for bytes."""
+_COEFFICIENT = 11
+"""The same of OpenCV's."""
+
+
+class Sizes(NamedTuple):
+    """Height and width of a picture, and its height and width afterwards."""
+
+    old: tuple[int, int]
+    new: tuple[int, int]
 
 
 def scaler(shape: tuple[int, int, int], size: tuple[int, int], view: View, dtype: np.dtype[Any]) -> Step:
     """Return what scales pictures of ``shape`` ``(height, width, channels)`` to ``size``, height and width.
 
-    ``view`` has the method and the library. Bytes become bytes, other numbers float32.
+    ``view`` has the method and the library. Bytes become bytes, but for TensorFlow's interpolated ones. Other
+    numbers become float32.
     """
-    if view.method == "nearest":
-        return _nearest(shape, size, dtype)
-    return _pillow(shape, size, view.method, dtype)
+    sizes = Sizes((shape[0], shape[1]), size)
+    method, like = view.method, view.like
+    if like == "any":
+        like = "pillow" if view.antialias else "opencv"
+    if method == "nearest":
+        return _nearest(sizes, like, dtype)
+    if like == "pillow":
+        return _pillow(sizes, method, dtype)
+    if like == "tensorflow":
+        return _tensorflow(sizes, method, dtype, smooth=view.antialias)
+    return _opencv(sizes, method, dtype)
 
 
-Step: TypeAlias = "Callable[[Array], Array]"
+# --- nearest
 
 
-def _nearest(shape: tuple[int, int, int], size: tuple[int, int], dtype: np.dtype[Any]) -> Step:
-    rows, columns = (_nearest_places(old, new) for old, new in zip(shape, size, strict=False))
+def _nearest(sizes: Sizes, like: str, dtype: np.dtype[Any]) -> Step:
+    rows, columns = (_NEAREST[like](old, new) for old, new in zip(*sizes, strict=True))
     target = dtype if dtype == np.uint8 else np.dtype(np.float32)
     return lambda picture: picture[rows][:, columns].astype(target, copy=False)
 
 
-def _nearest_places(old: int, new: int) -> NDArray[np.intp]:
+def _pillow_nearest(old: int, new: int) -> Places:
     """Return the old positions that Pillow takes; it adds up steps, and their rounding."""
     steps = np.full(new, old / new)
     steps[0] *= 0.5
     return np.minimum(np.add.accumulate(steps).astype(np.intp), old - 1)
 
 
-class Taps(NamedTuple):
-    """The weights of one axis: new position n is the sum of ``weights[n]`` times the old ones from ``first[n]``.
+def _opencv_nearest(old: int, new: int) -> Places:
+    at = np.floor(np.arange(new) * (1.0 / (new / old))).astype(np.intp)
+    first: Places = np.minimum(at, old - 1)
+    return first
 
-    ``first`` is int ``(new,)``, ``weights`` float64 ``(new, most)``, 0 beyond the end of each.
+
+def _tensorflow_nearest(old: int, new: int) -> Places:
+    at = (np.arange(new, dtype=np.float32) + np.float32(0.5)) * np.float32(old / new)
+    first: Places = np.minimum(np.floor(at).astype(np.intp), old - 1)
+    return first
+
+
+_NEAREST = {"pillow": _pillow_nearest, "opencv": _opencv_nearest, "tensorflow": _tensorflow_nearest}
+
+
+# --- libraries
+
+
+def _pillow(sizes: Sizes, method: Method, dtype: np.dtype[Any]) -> Step:
+    down, across = (taps.smooth(old, new, method) if old != new else None for old, new in zip(*sizes, strict=True))
+    if dtype == np.uint8:
+        return _passes(sizes, down and _fixed(down), across and _fixed(across), _rounded, _rounded)
+    return _passes(sizes, down, across, _single, _single)
+
+
+def _tensorflow(sizes: Sizes, method: Method, dtype: np.dtype[Any], *, smooth: bool) -> Step:  # noqa: ARG001
+    if method == "area":
+        make = taps.mean
+    elif smooth:
+        return _floats(sizes, lambda old, new: taps.smooth(old, new, method))
+    else:
+        make = taps.linear if method == "bilinear" else taps.cubic_by_table
+    return _floats(sizes, make)
+
+
+def _opencv(sizes: Sizes, method: Method, dtype: np.dtype[Any]) -> Step:
+    shrinks = all(old >= new for old, new in zip(*sizes, strict=True))
+    if method == "area" and shrinks:
+        return _area(sizes, dtype)
+    if dtype != np.uint8:
+        return _floats(sizes, taps.cubic if method == "bicubic" else taps.linear)
+    if method == "bicubic":
+        down, across = (taps.cubic(old, new) for old, new in zip(*sizes, strict=True))
+        return _passes(sizes, down, across, _exact, _nearest_byte)
+    between = taps.area_between if method == "area" else taps.between
+    return _fixed_linear(sizes, between)
+
+
+def _floats(sizes: Sizes, make: Callable[[int, int], Taps]) -> Step:
+    down, across = (make(old, new) if old != new else None for old, new in zip(*sizes, strict=True))
+    scale = _passes(sizes, down, across, _exact, _exact)
+    return lambda picture: scale(picture).astype(np.float32)
+
+
+# --- products of matrices
+
+
+def _passes(sizes: Sizes, down: Taps | None, across: Taps | None, between: Finish, last: Finish) -> Step:
+    """Return what resizes both axes, each with what finishes its sums.
+
+    The width comes first. Pillow 13, as measured, does the height first if that loses more than twice as many rows
+    as the width loses columns. Earlier versions never do.
     """
-
-    first: NDArray[np.intp]
-    weights: Doubles
-
-
-def pillow_taps(old: int, new: int, method: Method) -> Taps:
-    """Return the weights with which Pillow resizes an axis.
-
-    Source: Pillow's libImaging/Resample.c, ``precompute_coeffs``.
-    """
-    kernel, reach = _KERNELS[method]
-    scale = old / new
-    stretch = max(scale, 1.0)
-    support = reach * stretch
-    centre = (np.arange(new) + 0.5) * scale
-    first = np.maximum((centre - support + 0.5).astype(np.intp), 0)
-    end = np.minimum((centre + support + 0.5).astype(np.intp), old)
-    most = int((end - first).max())
-    at = np.arange(most) + first[:, np.newaxis]
-    weights = kernel((at - centre[:, np.newaxis] + 0.5) * (1.0 / stretch))
-    weights[at >= end[:, np.newaxis]] = 0.0
-    total = np.zeros(new)
-    for column in weights.T:  # In the order in which the library adds them up.
-        total += column
-    return Taps(first, weights * (1.0 / total)[:, np.newaxis])
-
-
-def _box(at: Doubles) -> Doubles:
-    return ((at > -0.5) & (at <= 0.5)).astype(np.float64)
-
-
-def _triangle(at: Doubles) -> Doubles:
-    distance = np.abs(at)
-    return np.where(distance < 1.0, 1.0 - distance, 0.0)
-
-
-def _cubic(at: Doubles, a: float = -0.5) -> Doubles:
-    x = np.abs(at)
-    near = ((a + 2.0) * x - (a + 3.0)) * x * x + 1
-    far = (((x - 5) * x + 8) * x - 4) * a
-    return np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
-
-
-_KERNELS: dict[Method, tuple[Callable[[Doubles], Doubles], float]] = {
-    "area": (_box, 0.5),
-    "bilinear": (_triangle, 1.0),
-    "bicubic": (_cubic, 2.0),
-}
-
-
-def _pillow(shape: tuple[int, int, int], size: tuple[int, int], method: Method, dtype: np.dtype[Any]) -> Step:
-    height, width, channels = shape
-    across = pillow_taps(width, size[1], method) if width != size[1] else None
-    down = pillow_taps(height, size[0], method) if height != size[0] else None
-    bytes_only = dtype == np.uint8
-    if bytes_only:
-        across, down = (taps and _fixed(taps) for taps in (across, down))
-    finish = _rounded if bytes_only else _single
-    passes = [
-        product
-        for product in (
-            across and _Product(across, width, channels, finish),
-            down and _Product(down, height, 0, finish),
-        )
-        if product is not None
-    ]
+    (height, width), (rows, columns) = sizes
+    needed, down = (None, None) if down is None else _needed(down, height)
+    products = []
+    if across is not None:
+        products.append(_Product(across, width, along_columns=True))
+    if down is not None:
+        products.append(_Product(down, height if needed is None else len(needed), along_columns=False))
+    if rows < height and height - rows > 2 * (width - columns):
+        products.reverse()
+    finishes = [between, last][-len(products) :]
 
     def scale(picture: Array) -> Array:
-        for product in passes:
-            picture = product(picture)
-        return picture if bytes_only else picture.astype(np.float32, copy=False)
+        if needed is not None:
+            picture = picture[needed]
+        for product, finish in zip(products, finishes, strict=True):
+            picture = finish(product(picture))
+        return picture
 
     return scale
 
 
-def _fixed(taps: Taps) -> Taps:
+def _needed(down: Taps, height: int) -> tuple[Places | None, Taps]:
+    """Return which old rows have a weight, if few have, and the taps by their numbers among those."""
+    places = down.first[:, np.newaxis] + np.arange(down.weights.shape[1])
+    rows = np.unique(places[(down.weights != 0) & (places < height)])
+    if len(rows) > height // 2:
+        return None, down
+    number = np.searchsorted(rows, places)
+    first = number.min(axis=1)
+    dense = np.zeros_like(down.weights)
+    there = down.weights != 0
+    np.add.at(dense, (np.nonzero(there)[0], (number - first[:, np.newaxis])[there]), down.weights[there])
+    return rows, Taps(first, dense)
+
+
+def _fixed(band: Taps) -> Taps:
     """Return weights as whole numbers with ``_BITS`` behind the point, half away from 0."""
-    scaled = taps.weights * (1 << _BITS)
-    return taps._replace(weights=np.trunc(scaled + np.copysign(0.5, scaled)))
+    scaled = band.weights * (1 << _BITS)
+    return band._replace(weights=np.trunc(scaled + np.copysign(0.5, scaled)))
+
+
+Finish: TypeAlias = "Callable[[Doubles], Array]"
+"""What makes a result of sums; it may write to them."""
 
 
 def _rounded(sums: Doubles) -> Array:
@@ -147,8 +194,17 @@ def _rounded(sums: Doubles) -> Array:
     return np.clip(sums, 0, 255, out=sums).astype(np.uint8)
 
 
+def _nearest_byte(sums: Doubles) -> Array:
+    np.rint(sums, out=sums)
+    return np.clip(sums, 0, 255, out=sums).astype(np.uint8)
+
+
 def _single(sums: Doubles) -> Array:
     return sums.astype(np.float32)
+
+
+def _exact(sums: Doubles) -> Array:
+    return sums
 
 
 class _Block(NamedTuple):
@@ -160,50 +216,138 @@ class _Block(NamedTuple):
 
 
 class _Product:
-    """Applies taps along the rows (``channels`` 0), or along the columns of interleaved channels."""
+    """Applies taps along the rows, or along the columns of interleaved channels."""
 
-    def __init__(self, taps: Taps, old: int, channels: int, finish: Callable[[Doubles], Array]) -> None:
-        self._blocks = _blocks(taps, old, channels)
-        self._along_columns = bool(channels)
-        self._channels = channels
-        self._new = len(taps.first)
-        self._finish = finish
+    def __init__(self, band: Taps, old: int, *, along_columns: bool) -> None:
+        self._blocks = _blocks(band, old)
+        self._along_columns = along_columns
+        self._new = len(band.first)
+        self._channels = 0
 
-    def __call__(self, picture: Array) -> Array:
+    def __call__(self, picture: Array) -> Doubles:
         height, width, channels = picture.shape
-        if self._along_columns:
-            flat = picture.reshape(height, width * channels)
-            sums = np.empty((height, self._new * channels))
-            for block in self._blocks:
-                np.matmul(flat[:, block.old].astype(np.float64), block.weights, out=sums[:, block.new])
-            return self._finish(sums).reshape(height, self._new, channels)
         flat = picture.reshape(height, width * channels)
-        sums = np.empty((self._new, width * channels))
+        if not self._along_columns:
+            sums = np.empty((self._new, width * channels))
+            for block in self._blocks:
+                np.matmul(block.weights, flat[block.old].astype(np.float64), out=sums[block.new])
+            return sums.reshape(self._new, width, channels)
+        if channels != self._channels:
+            self._blocks, self._channels = [_interleaved(block, channels) for block in self._blocks], channels
+        sums = np.empty((height, self._new * channels))
         for block in self._blocks:
-            np.matmul(block.weights, flat[block.old].astype(np.float64), out=sums[block.new])
-        return self._finish(sums).reshape(self._new, width, channels)
+            np.matmul(flat[:, block.old].astype(np.float64), block.weights, out=sums[:, block.new])
+        return sums.reshape(height, self._new, channels)
 
 
-def _blocks(taps: Taps, old: int, channels: int) -> list[_Block]:
-    """Cut the band of weights into blocks; for columns, each weight serves every channel."""
-    new, most = taps.weights.shape
+def _interleaved(block: _Block, channels: int) -> _Block:
+    """Return a block whose every weight serves each channel."""
+    new, old = (slice(part.start * channels, part.stop * channels) for part in block[:2])
+    return _Block(new, old, np.ascontiguousarray(np.kron(block.weights.T, np.eye(channels))))
+
+
+def _blocks(band: Taps, old: int) -> list[_Block]:
+    """Cut the band of weights into blocks."""
+    new, most = band.weights.shape
     blocks = []
     for begin in range(0, new, _BLOCK):
-        end = min(begin + _BLOCK, new)
-        first = int(taps.first[begin:end].min())
-        last = min(int(taps.first[begin:end].max()) + most, old)
-        dense = np.zeros((end - begin, last - first + most))
-        for row, (start, weights) in enumerate(zip(taps.first[begin:end], taps.weights[begin:end], strict=True)):
-            dense[row, start - first : start - first + most] += weights
-        dense = dense[:, : last - first]
-        if channels:
-            blocks.append(
-                _Block(
-                    slice(begin * channels, end * channels),
-                    slice(first * channels, last * channels),
-                    np.ascontiguousarray(np.kron(dense.T, np.eye(channels))),
-                )
-            )
-        else:
-            blocks.append(_Block(slice(begin, end), slice(first, last), dense))
+        part = slice(begin, min(begin + _BLOCK, new))
+        starts = band.first[part]
+        first = int(starts.min())
+        last = min(int(starts.max()) + most, old)
+        dense = np.zeros((len(starts), int(starts.max()) - first + most))
+        for row, (start, weights) in enumerate(zip(starts - first, band.weights[part], strict=True)):
+            dense[row, start : start + most] = weights
+        blocks.append(_Block(part, slice(first, last), dense[:, : last - first].copy()))
     return blocks
+
+
+# --- OpenCV's own arithmetic
+
+
+def _fixed_linear(sizes: Sizes, between: Callable[[int, int], tuple[Places, NDArray[np.float32]]]) -> Step:
+    """Return bilinear interpolation of bytes in whole numbers: imgproc/resize.cpp, ``VResizeLinear``."""
+    height, width = sizes.old
+    (row, down), (column, across) = (between(old, new) for old, new in zip(*sizes, strict=True))
+    across = np.where((column < 0) | (column >= width - 1), np.float32(0), across)
+    column = np.clip(column, 0, width - 1)
+    upper, lower = np.clip(row, 0, height - 1), np.clip(row + 1, 0, height - 1)
+    right = np.minimum(column + 1, width - 1)
+    left_weight, right_weight = (weights[:, np.newaxis] for weights in _coefficients(across))
+    upper_weight, lower_weight = (weights[:, np.newaxis, np.newaxis] for weights in _coefficients(down))
+
+    def along(rows: Array) -> Array:
+        sums: Array = rows[:, column] * left_weight
+        sums += rows[:, right] * right_weight
+        sums >>= 4
+        return sums
+
+    def scale(picture: Array) -> Array:
+        above = along(picture[upper])
+        above *= upper_weight
+        above >>= 16
+        below = along(picture[lower])
+        below *= lower_weight
+        below >>= 16
+        above += below
+        above += 2
+        above >>= 2
+        return np.clip(above, 0, 255, out=above).astype(np.uint8)
+
+    return scale
+
+
+def _coefficients(share: NDArray[np.float32]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    unit = np.float32(1 << _COEFFICIENT)
+    return np.rint((1 - share) * unit).astype(np.int32), np.rint(share * unit).astype(np.int32)
+
+
+def _area(sizes: Sizes, dtype: np.dtype[Any]) -> Step:
+    """Return the mean over areas: imgproc/resize.cpp, ``ResizeArea_Invoker`` and ``resizeAreaFast_``."""
+    (height, width), (rows, columns) = sizes
+    if height % rows or width % columns:
+        return _area_by_taps(sizes, dtype)
+    down, across = height // rows, width // columns
+    share = np.float32(1.0 / (down * across))
+
+    def scale(picture: Array) -> Array:
+        parts = picture.reshape(rows, down, columns, across, -1)
+        if dtype != np.uint8:
+            mean: Array = parts.mean(axis=(1, 3), dtype=np.float64)
+            return mean.astype(np.float32)
+        sums: Array = parts.sum(axis=(1, 3), dtype=np.int32)
+        if down == across == 2:
+            sums += 2
+            sums >>= 2
+            return sums.astype(np.uint8)
+        means: Array = np.rint(sums.astype(np.float32) * share)
+        return means.astype(np.uint8)
+
+    return scale
+
+
+def _area_by_taps(sizes: Sizes, dtype: np.dtype[Any]) -> Step:
+    """Return sums of one tap after the other in float32, as OpenCV adds them."""
+    down, across = (taps.opencv_mean(old, new) for old, new in zip(*sizes, strict=True))
+    height, width = sizes.old
+    columns = _ordered(across, width)
+    rows = _ordered(down, height)
+
+    def scale(picture: Array) -> Array:
+        narrow = np.zeros((height, sizes.new[1], picture.shape[2]), np.float32)
+        for places, weights in columns:
+            narrow += picture[:, places] * weights[:, np.newaxis]
+        small = np.zeros((*sizes.new, picture.shape[2]), np.float32)
+        for places, weights in rows:
+            small += narrow[places] * weights[:, np.newaxis, np.newaxis]
+        return np.clip(np.rint(small), 0, 255).astype(np.uint8) if dtype == np.uint8 else small
+
+    return scale
+
+
+def _ordered(band: Taps, old: int) -> list[tuple[Places, NDArray[np.float32]]]:
+    """Return for each tap in turn its places and its weights."""
+    return [
+        (np.minimum(band.first + number, old - 1), weights.astype(np.float32))
+        for number, weights in enumerate(band.weights.T)
+    ]

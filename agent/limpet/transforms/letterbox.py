@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import msgspec
+import numpy as np
 from msgspec import Meta
 from msgspec.structs import replace
 
@@ -96,9 +97,15 @@ def _place(config: Config, width: int, height: int) -> Place:
     if config.align == "top_left":
         return Place(max(int(width * ratio), 1), max(int(height * ratio), 1), 0, 0)
     if config.like == "tensorflow":
-        across, down = width * ratio, height * ratio
-        left, top = (config.width - across) / 2, (config.height - down) / 2
-        return Place(max(int(across), 1), max(int(down), 1), int(left), int(top))
+        return _padded(config, np.float32(width), np.float32(height))
     inner = max(round(width * ratio), 1), max(round(height * ratio), 1)
     # Half a pixel goes right and below, as Ultralytics rounds it.
     return Place(*inner, round((config.width - inner[0]) / 2 - 0.1), round((config.height - inner[1]) / 2 - 0.1))
+
+
+def _padded(config: Config, width: np.float32, height: np.float32) -> Place:
+    """Return what ``tf.image.resize_with_pad`` does, which computes in float32."""
+    ratio = max(width / np.float32(config.width), height / np.float32(config.height))
+    across, down = width / ratio, height / ratio
+    left, top = (np.float32(config.width) - across) / 2, (np.float32(config.height) - down) / 2
+    return Place(max(int(across), 1), max(int(down), 1), max(int(left), 0), max(int(top), 0))
