@@ -1,4 +1,4 @@
-"""``limpet devices``: what it says of cameras. What it says of accelerators is in tests/accelerators."""
+"""Cameras in the output of ``limpet devices``. For accelerators see tests/accelerators."""
 
 from __future__ import annotations
 

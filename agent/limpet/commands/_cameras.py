@@ -1,4 +1,4 @@
-"""What ``limpet devices`` says of cameras."""
+"""Cameras in the output of ``limpet devices``."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _look(machine: Machine, camera: Camera) -> SeenCamera:
 
 
 def describe(camera: SeenCamera) -> list[str]:
-    """Return what there is to say of a camera, in lines for people."""
+    """Return lines for people that describe a camera."""
     lines = ["", f"{camera.name or 'camera'}, {camera.node}"]
     if camera.why_not:
         lines += ["  not usable", f"  - {camera.why_not}", f"    {camera.todo}"]
