@@ -1,7 +1,7 @@
 """YOLO heads without their last step, as they are exported for NPUs: a grid of cells for each stride.
 
-Each of a cell's four sides has ``BINS`` logits. Their softmax is how likely the side is 0, 1, 2 and so on strides
-away from the cell's middle, and the side is at the mean of that.
+Each of a cell's four sides has ``BINS`` logits: for 0, 1, 2 and so on strides away from the cell's middle. Their
+softmax has the probabilities of these distances, and the side is at their mean.
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ def _level(outputs: Sequence[TensorSpec], labels: int, picture: tuple[int, int],
     if [len(found) for found in apart] == [1, 1] and not both:
         return Level(stride, width, apart[0][0], apart[1][0])
     raise ValueError(
-        f"layout strides has {sides} numbers for the sides and {labels} scores for each of {width}x{height} "
-        f"cells, in one output or two; not in outputs of shape {shapes(outputs)}"
+        f"layout strides has {sides} numbers for the sides and {labels} scores for each of "
+        f"{width}x{height} cells. They are in one output or two, not in outputs of shape {shapes(outputs)}"
     )
 
 
