@@ -14,7 +14,7 @@ _ALONE = {0x01, *range(0xD0, 0xD8)}
 """Markers without a segment."""
 _SCAN, _STOP = 0xDA, 0xD9
 _PADDING = 65_536
-"""Bytes at the end that a camera may leave empty."""
+"""Bytes behind the picture that a camera may fill with anything."""
 
 
 def size(data: Buffer) -> tuple[int, int]:
@@ -22,7 +22,7 @@ def size(data: Buffer) -> tuple[int, int]:
     view = memoryview(data).cast("B")
     if bytes(view[:2]) != _START:
         raise ValueError("it is no JPEG")
-    if not bytes(view[-_PADDING:]).rstrip(b"\0").endswith(_END):
+    if bytes(view[-_PADDING:]).rfind(_END) < 0:
         raise ValueError("the JPEG is cut short")
     at = 2
     while at + 4 <= len(view):
