@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from limpet.config import PipelineConfig
+from limpet.contracts.assignment import PipelineOptions
 from limpet.contracts.data import Samples, SampleSpec
 from limpet.contracts.fields import WindowSpec
 from limpet.inference import batches
@@ -21,6 +22,8 @@ from limpet.inference.planning import plan_pipeline
 from limpet.inference.single import plan_model
 from limpet.wire.records import Answered, Ask, Capture
 from limpet.worker.commands import answer
+from limpet.worker.running import RunningPipeline
+from limpet.worker.snapshots import Snapshots
 from support import models
 from support.assigned import single
 
@@ -124,7 +127,9 @@ def test_a_window_is_captured_out_of_a_backlog(cache: Path) -> None:
     with Pipeline(_plan(cache)) as pipeline:
         first, second = _blocks([(200, False), (200, False)])
         assert len(list(pipeline.feed(first))) == 200
-        answer(Ask(7, Capture("demo")), {"demo": pipeline}, answers.append)
+        running = {"demo": RunningPipeline(pipeline, PipelineOptions(), 0)}
+        sent: list[Any] = []
+        answer(Ask(7, Capture("demo")), running, Snapshots(sent.append), answers.append)
         assert len(list(pipeline.feed(second))) == 200
     (captured,) = answers
     assert (captured.number, captured.error) == (7, "")

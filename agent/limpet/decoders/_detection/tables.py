@@ -17,8 +17,8 @@ BEHIND = {"yolov8": 0, "yolov5": 1, "yolox": 1, "end2end": 2}
 """What comes behind a box's places, before the scores of the classes if there are such."""
 STRIDES = (8, 16, 32)
 """Pixels of the model's picture from one cell to the next, of the three grids of a YOLO."""
-_MOST_FINISHED = 1000
-"""A model that itself leaves out what overlaps gives no more boxes."""
+_FINISHED = range(10, 1001)
+"""How many boxes a model gives that itself leaves out what overlaps."""
 
 
 class BoxTable(NamedTuple):
@@ -86,7 +86,7 @@ def _certain(
             f"outputs of shape {shapes(outputs)} may be of layout yolox, whose boxes count from the cells of a "
             'grid, or of yolov5, whose boxes do not. Set layout to "yolox" or "yolov5"'
         )
-    if finished and boxes <= _MOST_FINISHED and boxes not in {cells(picture), 3 * cells(picture)}:
+    if finished and boxes in _FINISHED and boxes not in {cells(picture), 3 * cells(picture)}:
         raise ValueError(
             f"outputs of shape {shapes(outputs)} may be of layout end2end or, with {labels} labels, of {layout}. "
             f'Set layout to "end2end" or "{layout}"'
