@@ -248,3 +248,22 @@ def test_a_type_checker_knows_the_results() -> None:
     revealed = re.findall(r'Revealed type is "(?:limpet.contracts.outputs.)?(.*?)"', done.stdout)
     assert revealed == ["Classification", "float | None", "str"]
     assert "chanels" in done.stdout
+
+
+def test_a_pipeline_on_a_camera_takes_arrays_of_pictures(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    models.same(tmp_path / "m.tflite", (1, 2, 2, 3), "uint8")
+    (tmp_path / "limpet.toml").write_text(
+        '[device]\nid = "d"\nstate = "state"\n[jsonl]\n'
+        '[sources.camera]\nkind = "images"\npath = "pictures"\n'
+        '[pipelines.p]\nsource = "camera"\nmodel = "m.tflite"\ndecoder = { kind = "regress" }\n'
+        'transforms = [{ kind = "resize", width = 2, height = 2 }]\n'
+    )
+    picture = np.full((8, 10, 3), (1, 2, 3), np.uint8)
+    with Pipeline.from_config(tmp_path / "limpet.toml", "p", output=Regression) as pipeline:
+        result = pipeline.infer(picture)
+        fed = pipeline.feed(np.stack([picture, picture + 1]))
+        with pytest.raises(ValueError, match=r"samples have shape \(n, n, n, 3\), not \(8, 10\)"):
+            pipeline.feed(picture[:, :, 0])
+    assert list(result.output.values.values()) == [1, 2, 3] * 4
+    assert [list(one.output.values.values())[:3] for one in fed] == [[1, 2, 3], [2, 3, 4]]

@@ -28,6 +28,7 @@ from limpet.inference.single import likely_samples, plan_model
 from limpet.models import bundle as bundles
 from limpet.models import pins
 from limpet.option_values import filled
+from limpet.pictures.frame import as_frames
 from limpet.problems.locate import in_file
 from limpet.wording import suggest
 
@@ -205,15 +206,14 @@ class Pipeline(Generic[T]):
         """
         form = self.window
         array = _converted(values, form.dtype)
-        if array.shape == form.shape[1:] and form.shape[0] in {1, -1}:
+        if _is_of(array.shape, form.shape[1:]) and form.shape[0] in {1, -1}:
             array = array[None]
-        if len(array.shape) != len(form.shape) or any(
-            there not in {size, -1} for size, there in zip(array.shape, form.shape, strict=True)
-        ):
+        if not _is_of(array.shape, form.shape):
             raise ValueError(f"a window has shape {_shape(form.shape)}, not {_shape(array.shape)}")
         if not np.isfinite(array).all():
             raise ValueError("a value of the window is NaN or infinite")
-        window = Window(array, time.monotonic_ns(), time.time_ns(), len(array) - 1)
+        values = as_frames(array) if form.frames else array
+        window = Window(values, time.monotonic_ns(), time.time_ns(), len(array) - 1)
         with np.errstate(all="ignore"):
             result, _ = self._core.graph.infer(window)
         return result
@@ -238,10 +238,12 @@ class Pipeline(Generic[T]):
         spec = self._core.plan.spec if self._core.plan.columns is None else None
         dtype = self._core.plan.spec.dtype
         array = _converted(values, dtype)
-        if array.ndim == 0 or (spec is not None and array.shape[1:] != spec.shape):
+        if array.ndim == 0 or (spec is not None and not _is_of(array.shape[1:], spec.shape)):
             wanted = self._core.plan.spec.shape
             raise ValueError(f"samples have shape {_shape(('n', *wanted))}, not {_shape(array.shape)}")
         monotonic_ns, wall_ns = self._times(len(array), times)
+        if self._core.plan.spec.frames:  # Those of a window to come are kept, whatever becomes of the array.
+            array = as_frames(array if self._core.plan.window.size == 1 else array.copy())
         samples = Samples(array, monotonic_ns, wall_ns, self._next, gap)
         self._next += len(array)
         return self._results(samples, failed)
@@ -353,6 +355,11 @@ def _converted(values: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:
         if array.size and not (bounds.min <= array.min() and array.max() <= bounds.max):
             raise ValueError(f"expected {dtype}, got integers outside {bounds.min} to {bounds.max}")
     return np.ascontiguousarray(array, dtype)
+
+
+def _is_of(shape: Sequence[int], form: Sequence[int]) -> bool:
+    """Whether a shape is of a form, which has -1 for any size."""
+    return len(shape) == len(form) and all(there in {size, -1} for size, there in zip(shape, form, strict=True))
 
 
 def _shape(shape: Sequence[object]) -> str:

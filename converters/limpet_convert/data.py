@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from limpet import plugins
 from limpet.config import fill
-from limpet.contracts.data import Samples, SampleSpec
+from limpet.contracts.data import Samples, SampleSpec, frame_samples
 from limpet.errors import ConfigError, ModelError, UnreadableError
 from limpet.inference.input_fit import narrow_samples
 from limpet.inference.resolving import resolve_transforms
@@ -25,7 +25,7 @@ from limpet.inference.stages import Transforms
 from limpet.inference.window import Windower
 from limpet.recordings import folder as recordings_folder
 from limpet.recordings.spans import label_of
-from limpet.sources._recordings import load
+from limpet.sources._recordings import PICTURES, load
 from limpet.sources.tables.form import Form
 from limpet.wording import suggest
 from limpet_convert import detections
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SUFFIXES = (".csv", ".csv.gz", ".npy", ".wav", ".wave", ".flac")
+SUFFIXES = (".csv", ".csv.gz", ".npy", ".wav", ".wave", ".flac", *PICTURES)
 BLOCK = 4096
 MANY = 1 << 20
 
@@ -248,8 +248,11 @@ def refuse_unusable(values: Array, path: Path) -> None:
 def _play(project: Project, file: Path, dropped: Counter[str]) -> Iterator[Array]:
     """Yield the model inputs of one recording, made by the device's own rules for channels and transforms."""
     spec, blocks = _source(project, file, dropped)
-    for _, window in _windows(project, spec, blocks):
-        yield window
+    try:
+        for _, window in _windows(project, spec, blocks):
+            yield window
+    except ModelError as error:
+        raise ConvertError(f"{file}: {error}") from error
 
 
 def _timed(project: Project, file: Path, dropped: Counter[str]) -> Iterator[tuple[float, float, Array]]:
@@ -324,10 +327,34 @@ def _source(project: Project, file: Path, dropped: Counter[str]) -> tuple[Sample
         channels = config.channels or project.bundle.channels
         form = Form(channels=tuple(channels), delimiter=config.delimiter, decimal=config.decimal, time=config.time)
         recording = load(file, channels, config.rate, form)
+        if recording.values.dtype == object:
+            return _pictures(recording, dropped)
         shape, dtype = recording.values.shape[1:], recording.values.dtype
         rate = recording.rate or project.bundle.rate
         return SampleSpec(shape, dtype, tuple(recording.channels), rate), _blocks(recording, rate, dropped)
     return module.describe(config), _opened(module, config, dropped)
+
+
+def _pictures(recording: Recording, dropped: Counter[str]) -> tuple[SampleSpec, Iterator[Samples]]:
+    """Return the pictures of a file or a folder as frames; those that cannot be decoded are counted."""
+    from limpet.sources import _picture
+
+    def frames() -> Iterator[Samples]:
+        for number, path in enumerate(recording.values):
+            try:
+                frame = _picture.read(path)
+            except (OSError, UnreadableError) as error:
+                dropped["damaged"] += 1
+                log.warning("%s is damaged and left out: %s", path, error)
+            else:
+                at = number if recording.seconds is None else round(recording.seconds[number] * 1e9)
+                yield frame_samples(frame, at, at, number)
+
+    try:
+        width, height = _picture.size(recording.values[0]) if len(recording.values) == 1 else (-1, -1)
+    except (OSError, UnreadableError):
+        width, height = -1, -1
+    return SampleSpec((height, width, 3), np.dtype(np.uint8), (), recording.rate, queue=1, frames=True), frames()
 
 
 def _opened(module: Any, config: Any, dropped: Counter[str]) -> Iterator[Samples]:

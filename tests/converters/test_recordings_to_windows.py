@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
+from limpet import plugins
+from limpet.config import PipelineConfig
 from limpet.contracts.data import Samples, SampleSpec
 from limpet.contracts.fields import WindowSpec
 from limpet.errors import ConfigError
+from limpet.inference.pipeline import Pipeline
+from limpet.inference.planning import plan_pipeline
 from limpet.inference.window import Windower
 from limpet.recordings import folder as recordings_folder
 from limpet.recordings.folder import Span
@@ -18,7 +24,8 @@ from limpet.transforms import normalise
 from limpet_convert import data, project
 from limpet_convert.errors import ConvertError
 from recordings.test_folder import recording
-from support import golden
+from support import golden, models
+from support.assigned import single
 from support.stages import window_spec
 
 if TYPE_CHECKING:
@@ -312,3 +319,65 @@ def test_sounds_go_through_transforms_that_remember_as_on_the_device(tmp_path: P
     windows = len(rows) // 3
     expected = rows[: 3 * windows].reshape(windows, 3, 40)
     np.testing.assert_array_equal(found.values, np.concatenate([expected, expected]))  # The second begins again.
+
+
+PHOTOGRAPHS = {
+    "channels": [],
+    "window": {"size": 1},
+    "transforms": [
+        {"kind": "letterbox", "width": 16, "height": 12, "like": "opencv"},
+        {"kind": "normalise", "mean": 127.5, "std": 127.5},
+    ],
+}
+
+
+def test_a_folder_of_photographs_goes_through_the_frames_of_the_device(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    for label, size in (("still", (30, 40)), ("walking", (50, 20))):
+        (tmp_path / "seen" / label).mkdir(parents=True)
+        for number in range(2):
+            picture = Image.fromarray(random.integers(0, 256, (*size, 3), np.uint8))
+            sideways = Image.Exif()
+            sideways[0x0112] = 6
+            picture.save(tmp_path / "seen" / label / f"{number}.jpg", exif=sideways if number else Image.Exif())
+    (tmp_path / "seen" / "still" / "damaged.jpg").write_bytes(b"no JPEG")
+    found = data.windows(make(tmp_path, PHOTOGRAPHS), tmp_path / "seen")
+    assert found.targets is not None
+    assert found.targets.tolist() == [0, 0, 1, 1]
+    assert found.dropped == {"damaged": 1}
+    assert found.values.shape == (4, 1, 12, 16, 3)
+    for number, values in enumerate(found.values):
+        path = tmp_path / "seen" / ("still", "walking")[number // 2] / f"{number % 2}.jpg"
+        np.testing.assert_allclose(values, run_on_device(path), atol=1e-6)
+    # The border is 114: of the photographs that lie and stand, left or above.
+    border = (114 - 127.5) / 127.5
+    assert [np.allclose(one[0, :, 0], border) for one in found.values] == [False, True, True, False]
+
+
+def run_on_device(path: Path) -> Any:
+    """Return what a pipeline on the source `images` gives its model."""
+    captured: list[Any] = []
+    models.same(path.with_suffix(".tflite"), (1, 12, 16, 3), "float32")
+    config = PipelineConfig(
+        source="pictures",
+        model=str(path.with_suffix(".tflite")),
+        transforms=PHOTOGRAPHS["transforms"],
+        decoder={"kind": "regress"},
+    )
+    source = plugins.load("sources", "images")
+    wanted = source.Config(path=path)
+    with Pipeline(plan_pipeline(single(path.parent, config), "p", source.describe(wanted))) as pipeline:
+        pipeline.capture(lambda _, inputs: captured.append(inputs[0].copy()))
+        with source.open(wanted, Counter()) as blocks:
+            for block in blocks:
+                if list(pipeline.feed(block)):
+                    break
+    return captured[0]
+
+
+def test_a_photograph_that_the_transforms_cannot_take_is_named(tmp_path: Path) -> None:
+    (tmp_path / "seen").mkdir()
+    Image.new("RGB", (20, 10)).save(tmp_path / "seen" / "small.png")
+    crop = {"channels": [], "window": {"size": 1}, "transforms": [{"kind": "crop", "width": 64, "height": 64}]}
+    with pytest.raises((ConvertError, ConfigError), match="a crop of 64x64 is larger than its picture of 20x10"):
+        data.windows(make(tmp_path, crop), tmp_path / "seen")

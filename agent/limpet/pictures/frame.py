@@ -61,12 +61,12 @@ def frames_of_zeros(shape: Sequence[int]) -> Array:
 
     A size of -1 becomes that of ``UNKNOWN``.
     """
-    return _frames(np.zeros(_closed(shape), np.uint8))
+    return as_frames(np.zeros(_closed(shape), np.uint8))
 
 
 def frames_of_noise(shape: Sequence[int], random: np.random.Generator) -> Array:
     """Return frames of noise; see ``frames_of_zeros``."""
-    return _frames(random.integers(0, 256, _closed(shape), np.uint8))
+    return as_frames(random.integers(0, 256, _closed(shape), np.uint8))
 
 
 def _closed(shape: Sequence[int]) -> tuple[int, ...]:
@@ -76,7 +76,8 @@ def _closed(shape: Sequence[int]) -> tuple[int, ...]:
     return count, height, width, 3
 
 
-def _frames(pictures: NDArray[np.uint8]) -> Array:
+def as_frames(pictures: NDArray[np.uint8]) -> Array:
+    """Return pictures ``(n, height, width, 3)`` as an array of frames, ``(n,)``, which share their memory."""
     frames = np.empty(len(pictures), object)
     frames[:] = [ArrayFrame(picture) for picture in pictures]
     return frames
