@@ -138,6 +138,8 @@ REFUSED = [
     Case("resize", {"height": 5, "width": 20}, VIBRATION, (16, 3), "takes pictures"),
     Case("resize", {"height": 0, "width": 20}, CAMERA, (1, 8, 12, 3), "height"),
     Case("resize", {"height": 5}, CAMERA, (1, 8, 12, 3), "width"),
+    Case("resize", {"height": 5, "width": 1 << 20}, CAMERA, (1, 8, 12, 3), "width"),
+    Case("resize", {"height": 1 << 13, "width": 1 << 13}, CAMERA, (1, 8, 12, 3), "8192x8192 have more than"),
     Case(
         "resize", {"height": 5, "width": 5, "like": "pillow", "antialias": False}, CAMERA, (1, 8, 12, 3), "smooths"
     ),

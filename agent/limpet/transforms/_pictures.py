@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 import numpy as np
+from msgspec import Meta
 from msgspec.structs import replace
 
 from limpet.contracts.data import Cut
@@ -24,6 +25,10 @@ if TYPE_CHECKING:
 ToView: TypeAlias = "Callable[[View], View | None]"
 """What a transform makes of a view."""
 
+Side = Annotated[int, Meta(ge=1, le=1 << 14)]
+"""Pixels of a side of a picture for a model."""
+LARGEST = 1 << 26
+"""Numbers in a picture for a model: its worker holds several."""
 ALL = Cut(0.0, 0.0, 1.0, 1.0)
 
 
@@ -91,5 +96,7 @@ class Pictures:
 
 
 def sized(spec: Spec, height: int, width: int, dtype: np.dtype[np.generic]) -> Spec:
-    """Return the form of windows whose pictures get another size."""
+    """Return the form of windows whose pictures get another size. ``ValueError`` if they are too large."""
+    if height * width * spec.shape[3] > LARGEST:
+        raise ValueError(f"pictures of {width}x{height} have more than {LARGEST} numbers; make them smaller")
     return replace(spec, shape=(spec.shape[0], height, width, spec.shape[3]), dtype=dtype)

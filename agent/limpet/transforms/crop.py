@@ -8,11 +8,10 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from limpet.contracts.fields import Count
 from limpet.contracts.frame import Rectangle
 from limpet.contracts.transform import Abilities
 from limpet.pictures.view import cropped
-from limpet.transforms._pictures import Pictures, refuse_no_pictures
+from limpet.transforms._pictures import Pictures, Side, refuse_no_pictures
 
 if TYPE_CHECKING:
     from limpet.contracts.frame import View
@@ -28,9 +27,9 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     Boxes and points of a decoder are in fractions of the source's whole picture.
     """
 
-    height: Count | None = None
+    height: Side | None = None
     """Height in pixels, with `width`. Example: `224`."""
-    width: Count | None = None
+    width: Side | None = None
     """Width in pixels, with `height`. Example: `224`."""
     share: Annotated[float, Meta(gt=0, le=1)] | None = None
     """Share of each side, in place of a size. Default with `square`: 1. Example: `0.875`."""

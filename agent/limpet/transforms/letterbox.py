@@ -9,11 +9,10 @@ import numpy as np
 from msgspec import Meta
 from msgspec.structs import replace
 
-from limpet.contracts.fields import Count
 from limpet.contracts.frame import Like, Method
 from limpet.contracts.transform import Abilities
 from limpet.pictures.view import agreed, is_framed, is_scaled
-from limpet.transforms._pictures import Pictures, refuse_no_pictures, resized_type, sized
+from limpet.transforms._pictures import Pictures, Side, refuse_no_pictures, resized_type, sized
 from limpet.transforms.resize import refuse_smoothing, smooths
 
 if TYPE_CHECKING:
@@ -30,9 +29,9 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     Boxes and points of a decoder are in fractions of the source's picture, without the border.
     """
 
-    height: Count
+    height: Side
     """Height in pixels, the border included. Example: `640`."""
-    width: Count
+    width: Side
     """Width in pixels, the border included. Example: `640`."""
     fill: Annotated[int, Meta(ge=0, le=255)] = 114
     """Value of the border. 114 is that of YOLO models, 0 is black."""

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 from msgspec.structs import replace
 
-from limpet.contracts.fields import Count
 from limpet.contracts.frame import Like, Method
 from limpet.contracts.transform import Abilities
 from limpet.pictures.view import agreed, is_framed, is_scaled
-from limpet.transforms._pictures import Pictures, refuse_no_pictures, resized_type, sized
+from limpet.transforms._pictures import Pictures, Side, refuse_no_pictures, resized_type, sized
 
 if TYPE_CHECKING:
     from limpet.contracts.frame import View
@@ -24,9 +23,9 @@ ABILITIES = Abilities(keeps_range=True, picture=True)
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Pictures of another size. The picture is stretched, not cut; `letterbox` keeps its shape."""
 
-    height: Count
+    height: Side
     """Height in pixels. Example: `96`."""
-    width: Count
+    width: Side
     """Width in pixels. Example: `96`."""
     method: Method = "bilinear"
     """How pixels are interpolated. `"area"` gives each new pixel the mean of the area that it covers."""
