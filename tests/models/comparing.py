@@ -60,3 +60,17 @@ def points(found: Sequence[Any], expected: Sequence[Any], least: float) -> float
     largest = max(abs(one["score"] - other["score"]) for one, other in pairs)
     seen = [(one, other) for one, other in pairs if other["score"] >= least]
     return max([largest, *(hypot(one["x"] - other["x"], one["y"] - other["y"]) for one, other in seen)])
+
+
+def sure(found: Sequence[Any], expected: Sequence[Any], least: float) -> float:
+    """Return the largest difference of corners; infinity if one side alone has something that scores ``least``."""
+    largest = 0.0
+    for ones, others in ((found, expected), (expected, found)):
+        for one in (each for each in ones if each["score"] >= least):
+            same = [other for other in others if other["label"] == one["label"]]
+            partner = max(same, key=lambda other: overlap(one["box"], other["box"]), default=None)
+            if partner is None or not overlap(one["box"], partner["box"]):
+                return inf
+            pairs = zip(clipped(one["box"]), clipped(partner["box"]), strict=True)
+            largest = max(largest, *(abs(a - b) for a, b in pairs))
+    return largest

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from models.entry import Entry, Model
     from models.photographs import Case
+    from support.broker import Listener
+    from support.daemon import Daemon
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build/models"
@@ -45,7 +47,7 @@ LEAST = 10
 RIGHT = 0.8
 """Share of the cases in which a model must be right."""
 PATIENCE = 120.0
-STEPS = ("transforms", "invoke")
+STEPS = ("transform", "invoke")
 """What a window's time is made of, beside a bare model with the same preparation."""
 
 
@@ -160,19 +162,28 @@ def limpet(bundle: Path, folder: Path, cases: list[Case]) -> tuple[list[Any], fl
         config = scratch / "limpet.toml"
         config.write_text(configuration(bundle, folder / "pictures", broker.url, scratch / "state"))
         with running(config) as daemon:
-            wait_until(lambda: len(heard.results()["camera"]) >= len(cases), PATIENCE)
-            wait_until(lambda: list(_timed(heard.on("health/camera"))), PATIENCE)
+            wait_until(lambda: ended(daemon, heard) or len(heard.results()["camera"]) >= len(cases), PATIENCE)
+            wait_until(lambda: ended(daemon, heard) or list(_timed(heard.on("health/camera"))), PATIENCE)
             assert daemon.stop() == 0, daemon.log[-2000:]
         results = sorted(heard.results()["camera"], key=lambda one: one["sample"])
-        micros = list(_timed(heard.on("health/camera")))
-    return [one["output"] for one in results], micros[0]
+        micros = max(_timed(heard.on("health/camera")))[1]
+    return [one["output"] for one in results], micros
 
 
-def _timed(messages: Any) -> Iterator[float]:
+def ended(daemon: Daemon, heard: Listener) -> bool:
+    """Raise what the daemon says if it has ended or the pipeline has failed."""
+    failed = any(message.json["event"] == "failed" for message in heard.on("event/camera"))
+    if failed or daemon.process.poll() is not None:
+        raise RuntimeError(f"the pipeline failed: {daemon.log[-1500:]}")
+    return False
+
+
+def _timed(messages: Any) -> Iterator[tuple[int, float]]:
+    """Yield of each health message how many windows it is about, and their median µs."""
     for message in messages:
         stages = message.json["latency_us"] if message.payload else {}
         if all(step in stages for step in STEPS):
-            yield sum(stages[step]["p50"] for step in STEPS)
+            yield stages["invoke"]["count"], sum(stages[step]["p50"] for step in STEPS)
 
 
 def configuration(bundle: Path, pictures: Path, url: str, state: Path) -> str:
