@@ -35,9 +35,8 @@ MODEL = Model(
 def cases(folder: Path) -> list[Case]:
     from models import photographs
 
-    return photographs.cases(
-        folder, ["chelsea.png", "coffee.png", "rocket.jpg"], ["plain", "mirrored", "dark", "bright", "smaller"]
-    )
+    variants = ["plain", "mirrored", "dark", "bright", "smaller", "jpeg"]
+    return photographs.cases(folder, ["chelsea.png", "coffee.png"], variants)
 
 
 def prepare(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,0 +1,1 @@
+"""Bundles for those who have no model yet. ``limpet model list --starter`` shows them."""
