@@ -180,6 +180,22 @@ parity: .venv-convert/.examples tflite-runtime ## prove: convert every example a
 		tests/converters/test_mil.py tests/converters/test_coreml_file.py
 	@.venv-convert/bin/python converters/examples/parity.py
 
+.PHONY: models
+models: .venv/.dev .venv-convert/.examples .venv-mediapipe/.installed programs ## prove: run known models from picture to MQTT, beside their makers' code; Python 3.11, npm, 6 GB
+	@tools/need.sh npm=npm
+	@$(PYTHON) tests/models/run.py
+
+.venv-mediapipe/.installed: requirements/mediapipe.txt
+	@echo "Installing MediaPipe into .venv-mediapipe"
+	@test -e .venv-mediapipe/pyvenv.cfg || "$$(tools/python.sh 3.11)" -m venv .venv-mediapipe
+	@.venv-mediapipe/bin/python $(PIP_INSTALL) --no-deps --require-hashes -r requirements/mediapipe.txt
+	@touch $@
+
+.PHONY: starter
+starter: .venv/.dev .venv-convert/.examples ## build: make the models of limpet[starter] and their wheel, into dist/; Python 3.11, npm, 5 GB
+	@tools/need.sh npm=npm
+	@packaging/starter/build.sh
+
 .PHONY: faults
 faults: .venv/.dev programs ## prove: kill, freeze, cut and unplug under load, and count every result
 	@tools/need.sh mkfs.ext4=e2fsprogs mount=mount ip=iproute2 tc=iproute2 iptables=iptables

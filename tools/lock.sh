@@ -25,5 +25,6 @@ trap 'rm -rf "$wheels"' EXIT
     "$(sed -n 's/^\(torch==.*\)/\1/p' requirements/convert.in)"
 workstation requirements/convert.in --find-links "$wheels" --output-file requirements/convert.txt
 compile --universal --python-version 3.11 --no-deps requirements/convert-data.in --output-file requirements/convert-data.txt
+workstation requirements/mediapipe.in --no-deps --output-file requirements/mediapipe.txt
 workstation pyproject.toml requirements/fuzz.in --constraint requirements/dev.txt --output-file requirements/fuzz.txt
 echo onnx2tf==1.29.24 | workstation - --output-file converters/limpet_convert/locks/onnx2tf.txt

@@ -50,16 +50,15 @@ def has(found: Sequence[Any], label: str, box: Box, least: float = 0.5) -> bool:
 
 
 def points(found: Sequence[Any], expected: Sequence[Any], least: float) -> float:
-    """Return the largest distance of points and difference of scores, among those that score ``least``.
+    """Return the largest distance of points, of those that score ``least`` with the maker's code.
 
     Each is ``{"name", "x", "y", "score"}``, in the same order.
     """
     pairs = list(zip(found, expected, strict=True))
     if any(one["name"] != other["name"] for one, other in pairs):
         return inf
-    largest = max(abs(one["score"] - other["score"]) for one, other in pairs)
     seen = [(one, other) for one, other in pairs if other["score"] >= least]
-    return max([largest, *(hypot(one["x"] - other["x"], one["y"] - other["y"]) for one, other in seen)])
+    return max(hypot(one["x"] - other["x"], one["y"] - other["y"]) for one, other in seen)
 
 
 def sure(found: Sequence[Any], expected: Sequence[Any], least: float) -> float:

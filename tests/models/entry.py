@@ -24,12 +24,14 @@ class Model(NamedTuple):
     ``recipe`` is what ``limpet-convert recipe`` makes; without it, ``project`` is a project file below
     ``converters/examples`` whose ``train.py`` runs first. ``maker``: the environment of ``answers``, as in
     ``run.PYTHONS``. ``tolerance`` is the largest ``difference``; ``why`` says what that is.
+    ``least_right``: share of the cases in which the model must be right.
     """
 
     name: str
     maker: str
     tolerance: float
     why: str
+    least_right: float = 0.8
     recipe: str = ""
     project: str = ""
 

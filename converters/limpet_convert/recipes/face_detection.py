@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
 _FILE = "mediapipe/modules/face_detection/face_detection_short_range.tflite"
 SIDE = 128
+"""MediaPipe takes a pixel at the corner of each cell, and smooths nothing: `nearest` is what it does."""
 
 RECIPE = Recipe(
     title="Where faces are, up to 2 m away (MediaPipe BlazeFace)",
@@ -28,7 +29,7 @@ RECIPE = Recipe(
     ),
     labels=("face",),
     transforms=(
-        {"kind": "letterbox", "width": SIDE, "height": SIDE, "fill": 0, "like": "opencv"},
+        {"kind": "letterbox", "width": SIDE, "height": SIDE, "fill": 0, "method": "nearest", "like": "opencv"},
         {"kind": "normalise", "mean": 127.5, "std": 127.5},
     ),
     decoder={"kind": "detect", "layout": "mediapipe"},

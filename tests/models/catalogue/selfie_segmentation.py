@@ -1,4 +1,4 @@
-"""MediaPipe's selfie segmentation. The reference is MediaPipe's own solution, whose mask is scaled to the model's."""
+"""MediaPipe's selfie segmentation. The reference is MediaPipe's own solution."""
 
 from __future__ import annotations
 
