@@ -230,6 +230,8 @@ soak: .venv/.dev programs ## measure: run the daemon under trouble for 30 minute
 
 .PHONY: package
 package: .venv/.dev ## build: build wheel, sdist, Debian packages and offline bundles into dist/
+	@if test -e .venv-convert/.installed; then packaging/starter/build.sh; \
+	else echo "Not built: limpet-starter, which needs the converters. Run: make starter"; fi
 	@for arch in amd64 arm64; do packaging/wheelhouse.sh $$arch && packaging/deb/build.sh $$arch \
 		&& packaging/offline/build.sh $$arch || exit; done
 

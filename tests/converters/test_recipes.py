@@ -7,6 +7,7 @@ import json
 import re
 import tarfile
 import zipfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +21,6 @@ from limpet_convert.recipes import Origin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from limpet.plugins import Group
 
@@ -117,3 +117,15 @@ def test_the_command_says_which_file_it_wanted(tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "model.tflite").write_bytes(MODEL)
     assert cli.main(["recipe", "face-detection", "--from", str(tmp_path / "model.tflite")]) == 1
     assert "mediapipe 0.10.21" in capsys.readouterr().err
+
+
+def test_the_page_of_starter_models_has_each_recipe_as_it_is() -> None:
+    page = (Path(__file__).parents[2] / "docs/how-to/starter-models.md").read_text(encoding="utf-8")
+    rows = [line for line in page.splitlines() if line.startswith("| `")]
+    expected = []
+    for name in recipes.names():
+        one = recipes.find(name)
+        what = f"[{one.title}]({one.origin.url})"
+        ships = "yes" if one.ships else "no"
+        expected.append(f"| `{name}` | {one.task} | {one.input} | {one.licence} | {ships} | {what} |")
+    assert rows == expected

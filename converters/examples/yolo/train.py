@@ -1,6 +1,6 @@
 """A small YOLO (PyTorch, anchor-free, two scales) of handwritten digits on photographs of 160 x 160 pixels.
 
-The digits are real ones from scikit-learn (UCI), as are the two photographs behind them (CC BY 2.0, see NOTICE).
+The digits are real ones from scikit-learn (UCI), as are the two photographs behind them (CC BY 2.0).
 A picture has one to four digits, white or black, two to six times as large. Test pictures are made of digits that
 were not trained on, over parts of the photographs that were not trained on either.
 

@@ -55,7 +55,7 @@ def main(arguments: argparse.Namespace) -> int:
 def _list(arguments: argparse.Namespace) -> None:
     found = {name: recipes.find(name) for name in recipes.names()}
     rows = [(name, one.task, one.input, one.licence, one.title) for name, one in found.items()]
-    heads = ("recipe", "task", "input", "licence", "what it tells")
+    heads = ("recipe", "task", "input", "licence", "what it finds")
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in (heads, *rows)]
     _shared.emit(arguments, found, lines)
