@@ -34,6 +34,8 @@ COMMANDS: dict[str, dict[str, Any]] = {
     "threshold": {"pipeline": "motion", "value": 0.5},
     "capture": {"pipeline": "motion"},
     "snapshot": {"pipeline": "motion"},
+    "enrol": {"pipeline": "motion", "label": "walk", "windows": 3},
+    "forget": {"pipeline": "motion", "label": "walk"},
     "infer": {"pipeline": "motion", "windows": {"shape": [1, 2], "values": [0.5, 1.0]}},
 }
 

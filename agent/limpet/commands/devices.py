@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from limpet.device.microphones import Microphone
 
-HELP = "List accelerators, cameras and microphones of this machine and how to use each"
+HELP = "List accelerators, cameras and microphones, and how to use each"
 GROUP = "look"
 EXAMPLES = (
     ("limpet devices", "List accelerators, cameras and microphones."),
