@@ -47,6 +47,14 @@ prose: .venv/.dev ## develop: check the house style of all texts
 bench: .venv/.dev programs ## measure: measure Limpet on this machine, into docs/explanation/benchmarks.md
 	@$(PYTHON) bench/run.py
 
+.PHONY: bench-camera
+bench-camera: .venv/.dev .venv/.wakeword programs ## measure: measure cameras and wake words beside scripts, into docs/explanation/benchmarks-camera.md
+	@$(PYTHON) bench/camera.py
+
+.venv/.wakeword: requirements/wakeword.txt .venv/.dev
+	@$(PYTHON) $(PIP_INSTALL) --no-deps --require-hashes -r requirements/wakeword.txt
+	@touch $@
+
 .PHONY: bench-train
 bench-train: .venv-convert/.examples ## measure: measure training beside scikit-learn, into docs/explanation/benchmarks-train.md
 	@.venv-convert/bin/python bench/train.py

@@ -24,6 +24,7 @@ trap 'rm -rf "$wheels"' EXIT
 "$(tools/python.sh 3.11)" -m pip download --quiet --no-deps --dest "$wheels" \
     "$(sed -n 's/^\(torch==.*\)/\1/p' requirements/convert.in)"
 workstation requirements/convert.in --find-links "$wheels" --output-file requirements/convert.txt
+compile --universal --python-version 3.10 --no-deps requirements/wakeword.in --output-file requirements/wakeword.txt
 compile --universal --python-version 3.11 --no-deps requirements/convert-data.in --output-file requirements/convert-data.txt
 workstation requirements/mediapipe.in --no-deps --output-file requirements/mediapipe.txt
 workstation pyproject.toml requirements/fuzz.in --constraint requirements/dev.txt --output-file requirements/fuzz.txt

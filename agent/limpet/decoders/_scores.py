@@ -45,11 +45,13 @@ def names(kind: str, labels: Sequence[str], size: int) -> list[str]:
 
 def activated(activation: Activation, raw: Array) -> FloatArray:
     """Return scores, float32 ``(n,)``, with what the model left out. NaN and infinity may become NaN."""
-    scores: FloatArray = raw.ravel().astype(np.float32)
+    scores: FloatArray = raw.ravel()
+    if scores.dtype != np.float32:
+        scores = scores.astype(np.float32)
+    if activation == "none":
+        return scores
     with np.errstate(all="ignore"):
         if activation == "sigmoid":
             return np.asarray(0.5 + 0.5 * np.tanh(scores / 2), np.float32)  # never overflows
-        if activation == "softmax":
-            powers = np.exp(scores - scores.max())
-            return np.asarray(powers / powers.sum(), np.float32)
-    return scores
+        powers = np.exp(scores - scores.max())
+        return np.asarray(powers / powers.sum(), np.float32)

@@ -7,7 +7,7 @@ windows, and after a keyword there is a pause.
 from __future__ import annotations
 
 from collections import deque
-from math import fsum, isfinite, isnan
+from math import inf, isfinite, isnan
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
@@ -82,7 +82,7 @@ class KeywordDecoder:
         for place, recent in self._recent:
             recent.append(scores[place])
             means[self._labels[place]] = _mean(recent)
-        best = max(means, key=lambda label: -1.0 if (mean := means[label]) is None else mean)
+        best = next(iter(means)) if len(means) == 1 else max(means, key=lambda label: _order(means[label]))
         score = means[best]
         heard = None
         if score is not None and score > self._threshold and self._is_ready(window.taken_ns):
@@ -107,11 +107,17 @@ class KeywordDecoder:
         return self._heard_ns is None or not 0 <= now_ns - self._heard_ns < self._refractory_ns
 
 
+def _order(mean: float | None) -> float:
+    return -inf if mean is None else mean
+
+
 def _mean(recent: deque[float]) -> float | None:
     """Return the mean of the last scores, ``None`` while there are too few or if one of them is not finite."""
-    if len(recent) < (recent.maxlen or 0) or not all(map(isfinite, recent)):
+    count = len(recent)
+    if count < (recent.maxlen or 0):
         return None
-    return fsum(recent) / len(recent)
+    mean = sum(recent) / count
+    return mean if isfinite(mean) else None
 
 
 def _rounded(score: float | None) -> float | None:

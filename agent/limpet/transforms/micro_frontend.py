@@ -20,6 +20,7 @@ _STEP = 160
 """Samples from one row to the next: 10 ms."""
 _FRAME = 480
 """Samples that a row is made of: 30 ms."""
+_FULL = np.float32(32768)
 BANDS = 40
 """Numbers in a row."""
 
@@ -99,7 +100,9 @@ def _int16(samples: Array) -> Array:
     if samples.dtype == np.int16:
         return samples
     if samples.dtype.kind == "f":
-        samples = np.rint(samples * np.float32(32768))
-    if not (np.minimum.reduce(samples, None) >= -32768 and np.maximum.reduce(samples, None) <= 32767):
+        samples = samples * _FULL
+        np.rint(samples, samples)
+    # A NaN fails both comparisons.
+    if not (samples.min() >= -32768 and samples.max() <= 32767):
         samples = np.clip(np.nan_to_num(samples), -32768, 32767)
     return samples.astype(np.int16)
