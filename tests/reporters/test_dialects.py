@@ -613,3 +613,29 @@ def test_home_assistant_shows_the_last_picture_of_a_pipeline_as_an_image(discove
 @pytest.mark.parametrize("kind", ["json", "msgpack", "cloudevents", "sparkplug"])
 def test_other_dialects_leave_pictures_out(kind: str) -> None:
     assert dialects.opened(kind).snapshot(reports.picture(), "limpet/press-07/snapshot/motion") == []
+
+
+@pytest.mark.parametrize("kind", ["homeassistant", "sparkplug"])
+def test_a_name_of_any_length_is_no_message_of_any_size(kind: str) -> None:
+    """A worker that was taken over makes its outputs as it likes: each of 50 values would have a long path."""
+    dialect = dialects.opened(kind)
+    long = {"\x01" * 60_000: {str(number): 1 for number in range(50)}}
+    output = {**long, "values": {"score": 1.0}, "units": {"score": "V" * 9000}}
+    said = [*dialect.results([reports.result(0, "press", output)]), *dialect.connected()]
+    assert sum(len(publish.payload) for publish in said) < 10_000
+    assert all(b"score" in publish.payload for publish in said[-1:])
+
+
+@pytest.mark.parametrize("discovery", ["device", "entity"])
+def test_zones_and_units_that_change_with_each_result_are_not_announced_each_time(discovery: str) -> None:
+    dialect = dialects.opened("homeassistant", discovery=discovery)
+    announced = 0
+    for number in range(500):
+        zones = {f"zone {number} {i}": {"person": 1} for i in range(16)}
+        for output in (TRACKED | {"zones": zones}, REGRESS | {"units": {"oil temp": f"{number}"}}):
+            said = dialect.results([reports.result(number, "door", output)])
+            assert said[-1].topic == "limpet/press-07/homeassistant/result/door"
+            announced += len(said) > 1
+    assert announced <= homeassistant.CHANGES_AT_ONCE + 10
+    # Other pipelines are announced as ever.
+    assert len(dialect.results([reports.result(0, "press", ANOMALY)])) > 1

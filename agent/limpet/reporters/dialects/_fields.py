@@ -16,7 +16,10 @@ Value: TypeAlias = float | str | bool | None
 
 DEPTH = 6
 """Mappings that are nested deeper become JSON text."""
-
+LONGEST_PATH = 256
+"""Characters of a path. Values with a longer one are left out, as a message has it several times."""
+LONGEST_UNIT = 32
+"""Characters of a unit. A longer one is left out."""
 
 PICTURE = "mask/png"
 """The path of a picture as base64, which is no field: it is in the results of the dialects json and msgpack."""
@@ -34,15 +37,21 @@ def output(content: Any) -> tuple[list[tuple[str, Any]], dict[str, str]]:
         if isinstance(named, dict):
             units = named
             content = {key: value for key, value in content.items() if key != "units"}
-    by_path = {f"values/{name}": unit for name, unit in units.items() if isinstance(unit, str)}
+    by_path = {
+        f"values/{name}": unit
+        for name, unit in units.items()
+        if isinstance(unit, str) and len(unit) <= LONGEST_UNIT
+    }
     return [(path, value) for path, value in flatten(content) if path != PICTURE], by_path
 
 
 def flatten(content: Any, path: str = "", depth: int = DEPTH) -> Iterator[tuple[str, Any]]:
-    """Yield what is in mappings by path; a list is one value."""
+    """Yield what is in mappings by path; a list is one value. What has too long a path is left out."""
     if isinstance(content, Mapping) and depth:
         for key, value in content.items():
-            yield from flatten(value, f"{path}/{key}" if path else str(key), depth - 1)
+            longer = f"{path}/{key}" if path else str(key)
+            if len(longer) <= LONGEST_PATH:
+                yield from flatten(value, longer, depth - 1)
     else:
         yield path or "value", content
 
@@ -58,11 +67,14 @@ class Known:
         """Forget the paths that begin so: others can take their places."""
         self.kinds = {path: kind for path, kind in self.kinds.items() if not path.startswith(beginning)}
 
-    def take(self, values: Iterable[tuple[str, Any]]) -> dict[str, Value]:
-        """Return the values of known paths. A value of another kind than its path has becomes null."""
+    def take(self, values: Iterable[tuple[str, Any]], *, learn: bool = True) -> dict[str, Value]:
+        """Return the values of known paths. A value of another kind than its path has becomes null.
+
+        ``learn``: whether paths that are new become known.
+        """
         fitted: dict[str, Value] = {}
         for path, value in values:
-            if path not in self.kinds and len(self.kinds) < self._limit and (kind := _kind(value)):
+            if learn and path not in self.kinds and len(self.kinds) < self._limit and (kind := _kind(value)):
                 self.kinds[path] = kind
             if path in self.kinds:
                 fitted[path] = _fit(self.kinds[path], value)

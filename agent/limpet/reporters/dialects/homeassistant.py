@@ -6,11 +6,13 @@ Home Assistant cannot read batches, so this keeps a separate small retained stat
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
 
+from limpet.bucket import Bucket
 from limpet.contracts.dialect import Publish, clear
 from limpet.contracts.messages import DeviceHealth, ModelReported, PipelineHealth
 from limpet.reporters.dialects import _discovery, _fields, _scene
@@ -29,6 +31,9 @@ PIPELINES = 256
 
 FIELDS = 50
 """Values of a pipeline that become entities; further ones do not."""
+
+CHANGES_PER_SECOND, CHANGES_AT_ONCE = 0.1, 60
+"""Results of a pipeline with which entities come, change or go. With the others, entities stay as they are."""
 
 LONGEST = 255
 """Home Assistant takes no state that is longer."""
@@ -73,6 +78,7 @@ class HomeAssistant:
         self._states: dict[str, Publish] = {}
         self._shown: dict[str, ResultMessage] = {}
         self._removed: set[str] = set()
+        self._changes: dict[str, Bucket] = {}
 
     def connecting(self, protocol: str) -> None:
         """Have no separate last will: availability is that of the topic ``status``."""
@@ -93,10 +99,12 @@ class HomeAssistant:
             return []
         self._shown[pipeline] = newest
         content, units = _fields.output(newest.output)
-        gone = self._forget_places(newest)
+        changes = self._changes.setdefault(pipeline, Bucket(CHANGES_PER_SECOND, CHANGES_AT_ONCE))
+        may_change = changes.level(monotonic()) >= 1
+        gone = self._forget_places(newest) if may_change else []
         known = self._known.setdefault(pipeline, _fields.Known(FIELDS))
         shown = [*_scene.occupancy(newest.output), *(one for one in content if not isinstance(one[1], list))]
-        values = known.take(shown)
+        values = known.take((one for one in shown if len(one[0]) <= _fields.LONGEST_PATH), learn=may_change)
         topic = f"{self._root}/result/{pipeline}"
         health = f"{self._root}/health/{pipeline}"
         entities = _discovery.result_entities(pipeline, topic, health, known.kinds, units)
@@ -111,7 +119,10 @@ class HomeAssistant:
         }
         kinds = self._happenings(newest)
         entities += _discovery.happening_entities(pipeline, f"{self._root}/event/{pipeline}", health, kinds)
-        return [*gone, *self._publish(entities, topic, state)]
+        published = self._publish(entities if may_change else [], topic, state)
+        if gone or len(published) > 1:
+            changes.spend(1)
+        return [*gone, *published]
 
     def _happenings(self, result: ResultMessage) -> list[_discovery.Happened]:
         """Return of which kinds a pipeline has events, by its result."""
@@ -199,6 +210,7 @@ class HomeAssistant:
             self._states.pop(topic, None)
         self._known.pop(pipeline, None)
         self._places.pop(pipeline, None)
+        self._changes.pop(pipeline, None)
         self._shown.pop(pipeline, None)
         begins = (f"{pipeline}/", f"{pipeline}:")
         gone = [entity for key, entity in self._entities.items() if key.startswith(begins)]
