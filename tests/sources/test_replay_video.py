@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import struct
 import time
 import tracemalloc
 from collections import Counter
@@ -20,6 +21,7 @@ from limpet.sources import replay
 from support import videos
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from limpet.contracts.data import Samples
@@ -125,6 +127,74 @@ def test_a_long_video_is_not_in_memory(tmp_path: Path) -> None:
         tracemalloc.stop()
     assert count == 400
     assert peak < 1_000_000, "400 frames have 7 MB"
+
+
+@pytest.mark.parametrize("name", ["v.mp4", "v.mkv"])
+def test_sound_that_lasts_longer_than_the_pictures_is_no_cut(tmp_path: Path, name: str) -> None:
+    path = videos.write_with(tmp_path / name, sound=4)
+    dropped: Counter[str] = Counter()
+    assert len(play(path, dropped)) == 25
+    assert not dropped
+
+
+def test_of_several_videos_in_a_file_the_main_one_is_played(tmp_path: Path) -> None:
+    path = videos.write_with(tmp_path / "v.mp4", preview=True)
+    blocks = play(path)
+    assert len(blocks) == 25
+    assert pixels(blocks[3]).shape == (96, 128, 3)
+
+
+def seen(path: Path) -> np.ndarray[Any, Any]:
+    return pixels(play(path, most=1)[0]).astype(int)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "turn"),
+    [
+        ((0, 1, -1, 0), lambda picture: np.rot90(picture, -1)),
+        ((-1, 0, 0, -1), lambda picture: np.rot90(picture, 2)),
+        ((0, -1, 1, 0), np.rot90),
+        ((-1, 0, 0, 1), lambda picture: picture[:, ::-1]),
+        ((1, 0, 0, -1), lambda picture: picture[::-1]),
+        ((0, 1, 1, 0), lambda picture: picture.swapaxes(0, 1)),
+    ],
+)
+def test_a_video_is_upright_however_the_telephone_was_held(
+    tmp_path: Path, matrix: tuple[int, int, int, int], turn: Callable[[Any], Any]
+) -> None:
+    path = videos.write(tmp_path / "v.mp4", 3)
+    plain = seen(path)
+    data = bytearray(path.read_bytes())
+    at = data.index(b"tkhd") + 44
+    a, b, c, d = (each << 16 for each in matrix)
+    data[at : at + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    np.testing.assert_array_equal(seen(path), turn(plain))
+    assert replay.describe(replay.Config(path=path)).shape == turn(plain).shape
+
+
+def test_the_times_of_recordings_that_were_put_together_go_on(tmp_path: Path) -> None:
+    one = videos.write(tmp_path / "one.ts", 20).read_bytes()
+    two = videos.write(tmp_path / "two.ts", 20, size=(64, 48)).read_bytes()
+    both = tmp_path / "both.ts"
+    both.write_bytes(one + two)
+    dropped: Counter[str] = Counter()
+    blocks = play(both, dropped)
+    stamps = np.array([int(block.monotonic_ns[0]) for block in blocks])
+    np.testing.assert_allclose(np.diff(stamps) / 1e6, 40, atol=1)
+    assert len(blocks) == 40
+    assert not dropped
+
+
+def test_pictures_before_the_first_whole_one_are_counted(tmp_path: Path) -> None:
+    data = videos.write(tmp_path / "v.ts", 30).read_bytes()
+    packets = [data[at : at + 188] for at in range(0, len(data), 188)]
+    begins = [at for at, each in enumerate(packets) if each[1:3] == b"\x41\0"]  # pictures begin here
+    path = tmp_path / "begins-late.ts"
+    path.write_bytes(b"".join([*packets[: begins[0]], *packets[begins[1] :]]))  # every fifth one is whole
+    dropped: Counter[str] = Counter()
+    assert len(play(path, dropped)) == 25
+    assert dropped == {"corrupt": 4}
 
 
 @pytest.mark.parametrize("name", ["v.mkv", "v.avi", "v.mp4"])

@@ -83,6 +83,30 @@ def write(
     return path
 
 
+def write_with(path: Path, count: int = 25, *, sound: float = 0.0, preview: bool = False) -> Path:
+    """Write a video of 25 frames a second with other streams: seconds of ``sound``, and a small preview first."""
+    with av.open(str(path), "w") as container:
+        small: Any = container.add_stream("mjpeg", rate=1) if preview else None
+        stream: Any = container.add_stream("libx264", rate=25)
+        heard: Any = container.add_stream("aac", rate=16_000) if sound else None
+        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
+        if small is not None:
+            small.width, small.height, small.pix_fmt = 64, 48, "yuvj420p"
+            for number in range(2):
+                container.mux(small.encode(av.VideoFrame.from_ndarray(picture(number, 64, 48), "rgb24")))
+        for number in range(count):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(number), "rgb24")))
+        container.mux(stream.encode(None))
+        for number in range(int(sound * 16_000 / 1024)):
+            block = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+            block.sample_rate, block.pts = 16_000, number * 1024
+            container.mux(heard.encode(block))
+        for each in (small, heard):
+            if each is not None:
+                container.mux(each.encode(None))
+    return path
+
+
 class _Packets(io.RawIOBase):
     """Collects what FFmpeg's RTP packetiser writes, a packet at a time."""
 

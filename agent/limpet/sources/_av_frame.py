@@ -153,10 +153,11 @@ class Encoded:
 
 
 class Mounting(NamedTuple):
-    """How a camera is mounted: its picture is turned so that it is upright, and then cut."""
+    """How a camera is mounted: its picture is turned so that it is upright, then mirrored, and then cut."""
 
     rotation: Rotation = 0
     crop: Rectangle | None = None
+    mirrored: bool = False
 
     def upright(self, size: Size) -> Rectangle:
         """Return the part of the upright picture that is used. ``ValueError``: it is not inside."""
@@ -173,6 +174,8 @@ class Mounting(NamedTuple):
         """Return where a part of the used picture is in the picture as it is stored."""
         used = self.upright(size)
         left, top = used.left + part.left, used.top + part.top
+        if self.mirrored:
+            left = (size.width if self.rotation % 180 == 0 else size.height) - left - part.width
         right, bottom = left + part.width, top + part.height
         if self.rotation == 90:
             return Rectangle(top, size.height - right, part.height, part.width)
@@ -259,6 +262,8 @@ class _Developer:
             raise ValueError(f"a picture that cannot be converted: {error}") from error
         if self._turns:
             pixels = np.rot90(pixels, self._turns)
+        if self._mounting.mirrored:
+            pixels = pixels[:, ::-1]
         if self._bordered is None:
             return pixels
         self._bordered[self._inside] = pixels
