@@ -9,19 +9,17 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import tomli_w
 
 from limpet.errors import LimpetError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
     from typing_extensions import Self
-
-PIPELINE = "shuttle"
 
 _HEAD = "# Made by `limpet demo`. One for your own sensor has the same shape; `limpet init` writes it.\n\n"
 
@@ -68,23 +66,28 @@ def embedded_broker(folder: Path) -> Iterator[str]:
         yield f"mqtt://127.0.0.1:{port}"
 
 
-def write_configuration(folder: Path, device: str, url: str, port: str, channels: Sequence[str]) -> Path:
+def data(name: str) -> Path:
+    """Return a file that the demo plays or runs."""
+    return Path(str(resources.files("limpet").joinpath("demo_data", name)))
+
+
+class Chain(NamedTuple):
+    """A source and the pipeline on it, as the configuration has them. ``bundle``: a file of the demo's data."""
+
+    source: str
+    options: Mapping[str, Any]
+    pipeline: str
+    bundle: str
+
+
+def write_configuration(folder: Path, device: str, url: str, chain: Chain) -> Path:
     """Write the file that the daemon runs with."""
     path = folder / "limpet.toml"
-    model = resources.files("limpet").joinpath("demo_data", "shuttle-1.limpet")
     tables = {
         "device": {"id": device, "state": "state", "health_interval": 1.0},
         "mqtt": {"url": url},
-        "sources": {
-            "board": {
-                "kind": "serial",
-                "port": port,
-                "baud": 921600,
-                "framing": "cobs",
-                "channels": list(channels),
-            }
-        },
-        "pipelines": {PIPELINE: {"source": "board", "model": str(model)}},
+        "sources": {chain.source: dict(chain.options)},
+        "pipelines": {chain.pipeline: {"source": chain.source, "model": str(data(chain.bundle))}},
     }
     path.write_text(_HEAD + tomli_w.dumps(tables), encoding="utf-8")
     return path

@@ -44,7 +44,7 @@ def frame(watch: PipelineWatch, sent: int, count: int) -> Group:
 
 def _counts(watch: PipelineWatch, sent: int, count: int) -> Panel:
     text = Text.assemble("rows ", (f"{sent:,} of {count:,}", "bold"))
-    text.append(f"  results {watch.received:,}", "bold cyan")
+    text.append(f"  results {watch.arrivals.received:,}", "bold cyan")
     text.append(f"  found {watch.right}", "bold green")
     text.append(f"  missed {watch.missed}", "bold yellow" if watch.missed else "dim")
     text.append(f"  false alarms {watch.false_alarms}", "bold yellow" if watch.false_alarms else "dim")
@@ -77,14 +77,14 @@ def _health(watch: PipelineWatch) -> Panel:
     table.add_column("stage", no_wrap=True)
     for name in ("p50", "p95", "p99"):
         table.add_column(name, justify="right", no_wrap=True)
-    latencies = watch.latencies()
+    latencies = watch.arrivals.latencies()
     for stage in (*TIMED_STEPS, "delivered"):
         table.add_row(stage, *map(words.span, latencies.get(stage, {}).values()))
     return Panel(Group(table, Text(), *_lines(watch)), title="health", height=2 * (ROWS + 3))
 
 
 def _lines(watch: PipelineWatch) -> list[Text]:
-    pipeline, device = watch.pipeline, watch.device
+    pipeline, device = watch.arrivals.pipeline, watch.arrivals.device
     if pipeline is None or device is None:
         return [Text(" starting", "dim")]
     temperature = "" if device.temperature_c is None else f"  temperature {device.temperature_c:.0f} °C"

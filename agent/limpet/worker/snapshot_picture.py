@@ -59,7 +59,7 @@ def draw(frame: Frame, output: Any, options: SnapshotOptions) -> Picture:
     """Return a picture of a frame with what was found in it. ``ValueError`` if it cannot be made small enough."""
     pixels = frame.developer(view(frame.form, options.width))(frame)
     image = Image.fromarray(np.ascontiguousarray(pixels, np.uint8), "RGB")
-    _mark(image, marks(output))
+    put_marks(image, marks(output))
     return _encode(image, options.quality)
 
 
@@ -123,7 +123,8 @@ def _text(label: str, score: float | None, number: int | None = None) -> str:
     return " ".join(filter(None, parts))
 
 
-def _mark(image: Image.Image, found: Sequence[Mark]) -> None:
+def put_marks(image: Image.Image, found: Sequence[Mark]) -> None:
+    """Draw on a picture."""
     width, height = image.size
     pen = ImageDraw.Draw(image)
     size = max(10, height // 30)
