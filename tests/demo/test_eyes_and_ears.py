@@ -91,7 +91,8 @@ def test_bundles_of_the_demo_name_their_licence(name: str) -> None:
     ("what", "module", "extras"), [("camera", "av", "demo,camera"), ("audio", "pymicro_features", "demo,audio")]
 )
 def test_a_missing_extra_is_named(what: str, module: str, extras: str) -> None:
-    code = f"import sys; sys.modules[{module!r}] = None; from limpet.cli import main; sys.exit(main(['demo', {what!r}]))"
+    missing = f"import sys; sys.modules[{module!r}] = None; "
+    code = f"{missing}from limpet.cli import main; sys.exit(main(['demo', {what!r}]))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 1
     first, second = extras.split(",")
