@@ -20,6 +20,8 @@ FEWEST_STEPS, STEPS = 16, 100
 _LEAST = 1e-7
 _JITTER, _SCALE = 0.05, 0.1
 """Noise added to a raw window, in standard deviations, and the share by which it is made larger or smaller."""
+_LOUDER = 0.3
+"""Standard deviations by which a window of sound is made louder or quieter."""
 
 
 class Model(Protocol):
@@ -81,7 +83,7 @@ class Examples:
 class Schedule:
     """``epochs`` at most. After ``patience`` epochs without a better loss, training stops.
 
-    ``rate`` is the learning rate. ``noise``: see ``batches``.
+    ``rate`` is the learning rate. ``noise``, ``loudness``: see ``batches``.
     """
 
     rate: float
@@ -89,6 +91,7 @@ class Schedule:
     patience: int
     seed: int
     noise: bool = False
+    loudness: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,7 @@ def fit(backend: Backend, network: Network, seen: Examples, held: Examples | Non
     random = np.random.default_rng(schedule.seed)
     best, epoch, kept = float("inf"), 0, None
     for number in range(1, schedule.epochs + 1):
-        for inputs, targets, weights in batches(seen, random, noise=schedule.noise):
+        for inputs, targets, weights in batches(seen, random, noise=schedule.noise, loudness=schedule.loudness):
             model.step(inputs, targets, weights)
         if held is None:
             continue
@@ -126,11 +129,12 @@ def steps(windows: int) -> int:
 
 
 def batches(
-    seen: Examples, random: np.random.Generator, *, noise: bool
+    seen: Examples, random: np.random.Generator, *, noise: bool, loudness: bool = False
 ) -> Iterator[tuple[FloatArray, Array, FloatArray]]:
     """Yield an epoch's batches in random order. The last one is filled up with windows of weight 0.
 
     With ``noise``, each window is made a little larger or smaller and gets noise: the next sensor is not the same.
+    With ``loudness``, a number is added to each window: logarithms of sound change so if it is louder.
     """
     wanted = steps(len(seen)) * BATCH
     rounds = max(1, -(-FEWEST_STEPS * BATCH // len(seen)))
@@ -144,6 +148,8 @@ def batches(
         if noise:
             scale = 1 + _SCALE * random.standard_normal((BATCH, 1, 1), np.float32)
             inputs = inputs * scale + np.float32(_JITTER) * random.standard_normal(inputs.shape, np.float32)
+        if loudness:
+            inputs = inputs + np.float32(_LOUDER) * random.standard_normal((BATCH, 1, 1), np.float32)
         yield inputs, seen.targets[chosen], weights
 
 

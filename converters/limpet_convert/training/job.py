@@ -95,7 +95,7 @@ def _read(wanted: Wanted) -> tuple[Session, Session | None, list[str]]:
     wanted_channels = [*wanted.channels, *([wanted.target] if wanted.target and wanted.channels else [])]
     session = recorded.read(wanted.folder, wanted_channels)
     session, notes = _channels(session, wanted)
-    test = recorded.read(wanted.test, session.channels) if wanted.test else None
+    test = recorded.read(wanted.test, session.channels, rate=session.rate) if wanted.test else None
     return session, test, [*session.notes, *notes]
 
 

@@ -117,7 +117,7 @@ def _tables(  # noqa: PLR0913, PLR0917 - what a project file says
         "version": version,
         "task": found.task,
         "description": outcome.description(found, one),
-        "channels": list(found.channels),
+        "channels": [] if found.sound else list(found.channels),
         "window": {"size": one.size, "hop": one.hop},
         "transforms": chosen.transforms,
         "decoder": chosen.decoder,

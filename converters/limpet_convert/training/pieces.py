@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -43,8 +41,7 @@ def of_spans(recordings: Sequence[Recorded]) -> list[Piece]:
     found = []
     for number, one in enumerate(recordings):
         for span in one.spans:
-            begin, end = np.searchsorted(one.seconds, (span.begin, span.end)).tolist()
-            found += _runs(one, number, span.label, (begin, end), None)
+            found += _runs(one, number, span.label, (span.begin, span.end), None)
     return found
 
 
@@ -54,7 +51,7 @@ def unlabelled(recordings: Sequence[Recorded]) -> list[Piece]:
     for number, one in enumerate(recordings):
         edges = [0]
         for span in one.spans:
-            edges += np.searchsorted(one.seconds, (span.begin, span.end)).tolist()
+            edges += [span.begin, span.end]
         edges.append(len(one.values))
         for begin, end in zip(edges[::2], edges[1::2], strict=True):
             found += _runs(one, number, "", (begin, end), None)

@@ -27,6 +27,8 @@ FEWEST_SAMPLES = 40
 """Samples of a label."""
 FEWEST_NORMAL = 200
 NORMAL = "normal"
+LONGEST_OF_SOUND = 1.1
+"""Seconds: windows of sound are shorter, unless ``--window`` is set."""
 _STILL = 1e-6
 
 
@@ -36,6 +38,7 @@ class Problem:
 
     Held back by ``recording``, figures are of other recordings than those learned from. By ``block``, they are of
     other parts of the same recordings, and so better than the model will be. ``target`` is the channel to predict.
+    ``sound``: one channel, which is heard by its spectrum.
     """
 
     task: Task
@@ -50,6 +53,7 @@ class Problem:
     names: tuple[str, ...]
     target: str = ""
     unit: str = ""
+    sound: bool = False
     warnings: tuple[str, ...] = field(default=())
 
     @property
@@ -182,6 +186,8 @@ def _problem(  # noqa: PLR0913 - the parts of a problem
     unit: str = "",
 ) -> Problem:
     warnings: list[str] = []
+    if session.sound and not window:
+        window = round(LONGEST_OF_SOUND * (session.rate or 0))
     split, chosen, split_by = _split(found, window, warnings)
     return Problem(
         task=task,
@@ -197,6 +203,7 @@ def _problem(  # noqa: PLR0913 - the parts of a problem
         warnings=tuple(warnings),
         target=target,
         unit=unit,
+        sound=session.sound,
     )
 
 

@@ -27,6 +27,7 @@ COVERED = 0.95
 TRIED_SIZES = 3
 WIDTHS: dict[Kind, tuple[int, ...]] = {
     "cnn": (16, 8, 32),
+    "dscnn": (16, 8, 32),
     "mlp": (32, 16, 64),
     "autoencoder": (32, 16, 64),
     "mahalanobis": (0,),
@@ -48,6 +49,11 @@ class Features:
     name: str
     transforms: tuple[dict[str, Any], ...] = field(hash=False)
     network: Kind
+
+    @property
+    def by_channel(self) -> bool:
+        """Whether ``normalise`` has one mean for each channel or band, not for each element."""
+        return not self.transforms or self.network == "dscnn"
 
 
 @dataclass(frozen=True)
@@ -91,7 +97,7 @@ def plan(pieces: Sequence[Piece], rate: float | None, sizes: Sequence[int] = ())
     by_size = {size: features(size, rate) for size in chosen}
     names = list(dict.fromkeys(one.name for found in by_size.values() for one in found))
     reasons.append(f"Features to try: {', '.join(names)}.")
-    return Plan(tuple(_candidates(by_size)), tuple(reasons))
+    return Plan(tuple(candidates(by_size)), tuple(reasons))
 
 
 def of_normal(pieces: Sequence[Piece], rate: float | None, sizes: Sequence[int], *, measured: bool) -> Plan:
@@ -106,10 +112,10 @@ def of_normal(pieces: Sequence[Piece], rate: float | None, sizes: Sequence[int],
             "No anomaly is labelled, so settings cannot be compared. Taken: "
             f"Mahalanobis' distance on {one.name} of {_time(size, rate)}."
         )
-        return Plan(tuple(_candidates({size: [one]})), tuple(reasons))
+        return Plan(tuple(candidates({size: [one]})), tuple(reasons))
     by_size = {size: normal_features(size, channels, rate) for size in chosen}
     reasons.append("Models to try: Mahalanobis' distance and autoencoders.")
-    return Plan(tuple(_candidates(by_size)), tuple(reasons))
+    return Plan(tuple(candidates(by_size)), tuple(reasons))
 
 
 def _usual(found: Sequence[Features], *, repeats: bool) -> Features:
@@ -144,14 +150,14 @@ def features(size: int, rate: float | None) -> list[Features]:
     return found
 
 
-def _candidates(by_size: dict[int, list[Features]]) -> list[Candidate]:
-    """Return every combination; those that differ most come first."""
+def candidates(by_size: dict[int, list[Features]], step: int = 1) -> list[Candidate]:
+    """Return every combination; those that differ most come first. A hop is a multiple of ``step`` samples."""
     pairs = [(size, one) for size, found in by_size.items() for one in found]
     found = []
     for place in range(max(len(widths) for widths in WIDTHS.values())):
         for rate in RATES:
             found += [
-                Candidate(size, max(1, size // 4), one, WIDTHS[one.network][place], rate)
+                Candidate(size, max(step, size // 4 // step * step), one, WIDTHS[one.network][place], rate)
                 for size, one in pairs
                 if place < len(WIDTHS[one.network]) and (one.network != "mahalanobis" or rate == RATES[0])
             ]

@@ -17,55 +17,67 @@ from limpet.recordings import layouts
 from limpet.sources._recordings import load
 from limpet.untrusted import open_file
 from limpet_convert.errors import ConvertError
+from limpet_convert.training import recorded_sound
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
     from limpet.contracts.data import FloatArray
-    from limpet.recordings.folder import Recording, Span
+    from limpet.recordings.folder import Recording
 
 Doubles: TypeAlias = NDArray[np.float64]
 
 LARGEST_FILE = 256 << 20
 """Bytes of one CSV file."""
 LARGEST = 512 << 20
-"""Bytes of all samples together, as float32."""
+"""Bytes of all samples of tables together, as float32."""
 _GZIP = b"\x1f\x8b"
 RATES = 0.05
 """Share by which the rates of two recordings may differ."""
 
 
 @dataclass(frozen=True)
-class Recorded:
-    """One recording. ``values``: float32 ``(n, channels)``. ``seconds``: float64 ``(n,)`` from the first sample.
+class Labelled:
+    """The samples from position ``begin`` up to ``end``, which is not among them."""
 
-    ``breaks``: positions of samples that do not follow the sample before. ``spans`` are its labels.
+    label: str
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """One recording. ``values``: float32 ``(n, channels)``. ``spans`` are its labels.
+
+    ``breaks``: positions of samples that do not follow the sample before.
     """
 
     file: str
     values: FloatArray
-    seconds: Doubles
     breaks: tuple[int, ...]
-    spans: tuple[Span, ...]
+    spans: tuple[Labelled, ...]
 
 
 @dataclass(frozen=True)
 class Session:
     """All recordings of a folder. ``units``: one for each channel, empty where unknown.
 
-    ``notes`` say what was left out, each in a sentence.
+    ``sound``: one channel, at a rate at which it is heard. ``notes`` say what was left out, each in a sentence.
     """
 
     channels: tuple[str, ...]
     units: tuple[str, ...]
     rate: float | None
     recordings: tuple[Recorded, ...]
+    sound: bool = False
     notes: tuple[str, ...] = field(default=())
 
     def chosen(self, channels: Sequence[str]) -> Session:
         """Return the same recordings with these channels, in this order. ``ConvertError`` if one is missing."""
         columns = _columns(channels, self.channels)
+        if tuple(channels) == self.channels:
+            return self  # a copy of long sound would be large
         return replace(
             self,
             channels=tuple(channels),
@@ -78,10 +90,13 @@ class Session:
         return [one.values[:, 0] for one in self.chosen([channel]).recordings]
 
 
-def read(folder: Path, channels: Sequence[str] = (), largest: int = LARGEST) -> Session:
+def read(
+    folder: Path, channels: Sequence[str] = (), largest: int | None = None, rate: float | None = None
+) -> Session:
     """Read a folder of recordings, all channels of it or those named. ``ConvertError`` says what does not fit.
 
-    Of more than ``largest`` bytes of samples, the first part of each span is read.
+    Of more than ``largest`` bytes of samples, the first part of each span is read. ``rate``: samples a second that
+    sound gets, if it has so many. Default: the lowest rate of the recordings, at most 16,000.
     """
     try:
         found = recordings.read(folder).recordings
@@ -91,27 +106,93 @@ def read(folder: Path, channels: Sequence[str] = (), largest: int = LARGEST) -> 
         raise ConvertError(
             f"{folder}: has no recordings ({recordings.MANIFEST} is missing or empty). Run: limpet record"
         )
-    _refuse_different(found)
-    notes: list[str] = []
-    incomplete = [one.file for one in found if not one.complete]
-    if incomplete:
-        notes.append(f"{', '.join(incomplete[:5])}: not ended by the recorder; used as far as it goes.")
-    thin = min(1.0, largest / max(1, sum(4 * one.samples * len(one.channels) for one in found)))
-    if thin < 1:
-        notes.append(
-            f"The recordings are larger than {largest >> 20} MiB: the first {thin:.0%} of each span is used."
-        )
     names = tuple(channels) or tuple(found[0].channels)
     columns = _columns(names, found[0].channels)
-    read_all = tuple(_read(folder, one, names, thin, notes) for one in found)
+    sound = recorded_sound.is_sound(found, names)
+    _refuse_different(found, rates=not sound)
     units = found[0].units or [""] * len(found[0].channels)
-    return Session(
-        channels=names,
-        units=tuple(units[column] for column in columns),
+    session = Session(names, tuple(units[column] for column in columns), None, (), sound)
+    if sound:
+        return _read_sound(folder, found, session, largest, rate)
+    return _tables(folder, found, session, largest)
+
+
+def _tables(folder: Path, found: Sequence[Recording], session: Session, largest: int | None) -> Session:
+    notes = _incomplete(found)
+    thin = _share(found, [4 * one.samples * len(one.channels) for one in found], largest or LARGEST, notes)
+    return replace(
+        session,
         rate=_rate([one.rate for one in found if one.rate]),
-        recordings=read_all,
+        recordings=tuple(_read(folder, one, session.channels, thin, notes) for one in found),
         notes=tuple(notes),
     )
+
+
+def _read_sound(
+    folder: Path, found: Sequence[Recording], session: Session, largest: int | None, rate: float | None
+) -> Session:
+    notes = _incomplete(found)
+    rate = min(rate or recorded_sound.RATE, recorded_sound.rate_of(found))
+    if faster := sorted({one.rate for one in found if one.rate and one.rate != rate}):
+        notes.append(f"Sound at {', '.join(f'{one:g}' for one in faster)} Hz is resampled to {rate:g} Hz.")
+    sizes = [round(4 * one.samples * rate / (one.rate or rate)) for one in found]
+    thin = _share(found, sizes, largest or recorded_sound.LARGEST, notes)
+    heard = []
+    for one in found:
+        kept = _thinned(one, thin) if thin < 1 else ((0.0, one.samples / (one.rate or rate)),)
+        wanted = recorded_sound.Wanted(one.channels.index(session.channels[0]), rate, kept)
+        heard.append(_hear(folder, one, wanted, notes))
+    return replace(session, rate=rate, recordings=tuple(heard), notes=tuple(notes))
+
+
+def _incomplete(found: Sequence[Recording]) -> list[str]:
+    files = [one.file for one in found if not one.complete]
+    return [f"{', '.join(files[:5])}: not ended by the recorder; used as far as it goes."] if files else []
+
+
+def _share(found: Sequence[Recording], sizes: Sequence[int], largest: int, notes: list[str]) -> float:
+    """Return which share of each span is used, so that all of it has at most ``largest`` bytes."""
+    thin = min(1.0, largest / max(1, sum(sizes)))
+    if thin < 1:
+        what = "each span" if any(one.spans for one in found) else "each recording"
+        notes.append(
+            f"The recordings are larger than {largest >> 20} MiB: the first {thin:.0%} of {what} is used."
+        )
+    return thin
+
+
+def _hear(folder: Path, one: Recording, wanted: recorded_sound.Wanted, notes: list[str]) -> Recorded:
+    """Read a sound file. The spans and breaks that it has in what is kept are positions there."""
+    try:
+        heard = recorded_sound.read(recordings.path_of(folder, one), one, wanted)
+    except UnreadableError as error:
+        raise ConvertError(str(error)) from error
+
+    def place(at: int) -> int:
+        """Return where a sample is in what is kept, or the next one that is kept."""
+        for (begin, end), (first, _) in zip(heard.edges, heard.places, strict=True):
+            if at < end:
+                return first + max(0, at - begin)
+        return len(heard.values)
+
+    breaks = {place(recorded_sound.sample(gap, wanted.rate)) for gap in one.gaps} | {
+        first for first, _ in heard.places
+    }
+    spans = tuple(
+        Labelled(
+            span.label,
+            place(recorded_sound.sample(span.begin, wanted.rate)),
+            place(recorded_sound.sample(span.end, wanted.rate)),
+        )
+        for span in one.spans
+    )
+    return _finite(one, heard.values, breaks, spans, [one.channels[wanted.column]], notes)
+
+
+def _thinned(one: Recording, share: float) -> tuple[tuple[float, float], ...]:
+    """Return begin and end of the first share of each span, or of the recording if it has none."""
+    spans = [(span.begin, span.end) for span in one.spans] or [(0.0, one.seconds)]
+    return tuple((begin, begin + share * (end - begin)) for begin, end in spans)
 
 
 def _columns(wanted: Sequence[str], names: Sequence[str]) -> list[int]:
@@ -120,8 +201,8 @@ def _columns(wanted: Sequence[str], names: Sequence[str]) -> list[int]:
     return [list(names).index(name) for name in wanted]
 
 
-def _refuse_different(found: Sequence[Recording]) -> None:
-    """Raise ``ConvertError`` where recordings have other channels, other rates, or some none."""
+def _refuse_different(found: Sequence[Recording], *, rates: bool) -> None:
+    """Raise ``ConvertError`` where recordings have other channels; with ``rates``, also where rates differ."""
     first = found[0]
     if strange := [name for name in (*first.channels, *first.units) if not name.isprintable()]:
         raise ConvertError(
@@ -133,8 +214,9 @@ def _refuse_different(found: Sequence[Recording]) -> None:
                 f"{other.file} has the channels {', '.join(other.channels)}, but {first.file} has "
                 f"{', '.join(first.channels)}. Move one kind of recording into another folder."
             )
-        if bool(other.rate) != bool(first.rate) or (
-            other.rate and first.rate and abs(other.rate - first.rate) > RATES * first.rate
+        if rates and (
+            bool(other.rate) != bool(first.rate)
+            or (other.rate and first.rate and abs(other.rate - first.rate) > RATES * first.rate)
         ):
             raise ConvertError(
                 f"{other.file} has {_per_second(other.rate)}, but {first.file} has {_per_second(first.rate)}: "
@@ -172,24 +254,47 @@ def _read(folder: Path, one: Recording, channels: Sequence[str], thin: float, no
     seconds = np.arange(len(values)) / (one.rate or 1.0) if loaded.seconds is None else loaded.seconds
     breaks = {*loaded.gaps, *np.searchsorted(seconds, np.array(one.gaps)).tolist()}
     breaks |= set((np.flatnonzero(np.diff(seconds) < 0) + 1).tolist())
+    spans = tuple(
+        Labelled(span.label, *np.searchsorted(seconds, (span.begin, span.end)).tolist()) for span in one.spans
+    )
+    within = None
+    if thin < 1:
+        parts = [(begin <= seconds) & (seconds < end) for begin, end in _thinned(one, thin)]
+        within = np.logical_or.reduce(parts)
+    return _finite(one, values, breaks, spans, channels, notes, within)
+
+
+def _finite(  # noqa: PLR0913, PLR0917 - the parts of a recording
+    one: Recording,
+    values: FloatArray,
+    breaks: set[int],
+    spans: tuple[Labelled, ...],
+    channels: Sequence[str],
+    notes: list[str],
+    within: NDArray[np.bool_] | None = None,
+) -> Recorded:
+    """Return the recording without samples that have a value that is no number, or are not ``within``."""
     finite = np.isfinite(values)
     kept: NDArray[np.bool_] = np.logical_and.reduce(finite, axis=1)
     if lost := int((~kept).sum()):
         worst = channels[int(finite.sum(axis=0).argmin())]
         if lost == len(values):
             raise ConvertError(
-                f"{path}: no sample has a number in every channel, as {worst!r} has none. "
+                f"{one.file}: no sample has a number in every channel, as {worst!r} has none. "
                 "Leave it out with --channels."
             )
         notes.append(
             f"{one.file}: {lost:,} of {len(values):,} samples have a value that is not a number, mostly in "
             f"{worst!r}; left out."
         )
-    spans = tuple(one.spans)
-    if thin < 1:
-        spans = tuple(_first(span, thin) for span in spans) or (recordings.Span("all", 0, thin * one.seconds),)
-        kept &= np.logical_or.reduce([(span.begin <= seconds) & (seconds < span.end) for span in spans])
-    return Recorded(one.file, values[kept], seconds[kept], _moved(breaks, kept), spans if one.spans else ())
+    if within is not None:
+        kept &= within
+    elif not lost:
+        inside = tuple(sorted(at for at in breaks if 0 < at < len(values)))
+        return Recorded(one.file, values, inside, spans)
+    positions = np.concatenate([[0], np.cumsum(kept, dtype=np.int64)])
+    moved = tuple(Labelled(span.label, *positions[[span.begin, span.end]].tolist()) for span in spans)
+    return Recorded(one.file, values[kept], _moved(breaks, kept), moved)
 
 
 def _refuse(path: Path) -> None:
@@ -207,7 +312,3 @@ def _moved(breaks: set[int], kept: NDArray[np.bool_]) -> tuple[int, ...]:
     positions: NDArray[np.int64] = np.cumsum(kept, dtype=np.int64) - kept
     moved = {int(positions[at]) for at in (*breaks, *np.flatnonzero(~kept).tolist()) if at < len(positions)}
     return tuple(sorted(at for at in moved if 0 < at < int(kept.sum())))
-
-
-def _first(span: Span, share: float) -> Span:
-    return recordings.Span(span.label, span.begin, span.begin + share * (span.end - span.begin))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from limpet_convert.errors import ConvertError
-from limpet_convert.training import fitting, mahalanobis, proposals, search, windows
+from limpet_convert.training import fitting, mahalanobis, proposals, search, sound, windows
 from limpet_convert.training.fitting import BATCH, Examples, Fitted, Schedule, fit, loss
 from limpet_convert.training.tasks import Answers
 
@@ -152,11 +152,12 @@ class Trainer:
             model = self.backend.make(network, candidate.rate, SEED)
             model.set_last(*mahalanobis.layer(seen.inputs.reshape(len(seen), -1)))
             return Fitted(model, 1, 0.0)
-        schedule = Schedule(candidate.rate, epochs, PATIENCE, SEED, noise=network.kind == "cnn")
+        noise = network.kind in {"cnn", "dscnn"}
+        schedule = Schedule(candidate.rate, epochs, PATIENCE, SEED, noise, loudness=network.kind == "dscnn")
         return fit(self.backend, network, seen, stop, schedule)
 
     def _prepared(self, candidate: Candidate, cut: Windows, seen: Array) -> FloatArray:
-        transform = windows.normaliser(cut.values[seen], by_channel=not candidate.features.transforms)
+        transform = windows.normaliser(cut.values[seen], by_channel=candidate.features.by_channel)
         return windows.normalised(cut.values, transform)
 
     def score(self, candidate: Candidate, rung: Rung) -> float:
@@ -205,7 +206,7 @@ class Trainer:
         cut = windows.cut(found.pieces, candidate.window, candidate.features.transforms, found.rate)
         targets = found.targets(cut)
         seen = self.lesson.learnable(targets)
-        transform = windows.normaliser(cut.values[seen], by_channel=not candidate.features.transforms)
+        transform = windows.normaliser(cut.values[seen], by_channel=candidate.features.by_channel)
         prepared = windows.normalised(cut.values, transform)
         goal = self.lesson.goal(prepared, targets, seen)
         examples = _examples(prepared, goal.values, seen, self.lesson.loss)
@@ -248,6 +249,8 @@ def propose(problem: Problem, sizes: Sequence[int]) -> proposals.Plan:
         raise ConvertError(
             f"--window: {min(sizes)} samples, but the longest span has {longest}. Use a shorter window."
         )
+    if problem.sound:
+        return sound.plan(problem, sizes)
     if problem.task != "anomaly":
         return proposals.plan(problem.pieces, problem.rate, sizes)
     normal = [piece for piece in problem.pieces if not piece.label]

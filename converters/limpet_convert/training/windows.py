@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +56,8 @@ def cut(
     plugins = resolve_transforms(list(transforms), "transforms", Path())
     size, hop = window.size or 1, window.hop or window.size or 1
     count = sum(max(0, len(piece.values) - size) // hop + 1 for piece in pieces if len(piece.values) >= size)
-    every = max(1, -(-count // MOST), -(-count * size * channels * 4 // LARGEST))
+    elements = math.prod(Transforms(plugins, Windower(window, spec).spec).spec.shape)
+    every = max(1, -(-count // MOST), -(-count * elements * 4 // LARGEST))
     values: list[Array] = []
     owners: list[int] = []
     targets: list[float] = []

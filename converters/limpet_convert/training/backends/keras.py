@@ -9,6 +9,7 @@ import numpy as np
 from limpet_convert.converters import keras as converter
 from limpet_convert.errors import need
 from limpet_convert.int8 import repeatable
+from limpet_convert.training.networks import DEPTHWISE, FIRST
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,6 +104,20 @@ def _step(model: Any, optimizer: Any, network: Network) -> Any:
     return tf.function(learn, reduce_retracing=True)
 
 
+def _separable(layers: Any, network: Network) -> list[Any]:
+    like: dict[str, Any] = {"padding": "same", "activation": "relu"}
+    found = [
+        layers.Reshape((*network.shape, 1), name="picture"),
+        layers.Conv2D(network.width, FIRST, 2, **like, name="convolution"),
+    ]
+    for number, one in enumerate(network.blocks):
+        found += [
+            layers.DepthwiseConv2D(DEPTHWISE, one.stride, **like, name=f"depthwise{number}"),
+            layers.Conv2D(one.outputs, 1, **like, name=f"pointwise{number}"),
+        ]
+    return [*found, layers.GlobalAveragePooling2D(name="mean")]
+
+
 def _body(keras: Any, network: Network) -> Any:
     layers = keras.layers
     found = [keras.Input(network.shape, name="window")]
@@ -114,6 +129,8 @@ def _body(keras: Any, network: Network) -> Any:
             if number < len(network.convolutions) - 1:
                 found.append(layers.MaxPooling1D(2, name=f"pooling{number}"))
         found.append(layers.GlobalAveragePooling1D(name="mean"))
+    elif network.kind == "dscnn":
+        found += _separable(layers, network)
     else:
         found.append(layers.Flatten(name="elements"))
     *hidden, (_, outputs) = network.dense

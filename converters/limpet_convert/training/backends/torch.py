@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from limpet_convert.converters.torch import quiet
 from limpet_convert.errors import need
+from limpet_convert.training.networks import DEPTHWISE, FIRST
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -111,12 +112,32 @@ def _body(nn: Any, network: Network) -> Any:
             if number < len(network.convolutions) - 1:
                 layers.append(nn.MaxPool1d(2))
         layers += [nn.AdaptiveAvgPool1d(1), nn.Flatten()]
+    elif network.kind == "dscnn":
+        layers += _separable(nn, network)
     else:
         layers.append(nn.Flatten())
     for number, (a, b) in enumerate(network.dense):
         layers += [nn.ReLU()] if number else []
         layers.append(nn.Linear(a, b))
     return nn.Sequential(*layers)
+
+
+def _separable(nn: Any, network: Network) -> list[Any]:
+    layers = [
+        nn.Unflatten(1, (1, network.shape[0])),
+        nn.Conv2d(1, network.width, FIRST, stride=2, padding=FIRST // 2),
+        nn.ReLU(),
+    ]
+    for one in network.blocks:
+        layers += [
+            nn.Conv2d(
+                one.inputs, one.inputs, DEPTHWISE, stride=one.stride, padding=DEPTHWISE // 2, groups=one.inputs
+            ),
+            nn.ReLU(),
+            nn.Conv2d(one.inputs, one.outputs, 1),
+            nn.ReLU(),
+        ]
+    return [*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()]
 
 
 def _moved(nn: Any) -> Any:
