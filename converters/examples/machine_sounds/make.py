@@ -92,7 +92,7 @@ def rung(hits: Sound, tone: float, seconds: float) -> Sound:
 
 
 def turns(one: Machine, random: Generator, count: int) -> Sound:
-    """Return how often the shaft has turned by each sample. Its speed wanders by a percent, and differs each time."""
+    """Return how often the shaft has turned by each sample. Its speed wanders, and differs each time."""
     drift = np.cumsum(noise(random, count, 0)) / np.sqrt(count)
     speed = one.shaft * random.uniform(0.95, 1.05) * (1 + 0.004 * drift / max(1.0, np.abs(drift).max()))
     return np.asarray(np.cumsum(speed) / RATE + random.uniform())
@@ -122,7 +122,7 @@ def _defects(one: Machine, turned: Sound, random: Generator) -> Sound:
     passes = np.arange(turned[0] * one.defects, turned[-1] * one.defects)
     passes += np.cumsum(0.01 * random.standard_normal(len(passes)))
     at = np.searchsorted(turned, passes / one.defects)
-    at = at[(0 < at) & (at < len(turned))]
+    at = at[(at > 0) & (at < len(turned))]
     hits = np.zeros(len(turned))
     hits[at] = 1 + 0.3 * random.standard_normal(len(at))
     return rung(hits, one.ring, 0.003)
