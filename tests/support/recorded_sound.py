@@ -38,7 +38,8 @@ def sound(label: str, seconds: float, seed: int, rate: int = RATE) -> FloatArray
 def write(
     folder: Path, contents: Sequence[Sequence[tuple[str, FloatArray]]], suffix: str = ".wav", **changes: object
 ) -> Path:
-    """Write recordings of labelled parts as 16-bit integers; an empty label is none.."""
+    """Write recordings of labelled parts as 16-bit integers; an empty label is none."""
+    folder.mkdir(parents=True, exist_ok=True)
     found = []
     for number, parts in enumerate(contents):
         values = np.concatenate([part for _, part in parts])
