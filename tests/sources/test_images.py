@@ -251,6 +251,19 @@ def test_a_picture_with_too_many_pixels_is_refused_before_it_is_decoded(width: i
         _picture.decode(bomb(width, height))
 
 
+def test_a_jpeg_with_scans_without_end_is_refused_before_it_is_decoded() -> None:
+    """Each scan has some bytes, and costs a pass over all pixels: a file of 1 MB would be decoded for an hour."""
+    whole_one = pictures.encoded(PIXELS, "JPEG", progressive=True)
+    scan = whole_one[whole_one.rindex(b"\xff\xda") : -2]
+    end = whole_one[-2:]
+    many = whole_one[:-2] + scan * 50 + end
+    assert developed(_picture.decode(many)).shape == developed(_picture.decode(whole_one)).shape
+    with pytest.raises(UnreadableError, match="more than 64 scans"):
+        _picture.decode(whole_one[:-2] + scan * 64 + end)
+    behind = whole_one + scan * 100
+    assert developed(_picture.decode(behind)).shape == developed(_picture.decode(whole_one)).shape
+
+
 def test_a_file_of_another_format_is_refused() -> None:
     with pytest.raises(UnreadableError, match="no JPEG, PNG"):
         _picture.decode(pictures.encoded(PIXELS, "TIFF"))

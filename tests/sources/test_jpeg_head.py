@@ -1,11 +1,11 @@
-"""The head of a JPEG: its size, and whether the end is there."""
+"""The head of a JPEG: its size, whether the end is there, and how many scans it has."""
 
 from __future__ import annotations
 
 import pytest
 
 from limpet.sources import _jpeg
-from support import videos
+from support import pictures, videos
 
 PICTURE = videos.jpegs(1, (160, 120))[0]
 
@@ -20,6 +20,14 @@ def test_a_thumbnail_in_the_head_is_not_taken_for_the_picture() -> None:
     thumbnail = videos.jpegs(1, (32, 16))[0]
     segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
     assert _jpeg.size(PICTURE[:2] + segment + PICTURE[2:]) == (160, 120)
+
+
+def test_a_camera_cannot_send_a_picture_with_scans_without_end() -> None:
+    progressive = pictures.encoded(pictures.pixels(), "JPEG", progressive=True)
+    scan = progressive[progressive.rindex(b"\xff\xda") : -2]
+    assert _jpeg.size(progressive) == pictures.pixels().shape[1::-1]
+    with pytest.raises(ValueError, match="scans"):
+        _jpeg.size(progressive[:-2] + scan * 64 + progressive[-2:])
 
 
 @pytest.mark.parametrize(

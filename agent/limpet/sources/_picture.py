@@ -11,6 +11,7 @@ from PIL import Image
 
 from limpet.errors import UnreadableError
 from limpet.pictures.frame import ArrayFrame
+from limpet.sources import _jpeg
 from limpet.untrusted import read_file, reading
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ LARGEST = 64 << 20
 """Bytes of a file."""
 MOST_PIXELS = 40_000_000
 """Pixels of a picture: 120 MB in memory, and three times that while it is decoded."""
+_JPEG = b"\xff\xd8"
 _ORIENTATION = 0x0112
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -76,7 +78,17 @@ def _opened(data: bytes) -> Image.Image:
     width, height = image.size
     if width * height > MOST_PIXELS:
         raise UnreadableError(f"it has {width} x {height} pixels; the limit is {MOST_PIXELS:,}")
+    if data.startswith(_JPEG):
+        _check_scans(data)
     return image
+
+
+def _check_scans(data: bytes) -> None:
+    """Refuse a picture that keeps a decoder busy for hours."""
+    try:
+        _jpeg.check_scans(data)
+    except ValueError as error:
+        raise UnreadableError(str(error)) from error
 
 
 def _orientation(image: Image.Image) -> int:
