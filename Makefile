@@ -189,8 +189,8 @@ parity: .venv-convert/.examples tflite-runtime ## prove: convert every example a
 	@.venv-convert/bin/python converters/examples/parity.py
 
 .PHONY: models
-models: .venv/.dev .venv-convert/.examples .venv-mediapipe/.installed programs ## prove: run known models from picture to MQTT, beside their makers' code; Python 3.11, npm, 6 GB
-	@tools/need.sh npm=npm
+models: .venv/.dev .venv-convert/.examples .venv-mediapipe/.installed programs ## prove: run known models from picture or sound to MQTT, beside their makers' code; Python 3.11, npm, 6 GB
+	@tools/need.sh npm=npm flite=flite espeak-ng=espeak-ng
 	@$(PYTHON) tests/models/run.py
 
 .venv-mediapipe/.installed: requirements/mediapipe.txt

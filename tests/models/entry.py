@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from models.photographs import Case
+    from models.speech import Clip
 
 
 class Model(NamedTuple):
@@ -24,7 +25,8 @@ class Model(NamedTuple):
     ``recipe`` is what ``limpet-convert recipe`` makes; without it, ``project`` is a project file below
     ``converters/examples`` whose ``train.py`` runs first. ``maker``: the environment of ``answers``, as in
     ``run.PYTHONS``. ``tolerance`` is the largest ``difference``; ``why`` says what that is.
-    ``least_right``: share of the cases in which the model must be right.
+    ``least_right``: share of the cases in which the model must be right. Of a model of sound, ``size`` and ``hop``
+    are its windows in samples. ``state``: names of inputs, each with that of the output that it gets next time.
     """
 
     name: str
@@ -34,14 +36,25 @@ class Model(NamedTuple):
     least_right: float = 0.8
     recipe: str = ""
     project: str = ""
+    size: int = 0
+    hop: int = 0
+    state: tuple[tuple[str, str], ...] = ()
+
+    def windows(self, samples: int) -> int:
+        """Return how many windows there are in a sound."""
+        return (samples - self.size) // self.hop + 1
 
 
 class Entry(Protocol):
-    """A module of ``catalogue/``. Pictures are uint8 ``(height, width, 3)`` in RGB."""
+    """A module of ``catalogue/``. Pictures are uint8 ``(height, width, 3)`` in RGB.
+
+    For a model of sound, ``prepare`` and ``answers`` get clips in place of pictures: int16 samples at 16 kHz.
+    ``prepare`` yields the input of each window. The ``output`` of a clip has the ``windows`` and the ``events``.
+    """
 
     MODEL: Model
 
-    def cases(self, folder: Path) -> list[Case]:
+    def cases(self, folder: Path) -> list[Case] | list[Clip]:
         """Write the pictures into a folder; return them, at least ten, with what they show."""
 
     def prepare(self, picture: NDArray[np.uint8]) -> NDArray[Any]:
@@ -53,5 +66,5 @@ class Entry(Protocol):
     def difference(self, output: Any, answer: Any) -> float:
         """Return how far a result's ``output`` is from the maker's answer; infinity where they disagree."""
 
-    def right(self, output: Any, case: Case) -> bool:
+    def right(self, output: Any, case: Any) -> bool:
         """Return whether a result is what the picture shows."""

@@ -1,7 +1,7 @@
 """Runs in the environment of a model's maker: ``python -m models.maker answers|bare NAME MODEL FOLDER``.
 
-``answers`` prints what the maker's code says of each picture of the folder, by name. ``bare`` prints the median
-time, in µs, of a plain loop: the maker's preparation and a run of the model on LiteRT, with one thread.
+``answers`` prints what the maker's code says of each picture or sound of the folder, by name. ``bare`` prints the
+median time, in µs, of a plain loop: the maker's preparation and a run of the model on LiteRT, with one thread.
 """
 
 from __future__ import annotations
@@ -22,13 +22,54 @@ ROUNDS = 20
 
 def main() -> None:
     what, name, model, folder = sys.argv[1:]
-    import cv2
-
     entry: Entry = importlib.import_module(f"models.catalogue.{name}")  # type: ignore[assignment]
     paths = sorted(path for path in Path(folder).iterdir() if path.is_file())
-    pictures: Any = [cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB) for path in paths]
-    found: Any = entry.answers(model, pictures) if what == "answers" else _bare(entry, model, pictures)
+    given: Any = [_read(path) for path in paths]
+    bare = _bare_stream if entry.MODEL.hop else _bare
+    found: Any = entry.answers(model, given) if what == "answers" else bare(entry, model, given)
     print("\n" + json.dumps(found))
+
+
+def _read(path: Path) -> Any:
+    if path.suffix == ".wav":
+        from models import speech
+
+        return speech.read_integers(path)[0]
+    import cv2
+
+    return cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+
+
+def _bare_stream(entry: Entry, model: str, sounds: Any) -> float:
+    """Return the median µs of a window of sound: its features, and the run of the model."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    taken = []
+    for sound in sounds:
+        interpreter = Interpreter(model, num_threads=1)
+        interpreter.allocate_tensors()
+        takes, gives, carried = _places(interpreter, entry.MODEL.state)
+        windows = iter(entry.prepare(sound))
+        for _ in range(entry.MODEL.windows(len(sound))):
+            began = time.perf_counter_ns()
+            interpreter.set_tensor(takes["index"], _stored(next(windows), takes))
+            interpreter.invoke()
+            outputs = {place: interpreter.get_tensor(place) for place in gives}
+            for place, source in carried:
+                interpreter.set_tensor(place, outputs[source])
+            taken.append((time.perf_counter_ns() - began) / 1000)
+    return statistics.median(taken)
+
+
+def _places(interpreter: Any, state: Any) -> tuple[Any, list[int], list[tuple[int, int]]]:
+    """Return the input for sound, the places of the outputs, and which input gets which of these next time."""
+    outputs = [detail["index"] for detail in interpreter.get_output_details()]
+    if not state:
+        return interpreter.get_input_details()[0], outputs, []
+    runner = interpreter.get_signature_runner()
+    ins, outs = runner.get_input_details(), runner.get_output_details()
+    (sound,) = ins.keys() - dict(state).keys()
+    return ins[sound], outputs, [(ins[one]["index"], outs[other]["index"]) for one, other in state]
 
 
 def _bare(entry: Entry, model: str, pictures: Any) -> float:

@@ -24,12 +24,11 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from models import measured, sounds
 from support.broker import listener, mosquitto, wait_until
 from support.daemon import daemon as running
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from models.entry import Entry, Model
     from models.photographs import Case
     from support.broker import Listener
@@ -39,14 +38,13 @@ ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "build/models"
 CATALOGUE = Path(__file__).parent / "catalogue"
 PYTHONS = {
+    "agent": Path(sys.executable),
     "converters": ROOT / ".venv-convert/bin/python",
     "mediapipe": ROOT / ".venv-mediapipe/bin/python",
 }
 LEAST = 10
 """Cases of a model."""
 PATIENCE = 120.0
-STEPS = ("transform", "invoke")
-"""What a window's time is made of, beside a bare model with the same preparation."""
 
 
 def main() -> int:
@@ -69,15 +67,20 @@ def prove(entry: Entry) -> dict[str, Any]:
     """Return the figures of a model."""
     model = entry.MODEL
     folder = BUILD / model.name
-    shutil.rmtree(folder / "pictures", ignore_errors=True)
+    shutil.rmtree(folder / "inputs", ignore_errors=True)
     bundle = made(model, folder)
     file = folder / "model.tflite"
     with zipfile.ZipFile(bundle) as archive:
         file.write_bytes(archive.read("model.tflite"))
-    cases = entry.cases(folder / "pictures")
-    answers = maker(model, model.maker, "answers", file, folder / "pictures")
-    outputs, micros = limpet(bundle, folder, cases)
-    bare = maker(model, "converters", "bare", file, folder / "pictures")
+    cases = entry.cases(folder / "inputs")
+    answers = maker(model, model.maker, "answers", file, folder / "inputs")
+    bare = maker(model, "agent" if model.hop else "converters", "bare", file, folder / "inputs")
+    if model.hop:
+        answers = sounds.played(cases, answers)
+        outputs, micros = sounds.limpet(bundle, folder, cases, model)
+        cases = sounds.played(cases, cases)
+    else:
+        outputs, micros = limpet(bundle, folder, cases)
     differences = [entry.difference(output, answer) for output, answer in zip(outputs, answers, strict=True)]
     (folder / "answers.json").write_text(
         json.dumps(
@@ -150,13 +153,13 @@ def limpet(bundle: Path, folder: Path, cases: list[Case]) -> tuple[list[Any], fl
     scratch.mkdir(parents=True)
     with mosquitto(scratch / "broker") as broker, listener(broker.port) as heard:
         config = scratch / "limpet.toml"
-        config.write_text(configuration(bundle, folder / "pictures", broker.url, scratch / "state"))
+        config.write_text(configuration(bundle, folder / "inputs", broker.url, scratch / "state"))
         with running(config) as daemon:
             wait_until(lambda: ended(daemon, heard) or len(heard.results()["camera"]) >= len(cases), PATIENCE)
-            wait_until(lambda: ended(daemon, heard) or list(_timed(heard.on("health/camera"))), PATIENCE)
+            wait_until(lambda: ended(daemon, heard) or list(measured.timed(heard.on("health/camera"))), PATIENCE)
             assert daemon.stop() == 0, daemon.log[-2000:]
         results = sorted(heard.results()["camera"], key=lambda one: one["sample"])
-        micros = max(_timed(heard.on("health/camera")))[1]
+        micros = max(measured.timed(heard.on("health/camera")))[1]
     return [one["output"] for one in results], micros
 
 
@@ -168,26 +171,9 @@ def ended(daemon: Daemon, heard: Listener) -> bool:
     return False
 
 
-def _timed(messages: Any) -> Iterator[tuple[int, float]]:
-    """Yield of each health message how many windows it is about, and their median µs."""
-    for message in messages:
-        stages = message.json["latency_us"] if message.payload else {}
-        if all(step in stages for step in STEPS):
-            yield stages["invoke"]["count"], sum(stages[step]["p50"] for step in STEPS)
-
-
 def configuration(bundle: Path, pictures: Path, url: str, state: Path) -> str:
     """Return a configuration: the device, and three lines for the model."""
-    return f"""
-[device]
-id = "models"
-state = "{state}"
-models = "{bundle.parent}"
-health_interval = 1
-
-[mqtt]
-url = "{url}"
-
+    return f"""{measured.device(bundle, url, state)}
 [sources.pictures]
 kind = "images"
 path = "{pictures}"

@@ -11,7 +11,7 @@ import jsonschema
 import msgspec
 import pytest
 
-from limpet.contracts.happenings import ObjectEvent
+from limpet.contracts.happenings import KeywordEvent, ObjectEvent
 from limpet.contracts.messages import State
 from limpet.contracts.outputs import Keypoint, Keypoints, Mask, Pose, Region, Segmentation
 from limpet.reporters.dialects import _sparkplug_payload as spb
@@ -284,6 +284,21 @@ def test_an_event_announces_its_entity_if_no_result_did() -> None:
     dialect = dialects.opened("homeassistant", discovery="entity")
     announced, said = dialect.event(details())
     assert discovered([announced])["door object"]["state_topic"] == said.topic
+
+
+def test_the_event_entity_of_a_wake_word_is_there_before_the_word() -> None:
+    dialect = dialects.opened("homeassistant", discovery="entity")
+    quiet = {"keyword": None, "score": 0.01, "scores": {"okay nabu": 0.01}}
+    entities = discovered(dialect.results([reports.result(0, "wake", quiet)]))
+    assert set(entities) == {"wake keyword", "wake scores okay nabu", "wake latency"}
+    assert entities["wake keyword"]["event_types"] == ["heard"]
+    heard = reports.event("wake", "keyword")
+    (said,) = dialect.event(
+        msgspec.structs.replace(heard, reason="", details=KeywordEvent(label="okay nabu", score=0.9))
+    )
+    assert said.topic == entities["wake keyword"]["state_topic"]
+    content = json.loads(said.payload)
+    assert (content["event_type"], content["label"], content["score"]) == ("heard", "okay nabu", 0.9)
 
 
 @pytest.mark.parametrize("discovery", ["device", "entity"])

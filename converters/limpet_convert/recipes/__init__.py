@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from limpet.contracts.fields import WindowSpec  # noqa: TC001 - msgspec reads it
+from limpet.contracts.fields import InputValue, WindowSpec
 from limpet.errors import ConfigError
 from limpet.wording import suggest
 from limpet_convert import ready
@@ -48,6 +48,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """What a recipe makes. ``input``: what a person shows the model, such as a picture.
 
     ``rate``: samples a second. ``window``: how the samples are cut, of a model of sound.
+    ``inputs``: what the inputs get, if there are several.
     ``ships``: the bundle is in ``limpet[starter]``, as its licence allows it and it is small.
     """
 
@@ -60,6 +61,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     labels: tuple[str, ...] = ()
     rate: float | None = None
     window: WindowSpec | None = None
+    inputs: dict[str, InputValue] = {}
     transforms: tuple[dict[str, Any], ...] = ()
     decoder: dict[str, Any]
     purpose: str
@@ -125,6 +127,7 @@ def wanted(name: str, recipe: Recipe, scratch: Path) -> ready.Wanted:
         labels=labels,
         rate=recipe.rate,
         window=recipe.window,
+        inputs=recipe.inputs,
         transforms=list(recipe.transforms),
         decoder=recipe.decoder,
         golden=2,

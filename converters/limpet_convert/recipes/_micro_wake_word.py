@@ -1,4 +1,4 @@
-"""What microWakeWord's models of one word have in common: sound at 16 kHz, features of 40 bands, one score a step."""
+"""What microWakeWord's models have in common: sound at 16 kHz, features of 40 bands, one score a step."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def recipe(word: str, sha256: str, threshold: float, windows: int) -> Recipe:
     ``threshold`` and ``windows`` are ``probability_cutoff`` and ``sliding_window_size`` of the model's JSON file.
     """
     return Recipe(
-        title=f'When somebody says "{word}" (microWakeWord)',
+        title=f'When someone says "{word}" (microWakeWord)',
         task="keyword",
         input="sound, 16 kHz",
         licence="Apache-2.0",

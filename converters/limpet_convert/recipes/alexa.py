@@ -10,9 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 WORD = "Alexa"
-RECIPE = _micro_wake_word.recipe(
-    WORD, "9011a8155b04de858c48038529235cbc0e42e9fca05a55bf588cb80a653a723b", 0.9, 5
-)
+RECIPE = _micro_wake_word.recipe(WORD, "9011a8155b04de858c48038529235cbc0e42e9fca05a55bf588cb80a653a723b", 0.9, 5)
 
 
 def model(files: Mapping[str, bytes]) -> bytes:

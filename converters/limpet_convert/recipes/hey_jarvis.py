@@ -10,9 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 WORD = "Hey Jarvis"
-RECIPE = _micro_wake_word.recipe(
-    WORD, "21a7976add39ee24ec96c63d96b7aaa18e24d1d9824b963e451da8feb4b78b77", 0.97, 5
-)
+RECIPE = _micro_wake_word.recipe(WORD, "21a7976add39ee24ec96c63d96b7aaa18e24d1d9824b963e451da8feb4b78b77", 0.97, 5)
 
 
 def model(files: Mapping[str, bytes]) -> bytes:

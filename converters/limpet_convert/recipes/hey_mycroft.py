@@ -10,9 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 WORD = "Hey Mycroft"
-RECIPE = _micro_wake_word.recipe(
-    WORD, "c2a9b6ed51182db72e014781d5a4ece1929dc232a40b5b4be384f0295f0e1571", 0.95, 5
-)
+RECIPE = _micro_wake_word.recipe(WORD, "c2a9b6ed51182db72e014781d5a4ece1929dc232a40b5b4be384f0295f0e1571", 0.95, 5)
 
 
 def model(files: Mapping[str, bytes]) -> bytes:

@@ -1,4 +1,7 @@
-"""What a person wants to know of a camera: whether there is something, in the picture and in each zone."""
+"""What a person wants to know of a camera: whether there is something, in the picture and in each zone.
+
+And of a microphone: which results are those of keywords.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,15 @@ if TYPE_CHECKING:
 
 OCCUPIED = "occupied/"
 """How the paths of occupancy begin: ``occupied/zones/NAME/any`` and ``occupied/labels/LABEL``."""
+
+AS_EVENTS = frozenset({"keyword", "score"})
+"""Values of keywords that are no entities: ``keyword`` is set in one window only, and there is an event for it.
+``score`` is the highest of ``scores``."""
+
+
+def hears_keywords(output: Any) -> bool:
+    """Whether an output, as decoded from JSON, is that of the decoder ``keyword``, which has events."""
+    return isinstance(output, dict) and "keyword" in output and isinstance(output.get("scores"), dict)
 
 
 def is_scene(output: Any) -> bool:

@@ -104,6 +104,8 @@ class HomeAssistant:
         gone = self._forget_places(newest) if may_change else []
         known = self._known.setdefault(pipeline, _fields.Known(FIELDS))
         shown = [*_scene.occupancy(newest.output), *(one for one in content if not isinstance(one[1], list))]
+        if _scene.hears_keywords(newest.output):
+            shown = [one for one in shown if one[0] not in _scene.AS_EVENTS]
         values = known.take((one for one in shown if len(one[0]) <= _fields.LONGEST_PATH), learn=may_change)
         topic = f"{self._root}/result/{pipeline}"
         health = f"{self._root}/health/{pipeline}"
@@ -126,6 +128,8 @@ class HomeAssistant:
 
     def _happenings(self, result: ResultMessage) -> list[_discovery.Happened]:
         """Return of which kinds a pipeline has events, by its result."""
+        if _scene.hears_keywords(result.output):
+            return ["keyword"]
         if not _scene.is_tracked(result.output):
             return []
         kinds: list[_discovery.Happened] = ["object"]
