@@ -13,6 +13,7 @@ from collections import Counter
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
+import av
 import msgspec
 import numpy as np
 import pytest
@@ -21,10 +22,12 @@ from hypothesis import strategies as st
 
 from limpet.contracts.frame import whole
 from limpet.contracts.needs import Endpoint
-from limpet.errors import ConfigError, SourceError
+from limpet.errors import ConfigError, SourceError, UnreadableError
 from limpet.sources import camera
+from limpet.sources._av_limits import LARGEST_BLOCK
 from limpet.sources._av_log import without_password
 from limpet.sources._av_stream import DRIFT, StreamClock
+from limpet.sources._av_video import Video
 from limpet.sources._v4l2 import Control
 from support import certificates, videos
 from support.rtsp import RtspCamera
@@ -220,7 +223,7 @@ def test_a_server_that_stalls_is_a_timeout() -> None:
     with RtspCamera(count=20, then="stall") as server:
         seen = read(1000, url=f"rtsp://127.0.0.1:{server.port}/s", timeout=0.5)
     assert seen.frames
-    assert "nothing came for 0.5 s" in seen.why
+    assert "no picture came for 0.5 s" in seen.why
     assert seen.dropped["timeout"] == 1
 
 
@@ -306,6 +309,28 @@ def test_a_picture_of_enormous_size_is_refused() -> None:
         seen = read(4, url=f"http://127.0.0.1:{server.port}/stream")
     assert {pixels.shape for _, _, pixels in seen.frames} == {(96, 128, 3)}
     assert seen.dropped["corrupt"] >= 1
+
+
+def test_no_camera_has_ffmpeg_take_the_memory_of_the_machine() -> None:
+    """A part of 2 GB, which comes until the time is over."""
+    head = b"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: 2147483647\r\n\r\n\xff\xd8"
+    part = head + bytes(160 << 20)
+    with WebCamera(files={"/s": ("multipart/x-mixed-replace; boundary=frame", part)}) as server:
+        seen = read(1, url=f"http://127.0.0.1:{server.port}/s", timeout=1)
+    assert not seen.frames
+    assert seen.dropped["timeout"] + seen.dropped["codec"] + seen.dropped["ended"] == 1
+    with pytest.raises(MemoryError):
+        av.Packet(LARGEST_BLOCK + 1)
+
+
+def test_a_codec_that_no_camera_has_is_not_decoded(tmp_path: Path) -> None:
+    video = videos.write(tmp_path / "odd.mkv", 5, codec="snow")
+    with WebCamera(files={"/odd": ("video/x-matroska", video.read_bytes())}) as server:
+        seen = read(1, url=f"http://127.0.0.1:{server.port}/odd", timeout=2)
+    assert "FFmpeg cannot decode" in seen.why
+    assert seen.dropped == {"codec": 1}
+    with pytest.raises(UnreadableError, match="cannot decode"):
+        Video(video)
 
 
 def test_the_latest_frame_wins() -> None:

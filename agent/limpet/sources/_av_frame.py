@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from limpet.contracts.frame import FrameForm, Rectangle, View
 from limpet.pictures.rendering import renderer
+from limpet.sources import _av_limits
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -41,8 +42,8 @@ _METHODS = {
 """What libswscale scales down is smoothed, but with ``nearest``."""
 _BITS = {"yuyv422": 16, "nv12": 12, "gray": 8}
 """Bits of a pixel where pixels are raw."""
-MOST_PIXELS = 64_000_000
-"""Pixels of a picture at most."""
+MOST_PIXELS = 40_000_000
+"""Pixels of a picture at most: 8K has 33 million."""
 MOST_SIDE = 16_384
 """Pixels of a side of a picture at most."""
 
@@ -97,6 +98,7 @@ class Decoder:
 
     def __init__(self, codec: str, size: Size, pixels: str = "") -> None:
         """``pixels``: FFmpeg's name of the format of raw pixels, one of ``_BITS``. Empty for other codecs."""
+        _av_limits.install()
         self.pixels = pixels
         self.raw = bool(pixels)
         self.bytes_of_one = _BITS[pixels] * size.width * size.height // 8 if pixels else 1

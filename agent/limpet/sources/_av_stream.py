@@ -20,7 +20,7 @@ import av.logging
 import msgspec
 
 from limpet.errors import SourceError
-from limpet.sources import _av_log, _jpeg
+from limpet.sources import _av_limits, _av_log, _jpeg
 from limpet.sources._av_frame import MOST_PIXELS, AvFrame, Decoded, Decoder, Encoded, Mounting, Picture, Size
 
 log = logging.getLogger(__name__)
@@ -41,6 +41,8 @@ _TIMED = {"rtsp", "mpegts", "flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"}
 _PROBED = 1 << 20
 """Bytes that FFmpeg may read to find out what a stream is."""
 _ANALYSED_US = 1_000_000
+_MOST_SAID = 100
+"""Lines of FFmpeg that are kept, as some of them say why a stream ended."""
 _DAMAGED_IN_A_ROW = 250
 """Pictures that cannot be decoded, one after the other, after which a stream is opened again."""
 DRIFT = 0.001
@@ -88,6 +90,7 @@ class Address(msgspec.Struct, frozen=True):
             "analyzeduration": str(_ANALYSED_US),
             "max_pixels": str(MOST_PIXELS),
             "max_streams": "8",
+            "codec_whitelist": _av_limits.CODEC_LIST,
             "fpsprobesize": "0",
             "rw_timeout": str(round(self.timeout * 1e6)),
         }
@@ -138,7 +141,7 @@ _SIGNS = (
     _Sign(
         ("ExitError", "TimeoutError"),
         ("timed out",),
-        Cause("timeout", "nothing came for {timeout:g} s: is the camera overloaded, or the network down?"),
+        Cause("timeout", "no picture came for {timeout:g} s: is the camera overloaded, or the network down?"),
     ),
     _Sign(
         ("ConnectionRefusedError",),
@@ -231,6 +234,7 @@ class Stream:
 
     def __init__(self, address: Address, login: Login, mounting: Mounting) -> None:
         _av_log.install()
+        _av_limits.install()
         self._address, self._login, self._mounting = address, login, mounting
         self._clock = StreamClock()
         self._changed = threading.Condition()
@@ -244,6 +248,8 @@ class Stream:
         self._closed = False
         self._opened = False
         self._jpegs: Decoder | None = None
+        self._said: list[tuple[int, str, str]] = []
+        """What FFmpeg has written to its log since the last packet."""
         self._thread = threading.Thread(target=self._run, name="read stream", daemon=True)
         self._thread.start()
 
@@ -259,6 +265,8 @@ class Stream:
             counted, self._counted = self._counted, Counter()
             taken, self._newest = self._newest, None
             failure = self._failure if taken is None else None
+        if len(self._said) > 2 * _MOST_SAID:
+            del self._said[:-_MOST_SAID]
         for word, number in counted.items():
             dropped[word] += number
         if failure is not None:
@@ -278,6 +286,7 @@ class Stream:
         said: list[tuple[int, str, str]] = []
         try:
             with av.logging.Capture() as said:
+                self._said = said
                 self._read(said)
             self._fail(EOFError(), said)
         except Exception as error:  # noqa: BLE001 - whatever FFmpeg raises, the stream is away
@@ -303,7 +312,7 @@ class Stream:
         with av.open(url, format=form, container_options=address.options, timeout=timeout) as container:
             stream: Any = next(iter(container.streams.video), None)
             context: Any = stream and stream.codec_context
-            if context is None:
+            if context is None or context.name not in _av_limits.CODECS:
                 raise NoVideoError
             context.thread_count = 1
             context.options = {"max_pixels": str(MOST_PIXELS)}

@@ -12,7 +12,7 @@ from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 
 from limpet.errors import UnreadableError
-from limpet.sources import _av_log, _jpeg
+from limpet.sources import _av_limits, _av_log, _jpeg
 from limpet.sources._av_frame import MOST_PIXELS, AvFrame, Decoded, Decoder, Encoded, Mounting, Size
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Video:
 
     def __init__(self, path: Path) -> None:
         _av_log.install()
+        _av_limits.install()
         self.path = path
         with self._opened() as container:
             stream = self._stream(container)
@@ -79,6 +80,7 @@ class Video:
             "format_whitelist": _FORMATS,
             "max_pixels": str(MOST_PIXELS),
             "max_streams": "64",
+            "codec_whitelist": _av_limits.CODEC_LIST,
         }
         try:
             return av.open(f"file:{self.path}", container_options=options, metadata_errors="replace")
@@ -92,7 +94,7 @@ class Video:
         stream = main_video(container)
         if stream is None:
             raise UnreadableError("it has no pictures")
-        if stream.codec_context is None:
+        if stream.codec_context is None or stream.codec_context.name not in _av_limits.CODECS:
             raise UnreadableError("FFmpeg cannot decode its pictures")
         return stream
 
