@@ -14,7 +14,7 @@ from typing import Any
 
 from accel import phases
 from support import models
-from support.accel import FOLDER, NO_GPU, NO_NPU
+from support.accel import NO_GPU, NO_NPU, swiftshader
 from support.broker import wait_until
 from support.daemon import daemon
 
@@ -24,13 +24,11 @@ ABSENT = {"gpu": NO_GPU or ("" if find_spec("ai_edge_litert") else "ai-edge-lite
 
 def run(kind: str, folder: Path) -> dict[str, Any]:
     """Run a pipeline on ``kind`` beside one on the CPU, and compare."""
-    icd = str(FOLDER / "vk_swiftshader_icd.json")
-    environment = {"LD_LIBRARY_PATH": str(FOLDER), "VK_ICD_FILENAMES": icd, "VK_DRIVER_FILES": icd}
     with phases.board(folder, Path("unused")) as (path, _, consumer):
         models.dense(folder / "dense.tflite", inputs=3, outputs=3, layers=2, int8=False)
         text = path.read_text().replace('delegates = ["board"]', f'delegates = ["{kind}"]')
         path.write_text(text.replace("opening = 1.5", "") + DELEGATES[kind])
-        with daemon(path, environment if kind == "gpu" else None) as running:
+        with daemon(path, swiftshader() if kind == "gpu" else None) as running:
             wait_until(lambda: len(phases.on(consumer, kind)) >= 100 or _refused(consumer, kind), 100)
             wait_until(lambda: consumer.last("health/fast")["placement"] or not phases.on(consumer, kind))
             running.stop()

@@ -117,6 +117,7 @@ def board(folder: Path, library: Path, more: str = "") -> Iterator[tuple[Path, C
 def suffer(phase: str, folder: Path, library: Path) -> Outcome:
     """Run the daemon, raise the fault, lift it, and see what came of it."""
     with board(folder, library) as (path, control, consumer):
+        raised = 0.0
         if phase in LOADING:
             control.raise_(LOADING[phase])
         with daemon(path) as running:
@@ -125,7 +126,7 @@ def suffer(phase: str, folder: Path, library: Path) -> Outcome:
                 consumer.wait_results("fast", 15)
                 raised = time.time()
                 control.raise_(RUNNING[phase])
-            wait_until(lambda: degraded(consumer), 20)
+            wait_until(lambda: degraded(consumer, raised), 20)
             consumer.wait_results("fast", 15)
             control.lift()
             lifted, before = time.time(), len(on(consumer, "board"))
@@ -140,8 +141,9 @@ def on(consumer: Consumer, delegate: str) -> list[dict[str, Any]]:
     return [result for result in consumer.results("fast") if result["delegate"] == delegate]
 
 
-def degraded(consumer: Consumer) -> list[dict[str, Any]]:
-    return [result for result in consumer.results("fast") if result["degraded"]]
+def degraded(consumer: Consumer, since: float = 0.0) -> list[dict[str, Any]]:
+    """Return the results without the delegate; those before it had opened for the first time are not meant."""
+    return [result for result in consumer.results("fast") if result["degraded"] and _done(result) > since]
 
 
 def lost(results: list[dict[str, Any]]) -> int:
@@ -158,7 +160,8 @@ def difference(consumer: Consumer, results: list[dict[str, Any]]) -> list[float]
 
 
 def _outcome(consumer: Consumer, raised: float, lifted: float) -> Outcome:
-    fast, without = consumer.results("fast"), degraded(consumer)
+    fast, without = consumer.results("fast"), degraded(consumer, raised)
+    events = [event for event in consumer.events("fast", "degraded") if _time(event) >= raised]
     back = [r for r in on(consumer, "board") if _done(r) > lifted and r["sample"] > without[-1]["sample"]]
     wrong = [d for d in difference(consumer, on(consumer, "board")) if d > 1.5 * models.SCALE]
     others = [consumer.results("beside"), consumer.results("elsewhere")]
@@ -170,7 +173,7 @@ def _outcome(consumer: Consumer, raised: float, lifted: float) -> Outcome:
         came_back_s=round(_done(back[0]) - lifted, 3) if back else -1.0,
         others_unbroken=not any(lost(other) or missing(other) for other in others),
         wrong_results=len(wrong),
-        cause=consumer.events("fast", "degraded")[0]["reason"],
+        cause=events[0]["reason"],
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.contracts.messages import Message, Origin, ResultMessage, SnapshotFigures, SnapshotMessage
+from limpet.contracts.messages import Message, Origin, Placed, ResultMessage, SnapshotFigures, SnapshotMessage
 from limpet.errors import UnreadableError
 from limpet.histogram import difference
 from limpet.supervision.health import HealthReader
@@ -134,6 +134,26 @@ def test_a_state_without_a_model_keeps_what_ran_and_changes_are_events() -> None
     ]
     assert account.move(Transition("one", "waiting", "unplugged")) == [("waiting", "unplugged")]
     assert (account.last.model, account.last.version, account.last.delegate) == ("m", 2, "cpu")
+
+
+def test_only_an_accelerator_that_is_left_while_the_pipeline_works_is_a_failover() -> None:
+    account = Books(one="left").ledger.account("one")
+    on_gpu = Transition("one", "running", "", "m", 2, "gpu", placement=Placed(1.0))
+    on_cpu = Transition("one", "running", "it crashed", "m", 2, "cpu", degraded=True)
+    account.move(Transition("one", "starting"))
+    account.move(on_cpu)  # The GPU is still being opened.
+    account.move(on_gpu)
+    assert account.failovers == 0
+    account.move(on_cpu)
+    account.move(on_cpu)
+    assert account.failovers == 1
+    account.move(on_gpu)
+    account.move(Transition("one", "starting"))  # Its worker was restarted.
+    account.move(on_cpu)
+    account.move(on_gpu)
+    account.move(Transition("one", "running", "", "m", 2, "cpu"))  # The configuration wants the CPU now.
+    assert account.failovers == 1
+    assert HealthReader(ORIGIN).pipeline(account, NOON).failovers == 1
 
 
 COUNTS = st.dictionaries(st.integers(0, 900), st.integers(1, 9), max_size=8)

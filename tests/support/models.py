@@ -239,6 +239,60 @@ def accumulator(path: Path, size: int = 4) -> Path:
     return _write(path, Graph(tensors, ops, [0], [3]), once)
 
 
+def summed(path: Path, size: int = 3) -> Path:
+    """The sum of all inputs so far, kept in a variable, through a dense layer that a delegate can take."""
+    tensors = [
+        Tensor("input", (1, size)),
+        Tensor("handle", (), "resource"),
+        Tensor("before", (1, size)),
+        Tensor("total", (1, size)),
+        Tensor("weights", (size, size), values=np.eye(size)),
+        Tensor("bias", (size,), values=np.zeros(size)),
+        Tensor("scores", (1, size)),
+    ]
+    handle = Op(VAR_HANDLE, [], [1], (_HANDLE, {"at_0": "", "at_1": "total"}))
+    options = {"i8_0": 0, "i8_1": 0, "bool_2": False}
+    ops = [
+        Op(CALL_ONCE, [], [], (_ONCE, {"i32_0": 1})),
+        handle,
+        Op(READ_VARIABLE, [1], [2], (_READ, {})),
+        Op(ADD, [0, 2], [3], (_ADD, {"i8_0": 0})),
+        Op(ASSIGN_VARIABLE, [1, 3], [], (_ASSIGN, {})),
+        Op(FULLY_CONNECTED, [3, 4, 5], [6], (_DENSE, options)),
+    ]
+    zeros = [Tensor("zeros", (1, size), values=np.zeros((1, size))), Tensor("handle", (), "resource")]
+    once = Graph(zeros, [handle, Op(ASSIGN_VARIABLE, [1, 0], [], (_ASSIGN, {}))], [], [])
+    return _write(path, Graph(tensors, ops, [0], [6]), once)
+
+
+def echo(path: Path, size: int = 40) -> Path:
+    """In int8, the mean of ``bands`` and that of the ``past_in`` of the run before; ``past_out`` is ``bands``."""
+    values: dict[str, Any] = {"scale": [SCALE], "zero_point": [ZERO_POINT]}
+    mean = np.zeros((2, 2 * size))
+    mean[0, :size] = mean[1, size:] = 127
+    weights = {"mean": (mean, 127 * size), "same": (np.eye(size) * 127, 127)}
+    tensors = [
+        Tensor("past_in", (1, size), "int8", **values),
+        Tensor("bands", (1, size), "int8", **values),
+        Tensor("both", (1, 2 * size), "int8", **values),
+        Tensor("scores", (1, 2), "int8", **values),
+        Tensor("past_out", (1, size), "int8", **values),
+    ]
+    for name, (table, one) in weights.items():
+        rows = len(table)
+        tensors += [
+            Tensor(f"{name}/weights", table.shape, "int8", table, **_scaled(one)),
+            Tensor(f"{name}/bias", (rows,), "int32", np.zeros(rows), **_scaled(one / SCALE)),
+        ]
+    options = {"i8_0": 0, "i8_1": 0, "bool_2": False}
+    ops = [
+        Op(CONCATENATION, [1, 0], [2], (_CONCATENATION, {"i32_0": 1, "i8_1": 0}), version=2),
+        Op(FULLY_CONNECTED, [2, 5, 6], [3], (_DENSE, options), version=4),
+        Op(FULLY_CONNECTED, [1, 7, 8], [4], (_DENSE, options), version=4),
+    ]
+    return _write(path, Graph(tensors, ops, [0, 1], [3, 4]))
+
+
 def offset(path: Path, size: int = 4) -> Path:
     """An input plus 5, a weight that is kept in a variable: set up once, and never assigned by a run."""
     tensors = [Tensor("input", (1, size)), Tensor("handle", (), "resource"), Tensor("five", (1, size))]

@@ -112,10 +112,10 @@ class PipelineHealth(msgspec.Struct, kw_only=True):
 
     ``dropped`` has samples by cause, those of its source among them. ``delegate_share`` is the share of the
     model's ops that run on the delegate. ``placement`` is the proof of it if the delegate is not the CPU.
-    ``sandbox`` is what its worker has given up. ``clipped`` is the share of examined windows with values that the
-    model's quantized input cannot hold. It is null if there is no such input. ``events_left_out`` counts events of
-    objects, zones and lines that were too many. ``snapshots`` is null if none was
-    taken.
+    ``failovers`` counts how often it left an accelerator that failed. ``sandbox`` is what its worker has given up.
+    ``clipped`` is the share of examined windows with values that the model's quantized input cannot hold. It is
+    null if there is no such input. ``events_left_out`` counts events of objects, zones and lines that were too
+    many. ``snapshots`` is null if none was taken.
     """
 
     device: str
@@ -133,6 +133,7 @@ class PipelineHealth(msgspec.Struct, kw_only=True):
     results: int
     errors: int
     restarts: int
+    failovers: int = 0
     clipped: float | None = None
     events_left_out: int = 0
     dropped: dict[str, int]

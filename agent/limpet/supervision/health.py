@@ -68,6 +68,7 @@ class HealthReader:
             results=account.results,
             errors=account.errors,
             restarts=account.restarts,
+            failovers=account.failovers,
             clipped=round(account.clipped / account.looked_at, 4) if account.looked_at else None,
             dropped=dict(account.dropped),
             events_left_out=account.events_left_out,

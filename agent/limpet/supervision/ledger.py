@@ -40,7 +40,8 @@ LARGEST_COUNT = (1 << 53) - 1
 class Account:
     """One pipeline since the supervisor started: its state, and its counts.
 
-    ``results`` is the number of the last result. ``looked_at`` counts windows that were compared with the range of
+    ``results`` is the number of the last result. ``failovers`` counts how often it left an accelerator for
+    something worse. ``looked_at`` counts windows that were compared with the range of
     the model's quantized input, and ``clipped`` those that exceeded it. ``dropped`` has samples by cause.
     ``latency`` has a histogram in ns for each stage, see ``limpet.histogram``. The ids of results begin with
     ``prefix``.
@@ -56,6 +57,7 @@ class Account:
     results: int = 0
     errors: int = 0
     restarts: int = 0
+    failovers: int = 0
     looked_at: int = 0
     clipped: int = 0
     events_left_out: int = 0
@@ -98,7 +100,14 @@ class Account:
         if to.state == "running" and (to.degraded != before.degraded or worse):
             why = f"; {to.reason}" if to.reason else ""
             events.append(("degraded" if to.degraded else "recovered", f"runs on {to.delegate}{why}"))
+        if before.state in {"running", "waiting"} and before.placement is not None and _is_worse(before, to):
+            self.failovers = min(self.failovers + 1, LARGEST_COUNT)
         return events
+
+
+def _is_worse(before: Transition, to: Transition) -> bool:
+    """Whether a pipeline has left its delegate for one that it would rather not be on."""
+    return to.degraded and to.delegate != before.delegate
 
 
 class Ledger:

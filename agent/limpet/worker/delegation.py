@@ -58,6 +58,11 @@ class DelegatedModel:
         self._changed = False
         self._settle_until = monotonic() + FIRST_WAIT
         self._next_check = 0.0
+        self._forget: Callable[[], None] | None = None
+
+    def on_lost_state(self, forget: Callable[[], None]) -> None:
+        """Call ``forget`` each time that the state inside the model begins anew: another process has the model."""
+        self._forget = forget
 
     @property
     def delegate(self) -> str:
@@ -175,6 +180,7 @@ class DelegatedModel:
     def _adopt(self, candidate: ExecutorLink, now: float) -> None:
         self._dismiss(self._link)
         self._link, self._candidate = candidate, None
+        self._begin_anew()
         self._failover.passed(candidate.delegate, now)
         self._next_check = now + self._plan.recheck
         self._changed = True
@@ -202,6 +208,12 @@ class DelegatedModel:
         self._changed = True
         if self._plan.state.inside:
             self._cpu.reset()
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        """Have the stages behind the model forget what came of a state that is lost."""
+        if self._forget is not None and self._plan.state.inside and self._plan.state.lasting:
+            self._forget()
 
     def _recheck(self, link: ExecutorLink, now: float) -> None:
         """Check from time to time that the outputs are still right, unless the model would lose its state."""

@@ -52,6 +52,8 @@ class Opening:
         with reading(f"the model of pipeline {self.name}"):
             plan = plan_pipeline(self._assignment, self.name, spec)
             pipeline = Pipeline(plan, lambda plan, shapes: self._load(plan, shapes, prove=prove))
+            if isinstance(pipeline.model, DelegatedModel):
+                pipeline.model.on_lost_state(pipeline.graph.behind.reset)
             if prove and CPU in plan.delegates:
                 self._run_one_window(pipeline)
             return pipeline
