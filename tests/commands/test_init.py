@@ -324,13 +324,9 @@ def test_any_text_comes_through_toml(text: str, number: float) -> None:
         device=text,
         state="",
         broker={"url": text},
-        port=text,
-        baud=9600,
-        framing="csv",
-        channels=[text],
+        source=_new_config.serial_source(text, 9600, "csv", [text], number),
         model=text,
         pipeline=text,
-        rate=number,
     )
     read = tomllib.loads(tomli_w.dumps(made.tables()))
     assert read == made.tables()

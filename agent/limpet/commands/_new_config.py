@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,43 +14,39 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class NewConfig:
-    """What a configuration with one serial source and one pipeline needs. ``state`` is empty for the default.
+    """What a configuration with one source and one pipeline needs. ``state`` is empty for the default.
 
-    ``bundle``: a model that is made with it, its file name in the store and its content.
+    ``sensor``: the source's name. ``source``: its table. ``delegates``: none for the default. ``bundle``: a model
+    that goes into the store with it, its file name there and its content.
     """
 
     device: str
     state: str
     broker: Mapping[str, Any]
-    port: str
-    baud: int
-    framing: str | Mapping[str, Any]
-    channels: Sequence[str]
+    source: Mapping[str, Any]
     model: str
     pipeline: str
-    rate: float | None = None
-    delegates: Sequence[str] = field(default_factory=lambda: ["cpu"])
+    sensor: str = "sensor"
+    delegates: Sequence[str] = ("cpu",)
     bundle: tuple[str, bytes] | None = None
 
     def tables(self) -> dict[str, Any]:
         """Return the tables in the order in which they are written."""
-        source: dict[str, Any] = {
-            "kind": "serial",
-            "port": self.port,
-            "baud": self.baud,
-            "framing": self.framing,
-            "channels": list(self.channels),
-        }
-        if self.rate:
-            source["rate"] = self.rate
+        delegates = {"delegates": list(self.delegates)} if self.delegates else {}
         return {
             "device": {"id": self.device, **({"state": self.state} if self.state else {})},
             "mqtt": dict(self.broker),
-            "sources": {"sensor": source},
-            "pipelines": {
-                self.pipeline: {"source": "sensor", "model": self.model, "delegates": list(self.delegates)}
-            },
+            "sources": {self.sensor: dict(self.source)},
+            "pipelines": {self.pipeline: {"source": self.sensor, "model": self.model, **delegates}},
         }
+
+
+def serial_source(
+    port: str, baud: int, framing: str | Mapping[str, Any], channels: Sequence[str], rate: float | None = None
+) -> dict[str, Any]:
+    """Return the table of a serial source."""
+    source = {"kind": "serial", "port": port, "baud": baud, "framing": framing, "channels": list(channels)}
+    return source | ({"rate": rate} if rate else {})
 
 
 def channels_of(manifest: Manifest) -> list[str]:

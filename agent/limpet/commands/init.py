@@ -16,14 +16,14 @@ import tomli_w
 from limpet import config
 from limpet.accelerators import inventory
 from limpet.accelerators.delegate_kinds import KINDS
-from limpet.commands import _new_config, _sensors, _starter
+from limpet.commands import _live_sensors, _new_config, _sensors, _starter
 from limpet.device import directories, state_files
 from limpet.device.cameras import cameras
 from limpet.device.machine import Machine
 from limpet.doctor.access import nearest
 from limpet.doctor.check import inspect
 from limpet.errors import ConfigError, SourceError
-from limpet.models import bundle, store
+from limpet.models import bundle, starter
 from limpet.untrusted import printable, read_file
 
 if sys.version_info >= (3, 11):
@@ -36,17 +36,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Any
 
+    from limpet.commands._live_sensors import LiveSensor
     from limpet.commands._sensors import PortProbe
+    from limpet.config import Config
     from limpet.models.manifest import Manifest
+    from limpet.models.starter import Takes
 
-_LARGEST = 1 << 20
-"""Bytes of a starter that an earlier run made."""
+_LARGEST = 256 << 20
+"""Bytes of a bundle that init puts into the store, or that is there."""
 
 HELP = "Write a configuration for this machine's sensors and models"
 GROUP = "start"
 EXAMPLES = (
     ("limpet init", "Write limpet.toml. Limpet asks for what it cannot detect."),
     ("limpet init --port /dev/ttyUSB0 --url mqtt://localhost:1883", "Name the port and the broker."),
+    ("limpet init --camera /dev/video0 --model face-detection", "Use a camera and a ready-made model."),
     ("limpet init --anomaly --learn 1h", "Use a model that learns in one hour what is normal."),
     ("limpet init --output site.toml --force", "Overwrite another file."),
 )
@@ -57,6 +61,8 @@ _LINE = 110
 NOT_WRITTEN = (
     "no file was written. If the board is not attached yet, add --framing csv: then init does not listen to it"
 )
+_SERIAL = "sensor"
+"""Name of a source that is a serial port."""
 _BROKER = "mqtt://localhost:1883"
 
 
@@ -76,9 +82,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model",
         type=Path,
         metavar="FILE",
-        help="A .limpet or .tflite file. Default: the newest bundle in the store.",
+        help="A .limpet or .tflite file, or a name from `limpet model list --starter`. Default: the newest bundle "
+        "in the store.",
     )
-    add("--port", help="Serial port of the sensor. Default: the port, if there is only one.")
+    add("--port", help="Serial port of the sensor. Default: the port, if there is only one sensor.")
+    add(
+        "--camera",
+        metavar="DEVICE",
+        help="A camera: its name in `limpet devices`, or a URL such as rtsp://HOST/PATH.",
+    )
+    add("--microphone", metavar="DEVICE", help="A microphone: its name in `limpet devices`.")
     add("--baud", type=int, help="Bit rate of the port. Default: detected.")
     add(
         "--framing",
@@ -109,7 +122,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=float,
         default=2.0,
         metavar="SECONDS",
-        help="How long to listen at each bit rate. Default: 2.",
+        help="How long to listen to a port at each bit rate. 0: do not try the camera or microphone. Default: 2.",
     )
     _starter.add_arguments(parser)
 
@@ -125,10 +138,12 @@ def main(arguments: argparse.Namespace) -> int:
     new = _collect(arguments, machine)
     text = on_one_line(tomli_w.dumps(new.tables()))
     with _stored(new, output.absolute().parent / _state(arguments.state) / "models", force=arguments.force):
-        _refuse_problems(text, output)
+        wanted = _refuse_problems(text, output)
+        if new.sensor != _SERIAL and arguments.listen > 0:
+            print(printable(_live_sensors.refuse_silent(wanted, new.sensor)))
     output.parent.mkdir(parents=True, exist_ok=True)
     state_files.replace(output, text.encode())
-    for camera in cameras(machine):
+    for camera in cameras(machine) if new.sensor == _SERIAL else ():
         print(printable(f'{camera.name}: kind = "camera", device = "{camera.stable}"'))
     file = "" if output == Path("limpet.toml") else f" {output}"
     steps = "".join(f"\n  limpet {command}{file}" for command in ("check", "doctor", "run"))
@@ -149,30 +164,100 @@ def on_one_line(toml: str) -> str:
 
 def _collect(arguments: argparse.Namespace, machine: Machine) -> _new_config.NewConfig:
     """Return what the configuration says: what was passed, found or answered. ``ConfigError``."""
-    base = arguments.output.absolute().parent
+    if named := [option for option in ("port", "camera", "microphone") if getattr(arguments, option)][1:]:
+        raise ConfigError([f"--{named[0]}: choose one sensor; another option names one, too"])
     state = _state(arguments.state)
     if arguments.anomaly:
         return _starting(arguments, machine, state)
-    model = arguments.model or _newest(base / state / "models")
+    base = arguments.output.absolute().parent
+    models = base / state / "models"
+    sensor = _sensor(arguments, machine, models)
+    if not isinstance(sensor, str):
+        return _live(arguments, machine, sensor, base, state)
+    model = _file(arguments.model) or _live_sensors.newest(models, "samples") or _ask_for_model(models)
     manifest = _manifest(model)
     channels = arguments.channels or _new_config.channels_of(manifest)
     if not channels:
         channels = _ask("names of the sensor's values", "", "--channels").split(",")
-    port = arguments.port or choose_port(_sensors.serial_ports(machine))
+    port = sensor or choose_port(_sensors.serial_ports(machine))
     heard = _listen(arguments, port, channels)
     return _new_config.NewConfig(
         device=arguments.id or _ask("name of this device", _new_config.identifier(socket.gethostname())),
         state="" if state == directories.state() else str(state),
         broker=_broker(arguments),
-        port=port,
-        baud=heard.baud,
-        framing=heard.framing or "csv",
-        channels=channels,
-        rate=manifest.rate,
-        model=_named(model, base, base / state / "models", manifest),
+        source=_new_config.serial_source(port, heard.baud, heard.framing or "csv", channels, manifest.rate),
+        model=_named(model, base, models, manifest),
         pipeline=_new_config.identifier(manifest.name),
         delegates=_delegates(machine),
     )
+
+
+def _sensor(arguments: argparse.Namespace, machine: Machine, models: Path) -> LiveSensor | str:
+    """Return the camera, the microphone or the serial port to use; "": a port that is not known yet."""
+    if arguments.camera:
+        return _live_sensors.camera(arguments.camera)
+    if arguments.microphone:
+        return _live_sensors.microphone(arguments.microphone)
+    model = _file(arguments.model) or _newest(models)
+    takes: Takes | None = starter.takes(_manifest(model)) if model else None
+    if arguments.port or takes == "samples":
+        return arguments.port or ""
+    sensors = [one for one in _live_sensors.found(machine) if takes in {None, one.takes}]
+    if not sensors:
+        return "" if takes is None else _unknown(takes)
+    labels = [*(one.label for one in sensors), *(_sensors.serial_ports(machine) if takes is None else ())]
+    place = _choose("sensor", labels, "--camera, --microphone or --port") if len(labels) > 1 else 0
+    return sensors[place] if place < len(sensors) else labels[place]
+
+
+def _unknown(takes: Takes) -> LiveSensor:
+    """Ask for a sensor that was not found."""
+    if takes == "picture":
+        return _live_sensors.camera(_ask("camera for this model; none was found", "", "--camera"))
+    return _live_sensors.microphone(_ask("microphone for this model; none was found", "", "--microphone"))
+
+
+def _live(
+    arguments: argparse.Namespace, machine: Machine, sensor: LiveSensor, base: Path, state: Path
+) -> _new_config.NewConfig:
+    """Return a configuration for a camera or a microphone. ``ConfigError``: it cannot be used now."""
+    if sensor.problem and arguments.listen > 0:
+        raise ConfigError([sensor.problem, _live_sensors.NOTHING_WRITTEN])
+    models = base / state / "models"
+    ready = _starter_of(arguments.model)
+    model = ready or _file(arguments.model) or _live_sensors.newest(models, sensor.takes)
+    if model is None:
+        offered = _live_sensors.starters(sensor.takes)
+        names = [f"{one.name}: {one.description}" for one in offered]
+        model = ready = offered[_choose("model", names, "--model") if len(offered) > 1 else 0].path
+    manifest = _manifest(model)
+    if (takes := starter.takes(manifest)) != sensor.takes:
+        option = _live_sensors.OPTIONS[takes]
+        raise ConfigError([f"--model: {manifest.name} takes {takes}. Use {option}, or another model"])
+    delegates = _delegates(machine)
+    return _new_config.NewConfig(
+        device=arguments.id or _ask("name of this device", _new_config.identifier(socket.gethostname())),
+        state="" if state == directories.state() else str(state),
+        broker=_broker(arguments),
+        sensor=sensor.source,
+        source=sensor.table,
+        model=manifest.name if ready else _named(model, base, models, manifest),
+        pipeline=_new_config.identifier(manifest.name),
+        delegates=[] if delegates == ["cpu"] else delegates,
+        bundle=(ready.name, read_file(ready, _LARGEST)) if ready else None,
+    )
+
+
+def _file(model: Path | None) -> Path | None:
+    """Return the file of a model: what was passed, or the ready-made bundle of that name."""
+    return _starter_of(model) or model
+
+
+def _starter_of(model: Path | None) -> Path | None:
+    """Return the file of the ready-made bundle of this name, if there is one and no other file has the name."""
+    if model is None or model.exists():
+        return None
+    return next((one.path for one in starter.found() if one.name == str(model)), None)
 
 
 def _starting(arguments: argparse.Namespace, machine: Machine, state: Path) -> _new_config.NewConfig:
@@ -180,20 +265,17 @@ def _starting(arguments: argparse.Namespace, machine: Machine, state: Path) -> _
     port = arguments.port or choose_port(_sensors.serial_ports(machine))
     bauds = [arguments.baud] if arguments.baud else _sensors.BAUDS
     try:
-        starter = _starter.prepare(arguments, port, bauds)
+        learner = _starter.prepare(arguments, port, bauds)
     except SourceError as error:
         raise ConfigError([str(error), "nothing was written"]) from error
     return _new_config.NewConfig(
         device=arguments.id or _new_config.identifier(socket.gethostname()),
         state="" if state == directories.state() else str(state),
         broker=_broker(arguments),
-        port=port,
-        baud=starter.baud,
-        framing=starter.framing,
-        channels=starter.channels,
+        source=_new_config.serial_source(port, learner.baud, learner.framing, learner.channels),
         model=arguments.name,
         pipeline=arguments.name,
-        bundle=(starter.file, starter.content),
+        bundle=(learner.file, learner.content),
     )
 
 
@@ -240,10 +322,14 @@ def _state(wanted: Path | None) -> Path:
     return usual if os.access(nearest(usual), os.W_OK) else Path("limpet-state")
 
 
-def _newest(models: Path) -> Path:
-    bundles = [path for versions in store.stored(models).values() for path in versions.values()]
-    if bundles:
-        return max(bundles, key=lambda path: path.stat().st_mtime)
+def _newest(models: Path) -> Path | None:
+    """Return the newest bundle of the store that can be used with some sensor."""
+    kinds: tuple[Takes, ...] = ("picture", "sound", "samples")
+    found = [path for takes in kinds if (path := _live_sensors.newest(models, takes))]
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def _ask_for_model(models: Path) -> Path:
     return Path(_ask(f"path of a model; there is none in {models}", "", "--model"))
 
 
@@ -268,12 +354,17 @@ def choose_port(ports: Sequence[str]) -> str:
         return ports[0]
     if not ports:
         return _ask("serial port of the sensor; none was found", "", "--port")
-    for number, port in enumerate(ports, 1):
-        print(f"{number}  {port}")
-    answer = _ask("which of these is the sensor", "1", "--port") if sys.stdin.isatty() else ""
-    if not answer.isdecimal() or not 1 <= int(answer) <= len(ports):
-        raise ConfigError([f"--port: choose one of {', '.join(ports)}"])
-    return ports[int(answer) - 1]
+    return ports[_choose("sensor", ports, "--port")]
+
+
+def _choose(what: str, labels: Sequence[str], flag: str) -> int:
+    """Return the place of what the user chooses. ``ConfigError`` if this is no terminal."""
+    for number, label in enumerate(labels, 1):
+        print(printable(f"{number}  {label}"))
+    answer = _ask(f"which {what}", "1", flag) if sys.stdin.isatty() else ""
+    if not answer.isdecimal() or not 1 <= int(answer) <= len(labels):
+        raise ConfigError([f"{flag}: choose one of {', '.join(labels)}"])
+    return int(answer) - 1
 
 
 def _listen(arguments: argparse.Namespace, port: str, channels: Sequence[str]) -> PortProbe:
@@ -318,7 +409,9 @@ def _ask(question: str, default: str, flag: str = "") -> str:
     return answer
 
 
-def _refuse_problems(text: str, output: Path) -> None:
+def _refuse_problems(text: str, output: Path) -> Config:
+    """Return the configuration. ``ConfigError`` says what of it cannot be."""
     wanted = config.build(tomllib.loads(text), output.absolute().parent)
     if problems := inspect(wanted)[0]:
         raise ConfigError([*problems, "nothing was written; `limpet init --help` lists a flag for each of these"])
+    return wanted

@@ -52,7 +52,7 @@ class FaceWatch:
         self.count = count
         self.seen: dict[int, Detections] = {}
         self.fresh: deque[int] = deque(maxlen=100)
-        """Samples whose results have come since somebody looked."""
+        """Samples whose results have come since the last look."""
         self.sample = -1
         self.faces = self.found = self.false_alarms = 0
         self.boxes = boxes

@@ -1,4 +1,4 @@
-"""Compares the wake words that are heard in a clip with those that are said in it. No I/O."""
+"""Compares the wake words that are heard in a clip with the truth. No I/O."""
 
 from __future__ import annotations
 

@@ -42,6 +42,8 @@ _EXTRA = 20.0
 """Seconds beyond that after which a source hangs."""
 _SOUND = {"audio"}
 """Kinds of sources whose samples are sound."""
+_LISTED = {"audio", "camera"}
+"""Kinds of sources that `limpet devices` lists."""
 _MUCH = 0.01
 """Share of clipped samples that distorts sound."""
 _FILES = {"replay"}
@@ -92,7 +94,7 @@ def _heard(installation: Installation, config: Config, names: Sequence[str]) -> 
         if port.startswith("/") and not Path(port).exists():
             yield skip("samples", f"{name}: its port does not exist")
         else:
-            yield _of_source(config, name)
+            yield of_source(config, name)
 
 
 def _of_daemon(config: Config, states: dict[str, PipelineState]) -> Iterator[Finding]:
@@ -108,7 +110,7 @@ def _of_daemon(config: Config, states: dict[str, PipelineState]) -> Iterator[Fin
             yield ok("samples", f"{pipeline.source}: the running daemon has {known.results:,} results of {name}")
         elif known.state in {"waiting", "failed"}:
             what = f"{pipeline.source}: {name} is {known.state}: {known.reason}"
-            yield bad("samples", what, _WHY, _fix(pipeline.source, known.reason))
+            yield bad("samples", what, _WHY, _fix(config, pipeline.source, known.reason))
         else:
             yield skip("samples", f"{pipeline.source}: {name} is {known.state} in the running daemon")
 
@@ -116,15 +118,17 @@ def _of_daemon(config: Config, states: dict[str, PipelineState]) -> Iterator[Fin
 _WHY = "without samples there are no results"
 
 
-def _fix(source: str, away: str = "") -> str:
+def _fix(config: Config, source: str, away: str = "") -> str:
     if away.endswith(IN_USE) and not away.startswith("/"):
         return "stop the other program; `sudo fuser -v /dev/snd/*` names it"
     if away.endswith(IN_USE):
         return f"stop the other program; `sudo fuser -v {away.removesuffix(': ' + IN_USE)}` names it"
+    if config.sources[source].kind in _LISTED:
+        return f"correct [sources.{source}]; `limpet devices` lists cameras and microphones"
     return f"correct [sources.{source}], or the board; `limpet init` recognises what a board sends"
 
 
-def _of_source(config: Config, name: str) -> Finding:
+def of_source(config: Config, name: str) -> Finding:
     """Open a source in a sandbox, as a worker does, and return whether samples come."""
     try:
         alone = sources_alone(config, [name])
@@ -133,15 +137,15 @@ def _of_source(config: Config, name: str) -> Finding:
         with reading(f"what came from {name}"):
             heard = msgspec.json.decode(confined.run(lambda: _listen(plan), allowed, SECONDS + _EXTRA), type=Heard)
     except UnreadableError as error:
-        return bad("samples", str(error), _WHY, _fix(name))
+        return bad("samples", str(error), _WHY, _fix(config, name))
     except LimpetError:
         return skip("samples", f"{name}: its configuration is wrong, see below")
     except confined.LostError as error:
-        return bad("samples", f"{name}: reading it ends with: {error}", _WHY, _fix(name))
+        return bad("samples", f"{name}: reading it ends with: {error}", _WHY, _fix(config, name))
     if heard.away:
-        return bad("samples", f"{name}: {heard.away}", _WHY, _fix(name, heard.away))
+        return bad("samples", f"{name}: {heard.away}", _WHY, _fix(config, name, heard.away))
     if not heard.samples:
-        return warn("samples", f"{name}: no sample in {heard.seconds:.0f} s", _WHY, _fix(name))
+        return warn("samples", f"{name}: no sample in {heard.seconds:.0f} s", _WHY, _fix(config, name))
     channels = f" of {len(plan.spec.channels)} channels" if plan.spec.channels else ""
     what = f"{name}: {heard.samples:,} samples{channels} in {heard.seconds:.1f} s"
     return _of_sound(what, heard) if config.sources[name].kind in _SOUND else ok("samples", what)

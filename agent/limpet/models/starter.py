@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib.util
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
@@ -18,6 +18,8 @@ from limpet.models import bundle
 
 if TYPE_CHECKING:
     from limpet.models.manifest import Manifest
+
+Takes: TypeAlias = Literal["picture", "sound", "samples"]
 
 GROUP = "limpet.bundles"
 INSTALL = "pip install 'limpet[starter]'"
@@ -72,13 +74,22 @@ def _starter(path: Path) -> Starter:
     )
 
 
-def _input(manifest: Manifest) -> str:
-    """Say what a model takes: a picture, sound or samples of a sensor."""
+def takes(manifest: Manifest) -> Takes:
+    """Return what a model takes: a picture, sound or samples of a sensor."""
     shape = manifest.inputs[0].shape if manifest.inputs else []
     if len(shape) == 4 and (
         shape[3] in {1, 3} or any(one["kind"] in _PICTURE_TRANSFORMS for one in manifest.transforms)
     ):
+        return "picture"
+    return "sound" if manifest.rate and manifest.rate >= _SOUND else "samples"
+
+
+def _input(manifest: Manifest) -> str:
+    """Say what a model takes, and how much of it."""
+    kind = takes(manifest)
+    if kind == "picture":
+        shape = manifest.inputs[0].shape
         return f"picture, {shape[2]} x {shape[1]}"
-    if manifest.rate and manifest.rate >= _SOUND:
+    if kind == "sound" and manifest.rate:
         return f"sound, {manifest.rate / 1000:g} kHz"
     return ", ".join(manifest.inputs[0].channels) if manifest.inputs else ""

@@ -1,7 +1,7 @@
 """Make what ``limpet demo camera`` and ``limpet demo audio`` play, in ``agent/limpet/demo_data``.
 
 The video moves over two photographs of scikit-image, which are in the public domain: one has a face, one has none.
-The clip has what flite and espeak-ng say. Where the face is and when the word is said stands in ``truth.json``.
+The clip has what flite and espeak-ng say. ``truth.json`` says where the face is, and when the word begins and ends.
 The two bundles are those of ``limpet-convert recipe``, without their golden vectors, which are most of their size.
 
     .venv-convert/bin/python converters/examples/demo/make.py
@@ -58,7 +58,7 @@ SHOTS = (
 )
 
 RATE = 16_000
-# Seconds of silence before it, who says it, what is said, and whether it is the wake word.
+# Seconds of silence before it, voice, text, and whether that is the wake word.
 SPOKEN = (
     (1.0, ("flite", "rms"), "okay nabu", True),
     (0.7, ("espeak-ng", "en-gb"), "what time is it in paris", False),
