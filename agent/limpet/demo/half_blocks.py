@@ -21,7 +21,7 @@ BOX = (255, 59, 48)
 
 
 def text(pixels: NDArray[np.uint8], columns: int, rows: int, boxes: Sequence[Box] = ()) -> Text:
-    """Draw a picture ``(height, width, 3)`` in RGB and boxes, fractions of it, in this many columns and rows or fewer."""
+    """Draw a picture ``(height, width, 3)`` in RGB, and boxes as fractions of it, within columns and rows."""
     height, width = pixels.shape[:2]
     scale = min(columns / width, 2 * rows / height)
     size = max(1, round(width * scale)), max(2, round(height * scale) // 2 * 2)

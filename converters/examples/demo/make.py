@@ -1,7 +1,7 @@
 """Make what ``limpet demo camera`` and ``limpet demo audio`` play, in ``agent/limpet/demo_data``.
 
 The video moves over two photographs of scikit-image, which are in the public domain: one has a face, one has none.
-The clip has what flite and espeak-ng say. ``truth.json`` says where the face is, and when the word begins and ends.
+In the clip, flite and espeak-ng speak. ``truth.json`` says where the face is, and when the word begins and ends.
 The two bundles are those of ``limpet-convert recipe``, without their golden vectors, which are most of their size.
 
     .venv-convert/bin/python converters/examples/demo/make.py
