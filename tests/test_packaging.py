@@ -69,14 +69,54 @@ def test_what_is_taken_instead_of_the_lock_is_exact_and_hashed() -> None:
         assert all("==" in line and "--hash=sha256:" in line for line in lines)
 
 
-def test_packages_read_every_kind_of_sound_file_where_its_library_has_a_wheel() -> None:
+WHEELS = "platform_machine != 'armv6l' and platform_machine != 'armv7l'"
+"""Platforms that have wheels of what is compiled."""
+
+
+def locked(name: str) -> list[str]:
+    """Return the markers under which requirements/core.txt has a distribution, one for each version."""
     lock = (PACKAGING.parent / "requirements/core.txt").read_text().splitlines()
-    pins = [line for line in lock if line.startswith(("soundfile==", "cffi=="))]
-    markers = {line.partition("==")[0]: line.rstrip(" \\").partition(" ; ")[2] for line in pins}
-    wheels = "platform_machine != 'armv6l' and platform_machine != 'armv7l'"
-    assert markers == {"soundfile": wheels, "cffi": wheels}
+    return [line.rstrip(" \\").partition(" ; ")[2] for line in lock if line.startswith(f"{name}==")]
+
+
+@pytest.mark.parametrize("name", ["soundfile", "soxr", "pymicro-features", "pillow", "av"])
+def test_packages_read_sound_and_pictures_where_the_libraries_have_wheels(name: str) -> None:
+    markers = locked(name)
+    assert markers
+    assert all(marker.endswith(WHEELS) for marker in markers)
+
+
+def test_what_few_devices_need_stays_out_of_the_main_package() -> None:
+    script = (PACKAGING / "wheelhouse.sh").read_text()
+    assert "skip = /^(cobs|av)==/" in script
+    assert "take = /^av==/" in script
+    for name in ("camera", "starter"):
+        control = (PACKAGING / f"deb/limpet-{name}.control").read_text()
+        assert control.startswith(f"Package: limpet-{name}\n")
+        assert (PACKAGING / f"deb/limpet-{name}.copyright").read_text()
+    copyright_ = (PACKAGING / "deb/limpet-camera.copyright").read_text()
+    assert "GNU General" in copyright_
+    assert "https://github.com/PyAV-Org/pyav-ffmpeg" in copyright_
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--with"], "--with: name one of: camera"),
+        (["--with", "sonar"], "--with sonar: this bundle has: camera"),
+        (["--with", "../with/camera"], "--with: name one of: camera"),
+        (["--with", "camera", "--without"], "unknown option '--without'; use --with NAME or --uninstall"),
+    ],
+)
+def test_an_option_that_the_installer_does_not_know_installs_nothing(
+    options: list[str], said: str, tmp_path: Path
+) -> None:
+    (tmp_path / "with/camera").mkdir(parents=True)
+    script = tmp_path / "install.sh"
+    script.write_text((PACKAGING / "offline/install.sh").read_text())
+    done = subprocess.run(["sh", script, *options], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", f"install.sh: {said}\n")
 
 
 def test_packages_have_what_limpet_watch_draws_with() -> None:
-    lock = (PACKAGING.parent / "requirements/core.txt").read_text().splitlines()
-    assert "rich==" in [line[:6] for line in lock if ";" not in line]
+    assert locked("rich") == [""]

@@ -11,6 +11,8 @@ rm -rf "$root"
 mkdir -p "$root" dist
 cp -r "build/wheelhouse-$arch" "$root/wheels"
 mv "$root/wheels/requirements.txt" "$root/"
+mkdir "$root/with" # what install.sh adds with --with NAME
+mv "$root"/wheels/*/ "$root/with/"
 .venv/bin/python -m pip download --quiet --no-deps --only-binary=:all: --require-hashes -r packaging/offline/pip.txt \
     --dest "$root/wheels"
 cp packaging/offline/install.sh "$root/"

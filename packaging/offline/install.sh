@@ -1,5 +1,7 @@
 #!/bin/sh
-# Install Limpet from this folder, without a network, as root: ./install.sh, and ./install.sh --uninstall.
+# Install Limpet from this folder, without a network, as root:
+#     ./install.sh [--with camera] [--with starter]
+#     ./install.sh --uninstall
 # It needs Python 3.11 and a systemd. Where the Debian package can be used, use that.
 set -eu
 cd "$(dirname "$0")"
@@ -32,8 +34,25 @@ uninstall() {
     echo "Limpet is gone. /etc/limpet and /var/lib/limpet are left."
 }
 
+additions=
+action=install
+while [ $# -gt 0 ]; do
+    case $1 in
+    --uninstall) action=uninstall ;;
+    --with)
+        case ${2-} in
+        '' | */* | .*) fail "--with: name one of: $(ls with)" ;;
+        esac
+        [ -d "with/$2" ] || fail "--with $2: this bundle has: $(ls with)"
+        additions="$additions $2"
+        shift
+        ;;
+    *) fail "unknown option '$1'; use --with NAME or --uninstall" ;;
+    esac
+    shift
+done
 [ "$(id -u)" = 0 ] || fail "run it as root"
-if [ "${1-}" = --uninstall ]; then
+if [ $action = uninstall ]; then
     uninstall
     exit
 fi
@@ -55,6 +74,9 @@ pip() {
 }
 pip --require-hashes -r requirements.txt
 pip wheels/limpet-*.whl
+for name in $additions; do
+    pip --find-links "$PWD/with/$name" --require-hashes -r "with/$name/requirements.txt"
+done
 
 mkdir -p "$(dirname $command)"
 ln -sf $prefix/bin/limpet $command
@@ -74,4 +96,4 @@ if [ -n "$running" ]; then
     systemctl enable --quiet --now limpet-housekeeping.timer
     systemctl restart limpet.service || true
 fi
-echo "$($prefix/bin/limpet --version) is in $prefix. Put /etc/limpet/limpet.toml there, then: systemctl start limpet"
+echo "$($prefix/bin/limpet --version)${additions:+, with$additions} is in $prefix. Put /etc/limpet/limpet.toml there, then: systemctl start limpet"

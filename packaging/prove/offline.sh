@@ -1,6 +1,7 @@
 #!/bin/sh
-# Install the offline bundle in a Debian without a network, use it, and uninstall it. The last line is a JSON object: what
-# the command says, and each file that is left. Needs root, systemd-container and the bundle in dist/.
+# Install the offline bundle in a Debian without a network, use it, and uninstall it. It plays a video, a stream and a folder
+# of pictures. The last line is a JSON object: what the command says, the results of each, and each file that is left.
+# Needs root, systemd-container and the bundle in dist/.
 #     packaging/prove/offline.sh
 set -eu
 cd "$(dirname "$0")/../.."
@@ -12,6 +13,7 @@ mount -t overlay overlay -o "lowerdir=$(realpath build/prove/root-amd64),upperdi
 trap 'umount "$work/merged" && rm -rf "$work"' EXIT
 mkdir "$work/merged/proof"
 tar -C "$work/merged/proof" --strip-components=1 -xzf dist/limpet-*-amd64-offline.tar.gz
+PYTHONPATH=tests .venv/bin/python packaging/prove/eyes.py "$work/merged/proof"
 cat >"$work/merged/proof/prove.sh" <<'PROVE'
 set -eu
 files() { find / -xdev \( -path /proof -o -path /proc -o -path /sys -o -path /dev -o -path /run -o -path /tmp \) -prune -o -print | sort; }
@@ -20,6 +22,21 @@ files >/tmp/before
 cd /proof
 ./install.sh
 said=$(limpet --version)
+# Pictures and microphones work as it is, cameras and videos do not.
+limpet check eyes/ears.toml
+limpet check eyes/eyes.toml 2>/tmp/refused && exit 1
+grep -q "needs the extra 'camera'" /tmp/refused
+./install.sh --with camera
+limpet check eyes/eyes.toml
+python3 eyes/camera.py eyes/pictures 2>/dev/null &
+camera=$!
+timeout --signal=INT 10 limpet run eyes/eyes.toml 2>/tmp/run.txt || true
+kill $camera
+found() { grep '"type":"result"' eyes/found.jsonl | grep "\"pipeline\":\"$1\"" | grep -c "$2" || true; }
+counts=
+for name in video stream folder; do counts="$counts\"$name\": $(found $name '"label":"square"'), "; done
+tone=$(found tone values)
+microphone=$(sed -n 's/.*microphone: waiting: \(.*\)/\1/p' /tmp/run.txt | head -n 1 | sed 's/["\]/_/g')
 mosquitto -p 1883 -d
 limpet demo --broker mqtt://127.0.0.1:1883 --seconds 5 --json >/tmp/demo 2>/tmp/demo.txt || { cat /tmp/demo.txt; exit 1; }
 [ -e /usr/local/share/man/man1/limpet-watch.1.gz ]
@@ -30,7 +47,7 @@ limpet watch mqtt://127.0.0.1:1 || [ $? = 1 ]
 ./install.sh --uninstall
 files >/tmp/after
 left=$(comm -13 /tmp/before /tmp/after | tr '\n' ' ')
-printf '{"version": "%s", "left": "%s"}\n' "$said" "$left"
+printf '{"version": "%s", "results": {%s"tone": %s}, "microphone": "%s", "left": "%s"}\n' "$said" "$counts" "$tone" "$microphone" "$left"
 PROVE
 systemd-nspawn --quiet --directory "$work/merged" --private-network --register=no --keep-unit --pipe \
     --system-call-filter="landlock_create_ruleset landlock_add_rule landlock_restrict_self" sh /proof/prove.sh </dev/null

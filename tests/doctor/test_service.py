@@ -55,6 +55,15 @@ def test_a_link_is_what_it_leads_to(tmp_path: Path) -> None:
     assert "/dev/video0" in finding_of(tmp_path, UNIT, {"device": "/dev/limpet-eye"}).what
 
 
+def test_a_microphone_needs_the_drop_in_whatever_its_name_is(tmp_path: Path) -> None:
+    config = table(tmp_path, sources={"s": {"kind": "audio", "device": "hw:CARD=Device,DEV=0"}})
+    refused = only(service.service, patient(tmp_path, UNIT, config=config))
+    assert (refused.result, refused.what) == ("bad", "limpet.service may not open /dev/snd/ (source s)")
+    assert "drop-ins/audio.conf" in refused.fix
+    opened = only(service.service, patient(tmp_path, UNIT | drop_in("audio"), config=config))
+    assert (opened.result, opened.what) == ("ok", "limpet.service opens /dev/snd/")
+
+
 def test_what_no_drop_in_opens_is_a_line_to_write(tmp_path: Path) -> None:
     finding = finding_of(tmp_path, UNIT, {"device": "/dev/lidar0"})
     assert "DeviceAllow=/dev/lidar0 rw" in finding.fix

@@ -35,7 +35,6 @@ DROP_INS = (
     ("/dev/nvhost", "char-nvhost", "jetson"),
     ("/dev/nvgpu", "char-nvgpu", "jetson"),
     ("/dev/video", "char-video4linux", "camera"),
-    ("/dev/media", "char-media", "camera"),
     ("/dev/snd/", "char-alsa", "audio"),
     ("/dev/iio:", "char-iio", "iio"),
     ("/dev/gpiochip", "char-gpiochip", "gpio-i2c-spi"),
@@ -44,6 +43,7 @@ DROP_INS = (
 )
 """Beginning of a node's path, the ``DeviceAllow=`` that opens it, and the file in systemd/drop-ins with it."""
 
+_SOUND = "/dev/snd/"
 _SERIAL = ("ttyUSB", "ttyACM", "ttyS", "ttyAMA", "ttymxc", "ttyTHS")
 
 
@@ -114,11 +114,12 @@ def service(installation: Installation) -> Iterator[Finding]:
 
 
 def _configured(installation: Installation) -> dict[str, str]:
-    """Return the device nodes that sources name, each with its source."""
+    """Return the device nodes that sources name, each with its source. ALSA's names stand for its folder."""
     sources = installation.config.sources if installation.config else {}
     named = [(value, name) for name, table in sources.items() for value in table.options.values()]
     root = installation.machine.root
-    nodes = {}
+    microphones = [name for name, table in sources.items() if table.kind == "audio"]
+    nodes = {_SOUND: f"source {microphones[0]}"} if microphones else {}
     for value, name in named:
         if isinstance(value, str) and value.startswith("/dev/"):
             real = (root / value[1:]).resolve()
