@@ -130,6 +130,11 @@ def good(result: dict[str, Any]) -> bool:
         and result["model_use"].get("of_another_user") == ""
         and result["report"].get("lines_of_log", 0) > 0
         and result["offline"].get("left") == ""
+        and all(
+            result["offline"].get("results", {}).get(source, 0) > 0
+            for source in ("video", "stream", "folder", "tone")
+        )
+        and "is not there" in result["offline"].get("microphone", "")
         and first.get("results", 0) > 0
         and list(container.values()) == [True, "healthy", 0, True]
         and all("passed" in summary and "failed" not in summary for summary in emulated)

@@ -29,25 +29,34 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "firmware-configs"
 BOARDS = sorted(path.parent for path in CONFIGS.glob("*/limpet.toml"))
+CONFIGURATIONS = sorted(path for board in BOARDS for path in board.glob("*.toml"))
 RULES = sorted(CONFIGS.glob("*/*.rules"))
 WANTED = {
     "raspberry-pi-4", "raspberry-pi-5", "coral-dev-board", "coral-usb", "jetson-orin-nano", "nxp-imx8mp",
     "rockchip-rk3588", "beagleplay", "x86-gateway", "mac-mini",
 }  # fmt: skip
 
+CAMERAS_AND_MICROPHONES = {
+    "coral-dev-board/camera", "coral-usb/camera", "jetson-orin-nano/camera", "nxp-imx8mp/camera",
+    "raspberry-pi-4/camera", "raspberry-pi-4/wake-word", "raspberry-pi-5/csi-camera", "x86-gateway/cameras",
+}  # fmt: skip
+
 each_board = pytest.mark.parametrize("board", BOARDS, ids=lambda path: path.name)
+each_configuration = pytest.mark.parametrize(
+    "written", CONFIGURATIONS, ids=lambda path: f"{path.parent.name}/{path.stem}"
+)
 
 
 def test_every_board_is_there() -> None:
     assert {board.name for board in BOARDS} == WANTED
     assert {path.parent.name for path in RULES} == WANTED - {"mac-mini"}
+    others = {f"{path.parent.name}/{path.stem}" for path in CONFIGURATIONS if path.stem != "limpet"}
+    assert others == CAMERAS_AND_MICROPHONES
 
 
-def installed(board: Path, folder: Path) -> Path:
-    """The board's configuration in a folder: only its state and the files of /etc/limpet are elsewhere."""
-    text = "".join(
-        line for line in (board / "limpet.toml").read_text().splitlines(keepends=True) if "state =" not in line
-    )
+def installed(written: Path, folder: Path) -> Path:
+    """A board's configuration in a folder: only its state and the files of /etc/limpet are elsewhere."""
+    text = "".join(line for line in written.read_text().splitlines(keepends=True) if "state =" not in line)
     if "ca_file" in text:
         certificates.authority(folder)
         (folder / "mqtt-password").write_text("there\n")
@@ -58,36 +67,67 @@ def installed(board: Path, folder: Path) -> Path:
 
 
 def stock(read: dict[str, Any], folder: Path) -> None:
-    """Put a bundle into the store for each model, made for the channels of its source."""
+    """Put a bundle into the store for each model, made for its source."""
     store = folder / "state" / "models"
     store.mkdir(parents=True, exist_ok=True)
+    made = {"serial": for_channels, "camera": for_pictures, "audio": for_sound}
     for pipeline in read["pipelines"].values():
-        channels = read["sources"][pipeline["source"]]["channels"]
-        model = models.dense(folder / "m.tflite", len(channels), len(channels)).read_bytes()
-        manifest = Manifest(
-            name=pipeline["model"],
-            version=1,
-            inputs=[TensorInfo(name="input", shape=[1, len(channels)], dtype="int8", channels=channels)],
-            window=WindowSpec(size=1),
-            decoder={"kind": "regress", "names": [f"y{n}" for n, _ in enumerate(channels)]},
-        )
-        package.write(store, manifest, model)
+        source = read["sources"][pipeline["source"]]
+        manifest, model = made[source["kind"]](pipeline["model"], source, folder / "m.tflite")
+        package.write(store, manifest, model.read_bytes())
 
 
-@each_board
-def test_configuration_passes_check(board: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = installed(board, tmp_path)
+def for_channels(name: str, source: dict[str, Any], path: Path) -> tuple[Manifest, Path]:
+    channels = source["channels"]
+    manifest = Manifest(
+        name=name,
+        version=1,
+        inputs=[TensorInfo(name="input", shape=[1, len(channels)], dtype="int8", channels=channels)],
+        window=WindowSpec(size=1),
+        decoder={"kind": "regress", "names": [f"y{n}" for n, _ in enumerate(channels)]},
+    )
+    return manifest, models.dense(path, len(channels), len(channels))
+
+
+def for_pictures(name: str, _: dict[str, Any], path: Path) -> tuple[Manifest, Path]:
+    manifest = Manifest(
+        name=name,
+        version=1,
+        transforms=[
+            {"kind": "letterbox", "width": 128, "height": 96},
+            {"kind": "colour", "to": "grey"},
+            {"kind": "normalise", "std": 255},
+        ],
+        decoder={"kind": "detect", "labels": ["Person"], "pixels": [128, 96], "layout": "yolov8"},
+    )
+    return manifest, models.squares(path)
+
+
+def for_sound(name: str, _: dict[str, Any], path: Path) -> tuple[Manifest, Path]:
+    manifest = Manifest(
+        name=name,
+        version=1,
+        rate=16_000,
+        window=WindowSpec(size=800, hop=480),
+        decoder={"kind": "keyword", "labels": ["okay nabu"]},
+    )
+    return manifest, models.dense(path, 800, 1, int8=False)
+
+
+@each_configuration
+def test_configuration_passes_check(written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = installed(written, tmp_path)
     read = tomllib.loads(path.read_text())
     stock(read, tmp_path)
     assert cli.main(["check", str(path)]) == 0
     assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == list(read["pipelines"])
 
 
-@each_board
+@each_configuration
 def test_configuration_without_its_model_does_not(
-    board: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    written: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = installed(board, tmp_path)
+    path = installed(written, tmp_path)
     assert cli.main(["check", str(path)]) == 78
     problems = [line for line in capsys.readouterr().err.splitlines() if line.startswith(str(path))]
     assert len(problems) == len(tomllib.loads(path.read_text())["pipelines"])
@@ -102,6 +142,11 @@ def test_rules(path: Path) -> None:
     text = path.read_text()
     assert udev.problems(text) == []
     assert 'SYMLINK+="limpet-sensor"' in text
+    named = {
+        name for other in path.parent.glob("*.toml") for name in re.findall(r"/dev/limpet-\w+", other.read_text())
+    }
+    for name in named:
+        assert f'SYMLINK+="{name.removeprefix("/dev/")}"' in text
     if (said := udev.udevadm(path)) is not None:
         assert said == ""
 
@@ -172,6 +217,18 @@ def known_to_systemd(text: str, folder: Path) -> str:
     return subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False).stderr
 
 
+def test_the_service_of_the_csi_camera_sends_to_the_configured_port_and_opens_no_other(tmp_path: Path) -> None:
+    board = CONFIGS / "raspberry-pi-5"
+    text = (board / "limpet-csi-camera.service").read_text()
+    unit = tmp_path / "limpet-csi-camera.service"
+    unit.write_text(text.replace("/usr/bin/rpicam-vid", "/bin/true"))
+    done = subprocess.run(["systemd-analyze", "verify", unit], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+    url = tomllib.loads((board / "csi-camera.toml").read_text())["sources"]["csi"]["url"]
+    assert text.count(url) == 1
+    assert "IPAddressDeny=any\nIPAddressAllow=localhost\n" in text
+
+
 def test_the_npu_cache_is_understood_by_systemd_and_may_be_written_in_the_sandbox(tmp_path: Path) -> None:
     text = (CONFIGS / "nxp-imx8mp" / "vivante-cache.conf").read_text()
     assert known_to_systemd(text, tmp_path) == ""
@@ -192,6 +249,8 @@ def test_readme(board: Path) -> None:
         assert heading in text
     for path in re.findall(r"\]\((?!https?:)([^)#]+)\)", text):
         assert (board / path).exists(), path
+    for other in board.glob("*.toml"):
+        assert other.name == "limpet.toml" or f"]({other.name})" in text, other.name
     for name in re.findall(r"[\w/.-]*drop-ins/[\w.-]+\.conf", text):
         # The package has them in /usr/share/limpet.
         assert (
@@ -215,8 +274,13 @@ def test_figures_have_a_source(board: Path) -> None:
 @pytest.fixture
 def delegates() -> Callable[[Path], set[str]]:
     def named(board: Path) -> set[str]:
-        read = tomllib.loads((board / "limpet.toml").read_text())
-        return {name for pipeline in read["pipelines"].values() for name in pipeline.get("delegates", ["cpu"])}
+        every = [tomllib.loads(path.read_text()) for path in board.glob("*.toml")]
+        return {
+            name
+            for read in every
+            for pipeline in read["pipelines"].values()
+            for name in pipeline.get("delegates", ["cpu"])
+        }
 
     return named
 

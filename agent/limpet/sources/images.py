@@ -54,7 +54,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     path: Path
     """A picture, or a folder of pictures: `.jpg`, `.png`, `.bmp`, `.webp`, `.gif`. Example:
-    `"/var/spool/camera"`."""
+    `"/var/lib/camera"`."""
     existing: bool = True
     """Read also the pictures that are there at the start, by name. Otherwise only those that come later."""
     time: Literal["now", "file"] = "now"
