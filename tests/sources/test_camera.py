@@ -24,6 +24,7 @@ from limpet.contracts.frame import whole
 from limpet.contracts.needs import Endpoint
 from limpet.errors import ConfigError, SourceError, UnreadableError
 from limpet.sources import camera
+from limpet.sources._av_gate import BEHIND_NS, LONGEST_NS, Gate
 from limpet.sources._av_limits import LARGEST_BLOCK
 from limpet.sources._av_log import without_password
 from limpet.sources._av_stream import DRIFT, StreamClock
@@ -51,6 +52,7 @@ class Seen:
     def __init__(self) -> None:
         self.frames: list[tuple[int, bool, Any]] = []
         self.ages: list[float] = []
+        self.stamps: list[int] = []
         self.why = ""
         self.notes: set[str] = set()
         self.dropped: Counter[str] = Counter()
@@ -78,6 +80,7 @@ def _note(block: Samples, seen: Seen) -> None:
     frame = block.values[0]
     pixels = np.array(frame.developer(whole(frame.form))(frame))
     seen.frames.append((block.index, block.gap, pixels))
+    seen.stamps.append(int(block.monotonic_ns[0]))
     seen.ages.append((time.monotonic_ns() - int(block.monotonic_ns[0])) / 1e9)
 
 
@@ -268,6 +271,26 @@ def test_damaged_pictures_are_counted_and_leave_a_gap() -> None:
     assert seen.dropped["corrupt"] >= 2
     assert any(gap for _, gap, _ in seen.frames)
     assert not seen.why
+
+
+def test_what_follows_a_damaged_picture_is_left_out_up_to_the_next_key_picture() -> None:
+    with RtspCamera(count=20, then="close", damaged=11) as server:
+        seen = read(1000, url=f"rtsp://127.0.0.1:{server.port}/s")
+    assert seen.dropped["corrupt"] == 4, "pictures 11 to 14; every fifth is a key picture"
+    assert {11, 12, 13, 14}.isdisjoint(index for index, _, _ in seen.frames)
+
+
+def test_pictures_that_come_in_another_order_have_their_own_times() -> None:
+    with RtspCamera(count=60, rate=25, between=2) as server:
+        seen = read(16, url=f"rtsp://127.0.0.1:{server.port}/s")
+    assert 20 < np.median(np.diff(seen.stamps)) / 1e6 < 60, "not 0, 0 and 120 ms"
+
+
+def test_a_crop_that_a_stream_has_no_room_for_says_so() -> None:
+    with RtspCamera() as server:
+        seen = read(1, url=f"rtsp://127.0.0.1:{server.port}/s", crop=[100, 0, 64, 64])
+    assert seen.dropped == {"wrong_format": 1}
+    assert "crop [100, 0, 64, 64] is not inside of the picture, which is 128x96" in seen.why
 
 
 def test_what_is_no_video_and_what_is_not_there_have_their_own_causes() -> None:
@@ -461,10 +484,74 @@ def test_stamps_are_never_in_the_future_and_never_go_back(steps: list[tuple[int,
         last = stamp
 
 
+SECOND = 10**9
+
+
 def test_a_picture_that_came_late_is_stamped_when_it_was_taken() -> None:
     clock = StreamClock()
-    first = clock.stamp(0, 10**12)
-    late = clock.stamp(10**9, 10**12 + 3 * 10**9)
-    assert abs(late - first - 10**9) <= DRIFT * 3 * 10**9
-    assert clock.stamp(10**15, 2 * 10**12) == 2 * 10**12, "the camera's clock was set"
-    assert clock.stamp(None, 3 * 10**12) == 3 * 10**12
+    first = clock.stamp(0, 1000 * SECOND)
+    late = clock.stamp(SECOND, 1003 * SECOND)
+    assert abs(late - first - SECOND) <= DRIFT * 3 * SECOND
+    assert clock.stamp(10**6 * SECOND, 2000 * SECOND) == 2000 * SECOND, "the camera's clock was set"
+    assert clock.stamp(None, 3000 * SECOND) == 3000 * SECOND
+
+
+def test_a_clock_that_is_set_back_makes_no_picture_late() -> None:
+    clock = StreamClock()
+    clock.stamp(100 * SECOND, 1000 * SECOND)
+    assert clock.stamp(97 * SECOND, 1001 * SECOND) == 1001 * SECOND
+    clock.stamp(500 * SECOND, 1002 * SECOND)  # one wrong time
+    assert clock.stamp(99 * SECOND, 1003 * SECOND) == 1003 * SECOND
+
+
+def test_pictures_that_were_held_up_for_long_are_not_new() -> None:
+    clock = StreamClock()
+    clock.stamp(0, 1000 * SECOND)
+    held_up = [
+        clock.stamp(each * SECOND, 1020 * SECOND + each, 20 * SECOND if each == 1 else 0) for each in (1, 2, 3)
+    ]
+    np.testing.assert_allclose(held_up, [1001e9, 1002e9, 1003e9], atol=0.03e9)
+
+
+def test_a_clock_that_is_much_too_slow_makes_pictures_a_few_seconds_late_at_most() -> None:
+    clock = StreamClock()
+    ages = [now - clock.stamp(now * 8 // 10, now, SECOND // 25) for now in range(0, 200 * SECOND, SECOND // 25)]
+    assert max(ages) < 3.5 * SECOND
+
+
+KEEPS_UP = SECOND // 50
+
+
+def left_out(gate: Gate, begin: float, seconds: float, *, keys: float, waited_ns: int = KEEPS_UP) -> list[str]:
+    """Return why each picture of 25 a second is left out, with a key picture each so many seconds."""
+    every = round(keys * 25)
+    return [
+        gate.leaves_out(int((begin + each / 25) * SECOND), waited_ns, key=each % every == every - 1)
+        for each in range(round(seconds * 25))
+    ]
+
+
+def test_a_decoder_that_keeps_up_decodes_all() -> None:
+    assert not any(left_out(Gate(), 0, 60, keys=1))
+
+
+def test_after_damage_the_next_key_picture_is_decoded_and_none_before() -> None:
+    gate = Gate()
+    gate.damaged(0)
+    assert left_out(gate, 0, 4, keys=2) == ["corrupt"] * 49 + [""] * 51
+
+
+def test_a_camera_that_sends_no_key_pictures_is_seen_again_after_some_seconds() -> None:
+    gate = Gate()
+    gate.damaged(0)
+    found = left_out(gate, 0, 10, keys=1000)
+    assert found.count("corrupt") == LONGEST_NS * 25 // SECOND + 1
+    assert not any(found[-100:])
+
+
+def test_a_decoder_that_is_too_slow_decodes_key_pictures_alone_until_it_has_caught_up() -> None:
+    gate = Gate()
+    found = left_out(gate, 0, 10, keys=1, waited_ns=0)
+    assert not any(found[: BEHIND_NS * 25 // SECOND])
+    assert found[-25:] == ["overtaken"] * 24 + [""]
+    assert left_out(gate, 10, 2, keys=1) == ["overtaken"] * 24 + [""] * 26

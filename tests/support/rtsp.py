@@ -27,7 +27,9 @@ REALM, NONCE = "camera", "a3f1c09b"
 class RtspCamera:
     """Serves pictures of ``sizes`` in turn, ``count`` of each, then does ``then``: "close", "stall" or "again".
 
-    With ``user`` it wants a Digest login. With ``context`` it speaks TLS. ``transports``: what clients wanted.
+    The picture with the number ``damaged`` is so, and ``between`` key pictures come pictures that refer to later
+    ones. With ``user`` it wants a Digest login. With ``context`` it speaks TLS. ``transports``: what clients
+    wanted.
     """
 
     def __init__(
@@ -41,7 +43,10 @@ class RtspCamera:
         password: str = "",
         context: ssl.SSLContext | None = None,
         port: int = 0,
+        between: int = 0,
+        damaged: int = -1,
     ) -> None:
+        self.between, self.damaged = between, damaged
         self.sizes, self.count, self.rate, self.then = sizes, count, rate, then
         self.user, self.password = user, password
         self.context = context
@@ -141,8 +146,13 @@ def _sdp() -> str:
 def _play(camera: RtspCamera, connection: socket.socket) -> None:
     while not camera.ended.is_set():
         for size in camera.sizes:
-            for each in videos.rtp(camera.count, size, camera.rate):
-                for packet in each:
+            for number, each in enumerate(videos.rtp(camera.count, size, camera.rate, camera.between)):
+                for sent in each:
+                    packet = (
+                        bytes([*sent[:20], *(each ^ 0xA5 for each in sent[20:])])
+                        if number == camera.damaged
+                        else sent
+                    )
                     channel = 1 if 200 <= packet[1] <= 204 else 0
                     connection.sendall(b"$" + bytes([channel]) + len(packet).to_bytes(2, "big") + packet)
                 if camera.ended.wait(1 / camera.rate):

@@ -122,11 +122,19 @@ class _Packets(io.RawIOBase):
         return len(data)
 
 
-def rtp(count: int, size: tuple[int, int] = (128, 96), rate: int = 25) -> Iterator[list[bytes]]:
-    """Yield the RTP packets of each picture in H.264, as FFmpeg cuts them; RTCP reports are among them."""
+def rtp(count: int, size: tuple[int, int] = (128, 96), rate: int = 25, between: int = 0) -> Iterator[list[bytes]]:
+    """Yield the RTP packets of each picture in H.264, as FFmpeg cuts them; RTCP reports are among them.
+
+    Every fifth is a key picture. ``between``: so many pictures in a row refer to later ones too.
+    """
     sink = _Packets()
     with av.open(sink, "w", format="rtp", buffer_size=1200) as container:
-        stream: Any = container.add_stream("libx264", rate=rate, options={"tune": "zerolatency", "g": "5"})
+        options = (
+            {"x264-params": f"bframes={between}:b-adapt=0:rc-lookahead=0:threads=1"}
+            if between
+            else {"tune": "zerolatency", "g": "5"}
+        )
+        stream: Any = container.add_stream("libx264", rate=rate, options=options)
         stream.width, stream.height = size
         stream.pix_fmt = "yuv420p"
         stream.codec_context.flags &= ~(1 << 22)  # parameter sets go with the pictures

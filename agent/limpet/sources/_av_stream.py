@@ -22,6 +22,8 @@ import msgspec
 from limpet.errors import SourceError
 from limpet.sources import _av_limits, _av_log, _jpeg
 from limpet.sources._av_frame import MOST_PIXELS, AvFrame, Decoded, Decoder, Encoded, Mounting, Picture, Size
+from limpet.sources._av_gate import WAITED_NS, Gate
+from limpet.sources._av_video import main_video
 
 log = logging.getLogger(__name__)
 
@@ -47,8 +49,12 @@ _DAMAGED_IN_A_ROW = 250
 """Pictures that cannot be decoded, one after the other, after which a stream is opened again."""
 DRIFT = 0.001
 """How fast we believe that a camera's clock falls behind ours, rather than that its pictures came late."""
-JUMP_NS = 10_000_000_000
-"""If a stream's times jump by more, its clock was set."""
+BACK_NS = 500_000_000
+"""If a stream's times go back by more, its clock was set."""
+LATE_NS = 3_000_000_000
+"""If pictures seem to be so late, though they were waited for, the stream's clock is too slow."""
+PAUSE_NS = 500_000_000
+"""A longer wait says nothing: the pictures may have been held up on their way."""
 _FFMPEG: Any = av.error.FFmpegError
 
 
@@ -179,6 +185,8 @@ def diagnose(error: BaseException, said: str, waited: float, timeout: float) -> 
     ``said``: what FFmpeg wrote to its log before. ``waited``: seconds without a packet. FFmpeg gives up after
     ``timeout``, and then raises whatever the code that waited makes of it.
     """
+    if isinstance(error, WrongSizeError):
+        return Cause("wrong_format", str(error))
     name, lower = type(error).__name__, said.lower()
     if waited >= timeout and not any(word in lower for word in _REFUSALS):
         name, lower = "TimeoutError", ""
@@ -187,6 +195,10 @@ def diagnose(error: BaseException, said: str, waited: float, timeout: float) -> 
             return Cause(sign.cause.word, sign.cause.sentence.format(timeout=timeout))
     reason = getattr(error, "strerror", None) or name
     return Cause("unreachable", f"the camera cannot be reached: {reason}")
+
+
+class WrongSizeError(Exception):
+    """Pictures have a size that cannot be used. The text says why."""
 
 
 class NoVideoError(Exception):
@@ -202,23 +214,29 @@ class StreamClock:
 
     def __init__(self) -> None:
         self._lead: int | None = None
+        self._picture = 0
         self._at = 0
         self._last = 0
 
-    def stamp(self, picture_ns: int | None, now_ns: int) -> int:
-        """Return when a picture was taken that came now. ``None``: the stream does not say."""
+    def stamp(self, picture_ns: int | None, now_ns: int, waited_ns: int = 0) -> int:
+        """Return when a picture was taken that came now, after a wait. ``None``: the stream does not say."""
         stamp = now_ns
         if picture_ns is not None:
-            slack = int(DRIFT * (now_ns - self._at))
-            step = 0 if self._lead is None else picture_ns - now_ns - self._lead
-            if self._lead is None or abs(step) > JUMP_NS:
-                self._lead = picture_ns - now_ns
-            else:
-                self._lead += max(step, -slack)
-            self._at = now_ns
+            self._lead = self._how_far(picture_ns, now_ns, waited_ns)
+            self._picture, self._at = picture_ns, now_ns
             stamp = min(now_ns, picture_ns - self._lead)
         self._last = max(stamp, self._last)
         return self._last
+
+    def _how_far(self, picture_ns: int, now_ns: int, waited_ns: int) -> int:
+        """Return how far the stream's times are ahead of ours."""
+        ahead = picture_ns - now_ns
+        if self._lead is None or picture_ns < self._picture - BACK_NS:
+            return ahead
+        step = ahead - self._lead
+        if step < -LATE_NS and WAITED_NS <= waited_ns <= PAUSE_NS:
+            return ahead
+        return self._lead + max(step, -int(DRIFT * (now_ns - self._at)))
 
 
 class Taken(NamedTuple):
@@ -250,6 +268,8 @@ class Stream:
         self._jpegs: Decoder | None = None
         self._said: list[tuple[int, str, str]] = []
         """What FFmpeg has written to its log since the last packet."""
+        self._gate = Gate()
+        self._waited_ns = 0
         self._thread = threading.Thread(target=self._run, name="read stream", daemon=True)
         self._thread.start()
 
@@ -310,7 +330,7 @@ class Stream:
         timeout = (address.timeout, address.timeout)
         url = address.with_login(self._login)
         with av.open(url, format=form, container_options=address.options, timeout=timeout) as container:
-            stream: Any = next(iter(container.streams.video), None)
+            stream: Any = main_video(container)
             context: Any = stream and stream.codec_context
             if context is None or context.name not in _av_limits.CODECS:
                 raise NoVideoError
@@ -319,14 +339,20 @@ class Stream:
             timed = container.format.name in _TIMED
             self._opened = True
             damaged = 0
+            asked = time.monotonic_ns()
             for packet in container.demux(stream):
                 self._since = time.monotonic()
                 if self._closed:
                     return
-                found = self._pictures(packet, context.name, timed=timed)
-                damaged = 0 if found else damaged + 1
+                self._waited_ns = (now := time.monotonic_ns()) - asked
+                if why := self._gate.leaves_out(now, self._waited_ns, key=packet.is_keyframe):
+                    self._left_out(why)
+                else:
+                    found = self._pictures(packet, context.name, timed=timed)
+                    damaged = 0 if found else damaged + 1
                 if damaged > _DAMAGED_IN_A_ROW:
                     raise NoVideoError
+                asked = time.monotonic_ns()
                 if said:
                     log.debug(
                         "%s: FFmpeg: %s", container.format.name, _av_log.without_password(said[-1][2].strip())
@@ -338,11 +364,14 @@ class Stream:
         found: list[Picture] = []
         try:
             if codec == "mjpeg":
-                found = [self._jpeg(packet)] if packet.size else []
+                if packet.size:
+                    found = [self._jpeg(packet)]
+                    self._keep(found[0], packet, timed=timed)
             else:
-                found = [Decoded(frame) for frame in packet.decode() if self._intact(frame)]
-            for picture in found:
-                self._keep(AvFrame(picture, self._mounting), packet, timed=timed)
+                for frame in packet.decode():
+                    if self._intact(frame):
+                        found.append(Decoded(frame))
+                        self._keep(found[-1], frame, timed=timed)
         except EOFError:
             raise
         except (_FFMPEG, ValueError):
@@ -360,16 +389,22 @@ class Stream:
             self._damaged()
         return not frame.is_corrupt
 
-    def _keep(self, frame: AvFrame, packet: Any, *, timed: bool) -> None:
+    def _keep(self, picture: Picture, stamped: Any, *, timed: bool) -> None:
+        """Keep a picture as the newest. ``stamped``: what has its time, as pictures may come in another order."""
         at = None
-        if timed and packet.pts is not None:
-            at = int(packet.pts * packet.time_base * 1_000_000_000)
-        size = frame.picture.size
+        if timed and stamped.pts is not None:
+            at = int(stamped.pts * stamped.time_base * 1_000_000_000)
+        size = picture.size
+        try:
+            self._mounting.upright(size)
+        except ValueError as error:
+            raise WrongSizeError(str(error)) from error
+        frame = AvFrame(picture, self._mounting)
         if self._size is not None and size != self._size:
             self._note("resized")
             log.warning("the stream's pictures are %dx%d now; they were %dx%d", *size, *self._size)
         self._size = size
-        taken = Taken(frame, self._clock.stamp(at, time.monotonic_ns()), self._count)
+        taken = Taken(frame, self._clock.stamp(at, time.monotonic_ns(), self._waited_ns), self._count)
         with self._changed:
             if self._newest is not None:
                 self._counted["overtaken"] += 1
@@ -378,9 +413,13 @@ class Stream:
             self._changed.notify_all()
 
     def _damaged(self) -> None:
+        self._gate.damaged(time.monotonic_ns())
+        self._left_out("corrupt")
+
+    def _left_out(self, why: str) -> None:
         with self._changed:
             self._count += 1
-        self._note("corrupt")
+        self._note(why)
 
     def _note(self, word: str) -> None:
         with self._changed:

@@ -4,8 +4,8 @@ A frame keeps the camera's own pixels. Nothing is decoded, scaled or copied befo
 What was lost is counted by cause, and so is how often the camera went away or could not be opened:
 
 ``skipped``      frames that the driver lost, or for which it had no memory
-``corrupt``      frames that are damaged
-``overtaken``    frames of a stream that a newer one replaced before they were read
+``corrupt``      frames that are damaged, and those of a stream that are made of such
+``overtaken``    frames of a stream that a newer one replaced before they were read, or before they were decoded
 ``resized``      how often a stream changed the size of its pictures
 ``busy``         another program uses the camera
 ``missing``      there is no such device
