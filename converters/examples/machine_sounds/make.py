@@ -3,8 +3,8 @@
     python converters/examples/machine_sounds/make.py sounds --machines 10
     python converters/examples/machine_sounds/make.py held-out --machines 4 --first 100
 
-Each machine is a fan or a pump with a speed, blades, a bearing, a casing, a microphone and a room of its own, all
-from a seed. So machines of other numbers are other machines. A recording is one machine with its four states:
+Each machine is a fan or a pump. Its speed, blades, bearing, casing, microphone and room come from a seed, which is
+its number. So machines of other numbers are other machines. A recording is one machine with its four states:
 
 ``normal``      tones of the shaft, the blades and the mains, and the noise of the flow
 ``imbalance``   the shaft's own tone is stronger, and the flow's noise swells with each turn

@@ -84,7 +84,7 @@ def plan(problem: Problem, sizes: Sequence[int]) -> Plan:
 
 
 def _features(frames: Frames, size: int, anomaly: bool) -> list[Features]:  # noqa: FBT001
-    """Return features and the networks that suit them, the plainest first."""
+    """Return features and the networks that suit them, the cheapest first."""
     bands = min(MOST_BANDS, frames.size // 16)
     statistics = {"kind": "statistics", "features": ["mean", "std"]}
     levels = {
@@ -93,11 +93,11 @@ def _features(frames: Frames, size: int, anomaly: bool) -> list[Features]:  # no
     }
     if not anomaly:
         pictures = {
-            "log-mel": (frames.log_mel(min(BANDS, bands)),),
             "relative log-mel": (frames.log_mel(min(BANDS, bands), relative=True),),
+            "log-mel": (frames.log_mel(min(BANDS, bands)),),
         }
-        found = [Features(name, transforms, "dscnn") for name, transforms in pictures.items()]
-        return [*found, *(Features(name, transforms, "mlp") for name, transforms in levels.items())]
+        found = [Features(name, transforms, "mlp") for name, transforms in reversed(levels.items())]
+        return [*found, *(Features(name, transforms, "dscnn") for name, transforms in pictures.items())]
     kinds: tuple[Kind, Kind] = ("mahalanobis", "autoencoder")
     found = [Features(name, transforms, kind) for kind in kinds for name, transforms in levels.items()]
     coarse = frames.log_mel(min(BANDS, bands), frame=2 * frames.size)
