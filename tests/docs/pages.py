@@ -31,6 +31,7 @@ REASONS = {
     "a package": r"\blimpet[-_]0\.1\.0",
     "another processor": r"--delegate edgetpu|'\.\[coreml\]'",
     "the converters": r"limpet-convert |\.venv-convert|convert-(?:tensorflow|torch)|converters/examples",
+    "a camera or a microphone": r"--camera /dev/|--microphone hw:",
     "a test of its own": r"^make \w+|^dtc ",
 }
 """Why commands do not run here, and commands to which it applies without a comment on the page."""

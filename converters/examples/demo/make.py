@@ -101,7 +101,8 @@ def make_video() -> list[tuple[float, ...] | None]:
         stream = video.add_stream("libx264", rate=FRAMES_A_SECOND)
         stream.width, stream.height = SIZE
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "27", "preset": "veryslow", "threads": "1"}
+        stream.options = {"crf": "27", "preset": "veryslow", "x264-params": "threads=1:lookahead-threads=1"}
+        stream.codec_context.thread_count = 1
         for name, mirrored, count, first, last in SHOTS:
             whole = pictures[name]
             face = FACE if name == "astronaut" else None
