@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, get_args
 
@@ -66,3 +69,22 @@ def test_code_of_a_third_party_that_fails_is_named(
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ConfigError, match=f"decoders 'frail' of the package 'frail' cannot be imported: {why}"):
         plugins.load("decoders", "frail")
+
+
+def test_a_library_that_is_too_old_is_named_with_what_it_lacks(tmp_path: Path) -> None:
+    (tmp_path / "pymicro_features.py").touch()
+    code = "from limpet import plugins; plugins.load('transforms', 'micro_frontend')"
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
+    )
+    assert (
+        "ConfigError: transforms 'micro_frontend' cannot use the installed 'pymicro_features': cannot import"
+        in (done.stderr)
+    )
+
+
+def test_an_extra_is_installed_as_limpet_was() -> None:
+    assert plugins.install_extra("camera") == "pip install 'limpet[camera]'"
+    # There is no pip.
+    assert "limpet-camera" in plugins.install_extra("camera", "/opt/limpet")

@@ -9,6 +9,8 @@ it can do. The contract suite of each group, under tests/, tests every plugin.
 from __future__ import annotations
 
 import importlib
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar
 
 from limpet.contracts.needs import Needs
@@ -33,6 +35,8 @@ _DISTRIBUTIONS = {"google": "protobuf"}
 """Distributions whose modules have another name, by module."""
 _EXTRAS = {"PIL": "camera"}
 """Extras of modules that several extras bring, by module."""
+_PACKAGED = "/opt/limpet"
+"""Where the Debian package and the offline bundle install Limpet, without pip."""
 
 
 def _package(group: Group) -> str:
@@ -118,6 +122,18 @@ def _import(group: Group, kind: str) -> Any:
         return importlib.import_module(f"{_package(group)}.{kind}")
     except ModuleNotFoundError as error:
         raise ConfigError([_missing(group, kind, error.name or "")]) from error
+    except ImportError as error:
+        package = (error.name or "limpet").partition(".")[0]
+        if package == "limpet":
+            raise  # a bug
+        raise ConfigError([f"{group} {kind!r} cannot use the installed {package!r}: {error.msg}"]) from error
+
+
+def install_extra(extra: str, prefix: str = sys.prefix) -> str:
+    """Return what to do to have an extra in the Python environment at ``prefix``."""
+    if extra == "camera" and prefix == _PACKAGED and not any(Path(prefix).glob("lib/*/site-packages/pip")):
+        return "install the package limpet-camera, or run install.sh --with camera"
+    return f"pip install 'limpet[{extra}]'"
 
 
 def _loaded(group: Group, entry: metadata.EntryPoint) -> Any:
@@ -137,11 +153,11 @@ def _missing(group: Group, kind: str, module: str) -> str:
 
     package = module.partition(".")[0]
     if extra := _EXTRAS.get(package):
-        return f"{group} {kind!r} needs the extra {extra!r}: pip install 'limpet[{extra}]'"
+        return f"{group} {kind!r} needs the extra {extra!r}: {install_extra(extra)}"
     distribution = _DISTRIBUTIONS.get(package, package.replace("_", "-"))
     for requirement in metadata.requires("limpet") or []:
         name, _, marker = requirement.partition(";")
         if name.startswith(distribution) and "extra ==" in marker:
             extra = marker.rpartition("extra ==")[2].strip(" '\"")
-            return f"{group} {kind!r} needs the extra {extra!r}: pip install 'limpet[{extra}]'"
+            return f"{group} {kind!r} needs the extra {extra!r}: {install_extra(extra)}"
     return f"{group} {kind!r} needs the Python module {module!r}, which is not installed"

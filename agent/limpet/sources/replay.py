@@ -34,6 +34,7 @@ from limpet.contracts.data import SampleSpec, empty_samples
 from limpet.contracts.fields import Positive
 from limpet.contracts.needs import Needs
 from limpet.errors import ConfigError, UnreadableError
+from limpet.plugins import install_extra
 from limpet.recordings import folder
 from limpet.sources import _sound_player
 from limpet.sources._recordings import load
@@ -143,8 +144,11 @@ def _player(config: Config) -> Player:
         raise ConfigError([f"{named[0]}: a video has none; it goes with tables"])
     try:
         from limpet.sources import _replay_video as video
+    except ModuleNotFoundError as error:
+        why = f"{config.path}: videos need the extra 'camera': {install_extra('camera')}"
+        raise ConfigError([f"path: {why}"]) from error
     except ImportError as error:
-        why = f"{config.path}: videos need {error.name}: pip install 'limpet[camera]'"
+        why = f"{config.path}: the installed PyAV cannot be used: {error.msg}"
         raise ConfigError([f"path: {why}"]) from error
     return video.Player(
         config.path, video.Schedule(_pace(config), config.speed == "flat-out", config.loop, config.rate)
