@@ -1,4 +1,4 @@
-"""What FFmpeg may do in this process, whoever wrote the bytes that it decodes.
+"""Limits of FFmpeg in this process: its memory, and what it decodes.
 
 A stream can announce a part, a packet or a picture of 2 GB. FFmpeg makes room for it as bytes come.
 """

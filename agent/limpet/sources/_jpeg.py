@@ -1,4 +1,4 @@
-"""What a JPEG says of itself: its size, and its scans. No pixel is decoded."""
+"""Size and scans of a JPEG. No pixel is decoded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ALONE = {0x01, *range(0xD0, 0xD8)}
 _SCAN, _STOP = 0xDA, 0xD9
 _PROGRESSIVE = {0xC2, 0xC6, 0xCA, 0xCE}
 MOST_SCANS = 64
-"""Scans of a picture. A decoder passes over all pixels for each, even if it has only a few bytes."""
+"""Scans of a picture. For each, a decoder goes through all pixels, even if it has only a few bytes."""
 _MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)
 _PADDING = 65_536
 """Bytes behind the picture that a camera may fill with anything."""

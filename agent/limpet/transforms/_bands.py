@@ -8,7 +8,7 @@ import numpy as np
 from msgspec import Meta
 
 from limpet.contracts.fields import Positive
-from limpet.transforms._frames import taper
+from limpet.transforms._frames import refuse_large, taper
 from limpet.transforms._mel import (
     Bands,
     Mel,
@@ -80,6 +80,7 @@ def opened(kind: str, keys: BandKeys, like: str, spec: Spec) -> tuple[Framing, F
         raise ValueError(f"{kind}: high is {high:g} Hz, above {rate / 2:g} Hz, half the rate; set high")
     if low >= high:
         raise ValueError(f"{kind}: low is {low:g} Hz; it must be below high, {high:g} Hz")
+    refuse_large(kind, framing, spec.shape, bands)
     return framing, _filters(like, keys, Bands(rate, framing.fft, bands, low, high))
 
 

@@ -67,6 +67,16 @@ def refuse_short(kind: str, framing: Framing, samples: int) -> None:
         )
 
 
+def refuse_large(kind: str, framing: Framing, shape: tuple[int, ...], numbers: int) -> None:
+    """Raise ``ValueError`` if frames with so many numbers each are too much for windows of a shape."""
+    frames, channels = framing.count(shape[0]), shape[1] if len(shape) > 1 else 1
+    if frames * numbers * channels > LARGEST:
+        raise ValueError(
+            f"{kind}: {frames} frames of {numbers} numbers from {channels} channels are too much for one window; "
+            f"the limit is {LARGEST} in all. Make hop larger, or the window smaller"
+        )
+
+
 def spectra(samples: Array, framing: Framing, first: int) -> FloatArray:
     """Return the magnitude or power of the frames of one channel from number ``first`` on, ``(frames, bins)``."""
     known = samples.astype(np.float32, copy=False)

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Doubles: TypeAlias = NDArray[np.float64]
 Section: TypeAlias = Annotated[list[float], Meta(min_length=6, max_length=6)]
 
+_LARGEST = 1 << 30
+"""Products that the samples of one window are made of, at most: about a second."""
 _BLOCK = 128
 """Samples that one product of matrices filters."""
 
@@ -52,6 +54,12 @@ def open(config: Config, spec: Spec) -> Filter:
     """
     new = NewRows("filter", spec)
     channels = spec.shape[1] if len(spec.shape) > 1 else 1
+    taps, samples = len(config.taps or ()), new.size * channels
+    if taps * samples > _LARGEST:
+        raise ValueError(
+            f"filter: {taps} taps for {samples} samples are too much for one window. The limit is "
+            f"{_LARGEST} products. Use fewer taps, sos, or a shorter window"
+        )
     steady = config.start == "first"
     kernel: _Sections | _Taps
     if config.sos is not None:

@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 _MOST = 20_000
 """Largest numerator or denominator of the ratio of the rates."""
-_LARGEST = 1 << 26
-"""Numbers that those of one window are made of, at most: about a second."""
+_LARGEST = 1 << 25
+"""Numbers that those of one window are made of, at most: about a second. Their weights are 128 MiB."""
+_AT_ONCE = 1 << 16
+"""Samples whose weights are made at once: what that takes is five times what they are."""
 _REACH = 10
 """Samples of the slower rate on each side that make a new one, as in ``scipy.signal.resample_poly``."""
 
@@ -139,11 +141,15 @@ class Resample:
         half = len(taps) // 2
         at = (np.arange(made) - self._late) * down  # Where the new samples are, in steps of 1 / up samples.
         last = (at + half) // up  # The last old sample that each of them is made of.
-        samples = last[:, None] - np.arange(self._span)[::-1]
-        place = half + at[:, None] - samples * up
-        inside = (place >= 0) & (place < len(taps))
-        weights = np.where(inside, taps[np.clip(place, 0, len(taps) - 1)], 0.0)
-        return _Plan(samples[:, 0] + self._back, weights.astype(np.float32))
+        weights = np.empty((made, self._span), np.float32)
+        rows = max(_AT_ONCE // self._span, 1)
+        for first in range(0, made, rows):
+            some = slice(first, first + rows)
+            samples = last[some, None] - np.arange(self._span)[::-1]
+            place = half + at[some, None] - samples * up
+            inside = (place >= 0) & (place < len(taps))
+            weights[some] = np.where(inside, taps[np.clip(place, 0, len(taps) - 1)], 0.0)
+        return _Plan(last - (self._span - 1) + self._back, weights)
 
 
 class SoxrResample:

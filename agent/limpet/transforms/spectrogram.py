@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
+from limpet.transforms._frames import refuse_large
 from limpet.transforms._spectral import Defaults, SoundKeys, Spectral, framing_of, logarithm_of
 
 if TYPE_CHECKING:
@@ -30,5 +31,6 @@ def open(config: Config, spec: Spec) -> Spectral:
     """
     default = _DEFAULTS[config.like]
     framing = framing_of("spectrogram", config, config.like, default, spec)
+    refuse_large("spectrogram", framing, spec.shape, framing.fft // 2 + 1)
     logarithm = logarithm_of("spectrogram", config, default, framing.power)
     return Spectral(spec, framing, framing.fft // 2 + 1, logarithm.each, logarithm.all)

@@ -53,6 +53,11 @@ def open(config: Config, spec: Spec) -> Spectrum:
         )
     if len(spec.shape) not in (1, 2) or spec.shape[0] < 2:
         raise ValueError(f"spectrum takes arrays (samples, channels) of 2 samples or more, not {list(spec.shape)}")
+    if isinstance(config.bands, int) and config.bands > spec.shape[0]:
+        raise ValueError(
+            f"no frequency is in some of spectrum's {config.bands} bands: {spec.shape[0]} samples have "
+            f"{spec.shape[0] // 2 + 1} frequencies. Make the window longer or the bands fewer"
+        )
     edges = _edges(config.bands, spec.rate)
     return Spectrum(_band_starts(edges, spec.shape[0], spec.rate), spec, config.window, log=config.log)
 
