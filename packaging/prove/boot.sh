@@ -6,6 +6,7 @@ set -eu
 cd "$(dirname "$0")/../.."
 packaging/prove/root.sh amd64
 ls dist/limpet_*-1_amd64.deb >/dev/null 2>&1 || packaging/deb/build.sh amd64 1
+ls dist/limpet-camera_*-1_amd64.deb >/dev/null 2>&1 || packaging/deb/build.sh amd64 1
 ls dist/limpet_*-2_amd64.deb >/dev/null 2>&1 || packaging/deb/build.sh amd64 2
 work=$(mktemp -d build/prove/boot.XXXXXX)
 work=$(realpath "$work")
@@ -14,7 +15,8 @@ mount -t overlay overlay -o "lowerdir=$(realpath build/prove/root-amd64),upperdi
 trap 'umount "$work/merged" && rm -rf "$work"' EXIT
 proof=$work/merged/proof
 mkdir "$proof"
-cp dist/limpet_*_amd64.deb packaging/prove/inside.py packaging/prove/sensor.py "$proof"
+PYTHONPATH=tests .venv/bin/python packaging/prove/eyes.py "$proof"
+cp dist/limpet_*_amd64.deb dist/limpet-camera_*-1_amd64.deb packaging/prove/inside.py packaging/prove/sensor.py "$proof"
 # A delegate that computes, so that there is an executor.
 cc -std=c11 -O2 -fPIC -shared -o "$proof/libboard.so" tests/support/fault_delegate/fault_delegate.c -lm
 cp packaging/prove/proof.service "$work/merged/etc/systemd/system/"

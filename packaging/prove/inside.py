@@ -5,6 +5,7 @@ Writes result.json beside itself, whatever happens. Uses the package's own Pytho
 
 from __future__ import annotations
 
+import grp
 import json
 import os
 import re
@@ -369,6 +370,52 @@ def instance(result: dict[str, Any]) -> None:
     drop_in.parent.rmdir()
 
 
+def eyes_and_ears(result: dict[str, Any]) -> None:
+    """Add cameras. Run an instance with a video, a camera on the network, pictures and sound, and all drop-ins."""
+    run("dpkg", "-i", *PROOF.glob("limpet-camera_*-1_amd64.deb"))
+    pictures, state, secret = Path("/srv/pictures"), Path("/var/lib/limpet-eyes"), Path("/srv/secret")
+    run("cp", "-r", PROOF / "eyes", pictures)
+    secret.write_text("of another service")
+    text = re.sub(
+        r'path = "(pictures|squares|tone)', rf'path = "{pictures}/\1', (pictures / "eyes.toml").read_text()
+    )
+    text = text.replace('state = "state"\n', "").replace("found.jsonl", f"{state}/found.jsonl")
+    Path("/etc/limpet/eyes.toml").write_text(re.sub(r"(squares|features)-1.limpet", r"\1", text))
+    run("install", "-d", "-o", "limpet", "-g", "limpet", state, state / "models")
+    run("cp", *pictures.glob("*.limpet"), state / "models")
+    drop_ins = Path("/etc/systemd/system/limpet@.service.d")
+    drop_ins.mkdir()
+    for name in ("camera", "audio", "pictures", "broker-only", "network-camera"):
+        run("cp", f"/usr/share/limpet/drop-ins/{name}.conf", drop_ins)
+    run("systemctl", "daemon-reload")
+    run("systemd-run", "--unit=camera", "python3", pictures / "camera.py", pictures / "pictures")
+    run("systemctl", "start", "limpet@eyes.service")
+    found = state / "found.jsonl"
+
+    def counted() -> dict[str, int]:
+        lines = [json.loads(line) for line in found.read_text().splitlines() if line[-1:] == "}"]
+        names = [line["pipeline"] for line in lines if line["type"] == "result"]
+        return {name: names.count(name) for name in ("video", "stream", "folder", "tone")}
+
+    wait(
+        lambda: found.exists() and min(counted().values()) > 5, 40, "results of video, camera, pictures and sound"
+    )
+    pid = run("systemctl", "show", "--value", "-p", "MainPID", "limpet@eyes.service")
+    waiting = re.findall(r"microphone: waiting: (.*)", run("journalctl", "--no-pager", "-u", "limpet@eyes"))
+    result["eyes_and_ears"] = {
+        "results": counted(),
+        "microphone": waiting[0] if waiting else "",
+        "sees_in_srv": run("nsenter", "--target", pid, "--mount", "ls", "/srv"),
+        "groups": sorted(grp.getgrgid(int(number)).gr_name for number in status(int(pid))["Groups"].split()),
+        "exposure": run("systemd-analyze", "security", "--no-pager", "limpet@eyes.service").splitlines()[-1],
+    }
+    run("systemctl", "stop", "limpet@eyes.service", "camera.service")
+    run("dpkg", "-P", "limpet-camera")
+    for path in (pictures, secret, state, drop_ins, Path("/etc/limpet/eyes.toml")):
+        run("rm", "-r", path)
+    run("systemctl", "daemon-reload")
+
+
 def upgrade(result: dict[str, Any]) -> None:
     """Install a later package and the earlier one again while the broker hears nothing.
 
@@ -452,6 +499,7 @@ def main() -> None:
             look_at_journal,
             housekeeping,
             instance,
+            eyes_and_ears,
             upgrade,
             stop,
             refuse,

@@ -88,6 +88,7 @@ def main() -> int:
         "watch": booted.get("watch", {}),
         "model_use": booted.get("model_use", {}),
         "report": booted.get("report", {}),
+        "eyes_and_ears": booted.get("eyes_and_ears", {}),
         "deb_installed_removed": booted.get("deb_installed_removed", False),
         "upgrade_and_back": booted.get("upgrade_and_back", False),
         "queued_over_upgrades": booted.get("queued_over_upgrades"),
@@ -129,6 +130,7 @@ def good(result: dict[str, Any]) -> bool:
         and result["model_use"].get("pins") == "limpet limpet"
         and result["model_use"].get("of_another_user") == ""
         and result["report"].get("lines_of_log", 0) > 0
+        and result["eyes_and_ears"].get("sees_in_srv") == "pictures"
         and result["offline"].get("left") == ""
         and all(
             result["offline"].get("results", {}).get(source, 0) > 0

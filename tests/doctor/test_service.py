@@ -64,6 +64,38 @@ def test_a_microphone_needs_the_drop_in_whatever_its_name_is(tmp_path: Path) -> 
     assert (opened.result, opened.what) == ("ok", "limpet.service opens /dev/snd/")
 
 
+HOME = "ProtectHome=tmpfs\nBindReadOnlyPaths=-/home/pi/pictures:/home/pi/pictures:rbind\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "more", "seen"),
+    [
+        ("/var/lib/trap", {}, True),
+        ("/srv/pictures/door", {}, False),
+        ("/srv/pictures/door", drop_in("pictures"), True),
+        ("/srv/picture", drop_in("pictures"), False),
+        ("/mnt/stick", drop_in("pictures"), False),
+        ("/tmp/one.jpg", {}, False),  # noqa: S108
+        ("/home/pi/pictures", {}, False),
+        ("/home/pi/pictures", {"etc/systemd/system/limpet.service.d/home.conf": HOME}, True),
+        ("/home/pi", {"etc/systemd/system/limpet.service.d/home.conf": HOME}, False),
+    ],
+)
+def test_a_folder_that_the_service_cannot_see_is_named(
+    tmp_path: Path, path: str, more: dict[str, str], *, seen: bool
+) -> None:
+    config = table(
+        tmp_path,
+        sources={"s": {"kind": "images", "path": path}},
+        pipelines={"p": {"source": "s", "model": f"{path}/m.tflite"}},
+    )
+    found = list(service.service(patient(tmp_path, UNIT | more, config=config)))
+    assert [finding.result for finding in found] == (["ok"] if seen else ["bad", "bad"])
+    if not seen:
+        assert found[0].what == f"limpet.service cannot see {path} (source s)"
+        assert found[1].what == f"limpet.service cannot see {path}/m.tflite (pipeline p)"
+
+
 def test_what_no_drop_in_opens_is_a_line_to_write(tmp_path: Path) -> None:
     finding = finding_of(tmp_path, UNIT, {"device": "/dev/lidar0"})
     assert "DeviceAllow=/dev/lidar0 rw" in finding.fix
@@ -111,7 +143,8 @@ def test_an_empty_line_takes_back_what_was_opened(tmp_path: Path) -> None:
     )
     assert finding_of(tmp_path, files, {"device": "/dev/video0"}).result == "bad"
     unit = service.installed(lay(tmp_path / "root", {}))
-    assert unit == service.Unit("limpet", frozenset(), frozenset())
+    assert unit is not None
+    assert (unit.user, unit.groups, unit.opens) == ("limpet", frozenset(), frozenset())
 
 
 def test_the_services_user_has_the_groups_that_the_unit_gives(tmp_path: Path) -> None:

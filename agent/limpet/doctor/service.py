@@ -1,7 +1,8 @@
-"""The installed service: whether its unit allows the devices that are needed, and which drop-in would."""
+"""The installed service: whether its unit allows what is needed, devices and folders, and which drop-in would."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from limpet.accelerators.inventory import discover
@@ -9,7 +10,6 @@ from limpet.doctor.finding import bad, ok, skip, warn
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from limpet.device.machine import Machine, User
     from limpet.doctor.finding import Finding
@@ -47,12 +47,33 @@ _SOUND = "/dev/snd/"
 _SERIAL = ("ttyUSB", "ttyACM", "ttyS", "ttyAMA", "ttymxc", "ttyTHS")
 
 
+_HOMES = ("/home", "/root", "/run/user")
+_YES = ("yes", "true", "on", "1")
+
+
 class Unit(NamedTuple):
-    """A unit with all its drop-ins. ``opens``: its ``DeviceAllow=``, ``None`` if it closes no device."""
+    """A unit with all its drop-ins. ``opens``: its ``DeviceAllow=``, ``None`` if it closes no device.
+
+    ``closed``: paths that it cannot see, nor anything below them. ``covered``: paths below which it sees
+    ``bound`` paths alone.
+    """
 
     user: str
     groups: frozenset[str]
     opens: frozenset[str] | None
+    closed: tuple[str, ...] = ()
+    covered: tuple[str, ...] = ()
+    bound: tuple[str, ...] = ()
+
+    def sees(self, path: Path) -> bool:
+        """Whether an absolute path is visible to the service."""
+        if _below(path, self.closed):
+            return False
+        return not _below(path, self.covered) or _below(path, self.bound)
+
+
+def _below(path: Path, folders: tuple[str, ...]) -> bool:
+    return any(path.is_relative_to(folder) for folder in folders)
 
 
 def installed(machine: Machine) -> Unit | None:
@@ -61,9 +82,10 @@ def installed(machine: Machine) -> Unit | None:
     if not units:
         return None
     drop_ins = [path for folder in _FOLDERS for path in machine.paths(f"{folder}/limpet.service.d/*.conf")]
-    user, policy = "", ""
+    user, policy, home, tmp = "", "", "", ""
     groups: list[str] = []
     opens: list[str] = []
+    paths: dict[str, list[str]] = {key: [] for key in ("InaccessiblePaths", "TemporaryFileSystem", *_BINDS)}
     for key, value in _settings(machine, [units[0], *sorted(drop_ins, key=lambda path: path.name)]):
         if key == "User":
             user = value
@@ -73,8 +95,34 @@ def installed(machine: Machine) -> Unit | None:
             groups = groups + value.split() if value else []
         elif key == "DeviceAllow":
             opens = [*opens, value.split()[0]] if value else []
+        elif key == "ProtectHome":
+            home = value
+        elif key == "PrivateTmp":
+            tmp = value
+        elif key in paths:
+            paths[key] = paths[key] + [_inside(key, word) for word in value.split()] if value else []
     closed = opens or policy in {"closed", "strict"}
-    return Unit(user, frozenset(groups), frozenset(opens) if closed else None)
+    return Unit(
+        user,
+        frozenset(groups),
+        frozenset(opens) if closed else None,
+        (*paths["InaccessiblePaths"], *(_HOMES if home in _YES else ())),
+        (
+            *paths["TemporaryFileSystem"],
+            *(_HOMES if home == "tmpfs" else ()),
+            *(("/tmp", "/var/tmp") if tmp in _YES else ()),  # noqa: S108 - names of what the unit hides
+        ),
+        tuple(path for key in _BINDS for path in paths[key]),
+    )
+
+
+_BINDS = ("BindPaths", "BindReadOnlyPaths")
+
+
+def _inside(key: str, word: str) -> str:
+    """Return the path that a word of a unit means to the service."""
+    parts = word.lstrip("-+").split(":")
+    return parts[1] if key in _BINDS and len(parts) > 1 else parts[0]
 
 
 def _settings(machine: Machine, files: list[Path]) -> Iterator[tuple[str, str]]:
@@ -104,6 +152,10 @@ def service(installation: Installation) -> Iterator[Finding]:
     configured = _configured(installation)
     found = {node: name for node, name in _accelerators(installation.machine) if node not in configured}
     closed = False
+    for path, name in _files(installation):
+        if not unit.sees(path):
+            closed = True
+            yield _hidden(path, name)
     for node, name in {**configured, **found}.items():
         if unit.opens is not None and (finding := _closed(unit.opens, node, name, configured=node in configured)):
             closed = True
@@ -126,6 +178,28 @@ def _configured(installation: Installation) -> dict[str, str]:
             inside = real.is_relative_to(root.resolve() / "dev")
             nodes[f"/{real.relative_to(root.resolve())}" if inside else value] = f"source {name}"
     return nodes
+
+
+def _files(installation: Installation) -> Iterator[tuple[Path, str]]:
+    """Return the absolute paths of recordings, pictures and models that are configured."""
+    if installation.config is None:
+        return
+    for name, source in installation.config.sources.items():
+        if isinstance(path := source.options.get("path"), str) and path.startswith("/"):
+            yield Path(path), f"source {name}"
+    for name, pipeline in installation.config.pipelines.items():
+        if pipeline.model.startswith("/"):
+            yield Path(pipeline.model), f"pipeline {name}"
+
+
+def _hidden(path: Path, name: str) -> Finding:
+    return bad(
+        "service",
+        f"limpet.service cannot see {path} ({name})",
+        "the unit hides homes, /srv, /mnt, /media, /var/spool and /tmp from it",
+        "put it below /var/lib, or write its folder into a copy of /usr/share/limpet/drop-ins/pictures.conf in "
+        "/etc/systemd/system/limpet.service.d; then sudo systemctl daemon-reload && sudo systemctl restart limpet",
+    )
 
 
 def _accelerators(machine: Machine) -> Iterator[tuple[str, str]]:
