@@ -24,15 +24,17 @@ class Model(NamedTuple):
 
     ``recipe`` is what ``limpet-convert recipe`` makes; without it, ``project`` is a project file below
     ``converters/examples`` whose ``train.py`` runs first. ``maker``: the environment of ``answers``, as in
-    ``run.PYTHONS``. ``tolerance`` is the largest ``difference``; ``why`` says what that is.
-    ``least_right``: share of the cases in which the model must be right. Of a model of sound, ``size`` and ``hop``
-    are its windows in samples. ``state``: names of inputs, each with that of the output that it gets next time.
+    ``run.PYTHONS``; ``bare``: that of ``prepare``. ``tolerance`` is the largest ``difference``; ``why`` says what
+    that is. ``least_right``: share of the cases in which the model must be right. Of a model of sound, ``size``
+    and ``hop`` are its windows in samples. ``state``: names of inputs, each with that of the output that it gets
+    next time.
     """
 
     name: str
     maker: str
     tolerance: float
     why: str
+    bare: str = "converters"
     least_right: float = 0.8
     recipe: str = ""
     project: str = ""

@@ -52,7 +52,7 @@ def _bare_stream(entry: Entry, model: str, sounds: Any) -> float:
         windows = iter(entry.prepare(sound))
         for _ in range(entry.MODEL.windows(len(sound))):
             began = time.perf_counter_ns()
-            interpreter.set_tensor(takes["index"], _stored(next(windows), takes))
+            interpreter.set_tensor(takes["index"], _stored(next(windows).reshape(takes["shape"]), takes))
             interpreter.invoke()
             outputs = {place: interpreter.get_tensor(place) for place in gives}
             for place, source in carried:

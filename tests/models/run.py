@@ -74,7 +74,7 @@ def prove(entry: Entry) -> dict[str, Any]:
         file.write_bytes(archive.read("model.tflite"))
     cases = entry.cases(folder / "inputs")
     answers = maker(model, model.maker, "answers", file, folder / "inputs")
-    bare = maker(model, "agent" if model.hop else "converters", "bare", file, folder / "inputs")
+    bare = maker(model, model.bare, "bare", file, folder / "inputs")
     if model.hop:
         answers = sounds.played(cases, answers)
         outputs, micros = sounds.limpet(bundle, folder, cases, model)

@@ -38,6 +38,7 @@ def model(word: str) -> Model:
         name=name,
         recipe=name.replace("_", "-"),
         maker="agent",
+        bare="agent",
         tolerance=TOLERANCE,
         why="the mean score of each step; XNNPACK rounds int8 otherwise than the kernels of pymicro-wakeword",
         size=800,

@@ -1,22 +1,34 @@
 """A depthwise separable network (PyTorch) that spots ten words, the size of MLPerf Tiny's keyword spotting.
 
 eSpeak NG, from the package espeakng-loader, speaks the words in many voices, pitches and speeds, with noise. The
-test has other voices than the training. Features: 40 log mel energies of 49 frames.
+test has other voices than the training. The features are those of the device, as convert.toml says.
 """
 
 import ctypes
+import shutil
+import wave
 from pathlib import Path
 
 import espeakng_loader
 import numpy as np
+import tomllib
 import torch
 
+from limpet.contracts.data import SampleSpec, Window
+from limpet.contracts.fields import WindowSpec
+from limpet.inference.resolving import resolve_transforms
+from limpet.inference.stages import Transforms
+from limpet.inference.window import Windower
+from limpet_convert import data
+
 BUILD = Path(__file__).parent / "build"
-LABELS = ["down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes"]
+WORDS = ["down", "go", "left", "no", "off", "on", "right", "stop", "up", "yes"]
+OTHERS = ["kitchen", "tomorrow", "seven", "table", "water", "music", "hello", "orange", "window"]
+BACKGROUND = "_background_"
 TRAIN_VOICES = ["en-us+m1", "en-us+m3", "en-gb+m5", "en-us+m7", "en-us+f1", "en-gb+f2", "en-us+f4", "en-gb+m2"]
 TEST_VOICES = ["en-us+m4", "en-gb+f3", "en-us+f5", "en-gb+m6"]
 TAKES, EPOCHS, BATCH = 12, 14, 40
-RATE, SAMPLES, FRAME, HOP, FRAMES, BANDS = 16000, 16000, 640, 320, 49, 40
+RATE, SAMPLES = 16000, 16000
 SYNCHRONOUS, UTF8, SPEED, PITCH, SPREAD = 2, 1, 1, 3, 4
 
 
@@ -49,36 +61,45 @@ class Speaker:
         return np.interp(times, np.arange(len(sound)), sound)
 
 
-def mel() -> np.ndarray:
-    """Return triangles from 60 to 7600 Hz on the mel scale, (bins, bands)."""
-    top = 2595 * np.log10(1 + np.array([60, 7600]) / 700)
-    edges = 700 * (10 ** (np.linspace(*top, BANDS + 2) / 2595) - 1)
-    bins = np.fft.rfftfreq(FRAME, 1 / RATE)[:, None]
-    low, centre, high = edges[:-2], edges[1:-1], edges[2:]
-    return np.maximum(0, np.minimum((bins - low) / (centre - low), (high - bins) / (high - centre)))
-
-
-def features(sound: np.ndarray, bank: np.ndarray) -> np.ndarray:
-    frames = np.stack([sound[i * HOP : i * HOP + FRAME] for i in range(FRAMES)]) * np.hanning(FRAME)
-    return np.log(np.abs(np.fft.rfft(frames)) ** 2 @ bank + 1e-6).astype(np.float32)
-
-
-def utterances(speaker: Speaker, voices: list[str], seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return features (n, 49, 40) and words of every voice, in shuffled order."""
-    random, bank = np.random.default_rng(seed), mel()
-    inputs, targets = [], []
-    for label, word in enumerate(LABELS):
+def utterances(speaker: Speaker, voices: list[str], seed: int, folder: Path) -> None:
+    """Write a second of sound for each take: a word of each voice, another word, or noise alone."""
+    random = np.random.default_rng(seed)
+    shutil.rmtree(folder, ignore_errors=True)
+    for word in [*WORDS, *OTHERS, ""]:
         for voice in voices:
-            for _ in range(TAKES):
-                said = speaker.say(word, voice, int(random.integers(120, 220)), int(random.integers(25, 75)))
+            for take in range(TAKES if word in WORDS else TAKES // 3):
                 sound = random.normal(0, 10 ** random.uniform(-3.5, -2), SAMPLES)
-                begin = int(random.integers(0, max(1, SAMPLES - len(said))))
-                part = said[: SAMPLES - begin]
-                sound[begin : begin + len(part)] += part * random.uniform(0.3, 1.0)
-                inputs.append(features(sound, bank))
-                targets.append(label)
-    order = random.permutation(len(targets))
-    return np.stack(inputs)[order], np.array(targets)[order]
+                if word:
+                    said = speaker.say(word, voice, int(random.integers(120, 220)), int(random.integers(25, 75)))
+                    begin = int(random.integers(0, max(1, SAMPLES - len(said))))
+                    part = said[: SAMPLES - begin]
+                    sound[begin : begin + len(part)] += part * random.uniform(0.3, 1.0)
+                label = word if word in WORDS else BACKGROUND
+                write(folder / label / f"{word or 'noise'}-{voice}-{take:02}.wav", sound)
+
+
+def write(path: Path, sound: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with wave.open(str(path), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(RATE)
+        file.writeframes(np.clip(np.rint(sound * 32768), -32768, 32767).astype("<i2").tobytes())
+
+
+def features(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return what the device's transforms make of each sound, (n, 49, 40), and the number of its label."""
+    bundle = tomllib.loads(BUILD.with_name("convert.toml").read_text())["bundle"]
+    cut = Windower(WindowSpec(size=SAMPLES), SampleSpec((1,), np.dtype(np.float32), (), RATE))
+    stages = Transforms(resolve_transforms(bundle["transforms"], "bundle.transforms", BUILD), cut.spec).take()
+    inputs, targets = [], []
+    for label, name in enumerate(bundle["labels"]):
+        for path in sorted((folder / name).iterdir()):
+            with wave.open(str(path)) as file:
+                sound = np.frombuffer(file.readframes(SAMPLES), "<i2").astype(np.float32) / 32768
+            inputs.append(data.transformed(Window(sound[:, None], 0, 0, 0, gap=True), stages))
+            targets.append(label)
+    return np.stack(inputs), np.array(targets)
 
 
 def network() -> torch.nn.Module:
@@ -91,7 +112,7 @@ def network() -> torch.nn.Module:
 
     first = [nn.Conv2d(1, 64, (10, 4), stride=(2, 2), padding=(5, 1), bias=False), nn.BatchNorm2d(64), nn.ReLU()]
     blocks = [layer for _ in range(4) for layer in block()]
-    head = [nn.Flatten(), nn.Linear(64 * 5 * 4, 64), nn.ReLU(), nn.Linear(64, len(LABELS))]
+    head = [nn.Flatten(), nn.Linear(64 * 5 * 4, 64), nn.ReLU(), nn.Linear(64, len(WORDS) + 1)]
     return nn.Sequential(*first, *blocks, nn.AvgPool2d(5), *head)
 
 
@@ -99,13 +120,12 @@ def main() -> None:
     torch.use_deterministic_algorithms(mode=True)
     torch.set_num_threads(1)
     torch.manual_seed(5)
-    BUILD.mkdir(exist_ok=True)
     speaker = Speaker()
-    inputs, targets = utterances(speaker, TRAIN_VOICES, 1)
-    test, test_targets = utterances(speaker, TEST_VOICES, 2)
+    utterances(speaker, TRAIN_VOICES, 1, BUILD / "train")
+    utterances(speaker, TEST_VOICES, 2, BUILD / "test")
+    inputs, targets = features(BUILD / "train")
     model = network()
-    x = torch.from_numpy((inputs + 6) / 6)[:, None]
-    y = torch.from_numpy(targets)
+    x, y = torch.from_numpy(inputs)[:, None], torch.from_numpy(targets)
     optimizer = torch.optim.Adam(model.parameters(), 2e-3)
     shuffle = np.random.default_rng(5)
     for _ in range(EPOCHS):
@@ -115,9 +135,6 @@ def main() -> None:
             optimizer.step()
     program = torch.export.export(model.eval(), (x[:1],))
     torch.export.save(program, BUILD / "model.pt2")
-    np.save(BUILD / "calibration.npy", inputs[:300])
-    np.save(BUILD / "test.npy", test)
-    np.save(BUILD / "targets.npy", test_targets)
 
 
 if __name__ == "__main__":
