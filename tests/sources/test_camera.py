@@ -35,7 +35,7 @@ from support.rtsp import RtspCamera
 from support.web_camera import WebCamera
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from limpet.contracts.data import Samples
@@ -152,6 +152,23 @@ def test_http_gives_jpegs_that_are_not_decoded_before_they_are_taken(password: P
             assert frame.nbytes in {len(each) for each in pictures}
         seen = read(3, **table, rotation=90, crop=[0, 0, 96, 64])
     assert [pixels.shape for _, _, pixels in seen.frames] == [(64, 96, 3)] * 3
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        lambda picture: b"Content-Type: image/jpeg\r\n\r\n" + picture + b"\r\n--frame\r\n",
+        lambda picture: b"--frame\r\nContent-Type: image/jpg\r\n\r\n" + picture + b"\r\n",
+    ],
+    ids=["boundary behind", "unknown type"],
+)
+def test_pictures_of_a_web_camera_that_breaks_the_rules_of_multipart_are_found(
+    part: Callable[[bytes], bytes],
+) -> None:
+    with WebCamera(videos.jpegs(20), part=part) as server:
+        seen = read(5, url=f"http://127.0.0.1:{server.port}/stream")
+    assert {pixels.shape for _, _, pixels in seen.frames} == {(96, 128, 3)}
+    assert not seen.why
 
 
 def test_tcp_gives_what_rpicam_vid_sends() -> None:

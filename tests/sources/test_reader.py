@@ -117,6 +117,15 @@ def test_an_opening_that_brings_nothing_does_not_shorten_the_wait() -> None:
     assert time.monotonic() - began >= (0.1 + 0.2 + 0.4 + 0.8) / 2
 
 
+def test_a_source_that_brings_a_little_and_goes_is_not_opened_without_end() -> None:
+    source = Scripted(*([1, AWAY] for _ in range(100)))
+    until = time.monotonic() + 1.5
+    for _ in Reader(source, {}, Counter()):
+        if time.monotonic() > until:
+            break
+    assert len(source.parts) > 90, "waits of 50 to 100 ms would open it more than ten times"
+
+
 def test_what_is_no_source_error_passes_through() -> None:
     script = Scripted([1, ZeroDivisionError()])
     with pytest.raises(ZeroDivisionError):

@@ -10,17 +10,23 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from typing_extensions import Self
 
 BOUNDARY = "frame"
 
 
+def _part(picture: bytes) -> bytes:
+    head = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(picture)}\r\n\r\n"
+    return head.encode() + picture + b"\r\n"
+
+
 class WebCamera:
     """Serves ``pictures`` over and over at ``/stream``, then does ``then``: "again", "close" or "stall".
 
-    ``files``: what is at other paths, a type and bytes each. With ``user`` it wants a Basic login.
+    ``part`` makes of a picture what is sent. ``files``: what is at other paths, a type and bytes each. With
+    ``user`` it wants a Basic login.
     """
 
     def __init__(
@@ -33,7 +39,9 @@ class WebCamera:
         password: str = "",
         files: dict[str, tuple[str, bytes]] | None = None,
         context: ssl.SSLContext | None = None,
+        part: Callable[[bytes], bytes] = _part,
     ) -> None:
+        self.part = part
         self.pictures, self.then, self.rate = list(pictures), then, rate
         self.files = files or {}
         self.login = "Basic " + b64encode(f"{user}:{password}".encode()).decode() if user else ""
@@ -94,8 +102,7 @@ def _serve(camera: WebCamera, request: BaseHTTPRequestHandler) -> None:
 def _stream(camera: WebCamera, request: BaseHTTPRequestHandler) -> None:
     while not camera.ended.is_set():
         for each in camera.pictures:
-            head = f"--{BOUNDARY}\r\nContent-Type: image/jpeg\r\nContent-Length: {len(each)}\r\n\r\n"
-            request.wfile.write(head.encode() + each + b"\r\n")
+            request.wfile.write(camera.part(each))
             if camera.ended.wait(1 / camera.rate):
                 return
         if camera.then == "close":

@@ -125,6 +125,7 @@ class Reader:
         with self._plugin.open(self._config, self._dropped) as blocks:
             self.tried = True
             last_sample = time.monotonic()
+            first_sample: float | None = None
             if self._watch is not None:
                 self._watch.opened(last_sample)
             for samples in blocks:
@@ -134,7 +135,10 @@ class Reader:
                     gap = self._silent = False
                     self.remark = samples.note
                     self._next = samples.index + len(samples)
-                    self._failures, self._patience = 0, 1
+                    self._patience = 1
+                    first_sample = first_sample or time.monotonic()
+                    if time.monotonic() - first_sample >= BACKOFF.longest:
+                        self._failures = 0  # One that brings a little each time is not back.
                 else:
                     self._note_nothing(samples.note, self._dropped - before)
                 if len(samples) or not self._returns_with_sample:

@@ -56,6 +56,7 @@ LATE_NS = 3_000_000_000
 PAUSE_NS = 500_000_000
 """A longer wait says nothing: the pictures may have been held up on their way."""
 _FFMPEG: Any = av.error.FFmpegError
+_INVALID: Any = av.error.InvalidDataError
 
 
 class Login(NamedTuple):
@@ -270,6 +271,8 @@ class Stream:
         """What FFmpeg has written to its log since the last packet."""
         self._gate = Gate()
         self._waited_ns = 0
+        self._searches = False
+        """Whether what comes is searched for JPEGs."""
         self._thread = threading.Thread(target=self._run, name="read stream", daemon=True)
         self._thread.start()
 
@@ -325,8 +328,23 @@ class Stream:
             self._changed.notify_all()
 
     def _read(self, said: list[tuple[int, str, str]]) -> None:
+        """Read until the stream ends.
+
+        Small web cameras break the rules of multipart in many ways. So if there is no video, JPEGs are looked for.
+        """
+        try:
+            self._read_as("rtsp" if self._address.scheme in {"rtsp", "rtsps"} else None, said)
+        except _INVALID:
+            if self._address.scheme not in {"http", "https"} or self._count:
+                raise
+            said.clear()
+            self._searches = True
+            self._read_as("mjpeg", said)
+            if self._size is None:
+                raise
+
+    def _read_as(self, form: str | None, said: list[tuple[int, str, str]]) -> None:
         address = self._address
-        form = "rtsp" if address.scheme in {"rtsp", "rtsps"} else None
         timeout = (address.timeout, address.timeout)
         url = address.with_login(self._login)
         with av.open(url, format=form, container_options=address.options, timeout=timeout) as container:
@@ -413,6 +431,8 @@ class Stream:
             self._changed.notify_all()
 
     def _damaged(self) -> None:
+        if self._searches and self._size is None:
+            return  # It may be no picture at all.
         self._gate.damaged(time.monotonic_ns())
         self._left_out("corrupt")
 
