@@ -33,6 +33,9 @@ SHORT: dict[str, Callable[[Ground], None]] = {
             "a picture of its own pipeline, which takes none",
             "ten outputs of 50 MB",
             "1,600 file descriptors",
+            "as a camera on the network, read files of others",
+            "as a camera on the network, connect elsewhere",
+            "as a camera of this machine, use other devices",
         ],
     ),
     "executor": lambda prepared: executors.run(

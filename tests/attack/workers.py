@@ -22,13 +22,14 @@ import attacker_escapes
 import attacker_expansions
 import attacker_floods
 import attacker_records
+import attacker_sensors
 import attacker_user
 
 CHANNEL = "the worker's channel"
 SANDBOX = "the worker's sandbox"
 RECORDS = [*attacker_records.ATTEMPTS, *attacker_expansions.ATTEMPTS]
 FLOODS = list(attacker_floods.ATTEMPTS)
-ESCAPES = [*attacker_escapes.ATTEMPTS, *attacker_user.ATTEMPTS]
+ESCAPES = [*attacker_escapes.ATTEMPTS, *attacker_user.ATTEMPTS, *attacker_sensors.ATTEMPTS]
 POISON = ("a/#", "NUL", "70,000", "+", "../..", "surrogate", "names", "year", "NaN", "without a name")
 """Words in the names of attempts after which the daemon is killed and started again: they may have left poison."""
 REFUSALS = ("EPERM", "EACCES", "PermissionError", "Errno 38", "ENOSYS", "Errno 27", "FileTooLarge", "Errno 1]")
@@ -37,6 +38,7 @@ SOURCE = """
 kind = "attacker"
 attempt = {attempt}
 target = {target}
+{keys}
 
 [pipelines.{name}]
 source = "{name}"
@@ -60,7 +62,9 @@ def run(ground: Ground, names: Iterable[str]) -> None:
 def _take_over(ground: Ground, attempt: Attempt, *, escape: bool) -> None:
     source = f"a{next(_numbers)}"
     ground.spy.pipelines.add(source)
-    ground.reload(SOURCE.format(name=source, attempt=_quoted(attempt.name), target=_quoted(str(ground.folder))))
+    keys = attacker_sensors.KEYS.get(attempt.name, "")
+    target = _quoted(str(ground.folder))
+    ground.reload(SOURCE.format(name=source, attempt=_quoted(attempt.name), target=target, keys=keys))
 
     def over() -> bool:
         seen = ground.seen(attempt.name)

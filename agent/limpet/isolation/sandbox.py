@@ -36,7 +36,11 @@ _SYSTEM = ("/usr", "/lib", "/lib64", "/sys", "/run/udev", "/etc/ld.so.cache", "/
 _PROC = ("self", "sys", "cpuinfo", "meminfo", "stat", "version", "filesystems", "devices", "driver", "bus")
 _DRIVERS = ("/etc/vulkan", "/etc/OpenCL", "/etc/glvnd")
 _ALWAYS = ("/dev/null", "/dev/zero", "/dev/urandom")
-_RESOLVER = ("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services", "/etc/gai.conf", "/etc/ssl")
+# Not all of /etc/ssl: servers have their private keys in it.
+_RESOLVER = (
+    *("/etc/resolv.conf", "/etc/hosts", "/etc/nsswitch.conf", "/etc/services", "/etc/gai.conf"),
+    *("/etc/ssl/certs", "/etc/ssl/openssl.cnf"),
+)
 _LIBRARY_PATHS = ("LD_LIBRARY_PATH", "VK_ICD_FILENAMES", "VK_DRIVER_FILES")
 _OWN = str(Path(__file__).parents[1])
 _libc = ctypes.CDLL(None)

@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 
 from limpet.contracts.data import Samples, SampleSpec
+from limpet.contracts.needs import Needs
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -30,11 +31,29 @@ SETTLED = 0.2
 
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """``attempt`` is the name of an attempt. ``target``: a folder that the intruder has heard of."""
+    """``attempt`` is the name of an attempt. ``target``: a folder that the intruder has heard of.
+
+    With ``url``, ``device`` or ``microphone``, it declares what such a camera or microphone needs.
+    """
 
     attempt: str
     target: str
     start_at_once: bool = False
+    url: str = ""
+    device: str = ""
+    microphone: bool = False
+
+
+def needs(config: Config) -> Needs:
+    if config.microphone:
+        from limpet.sources import audio
+
+        return audio.needs(audio.Config(device="hw:0"))
+    if config.url or config.device:
+        from limpet.sources import camera
+
+        return camera.needs(camera.Config(url=config.url, device=config.device))
+    return Needs()
 
 
 def describe(_: Config) -> SampleSpec:
@@ -68,10 +87,18 @@ def _attack(config: Config) -> None:
     import attacker_expansions
     import attacker_floods
     import attacker_records
+    import attacker_sensors
     import attacker_user
     from attacker_border import Border
 
-    modules = (attacker_records, attacker_expansions, attacker_floods, attacker_escapes, attacker_user)
+    modules = (
+        attacker_records,
+        attacker_expansions,
+        attacker_floods,
+        attacker_escapes,
+        attacker_user,
+        attacker_sensors,
+    )
     known = {name: attempt for module in modules for name, attempt in module.ATTEMPTS.items()}
     border = Border(Path(config.target))
     tell(config.attempt, begun=True)
