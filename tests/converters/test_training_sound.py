@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,7 +16,7 @@ from limpet.inference.stages import Transforms
 from limpet.inference.window import Windower
 from limpet.recordings import folder as recordings
 from limpet_convert.errors import ConvertError
-from limpet_convert.training import pieces, problem, proposals, recorded, sound, trainer, windows
+from limpet_convert.training import pieces, problem, proposals, recorded, recorded_sound, sound, trainer, windows
 from support.recorded_motion import motion
 from support.recorded_motion import write as write_motion
 from support.recorded_sound import RATE, SOUNDS, write
@@ -60,6 +61,27 @@ def test_of_more_sound_than_fits_the_first_part_of_each_span_is_read(tmp_path: P
     np.testing.assert_array_equal(found[1].values, values[8000:10_000])
     assert one.breaks == (2000,)
     assert "the first 25% of each span is used" in session.notes[0]
+
+
+def test_of_long_sound_only_what_is_used_is_in_memory(tmp_path: Path) -> None:
+    values = np.tile(ramp(16_000), (200, 1))
+    folder = write(tmp_path, [[("hum", values)]], ".flac")
+    (one,) = recordings.read(folder).recordings
+    wanted = recorded_sound.Wanted(0, RATE, ((50.0, 60.0),))
+    recorded_sound.read(folder / one.file, one, wanted)  # what is imported at first
+    tracemalloc.start()
+    heard = recorded_sound.read(folder / one.file, one, wanted)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    np.testing.assert_array_equal(heard.values, values[50 * RATE : 60 * RATE])
+    assert peak < 3_000_000 < values.nbytes
+
+
+def test_no_more_is_read_of_a_file_than_its_description_says(tmp_path: Path) -> None:
+    folder = write(tmp_path, [[("hum", np.tile(ramp(16_000), (10, 1)))]], ".flac", samples=3000)
+    (one,) = recorded.read(folder).recordings
+    np.testing.assert_array_equal(one.values, ramp(16_000)[:3000])
+    assert one.spans[0].end == 3000
 
 
 def test_sound_of_several_rates_gets_the_lowest_one_and_keeps_its_pitch(tmp_path: Path) -> None:
