@@ -233,6 +233,21 @@ def test_windows_that_overlap_are_reported_for_a_model_with_state(
         assert ("samples enter the state more than once" in said) == overlaps
 
 
+def test_a_model_that_gets_each_row_of_sound_once_has_no_note_of_windows_that_overlap(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "limpet.toml"
+    path.write_text(
+        f'[device]\nid = "d"\nstate = "state"\n[jsonl]\n[sources.s]\nkind = "replay"\n'
+        f'path = "{BUNDLE.with_name("okay-nabu.wav")}"\n'
+        f'[pipelines.p]\nsource = "s"\nmodel = "{BUNDLE.with_name("okay-nabu-1.limpet")}"\n'
+    )
+    assert cli.main(["check", str(path)]) == 0
+    said = capsys.readouterr().out
+    assert "kept from window to window" in said
+    assert "more than once" not in said
+
+
 @pytest.mark.parametrize(
     ("more", "status", "says"),
     [

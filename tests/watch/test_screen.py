@@ -54,6 +54,16 @@ def test_everything_that_is_known_is_shown() -> None:
         assert part in text
 
 
+def test_a_camera_has_frames_and_no_size_before_the_first_one() -> None:
+    for shape, form in ([240, 320, 3], "picture 320 x 240"), ([0, 0, 3], ""):
+        watched = whole()
+        watched.take("press-07", "input/board", said.inputs(shape=shape, channels=[], rate=10.0), 100.0)
+        text = "\n".join(drawn(watched, 100, 30))
+        assert "10 frames/s" in text
+        assert form in text
+        assert "picture 0" not in text
+
+
 def test_a_terminal_of_40_by_15_shows_state_result_rates_and_drops() -> None:
     lines = drawn(whole(), 40, 15)
     text = "\n".join(lines)

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from limpet.contracts.happenings import KeywordEvent
 from limpet.watch import words
 
 JSON = st.recursive(
@@ -64,6 +65,25 @@ WALK = {
 def test_a_result_is_said_in_words(output: Any, text: str, *, alarm: bool) -> None:
     said = words.result(output)
     assert (said.text, said.alarm) == (text, alarm)
+
+
+@pytest.mark.parametrize(
+    ("shape", "form", "samples"),
+    [
+        ([240, 320, 3], "picture 320 x 240", "frames"),
+        ([0, 0, 3], "", "frames"),  # no frame has come
+        ([1], "1 channel", "samples"),
+        ([9], "9 channels", "samples"),
+        ([4, 5, 6], "input 4 x 5 x 6", "samples"),
+        ([], "", "samples"),
+    ],
+)
+def test_samples_are_called_by_their_form(shape: list[int], form: str, samples: str) -> None:
+    assert (words.form(shape), words.samples(shape)) == (form, samples)
+
+
+def test_a_keyword_is_shown_with_its_score() -> None:
+    assert words.happening(KeywordEvent(label="okay nabu", score=0.876)) == "okay nabu 88%"
 
 
 def test_classes_have_bars_and_numbers_have_curves() -> None:

@@ -252,11 +252,17 @@ def _describe(made: PipelinePlan, source: str, level: int) -> PipelineFound:
     )
 
 
+def _takes_each_row_once(made: PipelinePlan) -> bool:
+    """Whether the transforms make rows in time, and the model gets only those that are new in a window."""
+    spec = made.transforms.spec
+    return spec.rate is not None and spec.hop is not None and bool(spec.shape) and spec.hop >= spec.shape[0]
+
+
 def _overlap(made: PipelinePlan) -> list[str]:
     """Warn of windows that show the same samples several times to a model that remembers them."""
     size, hop = made.window.size, made.window.hop
     seconds, hop_seconds = made.window.seconds, made.window.hop_seconds
     overlaps = (size and hop and hop < size) or (seconds and hop_seconds and hop_seconds < seconds)
-    if not (overlaps and made.state.lasting and made.state):
+    if not (overlaps and made.state.lasting and made.state) or _takes_each_row_once(made):
         return []
     return ["its windows overlap, so samples enter the state more than once"]

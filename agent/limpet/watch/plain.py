@@ -59,7 +59,7 @@ def pipeline_lines(devices: Iterable[Device], now: float) -> list[str]:
 
 def _rates(device: Device, pipeline: Pipeline, now: float) -> str:
     source = device.source_of(pipeline.name)
-    came = f"{words.number(source.newest.rate)} samples/s, " if source else ""
+    came = f"{words.number(source.newest.rate)} {words.samples(source.newest.shape)}/s, " if source else ""
     rate = pipeline.rate(now)
     return f"{came}{_results(pipeline) if rate is None else f'{words.number(rate)} results/s'}"
 

@@ -232,7 +232,7 @@ def _curves(pipeline: Pipeline, width: int) -> Iterator[_Line]:
 def _rates(pipeline: Pipeline, source: Source | None, now: float) -> Text:
     text = Text()
     if source:
-        text.append(f"{words.number(source.newest.rate)} samples/s  ")
+        text.append(f"{words.number(source.newest.rate)} {words.samples(source.newest.shape)}/s  ")
     text.append(
         f"{words.rate(pipeline.rate(now)).replace('/s', ' results/s')}  {words.counted(pipeline.results)} in all"
     )
@@ -249,8 +249,8 @@ def _values(source: Source | None, width: int) -> Iterator[_Line]:
         return
     newest = source.newest
     if not newest.values:
-        if newest.shape:
-            yield _Line(Text(f"input {' x '.join(str(size)[:12] for size in newest.shape[:4])}", "dim"), 5)
+        if form := words.form(newest.shape):
+            yield _Line(Text(form, "dim"), 5)
         return
     cells = []
     for place, value in enumerate(newest.values[-1][:16]):

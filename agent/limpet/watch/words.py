@@ -25,7 +25,7 @@ from limpet.contracts.outputs import (
 from limpet.untrusted import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from limpet.contracts.happenings import Happening
 
@@ -48,6 +48,28 @@ class Result(NamedTuple):
     shares: tuple[tuple[str, float], ...] = ()
     numbers: tuple[tuple[str, float], ...] = ()
     limit: float | None = None
+
+
+def is_picture(shape: Sequence[int]) -> bool:
+    """Whether samples of this shape are frames: height, width and colours."""
+    return len(shape) == 3 and shape[2] in {1, 3}
+
+
+def samples(shape: Sequence[int]) -> str:
+    """Return what samples of this shape are called."""
+    return "frames" if is_picture(shape) else "samples"
+
+
+def form(shape: Sequence[int]) -> str:
+    """Return what samples of this shape are like; "" if that is not known yet."""
+    if 0 in shape or not shape:
+        return ""
+    sizes = [str(size)[:12] for size in shape[:4]]
+    if is_picture(shape):
+        return f"picture {sizes[1]} x {sizes[0]}"
+    if len(shape) == 1:
+        return f"{sizes[0]} channel{'' if shape[0] == 1 else 's'}"
+    return f"input {' x '.join(sizes)}"
 
 
 def cleaned(text: str, longest: int = LONGEST) -> str:
@@ -90,7 +112,7 @@ def _anomaly(output: Anomaly) -> Result:
 def happening(details: Happening) -> str:
     """Return what happened in front of a camera or a microphone."""
     if isinstance(details, KeywordEvent):
-        return details.label
+        return f"{details.label} {details.score:.0%}"
     what = f"{details.label} {details.id}"
     if isinstance(details, ObjectEvent):
         return f"{what} is there" if details.type == "new" else f"{what} {_CHANGES[details.type]}"
