@@ -326,8 +326,8 @@ def of_single_windows(one: dict[str, Any]) -> str:
     """Return how often single windows of sound are recognised."""
     seconds = one["setting"]["window"] / 16_000
     return (
-        f"Of single windows of {one['data']}, `train` recognises {one['windows']:.3f} (windows of {seconds:.2g} s),"
-        f" and logistic regression {one['baseline_windows']:.3f} (windows of 1 s)."
+        f"Of single windows of {one['data']}, `train` recognises {one['windows']:.3f} "
+        f"(windows of {seconds:.2g} s), and logistic regression {one['baseline_windows']:.3f} (windows of 1 s)."
     )
 
 
@@ -338,9 +338,9 @@ NOTES = [
     "While the search was written, its plan was changed twice after a look at the test score of GunPoint.",
     "An earlier plan had .907. False alarms on Shuttle were looked at once. Neither is an untouched test.",
     "",
-    "Machines are synthetic: see `converters/examples/machine_sounds/make.py`. Cross-validation on 24 other machines",
-    "chose the features for sound. An earlier choice was tested once, on 6 of the machines of the test. It learned",
-    "from 10 machines, and recognised .79 of the spans, as logistic regression did.",
+    "Machines are synthetic: see `converters/examples/machine_sounds/make.py`. Cross-validation on 24 other",
+    "machines chose the features for sound. An earlier choice was tested once, on 6 of the machines of the test.",
+    "It learned from 10 machines, and recognised .79 of the spans, as logistic regression did.",
     "",
     "The data come from the Python packages aeon (BasicMotions, GunPoint, JapaneseVowels) and river (shuttle).",
 ]
