@@ -46,10 +46,25 @@ def heard(windows: list[Window]) -> list[int]:
 def test_a_keyword_is_heard_once_when_its_mean_is_above_the_threshold() -> None:
     decoder = opened("keyword", (1, 1), ("hey",), windows=3, threshold=0.6, refractory=0.1)
     windows = hear(decoder, [0, 1, 0.9, 0.5, 1, 1, 1, 0])
-    assert heard(windows) == [2, 6]  # 0.1 s are 3.3 windows
+    assert heard(windows) == [2]
     assert windows[0].result == Keyword(None, None, {"hey": None})
     assert windows[2].result == Keyword("hey", 0.63333, {"hey": 0.63333})
     assert windows[2].events == [KeywordEvent(label="hey", score=0.63333)]
+
+
+def test_a_keyword_whose_score_stays_high_is_heard_once_and_again_after_a_pause() -> None:
+    decoder = opened("keyword", (1, 1), ("hey",), threshold=0.6, refractory=0.1)  # 0.1 s are 3.3 windows
+    assert heard(hear(decoder, [1] * 50 + [0, 0, 1] + [0] * 4 + [1, 0])) == [0, 57]
+
+
+def test_a_keyword_whose_score_stays_high_hides_no_other_one() -> None:
+    decoder = opened("keyword", (1, 2), ("hey", "stop"), threshold=0.6, refractory=0.1)
+    scores = [(0.7, 0)] * 10 + [(0.7, 0.9)] * 3
+    windows = [
+        decoder(Window(np.zeros(1), at * STEP, 0, at, outputs=row(*each))) for at, each in enumerate(scores)
+    ]
+    assert heard(windows) == [0, 10]
+    assert windows[10].result.keyword == "stop"
 
 
 def test_the_mean_must_be_above_the_threshold_as_in_microwakeword() -> None:
@@ -71,7 +86,7 @@ def test_a_score_that_is_no_number_hides_a_keyword_until_it_is_out_of_the_mean()
 
 def test_after_a_reset_the_pause_is_over() -> None:
     decoder = opened("keyword", (1, 1), ("hey",), threshold=0.5, refractory=60)
-    assert heard(hear(decoder, [1, 1])) == [0]
+    assert heard(hear(decoder, [1, 0, 1])) == [0]
     decoder.reset()
     assert heard(hear(decoder, [1, 1])) == [0]
 

@@ -32,7 +32,7 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """When a keyword counts as heard.
 
     The score of a keyword is its mean over the last ``windows``. The keyword is heard when that is above
-    ``threshold``, once in ``refractory`` seconds.
+    ``threshold``: once, however long it stays above. Then there is a pause of ``refractory`` seconds.
     """
 
     labels: list[str] = []
@@ -44,7 +44,8 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     windows: Annotated[int, Meta(ge=1, le=1000)] = 1
     """Windows over which scores are averaged. Until there are so many, nothing is heard. Example: `5`."""
     refractory: Annotated[float, Meta(ge=0, le=3600)] = 1.0
-    """Seconds after a keyword in which nothing is heard."""
+    """Seconds after a keyword in which nothing is heard. For the same keyword they begin when its score has
+    fallen."""
     activation: Activation = "none"
     """What the model left out: `"softmax"` makes probabilities that add up to 1, `"sigmoid"` makes one of each
     score alone."""
@@ -73,7 +74,11 @@ class KeywordDecoder:
         self._refractory_ns = round(config.refractory * 1e9)
         self._labels = labels
         self._recent = [(place, deque[float](maxlen=config.windows)) for place in keywords]
-        self._heard_ns: int | None = None
+        self._heard: str | None = None
+        self._heard_ns = self._above_ns = 0
+        """When a keyword was heard last, and until when its score was high."""
+        self._was_high = False
+        """Whether it was so in the last window."""
 
     def __call__(self, window: Window) -> Window:
         """Return the window with the keyword that is recognised in it, and an event for that."""
@@ -85,10 +90,17 @@ class KeywordDecoder:
         best = next(iter(means)) if len(means) == 1 else max(means, key=lambda label: _order(means[label]))
         score = means[best]
         heard = None
-        if score is not None and score > self._threshold and self._is_ready(window.taken_ns):
-            heard = best
-            self._heard_ns = window.taken_ns
+        now = window.taken_ns
+        high = self._heard is not None and self._is_high(means[self._heard])
+        goes_on = high and (self._was_high or 0 <= now - self._above_ns < self._refractory_ns)
+        if goes_on:
+            self._above_ns = now
+        if score is not None and self._is_high(score) and self._is_ready(best, now, goes_on=goes_on):
+            heard = self._heard = best
+            self._heard_ns = self._above_ns = now
+            high = True
             window.events = [*window.events, KeywordEvent(label=best[:LONGEST_LABEL], score=_bounded(score))]
+        self._was_high = high
         window.result = Keyword(heard, _rounded(score), {label: _rounded(mean) for label, mean in means.items()})
         return window
 
@@ -96,15 +108,26 @@ class KeywordDecoder:
         """Forget the scores so far: they belong to another sound."""
         for _, recent in self._recent:
             recent.clear()
-        self._heard_ns = None
+        self._heard, self._was_high = None, False
 
     def set_threshold(self, value: float) -> None:
         """Hear keywords above another score, from the next window on."""
         self._threshold = value
 
-    def _is_ready(self, now_ns: int) -> bool:
-        """Whether the pause after the last keyword is over, or time went back."""
-        return self._heard_ns is None or not 0 <= now_ns - self._heard_ns < self._refractory_ns
+    def _is_high(self, mean: float | None) -> bool:
+        return mean is not None and mean > self._threshold
+
+    def _is_ready(self, label: str, now_ns: int, *, goes_on: bool) -> bool:
+        """Whether the pause after the last keyword is over, or time went back.
+
+        ``goes_on``: whether the last keyword's score has not fallen yet.
+        """
+        if self._heard is None:
+            return True
+        if label == self._heard and goes_on:
+            return False
+        since = self._above_ns if label == self._heard else self._heard_ns
+        return not 0 <= now_ns - since < self._refractory_ns
 
 
 def _order(mean: float | None) -> float:
