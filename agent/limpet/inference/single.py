@@ -105,8 +105,7 @@ def likely_samples(manifest: Manifest) -> SampleSpec:
     """
     if not manifest.inputs:
         raise ModelError(f"the manifest of {manifest.name} does not say what its inputs are")
-    unwindowed = [bool(tensor.state) or tensor.constant is not None for tensor in manifest.inputs]
-    first = manifest.inputs[unwindowed.index(False) if False in unwindowed else 0]
+    first = manifest.inputs[0]
     rows = first.shape[1:]
     if len(rows) > 1 and manifest.window is not None and rows[0] in {manifest.window.size, -1}:
         rows = rows[1:]
