@@ -73,3 +73,15 @@ def sure(found: Sequence[Any], expected: Sequence[Any], least: float) -> float:
             pairs = zip(clipped(one["box"]), clipped(partner["box"]), strict=True)
             largest = max(largest, *(abs(a - b) for a, b in pairs))
     return largest
+
+
+def scores(found: Sequence[Any], expected: Sequence[Any], threshold: float) -> float:
+    """Return the largest difference of scores. What one side alone has scores ``threshold`` at most on the other."""
+    largest = 0.0
+    for ones, others in ((found, expected), (expected, found)):
+        for one in ones:
+            same = [other for other in others if other["label"] == one["label"]]
+            partner = max(same, key=lambda other: overlap(one["box"], other["box"]), default=None)
+            missing = partner is None or not overlap(one["box"], partner["box"])
+            largest = max(largest, abs(one["score"] - (threshold if missing else partner["score"])))
+    return largest

@@ -1,11 +1,13 @@
 """Photographs with what is in them, and variants of each: mirrored, darker, brighter, cut, smaller, as a JPEG.
 
-They come from scikit-image's wheel, whose pictures used here are in the public domain or CC0. What is in them was
-written down by looking at them, before any model had.
+They come from wheels, and those used here are free: see ``PACKAGES``. What they show was written down by people.
+For ``china.jpg``, ``flower.jpg``, ``grace_hopper.jpg`` and ``face.dat`` that was before a model had seen them. For
+those of scikit-image it was not: models had already run on these.
 """
 
 from __future__ import annotations
 
+import bz2
 import hashlib
 import io
 import subprocess
@@ -20,8 +22,50 @@ from PIL import Image, ImageEnhance
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-PACKAGE = "scikit-image==0.26.0"
-SHA256 = "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af"
+
+class Package(NamedTuple):
+    """A wheel with photographs. ``folder``: where they are in it. ``python``: the Python that it is for."""
+
+    requirement: str
+    sha256: str
+    folder: str
+    names: tuple[str, ...]
+    python: str = "3.11"
+
+
+PACKAGES = (
+    # In the public domain or CC0, as the package's documentation of each says.
+    Package(
+        "scikit-image==0.26.0",
+        "74aa5518ccea28121f57a95374581d3b979839adc25bb03f289b1bc9b99c58af",
+        "skimage/data",
+        ("astronaut.png", "camera.png", "coffee.png", "chelsea.png", "rocket.jpg"),
+    ),
+    # CC BY 2.0, by danielbuechele and vultilion, as README.txt beside them says.
+    Package(
+        "scikit-learn==1.9.1",
+        "52a0703bbc07ad27f560fa63fa68e4c54dd735bfbbf65b4dd3c225dc7547b6df",
+        "sklearn/datasets/images",
+        ("china.jpg", "flower.jpg"),
+    ),
+    # A portrait by the US Navy, which is in the public domain as a work of the US government.
+    Package(
+        "matplotlib==3.11.2",
+        "07d9b9fa60cd4c393692f50d0bb03123242ddf61c99bb0e95e75feb354e7c1a8",
+        "matplotlib/mpl-data/sample_data",
+        ("grace_hopper.jpg",),
+    ),
+    # A raccoon, from a site of photographs in the public domain, as the package's documentation says.
+    Package(
+        "scipy==1.9.3",
+        "c68db6b290cbd4049012990d7fe71a2abd9ffbe82c0056ebe0f01df8be5436b0",
+        "scipy/misc",
+        ("face.dat",),
+        "3.9",
+    ),
+)
+RACCOON = (768, 1024, 3)
+"""The shape of scipy's photograph, which is bare pixels."""
 Box = tuple[float, float, float, float]
 """Left, top, right and bottom as fractions of the picture."""
 
@@ -51,13 +95,30 @@ TRUTHS: dict[str, Truth] = {
         },
     ),
     "camera.png": Truth(
-        frozenset(),
+        frozenset({"tripod"}),
         {"Person": (0.0, 0.12, 0.62, 1.0), "face": (0.36, 0.2, 0.53, 0.39)},
         {"nose": (0.485, 0.345), "body": (0.2, 0.5), "background": (0.85, 0.1)},
     ),
+    "grace_hopper.jpg": Truth(
+        frozenset({"military uniform"}),
+        {"Person": (0.03, 0.04, 1.0, 1.0), "face": (0.33, 0.22, 0.7, 0.56)},
+        {
+            "nose": (0.52, 0.39),
+            "left_eye": (0.6, 0.31),
+            "right_eye": (0.43, 0.32),
+            "left_shoulder": (0.88, 0.66),
+            "right_shoulder": (0.13, 0.67),
+            "body": (0.3, 0.75),
+            "background": (0.85, 0.2),
+        },
+    ),
     "coffee.png": Truth(_CUP, {"Coffee cup": (0.28, 0.04, 0.7, 0.8)}, {}),
     "chelsea.png": Truth(_CAT, {"Cat": (0.0, 0.0, 0.95, 1.0)}, {}),
-    "rocket.jpg": Truth(frozenset({"missile", "projectile"}), {}, {}),
+    "rocket.jpg": Truth(frozenset({"missile", "projectile", "space shuttle"}), {}, {}),
+    "china.jpg": Truth(frozenset({"palace", "stupa", "monastery"}), {}, {}),
+    # ImageNet knows neither dahlias nor raccoons.
+    "flower.jpg": Truth(frozenset(), {}, {}),
+    "face.dat": Truth(frozenset(), {}, {}),
 }
 _MIRRORED = {"left_eye": "right_eye", "left_shoulder": "right_shoulder"}
 _MIRRORED |= {value: key for key, value in _MIRRORED.items()}
@@ -75,7 +136,7 @@ def cases(folder: Path, names: Sequence[str], variants: Sequence[str]) -> list[C
     folder.mkdir(parents=True, exist_ok=True)
     found = []
     for name in names:
-        original = Image.open(io.BytesIO(_members()[f"skimage/data/{name}"])).convert("RGB")
+        original = photograph(name)
         for variant in variants:
             picture, truth = VARIANTS[variant](original, TRUTHS[name])
             suffix = "jpg" if variant == "jpeg" else "png"
@@ -128,29 +189,32 @@ VARIANTS: dict[str, Callable[[Image.Image, Truth], tuple[Image.Image, Truth]]] =
     "smaller": _smaller,
     "jpeg": _plain,
 }
-_MEMBERS: dict[str, bytes] = {}
 
 
-def _members() -> dict[str, bytes]:
-    """Return the photographs of the package, which pip downloads once into ``build/models``."""
-    if not _MEMBERS:
-        kept = Path(__file__).parents[2] / "build/models/photographs.whl"
-        if not kept.exists():
-            _download(kept)
-        content = kept.read_bytes()
-        assert hashlib.sha256(content).hexdigest() == SHA256, kept
-        with zipfile.ZipFile(io.BytesIO(content)) as wheel:
-            _MEMBERS.update({f"skimage/data/{name}": wheel.read(f"skimage/data/{name}") for name in TRUTHS})
-    return _MEMBERS
+def photograph(name: str) -> Image.Image:
+    """Return one of the photographs, in RGB. pip downloads its package once, into ``build/models``."""
+    (package,) = (package for package in PACKAGES if name in package.names)
+    kept = Path(__file__).parents[2] / f"build/models/{package.requirement.replace('==', '-')}.whl"
+    if not kept.exists():
+        _download(package, kept)
+    content = kept.read_bytes()
+    assert hashlib.sha256(content).hexdigest() == package.sha256, kept
+    with zipfile.ZipFile(io.BytesIO(content)) as wheel:
+        member = wheel.read(f"{package.folder}/{name}")
+    if name == "face.dat":
+        height, width, _ = RACCOON
+        return Image.frombytes("RGB", (width, height), bz2.decompress(member))
+    return Image.open(io.BytesIO(member)).convert("RGB")
 
 
-def _download(target: Path) -> None:
+def _download(package: Package, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         requirements = Path(scratch) / "requirements.txt"
-        requirements.write_text(f"{PACKAGE} --hash=sha256:{SHA256}\n")
+        requirements.write_text(f"{package.requirement} --hash=sha256:{package.sha256}\n")
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
-        pip += ["--only-binary=:all:", "--python-version=3.11", "--platform=manylinux_2_28_x86_64"]
+        pip += ["--only-binary=:all:", f"--python-version={package.python}"]
+        pip += ["--platform=manylinux_2_28_x86_64", "--platform=manylinux2014_x86_64"]
         subprocess.run([*pip, f"--requirement={requirements}", f"--dest={scratch}"], check=True)
         (wheel,) = Path(scratch).glob("*.whl")
         wheel.replace(target)

@@ -45,7 +45,7 @@ RECIPE = Recipe(
             "reduce_lowest": True,
         },
         "activation": "sigmoid",
-        "threshold": 0.4,
+        "threshold": 0.5,
         "suppression": "all",
         "overlap": 0.5,
     },

@@ -29,14 +29,16 @@ MODEL = Model(
     maker="converters",
     tolerance=0.02,
     why="score of the best class; int8 outputs have steps of 0.004",
+    right_because="right in 74.4 % of ImageNet's pictures, its maker says; that it is right in fewer than 3 of 6 "
+    "photographs would then have a probability of 4 %",
 )
 
 
 def cases(folder: Path) -> list[Case]:
     from models import photographs
 
-    variants = ["plain", "mirrored", "dark", "bright", "smaller", "jpeg"]
-    return photographs.cases(folder, ["chelsea.png", "coffee.png"], variants)
+    names = [name for name, truth in photographs.TRUTHS.items() if truth.classes]
+    return photographs.cases(folder, names, ["plain", "mirrored", "dark", "bright", "smaller", "jpeg"])
 
 
 def prepare(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:

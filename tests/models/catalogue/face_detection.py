@@ -18,22 +18,26 @@ if TYPE_CHECKING:
     from models.photographs import Case
 
 SIDE = 128
+THRESHOLD, SURE = 0.5, 0.6
 
 MODEL = Model(
     name="face_detection",
     recipe="face-detection",
     maker="mediapipe",
     tolerance=0.05,
-    why="corners as fractions of the picture, and scores; MediaPipe takes pixels at the corners "
-    "of a grid: they are the same if the size is a multiple of 128, and interpolated otherwise",
+    why="corners as fractions of the picture, of what scores .6 or more, and half of the difference of scores. "
+    "MediaPipe takes pixels at the corners of a grid: they are the same if the longer side is a multiple of 128 and "
+    "the border is whole, and interpolated otherwise",
+    least_right=8 / 9,
+    right_because="average precision of 98.6 %, its maker says; that it is right in fewer than 8 of 9 photographs "
+    "would then have a probability of 1 %",
 )
 
 
 def cases(folder: Path) -> list[Case]:
     from models import photographs
 
-    variants = ["plain", "mirrored", "dark", "bright", "cut", "smaller"]
-    return photographs.cases(folder, ["astronaut.png", "camera.png", "coffee.png"], variants)
+    return photographs.cases(folder, list(photographs.TRUTHS), ["plain", "mirrored", "dark", "bright", "smaller"])
 
 
 def prepare(picture: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -69,7 +73,8 @@ def _face(one: Any) -> dict[str, Any]:
 
 
 def difference(output: Any, answer: Any) -> float:
-    return comparing.detections(output["detections"], answer)
+    found = output["detections"]
+    return max(comparing.sure(found, answer, SURE), comparing.scores(found, answer, THRESHOLD) / 2)
 
 
 def right(output: Any, case: Case) -> bool:

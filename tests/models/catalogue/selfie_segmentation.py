@@ -31,7 +31,7 @@ def cases(folder: Path) -> list[Case]:
     from models import photographs
 
     variants = ["plain", "mirrored", "dark", "bright", "cut", "smaller", "jpeg"]
-    return photographs.cases(folder, ["astronaut.png", "camera.png"], variants)
+    return photographs.cases(folder, ["astronaut.png", "camera.png", "grace_hopper.jpg"], variants)
 
 
 def prepare(picture: NDArray[np.uint8]) -> NDArray[np.float32]:

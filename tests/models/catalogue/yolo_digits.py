@@ -32,7 +32,6 @@ MODEL = Model(
     maker="converters",
     tolerance=0.03,
     why="corners as fractions of the picture, of digits that score .55 or more; int8 beside float",
-    least_right=0.6,
 )
 
 
