@@ -25,23 +25,29 @@ def clipped(box: Box) -> list[float]:
     return [min(max(float(side), 0.0), 1.0) for side in box]
 
 
-def detections(found: Sequence[Any], expected: Sequence[Any]) -> float:
-    """Return the largest difference of corners and scores; infinity unless they are the same things.
+def detections(found: Sequence[Any], expected: Sequence[Any], threshold: float) -> float:
+    """Return the largest difference of corners and scores.
 
-    Each is ``{"label", "score", "box"}``. Partners are those that overlap most.
+    Each is ``{"label", "score", "box"}``. Partners are those of a label that overlap most. What one side alone has
+    differs by what its score is above ``threshold``: the other side's is below.
     """
-    if len(found) != len(expected):
-        return inf
-    left, largest = list(expected), 0.0
+    largest = scores(found, expected, threshold)
     for one in found:
-        same = [other for other in left if other["label"] == one["label"]]
-        if not same:
-            return inf
-        partner = max(same, key=lambda other: overlap(one["box"], other["box"]))
-        left.remove(partner)
-        corners = [abs(a - b) for a, b in zip(one["box"], clipped(partner["box"]), strict=True)]
-        largest = max(largest, *corners, abs(one["score"] - partner["score"]))
+        partner = _partner(one, expected)
+        if partner is not None:
+            largest = max(largest, *_corners(one, partner))
     return largest
+
+
+def _partner(one: Any, others: Sequence[Any]) -> Any:
+    """Return the thing of the same label that overlaps most, ``None`` if none does."""
+    same = [other for other in others if other["label"] == one["label"] and overlap(one["box"], other["box"])]
+    return max(same, key=lambda other: overlap(one["box"], other["box"]), default=None)
+
+
+def _corners(one: Any, other: Any) -> list[float]:
+    pairs = zip(clipped(one["box"]), clipped(other["box"]), strict=True)
+    return [abs(a - b) for a, b in pairs]
 
 
 def has(found: Sequence[Any], label: str, box: Box, least: float = 0.5) -> bool:
@@ -66,22 +72,18 @@ def sure(found: Sequence[Any], expected: Sequence[Any], least: float) -> float:
     largest = 0.0
     for ones, others in ((found, expected), (expected, found)):
         for one in (each for each in ones if each["score"] >= least):
-            same = [other for other in others if other["label"] == one["label"]]
-            partner = max(same, key=lambda other: overlap(one["box"], other["box"]), default=None)
-            if partner is None or not overlap(one["box"], partner["box"]):
+            partner = _partner(one, others)
+            if partner is None:
                 return inf
-            pairs = zip(clipped(one["box"]), clipped(partner["box"]), strict=True)
-            largest = max(largest, *(abs(a - b) for a, b in pairs))
+            largest = max(largest, *_corners(one, partner))
     return largest
 
 
 def scores(found: Sequence[Any], expected: Sequence[Any], threshold: float) -> float:
-    """Return the largest difference of scores. What one side alone has scores ``threshold`` at most on the other."""
+    """Return the largest difference of scores. What one side alone has scores at most ``threshold`` elsewhere."""
     largest = 0.0
     for ones, others in ((found, expected), (expected, found)):
         for one in ones:
-            same = [other for other in others if other["label"] == one["label"]]
-            partner = max(same, key=lambda other: overlap(one["box"], other["box"]), default=None)
-            missing = partner is None or not overlap(one["box"], partner["box"])
-            largest = max(largest, abs(one["score"] - (threshold if missing else partner["score"])))
+            partner = _partner(one, others)
+            largest = max(largest, abs(one["score"] - (threshold if partner is None else partner["score"])))
     return largest

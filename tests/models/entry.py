@@ -28,7 +28,9 @@ class Model(NamedTuple):
     that is. ``least_right``: share of the cases in which the model must be right. It shows that truth and decoder
     fit together, and is set before a run: from the accuracy that the maker publishes, or half of the cases where
     there is none. ``right_because`` says which. Of a model of sound, ``size`` and ``hop`` are its windows in
-    samples. ``state``: names of inputs, each with that of the output that it gets next time.
+    samples. ``state``: names of inputs, each with that of the output that it gets next time. ``film``: photographs
+    that are also shown by a camera, see ``models.live``. ``any_tolerance`` is that of their frames with
+    ``like = "any"``.
     """
 
     name: str
@@ -43,6 +45,8 @@ class Model(NamedTuple):
     size: int = 0
     hop: int = 0
     state: tuple[tuple[str, str], ...] = ()
+    film: tuple[str, ...] = ()
+    any_tolerance: float = 0.0
 
     def windows(self, samples: int) -> int:
         """Return how many windows there are in a sound."""

@@ -1,7 +1,8 @@
 """Runs in the environment of a model's maker: ``python -m models.maker answers|bare NAME MODEL FOLDER``.
 
 ``answers`` prints what the maker's code says of each picture or sound of the folder, by name. ``bare`` prints the
-median time, in µs, of a plain loop: the maker's preparation and a run of the model on LiteRT, with one thread.
+median time, in µs, of a plain loop over sounds: the maker's preparation and a run of the model on LiteRT, with one
+thread. For pictures, see ``models.latency``.
 """
 
 from __future__ import annotations
@@ -15,22 +16,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from models.entry import Entry
+    from collections.abc import Callable
 
-ROUNDS = 20
+    from models.entry import Entry
 
 
 def main() -> None:
     what, name, model, folder = sys.argv[1:]
     entry: Entry = importlib.import_module(f"models.catalogue.{name}")  # type: ignore[assignment]
     paths = sorted(path for path in Path(folder).iterdir() if path.is_file())
-    given: Any = [_read(path) for path in paths]
-    bare = _bare_stream if entry.MODEL.hop else _bare
-    found: Any = entry.answers(model, given) if what == "answers" else bare(entry, model, given)
+    given: Any = [read(path) for path in paths]
+    found: Any = entry.answers(model, given) if what == "answers" else _bare_stream(entry, model, given)
     print("\n" + json.dumps(found))
 
 
-def _read(path: Path) -> Any:
+def read(path: Path) -> Any:
+    """Return a picture, uint8 ``(height, width, 3)`` in RGB, or the samples of a sound."""
     if path.suffix == ".wav":
         from models import speech
 
@@ -72,23 +73,22 @@ def _places(interpreter: Any, state: Any) -> tuple[Any, list[int], list[tuple[in
     return ins[sound], outputs, [(ins[one]["index"], outs[other]["index"]) for one, other in state]
 
 
-def _bare(entry: Entry, model: str, pictures: Any) -> float:
+def plain(entry: Entry, model: str) -> Callable[[Any], None]:
+    """Return what prepares a picture as the maker does and runs the model on it."""
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model, num_threads=1)
     interpreter.allocate_tensors()
     (takes, *_) = interpreter.get_input_details()
     results = [detail["index"] for detail in interpreter.get_output_details()]
-    taken = []
-    for _ in range(ROUNDS):
-        for picture in pictures:
-            began = time.perf_counter_ns()
-            interpreter.set_tensor(takes["index"], _stored(entry.prepare(picture), takes))
-            interpreter.invoke()
-            for result in results:
-                interpreter.get_tensor(result)
-            taken.append((time.perf_counter_ns() - began) / 1000)
-    return statistics.median(taken)
+
+    def run(picture: Any) -> None:
+        interpreter.set_tensor(takes["index"], _stored(entry.prepare(picture), takes))
+        interpreter.invoke()
+        for result in results:
+            interpreter.get_tensor(result)
+
+    return run
 
 
 def _stored(values: Any, takes: Any) -> Any:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from models import measured, sounds
+from models import live, measured, sounds
 from support.broker import listener, mosquitto, wait_until
 from support.daemon import daemon as running
 
@@ -74,13 +74,16 @@ def prove(entry: Entry) -> dict[str, Any]:
         file.write_bytes(archive.read("model.tflite"))
     cases = entry.cases(folder / "inputs")
     answers = maker(model, model.maker, "answers", file, folder / "inputs")
-    bare = maker(model, model.bare, "bare", file, folder / "inputs")
+    extra: dict[str, Any] = {}
     if model.hop:
+        bare = maker(model, model.bare, "bare", file, folder / "inputs")
         answers = sounds.played(cases, answers)
         outputs, micros = sounds.limpet(bundle, folder, cases, model)
         cases = sounds.played(cases, cases)
     else:
-        outputs, micros = limpet(bundle, folder, cases)
+        outputs = limpet(bundle, folder, cases)
+        micros, bare = latency(model, bundle, file, folder / "inputs")
+        extra = filmed(entry, bundle, file, folder / "live") if model.film else {}
     differences = [entry.difference(output, answer) for output, answer in zip(outputs, answers, strict=True)]
     (folder / "answers.json").write_text(
         json.dumps(
@@ -101,8 +104,42 @@ def prove(entry: Entry) -> dict[str, Any]:
         "max_difference": round(largest, 5) if math.isfinite(largest) else None,
         "tolerance_ratio": round(largest / model.tolerance, 3) if math.isfinite(largest) else 1e9,
         "latency_ratio": round(micros / bare, 3),
-        "problem": equal < len(cases) or right < model.least_right or len(cases) < LEAST,
+        **extra,
+        "problem": equal < len(cases)
+        or right < model.least_right
+        or len(cases) < LEAST
+        or any(row["tolerance_ratio"] > 1 for row in extra.values()),
     }
+
+
+def filmed(entry: Entry, bundle: Path, file: Path, folder: Path) -> dict[str, Any]:
+    """Return the figures of frames that move, by where they come from. ``any``: those with ``like = "any"``."""
+    model, rows = entry.MODEL, {}
+    for kind, found in live.limpet(model, bundle, folder).items():
+        answers = maker(model, model.maker, "answers", file, found.frames)
+        for how, outputs, tolerance in (
+            (kind, found.outputs, model.tolerance),
+            (f"{kind}_any", found.any_outputs, model.any_tolerance),
+        ):
+            differences = [entry.difference(output, one) for output, one in zip(outputs, answers, strict=True)]
+            largest = max(differences)
+            rows[how] = {
+                "frames": len(differences),
+                "equal_share": round(sum(one <= tolerance for one in differences) / len(differences), 3),
+                "max_difference": round(largest, 5) if math.isfinite(largest) else None,
+                "tolerance_ratio": round(largest / tolerance, 3) if math.isfinite(largest) else 1e9,
+            }
+    return rows
+
+
+def latency(model: Model, bundle: Path, file: Path, pictures: Path) -> tuple[float, float]:
+    """Return the median µs of a window: Limpet's transforms and run, and those of a plain loop beside it."""
+    command = [PYTHONS["converters"], "-m", "models.latency", model.name, bundle, file, pictures]
+    done = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise RuntimeError(f"the latency could not be measured: {done.stderr[-1500:]}")
+    found = json.loads(done.stdout.splitlines()[-1])
+    return found["limpet"], found["bare"]
 
 
 def made(model: Model, folder: Path) -> Path:
@@ -146,8 +183,8 @@ def maker(model: Model, python: str, what: str, file: Path, pictures: Path) -> A
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def limpet(bundle: Path, folder: Path, cases: list[Case]) -> tuple[list[Any], float]:
-    """Return the output for each case, and the median µs of a window's transforms and run."""
+def limpet(bundle: Path, folder: Path, cases: list[Case]) -> list[Any]:
+    """Return the output for each case."""
     scratch = folder / "daemon"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
@@ -156,11 +193,9 @@ def limpet(bundle: Path, folder: Path, cases: list[Case]) -> tuple[list[Any], fl
         config.write_text(configuration(bundle, folder / "inputs", broker.url, scratch / "state"))
         with running(config) as daemon:
             wait_until(lambda: ended(daemon, heard) or len(heard.results()["camera"]) >= len(cases), PATIENCE)
-            wait_until(lambda: ended(daemon, heard) or list(measured.timed(heard.on("health/camera"))), PATIENCE)
             assert daemon.stop() == 0, daemon.log[-2000:]
         results = sorted(heard.results()["camera"], key=lambda one: one["sample"])
-        micros = max(measured.timed(heard.on("health/camera")))[1]
-    return [one["output"] for one in results], micros
+    return [one["output"] for one in results]
 
 
 def ended(daemon: Daemon, heard: Listener) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from typing_extensions import Self
 
@@ -42,7 +42,8 @@ class WebCamera:
         part: Callable[[bytes], bytes] = _part,
     ) -> None:
         self.part = part
-        self.pictures, self.then, self.rate = list(pictures), then, rate
+        self.pictures: Iterable[bytes] = list(pictures)
+        self.then, self.rate = then, rate
         self.files = files or {}
         self.login = "Basic " + b64encode(f"{user}:{password}".encode()).decode() if user else ""
         self.paths: list[str] = []

@@ -23,11 +23,13 @@ THRESHOLD, SURE = 0.5, 0.6
 MODEL = Model(
     name="face_detection",
     recipe="face-detection",
+    film=("astronaut.png", "grace_hopper.jpg"),
+    any_tolerance=0.1,
     maker="mediapipe",
     tolerance=0.05,
     why="corners as fractions of the picture, of what scores .6 or more, and half of the difference of scores. "
-    "MediaPipe takes pixels at the corners of a grid: they are the same if the longer side is a multiple of 128 and "
-    "the border is whole, and interpolated otherwise",
+    "MediaPipe takes pixels at the corners of a grid: they are the same if the longer side is a multiple of 128 "
+    "and the border is whole, and interpolated otherwise",
     least_right=8 / 9,
     right_because="average precision of 98.6 %, its maker says; that it is right in fewer than 8 of 9 photographs "
     "would then have a probability of 1 %",
