@@ -108,8 +108,10 @@ def _tensorflow(sizes: Sizes, method: Method, dtype: np.dtype[Any], *, smooth: b
         make = taps.mean
     elif smooth:
         return _floats(sizes, lambda old, new: taps.smooth(old, new, method))
+    elif method == "bilinear":
+        return _single_linear(sizes)
     else:
-        make = taps.linear if method == "bilinear" else taps.cubic_by_table
+        make = taps.cubic_by_table
     return _floats(sizes, make)
 
 
@@ -260,6 +262,47 @@ def _blocks(band: Taps, old: int) -> list[_Block]:
             dense[row, start : start + most] = weights
         blocks.append(_Block(part, slice(first, last), dense[:, : last - first].copy()))
     return blocks
+
+
+# --- TensorFlow's own arithmetic
+
+
+def _single_linear(sizes: Sizes) -> Step:
+    """Return bilinear interpolation in float32, to the last bit: resize_bilinear_op.cc, ``compute_lerp``.
+
+    Where the true result is a whole number, TensorFlow's may be just below it. Models that cut off fractions,
+    such as MoveNet, see that.
+    """
+    (upper, lower, down), (left, right, across) = (_lerp(old, new) for old, new in zip(*sizes, strict=True))
+    down, across = down[:, np.newaxis, np.newaxis], across[:, np.newaxis]
+
+    def along(rows: Array) -> NDArray[np.float32]:
+        first: NDArray[np.float32] = rows[:, left].astype(np.float32)
+        step = rows[:, right].astype(np.float32)
+        step -= first
+        step *= across
+        first += step
+        return first
+
+    def scale(picture: Array) -> Array:
+        top, step = along(picture[upper]), along(picture[lower])
+        step -= top
+        step *= down
+        top += step
+        return top
+
+    return scale
+
+
+def _lerp(old: int, new: int) -> tuple[Places, Places, NDArray[np.float32]]:
+    """Return the two old positions of each new one, and the share of the second."""
+    at = (np.arange(new, dtype=np.float32) + np.float32(0.5)) * (np.float32(old) / np.float32(new)) - np.float32(
+        0.5
+    )
+    floor = np.floor(at)
+    first: Places = np.maximum(floor, 0).astype(np.intp)
+    second: Places = np.minimum(np.ceil(at), old - 1).astype(np.intp)
+    return first, np.maximum(second, 0), at - floor
 
 
 # --- OpenCV's own arithmetic

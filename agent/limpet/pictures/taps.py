@@ -53,7 +53,7 @@ def smooth(old: int, new: int, method: Method) -> Taps:
 def linear(old: int, new: int) -> Taps:
     """Return the weights of the two pixels around each pixel's centre, without smoothing.
 
-    Source: OpenCV's ``INTER_LINEAR``, and TensorFlow's ``ResizeBilinear`` with ``half_pixel_centers``.
+    Source: OpenCV's ``INTER_LINEAR``.
     """
     place, share = between(old, new)
     return _gathered(old, place[:, np.newaxis] + np.arange(2), np.stack([1 - share, share], 1))
