@@ -10,7 +10,7 @@ from support import pictures, videos
 PICTURE = videos.jpegs(1, (160, 120))[0]
 
 
-@pytest.mark.parametrize("behind", [b"", b"\0" * 4000, b"anything" * 100])
+@pytest.mark.parametrize("behind", [b"", b"\0" * 4000, b"anything" * 100, b"\0" * 500_000])
 def test_the_size_is_in_the_head_whatever_is_behind_the_picture(behind: bytes) -> None:
     assert _jpeg.size(PICTURE + behind) == (160, 120)
     assert _jpeg.size(memoryview(PICTURE + behind)) == (160, 120)
@@ -36,6 +36,7 @@ def test_a_camera_cannot_send_a_picture_with_scans_without_end() -> None:
         (b"", "no JPEG"),
         (b"\x89PNG" + PICTURE, "no JPEG"),
         (PICTURE[: len(PICTURE) // 2], "cut short"),
+        (PICTURE[: len(PICTURE) // 2] + b"\0" * 100_000, "cut short"),
         (PICTURE[:2] + PICTURE[-2:], "no frame header"),
         (PICTURE[:4] + b"\xff\xff" + PICTURE[6:], "no frame header"),
     ],

@@ -19,7 +19,11 @@ MOST_SCANS = 64
 """Scans of a picture. For each, a decoder goes through all pixels, even if it has only a few bytes."""
 _MARKER = re.compile(rb"\xff+([^\x00\x01\xd0-\xd7\xff])", re.DOTALL)
 _PADDING = 65_536
-"""Bytes behind the picture that a camera may fill with anything."""
+"""Bytes behind the picture that a camera may fill with anything. Zeros may be more: some fill the whole buffer."""
+
+
+def _without_zeros(view: memoryview) -> bytes:
+    return b"" if view[-1] else bytes(view).rstrip(b"\0")
 
 
 def size(data: Buffer) -> tuple[int, int]:
@@ -30,7 +34,7 @@ def size(data: Buffer) -> tuple[int, int]:
     view = memoryview(data).cast("B")
     if bytes(view[:2]) != _START:
         raise ValueError("it is no JPEG")
-    if bytes(view[-_PADDING:]).rfind(_END) < 0:
+    if _END not in bytes(view[-_PADDING:]) and _END not in _without_zeros(view)[-_PADDING:]:
         raise ValueError("the JPEG is cut short")
     at = 2
     while at + 4 <= len(view):
