@@ -135,6 +135,7 @@ kind = "track"
 [[pipelines.door.postprocess]]
 kind = "lines"
 lines = { middle = [[0.5, 0], [0.5, 1]] }
+settle = 0.1
 """
 
 

@@ -18,7 +18,7 @@ ACROSS = [(0.25, 0.5), (0.75, 0.5)]
 
 
 def opened(**options: Any) -> lines.Lines:
-    table = {"lines": {"gate": ACROSS}} | options
+    table = {"lines": {"gate": ACROSS}, "settle": 0} | options
     return lines.open(msgspec.convert(table, lines.Config), Spec(shape=(1,), dtype=np.dtype(np.float32)))
 
 
@@ -67,6 +67,24 @@ def test_a_line_has_two_ends(points: list[tuple[float, float]], crossed: list[st
 def test_what_jitters_on_the_line_crosses_once() -> None:
     jitter = [(0.5, 0.5 + 0.008 * (-1) ** step) for step in range(20)]
     assert way(opened(), (0.5, 0.4), *jitter, (0.5, 0.6)) == ["forward"]
+
+
+def test_who_stands_on_a_line_is_counted_once_however_much_the_box_trembles() -> None:
+    watch, random = opened(settle=0.5), np.random.default_rng(1)
+    events = []
+    for step in range(600):  # a minute at 10 frames a second
+        y = 0.3 if step < 10 else 0.5 if step < 580 else 0.7
+        events += watch(window_of([standing(0.5, y + random.normal(0, 0.01))], step / 10)).events
+    assert [event.direction for event in events] == ["forward"]
+
+
+def test_an_object_that_ends_right_behind_a_line_has_crossed_it() -> None:
+    follow, watch = tracker(), opened(settle=10)
+    events = []
+    for step in range(60):
+        seen = [Detection("cat", 0.9, (0.45, 0.2 + step / 100, 0.55, 0.3 + step / 100))] if step < 25 else []
+        events += watch(follow(window_of(seen, step / 10))).events
+    assert [event.type for event in events] == ["new", "crossed", "end"]
 
 
 def test_objects_are_counted_apart_and_only_some_labels() -> None:

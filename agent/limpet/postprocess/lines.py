@@ -29,7 +29,8 @@ _SHORTEST = 1e-3
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Lines by name. An object crosses a line if the middle of its box's lower edge does.
 
-    So close to the line as ``margin`` says, it is on neither side. ``labels``: objects that count, empty for all.
+    It has crossed once it is on the other side for ``settle`` seconds, or ends there. So close to the line as
+    ``margin`` says, it is on neither side. ``labels``: objects that count, empty for all.
     """
 
     lines: Annotated[dict[PlaceName, Line], Meta(min_length=1, max_length=MOST_ZONES)]
@@ -39,6 +40,8 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Labels of the objects that count. Default: all. Example: `["person"]`."""
     margin: Annotated[float, Meta(ge=0, le=0.5)] = 0.01
     """Distance from a line, as a fraction of the picture, within which an object is on neither side."""
+    settle: Annotated[float, Meta(ge=0, le=3600)] = 0.5
+    """Seconds for which an object must be on the other side before that counts. Boxes tremble."""
 
     def __post_init__(self) -> None:
         for name, (start, end) in self.lines.items():
@@ -51,6 +54,24 @@ def open(config: Config, spec: Spec) -> Lines:
     return Lines(config, spec)
 
 
+class _Place(msgspec.Struct):
+    """An object and a line: where it was on its side of it.
+
+    ``beyond``: where it came to the other side, at ``beyond_ns``; ``None`` if it is not there.
+    """
+
+    at: Point
+    beyond: Point | None = None
+    beyond_ns: int = 0
+
+
+class _Walker(msgspec.Struct):
+    """An object, and where it is by each line."""
+
+    label: str
+    places: dict[str, _Place]
+
+
 class Lines:
     """Takes objects with ids. It counts until it is opened again."""
 
@@ -59,8 +80,8 @@ class Lines:
         self._lines = config.lines
         self._labels = frozenset(config.labels)
         self._margins = {name: max(config.margin, 1e-9) * _length(line) for name, line in config.lines.items()}
-        self._before: dict[int, dict[str, Point]] = {}
-        """Where each object was when it was last on a side of each line."""
+        self._settle_ns = int(config.settle * 1e9)
+        self._walkers: dict[int, _Walker] = {}
         self._counts = {name: Crossings(0, 0) for name in config.lines}
 
     def __call__(self, window: Window) -> Window:
@@ -68,7 +89,7 @@ class Lines:
         scene: Scene = window.result
         for one in things(scene):
             if is_followed(one, self._labels):
-                window.events += self._see(one.id or 0, one)
+                window.events += self._see(one.id or 0, one, window.taken_ns)
         self._end(window)
         counts = {name: msgspec.structs.replace(counted) for name, counted in self._counts.items()}
         window.result = msgspec.structs.replace(scene, lines=scene.lines | counts)
@@ -81,26 +102,45 @@ class Lines:
 
     def reset(self) -> None:
         """Forget all objects and counts."""
-        self._before = {}
+        self._walkers = {}
         self._counts = {name: Crossings(0, 0) for name in self._lines}
 
     def _end(self, window: Window) -> None:
+        """Forget the objects that end in this window. Those that end beyond a line have crossed it before."""
+        crossed: list[LineEvent] = []
         for number in ended_ids(window):
-            self._before.pop(number, None)
+            walker = self._walkers.pop(number, None)
+            for name, place in walker.places.items() if walker else ():
+                if walker and place.beyond is not None:
+                    crossed += self._settled(name, number, walker.label, place)
+        window.events[:0] = crossed
 
-    def _see(self, number: int, one: Thing) -> Iterator[LineEvent]:
+    def _see(self, number: int, one: Thing, now_ns: int) -> Iterator[LineEvent]:
         """Take note of where an object is. Yield which lines it crossed."""
-        if number not in self._before and len(self._before) >= MOST_IDS:
+        if number not in self._walkers and len(self._walkers) >= MOST_IDS:
             return
-        before, now = self._before.setdefault(number, {}), foot(one.box)
+        walker, now = self._walkers.setdefault(number, _Walker(one.label, {})), foot(one.box)
         for name, line in self._lines.items():
             there = side(*line, now)
             if abs(there) < self._margins[name]:
+                if name in walker.places:
+                    walker.places[name].beyond = None
                 continue
-            last = before.get(name)
-            before[name] = now
-            if last is not None and side(*line, last) * there < 0 and crosses(line, last, now):
-                yield self._crossed(name, number, one.label, forward=there > 0)
+            place = walker.places.setdefault(name, _Place(now))
+            if side(*line, place.at) * there > 0:
+                place.at, place.beyond = now, None
+                continue
+            if place.beyond is None:
+                place.beyond, place.beyond_ns = now, now_ns
+            if now_ns - place.beyond_ns >= self._settle_ns:
+                yield from self._settled(name, number, one.label, place)
+                place.at, place.beyond = now, None
+
+    def _settled(self, name: str, number: int, label: str, place: _Place) -> Iterator[LineEvent]:
+        """Yield that an object crossed a line, unless it came to the other side around an end of it."""
+        line = self._lines[name]
+        if place.beyond is not None and crosses(line, place.at, place.beyond):
+            yield self._crossed(name, number, label, forward=side(*line, place.beyond) > 0)
 
     def _crossed(self, name: str, number: int, label: str, *, forward: bool) -> LineEvent:
         counted = self._counts[name]
