@@ -13,7 +13,7 @@ case $kind in
 image) arch=$(dpkg --print-architecture) more=python3,python3-pip,libseccomp2 ;;
 amd64) more=systemd,systemd-sysv,dbus,udev,python3,libseccomp2,libasound2,mosquitto ;;
 arm64) more=python3,libseccomp2,libstdc++6 ;;
-armhf) more=python3,libseccomp2,libstdc++6,python3-numpy,python3-serial,python3-paho-mqtt,python3-cffi-backend,libpython3.11-dev ;;
+armhf) more=python3,libseccomp2,libstdc++6,python3-numpy,python3-serial,python3-paho-mqtt,python3-pil,python3-cffi-backend,libpython3.11-dev ;;
 *) echo "packaging/prove/root.sh: amd64, arm64, armhf or image, not '$kind'" >&2; exit 2 ;;
 esac
 rm -rf "$root"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, cast
@@ -100,15 +101,35 @@ def opened(path: Path) -> Iterator[SoundStream]:
             return
         data = _find(file)
         file.seek(0)
-        source: BinaryIO = file
-        if data and data.size == 0 and data.there:
-            # A recorder that lost power, or a pipe: its writer never came back to fill in the size.
-            source = cast("BinaryIO", _WithSize(file, data.position))
         try:
-            with soundfile.SoundFile(source) as sound:
+            if data and data.size == 0 and data.there:
+                yield from _unfinished(file, data)
+                return
+            # By its descriptor: for a Python file, soundfile writes code into memory. The unit forbids that.
+            os.lseek(file.fileno(), 0, os.SEEK_SET)
+            with soundfile.SoundFile(file.fileno(), closefd=False) as sound:
                 yield _BySoundfile(sound, _note(data))
         except soundfile.SoundFileError as error:
             raise ValueError(f"is not a sound file, or is damaged: {_reason(error)}") from error
+
+
+def _unfinished(file: BinaryIO, data: _Data) -> Iterator[SoundStream]:
+    """Yield a file of a recorder that lost power, or of a pipe: its writer never came back to fill in the size."""
+    import soundfile
+
+    try:
+        plain = PlainWave(file)
+    except ValueError:
+        file.seek(0)
+    else:
+        yield plain
+        return
+    try:
+        sound = soundfile.SoundFile(cast("BinaryIO", _WithSize(file, data.position)))
+    except MemoryError as error:
+        raise ValueError("has no size in its header; write it again, for example with sox") from error
+    with sound:
+        yield _BySoundfile(sound, _note(data))
 
 
 class _BySoundfile:
