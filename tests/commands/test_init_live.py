@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -120,6 +121,21 @@ def test_a_camera_that_is_not_there_gets_no_file_unless_it_is_not_tried(tmp_path
     done = init(tmp_path, *options, "--listen", 0, site=starters)
     assert done.returncode == 0, done.stderr
     assert written(tmp_path)["sources"]["camera"]["device"] == "/dev/video-none"
+
+
+def test_without_a_terminal_models_to_choose_from_are_named(tmp_path: Path, starters: Path) -> None:
+    other = starters / "starters" / "other-1.limpet"
+    with zipfile.ZipFile(data("face-detection-1.limpet")) as before, zipfile.ZipFile(other, "w") as after:
+        for name in before.namelist():
+            content = before.read(name)
+            after.writestr(
+                name, content.replace(b'"face-detection"', b'"other"') if "manifest" in name else content
+            )
+    done = init(tmp_path, "--camera", "/dev/video-none", "--listen", 0, site=starters)
+    assert done.returncode == 78
+    assert "--model: choose one of face-detection: Where faces are" in done.stderr
+    assert "other: Where faces are" in done.stderr
+    assert not (tmp_path / "limpet.toml").exists()
 
 
 def test_without_ready_made_models_the_extra_is_named(tmp_path: Path) -> None:
