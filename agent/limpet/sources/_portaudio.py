@@ -36,12 +36,38 @@ def opened(wanted: Wanted) -> Iterator[PortAudioCapture]:
             "PortAudio is not installed. Run: pip install sounddevice; on Debian also: "
             "sudo apt install libportaudio2"
         ) from error
+    with _counted() as first:
+        try:
+            if first:
+                _look_again(sounddevice)
+            capture = PortAudioCapture(sounddevice, wanted)
+        except (sounddevice.PortAudioError, ValueError) as error:
+            raise SourceError(f"{wanted.device}: {str(error)[:MOST_OF_A_REASON]}. Run: limpet devices") from error
+        with capture.stream:
+            yield capture
+
+
+_open: list[None] = []
+"""One for each capture of this process."""
+
+
+@contextmanager
+def _counted() -> Iterator[bool]:
+    """Count a capture. Give whether it is the only one of this process."""
+    _open.append(None)
     try:
-        capture = PortAudioCapture(sounddevice, wanted)
-    except (sounddevice.PortAudioError, ValueError) as error:
-        raise SourceError(f"{wanted.device}: {str(error)[:MOST_OF_A_REASON]}. Run: limpet devices") from error
-    with capture.stream:
-        yield capture
+        yield len(_open) == 1
+    finally:
+        _open.pop()
+
+
+def _look_again(sounddevice: Any) -> None:
+    """Have PortAudio find the devices that there are now. It does so only at its start, which is here, too.
+
+    Its end would end all streams. The package has no other names for this than these two.
+    """
+    sounddevice._terminate()  # noqa: SLF001 - there is no public way
+    sounddevice._initialize()  # noqa: SLF001
 
 
 class PortAudioCapture:
