@@ -40,7 +40,7 @@ RECIPE = Recipe(
         "hidden": UnwindowedInput(state="hidden_next"),
         "cell": UnwindowedInput(state="cell_next"),
     },
-    decoder={"kind": "classify"},
+    decoder={"kind": "classify", "top_k": 2},
     purpose="Separates speech from silence, noise and music, to record or to listen only while someone speaks.",
     limits="It finds that someone speaks, not who, and not which words.",
     ships=True,
@@ -69,7 +69,7 @@ def model(files: Mapping[str, bytes]) -> bytes:
 
 def _weights(file: bytes) -> dict[str, Array]:
     """Return the weights by what they belong to."""
-    onnx = need("onnx", "convert")
+    onnx = need("onnx", "convert-onnx")
     graph = onnx.load_model_from_string(file).graph
     return {one.name.removeprefix("model."): onnx.numpy_helper.to_array(one) for one in graph.initializer}
 
