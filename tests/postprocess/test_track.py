@@ -128,6 +128,25 @@ def test_a_cat_never_becomes_a_dog() -> None:
     assert played.outputs[-1].totals == {"cat": 1, "dog": 1}
 
 
+def test_labels_that_the_model_confuses_are_one_object_with_the_label_that_scored_most() -> None:
+    stage = tracker(alike=[["car", "truck"]], confirm=3)
+    box = (0.4, 0.4, 0.6, 0.6)
+    scores = [(0.8, 0.6), (0.0, 0.7), (0.9, 0.0), (0.0, 0.9), (0.6, 0.8)]
+    windows = [
+        stage(window_of([Detection(*each, box) for each in (("car", car), ("truck", truck)) if each[1]], at / 10))
+        for at, (car, truck) in enumerate(scores)
+    ]
+    assert [event.label for window in windows for event in window.events] == ["car"]
+    assert [len(window.result.detections) for window in windows] == [0, 0, 1, 1, 1]
+    assert windows[-1].result.detections[0].label == "car"
+    assert windows[-1].result.totals == {"car": 1}
+
+
+def test_a_label_is_alike_in_one_group_alone() -> None:
+    with pytest.raises(ValueError, match="twice"):
+        track.Config(alike=[["car", "truck"], ["car", "bus"]])
+
+
 def test_lost_is_a_matter_of_time_also_while_no_frame_comes() -> None:
     stage = tracker(seconds=2.0)
     play([Actor(walk(0.5, 0.0))], steady(10, 1), stage=stage)

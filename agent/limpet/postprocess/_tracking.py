@@ -32,22 +32,26 @@ LONGEST_STEP = 10.0
 
 
 class Seen(NamedTuple):
-    """A box in a frame. ``place``: which one of the frame's it is."""
+    """A box in a frame. ``place``: which one of the frame's it is. ``kind``: its label, or one for all alike."""
 
     label: str
     score: float
     box: Box
     place: int
+    kind: str
 
 
 class Track(msgspec.Struct, eq=False):
     """An object, or what may become one. Times are in ns.
 
     ``id`` is 0 until it is confirmed. ``place``: which box of the newest frame it is, ``None`` if it is none.
-    ``best``: its best score. ``frames``: in how many frames it was seen.
+    ``best``: its best score. ``frames``: in how many frames it was seen. ``votes``: the scores of each label until
+    it was confirmed, added up.
     """
 
     label: str
+    kind: str
+    votes: dict[str, float]
     motion: Motion
     box: Box
     best: float
@@ -149,16 +153,16 @@ class Tracker:
     def _match(
         self, tracks: list[Track], boxes: list[Seen], least: float, grown: float = 0.0
     ) -> tuple[list[Track], list[Seen]]:
-        """Have tracks follow boxes of their label. Return the tracks and the boxes that are left."""
+        """Have tracks follow boxes of their kind. Return the tracks and the boxes that are left."""
         if not tracks or not boxes:
             return tracks, boxes
         assert self._now is not None
         worth = overlaps([track.motion.box for track in tracks], [box.box for box in boxes], grown)
-        labels = (
-            np.array([track.label for track in tracks], object),
-            np.array([box.label for box in boxes], object),
+        kinds = (
+            np.array([track.kind for track in tracks], object),
+            np.array([box.kind for box in boxes], object),
         )
-        worth[labels[0][:, None] != labels[1][None]] = -1.0
+        worth[kinds[0][:, None] != kinds[1][None]] = -1.0
         pairs = matched(worth, least)
         for row, column in pairs:
             track, box = tracks[row], boxes[column]
@@ -166,6 +170,8 @@ class Tracker:
             track.box, track.place, track.last_ns = box.box, box.place, self._now
             track.best = max(track.best, box.score)
             track.frames += 1
+            if not track.id:
+                track.votes[box.label] = track.votes.get(box.label, 0.0) + box.score
         rows, columns = {row for row, _ in pairs}, {column for _, column in pairs}
         return (
             [track for row, track in enumerate(tracks) if row not in rows],
@@ -174,10 +180,14 @@ class Tracker:
 
     def _began(self, box: Seen) -> Track:
         assert self._now is not None
-        return Track(box.label, Motion(box.box), box.box, box.score, self._now, self._now, box.place)
+        votes = {box.label: box.score}
+        return Track(
+            box.label, box.kind, votes, Motion(box.box), box.box, box.score, self._now, self._now, box.place
+        )
 
     def _becomes_object(self, track: Track) -> bool:
         if track.id or track.frames < self._confirm:
             return False
+        track.label = max(track.votes, key=lambda label: track.votes[label])
         track.id = self._ids.take()
         return track.id > 0

@@ -37,6 +37,9 @@ BETTER = 0.1
 MOVED = 0.5
 """Intersection over union with the box of the last event, below which an object has moved."""
 
+SAME = 0.7
+"""Intersection over union from which two boxes whose labels are alike are one object."""
+
 
 class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How objects are followed, and which events there are.
@@ -57,6 +60,14 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Objects that are followed at a time."""
     update_seconds: Positive = 5.0
     """Seconds between two events of an object that changes."""
+    alike: list[list[str]] = []
+    """Groups of labels that the model confuses. An object keeps the one that scored most at its beginning.
+    Default: none. Example: `[["car", "truck"]]`."""
+
+    def __post_init__(self) -> None:
+        labels = [label for group in self.alike for label in group]
+        if len(set(labels)) < len(labels):
+            raise ValueError("alike: a label appears twice")
 
 
 def open(config: Config, spec: Spec) -> Tracking:
@@ -78,6 +89,7 @@ class Tracking:
         self._tracker = Tracker(config.threshold, config.confirm, lost_ns, config.most, ids or Ids())
         self._update_ns = int(config.update_seconds * 1e9)
         self._most = config.most
+        self._kinds = {label: group[0] for group in config.alike for label in group}
         self._announced: dict[int, _Announced] = {}
         self._none: dict[str, int] = {}
         self._totals: dict[str, int] = {}
@@ -88,15 +100,18 @@ class Tracking:
         scene: Scene = window.result
         boxes = things(scene)
         now = window.taken_ns
-        frame = self._tracker.see(list(_usable(boxes)), now)
+        frame = self._tracker.see(self._without_doubles(_usable(boxes, self._kinds)), now)
         self._warn(full=frame.full)
         for track in frame.new:
             count_in(self._totals, track.label)
         window.events += [self._ended(track, now) for track in frame.lost]
         window.events += [self._event("new", track, now) for track in frame.new]
         window.events += [self._event("update", track, now) for track in self._changed(now)]
-        seen = {track.place: track.id for track in self._tracker.objects if track.place is not None}
-        kept = [msgspec.structs.replace(boxes[place], id=seen[place]) for place in sorted(seen)]
+        seen = {track.place: track for track in self._tracker.objects if track.place is not None}
+        kept = [
+            msgspec.structs.replace(boxes[place], id=track.id, label=track.label)
+            for place, track in sorted(seen.items())
+        ]
         window.result = msgspec.structs.replace(
             with_things(scene, kept), counts=self._counts(), totals=dict(self._totals)
         )
@@ -111,6 +126,15 @@ class Tracking:
         """Forget all objects and counts."""
         self._tracker.clear()
         self._announced, self._none, self._totals, self._full = {}, {}, {}, False
+
+    def _without_doubles(self, boxes: Iterable[Seen]) -> list[Seen]:
+        """Leave out boxes that a better one with a label that is alike nearly covers: both are one object."""
+        found: list[Seen] = []
+        for box in boxes:
+            better = [each.box for each in found if each.kind == box.kind and each.label != box.label]
+            if not better or overlaps([box.box], better).max() < SAME:
+                found.append(box)
+        return found
 
     def _counts(self) -> dict[str, int]:
         """Return how many objects of each label there are, and 0 of labels that there were."""
@@ -159,11 +183,11 @@ class _Announced(msgspec.Struct, gc=False):
         return best >= self.best + BETTER or float(overlaps([box], [self.box])[0, 0]) < MOVED
 
 
-def _usable(boxes: Sequence[Thing]) -> Iterable[Seen]:
+def _usable(boxes: Sequence[Thing], kinds: dict[str, str]) -> Iterable[Seen]:
     for place, one in enumerate(boxes):
         box = clipped(one.box)
         if box is not None and isfinite(one.score):
-            yield Seen(one.label, one.score, box, place)
+            yield Seen(one.label, one.score, box, place, kinds.get(one.label, one.label))
 
 
 def _event(kind: Literal["new", "update", "end"], track: Track, now: int) -> ObjectEvent:
