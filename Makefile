@@ -210,7 +210,7 @@ faults: .venv/.dev programs ## prove: kill, freeze, cut and unplug under load, a
 	@$(PYTHON) tests/faults/run.py
 
 .PHONY: attack
-attack: .venv/.dev programs ## prove: attack every border: workers, executors, broker, state and bundles; table in build/attack.md
+attack: .venv/.dev programs ## prove: attack every border: workers, executors, broker, state, bundles and cameras; table in build/attack.md
 	@$(PYTHON) tests/attack/run.py
 
 # Its environment has atheris, which needs Python 3.11 to 3.13; without it the same parsers get mutated inputs.

@@ -11,7 +11,10 @@ if TYPE_CHECKING:
 
 LARGEST_RSS_MB = 64
 HEAD = "| attempt | at | reached it | what happened |\n| --- | --- | --- | --- |\n"
-COUNTS = ("supervisor_ended", "escaped", "poisoned_starts", "foreign_topics", "others_lost", "uncounted_lost")
+COUNTS = (
+    *("supervisor_ended", "escaped", "poisoned_starts", "foreign_topics", "others_lost", "uncounted_lost"),
+    *("workers_grown", "unnamed"),
+)
 """What must be 0."""
 
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from attack import brokers, bundles, commands, executors, state, workers
+from attack import brokers, bundles, cameras, commands, executors, state, workers
 from attack.ground import Ground, ground
 from attack.report import HEAD, Report
 
@@ -44,6 +44,7 @@ GROUPS: dict[str, Callable[[Ground], None]] = {
     "commands": commands.run,
     "bundles": _bundles,
     "brokers": brokers.run,
+    "cameras": cameras.run,
     "damaged": state.run_thousands,
 }
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from attack import brokers, bundles, commands, executors, state, workers
+from attack import brokers, bundles, cameras, commands, executors, state, workers
 from attack.ground import ground
 from attack.report import Report
 
@@ -54,6 +54,10 @@ SHORT: dict[str, Callable[[Ground], None]] = {
     ),
     "broker": lambda prepared: brokers.run(
         prepared, ["a topic of wildcards", "a message of 20 MB", "garbage instead of CONNACK"]
+    ),
+    "camera": lambda prepared: cameras.run(
+        prepared,
+        ["a redirection to the broker", "a description of 2 GB", "a picture with scans without end"],
     ),
     "state": lambda prepared: state.run(prepared, ["boot.json that is not UTF-8", "a row for the pipeline a/#"]),
     "bundle": lambda prepared: bundles.run(

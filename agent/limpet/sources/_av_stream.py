@@ -6,7 +6,6 @@ FFmpeg has a limit too, so that the thread ends.
 
 from __future__ import annotations
 
-import errno
 import logging
 import threading
 import time
@@ -149,6 +148,15 @@ _SIGNS = (
         ("ExitError", "TimeoutError"),
         ("timed out",),
         Cause("timeout", "no picture came for {timeout:g} s: is the camera overloaded, or the network down?"),
+    ),
+    _Sign(
+        ("PermissionError",),
+        (),
+        Cause(
+            "unreachable",
+            "the connection is not permitted: the camera names another port in place of that in url, or a firewall "
+            "refuses it",
+        ),
     ),
     _Sign(
         ("ConnectionRefusedError",),
@@ -321,10 +329,8 @@ class Stream:
         if cause.word == "ended" and not self._count:
             cause = Cause("ended", f"{cause.sentence} before it sent a picture: check url")
         # The error of FFmpeg has the URL with the password in its text, and is not passed on.
-        refused = isinstance(error, PermissionError)
-        safe = OSError(errno.EACCES, cause.sentence) if refused else EOFError(cause.sentence)
         with self._changed:
-            self._failure = cause, safe
+            self._failure = cause, EOFError(cause.sentence)
             self._changed.notify_all()
 
     def _read(self, said: list[tuple[int, str, str]]) -> None:
