@@ -154,7 +154,7 @@ _SIGNS = (
         (),
         Cause(
             "unreachable",
-            "the connection is not permitted: the camera names another port in place of that in url, or a firewall "
+            "the connection is not permitted: the camera refers to another port than url does, or a firewall "
             "refuses it",
         ),
     ),
