@@ -61,7 +61,7 @@ class DelegatedModel:
         self._forget: Callable[[], None] | None = None
 
     def on_lost_state(self, forget: Callable[[], None]) -> None:
-        """Call ``forget`` each time that the state inside the model begins anew: another process has the model."""
+        """Call ``forget`` each time that the state inside the model begins again: another process has the model."""
         self._forget = forget
 
     @property
@@ -180,7 +180,7 @@ class DelegatedModel:
     def _adopt(self, candidate: ExecutorLink, now: float) -> None:
         self._dismiss(self._link)
         self._link, self._candidate = candidate, None
-        self._begin_anew()
+        self._forget_scores()
         self._failover.passed(candidate.delegate, now)
         self._next_check = now + self._plan.recheck
         self._changed = True
@@ -208,9 +208,9 @@ class DelegatedModel:
         self._changed = True
         if self._plan.state.inside:
             self._cpu.reset()
-            self._begin_anew()
+            self._forget_scores()
 
-    def _begin_anew(self) -> None:
+    def _forget_scores(self) -> None:
         """Have the stages behind the model forget what came of a state that is lost."""
         if self._forget is not None and self._plan.state.inside and self._plan.state.lasting:
             self._forget()
