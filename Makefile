@@ -193,6 +193,10 @@ models: .venv/.dev .venv-convert/.examples .venv-mediapipe/.installed programs #
 	@tools/need.sh npm=npm flite=flite espeak-ng=espeak-ng
 	@$(PYTHON) tests/models/run.py
 
+.PHONY: models-coreml
+models-coreml: .venv-convert/.examples ## measure: compare known models as Core ML with TFLite, after make models, into docs/explanation/coreml.md
+	@.venv-convert/bin/python tests/models/coreml.py
+
 .venv-mediapipe/.installed: requirements/mediapipe.txt
 	@echo "Installing MediaPipe into .venv-mediapipe"
 	@test -e .venv-mediapipe/pyvenv.cfg || "$$(tools/python.sh 3.11)" -m venv .venv-mediapipe

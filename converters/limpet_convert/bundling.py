@@ -61,7 +61,7 @@ def bundle(  # noqa: PLR0913, PLR0917 - the parts of a bundle
     tolerance = Tolerance(
         tolerance_of(runner.outputs[0], outputs[0], other_kernels(model.read_bytes(), [golden], outputs[:1])[0])
     )
-    variants, files = _variants(others, golden, outputs, tolerance)
+    variants, files = variants_of(others, golden, outputs, tolerance)
     manifest = Manifest(
         name=said.name,
         version=said.version,
@@ -139,7 +139,7 @@ def other_kernels(model: bytes, inputs: Sequence[Array], outputs: Sequence[Array
     ]
 
 
-def _variants(
+def variants_of(
     others: Mapping[str, Path], golden: FloatArray, outputs: list[Array], tolerance: Tolerance
 ) -> tuple[list[Variant], dict[str, bytes]]:
     """Return the variants with a tolerance each: what they were seen to differ by, and half of it again.

@@ -29,12 +29,12 @@ from limpet.inference.single import plan_model
 from limpet.inference.window import Windower
 from limpet.models import bundle as bundles
 from limpet.models.golden import check_golden
-from limpet.models.manifest import Manifest, Tolerance
+from limpet.models.manifest import Manifest, Tolerance, Variant
 from limpet.option_values import filled
 from limpet.runtimes import tflite
 from limpet.untrusted import read_file
 from limpet.wording import suggest
-from limpet_convert import bundling, card, data, package
+from limpet_convert import bundling, card, data, package, sources
 from limpet_convert.errors import ConvertError
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class Wanted(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     golden: Count = 8
     purpose: str = ""
     limits: str = ""
+    coreml: str = ""
+    """Weights of a Core ML variant, see ``converters.coreml``. Empty for none."""
 
 
 def bundle(path: Path, wanted: Wanted, folder: Path, signer: Signer | None) -> tuple[Manifest, Path]:
@@ -97,14 +99,16 @@ def bundle(path: Path, wanted: Wanted, folder: Path, signer: Signer | None) -> t
         inputs, where = _vectors(plan, wanted)
         outputs, tolerance = _answers(plan, inputs, model)
         notes = _provenance(path, wanted, where)
+        variants, others = _coreml(path, wanted, inputs, outputs, work)
         made = package.write(
             work,
-            replace(manifest, tolerance=Tolerance(tolerance), provenance=notes),
+            replace(manifest, tolerance=Tolerance(tolerance), provenance=notes, variants=variants),
             model,
             labels=labels,
             inputs=inputs,
             outputs=outputs,
             card=card.ready_made(manifest, labels, card.Description(wanted.purpose, wanted.limits, where), notes),
+            others=others,
             signer=signer,
         )
         _prove(file, plan.spec, work)
@@ -319,6 +323,18 @@ def _answers(plan: PipelinePlan, inputs: Sequence[Array], model: bytes) -> tuple
     seen = [0.0] * len(outputs) if plan.state else bundling.other_kernels(model, inputs, outputs)
     allowed = [bundling.tolerance_of(*each) for each in zip(specs, outputs, seen, strict=True)]
     return outputs, max(allowed)
+
+
+def _coreml(
+    model: Path, wanted: Wanted, golden: Sequence[Array], outputs: list[Array], work: Path
+) -> tuple[list[Variant], dict[str, bytes]]:
+    """Return the Core ML variant that is wanted, with its file. ``ConvertError`` where the model cannot be one."""
+    if not wanted.coreml:
+        return [], {}
+    table = {"weights": wanted.coreml, "licence": wanted.licence}
+    made = sources.coreml_of(model.resolve(), "tflite", {}, work, table, [], work)
+    (inputs,) = golden
+    return bundling.variants_of({"coreml": made}, np.asarray(inputs, np.float32), outputs, Tolerance())
 
 
 def _prove(file: Path, spec: SampleSpec, work: Path) -> None:

@@ -24,7 +24,7 @@ from limpet_convert.graph import Graph
 from limpet_convert.jail import Jail
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from limpet.contracts.data import Array
     from limpet_convert.project import Bundle, Project
@@ -60,22 +60,34 @@ def coreml(project: Project, table: dict[str, Any], windows: Array, folder: Path
     """Make a Core ML package of the project's model in ``folder``, and return it. ``table`` is ``[coreml]``."""
     model = project.model
     _live(project)
-    with jailed(model.path) as jail:
+    return coreml_of(model.path, model.kind, model.options, project.base, table, windows, folder)
+
+
+def coreml_of(  # noqa: PLR0913, PLR0917 - a model, what is to be made of it, and data
+    path: Path,
+    kind: str,
+    options: dict[str, Any],
+    base: Path,
+    table: dict[str, Any],
+    windows: Sequence[Array] | Array,
+    folder: Path,
+) -> Path:
+    """Make a Core ML package of a model in ``folder``, and return it. The model is opened in a sandboxed child."""
+    with jailed(path) as jail:
         samples = [packed.pack(one) for one in windows]
-        kind = model.kind or named(model.path)
-        name = jail.call("coreml", str(model.path), kind, model.options, str(project.base), table, samples)
+        name = jail.call("coreml", str(path), kind or named(path), options, str(base), table, samples)
         made = jail.scratch / Path(str(name)).name
         foreign.refuse_links(made)
         target = folder / made.name
         shutil.rmtree(target, ignore_errors=True)
-        shutil.copytree(made, target)
+        shutil.copytree(made, target, copy_function=shutil.copyfile)
         return target
 
 
 def _live(project: Project) -> tuple[Any, Any]:
     module, config = _resolve(project.model.path, project.model.kind, project.model.options, project.base)
     if not module.LIVE:
-        raise ConvertError(f"{project.model.path}: Core ML is made from Keras and PyTorch models only")
+        raise ConvertError(f"{project.model.path}: Core ML is made from Keras, PyTorch and TFLite models only")
     return module, config
 
 

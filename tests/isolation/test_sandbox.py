@@ -130,6 +130,33 @@ def test_it_changes_neither_modes_nor_times_nor_attributes(jail: Jail, tmp_path:
             assert jail.attempt(f"{what} {path}") in REFUSED, what
 
 
+MODES = """
+import os, sys
+from pathlib import Path
+from limpet.isolation import sandbox
+from limpet.isolation.permissions import Permissions
+folder = Path(sys.argv[1])
+file = os.open(folder / "file", os.O_RDWR | os.O_CREAT, 0o640)
+sandbox.enter(Permissions(scratch=frozenset({folder} if sys.argv[2] == "scratch" else ())))
+for mode in (0o100644, 0o100777, 0o104600, 0o100600):
+    try:
+        os.fchmod(file, mode)
+        print("done")
+    except PermissionError:
+        print("refused")
+"""
+
+
+@pytest.mark.parametrize(("has", "last"), [("scratch", "done"), ("nothing", "refused")])
+def test_with_a_scratch_folder_alone_it_takes_rights_to_a_file_from_others_and_gives_none(
+    has: str, last: str, tmp_path: Path
+) -> None:
+    command = [sys.executable, "-c", MODES, tmp_path, has]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    assert said.split() == ["refused", "refused", "refused", last]
+    assert (tmp_path / "file").stat().st_mode & 0o777 == (0o600 if last == "done" else 0o640)
+
+
 def test_it_sets_no_limit_and_no_priority_of_others(jail: Jail) -> None:
     parent = os.getpid()
     for what in ("limit", "priority", "processors", "owner"):

@@ -15,7 +15,8 @@ class Permissions(NamedTuple):
     """Paths to read, folders to change, devices to use, servers to connect to.
 
     ``devices``: device nodes, folders in ``/dev`` or patterns, as plugins declare them. ``network``: any
-    connection. ``scratch``: its own folders, in which it may also rename from one folder to another.
+    connection. ``scratch``: its own folders, in which it may also rename from one folder to another. With one,
+    it may take the rights of others to an open file away, as libraries do that copy files.
     """
 
     read: frozenset[Path] = frozenset()

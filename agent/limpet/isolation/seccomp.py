@@ -29,6 +29,8 @@ _INT = 0xFFFFFFFF
 _UEVENT = 15
 """The netlink protocol by which the kernel says that a device came or went; libusb will not start without."""
 _FAST_OPEN = 0x20000000
+_OWN_FILE = 0o100600
+"""The mode of a regular file that its owner alone reads and writes."""
 _FAMILIES = 64
 """More than there are."""
 
@@ -102,8 +104,11 @@ def rules(wanted: Permissions) -> list[_Rule]:
     families = {socket.AF_NETLINK} if wanted.devices or wanted.connects else set()
     if wanted.connects:
         families |= {socket.AF_INET, socket.AF_INET6}
+    refused = [name for name in REFUSED if name != "fchmod"]
     return [
-        *map(_Rule, REFUSED),
+        *map(_Rule, refused),
+        # libstdc++ sets the mode of a file that it copies. With a scratch folder it may be the owner's alone.
+        _Rule("fchmod", ((1, _NOT_EQUAL, _OWN_FILE, 0),) if wanted.scratch else ()),
         # Threads may be started; glibc takes clone where there is no clone3, whose flags no filter can see.
         _Rule("clone", ((0, _MASKED, _CLONE_THREAD, 0),)),
         _Rule("clone3", code=errno.ENOSYS),

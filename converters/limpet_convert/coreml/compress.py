@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from limpet_convert import mil
+from limpet_convert.coreml import package
 from limpet_convert.errors import ConvertError, need
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def ranges(model: Any, samples: Sequence[Sequence[Array]]) -> Ranges:
     """
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / "float.mlpackage"
-        model.save(str(path))
+        package.save(model, path)
         program = mil.Program(path)
         found: Ranges = {}
         for number, sample in enumerate(samples):

@@ -34,12 +34,20 @@ def write(model: Any, spec: Any, path: Path) -> None:
     spec.description.metadata.userDefined.pop(_DATE, None)
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         fresh = Path(scratch) / path.name
-        model.save(str(fresh))
+        save(model, fresh)
         (fresh / MODEL).write_bytes(spec.SerializeToString(deterministic=True))
         (fresh / MANIFEST).write_bytes(_manifest((fresh / MANIFEST).read_bytes(), fresh))
         if path.exists():
             shutil.rmtree(path)
         fresh.rename(path)
+
+
+def save(model: Any, path: Path) -> None:
+    """Write coremltools' ``model`` as it is. Its own ``save`` copies modes and times, which a sandbox refuses."""
+    for name, content in members(Path(model.package_path)).items():
+        target = path / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
 
 
 def members(path: Path) -> Mapping[str, bytes]:

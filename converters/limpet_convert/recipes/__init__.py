@@ -97,17 +97,19 @@ def _module(name: str) -> _Module:
     return module
 
 
-def make(name: str, files: Mapping[str, bytes], folder: Path) -> tuple[Manifest, Path]:
+def make(name: str, files: Mapping[str, bytes], folder: Path, coreml: str = "") -> tuple[Manifest, Path]:
     """Write a recipe's bundle into ``folder``; return its manifest and its file.
 
-    ``files``: the contents of the members of its origin. ``ConvertError`` and the like as ``ready.bundle``.
+    ``files``: the contents of the members of its origin. ``coreml``: weights of a Core ML variant, see
+    ``converters.coreml``. Default: no such variant. ``ConvertError`` and the like as ``ready.bundle``.
     """
     module = _module(name)
     recipe = module.RECIPE
     with tempfile.TemporaryDirectory() as scratch:
         path = Path(scratch) / f"{name}.tflite"
         path.write_bytes(module.model(files))
-        return ready.bundle(path, wanted(name, recipe, Path(scratch)), folder, None)
+        described = msgspec.structs.replace(wanted(name, recipe, Path(scratch)), coreml=coreml)
+        return ready.bundle(path, described, folder, None)
 
 
 def wanted(name: str, recipe: Recipe, scratch: Path) -> ready.Wanted:
