@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from limpet_convert import mil, runners, sources
+from limpet_convert.converters import coreml
 from limpet_convert.errors import ConvertError
 from support import models
 
@@ -54,7 +55,9 @@ def test_a_float_model_gives_the_same(make: Callable[[Any], Any], tmp_path: Path
     path.write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
     values = np.random.default_rng(5).normal(0, 1, PICTURE).astype(np.float32)
     (wanted,) = runners.open_model(path).run([values])
-    (found,) = mil.Program(package(path, tmp_path)).run([values])
+    live, shape = sources.live_here(path, "", {}, tmp_path)
+    coreml.convert(live, tmp_path / "model.mlpackage", coreml.Config(weights="float32"), [shape])
+    (found,) = mil.Program(tmp_path / "model.mlpackage").run([values])
     np.testing.assert_allclose(found.reshape(wanted.shape), wanted, atol=1e-5)
     assert wanted.std() > 1e-3
 

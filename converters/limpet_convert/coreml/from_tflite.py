@@ -261,6 +261,7 @@ _COMPUTE: dict[str, Compute] = {
     "EXPAND_DIMS": _shaped,
     "TRANSPOSE": lambda tf, _, inputs, __: tf.transpose(*inputs),
     "CONCATENATION": _joined,
+    "TILE": lambda tf, _, inputs, __: tf.tile(*inputs),
     "PACK": lambda tf, options, inputs, _: tf.stack(list(inputs), options.axis),
     "UNPACK": lambda tf, options, inputs, _: tf.unstack(inputs[0], options.num, options.axis),
     "GATHER_ND": lambda tf, _, inputs, __: tf.gather_nd(*inputs),
