@@ -7,13 +7,12 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
+import soundfile
 
 from support import pictures, videos
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-soundfile = pytest.importorskip("soundfile")
 
 BEGIN = """
 import ctypes, sys
