@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import struct
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.errors import ConfigError
+from limpet.sources import replay
 from limpet.sources._recordings import Recording, load
 from limpet.sources._sound import PlainWave
 
@@ -188,3 +190,14 @@ def test_without_the_extra_plain_files_are_read_and_others_name_it(tmp_path: Pat
         assert plain.stdout == "100\n"
     other = subprocess.run([*command, tmp_path / "wide.wav"], capture_output=True, text=True, check=False)
     assert "pip install 'limpet[sound]'" in other.stderr
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac"])
+def test_a_fifo_is_refused_at_once_and_a_link_to_a_sound_is_played(tmp_path: Path, kind: str) -> None:
+    fifo = tmp_path / f"fifo.{kind}"
+    os.mkfifo(fifo)
+    with pytest.raises(ConfigError, match="is not a regular file"):
+        replay.describe(replay.Config(path=fifo))
+    soundfile.write(tmp_path / "sound.flac", np.zeros(100), 8000)
+    (tmp_path / "link.flac").symlink_to(tmp_path / "sound.flac")
+    assert replay.describe(replay.Config(path=tmp_path / "link.flac")).rate == 8000

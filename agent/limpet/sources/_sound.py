@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, Protocol, cast
 
 import numpy as np
 
+from limpet.errors import UnreadableError
+from limpet.untrusted import open_file
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -93,7 +96,11 @@ def read(path: Path) -> Sound:
 @contextmanager
 def opened(path: Path) -> Iterator[SoundStream]:
     """Open a file, to be read part by part. ``ValueError`` says why it cannot be read."""
-    with path.open("rb") as file:
+    try:
+        file = open_file(path.resolve())
+    except UnreadableError as error:  # a FIFO would wait for its writer
+        raise ValueError("is not a regular file") from error
+    with file:
         try:
             import soundfile
         except (ModuleNotFoundError, OSError):  # OSError: its library is missing
