@@ -48,6 +48,8 @@ _DAMAGED_IN_A_ROW = 250
 """Pictures that cannot be decoded, one after the other, after which a stream is opened again."""
 DRIFT = 0.001
 """How fast we believe that a camera's clock falls behind ours, rather than that its pictures came late."""
+DRIFT_AWAITED = 0.05
+"""The same for pictures that were waited for: cameras count frames that they do not send, or send fewer."""
 BACK_NS = 500_000_000
 """If a stream's times go back by more, its clock was set."""
 LATE_NS = 3_000_000_000
@@ -243,9 +245,10 @@ class StreamClock:
         if self._lead is None or picture_ns < self._picture - BACK_NS:
             return ahead
         step = ahead - self._lead
-        if step < -LATE_NS and WAITED_NS <= waited_ns <= PAUSE_NS:
+        awaited = WAITED_NS <= waited_ns <= PAUSE_NS
+        if step < -LATE_NS and awaited:
             return ahead
-        return self._lead + max(step, -int(DRIFT * (now_ns - self._at)))
+        return self._lead + max(step, -int((DRIFT_AWAITED if awaited else DRIFT) * (now_ns - self._at)))
 
 
 class Taken(NamedTuple):
