@@ -51,6 +51,11 @@ def _manifest(**fields: Any) -> Callable[[Path], Path]:
     return make
 
 
+def _sound(size: int, transform: dict[str, Any]) -> Callable[[Path], Path]:
+    """Return what makes a bundle that has windows of sound transformed."""
+    return _manifest(rate=16_000, window={"size": size}, transforms=[transform])
+
+
 def _raw(data: bytes) -> Callable[[Path], Path]:
     """Return what makes a bundle whose manifest is these bytes."""
 
@@ -156,6 +161,25 @@ BUNDLES: dict[str, Callable[[Path], Path]] = {
     "a transform with an unknown option": _manifest(transforms=[{"kind": "normalise", "evil": 1}]),
     "a transform to an image of 2^40 points": _manifest(
         transforms=[{"kind": "resize", "height": 1 << 20, "width": 1 << 20}]
+    ),
+    "a spectrum of 2^31 bands": _sound(64, {"kind": "spectrum", "bands": 1 << 31}),
+    "a spectrogram of 2^31 numbers": _sound(
+        1 << 22, {"kind": "log_mel", "frame": 1, "fft": 1, "hop": 1, "bands": 512}
+    ),
+    "a filter of 2^38 products": _sound(1 << 22, {"kind": "filter", "taps": [0.5] * 16_384}),
+    "a filter of 10^5 taps": _sound(1024, {"kind": "filter", "taps": [0] * 100_000}),
+    "samples at a rate of 10^9": _sound(1 << 20, {"kind": "resample", "rate": 1e9}),
+    "a filter that is not stable": _sound(1024, {"kind": "filter", "sos": [[1e308, 1, 1, 1, -3, 9]]}),
+    "50,000 points of a zone": _manifest(postprocess=[{"kind": "zones", "zones": {"a": [[0, 1]] * 50_000}}]),
+    "a zone a/#": _manifest(postprocess=[{"kind": "zones", "zones": {"a/#": [[0, 0], [1, 0], [1, 1]]}}]),
+    "a stage that does not exist": _manifest(postprocess=[{"kind": "../evil"}]),
+    "1,000 stages": _manifest(postprocess=[{"kind": "smooth", "windows": 1000}] * 1000),
+    "anchors for 2^33 boxes": _manifest(
+        decoder={"kind": "detect", "pixels": [16_384, 16_384], "anchors": {"strides": [1] * 32}}
+    ),
+    "a skeleton out of range": _manifest(decoder={"kind": "keypoints", "skeleton": [[1 << 62, -1]]}),
+    "an embedding of 20,000 labels": _manifest(
+        decoder={"kind": "embed", "prototypes": {f"l{number}": [0.1] for number in range(20_000)}}
     ),
     "10,000 transforms": _manifest(transforms=[{"kind": "normalise", "mean": 0.0, "std": 1.0}] * 10_000),
     "an unknown runtime": _manifest(runtime="evil"),

@@ -78,6 +78,10 @@ def of(pipeline: str) -> bytes:
     return msgspec.json.encode({"pipeline": pipeline})
 
 
+def labelled(label: Any, **more: Any) -> bytes:
+    return msgspec.json.encode({"pipeline": BYSTANDER, "label": label, **more})
+
+
 PAYLOADS: dict[str, tuple[str, bytes]] = {
     "a payload with a key that is not UTF-8": ("ping", b'{"\xff":1}'),
     "a payload with a text that is not UTF-8": ("capture", b'{"pipeline":"\xc3\x28"}'),
@@ -109,6 +113,17 @@ PAYLOADS: dict[str, tuple[str, bytes]] = {
     "a window of base64 that does not fit": ("infer", infer(shape=[2, 3], data="AAAA")),
     "a window of objects": ("infer", infer(shape=[1, 3], dtype="object", data="AAAA")),
     "256 windows at once": ("infer", infer(shape=[256, 1, 3], values=[1.0] * 768)),
+    "a picture of a pipeline that takes none": ("snapshot", of(BYSTANDER)),
+    "a picture of the pipeline a/#": ("snapshot", of("a/#")),
+    "a label that moves the cursor": ("enrol", labelled("\x1b[2J")),
+    "a label of 70,000 letters": ("enrol", labelled("x" * 70_000)),
+    "a label of nothing": ("enrol", labelled("")),
+    "a label with half a surrogate": ("enrol", b'{"pipeline":"bystander","label":"\\ud800"}'),
+    "a label in another writing direction": ("enrol", labelled("\u202egnorw")),
+    "2^62 examples of a label": ("enrol", labelled("x", windows=1 << 62)),
+    "minus one example of a label": ("enrol", labelled("x", windows=-1)),
+    "a label that is a map, to be forgotten": ("forget", labelled({"a": 1})),
+    "a label that nobody enrolled, to be forgotten": ("forget", labelled("../../mqtt-password")),
     "the command of an empty name": ("", b"{}"),
     "the command ../status": ("..%2fstatus", b"{}"),
     "a command whose name has 10,000 letters": ("x" * 10_000, b"{}"),
@@ -179,6 +194,12 @@ def _flood(ground: Ground, client: Intruder, attempt: Attempt) -> None:
     client.flood("health", 3000)
 
 
+def _pictures(ground: Ground, client: Intruder, attempt: Attempt) -> None:
+    del ground, attempt
+    for name in ("snapshot", "enrol", "forget"):
+        client.flood(name, 1000)
+
+
 def _queued(ground: Ground, client: Intruder, attempt: Attempt) -> None:
     ground.end()
     for payload in (b'{"\xff":1}', b"[" * 100_000, b"{}"):
@@ -192,5 +213,6 @@ OTHERS = {
     "60,000 bytes to correlate an answer by": _correlation,
     "1,000 properties of a user": _properties,
     "a flood of 3,000 commands": _flood,
+    "a flood of 1,000 commands each to take, enrol and forget": _pictures,
     "commands that wait in the session for the next start": _queued,
 }

@@ -27,7 +27,8 @@ HEAD = """
 id = "{device}"
 state = "state"
 health_interval = 0.5
-commands = ["ping", "health", "restart", "log_level", "threshold", "capture", "infer"]
+commands = ["ping", "health", "restart", "log_level", "threshold", "capture", "infer", "snapshot", "enrol",
+  "forget"]
 
 [mqtt]
 url = "{url}"

@@ -48,6 +48,8 @@ SHORT: dict[str, Callable[[Ground], None]] = {
             "a payload with a key that is not UTF-8",
             "100,000 nested lists as a payload",
             "a window of 2^248 values",
+            "a label that moves the cursor",
+            "2^62 examples of a label",
             "an answer to x/#",
             "an answer to the device's status",
         ],
@@ -65,6 +67,7 @@ SHORT: dict[str, Callable[[Ground], None]] = {
         [
             "an unknown decoder",
             "a window of 2^40 samples",
+            "a spectrogram of 2^31 numbers",
             "a zip cut in half",
             "a model that crashes the runtime when it is loaded",
         ],
