@@ -335,3 +335,12 @@ def test_a_bare_model_with_another_identity_is_refused(tmp_path: Path) -> None:
     models.dense(path, 3, 4)
     with pytest.raises(DeployError, match="changed since the models were examined"):
         load(path, tmp_path, identity)
+
+
+def test_what_is_no_file_is_refused_at_once_in_place_of_a_bundle(tmp_path: Path) -> None:
+    """A FIFO would be waited for, and a device has no end."""
+    os.mkfifo(tmp_path / "fifo-1.limpet")
+    (tmp_path / "zero-1.limpet").symlink_to("/dev/zero")
+    for path in sorted(tmp_path.iterdir()):
+        with pytest.raises(DeployError, match="is not a regular file"):
+            manifest_of(path)

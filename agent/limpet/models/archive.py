@@ -7,6 +7,8 @@ that it has gigabytes.
 from __future__ import annotations
 
 import io
+import os
+import stat
 import zipfile
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -33,8 +35,20 @@ class _File(io.FileIO):
         return super().read(size) or b""
 
 
+def _regular(path: str, flags: int) -> int:
+    """Open a file. ``DeployError`` if it is a FIFO, for which the call would wait, or a device."""
+    descriptor = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise DeployError(f"{path}: is not a regular file")
+    return descriptor
+
+
 @contextmanager
 def opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip to read. Errors as of ``zipfile``, and ``DeployError`` where its directory is too large."""
-    with _File(path) as file, zipfile.ZipFile(file) as archive:
+    """Open a zip to read. Errors as of ``zipfile``.
+
+    ``DeployError`` where its directory is too large, or the file is no regular one.
+    """
+    with _File(path, opener=_regular) as file, zipfile.ZipFile(file) as archive:
         yield archive
