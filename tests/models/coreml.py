@@ -67,7 +67,7 @@ def _of_bundle(bundle: Path) -> dict[str, Any]:
         whole = any(op.kind == "QUANTIZE" for op in graph.ops) or exact.inputs[0].quantized
         row: dict[str, Any] = {"from": "int8 `.tflite`" if whole else "`.tflite`", "float": not whole}
         inputs = _inputs(bundle, exact.inputs[0]) if len(exact.inputs) == 1 else []
-        wanted = [exact.run([one]) for one in inputs]
+        wanted = [_run(exact, one) for one in inputs]
         return row | _figures(model, "tflite", inputs, wanted, Path(scratch))
 
 
@@ -80,10 +80,15 @@ def _of_project(name: str) -> dict[str, Any]:
         (wanted.build / FLOAT).write_bytes(sources.to_float(wanted))
     inputs = [one[None] for one in data.held_back(wanted).values[:PICTURES]]
     exact = runners.open_model(wanted.build / FLOAT)
-    answers = [exact.run([one.reshape(_closed(exact.inputs[0]))]) for one in inputs]
+    answers = [_run(exact, one.reshape(_closed(exact.inputs[0]))) for one in inputs]
     row = {"from": "PyTorch", "float": True}
     with tempfile.TemporaryDirectory() as scratch:
         return row | _figures(wanted.model.path, wanted.model.kind, inputs, answers, Path(scratch))
+
+
+def _run(model: runners.Runner, values: Array) -> list[Array]:
+    """Return copies of a model's outputs, which are valid until its next run."""
+    return [np.array(output) for output in model.run([values])]
 
 
 def _closed(spec: TensorSpec) -> list[int]:

@@ -62,12 +62,12 @@ def test_a_float_model_gives_the_same(make: Callable[[Any], Any], tmp_path: Path
     assert wanted.std() > 1e-3
 
 
-def test_an_int8_model_differs_by_what_int8_rounds(tmp_path: Path) -> None:
+def test_an_int8_model_differs_by_what_int8_rounds_and_saturates_as_it_does(tmp_path: Path) -> None:
     path = models.conv(tmp_path / "conv.tflite", layers=2)
-    values = np.random.default_rng(5).uniform(-1, 1, (1, 8, 8, 3)).astype(np.float32)
+    values = np.random.default_rng(5).uniform(-4, 4, (1, 8, 8, 3)).astype(np.float32)
     (wanted,) = runners.open_model(path).run([values])
     (found,) = mil.Program(package(path, tmp_path)).run([values])
-    np.testing.assert_allclose(found.reshape(wanted.shape), wanted, atol=4 * models.SCALE)
+    np.testing.assert_allclose(found.reshape(wanted.shape), wanted, atol=6 * models.SCALE)
 
 
 @pytest.mark.parametrize(

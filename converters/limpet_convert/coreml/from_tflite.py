@@ -1,7 +1,8 @@
 """A ``.tflite`` model as a function of TensorFlow, from which Core ML can be made. Needs TensorFlow.
 
 coremltools reads no ``.tflite`` file. Each op of one is an op of TensorFlow, or two. What is stored as integers or
-in 16 bits becomes float32. Values between layers become float32 too: what int8 would round off is then kept.
+in 16 bits becomes float32. Values between layers become float32 too: they are not rounded, but still limited to
+what int8 can hold.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def function(data: bytes) -> Any:
             arguments = [values[index] if index >= 0 else None for index in op.inputs]
             options = graph.subgraph.operators[op.index].builtinOptions
             made = _COMPUTE[op.kind](tf, options, arguments, tensors[op.outputs[0]])
+            made = _saturated(tf, made, _range(graph, op.outputs[0]))
             values |= dict(zip(op.outputs, made if isinstance(made, list) else [made], strict=True))
         return [values[index] for index in graph.outputs]
 
@@ -73,6 +75,21 @@ def _refuse(graph: Graph) -> None:
 def _shape(graph: Graph, index: int) -> tuple[int, ...]:
     found = graph.subgraph.tensors[index].shape
     return () if found is None else tuple(int(size) for size in found)
+
+
+def _range(graph: Graph, index: int) -> tuple[float, float] | None:
+    """Return what a tensor can hold if its integers stand for real values. Files leave a ReLU to that."""
+    tensor = graph.subgraph.tensors[index]
+    stored = {graph.schema.TensorType.INT8: np.iinfo(np.int8), graph.schema.TensorType.UINT8: np.iinfo(np.uint8)}
+    found, limits = tensor.quantization, stored.get(tensor.type)
+    if limits is None or found is None or found.scale is None or len(found.scale) != 1:
+        return None
+    low, high = ((limit - int(found.zeroPoint[0])) * float(found.scale[0]) for limit in (limits.min, limits.max))
+    return low, high
+
+
+def _saturated(tf: Any, made: Any, limits: tuple[float, float] | None) -> Any:
+    return made if limits is None or isinstance(made, (list, np.ndarray)) else tf.clip_by_value(made, *limits)
 
 
 def _constant(graph: Graph, index: int) -> Array | None:

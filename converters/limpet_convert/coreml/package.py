@@ -44,10 +44,12 @@ def write(model: Any, spec: Any, path: Path) -> None:
 
 def save(model: Any, path: Path) -> None:
     """Write coremltools' ``model`` as it is. Its own ``save`` copies modes and times, which a sandbox refuses."""
-    for name, content in members(Path(model.package_path)).items():
-        target = path / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(content)
+    source = Path(model.package_path)
+    path.mkdir()
+    for folder in sorted(each for each in source.rglob("*") if each.is_dir()):
+        (path / folder.relative_to(source)).mkdir()  # That of the weights may be empty, and has to be there.
+    for name, content in members(source).items():
+        (path / name).write_bytes(content)
 
 
 def members(path: Path) -> Mapping[str, bytes]:
