@@ -1,7 +1,7 @@
 """Write the network as ONNX, ``build/model.onnx``. ``train.py`` runs first if it has not.
 
-It places boxes while its maps still have height and width, and splits them as exporters of YOLOs do. onnx2tf puts
-channels last, and turns neither slices nor constants of flattened maps the right way.
+Each head becomes three: for centres, for sides and for scores. Boxes are placed while maps still have height and
+width. The reason is that onnx2tf puts channels last, and turns neither slices nor flattened maps the right way.
 """
 
 from typing import Any
@@ -18,23 +18,32 @@ class Maps(nn.Module):
 
     def __init__(self, network: Any) -> None:
         super().__init__()
-        self.network = network
-        ends = [sum((SIDE // one) ** 2 for one in STRIDES[: index + 1]) for index in range(len(STRIDES))]
-        for index, (stride, end) in enumerate(zip(STRIDES, ends, strict=True)):
+        self.network, self.heads = network, nn.ModuleList()
+        end = 0
+        for index, (stride, head) in enumerate(zip(STRIDES, network.heads, strict=True)):
             cells = SIDE // stride
-            corner = network.corner[:, :, end - cells**2 : end].reshape(1, 2, cells, cells)
+            begin, end = end, end + cells**2
+            corner = network.corner[:, :, begin:end].reshape(1, 2, cells, cells)
             self.register_buffer(f"corner{index}", corner.clone())
+            self.heads.append(nn.ModuleList([_part(head, *part) for part in ((0, 2), (2, 4), (4, 4 + CLASSES))]))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.network.start(x)
         found = []
-        for index, part in enumerate((self.network.fine, self.network.coarse)):
-            said = torch.sigmoid(self.network.heads[index](part(x)))
-            centre, sides, scores = torch.split(said, (2, 2, CLASSES), 1)
+        for index, scale in enumerate((self.network.fine, self.network.coarse)):
+            features = scale(x)
+            centre, sides, scores = (torch.sigmoid(head(features)) for head in self.heads[index])
             reach = STRIDES[index] / SIDE
             centre = centre * (2 * reach) + getattr(self, f"corner{index}")
             found.append(torch.cat([centre, sides * (8 * reach), scores], 1).flatten(2))
         return torch.cat(found, 2)
+
+
+def _part(head: Any, begin: int, end: int) -> nn.Module:
+    """Return a convolution that gives some channels of another one."""
+    part = nn.Conv2d(head.in_channels, end - begin, 1)
+    part.weight.data, part.bias.data = head.weight.data[begin:end], head.bias.data[begin:end]
+    return part
 
 
 def main() -> None:
