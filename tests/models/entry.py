@@ -23,8 +23,7 @@ class Model(NamedTuple):
     """Where a model's bundle comes from, and how its answers are compared.
 
     ``recipe`` is what ``limpet-convert recipe`` makes; without it, ``project`` is a project file below
-    ``converters/examples``, with the ``scripts`` that run first, the file with its ``settings`` and the folder of
-    its ``output``. ``maker``: the environment of ``answers``, as in ``run.PYTHONS``; ``bare``: that of
+    ``converters/examples`` whose ``train.py`` runs first. ``maker``: the environment of ``answers``, as in ``run.PYTHONS``; ``bare``: that of
     ``prepare``. ``tolerance`` is the largest ``difference``; ``why`` says what that is. ``least_right``: share of
     the cases in which the model must be right. It shows that truth and decoder fit together, and is set before a
     run: from the accuracy that the maker publishes, or half of the cases where there is none. ``right_because``
@@ -42,9 +41,6 @@ class Model(NamedTuple):
     right_because: str = "no accuracy is published that these pictures could be held against"
     recipe: str = ""
     project: str = ""
-    scripts: tuple[str, ...] = ("train.py",)
-    settings: str = "convert.toml"
-    output: str = "build"
     size: int = 0
     hop: int = 0
     state: tuple[tuple[str, str], ...] = ()

@@ -152,12 +152,10 @@ def made(model: Model, folder: Path) -> Path:
         (found,) = folder.glob("*.limpet")
         return found
     project = ROOT / "converters/examples" / model.project
-    output = project / model.output
-    if not list(output.glob("*.limpet")):
-        for script in model.scripts:
-            convert(str(project / script))
-        convert("-m", "limpet_convert", "run", str(project / model.settings), "--output", str(output))
-    (found,) = output.glob("*.limpet")
+    if not list((project / "build").glob("*.limpet")):
+        convert(str(project / "train.py"))
+        convert("-m", "limpet_convert", "run", str(project / "convert.toml"))
+    (found,) = (project / "build").glob("*.limpet")
     return found
 
 
