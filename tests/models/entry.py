@@ -23,13 +23,14 @@ class Model(NamedTuple):
     """Where a model's bundle comes from, and how its answers are compared.
 
     ``recipe`` is what ``limpet-convert recipe`` makes; without it, ``project`` is a project file below
-    ``converters/examples`` whose ``train.py`` runs first. ``maker``: the environment of ``answers``, as in ``run.PYTHONS``; ``bare``: that of
-    ``prepare``. ``tolerance`` is the largest ``difference``; ``why`` says what that is. ``least_right``: share of
-    the cases in which the model must be right. It shows that truth and decoder fit together, and is set before a
-    run: from the accuracy that the maker publishes, or half of the cases where there is none. ``right_because``
-    says which. Of a model of sound, ``size`` and ``hop`` are its windows in samples. ``state``: names of inputs,
-    each with that of the output that it gets next time. ``film``: photographs that are also shown by a camera, see
-    ``models.live``. ``any_tolerance`` is that of their frames with ``like = "any"``.
+    ``converters/examples`` whose ``train.py`` runs first. ``maker``: the environment of ``answers``, as in
+    ``run.PYTHONS``; ``bare``: that of ``prepare``. ``tolerance`` is the largest ``difference``; ``why`` says what
+    that is. ``least_right``: share of the cases in which the model must be right. It shows that truth and decoder
+    fit together, and is set before a run: from the accuracy that the maker publishes, or half of the cases where
+    there is none. ``right_because`` says which. Of a model of sound, ``size`` and ``hop`` are its windows in
+    samples. ``state``: names of inputs, each with that of the output that it gets next time. ``film``: photographs
+    that are also shown by a camera, see ``models.live``. ``any_tolerance`` is that of their frames with ``like =
+    "any"``.
     """
 
     name: str
