@@ -14,7 +14,7 @@ import pytest
 
 from consumers import home_assistant
 from consumers.speaker import speaker
-from limpet.contracts.happenings import ObjectEvent
+from limpet.contracts.detected_events import ObjectEvent
 from limpet.reporters import mqtt
 from support import reports
 from support.broker import listener, mosquitto, wait_until

@@ -161,7 +161,7 @@ def test_what_moves_in_a_video_is_one_object_that_crosses_the_line(
 
 NOISY = """
 import msgspec
-from limpet.contracts.happenings import ObjectEvent
+from limpet.contracts.detected_events import ObjectEvent
 from limpet.contracts.postprocess import Abilities
 
 ABILITIES = Abilities()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from limpet import plugins
 from limpet.contracts.data import FloatArray, TensorSpec, Window
-from limpet.contracts.happenings import KeywordEvent
+from limpet.contracts.detected_events import KeywordEvent
 from limpet.contracts.outputs import Cluster, Keyword, Labels, ScoredLabel
 from limpet.errors import ModelError
 from support.stages import decoded, output_spec

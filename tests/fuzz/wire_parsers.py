@@ -16,7 +16,7 @@ import numpy as np
 from fuzz.registry import Prepared, parser
 from limpet.contracts.commands import REQUESTS
 from limpet.contracts.data import TensorSpec
-from limpet.contracts.happenings import ObjectEvent, ZoneEvent
+from limpet.contracts.detected_events import ObjectEvent, ZoneEvent
 from limpet.contracts.messages import Placed, Tensor
 from limpet.delivery.mqtt.broker_settings import BrokerSettings
 from limpet.delivery.mqtt.connection import Connection, Incoming
@@ -36,9 +36,9 @@ from limpet.wire.records import (
     Answered,
     Capture,
     Dismiss,
+    EventDetected,
     Figures,
     FromWorker,
-    Happened,
     Heartbeat,
     Inputs,
     Need,
@@ -96,7 +96,7 @@ def _records(_: Path) -> Prepared:
         ),
         Transition("p", "running", "", "m", 1, "gpu", 0.5, placement=Placed(0.5, None)),
         Notice("p", "gap", "a gap"),
-        Happened(
+        EventDetected(
             "p",
             ObjectEvent(
                 type="new",
@@ -110,7 +110,7 @@ def _records(_: Path) -> Prepared:
             ),
             5,
         ),
-        Happened("p", ZoneEvent(type="left", zone="drive", id=1, label="cat", occupancy=0, dwell_s=1.5), 5),
+        EventDetected("p", ZoneEvent(type="left", zone="drive", id=1, label="cat", occupancy=0, dwell_s=1.5), 5),
         Answered(1, "", {"x": [1, 2]}),
         Need(1, "p", "gpu"),
         SwapReport("p", 1, "failed", "why"),

@@ -217,11 +217,11 @@ def test_events_come_with_the_time_of_their_picture(tmp_path: Path, detector: Pa
     plan = planned(tmp_path, detector, BOX, decoder=DETECT, postprocess=[TRACK, ZONES])
     with Pipeline(plan) as pipeline:
         pipeline.try_once(noise=True)
-        assert pipeline.take_happened() == []
+        assert pipeline.take_events() == []
         results = list(pipeline.feed(block(walk(3))))
-        happened = pipeline.take_happened()
+        happened = pipeline.take_events()
         assert [(at, event.type) for at, event in happened] == [(100 * MS + 7, "new"), (100 * MS + 7, "entered")]
-        assert pipeline.take_happened() == []
+        assert pipeline.take_events() == []
     assert [len(result.output.detections) for result in results] == [0, 1, 1]
 
 
@@ -239,9 +239,9 @@ def test_a_recording_that_waits_for_the_model_is_followed_in_its_own_time(tmp_pa
     with Pipeline(plan) as pipeline:
         list(pipeline.feed(block(walk(3))))
         list(pipeline.feed(block(walk(1), 100)))
-        assert [event.type for _, event in pipeline.take_happened()] == ["new", "end"]
+        assert [event.type for _, event in pipeline.take_events()] == ["new", "end"]
         pipeline.idle()
-        assert pipeline.take_happened() == []
+        assert pipeline.take_events() == []
 
 
 def test_programs_that_embed_limpet_have_stages_too(detector: Path) -> None:

@@ -14,7 +14,7 @@ from limpet.contracts.stage import Spec
 from limpet.postprocess import track
 
 if TYPE_CHECKING:
-    from limpet.contracts.happenings import Happening
+    from limpet.contracts.detected_events import DetectedEvent
 
 SECOND = 1_000_000_000
 Place: TypeAlias = Callable[[float], tuple[float, float] | None]
@@ -34,7 +34,7 @@ class Played(NamedTuple):
     """What came out: by actor the ids that it had in each frame in which it was seen, and all events."""
 
     ids: list[list[int]]
-    events: list[Happening]
+    events: list[DetectedEvent]
     outputs: list[Detections]
 
     @property
@@ -67,7 +67,7 @@ def play(
     stage = stage or tracker()
     rng = np.random.default_rng(seed)
     ids: list[list[int]] = [[] for _ in actors]
-    events: list[Happening] = []
+    events: list[DetectedEvent] = []
     outputs = []
     for time in times:
         shown: list[tuple[int, Detection]] = []

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from limpet import plugins
 from limpet.contracts.data import Window
-from limpet.contracts.happenings import Happening
+from limpet.contracts.detected_events import DetectedEvent
 from limpet.contracts.outputs import (
     Classification,
     Detection,
@@ -105,7 +105,7 @@ def windows(case: Case) -> list[Window]:
     ]
 
 
-def run(stage: Any, case: Case) -> list[tuple[Any, list[Happening]]]:
+def run(stage: Any, case: Case) -> list[tuple[Any, list[DetectedEvent]]]:
     """Return what a stage makes of the case, with ids in the order in which they appear."""
     return [without_ids(stage(window)) for window in windows(case)]
 
@@ -184,7 +184,7 @@ def test_it_changes_nothing_of_the_window_but_result_and_events(case: Case) -> N
 def test_its_events_can_be_sent(case: Case) -> None:
     stage = case.open()
     events = [event for window in windows(case) for event in stage(window).events]
-    assert [msgspec.msgpack.decode(msgspec.msgpack.encode(one), type=Happening) for one in events] == events
+    assert [msgspec.msgpack.decode(msgspec.msgpack.encode(one), type=DetectedEvent) for one in events] == events
 
 
 @pytest.mark.parametrize("case", WORKING, ids=lambda case: case.kind)
@@ -218,4 +218,4 @@ def test_whatever_a_model_gives_events_can_be_sent(case: Case, scenes: Any) -> N
         now += step
         window = stage(Window(np.zeros(4), now, now, 0, result=Detections(things, {})))
         for event in window.events:
-            assert msgspec.msgpack.decode(msgspec.msgpack.encode(event), type=Happening) == event
+            assert msgspec.msgpack.decode(msgspec.msgpack.encode(event), type=DetectedEvent) == event

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limpet.contracts.data import Window
-from limpet.contracts.happenings import ObjectEvent
+from limpet.contracts.detected_events import ObjectEvent
 from limpet.contracts.outputs import Detection, Detections
 from limpet.contracts.stage import Spec
 from limpet.postprocess import track

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from limpet.contracts.data import Window
-from limpet.contracts.happenings import ObjectEvent, ZoneEvent
+from limpet.contracts.detected_events import ObjectEvent, ZoneEvent
 from limpet.contracts.outputs import Detection, Detections
 from limpet.contracts.stage import Spec
 from limpet.postprocess import zones

@@ -11,7 +11,7 @@ import jsonschema
 import msgspec
 import pytest
 
-from limpet.contracts.happenings import KeywordEvent, ObjectEvent
+from limpet.contracts.detected_events import KeywordEvent, ObjectEvent
 from limpet.contracts.messages import State
 from limpet.contracts.outputs import Keypoint, Keypoints, Mask, Pose, Region, Segmentation
 from limpet.reporters.dialects import _sparkplug_payload as spb

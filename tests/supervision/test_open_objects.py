@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.contracts.happenings import Happening, KeywordEvent, LineEvent, ObjectEvent, ZoneEvent
+from limpet.contracts.detected_events import DetectedEvent, KeywordEvent, LineEvent, ObjectEvent, ZoneEvent
 from limpet.supervision.open_objects import AT_ONCE, MOST_OPEN, PER_SECOND, OpenObjects
-from limpet.wire.records import Happened, LeftOut
+from limpet.wire.records import EventDetected, LeftOut
 
 
 def thing(kind: Any, number: int = 1, **more: Any) -> ObjectEvent:
@@ -26,13 +26,13 @@ def line(number: int = 1) -> LineEvent:
     return LineEvent(line="gate", direction="forward", id=number, label="cat", forward=1, backward=0)
 
 
-def take(objects: OpenObjects, *events: Happening, now: float = 0.0) -> list[Happening]:
+def take(objects: OpenObjects, *events: DetectedEvent, now: float = 0.0) -> list[DetectedEvent]:
     """Return what is passed on of events."""
-    found = [passed for event in events for passed in objects.take(Happened("a", event, 7), now)]
-    return [one.what for one in found if isinstance(one, Happened)]
+    found = [passed for event in events for passed in objects.take(EventDetected("a", event, 7), now)]
+    return [one.event for one in found if isinstance(one, EventDetected)]
 
 
-def short(events: list[Happening]) -> list[tuple[str, int]]:
+def short(events: list[DetectedEvent]) -> list[tuple[str, int]]:
     return [(event.type, event.id) for event in events]
 
 
@@ -44,8 +44,8 @@ def test_events_in_their_order_are_passed_on_as_they_are() -> None:
 
 
 @pytest.mark.parametrize("stray", [thing("update"), thing("end"), zone("entered"), zone("left"), line()])
-def test_what_belongs_to_no_open_object_is_left_out_and_counted(stray: Happening) -> None:
-    assert OpenObjects().take(Happened("a", stray), 0.0) == [LeftOut("a")]
+def test_what_belongs_to_no_open_object_is_left_out_and_counted(stray: DetectedEvent) -> None:
+    assert OpenObjects().take(EventDetected("a", stray), 0.0) == [LeftOut("a")]
 
 
 def test_an_id_is_new_once() -> None:
@@ -72,14 +72,14 @@ def test_what_is_open_ends_with_its_worker_and_says_why() -> None:
     objects = OpenObjects()
     take(objects, thing("new", 1), thing("new", 2), zone("entered", 1), zone("entered", 2), now=10.0)
     take(objects, thing("update", 2, age_s=4.0), now=14.0)
-    objects.take(Happened("b", thing("new", 9)), 14.0)
-    ended = [event.what for event in objects.end("a", "its worker ended", 15.0)]
+    objects.take(EventDetected("b", thing("new", 9)), 14.0)
+    ended = [one.event for one in objects.end("a", "its worker ended", 15.0)]
     assert short(ended) == [("left", 1), ("end", 1), ("left", 2), ("end", 2)]
     assert [one.occupancy for one in ended if isinstance(one, ZoneEvent)] == [1, 0]
     assert [one.age_s for one in ended if isinstance(one, ObjectEvent)] == [5.0, 5.0]
     assert {one.reason for one in ended if not isinstance(one, LineEvent)} == {"its worker ended"}
     assert objects.end("a", "again", 15.0) == []
-    assert short([event.what for event in objects.end_all("all", 15.0)]) == [("end", 9)]
+    assert short([one.event for one in objects.end_all("all", 15.0)]) == [("end", 9)]
 
 
 def test_a_flood_is_bounded_and_what_was_passed_on_still_ends() -> None:
@@ -87,7 +87,7 @@ def test_a_flood_is_bounded_and_what_was_passed_on_still_ends() -> None:
     flood = [thing("new", number) for number in range(1, 301)]
     passed = take(objects, *flood)
     assert short(passed) == [("new", number) for number in range(1, AT_ONCE + 1)]
-    assert objects.take(Happened("a", thing("update")), 0.0) == [LeftOut("a")]
+    assert objects.take(EventDetected("a", thing("update")), 0.0) == [LeftOut("a")]
     assert len(take(objects, *(thing("end", number) for number in range(1, 301)))) == AT_ONCE
     later = take(objects, *(thing("new", number) for number in range(301, 400)), now=2.0)
     assert len(later) == 2 * PER_SECOND
@@ -109,12 +109,12 @@ events = st.one_of(
 
 
 @given(st.lists(st.tuples(events, st.floats(0, 5)), max_size=60))
-def test_whatever_a_worker_says_readers_see_pairs(said: list[tuple[Happening, float]]) -> None:
+def test_whatever_a_worker_says_readers_see_pairs(said: list[tuple[DetectedEvent, float]]) -> None:
     objects, now, passed = OpenObjects(), 0.0, []
     for event, seconds in said:
         now += seconds
         passed += take(objects, event, now=now)
-    passed += [one.what for one in objects.end_all("over", now)]
+    passed += [one.event for one in objects.end_all("over", now)]
     there: dict[int, set[str]] = {}
     ever: set[int] = set()
     for event in passed:
@@ -137,7 +137,7 @@ def test_whatever_a_worker_says_readers_see_pairs(said: list[tuple[Happening, fl
 
 def test_keywords_pass_without_any_object_and_are_limited_in_rate() -> None:
     known = OpenObjects()
-    heard = Happened("voice", KeywordEvent(label="hey", score=0.9))
+    heard = EventDetected("voice", KeywordEvent(label="hey", score=0.9))
     passed = [known.take(heard, 0.0) for _ in range(AT_ONCE + 1)]
     assert passed[:AT_ONCE] == [[heard]] * AT_ONCE
     assert passed[AT_ONCE] == [LeftOut("voice")]

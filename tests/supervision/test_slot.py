@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from limpet.contracts.happenings import ObjectEvent
+from limpet.contracts.detected_events import ObjectEvent
 from limpet.errors import UnreadableError
 from limpet.supervision.cell_pipelines import LOADING_DEADLINE
 from limpet.supervision.instructions import Report
@@ -21,7 +21,7 @@ from limpet.supervision.traffic import (
 )
 from limpet.wire.records import (
     Ask,
-    Happened,
+    EventDetected,
     Notice,
     RawAnswered,
     RawResult,
@@ -265,18 +265,18 @@ def seen(made: Slot, number: int, pipeline: str = "a") -> None:
     new = ObjectEvent(
         type="new", id=number, label="cat", score=0.5, box=(0, 0, 1, 1), zones=[], age_s=0.0, unseen_s=0.0
     )
-    assert made.hear(Happened(pipeline, new), 0.0) == [Report(Happened(pipeline, new))]
+    assert made.hear(EventDetected(pipeline, new), 0.0) == [Report(EventDetected(pipeline, new))]
 
 
 def ended(instructions: list[Instruction]) -> list[tuple[str, int, str]]:
     """Return what was reported to end: the pipeline, the object, and why."""
     return [
-        (one.record.pipeline, one.record.what.id, one.record.what.reason)
+        (one.record.pipeline, one.record.event.id, one.record.event.reason)
         for one in instructions
         if isinstance(one, Report)
-        and isinstance(one.record, Happened)
-        and isinstance(one.record.what, ObjectEvent)
-        and one.record.what.type == "end"
+        and isinstance(one.record, EventDetected)
+        and isinstance(one.record.event, ObjectEvent)
+        and one.record.event.type == "end"
     ]
 
 

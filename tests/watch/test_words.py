@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.contracts.happenings import KeywordEvent
+from limpet.contracts.detected_events import KeywordEvent
 from limpet.watch import words
 
 JSON = st.recursive(
@@ -83,7 +83,7 @@ def test_samples_are_called_by_their_form(shape: list[int], form: str, samples: 
 
 
 def test_a_keyword_is_shown_with_its_score() -> None:
-    assert words.happening(KeywordEvent(label="okay nabu", score=0.876)) == "okay nabu 88%"
+    assert words.detected_event(KeywordEvent(label="okay nabu", score=0.876)) == "okay nabu 88%"
 
 
 def test_classes_have_bars_and_numbers_have_curves() -> None:

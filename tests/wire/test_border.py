@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from limpet.contracts.assignment import ModelFile, PipelineAssignment, PipelineOptions
-from limpet.contracts.happenings import LineEvent, ObjectEvent
+from limpet.contracts.detected_events import LineEvent, ObjectEvent
 from limpet.contracts.messages import Message, Origin, Placed
 from limpet.errors import UnreadableError
 from limpet.models.manifest import Manifest
@@ -33,9 +33,9 @@ from limpet.wire.records import (
     MOST_SHOWN_ROWS,
     Answered,
     Capture,
+    EventDetected,
     Figures,
     FromWorker,
-    Happened,
     Heartbeat,
     Inputs,
     Need,
@@ -67,7 +67,7 @@ FIELDS = {
     "Heartbeat": ("pipelines", "dropped", "inputs"),
     "Transition": ("pipeline", "state", "reason", "model", "delegate_share", "placement", "sandbox"),
     "Notice": ("pipeline", "event", "reason"),
-    "Happened": ("pipeline", "what", "wall_ns"),
+    "EventDetected": ("pipeline", "event", "wall_ns"),
     "Answered": ("number", "error", "result"),
     "Need": ("number", "pipeline", "delegate"),
     "Snapshot": ("pipeline", "monotonic_ns", "wall_ns", "sample", "jpeg"),
@@ -145,7 +145,7 @@ def test_whatever_is_said_is_about_its_own_pipelines_or_refused(record: dict[str
             assert b"\n" not in bytes(item.output)
     elif isinstance(decoded, Heartbeat):
         assert decoded.pipelines.keys() <= {"a", "b"}
-    elif isinstance(decoded, Transition | Notice | Happened | Need | Snapshot):
+    elif isinstance(decoded, Transition | Notice | EventDetected | Need | Snapshot):
         assert decoded.pipeline in {"a", "b"}
 
 
@@ -180,7 +180,9 @@ def test_a_worker_speaks_about_no_other_pipeline(pipeline: str) -> None:
         Heartbeat({"a": Figures(), pipeline: Figures()}, {}),
         Transition(pipeline, "running"),
         Notice(pipeline, "gap", ""),
-        Happened(pipeline, LineEvent(line="gate", direction="forward", id=1, label="cat", forward=1, backward=0)),
+        EventDetected(
+            pipeline, LineEvent(line="gate", direction="forward", id=1, label="cat", forward=1, backward=0)
+        ),
         Need(1, pipeline, "edgetpu"),
         SwapReport(pipeline, 1, "begun"),
         Snapshot(pipeline, 0, 0, 0, JPEG),
@@ -220,7 +222,7 @@ def test_an_output_within_the_limit_is_taken() -> None:
         Transition("a", "running", placement=Placed(1.0, left={str(i): 1 for i in range(10_000)})),
         Transition("a", "running", sandbox=["x"] * 100),
         Notice("a", "gap", "\0"),
-        *(Happened("a", one) for one in BAD_EVENTS),
+        *(EventDetected("a", one) for one in BAD_EVENTS),
         Snapshot("a", 0, 0, 0, b""),
         Snapshot("a", 0, 0, 0, b"\xff\xd8\xff"),
         Snapshot("a", 0, 0, 0, b"\x89PNG" + JPEG),

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from limpet.contracts.happenings import Happening
+from limpet.contracts.detected_events import DetectedEvent
 
 if TYPE_CHECKING:
     from limpet.contracts.frame import Frame
@@ -134,7 +134,7 @@ class Window(msgspec.Struct, eq=False, gc=False):
     inputs: Sequence[Array] = ()
     outputs: Sequence[Array] = ()
     result: Any = None
-    events: list[Happening] = []
+    events: list[DetectedEvent] = []
     recorded_ns: int | None = None
 
     @property

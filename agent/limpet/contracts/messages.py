@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 import msgspec
 from msgspec import Meta
 
-from limpet.contracts.happenings import Happening
+from limpet.contracts.detected_events import DetectedEvent
 from limpet.device.clock import Mark
 
 
@@ -67,7 +67,7 @@ class EventMessage(msgspec.Struct, kw_only=True, omit_defaults=True):
     pipeline: str = ""
     reason: str = ""
     offset_s: float | None = None
-    details: Happening | None = None
+    details: DetectedEvent | None = None
     clock: Mark | None = None
     replayed: bool = False
 

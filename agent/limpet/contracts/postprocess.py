@@ -52,7 +52,8 @@ class PostprocessPlugin(Protocol):
     """A module that makes postprocess stages. It may declare ``ABILITIES``.
 
     A stage changes ``Window.result`` and nothing else of the window. It must not change the result that it got:
-    it makes another one, or a copy. It may append structs of ``limpet.contracts.happenings`` to ``Window.events``.
+    it makes another one, or a copy. It may append events of ``limpet.contracts.detected_events`` to
+    ``Window.events``.
     ``Window.taken_ns`` is the time to reckon with: windows may come at any rate, and some may be missing.
     The result may have any finite or other number in it that the model gave.
     """

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from limpet.contracts.decoder import Abilities
-from limpet.contracts.happenings import LONGEST_LABEL, KeywordEvent
+from limpet.contracts.detected_events import LONGEST_LABEL, KeywordEvent
 from limpet.contracts.outputs import Keyword
 from limpet.decoders._scores import Activation, activated, names, row_size
 

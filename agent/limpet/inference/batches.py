@@ -147,13 +147,13 @@ class Batches:
         errors: dict[int, ModelError] = {}
         for n, window in enumerate(windows):
             if window.gap or graph.missed:
-                graph.behind.reset()
+                graph.output_stages.reset()
             graph.missed = False
             window.inputs = [values[n] for values in inputs]
             window.outputs = [values[n : n + 1] for values in outputs]
             window.values = window.outputs[0] if outputs else window.values
             try:
-                windows[n] = graph.behind.call(window)
+                windows[n] = graph.output_stages.call(window)
             except ModelError as error:
                 errors[n] = error.with_traceback(None)  # It would refer to this dictionary, a cycle.
         return errors
@@ -164,10 +164,10 @@ class Batches:
         errors: dict[int, ModelError] = {}
         for n, window in enumerate(windows):
             if window.gap or graph.missed:
-                graph.behind.reset_postprocess()
+                graph.output_stages.reset_postprocess()
             graph.missed = False
             try:
-                windows[n] = graph.behind.finish(window)
+                windows[n] = graph.output_stages.finish(window)
             except ModelError as error:
                 errors[n] = error.with_traceback(None)
         return errors

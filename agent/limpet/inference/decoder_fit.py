@@ -9,7 +9,7 @@ import numpy as np
 
 from limpet.contracts.data import TensorSpec, Window
 from limpet.inference.input_fit import TENSOR_TYPES, narrowed, windowed_columns
-from limpet.inference.stages import behind_model, decode_once, open_decoder, open_postprocess
+from limpet.inference.stages import after_model, decode_once, open_decoder, open_postprocess
 
 if TYPE_CHECKING:
     from limpet.contracts.data import Array
@@ -32,7 +32,7 @@ def check_decoder(plan: PipelinePlan) -> None:
     if not specs or len(specs) < len(described):
         return
     features = plan.transforms.spec
-    decoder = open_decoder(plan.decoder, behind_model(features, specs, plan.bundle.labels, None))
+    decoder = open_decoder(plan.decoder, after_model(features, specs, plan.bundle.labels, None))
     open_postprocess(plan.postprocess, decoder.spec)
     if _is_closed((1, *features.shape)):
         shapes = [narrowed(features.shape, chosen) for _, chosen in windowed_columns(plan)] or [features.shape]

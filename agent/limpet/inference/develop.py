@@ -91,7 +91,7 @@ class Develop:
             raise ModelError(f"a frame of {_named(form)} cannot be developed: {error}") from error
         if prepared.cut != _ALL:
             window.cut = prepared.cut if window.cut is None else window.cut.of(prepared.cut)
-        for stage in prepared.behind:
+        for stage in prepared.transforms:
             window = stage(window)
         return window
 
@@ -108,12 +108,13 @@ class Develop:
         except Exception as error:
             raise ModelError(f"frames of {_named(form)} cannot be developed: {error}") from error
         dtype = np.dtype(np.float32 if view.like == "tensorflow" else np.uint8)
-        spec, behind = self._chain(replace(self.spec, shape=(self.spec.shape[0], *view.shape), dtype=dtype), count)
+        developed = replace(self.spec, shape=(self.spec.shape[0], *view.shape), dtype=dtype)
+        spec, transforms = self._chain(developed, count)
         if spec.shape != self.spec.shape:
             raise ModelError(f"frames of {_named(form)} become {list(spec.shape)}, not {list(self.spec.shape)}")
         if len(self._forms) >= _FORMS:
             self._forms.clear()
-        prepared = self._forms[form] = _Prepared(developer, cut_of(view, form), behind)
+        prepared = self._forms[form] = _Prepared(developer, cut_of(view, form), transforms)
         return prepared
 
     def _chain(self, spec: Spec, begin: int) -> tuple[Spec, list[Stage]]:
@@ -127,14 +128,14 @@ class Develop:
 
 
 class _Prepared:
-    """How frames of one form are developed, which part that shows, and the transforms behind that."""
+    """How frames of one form are developed, which part that shows, and the transforms after it."""
 
-    __slots__ = ("behind", "cut", "developer")
+    __slots__ = ("cut", "developer", "transforms")
 
-    def __init__(self, developer: Developer, cut: Cut, behind: Sequence[Stage]) -> None:
+    def __init__(self, developer: Developer, cut: Cut, transforms: Sequence[Stage]) -> None:
         self.developer = developer
         self.cut = cut
-        self.behind = behind
+        self.transforms = transforms
 
 
 def _developed(frames: Array, developer: Developer) -> Array:

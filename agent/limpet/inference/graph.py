@@ -14,13 +14,13 @@ import numpy as np
 
 from limpet.contracts.data import Array, TensorSpec, Window
 from limpet.errors import ModelError
-from limpet.inference.behind import Behind
 from limpet.inference.clipping import Clipping
 from limpet.inference.finite import refuse_not_finite
 from limpet.inference.input_fit import narrowed, refuse_misfit, refuse_type, resized, windowed_columns
 from limpet.inference.inputs import complete
 from limpet.inference.latency import Latency
-from limpet.inference.stages import behind_model
+from limpet.inference.output_stages import OutputStages
+from limpet.inference.stages import after_model
 from limpet.inference.window import windows_a_second
 from limpet.wire.records import Result
 
@@ -68,10 +68,10 @@ class Graph:
             refuse_type(plan, tensor.name, tensor.dtype, quantized=tensor.quantized)
         rate = windows_a_second(plan.window, plan.spec)
         outputs = self.completed.outputs
-        self.behind = Behind(
-            plan, behind_model(plan.transforms.spec, outputs, plan.bundle.labels, rate and rate / plan.every)
+        self.output_stages = OutputStages(
+            plan, after_model(plan.transforms.spec, outputs, plan.bundle.labels, rate and rate / plan.every)
         )
-        self.decoder = self.behind.decoder
+        self.decoder = self.output_stages.decoder
         self._absorb_normalise()
         self.clipping = Clipping(self.completed.inputs, self.byte_values)
         self.result = _result_maker(plan, self.model)
@@ -112,14 +112,14 @@ class Graph:
                 stage.reset()
         if self.plan.state:
             self.completed.reset()
-        self.behind.reset()
+        self.output_stages.reset()
         self.missed = False
 
     def restart(self) -> None:
         """Forget all earlier windows, whatever is declared to outlive gaps."""
         for stage in self.transforms:
             stage.reset()
-        self.behind.restart()
+        self.output_stages.restart()
         self.reset()
 
     def _compile(self) -> Callable[[Window], tuple[Result[Any], Window]]:
@@ -128,7 +128,7 @@ class Graph:
         It returns the result and the window as the last stage left it. ``ModelError`` if a stage refuses it.
         """
         transforms = tuple(stage.__call__ for stage in self.transforms)
-        select, model, decode, result = self.select, self.completed, self.behind.call, self.result
+        select, model, decode, result = self.select, self.completed, self.output_stages.call, self.result
         clipping, captures, record = self.clipping, self.captures, self.latency.record
         whole = select is _whole
         last = self.transforms[-1].spec if transforms else self.plan.transforms.windows

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from limpet.contracts.data import Array
     from limpet.contracts.decoder import Enrolling
-    from limpet.contracts.happenings import Happening
+    from limpet.contracts.detected_events import DetectedEvent
     from limpet.contracts.runtime import Learning
     from limpet.contracts.stage import Spec
     from limpet.inference.admission import Load
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     OnFailure = Callable[[ModelError], None]
     """What takes the reason why a window has no result."""
 
-MOST_HAPPENED = 1000
+MOST_EVENTS = 1000
 """Events that are kept until they are taken; then the oldest are dropped."""
 IDLE_NS = 500_000_000
 """Nanoseconds between two times that stages forget what is too old while no window comes."""
@@ -74,7 +74,7 @@ class Pipeline:
         self._batches: Batches | None = None
         self._followers: list[tuple[Pipeline, OnFailure | None]] = []
         self._chained = chains.ChainedSamples()
-        self._happened: deque[tuple[int, Happening]] = deque(maxlen=MOST_HAPPENED)
+        self._events: deque[tuple[int, DetectedEvent]] = deque(maxlen=MOST_EVENTS)
         self._next_idle = 0
         self._windower = Windower(plan.window, plan.spec)
         self.forms = FormWatch()
@@ -210,25 +210,25 @@ class Pipeline:
                 failed(error)
 
     def _note(self, window: Window) -> None:
-        """Keep what happened in a window until it is taken."""
+        """Keep the events of a window until they are taken."""
         for event in window.events:
-            self._happened.append((window.wall_ns, event))
+            self._events.append((window.wall_ns, event))
 
     def idle(self) -> None:
         """Have stages forget what is too old while no window comes. Call it as often as you like."""
         now = monotonic_ns()
-        if now < self._next_idle or not self.graph.behind.idles or not self.plan.spec.live:
+        if now < self._next_idle or not self.graph.output_stages.idles or not self.plan.spec.live:
             return
         self._next_idle = now + IDLE_NS
-        self._note(self.graph.behind.idle(Window(np.empty(0), now, time_ns(), 0)))
+        self._note(self.graph.output_stages.idle(Window(np.empty(0), now, time_ns(), 0)))
 
-    def take_happened(self) -> list[tuple[int, Happening]]:
-        """Return what happened since the last call, oldest first, each with a time in ns of the Unix clock."""
-        if not self._happened:
+    def take_events(self) -> list[tuple[int, DetectedEvent]]:
+        """Return the events since the last call, oldest first, each with a time in ns of the Unix clock."""
+        if not self._events:
             return []
-        happened = list(self._happened)
-        self._happened.clear()
-        return happened
+        events = list(self._events)
+        self._events.clear()
+        return events
 
     def try_once(self, *, noise: bool) -> None:
         """Run one window of zeros or of noise, and leave no trace of it.

@@ -38,10 +38,8 @@ class Transforms:
         self.plugins = tuple(plugins)
         self.windows = windows
         self._developed = len(leading(plugins)) if windows.frames else 0
-        behind = tuple(plugin.abilities for plugin in self.plugins[self._developed :])
-        self.abilities: tuple[Abilities, ...] = (
-            (Abilities(keeps_range=True), *behind) if windows.frames else behind
-        )
+        later = tuple(plugin.abilities for plugin in self.plugins[self._developed :])
+        self.abilities: tuple[Abilities, ...] = (Abilities(keeps_range=True), *later) if windows.frames else later
         self._opened: list[Stage] | None = self.open(windows)
         self.spec = self._opened[-1].spec if self._opened else windows
 
@@ -147,7 +145,7 @@ def _lacks(stage: object, contract: type) -> str:
     return f": it has no {' and no '.join(lacking)}" if lacking else ""
 
 
-def behind_model(features: Spec, outputs: Sequence[TensorSpec], labels: Sequence[str], rate: float | None) -> Spec:
+def after_model(features: Spec, outputs: Sequence[TensorSpec], labels: Sequence[str], rate: float | None) -> Spec:
     """Return the form of windows behind a model: their values are its first output.
 
     ``rate``: windows a second. The labels name the last axis if there are as many.

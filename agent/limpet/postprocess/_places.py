@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, TypeAlias
 
 from msgspec import Meta
 
-from limpet.contracts.happenings import Fraction
+from limpet.contracts.detected_events import Fraction
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

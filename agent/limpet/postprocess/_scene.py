@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from msgspec.structs import replace
 
-from limpet.contracts.happenings import ObjectEvent
+from limpet.contracts.detected_events import ObjectEvent
 from limpet.contracts.outputs import Detection, Detections, Keypoints, Pose
 from limpet.errors import ModelError
 

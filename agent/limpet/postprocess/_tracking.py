@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 import numpy as np
 
-from limpet.contracts.happenings import LARGEST_ID
+from limpet.contracts.detected_events import LARGEST_ID
 from limpet.postprocess._matching import matched, overlaps
 from limpet.postprocess._motion import Box, Motion
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
-from limpet.contracts.happenings import LONGEST_LABEL, MOST_ZONES, LineEvent, PlaceName
+from limpet.contracts.detected_events import LONGEST_LABEL, MOST_ZONES, LineEvent, PlaceName
 from limpet.contracts.outputs import Crossings
 from limpet.contracts.postprocess import Abilities
 from limpet.postprocess._places import Line, Point, crosses, foot, side

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 from msgspec import Meta
 
+from limpet.contracts.detected_events import LONGEST_LABEL, ObjectEvent
 from limpet.contracts.fields import Positive, Share
-from limpet.contracts.happenings import LONGEST_LABEL, ObjectEvent
 from limpet.contracts.postprocess import Abilities
 from limpet.postprocess._matching import overlaps
 from limpet.postprocess._motion import Box

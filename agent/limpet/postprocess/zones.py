@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 from msgspec import Meta
 
-from limpet.contracts.happenings import LONGEST_LABEL, MOST_ZONES, ObjectEvent, PlaceName, ZoneEvent
+from limpet.contracts.detected_events import LONGEST_LABEL, MOST_ZONES, ObjectEvent, PlaceName, ZoneEvent
 from limpet.contracts.postprocess import Abilities
 from limpet.postprocess._places import Polygon, area, contains, foot
 from limpet.postprocess._scene import MOST_IDS, SCENES, count_in, ended_ids, is_followed, things, with_things

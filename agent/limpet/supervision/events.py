@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from limpet.contracts.messages import Origin
-    from limpet.wire.records import Happened
+    from limpet.wire.records import EventDetected
 
 log = logging.getLogger(__name__)
 
@@ -51,20 +51,20 @@ class Events:
             )
         )
 
-    def happened(self, record: Happened) -> None:
-        """Report what a postprocess stage found. Such events come often, so only a log for debugging has them."""
-        what = record.what
-        event = str(what.__struct_config__.tag)
-        log.debug("%s: %s %s: %s", record.pipeline, event, what.type, what.label)
+    def report_detected(self, record: EventDetected) -> None:
+        """Report an event that a stage detected. Such events come often, so only a debug log has them."""
+        event = record.event
+        kind = str(event.__struct_config__.tag)
+        log.debug("%s: %s %s: %s", record.pipeline, kind, event.type, event.label)
         time = now() if record.wall_ns is None else datetime.fromtimestamp(record.wall_ns / 1e9, timezone.utc)
         self._append(
             EventMessage(
                 device=self._origin.device,
                 boot=self._origin.boot,
                 time=time,
-                event=event,
+                event=kind,
                 pipeline=record.pipeline,
-                details=what,
+                details=event,
                 clock=clock.mark(time),
             )
         )

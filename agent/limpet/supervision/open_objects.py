@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from limpet.bucket import Bucket
-from limpet.contracts.happenings import KeywordEvent, LineEvent, ObjectEvent, ZoneEvent
-from limpet.wire.records import Happened, LeftOut
+from limpet.contracts.detected_events import KeywordEvent, LineEvent, ObjectEvent, ZoneEvent
+from limpet.wire.records import EventDetected, LeftOut
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from limpet.contracts.happenings import Happening
+    from limpet.contracts.detected_events import DetectedEvent
 
 PER_SECOND, AT_ONCE = 5.0, 100
 """Events of a pipeline that are passed on. The others are counted, but what is open can always end."""
@@ -48,66 +48,66 @@ class OpenObjects:
     def __init__(self) -> None:
         self._pipelines: dict[str, _Pipeline] = {}
 
-    def take(self, record: Happened, now: float) -> list[Happened | LeftOut]:
+    def take(self, record: EventDetected, now: float) -> list[EventDetected | LeftOut]:
         """Take an event of a worker. Return what is passed on, or that it was left out."""
         known = self._pipelines.setdefault(record.pipeline, _Pipeline())
-        what = record.what
-        if isinstance(what, KeywordEvent):
+        event = record.event
+        if isinstance(event, KeywordEvent):
             return [record if _may_pass(known, now) else LeftOut(record.pipeline)]
-        before = known.open.get(what.id)
-        if not _take(known, what, now):
+        before = known.open.get(event.id)
+        if not _take(known, event, now):
             return [LeftOut(record.pipeline)]
-        ends = isinstance(what, ObjectEvent) and what.type == "end"
+        ends = isinstance(event, ObjectEvent) and event.type == "end"
         left = _leave(known, before, "", now) if before and ends else ()
-        return [*(Happened(record.pipeline, zone, record.wall_ns) for zone in left), record]
+        return [*(EventDetected(record.pipeline, zone, record.wall_ns) for zone in left), record]
 
-    def end(self, pipeline: str, reason: str, now: float) -> list[Happened]:
+    def end(self, pipeline: str, reason: str, now: float) -> list[EventDetected]:
         """Return the events that end all that is open in a pipeline."""
         known = self._pipelines.get(pipeline)
         if known is None:
             return []
         ended = [event for one in known.open.values() for event in _end(known, one, reason[:200], now)]
         known.open.clear()
-        return [Happened(pipeline, what) for what in ended]
+        return [EventDetected(pipeline, event) for event in ended]
 
-    def end_all(self, reason: str, now: float) -> list[Happened]:
+    def end_all(self, reason: str, now: float) -> list[EventDetected]:
         """Return the events that end all that is open, as the process is gone."""
         return [event for pipeline in self._pipelines for event in self.end(pipeline, reason, now)]
 
 
-def _take(known: _Pipeline, what: ObjectEvent | ZoneEvent | LineEvent, now: float) -> bool:
+def _take(known: _Pipeline, event: ObjectEvent | ZoneEvent | LineEvent, now: float) -> bool:
     """Whether an event fits to what is open, and there are not too many of them."""
-    if isinstance(what, ObjectEvent):
-        return _take_object(known, what, now)
-    there = known.open.get(what.id)
+    if isinstance(event, ObjectEvent):
+        return _take_object(known, event, now)
+    there = known.open.get(event.id)
     if there is None:
         return False
-    if isinstance(what, LineEvent):
+    if isinstance(event, LineEvent):
         return _may_pass(known, now)
-    if what.type == "left":
-        return there.zones.pop(what.zone, None) is not None
-    if what.zone in there.zones or not _may_pass(known, now):
+    if event.type == "left":
+        return there.zones.pop(event.zone, None) is not None
+    if event.zone in there.zones or not _may_pass(known, now):
         return False
-    there.zones[what.zone] = now
+    there.zones[event.zone] = now
     return True
 
 
-def _take_object(known: _Pipeline, what: ObjectEvent, now: float) -> bool:
-    there = known.open.get(what.id)
-    if what.type == "new":
-        if what.id <= known.last_id or len(known.open) >= MOST_OPEN or not _may_pass(known, now):
+def _take_object(known: _Pipeline, event: ObjectEvent, now: float) -> bool:
+    there = known.open.get(event.id)
+    if event.type == "new":
+        if event.id <= known.last_id or len(known.open) >= MOST_OPEN or not _may_pass(known, now):
             return False
-        known.last_id = what.id
-        known.open[what.id] = _Open(what, now)
+        known.last_id = event.id
+        known.open[event.id] = _Open(event, now)
         return True
     if there is None:
         return False
-    if what.type == "end":
-        del known.open[what.id]
+    if event.type == "end":
+        del known.open[event.id]
         return True
     if not _may_pass(known, now):
         return False
-    there.newest, there.at = what, now
+    there.newest, there.at = event, now
     return True
 
 
@@ -118,7 +118,7 @@ def _may_pass(known: _Pipeline, now: float) -> bool:
     return True
 
 
-def _end(known: _Pipeline, one: _Open, reason: str, now: float) -> Iterator[Happening]:
+def _end(known: _Pipeline, one: _Open, reason: str, now: float) -> Iterator[DetectedEvent]:
     """Yield what ends an object: it leaves its zones, and is gone."""
     newest, zones = one.newest, list(one.zones)
     yield from _leave(known, one, reason, now)

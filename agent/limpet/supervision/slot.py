@@ -18,7 +18,7 @@ from limpet.supervision.traffic import Traffic
 from limpet.wire.fork_records import Open
 from limpet.wire.records import (
     Dismiss,
-    Happened,
+    EventDetected,
     Incident,
     Need,
     Notice,
@@ -193,7 +193,7 @@ class Slot:
             return (
                 self._end_objects(record.pipeline, "another model took over", now) if record.step == "done" else []
             )
-        if isinstance(record, Happened):
+        if isinstance(record, EventDetected):
             return [Report(event) for event in self.objects.take(record, now)]
         if isinstance(record, Transition | Notice):
             ended: list[Report] = []

@@ -33,7 +33,7 @@ from limpet.supervision.showing import Showing
 from limpet.supervision.traffic import LEAVING
 from limpet.wakeup import Wakeup
 from limpet.wire.records import (
-    Happened,
+    EventDetected,
     Heartbeat,
     Incident,
     LeftOut,
@@ -303,8 +303,8 @@ class Supervisor:
             self._ledger.add(cell, record, monotonic())
             if cell in self._plan.cells:
                 self._showing.show_inputs(cell, record)
-        elif isinstance(record, Snapshot | Happened | LeftOut):
-            self._hear_of_pictures(cell, record)
+        elif isinstance(record, Snapshot | EventDetected | LeftOut):
+            self._pass_on(cell, record)
         elif isinstance(record, Transition):
             if self._plan.runs(record.pipeline) and not self._ledger.has_moved(cell, record.pipeline):
                 self._move(record)
@@ -318,11 +318,11 @@ class Supervisor:
         else:
             self._commands.answered(record)
 
-    def _hear_of_pictures(self, cell: str, record: Snapshot | Happened | LeftOut) -> None:
+    def _pass_on(self, cell: str, record: Snapshot | EventDetected | LeftOut) -> None:
         if isinstance(record, Snapshot):
             self._ledger.accept_snapshot(cell, record, monotonic())
-        elif isinstance(record, Happened):
-            self._events.happened(record)
+        elif isinstance(record, EventDetected):
+            self._events.report_detected(record)
         else:
             self._ledger.account(record.pipeline).events_left_out += 1
 

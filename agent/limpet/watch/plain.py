@@ -37,7 +37,7 @@ def losses(watched: Watched) -> str:
 def event_line(event: EventMessage) -> str:
     """Return an event in one line."""
     about = f"{words.cleaned(event.pipeline)}: " if event.pipeline else ""
-    text = event.reason or (words.happening(event.details) if event.details else "")
+    text = event.reason or (words.detected_event(event.details) if event.details else "")
     reason = f": {words.cleaned(text)}" if text else ""
     return f"{about}{words.cleaned(event.event)}{reason}"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
-from limpet.contracts.happenings import KeywordEvent, ObjectEvent, ZoneEvent
+from limpet.contracts.detected_events import KeywordEvent, ObjectEvent, ZoneEvent
 from limpet.contracts.outputs import (
     Anomaly,
     Classification,
@@ -27,7 +27,7 @@ from limpet.untrusted import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from limpet.contracts.happenings import Happening
+    from limpet.contracts.detected_events import DetectedEvent
 
 LONGEST = 200
 """Characters of a text from outside."""
@@ -109,8 +109,8 @@ def _anomaly(output: Anomaly) -> Result:
     return Result(text, output.anomalous, numbers=(("score", output.score),), limit=output.threshold)
 
 
-def happening(details: Happening) -> str:
-    """Return what happened in front of a camera or a microphone."""
+def detected_event(details: DetectedEvent) -> str:
+    """Return the words for an event that a decoder or a postprocess stage detected."""
     if isinstance(details, KeywordEvent):
         return f"{details.label} {details.score:.0%}"
     what = f"{details.label} {details.id}"

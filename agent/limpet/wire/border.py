@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from limpet.contracts.commands import MOST_WINDOWS
-from limpet.contracts.happenings import KeywordEvent, LineEvent
+from limpet.contracts.detected_events import KeywordEvent, LineEvent
 from limpet.contracts.messages import MOST_IN_FORCE, MOST_OPS, Enrolled, Inferred, SnapshotTaken
 from limpet.errors import UnreadableError
 from limpet.untrusted import reading
@@ -31,8 +31,8 @@ from limpet.wire.records import (
     Capture,
     CapturedWindow,
     EnrolLabel,
+    EventDetected,
     ForgetLabel,
-    Happened,
     Heartbeat,
     Need,
     Notice,
@@ -114,15 +114,15 @@ def check(record: FromWorker, own: Collection[str], questions: Mapping[int, Ques
         _check_snapshot(record)
     elif isinstance(record, RawAnswered):
         _check_answer(record, questions)
-    elif isinstance(record, Notice | SwapReport | Happened):
+    elif isinstance(record, Notice | SwapReport | EventDetected):
         _refuse_unprintable(*_texts(record))
 
 
-def _texts(record: Notice | SwapReport | Happened) -> Sequence[str]:
-    if not isinstance(record, Happened):
+def _texts(record: Notice | SwapReport | EventDetected) -> Sequence[str]:
+    if not isinstance(record, EventDetected):
         return (record.reason,)
-    what = record.what
-    return (what.label,) if isinstance(what, LineEvent | KeywordEvent) else (what.label, what.reason)
+    event = record.event
+    return (event.label,) if isinstance(event, LineEvent | KeywordEvent) else (event.label, event.reason)
 
 
 def _pipelines(record: FromWorker) -> Collection[str]:
@@ -131,7 +131,7 @@ def _pipelines(record: FromWorker) -> Collection[str]:
         return {result.pipeline for result in record.items}
     if isinstance(record, Heartbeat):
         return record.pipelines
-    if isinstance(record, Transition | SwapReport | Notice | Happened | Snapshot | Need):
+    if isinstance(record, Transition | SwapReport | Notice | EventDetected | Snapshot | Need):
         return (record.pipeline,)
     return ()
 

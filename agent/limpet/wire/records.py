@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta
 
 from limpet.contracts.assignment import Assignment
-from limpet.contracts.happenings import Happening
+from limpet.contracts.detected_events import DetectedEvent
 from limpet.contracts.messages import MOST_IN_FORCE, Placed, State
 from limpet.histogram import BUCKETS
 
@@ -195,11 +195,11 @@ class Snapshot(msgspec.Struct, tag=True):
     jpeg: Annotated[bytes, Meta(max_length=LARGEST_SNAPSHOT)]
 
 
-class Happened(msgspec.Struct, tag=True):
-    """What a postprocess stage found. ``wall_ns``: when, on the Unix clock; ``None`` for now."""
+class EventDetected(msgspec.Struct, tag=True):
+    """An event of a decoder or a postprocess stage. ``wall_ns``: its Unix time, ``None`` for now."""
 
     pipeline: Name
-    what: Happening
+    event: DetectedEvent
     wall_ns: Int64 | None = None
 
 
@@ -276,10 +276,19 @@ class Incident(msgspec.Struct):
 
 
 FromWorker: TypeAlias = (
-    RawResults | Heartbeat | Transition | SwapReport | Notice | Happened | Snapshot | RawAnswered | Need | Dismiss
+    RawResults
+    | Heartbeat
+    | Transition
+    | SwapReport
+    | Notice
+    | EventDetected
+    | Snapshot
+    | RawAnswered
+    | Need
+    | Dismiss
 )
 ToSupervisor: TypeAlias = (
-    RawResults | Heartbeat | Transition | Notice | Happened | LeftOut | Snapshot | RawAnswered | Incident
+    RawResults | Heartbeat | Transition | Notice | EventDetected | LeftOut | Snapshot | RawAnswered | Incident
 )
 """What is not for the fleet alone."""
 

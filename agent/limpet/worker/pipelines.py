@@ -146,7 +146,7 @@ class Pipelines:
         for running in self.running.values():
             if running.trial is None:
                 running.pipeline.idle()
-                self._reports.happened(running)
+                self._reports.report_events(running)
 
     def watch_delegates(self) -> None:
         """Report pipelines that have just started, and those that moved to another delegate."""
@@ -323,7 +323,7 @@ class Pipelines:
                     self._commit(running)
                 running.count_result()
                 self._results.add(result)
-                event = self._reports.happened(running)
+                event = self._reports.report_events(running)
                 if running.options.snapshots is not None:
                     self._snapshots.see(running.options.snapshots, running.snapshots, block, result, event=event)
                 self._reports.heartbeat(self.running.values())

@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from limpet.contracts.happenings import LONGEST_LABEL, Happening
+from limpet.contracts.detected_events import LONGEST_LABEL, DetectedEvent
 from limpet.wire.border import cleaned, cleaned_placed, folded
-from limpet.wire.records import Figures, Happened, Heartbeat, Notice, SwapReport, SwapStep, Transition, WorkerEvent
+from limpet.wire.records import (
+    EventDetected,
+    Figures,
+    Heartbeat,
+    Notice,
+    SwapReport,
+    SwapStep,
+    Transition,
+    WorkerEvent,
+)
 from limpet.worker.intake import Gaps
 from limpet.worker.live_inputs import LiveInputs
 
@@ -154,21 +163,21 @@ class Reports:
         self._gaps.see(samples)
         self._inputs.see(samples)
 
-    def happened(self, running: RunningPipeline) -> bool:
-        """Report what the postprocess stages of a pipeline found since the last call.
+    def report_events(self, running: RunningPipeline) -> bool:
+        """Report the events that the stages of a pipeline detected since the last call.
 
         Return whether anything came or went: an object, or one in a zone or over a line.
         """
-        happened = running.pipeline.take_happened()
-        for wall_ns, what in happened:
+        events = running.pipeline.take_events()
+        for wall_ns, event in events:
             try:  # A stage of another package may have made anything, and the supervisor would end this worker.
-                sound = msgspec.convert(msgspec.to_builtins(what), Happening)
+                sound = msgspec.convert(msgspec.to_builtins(event), DetectedEvent)
             except Exception as error:  # noqa: BLE001 - a stage of another package made what is encoded
                 running.count_left_out(f"an event cannot be sent: {error}")
             else:
                 sound.label = cleaned(sound.label, LONGEST_LABEL)
-                self._supervisor.send(Happened(running.name, sound, wall_ns))
-        return any(what.type != "update" for _, what in happened)
+                self._supervisor.send(EventDetected(running.name, sound, wall_ns))
+        return any(event.type != "update" for _, event in events)
 
     # --- heartbeats
 

@@ -53,7 +53,7 @@ class Opening:
             plan = plan_pipeline(self._assignment, self.name, spec)
             pipeline = Pipeline(plan, lambda plan, shapes: self._load(plan, shapes, prove=prove))
             if isinstance(pipeline.model, DelegatedModel):
-                pipeline.model.on_lost_state(pipeline.graph.behind.reset)
+                pipeline.model.on_lost_state(pipeline.graph.output_stages.reset)
             if prove and CPU in plan.delegates:
                 self._run_one_window(pipeline)
             return pipeline

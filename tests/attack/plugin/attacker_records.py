@@ -151,18 +151,18 @@ RECORDS: dict[str, Callable[[], Any]] = {
     "a picture of the pipeline a/#": lambda: picture("a/#"),
     "a picture that is a web page": lambda: picture(own(), b"<html>" + FORGED.encode()),
     "a picture of 1 MB": lambda: picture(own(), b"\xff\xd8\xff" + bytes(1_000_000) + b"\xff\xd9"),
-    "an object of the pipeline of another worker": lambda: happened(VICTIM),
-    "an object of the pipeline a/#": lambda: happened("a/#"),
-    "an object with orders to a terminal": lambda: happened(own(), label="\x1b[2J"),
-    "an object with a label of 1 MB": lambda: happened(own(), label="x" * 1_000_000),
-    "an object whose score is NaN": lambda: happened(own(), score=float("nan")),
-    "an object beyond the picture": lambda: happened(own(), box=[-1.0, 0.0, 1e308, float("inf")]),
-    "an object with an id of 2^64 - 1": lambda: happened(own(), id=(1 << 64) - 1),
-    "an object in the zone ../../status": lambda: happened(own(), zones=["../../status"]),
-    "an object in 100,000 zones": lambda: happened(own(), zones=["z"] * 100_000),
-    "an object that ends and never came": lambda: happened(own(), type="end", reason=FORGED),
-    "an object in the year 584,000": lambda: {**happened(own()), "wall_ns": (1 << 64) - 1},
-    "an event of an unknown kind": lambda: happened(own(), event="fire"),
+    "an object of the pipeline of another worker": lambda: detected(VICTIM),
+    "an object of the pipeline a/#": lambda: detected("a/#"),
+    "an object with orders to a terminal": lambda: detected(own(), label="\x1b[2J"),
+    "an object with a label of 1 MB": lambda: detected(own(), label="x" * 1_000_000),
+    "an object whose score is NaN": lambda: detected(own(), score=float("nan")),
+    "an object beyond the picture": lambda: detected(own(), box=[-1.0, 0.0, 1e308, float("inf")]),
+    "an object with an id of 2^64 - 1": lambda: detected(own(), id=(1 << 64) - 1),
+    "an object in the zone ../../status": lambda: detected(own(), zones=["../../status"]),
+    "an object in 100,000 zones": lambda: detected(own(), zones=["z"] * 100_000),
+    "an object that ends and never came": lambda: detected(own(), type="end", reason=FORGED),
+    "an object in the year 584,000": lambda: {**detected(own()), "wall_ns": (1 << 64) - 1},
+    "an event of an unknown kind": lambda: detected(own(), event="fire"),
     "a notice with an event of 1 MB": lambda: notice(own(), "e" * 1_000_000),
     "a swap for the pipeline of another worker": lambda: swap(VICTIM, 1, "done"),
     "a swap to an assignment that it was not given": lambda: swap(own(), 1 << 30, "done"),
@@ -210,10 +210,10 @@ def swap(pipeline: str, revision: int, step: str) -> dict[str, Any]:
     return {"type": "SwapReport", "pipeline": pipeline, "revision": revision, "step": step, "reason": FORGED}
 
 
-def happened(pipeline: str, **changes: Any) -> dict[str, Any]:
-    what = {"event": "object", "type": "new", "id": 1, "label": FORGED, "score": 0.5, "box": [0.0, 0.0, 1.0, 1.0]}
+def detected(pipeline: str, **changes: Any) -> dict[str, Any]:
+    event = {"event": "object", "type": "new", "id": 1, "label": FORGED, "score": 0.5, "box": [0.0, 0.0, 1.0, 1.0]}
     times = {"zones": [], "age_s": 0.0, "unseen_s": 0.0}
-    return {"type": "Happened", "pipeline": pipeline, "what": {**what, **times, **changes}, "wall_ns": 1}
+    return {"type": "EventDetected", "pipeline": pipeline, "event": {**event, **times, **changes}, "wall_ns": 1}
 
 
 def need(pipeline: str, delegate: str, number: int = 1) -> dict[str, Any]:

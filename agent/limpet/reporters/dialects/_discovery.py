@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from limpet.contracts.messages import Origin
     from limpet.reporters.dialects._fields import Kind
 
-Happened: TypeAlias = Literal["object", "zone", "line", "keyword"]
+EventKind: TypeAlias = Literal["object", "zone", "line", "keyword"]
 
 _CLASSES = {
     "°C": "temperature", "°F": "temperature", "K": "temperature", "V": "voltage", "mV": "voltage", "A": "current",
@@ -33,7 +33,7 @@ _SCORES = {"score", "threshold"}
 
 _COUNTED = ("totals/", "lines/")
 """Values that only rise until the pipeline is started again."""
-EVENT_TYPES: dict[Happened, tuple[str, ...]] = {
+EVENT_TYPES: dict[EventKind, tuple[str, ...]] = {
     "object": ("new", "update", "end"),
     "zone": ("entered", "left"),
     "line": ("crossed",),
@@ -178,7 +178,7 @@ def result_entities(
     return [*entities, latency(pipeline, topic)._replace(health=health)]
 
 
-def happening_entities(pipeline: str, topic: str, health: str, kinds: Collection[Happened]) -> list[Entity]:
+def detected_event_entities(pipeline: str, topic: str, health: str, kinds: Collection[EventKind]) -> list[Entity]:
     """Return what shows the newest event of each kind; its details are attributes."""
     return [
         Entity(

@@ -11,15 +11,15 @@ from urllib.parse import quote
 
 import msgspec
 
+from limpet.contracts.detected_events import KeywordEvent, ObjectEvent, ZoneEvent
 from limpet.contracts.dialect import Publish, Sessionless, clear
-from limpet.contracts.happenings import KeywordEvent, ObjectEvent, ZoneEvent
 from limpet.contracts.messages import DeviceHealth, EventMessage, Message, PipelineHealth, ResultMessage
 from limpet.delivery.mqtt.topics import retained, subtopic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.contracts.happenings import Happening
+    from limpet.contracts.detected_events import DetectedEvent
     from limpet.contracts.messages import ModelReported, Origin
 
 __all__ = ["CloudEvents", "Config", "open"]
@@ -102,7 +102,7 @@ def _id(message: Message, time: str) -> str:
     return f"{message.device}/{subtopic(message)}/{time}"
 
 
-def _about(details: Happening | None) -> str:
+def _about(details: DetectedEvent | None) -> str:
     """Return what distinguishes the events of one picture."""
     if details is None:
         return ""

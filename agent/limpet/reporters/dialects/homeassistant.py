@@ -20,7 +20,7 @@ from limpet.reporters.dialects import _discovery, _fields, _scene
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from limpet.contracts.happenings import Happening
+    from limpet.contracts.detected_events import DetectedEvent
     from limpet.contracts.messages import EventMessage, Origin, ResultMessage, SnapshotMessage
     from limpet.reporters.dialects._discovery import Entity
 
@@ -119,20 +119,20 @@ class HomeAssistant:
             "latency_ms": newest.latency_us / 1000,
             "fields": {path: _state(value) for path, value in values.items()},
         }
-        kinds = self._happenings(newest)
-        entities += _discovery.happening_entities(pipeline, f"{self._root}/event/{pipeline}", health, kinds)
+        kinds = self._event_kinds(newest)
+        entities += _discovery.detected_event_entities(pipeline, f"{self._root}/event/{pipeline}", health, kinds)
         published = self._publish(entities if may_change else [], topic, state)
         if gone or len(published) > 1:
             changes.spend(1)
         return [*gone, *published]
 
-    def _happenings(self, result: ResultMessage) -> list[_discovery.Happened]:
-        """Return of which kinds a pipeline has events, by its result."""
+    def _event_kinds(self, result: ResultMessage) -> list[_discovery.EventKind]:
+        """Return the kinds of events that a pipeline has, by its result."""
         if _scene.hears_keywords(result.output):
             return ["keyword"]
         if not _scene.is_tracked(result.output):
             return []
-        kinds: list[_discovery.Happened] = ["object"]
+        kinds: list[_discovery.EventKind] = ["object"]
         kinds += ["zone"] if "zones" in result.output else []
         return kinds + (["line"] if "lines" in result.output else [])
 
@@ -145,7 +145,7 @@ class HomeAssistant:
             return []
         for begin in begins:
             self._known[pipeline].forget(begin)
-        events = {"object", "zone", "line"}.difference(self._happenings(result))
+        events = {"object", "zone", "line"}.difference(self._event_kinds(result))
         keys = (*(f"{pipeline}/{begin}" for begin in begins), *(f"{pipeline}:{kind}" for kind in events))
         gone = [entity for key, entity in self._entities.items() if key.startswith(keys)]
         self._entities = {key: entity for key, entity in self._entities.items() if not key.startswith(keys)}
@@ -157,15 +157,15 @@ class HomeAssistant:
         """Return the event as the device's last one. One with details has its own entity, and is not sent late."""
         if event.details is not None:
             late = event.replayed or event.pipeline in self._removed
-            return [] if late else self._happened(event, event.details)
+            return [] if late else self._detected_event(event, event.details)
         topic = f"{self._root}/event"
         return self._publish(_discovery.event_entities(topic), topic, event)
 
-    def _happened(self, event: EventMessage, details: Happening) -> list[Publish]:
+    def _detected_event(self, event: EventMessage, details: DetectedEvent) -> list[Publish]:
         """Return an event for Home Assistant. It is not retained: nothing happens when a program connects."""
         base, health = (f"{self._root}/{kind}/{event.pipeline}" for kind in ("event", "health"))
         kinds = [kind for kind in _discovery.EVENT_TYPES if kind == event.event]
-        new = self._add(_discovery.happening_entities(event.pipeline, base, health, kinds))
+        new = self._add(_discovery.detected_event_entities(event.pipeline, base, health, kinds))
         fields = {**msgspec.to_builtins(details), "event_type": details.type, "time": event.time}
         payload = msgspec.json.encode(fields)
         discovery = self._discover(list(self._entities.values()), new)
@@ -220,7 +220,7 @@ class HomeAssistant:
         gone = [entity for key, entity in self._entities.items() if key.startswith(begins)]
         if not known:
             gone = [*_discovery.pipeline_entities(pipeline, topics[1]), _discovery.latency(pipeline, topics[0])]
-            gone += _discovery.happening_entities(pipeline, "", "", _discovery.EVENT_TYPES)
+            gone += _discovery.detected_event_entities(pipeline, "", "", _discovery.EVENT_TYPES)
         self._entities = {k: entity for k, entity in self._entities.items() if not k.startswith(begins)}
         left = list(self._entities.values())
         if self._by_device:

@@ -1,4 +1,4 @@
-"""What happens in front of a camera or a microphone: events that decoders and postprocess stages find.
+"""Events that decoders and postprocess stages detect: an object, a zone, a line, a keyword.
 
 They cross the border from a worker, so the limits here hold where they are decoded. No numpy here: the supervisor
 publishes them.
@@ -92,5 +92,5 @@ class KeywordEvent(msgspec.Struct, kw_only=True, omit_defaults=True, tag_field="
     score: Fraction
 
 
-Happening: TypeAlias = ObjectEvent | ZoneEvent | LineEvent | KeywordEvent
-"""What ``Window.events`` may have. Each has the name of its event as its tag."""
+DetectedEvent: TypeAlias = ObjectEvent | ZoneEvent | LineEvent | KeywordEvent
+"""An event in ``Window.events``. The name of its kind is its tag."""

@@ -1,4 +1,4 @@
-"""The stages behind a model: its decoder, and the postprocess stages that take what the decoder gives."""
+"""The stages after a model: its decoder, then the postprocess stages."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from limpet.inference.plan import PipelinePlan
 
 
-class Behind:
-    """The stages behind a model, opened. ``call`` takes a window through all of them, ``finish`` the decoded one.
+class OutputStages:
+    """The stages after a model, opened. ``call`` runs all of them on a window.
 
     A postprocess stage is also reset before a window if the one before it had no result.
     """
@@ -48,7 +48,7 @@ class Behind:
         return self.finish(window)
 
     def finish(self, window: Window) -> Window:
-        """Take a window that was decoded through the postprocess stages."""
+        """Run the postprocess stages on a decoded window."""
         if self._missed:
             self.reset_postprocess()
         try:
@@ -72,7 +72,7 @@ class Behind:
         self.reset_postprocess()
 
     def reset_postprocess(self) -> None:
-        """Do the same behind the decoder alone."""
+        """Do the same for the postprocess stages alone."""
         self._missed = False
         for stage in self._forgetful:
             stage.reset()
