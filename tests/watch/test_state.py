@@ -215,6 +215,11 @@ def test_a_line_says_what_a_pipeline_does() -> None:
     assert plain.pipeline_line(device, motion(watched), 100.0) == (
         "motion: waiting (no port), 8 results, dropped: queue 3"
     )
+    away = said.pipeline_health(state="waiting", reason="unplugged", dropped={"unplugged": 1})
+    watched.take("press-07", "health/motion", away, 100.0)
+    assert plain.pipeline_line(device, motion(watched), 100.0) == (
+        "motion: waiting (unplugged), 8 results, source: unplugged 1 time"
+    )
 
 
 def test_pipelines_that_do_not_fit_into_a_line_take_turns() -> None:

@@ -145,3 +145,10 @@ def test_causes_of_drops_are_named() -> None:
     assert words.causes({"queue": 1234, "gap": 0, "crc\x1b": 2}) == "queue 1,234, crc\\x1b 2"
     assert words.causes({"queue": 0}) == "none"
     assert words.causes({"queue": 10**20}) == "queue very many"
+
+
+def test_faults_of_a_device_are_times_and_no_dropped_samples() -> None:
+    counts = {"queue": 3, "missing": 2, "no_access": 1, "busy": 0}
+    assert words.causes(counts) == "queue 3"
+    assert words.faults(counts) == "missing 2 times, no access 1 time"
+    assert words.faults({"queue": 3}) == ""

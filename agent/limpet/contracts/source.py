@@ -23,6 +23,28 @@ if TYPE_CHECKING:
     from limpet.contracts.needs import Needs
 
 
+SOURCE_FAULTS = frozenset(
+    {
+        "busy",
+        "codec",
+        "control",
+        "driver",
+        "ended",
+        "login",
+        "missing",
+        "no_access",
+        "not_found",
+        "resized",
+        "timeout",
+        "tls",
+        "unplugged",
+        "unreachable",
+        "wrong_format",
+    }
+)
+"""Causes in ``dropped`` that count how often something was wrong with the device. All others count samples."""
+
+
 class Source(Protocol):
     """Where samples come from. ``describe`` must work while the device is away."""
 
@@ -41,7 +63,7 @@ class Source(Protocol):
         """Open it. The iterator yields at least once a second, no samples if there are none.
 
         A block without samples may say in its ``note`` why there are none; the pipelines then wait. A block with
-        samples may say what is wrong with them, as long as it is. It counts what
-        it must drop by cause. ``SourceError`` from here or from the iterator means that the device is away and is
-        to be opened again later. The iterator's end means the source's end.
+        samples may say what is wrong with them, as long as it is. ``dropped`` counts samples that it must drop, by
+        cause, and faults of its device, see ``SOURCE_FAULTS``. ``SourceError`` from here or the iterator means
+        that the device is away and is to be opened again later. The iterator's end means the source's end.
         """

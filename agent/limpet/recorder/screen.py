@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from limpet.contracts.source import SOURCE_FAULTS
 from limpet.recorder.plot import drawable
 from limpet.untrusted import printable
 from limpet.watch.words import curve, fitted, padded
@@ -92,8 +93,13 @@ def summary(session: Session) -> list[str]:
 
 
 def counted(dropped: dict[str, int]) -> str:
-    """Return what was dropped, by cause."""
-    return ", ".join(f"{cause} {count:,}" for cause, count in sorted(dropped.items()) if count) or "0"
+    """Return what was dropped, by cause, and how often something was wrong with the device."""
+    named = [
+        f"{cause} {count:,}{' times' if cause in SOURCE_FAULTS else ''}"
+        for cause, count in sorted(dropped.items())
+        if count
+    ]
+    return ", ".join(named) or "0"
 
 
 def clock(seconds: float) -> str:

@@ -70,4 +70,5 @@ def _results(pipeline: Pipeline) -> str:
 
 def _dropped(pipeline: Pipeline) -> str:
     dropped = words.causes(pipeline.dropped)
-    return "" if dropped == "none" else f", dropped: {dropped}"
+    faults = words.faults(pipeline.dropped)
+    return ("" if dropped == "none" else f", dropped: {dropped}") + (f", source: {faults}" if faults else "")

@@ -266,7 +266,9 @@ def _values(source: Source | None, width: int) -> Iterator[_Line]:
 
 def _dropped(pipeline: Pipeline) -> Text:
     dropped = words.causes(pipeline.dropped)
-    return Text(f"dropped {dropped}", "dim" if dropped == "none" else "yellow")
+    faults = words.faults(pipeline.dropped)
+    text = f"dropped {dropped}" + (f", source {faults}" if faults else "")
+    return Text(text, "yellow" if faults or dropped != "none" else "dim")
 
 
 def _latency(pipeline: Pipeline, across: int) -> Iterator[Text]:

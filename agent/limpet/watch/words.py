@@ -22,6 +22,7 @@ from limpet.contracts.outputs import (
     Segmentation,
     Tensors,
 )
+from limpet.contracts.source import SOURCE_FAULTS
 from limpet.untrusted import printable
 
 if TYPE_CHECKING:
@@ -252,9 +253,23 @@ def rate(per_second: float | None) -> str:
 
 
 def causes(dropped: Mapping[str, int]) -> str:
-    """Return counts of dropped samples by cause."""
-    named = [f"{cleaned(cause, 40)} {counted(count)}" for cause, count in dropped.items() if count]
+    """Return counts of dropped samples by cause. Causes that count no samples are in ``faults``."""
+    named = [
+        f"{cleaned(cause, 40)} {counted(count)}"
+        for cause, count in dropped.items()
+        if count and cause not in SOURCE_FAULTS
+    ]
     return ", ".join(named[:SHOWN]) + (", …" if len(named) > SHOWN else "") if named else "none"
+
+
+def faults(dropped: Mapping[str, int]) -> str:
+    """Return how often something was wrong with the source's device; "" if nothing was."""
+    named = [
+        f"{cause.replace('_', ' ')} {counted(count)} time{'' if count == 1 else 's'}"
+        for cause, count in dropped.items()
+        if count and cause in SOURCE_FAULTS
+    ]
+    return ", ".join(named[:SHOWN]) + (", …" if len(named) > SHOWN else "")
 
 
 def curve(values: Iterable[float], low: float | None = None, high: float | None = None) -> str:

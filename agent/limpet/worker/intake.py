@@ -86,3 +86,10 @@ class Gaps(msgspec.Struct):
             self.count += 1
             self.missing += max(samples.index - self.expected, 0)
         self.expected = samples.index + len(samples)
+
+    def sentence(self, source: str) -> str:
+        """Return how many gaps there were, and how many samples are known to be missing, if any."""
+        gaps = f"{self.count:,} gap{'' if self.count == 1 else 's'} in the samples of {source}"
+        if not self.missing:
+            return gaps
+        return f"{gaps}: {self.missing:,} sample{' is' if self.missing == 1 else 's are'} missing"

@@ -213,7 +213,7 @@ class Reports:
         return folded(new)
 
     def _report_gaps(self, pipelines: Collection[RunningPipeline], time: float) -> None:
-        reason = f"{self._gaps.count} gaps in the samples of {self._source}, {self._gaps.missing} known missing"
+        reason = self._gaps.sentence(self._source)
         for running in pipelines:
             self._supervisor.send(Notice(running.name, "gap", cleaned(reason)))
         self._gaps = Gaps(next_notice=time + GAP_NOTICES, expected=self._gaps.expected)
