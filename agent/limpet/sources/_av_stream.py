@@ -10,38 +10,26 @@ import logging
 import threading
 import time
 from collections import Counter
-from typing import Any, NamedTuple
-from urllib.parse import quote, urlsplit, urlunsplit
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import av
 import av.error
 import av.logging
-import msgspec
 
 from limpet.errors import SourceError
 from limpet.sources import _av_limits, _av_log, _jpeg
+from limpet.sources._av_causes import Cause, NoVideoError, WrongSizeError, diagnose
 from limpet.sources._av_frame import MOST_PIXELS, AvFrame, Decoded, Decoder, Encoded, Mounting, Picture, Size
 from limpet.sources._av_gate import WAITED_NS, Gate
 from limpet.sources._av_video import main_video
 
+if TYPE_CHECKING:
+    from limpet.sources._av_address import Address, Login
+
 log = logging.getLogger(__name__)
 
-PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "tcp": 0}
-"""What a stream may come by, each with its usual port; 0: there is none."""
-_PROTOCOLS = {
-    "rtsp": "rtsp,rtp,tcp",
-    "rtsps": "rtsp,rtp,tls,tcp",
-    "http": "http,tcp",
-    "https": "https,tls,tcp",
-    "tcp": "tcp",
-}
-_FORMATS = "rtsp,rtp,mpjpeg,mjpeg,mpegts,h264,hevc,flv,matroska,webm,mov,mp4"
-"""No playlist is among them: one could name other servers, or files of this machine."""
 _TIMED = {"rtsp", "mpegts", "flv", "matroska,webm", "mov,mp4,m4a,3gp,3g2,mj2"}
 """Formats whose pictures have times. Of the others, FFmpeg makes times up."""
-_PROBED = 1 << 20
-"""Bytes that FFmpeg may read to find out what a stream is."""
-_ANALYSED_US = 1_000_000
 _MOST_SAID = 100
 """Lines of FFmpeg that are kept, as some of them say why a stream ended."""
 _DAMAGED_IN_A_ROW = 250
@@ -58,162 +46,6 @@ PAUSE_NS = 500_000_000
 """A longer wait says nothing: the pictures may have been held up on their way."""
 _FFMPEG: Any = av.error.FFmpegError
 _INVALID: Any = av.error.InvalidDataError
-
-
-class Login(NamedTuple):
-    """User and password of a stream; empty if it wants none."""
-
-    user: str = ""
-    password: str = ""
-
-
-class Address(msgspec.Struct, frozen=True):
-    """Where a stream is, and how to reach it. ``timeout``: seconds for a connection, and for the next bytes."""
-
-    url: str
-    timeout: float
-    certificates: str = ""
-    verify: bool = True
-
-    @property
-    def scheme(self) -> str:
-        """What the stream comes by."""
-        return urlsplit(self.url).scheme.lower()
-
-    def with_login(self, login: Login) -> str:
-        """Return the URL as FFmpeg takes it."""
-        if not login.user:
-            return self.url
-        parts = urlsplit(self.url)
-        who = f"{quote(login.user, safe='')}:{quote(login.password, safe='')}"
-        return urlunsplit(parts._replace(netloc=f"{who}@{parts.netloc}"))
-
-    @property
-    def options(self) -> dict[str, str]:
-        """What FFmpeg may do for this stream, and within which limits."""
-        options = {
-            "protocol_whitelist": _PROTOCOLS[self.scheme],
-            "format_whitelist": _FORMATS,
-            "probesize": str(_PROBED),
-            "analyzeduration": str(_ANALYSED_US),
-            "max_pixels": str(MOST_PIXELS),
-            "max_streams": "8",
-            "codec_whitelist": _av_limits.CODEC_LIST,
-            "fpsprobesize": "0",
-            "rw_timeout": str(round(self.timeout * 1e6)),
-        }
-        if self.scheme in {"rtsp", "rtsps"}:
-            options |= {"rtsp_transport": "tcp", "allowed_media_types": "video"}
-        if self.scheme in {"rtsps", "https"}:
-            options |= {"tls_verify": "1" if self.verify else "0", "ca_file": self.certificates}
-        return options
-
-
-class Cause(NamedTuple):
-    """Why a stream is away: a word to count it by, and a sentence."""
-
-    word: str
-    sentence: str
-
-
-class _Sign(NamedTuple):
-    """By what a cause is recognised: names of errors, or words in the log of FFmpeg."""
-
-    errors: tuple[str, ...]
-    words: tuple[str, ...]
-    cause: Cause
-
-
-_SIGNS = (
-    _Sign(
-        ("HTTPUnauthorizedError",),
-        ("401 (unauthorized",),
-        Cause("login", "the camera refuses the login: check user and password_file"),
-    ),
-    _Sign(
-        ("HTTPForbiddenError",),
-        (),
-        Cause("login", "the camera forbids this user to see the stream: check user and the camera's settings"),
-    ),
-    _Sign(("HTTPNotFoundError",), (), Cause("not_found", "the camera has no such stream: check the path in url")),
-    _Sign(
-        (),
-        ("certificate", "hostname"),
-        Cause("tls", "the camera's certificate is not trusted: name it, or who issued it, as ca_file"),
-    ),
-    _Sign(
-        (),
-        ("[tls]", "ssl", "handshake"),
-        Cause("tls", "no encrypted connection to the camera: check the port, and whether it speaks TLS"),
-    ),
-    _Sign(
-        ("ExitError", "TimeoutError"),
-        ("timed out",),
-        Cause("timeout", "no picture came for {timeout:g} s: is the camera overloaded, or the network down?"),
-    ),
-    _Sign(
-        ("PermissionError",),
-        (),
-        Cause(
-            "unreachable",
-            "the connection is not permitted: the camera refers to another port than url does, or a firewall "
-            "refuses it",
-        ),
-    ),
-    _Sign(
-        ("ConnectionRefusedError",),
-        (),
-        Cause("unreachable", "the connection is refused: is the camera's server running at this port?"),
-    ),
-    _Sign(
-        (),
-        ("resolve",),
-        Cause("unreachable", "the name of the camera is not known: check url and the network's name server"),
-    ),
-    _Sign(
-        ("EOFError", "ConnectionResetError", "BrokenPipeError", "ConnectionAbortedError"),
-        ("ends prematurely",),
-        Cause("ended", "the camera ended the stream"),
-    ),
-    _Sign(
-        ("DecoderNotFoundError", "DemuxerNotFoundError", "NoVideoError"),
-        (),
-        Cause("codec", "FFmpeg cannot decode what the camera sends: choose H.264 or MJPEG in the camera"),
-    ),
-    _Sign(
-        ("InvalidDataError", "ArgumentError"),
-        (),
-        Cause("codec", "what comes is no video: check url, and choose H.264 or MJPEG in the camera"),
-    ),
-)
-"""In the order in which they are looked for: a word in the log says more than the error."""
-_REFUSALS = ("401 (unauthorized", "certificate")
-
-
-def diagnose(error: BaseException, said: str, waited: float, timeout: float) -> Cause:
-    """Return what an error of FFmpeg means.
-
-    ``said``: what FFmpeg wrote to its log before. ``waited``: seconds without a packet. FFmpeg gives up after
-    ``timeout``, and then raises whatever the code that waited makes of it.
-    """
-    if isinstance(error, WrongSizeError):
-        return Cause("wrong_format", str(error))
-    name, lower = type(error).__name__, said.lower()
-    if waited >= timeout and not any(word in lower for word in _REFUSALS):
-        name, lower = "TimeoutError", ""
-    for sign in _SIGNS:
-        if name in sign.errors or any(word in lower for word in sign.words):
-            return Cause(sign.cause.word, sign.cause.sentence.format(timeout=timeout))
-    reason = getattr(error, "strerror", None) or name
-    return Cause("unreachable", f"the camera cannot be reached: {reason}")
-
-
-class WrongSizeError(Exception):
-    """Pictures have a size that cannot be used. The text says why."""
-
-
-class NoVideoError(Exception):
-    """There is no video in a stream, or none that FFmpeg can decode."""
 
 
 class StreamClock:

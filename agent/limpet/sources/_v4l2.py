@@ -22,6 +22,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import numpy as np
 
+from limpet.sources import _v4l2_abi as abi
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -31,163 +33,6 @@ BUFFERS = 5
 """Frames that the driver's memory holds. One waits, one is read and one or two are in use; the rest are filled."""
 MOST_LISTED = 64
 """Formats, sizes and controls of a device that are looked at, at most."""
-_CAPTURE, _MMAP = 1, 1
-_CAN_CAPTURE, _CAN_STREAM, _CAN_CAPTURE_PLANES = 0x1, 0x04000000, 0x1000
-_FLAG_ERROR, _FLAG_CLOCK, _FLAG_MONOTONIC = 0x40, 0xE000, 0x2000
-_NEXT_CONTROL = 0x80000000
-_DISABLED, _READ_ONLY = 0x1, 0x4
-_INTEGER, _BOOLEAN, _MENU, _INTEGER_MENU = 1, 2, 3, 9
-_DISCRETE = 1
-
-
-class _Capability(ctypes.Structure):
-    _fields_ = (
-        ("driver", ctypes.c_char * 16),
-        ("card", ctypes.c_char * 32),
-        ("bus_info", ctypes.c_char * 32),
-        ("version", ctypes.c_uint32),
-        ("capabilities", ctypes.c_uint32),
-        ("device_caps", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32 * 3),
-    )
-
-
-class _FormatEntry(ctypes.Structure):
-    _fields_ = (
-        ("index", ctypes.c_uint32),
-        ("type", ctypes.c_uint32),
-        ("flags", ctypes.c_uint32),
-        ("description", ctypes.c_char * 32),
-        ("pixelformat", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32 * 4),
-    )
-
-
-class _Pixels(ctypes.Structure):
-    _fields_ = tuple(
-        (name, ctypes.c_uint32)
-        for name in (
-            "width", "height", "pixelformat", "field", "bytesperline", "sizeimage", "colorspace", "priv", "flags",
-            "ycbcr_enc", "quantization", "xfer_func",
-        )
-    )  # fmt: skip
-
-
-class _FormatUnion(ctypes.Union):
-    _fields_ = (("pix", _Pixels), ("raw", ctypes.c_uint8 * 200), ("pointer", ctypes.c_void_p))
-
-
-class _Format(ctypes.Structure):
-    _fields_ = (("type", ctypes.c_uint32), ("fmt", _FormatUnion))
-
-
-class _Fraction(ctypes.Structure):
-    _fields_ = (("numerator", ctypes.c_uint32), ("denominator", ctypes.c_uint32))
-
-
-class _Parameters(ctypes.Structure):
-    _fields_ = (
-        ("type", ctypes.c_uint32),
-        ("capability", ctypes.c_uint32),
-        ("mode", ctypes.c_uint32),
-        ("interval", _Fraction),
-        ("rest", ctypes.c_uint8 * 184),
-    )
-
-
-class _Request(ctypes.Structure):
-    _fields_ = (
-        ("count", ctypes.c_uint32),
-        ("type", ctypes.c_uint32),
-        ("memory", ctypes.c_uint32),
-        ("capabilities", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
-    )
-
-
-class _Place(ctypes.Union):
-    _fields_ = (("offset", ctypes.c_uint32), ("userptr", ctypes.c_ulong))
-
-
-class _Buffer(ctypes.Structure):
-    _fields_ = (
-        ("index", ctypes.c_uint32),
-        ("type", ctypes.c_uint32),
-        ("bytesused", ctypes.c_uint32),
-        ("flags", ctypes.c_uint32),
-        ("field", ctypes.c_uint32),
-        ("seconds", ctypes.c_long),
-        ("microseconds", ctypes.c_long),
-        ("timecode", ctypes.c_uint32 * 4),
-        ("sequence", ctypes.c_uint32),
-        ("memory", ctypes.c_uint32),
-        ("m", _Place),
-        ("length", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32),
-        ("request_fd", ctypes.c_int32),
-    )
-
-
-class _FrameSize(ctypes.Structure):
-    _fields_ = (
-        ("index", ctypes.c_uint32),
-        ("pixelformat", ctypes.c_uint32),
-        ("type", ctypes.c_uint32),
-        ("sizes", ctypes.c_uint32 * 6),
-        ("reserved", ctypes.c_uint32 * 2),
-    )
-
-
-class _Control(ctypes.Structure):
-    _fields_ = (("id", ctypes.c_uint32), ("value", ctypes.c_int32))
-
-
-class _ControlQuery(ctypes.Structure):
-    _fields_ = (
-        ("id", ctypes.c_uint32),
-        ("type", ctypes.c_uint32),
-        ("name", ctypes.c_char * 32),
-        ("minimum", ctypes.c_int32),
-        ("maximum", ctypes.c_int32),
-        ("step", ctypes.c_int32),
-        ("default_value", ctypes.c_int32),
-        ("flags", ctypes.c_uint32),
-        ("reserved", ctypes.c_uint32 * 2),
-    )
-
-
-class _MenuQuery(ctypes.Structure):
-    _pack_ = 1
-    _fields_ = (
-        ("id", ctypes.c_uint32),
-        ("index", ctypes.c_uint32),
-        ("name", ctypes.c_char * 32),
-        ("reserved", ctypes.c_uint32),
-    )
-
-
-def _request(direction: int, number: int, structure: type[Any]) -> int:
-    return direction << 30 | ctypes.sizeof(structure) << 16 | ord("V") << 8 | number
-
-
-_READ, _WRITE, _BOTH = 2, 1, 3
-_QUERYCAP = _request(_READ, 0, _Capability)
-_ENUM_FMT = _request(_BOTH, 2, _FormatEntry)
-_G_FMT = _request(_BOTH, 4, _Format)
-_S_FMT = _request(_BOTH, 5, _Format)
-_REQBUFS = _request(_BOTH, 8, _Request)
-_QUERYBUF = _request(_BOTH, 9, _Buffer)
-_QBUF = _request(_BOTH, 15, _Buffer)
-_DQBUF = _request(_BOTH, 17, _Buffer)
-_STREAMON = _request(_WRITE, 18, ctypes.c_int)
-_STREAMOFF = _request(_WRITE, 19, ctypes.c_int)
-_G_PARM = _request(_BOTH, 21, _Parameters)
-_S_PARM = _request(_BOTH, 22, _Parameters)
-_S_CTRL = _request(_BOTH, 28, _Control)
-_QUERYCTRL = _request(_BOTH, 36, _ControlQuery)
-_QUERYMENU = _request(_BOTH, 37, _MenuQuery)
-_ENUM_FRAMESIZES = _request(_BOTH, 74, _FrameSize)
-
 
 CODES = {"mjpeg": "MJPG", "yuyv": "YUYV", "nv12": "NV12", "grey": "GREY"}
 """The formats that Limpet reads, each with the four characters of the kernel."""
@@ -268,8 +113,8 @@ class Camera:
         self._streams = False
         self._closed = False
         try:
-            self._capability = _Capability()
-            self._call(_QUERYCAP, self._capability)
+            self._capability = abi.Capability()
+            self._call(abi.QUERYCAP, self._capability)
         except OSError:
             os.close(self._fd)
             raise
@@ -287,12 +132,12 @@ class Camera:
     def captures(self) -> bool:
         """Whether it gives pictures in the way that this module reads."""
         caps = self._caps
-        return bool(caps & _CAN_CAPTURE and caps & _CAN_STREAM)
+        return bool(caps & abi.CAN_CAPTURE and caps & abi.CAN_STREAM)
 
     @property
     def multi_planar(self) -> bool:
         """Whether it gives pictures in several planes only, which this module does not read."""
-        return bool(self._caps & _CAN_CAPTURE_PLANES and not self._caps & _CAN_CAPTURE)
+        return bool(self._caps & abi.CAN_CAPTURE_PLANES and not self._caps & abi.CAN_CAPTURE)
 
     @property
     def _caps(self) -> int:
@@ -303,8 +148,8 @@ class Camera:
         """Return the pixel formats that it has, by the kernel's four characters."""
         found = []
         for index in range(MOST_LISTED):
-            entry = _FormatEntry(index=index, type=_CAPTURE)
-            if not self._try(_ENUM_FMT, entry):
+            entry = abi.FormatEntry(index=index, type=abi.CAPTURE)
+            if not self._try(abi.ENUM_FMT, entry):
                 break
             found.append(_code(entry.pixelformat))
         return found
@@ -313,62 +158,62 @@ class Camera:
         """Return the sizes that it has with a format; empty if it has any, or does not say."""
         found = []
         for index in range(MOST_LISTED):
-            entry = _FrameSize(index=index, pixelformat=_number(code))
-            if not self._try(_ENUM_FRAMESIZES, entry) or entry.type != _DISCRETE:
+            entry = abi.FrameSize(index=index, pixelformat=_number(code))
+            if not self._try(abi.ENUM_FRAMESIZES, entry) or entry.type != abi.DISCRETE:
                 break
             found.append((entry.sizes[0], entry.sizes[1]))
         return found
 
     def setting(self) -> Setting:
         """Return what it is set to."""
-        wanted = _Format(type=_CAPTURE)
-        self._call(_G_FMT, wanted)
+        wanted = abi.Format(type=abi.CAPTURE)
+        self._call(abi.G_FMT, wanted)
         return _setting(wanted)
 
     def set(self, code: str, width: int, height: int) -> Setting:
         """Set the format. The driver may choose another one; return what it chose."""
-        wanted = _Format(type=_CAPTURE)
+        wanted = abi.Format(type=abi.CAPTURE)
         wanted.fmt.pix.width, wanted.fmt.pix.height = width, height
         wanted.fmt.pix.pixelformat = _number(code)
-        self._call(_S_FMT, wanted)
+        self._call(abi.S_FMT, wanted)
         return _setting(wanted)
 
     def set_rate(self, rate: float) -> float | None:
         """Set frames a second. Return what the driver chose, ``None`` if it has no such setting."""
-        wanted = _Parameters(type=_CAPTURE)
+        wanted = abi.Parameters(type=abi.CAPTURE)
         wanted.interval.numerator, wanted.interval.denominator = 1000, round(rate * 1000)
-        if not self._try(_S_PARM, wanted) or not wanted.interval.numerator:
+        if not self._try(abi.S_PARM, wanted) or not wanted.interval.numerator:
             return None
         return float(wanted.interval.denominator / wanted.interval.numerator)
 
     def controls(self) -> dict[str, Control]:
         """Return its controls by name."""
         found: dict[str, Control] = {}
-        query = _ControlQuery(id=_NEXT_CONTROL)
+        query = abi.ControlQuery(id=abi.NEXT_CONTROL)
         for _ in range(4 * MOST_LISTED):
-            if not self._try(_QUERYCTRL, query):
+            if not self._try(abi.QUERYCTRL, query):
                 break
-            if query.type in {_INTEGER, _BOOLEAN, _MENU, _INTEGER_MENU} and not query.flags & _DISABLED:
+            if query.type in abi.KNOWN_CONTROLS and not query.flags & abi.DISABLED:
                 name = _name(query.name)
-                menu = self._menu(query) if query.type == _MENU else {}
-                settable = not query.flags & _READ_ONLY
+                menu = self._menu(query) if query.type == abi.MENU else {}
+                settable = not query.flags & abi.READ_ONLY
                 found[name] = Control(
                     query.id, name, query.minimum, query.maximum, query.step, menu, settable=settable
                 )
-            query = _ControlQuery(id=query.id | _NEXT_CONTROL)
+            query = abi.ControlQuery(id=query.id | abi.NEXT_CONTROL)
         return found
 
-    def _menu(self, query: _ControlQuery) -> dict[str, int]:
+    def _menu(self, query: abi.ControlQuery) -> dict[str, int]:
         choices = {}
         for index in range(max(0, query.minimum), min(query.maximum, MOST_LISTED) + 1):
-            entry = _MenuQuery(id=query.id, index=index)
-            if self._try(_QUERYMENU, entry):
+            entry = abi.MenuQuery(id=query.id, index=index)
+            if self._try(abi.QUERYMENU, entry):
                 choices[_name(entry.name)] = index
         return choices
 
     def set_control(self, control: Control, number: int) -> None:
         """Set a control."""
-        self._call(_S_CTRL, _Control(id=control.id, value=number))
+        self._call(abi.S_CTRL, abi.Control(id=control.id, value=number))
 
     def _try(self, request: int, argument: Any) -> bool:
         """Make a call that fails with EINVAL or ENOTTY where there is nothing. Return whether there is."""
@@ -383,8 +228,8 @@ class Camera:
     def busy(self) -> bool:
         """Whether another program takes its pictures. It must not stream."""
         try:
-            self._call(_REQBUFS, _Request(count=1, type=_CAPTURE, memory=_MMAP))
-            self._call(_REQBUFS, _Request(count=0, type=_CAPTURE, memory=_MMAP))
+            self._call(abi.REQBUFS, abi.Request(count=1, type=abi.CAPTURE, memory=abi.MMAP))
+            self._call(abi.REQBUFS, abi.Request(count=0, type=abi.CAPTURE, memory=abi.MMAP))
         except OSError as error:
             if error.errno == errno.EBUSY:
                 return True
@@ -393,17 +238,17 @@ class Camera:
 
     def start(self) -> None:
         """Have the driver fill its buffers."""
-        request = _Request(count=BUFFERS, type=_CAPTURE, memory=_MMAP)
-        self._call(_REQBUFS, request)
+        request = abi.Request(count=BUFFERS, type=abi.CAPTURE, memory=abi.MMAP)
+        self._call(abi.REQBUFS, request)
         for index in range(request.count):
-            buffer = _Buffer(index=index, type=_CAPTURE, memory=_MMAP)
-            self._call(_QUERYBUF, buffer)
+            buffer = abi.Buffer(index=index, type=abi.CAPTURE, memory=abi.MMAP)
+            self._call(abi.QUERYBUF, buffer)
             self._memory.append(
                 mmap.mmap(self._fd, buffer.length, mmap.MAP_SHARED, mmap.PROT_READ, offset=buffer.m.offset)
             )
-            self._call(_QBUF, buffer)
+            self._call(abi.QBUF, buffer)
         self._streams = True
-        self._call(_STREAMON, ctypes.c_int(_CAPTURE))
+        self._call(abi.STREAMON, ctypes.c_int(abi.CAPTURE))
 
     def shots(self, seconds: float) -> Iterator[Shot]:
         """Return the frames that are there: possibly none. Maximum time to wait: ``seconds``."""
@@ -416,24 +261,24 @@ class Camera:
             del shot
 
     def _shot(self) -> Shot | None:
-        buffer = _Buffer(type=_CAPTURE, memory=_MMAP)
+        buffer = abi.Buffer(type=abi.CAPTURE, memory=abi.MMAP)
         try:
-            self._call(_DQBUF, buffer)
+            self._call(abi.DQBUF, buffer)
         except BlockingIOError:
             return None
         memory = self._memory[buffer.index]
         data = np.frombuffer(memory, np.uint8, min(buffer.bytesused, len(memory)))
         data.flags.writeable = False
         weakref.finalize(data, self._give_back, buffer.index).atexit = False
-        monotonic = buffer.flags & _FLAG_CLOCK == _FLAG_MONOTONIC
+        monotonic = buffer.flags & abi.FLAG_CLOCK == abi.FLAG_MONOTONIC
         taken = buffer.seconds * 1_000_000_000 + buffer.microseconds * 1000 if monotonic else 0
-        return Shot(data, buffer.sequence, taken, bool(buffer.flags & _FLAG_ERROR))
+        return Shot(data, buffer.sequence, taken, bool(buffer.flags & abi.FLAG_ERROR))
 
     def _give_back(self, index: int) -> None:
         """Let the driver fill a buffer again. Whichever thread was the last to refer to it calls this."""
         with self._lock, suppress(OSError):
             if not self._closed:
-                self._call(_QBUF, _Buffer(index=index, type=_CAPTURE, memory=_MMAP))
+                self._call(abi.QBUF, abi.Buffer(index=index, type=abi.CAPTURE, memory=abi.MMAP))
 
     def close(self) -> None:
         """Stop, and let others use the device. Frames that are out stay as they are."""
@@ -441,9 +286,9 @@ class Camera:
             self._closed = True
             if self._streams:
                 with suppress(OSError):
-                    self._call(_STREAMOFF, ctypes.c_int(_CAPTURE))
+                    self._call(abi.STREAMOFF, ctypes.c_int(abi.CAPTURE))
                 with suppress(OSError):
-                    self._call(_REQBUFS, _Request(count=0, type=_CAPTURE, memory=_MMAP))
+                    self._call(abi.REQBUFS, abi.Request(count=0, type=abi.CAPTURE, memory=abi.MMAP))
             self._memory.clear()
             os.close(self._fd)
 
@@ -461,7 +306,7 @@ def look(path: str) -> Found:
         camera.close()
 
 
-def _setting(found: _Format) -> Setting:
+def _setting(found: abi.Format) -> Setting:
     pixels = found.fmt.pix
     return Setting(_code(pixels.pixelformat), pixels.width, pixels.height, pixels.bytesperline)
 

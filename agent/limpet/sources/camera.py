@@ -43,8 +43,9 @@ from limpet.contracts.frame import Rectangle
 from limpet.contracts.needs import Endpoint, Needs
 from limpet.errors import ConfigError, SourceError, UnreadableError
 from limpet.sources import _jpeg, _v4l2
+from limpet.sources._av_address import PORTS, Address, Login
 from limpet.sources._av_frame import MOST_SIDE, AvFrame, Decoder, Encoded, Mounting, Size
-from limpet.sources._av_stream import PORTS, Address, Login, Stream
+from limpet.sources._av_stream import Stream
 from limpet.sources._v4l2 import CODES
 from limpet.untrusted import read_file
 
