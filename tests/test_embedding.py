@@ -132,6 +132,24 @@ def test_a_window_of_another_kind_is_refused(values: Any, message: str) -> None:
         assert len(pipeline.feed(ROWS)) == 3
 
 
+FACES = ROOT / "agent" / "limpet" / "demo_data" / "face-detection-1.limpet"
+WORDS = FACES.with_name("okay-nabu-1.limpet")
+
+
+@pytest.mark.parametrize(
+    ("model", "values", "way"),
+    [
+        (FACES, np.zeros((24, 32, 3), np.uint8), r"open the pipeline with shape=\(24, 32, 3\)"),
+        (FACES, np.zeros((2, 24, 32, 3), np.uint8), r"open the pipeline with shape=\(24, 32, 3\)"),
+        (FACES, np.zeros((128, 128, 3), np.uint8), r"values\[None\] has one sample"),
+        (WORDS, np.zeros(16000), r"values\[:, None\] has one channel"),
+    ],
+)
+def test_the_way_to_use_pictures_and_sound_of_another_shape_is_named(model: Path, values: Any, way: str) -> None:
+    with Pipeline(model) as pipeline, pytest.raises(ValueError, match=way):
+        pipeline.feed(values)
+
+
 def test_samples_of_another_shape_are_refused() -> None:
     with (
         Pipeline(SHUTTLE) as pipeline,

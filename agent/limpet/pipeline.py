@@ -209,7 +209,9 @@ class Pipeline(Generic[T]):
         if _is_of(array.shape, form.shape[1:]) and form.shape[0] in {1, -1}:
             array = array[None]
         if not _is_of(array.shape, form.shape):
-            raise ValueError(f"a window has shape {_shape(form.shape)}, not {_shape(array.shape)}")
+            raise ValueError(
+                f"a window has shape {_shape(form.shape)}, not {_shape(array.shape)}{_way(form.shape[1:], array)}"
+            )
         if not np.isfinite(array).all():
             raise ValueError("a value of the window is NaN or infinite")
         values = as_frames(array) if form.frames else array
@@ -240,7 +242,9 @@ class Pipeline(Generic[T]):
         array = _converted(values, dtype)
         if array.ndim == 0 or (spec is not None and not _is_of(array.shape[1:], spec.shape)):
             wanted = self._core.plan.spec.shape
-            raise ValueError(f"samples have shape {_shape(('n', *wanted))}, not {_shape(array.shape)}")
+            raise ValueError(
+                f"samples have shape {_shape(('n', *wanted))}, not {_shape(array.shape)}{_way(wanted, array)}"
+            )
         monotonic_ns, wall_ns = self._times(len(array), times)
         if self._core.plan.spec.frames:  # Those of a window to come are kept, whatever becomes of the array.
             array = as_frames(array if self._core.plan.window.size == 1 else array.copy())
@@ -360,6 +364,18 @@ def _converted(values: ArrayLike, dtype: np.dtype[Any]) -> NDArray[Any]:
 def _is_of(shape: Sequence[int], form: Sequence[int]) -> bool:
     """Whether a shape is of a form, which has -1 for any size."""
     return len(shape) == len(form) and all(there in {size, -1} for size, there in zip(shape, form, strict=True))
+
+
+def _way(sample: Sequence[int], array: NDArray[Any]) -> str:
+    """Return the end of a message: how an array of another shape can be used, if it is clear what it is."""
+    if _is_of(array.shape, sample):
+        return "; values[None] has one sample"
+    if tuple(sample) == (1,) and array.ndim == 1:
+        return "; values[:, None] has one channel"
+    picture = array.shape[-3:]
+    if array.dtype == np.uint8 and len(sample) == len(picture) == 3 and picture[-1] == sample[-1]:
+        return f"; for pictures of this size, open the pipeline with shape={_shape(picture)}"
+    return ""
 
 
 def _shape(shape: Sequence[object]) -> str:

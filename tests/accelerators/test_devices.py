@@ -37,7 +37,13 @@ def test_for_programs(tmp_path: Path) -> None:
 
 
 def test_having_none_is_no_error(tmp_path: Path) -> None:
-    assert limpet("--root", tmp_path).splitlines() == ["unknown machine", "no accelerator was found"]
+    assert limpet("--root", tmp_path).splitlines() == [
+        "unknown machine",
+        "no accelerator was found",
+        "",
+        "no camera was found",
+        "no microphone was found",
+    ]
     assert json.loads(limpet("--json", "--root", tmp_path))["accelerators"] == []
 
 

@@ -87,6 +87,22 @@ def test_a_camera_that_sends_frames_gets_a_ready_made_model(tmp_path: Path, star
     assert stored.read_bytes() == data("face-detection-1.limpet").read_bytes()
 
 
+def test_a_network_camera_with_a_login_is_tried_and_written_with_it(tmp_path: Path, starters: Path) -> None:
+    login_text = "open: @/"
+    (tmp_path / "password").write_text(f"{login_text}\n")
+    login = ("--camera-user", "limpet", "--camera-password-file", "password")
+    with WebCamera([jpeg()], user="limpet", password=login_text) as camera:
+        wanted = ("--camera", f"http://127.0.0.1:{camera.port}/stream", "--model", "face-detection")
+        refused = init(tmp_path, *wanted, site=starters)
+        done = init(tmp_path, *wanted, *login, site=starters)
+    assert refused.returncode == 78
+    assert "refuses the login" in refused.stderr
+    assert done.returncode == 0, done.stderr
+    (source,) = written(tmp_path)["sources"].values()
+    assert source["user"] == "limpet"
+    assert source["password_file"] == str(tmp_path / "password")
+
+
 def test_a_microphone_that_hears_gets_a_ready_made_model(tmp_path: Path, starters: Path) -> None:
     microphone = Microphone(tmp_path / "mic", ramp())
     done = init(tmp_path, "--microphone", NAME, site=starters, environment=microphone.environment)
@@ -142,6 +158,9 @@ def test_without_ready_made_models_the_extra_is_named(tmp_path: Path) -> None:
     done = init(tmp_path, "--camera", "/dev/video-none", "--listen", 0)
     assert done.returncode == 78
     assert "there is no model for pictures. Run: pip install 'limpet[starter]'" in done.stderr
+    named = init(tmp_path, "--camera", "/dev/video-none", "--listen", 0, "--model", "face-detection")
+    assert named.returncode == 78
+    assert "no ready-made model of that name. Run: pip install 'limpet[starter]'" in named.stderr
 
 
 @pytest.mark.parametrize(
@@ -149,7 +168,10 @@ def test_without_ready_made_models_the_extra_is_named(tmp_path: Path) -> None:
     [
         (("--camera", "/dev/video0", "--model", "okay-nabu"), "okay-nabu takes sound. Use --microphone"),
         (("--camera", "/dev/video0", "--microphone", "hw:0"), "--microphone: choose one sensor"),
-        (("--model", "face-dection"), "there is no file face-dection"),
+        (
+            ("--model", "face-dection"),
+            "there is no file face-dection, and no ready-made model of that name (did",
+        ),
     ],
 )
 def test_options_that_do_not_fit_are_refused(

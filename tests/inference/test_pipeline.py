@@ -271,6 +271,23 @@ def test_transforms_that_replace_the_models_own_normalisation_are_warned_of(tmp_
     assert planned(tmp_path, model, IMAGE).warnings == ()
 
 
+def test_a_decoder_that_leaves_out_keys_of_the_models_own_is_warned_of(tmp_path: Path) -> None:
+    model = models.dense(tmp_path / "m.tflite", 1, 1, int8=False)
+    own = {"kind": "regress", "names": ["level"], "unit": "mm"}
+    bundled = write_bundle(
+        tmp_path / "m-1.limpet",
+        {"model.tflite": model.read_bytes()},
+        window={"size": 1},
+        decoder=own,
+        inputs=[{"name": "input", "shape": [1, 1], "dtype": "float32"}],
+    )
+    spec = SampleSpec((1,), np.dtype(np.float32))
+    (warning,) = planned(tmp_path, bundled, spec, decoder={"kind": "regress", "names": ["depth"]}).warnings
+    assert "decoder replaces the model's own, and leaves out its unit;" in warning
+    assert planned(tmp_path, bundled, spec, decoder=own).warnings == ()
+    assert planned(tmp_path, bundled, spec, decoder={"kind": "tensor"}).warnings == ()
+
+
 def made_for(tmp_path: Path, rate: float) -> Path:
     model = models.dense(tmp_path / "m.tflite", 1, 1, int8=False)
     return write_bundle(

@@ -61,10 +61,14 @@ def _of_microphone(machine: Machine, one: Microphone) -> LiveSensor:
     return microphone(one.device)._replace(label=f"{one.name}, {one.device}", problem=problem)
 
 
-def camera(device: str) -> LiveSensor:
-    """Return a camera by its device node or its URL."""
-    key = "url" if "://" in device else "device"
-    return LiveSensor("picture", "camera", {"kind": "camera", key: device}, device)
+def camera(device: str, user: str | None = None, password_file: Path | None = None) -> LiveSensor:
+    """Return a camera by its device node or its URL, with its login."""
+    table = {"kind": "camera", "url" if "://" in device else "device": device}
+    if user:
+        table["user"] = user
+    if password_file:
+        table["password_file"] = str(password_file.absolute())
+    return LiveSensor("picture", "camera", table, device)
 
 
 def microphone(device: str) -> LiveSensor:

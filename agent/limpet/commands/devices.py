@@ -56,6 +56,8 @@ def main(arguments: argparse.Namespace) -> int:
     lines = [line for device in found for line in _describe(device)] or ["no accelerator was found"]
     lines += [line for camera in seen for line in _cameras.describe(camera)]
     lines += [line for one in inputs for line in _describe_input(machine, one)]
+    missing = [what for what, there in (("camera", seen), ("microphone", inputs)) if not there]
+    lines += ["", *(f"no {what} was found" for what in missing)] if missing else []
     print(printable("\n".join(lines)))
     return 0
 

@@ -25,6 +25,7 @@ from limpet.doctor.check import inspect
 from limpet.errors import ConfigError, SourceError
 from limpet.models import bundle, starter
 from limpet.untrusted import printable, read_file
+from limpet.wording import suggest
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -91,6 +92,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DEVICE",
         help="A camera: its name in `limpet devices`, or a URL such as rtsp://HOST/PATH.",
     )
+    add("--camera-user", metavar="USER", help="User name at a network camera. Default: none.")
+    add("--camera-password-file", type=Path, metavar="FILE", help="File with the password for --camera-user.")
     add("--microphone", metavar="DEVICE", help="A microphone: its name in `limpet devices`.")
     add("--baud", type=int, help="Bit rate of the port. Default: detected.")
     add(
@@ -195,7 +198,7 @@ def _collect(arguments: argparse.Namespace, machine: Machine) -> _new_config.New
 def _sensor(arguments: argparse.Namespace, machine: Machine, models: Path) -> LiveSensor | str:
     """Return the camera, the microphone or the serial port to use; "": a port that is not known yet."""
     if arguments.camera:
-        return _live_sensors.camera(arguments.camera)
+        return _live_sensors.camera(arguments.camera, arguments.camera_user, arguments.camera_password_file)
     if arguments.microphone:
         return _live_sensors.microphone(arguments.microphone)
     model = _file(arguments.model) or _newest(models)
@@ -335,7 +338,12 @@ def _ask_for_model(models: Path) -> Path:
 
 def _manifest(model: Path) -> Manifest:
     if not model.is_file():
-        raise ConfigError([f"--model: there is no file {model}"])
+        if len(model.parts) > 1 or model.suffix:
+            raise ConfigError([f"--model: there is no file {model}"])
+        names = [one.name for one in starter.found()]
+        there = f"no ready-made model of that name{suggest(str(model), names)}"
+        get = "" if names else f". Run: {starter.INSTALL}"
+        raise ConfigError([f"--model: there is no file {model}, and {there}{get}"])
     with tempfile.TemporaryDirectory() as folder:
         return bundle.load(model, Path(folder)).manifest
 

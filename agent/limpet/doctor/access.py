@@ -47,7 +47,7 @@ def ports(installation: Installation) -> Iterator[Finding]:
         key = _NODES[table.kind]
         node = str(table.options.get(key, ""))
         if not node.startswith("/"):
-            yield skip("ports", f"{source}: {node or 'it'} is not on this machine")
+            yield skip("ports", f"{source}: {node or 'a stream'} is reached over the network")
         else:
             yield _port(installation.machine, source, node, key)
     if not named:

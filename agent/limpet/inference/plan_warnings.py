@@ -23,5 +23,12 @@ def warnings(wanted: PipelineOptions, manifest: Manifest, state: StatePlan) -> I
                     f"transforms replaces the model's own, and leaves out its {table['kind']!r} ({options}); "
                     "without it the model sees other values than in training. `limpet inspect` shows its options"
                 )
+    own, decoder = manifest.decoder, wanted.decoder or manifest.decoder
+    left = [key for key in own if key not in decoder] if own.get("kind") == decoder.get("kind") else []
+    if left:
+        yield (
+            f"decoder replaces the model's own, and leaves out its {', '.join(left)}; without that, outputs may "
+            "be read wrongly. `limpet inspect` shows it"
+        )
     if state.lasting and wanted.every > 1:
         yield f"the model remembers windows, and every = {wanted.every} leaves most of them out"
