@@ -150,6 +150,14 @@ def test_the_way_to_use_pictures_and_sound_of_another_shape_is_named(model: Path
         pipeline.feed(values)
 
 
+def test_pictures_of_another_size_suit_a_bare_model(tmp_path: Path) -> None:
+    model = models.same(tmp_path / "m.tflite", (1, 2, 2, 3), "uint8")
+    picture = np.full((8, 10, 3), (1, 2, 3), np.uint8)
+    with Pipeline(model, output=Regression, shape=(8, 10, 3)) as pipeline:
+        result = pipeline.infer(picture)
+    assert list(result.output.values.values()) == [1, 2, 3] * 4
+
+
 def test_samples_of_another_shape_are_refused() -> None:
     with (
         Pipeline(SHUTTLE) as pipeline,

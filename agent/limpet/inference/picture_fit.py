@@ -1,8 +1,10 @@
-"""Frames to the size of a model's picture, where neither its manifest nor the configuration does that."""
+"""Pictures to the size of a model's picture, where neither its manifest nor the configuration does that."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,16 +18,20 @@ _BEFORE = {"crop", "colour"}
 
 
 def picture_transforms(manifest: Manifest, decoder: str, spec: SampleSpec) -> Sequence[dict[str, Any]]:
-    """Return the manifest's transforms, with one that gives frames the size of the model's picture if none does.
+    """Return the manifest's transforms, with one that gives pictures the size of the model's if none does.
+
+    Pictures are frames, and arrays of bytes of another size.
 
     Models that find points, and those that find boxes without TFLite's post-processing, see the whole picture in
     its own proportions, with a border. So they are trained. Others get it stretched.
     """
     given = manifest.transforms
     size = _picture(manifest)
-    if not spec.frames or size is None or any(table.get("kind") in _SIZING for table in given):
+    if size is None or any(table.get("kind") in _SIZING for table in given):
         return given
     height, width, channels = size
+    if not spec.frames and (spec.dtype != np.uint8 or not _is_of_another_size(spec.shape, size)):
+        return given
     boxed = decoder == "keypoints" or (decoder == "detect" and len(manifest.outputs) < 3)
     added: list[dict[str, Any]] = [
         {"kind": "letterbox" if boxed else "resize", "height": height, "width": width},
@@ -36,6 +42,10 @@ def picture_transforms(manifest: Manifest, decoder: str, spec: SampleSpec) -> Se
         added.append({"kind": "colour", "to": "grey"})
     place = next((n for n, table in enumerate(given) if table.get("kind") not in _BEFORE), len(given))
     return [*given[:place], *added, *given[place:]]
+
+
+def _is_of_another_size(shape: Sequence[int], size: tuple[int, int, int]) -> bool:
+    return len(shape) == 3 and shape[2] == size[2] and tuple(shape[:2]) != size[:2]
 
 
 def _picture(manifest: Manifest) -> tuple[int, int, int] | None:
