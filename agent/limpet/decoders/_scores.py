@@ -43,6 +43,11 @@ def names(kind: str, labels: Sequence[str], size: int) -> list[str]:
     return list(labels) or [str(number) for number in range(size)]
 
 
+def class_name(labels: Sequence[str], kind: int) -> str:
+    """Return the label of a class, or its number if there is no label for it."""
+    return labels[kind] if kind < len(labels) else str(kind)
+
+
 def activated(activation: Activation, raw: Array) -> FloatArray:
     """Return scores, float32 ``(n,)``, with what the model left out. NaN and infinity may become NaN."""
     scores: FloatArray = raw.ravel()

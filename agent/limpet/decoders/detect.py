@@ -21,6 +21,7 @@ from limpet.decoders._detection.heads import RAW, Raw, grid_of
 from limpet.decoders._detection.strides import strides_of
 from limpet.decoders._detection.suppression import Suppression, suppressed
 from limpet.decoders._detection.tables import Layout, layout_of, refuse_types, shapes, tables
+from limpet.decoders._scores import class_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,7 +125,7 @@ class Detect:
         found, corners = visible(suppressed(found, self._suppression, self._overlap, self._most), window.cut)
         scores = found.scores.astype(np.float64).round(DIGITS).tolist()
         detections = [
-            Detection(self._label(kind), score, tuple(box))
+            Detection(class_name(self._labels, kind), score, tuple(box))
             for kind, score, box in zip(found.classes.tolist(), scores, corners.tolist(), strict=True)
         ]
         window.result = Detections(detections, self._counts.of(one.label for one in detections))
@@ -138,9 +139,6 @@ class Detect:
     def set_threshold(self, value: float) -> None:
         """Leave out what scores below another threshold, from the next window on."""
         self._threshold = value
-
-    def _label(self, kind: int) -> str:
-        return self._labels[kind] if kind < len(self._labels) else str(kind)
 
 
 def _layout(config: Config, spec: Spec, labels: int) -> Layout:

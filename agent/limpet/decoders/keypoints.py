@@ -19,6 +19,7 @@ from limpet.decoders._detection.counts import Counts
 from limpet.decoders._detection.point_layouts import HEADS, Layout, Wanted, layout_of
 from limpet.decoders._detection.suppression import Suppression, suppressed
 from limpet.decoders._detection.tables import refuse_types
+from limpet.decoders._scores import class_name
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -116,7 +117,7 @@ class FindKeypoints:
         points = self._points(found).astype(np.float64)
         places = in_source(points[..., :2], window.cut).clip(-_FAR, _FAR).round(DIGITS)
         poses = [
-            Pose(self._label(kind), score, tuple(box), self._named(*each))
+            Pose(class_name(self._labels, kind), score, tuple(box), self._named(*each))
             for kind, score, box, *each in zip(
                 found.classes.tolist(),
                 found.scores.astype(np.float64).round(DIGITS).tolist(),
@@ -141,9 +142,6 @@ class FindKeypoints:
 
     def _points(self, found: Boxes) -> FloatArray:
         return found.extras.reshape(len(found.scores), len(self._body.names), 3)
-
-    def _label(self, kind: int) -> str:
-        return self._labels[kind] if kind < len(self._labels) else str(kind)
 
     def _named(self, places: Sequence[tuple[float, float]], scores: Sequence[float]) -> list[Keypoint]:
         return [

@@ -14,6 +14,7 @@ from limpet.contracts.fields import Count, Share
 from limpet.contracts.outputs import Mask, Region, Segmentation
 from limpet.decoders._detection.activation import Activation
 from limpet.decoders._detection.boxes import DIGITS, Measure
+from limpet.decoders._scores import class_name
 from limpet.decoders._segmentation.areas import areas, coarse
 from limpet.decoders._segmentation.encoding import png, run_lengths
 from limpet.decoders._segmentation.layouts import Layout, layout_of, maps_of, prototypes_of
@@ -21,8 +22,6 @@ from limpet.decoders._segmentation.masks import CLASSES, ProbabilityMap, place_o
 from limpet.decoders._segmentation.places import box_around, outlined, rounded
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from numpy.typing import NDArray
 
     from limpet.contracts.data import Cut, Window
@@ -100,7 +99,7 @@ class SegmentClasses:
         self._maps = maps
         self._labels = labels
         self._threshold = 0.5 if config.threshold is None else config.threshold
-        self._reported = np.array([_name(labels, kind) not in config.ignore for kind in range(CLASSES)])
+        self._reported = np.array([class_name(labels, kind) not in config.ignore for kind in range(CLASSES)])
         if isinstance(maps, ProbabilityMap):
             self._reported[0] = False
         self._seen: set[int] = set()
@@ -117,7 +116,7 @@ class SegmentClasses:
         regions = self._run_lengths(kinds, shares, place.cut) if rle else []
         if self._config.form == "polygons" and kinds.size:
             regions = self._polygons(kinds, place.cut)
-        named = {_name(self._labels, kind): share for kind, share in shares.items()}
+        named = {class_name(self._labels, kind): share for kind, share in shares.items()}
         window.result = Segmentation(named, regions, rounded(place.cut) if rle else None, mask)
         return window
 
@@ -144,7 +143,7 @@ class SegmentClasses:
             return []
         masks = [kinds == kind for kind in chosen]
         return [
-            Region(_name(self._labels, kind), shares[kind], box_around(mask, cut), rle=lengths)
+            Region(class_name(self._labels, kind), shares[kind], box_around(mask, cut), rle=lengths)
             for kind, mask, lengths in zip(chosen, masks, run_lengths(masks), strict=True)
         ]
 
@@ -156,7 +155,7 @@ class SegmentClasses:
             if share < self._config.least:
                 break
             box, polygon = _outlined(kinds, area, cut, self._config)
-            regions.append(Region(_name(self._labels, area.kind), round(share, DIGITS), box, polygon=polygon))
+            regions.append(Region(class_name(self._labels, area.kind), round(share, DIGITS), box, polygon=polygon))
         return regions
 
     def _mask(self, kinds: Kinds, cut: Cut) -> Mask:
@@ -184,7 +183,7 @@ class SegmentObjects:
         kinds, scores = found.classes.tolist(), found.scores.astype(np.float64).round(DIGITS).tolist()
         sizes = [float(mask.mean()) if mask.size else 0.0 for mask in masks]
         chosen = [n for n, size in enumerate(sizes) if size > 0 and self._reports(kinds[n], size)]
-        names = [_name(self._labels, kinds[n]) for n in chosen]
+        names = [class_name(self._labels, kinds[n]) for n in chosen]
         masks = masks[chosen]
         shares = self._shares(names, masks)
         regions = [
@@ -212,7 +211,7 @@ class SegmentObjects:
         self._threshold = value
 
     def _reports(self, kind: int, size: float) -> bool:
-        return size >= self._config.least and _name(self._labels, kind) not in self._config.ignore
+        return size >= self._config.least and class_name(self._labels, kind) not in self._config.ignore
 
     def _shares(self, names: list[str], masks: NDArray[np.bool_]) -> dict[str, float]:
         """Return the share of each label that is there or was there."""
@@ -243,7 +242,3 @@ def _largest(mask: NDArray[np.bool_], cut: Cut, config: Config) -> Polygon:
 def _outlined(kinds: Kinds, area: Area, cut: Cut, config: Config) -> tuple[Box, Polygon]:
     """Return the box and the outline of an area in the source's picture."""
     return outlined(kinds, area, cut, config.tolerance, max(min(config.points, _POINTS // config.most), 3))
-
-
-def _name(labels: Sequence[str], kind: int) -> str:
-    return labels[kind] if kind < len(labels) else str(kind)

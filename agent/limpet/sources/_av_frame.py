@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from limpet.contracts.frame import FrameForm, Rectangle, View
 from limpet.pictures.rendering import renderer
-from limpet.sources import _av_limits
+from limpet.sources import _av_limits, _jpeg
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -152,6 +152,20 @@ class Encoded:
                 self._frame = self._decoder.decode(self._packet)
                 self.nbytes = max(self.nbytes, sum(plane.buffer_size for plane in self._frame.planes))
             return self._frame
+
+
+class Jpegs:
+    """The pictures of packets that are one JPEG each. One decoder decodes them, whatever their size."""
+
+    def __init__(self) -> None:
+        self._decoder: Decoder | None = None
+
+    def picture(self, packet: Any) -> Encoded:
+        """Return the picture of an ``av.Packet``. ``ValueError`` if it is no JPEG that Limpet takes."""
+        size = Size(*_jpeg.size(packet))
+        if self._decoder is None:
+            self._decoder = Decoder("mjpeg", size)
+        return Encoded(packet, self._decoder, size, "mjpeg")
 
 
 class Mounting(NamedTuple):

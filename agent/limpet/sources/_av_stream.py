@@ -17,9 +17,9 @@ import av.error
 import av.logging
 
 from limpet.errors import SourceError
-from limpet.sources import _av_limits, _av_log, _jpeg
+from limpet.sources import _av_limits, _av_log
 from limpet.sources._av_causes import Cause, NoVideoError, WrongSizeError, diagnose
-from limpet.sources._av_frame import MOST_PIXELS, AvFrame, Decoded, Decoder, Encoded, Mounting, Picture, Size
+from limpet.sources._av_frame import MOST_PIXELS, AvFrame, Decoded, Jpegs, Mounting, Picture, Size
 from limpet.sources._av_gate import WAITED_NS, Gate
 from limpet.sources._av_video import main_video
 
@@ -109,7 +109,7 @@ class Stream:
         """When FFmpeg was given the time limit that runs now."""
         self._closed = False
         self._opened = False
-        self._jpegs: Decoder | None = None
+        self._jpegs = Jpegs()
         self._said: list[tuple[int, str, str]] = []
         """What FFmpeg has written to its log since the last packet."""
         self._gate = Gate()
@@ -224,7 +224,7 @@ class Stream:
         try:
             if codec == "mjpeg":
                 if packet.size:
-                    found = [self._jpeg(packet)]
+                    found = [self._jpegs.picture(packet)]
                     self._keep(found[0], packet, timed=timed)
             else:
                 for frame in packet.decode():
@@ -236,12 +236,6 @@ class Stream:
         except (_FFMPEG, ValueError):
             self._damaged()
         return len(found)
-
-    def _jpeg(self, packet: Any) -> Encoded:
-        size = Size(*_jpeg.size(packet))
-        if self._jpegs is None:
-            self._jpegs = Decoder("mjpeg", size)
-        return Encoded(packet, self._jpegs, size, "mjpeg")
 
     def _intact(self, frame: av.VideoFrame) -> bool:
         if frame.is_corrupt:

@@ -12,8 +12,8 @@ from av.sidedata.sidedata import Type as SideData
 from av.stream import Disposition
 
 from limpet.errors import UnreadableError
-from limpet.sources import _av_limits, _av_log, _jpeg
-from limpet.sources._av_frame import MOST_PIXELS, AvFrame, Decoded, Decoder, Encoded, Mounting, Size
+from limpet.sources import _av_limits, _av_log
+from limpet.sources._av_frame import MOST_PIXELS, AvFrame, Decoded, Jpegs, Mounting, Size
 
 if TYPE_CHECKING:
     from collections import Counter
@@ -176,7 +176,7 @@ class _Reader:
     def __init__(self, stream: Any, mounting: Mounting, dropped: Counter[str], times: _Times | None) -> None:
         self._stream, self._mounting, self._dropped, self._times = stream, mounting, dropped, times
         self._number = 0
-        self._jpegs: Decoder | None = None
+        self._jpegs = Jpegs()
         stream.codec_context.options = {"max_pixels": str(MOST_PIXELS)}
 
     def pictures(self, packet: Any) -> Iterator[Timed]:
@@ -195,7 +195,7 @@ class _Reader:
 
     def _found(self, packet: Any) -> list[tuple[Picture, float | None]]:
         if self._stream.codec_context.name == "mjpeg":
-            return [(self._jpeg(packet), self._seconds(packet))] if packet.size else []
+            return [(self._jpegs.picture(packet), self._seconds(packet))] if packet.size else []
         found: list[tuple[Picture, float | None]] = []
         for frame in packet.decode():
             if frame.is_corrupt:
@@ -204,12 +204,6 @@ class _Reader:
             else:
                 found.append((Decoded(frame), self._seconds(frame)))
         return found
-
-    def _jpeg(self, packet: Any) -> Encoded:
-        size = Size(*_jpeg.size(packet))
-        if self._jpegs is None:
-            self._jpegs = Decoder("mjpeg", size)
-        return Encoded(packet, self._jpegs, size, "mjpeg")
 
     def _seconds(self, timed: Any) -> float | None:
         return None if self._times is None else self._times.at(timed)
