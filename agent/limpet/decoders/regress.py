@@ -66,7 +66,10 @@ def open(config: Config, spec: Spec) -> Regress:
         raise ValueError("regress needs a model with an output")
     if count > MOST:
         shapes = ", ".join(str(list(tensor.shape)) for tensor in outputs)
-        raise ValueError(f"regress names at most {MOST} numbers, and the model's outputs {shapes} have {count}")
+        raise ValueError(
+            f"regress names at most {MOST} numbers, and the model's outputs {shapes} have {count}; choose "
+            "a decoder that reads them, such as detect or segment. tensor gives them as they are"
+        )
     names = list(config.names or spec.labels) or [name for tensor in outputs for name in _names(tensor)]
     if len(names) != count:
         raise ValueError(f"there are {len(names)} names for the {count} numbers that the model gives")
