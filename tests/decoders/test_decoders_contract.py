@@ -258,7 +258,7 @@ REFUSED = [
         {},
         ((1, 64, 64, 3),),
         (),
-        r"at most 4096 numbers, and .*\[1, 64, 64, 3\] have 12288; choose",
+        r"at most 4096 numbers, and .*\[1, 64, 64, 3\] have 12288\. Choose",
     ),
     Case("regress", {"names": ["t"]}, ((1, 2),), (), "1 names for the 2 numbers"),
     Case("regress", {}, ((1, 2),), ABC, "3 names for the 2 numbers"),

@@ -67,8 +67,8 @@ def open(config: Config, spec: Spec) -> Regress:
     if count > MOST:
         shapes = ", ".join(str(list(tensor.shape)) for tensor in outputs)
         raise ValueError(
-            f"regress names at most {MOST} numbers, and the model's outputs {shapes} have {count}; choose "
-            "a decoder that reads them, such as detect or segment. tensor gives them as they are"
+            f"regress names at most {MOST} numbers, and the model's outputs {shapes} have {count}. "
+            "Choose a decoder that reads them, such as detect. tensor gives them as they are"
         )
     names = list(config.names or spec.labels) or [name for tensor in outputs for name in _names(tensor)]
     if len(names) != count:
