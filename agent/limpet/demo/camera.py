@@ -107,8 +107,10 @@ def write(path: Path, pictures: Pictures, seen: dict[int, Detections]) -> None:
         else:
             best = max(seen, key=lambda place: _score(seen[place]), default=0)
             _marked(pictures[best], seen.get(best)).save(path)
-    except (OSError, ValueError) as error:
-        raise LimpetError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
+    except OSError as error:
+        raise LimpetError(f"{path}: {error.strerror or error}") from error
+    except ValueError as error:
+        raise LimpetError(f"{path}: {error}") from error
 
 
 def _score(output: Detections) -> float:

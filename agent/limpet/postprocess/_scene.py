@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from limpet.postprocess._motion import Box
 
 Scene: TypeAlias = Detections | Keypoints
-Thing: TypeAlias = Detection | Pose
+SceneObject: TypeAlias = Detection | Pose
 
 SCENES = (Detections, Keypoints)
 """The results that have objects with boxes."""
@@ -30,7 +30,7 @@ MOST_IDS = 1024
 """Objects that a stage remembers, whatever numbers them."""
 
 
-def things(scene: Any) -> Sequence[Thing]:
+def objects_of(scene: Any) -> Sequence[SceneObject]:
     """Return the objects of a result. ``ModelError`` if it is no result with objects."""
     if isinstance(scene, Detections):
         return scene.detections
@@ -39,7 +39,7 @@ def things(scene: Any) -> Sequence[Thing]:
     raise ModelError(f"a result with objects was expected, not {type(scene).__name__}")
 
 
-def with_things(scene: Scene, kept: Sequence[Thing]) -> Scene:
+def with_objects(scene: Scene, kept: Sequence[SceneObject]) -> Scene:
     """Return a copy of a result with these objects."""
     if isinstance(scene, Detections):
         return replace(scene, detections=list(kept))
@@ -65,6 +65,6 @@ def ended_ids(window: Window) -> list[int]:
     return [one.id for one in window.events if isinstance(one, ObjectEvent) and one.type == "end"]
 
 
-def is_followed(one: Thing, labels: frozenset[str]) -> bool:
+def is_followed(one: SceneObject, labels: frozenset[str]) -> bool:
     """Whether a stage made an object of a box, and it has one of the labels, if there are any."""
     return one.id is not None and one.id > 0 and (not labels or one.label in labels)

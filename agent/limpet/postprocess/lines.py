@@ -12,14 +12,14 @@ from limpet.contracts.detected_events import LONGEST_LABEL, MOST_ZONES, LineEven
 from limpet.contracts.outputs import Crossings
 from limpet.contracts.postprocess import Abilities
 from limpet.postprocess._places import Line, Point, crosses, foot, side
-from limpet.postprocess._scene import MOST_IDS, SCENES, ended_ids, is_followed, things
+from limpet.postprocess._scene import MOST_IDS, SCENES, ended_ids, is_followed, objects_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from limpet.contracts.data import Window
     from limpet.contracts.stage import Spec
-    from limpet.postprocess._scene import Scene, Thing
+    from limpet.postprocess._scene import Scene, SceneObject
 
 ABILITIES = Abilities(takes=SCENES, wants=("ids",), outlives_gaps=True, idles=True)
 
@@ -87,7 +87,7 @@ class Lines:
     def __call__(self, window: Window) -> Window:
         """Return the window with what crossed each line so far."""
         scene: Scene = window.result
-        for one in things(scene):
+        for one in objects_of(scene):
             if is_followed(one, self._labels):
                 window.events += self._see(one.id or 0, one, window.taken_ns)
         self._end(window)
@@ -115,7 +115,7 @@ class Lines:
                     crossed += self._settled(name, number, walker.label, place)
         window.events[:0] = crossed
 
-    def _see(self, number: int, one: Thing, now_ns: int) -> Iterator[LineEvent]:
+    def _see(self, number: int, one: SceneObject, now_ns: int) -> Iterator[LineEvent]:
         """Take note of where an object is. Yield which lines it crossed."""
         if number not in self._walkers and len(self._walkers) >= MOST_IDS:
             return

@@ -14,7 +14,7 @@ from limpet.contracts.fields import Positive, Share
 from limpet.contracts.postprocess import Abilities
 from limpet.postprocess._matching import overlaps
 from limpet.postprocess._motion import Box
-from limpet.postprocess._scene import SCENES, clipped, count_in, things, with_things
+from limpet.postprocess._scene import SCENES, clipped, count_in, objects_of, with_objects
 from limpet.postprocess._tracking import Ids, Seen, Tracker
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from limpet.contracts.data import Window
     from limpet.contracts.stage import Spec
-    from limpet.postprocess._scene import Scene, Thing
+    from limpet.postprocess._scene import Scene, SceneObject
     from limpet.postprocess._tracking import Track
 
 log = logging.getLogger(__name__)
@@ -98,7 +98,7 @@ class Tracking:
     def __call__(self, window: Window) -> Window:
         """Return the window with the objects among its boxes."""
         scene: Scene = window.result
-        boxes = things(scene)
+        boxes = objects_of(scene)
         now = window.taken_ns
         frame = self._tracker.see(self._without_doubles(_usable(boxes, self._kinds)), now)
         self._warn(full=frame.full)
@@ -113,7 +113,7 @@ class Tracking:
             for place, track in sorted(seen.items())
         ]
         window.result = msgspec.structs.replace(
-            with_things(scene, kept), counts=self._counts(), totals=dict(self._totals)
+            with_objects(scene, kept), counts=self._counts(), totals=dict(self._totals)
         )
         return window
 
@@ -183,7 +183,7 @@ class _Announced(msgspec.Struct, gc=False):
         return best >= self.best + BETTER or float(overlaps([box], [self.box])[0, 0]) < MOVED
 
 
-def _usable(boxes: Sequence[Thing], kinds: dict[str, str]) -> Iterable[Seen]:
+def _usable(boxes: Sequence[SceneObject], kinds: dict[str, str]) -> Iterable[Seen]:
     for place, one in enumerate(boxes):
         box = clipped(one.box)
         if box is not None and isfinite(one.score):

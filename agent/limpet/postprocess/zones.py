@@ -10,14 +10,14 @@ from msgspec import Meta
 from limpet.contracts.detected_events import LONGEST_LABEL, MOST_ZONES, ObjectEvent, PlaceName, ZoneEvent
 from limpet.contracts.postprocess import Abilities
 from limpet.postprocess._places import Polygon, area, contains, foot
-from limpet.postprocess._scene import MOST_IDS, SCENES, count_in, ended_ids, is_followed, things, with_things
+from limpet.postprocess._scene import MOST_IDS, SCENES, count_in, ended_ids, is_followed, objects_of, with_objects
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from limpet.contracts.data import Window
     from limpet.contracts.stage import Spec
-    from limpet.postprocess._scene import Scene, Thing
+    from limpet.postprocess._scene import Scene, SceneObject
 
 ABILITIES = Abilities(takes=SCENES, wants=("ids",), outlives_gaps=True, idles=True)
 
@@ -81,13 +81,13 @@ class Zones:
     def __call__(self, window: Window) -> Window:
         """Return the window with the zones of its objects."""
         scene: Scene = window.result
-        found = things(scene)
+        found = objects_of(scene)
         self._end(window)
         for one in found:
             if is_followed(one, self._labels):
                 window.events += self._see(one.id or 0, one, window.taken_ns)
         kept = [self._placed(one) for one in found]
-        window.result = msgspec.structs.replace(with_things(scene, kept), zones=scene.zones | self._occupancy())
+        window.result = msgspec.structs.replace(with_objects(scene, kept), zones=scene.zones | self._occupancy())
         for event in window.events:
             if isinstance(event, ObjectEvent):
                 event.zones += [name for name in self._zones_of(event.id) if name not in event.zones]
@@ -115,7 +115,7 @@ class Zones:
                     )
         window.events[:0] = left
 
-    def _see(self, number: int, one: Thing, now: int) -> Iterator[ZoneEvent]:
+    def _see(self, number: int, one: SceneObject, now: int) -> Iterator[ZoneEvent]:
         """Take note of where an object is. Yield what it entered and left."""
         if number not in self._visitors:
             if len(self._visitors) >= MOST_IDS:
@@ -145,7 +145,7 @@ class Zones:
             type=kind, zone=zone, id=number, label=label[:LONGEST_LABEL], occupancy=inside, dwell_s=dwell
         )
 
-    def _placed(self, one: Thing) -> Thing:
+    def _placed(self, one: SceneObject) -> SceneObject:
         names = self._zones_of(one.id)
         return msgspec.structs.replace(one, zones=[*one.zones, *names]) if names else one
 
