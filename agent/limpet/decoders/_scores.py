@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+from limpet.decoders._activation import Activation, probabilities
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from limpet.contracts.data import Array, FloatArray, TensorSpec
-
-Activation: TypeAlias = Literal["none", "softmax", "sigmoid"]
 
 
 def row_size(kind: str, outputs: Sequence[TensorSpec]) -> int:
@@ -53,10 +53,5 @@ def activated(activation: Activation, raw: Array) -> FloatArray:
     scores: FloatArray = raw.ravel()
     if scores.dtype != np.float32:
         scores = scores.astype(np.float32)
-    if activation == "none":
-        return scores
     with np.errstate(all="ignore"):
-        if activation == "sigmoid":
-            return np.asarray(0.5 + 0.5 * np.tanh(scores / 2), np.float32)  # never overflows
-        powers = np.exp(scores - scores.max())
-        return np.asarray(powers / powers.sum(), np.float32)
+        return probabilities(scores, activation)

@@ -12,7 +12,7 @@ from msgspec import Meta
 from limpet.contracts.decoder import Abilities
 from limpet.contracts.fields import Count
 from limpet.contracts.outputs import Detection, Detections
-from limpet.decoders._detection.activation import Activation
+from limpet.decoders._activation import Activation
 from limpet.decoders._detection.anchors import Anchors, Reading, anchored, known_model
 from limpet.decoders._detection.boxes import CANDIDATES, DIGITS, Measure, real, visible
 from limpet.decoders._detection.counts import Counts

@@ -12,7 +12,7 @@ from msgspec import Meta
 from limpet.contracts.decoder import Abilities
 from limpet.contracts.fields import Count
 from limpet.contracts.outputs import Keypoint, Keypoints, Pose
-from limpet.decoders._detection.activation import Activation
+from limpet.decoders._activation import Activation
 from limpet.decoders._detection.bodies import Body
 from limpet.decoders._detection.boxes import DIGITS, Measure, in_source, real, visible
 from limpet.decoders._detection.counts import Counts

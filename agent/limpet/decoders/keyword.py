@@ -16,7 +16,8 @@ from msgspec import Meta
 from limpet.contracts.decoder import Abilities
 from limpet.contracts.detected_events import LONGEST_LABEL, KeywordEvent
 from limpet.contracts.outputs import Keyword
-from limpet.decoders._scores import Activation, activated, names, row_size
+from limpet.decoders._activation import Activation
+from limpet.decoders._scores import activated, names, row_size
 
 if TYPE_CHECKING:
     from limpet.contracts.data import Window

@@ -11,7 +11,8 @@ from msgspec import Meta
 
 from limpet.contracts.decoder import Abilities
 from limpet.contracts.outputs import Labels, ScoredLabel
-from limpet.decoders._scores import Activation, activated, names, row_size
+from limpet.decoders._activation import Activation
+from limpet.decoders._scores import activated, names, row_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

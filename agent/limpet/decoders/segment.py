@@ -12,7 +12,7 @@ from msgspec import Meta
 from limpet.contracts.decoder import Abilities
 from limpet.contracts.fields import Count, Share
 from limpet.contracts.outputs import Mask, Region, Segmentation
-from limpet.decoders._detection.activation import Activation
+from limpet.decoders._activation import Activation
 from limpet.decoders._detection.boxes import DIGITS, Measure
 from limpet.decoders._scores import class_name
 from limpet.decoders._segmentation.areas import areas, coarse

@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import Meta
 
 from limpet.contracts.fields import Count, Positive, Share
-from limpet.decoders._detection.activation import activated
+from limpet.decoders._activation import probabilities
 from limpet.decoders._detection.boxes import Boxes
 from limpet.decoders._detection.heads import Usual
 from limpet.decoders._detection.tables import BoxTable, plain, refuse_types, shapes
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from limpet.contracts.data import FloatArray, TensorSpec
-    from limpet.decoders._detection.activation import Activation
+    from limpet.decoders._activation import Activation
 
 _MOST = 100_000
 """Anchors of one model."""
@@ -136,7 +136,7 @@ class Anchored:
     def __call__(self, outputs: Sequence[FloatArray], threshold: float) -> Boxes:
         """Return what scores enough."""
         raw = self._scores.columns(outputs)
-        scores = activated(raw, self._activation)[int(self._background) :]
+        scores = probabilities(raw, self._activation)[int(self._background) :]
         best = scores.max(axis=0)
         likely = np.flatnonzero(best >= threshold)
         table = self._places.columns(outputs)[:, likely]

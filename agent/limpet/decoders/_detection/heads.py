@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import numpy as np
 
-from limpet.decoders._detection.activation import activated
+from limpet.decoders._activation import probabilities
 from limpet.decoders._detection.boxes import Boxes
 from limpet.decoders._detection.tables import STRIDES, cells
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from limpet.contracts.data import FloatArray
-    from limpet.decoders._detection.activation import Activation
+    from limpet.decoders._activation import Activation
     from limpet.decoders._detection.suppression import Suppression
     from limpet.decoders._detection.tables import Tables
 
@@ -93,16 +93,16 @@ class Raw:
     def _likely(self, raw: FloatArray, threshold: float) -> tuple[NDArray[np.intp], FloatArray, NDArray[np.intp]]:
         """Return which boxes may score enough, their scores and classes."""
         if self._activation == "softmax":
-            own, raw = raw[: int(self._own)], activated(raw[int(self._own) :], "softmax")
-            raw = np.concatenate([activated(own, "sigmoid"), raw])
+            own, raw = raw[: int(self._own)], probabilities(raw[int(self._own) :], "softmax")
+            raw = np.concatenate([probabilities(own, "sigmoid"), raw])
         each = "none" if self._activation == "softmax" else self._activation
         # A box whose own score is too low cannot score more with that of a class, which is 1 at most.
-        best = activated(raw[0] if self._own else raw.max(axis=0), each)
+        best = probabilities(raw[0] if self._own else raw.max(axis=0), each)
         likely = np.flatnonzero(best >= threshold)
         raw, scores = raw[int(self._own) :, likely], best[likely]
         classes = raw.argmax(axis=0)
         if self._own:
-            scores = scores * activated(raw[classes, np.arange(len(likely))], each)
+            scores = scores * probabilities(raw[classes, np.arange(len(likely))], each)
         return likely, scores, classes
 
 

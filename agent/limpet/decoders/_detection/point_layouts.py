@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from limpet.contracts.data import TensorSpec
     from limpet.contracts.stage import Spec
-    from limpet.decoders._detection.activation import Activation
+    from limpet.decoders._activation import Activation
     from limpet.decoders._detection.heads import Head
     from limpet.decoders._detection.tables import Tables
 

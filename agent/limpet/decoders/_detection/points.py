@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from limpet.decoders._detection.activation import activated
+from limpet.decoders._activation import probabilities
 from limpet.decoders._detection.boxes import Boxes
 from limpet.decoders._detection.heads import FINISHED
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from limpet.contracts.data import FloatArray
-    from limpet.decoders._detection.activation import Activation
+    from limpet.decoders._activation import Activation
     from limpet.decoders._detection.anchors import Anchored
     from limpet.decoders._detection.heads import Head
 
@@ -81,10 +81,10 @@ class Landmarked:
         points = np.full((1, places.first, 3), np.nan, np.float32)
         points[0, :, :2] = rows[:, :2]
         if places.visible:
-            points[0, :, 2] = activated(rows[:, places.visible], "sigmoid")
+            points[0, :, 2] = probabilities(rows[:, places.visible], "sigmoid")
         score = np.ones(1, np.float32)
         if places.score is not None:
-            score = activated(outputs[places.score].reshape(1), self._activation)
+            score = probabilities(outputs[places.score].reshape(1), self._activation)
         return _around(points, score, threshold)
 
 
@@ -113,7 +113,7 @@ class HeatMaps:
         points = np.empty((1, count, 3), np.float32)
         points[0, :, 0] = (columns + 0.5 + _vertex(maps[each, rows].T, columns)) / width
         points[0, :, 1] = (rows + 0.5 + _vertex(maps[each, :, columns].T, rows)) / height
-        points[0, :, 2] = activated(flat[each, best], self._activation)
+        points[0, :, 2] = probabilities(flat[each, best], self._activation)
         return _around(points, points[..., 2].mean(axis=1), threshold)
 
 
@@ -147,7 +147,7 @@ class Tabled:
         if self._numbers == 2:
             points = np.concatenate([points, np.full_like(points[..., :1], np.nan)], axis=2)
         else:
-            points = np.concatenate([points[..., :2], activated(points[..., 2:], self._activation)], axis=2)
+            points = np.concatenate([points[..., :2], probabilities(points[..., 2:], self._activation)], axis=2)
         return found._replace(extras=points.reshape(number, points.shape[1] * 3))
 
 

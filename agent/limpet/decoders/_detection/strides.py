@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from limpet.decoders._detection.activation import activated
+from limpet.decoders._activation import probabilities
 from limpet.decoders._detection.boxes import Boxes
 from limpet.decoders._detection.heads import RAW
 from limpet.decoders._detection.tables import STRIDES, refuse_types, shapes
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from limpet.contracts.data import Array, FloatArray, TensorSpec
-    from limpet.decoders._detection.activation import Activation
+    from limpet.decoders._activation import Activation
 
 BINS = 16
 """Logits of each side, as Ultralytics trains YOLOv8 and 11."""
@@ -69,10 +69,10 @@ class Strides:
         self, level: Level, outputs: Sequence[FloatArray], threshold: float
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
         raw = level.scores.columns(outputs)
-        best = activated(raw.max(axis=0), self._activation)
+        best = probabilities(raw.max(axis=0), self._activation)
         likely = np.flatnonzero(best >= threshold)
         logits = level.sides.columns(outputs)[:, likely].reshape(4, BINS, len(likely))
-        away = np.arange(BINS, dtype=np.float32) @ activated(logits, "softmax", axis=1)
+        away = np.arange(BINS, dtype=np.float32) @ probabilities(logits, "softmax", axis=1)
         x, y = likely % level.width + 0.5, likely // level.width + 0.5
         corners = np.stack([x - away[0], y - away[1], x + away[2], y + away[3]], axis=1) * level.stride
         return np.asarray(corners, np.float32), best[likely], raw[:, likely].argmax(axis=0)

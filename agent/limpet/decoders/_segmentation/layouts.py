@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from limpet.contracts.data import TensorSpec
-    from limpet.decoders._detection.activation import Activation
+    from limpet.decoders._activation import Activation
 
 Layout: TypeAlias = Literal["auto", "classes", "scores", "probability", "yolo"]
 Maps: TypeAlias = ClassMap | ScoreMap | ProbabilityMap

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from limpet.contracts.data import Cut
-from limpet.decoders._detection.activation import activated
+from limpet.decoders._activation import probabilities
 from limpet.decoders._detection.boxes import Boxes, real
 from limpet.decoders._detection.suppression import suppressed
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from limpet.contracts.data import Array, FloatArray
-    from limpet.decoders._detection.activation import Activation
+    from limpet.decoders._activation import Activation
     from limpet.decoders._detection.boxes import Measure
     from limpet.decoders._detection.heads import Raw
     from limpet.decoders._segmentation.areas import Kinds
@@ -93,7 +93,7 @@ class ProbabilityMap:
 
     def kinds(self, outputs: Sequence[Array], threshold: float) -> Kinds:
         """Return 1 for each pixel that scores enough, 0 for the others."""
-        scores = activated(outputs[0].reshape(self.shape), self._activation)
+        scores = probabilities(outputs[0].reshape(self.shape), self._activation)
         return np.asarray(scores >= threshold, np.int32)
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 Activation: TypeAlias = Literal["none", "sigmoid", "softmax"]
 
 
-def activated(scores: FloatArray, activation: Activation, axis: int = 0) -> FloatArray:
+def probabilities(scores: FloatArray, activation: Activation, axis: int = 0) -> FloatArray:
     """Return probabilities. ``axis`` is that of the classes, for softmax."""
     if activation == "sigmoid":
         # Never overflows, unlike 1 / (1 + exp(-score)).
