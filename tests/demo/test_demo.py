@@ -23,18 +23,10 @@ from limpet.demo.client import Received
 from limpet.demo.score import PipelineWatch
 from limpet.sources.framings import cobs
 from support.broker import listener, mosquitto, wait_until
+from support.demo import DEMO, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-DEMO = [sys.executable, "-m", "limpet", "demo"]
-
-
-def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "TMPDIR": str(folder)}
-    return subprocess.run(
-        [*DEMO, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=90
-    )
 
 
 def processes_naming(word: str) -> list[str]:

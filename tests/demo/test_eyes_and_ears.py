@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 import time
@@ -25,19 +24,12 @@ from limpet.demo.daemon import data
 from limpet.demo.faces import FaceWatch, overlap
 from limpet.demo.truth import truth
 from limpet.demo.words import WordWatch
+from support.demo import run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-DEMO = [sys.executable, "-m", "limpet", "demo"]
 BOX = (0.25, 0.25, 0.75, 0.75)
-
-
-def run(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "TMPDIR": str(folder)}
-    return subprocess.run(
-        [*DEMO, *arguments], env=environment, capture_output=True, text=True, check=False, timeout=90
-    )
 
 
 def test_faces_of_a_video_are_found_by_the_daemon_and_drawn(tmp_path: Path) -> None:
