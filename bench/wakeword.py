@@ -1,6 +1,7 @@
 """Limpet beside pymicro-wakeword's own loop: the same wake word and clip, in turn.
 
-A part of ``make bench-camera``. Without arguments it prints one JSON object; ``--their-loop`` is the other side.
+A part of ``make bench-camera``. Without arguments it prints one JSON object; ``--their-loop`` and ``--our-loop``
+are its sides.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from support.daemon import daemon
 
 RATE, LENGTH = 16_000, 120
 """Samples a second, and seconds of the clip."""
-HOP, SIZE = 480, 800
+HOP, SIZE, BLOCK = 480, 800, 4096
 ROUNDS, SECONDS = 5, 8.0
 MODEL = "okay_nabu"
 CONFIG = """
@@ -93,15 +94,33 @@ def their_loop(path: str) -> None:
     print(json.dumps({"cpu_s": time.process_time() - used}))
 
 
-def theirs(path: Path) -> Cost:
-    said = subprocess.run(
-        [sys.executable, __file__, "--their-loop", path], stdout=subprocess.PIPE, check=True
-    ).stdout
+def our_loop(path: str) -> None:
+    """Listen to the clip with ``limpet.Pipeline`` in one process, and print what it took."""
+    from limpet import Pipeline
+
+    with wave.open(path) as file:
+        samples = np.frombuffer(file.readframes(file.getnframes()), "<i2")[:, np.newaxis] / np.float32(32768)
+    transforms: list[dict[str, Any]] = [{"kind": "micro_frontend"}]
+    decoder = {"kind": "keyword", "labels": ["okay nabu"], "windows": 5, "threshold": 0.85}
+    window = {"size": SIZE, "hop": HOP}
+    with Pipeline(
+        model(), rate=RATE, shape=(1,), window=window, transforms=transforms, decoder=decoder
+    ) as pipeline:
+        used = time.process_time()
+        for at in range(0, len(samples), BLOCK):
+            for _ in pipeline.feed(samples[at : at + BLOCK]):
+                pass
+    print(json.dumps({"cpu_s": time.process_time() - used}))
+
+
+def alone(side: str, path: Path) -> Cost:
+    """Run one of the loops in a process of its own."""
+    said = subprocess.run([sys.executable, __file__, side, path], stdout=subprocess.PIPE, check=True).stdout
     return Cost(1000 * json.loads(said.splitlines()[-1])["cpu_s"] / LENGTH)
 
 
-def ours(folder: Path, url: str, port: int, path: Path) -> Cost:
-    """Play the clip flat out, again and again; count what the worker takes."""
+def daemon_cost(folder: Path, url: str, port: int, path: Path) -> Cost:
+    """Play the clip flat out, again and again; count what the worker takes. All else is busy meanwhile, too."""
     config = _configure(folder, url, path, 'speed = "flat-out"\nloop = true')
     consumer = Counting(port)
     with daemon(config) as running:
@@ -137,15 +156,18 @@ def measure() -> dict[str, Any]:
         folder = Path(name)
         path = clip(folder / "clip.wav")
         with mosquitto(folder / "broker") as broker:
-            pairs = []
+            rounds = []
             for _ in range(ROUNDS):
-                pairs.append((ours(folder, broker.url, broker.port, path), theirs(path)))
-                print("wake word", *pairs[-1], file=sys.stderr, flush=True)
+                worker = daemon_cost(folder, broker.url, broker.port, path)
+                rounds.append((alone("--our-loop", path), alone("--their-loop", path), worker))
+                print("wake word", *rounds[-1], file=sys.stderr, flush=True)
             lost = missing(folder, broker.url, broker.port, path)
     return {
-        "limpet_cpu_ms": round(median(one.cpu_ms for one, _ in pairs), 2),
-        "script_cpu_ms": round(median(other.cpu_ms for _, other in pairs), 2),
-        "cpu_ratio": round(median(one.cpu_ms / other.cpu_ms for one, other in pairs), 3),
+        "limpet_cpu_ms": round(median(one.cpu_ms for one, _, _ in rounds), 2),
+        "script_cpu_ms": round(median(other.cpu_ms for _, other, _ in rounds), 2),
+        "cpu_ratio": round(median(one.cpu_ms / other.cpu_ms for one, other, _ in rounds), 3),
+        "worker_cpu_ms": round(median(worker.cpu_ms for _, _, worker in rounds), 2),
+        "worker_ratio": round(median(worker.cpu_ms / other.cpu_ms for _, other, worker in rounds), 3),
         "samples": LENGTH * RATE,
         "missing": lost,
     }
@@ -154,5 +176,7 @@ def measure() -> dict[str, Any]:
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--their-loop"]:
         their_loop(sys.argv[2])
+    elif sys.argv[1:2] == ["--our-loop"]:
+        our_loop(sys.argv[2])
     else:
         print(json.dumps(measure()))

@@ -71,18 +71,20 @@ def play(playing: Playing, dropped: Counter[str]) -> Iterator[Samples]:
                 if not playing.speed:
                     begin -= stream.frames / (playing.rate or stream.rate) * 1e9
             cutter, count = Cutter(), 0
-            for values in _blocks(playing, spec, stream, chosen):
+            for block in _blocks(playing, spec, stream, chosen):
+                values = block
                 ordinals = np.arange(first + count, first + count + len(values))
                 times = (begin + np.arange(count, count + len(values)) * pace).astype(np.int64)
                 count += len(values)
                 if playing.speed:
                     yield from _until(int(times[-1]), spec, int(ordinals[0]))
                 gap = (ordinals == first) & (first > 0)
-                finite = np.isfinite(values).all(axis=1)
-                if not finite.all():
+                if not np.isfinite(values).all():
+                    finite = np.isfinite(values).all(axis=1)
                     dropped["not_finite"] += int((~finite).sum())
+                    values, times, ordinals, gap = values[finite], times[finite], ordinals[finite], gap[finite]
                 wall = time.time_ns() - time.monotonic_ns()
-                yield from cutter.cut(values[finite], times[finite], wall, ordinals[finite], gap[finite])
+                yield from cutter.cut(values, times, wall, ordinals, gap)
         if not (playing.loop and count):
             return
         begin, first = begin + count * pace, first + count
