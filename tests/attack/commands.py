@@ -123,7 +123,7 @@ PAYLOADS: dict[str, tuple[str, bytes]] = {
     "2^62 examples of a label": ("enrol", labelled("x", windows=1 << 62)),
     "minus one example of a label": ("enrol", labelled("x", windows=-1)),
     "a label that is a map, to be forgotten": ("forget", labelled({"a": 1})),
-    "a label that nobody enrolled, to be forgotten": ("forget", labelled("../../mqtt-password")),
+    "a label that is not enrolled, to be forgotten": ("forget", labelled("../../mqtt-password")),
     "the command of an empty name": ("", b"{}"),
     "the command ../status": ("..%2fstatus", b"{}"),
     "a command whose name has 10,000 letters": ("x" * 10_000, b"{}"),

@@ -181,7 +181,7 @@ def test_tcp_gives_what_rpicam_vid_sends() -> None:
 
 @contextmanager
 def tcp_server(parts: list[bytes]) -> Iterator[int]:
-    """Send parts to whoever connects."""
+    """Send parts to each client that connects."""
     ended = threading.Event()
     server = socket.create_server(("127.0.0.1", 0))
 

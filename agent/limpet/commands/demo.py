@@ -70,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Run the demo. Return 0 if nothing was lost and the model did its job, 1 if not."""
     what = args.what
-    if wrong := [option for option, of in _ONLY.items() if of != what and getattr(args, option) is not None]:
+    if wrong := [option for option, of in _ONLY.items() if of != what and vars(args)[option] is not None]:
         raise UsageError(f"limpet demo: --{wrong[0]} is for limpet demo {_ONLY[wrong[0]]} only")
     _require(what, own_broker=bool(args.broker))
     # Ended either way, the demo takes its daemon and its broker with it.

@@ -167,7 +167,7 @@ def on_one_line(toml: str) -> str:
 
 def _collect(arguments: argparse.Namespace, machine: Machine) -> _new_config.NewConfig:
     """Return what the configuration says: what was passed, found or answered. ``ConfigError``."""
-    if named := [option for option in ("port", "camera", "microphone") if getattr(arguments, option)][1:]:
+    if named := [option for option in ("port", "camera", "microphone") if vars(arguments)[option]][1:]:
         raise ConfigError([f"--{named[0]}: choose one sensor; another option names one, too"])
     state = _state(arguments.state)
     if arguments.anomaly:

@@ -126,11 +126,13 @@ class Config(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         if self.device:
             if not self.device.startswith("/dev/"):
                 raise ValueError('device: expected a path such as "/dev/video0"')
-            named = [key for key in ("user", "password_file", "ca_file") if getattr(self, key)]
+            of_url = {"user": self.user, "password_file": self.password_file, "ca_file": self.ca_file}
+            named = [key for key, value in of_url.items() if value]
             if named:
                 raise ValueError(f"{named[0]}: goes with url")
             return
-        named = [key for key in ("size", "rate", "controls") if getattr(self, key)]
+        of_device = {"size": self.size, "rate": self.rate, "controls": self.controls}
+        named = [key for key, value in of_device.items() if value]
         if named or self.format != "auto":
             key = named[0] if named else "format"
             raise ValueError(f"{key}: goes with device; a stream is as the camera is set up to send it")

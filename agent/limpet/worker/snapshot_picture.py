@@ -64,7 +64,7 @@ def draw(frame: Frame, output: Any, options: SnapshotOptions) -> Picture:
 
 
 def view(form: FrameForm, width: int) -> View:
-    """Return the view of all of a frame that is at most so wide, and no larger than the frame."""
+    """Return a view of the whole frame. Maximum width: ``width``. It is never larger than the frame."""
     scale = min(1.0, width / form.width, HIGHEST / form.height)
     small = max(1, round(form.width * scale)), max(1, round(form.height * scale))
     seen = whole(form)
