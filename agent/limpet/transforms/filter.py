@@ -21,6 +21,8 @@ Section: TypeAlias = Annotated[list[float], Meta(min_length=6, max_length=6)]
 
 _LARGEST = 1 << 30
 """Products that the samples of one window are made of, at most: about a second."""
+_LEAST = 1e-30
+"""Smallest a0 of a section: the others are divided by it."""
 _BLOCK = 128
 """Samples that one product of matrices filters."""
 
@@ -172,7 +174,7 @@ def _refuse_unstable(sos: Doubles) -> None:
     for number, section in enumerate(sos):
         a0, a1, a2 = section[3:]
         # Both poles are inside the unit circle: the triangle of stability.
-        if a0 == 0 or not (abs(a2 / a0) < 1 and abs(a1 / a0) < 1 + a2 / a0):
+        if abs(a0) < _LEAST or not (abs(a2 / a0) < 1 and abs(a1 / a0) < 1 + a2 / a0):
             raise ValueError(
                 f"sos[{number}] is not stable: its poles must be inside the unit circle. "
                 "A section is [b0, b1, b2, a0, a1, a2]"
