@@ -177,11 +177,12 @@ def test_a_reader_that_does_not_read_misses_messages_and_then_gets_the_state_aga
                 quick.until("topic", "result/one")
         stand.bus.append(event("last"))
         assert not [line for line in quick.until("topic", "event/one") if "missed" in line]
-        lines = read_until_missed(slow)
-        missed = lines.pop()["missed"]
-        received = [line for line in lines if line.get("topic") == "result/one"]
-        assert 0 < len(received) < 20
-        assert len(received) + missed in {20, 21}
+        received, missed = 0, 0
+        while received + missed < 21:  # on a busy machine the reader misses messages more than once
+            line = slow.line()
+            received += line.get("topic") in {"result/one", "event/one"}
+            missed += line.get("missed", 0)
+        assert (received + missed, missed > 0, received > 0) == (21, True, True)
         assert slow.until("topic", "model/one/reported")[-1]["message"]["version"] == 3
 
 

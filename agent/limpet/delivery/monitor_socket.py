@@ -198,6 +198,7 @@ class _Queue:
         self._bucket = Bucket(BYTES_PER_SECOND, BYTES_AT_ONCE)
         self._lines = bytearray()
         self._missed = 0
+        self._state_is_due = False
 
     @property
     def empty(self) -> bool:
@@ -205,20 +206,27 @@ class _Queue:
         return not self._lines
 
     def fill(self, messages: Iterable[Shown], now: float) -> None:
-        """Add messages, or count them as missed. The count is sent as soon as there is room again."""
+        """Add messages, or count them as missed. Count and state are sent as soon as there is room again."""
         self._missed += self._watch.newly_missed()
-        if self._missed and len(self._lines) < MOST_BYTES // 2:
+        again = (self._missed > 0 or self._state_is_due) and len(self._lines) < MOST_BYTES // 2
+        if again and self._missed:
             missed, self._missed = self._missed, 0
             self._lines += self._encode({"missed": missed}) + b"\n"
-            messages = [*messages, *self._watch.state()]
         for message in messages:
-            result = is_result(message)
-            if len(self._lines) >= MOST_BYTES or (result and self._bucket.level(now) <= 0):
-                self._missed += 1
-                continue
-            size = self.put(topic_of(message), message)
-            if result:
-                self._bucket.spend(size)
+            self._missed += not self._add(message, now)
+        if again:
+            added = [self._add(message, now) for message in self._watch.state()]
+            self._state_is_due = not all(added)
+
+    def _add(self, message: Shown, now: float) -> bool:
+        """Add a message if there is room. Return whether there was."""
+        result = is_result(message)
+        if len(self._lines) >= MOST_BYTES or (result and self._bucket.level(now) <= 0):
+            return False
+        size = self.put(topic_of(message), message)
+        if result:
+            self._bucket.spend(size)
+        return True
 
     def put(self, topic: str, message: Shown | StatusMessage) -> int:
         """Add a message. Return how many bytes it takes."""
