@@ -39,6 +39,8 @@ def limpet_toml() -> Any:
         "pipelines": _named(schema(config.PipelineConfig, _stages()), "Models on sources, by name."),
         "delegates": _named(schema(DelegateTable), "What names in the delegates of pipelines mean."),
         "governor": schema(config.GovernorTable),
+        "trust": schema(config.TrustTable),
+        "updates": schema(config.UpdatesTable),
     }
     whole = _object(properties, ("device", "pipelines", "sources"), "Configuration of Limpet.")
     return {"$schema": DIALECT, "title": "limpet.toml", **whole}

@@ -1,0 +1,1 @@
+"""Whose models this device runs: roots, roles and signatures as The Update Framework has them."""

@@ -1,0 +1,60 @@
+"""What is to be done about an update, in this order, after its new state is on the disk."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import msgspec
+
+from limpet.contracts.updates import DesiredModel
+from limpet.updates.state import Deployed
+
+
+class Fetch(msgspec.Struct, frozen=True):
+    """Start a deployer. What is there of the bundle already is gone on with."""
+
+    request: DesiredModel
+
+
+class Verify(msgspec.Struct, frozen=True):
+    """Examine the download in a sandbox; if it is right, put it into its final place."""
+
+    request: DesiredModel
+
+
+class Admit(msgspec.Struct, frozen=True):
+    """Try the candidate in a separate process."""
+
+    candidate: Deployed
+
+
+class Shadow(msgspec.Struct, frozen=True):
+    """Run this model beside the one that reports, and compare. ``None``: end that."""
+
+    model: Deployed | None
+    every: int = 1
+    share: float = 0.0
+
+
+class Select(msgspec.Struct, frozen=True):
+    """Have the pipeline run the first of these that works: ``None`` is the model of the configuration."""
+
+    models: tuple[Deployed | None, ...]
+
+
+class Stop(msgspec.Struct, frozen=True):
+    """End the deployer, the verification and the admission of this pipeline."""
+
+
+class CleanUp(msgspec.Struct, frozen=True):
+    """Delete the download, and every deployed bundle that no pipeline has as candidate, good or previous."""
+
+
+class Note(msgspec.Struct, frozen=True):
+    """Write this into the audit journal, and report it as an event."""
+
+    event: str
+    text: str
+
+
+Instruction: TypeAlias = Fetch | Verify | Admit | Shadow | Select | Stop | CleanUp | Note

@@ -1,0 +1,125 @@
+"""What happens to an update. ``limpet.updates.machine`` says what follows."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+from limpet.contracts.updates import Comparison, DesiredModel
+from limpet.updates.state import Deployed
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """A request that was read and found right. ``again``: a broker's copy of one that this device knows."""
+
+    desired: bytes
+    request: DesiredModel
+    local: bool = False
+    signed: bool = False
+    again: bool = False
+
+
+class Refused(msgspec.Struct, frozen=True):
+    """A request that cannot be carried out: it is damaged, not allowed, or a replay."""
+
+    reason: str
+    request_id: str = ""
+
+
+class Cleared(msgspec.Struct, frozen=True):
+    """The request was withdrawn."""
+
+
+class Booted(msgspec.Struct, frozen=True):
+    """The daemon has started."""
+
+
+class Tick(msgspec.Struct, frozen=True):
+    """Time has passed, or the conditions of a window changed."""
+
+
+class Fetched(msgspec.Struct, frozen=True):
+    """The bundle is in the folder of downloads, with the SHA-256 of the request."""
+
+
+class NotFetched(msgspec.Struct, frozen=True):
+    """The bundle could not be fetched. ``final``: it makes no sense to try again."""
+
+    reason: str
+    final: bool
+
+
+class Verified(msgspec.Struct, frozen=True):
+    """The bundle is intact and trusted, and fits this device. It is in its final place by now."""
+
+    bundle: Deployed
+
+
+class NotVerified(msgspec.Struct, frozen=True):
+    """The bundle is damaged, not trusted, too old or not for this device."""
+
+    reason: str
+
+
+class Admitted(msgspec.Struct, frozen=True):
+    """The model passed its admission."""
+
+
+class NotAdmitted(msgspec.Struct, frozen=True):
+    """The model did not pass its admission."""
+
+    reason: str
+
+
+class Compared(msgspec.Struct, frozen=True):
+    """There are newer figures of the shadow or the trial."""
+
+    figures: Comparison
+
+
+class TookOver(msgspec.Struct, frozen=True):
+    """The pipeline reports that it runs the model with this identity."""
+
+    sha256: str
+
+
+class NotTakenOver(msgspec.Struct, frozen=True):
+    """The candidate did not take over, or the pipeline failed or crashed with it."""
+
+    reason: str
+
+
+class Accepted(msgspec.Struct, frozen=True):
+    """The ledger has accepted results of this model."""
+
+    model: str
+    version: int
+    count: int
+
+
+class Ordered(msgspec.Struct, frozen=True):
+    """An operator's command. ``by``: where it came from."""
+
+    order: Literal["install", "promote", "rollback", "cancel"]
+    by: str
+
+
+Stimulus: TypeAlias = (
+    Wanted
+    | Refused
+    | Cleared
+    | Booted
+    | Tick
+    | Fetched
+    | NotFetched
+    | Verified
+    | NotVerified
+    | Admitted
+    | NotAdmitted
+    | Compared
+    | TookOver
+    | NotTakenOver
+    | Accepted
+    | Ordered
+)
