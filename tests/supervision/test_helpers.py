@@ -17,7 +17,7 @@ from limpet.wire.fork_records import Checked, Examine, Examined
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -46,8 +46,10 @@ class Desk:
         self.answers: list[tuple[object, str]] = []
         self._path = path
 
-    def ask(self, seconds: float = 60.0) -> None:
-        self.helpers.start("one", Examine(self._path), Examined, seconds, lambda *said: self.answers.append(said))
+    def ask(self, seconds: float = 60.0) -> Callable[[], None]:
+        """Ask, and return what withdraws the question."""
+        path, answers = self._path, self.answers
+        return self.helpers.start("one", Examine(path), Examined, seconds, lambda *said: answers.append(said))
 
     def turn(self) -> None:
         for key, _ in self.selector.select(0):
@@ -88,6 +90,18 @@ def test_a_process_that_answers_before_its_id_is_known_is_killed_then(desk: Desk
         assert process.wait() == -signal.SIGKILL
 
 
+def test_a_question_that_is_withdrawn_gets_no_answer_and_its_process_is_killed(desk: Desk) -> None:
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        withdraw = desk.ask()
+        desk.helpers.forked(1, process.pid)
+        withdraw()
+        assert process.wait() == -signal.SIGKILL
+    desk.helpers.exited(process.pid, -signal.SIGKILL)
+    withdraw()
+    assert desk.answers == []
+    assert desk.helpers.next_due() is None
+
+
 def test_a_process_that_ends_without_an_answer_is_described(desk: Desk) -> None:
     desk.ask()
     desk.helpers.forked(1, 999_999_999)
@@ -116,6 +130,8 @@ def test_an_answer_counts_even_if_the_end_of_its_process_is_known_first(desk: De
         Examined("motion", -1, "a" * 64),
         Examined("motion", 3, "a" * 64, "x" * 2000),
         Examined("motion", 3, "a" * 64, runtime="../mahalanobis"),
+        Examined("motion", 3, "a" * 64, file_sha256="../secret"),
+        Examined("motion", 3, "a" * 64, signed_by=["a key"]),
         Checked([]),
     ],
     ids=["name", "hash", "version", "text", "runtime", "another record"],

@@ -37,6 +37,7 @@ from limpet.wire.fork_records import (
     Preload,
     Rest,
     Serve,
+    Task,
     ToForkServer,
 )
 
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_ROLES: dict[type[Serve | Open | Check | Examine], tuple[str, str]] = {
+_ROLES: dict[type[Task], tuple[str, str]] = {
     Serve: ("limpet.worker.process", "limpet:"),
     Open: ("limpet.executor.process", "limpet+"),
     Check: ("limpet.worker.checker", "limpet="),

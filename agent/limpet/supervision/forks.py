@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Sequence
 
-    from limpet.wire.fork_records import Check, Examine, Open, Serve
+    from limpet.wire.fork_records import Task
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Forks:
         if self.channel is not None:
             self.channel.send(Preload(self._modules))
 
-    def fork(self, name: str, task: Serve | Open | Check | Examine, end: socket.socket) -> int:
+    def fork(self, name: str, task: Task, end: socket.socket) -> int:
         """Ask for a process and return its number. ``OSError`` if the fork server is gone."""
         if self.channel is None:
             raise BrokenPipeError("there is no fork server")

@@ -1,4 +1,4 @@
-"""Short-lived processes that answer one question and end: checkers and examiners.
+"""Short-lived processes that answer one question and end: checkers, examiners and the like.
 
 Such a process reads what someone else wrote, so it may have been taken over. Its answer is bounded, in size and
 in time, and it is killed once it has answered.
@@ -23,10 +23,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from limpet.supervision.forks import Forks
-    from limpet.wire.fork_records import Check, Examine
+    from limpet.wire.fork_records import Question
 
     Answer = Callable[[Any, str], None]
     """What takes the answer; or ``None``, and why there is none."""
+    Cancel = Callable[[], None]
 
 
 @dataclass(slots=True, eq=False)
@@ -34,7 +35,7 @@ class _Helper:
     """``channel`` is ``None`` until the fork server has the order. ``number`` is that of the fork."""
 
     name: str
-    task: Check | Examine
+    task: Question
     kind: Any
     until: float
     answer: Answer
@@ -52,14 +53,20 @@ class Helpers:
         self._waiting: list[_Helper] = []
         self._answered: list[_Helper] = []
 
-    def start(self, name: str, task: Check | Examine, kind: Any, seconds: float, answer: Answer) -> None:
+    def start(self, name: str, task: Question, kind: Any, seconds: float, answer: Answer) -> Cancel:
         """Start a process. ``answer`` is called with its record of ``kind``, in ``seconds`` at the latest.
 
-        If the fork server is being replaced, the process is started once there is one.
+        If the fork server is being replaced, the process is started once there is one. Return what ends the
+        process without an answer. It does nothing if the answer is there.
         """
         helper = _Helper(name, task, kind, monotonic() + seconds, answer)
         self._waiting.append(helper)
         self._fork(helper)
+        return lambda: self._cancel(helper)
+
+    def _cancel(self, helper: _Helper) -> None:
+        if helper in self._waiting:
+            self._withdraw(helper)
 
     def forked(self, number: int, pid: int) -> None:
         """Take note of a process. It is killed at once if its answer is there already."""
@@ -137,12 +144,16 @@ class Helpers:
             self._finish(helper, None, cleaned(str(error)))
 
     def _finish(self, helper: _Helper, record: Any, reason: str) -> None:
+        self._withdraw(helper)
+        helper.answer(record, reason)
+
+    def _withdraw(self, helper: _Helper) -> None:
+        """Kill a process, and take no answer from it any more."""
         self._waiting.remove(helper)
         if helper.channel is not None:
             self._answered.append(helper)
         self._ignore(helper)
         _kill(helper)
-        helper.answer(record, reason)
 
     def _ignore(self, helper: _Helper) -> None:
         if helper.channel is not None:

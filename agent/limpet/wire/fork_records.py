@@ -52,13 +52,23 @@ class Check(msgspec.Struct, tag=True):
 
 
 class Examine(msgspec.Struct, tag=True):
-    """To an examiner: find out which model a file is, and whether it is whole."""
+    """To an examiner: find out which model a file is, and whether it is whole.
+
+    ``whole``: also the SHA-256 of the whole file, which takes as long again.
+    """
 
     path: Path
+    whole: bool = False
 
 
 class Serve(msgspec.Struct, tag=True, frozen=True):
     """To a worker: what it runs follows on its channel."""
+
+
+Question: TypeAlias = Check | Examine
+"""What a short-lived process answers once, see ``limpet.supervision.helpers``."""
+Task: TypeAlias = Serve | Open | Question
+"""What a process is forked for. ``limpet.fork.server`` says which module does it."""
 
 
 class Fork(msgspec.Struct, tag=True):
@@ -69,7 +79,7 @@ class Fork(msgspec.Struct, tag=True):
 
     number: int
     name: str
-    task: Serve | Open | Check | Examine = Serve()
+    task: Task = Serve()
 
 
 class Forked(msgspec.Struct, tag=True):
@@ -102,7 +112,8 @@ class Checked(msgspec.Struct, tag=True):
 class Examined(msgspec.Struct, tag=True):
     """From an examiner: which model a file is; or, if ``problem`` is not empty, what is wrong with it.
 
-    ``runtime`` and ``decoder``: the kinds of plugins that run it and read its outputs.
+    ``runtime`` and ``decoder``: the kinds of plugins that run it and read its outputs. ``file_sha256`` and
+    ``length`` are those of the whole file, if that was asked for. ``signed_by``: ids of the keys that signed it.
     """
 
     name: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9._-]{0,63})?\Z")] = ""
@@ -111,6 +122,9 @@ class Examined(msgspec.Struct, tag=True):
     problem: Text = ""
     runtime: Annotated[str, Meta(pattern=RUNTIME)] = ""
     decoder: Annotated[str, Meta(pattern=RUNTIME)] = ""
+    file_sha256: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
+    length: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
+    signed_by: Annotated[list[Annotated[str, Meta(pattern=r"^[A-Za-z0-9]{1,64}\Z")]], Meta(max_length=32)] = []
 
     def __post_init__(self) -> None:
         if not (self.problem or (self.name and self.sha256)):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from limpet.deployment.local import examined
 from limpet.isolation import confined, sandbox
 from limpet.isolation.permissions import Permissions
+from limpet.models import bundle
 from limpet.models.store import leads_to_model
 from limpet.wire.border import cleaned
 from limpet.wire.channel import Channel
@@ -34,8 +35,17 @@ def run(end: socket.socket, task: Examine) -> None:
     confined.limit_memory()
     sandbox.enter(Permissions(frozenset({task.path.resolve()} if leads_to_model(task.path) else ())))
     found = examined(task.path)
-    kinds = map(_kind, (found.runtime, found.decoder))
-    supervisor.send(Examined(found.name, found.version, found.sha256, cleaned(found.problem), *kinds))
+    answer = Examined(
+        found.name,
+        found.version,
+        found.sha256,
+        cleaned(found.problem),
+        _kind(found.runtime),
+        _kind(found.decoder),
+    )
+    if task.whole and not found.problem:
+        answer.file_sha256, answer.length = bundle.digest(task.path), task.path.stat().st_size
+    supervisor.send(answer)
 
 
 def _kind(name: str) -> str:
