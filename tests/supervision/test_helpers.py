@@ -134,7 +134,7 @@ def test_an_answer_counts_even_if_the_end_of_its_process_is_known_first(desk: De
         Examined("motion", 3, "a" * 64, signed_by=["a key"]),
         Checked([]),
     ],
-    ids=["name", "hash", "version", "text", "runtime", "another record"],
+    ids=["name", "hash", "version", "text", "runtime", "file", "key", "another record"],
 )
 def test_an_answer_that_may_not_be_is_none(desk: Desk, record: object) -> None:
     desk.ask()
