@@ -9,6 +9,7 @@ import pytest
 
 from limpet import config
 from limpet.delivery.bus import Bus
+from limpet.delivery.deliveries import DeliveryInbox
 from limpet.delivery.reporters import Reporters
 from limpet.errors import ConfigError
 from support import reports
@@ -57,7 +58,9 @@ class Bench:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.bus = Bus(most_messages=10)
-        self.reporters = Reporters(reports.ORIGIN, folder / "state", self.bus, None, patience=0.5)
+        self.reporters = Reporters(
+            reports.ORIGIN, folder / "state", self.bus, None, DeliveryInbox(lambda: None), patience=0.5
+        )
 
     def adopt(self, **tables: dict[str, Any]) -> None:
         whole = {

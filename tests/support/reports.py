@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from limpet.contracts import messages
 from limpet.contracts.reporter import Reporter, ReporterContext
 from limpet.delivery.bus import Bus
+from limpet.delivery.deliveries import DeliveryInbox
 from limpet.device import directories
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+    from limpet.contracts.deliveries import Deliveries
     from limpet.contracts.reporter import Command
     from limpet.delivery.bus import Cursor
 
@@ -29,10 +31,15 @@ def deaf(command: Command) -> None:
 
 
 def context(
-    state: Path, cursor: Cursor, obey: Callable[[Command], None] | None = deaf, name: str = "mqtt"
+    state: Path,
+    cursor: Cursor,
+    obey: Callable[[Command], None] | None = deaf,
+    name: str = "mqtt",
+    deliveries: Deliveries | None = None,
 ) -> ReporterContext:
     """Return what a reporter gets that is opened alone, its folder being ``state``."""
-    return ReporterContext(name, ORIGIN, state, directories.runtime() or state, cursor, obey)
+    deliveries = deliveries or DeliveryInbox(lambda: None)
+    return ReporterContext(name, ORIGIN, state, directories.runtime() or state, cursor, obey, deliveries)
 
 
 class Fed(Generic[R]):
@@ -55,11 +62,13 @@ def opened(
     state: Path,
     obey: Callable[[Command], None] | None = deaf,
     bus: Bus | None = None,
+    *,
+    deliveries: Deliveries | None = None,
 ) -> Iterator[Fed[Any]]:
     """Open a reporter of a plugin's module on a bus of its own."""
     bus = bus or Bus()
     cursor = bus.subscribe()
-    with module.open(config, context(state, cursor, obey)) as reporter:
+    with module.open(config, context(state, cursor, obey, deliveries=deliveries)) as reporter:
         yield Fed(reporter, bus, cursor)
 
 

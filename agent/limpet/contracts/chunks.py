@@ -1,8 +1,9 @@
 """A bundle over MQTT: in chunks, on topics outside of ``limpet/<device>/`` which devices can only read.
 
 One sender serves any number of devices. ``limpet-bundles/<sha256>/list`` has the list of chunks, retained.
-``limpet-bundles/<sha256>/<index>`` has a chunk, not retained. A device publishes what it lacks on
-``limpet/<device>/bundle/<sha256>/missing``. ``<sha256>`` is that of the file that is sent.
+``limpet-bundles/<sha256>/<index>`` has a chunk, QoS 0, not retained. A device publishes what it lacks on
+``limpet/<device>/bundle/<sha256>/missing``. ``<sha256>`` is that of the file that is sent. If the root of topics
+is not ``limpet``, the chunks are below that root with ``-bundles`` at its end.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from msgspec import Meta
 
 from limpet.contracts.updates import BundleLength, Sha256
 
-ROOT = "limpet-bundles"
 LARGEST_CHUNK = 1 << 17
-LARGEST_LIST = 1 << 22
-MOST_CHUNKS = 1 << 16
+MOST_CHUNKS = 1 << 14
+LARGEST_LIST = 3 << 19
+"""Bytes of the list of ``MOST_CHUNKS`` chunks. A reporter takes no larger packets."""
 MOST_RANGES = 256
 """Ranges of missing chunks in one message."""
 
@@ -44,3 +45,8 @@ class MissingChunks(msgspec.Struct, kw_only=True):
     sha256: Sha256
     ranges: Annotated[list[tuple[int, int]], Meta(max_length=MOST_RANGES)] = []
     needs_list: bool = False
+
+
+def bundles_root(root: str) -> str:
+    """Return the root of the topics of bundles, where ``root`` is that of all other topics."""
+    return f"{root}-bundles"

@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from limpet.contracts.deliveries import Deliveries
     from limpet.contracts.messages import Message, Origin, Reply
 
 
@@ -68,7 +69,7 @@ class ReporterContext(NamedTuple):
     ``state`` is a folder for what must survive a reboot. ``runtime`` is a folder for what must survive the
     process; it is in memory where the service has such a folder. Both belong to this reporter alone, and may not
     exist yet. ``obey`` takes a command from any thread and answers it later, or at once where it refuses it.
-    ``None``: this device takes no commands.
+    ``None``: this device takes no commands. ``deliveries`` says what the device wants about models, and takes it.
     """
 
     name: str
@@ -77,6 +78,7 @@ class ReporterContext(NamedTuple):
     runtime: Path
     feed: Feed
     obey: Callable[[Command], None] | None
+    deliveries: Deliveries
 
 
 class ReporterPlugin(Protocol):

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from limpet.config import Config, ReporterTable
+    from limpet.contracts.deliveries import Deliveries
     from limpet.contracts.messages import Origin
     from limpet.contracts.reporter import Command, Reporter
     from limpet.delivery.bus import Bus, Cursor
@@ -74,18 +75,21 @@ class Reporters:
     ``adopt`` may run in its own thread. Meanwhile only ``health`` and ``connected`` may be called.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what each reporter gets
         self,
         origin: Origin,
         state: Path,
         bus: Bus,
         obey: Callable[[Command], None] | None,
+        deliveries: Deliveries,
+        *,
         patience: float = PATIENCE,
     ) -> None:
         self._origin = origin
         self._state = state
         self._bus = bus
         self._obey = obey
+        self._deliveries = deliveries
         self._patience = patience
         self._consumers: dict[str, _Consumer] = {}
 
@@ -164,6 +168,7 @@ class Reporters:
             runtime=_runtime_folder(settings.name) or state,
             feed=consumer.cursor,
             obey=self._obey,
+            deliveries=self._deliveries,
         )
         stack = ExitStack()
         with _named(settings):

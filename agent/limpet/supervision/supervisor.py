@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from limpet.contracts.messages import Origin, PipelineRemoved, SnapshotMessage
 from limpet.delivery.bus import Bus
+from limpet.delivery.deliveries import DeliveryInbox
 from limpet.delivery.reporters import Reporters, inspect
 from limpet.device import directories, host
 from limpet.errors import ConfigError, ConfigFileError
@@ -143,7 +144,8 @@ class Supervisor:
             self._wakeup.wake,
         )
         obey = self._commands.take if wanted.device.commands else None
-        self._reporters = Reporters(origin, wanted.device.state, self._bus, obey)
+        self._deliveries = DeliveryInbox(self._wakeup.wake)
+        self._reporters = Reporters(origin, wanted.device.state, self._bus, obey, self._deliveries)
         self._origin = origin
         self._host = host.Host(wanted.device.sysroot)
         self._health = HealthReader(origin)
