@@ -13,14 +13,14 @@ import schemas
 from limpet import cli
 from limpet.contracts.fields import TensorInfo, WindowSpec
 from limpet.models import bundle as bundles
-from limpet.models.manifest import Manifest, Variant
+from limpet.models.manifest import Limits, Manifest, Requires, Variant, VersionRange
 from support import models
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/reference/bundle-format.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("kind", [Manifest, TensorInfo, Variant, WindowSpec])
+@pytest.mark.parametrize("kind", [Manifest, TensorInfo, Variant, WindowSpec, Requires, Limits, VersionRange])
 def test_the_page_names_every_key(kind: type[msgspec.Struct]) -> None:
     named = set(re.findall(r"`(\w+)`", PAGE))
     assert {field.name for field in msgspec.structs.fields(kind)} <= named

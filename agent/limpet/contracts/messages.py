@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from limpet.contracts.detected_events import DetectedEvent
+from limpet.contracts.trust import TrustReport
 from limpet.device.clock import Mark
 
 
@@ -158,7 +159,7 @@ class DeviceHealth(msgspec.Struct, kw_only=True):
     children. ``temperature_c`` is that of the hottest thermal zone. ``throttled``: a cooling device is active.
     ``reporters`` has for each reporter, by name, its ``kind`` and its own figures: outbox depth and oldest age,
     reconnects, shed messages. ``waiting`` counts messages that it has not taken from the bus, ``missed`` those
-    that were dropped before it read them.
+    that were dropped before it read them. ``trust``: whose models run here.
     """
 
     device: str
@@ -177,6 +178,7 @@ class DeviceHealth(msgspec.Struct, kw_only=True):
     accelerators: list[AcceleratorHealth] = []
     pipelines: dict[str, State]
     reporters: dict[str, dict[str, Any]]
+    trust: TrustReport = msgspec.field(default_factory=lambda: TrustReport(models="unsigned"))
 
 
 class ModelReported(msgspec.Struct, kw_only=True):

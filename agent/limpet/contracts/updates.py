@@ -110,6 +110,8 @@ class DesiredModel(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True
     of the bundle's file. ``id`` is the operator's own name for the request. ``serial`` rises with each
     request: a device refuses one that is lower than what it has seen. ``expires``: it is refused later than that.
     ``allow_older``: a version below the highest good one will do. That counts only in a signed request.
+    ``pipeline`` and ``devices``: the request is for these alone. A signed request must name its pipeline, so that
+    a copy of it on another topic is refused.
     """
 
     model: BundleName
@@ -123,6 +125,8 @@ class DesiredModel(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True
     serial: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
     expires: datetime | None = None
     allow_older: bool = False
+    pipeline: Annotated[str, Meta(max_length=64)] = ""
+    devices: Annotated[list[Annotated[str, Meta(max_length=64)]], Meta(max_length=1000)] = []
 
 
 class ModelName(msgspec.Struct, frozen=True):

@@ -35,6 +35,8 @@ from limpet.wire.fork_records import (
     NotForked,
     Open,
     Preload,
+    ReadRequest,
+    ReadRoots,
     Rest,
     Serve,
     Task,
@@ -51,6 +53,8 @@ _ROLES: dict[type[Task], tuple[str, str]] = {
     Open: ("limpet.executor.process", "limpet+"),
     Check: ("limpet.worker.checker", "limpet="),
     Examine: ("limpet.worker.examiner", "limpet="),
+    ReadRequest: ("limpet.worker.reader", "limpet="),
+    ReadRoots: ("limpet.worker.reader", "limpet="),
 }
 """The module that does a task, and how its process's name begins."""
 MOST_FDS = 64

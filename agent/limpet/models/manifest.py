@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from limpet.contracts.fields import Positive, TensorInfo, WindowSpec
+from limpet.contracts.fields import Count, Positive, TensorInfo, WindowSpec
 
 FORMAT = 1
 
@@ -20,6 +20,11 @@ Name = Annotated[
 ]
 _FEW = Meta(max_length=256)
 """Tensors, transforms or variants of a model, at most."""
+
+
+VersionNumber = Annotated[
+    str, Meta(pattern=r"^([0-9]{1,9}(\.[0-9]{1,9}){0,3})?\Z", extra={"use": 'numbers and dots, such as "2.1"'})
+]
 
 
 class Member(msgspec.Struct, forbid_unknown_fields=True):
@@ -48,6 +53,42 @@ class Variant(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_def
     tolerance: Tolerance = msgspec.field(default_factory=Tolerance)
 
 
+class VersionRange(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Versions of a program, such as ``2.1``. Default: any."""
+
+    least: VersionNumber = ""
+    """The lowest version that will do. Example: `"2.1"`."""
+    below: VersionNumber = ""
+    """The lowest version above it that will not do. Example: `"3"`."""
+
+
+class Requires(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a device must have to run a model."""
+
+    arch: Annotated[list[str], _FEW] = []
+    """Architectures of the CPU, as `uname -m` prints them; one of them. Default: any. Example: `["aarch64"]`."""
+    limpet: VersionRange = VersionRange()
+    """Versions of Limpet. Example: `{ least = "0.2" }`."""
+    runtimes: Annotated[dict[str, VersionRange], _FEW] = {}
+    """Versions of runtimes, by the name of their package; one of them. Default: any. Example: `{ ai-edge-litert =
+    { least = "2.0" } }`."""
+    delegates: Annotated[list[str], _FEW] = []
+    """Delegates; the pipeline must name one of them. Default: any. Example: `["edgetpu"]`."""
+    memory_bytes: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
+    """Memory that the device must have in all. Example: `1_000_000_000`."""
+
+
+class Limits(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a model may take. A device measures it before the model goes live."""
+
+    latency_ms: Positive | None = None
+    """Milliseconds within which 95 of 100 inferences must end. Default: no limit. Example: `40`."""
+    memory_bytes: Count | None = None
+    """Memory that the model may take. Default: no limit. Example: `50_000_000`."""
+    load_seconds: Positive | None = None
+    """Seconds that loading may take. Default: no limit. Example: `5`."""
+
+
 class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """A model and all that is needed to run it.
 
@@ -55,7 +96,7 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_de
     and ``postprocess`` are tables as in the configuration: ``kind`` and the plugin's own keys. ``rate``:
     samples a second.
     ``stateful``: whether the model's state lasts from window to window, until a gap, or is cleared before each.
-    Default: what the model file shows.
+    Default: what the model file shows. ``requires``: which devices it is for. ``limits``: what it may take there.
     """
 
     format: Annotated[int, Meta(ge=1)] = FORMAT
@@ -80,6 +121,8 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_de
     transforms: Annotated[list[dict[str, Any]], _FEW] = []
     decoder: dict[str, Any] = {}
     postprocess: Annotated[list[dict[str, Any]], _FEW] = []
+    requires: Requires = Requires()
+    limits: Limits = Limits()
     members: dict[str, Member] = {}
     metrics: dict[str, Any] = {}
     provenance: dict[str, Any] = {}

@@ -12,6 +12,9 @@ import msgspec
 from msgspec import Meta
 
 from limpet.contracts.assignment import Assignment, PipelineOptions
+from limpet.contracts.trust import KeyId, TrustReport
+from limpet.contracts.updates import DesiredModel, RequestId
+from limpet.trust.settings import Trust
 from limpet.wire.records import ModelVersion, Text
 
 MOST_PROBLEMS = 1024
@@ -52,20 +55,47 @@ class Check(msgspec.Struct, tag=True):
 
 
 class Examine(msgspec.Struct, tag=True):
-    """To an examiner: find out which model a file is, and whether it is whole.
+    """To an examiner: find out which model a file is, whether it is whole, trusted, and fit for this device.
 
-    ``whole``: also the SHA-256 of the whole file, which takes as long again.
+    ``whole``: also the SHA-256 of the whole file, which takes as long again. ``trust`` is ``None`` on a device
+    without a root. ``delegates``: those of the pipeline that is to run it, for what the manifest requires; without
+    any, that is not checked. ``new``: the model is to be installed, so an expiry counts in any case.
     """
 
     path: Path
     whole: bool = False
+    trust: Trust | None = None
+    delegates: tuple[str, ...] = ()
+    new: bool = False
+
+
+class ReadRequest(msgspec.Struct, tag=True):
+    """To a reader: read a request for a pipeline of this device, as it came.
+
+    ``local``: it came from this device itself, so it needs no root. ``latest``: the latest time in seconds since
+    1970 that this device has known.
+    """
+
+    device: str
+    pipeline: str
+    payload: bytes
+    local: bool = False
+    trust: Trust | None = None
+    latest: float = 0.0
+
+
+class ReadRoots(msgspec.Struct, tag=True):
+    """To a reader: read new roots, as they came, and report what is trusted. Without a payload, only report."""
+
+    trust: Trust
+    payload: bytes = b""
 
 
 class Serve(msgspec.Struct, tag=True, frozen=True):
     """To a worker: what it runs follows on its channel."""
 
 
-Question: TypeAlias = Check | Examine
+Question: TypeAlias = Check | Examine | ReadRequest | ReadRoots
 """What a short-lived process answers once, see ``limpet.supervision.helpers``."""
 Task: TypeAlias = Serve | Open | Question
 """What a process is forked for. ``limpet.fork.server`` says which module does it."""
@@ -113,7 +143,8 @@ class Examined(msgspec.Struct, tag=True):
     """From an examiner: which model a file is; or, if ``problem`` is not empty, what is wrong with it.
 
     ``runtime`` and ``decoder``: the kinds of plugins that run it and read its outputs. ``file_sha256`` and
-    ``length`` are those of the whole file, if that was asked for. ``signed_by``: ids of the keys that signed it.
+    ``length`` are those of the whole file, if the task wants them. ``signed_by``: ids of the keys that signed it.
+    ``in_date``: neither its signature nor the root has expired.
     """
 
     name: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9._-]{0,63})?\Z")] = ""
@@ -124,11 +155,49 @@ class Examined(msgspec.Struct, tag=True):
     decoder: Annotated[str, Meta(pattern=RUNTIME)] = ""
     file_sha256: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
     length: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
-    signed_by: Annotated[list[Annotated[str, Meta(pattern=r"^[A-Za-z0-9]{1,64}\Z")]], Meta(max_length=32)] = []
+    signed_by: Annotated[tuple[KeyId, ...], Meta(max_length=32)] = ()
+    in_date: bool = False
 
     def __post_init__(self) -> None:
         if not (self.problem or (self.name and self.sha256)):
             raise ValueError("neither a model nor a problem")
+
+
+class RequestRead(msgspec.Struct, tag=True):
+    """From a reader: a request that is right in itself; or, without ``request``, why it is refused.
+
+    Whether it is a replay is for ``limpet.updates.machine``. ``request_id``: the operator's name for the request,
+    also for one that is refused, if it could be read.
+    """
+
+    request: DesiredModel | None = None
+    signed_by: Annotated[tuple[KeyId, ...], Meta(max_length=32)] = ()
+    reason: Text = ""
+    request_id: RequestId = ""
+
+    def __post_init__(self) -> None:
+        if (self.request is None) != bool(self.reason):
+            raise ValueError("neither a request nor a reason, or both")
+
+    @property
+    def signed(self) -> bool:
+        """Whether operators signed it."""
+        return bool(self.signed_by)
+
+
+class NewRoot(msgspec.Struct):
+    """A root that follows on those that are trusted. ``document`` is what its file is to hold."""
+
+    version: Annotated[int, Meta(ge=1, le=1 << 31)]
+    document: Annotated[bytes, Meta(min_length=1, max_length=1 << 17)]
+
+
+class RootsRead(msgspec.Struct, tag=True):
+    """From a reader: what is trusted now, with the roots in ``new``. ``refused``: why a root was not taken."""
+
+    report: TrustReport
+    new: Annotated[list[NewRoot], Meta(max_length=16)] = []
+    refused: Text = ""
 
 
 ToForkServer: TypeAlias = Preload | Rest | Fork
