@@ -26,6 +26,7 @@ from limpet.fork.command import command
 from limpet.isolation.child import die_before_parent, die_with_parent, kill, set_name
 from limpet.wakeup import Wakeup
 from limpet.wire.channel import Channel
+from limpet.wire.deploy_records import Deploy
 from limpet.wire.fork_records import (
     Check,
     Examine,
@@ -55,6 +56,7 @@ _ROLES: dict[type[Task], tuple[str, str]] = {
     Examine: ("limpet.worker.examiner", "limpet="),
     ReadRequest: ("limpet.worker.reader", "limpet="),
     ReadRoots: ("limpet.worker.reader", "limpet="),
+    Deploy: ("limpet.deployer.process", "limpet^"),
 }
 """The module that does a task, and how its process's name begins."""
 MOST_FDS = 64

@@ -1,4 +1,4 @@
-"""All processes: the fork server, a worker for each cell, and helpers that answer one question.
+"""All processes: the fork server, a worker for each cell, helpers that answer one question, and deployers.
 
 What workers send, and what their ends mean, goes to one listener: the name of the cell, and a record. It raises
 ``UnreadableError`` for what the worker may not send. That worker is killed, and no other one with it. There is one
@@ -17,6 +17,7 @@ from limpet.errors import UnreadableError
 from limpet.isolation.child import describe, kill
 from limpet.plugins import built_in
 from limpet.supervision.checking import Checking
+from limpet.supervision.deployers import Deployers
 from limpet.supervision.forks import Forks
 from limpet.supervision.helpers import Helpers
 from limpet.supervision.rests import REST_AFTER
@@ -57,6 +58,7 @@ class Fleet:
         self._listener = listener
         self._forks = Forks(launched, rest_after)
         self._helpers = Helpers(selector, self._forks)
+        self.deployers = Deployers(selector, self._forks)
         self._workers: dict[str, WorkerProcess] = {}
         self._orphans: set[int] = set()
         """Numbers of executors that will be forked although their worker is gone. They are killed then."""
@@ -104,6 +106,7 @@ class Fleet:
             self._attach()
         now = monotonic()
         self._helpers.tend(now)
+        self.deployers.tend(now)
         for worker in self._workers.values():
             worker.tend(now)
         if self._helpers.next_due() is None:
@@ -114,8 +117,8 @@ class Fleet:
         """Return when ``tend`` should be called next, on the monotonic clock."""
         now = monotonic()
         times = [worker.slot.next_due(now) for worker in self._workers.values()]
-        answer = self._helpers.next_due()
-        return min([now + 1.0, *times, *([] if answer is None else [answer])])
+        answers = [self._helpers.next_due(), self.deployers.next_due()]
+        return min([now + 1.0, *times, *(answer for answer in answers if answer is not None)])
 
     def rests(self) -> bool:
         """Whether no worker runs, and none is started soon: one that crashed too often is, only much later."""
@@ -167,6 +170,7 @@ class Fleet:
             if worker.slot.pid is not None:
                 found[f"worker {name}"] = worker.slot.pid
             found |= {f"executor {executor}": pid for executor, pid in worker.slot.executors.pids().items()}
+        found |= {f"deployer {pipeline}": pid for pipeline, pid in self.deployers.pids().items()}
         return found
 
     def stop(self) -> None:
@@ -185,6 +189,7 @@ class Fleet:
         """End the fork server, and with it every worker that is left."""
         self._detach()
         self._helpers.close()
+        self.deployers.close()
         for worker in self._workers.values():
             worker.close()
 
@@ -215,6 +220,7 @@ class Fleet:
 
     def _take_forked(self, forked: Forked) -> None:
         self._helpers.forked(forked.number, forked.pid)
+        self.deployers.forked(forked.number, forked.pid)
         for worker in self._workers.values():
             worker.do(worker.slot.forked(forked.number, forked.pid))
         if forked.number in self._orphans:
@@ -224,6 +230,7 @@ class Fleet:
     def _take_not_forked(self, refused: NotForked) -> None:
         log.error("no process could be forked: %s", refused.reason)
         self._helpers.not_forked(refused.number, refused.reason)
+        self.deployers.not_forked(refused.number, refused.reason)
         self._orphans.discard(refused.number)
         for worker in list(self._workers.values()):
             if worker.slot.alive and worker.slot.number == refused.number:
@@ -234,6 +241,7 @@ class Fleet:
 
     def _take_exited(self, exited: Exited) -> None:
         self._helpers.exited(exited.pid, exited.status)
+        self.deployers.exited(exited.pid, exited.status)
         for worker in list(self._workers.values()):
             if worker.slot.pid == exited.pid:
                 self._handle_exit(worker, exited.status)
@@ -257,6 +265,7 @@ class Fleet:
         self._detach()
         self._orphans.clear()
         self._helpers.fork_server_gone()
+        self.deployers.fork_server_gone()
         for worker in list(self._workers.values()):
             worker.slot.executors.clear()
             if worker.slot.alive:

@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Meta
 
 from limpet.contracts.chunks import LARGEST_LIST, MOST_CHUNKS, MOST_RANGES
-from limpet.contracts.updates import LARGEST_BUNDLE, DesiredModel
+from limpet.contracts.updates import LARGEST_BUNDLE, DesiredModel, Sha256
 from limpet.wire.records import Text
 
 LARGEST_FROM_DEPLOYER = 1 << 15
@@ -34,7 +34,9 @@ class Links(msgspec.Struct, kw_only=True, frozen=True):
 class Deploy(msgspec.Struct, tag=True):
     """To the fork server: start a deployer that fetches a bundle into ``folder``, as ``bundle.part``.
 
-    ``bases``: deployed bundles by the SHA-256 of their files, for patches. ``seconds``: it ends after that long.
+    ``folder``: ``state/downloads/PIPELINE``, below the state directory. ``bases``: deployed bundles by the SHA-256
+    of their files, for patches. ``seconds``: it ends after that long. ``most_bytes``: it ends once so many bytes
+    have come over the network.
     """
 
     pipeline: str
@@ -47,8 +49,12 @@ class Deploy(msgspec.Struct, tag=True):
 
 
 class Chunk(msgspec.Struct, tag=True):
-    """To a deployer: a message that came over MQTT, as it came. ``index`` is -1 for the list of chunks."""
+    """To a deployer: a message that came over MQTT, as it came. ``index`` is -1 for the list of chunks.
 
+    ``sha256`` is that of the file which the topic names.
+    """
+
+    sha256: Sha256
     index: Annotated[int, Meta(ge=-1, lt=MOST_CHUNKS)]
     data: Annotated[bytes, Meta(max_length=LARGEST_LIST)]
 
@@ -61,12 +67,12 @@ class Progress(msgspec.Struct, tag=True):
 
 
 class Lacking(msgspec.Struct, tag=True):
-    """From a deployer: which chunks are to be asked for, as ranges.
+    """From a deployer: which chunks are to be asked for, as ranges of indices, first and last, in rising order.
 
-    ``needs_list``: whether the list of chunks is, too.
+    ``needs_list``: whether the list of chunks is, too. Without any of both it wants no more chunks of that file.
     """
 
-    sha256: Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
+    sha256: Sha256
     ranges: Annotated[list[tuple[int, int]], Meta(max_length=MOST_RANGES)] = []
     needs_list: bool = False
 

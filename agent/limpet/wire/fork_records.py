@@ -15,6 +15,7 @@ from limpet.contracts.assignment import Assignment, PipelineOptions
 from limpet.contracts.trust import KeyId, TrustReport
 from limpet.contracts.updates import DesiredModel, RequestId
 from limpet.trust.settings import Trust
+from limpet.wire.deploy_records import Deploy
 from limpet.wire.records import ModelVersion, Text
 
 MOST_PROBLEMS = 1024
@@ -97,7 +98,7 @@ class Serve(msgspec.Struct, tag=True, frozen=True):
 
 Question: TypeAlias = Check | Examine | ReadRequest | ReadRoots
 """What a short-lived process answers once, see ``limpet.supervision.helpers``."""
-Task: TypeAlias = Serve | Open | Question
+Task: TypeAlias = Serve | Open | Question | Deploy
 """What a process is forked for. ``limpet.fork.server`` says which module does it."""
 
 
