@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from limpet import text_file
-from limpet.contracts.assignment import DelegateTable, Folders, PipelineOptions, SourceTable
+from limpet.contracts.assignment import DelegateTable, Folders, FoundModel, PipelineOptions, SourceTable
 from limpet.contracts.fields import Count, Positive, Share
 from limpet.contracts.updates import UpdateWindow
 from limpet.device import directories
@@ -181,7 +181,11 @@ TABLES = ("device", "sources", "pipelines", "reporters", "delegates", "governor"
 
 
 class Config(msgspec.Struct):
-    """A whole configuration. ``base`` is the directory of its file: relative paths start there."""
+    """A whole configuration. ``base`` is the directory of its file: relative paths start there.
+
+    ``selected`` has what each pipeline with an update runs, in this order: the first one that works. ``None`` is
+    the model of its table. See ``limpet.models.deployed``.
+    """
 
     base: Path
     device: Device
@@ -192,6 +196,7 @@ class Config(msgspec.Struct):
     governor: GovernorTable = msgspec.field(default_factory=GovernorTable)
     trust: TrustTable | None = None
     updates: UpdatesTable | None = None
+    selected: dict[str, tuple[FoundModel | None, ...]] = {}
 
     @property
     def models(self) -> Path:

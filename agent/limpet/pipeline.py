@@ -26,7 +26,7 @@ from limpet.inference.planning import plan_pipeline, plan_source
 from limpet.inference.reader import Expected, Reader
 from limpet.inference.single import likely_samples, plan_model
 from limpet.models import bundle as bundles
-from limpet.models import pins
+from limpet.models import deployed
 from limpet.option_values import filled
 from limpet.pictures.frame import as_frames
 from limpet.problems.locate import in_file
@@ -139,7 +139,7 @@ class Pipeline(Generic[T]):
         ``ConfigError`` has all that is wrong with the file. ``LimpetError`` says why the pipeline cannot run. A
         version in the store that does not work is skipped as in the daemon, with a warning in the log.
         """
-        config = pins.read_config(path)
+        config = deployed.read_config(path)
 
         def opened(assignment: Assignment) -> Core:
             return Core(plan_pipeline(assignment, name, source.spec))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from daemon.conftest import Configure, pipeline, replay
 from limpet.doctor.check import inspect
-from limpet.models import pins
+from limpet.models import deployed
 from support import bundles, models
 from support.broker import wait_until
 from support.daemon import Consumer, Daemon, daemon, missing
@@ -34,7 +34,7 @@ def put(folder: Path, version: int, *, damaged: bool = False, **fields: Any) -> 
 
 def check(path: Path) -> str:
     """Return what ``limpet check`` finds."""
-    found = inspect(pins.read_config(path))
+    found = inspect(deployed.read_config(path))
     return "\n".join([*found.lines, *found.problems])
 
 

@@ -61,11 +61,23 @@ def test_a_file_that_two_models_mean_is_examined_once() -> None:
 def test_a_name_in_the_store_must_be_that_of_the_bundle() -> None:
     one = candidate(1)
     other = FoundModel(one.path, "door", 7, "sha")
-    survey = Survey({"motion": [one], "models/motion-1.limpet": [one]})
+    by_path = msgspec.structs.replace(one, any_name=True)
+    survey = Survey({"motion": [one], "models/motion-1.limpet": [by_path]})
     survey.take(other)
     (wrong,) = survey.found["motion"]
     assert wrong.problem.endswith("it holds door version 7; rename it to door-7.limpet")
-    assert survey.found["models/motion-1.limpet"] == [other]
+    assert survey.found["models/motion-1.limpet"] == [msgspec.structs.replace(other, any_name=True)]
+
+
+def test_a_deployed_model_must_be_the_one_that_was_deployed_under_its_name() -> None:
+    one = msgspec.structs.replace(candidate(1), sha256="sha-motion-1")
+    survey = Survey({"same": [one]})
+    survey.take(sound(one))
+    assert [(each.sha256, each.problem) for each in survey.found["same"]] == [("sha-motion-1", "")]
+    survey = Survey({"other": [one]})
+    survey.take(msgspec.structs.replace(one, sha256="another"))
+    (wrong,) = survey.found["other"]
+    assert wrong.problem.endswith("it is not the model that was deployed under this name")
 
 
 def test_only_some_files_are_examined_at_the_same_time() -> None:

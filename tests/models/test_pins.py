@@ -14,6 +14,7 @@ from limpet.config import Config, Device, PipelineConfig, Rung
 from limpet.contracts.assignment import SourceTable
 from limpet.models import history, pins
 from limpet.models.history import History, Ran, Runs
+from limpet.models.pins import Pins
 
 
 def configured(model: str, *rungs: Rung) -> Config:
@@ -33,15 +34,25 @@ def configured(model: str, *rungs: Rung) -> Config:
 )
 def test_a_pin_holds_for_the_name_of_a_model_alone(model: str, runs: str) -> None:
     wanted = configured("x", Rung(model=model))
-    assert pins.applied(configured(model), {"motion": 2}).pipelines["p"].model == runs
-    assert pins.applied(wanted, {"motion": 2}).pipelines["p"].ladder[0].model == runs
+    assert pins.applied(configured(model), Pins({"motion": 2})).pipelines["p"].model == runs
+    assert pins.applied(wanted, Pins({"motion": 2})).pipelines["p"].ladder[0].model == runs
     assert wanted.pipelines["p"].ladder[0].model == model
 
 
+def test_a_pin_of_a_pipeline_holds_for_its_own_model_alone() -> None:
+    wanted = configured("motion", Rung(model="motion"), Rung(model="other"))
+    pinned = pins.applied(wanted, Pins({"motion": 2, "other": 5}, {"p": 3})).pipelines["p"]
+    assert pinned.model == "motion@3"
+    assert [rung.model for rung in pinned.ladder] == ["motion@2", "other@5"]
+    assert pins.applied(configured("a.limpet"), Pins(pipelines={"p": 3})).pipelines["p"].model == "a.limpet"
+    assert pins.applied(wanted, Pins(pipelines={"q": 3})).pipelines["p"].model == "motion"
+
+
 def test_pins_are_kept(tmp_path: Path) -> None:
-    assert pins.read(tmp_path) == {}
-    pins.write(tmp_path, {"motion": 2})
-    assert pins.read(tmp_path) == {"motion": 2}
+    assert pins.read(tmp_path) == Pins()
+    kept = Pins({"motion": 2}, {"p": 3})
+    pins.write(tmp_path, kept)
+    assert pins.read(tmp_path) == kept
 
 
 @pytest.mark.parametrize(
@@ -55,15 +66,17 @@ def test_pins_are_kept(tmp_path: Path) -> None:
         '{"pins": {"a": 1e99}}',
         '{"pins": {"a": true}}',
         '{"pins": {}, "format": 2}',
+        '{"pins": {}, "pipelines": {"../x": 1}}',
+        '{"pipelines": {"p": "1"}}',
         '{"pins": ' + "[" * 100_000,
     ],
 )
 def test_damaged_pins_are_none_and_are_set_aside(text: str, tmp_path: Path) -> None:
     (tmp_path / "pins.json").write_text(text)
-    assert pins.read(tmp_path) == {}
+    assert pins.read(tmp_path) == Pins()
     assert (tmp_path / "pins.json").exists()
     said: list[str] = []
-    assert pins.read(tmp_path, said.append) == {}
+    assert pins.read(tmp_path, said.append) == Pins()
     assert len(said) == 1
     assert "the highest versions of all models run" in said[0]
     assert (tmp_path / "pins.json.damaged").exists()
@@ -73,7 +86,7 @@ def test_what_is_no_file_of_ours_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text('{"pins": {"motion": 1}}')
     (tmp_path / "pins.json").symlink_to(tmp_path / "secret")
     said: list[str] = []
-    assert pins.read(tmp_path, said.append) == {}
+    assert pins.read(tmp_path, said.append) == Pins()
     assert "symbolic link" in said[0]
 
 
@@ -106,5 +119,5 @@ def test_any_json_is_read_or_refused(tmp_path_factory: pytest.TempPathFactory, v
     folder = tmp_path_factory.mktemp("state")
     for name in ("pins.json", "models.json"):
         (folder / name).write_text(json.dumps(value))
-    assert isinstance(pins.read(folder), dict)
+    assert isinstance(pins.read(folder), Pins)
     assert isinstance(history.read(folder), dict)

@@ -11,6 +11,7 @@ import pytest
 from limpet.config import build
 from limpet.fork.launch import ForkServerProcess
 from limpet.models.bundle import examine
+from limpet.supervision.checking import Known
 from limpet.supervision.fleet import Fleet
 from support import bundles, models
 
@@ -36,7 +37,7 @@ class Checker:
         self._selector = selector
 
     def check(self, config: Config, failed: frozenset[str] = frozenset()) -> Checking:
-        checking = self._fleet.check(config, failed)
+        checking = self._fleet.check(config, Known(failed))
         until = time.monotonic() + 60
         while not checking.done:
             assert time.monotonic() < until

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from limpet import config
 from limpet.device import state_files
 from limpet.errors import DeployError, LimpetError
-from limpet.models import pins
+from limpet.models import deployed
 from limpet.models.housekeeping import File, links, waste
 from limpet.untrusted import printable
 
@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Delete, and print what was deleted. ``LimpetError`` if something could not be deleted."""
-    wanted = pins.read_config(arguments.config)
+    wanted = deployed.read_config(arguments.config)
     refused = [f"{link} is a symbolic link; nothing is deleted through it" for link in links(wanted)]
     found: list[File] = []
     try:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from limpet.config import Config
     from limpet.models.history import Runs
+    from limpet.models.pins import Pins
     from limpet.models.starter import Starter
 
 HELP = "List the models in the store, or choose which version runs"
@@ -142,14 +143,14 @@ def _pins_without_bundle(wanted: Config, rows: list[Row]) -> list[str]:
     there = {(row.model, row.version) for row in rows}
     return [
         f"{name} is pinned to version {version}, which is not there. Run: limpet model use {name}@newest"
-        for name, version in sorted(pins.read(wanted.device.state).items())
+        for name, version in sorted(pins.read(wanted.device.state).pins.items())
         if (name, version) not in there
     ]
 
 
 def rows_of(wanted: Config) -> list[Row]:
     """Return the bundles of the store, by name and from the highest version down."""
-    pinned, ran = pins.read(wanted.device.state), history.read(wanted.device.state)
+    pinned, ran = pins.read(wanted.device.state).pins, history.read(wanted.device.state)
     users = _users(wanted)
     rows = []
     for name, versions in store.stored(wanted.models).items():
@@ -251,10 +252,10 @@ def _use(arguments: argparse.Namespace) -> int:
     return _reload(pid, state, pipelines, name, version if version is not None else _newest(wanted, name))
 
 
-def _changed(pinned: Mapping[str, int], name: str, version: int | None) -> dict[str, int]:
+def _changed(pinned: Pins, name: str, version: int | None) -> Pins:
     """Return the pins with this one; without it if there is no version."""
-    others = {key: value for key, value in pinned.items() if key != name}
-    return others if version is None else {**others, name: version}
+    others = {key: value for key, value in pinned.pins.items() if key != name}
+    return msgspec.structs.replace(pinned, pins=others if version is None else {**others, name: version})
 
 
 def _warn(problem: str) -> None:

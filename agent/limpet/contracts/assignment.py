@@ -134,8 +134,10 @@ class ModelFile(msgspec.Struct, frozen=True):
 class FoundModel(msgspec.Struct, frozen=True):
     """A file that a pipeline may run, and why it cannot (``problem``), if so.
 
-    A file with a problem has the name and the version that its file name says. ``lower``: whether there are lower
-    versions that could run in its place.
+    A file with a problem has the name and the version that its file name says. ``lower``: whether there are other
+    models, lower versions mostly, that could run in its place. ``sha256`` of a file that is not examined yet is
+    what the examination must find; empty if that is open. ``any_name``: whether a bundle may have another name
+    and version than its file name says.
     """
 
     path: Path
@@ -146,6 +148,7 @@ class FoundModel(msgspec.Struct, frozen=True):
     lower: bool = False
     runtime: str = ""
     decoder: str = ""
+    any_name: bool = False
 
     @property
     def file(self) -> ModelFile:

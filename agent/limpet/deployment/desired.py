@@ -15,6 +15,7 @@ from limpet.contracts.assignment import (
     PipelineOptions,
     SourceTable,
 )
+from limpet.deployment.candidates import key
 from limpet.wording import joined
 
 if TYPE_CHECKING:
@@ -74,11 +75,12 @@ def desired(
 ) -> Desired:
     """Return what should run on a level of the governor.
 
-    ``found`` has the files for each model, by the model as the configuration writes it.
+    ``found`` has the files for each model, by its key, see ``limpet.deployment.candidates``.
     """
     pipelines = {}
     for name, wanted in config.pipelines.items():
-        one = _pipeline(name, on_rung(wanted, level), found, rollout)
+        on_level = on_rung(wanted, level)
+        one = _pipeline(name, on_level, found.get(key(config, name, on_level), ()), rollout)
         pipelines[name] = msgspec.structs.replace(one, models=_files(one, wanted, found))
     return Desired(config.folders, config.sources, pipelines, config.delegates)
 
@@ -104,16 +106,15 @@ def deepest(config: Config) -> int:
 def _pipeline(
     name: str,
     wanted: PipelineConfig,
-    found: Mapping[str, Sequence[FoundModel]],
+    candidates: Sequence[FoundModel],
     rollout: Rollout,
 ) -> DesiredPipeline:
-    candidates = found.get(wanted.model, ())
     failed = rollout.failed.get(name, {})
     sources = (wanted.source,)
     before = rollout.running.get(name)
     goes_on = before is not None and before.sources == sources
     if (choice := choose(candidates, failed)) and not (goes_on and choice.sha256 in failed):
-        skipped = tuple(_why_not(one, failed) for one in candidates if one.version > choice.version)
+        skipped = tuple(_why_not(one, failed) for one in candidates[: candidates.index(choice)])
         return DesiredPipeline(
             sources=sources,
             options=wanted.options,
@@ -137,9 +138,9 @@ def _files(
 
 
 def choose(candidates: Sequence[FoundModel], failed: Mapping[str, str]) -> FoundModel | None:
-    """Return the highest version that is intact, ``None`` if none is. One that has failed is the last resort."""
+    """Return the first one that is intact, ``None`` if none is. One that has failed is the last resort."""
     sound = [one for one in candidates if not one.problem]
-    return max(sound, key=lambda one: (one.sha256 not in failed, one.version), default=None)
+    return next((one for one in sound if one.sha256 not in failed), next(iter(sound), None))
 
 
 def _why_not(one: FoundModel, failed: Mapping[str, str]) -> str:

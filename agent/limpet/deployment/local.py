@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from limpet.contracts.assignment import FoundModel
 from limpet.deployment.assignments import assignments
+from limpet.deployment.candidates import candidates_of, has_others
 from limpet.deployment.desired import Rollout, desired, on_rung
 from limpet.deployment.survey import Survey
 from limpet.errors import DeployError, LimpetError, ModelError, UnreadableError
@@ -43,7 +44,7 @@ def examined(path: Path) -> FoundModel:
 
 def look_up(config: Config, failed: Collection[str] = frozenset()) -> dict[str, list[FoundModel]]:
     """Examine the files of each model that a configuration names. ``failed``: see ``Survey``."""
-    survey = Survey(store.candidates_of(config.models_named, config.folders), failed)
+    survey = Survey(candidates_of(config), failed)
     while due := survey.due():
         for path in due:
             survey.take(examined(path))
@@ -70,8 +71,8 @@ def first_that_works(
         try:
             return attempt(cell_of(wanted, name)), one
         except (ModelError, DeployError, UnreadableError) as error:
-            model = on_rung(config.pipelines[name], level).model
-            if one.model is None or one.model.sha256 in failed or not store.has_versions(model):
+            on_level = on_rung(config.pipelines[name], level)
+            if one.model is None or one.model.sha256 in failed or not has_others(config, name, on_level):
                 raise
             failed[one.model.sha256] = str(error)
             found = look_up(config, failed)

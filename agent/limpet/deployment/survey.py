@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from limpet.models import store
-
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
@@ -27,7 +25,7 @@ class Survey:
     of their time limit, Limpet still reaches an intact one below them. Models with few damaged versions come
     first.
 
-    ``candidates`` has them in this order, by the model as the configuration writes it. ``failed`` has the SHA-256
+    ``candidates`` has them in this order, by the key of each model. ``failed`` has the SHA-256
     of models that are intact and did not work here: below them, the survey goes on. The caller examines: it calls
     ``due`` for the files to begin with, and ``take`` with what is found.
     """
@@ -79,19 +77,19 @@ class Survey:
                 known.append(candidate)
                 continue
             if candidate.path not in self._examined:
-                return known, self._following(model, candidates[place : place + (MOST_AT_ONCE if known else 1)])
-            known.append(_judged(model, candidate, self._examined[candidate.path]))
+                return known, self._following(candidates[place : place + (MOST_AT_ONCE if known else 1)])
+            known.append(_judged(candidate, self._examined[candidate.path]))
             if self._may_run(known[-1]):
                 break
         return known, []
 
-    def _following(self, model: str, candidates: Sequence[FoundModel]) -> list[Path]:
+    def _following(self, candidates: Sequence[FoundModel]) -> list[Path]:
         """Return which of these files are not examined yet, down to the first that is known to be one to run."""
         paths = []
         for one in candidates:
             if one.path not in self._examined:
                 paths.append(one.path)
-            elif self._may_run(_judged(model, one, self._examined[one.path])):
+            elif self._may_run(_judged(one, self._examined[one.path])):
                 break
         return paths
 
@@ -99,12 +97,17 @@ class Survey:
         return not one.problem and one.sha256 not in self._failed
 
 
-def _judged(model: str, candidate: FoundModel, examined: FoundModel) -> FoundModel:
-    """Return what an examination means for a model: a name in the store must be that of the bundle."""
+def _judged(candidate: FoundModel, examined: FoundModel) -> FoundModel:
+    """Return what an examination means for a candidate: a name in the store must be that of the bundle."""
     if examined.problem:
         return msgspec.structs.replace(candidate, problem=examined.problem)
-    if store.is_path(model) or (examined.name, examined.version) == (candidate.name, candidate.version):
-        return msgspec.structs.replace(examined, path=candidate.path, lower=candidate.lower)
+    if candidate.sha256 not in ("", examined.sha256):
+        problem = f"{candidate.path}: it is not the model that was deployed under this name"
+        return msgspec.structs.replace(candidate, problem=problem)
+    if candidate.any_name or (examined.name, examined.version) == (candidate.name, candidate.version):
+        return msgspec.structs.replace(
+            examined, path=candidate.path, lower=candidate.lower, any_name=candidate.any_name
+        )
     right = f"{examined.name}-{examined.version}.limpet"
     problem = f"{candidate.path}: it holds {examined.name} version {examined.version}; rename it to {right}"
     return msgspec.structs.replace(candidate, problem=problem)

@@ -22,7 +22,7 @@ from limpet.device.machine import Machine
 from limpet.errors import ConfigError, ConfigFileError, DeployError, LimpetError, ModelError
 from limpet.inference import needs, planning, trial
 from limpet.models import bundle as bundles
-from limpet.models import pins
+from limpet.models import deployed
 from limpet.problems.locate import locate
 from limpet.wording import below
 
@@ -83,7 +83,7 @@ def check_file(path: Path) -> tuple[list[Problem], Findings]:
         return list(error.found), Findings([], [], [])
     read = configuration.examine(tables, path.absolute().parent)
     complete = read.no_reporter or not read.problems
-    wanted = pins.applied(read.config, pins.read(read.config.device.state))
+    wanted = deployed.as_chosen(read.config)
     found = inspect(wanted, read.wrong, complete=complete)
     return locate(path, text, [*read.problems, *found.problems]), found
 

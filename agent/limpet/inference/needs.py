@@ -19,6 +19,7 @@ from limpet.inference.resolving import Resolver
 from limpet.isolation.permissions import Permissions
 from limpet.models.store import leads_to_model
 from limpet.plugins import abilities, load, needs_of
+from limpet.updates.state import DEPLOYED
 from limpet.wording import below
 
 if TYPE_CHECKING:
@@ -86,12 +87,16 @@ def learns(runtime: str) -> bool:
 
 
 def _of_inputs(assignment: Assignment, source: Configured) -> frozenset[Path]:
-    """Return what is read to make plans: the files of a source, the store, the models, and what tables name."""
+    """Return what is read to make plans: the files of a source, the store, the models, and what tables name.
+
+    Models that come by an update later are read, too: a pipeline changes to one without another worker.
+    """
     folders = assignment.folders
     (name,) = assignment.sources
     tables = (assignment.sources, assignment.delegates, [one.options for one in assignment.pipelines.values()])
     models = filter(leads_to_model, chain.from_iterable(assignment.models.values()))
-    paths = {folders.store, *models, *_of_source(name, source), *_named(tables, folders.base)}
+    deployed = folders.state / DEPLOYED
+    paths = {folders.store, deployed, *models, *_of_source(name, source), *_named(tables, folders.base)}
     return _with_folders(paths, folders)
 
 

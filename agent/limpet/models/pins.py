@@ -1,6 +1,6 @@
 """Pins: versions of bundles that a person chose to run in place of the highest ones.
 
-They are kept in the state directory.
+They are kept in the state directory. A pin of a name holds for all pipelines, a pin of a pipeline for that one.
 """
 
 from __future__ import annotations
@@ -11,13 +11,12 @@ import msgspec
 from msgspec import Meta
 from msgspec.structs import replace
 
-from limpet import config
 from limpet.config import Identifier
 from limpet.device import state_files
 from limpet.models import store
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from limpet.config import Config, PipelineConfig
@@ -28,46 +27,49 @@ _LARGEST = 1 << 20
 Version = Annotated[int, Meta(ge=0, le=1 << 53)]
 
 
-class _Pins(msgspec.Struct):
-    """``pins``: a version for each name of a bundle."""
+class Pins(msgspec.Struct, frozen=True):
+    """``pins``: a version for each name of a bundle. ``pipelines``: a version of its own model for each pipeline.
 
-    pins: Annotated[dict[Identifier, Version], Meta(max_length=10_000)]
+    A pipeline with a pin runs that version of the store, also where an update brought it another model.
+    """
+
+    pins: Annotated[dict[Identifier, Version], Meta(max_length=10_000)] = {}
+    pipelines: Annotated[dict[Identifier, Version], Meta(max_length=10_000)] = {}
     format: Annotated[int, Meta(ge=1, le=1)] = 1
 
 
-def read(state: Path, damaged: Callable[[str], object] | None = None) -> dict[str, int]:
+def read(state: Path, damaged: Callable[[str], object] | None = None) -> Pins:
     """Return the pins, none if there is no file. An unreadable file counts as none.
 
     ``damaged`` is called with what is wrong with it, and the file is set aside. Without it, the file stays.
     """
     then = "the highest versions of all models run. Run: limpet model use NAME-VERSION"
     try:
-        found = state_files.read(state / NAME, _Pins, _LARGEST, damaged, then)
+        return state_files.read(state / NAME, Pins, _LARGEST, damaged, then) or Pins()
     except OSError:
-        return {}
-    return found.pins if found else {}
+        return Pins()
 
 
-def write(state: Path, pins: Mapping[str, int]) -> None:
+def write(state: Path, pins: Pins) -> None:
     """Replace the pins. ``OSError`` if they cannot be written."""
-    state_files.replace(state / NAME, msgspec.json.encode(_Pins(dict(pins))))
+    state_files.replace(state / NAME, msgspec.json.encode(pins))
 
 
-def applied(wanted: Config, pins: Mapping[str, int]) -> Config:
+def applied(wanted: Config, pins: Pins) -> Config:
     """Return a configuration in which a pinned name is ``NAME@VERSION``: that version runs and no other."""
-    return replace(wanted, pipelines={name: _pinned(one, pins) for name, one in wanted.pipelines.items()})
+    return replace(
+        wanted,
+        pipelines={name: _pinned(one, pins, pins.pipelines.get(name)) for name, one in wanted.pipelines.items()},
+    )
 
 
-def read_config(path: Path | str, damaged: Callable[[str], object] | None = None) -> Config:
-    """Read a configuration file and apply the pins of its device. ``ConfigError`` as ``config.read``."""
-    wanted = config.read(path)
-    return applied(wanted, read(wanted.device.state, damaged))
-
-
-def _pinned(pipeline: PipelineConfig, pins: Mapping[str, int]) -> PipelineConfig:
+def _pinned(pipeline: PipelineConfig, pins: Pins, own: int | None) -> PipelineConfig:
     ladder = [replace(rung, model=_named(rung.model, pins)) for rung in pipeline.ladder]
-    return replace(pipeline, model=_named(pipeline.model, pins), ladder=ladder)
+    model = pipeline.model
+    if own is not None and store.has_versions(model):
+        model = f"{model}@{own}"
+    return replace(pipeline, model=_named(model, pins), ladder=ladder)
 
 
-def _named(model: str, pins: Mapping[str, int]) -> str:
-    return f"{model}@{pins[model]}" if store.has_versions(model) and model in pins else model
+def _named(model: str, pins: Pins) -> str:
+    return f"{model}@{pins.pins[model]}" if store.has_versions(model) and model in pins.pins else model

@@ -67,7 +67,7 @@ def find(model: str, folders: Folders) -> Path:
 def _candidates(model: str, folders: Folders) -> list[FoundModel]:
     if is_path(model):
         path = _existing(folders.base, model)
-        return [FoundModel(path, *_parts(path))]
+        return [FoundModel(path, *_parts(path), any_name=True)]
     name, _, wanted = model.partition("@")
     versions = stored(folders.store)
     if name not in versions:

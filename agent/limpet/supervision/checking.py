@@ -9,19 +9,19 @@ from __future__ import annotations
 import logging
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec import structs
 
 from limpet.contracts.assignment import FoundModel
 from limpet.deployment.assignments import to_check
+from limpet.deployment.candidates import candidates_of
 from limpet.deployment.survey import Survey
-from limpet.models import store
 from limpet.wire.border import cleaned
 from limpet.wire.fork_records import Check, Checked, Examine, Examined
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from limpet.config import Config, PipelineConfig
@@ -37,6 +37,20 @@ SURVEYING = 120.0
 """Seconds for all model files. Files that were not examined by then are not run."""
 
 
+class Known(NamedTuple):
+    """What is known of models before a check.
+
+    ``failed``: the SHA-256 of models that did not work. Others are looked for behind them. ``examined``: models
+    that were examined, and are not again.
+    """
+
+    failed: frozenset[str] = frozenset()
+    examined: Sequence[FoundModel] = ()
+
+
+NOTHING_KNOWN = Known()
+
+
 class Checking:
     """One check. It is over once it is ``done``; then ``problems`` and ``found`` have the answers."""
 
@@ -44,25 +58,26 @@ class Checking:
         self,
         helpers: Helpers,
         config: Config,
-        failed: frozenset[str] = frozenset(),
+        known: Known = NOTHING_KNOWN,
         *,
         options: bool = True,
         wrong: Mapping[str, PipelineConfig] | None = None,
     ) -> None:
         """Begin. Answers come while the selector of ``helpers`` is served.
 
-        ``failed`` has the SHA-256 of models that did not work: lower versions of them are looked for. ``options``:
-        whether the options are checked. They are not if the configuration is at work already. ``wrong``: see
-        ``deployment.assignments.to_check``.
+        ``options``: whether the options are checked. They are not if the configuration is at work already.
+        ``wrong``: see ``deployment.assignments.to_check``.
         """
         self.config = config
-        self.failed = failed
+        self.failed = known.failed
         self.options = options
         self.problems: list[str] = []
         self._helpers = helpers
         self.options_checked = not options
         self._until = monotonic() + SURVEYING
-        self._survey = Survey(_candidates(config), failed)
+        self._survey = Survey(_candidates(config), known.failed)
+        for one in known.examined:
+            self._survey.take(one)
         self._examine()  # This takes longer than the check of the options.
         if options:
             helpers.start("check", Check(*to_check(config, wrong or {})), Checked, CHECKING, self._take_options)
@@ -114,5 +129,5 @@ def _candidates(config: Config) -> dict[str, list[FoundModel]]:
     """Return the files that a configuration may mean. What is wrong may have any file name of the store in it."""
     return {
         model: [structs.replace(one, problem=cleaned(one.problem)) for one in found]
-        for model, found in store.candidates_of(config.models_named, config.folders).items()
+        for model, found in candidates_of(config).items()
     }

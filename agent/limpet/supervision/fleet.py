@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from limpet.errors import UnreadableError
 from limpet.isolation.child import describe, kill
 from limpet.plugins import built_in
-from limpet.supervision.checking import Checking
+from limpet.supervision.checking import NOTHING_KNOWN, Checking
 from limpet.supervision.deployers import Deployers
 from limpet.supervision.forks import Forks
 from limpet.supervision.helpers import Helpers
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from limpet.contracts.assignment import Assignment, PipelineAssignment
     from limpet.fork.launch import ForkServerProcess
     from limpet.plugins import Group
+    from limpet.supervision.checking import Known
     from limpet.supervision.executors import Executor
     from limpet.wire.records import Ask, ToSupervisor
 
@@ -68,18 +69,18 @@ class Fleet:
     def check(
         self,
         wanted: Config,
-        failed: frozenset[str] = frozenset(),
+        known: Known = NOTHING_KNOWN,
         *,
         options: bool = True,
         wrong: Mapping[str, PipelineConfig] | None = None,
     ) -> Checking:
         """Begin to check a configuration: its options and its models. ``tend`` and the selector go on with it.
 
-        ``failed``, ``options`` and ``wrong``: see ``Checking``.
+        ``known``, ``options`` and ``wrong``: see ``Checking``.
         """
         # First: then none of those processes imports the same, and each is forked from frozen memory.
         self._preload(wanted.sources[pipeline.source].kind for pipeline in wanted.pipelines.values())
-        return Checking(self._helpers, wanted, failed, options=options, wrong=wrong)
+        return Checking(self._helpers, wanted, known, options=options, wrong=wrong)
 
     def assign(self, cells: Mapping[str, Assignment]) -> None:
         """Bring the workers from whatever they run to these assignments, leaving alone what did not change."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from limpet.deployment.assignments import assignments
+from limpet.deployment.candidates import has_others
 from limpet.deployment.desired import Rollout, deepest, desired, on_rung
-from limpet.models import store
 from limpet.wire.records import Transition
 from limpet.wording import joined
 
@@ -46,6 +46,11 @@ class Plan:
     def deepest(self) -> int:
         """How many rungs the longest ladder has."""
         return deepest(self._config)
+
+    @property
+    def known(self) -> list[FoundModel]:
+        """The models that were examined, and are intact."""
+        return [one for models in self._found.values() for one in models if one.sha256 and not one.problem]
 
     @property
     def failed(self) -> list[Transition]:
@@ -105,7 +110,7 @@ class Plan:
         known = self._failed.get(pipeline, {}).keys() | self._refused.get(pipeline, {}).keys()
         if wanted is None or key in self._worked or sha256 in known:
             return False
-        if not store.has_versions(on_rung(wanted, self.level).model):
+        if not has_others(self._config, pipeline, on_rung(wanted, self.level)):
             return False
         where[pipeline] = {**where.get(pipeline, {}), sha256: reason}
         return True
@@ -118,6 +123,7 @@ class Plan:
         if config.delegates != self._config.delegates:
             return {}
         same = {name for name, one in config.pipelines.items() if one == self._config.pipelines.get(name)}
+        same -= self._selected_otherwise(config)
         return {name: models for name, models in self._refused.items() if name in same}
 
     def retry(self, pipeline: str, in_use: Mapping[str, PipelineAssignment]) -> bool:
@@ -143,6 +149,23 @@ class Plan:
         self._worked.clear()
         self._config = config
         self.look_again(found, in_use)
+
+    def select(
+        self, config: Config, found: Mapping[str, Sequence[FoundModel]], in_use: Mapping[str, PipelineAssignment]
+    ) -> None:
+        """Take a configuration that differs in what updates selected alone. That may be tried again."""
+        for name in self._selected_otherwise(config):
+            self._failed.pop(name, None)
+            self._refused.pop(name, None)
+            self._opened = {key for key in self._opened if key[0] != name}
+            self._worked = {key for key in self._worked if key[0] != name}
+        self._config = config
+        self.look_again(found, in_use)
+
+    def _selected_otherwise(self, config: Config) -> set[str]:
+        """Return the pipelines for which updates selected something else before."""
+        before = self._config.selected
+        return {name for name in config.pipelines if config.selected.get(name) != before.get(name)}
 
     def look_again(
         self, found: Mapping[str, Sequence[FoundModel]], in_use: Mapping[str, PipelineAssignment]

@@ -15,7 +15,7 @@ from limpet.device import boot
 from limpet.device.state_files import give_to_owner
 from limpet.errors import ConfigError
 from limpet.isolation import closed_memory
-from limpet.models import pins
+from limpet.models import deployed
 from limpet.models.history import History
 from limpet.supervision.fleet import Fleet
 from limpet.supervision.roster import Roster
@@ -43,13 +43,15 @@ def supervise(path: Path, launched: ForkServerProcess, attendance: Attendance) -
         stack.enter_context(_in_file(path))
         damaged: list[str] = []
         wanted = _read(path, launched)
-        wanted = pins.applied(wanted, pins.read(wanted.device.state, damaged.append))
+        wanted = deployed.as_chosen(wanted, damaged.append)
         stack.callback(give_to_owner, wanted.device.state)
         claim = boot.lock(wanted.device.state, damaged.append)
         if claim:
             stack.enter_context(claim)
         with suppress(OSError):  # A worker can read what comes into the store later only if the store exists.
             wanted.models.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):  # As with the store. What is there instead of a folder is set aside.
+            deployed.make_folder(wanted.device.state)
         origin = Origin(wanted.device.id, boot.next_boot(wanted.device.state, damaged.append), __version__)
         log.info("limpet %s starts as %s, boot %s", origin.version, origin.device, origin.boot)
         state = wanted.device.state

@@ -18,10 +18,11 @@ from limpet.delivery.deliveries import DeliveryInbox
 from limpet.delivery.reporters import Reporters, inspect
 from limpet.device import directories, host
 from limpet.errors import ConfigError, ConfigFileError
-from limpet.models import pins
+from limpet.models import deployed
 from limpet.supervision import governor
 from limpet.supervision.adoption import Adoption
 from limpet.supervision.cell_pipelines import AT_WORK
+from limpet.supervision.checking import Known
 from limpet.supervision.commands import Commands
 from limpet.supervision.ending import Ending
 from limpet.supervision.events import Events
@@ -407,7 +408,7 @@ class Supervisor:
     def _look_again(self) -> None:
         """Have lower versions looked for of models that failed. A check or a reload that goes on comes first."""
         if self._checking is None and self._adoption is None:
-            self._checking = self._fleet.check(self._config, self._plan.failed_models, options=False)
+            self._checking = self._fleet.check(self._config, Known(self._plan.failed_models), options=False)
 
     def _take_lower_versions(self, checking: Checking) -> None:
         """Take what was found in place of models that failed."""
@@ -418,10 +419,10 @@ class Supervisor:
         """Read the configuration again, and have it checked. If another check still runs, it does not count."""
         self._checking = None
         try:
-            wanted = pins.read_config(self._path, self._report_damage)
+            wanted = deployed.read_config(self._path, self._report_damage)
             if wanted.device != self._config.device:
                 raise ConfigError(["device: changes here need a restart of the service"])  # noqa: TRY301
-            self._checking = self._fleet.check(wanted, self._plan.refused_models(wanted))
+            self._checking = self._fleet.check(wanted, Known(self._plan.refused_models(wanted)))
         except Exception as error:  # noqa: BLE001 - a bug there must not end what runs
             self._refuse(error)
 
