@@ -34,14 +34,14 @@ def create(path: Path, mode: int = 0o600) -> int:
     return os.open(path, _CREATE, mode)
 
 
-def replace(path: Path, data: bytes) -> None:
+def replace(path: Path, data: bytes, mode: int = 0o666) -> None:
     """Write a file so that after a power cut it is either the old one or the new one, whole.
 
     A link in its place is replaced, not followed. ``OSError`` where that cannot be done.
     """
     temporary = path.with_suffix(".new")
     try:
-        with os.fdopen(create(temporary, 0o666), "wb") as file:
+        with os.fdopen(create(temporary, mode), "wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
