@@ -85,7 +85,7 @@ def test_what_waits_is_gone_and_ids_do_not_come_again(
 
     done = reset("--yes", path)
     assert (done.returncode, done.stderr) == (0, "")
-    assert left(state) == {"boot.json", "lock"}
+    assert left(state) == {"boot.json", "lock", "audit.jsonl", "audit.head"}
     assert path.exists()
 
     broker.start()

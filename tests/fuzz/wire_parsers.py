@@ -23,7 +23,7 @@ from limpet.delivery.mqtt.connection import Connection, Incoming
 from limpet.delivery.mqtt.incoming_commands import IncomingCommands
 from limpet.errors import TransportError
 from limpet.inference import infer_request, tensor_stream
-from limpet.supervision.commands import Commands
+from limpet.supervision.commands import Commands, Received
 from limpet.supervision.health import HealthReader, now
 from limpet.supervision.ledger import Ledger
 from limpet.wire import border, stream
@@ -216,12 +216,14 @@ class _Workers:
 
 
 def _commands_of(allowed: list[str]) -> Commands:
-    return Commands(reports.ORIGIN, allowed, _Workers(), reports.device_health, lambda: None)
+    return Commands(
+        reports.ORIGIN, allowed, _Workers(), reports.device_health, lambda: None, lambda _received, _error: None
+    )
 
 
 class _Command:
     def __init__(self, name: str, payload: bytes) -> None:
-        self.name, self.payload = name, payload
+        self.name, self.payload, self.answers = name, payload, ""
 
     def reply(self, reply: Reply) -> None:
         msgspec.json.encode(reply)
@@ -239,7 +241,7 @@ def _commands(_: Path) -> Prepared:
 
     def take(data: bytes) -> None:
         name = names[data[0] % len(names)] if data else "none"
-        _commands_of(names).obey(_Command(name, data[1:]))
+        _commands_of(names).obey(Received("mqtt", _Command(name, data[1:])))
 
     return Prepared([bytes([i]) + payload for i in range(len(names)) for payload in payloads], take)
 
@@ -256,7 +258,7 @@ def _requests(_: Path) -> Prepared:
         )
         request = IncomingCommands(reports.ORIGIN.device, ROOT, [], _check_publish).take(incoming)
         if request:
-            _commands_of(list(REQUESTS)).obey(request)
+            _commands_of(list(REQUESTS)).obey(Received("mqtt", request))
 
     return Prepared([b"\x1e".join(sound), b"\x1e".join([*sound[:1], b"", b"", b"[]"])], take)
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from limpet.contracts.commands import REQUESTS
-from limpet.supervision.commands import AT_ONCE, Commands
+from limpet.supervision.commands import AT_ONCE, Commands, Received
 from limpet.wire.records import NIL, Ask, RawAnswered, RunWindows, SetLogLevel, SetThreshold
 from support import reports
 
@@ -24,7 +24,7 @@ class Command:
     """A command as a reporter brings it, and the answers that it got."""
 
     def __init__(self, name: str, **arguments: Any) -> None:
-        self.name, self.payload = name, json.dumps(arguments).encode()
+        self.name, self.payload, self.answers = name, json.dumps(arguments).encode(), "operators/anna"
         self.replies: list[Reply] = []
 
     def reply(self, reply: Reply) -> None:
@@ -64,16 +64,20 @@ class Desk:
     def __init__(self, *allowed: str) -> None:
         self.workers = Workers()
         self.woken = 0
+        self.recorded: list[tuple[str, str, str, str]] = []
         self.commands = Commands(
-            reports.ORIGIN, allowed or list(REQUESTS), self.workers, reports.device_health, self._wake
+            reports.ORIGIN, allowed or list(REQUESTS), self.workers, reports.device_health, self._wake, self._note
         )
 
     def _wake(self) -> None:
         self.woken += 1
 
+    def _note(self, received: Received, error: str) -> None:
+        self.recorded.append((received.name, received.reporter, received.pipeline, error))
+
     def do(self, name: str, **arguments: Any) -> Command:
         command = Command(name, **arguments)
-        self.commands.take(command)
+        self.commands.take("mqtt", command)
         self.commands.tend()
         return command
 
@@ -88,7 +92,7 @@ def log_level() -> Iterator[None]:
 def test_a_command_of_another_thread_wakes_the_main_thread_and_is_obeyed_there() -> None:
     desk = Desk()
     command = Command("ping")
-    desk.commands.take(command)
+    desk.commands.take("mqtt", command)
     assert (desk.woken, command.replies) == (1, [])
     desk.commands.tend()
     assert command.replies[0].result == {"boot": "boot1", "version": "0.1.0"}
@@ -150,3 +154,27 @@ def test_a_restart_is_the_workers() -> None:
     desk = Desk()
     assert not desk.do("restart", pipeline="press").error
     assert desk.workers.restarted == ["press"]
+
+
+def test_each_command_is_recorded_once_with_what_became_of_it() -> None:
+    desk = Desk("ping", "restart", "capture")
+    desk.do("restart", pipeline="press")
+    desk.do("reboot")
+    desk.do("capture", pipeline="press")
+    assert [entry[0] for entry in desk.recorded] == ["restart", "reboot"]  # the worker has not answered yet
+    desk.commands.answered(RawAnswered(1, "", msgspec.Raw(b"{}")))
+    desk.do("capture", pipeline="pump")
+    assert [(name, pipeline, bool(error)) for name, _, pipeline, error in desk.recorded] == [
+        ("restart", "press", False),
+        ("reboot", "", True),
+        ("capture", "press", False),
+        ("capture", "pump", True),
+    ]
+    assert {reporter for _, reporter, _, _ in desk.recorded} == {"mqtt"}
+
+
+def test_commands_beyond_the_limit_are_recorded_as_refused() -> None:
+    desk = Desk()
+    for _ in range(int(AT_ONCE) + 3):
+        desk.do("ping")
+    assert len([1 for _, _, _, error in desk.recorded if error]) == 3

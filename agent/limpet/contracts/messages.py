@@ -152,6 +152,17 @@ class AcceleratorHealth(msgspec.Struct, kw_only=True):
     why_not: list[str]
 
 
+class AuditHealth(msgspec.Struct, kw_only=True):
+    """The audit journal: number and SHA-256 of its last line, and lines that could not be written since the start.
+
+    Whoever keeps these can later see whether the journal was changed or cut: `limpet audit verify --head`.
+    """
+
+    seq: int
+    sha256: str
+    lost: int = 0
+
+
 class DeviceHealth(msgspec.Struct, kw_only=True):
     """Health of the device, on ``health``, retained. Values that this machine cannot measure are null.
 
@@ -159,7 +170,8 @@ class DeviceHealth(msgspec.Struct, kw_only=True):
     children. ``temperature_c`` is that of the hottest thermal zone. ``throttled``: a cooling device is active.
     ``reporters`` has for each reporter, by name, its ``kind`` and its own figures: outbox depth and oldest age,
     reconnects, shed messages. ``waiting`` counts messages that it has not taken from the bus, ``missed`` those
-    that were dropped before it read them. ``trust``: whose models run here.
+    that were dropped before it read them. ``trust``: whose models run here. ``audit`` is null if there is no audit
+    journal.
     """
 
     device: str
@@ -179,6 +191,7 @@ class DeviceHealth(msgspec.Struct, kw_only=True):
     pipelines: dict[str, State]
     reporters: dict[str, dict[str, Any]]
     trust: TrustReport = msgspec.field(default_factory=lambda: TrustReport(models="unsigned"))
+    audit: AuditHealth | None = None
 
 
 class ModelReported(msgspec.Struct, kw_only=True):

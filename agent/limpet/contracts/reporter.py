@@ -53,10 +53,14 @@ class Reporter(Protocol):
 
 
 class Command(Protocol):
-    """A request that came to a reporter from outside. ``payload`` is not to be trusted."""
+    """A request that came to a reporter from outside. ``payload`` is not to be trusted.
+
+    ``answers``: the topic that the answer goes to. The audit journal names it, as it says who sent the command.
+    """
 
     name: str
     payload: bytes
+    answers: str
 
     def reply(self, reply: Reply) -> None:
         """Send the answer to the sender. Never blocks, never raises; called at most once, from any thread."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from threading import Thread
 from time import monotonic
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -70,7 +71,7 @@ class _Consumer:
 
 
 class Reporters:
-    """The reporters, by name. ``state`` is the device's state directory.
+    """The reporters, by name. ``state`` is the device's state directory. ``obey`` gets a reporter's name, too.
 
     ``adopt`` may run in its own thread. Meanwhile only ``health`` and ``connected`` may be called.
     """
@@ -80,7 +81,7 @@ class Reporters:
         origin: Origin,
         state: Path,
         bus: Bus,
-        obey: Callable[[Command], None] | None,
+        obey: Callable[[str, Command], None] | None,
         deliveries: Deliveries,
         *,
         patience: float = PATIENCE,
@@ -167,7 +168,7 @@ class Reporters:
             state=state,
             runtime=_runtime_folder(settings.name) or state,
             feed=consumer.cursor,
-            obey=self._obey,
+            obey=partial(self._obey, settings.name) if self._obey else None,
             deliveries=self._deliveries,
         )
         stack = ExitStack()

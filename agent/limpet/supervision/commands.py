@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
+from dataclasses import dataclass
 from time import monotonic
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -79,37 +80,59 @@ class Workers(Protocol):
         """Have every worker answer."""
 
 
+@dataclass(slots=True)
+class Received:
+    """A command, and the reporter that it came through. ``pipeline``: the one that it names, once it was read."""
+
+    reporter: str
+    command: Command
+    pipeline: str = ""
+
+    @property
+    def name(self) -> str:
+        """Name of the command, which is not to be trusted."""
+        return self.command.name
+
+    @property
+    def payload(self) -> bytes:
+        """What came with it, which is not to be trusted."""
+        return self.command.payload
+
+
 class Commands:
     """Obeys commands on the supervisor's main thread.
 
     ``publish_health`` publishes all health and returns the device's. ``wake`` has the main thread call ``tend``.
+    ``record`` gets each command, with what is wrong with it, once it is answered.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917 - what commands need of the daemon
         self,
         origin: Origin,
         allowed: Sequence[str],
         workers: Workers,
         publish_health: Callable[[], DeviceHealth],
         wake: Callable[[], None],
+        record: Callable[[Received, str], None],
     ) -> None:
         self._origin = origin
         self._allowed = allowed
         self._workers = workers
         self._publish_health = publish_health
         self._wake = wake
-        self._incoming: deque[Command] = deque()
+        self._record = record
+        self._incoming: deque[Received] = deque()
         self._bucket = Bucket(PER_SECOND, AT_ONCE)
-        self._waiting: dict[int, tuple[Command, float]] = {}
+        self._waiting: dict[int, tuple[Received, float]] = {}
         self._number = 0
         self._flooded = False
 
-    def take(self, command: Command) -> None:
-        """Have the main thread obey a command. Called by a reporter's thread."""
-        self._incoming.append(command)
+    def take(self, reporter: str, command: Command) -> None:
+        """Have the main thread obey a command. Called by the thread of that reporter."""
+        self._incoming.append(Received(reporter, command))
         self._wake()
 
-    def obey(self, command: Command) -> None:
+    def obey(self, command: Received) -> None:
         """Do a command, and answer it now or when its worker has."""
         if self._bucket.level(monotonic()) < 1:
             self._turn_away(command)
@@ -117,7 +140,9 @@ class Commands:
         self._bucket.spend(1)
         self._flooded = False
         try:
-            self._do(command, self._read(command))
+            request = self._read(command)
+            command.pipeline = "" if isinstance(request, Ping | Health | LogLevel) else request.pipeline
+            self._do(command, request)
         except PermissionError as error:
             self._answer(command, error=str(error))
         except UnreadableError as error:
@@ -127,13 +152,14 @@ class Commands:
         except KeyError as error:
             self._answer(command, error=f"no pipeline {error.args[0]!r} is running")
 
-    def _turn_away(self, command: Command) -> None:
+    def _turn_away(self, command: Received) -> None:
         """Answer that there are too many. That has one line in the log, however many they are."""
         text = f"{TOO_MANY}: {PER_SECOND:g} a second are obeyed"
         if not self._flooded:
             self._flooded = True
             log.warning("command %r: %s", command.name, text)
-        command.reply(Reply(device=self._origin.device, command=command.name, ok=False, error=text))
+        self._record(command, text)
+        command.command.reply(Reply(device=self._origin.device, command=command.name, ok=False, error=text))
 
     def answered(self, answer: RawAnswered) -> None:
         """Pass on what a worker answered. Its result is JSON by now, see ``limpet.wire.border``."""
@@ -150,7 +176,7 @@ class Commands:
         for number in late:
             self._answer(self._waiting.pop(number)[0], error=f"its worker did not answer within {PATIENCE:.0f} s")
 
-    def _read(self, command: Command) -> Request:
+    def _read(self, command: Received) -> Request:
         """Return the request. What it raises says why there is none."""
         if command.name not in REQUESTS:
             raise PermissionError(f"there is no command {command.name!r}; there are {', '.join(REQUESTS)}")
@@ -171,7 +197,7 @@ class Commands:
 
                 raise UnreadableError(of_json(payload, kind, command.name)) from None
 
-    def _do(self, command: Command, request: Request) -> None:
+    def _do(self, command: Received, request: Request) -> None:
         if isinstance(request, Ping):
             self._answer(command, result={"boot": self._origin.boot, "version": self._origin.version})
         elif isinstance(request, Health):
@@ -196,7 +222,7 @@ class Commands:
         else:
             self._ask(command, request.pipeline, Capture(request.pipeline))
 
-    def _infer(self, command: Command, request: Infer) -> None:
+    def _infer(self, command: Received, request: Infer) -> None:
         """Have windows run. One such command at a time, so that pipelines get on with their own."""
         windows = request.windows
         size = max(len(windows.data), 4 * len(windows.values))
@@ -211,7 +237,7 @@ class Commands:
 
     def _ask(
         self,
-        command: Command,
+        command: Received,
         pipeline: str,
         what: SetThreshold | Capture | TakeSnapshot | EnrolLabel | ForgetLabel | RunWindows,
         payload: bytes = b"",
@@ -228,10 +254,11 @@ class Commands:
             self._workers.ask(pipeline, ask)
         self._waiting[self._number] = command, monotonic() + PATIENCE
 
-    def _answer(self, command: Command, *, error: str = "", result: Any = None) -> None:
+    def _answer(self, command: Received, *, error: str = "", result: Any = None) -> None:
         """Answer, and leave a line in the log: who reads it later wants to know what was done."""
         level = logging.WARNING if error else logging.INFO
         log.log(level, "command %r %r: %s", command.name, command.payload[:200], error or "done")
-        command.reply(
+        self._record(command, error)
+        command.command.reply(
             Reply(device=self._origin.device, command=command.name, ok=not error, error=error, result=result)
         )

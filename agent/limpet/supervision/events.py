@@ -19,7 +19,17 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BAD = frozenset(
-    {"crashed", "failed", "degraded", "waiting", "stepped_down", "swap_failed", "skipped", "state_damaged"}
+    {
+        "crashed",
+        "failed",
+        "degraded",
+        "waiting",
+        "stepped_down",
+        "swap_failed",
+        "skipped",
+        "state_damaged",
+        "audit_gap",
+    }
 )
 """Events that a person should look at."""
 

@@ -9,6 +9,8 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from limpet import __version__, config
+from limpet.audit.entry import What
+from limpet.audit.journal import Journal
 from limpet.contracts.messages import Origin
 from limpet.delivery.reporters import inspect
 from limpet.device import boot
@@ -55,7 +57,9 @@ def supervise(path: Path, launched: ForkServerProcess, attendance: Attendance) -
         origin = Origin(wanted.device.id, boot.next_boot(wanted.device.state, damaged.append), __version__)
         log.info("limpet %s starts as %s, boot %s", origin.version, origin.device, origin.boot)
         state = wanted.device.state
-        memory = Memory(Roster(state, damaged.append), History(state, damaged.append))
+        journal = Journal(state, origin.boot)
+        journal.record("start", What(reason=f"limpet {origin.version} as {origin.device}"))
+        memory = Memory(Roster(state, damaged.append), History(state, damaged.append), journal)
         return Supervisor(path, wanted, origin, launched, memory).run(attendance, damaged)
 
 

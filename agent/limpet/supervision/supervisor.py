@@ -21,6 +21,7 @@ from limpet.errors import ConfigError, ConfigFileError
 from limpet.models import deployed
 from limpet.supervision import governor
 from limpet.supervision.adoption import Adoption
+from limpet.supervision.auditing import Auditing
 from limpet.supervision.cell_pipelines import AT_WORK
 from limpet.supervision.checking import Known
 from limpet.supervision.commands import Commands
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
+    from limpet.audit.journal import Journal
     from limpet.config import Config
     from limpet.contracts.messages import DeviceHealth, State
     from limpet.delivery.monitor import Monitor
@@ -86,6 +88,7 @@ class Memory(NamedTuple):
 
     roster: Roster
     history: History
+    journal: Journal
 
 
 def placed(path: Path, error: ConfigError) -> ConfigFileError:
@@ -126,7 +129,8 @@ class Supervisor:
     ) -> None:
         self._path = path
         self._config = wanted
-        self._roster, self._history = memory
+        self._roster, self._history, self._journal = memory
+        self._auditing = Auditing(self._journal)
         # Not epoll: what it may watch is limited for all processes of a user, and a worker could use that up.
         self._selector = selectors.PollSelector()
         self._wakeup = Wakeup()
@@ -143,6 +147,7 @@ class Supervisor:
             _Workers(self._fleet, self._retry),
             self._publish_health,
             self._wakeup.wake,
+            self._auditing.commanded,
         )
         obey = self._commands.take if wanted.device.commands else None
         self._deliveries = DeliveryInbox(self._wakeup.wake)
@@ -190,6 +195,7 @@ class Supervisor:
                 self._reporters.adopt(self._config)
                 self._report_plan()
                 self._report_removed_pipelines()
+                self._auditing.configured(self._path)
                 for reason in damaged:
                     self._report_damage(reason)
                 while not self._stopping():
@@ -206,6 +212,7 @@ class Supervisor:
             self._reporters.close()
             self._showing.close()
             self._fleet.close()
+            self._journal.close()
             self._selector.close()
             self._wakeup.close()
 
@@ -270,6 +277,7 @@ class Supervisor:
         self._events.watch_clock()
         self._govern()
         self._showing.tend(self._ledger.current)
+        self._tend_journal()
         self._end_if_over()
         if monotonic() >= self._next_health or self._is_connection_news():
             self._next_health = monotonic() + self._config.device.health_interval
@@ -337,6 +345,8 @@ class Supervisor:
             self._events.report(event, to.pipeline, reason)
         if to.state == "running":
             self._history.ran(to.pipeline, to.model, to.version)
+            wanted = self._plan.desired.pipelines.get(to.pipeline)
+            self._auditing.ran(to.pipeline, to.model, to.version, wanted.model if wanted else None)
         self._bus.append(self._health.pipeline(account, now()))
         self._bus.append(model_reported(self._origin, account, now()))
         if to.pipeline in self._leaving and to.state == "stopped":
@@ -355,10 +365,18 @@ class Supervisor:
         for account in self._ledger.current:
             self._bus.append(self._health.pipeline(account, now()))
         self._reported_connected = self._reporters.connected()
+        self._tend_journal()
         health = self._device.device(self._ledger, self._fleet.pids().values(), self._reporters.health())
+        health.audit = self._auditing.health()
         self._bus.append(health)
+        self._journal.published()
         self._roster.health_published(connected=self._reporters.connected())
         return health
+
+    def _tend_journal(self) -> None:
+        """Have the disk keep what was written into the audit journal, and report what is wrong with it."""
+        for event, reason in self._journal.tend():
+            self._events.report(event, "", reason)
 
     def _report_removed_pipelines(self) -> None:
         """Report that pipelines of earlier configurations are stopped, and clear what brokers retain of them."""
@@ -446,6 +464,7 @@ class Supervisor:
         self._plan.reload(checking.config, checking.found, self._fleet.in_use())
         self._follow_plan(checking)
         self._report_removed_pipelines()
+        self._auditing.configured(self._path)
 
     def _follow_plan(self, checking: Checking) -> None:
         """Have the workers run what should run after a check, and look below models that failed meanwhile."""
@@ -470,5 +489,6 @@ class Supervisor:
             log.error("the configuration is not taken", exc_info=error)
             reason = str(error)
         self._events.report("refused", "", f"configuration not taken: {reason}")
+        self._auditing.configured(self._path, reason)
         if self._plan.failed_models:
             self._look_again()

@@ -47,7 +47,7 @@ class IncomingCommand:
         self.name = incoming.topic.rpartition("/")[2]
         self.payload = incoming.payload
         self.answered = False
-        self._topic = incoming.response_topic or f"{root}/reply/{self.name}"
+        self.answers = incoming.response_topic or f"{root}/reply/{self.name}"
         self._correlation = incoming.correlation
         self._send = send
 
@@ -60,7 +60,7 @@ class IncomingCommand:
         except UnreadableError as error:
             text = f"the answer cannot be written as JSON: {error}"
             payload = msgspec.json.encode(Reply(device=reply.device, command=self.name, ok=False, error=text))
-        self._send(Publish(self._topic, payload, content_type="application/json"), self._correlation)
+        self._send(Publish(self.answers, payload, content_type="application/json"), self._correlation)
 
 
 class IncomingCommands:

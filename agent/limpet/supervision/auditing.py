@@ -1,0 +1,70 @@
+"""What the supervisor writes into the audit journal, and what its health says of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from limpet.audit.entry import What, Who
+from limpet.contracts.messages import AuditHealth
+from limpet.errors import LimpetError
+from limpet.sha256 import sha256
+from limpet.text_file import LARGEST
+from limpet.untrusted import read_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from limpet.audit.journal import Journal
+    from limpet.contracts.assignment import ModelFile
+    from limpet.supervision.commands import Received
+
+QUERIES = frozenset({"ping", "health"})
+"""Commands that change nothing. If they are obeyed, they are counted and have no line of their own."""
+
+
+class Auditing:
+    """Turns what happens in the supervisor into lines of the journal."""
+
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._active: dict[str, tuple[str, int]] = {}
+
+    def commanded(self, received: Received, error: str) -> None:
+        """Record a command that was obeyed, or refused with an ``error``."""
+        command = received.command
+        if command.name in QUERIES and not error:
+            self._journal.count(command.name)
+            return
+        what = What(command=command.name, reason=f"refused: {error}" if error else "obeyed")
+        who = Who(reporter=received.reporter, topic=command.answers)
+        self._journal.record("command", what, pipeline=received.pipeline, who=who)
+
+    def ran(self, pipeline: str, model: str, version: int, file: ModelFile | None) -> None:
+        """Record that a pipeline runs another model than before. ``file``: what it was assigned last."""
+        if self._active.get(pipeline) == (model, version):
+            return
+        self._active[pipeline] = model, version
+        is_that = file is not None and (file.name, file.version) == (model, version)
+        identity = file.sha256 if file is not None and is_that else ""
+        self._journal.record("activated", What(model=model, version=version, sha256=identity), pipeline=pipeline)
+
+    def configured(self, path: Path, error: str = "") -> None:
+        """Record that a configuration file was taken, or refused with an ``error``."""
+        event = "config_refused" if error else "config_taken"
+        self._journal.record(event, What(sha256=_hash_of(path), reason=error))
+
+    def health(self) -> AuditHealth | None:
+        """Return the head of the journal, ``None`` if it has no line."""
+        head = self._journal.head
+        return AuditHealth(seq=head.seq, sha256=head.sha256, lost=self._journal.lost) if head.seq else None
+
+
+def _hash_of(path: Path) -> str:
+    """Return the SHA-256 of a file, empty if it cannot be read."""
+    try:
+        data = read_file(path.resolve(), LARGEST)
+    except (OSError, LimpetError):
+        return ""
+    digest = sha256(len(data))
+    digest.update(data)
+    return digest.hexdigest()
