@@ -92,7 +92,7 @@ build/accel/.installed: tools/swiftshader.sh
 
 # Programs that others wrote, each with what it needs: an old paho, Python 3.11.
 .PHONY: consumers
-consumers: .venv/.dev programs .venv-sparkplug/.installed .venv-homeassistant/.installed ## prove: have programs that others wrote read what Limpet sends; Python 3.11, 1 GB
+consumers: .venv/.dev programs .venv-sparkplug/.installed .venv-homeassistant/.installed .venv-homeassistant/.newer ## prove: have programs that others wrote read what Limpet sends; Python 3.11, 1 GB
 	@$(PYTHON) -m pytest -q tests/consumers/check_consumers.py
 
 .venv-sparkplug/.installed: requirements/sparkplug-host.txt
@@ -105,6 +105,11 @@ consumers: .venv/.dev programs .venv-sparkplug/.installed .venv-homeassistant/.i
 	@echo "Installing Home Assistant into .venv-homeassistant"
 	@test -e .venv-homeassistant/pyvenv.cfg || "$$(tools/python.sh 3.11)" -m venv .venv-homeassistant
 	@.venv-homeassistant/bin/python $(PIP_INSTALL) --require-hashes -r requirements/homeassistant.txt
+	@touch $@
+
+.venv-homeassistant/.newer: requirements/homeassistant-schema.txt .venv-homeassistant/.installed
+	@.venv-homeassistant/bin/python $(PIP_INSTALL) --no-deps --require-hashes --python-version 3.13 \
+		--only-binary :all: --upgrade --target .venv-homeassistant/newer -r requirements/homeassistant-schema.txt
 	@touch $@
 
 .PHONY: clean

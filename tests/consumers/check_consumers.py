@@ -7,7 +7,7 @@ import json
 import subprocess
 import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 import pytest
@@ -15,8 +15,9 @@ import pytest
 from consumers import home_assistant
 from consumers.speaker import speaker
 from limpet.contracts.detected_events import ObjectEvent
+from limpet.contracts.updates import UpdateStage
 from limpet.reporters import mqtt
-from support import reports
+from support import dialects, reports
 from support.broker import listener, mosquitto, wait_until
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent.parent
 HOST = Path(__file__).parent / "sparkplug_host.py"
 SPARKPLUG_PYTHON = ROOT / ".venv-sparkplug" / "bin" / "python"
+NEWER_UPDATE = ROOT / ".venv-homeassistant" / "newer" / "homeassistant" / "components" / "mqtt" / "update.py"
 HASS = ROOT / ".venv-homeassistant" / "bin" / "hass"
 
 QUOTED = 'oil "temp" {{ 1 }} é'
@@ -244,6 +246,46 @@ def test_home_assistant_finds_the_entities(broker: Mosquitto, tmp_path: Path) ->
     log_lines = log.read_text().splitlines()
     complaints = [line for line in log_lines if "Template" in line or ("mqtt" in line and "ERROR" in line)]
     assert complaints == []
+
+
+def test_home_assistant_offers_a_model_and_installs_it(broker: Mosquitto, tmp_path: Path) -> None:
+    """Its own button is pressed, by an automation."""
+    with (
+        listener(broker.port, "#") as heard,
+        home_assistant.running(HASS, tmp_path / "home-assistant", broker.port) as log,
+        reporter(broker, tmp_path, homeassistant={"discovery": "entity"}) as said,
+    ):
+        said.report(reports.model_reported(stage="staged", reason="waits for an operator"))
+        wait_until(lambda: _newest(heard, "update/press_07_motion_model/state") == "on", 100)
+        entity = "update/press_07_motion_model"
+        wait_until(lambda: _newest(heard, f"{entity}/installed_version") == '"motion 3"')
+        wait_until(lambda: _newest(heard, f"{entity}/latest_version") == '"motion 4"')
+        press = ["-p", str(broker.port), "-t", home_assistant.PRESS, "-m", "update.press_07_motion_model"]
+        subprocess.run(["mosquitto_pub", *press], check=True)
+        wait_until(lambda: [m for m in heard.messages if m.topic == "limpet/press-07/command/install"])
+        (pressed,) = (m.payload for m in heard.messages if m.topic == "limpet/press-07/command/install")
+        assert json.loads(pressed) == {"pipeline": "motion"}
+        said.report(msgspec.structs.replace(reports.model_reported(stage="good"), version=4))
+        wait_until(lambda: _newest(heard, f"{entity}/state") == "off")
+        wait_until(lambda: _newest(heard, f"{entity}/installed_version") == '"motion 4"')
+        complaints = [line for line in log.read_text().splitlines() if "mqtt" in line and "ERROR" in line]
+        assert complaints == []
+
+
+def test_a_newer_home_assistant_takes_progress(tmp_path: Path) -> None:
+    """Home Assistant 2024.3.3 knows no progress. The schema comes out of a package that needs Python 3.13."""
+    dialect = dialects.opened("homeassistant", discovery="device")
+    stages = [reports.model_reported(stage=stage, progress=0.5) for stage in get_args(UpdateStage)]
+    states = [json.loads(said.payload) for one in stages for said in dialect.state(one)[-1:]]
+    asked = tmp_path / "asked.json"
+    asked.write_text(json.dumps({"states": states}))
+    script = Path(__file__).parent / "newer_home_assistant.py"
+    done = subprocess.run(
+        [HASS.with_name("python"), script, NEWER_UPDATE, asked], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, f"{len(states)} states"), done.stderr
+    with_progress = [state for state in states if state.get("in_progress")]
+    assert {state["update_percentage"] for state in with_progress} == {50.0}
 
 
 def _object() -> reports.messages.EventMessage:

@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+PRESS = "press-install"
+"""A message on this topic, with the id of an update entity, has Home Assistant install the update."""
+_INSTALL = {
+    "alias": "install",
+    "trigger": {"platform": "mqtt", "topic": PRESS},
+    "action": {"service": "update.install", "target": {"entity_id": "{{ trigger.payload }}"}},
+}
 STATES = "states"
 """Where it tells the states of its entities: its mqtt_statestream."""
 
@@ -48,6 +55,7 @@ def running(hass: Path, directory: Path, port: int) -> Iterator[Path]:
         "http": {"server_host": "127.0.0.1", "server_port": free_port()},
         "mqtt_statestream": {"base_topic": STATES, "publish_attributes": True},
         "logger": {"default": "warning"},
+        "automation": [_INSTALL],
     }
     (directory / "configuration.yaml").write_text(yaml.safe_dump(configuration))
     log = directory / "home-assistant.log"

@@ -14,6 +14,7 @@ import pytest
 from limpet.contracts.detected_events import KeywordEvent, ObjectEvent
 from limpet.contracts.messages import State
 from limpet.contracts.outputs import Keypoint, Keypoints, Mask, Pose, Region, Segmentation
+from limpet.contracts.updates import ModelName
 from limpet.reporters.dialects import _sparkplug_payload as spb
 from limpet.reporters.dialects import cloudevents, homeassistant, sparkplug
 from support import dialects, reports
@@ -132,7 +133,12 @@ ENTITY = {
     "json_attributes_topic", "json_attributes_template", "availability", "availability_mode",
 }  # fmt: skip
 FIGURE = {"unit_of_measurement", "state_class", "options", "suggested_display_precision"}
-OPTIONS = {"sensor": ENTITY | FIGURE, "binary_sensor": ENTITY, "event": ENTITY | {"event_types"}}
+OPTIONS = {
+    "sensor": ENTITY | FIGURE,
+    "binary_sensor": ENTITY,
+    "event": ENTITY | {"event_types"},
+    "update": ENTITY | {"command_topic", "payload_install"},
+}
 """Keys that the documentation of the platforms has."""
 
 
@@ -383,6 +389,56 @@ def test_discovery_by_device_has_all_in_one_message() -> None:
     assert after["components"]["motion__score"]["unique_id"] == "limpet_press-07_motion/score"
     for component in after["components"].values():
         assert not set(component) - {"platform"} - OPTIONS[component["platform"]]
+
+
+def update_shown(discovery: str, *reported: reports.messages.ModelReported) -> dict[str, Any]:
+    """Return the last state of the update entity."""
+    dialect = dialects.opened("homeassistant", discovery=discovery)
+    said = [publish for one in reported for publish in dialect.state(one)]
+    assert said[-1].topic == "limpet/press-07/homeassistant/update/motion"
+    shown: dict[str, Any] = json.loads(said[-1].payload)
+    return shown
+
+
+def test_a_pipeline_has_an_update_entity_once_there_was_an_update() -> None:
+    dialect = dialects.opened("homeassistant", discovery="entity")
+    assert dialect.state(reports.model_reported()) == []
+    entity = discovered(dialect.state(reports.model_reported(stage="staged")))["motion model"]
+    assert entity["command_topic"] == "limpet/press-07/command/install"
+    assert json.loads(entity["payload_install"]) == {"pipeline": "motion"}
+    assert not set(entity) - COMMON - OPTIONS["update"] - {"platform"}
+    gone = dialect.removed("motion")
+    assert {one.topic for one in gone if not one.payload} >= {
+        "homeassistant/update/press-07/motion_update/config",
+        "limpet/press-07/homeassistant/update/motion",
+    }
+
+
+def test_a_model_is_offered_while_it_is_under_way_and_no_longer_once_it_failed() -> None:
+    staged = update_shown("entity", reports.model_reported(stage="staged", reason="waits for an operator"))
+    assert (staged["installed_version"], staged["latest_version"]) == ("motion 3", "motion 4")
+    assert staged["release_summary"] == "staged: waits for an operator"
+    failed = update_shown("entity", reports.model_reported(stage="failed", reason="x" * 500))
+    assert failed["installed_version"] == failed["latest_version"] == "motion 3"
+    assert len(failed["release_summary"]) == 255
+
+
+def test_a_model_on_trial_is_not_installed_yet() -> None:
+    """Without the key, Home Assistant keeps the version that it knows."""
+    first = reports.model_reported(stage="trial")
+    assert "installed_version" not in update_shown("entity", first)
+    later = reports.model_reported(stage="trial", good=ModelName("motion", 2))
+    assert update_shown("entity", later)["installed_version"] == "motion 2"
+    assert update_shown("entity", first)["latest_version"] == "motion 4"
+
+
+def test_progress_is_published_where_home_assistant_may_know_it() -> None:
+    loading = reports.model_reported(stage="downloading", progress=0.4217)
+    assert "in_progress" not in update_shown("entity", loading)
+    shown = update_shown("device", loading)
+    assert (shown["in_progress"], shown["update_percentage"]) == (True, 42.2)
+    done = update_shown("device", loading, reports.model_reported(stage="good"))
+    assert (done["in_progress"], done["update_percentage"]) == (False, None)
 
 
 def _rendered(template: str, content: dict[str, Any]) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from limpet.contracts import messages
 from limpet.contracts.reporter import Reporter, ReporterContext
+from limpet.contracts.updates import ModelName, UpdateReport
 from limpet.delivery.bus import Bus
 from limpet.delivery.deliveries import DeliveryInbox
 from limpet.device import directories
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from limpet.contracts.deliveries import Deliveries
     from limpet.contracts.reporter import Command
+    from limpet.contracts.updates import UpdateStage
     from limpet.delivery.bus import Cursor
 
 R = TypeVar("R", bound=Reporter)
@@ -145,8 +147,13 @@ def pipeline_health(pipeline: str = "motion", count: int = 100) -> messages.Pipe
     )
 
 
-def model_reported(pipeline: str = "motion") -> messages.ModelReported:
+def model_reported(
+    pipeline: str = "motion", stage: UpdateStage | None = None, **update: Any
+) -> messages.ModelReported:
+    """Return what runs; with a ``stage``, in the middle of an update to version 4."""
+    wanted = ModelName("motion", 4)
     return messages.ModelReported(
+        update=UpdateReport(stage=stage, since=NOW, wanted=wanted, **update) if stage else None,
         device="press-07",
         pipeline=pipeline,
         time=NOW,

@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from limpet.contracts.detected_events import DetectedEvent
 from limpet.contracts.trust import TrustReport
+from limpet.contracts.updates import UpdateReport
 from limpet.device.clock import Mark
 
 
@@ -195,7 +196,10 @@ class DeviceHealth(msgspec.Struct, kw_only=True):
 
 
 class ModelReported(msgspec.Struct, kw_only=True):
-    """Which model runs, on ``model/<pipeline>/reported``, retained."""
+    """Which model runs, on ``model/<pipeline>/reported``, retained.
+
+    ``update``: how far an update of the model is, or how the last one ended. ``None`` if there was none.
+    """
 
     device: str
     pipeline: str
@@ -207,6 +211,7 @@ class ModelReported(msgspec.Struct, kw_only=True):
     delegate: str
     degraded: bool
     placement: Placed | None = None
+    update: UpdateReport | None = None
 
 
 class InputMessage(msgspec.Struct, kw_only=True):

@@ -47,6 +47,8 @@ _ASIDE = {"threshold", "untrained", "learned", "abstained", "in_range"}
 _PLATFORMS: dict[Kind, str] = {"number": "sensor", "text": "sensor", "flag": "binary_sensor"}
 
 
+_WITHOUT_TEMPLATE = {"event", "update"}
+"""Platforms that read JSON as it comes."""
 _GIVES_RESULTS = "{{ 'online' if value and value_json.state == 'running' else 'offline' }}"
 """In every other state a pipeline's last result is old, or may be."""
 _ALL = "{{ value or '{}' }}"
@@ -130,7 +132,7 @@ class DiscoveryDevice:
         component = {"unique_id": f"limpet_{self._name}_{entity.key}", "name": entity.name, **entity.options}
         if entity.platform == "image":
             component["image_topic"] = entity.topic
-        elif entity.platform == "event":
+        elif entity.platform in _WITHOUT_TEMPLATE:
             component["state_topic"] = entity.topic
         else:
             component |= {"state_topic": entity.topic, "value_template": entity.template}
@@ -193,6 +195,16 @@ def detected_event_entities(pipeline: str, topic: str, health: str, kinds: Colle
         for kind in EVENT_TYPES
         if kind in kinds
     ]
+
+
+def update(pipeline: str, topic: str, command: str) -> Entity:
+    """Return the entity of the model's version: the installed one, the one on offer, and a button."""
+    options = {
+        "command_topic": command,
+        "payload_install": msgspec.json.encode({"pipeline": pipeline}).decode(),
+        "entity_category": "config",
+    }
+    return Entity(f"{pipeline}:update", "update", f"{pipeline} model", topic, "", options)
 
 
 def latency(pipeline: str, topic: str) -> Entity:

@@ -15,7 +15,7 @@ from msgspec import Meta
 from limpet.bucket import Bucket
 from limpet.contracts.dialect import Publish, clear
 from limpet.contracts.messages import DeviceHealth, ModelReported, PipelineHealth
-from limpet.reporters.dialects import _discovery, _fields, _scene
+from limpet.reporters.dialects import _discovery, _fields, _scene, _updates
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,6 +66,7 @@ class HomeAssistant:
     def __init__(self, config: Config, origin: Origin, root: str) -> None:
         self.subscriptions = (f"{config.prefix}/status",)
         self.reserved = (config.prefix,)
+        self._parent = root
         self._root = f"{root}/homeassistant"
         self._boot = origin.boot
         self._device = _discovery.DiscoveryDevice(origin, config.prefix, f"{root}/status")
@@ -174,7 +175,7 @@ class HomeAssistant:
     def state(self, message: PipelineHealth | DeviceHealth | ModelReported) -> list[Publish]:
         """Return the figures that a person wants to see."""
         if isinstance(message, ModelReported):
-            return []
+            return self._update(message)
         if isinstance(message, PipelineHealth):
             self._removed.discard(message.pipeline)
             topic = f"{self._root}/health/{message.pipeline}"
@@ -184,6 +185,14 @@ class HomeAssistant:
         topic = f"{self._root}/health"
         figures = _device_figures(message)
         return self._publish(_discovery.device_entities(topic, figures), topic, figures)
+
+    def _update(self, message: ModelReported) -> list[Publish]:
+        """Return the versions of a pipeline's model, once there was an update."""
+        if message.update is None or message.pipeline in self._removed:
+            return []
+        topic = f"{self._root}/update/{message.pipeline}"
+        entity = _discovery.update(message.pipeline, topic, f"{self._parent}/command/install")
+        return self._publish([entity], topic, _updates.state(message, progress=self._by_device))
 
     def snapshot(self, message: SnapshotMessage, topic: str) -> list[Publish]:
         """Return the discovery of a pipeline's pictures with the first one, and what removes it with the last."""
@@ -208,7 +217,7 @@ class HomeAssistant:
         device, all entities are removed and made again; with that of entities, those for values stay.
         """
         self._removed.add(pipeline)
-        topics = [f"{self._root}/{kind}/{pipeline}" for kind in ("result", "health")]
+        topics = [f"{self._root}/{kind}/{pipeline}" for kind in ("result", "health", "update")]
         known = any(topic in self._states for topic in topics)
         for topic in topics:
             self._states.pop(topic, None)
@@ -221,6 +230,7 @@ class HomeAssistant:
         if not known:
             gone = [*_discovery.pipeline_entities(pipeline, topics[1]), _discovery.latency(pipeline, topics[0])]
             gone += _discovery.detected_event_entities(pipeline, "", "", _discovery.EVENT_TYPES)
+            gone.append(_discovery.update(pipeline, topics[2], ""))
         self._entities = {k: entity for k, entity in self._entities.items() if not k.startswith(begins)}
         left = list(self._entities.values())
         if self._by_device:
