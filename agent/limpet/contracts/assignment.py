@@ -166,12 +166,25 @@ class PipelineAssignment(msgspec.Struct, frozen=True):
     after: str = ""
 
 
+class ShadowAssignment(msgspec.Struct, frozen=True):
+    """A model that runs beside the one of a pipeline, on the same windows and in a process of its own.
+
+    ``every``: it runs on one window in so many. ``share``: share of the windows whose result is reported as the
+    shadow's own, in place of the pipeline's.
+    """
+
+    model: ModelFile
+    every: int = 1
+    share: float = 0.0
+
+
 class Assignment(msgspec.Struct, frozen=True):
     """All that one cell runs. ``cell`` is the name of its first source in alphabetical order.
 
     ``models`` has the files that each pipeline may run, those of its ladder among them. A worker that cannot read
     a file could not change to it. ``prove`` has the pipelines whose model must give its golden outputs also at its
-    first start, as there are lower versions of it.
+    first start, as there are lower versions of it. ``shadows`` has the models that run beside those of pipelines.
+    They are no part of a revision: a pipeline is left alone if its shadow begins, changes or ends.
     """
 
     cell: str
@@ -181,9 +194,11 @@ class Assignment(msgspec.Struct, frozen=True):
     delegates: dict[str, DelegateTable]
     models: dict[str, tuple[Path, ...]] = {}
     prove: tuple[str, ...] = ()
+    shadows: dict[str, ShadowAssignment] = {}
 
     def only(self, names: Collection[str]) -> Assignment:
         """Return the assignment with these pipelines alone."""
         chosen = {name: one for name, one in self.pipelines.items() if name in names}
         models = {name: files for name, files in self.models.items() if name in names}
-        return msgspec.structs.replace(self, pipelines=chosen, models=models)
+        shadows = {name: one for name, one in self.shadows.items() if name in names}
+        return msgspec.structs.replace(self, pipelines=chosen, models=models, shadows=shadows)

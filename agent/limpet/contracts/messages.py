@@ -284,6 +284,24 @@ class Enrolled(msgspec.Struct, kw_only=True):
     ]
 
 
+class Right(msgspec.Struct, kw_only=True):
+    """Which of two models was right about a window."""
+
+    old: bool
+    new: bool
+
+
+class FeedbackTaken(msgspec.Struct, kw_only=True, omit_defaults=True):
+    """What became of ``command/feedback``. ``known``: it counts. Otherwise ``reason`` says why not.
+
+    ``right``: which model was right. The same result may get feedback again; the last one counts.
+    """
+
+    known: bool
+    reason: str = ""
+    right: Right | None = None
+
+
 class SnapshotTaken(msgspec.Struct, kw_only=True):
     """What a snapshot shows, as ``command/snapshot`` answers it. The picture itself is on ``snapshot/<pipeline>``.
 

@@ -139,13 +139,17 @@ class ModelName(msgspec.Struct, frozen=True):
 class Comparison(msgspec.Struct, kw_only=True, omit_defaults=True):
     """What is known of a new model beside the old one. Counts run since the shadow or the trial began.
 
-    ``agreement``: mean over ``windows``, ``None`` without one. ``right_new`` and ``right_old`` of ``feedback``
-    answers. Latencies are medians in µs. ``scores_new`` and ``scores_old``: histograms of scores in tenths.
+    ``windows``: those on which both models gave outputs that can be compared. ``results`` and ``errors``: windows
+    on which the new model gave a result, and on which it failed. ``skipped``: windows that a shadow left out.
+    ``agreement``: mean over ``windows``, 0 to 1, ``None`` without one. ``right_new`` and ``right_old``: how often
+    each was right, of the results with ``feedback``. Latencies are medians in µs, without waiting. ``scores_new``
+    and ``scores_old``: how many scores were in each tenth from 0 to 1, empty if there are none.
     """
 
     windows: int = 0
     results: int = 0
     errors: int = 0
+    skipped: int = 0
     agreement: float | None = None
     feedback: int = 0
     right_new: int = 0

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 from limpet.errors import UnreadableError
 from limpet.supervision.restarts import Restarts
 from limpet.supervision.revisions import Revisions
-from limpet.wire.records import Assign, RawResults, SwapReport, Transition
+from limpet.updates.answers import Pairs
+from limpet.wire.records import Assign, RawResults, ShadowFailed, SwapReport, Transition
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection, Iterable, Mapping
 
     from limpet.contracts.assignment import Assignment, PipelineAssignment
     from limpet.contracts.messages import State
@@ -40,6 +41,10 @@ class CellPipelines:
         self._revisions: dict[str, Revisions] = {}
         self._given: dict[str, set[tuple[str, int]]] = {}
         """Names and versions of the models that a process was given, by pipeline."""
+        self._shadows: dict[str, set[tuple[str, int]]] = {}
+        """The same of the shadows."""
+        self._shares: dict[str, set[tuple[str, int]]] = {}
+        """Those of them whose results may be reported."""
         self._incidents: list[Incident] = []
         self.want(assignment, alive=False)
 
@@ -67,6 +72,11 @@ class CellPipelines:
                 for one in (revisions.wanted, revisions.proven)
                 if one is not None
             )
+        for name, shadow in self.assignment.shadows.items():
+            model = shadow.model.name, shadow.model.version
+            self._shadows.setdefault(name, set()).add(model)
+            if shadow.share:
+                self._shares.setdefault(name, set()).add(model)
 
     def retry(self, pipeline: str) -> None:
         """Forget what went wrong with a pipeline."""
@@ -120,7 +130,8 @@ class CellPipelines:
     def started(self) -> None:
         """Take note of a new process."""
         self._loading = ""
-        self._given.clear()
+        for given in (self._given, self._shadows, self._shares):
+            given.clear()
         self._give()
         for revisions in self._revisions.values():
             revisions.started()
@@ -156,12 +167,17 @@ class CellPipelines:
         """Check that the process reports models that it was given. ``UnreadableError`` if it reports another."""
         if isinstance(record, RawResults):
             reported = {(item.pipeline, item.model, item.version) for item in record.items}
-        elif isinstance(record, Transition) and record.model:
-            reported = {(record.pipeline, record.model, record.version)}
-        else:
-            return
+            self._refuse_others(reported, self._given, self._shares)
+        elif isinstance(record, Pairs) or (isinstance(record, Transition) and record.model):
+            self._refuse_others({(record.pipeline, record.model, record.version)}, self._given)
+        if isinstance(record, Pairs | ShadowFailed):
+            self._refuse_others({(record.pipeline, record.shadow, record.shadow_version)}, self._shadows)
+
+    def _refuse_others(
+        self, reported: Iterable[tuple[str, str, int]], *given: Mapping[str, Collection[tuple[str, int]]]
+    ) -> None:
         for pipeline, model, version in reported:
-            if (model, version) not in self._given.get(pipeline, ()):
+            if not any((model, version) in models.get(pipeline, ()) for models in given):
                 raise UnreadableError(
                     f"it reported that {pipeline!r} runs {model!r} {version}, which it was not given"
                 )

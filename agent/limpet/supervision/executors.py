@@ -1,4 +1,4 @@
-"""The executors of one worker, as the supervisor sees them. Decides, without I/O."""
+"""The executors of one worker and its shadows, as the supervisor sees them. Decides, without I/O."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING
 from limpet.bucket import Bucket
 from limpet.contracts.delegate import CPU
 from limpet.errors import UnreadableError
+from limpet.wire.records import NeedShadow
 
 if TYPE_CHECKING:
-    from limpet.contracts.assignment import PipelineAssignment
+    from limpet.contracts.assignment import ModelFile, PipelineAssignment
     from limpet.wire.records import Need
 
 MOST_IN_USE = 2
 """Executors that a revision of a pipeline uses at once: the one in use, and a better one that opens."""
+SHADOW = -1
+"""Stands for a revision: a shadow belongs to none."""
 MOST_OF_A_PIPELINE = 4
 """Executors of a pipeline, those that were killed and have not ended among them."""
 PER_SECOND, AT_ONCE = 1.0, 8.0
@@ -24,7 +27,10 @@ PER_SECOND, AT_ONCE = 1.0, 8.0
 
 @dataclass(slots=True)
 class Executor:
-    """One executor. ``fork`` is the number of its fork, ``number`` is the worker's own for it."""
+    """One executor. ``fork`` is the number of its fork, ``number`` is the worker's own for it.
+
+    ``shadow``: the model that it runs if it is a shadow.
+    """
 
     fork: int
     number: int
@@ -32,6 +38,12 @@ class Executor:
     revision: int
     pid: int | None = None
     dismissed: bool = False
+    shadow: ModelFile | None = None
+
+    @property
+    def is_shadow(self) -> bool:
+        """Whether it runs beside a pipeline, and not for it."""
+        return self.revision == SHADOW
 
 
 class Executors:
@@ -47,6 +59,17 @@ class Executors:
         ``pipeline``: what the pipeline runs in the revision that the worker names, ``None`` if there is none.
         ``pipelines``: how many the worker has.
         """
+        if refusal := self._refuse(need, need.revision, MOST_IN_USE, pipelines, now):
+            return refusal
+        if pipeline is None or need.delegate not in pipeline.options.delegates or need.delegate == CPU.name:
+            return f"the configuration has no delegate {need.delegate!r} for it"
+        return ""
+
+    def refusal_of_shadow(self, need: NeedShadow, pipelines: int, now: float) -> str:
+        """Return why a worker cannot have a shadow now, if it cannot. ``UnreadableError`` if it should not ask."""
+        return self._refuse(need, SHADOW, 1, pipelines, now)
+
+    def _refuse(self, need: Need | NeedShadow, revision: int, most: int, pipelines: int, now: float) -> str:
         if self._bucket is None:
             self._bucket = Bucket(PER_SECOND, AT_ONCE * max(pipelines, 1))
         if self._bucket.level(now) < 1:
@@ -55,17 +78,19 @@ class Executors:
         if any(one.number == need.number and not one.dismissed for one in self._all.values()):
             raise UnreadableError(f"it requested the executor {need.number} twice")
         used = Counter((one.pipeline, one.revision) for one in self._all.values() if not one.dismissed)
-        if used[need.pipeline, need.revision] >= MOST_IN_USE:
-            raise UnreadableError(f"it requested more than {MOST_IN_USE} executors of {need.pipeline!r}")
-        if sum(one.pipeline == need.pipeline for one in self._all.values()) >= MOST_OF_A_PIPELINE:
+        shadow = revision == SHADOW
+        if used[need.pipeline, revision] >= most:
+            what = "shadow" if shadow else "executors"
+            raise UnreadableError(f"it requested more than {most} {what} of {need.pipeline!r}")
+        alike = [one for one in self._all.values() if one.pipeline == need.pipeline and one.is_shadow == shadow]
+        if len(alike) >= MOST_OF_A_PIPELINE:
             return "those before it have not ended yet"
-        if pipeline is None or need.delegate not in pipeline.options.delegates or need.delegate == CPU.name:
-            return f"the configuration has no delegate {need.delegate!r} for it"
         return ""
 
-    def add(self, fork: int, need: Need) -> None:
-        """Take note of an executor that the fork server is to fork."""
-        self._all[fork] = Executor(fork, need.number, need.pipeline, need.revision)
+    def add(self, fork: int, need: Need | NeedShadow, shadow: ModelFile | None = None) -> None:
+        """Take note of an executor that the fork server is to fork. ``shadow``: its model, if it is one."""
+        revision = SHADOW if isinstance(need, NeedShadow) else need.revision
+        self._all[fork] = Executor(fork, need.number, need.pipeline, revision, shadow=shadow)
 
     def forked(self, fork: int, pid: int) -> int | None:
         """Take note of its process; return the process id if it is to be killed at once."""

@@ -248,6 +248,7 @@ class Fleet:
                 self._handle_exit(worker, exited.status)
             elif ended := worker.slot.executors.ended(exited.pid):
                 _log_end(ended, exited.status)
+                worker.do(worker.slot.shadow_ended(ended, exited.status))
 
     def _handle_exit(self, worker: WorkerProcess, status: int) -> None:
         worker.exited(status)

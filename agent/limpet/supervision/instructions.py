@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 if TYPE_CHECKING:
-    from limpet.wire.fork_records import Open
-    from limpet.wire.records import Need, ToSupervisor, ToWorker
+    from limpet.contracts.assignment import ModelFile
+    from limpet.wire.fork_records import Open, OpenShadow
+    from limpet.wire.records import Need, NeedShadow, ToSupervisor, ToWorker
 
 
 class Start(NamedTuple):
@@ -26,10 +27,14 @@ class Kill(NamedTuple):
 
 
 class StartExecutor(NamedTuple):
-    """Fork an executor, and give the worker the other end of its socket."""
+    """Fork an executor or a shadow, and give the worker the other end of its socket.
 
-    task: Open
-    need: Need
+    ``shadow``: the model of a shadow.
+    """
+
+    task: Open | OpenShadow
+    need: Need | NeedShadow
+    shadow: ModelFile | None = None
 
 
 class Report(NamedTuple):

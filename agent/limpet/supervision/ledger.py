@@ -116,7 +116,7 @@ class Ledger:
     Times are seconds on any steady clock.
     """
 
-    def __init__(self, origin: Origin, publish: Callable[[list[Message]], None]) -> None:
+    def __init__(self, origin: Origin, publish: Callable[[Sequence[Message]], None]) -> None:
         self._origin = origin
         self._publish = publish
         self._accounts: dict[str, Account] = {}
@@ -157,14 +157,16 @@ class Ledger:
         """Whether another cell runs a pipeline now: its state is not this cell's to report any more."""
         return self._owners.get(pipeline, cell) != cell
 
-    def accept(self, cell: str, results: Sequence[Result[Any]], now: float) -> None:
-        """Give results their numbers, and append them to the bus.
+    def accept(self, cell: str, results: Sequence[Result[Any]], now: float) -> list[ResultMessage]:
+        """Give results their numbers, append them to the bus, and return them.
 
         ``UnreadableError`` if one is of a pipeline that the cell does not own; then none is accepted.
         """
         for pipeline in {result.pipeline for result in results}:
             self._check_owner(cell, pipeline, now)
-        self._publish([self._numbered(result) for result in results])
+        numbered = [self._numbered(result) for result in results]
+        self._publish(numbered)
+        return numbered
 
     def add(self, cell: str, heartbeat: Heartbeat, now: float) -> None:
         """Count what happened in pipelines of a cell. ``UnreadableError`` if it does not own one."""

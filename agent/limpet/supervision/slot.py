@@ -14,16 +14,20 @@ from limpet.supervision.cell_pipelines import CellPipelines
 from limpet.supervision.executors import Executors
 from limpet.supervision.instructions import Kill, Report, Send, Start, StartExecutor
 from limpet.supervision.open_objects import OpenObjects
+from limpet.supervision.shadows import task_of
 from limpet.supervision.traffic import Traffic
+from limpet.updates.answers import Pairs
 from limpet.wire.fork_records import Open
 from limpet.wire.records import (
     Dismiss,
     EventDetected,
     Incident,
     Need,
+    NeedShadow,
     Notice,
     RawAnswered,
     RawResults,
+    ShadowFailed,
     Snapshot,
     Stop,
     SwapReport,
@@ -32,6 +36,7 @@ from limpet.wire.records import (
 
 if TYPE_CHECKING:
     from limpet.contracts.assignment import Assignment
+    from limpet.supervision.executors import Executor
     from limpet.supervision.instructions import Instruction
     from limpet.wire.records import Ask, Assign, FromWorker
 
@@ -180,6 +185,8 @@ class Slot:
         self.heard = now
         if isinstance(record, Need):
             return self._start_executor(record, now)
+        if isinstance(record, NeedShadow):
+            return self._start_shadow(record, now)
         if isinstance(record, Dismiss):
             return self._dismiss(record.number)
         reports = self._take(record, now)
@@ -205,11 +212,14 @@ class Slot:
             return [*ended, Report(passed)] if passed else ended
         if isinstance(record, Snapshot) and not self._takes_snapshots(record.pipeline):
             return []  # They were switched off meanwhile, or never on.
+        if isinstance(record, Pairs):
+            admitted = self.traffic.admit_pairs(record, now)
+            return [Report(admitted)] if admitted else []
         if isinstance(record, RawResults):
             self.pipelines.hear_results(record)
         elif isinstance(record, RawAnswered):
             self.traffic.answered(record)
-        return [] if isinstance(record, Need | Dismiss) else [Report(record)]
+        return [] if isinstance(record, Need | NeedShadow | Dismiss) else [Report(record)]
 
     def _end_objects(self, pipeline: str, reason: str, now: float) -> list[Report]:
         """Report that all objects of a pipeline are gone: what comes next knows nothing of them."""
@@ -228,6 +238,21 @@ class Slot:
             return []
         assert revision is not None
         return [StartExecutor(Open(revision.assignment, need.pipeline, need.delegate), need)]
+
+    def _start_shadow(self, need: NeedShadow, now: float) -> list[Instruction]:
+        shadow = self.assignment.shadows.get(need.pipeline)
+        refusal = self.executors.refusal_of_shadow(need, len(self.assignment.pipelines), now)
+        if refusal or shadow is None or need.pipeline not in self.assignment.pipelines:
+            log.warning("pipeline %s gets no shadow: %s", need.pipeline, refusal or "none is wanted")
+            return []
+        return [StartExecutor(task_of(self.assignment, need.pipeline, shadow), need, shadow.model)]
+
+    def shadow_ended(self, ended: Executor, status: int) -> list[Instruction]:
+        """Report that the process of a shadow has ended, unless it was to."""
+        if ended.shadow is None or ended.dismissed:
+            return []
+        reason = describe(status) if status else "its process ended by itself"
+        return [Report(ShadowFailed(ended.pipeline, ended.shadow.name, ended.shadow.version, reason))]
 
     def _dismiss(self, number: int | None = None) -> list[Instruction]:
         """Kill executors: one that hangs does not notice that its worker let go of it."""

@@ -32,8 +32,11 @@ from limpet.supervision.health import DeviceReader, HealthReader, model_reported
 from limpet.supervision.ledger import Ledger
 from limpet.supervision.plan import Plan
 from limpet.supervision.service_manager import ServiceManager
+from limpet.supervision.shadows import failure as shadow_failure
 from limpet.supervision.showing import Showing
 from limpet.supervision.traffic import LEAVING
+from limpet.updates.answers import Pairs
+from limpet.updates.comparison import Comparisons
 from limpet.wakeup import Wakeup
 from limpet.wire.records import (
     EventDetected,
@@ -42,6 +45,7 @@ from limpet.wire.records import (
     LeftOut,
     Notice,
     RawResults,
+    ShadowFailed,
     Snapshot,
     ToSupervisor,
     Transition,
@@ -141,6 +145,7 @@ class Supervisor:
         self._showing = Showing(origin, self._bus, socket, self._selector)
         self._events = Events(origin, self._showing.monitor.append)
         self._fleet = Fleet(self._selector, launched, self._hear)
+        self._comparisons = Comparisons(origin.device, origin.boot)
         self._commands = Commands(
             origin,
             wanted.device.commands,
@@ -309,12 +314,10 @@ class Supervisor:
     def _hear(self, cell: str, record: ToSupervisor) -> None:
         """Take a record of a cell's worker, or about it. ``UnreadableError`` if the worker may not say that."""
         if isinstance(record, RawResults):
-            self._ledger.accept(cell, record.items, monotonic())
+            self._accept(cell, record)
         elif isinstance(record, Heartbeat):
-            self._ledger.add(cell, record, monotonic())
-            if cell in self._plan.cells:
-                self._showing.show_inputs(cell, record)
-        elif isinstance(record, Snapshot | EventDetected | LeftOut):
+            self._count(cell, record)
+        elif isinstance(record, Snapshot | EventDetected | LeftOut | Pairs | ShadowFailed):
             self._pass_on(cell, record)
         elif isinstance(record, Transition):
             if self._plan.runs(record.pipeline) and not self._ledger.has_moved(cell, record.pipeline):
@@ -329,13 +332,35 @@ class Supervisor:
         else:
             self._commands.answered(record)
 
-    def _pass_on(self, cell: str, record: Snapshot | EventDetected | LeftOut) -> None:
+    def _accept(self, cell: str, record: RawResults) -> None:
+        accepted = self._ledger.accept(cell, record.items, monotonic())
+        if self._comparisons.at_work:
+            self._comparisons.take_results(accepted)
+
+    def _count(self, cell: str, record: Heartbeat) -> None:
+        self._ledger.add(cell, record, monotonic())
+        if self._comparisons.at_work:
+            for pipeline, figures in record.pipelines.items():
+                self._comparisons.take_errors(pipeline, figures.errors)
+        if cell in self._plan.cells:
+            self._showing.show_inputs(cell, record)
+
+    def _pass_on(self, cell: str, record: Snapshot | EventDetected | LeftOut | Pairs | ShadowFailed) -> None:
         if isinstance(record, Snapshot):
             self._ledger.accept_snapshot(cell, record, monotonic())
         elif isinstance(record, EventDetected):
             self._events.report_detected(record)
+        elif isinstance(record, Pairs | ShadowFailed):
+            if not self._ledger.has_moved(cell, record.pipeline):
+                self._hear_of_shadow(record)
         else:
             self._ledger.account(record.pipeline).events_left_out += 1
+
+    def _hear_of_shadow(self, record: Pairs | ShadowFailed) -> None:
+        if isinstance(record, Pairs):
+            self._comparisons.take_pairs(record)
+        else:
+            self._events.report("shadow_failed", record.pipeline, shadow_failure(record))
 
     def _move(self, to: Transition) -> None:
         account = self._ledger.account(to.pipeline)

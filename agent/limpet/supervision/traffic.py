@@ -15,6 +15,7 @@ from limpet.wire.records import RawResults, Transition
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from limpet.updates.answers import Pairs
     from limpet.wire.records import Ask, FromWorker, Notice, RawAnswered
 
 BYTES_PER_SECOND, BYTES_AT_ONCE = 8 << 20, 8 << 20
@@ -27,8 +28,11 @@ NOTICES_PER_SECOND, NOTICES_AT_ONCE = 0.5, 10
 """Notices of a pipeline that become events. The others are counted."""
 MOVES_PER_SECOND, MOVES_AT_ONCE = 1.0, 20
 """Transitions of a pipeline that take effect at once. The last one of the others does so a little later."""
+PAIRS_PER_SECOND, PAIRS_AT_ONCE = 200.0, 2000.0
+"""Windows of a pipeline and its shadow that are passed on, on average and in a burst. Others count as skipped."""
 LEAVING = 10.0
 """Seconds for which a worker may still send results and other records of a pipeline that was taken from it."""
+MOST_LEFT_OUT = 1 << 40
 MOST_ASKED = 256
 """Questions whose answers are waited for."""
 
@@ -85,9 +89,16 @@ class Traffic:
 
     def admit(self, record: Notice | Transition, now: float) -> Notice | Transition | None:
         """Return what is passed on now, if anything: a worker cannot flood the events of others."""
-        if record.pipeline not in self._limits:
-            self._limits[record.pipeline] = ReportLimits()
-        return self._limits[record.pipeline].admit(record, now)
+        return self._limits_of(record.pipeline).admit(record, now)
+
+    def admit_pairs(self, record: Pairs, now: float) -> Pairs | None:
+        """Return what is passed on now of what a pipeline and its shadow answered, if anything."""
+        return self._limits_of(record.pipeline).admit_pairs(record, now)
+
+    def _limits_of(self, pipeline: str) -> ReportLimits:
+        if pipeline not in self._limits:
+            self._limits[pipeline] = ReportLimits()
+        return self._limits[pipeline]
 
     def postponed(self, now: float) -> list[Transition]:
         """Return transitions that had to wait and are due now."""
@@ -110,8 +121,20 @@ class ReportLimits:
     def __init__(self) -> None:
         self._notices = Bucket(NOTICES_PER_SECOND, NOTICES_AT_ONCE)
         self._moves = Bucket(MOVES_PER_SECOND, MOVES_AT_ONCE)
+        self._pairs = Bucket(PAIRS_PER_SECOND, PAIRS_AT_ONCE)
         self._folded = 0
+        self._left_out = 0
         self._last: Transition | None = None
+
+    def admit_pairs(self, record: Pairs, now: float) -> Pairs | None:
+        """Return a record of pairs if it is passed on. The next one that is counts those that were not."""
+        count = max(len(record.items), 1)
+        if self._pairs.level(now) < count:
+            self._left_out = min(self._left_out + len(record.items) + record.skipped, MOST_LEFT_OUT)
+            return None
+        self._pairs.spend(count)
+        record.skipped, self._left_out = record.skipped + self._left_out, 0
+        return record
 
     def admit(self, record: Notice | Transition, now: float) -> Notice | Transition | None:
         """Return what is passed on now."""

@@ -114,7 +114,7 @@ class WorkerProcess:
         with ours, theirs:
             with suppress(OSError):  # as in _start
                 number = self._forks.fork(wanted.need.pipeline, wanted.task, theirs)
-                self.slot.executors.add(number, wanted.need)
+                self.slot.executors.add(number, wanted.need, wanted.shadow)
             self._send(ExecutorSocket(wanted.need.number), (ours.fileno(),))
 
     def _send(self, record: ToWorker, fds: tuple[int, ...] = ()) -> None:

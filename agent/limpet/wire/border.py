@@ -18,6 +18,7 @@ from limpet.contracts.detected_events import KeywordEvent, LineEvent
 from limpet.contracts.messages import MOST_IN_FORCE, MOST_OPS, Enrolled, Inferred, SnapshotTaken
 from limpet.errors import UnreadableError
 from limpet.untrusted import reading
+from limpet.updates.answers import Pairs
 from limpet.wire.records import (
     LARGEST_OUTPUT,
     LARGEST_RECORD,
@@ -30,11 +31,11 @@ from limpet.wire.records import (
     NIL,
     Capture,
     CapturedWindow,
+    Dismiss,
     EnrolLabel,
     EventDetected,
     ForgetLabel,
     Heartbeat,
-    Need,
     Notice,
     RawAnswered,
     RawResult,
@@ -42,6 +43,7 @@ from limpet.wire.records import (
     RunWindows,
     SetLogLevel,
     SetThreshold,
+    ShadowFailed,
     Snapshot,
     SwapReport,
     TakeSnapshot,
@@ -52,6 +54,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from limpet.contracts.messages import Placed
+    from limpet.updates.answers import Answer
     from limpet.wire.records import CapturedTensor, FromWorker
 
     Question = type[SetLogLevel | SetThreshold | Capture | TakeSnapshot | EnrolLabel | ForgetLabel | RunWindows]
@@ -105,20 +108,22 @@ def check(record: FromWorker, own: Collection[str], questions: Mapping[int, Ques
     if isinstance(record, RawResults):
         _check_results(record.items)
     elif isinstance(record, Heartbeat):
-        _refuse_unprintable(*record.dropped)
-        if record.inputs is not None:
-            _refuse_unprintable(*record.inputs.channels)
+        _refuse_unprintable(*record.dropped, *(record.inputs.channels if record.inputs else ()))
     elif isinstance(record, Transition):
         _check_transition(record)
     elif isinstance(record, Snapshot):
         _check_snapshot(record)
     elif isinstance(record, RawAnswered):
         _check_answer(record, questions)
-    elif isinstance(record, Notice | SwapReport | EventDetected):
+    elif isinstance(record, Pairs):
+        _check_pairs(record)
+    elif isinstance(record, Notice | SwapReport | EventDetected | ShadowFailed):
         _refuse_unprintable(*_texts(record))
 
 
-def _texts(record: Notice | SwapReport | EventDetected) -> Sequence[str]:
+def _texts(record: Notice | SwapReport | EventDetected | ShadowFailed) -> Sequence[str]:
+    if isinstance(record, ShadowFailed):
+        return (record.shadow, record.reason)
     if not isinstance(record, EventDetected):
         return (record.reason,)
     event = record.event
@@ -131,9 +136,7 @@ def _pipelines(record: FromWorker) -> Collection[str]:
         return {result.pipeline for result in record.items}
     if isinstance(record, Heartbeat):
         return record.pipelines
-    if isinstance(record, Transition | SwapReport | Notice | EventDetected | Snapshot | Need):
-        return (record.pipeline,)
-    return ()
+    return () if isinstance(record, RawAnswered | Dismiss) else (record.pipeline,)
 
 
 def _check_results(results: Sequence[RawResult]) -> None:
@@ -149,6 +152,23 @@ def _check_snapshot(record: Snapshot) -> None:
     """Check that a snapshot begins and ends as a JPEG does. The programs that show it decode it."""
     if not (record.jpeg.startswith(JPEG_BEGIN) and record.jpeg.endswith(JPEG_END)):
         raise UnreadableError("it sent a picture that is no JPEG")
+
+
+def _check_pairs(record: Pairs) -> None:
+    """Check what two models answered."""
+    _refuse_unprintable(record.model, record.shadow)
+    for pair in record.items:
+        for answer in (pair.ours, pair.theirs):
+            _check_short_answer(answer)
+
+
+def _check_short_answer(answer: Answer) -> None:
+    value = answer.value
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise UnreadableError("it sent an answer that is no finite number")
+    elif value is not None:
+        _refuse_unprintable(*([value] if isinstance(value, str) else value))
 
 
 def _check_answer(record: RawAnswered, questions: Mapping[int, Question]) -> None:

@@ -44,6 +44,16 @@ class Open(msgspec.Struct, tag=True):
     delegate: str
 
 
+class OpenShadow(msgspec.Struct, tag=True):
+    """To a shadow: open a pipeline whole, to run windows beside the pipeline of the same name.
+
+    ``assignment`` has the model of the shadow, and a cell of its own: its unpacked files are its own, too.
+    """
+
+    assignment: Assignment
+    pipeline: str
+
+
 class Check(msgspec.Struct, tag=True):
     """To a checker: find what is wrong with the options that a person wrote.
 
@@ -98,7 +108,7 @@ class Serve(msgspec.Struct, tag=True, frozen=True):
 
 Question: TypeAlias = Check | Examine | ReadRequest | ReadRoots
 """What a short-lived process answers once, see ``limpet.supervision.helpers``."""
-Task: TypeAlias = Serve | Open | Question | Deploy
+Task: TypeAlias = Serve | Open | OpenShadow | Question | Deploy
 """What a process is forked for. ``limpet.fork.server`` says which module does it."""
 
 

@@ -15,6 +15,7 @@ from limpet.contracts.assignment import Assignment
 from limpet.contracts.detected_events import DetectedEvent
 from limpet.contracts.messages import MOST_IN_FORCE, Placed, State
 from limpet.histogram import BUCKETS
+from limpet.updates.answers import Pairs
 
 T = TypeVar("T")
 
@@ -262,6 +263,25 @@ class Dismiss(msgspec.Struct, tag=True):
     number: NonNegative
 
 
+class NeedShadow(msgspec.Struct, tag=True):
+    """Start the shadow of a pipeline, and hand over its socket with ``ExecutorSocket``.
+
+    The worker chooses the number, as for executors. The supervisor decides which model the process loads.
+    """
+
+    number: NonNegative
+    pipeline: Name
+
+
+class ShadowFailed(msgspec.Struct, tag=True):
+    """The shadow of a pipeline did not open, hung or crashed, for this reason. Its process is gone."""
+
+    pipeline: Name
+    shadow: Name
+    shadow_version: ModelVersion
+    reason: Text
+
+
 class Incident(msgspec.Struct):
     """An event that the supervisor itself found. It crosses no border.
 
@@ -286,9 +306,22 @@ FromWorker: TypeAlias = (
     | RawAnswered
     | Need
     | Dismiss
+    | NeedShadow
+    | Pairs
+    | ShadowFailed
 )
 ToSupervisor: TypeAlias = (
-    RawResults | Heartbeat | Transition | Notice | EventDetected | LeftOut | Snapshot | RawAnswered | Incident
+    RawResults
+    | Heartbeat
+    | Transition
+    | Notice
+    | EventDetected
+    | LeftOut
+    | Snapshot
+    | RawAnswered
+    | Incident
+    | Pairs
+    | ShadowFailed
 )
 """What is not for the fleet alone."""
 
