@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -22,6 +22,11 @@ LARGEST_BUNDLE = 1 << 31
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 BundleName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
 BundleVersion = Annotated[int, Meta(ge=0, le=1 << 53)]
+if TYPE_CHECKING:
+    VersionPair: TypeAlias = tuple[BundleVersion, BundleVersion]
+else:
+    # msgspec 0.22 crashes the garbage collector with a tuple of fixed length beside a number that has limits.
+    VersionPair = Annotated[tuple[BundleVersion, ...], Meta(min_length=2, max_length=2)]
 BundleLength = Annotated[int, Meta(ge=1, le=LARGEST_BUNDLE)]
 TimeOfDay = Annotated[str, Meta(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]\Z", extra={"use": 'a time as "02:30"'})]
 RequestId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9._:-]{0,64}\Z")]
@@ -115,7 +120,7 @@ class DesiredModel(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True
     """
 
     model: BundleName
-    version: BundleVersion | tuple[BundleVersion, BundleVersion]
+    version: BundleVersion | VersionPair
     sha256: Sha256
     length: BundleLength
     sources: Annotated[list[BundleSource], Meta(max_length=MOST_SOURCES)] = []
