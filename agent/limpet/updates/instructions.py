@@ -17,9 +17,19 @@ class Fetch(msgspec.Struct, frozen=True):
 
 
 class Verify(msgspec.Struct, frozen=True):
-    """Examine the download in a sandbox; if it is right, put it into its final place."""
+    """Examine the download in a sandbox. The answer is ``Verified`` or ``NotVerified``."""
 
     request: DesiredModel
+
+
+class Place(msgspec.Struct, frozen=True):
+    """Put the download into its final place, so that it stays there after a power cut.
+
+    If the download is gone and the final place has a file of this length, that was done before: the answer is
+    ``Placed``. The file is examined again before it runs.
+    """
+
+    bundle: Deployed
 
 
 class Admit(msgspec.Struct, frozen=True):
@@ -57,4 +67,4 @@ class Note(msgspec.Struct, frozen=True):
     text: str
 
 
-Instruction: TypeAlias = Fetch | Verify | Admit | Shadow | Select | Stop | CleanUp | Note
+Instruction: TypeAlias = Fetch | Verify | Place | Admit | Shadow | Select | Stop | CleanUp | Note

@@ -11,9 +11,11 @@ import msgspec
 from msgspec import Meta
 
 from limpet.contracts.updates import (
+    LARGEST_DESIRED,
     BundleLength,
     BundleName,
     BundleVersion,
+    Comparison,
     DesiredModel,
     Sha256,
     UpdateStage,
@@ -28,6 +30,8 @@ REQUESTS = "requests"
 """Folder in the state directory for requests of `limpet model`, a file for each pipeline."""
 
 UnixTime = Annotated[float, Meta(ge=0, le=1e11)]
+Desired = Annotated[bytes, Meta(max_length=LARGEST_DESIRED)]
+"""A request as it came. It is base64 in the file: what a stranger wrote cannot damage the rest."""
 Reason = Annotated[str, Meta(max_length=1000)]
 
 
@@ -50,13 +54,42 @@ class Deployed(msgspec.Struct, kw_only=True, frozen=True):
         return f"{self.model}-{self.version}.limpet"
 
 
+class Pending(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
+    """A request that waits until the pipeline is back on its good model. Fields are as in `Update`."""
+
+    desired: Desired
+    request: DesiredModel
+    local: bool = False
+    signed: bool = False
+
+
+class Live(msgspec.Struct, kw_only=True, frozen=True):
+    """What is known of a stage in this run of the daemon. It is not written to the disk, see `on_disk`.
+
+    Times are seconds of a clock that is never set. ``next_try``: when a download or verification is tried again.
+    ``began``: when the stage or this run of the daemon began. ``runs``: whether the candidate has taken over.
+    ``counted_to``: until when ``Update.seconds`` counts. ``accepted``: results that ``Update.results`` lacks.
+    ``last_sign``: when the candidate last took over or had a result accepted.
+    """
+
+    began: float
+    next_try: float | None = None
+    runs: bool = False
+    counted_to: float = 0.0
+    accepted: int = 0
+    last_sign: float = 0.0
+    figures: Comparison | None = None
+
+
 class Update(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """Where the update of one pipeline is, and which models the pipeline has.
 
     ``desired`` is the request as it came, with what this Limpet does not know of it; ``request`` is what it
     understood. ``boots``: starts of the daemon in this stage. ``good`` and ``previous`` are ``None`` for the model
-    of the configuration. ``serial``: the highest one seen. ``tried``: attempts of the stage that failed and are
-    repeated.
+    of the configuration. ``serial``: the highest one seen. ``tried``: attempts that failed and are repeated.
+    ``candidate`` stays in stage ``rolled_back`` until the pipeline runs another model. ``pending`` is the request
+    that follows then. ``heard``: SHA-256 of the last request that came over the network. ``seconds`` and
+    ``results``: how long the candidate has run in its trial, and results of it, up to the last note of them.
     """
 
     pipeline: Annotated[str, Meta(max_length=64)]
@@ -65,7 +98,7 @@ class Update(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     reason: Reason = ""
     boots: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
     tried: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
-    desired: msgspec.Raw = msgspec.Raw(b"")
+    desired: Desired = b""
     request: DesiredModel | None = None
     local: bool = False
     """Whether the request came from this device: from a person who may write its state directory."""
@@ -75,6 +108,17 @@ class Update(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     good: Deployed | None = None
     previous: Deployed | None = None
     serial: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
+    pending: Pending | None = None
+    heard: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
+    seconds: Annotated[float, Meta(ge=0, le=1e11)] = 0.0
+    results: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
+    live: Live | None = None
+    """Always ``None`` on the disk."""
+
+    @property
+    def deployed(self) -> tuple[Deployed, ...]:
+        """The bundles that must stay on the disk."""
+        return tuple(one for one in (self.candidate, self.good, self.previous) if one is not None)
 
 
 class Updates(msgspec.Struct, kw_only=True):
@@ -87,3 +131,14 @@ class Updates(msgspec.Struct, kw_only=True):
     spent: Annotated[dict[str, int], Meta(max_length=4)] = {}
     """Bytes fetched on a day (``2026-11-28``), for the budget of a metered link."""
     format: Annotated[int, Meta(ge=1, le=1)] = 1
+
+    @property
+    def deployed(self) -> tuple[Deployed, ...]:
+        """The bundles that must stay on the disk, of all pipelines."""
+        return tuple(one for update in self.pipelines.values() for one in update.deployed)
+
+
+def on_disk(updates: Updates) -> Updates:
+    """Return what of it is written to the disk. If that has not changed, nothing has to be written."""
+    pipelines = {name: msgspec.structs.replace(one, live=None) for name, one in updates.pipelines.items()}
+    return msgspec.structs.replace(updates, pipelines=pipelines)

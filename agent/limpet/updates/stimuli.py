@@ -1,4 +1,7 @@
-"""What happens to an update. ``limpet.updates.machine`` says what follows."""
+"""What happens to an update. ``limpet.updates.machine`` says what follows.
+
+An answer of a process that ``Stop`` has ended is not passed on.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +14,13 @@ from limpet.updates.state import Deployed
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that was read and found right. ``again``: a broker's copy of one that this device knows."""
+    """A request that was read and found right. ``retained``: it is the copy that a broker keeps."""
 
     desired: bytes
     request: DesiredModel
     local: bool = False
     signed: bool = False
-    again: bool = False
+    retained: bool = False
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -44,20 +47,38 @@ class Fetched(msgspec.Struct, frozen=True):
 
 
 class NotFetched(msgspec.Struct, frozen=True):
-    """The bundle could not be fetched. ``final``: it makes no sense to try again."""
+    """The bundle could not be fetched.
+
+    ``final``: it makes no sense to try again. ``progress``: more of the bundle is there than before.
+    """
 
     reason: str
     final: bool
+    progress: bool = False
 
 
 class Verified(msgspec.Struct, frozen=True):
-    """The bundle is intact and trusted, and fits this device. It is in its final place by now."""
+    """The bundle is intact and trusted, and fits this device. It is still in the folder of downloads."""
 
     bundle: Deployed
 
 
 class NotVerified(msgspec.Struct, frozen=True):
-    """The bundle is damaged, not trusted, too old or not for this device."""
+    """The bundle is damaged, not trusted, too old or not for this device.
+
+    ``final`` is false if the examination itself did not end, so that nothing is known of the bundle.
+    """
+
+    reason: str
+    final: bool = True
+
+
+class Placed(msgspec.Struct, frozen=True):
+    """The bundle is in its final place, and would be there after a power cut."""
+
+
+class NotPlaced(msgspec.Struct, frozen=True):
+    """The bundle could not be put into its final place: it is gone, or the disk is full."""
 
     reason: str
 
@@ -67,31 +88,35 @@ class Admitted(msgspec.Struct, frozen=True):
 
 
 class NotAdmitted(msgspec.Struct, frozen=True):
-    """The model did not pass its admission."""
+    """The model did not pass its admission. ``final`` is false if the admission could not be held."""
 
     reason: str
+    final: bool = True
 
 
 class Compared(msgspec.Struct, frozen=True):
-    """There are newer figures of the shadow or the trial."""
+    """There are newer figures of the shadow or the trial. They count from its beginning in this run."""
 
     figures: Comparison
 
 
 class TookOver(msgspec.Struct, frozen=True):
-    """The pipeline reports that it runs the model with this identity."""
+    """The pipeline reports that it runs the model with this identity. It is passed on for every model."""
 
     sha256: str
 
 
 class NotTakenOver(msgspec.Struct, frozen=True):
-    """The candidate did not take over, or the pipeline failed or crashed with it."""
+    """The candidate did not take over, or the pipeline failed, crashed or hung with it.
+
+    In stage ``shadow``: it failed there.
+    """
 
     reason: str
 
 
 class Accepted(msgspec.Struct, frozen=True):
-    """The ledger has accepted results of this model."""
+    """The ledger has accepted results of this model: so many more."""
 
     model: str
     version: int
@@ -115,6 +140,8 @@ Stimulus: TypeAlias = (
     | NotFetched
     | Verified
     | NotVerified
+    | Placed
+    | NotPlaced
     | Admitted
     | NotAdmitted
     | Compared

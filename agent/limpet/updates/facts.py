@@ -1,0 +1,44 @@
+"""What the rules of updates depend on beside the update itself, and what they return."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from limpet.contracts.updates import UpdateWindow
+from limpet.updates.schedule import ANY_TIME, Conditions, Disk
+from limpet.updates.state import Deployed, Update
+
+if TYPE_CHECKING:
+    from limpet.updates.instructions import Instruction
+
+
+class Facts(msgspec.Struct, kw_only=True, frozen=True):
+    """What the device is like now.
+
+    ``now``: seconds since 1970, never before the latest time that this device has known. ``steady``: seconds of a
+    clock that is never set. ``window``, ``per_day`` and ``disk`` are from the configuration. ``spent``: bytes
+    fetched on a day. ``has_model``: whether the pipeline has a model to run. ``highest``: the highest version of
+    each model that was good. ``others``: bundles that other pipelines have. `machine.apply` fills in the last two.
+    """
+
+    now: float
+    steady: float
+    disk: Disk
+    conditions: Conditions = Conditions()
+    window: UpdateWindow = ANY_TIME
+    per_day: int | None = None
+    spent: Mapping[str, int] = {}
+    has_model: bool = True
+    highest: Mapping[str, int] = {}
+    others: tuple[Deployed, ...] = ()
+
+
+class Step(NamedTuple):
+    """The new state, what is done after that is on the disk, and why an operator's command was refused."""
+
+    update: Update
+    instructions: tuple[Instruction, ...] = ()
+    refused: str = ""

@@ -1,0 +1,402 @@
+"""What follows for an update: ``(state, what happened) -> (new state, what is to be done)``.
+
+The shell writes the new state to the disk and then carries out the instructions in their order. After a start it
+passes on `Booted` for each pipeline, so that every stage begins its work again.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from limpet.contracts.updates import UpdatePolicy, UpdateWindow
+from limpet.sha256 import sha256
+from limpet.updates import moves, policy, refusals, schedule
+from limpet.updates.facts import Facts, Step
+from limpet.updates.instructions import Admit, CleanUp, Instruction, Note, Stop
+from limpet.updates.moves import live
+from limpet.updates.orders import order
+from limpet.updates.state import Pending, Update, Updates
+from limpet.updates.stimuli import (
+    Accepted,
+    Admitted,
+    Booted,
+    Cleared,
+    Compared,
+    Fetched,
+    NotAdmitted,
+    NotFetched,
+    NotPlaced,
+    NotTakenOver,
+    NotVerified,
+    Ordered,
+    Placed,
+    Refused,
+    Stimulus,
+    Tick,
+    TookOver,
+    Verified,
+    Wanted,
+)
+
+RESTING = frozenset({"idle", "good", "failed", "rolled_back"})
+LONGEST_RETURN = 60.0
+"""Seconds that a pipeline has to report another model after a rollback. Then the next request goes on anyway."""
+LONGEST_SILENCE = 24 * 3600.0
+"""Seconds without an accepted result after which a trial is rolled back."""
+NOTED_EVERY = 3600.0
+"""Seconds after which the time and the results of a trial are written to the disk."""
+NO_POLICY = UpdatePolicy()
+
+
+class Applied(NamedTuple):
+    """All updates after a step, what is done after that is on the disk, and why a command was refused."""
+
+    updates: Updates
+    instructions: tuple[Instruction, ...]
+    refused: str
+
+
+def apply(updates: Updates, pipeline: str, stimulus: Stimulus, facts: Facts) -> Applied:
+    """Take one pipeline a step on. ``facts.highest`` and ``facts.others`` are taken from ``updates``."""
+    before = updates.pipelines.get(pipeline) or Update(pipeline=pipeline)
+    others = tuple(
+        one for name, update in updates.pipelines.items() if name != pipeline for one in update.deployed
+    )
+    step = advance(before, stimulus, msgspec.structs.replace(facts, highest=updates.highest, others=others))
+    after = step.update
+    highest = updates.highest
+    if after.good is not None and after.good != before.good:
+        top = max(after.good.version, highest.get(after.good.model, 0))
+        highest = {**highest, after.good.model: top}
+    changed = msgspec.structs.replace(updates, pipelines={**updates.pipelines, pipeline: after}, highest=highest)
+    return Applied(changed, step.instructions, step.refused)
+
+
+def advance(update: Update, stimulus: Stimulus, facts: Facts) -> Step:  # noqa: C901, PLR0911, PLR0912
+    """Return the state of an update after something happened. What does not fit its stage changes nothing."""
+    match stimulus:
+        case Wanted():
+            return _wanted(update, stimulus, facts)
+        case Refused():
+            return _refused(update, stimulus.reason, facts)
+        case Cleared():
+            return _cleared(update, facts)
+        case Booted():
+            return _booted(update, facts)
+        case Tick():
+            return consider(update, facts)
+        case Ordered():
+            return order(update, stimulus, facts)
+        case Compared():
+            noted = msgspec.structs.replace(live(update, facts), figures=stimulus.figures)
+            return consider(msgspec.structs.replace(update, live=noted), facts)
+        case TookOver():
+            return _took_over(update, stimulus.sha256, facts)
+        case NotTakenOver():
+            return _not_taken_over(update, stimulus.reason, facts)
+        case Accepted():
+            return _accepted(update, stimulus, facts)
+    if update.stage == "downloading":
+        return _while_downloading(update, stimulus, facts)
+    if update.stage == "verifying":
+        return _while_verifying(update, stimulus, facts)
+    if update.stage == "admission":
+        return _while_in_admission(update, stimulus, facts)
+    return Step(update)
+
+
+def _while_downloading(update: Update, stimulus: Stimulus, facts: Facts) -> Step:
+    match stimulus:
+        case Fetched():
+            return moves.verify(update, facts)
+        case NotFetched(reason, final=True):
+            return moves.fail(update, facts, reason)
+        case NotFetched(reason):
+            counts = not stimulus.progress
+            return moves.fetch_again_later(update, facts, reason, most=moves.MOST_TRIES, counts=counts)
+    return Step(update)
+
+
+def _while_verifying(update: Update, stimulus: Stimulus, facts: Facts) -> Step:
+    match stimulus:
+        case Verified(bundle) if update.candidate is None:
+            return moves.place(update, bundle, facts)
+        case NotVerified(reason, final=True):
+            return moves.fail(update, facts, reason)
+        case NotVerified(reason):
+            return moves.fetch_again_later(update, facts, reason, most=moves.MOST_TRIES)
+        case Placed() if update.candidate is not None:
+            return moves.stage(update, facts)
+        case NotPlaced(reason):
+            return moves.fetch_again_later(update, facts, reason, most=moves.MOST_TRIES)
+    return Step(update)
+
+
+def _while_in_admission(update: Update, stimulus: Stimulus, facts: Facts) -> Step:
+    match stimulus:
+        case Admitted():
+            return moves.shadow(update, facts)
+        case NotAdmitted(reason, final=True):
+            return moves.fail(update, facts, reason)
+        case NotAdmitted(reason):
+            return moves.admit_again_later(update, facts, reason)
+    return Step(update)
+
+
+def _wanted(update: Update, wanted: Wanted, facts: Facts) -> Step:
+    seen = sha256(len(wanted.desired))
+    seen.update(wanted.desired)
+    digest = seen.hexdigest()
+    if wanted.retained and digest == update.heard:
+        return Step(update)
+    if reason := refusals.replayed(update, wanted):
+        return _refused(update, reason, facts)
+    asked = Pending(desired=wanted.desired, request=wanted.request, local=wanted.local, signed=wanted.signed)
+    if not wanted.local:
+        update = msgspec.structs.replace(update, heard=digest, serial=max(update.serial, wanted.request.serial))
+    if moves.leaving(update):
+        return Step(msgspec.structs.replace(update, pending=asked))
+    if update.stage in RESTING:
+        return moves.begin(update, asked, facts)
+    return _while_another(update, asked, facts)
+
+
+def _while_another(update: Update, asked: Pending, facts: Facts) -> Step:
+    """Take on a request while an update is under way."""
+    if update.request is not None and refusals.same_bundle(update.request, asked.request):
+        return _go_on_with(update, asked, facts)
+    disk = schedule.Disk(bound=facts.disk.bound, free=facts.disk.bound)
+    older = asked.request.allow_older and (asked.signed or asked.local)
+    roomy = msgspec.structs.replace(facts, disk=disk)
+    if reason := refusals.refusal(asked.request, update, roomy, older=older):
+        return Step(update, (Note("update_refused", reason),))
+    if update.stage == "trial":
+        return moves.roll_back(update, facts, "Another request came during the trial.", pending=asked)
+    ended = moves.enter(update, "idle", facts, candidate=None)
+    return moves.then(moves.halt(update), moves.begin(ended, asked, roomy))
+
+
+def _go_on_with(update: Update, asked: Pending, facts: Facts) -> Step:
+    """Take a request for the bundle that is being installed: its policy, window and sources count from now on."""
+    sources = update.request is not None and update.request.sources != asked.request.sources
+    same = msgspec.structs.replace(
+        update, desired=asked.desired, request=asked.request, local=asked.local, signed=asked.signed
+    )
+    if update.stage == "downloading" and (sources or live(update, facts).next_try is not None):
+        return moves.then((Stop(),), moves.fetch(same, facts))
+    return Step(same)
+
+
+def _refused(update: Update, reason: str, facts: Facts) -> Step:
+    """Report a request that cannot be carried out. What is under way, or runs, goes on."""
+    if update.stage not in RESTING or moves.leaving(update):
+        return Step(update, (Note("update_refused", reason),))
+    if update.stage == "failed" and update.reason == moves.short(reason):
+        return Step(update)
+    failed = moves.enter(update, "failed", facts, reason)
+    return Step(failed, (CleanUp(), Note("update_refused", reason)))
+
+
+def _cleared(update: Update, facts: Facts) -> Step:
+    without = msgspec.structs.replace(
+        update, desired=b"", request=None, local=False, signed=False, heard="", pending=None
+    )
+    if update.request is None and update.pending is None:
+        return Step(without)
+    noted = Note("update_withdrawn", f"{moves.wanted_name(update)}: the request was withdrawn.")
+    if update.stage == "good" or moves.leaving(update):
+        return Step(without, (noted,))
+    if update.stage == "trial":
+        return moves.then((noted,), moves.roll_back(without, facts, "The request was withdrawn."))
+    idle = moves.enter(without, "idle", facts, candidate=None)
+    return Step(idle, (*moves.halt(update), noted))
+
+
+def _booted(update: Update, facts: Facts) -> Step:
+    """Begin the work of a stage again. The shell takes the first `selection` after this step."""
+    new = msgspec.structs.replace(update, boots=update.boots + 1, live=moves.started(facts))
+    if update.stage in RESTING:
+        return moves.leave(msgspec.structs.replace(new, boots=0), facts)
+    if update.stage in ("downloading", "verifying"):
+        return moves.resume(new, facts)
+    if update.candidate is None:
+        return moves.fail(new, facts, "The state on the disk names no bundle.")
+    if new.stage != "staged" and new.boots > moves.MOST_BOOTS:
+        reason = f"The daemon started {new.boots} times during the {update.stage}."
+        give_up = moves.roll_back if update.stage == "trial" else moves.fail
+        return give_up(new, facts, reason)
+    begins: dict[str, Instruction] = {"admission": Admit(update.candidate), "shadow": moves.shadowing(update)}
+    return Step(new, (begins[new.stage],) if new.stage in begins else ())
+
+
+def _took_over(update: Update, identity: str, facts: Facts) -> Step:
+    candidate = update.candidate
+    ours = candidate is not None and candidate.sha256 == identity
+    if moves.leaving(update):
+        return Step(update) if ours else moves.leave(update, facts)
+    if update.stage != "trial":
+        return Step(update)
+    known = live(update, facts)
+    if ours and known.runs:
+        return Step(update)
+    if ours:
+        runs = msgspec.structs.replace(known, runs=True, counted_to=facts.steady, last_sign=facts.steady)
+        return consider(msgspec.structs.replace(update, live=runs), facts)
+    if known.runs or update.boots:
+        return moves.roll_back(update, facts, "The pipeline runs another model instead.")
+    return Step(update)
+
+
+def _not_taken_over(update: Update, reason: str, facts: Facts) -> Step:
+    if update.stage == "trial":
+        return moves.roll_back(update, facts, reason)
+    if update.stage == "shadow":
+        return moves.fail(update, facts, reason)
+    return moves.leave(update, facts) if moves.leaving(update) else Step(update)
+
+
+def _accepted(update: Update, accepted: Accepted, facts: Facts) -> Step:
+    """Count results of the candidate since it took over."""
+    candidate, known = update.candidate, live(update, facts)
+    if update.stage != "trial" or candidate is None or not known.runs:
+        return Step(update)
+    if (accepted.model, accepted.version) != (candidate.model, candidate.version):
+        return Step(update)
+    counted = known.accepted + max(accepted.count, 0)
+    more = msgspec.structs.replace(known, accepted=counted, last_sign=facts.steady)
+    return consider(msgspec.structs.replace(update, live=more), facts)
+
+
+def consider(update: Update, facts: Facts) -> Step:
+    """Look whether a stage is over: time has passed, there are newer figures, or a window opened."""
+    match update.stage:
+        case "downloading" | "verifying" | "admission":
+            return _try_again(update, facts)
+        case "staged":
+            return _consider_start(update, facts)
+        case "shadow":
+            return _consider_shadow(update, facts)
+        case "trial":
+            return _consider_trial(update, facts)
+        case "rolled_back" if moves.leaving(update):
+            late = facts.steady - live(update, facts).began >= LONGEST_RETURN
+            return moves.leave(update, facts) if late else Step(update)
+    return Step(update)
+
+
+def _try_again(update: Update, facts: Facts) -> Step:
+    due = live(update, facts).next_try
+    if due is None or facts.steady < due:
+        return Step(update)
+    if update.stage == "admission" and update.candidate is not None:
+        again = msgspec.structs.replace(live(update, facts), next_try=None)
+        return Step(msgspec.structs.replace(update, live=again, reason=""), (Admit(update.candidate),))
+    return moves.fetch(update, facts)
+
+
+def _consider_start(update: Update, facts: Facts) -> Step:
+    if update.request is not None and (reason := refusals.expired(update.request, facts.now)):
+        return moves.fail(update, facts, reason)
+    if _policy(update).start == "operator":
+        return _waits(update, "The model waits for the command install.")
+    if reason := schedule.why_not_now(_windows(update, facts), facts.conditions):
+        return _waits(update, reason)
+    return moves.admit(update, facts)
+
+
+def _consider_shadow(update: Update, facts: Facts) -> Step:
+    if not facts.has_model:
+        return moves.trial(update, facts)
+    figures = live(update, facts).figures
+    verdict = policy.judge_shadow(figures, _policy(update)) if figures is not None else policy.Verdict("wait")
+    if verdict.kind == "reject":
+        return moves.fail(update, facts, verdict.reason)
+    if verdict.kind == "wait":
+        return _waits(update, "")
+    waits_for = _why_not_promoted(update) or schedule.why_not_now(_windows(update, facts), facts.conditions)
+    return _waits(update, waits_for) if waits_for else moves.trial(update, facts)
+
+
+def _why_not_promoted(update: Update) -> str:
+    return "" if _policy(update).promote == "auto" else "The model waits for the command promote."
+
+
+def _consider_trial(update: Update, facts: Facts) -> Step:
+    known = live(update, facts)
+    if facts.steady - known.last_sign >= LONGEST_SILENCE:
+        hours = LONGEST_SILENCE / 3600
+        return moves.roll_back(update, facts, f"No result of the new model was accepted in {hours:.0f} hours.")
+    results, seconds = moves.results(update, facts), moves.seconds(update, facts)
+    verdict = policy.judge_trial(known.figures, _policy(update), results, seconds)
+    if verdict.kind == "reject":
+        return moves.roll_back(update, facts, verdict.reason)
+    if verdict.kind == "promote" and known.accepted:
+        if reason := _why_not_promoted(update):
+            return _waits(_noted(update, facts), reason)
+        return moves.promote(update, facts)
+    return Step(_noted(update, facts))
+
+
+def _noted(update: Update, facts: Facts) -> Update:
+    """Take down how far a trial is, now and then. A candidate that runs for that long does not crash at once."""
+    known = live(update, facts)
+    if not known.runs or facts.steady - known.counted_to < NOTED_EVERY:
+        return update
+    return msgspec.structs.replace(
+        update,
+        seconds=moves.seconds(update, facts),
+        results=moves.results(update, facts),
+        boots=0,
+        live=msgspec.structs.replace(known, counted_to=facts.steady, accepted=0),
+    )
+
+
+def _waits(update: Update, reason: str) -> Step:
+    return Step(msgspec.structs.replace(update, reason=moves.short(reason)))
+
+
+def _policy(update: Update) -> UpdatePolicy:
+    return update.request.policy if update.request is not None else NO_POLICY
+
+
+def _windows(update: Update, facts: Facts) -> tuple[UpdateWindow, ...]:
+    own = (update.request.window,) if update.request is not None else ()
+    return (facts.window, *own)
+
+
+def due(update: Update, facts: Facts) -> float | None:
+    """Return after how many seconds the shell passes on a `Tick`. ``None``: not before something else happens."""
+    known = live(update, facts)
+    match update.stage:
+        case "downloading" | "verifying" | "admission":
+            return None if known.next_try is None else max(known.next_try - facts.steady, 0.0)
+        case "staged":
+            return _start_due(update, facts)
+        case "shadow":
+            return schedule.next_look(_windows(update, facts), facts.conditions)
+        case "trial":
+            return _trial_due(update, facts)
+        case "rolled_back" if moves.leaving(update):
+            return max(known.began + LONGEST_RETURN - facts.steady, 0.0)
+    return None
+
+
+def _start_due(update: Update, facts: Facts) -> float | None:
+    if _policy(update).start == "operator":
+        expires = update.request is not None and update.request.expires is not None
+        return schedule.LONGEST_LOOK if expires else None
+    if schedule.why_not_now(_windows(update, facts), facts.conditions):
+        return schedule.next_look(_windows(update, facts), facts.conditions)
+    return 0.0
+
+
+def _trial_due(update: Update, facts: Facts) -> float:
+    known = live(update, facts)
+    waits = [known.last_sign + LONGEST_SILENCE - facts.steady]
+    if known.runs:
+        waits.append(known.counted_to + NOTED_EVERY - facts.steady)
+        left = _policy(update).trial_seconds - moves.seconds(update, facts)
+        waits.extend([left] if left > 0 else [])
+    return max(min(waits), 0.0)
