@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 class Delivery(msgspec.Struct, frozen=True):
     """A message as it came. ``payload`` is not to be trusted.
 
-    ``kind``: ``desired`` is a desired state of the pipeline ``name``, ``root`` a list of roots of trust, ``chunk``
-    a chunk of the file with the SHA-256 ``name``. ``index`` is that of the chunk, -1 for the list of chunks. An
-    empty ``payload`` of a desired state withdraws it. ``retained``: the broker had kept the message, so it may be
-    a copy of one that came before. ``reporter`` is the name of the reporter.
+    ``kind``: ``desired`` is a desired state of the pipeline ``name``. ``root`` is a list of roots of trust.
+    ``chunk`` is a chunk of the file with the SHA-256 ``name``. ``index`` is that of the chunk, -1 for the list of
+    chunks. An empty ``payload`` of a desired state withdraws it. ``retained``: the broker had kept the message, so
+    it may be a copy of one that came before. ``reporter`` is the name of the reporter.
     """
 
     kind: Literal["desired", "root", "chunk"]
@@ -34,7 +34,7 @@ class Delivery(msgspec.Struct, frozen=True):
 class Missing(NamedTuple):
     """Which chunks of a file are missing, as ranges of indices, first and last. ``needs_list``: the list is, too.
 
-    ``number`` rises with each time this is said.
+    ``number`` rises with each statement.
     """
 
     number: int
@@ -52,6 +52,9 @@ class Wanted(NamedTuple):
     pipelines: frozenset[str]
     trust: bool
     chunks: Mapping[str, Missing | None]
+
+
+NOTHING = Wanted(frozenset(), trust=False, chunks={})
 
 
 class Deliveries(Protocol):

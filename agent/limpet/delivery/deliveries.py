@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 from msgspec import structs
 
-from limpet.contracts.deliveries import Missing, Wanted
+from limpet.contracts.chunks import MOST_CHUNKS as MOST_INDICES
+from limpet.contracts.chunks import MOST_RANGES
+from limpet.contracts.deliveries import NOTHING, Missing
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from limpet.contracts.deliveries import Delivery
+    from limpet.contracts.deliveries import Delivery, Wanted
 
 MOST_CHUNKS = 64
 """Chunks that may wait for the supervisor."""
@@ -28,7 +30,7 @@ class DeliveryInbox:
     def __init__(self, wake: Callable[[], None]) -> None:
         self._wake = wake
         self._lock = Lock()
-        self._wanted = Wanted(frozenset(), trust=False, chunks={})
+        self._wanted = NOTHING
         self._watchers: list[Callable[[], None]] = []
         self._states: dict[tuple[str, str, str], Delivery] = {}
         self._chunks: deque[Delivery] = deque()
@@ -101,19 +103,23 @@ class DeliveryInbox:
             return chunk
 
     def expect(self, pipelines: Collection[str], *, trust: bool) -> None:
-        """Say whose desired states are wanted, and whether roots of trust are. Default: none."""
+        """Set whose desired states are wanted, and whether roots of trust are. Default: none."""
         self._change(self._wanted._replace(pipelines=frozenset(pipelines), trust=trust))
 
     def want_chunks(self, sha256s: Collection[str]) -> None:
-        """Say of which files chunks are wanted. Those of other files that wait here are dropped."""
+        """Set the files whose chunks are wanted. Those of other files that wait here are dropped."""
         before = self._wanted.chunks
         self._change(self._wanted._replace(chunks={each: before.get(each) for each in sha256s}))
 
     def ask(self, sha256: str, ranges: Sequence[tuple[int, int]], *, needs_list: bool) -> None:
-        """Have reporters ask for chunks of a wanted file, and again on each new connection."""
+        """Have reporters ask for chunks of a wanted file, and again on each new connection.
+
+        ``ranges`` come from a deployer, which may have been taken over. Those that cannot be are left out.
+        """
         if sha256 in self._wanted.chunks:
             self._asked += 1
-            missing = Missing(self._asked, tuple(ranges), needs_list)
+            possible = tuple((first, last) for first, last in ranges if 0 <= first <= last < MOST_INDICES)
+            missing = Missing(self._asked, possible[:MOST_RANGES], needs_list)
             self._change(self._wanted._replace(chunks={**self._wanted.chunks, sha256: missing}))
 
     def _change(self, wanted: Wanted) -> None:

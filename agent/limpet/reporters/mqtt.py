@@ -41,7 +41,8 @@ class MqttReporter:
         expiry = config.outbox.results.max_age
         presence = _presence(root, origin)
         name = client_id(config, origin.device, context.name)
-        self._sender = Sender(config, name, presence, dialects, expiry, commands=obey is not None)
+        models = (context.name, context.deliveries) if config.updates else None
+        self._sender = Sender(config, name, presence, dialects, expiry, commands=obey is not None, models=models)
         self._obey = obey or _ignore
         self._outbox = OutboxThread(config, context, root, self._sender)
 

@@ -40,6 +40,9 @@ MOST_INCOMING, LARGEST_INCOMING = 100, 1 << 22
 """Messages that may wait for the owner, and their bytes. A broker may send them before it answers a subscription.
 """
 
+MOST_BULK, LARGEST_BULK = 16, 1 << 21
+"""Chunks among them: they leave room for commands."""
+
 UNANSWERED = 1000
 """Packets that are read from a broker that reads none of ours."""
 
@@ -75,7 +78,8 @@ class Connection:
 
     ``acks`` holds what the broker has acknowledged, as (message id, reason code), ``incoming`` what came on
     subscriptions; the owner empties both. ``unreadable`` counts messages whose topic or properties are damaged,
-    ``missed`` those that came faster than the owner takes them.
+    ``missed`` those that came faster than the owner takes them. Messages on topics that begin with ``bulk`` leave
+    room for others, and are counted in ``missed_bulk``.
     ``window`` is how many unacknowledged messages the broker takes, ``limit`` how many bytes a packet may have,
     ``qos`` the highest quality of service. ``retain`` and ``wildcards`` say whether the broker takes retained
     messages and subscriptions with wildcards. ``clean``: begin without the session that the broker has kept.
@@ -95,6 +99,8 @@ class Connection:
         self.incoming: list[Incoming] = []
         self.unreadable = 0
         self.missed = 0
+        self.bulk = ""
+        self.missed_bulk = 0
         self.window = WINDOW
         self.limit = LARGEST
         self.qos = 1
@@ -183,9 +189,9 @@ class Connection:
         properties.MaximumPacketSize = packet_limits.LARGEST
         return {"clean_start": self._clean, "properties": properties}
 
-    def subscribe(self, wanted: Sequence[str]) -> list[str]:
-        """Subscribe with QoS 1, and wait for the broker's answer; return its refusals. ``TransportError``."""
-        _, mid = self._client.subscribe([(topic, 1) for topic in wanted])
+    def subscribe(self, wanted: Sequence[str], qos: int = 1) -> list[str]:
+        """Subscribe, and wait for the broker's answer; return its refusals. ``TransportError``."""
+        _, mid = self._client.subscribe([(topic, qos) for topic in wanted])
         if mid is None:
             raise TransportError("the connection is closed")
         deadline = time.monotonic() + CONNECT_TIMEOUT
@@ -200,6 +206,10 @@ class Connection:
             for topic, (code, name) in zip(wanted, answers, strict=False)
             if code >= 0x80
         ]
+
+    def unsubscribe(self, topics: Sequence[str]) -> None:
+        """Give subscriptions up, without waiting for the broker's answer."""
+        self._client.unsubscribe(list(topics))
 
     def publish(self, message: Publish, expiry: float | None = None, correlation: bytes = b"") -> int:
         """Send a message; return its id, which ``acks`` will name. The caller keeps to ``window``.
@@ -323,10 +333,6 @@ class Connection:
 
     def _on_message(self, _client: Client, _data: Any, message: MQTTMessage) -> None:
         properties = message.properties
-        size = sum(len(one.payload) for one in self.incoming) + len(message.payload)
-        if len(self.incoming) >= MOST_INCOMING or size > LARGEST_INCOMING:
-            self.missed += 1
-            return
         try:
             with reading("a message"):
                 incoming = Incoming(
@@ -339,7 +345,23 @@ class Connection:
         except UnreadableError:
             self.unreadable += 1
         else:
-            self.incoming.append(incoming)
+            self._keep(incoming)
+
+    def _keep(self, incoming: Incoming) -> None:
+        """Keep a message for the owner if there is room."""
+        size = len(incoming.payload)
+        if self.bulk and incoming.topic.startswith(self.bulk):
+            waiting = [len(one.payload) for one in self.incoming if one.topic.startswith(self.bulk)]
+            if len(waiting) >= MOST_BULK or sum(waiting) + size > LARGEST_BULK:
+                self.missed_bulk += 1
+                return
+        if (
+            len(self.incoming) >= MOST_INCOMING
+            or sum(len(one.payload) for one in self.incoming) + size > LARGEST_INCOMING
+        ):
+            self.missed += 1
+            return
+        self.incoming.append(incoming)
 
     def _on_log(self, _client: Client, _data: Any, level: int, text: str) -> None:
         if level == LogLevel.MQTT_LOG_ERR:

@@ -1,7 +1,7 @@
 """Decides what happens to the connection to a broker: a stimulus in, instructions out. No I/O, no clock.
 
 ``Sender`` carries the instructions out. Each ``handle`` returns one that ends in the next stimulus, until the
-state is ``STOPPED``. Those without an outcome, ``LogLine`` and ``Begin``, come before it.
+state is ``STOPPED``. Those without an outcome, ``LogLine``, ``Begin`` and ``Unsubscribe``, come before it.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from limpet.delivery.mqtt.connection_state import (
     StopRequested,
     Subscribe,
     Subscribed,
+    Unsubscribe,
     Wait,
 )
 from limpet.delivery.mqtt.negotiation import Negotiation
@@ -45,6 +46,9 @@ GOOD = 10.0
 
 UNREADABLE_ENDS = 2
 """Connections in a row that end with something unreadable, after which the broker's session is given up."""
+
+BULK_REST = 600.0
+"""Seconds without chunks after something unreadable came while they were wanted: it may have been one of them."""
 
 BREAKS, BREAKS_WITHIN = 3, 600.0
 """After so many connections in so many seconds, another client with the same id is suspected. The broker accepted
@@ -81,6 +85,7 @@ class ConnectionMachine:
         self._accepted_at = 0.0
         self._to_subscribe: list[str] = []
         self._not_heard: list[str] = []
+        self._active: list[str] = []
         self._unreadable_ends = 0
         self._breaks: deque[float] = deque(maxlen=BREAKS)
         self._logged: set[str] = set()
@@ -143,6 +148,7 @@ class ConnectionMachine:
         wanted = self._subscriptions.wanted(wildcards=accepted.wildcards)
         self._not_heard = [topic for topic in wanted if self._subscriptions.is_left_out(topic, now)]
         self._to_subscribe = [topic for topic in wanted if topic not in self._not_heard]
+        self._active = []
         return self._next_subscription(ConnectionState.SUBSCRIBING, [], now)
 
     # --- subscribing
@@ -151,10 +157,13 @@ class ConnectionMachine:
         self._to_subscribe.remove(answer.topic)
         self._subscriptions.answered(answer.topic)
         logs: list[Instruction] = []
+        self._not_heard = [topic for topic in self._not_heard if topic != answer.topic]
         if answer.refusal:
             self._not_heard.append(answer.topic)
             logs = self._log(answer.refusal)
-        elif self.state is ConnectionState.RESUBSCRIBING:
+        else:
+            self._active.append(answer.topic)
+        if self.state is ConnectionState.RESUBSCRIBING and not answer.refusal:
             self.missing = [what for what in self.missing if answer.topic not in what]
         return self._next_subscription(self.state, logs, now)
 
@@ -162,7 +171,8 @@ class ConnectionMachine:
         self, state: ConnectionState, logs: list[Instruction], now: float
     ) -> tuple[ConnectionState, list[Instruction]]:
         if self._to_subscribe:
-            return state, [*logs, Subscribe(self._to_subscribe[0])]
+            topic = self._to_subscribe[0]
+            return state, [*logs, Subscribe(topic, self._subscriptions.qos(topic))]
         if state is ConnectionState.SUBSCRIBING:
             # After ``online``, clients can send commands.
             logs += [Begin(), *self._log(f"connected with MQTT {self._accepted.version}", logging.INFO)]
@@ -186,15 +196,30 @@ class ConnectionMachine:
     def _exchange(self, now: float) -> Exchange:
         """Publish until there is something else to do."""
         good_at = self._accepted_at + GOOD if self._logged else math.inf
-        return Exchange(max(now, min(good_at, self._subscriptions.next_due())))
+        due = self._subscriptions.next_due(self._wanted())
+        return Exchange(max(now, min(good_at, due)))
 
     def _resubscribe_or_exchange(self, now: float) -> tuple[ConnectionState, list[Instruction]]:
         if self._logged and now - self._accepted_at >= GOOD:
             self._logged.clear()  # the next failure is logged again
-        self._to_subscribe = self._subscriptions.due(now)
-        if self._to_subscribe:
-            return ConnectionState.RESUBSCRIBING, [Subscribe(self._to_subscribe[0])]
-        return ConnectionState.ONLINE, [self._exchange(now)]
+        everything = self._wanted()
+        wanted = [topic for topic in everything if not self._subscriptions.is_left_out(topic, now)]
+        gone = [topic for topic in self._active if topic not in wanted]
+        self._active = [topic for topic in self._active if topic not in gone]
+        self._not_heard = [topic for topic in self._not_heard if topic in everything]
+        # What the broker refused is tried again on the next connection.
+        refused = [topic for topic in self._not_heard if not self._subscriptions.was_left_out(topic)]
+        self._to_subscribe = [topic for topic in wanted if topic not in self._active and topic not in refused]
+        done: list[Instruction] = [Unsubscribe(tuple(gone))] if gone else []
+        state = ConnectionState.RESUBSCRIBING if self._to_subscribe else ConnectionState.ONLINE
+        return self._next_subscription(state, done, now)
+
+    def _wanted(self) -> list[str]:
+        return self._subscriptions.wanted(wildcards=self._accepted.wildcards)
+
+    def is_subscribed(self, topic: str) -> bool:
+        """Whether a subscription is active on the present connection."""
+        return topic in self._active
 
     # --- the end of a connection
 
@@ -216,6 +241,9 @@ class ConnectionMachine:
     def _lost(self, lost: Lost, now: float) -> tuple[ConnectionState, list[Instruction]]:
         if self.state in {ConnectionState.SUBSCRIBING, ConnectionState.RESUBSCRIBING}:
             self._subscriptions.ended(self._to_subscribe[0], now)
+        if lost.end == "unreadable":
+            for topic in filter(self._subscriptions.is_bulk, self._active):
+                self._subscriptions.leave_out(topic, now + BULK_REST)
         self._unreadable_ends = self._unreadable_ends + 1 if lost.end == "unreadable" else 0
         if lost.used and lost.end == "closed" and not lost.code:
             self._breaks.append(now)

@@ -70,7 +70,7 @@ class Subscribed(msgspec.Struct, frozen=True):
 
 
 class Due(msgspec.Struct, frozen=True):
-    """The time has come that ``Exchange`` named."""
+    """The time has come that ``Exchange`` named, or other subscriptions are wanted."""
 
 
 class SecretReplaced(msgspec.Struct, frozen=True):
@@ -138,6 +138,13 @@ class Subscribe(msgspec.Struct, frozen=True):
     """Subscribe to a topic."""
 
     topic: str
+    qos: int = 1
+
+
+class Unsubscribe(msgspec.Struct, frozen=True):
+    """Give subscriptions up."""
+
+    topics: tuple[str, ...]
 
 
 class Begin(msgspec.Struct, frozen=True):
@@ -164,7 +171,7 @@ class LogLine(msgspec.Struct, frozen=True):
     event: bool = False
 
 
-Instruction: TypeAlias = Wait | Connect | Subscribe | Begin | Exchange | Leave | LogLine
+Instruction: TypeAlias = Wait | Connect | Subscribe | Unsubscribe | Begin | Exchange | Leave | LogLine
 
 _S = ConnectionState
 TRANSITIONS: dict[tuple[ConnectionState, type[Stimulus]], tuple[ConnectionState, ...]] = {

@@ -31,10 +31,13 @@ from limpet.delivery.mqtt.connection_state import (
     StopRequested,
     Subscribe,
     Subscribed,
+    Unsubscribe,
     Wait,
 )
 from limpet.delivery.mqtt.dialect_requests import DialectRequests
 from limpet.delivery.mqtt.incoming_commands import IncomingCommands
+from limpet.delivery.mqtt.incoming_models import IncomingModels
+from limpet.delivery.mqtt.model_exchange import ModelExchange
 from limpet.delivery.mqtt.publisher import Publisher
 from limpet.delivery.mqtt.subscriptions import Subscriptions
 from limpet.errors import TransportError
@@ -43,6 +46,7 @@ from limpet.wakeup import Wakeup
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from limpet.contracts.deliveries import Deliveries
     from limpet.contracts.messages import Message, SnapshotMessage
     from limpet.contracts.reporter import Command
     from limpet.delivery.mqtt.broker_settings import BrokerSettings
@@ -72,8 +76,8 @@ class Sender:
 
     The outbox's thread fills ``publisher.ready`` and empties ``publisher.acked``. Each connection has its own
     queue: messages that were not acknowledged on the one before are handed over again. ``commands``: whether any
-    command is allowed, so that the sender subscribes to them. An exception on the thread ends the connection, and
-    not the thread.
+    command is allowed, so that the sender subscribes to them. ``models``: name of the reporter, and where what
+    comes about models is delivered. An exception on the thread ends the connection, and not the thread.
     """
 
     def __init__(  # noqa: PLR0913 - each is a different thing
@@ -85,6 +89,7 @@ class Sender:
         expiry: float,
         *,
         commands: bool = True,
+        models: tuple[str, Deliveries] | None = None,
     ) -> None:
         self._name = str(endpoint(broker.url))
         self.publisher = Publisher(self._name, dialects, expiry)
@@ -98,8 +103,11 @@ class Sender:
         self.requests = IncomingCommands(self._root.rpartition("/")[2], self._root, dialects.reserved, self._reply)
         self._takes_commands = commands and not dialects.exclusive
         self._dialect_requests = DialectRequests(self.requests.ignore)
-        subscriptions = Subscriptions(self._root, dialects.subscriptions, commands=self._takes_commands)
-        self._machine = ConnectionMachine(client_id, broker.protocol, broker.reconnect_max, subscriptions)
+        self._subscriptions = Subscriptions(self._root, dialects.subscriptions, commands=self._takes_commands)
+        self._machine = ConnectionMachine(client_id, broker.protocol, broker.reconnect_max, self._subscriptions)
+        takes = models and not dialects.exclusive
+        incoming = IncomingModels(self._root, *models, self.requests.ignore) if models and takes else None
+        self._models = ModelExchange(self._name, incoming, self._subscriptions)
         self._connection: Connection | None = None
         self._secrets: SecretsWatch
         self._acknowledged_before = 0
@@ -170,7 +178,7 @@ class Sender:
     # --- on the thread
 
     def _run(self) -> None:
-        with contextlib.closing(self._wakeup):
+        with contextlib.closing(self._wakeup), self._models.watching(self.wake):
             stimulus: Stimulus | None = StopRequested() if self._stop.is_set() else PauseOver()
             while stimulus is not None:
                 try:
@@ -201,9 +209,12 @@ class Sender:
                 return StopRequested() if self._stop.wait(seconds) else PauseOver()
             case Connect():
                 return self._connect(instruction)
-            case Subscribe(topic):
-                refusals = self._open.subscribe([topic])
+            case Subscribe(topic, qos):
+                refusals = self._open.subscribe([topic], qos)
                 return Subscribed(topic, "; ".join(refusals))
+            case Unsubscribe(topics):
+                self._open.unsubscribe(topics)
+                return None
             case Exchange(until):
                 return self._exchange(self._open, until)
             case Leave(stopped):
@@ -242,6 +253,7 @@ class Sender:
         connection.retain = connection.retain and self.publisher.takes_retained
         self._connection, self.version = connection, how.version
         self._acknowledged_before = self.publisher.acknowledged
+        self._models.connected(connection)
         return Accepted(how.version, connection.retain, connection.wildcards, connection.qos)
 
     def _begin(self, connection: Connection) -> None:
@@ -258,8 +270,9 @@ class Sender:
                 return StopRequested()
             if self._secrets.replaced(now):
                 return SecretReplaced()
-            if now >= until:
+            if now >= until or self._models.tend(connection, now):
                 return Due()
+            self.publisher.enqueue(self._models.questions(self._machine.is_subscribed, now))
             if self.publisher.fill(connection):
                 self._refill()
             timeout = CAREFUL_POLL if self.publisher.is_careful else min(POLL, until - now)
@@ -311,11 +324,18 @@ class Sender:
         if connection.missed:
             self.requests.ignore("too many", "messages come faster than they are read", connection.missed)
             connection.missed = 0
+        if connection.missed_bulk:
+            self.requests.ignore(
+                "chunks too fast", "chunks come faster than they are read", connection.missed_bulk
+            )
+            connection.missed_bulk = 0
         for incoming in connection.incoming:
             if incoming.topic in self._dialects.subscriptions:
                 self._dialect_requests.add(incoming.topic, incoming.payload)
             elif incoming.topic == f"{self._root}/command/{LABEL}":
                 continue  # `limpet record` answers it
+            elif self._models.take(incoming, time.monotonic()):
+                continue
             elif not self._takes_commands or not incoming.topic.startswith(f"{self._root}/command/"):
                 self.requests.ignore("unexpected topic", f"a message on {incoming.topic[:100]!r} is ignored")
             elif request := self.requests.take(incoming):

@@ -32,6 +32,8 @@ class Config(BrokerSettings, kw_only=True, forbid_unknown_fields=True):
     """QoS of results. With 0 a result counts as delivered when it is written to the connection."""
     commands: bool = True
     """Whether commands that `device.commands` allows may come from this broker."""
+    updates: bool = True
+    """Whether models may be requested and sent through this broker. Without a table `[updates]` none are."""
     batch_count: Annotated[int, Meta(ge=1)] = 100
     """Results in one message, at most."""
     batch_age: Annotated[float, Meta(ge=0)] = 0.25
