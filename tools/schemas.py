@@ -16,6 +16,7 @@ import msgspec
 import asyncapi
 from limpet import plugins
 from limpet.commands.check import CheckReport
+from limpet.contracts.chunks import ChunkList, MissingChunks
 from limpet.contracts.commands import LABEL, REQUESTS
 from limpet.contracts.messages import (
     DeviceHealth,
@@ -27,6 +28,7 @@ from limpet.contracts.messages import (
     ResultMessage,
     StatusMessage,
 )
+from limpet.contracts.updates import DesiredModel
 from limpet.models.manifest import Manifest
 from limpet.recordings.folder import Recordings
 from limpet.recordings.label_command import SetLabel
@@ -44,14 +46,17 @@ KINDS: dict[str, Any] = {
 } | {f"command-{name}": request for name, request in COMMANDS.items()}
 
 FILES: dict[str, Any] = {
+    "desired-model": DesiredModel,
+    "chunk-list": ChunkList,
+    "missing-chunks": MissingChunks,
     "manifest": Manifest,
     "input": InputMessage,
     "recordings": Recordings,
     "check": CheckReport,
 }
-"""What goes over no MQTT topic: the manifest is in a bundle, inputs go to the monitor socket alone.
+"""What the dialect json does not send: the manifest is in a bundle, inputs go to the monitor socket alone.
 
-`limpet check --json` prints ``check``.
+`limpet check --json` prints ``check``. The first three are how a model gets to a device over MQTT.
 """
 
 

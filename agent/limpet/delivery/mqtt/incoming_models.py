@@ -138,7 +138,9 @@ class IncomingModels:
         elif index >= MOST_CHUNKS or size > (LARGEST_LIST if index < 0 else LARGEST_CHUNK):
             self._ignore("chunk", f"a message of {size} bytes on {incoming.topic[:100]!r} is no chunk")
         elif self._is_too_fast(size, now):
-            self._ignore("chunks too fast", "chunks come faster than the device takes them; it requests the others again")
+            self._ignore(
+                "chunks too fast", "chunks come faster than the device takes them; it requests the others again"
+            )
             if self._too_fast >= FLOOD:
                 self._too_fast = 0
                 self.floods.add(self.topics.chunks(sha256))
