@@ -39,7 +39,10 @@ class Admit(msgspec.Struct, frozen=True):
 
 
 class Shadow(msgspec.Struct, frozen=True):
-    """Run this model beside the one that reports, and compare. ``None``: end that."""
+    """Run this model beside the one that reports, and compare. ``None``: end that.
+
+    It is the candidate, or on trial the good model.
+    """
 
     model: Deployed | None
     every: int = 1

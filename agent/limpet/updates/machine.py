@@ -6,15 +6,14 @@ passes on `Booted` for each pipeline, so that every stage begins its work again.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
-from limpet.contracts.updates import UpdatePolicy, UpdateWindow
 from limpet.sha256 import sha256
 from limpet.updates import moves, policy, refusals, schedule
 from limpet.updates.facts import Facts, Step
-from limpet.updates.instructions import Admit, CleanUp, Instruction, Note, Stop
+from limpet.updates.instructions import Admit, CleanUp, Instruction, Note, Shadow, Stop
 from limpet.updates.moves import live
 from limpet.updates.orders import order
 from limpet.updates.state import Pending, Update, Updates
@@ -40,6 +39,9 @@ from limpet.updates.stimuli import (
     Wanted,
 )
 
+if TYPE_CHECKING:
+    from limpet.contracts.updates import UpdateWindow
+
 RESTING = frozenset({"idle", "good", "failed", "rolled_back"})
 LONGEST_RETURN = 60.0
 """Seconds that a pipeline has to report another model after a rollback. Then the next request goes on anyway."""
@@ -47,7 +49,6 @@ LONGEST_SILENCE = 24 * 3600.0
 """Seconds without an accepted result after which a trial is rolled back."""
 NOTED_EVERY = 3600.0
 """Seconds after which the time and the results of a trial are written to the disk."""
-NO_POLICY = UpdatePolicy()
 
 
 class Applied(NamedTuple):
@@ -186,7 +187,17 @@ def _go_on_with(update: Update, asked: Pending, facts: Facts) -> Step:
     )
     if update.stage == "downloading" and (sources or live(update, facts).next_try is not None):
         return moves.then((Stop(),), moves.fetch(same, facts))
-    return Step(same)
+    before, after = _beside(update, facts), _beside(same, facts)
+    return Step(same, () if before == after else (after or Shadow(None),))
+
+
+def _beside(update: Update, facts: Facts) -> Shadow | None:
+    """Return what runs beside the model that reports."""
+    if update.stage == "shadow":
+        return moves.shadowing(update)
+    if update.stage == "trial" and live(update, facts).runs and moves.compares_in_trial(update):
+        return Shadow(update.good, moves.policy_of(update).shadow_every)
+    return None
 
 
 def _refused(update: Update, reason: str, facts: Facts) -> Step:
@@ -243,7 +254,9 @@ def _took_over(update: Update, identity: str, facts: Facts) -> Step:
         return Step(update)
     if ours:
         runs = msgspec.structs.replace(known, runs=True, counted_to=facts.steady, last_sign=facts.steady)
-        return consider(msgspec.structs.replace(update, live=runs), facts)
+        new = msgspec.structs.replace(update, live=runs)
+        beside = _beside(new, facts)
+        return Step(new, (beside,) if beside is not None else ())
     if known.runs or update.boots:
         return moves.roll_back(update, facts, "The pipeline runs another model instead.")
     return Step(update)
@@ -299,7 +312,7 @@ def _try_again(update: Update, facts: Facts) -> Step:
 def _consider_start(update: Update, facts: Facts) -> Step:
     if update.request is not None and (reason := refusals.expired(update.request, facts.now)):
         return moves.fail(update, facts, reason)
-    if _policy(update).start == "operator":
+    if moves.policy_of(update).start == "operator":
         return _waits(update, "The model waits for the command install.")
     if reason := schedule.why_not_now(_windows(update, facts), facts.conditions):
         return _waits(update, reason)
@@ -310,17 +323,19 @@ def _consider_shadow(update: Update, facts: Facts) -> Step:
     if not facts.has_model:
         return moves.trial(update, facts)
     figures = live(update, facts).figures
-    verdict = policy.judge_shadow(figures, _policy(update)) if figures is not None else policy.Verdict("wait")
+    verdict = (
+        policy.judge_shadow(figures, moves.policy_of(update)) if figures is not None else policy.Verdict("wait")
+    )
     if verdict.kind == "reject":
         return moves.fail(update, facts, verdict.reason)
     if verdict.kind == "wait":
-        return _waits(update, "")
+        return _waits(update, verdict.reason)
     waits_for = _why_not_promoted(update) or schedule.why_not_now(_windows(update, facts), facts.conditions)
     return _waits(update, waits_for) if waits_for else moves.trial(update, facts)
 
 
 def _why_not_promoted(update: Update) -> str:
-    return "" if _policy(update).promote == "auto" else "The model waits for the command promote."
+    return "" if moves.policy_of(update).promote == "auto" else "The model waits for the command promote."
 
 
 def _consider_trial(update: Update, facts: Facts) -> Step:
@@ -329,14 +344,15 @@ def _consider_trial(update: Update, facts: Facts) -> Step:
         hours = LONGEST_SILENCE / 3600
         return moves.roll_back(update, facts, f"No result of the new model was accepted in {hours:.0f} hours.")
     results, seconds = moves.results(update, facts), moves.seconds(update, facts)
-    verdict = policy.judge_trial(known.figures, _policy(update), results, seconds)
+    beside = moves.compares_in_trial(update)
+    verdict = policy.judge_trial(known.figures, moves.policy_of(update), results, seconds, beside=beside)
     if verdict.kind == "reject":
         return moves.roll_back(update, facts, verdict.reason)
     if verdict.kind == "promote" and known.accepted:
         if reason := _why_not_promoted(update):
             return _waits(_noted(update, facts), reason)
         return moves.promote(update, facts)
-    return Step(_noted(update, facts))
+    return _waits(_noted(update, facts), verdict.reason if verdict.kind == "wait" else "")
 
 
 def _noted(update: Update, facts: Facts) -> Update:
@@ -355,10 +371,6 @@ def _noted(update: Update, facts: Facts) -> Update:
 
 def _waits(update: Update, reason: str) -> Step:
     return Step(msgspec.structs.replace(update, reason=moves.short(reason)))
-
-
-def _policy(update: Update) -> UpdatePolicy:
-    return update.request.policy if update.request is not None else NO_POLICY
 
 
 def _windows(update: Update, facts: Facts) -> tuple[UpdateWindow, ...]:
@@ -384,7 +396,7 @@ def due(update: Update, facts: Facts) -> float | None:
 
 
 def _start_due(update: Update, facts: Facts) -> float | None:
-    if _policy(update).start == "operator":
+    if moves.policy_of(update).start == "operator":
         expires = update.request is not None and update.request.expires is not None
         return schedule.LONGEST_LOOK if expires else None
     if schedule.why_not_now(_windows(update, facts), facts.conditions):
@@ -397,6 +409,6 @@ def _trial_due(update: Update, facts: Facts) -> float:
     waits = [known.last_sign + LONGEST_SILENCE - facts.steady]
     if known.runs:
         waits.append(known.counted_to + NOTED_EVERY - facts.steady)
-        left = _policy(update).trial_seconds - moves.seconds(update, facts)
+        left = moves.policy_of(update).trial_seconds - moves.seconds(update, facts)
         waits.extend([left] if left > 0 else [])
     return max(min(waits), 0.0)

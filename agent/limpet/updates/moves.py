@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from limpet.backoff import Backoff
-from limpet.updates import refusals, schedule
+from limpet.contracts.updates import UpdatePolicy
+from limpet.updates import policy, refusals, schedule
 from limpet.updates.facts import Step
 from limpet.updates.instructions import Admit, CleanUp, Fetch, Note, Place, Select, Shadow, Stop, Verify
+from limpet.updates.selection import selection
 from limpet.updates.state import Deployed, Live, Pending, Update
 
 if TYPE_CHECKING:
@@ -26,14 +28,9 @@ MOST_BOOTS = 3
 """Starts of the daemon in one stage that runs the candidate. After the next one it is given up."""
 MOST_OF_A_REASON = 1000
 
+NO_POLICY = UpdatePolicy()
+
 replace = msgspec.structs.replace
-
-
-def selection(update: Update) -> tuple[Deployed | None, ...]:
-    """Return what the pipeline should run: the first of these that works. ``None``: the configuration's model."""
-    candidate = (update.candidate,) if update.stage == "trial" and update.candidate is not None else ()
-    previous = (update.previous,) if update.previous is not None else ()
-    return tuple(dict.fromkeys((*candidate, update.good, *previous, None)))
 
 
 def enter(update: Update, stage: UpdateStage, facts: Facts, reason: str = "", **changes: Any) -> Update:
@@ -50,6 +47,11 @@ def started(facts: Facts) -> Live:
 def live(update: Update, facts: Facts) -> Live:
     """Return what is known of the stage in this run."""
     return update.live if update.live is not None else started(facts)
+
+
+def policy_of(update: Update) -> UpdatePolicy:
+    """Return the policy of the request."""
+    return update.request.policy if update.request is not None else NO_POLICY
 
 
 def short(reason: str) -> str:
@@ -196,9 +198,13 @@ def shadow(update: Update, facts: Facts) -> Step:
 
 def shadowing(update: Update) -> Shadow:
     """Return the instruction that runs the candidate beside the model that reports."""
-    if update.request is None:
-        return Shadow(update.candidate)
-    return Shadow(update.candidate, update.request.policy.shadow_every, update.request.policy.share)
+    own = policy_of(update)
+    return Shadow(update.candidate, own.shadow_every, own.share)
+
+
+def compares_in_trial(update: Update) -> bool:
+    """Return whether the good model runs beside the candidate in its trial: if it was not compared before."""
+    return update.good is not None and policy.compares_in_trial(policy_of(update))
 
 
 def trial(update: Update, facts: Facts) -> Step:
@@ -211,7 +217,8 @@ def trial(update: Update, facts: Facts) -> Step:
 
 
 def _end_shadow(update: Update) -> tuple[Instruction, ...]:
-    return (Shadow(None),) if update.stage == "shadow" else ()
+    runs = update.stage == "shadow" or (update.stage == "trial" and compares_in_trial(update))
+    return (Shadow(None),) if runs else ()
 
 
 def promote(update: Update, facts: Facts) -> Step:
@@ -219,7 +226,7 @@ def promote(update: Update, facts: Facts) -> Step:
     previous = update.good
     new = enter(update, "good", facts, good=update.candidate, previous=previous, candidate=None)
     noted = Note("update_good", f"{wanted_name(update)} is good.")
-    return Step(new, (Select(selection(new)), CleanUp(), noted))
+    return Step(new, (*_end_shadow(update), Select(selection(new)), CleanUp(), noted))
 
 
 def fail(update: Update, facts: Facts, reason: str) -> Step:
@@ -237,7 +244,7 @@ def roll_back(update: Update, facts: Facts, reason: str, pending: Pending | None
     """Go back to the good model. The candidate is kept until the pipeline runs another one, see `leave`."""
     new = enter(update, "rolled_back", facts, reason, pending=pending)
     noted = Note("update_rolled_back", f"{wanted_name(update)}: {reason}")
-    return Step(new, (Stop(), Select(selection(new)), noted))
+    return Step(new, (Stop(), *_end_shadow(update), Select(selection(new)), noted))
 
 
 def leave(update: Update, facts: Facts) -> Step:

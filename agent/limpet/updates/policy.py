@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from limpet.contracts.updates import Comparison
+
 if TYPE_CHECKING:
-    from limpet.contracts.updates import Comparison, UpdatePolicy
+    from limpet.contracts.updates import UpdatePolicy
 
 CHANCE = 0.01
 """How often a model at its limit is rejected early, by chance."""
@@ -18,6 +20,8 @@ CLEARLY_WORSE = 2.326
 """Standard deviations that chance exceeds in one of a hundred cases, to one side."""
 MOST_FEEDBACK = 10
 """Times ``least_feedback``: with so many answers, the measured difference decides."""
+
+WAITS = "The model waits for more feedback."
 
 
 class Verdict(NamedTuple):
@@ -34,25 +38,42 @@ def judge_shadow(figures: Comparison, policy: UpdatePolicy) -> Verdict:
     if problem := _problem(figures, policy, full=full):
         return Verdict("reject", problem)
     if not full:
-        return Verdict("wait", f"{seen} of {policy.shadow_windows} windows are compared.")
+        return Verdict("wait")
+    if policy.least_agreement and figures.agreement is None:
+        return Verdict(
+            "reject", "Its outputs cannot be compared with the old model's. policy.least_agreement needs that."
+        )
     return _by_feedback(figures, policy)
 
 
-def judge_trial(figures: Comparison | None, policy: UpdatePolicy, results: int, seconds: float) -> Verdict:
+def judge_trial(
+    figures: Comparison | None, policy: UpdatePolicy, results: int, seconds: float, *, beside: bool
+) -> Verdict:
     """Say what a trial means. ``promote``: the model is good.
 
-    ``results``: accepted results of the model since it took over, in ``seconds``.
+    ``results``: accepted results of the model since it took over, in ``seconds``. ``beside``: whether the old one
+    runs beside it. Otherwise limits that need the old model are not judged here.
     """
-    full = results >= policy.trial_windows and results > 0
-    if figures is not None and (problem := _problem(figures, policy, full=full)):
+    figures = figures if figures is not None else Comparison()
+    over = results >= policy.trial_windows and results > 0 and seconds >= policy.trial_seconds
+    compared = not beside or figures.windows * policy.shadow_every >= policy.trial_windows
+    if problem := _problem(figures, policy, full=over and compared):
         return Verdict("reject", problem)
-    if not full:
-        return Verdict("wait", f"{results} of {policy.trial_windows} results are accepted.")
-    if seconds < policy.trial_seconds:
-        return Verdict("wait", f"{seconds:.0f} of {policy.trial_seconds:.0f} seconds are over.")
-    if figures is None or policy.shadow_windows:
-        return Verdict("promote")
-    return _by_feedback(figures, policy)
+    if not over:
+        return Verdict("wait")
+    if not compared:
+        return Verdict("wait", "The model waits until it is compared with the old one.")
+    return _by_feedback(figures, policy) if beside else Verdict("promote")
+
+
+def compares_in_trial(policy: UpdatePolicy) -> bool:
+    """Return whether limits that need the old model are judged in the trial: without a shadow they are."""
+    return not policy.shadow_windows and needs_old_model(policy)
+
+
+def needs_old_model(policy: UpdatePolicy) -> bool:
+    """Return whether a limit compares the new model with the old one."""
+    return bool(policy.least_agreement or policy.most_slowdown or policy.least_feedback)
 
 
 def _seen(figures: Comparison) -> int:
@@ -106,11 +127,11 @@ def _too_low(agreement: float, windows: int, least: float, *, full: bool) -> boo
 def _by_feedback(figures: Comparison, policy: UpdatePolicy) -> Verdict:
     """Say what feedback means. A difference that chance can explain needs more answers, up to a limit."""
     if figures.feedback < policy.least_feedback:
-        return Verdict("wait", f"{figures.feedback} of {policy.least_feedback} answers with feedback are there.")
+        return Verdict("wait", WAITS)
     if not policy.least_feedback or not _is_worse(figures, policy):
         return Verdict("promote")
     if figures.feedback < policy.least_feedback * MOST_FEEDBACK:
-        return Verdict("wait", f"{_worse(figures, policy)} More feedback decides whether that is chance.")
+        return Verdict("wait", WAITS)
     return Verdict("reject", _worse(figures, policy))
 
 

@@ -6,6 +6,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from limpet.updates import schedule
+from limpet.updates.policy import compares_in_trial
 
 if TYPE_CHECKING:
     from limpet.contracts.updates import DesiredModel
@@ -42,6 +43,7 @@ def refusal(request: DesiredModel, update: Update, facts: Facts, *, older: bool)
         or _too_old(request.model, highest, facts, older=older)
         or _other_content(request, update, facts)
         or _no_window(request, facts)
+        or _no_comparison(request, update, facts)
         or schedule.why_no_room(request, (*_kept(update), *facts.others), facts.disk)
     )
 
@@ -84,6 +86,12 @@ def _no_window(request: DesiredModel, facts: Facts) -> str:
     if schedule.never_meet((facts.window, request.window)):
         return "The request's window and updates.window have no time in common. Change one."
     return ""
+
+
+def _no_comparison(request: DesiredModel, update: Update, facts: Facts) -> str:
+    if update.good is not None or not facts.has_model or not compares_in_trial(request.policy):
+        return ""
+    return "The configuration's model can be compared in a shadow alone. Set policy.shadow_windows."
 
 
 def _kept(update: Update) -> tuple[Deployed, ...]:

@@ -109,7 +109,8 @@ class TookOver(msgspec.Struct, frozen=True):
 class NotTakenOver(msgspec.Struct, frozen=True):
     """The candidate did not take over, or the pipeline failed, crashed or hung with it.
 
-    In stage ``shadow``: it failed there.
+    In stage ``shadow``: the candidate failed there. A good model that fails beside a candidate on trial is no
+    reason for this.
     """
 
     reason: str
