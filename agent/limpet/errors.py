@@ -72,6 +72,10 @@ class ModelError(LimpetError):
     """A model cannot be loaded or run as configured. Its pipeline is failed, the others go on."""
 
 
+class WrongOutputsError(ModelError):
+    """A model runs, and its outputs are not those that are expected."""
+
+
 class DeployError(LimpetError):
     """A bundle is damaged, not trusted or not for this device. The old model stays."""
 

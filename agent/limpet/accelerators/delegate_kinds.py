@@ -24,6 +24,7 @@ class DelegateKind(msgspec.Struct, frozen=True):
     LiteRT's CompiledModel. ``coreml`` is for that runtime alone. ``libraries`` are the file names to look for.
     ``install`` says where to get the library. ``options`` are its default options; the configuration can override
     them. ``devices`` are patterns of what its executor may open in ``/dev``: all if that is not known.
+    ``exclusive``: one process at a time can have the device.
     """
 
     title: str
@@ -32,6 +33,7 @@ class DelegateKind(msgspec.Struct, frozen=True):
     install: str = ""
     options: Mapping[str, Option] = msgspec.field(default_factory=dict)
     devices: tuple[str, ...] = ("/dev",)
+    exclusive: bool = False
 
 
 _GPUS = ("/dev/dri", "/dev/mali*", "/dev/dma_heap")
@@ -58,6 +60,7 @@ KINDS: Mapping[str, DelegateKind] = {
         install="install libedgetpu1-std from Coral's package repository",
         # All of USB: it comes back as another device once its firmware is loaded.
         devices=("/dev/bus/usb", "/dev/apex_*"),
+        exclusive=True,
     ),
     "vx": DelegateKind(
         "Vivante NPU, vendor's driver (i.MX 8M Plus, STM32MP2)",

@@ -44,6 +44,11 @@ def drivers_cache(state: Path, pipeline: str) -> Path:
     return state / CACHE / "drivers" / pipeline
 
 
+def admission(state: Path, pipeline: str) -> Path:
+    """Return where a candidate for one pipeline is unpacked and tried. It is deleted after that."""
+    return state / CACHE / "admission" / pipeline
+
+
 LEARNED = "learned"
 """Folder in the state directory for what models learn on this device: a folder for each pipeline."""
 

@@ -59,6 +59,14 @@ class Host:
         """Return the address space that this process has taken, in MB."""
         return self._files.megabytes("proc/self/status", "VmSize")
 
+    def resident_mb(self) -> float | None:
+        """Return the resident memory of this process, in MB."""
+        return self._files.megabytes("proc/self/status", "VmRSS")
+
+    def peak_resident_mb(self) -> float | None:
+        """Return the most resident memory that this process has had, in MB."""
+        return self._files.megabytes("proc/self/status", "VmHWM")
+
     def pss_mb(self, pids: Iterable[int]) -> float | None:
         """Return the proportional set size of these processes together, in MB."""
         sizes = [self._files.megabytes(f"proc/{pid}/smaps_rollup", "Pss") for pid in pids]

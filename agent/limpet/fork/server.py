@@ -28,6 +28,7 @@ from limpet.wakeup import Wakeup
 from limpet.wire.channel import Channel
 from limpet.wire.deploy_records import Deploy
 from limpet.wire.fork_records import (
+    Admit,
     Check,
     Examine,
     Exited,
@@ -57,6 +58,7 @@ _ROLES: dict[type[Task], tuple[str, str]] = {
     ReadRequest: ("limpet.worker.reader", "limpet="),
     ReadRoots: ("limpet.worker.reader", "limpet="),
     Deploy: ("limpet.deployer.process", "limpet^"),
+    Admit: ("limpet.worker.candidate_check", "limpet="),
 }
 """The module that does a task, and how its process's name begins."""
 MOST_FDS = 64

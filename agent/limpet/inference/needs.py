@@ -108,6 +108,19 @@ def of_pipelines(assignment: Assignment) -> frozenset[Path]:
     return frozenset(path.resolve() for path in files)
 
 
+def of_candidate(assignment: Assignment, source: Configured) -> Permissions:
+    """Return what a process opens to plan a pipeline on a model that it unpacks: no other model, and no device.
+
+    ``ConfigError`` as ``of_description``.
+    """
+    folders = assignment.folders
+    (name,) = assignment.sources
+    return Permissions(
+        read=of_description(folders, name, source) | of_pipelines(assignment),
+        change=frozenset({directories.models_cache(folders.state.resolve(), assignment.cell)}),
+    )
+
+
 def of_description(folders: Folders, name: str, source: Configured) -> frozenset[Path]:
     """Return what can be read to find out what a source's samples are: the files that it names or declares.
 

@@ -10,7 +10,7 @@ import msgspec
 import numpy as np
 
 from limpet.accelerators.placement import Proof, TimeShare, borders, why_not_worth
-from limpet.errors import ModelError
+from limpet.errors import ModelError, WrongOutputsError
 from limpet.models.golden import check_golden
 from limpet.models.tflite import model_graph
 from limpet.runtimes.litert import bindings
@@ -73,7 +73,7 @@ def admit(  # noqa: PLR0913 - what is compared, and how strictly
     """Let a delegate in that gives the bundle's golden outputs and is fast enough.
 
     Where the bundle has no golden vectors, the CPU's outputs for noise are the judge. ``ModelError`` says why it
-    is not let in. How much of the model is on it is another question, see ``placement.shortfall``.
+    is not let in, ``WrongOutputsError`` if its numbers are wrong. How much of the model is on it is another question, see ``placement.shortfall``.
     ``alone`` as for ``check_golden``.
     """
     proof = prove(delegate, cpu, noise(cpu), seconds=seconds)
@@ -83,7 +83,8 @@ def admit(  # noqa: PLR0913 - what is compared, and how strictly
             proof, error=check_golden(bundle, delegate, alone=alone), tolerance=allowed
         )
     if reason := why_not_worth(proof, least_speed):
-        raise ModelError(f"delegate {delegate.delegate!r}: {reason}")
+        kind = ModelError if proof.right else WrongOutputsError
+        raise kind(f"delegate {delegate.delegate!r}: {reason}")
     return proof
 
 

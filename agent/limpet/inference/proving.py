@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from limpet.contracts.delegate import CPU
-from limpet.errors import DeployError, ModelError
+from limpet.errors import DeployError, ModelError, WrongOutputsError
 
 if TYPE_CHECKING:
     from limpet.contracts.runtime import Model
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from limpet.inference.plan import PipelinePlan
 
 
-def check_golden_vectors(plan: PipelinePlan, cpu: Model) -> None:
+def check_golden_vectors(plan: PipelinePlan, cpu: Model) -> float | None:
     """Run the golden vectors of a bundle on its model on the CPU. A bundle without any passes.
 
-    ``ModelError`` if an output differs by more than the manifest allows, or if the vectors cannot be used.
+    Return the largest absolute difference, ``None`` without vectors. ``ModelError`` if an output differs by more than the manifest allows, or if the vectors cannot be used.
     """
     if plan.bundle.golden is None:
-        return
+        return None
     from limpet.models.golden import check_golden
 
     _, tolerance = plan.bundle.suited({CPU.name})
@@ -29,7 +29,10 @@ def check_golden_vectors(plan: PipelinePlan, cpu: Model) -> None:
         raise ModelError(str(problem)) from problem
     allowed = tolerance.absolute
     if not error <= allowed:
-        raise ModelError(f"wrong outputs for its golden vectors: off by {error:.4g}, {allowed:.4g} is allowed")
+        raise WrongOutputsError(
+            f"wrong outputs for its golden vectors: off by {error:.4g}, {allowed:.4g} is allowed"
+        )
+    return error
 
 
 def run_one_window(pipeline: Pipeline) -> None:

@@ -28,6 +28,12 @@ if TYPE_CHECKING:
     Answer = Callable[[Any, str], None]
     """What takes the answer; or ``None``, and why there is none."""
     Cancel = Callable[[], None]
+    More = Callable[[Any], float | None]
+    """What takes each record. It returns for how many seconds more the process may work; ``None`` if that record is
+    the answer."""
+
+TOO_LONG = "it took too long"
+"""Why there is no answer when the time is over."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +45,7 @@ class _Helper:
     kind: Any
     until: float
     answer: Answer
+    more: More | None = None
     number: int = 0
     pid: int | None = None
     channel: Channel[Any] | None = None
@@ -53,13 +60,22 @@ class Helpers:
         self._waiting: list[_Helper] = []
         self._answered: list[_Helper] = []
 
-    def start(self, name: str, task: Question, kind: Any, seconds: float, answer: Answer) -> Cancel:
+    def start(  # noqa: PLR0913 - a process, its answer, and how long that may take
+        self,
+        name: str,
+        task: Question,
+        kind: Any,
+        seconds: float,
+        answer: Answer,
+        more: More | None = None,
+    ) -> Cancel:
         """Start a process. ``answer`` is called with its record of ``kind``, in ``seconds`` at the latest.
 
-        If the fork server is being replaced, the process is started once there is one. Return what ends the
-        process without an answer. It does nothing if the answer is there.
+        If it reports its steps before it answers, ``more`` says how long each may take. If the fork server is
+        being replaced, the process is started once there is one. Return what ends the process without an answer.
+        It does nothing if the answer is there.
         """
-        helper = _Helper(name, task, kind, monotonic() + seconds, answer)
+        helper = _Helper(name, task, kind, monotonic() + seconds, answer, more)
         self._waiting.append(helper)
         self._fork(helper)
         return lambda: self._cancel(helper)
@@ -101,7 +117,7 @@ class Helpers:
         """Give up those that take too long, and start those that could not be started."""
         for helper in list(self._waiting):
             if helper.until <= now:
-                self._finish(helper, None, "it took too long")
+                self._finish(helper, None, TOO_LONG)
             elif helper.channel is None:
                 self._fork(helper)
 
@@ -135,8 +151,11 @@ class Helpers:
             return  # It was finished by an event of the same turn.
         try:
             for record in helper.channel.receive():
-                self._finish(helper, record, "")
-                return
+                seconds = None if helper.more is None else helper.more(record)
+                if seconds is None:
+                    self._finish(helper, record, "")
+                    return
+                helper.until = monotonic() + seconds
         except EOFError:
             with suppress(KeyError):
                 self._selector.unregister(helper.channel)  # The fork server reports how it ended.

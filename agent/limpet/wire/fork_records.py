@@ -1,12 +1,14 @@
 """What the supervisor, the fork server and what it forks say to each other, but for a worker's own records.
 
-``limpet.wire.records`` has those. Checkers and examiners answer one question, so their answers are bounded here.
+``limpet.wire.records`` has those. Checkers, examiners and candidate
+checks answer one question, so their answers are bounded here.
 """
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 from msgspec import Meta
@@ -16,12 +18,16 @@ from limpet.contracts.trust import KeyId, TrustReport
 from limpet.contracts.updates import DesiredModel, RequestId
 from limpet.trust.settings import Trust
 from limpet.wire.deploy_records import Deploy
-from limpet.wire.records import ModelVersion, Text
+from limpet.wire.records import DelegateName, ModelVersion, NonNegative, Text, Times
 
 MOST_PROBLEMS = 1024
 """Faults of a configuration that a checker reports."""
 
 
+CandidateStep: TypeAlias = Literal["plan", "load", "golden", "window", "latency", "delegate"]
+MOST_NOTES = 16
+"""Notes of a candidate check."""
+Figure = Annotated[float, Meta(ge=0, le=1e300)]
 RUNTIME = r"^[A-Za-z0-9._-]{0,64}\Z"
 """Names that a runtime may have."""
 
@@ -102,11 +108,26 @@ class ReadRoots(msgspec.Struct, tag=True):
     payload: bytes = b""
 
 
+class Admit(msgspec.Struct, tag=True):
+    """To a candidate check: find out whether a model can do the work of a pipeline on this device.
+
+    ``assignment`` has that pipeline alone, with the candidate as its model. Its state directory is ``folder``, a
+    folder of this check alone. What the runtime prints goes to ``output``, a file in no folder that the check may
+    change. ``seconds``: CPU time after which the kernel ends it.
+    """
+
+    assignment: Assignment
+    pipeline: str
+    folder: Path
+    output: Path
+    seconds: int
+
+
 class Serve(msgspec.Struct, tag=True, frozen=True):
     """To a worker: what it runs follows on its channel."""
 
 
-Question: TypeAlias = Check | Examine | ReadRequest | ReadRoots
+Question: TypeAlias = Check | Examine | ReadRequest | ReadRoots | Admit
 """What a short-lived process answers once, see ``limpet.supervision.helpers``."""
 Task: TypeAlias = Serve | Open | OpenShadow | Question | Deploy
 """What a process is forked for. ``limpet.fork.server`` says which module does it."""
@@ -211,5 +232,36 @@ class RootsRead(msgspec.Struct, tag=True):
     refused: Text = ""
 
 
+class CheckStep(msgspec.Struct, tag=True):
+    """From a candidate check: what it does next. If it ends there, the supervisor knows where."""
+
+    step: CandidateStep
+
+
+class Verdict(msgspec.Struct, tag=True, kw_only=True):
+    """From a candidate check: the model is admitted, or ``problem`` says why not.
+
+    ``notes``: what was not checked, and why. ``delegate``: where the windows were run. ``load_s``: seconds from
+    the file to a model that can run. Latencies, in µs, run from a window to its decoded result, of ``windows``
+    windows. ``memory_bytes``: by how much the process grew at most. ``golden_error``: largest absolute difference
+    to the golden vectors, on all delegates that were tried; ``None`` if the bundle has none.
+    """
+
+    problem: Text = ""
+    notes: Annotated[list[Text], Meta(max_length=MOST_NOTES)] = []
+    delegate: DelegateName = ""
+    load_s: Figure = 0.0
+    windows: Times = 0
+    latency_p50_us: Figure = 0.0
+    latency_p95_us: Figure = 0.0
+    memory_bytes: NonNegative = 0
+    golden_error: Figure | None = None
+
+    def __post_init__(self) -> None:
+        if not all(map(math.isfinite, (self.load_s, self.latency_p50_us, self.latency_p95_us))):
+            raise ValueError("a figure is not finite")
+
+
+FromCheck: TypeAlias = CheckStep | Verdict
 ToForkServer: TypeAlias = Preload | Rest | Fork
 FromForkServer: TypeAlias = Forked | NotForked | Exited

@@ -1,0 +1,212 @@
+"""Admission: a model is tried in a process of its own before a pipeline gets it.
+
+The process may crash, hang or eat memory, and what it sends is not believed without limits. One candidate is tried at
+a time, at the lowest claim to CPU and memory: what runs goes on.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from functools import partial
+from math import ceil
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from msgspec import structs
+
+from limpet.contracts.delegate import CPU
+from limpet.device import directories, state_files
+from limpet.isolation.child import describe
+from limpet.supervision.helpers import TOO_LONG
+from limpet.untrusted import open_file
+from limpet.updates.stimuli import Admitted, NotAdmitted
+from limpet.wire.border import cleaned
+from limpet.wire.fork_records import Admit, CheckStep, FromCheck, Verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from limpet.contracts.assignment import Assignment, ModelFile, PipelineOptions
+    from limpet.supervision.helpers import Cancel, Helpers
+    from limpet.wire.fork_records import CandidateStep
+
+    Heard = Callable[[Admitted | NotAdmitted, Verdict | None], None]
+    """What takes the outcome, and the figures if there are any."""
+
+log = logging.getLogger(__name__)
+
+PLANNING = 60.0
+"""Seconds for reading and unpacking a bundle."""
+MEASURING = 30.0
+"""Seconds for measuring latency, beside the deadline of the pipeline."""
+LARGEST_OUTPUT = 4096
+"""Bytes that are read of what the runtime printed, from its end."""
+LINES, LONGEST_LINE = 3, 200
+"""Lines of it that go into a reason, and the characters of each."""
+_DOING: dict[CandidateStep, str] = {
+    "plan": "while its bundle was read and unpacked",
+    "load": "while the runtime loaded it",
+    "golden": "while it ran its golden vectors",
+    "window": "while it ran one window",
+    "latency": "while its latency was measured",
+    "delegate": "while it was tried on a delegate",
+}
+_ENDINGS = {
+    **{
+        describe(-number): f"the runtime crashed with the model ({number.name})"
+        for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
+    },
+    describe(-signal.SIGABRT): "the runtime gave the model up (SIGABRT), as for lack of memory",
+    describe(-signal.SIGKILL): "the model's trial was killed (SIGKILL), as the kernel does if memory runs out",
+    describe(-signal.SIGXCPU): "the model used more CPU time than a trial may (SIGXCPU)",
+}
+
+
+@dataclass(slots=True, eq=False)
+class _Candidate:
+    """A model that is to be tried. ``step``: the last one that its process reported."""
+
+    task: Admit
+    options: PipelineOptions
+    model: ModelFile
+    heard: Heard
+    until: float = 0.0
+    step: CandidateStep = "plan"
+    cancel: Cancel | None = field(default=None)
+
+    def seconds(self, step: CandidateStep) -> float:
+        """Return how long a step may take."""
+        return {
+            "plan": PLANNING,
+            "load": self.options.opening,
+            "golden": self.options.opening,
+            "window": self.options.deadline,
+            "latency": self.options.deadline + MEASURING,
+            "delegate": self.options.opening,
+        }[step]
+
+
+class Admissions:
+    """The candidates that are tried, one after the other."""
+
+    def __init__(self, helpers: Helpers) -> None:
+        self._helpers = helpers
+        self._queue: deque[_Candidate] = deque()
+
+    def start(self, assignment: Assignment, pipeline: str, model: ModelFile, heard: Heard) -> None:
+        """Try a model for a pipeline. ``heard`` gets the outcome, unless ``stop`` comes before it.
+
+        ``assignment``: that of the cell that the pipeline is in.
+        """
+        self.stop(pipeline)
+        candidate = _candidate(assignment, pipeline, model, heard)
+        self._queue.append(candidate)
+        if len(self._queue) == 1:
+            self._begin(candidate)
+
+    def stop(self, pipeline: str) -> None:
+        """Give up the trial of a model for a pipeline, if there is one."""
+        for candidate in [one for one in self._queue if one.task.pipeline == pipeline]:
+            if candidate.cancel is not None:
+                candidate.cancel()
+            self._end(candidate)
+
+    def _begin(self, candidate: _Candidate) -> None:
+        task = candidate.task
+        try:
+            _remove(task)
+            task.folder.mkdir(parents=True)
+        except OSError as error:  # The process reports that it cannot unpack the bundle.
+            log.error("%s: %s", error.filename, error.strerror)  # noqa: TRY400 - the text is enough
+        candidate.until = monotonic() + task.seconds
+        candidate.cancel = self._helpers.start(
+            task.pipeline,
+            task,
+            FromCheck,
+            candidate.seconds("plan"),
+            partial(self._take, candidate),
+            partial(_more, candidate),
+        )
+
+    def _take(self, candidate: _Candidate, verdict: Verdict | None, reason: str) -> None:
+        if verdict is None:
+            problem = _explain(candidate, reason)
+        else:
+            problem = cleaned(verdict.problem)
+            verdict = structs.replace(verdict, problem=problem, notes=[cleaned(note) for note in verdict.notes])
+        model = candidate.model
+        log.info("pipeline %s: %s %d: %s", candidate.task.pipeline, model.name, model.version, problem or "admitted")
+        self._end(candidate)
+        candidate.heard(NotAdmitted(problem) if problem else Admitted(), verdict)
+
+    def _end(self, candidate: _Candidate) -> None:
+        """Forget a candidate, and begin with the next one."""
+        was_first = self._queue[0] is candidate
+        self._queue.remove(candidate)
+        with suppress(OSError):
+            _remove(candidate.task)
+        if was_first and self._queue:
+            self._begin(self._queue[0])
+
+
+def clean(state: Path) -> None:
+    """Delete what trials left behind that a crash or a power cut ended."""
+    with suppress(OSError):
+        state_files.remove(directories.admission(state, "").parent)
+
+
+def _candidate(assignment: Assignment, pipeline: str, model: ModelFile, heard: Heard) -> _Candidate:
+    own = assignment.pipelines[pipeline]
+    place = directories.admission(assignment.folders.state, pipeline)
+    tried = structs.replace(
+        assignment,
+        folders=structs.replace(assignment.folders, state=place / "work"),
+        pipelines={pipeline: structs.replace(own, model=model)},
+        models={pipeline: (model.path,)},
+        prove=(pipeline,),
+    )
+    task = Admit(tried, pipeline, place / "work", place / "output", 0)
+    candidate = _Candidate(task, own.options, model, heard)
+    delegates = sum(name != CPU.name for name in own.options.delegates)
+    total = sum(map(candidate.seconds, _DOING)) + candidate.seconds("delegate") * delegates
+    task.seconds = ceil(total)
+    return candidate
+
+
+def _more(candidate: _Candidate, record: FromCheck) -> float | None:
+    """Return how long the process may take for its next step, but all steps together take no longer than planned."""
+    if isinstance(record, Verdict):
+        return None
+    candidate.step = record.step
+    return max(0.0, min(candidate.seconds(record.step), candidate.until - monotonic()))
+
+
+def _explain(candidate: _Candidate, reason: str) -> str:
+    """Say in a sentence how a process ended that gave no verdict, and what the runtime printed last."""
+    if reason == TOO_LONG:
+        reason = f"the model took longer than {candidate.seconds(candidate.step):.0f} s"
+    printed = last_lines(candidate.task.output)
+    said = f". The runtime printed: {printed}" if printed else ""
+    return cleaned(f"{_ENDINGS.get(reason, reason)} {_DOING[candidate.step]}{said}")
+
+
+def last_lines(path: Path) -> str:
+    """Return the last lines of a file that a runtime wrote, as printable text; empty if there is none."""
+    try:
+        with open_file(path) as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - LARGEST_OUTPUT))
+            data = file.read(LARGEST_OUTPUT)
+    except Exception:  # noqa: BLE001 - whatever is there, it only explains
+        return ""
+    lines = [" ".join(line.split()) for line in data.decode("utf-8", "replace").splitlines()]
+    return cleaned(" | ".join(line[:LONGEST_LINE] for line in [line for line in lines if line][-LINES:]))
+
+
+def _remove(task: Admit) -> None:
+    state_files.remove(task.output.parent)
