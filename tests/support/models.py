@@ -29,6 +29,8 @@ ADD, CONCATENATION, CONV_2D, FULLY_CONNECTED, MUL, RESHAPE, CUSTOM, WHERE, QUANT
 SVDF, _SVDF = 27, 6
 WHILE, _WHILE = 119, 93
 CAST, _CAST = 53, 37
+ADD_N, _ADD_N = 106, 82
+REDUCE_MAX, _REDUCE = 82, 27
 CALL_ONCE, VAR_HANDLE, READ_VARIABLE, ASSIGN_VARIABLE = 129, 142, 143, 144
 _CONV, _DENSE, _CONCATENATION, _ADD, _RESHAPE, _MUL, _WHERE, _ONCE, _HANDLE, _READ, _ASSIGN = (
     1,
@@ -351,6 +353,24 @@ def enormous(path: Path, outputs: int = 400) -> Path:
     tensors += [Tensor(f"sum{i}", (column[0], row[1])) for i in range(outputs)]
     ops = [Op(ADD, [0, 1], [2 + i], (_ADD, {"i8_0": 0})) for i in range(outputs)]
     return _write(path, Graph(tensors, ops, [0], list(range(2, 2 + outputs))))
+
+
+def hungry(path: Path, tensors: int = 8, rows: int = 1 << 14) -> Path:
+    """A number to a number, by way of ``tensors`` that are needed at once, each of ``rows`` times 32 kB."""
+    shape = (rows, 1 << 13)
+    column = Tensor("column", (rows, 1), values=np.zeros((rows, 1)))
+    row = Tensor("row", (1, shape[1]), values=np.zeros((1, shape[1])))
+    sums = [Tensor(f"sum{i}", shape) for i in range(tensors)]
+    last = 5 + tensors
+    graph = [Tensor("number", (1, 1)), column, row, Tensor("axes", (2,), "int32", [0, 1]), Tensor("wide", (rows, 1))]
+    graph += [*sums, Tensor("all", shape), Tensor("result", (1, 1))]
+    ops = [
+        Op(ADD, [0, 1], [4], (_ADD, {"i8_0": 0})),
+        *(Op(ADD, [4, 2], [5 + i], (_ADD, {"i8_0": 0})) for i in range(tensors)),
+        Op(ADD_N, list(range(5, last)), [last], (_ADD_N, {})),
+        Op(REDUCE_MAX, [last, 3], [last + 1], (_REDUCE, {"bool_0": True})),
+    ]
+    return _write(path, Graph(graph, ops, [0], [last + 1]))
 
 
 def nonzero(path: Path, size: int = 6) -> Path:

@@ -73,7 +73,8 @@ def admit(  # noqa: PLR0913 - what is compared, and how strictly
     """Let a delegate in that gives the bundle's golden outputs and is fast enough.
 
     Where the bundle has no golden vectors, the CPU's outputs for noise are the judge. ``ModelError`` says why it
-    is not let in, ``WrongOutputsError`` if its numbers are wrong. How much of the model is on it is another question, see ``placement.shortfall``.
+    is not let in, ``WrongOutputsError`` if its numbers are wrong. How much of the model is on it is another
+    question, see ``placement.shortfall``.
     ``alone`` as for ``check_golden``.
     """
     proof = prove(delegate, cpu, noise(cpu), seconds=seconds)

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 def check_golden_vectors(plan: PipelinePlan, cpu: Model) -> float | None:
     """Run the golden vectors of a bundle on its model on the CPU. A bundle without any passes.
 
-    Return the largest absolute difference, ``None`` without vectors. ``ModelError`` if an output differs by more than the manifest allows, or if the vectors cannot be used.
+    Return the largest absolute difference, ``None`` without vectors. ``ModelError`` if an output differs by more
+    than the manifest allows, or if the vectors cannot be used.
     """
     if plan.bundle.golden is None:
         return None

@@ -1,7 +1,7 @@
 """Admission: a model is tried in a process of its own before a pipeline gets it.
 
-The process may crash, hang or eat memory, and what it sends is not believed without limits. One candidate is tried at
-a time, at the lowest claim to CPU and memory: what runs goes on.
+The process may crash, hang or eat memory, and what it sends is bounded. One candidate is tried at a time. Where
+CPU or memory is short, processes at work come first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from limpet.supervision.helpers import TOO_LONG
 from limpet.untrusted import open_file
 from limpet.updates.stimuli import Admitted, NotAdmitted
 from limpet.wire.border import cleaned
-from limpet.wire.fork_records import Admit, CheckStep, FromCheck, Verdict
+from limpet.wire.fork_records import Admit, FromCheck, Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,7 +131,7 @@ class Admissions:
             FromCheck,
             candidate.seconds("plan"),
             partial(self._take, candidate),
-            partial(_more, candidate),
+            more=partial(_more, candidate),
         )
 
     def _take(self, candidate: _Candidate, verdict: Verdict | None, reason: str) -> None:
@@ -141,7 +141,9 @@ class Admissions:
             problem = cleaned(verdict.problem)
             verdict = structs.replace(verdict, problem=problem, notes=[cleaned(note) for note in verdict.notes])
         model = candidate.model
-        log.info("pipeline %s: %s %d: %s", candidate.task.pipeline, model.name, model.version, problem or "admitted")
+        log.info(
+            "pipeline %s: %s %d: %s", candidate.task.pipeline, model.name, model.version, problem or "admitted"
+        )
         self._end(candidate)
         candidate.heard(NotAdmitted(problem) if problem else Admitted(), verdict)
 
@@ -180,7 +182,7 @@ def _candidate(assignment: Assignment, pipeline: str, model: ModelFile, heard: H
 
 
 def _more(candidate: _Candidate, record: FromCheck) -> float | None:
-    """Return how long the process may take for its next step, but all steps together take no longer than planned."""
+    """Return how long the process may take for its next step. All steps together take no longer than planned."""
     if isinstance(record, Verdict):
         return None
     candidate.step = record.step

@@ -29,8 +29,7 @@ if TYPE_CHECKING:
     """What takes the answer; or ``None``, and why there is none."""
     Cancel = Callable[[], None]
     More = Callable[[Any], float | None]
-    """What takes each record. It returns for how many seconds more the process may work; ``None`` if that record is
-    the answer."""
+    """What takes each record, and returns how long the process may go on. ``None``: that record is the answer."""
 
 TOO_LONG = "it took too long"
 """Why there is no answer when the time is over."""
@@ -67,6 +66,7 @@ class Helpers:
         kind: Any,
         seconds: float,
         answer: Answer,
+        *,
         more: More | None = None,
     ) -> Cancel:
         """Start a process. ``answer`` is called with its record of ``kind``, in ``seconds`` at the latest.

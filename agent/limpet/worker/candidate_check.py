@@ -1,8 +1,8 @@
 """A candidate check: a short-lived process that tries a model before a pipeline gets it.
 
-It plans the pipeline on the source's samples, loads the model, runs the golden vectors, one window that is made up and
-then more of them, on the CPU and on the delegate that the pipeline will use. The model may crash the runtime, hang
-or eat memory: this process ends then, and nothing else. No sensor is opened: a source says what its samples are
+It plans the pipeline on the source's samples, loads the model, and runs golden vectors and windows that are made
+up. It does so on the CPU and on the delegate that the pipeline will use. The model may crash the runtime, hang or
+eat memory: this process ends then, and nothing else. No sensor is opened: a source says what its samples are
 without that, and workers rely on the same description.
 """
 
@@ -143,7 +143,7 @@ class _Check:
             self._take_error(check_golden_vectors(plan, pipeline.model))
             if plan.bundle.golden is None:
                 self._note("the outputs were not checked: the bundle has no golden vectors")
-            self._measure(plan, pipeline, CPU.name)
+            self._measure(pipeline, CPU.name)
             self.verdict.memory_bytes = max(0, _resident(peak=True) - memory)
 
     def _try_on_delegates(self, plan: PipelinePlan, usable: Sequence[Choice]) -> None:
@@ -155,7 +155,7 @@ class _Check:
             self._begin("delegate")
             try:
                 with Pipeline(plan, self._loader(choice)) as pipeline:
-                    self._measure(plan, pipeline, choice.name)
+                    self._measure(pipeline, choice.name)
             except WrongOutputsError:
                 raise
             except ModelError as error:
@@ -179,7 +179,7 @@ class _Check:
         if error is not None:
             self.verdict.golden_error = max(error, self.verdict.golden_error or 0.0)
 
-    def _measure(self, plan: PipelinePlan, pipeline: Pipeline, delegate: str) -> None:
+    def _measure(self, pipeline: Pipeline, delegate: str) -> None:
         """Run one window, and then as many as tell how long one takes."""
         self._begin("window")
         run_one_window(pipeline)
