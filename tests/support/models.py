@@ -362,7 +362,13 @@ def hungry(path: Path, tensors: int = 8, rows: int = 1 << 14) -> Path:
     row = Tensor("row", (1, shape[1]), values=np.zeros((1, shape[1])))
     sums = [Tensor(f"sum{i}", shape) for i in range(tensors)]
     last = 5 + tensors
-    graph = [Tensor("number", (1, 1)), column, row, Tensor("axes", (2,), "int32", [0, 1]), Tensor("wide", (rows, 1))]
+    graph = [
+        Tensor("number", (1, 1)),
+        column,
+        row,
+        Tensor("axes", (2,), "int32", [0, 1]),
+        Tensor("wide", (rows, 1)),
+    ]
     graph += [*sums, Tensor("all", shape), Tensor("result", (1, 1))]
     ops = [
         Op(ADD, [0, 1], [4], (_ADD, {"i8_0": 0})),

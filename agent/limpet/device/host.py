@@ -27,6 +27,15 @@ class Readings:
     power_w: float | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ProcessMemory:
+    """Resident memory of a process in MB: what it allocated, all of it, and the most that all of it was."""
+
+    anonymous_mb: float
+    resident_mb: float
+    peak_mb: float
+
+
 class Host:
     """Reads ``/proc`` and ``/sys`` below ``root``."""
 
@@ -59,13 +68,10 @@ class Host:
         """Return the address space that this process has taken, in MB."""
         return self._files.megabytes("proc/self/status", "VmSize")
 
-    def resident_mb(self) -> float | None:
-        """Return the resident memory of this process, in MB."""
-        return self._files.megabytes("proc/self/status", "VmRSS")
-
-    def peak_resident_mb(self) -> float | None:
-        """Return the most resident memory that this process has had, in MB."""
-        return self._files.megabytes("proc/self/status", "VmHWM")
+    def memory_of_this_process(self) -> ProcessMemory:
+        """Return what memory this process has. Zeros where the kernel does not say."""
+        found = [self._files.megabytes("proc/self/status", key) for key in ("RssAnon", "VmRSS", "VmHWM")]
+        return ProcessMemory(*(size or 0.0 for size in found))
 
     def pss_mb(self, pids: Iterable[int]) -> float | None:
         """Return the proportional set size of these processes together, in MB."""

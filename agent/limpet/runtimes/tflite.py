@@ -364,7 +364,8 @@ def _lacking(names: Sequence[str]) -> str:
 
 
 def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0].strip(" .") or type(error).__name__
+    reason = str(error).partition("\n")[0].strip(" .")
+    return reason or f"{type(error).__name__} without a reason, as for lack of memory"
 
 
 ABILITIES = Abilities(describe=describe, package=package, version=version, interpreter=Interpreter)

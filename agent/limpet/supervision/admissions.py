@@ -50,21 +50,21 @@ LARGEST_OUTPUT = 4096
 LINES, LONGEST_LINE = 3, 200
 """Lines of it that go into a reason, and the characters of each."""
 _DOING: dict[CandidateStep, str] = {
-    "plan": "while its bundle was read and unpacked",
-    "load": "while the runtime loaded it",
-    "golden": "while it ran its golden vectors",
-    "window": "while it ran one window",
-    "latency": "while its latency was measured",
-    "delegate": "while it was tried on a delegate",
+    "plan": "while the bundle was read",
+    "load": "while the model was loaded",
+    "golden": "while the golden vectors ran",
+    "window": "while one window ran",
+    "latency": "while the latency was measured",
+    "delegate": "while a delegate ran the model",
 }
 _ENDINGS = {
     **{
-        describe(-number): f"the runtime crashed with the model ({number.name})"
+        describe(-number): f"the runtime crashed ({number.name})"
         for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
     },
-    describe(-signal.SIGABRT): "the runtime gave the model up (SIGABRT), as for lack of memory",
-    describe(-signal.SIGKILL): "the model's trial was killed (SIGKILL), as the kernel does if memory runs out",
-    describe(-signal.SIGXCPU): "the model used more CPU time than a trial may (SIGXCPU)",
+    describe(-signal.SIGABRT): "the runtime gave up (SIGABRT), as for lack of memory",
+    describe(-signal.SIGKILL): "the kernel killed the process (SIGKILL), as it does if memory runs out,",
+    describe(-signal.SIGXCPU): "the model used too much CPU time (SIGXCPU)",
 }
 
 
@@ -192,7 +192,7 @@ def _more(candidate: _Candidate, record: FromCheck) -> float | None:
 def _explain(candidate: _Candidate, reason: str) -> str:
     """Say in a sentence how a process ended that gave no verdict, and what the runtime printed last."""
     if reason == TOO_LONG:
-        reason = f"the model took longer than {candidate.seconds(candidate.step):.0f} s"
+        reason = f"nothing happened for {candidate.seconds(candidate.step):.3g} s"
     printed = last_lines(candidate.task.output)
     said = f". The runtime printed: {printed}" if printed else ""
     return cleaned(f"{_ENDINGS.get(reason, reason)} {_DOING[candidate.step]}{said}")

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from limpet.errors import UnreadableError
 from limpet.isolation.child import describe, kill
 from limpet.plugins import built_in
+from limpet.supervision.admissions import Admissions
 from limpet.supervision.checking import NOTHING_KNOWN, Checking
 from limpet.supervision.deployers import Deployers
 from limpet.supervision.forks import Forks
@@ -59,6 +60,7 @@ class Fleet:
         self._listener = listener
         self._forks = Forks(launched, rest_after)
         self._helpers = Helpers(selector, self._forks)
+        self.admissions = Admissions(self._helpers)
         self.deployers = Deployers(selector, self._forks)
         self._workers: dict[str, WorkerProcess] = {}
         self._orphans: set[int] = set()
