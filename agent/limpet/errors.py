@@ -80,6 +80,10 @@ class DeployError(LimpetError):
     """A bundle is damaged, not trusted or not for this device. The old model stays."""
 
 
+class TrustError(LimpetError):
+    """A root, a signature or a signed request is not right. What it would permit is refused."""
+
+
 class TransportError(LimpetError):
     """A broker cannot be reached or refuses. What was to be sent is kept."""
 

@@ -137,7 +137,8 @@ class FoundModel(msgspec.Struct, frozen=True):
     A file with a problem has the name and the version that its file name says. ``lower``: whether there are other
     models, lower versions mostly, that could run in its place. ``sha256`` of a file that is not examined yet is
     what the examination must find; empty if that is open. ``any_name``: whether a bundle may have another name
-    and version than its file name says.
+    and version than its file name says. ``signed_by``: ids of keys of the root of trust. ``in_date``: neither the
+    signature nor the root has expired.
     """
 
     path: Path
@@ -149,6 +150,8 @@ class FoundModel(msgspec.Struct, frozen=True):
     runtime: str = ""
     decoder: str = ""
     any_name: bool = False
+    signed_by: tuple[str, ...] = ()
+    in_date: bool = False
 
     @property
     def file(self) -> ModelFile:

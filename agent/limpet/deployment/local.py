@@ -14,6 +14,8 @@ from limpet.deployment.desired import Rollout, desired, on_rung
 from limpet.deployment.survey import Survey
 from limpet.errors import DeployError, LimpetError, ModelError, UnreadableError
 from limpet.models import bundle, store
+from limpet.models.bundle import ANY, Terms
+from limpet.trust.settings import trust_of
 from limpet.untrusted import reading
 
 if TYPE_CHECKING:
@@ -27,8 +29,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def examined(path: Path) -> FoundModel:
-    """Read a whole model file. What is wrong with it becomes its ``problem``."""
+def examined(path: Path, terms: Terms = ANY) -> FoundModel:
+    """Read a whole model file. What is wrong with it, or with its signature, becomes its ``problem``."""
     if not store.leads_to_model(path):
         problem = (
             f"{path}: is a link to a file that is no model: its name does not end in {' or '.join(store.SUFFIXES)}"
@@ -36,18 +38,27 @@ def examined(path: Path) -> FoundModel:
         return FoundModel(path, "", 0, problem=problem)
     try:
         with reading(str(path)):
-            found = bundle.examine(path)
+            found = bundle.examine(path, terms)
     except LimpetError as error:
         return FoundModel(path, "", 0, problem=str(error))
-    return FoundModel(path, found.name, found.version, found.sha256, runtime=found.runtime, decoder=found.decoder)
+    return FoundModel(
+        path,
+        found.name,
+        found.version,
+        found.sha256,
+        runtime=found.runtime,
+        decoder=found.decoder,
+        signed_by=found.signed_by,
+        in_date=found.in_date,
+    )
 
 
 def look_up(config: Config, failed: Collection[str] = frozenset()) -> dict[str, list[FoundModel]]:
     """Examine the files of each model that a configuration names. ``failed``: see ``Survey``."""
-    survey = Survey(candidates_of(config), failed)
+    survey, terms = Survey(candidates_of(config), failed), Terms(trust=trust_of(config))
     while due := survey.due():
         for path in due:
-            survey.take(examined(path))
+            survey.take(examined(path, terms))
     return survey.found
 
 

@@ -24,6 +24,7 @@ from limpet.inference import needs, planning, trial
 from limpet.models import bundle as bundles
 from limpet.models import deployed
 from limpet.problems.locate import locate
+from limpet.trust.settings import FOLDER
 from limpet.wording import below
 
 if TYPE_CHECKING:
@@ -230,6 +231,7 @@ def _aside(wanted: Config) -> Iterator[Config]:
         yield wanted
         return
     with TemporaryDirectory(prefix="limpet-check-") as folder:
+        Path(folder, FOLDER).symlink_to(wanted.device.state / FOLDER)  # with the newest root of trust
         device = structs.replace(wanted.device, state=Path(folder), models=wanted.models)
         yield structs.replace(wanted, device=device)
 

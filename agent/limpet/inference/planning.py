@@ -25,6 +25,7 @@ from limpet.inference.resolving import Configured, Resolver
 from limpet.inference.stages import Transforms
 from limpet.inference.window import refuse_oversize, windows_of
 from limpet.models import bundle as bundles
+from limpet.models.requirements import delegate_problem
 from limpet.untrusted import reading
 from limpet.wording import below, bug
 
@@ -108,6 +109,9 @@ def _plan(
         _refuse_snapshots(pipeline, spec)
     if problems := chosen.runtime.abilities.check(bundle.model, [choice.name for choice in chosen.delegates]):
         raise ModelError("; ".join(problems))
+    named = {word for choice in chosen.delegates for word in (choice.name, choice.kind)}
+    if problem := delegate_problem(manifest.requires, named):
+        raise ModelError(f"{bundle.manifest.name}: {problem}")
     window = _window(pipeline, manifest, spec)
     read = read_facts(chosen.runtime, bundle)
     if read is not None:

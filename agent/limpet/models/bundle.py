@@ -17,13 +17,14 @@ import msgspec
 
 from limpet import text_file
 from limpet.device import state_files
-from limpet.errors import DeployError, LimpetError, UnreadableError
+from limpet.errors import DeployError, LimpetError, TrustError, UnreadableError
 from limpet.models import manifest as manifests
 from limpet.models.archive import opened
-from limpet.models.manifest import Manifest, Member, Tolerance, Variant
+from limpet.models.manifest import Manifest, Member, Requires, Tolerance, Variant
 from limpet.models.tflite import model_file
 from limpet.models.usual_decoder import usual_decoder
 from limpet.sha256 import sha256
+from limpet.trust.settings import Trust
 from limpet.untrusted import reading
 
 if TYPE_CHECKING:
@@ -39,8 +40,14 @@ _LARGEST = 1 << 31
 _CHUNK = _MIB
 
 
+_BARE = (
+    "a .tflite file has no signature, and this device has a root of trust, so only signed models run. On a "
+    "workstation, run: limpet-convert package FILE --sign KEY"
+)
+
+
 class Bundle(msgspec.Struct, frozen=True):
-    """What a pipeline needs of a model. ``signature`` is over the bytes of ``manifest.json``.
+    """What a pipeline needs of a model. ``signature`` is that of the manifest, see ``limpet.trust.bundles``.
 
     ``variants`` has the file of each of the manifest's variants that is a separate member.
     ``problem`` says what of a bare model's own description cannot be read; the model runs all the same.
@@ -67,7 +74,8 @@ class Identity(msgspec.Struct, frozen=True):
 
     ``sha256`` is that of a bundle's manifest, which has the hashes of all other members. Of a bare model it is
     that of the file. ``runtime``: the kind of plugin that runs it; ``decoder``: the kind of its decoder, empty
-    if it names none.
+    if it names none. ``signed_by``: ids of the keys, none without a root of trust. ``in_date``: neither the
+    signature nor the root has expired.
     """
 
     name: str
@@ -75,22 +83,78 @@ class Identity(msgspec.Struct, frozen=True):
     sha256: str
     runtime: str = "tflite"
     decoder: str = ""
+    signed_by: tuple[str, ...] = ()
+    in_date: bool = False
 
 
-def examine(path: Path) -> Identity:
-    """Read a whole file, unpack nothing, and return which model it is. Errors as ``load``."""
+class Terms(msgspec.Struct, frozen=True, kw_only=True):
+    """On which terms a model may run here.
+
+    ``trust`` is ``None`` on a device without a root: files need no signature. ``delegates``: those of the
+    pipeline, if they are known. ``new``: the model is to be installed, so an expiry counts in any case.
+    """
+
+    trust: Trust | None = None
+    delegates: tuple[str, ...] = ()
+    new: bool = False
+
+
+ANY = Terms()
+
+
+def examine(path: Path, terms: Terms = ANY) -> Identity:
+    """Read a whole file, unpack nothing, and return which model it is. Errors as ``load``.
+
+    ``DeployError`` also if the model is not trusted, or is not for this device.
+    """
     if path.suffix == ".tflite":
+        if terms.trust is not None:
+            raise DeployError(f"{path}: {_BARE}")
         return Identity(_bare(path).manifest.name, 0, digest(path))
     with _reading(path), opened(path) as archive:
         members = _members(path, archive)
         data = archive.read(MANIFEST)
         manifest = _manifest(path, data)
+        signature = archive.read(SIGNATURE) if SIGNATURE in members else None
+        signed_by, in_date = _trusted(path, terms, (manifest, data), signature)
+        _refuse_unfit(path, manifest, terms)
         _compare(path, manifest, members)
         _labels(path, archive, manifest)
         for name in manifest.members:
             _refuse_other(path, name, _copy(archive, name, None), manifest.members)
         decoder = str(manifest.decoder.get("kind", ""))
-        return Identity(manifest.name, manifest.version, _digest_of(data), manifest.runtime, decoder)
+        digest_of = _digest_of(data)
+        return Identity(manifest.name, manifest.version, digest_of, manifest.runtime, decoder, signed_by, in_date)
+
+
+def _trusted(
+    path: Path, terms: Terms, manifest: tuple[Manifest, bytes], signature: bytes | None
+) -> tuple[tuple[str, ...], bool]:
+    """Return who signed a bundle, and whether nothing has expired. ``DeployError`` if it may not run here."""
+    if terms.trust is None:
+        return (), False
+    from limpet.trust import bundles, files  # cryptography: only in processes that examine
+
+    read, data = manifest
+    try:
+        roots = files.read(terms.trust)
+        claimed = bundles.Claimed(read.name, read.version, data, signature)
+        verdict = bundles.verdict(roots, claimed, terms.trust.now())
+    except (TrustError, UnreadableError) as error:
+        raise DeployError(f"{path}: {error}") from error
+    known = _digest_of(data) in terms.trust.accepted and not terms.new
+    if verdict.expired and not known:
+        raise DeployError(f"{path}: {verdict.expired}")
+    return verdict.signed_by, not verdict.expired
+
+
+def _refuse_unfit(path: Path, manifest: Manifest, terms: Terms) -> None:
+    if manifest.requires == Requires():
+        return
+    from limpet.models import requirements  # most models are for any device
+
+    if found := requirements.problems(manifest.requires, requirements.facts(manifest.requires), terms.delegates):
+        raise DeployError(f"{path}: {'; '.join(found)}")
 
 
 def load(path: Path, cache: Path, identity: str = "") -> Bundle:

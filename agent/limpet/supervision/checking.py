@@ -17,6 +17,7 @@ from limpet.contracts.assignment import FoundModel
 from limpet.deployment.assignments import to_check
 from limpet.deployment.candidates import candidates_of
 from limpet.deployment.survey import Survey
+from limpet.trust.settings import accept, trust_of
 from limpet.wire.border import cleaned
 from limpet.wire.fork_records import Check, Checked, Examine, Examined
 
@@ -76,6 +77,7 @@ class Checking:
         self.options_checked = not options
         self._until = monotonic() + SURVEYING
         self._survey = Survey(_candidates(config), known.failed)
+        self._trust = trust_of(config)
         for one in known.examined:
             self._survey.take(one)
         self._examine()  # This takes longer than the check of the options.
@@ -97,7 +99,7 @@ class Checking:
             self._survey.give_up(f"not examined: the models took longer than {SURVEYING:.0f} s")
         for path in self._survey.due():
             answer = partial(self._take_model, path)
-            self._helpers.start(path.name, Examine(path), Examined, EXAMINING, answer)
+            self._helpers.start(path.name, Examine(path, trust=self._trust), Examined, EXAMINING, answer)
 
     def _take_options(self, checked: Checked | None, reason: str) -> None:
         """If the process failed, nothing is known to be wrong."""
@@ -120,9 +122,21 @@ class Checking:
                 problem,
                 runtime=examined.runtime,
                 decoder=examined.decoder,
+                signed_by=examined.signed_by,
+                in_date=examined.in_date,
             )
+            self._remember(found)
         self._survey.take(found)
         self._examine()
+
+    def _remember(self, found: FoundModel) -> None:
+        """Remember a model that was accepted in date: it still runs after its signature or the root expires."""
+        if self._trust is None or not found.in_date or found.problem or found.sha256 in self._trust.accepted:
+            return
+        try:
+            accept(self._trust.chain, [found.sha256])
+        except OSError as error:
+            log.warning("trust: %s: %s; after an expiry, models do not run", self._trust.chain, error.strerror)
 
 
 def _candidates(config: Config) -> dict[str, list[FoundModel]]:

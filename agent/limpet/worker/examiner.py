@@ -1,7 +1,7 @@
 """An examiner: a short-lived process that reads one model file, and finds out which model it is.
 
-Someone else wrote that file, so it is read in a sandbox that leaves open nothing else. Each file has its own
-examiner: what a file does to its examiner changes nothing that is known of others.
+Someone else wrote that file, so it is read in a sandbox that leaves open nothing else but the roots of trust.
+Each file has its own examiner: what a file does to its examiner changes nothing that is known of others.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from limpet.deployment.local import examined
 from limpet.isolation import confined, sandbox
 from limpet.isolation.permissions import Permissions
 from limpet.models import bundle
+from limpet.models.bundle import Terms
 from limpet.models.store import leads_to_model
 from limpet.wire.border import cleaned
 from limpet.wire.channel import Channel
 from limpet.wire.fork_records import RUNTIME, Examined
+from limpet.worker.reader import permissions
 
 if TYPE_CHECKING:
     import socket
@@ -33,8 +35,9 @@ def run(end: socket.socket, task: Examine) -> None:
     signal.alarm(TIME_LIMIT)
     supervisor: Channel[Any] = Channel(end, Examined)
     confined.limit_memory()
-    sandbox.enter(Permissions(frozenset({task.path.resolve()} if leads_to_model(task.path) else ())))
-    found = examined(task.path)
+    model = Permissions(frozenset({task.path.resolve()} if leads_to_model(task.path) else ()))
+    sandbox.enter(model.joined(permissions(task.trust)))
+    found = examined(task.path, Terms(trust=task.trust, delegates=task.delegates, new=task.new))
     answer = Examined(
         found.name,
         found.version,
@@ -42,6 +45,8 @@ def run(end: socket.socket, task: Examine) -> None:
         cleaned(found.problem),
         _kind(found.runtime),
         _kind(found.decoder),
+        signed_by=found.signed_by,
+        in_date=found.in_date,
     )
     if task.whole and not found.problem:
         answer.file_sha256, answer.length = bundle.digest(task.path), task.path.stat().st_size
