@@ -27,7 +27,7 @@ UNSIGNED = (
 
 
 class Claimed(NamedTuple):
-    """What a bundle says of itself: name and version in its manifest, and the member ``signature``."""
+    """Name and version as a bundle's manifest has them, the manifest, and the member ``signature``."""
 
     name: str
     version: int
