@@ -170,7 +170,7 @@ class PipelineAssignment(msgspec.Struct, frozen=True):
 
 
 class ShadowAssignment(msgspec.Struct, frozen=True):
-    """A model that runs beside the one of a pipeline, on the same windows and in a process of its own.
+    """A model that runs beside the one of a pipeline, on the same windows and in a separate process.
 
     ``every``: it runs on one window in so many. ``share``: share of the windows whose result is reported as the
     shadow's own, in place of the pipeline's.
