@@ -18,6 +18,8 @@ LARGEST_DESIRED = 1 << 16
 """Bytes of a desired state, its signatures among them."""
 MOST_SOURCES = 8
 LARGEST_BUNDLE = 1 << 31
+LARGEST_PATCHED = 1 << 26
+"""Bytes of a bundle that is made by a patch, and of the older one. Both are in memory meanwhile."""
 
 Sha256 = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 BundleName = Annotated[str, Meta(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}\Z")]
