@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,10 @@ def main() -> None:
         ours, theirs = socket.socketpair()
         with ours, theirs:
             supervisor: Channel[Chunk] = Channel(ours, Chunk)
-            ended = Fetching(task, process.open_all(task), supervisor, Backoff(0.002, 0.002)).run()
+            opened = process.open_all(task)
+            ended = Fetching(task, opened, supervisor, Backoff(0.002, 0.002)).run()
+            for descriptor in (*chain.from_iterable(opened.files.values()), *opened.bases.values()):
+                os.close(descriptor)
         sys.stdout.buffer.write(msgspec.json.encode(ended) + b"\n")
         sys.stdout.buffer.flush()
 

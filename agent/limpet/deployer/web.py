@@ -98,7 +98,7 @@ class Web:
                     "GET",
                     at.text,
                     headers=asked.headers(),
-                    timeout=urllib3.Timeout(connect=timeout, read=timeout),
+                    timeout=timeout + 1.0,  # ``_limited`` ends it before
                     retries=False,
                     redirect=False,
                     preload_content=False,
