@@ -1,4 +1,4 @@
-"""What is asked of an HTTP server, and what its answer means. Decides, without I/O."""
+"""What to ask of an HTTP server, and what its answer means. Decides, without I/O."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 LONGEST_VALIDATOR = 256
 LONGEST_WAIT = 300.0
-"""Seconds of a Retry-After that are waited for. A server that wants more is asked again by the next deployer."""
+"""Seconds of a Retry-After that are waited for. The next deployer asks a server that wants more."""
 _PASSING = {408, 425, 429, 407}
 _REDIRECTS = {301, 302, 303, 307, 308}
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,15})-([0-9]{1,15})/([0-9]{1,15}|\*)")
@@ -31,7 +31,7 @@ class Asked(NamedTuple):
 
     @property
     def in_part(self) -> bool:
-        """Whether a part of the file is asked for."""
+        """Whether this is a part of the file."""
         return self.begin > 0 or self.end < self.length
 
     def headers(self) -> dict[str, str]:
@@ -62,7 +62,7 @@ class Redirect(NamedTuple):
 def read(status: int, headers: Mapping[str, str], asked: Asked, now: datetime) -> Body | Redirect:
     """Return what an answer means. ``SourceFailedError`` if it has no bytes that can be used.
 
-    ``headers`` is asked with names in any case.
+    Names in ``headers`` may have any case.
     """
     if status in _REDIRECTS:
         if not (location := headers.get("Location")):

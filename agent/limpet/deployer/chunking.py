@@ -98,5 +98,5 @@ class Asking:
         self.due = now
 
     def is_over(self, now: float) -> bool:
-        """Whether nobody seems to send."""
+        """Whether no sender seems to be there."""
         return now - self._useful >= PATIENCE

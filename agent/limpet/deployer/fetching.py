@@ -100,7 +100,7 @@ class Fetching:
         return failures
 
     def _fetch(self, source: BundleSource, part: Part) -> None:
-        """Fetch a file until its SHA-256 is right. A wrong one is thrown away, and fetched anew once."""
+        """Fetch a file until its SHA-256 is right. A wrong one is thrown away, and fetched again once."""
         name = source.url or source.chunks
         while part.blamed(name) < MOST_WRONG:
             if source.url:

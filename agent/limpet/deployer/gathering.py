@@ -36,7 +36,7 @@ class Gathering:
         self._chunks: Chunks | None = None
 
     def run(self) -> None:
-        """Take what comes. ``SourceFailedError`` if nobody sends; ``EOFError`` if the supervisor is gone."""
+        """Take what comes. ``SourceFailedError`` without a sender; ``EOFError`` if the supervisor is gone."""
         with suppress(UnreadableError):  # None was kept, or not the whole list.
             self._take_list(self._part.kept_list(LARGEST_LIST))
         while not (self._chunks and self._part.complete):
@@ -70,7 +70,7 @@ class Gathering:
             self._strange += 1
         elif record.index < 0:
             self._take_new_list(record.data)
-        elif self._chunks:  # Without the list it cannot be checked. It is asked for again.
+        elif self._chunks:  # Without the list it cannot be checked. It is requested again.
             self._take_chunk(self._chunks, record)
 
     def _take_new_list(self, data: bytes) -> None:

@@ -44,7 +44,7 @@ class Meter:
             raise GivenUpError(f"the {self._most_bytes} bytes that may be fetched now are used up")
 
     def report(self, present: int) -> None:
-        """Say how far it is, unless that was said a moment ago."""
+        """Say how far it is, unless it did so a moment ago."""
         now = time.monotonic()
         if now >= self._next_report and (present, self.received) != self._reported:
             self._next_report, self._reported = now + EVERY, (present, self.received)
