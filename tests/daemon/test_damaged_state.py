@@ -66,7 +66,7 @@ def test_a_reset_works_on_any_state(tmp_path: Path, what: str, how: str) -> None
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
     assert (done.returncode, done.stdout.count("\n")) == (0, 1), done.stderr
     left = {each.name for each in (tmp_path / "state").rglob("*") if each.is_file()}
-    assert left == {"boot.json", "lock"}
+    assert left == {"boot.json", "lock", "audit.jsonl"}
     assert json.loads((tmp_path / "state/boot.json").read_bytes())["count"] == 0
 
 

@@ -102,7 +102,7 @@ def test_what_waits_is_gone_and_ids_do_not_come_again(
 
 def test_what_is_not_limpets_stays(used: Path) -> None:
     assert reset("--yes", "--state", used).returncode == 0
-    assert left(used) == {"diary", "boot.json", "lock"}
+    assert left(used) == {"diary", "boot.json", "lock", "audit.jsonl"}
     assert (used / "models").is_dir()
 
 
@@ -138,7 +138,7 @@ def test_a_configuration_that_is_wrong_elsewhere_is_good_enough(used: Path, tmp_
     path = tmp_path / "limpet.toml"
     path.write_text('nonsense = 1\n[device]\nid = 7\nstate = "state"\n')
     assert reset("--yes", path).returncode == 0
-    assert left(used) == {"diary", "boot.json", "lock"}
+    assert left(used) == {"diary", "boot.json", "lock", "audit.jsonl"}
 
 
 def test_a_configuration_that_cannot_be_read_says_what_to_do(tmp_path: Path) -> None:

@@ -12,6 +12,9 @@ import msgspec
 import numpy as np
 
 from fuzz.registry import Prepared, parser
+from limpet.audit import file as journal_file
+from limpet.audit.entry import What, Who
+from limpet.audit.journal import Journal
 from limpet.delivery.outbox import Entry
 from limpet.delivery.outbox.log_records import Item
 from limpet.delivery.outbox.queue import Outbox
@@ -174,3 +177,37 @@ def _boot(folder: Path) -> Prepared:
 
     boot.next_boot(folder)
     return Prepared([(folder / "boot.json").read_bytes(), b'{"count":7,"installation":"a1b2c3"}'], take)
+
+
+@parser("audit journal")
+def _journal(folder: Path) -> Prepared:
+    """A journal as it was found at a start. Whatever it is, the file is one chain after the next line."""
+    path = folder / journal_file.NAME
+    journal = Journal(folder, "1-abcdef")
+    for version in range(4):
+        what = What(model="motion", version=version, reason="trial is over")
+        journal.record("installed", what, pipeline="press", who=Who(keys=("k1",), topic="operators/anna"))
+    journal.tend()
+    journal.published()
+    sound, head = path.read_bytes(), (folder / journal_file.PUBLISHED).read_bytes()
+
+    def take(data: bytes) -> None:
+        path.write_bytes(data)
+        (folder / journal_file.PUBLISHED).write_bytes(head)
+        started = Journal(folder, "2-abcdef")
+        started.record("start")
+        started.tend()
+        found = journal_file.read(path, [started.head])
+        if found.problem or found.torn:
+            raise AssertionError(found.problem or "torn")
+
+    return Prepared([sound, sound[:-9], b"", b"\n", b"{}\n"], take)
+
+
+@parser("audit head")
+def _head(folder: Path) -> Prepared:
+    def take(data: bytes) -> None:
+        (folder / journal_file.PUBLISHED).write_bytes(data)
+        journal_file.published(folder)
+
+    return Prepared([b'{"seq":7,"sha256":"' + b"a" * 64 + b'"}', b"{}"], take)

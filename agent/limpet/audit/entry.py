@@ -63,6 +63,10 @@ class What(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     cut: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
 
 
+NOT_KNOWN, NO_DETAILS = Who(), What()
+"""msgspec leaves out only these very objects."""
+
+
 class Entry(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """One line. ``clock`` marks a time from before the clock was set. ``boot`` is empty if no daemon wrote it."""
 
@@ -73,8 +77,8 @@ class Entry(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     clock: Mark | None = None
     boot: Annotated[str, Meta(max_length=64)] = ""
     pipeline: Annotated[str, Meta(max_length=64)] = ""
-    who: Who = Who()
-    what: What = What()
+    who: Who = NOT_KNOWN
+    what: What = NO_DETAILS
 
 
 class Head(NamedTuple):
@@ -124,22 +128,24 @@ def _bounded(entry: Entry) -> Entry:
 def _shortened(entry: Entry, longest: int) -> Entry:
     """Return the entry with texts of so many characters. Each takes up to four bytes."""
     who, what, name = entry.who, entry.what, min(longest, 64)
+    short_who = Who(
+        keys=tuple(_short(key, name) for key in who.keys[: MOST_KEYS if longest > 64 else 4]),
+        reporter=_short(who.reporter, name),
+        topic=_short(who.topic, longest),
+        user=_short(who.user, name),
+    )
+    short_what = msgspec.structs.replace(
+        what,
+        model=_short(what.model, name),
+        command=_short(what.command, name),
+        reason=_short(what.reason, longest),
+        counts=dict(list(what.counts.items())[: MOST_COUNTS if longest > 64 else 8]),
+    )
     return msgspec.structs.replace(
         entry,
         pipeline=_short(entry.pipeline, 64),
-        who=Who(
-            keys=tuple(_short(key, name) for key in who.keys[: MOST_KEYS if longest > 64 else 4]),
-            reporter=_short(who.reporter, name),
-            topic=_short(who.topic, longest),
-            user=_short(who.user, name),
-        ),
-        what=msgspec.structs.replace(
-            what,
-            model=_short(what.model, name),
-            command=_short(what.command, name),
-            reason=_short(what.reason, longest),
-            counts=dict(list(what.counts.items())[: MOST_COUNTS if longest > 64 else 8]),
-        ),
+        who=NOT_KNOWN if short_who == NOT_KNOWN else short_who,
+        what=NO_DETAILS if short_what == NO_DETAILS else short_what,
     )
 
 

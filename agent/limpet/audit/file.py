@@ -13,10 +13,8 @@ from limpet.errors import UnreadableError
 from limpet.untrusted import open_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
-
-    from limpet.audit.entry import Entry
 
 NAME = "audit.jsonl"
 PUBLISHED = "audit.head"
@@ -44,7 +42,7 @@ class _Published(msgspec.Struct):
     sha256: Hash
 
 
-def read(path: Path, watched: Head | None = None) -> Found:
+def read(path: Path, watched: Sequence[Head] = ()) -> Found:
     """Follow the chain in a file. ``OSError`` if it may not be read, ``FileNotFoundError`` if there is none."""
     chain, sound, number = Chain(watched), 0, 0
     following = lines(path)
@@ -91,10 +89,3 @@ def published(state: Path) -> Head | None:
 def publish(state: Path, head: Head) -> None:
     """Keep the head that health publishes. ``OSError``."""
     state_files.replace(state / PUBLISHED, msgspec.json.encode(_Published(head.seq, head.sha256)), 0o600)
-
-
-def entries(path: Path) -> Iterator[Entry]:
-    """Yield what the lines say, as far as they are one chain. ``UnreadableError`` at the first that is not."""
-    chain = Chain()
-    for line in lines(path):
-        yield chain.take(line.removesuffix(b"\n"))

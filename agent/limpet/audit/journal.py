@@ -7,7 +7,6 @@ can be written says so.
 from __future__ import annotations
 
 import os
-import stat
 from collections import Counter, deque
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
@@ -16,10 +15,23 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from limpet.audit import file as journal_file
 from limpet.audit.chain import Chain
-from limpet.audit.entry import MOST_COUNTS, NOTHING, Entry, Head, What, Who, decode, encode, hash_of
+from limpet.audit.entry import (
+    MOST_COUNTS,
+    NO_DETAILS,
+    NOT_KNOWN,
+    NOTHING,
+    Entry,
+    Head,
+    What,
+    Who,
+    decode,
+    encode,
+    hash_of,
+)
 from limpet.bucket import Bucket
 from limpet.device import clock, state_files
 from limpet.errors import UnreadableError
+from limpet.untrusted import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +62,8 @@ class Journal:
         """Those of them that no line speaks of yet."""
         self._why = ""
         self._size = 0
-        self._inode = (0, 0)
+        self._last = 0
+        """Bytes of the last line, without its newline."""
         self._unsynced = False
         self._outside, self._own = Bucket(PER_SECOND, BURST), Bucket(OWN_PER_SECOND, OWN_BURST)
         self._counts: Counter[str] = Counter()
@@ -113,9 +126,12 @@ class Journal:
         self._sync()
 
     def begin_again(self, reason: str) -> None:
-        """Delete all lines. The first new one has the head of the old ones. ``OSError``."""
-        state_files.remove(self._path)
-        self._begin(reason)
+        """Delete all lines. The first new one has the head of the old ones. Never raises."""
+        try:
+            state_files.remove(self._path)
+            self._begin(reason)
+        except OSError as error:
+            self._fail(error)
 
     # --- the file
 
@@ -140,12 +156,12 @@ class Journal:
 
     def _read(self) -> str:
         """Follow the chain. Return what is wrong with it, empty if nothing is. ``OSError``."""
-        found = journal_file.read(self._path, self._published)
+        found = journal_file.read(self._path, [self._published] if self._published else [])
         if found.problem:
             return found.problem
-        status = self._path.lstat()
-        self.head, self._size = found.chain.head or self.head, found.sound
-        self._inode = status.st_dev, status.st_ino
+        if state_files.shared(self._path):
+            return "it has another name elsewhere"
+        self.head, self._size, self._last = found.chain.head or self.head, found.sound, found.chain.last
         if found.torn:
             self._set_torn_aside(found)
         return ""
@@ -189,18 +205,23 @@ class Journal:
             self._unwritten = 0
 
     def _changed(self) -> str:
-        """Return what another process has done to the file since the last line, empty if nothing."""
+        """Return what another process has done to the file since the last line, empty if nothing. ``OSError``."""
         try:
-            status = self._path.lstat()
+            with open_file(self._path) as file:
+                file.seek(self._size - self._last - 1)
+                end = file.read(self._last + 2)
         except FileNotFoundError:
             return "it was deleted"
-        if (status.st_dev, status.st_ino) != self._inode or not stat.S_ISREG(status.st_mode):
-            return "it was replaced"
-        return "" if status.st_size == self._size else "something else has written to it"
+        except UnreadableError as error:
+            return str(error)
+        if state_files.shared(self._path):
+            return "it has another name elsewhere"
+        as_before = end.endswith(b"\n") and len(end) == self._last + 1 and hash_of(end[:-1]) == self.head.sha256
+        return "" if as_before else "it does not end with the line that was written last"
 
     def _write(self, lines: list[_Line]) -> None:
         """Append lines, all or none. ``OSError``."""
-        head, data = self.head, b""
+        head, data, encoded = self.head, b"", b""
         for line in lines:
             encoded = self._encoded(head, *line)
             head = Head(head.seq + 1, hash_of(encoded))
@@ -217,7 +238,8 @@ class Journal:
             except OSError:
                 os.ftruncate(descriptor, self._size)
                 raise
-        self.head, self._size, self._unsynced = head, self._size + len(data), True
+        self.head, self._size, self._last = head, self._size + len(data), len(encoded)
+        self._unsynced = True
 
     def _encoded(self, head: Head, event: str, pipeline: str, who: Who | None, what: What | None) -> bytes:
         time = datetime.now(timezone.utc)
@@ -230,8 +252,8 @@ class Journal:
                 clock=clock.mark(time),
                 boot=self._boot,
                 pipeline=pipeline,
-                who=who or Who(),
-                what=what or What(),
+                who=who or NOT_KNOWN,
+                what=what or NO_DETAILS,
             )
         )
 
@@ -244,9 +266,6 @@ class Journal:
             descriptor = state_files.create(self._path)
             state_files.sync(self._state)
         try:
-            if not self._size:
-                status = os.fstat(descriptor)
-                self._inode = status.st_dev, status.st_ino
             yield descriptor
         finally:
             os.close(descriptor)
@@ -274,9 +293,7 @@ class Journal:
         line = self._encoded(self.head, "cut", "", None, what)
         data = b"".join(kept) + line + b"\n"
         state_files.replace(self._path, data, 0o600)
-        status = self._path.lstat()
-        self.head, self._size = Head(self.head.seq + 1, hash_of(line)), len(data)
-        self._inode = status.st_dev, status.st_ino
+        self.head, self._size, self._last = Head(self.head.seq + 1, hash_of(line)), len(data), len(line)
 
     def _sync(self) -> None:
         """Have the disk keep what was written."""

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from limpet import config
+from limpet.audit import file as journal_file
+from limpet.audit.entry import What, Who
+from limpet.audit.journal import Journal
+from limpet.audit.local_user import local_user
+from limpet.commands._state_directory import state_of
 from limpet.device import boot, directories, state_files
-from limpet.errors import ConfigError, ConfigFileError, LimpetError
+from limpet.errors import ConfigError, LimpetError
+from limpet.untrusted import printable
 
 if TYPE_CHECKING:
     import argparse
@@ -44,6 +49,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="Delete only what models have learned on this device. They then learn again.",
     )
+    add(
+        "--audit",
+        action="store_true",
+        help="Begin the audit journal again. Its first line has the head of the old one. Default: keep it.",
+    )
     add("--yes", action="store_true", help="Do not ask for confirmation.")
 
 
@@ -57,7 +67,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _reset(arguments: argparse.Namespace) -> int:
-    state = arguments.state or _state(arguments.config)
+    state = arguments.state or state_of(arguments.config)
     if not state.is_dir():
         raise LimpetError(f"there is no {state}, so there is nothing to reset")
     if arguments.learned:
@@ -66,7 +76,9 @@ def _reset(arguments: argparse.Namespace) -> int:
     _refuse_links([*folders, *(state / name for name in (*_FILES, *_FORGOTTEN))])
     with _claim(state):
         also = f" and {arguments.config}" if arguments.all else ""
-        _agree(f"all models, counts and results not yet sent in {state}{also}", arguments)
+        journal = " and the audit journal" if arguments.audit else ""
+        _agree(f"all models, counts and results not yet sent in {state}{journal}{also}", arguments)
+        written = _record(state, "factory reset", begin_again=arguments.audit)
         for folder in folders:
             if folder == state / directories.REPORTERS:
                 # Before this, as results of another life must not have the names of earlier ones, whatever comes
@@ -77,6 +89,8 @@ def _reset(arguments: argparse.Namespace) -> int:
             state_files.remove(state / name)
         for name in (*_FILES, *_FORGOTTEN):
             state_files.remove(state / f"{name}.damaged")
+        if not written:  # the disk was full
+            _record(state, "factory reset", begin_again=arguments.audit)
         _hand_over(state)
         if arguments.all:
             arguments.config.unlink(missing_ok=True)
@@ -90,24 +104,24 @@ def _forget_learned(state: Path, arguments: argparse.Namespace) -> int:
     _refuse_links([folder])
     with _claim(state):
         _agree(f"what models have learned, in {folder}", arguments)
+        _record(state, "what models had learned was deleted")
         _empty(folder)
     print(f"{folder} is empty; models that learn start again")
     return 0
 
 
-def _state(path: Path) -> Path:
-    """Return the state directory of a configuration that may be wrong otherwise, or missing."""
-    try:
-        _, tables = config.parse(path)
-    except ConfigFileError as error:
-        if not path.exists():
-            return directories.state()
-        (problem,) = error.found
-        advice = f"{problem.message}. Correct that, or name the directory with --state"
-        raise ConfigFileError([replace(problem, message=advice)]) from error
-    device = tables.get("device")
-    named = device.get("state") if isinstance(device, dict) else None
-    return path.absolute().parent / Path(named).expanduser() if isinstance(named, str) else directories.state()
+def _record(state: Path, reason: str, *, begin_again: bool = False) -> bool:
+    """Write into the audit journal that this user resets the device. Return whether that could be written."""
+    with state_files.as_owner(state):
+        journal = Journal(state)
+        if begin_again:
+            for suffix in (".damaged", ".torn"):
+                state_files.remove(state / f"{journal_file.NAME}{suffix}")
+            journal.begin_again(f"limpet reset --audit by the user {local_user()}")
+        journal.record("reset", What(reason=reason), who=Who(user=local_user()), durable=True)
+        for _, problem in journal.tend():
+            print(printable(f"limpet: {problem}"), file=sys.stderr)
+    return not journal.lost
 
 
 def _refuse_links(paths: Iterable[Path]) -> None:

@@ -156,7 +156,7 @@ class AcceleratorHealth(msgspec.Struct, kw_only=True):
 class AuditHealth(msgspec.Struct, kw_only=True):
     """The audit journal: number and SHA-256 of its last line, and lines that could not be written since the start.
 
-    Whoever keeps these can later see whether the journal was changed or cut: `limpet audit verify --head`.
+    A person who keeps these can later see whether the journal was changed or cut: `limpet audit verify --head`.
     """
 
     seq: int

@@ -1,4 +1,4 @@
-"""What the supervisor writes into the audit journal, and what its health says of it."""
+"""What the supervisor writes into the audit journal, and what health has of it."""
 
 from __future__ import annotations
 
