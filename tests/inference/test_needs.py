@@ -99,6 +99,24 @@ def test_a_worker_may_open_what_its_source_declares_its_files_and_its_cache(tmp_
     assert allowed.change == {tmp_path / "w", directories.models_cache(tmp_path / "state", "s")}
 
 
+def test_a_candidate_check_reads_its_model_alone_and_opens_no_device(tmp_path: Path) -> None:
+    folders = Folders(tmp_path / "config", tmp_path / "state" / "trial", tmp_path / "store")
+    (tmp_path / "store").mkdir()
+    for name in ("m-1.limpet", "m-2.limpet"):
+        (tmp_path / "store" / name).touch()
+    declared = Needs(devices=("/dev/ttyUSB0",), endpoints=(Endpoint("h", 1),), write=(tmp_path / "w",))
+    source = Configured("outside", plugin(lambda _: declared), Config(tmp_path / "table.csv"))
+    model = ModelFile(tmp_path / "store" / "m-2.limpet", "m", 2, "sha")
+    pipelines = {"p": PipelineAssignment("p", ("s",), model, PipelineOptions())}
+    allowed = needs.of_candidate(
+        Assignment("s", folders, {"s": SourceTable("outside", {})}, pipelines, {}), source
+    )
+    assert allowed.reads(model.path)
+    assert not allowed.reads(tmp_path / "store" / "m-1.limpet")
+    assert allowed.change == {directories.models_cache(folders.state, "s")}
+    assert (allowed.devices, allowed.scratch, allowed.connects) == (frozenset(), frozenset(), False)
+
+
 def test_a_worker_may_write_what_a_model_learns_in_the_folder_of_its_pipeline_alone(tmp_path: Path) -> None:
     folders = Folders(tmp_path / "config", tmp_path / "state", tmp_path / "store")
     source = Configured("outside", plugin(), Config(tmp_path / "table.csv"))

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import signal
+import socket
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from limpet.config import build
 from limpet.deployment.assignments import assignments
 from limpet.deployment.desired import desired
 from limpet.deployment.local import examined, look_up
-from limpet.device.directories import admission
+from limpet.device.directories import admissions
 from limpet.fork.launch import ForkServerProcess
 from limpet.updates.stimuli import Admitted, NotAdmitted
+from limpet.wire.channel import Channel
+from limpet.wire.fork_records import Admit, Exited, Fork, FromForkServer
 from support import bad_models, models
 from support.crew import Crew
 from support.delegate import build as build_delegate
@@ -58,8 +63,18 @@ class Desk:
         )
         self.crew.turn_until(lambda: said)
         ((outcome, verdict),) = said
-        assert not admission(self.folder / "state", "p").exists()
+        assert not admissions(self.folder / "state").exists()
         return outcome.reason if isinstance(outcome, NotAdmitted) else "", verdict
+
+    def task(self, bad: str, seconds: int) -> Admit:
+        """Return the task of trying a bad model, with its folder."""
+        path = bad_models.bad(self.folder, bad, 2)
+        cell, folder = self.cell(), self.folder / "trial"
+        folder.mkdir()
+        one = replace(cell.pipelines["p"], model=examined(path).file)
+        folders = replace(cell.folders, state=folder)
+        tried = replace(cell, folders=folders, pipelines={"p": one}, models={"p": (path,)})
+        return Admit(tried, "p", folder, self.folder / "output", seconds)
 
 
 @pytest.fixture
@@ -143,6 +158,24 @@ def test_a_candidate_that_is_given_up_is_not_heard_of(desk: Desk) -> None:
     assert said == ["good"]
 
 
+def test_the_kernel_ends_a_trial_that_takes_too_much_cpu_time(desk: Desk) -> None:
+    task = desk.task("hang", seconds=1)
+    launched = ForkServerProcess()
+    ours, theirs = socket.socketpair()
+    try:
+        server: Channel[Any] = Channel(launched.socket, FromForkServer)
+        launched.socket.settimeout(20)
+        server.send(Fork(1, "p", task), (theirs.fileno(),))
+        records: list[Any] = []
+        while len(records) < 2:
+            records += server.receive()
+        assert records[1] == Exited(records[0].pid, -signal.SIGXCPU)
+    finally:
+        launched.close()
+        ours.close()
+        theirs.close()
+
+
 @pytest.fixture(scope="session")
 def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_delegate(tmp_path_factory.mktemp("delegate"))
@@ -165,10 +198,16 @@ def test_a_model_is_run_on_the_delegate_that_the_pipeline_uses(desk: Desk, libra
     assert (verdict.delegate, verdict.golden_error, verdict.notes) == ("npu2", 0.0, [])
 
 
+CRASHED = (
+    "the runtime crashed (SIGSEGV) while a delegate ran the model. "
+    "The runtime printed: fault_delegate: crashes in invoke"
+)
+
+
 @pytest.mark.parametrize(
     ("fault", "reason"),
     [
-        ("crash", "the runtime crashed (SIGSEGV) while a delegate ran the model"),
+        ("crash", CRASHED),
         ("wrong", "delegate 'npu2': wrong numbers: off by"),
     ],
 )

@@ -44,9 +44,9 @@ def drivers_cache(state: Path, pipeline: str) -> Path:
     return state / CACHE / "drivers" / pipeline
 
 
-def admission(state: Path, pipeline: str) -> Path:
-    """Return where a candidate for one pipeline is unpacked and tried. It is deleted after that."""
-    return state / CACHE / "admission" / pipeline
+def admissions(state: Path) -> Path:
+    """Return where candidates are unpacked and tried, in a folder for each pipeline that is deleted afterwards."""
+    return state / CACHE / "admission"
 
 
 LEARNED = "learned"

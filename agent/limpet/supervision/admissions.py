@@ -1,4 +1,4 @@
-"""Admission: a model is tried in a process of its own before a pipeline gets it.
+"""Admission: a model is tried in a separate process before a pipeline runs it.
 
 The process may crash, hang or eat memory, and what it sends is bounded. One candidate is tried at a time. Where
 CPU or memory is short, processes at work come first.
@@ -21,6 +21,7 @@ from msgspec import structs
 
 from limpet.contracts.delegate import CPU
 from limpet.device import directories, state_files
+from limpet.errors import UnreadableError
 from limpet.isolation.child import describe
 from limpet.supervision.helpers import TOO_LONG
 from limpet.untrusted import open_file
@@ -45,6 +46,8 @@ PLANNING = 60.0
 """Seconds for reading and unpacking a bundle."""
 MEASURING = 30.0
 """Seconds for measuring latency, beside the deadline of the pipeline."""
+MOST_STEPS = 64
+"""Steps that a process may report. It begins again if the fork server is replaced."""
 LARGEST_OUTPUT = 4096
 """Bytes that are read of what the runtime printed, from its end."""
 LINES, LONGEST_LINE = 3, 200
@@ -78,6 +81,7 @@ class _Candidate:
     heard: Heard
     until: float = 0.0
     step: CandidateStep = "plan"
+    steps: int = 0
     cancel: Cancel | None = field(default=None)
 
     def seconds(self, step: CandidateStep) -> float:
@@ -120,7 +124,7 @@ class Admissions:
     def _begin(self, candidate: _Candidate) -> None:
         task = candidate.task
         try:
-            _remove(task)
+            _remove_all(task)
             task.folder.mkdir(parents=True)
         except OSError as error:  # The process reports that it cannot unpack the bundle.
             log.error("%s: %s", error.filename, error.strerror)  # noqa: TRY400 - the text is enough
@@ -151,21 +155,28 @@ class Admissions:
         """Forget a candidate, and begin with the next one."""
         was_first = self._queue[0] is candidate
         self._queue.remove(candidate)
+        if not was_first:
+            return
         with suppress(OSError):
-            _remove(candidate.task)
-        if was_first and self._queue:
+            _remove_all(candidate.task)
+        if self._queue:
             self._begin(self._queue[0])
 
 
 def clean(state: Path) -> None:
     """Delete what trials left behind that a crash or a power cut ended."""
     with suppress(OSError):
-        state_files.remove(directories.admission(state, "").parent)
+        state_files.remove(directories.admissions(state))
+
+
+def _remove_all(task: Admit) -> None:
+    """Delete the folder of a candidate, and what others left: no two are tried at once."""
+    state_files.remove(task.output.parent.parent)
 
 
 def _candidate(assignment: Assignment, pipeline: str, model: ModelFile, heard: Heard) -> _Candidate:
     own = assignment.pipelines[pipeline]
-    place = directories.admission(assignment.folders.state, pipeline)
+    place = directories.admissions(assignment.folders.state) / pipeline
     tried = structs.replace(
         assignment,
         folders=structs.replace(assignment.folders, state=place / "work"),
@@ -185,7 +196,9 @@ def _more(candidate: _Candidate, record: FromCheck) -> float | None:
     """Return how long the process may take for its next step. All steps together take no longer than planned."""
     if isinstance(record, Verdict):
         return None
-    candidate.step = record.step
+    candidate.step, candidate.steps = record.step, candidate.steps + 1
+    if candidate.steps > MOST_STEPS:
+        raise UnreadableError("it reported too many steps")
     return max(0.0, min(candidate.seconds(record.step), candidate.until - monotonic()))
 
 
@@ -208,7 +221,3 @@ def last_lines(path: Path) -> str:
         return ""
     lines = [" ".join(line.split()) for line in data.decode("utf-8", "replace").splitlines()]
     return cleaned(" | ".join(line[:LONGEST_LINE] for line in [line for line in lines if line][-LINES:]))
-
-
-def _remove(task: Admit) -> None:
-    state_files.remove(task.output.parent)

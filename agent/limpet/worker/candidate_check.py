@@ -1,4 +1,4 @@
-"""A candidate check: a short-lived process that tries a model before a pipeline gets it.
+"""A candidate check: a short-lived process that tries a model before a pipeline runs it.
 
 It plans the pipeline on the source's samples, loads the model, and runs golden vectors and windows that are made
 up. It does so on the CPU and on the delegate that the pipeline will use. The model may crash the runtime, hang or
@@ -55,8 +55,8 @@ if TYPE_CHECKING:
 
 NICE = 10
 """What is added to the nice value, so that pipelines at work get the CPU first."""
-MOST_MEMORY = 2 << 30
-"""Bytes that the process may allocate, unless the device has less available."""
+MOST_MEMORY, MEMORY_SHARE = 2 << 30, 0.75
+"""Bytes that the process may allocate, but never more than this share of what the device has available."""
 LARGEST_OUTPUT = 1 << 20
 """Bytes that the runtime may print or write, once the bundle is unpacked."""
 MEASURED, LEAST_MEASURED, MEASURING = 200, 5, 3.0
@@ -65,8 +65,9 @@ MEASURED, LEAST_MEASURED, MEASURING = 200, 5, 3.0
 
 def run(end: socket.socket, task: Admit) -> None:
     """Try the model, and send what came of it."""
-    os.nice(NICE)
-    die_before_parent()  # Twice, as the fork server has done so before: then it is the first of all to die.
+    with suppress(OSError):  # The service's filter of system calls refuses it.
+        os.nice(NICE)
+    die_before_parent()  # The fork server has done so once. After the second time, this process dies first.
     _redirect_output(task.output)
     resource.setrlimit(resource.RLIMIT_CPU, (task.seconds, task.seconds + 1))
     np.seterr(all="ignore")
@@ -186,7 +187,7 @@ class _Check:
             self.verdict.golden_error = max(error, self.verdict.golden_error or 0.0)
 
     def _measure(self, pipeline: Pipeline, delegate: str) -> None:
-        """Run one window, and then as many as tell how long one takes."""
+        """Run one window, and then more of them to measure how long one takes."""
         self._begin("window")
         run_one_window(pipeline)
         self._begin("latency")
@@ -223,12 +224,14 @@ def beyond_limits(limits: Limits, figures: Verdict, available: int | None) -> li
             f"it takes {figures.memory_bytes} bytes of memory; its manifest allows {limits.memory_bytes}"
         )
     if available is not None and figures.memory_bytes > available:
-        problems.append(f"it takes {figures.memory_bytes} bytes of memory; the device has {available} available")
+        problems.append(
+            f"it takes {figures.memory_bytes} bytes of memory; this device can spare {available} for it"
+        )
     return problems
 
 
 def _confine(assignment: Assignment, plan: PipelinePlan, usable: Sequence[Choice]) -> int | None:
-    """Enter the sandbox in which the code of strangers runs. Return the bytes of memory that are available.
+    """Enter the sandbox in which the code of strangers runs. Return the bytes of memory that it may have.
 
     The bundle has been unpacked, so only what drivers compile may be written: nothing at all for the CPU.
     """
@@ -243,7 +246,7 @@ def _confine(assignment: Assignment, plan: PipelinePlan, usable: Sequence[Choice
         resource.setrlimit(resource.RLIMIT_FSIZE, (LARGEST_OUTPUT, LARGEST_OUTPUT))
     host = Host()
     free, used = host.memory_available_mb(), host.address_space_mb()
-    available = None if free is None else int(free * MB)
+    available = None if free is None else int(free * MEMORY_SHARE * MB)
     most = MOST_MEMORY if available is None else min(MOST_MEMORY, available)
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     if used is not None and not usable:  # Drivers of GPUs reserve more addresses than there is memory.

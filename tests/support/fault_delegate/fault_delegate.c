@@ -145,7 +145,10 @@ static bool raised_in(const State *state, const char *name, const char *phase) {
 /* Suffer whatever is wrong in this phase. Return ERROR where the phase is to fail. */
 static int suffer(State *state, const char *phase) {
     char value[32];
-    if (raised_in(state, "crash", phase)) *(volatile int *)0 = 1;
+    if (raised_in(state, "crash", phase)) {
+        fprintf(stderr, "fault_delegate: crashes in %s\n", phase);
+        *(volatile int *)0 = 1;
+    }
     while (raised_in(state, "hang", phase)) pause();
     if ((!strcmp(phase, "create") || !strcmp(phase, "invoke")) && raised(state, "unplugged", value, sizeof value))
         state->dead = true;
