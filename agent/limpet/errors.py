@@ -80,6 +80,14 @@ class DeployError(LimpetError):
     """A bundle is damaged, not trusted or not for this device. The old model stays."""
 
 
+class UntrustedError(DeployError):
+    """The root of trust does not permit a model. ``sha256`` is its identity: it must not go on to run."""
+
+    def __init__(self, text: str, sha256: str) -> None:
+        super().__init__(text)
+        self.sha256 = sha256
+
+
 class TrustError(LimpetError):
     """A root, a signature or a signed request is not right. What it would permit is refused."""
 

@@ -138,7 +138,8 @@ class FoundModel(msgspec.Struct, frozen=True):
     models, lower versions mostly, that could run in its place. ``sha256`` of a file that is not examined yet is
     what the examination must find; empty if that is open. ``any_name``: whether a bundle may have another name
     and version than its file name says. ``signed_by``: ids of keys of the root of trust. ``in_date``: neither the
-    signature nor the root has expired.
+    signature nor the root has expired. ``untrusted``: the SHA-256 of a model that the root does not permit. It
+    must not go on to run either.
     """
 
     path: Path
@@ -152,6 +153,7 @@ class FoundModel(msgspec.Struct, frozen=True):
     any_name: bool = False
     signed_by: tuple[str, ...] = ()
     in_date: bool = False
+    untrusted: str = ""
 
     @property
     def file(self) -> ModelFile:

@@ -112,7 +112,8 @@ def _pipeline(
     failed = rollout.failed.get(name, {})
     sources = (wanted.source,)
     before = rollout.running.get(name)
-    goes_on = before is not None and before.sources == sources
+    untrusted = {one.untrusted for one in candidates}
+    goes_on = before is not None and before.sources == sources and before.model.sha256 not in untrusted
     if (choice := choose(candidates, failed)) and not (goes_on and choice.sha256 in failed):
         skipped = tuple(_why_not(one, failed) for one in candidates[: candidates.index(choice)])
         return DesiredPipeline(

@@ -12,7 +12,7 @@ from limpet.deployment.assignments import assignments
 from limpet.deployment.candidates import candidates_of, has_others
 from limpet.deployment.desired import Rollout, desired, on_rung
 from limpet.deployment.survey import Survey
-from limpet.errors import DeployError, LimpetError, ModelError, UnreadableError
+from limpet.errors import DeployError, LimpetError, ModelError, UnreadableError, UntrustedError
 from limpet.models import bundle, store
 from limpet.models.bundle import ANY, Terms
 from limpet.trust.settings import trust_of
@@ -40,7 +40,8 @@ def examined(path: Path, terms: Terms = ANY) -> FoundModel:
         with reading(str(path)):
             found = bundle.examine(path, terms)
     except LimpetError as error:
-        return FoundModel(path, "", 0, problem=str(error))
+        untrusted = error.sha256 if isinstance(error, UntrustedError) else ""
+        return FoundModel(path, "", 0, problem=str(error), untrusted=untrusted)
     return FoundModel(
         path,
         found.name,

@@ -100,7 +100,7 @@ class Survey:
 def _judged(candidate: FoundModel, examined: FoundModel) -> FoundModel:
     """Return what an examination means for a candidate: a name in the store must be that of the bundle."""
     if examined.problem:
-        return msgspec.structs.replace(candidate, problem=examined.problem)
+        return msgspec.structs.replace(candidate, problem=examined.problem, untrusted=examined.untrusted)
     if candidate.sha256 not in ("", examined.sha256):
         problem = f"{candidate.path}: it is not the model that was deployed under this name"
         return msgspec.structs.replace(candidate, problem=problem)

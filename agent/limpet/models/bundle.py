@@ -17,7 +17,7 @@ import msgspec
 
 from limpet import text_file
 from limpet.device import state_files
-from limpet.errors import DeployError, LimpetError, TrustError, UnreadableError
+from limpet.errors import DeployError, LimpetError, TrustError, UnreadableError, UntrustedError
 from limpet.models import manifest as manifests
 from limpet.models.archive import opened
 from limpet.models.manifest import Manifest, Member, Requires, Tolerance, Variant
@@ -105,11 +105,12 @@ ANY = Terms()
 def examine(path: Path, terms: Terms = ANY) -> Identity:
     """Read a whole file, unpack nothing, and return which model it is. Errors as ``load``.
 
-    ``DeployError`` also if the model is not trusted, or is not for this device.
+    ``DeployError`` also if the model is not for this device, or if the root of trust cannot be read.
+    ``UntrustedError`` if the root does not permit it.
     """
     if path.suffix == ".tflite":
         if terms.trust is not None:
-            raise DeployError(f"{path}: {_BARE}")
+            raise UntrustedError(f"{path}: {_BARE}", digest(path))
         return Identity(_bare(path).manifest.name, 0, digest(path))
     with _reading(path), opened(path) as archive:
         members = _members(path, archive)
@@ -136,15 +137,19 @@ def _trusted(
     from limpet.trust import bundles, files  # cryptography: only in processes that examine
 
     read, data = manifest
+    identity = _digest_of(data)
     try:
         roots = files.read(terms.trust)
+    except TrustError as error:
+        raise DeployError(f"{path}: {error}") from error
+    try:
         claimed = bundles.Claimed(read.name, read.version, data, signature)
         verdict = bundles.verdict(roots, claimed, terms.trust.now())
     except (TrustError, UnreadableError) as error:
-        raise DeployError(f"{path}: {error}") from error
-    known = _digest_of(data) in terms.trust.accepted and not terms.new
+        raise UntrustedError(f"{path}: {error}", identity) from error
+    known = identity in terms.trust.accepted and not terms.new
     if verdict.expired and not known:
-        raise DeployError(f"{path}: {verdict.expired}")
+        raise UntrustedError(f"{path}: {verdict.expired}", identity)
     return verdict.signed_by, not verdict.expired
 
 

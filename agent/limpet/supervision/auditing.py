@@ -53,6 +53,11 @@ class Auditing:
         event = "config_refused" if error else "config_taken"
         self._journal.record(event, What(sha256=_hash_of(path), reason=error))
 
+    def rooted(self, version: int, error: str = "") -> None:
+        """Record that a root of trust is in force, or that one was refused with an ``error``."""
+        event = "root_refused" if error else "root_taken"
+        self._journal.record(event, What(version=version, reason=error))
+
     def health(self) -> AuditHealth | None:
         """Return the head of the journal, ``None`` if it has no line."""
         head = self._journal.head

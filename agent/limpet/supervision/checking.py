@@ -80,6 +80,7 @@ class Checking:
         self._trust = trust_of(config)
         for one in known.examined:
             self._survey.take(one)
+            self._remember(one)
         self._examine()  # This takes longer than the check of the options.
         if options:
             helpers.start("check", Check(*to_check(config, wrong or {})), Checked, CHECKING, self._take_options)
@@ -124,6 +125,7 @@ class Checking:
                 decoder=examined.decoder,
                 signed_by=examined.signed_by,
                 in_date=examined.in_date,
+                untrusted=examined.untrusted,
             )
             self._remember(found)
         self._survey.take(found)

@@ -29,6 +29,7 @@ BAD = frozenset(
         "skipped",
         "state_damaged",
         "audit_gap",
+        "root_refused",
     }
 )
 """Events that a person should look at."""

@@ -22,6 +22,7 @@ from limpet.supervision.deployers import Deployers
 from limpet.supervision.forks import Forks
 from limpet.supervision.helpers import Helpers
 from limpet.supervision.rests import REST_AFTER
+from limpet.supervision.roots import Roots
 from limpet.supervision.worker_process import WorkerProcess
 from limpet.wire.fork_records import Exited, Forked, NotForked
 
@@ -61,6 +62,7 @@ class Fleet:
         self._forks = Forks(launched, rest_after)
         self._helpers = Helpers(selector, self._forks)
         self.admissions = Admissions(self._helpers)
+        self.roots = Roots(self._helpers)
         self.deployers = Deployers(selector, self._forks)
         self._workers: dict[str, WorkerProcess] = {}
         self._orphans: set[int] = set()

@@ -201,6 +201,7 @@ class Supervisor:
                 self._report_plan()
                 self._report_removed_pipelines()
                 self._auditing.configured(self._path)
+                self._fleet.roots.use(self._config, self)
                 for reason in damaged:
                     self._report_damage(reason)
                 while not self._stopping():
@@ -393,6 +394,7 @@ class Supervisor:
         self._tend_journal()
         health = self._device.device(self._ledger, self._fleet.pids().values(), self._reporters.health())
         health.audit = self._auditing.health()
+        health.trust = self._fleet.roots.report
         self._bus.append(health)
         self._journal.published()
         self._roster.health_published(connected=self._reporters.connected())
@@ -490,6 +492,7 @@ class Supervisor:
         self._follow_plan(checking)
         self._report_removed_pipelines()
         self._auditing.configured(self._path)
+        self._fleet.roots.use(self._config, self)
 
     def _follow_plan(self, checking: Checking) -> None:
         """Have the workers run what should run after a check, and look below models that failed meanwhile."""
@@ -503,6 +506,17 @@ class Supervisor:
         if self._plan.retry(pipeline, self._fleet.in_use()):
             self._assign()
             self._report_plan()
+
+    def root_taken(self, version: int) -> None:
+        """Examine all models again, as a new root of trust is in force."""
+        self._events.report("root_taken", "", f"root {version} of trust is in force")
+        self._auditing.rooted(version)
+        self._begin_reload()
+
+    def root_refused(self, reason: str) -> None:
+        """Report that a new root of trust was not taken."""
+        self._events.report("root_refused", "", reason)
+        self._auditing.rooted(self._fleet.roots.report.root, reason)
 
     def _report_damage(self, reason: str) -> None:
         self._events.report("state_damaged", "", reason)

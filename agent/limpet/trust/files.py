@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from limpet.device import state_files
 from limpet.errors import LimpetError, TrustError
 from limpet.trust import chain, documents
+from limpet.trust.settings import name_of
 from limpet.untrusted import read_file
 
 if TYPE_CHECKING:
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
 
     from limpet.trust.chain import Roots
     from limpet.trust.settings import Trust
-
-
-def name_of(version: int) -> str:
-    """Return the name of a root's file in the state directory."""
-    return f"{version}.root.json"
 
 
 def read(trust: Trust) -> Roots:

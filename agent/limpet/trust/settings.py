@@ -48,6 +48,11 @@ class Trust(msgspec.Struct, frozen=True, kw_only=True):
         return datetime.fromtimestamp(min(max(time.time(), self.latest), 1e11), timezone.utc)
 
 
+def name_of(version: int) -> str:
+    """Return the name of a newer root's file in the state directory."""
+    return f"{version}.root.json"
+
+
 class _Accepted(msgspec.Struct):
     manifests: Annotated[list[Digest], Meta(max_length=MOST_ACCEPTED)]
     format: Annotated[int, Meta(ge=1, le=1)] = 1

@@ -176,7 +176,8 @@ class Examined(msgspec.Struct, tag=True):
 
     ``runtime`` and ``decoder``: the kinds of plugins that run it and read its outputs. ``file_sha256`` and
     ``length`` are those of the whole file, if the task wants them. ``signed_by``: ids of the keys that signed it.
-    ``in_date``: neither its signature nor the root has expired.
+    ``in_date``: neither its signature nor the root has expired. ``untrusted``: the SHA-256 of a model that the
+    root of trust does not permit.
     """
 
     name: Annotated[str, Meta(pattern=r"^([a-z0-9][a-z0-9._-]{0,63})?\Z")] = ""
@@ -189,6 +190,7 @@ class Examined(msgspec.Struct, tag=True):
     length: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
     signed_by: Annotated[tuple[KeyId, ...], Meta(max_length=32)] = ()
     in_date: bool = False
+    untrusted: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
 
     def __post_init__(self) -> None:
         if not (self.problem or (self.name and self.sha256)):

@@ -47,6 +47,7 @@ def run(end: socket.socket, task: Examine) -> None:
         _kind(found.decoder),
         signed_by=found.signed_by,
         in_date=found.in_date,
+        untrusted=found.untrusted,
     )
     if task.whole and not found.problem:
         answer.file_sha256, answer.length = bundle.digest(task.path), task.path.stat().st_size
