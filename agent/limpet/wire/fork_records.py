@@ -53,7 +53,7 @@ class Open(msgspec.Struct, tag=True):
 class OpenShadow(msgspec.Struct, tag=True):
     """To a shadow: open a pipeline whole, to run windows beside the pipeline of the same name.
 
-    ``assignment`` has the model of the shadow, and a cell of its own: its unpacked files are its own, too.
+    ``assignment`` has the model of the shadow, and its own cell: its unpacked files are its own, too.
     """
 
     assignment: Assignment
