@@ -36,7 +36,20 @@ USUAL = "Configuration file (TOML). Default: ./limpet.toml, then /etc/limpet/lim
 
 
 CommandName = Literal[
-    "ping", "health", "restart", "log_level", "threshold", "capture", "snapshot", "enrol", "forget", "infer"
+    "ping",
+    "health",
+    "restart",
+    "log_level",
+    "threshold",
+    "capture",
+    "snapshot",
+    "enrol",
+    "forget",
+    "infer",
+    "install",
+    "promote",
+    "rollback",
+    "cancel",
 ]
 
 

@@ -98,8 +98,45 @@ class Infer(msgspec.Struct, forbid_unknown_fields=True):
     windows: Tensor
 
 
+class Install(msgspec.Struct, forbid_unknown_fields=True):
+    """Puts a model to work that is staged, or tries the last request again that failed."""
+
+    pipeline: str
+
+
+class Promote(msgspec.Struct, forbid_unknown_fields=True):
+    """Ends the shadow of a new model, so that it takes over, or its trial, so that it is good."""
+
+    pipeline: str
+
+
+class Rollback(msgspec.Struct, forbid_unknown_fields=True):
+    """Has a pipeline run its last good model in place of one on trial, else the model before."""
+
+    pipeline: str
+
+
+class Cancel(msgspec.Struct, forbid_unknown_fields=True):
+    """Gives up the update of a pipeline that is under way. The model before goes on."""
+
+    pipeline: str
+
+
 Request: TypeAlias = (
-    Ping | Health | Restart | LogLevel | Threshold | CaptureInputs | Snapshot | Enrol | Forget | Infer
+    Ping
+    | Health
+    | Restart
+    | LogLevel
+    | Threshold
+    | CaptureInputs
+    | Snapshot
+    | Enrol
+    | Forget
+    | Infer
+    | Install
+    | Promote
+    | Rollback
+    | Cancel
 )
 REQUESTS: dict[str, type[Request]] = {
     "ping": Ping,
@@ -112,4 +149,8 @@ REQUESTS: dict[str, type[Request]] = {
     "enrol": Enrol,
     "forget": Forget,
     "infer": Infer,
+    "install": Install,
+    "promote": Promote,
+    "rollback": Rollback,
+    "cancel": Cancel,
 }

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from limpet.contracts.assignment import Assignment, PipelineAssignment
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping
 
     from limpet.config import Config, PipelineConfig
-    from limpet.contracts.assignment import PipelineOptions
+    from limpet.contracts.assignment import PipelineOptions, ShadowAssignment
     from limpet.deployment.desired import Desired, DesiredPipeline
 
 
@@ -37,6 +39,12 @@ def assignments(desired: Desired) -> dict[str, Assignment]:
         cell = min(sources)
         cells[cell] = Assignment(cell, desired.folders, tables, pipelines, desired.delegates, models, prove)
     return dict(sorted(cells.items()))
+
+
+def with_shadows(cell: Assignment, shadows: Mapping[str, ShadowAssignment]) -> Assignment:
+    """Return an assignment with the models that run beside those of its pipelines."""
+    own = {name: shadow for name, shadow in shadows.items() if name in cell.pipelines}
+    return msgspec.structs.replace(cell, shadows=own) if own else cell
 
 
 def to_check(config: Config, wrong: Mapping[str, PipelineConfig]) -> tuple[Assignment, dict[str, PipelineOptions]]:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from limpet.models import store
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from limpet.config import Config, PipelineConfig
     from limpet.contracts.assignment import FoundModel
 
@@ -30,6 +34,14 @@ def key(config: Config, name: str, pipeline: PipelineConfig) -> str:
     if name in config.selected and pipeline.model == config.pipelines[name].model:
         return _key_of_selected(name)
     return pipeline.model
+
+
+def only(
+    config: Config, found: Mapping[str, Sequence[FoundModel]], name: str, model: FoundModel
+) -> tuple[Config, dict[str, Sequence[FoundModel]]]:
+    """Return a configuration in which a pipeline runs this model alone, and what is found for it."""
+    selected = {**config.selected, name: (model,)}
+    return replace(config, selected=selected), {**found, _key_of_selected(name): [model]}
 
 
 def has_others(config: Config, name: str, pipeline: PipelineConfig) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from limpet.models.pins import Pins
     from limpet.updates.state import Deployed, Update
 
+_THEN = "pipelines run the models of the configuration"
 LARGEST = 64 << 20
 """Bytes of the file: each pipeline has its request in it."""
 
@@ -31,8 +32,28 @@ def read(state: Path, damaged: Callable[[str], object] | None = None) -> Updates
 
     ``damaged`` is called with what is wrong with the file, and the file is set aside. Without it, the file stays.
     """
-    then = "pipelines run the models of the configuration"
-    return state_files.read(state / NAME, Updates, LARGEST, damaged, then) or Updates()
+    return state_files.read(state / NAME, Updates, LARGEST, damaged, _THEN) or Updates()
+
+
+class Kept(NamedTuple):
+    """What the state directory had of updates and pins. ``intact``: whether all of it could be read."""
+
+    updates: Updates
+    pins: Pins
+    intact: bool
+
+
+def kept(state: Path, damaged: Callable[[str], object]) -> Kept:
+    """Return what is there at the start. ``damaged`` is called for each file that was set aside."""
+    reasons: list[str] = []
+    try:
+        updates = read(state, reasons.append)
+    except OSError as error:
+        updates = Updates()
+        reasons.append(f"{state / NAME}: {error.strerror}; {_THEN}")
+    for reason in reasons:
+        damaged(reason)
+    return Kept(updates, pins.read(state, damaged), not reasons)
 
 
 def write(state: Path, updates: Updates) -> None:

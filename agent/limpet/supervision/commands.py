@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from dataclasses import dataclass
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
@@ -24,20 +24,26 @@ from limpet.contracts.commands import (
     PATIENCE,
     REQUESTS,
     TOO_MANY,
+    Cancel,
+    CaptureInputs,
     Enrol,
     Forget,
     Health,
     Infer,
+    Install,
     LogLevel,
     Ping,
+    Promote,
     Request,
     Restart,
+    Rollback,
     Snapshot,
     Threshold,
 )
 from limpet.contracts.messages import Reply
 from limpet.errors import UnreadableError
 from limpet.untrusted import reading
+from limpet.updates.stimuli import Ordered
 from limpet.wire.memory_file import anonymous_file
 from limpet.wire.records import (
     NIL,
@@ -63,12 +69,21 @@ log = logging.getLogger(__name__)
 PER_SECOND, AT_ONCE = 2.0, 10.0
 """Commands that are obeyed per second on average, and in a burst."""
 
+_ORDERS: dict[type[Request], Literal["install", "promote", "rollback", "cancel"]] = {
+    Install: "install",
+    Promote: "promote",
+    Rollback: "rollback",
+    Cancel: "cancel",
+}
 _EXPLAINED = 4096
 """Largest payload in bytes for which an error says what is wrong with it."""
 
 
 class Workers(Protocol):
-    """What commands need of the fleet."""
+    """What commands need of the fleet, and of the updates."""
+
+    def order(self, pipeline: str, ordered: Ordered) -> str:
+        """Obey an order about the model of a pipeline. Return why not, if so. ``KeyError`` if there is none."""
 
     def restart(self, pipeline: str) -> None:
         """Restart a pipeline's worker, whether it works or not. ``KeyError`` if it is to have none."""
@@ -209,18 +224,16 @@ class Commands:
             logging.getLogger().setLevel(request.level)
             self._workers.ask_all(Ask(0, SetLogLevel(request.level)))
             self._answer(command)
-        elif isinstance(request, Threshold):
-            self._ask(command, request.pipeline, SetThreshold(request.pipeline, request.value))
-        elif isinstance(request, Snapshot):
-            self._ask(command, request.pipeline, TakeSnapshot(request.pipeline))
-        elif isinstance(request, Enrol):
-            self._ask(command, request.pipeline, EnrolLabel(request.pipeline, request.label, request.windows))
-        elif isinstance(request, Forget):
-            self._ask(command, request.pipeline, ForgetLabel(request.pipeline, request.label))
+        elif isinstance(request, Install | Promote | Rollback | Cancel):
+            self._order(command, request)
         elif isinstance(request, Infer):
             self._infer(command, request)
         else:
-            self._ask(command, request.pipeline, Capture(request.pipeline))
+            self._ask(command, request.pipeline, _question(request))
+
+    def _order(self, command: Received, request: Install | Promote | Rollback | Cancel) -> None:
+        ordered = Ordered(_ORDERS[type(request)], f"the command {command.name} of {command.reporter!r}")
+        self._answer(command, error=self._workers.order(request.pipeline, ordered))
 
     def _infer(self, command: Received, request: Infer) -> None:
         """Have windows run. One such command at a time, so that pipelines get on with their own."""
@@ -262,3 +275,18 @@ class Commands:
         command.command.reply(
             Reply(device=self._origin.device, command=command.name, ok=not error, error=error, result=result)
         )
+
+
+def _question(
+    request: Threshold | Snapshot | Enrol | Forget | CaptureInputs,
+) -> SetThreshold | TakeSnapshot | EnrolLabel | ForgetLabel | Capture:
+    """Return what a worker is asked for a command."""
+    if isinstance(request, Threshold):
+        return SetThreshold(request.pipeline, request.value)
+    if isinstance(request, Snapshot):
+        return TakeSnapshot(request.pipeline)
+    if isinstance(request, Enrol):
+        return EnrolLabel(request.pipeline, request.label, request.windows)
+    if isinstance(request, Forget):
+        return ForgetLabel(request.pipeline, request.label)
+    return Capture(request.pipeline)

@@ -60,9 +60,9 @@ class Fleet:
         self._selector = selector
         self._listener = listener
         self._forks = Forks(launched, rest_after)
-        self._helpers = Helpers(selector, self._forks)
-        self.admissions = Admissions(self._helpers)
-        self.roots = Roots(self._helpers)
+        self.helpers = Helpers(selector, self._forks)
+        self.admissions = Admissions(self.helpers)
+        self.roots = Roots(self.helpers)
         self.deployers = Deployers(selector, self._forks)
         self._workers: dict[str, WorkerProcess] = {}
         self._orphans: set[int] = set()
@@ -84,7 +84,7 @@ class Fleet:
         """
         # First: then none of those processes imports the same, and each is forked from frozen memory.
         self._preload(wanted.sources[pipeline.source].kind for pipeline in wanted.pipelines.values())
-        return Checking(self._helpers, wanted, known, options=options, wrong=wrong)
+        return Checking(self.helpers, wanted, known, options=options, wrong=wrong)
 
     def assign(self, cells: Mapping[str, Assignment]) -> None:
         """Bring the workers from whatever they run to these assignments, leaving alone what did not change."""
@@ -110,11 +110,11 @@ class Fleet:
         if self._forks.replace():
             self._attach()
         now = monotonic()
-        self._helpers.tend(now)
+        self.helpers.tend(now)
         self.deployers.tend(now)
         for worker in self._workers.values():
             worker.tend(now)
-        if self._helpers.next_due() is None:
+        if self.helpers.next_due() is None:
             starts = [worker.slot.next_start() for worker in self._workers.values()]
             self._forks.rest(min((start for start in starts if start is not None), default=None))
 
@@ -122,7 +122,7 @@ class Fleet:
         """Return when ``tend`` should be called next, on the monotonic clock."""
         now = monotonic()
         times = [worker.slot.next_due(now) for worker in self._workers.values()]
-        answers = [self._helpers.next_due(), self.deployers.next_due()]
+        answers = [self.helpers.next_due(), self.deployers.next_due()]
         return min([now + 1.0, *times, *(answer for answer in answers if answer is not None)])
 
     def rests(self) -> bool:
@@ -193,7 +193,7 @@ class Fleet:
     def close(self) -> None:
         """End the fork server, and with it every worker that is left."""
         self._detach()
-        self._helpers.close()
+        self.helpers.close()
         self.deployers.close()
         for worker in self._workers.values():
             worker.close()
@@ -224,7 +224,7 @@ class Fleet:
             self._lose_fork_server()
 
     def _take_forked(self, forked: Forked) -> None:
-        self._helpers.forked(forked.number, forked.pid)
+        self.helpers.forked(forked.number, forked.pid)
         self.deployers.forked(forked.number, forked.pid)
         for worker in self._workers.values():
             worker.do(worker.slot.forked(forked.number, forked.pid))
@@ -234,7 +234,7 @@ class Fleet:
 
     def _take_not_forked(self, refused: NotForked) -> None:
         log.error("no process could be forked: %s", refused.reason)
-        self._helpers.not_forked(refused.number, refused.reason)
+        self.helpers.not_forked(refused.number, refused.reason)
         self.deployers.not_forked(refused.number, refused.reason)
         self._orphans.discard(refused.number)
         for worker in list(self._workers.values()):
@@ -245,7 +245,7 @@ class Fleet:
                 worker.slot.executors.forget(refused.number)  # Its worker sees the end of its socket.
 
     def _take_exited(self, exited: Exited) -> None:
-        self._helpers.exited(exited.pid, exited.status)
+        self.helpers.exited(exited.pid, exited.status)
         self.deployers.exited(exited.pid, exited.status)
         for worker in list(self._workers.values()):
             if worker.slot.pid == exited.pid:
@@ -270,7 +270,7 @@ class Fleet:
         log.error("the fork server is gone; replacing it and every worker")
         self._detach()
         self._orphans.clear()
-        self._helpers.fork_server_gone()
+        self.helpers.fork_server_gone()
         self.deployers.fork_server_gone()
         for worker in list(self._workers.values()):
             worker.slot.executors.clear()

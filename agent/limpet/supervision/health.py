@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from limpet.contracts.messages import Origin
+    from limpet.contracts.updates import UpdateReport
     from limpet.device.host import Host
     from limpet.supervision.ledger import Account, Ledger
     from limpet.wire.records import TimedStep
@@ -95,7 +96,9 @@ def _summary(buckets: dict[int, int]) -> StageLatency:
     return StageLatency(count=sum(buckets.values()), p50=p50, p95=p95, p99=p99, buckets=counts)
 
 
-def model_reported(origin: Origin, account: Account, time: datetime) -> ModelReported:
+def model_reported(
+    origin: Origin, account: Account, time: datetime, update: UpdateReport | None = None
+) -> ModelReported:
     """Make the message that says which model a pipeline runs."""
     last = account.last
     return ModelReported(
@@ -109,6 +112,7 @@ def model_reported(origin: Origin, account: Account, time: datetime) -> ModelRep
         delegate=last.delegate,
         degraded=last.degraded,
         placement=last.placement,
+        update=update,
     )
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from limpet.deployment.assignments import assignments
-from limpet.deployment.candidates import has_others
+from limpet.deployment.assignments import assignments, with_shadows
+from limpet.deployment.candidates import has_others, only
 from limpet.deployment.desired import Rollout, deepest, desired, on_rung
 from limpet.wire.records import Transition
 from limpet.wording import joined
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from limpet.config import Config
-    from limpet.contracts.assignment import Assignment, FoundModel, PipelineAssignment
+    from limpet.contracts.assignment import Assignment, FoundModel, PipelineAssignment, ShadowAssignment
     from limpet.deployment.desired import Desired, DesiredPipeline
     from limpet.wire.records import Incident
 
@@ -37,6 +37,7 @@ class Plan:
         self._refused: dict[str, dict[str, str]] = {}
         self._opened: set[tuple[str, str]] = set()
         self._worked: set[tuple[str, str]] = set()
+        self._shadows: dict[str, ShadowAssignment] = {}
         self.level = 0
         self.desired: Desired = desired(config, found)
         self.cells: dict[str, Assignment] = assignments(self.desired)
@@ -60,6 +61,34 @@ class Plan:
             for name, one in self.desired.pipelines.items()
             if one.model is None
         ]
+
+    def has_model(self, pipeline: str) -> bool:
+        """Whether a pipeline has a model to run."""
+        one = self.desired.pipelines.get(pipeline)
+        return one is not None and one.model is not None
+
+    def identity(self, move: Transition, in_use: Mapping[str, PipelineAssignment]) -> str:
+        """Return the SHA-256 of the model that a worker reports to run, empty if it is not known."""
+        one, used = self.desired.pipelines.get(move.pipeline), in_use.get(move.pipeline)
+        files = (one.model if one else None, used.model if used else None, *(each.file for each in self.known))
+        same = (each for each in files if each and (each.name, each.version) == (move.model, move.version))
+        return next((each.sha256 for each in same), "")
+
+    def try_out(self, pipeline: str, model: FoundModel) -> Assignment | None:
+        """Return the assignment of a cell in which a pipeline runs another model, ``None`` if it has no cell."""
+        config, found = only(self._config, self._found, pipeline, model)
+        cells = assignments(desired(config, found)).values()
+        return next((cell for cell in cells if pipeline in cell.pipelines), None)
+
+    def shadow(self, pipeline: str, shadow: ShadowAssignment | None) -> None:
+        """Have a model run beside that of a pipeline, or no longer (``None``)."""
+        self._shadows.pop(pipeline, None)
+        if shadow is not None:
+            self._shadows[pipeline] = shadow
+        self.cells = self._cells()
+
+    def _cells(self) -> dict[str, Assignment]:
+        return {name: with_shadows(cell, self._shadows) for name, cell in assignments(self.desired).items()}
 
     def runs(self, pipeline: str) -> bool:
         """Whether a pipeline is to run, or is not configured any more.
@@ -193,7 +222,7 @@ class Plan:
         failed = {name: {**self._failed.get(name, {}), **self._refused.get(name, {})} for name in names}
         rollout = Rollout(dict(in_use), failed)
         self.desired = desired(self._config, self._found, rollout=rollout, level=self.level)
-        self.cells = assignments(self.desired)
+        self.cells = self._cells()
 
 
 def _all_of(failed: Mapping[str, Mapping[str, str]]) -> frozenset[str]:

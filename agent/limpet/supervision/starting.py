@@ -45,7 +45,6 @@ def supervise(path: Path, launched: ForkServerProcess, attendance: Attendance) -
         stack.enter_context(_in_file(path))
         damaged: list[str] = []
         wanted = _read(path, launched)
-        wanted = deployed.as_chosen(wanted, damaged.append)
         stack.callback(give_to_owner, wanted.device.state)
         claim = boot.lock(wanted.device.state, damaged.append)
         if claim:
@@ -57,9 +56,10 @@ def supervise(path: Path, launched: ForkServerProcess, attendance: Attendance) -
         origin = Origin(wanted.device.id, boot.next_boot(wanted.device.state, damaged.append), __version__)
         log.info("limpet %s starts as %s, boot %s", origin.version, origin.device, origin.boot)
         state = wanted.device.state
+        kept = deployed.kept(state, damaged.append)
         journal = Journal(state, origin.boot)
         journal.record("start", What(reason=f"limpet {origin.version} as {origin.device}"))
-        memory = Memory(Roster(state, damaged.append), History(state, damaged.append), journal)
+        memory = Memory(Roster(state, damaged.append), History(state, damaged.append), journal, kept)
         return Supervisor(path, wanted, origin, launched, memory).run(attendance, damaged)
 
 

@@ -12,13 +12,13 @@ from contextlib import ExitStack, contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
+from limpet import config as configuration
 from limpet.contracts.messages import Origin, PipelineRemoved, SnapshotMessage
 from limpet.delivery.bus import Bus
 from limpet.delivery.deliveries import DeliveryInbox
 from limpet.delivery.reporters import Reporters, inspect
 from limpet.device import directories, host
 from limpet.errors import ConfigError, ConfigFileError
-from limpet.models import deployed
 from limpet.supervision import governor
 from limpet.supervision.adoption import Adoption
 from limpet.supervision.auditing import Auditing
@@ -35,6 +35,7 @@ from limpet.supervision.service_manager import ServiceManager
 from limpet.supervision.shadows import failure as shadow_failure
 from limpet.supervision.showing import Showing
 from limpet.supervision.traffic import LEAVING
+from limpet.supervision.updates import Calls, Surroundings, Updater
 from limpet.updates.answers import Pairs
 from limpet.updates.comparison import Comparisons
 from limpet.wakeup import Wakeup
@@ -59,13 +60,16 @@ if TYPE_CHECKING:
 
     from limpet.audit.journal import Journal
     from limpet.config import Config
+    from limpet.contracts.assignment import Assignment, FoundModel, ShadowAssignment
     from limpet.contracts.messages import DeviceHealth, State
     from limpet.delivery.monitor import Monitor
     from limpet.fork.launch import ForkServerProcess
+    from limpet.models.deployed import Kept
     from limpet.models.history import History
     from limpet.supervision.checking import Checking
     from limpet.supervision.ledger import Account
     from limpet.supervision.roster import Roster
+    from limpet.updates.stimuli import Ordered
     from limpet.wire.records import Ask
 
 log = logging.getLogger(__name__)
@@ -93,6 +97,7 @@ class Memory(NamedTuple):
     roster: Roster
     history: History
     journal: Journal
+    updates: Kept
 
 
 def placed(path: Path, error: ConfigError) -> ConfigFileError:
@@ -107,14 +112,19 @@ def placed(path: Path, error: ConfigError) -> ConfigFileError:
 class _Workers:
     """The workers, as commands use them: ``restart`` also tries the models again that failed."""
 
-    def __init__(self, fleet: Fleet, retry: Callable[[str], None]) -> None:
+    def __init__(self, fleet: Fleet, retry: Callable[[str], None], order: Callable[[str, Ordered], str]) -> None:
         self._fleet = fleet
         self._retry = retry
+        self._order = order
 
     def restart(self, pipeline: str) -> None:
         """End a pipeline's worker so that it is started again. ``KeyError`` if it has none."""
         self._fleet.restart(pipeline)
         self._retry(pipeline)
+
+    def order(self, pipeline: str, ordered: Ordered) -> str:
+        """Obey an order about the model of a pipeline. Return why not, if so. ``KeyError`` if there is none."""
+        return self._order(pipeline, ordered)
 
     def ask(self, pipeline: str, ask: Ask, fds: tuple[int, ...] = ()) -> None:
         """Have a pipeline's worker answer. ``KeyError`` if it has none."""
@@ -132,8 +142,7 @@ class Supervisor:
         self, path: Path, wanted: Config, origin: Origin, launched: ForkServerProcess, memory: Memory
     ) -> None:
         self._path = path
-        self._config = wanted
-        self._roster, self._history, self._journal = memory
+        self._roster, self._history, self._journal, kept = memory
         self._auditing = Auditing(self._journal)
         # Not epoll: what it may watch is limited for all processes of a user, and a worker could use that up.
         self._selector = selectors.PollSelector()
@@ -146,19 +155,22 @@ class Supervisor:
         self._events = Events(origin, self._showing.monitor.append)
         self._fleet = Fleet(self._selector, launched, self._hear)
         self._comparisons = Comparisons(origin.device, origin.boot)
+        self._deliveries = DeliveryInbox(self._wakeup.wake)
+        self._host = host.Host(wanted.device.sysroot)
+        surroundings = Surroundings(self._fleet, self._deliveries, self._host, self._journal)
+        self._updates = Updater(wanted, kept, surroundings, self._calls())
+        self._config = self._updates.boot()
         self._commands = Commands(
             origin,
             wanted.device.commands,
-            _Workers(self._fleet, self._retry),
+            _Workers(self._fleet, self._retry, self._updates.order),
             self._publish_health,
             self._wakeup.wake,
             self._auditing.commanded,
         )
         obey = self._commands.take if wanted.device.commands else None
-        self._deliveries = DeliveryInbox(self._wakeup.wake)
         self._reporters = Reporters(origin, wanted.device.state, self._bus, obey, self._deliveries)
         self._origin = origin
-        self._host = host.Host(wanted.device.sysroot)
         self._health = HealthReader(origin)
         self._device = DeviceReader(origin, self._host, wanted.device.state)
         self._next_health = 0.0
@@ -172,6 +184,8 @@ class Supervisor:
         self._over = False
         self._plan: Plan
         self._checking: Checking | None = None
+        self._is_selected = True
+        """Whether what runs is what updates select, or is being changed to that."""
         self._adoption: Adoption | None = None
         self._next_look = 0.0
         self._leaving: dict[str, float] = {}
@@ -204,6 +218,7 @@ class Supervisor:
                 self._fleet.roots.use(self._config, self)
                 for reason in damaged:
                     self._report_damage(reason)
+                self._updates.begin()
                 while not self._stopping():
                     self._turn()
                 self._service_manager.stopping()
@@ -259,11 +274,14 @@ class Supervisor:
 
     def _turn(self) -> None:
         due = min(self._fleet.next_due(), self._next_health, self._next_look or self._next_health)
+        due = min(due, self._updates.next_due() or due)
         if self._ending.begun:
             due = min(due, monotonic() + DELIVERY_LOOK)
         self._select(due)
         if signal.SIGHUP in self._signals:
             self._signals.discard(signal.SIGHUP)
+            self._updates.take_requests()
+            self._select_models()  # Before a reload, as a person may want to go back at once.
             self._begin_reload()
         if self._adoption is not None and self._adoption.done:
             self._finish_reload(self._adoption)
@@ -272,7 +290,8 @@ class Supervisor:
             if checking.options:
                 self._adopt_reporters(checking)
             else:
-                self._take_lower_versions(checking)
+                self._take_models(checking)
+        self._tend_updates()
         self._commands.tend()
         self._fleet.tend()
         self._forget_removed_pipelines()
@@ -328,8 +347,10 @@ class Supervisor:
         elif isinstance(record, Incident | Notice):
             self._ledger.account(record.pipeline).restarts += record.event == "crashed"
             self._events.report(record.event, record.pipeline, record.reason)
-            if isinstance(record, Incident) and self._plan.hear_incident(record):
-                self._look_again()
+            if isinstance(record, Incident):
+                if self._plan.hear_incident(record):
+                    self._look_again()
+                self._updates.had_incident(record)
         else:
             self._commands.answered(record)
 
@@ -337,6 +358,8 @@ class Supervisor:
         accepted = self._ledger.accept(cell, record.items, monotonic())
         if self._comparisons.at_work:
             self._comparisons.take_results(accepted)
+        if self._updates.on_trial:
+            self._updates.accepted(record)
 
     def _count(self, cell: str, record: Heartbeat) -> None:
         self._ledger.add(cell, record, monotonic())
@@ -374,7 +397,8 @@ class Supervisor:
             wanted = self._plan.desired.pipelines.get(to.pipeline)
             self._auditing.ran(to.pipeline, to.model, to.version, wanted.model if wanted else None)
         self._bus.append(self._health.pipeline(account, now()))
-        self._bus.append(model_reported(self._origin, account, now()))
+        self._publish_model(to.pipeline)
+        self._updates.moved(to, self._plan.identity(to, self._fleet.in_use()))
         if to.pipeline in self._leaving and to.state == "stopped":
             self._remove(account)
 
@@ -423,6 +447,46 @@ class Supervisor:
         for name in [name for name, at in self._leaving.items() if at <= monotonic()]:
             self._move(Transition(name, "stopped", "no longer configured"))
 
+    # --- updates of models
+
+    def _calls(self) -> Calls:
+        """Return what updates have done here."""
+        return Calls(
+            select=self._want_selection,
+            shadow=self._set_shadow,
+            publish=self._publish_model,
+            report=self._events.report,
+            try_out=self._try_out,
+            has_model=self._has_model,
+        )
+
+    def _try_out(self, pipeline: str, model: FoundModel) -> Assignment | None:
+        return self._plan.try_out(pipeline, model)
+
+    def _has_model(self, pipeline: str) -> bool:
+        return self._plan.has_model(pipeline)
+
+    def _want_selection(self) -> None:
+        self._is_selected = False
+
+    def _set_shadow(self, pipeline: str, shadow: ShadowAssignment | None) -> None:
+        """Begin or end a shadow. The pipeline is left alone."""
+        self._plan.shadow(pipeline, shadow)
+        self._assign()
+
+    def _publish_model(self, pipeline: str) -> None:
+        account = self._ledger.account(pipeline)
+        self._bus.append(model_reported(self._origin, account, now(), self._updates.report(pipeline)))
+
+    def _tend_updates(self) -> None:
+        """Take what came from outside about models, and do what is due."""
+        for delivery in self._deliveries.take_states():
+            if delivery.kind == "desired":
+                self._updates.take(delivery)
+        self._updates.take_chunks()
+        self._updates.tend()
+        self._select_models()
+
     # --- configuration
 
     def _assign(self) -> None:
@@ -450,21 +514,30 @@ class Supervisor:
             self._assign()
             self._report_plan()
 
+    def _select_models(self) -> None:
+        """Have what updates select examined, as far as it was not, and run. A reload that goes on comes first."""
+        if self._is_selected or self._adoption is not None or (self._checking and self._checking.options):
+            return
+        self._is_selected = True
+        known = Known(self._plan.failed_models, [*self._plan.known, *self._updates.examined])
+        self._checking = self._fleet.check(self._updates.selected(self._config), known, options=False)
+
     def _look_again(self) -> None:
         """Have lower versions looked for of models that failed. A check or a reload that goes on comes first."""
         if self._checking is None and self._adoption is None:
             self._checking = self._fleet.check(self._config, Known(self._plan.failed_models), options=False)
 
-    def _take_lower_versions(self, checking: Checking) -> None:
-        """Take what was found in place of models that failed."""
-        self._plan.look_again(checking.found, self._fleet.in_use())
+    def _take_models(self, checking: Checking) -> None:
+        """Take what was found of models that updates select, and in place of models that failed."""
+        self._config = checking.config
+        self._plan.select(checking.config, checking.found, self._fleet.in_use())
         self._follow_plan(checking)
 
     def _begin_reload(self) -> None:
         """Read the configuration again, and have it checked. If another check still runs, it does not count."""
         self._checking = None
         try:
-            wanted = deployed.read_config(self._path, self._report_damage)
+            wanted = self._updates.chosen(configuration.read(self._path), self._report_damage)
             if wanted.device != self._config.device:
                 raise ConfigError(["device: changes here need a restart of the service"])  # noqa: TRY301
             self._checking = self._fleet.check(wanted, Known(self._plan.refused_models(wanted)))
@@ -488,6 +561,7 @@ class Supervisor:
         log.info("configuration read again")
         self._config = checking.config
         self._governor.table = checking.config.governor
+        self._updates.use(checking.config)
         self._plan.reload(checking.config, checking.found, self._fleet.in_use())
         self._follow_plan(checking)
         self._report_removed_pipelines()
@@ -529,5 +603,6 @@ class Supervisor:
             reason = str(error)
         self._events.report("refused", "", f"configuration not taken: {reason}")
         self._auditing.configured(self._path, reason)
+        self._is_selected = self._updates.selected(self._config).selected == self._config.selected
         if self._plan.failed_models:
             self._look_again()

@@ -1,0 +1,172 @@
+"""Files of updates: downloads, requests of this device, and bundles in their final place.
+
+Whatever is in a folder of downloads was made by a process that reads the network. It may be anything.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from limpet.device import state_files
+from limpet.models import deployed
+from limpet.updates.state import DOWNLOADS, REQUESTS
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable
+    from pathlib import Path
+
+    from limpet.updates.state import Deployed
+
+PART = "bundle.part"
+"""What a deployer writes."""
+_WHOLE = "bundle.limpet"
+"""The same file once its deployer is gone: it is examined under this name."""
+_REQUEST = re.compile(r"(?P<pipeline>[A-Za-z0-9][A-Za-z0-9._-]{0,63})\.json")
+
+
+class UpdateFiles:
+    """The folders of a state directory. Names of pipelines are identifiers, so they are names of folders."""
+
+    def __init__(self, state: Path) -> None:
+        self._downloads = state / DOWNLOADS
+        self._requests = state / REQUESTS
+        self._deployed = deployed.folder(state)
+
+    # --- downloads
+
+    def make_download(self, pipeline: str) -> Path:
+        """Return the folder that a deployer of a pipeline may change, made if it is not there. ``OSError``."""
+        folder = self._downloads / pipeline
+        for each in (self._downloads, folder):
+            if state_files.is_irregular_folder(each):
+                state_files.remove(each)
+            each.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def take_local(self, pipeline: str) -> bool:
+        """Take the bundle beside a request of this device. Return whether there was one. ``OSError``."""
+        local = self._requests / f"{pipeline}.limpet"
+        if not state_files.is_regular(local):
+            return False
+        folder = self.make_download(pipeline)
+        self._forget_parts(folder)
+        local.replace(folder / _WHOLE)
+        state_files.sync(folder)
+        return True
+
+    def whole(self, pipeline: str) -> Path | None:
+        """Return what was downloaded, once its deployer is gone; ``None`` if there is no such file. ``OSError``.
+
+        A file with other names does not count: it could be changed by one of them.
+        """
+        folder = self._downloads / pipeline
+        part, whole = folder / PART, folder / _WHOLE
+        if state_files.is_irregular_folder(folder):
+            return None
+        if state_files.is_regular(part):
+            state_files.remove(whole)
+            part.replace(whole)
+        return whole if state_files.is_regular(whole) and not state_files.shared(whole) else None
+
+    def present(self, pipeline: str) -> int:
+        """Return how many bytes of a download are there."""
+        sizes = [_size(self._downloads / pipeline / name) for name in (PART, _WHOLE)]
+        return max(sizes)
+
+    def delete_download(self, pipeline: str) -> None:
+        """Delete what was downloaded for a pipeline. ``OSError``."""
+        state_files.remove(self._downloads / pipeline)
+
+    def delete_other_downloads(self, pipelines: Collection[str]) -> None:
+        """Delete the downloads of all pipelines but these. What cannot be deleted stays."""
+        for path in _below(self._downloads):
+            if path.name not in pipelines:
+                with suppress(OSError):
+                    state_files.remove(path)
+
+    def _forget_parts(self, folder: Path) -> None:
+        for name in (PART, _WHOLE):
+            state_files.remove(folder / name)
+
+    # --- bundles in their final place
+
+    def path(self, bundle: Deployed) -> Path:
+        """Return the final place of a bundle."""
+        return self._deployed / bundle.file
+
+    def place(self, pipeline: str, bundle: Deployed) -> None:
+        """Put a download into its final place, so that it is there after a power cut. ``OSError``.
+
+        If that was done before, nothing is left to do.
+        """
+        final, whole = self.path(bundle), self.whole(pipeline)
+        if whole is None:
+            if _size(final) != bundle.length:
+                raise FileNotFoundError(2, "the download is gone", str(self._downloads / pipeline))
+            return
+        descriptor = os.open(whole, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            os.fchmod(descriptor, 0o644)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        deployed.make_folder(self._deployed.parent)
+        if state_files.is_irregular(final):
+            state_files.set_aside(final)
+        whole.replace(final)
+        state_files.sync(self._deployed)
+        state_files.sync(whole.parent)
+
+    def prune(self, needed: Iterable[Deployed]) -> None:
+        """Delete all bundles but these from the folder of deployed ones. What cannot be deleted stays."""
+        kept = {bundle.file for bundle in needed}
+        for path in _below(self._deployed):
+            if path.name not in kept:
+                with suppress(OSError):
+                    state_files.remove(path)
+
+    def by_file_hash(self, bundles: Iterable[Deployed]) -> dict[str, Path]:
+        """Return the bundles that are there, by the SHA-256 of their files."""
+        return {one.file_sha256: self.path(one) for one in bundles if state_files.is_regular(self.path(one))}
+
+    def used(self) -> int:
+        """Return how many bytes downloads and deployed bundles take."""
+        return sum(_size(path) for top in (self._downloads, self._deployed) for path in state_files.below(top))
+
+    # --- requests
+
+    def requests(self) -> list[tuple[str, Path]]:
+        """Return the requests of this device: the pipeline and the file of each, in order of their names."""
+        matches = [(_REQUEST.fullmatch(path.name), path) for path in _below(self._requests)]
+        return [(match["pipeline"], path) for match, path in matches if match]
+
+    def delete_request(self, pipeline: str) -> None:
+        """Delete a request that was taken. ``OSError``."""
+        state_files.remove(self._requests / f"{pipeline}.json")
+
+    def delete_local_bundle(self, pipeline: str) -> None:
+        """Delete a bundle that was put beside a request. ``OSError``."""
+        state_files.remove(self._requests / f"{pipeline}.limpet")
+
+
+def _below(folder: Path) -> list[Path]:
+    """Return what is in a folder by name, nothing if there is no folder."""
+    if state_files.is_irregular_folder(folder):
+        return []
+    try:
+        return sorted(folder.iterdir())
+    except OSError:
+        return []
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file, 0 if there is no regular one."""
+    if not state_files.is_regular(path):
+        return 0
+    try:
+        return path.lstat().st_size
+    except OSError:
+        return 0

@@ -1,0 +1,157 @@
+"""Requests for models: over the network from reporters, and from files that a person on this device wrote.
+
+The supervisor does not parse a request. A reader in a sandbox does, and checks its signature.
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import TYPE_CHECKING
+
+from limpet.contracts.updates import LARGEST_DESIRED
+from limpet.device import state_files
+from limpet.sha256 import sha256
+from limpet.trust.settings import trust_of
+from limpet.updates.local_orders import LARGEST, LocalOrder
+from limpet.updates.stimuli import Cleared, Ordered, Refused, Wanted
+from limpet.wire.border import cleaned
+from limpet.wire.fork_records import ReadRequest, RequestRead
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from limpet.config import Config
+    from limpet.contracts.deliveries import Delivery
+    from limpet.supervision.helpers import Cancel, Helpers
+    from limpet.supervision.update_files import UpdateFiles
+    from limpet.updates.state import Updates
+    from limpet.updates.stimuli import Stimulus
+
+    Feed = Callable[[str, Stimulus], bool]
+    """Takes what happened to a pipeline. Returns whether what follows is on the disk."""
+
+log = logging.getLogger(__name__)
+
+READING = 20.0
+"""Seconds for a reader to read a request."""
+
+
+class UpdateRequests:
+    """Takes requests, has them read, and passes them on. ``report``: takes an event, a pipeline and a reason."""
+
+    def __init__(
+        self,
+        files: UpdateFiles,
+        helpers: Helpers,
+        feed: Feed,
+        report: Callable[[str, str, str], None],
+    ) -> None:
+        self._files = files
+        self._helpers = helpers
+        self._feed = feed
+        self._report = report
+        self._reading: dict[str, Cancel] = {}
+
+    def take(self, delivery: Delivery, config: Config, known: Updates) -> None:
+        """Take a desired state as it came over the network. A copy of the last one that was heard is no news."""
+        name, payload = delivery.name, delivery.payload
+        if name not in config.pipelines or config.updates is None:
+            return
+        if not payload:
+            self._withdraw(name)
+            self._feed(name, Cleared())
+        elif len(payload) > LARGEST_DESIRED:
+            reason = f"The request has {len(payload)} bytes. The limit is {LARGEST_DESIRED}."
+            self._feed(name, Refused(reason))
+        elif not (delivery.retained and _is_heard(name, payload, known)):
+            answer = partial(self._answer, name, payload, delivery)
+            self._read(config, known, name, payload, local=False, answer=answer)
+
+    def take_local(self, config: Config, known: Updates) -> None:
+        """Take the requests in the state directory. Each is deleted once what follows from it is on the disk."""
+        for name, path in self._files.requests():
+            if name not in config.pipelines:
+                self._refuse_local(name, f"{path}: there is no pipeline {name!r} in the configuration")
+                continue
+            try:
+                order = state_files.read(path, LocalOrder, LARGEST, partial(self._damaged, name), "it is not done")
+            except OSError as error:
+                self._report("update_refused", name, f"{path}: {error.strerror}")
+                continue
+            if order is not None:
+                self._obey(config, known, name, order)
+
+    def _obey(self, config: Config, known: Updates, name: str, order: LocalOrder) -> None:
+        by = order.by or "a person on this device"
+        if order.order != "update":
+            self._taken(name, self._feed(name, Ordered(order.order, by)))
+            return
+        payload = bytes(order.desired)
+        self._read(config, known, name, payload, local=True, answer=partial(self._answer_local, name, payload))
+
+    def _read(  # noqa: PLR0913
+        self,
+        config: Config,
+        known: Updates,
+        name: str,
+        payload: bytes,
+        *,
+        local: bool,
+        answer: Callable[[RequestRead | None, str], None],
+    ) -> None:
+        """Have a request read. One that is still being read for this pipeline does not count any more."""
+        self._withdraw(name)
+        task = ReadRequest(config.device.id, name, payload, local, trust_of(config), known.latest)
+        self._reading[name] = self._helpers.start(name, task, RequestRead, READING, answer)
+
+    def _withdraw(self, name: str) -> None:
+        if cancel := self._reading.pop(name, None):
+            cancel()
+
+    def _answer(
+        self, name: str, payload: bytes, delivery: Delivery, read: RequestRead | None, reason: str
+    ) -> None:
+        self._reading.pop(name, None)
+        self._feed(name, _stimulus(payload, read, reason, retained=delivery.retained))
+
+    def _answer_local(self, name: str, payload: bytes, read: RequestRead | None, reason: str) -> None:
+        self._reading.pop(name, None)
+        if read is None:  # Nothing is known of the request. It is read again at the next start.
+            self._report("update_refused", name, f"The process that reads the request failed: {reason}.")
+        else:
+            self._taken(name, self._feed(name, _stimulus(payload, read, reason, local=True)))
+
+    def _taken(self, name: str, on_disk: bool) -> None:  # noqa: FBT001
+        """Delete a request of this device, if what follows from it is on the disk."""
+        if on_disk:
+            try:
+                self._files.delete_request(name)
+            except OSError as error:
+                log.warning("the request of pipeline %s is not deleted: %s", name, error.strerror)
+
+    def _damaged(self, name: str, reason: str) -> None:
+        self._refuse_local(name, reason)
+
+    def _refuse_local(self, name: str, reason: str) -> None:
+        self._report("update_refused", "", reason)
+        self._taken(name, on_disk=True)
+
+
+def _stimulus(
+    payload: bytes, read: RequestRead | None, reason: str, *, retained: bool = False, local: bool = False
+) -> Stimulus:
+    if read is None:
+        return Refused(f"The process that reads the request failed: {reason}.")
+    if read.request is None:
+        return Refused(cleaned(read.reason), read.request_id)
+    return Wanted(desired=payload, request=read.request, local=local, signed=read.signed, retained=retained)
+
+
+def _is_heard(name: str, payload: bytes, known: Updates) -> bool:
+    update = known.pipelines.get(name)
+    if update is None or not update.heard:
+        return False
+    digest = sha256(len(payload))
+    digest.update(payload)
+    return digest.hexdigest() == update.heard

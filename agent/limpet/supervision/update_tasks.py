@@ -1,0 +1,293 @@
+"""What is done about updates: processes are started and ended, and files are put into their places.
+
+Each answer is a stimulus for ``limpet.updates.machine``. No bundle is opened here: an examiner in a sandbox does
+that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from limpet.contracts.assignment import FoundModel
+from limpet.supervision.checking import EXAMINING
+from limpet.trust.settings import trust_of
+from limpet.updates.state import Deployed
+from limpet.updates.stimuli import (
+    Admitted,
+    Fetched,
+    NotAdmitted,
+    NotFetched,
+    NotPlaced,
+    NotVerified,
+    Placed,
+    Verified,
+)
+from limpet.wire.border import cleaned
+from limpet.wire.deploy_records import Deploy, Ended, Lacking, Links, Progress
+from limpet.wire.fork_records import Examine, Examined
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from limpet.config import Config, UpdatesTable
+    from limpet.contracts.updates import DesiredModel
+    from limpet.delivery.deliveries import DeliveryInbox
+    from limpet.supervision.fleet import Fleet
+    from limpet.supervision.helpers import Cancel
+    from limpet.supervision.update_files import UpdateFiles
+    from limpet.updates.state import Update
+    from limpet.updates.stimuli import Stimulus
+    from limpet.wire.deploy_records import FromDeployer
+
+LONGEST_FETCH = 6 * 3600.0
+"""Seconds for one attempt to fetch a bundle. The next one goes on where it ended."""
+
+
+@dataclass(slots=True)
+class _Fetching:
+    """A download that goes on. ``present`` at its start, and now; ``received`` of that over the network."""
+
+    length: int
+    began_with: int
+    present: int
+    received: int = 0
+    asked: set[str] = field(default_factory=set)
+
+
+class UpdateTasks:
+    """The work of all pipelines. ``answer`` takes what came of it; ``received`` counts bytes from the network."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what an update works with
+        self,
+        files: UpdateFiles,
+        fleet: Fleet,
+        inbox: DeliveryInbox,
+        answer: Callable[[str, Stimulus], None],
+        received: Callable[[int], None],
+        progressed: Callable[[str], None],
+    ) -> None:
+        self._files = files
+        self._fleet = fleet
+        self._inbox = inbox
+        self._answer = answer
+        self._received = received
+        self._progressed = progressed
+        self._fetching: dict[str, _Fetching] = {}
+        self._examining: dict[str, Cancel] = {}
+        self.examined: dict[Path, FoundModel] = {}
+        """Bundles in their final place that were examined since the daemon started, and are intact."""
+
+    def progress(self, pipeline: str) -> float | None:
+        """Return the share of a download that is there, ``None`` if nothing is fetched."""
+        one = self._fetching.get(pipeline)
+        return min(one.present / one.length, 1.0) if one else None
+
+    # --- fetch
+
+    def fetch(self, config: Config, update: Update, request: DesiredModel, bases: list[Deployed]) -> None:
+        """Fetch a bundle: from the file beside a local request, or by a deployer."""
+        name = update.pipeline
+        try:
+            if update.local and (self._files.take_local(name) or self._files.whole(name) is not None):
+                self._answer(name, Fetched())
+            elif not request.sources:
+                self._answer(name, NotFetched("The file of the request is gone.", final=True))
+            elif config.updates is None:
+                reason = "This device fetches no models: its configuration has no table [updates]."
+                self._answer(name, NotFetched(reason, final=True))
+            else:
+                self._deploy(config, config.updates, name, request, bases)
+        except OSError as error:
+            self._answer(name, NotFetched(_why(error), final=False))
+
+    def _deploy(
+        self, config: Config, table: UpdatesTable, name: str, request: DesiredModel, bases: list[Deployed]
+    ) -> None:
+        del config
+        folder = self._files.make_download(name)
+        present = self._files.present(name)
+        self._fetching[name] = _Fetching(request.length, present, present)
+        deploy = Deploy(
+            pipeline=name,
+            request=request,
+            folder=folder,
+            bases=self._files.by_file_hash(bases),
+            links=_links(table),
+            seconds=LONGEST_FETCH,
+            most_bytes=2 * request.length + sum(source.length for source in request.sources),
+        )
+        self._fleet.deployers.start(deploy, partial(self._hear, name))
+
+    def _hear(self, name: str, record: FromDeployer | None, reason: str) -> None:
+        """Take what a deployer reports. It is believed about its own progress alone."""
+        one = self._fetching.get(name)
+        if one is None:
+            return
+        if isinstance(record, Lacking):
+            one.asked.add(record.sha256)
+            self._want_chunks()
+            self._inbox.ask(record.sha256, record.ranges, needs_list=record.needs_list)
+        elif isinstance(record, Progress):
+            self._count(one, record.received)
+            one.present = record.present
+            self._progressed(name)
+        else:
+            del self._fetching[name]
+            self._want_chunks()
+            self._end_fetch(name, one, record, reason)
+
+    def _count(self, one: _Fetching, received: int) -> None:
+        self._received(max(received - one.received, 0))
+        one.received = max(received, one.received)
+
+    def _end_fetch(self, name: str, one: _Fetching, ended: Ended | None, reason: str) -> None:
+        progress = self._files.present(name) > one.began_with
+        if ended is None:
+            self._answer(name, NotFetched(f"The deployer ended: {reason}.", final=False, progress=progress))
+            return
+        self._count(one, ended.received)
+        if ended.outcome == "fetched":
+            self._answer(name, Fetched())
+        else:
+            self._answer(name, NotFetched(cleaned(ended.reason), final=ended.final, progress=progress))
+
+    def _want_chunks(self) -> None:
+        self._inbox.want_chunks(self._fleet.deployers.wanted_chunks())
+
+    # --- verify
+
+    def verify(self, config: Config, name: str, request: DesiredModel) -> None:
+        """Have what was fetched examined in a sandbox. Its deployer is gone by now."""
+        try:
+            path = self._files.whole(name)
+            size = path.lstat().st_size if path else 0
+        except OSError as error:
+            self._answer(name, NotVerified(_why(error), final=False))
+            return
+        if path is None:
+            self._answer(name, NotVerified("The download is gone.", final=False))
+        elif size != request.length:
+            self._answer(name, NotVerified(f"The file has {size} bytes, not {request.length}."))
+        else:
+            task = Examine(path, True, trust_of(config), tuple(config.pipelines[name].delegates), True)
+            self._examine(name, task, partial(self._take_verified, name))
+
+    def _examine(self, name: str, task: Examine, answer: Callable[[Examined | None, str], None]) -> None:
+        self._cancel(name)
+        self._examining[name] = self._fleet.helpers.start(name, task, Examined, EXAMINING, answer)
+
+    def _take_verified(self, name: str, examined: Examined | None, reason: str) -> None:
+        self._examining.pop(name, None)
+        if examined is None:
+            self._answer(name, NotVerified(f"The process that examines it failed: {reason}.", final=False))
+        elif examined.problem:
+            self._answer(name, NotVerified(cleaned(examined.problem)))
+        elif not examined.file_sha256 or not examined.length:
+            self._answer(name, NotVerified("The process that examines it did not hash it.", final=False))
+        else:
+            bundle = Deployed(
+                model=examined.name,
+                version=examined.version,
+                sha256=examined.sha256,
+                file_sha256=examined.file_sha256,
+                length=examined.length,
+                signed_by=examined.signed_by,
+            )
+            self._remember(bundle, examined)
+            self._answer(name, Verified(bundle))
+
+    def _remember(self, bundle: Deployed, examined: Examined) -> None:
+        path = self._files.path(bundle)
+        self.examined[path] = FoundModel(
+            path,
+            examined.name,
+            examined.version,
+            examined.sha256,
+            runtime=examined.runtime,
+            decoder=examined.decoder,
+        )
+
+    # --- place, admit
+
+    def place(self, name: str, bundle: Deployed) -> None:
+        """Put a download into its final place."""
+        try:
+            self._files.place(name, bundle)
+        except OSError as error:
+            self._answer(name, NotPlaced(_why(error)))
+        else:
+            self._answer(name, Placed())
+
+    def admit(self, config: Config, name: str, bundle: Deployed) -> None:
+        """Try a bundle in a separate process. After a restart of the daemon it is examined again before."""
+        self.examined_bundle(config, name, bundle, partial(self._admit, name))
+
+    def _admit(self, name: str, found: FoundModel | None, reason: str) -> None:
+        self._answer(name, Admitted() if found else NotAdmitted(reason))
+
+    def examined_bundle(
+        self, config: Config, name: str, bundle: Deployed, then: Callable[[FoundModel | None, str], None]
+    ) -> None:
+        """Call ``then`` with what is known of a deployed bundle; with ``None`` and a reason if it is not intact.
+
+        It is examined, unless that was done since the daemon started.
+        """
+        path = self._files.path(bundle)
+        if path in self.examined:
+            then(self.examined[path], "")
+            return
+        task = Examine(path, False, trust_of(config), tuple(config.pipelines[name].delegates))
+        self._examine(name, task, partial(self._take_examined, name, bundle, then))
+
+    def _take_examined(
+        self,
+        name: str,
+        bundle: Deployed,
+        then: Callable[[FoundModel | None, str], None],
+        examined: Examined | None,
+        reason: str,
+    ) -> None:
+        self._examining.pop(name, None)
+        if examined is None:
+            then(None, f"The process that examines it failed: {reason}.")
+        elif examined.problem or examined.sha256 != bundle.sha256:
+            then(None, cleaned(examined.problem) or "It is not the model that was verified.")
+        else:
+            self._remember(bundle, examined)
+            then(self.examined[self._files.path(bundle)], "")
+
+    # --- end
+
+    def stop(self, name: str) -> None:
+        """End the work for a pipeline. Nothing more is heard of it."""
+        self._fleet.deployers.stop(name)
+        if self._fetching.pop(name, None):
+            self._want_chunks()
+        self._cancel(name)
+
+    def _cancel(self, name: str) -> None:
+        if cancel := self._examining.pop(name, None):
+            cancel()
+
+    def forget(self, kept: set[Path]) -> None:
+        """Forget what was examined of bundles that are deleted."""
+        self.examined = {path: found for path, found in self.examined.items() if path in kept}
+
+
+def _links(table: UpdatesTable) -> Links:
+    return Links(
+        allow=tuple(table.allow),
+        ca_file=table.ca_file,
+        certificate=table.certificate,
+        key=table.key,
+        proxy=table.proxy,
+        bytes_per_second=table.bytes_per_second or 0.0,
+    )
+
+
+def _why(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror or error}."

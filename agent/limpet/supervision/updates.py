@@ -1,0 +1,498 @@
+"""Updates of models: what happens is passed on to the rules, and what they say is done.
+
+``limpet.updates.machine`` has the rules. A new state is on the disk before anything is done about it. If it cannot
+be written, nothing is done, and what happened is passed on again later.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import deque
+from datetime import datetime, timezone
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec.structs import replace
+
+from limpet.audit.entry import What, Who
+from limpet.contracts.assignment import FoundModel, ShadowAssignment
+from limpet.device.clock import PLAUSIBLE
+from limpet.models import deployed, pins
+from limpet.supervision.update_files import UpdateFiles
+from limpet.supervision.update_requests import UpdateRequests
+from limpet.supervision.update_tasks import UpdateTasks
+from limpet.updates import machine, moves, schedule
+from limpet.updates.facts import Facts
+from limpet.updates.instructions import (
+    Admit,
+    CleanUp,
+    Fetch,
+    Instruction,
+    Note,
+    Place,
+    Select,
+    Shadow,
+    Stop,
+    Verify,
+)
+from limpet.updates.reports import report
+from limpet.updates.schedule import Conditions, Disk
+from limpet.updates.state import Update, Updates, on_disk
+from limpet.updates.stimuli import (
+    Accepted,
+    Booted,
+    Compared,
+    NotTakenOver,
+    Ordered,
+    Tick,
+    TookOver,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from limpet.audit.journal import Journal
+    from limpet.config import Config
+    from limpet.contracts.assignment import Assignment
+    from limpet.contracts.deliveries import Delivery
+    from limpet.contracts.updates import UpdateReport
+    from limpet.delivery.deliveries import DeliveryInbox
+    from limpet.device.host import Host
+    from limpet.models.deployed import Kept
+    from limpet.supervision.fleet import Fleet
+    from limpet.updates.stimuli import Stimulus
+    from limpet.wire.records import Incident, RawResults, Transition
+
+log = logging.getLogger(__name__)
+
+DISK_BYTES = 512_000_000
+"""Bytes for bundles where the configuration has no table ``[updates]``."""
+WRITE_AGAIN = 5.0
+"""Seconds after which a state that could not be written is tried again."""
+MOST_POSTPONED = 1000
+PROGRESS = 1.0
+"""Seconds between two reports of a progress."""
+_WITH_DOWNLOAD = ("downloading", "verifying")
+COUNTED = 1 << 20
+"""Bytes from the network after which what was spent is written to the disk, while a download goes on."""
+
+
+class Surroundings(NamedTuple):
+    """What updates work with."""
+
+    fleet: Fleet
+    inbox: DeliveryInbox
+    host: Host
+    journal: Journal
+
+
+class Calls(NamedTuple):
+    """What updates have done in the daemon.
+
+    ``select``: have the pipelines run what is selected now. ``shadow``: begin or end a shadow. ``publish``: report
+    the model of a pipeline. ``report``: an event of a pipeline, with its reason. ``try_out``: return an assignment
+    in which a pipeline runs this model; ``None`` if there is none. ``has_model``: whether a pipeline runs a model.
+    """
+
+    select: Callable[[], None]
+    shadow: Callable[[str, ShadowAssignment | None], None]
+    publish: Callable[[str], None]
+    report: Callable[[str, str, str], None]
+    try_out: Callable[[str, FoundModel], Assignment | None]
+    has_model: Callable[[str], bool]
+
+
+class Updater:
+    """The updates of all pipelines. Everything here runs on the supervisor's main thread."""
+
+    def __init__(self, config: Config, kept: Kept, device: Surroundings, calls: Calls) -> None:
+        self._config = config
+        self._device = device
+        self._calls = calls
+        state = config.device.state
+        self._files = UpdateFiles(state)
+        self._state, self._pins, self._intact = kept
+        self._tasks = UpdateTasks(
+            self._files, device.fleet, device.inbox, self._answered, self._count_received, self._progressed
+        )
+        self._requests = UpdateRequests(self._files, device.fleet.helpers, self.feed, calls.report)
+        self._happened: deque[tuple[str, Stimulus]] = deque()
+        self._busy = False
+        self._begun = False
+        self._backlog: list[Callable[[], None]] = []
+        self._postponed: deque[tuple[str, Stimulus]] = deque(maxlen=MOST_POSTPONED)
+        self._write_again = 0.0
+        self._ticks: dict[str, float] = {}
+        self._progress: dict[str, float] = {}
+        """When a progress is reported next, by pipeline."""
+        self._spent = 0
+        """Bytes from the network that are not in the state yet."""
+        self.on_trial: dict[str, tuple[str, int]] = {}
+        """The models that are on trial, by pipeline. Empty mostly: then results are none of our business."""
+
+    # --- start, reload
+
+    def boot(self) -> Config:
+        """Take note that the daemon has started. Return the configuration as pins and updates change it."""
+        for name in list(self._state.pipelines):
+            self.feed(name, Booted())
+        return self.selected(pins.applied(self._config, self._pins))
+
+    def begin(self) -> None:
+        """Begin to work, once the pipelines have been assigned what to run."""
+        self._begun = True
+        if self._intact:
+            self._clean_up_orphans()
+        backlog, self._backlog = self._backlog, []
+        for call in backlog:
+            call()
+        self.use(self._config)
+        self.take_requests()
+
+    def use(self, config: Config) -> None:
+        """Take a configuration, at the start and after a reload."""
+        self._config = config
+        gone = [name for name in self._state.pipelines if name not in config.pipelines]
+        if gone and self._write(replace(self._state, pipelines=_without(self._state.pipelines, gone))):
+            for name in gone:
+                self._tasks.stop(name)
+                self._clean_up(name)
+                log.info("the update of pipeline %s is forgotten: it is not configured any more", name)
+        self._device.inbox.expect(config.pipelines if config.updates else (), trust=config.trust is not None)
+
+    def chosen(self, wanted: Config, damaged: Callable[[str], object]) -> Config:
+        """Return a configuration as pins and updates change it. Pins are read again, see ``pins.read``."""
+        self._pins = pins.read(wanted.device.state, damaged)
+        return self.selected(pins.applied(wanted, self._pins))
+
+    def selected(self, config: Config) -> Config:
+        """Return a configuration with what updates select now."""
+        return deployed.applied(config, self._state, self._pins)
+
+    @property
+    def examined(self) -> list[FoundModel]:
+        """Deployed bundles that were examined since the daemon started."""
+        return list(self._tasks.examined.values())
+
+    def forget_examined(self) -> None:
+        """Have all deployed bundles examined again, as other keys are trusted now."""
+        self._tasks.forget(set())
+
+    # --- what comes from outside
+
+    def take_requests(self) -> None:
+        """Take the requests that a person on this device wrote."""
+        self._requests.take_local(self._config, self._state)
+
+    def take(self, delivery: Delivery) -> None:
+        """Take a desired state as it came over the network."""
+        self._requests.take(delivery, self._config, self._state)
+
+    def take_chunks(self) -> None:
+        """Pass on the chunks that came to the deployers that want them."""
+        while chunk := self._device.inbox.take_chunk():
+            self._device.fleet.deployers.chunk(chunk.name, chunk.index, chunk.payload)
+
+    def order(self, pipeline: str, order: Ordered) -> str:
+        """Obey an operator's command. Return why not, if so. ``KeyError`` if there is no such pipeline."""
+        if pipeline not in self._config.pipelines:
+            raise KeyError(pipeline)
+        refused: list[str] = []
+        if not self._feed(pipeline, order, refused):
+            return "the device cannot write its state now, so it changes nothing"
+        return refused[0] if refused else ""
+
+    # --- what pipelines report
+
+    def moved(self, move: Transition, sha256: str) -> None:
+        """Take note of a transition. ``sha256``: identity of the model that runs, empty if it is unknown."""
+        if move.pipeline not in self._state.pipelines:
+            return
+        if move.state == "running" and sha256:
+            self.feed(move.pipeline, TookOver(sha256))
+        elif move.state == "failed" and move.pipeline in self.on_trial:
+            self.feed(move.pipeline, NotTakenOver(_sentence(move.reason)))
+
+    def had_incident(self, incident: Incident) -> None:
+        """Take note of a crash, or of a model that did not take over."""
+        name = incident.pipeline
+        if name not in self.on_trial:
+            return
+        candidate = self._state.pipelines[name].candidate
+        if incident.event == "crashed":
+            self.feed(name, NotTakenOver(_sentence(incident.reason)))
+        elif incident.sha256 and candidate and incident.sha256 == candidate.sha256:
+            self.feed(name, NotTakenOver(_sentence(incident.why)))
+
+    def accepted(self, record: RawResults) -> None:
+        """Count accepted results of models that are on trial."""
+        for name, (model, version) in list(self.on_trial.items()):
+            count = sum((one.pipeline, one.model, one.version) == (name, model, version) for one in record.items)
+            if count:
+                self.feed(name, Accepted(model, version, count))
+
+    def compared(self, pipeline: str, stimulus: Compared) -> None:
+        """Take newer figures of a shadow or a trial."""
+        self.feed(pipeline, stimulus)
+
+    # --- time
+
+    def next_due(self) -> float | None:
+        """Return when ``tend`` has something to do, on the monotonic clock; ``None`` if nothing is expected."""
+        postponed = [self._write_again] if self._postponed else []
+        return min([*self._ticks.values(), *self._progress.values(), *postponed], default=None)
+
+    def tend(self) -> None:
+        """Do what is due."""
+        if not self._begun or (due := self.next_due()) is None or due > monotonic():
+            return
+        if self._postponed and self._write_again <= monotonic():
+            self._pass_on_again()
+        for name in [name for name, due in self._ticks.items() if due <= monotonic()]:
+            del self._ticks[name]
+            self.feed(name, Tick())
+        for name in [name for name, due in self._progress.items() if due <= monotonic()]:
+            del self._progress[name]
+            self._calls.publish(name)
+
+    def report(self, pipeline: str) -> UpdateReport | None:
+        """Return how far the update of a pipeline is, ``None`` if there was none."""
+        update = self._state.pipelines.get(pipeline)
+        return report(update, self._tasks.progress(pipeline)) if update else None
+
+    # --- one step
+
+    def feed(self, pipeline: str, stimulus: Stimulus) -> bool:
+        """Pass on what happened. Return whether what follows is on the disk.
+
+        Within another step, it is passed on after that one.
+        """
+        return self._feed(pipeline, stimulus, [])
+
+    def _feed(self, pipeline: str, stimulus: Stimulus, refused: list[str]) -> bool:
+        self._happened.append((pipeline, stimulus))
+        if self._busy:
+            return True
+        self._busy = True
+        written = True
+        try:
+            while self._happened:
+                written = self._step(*self._happened.popleft(), refused) and written
+        finally:
+            self._busy = False
+        return written
+
+    def _step(self, pipeline: str, stimulus: Stimulus, refused: list[str]) -> bool:
+        if pipeline not in self._config.pipelines:
+            return True
+        before = self._state.pipelines.get(pipeline)
+        applied = machine.apply(self._state, pipeline, stimulus, self._facts(pipeline))
+        if applied.refused:
+            refused.append(applied.refused)
+        if before is None and applied.updates.pipelines[pipeline] == Update(pipeline=pipeline):
+            return True  # Nothing happened to a pipeline without an update.
+        if not self._write(applied.updates):
+            self._postponed.append((pipeline, stimulus))
+            return False
+        after = self._state.pipelines[pipeline]
+        self._note_trial(after)
+        self._plan_tick(after)
+        self._report_stage(before, after, applied.instructions)
+        for instruction in applied.instructions:
+            self._when_begun(partial(self._follow, pipeline, instruction))
+        if before is None or _visible(before) != _visible(after):
+            self._when_begun(partial(self._calls.publish, pipeline))
+        return True
+
+    def _when_begun(self, call: Callable[[], None]) -> None:
+        """Do something now, or once pipelines run and reporters are open."""
+        if self._begun:
+            call()
+        else:
+            self._backlog.append(call)
+
+    def _write(self, updates: Updates) -> bool:
+        """Take a state, if the disk has it. Otherwise report why it cannot be written."""
+        on_it = on_disk(updates)
+        if on_it != on_disk(self._state):
+            updates = replace(updates, latest=max(updates.latest, _clock()))
+            try:
+                deployed.write(self._config.device.state, on_disk(updates))
+            except OSError as error:
+                if not self._write_again:
+                    path = self._config.device.state / "updates.json"
+                    reason = f"{path}: {error.strerror}; updates wait, what runs goes on"
+                    self._when_begun(partial(self._calls.report, "update_waits", "", reason))
+                self._write_again = monotonic() + WRITE_AGAIN
+                return False
+            self._write_again = 0.0
+        self._state = updates
+        return True
+
+    def _pass_on_again(self) -> None:
+        postponed, self._postponed = self._postponed, deque(maxlen=MOST_POSTPONED)
+        for at, (name, stimulus) in enumerate(postponed):
+            if not self.feed(name, stimulus):
+                self._postponed.extend(list(postponed)[at + 1 :])
+                return
+
+    def _note_trial(self, update: Update) -> None:
+        self.on_trial.pop(update.pipeline, None)
+        if update.stage == "trial" and update.candidate:
+            self.on_trial[update.pipeline] = update.candidate.model, update.candidate.version
+
+    def _plan_tick(self, update: Update) -> None:
+        self._ticks.pop(update.pipeline, None)
+        if (wait := machine.due(update, self._facts(update.pipeline))) is not None:
+            self._ticks[update.pipeline] = monotonic() + wait
+
+    def _report_stage(self, before: Update | None, after: Update, instructions: Sequence[Instruction]) -> None:
+        """Report a new stage as an event, unless a note of the rules does."""
+        noted = any(isinstance(one, Note) for one in instructions)
+        if after.stage != (before.stage if before else "idle") and not noted:
+            text = after.reason or moves.wanted_name(after)
+            self._when_begun(partial(self._calls.report, f"update_{after.stage}", after.pipeline, text))
+
+    def _facts(self, pipeline: str) -> Facts:
+        table = self._config.updates
+        return Facts(
+            now=max(_clock(), self._state.latest),
+            steady=monotonic(),
+            disk=Disk(bound=table.disk_bytes if table else DISK_BYTES, free=self._free()),
+            conditions=self._conditions(pipeline),
+            window=table.window if table else schedule.ANY_TIME,
+            per_day=table.bytes_per_day if table else None,
+            spent=self._state.spent,
+            has_model=not self._begun or self._calls.has_model(pipeline),
+        )
+
+    def _free(self) -> int:
+        try:
+            disk = os.statvfs(self._config.device.state)
+        except OSError:
+            return 0
+        return disk.f_bavail * disk.f_frsize
+
+    def _conditions(self, pipeline: str) -> Conditions:
+        local = datetime.now(timezone.utc).astimezone() if time.time() >= PLAUSIBLE else None
+        update = self._state.pipelines.get(pipeline)
+        if update is None or update.stage not in ("staged", "shadow"):
+            return Conditions(local=local)  # No window is waited for, so the machine is not read.
+        readings = self._device.host.readings()
+        busy = readings.pressure is not None and readings.pressure >= self._config.governor.busy
+        return Conditions(local=local, busy=busy, on_battery=readings.charge is not None)
+
+    # --- what the rules say
+
+    def _follow(self, name: str, instruction: Instruction) -> None:
+        """Carry out an instruction."""
+        update = self._state.pipelines.get(name) or Update(pipeline=name)
+        match instruction:
+            case Fetch(request):
+                self._tasks.fetch(self._config, update, request, list(self._state.deployed))
+            case Verify(request):
+                self._tasks.verify(self._config, name, request)
+            case Place(bundle):
+                self._tasks.place(name, bundle)
+            case Admit(candidate):
+                self._tasks.admit(self._config, name, candidate)
+            case Shadow():
+                self._begin_or_end_shadow(name, instruction)
+            case _:
+                self._follow_at_once(update, instruction)
+
+    def _follow_at_once(self, update: Update, instruction: Instruction) -> None:
+        """Carry out an instruction that has no answer."""
+        match instruction:
+            case Select():
+                self._calls.select()
+            case Stop():
+                self._tasks.stop(update.pipeline)
+            case CleanUp():
+                self._clean_up(update.pipeline)
+            case Note(event, text):
+                self._note(update, event, text)
+
+    def _begin_or_end_shadow(self, name: str, shadow: Shadow) -> None:
+        if shadow.model is None:
+            self._calls.shadow(name, None)
+        else:
+            self._tasks.examined_bundle(self._config, name, shadow.model, partial(self._shadow, name, shadow))
+
+    def _shadow(self, name: str, shadow: Shadow, found: FoundModel | None, reason: str) -> None:
+        if found is None:
+            self.feed(name, NotTakenOver(reason))
+        else:
+            self._calls.shadow(name, ShadowAssignment(found.file, shadow.every, shadow.share))
+
+    def _note(self, update: Update, event: str, text: str) -> None:
+        self._calls.report(event, update.pipeline, text)
+        about = update.candidate or update.good
+        what = What(
+            model=about.model if about else "",
+            version=about.version if about else None,
+            sha256=about.sha256 if about else "",
+            reason=text,
+        )
+        who = Who(keys=about.signed_by if about else ())
+        self._device.journal.record(event, what, pipeline=update.pipeline, who=who)
+
+    def _clean_up(self, name: str) -> None:
+        """Delete the download of a pipeline, and the bundles that no pipeline needs."""
+        try:
+            self._files.delete_download(name)
+        except OSError as error:
+            log.warning("the download of pipeline %s is not deleted: %s", name, error.strerror)
+        self._prune()
+
+    def _prune(self) -> None:
+        self._files.prune(self._state.deployed)
+        self._tasks.forget({self._files.path(one) for one in self._state.deployed})
+
+    def _clean_up_orphans(self) -> None:
+        """Delete what an end of the daemon left behind."""
+        at_work = {
+            name for name, one in self._state.pipelines.items() if one.stage in ("downloading", "verifying")
+        }
+        self._files.delete_other_downloads(at_work)
+        self._prune()
+
+    def _answered(self, name: str, stimulus: Stimulus) -> None:
+        self.feed(name, stimulus)
+
+    def _progressed(self, name: str) -> None:
+        self._progress.setdefault(name, monotonic() + PROGRESS)
+
+    def _count_received(self, count: int) -> None:
+        """Count bytes that came over the network, for the budget of a metered link."""
+        self._spent += count
+        if self._spent >= COUNTED or not count:
+            local = datetime.now(timezone.utc).astimezone() if time.time() >= PLAUSIBLE else None
+            spent = schedule.spend(self._state.spent, local, self._spent)
+            if self._write(replace(self._state, spent=spent)):
+                self._spent = 0
+
+
+def _without(pipelines: dict[str, Update], gone: list[str]) -> dict[str, Update]:
+    return {name: update for name, update in pipelines.items() if name not in gone}
+
+
+def _visible(update: Update) -> tuple[object, ...]:
+    """Return what is reported of an update, but for its progress and figures."""
+    shown = report(replace(update, live=None))
+    return tuple(getattr(shown, field) for field in shown.__struct_fields__)
+
+
+def _sentence(reason: str) -> str:
+    """Return a reason as a sentence."""
+    text = reason[:1].upper() + reason[1:]
+    return text if text.endswith(".") else f"{text}."
+
+
+def _clock() -> float:
+    """Return the wall clock in seconds since 1970, 0 if it was never set."""
+    wall = time.time()
+    return wall if wall >= PLAUSIBLE else 0.0
