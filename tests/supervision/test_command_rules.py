@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from limpet.contracts.messages import Reply
+    from limpet.updates.stimuli import Ordered
 
 
 class Command:
@@ -43,12 +44,19 @@ class Workers:
     def __init__(self) -> None:
         self.asked: list[Ask] = []
         self.restarted: list[str] = []
+        self.ordered: list[Ordered] = []
         self.files = 0
 
     def restart(self, pipeline: str) -> None:
         if pipeline != "press":
             raise KeyError(pipeline)
         self.restarted.append(pipeline)
+
+    def order(self, pipeline: str, ordered: Ordered) -> str:
+        if pipeline != "press":
+            raise KeyError(pipeline)
+        self.ordered.append(ordered)
+        return "there is no other model" if ordered.order == "rollback" else ""
 
     def ask(self, pipeline: str, ask: Ask, fds: tuple[int, ...] = ()) -> None:
         if pipeline != "press":

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def candidates_of(config: Config) -> dict[str, list[FoundModel]]:
     """Return the candidates of each model, by its key, in the order in which they are to run.
 
-    Each model that an update selected also stands alone, so that all of them are examined: a pipeline can go back
+    Each model that an update selected has its own key, too. So all of them are examined, and a pipeline can go back
     to another one at once.
     """
     found = store.candidates_of(config.models_named, config.folders)

@@ -76,7 +76,7 @@ def make_folder(state: Path) -> None:
 def applied(wanted: Config, updates: Updates, pinned: Pins) -> Config:
     """Return a configuration whose pipelines run what their updates say.
 
-    A pipeline that has a pin of its own runs that one.
+    A pipeline that has its own pin runs that one.
     """
     selected = {
         name: _models(wanted.device.state, update)

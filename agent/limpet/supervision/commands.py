@@ -280,7 +280,7 @@ class Commands:
 def _question(
     request: Threshold | Snapshot | Enrol | Forget | CaptureInputs,
 ) -> SetThreshold | TakeSnapshot | EnrolLabel | ForgetLabel | Capture:
-    """Return what a worker is asked for a command."""
+    """Return what a worker does for a command."""
     if isinstance(request, Threshold):
         return SetThreshold(request.pipeline, request.value)
     if isinstance(request, Snapshot):

@@ -6,16 +6,16 @@ that.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
 from limpet.contracts.assignment import FoundModel
 from limpet.supervision.checking import EXAMINING
-from limpet.trust.settings import trust_of
+from limpet.trust.settings import accept, trust_of
 from limpet.updates.state import Deployed
 from limpet.updates.stimuli import (
-    Admitted,
     Fetched,
     NotAdmitted,
     NotFetched,
@@ -33,14 +33,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from limpet.config import Config, UpdatesTable
+    from limpet.contracts.assignment import Assignment
     from limpet.contracts.updates import DesiredModel
     from limpet.delivery.deliveries import DeliveryInbox
     from limpet.supervision.fleet import Fleet
     from limpet.supervision.helpers import Cancel
     from limpet.supervision.update_files import UpdateFiles
+    from limpet.trust.settings import Trust
     from limpet.updates.state import Update
     from limpet.updates.stimuli import Stimulus
     from limpet.wire.deploy_records import FromDeployer
+
+log = logging.getLogger(__name__)
 
 LONGEST_FETCH = 6 * 3600.0
 """Seconds for one attempt to fetch a bundle. The next one goes on where it ended."""
@@ -172,14 +176,15 @@ class UpdateTasks:
         elif size != request.length:
             self._answer(name, NotVerified(f"The file has {size} bytes, not {request.length}."))
         else:
-            task = Examine(path, True, trust_of(config), tuple(config.pipelines[name].delegates), True)
-            self._examine(name, task, partial(self._take_verified, name))
+            trust = trust_of(config)
+            task = Examine(path, True, trust, tuple(config.pipelines[name].delegates), True)
+            self._examine(name, task, partial(self._take_verified, name, trust))
 
     def _examine(self, name: str, task: Examine, answer: Callable[[Examined | None, str], None]) -> None:
         self._cancel(name)
         self._examining[name] = self._fleet.helpers.start(name, task, Examined, EXAMINING, answer)
 
-    def _take_verified(self, name: str, examined: Examined | None, reason: str) -> None:
+    def _take_verified(self, name: str, trust: Trust | None, examined: Examined | None, reason: str) -> None:
         self._examining.pop(name, None)
         if examined is None:
             self._answer(name, NotVerified(f"The process that examines it failed: {reason}.", final=False))
@@ -197,7 +202,16 @@ class UpdateTasks:
                 signed_by=examined.signed_by,
             )
             self._remember(bundle, examined)
+            self._accept(examined, trust)
             self._answer(name, Verified(bundle))
+
+    def _accept(self, examined: Examined, trust: Trust | None) -> None:
+        """Remember that a model was accepted in date: it still runs after its signature or the root expires."""
+        if trust is not None and examined.in_date:
+            try:
+                accept(trust.chain, [examined.sha256])
+            except OSError as error:
+                log.warning("trust: %s: %s; after an expiry, this model does not run", trust.chain, error.strerror)
 
     def _remember(self, bundle: Deployed, examined: Examined) -> None:
         path = self._files.path(bundle)
@@ -221,12 +235,31 @@ class UpdateTasks:
         else:
             self._answer(name, Placed())
 
-    def admit(self, config: Config, name: str, bundle: Deployed) -> None:
-        """Try a bundle in a separate process. After a restart of the daemon it is examined again before."""
-        self.examined_bundle(config, name, bundle, partial(self._admit, name))
+    def admit(
+        self, config: Config, name: str, bundle: Deployed, try_out: Callable[[str, FoundModel], Assignment | None]
+    ) -> None:
+        """Try a bundle in a separate process. After a restart of the daemon it is examined again before.
 
-    def _admit(self, name: str, found: FoundModel | None, reason: str) -> None:
-        self._answer(name, Admitted() if found else NotAdmitted(reason))
+        ``try_out`` returns the assignment in which a pipeline runs a model.
+        """
+        self.examined_bundle(config, name, bundle, partial(self._admit, name, try_out))
+
+    def _admit(
+        self,
+        name: str,
+        try_out: Callable[[str, FoundModel], Assignment | None],
+        found: FoundModel | None,
+        reason: str,
+    ) -> None:
+        if found is None:
+            self._answer(name, NotAdmitted(reason))
+        elif (assignment := try_out(name, found)) is None:
+            why = "The pipeline follows one that has no model. Install a model for that one first."
+            self._answer(name, NotAdmitted(why))
+        else:
+            self._fleet.admissions.start(
+                assignment, name, found.file, lambda outcome, _: self._answer(name, outcome)
+            )
 
     def examined_bundle(
         self, config: Config, name: str, bundle: Deployed, then: Callable[[FoundModel | None, str], None]
@@ -264,6 +297,7 @@ class UpdateTasks:
     def stop(self, name: str) -> None:
         """End the work for a pipeline. Nothing more is heard of it."""
         self._fleet.deployers.stop(name)
+        self._fleet.admissions.stop(name)
         if self._fetching.pop(name, None):
             self._want_chunks()
         self._cancel(name)

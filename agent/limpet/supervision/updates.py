@@ -398,7 +398,7 @@ class Updater:
             case Place(bundle):
                 self._tasks.place(name, bundle)
             case Admit(candidate):
-                self._tasks.admit(self._config, name, candidate)
+                self._tasks.admit(self._config, name, candidate, self._calls.try_out)
             case Shadow():
                 self._begin_or_end_shadow(name, instruction)
             case _:

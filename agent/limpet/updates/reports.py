@@ -1,4 +1,4 @@
-"""What ``model/<pipeline>/reported`` says of an update."""
+"""What ``model/<pipeline>/reported`` has about an update."""
 
 from __future__ import annotations
 
