@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 def candidates_of(config: Config) -> dict[str, list[FoundModel]]:
     """Return the candidates of each model, by its key, in the order in which they are to run.
 
-    Each model that an update selected has its own key, too. So all of them are examined, and a pipeline can go back
-    to another one at once.
+    Each model that an update selected has its own key, too. So all of them are examined, and a pipeline can
+    change to another one at once.
     """
     found = store.candidates_of(config.models_named, config.folders)
     for name, models in config.selected.items():

@@ -28,7 +28,7 @@ Version = Annotated[int, Meta(ge=0, le=1 << 53)]
 
 
 class Pins(msgspec.Struct, frozen=True):
-    """``pins``: a version for each name of a bundle. ``pipelines``: for each pipeline a version of the model that it names.
+    """``pins``: a version for each name of a bundle. ``pipelines``: a version for the model that a pipeline names.
 
     A pipeline with a pin runs that version of the store, also where an update brought it another model.
     """

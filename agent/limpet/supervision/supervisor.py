@@ -483,6 +483,8 @@ class Supervisor:
         for delivery in self._deliveries.take_states():
             if delivery.kind == "desired":
                 self._updates.take(delivery)
+            else:
+                self._fleet.roots.take(delivery.payload)
         self._updates.take_chunks()
         self._updates.tend()
         self._select_models()
@@ -585,6 +587,7 @@ class Supervisor:
         """Examine all models again, as a new root of trust is in force."""
         self._events.report("root_taken", "", f"root {version} of trust is in force")
         self._auditing.rooted(version)
+        self._updates.forget_examined()
         self._begin_reload()
 
     def root_refused(self, reason: str) -> None:
