@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from limpet import config
+from limpet.commands import _send
 from limpet.deployment.local import examined
 from limpet.device import boot, state_files
 from limpet.doctor.check import inspect
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from limpet.models.pins import Pins
     from limpet.models.starter import Starter
 
-HELP = "List the models in the store, or choose which version runs"
+HELP = "List the models in the store, choose which one runs, or send one"
 GROUP = "models"
 EXAMPLES = (
     ("limpet model list", "Show every bundle in the store, and what runs."),
@@ -39,6 +40,7 @@ EXAMPLES = (
     ("limpet model use motion-2", "Run version 2 of motion, also after a restart and when version 3 arrives."),
     ("limpet model use motion@newest", "Run the highest version again."),
     ("limpet model use motion@previous", "Go back to the version that ran before."),
+    ("limpet model send motion-8.limpet mqtt://broker.local", "Send a bundle to the devices that request it."),
 )
 
 _LIST = "List the bundles in the store, or the ready-made ones."
@@ -86,6 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     _add_file(using)
     using.set_defaults(act=_use)
+    _send.add_arguments(actions.add_parser("send", help=_send.TEXT, description=_send.TEXT))
 
 
 def _add_file(parser: argparse.ArgumentParser) -> None:

@@ -8,10 +8,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from time import monotonic, sleep
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from limpet import config
-from limpet.errors import ConfigError, LimpetError, UsageError
+from limpet.commands import _broker_options
+from limpet.errors import LimpetError, UsageError
 from limpet.option_values import positive
 from limpet.terminal import can_draw
 from limpet.untrusted import printable
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from contextlib import AbstractContextManager
 
-    from limpet.delivery.mqtt.broker_settings import BrokerSettings
     from limpet.watch.state import Device
 
 HELP = "Show what a running daemon does"
@@ -62,14 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add("--device", metavar="ID", help="Device to show, at a broker. Default: all devices.")
     add("--topic", default="limpet", help="Parent of the devices' topics, at a broker. Default: limpet.")
-    add("--username", help="User name at the broker. Default: none (anonymous login).")
-    add("--password-file", type=Path, metavar="FILE", help="File with the password for the user name.")
-    add(
-        "--ca-file",
-        type=Path,
-        metavar="FILE",
-        help="Certificate authority to trust, for mqtts://. Default: the system's authorities.",
-    )
+    _broker_options.add_options(parser)
     add(
         "--plain",
         action="store_true",
@@ -115,8 +107,13 @@ def _feed(arguments: argparse.Namespace, inbox: Inbox) -> AbstractContextManager
     if where and "://" in where:
         from limpet.watch.remote import RemoteFeed
 
-        return RemoteFeed(_broker(arguments, where), arguments.topic, _device(arguments.device), inbox)
-    for option in ("device", "username", "password_file", "ca_file"):
+        return RemoteFeed(
+            _broker_options.settings("limpet watch", arguments, where),
+            arguments.topic,
+            _device(arguments.device),
+            inbox,
+        )
+    for option in ("device", *_broker_options.NAMES):
         if vars(arguments)[option]:
             name = option.replace("_", "-")
             raise UsageError(f"limpet watch: --{name} goes with a URL, such as mqtt://broker.local")
@@ -124,29 +121,6 @@ def _feed(arguments: argparse.Namespace, inbox: Inbox) -> AbstractContextManager
 
     file = Path(where) if where else config.usual()
     return local.LocalFeed(local.paths(config.read(file).device.state, file), file, inbox)
-
-
-def _broker(arguments: argparse.Namespace, url: str) -> BrokerSettings:
-    """Return how to log in. ``UsageError`` says what is wrong with the URL or the options."""
-    from limpet.delivery.mqtt.broker_settings import BrokerSettings, check_files
-
-    user, _, rest = url.partition("://")[2].rpartition("@")
-    if ":" in user:
-        raise UsageError("limpet watch: write no password in the URL; use --password-file FILE")
-    try:
-        settings = BrokerSettings(
-            url=f"{urlsplit(url).scheme}://{rest}",
-            username=arguments.username or user,
-            password_file=arguments.password_file,
-            ca_file=arguments.ca_file,
-        )
-    except ValueError as error:
-        raise UsageError(f"limpet watch: {error}") from error
-    try:
-        check_files(settings)
-    except ConfigError as error:
-        raise UsageError(f"limpet watch: {error}") from error
-    return settings
 
 
 def _device(wanted: str | None) -> str:
