@@ -164,7 +164,7 @@ def test_a_process_that_reports_steps_without_end_is_ended(desk: Desk) -> None:
 def test_what_the_runtime_printed_last_is_in_the_reason(desk: Desk) -> None:
     desk.start("a")
     (task,) = desk.forks.tasks
-    task.output.write_bytes(b"x" * 10_000 + b"\n\n\x1b[31mout of\tarena\xff\nlast words\n")
+    task.output.write_bytes(b"x" * 10_000 + b"\n\nINFO: Created\n\x1b[31mout of\tarena\xff\nlast words\n")
     desk.exited(-signal.SIGABRT)
     assert desk.reason().endswith("out of arena� | last words")
     assert desk.reason().isprintable()

@@ -212,7 +212,10 @@ def _explain(candidate: _Candidate, reason: str) -> str:
 
 
 def last_lines(path: Path) -> str:
-    """Return the last lines of a file that a runtime wrote, as printable text; empty if there is none."""
+    """Return the last lines of a file that a runtime wrote, as printable text; empty if there is none.
+
+    Lines of TFLite that only inform are left out.
+    """
     try:
         with open_file(path) as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - LARGEST_OUTPUT))
@@ -220,4 +223,5 @@ def last_lines(path: Path) -> str:
     except Exception:  # noqa: BLE001 - whatever is there, it only explains
         return ""
     lines = [" ".join(line.split()) for line in data.decode("utf-8", "replace").splitlines()]
-    return cleaned(" | ".join(line[:LONGEST_LINE] for line in [line for line in lines if line][-LINES:]))
+    said = [line[:LONGEST_LINE] for line in lines if line and not line.startswith("INFO:")]
+    return cleaned(" | ".join(said[-LINES:]))
