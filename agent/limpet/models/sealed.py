@@ -2,8 +2,8 @@
 
 A sealed file begins with a header: ``LIMPETS1`` and the length of the content in 8 bytes, big-endian. Segments
 follow, each of ``SEGMENT`` bytes of content but the last one, with its tag of 16 bytes. The nonce of a segment is
-its number. The header is authenticated with each segment. So Limpet notices a segment that was changed, moved, left
-out or taken from another file when it reads it. It also notices an end that was cut off.
+its number. The header is authenticated with each segment. So Limpet notices a segment that was changed, moved,
+left out or taken from another file when it reads it. It also notices an end that was cut off.
 
 Each file has its own key, made from the device's key and the SHA-256 of the content (HMAC-SHA-256, as in NIST SP
 800-108). Two contents never share a key, so a nonce is never used twice. A process gets its own files' keys alone.
