@@ -337,13 +337,13 @@ def crashing(path: Path, size: int = 4) -> Path:
     return _write(path, Graph(tensors, [op], [0], [1, 2, 3, 4]))
 
 
-def endless(path: Path) -> Path:
+def endless(path: Path, size: int = 1) -> Path:
     """A loop that never ends."""
-    tensors = [Tensor("input", (1,)), Tensor("on", (1,), "bool", values=[True]), Tensor("off", (1,), "bool")]
+    tensors = [Tensor("input", (size,)), Tensor("on", (1,), "bool", values=[True]), Tensor("off", (1,), "bool")]
     add = Op(ADD, [0, 0], [3], (_ADD, {"i8_0": 0}))
     loop = Op(WHILE, [1], [2], (_WHILE, {"i32_0": 1, "i32_1": 2}))
     same = Graph([Tensor("flag", (1,), "bool")], [], [0], [0])
-    return _write(path, Graph([*tensors, Tensor("sum", (1,))], [loop, add], [0], [3, 2]), same, same)
+    return _write(path, Graph([*tensors, Tensor("sum", (size,))], [loop, add], [0], [3, 2]), same, same)
 
 
 def enormous(path: Path, outputs: int = 400) -> Path:

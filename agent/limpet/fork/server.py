@@ -36,6 +36,7 @@ from limpet.wire.fork_records import (
     Forked,
     NotForked,
     Open,
+    OpenShadow,
     Preload,
     ReadRequest,
     ReadRoots,
@@ -53,6 +54,7 @@ log = logging.getLogger(__name__)
 _ROLES: dict[type[Task], tuple[str, str]] = {
     Serve: ("limpet.worker.process", "limpet:"),
     Open: ("limpet.executor.process", "limpet+"),
+    OpenShadow: ("limpet.executor.shadow", "limpet~"),
     Check: ("limpet.worker.checker", "limpet="),
     Examine: ("limpet.worker.examiner", "limpet="),
     ReadRequest: ("limpet.worker.reader", "limpet="),

@@ -45,6 +45,12 @@ class Latency:
         if end == _FULL:
             self._fold()
 
+    @property
+    def last_us(self) -> float:
+        """What the inference took that was recorded last, in µs and without waiting. 0 before the first."""
+        _, *stages = _ROW.unpack_from(self._rows, (self._end or _FULL) - _ROW_BYTES)
+        return float(sum(stages)) / 1000
+
     def take(self) -> dict[TimedStep, dict[int, int]]:
         """Return a sparse histogram for each stage of what was recorded since the last call."""
         self._fold()

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from limpet.contracts.data import Array
     from limpet.contracts.decoder import Enrolling
     from limpet.contracts.detected_events import DetectedEvent
+    from limpet.contracts.fields import WindowSpec
     from limpet.contracts.runtime import Learning
     from limpet.contracts.stage import Spec
     from limpet.inference.admission import Load
@@ -269,6 +270,16 @@ class Pipeline:
         self.latency.take()
         self.clipping.take()
         return same
+
+    def windower_beside(self, window: WindowSpec, columns: list[int] | None, spec: SampleSpec) -> Windower:
+        """Return what cuts the blocks that follow into windows, for another model beside this one.
+
+        ``columns``: those of the source's samples that it takes. ``spec``: what its samples are then. If it cuts
+        the same samples into the same windows, these end with the same samples as the windows of this pipeline.
+        """
+        if (window, columns, spec) == (self.plan.window, self.plan.columns, self.plan.spec):
+            return deepcopy(self._windower)
+        return Windower(window, spec)
 
     def learn(self) -> str:
         """Have what learns on the device do so from now on, from where its folder or itself stands.

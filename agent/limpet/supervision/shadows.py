@@ -18,7 +18,7 @@ def task_of(assignment: Assignment, name: str, shadow: ShadowAssignment) -> Open
     """Return the task of a shadow: the pipeline as it is configured, with another model and on the CPU alone.
 
     The accelerator stays with the pipeline. The cell's name is one that no source can have, so what is unpacked
-    for the shadow is in a folder of its own.
+    for the shadow is in a separate folder.
     """
     pipeline = assignment.pipelines[name]
     options = msgspec.structs.replace(pipeline.options, delegates=[CPU.name], require=0.0, every=1, snapshots=None)

@@ -59,8 +59,8 @@ class Pairs(msgspec.Struct, tag=True):
     """Windows that ran on a pipeline's model and on its shadow, since the record before.
 
     ``model`` and ``version`` are those of the pipeline, ``shadow`` and ``shadow_version`` of its shadow.
-    ``errors`` counts windows on which the shadow failed. ``skipped`` counts windows that the shadow should have
-    run, and did not: it was at work, samples waited, or it had used its share of the CPU.
+    ``errors`` counts windows on which the shadow failed. ``skipped`` counts windows that it left out, as it was at
+    work, samples waited, or it had used its share of the CPU.
     """
 
     pipeline: _Name
@@ -76,8 +76,8 @@ class Pairs(msgspec.Struct, tag=True):
 def is_right(answer: Answer, truth: Truth, tolerance: float) -> bool | None:
     """Whether an answer is right. ``None`` if such an answer cannot be compared with such a truth.
 
-    A label must be the same. A number may differ by ``tolerance``. Of labels, each must be there as often as in
-    the truth, in any order; a label alone is a list of one, and ``None`` is an empty list.
+    A label must be the same. A number may differ by ``tolerance``. Several labels must be the same, each as often
+    as in the truth, in any order. A label alone is a list of one, and ``None`` is an empty list.
     """
     value = answer.value
     if isinstance(truth, float):
@@ -91,7 +91,13 @@ def is_right(answer: Answer, truth: Truth, tolerance: float) -> bool | None:
 
 def cut_labels(labels: list[str]) -> list[str]:
     """Return labels as an ``Answer`` has them: cut, in alphabetical order, at most ``MOST_LABELS``."""
-    return sorted(label[:LONGEST_LABEL] for label in labels)[:MOST_LABELS]
+    return sorted(map(cut_label, labels))[:MOST_LABELS]
+
+
+def cut_label(label: str) -> str:
+    """Return a label as an ``Answer`` has it: cut, and with spaces in place of what cannot be printed."""
+    label = label[:LONGEST_LABEL]
+    return label if label.isprintable() else "".join(c if c.isprintable() else " " for c in label)
 
 
 def _listed(value: str | list[str] | None) -> list[str]:

@@ -83,7 +83,7 @@ class _Figures:
         _remember(self.answers, (pair.sample, pair.monotonic_ns), both)
 
     def judge(self, sequence: int, new: bool, old: bool) -> None:  # noqa: FBT001 - a pair
-        """Count which model was right. What was said of the same result before counts no more."""
+        """Count which model was right. Earlier feedback for the same result counts no more."""
         before = self.judged.pop(sequence, (False, False))
         self.new.right += new - before[0]
         self.old.right += old - before[1]

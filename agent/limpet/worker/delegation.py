@@ -7,7 +7,6 @@ and proven in its own executor while the old one goes on. It takes over between 
 from __future__ import annotations
 
 import logging
-from itertools import count
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from limpet.accelerators.failover import Failover
 from limpet.contracts.delegate import CPU
 from limpet.errors import ModelError
 from limpet.wire.records import Dismiss, Need
+from limpet.worker.executor_numbers import executor_numbers
 
 if TYPE_CHECKING:
     import socket
@@ -165,7 +165,7 @@ class DelegatedModel:
             return
         from limpet.worker.executor_link import ExecutorLink, Expected
 
-        number = next(_executor_numbers)
+        number = next(executor_numbers)
         expected = Expected(self.inputs, self.outputs, self._options.deadline / 2)
         self._candidate = ExecutorLink(number, wanted, expected, now + self._options.opening)
         self._send(Need(number, self._plan.name, wanted, self._revision))
@@ -233,6 +233,3 @@ class DelegatedModel:
 
 def _with_delegate(link: ExecutorLink, reason: str) -> str:
     return reason if repr(link.delegate) in reason else f"delegate {link.delegate!r}: {reason}"
-
-
-_executor_numbers = count(1)

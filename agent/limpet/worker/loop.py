@@ -105,11 +105,11 @@ class Worker:
             self._reports.heartbeat(pipelines.running.values())
             return
         self._requests.run_slice(busy=len(self._intake.mailbox) > 0)
-        longest = BATCH_AGE if self._results.pending else IDLE
+        longest = BATCH_AGE if self._results.pending or pipelines.wait_for_shadow else IDLE
         samples = self._intake.mailbox.get(0.0 if self._requests else longest)
         if samples is not None:
             self._reports.see(samples)
-            pipelines.feed(samples)
+            pipelines.feed(samples, busy=self._source.spec.live and len(self._intake.mailbox) > 0)
         pipelines.idle()
         self._snapshots.take()
         self._results.flush_if_due()

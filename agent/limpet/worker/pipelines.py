@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from limpet.errors import LimpetError, ModelError, UnreadableError
 from limpet.worker.delegation import DelegatedModel
 from limpet.worker.running import RunningPipeline, Trial
+from limpet.worker.shadows import Shadows
 from limpet.worker.successor import Opening, Successor
 from limpet.worker.swap import Changes, Phase, Seen, Step, changes, next_step, superseded
 
@@ -86,6 +87,7 @@ class Pipelines:
         self._results = results
         self._requests = requests
         self._snapshots = snapshots
+        self._shadows = Shadows(spec, supervisor.send, self._report)
         self._swaps: dict[str, _Swap] = {}
         self._abandoned: list[Successor] = []
         self._failed: dict[str, int] = {}
@@ -113,6 +115,8 @@ class Pipelines:
             self._open(self._opening(assigned, name), prove=name in assigned.prove)
         for name in todo.swap:
             self._begin(self._opening(assigned, name))
+        options = {name: running.known.options for name, running in self.running.items()}
+        self._shadows.assign(assigned.assignment.shadows, options)
         self._set_deadline()
 
     def to_open(self, assigned: Assign) -> list[str]:
@@ -134,10 +138,15 @@ class Pipelines:
             self._abandoned.remove(successor)
             successor.close()
 
-    def feed(self, samples: Samples) -> None:
-        """Run the windows that a block of samples completes."""
+    @property
+    def wait_for_shadow(self) -> bool:
+        """Whether a result waits for the answer of a shadow."""
+        return self._shadows.hold
+
+    def feed(self, samples: Samples, *, busy: bool = False) -> None:
+        """Run the windows that a block of samples completes. ``busy``: more samples wait already."""
         for name in list(self.running):
-            self._feed(name, samples)
+            self._feed(name, samples, busy=busy)
         if self._untrained:
             self._look_at_learning()
 
@@ -147,6 +156,8 @@ class Pipelines:
             if running.trial is None:
                 running.pipeline.idle()
                 self._reports.report_events(running)
+        if self._shadows:
+            self._shadows.poll()
 
     def watch_delegates(self) -> None:
         """Report pipelines that have just started, and those that moved to another delegate."""
@@ -158,8 +169,10 @@ class Pipelines:
                 self._reports.at_work(running)
 
     def connect_executor(self, number: int, fd: int) -> None:
-        """Give the socket of an executor to the model that requested it."""
+        """Give the socket of an executor or a shadow to who requested it."""
         end = socket.socket(fileno=fd)
+        if self._shadows.connect(number, end):
+            return
         if not any(model.connect_executor(number, end) for model in self._delegated()):
             end.close()
 
@@ -260,6 +273,7 @@ class Pipelines:
         if old.delegated is not None:
             old.delegated.drop_candidate()
         old.pipeline.stop_learning()  # What it learned is kept: the successor may go on from there.
+        self._shadows.release(name)
         pipeline.take_over(old.pipeline)
         self._learn(name, pipeline)
         swap.phase = Phase.TRIAL
@@ -306,11 +320,11 @@ class Pipelines:
         self._learn(name, trial.old.pipeline)
         for samples in trial.samples:
             if name in self.running:
-                self._feed(name, samples)
+                self._feed(name, samples, busy=True)
 
     # --- while they run
 
-    def _feed(self, name: str, samples: Samples) -> None:
+    def _feed(self, name: str, samples: Samples, *, busy: bool) -> None:
         running = self.running[name]
         if running.trial is not None:
             running.trial.hold(samples)
@@ -318,15 +332,7 @@ class Pipelines:
             if (block := running.accept(samples)) is None:
                 return
             self._reports.check_rate(running, block)
-            for result in running.feed(block):
-                if running.trial is not None:
-                    self._commit(running)
-                running.count_result()
-                self._results.add(result)
-                event = self._reports.report_events(running)
-                if running.options.snapshots is not None:
-                    self._snapshots.see(running.options.snapshots, running.snapshots, block, result, event=event)
-                self._reports.heartbeat(self.running.values())
+            self._run_windows(running, block, busy=busy)
         except (ModelError, UnreadableError) as error:
             if running.trial is not None:
                 self._fail(name, self._swaps[name], str(error))
@@ -335,6 +341,30 @@ class Pipelines:
         else:
             if running.trial is not None and running.trial.full:
                 self._commit(running)
+
+    def _run_windows(self, running: RunningPipeline, block: Samples, *, busy: bool) -> None:
+        """Run the windows that a block completes, and have the shadow run some of them, if there is one."""
+        shadow = self._shadows.of(running.name) if self._shadows and running.trial is None else None
+        if shadow is not None:
+            self._report(shadow.follow(running.pipeline))
+        for result in running.feed(block):
+            if running.trial is not None:
+                self._commit(running)
+            running.count_result()
+            if shadow is None:
+                self._results.add(result)
+            else:
+                self._report(shadow.see(result, running.pipeline.latency.last_us))
+            event = self._reports.report_events(running)
+            if running.options.snapshots is not None:
+                self._snapshots.see(running.options.snapshots, running.snapshots, block, result, event=event)
+            self._reports.heartbeat(self.running.values())
+        if shadow is not None:
+            self._report(shadow.feed(block, busy=busy))
+
+    def _report(self, results: list[Result[Any]]) -> None:
+        for result in results:
+            self._results.add(result)
 
     def _delegated(self) -> Iterator[DelegatedModel]:
         """Yield all models that may run on accelerators."""
@@ -348,6 +378,7 @@ class Pipelines:
 
     def _close(self, name: str, state: State, reason: str) -> None:
         """Send all that a pipeline has still to report, then close it."""
+        self._shadows.end(name)
         self._results.flush()
         self._reports.heartbeat(self.running.values(), now=True)
         self._reports.state(self.running[name], state, reason)
