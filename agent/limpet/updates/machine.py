@@ -16,7 +16,7 @@ from limpet.updates.facts import Facts, Step
 from limpet.updates.instructions import Admit, CleanUp, Instruction, Note, Shadow, Stop
 from limpet.updates.moves import live
 from limpet.updates.orders import order
-from limpet.updates.state import Pending, Update, Updates
+from limpet.updates.state import Pending, Update, Updates, on_disk
 from limpet.updates.stimuli import (
     Accepted,
     Admitted,
@@ -60,7 +60,10 @@ class Applied(NamedTuple):
 
 
 def apply(updates: Updates, pipeline: str, stimulus: Stimulus, facts: Facts) -> Applied:
-    """Take one pipeline a step on. ``facts.highest`` and ``facts.others`` are taken from ``updates``."""
+    """Take one pipeline a step on. ``facts.highest`` and ``facts.others`` are taken from ``updates``.
+
+    If ``on_disk`` of the result is what it was, nothing has to be written.
+    """
     before = updates.pipelines.get(pipeline) or Update(pipeline=pipeline)
     others = tuple(
         one for name, update in updates.pipelines.items() if name != pipeline for one in update.deployed
@@ -71,7 +74,10 @@ def apply(updates: Updates, pipeline: str, stimulus: Stimulus, facts: Facts) -> 
     if after.good is not None and after.good != before.good:
         top = max(after.good.version, highest.get(after.good.model, 0))
         highest = {**highest, after.good.model: top}
-    changed = msgspec.structs.replace(updates, pipelines={**updates.pipelines, pipeline: after}, highest=highest)
+    pipelines = {**updates.pipelines, pipeline: after}
+    changed = msgspec.structs.replace(updates, pipelines=pipelines, highest=highest)
+    if on_disk(changed) != on_disk(updates):
+        changed = msgspec.structs.replace(changed, latest=max(facts.now, updates.latest))
     return Applied(changed, step.instructions, step.refused)
 
 
@@ -188,7 +194,8 @@ def _go_on_with(update: Update, asked: Pending, facts: Facts) -> Step:
     if update.stage == "downloading" and (sources or live(update, facts).next_try is not None):
         return moves.then((Stop(),), moves.fetch(same, facts))
     before, after = _beside(update, facts), _beside(same, facts)
-    return Step(same, () if before == after else (after or Shadow(None),))
+    changes = () if before == after else (after or Shadow(None),)
+    return moves.then(changes, consider(same, facts) if update.stage in {"shadow", "trial"} else Step(same))
 
 
 def _beside(update: Update, facts: Facts) -> Shadow | None:
