@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import signal
+import time
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from daemon.conftest import Configure, replay
 from support import bundles, models
@@ -16,6 +20,7 @@ from support.daemon import Consumer, Daemon, daemon, missing
 if TYPE_CHECKING:
     from pathlib import Path
 
+ORDER = ["idle", "downloading", "verifying", "staged", "admission", "trial", "good"]
 COMMANDS = """
 [pipelines.motion]
 source = "imu"
@@ -62,10 +67,10 @@ def stage(consumer: Consumer) -> str:
     return str(said["update"]["stage"]) if said and said["update"] else ""
 
 
-def stages(consumer: Consumer) -> list[str]:
-    """Return the stages that were reported, one after the other."""
-    said = [one.json["update"] for one in consumer.on("model/motion/reported")]
-    return [stage for stage, _ in groupby(one["stage"] for one in said if one)]
+def steps(consumer: Consumer) -> list[str]:
+    """Return the events of the update, one after the other."""
+    said = [one.json["event"] for one in consumer.on("event/motion")]
+    return [event.removeprefix("update_") for event in said if event.startswith("update_")]
 
 
 def whole(results: list[dict[str, Any]]) -> bool:
@@ -83,7 +88,7 @@ def test_a_local_request_goes_all_the_way_and_is_rolled_back_by_command(
         order(tmp_path, running, {"order": "update", "desired": desired(bundle, 1, id="roll-1")}, bundle)
         wait_until(lambda: stage(consumer) == "good", 20)
         assert not (tmp_path / "state/requests/motion.json").exists()
-        assert stages(consumer) == ["downloading", "verifying", "staged", "admission", "trial", "good"]
+        wait_until(lambda: steps(consumer) == ["wanted", "verifying", "staged", "admission", "trial", "good"])
         consumer.wait_results("motion", 5)
         said = consumer.last("model/motion/reported")
         assert (said["model"], said["version"]) == ("motion", 1)
@@ -100,3 +105,111 @@ def test_a_local_request_goes_all_the_way_and_is_rolled_back_by_command(
     results = consumer.results("motion")
     assert whole(results)
     assert [model for model, _ in groupby(one["model"] for one in results)] == ["dense", "motion", "dense"]
+
+
+def test_a_model_that_crashes_or_hangs_on_trial_is_rolled_back_and_may_be_tried_again(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    config = configure(replay("imu"), COMMANDS)
+    bundle = made(tmp_path, 1)
+    endless = desired(bundle, 1, policy={"trial_windows": 1_000_000})
+    with daemon(config) as running:
+        consumer.wait_results("motion", 5)
+        order(tmp_path, running, {"order": "update", "desired": endless}, bundle)
+        wait_until(lambda: runs(consumer, "motion"), 20)
+        os.kill(running.pid_of("imu"), signal.SIGSEGV)
+        wait_until(lambda: stage(consumer) == "rolled_back" and runs(consumer, "dense"), 20)
+        assert "killed by SIGSEGV" in consumer.last("model/motion/reported")["update"]["reason"]
+        wait_until(lambda: not list((tmp_path / "state/deployed").iterdir()))
+        order(tmp_path, running, {"order": "update", "desired": endless}, bundle)
+        wait_until(lambda: stage(consumer) == "trial" and runs(consumer, "motion"), 20)
+        os.kill(running.pid_of("imu"), signal.SIGSTOP)
+        wait_until(lambda: stage(consumer) == "rolled_back" and runs(consumer, "dense"), 20)
+        assert "no progress" in consumer.last("model/motion/reported")["update"]["reason"]
+        order(tmp_path, running, {"order": "update", "desired": desired(bundle, 1)}, bundle)
+        wait_until(lambda: stage(consumer) == "good", 20)
+        assert running.stop() == 0
+    assert whole(consumer.results("motion"))
+
+
+@pytest.mark.parametrize("at", ["verifying", "staged", "admission", "trial"])
+def test_a_daemon_that_is_killed_goes_on_with_an_update_where_it_was(
+    configure: Configure, consumer: Consumer, tmp_path: Path, at: str
+) -> None:
+    config = configure(replay("imu"), COMMANDS)
+    bundle = made(tmp_path, 1)
+    policy = {"trial_windows": 40, "start": "operator" if at == "staged" else "now"}
+    with daemon(config) as running:
+        consumer.wait_results("motion", 5)
+        order(tmp_path, running, {"order": "update", "desired": desired(bundle, 1, policy=policy)}, bundle)
+        while ORDER.index(kept(tmp_path)["stage"]) < ORDER.index(at):
+            time.sleep(0.001)
+        os.kill(running.process.pid, signal.SIGKILL)
+        running.wait()
+        assert ORDER.index(kept(tmp_path)["stage"]) < ORDER.index("good")
+        running.start()
+        if at == "staged":
+            wait_until(lambda: stage(consumer) == "staged" and len(consumer.events("motion", "running")) == 2)
+            order(tmp_path, running, {"order": "install"})
+        wait_until(lambda: stage(consumer) == "good", 20)
+        assert (kept(tmp_path)["stage"], kept(tmp_path)["good"]["version"]) == ("good", 1)
+        assert [one.name for one in (tmp_path / "state/deployed").iterdir()] == ["motion-1.limpet"]
+        running.process.kill()
+        running.wait()
+        running.start()
+        consumer.wait_results("motion", 5)
+        assert running.stop() == 0
+    assert runs(consumer, "motion")
+    assert len({one["id"] for one in consumer.results("motion")}) == len(consumer.results("motion"))
+
+
+def test_a_state_that_cannot_be_written_stops_updates_alone(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    config = configure(replay("imu"), COMMANDS)
+    bundle = made(tmp_path, 1)
+    with daemon(config) as running:
+        consumer.wait_results("motion", 5)
+        (tmp_path / "state/updates.json").mkdir()
+        order(tmp_path, running, {"order": "update", "desired": desired(bundle, 1)}, bundle)
+        wait_until(lambda: consumer.events_of_device("update_waits"), 10)
+        consumer.wait_results("motion", 5)
+        assert runs(consumer, "dense")
+        assert (tmp_path / "state/requests/motion.json").exists()
+        assert not (tmp_path / "state/downloads").exists()
+        (tmp_path / "state/updates.json").rmdir()
+        wait_until(lambda: stage(consumer) == "good", 20)
+        assert running.stop() == 0
+    assert len(consumer.events_of_device("update_waits")) == 1
+
+
+def test_a_damaged_state_is_set_aside_and_the_models_of_the_configuration_run(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    config = configure(replay("imu"), COMMANDS)
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state/updates.json").write_text(
+        '{"pipelines": {"motion": {"pipeline": "motion", "stage": "goo"}}}'
+    )
+    with daemon(config) as running:
+        consumer.wait_results("motion", 5)
+        (event,) = consumer.events_of_device("state_damaged")
+        assert running.stop() == 0
+    assert "updates.json" in event["reason"]
+    assert event["reason"].endswith("pipelines run the models of the configuration")
+    assert (tmp_path / "state/updates.json.damaged").exists()
+
+
+def kept(folder: Path) -> dict[str, Any]:
+    """Return what the daemon has written about the update of the pipeline."""
+    try:
+        found: dict[str, Any] = json.loads((folder / "state/updates.json").read_text())
+    except FileNotFoundError:
+        return {"stage": "idle"}
+    return {"stage": "idle", **found["pipelines"].get("motion", {})}
+
+
+def runs(consumer: Consumer, model: str) -> bool:
+    """Whether the last result is of this model."""
+    results = consumer.results("motion")
+    return bool(results) and results[-1]["model"] == model

@@ -157,7 +157,7 @@ class Supervisor:
         self._comparisons = Comparisons(origin.device, origin.boot)
         self._deliveries = DeliveryInbox(self._wakeup.wake)
         self._host = host.Host(wanted.device.sysroot)
-        surroundings = Surroundings(self._fleet, self._deliveries, self._host, self._journal)
+        surroundings = Surroundings(self._fleet, self._deliveries, self._host, self._journal, self._comparisons)
         self._updates = Updater(wanted, kept, surroundings, self._calls())
         self._config = self._updates.boot()
         self._commands = Commands(

@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from limpet.audit.entry import What, Who
 from limpet.contracts.assignment import FoundModel, ShadowAssignment
+from limpet.contracts.updates import ModelName
 from limpet.device.clock import PLAUSIBLE
 from limpet.models import deployed, pins
 from limpet.supervision.update_files import UpdateFiles
@@ -49,6 +50,7 @@ from limpet.updates.stimuli import (
     Ordered,
     Tick,
     TookOver,
+    Wanted,
 )
 
 if TYPE_CHECKING:
@@ -63,6 +65,7 @@ if TYPE_CHECKING:
     from limpet.device.host import Host
     from limpet.models.deployed import Kept
     from limpet.supervision.fleet import Fleet
+    from limpet.updates.comparison import Comparisons
     from limpet.updates.stimuli import Stimulus
     from limpet.wire.records import Incident, RawResults, Transition
 
@@ -70,7 +73,7 @@ log = logging.getLogger(__name__)
 
 DISK_BYTES = 512_000_000
 """Bytes for bundles where the configuration has no table ``[updates]``."""
-WRITE_AGAIN = 5.0
+WRITE_AGAIN = 1.0
 """Seconds after which a state that could not be written is tried again."""
 MOST_POSTPONED = 1000
 PROGRESS = 1.0
@@ -87,6 +90,7 @@ class Surroundings(NamedTuple):
     inbox: DeliveryInbox
     host: Host
     journal: Journal
+    comparisons: Comparisons
 
 
 class Calls(NamedTuple):
@@ -125,6 +129,8 @@ class Updater:
         self._backlog: list[Callable[[], None]] = []
         self._postponed: deque[tuple[str, Stimulus]] = deque(maxlen=MOST_POSTPONED)
         self._write_again = 0.0
+        self._is_reported = False
+        """Whether it was reported already that the state cannot be written."""
         self._ticks: dict[str, float] = {}
         self._progress: dict[str, float] = {}
         """When a progress is reported next, by pipeline."""
@@ -233,24 +239,26 @@ class Updater:
             count = sum((one.pipeline, one.model, one.version) == (name, model, version) for one in record.items)
             if count:
                 self.feed(name, Accepted(model, version, count))
-
-    def compared(self, pipeline: str, stimulus: Compared) -> None:
-        """Take newer figures of a shadow or a trial."""
-        self.feed(pipeline, stimulus)
+                self._progressed(name)
 
     # --- time
 
     def next_due(self) -> float | None:
         """Return when ``tend`` has something to do, on the monotonic clock; ``None`` if nothing is expected."""
-        postponed = [self._write_again] if self._postponed else []
-        return min([*self._ticks.values(), *self._progress.values(), *postponed], default=None)
+        others = [self._write_again] if self._write_again else []
+        if (figures := self._device.comparisons.next_due()) is not None:
+            others.append(figures)
+        return min([*self._ticks.values(), *self._progress.values(), *others], default=None)
 
     def tend(self) -> None:
         """Do what is due."""
         if not self._begun or (due := self.next_due()) is None or due > monotonic():
             return
-        if self._postponed and self._write_again <= monotonic():
+        if self._write_again and self._write_again <= monotonic():
             self._pass_on_again()
+        for name, figures in self._device.comparisons.news(monotonic()):
+            self.feed(name, Compared(figures))
+            self._progressed(name)
         for name in [name for name, due in self._ticks.items() if due <= monotonic()]:
             del self._ticks[name]
             self.feed(name, Tick())
@@ -295,10 +303,11 @@ class Updater:
         if before is None and applied.updates.pipelines[pipeline] == Update(pipeline=pipeline):
             return True  # Nothing happened to a pipeline without an update.
         if not self._write(applied.updates):
-            self._postponed.append((pipeline, stimulus))
-            return False
+            if not (isinstance(stimulus, Ordered) or (isinstance(stimulus, Wanted) and stimulus.local)):
+                self._postponed.append((pipeline, stimulus))
+            return False  # A command is refused, and a file with a request stays: it is read again.
         after = self._state.pipelines[pipeline]
-        self._note_trial(after)
+        self._note_candidate(after)
         self._plan_tick(after)
         self._report_stage(before, after, applied.instructions)
         for instruction in applied.instructions:
@@ -322,7 +331,7 @@ class Updater:
             try:
                 deployed.write(self._config.device.state, on_disk(updates))
             except OSError as error:
-                if not self._write_again:
+                if not (self._write_again or self._is_reported):
                     path = self._config.device.state / "updates.json"
                     reason = f"{path}: {error.strerror}; updates wait, what runs goes on"
                     self._when_begun(partial(self._calls.report, "update_waits", "", reason))
@@ -333,16 +342,28 @@ class Updater:
         return True
 
     def _pass_on_again(self) -> None:
+        """Try again what could not be written."""
+        self._is_reported, self._write_again = True, 0.0
         postponed, self._postponed = self._postponed, deque(maxlen=MOST_POSTPONED)
-        for at, (name, stimulus) in enumerate(postponed):
-            if not self.feed(name, stimulus):
-                self._postponed.extend(list(postponed)[at + 1 :])
-                return
+        while postponed and not self._write_again:
+            self.feed(*postponed.popleft())
+        self._postponed.extend(postponed)
+        if not self._write_again:
+            self.take_requests()
+        if not self._write_again:
+            self._is_reported = False
 
-    def _note_trial(self, update: Update) -> None:
-        self.on_trial.pop(update.pipeline, None)
-        if update.stage == "trial" and update.candidate:
-            self.on_trial[update.pipeline] = update.candidate.model, update.candidate.version
+    def _note_candidate(self, update: Update) -> None:
+        """Have the candidate of a shadow or a trial compared, and the results of a trial counted."""
+        name, candidate = update.pipeline, update.candidate
+        self.on_trial.pop(name, None)
+        if candidate is None or update.stage not in ("shadow", "trial"):
+            self._device.comparisons.end(name)
+            return
+        on_trial = update.stage == "trial"
+        self._device.comparisons.begin(name, ModelName(candidate.model, candidate.version), trial=on_trial)
+        if on_trial:
+            self.on_trial[name] = candidate.model, candidate.version
 
     def _plan_tick(self, update: Update) -> None:
         self._ticks.pop(update.pipeline, None)

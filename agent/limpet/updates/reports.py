@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from limpet.updates.state import Deployed, Update
 
 
-def report(update: Update, progress: float | None = None) -> UpdateReport:
-    """Return how far an update is. ``progress``: share of the download that is there, if one goes on."""
+def report(update: Update, fetched: float | None = None) -> UpdateReport:
+    """Return how far an update is. ``fetched``: share of the download that is there, if one goes on."""
+    progress = fetched if fetched is not None else _progress(update)
     request, candidate = update.request, update.candidate
     shown = candidate or update.good
     return UpdateReport(
@@ -30,6 +31,18 @@ def report(update: Update, progress: float | None = None) -> UpdateReport:
         signed_by=list(shown.signed_by) if shown else [],
         compared=update.live.figures if update.live else None,
     )
+
+
+def _progress(update: Update) -> float | None:
+    """Return the share of a shadow or a trial that is over, by its windows."""
+    if update.request is None or update.live is None:
+        return None
+    policy, figures = update.request.policy, update.live.figures
+    if update.stage == "trial":
+        return min((update.results + update.live.accepted) / policy.trial_windows, 1.0)
+    if update.stage == "shadow" and figures is not None and policy.shadow_windows:
+        return min(figures.windows / policy.shadow_windows, 1.0)
+    return None
 
 
 def _name(bundle: Deployed | None) -> ModelName | None:
