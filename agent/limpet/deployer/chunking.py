@@ -18,7 +18,7 @@ from limpet.untrusted import reading
 if TYPE_CHECKING:
     from limpet.deployer.ranges import Ranges
 
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 60.0
 """Seconds between two questions: they double while no chunk comes that is of use."""
 PATIENCE = 180.0
 """Seconds without a chunk of use after which a sender is given up."""
