@@ -30,6 +30,7 @@ BAD = frozenset(
         "state_damaged",
         "audit_gap",
         "root_refused",
+        *("update_failed", "update_refused", "update_rolled_back", "update_waits"),
     }
 )
 """Events that a person should look at."""

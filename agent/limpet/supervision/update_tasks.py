@@ -98,7 +98,8 @@ class UpdateTasks:
             if update.local and (self._files.take_local(name) or self._files.whole(name) is not None):
                 self._answer(name, Fetched())
             elif not request.sources:
-                self._answer(name, NotFetched("The file of the request is gone.", final=True))
+                why = "The file of the request is gone." if update.local else "The request names no source."
+                self._answer(name, NotFetched(why, final=True))
             elif config.updates is None:
                 reason = "This device fetches no models: its configuration has no table [updates]."
                 self._answer(name, NotFetched(reason, final=True))
