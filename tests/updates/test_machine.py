@@ -627,7 +627,7 @@ def test_cancel_also_drops_the_request_that_waits_for_a_rollback() -> None:
     world = at("trial")
     world.want(NEWER)
     assert order(world, "install").startswith("No model waits")
-    assert order(world, "rollback") == "The pipeline is on its way back. Try again in a minute."
+    assert order(world, "rollback") == "The pipeline goes back to its good model. Try again in a minute."
     assert not order(world, "cancel")
     world.report()
     assert world.of().stage == "rolled_back"

@@ -34,7 +34,7 @@ replace = msgspec.structs.replace
 
 
 def enter(update: Update, stage: UpdateStage, facts: Facts, reason: str = "", **changes: Any) -> Update:
-    """Return the update in another stage. ``tried`` and ``boots`` begin anew, unless ``changes`` say otherwise."""
+    """Return the update in another stage. ``tried`` and ``boots`` are 0, unless ``changes`` has them."""
     fresh = {"boots": 0, "tried": 0, "live": started(facts)}
     return replace(update, stage=stage, since=facts.now, reason=short(reason), **{**fresh, **changes})
 

@@ -73,7 +73,7 @@ def _rollback(update: Update, facts: Facts, by: str) -> Step:
                 return _refuse(update, "There is no other model to go back to.")
             return moves.swap(update, facts, by)
         case "rolled_back":
-            return _refuse(update, "The pipeline is on its way back. Try again in a minute.")
+            return _refuse(update, "The pipeline goes back to its good model. Try again in a minute.")
     return _refuse(update, "An update is under way and has not taken over. Use the command cancel.")
 
 

@@ -137,7 +137,7 @@ def until_tomorrow(local: datetime | None) -> float:
 def why_no_room(request: DesiredModel, deployed: Iterable[Deployed], disk: Disk) -> str:
     """Return why a request cannot be fetched, as a sentence. Return "" if there is room.
 
-    ``deployed`` are the bundles that must stay, of all pipelines. A patch and its result lie on the disk together.
+    ``deployed`` are the bundles that must stay, of all pipelines. A patch and its result are on the disk together.
     """
     kept = sum({one.file: one.length for one in deployed}.values())
     patch = max((source.length for source in request.sources if source.patch_of), default=0)

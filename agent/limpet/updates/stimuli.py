@@ -101,7 +101,7 @@ class Compared(msgspec.Struct, frozen=True):
 
 
 class TookOver(msgspec.Struct, frozen=True):
-    """The pipeline reports that it runs the model with this identity. It is passed on for every model."""
+    """The pipeline reports that it runs the model with this identity. Each model is passed on."""
 
     sha256: str
 
