@@ -11,6 +11,7 @@ import zstandard
 
 from limpet.contracts.updates import BundleSource
 from limpet.wire.deploy_records import Links
+from limpet_convert.patch import make
 from support.fetcher import Fetcher, deploy, digest
 from support.web_server import WebServer
 
@@ -42,11 +43,6 @@ def fetched(folder: Path) -> bytes:
     return (folder / "downloads" / "p" / "bundle.part").read_bytes()
 
 
-def patch_of(older: bytes, newer: bytes) -> bytes:
-    dictionary = zstandard.ZstdCompressionDict(older, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
-    return zstandard.ZstdCompressor(level=12, dict_data=dictionary).compress(newer)
-
-
 def patched(folder: Path, server: WebServer, patch: bytes, base: bytes = OLDER, **options: object) -> Deploy:
     """Return the order to fetch a patch, or the bundle. The device has ``base`` in place of ``OLDER``."""
     path = folder / "older.limpet"
@@ -61,7 +57,7 @@ def patched(folder: Path, server: WebServer, patch: bytes, base: bytes = OLDER, 
 
 
 def test_a_patch_makes_the_new_bundle_of_the_old_one(fetcher: Fetcher, server: WebServer, tmp_path: Path) -> None:
-    patch = patch_of(OLDER, BODY)
+    patch = make(OLDER, BODY)
     ended = fetcher.fetch(patched(tmp_path, server, patch))
     assert ended.outcome == "fetched"
     assert fetched(tmp_path) == BODY
@@ -74,7 +70,7 @@ def test_a_patch_makes_the_new_bundle_of_the_old_one(fetcher: Fetcher, server: W
 def test_without_the_old_bundle_the_next_source_is_used(
     fetcher: Fetcher, server: WebServer, tmp_path: Path, base: bytes
 ) -> None:
-    ended = fetcher.fetch(patched(tmp_path, server, patch_of(OLDER, BODY), base))
+    ended = fetcher.fetch(patched(tmp_path, server, make(OLDER, BODY), base))
     assert ended.outcome == "fetched"
     assert [request.target for request in server.requests] == ["/bundle"]
 
@@ -82,7 +78,7 @@ def test_without_the_old_bundle_the_next_source_is_used(
 def test_a_patch_for_a_bundle_that_is_not_here_is_not_fetched(
     fetcher: Fetcher, server: WebServer, tmp_path: Path
 ) -> None:
-    task = patched(tmp_path, server, patch_of(OLDER, BODY))
+    task = patched(tmp_path, server, make(OLDER, BODY))
     assert fetcher.fetch(msgspec.structs.replace(task, bases={})).outcome == "fetched"
     assert [request.target for request in server.requests] == ["/bundle"]
 
@@ -108,9 +104,9 @@ def streamed(options: zstandard.ZstdCompressionParameters, size: int) -> bytes:
         (bomb(20 << 20), f"leads to more than {len(BODY)} bytes"),
         (wide(1 << 20), "cannot be applied"),
         (b"no frame at all", "cannot be applied"),
-        (patch_of(OLDER, BODY)[:-9], "leads to"),
-        (patch_of(OLDER, OLDER[: len(BODY)]), "another SHA-256"),
-        (patch_of(b"", b"short"), "leads to 5 bytes"),
+        (make(OLDER, BODY)[:-9], "leads to"),
+        (make(OLDER, OLDER[: len(BODY)]), "another SHA-256"),
+        (make(OLDER, b"short"), "leads to 5 bytes"),
     ],
     ids=["bomb", "window", "no frame", "cut", "another file", "short"],
 )
