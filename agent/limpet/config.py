@@ -50,6 +50,7 @@ CommandName = Literal[
     "promote",
     "rollback",
     "cancel",
+    "feedback",
 ]
 
 

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from limpet.contracts.commands import REQUESTS
+from limpet.contracts.messages import FeedbackTaken, Right
 from limpet.supervision.commands import AT_ONCE, Commands, Received
 from limpet.wire.records import NIL, Ask, RawAnswered, RunWindows, SetLogLevel, SetThreshold
 from support import reports
@@ -17,6 +18,7 @@ from support import reports
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from limpet.contracts.commands import Feedback
     from limpet.contracts.messages import Reply
     from limpet.updates.stimuli import Ordered
 
@@ -51,6 +53,11 @@ class Workers:
         if pipeline != "press":
             raise KeyError(pipeline)
         self.restarted.append(pipeline)
+
+    def feedback(self, feedback: Feedback) -> FeedbackTaken:
+        if isinstance(feedback.truth, float):
+            raise ValueError("feedback.tolerance: missing")
+        return FeedbackTaken(known=True, right=Right(old=True, new=feedback.truth is None))
 
     def order(self, pipeline: str, ordered: Ordered) -> str:
         if pipeline != "press":

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from limpet.contracts.assignment import ModelFile, ShadowAssignment
 from limpet.contracts.detected_events import ObjectEvent
 from limpet.errors import UnreadableError
 from limpet.supervision.cell_pipelines import LOADING_DEADLINE
-from limpet.supervision.instructions import Report
+from limpet.supervision.instructions import Kill, Report, Send, StartExecutor
 from limpet.supervision.restarts import COOL_OFF, LIMIT
 from limpet.supervision.slot import ENDS_AT_ONCE, Slot
 from limpet.supervision.traffic import (
@@ -18,15 +19,22 @@ from limpet.supervision.traffic import (
     LEAVING,
     MOVES_AT_ONCE,
     NOTICES_AT_ONCE,
+    PAIRS_AT_ONCE,
+    PAIRS_PER_SECOND,
 )
+from limpet.updates.answers import Answer, Pair, Pairs
+from limpet.wire.fork_records import OpenShadow
 from limpet.wire.records import (
     Ask,
+    Dismiss,
     EventDetected,
+    NeedShadow,
     Notice,
     RawAnswered,
     RawResult,
     RawResults,
     SetLogLevel,
+    ShadowFailed,
     Snapshot,
     SwapReport,
     Transition,
@@ -298,3 +306,104 @@ def test_objects_end_with_the_process_whoever_is_to_blame_before_the_crash_is_re
     instructions = made.exited(-9, 1.0)
     assert ended(instructions) == [("a", 1, "its worker ended"), ("b", 1, "its worker ended")]
     assert ended(made.exited(-9, 1.0)) == []
+
+
+def shadowed(share: float = 0.0) -> Slot:
+    """A slot whose pipeline ``a`` runs, and has a shadow."""
+    made = running(["a", "b"])
+    shadow = ShadowAssignment(ModelFile(Path("/models/new-2.limpet"), "new", 2, "0" * 64), 1, share)
+    made.want(msgspec.structs.replace(made.assignment, shadows={"a": shadow}), 0.0)
+    return made
+
+
+def compared(**changes: object) -> Pairs:
+    pair = Pair(1, 2, Answer("x"), Answer("y"), 0.0, 1.0, 2.0)
+    return msgspec.structs.replace(Pairs("a", "a", 0, "new", 2, [pair]), **changes)  # type: ignore[arg-type]
+
+
+def test_a_shadow_is_sent_to_the_process_and_changes_no_revision() -> None:
+    made = running(["a", "b"])
+    before = made.assign(0.0)
+    shadow = ShadowAssignment(ModelFile(Path("/models/new-2.limpet"), "new", 2, "0" * 64))
+    (sent,) = made.want(msgspec.structs.replace(made.assignment, shadows={"a": shadow}), 0.0)
+    assert isinstance(sent, Send)
+    assert sent.record.revisions == before.revisions  # type: ignore[union-attr]
+    assert sent.record.assignment.shadows == {"a": shadow}  # type: ignore[union-attr]
+
+
+def test_the_process_of_a_shadow_loads_what_the_supervisor_says_on_the_cpu_alone() -> None:
+    made = shadowed()
+    (start,) = made.hear(NeedShadow(1, "a"), 0.0)
+    assert isinstance(start, StartExecutor)
+    assert isinstance(start.task, OpenShadow)
+    (pipeline,) = start.task.assignment.pipelines.values()
+    assert (pipeline.name, pipeline.model.name, pipeline.options.delegates) == ("a", "new", ["cpu"])
+    assert start.task.assignment.cell not in made.assignment.sources
+
+
+def test_a_pipeline_without_a_shadow_gets_none() -> None:
+    assert shadowed().hear(NeedShadow(1, "b"), 0.0) == []
+
+
+def test_a_second_shadow_at_once_is_refused() -> None:
+    made = shadowed()
+    made.executors.add(100, NeedShadow(1, "a"), made.assignment.shadows["a"].model)
+    with pytest.raises(UnreadableError, match="more than 1 shadow"):
+        made.hear(NeedShadow(2, "a"), 0.0)
+
+
+def test_a_shadow_that_crashes_is_reported_unless_it_was_dismissed() -> None:
+    made = shadowed()
+    made.executors.add(100, NeedShadow(1, "a"), made.assignment.shadows["a"].model)
+    made.executors.forked(100, 1000)
+    ended = made.executors.ended(1000)
+    assert ended is not None
+    (report,) = made.shadow_ended(ended, -11)
+    assert isinstance(report, Report)
+    assert isinstance(report.record, ShadowFailed)
+    assert (report.record.pipeline, report.record.shadow, report.record.shadow_version) == ("a", "new", 2)
+    assert "SIGSEGV" in report.record.reason
+    made.executors.add(101, NeedShadow(2, "a"), made.assignment.shadows["a"].model)
+    made.executors.forked(101, 1001)
+    assert made.hear(Dismiss(2), 0.0) == [Kill(1001)]
+    dismissed = made.executors.ended(1001)
+    assert dismissed is not None
+    assert made.shadow_ended(dismissed, -9) == []
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        compared(shadow="other"),
+        compared(shadow_version=3),
+        compared(model="new", version=2),
+        compared(pipeline="b", model="b"),
+        ShadowFailed("a", "a", 0, "x"),
+    ],
+)
+def test_a_process_speaks_about_no_shadow_that_it_was_not_given(record: Pairs | ShadowFailed) -> None:
+    made = shadowed()
+    made.check(compared(), 0.0)
+    with pytest.raises(UnreadableError, match="which it was not given"):
+        made.check(record, 0.0)
+
+
+def test_results_of_a_shadow_are_taken_only_if_it_has_a_share() -> None:
+    def results() -> RawResults:
+        return RawResults([RawResult("a", "new", 2, "cpu", False, 0, 0, 0, 0, msgspec.Raw(b"\xc0"))])
+
+    shadowed(share=0.5).check(results(), 0.0)
+    with pytest.raises(UnreadableError, match="which it was not given"):
+        shadowed().check(results(), 0.0)
+    with pytest.raises(UnreadableError, match="which it was not given"):
+        shadowed(share=0.5).check(Transition("a", "running", model="new", version=2), 0.0)
+
+
+def test_pairs_beyond_the_rate_are_counted_as_skipped() -> None:
+    made = shadowed()
+    many = compared(items=compared().items * 250)
+    passed = [made.hear(many, 0.0) for _ in range(int(PAIRS_AT_ONCE) // 250 + 2)]
+    assert [len(reports) for reports in passed[-3:]] == [1, 0, 0]
+    (report,) = made.hear(compared(skipped=5), 250 / PAIRS_PER_SECOND)
+    assert isinstance(report, Report)
+    assert report.record.skipped == 505  # type: ignore[union-attr]

@@ -17,11 +17,14 @@ from hypothesis import strategies as st
 from limpet.contracts.assignment import ModelFile, PipelineAssignment, PipelineOptions
 from limpet.contracts.detected_events import LineEvent, ObjectEvent
 from limpet.contracts.messages import Message, Origin, Placed
+from limpet.contracts.updates import ModelName
 from limpet.errors import UnreadableError
 from limpet.models.manifest import Manifest
 from limpet.supervision.executors import AT_ONCE, MOST_IN_USE, MOST_OF_A_PIPELINE, Executors
 from limpet.supervision.health import HealthReader, model_reported, now
 from limpet.supervision.ledger import Account, Ledger
+from limpet.updates.answers import MOST_PAIRS, Answer, Pair, Pairs
+from limpet.updates.comparison import Comparisons
 from limpet.wire import border
 from limpet.wire.records import (
     LARGEST_OUTPUT,
@@ -39,12 +42,14 @@ from limpet.wire.records import (
     Heartbeat,
     Inputs,
     Need,
+    NeedShadow,
     Notice,
     RawResults,
     Result,
     Results,
     RunWindows,
     SetLogLevel,
+    ShadowFailed,
     Snapshot,
     SwapReport,
     TakeSnapshot,
@@ -72,7 +77,12 @@ FIELDS = {
     "Need": ("number", "pipeline", "delegate"),
     "Snapshot": ("pipeline", "monotonic_ns", "wall_ns", "sample", "jpeg"),
     "Dismiss": ("number",),
+    "NeedShadow": ("number", "pipeline"),
+    "Pairs": ("pipeline", "model", "version", "shadow", "shadow_version", "items", "errors", "skipped"),
+    "ShadowFailed": ("pipeline", "shadow", "shadow_version", "reason"),
 }
+ANSWERS = st.tuples(VALUES, st.one_of(st.none(), st.floats(0, 1), VALUES))
+PAIRS = st.tuples(st.integers(), st.integers(), ANSWERS, ANSWERS, st.none() | NUMBERS, NUMBERS, NUMBERS)
 
 
 @st.composite
@@ -81,6 +91,8 @@ def records(draw: st.DrawFn) -> dict[str, Any]:
     record = {"type": tag, **{name: draw(VALUES) for name in FIELDS[tag]}}
     if tag == "Results":
         record["items"] = draw(st.lists(st.tuples(*[VALUES] * 10), max_size=3))
+    elif tag == "Pairs":
+        record["items"] = draw(st.lists(PAIRS, max_size=3))
     if draw(st.booleans()) and "pipeline" in record:
         record["pipeline"] = "a"
     return record
@@ -132,6 +144,16 @@ def result(**changes: Any) -> Results:
     return Results([msgspec.structs.replace(made, **changes)])
 
 
+def pair(**changes: Any) -> Pair:
+    made = Pair(3, 1, Answer("walk", 0.5), Answer(["a", "b"]), 0.5, 100.0, 200.0)
+    return msgspec.structs.replace(made, **changes)
+
+
+def test_pairs_within_the_limits_are_taken() -> None:
+    items = [pair(), pair(ours=Answer(2.5), theirs=Answer(None), agreement=None)]
+    assert said(Pairs("a", "m", 1, "n", 2, items, 3, 4)).items == items
+
+
 @given(records())
 def test_whatever_is_said_is_about_its_own_pipelines_or_refused(record: dict[str, Any]) -> None:
     try:
@@ -145,7 +167,9 @@ def test_whatever_is_said_is_about_its_own_pipelines_or_refused(record: dict[str
             assert b"\n" not in bytes(item.output)
     elif isinstance(decoded, Heartbeat):
         assert decoded.pipelines.keys() <= {"a", "b"}
-    elif isinstance(decoded, Transition | Notice | EventDetected | Need | Snapshot):
+    elif isinstance(
+        decoded, Transition | Notice | EventDetected | Need | Snapshot | NeedShadow | Pairs | ShadowFailed
+    ):
         assert decoded.pipeline in {"a", "b"}
 
 
@@ -167,6 +191,11 @@ def test_what_is_believed_can_be_put_into_every_message(record: dict[str, Any]) 
         ledger.accept_snapshot("cell", decoded, 0.0)
     elif isinstance(decoded, Transition):
         ledger.account(decoded.pipeline).move(decoded)
+    elif isinstance(decoded, Pairs):
+        comparisons = Comparisons("d", "1-a")
+        comparisons.begin(decoded.pipeline, ModelName(decoded.shadow, decoded.shadow_version), trial=False)
+        comparisons.take_pairs(decoded)
+        msgspec.json.encode(comparisons.figures(decoded.pipeline))
     for account in ledger.accounts.values():
         messages += [HealthReader(ORIGIN).pipeline(account, now()), model_reported(ORIGIN, account, now())]
     for message in messages:
@@ -186,6 +215,9 @@ def test_a_worker_speaks_about_no_other_pipeline(pipeline: str) -> None:
         Need(1, pipeline, "edgetpu"),
         SwapReport(pipeline, 1, "begun"),
         Snapshot(pipeline, 0, 0, 0, JPEG),
+        NeedShadow(1, pipeline),
+        Pairs(pipeline, "m", 1, "n", 2, []),
+        ShadowFailed(pipeline, "n", 2, ""),
     ):
         with pytest.raises(UnreadableError, match="no pipeline of its source"):
             said(record)
@@ -228,6 +260,28 @@ def test_an_output_within_the_limit_is_taken() -> None:
         Snapshot("a", 0, 0, 0, b"\x89PNG" + JPEG),
         Snapshot("a", 0, 0, 0, b"\xff\xd8\xff" + bytes(LARGEST_SNAPSHOT) + b"\xff\xd9"),
         Snapshot("a", 0, 1 << 63, 0, JPEG),
+        *(
+            Pairs("a", "m", 1, "n", 2, [one])
+            for one in (
+                pair(ours=Answer(math.inf)),
+                pair(theirs=Answer(math.nan)),
+                pair(theirs=Answer("x\x1b[2J")),
+                pair(theirs=Answer(["x\n"])),
+                pair(theirs=Answer("x" * 65)),
+                pair(theirs=Answer(["x"] * 33)),
+                pair(theirs=Answer("x", 1.5)),
+                pair(theirs=Answer("x", math.nan)),
+                pair(agreement=-0.1),
+                pair(agreement=math.nan),
+                pair(theirs_us=-1.0),
+                pair(theirs_us=math.inf),
+                pair(ours_us=math.nan),
+            )
+        ),
+        Pairs("a", "m", 1, "n", 2, [pair()] * (MOST_PAIRS + 1)),
+        Pairs("a", "m", 1, "n", 2, [], errors=-1),
+        Pairs("a", "m", 1, "n\n", 2, []),
+        ShadowFailed("a", "n", 2, "two\nlines"),
         Heartbeat({"a": Figures(snapshots={"lost": 1})}, {}),  # type: ignore[dict-item]
         Heartbeat({"a": Figures(snapshots={"taken": -1})}, {}),
         Heartbeat({}, {"cause\n": 1}),

@@ -122,6 +122,23 @@ class Cancel(msgspec.Struct, forbid_unknown_fields=True):
     pipeline: str
 
 
+LONGEST_ID = 256
+"""Characters of the id of a result."""
+
+
+class Feedback(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    """Gives the truth about the window of a result, while a new model is compared with the one before.
+
+    ``id``: that of the result. ``truth``: a label, a number, all labels that apply, or null if nothing is there.
+    ``tolerance``: how far a number may be off. A number needs it. The answer says which model was right, or why
+    that is not known.
+    """
+
+    id: Annotated[str, Meta(max_length=LONGEST_ID)]
+    truth: str | float | list[str] | None
+    tolerance: Annotated[float, Meta(ge=0, le=1e300)] | None = None
+
+
 Request: TypeAlias = (
     Ping
     | Health
@@ -137,6 +154,7 @@ Request: TypeAlias = (
     | Promote
     | Rollback
     | Cancel
+    | Feedback
 )
 REQUESTS: dict[str, type[Request]] = {
     "ping": Ping,
@@ -153,4 +171,5 @@ REQUESTS: dict[str, type[Request]] = {
     "promote": Promote,
     "rollback": Rollback,
     "cancel": Cancel,
+    "feedback": Feedback,
 }

@@ -27,6 +27,7 @@ from limpet.contracts.commands import (
     Cancel,
     CaptureInputs,
     Enrol,
+    Feedback,
     Forget,
     Health,
     Infer,
@@ -60,7 +61,7 @@ from limpet.wire.records import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from limpet.contracts.messages import DeviceHealth, Origin
+    from limpet.contracts.messages import DeviceHealth, FeedbackTaken, Origin
     from limpet.contracts.reporter import Command
     from limpet.wire.records import RawAnswered
 
@@ -84,6 +85,9 @@ class Workers(Protocol):
 
     def order(self, pipeline: str, ordered: Ordered) -> str:
         """Obey an order about the model of a pipeline. Return why not, if so. ``KeyError`` if there is none."""
+
+    def feedback(self, feedback: Feedback) -> FeedbackTaken:
+        """Count which of two models was right. ``ValueError`` if the truth cannot be compared with answers."""
 
     def restart(self, pipeline: str) -> None:
         """Restart a pipeline's worker, whether it works or not. ``KeyError`` if it is to have none."""
@@ -156,7 +160,7 @@ class Commands:
         self._flooded = False
         try:
             request = self._read(command)
-            command.pipeline = "" if isinstance(request, Ping | Health | LogLevel) else request.pipeline
+            command.pipeline = _pipeline_of(request)
             self._do(command, request)
         except PermissionError as error:
             self._answer(command, error=str(error))
@@ -228,12 +232,22 @@ class Commands:
             self._order(command, request)
         elif isinstance(request, Infer):
             self._infer(command, request)
+        elif isinstance(request, Feedback):
+            self._feedback(command, request)
         else:
             self._ask(command, request.pipeline, _question(request))
 
     def _order(self, command: Received, request: Install | Promote | Rollback | Cancel) -> None:
         ordered = Ordered(_ORDERS[type(request)], f"the command {command.name} of {command.reporter!r}")
         self._answer(command, error=self._workers.order(request.pipeline, ordered))
+
+    def _feedback(self, command: Received, request: Feedback) -> None:
+        try:
+            taken = self._workers.feedback(request)
+        except ValueError as error:
+            self._answer(command, error=str(error))
+        else:
+            self._answer(command, result=taken)
 
     def _infer(self, command: Received, request: Infer) -> None:
         """Have windows run. One such command at a time, so that pipelines get on with their own."""
@@ -275,6 +289,13 @@ class Commands:
         command.command.reply(
             Reply(device=self._origin.device, command=command.name, ok=not error, error=error, result=result)
         )
+
+
+def _pipeline_of(request: Request) -> str:
+    """Return the pipeline that a request names, empty if none."""
+    if isinstance(request, Feedback):
+        return (*request.id.split("/"), "", "")[1]
+    return "" if isinstance(request, Ping | Health | LogLevel) else request.pipeline
 
 
 def _question(

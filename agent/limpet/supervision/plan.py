@@ -45,8 +45,8 @@ class Plan:
 
     @property
     def deepest(self) -> int:
-        """How many rungs the longest ladder has."""
-        return deepest(self._config)
+        """How many steps down the governor can take. The first one also pauses all shadows."""
+        return max(deepest(self._config), 1 if self._shadows else 0)
 
     @property
     def known(self) -> list[FoundModel]:
@@ -88,7 +88,8 @@ class Plan:
         self.cells = self._cells()
 
     def _cells(self) -> dict[str, Assignment]:
-        return {name: with_shadows(cell, self._shadows) for name, cell in assignments(self.desired).items()}
+        shadows = {} if self.level else self._shadows
+        return {name: with_shadows(cell, shadows) for name, cell in assignments(self.desired).items()}
 
     def runs(self, pipeline: str) -> bool:
         """Whether a pipeline is to run, or is not configured any more.

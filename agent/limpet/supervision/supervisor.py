@@ -61,7 +61,8 @@ if TYPE_CHECKING:
     from limpet.audit.journal import Journal
     from limpet.config import Config
     from limpet.contracts.assignment import Assignment, FoundModel, ShadowAssignment
-    from limpet.contracts.messages import DeviceHealth, State
+    from limpet.contracts.commands import Feedback
+    from limpet.contracts.messages import DeviceHealth, FeedbackTaken, State
     from limpet.delivery.monitor import Monitor
     from limpet.fork.launch import ForkServerProcess
     from limpet.models.deployed import Kept
@@ -112,10 +113,17 @@ def placed(path: Path, error: ConfigError) -> ConfigFileError:
 class _Workers:
     """The workers, as commands use them: ``restart`` also tries the models again that failed."""
 
-    def __init__(self, fleet: Fleet, retry: Callable[[str], None], order: Callable[[str, Ordered], str]) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        retry: Callable[[str], None],
+        order: Callable[[str, Ordered], str],
+        comparisons: Comparisons,
+    ) -> None:
         self._fleet = fleet
         self._retry = retry
         self._order = order
+        self._comparisons = comparisons
 
     def restart(self, pipeline: str) -> None:
         """End a pipeline's worker so that it is started again. ``KeyError`` if it has none."""
@@ -125,6 +133,10 @@ class _Workers:
     def order(self, pipeline: str, ordered: Ordered) -> str:
         """Obey an order about the model of a pipeline. Return why not, if so. ``KeyError`` if there is none."""
         return self._order(pipeline, ordered)
+
+    def feedback(self, feedback: Feedback) -> FeedbackTaken:
+        """Count which of two models was right. ``ValueError`` if the truth cannot be compared with answers."""
+        return self._comparisons.feedback(feedback.id, feedback.truth, feedback.tolerance)
 
     def ask(self, pipeline: str, ask: Ask, fds: tuple[int, ...] = ()) -> None:
         """Have a pipeline's worker answer. ``KeyError`` if it has none."""
@@ -163,7 +175,7 @@ class Supervisor:
         self._commands = Commands(
             origin,
             wanted.device.commands,
-            _Workers(self._fleet, self._retry, self._updates.order),
+            _Workers(self._fleet, self._retry, self._updates.order, self._comparisons),
             self._publish_health,
             self._wakeup.wake,
             self._auditing.commanded,
@@ -385,6 +397,7 @@ class Supervisor:
             self._comparisons.take_pairs(record)
         else:
             self._events.report("shadow_failed", record.pipeline, shadow_failure(record))
+            self._updates.shadow_failed(record)
 
     def _move(self, to: Transition) -> None:
         account = self._ledger.account(to.pipeline)
@@ -508,7 +521,10 @@ class Supervisor:
 
     def _govern(self) -> None:
         """Have pipelines step down or up their ladders if it is time to."""
-        if not self._plan.deepest or monotonic() < self._next_look:
+        if not self._plan.deepest:
+            self._next_look = 0.0
+            return
+        if monotonic() < self._next_look:
             return
         self._next_look = monotonic() + self._config.governor.interval
         if reason := self._governor.update(self._host.readings(), self._plan.deepest, monotonic()):

@@ -67,7 +67,7 @@ if TYPE_CHECKING:
     from limpet.supervision.fleet import Fleet
     from limpet.updates.comparison import Comparisons
     from limpet.updates.stimuli import Stimulus
-    from limpet.wire.records import Incident, RawResults, Transition
+    from limpet.wire.records import Incident, RawResults, ShadowFailed, Transition
 
 log = logging.getLogger(__name__)
 
@@ -232,6 +232,14 @@ class Updater:
             self.feed(name, NotTakenOver(_sentence(incident.reason)))
         elif incident.sha256 and candidate and incident.sha256 == candidate.sha256:
             self.feed(name, NotTakenOver(_sentence(incident.why)))
+
+    def shadow_failed(self, record: ShadowFailed) -> None:
+        """Take note that a model failed beside the one at work. If it is the candidate, that ends its update."""
+        update = self._state.pipelines.get(record.pipeline)
+        if update is None or update.stage != "shadow" or update.candidate is None:
+            return
+        if (update.candidate.model, update.candidate.version) == (record.shadow, record.shadow_version):
+            self.feed(record.pipeline, NotTakenOver(_sentence(record.reason)))
 
     def accepted(self, record: RawResults) -> None:
         """Count accepted results of models that are on trial."""

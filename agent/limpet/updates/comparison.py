@@ -195,15 +195,17 @@ class Comparisons:
             known.errors += errors
             known.changed = True
 
-    def feedback(self, result: str, truth: Truth, tolerance: float) -> FeedbackTaken:
-        """Take what is true of the window of a result, and return which model was right; or why that is unknown.
+    def feedback(self, result: str, truth: Truth, tolerance: float | None) -> FeedbackTaken:
+        """Take the truth about the window of a result, and return which model was right; or why that is unknown.
 
-        ``ValueError`` if such a truth does not go with the answers of these models.
+        ``ValueError`` if such a truth cannot be compared with the answers of these models.
         """
+        if isinstance(truth, float) and tolerance is None:
+            raise ValueError("feedback.tolerance: missing; a number needs it: how far it may be off")
         device, pipeline, boot, number = (*result.split("/"), "", "", "", "")[:4]
         known = self._all.get(pipeline)
         if device != self._device or result.count("/") != 3 or not number.isdecimal():
-            return _unknown(f"this device, {self._device!r}, has given no result such an id")
+            return _unknown(f"no result of this device, {self._device!r}, has such an id")
         if boot != self._boot:
             return _unknown("the result is from before the daemon's last start; feedback is for newer ones")
         if known is None:
@@ -217,9 +219,9 @@ class Comparisons:
         answers = known.answers.get(window)
         if answers is None:
             return _unknown("the two models did not both run this window, or not yet; try again in some seconds")
-        new, old = (is_right(answer, truth, tolerance) for answer in answers)
+        new, old = (is_right(answer, truth, tolerance or 0.0) for answer in answers)
         if new is None or old is None:
-            raise ValueError("a number and a label cannot be compared; see `output` of the result")
+            raise ValueError("feedback.truth: a number and a label cannot be compared; see `output` of the result")
         known.judge(sequence, new, old)
         return FeedbackTaken(known=True, right=Right(old=old, new=new))
 
