@@ -218,6 +218,11 @@ faults: .venv/.dev programs ## prove: kill, freeze, cut and unplug under load, a
 	@tools/need.sh mkfs.ext4=e2fsprogs mount=mount ip=iproute2 tc=iproute2 iptables=iptables
 	@$(PYTHON) tests/faults/run.py
 
+.PHONY: updates
+updates: .venv/.dev programs ## prove: kill and cut the power in updates of models, attack them, and try bad models
+	@tools/need.sh mkfs.ext4=e2fsprogs mount=mount
+	@$(PYTHON) tests/rollout/run.py
+
 .PHONY: attack
 attack: .venv/.dev programs ## prove: attack every border: workers, executors, broker, state, bundles and cameras; table in build/attack.md
 	@$(PYTHON) tests/attack/run.py

@@ -55,7 +55,8 @@ class PowerCutsImpossibleError(Exception):
 
 
 @contextmanager
-def _mounted(image: Path, where: Path) -> Iterator[None]:
+def mounted(image: Path, where: Path) -> Iterator[None]:
+    """Mount a file system for as long as the block lasts."""
     where.mkdir(exist_ok=True)
     mounted = subprocess.run(["mount", "-o", "loop", image, where], capture_output=True, text=True, check=False)
     if mounted.returncode:
@@ -66,7 +67,8 @@ def _mounted(image: Path, where: Path) -> Iterator[None]:
         subprocess.run(["umount", where], check=True)
 
 
-def _cut(where: Path) -> None:
+def cut(where: Path) -> None:
+    """Shut a file system down. What was not synced is gone."""
     fd = os.open(where, os.O_RDONLY)
     try:
         fcntl.ioctl(fd, FS_IOC_SHUTDOWN, struct.pack("I", NOLOGFLUSH))
@@ -86,7 +88,7 @@ def _confirmed_until_cut(state: Path, where: Path, first: int, seconds: float) -
     assert writer.stdout
     assert writer.stdout.readline()
     time.sleep(seconds)
-    _cut(where)
+    cut(where)
     writer.send_signal(signal.SIGKILL)
     confirmed = writer.stdout.read().split()
     writer.stdout.close()
@@ -105,11 +107,11 @@ def run(folder: Path, cuts: int, seed: int = 0) -> dict[str, Any]:
     confirmed: set[str] = set()
     first = 1
     for _ in range(cuts):
-        with _mounted(image, where):
+        with mounted(image, where):
             last = _confirmed_until_cut(where, where, first, chance.uniform(0.05, 0.8))
         confirmed |= {f"d/p/1-a/{number}" for number in range(first, last + 1)}
         first = last + 100_000
-    with _mounted(image, where):
+    with mounted(image, where):
         found = held(where, folder / "copy")
     return {
         "power_cuts": cuts,
