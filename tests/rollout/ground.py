@@ -37,7 +37,7 @@ CONFIGURATION = """
 id = "{device}"
 state = "{state}"
 health_interval = 0.5
-commands = ["ping", "health", "install", "promote", "rollback", "cancel", "feedback"]
+commands = ["ping", "health", "install", "promote", "rollback", "cancel"]
 
 [trust]
 root = "root.json"
@@ -248,6 +248,8 @@ def ground(folder: Path, state: Path | None = None) -> Iterator[Ground]:
     folder.mkdir(parents=True, exist_ok=True)
     with mosquitto(folder / "broker") as broker:
         made = Ground(folder, broker, state or folder / "state")
+        if state is None:
+            made.install_first()
         try:
             yield made
         finally:

@@ -28,7 +28,7 @@ class Counts:
 
     def __init__(self) -> None:
         self.kills: Counter[str] = Counter()
-        self.updates = self.not_completed = self.without_good = 0
+        self.updates = self.not_completed = self.without_good = self.died = 0
         self.half_written: set[str] = set()
         self.most_disk = 0
 
@@ -43,6 +43,7 @@ class Counts:
             "killed": dict(self.kills),
             "updates": self.updates,
             "not_completed": self.not_completed,
+            "daemon_died": self.died,
             "always_good": self.without_good == 0,
             "half_written": len(self.half_written),
             "disk_exceeded": self.most_disk > DISK_BYTES,
@@ -83,6 +84,9 @@ def strike(device: Ground, chance: random.Random, counts: Counts) -> None:
 def complete(device: Ground, version: int, counts: Counts) -> None:
     """Wait until an update is good and gives results, and count it."""
     counts.updates += 1
+    if device.running.process.poll() is not None:
+        counts.died += 1
+        device.running.start()
     try:
         wait_until(lambda: device.is_good(version), PATIENCE)
         device.consumer.wait_results(PIPELINE, 60, 30)

@@ -21,7 +21,7 @@ from rollout import kills, power
 TESTS = Path(__file__).parents[1]
 ATTACKS, BAD_MODELS, RIVALS = "test_attack_", "test_bad_model_", "test_rival_"
 """How the names of tests begin that are attacks, bad models, and a worse or better model on real data."""
-SUMS = ("updates", "not_completed", "half_written")
+SUMS = ("updates", "not_completed", "half_written", "daemon_died")
 
 
 def main() -> int:
@@ -47,11 +47,14 @@ def main() -> int:
     return 0 if _is_well(found, not_stopped) else 1
 
 
+FAULTS = (
+    *("not_completed", "half_written", "daemon_died", "lost", "altered", "disk_exceeded"),
+    *("attacks_not_refused", "rivals_misjudged"),
+)
+
+
 def _is_well(found: dict[str, Any], not_stopped: int) -> bool:
-    zero = ("not_completed", "half_written", "lost", "altered", "attacks_not_refused", "rivals_misjudged")
-    return (
-        found["always_good"] and not found["disk_exceeded"] and not_stopped == 0 and not any(map(found.get, zero))
-    )
+    return found["always_good"] and not_stopped == 0 and not any(map(found.get, FAULTS))
 
 
 def _say(name: str, figures: dict[str, Any]) -> dict[str, Any]:

@@ -48,8 +48,7 @@ class Forks:
             return
         self._modules = list(modules)
         self._rests.use(monotonic())
-        if self.channel is not None:
-            self.channel.send(Preload(self._modules))
+        self._notify(Preload(self._modules))
 
     def fork(self, name: str, task: Task, end: socket.socket) -> int:
         """Ask for a process and return its number. ``OSError`` if the fork server is gone."""
@@ -66,15 +65,13 @@ class Forks:
         ``next_use``: when a process is to be started next, ``None`` if none is.
         """
         if self.channel is not None and self._rests.due(monotonic(), next_use):
-            with suppress(OSError):  # It is gone. That is read in a moment.
-                self.channel.send(Rest())
+            self._notify(Rest())
 
     def wake(self) -> None:
         """Have it get ready if it rests: a process will be requested soon."""
         if self.channel is not None and self._rests.resting:
             self._rests.use(monotonic())
-            with suppress(OSError):  # as in ``rest``
-                self.channel.send(Preload(self._modules))
+            self._notify(Preload(self._modules))
 
     def replace(self) -> bool:
         """Start another fork server if it is time for an attempt. Return whether there is one."""
@@ -88,8 +85,14 @@ class Forks:
             return False
         self._rests = Rests(monotonic(), self._rest_after)
         self.channel = Channel(self._launched.socket, FromForkServer)
-        self.channel.send(Preload(self._modules))
+        self._notify(Preload(self._modules))
         return True
+
+    def _notify(self, record: Preload | Rest) -> None:
+        """Send what needs no answer. If the fork server is gone, that is read in a moment."""
+        if self.channel is not None:
+            with suppress(OSError):
+                self.channel.send(record)
 
     def close(self) -> None:
         """End the fork server, and with it every process that it forked."""
