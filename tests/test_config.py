@@ -147,6 +147,20 @@ def test_a_rung_that_runs_more_windows_is_refused(tmp_path: Path) -> None:
     ]
 
 
+def test_a_backup_that_is_the_main_model_or_has_an_unknown_key_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "limpet.toml").write_text(GOOD)
+    model = config.read(tmp_path / "limpet.toml").pipelines["motion"].model
+    (problem,) = problems(f'{GOOD}backup = {{ model = "{model}" }}\n', tmp_path)
+    assert f"pipelines.motion.backup.model: {model} is the main model; name another one" in problem
+    (problem,) = problems(f"{GOOD}backup = {{ slower_than_ms = 50 }}\n", tmp_path)
+    assert "backup.model" in problem
+    assert "slower_than" in "".join(problems(f'{GOOD}backup = {{ model = "x", slower_than = 50 }}\n', tmp_path))
+    (tmp_path / "limpet.toml").write_text(f'{GOOD}backup = {{ model = "small", slower_than_ms = 50 }}\n')
+    wanted = config.read(tmp_path / "limpet.toml").pipelines["motion"]
+    assert wanted.backup == config.Backup(model="small", slower_than_ms=50)
+    assert wanted.models == [model, "small"]
+
+
 def test_a_missing_file_is_a_problem_of_the_configuration(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no such file"):
         config.read(tmp_path / "none.toml")

@@ -99,6 +99,20 @@ class Rung(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Run one window in so many. Default: as the pipeline. Example: `4`."""
 
 
+class Backup(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """``backup`` of a pipeline: a lighter model that takes over if the main one fails or is too slow."""
+
+    model: str
+    """Name or file of the model that takes over. Example: `"motion-small"`."""
+    slower_than_ms: Positive | None = None
+    """Milliseconds in the model, as the 95th percentile of `windows` windows, above which the main model is too
+    slow. Default: no limit. Example: `50`."""
+    windows: Count = 100
+    """Windows of which that percentile is taken."""
+    retry_after: Positive = 60.0
+    """Seconds until the main model is tried again. Each further failure doubles them, up to an hour."""
+
+
 class GovernorTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """``[governor]``: when pipelines step down their ladders, and when they may step up again."""
 
@@ -176,11 +190,15 @@ class PipelineConfig(PipelineOptions, kw_only=True, forbid_unknown_fields=True):
     ladder: list[Rung] = msgspec.field(default_factory=list)
     """Lighter ways to run, for a device in distress. Each is a table with `model`, `delegates` or `every`.
     Example: `[{ every = 4 }]`."""
+    backup: Backup | None = None
+    """A lighter model that takes over if the main one fails or is too slow. Default: none. Example: `{ model =
+    "motion-small", slower_than_ms = 50 }`."""
 
     @property
     def models(self) -> list[str]:
-        """The models of the pipeline and its rungs, as they are written."""
-        return list(dict.fromkeys([self.model, *(rung.model for rung in self.ladder if rung.model)]))
+        """The models of the pipeline, its rungs and its backup, as they are written."""
+        lighter = [rung.model for rung in self.ladder if rung.model]
+        return list(dict.fromkeys([self.model, *lighter, *([self.backup.model] if self.backup else [])]))
 
     @property
     def options(self) -> PipelineOptions:
@@ -219,7 +237,7 @@ class Config(msgspec.Struct):
 
     @property
     def models_named(self) -> list[str]:
-        """The models of all pipelines and their rungs, as they are written."""
+        """The models of all pipelines, as they are written."""
         return list(dict.fromkeys(model for pipeline in self.pipelines.values() for model in pipeline.models))
 
     @property
@@ -371,7 +389,7 @@ def _pipelines(
             problems.append(f"pipelines.{name}.source: no source {source!r}{suggest(source, groups['sources'])}")
         if readable is None:
             continue
-        problems.extend(f"pipelines.{name}.{problem}" for problem in _heavier(readable))
+        problems.extend(f"pipelines.{name}.{problem}" for problem in [*_heavier(readable), *_same(readable)])
         if known := [each for each in readable.delegates if delegates.get(each, each) is not None]:
             is_right = len(problems) == before and source in sources
             (right if is_right else wrong)[name] = msgspec.structs.replace(readable, delegates=known)
@@ -462,6 +480,13 @@ def _heavier(pipeline: PipelineConfig) -> list[str]:
             )
         above = step
     return problems
+
+
+def _same(pipeline: PipelineConfig) -> list[str]:
+    """Return what is wrong with a backup that is the main model."""
+    if pipeline.backup is None or pipeline.backup.model != pipeline.model:
+        return []
+    return [f"backup.model: {pipeline.model} is the main model; name another one"]
 
 
 def _group(tables: Mapping[str, Any], name: str, problems: list[str]) -> dict[str, Any]:

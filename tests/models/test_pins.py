@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.config import Config, Device, PipelineConfig, Rung
+from limpet.config import Backup, Config, Device, PipelineConfig, Rung
 from limpet.contracts.assignment import SourceTable
 from limpet.models import history, pins
 from limpet.models.history import History, Ran, Runs
@@ -37,6 +37,13 @@ def test_a_pin_holds_for_the_name_of_a_model_alone(model: str, runs: str) -> Non
     assert pins.applied(configured(model), Pins({"motion": 2})).pipelines["p"].model == runs
     assert pins.applied(wanted, Pins({"motion": 2})).pipelines["p"].ladder[0].model == runs
     assert wanted.pipelines["p"].ladder[0].model == model
+
+
+def test_a_pin_holds_for_the_backup_model_too() -> None:
+    wanted = configured("motion")
+    wanted.pipelines["p"].backup = Backup(model="small")
+    backup = pins.applied(wanted, Pins({"small": 2})).pipelines["p"].backup
+    assert backup == Backup(model="small@2")
 
 
 def test_a_pin_of_a_pipeline_holds_for_its_own_model_alone() -> None:

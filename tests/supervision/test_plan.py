@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from limpet.config import Config, Device, PipelineConfig, Rung
+from limpet.config import Backup, Config, Device, PipelineConfig, Rung
 from limpet.contracts.assignment import FoundModel, SourceTable
 from limpet.supervision.plan import News, Plan
 from limpet.wire.records import Incident, Transition
@@ -267,3 +267,100 @@ def test_a_swap_that_failed_says_nothing_of_the_model_that_is_wanted_now_or_that
     plan.hear(Transition("p", "running", model="motion", version=4, revision=1))
     assert not plan.hear_incident(refused(4))
     assert not Plan(config(model="motion@3"), {"motion@3": [found(3)]}).hear_incident(refused(3))
+
+
+def backed_up(*rungs: Rung, model: str = "motion") -> Config:
+    wanted = config(*rungs, model=model)
+    wanted.pipelines["p"].backup = Backup(model="small")
+    return wanted
+
+
+BOTH = {"motion": [found(3), found(2)], "small": [found(1, name="small")]}
+
+
+def test_a_backup_model_takes_the_place_of_the_main_one_and_gives_it_back() -> None:
+    plan = Plan(backed_up(), BOTH)
+    assert (plan.has_backup("p"), in_use(plan)["p"].backed_up) == (True, True)
+    plan.back_up({"p": "ten windows in a row"}, in_use(plan))
+    assert (runs(plan), in_use(plan)["p"].backed_up) == ("small-1.limpet", False)
+    assert plan.news == [News("backup", "p", "ten windows in a row; runs small-1.limpet on cpu")]
+    assert not plan.runs_main(Transition("p", "running", model="small", version=1))
+    plan.back_up({}, in_use(plan))
+    assert runs(plan) == "motion-3.limpet"
+    assert plan.news == [News("main_retried", "p", "tries motion-3.limpet on cpu")]
+    assert plan.runs_main(Transition("p", "running", model="motion", version=3))
+    assert not plan.runs_main(Transition("p", "running", model="small", version=1))
+
+
+def test_a_worker_may_read_the_backup_model_from_the_start() -> None:
+    files = Plan(backed_up(), BOTH).cells["line"].models["p"]
+    assert [file.name for file in files] == ["motion-3.limpet", "small-1.limpet"]
+
+
+def test_lower_versions_are_tried_before_the_backup_model() -> None:
+    plan = Plan(backed_up(), {**BOTH, "motion": [found(3)]})
+    assert failing(plan)  # lower versions are looked for
+    plan.look_again(BOTH, {})
+    assert runs(plan) == "motion-2.limpet"
+    assert failing(plan)
+    plan.look_again(BOTH, {})
+    assert not failing(plan)  # there is none any more
+    assert plan.is_about_model(Transition("p", "failed", "wrong numbers", revision=1))
+
+
+def test_a_source_that_fails_is_no_matter_of_the_main_model() -> None:
+    plan = Plan(backed_up(), BOTH)
+    assert not plan.is_about_model(Transition("p", "failed", "sources.line: no such file", revision=1))
+    assert plan.is_about_model(Transition("p", "failed", "crashed too often (killed by SIGSEGV)"))
+
+
+def test_a_main_model_that_failed_is_tried_again_with_its_highest_version() -> None:
+    plan = Plan(backed_up(), BOTH)
+    assert failing(plan)
+    plan.back_up({"p": "wrong numbers"}, {})
+    plan.back_up({}, in_use(plan))
+    assert runs(plan) == "motion-3.limpet"
+
+
+def test_a_backup_model_that_is_damaged_is_none() -> None:
+    damaged = {**BOTH, "small": [found(1, "it is damaged", name="small")]}
+    plan = Plan(backed_up(), damaged)
+    assert (plan.has_backup("p"), in_use(plan)["p"].backed_up) == (False, False)
+    assert not Plan(config(), BOTH).has_backup("p")
+    assert not Plan(config(), BOTH).has_backup("of an earlier configuration")
+
+
+def test_the_backup_model_takes_the_place_of_a_rungs_and_runs_as_often_as_the_rung_says() -> None:
+    files = {**BOTH, "light": [found(1, name="light")]}
+    plan = Plan(backed_up(Rung(model="light", every=4)), files)
+    plan.step(1, "81 °C", in_use(plan))
+    assert (runs(plan), plan.desired.pipelines["p"].options.every) == ("light-1.limpet", 4)
+    assert plan.runs_main(Transition("p", "running", model="light", version=1))
+    plan.back_up({"p": "it crashed"}, in_use(plan))
+    assert (runs(plan), plan.desired.pipelines["p"].options.every) == ("small-1.limpet", 4)
+    plan.step(0, "within all limits", in_use(plan))
+    assert (runs(plan), plan.desired.pipelines["p"].options.every) == ("small-1.limpet", 1)
+
+
+def test_an_update_changes_the_main_model_and_leaves_the_backup_model_alone() -> None:
+    deployed = found(8, name="motion")
+    wanted = backed_up()
+    wanted.selected = {"p": (deployed, None)}
+    files = {**BOTH, "@p@": [deployed, *BOTH["motion"]]}
+    plan = Plan(wanted, files)
+    assert runs(plan) == "motion-8.limpet"
+    assert plan.runs_main(Transition("p", "running", model="motion", version=8))
+    plan.back_up({"p": "it crashed"}, in_use(plan))
+    assert runs(plan) == "small-1.limpet"
+    plan.back_up({}, in_use(plan))
+    assert runs(plan) == "motion-8.limpet"
+
+
+def test_without_a_main_model_the_backup_runs_and_is_not_taken_for_it() -> None:
+    plan = Plan(backed_up(), {**BOTH, "motion": []})
+    assert [move.state for move in plan.failed] == ["failed"]
+    plan.back_up({"p": "there is no model 'motion'"}, {})
+    assert (runs(plan), plan.failed) == ("small-1.limpet", [])
+    plan.back_up({}, in_use(plan))
+    assert runs(plan) == "small-1.limpet"
+    assert not plan.runs_main(Transition("p", "running", model="small", version=1))

@@ -30,6 +30,7 @@ SVDF, _SVDF = 27, 6
 WHILE, _WHILE = 119, 93
 CAST, _CAST = 53, 37
 ADD_N, _ADD_N = 106, 82
+GATHER, _GATHER = 36, 23
 REDUCE_MAX, _REDUCE = 82, 27
 CALL_ONCE, VAR_HANDLE, READ_VARIABLE, ASSIGN_VARIABLE = 129, 142, 143, 144
 _CONV, _DENSE, _CONCATENATION, _ADD, _RESHAPE, _MUL, _WHERE, _ONCE, _HANDLE, _READ, _ASSIGN = (
@@ -377,6 +378,21 @@ def hungry(path: Path, tensors: int = 8, rows: int = 1 << 14) -> Path:
         Op(REDUCE_MAX, [last, 3], [last + 1], (_REDUCE, {"bool_0": True})),
     ]
     return _write(path, Graph(graph, ops, [0], [last + 1]))
+
+
+def limited(path: Path, most: int = 100) -> Path:
+    """A number from 0 to ``most - 1``, as it is. For any other one the run fails: it is an index out of bounds."""
+    tensors = [
+        Tensor("input", (1, 1)),
+        Tensor("index", (1, 1), "int32"),
+        Tensor("numbers", (most,), values=np.arange(most)),
+        Tensor("output", (1, 1)),
+    ]
+    ops = [
+        Op(CAST, [0], [1], (_CAST, {"i8_0": 0, "i8_1": 2})),
+        Op(GATHER, [2, 1], [3], (_GATHER, {"i32_0": 0})),
+    ]
+    return _write(path, Graph(tensors, ops, [0], [3]))
 
 
 def nonzero(path: Path, size: int = 6) -> Path:

@@ -162,13 +162,17 @@ class FoundModel(msgspec.Struct, frozen=True):
 
 
 class PipelineAssignment(msgspec.Struct, frozen=True):
-    """One pipeline of a cell. ``sources`` feed it. If ``after`` names a pipeline, the results of that one do."""
+    """One pipeline of a cell. ``sources`` feed it. If ``after`` names a pipeline, the results of that one do.
+
+    ``backed_up``: another model takes over if this one fails. Until then it stays open, so that no sample is lost.
+    """
 
     name: str
     sources: tuple[str, ...]
     model: ModelFile
     options: PipelineOptions
     after: str = ""
+    backed_up: bool = False
 
 
 class ShadowAssignment(msgspec.Struct, frozen=True):

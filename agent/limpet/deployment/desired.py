@@ -30,10 +30,12 @@ class Rollout(msgspec.Struct, frozen=True):
 
     ``running``: what it runs. It goes on with that if no model that it should run is intact.
     ``failed``: by SHA-256, why a model did not work on this device. It is skipped if there is another one.
+    ``backups``: the pipelines that run their backup model.
     """
 
     running: dict[str, PipelineAssignment] = {}
     failed: dict[str, dict[str, str]] = {}
+    backups: frozenset[str] = frozenset()
 
 
 class DesiredPipeline(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,8 +43,8 @@ class DesiredPipeline(msgspec.Struct, frozen=True, kw_only=True):
 
     ``model`` is ``None`` if there is none to run. ``problem`` says why not, or why it is not what the
     configuration names. ``skipped``: why higher versions are not run, one sentence each. ``models`` are all
-    files that it may run, also those of its ladder. ``prove``: whether lower versions could run if this one does
-    not give its golden outputs.
+    files that it may run, also those of its ladder and its backup. ``prove``: whether lower versions could run if
+    this one does not give its golden outputs. ``backed_up``: see ``PipelineAssignment``.
     """
 
     sources: tuple[str, ...]
@@ -53,6 +55,7 @@ class DesiredPipeline(msgspec.Struct, frozen=True, kw_only=True):
     models: tuple[Path, ...] = ()
     after: str = ""
     prove: bool = False
+    backed_up: bool = False
 
 
 class Desired(msgspec.Struct, frozen=True):
@@ -79,9 +82,13 @@ def desired(
     """
     pipelines = {}
     for name, wanted in config.pipelines.items():
-        on_level = on_rung(wanted, level)
+        on_level = planned(wanted, level, backup=name in rollout.backups)
         one = _pipeline(name, on_level, found.get(key(config, name, on_level), ()), rollout)
-        pipelines[name] = msgspec.structs.replace(one, models=_files(one, wanted, found))
+        pipelines[name] = msgspec.structs.replace(
+            one,
+            models=_files(one, wanted, found),
+            backed_up=name not in rollout.backups and has_backup(wanted, found),
+        )
     return Desired(config.folders, config.sources, pipelines, config.delegates)
 
 
@@ -96,6 +103,19 @@ def on_rung(pipeline: PipelineConfig, level: int) -> PipelineConfig:
         delegates=rung.delegates or pipeline.delegates,
         every=rung.every or pipeline.every,
     )
+
+
+def planned(pipeline: PipelineConfig, level: int, *, backup: bool) -> PipelineConfig:
+    """Return a pipeline as it runs on a level. A backup model takes the place of the main one and of a rung's."""
+    on_level = on_rung(pipeline, level)
+    if not backup or pipeline.backup is None:
+        return on_level
+    return msgspec.structs.replace(on_level, model=pipeline.backup.model)
+
+
+def has_backup(pipeline: PipelineConfig, found: Mapping[str, Sequence[FoundModel]]) -> bool:
+    """Whether a pipeline has a backup model that is intact."""
+    return pipeline.backup is not None and choose(found.get(pipeline.backup.model, ()), {}) is not None
 
 
 def deepest(config: Config) -> int:
@@ -132,7 +152,7 @@ def _pipeline(
 def _files(
     one: DesiredPipeline, wanted: PipelineConfig, found: Mapping[str, Sequence[FoundModel]]
 ) -> tuple[Path, ...]:
-    """Return the file that a pipeline runs, and those of its ladder."""
+    """Return the file that a pipeline runs, and those of its ladder and its backup."""
     rungs = [choice.path for model in wanted.models if (choice := choose(found.get(model, ()), {}))]
     own = [one.model.path] if one.model else []
     return tuple(dict.fromkeys([*own, *rungs]))

@@ -115,9 +115,25 @@ def inspect(
                     found.problems.extend(error.problems)
                 except LimpetError as error:
                     found.problems.append(_placed(error, pipeline, name, level))
+            if pipeline.backup is not None:
+                found.problems.extend(_backup_problems(aside, models, name, specs[pipeline.source]))
     for name, pipeline in (wrong or {}).items():
         found.problems.extend(planning.problems_of_options(sources_alone(wanted, ()), name, pipeline.options))
     return found
+
+
+def _backup_problems(config: Config, models: Found, name: str, spec: SampleSpec) -> list[str]:
+    """Return why the backup model of a pipeline cannot run in its place."""
+    pipeline = config.pipelines[name]
+    assert pipeline.backup is not None
+    alone = structs.replace(pipeline, model=pipeline.backup.model, ladder=[], backup=None)
+    try:
+        _rung(structs.replace(config, pipelines={name: alone}, selected={}), models, name, 0, spec)
+    except ConfigError as error:
+        return list(error.problems)
+    except LimpetError as error:
+        return [f"pipelines.{name}.backup.model: {error}"]
+    return []
 
 
 def _placed(error: LimpetError, pipeline: PipelineConfig, name: str, level: int) -> str:

@@ -26,6 +26,7 @@ BAD = frozenset(
         "waiting",
         "stepped_down",
         "swap_failed",
+        "backup",
         "skipped",
         "state_damaged",
         "audit_gap",

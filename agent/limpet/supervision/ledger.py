@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from limpet.bucket import Bucket
 from limpet.contracts.messages import ResultMessage, SnapshotMessage
@@ -22,7 +22,7 @@ from limpet.histogram import merge
 from limpet.supervision.traffic import LEAVING
 from limpet.wire.border import folded
 from limpet.wire.records import Transition
-from limpet.wording import same_reason
+from limpet.wording import joined, same_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,6 +34,14 @@ SNAPSHOTS_PER_SECOND, SNAPSHOTS_AT_ONCE = 1.0, 2
 """Snapshots of a pipeline that are passed on. A worker takes fewer; the others are counted as skipped."""
 LARGEST_COUNT = (1 << 53) - 1
 """Readers of JSON have integers up to here exactly, and msgspec writes none above 2^64."""
+
+
+class BackupModel(NamedTuple):
+    """The model that runs in place of the main one, and why."""
+
+    model: str
+    version: int
+    reason: str
 
 
 @dataclass(slots=True)
@@ -63,6 +71,8 @@ class Account:
     events_left_out: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
     latency: dict[TimedStep, dict[int, int]] = field(default_factory=dict)
+    backup: BackupModel | None = None
+    """What it runs, or ran last, in place of its main model. Then it is degraded."""
     snapshots: Counter[SnapshotStep] = field(default_factory=Counter)
     snapshot_limit: Bucket = field(default_factory=lambda: Bucket(SNAPSHOTS_PER_SECOND, SNAPSHOTS_AT_ONCE))
 
@@ -84,9 +94,16 @@ class Account:
         for stage, buckets in figures.latency.items():
             merge(self.latency.setdefault(stage, {}), buckets)
 
+    def is_backup(self, model: str, version: int) -> bool:
+        """Whether a model is the one that runs in place of the main one."""
+        return self.backup is not None and (model, version) == (self.backup.model, self.backup.version)
+
     def move(self, to: Transition) -> list[tuple[str, str]]:
         """Take note of a transition. Return the events that it is, each with its reason."""
         before, self.last = self.last, to
+        if self.backup is not None and self.is_backup(to.model, to.version):
+            to.degraded = True
+            to.reason = joined([*filter(None, [to.reason]), f"backup model: {self.backup.reason}"])
         if not to.model:
             to.model, to.version, to.delegate = before.model, before.version, before.delegate
             to.delegate_share, to.degraded = before.delegate_share, before.degraded
@@ -216,7 +233,7 @@ class Ledger:
             model=result.model,
             version=result.version,
             delegate=result.delegate,
-            degraded=result.degraded,
+            degraded=result.degraded or account.is_backup(result.model, result.version),
             latency_us=result.latency_ns / 1000,
             output=result.output,
             clock=clock.mark_at(seconds),

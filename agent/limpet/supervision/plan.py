@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from limpet.deployment.assignments import assignments, with_shadows
-from limpet.deployment.candidates import has_others, only
-from limpet.deployment.desired import Rollout, deepest, desired, on_rung
+from limpet.deployment.candidates import has_others, key, only
+from limpet.deployment.desired import Rollout, deepest, desired, has_backup, planned
 from limpet.wire.records import Transition
 from limpet.wording import joined
 
@@ -39,6 +39,8 @@ class Plan:
         self._worked: set[tuple[str, str]] = set()
         self._shadows: dict[str, ShadowAssignment] = {}
         self.level = 0
+        self.backups: frozenset[str] = frozenset()
+        """The pipelines that run their backup model."""
         self.desired: Desired = desired(config, found)
         self.cells: dict[str, Assignment] = assignments(self.desired)
         self.news = models_news({}, self.desired.pipelines)
@@ -140,7 +142,8 @@ class Plan:
         known = self._failed.get(pipeline, {}).keys() | self._refused.get(pipeline, {}).keys()
         if wanted is None or key in self._worked or sha256 in known:
             return False
-        if not has_others(self._config, pipeline, on_rung(wanted, self.level)):
+        on_level = planned(wanted, self.level, backup=pipeline in self.backups)
+        if not has_others(self._config, pipeline, on_level):
             return False
         where[pipeline] = {**where.get(pipeline, {}), sha256: reason}
         return True
@@ -197,6 +200,50 @@ class Plan:
         before = self._config.selected
         return {name for name in config.pipelines if config.selected.get(name) != before.get(name)}
 
+    def has_backup(self, pipeline: str) -> bool:
+        """Whether a pipeline has a backup model that is intact."""
+        wanted = self._config.pipelines.get(pipeline)
+        return wanted is not None and has_backup(wanted, self._found)
+
+    def runs_main(self, move: Transition) -> bool:
+        """Whether a worker reports that a pipeline runs its main model, and not its backup."""
+        one, wanted = self.desired.pipelines.get(move.pipeline), self._config.pipelines.get(move.pipeline)
+        if one is None or one.model is None or wanted is None or move.pipeline in self.backups:
+            return False
+        on_level = planned(wanted, self.level, backup=False)
+        mains = self._found.get(key(self._config, move.pipeline, on_level), ())
+        is_main = any(each.sha256 == one.model.sha256 for each in mains)
+        return is_main and (move.model, move.version) == (one.model.name, one.model.version)
+
+    def is_about_model(self, move: Transition) -> bool:
+        """Whether a pipeline failed because of its model: it was opened, or crashed its worker too often."""
+        one = self.desired.pipelines.get(move.pipeline)
+        if one is None or one.model is None:
+            return False
+        return not move.revision or (move.pipeline, one.model.sha256) in self._opened
+
+    def back_up(self, pipelines: Mapping[str, str], in_use: Mapping[str, PipelineAssignment]) -> None:
+        """Have these pipelines run their backup model, each for a reason, and the others their main one.
+
+        What failed of a main model that is tried again is forgotten.
+        """
+        before = self.desired.pipelines
+        began, ended = pipelines.keys() - self.backups, self.backups - pipelines.keys()
+        for name in ended:
+            self._failed.pop(name, None)
+            self._refused.pop(name, None)
+        self.backups = frozenset(pipelines)
+        self._update(in_use)
+        after = self.desired.pipelines
+        self.news = [
+            *(News("backup", name, f"{pipelines[name]}; runs {described(after[name])}") for name in sorted(began)),
+            *(
+                News("main_retried", name, f"tries {described(after[name])}")
+                for name in sorted(ended & after.keys())
+            ),
+            *models_news(before, after),
+        ]
+
     def look_again(
         self, found: Mapping[str, Sequence[FoundModel]], in_use: Mapping[str, PipelineAssignment]
     ) -> None:
@@ -221,7 +268,7 @@ class Plan:
     def _update(self, in_use: Mapping[str, PipelineAssignment]) -> None:
         names = self._failed.keys() | self._refused.keys()
         failed = {name: {**self._failed.get(name, {}), **self._refused.get(name, {})} for name in names}
-        rollout = Rollout(dict(in_use), failed)
+        rollout = Rollout(dict(in_use), failed, self.backups)
         self.desired = desired(self._config, self._found, rollout=rollout, level=self.level)
         self.cells = self._cells()
 

@@ -22,6 +22,7 @@ from limpet.errors import ConfigError, ConfigFileError
 from limpet.supervision import governor
 from limpet.supervision.adoption import Adoption
 from limpet.supervision.auditing import Auditing
+from limpet.supervision.backup import Backups
 from limpet.supervision.cell_pipelines import AT_WORK
 from limpet.supervision.checking import Known
 from limpet.supervision.commands import Commands
@@ -29,7 +30,7 @@ from limpet.supervision.ending import Ending
 from limpet.supervision.events import Events
 from limpet.supervision.fleet import Fleet
 from limpet.supervision.health import DeviceReader, HealthReader, model_reported, now
-from limpet.supervision.ledger import Ledger
+from limpet.supervision.ledger import BackupModel, Ledger
 from limpet.supervision.plan import Plan
 from limpet.supervision.service_manager import ServiceManager
 from limpet.supervision.shadows import failure as shadow_failure
@@ -172,6 +173,7 @@ class Supervisor:
         surroundings = Surroundings(self._fleet, self._deliveries, self._host, self._journal, self._comparisons)
         self._updates = Updater(wanted, kept, surroundings, self._calls())
         self._config = self._updates.boot()
+        self._backups = Backups(self._config.pipelines)
         self._commands = Commands(
             origin,
             wanted.device.commands,
@@ -313,6 +315,7 @@ class Supervisor:
         self._service_manager.update(states, progresses=self._fleet.progresses())
         self._events.watch_clock()
         self._govern()
+        self._tend_backups()
         self._showing.tend(self._ledger.current)
         self._tend_journal()
         self._end_if_over()
@@ -353,18 +356,29 @@ class Supervisor:
             self._pass_on(cell, record)
         elif isinstance(record, Transition):
             if self._plan.runs(record.pipeline) and not self._ledger.has_moved(cell, record.pipeline):
+                on_trial = record.pipeline in self._updates.on_trial
                 self._move(record)
-                if self._plan.hear(record):
-                    self._look_again()
+                self._hear_move(record, on_trial=on_trial)
         elif isinstance(record, Incident | Notice):
             self._ledger.account(record.pipeline).restarts += record.event == "crashed"
             self._events.report(record.event, record.pipeline, record.reason)
             if isinstance(record, Incident):
                 if self._plan.hear_incident(record):
                     self._look_again()
+                if record.event == "swap_failed" and record.pipeline not in self._updates.on_trial:
+                    self._backups.not_back(record.pipeline, record.why or record.reason, monotonic())
                 self._updates.had_incident(record)
         else:
             self._commands.answered(record)
+
+    def _hear_move(self, to: Transition, *, on_trial: bool) -> None:
+        """Decide what a new state of a pipeline means for its models. A model on trial is rolled back instead."""
+        if self._plan.hear(to):
+            self._look_again()
+        elif to.state == "failed" and not on_trial and self._plan.is_about_model(to):
+            self._back_up(to.pipeline, to.reason)
+        elif to.state == "running" and self._plan.runs_main(to) and self._backups.ran(to.pipeline, monotonic()):
+            self._ledger.account(to.pipeline).backup = None
 
     def _accept(self, cell: str, record: RawResults) -> None:
         accepted = self._ledger.accept(cell, record.items, monotonic())
@@ -378,8 +392,18 @@ class Supervisor:
         if self._comparisons.at_work:
             for pipeline, figures in record.pipelines.items():
                 self._comparisons.take_errors(pipeline, figures.errors)
+        if self._backups.watched:
+            self._watch_latencies(record)
         if cell in self._plan.cells:
             self._showing.show_inputs(cell, record)
+
+    def _watch_latencies(self, record: Heartbeat) -> None:
+        """Have the backup models of pipelines take over whose main ones are too slow."""
+        for pipeline in record.pipelines:
+            if pipeline in self._updates.on_trial:
+                continue
+            if reason := self._backups.slow(pipeline, self._ledger.account(pipeline).latency.get("invoke", {})):
+                self._back_up(pipeline, reason)
 
     def _pass_on(self, cell: str, record: Snapshot | EventDetected | LeftOut | Pairs | ShadowFailed) -> None:
         if isinstance(record, Snapshot):
@@ -516,8 +540,27 @@ class Supervisor:
         """Report pipelines that have no model, and those that do not run the one that they should."""
         for move in self._plan.failed:
             self._move(move)
+            self._back_up(move.pipeline, move.reason)
         for news in self._plan.news:
             self._events.report(news.event, news.pipeline, news.reason)
+
+    def _back_up(self, pipeline: str, reason: str) -> None:
+        """Have the backup model of a pipeline take over, if it has one."""
+        if self._plan.has_backup(pipeline):
+            self._backups.failed(pipeline, reason, monotonic())
+
+    def _tend_backups(self) -> None:
+        """Have pipelines change to their backup models, and back."""
+        self._backups.tend(monotonic())
+        active = self._backups.active
+        if active.keys() == self._plan.backups:
+            return
+        self._plan.back_up(active, self._fleet.in_use())
+        for name, reason in active.items():
+            if model := self._plan.desired.pipelines[name].model:
+                self._ledger.account(name).backup = BackupModel(model.name, model.version, reason)
+        self._assign()
+        self._report_plan()
 
     def _govern(self) -> None:
         """Have pipelines step down or up their ladders if it is time to."""
@@ -547,7 +590,9 @@ class Supervisor:
 
     def _take_models(self, checking: Checking) -> None:
         """Take what was found of models that updates select, and in place of models that failed."""
-        self._config = checking.config
+        before, self._config = self._config.selected, checking.config
+        self._backups.retry(name for name, one in checking.config.selected.items() if before.get(name) != one)
+        self._plan.backups = frozenset(self._backups.active)
         self._plan.select(checking.config, checking.found, self._fleet.in_use())
         self._follow_plan(checking)
 
@@ -580,6 +625,10 @@ class Supervisor:
         self._config = checking.config
         self._governor.table = checking.config.governor
         self._updates.use(checking.config)
+        self._backups.use(checking.config.pipelines)
+        self._plan.backups = frozenset(self._backups.active)
+        for name, account in self._ledger.accounts.items():
+            account.backup = account.backup if self._backups.reason(name) else None
         self._plan.reload(checking.config, checking.found, self._fleet.in_use())
         self._follow_plan(checking)
         self._report_removed_pipelines()
@@ -595,6 +644,8 @@ class Supervisor:
 
     def _retry(self, pipeline: str) -> None:
         """Have the models of a pipeline that failed tried again."""
+        self._backups.retry([pipeline])
+        self._plan.backups = frozenset(self._backups.active)
         if self._plan.retry(pipeline, self._fleet.in_use()):
             self._assign()
             self._report_plan()

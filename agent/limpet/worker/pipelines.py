@@ -147,6 +147,10 @@ class Pipelines:
         """Run the windows that a block of samples completes. ``busy``: more samples wait already."""
         for name in list(self.running):
             self._feed(name, samples, busy=busy)
+        for running in self.running.values():
+            if running.has_failed:
+                running.failing = True
+                self._reports.state(running, "failed", running.error)
         if self._untrained:
             self._look_at_learning()
 
@@ -219,7 +223,9 @@ class Pipelines:
             self.watch_delegates()
 
     def _run(self, opening: Opening, pipeline: Pipeline) -> None:
-        self.running[opening.name] = RunningPipeline(pipeline, opening.options, opening.revision)
+        self.running[opening.name] = RunningPipeline(
+            pipeline, opening.options, opening.revision, kept=opening.kept
+        )
         self._warn(opening.name, pipeline)
         self._learn(opening.name, pipeline)
 
@@ -278,7 +284,7 @@ class Pipelines:
         self._learn(name, pipeline)
         swap.phase = Phase.TRIAL
         self.running[name] = RunningPipeline(
-            pipeline, opening.options, opening.revision, Trial(old), reported=True
+            pipeline, opening.options, opening.revision, Trial(old), reported=True, kept=opening.kept
         )
 
     def _commit(self, running: RunningPipeline) -> None:

@@ -35,6 +35,7 @@ LARGEST_HELD = 32 << 20
 class RunningPipeline(msgspec.Struct):
     """A pipeline, the revision of its assignment and its options, and its counters.
 
+    ``kept``: it stays open when it has failed, until another model takes over. It can recover meanwhile.
     ``errors`` counts since the last heartbeat; ``samples``, ``results`` and ``failures`` since it was opened.
     """
 
@@ -45,11 +46,16 @@ class RunningPipeline(msgspec.Struct):
     """The pipeline that it has taken over from, until it has run its first window."""
     errors: int = 0
     errors_in_a_row: int = 0
+    error: str = ""
+    """Why it has failed."""
     samples: int = 0
     results: int = 0
     failures: int = 0
     reported: bool = False
     """Whether the supervisor knows that it runs."""
+    kept: bool = False
+    failing: bool = False
+    """Whether it is kept, and was reported as failed."""
     skipped: bool = False
     """Whether samples passed while no delegate was ready. A gap follows."""
     left_out: bool = False
@@ -114,6 +120,8 @@ class RunningPipeline(msgspec.Struct):
     def count_result(self) -> None:
         """Count a window with a result."""
         self.errors_in_a_row = 0
+        if self.failing:
+            self.failing = self.reported = False
         self.results += 1
 
     def _count_error(self, error: ModelError) -> None:
@@ -126,7 +134,14 @@ class RunningPipeline(msgspec.Struct):
         if self.errors_in_a_row == 1:
             log.warning("pipeline %s: %s", self.name, error)
         if self.errors_in_a_row >= ERRORS_IN_A_ROW:
-            raise error
+            self.error = str(error)
+            if not self.kept:
+                raise error
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it is kept, and has failed since it was reported."""
+        return self.kept and not self.failing and self.errors_in_a_row >= ERRORS_IN_A_ROW
 
     def watch_progress(self, now: float) -> bool:
         """Look whether samples complete windows. Return whether ``progress.reason`` is another one now."""

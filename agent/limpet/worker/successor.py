@@ -40,6 +40,7 @@ class Opening:
         self.name = name
         self.revision = revision
         self.options = assignment.pipelines[name].options
+        self.kept = assignment.pipelines[name].backed_up
         self._assignment = assignment
         self._send = send
 
