@@ -11,7 +11,7 @@ import numpy as np
 
 from limpet.contracts.fields import TensorInfo
 from limpet.models.manifest import Manifest, Tolerance, Variant
-from limpet_convert import card, package, runners, sign
+from limpet_convert import bundle_signature, card, package, runners, sign
 from limpet_convert.graph import Tracer
 
 if TYPE_CHECKING:
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from limpet.contracts.data import Array, FloatArray, TensorSpec
+    from limpet_convert.bundle_signature import Signing
     from limpet_convert.compare import Comparison
     from limpet_convert.project import Project
-    from limpet_convert.sign import Signer
 
 GOLDEN_STEPS = 3
 """Steps of the output's scale: kernels of other runtimes and delegates differ by one or two."""
@@ -46,7 +46,7 @@ def bundle(  # noqa: PLR0913, PLR0917 - the parts of a bundle
     comparison: Comparison | None,
     folder: Path,
     others: Mapping[str, Path],
-    signer: Signer | None,
+    signing: Signing | None,
 ) -> Manifest:
     """Write the bundle into ``folder`` and return its manifest. ``others``: files of more variants, by runtime.
 
@@ -76,6 +76,8 @@ def bundle(  # noqa: PLR0913, PLR0917 - the parts of a bundle
         rate=said.rate,
         window=said.window,
         transforms=said.transforms,
+        requires=said.requires,
+        limits=said.limits,
         decoder=said.decoder,
         postprocess=said.postprocess,
         metrics=said.metrics | _figures(comparison, seen=project.data.seen),
@@ -91,16 +93,17 @@ def bundle(  # noqa: PLR0913, PLR0917 - the parts of a bundle
         outputs=[o.reshape(len(o), 1, *o.shape[1:]) for o in outputs],
         card=card.markdown(project, comparison, where),
         others=files,
-        signer=signer,
+        signature=bundle_signature.writer(signing),
     )
 
 
-def signer(project: Project) -> Signer | None:
-    """Return who signs, if the project names a key; a file's path starts at the project file. ``ConvertError``."""
+def signing(project: Project) -> Signing | None:
+    """Return who signs, if the project names keys; a file's path starts at the project file. ``ConvertError``."""
     if project.sign is None:
         return None
-    wanted = project.sign.key
-    return sign.signer(wanted if wanted.startswith(sign.AGENT) else project.base / wanted)
+    wanted = [project.sign.key] if isinstance(project.sign.key, str) else project.sign.key
+    signers = [sign.signer(one if one.startswith(sign.AGENT) else project.base / one) for one in wanted]
+    return bundle_signature.Signing(tuple(signers), bundle_signature.expiry(project.sign.expires))
 
 
 def _closed(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from limpet.contracts.data import Array
     from limpet.models.manifest import Manifest
+    from limpet_convert.bundle_signature import Signing
     from limpet_convert.compare import Comparison, Outputs
     from limpet_convert.data import Windows
     from limpet_convert.devices import Device
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from limpet_convert.progress import Progress
     from limpet_convert.project import Project, Variant
     from limpet_convert.search import Mixture
-    from limpet_convert.sign import Signer
 
 FLOAT = "float.tflite"
 RANGES = "ranges.json"
@@ -223,7 +223,7 @@ class Conversion:
         found = {f"{name}, as the agent runs it": usual, f"{name}, plain kernels": plain}
         return {kernels: float(np.abs(outputs - exact).max()) for kernels, outputs in found.items()}
 
-    def package(self, signer: Signer | None) -> Manifest:
+    def package(self, signing: Signing | None) -> Manifest:
         """Write the bundle of the packaged variant. ``ConvertError`` where int8 is float in part."""
         variant = self.project.bundle.variant
         path = self.path(variant)
@@ -237,4 +237,4 @@ class Conversion:
         if self.project.bundle.edgetpu:
             others["edgetpu"] = self._edgetpu(path)
         with self.progress.step("package"):
-            return bundling.bundle(self.project, path, self.test.values, comparison, self.folder, others, signer)
+            return bundling.bundle(self.project, path, self.test.values, comparison, self.folder, others, signing)

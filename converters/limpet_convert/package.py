@@ -21,10 +21,9 @@ from limpet.models import manifest as manifests
 from limpet.models.manifest import Manifest, Member
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from limpet.contracts.data import Array
-    from limpet_convert.sign import Signer
 
 LABELS = "labels.txt"
 GOLDEN = "golden.npz"
@@ -45,13 +44,14 @@ def write(  # noqa: PLR0913 - the parts of a bundle
     outputs: Sequence[Array] = (),
     card: str = "",
     others: Mapping[str, bytes] | None = None,
-    signer: Signer | None = None,
+    signature: Callable[[Manifest, bytes], bytes] | None = None,
 ) -> Manifest:
     """Write ``folder/NAME-VERSION.limpet`` and return its manifest, members filled in.
 
     ``inputs`` and ``outputs`` are the golden vectors, one array for each of the model's tensors in order: real
     values (float32) for quantized tensors, shape ``(vectors, *tensor shape)``. ``card`` is the model card in
-    Markdown, ``others`` the files of the manifest's variants; ``signer`` signs the manifest. ``ValueError`` (also
+    Markdown, ``others`` the files of the manifest's variants. ``signature`` makes the member ``signature`` of the
+    manifest and its bytes, see ``bundle_signature.made``. ``ValueError`` (also
     ``msgspec.ValidationError``, which is one) says what of the manifest or the vectors cannot be.
     """
     members = {manifest.model: model}
@@ -67,17 +67,16 @@ def write(  # noqa: PLR0913 - the parts of a bundle
         labels=LABELS if labels else "",
         golden=GOLDEN if GOLDEN in members else "",
         card=CARD if card else "",
-        signature_key=signer.key_id if signer else "",
         members={name: _member(data) for name, data in members.items()},
     )
     head = manifests.dump(complete)
     checked = manifests.parse(head)
-    signature = {SIGNATURE: signer.sign(head)} if signer else {}
-    _replace(folder / file_name(checked), _zip({"manifest.json": head, **signature, **members}))
+    signed = {SIGNATURE: signature(checked, head)} if signature else {}
+    replace_file(folder / file_name(checked), zipped({"manifest.json": head, **signed, **members}))
     return checked
 
 
-def _replace(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes) -> None:
     """Write a file whole or not at all: an interruption or a full disk leaves what was there."""
     with tempfile.TemporaryDirectory(dir=path.parent) as scratch:
         fresh = Path(scratch) / path.name
@@ -98,7 +97,7 @@ def golden_bytes(inputs: Sequence[Array], outputs: Sequence[Array]) -> bytes:
     if len({len(a) for a in arrays.values()}) != 1:
         counts = ", ".join(f"{name} {len(a)}" for name, a in arrays.items())
         raise ValueError(f"golden vectors differ in number: {counts}")
-    return _zip({f"{name}.npy": _npy(array) for name, array in arrays.items()})
+    return zipped({f"{name}.npy": _npy(array) for name, array in arrays.items()})
 
 
 def _label_lines(labels: Sequence[str]) -> bytes:
@@ -117,7 +116,8 @@ def _member(data: bytes) -> Member:
     return Member(len(data), hashlib.sha256(data).hexdigest())
 
 
-def _zip(members: Mapping[str, bytes]) -> bytes:
+def zipped(members: Mapping[str, bytes]) -> bytes:
+    """Return a zip of these members, stored, in this order. The same members give the same bytes."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for name, data in members.items():
@@ -131,7 +131,7 @@ def _zip(members: Mapping[str, bytes]) -> bytes:
 def folder_bytes(path: Path) -> bytes:
     """Return a folder, such as an ``.mlpackage``, as a zip that is the same each time."""
     files = sorted(file for file in path.rglob("*") if file.is_file())
-    return _zip({file.relative_to(path).as_posix(): file.read_bytes() for file in files})
+    return zipped({file.relative_to(path).as_posix(): file.read_bytes() for file in files})
 
 
 def set_aside(folder: Path, name: str, version: int) -> Path | None:

@@ -15,7 +15,7 @@ from limpet import config, plugins
 from limpet.config import fill
 from limpet.contracts.fields import Count, Positive, WindowSpec
 from limpet.errors import ConfigError
-from limpet.models.manifest import Name
+from limpet.models.manifest import Limits, Name, Requires
 from limpet.problems.locate import in_file
 from limpet.wording import suggest
 
@@ -96,6 +96,10 @@ class Bundle(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """How the outputs are read. Default: the task's own. Example: `{ kind = "classify" }`."""
     postprocess: list[dict[str, Any]] = []
     """Steps behind the decoder, each a table with `kind`. Example: `[{ kind = "track" }]`."""
+    requires: Requires = Requires()
+    """What a device must have to run the model. Example: `{ arch = ["aarch64"] }`."""
+    limits: Limits = Limits()
+    """What the model may take on the device. Example: `{ latency_ms = 40 }`."""
     variant: Variant = "int8"
     """Variant of the model that is packaged."""
     edgetpu: bool = False
@@ -155,9 +159,11 @@ class Search(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class Sign(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """The signature."""
 
-    key: str
-    """A private key's file, as `limpet-convert keygen` writes it, or `agent:COMMENT` for a key of an ssh-agent.
-    Example: `"release.key"`."""
+    key: str | Annotated[list[str], Meta(min_length=1)]
+    """A private key's file, as `limpet-convert keygen` writes it, or `agent:COMMENT` for a key of an ssh-agent. Or
+    a list of them, if several must sign. Example: `"release.key"`."""
+    expires: str | None = None
+    """Day from which on no device installs the bundle any more. Default: in two years. Example: `"2030-01-01"`."""
 
 
 class Project(msgspec.Struct, kw_only=True):

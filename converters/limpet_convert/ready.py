@@ -34,7 +34,7 @@ from limpet.option_values import filled
 from limpet.runtimes import tflite
 from limpet.untrusted import read_file
 from limpet.wording import suggest
-from limpet_convert import bundling, card, data, package, sources
+from limpet_convert import bundle_signature, bundling, card, data, package, sources
 from limpet_convert.errors import ConvertError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from limpet.contracts.fields import TensorInfo
     from limpet.inference.plan import PipelinePlan
     from limpet.models.bundle import Bundle
-    from limpet_convert.sign import Signer
+    from limpet_convert.bundle_signature import Signing
 
 SEED = 1
 _LABELS = 1 << 20
@@ -79,7 +79,7 @@ class Wanted(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Weights of a Core ML variant, see ``converters.coreml``. Empty for none."""
 
 
-def bundle(path: Path, wanted: Wanted, folder: Path, signer: Signer | None) -> tuple[Manifest, Path]:
+def bundle(path: Path, wanted: Wanted, folder: Path, signing: Signing | None) -> tuple[Manifest, Path]:
     """Write the bundle into ``folder``; return its manifest and its file.
 
     ``ConvertError``, ``ConfigError``, ``ModelError`` or ``DeployError`` says what of the model or the options
@@ -109,7 +109,7 @@ def bundle(path: Path, wanted: Wanted, folder: Path, signer: Signer | None) -> t
             outputs=outputs,
             card=card.ready_made(manifest, labels, card.Description(wanted.purpose, wanted.limits, where), notes),
             others=others,
-            signer=signer,
+            signature=bundle_signature.writer(signing),
         )
         _prove(file, plan.spec, work)
         target = folder / file.name

@@ -1,13 +1,12 @@
-"""Ed25519 signatures over a manifest's bytes, by a key file or by a running ssh-agent.
+"""Ed25519 keys that sign: in a file, or in a running ssh-agent. They sign TUF's metadata and DSSE envelopes.
 
 A private key is PKCS#8 in PEM, its public half SubjectPublicKeyInfo in PEM beside it, as OpenSSL and others read
-them. The signature is the plain 64 bytes of RFC 8032. An agent's key never leaves the agent. Its signature of an
+them. A signature is the plain 64 bytes of RFC 8032. An agent's key never leaves the agent. Its signature of an
 ``ssh-ed25519`` key is the same 64 bytes (RFC 8709), so a device need not distinguish the two.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
 import socket
 import struct
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from limpet_convert.errors import ConvertError, need
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 AGENT = "agent:"
@@ -26,17 +26,32 @@ _LARGEST = 1 << 20
 
 
 class Signer(Protocol):
-    """Who signs."""
+    """Who signs. ``public``: the 32 bytes of the public key."""
 
-    key_id: str
+    public: bytes
 
     def sign(self, data: bytes) -> bytes:
         """Return the 64 bytes of the signature."""
 
 
+def documents() -> Any:
+    """Return ``limpet.trust.documents``. ``ConvertError`` where python-tuf is not installed."""
+    need("tuf.api.metadata")
+    return need("limpet.trust.documents")
+
+
 def key_id(public: bytes) -> str:
-    """Return what a manifest calls a public key of 32 bytes: the start of its SHA-256."""
-    return hashlib.sha256(public).hexdigest()[:16]
+    """Return the id of a public key of 32 bytes, as TUF computes it."""
+    found: str = documents().key_id(public)
+    return found
+
+
+def sign(signatures: dict[str, Any], data: bytes, signers: Iterable[Signer]) -> None:
+    """Add signatures over ``data`` to those of TUF's metadata or of a DSSE envelope, by the ids of keys."""
+    containers: Any = need("securesystemslib.signer")
+    for one in signers:
+        keyid = key_id(one.public)
+        signatures[keyid] = containers.Signature(keyid, one.sign(data).hex())
 
 
 def keygen(path: Path) -> str:
@@ -79,23 +94,24 @@ def signer(where: str | Path) -> Signer:
     return FileKey(where)
 
 
-def verify(public: Path, signature: bytes, data: bytes) -> None:
-    """Raise ``ConvertError`` where this is not the signature of the data by a public key, PEM or OpenSSH's."""
+def public_key(path: Path) -> bytes:
+    """Return the 32 bytes of a public key's file, PEM or OpenSSH's; or those of a private key's public half."""
     forms: Any = need("cryptography.hazmat.primitives.serialization")
     keys: Any = need("cryptography.hazmat.primitives.asymmetric.ed25519")
-    refused: Any = need("cryptography.exceptions")
-    text = public.read_bytes()
+    try:
+        text = path.read_bytes()
+    except OSError as error:
+        raise ConvertError(f"{path}: {error.strerror}") from error
+    if b"PRIVATE KEY-----" in text:
+        return FileKey(path).public
     try:
         key = (forms.load_ssh_public_key if text.startswith(b"ssh-") else forms.load_pem_public_key)(text)
     except ValueError as error:
-        raise ConvertError(f"{public}: not a public key, as keygen writes it beside the private one") from error
+        raise ConvertError(f"{path}: not a public key, as keygen writes it beside the private one") from error
     if not isinstance(key, keys.Ed25519PublicKey):
-        raise ConvertError(f"{public}: not an Ed25519 key")
-    try:
-        key.verify(signature, data)
-    except refused.InvalidSignature as error:
-        name = key_id(key.public_bytes_raw())
-        raise ConvertError(f"not signed by {public} ({name}), or changed since") from error
+        raise ConvertError(f"{path}: not an Ed25519 key")
+    raw: bytes = key.public_bytes_raw()
+    return raw
 
 
 class FileKey:
@@ -115,7 +131,7 @@ class FileKey:
             raise ConvertError(f"{path}: not a private key in PEM without a password") from error
         if not isinstance(self._key, keys.Ed25519PrivateKey):
             raise ConvertError(f"{path}: not an Ed25519 key; make one with limpet-convert keygen")
-        self.key_id = key_id(self._key.public_key().public_bytes_raw())
+        self.public: bytes = self._key.public_key().public_bytes_raw()
 
     def sign(self, data: bytes) -> bytes:
         """See ``Signer``."""
@@ -132,7 +148,7 @@ class AgentKey:
             known = ", ".join(held) or "none"
             raise ConvertError(f"the ssh-agent holds no Ed25519 key {comment!r}; it holds: {known}")
         self._blob = held[comment]
-        self.key_id = key_id(_strings(self._blob)[1])
+        self.public = _strings(self._blob)[1]
 
     def sign(self, data: bytes) -> bytes:
         """See ``Signer``."""

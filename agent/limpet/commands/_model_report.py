@@ -57,6 +57,7 @@ class ModelReport(msgspec.Struct, kw_only=True):
     problem: str
     golden: bool
     signed: bool
+    signed_by: list[str]
     metadata: FileMetadata
     manifest: Manifest
 
@@ -125,7 +126,8 @@ def _state(report: ModelReport) -> Iterator[Row]:
 def _origin(report: ModelReport) -> Iterator[Row]:
     """Yield what the manifest adds to the model file."""
     if report.signed:
-        yield "signed", f"by {report.manifest.signature_key or 'a key without a name'}, which is not verified"
+        keys = ", ".join(keyid[:12] for keyid in report.signed_by) or "a key that cannot be read"
+        yield "signed", f"by {keys}, which is not verified"
     tables: dict[str, Any] = msgspec.to_builtins(report.manifest)
     for key in ("window", "transforms", "decoder", "postprocess", "metrics"):
         if tables.get(key):

@@ -24,6 +24,7 @@ from limpet.models import model_kind, store
 from limpet.models.tflite import model_file
 from limpet.models.tflite.model_file import FileMetadata
 from limpet.runtimes import tflite
+from limpet.trust.names import named
 from limpet.untrusted import printable
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def inspect(path: Path, bundle: Bundle) -> ModelReport:
         problem=bundle.problem,
         golden=bundle.golden is not None,
         signed=bundle.signature is not None,
+        signed_by=named(bundle.signature or b""),
         metadata=file.description,
         manifest=bundle.manifest,
     )
@@ -140,6 +142,7 @@ def _of_another_runtime(path: Path, bundle: Bundle) -> ModelReport:
         problem=bundle.problem,
         golden=bundle.golden is not None,
         signed=bundle.signature is not None,
+        signed_by=named(bundle.signature or b""),
         metadata=FileMetadata(),
         manifest=manifest,
     )

@@ -114,7 +114,6 @@ class Manifest(msgspec.Struct, kw_only=True, forbid_unknown_fields=True, omit_de
     tolerance: Tolerance = msgspec.field(default_factory=Tolerance)
     inputs: Annotated[list[TensorInfo], _FEW] = []
     outputs: Annotated[list[TensorInfo], _FEW] = []
-    signature_key: str = ""
     stateful: bool | None = None
     rate: Positive | None = None
     window: WindowSpec | None = None

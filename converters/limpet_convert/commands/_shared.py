@@ -38,6 +38,18 @@ def add_project(parser: argparse.ArgumentParser, meaning: str = "Project file. D
     )
 
 
+def add_key(parser: argparse.ArgumentParser, whose: str = "Private key", *, required: bool = False) -> None:
+    """Declare ``--key``, which can be repeated."""
+    parser.add_argument(
+        "--key",
+        metavar="KEY",
+        action="append",
+        default=[],
+        required=required,
+        help=f"{whose} of `limpet-convert keygen`, or agent:COMMENT for your ssh-agent's. Can be repeated.",
+    )
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Declare ``--json``."""
     parser.add_argument("--json", action="store_true", help="Print one JSON document.")

@@ -13,7 +13,8 @@ import msgspec
 
 from limpet.models import bundle as bundles
 from limpet.models import model_kind
-from limpet_convert import facts, jail, sign
+from limpet.trust.names import named
+from limpet_convert import bundle_signature, facts, jail
 from limpet_convert.commands import _shared
 from limpet_convert.errors import ConvertError
 from limpet_convert.quantize import left_in_float
@@ -27,7 +28,7 @@ HELP = "Show what is in a model or a bundle"
 GROUP = "look"
 EXAMPLES = (
     ("limpet-convert inspect motion.onnx", "Show a model of any format."),
-    ("limpet-convert inspect motion-1.limpet --key release.pub", "Show a bundle, and check its signature."),
+    ("limpet-convert inspect motion-1.limpet --root root.json", "Show a bundle, and check its signature."),
 )
 
 
@@ -35,10 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command line."""
     parser.add_argument("file", type=Path, metavar="FILE", help="A bundle, or a model of any format.")
     parser.add_argument(
-        "--key",
+        "--root",
         type=Path,
-        metavar="FILE.pub",
-        help="Public key. Exit status 1 if the bundle is not signed with it.",
+        metavar="FILE",
+        action="append",
+        help="Root of trust. Exit status 1 if a device with it refuses the bundle. Repeat it for newer roots.",
     )
     _shared.add_json(parser)
 
@@ -49,25 +51,26 @@ def main(arguments: argparse.Namespace) -> int:
     if not path.exists():
         raise ConvertError(f"{path}: no such file")
     kind = model_kind.of(path)
-    if arguments.key and kind is not model_kind.BUNDLE:
-        raise ConvertError(f"{path}: only a bundle is signed; this is {kind.words}. Leave out --key")
+    if arguments.root and kind is not model_kind.BUNDLE:
+        raise ConvertError(f"{path}: only a bundle is signed; this is {kind.words}. Leave out --root")
     with TemporaryDirectory() as folder:
         if kind is model_kind.BUNDLE:
-            document, lines = _bundle(model_kind.by_content(path, kind, Path(folder)), arguments.key)
+            document, lines = _bundle(model_kind.by_content(path, kind, Path(folder)), arguments.root)
         else:
             document, lines = _model(path, kind)
     _shared.emit(arguments, document, lines)
     return 0
 
 
-def _bundle(path: Path, key: Path | None) -> tuple[object, list[str]]:
+def _bundle(path: Path, roots: list[Path] | None) -> tuple[object, list[str]]:
     with TemporaryDirectory() as cache:
         manifest = bundles.load(path, Path(cache)).manifest
     with zipfile.ZipFile(path) as archive:
         for name, member in manifest.members.items():  # What no device reads, too: the model card.
             if hashlib.sha256(archive.read(name)).hexdigest() != member.sha256:
                 raise ConvertError(f"{path}: member {name!r} is not what {bundles.MANIFEST} says; it was changed")
-        signed = _signed(path, archive, manifest.signature_key, key)
+        there = archive.read(bundles.SIGNATURE) if bundles.SIGNATURE in archive.namelist() else None
+    signed = _signed(path, there, roots)
     lines = [f"{manifest.name} {manifest.version}: {manifest.description or manifest.task}"]
     lines += [f"  {name}: {m.length:,} B, sha256 {m.sha256[:16]}" for name, m in manifest.members.items()]
     lines += [
@@ -76,20 +79,14 @@ def _bundle(path: Path, key: Path | None) -> tuple[object, list[str]]:
     return msgspec.to_builtins(manifest) | {"signed": signed}, [*lines, f"  {signed}"]
 
 
-def _signed(path: Path, archive: zipfile.ZipFile, named: str, key: Path | None) -> str:
-    """Return who signed it. ``ConvertError`` if the signature is known to be wrong."""
-    there = bundles.SIGNATURE in archive.namelist()
-    if there != bool(named):
-        raise ConvertError(f"{path}: its signature was taken out or put in; package it again")
-    if key is None:
-        return f"says that {named} signed it; --key FILE.pub proves it" if there else "not signed"
-    if not there:
-        raise ConvertError(f"{path}: not signed")
-    try:
-        sign.verify(key, archive.read(bundles.SIGNATURE), archive.read(bundles.MANIFEST))
-    except ConvertError as error:
-        raise ConvertError(f"{path}: {error}") from error
-    return f"signed by {named}, as {key} proves"
+def _signed(path: Path, signature: bytes | None, roots: list[Path] | None) -> str:
+    """Return who signed it. ``ConvertError`` if it is not signed as the roots demand."""
+    if roots:
+        return f"signed by {', '.join(bundle_signature.proven(path, roots))}, as {roots[-1]} demands"
+    if signature is None:
+        return "not signed"
+    keys = ", ".join(named(signature)) or "a key that cannot be read"
+    return f"says that {keys} signed it; --root FILE proves it"
 
 
 def _model(path: Path, kind: ModelKind) -> tuple[object, list[str]]:

@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print the key's id, which manifests name."""
+    """Print the key's id, as roots of trust have it."""
     key, private, public = sign.keygen(arguments.key), arguments.key, sign.public_path(arguments.key)
     line = f"{key}: {private} is secret, {public} is not"
     _shared.emit(arguments, {"key": key, "private": private, "public": public}, [line])

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from limpet import option_values
 from limpet.errors import ConfigError
-from limpet_convert import bundling, package, project, ready, sign
+from limpet_convert import bundle_signature, bundling, package, project, ready, sign
+from limpet_convert.bundle_signature import Signing
 from limpet_convert.commands import _shared
 
 if TYPE_CHECKING:
@@ -81,8 +82,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--sign",
         metavar="KEY",
-        help="Private key of `limpet-convert keygen`, or agent:COMMENT for a key in your ssh-agent.",
+        action="append",
+        help="Private key of `limpet-convert keygen`, or agent:COMMENT for your ssh-agent's. Can be repeated.",
     )
+    add("--expires", metavar="DATE", help="Last day, such as 2030-01-01, to install it. Default: in two years.")
     _shared.add_json(parser)
 
 
@@ -90,36 +93,37 @@ def main(arguments: argparse.Namespace) -> int:
     """Write the bundle, whatever the figures are. ``run`` writes it only if the model passes."""
     options = {key: value for key, value in vars(arguments).items() if key in _OPTIONS and value is not None}
     if arguments.project.suffix == ".tflite":
-        manifest, path = _ready(arguments, options)
+        manifest, path, signing = _ready(arguments, options)
     elif options:
         raise ConfigError([f"--{min(options)}: is for a .tflite model; a project file says it in [bundle]"])
     else:
-        manifest, path = _of_project(arguments)
-    golden, key = manifest.provenance.get("golden", ""), manifest.signature_key
-    found = {"bundle": path, "golden vectors": golden, "signed by": key}
+        manifest, path, signing = _of_project(arguments)
+    golden = manifest.provenance.get("golden", "")
+    keys = [sign.key_id(one.public) for one in signing.signers] if signing else []
+    found = {"bundle": path, "golden vectors": golden, "signed by": ", ".join(keys)}
     lines = [f"{name}: {value}" for name, value in found.items() if value]
-    _shared.emit(arguments, {"bundle": path, "golden": golden, "signature_key": key}, lines)
+    _shared.emit(arguments, {"bundle": path, "golden": golden, "signed_by": keys}, lines)
     return 0
 
 
 _OPTIONS = {
     *_TEXTS,
     *("version", "labels", "window", "hop", "channels", "inputs", "rate", "transforms", "decoder", "stateful"),
-    *("samples", "golden", "sign"),
+    *("samples", "golden", "sign", "expires"),
 }
 
 
-def _of_project(arguments: argparse.Namespace) -> tuple[Manifest, Path]:
+def _of_project(arguments: argparse.Namespace) -> tuple[Manifest, Path, Signing | None]:
     wanted = project.read(arguments.project)
-    signer = bundling.signer(wanted)
+    signing = bundling.signing(wanted)
     conversion = _shared.conversion(wanted, arguments.output)
     conversion.variant(wanted.bundle.variant)
-    manifest = conversion.package(signer)
-    return manifest, conversion.folder / package.file_name(manifest)
+    manifest = conversion.package(signing)
+    return manifest, conversion.folder / package.file_name(manifest), signing
 
 
-def _ready(arguments: argparse.Namespace, options: dict[str, Any]) -> tuple[Manifest, Path]:
-    table = {key: value for key, value in options.items() if key not in {"window", "hop", "sign"}}
+def _ready(arguments: argparse.Namespace, options: dict[str, Any]) -> tuple[Manifest, Path, Signing | None]:
+    table = {key: value for key, value in options.items() if key not in {"window", "hop", "sign", "expires"}}
     if window := option_values.window(options.get("window"), options.get("hop")):
         table["window"] = window
     if "channels" in table:
@@ -131,9 +135,6 @@ def _ready(arguments: argparse.Namespace, options: dict[str, Any]) -> tuple[Mani
     if "stateful" in table:
         table["stateful"] = table["stateful"] == "true"
     wanted: ready.Wanted = option_values.filled(ready.Wanted, table)
-    signer = (
-        sign.signer(options["sign"] if options["sign"].startswith(sign.AGENT) else Path(options["sign"]))
-        if "sign" in options
-        else None
-    )
-    return ready.bundle(arguments.project, wanted, arguments.output or Path(), signer)
+    signers = tuple(map(sign.signer, options.get("sign", ())))
+    signing = Signing(signers, bundle_signature.expiry(options.get("expires"))) if signers else None
+    return *ready.bundle(arguments.project, wanted, arguments.output or Path(), signing), signing

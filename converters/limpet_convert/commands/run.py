@@ -31,12 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Return 1 if the packaged variant misses a threshold. Then no bundle is written."""
     wanted = project.read(arguments.project)
-    signer = bundling.signer(wanted)  # A missing key is an error before the work begins.
+    signing = bundling.signing(wanted)  # A missing key is an error before the work begins.
     conversion = _shared.conversion(wanted, arguments.output)
     before = package.set_aside(conversion.folder, wanted.bundle.name, wanted.bundle.version)
     try:
         passed = conversion.verify()
-        manifest = conversion.package(signer) if passed else None
+        manifest = conversion.package(signing) if passed else None
     except KeyboardInterrupt:
         print(_no_bundle("interrupted", before), file=sys.stderr)
         raise
