@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from limpet import cli
-from support import bundles, models
+from support import bundles, models, trusting
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -44,11 +44,14 @@ def test_a_bundle(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_a_signed_bundle_names_its_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = models.dense(tmp_path / "m.tflite", 3, 3).read_bytes()
-    head = bundles.manifest({"model.tflite": model}, signature_key="0123456789abcdef")
-    members = [("manifest.json", head), ("model.tflite", model), ("signature", bytes(64))]
-    _, facts, text = shown(capsys, bundles.zipped(tmp_path / "motion-3.limpet", members))
+    maker = trusting.key()
+    _, facts, text = shown(capsys, trusting.bundle(tmp_path / "motion-3.limpet", [maker]))
     assert facts["signed"]
-    assert "signed      by 0123456789abcdef, which is not verified" in text
+    assert facts["signed_by"] == [maker.public_key.keyid]
+    assert f"signed      by {maker.public_key.keyid[:12]}, which is not verified" in text
+    head = bundles.manifest({"model.tflite": model})
+    members = [("manifest.json", head), ("model.tflite", model), ("signature", bytes(64))]
+    assert "by a key that cannot be read" in shown(capsys, bundles.zipped(tmp_path / "m-3.limpet", members))[2]
 
 
 def test_a_bare_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

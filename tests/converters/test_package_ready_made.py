@@ -217,11 +217,13 @@ def test_a_model_without_input_is_refused_in_a_line(tmp_path: Path, capsys: pyte
     assert "m.tflite: the model's first graph takes no input" in capsys.readouterr().err
 
 
-def test_a_signed_bundle_is_proven_by_its_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_signed_bundle_is_proven_by_a_root(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["keygen", str(tmp_path / "release.key")]) == 0
     model = models.dense(tmp_path / "m.tflite", 4, 4)
     bundle = package(model, "--sign", str(tmp_path / "release.key"))
-    assert cli.main(["inspect", str(bundle), "--key", str(tmp_path / "release.key.pub")]) == 0
+    key, root = str(tmp_path / "release.key"), str(tmp_path / "root.json")
+    assert cli.main(["root", "new", root, "--root", key, "--models", key]) == 0
+    assert cli.main(["inspect", str(bundle), "--root", root]) == 0
     assert "signed by" in capsys.readouterr().out
 
 

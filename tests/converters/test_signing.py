@@ -1,4 +1,4 @@
-"""Keys, signatures over the manifest's bytes, and what is refused."""
+"""Keys, signatures of bundles, and what is refused."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
+from limpet.models import bundle as bundles
 from limpet.models.manifest import Manifest
+from limpet.trust.names import named
 from limpet_convert import cli, package, sign
+from limpet_convert.bundle_signature import Signing, expiry, writer
 from limpet_convert.errors import ConvertError
 from support import models
 
@@ -54,49 +56,62 @@ def test_a_key_comes_with_both_its_halves_or_not_at_all(
 
 def test_the_command_tells_the_id(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["keygen", str(tmp_path / "maker")]) == 0
-    assert sign.signer(tmp_path / "maker").key_id in capsys.readouterr().out
+    assert sign.key_id(sign.signer(tmp_path / "maker").public) in capsys.readouterr().out
     assert cli.main(["keygen", str(tmp_path / "maker")]) == 1
 
 
-def test_a_bundle_is_signed_over_its_manifest(tmp_path: Path) -> None:
-    sign.keygen(tmp_path / "maker")
-    signer = sign.signer(tmp_path / "maker")
-    written = package.write(tmp_path, Manifest(name="m", version=1), b"model" * 9, signer=signer)
-    with zipfile.ZipFile(tmp_path / "m-1.limpet") as bundle:
-        manifest, signature = bundle.read("manifest.json"), bundle.read("signature")
-        assert bundle.namelist()[0] == "manifest.json"
-    public(tmp_path / "maker").verify(signature, manifest)
-    assert written.signature_key == signer.key_id
-    with pytest.raises(InvalidSignature):
-        public(tmp_path / "maker").verify(signature, manifest.replace(b'"m"', b'"n"'))
+def rooted(folder: Path) -> Path:
+    """Write a root that trusts the key ``maker``."""
+    public = str(sign.public_path(folder / "maker"))
+    root = folder / "root.json"
+    root.unlink(missing_ok=True)
+    assert cli.main(["root", "new", str(root), "--root", str(folder / "maker"), "--models", public]) == 0
+    return root
 
 
 def signed(folder: Path) -> Path:
     sign.keygen(folder / "maker")
-    signer = sign.signer(folder / "maker")
+    signing = Signing((sign.signer(folder / "maker"),), expiry(None))
     package.write(
         folder,
         Manifest(name="m", version=1),
         models.dense(folder / "m.tflite", 4, 4).read_bytes(),
         card="# M",
-        signer=signer,
+        signature=writer(signing),
     )
     return folder / "m-1.limpet"
 
 
-def test_inspect_proves_who_signed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_proves_that_a_device_takes_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bundle = str(signed(tmp_path))
     assert cli.main(["inspect", bundle]) == 0
     assert "says that" in capsys.readouterr().out
-    line = public(tmp_path / "maker").public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
-    (tmp_path / "ssh.pub").write_bytes(line + b" release key\n")
-    for name in ("maker.pub", "ssh.pub"):
-        assert cli.main(["inspect", bundle, "--key", str(tmp_path / name)]) == 0
-        assert f"{name} proves" in capsys.readouterr().out
-    sign.keygen(tmp_path / "other")
-    for name, said in (("other.pub", "not signed by"), ("maker", "not a public key"), ("gone", "No such file")):
-        assert cli.main(["inspect", bundle, "--key", str(tmp_path / name)]) == 1
-        assert said in capsys.readouterr().err
+    root = str(rooted(tmp_path))
+    assert cli.main(["inspect", bundle, "--root", root]) == 0
+    assert f"signed by {sign.key_id(public(tmp_path / 'maker').public_bytes_raw())}" in capsys.readouterr().out
+    assert cli.main(["inspect", bundle, "--root", str(tmp_path / "maker.pub")]) == 1
+    assert "could not be read" in capsys.readouterr().err
+
+
+def test_a_bundle_is_signed_by_several_keys_one_after_the_other(tmp_path: Path) -> None:
+    bundle = signed(tmp_path)
+    sign.keygen(tmp_path / "second")
+    assert cli.main(["sign", str(bundle), "--key", str(tmp_path / "second")]) == 0
+    ids = [sign.key_id(sign.signer(tmp_path / name).public) for name in ("maker", "second")]
+    with zipfile.ZipFile(bundle) as archive:
+        assert named(archive.read("signature")) == ids
+        assert archive.namelist()[:2] == ["manifest.json", "signature"]
+    assert cli.main(["sign", str(bundle), "--key", str(tmp_path / "second"), "--expires", "2044-01-01"]) == 0
+    with zipfile.ZipFile(bundle) as archive:
+        assert named(archive.read("signature")) == ids[1:]
+    bundles.load(bundle, tmp_path / "cache")
+
+
+@pytest.mark.parametrize("date", ["tomorrow", "2030-13-01", "2030"])
+def test_a_date_that_is_none_is_refused(tmp_path: Path, date: str, capsys: pytest.CaptureFixture[str]) -> None:
+    bundle = signed(tmp_path)
+    assert cli.main(["sign", str(bundle), "--key", str(tmp_path / "maker"), "--expires", date]) == 1
+    assert "not a date; write it as 2030-01-01" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -104,9 +119,9 @@ def test_inspect_proves_who_signed(tmp_path: Path, capsys: pytest.CaptureFixture
     [
         ("model.tflite", lambda data: data[:-1] + bytes([data[-1] ^ 1]), "has the sha256"),
         ("MODEL_CARD.md", lambda _: b"# N", "'MODEL_CARD.md' is not what manifest.json says"),
-        ("signature", lambda _: None, "taken out"),
-        ("signature", lambda _: bytes(64), "not signed by"),
-        ("manifest.json", lambda data: data.replace(b'"m"', b'"n"'), "not signed by"),
+        ("signature", lambda _: None, "is not signed"),
+        ("signature", lambda _: bytes(64), "its signature could not be read"),
+        ("manifest.json", lambda data: data.replace(b'"m"', b'"n"'), "its signature is that of m/1"),
     ],
 )
 def test_inspect_refuses_what_was_changed(
@@ -116,14 +131,14 @@ def test_inspect_refuses_what_was_changed(
     change: Callable[[bytes], bytes | None],
     said: str,
 ) -> None:
-    bundle = signed(tmp_path)
+    bundle, root = signed(tmp_path), rooted(tmp_path)
     changed = tmp_path / "changed.limpet"
     with zipfile.ZipFile(bundle) as old, zipfile.ZipFile(changed, "w") as new:
         for name in old.namelist():
             data = old.read(name)
             if (kept := change(data) if name == member else data) is not None:
                 new.writestr(name, kept)
-    assert cli.main(["inspect", str(changed), "--key", str(tmp_path / "maker.pub")]) == 1
+    assert cli.main(["inspect", str(changed), "--root", str(root)]) == 1
     assert said in capsys.readouterr().err
 
 
@@ -131,9 +146,9 @@ def test_signing_is_reproducible(tmp_path: Path) -> None:
     sign.keygen(tmp_path / "maker")
     made = []
     for _ in range(2):
-        signer = sign.signer(tmp_path / "maker")
+        signing = Signing((sign.signer(tmp_path / "maker"),), expiry("2030-01-01"))
         package.write(tmp_path, Manifest(name="m", version=1), b"model", inputs=[np.ones(1)], outputs=[np.ones(1)])
-        package.write(tmp_path, Manifest(name="m", version=1), b"model", signer=signer)
+        package.write(tmp_path, Manifest(name="m", version=1), b"model", signature=writer(signing))
         made.append((tmp_path / "m-1.limpet").read_bytes())
     assert made[0] == made[1]
 
@@ -177,7 +192,7 @@ def test_an_agent_signs_as_a_file_does(agent: Path) -> None:
     key = load_ssh_public_key(agent.with_name("id.pub").read_bytes())
     assert isinstance(key, Ed25519PublicKey)
     key.verify(signer.sign(b"a manifest"), b"a manifest")
-    assert signer.key_id == sign.key_id(key.public_bytes_raw())
+    assert signer.public == key.public_bytes_raw() == sign.public_key(agent.with_name("id.pub"))
     with pytest.raises(ConvertError, match="it holds: release key"):
         sign.signer("agent:other")
 

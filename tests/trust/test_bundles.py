@@ -167,7 +167,7 @@ def test_attack_mix_of_two_bundles_is_refused(device: Device) -> None:
 def test_attack_threshold_not_met_is_refused(tmp_path: Path) -> None:
     both = [KEYS.maker, KEYS.maker2]
     device = Device(tmp_path, trusting.root(KEYS, targets=both, thresholds={"targets": 2}))
-    device.refuses(trusting.bundle(device.bundle, [KEYS.maker]), "it has 1 of 2 signatures")
+    device.refuses(trusting.bundle(device.bundle, [KEYS.maker]), "a model needs 2 signatures and has 1")
     found = device.examine(trusting.bundle(device.bundle, both))
     assert set(found.signed_by) == {one.public_key.keyid for one in both}
 
@@ -181,7 +181,9 @@ def test_attack_one_key_under_two_ids_does_not_count_twice(tmp_path: Path) -> No
     (only,) = document["signatures"]
     for keyid in (KEYS.maker2.public_key.keyid, "f" * 64):
         document["signatures"] = [only, {**only, "keyid": keyid}]
-        device.refuses(rewritten(path, signature=json.dumps(document).encode()), "it has 1 of 2 signatures")
+        device.refuses(
+            rewritten(path, signature=json.dumps(document).encode()), "a model needs 2 signatures and has 1"
+        )
     document["signatures"] = [only, only]
     device.refuses(rewritten(path, signature=json.dumps(document).encode()), "signature")
 

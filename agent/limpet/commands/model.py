@@ -20,6 +20,8 @@ from limpet.device import boot, state_files
 from limpet.doctor.check import inspect
 from limpet.errors import ConfigError, LimpetError
 from limpet.models import history, pins, starter, store
+from limpet.models.bundle import Terms
+from limpet.trust.settings import trust_of
 from limpet.untrusted import printable
 from limpet.wording import listed, suggest
 
@@ -154,7 +156,7 @@ def _pins_without_bundle(wanted: Config, rows: list[Row]) -> list[str]:
 def rows_of(wanted: Config) -> list[Row]:
     """Return the bundles of the store, by name and from the highest version down."""
     pinned, ran = pins.read(wanted.device.state).pins, history.read(wanted.device.state)
-    users = _users(wanted)
+    users, terms = _users(wanted), Terms(trust=trust_of(wanted))
     rows = []
     for name, versions in store.stored(wanted.models).items():
         for version, path in sorted(versions.items(), reverse=True):
@@ -171,7 +173,7 @@ def rows_of(wanted: Config) -> list[Row]:
                     users.get(name, []),
                     status.st_size,
                     _moment(status.st_mtime),
-                    _problem(path, name, version),
+                    _problem(path, name, version, terms),
                 )
             )
     return rows
@@ -199,9 +201,9 @@ def _state(name: str, version: int, ran: Mapping[str, Runs]) -> str:
     return "previous" if any(runs.previous == one for runs in ran.values()) else "available"
 
 
-def _problem(path: Path, name: str, version: int) -> str:
+def _problem(path: Path, name: str, version: int, terms: Terms) -> str:
     """Return what is wrong with a bundle of the store, if something is."""
-    found = examined(path)
+    found = examined(path, terms)
     if found.problem:
         return found.problem
     if (found.name, found.version) != (name, version):

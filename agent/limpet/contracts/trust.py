@@ -10,8 +10,8 @@ from msgspec import Meta
 
 KeyId = Annotated[str, Meta(pattern=r"^[0-9a-f]{64}\Z")]
 """SHA-256 of a key, as TUF computes it."""
-RoleName = Literal["root", "targets", "operators"]
-"""``targets`` sign models, ``operators`` sign requests. A root's file calls operators ``timestamp``."""
+RoleName = Literal["root", "models", "operators"]
+"""Keys that sign roots, models and requests. In a root's file they are ``root``, ``targets`` and ``timestamp``."""
 
 
 class TrustedRole(msgspec.Struct, frozen=True):

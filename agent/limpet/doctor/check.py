@@ -24,7 +24,8 @@ from limpet.inference import needs, planning, trial
 from limpet.models import bundle as bundles
 from limpet.models import deployed
 from limpet.problems.locate import locate
-from limpet.trust.settings import FOLDER
+from limpet.trust import library
+from limpet.trust.settings import FOLDER, trust_of
 from limpet.wording import below
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def inspect(
     """
     found = Findings([], [], [])
     _reporters(wanted, found, complete=complete)
+    _trust(wanted, found)
     specs = _sources(wanted, found.problems)
     with _aside(wanted) as aside:
         models = look_up(aside)
@@ -159,6 +161,22 @@ def _reporters(wanted: Config, found: Findings, *, complete: bool) -> None:
         found.problems.extend(denied)
     else:
         found.warnings.extend(f"warning: not checked: {line}; check as the user of the service" for line in denied)
+
+
+def _trust(wanted: Config, found: Findings) -> None:
+    """Add what is wrong with the root of trust, and a warning if it expires soon."""
+    if (trust := trust_of(wanted)) is None:
+        return
+    try:
+        library.require()
+        from limpet.trust import chain, files  # they load cryptography
+
+        report = chain.report_of(files.read(trust), trust.now())
+    except LimpetError as error:
+        found.problems.append(f"trust.root: {error}")
+        return
+    if report.problem:
+        found.warnings.append(f"warning: trust: {report.problem}")
 
 
 def _is_owner(state: Path, *, missing: bool) -> bool:

@@ -24,6 +24,7 @@ from limpet.models.manifest import Manifest, Member, Requires, Tolerance, Varian
 from limpet.models.tflite import model_file
 from limpet.models.usual_decoder import usual_decoder
 from limpet.sha256 import sha256
+from limpet.trust import library
 from limpet.trust.settings import Trust
 from limpet.untrusted import reading
 
@@ -134,11 +135,12 @@ def _trusted(
     """Return who signed a bundle, and whether nothing has expired. ``DeployError`` if it may not run here."""
     if terms.trust is None:
         return (), False
-    from limpet.trust import bundles, files  # cryptography: only in processes that examine
-
     read, data = manifest
     identity = _digest_of(data)
     try:
+        library.require()
+        from limpet.trust import bundles, files  # cryptography: only in processes that examine
+
         roots = files.read(terms.trust)
     except TrustError as error:
         raise DeployError(f"{path}: {error}") from error

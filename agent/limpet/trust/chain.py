@@ -27,8 +27,10 @@ MOST_ROOTS = 1024
 """Roots of a chain."""
 SOON = 30
 """Days before the expiry of the root from which on there is a warning."""
-_ROLES: dict[RoleName, str] = {"root": "root", "targets": "targets", "operators": "timestamp"}
+_ROLES: dict[RoleName, str] = {"root": "root", "models": "targets", "operators": "timestamp"}
 """TUF's names of roles."""
+_SIGNED = {"targets": "a model", "timestamp": "a request"}
+"""What the keys of a role sign."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,9 +64,8 @@ class Roots:
         if len(signers) >= threshold:
             return
         worth = [self._worth(role, keyid) for keyid in list(signatures)[:4] if keyid not in signers]
-        needed = f"{threshold} {'signature' if threshold == 1 else 'signatures'}"
-        whose = next(name for name, tuf in _ROLES.items() if tuf == role)
-        raise TrustError("; ".join([f"it has {len(signers)} of {needed} by {whose}", *worth]))
+        count = f"{threshold} {'signature' if threshold == 1 else 'signatures'}"
+        raise TrustError("; ".join([f"{_SIGNED[role]} needs {count} and has {len(signers)}", *worth]))
 
     def _worth(self, role: str, keyid: str) -> str:
         short = keyid[:12]

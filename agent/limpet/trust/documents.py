@@ -6,6 +6,7 @@ number is a fraction, no key of an object occurs twice, and sizes are bounded. `
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
@@ -162,6 +163,11 @@ def signed_bytes(metadata: Metadata[Any]) -> bytes:
     """Return the bytes that are signed: canonical JSON."""
     with reading("signed metadata"):
         return metadata.signed_bytes
+
+
+def fingerprint(metadata: Metadata[Any]) -> str:
+    """Return the SHA-256 of what is signed: that of a root is the same however its file is laid out."""
+    return hashlib.sha256(signed_bytes(metadata)).hexdigest()
 
 
 def key_id(public: bytes) -> str:

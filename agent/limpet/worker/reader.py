@@ -10,10 +10,11 @@ import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
+from limpet.contracts.trust import TrustReport
 from limpet.errors import LimpetError, TrustError
 from limpet.isolation import confined, sandbox
 from limpet.isolation.permissions import Permissions
-from limpet.trust import requests
+from limpet.trust import library, requests
 from limpet.wire.border import cleaned
 from limpet.wire.channel import Channel
 from limpet.wire.fork_records import NewRoot, ReadRequest, RequestRead, RootsRead
@@ -63,6 +64,7 @@ def _now(task: ReadRequest) -> datetime:
 def _roots(task: ReadRequest) -> Roots | None:
     if task.trust is None:
         return None
+    library.require()
     from limpet.trust import files  # loads cryptography
 
     return files.read(task.trust)
@@ -70,11 +72,11 @@ def _roots(task: ReadRequest) -> Roots | None:
 
 def report(task: ReadRoots) -> RootsRead:
     """Return what is trusted, and the new roots of the payload that follow on it."""
-    from limpet.contracts.trust import TrustReport
-    from limpet.trust import chain, documents, files
-
     now = task.trust.now()
     try:
+        library.require()
+        from limpet.trust import chain, documents, files  # they load cryptography
+
         roots = files.read(task.trust)
     except LimpetError as error:
         return RootsRead(TrustReport(models="signed", problem=cleaned(str(error))[:1000]))

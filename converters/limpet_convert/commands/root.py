@@ -199,11 +199,13 @@ def _described(made: Any, path: Path, before: Any) -> tuple[object, list[str]]:
     document = {
         "file": path,
         "version": signed.version,
+        "fingerprint": sign.documents().fingerprint(made),
         "expires": f"{signed.expires:%Y-%m-%d}",
         "roles": {role: {"keys": one.keyids, "threshold": one.threshold} for role, one in roles.items()},
         "missing": lacking,
     }
     lines = [f"{path}: root {signed.version}, expires {signed.expires:%Y-%m-%d}"]
+    lines.append(f"  fingerprint: {document['fingerprint']}")
     for role, one in roles.items():
         lines += _role_lines(role, one.keyids, one.threshold)
     if signed.version > 1 and before is None:
