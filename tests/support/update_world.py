@@ -101,6 +101,7 @@ class World:
     conditions: Conditions = field(default_factory=Conditions)
     spent: dict[str, int] = field(default_factory=dict)
     per_day: int | None = None
+    pinned: bool = False
     updates: Updates = field(default_factory=Updates)
     at_work: dict[str, Instruction] = field(default_factory=dict)
     """The one process of each pipeline that works for its update."""
@@ -126,6 +127,7 @@ class World:
             conditions=self.conditions,
             spent=self.spent,
             per_day=self.per_day,
+            pinned=self.pinned,
         )
 
     def effect(self) -> None:

@@ -135,6 +135,12 @@ def test_a_request_for_the_good_model_is_good_without_work() -> None:
     assert not world.at_work
 
 
+def test_a_range_that_is_the_wrong_way_round_is_refused() -> None:
+    world = device()
+    world.want(NEW, form=request(NEW, version=(3, 2)))
+    assert world.of().reason == "The request has versions 3 to 2. Write the lower one first."
+
+
 def test_a_version_in_the_range_will_do_and_another_one_will_not() -> None:
     world = device()
     world.want(NEW, form=request(NEW, version=(2, 4)))
@@ -474,11 +480,12 @@ def test_a_spent_byte_budget_delays_downloads_until_the_next_day_but_not_local_o
     assert not world.at_work
     assert machine.due(world.of(), world.facts) == 1801.0
     world.conditions = Conditions(local=datetime(2026, 11, 29, 0, 0, 1, tzinfo=timezone.utc))
+    world.spent["2026-11-29"] = 30
     world.tick()
-    assert isinstance(world.at_work["p"], Fetch)
-    world.spent = {"2026-11-29": 100}
+    assert world.at_work["p"] == Fetch(request(NEW), 70)
+    world.spent["2026-11-29"] = 100
     world.want(NEWER, local=True)
-    assert isinstance(world.at_work["p"], Fetch)
+    assert world.at_work["p"] == Fetch(request(NEWER), None)
 
 
 # --- windows and operators
@@ -591,6 +598,60 @@ def test_a_download_that_waits_is_resumed_at_once_by_the_command_install() -> No
     world.ends("p", LOST)
     assert not order(world, "install")
     assert isinstance(world.at_work["p"], Fetch)
+
+
+def test_a_failed_request_that_was_signed_or_local_is_so_still_when_it_is_tried_again() -> None:
+    for fields in ({"signed": True}, {"local": True}):
+        world = device(NEW)
+        world.want(OLD, form=request(OLD, allow_older=True), **fields)
+        world.ends("p", NotFetched("It is gone.", final=True))
+        assert not order(world, "install")
+        assert world.settle().good == OLD
+
+
+def test_without_a_request_there_is_nothing_to_try_again() -> None:
+    world = device()
+    world.do(Cleared())
+    world.do(Refused("The signature is wrong."))
+    assert order(world, "install") == "No model waits to be installed. Send a request first."
+
+
+def test_an_operator_without_a_name_is_an_operator() -> None:
+    world = device()
+    world.feed(Ordered("rollback", ""))
+    assert world.of().reason == "An operator went back to the previous model."
+
+
+def test_a_pinned_pipeline_keeps_its_model_until_the_pin_is_removed() -> None:
+    reason = "A person pinned the model of this pipeline. Remove the pin first."
+    world = device()
+    world.pinned = True
+    world.want(NEW)
+    assert (world.of().stage, world.of().reason) == ("failed", reason)
+    world.pinned = False
+    world.want(NEW, form=request(NEW, policy=SHADOWED))
+    while world.of().stage != "staged":
+        world.go_on()
+    world.pinned = True
+    assert order(world, "install") == order(world, "rollback") == reason
+    world.do(Tick())
+    assert (world.of().stage, world.of().reason) == ("staged", reason)
+    assert machine.due(world.of(), world.facts) == 3600.0
+    world.pinned = False
+    while world.of().stage != "shadow":
+        world.go_on()
+    world.pinned = True
+    world.do(Compared(Comparison(windows=5, results=5, agreement=1.0)))
+    assert (world.of().stage, world.of().reason) == ("shadow", reason)
+    world.pinned = False
+    assert world.settle().good == NEW
+
+
+def test_a_trial_can_be_ended_although_the_pipeline_is_pinned() -> None:
+    world = at("trial")
+    world.pinned = True
+    assert not order(world, "rollback")
+    assert world.of().stage == "rolled_back"
 
 
 def test_a_failed_update_is_tried_again_by_the_command_install() -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from limpet.contracts.assignment import FoundModel
 from limpet.supervision.checking import EXAMINING
@@ -61,6 +61,14 @@ class _Fetching:
     asked: set[str] = field(default_factory=set)
 
 
+class Finding(NamedTuple):
+    """What an examination found: the model, or why there is none. ``final``: that will not change."""
+
+    model: FoundModel | None
+    reason: str = ""
+    final: bool = True
+
+
 class UpdateTasks:
     """The work of all pipelines. ``answer`` takes what came of it; ``received`` counts bytes from the network."""
 
@@ -91,8 +99,18 @@ class UpdateTasks:
 
     # --- fetch
 
-    def fetch(self, config: Config, update: Update, request: DesiredModel, bases: list[Deployed]) -> None:
-        """Fetch a bundle: from the file beside a local request, or by a deployer."""
+    def fetch(
+        self,
+        config: Config,
+        update: Update,
+        request: DesiredModel,
+        bases: list[Deployed],
+        most_bytes: int | None,
+    ) -> None:
+        """Fetch a bundle: from the file beside a local request, or by a deployer.
+
+        ``most_bytes``: so many may come over the network now, ``None`` for what the request needs.
+        """
         name = update.pipeline
         try:
             if update.local and (self._files.take_local(name) or self._files.whole(name) is not None):
@@ -104,14 +122,19 @@ class UpdateTasks:
                 reason = "This device fetches no models: its configuration has no table [updates]."
                 self._answer(name, NotFetched(reason, final=True))
             else:
-                self._deploy(config, config.updates, name, request, bases)
+                self._deploy(config.updates, name, request, bases, most_bytes)
         except OSError as error:
             self._answer(name, NotFetched(_why(error), final=False))
 
     def _deploy(
-        self, config: Config, table: UpdatesTable, name: str, request: DesiredModel, bases: list[Deployed]
+        self,
+        table: UpdatesTable,
+        name: str,
+        request: DesiredModel,
+        bases: list[Deployed],
+        most_bytes: int | None,
     ) -> None:
-        del config
+        needed = 2 * request.length + sum(source.length for source in request.sources)
         folder = self._files.make_download(name)
         present = self._files.present(name)
         self._fetching[name] = _Fetching(request.length, present, present)
@@ -122,7 +145,7 @@ class UpdateTasks:
             bases=self._files.by_file_hash(bases),
             links=_links(table),
             seconds=LONGEST_FETCH,
-            most_bytes=2 * request.length + sum(source.length for source in request.sources),
+            most_bytes=needed if most_bytes is None else min(needed, most_bytes),
         )
         self._fleet.deployers.start(deploy, partial(self._hear, name))
 
@@ -249,11 +272,11 @@ class UpdateTasks:
         self,
         name: str,
         try_out: Callable[[str, FoundModel], Assignment | None],
-        found: FoundModel | None,
-        reason: str,
+        finding: Finding,
     ) -> None:
+        found = finding.model
         if found is None:
-            self._answer(name, NotAdmitted(reason))
+            self._answer(name, NotAdmitted(finding.reason, final=finding.final))
         elif (assignment := try_out(name, found)) is None:
             why = "The pipeline follows one that has no model. Install a model for that one first."
             self._answer(name, NotAdmitted(why))
@@ -263,15 +286,15 @@ class UpdateTasks:
             )
 
     def examined_bundle(
-        self, config: Config, name: str, bundle: Deployed, then: Callable[[FoundModel | None, str], None]
+        self, config: Config, name: str, bundle: Deployed, then: Callable[[Finding], None]
     ) -> None:
-        """Call ``then`` with what is known of a deployed bundle; with ``None`` and a reason if it is not intact.
+        """Call ``then`` with what is known of a deployed bundle.
 
         It is examined, unless that was done since the daemon started.
         """
         path = self._files.path(bundle)
         if path in self.examined:
-            then(self.examined[path], "")
+            then(Finding(self.examined[path]))
             return
         task = Examine(path, False, trust_of(config), tuple(config.pipelines[name].delegates))
         self._examine(name, task, partial(self._take_examined, name, bundle, then))
@@ -280,18 +303,18 @@ class UpdateTasks:
         self,
         name: str,
         bundle: Deployed,
-        then: Callable[[FoundModel | None, str], None],
+        then: Callable[[Finding], None],
         examined: Examined | None,
         reason: str,
     ) -> None:
         self._examining.pop(name, None)
         if examined is None:
-            then(None, f"The process that examines it failed: {reason}.")
+            then(Finding(None, f"The process that examines it failed: {reason}.", final=False))
         elif examined.problem or examined.sha256 != bundle.sha256:
-            then(None, cleaned(examined.problem) or "It is not the model that was verified.")
+            then(Finding(None, cleaned(examined.problem) or "It is not the model that was verified."))
         else:
             self._remember(bundle, examined)
-            then(self.examined[self._files.path(bundle)], "")
+            then(Finding(self.examined[self._files.path(bundle)]))
 
     # --- end
 

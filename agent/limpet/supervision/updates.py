@@ -65,6 +65,7 @@ if TYPE_CHECKING:
     from limpet.device.host import Host
     from limpet.models.deployed import Kept
     from limpet.supervision.fleet import Fleet
+    from limpet.supervision.update_tasks import Finding
     from limpet.updates.comparison import Comparisons
     from limpet.updates.stimuli import Stimulus
     from limpet.wire.records import Incident, RawResults, ShadowFailed, Transition
@@ -394,7 +395,8 @@ class Updater:
             conditions=self._conditions(pipeline),
             window=table.window if table else schedule.ANY_TIME,
             per_day=table.bytes_per_day if table else None,
-            spent=self._state.spent,
+            spent=schedule.spend(self._state.spent, _local(), self._spent),
+            pinned=pipeline in self._pins.pipelines,
             has_model=not self._begun or self._calls.has_model(pipeline),
         )
 
@@ -406,7 +408,7 @@ class Updater:
         return disk.f_bavail * disk.f_frsize
 
     def _conditions(self, pipeline: str) -> Conditions:
-        local = datetime.now(timezone.utc).astimezone() if time.time() >= PLAUSIBLE else None
+        local = _local()
         update = self._state.pipelines.get(pipeline)
         if update is None or update.stage not in ("staged", "shadow"):
             return Conditions(local=local)  # No window is waited for, so the machine is not read.
@@ -420,8 +422,8 @@ class Updater:
         """Carry out an instruction."""
         update = self._state.pipelines.get(name) or Update(pipeline=name)
         match instruction:
-            case Fetch(request):
-                self._tasks.fetch(self._config, update, request, list(self._state.deployed))
+            case Fetch(request, most_bytes):
+                self._tasks.fetch(self._config, update, request, list(self._state.deployed), most_bytes)
             case Verify(request):
                 self._tasks.verify(self._config, name, request)
             case Place(bundle):
@@ -451,9 +453,14 @@ class Updater:
         else:
             self._tasks.examined_bundle(self._config, name, shadow.model, partial(self._shadow, name, shadow))
 
-    def _shadow(self, name: str, shadow: Shadow, found: FoundModel | None, reason: str) -> None:
+    def _shadow(self, name: str, shadow: Shadow, finding: Finding) -> None:
+        found = finding.model
         if found is None:
-            self.feed(name, NotTakenOver(reason))
+            update = self._state.pipelines.get(name)
+            if (
+                update is not None and update.candidate == shadow.model
+            ):  # An old model that is damaged proves nothing.
+                self.feed(name, NotTakenOver(finding.reason))
         else:
             self._calls.shadow(name, ShadowAssignment(found.file, shadow.every, shadow.share))
 
@@ -499,8 +506,7 @@ class Updater:
         """Count bytes that came over the network, for the budget of a metered link."""
         self._spent += count
         if self._spent >= COUNTED or not count:
-            local = datetime.now(timezone.utc).astimezone() if time.time() >= PLAUSIBLE else None
-            spent = schedule.spend(self._state.spent, local, self._spent)
+            spent = schedule.spend(self._state.spent, _local(), self._spent)
             if self._write(replace(self._state, spent=spent)):
                 self._spent = 0
 
@@ -519,6 +525,11 @@ def _sentence(reason: str) -> str:
     """Return a reason as a sentence."""
     text = reason[:1].upper() + reason[1:]
     return text if text.endswith(".") else f"{text}."
+
+
+def _local() -> datetime | None:
+    """Return the local time, ``None`` if the clock was never set."""
+    return datetime.now(timezone.utc).astimezone() if time.time() >= PLAUSIBLE else None
 
 
 def _clock() -> float:

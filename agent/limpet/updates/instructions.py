@@ -11,9 +11,14 @@ from limpet.updates.state import Deployed
 
 
 class Fetch(msgspec.Struct, frozen=True):
-    """Start a deployer. What is there of the bundle already is gone on with."""
+    """Start a deployer. What is there of the bundle already is gone on with.
+
+    ``most_bytes``: what the day's budget leaves, ``None`` for any number. If they are used up, the answer is
+    ``NotFetched`` and not final.
+    """
 
     request: DesiredModel
+    most_bytes: int | None = None
 
 
 class Verify(msgspec.Struct, frozen=True):

@@ -321,9 +321,13 @@ def _consider_start(update: Update, facts: Facts) -> Step:
         return moves.fail(update, facts, reason)
     if moves.policy_of(update).start == "operator":
         return _waits(update, "The model waits for the command install.")
-    if reason := schedule.why_not_now(_windows(update, facts), facts.conditions):
+    if reason := _why_not_now(update, facts):
         return _waits(update, reason)
     return moves.admit(update, facts)
+
+
+def _why_not_now(update: Update, facts: Facts) -> str:
+    return refusals.pinned(facts) or schedule.why_not_now(_windows(update, facts), facts.conditions)
 
 
 def _consider_shadow(update: Update, facts: Facts) -> Step:
@@ -337,7 +341,7 @@ def _consider_shadow(update: Update, facts: Facts) -> Step:
         return moves.fail(update, facts, verdict.reason)
     if verdict.kind == "wait":
         return _waits(update, verdict.reason)
-    waits_for = _why_not_promoted(update) or schedule.why_not_now(_windows(update, facts), facts.conditions)
+    waits_for = _why_not_promoted(update) or _why_not_now(update, facts)
     return _waits(update, waits_for) if waits_for else moves.trial(update, facts)
 
 
@@ -406,9 +410,7 @@ def _start_due(update: Update, facts: Facts) -> float | None:
     if moves.policy_of(update).start == "operator":
         expires = update.request is not None and update.request.expires is not None
         return schedule.LONGEST_LOOK if expires else None
-    if schedule.why_not_now(_windows(update, facts), facts.conditions):
-        return schedule.next_look(_windows(update, facts), facts.conditions)
-    return 0.0
+    return schedule.next_look(_windows(update, facts), facts.conditions) if _why_not_now(update, facts) else 0.0
 
 
 def _trial_due(update: Update, facts: Facts) -> float:

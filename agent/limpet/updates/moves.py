@@ -110,13 +110,14 @@ def fetch(update: Update, facts: Facts) -> Step:
         return fail(update, facts, "There is no request any more.")
     if reason := refusals.expired(update.request, facts.now):
         return fail(update, facts, reason)
-    left = schedule.budget_left(facts.per_day, facts.spent, facts.conditions.local)
-    if left == 0 and not update.local:
+    budget = None if update.local else facts.per_day
+    left = schedule.budget_left(budget, facts.spent, facts.conditions.local)
+    if left == 0:
         wait = schedule.until_tomorrow(facts.conditions.local)
         reason = f"The byte budget of the day, {facts.per_day} bytes, is spent. The download goes on tomorrow."
         return Step(_waiting(update, facts, wait, reason))
     going = replace(update, reason="", live=replace(live(update, facts), next_try=None))
-    return Step(going, (Fetch(update.request),))
+    return Step(going, (Fetch(update.request, left),))
 
 
 def _waiting(update: Update, facts: Facts, seconds: float, reason: str) -> Update:
@@ -218,7 +219,7 @@ def trial(update: Update, facts: Facts) -> Step:
 
 def _end_shadow(update: Update) -> tuple[Instruction, ...]:
     runs = update.stage == "shadow" or (update.stage == "trial" and compares_in_trial(update))
-    return (Shadow(None),) if runs else ()
+    return (Stop(), Shadow(None)) if runs else ()
 
 
 def promote(update: Update, facts: Facts) -> Step:

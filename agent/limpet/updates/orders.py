@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from limpet.updates import moves
+from limpet.updates import moves, refusals
 from limpet.updates.facts import Step
 from limpet.updates.state import Pending
 
@@ -13,10 +13,14 @@ if TYPE_CHECKING:
     from limpet.updates.state import Update
     from limpet.updates.stimuli import Ordered
 
+MOST_OF_A_NAME = 200
+
 
 def order(update: Update, ordered: Ordered, facts: Facts) -> Step:
     """Obey a command, or say why not."""
-    by = moves.short(ordered.by)[:200] or "An operator"
+    by = ordered.by[:MOST_OF_A_NAME] or "An operator"
+    if ordered.order != "cancel" and update.stage != "trial" and (reason := refusals.pinned(facts)):
+        return _refuse(update, reason)
     match ordered.order:
         case "install":
             return _install(update, facts)

@@ -44,8 +44,14 @@ def refusal(request: DesiredModel, update: Update, facts: Facts, *, older: bool)
         or _other_content(request, update, facts)
         or _no_window(request, facts)
         or _no_comparison(request, update, facts)
+        or pinned(facts)
         or schedule.why_no_room(request, (*_kept(update), *facts.others), facts.disk)
     )
+
+
+def pinned(facts: Facts) -> str:
+    """Return why no update may change the model of a pipeline."""
+    return "A person pinned the model of this pipeline. Remove the pin first." if facts.pinned else ""
 
 
 def expired(request: DesiredModel, now: float) -> str:
