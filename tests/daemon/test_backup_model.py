@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import signal
 import threading
 import time
 from contextlib import contextmanager
@@ -152,3 +155,35 @@ def test_a_main_model_that_is_too_slow_gives_way_by_a_swap_that_loses_nothing(
     samples = [one["sample"] for one in lines.results("single")]
     assert samples == list(range(samples[0], samples[0] + len(samples)))
     assert not lines.events("single", "failed")
+
+
+def test_a_model_that_fails_on_trial_is_rolled_back_and_the_backup_stays_out(
+    tmp_path: Path, store: Path, lines: Lines, board: Board
+) -> None:
+    main, small = made(store, "single", 1, plain), made(store, "small", 1, plain)
+    data = (store / made(store, "single", 8, models.limited)).read_bytes()
+    wanted = {"model": "single", "version": 8, "sha256": hashlib.sha256(data).hexdigest(), "length": len(data)}
+    order = {"order": "update", "desired": {**wanted, "policy": {"trial_windows": 1_000_000}}}
+    requests = tmp_path / "state" / "requests"
+    requests.mkdir(parents=True)
+    path = configured(tmp_path, main, f'model = "models/{small}"')
+    with daemon(path) as running, sending(board) as numbers:
+        lines.wait_results("single", 20)
+        (requests / "single.limpet").write_bytes(data)
+        (requests / "single.json").write_text(json.dumps(order))
+        running.signal(signal.SIGHUP)
+        wait_until(lambda: lines.results("single")[-1]["version"] == 8, 20)
+        numbers.bad.set()
+        lines.wait_event("single", "update_rolled_back")
+        wait_until(lambda: lines.results("single")[-1]["version"] == 1, 20)
+        lines.wait_results("single", 20)
+        assert running.stop() == 0
+    results = lines.results("single")
+    assert [(model, version) for (model, version), _ in groupby((r["model"], r["version"]) for r in results)] == [
+        ("single", 1),
+        ("single", 8),
+        ("single", 1),
+    ]
+    assert lines.events("single", "backup") == []
+    failed = results[-1]["sample"] - results[0]["sample"] + 1 - len(results)
+    assert failed == lines.health("single")["errors"] >= IN_A_ROW
