@@ -45,6 +45,7 @@ def tables(**pipeline: Any) -> dict[str, Any]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     models.dense(tmp_path / "dense.tflite", inputs=3, outputs=3)
+    models.dense(tmp_path / "wide.tflite", inputs=5, outputs=3)
     (tmp_path / "recording.csv").write_text("ax,ay,az\n1,2,3\n")
     return tmp_path
 
@@ -92,6 +93,8 @@ def test_a_library_starts_at_the_configurations_folder(folder: Path) -> None:
         ({"ladder": [{"modle": "x"}]}, {}, "pipelines.motion.ladder"),
         ({}, {"governor": {"hot": 60}}, "governor.cool must be below hot"),
         ({"ladder": [{"every": 2}, {"model": "gone.tflite"}]}, {}, "pipelines.motion.ladder[1]: there is no file"),
+        ({"backup": {"model": "gone.tflite"}}, {}, "pipelines.motion.backup.model: there is no file"),
+        ({"backup": {"model": "wide.tflite"}}, {}, "source, window and transforms give [1, 3]"),
     ],
 )
 def test_check_says_what_is_wrong(

@@ -16,10 +16,15 @@ if TYPE_CHECKING:
 
     from limpet.audit.journal import Journal
     from limpet.contracts.assignment import ModelFile
+    from limpet.contracts.trust import TrustReport
     from limpet.supervision.commands import Received
 
 QUERIES = frozenset({"ping", "health"})
 """Commands that change nothing. If they are obeyed, they are counted and have no line of their own."""
+
+
+_SHOWN = 12
+"""Characters of a key's id."""
 
 
 class Auditing:
@@ -28,6 +33,7 @@ class Auditing:
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
         self._active: dict[str, tuple[str, int]] = {}
+        self._trusted = ""
 
     def commanded(self, received: Received, error: str) -> None:
         """Record a command that was obeyed, or refused with an ``error``."""
@@ -57,6 +63,18 @@ class Auditing:
         """Record that a root of trust is in force, or that one was refused with an ``error``."""
         event = "root_refused" if error else "root_taken"
         self._journal.record(event, What(version=version, reason=error))
+
+    def trusts(self, report: TrustReport) -> None:
+        """Record whose models run here, at the start and when that changes. Without a root there is no line."""
+        roles = [
+            f"{name}: {role.threshold} of {', '.join(key[:_SHOWN] for key in role.keys)}"
+            for name, role in report.roles.items()
+        ]
+        trusted = f"{report.models}, root {report.root}; {'; '.join(roles)}" if report.root else ""
+        if trusted == self._trusted:
+            return
+        self._trusted = trusted
+        self._journal.record("trust", What(version=report.root, reason=trusted or "no root of trust any more"))
 
     def health(self) -> AuditHealth | None:
         """Return the head of the journal, ``None`` if it has no line."""

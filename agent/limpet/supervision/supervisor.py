@@ -452,6 +452,7 @@ class Supervisor:
         for account in self._ledger.current:
             self._bus.append(self._health.pipeline(account, now()))
         self._reported_connected = self._reporters.connected()
+        self._auditing.trusts(self._fleet.roots.report)
         self._tend_journal()
         health = self._device.device(self._ledger, self._fleet.pids().values(), self._reporters.health())
         health.audit = self._auditing.health()
