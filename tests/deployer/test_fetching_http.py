@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from limpet.wire.deploy_records import Deploy, Ended
     from support.web_server import Request
 
-SMALL = bytes(range(48))
+SMALL = bytes(range(24))
 BODY = bytes(range(256)) * 400
 
 
@@ -374,7 +374,7 @@ def test_attack_slow_loris_is_given_up(
         return True
 
     server.rule = slow
-    ended = fetcher.fetch(order(tmp_path, server, timeout=0.1))
+    ended = fetcher.fetch(order(tmp_path, server, timeout=0.06))
     over.set()
     refused(ended, because, final=False)
     assert len(server.requests) <= MOST_FAILURES

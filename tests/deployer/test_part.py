@@ -98,7 +98,7 @@ def test_a_disk_that_takes_nothing_ends_the_download(tmp_path: Path) -> None:
         part.write(0, CONTENT)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(
     writes=st.lists(
         st.tuples(st.integers(0, LENGTH), st.integers(0, LENGTH), st.booleans()), min_size=1, max_size=12
@@ -131,7 +131,7 @@ def test_no_damage_of_the_index_makes_a_byte_believed_that_is_not_there(
             assert part.ranges in saved
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(cut=st.integers(0, 400))
 def test_a_write_of_the_index_that_is_cut_leaves_the_last_one(cut: int) -> None:
     with tempfile.TemporaryDirectory() as name:
