@@ -184,3 +184,18 @@ def test_any_tables_are_read_or_refused(tables: object) -> None:
     with contextlib.suppress(ConfigError):
         read = config.build(tables, Path("/nowhere"))
         assert {pipeline.source for pipeline in read.pipelines.values()} <= read.sources.keys()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ('allow = ["models.example.com/"]', 'allow has "models.example.com/"'),
+        ('allow = ["https://user@models.example.com/"]', "no user name"),
+        ('allow = ["https://models.example.com/a/../b"]', '"."'),
+        ('allow = ["https://models.example.com/?x=1"]', "leave out"),
+        ('proxy = "socks5://proxy"', "http://"),
+    ],
+)
+def test_a_url_that_would_allow_nothing_is_refused(line: str, said: str, tmp_path: Path) -> None:
+    (problem,) = problems(f"{GOOD}\n[updates]\n{line}\n", tmp_path)
+    assert said in problem

@@ -178,6 +178,19 @@ class UpdatesTable(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """File with 32 bytes that encrypt deployed bundles on the disk. A bare name is one of systemd's credentials.
     Default: they are not encrypted. Example: `"bundle-key"`."""
 
+    def __post_init__(self) -> None:
+        from limpet.updates import address  # only where it is used: the idle daemon needs none of it
+
+        for entry in self.allow:
+            try:
+                address.parse(entry)
+            except ValueError as error:
+                raise ValueError(f'allow has "{entry}": {error}') from error
+            if "?" in entry:
+                raise ValueError(f'allow has "{entry}": leave out what follows the "?"')
+        if self.proxy and not self.proxy.startswith("http://"):
+            raise ValueError('proxy must begin with "http://"')
+
 
 class PipelineConfig(PipelineOptions, kw_only=True, forbid_unknown_fields=True):
     """One pipeline of a configuration."""

@@ -44,6 +44,9 @@ class UpdateFiles:
             if state_files.is_irregular_folder(each):
                 state_files.remove(each)
             each.mkdir(parents=True, exist_ok=True)
+        part, whole = folder / PART, folder / _WHOLE
+        if state_files.is_regular(whole) and not os.path.lexists(part):
+            whole.replace(part)  # It is not fetched again if the examination was interrupted.
         return folder
 
     def take_local(self, pipeline: str) -> bool:
