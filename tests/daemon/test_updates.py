@@ -20,6 +20,8 @@ from support.daemon import Consumer, Daemon, daemon, missing
 if TYPE_CHECKING:
     from pathlib import Path
 
+GOOD = ["wanted", "verifying", "staged", "admission", "admitted", "trial", "good"]
+"""Events of an update that goes all the way."""
 ORDER = ["idle", "downloading", "verifying", "staged", "admission", "trial", "good"]
 COMMANDS = """
 [pipelines.motion]
@@ -88,7 +90,7 @@ def test_a_local_request_goes_all_the_way_and_is_rolled_back_by_command(
         order(tmp_path, running, {"order": "update", "desired": desired(bundle, 1, id="roll-1")}, bundle)
         wait_until(lambda: stage(consumer) == "good", 20)
         assert not (tmp_path / "state/requests/motion.json").exists()
-        wait_until(lambda: steps(consumer) == ["wanted", "verifying", "staged", "admission", "trial", "good"])
+        wait_until(lambda: steps(consumer) == GOOD)
         consumer.wait_results("motion", 5)
         said = consumer.last("model/motion/reported")
         assert (said["model"], said["version"]) == ("motion", 1)

@@ -93,12 +93,14 @@ def test_a_verdict_is_passed_on_and_what_was_written_is_deleted(desk: Desk) -> N
     (task.folder / "cache").mkdir()
     desk.send(CheckStep("load"))
     assert desk.outcomes == {}
-    verdict = Verdict(delegate="cpu", load_s=0.5, notes=["a\nb"])
+    verdict = Verdict(delegate="cpu", load_s=0.5, latency_p95_us=1500, memory_bytes=2_000_000, notes=["a\nb"])
     desk.send(verdict)
     outcome, passed = desk.outcomes["a"]
-    assert outcome == Admitted()
-    assert passed.load_s == 0.5
-    assert passed.notes == ["a b"]
+    assert isinstance(outcome, Admitted)
+    assert (
+        outcome.figures == "On 'cpu', 95 of 100 windows take up to 1.5 ms. It loads in 0.5 s and takes 2 MB. A b."
+    )
+    assert passed == verdict
     assert not task.folder.parent.parent.exists()
 
 
@@ -132,13 +134,29 @@ def test_a_process_that_ends_without_a_verdict_refuses_the_model_in_words(
     desk.start("a")
     desk.send(CheckStep("golden"))
     desk.exited(-number)
-    assert desk.reason().startswith(words)
+    assert desk.reason().startswith(f"Admission failed: {words}")
+    assert desk.outcomes["a"][0].final == (number != signal.SIGKILL)
 
 
 def test_a_process_that_ends_as_if_all_were_well_refuses_the_model(desk: Desk) -> None:
     desk.start("a")
+    desk.send(CheckStep("plan"))
     desk.exited(0)
-    assert desk.reason() == "ended with exit status 0 while the bundle was read"
+    assert desk.reason() == "Admission failed: ended with exit status 0 while the bundle was read."
+    assert desk.outcomes["a"][0].final
+
+
+def test_a_process_that_never_began_says_nothing_about_the_model(desk: Desk) -> None:
+    desk.start("a")
+    desk.helpers.not_forked(1, "Cannot allocate memory")
+    assert "it could not be started: Cannot allocate memory" in desk.reason()
+    assert not desk.outcomes["a"][0].final
+
+
+def test_a_problem_of_the_device_is_not_final(desk: Desk) -> None:
+    desk.start("a")
+    desk.send(Verdict(problem="no space left", passing=True))
+    assert desk.outcomes["a"][0] == NotAdmitted("Admission failed: no space left.", final=False)
 
 
 def test_each_step_has_its_time(desk: Desk) -> None:
@@ -149,7 +167,7 @@ def test_each_step_has_its_time(desk: Desk) -> None:
     desk.helpers.tend(due - 0.1)
     assert desk.outcomes == {}
     desk.helpers.tend(due)
-    assert desk.reason() == "nothing happened for 3 s while one window ran"
+    assert desk.reason() == "Admission failed: nothing happened for 3 s while one window ran."
 
 
 def test_a_process_that_reports_steps_without_end_is_ended(desk: Desk) -> None:
@@ -166,7 +184,7 @@ def test_what_the_runtime_printed_last_is_in_the_reason(desk: Desk) -> None:
     (task,) = desk.forks.tasks
     task.output.write_bytes(b"x" * 10_000 + b"\n\nINFO: Created\n\x1b[31mout of\tarena\xff\nlast words\n")
     desk.exited(-signal.SIGABRT)
-    assert desk.reason().endswith("out of arena� | last words")
+    assert desk.reason().endswith("out of arena� | last words.")
     assert desk.reason().isprintable()
     assert len(desk.reason()) < 1000
 
@@ -186,10 +204,10 @@ def test_one_candidate_is_tried_at_a_time(desk: Desk) -> None:
     desk.admissions.stop("b")
     assert desk.forks.tasks[0].folder.exists()
     desk.send(Verdict(problem="it is wrong"))
-    assert desk.outcomes["a"][0] == NotAdmitted("it is wrong")
+    assert desk.outcomes["a"][0] == NotAdmitted("Admission failed: it is wrong.")
     assert [task.pipeline for task in desk.forks.tasks] == ["a", "c"]
     desk.send(Verdict(), 1)
-    assert desk.outcomes["c"][0] == Admitted()
+    assert isinstance(desk.outcomes["c"][0], Admitted)
     assert "b" not in desk.outcomes
 
 

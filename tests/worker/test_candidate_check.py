@@ -88,7 +88,7 @@ def test_a_sound_model_is_admitted_with_its_figures(desk: Desk) -> None:
     problem, verdict = desk.try_(bad_models.good(desk.folder, 2))
     assert problem == ""
     assert verdict is not None
-    assert (verdict.delegate, verdict.golden_error, verdict.notes) == ("cpu", 0.0, [])
+    assert (verdict.delegate, verdict.golden_error, verdict.notes, verdict.passing) == ("cpu", 0.0, [], False)
     assert verdict.load_s > 0
     assert 0 < verdict.latency_p50_us <= verdict.latency_p95_us
     assert verdict.windows >= 5
@@ -144,6 +144,18 @@ def test_memory_that_a_model_takes_only_for_a_while_counts(desk: Desk) -> None:
     _, verdict = desk.try_(path)
     assert verdict is not None
     assert verdict.memory_bytes > 2 * 128 * (1 << 15)
+
+
+def test_a_folder_that_cannot_be_written_is_no_fault_of_the_model(desk: Desk) -> None:
+    said: list[Any] = []
+    path = bad_models.good(desk.folder, 2)
+    cell = desk.cell()
+    (desk.folder / "file").touch()
+    cell = replace(cell, folders=replace(cell.folders, state=desk.folder / "file"))
+    desk.crew.fleet.admissions.start(cell, "p", examined(path).file, lambda outcome, _: said.append(outcome))
+    desk.crew.turn_until(lambda: said)
+    assert "cannot be unpacked" in said[0].reason
+    assert not said[0].final
 
 
 def test_a_candidate_that_is_given_up_is_not_heard_of(desk: Desk) -> None:

@@ -21,6 +21,7 @@ from msgspec import structs
 
 from limpet.contracts.delegate import CPU
 from limpet.device import directories, state_files
+from limpet.device.system_files import MB
 from limpet.errors import UnreadableError
 from limpet.isolation.child import describe
 from limpet.supervision.helpers import TOO_LONG
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from limpet.wire.fork_records import CandidateStep
 
     Heard = Callable[[Admitted | NotAdmitted, Verdict | None], None]
-    """What takes the outcome, and the figures if there are any."""
+    """What takes the outcome, and the figures if there are any, with texts as the process sent them."""
 
 log = logging.getLogger(__name__)
 
@@ -60,13 +61,14 @@ _DOING: dict[CandidateStep, str] = {
     "latency": "while the latency was measured",
     "delegate": "while a delegate ran the model",
 }
+_KILLED = describe(-signal.SIGKILL)
 _ENDINGS = {
     **{
         describe(-number): f"the runtime crashed ({number.name})"
         for number in (signal.SIGSEGV, signal.SIGBUS, signal.SIGILL, signal.SIGFPE)
     },
     describe(-signal.SIGABRT): "the runtime gave up (SIGABRT), as for lack of memory",
-    describe(-signal.SIGKILL): "the kernel killed the process (SIGKILL), as it does if memory runs out,",
+    _KILLED: "the kernel killed the process (SIGKILL), as it does if memory runs out,",
     describe(-signal.SIGXCPU): "the model used too much CPU time (SIGXCPU)",
 }
 
@@ -139,17 +141,12 @@ class Admissions:
         )
 
     def _take(self, candidate: _Candidate, verdict: Verdict | None, reason: str) -> None:
-        if verdict is None:
-            problem = _explain(candidate, reason)
-        else:
-            problem = cleaned(verdict.problem)
-            verdict = structs.replace(verdict, problem=problem, notes=[cleaned(note) for note in verdict.notes])
-        model = candidate.model
-        log.info(
-            "pipeline %s: %s %d: %s", candidate.task.pipeline, model.name, model.version, problem or "admitted"
-        )
+        outcome = _outcome_without_verdict(candidate, reason) if verdict is None else judge(verdict)
+        said = outcome.figures if isinstance(outcome, Admitted) else outcome.reason
+        name, model = candidate.task.pipeline, candidate.model
+        log.info("pipeline %s: admission of %s %d: %s", name, model.name, model.version, said)
         self._end(candidate)
-        candidate.heard(NotAdmitted(problem) if problem else Admitted(), verdict)
+        candidate.heard(outcome, verdict)
 
     def _end(self, candidate: _Candidate) -> None:
         """Forget a candidate, and begin with the next one."""
@@ -183,6 +180,7 @@ def _candidate(assignment: Assignment, pipeline: str, model: ModelFile, heard: H
         pipelines={pipeline: structs.replace(own, model=model)},
         models={pipeline: (model.path,)},
         prove=(pipeline,),
+        shadows={},
     )
     task = Admit(tried, pipeline, place / "work", place / "output", 0)
     candidate = _Candidate(task, own.options, model, heard)
@@ -202,13 +200,33 @@ def _more(candidate: _Candidate, record: FromCheck) -> float | None:
     return max(0.0, min(candidate.seconds(record.step), candidate.until - monotonic()))
 
 
+def judge(verdict: Verdict) -> Admitted | NotAdmitted:
+    """Return what a verdict means, in printable words."""
+    if verdict.problem:
+        return NotAdmitted(cleaned(f"Admission failed: {verdict.problem}."), final=not verdict.passing)
+    measured = (
+        f"On {verdict.delegate!r}, 95 of 100 windows take up to {verdict.latency_p95_us / 1000:.3g} ms. "
+        f"It loads in {verdict.load_s:.3g} s and takes {verdict.memory_bytes / MB:.3g} MB."
+    )
+    return Admitted(cleaned(" ".join([measured, *(f"{note[:1].upper()}{note[1:]}." for note in verdict.notes)])))
+
+
+def _outcome_without_verdict(candidate: _Candidate, reason: str) -> NotAdmitted:
+    """Return what the end of a process means that gave no verdict.
+
+    It says nothing about the model if the process did not begin, or if another one may have used up the memory.
+    """
+    final = candidate.steps > 0 and reason != _KILLED
+    return NotAdmitted(cleaned(f"Admission failed: {_explain(candidate, reason)}."), final=final)
+
+
 def _explain(candidate: _Candidate, reason: str) -> str:
-    """Say in a sentence how a process ended that gave no verdict, and what the runtime printed last."""
+    """Say how a process ended that gave no verdict, and what the runtime printed last."""
     if reason == TOO_LONG:
         reason = f"nothing happened for {candidate.seconds(candidate.step):.3g} s"
     printed = last_lines(candidate.task.output)
     said = f". The runtime printed: {printed}" if printed else ""
-    return cleaned(f"{_ENDINGS.get(reason, reason)} {_DOING[candidate.step]}{said}")
+    return f"{_ENDINGS.get(reason, reason)} {_DOING[candidate.step]}{said}"
 
 
 def last_lines(path: Path) -> str:

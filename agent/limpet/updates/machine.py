@@ -143,8 +143,9 @@ def _while_verifying(update: Update, stimulus: Stimulus, facts: Facts) -> Step:
 
 def _while_in_admission(update: Update, stimulus: Stimulus, facts: Facts) -> Step:
     match stimulus:
-        case Admitted():
-            return moves.shadow(update, facts)
+        case Admitted(figures):
+            noted = Note("update_admitted", f"{moves.wanted_name(update)} is admitted. {figures}".strip())
+            return moves.then((noted,), moves.shadow(update, facts))
         case NotAdmitted(reason, final=True):
             return moves.fail(update, facts, reason)
         case NotAdmitted(reason):

@@ -194,7 +194,8 @@ def shadow(update: Update, facts: Facts) -> Step:
         return fail(update, facts, "There is no bundle to compare.")
     if not request.policy.shadow_windows or not facts.has_model:
         return trial(update, facts)
-    return Step(enter(update, "shadow", facts), (shadowing(update),))
+    noted = Note("update_shadow", f"{wanted_name(update)} is compared with the model that reports.")
+    return Step(enter(update, "shadow", facts), (shadowing(update), noted))
 
 
 def shadowing(update: Update) -> Shadow:

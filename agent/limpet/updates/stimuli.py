@@ -84,7 +84,9 @@ class NotPlaced(msgspec.Struct, frozen=True):
 
 
 class Admitted(msgspec.Struct, frozen=True):
-    """The model passed its admission."""
+    """The model passed its admission. ``figures``: sentences about what was measured, and what was not checked."""
+
+    figures: str = ""
 
 
 class NotAdmitted(msgspec.Struct, frozen=True):

@@ -243,13 +243,15 @@ class CheckStep(msgspec.Struct, tag=True):
 class Verdict(msgspec.Struct, tag=True, kw_only=True):
     """From a candidate check: the model is admitted, or ``problem`` says why not.
 
+    ``passing``: the problem is one of the device, such as a full disk, and says nothing about the model.
     ``notes``: what was not checked, and why. ``delegate``: where the windows were run. ``load_s``: seconds from
     the file to a model that can run. Latencies, in µs, run from a window to its decoded result, of ``windows``
-    windows. ``memory_bytes``: by how much the process grew at most. ``golden_error``: largest absolute difference
-    to the golden vectors, on all delegates that were tried; ``None`` if the bundle has none.
+    windows. ``memory_bytes``: what the process allocated at most, and the model's file. ``golden_error``: largest
+    absolute difference to the golden vectors, on all delegates that were tried; ``None`` if the bundle has none.
     """
 
     problem: Text = ""
+    passing: bool = False
     notes: Annotated[list[Text], Meta(max_length=MOST_NOTES)] = []
     delegate: DelegateName = ""
     load_s: Figure = 0.0

@@ -8,6 +8,7 @@ without that, and workers rely on the same description.
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import os
 import resource
@@ -59,6 +60,8 @@ MOST_MEMORY, MEMORY_SHARE = 2 << 30, 0.75
 """Bytes that the process may allocate, but never more than this share of what the device has available."""
 LARGEST_OUTPUT = 1 << 20
 """Bytes that the runtime may print or write, once the bundle is unpacked."""
+_PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EMFILE, errno.ENFILE, errno.EROFS, errno.ENOTDIR}
+"""Errors of the system that say nothing about a model."""
 MEASURED, LEAST_MEASURED, MEASURING = 200, 5, 3.0
 """Windows whose latency is measured: so many at most, and at least; and after so many seconds no more."""
 
@@ -78,7 +81,17 @@ def run(end: socket.socket, task: Admit) -> None:
             _try(check)
     except LimpetError as error:
         check.verdict.problem = cleaned(str(error)) or type(error).__name__
+        check.verdict.passing = _passes(error)
     supervisor.send(check.verdict)
+
+
+def _passes(error: BaseException | None) -> bool:
+    """Whether an error is one of the device, and may be over later."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in _PASSING:
+            return True
+        error = error.__cause__
+    return False
 
 
 def _try(check: _Check) -> None:
