@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from limpet.audit import file as journal_file
@@ -61,6 +61,7 @@ def test_another_run_goes_on_with_the_chain(tmp_path: Path) -> None:
     assert sound(tmp_path)
 
 
+@settings(max_examples=40)
 @given(st.data())
 def test_a_start_after_any_cut_goes_on_or_says_that_the_journal_is_damaged(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -282,6 +283,35 @@ def test_a_full_disk_loses_lines_says_so_once_and_a_line_counts_them_later(tmp_p
         assert (gap.event, gap.what.count, last.event) == ("gap", lost, "installed"), (gap, last)
         found = journal_file.read(state / "audit.jsonl")
         assert (found.problem, found.chain.lost) == ("", lost)
+        """,
+    )
+
+
+def test_a_full_disk_at_a_start_with_a_damaged_journal_leaves_a_chain_that_says_so_later(tmp_path: Path) -> None:
+    on_full_disk(
+        tmp_path,
+        """
+        journal = Journal(state, "1-abcdef")
+        journal.record("start")
+        journal.tend()
+        journal.published()
+        (state / "audit.jsonl").write_bytes(b"x" * 3000)
+        filler = state / "filler"
+        with filler.open("wb", buffering=0) as file:
+            try:
+                while True: file.write(bytes(4096))
+            except OSError:
+                pass
+        again = Journal(state, "2-abcdef")
+        again.record("start")
+        assert [event for event, _ in again.tend()] == ["state_damaged", "audit_gap"]
+        filler.unlink()
+        again.record("installed")
+        lines = [decode(line) for line in (state / "audit.jsonl").read_bytes().splitlines()]
+        assert [line.event for line in lines] == ["begun", "gap", "installed"], lines
+        assert (lines[0].prev, lines[1].what.count) == (journal.head.sha256, 2)
+        found = journal_file.read(state / "audit.jsonl", [journal.head, again.head])
+        assert found.problem == "", found
         """,
     )
 

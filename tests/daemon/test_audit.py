@@ -118,6 +118,8 @@ def test_a_factory_reset_keeps_the_journal_unless_it_is_to_be_begun_again(tmp_pa
     verified = limpet("audit", "verify", "--head", f"2:{old}", "--state", state)
     assert (verified.returncode, verified.stderr) == (0, "")
     assert "it ended at number 2 before" in verified.stdout
+    assert limpet("reset", "--yes", "--audit", "--learned", "--state", state).returncode == 1
+    assert len(lines(state)) == 2
 
 
 def test_a_damaged_journal_does_not_stop_a_reset(tmp_path: Path) -> None:

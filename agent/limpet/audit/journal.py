@@ -61,6 +61,8 @@ class Journal:
         self._unwritten = 0
         """Those of them that no line speaks of yet."""
         self._why = ""
+        self._because = ""
+        """Why the journal begins again, as long as no line says so."""
         self._size = 0
         self._last = 0
         """Bytes of the last line, without its newline."""
@@ -187,8 +189,8 @@ class Journal:
 
     def _begin(self, reason: str) -> None:
         """Write a first line that has the head of what was there before, if that is known. ``OSError``."""
-        self._size = 0
-        self._write([("begun", "", None, What(reason=reason))])
+        self._size, self._because = 0, reason
+        self._write([])
 
     def _append(self, event: str, pipeline: str = "", who: Who | None = None, what: What | None = None) -> None:
         """Write a line, and before it one that says what could not be written."""
@@ -221,6 +223,8 @@ class Journal:
 
     def _write(self, lines: list[_Line]) -> None:
         """Append lines, all or none. ``OSError``."""
+        if self._because:
+            lines = [("begun", "", None, What(reason=self._because)), *lines]
         head, data, encoded = self.head, b"", b""
         for line in lines:
             encoded = self._encoded(head, *line)
@@ -239,7 +243,7 @@ class Journal:
                 os.ftruncate(descriptor, self._size)
                 raise
         self.head, self._size, self._last = head, self._size + len(data), len(encoded)
-        self._unsynced = True
+        self._unsynced, self._because = True, ""
 
     def _encoded(self, head: Head, event: str, pipeline: str, who: Who | None, what: What | None) -> bytes:
         time = datetime.now(timezone.utc)

@@ -70,6 +70,8 @@ def _reset(arguments: argparse.Namespace) -> int:
     state = arguments.state or state_of(arguments.config)
     if not state.is_dir():
         raise LimpetError(f"there is no {state}, so there is nothing to reset")
+    if arguments.learned and arguments.audit:
+        raise LimpetError("--learned deletes nothing but what models have learned; leave out --audit")
     if arguments.learned:
         return _forget_learned(state, arguments)
     folders = [*(state / name for name in _OWN), *_runtime_folders()]
