@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -52,6 +54,14 @@ def test_a_tls_connection_loads_openssl_when_it_is_opened(configure: Configure, 
             listening.wait_results("motion", 10)
             assert with_openssl(running) == {"supervisor"}
         listening.close()
+
+
+def test_the_supervisor_imports_nothing_that_verifies_or_fetches_updates() -> None:
+    heavy = "{'tuf', 'securesystemslib', 'cryptography', 'urllib3', 'zstandard', 'numpy'}"
+    code = f"import sys, limpet.supervision.starting, limpet.reporters.mqtt; print({heavy} & {{*sys.modules}})"
+    command = [sys.executable, "-c", code]
+    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert found.stdout.strip() == "set()"
 
 
 def test_small_things_are_hashed_as_large_ones_are() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +21,6 @@ from support.web_server import WebServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 KEYS = Keys()
 TABLES = """
@@ -91,6 +91,8 @@ def test_a_retained_request_is_carried_out_once_and_rolled_back_by_command(
         said = consumer.last("model/motion/reported")["update"]
         assert (said["id"], said["serial"], said["good"]["version"]) == ("two", 7, 2)
         assert said["signed_by"] == [KEYS.maker.public_key.keyid]
+        maps = Path(f"/proc/{running.process.pid}/maps").read_text()
+        assert [name for name in ("cryptography", "zstandard", "libcrypto") if name in maps] == []
         assert running.stop() == 0
         running.start()  # The broker sends its copy again.
         wait_until(lambda: len(consumer.events("motion", "running")) == 2)
@@ -151,7 +153,7 @@ def test_attack_requests_that_a_device_must_not_obey_change_nothing(
     with daemon(config) as running:
         consumer.wait_results("motion", 5)
         publish(broker, request(two, 2, 7, **where))
-        wait_until(lambda: stage(consumer) == "good", 20)
+        wait_until(lambda: stage(consumer) == "good" and steps(consumer)[-1:] == ["good"], 20)
         before = steps(consumer)
         for reason, payload in attacks.items():
             publish(broker, payload)
