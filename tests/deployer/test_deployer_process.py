@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import signal
@@ -15,9 +16,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
+import zstandard
 
 from limpet.contracts.chunks import ChunkList
-from limpet.contracts.updates import BundleSource
+from limpet.contracts.updates import LARGEST_PATCHED, BundleSource
 from limpet.wire.deploy_records import Ended, Lacking, Links
 from support.deployer_site import Site
 from support.fetcher import deploy, digest
@@ -299,6 +301,25 @@ def test_a_list_of_another_file_is_final(site: Site, tmp_path: Path) -> None:
     assert isinstance(heard.last, Ended)
     assert heard.last.final
     assert "another SHA-256" in heard.last.reason
+
+
+# --- patches
+
+
+def test_memory_is_enough_for_an_older_bundle_that_is_much_larger(
+    site: Site, server: WebServer, tmp_path: Path
+) -> None:
+    older, content = tmp_path / "older.limpet", bytes(1000) * 500
+    with older.open("wb") as file:
+        file.truncate(LARGEST_PATCHED)
+    patch_of = hashlib.sha256(older.read_bytes()).hexdigest()
+    patch = zstandard.ZstdCompressor().compress(content)
+    server.files = {"/patch": patch}
+    source = BundleSource(url=server.url("/patch"), patch_of=patch_of, sha256=digest(patch), length=len(patch))
+    assert site.run(
+        deploy(tmp_path, content, [source], Links(allow=(server.url("/"),)), {patch_of: older})
+    ).fetched
+    assert fetched(tmp_path) == content
 
 
 # --- the sandbox

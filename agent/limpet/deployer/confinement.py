@@ -32,11 +32,15 @@ def permissions(task: Deploy) -> Permissions:
     return Permissions(endpoints=frozenset(_endpoints(task.links)))
 
 
-def limits(task: Deploy, memory: int) -> dict[int, int]:
-    """Return the resource limits. ``memory``: bytes of address space that the process has."""
+def limits(task: Deploy, memory: int, base: int) -> dict[int, int]:
+    """Return the resource limits.
+
+    ``memory``: bytes of address space that the process has. ``base``: bytes of the largest file that a patch is
+    for. It is in memory twice for a moment; the new file's window and the patch are there too.
+    """
     request = task.request
     length = request.length + sum(source.length for source in request.sources if source.patch_of)
-    patched = 3 * min(length, LARGEST_PATCHED) if any(source.patch_of for source in request.sources) else 0
+    patched = 2 * min(base, LARGEST_PATCHED) + 2 * min(length, LARGEST_PATCHED) if base else 0
     largest = max([request.length, LARGEST_LIST, 2 * LARGEST_INDEX])
     seconds = CPU_SECONDS + CPU_PER_MB * (min(task.most_bytes, 4 * length) >> 20)
     return {

@@ -49,7 +49,9 @@ def _fetch(supervisor: Channel[Chunk], task: Deploy) -> Ended:
         opened = open_all(task)
     except (OSError, LimpetError, ValueError) as error:
         return Ended("failed", cleaned(f"the deployer cannot start: {error}"))
-    for which, most in confinement.limits(task, int((Host().address_space_mb() or 1024) * MB)).items():
+    memory = int((Host().address_space_mb() or 1024) * MB)
+    base = max((os.fstat(descriptor).st_size for descriptor in opened.bases.values()), default=0)
+    for which, most in confinement.limits(task, memory, base).items():
         resource.setrlimit(which, (most, most))
     sandbox.enter(confinement.permissions(task))
     return Fetching(task, opened, supervisor).run()
@@ -61,6 +63,7 @@ def open_all(task: Deploy) -> Opened:
     _make(task.folder)
     stems = [BUNDLE, *([PATCH] if any(source.patch_of for source in request.sources) else [])]
     files = {stem: open_files(task.folder, stem) for stem in stems}
+    state_files.sync(task.folder)
     _lock(files[BUNDLE].part, task.folder)
     wanted = {source.patch_of for source in request.sources}
     bases = {sha256: found for sha256, path in task.bases.items() if sha256 in wanted and (found := _base(path))}

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 RECORDS_PER_SECOND, RECORDS_AT_ONCE = 4.0, 40
 """Records of one deployer. It sends its progress twice a second."""
+QUESTIONS_PER_SECOND, QUESTIONS_AT_ONCE = 0.5, 10
+"""Questions for chunks: each becomes a message to the broker."""
 SLACK = 2 * LARGEST_LIST
 """Bytes that a deployer may receive beyond its budget: what was on its way."""
 
@@ -33,13 +35,13 @@ class Claims:
         self._most_received = deploy.most_bytes + SLACK
         self._received = 0
         self._records = Bucket(RECORDS_PER_SECOND, RECORDS_AT_ONCE)
+        self._questions = Bucket(QUESTIONS_PER_SECOND, QUESTIONS_AT_ONCE)
 
     def check(self, record: FromDeployer, now: float) -> None:
         """Check that the deployer may send this. ``UnreadableError`` says why not."""
-        if self._records.level(now) < 1:
-            raise UnreadableError(f"it sends more than {RECORDS_PER_SECOND:g} records a second")
-        self._records.spend(1)
+        _spend(self._records, RECORDS_PER_SECOND, now)
         if isinstance(record, Lacking):
+            _spend(self._questions, QUESTIONS_PER_SECOND, now)
             self._check_lacking(record)
             return
         if isinstance(record, Progress) and record.present > self._length:
@@ -59,6 +61,12 @@ class Claims:
             raise UnreadableError("it asks for chunks that cannot be")
         wants = {record.sha256} if record.ranges or record.needs_list else set()
         self.asked = (self.asked - {record.sha256}) | wants
+
+
+def _spend(bucket: Bucket, rate: float, now: float) -> None:
+    if bucket.level(now) < 1:
+        raise UnreadableError(f"it sends more than {rate:g} records a second")
+    bucket.spend(1)
 
 
 def topics_of(request: DesiredModel) -> frozenset[str]:
