@@ -123,12 +123,7 @@ class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
 
 def root(data: bytes, what: str = "the root") -> Metadata[Root]:
     """Return a root. ``TrustError`` or ``UnreadableError`` says what is wrong with its form."""
-    document = _plain(data, what, LARGEST_ROOT)
-    form = _checked(document, _RootDocument, what)
-    with reading(what):
-        read: Metadata[Root] = Metadata.from_dict(document)
-    _refuse_odd_keys(form.signed, what)
-    return read
+    return _root(_decoded(data, what, LARGEST_ROOT), what)
 
 
 def roots(data: bytes) -> list[Metadata[Root]]:
@@ -137,13 +132,21 @@ def roots(data: bytes) -> list[Metadata[Root]]:
     documents = found if isinstance(found, list) else [found]
     if len(documents) > MOST_NEW:
         raise TrustError(f"there are {len(documents)} roots in one message; at most {MOST_NEW}")
-    return [root(msgspec.json.encode(one), "a root") for one in documents]
+    return [_root(one, "a root") for one in documents]
+
+
+def _root(document: Any, what: str) -> Metadata[Root]:
+    form = _checked(document, _RootDocument, what)
+    with reading(what):
+        read: Metadata[Root] = Metadata.from_dict(document)
+    _refuse_odd_keys(form.signed, what)
+    return read
 
 
 def signature(data: bytes) -> Metadata[Targets]:
     """Return the signature of a bundle: metadata of role ``targets`` with one target."""
     what = "its signature"
-    document = _plain(data, what, LARGEST_SIGNATURE)
+    document = _decoded(data, what, LARGEST_SIGNATURE)
     _checked(document, _TargetsDocument, what)
     with reading(what):
         read: Metadata[Targets] = Metadata.from_dict(document)
@@ -153,7 +156,7 @@ def signature(data: bytes) -> Metadata[Targets]:
 def envelope(data: bytes) -> Envelope:
     """Return a signed request in its envelope."""
     what = "the request"
-    document = _plain(data, what, LARGEST_DESIRED)
+    document = _decoded(data, what, LARGEST_DESIRED)
     _checked(document, _Envelope, what)
     with reading(what):
         return Envelope.from_dict(document)
@@ -181,13 +184,6 @@ def key_of(public: bytes) -> SSlibKey:
         return SSlibKey.from_crypto(Ed25519PublicKey.from_public_bytes(public))
 
 
-def _plain(data: bytes, what: str, largest: int) -> dict[str, Any]:
-    found = _decoded(data, what, largest)
-    if not isinstance(found, dict):
-        raise TrustError(f"{what} is no JSON object")
-    return found
-
-
 def _decoded(data: bytes, what: str, largest: int) -> Any:
     """Decode JSON. Of two equal keys, some parsers take the first one and some the last, so both are refused."""
     if len(data) > largest:
@@ -212,11 +208,9 @@ def _refuse_number(text: str) -> Any:
     raise ValueError(f"{text[:20]}: only whole numbers are allowed")
 
 
-def _checked(document: dict[str, Any], kind: type[T], what: str) -> T:
-    try:
+def _checked(document: Any, kind: type[T], what: str) -> T:
+    with reading(what):  # text that is no UTF-8 raises something else than a wrong form
         return msgspec.convert(document, kind)
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise TrustError(f"{what} has not the right form: {error}") from error
 
 
 def _refuse_odd_keys(signed: _Root, what: str) -> None:
