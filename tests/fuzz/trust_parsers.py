@@ -1,4 +1,4 @@
-"""Roots of trust, signatures of bundles, and signed requests: each comes over the network or in a stranger's file."""
+"""Roots of trust, signatures of bundles, and signed requests come over the network, or in a file of a stranger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any JSON in any place of a root, a signature or a request: it is refused, or it changes nothing that is signed."""
+"""Any JSON in any place of a root, a signature or a request is refused, or changes nothing that is signed."""
 
 from __future__ import annotations
 
