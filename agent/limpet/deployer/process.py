@@ -52,7 +52,9 @@ def _fetch(supervisor: Channel[Chunk], task: Deploy) -> Ended:
     memory = int((Host().address_space_mb() or 1024) * MB)
     base = max((os.fstat(descriptor).st_size for descriptor in opened.bases.values()), default=0)
     for which, most in confinement.limits(task, memory, base).items():
-        resource.setrlimit(which, (most, most))
+        hard = resource.getrlimit(which)[1]
+        least = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(which, (least, least))
     sandbox.enter(confinement.permissions(task))
     return Fetching(task, opened, supervisor).run()
 
