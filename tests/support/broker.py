@@ -43,9 +43,16 @@ class Mosquitto:
     """A broker that can be stopped, killed, frozen, and started again on its port with what it had saved.
 
     ``options`` are lines of its listener, such as "protocol websockets"; ``settings`` are lines for all of it.
+    ``most_queued``: 0 is no limit. Then mosquitto 2.0.11 closes the connection over each message that it refuses.
     """
 
-    def __init__(self, directory: Path, options: str = "", settings: str = "allow_anonymous true") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        options: str = "",
+        settings: str = "allow_anonymous true",
+        most_queued: int = 0,
+    ) -> None:
         self.port = free_port()
         self.directory = directory
         directory.mkdir(parents=True, exist_ok=True)
@@ -53,7 +60,8 @@ class Mosquitto:
         self._config.write_text(
             f"{settings}\nlistener {self.port} 127.0.0.1\n{options}\n"
             f"persistence true\npersistence_location {directory}/\n"
-            f"max_inflight_messages 0\nmax_queued_messages 0\nuser root\nlog_dest file {directory}/mosquitto.log\n"
+            f"max_inflight_messages 0\nmax_queued_messages {most_queued}\nuser root\n"
+            f"log_dest file {directory}/mosquitto.log\n"
         )
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -105,8 +113,10 @@ class Mosquitto:
 
 
 @contextlib.contextmanager
-def mosquitto(directory: Path, options: str = "", settings: str = "allow_anonymous true") -> Iterator[Mosquitto]:
-    broker = Mosquitto(directory, options, settings)
+def mosquitto(
+    directory: Path, options: str = "", settings: str = "allow_anonymous true", most_queued: int = 0
+) -> Iterator[Mosquitto]:
+    broker = Mosquitto(directory, options, settings, most_queued)
     broker.start()
     try:
         yield broker
