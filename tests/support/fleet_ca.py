@@ -45,7 +45,7 @@ class FleetCa:
 
     @contextlib.contextmanager
     def broker(self, root: str = "limpet", head: str = "") -> Iterator[Mosquitto]:
-        """Run the broker, with a plain listener on which no one may do anything. ``head`` begins the access list."""
+        """Run the broker. On its plain listener no one may do anything. ``head`` begins the access list."""
         server = self.authority.broker(["localhost", "127.0.0.1"], 30, renew=False)
         self.port = free_port()
         acl = self.folder / "limpet.acl"
