@@ -20,6 +20,7 @@ from limpet.updates.stimuli import (
     Booted,
     Cleared,
     Compared,
+    Fetched,
     NotAdmitted,
     NotFetched,
     NotPlaced,
@@ -29,6 +30,7 @@ from limpet.updates.stimuli import (
     Refused,
     Tick,
     TookOver,
+    Verified,
     Wanted,
 )
 from support.update_world import BOUND, LENGTH, World, bundle, request
@@ -157,6 +159,24 @@ def test_a_file_with_another_model_is_refused_before_it_gets_to_its_place() -> N
         "The file has version 2 of b. The request is for a 2.",
     )
     assert set(world.files) == {OLD.file}
+
+
+def test_a_file_with_another_hash_or_length_is_not_the_one_of_the_request() -> None:
+    for other in (bundle("a", 2, "other"), msgspec.structs.replace(NEW, length=LENGTH + 1)):
+        world = at("verifying")
+        world.works(verified=other)
+        assert world.of().reason == "The file is not the one of the request."
+
+
+@pytest.mark.parametrize(
+    ("stage", "stimulus"),
+    [("downloading", Booted()), ("downloading", Fetched()), ("verifying", Booted()), ("verifying", Verified(NEW))],
+)
+def test_a_state_without_its_request_is_a_failure_that_blocks_nothing(stage: str, stimulus: Stimulus) -> None:
+    world = at(stage)
+    lost = msgspec.structs.replace(world.of(), request=None)
+    step = machine.advance(lost, stimulus, world.facts)
+    assert (step.update.stage, step.update.reason) == ("failed", "There is no request any more.")
 
 
 # --- requests that are not carried out

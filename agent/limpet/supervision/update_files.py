@@ -49,6 +49,17 @@ class UpdateFiles:
             whole.replace(part)  # It is not fetched again if the examination was interrupted.
         return folder
 
+    def resume_download(self, pipeline: str) -> Path:
+        """Return the folder of a download that a deployer goes on with, made if it is not there. ``OSError``.
+
+        What was downloaded wholly before the daemon started is ``PART`` again, so it is not fetched twice.
+        """
+        folder = self.make_download(pipeline)
+        if state_files.is_regular(folder / _WHOLE) and not state_files.is_regular(folder / PART):
+            state_files.remove(folder / PART)
+            (folder / _WHOLE).replace(folder / PART)
+        return folder
+
     def take_local(self, pipeline: str) -> bool:
         """Take the bundle beside a request of this device. Return whether there was one. ``OSError``."""
         local = self._requests / f"{pipeline}.limpet"

@@ -135,7 +135,7 @@ class UpdateTasks:
         most_bytes: int | None,
     ) -> None:
         needed = 2 * request.length + sum(source.length for source in request.sources)
-        folder = self._files.make_download(name)
+        folder = self._files.resume_download(name)
         present = self._files.present(name)
         self._fetching[name] = _Fetching(request.length, present, present)
         deploy = Deploy(
