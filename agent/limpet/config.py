@@ -256,7 +256,9 @@ class Config(msgspec.Struct):
     @property
     def folders(self) -> Folders:
         """The folders that a worker knows."""
-        return Folders(self.base, self.device.state, self.models)
+        encrypted = self.updates is not None and self.updates.encryption_key_file is not None
+        memory = directories.runtime() if encrypted else None
+        return Folders(self.base, self.device.state, self.models, memory)
 
 
 def usual() -> Path:

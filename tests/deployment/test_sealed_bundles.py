@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from limpet.errors import DeployError, ModelError
+from limpet.config import Config, Device, UpdatesTable
+from limpet.errors import ConfigError, DeployError
 from limpet.models import sealed
 from limpet.models.sealed import SEGMENT, SealedFile
 
@@ -109,11 +110,31 @@ def test_a_content_that_is_too_short_is_not_sealed() -> None:
         sealed.seal(io.BytesIO(b"abc"), 10, io.BytesIO(), KEY)
 
 
+def config(path: Path) -> Config:
+    device = Device(id="press-07", state=path.parent)
+    return Config(path.parent, device, {}, {}, {}, updates=UpdatesTable(encryption_key_file=path))
+
+
 @pytest.mark.parametrize("content", [b"", b"x" * 31, b"x" * 33])
-def test_a_key_has_32_bytes(tmp_path: Path, content: bytes) -> None:
+def test_a_key_has_32_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
     path = tmp_path / "bundle-key"
     path.write_bytes(content)
-    with pytest.raises(ModelError, match="a key has 32 bytes"):
-        sealed.read_key(path)
+    with pytest.raises(ConfigError, match="a key has 32 bytes"):
+        sealed.device_key(config(path))
     path.write_bytes(KEY)
-    assert sealed.read_key(path) == KEY
+    assert sealed.device_key(config(path)) == KEY
+
+
+def test_a_key_may_be_a_credential_of_systemd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    (tmp_path / "bundle-key").write_bytes(KEY)
+    assert sealed.device_key(config(tmp_path / "elsewhere" / "bundle-key")) == KEY
+
+
+def test_without_a_folder_in_memory_nothing_is_encrypted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the model would be unpacked onto the disk."""
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    with pytest.raises(ConfigError, match="RUNTIME_DIRECTORY"):
+        sealed.device_key(config(tmp_path / "bundle-key"))

@@ -108,11 +108,15 @@ class PipelineOptions(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 class Folders(msgspec.Struct, frozen=True):
-    """``base``: where relative paths start. ``state``: what survives a reboot. ``store``: bundles by name."""
+    """``base``: where relative paths start. ``state``: what survives a reboot. ``store``: bundles by name.
+
+    ``memory``: a folder in memory, where encrypted bundles are unpacked. ``None`` if none are encrypted.
+    """
 
     base: Path
     state: Path
     store: Path
+    memory: Path | None = None
 
 
 class ModelFile(msgspec.Struct, frozen=True):
@@ -120,7 +124,8 @@ class ModelFile(msgspec.Struct, frozen=True):
 
     ``sha256`` is what ``limpet.models.bundle.examine`` found. Each process that opens the file
     compares it. ``version`` is 0 for a bare model. ``runtime``: the kind of plugin that runs it; empty if unknown.
-    ``decoder``: the kind of its decoder; empty if it names none.
+    ``decoder``: the kind of its decoder; empty if it names none. ``key``: that of an encrypted file, see
+    ``limpet.models.sealed``; empty for one that is not encrypted.
     """
 
     path: Path
@@ -129,6 +134,7 @@ class ModelFile(msgspec.Struct, frozen=True):
     sha256: str
     runtime: str = ""
     decoder: str = ""
+    key: bytes = b""
 
 
 class FoundModel(msgspec.Struct, frozen=True):
@@ -139,7 +145,7 @@ class FoundModel(msgspec.Struct, frozen=True):
     what the examination must find; empty if that is open. ``any_name``: whether a bundle may have another name
     and version than its file name says. ``signed_by``: ids of keys of the root of trust. ``in_date``: neither the
     signature nor the root has expired. ``untrusted``: the SHA-256 of a model that the root does not permit. It
-    must not go on to run either.
+    must not go on to run either. ``key`` is as in ``ModelFile``.
     """
 
     path: Path
@@ -154,11 +160,12 @@ class FoundModel(msgspec.Struct, frozen=True):
     signed_by: tuple[str, ...] = ()
     in_date: bool = False
     untrusted: str = ""
+    key: bytes = b""
 
     @property
     def file(self) -> ModelFile:
         """What a pipeline is assigned."""
-        return ModelFile(self.path, self.name, self.version, self.sha256, self.runtime, self.decoder)
+        return ModelFile(self.path, self.name, self.version, self.sha256, self.runtime, self.decoder, self.key)
 
 
 class PipelineAssignment(msgspec.Struct, frozen=True):

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from msgspec.structs import replace
+
 from limpet.contracts.assignment import FoundModel
 from limpet.deployment.assignments import assignments
 from limpet.deployment.candidates import candidates_of, has_others
@@ -59,7 +61,7 @@ def look_up(config: Config, failed: Collection[str] = frozenset()) -> dict[str, 
     survey, terms = Survey(candidates_of(config), failed), Terms(trust=trust_of(config))
     while due := survey.due():
         for path in due:
-            survey.take(examined(path, terms))
+            survey.take(examined(path, replace(terms, key=survey.key(path))))
     return survey.found
 
 

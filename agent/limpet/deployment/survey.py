@@ -47,6 +47,11 @@ class Survey:
         self._begun.update(due)
         return due
 
+    def key(self, path: Path) -> bytes:
+        """Return the key of an encrypted file, empty for others."""
+        keys = (one.key for files in self._candidates.values() for one in files if one.path == path)
+        return next(filter(None, keys), b"")
+
     def take(self, examined: FoundModel) -> None:
         """Take note of what was found in a file."""
         self._examined[examined.path] = examined
@@ -106,7 +111,11 @@ def _judged(candidate: FoundModel, examined: FoundModel) -> FoundModel:
         return msgspec.structs.replace(candidate, problem=problem)
     if candidate.any_name or (examined.name, examined.version) == (candidate.name, candidate.version):
         return msgspec.structs.replace(
-            examined, path=candidate.path, lower=candidate.lower, any_name=candidate.any_name
+            examined,
+            path=candidate.path,
+            lower=candidate.lower,
+            any_name=candidate.any_name,
+            key=candidate.key,
         )
     right = f"{examined.name}-{examined.version}.limpet"
     problem = f"{candidate.path}: it holds {examined.name} version {examined.version}; rename it to {right}"

@@ -70,6 +70,15 @@ def reporter(parent: Path, name: str) -> Path:
     return parent / REPORTERS / name
 
 
+def credential(path: Path) -> Path:
+    """Return where a secret's file is: by its name among systemd's credentials, else at ``path``.
+
+    In that order, as the file that a credential is loaded from is often there and not for this user to read.
+    """
+    found = Path(os.environ.get("CREDENTIALS_DIRECTORY", "")) / path.name
+    return found if "CREDENTIALS_DIRECTORY" in os.environ and found.is_file() else path
+
+
 def _first(variable: str) -> Path | None:
     found = os.environ.get(variable, "").partition(":")[0]
     return Path(found) if found else None

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from limpet import config
 from limpet.delivery.mqtt import reasons
-from limpet.delivery.mqtt.broker_settings import check_files, endpoint, locate, tls_context
+from limpet.delivery.mqtt.broker_settings import check_files, endpoint, tls_context
 from limpet.delivery.mqtt.plain_client import log_in
 from limpet.delivery.mqtt.settings import Config, client_id
+from limpet.device import directories
 from limpet.doctor import certificate
 from limpet.doctor.finding import bad, ok, skip, warn
 from limpet.errors import ConfigError, TransportError
@@ -88,7 +89,7 @@ def _one_connection(reporter: _Reporter, now: float) -> Iterator[Finding]:
 
 def _files(where: str, settings: Config, now: float) -> Iterator[Finding]:
     named = (settings.password_file, settings.ca_file, settings.cert_file, settings.key_file)
-    if closed := [str(path) for path in named if path and not _may_read(locate(path))]:
+    if closed := [str(path) for path in named if path and not _may_read(directories.credential(path))]:
         # A file for LoadCredential= belongs to root alone, as it should.
         yield skip("broker", f"{', '.join(closed)} cannot be read by this user. Run this as root, with --user")
         return
@@ -100,9 +101,9 @@ def _files(where: str, settings: Config, now: float) -> Iterator[Finding]:
             yield bad("broker", f"{where}.{problem}", "the daemon ends with status 78", fix)
         return
     for path in filter(None, (settings.password_file, settings.key_file)):
-        yield from _secret(locate(path))
+        yield from _secret(directories.credential(path))
     if settings.cert_file:
-        yield _own_certificate(locate(settings.cert_file), now)
+        yield _own_certificate(directories.credential(settings.cert_file), now)
 
 
 def _may_read(path: Path) -> bool:

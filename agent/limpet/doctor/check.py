@@ -17,10 +17,9 @@ from limpet.contracts.delegate import CPU
 from limpet.delivery import reporters
 from limpet.deployment.assignments import sources_alone
 from limpet.deployment.local import first_that_works, look_up
-from limpet.device import directories
 from limpet.device.machine import Machine
 from limpet.errors import ConfigError, ConfigFileError, DeployError, LimpetError, ModelError
-from limpet.inference import needs, planning, trial
+from limpet.inference import needs, planning, trial, unpacking
 from limpet.models import bundle as bundles
 from limpet.models import deployed
 from limpet.problems.locate import locate
@@ -234,9 +233,9 @@ def _tried(assignment: Assignment, name: str, spec: SampleSpec) -> PipelinePlan:
 def _refusal(assignment: Assignment, name: str) -> str:
     """Return why the runtime does not load a pipeline's ``.tflite`` model; empty if it does."""
     pipeline = assignment.pipelines[name]
-    cache = directories.models_cache(assignment.folders.state, assignment.cell)
     try:
-        model = bundles.load(pipeline.model.path, cache).model
+        cache = unpacking.folder(assignment, name)
+        model = bundles.load(pipeline.model.path, cache, key=pipeline.model.key).model
     except LimpetError:
         return ""  # the plan has said so
     if model.suffix != ".tflite" or pipeline.options.delegates != [CPU.name]:

@@ -19,11 +19,10 @@ import numpy as np
 
 from limpet.contracts.data import Window
 from limpet.contracts.delegate import CPU
-from limpet.device import directories
 from limpet.device.host import Host
 from limpet.device.system_files import MB
 from limpet.errors import LimpetError, ModelError
-from limpet.inference import needs
+from limpet.inference import needs, unpacking
 from limpet.inference.agreement import kind_of
 from limpet.inference.pipeline import Pipeline
 from limpet.inference.planning import plan_pipeline, plan_source, source_plugin
@@ -87,8 +86,7 @@ def _open(task: OpenShadow) -> Pipeline:
     (source,) = assignment.pipelines[name].sources
     state = assignment.folders.state.resolve()
     planning = needs.of_planning(assignment, name, source_plugin(assignment, source), CPU)
-    unpacked = directories.models_cache(state, assignment.cell)
-    sandbox.enter(planning._replace(change=frozenset({unpacked})), state)
+    sandbox.enter(planning._replace(change=unpacking.all_folders(assignment)), state)
     with reading(f"the model beside pipeline {name}"):
         plan = plan_pipeline(assignment, name, plan_source(assignment, source).spec)
         wanted = needs.of_executor(assignment, plan, CPU)

@@ -41,6 +41,7 @@ from limpet.wire.fork_records import (
     ReadRequest,
     ReadRoots,
     Rest,
+    Seal,
     Serve,
     Task,
     ToForkServer,
@@ -61,6 +62,7 @@ _ROLES: dict[type[Task], tuple[str, str]] = {
     ReadRoots: ("limpet.worker.reader", "limpet="),
     Deploy: ("limpet.deployer.process", "limpet^"),
     Admit: ("limpet.worker.candidate_check", "limpet="),
+    Seal: ("limpet.worker.sealer", "limpet="),
 }
 """The module that does a task, and how its process's name begins."""
 MOST_FDS = 64

@@ -15,6 +15,7 @@ from limpet.contracts import decoder
 from limpet.contracts.runtime import Abilities
 from limpet.device import directories
 from limpet.errors import ConfigError
+from limpet.inference import unpacking
 from limpet.inference.resolving import Resolver
 from limpet.isolation.permissions import Permissions
 from limpet.models.store import leads_to_model
@@ -45,7 +46,7 @@ def of_worker(assignment: Assignment, source: Configured) -> Permissions:
     declared = _declared(name, source)
     return Permissions(
         read=_of_inputs(assignment, source),
-        change=frozenset({directories.models_cache(assignment.folders.state.resolve(), assignment.cell)})
+        change=unpacking.all_folders(assignment)
         | _learned(assignment)
         | _written(assignment.folders, name, source),
         devices=frozenset(declared.devices),
@@ -117,7 +118,7 @@ def of_candidate(assignment: Assignment, source: Configured) -> Permissions:
     (name,) = assignment.sources
     return Permissions(
         read=of_description(folders, name, source) | of_pipelines(assignment),
-        change=frozenset({directories.models_cache(folders.state.resolve(), assignment.cell)}),
+        change=unpacking.all_folders(assignment),
     )
 
 
@@ -177,8 +178,8 @@ def of_executor(assignment: Assignment, plan: PipelinePlan, choice: Choice) -> P
 
 def of_planning(assignment: Assignment, name: str, source: Configured, choice: Choice) -> Permissions:
     """Return what an executor needs until it knows from the bundle which files it needs, and afterwards."""
-    unpacked = directories.models_cache(assignment.folders.state.resolve(), assignment.cell)
-    return _of_delegate(assignment.folders, name, choice, _of_inputs(assignment, source) | {unpacked})
+    unpacked = unpacking.all_folders(assignment)
+    return _of_delegate(assignment.folders, name, choice, _of_inputs(assignment, source) | unpacked)
 
 
 def _of_delegate(folders: Folders, name: str, choice: Choice, files: frozenset[Path]) -> Permissions:

@@ -13,6 +13,7 @@ from limpet.contracts.data import SampleSpec
 from limpet.contracts.fields import WindowSpec
 from limpet.device import directories
 from limpet.errors import ConfigError, LimpetError, ModelError
+from limpet.inference import unpacking
 from limpet.inference.decoder_fit import check_decoder
 from limpet.inference.delegates import resolve_delegates
 from limpet.inference.input_fit import channels_of_inputs, check_input, narrow_samples
@@ -91,7 +92,7 @@ def plan_pipeline(assignment: Assignment, name: str, spec: SampleSpec, *, decode
     """
     model = assignment.pipelines[name].model
     path = model.path
-    bundle = bundles.load(path, directories.models_cache(assignment.folders.state, assignment.cell), model.sha256)
+    bundle = bundles.load(path, unpacking.folder(assignment, name), model.sha256, model.key)
     with reading(f"the manifest of {path.name}"):
         plan = _plan(assignment, assignment.pipelines[name], spec, bundle)
         check_input(plan)

@@ -11,9 +11,10 @@ import os
 import stat
 import zipfile
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from limpet.errors import DeployError
+from limpet.models.sealed import MAGIC, SealedFile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,11 +29,7 @@ class _File(io.FileIO):
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Return at most ``size`` bytes; without a size, what is left, up to the limit."""
-        if size is None or size < 0:
-            size = LARGEST_READ
-        if size > LARGEST_READ:
-            raise DeployError(f"{self.name}: its directory has {size} bytes; the limit is {LARGEST_READ}")
-        return super().read(size) or b""
+        return super().read(_bounded(self, size)) or b""
 
 
 def _regular(path: str, flags: int) -> int:
@@ -44,11 +41,36 @@ def _regular(path: str, flags: int) -> int:
     return descriptor
 
 
-@contextmanager
-def opened(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip to read. Errors as of ``zipfile``.
+class _Bounded(io.BufferedReader):
+    """The content of an encrypted file, with the limit of ``_File``."""
 
-    ``DeployError`` where its directory is too large, or the file is no regular one.
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return at most ``size`` bytes; without a size, what is left, up to the limit."""
+        return super().read(_bounded(self.raw, size))
+
+
+def _bounded(file: Any, size: int | None) -> int:
+    if size is None or size < 0:
+        return LARGEST_READ
+    if size > LARGEST_READ:
+        raise DeployError(f"{file.name}: its directory has {size} bytes; the limit is {LARGEST_READ}")
+    return size
+
+
+@contextmanager
+def opened(path: Path, key: bytes = b"") -> Iterator[zipfile.ZipFile]:
+    """Open a zip to read, with the ``key`` if it is encrypted. Errors as of ``zipfile``.
+
+    ``DeployError`` where its directory is too large, the file is no regular one, or an encrypted one was changed.
     """
-    with _File(path, opener=_regular) as file, zipfile.ZipFile(file) as archive:
-        yield archive
+    with _File(path, opener=_regular) as file:
+        sealed = file.read(len(MAGIC)) == MAGIC
+        file.seek(0)
+        if not sealed:
+            with zipfile.ZipFile(file) as archive:
+                yield archive
+            return
+        if not key:
+            raise DeployError(f"{path}: is encrypted; its key is that of updates.encryption_key_file")
+        with zipfile.ZipFile(_Bounded(SealedFile(file, str(path), key))) as archive:
+            yield archive

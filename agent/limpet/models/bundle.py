@@ -92,12 +92,14 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """On which terms a model may run here.
 
     ``trust`` is ``None`` on a device without a root: files need no signature. ``delegates``: those of the
-    pipeline, if they are known. ``new``: the model is to be installed, so an expiry counts in any case.
+    pipeline, if they are known. ``new``: the model is to be installed, so an expiry counts in any case. ``key`` is
+    that of an encrypted file.
     """
 
     trust: Trust | None = None
     delegates: tuple[str, ...] = ()
     new: bool = False
+    key: bytes = b""
 
 
 ANY = Terms()
@@ -113,7 +115,7 @@ def examine(path: Path, terms: Terms = ANY) -> Identity:
         if terms.trust is not None:
             raise UntrustedError(f"{path}: {_BARE}", digest(path))
         return Identity(_bare(path).manifest.name, 0, digest(path))
-    with _reading(path), opened(path) as archive:
+    with _reading(path), opened(path, terms.key) as archive:
         members = _members(path, archive)
         data = archive.read(MANIFEST)
         manifest = _manifest(path, data)
@@ -164,18 +166,19 @@ def _refuse_unfit(path: Path, manifest: Manifest, terms: Terms) -> None:
         raise DeployError(f"{path}: {'; '.join(found)}")
 
 
-def load(path: Path, cache: Path, identity: str = "") -> Bundle:
+def load(path: Path, cache: Path, identity: str = "", key: bytes = b"") -> Bundle:
     """Open a ``.limpet`` bundle, or a bare ``.tflite`` that may describe itself by TFLite's own metadata.
 
     The model and the golden vectors of a bundle are unpacked once into ``cache``, under their hash, and checked
     against it each time. ``DeployError`` says what is wrong with the bundle, ``ModelError`` with a bare model.
-    Also where the file is not the one with the SHA-256 ``identity``, see ``Identity``.
+    Also where the file is not the one with the SHA-256 ``identity``, see ``Identity``. ``key`` is that of an
+    encrypted file.
     """
     if path.suffix == ".tflite":
         if identity:
             _refuse_changed(path, digest(path), identity)
         return _bare(path)
-    with _reading(path), opened(path) as archive:
+    with _reading(path), opened(path, key) as archive:
         members = _members(path, archive)
         data = archive.read(MANIFEST)
         if identity:

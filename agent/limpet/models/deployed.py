@@ -10,9 +10,11 @@ from msgspec.structs import replace
 from limpet import config
 from limpet.contracts.assignment import FoundModel
 from limpet.device import state_files
-from limpet.models import pins
+from limpet.errors import ConfigError
+from limpet.models import pins, sealed
 from limpet.updates.selection import selection
 from limpet.updates.state import DEPLOYED, NAME, Updates
+from limpet.wording import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -79,19 +81,24 @@ def applied(wanted: Config, updates: Updates, pinned: Pins) -> Config:
     A pipeline that has its own pin runs that one.
     """
     selected = {
-        name: _models(wanted.device.state, update)
+        name: _models(wanted, update)
         for name, update in updates.pipelines.items()
         if name in wanted.pipelines and name not in pinned.pipelines and selection(update) != (None,)
     }
     return replace(wanted, selected=selected)
 
 
-def _models(state: Path, update: Update) -> tuple[FoundModel | None, ...]:
-    return tuple(_model(state, one) if one else None for one in selection(update))
+def _models(wanted: Config, update: Update) -> tuple[FoundModel | None, ...]:
+    return tuple(_model(wanted, one) if one else None for one in selection(update))
 
 
-def _model(state: Path, one: Deployed) -> FoundModel:
-    return FoundModel(folder(state) / one.file, one.model, one.version, one.sha256, lower=True)
+def _model(wanted: Config, one: Deployed) -> FoundModel:
+    path = folder(wanted.device.state) / one.file
+    try:
+        key = sealed.key_of(wanted, one)
+    except ConfigError as error:
+        return FoundModel(path, one.model, one.version, one.sha256, joined(error.problems), lower=True)
+    return FoundModel(path, one.model, one.version, one.sha256, lower=True, key=key)
 
 
 def read_config(path: Path | str, damaged: Callable[[str], object] | None = None) -> Config:

@@ -16,16 +16,19 @@ import io
 import struct
 from typing import IO, TYPE_CHECKING, Any
 
-from limpet.errors import DeployError, ModelError
+from limpet.device import directories
+from limpet.errors import ConfigError, DeployError, ModelError
 from limpet.sha256 import sha256
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from limpet.config import Config
+    from limpet.updates.state import Deployed
 
 KEY = 32
 """Bytes of a key."""
 SEGMENT = 1 << 16
-_MAGIC = b"LIMPETS1"
+MAGIC = b"LIMPETS1"
+"""How a sealed file begins."""
 _HEADER = struct.Struct(">8sQ")
 _TAG = 16
 _LARGEST = 1 << 31
@@ -48,7 +51,7 @@ def seal(content: IO[bytes], length: int, target: IO[bytes], key: bytes) -> str:
 
     ``key`` is that of the file. ``DeployError`` if the content is shorter than it should be.
     """
-    cipher, header, whole = _cipher(key), _HEADER.pack(_MAGIC, length), sha256(length)
+    cipher, header, whole = _cipher(key), _HEADER.pack(MAGIC, length), sha256(length)
     target.write(header)
     for number, start in enumerate(range(0, length, SEGMENT)):
         size = min(SEGMENT, length - start)
@@ -64,10 +67,10 @@ class SealedFile(io.RawIOBase):
     """The content of a sealed file, to be read from any place. Holds one segment in memory."""
 
     def __init__(self, file: IO[bytes], name: str, key: bytes) -> None:
-        self._file, self._name, self._cipher = file, name, _cipher(key)
+        self._file, self.name, self._cipher = file, name, _cipher(key)
         self._header = file.read(_HEADER.size)
         magic, self._length = _HEADER.unpack(self._header) if len(self._header) == _HEADER.size else (b"", 0)
-        if magic != _MAGIC or self._length > _LARGEST:
+        if magic != MAGIC or self._length > _LARGEST:
             raise DeployError(f"{name}: is no encrypted bundle, or its beginning is damaged")
         self._place, self._number, self._segment = 0, -1, b""
 
@@ -87,7 +90,7 @@ class SealedFile(io.RawIOBase):
         """Go to a place, and return it."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._place, io.SEEK_END: self._length}[whence]
         if base + offset < 0:
-            raise ValueError(f"{self._name}: a place before the beginning")
+            raise ValueError(f"{self.name}: a place before the beginning")
         self._place = base + offset
         return self._place
 
@@ -116,23 +119,37 @@ class SealedFile(io.RawIOBase):
         try:
             self._segment = self._cipher.decrypt(_nonce(number), self._file.read(size + _TAG), self._header)
         except InvalidTag as error:
-            raise DeployError(
-                f"{self._name}: it was changed on the disk, or encrypted with another key"
-            ) from error
+            raise DeployError(f"{self.name}: it was changed on the disk, or encrypted with another key") from error
         self._number = number
         return self._segment
 
 
-def read_key(path: Path) -> bytes:
-    """Return the device's key. ``ModelError`` says why there is none."""
+def device_key(config: Config) -> bytes:
+    """Return the device's key, empty if bundles are not encrypted. ``ConfigError`` says why it cannot be used."""
+    path = config.updates.encryption_key_file if config.updates else None
+    if path is None:
+        return b""
+    where = "updates.encryption_key_file"
+    if config.folders.memory is None:
+        raise ConfigError(
+            [f"{where}: encrypted bundles are unpacked into memory, and $RUNTIME_DIRECTORY names no folder there"]
+        )
+    path = directories.credential(path)
     try:
         with path.open("rb") as file:
             key = file.read(KEY + 1)
     except OSError as error:
-        raise ModelError(f"{path}: {error.strerror}") from error
+        raise ConfigError([f"{where}: {path}: {error.strerror}"]) from error
     if len(key) != KEY:
-        raise ModelError(f"{path}: a key has {KEY} bytes. To make one, run: head -c {KEY} /dev/urandom > {path}")
+        made = f"To make one, run: head -c {KEY} /dev/urandom > {path}"
+        raise ConfigError([f"{where}: {path}: a key has {KEY} bytes. {made}"])
     return key
+
+
+def key_of(config: Config, bundle: Deployed) -> bytes:
+    """Return the key of a bundle's file, empty if bundles are not encrypted. ``ConfigError`` as ``device_key``."""
+    key = device_key(config)
+    return file_key(key, bundle.file_sha256) if key else b""
 
 
 def _cipher(key: bytes) -> Any:

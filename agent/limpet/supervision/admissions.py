@@ -176,7 +176,7 @@ def _candidate(assignment: Assignment, pipeline: str, model: ModelFile, heard: H
     place = directories.admissions(assignment.folders.state) / pipeline
     tried = structs.replace(
         assignment,
-        folders=structs.replace(assignment.folders, state=place / "work"),
+        folders=structs.replace(assignment.folders, state=place / "work", memory=_memory(assignment, pipeline)),
         pipelines={pipeline: structs.replace(own, model=model)},
         models={pipeline: (model.path,)},
         prove=(pipeline,),
@@ -188,6 +188,12 @@ def _candidate(assignment: Assignment, pipeline: str, model: ModelFile, heard: H
     total = sum(map(candidate.seconds, _DOING)) + candidate.seconds("delegate") * delegates
     task.seconds = ceil(total)
     return candidate
+
+
+def _memory(assignment: Assignment, pipeline: str) -> Path | None:
+    """Return where an encrypted candidate is unpacked, in memory."""
+    memory = assignment.folders.memory
+    return directories.admissions(memory) / pipeline if memory else None
 
 
 def _more(candidate: _Candidate, record: FromCheck) -> float | None:

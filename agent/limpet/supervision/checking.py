@@ -100,7 +100,8 @@ class Checking:
             self._survey.give_up(f"not examined: the models took longer than {SURVEYING:.0f} s")
         for path in self._survey.due():
             answer = partial(self._take_model, path)
-            self._helpers.start(path.name, Examine(path, trust=self._trust), Examined, EXAMINING, answer)
+            task = Examine(path, trust=self._trust, key=self._survey.key(path))
+            self._helpers.start(path.name, task, Examined, EXAMINING, answer)
 
     def _take_options(self, checked: Checked | None, reason: str) -> None:
         """If the process failed, nothing is known to be wrong."""

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from limpet.device import state_files
-from limpet.models import deployed
+from limpet.models import deployed, sealed
 from limpet.updates.state import DOWNLOADS, REQUESTS
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ class UpdateFiles:
         """
         final, whole = self.path(bundle), self.whole(pipeline)
         if whole is None:
-            if _size(final) != bundle.length:
+            if _size(final) not in (bundle.length, sealed.sealed_size(bundle.length)):
                 raise FileNotFoundError(2, "the download is gone", str(self._downloads / pipeline))
             return
         descriptor = os.open(whole, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
@@ -134,6 +134,24 @@ class UpdateFiles:
         state_files.sync(self._deployed)
         state_files.sync(whole.parent)
 
+    def is_placed(self, pipeline: str, size: int, bundle: Deployed) -> bool:
+        """Whether nothing is left of a download, and its final place has a file of this size. ``OSError``."""
+        return self.whole(pipeline) is None and _size(self.path(bundle)) == size
+
+    def make_unplaced(self, bundle: Deployed) -> Path:
+        """Return where a bundle is written before it gets to its final place, in a folder that is there."""
+        deployed.make_folder(self._deployed.parent)
+        return self._deployed / f".{bundle.file}.new"
+
+    def place_sealed(self, pipeline: str, bundle: Deployed) -> None:
+        """Put an encrypted bundle into its final place, and delete the download. ``OSError``."""
+        final = self.path(bundle)
+        if state_files.is_irregular(final):
+            state_files.set_aside(final)
+        self.make_unplaced(bundle).replace(final)
+        state_files.sync(self._deployed)
+        state_files.remove(self._downloads / pipeline / _WHOLE)
+
     def prune(self, needed: Iterable[Deployed]) -> None:
         """Delete all bundles but these from the folder of deployed ones. What cannot be deleted stays."""
         kept = {bundle.file for bundle in needed}
@@ -143,8 +161,8 @@ class UpdateFiles:
                     state_files.remove(path)
 
     def by_file_hash(self, bundles: Iterable[Deployed]) -> dict[str, Path]:
-        """Return the bundles that are there, by the SHA-256 of their files."""
-        return {one.file_sha256: self.path(one) for one in bundles if state_files.is_regular(self.path(one))}
+        """Return the bundles that are there and not encrypted, by the SHA-256 of their files."""
+        return {one.file_sha256: self.path(one) for one in bundles if _size(self.path(one)) == one.length}
 
     def used(self) -> int:
         """Return how many bytes downloads and deployed bundles take."""

@@ -12,6 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from limpet.contracts.assignment import FoundModel
+from limpet.errors import ConfigError
+from limpet.models import sealed
 from limpet.supervision.checking import EXAMINING
 from limpet.trust.settings import accept, trust_of
 from limpet.updates.state import Deployed
@@ -26,7 +28,8 @@ from limpet.updates.stimuli import (
 )
 from limpet.wire.border import cleaned
 from limpet.wire.deploy_records import Deploy, Ended, Lacking, Links, Progress
-from limpet.wire.fork_records import Examine, Examined
+from limpet.wire.fork_records import Examine, Examined, Seal, Sealed
+from limpet.wording import joined
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,6 +49,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+SEALING = 90.0
+"""Seconds for encrypting a bundle."""
 LONGEST_FETCH = 6 * 3600.0
 """Seconds for one attempt to fetch a bundle. The next one goes on where it ended."""
 
@@ -202,13 +207,15 @@ class UpdateTasks:
         else:
             trust = trust_of(config)
             task = Examine(path, True, trust, tuple(config.pipelines[name].delegates), True)
-            self._examine(name, task, partial(self._take_verified, name, trust))
+            self._examine(name, task, partial(self._take_verified, config, name, trust))
 
     def _examine(self, name: str, task: Examine, answer: Callable[[Examined | None, str], None]) -> None:
         self._cancel(name)
         self._examining[name] = self._fleet.helpers.start(name, task, Examined, EXAMINING, answer)
 
-    def _take_verified(self, name: str, trust: Trust | None, examined: Examined | None, reason: str) -> None:
+    def _take_verified(
+        self, config: Config, name: str, trust: Trust | None, examined: Examined | None, reason: str
+    ) -> None:
         self._examining.pop(name, None)
         if examined is None:
             self._answer(name, NotVerified(f"The process that examines it failed: {reason}.", final=False))
@@ -225,7 +232,7 @@ class UpdateTasks:
                 length=examined.length,
                 signed_by=examined.signed_by,
             )
-            self._remember(bundle, examined)
+            self._remember(config, bundle, examined)
             self._accept(examined, trust)
             self._answer(name, Verified(bundle))
 
@@ -237,7 +244,7 @@ class UpdateTasks:
             except OSError as error:
                 log.warning("trust: %s: %s; after an expiry, this model does not run", trust.chain, error.strerror)
 
-    def _remember(self, bundle: Deployed, examined: Examined) -> None:
+    def _remember(self, config: Config, bundle: Deployed, examined: Examined) -> None:
         path = self._files.path(bundle)
         self.examined[path] = FoundModel(
             path,
@@ -246,14 +253,44 @@ class UpdateTasks:
             examined.sha256,
             runtime=examined.runtime,
             decoder=examined.decoder,
+            key=_key(config, bundle),
         )
 
     # --- place, admit
 
-    def place(self, name: str, bundle: Deployed) -> None:
-        """Put a download into its final place."""
+    def place(self, config: Config, name: str, bundle: Deployed) -> None:
+        """Put a download into its final place, encrypted if the configuration has a key."""
         try:
-            self._files.place(name, bundle)
+            key = sealed.key_of(config, bundle)
+            if not key or self._files.is_placed(name, sealed.sealed_size(bundle.length), bundle):
+                self._files.place(name, bundle)
+            else:
+                self._seal(name, bundle, key)
+                return
+        except OSError as error:
+            self._answer(name, NotPlaced(_why(error)))
+        except ConfigError as error:
+            self._answer(name, NotPlaced(joined(error.problems)))
+        else:
+            self._answer(name, Placed())
+
+    def _seal(self, name: str, bundle: Deployed, key: bytes) -> None:
+        source = self._files.whole(name)
+        if source is None:
+            raise FileNotFoundError(2, "the download is gone")
+        task = Seal(source, self._files.make_unplaced(bundle), bundle.length, bundle.file_sha256, key)
+        self._cancel(name)
+        take = partial(self._take_sealed, name, bundle)
+        self._examining[name] = self._fleet.helpers.start(name, task, Sealed, SEALING, take)
+
+    def _take_sealed(self, name: str, bundle: Deployed, answer: Sealed | None, reason: str) -> None:
+        self._examining.pop(name, None)
+        problem = cleaned(answer.problem) if answer else f"The process that encrypts it failed: {reason}."
+        if problem:
+            self._answer(name, NotPlaced(problem))
+            return
+        try:
+            self._files.place_sealed(name, bundle)
         except OSError as error:
             self._answer(name, NotPlaced(_why(error)))
         else:
@@ -296,11 +333,17 @@ class UpdateTasks:
         if path in self.examined:
             then(Finding(self.examined[path]))
             return
-        task = Examine(path, False, trust_of(config), tuple(config.pipelines[name].delegates))
-        self._examine(name, task, partial(self._take_examined, name, bundle, then))
+        task = Examine(
+            path,
+            trust=trust_of(config),
+            delegates=tuple(config.pipelines[name].delegates),
+            key=_key(config, bundle),
+        )
+        self._examine(name, task, partial(self._take_examined, config, name, bundle, then))
 
-    def _take_examined(
+    def _take_examined(  # noqa: PLR0913, PLR0917 - what is known when it ends
         self,
+        config: Config,
         name: str,
         bundle: Deployed,
         then: Callable[[Finding], None],
@@ -313,7 +356,7 @@ class UpdateTasks:
         elif examined.problem or examined.sha256 != bundle.sha256:
             then(Finding(None, cleaned(examined.problem) or "It is not the model that was verified."))
         else:
-            self._remember(bundle, examined)
+            self._remember(config, bundle, examined)
             then(Finding(self.examined[self._files.path(bundle)]))
 
     # --- end
@@ -333,6 +376,14 @@ class UpdateTasks:
     def forget(self, kept: set[Path]) -> None:
         """Forget what was examined of bundles that are deleted."""
         self.examined = {path: found for path, found in self.examined.items() if path in kept}
+
+
+def _key(config: Config, bundle: Deployed) -> bytes:
+    """Return the key of a bundle's file. Without one, opening an encrypted file says why that fails."""
+    try:
+        return sealed.key_of(config, bundle)
+    except ConfigError:
+        return b""
 
 
 def _links(table: UpdatesTable) -> Links:

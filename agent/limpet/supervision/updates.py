@@ -427,7 +427,7 @@ class Updater:
             case Verify(request):
                 self._tasks.verify(self._config, name, request)
             case Place(bundle):
-                self._tasks.place(name, bundle)
+                self._tasks.place(self._config, name, bundle)
             case Admit(candidate):
                 self._tasks.admit(self._config, name, candidate, self._calls.try_out)
             case Shadow():

@@ -76,7 +76,8 @@ class Examine(msgspec.Struct, tag=True):
 
     ``whole``: also the SHA-256 of the whole file, which takes as long again. ``trust`` is ``None`` on a device
     without a root. ``delegates``: those of the pipeline that is to run it, for what the manifest requires; without
-    any, that is not checked. ``new``: the model is to be installed, so an expiry counts in any case.
+    any, that is not checked. ``new``: the model is to be installed, so an expiry counts in any case. ``key`` is
+    that of an encrypted file.
     """
 
     path: Path
@@ -84,6 +85,23 @@ class Examine(msgspec.Struct, tag=True):
     trust: Trust | None = None
     delegates: tuple[str, ...] = ()
     new: bool = False
+    key: bytes = b""
+
+
+class Seal(msgspec.Struct, tag=True):
+    """To a sealer: encrypt a bundle into a new file, which is on the disk when it answers."""
+
+    source: Path
+    target: Path
+    length: int
+    sha256: str
+    key: bytes
+
+
+class Sealed(msgspec.Struct, tag=True):
+    """From a sealer: the file is encrypted; or, if ``problem`` is not empty, why not."""
+
+    problem: Text = ""
 
 
 class ReadRequest(msgspec.Struct, tag=True):
@@ -127,7 +145,7 @@ class Serve(msgspec.Struct, tag=True, frozen=True):
     """To a worker: what it runs follows on its channel."""
 
 
-Question: TypeAlias = Check | Examine | ReadRequest | ReadRoots | Admit
+Question: TypeAlias = Check | Examine | ReadRequest | ReadRoots | Admit | Seal
 """What a short-lived process answers once, see ``limpet.supervision.helpers``."""
 Task: TypeAlias = Serve | Open | OpenShadow | Question | Deploy
 """What a process is forked for. ``limpet.fork.server`` says which module does it."""

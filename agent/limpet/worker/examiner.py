@@ -37,7 +37,7 @@ def run(end: socket.socket, task: Examine) -> None:
     confined.limit_memory()
     model = Permissions(frozenset({task.path.resolve()} if leads_to_model(task.path) else ()))
     sandbox.enter(model.joined(permissions(task.trust)))
-    found = examined(task.path, Terms(trust=task.trust, delegates=task.delegates, new=task.new))
+    found = examined(task.path, Terms(trust=task.trust, delegates=task.delegates, new=task.new, key=task.key))
     answer = Examined(
         found.name,
         found.version,

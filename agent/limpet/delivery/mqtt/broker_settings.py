@@ -14,6 +14,7 @@ from msgspec import Meta
 
 from limpet import text_file
 from limpet.contracts.fields import Positive
+from limpet.device import directories
 from limpet.errors import ConfigError, NoAccessError, TransportError, UnreadableError
 from limpet.untrusted import open_file, read_file
 
@@ -97,15 +98,6 @@ def endpoint(url: str) -> BrokerEndpoint:
     return BrokerEndpoint(parts.hostname, port, parts.scheme in ("mqtts", "wss"), path)
 
 
-def locate(path: Path) -> Path:
-    """Return where a secret's file is: by its name among systemd's credentials, else at ``path``.
-
-    In that order, as the file that a credential is loaded from is often there and not for this user to read.
-    """
-    credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", "")) / path.name
-    return credential if "CREDENTIALS_DIRECTORY" in os.environ and credential.is_file() else path
-
-
 def _target(path: Path) -> Path:
     """Return the file that a link leads to: Kubernetes and systemd provide secrets as links."""
     return Path(os.path.realpath(path))
@@ -121,7 +113,7 @@ def check_files(broker: BrokerSettings) -> None:
         path: Path | None = getattr(broker, key)
         try:
             if path:
-                open_file(_target(locate(path))).close()
+                open_file(_target(directories.credential(path))).close()
         except PermissionError as error:
             denied.append(f"{key}: {path}: {error.strerror}")
         except OSError as error:
@@ -138,7 +130,7 @@ def password(broker: BrokerSettings) -> str | None:
     """Read the password, without the line break that editors put at its end. ``TransportError``."""
     if broker.password_file is None:
         return None
-    path = locate(broker.password_file)
+    path = directories.credential(broker.password_file)
     try:
         return text_file.secret(read_file(_target(path), _LONGEST))
     except UnicodeDecodeError as error:
@@ -151,13 +143,14 @@ def password(broker: BrokerSettings) -> str | None:
 def tls_context(broker: BrokerSettings) -> ssl.SSLContext:
     """Make a TLS context that trusts ``ca_file``, or the system's authorities. ``TransportError``."""
     try:
-        context = ssl.create_default_context(cafile=locate(broker.ca_file) if broker.ca_file else None)
+        ca_file = directories.credential(broker.ca_file) if broker.ca_file else None
+        context = ssl.create_default_context(cafile=ca_file)
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         if broker.alpn:
             context.set_alpn_protocols(broker.alpn)
         if broker.cert_file:
-            key = locate(broker.key_file) if broker.key_file else None
-            context.load_cert_chain(locate(broker.cert_file), key)
+            key = directories.credential(broker.key_file) if broker.key_file else None
+            context.load_cert_chain(directories.credential(broker.cert_file), key)
     except (OSError, ssl.SSLError) as error:
         raise TransportError(f"ca_file, cert_file or key_file cannot be used: {error}") from error
     return context
@@ -169,7 +162,7 @@ def secrets_version(broker: BrokerSettings) -> tuple[int, ...]:
     for path in (broker.ca_file, broker.cert_file, broker.key_file, broker.password_file):
         with suppress(OSError):
             if path:
-                status = locate(path).stat()
+                status = directories.credential(path).stat()
                 versions += [status.st_mtime_ns, status.st_ino, status.st_size]
     return tuple(versions)
 
