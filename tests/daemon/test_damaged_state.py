@@ -35,6 +35,9 @@ def test_it_starts_on_any_state_says_what_was_damaged_and_follows_no_link(
     (state / "boot.json").write_bytes(b'{"count": 1, "installation": "a/\xff"}')
     (state / "boot.new").symlink_to(precious)
     os.mkfifo(state / "lock")
+    (state / "updates.json").write_text('{"pipelines": {"one": {"stage": "goo"}}}')
+    for name in ("deployed", "downloads", "requests"):
+        (state / name).symlink_to(tmp_path)
     run.mkdir()
     (run / "reporters/mqtt/write-ahead-log").mkdir(parents=True)
     os.mkfifo(run / "reporters/mqtt/write-ahead-log/00000001.log")
@@ -43,11 +46,11 @@ def test_it_starts_on_any_state_says_what_was_damaged_and_follows_no_link(
     with daemon(path, {"RUNTIME_DIRECTORY": str(run)}) as running:
         consumer.wait_results("one", 20)
         wait_until(lambda: (run / "alive").is_file() and not (run / "alive").is_symlink(), 20)
-        wait_until(lambda: len(reasons_of("state_damaged")) >= 3, 20)
+        wait_until(lambda: len(reasons_of("state_damaged")) >= 4, 20)
         assert running.stop() == 0
     assert precious.read_bytes() == b"x" * 5000
     reasons = " ".join([*reasons_of("state_damaged"), *reasons_of("outbox_degraded")])
-    for what in ("lock is a FIFO", "boot.json", "00000001.log", "outbox.db: not a database"):
+    for what in ("lock is a FIFO", "boot.json", "updates.json", "00000001.log", "outbox.db: not a database"):
         assert what in reasons
 
 
