@@ -29,7 +29,7 @@ from limpet.supervision.ledger import Ledger
 from limpet.wire import border, stream
 from limpet.wire.channel import Channel
 from limpet.wire.executor_records import Done, Opened
-from limpet.wire.fork_records import Checked, Examined
+from limpet.wire.fork_records import Checked, CheckStep, Examined, FromCheck, Verdict
 from limpet.wire.memory_file import anonymous_file, seal
 from limpet.wire.records import (
     LARGEST_RECORD,
@@ -67,12 +67,15 @@ def _framed(record: Any) -> bytes:
     return len(payload).to_bytes(4, "little") + payload
 
 
-@parser("answers of checkers and examiners")
+@parser("answers of checkers, examiners and candidate checks")
 def _answers_of_helpers(_: Path) -> Prepared:
-    records = [Examined("motion", 3, "0" * 64), Examined(problem="damaged"), Checked(["a problem"])]
+    records = [
+        *(Examined("motion", 3, "0" * 64), Examined(problem="damaged"), Checked(["a problem"])),
+        *(CheckStep("golden"), Verdict(delegate="cpu", load_s=0.5, notes=["a note"], golden_error=0.0)),
+    ]
 
     def take(data: bytes) -> None:
-        for kind in (Examined, Checked):
+        for kind in (Examined, Checked, FromCheck):
             ours, theirs = socket.socketpair()
             with ours, theirs:
                 ours.sendall(data[:60_000])

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
+from limpet.accelerators.delegate_kinds import resolve
 from limpet.config import build
 from limpet.deployment.assignments import assignments
 from limpet.deployment.desired import desired
@@ -18,6 +19,7 @@ from limpet.fork.launch import ForkServerProcess
 from limpet.updates.stimuli import Admitted, NotAdmitted
 from limpet.wire.channel import Channel
 from limpet.wire.fork_records import Admit, Exited, Fork, FromForkServer
+from limpet.worker.candidate_check import why_not_tried
 from support import bad_models, models
 from support.crew import Crew
 from support.delegate import build as build_delegate
@@ -241,11 +243,17 @@ def test_a_delegate_that_does_not_take_the_model_is_noted_unless_it_is_required(
     assert desk.try_(path)[0] != ""
 
 
-def test_an_accelerator_that_takes_one_process_only_is_left_to_the_swap(desk: Desk, library: Path) -> None:
+def test_an_accelerator_that_is_not_there_is_noted(desk: Desk, library: Path) -> None:
     desk.options["delegates"] = ["edgetpu"]
     desk.delegates = {"edgetpu": {"kind": "edgetpu", "library": str(library)}}
     problem, verdict = desk.try_(bad_models.good(desk.folder, 2))
     assert problem == ""
     assert verdict is not None
     assert verdict.delegate == "cpu"
-    assert verdict.notes[0].startswith("not checked on 'edgetpu':")
+    assert verdict.notes[0].startswith("not checked on 'edgetpu': no device for it was found")
+
+
+def test_an_accelerator_that_one_process_at_a_time_can_have_is_left_to_the_swap() -> None:
+    assert why_not_tried(resolve("edgetpu", {}), "").startswith("one process at a time can have it")
+    assert why_not_tried(resolve("edgetpu", {}), "it is away") == "it is away"
+    assert why_not_tried(resolve("gpu", {}), "") == ""

@@ -22,6 +22,7 @@ from limpet.contracts.assignment import FoundModel, ShadowAssignment
 from limpet.contracts.updates import ModelName
 from limpet.device.clock import PLAUSIBLE
 from limpet.models import deployed, pins
+from limpet.supervision import admissions
 from limpet.supervision.update_files import UpdateFiles
 from limpet.supervision.update_requests import UpdateRequests
 from limpet.supervision.update_tasks import UpdateTasks
@@ -494,6 +495,7 @@ class Updater:
             name for name, one in self._state.pipelines.items() if one.stage in ("downloading", "verifying")
         }
         self._files.delete_other_downloads(at_work)
+        admissions.clean(self._config.device.state)
         self._prune()
 
     def _answered(self, name: str, stimulus: Stimulus) -> None:

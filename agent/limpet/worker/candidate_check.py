@@ -18,6 +18,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from limpet.accelerators.delegate_kinds import KINDS
 from limpet.accelerators.inventory import missing
@@ -109,6 +110,8 @@ class _Check:
         self._supervisor = supervisor
         self._assignment = task.assignment
         self._name = task.pipeline
+        self._timed = True
+        """Whether the latency is measured on the delegate that the pipeline will use."""
 
     def run(self) -> None:
         """Try the model. ``LimpetError`` says why it is not admitted."""
@@ -126,7 +129,11 @@ class _Check:
         available = _confine(assignment, plan, usable)
         self._try_on_cpu(plan)
         self._try_on_delegates(plan, usable)
-        problems = beyond_limits(plan.bundle.manifest.limits, self.verdict, available)
+        limits = plan.bundle.manifest.limits
+        if limits.latency_ms is not None and not self._timed:
+            limits = replace(limits, latency_ms=None)
+            self._note("the latency was not compared with the manifest's limit")
+        problems = beyond_limits(limits, self.verdict, available)
         if problems:
             raise ModelError("; ".join(problems))
 
@@ -143,13 +150,10 @@ class _Check:
         for choice in delegates:
             if choice == CPU:
                 continue
-            if reason := missing(Machine(), choice)[0]:
+            lacking = missing(Machine(), choice)[0]
+            if reason := why_not_tried(choice, lacking):
                 self._note(f"not checked on {choice.name!r}: {reason}")
-            elif KINDS[choice.kind].exclusive:
-                self._note(
-                    f"not checked on {choice.name!r}: one process at a time can have it. The pipeline checks the "
-                    "model there when it takes over"
-                )
+                self._timed &= bool(lacking)
             else:
                 usable.append(choice)
         return usable
@@ -219,6 +223,16 @@ class _Check:
         self.verdict.windows = len(times)
         self.verdict.latency_p50_us = times[len(times) // 2]
         self.verdict.latency_p95_us = times[min(len(times) - 1, len(times) * 95 // 100)]
+
+
+def why_not_tried(choice: Choice, lacking: str) -> str:
+    """Return why an accelerator cannot run the candidate beside a worker; empty if it can.
+
+    ``lacking``: what this machine lacks for it.
+    """
+    if not lacking and KINDS[choice.kind].exclusive:
+        return "one process at a time can have it. The pipeline checks the model there when it takes over"
+    return lacking
 
 
 def beyond_limits(limits: Limits, figures: Verdict, available: int | None) -> list[str]:
