@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from attack import bundles as attacks
+from limpet.deployment.local import examined
 from limpet.errors import DeployError
 from limpet.models.bundle import Terms, examine
 from limpet.trust.settings import Trust
@@ -216,6 +218,33 @@ def test_a_root_that_cannot_be_read_lets_no_model_run(device: Device) -> None:
 def test_a_damaged_newer_root_leaves_the_one_before_in_force(device: Device) -> None:
     device.newer(2, b"{")
     assert device.examine(trusting.bundle(device.bundle, [KEYS.maker])).in_date
+
+
+HOSTILE = {
+    "zip_bomb": ("a zip of 200 MB of zeros", "is compressed; a bundle's members are stored"),
+    "path_traversal": ("a member ../evil", "a bundle has no folders, and plain names only"),
+    "absolute_path": ("a member /tmp/evil", "a bundle has no folders, and plain names only"),
+    "huge_directory": ("a zip with a directory of 3 GB", "its directory has 3221225450 bytes"),
+}
+
+
+@pytest.mark.parametrize("what", HOSTILE)
+def test_attack_hostile_archive_is_refused_before_anything_is_unpacked(device: Device, what: str) -> None:
+    name, why = HOSTILE[what]
+    device.refuses(attacks.BUNDLES[name](device.folder), why)
+
+
+def test_attack_symlink_in_an_archive_is_never_followed(device: Device) -> None:
+    """The link is stored as text. The manifest names its length and hash, and nobody signed them."""
+    device.refuses(attacks.BUNDLES["a member that is a link"](device.folder), "it is not signed")
+
+
+def test_attack_symlink_in_place_of_a_bundle_leads_to_no_secret(device: Device) -> None:
+    secret = device.folder / "secret"
+    secret.write_text("password")
+    device.bundle.symlink_to(secret)
+    found = examined(device.bundle, Terms(trust=device.trust))
+    assert "is a link to a file that is no model" in found.problem
 
 
 @pytest.mark.parametrize(

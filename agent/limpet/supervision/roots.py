@@ -51,8 +51,10 @@ class Roots:
         self._config, self._heard = config, heard
         if config.trust is None:
             self.report = UNSIGNED
-        else:
-            self._ask(b"")
+            return
+        if self.report.models == "unsigned":
+            self.report = TrustReport(models="signed")  # What it is follows with the answer.
+        self._ask(b"")
 
     def take(self, payload: bytes) -> None:
         """Take what came on ``trust/desired``: a JSON array of roots. An empty payload changes nothing."""

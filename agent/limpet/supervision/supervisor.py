@@ -225,11 +225,11 @@ class Supervisor:
                 if view := attendance.open(self._showing.monitor, self._end):
                     self._view.enter_context(view)
                 self._assign()
+                self._fleet.roots.use(self._config, self)
                 self._reporters.adopt(self._config)
                 self._report_plan()
                 self._report_removed_pipelines()
                 self._auditing.configured(self._path)
-                self._fleet.roots.use(self._config, self)
                 for reason in damaged:
                     self._report_damage(reason)
                 self._updates.begin()
