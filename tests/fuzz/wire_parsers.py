@@ -55,8 +55,10 @@ from support import dialects, reports
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from limpet.contracts.commands import Feedback
     from limpet.contracts.dialect import Publish
-    from limpet.contracts.messages import Reply
+    from limpet.contracts.messages import FeedbackTaken, Reply
+    from limpet.updates.stimuli import Ordered
     from limpet.wire.records import Ask
 
 ROOT = f"limpet/{reports.ORIGIN.device}"
@@ -204,7 +206,13 @@ def _stream(folder: Path) -> Prepared:
 
 
 class _Workers:
-    """What commands need of the fleet."""
+    """What commands need of the fleet, and of the updates."""
+
+    def order(self, pipeline: str, ordered: Ordered) -> str:
+        raise KeyError(pipeline, ordered.order)
+
+    def feedback(self, feedback: Feedback) -> FeedbackTaken:
+        raise ValueError(feedback.id)
 
     def restart(self, pipeline: str) -> None:
         raise KeyError(pipeline)
