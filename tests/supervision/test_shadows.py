@@ -174,7 +174,7 @@ def test_a_model_that_crashes_the_runtime_ends_its_shadow_alone(bench: Bench, tm
 
 
 def test_a_hang_ends_the_shadow_after_its_deadline_and_no_result_waits_for_it(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, deadline=0.5)
+    bench = Bench(tmp_path, deadline=0.2)
     try:
         bench.assign(models.offset(tmp_path / "new.tflite", CHANNELS), share=1.0)
         bench.until(bench.pairs)
@@ -182,7 +182,7 @@ def test_a_hang_ends_the_shadow_after_its_deadline_and_no_result_waits_for_it(tm
         os.kill(pid, signal.SIGSTOP)
         bench.until(lambda: bench.of(ShadowFailed))
         bench.finish()
-        assert [failed.reason for failed in bench.of(ShadowFailed)] == ["no answer to a window within 0.5 s"]
+        assert [failed.reason for failed in bench.of(ShadowFailed)] == ["no answer to a window within 0.6 s"]
         bench.until(lambda: not bench.shadows())
         assert bench.results()[-1][1] == "old"
     finally:
@@ -190,7 +190,7 @@ def test_a_hang_ends_the_shadow_after_its_deadline_and_no_result_waits_for_it(tm
 
 
 def test_a_model_that_never_ends_to_open_is_given_up(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, opening=0.3)
+    bench = Bench(tmp_path, opening=0.1)
     try:
         bench.assign(models.endless(tmp_path / "new.tflite", CHANNELS))
         bench.until(lambda: bench.of(ShadowFailed))

@@ -111,6 +111,23 @@ def dense(
     return _write(path, Graph(tensors, ops, [0], [layers]), metadata=metadata)
 
 
+def perceptron(path: Path, layers: Sequence[tuple[Any, Any]]) -> Path:
+    """Dense float layers, given as weights ``(outputs, inputs)`` and biases, with ReLU between them."""
+    sizes = [layers[0][0].shape[1], *(weights.shape[0] for weights, _ in layers)]
+    names = ["input", *(f"hidden{i}" for i in range(1, len(layers))), "output"]
+    tensors = [Tensor(name, (1, n)) for name, n in zip(names, sizes, strict=True)]
+    ops = []
+    for i, (weights, bias) in enumerate(layers):
+        tensors += [
+            Tensor(f"weights{i}", weights.shape, values=weights),
+            Tensor(f"bias{i}", bias.shape, values=bias),
+        ]
+        n = len(tensors)
+        options = {"i8_0": 1 if i < len(layers) - 1 else 0, "i8_1": 0, "bool_2": False}
+        ops.append(Op(FULLY_CONNECTED, [i, n - 2, n - 1], [i + 1], (_DENSE, options)))
+    return _write(path, Graph(tensors, ops, [0], [len(layers)]))
+
+
 def same(
     path: Path,
     shape: tuple[int, ...],

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
     from limpet.contracts.data import Array
     from limpet.wire.fork_records import OpenShadow
 
-NICE = 10
-"""How far the priority of this process is below that of the pipelines."""
+NICE = 5
+"""How far the priority is below that of the pipelines: it gets a quarter of a CPU that both want."""
 SHARE_OF_MEMORY = 0.5
 """Share of the memory that is available at the start which this process may take."""
 MOST_MEMORY_MB = 1024.0

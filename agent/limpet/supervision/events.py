@@ -25,6 +25,8 @@ BAD = frozenset(
         "degraded",
         "waiting",
         "stepped_down",
+        "shadow_paused",
+        "shadow_failed",
         "swap_failed",
         "backup",
         "skipped",

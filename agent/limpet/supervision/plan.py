@@ -256,14 +256,21 @@ class Plan:
     def step(self, level: int, reason: str, in_use: Mapping[str, PipelineAssignment]) -> None:
         """Take another level of the governor, for a reason. ``in_use``: what pipelines run now."""
         before, event = self.desired.pipelines, "stepped_down" if level > self.level else "stepped_up"
-        self.level = level
+        paused, self.level = bool(self.level), level
         self._update(in_use)
         moved = [
             News(event, name, f"{reason}; runs {described(one)}")
             for name, one in self.desired.pipelines.items()
             if (one.model, one.options) != (before[name].model, before[name].options)
         ]
-        self.news = [*moved, *models_news(before, self.desired.pipelines)]
+        self.news = [*moved, *models_news(before, self.desired.pipelines), *self._shadow_news(reason, paused)]
+
+    def _shadow_news(self, reason: str, paused: bool) -> list[News]:  # noqa: FBT001 - private
+        """Return that shadows are paused, or go on, if that changed. ``paused``: whether they were before."""
+        if paused == bool(self.level):
+            return []
+        event = "shadow_resumed" if paused else "shadow_paused"
+        return [News(event, name, reason) for name in self._shadows if name in self.desired.pipelines]
 
     def _update(self, in_use: Mapping[str, PipelineAssignment]) -> None:
         names = self._failed.keys() | self._refused.keys()

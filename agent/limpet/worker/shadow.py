@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 PAIRS_AGE = 0.5
 """Seconds between two records of pairs."""
 
+PATIENCE_FACTOR = 3
+"""A shadow may take so many times the pipeline's ``opening`` and ``deadline``: it has less of the CPU."""
+
 _encode = msgspec.msgpack.Encoder().encode
 
 
@@ -67,7 +70,7 @@ class Shadow:
         self._name = name
         self._source = source
         self._send = send
-        self._link = ShadowLink(options.opening, options.deadline)
+        self._link = ShadowLink(PATIENCE_FACTOR * options.opening, PATIENCE_FACTOR * options.deadline)
         self._turns = Turns(wanted.every, wanted.share)
         self._pace = Pace()
         self._held = HeldResults()
