@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PATIENCE = 120.0
 """Seconds that an update may take after the last kill."""
+CHILDREN = 0.6
+"""Share of the kills that hit a child of the daemon and not the daemon itself."""
 MOST_KILLS = 6
 """Kills in one update."""
 
@@ -61,14 +63,15 @@ def victims(device: Ground) -> dict[str, list[int]]:
 def _kind(name: str) -> str:
     if name == "limpet-fork":
         return "fork server"
-    kinds = {":": "worker", "+": "executor", "=": "helper", "~": "deployer"}
+    kinds = {":": "worker", "+": "executor", "=": "helper", "^": "deployer", "~": "shadow"}
     return kinds.get(name.removeprefix("limpet")[:1], "other")
 
 
 def strike(device: Ground, chance: random.Random, counts: Counts) -> None:
     """Kill a process of a random kind, and start the daemon again if it was that."""
     found = victims(device)
-    kind = chance.choice(sorted(found))
+    children = sorted(found.keys() - {"daemon"})
+    kind = chance.choice(children) if children and chance.random() < CHILDREN else "daemon"
     with suppress(ProcessLookupError):  # it has ended by itself
         if kind == "daemon":
             device.running.signal(signal.SIGKILL)
