@@ -103,6 +103,8 @@ def test_a_main_model_that_fails_gives_way_and_comes_back_and_no_result_is_lost_
         health = lines.health("single")
         assert (health["state"], health["degraded"]) == ("running", True)
         assert "backup model: " in health["reason"]
+        reported = [one for one in lines.read() if one["type"] == "model-reported"][-1]
+        assert (reported["model"], reported["degraded"]) == ("small", True)
         refused = lines.wait_event("single", "swap_failed")  # it is tried again, and fails again
         lines.wait_event("single", "backup", 2)
         lines.wait_results("single", 20)
@@ -185,5 +187,13 @@ def test_a_model_that_fails_on_trial_is_rolled_back_and_the_backup_stays_out(
         ("single", 1),
     ]
     assert lines.events("single", "backup") == []
+    journal = [json.loads(line) for line in (tmp_path / "state" / "audit.jsonl").read_bytes().splitlines()]
+    noted = [(one["event"], one["what"].get("version")) for one in journal if one.get("pipeline") == "single"]
+    assert [version for event, version in noted if event == "activated"] == [1, 8, 1]
+    assert [event for event, _ in noted if event in {"update_wanted", "update_trial", "update_rolled_back"}] == [
+        "update_wanted",
+        "update_trial",
+        "update_rolled_back",
+    ]
     failed = results[-1]["sample"] - results[0]["sample"] + 1 - len(results)
     assert failed == lines.health("single")["errors"] >= IN_A_ROW
