@@ -17,7 +17,7 @@ from limpet.contracts.assignment import (
     PipelineOptions,
     SourceTable,
 )
-from limpet.supervision.admissions import Admissions, last_lines
+from limpet.supervision.admissions import Admissions, clean, last_lines
 from limpet.supervision.helpers import Helpers
 from limpet.updates.stimuli import Admitted, NotAdmitted
 from limpet.wire.channel import Channel
@@ -55,7 +55,7 @@ class Desk:
         self.outcomes: dict[str, Any] = {}
         options = PipelineOptions(opening=7.0, deadline=3.0)
         pipelines = {name: PipelineAssignment(name, ("s",), MODEL, options) for name in "abc"}
-        folders = Folders(folder, folder / "state", folder / "store")
+        folders = Folders(folder, folder / "state", folder / "store", folder / "memory")
         self.cell = Assignment("s", folders, {"s": SourceTable("replay", {})}, pipelines, {})
 
     def start(self, pipeline: str) -> None:
@@ -91,6 +91,9 @@ def test_a_verdict_is_passed_on_and_what_was_written_is_deleted(desk: Desk) -> N
     desk.start("a")
     (task,) = desk.forks.tasks
     (task.folder / "cache").mkdir()
+    in_memory = task.assignment.folders.memory
+    assert in_memory is not None
+    in_memory.mkdir(parents=True)
     desk.send(CheckStep("load"))
     assert desk.outcomes == {}
     verdict = Verdict(delegate="cpu", load_s=0.5, latency_p95_us=1500, memory_bytes=2_000_000, notes=["a\nb"])
@@ -102,6 +105,7 @@ def test_a_verdict_is_passed_on_and_what_was_written_is_deleted(desk: Desk) -> N
     )
     assert passed == verdict
     assert not task.folder.parent.parent.exists()
+    assert not in_memory.exists()
 
 
 def test_a_process_is_given_the_candidate_and_a_folder_apart_from_the_state(desk: Desk, tmp_path: Path) -> None:
@@ -195,6 +199,18 @@ def test_output_that_is_no_plain_file_is_left_alone(tmp_path: Path) -> None:
     assert last_lines(tmp_path / "output") == ""
     assert last_lines(tmp_path) == ""
     assert last_lines(tmp_path / "absent") == ""
+
+
+def test_what_a_crash_left_behind_is_deleted(tmp_path: Path) -> None:
+    left = [tmp_path / place / "cache" / "admission" / "p" / "work" for place in ("state", "memory")]
+    for folder in left:
+        folder.mkdir(parents=True)
+        (folder / "model").write_bytes(b"x")
+    (tmp_path / "state" / "kept").touch()
+    clean(Folders(tmp_path, tmp_path / "state", tmp_path / "store", tmp_path / "memory"))
+    assert not any(folder.parent.parent.exists() for folder in left)
+    assert (tmp_path / "state" / "kept").exists()
+    clean(Folders(tmp_path, tmp_path / "state", tmp_path / "store"))
 
 
 def test_one_candidate_is_tried_at_a_time(desk: Desk) -> None:

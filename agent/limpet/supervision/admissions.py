@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from limpet.contracts.assignment import Assignment, ModelFile, PipelineOptions
+    from limpet.contracts.assignment import Assignment, Folders, ModelFile, PipelineOptions
     from limpet.supervision.helpers import Cancel, Helpers
     from limpet.wire.fork_records import CandidateStep
 
@@ -160,15 +160,19 @@ class Admissions:
             self._begin(self._queue[0])
 
 
-def clean(state: Path) -> None:
+def clean(folders: Folders) -> None:
     """Delete what trials left behind that a crash or a power cut ended."""
-    with suppress(OSError):
-        state_files.remove(directories.admissions(state))
+    for folder in (folders.state, folders.memory):
+        if folder is not None:
+            with suppress(OSError):
+                state_files.remove(directories.admissions(folder))
 
 
 def _remove_all(task: Admit) -> None:
     """Delete the folder of a candidate, and what others left: no two are tried at once."""
     state_files.remove(task.output.parent.parent)
+    if (memory := task.assignment.folders.memory) is not None:
+        state_files.remove(memory.parent)
 
 
 def _candidate(assignment: Assignment, pipeline: str, model: ModelFile, heard: Heard) -> _Candidate:

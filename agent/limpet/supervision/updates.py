@@ -495,7 +495,7 @@ class Updater:
             name for name, one in self._state.pipelines.items() if one.stage in ("downloading", "verifying")
         }
         self._files.delete_other_downloads(at_work)
-        admissions.clean(self._config.device.state)
+        admissions.clean(self._config.folders)
         self._prune()
 
     def _answered(self, name: str, stimulus: Stimulus) -> None:
