@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 import pytest
 
 from limpet.config import build
 from limpet.contracts.assignment import ModelFile, ShadowAssignment
 from limpet.deployment.assignments import assignments
 from limpet.deployment.desired import desired
+from limpet.executor.shadow import NICE
 from limpet.fork.launch import ForkServerProcess
 from limpet.isolation.child import describe
 from limpet.models import bundle
@@ -24,7 +27,6 @@ from support.crew import Crew
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
     from limpet.contracts.assignment import Assignment
 
@@ -40,18 +42,19 @@ def row_of(sample: int) -> list[int]:
 class Bench:
     """A pipeline ``p`` on a recording that begins again and again, and a shadow beside it."""
 
-    def __init__(self, folder: Path, **options: Any) -> None:
+    def __init__(self, folder: Path, source: dict[str, Any] | None = None, **options: Any) -> None:
         self.crew = Crew(ForkServerProcess())
         self._folder = folder
         lines = [",".join(map(str, row_of(row))) for row in range(ROWS)]
         (folder / "recording.csv").write_text("a,b,c,d\n" + "\n".join(lines) + "\n")
-        models.dense(folder / "old.tflite", CHANNELS, CHANNELS, int8=False)
-        source = {"kind": "replay", "path": str(folder / "recording.csv"), "rate": 250, "loop": True}
+        if not (folder / "old.tflite").exists():
+            models.dense(folder / "old.tflite", CHANNELS, CHANNELS, int8=False)
+        played = {"kind": "replay", "path": str(folder / "recording.csv"), "rate": 250, "loop": True}
         pipeline = {"source": "s", "model": "old.tflite", "decoder": {"kind": "regress"}, **options}
         wanted = build(
             {
                 "device": {"id": "d", "state": str(folder / "state")},
-                "sources": {"s": source},
+                "sources": {"s": source or played},
                 "pipelines": {"p": pipeline},
                 "jsonl": {},
             },
@@ -198,3 +201,53 @@ def test_a_model_that_never_ends_to_open_is_given_up(tmp_path: Path) -> None:
         assert [failed.reason for failed in bench.of(ShadowFailed)] == ["it did not open in time"]
     finally:
         bench.crew.close()
+
+
+def test_a_shadow_that_begins_between_overlapping_windows_gets_the_same_ones(tmp_path: Path) -> None:
+    size, hop = 8, 3
+    shape = (1, size, CHANNELS)
+    models.same(tmp_path / "old.tflite", shape, "float32")
+    bench = Bench(tmp_path, window={"size": size, "hop": hop}, decoder={"kind": "tensor"})
+    try:
+        bench.assign()
+        bench.until(lambda: len(bench.results()) >= 3)
+        bench.assign(models.same(tmp_path / "new.tflite", shape, "float32"))
+        bench.until(lambda: len(bench.pairs()) >= 10)
+    finally:
+        bench.crew.close()
+    ours = {sample for sample, _ in bench.results()}
+    assert {pair.sample for pair in bench.pairs()} <= ours
+    assert {pair.agreement for pair in bench.pairs()} == {1.0}
+
+
+def test_the_process_of_a_shadow_gives_way_and_has_limits(bench: Bench, tmp_path: Path) -> None:
+    bench.assign(models.offset(tmp_path / "new.tflite", CHANNELS))
+    bench.until(bench.pairs)
+    process = Path(f"/proc/{bench.shadows()[0]}")
+    assert (process / "oom_score_adj").read_text() == "1000\n"
+    assert int((process / "stat").read_text().rpartition(")")[2].split()[16]) == min(os.nice(0) + NICE, 19)
+    (limit,) = (
+        line for line in (process / "limits").read_text().splitlines() if line.startswith("Max address space")
+    )
+    assert limit.split()[3].isdecimal()
+    (status,) = (line for line in (process / "status").read_text().splitlines() if line.startswith("Seccomp:"))
+    assert status.split()[1] == "2"
+
+
+def test_pictures_are_compared_too(tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image", reason="pictures need the extra 'camera'")
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for number in range(5):
+        pixels = np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8)
+        image.fromarray(pixels).save(pictures / f"{number}.png")
+    source = {"kind": "replay", "path": str(pictures), "rate": 30, "loop": True}
+    models.conv(tmp_path / "old.tflite")
+    new = models.conv(tmp_path / "new.tflite")
+    bench = Bench(tmp_path, source=source, decoder={"kind": "tensor"})
+    try:
+        bench.assign(new)
+        bench.until(lambda: len(bench.pairs()) >= 5)
+    finally:
+        bench.crew.close()
+    assert {pair.agreement for pair in bench.pairs()} == {1.0}
