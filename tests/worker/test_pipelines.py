@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from limpet.config import PipelineConfig
+from limpet.config import Backup, PipelineConfig
 from limpet.contracts.data import Samples, SampleSpec
 from limpet.contracts.fields import WindowSpec
 from limpet.inference.planning import plan_source
@@ -86,6 +86,15 @@ class Worker:
         """Wait for every thread that opens a successor, without going on with any swap."""
         wait_until(lambda: "open p" not in {thread.name for thread in threading.enumerate()})
 
+    def wait_runs(self, revision: int) -> None:
+        """Wait until the supervisor hears that a revision runs."""
+
+        def runs() -> bool:
+            self.pipelines.watch_delegates()
+            return ("running", revision) in self.states()
+
+        wait_until(runs)
+
     def feed(self, count: int, value: float | None = None) -> None:
         """Feed samples 0, 1, 2, ..., or of one value."""
         numbers = np.arange(self._fed, self._fed + count)
@@ -115,6 +124,7 @@ def worker(tmp_path: Path) -> Iterator[Worker]:
     models.offset(tmp_path / "other.tflite", 1)
     models.column(tmp_path / "three.tflite", rows=3)
     models.dense(tmp_path / "logit.tflite", 1, 1, int8=False)
+    models.limited(tmp_path / "limited.tflite")
     made = Worker(tmp_path)
     yield made
     made.close()
@@ -216,3 +226,31 @@ def test_a_pipeline_that_is_taken_away_takes_its_successor_along(worker: Worker,
     worker.wait_opened()
     worker.pipelines.advance()
     assert not worker.pipelines.running
+
+
+def test_a_pipeline_with_a_backup_stays_open_when_it_has_failed_and_can_recover(worker: Worker) -> None:
+    first = worker.assign("limited.tflite", backup=Backup(model="same.tflite"))
+    worker.wait_runs(first)
+    worker.feed(1, 5.0)
+    for _ in range(3):
+        worker.feed(10, 1000.0)
+        worker.pipelines.watch_delegates()
+    assert worker.states() == [("starting", first), ("running", first), ("failed", first)]
+    worker.feed(1, 5.0)
+    worker.pipelines.watch_delegates()
+    assert worker.states()[3:] == [("running", first)]
+    worker.feed(10, 1000.0)
+    second = worker.assign("same.tflite")
+    worker.wait_opened()
+    worker.pipelines.advance()
+    worker.pipelines.advance()
+    worker.feed(1, 1000.0)
+    assert worker.states()[4:] == [("failed", first), ("running", second)]
+    assert worker.results() == [("limited", 0), ("limited", 31), ("same", 42)]
+
+
+def test_a_pipeline_without_a_backup_is_closed_when_it_has_failed(worker: Worker) -> None:
+    worker.wait_runs(worker.assign("limited.tflite"))
+    worker.feed(11, 1000.0)
+    assert [state for state, _ in worker.states()] == ["starting", "running", "failed"]
+    assert not worker.pipelines.at_work

@@ -80,6 +80,8 @@ class Reports:
     def at_work(self, running: RunningPipeline) -> None:
         """Report that a pipeline runs and on which delegate, or what it waits for. In a trial: the old one."""
         running = running.known
+        if running.failing:
+            return  # that is reported already, and holds until a window works or another model takes over
         delegated, rate = running.delegated, running.pipeline.rate
         reasons = [delegated.reason if delegated else "", rate.reason if rate else "", self._intake.reader.remark]
         if (away := self._intake.reader.away) is not None:
