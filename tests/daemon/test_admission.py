@@ -1,4 +1,4 @@
-"""Five bad models that are whole and in form: admission stops them, and the pipeline at work goes on untouched."""
+"""Five bad models, whole and signed by a trusted key, are stopped by admission. The pipeline at work goes on."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ import json
 import signal
 import threading
 import time
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from limpet.deployment.local import examined
-from support import bad_models
+from support import bad_models, trusting
 from support.broker import wait_until
 from support.daemon import Consumer, Daemon, daemon, missing
 from support.ptys import Board
@@ -32,6 +33,9 @@ health_interval = 0.5
 [mqtt]
 url = "{url}"
 
+[trust]
+root = "root.json"
+
 [sources.line]
 kind = "serial"
 port = "{folder}/line"
@@ -43,6 +47,7 @@ source = "line"
 model = "number-1.limpet"
 deadline = 1.0
 """
+KEYS = trusting.Keys()
 RATE = 200
 REASONS = {
     "segfault": "the runtime crashed (SIGSEGV) while the model was loaded",
@@ -81,6 +86,16 @@ def board(tmp_path: Path) -> Iterator[Board]:
         yield plugged
 
 
+def signed(bundle: Path) -> Path:
+    """Add the signature of the maker of models to a bundle."""
+    with zipfile.ZipFile(bundle, "a") as archive:
+        manifest = archive.read("manifest.json")
+        version = json.loads(manifest)["version"]
+        signature = trusting.signature(manifest, [KEYS.maker], name="number", version=version)
+        archive.writestr(zipfile.ZipInfo("signature"), signature)
+    return bundle
+
+
 def order(folder: Path, running: Daemon, bundle: Path, version: int) -> None:
     """Have the daemon install a bundle, as `limpet model install` does."""
     data = bundle.read_bytes()
@@ -112,7 +127,8 @@ def reached(consumer: Consumer, stage: str, version: int) -> bool:
 def test_bad_models_are_stopped_and_no_result_of_the_running_one_is_lost_or_doubled(
     tmp_path: Path, broker: Mosquitto, consumer: Consumer, board: Board
 ) -> None:
-    bad_models.good(tmp_path)
+    signed(bad_models.good(tmp_path))
+    (tmp_path / "root.json").write_bytes(trusting.root(KEYS))
     path = tmp_path / "limpet.toml"
     path.write_text(CONFIG.format(url=broker.url, folder=tmp_path))
     with daemon(path) as running:
@@ -123,13 +139,13 @@ def test_bad_models_are_stopped_and_no_result_of_the_running_one_is_lost_or_doub
             consumer.wait_results("number", 20)
             worker = running.pid_of("line")
             for version, what in enumerate(bad_models.BAD, 2):
-                bundle = bad_models.bad(tmp_path, what, version)
+                bundle = signed(bad_models.bad(tmp_path, what, version))
                 assert examined(bundle).problem == ""
                 order(tmp_path, running, bundle, version)
                 wait_until(lambda version=version: reached(consumer, "failed", version), 30)  # type: ignore[misc]
                 assert REASONS[what] in update(consumer)["reason"]
                 consumer.wait_results("number", 5)
-            order(tmp_path, running, bad_models.good(tmp_path, 7), 7)
+            order(tmp_path, running, signed(bad_models.good(tmp_path, 7)), 7)
             wait_until(lambda: reached(consumer, "good", 7), 30)
         finally:
             sent = sending.end() - 1  # the line takes the first one for the rest of another

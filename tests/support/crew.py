@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from limpet.config import Config
     from limpet.fork.launch import ForkServerProcess
+    from limpet.supervision.checking import Checking
     from limpet.wire.records import ToSupervisor
 
 
@@ -47,11 +48,16 @@ class Crew:
         self._selector = selectors.DefaultSelector()
         self.fleet = Fleet(self._selector, started, lambda _cell, record: self.said.append(record), rest_after)
 
-    def run(self, wanted: Config) -> None:
-        """Check a configuration, assign it, and wait until its pipelines ``a`` and ``b`` run."""
+    def prepare(self, wanted: Config) -> Checking:
+        """Check a configuration. The fork server then has the modules that its workers need."""
         checking = self.fleet.check(wanted)
         self.turn_until(lambda: checking.done)
         assert checking.problems == []
+        return checking
+
+    def run(self, wanted: Config) -> None:
+        """Check a configuration, assign it, and wait until its pipelines ``a`` and ``b`` run."""
+        checking = self.prepare(wanted)
         self.fleet.assign(assignments(desired(wanted, checking.found)))
         self.turn_until(lambda: "running" in self.states("a") and "running" in self.states("b"))
 

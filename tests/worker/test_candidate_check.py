@@ -21,7 +21,7 @@ from limpet.wire.channel import Channel
 from limpet.wire.fork_records import Admit, Exited, Fork, FromForkServer
 from limpet.worker.candidate_check import why_not_tried
 from support import bad_models, models
-from support.crew import Crew
+from support.crew import Crew, configured
 from support.delegate import build as build_delegate
 
 if TYPE_CHECKING:
@@ -35,11 +35,11 @@ if TYPE_CHECKING:
 class Desk:
     """Tries candidates for the pipeline ``p``, which runs the model that gives back its number."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, crew: Crew) -> None:
         self.folder = folder
+        self.crew = crew
         self.options: dict[str, Any] = {"opening": 20.0}
         self.delegates: dict[str, Any] = {}
-        self.crew = Crew(ForkServerProcess())
         (folder / "recording.csv").write_text("n\n1\n")
         bad_models.good(folder)
 
@@ -79,11 +79,18 @@ class Desk:
         return Admit(tried, "p", folder, self.folder / "output", seconds)
 
 
-@pytest.fixture
-def desk(tmp_path: Path) -> Iterator[Desk]:
-    made = Desk(tmp_path)
+@pytest.fixture(scope="module")
+def crew(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Crew]:
+    """One fork server for all tests, with the modules of a check in memory: no candidate harms it."""
+    made = Crew(ForkServerProcess())
+    made.prepare(configured(tmp_path_factory.mktemp("prepared")))
     yield made
-    made.crew.close()
+    made.close()
+
+
+@pytest.fixture
+def desk(tmp_path: Path, crew: Crew) -> Desk:
+    return Desk(tmp_path, crew)
 
 
 def test_a_sound_model_is_admitted_with_its_figures(desk: Desk) -> None:
