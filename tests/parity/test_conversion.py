@@ -286,7 +286,9 @@ def test_the_whole_way_twice_gives_the_same_signed_bundle(
     assert "Layer by layer" in (tmp_path / "one" / "report.md").read_text()
     assert cli.main(["inspect", str(bundle)]) == 0
     assert "says that" in capsys.readouterr().out
-    assert cli.main(["inspect", str(bundle), "--key", str(tmp_path / "maker.pub")]) == 0
+    key, root = str(tmp_path / "maker"), str(tmp_path / "root.json")
+    assert cli.main(["root", "new", root, "--root", key, "--models", key]) == 0
+    assert cli.main(["inspect", str(bundle), "--root", root]) == 0
     assert "signed by" in capsys.readouterr().out
 
 
