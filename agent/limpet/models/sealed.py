@@ -11,7 +11,6 @@ Each file has its own key, made from the device's key and the SHA-256 of the con
 
 from __future__ import annotations
 
-import hmac
 import io
 import struct
 from typing import IO, TYPE_CHECKING, Any
@@ -37,6 +36,8 @@ _PURPOSE = b"limpet sealed bundle\0"
 
 def file_key(key: bytes, content_sha256: str) -> bytes:
     """Return the key of a file: ``key`` is the device's, of 32 bytes."""
+    import hmac  # It loads OpenSSL, which a device without sealed bundles never needs in memory.
+
     return hmac.digest(key, _PURPOSE + bytes.fromhex(content_sha256), "sha256")
 
 

@@ -16,9 +16,7 @@ from typing import TYPE_CHECKING
 from limpet.errors import UnreadableError
 from limpet.isolation.child import describe, kill
 from limpet.plugins import built_in
-from limpet.supervision.admissions import Admissions
 from limpet.supervision.checking import NOTHING_KNOWN, Checking
-from limpet.supervision.deployers import Deployers
 from limpet.supervision.forks import Forks
 from limpet.supervision.helpers import Helpers
 from limpet.supervision.rests import REST_AFTER
@@ -33,7 +31,9 @@ if TYPE_CHECKING:
     from limpet.contracts.assignment import Assignment, PipelineAssignment
     from limpet.fork.launch import ForkServerProcess
     from limpet.plugins import Group
+    from limpet.supervision.admissions import Admissions
     from limpet.supervision.checking import Known
+    from limpet.supervision.deployers import Deployers
     from limpet.supervision.executors import Executor
     from limpet.wire.records import Ask, ToSupervisor
 
@@ -61,14 +61,35 @@ class Fleet:
         self._listener = listener
         self._forks = Forks(launched, rest_after)
         self.helpers = Helpers(selector, self._forks)
-        self.admissions = Admissions(self.helpers)
         self.roots = Roots(self.helpers)
-        self.deployers = Deployers(selector, self._forks)
+        self._short_lived: list[Helpers | Deployers] = [self.helpers]
+        """What has processes besides the workers."""
+        self._deployers: Deployers | None = None
+        self._admissions: Admissions | None = None
         self._workers: dict[str, WorkerProcess] = {}
         self._orphans: set[int] = set()
         """Numbers of executors that will be forked although their worker is gone. They are killed then."""
         self._stopping = False
         self._attach()
+
+    @property
+    def deployers(self) -> Deployers:
+        """The processes that fetch bundles. Most daemons never need their code in memory."""
+        if self._deployers is None:
+            from limpet.supervision.deployers import Deployers
+
+            self._deployers = Deployers(self._selector, self._forks)
+            self._short_lived.append(self._deployers)
+        return self._deployers
+
+    @property
+    def admissions(self) -> Admissions:
+        """The models that are tried before a pipeline gets them. Most daemons never need that code in memory."""
+        if self._admissions is None:
+            from limpet.supervision.admissions import Admissions
+
+            self._admissions = Admissions(self.helpers)
+        return self._admissions
 
     def check(
         self,
@@ -110,8 +131,8 @@ class Fleet:
         if self._forks.replace():
             self._attach()
         now = monotonic()
-        self.helpers.tend(now)
-        self.deployers.tend(now)
+        for each in self._short_lived:
+            each.tend(now)
         for worker in self._workers.values():
             worker.tend(now)
         if self.helpers.next_due() is None:
@@ -122,7 +143,7 @@ class Fleet:
         """Return when ``tend`` should be called next, on the monotonic clock."""
         now = monotonic()
         times = [worker.slot.next_due(now) for worker in self._workers.values()]
-        answers = [self.helpers.next_due(), self.deployers.next_due()]
+        answers = [each.next_due() for each in self._short_lived]
         return min([now + 1.0, *times, *(answer for answer in answers if answer is not None)])
 
     def rests(self) -> bool:
@@ -175,7 +196,8 @@ class Fleet:
             if worker.slot.pid is not None:
                 found[f"worker {name}"] = worker.slot.pid
             found |= {f"executor {executor}": pid for executor, pid in worker.slot.executors.pids().items()}
-        found |= {f"deployer {pipeline}": pid for pipeline, pid in self.deployers.pids().items()}
+        if self._deployers is not None:
+            found |= {f"deployer {pipeline}": pid for pipeline, pid in self._deployers.pids().items()}
         return found
 
     def stop(self) -> None:
@@ -193,8 +215,8 @@ class Fleet:
     def close(self) -> None:
         """End the fork server, and with it every worker that is left."""
         self._detach()
-        self.helpers.close()
-        self.deployers.close()
+        for each in self._short_lived:
+            each.close()
         for worker in self._workers.values():
             worker.close()
 
@@ -224,8 +246,8 @@ class Fleet:
             self._lose_fork_server()
 
     def _take_forked(self, forked: Forked) -> None:
-        self.helpers.forked(forked.number, forked.pid)
-        self.deployers.forked(forked.number, forked.pid)
+        for each in self._short_lived:
+            each.forked(forked.number, forked.pid)
         for worker in self._workers.values():
             worker.do(worker.slot.forked(forked.number, forked.pid))
         if forked.number in self._orphans:
@@ -234,8 +256,8 @@ class Fleet:
 
     def _take_not_forked(self, refused: NotForked) -> None:
         log.error("no process could be forked: %s", refused.reason)
-        self.helpers.not_forked(refused.number, refused.reason)
-        self.deployers.not_forked(refused.number, refused.reason)
+        for each in self._short_lived:
+            each.not_forked(refused.number, refused.reason)
         self._orphans.discard(refused.number)
         for worker in list(self._workers.values()):
             if worker.slot.alive and worker.slot.number == refused.number:
@@ -245,8 +267,8 @@ class Fleet:
                 worker.slot.executors.forget(refused.number)  # Its worker sees the end of its socket.
 
     def _take_exited(self, exited: Exited) -> None:
-        self.helpers.exited(exited.pid, exited.status)
-        self.deployers.exited(exited.pid, exited.status)
+        for each in self._short_lived:
+            each.exited(exited.pid, exited.status)
         for worker in list(self._workers.values()):
             if worker.slot.pid == exited.pid:
                 self._handle_exit(worker, exited.status)
@@ -270,8 +292,8 @@ class Fleet:
         log.error("the fork server is gone; replacing it and every worker")
         self._detach()
         self._orphans.clear()
-        self.helpers.fork_server_gone()
-        self.deployers.fork_server_gone()
+        for each in self._short_lived:
+            each.fork_server_gone()
         for worker in list(self._workers.values()):
             worker.slot.executors.clear()
             if worker.slot.alive:

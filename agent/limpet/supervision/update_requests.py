@@ -38,7 +38,11 @@ READING = 20.0
 
 
 class UpdateRequests:
-    """Takes requests, has them read, and passes them on. ``report``: takes an event, a pipeline and a reason."""
+    """Takes requests, has them read, and passes them on.
+
+    ``report`` takes an event, a pipeline and a reason. ``needs_bundle``: whether the bundle beside a request is
+    still to be taken.
+    """
 
     def __init__(
         self,
@@ -46,11 +50,13 @@ class UpdateRequests:
         helpers: Helpers,
         feed: Feed,
         report: Callable[[str, str, str], None],
+        needs_bundle: Callable[[str], bool],
     ) -> None:
         self._files = files
         self._helpers = helpers
         self._feed = feed
         self._report = report
+        self._needs_bundle = needs_bundle
         self._reading: dict[str, Cancel] = {}
 
     def take(self, delivery: Delivery, config: Config, known: Updates) -> None:
@@ -127,6 +133,8 @@ class UpdateRequests:
         if on_disk:
             try:
                 self._files.delete_request(name)
+                if not self._needs_bundle(name):
+                    self._files.delete_local_bundle(name)
             except OSError as error:
                 log.warning("the request of pipeline %s is not deleted: %s", name, error.strerror)
 

@@ -182,6 +182,7 @@ class UpdateTasks:
             self._answer(name, NotFetched(f"The deployer ended: {reason}.", final=False, progress=progress))
             return
         self._count(one, ended.received)
+        self._received(0)  # What was spent is written now.
         if ended.outcome == "fetched":
             self._answer(name, Fetched())
         else:

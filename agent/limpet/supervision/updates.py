@@ -24,10 +24,6 @@ from limpet.device.clock import PLAUSIBLE
 from limpet.models import deployed, pins
 from limpet.supervision import admissions
 from limpet.supervision.update_files import UpdateFiles
-from limpet.supervision.update_requests import UpdateRequests
-from limpet.supervision.update_tasks import UpdateTasks
-from limpet.updates import machine, moves, schedule
-from limpet.updates.facts import Facts
 from limpet.updates.instructions import (
     Admit,
     CleanUp,
@@ -41,7 +37,6 @@ from limpet.updates.instructions import (
     Verify,
 )
 from limpet.updates.reports import report
-from limpet.updates.schedule import Conditions, Disk
 from limpet.updates.state import Update, Updates, on_disk
 from limpet.updates.stimuli import (
     Accepted,
@@ -66,8 +61,11 @@ if TYPE_CHECKING:
     from limpet.device.host import Host
     from limpet.models.deployed import Kept
     from limpet.supervision.fleet import Fleet
-    from limpet.supervision.update_tasks import Finding
+    from limpet.supervision.update_requests import UpdateRequests
+    from limpet.supervision.update_tasks import Finding, UpdateTasks
     from limpet.updates.comparison import Comparisons
+    from limpet.updates.facts import Facts
+    from limpet.updates.schedule import Conditions
     from limpet.updates.stimuli import Stimulus
     from limpet.wire.records import Incident, RawResults, ShadowFailed, Transition
 
@@ -80,7 +78,7 @@ WRITE_AGAIN = 1.0
 MOST_POSTPONED = 1000
 PROGRESS = 1.0
 """Seconds between two reports of a progress."""
-_WITH_DOWNLOAD = ("downloading", "verifying")
+_AT_REST = ("idle", "good", "failed", "rolled_back")
 COUNTED = 1 << 20
 """Bytes from the network after which what was spent is written to the disk, while a download goes on."""
 
@@ -121,10 +119,8 @@ class Updater:
         state = config.device.state
         self._files = UpdateFiles(state)
         self._state, self._pins, self._intact = kept
-        self._tasks = UpdateTasks(
-            self._files, device.fleet, device.inbox, self._answered, self._count_received, self._progressed
-        )
-        self._requests = UpdateRequests(self._files, device.fleet.helpers, self.feed, calls.report)
+        self._made_tasks: UpdateTasks | None = None
+        self._made_requests: UpdateRequests | None = None
         self._happened: deque[tuple[str, Stimulus]] = deque()
         self._busy = False
         self._begun = False
@@ -133,6 +129,8 @@ class Updater:
         self._write_again = 0.0
         self._is_reported = False
         """Whether it was reported already that the state cannot be written."""
+        self._is_uncounted = False
+        """Whether this start of the daemon could not be counted. No model is on trial then."""
         self._ticks: dict[str, float] = {}
         self._progress: dict[str, float] = {}
         """When a progress is reported next, by pipeline."""
@@ -141,12 +139,36 @@ class Updater:
         self.on_trial: dict[str, tuple[str, int]] = {}
         """The models that are on trial, by pipeline. Empty mostly: then results are none of our business."""
 
+    # Most daemons never need these in memory, nor the rules.
+
+    @property
+    def _tasks(self) -> UpdateTasks:
+        if self._made_tasks is None:
+            from limpet.supervision.update_tasks import UpdateTasks
+
+            fleet, inbox = self._device.fleet, self._device.inbox
+            self._made_tasks = UpdateTasks(
+                self._files, fleet, inbox, self._answered, self._count_received, self._progressed
+            )
+        return self._made_tasks
+
+    @property
+    def _requests(self) -> UpdateRequests:
+        if self._made_requests is None:
+            from limpet.supervision.update_requests import UpdateRequests
+
+            helpers, report = self._device.fleet.helpers, self._calls.report
+            self._made_requests = UpdateRequests(self._files, helpers, self.feed, report, self._needs_local_bundle)
+        return self._made_requests
+
     # --- start, reload
 
     def boot(self) -> Config:
         """Take note that the daemon has started. Return the configuration as pins and updates change it."""
-        for name in list(self._state.pipelines):
-            self.feed(name, Booted())
+        for name, update in list(self._state.pipelines.items()):
+            if not _rests(update):
+                self.feed(name, Booted())
+        self._is_uncounted = bool(self._postponed)
         return self.selected(pins.applied(self._config, self._pins))
 
     def begin(self) -> None:
@@ -178,22 +200,25 @@ class Updater:
 
     def selected(self, config: Config) -> Config:
         """Return a configuration with what updates select now."""
-        return deployed.applied(config, self._state, self._pins)
+        state = _without_candidates(self._state) if self._is_uncounted else self._state
+        return deployed.applied(config, state, self._pins)
 
     @property
     def examined(self) -> list[FoundModel]:
         """Deployed bundles that were examined since the daemon started."""
-        return list(self._tasks.examined.values())
+        return list(self._made_tasks.examined.values()) if self._made_tasks else []
 
     def forget_examined(self) -> None:
         """Have all deployed bundles examined again, as other keys are trusted now."""
-        self._tasks.forget(set())
+        if self._made_tasks:
+            self._made_tasks.forget(set())
 
     # --- what comes from outside
 
     def take_requests(self) -> None:
         """Take the requests that a person on this device wrote."""
-        self._requests.take_local(self._config, self._state)
+        if self._files.requests():
+            self._requests.take_local(self._config, self._state)
 
     def take(self, delivery: Delivery) -> None:
         """Take a desired state as it came over the network."""
@@ -217,7 +242,8 @@ class Updater:
 
     def moved(self, move: Transition, sha256: str) -> None:
         """Take note of a transition. ``sha256``: identity of the model that runs, empty if it is unknown."""
-        if move.pipeline not in self._state.pipelines:
+        update = self._state.pipelines.get(move.pipeline)
+        if update is None or _rests(update):
             return
         if move.state == "running" and sha256:
             self.feed(move.pipeline, TookOver(sha256))
@@ -279,7 +305,8 @@ class Updater:
     def report(self, pipeline: str) -> UpdateReport | None:
         """Return how far the update of a pipeline is, ``None`` if there was none."""
         update = self._state.pipelines.get(pipeline)
-        return report(update, self._tasks.progress(pipeline)) if update else None
+        fetched = self._made_tasks.progress(pipeline) if self._made_tasks else None
+        return report(update, fetched) if update else None
 
     # --- one step
 
@@ -306,6 +333,8 @@ class Updater:
     def _step(self, pipeline: str, stimulus: Stimulus, refused: list[str]) -> bool:
         if pipeline not in self._config.pipelines:
             return True
+        from limpet.updates import machine
+
         before = self._state.pipelines.get(pipeline)
         applied = machine.apply(self._state, pipeline, stimulus, self._facts(pipeline))
         if applied.refused:
@@ -318,7 +347,9 @@ class Updater:
             return False  # A command is refused, and a file with a request stays: it is read again.
         after = self._state.pipelines[pipeline]
         self._note_candidate(after)
-        self._plan_tick(after)
+        self._ticks.pop(pipeline, None)
+        if (wait := machine.due(after, self._facts(pipeline))) is not None:
+            self._ticks[pipeline] = monotonic() + wait
         self._report_stage(before, after, applied.instructions)
         for instruction in applied.instructions:
             self._when_begun(partial(self._follow, pipeline, instruction))
@@ -362,6 +393,9 @@ class Updater:
             self.take_requests()
         if not self._write_again:
             self._is_reported = False
+            if self._is_uncounted:
+                self._is_uncounted = False
+                self._calls.select()
 
     def _note_candidate(self, update: Update) -> None:
         """Have the candidate of a shadow or a trial compared, and the results of a trial counted."""
@@ -375,24 +409,24 @@ class Updater:
         if on_trial:
             self.on_trial[name] = candidate.model, candidate.version
 
-    def _plan_tick(self, update: Update) -> None:
-        self._ticks.pop(update.pipeline, None)
-        if (wait := machine.due(update, self._facts(update.pipeline))) is not None:
-            self._ticks[update.pipeline] = monotonic() + wait
-
     def _report_stage(self, before: Update | None, after: Update, instructions: Sequence[Instruction]) -> None:
         """Report a new stage as an event, unless a note of the rules does."""
+        from limpet.updates import moves
+
         noted = any(isinstance(one, Note) for one in instructions)
         if after.stage != (before.stage if before else "idle") and not noted:
             text = after.reason or moves.wanted_name(after)
             self._when_begun(partial(self._calls.report, f"update_{after.stage}", after.pipeline, text))
 
     def _facts(self, pipeline: str) -> Facts:
+        from limpet.updates import schedule
+        from limpet.updates.facts import Facts
+
         table = self._config.updates
         return Facts(
             now=max(_clock(), self._state.latest),
             steady=monotonic(),
-            disk=Disk(bound=table.disk_bytes if table else DISK_BYTES, free=self._free()),
+            disk=schedule.Disk(bound=table.disk_bytes if table else DISK_BYTES, free=self._free()),
             conditions=self._conditions(pipeline),
             window=table.window if table else schedule.ANY_TIME,
             per_day=table.bytes_per_day if table else None,
@@ -409,6 +443,8 @@ class Updater:
         return disk.f_bavail * disk.f_frsize
 
     def _conditions(self, pipeline: str) -> Conditions:
+        from limpet.updates.schedule import Conditions
+
         local = _local()
         update = self._state.pipelines.get(pipeline)
         if update is None or update.stage not in ("staged", "shadow"):
@@ -487,7 +523,8 @@ class Updater:
 
     def _prune(self) -> None:
         self._files.prune(self._state.deployed)
-        self._tasks.forget({self._files.path(one) for one in self._state.deployed})
+        if self._made_tasks:
+            self._made_tasks.forget({self._files.path(one) for one in self._state.deployed})
 
     def _clean_up_orphans(self) -> None:
         """Delete what an end of the daemon left behind."""
@@ -498,6 +535,11 @@ class Updater:
         admissions.clean(self._config.folders)
         self._prune()
 
+    def _needs_local_bundle(self, name: str) -> bool:
+        """Whether the bundle beside a request of this device is still to be taken."""
+        update = self._state.pipelines.get(name)
+        return update is not None and (update.stage == "downloading" or update.pending is not None)
+
     def _answered(self, name: str, stimulus: Stimulus) -> None:
         self.feed(name, stimulus)
 
@@ -506,11 +548,24 @@ class Updater:
 
     def _count_received(self, count: int) -> None:
         """Count bytes that came over the network, for the budget of a metered link."""
+        from limpet.updates import schedule
+
         self._spent += count
         if self._spent >= COUNTED or not count:
             spent = schedule.spend(self._state.spent, _local(), self._spent)
             if self._write(replace(self._state, spent=spent)):
                 self._spent = 0
+
+
+def _rests(update: Update) -> bool:
+    """Whether nothing is to be done about an update until something is wanted of it."""
+    return update.stage in _AT_REST and update.candidate is None and update.pending is None
+
+
+def _without_candidates(updates: Updates) -> Updates:
+    """Return the state as if no model was on trial."""
+    pipelines = {name: replace(one, candidate=None) for name, one in updates.pipelines.items()}
+    return replace(updates, pipelines=pipelines)
 
 
 def _without(pipelines: dict[str, Update], gone: list[str]) -> dict[str, Update]:
