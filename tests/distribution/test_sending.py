@@ -232,6 +232,27 @@ def test_a_desired_state_is_published_and_waited_for(tmp_path: Path) -> None:
             assert kept.messages[0].payload == ChunkedFile(path).list
 
 
+def test_a_broker_that_lost_the_desired_state_gets_it_again_for_devices_that_do_not_know_it(
+    tmp_path: Path,
+) -> None:
+    path, desired = tmp_path / "bundle", tmp_path / "desired.json"
+    path.write_bytes(content(1000))
+    desired.write_bytes(b"{}")
+    options = ["--desired", str(desired), "--pipeline", "motion", "--device", "a", "--device", "b", "--wait"]
+    with (
+        mosquitto(tmp_path / "broker") as broker,
+        listener(broker.port) as heard,
+        sending(path, broker.url, *options) as sender,
+    ):
+        wait_until(lambda: len(heard.on("model/motion/desired")) == 2)
+        _report(broker, "a", "downloading", path)
+        wait_until(lambda: "a: downloading" in (sender.stdout.readline() if sender.stdout else ""))
+        broker.kill()  # before it has saved anything
+        broker.start()
+        wait_until(lambda: len(heard.on("model/motion/desired")) == 3)
+        assert heard.on("model/motion/desired")[2].topic.startswith("limpet/b/")
+
+
 def _report(broker: Mosquitto, device: str, stage: str, path: Path) -> None:
     update = {"stage": stage, "since": "2026-11-28T20:00:00Z", "sha256": ChunkedFile(path).sha256}
     report: dict[str, Any] = {

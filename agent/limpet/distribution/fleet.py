@@ -65,6 +65,10 @@ class Fleet:
     def _is_ours(self, device: str) -> bool:
         return device in self._reports or device in self._expected or len(self._reports) < MOST_DEVICES
 
+    def has_reported(self, device: str) -> bool:
+        """Whether a device has reported about this file."""
+        return device in self._reports
+
     def unfinished(self) -> list[str]:
         """Return the devices that are neither good nor failed."""
         stages = {device: report.stage for device, report in self._reports.items()}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from contextlib import suppress
+from itertools import filterfalse
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -85,7 +86,6 @@ class Sending:
         self._listed_at = 0.0
         self._active_at = monotonic()
         self._received: list[tuple[str, bytes]] = []
-        self._requested = False
         self._report_at = 0.0
 
     def run(self) -> None:
@@ -165,10 +165,10 @@ class Sending:
         self._expect(mid, "send this user what devices publish")
         self._publish_list()
         request = self._plan.request
-        if request and not self._requested:
-            for device in request.devices:
+        if request:
+            # On a new connection again: a broker that was killed may have lost them.
+            for device in filterfalse(self.fleet.has_reported, request.devices):
                 self._publish(f"{root}/{device}/model/{request.pipeline}/desired", request.payload)
-            self._requested = True
 
     def _reconnect(self, why: str) -> None:
         self._say(f"{why}; connecting again")
