@@ -106,6 +106,7 @@ def test_a_worse_model_is_stopped_by_disagreement_and_by_feedback_and_a_better_o
         give_feedback(operator, consumer, "better", 1)
         wait_until(lambda: stage(consumer) == "good", 20)
         consumer.wait_results("motion", 5)
+        assert not (tmp_path / "state/cache/models/motion~shadow").exists()
         assert running.stop() == 0
     results = consumer.results("motion")
     assert whole(results)

@@ -331,6 +331,17 @@ def test_a_shadow_is_sent_to_the_process_and_changes_no_revision() -> None:
     assert sent.record.assignment.shadows == {"a": shadow}  # type: ignore[union-attr]
 
 
+def test_the_key_of_an_encrypted_shadow_goes_to_its_process_alone() -> None:
+    made = running(["a", "b"])
+    model = ModelFile(Path("/models/new-2.limpet"), "new", 2, "0" * 64, key=b"secret")
+    (sent,) = made.want(msgspec.structs.replace(made.assignment, shadows={"a": ShadowAssignment(model)}), 0.0)
+    assert isinstance(sent, Send)
+    assert b"secret" not in msgspec.msgpack.encode(sent.record, enc_hook=str)
+    (start,) = made.hear(NeedShadow(1, "a"), 0.0)
+    assert isinstance(start, StartExecutor)
+    assert start.task.assignment.pipelines["a"].model.key == b"secret"
+
+
 def test_the_process_of_a_shadow_loads_what_the_supervisor_says_on_the_cpu_alone() -> None:
     made = shadowed()
     (start,) = made.hear(NeedShadow(1, "a"), 0.0)

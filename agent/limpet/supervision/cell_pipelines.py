@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from limpet.errors import UnreadableError
 from limpet.supervision.restarts import Restarts
 from limpet.supervision.revisions import Revisions
@@ -146,7 +148,7 @@ class CellPipelines:
         chosen = {name: self._revisions[name].chosen for name in names}
         wanted = [name for name in names if chosen[name] is self._revisions[name].wanted]
         return Assign(
-            self.assignment.only(wanted),
+            _without_keys(self.assignment.only(wanted)),
             {name: revision.number for name, revision in chosen.items()},
             {name: revision.assignment for name, revision in chosen.items() if name not in wanted},
             [name for name in wanted if self._is_to_prove(name)],
@@ -258,6 +260,17 @@ class CellPipelines:
             pause = restarts.not_before - now
             reason = f"crashed too often ({reason}); next try in {pause:.0f} s"
         return Transition(name, self._states[name], reason)
+
+
+def _without_keys(assignment: Assignment) -> Assignment:
+    """Return an assignment without the keys of encrypted shadows: the worker does not open them."""
+    if not assignment.shadows:
+        return assignment
+    shadows = {
+        name: msgspec.structs.replace(one, model=msgspec.structs.replace(one.model, key=b""))
+        for name, one in assignment.shadows.items()
+    }
+    return msgspec.structs.replace(assignment, shadows=shadows)
 
 
 def _once(names: Iterable[str]) -> list[str]:

@@ -1,16 +1,18 @@
-"""What the process of a shadow is to run. Decides, without I/O."""
+"""What the process of a shadow is to run, and what it leaves behind."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from limpet.contracts.delegate import CPU
+from limpet.device import directories, state_files
 from limpet.wire.fork_records import OpenShadow
 
 if TYPE_CHECKING:
-    from limpet.contracts.assignment import Assignment, ShadowAssignment
+    from limpet.contracts.assignment import Assignment, Folders, ShadowAssignment
     from limpet.wire.records import ShadowFailed
 
 
@@ -24,13 +26,26 @@ def task_of(assignment: Assignment, name: str, shadow: ShadowAssignment) -> Open
     options = msgspec.structs.replace(pipeline.options, delegates=[CPU.name], require=0.0, every=1, snapshots=None)
     alone = msgspec.structs.replace(
         assignment,
-        cell=f"{name}~shadow",
+        cell=_cell(name),
         pipelines={name: msgspec.structs.replace(pipeline, model=shadow.model, options=options)},
         models={name: (shadow.model.path,)},
         prove=(),
         shadows={},
     )
     return OpenShadow(alone, name)
+
+
+def clean(folders: Folders, name: str) -> None:
+    """Delete what was unpacked for the shadow of a pipeline. A process that still has a file open keeps it."""
+    for folder in (folders.state, folders.memory):
+        if folder is not None:
+            with suppress(OSError):
+                state_files.remove(directories.models_cache(folder, _cell(name)))
+
+
+def _cell(name: str) -> str:
+    """Return a name of a cell that no source can have."""
+    return f"{name}~shadow"
 
 
 def failure(record: ShadowFailed) -> str:

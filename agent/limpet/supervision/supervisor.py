@@ -33,6 +33,7 @@ from limpet.supervision.health import DeviceReader, HealthReader, model_reported
 from limpet.supervision.ledger import BackupModel, Ledger
 from limpet.supervision.plan import Plan
 from limpet.supervision.service_manager import ServiceManager
+from limpet.supervision.shadows import clean as clean_shadow
 from limpet.supervision.shadows import failure as shadow_failure
 from limpet.supervision.showing import Showing
 from limpet.supervision.traffic import LEAVING
@@ -511,6 +512,8 @@ class Supervisor:
         """Begin or end a shadow. The pipeline is left alone."""
         self._plan.shadow(pipeline, shadow)
         self._assign()
+        if shadow is None:
+            clean_shadow(self._config.folders, pipeline)
 
     def _publish_model(self, pipeline: str) -> None:
         account = self._ledger.account(pipeline)
