@@ -17,6 +17,7 @@ from limpet.updates.selection import selection
 from limpet.updates.state import Updates, on_disk
 from limpet.updates.stimuli import (
     Accepted,
+    Admitted,
     Booted,
     Cleared,
     Compared,
@@ -99,7 +100,7 @@ def test_without_a_shadow_in_the_policy_the_model_takes_over_after_admission() -
 def test_a_pipeline_without_a_model_needs_no_shadow() -> None:
     world = at("admission")
     facts = msgspec.structs.replace(world.facts, has_model=False)
-    step = machine.advance(world.of(), machine.Admitted(), facts)
+    step = machine.advance(world.of(), Admitted(), facts)
     assert step.update.stage == "trial"
 
 
@@ -127,6 +128,15 @@ def test_a_trial_needs_its_windows_and_its_seconds() -> None:
     assert world.of().stage == "trial"
     assert machine.due(world.of(), world.facts) == pytest.approx(1.0)
     assert world.tick()
+    assert world.of().stage == "good"
+
+
+def test_a_pipeline_that_reports_its_model_again_does_not_begin_the_trial_again() -> None:
+    world = at("trial", {"trial_windows": 1, "trial_seconds": 100.0})
+    world.passes(60.0)
+    world.feed(TookOver(NEW.sha256))
+    world.passes(40.0)
+    world.accept()
     assert world.of().stage == "good"
 
 
@@ -368,6 +378,64 @@ def test_another_request_during_a_trial_waits_until_the_pipeline_is_back() -> No
     assert world.of().stage == "downloading"
     assert NEW.file not in world.files
     assert world.settle().previous == OLD
+
+
+def test_only_the_last_request_follows_a_rollback_and_it_waits_for_that_as_well() -> None:
+    world, newest = at("trial"), bundle("a", 4)
+    world.want(NEWER)
+    world.want(newest)
+    assert world.of().stage == "rolled_back"
+    assert not world.at_work
+    assert NEW.file in world.files
+    assert world.settle().good == newest
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_request_that_is_refused_disturbs_no_update(stage: str) -> None:
+    world = at(stage)
+    before = world.of()
+    late = datetime.fromtimestamp(world.now - 1, timezone.utc)
+    done = follows(world, Wanted(desired=b"{}", request=request(NEWER, expires=late)))
+    assert [type(one) for one in done] == [Note]
+    world.want(NEWER, form=request(NEWER, expires=late))
+    assert (world.of().stage, world.of().request) == (stage, before.request)
+    assert world.noted[-1].text.startswith("The request expired on")
+
+
+def test_another_rate_of_the_shadow_counts_from_now_on() -> None:
+    world = at("shadow")
+    form = request(NEW, policy={**SHADOWED, "shadow_every": 3, "share": 0.5})
+    assert follows(world, Wanted(desired=b"{}", request=form)) == [Shadow(NEW, 3, 0.5)]
+
+
+def test_without_a_request_there_is_nothing_to_withdraw() -> None:
+    world = World()
+    world.boot()
+    assert follows(world, Cleared()) == []
+
+
+def test_a_request_that_expires_while_its_download_waits_is_given_up() -> None:
+    world = device()
+    world.want(NEW, form=request(NEW, expires=datetime.fromtimestamp(world.now + 3, timezone.utc)))
+    world.ends("p", LOST)
+    assert world.tick()
+    assert (world.of().stage, world.of().reason[:20]) == ("failed", "The request expired ")
+
+
+@pytest.mark.parametrize(
+    ("stage", "stimulus"),
+    [
+        ("staged", Ordered("install", "console")),
+        ("admission", Admitted()),
+        ("shadow", Ordered("promote", "console")),
+    ],
+)
+def test_a_state_that_lost_its_bundle_is_a_failure_in_each_stage(stage: str, stimulus: Stimulus) -> None:
+    world = at(stage)
+    lost = msgspec.structs.replace(world.of(), candidate=None)
+    step = machine.advance(lost, stimulus, world.facts)
+    assert step.update.stage == "failed"
+    assert CleanUp() in step.instructions
 
 
 def test_a_pipeline_that_does_not_report_after_a_rollback_delays_the_next_request_by_a_minute() -> None:
