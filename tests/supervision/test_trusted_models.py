@@ -109,7 +109,8 @@ def test_new_roots_are_stored_and_older_ones_are_refused(device: Device, tmp_pat
     device.until(lambda: device.taken)
     assert device.taken == [3]
     assert sorted(path.name for path in (tmp_path / "state/trust").iterdir()) == ["2.root.json", "3.root.json"]
-    assert device.fleet.roots.report.roles["targets"].keys == [KEYS.maker2.public_key.keyid]
+    device.until(lambda: device.fleet.roots.report.roles["models"].keys == [KEYS.maker2.public_key.keyid])
+    assert device.fleet.roots.report.roles["models"].keys == [KEYS.maker2.public_key.keyid]
     device.fleet.roots.take(second)
     device.until(lambda: device.refused)
     assert "root 2 is not newer than root 3" in device.refused[0]

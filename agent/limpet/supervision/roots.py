@@ -17,6 +17,8 @@ from limpet.wire.border import cleaned
 from limpet.wire.fork_records import ReadRoots, RootsRead
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from limpet.config import Config
     from limpet.supervision.helpers import Helpers
 
@@ -44,6 +46,10 @@ class Roots:
         self._helpers = helpers
         self._config: Config | None = None
         self._heard: Heard | None = None
+        self._asked = 0
+        """Questions about what is trusted that are not answered yet."""
+        self._waiting = b""
+        """Roots that came meanwhile."""
         self.report = UNSIGNED
 
     def use(self, config: Config, heard: Heard) -> None:
@@ -54,7 +60,7 @@ class Roots:
             return
         if self.report.models == "unsigned":
             self.report = TrustReport(models="signed")  # What it is follows with the answer.
-        self._ask(b"")
+        self._look()
 
     def take(self, payload: bytes) -> None:
         """Take what came on ``trust/desired``: a JSON array of roots. An empty payload changes nothing."""
@@ -66,34 +72,60 @@ class Roots:
             )
         elif len(payload) > LARGEST_PAYLOAD:
             self._refuse(f"the roots have {len(payload)} bytes; at most {LARGEST_PAYLOAD}")
+        elif self._asked:
+            self._waiting = payload
         else:
-            self._ask(payload)
+            self._ask(payload, self._take_new)
 
     def _refuse(self, reason: str) -> None:
         if self._heard is not None:
             self._heard.root_refused(reason)
 
-    def _ask(self, payload: bytes) -> None:
-        if self._config is None or (trust := trust_of(self._config)) is None:
-            return
-        self._helpers.start("trust", ReadRoots(trust, payload), RootsRead, READING, self._answer)
+    def _look(self) -> None:
+        """Find out what is trusted. Nothing hostile is read for that, so the answer can be relied on."""
+        self._asked += 1
+        self._ask(b"", self._report)
 
-    def _answer(self, read: RootsRead | None, reason: str) -> None:
+    def _ask(self, payload: bytes, answer: Callable[[RootsRead | None, str], None]) -> None:
+        if self._config is not None and (trust := trust_of(self._config)) is not None:
+            self._helpers.start("trust", ReadRoots(trust, payload), RootsRead, READING, answer)
+
+    def _report(self, read: RootsRead | None, reason: str) -> None:
+        self._asked -= 1
         if self._config is None or self._config.trust is None:  # reloaded meanwhile
+            return
+        if read is None:
+            self._refuse(f"the process that reads roots failed: {reason}")
+        else:
+            self.report = structs.replace(read.report, problem=cleaned(read.report.problem))
+        if self._waiting and not self._asked:
+            payload, self._waiting = self._waiting, b""
+            self.take(payload)
+
+    def _take_new(self, read: RootsRead | None, reason: str) -> None:
+        """Store new roots. A reader that was taken over by them can neither replace nor skip one."""
+        if self._config is None or self._config.trust is None:
             return
         if read is None:
             self._refuse(f"the process that reads roots failed: {reason}")
             return
         if read.refused:
             self._refuse(cleaned(read.refused))
+        if not read.new:
+            return
+        before, versions = self.report.root, [root.version for root in read.new]
+        if versions != list(range(before + 1, before + 1 + len(versions))):
+            self._refuse(f"roots {versions} do not follow root {before}, which is in force")
+            return
         folder = self._config.device.state / FOLDER
         try:
+            folder.mkdir(parents=True, exist_ok=True)
             for root in read.new:
-                folder.mkdir(parents=True, exist_ok=True)
                 state_files.replace(folder / name_of(root.version), root.document)
         except OSError as error:
             self._refuse(f"{folder}: {error.strerror}; the new root is not stored")
             return
-        self.report = structs.replace(read.report, problem=cleaned(read.report.problem))
-        if read.new and self._heard is not None:
-            self._heard.root_taken(read.new[-1].version)
+        self.report = structs.replace(self.report, root=versions[-1])
+        self._look()
+        if self._heard is not None:
+            self._heard.root_taken(versions[-1])
