@@ -99,6 +99,24 @@ def test_a_key_that_is_on_the_device_is_renewed_by_a_request(authority: Authorit
         authority.device("press-07", 30, renew=True)
 
 
+def test_a_request_that_openssl_made_is_signed(authority: AuthorityFolder, tmp_path: Path) -> None:
+    key, request = tmp_path / "press-08.key", tmp_path / "press-08.csr"
+    words = [
+        "req",
+        "-new",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-noenc",
+        "-subj",
+        "/CN=press-08",
+    ]
+    subprocess.run(["openssl", *words, "-keyout", key, "-out", request], check=True, capture_output=True)
+    issued, _ = authority.sign(folder.read_request(request), "press-08", 30)
+    ssl.create_default_context().load_cert_chain(issued.certificate, key)
+
+
 def test_a_request_for_another_device_is_not_signed(authority: AuthorityFolder, tmp_path: Path) -> None:
     _, request, _ = folder.request(tmp_path, "press-08")
     with pytest.raises(LimpetError, match="the request is for 'press-08', not for 'press-07'"):
