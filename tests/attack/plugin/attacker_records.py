@@ -181,6 +181,15 @@ RECORDS: dict[str, Callable[[], Any]] = {
     "an executor on a library of its own": lambda: need(own(), "external:/tmp/evil.so"),
     "an executor under a number of 2^63": lambda: need(own(), "cpu", 1 << 63),
     "an executor with a configuration of its own": lambda: {**need(own(), "cpu"), "config": {"base": "/"}},
+    "a shadow of its own pipeline, which has none": lambda: shadow(own()),
+    "a shadow of the pipeline of another worker": lambda: shadow(VICTIM),
+    "a comparison with a model that it was not given": lambda: pairs(own()),
+    "a comparison in the pipeline of another worker": lambda: pairs(VICTIM),
+    "a comparison of 1,000,000 windows": lambda: pairs(own(), 1_000_000),
+    "a comparison with answers of 1 MB": lambda: pairs(own(), label="x" * 1_000_000),
+    "a failed shadow of another worker": lambda: {
+        "type": "ShadowFailed", "pipeline": VICTIM, "shadow": FORGED, "shadow_version": 1, "reason": FORGED,
+    },
     "the dismissal of an executor that is not its own": lambda: dismiss(1),
     "the dismissal of the worker of another source": lambda: dismiss(VICTIM_SOURCE),
     "a birth that only the fork server may tell": lambda: {"type": "Forked", "worker": VICTIM_SOURCE, "pid": 1},
@@ -218,6 +227,16 @@ def detected(pipeline: str, **changes: Any) -> dict[str, Any]:
 
 def need(pipeline: str, delegate: str, number: int = 1) -> dict[str, Any]:
     return {"type": "Need", "number": number, "pipeline": pipeline, "delegate": delegate, "revision": 1}
+
+
+def shadow(pipeline: str) -> dict[str, Any]:
+    return {"type": "NeedShadow", "number": 1, "pipeline": pipeline}
+
+
+def pairs(pipeline: str, count: int = 1, label: str = FORGED) -> dict[str, Any]:
+    pair = [1, 1, [label, 0.5], [label, 0.5], 1.0, 1.0, 1.0]
+    models = {"model": "motion", "version": 0, "shadow": FORGED, "shadow_version": 1}
+    return {"type": "Pairs", "pipeline": pipeline, "items": [pair] * count, **models}
 
 
 def dismiss(number: Any) -> dict[str, Any]:
