@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from daemon.conftest import Configure, replay
+from limpet.doctor.check import inspect
+from limpet.models import deployed as deployed_models
 from support import bundles, models
 from support.broker import wait_until
 from support.daemon import Consumer, Daemon, daemon, missing
@@ -183,6 +185,28 @@ def test_a_state_that_cannot_be_written_stops_updates_alone(
         assert not (tmp_path / "state/requests/motion.json").exists()
         assert running.stop() == 0
     assert len(consumer.events_of_device("update_waits")) == 1
+
+
+def test_a_deployed_bundle_that_is_damaged_gives_way_to_the_model_of_the_configuration(
+    configure: Configure, consumer: Consumer, tmp_path: Path
+) -> None:
+    config = configure(replay("imu"), COMMANDS)
+    bundle = made(tmp_path, 1)
+    with daemon(config) as running:
+        consumer.wait_results("motion", 5)
+        order(tmp_path, running, {"order": "update", "desired": desired(bundle, 1)}, bundle)
+        wait_until(lambda: stage(consumer) == "good", 20)
+        assert running.stop() == 0
+        deployed = tmp_path / "state/deployed/motion-1.limpet"
+        deployed.write_bytes(deployed.read_bytes().replace(b"TFL3", b"TFL4"))
+        running.start()
+        wait_until(lambda: consumer.events("motion", "skipped"), 20)
+        consumer.wait_results("motion", 5)
+        assert runs(consumer, "dense")
+        assert running.stop() == 0
+    (skipped,) = consumer.events("motion", "skipped")
+    assert "motion-1.limpet: not a bundle, or damaged" in skipped["reason"]
+    assert inspect(deployed_models.read_config(config)).lines[0] == "motion: imu -> dense 0 on cpu"
 
 
 def kept(folder: Path) -> dict[str, Any]:
