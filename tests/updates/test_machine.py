@@ -89,6 +89,7 @@ def test_an_update_goes_through_all_stages_and_keeps_the_model_before() -> None:
     assert list(dict.fromkeys(stages)) == [*STAGES, "good"]
     assert (world.of().good, world.of().previous, world.of().candidate) == (NEW, OLD, None)
     assert world.updates.highest == {"a": 2}
+    assert world.of().since == world.now
 
 
 def test_without_a_shadow_in_the_policy_the_model_takes_over_after_admission() -> None:
@@ -206,6 +207,18 @@ def test_an_older_version_needs_a_signed_request_that_allows_it(fields: dict[str
     world = device(NEW)
     world.want(OLD, form=request(OLD, allow_older=True), **fields)
     assert world.settle().stage == stage
+
+
+def test_a_signed_request_that_does_not_allow_an_older_version_is_refused() -> None:
+    world = device(NEW)
+    world.want(OLD, signed=True)
+    assert (world.of().stage, world.of().good) == ("failed", NEW)
+
+
+def test_a_pipeline_that_lost_its_model_during_the_shadow_gets_the_new_one() -> None:
+    world = at("shadow")
+    step = machine.advance(world.of(), Tick(), msgspec.structs.replace(world.facts, has_model=False))
+    assert step.update.stage == "trial"
 
 
 def test_an_older_version_in_a_range_is_found_out_when_the_file_is_verified() -> None:
