@@ -5,26 +5,21 @@ from __future__ import annotations
 import subprocess
 import sys
 
-import pytest
-
 HEAVY = ("tuf", "securesystemslib", "cryptography")
-
-
-@pytest.mark.parametrize(
-    "module",
-    [
-        "limpet.supervision.supervisor",
-        "limpet.supervision.starting",
-        "limpet.worker.process",
-        "limpet.worker.examiner",
-        "limpet.worker.reader",
-        "limpet.executor.process",
-        "limpet.fork.server",
-        "limpet.doctor.check",
-        "limpet.pipeline",
-    ],
+MODULES = (
+    "limpet.supervision.supervisor",
+    "limpet.supervision.starting",
+    "limpet.worker.process",
+    "limpet.worker.examiner",
+    "limpet.worker.reader",
+    "limpet.executor.process",
+    "limpet.fork.server",
+    "limpet.doctor.check",
+    "limpet.pipeline",
 )
-def test_a_process_without_a_root_loads_no_cryptography(module: str) -> None:
-    program = f"import {module}, sys; print(*(name for name in {HEAVY} if name in sys.modules))"
+
+
+def test_processes_without_a_root_load_no_cryptography() -> None:
+    program = f"import {', '.join(MODULES)}, sys; print(*(name for name in {HEAVY} if name in sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.split() == []
