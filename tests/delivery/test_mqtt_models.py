@@ -444,6 +444,41 @@ def _is_subscribed(port: int, topic: str) -> bool:
     return answers == [0]
 
 
+def test_a_subscription_that_the_broker_kept_for_another_file_is_given_up(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    topic = f"limpet-bundles/{'d' * 64}/0"
+    inbox = DeliveryInbox(lambda: None)
+    inbox.expect(["motion"], trust=False)
+    inbox.want_chunks(["d" * 64])
+    with reporting(broker, tmp_path, inbox):
+        wait_until(lambda: _is_subscribed(broker.port, topic))
+    inbox.want_chunks([])
+    with reporting(broker, tmp_path, inbox) as fed:
+        wait_until(lambda: not _is_subscribed(broker.port, topic))  # its first message makes it go
+        assert fed.health()["connected"]
+        assert inbox.take_chunk() is None
+
+
+def test_a_flood_of_a_stranger_ends_the_subscription_and_not_the_connection(
+    broker: Mosquitto, tmp_path: Path
+) -> None:
+    inbox = DeliveryInbox(lambda: None)
+    inbox.want_chunks([A])
+    with publisher(broker.port) as client, reporting(broker, tmp_path, inbox) as fed:
+        wait_until(lambda: _is_subscribed(broker.port, f"limpet-bundles/{A}/0"))
+
+        def flooded() -> bool:
+            for index in range(1000):
+                client.publish(f"limpet-bundles/{A}/{index}", b"x", 0)
+            return not _is_subscribed(broker.port, f"limpet-bundles/{A}/0")
+
+        wait_until(flooded)
+        assert fed.health()["connected"]
+        assert fed.health()["reconnects"] == 0
+        assert fed.health()["ignored"]["chunks too fast"] >= FLOOD
+
+
 def test_results_and_commands_go_on_while_50_mb_of_chunks_come(broker: Mosquitto, tmp_path: Path) -> None:
     inbox = DeliveryInbox(lambda: None)
     inbox.want_chunks([A])

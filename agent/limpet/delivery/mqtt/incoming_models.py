@@ -35,7 +35,7 @@ CHUNKS_PER_SECOND, CHUNKS_AT_ONCE = 500.0, 1000.0
 """Chunks that are delivered per second on average, and in a burst."""
 
 FLOOD = 2000
-"""Chunks in a row that come too fast, after which their subscription rests."""
+"""Their subscription rests once so many more chunks came too fast than were taken."""
 REST = 30.0
 """Seconds for which it rests."""
 
@@ -157,5 +157,5 @@ class IncomingModels:
             return True
         self._bytes.spend(size)
         self._chunks.spend(1)
-        self._too_fast = 0
+        self._too_fast = max(0, self._too_fast - 1)
         return False
