@@ -164,10 +164,6 @@ class UpdateFiles:
         """Return the bundles that are there and not encrypted, by the SHA-256 of their files."""
         return {one.file_sha256: self.path(one) for one in bundles if _size(self.path(one)) == one.length}
 
-    def used(self) -> int:
-        """Return how many bytes downloads and deployed bundles take."""
-        return sum(_size(path) for top in (self._downloads, self._deployed) for path in state_files.below(top))
-
     # --- requests
 
     def requests(self) -> list[tuple[str, Path]]:
