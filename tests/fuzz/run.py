@@ -33,7 +33,15 @@ with (
     contextlib.redirect_stderr(io.StringIO() if atheris else sys.stderr),
     atheris.instrument_imports(include=["limpet"]) if atheris else contextlib.nullcontext(),
 ):
-    from fuzz import deployer_parsers, file_parsers, serial_parsers, state_parsers, trust_parsers, wire_parsers
+    from fuzz import (
+        deployer_parsers,
+        file_parsers,
+        model_parsers,
+        serial_parsers,
+        state_parsers,
+        trust_parsers,
+        wire_parsers,
+    )
 
 from fuzz.child import HEAD, SIZE, Feeder, keep
 from fuzz.registry import PARSERS, Prepared
@@ -41,7 +49,15 @@ from fuzz.registry import PARSERS, Prepared
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-MODULES = (deployer_parsers, file_parsers, serial_parsers, state_parsers, trust_parsers, wire_parsers)
+MODULES = (
+    deployer_parsers,
+    file_parsers,
+    model_parsers,
+    serial_parsers,
+    state_parsers,
+    trust_parsers,
+    wire_parsers,
+)
 CRASHES = Path(__file__).parents[2] / "build" / "fuzz"
 HANG = 10.0
 """Seconds that a parser may take for one input."""
