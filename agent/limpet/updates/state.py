@@ -29,6 +29,8 @@ DOWNLOADS = "downloads"
 REQUESTS = "requests"
 """Folder in the state directory for requests of `limpet model`, a file for each pipeline."""
 
+PipelineName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
+"""Also the name of a folder for downloads, so it leads nowhere else."""
 UnixTime = Annotated[float, Meta(ge=0, le=1e11)]
 Desired = Annotated[bytes, Meta(max_length=LARGEST_DESIRED)]
 """A request as it came. It is base64 in the file: what a stranger wrote cannot damage the rest."""
@@ -92,7 +94,7 @@ class Update(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     ``results``: how long the candidate has run in its trial, and results of it, up to the last note of them.
     """
 
-    pipeline: Annotated[str, Meta(max_length=64)]
+    pipeline: PipelineName
     stage: UpdateStage = "idle"
     since: UnixTime = 0.0
     reason: Reason = ""
@@ -124,13 +126,19 @@ class Update(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
 class Updates(msgspec.Struct, kw_only=True):
     """All that is kept: an update for each pipeline, and the highest version of each model that was good."""
 
-    pipelines: Annotated[dict[str, Update], Meta(max_length=10_000)] = {}
+    pipelines: Annotated[dict[PipelineName, Update], Meta(max_length=10_000)] = {}
     highest: Annotated[dict[BundleName, BundleVersion], Meta(max_length=10_000)] = {}
     latest: UnixTime = 0.0
     """The latest time that this device has known. Its clock may be set back; expiry counts from here."""
     spent: Annotated[dict[str, int], Meta(max_length=4)] = {}
     """Bytes fetched on a day (``2026-11-28``), for the budget of a metered link."""
     format: Annotated[int, Meta(ge=1, le=1)] = 1
+
+    def __post_init__(self) -> None:
+        """Refuse an update below the name of another pipeline: two pipelines could have the same one."""
+        for name, update in self.pipelines.items():
+            if update.pipeline != name:
+                raise ValueError(f"the update of {name} is for another pipeline, {update.pipeline}")
 
     @property
     def deployed(self) -> tuple[Deployed, ...]:
