@@ -11,7 +11,7 @@ import pytest
 from limpet.contracts.updates import Comparison
 from limpet.updates import machine
 from limpet.updates.instructions import Admit, CleanUp, Fetch, Note, Select, Shadow, Stop, Verify
-from limpet.updates.moves import MOST_BOOTS, MOST_CHECKS, MOST_TRIES
+from limpet.updates.moves import MOST_BOOTS, MOST_CHECKS, MOST_RESTARTS, MOST_TRIES
 from limpet.updates.schedule import Conditions
 from limpet.updates.selection import selection
 from limpet.updates.state import Updates, on_disk
@@ -896,7 +896,7 @@ def test_a_stage_that_runs_the_model_is_given_up_after_too_many_restarts(stage: 
         assert world.of().stage == stage
     world.boot()
     assert world.of().stage == ("rolled_back" if stage == "trial" else "failed")
-    assert world.of().reason == f"The daemon started {MOST_BOOTS + 1} times during the {stage}."
+    assert world.of().reason == f"The machine started {MOST_BOOTS + 1} times during the {stage}."
     assert world.runs["p"] == OLD
 
 
@@ -913,6 +913,19 @@ def test_a_trial_that_ran_for_an_hour_is_allowed_more_restarts_and_its_time_coun
     world.passes(400.0)
     world.accept()
     assert world.of().stage == "good"
+
+
+@pytest.mark.parametrize("stage", ["admission", "shadow", "trial"])
+def test_restarts_of_the_daemon_alone_are_forgiven_for_longer(stage: str) -> None:
+    """A person or a watchdog restarts it. A model cannot end it."""
+    world = at(stage)
+    update = world.of()
+    for _ in range(MOST_RESTARTS):
+        update = machine.advance(update, Booted(machine=False), world.facts).update
+        assert update.stage == stage
+    step = machine.advance(update, Booted(machine=False), world.facts)
+    assert step.update.stage in {"failed", "rolled_back"}
+    assert f"The daemon started {MOST_RESTARTS + 1} times" in step.update.reason
 
 
 def test_restarts_during_a_download_never_end_it_but_slow_it_down() -> None:

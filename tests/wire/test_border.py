@@ -129,7 +129,10 @@ BAD_EVENTS = [
 
 
 def received(record: Any) -> Any:
-    return DECODER.decode(msgspec.msgpack.encode(record))
+    try:
+        return DECODER.decode(msgspec.msgpack.encode(record))
+    except OverflowError as error:
+        raise UnreadableError("MessagePack has no number of more than 64 bits") from error
 
 
 def said(record: Any, asked: dict[int, Any] | None = None) -> Any:

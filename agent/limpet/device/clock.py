@@ -6,8 +6,10 @@ marked, so that it can be set right by the monotonic clock.
 
 from __future__ import annotations
 
+import os
 import time
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 Mark: TypeAlias = Literal["unsynchronised"]
@@ -17,6 +19,14 @@ PLAUSIBLE = 1_700_000_000.0
 
 STEP = 1.0
 """Smallest step in seconds. Time services make smaller changes gradually."""
+
+
+def boot_id() -> str:
+    """Return the name of this boot of the machine: ``time.monotonic`` means nothing in another one."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
+    except OSError:
+        return f"{os.getpid()}.{time.monotonic_ns()}"
 
 
 def mark(when: datetime) -> Mark | None:

@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from limpet.audit.entry import What, Who
 from limpet.contracts.assignment import FoundModel, ShadowAssignment
 from limpet.contracts.updates import ModelName
-from limpet.device.clock import PLAUSIBLE
+from limpet.device.clock import PLAUSIBLE, boot_id
 from limpet.models import deployed, pins
 from limpet.supervision import admissions
 from limpet.supervision.update_files import UpdateFiles
@@ -165,9 +165,10 @@ class Updater:
 
     def boot(self) -> Config:
         """Take note that the daemon has started. Return the configuration as pins and updates change it."""
+        machine = self._state.machine != boot_id()
         for name, update in list(self._state.pipelines.items()):
             if not _rests(update):
-                self.feed(name, Booted())
+                self.feed(name, Booted(machine=machine))
         self._is_uncounted = bool(self._postponed)
         return self.selected(pins.applied(self._config, self._pins))
 
@@ -368,7 +369,7 @@ class Updater:
         """Take a state, if the disk has it. Otherwise report why it cannot be written."""
         on_it = on_disk(updates)
         if on_it != on_disk(self._state):
-            updates = replace(updates, latest=max(updates.latest, _clock()))
+            updates = replace(updates, latest=max(updates.latest, _clock()), machine=boot_id())
             try:
                 deployed.write(self._config.device.state, on_disk(updates))
             except OSError as error:

@@ -91,7 +91,7 @@ def advance(update: Update, stimulus: Stimulus, facts: Facts) -> Step:  # noqa: 
         case Cleared():
             return _cleared(update, facts)
         case Booted():
-            return _booted(update, facts)
+            return _booted(update, facts, machine=stimulus.machine)
         case Tick():
             return consider(update, facts)
         case Ordered():
@@ -233,17 +233,22 @@ def _cleared(update: Update, facts: Facts) -> Step:
     return Step(idle, (*moves.halt(update), noted))
 
 
-def _booted(update: Update, facts: Facts) -> Step:
+def _booted(update: Update, facts: Facts, *, machine: bool) -> Step:
     """Begin the work of a stage again. The shell takes the first `selection` after this step."""
-    new = msgspec.structs.replace(update, boots=update.boots + 1, live=moves.started(facts))
+    new = msgspec.structs.replace(
+        update,
+        boots=update.boots + machine,
+        restarts=update.restarts + (not machine),
+        live=moves.started(facts),
+    )
     if update.stage in RESTING:
-        return moves.leave(msgspec.structs.replace(new, boots=0), facts)
+        return moves.leave(msgspec.structs.replace(new, boots=0, restarts=0), facts)
     if update.stage in ("downloading", "verifying"):
         return moves.resume(new, facts)
     if update.candidate is None:
         return moves.fail(new, facts, "The state on the disk names no bundle.")
-    if new.stage != "staged" and new.boots > moves.MOST_BOOTS:
-        reason = f"The daemon started {new.boots} times during the {update.stage}."
+    if new.stage != "staged" and (often := moves.often_started(new)):
+        reason = f"{often} during the {update.stage}."
         give_up = moves.roll_back if update.stage == "trial" else moves.fail
         return give_up(new, facts, reason)
     begins: dict[str, Instruction] = {"admission": Admit(update.candidate), "shadow": moves.shadowing(update)}
@@ -265,7 +270,7 @@ def _took_over(update: Update, identity: str, facts: Facts) -> Step:
         new = msgspec.structs.replace(update, live=runs)
         beside = _beside(new, facts)
         return Step(new, (beside,) if beside is not None else ())
-    if known.runs or update.boots:
+    if known.runs or update.boots or update.restarts:
         return moves.roll_back(update, facts, "The pipeline runs another model instead.")
     return Step(update)
 
@@ -377,6 +382,7 @@ def _noted(update: Update, facts: Facts) -> Update:
         seconds=moves.seconds(update, facts),
         results=moves.results(update, facts),
         boots=0,
+        restarts=0,
         live=msgspec.structs.replace(known, counted_to=facts.steady, accepted=0),
     )
 

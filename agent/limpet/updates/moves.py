@@ -24,8 +24,11 @@ MOST_TRIES = 100
 """Attempts to fetch a bundle: three days and more, as most pauses are about an hour."""
 MOST_CHECKS = 3
 """Attempts to verify or admit a bundle, if the process that does so does not end by itself."""
-MOST_BOOTS = 3
-"""Starts of the daemon in one stage that runs the candidate. After the next one it is given up."""
+MOST_BOOTS, MOST_RESTARTS = 3, 20
+"""Starts of the machine, and of the daemon alone, in one stage that runs the candidate.
+
+After the next one it is given up. A model cannot end the daemon, but its driver may stop the machine.
+"""
 MOST_OF_A_REASON = 1000
 
 NO_POLICY = UpdatePolicy()
@@ -34,9 +37,20 @@ replace = msgspec.structs.replace
 
 
 def enter(update: Update, stage: UpdateStage, facts: Facts, reason: str = "", **changes: Any) -> Update:
-    """Return the update in another stage. ``tried`` and ``boots`` are 0, unless ``changes`` has them."""
-    fresh = {"boots": 0, "tried": 0, "live": started(facts)}
+    """Return the update in another stage. What is counted of a stage is 0, unless ``changes`` has it."""
+    fresh = {"boots": 0, "restarts": 0, "tried": 0, "live": started(facts)}
     return replace(update, stage=stage, since=facts.now, reason=short(reason), **{**fresh, **changes})
+
+
+def _starts(update: Update) -> dict[str, Any]:
+    return {"boots": update.boots, "restarts": update.restarts}
+
+
+def often_started(update: Update) -> str:
+    """Say that machine or daemon started too often in a stage, if so."""
+    if update.boots > MOST_BOOTS:
+        return f"The machine started {update.boots} times"
+    return f"The daemon started {update.restarts} times" if update.restarts > MOST_RESTARTS else ""
 
 
 def started(facts: Facts) -> Live:
@@ -132,7 +146,7 @@ def fetch_again_later(update: Update, facts: Facts, reason: str, *, most: int, c
         return fail(update, facts, f"{reason} This was attempt {tried}.")
     back = update
     if update.stage != "downloading":
-        back = enter(update, "downloading", facts, boots=update.boots, candidate=None)
+        back = enter(update, "downloading", facts, **_starts(update), candidate=None)
     return Step(_waiting(replace(back, tried=tried), facts, RETRIES.pause(tried), reason), (Stop(),))
 
 
@@ -142,10 +156,10 @@ def resume(update: Update, facts: Facts) -> Step:
         return Step(update, (Place(update.candidate),))
     back = update
     if update.stage != "downloading":
-        back = enter(update, "downloading", facts, boots=update.boots, tried=update.tried)
-    if update.boots > MOST_BOOTS:
-        pause = RETRIES.pause(update.boots - MOST_BOOTS)
-        reason = f"The daemon started {update.boots} times during this download, so the download waits."
+        back = enter(update, "downloading", facts, **_starts(update), tried=update.tried)
+    if often := often_started(update):
+        pause = RETRIES.pause(max(update.boots - MOST_BOOTS, update.restarts - MOST_RESTARTS))
+        reason = f"{often} during this download, so the download waits."
         return Step(_waiting(back, facts, pause, reason))
     return fetch(back, facts)
 
@@ -154,7 +168,7 @@ def verify(update: Update, facts: Facts) -> Step:
     """Examine what was fetched."""
     if update.request is None:
         return fail(update, facts, "There is no request any more.")
-    new = enter(update, "verifying", facts, boots=update.boots, tried=update.tried)
+    new = enter(update, "verifying", facts, **_starts(update), tried=update.tried)
     return Step(new, (Stop(), Verify(update.request)))
 
 

@@ -87,8 +87,9 @@ class Update(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     """Where the update of one pipeline is, and which models the pipeline has.
 
     ``desired`` is the request as it came, with what this Limpet does not know of it; ``request`` is what it
-    understood. ``boots``: starts of the daemon in this stage. ``good`` and ``previous`` are ``None`` for the model
-    of the configuration. ``serial``: the highest one seen. ``tried``: attempts that failed and are repeated.
+    understood. ``boots``: starts of the machine in this stage; ``restarts``: those of the daemon alone. ``good``
+    and ``previous`` are ``None`` for the model of the configuration. ``serial``: the highest one seen.
+    ``tried``: attempts that failed and are repeated.
     ``candidate`` stays in stage ``rolled_back`` until the pipeline runs another model. ``pending`` is the request
     that follows then. ``heard``: SHA-256 of the last request that came over the network. ``seconds`` and
     ``results``: how long the candidate has run in its trial, and results of it, up to the last note of them.
@@ -99,6 +100,7 @@ class Update(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     since: UnixTime = 0.0
     reason: Reason = ""
     boots: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
+    restarts: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
     tried: Annotated[int, Meta(ge=0, le=1 << 20)] = 0
     desired: Desired = b""
     request: DesiredModel | None = None
@@ -132,6 +134,8 @@ class Updates(msgspec.Struct, kw_only=True):
     """The latest time that this device has known. Its clock may be set back; expiry counts from here."""
     spent: Annotated[dict[str, int], Meta(max_length=4)] = {}
     """Bytes fetched on a day (``2026-11-28``), for the budget of a metered link."""
+    machine: Annotated[str, Meta(max_length=64)] = ""
+    """The run of the machine in which this was written, as the kernel names it."""
     format: Annotated[int, Meta(ge=1, le=1)] = 1
 
     def __post_init__(self) -> None:

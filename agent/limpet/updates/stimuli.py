@@ -35,7 +35,9 @@ class Cleared(msgspec.Struct, frozen=True):
 
 
 class Booted(msgspec.Struct, frozen=True):
-    """The daemon has started."""
+    """The daemon has started. ``machine``: with the machine, which a model's driver may have stopped."""
+
+    machine: bool = True
 
 
 class Tick(msgspec.Struct, frozen=True):

@@ -5,13 +5,11 @@ Write-ahead log with ``synchronous=FULL``: a commit is on the medium when it ret
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 import zlib
 from collections import Counter
 from contextlib import closing, suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from limpet.delivery.outbox import CLASSES, OVERHEAD, Class, Entry, EntryId, StoredEntry, item_array
@@ -33,10 +31,11 @@ from limpet.delivery.outbox.schema import (
     items_of,
     of,
 )
-from limpet.device.clock import PLAUSIBLE
+from limpet.device.clock import PLAUSIBLE, boot_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
 
 _SIZES = "SELECT pipeline, min(max(total(size), 0), 1e15) FROM $kind GROUP BY pipeline"
 _DELETE = "DELETE FROM $kind WHERE sequence BETWEEN ? AND ?"
@@ -69,14 +68,6 @@ class Change(NamedTuple):
     added: list[StoredEntry]
     deleted: dict[Class, list[int]]
     shed: Mapping[str, int]
-
-
-def boot_id() -> str:
-    """Return the name of this boot of the machine: ``time.monotonic`` means nothing in another one."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii")[:8]
-    except OSError:
-        return f"{os.getpid()}.{time.monotonic_ns()}"
 
 
 class Database:

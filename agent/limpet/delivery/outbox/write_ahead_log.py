@@ -15,7 +15,6 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from limpet.delivery.outbox import LARGEST, Entry, is_owner
-from limpet.delivery.outbox.database import boot_id
 from limpet.delivery.outbox.log_records import (
     FORMAT,
     LARGEST_FILE,
@@ -29,6 +28,7 @@ from limpet.delivery.outbox.log_records import (
     split,
 )
 from limpet.device import state_files
+from limpet.device.clock import boot_id
 from limpet.errors import UnreadableError
 from limpet.untrusted import open_file, read_file
 
