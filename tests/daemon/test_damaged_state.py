@@ -54,7 +54,7 @@ def test_it_starts_on_any_state_says_what_was_damaged_and_follows_no_link(
         assert what in reasons
 
 
-@pytest.mark.parametrize("what", ["boot.json", "reporters/mqtt/outbox.db", "lock", "reporters/mqtt/ballast"])
+@pytest.mark.parametrize("what", ["boot.json", "updates.json", "reporters/mqtt/outbox.db", "lock"])
 @pytest.mark.parametrize("how", ["noise", "directory", "fifo"])
 def test_a_reset_works_on_any_state(tmp_path: Path, what: str, how: str) -> None:
     path = tmp_path / "state" / what

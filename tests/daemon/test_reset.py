@@ -16,6 +16,8 @@ from daemon.conftest import Configure, pipeline, replay
 from limpet.dedupe import Dedupe
 from limpet.delivery.outbox.database import Database
 from limpet.device import boot
+from limpet.models import deployed
+from limpet.updates.state import Deployed, Update, Updates
 from support.daemon import Consumer, daemon
 
 if TYPE_CHECKING:
@@ -106,6 +108,21 @@ def test_what_is_not_limpets_stays(used: Path) -> None:
     assert (used / "models").is_dir()
 
 
+def test_models_of_updates_go_and_what_refuses_replayed_requests_stays(used: Path) -> None:
+    there = Deployed(model="m", version=3, sha256="a" * 64, file_sha256="b" * 64, length=1)
+    updates = {
+        "one": Update(pipeline="one", stage="good", good=there, serial=7, heard="c" * 64),
+        "two": Update(pipeline="two", stage="downloading"),
+    }
+    deployed.write(used, Updates(pipelines=updates, highest={"m": 3}, latest=4e9))
+    for name in ("deployed/m-3.limpet", "downloads/two/bundle.part", "requests/two.json"):
+        (used / name).parent.mkdir(parents=True)
+        (used / name).write_text("x")
+    assert reset("--yes", "--state", used).returncode == 0
+    assert left(used) == {"diary", "boot.json", "lock", "audit.jsonl", "updates.json"}
+    assert deployed.read(used) == Updates(pipelines={"one": Update(pipeline="one", serial=7)}, highest={"m": 3})
+
+
 def test_nobody_to_ask(used: Path) -> None:
     before = left(used)
     refused = reset("--state", used)
@@ -149,7 +166,9 @@ def test_a_configuration_that_cannot_be_read_says_what_to_do(tmp_path: Path) -> 
     assert "nothing to reset" in reset("--yes", "--state", tmp_path / "absent").stderr
 
 
-@pytest.mark.parametrize("name", ["models", "reporters", "cache", "lock", "boot.json", "boot.new"])
+@pytest.mark.parametrize(
+    "name", ["models", "reporters", "cache", "lock", "boot.json", "boot.new", "deployed", "updates.json"]
+)
 def test_what_a_link_leads_to_is_left_alone(used: Path, tmp_path: Path, name: str) -> None:
     """Root resets a directory in which the service's user could have laid links to anywhere."""
     elsewhere = tmp_path / "elsewhere"

@@ -16,7 +16,10 @@ from limpet.audit.local_user import local_user
 from limpet.commands._state_directory import state_of
 from limpet.device import boot, directories, state_files
 from limpet.errors import ConfigError, LimpetError
+from limpet.models import deployed
 from limpet.untrusted import printable
+from limpet.updates.state import DEPLOYED, DOWNLOADS, REQUESTS
+from limpet.updates.state import NAME as UPDATES
 
 if TYPE_CHECKING:
     import argparse
@@ -31,7 +34,7 @@ EXAMPLES = (
     ("limpet reset --learned", "Have models that learn on this device learn again. Delete nothing else."),
 )
 
-_OWN = ("cache", directories.LEARNED, "models", directories.REPORTERS)
+_OWN = ("cache", directories.LEARNED, "models", DOWNLOADS, REQUESTS, DEPLOYED, directories.REPORTERS)
 """Folders in the state directory that are deleted. Nothing else in it is touched: others may use it too."""
 _FILES = ("lock", "boot.json", "boot.new")
 _FORGOTTEN = ("pipelines.json", "pipelines.new", "pins.json", "pins.new", "models.json", "models.new")
@@ -75,7 +78,7 @@ def _reset(arguments: argparse.Namespace) -> int:
     if arguments.learned:
         return _forget_learned(state, arguments)
     folders = [*(state / name for name in _OWN), *_runtime_folders()]
-    _refuse_links([*folders, *(state / name for name in (*_FILES, *_FORGOTTEN))])
+    _refuse_links([*folders, *(state / name for name in (*_FILES, *_FORGOTTEN, UPDATES))])
     with _claim(state):
         also = f" and {arguments.config}" if arguments.all else ""
         journal = " and the audit journal" if arguments.audit else ""
@@ -89,7 +92,9 @@ def _reset(arguments: argparse.Namespace) -> int:
             _empty(folder)
         for name in _FORGOTTEN:
             state_files.remove(state / name)
-        for name in (*_FILES, *_FORGOTTEN):
+        with state_files.as_owner(state):
+            deployed.reset(state)
+        for name in (*_FILES, *_FORGOTTEN, UPDATES):
             state_files.remove(state / f"{name}.damaged")
         if not written:  # the disk was full
             _record(state, "factory reset", begin_again=arguments.audit)

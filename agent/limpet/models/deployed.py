@@ -13,7 +13,7 @@ from limpet.device import state_files
 from limpet.errors import ConfigError
 from limpet.models import pins, sealed
 from limpet.updates.selection import selection
-from limpet.updates.state import DEPLOYED, NAME, Updates
+from limpet.updates.state import DEPLOYED, NAME, Updates, forgotten
 from limpet.wording import joined
 
 if TYPE_CHECKING:
@@ -61,6 +61,17 @@ def kept(state: Path, damaged: Callable[[str], object]) -> Kept:
 def write(state: Path, updates: Updates) -> None:
     """Replace what is known of updates. ``OSError`` if it cannot be written."""
     state_files.replace(state / NAME, msgspec.json.encode(updates))
+
+
+def reset(state: Path) -> None:
+    """Forget all updates and their models. Serials and the highest good versions stay, so nothing is replayed.
+
+    ``OSError``. The latest time is forgotten, too: it stays wrong if the clock was once set far ahead.
+    """
+    known = read(state, lambda _: None)
+    if known != Updates():
+        left = Updates(pipelines=forgotten(known.pipelines.values()), highest=known.highest)
+        write(state, left)
 
 
 def folder(state: Path) -> Path:

@@ -37,7 +37,7 @@ from limpet.updates.instructions import (
     Verify,
 )
 from limpet.updates.reports import report
-from limpet.updates.state import Update, Updates, on_disk
+from limpet.updates.state import Update, Updates, forgotten, on_disk
 from limpet.updates.stimuli import (
     Accepted,
     Booted,
@@ -50,7 +50,7 @@ from limpet.updates.stimuli import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
 
     from limpet.audit.journal import Journal
     from limpet.config import Config
@@ -186,8 +186,9 @@ class Updater:
     def use(self, config: Config) -> None:
         """Take a configuration, at the start and after a reload."""
         self._config = config
-        gone = [name for name in self._state.pipelines if name not in config.pipelines]
-        if gone and self._write(replace(self._state, pipelines=_without(self._state.pipelines, gone))):
+        left = _left(self._state.pipelines, config.pipelines)
+        gone = [name for name, update in self._state.pipelines.items() if left.get(name) != update]
+        if gone and self._write(replace(self._state, pipelines=left)):
             for name in gone:
                 self._tasks.stop(name)
                 self._clean_up(name)
@@ -306,8 +307,9 @@ class Updater:
     def report(self, pipeline: str) -> UpdateReport | None:
         """Return how far the update of a pipeline is, ``None`` if there was none."""
         update = self._state.pipelines.get(pipeline)
-        fetched = self._made_tasks.progress(pipeline) if self._made_tasks else None
-        return report(update, fetched) if update else None
+        if update is None or update == Update(pipeline=pipeline, serial=update.serial):
+            return None
+        return report(update, self._made_tasks.progress(pipeline) if self._made_tasks else None)
 
     # --- one step
 
@@ -569,8 +571,10 @@ def _without_candidates(updates: Updates) -> Updates:
     return replace(updates, pipelines=pipelines)
 
 
-def _without(pipelines: dict[str, Update], gone: list[str]) -> dict[str, Update]:
-    return {name: update for name, update in pipelines.items() if name not in gone}
+def _left(pipelines: dict[str, Update], configured: Collection[str]) -> dict[str, Update]:
+    """Return what is kept of all updates, if these pipelines are configured."""
+    gone = forgotten(update for name, update in pipelines.items() if name not in configured)
+    return {**{name: update for name, update in pipelines.items() if name in configured}, **gone}
 
 
 def _visible(update: Update) -> tuple[object, ...]:

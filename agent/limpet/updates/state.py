@@ -5,7 +5,7 @@ The file is read as if a stranger had written it: a candidate is examined again 
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 from msgspec import Meta
@@ -20,6 +20,9 @@ from limpet.contracts.updates import (
     Sha256,
     UpdateStage,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 NAME = "updates.json"
 DEPLOYED = "deployed"
@@ -148,6 +151,11 @@ class Updates(msgspec.Struct, kw_only=True):
     def deployed(self) -> tuple[Deployed, ...]:
         """The bundles that must stay on the disk, of all pipelines."""
         return tuple(one for update in self.pipelines.values() for one in update.deployed)
+
+
+def forgotten(pipelines: Iterable[Update]) -> dict[str, Update]:
+    """Return what stays of pipelines whose models are forgotten: serials, so that no request is replayed."""
+    return {one.pipeline: Update(pipeline=one.pipeline, serial=one.serial) for one in pipelines if one.serial}
 
 
 def on_disk(updates: Updates) -> Updates:
