@@ -72,7 +72,10 @@ def agreement(ours: object, theirs: object) -> float | None:
     compare = _COMPARE.get(type(ours))
     if compare is None or type(ours) is not type(theirs):
         return None
-    return compare(ours, theirs)
+    try:
+        return compare(ours, theirs)
+    except (OverflowError, ValueError):  # Numbers whose sum is no number.
+        return float(ours == theirs)
 
 
 def answer(output: object) -> Answer:

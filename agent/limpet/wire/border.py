@@ -144,8 +144,18 @@ def _check_results(results: Sequence[RawResult]) -> None:
     _refuse_unprintable(*{name for result in results for name in (result.model, result.delegate)})
     with reading("a value"):
         for result in results:
-            _refuse_large(result.output, LARGEST_OUTPUT)
-            result.output = msgspec.Raw(_JSON.encode(_VALUE.decode(result.output)))
+            result.output = msgspec.Raw(_output_as_json(result.output))
+
+
+def check_output(data: bytes) -> None:
+    """See that a result may have this output, as msgpack. ``UnreadableError`` says why not."""
+    with reading("a value"):
+        _output_as_json(data)
+
+
+def _output_as_json(data: msgspec.Raw | bytes) -> bytes:
+    _refuse_large(data, LARGEST_OUTPUT)
+    return _JSON.encode(_VALUE.decode(data))
 
 
 def _check_snapshot(record: Snapshot) -> None:
@@ -212,7 +222,7 @@ def lists_of(shape: Sequence[int]) -> int:
     return sum(math.prod(shape[:depth]) for depth in range(len(shape)))
 
 
-def _refuse_large(value: msgspec.Raw, largest: int) -> None:
+def _refuse_large(value: msgspec.Raw | bytes, largest: int) -> None:
     if (size := len(value)) > largest:
         raise UnreadableError(f"it sent a value of {size} bytes; the limit is {largest}")
 

@@ -17,7 +17,8 @@ LARGEST_FROM_SHADOW = LARGEST_OUTPUT + 4096
 """Bytes of a record from a shadow."""
 LARGEST_TO_SHADOW = 4096
 
-Nanoseconds = Annotated[int, Meta(ge=0, le=1 << 62)]
+Nanoseconds = Annotated[int, Meta(ge=0, le=10**14)]
+"""A bit more than a day. As µs it is a time that a worker may report, see ``limpet.updates.answers``."""
 
 
 class RunWindow(msgspec.Struct, tag=True):

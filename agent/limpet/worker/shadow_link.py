@@ -15,7 +15,7 @@ import msgspec
 
 from limpet.errors import ModelError, UnreadableError
 from limpet.inference import agreement
-from limpet.wire.border import cleaned
+from limpet.wire.border import check_output, cleaned
 from limpet.wire.channel import Channel
 from limpet.wire.memory_file import anonymous_file
 from limpet.wire.shadow_records import LARGEST_FROM_SHADOW, FromShadow, NotOpened, Ran, RunWindow, ShadowOpened
@@ -31,6 +31,8 @@ LARGEST_WAITING = 8 << 20
 """Bytes of the values of these windows. One window always fits."""
 AFTER_END = 2.0
 """Seconds after which a process that has closed its socket is reported, unless the supervisor saw it end."""
+
+_encode = msgspec.msgpack.Encoder().encode
 
 
 class ShadowRan(msgspec.Struct):
@@ -151,6 +153,7 @@ def _read(record: Ran) -> ShadowRan:
         return ShadowRan(record.ordinal, run, cpu, cleaned(record.error))
     try:
         output = agreement.read(record.kind, bytes(record.output))
+        check_output(_encode(output))
     except UnreadableError as error:
         raise ModelError(str(error)) from error
     return ShadowRan(record.ordinal, run, cpu, output=output)
