@@ -86,6 +86,12 @@ def test_packages_read_sound_and_pictures_where_the_libraries_have_wheels(name: 
     assert all(marker.endswith(WHEELS) for marker in markers)
 
 
+def test_packages_verify_and_fetch_models_everywhere_and_read_patches_where_zstandard_has_wheels() -> None:
+    for name in ("tuf", "securesystemslib", "cryptography", "urllib3"):
+        assert locked(name) == [""]
+    assert locked("zstandard") == [WHEELS]
+
+
 def test_what_few_devices_need_stays_out_of_the_main_package() -> None:
     script = (PACKAGING / "wheelhouse.sh").read_text()
     assert "skip = /^(cobs|av)==/" in script

@@ -121,7 +121,7 @@ def test_keys_are_added_and_revoked_in_new_versions(desk: Workstation) -> None:
 def test_the_roots_own_key_is_changed_with_both_signatures(desk: Workstation) -> None:
     desk.done(*NEW)
     desk.done("root", "add-key", "root.json", "root", "root2.key.pub", "--key", "root.key")
-    made = desk.done("root", "remove-key", "2.root.json", "root", desk.key("root.key"), "--key", "root2.key")
+    made = desk.done("root", "remove-key", "2.root.json", "root", "root.key.pub", "--key", "root2.key")
     assert made["missing"] == []
     shown = desk.done("root", "show", "3.root.json")
     assert shown["roles"]["root"]["keys"] == [desk.key("root2.key")]
@@ -146,6 +146,18 @@ def request(desk: Workstation, *more: str) -> bytes:
     )
     assert status == 0, text
     return text.encode()
+
+
+def test_a_patch_comes_before_the_whole_bundle(desk: Workstation) -> None:
+    patch = {"url": "https://models.example.com/p", "patch_of": "1" * 64, "sha256": "2" * 64, "length": 9}
+    sources = json.loads(request(desk, "--source", json.dumps(patch)))["sources"]
+    assert [one["url"][-1] for one in sources] == ["p", "8"]
+    assert sources[0]["patch_of"] == "1" * 64
+    for wrong, why in ("{", "Write one JSON object"), ('{"uri": "x"}', "unknown key 'uri'"):
+        status, text = desk.run(
+            "desired", "motion-8.limpet", "--pipeline", "p", "--source", wrong, "--url", "https://a"
+        )
+        assert (status, why in text) == (1, True)
 
 
 def test_a_signed_request_is_one_that_a_device_takes(desk: Workstation) -> None:

@@ -30,7 +30,8 @@ REASONS = {
     "another device": r"\w+://\w+@|mqtt://broker\.local",
     "a package": r"\blimpet[-_]0\.1\.0",
     "another processor": r"--delegate edgetpu|'\.\[coreml\]'",
-    "the converters": r"limpet-convert |\.venv-convert|convert-(?:tensorflow|torch)|converters/examples",
+    "the converters": r"limpet-convert (?!keygen|root|sign|desired|package parts)|\.venv-convert"
+    r"|convert-(?:tensorflow|torch)|converters/examples",
     "a camera or a microphone": r"--camera /dev/|--microphone hw:",
     "a test of its own": r"^make \w+|^dtc ",
 }

@@ -24,6 +24,7 @@ GOES_ON = {
     r"^limpet run(?!.*--once)": r"running",
     r"^limpet watch(?!.*--seconds)": r"\w",
     r"^mosquitto_sub ": r"limpet/",
+    r"^python3 -m http\.server ": r"Serving HTTP",
 }
 """Commands that go on until Ctrl-C, and what they write when they work."""
 
@@ -32,7 +33,7 @@ _ANSWERS = {
     r"MQTT broker \[.*\]: $": "mqtt://localhost:1883",
     r"name of this device.*: $": "",
     r"path of a model.*: $": "motion-3.limpet",
-    r"Go on\? \[y/N\] $": "y",
+    r"(?:Go on|Trust it)\? \[y/N\] $": "y",
 }
 """What is typed if a command asks."""
 

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from docs.pages import ROOT, blocks, pages
 from docs.reader import Difference, Reader
 from first_hour.maker import environment
-from support.broker import mosquitto
+from support.broker import free_port, mosquitto
 
 if TYPE_CHECKING:
     from support.broker import Mosquitto
@@ -60,6 +60,7 @@ def read(page: Path, folder: Path, broker: Mosquitto, count: Counter[str]) -> st
     if "tutorials" not in name and name != "README.md":
         variables["PATH"] = f"{home}/limpet/bin:{variables['PATH']}"  # such a page begins with Limpet installed
     address = f"127.0.0.1:{broker.port}"
+    server = free_port()
     places = {
         "/tmp/board": str(here / "board"),  # noqa: S108 - the board of the pages
         "/dev/ttyUSB0": str(here / "board"),
@@ -67,6 +68,8 @@ def read(page: Path, folder: Path, broker: Mosquitto, count: Counter[str]) -> st
         "/etc/limpet/mqtt-password": str(here / "mqtt-password"),
         "broker.example:1883": address,
         "localhost:1883": address,
+        "localhost:8000": f"localhost:{server}",
+        "http.server 8000": f"http.server {server}",
     }
     start = clone / page.parent.relative_to(ROOT) if "firmware-configs" in name else clone
     with Reader(start, variables, places) as reader:

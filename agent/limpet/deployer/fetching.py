@@ -140,7 +140,9 @@ class Fetching:
         try:
             from limpet.deployer import patching
         except ImportError as error:
-            raise SourceFailedError("patches need limpet[updates]; run: pip install 'limpet[updates]'") from error
+            raise SourceFailedError(
+                "patches need zstandard; run: pip install 'zstandard>=0.23'", final=True
+            ) from error
         if source.patch_of not in self._opened.bases:
             raise SourceFailedError("the bundle that the patch is for is not on this device", final=True)
         if not (source.sha256 and 0 < source.length < bundle.length):

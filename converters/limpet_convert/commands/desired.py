@@ -40,6 +40,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add("--pipeline", required=True, metavar="NAME", help="Pipeline that is to run it.")
     add("--url", metavar="URL", action="append", default=[], help="Where the bundle is. Can be repeated.")
     add("--chunks", metavar="SHA256", help="SHA-256 of the list of chunks, if the bundle is sent over MQTT.")
+    add(
+        "--source",
+        metavar="JSON",
+        action="append",
+        default=[],
+        help="Source to try first, such as the entry that `limpet-convert patch` prints. Can be repeated.",
+    )
     add("--device", metavar="ID", action="append", default=[], help="Devices that it is for. Default: any.")
     _shared.add_key(parser, "Operator's private key")
     add("--serial", type=int, metavar="N", help="Number that rises with each request. Default: the Unix time.")
@@ -72,7 +79,8 @@ def main(arguments: argparse.Namespace) -> int:
 
 def _request(arguments: argparse.Namespace) -> DesiredModel:
     manifest = bundles.manifest_of(arguments.bundle)
-    sources: list[Any] = [{"url": url} for url in arguments.url]
+    sources: list[Any] = [_source(text) for text in arguments.source]
+    sources += [{"url": url} for url in arguments.url]
     sources += [{"chunks": arguments.chunks}] if arguments.chunks else []
     fields: dict[str, Any] = {
         "model": manifest.name,
@@ -101,6 +109,13 @@ def _request(arguments: argparse.Namespace) -> DesiredModel:
         return msgspec.convert(fields, DesiredModel)
     except msgspec.ValidationError as error:
         raise ConvertError(f"no device takes this request: {error}") from error
+
+
+def _source(text: str) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(text, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise ConvertError(f"--source {text}: {error}. Write one JSON object") from error
 
 
 def _sealed(content: bytes, keys: list[str]) -> bytes:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 HELP = "Make an Ed25519 key to sign bundles with"
 GROUP = "sign"
-EXAMPLES = (("limpet-convert keygen release.key", "Write release.key (secret) and release.pub."),)
+EXAMPLES = (("limpet-convert keygen release.key", "Write release.key (secret) and release.key.pub."),)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "key",
         type=Path,
         metavar="KEY",
-        help="File for the private key. The public key is written beside it, as .pub.",
+        help="File for the private key. The public key is written beside it, as KEY.pub.",
     )
     _shared.add_json(parser)
 

@@ -52,7 +52,7 @@ def main(arguments: argparse.Namespace) -> int:
     state_files.replace(path, made)
     lines = [
         f"{path}: {size}",
-        "Put this before the other sources of the request, with the URL of the patch:",
+        "Write the URL of the patch into this, and give it to limpet-convert desired --source:",
         (
             f'  {{"url": "...", "patch_of": "{source["patch_of"]}", "sha256": "{source["sha256"]}", '
             f'"length": {source["length"]}}}'

@@ -21,8 +21,8 @@ EXAMPLES = (
         "Write root.json, signed with root.key.",
     ),
     (
-        "limpet-convert root add-key root.json models second.pub --key root.key",
-        "Write 2.root.json, in which second.pub signs models, too.",
+        "limpet-convert root add-key root.json models second.key.pub --key root.key",
+        "Write 2.root.json, in which second.key.pub signs models, too.",
     ),
     ("limpet-convert root remove-key 2.root.json models 3f9a --key root.key", "Revoke a key, in 3.root.json."),
     ("limpet-convert root sign 2.root.json --key other.key --after root.json", "Add a signature."),
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         if name == "add-key":
             changing.add_argument("keys", type=Path, metavar="FILE", nargs="+", help="Public keys.")
         if name == "remove-key":
-            changing.add_argument("id", metavar="ID", help="Id of the key, or its beginning.")
+            changing.add_argument("id", metavar="ID", help="Id of the key, its beginning, or the key's file.")
         _shared.add_key(changing)
         changing.add_argument(
             "--output", type=Path, metavar="FILE", help="File to write. Default: N.root.json, beside the old root."
@@ -127,7 +127,8 @@ def _add_key(arguments: argparse.Namespace) -> tuple[object, list[str]]:
 
 def _remove_key(arguments: argparse.Namespace) -> tuple[object, list[str]]:
     old, made = _next(arguments)
-    root.remove_key(made, arguments.role, arguments.id)
+    key = Path(arguments.id)
+    root.remove_key(made, arguments.role, sign.key_id(sign.public_key(key)) if key.is_file() else arguments.id)
     return _written(arguments, old, made)
 
 
