@@ -11,7 +11,7 @@ from limpet.contracts.assignment import SourceTable
 from limpet.models import deployed
 from limpet.models.deployed import Kept
 from limpet.models.pins import Pins
-from limpet.supervision.updates import Calls, Surroundings, Updater
+from limpet.supervision.updates import Surroundings, Updater
 from limpet.updates.comparison import Comparisons
 from limpet.updates.state import Deployed, Update, Updates
 
@@ -27,10 +27,6 @@ def bundle(version: int) -> Deployed:
     return Deployed(model="motion", version=version, sha256=digest, file_sha256=digest, length=1)
 
 
-def _too_early(*_: Any) -> Any:
-    pytest.fail("nothing is done before the pipelines run")
-
-
 def selected(state: Path, boots: int = 0) -> list[int | None]:
     """Return the versions that a pipeline may run after a start in the middle of a trial."""
     update = Update(pipeline="p", stage="trial", candidate=bundle(3), good=bundle(2), boots=boots)
@@ -38,9 +34,8 @@ def selected(state: Path, boots: int = 0) -> list[int | None]:
     sources = {"line": SourceTable("replay", {})}
     config = Config(state, Device(id="d", state=state), sources, pipelines, {})
     around = Surroundings(NOTHING, NOTHING, NOTHING, NOTHING, Comparisons("d", "1"))
-    calls = Calls(*[_too_early] * 6)
     kept = Kept(Updates(pipelines={"p": update}), Pins(), intact=True)
-    models = Updater(config, kept, around, calls).boot().selected["p"]
+    models = Updater(config, kept, around).boot().selected["p"]
     return [one.version if one else None for one in models]
 
 

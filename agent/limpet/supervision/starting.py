@@ -20,8 +20,9 @@ from limpet.isolation import closed_memory
 from limpet.models import deployed
 from limpet.models.history import History
 from limpet.supervision.fleet import Fleet
+from limpet.supervision.reloads import placed
 from limpet.supervision.roster import Roster
-from limpet.supervision.supervisor import Memory, Supervisor, placed
+from limpet.supervision.supervisor import Memory, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -112,10 +112,10 @@ class Calls(NamedTuple):
 class Updater:
     """The updates of all pipelines. Everything here runs on the supervisor's main thread."""
 
-    def __init__(self, config: Config, kept: Kept, device: Surroundings, calls: Calls) -> None:
+    def __init__(self, config: Config, kept: Kept, device: Surroundings) -> None:
         self._config = config
         self._device = device
-        self._calls = calls
+        self._calls: Calls
         state = config.device.state
         self._files = UpdateFiles(state)
         self._state, self._pins, self._intact = kept
@@ -172,8 +172,9 @@ class Updater:
         self._is_uncounted = bool(self._postponed)
         return self.selected(pins.applied(self._config, self._pins))
 
-    def begin(self) -> None:
+    def begin(self, calls: Calls) -> None:
         """Begin to work, once the pipelines have been assigned what to run."""
+        self._calls = calls
         self._begun = True
         if self._intact:
             self._clean_up_orphans()
@@ -357,7 +358,7 @@ class Updater:
         for instruction in applied.instructions:
             self._when_begun(partial(self._follow, pipeline, instruction))
         if before is None or _visible(before) != _visible(after):
-            self._when_begun(partial(self._calls.publish, pipeline))
+            self._when_begun(lambda: self._calls.publish(pipeline))
         return True
 
     def _when_begun(self, call: Callable[[], None]) -> None:
@@ -378,7 +379,7 @@ class Updater:
                 if not (self._write_again or self._is_reported):
                     path = self._config.device.state / "updates.json"
                     reason = f"{path}: {error.strerror}; updates wait, what runs goes on"
-                    self._when_begun(partial(self._calls.report, "update_waits", "", reason))
+                    self._when_begun(lambda: self._calls.report("update_waits", "", reason))
                 self._write_again = monotonic() + WRITE_AGAIN
                 return False
             self._write_again = 0.0
@@ -419,7 +420,7 @@ class Updater:
         noted = any(isinstance(one, Note) for one in instructions)
         if after.stage != (before.stage if before else "idle") and not noted:
             text = after.reason or moves.wanted_name(after)
-            self._when_begun(partial(self._calls.report, f"update_{after.stage}", after.pipeline, text))
+            self._when_begun(lambda: self._calls.report(f"update_{after.stage}", after.pipeline, text))
 
     def _facts(self, pipeline: str) -> Facts:
         from limpet.updates import schedule
