@@ -111,7 +111,7 @@ def test_what_is_not_limpets_stays(used: Path) -> None:
 def test_models_of_updates_go_and_what_refuses_replayed_requests_stays(used: Path) -> None:
     there = Deployed(model="m", version=3, sha256="a" * 64, file_sha256="b" * 64, length=1)
     updates = {
-        "one": Update(pipeline="one", stage="good", good=there, serial=7, heard="c" * 64),
+        "one": Update(pipeline="one", stage="good", good=there, serial=7, heard={"mqtt": "c" * 64}),
         "two": Update(pipeline="two", stage="downloading"),
     }
     deployed.write(used, Updates(pipelines=updates, highest={"m": 3}, latest=4e9))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -231,9 +231,7 @@ class World:
         except PowerCut:
             self.boot()
 
-    def want(
-        self, wanted: Deployed, pipeline: str = "p", form: DesiredModel | None = None, **fields: bool
-    ) -> None:
+    def want(self, wanted: Deployed, pipeline: str = "p", form: DesiredModel | None = None, **fields: Any) -> None:
         """Have a bundle requested, with the plain form of a request if there is none."""
         self.catalogue[wanted.file_sha256] = wanted
         asked = form or request(wanted)

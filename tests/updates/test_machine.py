@@ -355,6 +355,26 @@ def test_a_broker_s_copy_is_known_also_after_a_local_request() -> None:
     assert (world.of().stage, world.of().good) == ("good", NEWER)
 
 
+def test_two_brokers_with_different_copies_do_not_take_turns() -> None:
+    world = device()
+    for reporter, wanted in (("a", NEW), ("b", NEWER)):
+        world.want(wanted, retained=True, reporter=reporter)
+        assert world.settle().good == wanted
+    for reporter, wanted in (("a", NEW), ("b", NEWER)):  # Both connections broke.
+        world.want(wanted, retained=True, reporter=reporter)
+        assert (world.of().stage, world.of().good) == ("good", NEWER)
+    world.do(Cleared("a"))
+    world.want(NEWER, retained=True, reporter="b")
+    assert (world.of().stage, world.of().request) == ("good", None)
+
+
+def test_a_second_broker_s_copy_of_a_request_that_failed_is_not_another_try() -> None:
+    world = at("admission")
+    world.ends("p", NotAdmitted("It answered wrongly."))
+    world.want(NEW, form=request(NEW, policy=SHADOWED), retained=True, reporter="b")
+    assert world.of().stage == "failed"
+
+
 def test_a_broker_s_copy_that_this_device_has_not_heard_counts() -> None:
     world = device()
     world.want(NEW, retained=True)

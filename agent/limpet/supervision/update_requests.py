@@ -9,6 +9,8 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from limpet.contracts.updates import LARGEST_DESIRED
 from limpet.device import state_files
 from limpet.sha256 import sha256
@@ -66,11 +68,11 @@ class UpdateRequests:
             return
         if not payload:
             self._withdraw(name)
-            self._feed(name, Cleared())
+            self._feed(name, Cleared(delivery.reporter))
         elif len(payload) > LARGEST_DESIRED:
             reason = f"The request has {len(payload)} bytes. The limit is {LARGEST_DESIRED}."
             self._feed(name, Refused(reason))
-        elif not (delivery.retained and _is_heard(name, payload, known)):
+        elif not (delivery.retained and _is_heard(delivery, known)):
             answer = partial(self._answer, name, payload, delivery)
             self._read(config, known, name, payload, local=False, answer=answer)
 
@@ -119,14 +121,14 @@ class UpdateRequests:
         self, name: str, payload: bytes, delivery: Delivery, read: RequestRead | None, reason: str
     ) -> None:
         self._reading.pop(name, None)
-        self._feed(name, _stimulus(payload, read, reason, retained=delivery.retained))
+        self._feed(name, _stimulus(payload, read, reason, delivery))
 
     def _answer_local(self, name: str, payload: bytes, read: RequestRead | None, reason: str) -> None:
         self._reading.pop(name, None)
         if read is None:  # Nothing is known of the request. It is read again at the next start.
             self._report("update_refused", name, f"The process that reads the request failed: {reason}.")
         else:
-            self._taken(name, self._feed(name, _stimulus(payload, read, reason, local=True)))
+            self._taken(name, self._feed(name, _stimulus(payload, read, reason)))
 
     def _taken(self, name: str, on_disk: bool) -> None:  # noqa: FBT001
         """Delete a request of this device, if what follows from it is on the disk."""
@@ -146,20 +148,22 @@ class UpdateRequests:
         self._taken(name, on_disk=True)
 
 
-def _stimulus(
-    payload: bytes, read: RequestRead | None, reason: str, *, retained: bool = False, local: bool = False
-) -> Stimulus:
+def _stimulus(payload: bytes, read: RequestRead | None, reason: str, delivery: Delivery | None = None) -> Stimulus:
+    """Return what happened. ``delivery`` is ``None`` for a request of this device."""
     if read is None:
         return Refused(f"The process that reads the request failed: {reason}.")
     if read.request is None:
         return Refused(cleaned(read.reason), read.request_id)
-    return Wanted(desired=payload, request=read.request, local=local, signed=read.signed, retained=retained)
+    wanted = Wanted(desired=payload, request=read.request, local=delivery is None, signed=read.signed)
+    if delivery is None:
+        return wanted
+    return replace(wanted, retained=delivery.retained, reporter=delivery.reporter)
 
 
-def _is_heard(name: str, payload: bytes, known: Updates) -> bool:
-    update = known.pipelines.get(name)
-    if update is None or not update.heard:
+def _is_heard(delivery: Delivery, known: Updates) -> bool:
+    update = known.pipelines.get(delivery.name)
+    if update is None or not (heard := update.heard.get(delivery.reporter)):
         return False
-    digest = sha256(len(payload))
-    digest.update(payload)
-    return digest.hexdigest() == update.heard
+    digest = sha256(len(delivery.payload))
+    digest.update(delivery.payload)
+    return digest.hexdigest() == heard

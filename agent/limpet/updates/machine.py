@@ -16,7 +16,7 @@ from limpet.updates.facts import Facts, Step
 from limpet.updates.instructions import Admit, CleanUp, Instruction, Note, Shadow, Stop
 from limpet.updates.moves import live
 from limpet.updates.orders import order
-from limpet.updates.state import Pending, Update, Updates, on_disk
+from limpet.updates.state import MOST_HEARD, Pending, Update, Updates, on_disk
 from limpet.updates.stimuli import (
     Accepted,
     Admitted,
@@ -89,7 +89,7 @@ def advance(update: Update, stimulus: Stimulus, facts: Facts) -> Step:  # noqa: 
         case Refused():
             return _refused(update, stimulus.reason, facts)
         case Cleared():
-            return _cleared(update, facts)
+            return _cleared(update, stimulus.reporter, facts)
         case Booted():
             return _booted(update, facts, machine=stimulus.machine)
         case Tick():
@@ -157,18 +157,27 @@ def _wanted(update: Update, wanted: Wanted, facts: Facts) -> Step:
     seen = sha256(len(wanted.desired))
     seen.update(wanted.desired)
     digest = seen.hexdigest()
-    if wanted.retained and digest == update.heard:
-        return Step(update)
+    heard = _heard(update, wanted.reporter, digest)
+    if wanted.retained and (heard == update.heard or wanted.desired == update.desired):
+        return Step(msgspec.structs.replace(update, heard=heard))
     if reason := refusals.replayed(update, wanted):
         return _refused(update, reason, facts)
     asked = Pending(desired=wanted.desired, request=wanted.request, local=wanted.local, signed=wanted.signed)
     if not wanted.local:
-        update = msgspec.structs.replace(update, heard=digest, serial=max(update.serial, wanted.request.serial))
+        update = msgspec.structs.replace(update, heard=heard, serial=max(update.serial, wanted.request.serial))
     if moves.leaving(update):
         return Step(msgspec.structs.replace(update, pending=asked))
     if update.stage in RESTING:
         return moves.begin(update, asked, facts)
     return _while_another(update, asked, facts)
+
+
+def _heard(update: Update, reporter: str, digest: str) -> dict[str, str]:
+    """Return the last requests of all reporters, with that of one. Each broker may retain another one."""
+    if update.heard.get(reporter) == digest:
+        return update.heard
+    others = [(name, known) for name, known in update.heard.items() if name != reporter]
+    return dict([*others[1 - MOST_HEARD :], (reporter, digest)])
 
 
 def _while_another(update: Update, asked: Pending, facts: Facts) -> Step:
@@ -218,9 +227,10 @@ def _refused(update: Update, reason: str, facts: Facts) -> Step:
     return Step(failed, (CleanUp(), Note("update_refused", reason)))
 
 
-def _cleared(update: Update, facts: Facts) -> Step:
+def _cleared(update: Update, reporter: str, facts: Facts) -> Step:
+    heard = {name: digest for name, digest in update.heard.items() if name != reporter}
     without = msgspec.structs.replace(
-        update, desired=b"", request=None, local=False, signed=False, heard="", pending=None
+        update, desired=b"", request=None, local=False, signed=False, heard=heard, pending=None
     )
     if update.request is None and update.pending is None:
         return Step(without)

@@ -34,6 +34,9 @@ REQUESTS = "requests"
 
 PipelineName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z")]
 """Also the name of a folder for downloads, so it leads nowhere else."""
+MOST_HEARD = 32
+"""Reporters whose last request is remembered."""
+
 UnixTime = Annotated[float, Meta(ge=0, le=1e11)]
 Desired = Annotated[bytes, Meta(max_length=LARGEST_DESIRED)]
 """A request as it came. It is base64 in the file: what a stranger wrote cannot damage the rest."""
@@ -94,7 +97,7 @@ class Update(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     and ``previous`` are ``None`` for the model of the configuration. ``serial``: the highest one seen.
     ``tried``: attempts that failed and are repeated.
     ``candidate`` stays in stage ``rolled_back`` until the pipeline runs another model. ``pending`` is the request
-    that follows then. ``heard``: SHA-256 of the last request that came over the network. ``seconds`` and
+    that follows then. ``heard``: SHA-256 of the last request of each reporter. ``seconds`` and
     ``results``: how long the candidate has run in its trial, and results of it, up to the last note of them.
     """
 
@@ -116,7 +119,7 @@ class Update(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     previous: Deployed | None = None
     serial: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
     pending: Pending | None = None
-    heard: Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")] = ""
+    heard: Annotated[dict[Annotated[str, Meta(max_length=64)], Sha256], Meta(max_length=MOST_HEARD)] = {}
     seconds: Annotated[float, Meta(ge=0, le=1e11)] = 0.0
     results: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
     live: Live | None = None

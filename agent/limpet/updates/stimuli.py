@@ -14,13 +14,17 @@ from limpet.updates.state import Deployed
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that was read and found right. ``retained``: it is the copy that a broker keeps."""
+    """A request that was read and found right. ``retained``: it is the copy that a broker keeps.
+
+    ``reporter``: name of the reporter that brought it.
+    """
 
     desired: bytes
     request: DesiredModel
     local: bool = False
     signed: bool = False
     retained: bool = False
+    reporter: str = ""
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -31,7 +35,9 @@ class Refused(msgspec.Struct, frozen=True):
 
 
 class Cleared(msgspec.Struct, frozen=True):
-    """The request was withdrawn."""
+    """The request was withdrawn, at the broker of this reporter."""
+
+    reporter: str = ""
 
 
 class Booted(msgspec.Struct, frozen=True):
