@@ -17,6 +17,7 @@ from consumers.speaker import speaker
 from limpet.contracts.detected_events import ObjectEvent
 from limpet.contracts.updates import UpdateStage
 from limpet.reporters import mqtt
+from rollout.ground import ground
 from support import dialects, reports
 from support.broker import listener, mosquitto, wait_until
 
@@ -270,6 +271,33 @@ def test_home_assistant_offers_a_model_and_installs_it(broker: Mosquitto, tmp_pa
         wait_until(lambda: _newest(heard, f"{entity}/installed_version") == '"motion 4"')
         complaints = [line for line in log.read_text().splitlines() if "mqtt" in line and "ERROR" in line]
         assert complaints == []
+
+
+def test_home_assistant_installs_a_model_on_a_device_that_waits_for_it(tmp_path: Path) -> None:
+    """A real device, a request by mosquitto_pub, and Home Assistant's own button."""
+    with ground(tmp_path / "device") as device:
+        with device.path.open("a") as file:
+            file.write('\n[mqtt.dialects.json]\n[mqtt.dialects.homeassistant]\ndiscovery = "entity"\n')
+        with (
+            listener(device.broker.port, f"{home_assistant.STATES}/#") as heard,
+            home_assistant.running(HASS, tmp_path / "home-assistant", device.broker.port),
+        ):
+            device.running.start()
+            device.consumer.wait_results("one", 50, 60)
+            device.desire(device.bundle(2), policy={"start": "operator", "trial_windows": 20})
+            entity = "update/gate_1_one_model"
+            wait_until(lambda: _newest(heard, f"{entity}/state") == "on", 100)
+            wait_until(lambda: _newest(heard, f"{entity}/latest_version") == '"motion 2"')
+            device.consumer.wait_results("one", 50)
+            assert device.versions(20) == {1}
+            press = ["-p", str(device.broker.port), "-t", home_assistant.PRESS, "-m", "update.gate_1_one_model"]
+            subprocess.run(["mosquitto_pub", *press], check=True)
+            wait_until(lambda: device.is_good(2), 60)
+            wait_until(lambda: _newest(heard, f"{entity}/installed_version") == '"motion 2"')
+            wait_until(lambda: _newest(heard, f"{entity}/state") == "off")
+            device.consumer.wait_results("one", 50)
+            assert device.versions(20) == {2}
+            device.running.stop()
 
 
 def test_a_newer_home_assistant_takes_progress(tmp_path: Path) -> None:

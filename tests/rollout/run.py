@@ -80,8 +80,9 @@ def _tests(name: str) -> tuple[int, int]:
     """Run the tests with such a name. Return how many there are, and how many failed."""
     ended = _Ended()
     pytest.main(["-q", "-p", "no:cacheprovider", "-k", name, str(TESTS)], plugins=[ended])
-    _say(name, {"tests": len(ended.ran | ended.failed), "failed": sorted(ended.failed)})
-    return len(ended.ran | ended.failed), len(ended.failed)
+    tests, failed = (sorted({one.partition("[")[0] for one in found}) for found in (ended.ran, ended.failed))
+    _say(name, {"tests": len(tests), "failed": failed})
+    return len({*tests, *failed}), len(failed)
 
 
 if __name__ == "__main__":
