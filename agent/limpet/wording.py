@@ -47,6 +47,11 @@ def listed(words: Sequence[str]) -> str:
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
+def counted(count: int, thing: str) -> str:
+    """Return a number with what it counts: ``1 key``, ``2 keys``."""
+    return f"{count} {thing if count == 1 else f'{thing}s'}"
+
+
 def joined(reasons: Sequence[str]) -> str:
     """Return reasons with semicolons between them. If there are too many, the last ones are counted only."""
     more = len(reasons) - MOST_REASONS

@@ -71,6 +71,12 @@ def test_a_device_without_a_root_says_so(device: Device) -> None:
     assert json.loads(device.run("trust", "show", "--json", device.config)[1])["models"] == "unsigned"
 
 
+def test_a_root_that_the_configuration_does_not_name_is_not_in_use(device: Device) -> None:
+    root = device.file("root.json", trusting.root(KEYS))
+    text = device.run("trust", "show", device.config)[1]
+    assert f"{root} is not in use. Add these lines to {device.config}" in text
+
+
 def test_a_root_is_enrolled_with_its_fingerprint_and_then_shown(device: Device) -> None:
     root = device.file("theirs.json", trusting.root(KEYS))
     status, text = device.run("trust", "enrol", root, device.config)

@@ -84,6 +84,7 @@ def test_two_people_sign_a_root_one_after_the_other(desk: Workstation) -> None:
     status, text = desk.run("root", "renew", "root.json", "--key", "root.key")
     assert status == 1
     assert "not signed yet" in text
+    assert "Run: limpet-convert root sign" in text
     assert desk.done("root", "sign", "root.json", "--key", "root2.key")["missing"] == []
     assert chain.anchored(desk.read("root.json")).version == 1
     status, text = desk.run("root", "sign", "root.json", "--key", "release.key")
@@ -134,7 +135,7 @@ def test_a_root_without_a_key_that_must_sign_is_not_written(desk: Workstation) -
         "root", "remove-key", "root.json", "models", desk.key("release.key"), "--key", "root.key"
     )
     assert status == 1
-    assert "needs 1 signatures and has 0 keys" in text
+    assert "role models has 0 keys, and 1 must sign" in text
     assert not (desk.folder / "2.root.json").exists()
 
 

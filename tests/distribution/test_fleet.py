@@ -53,6 +53,14 @@ def test_it_waits_for_the_devices_that_it_expects() -> None:
     assert fleet.failed() == ["b"]
 
 
+def test_it_names_the_devices_that_have_not_reported() -> None:
+    fleet = Fleet(A, ["a", "b", "c"], 0.0)
+    fleet.take_reported("b", reported("downloading"))
+    fleet.take_reported("c", reported("good", sha256=B))
+    assert fleet.silent() == ["a", "c"]
+    assert Fleet(A, [], 0.0).silent() == []
+
+
 def test_without_expected_devices_it_waits_for_those_that_request_chunks() -> None:
     fleet = Fleet(A, [], 0.0)
     fleet.take_reported("stranger", reported("failed"))

@@ -169,7 +169,9 @@ def test_attack_mix_of_two_bundles_is_refused(device: Device) -> None:
 def test_attack_threshold_not_met_is_refused(tmp_path: Path) -> None:
     both = [KEYS.maker, KEYS.maker2]
     device = Device(tmp_path, trusting.root(KEYS, targets=both, thresholds={"targets": 2}))
-    device.refuses(trusting.bundle(device.bundle, [KEYS.maker]), "a model needs 2 signatures and has 1")
+    device.refuses(
+        trusting.bundle(device.bundle, [KEYS.maker]), "needs 2 signatures and has 1; with another key, run"
+    )
     found = device.examine(trusting.bundle(device.bundle, both))
     assert set(found.signed_by) == {one.public_key.keyid for one in both}
 

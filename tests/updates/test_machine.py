@@ -740,7 +740,7 @@ def test_without_a_request_there_is_nothing_to_try_again() -> None:
 def test_an_operator_without_a_name_is_an_operator() -> None:
     world = device()
     world.feed(Ordered("rollback", ""))
-    assert world.of().reason == "An operator went back to the previous model."
+    assert world.of().reason == "An operator went back to the configuration's model."
 
 
 def test_a_pinned_pipeline_keeps_its_model_until_the_pin_is_removed() -> None:
@@ -789,7 +789,7 @@ def test_a_rollback_goes_to_the_previous_model_and_a_second_one_comes_back() -> 
     for good, previous in ((OLD, NEW), (NEW, OLD)):
         assert not order(world, "rollback")
         assert (world.of().stage, world.of().good, world.of().previous) == ("rolled_back", good, previous)
-        assert world.of().reason == "console went back to the previous model."
+        assert world.of().reason == f"console went back to {good.model} {good.version}."
         assert world.runs["p"] == good
         assert selection(world.of()) == (good, previous, None)
 

@@ -12,7 +12,7 @@ from limpet.contracts.updates import LARGEST_DESIRED
 from limpet.errors import LimpetError, UsageError
 from limpet.option_values import positive
 from limpet.untrusted import printable, read_file
-from limpet.wording import listed
+from limpet.wording import counted, listed
 
 if TYPE_CHECKING:
     import argparse
@@ -98,7 +98,10 @@ def send(arguments: argparse.Namespace) -> int:
     try:
         sending.run()
     finally:
-        _say(f"{sending.rounds.sent} chunks sent to {len(sending.fleet.asked)} devices")
+        sent, devices = sending.rounds.sent, len(sending.fleet.asked)
+        _say(f"{counted(sent, 'chunk')} sent to {counted(devices, 'device')}")
+        if plan.wait and (left := sending.fleet.unfinished()):
+            _say(f"not finished on {listed(left)}. The desired state stays at the broker")
     if failed := sending.fleet.failed():
         raise LimpetError(f"not good on {listed(failed)}")
     return 0

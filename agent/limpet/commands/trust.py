@@ -83,11 +83,14 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _show(arguments: argparse.Namespace) -> int:
-    shown = show(trust_of(config.read(arguments.config)))
+    wanted = config.read(arguments.config)
+    shown = show(trust_of(wanted))
     if arguments.json:
         print(msgspec.json.encode(shown).decode())
     else:
         print(printable("\n".join(lines(shown))))
+        if wanted.trust is None and (wanted.base / NAME).exists():
+            print(printable(f"{wanted.base / NAME} is not in use. {_add_lines(arguments.config)}"))
     return 0
 
 
@@ -149,8 +152,12 @@ def _enrol(arguments: argparse.Namespace) -> int:
         raise LimpetError(f"{target}: {error.strerror}. Run: sudo limpet trust enrol ...") from error
     print(f"copied to {target}")
     if wanted.trust is None:
-        print(f'add these lines to {arguments.config}, and run: limpet check\n\n[trust]\nroot = "{NAME}"')
+        print(_add_lines(arguments.config))
     return 0
+
+
+def _add_lines(path: Path) -> str:
+    return f'Add these lines to {path}, and run: limpet check\n\n[trust]\nroot = "{NAME}"'
 
 
 def _anchored(path: Path, data: bytes) -> Roots:

@@ -22,3 +22,5 @@ def configure(level: str = "INFO") -> None:
         erase = ERASE if sys.stderr.isatty() and os.environ.get("TERM") != "dumb" else ""
         handler.setFormatter(logging.Formatter(f"{erase}%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=level, handlers=[handler])
+    for library in ("tuf", "securesystemslib"):
+        logging.getLogger(library).setLevel(logging.WARNING)  # they log each key that did not sign

@@ -74,6 +74,10 @@ class Fleet:
         stages = {device: report.stage for device, report in self._reports.items()}
         return sorted(one for one in self._expected or self.asked if stages.get(one) not in OVER)
 
+    def silent(self) -> list[str]:
+        """Return the devices that are waited for and have not reported about this file."""
+        return sorted(self._expected - set(self._reports))
+
     def failed(self) -> list[str]:
         """Return the devices that did not get to good."""
         bad = [device for device, report in self._reports.items() if report.stage in OVER - {"good"}]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from contextlib import suppress
 from itertools import filterfalse
+from math import inf
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +19,7 @@ from limpet.delivery.mqtt.plain_client import log_in
 from limpet.distribution.fleet import Fleet
 from limpet.distribution.rounds import Rounds
 from limpet.errors import LimpetError, TransportError, UnreadableError
+from limpet.wording import counted, listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -42,6 +44,8 @@ MOST_RECEIVED = 1000
 """Messages that may wait while the broker answers."""
 PROGRESS = 5.0
 """Seconds between two lines about the progress."""
+SILENCE = 10.0
+"""Seconds after which devices that have not reported are named, once."""
 
 
 class Request(NamedTuple):
@@ -87,6 +91,7 @@ class Sending:
         self._active_at = monotonic()
         self._received: list[tuple[str, bytes]] = []
         self._report_at = 0.0
+        self._silence_at = monotonic() + SILENCE
 
     def run(self) -> None:
         """Send. ``TransportError`` if the broker refuses what must be done; a lost connection is made again."""
@@ -125,10 +130,14 @@ class Sending:
         self._report(now)
 
     def _report(self, now: float) -> None:
+        if now >= self._silence_at:
+            self._silence_at = inf
+            if silent := self.fleet.silent():
+                self._say(f"nothing yet from {listed(silent)}: off, or without [updates]. Waiting")
         if self.rounds.waiting and now >= self._report_at:
             self._report_at = now + PROGRESS
-            devices = len(self.fleet.asked)
-            self._say(f"{devices} devices; {self.rounds.sent} chunks sent, {self.rounds.waiting} waiting")
+            devices = counted(len(self.fleet.asked), "device")
+            self._say(f"{devices}; {self.rounds.sent} chunks sent, {self.rounds.waiting} waiting")
 
     def _take(self) -> None:
         """Take what devices said."""

@@ -142,9 +142,6 @@ class Admissions:
 
     def _take(self, candidate: _Candidate, verdict: Verdict | None, reason: str) -> None:
         outcome = _outcome_without_verdict(candidate, reason) if verdict is None else judge(verdict)
-        said = outcome.figures if isinstance(outcome, Admitted) else outcome.reason
-        name, model = candidate.task.pipeline, candidate.model
-        log.info("pipeline %s: admission of %s %d: %s", name, model.name, model.version, said)
         self._end(candidate)
         candidate.heard(outcome, verdict)
 

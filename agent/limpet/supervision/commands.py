@@ -238,7 +238,7 @@ class Commands:
             self._ask(command, request.pipeline, _question(request))
 
     def _order(self, command: Received, request: Install | Promote | Rollback | Cancel) -> None:
-        ordered = Ordered(_ORDERS[type(request)], f"the command {command.name} of {command.reporter!r}")
+        ordered = Ordered(_ORDERS[type(request)], f"The command {command.name} from {command.reporter!r}")
         self._answer(command, error=self._workers.order(request.pipeline, ordered))
 
     def _feedback(self, command: Received, request: Feedback) -> None:

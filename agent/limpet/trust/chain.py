@@ -65,6 +65,8 @@ class Roots:
             return
         worth = [self._worth(role, keyid) for keyid in list(signatures)[:4] if keyid not in signers]
         count = f"{threshold} {'signature' if threshold == 1 else 'signatures'}"
+        if role == "targets" and not worth:
+            worth = ["with another key, run on a workstation: limpet-convert sign FILE --key KEY"]
         raise TrustError("; ".join([f"{_SIGNED[role]} needs {count} and has {len(signers)}", *worth]))
 
     def _worth(self, role: str, keyid: str) -> str:
@@ -97,7 +99,7 @@ def extended(roots: Roots, new: Metadata[Root]) -> Roots:
         raise TrustError(f"root {version} is not newer than root {old.signed.version}, which is in force")
     if version != old.signed.version + 1:
         raise TrustError(
-            f"root {version} does not follow root {old.signed.version}. Send the roots between them, too"
+            f"root {version} does not follow root {old.signed.version}. The roots between them are needed, too"
         )
     _refuse_unsigned(new, old, f"root {old.signed.version}'s")
     _refuse_unsigned(new, new, "its own")

@@ -21,6 +21,7 @@ from limpet.contracts.trust import KeyId
 from limpet.contracts.updates import LARGEST_DESIRED
 from limpet.errors import TrustError
 from limpet.untrusted import reading
+from limpet.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -37,6 +38,9 @@ MOST_NEW = 16
 """Roots that come in one message."""
 REQUEST_TYPE = "application/vnd.limpet.desired+json"
 """``payloadType`` of a signed request."""
+
+_PEOPLE_SAY = {"targets": "models", "timestamp": "operators", "snapshot": "operators"}
+"""What people call TUF's roles, in messages to them."""
 
 T = TypeVar("T")
 
@@ -222,11 +226,13 @@ def _refuse_odd_keys(signed: _Root, what: str) -> None:
     roles = {"root": signed.roles.root, "targets": signed.roles.targets}
     others = {"snapshot": signed.roles.snapshot, "timestamp": signed.roles.timestamp}
     for name, role in {**roles, **others}.items():
+        said = _PEOPLE_SAY.get(name, name)
         if unknown := _missing(role.keyids, signed.keys):
-            raise TrustError(f"{what}: role {name} names key {unknown[:12]}, which is not in the root")
+            raise TrustError(f"{what}: role {said} names key {unknown[:12]}, which is not in the root")
         if len(role.keyids) < role.threshold and (name in roles or role.keyids):
             raise TrustError(
-                f"{what}: role {name} needs {role.threshold} signatures and has {len(role.keyids)} keys"
+                f"{what}: role {said} has {counted(len(role.keyids), 'key')}, and "
+                f"{role.threshold} must sign. Give it more keys, or a lower threshold"
             )
 
 

@@ -273,10 +273,11 @@ def leave(update: Update, facts: Facts) -> Step:
 
 def swap(update: Update, facts: Facts, by: str) -> Step:
     """Exchange the good model and the previous one. The same command undoes that."""
-    reason = f"{by} went back to the previous model."
-    new = enter(update, "rolled_back", facts, reason, good=update.previous, previous=update.good)
-    name = f"{new.good.model} {new.good.version}" if new.good is not None else "the configuration's model"
-    return Step(new, (Select(selection(new)), CleanUp(), Note("update_rolled_back", f"{by} went back to {name}.")))
+    back = update.previous
+    name = f"{back.model} {back.version}" if back is not None else "the configuration's model"
+    reason = f"{by} went back to {name}."
+    new = enter(update, "rolled_back", facts, reason, good=back, previous=update.good)
+    return Step(new, (Select(selection(new)), CleanUp(), Note("update_rolled_back", reason)))
 
 
 def leaving(update: Update) -> bool:

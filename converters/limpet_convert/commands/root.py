@@ -140,7 +140,9 @@ def _next(arguments: argparse.Namespace) -> tuple[Any, Any]:
     old = root.read(arguments.file)
     if lacking := root.missing(old, None):
         why = "; ".join(lacking)
-        raise ConvertError(f"{arguments.file}: not signed yet: {why}. Run: limpet-convert root sign")
+        raise ConvertError(
+            f"{arguments.file}: not signed yet: {why}. Run: limpet-convert root sign {arguments.file} --key KEY"
+        )
     return old, root.following(old, bundle_signature.expiry(arguments.expires, root.DAYS))
 
 
