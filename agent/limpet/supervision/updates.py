@@ -191,10 +191,18 @@ class Updater:
         gone = [name for name, update in self._state.pipelines.items() if left.get(name) != update]
         if gone and self._write(replace(self._state, pipelines=left)):
             for name in gone:
-                self._tasks.stop(name)
-                self._clean_up(name)
+                self._forget(name)
                 log.info("the update of pipeline %s is forgotten: it is not configured any more", name)
         self._device.inbox.expect(config.pipelines if config.updates else (), trust=config.trust is not None)
+
+    def _forget(self, name: str) -> None:
+        """Forget the update of a pipeline. If the pipeline comes back, it is a new one."""
+        self._tasks.stop(name)
+        self._device.comparisons.end(name)
+        for known in (self.on_trial, self._ticks, self._progress):
+            known.pop(name, None)
+        self._calls.shadow(name, None)
+        self._clean_up(name)
 
     def chosen(self, wanted: Config, damaged: Callable[[str], object]) -> Config:
         """Return a configuration as pins and updates change it. Pins are read again, see ``pins.read``."""
