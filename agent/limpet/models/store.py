@@ -30,6 +30,15 @@ def has_versions(model: str) -> bool:
     return not is_path(model) and "@" not in model
 
 
+def name_of(model: str) -> str:
+    """Return the name of the model that a configuration means, as far as it says that."""
+    if not is_path(model):
+        return model.partition("@")[0]
+    file = model.rpartition("/")[2]
+    match = _FILE.fullmatch(file)
+    return match["name"] if match else file.removesuffix(".limpet").removesuffix(".tflite")
+
+
 def leads_to_model(path: Path) -> bool:
     """Whether a model's path is that of a model also after symbolic links are followed.
 

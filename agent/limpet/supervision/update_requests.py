@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     Feed = Callable[[str, Stimulus], bool]
     """Takes what happened to a pipeline. Returns whether what follows is on the disk."""
+    Obey = Callable[[str, str, str, Stimulus], bool]
+    """Takes a pipeline, a local order, who gave it, and what it means. Returns the same as ``Feed``."""
 
 log = logging.getLogger(__name__)
 
@@ -46,17 +48,19 @@ class UpdateRequests:
     still to be taken.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913, PLR0917
         self,
         files: UpdateFiles,
         helpers: Helpers,
         feed: Feed,
+        obey: Obey,
         report: Callable[[str, str, str], None],
         needs_bundle: Callable[[str], bool],
     ) -> None:
         self._files = files
         self._helpers = helpers
         self._feed = feed
+        self._obey_local = obey
         self._report = report
         self._needs_bundle = needs_bundle
         self._reading: dict[str, Cancel] = {}
@@ -93,10 +97,11 @@ class UpdateRequests:
     def _obey(self, config: Config, known: Updates, name: str, order: LocalOrder) -> None:
         by = order.by or "a person on this device"
         if order.order != "update":
-            self._taken(name, self._feed(name, Ordered(order.order, by)))
+            self._taken(name, self._obey_local(name, order.order, by, Ordered(order.order, by)))
             return
         payload = bytes(order.desired)
-        self._read(config, known, name, payload, local=True, answer=partial(self._answer_local, name, payload))
+        answer = partial(self._answer_local, name, payload, by)
+        self._read(config, known, name, payload, local=True, answer=answer)
 
     def _read(  # noqa: PLR0913
         self,
@@ -123,12 +128,13 @@ class UpdateRequests:
         self._reading.pop(name, None)
         self._feed(name, _stimulus(payload, read, reason, delivery))
 
-    def _answer_local(self, name: str, payload: bytes, read: RequestRead | None, reason: str) -> None:
+    def _answer_local(self, name: str, payload: bytes, by: str, read: RequestRead | None, reason: str) -> None:
         self._reading.pop(name, None)
         if read is None:  # Nothing is known of the request. It is read again at the next start.
             self._report("update_refused", name, f"The process that reads the request failed: {reason}.")
         else:
-            self._taken(name, self._feed(name, _stimulus(payload, read, reason)))
+            meant = _stimulus(payload, read, reason)
+            self._taken(name, self._obey_local(name, "update", by, meant))
 
     def _taken(self, name: str, on_disk: bool) -> None:  # noqa: FBT001
         """Delete a request of this device, if what follows from it is on the disk."""

@@ -44,6 +44,7 @@ from limpet.updates.stimuli import (
     Compared,
     NotTakenOver,
     Ordered,
+    Refused,
     Tick,
     TookOver,
     Wanted,
@@ -157,8 +158,8 @@ class Updater:
         if self._made_requests is None:
             from limpet.supervision.update_requests import UpdateRequests
 
-            helpers, report = self._device.fleet.helpers, self._calls.report
-            self._made_requests = UpdateRequests(self._files, helpers, self.feed, report, self._needs_local_bundle)
+            calls = self.feed, self._obey_local, self._calls.report, self._needs_local_bundle
+            self._made_requests = UpdateRequests(self._files, self._device.fleet.helpers, *calls)
         return self._made_requests
 
     # --- start, reload
@@ -248,6 +249,17 @@ class Updater:
         if not self._feed(pipeline, order, refused):
             return "the device cannot write its state now, so it changes nothing"
         return refused[0] if refused else ""
+
+    def _obey_local(self, pipeline: str, order: str, by: str, meant: Stimulus) -> bool:
+        """Obey a person on this device. Return whether what follows is on the disk."""
+        refused = [meant.reason] if isinstance(meant, Refused) else []
+        written = self._feed(pipeline, meant, refused)
+        if written:
+            what = What(command=order, reason=f"refused: {refused[0]}" if refused else "obeyed")
+            self._device.journal.record("command", what, pipeline=pipeline, who=Who(user=by))
+        if refused and isinstance(meant, Ordered):
+            self._calls.report("update_refused", pipeline, refused[0])
+        return written
 
     # --- what pipelines report
 

@@ -139,9 +139,13 @@ def why_no_room(request: DesiredModel, deployed: Iterable[Deployed], disk: Disk)
 
     ``deployed`` are the bundles that must stay, of all pipelines. A patch and its result are on the disk together.
     """
-    kept = sum({one.file: one.length for one in deployed}.values())
     patch = max((source.length for source in request.sources if source.patch_of), default=0)
-    needed = request.length + patch
+    return no_room(request.length + patch, deployed, disk)
+
+
+def no_room(needed: int, deployed: Iterable[Deployed], disk: Disk) -> str:
+    """Return why there is no room for so many bytes beside bundles that must stay. Return "" if there is."""
+    kept = sum({one.file: one.length for one in deployed}.values())
     if kept + needed > disk.bound:
         return (
             f"The model needs {needed} bytes, and models that must stay have {kept}. "
