@@ -205,7 +205,7 @@ def test_a_version_below_the_highest_good_one_is_refused() -> None:
 )
 def test_an_older_version_needs_a_signed_request_that_allows_it(fields: dict[str, bool], stage: str) -> None:
     world = device(NEW)
-    world.want(OLD, form=request(OLD, allow_older=True), **fields)
+    world.want(OLD, form=request(OLD, serial=5, allow_older=True), **fields)
     assert world.settle().stage == stage
 
 
@@ -263,13 +263,61 @@ def test_a_lower_serial_is_a_replay_and_the_same_serial_needs_the_same_request()
     assert world.of().stage == "downloading"
 
 
+def test_attack_a_high_serial_that_is_not_signed_keeps_no_signed_request_out() -> None:
+    world = device()
+    world.want(NEW, form=request(NEW, serial=1 << 53))
+    world.settle()
+    world.want(NEWER, form=request(NEWER, serial=6))
+    assert "Send a higher serial" in world.of().reason
+    world.want(NEWER, form=request(NEWER, serial=6), signed=True)
+    assert world.settle().good == NEWER
+    world.feed(Cleared())
+    world.want(bundle("a", 4), form=request(bundle("a", 4), serial=7))
+    assert world.settle().good == bundle("a", 4)
+
+
+def test_attack_a_request_that_is_not_signed_needs_a_higher_serial_than_a_signed_one() -> None:
+    world = device()
+    world.want(NEW, form=request(NEW, serial=5), signed=True)
+    world.settle()
+    world.want(NEWER, form=request(NEWER, serial=4))
+    assert world.of().reason == "The request has serial 4. This device has seen 5. Send a higher serial."
+
+
+@pytest.mark.parametrize("between", ["withdrawn", "local", "unsigned"])
+def test_attack_a_copy_of_a_signed_request_for_an_older_version_does_not_bring_it_back(between: str) -> None:
+    world = device(NEW)
+    older = request(OLD, serial=5, allow_older=True)
+    world.want(OLD, form=older, signed=True)
+    assert world.settle().good == OLD
+    world.want(NEWER, form=request(NEWER, serial=6), local=between == "local")
+    assert world.settle().good == NEWER
+    if between == "withdrawn":
+        world.feed(Cleared())
+    world.want(OLD, form=older, signed=True)
+    assert "Send a higher serial" in world.of().reason
+    assert world.settle().good == NEWER
+
+
+def test_a_signed_request_for_an_older_version_needs_a_serial_and_is_tried_again_after_a_failure() -> None:
+    world = device(NEW)
+    world.want(OLD, form=request(OLD, allow_older=True), signed=True)
+    assert world.of().reason == "A signed request with allow_older needs a serial. Send one that is above 0."
+    older = request(OLD, serial=5, allow_older=True)
+    world.want(OLD, form=older, signed=True)
+    world.feed(NotFetched("The server answers 404.", final=True))
+    assert world.of().stage == "failed"
+    world.want(OLD, form=older, signed=True)
+    assert world.settle().good == OLD
+
+
 def test_a_local_request_needs_no_serial_and_leaves_the_one_that_was_seen() -> None:
     world = device()
     world.want(NEW, form=request(NEW, serial=5))
     world.settle()
     world.want(NEWER, local=True)
     assert world.settle().good == NEWER
-    assert world.of().serial == 5
+    assert world.of().unsigned_serial == 5
 
 
 def test_an_expired_request_is_refused_and_one_that_expires_while_it_waits_fails() -> None:
@@ -724,7 +772,7 @@ def test_a_download_that_waits_is_resumed_at_once_by_the_command_install() -> No
 def test_a_failed_request_that_was_signed_or_local_is_so_still_when_it_is_tried_again() -> None:
     for fields in ({"signed": True}, {"local": True}):
         world = device(NEW)
-        world.want(OLD, form=request(OLD, allow_older=True), **fields)
+        world.want(OLD, form=request(OLD, serial=5, allow_older=True), **fields)
         world.ends("p", NotFetched("It is gone.", final=True))
         assert not order(world, "install")
         assert world.settle().good == OLD

@@ -152,7 +152,7 @@ class Device(RuleBasedStateMachine):
         world.cut_in = None
         for name in world.pipelines:
             wanted = bundle("a" if name == "p" else "b", 1000)
-            serial = world.of(name).serial + 1
+            serial = max(world.of(name).serial, world.of(name).unsigned_serial) + 1
             world.want(wanted, name, request(wanted, serial=serial))
             world.report()
             world.tick(name)

@@ -164,7 +164,7 @@ def _wanted(update: Update, wanted: Wanted, facts: Facts) -> Step:
         return _refused(update, reason, facts)
     asked = Pending(desired=wanted.desired, request=wanted.request, local=wanted.local, signed=wanted.signed)
     if not wanted.local:
-        update = msgspec.structs.replace(update, heard=heard, serial=max(update.serial, wanted.request.serial))
+        update = msgspec.structs.replace(update, heard=heard, **_serials(update, wanted))
     if moves.leaving(update):
         return Step(msgspec.structs.replace(update, pending=asked))
     if update.stage in RESTING:
@@ -178,6 +178,14 @@ def _heard(update: Update, reporter: str, digest: str) -> dict[str, str]:
         return update.heard
     others = [(name, known) for name, known in update.heard.items() if name != reporter]
     return dict([*others[1 - MOST_HEARD :], (reporter, digest)])
+
+
+def _serials(update: Update, wanted: Wanted) -> dict[str, int]:
+    """Return the highest serials seen. Anyone can write a high one into a request that is not signed."""
+    serial = wanted.request.serial
+    if wanted.signed:
+        return {"serial": max(update.serial, serial)}
+    return {"unsigned_serial": max(update.unsigned_serial, serial)}
 
 
 def _while_another(update: Update, asked: Pending, facts: Facts) -> Step:
@@ -230,7 +238,7 @@ def _refused(update: Update, reason: str, facts: Facts) -> Step:
 def _cleared(update: Update, reporter: str, facts: Facts) -> Step:
     heard = {name: digest for name, digest in update.heard.items() if name != reporter}
     without = msgspec.structs.replace(
-        update, desired=b"", request=None, local=False, signed=False, heard=heard, pending=None
+        update, desired=b"", request=None, local=False, signed=False, heard=heard, pending=None, unsigned_serial=0
     )
     if update.request is None and update.pending is None:
         return Step(without)

@@ -21,13 +21,23 @@ def versions(request: DesiredModel) -> tuple[int, int]:
 
 
 def replayed(update: Update, wanted: Wanted) -> str:
-    """Return why a request is not newer than one that this device has seen. A local one needs no serial."""
-    serial = wanted.request.serial
-    if wanted.local or serial > update.serial:
+    """Return why a request is not newer than one that this device has seen. A local one needs no serial.
+
+    A signed request that allows an older version counts once: a copy of it must not bring that version back later.
+    """
+    request, serial = wanted.request, wanted.request.serial
+    once = wanted.signed and request.allow_older
+    if wanted.local:
         return ""
-    if serial < update.serial:
-        return f"The request has serial {serial}. This device has seen {update.serial}. Send a higher serial."
-    same = update.request is None or update.local or update.request == wanted.request
+    if once and not serial:
+        return "A signed request with allow_older needs a serial. Send one that is above 0."
+    seen = update.serial if wanted.signed else max(update.serial, update.unsigned_serial)
+    if serial > seen:
+        return ""
+    if serial < seen:
+        return f"The request has serial {serial}. This device has seen {seen}. Send a higher serial."
+    unknown = update.request is None or update.local
+    same = update.request == request or (unknown and not once)
     if serial and not same:
         return f"Another request had serial {serial}. Send a higher serial."
     return ""

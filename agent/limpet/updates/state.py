@@ -94,7 +94,8 @@ class Update(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
 
     ``desired`` is the request as it came, with what this Limpet does not know of it; ``request`` is what it
     understood. ``boots``: starts of the machine in this stage; ``restarts``: those of the daemon alone. ``good``
-    and ``previous`` are ``None`` for the model of the configuration. ``serial``: the highest one seen.
+    and ``previous`` are ``None`` for the model of the configuration. ``serial``: the highest one of signed
+    requests. ``unsigned_serial``: that of the others, which binds no signed one, and which a withdrawal forgets.
     ``tried``: attempts that failed and are repeated.
     ``candidate`` stays in stage ``rolled_back`` until the pipeline runs another model. ``pending`` is the request
     that follows then. ``heard``: SHA-256 of the last request of each reporter. ``seconds`` and
@@ -118,6 +119,7 @@ class Update(msgspec.Struct, kw_only=True, frozen=True, omit_defaults=True):
     good: Deployed | None = None
     previous: Deployed | None = None
     serial: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
+    unsigned_serial: Annotated[int, Meta(ge=0, le=1 << 53)] = 0
     pending: Pending | None = None
     heard: Annotated[dict[Annotated[str, Meta(max_length=64)], Sha256], Meta(max_length=MOST_HEARD)] = {}
     seconds: Annotated[float, Meta(ge=0, le=1e11)] = 0.0
