@@ -416,6 +416,19 @@ def test_two_brokers_with_different_copies_do_not_take_turns() -> None:
     assert (world.of().stage, world.of().request) == ("good", None)
 
 
+def test_downloads_of_two_pipelines_have_room_together_or_one_is_refused() -> None:
+    world = World(pipelines=("p", "q"))
+    world.boot()
+    half = msgspec.structs.replace(NEW, length=BOUND // 2)
+    more = msgspec.structs.replace(bundle("b", 1), length=BOUND // 2 + 1)
+    world.want(half)
+    world.want(more, "q")
+    assert (world.of().stage, world.of("q").stage) == ("downloading", "failed")
+    assert "models that must stay and other downloads have 100" in world.of("q").reason
+    world.want(msgspec.structs.replace(more, length=BOUND // 2), "q")
+    assert world.of("q").stage == "downloading"
+
+
 def test_a_second_broker_s_copy_of_a_request_that_failed_is_not_another_try() -> None:
     world = at("admission")
     world.ends("p", NotAdmitted("It answered wrongly."))

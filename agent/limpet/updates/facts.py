@@ -22,7 +22,8 @@ class Facts(msgspec.Struct, kw_only=True, frozen=True):
     clock that is never set. ``window``, ``per_day`` and ``disk`` are from the configuration. ``spent``: bytes
     fetched on a day. ``has_model``: whether the pipeline has a model to run. ``pinned``: whether a person chose a
     version for this pipeline, so that no update changes its model. ``highest``: the highest version of
-    each model that was good. ``others``: bundles that other pipelines have. `machine.apply` fills in the last two.
+    each model that was good. ``others``: bundles that other pipelines have. ``coming``: bytes that
+    their downloads take. `machine.apply` fills in the last three.
     """
 
     now: float
@@ -36,6 +37,7 @@ class Facts(msgspec.Struct, kw_only=True, frozen=True):
     pinned: bool = False
     highest: Mapping[str, int] = {}
     others: tuple[Deployed, ...] = ()
+    coming: int = 0
 
 
 class Step(NamedTuple):

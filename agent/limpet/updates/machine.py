@@ -60,15 +60,16 @@ class Applied(NamedTuple):
 
 
 def apply(updates: Updates, pipeline: str, stimulus: Stimulus, facts: Facts) -> Applied:
-    """Take one pipeline a step on. ``facts.highest`` and ``facts.others`` are taken from ``updates``.
+    """Take one pipeline a step on. What ``facts`` has of other pipelines is taken from ``updates``.
 
     If ``on_disk`` of the result is what it was, nothing has to be written.
     """
     before = updates.pipelines.get(pipeline) or Update(pipeline=pipeline)
-    others = tuple(
-        one for name, update in updates.pipelines.items() if name != pipeline for one in update.deployed
-    )
-    step = advance(before, stimulus, msgspec.structs.replace(facts, highest=updates.highest, others=others))
+    beside = [update for name, update in updates.pipelines.items() if name != pipeline]
+    others = tuple(one for update in beside for one in update.deployed)
+    coming = sum(map(_coming, beside))
+    known = msgspec.structs.replace(facts, highest=updates.highest, others=others, coming=coming)
+    step = advance(before, stimulus, known)
     after = step.update
     highest = updates.highest
     if after.good is not None and after.good != before.good:
@@ -79,6 +80,12 @@ def apply(updates: Updates, pipeline: str, stimulus: Stimulus, facts: Facts) -> 
     if on_disk(changed) != on_disk(updates):
         changed = msgspec.structs.replace(changed, latest=max(facts.now, updates.latest))
     return Applied(changed, step.instructions, step.refused)
+
+
+def _coming(update: Update) -> int:
+    """Return the bytes that the download of an update takes, until its bundle is in its final place."""
+    fetches = update.stage in ("downloading", "verifying") and update.candidate is None
+    return schedule.needed(update.request) if fetches and update.request is not None else 0
 
 
 def advance(update: Update, stimulus: Stimulus, facts: Facts) -> Step:  # noqa: C901, PLR0911, PLR0912

@@ -55,7 +55,7 @@ def refusal(request: DesiredModel, update: Update, facts: Facts, *, older: bool)
         or _no_window(request, facts)
         or _no_comparison(request, update, facts)
         or pinned(facts)
-        or schedule.why_no_room(request, (*_kept(update), *facts.others), facts.disk)
+        or schedule.why_no_room(request, (*_kept(update), *facts.others), facts.disk, facts.coming)
     )
 
 

@@ -134,25 +134,28 @@ def until_tomorrow(local: datetime | None) -> float:
     return min((midnight - local).total_seconds() + 1.0, LONGEST_LOOK)
 
 
-def why_no_room(request: DesiredModel, deployed: Iterable[Deployed], disk: Disk) -> str:
+def needed(request: DesiredModel) -> int:
+    """Return the bytes that a download takes. A patch and its result are on the disk together."""
+    return request.length + max((source.length for source in request.sources if source.patch_of), default=0)
+
+
+def why_no_room(request: DesiredModel, deployed: Iterable[Deployed], disk: Disk, coming: int = 0) -> str:
     """Return why a request cannot be fetched, as a sentence. Return "" if there is room.
 
-    ``deployed`` are the bundles that must stay, of all pipelines. A patch and its result are on the disk together.
+    ``deployed`` are the bundles that must stay, of all pipelines. ``coming``: bytes of downloads for the others.
     """
-    patch = max((source.length for source in request.sources if source.patch_of), default=0)
-    return no_room(request.length + patch, deployed, disk)
+    return no_room(needed(request), deployed, disk, coming)
 
 
-def no_room(needed: int, deployed: Iterable[Deployed], disk: Disk) -> str:
+def no_room(new: int, deployed: Iterable[Deployed], disk: Disk, coming: int = 0) -> str:
     """Return why there is no room for so many bytes beside bundles that must stay. Return "" if there is."""
-    kept = sum({one.file: one.length for one in deployed}.values())
-    if kept + needed > disk.bound:
-        return (
-            f"The model needs {needed} bytes, and models that must stay have {kept}. "
-            f"updates.disk_bytes is {disk.bound}. Raise it."
-        )
-    if needed > disk.free:
-        return f"The model needs {needed} bytes. The disk has {disk.free} free. Delete files there."
+    kept = sum({one.file: one.length for one in deployed}.values()) + coming
+    if kept + new > disk.bound:
+        others = "models that must stay and other downloads" if coming else "models that must stay"
+        end = "Raise it, or send the request again after those." if coming else "Raise it."
+        return f"The model needs {new} bytes, and {others} have {kept}. updates.disk_bytes is {disk.bound}. {end}"
+    if new > disk.free:
+        return f"The model needs {new} bytes. The disk has {disk.free} free. Delete files there."
     return ""
 
 
