@@ -279,3 +279,17 @@ def test_a_worker_that_opens_a_successor_has_the_time_that_loading_takes() -> No
     assert worker.slot.overdue(LOADING_DEADLINE) is None
     worker.hear(SwapReport("a", worker.slot.assign(0.0).revisions["a"], "done", "a 2"), 10.0)
     assert worker.slot.overdue(12.5) == 2.5
+
+
+def test_a_revision_says_which_model_runs_also_if_two_have_the_same_name_and_version() -> None:
+    worker = Worker()
+    first = worker.slot.assign(0.0).revisions["a"]
+    other, model = cell(), ModelFile(Path("/state/deployed/a-1.limpet"), "a", 1, "another sha")
+    other.pipelines["a"] = msgspec.structs.replace(other.pipelines["a"], model=model)
+    worker.slot.pipelines.want(other, alive=True)
+    second = worker.slot.assign(0.0).revisions["a"]
+    identity = worker.slot.pipelines.identity
+    assert identity(Transition("a", "running", model="a", version=1, revision=first)) == "sha-1"
+    assert identity(Transition("a", "running", model="a", version=1, revision=second)) == "another sha"
+    assert identity(Transition("a", "running", model="a", version=1, revision=second + 1)) == ""
+    assert identity(Transition("c", "running", model="a", version=1, revision=first)) == ""

@@ -165,6 +165,15 @@ class CellPipelines:
         known = self._revisions.get(need.pipeline)
         return known.find(need.revision) if known else None
 
+    def identity(self, move: Transition) -> str:
+        """Return the SHA-256 of the model that the process reports about, empty if it was given no such thing.
+
+        Its name and version do not say that: another model of the configuration may have the same.
+        """
+        known = self._revisions.get(move.pipeline)
+        revision = known.find(move.revision) if known else None
+        return revision.pipeline.model.sha256 if revision else ""
+
     def check(self, record: FromWorker) -> None:
         """Check that the process reports models that it was given. ``UnreadableError`` if it reports another."""
         if isinstance(record, RawResults):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from limpet.supervision.checking import Known
     from limpet.supervision.deployers import Deployers
     from limpet.supervision.executors import Executor
-    from limpet.wire.records import Ask, ToSupervisor
+    from limpet.wire.records import Ask, ToSupervisor, Transition
 
 log = logging.getLogger(__name__)
 
@@ -181,6 +181,11 @@ class Fleet:
             if pipeline in worker.slot.assignment.pipelines:
                 return worker
         raise KeyError(pipeline)
+
+    def identity(self, move: Transition) -> str:
+        """Return the SHA-256 of the model that a worker reports about, empty if it is not known."""
+        found = (worker.slot.pipelines.identity(move) for worker in self._workers.values())
+        return next(filter(None, found), "")
 
     def in_use(self) -> dict[str, PipelineAssignment]:
         """Return what each pipeline runs that has not failed. That may be older than what it should run."""

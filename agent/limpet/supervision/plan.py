@@ -69,13 +69,6 @@ class Plan:
         one = self.desired.pipelines.get(pipeline)
         return one is not None and one.model is not None
 
-    def identity(self, move: Transition, in_use: Mapping[str, PipelineAssignment]) -> str:
-        """Return the SHA-256 of the model that a worker reports to run, empty if it is not known."""
-        one, used = self.desired.pipelines.get(move.pipeline), in_use.get(move.pipeline)
-        files = (one.model if one else None, used.model if used else None, *(each.file for each in self.known))
-        same = (each for each in files if each and (each.name, each.version) == (move.model, move.version))
-        return next((each.sha256 for each in same), "")
-
     def try_out(self, pipeline: str, model: FoundModel) -> Assignment | None:
         """Return the assignment of a cell in which a pipeline runs another model, ``None`` if it has no cell."""
         config, found = only(self._config, self._found, pipeline, model)

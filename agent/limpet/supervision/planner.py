@@ -117,7 +117,7 @@ class Planner:
         """Report a new state of a pipeline, and have the updates take note of it."""
         wanted = self.plan.desired.pipelines.get(to.pipeline)
         if self._reports.move(to, wanted.model if wanted else None):
-            self._updates.moved(to, self.plan.identity(to, self._fleet.in_use()))
+            self._updates.moved(to, self._fleet.identity(to))
 
     def hear_move(self, to: Transition, *, on_trial: bool) -> None:
         """Decide what a new state of a pipeline means for its models. A model on trial is rolled back instead."""
