@@ -35,8 +35,12 @@ class Meter:
 
     def came(self, size: int) -> None:
         """Take note of bytes from the network. ``GivenUpError`` if the budget is used up."""
-        self.received += size
+        self.count(size)
         self.check_budget()
+
+    def count(self, size: int) -> None:
+        """Take note of bytes from the network."""
+        self.received += size
 
     def check_budget(self) -> None:
         """``GivenUpError`` if the budget is used up."""

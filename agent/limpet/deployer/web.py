@@ -15,6 +15,7 @@ import urllib3
 from limpet.deployer import answers, ranges
 from limpet.deployer.answers import Asked, Redirect
 from limpet.deployer.attempts import Pace
+from limpet.deployer.counted import Tally, counted
 from limpet.deployer.failures import SourceFailedError
 from limpet.updates import address
 
@@ -46,7 +47,8 @@ class Web:
         if links.certificate:
             # Without a password: OpenSSL would ask for one at the terminal.
             context.load_cert_chain(links.certificate, links.key, password="")
-        self._pool = _pool(links.proxy, context)
+        self._tally = Tally()
+        self._pool = counted(_pool(links.proxy, context), self._tally)
 
     def fetch(self, url: str, part: Part, meter: Meter) -> None:
         """Fetch what is missing, one range after the other. ``SourceFailedError`` if that stops on the way."""
@@ -92,6 +94,7 @@ class Web:
 
     def _request(self, at: address.Address, asked: Asked, meter: Meter) -> urllib3.BaseHTTPResponse:
         timeout = min(self._links.timeout, meter.left())
+        self._tally.begin(meter)
         try:
             with _limited(timeout):
                 response = self._pool.request(
@@ -106,7 +109,7 @@ class Web:
                 )
         except _UNREACHABLE as error:
             raise SourceFailedError(_reason(error)) from error
-        meter.came(sum(len(name) + len(value) + 4 for name, value in response.headers.items()))
+        self._tally.end_of_head()
         return response
 
     def _take(self, response: urllib3.BaseHTTPResponse, position: int, end: int, part: Part, meter: Meter) -> None:
@@ -125,7 +128,7 @@ class Web:
                 raise SourceFailedError(f"cut off after {position} of {part.length} bytes")
             part.write(position, data)
             position += len(data)
-            meter.came(len(data))
+            meter.check_budget()
             meter.report(part.present)
             if pace.too_slow(monotonic()):
                 raise SourceFailedError(f"the server sends too slowly; {position} of {part.length} bytes are here")
