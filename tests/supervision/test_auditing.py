@@ -11,10 +11,13 @@ import pytest
 from limpet.audit import file as journal_file
 from limpet.audit.entry import Entry, decode
 from limpet.audit.journal import Journal
+from limpet.audit.sentences import sentence
 from limpet.contracts.assignment import ModelFile
 from limpet.contracts.trust import TrustedRole, TrustReport
-from limpet.supervision.auditing import Auditing
+from limpet.supervision.auditing import Auditing, of_update
 from limpet.supervision.commands import Received
+from limpet.updates.state import Update
+from support.update_world import bundle, request
 
 if TYPE_CHECKING:
     from limpet.contracts.messages import Reply
@@ -99,3 +102,35 @@ def test_health_has_the_head_and_what_was_lost(desk: Desk) -> None:
     health = desk.auditing.health()
     assert health is not None
     assert (health.seq, health.sha256, health.lost) == (1, desk.journal.head.sha256, 0)
+
+
+def test_a_step_of_an_update_names_its_own_model_and_not_the_good_one() -> None:
+    good, new = bundle("motion", 7), bundle("motion", 8)
+    wanted = request(new)
+    fetched = Update(pipeline="p", stage="downloading", good=good, request=wanted)
+    tried = Update(pipeline="p", stage="trial", good=good, candidate=new, request=wanted)
+    failed = Update(pipeline="p", stage="failed", good=good, request=wanted)
+    back = Update(pipeline="p", stage="rolled_back", good=good, request=wanted)
+    about = {
+        update.stage: of_update(update, "update_" + update.stage, "")[0]
+        for update in (fetched, tried, failed, back)
+    }
+    assert {stage: what.version for stage, what in about.items()} == {
+        "downloading": 8,
+        "trial": 8,
+        "failed": 8,
+        "rolled_back": 7,
+    }
+    assert (about["failed"].sha256, about["trial"].sha256) == ("", new.sha256)
+    assert of_update(tried, "update_trial", "")[1].keys == new.signed_by
+
+
+def test_a_refused_request_is_about_no_model_of_the_device() -> None:
+    update = Update(pipeline="p", stage="good", good=bundle("motion", 7))
+    assert of_update(update, "update_refused", "too old")[0].model == ""
+    assert of_update(update, "update_good", "")[0].version == 7
+
+
+def test_the_version_of_a_new_root_is_shown(desk: Desk) -> None:
+    desk.auditing.rooted(2)
+    assert sentence(desk.lines[0]).endswith("root taken; root 2")

@@ -56,6 +56,8 @@ def _model(what: What) -> list[str]:
 def _figures(entry: Entry) -> list[str]:
     what = entry.what
     parts = [f"{count} x {name}" for name, count in what.counts.items()]
+    if entry.event in {"root_taken", "root_refused"} and what.version:
+        parts.append(f"root {what.version}")
     if what.first:
         parts.append(f"number {what.first} is the first one now")
     if entry.event == "begun" and entry.seq > 1:

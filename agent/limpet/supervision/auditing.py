@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from limpet.contracts.assignment import ModelFile
     from limpet.contracts.trust import TrustReport
     from limpet.supervision.commands import Received
+    from limpet.updates.state import Update
 
 QUERIES = frozenset({"ping", "health"})
 """Commands that change nothing. If they are obeyed, they are counted and have no line of their own."""
@@ -80,6 +81,24 @@ class Auditing:
         """Return the head of the journal, ``None`` if it has no line."""
         head = self._journal.head
         return AuditHealth(seq=head.seq, sha256=head.sha256, lost=self._journal.lost) if head.seq else None
+
+
+def of_update(update: Update, event: str, text: str) -> tuple[What, Who]:
+    """Return what a step of an update is about, and whose keys signed that.
+
+    A refused request is about no model of this device. A candidate that is gone is known by its request alone.
+    """
+    at_work = update.stage not in {"idle", "good", "rolled_back"}
+    about = update.candidate or (None if at_work or event == "update_refused" else update.good)
+    if about is not None:
+        what = What(model=about.model, version=about.version, sha256=about.sha256, reason=text)
+        return what, Who(keys=about.signed_by)
+    if at_work and event != "update_refused" and update.request is not None:
+        version = update.request.version
+        return What(
+            model=update.request.model, version=version if isinstance(version, int) else None, reason=text
+        ), Who()
+    return What(reason=text), Who()
 
 
 def _hash_of(path: Path) -> str:

@@ -22,7 +22,7 @@ from limpet.contracts.assignment import FoundModel, ShadowAssignment
 from limpet.contracts.updates import ModelName
 from limpet.device.clock import PLAUSIBLE, boot_id
 from limpet.models import deployed, pins
-from limpet.supervision import admissions
+from limpet.supervision import admissions, auditing
 from limpet.supervision.update_files import UpdateFiles
 from limpet.updates.instructions import (
     Admit,
@@ -527,14 +527,7 @@ class Updater:
 
     def _note(self, update: Update, event: str, text: str) -> None:
         self._calls.report(event, update.pipeline, text)
-        about = update.candidate or update.good
-        what = What(
-            model=about.model if about else "",
-            version=about.version if about else None,
-            sha256=about.sha256 if about else "",
-            reason=text,
-        )
-        who = Who(keys=about.signed_by if about else ())
+        what, who = auditing.of_update(update, event, text)
         self._device.journal.record(event, what, pipeline=update.pipeline, who=who)
 
     def _clean_up(self, name: str) -> None:
