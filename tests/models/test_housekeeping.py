@@ -13,6 +13,7 @@ import pytest
 
 from limpet import config
 from limpet.config import ReporterTable
+from limpet.contracts.assignment import FoundModel
 from limpet.device import state_files
 from limpet.errors import DeployError
 from limpet.models import bundle, housekeeping
@@ -305,3 +306,24 @@ def test_a_name_that_a_worker_chose_is_shown_and_not_obeyed(tmp_path: Path) -> N
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "\\x1b[2J: deleted" in done.stdout
     assert not strange.exists()
+
+
+def test_what_was_unpacked_of_an_update_stays_and_a_copy_that_an_install_left_goes(tmp_path: Path) -> None:
+    store(tmp_path, "motion-1")
+    placed = tmp_path / "state/deployed/motion-2.limpet"
+    placed.parent.mkdir()
+    model = b"two".ljust(600)
+    bundles.bundle(placed, {"model.tflite": model}, model="model.tflite", version=2)
+    path = bundle.load(placed, tmp_path / "state/cache/models/s").model
+    os.utime(path, (NOW - 2 * HOUR, NOW - 2 * HOUR))
+    (tmp_path / "state/requests").mkdir()
+    for name, age in ((".12.limpet", 2 * HOUR), (".13.limpet", 0), ("motion.limpet", 2 * HOUR)):
+        (tmp_path / "state/requests" / name).touch()
+        os.utime(tmp_path / "state/requests" / name, (NOW - age, NOW - age))
+    found = msgspec.structs.replace(
+        wanted(tmp_path, "motion"), selected={"p0": (FoundModel(placed, "motion", 2), None)}
+    )
+    assert clean(found) == [".12.limpet"]
+    assert unpacked(tmp_path) == {"motion-1", "two"}
+    assert clean(wanted(tmp_path, "motion")) == []
+    assert unpacked(tmp_path) == {"motion-1"}

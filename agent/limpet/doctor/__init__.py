@@ -14,6 +14,7 @@ from limpet.doctor import (
     service,
     software,
     system,
+    updates,
     usage,
 )
 
@@ -38,6 +39,7 @@ CHECKS: tuple[Callable[[Installation], Iterator[Finding]], ...] = (
     system.clock,
     system.disk,
     usage.usage,
+    updates.updates,
     system.memory,
     system.power,
     system.heat,

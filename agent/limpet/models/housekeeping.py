@@ -13,6 +13,7 @@ from limpet.device.directories import CACHE, REPORTERS, drivers_cache, models_ca
 from limpet.device.state_files import below
 from limpet.errors import LimpetError
 from limpet.models import bundle, store
+from limpet.updates.state import REQUESTS
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Sequence
@@ -103,6 +104,7 @@ def links(wanted: Config) -> list[Path]:
     folders = [
         state / REPORTERS,
         *(reporter(state, name) for name in wanted.reporters),
+        state / REQUESTS,
         *([state / "models"] if wanted.device.models is None else []),
         *(cache, cache / "models", cache / "drivers"),
         *(cache / "models" / name for name in wanted.sources),
@@ -139,7 +141,16 @@ def _waste(wanted: Config, keep: set[Path], now: float) -> Iterator[File]:
     files = [path for path in compiled if path.is_file() and not path.is_symlink()]
     yield from beyond(list(_look(files, f"drivers have compiled more than {DRIVERS} bytes")), (), DRIVERS)
     unpacked = [path for name in wanted.sources for path in models_cache(state, name).glob("*")]
-    yield from _stale([*unpacked, *_unused(wanted)], keep, now)
+    yield from _stale([*unpacked, *_unused(wanted)], keep | _selected(wanted), now)
+    for found in _look((state / REQUESTS).glob(".*.limpet"), "left by an install that was killed"):
+        if now - found.modified > HOUR:
+            yield found
+
+
+def _selected(wanted: Config) -> set[Path]:
+    """Return the intact bundles that updates have selected. Encrypted ones are unpacked elsewhere."""
+    models = [one for selected in wanted.selected.values() for one in selected if one is not None]
+    return {one.path for one in models if not one.key and _is_sound(one.path)}
 
 
 def _last_change(found: File) -> float:
