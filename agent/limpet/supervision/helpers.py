@@ -45,6 +45,7 @@ class _Helper:
     until: float
     answer: Answer
     more: More | None = None
+    again: int = 0
     number: int = 0
     pid: int | None = None
     channel: Channel[Any] | None = None
@@ -68,14 +69,16 @@ class Helpers:
         answer: Answer,
         *,
         more: More | None = None,
+        again: int = 0,
     ) -> Cancel:
         """Start a process. ``answer`` is called with its record of ``kind``, in ``seconds`` at the latest.
 
-        If it reports its steps before it answers, ``more`` says how long each may take. If the fork server is
+        If it reports its steps before it answers, ``more`` says how long each may take. ``again``: how often it is
+        started again if a signal kills it, as the kernel does for want of memory. If the fork server is
         being replaced, the process is started once there is one. Return what ends the process without an answer.
         It does nothing if the answer is there.
         """
-        helper = _Helper(name, task, kind, monotonic() + seconds, answer, more)
+        helper = _Helper(name, task, kind, monotonic() + seconds, answer, more, again)
         self._waiting.append(helper)
         self._fork(helper)
         return lambda: self._cancel(helper)
@@ -105,7 +108,12 @@ class Helpers:
         self._answered = [helper for helper in self._answered if helper.pid != pid]
         for helper in [helper for helper in self._waiting if helper.pid == pid]:
             self._read(helper)
-            if helper in self._waiting:
+            if helper in self._waiting and helper.again and status < 0:
+                self._ignore(helper)
+                helper.channel = helper.pid = None
+                helper.again -= 1
+                self._fork(helper)
+            elif helper in self._waiting:
                 self._finish(helper, None, describe(status))
             self._answered = [other for other in self._answered if other is not helper]
 

@@ -88,7 +88,7 @@ class Roots:
 
     def _ask(self, payload: bytes, answer: Callable[[RootsRead | None, str], None]) -> None:
         if self._config is not None and (trust := trust_of(self._config)) is not None:
-            self._helpers.start("trust", ReadRoots(trust, payload), RootsRead, READING, answer)
+            self._helpers.start("trust", ReadRoots(trust, payload), RootsRead, READING, answer, again=2)
 
     def _report(self, read: RootsRead | None, reason: str) -> None:
         self._asked -= 1

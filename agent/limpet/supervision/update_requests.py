@@ -40,7 +40,7 @@ log = logging.getLogger(__name__)
 READING = 20.0
 """Seconds for a reader to read a request."""
 MOST_READINGS = 3
-"""Readers for one request, if they end without an answer: the kernel may have killed one for want of memory."""
+"""Readers for one request, if a signal kills them."""
 
 
 class UpdateRequests:
@@ -118,18 +118,9 @@ class UpdateRequests:
         """Have a request read. One that is still being read for this pipeline does not count any more."""
         self._withdraw(name)
         task = ReadRequest(config.device.id, name, payload, local, trust_of(config), known.latest)
-        self._start(name, task, answer, MOST_READINGS)
-
-    def _start(
-        self, name: str, task: ReadRequest, answer: Callable[[RequestRead | None, str], None], readings: int
-    ) -> None:
-        def take(read: RequestRead | None, reason: str) -> None:
-            if read is None and readings > 1:
-                self._start(name, task, answer, readings - 1)
-            else:
-                answer(read, reason)
-
-        self._reading[name] = self._helpers.start(name, task, RequestRead, READING, take)
+        self._reading[name] = self._helpers.start(
+            name, task, RequestRead, READING, answer, again=MOST_READINGS - 1
+        )
 
     def _withdraw(self, name: str) -> None:
         if cancel := self._reading.pop(name, None):
