@@ -98,6 +98,23 @@ def test_without_a_shadow_in_the_policy_the_model_takes_over_after_admission() -
     assert world.of().stage == "trial"
 
 
+def test_a_good_model_that_cannot_run_is_installed_again_on_request() -> None:
+    world, one, two = World(), bundle("m", 1), bundle("m", 2)
+    for each in (one, two):
+        world.want(each)
+        world.settle()
+    damaged = msgspec.structs.replace(world.facts, has_good=False)
+    wanted = Wanted(desired=b"again", request=request(two))
+    assert machine.advance(world.of(), wanted, world.facts).update.stage == "good"
+    step = machine.advance(world.of(), wanted, damaged)
+    assert step.update.stage == "downloading"
+    assert step.instructions[-1] == Fetch(request(two), None)
+    world.updates.pipelines["p"] = step.update
+    world.follow("p", step.instructions[-1])
+    after = world.settle()
+    assert (after.stage, after.good, after.previous) == ("good", two, one)
+
+
 def test_a_pipeline_without_a_model_needs_no_shadow() -> None:
     world = at("admission")
     facts = msgspec.structs.replace(world.facts, has_model=False)

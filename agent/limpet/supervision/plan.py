@@ -69,6 +69,11 @@ class Plan:
         one = self.desired.pipelines.get(pipeline)
         return one is not None and one.model is not None
 
+    def has_first(self, pipeline: str) -> bool:
+        """Whether a pipeline is to run the first one of its models. It is not if that one is damaged or failed."""
+        one = self.desired.pipelines.get(pipeline)
+        return one is not None and not one.skipped and one.model is not None
+
     def try_out(self, pipeline: str, model: FoundModel) -> Assignment | None:
         """Return the assignment of a cell in which a pipeline runs another model, ``None`` if it has no cell."""
         config, found = only(self._config, self._found, pipeline, model)

@@ -161,6 +161,10 @@ class Planner:
         """Return whether a pipeline has a model to run."""
         return self.plan.has_model(pipeline)
 
+    def has_first(self, pipeline: str) -> bool:
+        """Whether a pipeline is to run the first one of its models."""
+        return self.plan.has_first(pipeline)
+
     def select_models(self) -> None:
         """Have what updates select examined, as far as it was not, and run. A reload that goes on comes first."""
         if self._is_selected or self.checks.reloads:

@@ -215,6 +215,7 @@ class Supervisor:
                 report=self._outputs.events.report,
                 try_out=self._planner.try_out,
                 has_model=self._planner.has_model,
+                has_first=self._planner.has_first,
             )
         )
 

@@ -80,6 +80,7 @@ MOST_POSTPONED = 1000
 PROGRESS = 1.0
 """Seconds between two reports of a progress."""
 _AT_REST = ("idle", "good", "failed", "rolled_back")
+_REPLACED = "The pipeline runs another model, as this one is damaged or failed. Request it again."
 COUNTED = 1 << 20
 """Bytes from the network after which what was spent is written to the disk, while a download goes on."""
 
@@ -100,6 +101,7 @@ class Calls(NamedTuple):
     ``select``: have the pipelines run what is selected now. ``shadow``: begin or end a shadow. ``publish``: report
     the model of a pipeline. ``report``: an event of a pipeline, with its reason. ``try_out``: return an assignment
     in which a pipeline runs this model; ``None`` if there is none. ``has_model``: whether a pipeline runs a model.
+    ``has_first``: whether it runs the first one of those that are selected for it.
     """
 
     select: Callable[[], None]
@@ -108,6 +110,7 @@ class Calls(NamedTuple):
     report: Callable[[str, str, str], None]
     try_out: Callable[[str, FoundModel], Assignment | None]
     has_model: Callable[[str], bool]
+    has_first: Callable[[str], bool]
 
 
 class Updater:
@@ -330,7 +333,10 @@ class Updater:
         update = self._state.pipelines.get(pipeline)
         if update is None or update == Update(pipeline=pipeline, serial=update.serial):
             return None
-        return report(update, self._made_tasks.progress(pipeline) if self._made_tasks else None)
+        found = report(update, self._made_tasks.progress(pipeline) if self._made_tasks else None)
+        if update.stage == "good" and update.good and self._begun and not self._calls.has_first(pipeline):
+            return replace(found, reason=_REPLACED)
+        return found
 
     # --- one step
 
@@ -457,6 +463,7 @@ class Updater:
             spent=schedule.spend(self._state.spent, _local(), self._spent),
             pinned=pipeline in self._pins.pipelines,
             has_model=not self._begun or self._calls.has_model(pipeline),
+            has_good=not self._begun or self._calls.has_first(pipeline),
         )
 
     def _free(self) -> int:

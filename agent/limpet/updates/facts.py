@@ -20,7 +20,8 @@ class Facts(msgspec.Struct, kw_only=True, frozen=True):
 
     ``now``: seconds since 1970, never before the latest time that this device has known. ``steady``: seconds of a
     clock that is never set. ``window``, ``per_day`` and ``disk`` are from the configuration. ``spent``: bytes
-    fetched on a day. ``has_model``: whether the pipeline has a model to run. ``pinned``: whether a person chose a
+    fetched on a day. ``has_model``: whether the pipeline has a model to run. ``has_good``: whether the good
+    model is one that the pipeline can run; its file may be damaged. ``pinned``: whether a person chose a
     version for this pipeline, so that no update changes its model. ``highest``: the highest version of
     each model that was good. ``others``: bundles that other pipelines have. ``coming``: bytes that
     their downloads take. `machine.apply` fills in the last three.
@@ -34,6 +35,7 @@ class Facts(msgspec.Struct, kw_only=True, frozen=True):
     per_day: int | None = None
     spent: Mapping[str, int] = {}
     has_model: bool = True
+    has_good: bool = True
     pinned: bool = False
     highest: Mapping[str, int] = {}
     others: tuple[Deployed, ...] = ()

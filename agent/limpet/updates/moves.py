@@ -94,7 +94,7 @@ def begin(update: Update, asked: Pending, facts: Facts) -> Step:
         candidate=None,
         pending=None,
     )
-    if refusals.is_good(asked.request, taken.good):
+    if facts.has_good and refusals.is_good(asked.request, taken.good):
         return Step(enter(taken, "good", facts), (CleanUp(),))
     if reason := refusals.refusal(asked.request, taken, facts, older=may_be_older(taken)):
         return fail(taken, facts, reason)
@@ -239,7 +239,8 @@ def _end_shadow(update: Update) -> tuple[Instruction, ...]:
 
 def promote(update: Update, facts: Facts) -> Step:
     """Make the candidate the good model. The one before is kept for a rollback."""
-    previous = update.good
+    again = update.good is not None and update.candidate is not None and update.good.file == update.candidate.file
+    previous = update.previous if again else update.good
     new = enter(update, "good", facts, good=update.candidate, previous=previous, candidate=None)
     noted = Note("update_good", f"{wanted_name(update)} is good.")
     return Step(new, (*_end_shadow(update), Select(selection(new)), CleanUp(), noted))
