@@ -266,6 +266,20 @@ def test_subscriptions_to_chunks_come_and_go_while_the_connection_stays() -> Non
     assert not machine.is_subscribed(f"limpet-bundles/{A}/+")
 
 
+def test_what_is_retained_for_a_new_pipeline_is_fetched_by_another_subscription() -> None:
+    subscriptions = Subscriptions(ROOT, (), commands=True)
+    subscriptions.want(wanting(pipelines=("motion",)))
+    machine, _ = connected(subscriptions)
+    subscriptions.want(wanting(pipelines=("motion", "sound")))
+    assert answer(machine, machine.handle(Due(), 1.0), 1.0) == [f"{ROOT}/model/+/desired 1"]
+    subscriptions.want(wanting(pipelines=("sound",)))
+    assert answer(machine, machine.handle(Due(), 2.0), 2.0) == []
+    assert machine.is_subscribed(f"{ROOT}/model/+/desired")
+    subscriptions.want(wanting(pipelines=("motion", "sound")))
+    assert answer(machine, machine.handle(Due(), 3.0), 3.0, "no") == [f"{ROOT}/model/+/desired 1"]
+    assert answer(machine, machine.handle(Due(), 4.0), 4.0) == []
+
+
 def test_a_broker_without_wildcards_gets_a_subscription_for_each_pipeline_and_none_for_chunks() -> None:
     subscriptions = Subscriptions(ROOT, (), commands=False)
     subscriptions.want(wanting(A, pipelines=("sound", "motion")))

@@ -205,7 +205,8 @@ class ConnectionMachine:
         everything = self._wanted()
         wanted = [topic for topic in everything if not self._subscriptions.is_left_out(topic, now)]
         gone = [topic for topic in self._active if topic not in wanted]
-        self._active = [topic for topic in self._active if topic not in gone]
+        again = [topic for topic in wanted if self._subscriptions.is_due_again(topic)]
+        self._active = [topic for topic in self._active if topic not in (*gone, *again)]
         self._not_heard = [topic for topic in self._not_heard if topic in everything]
         # What the broker refused is tried again on the next connection.
         refused = [topic for topic in self._not_heard if not self._subscriptions.was_left_out(topic)]

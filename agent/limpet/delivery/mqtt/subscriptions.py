@@ -62,10 +62,20 @@ class Subscriptions:
         self._topics = model_topics(root)
         self._models = NOTHING
         self._ends: dict[str, tuple[int, float]] = {}
+        self._again: set[str] = set()
 
     def want(self, models: Wanted) -> None:
-        """Take in what the device wants about models."""
+        """Take in what the device wants about models.
+
+        What the broker retains for a new pipeline came before, and was ignored. A subscription brings it again.
+        """
+        if models.pipelines - self._models.pipelines:
+            self._again.add(self._topics.desired("+"))
         self._models = models
+
+    def is_due_again(self, topic: str) -> bool:
+        """Whether a topic is to be subscribed to again, though its subscription is active."""
+        return topic in self._again
 
     def wanted(self, *, wildcards: bool = True) -> list[str]:
         """Return all topics. A broker without wildcards needs a subscription for each command and pipeline."""
@@ -114,3 +124,4 @@ class Subscriptions:
     def answered(self, topic: str) -> None:
         """Take in that the broker answered a subscription."""
         self._ends.pop(topic, None)
+        self._again.discard(topic)
