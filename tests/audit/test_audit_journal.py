@@ -327,3 +327,13 @@ def test_a_folder_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
     state.mkdir(parents=True)
     journal.record("installed")
     assert [one.event for one in entries(state)] == ["gap", "installed"]
+
+
+def test_attack_a_flood_of_requests_hides_no_model_that_is_put_to_work(tmp_path: Path) -> None:
+    journal = Journal(tmp_path, "1-abcdef")
+    for _ in range(1000):
+        for event in ("update_wanted", "update_withdrawn", "update_refused", "update_failed"):
+            journal.record(event, pipeline="press")
+    journal.record("update_good", What(model="motion", version=8))
+    journal.close()
+    assert [one.event for one in entries(tmp_path)[-2:]] == ["update_good", "summary"]

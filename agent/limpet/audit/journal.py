@@ -43,7 +43,8 @@ OWN_BURST, OWN_PER_SECOND = 300.0, 1 / 20
 """Lines about what the device itself did."""
 SUMMARY = 3600.0
 """Seconds between two lines that count what has no line of its own."""
-FROM_OUTSIDE = frozenset({"command", "config_refused", "root_refused", "update_refused", "update_wanted"})
+_OF_REQUESTS = ("update_wanted", "update_refused", "update_withdrawn", "update_failed")
+FROM_OUTSIDE = frozenset({"command", "config_refused", "root_refused", *_OF_REQUESTS})
 """Events that others cause, as often as they like."""
 _Line: TypeAlias = "tuple[str, str, Who | None, What | None]"
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

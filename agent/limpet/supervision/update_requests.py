@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
+from limpet.bucket import Bucket
 from limpet.contracts.updates import LARGEST_DESIRED
 from limpet.device import state_files
 from limpet.sha256 import sha256
@@ -41,6 +43,8 @@ READING = 20.0
 """Seconds for a reader to read a request."""
 MOST_READINGS = 3
 """Readers for one request, if a signal kills them."""
+AT_ONCE, PER_SECOND = 30.0, 0.2
+"""Requests over the network for one pipeline: so many at once, and on average. Each costs a process."""
 
 
 class UpdateRequests:
@@ -66,12 +70,38 @@ class UpdateRequests:
         self._report = report
         self._needs_bundle = needs_bundle
         self._reading: dict[str, Cancel] = {}
+        self._paces: dict[str, Bucket] = {}
+        self._held: dict[tuple[str, str], Delivery] = {}
+        """The newest request of each pipeline and reporter that came too soon after many others."""
 
     def take(self, delivery: Delivery, config: Config, known: Updates) -> None:
-        """Take a desired state as it came over the network. A copy of the last one that was heard is no news."""
-        name, payload = delivery.name, delivery.payload
+        """Take a desired state as it came over the network. If too many come, the newest one waits."""
+        name = delivery.name
         if name not in config.pipelines or config.updates is None:
             return
+        pace = self._paces.setdefault(name, Bucket(PER_SECOND, AT_ONCE))
+        before = self._held.pop((name, delivery.reporter), None)
+        if pace.level(monotonic()) < 1:
+            copy = before is not None and before.payload == delivery.payload and delivery.retained
+            self._held[name, delivery.reporter] = before if before is not None and copy else delivery
+            return
+        pace.spend(1)
+        self._take(delivery, config, known)
+
+    def next_due(self) -> float | None:
+        """Return when a request that waits is taken, on the monotonic clock; ``None`` if none waits."""
+        return min((self._paces[name].full_at(1.0) for name, _ in self._held), default=None)
+
+    def tend(self, config: Config, known: Updates) -> None:
+        """Take the requests whose time has come."""
+        now = monotonic()
+        for name, reporter in list(self._held):
+            if self._paces[name].full_at(1.0) <= now:
+                self.take(self._held[name, reporter], config, known)
+
+    def _take(self, delivery: Delivery, config: Config, known: Updates) -> None:
+        """Take a request. A copy of the last one that was heard is no news."""
+        name, payload = delivery.name, delivery.payload
         if not payload:
             self._withdraw(name)
             self._feed(name, Cleared(delivery.reporter))

@@ -310,6 +310,8 @@ class Updater:
         others = [self._write_again] if self._write_again else []
         if (figures := self._device.comparisons.next_due()) is not None:
             others.append(figures)
+        if self._made_requests and (request := self._made_requests.next_due()) is not None:
+            others.append(request)
         return min([*self._ticks.values(), *self._progress.values(), *others], default=None)
 
     def tend(self) -> None:
@@ -318,6 +320,8 @@ class Updater:
             return
         if self._write_again and self._write_again <= monotonic():
             self._pass_on_again()
+        if self._made_requests:
+            self._made_requests.tend(self._config, self._state)
         for name, figures in self._device.comparisons.news(monotonic()):
             self.feed(name, Compared(figures))
             self._progressed(name)
