@@ -50,3 +50,17 @@ def test_attack_a_flood_of_requests_is_paced_and_the_newest_one_is_taken(tmp_pat
     assert len(heard) == flood + 2
     assert heard[-1][0] == "p"
     assert isinstance(heard[-1][1], Refused)
+
+
+def test_a_request_that_waits_for_a_pipeline_that_was_removed_is_forgotten(tmp_path: Path) -> None:
+    pipelines = {"p": PipelineConfig(source="line", model="m.tflite")}
+    config = Config(tmp_path, Device(id="d", state=tmp_path), {}, pipelines, {}, updates=UpdatesTable())
+    requests = UpdateRequests(UpdateFiles(tmp_path), NOTHING, lambda *_: True, NOTHING, NOTHING, NOTHING)
+    for _ in range(100):
+        requests.take(Delivery("desired", "p", b"", False, "mqtt"), config, Updates())
+    due = requests.next_due()
+    assert due is not None
+    sleep(max(due - monotonic(), 0.0))
+    without = Config(tmp_path, config.device, {}, {}, {}, updates=UpdatesTable())
+    requests.tend(without, Updates())
+    assert requests.next_due() is None

@@ -97,7 +97,7 @@ class UpdateRequests:
         now = monotonic()
         for name, reporter in list(self._held):
             if self._paces[name].full_at(1.0) <= now:
-                self.take(self._held[name, reporter], config, known)
+                self.take(self._held.pop((name, reporter)), config, known)
 
     def _take(self, delivery: Delivery, config: Config, known: Updates) -> None:
         """Take a request. A copy of the last one that was heard is no news."""
