@@ -10,6 +10,7 @@ import pytest
 
 from limpet.trust import chain, requests
 from limpet_convert import cli, sign
+from limpet_convert.errors import ConvertError, need
 from support import bundles, models
 
 if TYPE_CHECKING:
@@ -196,3 +197,9 @@ def test_a_request_that_no_device_takes_is_not_written(
     status, text = desk.run("desired", "motion-8.limpet", "--pipeline", "p", "--url", "https://x/8", *words)
     assert status == 1
     assert why in text
+
+
+@pytest.mark.parametrize(("module", "extra"), [("tuf.not_there", "updates"), ("not_there", "convert")])
+def test_a_package_that_is_missing_is_named_with_its_extra(module: str, extra: str) -> None:
+    with pytest.raises(ConvertError, match=rf"{module} is not installed; .*limpet\[{extra}\]"):
+        need(module)
