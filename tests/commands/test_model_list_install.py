@@ -118,3 +118,18 @@ def test_an_encrypted_bundle_is_listed_and_opened_only_with_its_key(
     assert rows(capsys, config)[3]["problem"] == ""
     placed.write_bytes(placed.read_bytes()[:-1] + b"x")
     assert "changed on the disk" in rows(capsys, config)[3]["problem"]
+
+
+def test_on_a_device_without_updates_there_is_nothing_to_go_back_to(
+    config: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for path in (config, config.with_name("other.toml")):
+        path.write_text(CONFIG.replace('"state"', f'"{path.stem}"'))
+        status, text = run(capsys, "rollback", "p", "--config", path)
+        assert status == 1
+        assert "p: There is no other model to go back to." in text
+        assert "no pipeline runs a model that came by an update" in run(capsys, "rollback", "--config", path)[1]
+        assert "there is no pipeline 'q'" in run(capsys, "history", "q", "--config", path)[1]
+        assert run(capsys, "history", "--config", path) == (0, "now  p: no model has run yet\n")
+        assert "there is no bundle in" in run(capsys, "list", path)[1]
+    assert not (tmp_path / "state/requests").exists()

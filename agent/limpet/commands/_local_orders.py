@@ -36,14 +36,17 @@ def known_updates(wanted: Config) -> Updates:
 
 
 def disk_of(wanted: Config) -> Disk:
-    """Return what there is for bundles. ``OSError`` if the state directory cannot be read."""
-    disk = os.statvfs(wanted.device.state)
+    """Return what there is for bundles: nothing is free if the state directory cannot be read."""
     bound = (wanted.updates or UpdatesTable()).disk_bytes
+    try:
+        disk = os.statvfs(wanted.device.state)
+    except OSError:
+        return Disk(bound=bound, free=0)
     return Disk(bound=bound, free=disk.f_bavail * disk.f_frsize)
 
 
 def facts_of(wanted: Config, updates: Updates, pipeline: str) -> Facts:
-    """Return what the rules of updates depend on, as the daemon knows it. ``OSError`` as ``disk_of``."""
+    """Return what the rules of updates depend on, as the daemon knows it."""
     table = wanted.updates or UpdatesTable()
     return Facts(
         now=max(time.time(), updates.latest),
